@@ -1,0 +1,320 @@
+"""The nouns of an evaluation, frozen, and the protocols between the parts.
+
+A row's way: a `Sample` goes to a `Target`, which answers with a `Completion` or a `Failure`; each scorer
+makes one `Cell` of it; the whole is a `Row`; rows become `Metric`s. Times are seconds, money is US dollars,
+shares are in 0..1. Nothing here imports another module of evalrun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+Message: TypeAlias = Mapping[str, Any]
+"""One chat message as OpenAI's API has it: at least `role` and `content`."""
+
+FailureKind: TypeAlias = Literal[
+    "timeout", "rate_limit", "auth", "bad_request", "context_length", "server", "connection", "malformed",
+    "function",  # code named by the suite raised
+    "missing",  # a recorded answer that is not there
+]  # fmt: skip
+Ended: TypeAlias = Literal["stop", "length", "filtered", "refused", "empty", "tool_calls"]
+State: TypeAlias = Literal["scored", "skipped", "unscored", "error"]
+NoAnswer: TypeAlias = Literal["unscored", "zero"]
+RequestKind: TypeAlias = Literal["chat", "embed", "moderate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One input of the dataset.
+
+    `expected` holds every accepted answer, as text, and is empty where there is none. `metadata` holds the
+    source columns under their own names. `index` is the place in the selected order, from 0.
+    """
+
+    id: str
+    input: Any
+    expected: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = EMPTY
+    messages: tuple[Message, ...] | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call to a model. `params` are passed through as they are; `texts` are what embed and moderate take."""
+
+    model: str
+    messages: tuple[Message, ...] = ()
+    params: Mapping[str, Any] = EMPTY
+    tools: tuple[Mapping[str, Any], ...] = ()
+    response_format: Mapping[str, Any] | None = None
+    epoch: int = 1
+    kind: RequestKind = "chat"
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer. `latency_s` is the time of the last try alone; None where nothing was called.
+
+    `input_tokens`, `output_tokens` and `cost_usd` are None where nobody told them, never a guess.
+    `messages` is what was sent, filled in by the target. `data` is the reply to embed and moderate.
+    """
+
+    text: str
+    ended: Ended = "stop"
+    latency_s: float | None = None
+    ttft_s: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    served_model: str | None = None
+    cached: bool = False
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    data: Any = None
+    messages: tuple[Message, ...] | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is a whole text to score: it ended by itself and is not blank."""
+        return self.ended in ("stop", "tool_calls") and not (not self.text or self.text.isspace())
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call without an answer: the infrastructure's doing, never scored.
+
+    `fatal` marks what asking again will not mend: a refused key, an unknown model, a host that is not there.
+    `retry_after_s` is what the server asked us to wait.
+    """
+
+    kind: FailureKind
+    message: str
+    status: int | None = None
+    retry_after_s: float | None = None
+    fatal: bool = False
+    messages: tuple[Message, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a scorer found: a finite number, why, and anything worth keeping beside it."""
+
+    value: float
+    explanation: str | None = None
+    metadata: Mapping[str, Any] = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The scorer does not apply to this sample, for instance because it has no expected answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """No usable value: the model did not answer (`no_answer`), or the judge could not be read (`judge`)."""
+
+    family: Literal["no_answer", "judge"]
+    reason: str
+
+
+Outcome: TypeAlias = Score | Skipped | Unscored | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCall:
+    """What one question to a judge took."""
+
+    model: str
+    latency_s: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One score's place in a row: a finite `value` in state scored, else None and the `reason`.
+
+    A cell that is scored only because `on_no_answer: zero` says so keeps its no_answer reason.
+    """
+
+    state: State
+    value: float | None = None
+    reason: str | None = None
+    detail: Mapping[str, Any] | None = None
+    calls: tuple[JudgeCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sample, asked of one target in one epoch (from 1), with the answer and a cell per scorer."""
+
+    sample: Sample
+    target: str
+    epoch: int
+    answer: Completion | Failure
+    cells: Mapping[str, Cell]
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPair:
+    """A question whose verdict is known, to try a judge on before it is believed."""
+
+    input: str
+    expected: str
+    output: str
+    good: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What a scorer says of its scores.
+
+    `low` and `high` bound the range, None where it is open. `binary`: 0 or 1 by construction. `inline`: cheap
+    enough for the event loop. `threshold`: from where a score counts into the `ratio` aggregate. `headline` is
+    the aggregate that the scorer's bare name means in a gate. `backend` names the method where there are several.
+    """
+
+    low: float | None = 0.0
+    high: float | None = 1.0
+    higher_is_better: bool = True
+    unit: str | None = None
+    version: str | None = "v1"
+    binary: bool = False
+    needs_answer: bool = True
+    needs_expected: bool = False
+    aggregates: tuple[str, ...] = ("mean",)
+    headline: str = "mean"
+    threshold: float | None = None
+    inline: bool = False
+    backend: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """What a scorer factory returns: a function and what it declares.
+
+    The function takes by name what it wants of `output` (text), `input`, `expected` (text, or a tuple where
+    several are accepted, or None), `sample`, `completion` and, if it asks one, `judge` (a `Judge`). It returns
+    a number or bool, None (skipped) or an `Outcome`; it may be async.
+    """
+
+    function: Callable[..., Any]
+    declaration: Declaration = field(default_factory=Declaration)
+    known_pairs: tuple[KnownPair, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number over samples, with its interval and the four counts. None where there is nothing to say.
+
+    `n` counts the samples that were scored; `skipped`, `unscored` and `errors` the others. `detail` holds the
+    other reading of answers that were not given, the reasons, the backend.
+    """
+
+    name: str
+    scorer: str
+    aggregate: str
+    value: float | None
+    n: int
+    skipped: int = 0
+    unscored: int = 0
+    errors: int = 0
+    version: str | None = None
+    reducer: str = "mean"
+    slice: Mapping[str, str] | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
+    method: str | None = None
+    n_effective: float | None = None
+    unit: str | None = None
+    higher_is_better: bool = True
+    trusted: bool = True
+    detail: Mapping[str, Any] | None = None
+
+
+Verdict: TypeAlias = Literal["pass", "fail", "inconclusive", "untrusted"]
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """One gate's verdict for one target: the number, its bound, and the sentence why. `line` is the suite's."""
+
+    gate: str
+    target: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    bound: float
+    verdict: Verdict
+    reason: str
+    line: int | None = None
+
+
+class Endpoint(Protocol):
+    """What answers a request to a model. Never raises for what a provider can cause."""
+
+    async def __call__(self, request: Request, /) -> Completion | Failure: ...
+
+
+class Target(Protocol):
+    """The system under test."""
+
+    async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure: ...
+
+
+class Judge(Protocol):
+    """An endpoint with a model behind it that a scorer may ask; what it took is kept with the cell."""
+
+    @property
+    def model(self) -> str: ...
+
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        *,
+        params: Mapping[str, Any] = EMPTY,
+        tools: Sequence[Mapping[str, Any]] = (),
+        response_format: Mapping[str, Any] | None = None,
+    ) -> Completion | Failure: ...
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Whoever listens to a run. A row is on disk before `on_row` sees it."""
+
+    def on_start(self, plan: Any, folder: Any, /) -> None: ...
+
+    def on_row(self, row: Row, /) -> None: ...
+
+    def on_end(self, result: Any, /) -> None: ...
+
+
+Record: TypeAlias = Mapping[str, Any]
+"""One line of a dataset as its file has it: column name to value."""
+
+
+class Reader(Protocol):
+    """What a dataset factory returns: each call reads from the start, yielding the record and where it stands.
+
+    The place is for error messages, such as `data/qa.csv:7`. `text_only` says that every value is text.
+    """
+
+    text_only: bool
+
+    def __call__(self) -> Iterator[tuple[Record, str]]: ...
+

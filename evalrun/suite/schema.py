@@ -1,0 +1,161 @@
+"""The suite as typed data: what a YAML file says, checked, with nothing assembled yet.
+
+Every field below is a key of the suite file; its annotation is what the check and the JSON Schema are made
+from, and its `doc` is what an editor shows. Mappings that hold options of a factory keep them in `options`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from evalrun.domain import EMPTY, NoAnswer
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""Where a value stands in the suite, such as `("scorers", 1, "type")`."""
+
+JudgeCheck: TypeAlias = Literal["on", "warn", "off"]
+
+
+def key(doc: str, *, default: Any = None, **rules: Any) -> Any:
+    """A dataclass field that is a key of the suite file; rules: `minimum`, `path` (interpolated, a file)."""
+    return field(default=default, metadata={"doc": doc, **rules})
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec:
+    """Where a value comes from: one source column or dotted path, or several; `split` parts one text."""
+
+    column: str | tuple[str, ...] = key("Source column, dotted path into JSON, or a list of them", default="")
+    split: str | None = key("What separates several values in one text")
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnsSpec:
+    id: ColumnSpec | None = key("Where the stable id of a sample stands")
+    input: ColumnSpec | None = key("Where the input stands (default: the column `input`)")
+    expected: ColumnSpec | None = key("Where the accepted answer or answers stand (default: `expected`)")
+    messages: ColumnSpec | None = key("Where a conversation stands: a list of {role, content}")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSpec:
+    """`path` or `rows`, never both; `type` picks a reader where the file's name does not say it."""
+
+    path: str | None = key("File, glob, or - for standard input", path=True)
+    rows: tuple[Mapping[str, Any], ...] | None = key("The rows themselves")
+    type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, or a reference to one's own")
+    columns: ColumnsSpec = key("Which source column is what", default=ColumnsSpec())
+    where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
+    shuffle: int | None = key("Seed of a shuffle that keeps its order when rows are added")
+    limit: int | None = key("Use at most so many samples", minimum=1)
+    options: Mapping[str, Any] = EMPTY
+    key_path: KeyPath = ("dataset",)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPart:
+    """One message template, or with role `messages` the conversation in the named column."""
+
+    role: str
+    template: str
+    file: Path | None = None
+    key_path: KeyPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSpec:
+    parts: tuple[PromptPart, ...]
+    key_path: KeyPath = ("prompt",)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model behind an endpoint: what `target:` and `judge:` have in common.
+
+    `api_key` is the value to send, `shown` what may be written down: `${VAR}` in place of secrets.
+    """
+
+    model: str
+    name: str
+    base_url: str | None = None
+    api_key: str | None = None
+    headers: Mapping[str, str] = EMPTY
+    params: Mapping[str, Any] = EMPTY
+    shown: Mapping[str, Any] = EMPTY
+    key_path: KeyPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """Either `model` with an optional prompt of its own, or `type` with the options of a target factory."""
+
+    name: str
+    model: ModelSpec | None = None
+    prompt: PromptSpec | None = None
+    type: str | None = None
+    options: Mapping[str, Any] = EMPTY
+    args: Mapping[str, Any] = EMPTY
+    key_path: KeyPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSpec:
+    name: str
+    type: str
+    options: Mapping[str, Any] = EMPTY
+    args: Mapping[str, Any] = EMPTY
+    judge: ModelSpec | None = None
+    version: str | None = None
+    on_no_answer: NoAnswer = "unscored"
+    key_path: KeyPath = ()
+
+
+Operator: TypeAlias = Literal[">=", ">", "<=", "<", "=="]
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """`metric operator bound`, for each target or for the one named."""
+
+    text: str
+    metric: str
+    operator: Operator
+    bound: float
+    target: str | None = None
+    line: int | None = None
+    key_path: KeyPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    concurrency: int = key("Rows under way at once", default=16, minimum=1)
+    epochs: int = key("How often each sample is asked", default=1, minimum=1)
+    seed: int = key("Seed of all that is drawn at random", default=0)
+    timeout: float = key("Seconds that one call may take", default=60.0, above=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One suite file, checked. `resolved` is what may be written down of it: secrets as their variable's name."""
+
+    name: str
+    path: Path
+    dataset: DatasetSpec
+    targets: tuple[TargetSpec, ...]
+    scorers: tuple[ScorerSpec, ...]
+    description: str | None = None
+    prompt: PromptSpec | None = None
+    params: Mapping[str, Any] = EMPTY
+    judge: ModelSpec | None = None
+    judge_check: JudgeCheck = "on"
+    gates: tuple[GateSpec, ...] = ()
+    run: RunSpec = RunSpec()
+    resolved: Mapping[str, Any] = EMPTY
+
+    @property
+    def folder(self) -> Path:
+        """What paths in the suite are relative to."""
+        return self.path.parent
