@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+class _Empty(dict[str, Any]):
+    """The mapping with nothing in it: hashable, so it can be a default, and a dict, so json takes it."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise TypeError("this mapping stays empty")
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return 0
+
+
+EMPTY: Mapping[str, Any] = _Empty()
 
 Message: TypeAlias = Mapping[str, Any]
 """One chat message as OpenAI's API has it: at least `role` and `content`."""
