@@ -1,0 +1,1 @@
+"""What wraps an endpoint: timeout, counting; each an endpoint itself."""

@@ -1,0 +1,1 @@
+"""Readers of datasets, and samples made of their records."""

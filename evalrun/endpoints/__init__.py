@@ -1,0 +1,1 @@
+"""What answers a request to a model, each behind the one protocol `Endpoint`."""

@@ -1,0 +1,1 @@
+"""The run folder, its row log, and finding a run again."""

@@ -1,0 +1,131 @@
+"""Rows to the records of the row log and back. Every line carries a checksum, so a torn or edited one is seen."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from evalrun.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Row, Sample
+from evalrun.redact import redact
+
+VERSION = 1
+_MARK = b',"sum":"'
+_TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
+
+
+class BrokenRecord(ValueError):
+    """A line of a row log that is torn, edited or of another version."""
+
+
+def encode_row(row: Row) -> bytes:
+    """One line of the row log with its newline, keys redacted."""
+    text = json.dumps(row_to_record(row), ensure_ascii=False, separators=(",", ":"))
+    try:
+        body = redact(text)[:-1].encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and UTF-8 cannot
+        body = redact(json.dumps(row_to_record(row), separators=(",", ":")))[:-1].encode()
+    return b'%b%b%08x"}\n' % (body, _MARK, zlib.crc32(body))
+
+
+def decode_row(line: bytes) -> Row:
+    """The row of one line. Raises BrokenRecord."""
+    line = line.rstrip(b"\n")
+    body, tail = line[:-_TAIL], line[-_TAIL:]
+    if tail[: len(_MARK)] != _MARK or tail[len(_MARK) : -2] != b"%08x" % zlib.crc32(body):
+        raise BrokenRecord("the checksum does not fit")
+    record = json.loads(body + b"}")
+    if record.get("v") != VERSION:
+        raise BrokenRecord(f"version {record.get('v')!r}; this evalrun reads version {VERSION}")
+    return row_from_record(record)
+
+
+def row_to_record(row: Row) -> dict[str, Any]:
+    """The row as the row log has it; what is None or empty in cells is left out."""
+    sample, answer = row.sample, row.answer
+    record: dict[str, Any] = {
+        "v": VERSION,
+        "id": sample.id,
+        "target": row.target,
+        "epoch": row.epoch,
+        "attempt": row.attempt,
+        "index": sample.index,
+        "input": sample.input,
+        "expected": sample.expected,
+        "metadata": sample.metadata,
+    }
+    if answer.messages is not None:
+        record["messages"] = answer.messages
+    if isinstance(answer, Failure):
+        record["failure"] = {"kind": answer.kind, "message": answer.message}
+        if answer.status is not None:
+            record["failure"]["status"] = answer.status
+    else:
+        record["completion"] = _completion_to_record(answer)
+    record["cells"] = {name: _cell_to_record(cell) for name, cell in row.cells.items()}
+    return record
+
+
+def _completion_to_record(answer: Completion) -> dict[str, Any]:
+    record = {
+        "text": answer.text,
+        "ended": answer.ended,
+        "latency_s": answer.latency_s,
+        "ttft_s": answer.ttft_s,
+        "input_tokens": answer.input_tokens,
+        "output_tokens": answer.output_tokens,
+        "cost_usd": answer.cost_usd,
+        "served_model": answer.served_model,
+        "cached": answer.cached,
+    }
+    if answer.tool_calls:
+        record["tool_calls"] = answer.tool_calls
+    return record
+
+
+def _cell_to_record(cell: Cell) -> dict[str, Any]:
+    record: dict[str, Any] = {"state": cell.state, "value": cell.value}
+    if cell.reason is not None:
+        record["reason"] = cell.reason
+    if cell.detail:
+        record["detail"] = cell.detail
+    if cell.calls:
+        record["calls"] = [
+            {
+                "model": call.model,
+                "latency_s": call.latency_s,
+                "input_tokens": call.input_tokens,
+                "output_tokens": call.output_tokens,
+                "cost_usd": call.cost_usd,
+            }
+            for call in cell.calls
+        ]
+    return record
+
+
+def row_from_record(record: Mapping[str, Any]) -> Row:
+    """The row of a record of the row log."""
+    sample = Sample(
+        id=record["id"],
+        input=record["input"],
+        expected=tuple(record["expected"]),
+        metadata=record["metadata"] or EMPTY,
+        index=record["index"],
+    )
+    messages = tuple(record["messages"]) if "messages" in record else None
+    answer: Completion | Failure
+    if "failure" in record:
+        failure = record["failure"]
+        answer = Failure(failure["kind"], failure["message"], failure.get("status"), messages=messages)
+    else:
+        completion = dict(record["completion"])
+        completion["tool_calls"] = tuple(completion.get("tool_calls", ()))
+        answer = Completion(**completion, messages=messages)
+    cells = {name: _cell_from_record(cell) for name, cell in record["cells"].items()}
+    return Row(sample, record["target"], record["epoch"], answer, cells, record["attempt"])
+
+
+def _cell_from_record(record: Mapping[str, Any]) -> Cell:
+    calls = tuple(JudgeCall(**call) for call in record.get("calls", ()))
+    return Cell(record["state"], record["value"], record.get("reason"), record.get("detail"), calls)

@@ -1,0 +1,1 @@
+"""Functions of one completion, and the judges some of them ask."""

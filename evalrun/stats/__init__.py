@@ -1,0 +1,1 @@
+"""Many scores to few numbers: tallies, aggregates, intervals."""

@@ -1,0 +1,1 @@
+"""The YAML of a suite: schema, loading with positions, interpolation."""

@@ -1,0 +1,1 @@
+"""Systems under test: a prompted endpoint, recorded answers, a Python function."""
