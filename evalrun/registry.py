@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +21,19 @@ from evalrun.errors import nearest
 
 Group: TypeAlias = Literal["scorers", "targets", "datasets"]
 Factory: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a factory may want to know beside its options, if its first parameter is called `place`.
+
+    `folder` is the suite's, `runs` holds the runs folder, `args` is what the suite passes to people's functions.
+    """
+
+    folder: Path
+    runs: Path
+    args: Mapping[str, Any]
+
 
 BUILTIN: Mapping[Group, Mapping[str, str]] = {
     "scorers": {
@@ -149,6 +163,14 @@ def check_factory(reference: str, factory: Any) -> None:
 
 
 def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a factory, with evaluated annotations."""
+    """The keyword-only parameters of a factory, with evaluated annotations: what a suite may set."""
     signature = inspect.signature(factory, eval_str=True)
     return {name: item for name, item in signature.parameters.items() if item.kind is item.KEYWORD_ONLY}
+
+
+def call_factory(factory: Factory, options: Mapping[str, Any], place: Place) -> Any:
+    """What the factory returns for the options; it gets the place first if its first parameter is called so."""
+    first = next(iter(inspect.signature(factory).parameters.values()), None)
+    if first is not None and first.name == "place" and first.kind is not first.KEYWORD_ONLY:
+        return factory(place, **options)
+    return factory(**options)

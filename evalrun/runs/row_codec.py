@@ -21,11 +21,11 @@ class BrokenRecord(ValueError):
 
 def encode_row(row: Row) -> bytes:
     """One line of the row log with its newline, keys redacted."""
-    text = json.dumps(row_to_record(row), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(row_to_record(row), ensure_ascii=False, separators=(",", ":"), default=str)
     try:
         body = redact(text)[:-1].encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and UTF-8 cannot
-        body = redact(json.dumps(row_to_record(row), separators=(",", ":")))[:-1].encode()
+        body = redact(json.dumps(row_to_record(row), separators=(",", ":"), default=str))[:-1].encode()
     return b'%b%b%08x"}\n' % (body, _MARK, zlib.crc32(body))
 
 

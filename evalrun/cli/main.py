@@ -1,0 +1,118 @@
+"""The command `evalrun`: finds the command, says errors in one sentence, ends with the right exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from evalrun import __version__
+from evalrun.cli import inspecting, running, starting, stored
+from evalrun.errors import EvalrunError, SuiteError
+from evalrun.redact import redact_message
+
+SUITE_ENDINGS = (".yaml", ".yml")
+
+
+class DefaultToRun(TyperGroup):
+    """`evalrun SUITE…` is `evalrun run SUITE…`, with options before or after; a mistyped command stays an error."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        if args and self._means_run(args):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def _means_run(self, args: list[str]) -> bool:
+        first = args[0]
+        if first in self.commands or first in ("--help", "--version", "--install-completion", "--show-completion"):
+            return False
+        if first.startswith("-") and first != "-":
+            return True
+        return looks_like_suite(first)
+
+
+def looks_like_suite(word: str) -> bool:
+    """Whether a word is a suite rather than a mistyped command."""
+    return word.endswith(SUITE_ENDINGS) or os.sep in word or Path(word).is_file()
+
+
+app = typer.Typer(
+    cls=DefaultToRun,
+    name="evalrun",
+    rich_markup_mode=None,  # rich markup triples the time that --help takes
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Run evaluation suites for language models. 'evalrun SUITE…' is short for 'evalrun run SUITE…'.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"evalrun {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Run evaluation suites for language models. 'evalrun SUITE…' is short for 'evalrun run SUITE…'."""
+
+
+app.command("run")(running.run)
+app.command("plan")(inspecting.plan)
+app.command("validate")(inspecting.validate)
+app.command("schema")(inspecting.schema)
+app.command("list")(inspecting.list_parts)
+app.command("init")(starting.init)
+app.command("show")(stored.show)
+app.command("runs")(stored.runs)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        code = app(standalone_mode=True)
+    except SystemExit as ended:
+        code = ended.code
+    except EvalrunError as said:
+        tell(said)
+        code = said.exit_code
+    except KeyboardInterrupt:
+        print("evalrun: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    leave(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def tell(said: EvalrunError) -> None:
+    """Print an error, each of several problems on its own line."""
+    if isinstance(said, SuiteError) and len(said.problems) > 1:
+        for problem in said.problems:
+            print(redact_message(str(problem)), file=sys.stderr)
+        print(f"evalrun: {len(said.problems)} problems; nothing was called", file=sys.stderr)
+    else:
+        print(f"evalrun: {redact_message(str(said))}", file=sys.stderr)
+
+
+def leave(code: int) -> None:
+    """End the process. Threads that hang in someone's function are not waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    hanging = [thread for thread in threading.enumerate() if thread.name.startswith("evalrun-worker")]
+    for thread in hanging:
+        thread.join(timeout=0.2)
+    if any(thread.is_alive() for thread in hanging):
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,44 @@
+"""Commands that read stored runs: show and runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalrun.cli import running
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")] = "last",
+    failed: Annotated[bool, typer.Option("--failed", help="Only rows that need a look, all of them.")] = False,
+    output_dir: running.OutputDir = Path("runs"),
+) -> None:
+    """Show a stored run: verdict, metrics, gates and rows."""
+    from evalrun.reports.stored import render_run
+    from evalrun.reports.terminal import open_console
+    from evalrun.runs.folder import find_run
+
+    console = open_console(sys.stdout)
+    for part in render_run(find_run(run, output_dir), failed_only=failed):
+        console.print(part)
+
+
+def runs(
+    output_dir: running.OutputDir = Path("runs"),
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at the most.")] = 20,
+) -> None:
+    """List stored runs, newest first."""
+    from evalrun.reports.stored import runs_table
+    from evalrun.reports.terminal import open_console
+    from evalrun.runs.folder import list_runs
+
+    found = list_runs(output_dir)
+    if not found:
+        typer.echo(f"no runs in {str(output_dir)!r} yet; 'evalrun SUITE' makes one")
+        return
+    open_console(sys.stdout).print(runs_table(found[:limit]))
+    if len(found) > limit:
+        typer.echo(f"and {len(found) - limit} older ones (--limit shows more)")

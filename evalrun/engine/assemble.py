@@ -1,0 +1,181 @@
+"""Specs to callables: factories found, their options checked, endpoints opened, gates matched to metrics.
+
+Everything that is wrong is noted in the suite's document and raised at once, before the first call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from evalrun.calls.stack import CallRules, wrap_endpoint
+from evalrun.calls.usage import Usage
+from evalrun.datasets.source import SampleSource, open_dataset
+from evalrun.domain import Sample, Scorer
+from evalrun.endpoints.opening import EndpointPool, Opened
+from evalrun.engine.judges import JudgeDesk
+from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
+from evalrun.errors import SuiteError, nearest
+from evalrun.gates.naming import Gate, UnknownMetric, find_metric
+from evalrun.prompts import Prompt, PromptError, compile_prompt
+from evalrun.registry import Group, Place, ReferenceProblem, call_factory, factory_options, resolve
+from evalrun.scorers.calling import BoundScorer
+from evalrun.signatures import SignatureProblem
+from evalrun.stats.summary import ALWAYS, Measure
+from evalrun.suite.document import Document
+from evalrun.suite.schema import KeyPath, ModelSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
+from evalrun.suite.values import check_options
+from evalrun.targets.prompted import PromptedTarget
+
+
+@dataclass(slots=True)
+class Assembler:
+    """What assembling needs to know beside the suite. `runs` is the runs folder, `spool` takes temporary files."""
+
+    document: Document
+    pool: EndpointPool
+    runs: Path
+    spool: Path
+    stdin: BinaryIO | None = None
+    trace: Callable[[str], None] | None = None
+    opened: dict[KeyPath, Opened] = field(default_factory=dict)
+
+    def assemble(self, suite: Suite) -> Plan:
+        """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
+        rules = CallRules(suite.run.timeout, self.trace)
+        targets = [found for spec in suite.targets if (found := self._target(suite, spec, rules)) is not None]
+        scorers = [found for spec in suite.scorers if (found := self._scorer(suite, spec, rules)) is not None]
+        gates = self._gates(suite, [scorer.measure for scorer in scorers])
+        dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
+        self.document.raise_problems()
+        assert isinstance(dataset, SampleSource)  # without it there was a problem
+        scan = dataset.scan(partial(_check_sample, targets))
+        return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates)
+
+    def _dataset(self, suite: Suite) -> SampleSource:
+        return open_dataset(suite.dataset, folder=suite.folder, spool_folder=self.spool, stdin=self.stdin)
+
+    def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:
+        """What `make` returns, or None with its complaint noted at `path`."""
+        try:
+            return make()
+        except SuiteError as wrong:
+            for problem in wrong.problems:
+                if problem.where:
+                    self.document.problems.append(problem)
+                else:
+                    self.document.problem(path, problem.message)
+        except (ReferenceProblem, SignatureProblem, PromptError, ValueError) as wrong:
+            self.document.problem(path, str(wrong))
+        return None
+
+    def _place(self, suite: Suite, args: Mapping[str, Any]) -> Place:
+        return Place(suite.folder, self.runs, args)
+
+    def _make(self, group: Group, kind: str, spec: TargetSpec | ScorerSpec, suite: Suite) -> Any:
+        """What the factory of a spec returns; None where its name or its options are wrong, which are noted."""
+        factory = self._guard(_below(spec, "type"), lambda: resolve(group, kind, folder=suite.folder))
+        if factory is None:
+            return None
+        before = len(self.document.problems)
+        options = check_options(spec.options, factory_options(factory), spec.key_path, self.document.problem)
+        if len(self.document.problems) > before:
+            return None
+        return self._guard(spec.key_path, lambda: call_factory(factory, options, self._place(suite, spec.args)))
+
+    def _target(self, suite: Suite, spec: TargetSpec, rules: CallRules) -> PlannedTarget | None:
+        if spec.model is None:
+            assert spec.type is not None  # a target is either a model or has a type
+            made = self._make("targets", spec.type, spec, suite)
+            return None if made is None else PlannedTarget(spec.name, made, spec.type)
+        prompt = self._prompt(spec.prompt or suite.prompt)
+        opened = self._open(spec.model)
+        if prompt is None or opened is None:
+            return None
+        merged = {**suite.params, **spec.model.params}
+        params = {name: value for name, value in merged.items() if value is not None}
+        usage = Usage()
+        endpoint = wrap_endpoint(opened.endpoint, label=spec.name, rules=rules, usage=usage)
+        call = PromptedTarget(endpoint, opened.model, prompt, params)
+        return PlannedTarget(spec.name, call, "model", spec.model.model, opened.host, prompt, params, usage)
+
+    def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
+        if spec is None:
+            return compile_prompt(None)
+        for part in spec.parts:  # one by one, so that a mistake is blamed on its own line
+            if self._guard(part.key_path, partial(compile_prompt, [(part.role, part.template)])) is None:
+                return None
+        return compile_prompt([(part.role, part.template) for part in spec.parts])
+
+    def _open(self, spec: ModelSpec) -> Opened | None:
+        found: Opened | None = self._guard(spec.key_path, lambda: self.pool.open(spec))
+        return found
+
+    def _scorer(self, suite: Suite, spec: ScorerSpec, rules: CallRules) -> PlannedScorer | None:
+        made = self._make("scorers", spec.type, spec, suite)
+        if made is None:
+            return None
+        scorer = made if isinstance(made, Scorer) else Scorer(made)
+        bound: BoundScorer | None = self._guard(
+            spec.key_path,
+            lambda: BoundScorer.bind(spec.name, scorer, on_no_answer=spec.on_no_answer, version=spec.version),
+        )
+        if bound is None or not bound.wants_judge:
+            if spec.judge is not None and bound is not None:
+                self.document.problem((*spec.key_path, "judge"), f"{spec.name!r} asks no judge; take the key out")
+            return None if bound is None else PlannedScorer(bound, spec)
+        desk = self._desk(suite, spec, bound, rules)
+        return None if desk is None else PlannedScorer(bound, spec, desk)
+
+    def _desk(self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, rules: CallRules) -> JudgeDesk | None:
+        judge = spec.judge or suite.judge
+        if judge is None:
+            self.document.problem(
+                spec.key_path, f"{spec.name!r} needs a judge; add judge: MODEL to the suite, or pass --judge MODEL"
+            )
+            return None
+        opened = self._open(judge)
+        if opened is None:
+            return None
+        usage = Usage()
+        endpoint = wrap_endpoint(opened.endpoint, label=f"judge of {spec.name}", rules=rules, usage=usage)
+        return JudgeDesk(
+            bound, endpoint, judge.name, opened.model, opened.host, suite.judge_check, judge.params, usage
+        )
+
+    def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
+        names = [target.name for target in suite.targets]
+        broken = {spec.name for spec in suite.scorers} - {measure.name for measure in measures}
+        gates: list[Gate] = []
+        for spec in suite.gates:
+            if spec.target is not None and spec.target not in names:
+                hint = nearest(spec.target, names) or f"; it has {', '.join(names)}"
+                self.document.problem((*spec.key_path, "target"), f"no target {spec.target!r} in this suite{hint}")
+            if spec.metric.split("/")[0] in broken:
+                continue  # its scorer's own problem says enough
+            try:
+                gates.append(Gate(spec, *find_metric(spec.metric, [*measures, *ALWAYS])))
+            except UnknownMetric as unknown:
+                self.document.problem(spec.key_path, str(unknown))
+        return tuple(gates)
+
+
+def _below(spec: TargetSpec | ScorerSpec, name: str) -> KeyPath:
+    return (*spec.key_path, name)
+
+
+def _check_sample(targets: list[PlannedTarget], sample: Sample) -> list[str]:
+    """What is wrong with a sample for any target: a template that cannot be filled in, a column that is missing."""
+    wrong: list[str] = []
+    for target in targets:
+        try:
+            if target.prompt is not None:
+                target.prompt.render(sample)
+            elif (check := getattr(target.call, "check", None)) is not None and (said := check(sample)):
+                wrong.append(said)
+        except PromptError as broken:
+            wrong.append(str(broken))
+    return list(dict.fromkeys(wrong))

@@ -1,0 +1,82 @@
+"""What a suite comes to once its names are callables: all that a run needs, and nothing has been called yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalrun.calls.usage import Usage
+from evalrun.datasets.source import SampleSource, Scan
+from evalrun.domain import Sample, Target
+from evalrun.engine.judges import JudgeDesk
+from evalrun.gates.naming import Gate
+from evalrun.prompts import Prompt
+from evalrun.scorers.calling import BoundScorer
+from evalrun.stats.summary import Measure
+from evalrun.suite.schema import ScorerSpec, Suite
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTarget:
+    """A target with what it was made of, for the record. `host` is where it sends to, None for nowhere."""
+
+    name: str
+    call: Target
+    kind: str
+    model: str | None = None
+    host: str | None = None
+    prompt: Prompt | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedScorer:
+    """A scorer with what the suite said of it and the desk of the judge it asks, if it asks one."""
+
+    bound: BoundScorer
+    spec: ScorerSpec
+    judge: JudgeDesk | None = None
+
+    @property
+    def measure(self) -> Measure:
+        return Measure(self.bound.name, self.bound.scorer.declaration)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call to make."""
+
+    sample: Sample
+    target: PlannedTarget
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A suite, assembled and scanned. `rows` is how many rows the run will have."""
+
+    suite: Suite
+    dataset: SampleSource
+    scan: Scan
+    targets: tuple[PlannedTarget, ...]
+    scorers: tuple[PlannedScorer, ...]
+    gates: tuple[Gate, ...]
+
+    @property
+    def rows(self) -> int:
+        return self.scan.count * len(self.targets) * self.suite.run.epochs
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        return tuple(scorer.measure for scorer in self.scorers)
+
+    def jobs(self) -> Iterator[Job]:
+        """Every call to make, lazily, the targets interleaved so that a slow hour hits them all alike."""
+        for sample in self.dataset:
+            for epoch in range(1, self.suite.run.epochs + 1):
+                for target in self.targets:
+                    yield Job(sample, target, epoch)
+
+

@@ -1,0 +1,75 @@
+"""What a run came to: verdict, metrics and counts per target, and where it went wrong, if it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from evalrun.calls.usage import Usage
+from evalrun.domain import Failure, GateResult, Metric, Verdict
+from evalrun.engine.plan import Plan
+from evalrun.engine.runner import RunState
+from evalrun.gates.verdicts import EXIT_CODES, INTERRUPTED, UNTRUSTED, check_gates, exit_code, overall
+from evalrun.stats.summary import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    """One target's numbers. `ended` is why it was given up, `failed` counts calls that failed."""
+
+    metrics: tuple[Metric, ...]
+    usage: Usage
+    answered: int
+    failed: int
+    ended: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A finished run. `stopped` says in one sentence why it ended early, `notices` what else is worth knowing."""
+
+    suite: str
+    run_id: str
+    folder: Path
+    plan: Plan
+    targets: Mapping[str, TargetResult]
+    gates: tuple[GateResult, ...]
+    verdict: Verdict
+    exit_code: int
+    rows: int
+    started_at: datetime
+    duration_s: float
+    stopped: str | None = None
+    notices: tuple[str, ...] = field(default=())
+
+
+def conclude(plan: Plan, state: RunState, summary: Summary, *, gates: bool) -> tuple[tuple[GateResult, ...], Verdict, int]:
+    """The verdicts of a run's gates, that of the run, and its exit code."""
+    results = check_gates(plan.gates, summary) if gates else ()
+    codes = [EXIT_CODES[result.verdict] for result in results]
+    if state.interrupted:
+        codes.append(INTERRUPTED)
+    if stopped_early(plan, state) is not None:
+        codes.append(UNTRUSTED)
+    verdict = overall(results)
+    code = exit_code(codes)
+    if verdict == "pass" and code != 0:
+        verdict = "untrusted"  # a run that ended early passes nothing
+    return results, verdict, code
+
+
+def stopped_early(plan: Plan, state: RunState) -> str | None:
+    """Why a run did not do all it was to do, in one sentence, or None: an endpoint was given up, nothing answered."""
+    said: list[str] = []
+    for target in plan.targets:
+        found = state.targets[target.name]
+        if found.ended is not None:
+            said.append(f"target {target.name!r} was given up after {found.failed} calls: {found.ended.message}")
+        elif found.failed and not found.answered and not state.interrupted:
+            said.append(f"target {target.name!r} answered none of its {found.failed} rows")
+    for scorer in plan.scorers:
+        if scorer.judge is not None and scorer.judge.ended is not None:
+            said.append(f"the judge of {scorer.bound.name!r}, {scorer.judge.name}, was given up: {scorer.judge.ended.message}")
+    return "; ".join(said) or None

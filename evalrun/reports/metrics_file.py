@@ -1,0 +1,86 @@
+"""`metrics.json`: every metric with its counts and interval, every gate with its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evalrun.calls.usage import Usage
+from evalrun.domain import GateResult, Metric
+from evalrun.engine.result import RunResult
+
+SCHEMA_VERSION = 1
+
+
+def metrics_data(result: RunResult) -> dict[str, Any]:
+    """The whole of a run's numbers as JSON has it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": result.run_id,
+        "suite": result.suite,
+        "verdict": result.verdict,
+        "exit_code": result.exit_code,
+        "targets": {
+            name: {
+                "metrics": [metric_data(metric) for metric in target.metrics],
+                "usage": usage_data(target.usage),
+            }
+            for name, target in result.targets.items()
+        },
+        "gates": [gate_data(gate) for gate in result.gates],
+    }
+
+
+def metric_data(metric: Metric) -> dict[str, Any]:
+    """One metric as JSON has it."""
+    return {
+        "name": metric.name,
+        "scorer": metric.scorer,
+        "version": metric.version,
+        "aggregate": metric.aggregate,
+        "reducer": metric.reducer,
+        "slice": metric.slice,
+        "value": metric.value,
+        "low": metric.low,
+        "high": metric.high,
+        "level": metric.level,
+        "method": metric.method,
+        "n": metric.n,
+        "n_effective": metric.n_effective,
+        "skipped": metric.skipped,
+        "unscored": metric.unscored,
+        "errors": metric.errors,
+        "unit": metric.unit,
+        "higher_is_better": metric.higher_is_better,
+        "trusted": metric.trusted,
+        "detail": metric.detail,
+    }
+
+
+def gate_data(gate: GateResult) -> dict[str, Any]:
+    """One verdict as JSON has it."""
+    return {
+        "gate": gate.gate,
+        "target": gate.target,
+        "metric": gate.metric,
+        "value": gate.value,
+        "low": gate.low,
+        "high": gate.high,
+        "bound": gate.bound,
+        "verdict": gate.verdict,
+        "reason": gate.reason,
+        "line": gate.line,
+    }
+
+
+def usage_data(usage: Usage) -> Mapping[str, Any]:
+    """What calls took: `cost_usd` is None where nobody told the cost of any call."""
+    known = usage.calls - usage.failures - usage.unpriced
+    return {
+        "calls": usage.calls,
+        "failures": usage.failures,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_usd": usage.cost_usd if known else None,
+        "unpriced_calls": usage.unpriced,
+    }

@@ -1,0 +1,92 @@
+"""`-o PATH`: copies of a run's results, the format by the extension."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalrun.engine.result import RunResult
+from evalrun.errors import MissingExtraError, SuiteError, nearest
+from evalrun.reports.table import guard_formula, shape_of, table_frame
+from evalrun.runs.folder import METRICS_FILE, TABLE_FILE
+from evalrun.runs.row_log import NAME as ROWS_FILE
+from evalrun.runs.row_log import read_rows
+
+LATER = (".html", ".md", ".xml")
+XLSX_CELL = 32_767  # characters that a cell of Excel holds
+XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0 §2.2 forbids them
+
+
+def check_outputs(outputs: Sequence[str], *, suites: int) -> None:
+    """Refuse what cannot be written, before anything is called. Raises SuiteError."""
+    for output in outputs:
+        extension = Path(output).suffix.lower()
+        if extension in LATER:
+            raise SuiteError(f"-o {output!r}: not yet: this version of evalrun writes {', '.join(WRITERS)}")
+        if extension not in WRITERS:
+            raise SuiteError(f"-o {output!r}: the extension should be one of {', '.join(WRITERS)}{nearest(extension, WRITERS)}")
+        if suites > 1 and "{suite}" not in output:
+            raise SuiteError(f"-o {output!r}: with several suites the path should hold {{suite}}")
+        for needed, package, extra in ((".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "xlsx")):
+            if extension == needed and importlib.util.find_spec(package) is None:
+                raise MissingExtraError(f"-o {output!r}", extra)
+
+
+def write_outputs(result: RunResult, outputs: Sequence[str]) -> list[Path]:
+    """Write each output; returns where. The run folder has its files already."""
+    written: list[Path] = []
+    for output in outputs:
+        path = Path(output.replace("{suite}", result.suite))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.stem}.part{path.suffix}")
+        try:
+            WRITERS[path.suffix.lower()](result, part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        written.append(path)
+    return written
+
+
+def _copy(name: str) -> Callable[[RunResult, Path], None]:
+    def copy(result: RunResult, path: Path) -> None:
+        shutil.copyfile(result.folder / name, path)
+
+    return copy
+
+
+def _frame(result: RunResult) -> Any:
+    return table_frame(read_rows(result.folder), shape_of(result), list(result.targets))
+
+
+def _write_parquet(result: RunResult, path: Path) -> None:
+    frame = _frame(result)
+    for name in frame.columns:
+        if frame[name].dtype.kind not in "iufb":  # a column of mixed types has no type in Parquet
+            frame[name] = [None if value is None else _utf8(str(value)) for value in frame[name]]
+    frame.to_parquet(path, index=False)
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def _write_xlsx(result: RunResult, path: Path) -> None:
+    _frame(result).map(_cell).to_excel(path, sheet_name="rows", index=False, engine="openpyxl")
+
+
+def _cell(value: Any) -> Any:
+    return XLSX_ILLEGAL.sub("", guard_formula(value))[:XLSX_CELL] if isinstance(value, str) else value
+
+
+WRITERS: dict[str, Callable[[RunResult, Path], None]] = {
+    ".csv": _copy(TABLE_FILE),
+    ".json": _copy(METRICS_FILE),
+    ".jsonl": _copy(ROWS_FILE),
+    ".parquet": _write_parquet,
+    ".xlsx": _write_xlsx,
+}

@@ -1,0 +1,59 @@
+"""A plan as lines of text: what would run, and what would be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
+from evalrun.reports.table import plain_text
+from evalrun.reports.text import one_line
+
+
+def render_plan(plan: Plan, *, show: int = 0) -> Iterator[str]:
+    """The plan line by line; with `show`, the rendered prompts of the first samples."""
+    suite = plan.suite
+    epochs = f" × {suite.run.epochs} epochs" if suite.run.epochs > 1 else ""
+    yield f"{suite.name}: {plan.scan.count} samples × {len(plan.targets)} targets{epochs} = {plan.rows} rows"
+    yield f"  columns: {', '.join(one_line(name, 40) for name in plan.scan.columns)}"
+    for target in plan.targets:
+        yield f"  target {one_line(target.name, 60)}: {_target(target)}"
+    for scorer in plan.scorers:
+        yield f"  scorer {one_line(scorer.bound.name, 60)}: {_scorer(scorer)}"
+    for gate in plan.gates:
+        yield f"  gate {one_line(gate.spec.text, 80)} on {gate.metric} (line {gate.spec.line})"
+    for notice in plan.scan.notices:
+        yield f"  note: {notice}"
+    if show:
+        yield from _prompts(plan, show)
+
+
+def _target(target: PlannedTarget) -> str:
+    if target.model is None:
+        return target.kind
+    params = ", ".join(f"{name}={value}" for name, value in target.params.items())
+    return f"{one_line(target.model, 80)} at {target.host}" + (f" with {one_line(params, 200)}" if params else "")
+
+
+def _scorer(scorer: PlannedScorer) -> str:
+    declaration = scorer.bound.scorer.declaration
+    names = ", ".join(scorer.measure.metric_name(name) for name in declaration.aggregates)
+    backend = f" ({declaration.backend})" if declaration.backend else ""
+    if scorer.judge is None:
+        return f"{names}{backend}"
+    pairs = len(scorer.bound.scorer.known_pairs)
+    check = f", checked on {pairs} known pairs first" if pairs and scorer.judge.mode != "off" else ""
+    return f"{names}{backend}; judge {one_line(scorer.judge.name, 80)} at {scorer.judge.host}{check}"
+
+
+def _prompts(plan: Plan, show: int) -> Iterator[str]:
+    for sample in islice(plan.dataset, show):
+        for target in plan.targets:
+            if target.prompt is None:
+                continue
+            yield ""
+            yield f"sample {one_line(sample.id, 60)} to {one_line(target.name, 60)}:"
+            for message in target.prompt.render(sample):
+                yield f"  {one_line(str(message['role']), 20)}:"
+                for line in plain_text(message["content"]).splitlines():
+                    yield f"    {one_line(line, 2000)}"

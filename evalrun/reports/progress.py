@@ -1,0 +1,120 @@
+"""How far a run is: a bar on a terminal, plain lines every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
+
+from evalrun.domain import Failure, Row
+from evalrun.reports.text import duration, one_line
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from evalrun.engine.plan import Plan
+
+EVERY_S = 5.0  # between plain lines
+REFRESH_S = 0.1  # between looks of the bar
+
+
+class Pace:
+    """Counts of a run in progress, with the running mean of its first metric."""
+
+    def __init__(self, plan: Plan, clock: Callable[[], float]) -> None:
+        self.total = plan.rows
+        self.clock = clock
+        self.started = clock()
+        self.done = 0
+        self.failures = 0
+        first = plan.measures[0]
+        self.scorer = first.name
+        self.label = first.metric_name("mean")
+        self.sum = 0.0
+        self.scored = 0
+
+    def add(self, row: Row) -> None:
+        """Count one row."""
+        self.done += 1
+        self.failures += isinstance(row.answer, Failure)
+        value = row.cells[self.scorer].value
+        if value is not None:
+            self.sum += value
+            self.scored += 1
+
+    def said(self) -> str:
+        """Rate, time left, failures and the running metric, in one line."""
+        rate = self.done / max(self.clock() - self.started, 1e-9)
+        left = duration((self.total - self.done) / rate) if rate > 0 else "?"
+        parts = [f"{rate:.1f} rows/s", f"{left} left", f"{self.failures} failed"]
+        if self.scored:
+            parts.append(f"{self.label} {self.sum / self.scored:.3f}")
+        return ", ".join(parts)
+
+
+class PlainProgress:
+    """A line now and then, for logs."""
+
+    def __init__(self, out: TextIO, *, clock: Callable[[], float] = time.monotonic, every_s: float = EVERY_S) -> None:
+        self.out = out
+        self.clock = clock
+        self.every_s = every_s
+        self.pace: Pace | None = None
+        self.name = ""
+        self.next = 0.0
+
+    def on_start(self, plan: Plan, folder: Any, /) -> None:
+        self.pace = Pace(plan, self.clock)
+        self.name = one_line(plan.suite.name, 60)
+        self.next = self.clock() + self.every_s
+
+    def on_row(self, row: Row, /) -> None:
+        assert self.pace is not None  # a run starts before its first row
+        self.pace.add(row)
+        if self.clock() >= self.next:
+            self.next = self.clock() + self.every_s
+            print(f"{self.name}: {self.pace.done}/{self.pace.total} rows, {self.pace.said()}", file=self.out, flush=True)
+
+    def on_end(self, result: Any, /) -> None:
+        self.pace = None
+
+
+class BarProgress:
+    """A bar that is drawn over, for terminals."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self.pace: Pace | None = None
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        self.next = 0.0
+
+    def on_start(self, plan: Plan, folder: Any, /) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self.pace = Pace(plan, time.monotonic)
+        self.bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}", markup=False),
+            console=Console(file=self.out),
+            transient=True,
+            refresh_per_second=8,
+        )
+        self.task = self.bar.add_task(one_line(plan.suite.name, 30), total=plan.rows, said="")
+        self.bar.start()
+
+    def on_row(self, row: Row, /) -> None:
+        assert self.pace is not None and self.bar is not None and self.task is not None  # started
+        self.pace.add(row)
+        now = time.monotonic()
+        if now >= self.next or self.pace.done == self.pace.total:
+            self.next = now + REFRESH_S
+            self.bar.update(self.task, completed=self.pace.done, said=self.pace.said())
+
+    def on_end(self, result: Any, /) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None

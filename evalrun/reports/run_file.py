@@ -1,0 +1,146 @@
+"""`run.json`: what was run, with what, when, and what it took."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
+from evalrun.engine.result import RunResult
+from evalrun.reports.metrics_file import usage_data
+
+SCHEMA_VERSION = 1
+PACKAGES = ("evalrun-suites", "autoevals", "litellm", "xllamacpp", "alt-profanity-check", "scikit-learn")
+
+
+def run_data(plan: Plan, *, run_id: str, started_at: datetime, result: RunResult | None = None) -> dict[str, Any]:
+    """What is written at the start of a run (status `running`) and again at its end."""
+    suite = plan.suite
+    data: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id,
+        "suite": suite.name,
+        "suite_file": str(suite.path),
+        "status": "running" if result is None else status_of(result),
+        "started_at": _stamp(started_at),
+        "seed": suite.run.seed,
+        "epochs": suite.run.epochs,
+        "rows_planned": plan.rows,
+        "resolved": json.loads(json.dumps(suite.resolved, default=str)),
+        "hashes": hashes(plan),
+        "columns": list(plan.scan.columns),
+        "versions": versions(),
+        "targets": {target.name: _target(target) for target in plan.targets},
+        "scorers": {scorer.bound.name: _scorer(scorer) for scorer in plan.scorers},
+        "judges": {scorer.bound.name: judge for scorer in plan.scorers if (judge := _judge(scorer)) is not None},
+        "notices": list(plan.scan.notices),
+    }
+    if result is not None:
+        data["finished_at"] = _stamp(datetime.fromtimestamp(started_at.timestamp() + result.duration_s, UTC))
+        data["duration_s"] = round(result.duration_s, 3)
+        data["rows"] = result.rows
+        data["verdict"] = result.verdict
+        data["exit_code"] = result.exit_code
+        data["stopped"] = result.stopped
+        data["notices"] = list(result.notices)
+    return data
+
+
+def status_of(result: RunResult) -> str:
+    """`finished`, `stopped` where it gave up early, or `interrupted`."""
+    if result.exit_code == 130:
+        return "interrupted"
+    return "finished" if result.stopped is None else "stopped"
+
+
+def hashes(plan: Plan) -> dict[str, Any]:
+    """What defines the run, as sha256: its data, prompts, params and scorers."""
+    return {
+        "dataset": plan.scan.digest,
+        "prompts": {target.name: target.prompt.digest for target in plan.targets if target.prompt is not None},
+        "params": {target.name: digest(dict(target.params)) for target in plan.targets},
+        "scorers": {scorer.bound.name: digest(_scorer(scorer)) for scorer in plan.scorers},
+    }
+
+
+def digest(data: Any) -> str:
+    """The sha256 of data as canonical JSON."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _target(target: PlannedTarget) -> dict[str, Any]:
+    return {
+        "type": target.kind,
+        "model": target.model,
+        "host": target.host,
+        "params": dict(target.params),
+        "served_models": sorted(target.usage.served_models),
+        "usage": usage_data(target.usage),
+    }
+
+
+def _scorer(scorer: PlannedScorer) -> dict[str, Any]:
+    spec = scorer.bound.scorer.declaration
+    return {
+        "type": scorer.spec.type,
+        "options": dict(scorer.spec.options),
+        "args": dict(scorer.spec.args),
+        "version": spec.version,
+        "backend": spec.backend,
+        "range": [spec.low, spec.high],
+        "higher_is_better": spec.higher_is_better,
+        "binary": spec.binary,
+        "unit": spec.unit,
+        "threshold": spec.threshold,
+        "needs_answer": spec.needs_answer,
+        "needs_expected": spec.needs_expected,
+        "aggregates": list(spec.aggregates),
+        "headline": spec.headline,
+        "on_no_answer": scorer.bound.on_no_answer,
+    }
+
+
+def _judge(scorer: PlannedScorer) -> Mapping[str, Any] | None:
+    desk = scorer.judge
+    if desk is None:
+        return None
+    check = None
+    if desk.check is not None:
+        check = {
+            "right": desk.check.right,
+            "total": desk.check.total,
+            "needed": desk.check.needed,
+            "passed": desk.check.passed,
+            "failure": str(desk.check.failure) if desk.check.failure is not None else None,
+        }
+    return {
+        "name": desk.name,
+        "model": desk.model,
+        "host": desk.host,
+        "mode": desk.mode,
+        "params": dict(desk.params),
+        "self_check": check,
+        "served_models": sorted(desk.usage.served_models),
+        "usage": usage_data(desk.usage),
+    }

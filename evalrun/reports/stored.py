@@ -1,0 +1,142 @@
+"""Stored runs as they are shown again: read back from the run folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evalrun.calls.usage import Usage
+from evalrun.domain import Declaration, GateResult, Metric, Row
+from evalrun.engine.result import TargetResult
+from evalrun.errors import RunNotFoundError
+from evalrun.reports.terminal import STYLES, gates_table, metrics_table, plain_table, rows_table, styled, usage_line
+from evalrun.reports.text import DASH, duration, number, one_line
+from evalrun.reports.worst import WorstRows, failed
+from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
+from evalrun.runs.row_log import read_rows
+from evalrun.stats.summary import Measure, summarize
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+AT_ONCE = 200  # rows of one table, so that a long list is shown while it is read
+
+
+def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[RenderableType]:
+    """A run as it was shown at its end; with `failed_only`, every row that needs a look instead of the worst."""
+    run = read_json(folder.path / RUN_FILE)
+    measures = stored_measures(run)
+    names = list(run["targets"])
+    metrics = stored_metrics(folder, run)
+    yield _headline(folder, run)
+    if metrics is not None:
+        gates = [GateResult(**gate) for gate in metrics["gates"]]
+        if gates:
+            yield gates_table(gates)
+    for name, target in _targets(folder, run, metrics).items():
+        yield metrics_table(name, target)
+        yield styled(one_line(usage_line(target), 300), "dim")
+    if failed_only:
+        yield from _failed_tables(folder, names, measures)
+    else:
+        worst = WorstRows(measures)
+        for row in read_rows(folder.path):
+            worst.add(row)
+        for name in names:
+            if worst.of(name):
+                yield rows_table(f"worst rows of {one_line(name, 60)}", worst.of(name))
+    yield styled(f"files: {folder.path}/")
+
+
+def stored_measures(run: Mapping[str, Any]) -> tuple[Measure, ...]:
+    """The scorers of a stored run with what they declared."""
+    found: list[Measure] = []
+    for name, said in run["scorers"].items():
+        low, high = said["range"]
+        kept = ("version", "backend", "higher_is_better", "binary", "unit", "threshold", "needs_answer", "needs_expected", "headline")
+        declared = {key: said[key] for key in kept}
+        found.append(Measure(name, Declaration(low=low, high=high, aggregates=tuple(said["aggregates"]), **declared)))
+    return tuple(found)
+
+
+def stored_metrics(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `metrics.json` holds, or None for a run that did not come to its end."""
+    if run.get("status") == "running":
+        return None
+    return read_json(folder.path / METRICS_FILE)
+
+
+def _headline(folder: RunFolder, run: Mapping[str, Any]) -> Any:
+    verdict = run.get("verdict")
+    word = str(verdict).upper() if verdict else "NOT FINISHED"
+    line = styled(f"{word} ", STYLES.get(str(verdict), "bold yellow"))
+    line.append(f"{one_line(folder.suite, 60)} {folder.id}", style="bold")
+    if verdict:
+        line.append(f": {run['rows']:,} of {run['rows_planned']:,} rows in {duration(run['duration_s'])}")
+        line.append(f", exit code {run['exit_code']}")
+    else:
+        line.append(": the run ended before its end; the numbers are of the rows that are on disk")
+    if run.get("stopped"):
+        line.append(f"\nstopped early: {one_line(run['stopped'], 600)}", style="bold magenta")
+    return line
+
+
+def _targets(folder: RunFolder, run: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> dict[str, TargetResult]:
+    if metrics is None:
+        names = list(run["targets"])
+        summary = summarize(read_rows(folder.path), stored_measures(run), names, epochs=run["epochs"])
+        return {name: TargetResult(summary.metrics(name), Usage(), 0, 0) for name in names}
+    found: dict[str, TargetResult] = {}
+    for name, target in metrics["targets"].items():
+        said = target["usage"]
+        usage = Usage(said["calls"], said["failures"], said["input_tokens"], said["output_tokens"], said["cost_usd"] or 0.0)
+        found[name] = TargetResult(tuple(Metric(**metric) for metric in target["metrics"]), usage, 0, 0)
+    return found
+
+
+def _failed_tables(folder: RunFolder, names: Sequence[str], measures: Sequence[Measure]) -> Iterator[Any]:
+    """The rows that need a look, in the order of the dataset, a table of each target."""
+    found: dict[str, list[Row]] = {name: [] for name in names}
+    for row in read_rows(folder.path):
+        if failed(row, measures):
+            found[row.target].append(row)
+    for name, rows in found.items():
+        ordered = sorted(rows, key=lambda row: (row.sample.index, row.epoch))
+        if not ordered:
+            yield styled(f"{one_line(name, 60)}: no row needs a look")
+        for start in range(0, len(ordered), AT_ONCE):
+            yield rows_table(f"{one_line(name, 60)}: {len(ordered)} rows need a look", ordered[start : start + AT_ONCE])
+
+
+def runs_table(runs: Sequence[RunFolder]) -> Table:
+    """A line for each run: suite, id, when, verdict, rows, and its first metric."""
+    table = plain_table("", ("run", "suite", "verdict", "exit", "rows", "first metric", "time"))
+    for folder in runs:
+        try:
+            run = read_json(folder.path / RUN_FILE)
+            first = _first_metric(folder, run)
+        except (RunNotFoundError, KeyError, TypeError):
+            table.add_row(styled(folder.id), styled(one_line(folder.suite, 40)), styled("unreadable", "red"))
+            continue
+        verdict = str(run.get("verdict") or "not finished")
+        table.add_row(
+            styled(folder.id),
+            styled(one_line(folder.suite, 40)),
+            styled(verdict, STYLES.get(verdict, "yellow")),
+            styled(str(run.get("exit_code", DASH))),
+            styled(f"{run.get('rows', DASH)}/{run['rows_planned']}"),
+            styled(first),
+            styled(duration(run["duration_s"]) if "duration_s" in run else DASH),
+        )
+    return table
+
+
+def _first_metric(folder: RunFolder, run: Mapping[str, Any]) -> str:
+    metrics = stored_metrics(folder, run)
+    if metrics is None:
+        return DASH
+    said = [
+        f"{target['metrics'][0]['name']} {number(target['metrics'][0]['value'])}" for target in metrics["targets"].values()
+    ]
+    return one_line(", ".join(said[:3]) + (" …" if len(said) > 3 else ""), 100)

@@ -1,0 +1,173 @@
+"""A run's results on a terminal: verdict first, gates, metrics with their counts, the worst rows, the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from evalrun.domain import Cell, Completion, GateResult, Metric, Row
+from evalrun.engine.result import RunResult, TargetResult
+from evalrun.reports.text import duration, interval, number, one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+STYLES = {"pass": "bold green", "fail": "bold red", "untrusted": "bold magenta", "inconclusive": "bold yellow"}
+ALWAYS = ("latency", "token_count", "cost_usd")
+CUT = 60  # characters of a text in a table of rows
+
+
+def render_result(result: RunResult, worst: dict[str, list[Row]]) -> Iterator[RenderableType]:
+    """The whole summary, piece by piece."""
+    from rich.text import Text
+
+    yield headline(result)
+    for notice in result.notices:
+        yield Text(f"note: {one_line(notice, 400)}", style="yellow")
+    if result.gates:
+        yield gates_table(result.gates)
+    for name, target in result.targets.items():
+        yield metrics_table(name, target)
+        yield Text(one_line(usage_line(target), 300), style="dim")
+    for line in judge_lines(result):
+        yield Text(line, style="yellow")
+    for name in result.targets:
+        if worst.get(name):
+            yield rows_table(f"worst rows of {one_line(name, 60)}", worst[name])
+    yield Text(f"files: {result.folder}/ (table.csv, metrics.json, rows.jsonl, run.json)")
+
+
+def headline(result: RunResult) -> Any:
+    """`PASS qa: 50 rows in 12.3 s`, with the reason where it ended early."""
+    from rich.text import Text
+
+    word = result.verdict.upper() if result.gates or result.exit_code else "DONE"
+    if result.exit_code == 130:
+        word = "INTERRUPTED"
+    style = STYLES[result.verdict] if word != "DONE" else "bold"
+    line = Text(f"{word} ", style=style)
+    line.append(f"{one_line(result.suite, 60)}: ", style="bold")
+    planned = result.plan.rows
+    rows = f"{result.rows:,} rows" if result.rows == planned else f"{result.rows:,} of {planned:,} rows"
+    line.append(f"{rows} in {duration(result.duration_s)}")
+    if result.stopped:
+        line.append(f"\nstopped early: {one_line(result.stopped, 600)}", style="bold magenta")
+    return line
+
+
+def gates_table(gates: Sequence[GateResult]) -> Table:
+    """A line for each gate and target: verdict, number, bound, and the sentence why."""
+    table = plain_table("gates", ("verdict", "gate", "target", "value", "95 % interval", "why"))
+    for gate in gates:
+        table.add_row(
+            styled(gate.verdict.upper(), STYLES[gate.verdict]),
+            styled(one_line(gate.gate, 80)),
+            styled(one_line(gate.target, 40)),
+            styled(number(gate.value)),
+            styled(interval(gate.low, gate.high)),
+            styled(one_line(gate.reason + (f" (line {gate.line})" if gate.line else ""), 300)),
+        )
+    return table
+
+
+def metrics_table(name: str, target: TargetResult) -> Table:
+    """Every metric of the suite's scorers with its interval and the four counts."""
+    columns = ("metric", "value", "95 % interval", "scored", "skipped", "unscored", "errors")
+    table = plain_table(one_line(name, 80), columns)
+    for metric in target.metrics:
+        if metric.scorer in ALWAYS:
+            continue
+        counts = [str(count) for count in (metric.n, metric.skipped, metric.unscored, metric.errors)]
+        value = styled(number(metric.value, metric.unit), None if metric.trusted else "magenta")
+        table.add_row(styled(label(metric)), value, styled(interval(metric.low, metric.high)), *map(styled, counts))
+        other = (metric.detail or {}).get("other_reading")
+        if other is not None:
+            reading = "counting no answer as 0" if other["on_no_answer"] == "zero" else "leaving out no answer"
+            table.add_row(styled(f"  {reading}", "dim"), styled(number(other["value"]), "dim"), "", styled(str(other["n"]), "dim"))
+    return table
+
+
+def label(metric: Metric) -> str:
+    """The metric's name with the backend that made it, so that nobody takes one for the other."""
+    backend = (metric.detail or {}).get("backend")
+    return f"{metric.name} ({backend})" if backend else metric.name
+
+
+def usage_line(target: TargetResult) -> str:
+    """Time, tokens and cost of a target's calls."""
+    found = {(metric.scorer, metric.aggregate): metric.value for metric in target.metrics}
+    latency = [f"{name} {number(found.get(('latency', name)), 's')}" for name in ("p50", "p90", "p99")]
+    tokens = f"{number(found.get(('token_count', 'total')), 'tokens')} tokens out"
+    cost = f"cost {number(found.get(('cost_usd', 'total')), 'USD')}"
+    calls = f"{target.usage.calls} calls" if target.usage.calls else "nothing was called"
+    return " · ".join([calls, "latency " + ", ".join(latency), tokens, cost])
+
+
+def judge_lines(result: RunResult) -> Iterator[str]:
+    """What became of each judge that was checked and not believed."""
+    for scorer in result.plan.scorers:
+        desk = scorer.judge
+        if desk is None or desk.check is None or desk.check.passed or desk.check.failure is not None:
+            continue
+        score = f"{desk.check.right} of {desk.check.total} known pairs right, {desk.check.needed} needed"
+        kept = "its verdicts are shown all the same (judge_check: warn)" if desk.mode == "warn" else "its verdicts are not used"
+        yield (
+            f"{scorer.bound.name}: the judge {one_line(desk.name, 80)} failed its self-check ({score}); {kept}. "
+            "Set a real one: --judge openai/gpt-5-mini, or judge: in the suite"
+            " (suites that read it: EVALRUN_JUDGE=openai/gpt-5-mini)."
+        )
+
+
+def rows_table(title: str, rows: Sequence[Row]) -> Table:
+    """Rows with input, accepted answers, output and scores, cut short."""
+    names = list(rows[0].cells) if rows else []
+    table = plain_table(title, ("id", "input", "expected", "output", *names))
+    for row in rows:
+        answer = row.answer
+        output = answer.text if isinstance(answer, Completion) else f"[{answer}]"
+        if isinstance(answer, Completion) and answer.ended != "stop":
+            output = f"{output} [{answer.ended}]"
+        table.add_row(
+            styled(one_line(row.sample.id, 24)),
+            styled(one_line(str(row.sample.input), CUT)),
+            styled(one_line(" | ".join(row.sample.expected), CUT)),
+            styled(one_line(output, CUT)),
+            *[styled(cell_text(cell)) for cell in row.cells.values()],
+        )
+    return table
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell in a few characters: its number, or its state and why."""
+    if cell.state == "scored":
+        return number(cell.value)
+    return one_line(f"{cell.state}: {cell.reason}" if cell.reason else cell.state, 40)
+
+
+def plain_table(title: str, columns: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=styled(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        wide = name in ("why", "input", "output", "expected", "metric", "gate")
+        right = name in ("value", "scored", "skipped", "unscored", "errors")
+        table.add_column(styled(name), justify="right" if right else "left", overflow="fold", ratio=None, no_wrap=not wide)
+    return table
+
+
+def styled(text: str, style: str | None = None) -> Any:
+    """Text as it is, in a style: no markup is read in it."""
+    from rich.text import Text
+
+    return Text(text, style=style or "")
+
+
+
+
+def open_console(out: TextIO) -> Console:
+    """A console that adds nothing of its own: no highlighting, no markup, no emoji; wide enough for a log."""
+    from rich.console import Console
+
+    return Console(file=out, highlight=False, markup=False, emoji=False, width=None if out.isatty() else 120)

@@ -1,0 +1,52 @@
+"""Untrusted text and bare numbers, made fit for a terminal."""
+
+from __future__ import annotations
+
+import re
+
+from evalrun.redact import redact
+
+# C0 and C1 controls (escape sequences start with one), the direction overrides, and halves of surrogate pairs
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
+DASH = "–"
+
+
+def one_line(text: str, limit: int) -> str:
+    """`text` on one line without anything that could steer a terminal, cut to `limit` characters."""
+    cut = text[: 4 * limit]
+    clean = " ".join(UNSAFE.sub(" ", redact(cut)).split())
+    return clean if len(clean) <= limit and len(cut) == len(text) else clean[: limit - 1] + "…"
+
+
+def number(value: float | None, unit: str | None = None) -> str:
+    """A number as people read it: four significant digits, its unit behind it, a dash for none."""
+    if value is None:
+        return DASH
+    if unit == "USD":
+        return f"${value:,.4f}" if abs(value) < 1 else f"${value:,.2f}"
+    if unit == "tokens":
+        return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:,.1f}"
+    if unit == "s":
+        return f"{duration(value)}"
+    text = f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}"
+    return f"{text} {unit}" if unit else text
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
+    if seconds < 1:
+        return f"{seconds:.3f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`[0.74, 0.89]`, or a dash where there is none; an open end is an ellipsis."""
+    if low is None and high is None:
+        return DASH
+    ends = ["…" if end is None else f"{end:.3f}" for end in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"

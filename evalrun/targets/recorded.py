@@ -1,0 +1,113 @@
+"""Answers that already exist: a column of the dataset, or the rows of an earlier run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evalrun.domain import Completion, Failure, Row, Sample, Target
+from evalrun.errors import RunNotFoundError, nearest
+from evalrun.registry import Place
+from evalrun.runs.folder import find_run
+from evalrun.runs.row_log import read_rows
+
+
+def recorded(place: Place, *, column: str | None = None, run: str | None = None, target: str | None = None) -> Target:
+    """Answers recorded before: nothing is called, so there is no latency and no cost.
+
+    Args:
+        column: Column of the dataset that holds the answer; a dotted path reaches into JSON.
+        run: An earlier run: its id, a unique prefix, a path, or `last`.
+        target: Which target of that run, where it had several.
+    """
+    if (column is None) == (run is None):
+        raise ValueError("needs either 'column' (a column of the dataset) or 'run' (an earlier run)")
+    if run is not None:
+        return RecordedRun(_answers(place, run, target))
+    assert column is not None  # one of both is given
+    if target is not None:
+        raise ValueError("'target' goes with 'run'")
+    return RecordedColumn(column)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedColumn:
+    """The answer stands in a column of the sample, the same for every epoch."""
+
+    column: str
+
+    async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
+        found = lookup(sample.metadata, self.column)
+        if found is _ABSENT:
+            known = ", ".join(map(str, sample.metadata))
+            hint = nearest(self.column, map(str, sample.metadata)) or f"; it has {known}"
+            return Failure("missing", f"the sample has no column {self.column!r}{hint}")
+        if found is None or (isinstance(found, str) and not found.strip()):
+            return Completion("", "empty")
+        return Completion(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str))
+
+    def check(self, sample: Sample) -> str | None:
+        """What is wrong with a sample, or None: a missing column is found before the run."""
+        if lookup(sample.metadata, self.column) is not _ABSENT:
+            return None
+        names = [str(name) for name in sample.metadata]
+        return f"has no column {self.column!r} for the recorded target{nearest(self.column, names)}"
+
+
+_ABSENT = object()
+
+
+def lookup(data: Any, path: str) -> Any:
+    """The value at a dotted path into nested mappings and lists; a key that is the whole path goes first."""
+    if isinstance(data, Mapping) and path in data:
+        return data[path]
+    head, dot, rest = path.partition(".")
+    while dot:
+        if isinstance(data, Mapping) and head in data:
+            return lookup(data[head], rest)
+        if isinstance(data, list | tuple) and head.isdigit() and int(head) < len(data):
+            return lookup(data[int(head)], rest)
+        more, dot, rest = rest.partition(".")
+        head = f"{head}.{more}"
+    if isinstance(data, list | tuple) and path.isdigit() and int(path) < len(data):
+        return data[int(path)]
+    return _ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """The answers of an earlier run, by sample id and epoch; a failure of then stays one."""
+
+    answers: Mapping[tuple[str, int], Completion | Failure]
+
+    async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
+        answer = self.answers.get((sample.id, epoch))
+        if answer is None:
+            return Failure("missing", f"the recorded run has no answer for sample {sample.id!r} in epoch {epoch}")
+        return answer
+
+
+def _answers(place: Place, run: str, target: str | None) -> dict[tuple[str, int], Completion | Failure]:
+    folder = find_run(run, place.runs)
+    names: set[str] = set()
+    answers: dict[tuple[str, int], Completion | Failure] = {}
+    for row in read_rows(folder.path):
+        names.add(row.target)
+        if target in (None, row.target):
+            answers[row.sample.id, row.epoch] = _uncalled(row)
+    if target is not None and target not in names:
+        raise RunNotFoundError(f"run {folder.id} has no target {target!r}{nearest(target, names)}")
+    if target is None and len(names) > 1:
+        raise RunNotFoundError(f"run {folder.id} has several targets; name one: target: {' | '.join(sorted(names))}")
+    if not answers:
+        raise RunNotFoundError(f"run {folder.id} has no rows")
+    return answers
+
+
+def _uncalled(row: Row) -> Completion | Failure:
+    """The answer without latency and cost: it was paid for then, not now."""
+    if isinstance(row.answer, Failure):
+        return row.answer
+    return replace(row.answer, latency_s=None, ttft_s=None, cost_usd=None, cached=False)
