@@ -15,13 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evalrun.domain import GateResult, Reporter, Row, Verdict
+from evalrun.domain import Reporter, Row
 from evalrun.endpoints.opening import EndpointPool
 from evalrun.engine.assemble import Assembler
 from evalrun.engine.plan import Plan
 from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
 from evalrun.engine.runner import RunState, StopSignal, run_plan
 from evalrun.errors import Problem, RunError, SuiteError
+from evalrun.metrics import GateResult, Verdict
 from evalrun.redact import redact, register_environment
 from evalrun.reports.metrics_file import metrics_data
 from evalrun.reports.outputs import check_outputs, write_outputs
@@ -121,9 +122,7 @@ def _run_anywhere(run: Callable[[], Any]) -> Any:
     return found[0]
 
 
-async def run_suites(
-    suites: Sequence[str | Path], session: Session, reporters: Sequence[Reporter]
-) -> list[RunResult]:
+async def run_suites(suites: Sequence[str | Path], session: Session, reporters: Sequence[Reporter]) -> list[RunResult]:
     """Run suites one after the other over one pool of connections; each has its run.
 
     All are loaded, checked and scanned before the first call. Raises SuiteError with the problems of all of them.

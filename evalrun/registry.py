@@ -101,8 +101,7 @@ def resolve(group: Group, reference: str, *, folder: Path) -> Factory:
             kind = group.removesuffix("s")
             raise ReferenceProblem(f"unknown {kind} {reference!r}{nearest(reference, names)}")
         factory = load_attribute(names[reference], folder=folder)
-    check_factory(reference, factory)
-    return factory
+    return check_factory(reference, factory)
 
 
 def load_attribute(reference: str, *, folder: Path) -> Any:
@@ -153,13 +152,17 @@ def load_file(location: str, *, folder: Path) -> Any:
     return module
 
 
-def check_factory(reference: str, factory: Any) -> None:
-    """Refuse what is no factory, or has an option whose name the suite keeps for itself."""
+def check_factory(reference: str, factory: Any) -> Factory:
+    """The factory itself, unless it is none, or has an option whose name the suite keeps for itself."""
     if not callable(factory):
         raise ReferenceProblem(f"{reference!r} is a {type(factory).__name__}, not a function")
     for option in factory_options(factory).values():
         if option.name in RESERVED_OPTIONS:
-            raise ReferenceProblem(f"{reference!r} has an option {option.name!r}, a name that suites keep for themselves")
+            raise ReferenceProblem(
+                f"{reference!r} has an option {option.name!r}, a name that suites keep for themselves"
+            )
+    found: Factory = factory
+    return found
 
 
 def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:

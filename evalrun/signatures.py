@@ -63,10 +63,10 @@ def bind_by_name(
         if item.default is item.empty and item.kind is not item.VAR_POSITIONAL and item.name not in offered
     ]
     positional = None
-    if single is not None and len(required) == 1 and required[0].kind is not inspect.Parameter.KEYWORD_ONLY:
-        if required[0] is parameters[0]:
-            positional = single
-            required = []
+    alone = len(required) == 1 and required[0] is parameters[0]
+    if single is not None and alone and required[0].kind is not inspect.Parameter.KEYWORD_ONLY:
+        positional = single
+        required = []
     if required:
         missing = required[0].name
         raise SignatureProblem(

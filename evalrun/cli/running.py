@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 Suites = Annotated[list[str], typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", metavar="NAME|MODEL", help="Only this target of the suite, or this model instead. Repeatable."),
+    typer.Option(
+        "--target", "-t", metavar="NAME|MODEL", help="Only this target of the suite, or this model instead. Repeatable."
+    ),
 ]
-BaseUrl = Annotated[str | None, typer.Option("--base-url", metavar="URL", help="OpenAI-compatible address of the targets.")]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", metavar="URL", help="OpenAI-compatible address of the targets.")
+]
 JudgeModel = Annotated[str | None, typer.Option("--judge", metavar="MODEL", help="The judge's model.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most so many samples.")]
 Where = Annotated[
-    list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Keep such samples. Repeatable; [a, b] is any of both.")
+    list[str] | None,
+    typer.Option("--where", metavar="COLUMN=VALUE", help="Keep such samples. Repeatable; [a, b] is any of both."),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="How often each sample is asked.")]
 Concurrency = Annotated[int | None, typer.Option("--concurrency", "-j", min=1, help="Rows under way at once.")]
@@ -40,7 +45,8 @@ Outputs = Annotated[
     typer.Option("--output", "-o", metavar="PATH", help="Also write .csv .parquet .xlsx .jsonl or .json. Repeatable."),
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any key of the suite, typed as YAML. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any key of the suite, typed as YAML. Repeatable."),
 ]
 
 
@@ -60,7 +66,9 @@ def run(
     no_gates: Annotated[bool, typer.Option("--no-gates", help="Measure only; no verdict.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a suite, no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics as JSON and nothing else.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Print requests and answers to stderr, keys redacted.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print requests and answers to stderr, keys redacted.")
+    ] = False,
 ) -> None:
     """Run suites, one after the other, and end with the code of their verdict.
 

@@ -12,7 +12,9 @@ from evalrun.cli import running
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")] = "last",
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")
+    ] = "last",
     failed: Annotated[bool, typer.Option("--failed", help="Only rows that need a look, all of them.")] = False,
     output_dir: running.OutputDir = Path("runs"),
 ) -> None:

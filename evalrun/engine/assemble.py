@@ -46,8 +46,8 @@ class Assembler:
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
         rules = CallRules(suite.run.timeout, self.trace)
-        targets = [found for spec in suite.targets if (found := self._target(suite, spec, rules)) is not None]
-        scorers = [found for spec in suite.scorers if (found := self._scorer(suite, spec, rules)) is not None]
+        targets = [made for spec in suite.targets if (made := self._target(suite, spec, rules)) is not None]
+        scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, rules)) is not None]
         gates = self._gates(suite, [scorer.measure for scorer in scorers])
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
@@ -142,9 +142,7 @@ class Assembler:
             return None
         usage = Usage()
         endpoint = wrap_endpoint(opened.endpoint, label=f"judge of {spec.name}", rules=rules, usage=usage)
-        return JudgeDesk(
-            bound, endpoint, judge.name, opened.model, opened.host, suite.judge_check, judge.params, usage
-        )
+        return JudgeDesk(bound, endpoint, judge.name, opened.model, opened.host, suite.judge_check, judge.params, usage)
 
     def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
         names = [target.name for target in suite.targets]

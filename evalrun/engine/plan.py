@@ -78,5 +78,3 @@ class Plan:
             for epoch in range(1, self.suite.run.epochs + 1):
                 for target in self.targets:
                     yield Job(sample, target, epoch)
-
-

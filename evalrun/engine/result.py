@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from evalrun.calls.usage import Usage
-from evalrun.domain import Failure, GateResult, Metric, Verdict
+from evalrun.domain import Failure
 from evalrun.engine.plan import Plan
 from evalrun.engine.runner import RunState
 from evalrun.gates.verdicts import EXIT_CODES, INTERRUPTED, UNTRUSTED, check_gates, exit_code, overall
+from evalrun.metrics import GateResult, Metric, Verdict
 from evalrun.stats.summary import Summary
 
 
@@ -45,7 +46,9 @@ class RunResult:
     notices: tuple[str, ...] = field(default=())
 
 
-def conclude(plan: Plan, state: RunState, summary: Summary, *, gates: bool) -> tuple[tuple[GateResult, ...], Verdict, int]:
+def conclude(
+    plan: Plan, state: RunState, summary: Summary, *, gates: bool
+) -> tuple[tuple[GateResult, ...], Verdict, int]:
     """The verdicts of a run's gates, that of the run, and its exit code."""
     results = check_gates(plan.gates, summary) if gates else ()
     codes = [EXIT_CODES[result.verdict] for result in results]
@@ -71,5 +74,7 @@ def stopped_early(plan: Plan, state: RunState) -> str | None:
             said.append(f"target {target.name!r} answered none of its {found.failed} rows")
     for scorer in plan.scorers:
         if scorer.judge is not None and scorer.judge.ended is not None:
-            said.append(f"the judge of {scorer.bound.name!r}, {scorer.judge.name}, was given up: {scorer.judge.ended.message}")
+            said.append(
+                f"the judge of {scorer.bound.name!r}, {scorer.judge.name}, was given up: {scorer.judge.ended.message}"
+            )
     return "; ".join(said) or None

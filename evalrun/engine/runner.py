@@ -64,9 +64,7 @@ async def run_plan(plan: Plan, *, emit: Callable[[Row], None], stop: StopSignal)
     try:
         scorer = RowScorer(plan.scorers, executor)
         jobs = iter(plan.jobs())
-        workers = [
-            asyncio.create_task(_work(jobs, scorer, state, emit=emit, stop=stop)) for _ in range(concurrency)
-        ]
+        workers = [asyncio.create_task(_work(jobs, scorer, state, emit=emit, stop=stop)) for _ in range(concurrency)]
         await _until_done(workers, state, stop)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)

@@ -18,7 +18,9 @@ class RowScorer:
     def __init__(self, scorers: Sequence[PlannedScorer], executor: Executor) -> None:
         self.names = [scorer.bound.name for scorer in scorers]
         self.bound = [scorer.bound for scorer in scorers]
-        self.inline = [item.bound for item in scorers if item.bound.scorer.declaration.inline and not item.bound.is_async]
+        self.inline = [
+            item.bound for item in scorers if item.bound.scorer.declaration.inline and not item.bound.is_async
+        ]
         self.awaited = [(item.bound, item.judge) for item in scorers if item.bound.is_async]
         placed = {bound.name for bound in self.inline} | {bound.name for bound, _ in self.awaited}
         self.threaded = [bound for bound in self.bound if bound.name not in placed]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 
-from evalrun.domain import GateResult, Metric, Verdict
 from evalrun.gates.naming import Gate
+from evalrun.metrics import GateResult, Metric, Verdict
 from evalrun.stats.aggregates import QUANTILE, aggregate
 from evalrun.stats.summary import MIN_COVERAGE, Summary, coverage
 from evalrun.stats.tally import Reduced
@@ -45,7 +45,9 @@ def exit_code(codes: Iterable[int]) -> int:
 
 def overall(results: Sequence[GateResult]) -> Verdict:
     """The verdict of a run: the worst of its gates in the order of the exit codes; pass where there are none."""
-    return min((result.verdict for result in results), key=lambda verdict: ORDER.index(EXIT_CODES[verdict]), default="pass")
+    return min(
+        (result.verdict for result in results), key=lambda verdict: ORDER.index(EXIT_CODES[verdict]), default="pass"
+    )
 
 
 def _check(gate: Gate, target: str, metric: Metric, reduced: Reduced) -> GateResult:

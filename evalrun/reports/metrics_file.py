@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalrun.calls.usage import Usage
-from evalrun.domain import GateResult, Metric
 from evalrun.engine.result import RunResult
+from evalrun.metrics import GateResult, Metric
 
 SCHEMA_VERSION = 1
 

@@ -28,7 +28,9 @@ def check_outputs(outputs: Sequence[str], *, suites: int) -> None:
         if extension in LATER:
             raise SuiteError(f"-o {output!r}: not yet: this version of evalrun writes {', '.join(WRITERS)}")
         if extension not in WRITERS:
-            raise SuiteError(f"-o {output!r}: the extension should be one of {', '.join(WRITERS)}{nearest(extension, WRITERS)}")
+            raise SuiteError(
+                f"-o {output!r}: the extension should be one of {', '.join(WRITERS)}{nearest(extension, WRITERS)}"
+            )
         if suites > 1 and "{suite}" not in output:
             raise SuiteError(f"-o {output!r}: with several suites the path should hold {{suite}}")
         for needed, package, extra in ((".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "xlsx")):

@@ -19,8 +19,7 @@ NOT_BY_TYPE = {
 
 def render_parts(group: Group) -> Iterator[str]:
     """Each part of a group with its first line and its options."""
-    for line in NOT_BY_TYPE[group]:
-        yield line
+    yield from NOT_BY_TYPE[group]
     for name, home in sorted(known_names(group).items()):
         factory = resolve(group, name, folder=Path())
         yield f"{name}: {first_line(factory)}"

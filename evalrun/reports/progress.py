@@ -73,7 +73,9 @@ class PlainProgress:
         self.pace.add(row)
         if self.clock() >= self.next:
             self.next = self.clock() + self.every_s
-            print(f"{self.name}: {self.pace.done}/{self.pace.total} rows, {self.pace.said()}", file=self.out, flush=True)
+            print(
+                f"{self.name}: {self.pace.done}/{self.pace.total} rows, {self.pace.said()}", file=self.out, flush=True
+            )
 
     def on_end(self, result: Any, /) -> None:
         self.pace = None

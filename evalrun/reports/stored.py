@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalrun.calls.usage import Usage
-from evalrun.domain import Declaration, GateResult, Metric, Row
+from evalrun.domain import Declaration, Row
 from evalrun.engine.result import TargetResult
 from evalrun.errors import RunNotFoundError
+from evalrun.metrics import GateResult, Metric
 from evalrun.reports.terminal import STYLES, gates_table, metrics_table, plain_table, rows_table, styled, usage_line
 from evalrun.reports.text import DASH, duration, number, one_line
 from evalrun.reports.worst import WorstRows, failed
@@ -54,7 +55,17 @@ def stored_measures(run: Mapping[str, Any]) -> tuple[Measure, ...]:
     found: list[Measure] = []
     for name, said in run["scorers"].items():
         low, high = said["range"]
-        kept = ("version", "backend", "higher_is_better", "binary", "unit", "threshold", "needs_answer", "needs_expected", "headline")
+        kept = (
+            "version",
+            "backend",
+            "higher_is_better",
+            "binary",
+            "unit",
+            "threshold",
+            "needs_answer",
+            "needs_expected",
+            "headline",
+        )
         declared = {key: said[key] for key in kept}
         found.append(Measure(name, Declaration(low=low, high=high, aggregates=tuple(said["aggregates"]), **declared)))
     return tuple(found)
@@ -90,7 +101,9 @@ def _targets(folder: RunFolder, run: Mapping[str, Any], metrics: Mapping[str, An
     found: dict[str, TargetResult] = {}
     for name, target in metrics["targets"].items():
         said = target["usage"]
-        usage = Usage(said["calls"], said["failures"], said["input_tokens"], said["output_tokens"], said["cost_usd"] or 0.0)
+        usage = Usage(
+            said["calls"], said["failures"], said["input_tokens"], said["output_tokens"], said["cost_usd"] or 0.0
+        )
         found[name] = TargetResult(tuple(Metric(**metric) for metric in target["metrics"]), usage, 0, 0)
     return found
 
@@ -137,6 +150,7 @@ def _first_metric(folder: RunFolder, run: Mapping[str, Any]) -> str:
     if metrics is None:
         return DASH
     said = [
-        f"{target['metrics'][0]['name']} {number(target['metrics'][0]['value'])}" for target in metrics["targets"].values()
+        f"{target['metrics'][0]['name']} {number(target['metrics'][0]['value'])}"
+        for target in metrics["targets"].values()
     ]
     return one_line(", ".join(said[:3]) + (" …" if len(said) > 3 else ""), 100)

@@ -24,7 +24,15 @@ from evalrun.stats.summary import Measure
 
 OWN_COLUMNS = ("id", "target", "epoch", "input")
 END_COLUMNS = ("latency", "token_count", "cost_usd", "ended")
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what spreadsheets take for the start of a formula, or skip before one
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+)  # what spreadsheets take for the start of a formula, or skip before one
 
 
 class TableShape:
@@ -115,7 +123,7 @@ class TableWriter:
         self.order = {name: place for place, name in enumerate(targets)}
         self.keys = array("Q")  # target, sample and epoch in one number, so that a million of them stay small
         self.offsets = array("q", [0])
-        self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix=".table.")
+        self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix=".table.")  # noqa: SIM115  lives with the run
 
     def add(self, row: Row) -> None:
         """Take one row."""

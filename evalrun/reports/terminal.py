@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from evalrun.domain import Cell, Completion, GateResult, Metric, Row
+from evalrun.domain import Cell, Completion, Row
 from evalrun.engine.result import RunResult, TargetResult
+from evalrun.metrics import GateResult, Metric
 from evalrun.reports.text import duration, interval, number, one_line
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def metrics_table(name: str, target: TargetResult) -> Table:
         other = (metric.detail or {}).get("other_reading")
         if other is not None:
             reading = "counting no answer as 0" if other["on_no_answer"] == "zero" else "leaving out no answer"
-            table.add_row(styled(f"  {reading}", "dim"), styled(number(other["value"]), "dim"), "", styled(str(other["n"]), "dim"))
+            table.add_row(
+                styled(f"  {reading}", "dim"), styled(number(other["value"]), "dim"), "", styled(str(other["n"]), "dim")
+            )
     return table
 
 
@@ -111,7 +114,11 @@ def judge_lines(result: RunResult) -> Iterator[str]:
         if desk is None or desk.check is None or desk.check.passed or desk.check.failure is not None:
             continue
         score = f"{desk.check.right} of {desk.check.total} known pairs right, {desk.check.needed} needed"
-        kept = "its verdicts are shown all the same (judge_check: warn)" if desk.mode == "warn" else "its verdicts are not used"
+        kept = (
+            "its verdicts are shown all the same (judge_check: warn)"
+            if desk.mode == "warn"
+            else "its verdicts are not used"
+        )
         yield (
             f"{scorer.bound.name}: the judge {one_line(desk.name, 80)} failed its self-check ({score}); {kept}. "
             "Set a real one: --judge openai/gpt-5-mini, or judge: in the suite"
@@ -153,7 +160,9 @@ def plain_table(title: str, columns: Sequence[str]) -> Table:
     for name in columns:
         wide = name in ("why", "input", "output", "expected", "metric", "gate")
         right = name in ("value", "scored", "skipped", "unscored", "errors")
-        table.add_column(styled(name), justify="right" if right else "left", overflow="fold", ratio=None, no_wrap=not wide)
+        table.add_column(
+            styled(name), justify="right" if right else "left", overflow="fold", ratio=None, no_wrap=not wide
+        )
     return table
 
 
@@ -162,8 +171,6 @@ def styled(text: str, style: str | None = None) -> Any:
     from rich.text import Text
 
     return Text(text, style=style or "")
-
-
 
 
 def open_console(out: TextIO) -> Console:

@@ -79,7 +79,9 @@ def find_run(reference: str, output_dir: Path) -> RunFolder:
         raise RunNotFoundError(f"no run {reference!r} in {str(output_dir)!r}{hint} ('evalrun runs' lists them)")
     if len(matching) > 1:
         names = ", ".join(run.id for run in matching[:5])
-        raise RunNotFoundError(f"{reference!r} could be {names}{' …' if len(matching) > 5 else ''}; give more of the id")
+        raise RunNotFoundError(
+            f"{reference!r} could be {names}{' …' if len(matching) > 5 else ''}; give more of the id"
+        )
     return matching[0]
 
 
@@ -96,8 +98,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

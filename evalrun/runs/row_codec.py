@@ -68,7 +68,7 @@ def row_to_record(row: Row) -> dict[str, Any]:
 
 
 def _completion_to_record(answer: Completion) -> dict[str, Any]:
-    record = {
+    record: dict[str, Any] = {
         "text": answer.text,
         "ended": answer.ended,
         "latency_s": answer.latency_s,

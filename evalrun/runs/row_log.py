@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from evalrun.domain import Row
 from evalrun.errors import RunError
@@ -35,9 +36,11 @@ class RowLog:
                 os.fsync(self._file)
                 self._synced = time.monotonic()
         except OSError as refused:
-            raise RunError(f"cannot write {str(self.path)!r}: {refused.strerror}; the rows before it are safe") from None
+            raise RunError(
+                f"cannot write {str(self.path)!r}: {refused.strerror}; the rows before it are safe"
+            ) from None
 
-    def __enter__(self) -> RowLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalrun.domain import Cell, Completion, Declaration, Failure, Metric, Row
+from evalrun.domain import Cell, Completion, Declaration, Failure, Row
+from evalrun.metrics import Metric
 from evalrun.stats.aggregates import aggregate
 from evalrun.stats.intervals import LEVEL, wilson
 from evalrun.stats.tally import Reduced, Tally, reduce_tally
-
 
 MIN_COVERAGE = 0.95  # share of the samples a scorer applies to that must have been scored
 

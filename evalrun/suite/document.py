@@ -115,7 +115,9 @@ def load_document(path: Path, *, shown: str) -> Document:
     except OSError as refused:
         raise SuiteError([Problem(shown, "", f"cannot be read: {refused.strerror or refused}")]) from None
     if len(raw) > LARGEST:
-        raise SuiteError([Problem(shown, "", f"is larger than {LARGEST // 2**20} MiB; put the data into a dataset file")])
+        raise SuiteError(
+            [Problem(shown, "", f"is larger than {LARGEST // 2**20} MiB; put the data into a dataset file")]
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as broken:

@@ -23,7 +23,9 @@ def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
             return "$"
         parts = NAME.fullmatch(found.group(1))
         if parts is None:
-            raise UnsetVariable(f"{found.group(0)!r} is not ${{NAME}} or ${{NAME:-default}}; write $$ for a dollar sign")
+            raise UnsetVariable(
+                f"{found.group(0)!r} is not ${{NAME}} or ${{NAME:-default}}; write $$ for a dollar sign"
+            )
         name, default = parts.groups()
         value = values.get(name)
         if value:

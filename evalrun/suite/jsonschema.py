@@ -43,7 +43,11 @@ def suite_schema() -> Schema:
         "required": ["dataset", "scorers"],
         "oneOf": [{"required": ["target"]}, {"required": ["targets"]}],
         "properties": {
-            "name": {"type": "string", "pattern": f"^{NAME.pattern}$", "description": "Name of the suite and its run folders"},
+            "name": {
+                "type": "string",
+                "pattern": f"^{NAME.pattern}$",
+                "description": "Name of the suite and its run folders",
+            },
             "description": {"type": "string", "description": "What the suite measures"},
             "dataset": {"$ref": "#/$defs/dataset"},
             "prompt": {"$ref": "#/$defs/prompt"},
@@ -103,7 +107,13 @@ def _dataset() -> Schema:
 
 def _prompt() -> Schema:
     role = {"anyOf": [TEXT, FILE]}
-    item = {"type": "object", "properties": dict.fromkeys(ROLES, role), "minProperties": 1, "maxProperties": 1, "additionalProperties": False}
+    item = {
+        "type": "object",
+        "properties": dict.fromkeys(ROLES, role),
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+    }
     return {
         "anyOf": [
             {**TEXT, "description": "One user message; a Jinja2 template"},

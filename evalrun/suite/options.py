@@ -83,7 +83,7 @@ def _yaml_value(text: str, flag: str) -> Any:
 def _apply_setting(document: Document, setting: str) -> None:
     name, equals, value = setting.partition("=")
     flag = f"--set {setting!r}"
-    steps = [step for step in STEP.finditer(name.strip())]
+    steps = list(STEP.finditer(name.strip()))
     if not equals or not steps or "".join(step.group(0) for step in steps) != name.strip().replace(".", ""):
         raise SuiteError(f"{flag}: should read key.path=value, such as run.timeout=30")
     path = tuple(int(step.group(2)) if step.group(2) else step.group(1) for step in steps)
@@ -130,7 +130,9 @@ def _choose_targets(document: Document, wanted: tuple[str, ...]) -> None:
     known = [*known, *([single] if single is not None else [])]
     names: dict[str, Any] = {}
     for item in known:
-        name = item if isinstance(item, str) else item.get("name") or item.get("model") if isinstance(item, dict) else None
+        name = (
+            item if isinstance(item, str) else item.get("name") or item.get("model") if isinstance(item, dict) else None
+        )
         if isinstance(name, str):
             names[name] = item
     data["targets"] = [names.get(name, name) for name in wanted]

@@ -43,7 +43,9 @@ class SectionReader:
             if name in known:
                 continue
             if name in later:
-                self.report((*path, name), "not yet: this version of evalrun cannot do it; take the key out", at_key=True)
+                self.report(
+                    (*path, name), "not yet: this version of evalrun cannot do it; take the key out", at_key=True
+                )
             else:
                 hint = nearest(name, known) or f"; known here: {', '.join(known)}"
                 self.report((*path, name), f"unknown key{hint}", at_key=True)
@@ -56,7 +58,7 @@ class SectionReader:
 
     def text(self, data: Any, path: KeyPath, *, fill: bool = False) -> str | None:
         """`data` as text, with its variables filled in where `fill` allows it; None and a problem otherwise."""
-        checked = self.value(data, str, path)
+        checked: str | None = self.value(data, str, path)
         if checked is None or not fill:
             return checked
         try:

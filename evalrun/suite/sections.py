@@ -13,8 +13,8 @@ from evalrun.errors import SuiteError
 from evalrun.suite.document import load_document
 from evalrun.suite.reading import SectionReader
 from evalrun.suite.schema import (
-    ColumnsSpec,
     ColumnSpec,
+    ColumnsSpec,
     DatasetSpec,
     GateSpec,
     KeyPath,

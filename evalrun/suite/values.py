@@ -52,7 +52,11 @@ def _check_plain(value: Any, annotation: Any, path: KeyPath, report: Report) -> 
         return float(value)
     if annotation is None:
         annotation = type(None)
-    fits = type(value) is annotation if annotation in NAMES else isinstance(annotation, type) and isinstance(value, annotation)
+    fits = (
+        type(value) is annotation
+        if annotation in NAMES
+        else isinstance(annotation, type) and isinstance(value, annotation)
+    )
     if not fits:
         hint = "; put it in quotes" if annotation is str and isinstance(value, int | float) else ""
         report(path, f"is {shown(value)}; it should be {described(annotation)}{hint}")

@@ -65,7 +65,7 @@ def completion_from(returned: Any, latency_s: float, function: Callable[..., Any
 
 def describe_crash(function: Callable[..., Any], crash: BaseException) -> str:
     """`answer() in app.py:12 raised ValueError: …`, the line being the last one in the function's own file."""
-    code = getattr(function, "__code__", None) or getattr(getattr(function, "__call__", None), "__code__", None)
+    code = getattr(function, "__code__", None) or getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
     frames = traceback.extract_tb(crash.__traceback__)
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
     place = f" in {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
