@@ -29,7 +29,7 @@ DATASET_KEYS = ("path", "rows", "type", "columns", "where", "shuffle", "limit")
 COLUMN_KEYS = ("id", "input", "expected", "messages")
 GATE_KEYS = ("metric", "min", "max", "target")
 LATER_GATE_KEYS = ("baseline", "max_drop", "improved", "confidence", "per_sample", "min_coverage", "inconclusive")
-GATE = re.compile(r"\s*(?P<metric>[^<>=\s]+)\s*(?P<operator>>=|<=|==|>|<)\s*(?P<bound>[^\s<>=]+)\s*")
+GATE = re.compile(r"\s*(?P<metric>[^<>=\s\[]+(?:\[[^\]]*\])?)\s*(?P<operator>>=|<=|==|>|<)\s*(?P<bound>[^\s<>=]+)\s*")
 
 
 def read_dataset(reader: SectionReader, data: Any) -> DatasetSpec | None:

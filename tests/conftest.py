@@ -1,0 +1,45 @@
+"""What every test gets: no keys of the machine, no network but loopback, a folder of its own to work in."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+_connect = socket.socket.connect
+
+
+def _only_loopback(self: socket.socket, address: object) -> object:
+    """Refuse what leaves the machine: a test that needs it proves nothing about a machine without it."""
+    if self.family in (socket.AF_INET, socket.AF_INET6) and isinstance(address, tuple):
+        host = str(address[0])
+        try:
+            local = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            local = host == "localhost"
+        if not local:
+            raise AssertionError(f"a test tried to reach {host}")
+    return _connect(self, address)
+
+
+@pytest.fixture(autouse=True)
+def own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No keys in the environment, sockets to loopback only, and `tmp_path` as the working folder."""
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_TOKEN", "_BASE_URL")) or name.startswith(("EVALRUN_", "MLFLOW_")):
+            if name != "EVALRUN_CACHE_DIR":
+                monkeypatch.delenv(name)
+    monkeypatch.setattr(socket.socket, "connect", _only_loopback)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real datasets beside the checkout; a test that needs it is skipped where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip("the real datasets are not beside this checkout")
+    return SHARED

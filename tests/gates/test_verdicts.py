@@ -1,0 +1,146 @@
+"""Verdicts of point gates, each from hand-made rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample
+from evalrun.gates.naming import Gate, UnknownMetric, find_metric
+from evalrun.gates.verdicts import check_gates, exit_code, overall
+from evalrun.metrics import GateResult
+from evalrun.stats.summary import ALWAYS, Measure, summarize
+from evalrun.suite.schema import GateSpec, Operator
+
+EXACT = Measure("exact_match", Declaration(binary=True))
+JUDGED = Measure("factuality", Declaration())
+TOXICITY = Measure("toxicity", Declaration(higher_is_better=False, aggregates=("mean", "p90"), threshold=0.5))
+MEASURES = [EXACT, JUDGED, TOXICITY, *ALWAYS]
+
+
+def cells(count: int, cell: Cell) -> list[Cell]:
+    return [cell] * count
+
+
+def verdict(found: Sequence[Cell], metric: str, operator: Operator, bound: float) -> GateResult:
+    measure, aggregate = find_metric(metric, MEASURES)
+    failed = Failure("server", "500")
+    rows = [
+        Row(
+            Sample(f"s{i}", "q", index=i),
+            "m",
+            1,
+            failed if cell.state == "error" else Completion("x", latency_s=1.0),
+            {measure.name: cell},
+        )
+        for i, cell in enumerate(found)
+    ]
+    summary = summarize(rows, [measure], ["m"])
+    spec = GateSpec(f"{metric} {operator} {bound}", metric, operator, bound, line=9)
+    (result,) = check_gates([Gate(spec, measure, aggregate)], summary)
+    return result
+
+
+RIGHT, WRONG = Cell("scored", 1.0), Cell("scored", 0.0)
+REFUSED = Cell("unscored", reason="no_answer: refused")
+UNREADABLE = Cell("unscored", reason="judge: unreadable verdict")
+DOWN = Cell("error", reason="server: 500")
+SKIPPED = Cell("skipped", reason="no expected answer")
+
+
+def test_a_value_that_clears_the_bound_passes() -> None:
+    result = verdict(cells(99, RIGHT) + cells(1, WRONG), "exact_match", ">=", 0.8)
+    assert (result.verdict, result.reason, result.metric, result.line) == ("pass", "clears the bound", "exact_match/v1", 9)
+
+
+def test_a_value_near_the_bound_says_that_it_is_within_noise() -> None:
+    result = verdict(cells(82, RIGHT) + cells(18, WRONG), "exact_match", ">=", 0.8)
+    assert (result.verdict, result.reason) == ("pass", "within noise: its 95 % interval spans the bound")
+
+
+def test_a_value_that_misses_the_bound_fails() -> None:
+    assert verdict(cells(50, RIGHT) + cells(50, WRONG), "exact_match", ">=", 0.8).verdict == "fail"
+    assert verdict(cells(50, Cell("scored", 0.5)), "toxicity/p90", "<", 0.5).verdict == "fail"
+    assert verdict(cells(50, Cell("scored", 0.5)), "toxicity/p90", "<=", 0.5).verdict == "pass"
+
+
+def test_a_gate_that_no_row_applies_to_fails() -> None:
+    result = verdict(cells(10, SKIPPED), "exact_match", ">=", 0.0)
+    assert (result.verdict, result.reason) == ("fail", "no row applies: all 10 were skipped")
+
+
+def test_a_provider_that_is_down_is_not_a_bad_model() -> None:
+    result = verdict(cells(5, WRONG) + cells(95, DOWN), "exact_match", ">=", 0.8)
+    assert result.verdict == "untrusted"
+    assert result.reason == "scored 5 of 100 rows: the provider failed on 95 (server)"
+
+
+def test_a_judge_that_cannot_be_read_is_not_a_bad_model() -> None:
+    result = verdict(cells(12, UNREADABLE), "factuality", ">=", 0.5)
+    assert (result.verdict, result.value) == ("untrusted", None)
+    assert "the judge could not be read on 12" in result.reason
+
+
+def test_a_judge_that_failed_its_check_is_named_as_such() -> None:
+    result = verdict(cells(12, Cell("unscored", reason="judge: self-check 6 of 12")), "factuality", ">=", 0.5)
+    assert result.reason == "scored 0 of 12 rows: the judge is not to be believed (self-check 6 of 12)"
+
+
+def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
+    result = verdict(cells(78, RIGHT) + cells(19, WRONG) + cells(3, REFUSED), "exact_match", ">=", 0.8)
+    assert result.verdict == "untrusted"
+    assert result.reason.startswith("passes without the 3 of 100 rows that have no score, but would be 0.78")
+    assert "the model did not answer 3 (refused)" in result.reason
+
+
+def test_missing_cells_that_cannot_turn_the_verdict_do_not_matter() -> None:
+    assert verdict(cells(97, RIGHT) + cells(3, DOWN), "exact_match", ">=", 0.9).verdict == "pass"
+
+
+def test_an_open_range_has_no_worst_value_but_a_quantile_has() -> None:
+    quick = cells(97, RIGHT) + cells(3, DOWN)
+    assert verdict(quick, "latency/mean", "<", 2).verdict == "pass"
+    assert verdict(quick, "latency/p90", "<", 2).verdict == "pass"
+    assert verdict(quick, "latency/p99", "<", 2).verdict == "untrusted"
+
+
+def test_exit_codes_go_in_the_order_of_the_contract() -> None:
+    assert exit_code([]) == 0
+    assert exit_code([0, 4, 3]) == 3
+    assert exit_code([3, 1, 4]) == 1
+    assert exit_code([1, 2]) == 2
+    assert exit_code([2, 130, 1]) == 130
+
+
+def test_a_run_takes_the_verdict_of_its_worst_gate() -> None:
+    assert overall([]) == "pass"
+    down, good = verdict(cells(9, DOWN), "exact_match", ">=", 0.5), verdict(cells(9, RIGHT), "exact_match", ">=", 0.5)
+    assert overall([good, down]) == "untrusted"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("exact_match", "exact_match/v1"),
+        ("exact_match/v1", "exact_match/v1"),
+        ("exact_match/mean", "exact_match/v1"),
+        ("toxicity", "toxicity/v1/mean"),
+        ("toxicity/p90", "toxicity/v1/p90"),
+        ("toxicity/v1/p90", "toxicity/v1/p90"),
+        ("latency", "latency/mean"),
+        ("cost_usd/total", "cost_usd/total"),
+    ],
+)
+def test_a_metric_may_be_named_with_or_without_its_version(text: str, name: str) -> None:
+    measure, aggregate = find_metric(text, MEASURES)
+    assert measure.metric_name(aggregate) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("exact_mach", "did you mean 'exact_match'"), ("toxicity/p95", "did you mean 'toxicity/p90'"), ("toxicity/v2", "it has|did you mean")],
+)
+def test_a_metric_the_suite_cannot_have_is_refused_with_the_nearest(text: str, hint: str) -> None:
+    with pytest.raises(UnknownMetric, match=hint):
+        find_metric(text, MEASURES)
