@@ -3,62 +3,50 @@
 from __future__ import annotations
 
 import sys
-import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from evalrun.cli import running
-from evalrun.suite.options import RunOptions, parse_condition
 
 if TYPE_CHECKING:
     from evalrun.engine.plan import Plan
+    from evalrun.suite.options import RunOptions
 
 
-def _plans(suites: list[str], options: RunOptions, show: int = 0) -> None:
-    """Plan every suite and print what it comes to. Nothing is called."""
+def _tell_plans(suites: list[str], options: RunOptions, tell: Callable[[str, Plan], Iterable[str]]) -> None:
+    """Plan every suite and print what `tell` says of it. Nothing is called."""
     import asyncio
+    import tempfile
 
     from evalrun.api import Session, plan_suites
     from evalrun.endpoints.opening import EndpointPool
     from evalrun.engine.runner import StopSignal
 
     async def plan_all() -> None:
-        session = Session(options, StopSignal())
         async with EndpointPool() as pool:
             with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
-                for plan in plan_suites(suites, session, pool, Path(spool)):
-                    _print_plan(plan, show)
+                plans = plan_suites(suites, Session(options, StopSignal()), pool, Path(spool))
+                for suite, plan in zip(suites, plans, strict=True):
+                    for line in tell(suite, plan):
+                        typer.echo(line)
 
     asyncio.run(plan_all())
 
 
-def _print_plan(plan: Plan, show: int) -> None:
-    from evalrun.reports.planned import render_plan
-
-    for line in render_plan(plan, show=show):
-        typer.echo(line)
-
-
 def validate(suites: running.Suites) -> None:
     """Check suites with their data and parts; every problem is told, nothing is called."""
-    import asyncio
+    from evalrun.suite.options import RunOptions
 
-    from evalrun.api import Session, plan_suites
-    from evalrun.endpoints.opening import EndpointPool
-    from evalrun.engine.runner import StopSignal
-
-    async def check_all() -> list[Plan]:
-        async with EndpointPool() as pool:
-            with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
-                return plan_suites(suites, Session(RunOptions(), StopSignal()), pool, Path(spool))
-
-    for suite, plan in zip(suites, asyncio.run(check_all()), strict=True):
-        counts = f"{plan.scan.count} samples, {len(plan.targets)} targets, {len(plan.scorers)} scorers, {len(plan.gates)} gates"
-        typer.echo(f"{suite}: ok ({counts})")
+    def tell(suite: str, plan: Plan) -> Iterator[str]:
+        counts = (plan.scan.count, len(plan.targets), len(plan.scorers), len(plan.gates))
+        yield f"{suite}: ok (%d samples, %d targets, %d scorers, %d gates)" % counts
         for notice in plan.scan.notices:
-            typer.echo(f"  note: {notice}")
+            yield f"  note: {notice}"
+
+    _tell_plans(suites, RunOptions(), tell)
 
 
 def plan(
@@ -73,16 +61,19 @@ def plan(
     settings: running.Settings = None,
 ) -> None:
     """Show what would run: samples, calls, targets, scorers, gates. Nothing is called."""
+    from evalrun.reports.planned import render_plan
+    from evalrun.suite.options import RunOptions
+
     options = RunOptions(
         targets=tuple(target or ()),
         base_url=base_url,
         judge=judge,
         limit=limit,
-        where=dict(parse_condition(text) for text in where or ()),
+        where=running.conditions(where),
         epochs=epochs,
         settings=tuple(settings or ()),
     )
-    _plans(suites, options, show)
+    _tell_plans(suites, options, lambda _, plan: render_plan(plan, show=show))
 
 
 def schema() -> None:

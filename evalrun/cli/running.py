@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from evalrun.suite.options import RunOptions, parse_condition
 
 if TYPE_CHECKING:
     from evalrun.domain import Reporter, Row
@@ -19,6 +15,7 @@ if TYPE_CHECKING:
     from evalrun.engine.result import RunResult
     from evalrun.engine.runner import StopSignal
     from evalrun.reports.worst import WorstRows
+    from evalrun.suite.options import RunOptions
 
 Suites = Annotated[list[str], typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
 Targets = Annotated[
@@ -75,12 +72,14 @@ def run(
     Exit codes: 0 all gates pass, 1 a gate failed, 2 usage or suite error (nothing was called),
     3 untrusted or stopped early, 130 interrupted.
     """
+    from evalrun.suite.options import RunOptions
+
     options = RunOptions(
         targets=tuple(target or ()),
         base_url=base_url,
         judge=judge,
         limit=limit,
-        where=dict(parse_condition(text) for text in where or ()),
+        where=conditions(where),
         epochs=epochs,
         concurrency=concurrency,
         seed=seed,
@@ -95,8 +94,17 @@ def run(
     raise typer.Exit(printer.finish(results))
 
 
+def conditions(where: list[str] | None) -> dict[str, Any]:
+    """The conditions of `--where`, column to value."""
+    from evalrun.suite.overrides import parse_condition
+
+    return dict(parse_condition(text) for text in where or ())
+
+
 def run_and_print(suites: list[str], options: RunOptions, printer: Printer) -> list[RunResult]:
     """Run suites with progress on stderr and each summary on stdout as it is known."""
+    import asyncio
+
     from evalrun.api import Session, run_suites
     from evalrun.engine.runner import StopSignal
 
@@ -116,6 +124,9 @@ def _listen_to_ctrl_c(stop: StopSignal) -> None:
             print("\nstopping: calls in flight may finish (Ctrl-C again drops them)", file=sys.stderr)
         elif stop.times > 2:
             os._exit(130)
+
+    import asyncio
+    import signal
 
     try:
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, asked)

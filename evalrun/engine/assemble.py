@@ -67,7 +67,7 @@ class Assembler:
                 if problem.where:
                     self.document.problems.append(problem)
                 else:
-                    self.document.problem(path, problem.message)
+                    self.document.problem(tuple(problem.key.split(".")) if problem.key else path, problem.message)
         except (ReferenceProblem, SignatureProblem, PromptError, ValueError) as wrong:
             self.document.problem(path, str(wrong))
         return None

@@ -14,7 +14,8 @@ from typing import Any
 from evalrun.domain import EMPTY, NoAnswer
 from evalrun.suite.document import Document, load_document
 from evalrun.suite.models import read_model, read_scorers, read_targets
-from evalrun.suite.options import RunOptions, apply_options
+from evalrun.suite.options import RunOptions
+from evalrun.suite.overrides import apply_options
 from evalrun.suite.reading import SectionReader
 from evalrun.suite.schema import JudgeCheck, RunSpec, Suite, TargetSpec
 from evalrun.suite.sections import read_dataset, read_gates, read_prompt

@@ -1,22 +1,13 @@
-"""What the command line or Python code asks for on top of a suite, and how it changes the suite's data.
-
-Precedence: these options, then `--set key.path=value`, then the suite, then the defaults.
-"""
+"""What the command line or Python code asks for on top of a suite."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evalrun.domain import EMPTY
-from evalrun.errors import SuiteError
-from evalrun.suite.document import Document, dotted, parse_document
-from evalrun.suite.schema import KeyPath
-
-STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,118 +31,3 @@ class RunOptions:
     outputs: tuple[str, ...] = ()
     gates: bool = True
     debug: bool = False
-
-
-def apply_options(document: Document, options: RunOptions) -> None:
-    """Change the data of `document` as the options say; what they set is blamed on them, not on a line."""
-    if not isinstance(document.data, dict):
-        return
-    for setting in options.settings:
-        _apply_setting(document, setting)
-    for path, value, flag in (
-        (("dataset", "limit"), options.limit, "--limit"),
-        (("run", "epochs"), options.epochs, "--epochs"),
-        (("run", "concurrency"), options.concurrency, "--concurrency"),
-        (("run", "seed"), options.seed, "--seed"),
-        (("judge",), options.judge, "--judge"),
-    ):
-        if value is not None:
-            _set(document, path, value, flag)
-    for column, wanted in options.where.items():
-        _set(document, ("dataset", "where", column), wanted, "--where")
-    if options.targets:
-        _choose_targets(document, options.targets)
-    if options.base_url is not None:
-        _set_base_url(document, options.base_url)
-
-
-def parse_condition(text: str) -> tuple[str, Any]:
-    """Column and value of `--where column=value`; the value is typed as YAML, so `[a, b]` means any of both."""
-    column, equals, value = text.partition("=")
-    if not equals or not column.strip():
-        raise SuiteError(f"--where {text!r}: should read column=value")
-    return column.strip(), _yaml_value(value, f"--where {text!r}")
-
-
-def _yaml_value(text: str, flag: str) -> Any:
-    try:
-        return parse_document(text, file=flag).data
-    except SuiteError as broken:
-        raise SuiteError(f"{flag}: {broken.problems[0].message}") from None
-
-
-def _apply_setting(document: Document, setting: str) -> None:
-    name, equals, value = setting.partition("=")
-    flag = f"--set {setting!r}"
-    steps = list(STEP.finditer(name.strip()))
-    if not equals or not steps or "".join(step.group(0) for step in steps) != name.strip().replace(".", ""):
-        raise SuiteError(f"{flag}: should read key.path=value, such as run.timeout=30")
-    path = tuple(int(step.group(2)) if step.group(2) else step.group(1) for step in steps)
-    _set(document, path, _yaml_value(value, flag), flag)
-
-
-def _set(document: Document, path: KeyPath, value: Any, flag: str) -> None:
-    if path[0] == "dataset" and len(path) > 1 and isinstance(document.data.get("dataset"), str):
-        document.data["dataset"] = {"path": document.data["dataset"]}
-    here: Any = document.data
-    for depth, step in enumerate(path[:-1]):
-        here = _step_into(here, step, path[: depth + 1], flag)
-    last = path[-1]
-    if isinstance(here, list):
-        here[_place(here, last, path, flag)] = value
-    elif isinstance(here, dict):
-        here[str(last)] = value
-    else:
-        raise SuiteError(f"{flag}: {dotted(path[:-1])} is neither a mapping nor a list")
-    document.overridden[path] = flag
-
-
-def _step_into(here: Any, step: str | int, path: KeyPath, flag: str) -> Any:
-    if isinstance(here, list):
-        return here[_place(here, step, path, flag)]
-    if not isinstance(here, dict):
-        raise SuiteError(f"{flag}: {dotted(path[:-1])} is neither a mapping nor a list")
-    if here.get(str(step)) is None:
-        here[str(step)] = {}
-    return here[str(step)]
-
-
-def _place(items: list[Any], step: str | int, path: KeyPath, flag: str) -> int:
-    place = int(step) if str(step).isdigit() else -1
-    if not 0 <= place < len(items):
-        raise SuiteError(f"{flag}: {dotted(path[:-1])} is a list of {len(items)}; {step!r} is not a place in it")
-    return place
-
-
-def _choose_targets(document: Document, wanted: tuple[str, ...]) -> None:
-    data = document.data
-    single = data.pop("target", None)
-    known = data.get("targets") if isinstance(data.get("targets"), list) else []
-    known = [*known, *([single] if single is not None else [])]
-    names: dict[str, Any] = {}
-    for item in known:
-        name = (
-            item if isinstance(item, str) else item.get("name") or item.get("model") if isinstance(item, dict) else None
-        )
-        if isinstance(name, str):
-            names[name] = item
-    data["targets"] = [names.get(name, name) for name in wanted]
-    document.overridden[("targets",)] = "--target"
-
-
-def _set_base_url(document: Document, base_url: str) -> None:
-    data = document.data
-    for name in ("target", "targets"):
-        items = data.get(name)
-        places = items if isinstance(items, list) else [items]
-        changed = []
-        for item in places:
-            if isinstance(item, str):
-                changed.append({"model": item, "base_url": base_url})
-            elif isinstance(item, dict) and "type" not in item:
-                changed.append({**item, "base_url": base_url})
-            else:
-                changed.append(item)
-        if items is not None:
-            data[name] = changed if isinstance(items, list) else changed[0]
-            document.overridden[(name,)] = "--base-url"

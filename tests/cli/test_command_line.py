@@ -1,0 +1,151 @@
+"""The command line, through a process of its own: what is printed, where, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.command import evalrun
+
+SUITE = """\
+name: sums
+dataset:
+  rows:
+    - {input: "2+2?", expected: "4", out: "4"}
+    - {input: "3+3?", expected: "6", out: "The answer is 6."}
+    - {input: "4+4?", expected: ["8", eight], out: "nine"}
+    - {input: "5+5?", out: ten}
+target: {type: recorded, column: out}
+scorers: [exact_match, contains]
+"""
+
+
+def write(text: str, name: str = "sums.yaml") -> str:
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def test_a_suite_is_run_by_its_name_alone() -> None:
+    done = evalrun(write(SUITE + "gates: [contains >= 0.6]\n"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("PASS sums: 4 rows in ")
+    assert re.search(r"contains/v1 +0\.667 +\[0\.208, 0\.939\] +3 +1 +0 +0", done.stdout)
+    assert "4+4?" in done.stdout and "worst rows of recorded" in done.stdout
+    (folder,) = Path("runs/sums").iterdir()
+    assert f"files: {folder}/" in done.stdout
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "rows.jsonl", "run.json", "table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "word"),
+    [("contains >= 0.6", 0, "PASS"), ("exact_match >= 0.9", 1, "FAIL"), ("latency < 1", 1, "FAIL")],
+)
+def test_the_exit_code_is_that_of_the_gates(gate: str, code: int, word: str) -> None:
+    done = evalrun("run", write(SUITE + f"gates: ['{gate}']\n"), "--quiet")
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (code, word, "")
+
+
+def test_gates_can_be_left_out() -> None:
+    done = evalrun("--no-gates", "-q", write(SUITE + "gates: [exact_match >= 0.9]\n"))
+    assert (done.returncode, done.stdout.split()[0]) == (0, "DONE")
+
+
+def test_json_is_printed_and_nothing_else() -> None:
+    name = write(SUITE)
+    one = evalrun(name, "--json")
+    assert one.stderr == ""
+    metrics = json.loads(one.stdout)
+    assert metrics["targets"]["recorded"]["metrics"][0]["value"] == pytest.approx(1 / 3)
+    (folder,) = Path("runs/sums").iterdir()
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    both = json.loads(evalrun("--json", name, write(SUITE.replace("sums", "more"), "more.yaml")).stdout)
+    assert [found["suite"] for found in both] == ["sums", "more"]
+
+
+def test_a_mistyped_command_is_no_suite() -> None:
+    done = evalrun("shwo", "last")
+    assert done.returncode == 2
+    assert "No such command 'shwo'. Did you mean 'show'?" in done.stderr
+
+
+def test_a_suite_that_is_not_there_is_one_sentence() -> None:
+    write(SUITE)
+    done = evalrun("sum.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "evalrun: sum.yaml: there is no such file; did you mean 'sums.yaml'?\n"
+
+
+def test_the_problems_of_all_suites_come_before_any_call() -> None:
+    good = write(SUITE)
+    done = evalrun(good, write(SUITE.replace("exact_match", "exact_mach"), "bad.yaml"))
+    assert done.returncode == 2
+    assert "bad.yaml:9:11: scorers[0]: unknown scorer 'exact_mach'; did you mean 'exact_match'?" in done.stderr
+    assert not Path("runs").exists()
+
+
+def test_several_suites_need_a_path_for_each() -> None:
+    one, two = write(SUITE), write(SUITE.replace("sums", "more"), "more.yaml")
+    refused = evalrun(one, two, "-o", "out.csv")
+    assert (refused.returncode, "the path should hold {suite}" in refused.stderr) == (2, True)
+    assert evalrun(one, two, "-q", "-o", "{suite}.csv", "-o", "m/{suite}.json").returncode == 0
+    assert {path.name for path in Path().iterdir()} >= {"sums.csv", "more.csv", "m"}
+
+
+def test_an_output_of_a_later_kind_is_refused_before_the_run() -> None:
+    done = evalrun(write(SUITE), "-o", "report.html")
+    assert done.returncode == 2
+    assert "not yet" in done.stderr
+    assert not Path("runs").exists()
+
+
+def test_options_stand_before_or_after_the_suite() -> None:
+    name = write(SUITE)
+    for args in (["-j", "2", name, "--limit", "2", "-q"], ["run", "-q", name, "--where", "out=[nine, ten]"]):
+        done = evalrun(*args)
+        assert done.stdout.startswith("DONE sums: 2 rows"), done.stdout + done.stderr
+
+
+def test_a_run_is_shown_again() -> None:
+    evalrun(write(SUITE), "-q")
+    shown = evalrun("show")
+    assert shown.returncode == 0
+    assert "4 of 4 rows" in shown.stdout and "worst rows" in shown.stdout
+    failed = evalrun("show", "last", "--failed")
+    assert "1 rows need a look" in failed.stdout or "need a look" in failed.stdout
+    assert "4+4?" in failed.stdout and "2+2?" not in failed.stdout
+    listed = evalrun("runs")
+    assert re.search(r"sums +pass +0 +4/4 +exact_match/v1 0\.333", listed.stdout)
+    assert evalrun("show", "nope").returncode == 2
+
+
+def test_plan_and_validate_call_nothing() -> None:
+    name = write(SUITE + "gates: [contains >= 0.6]\n")
+    assert evalrun("validate", name).stdout == "sums.yaml: ok (4 samples, 1 targets, 2 scorers, 1 gates)\n"
+    assert "sums: 4 samples × 1 targets = 4 rows" in evalrun("plan", name).stdout
+    assert not Path("runs").exists()
+
+
+def test_standard_input_is_a_dataset() -> None:
+    text = SUITE.split("dataset:")[0] + "dataset: '-'\n" + SUITE[SUITE.index("target:") :]
+    done = evalrun(write(text), "-q", stdin='{"input": "1+1?", "expected": "2", "out": "2"}\n')
+    assert done.stdout.startswith("DONE sums: 1 rows"), done.stderr
+    (folder,) = Path("runs/sums").iterdir()
+    assert (folder / "stdin.jsonl").is_file()
+
+
+def test_a_first_suite_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = evalrun("init", "first")
+    assert done.stdout.splitlines()[1] == "run it: evalrun first/suite.yaml"
+    assert evalrun("validate", "first/suite.yaml").returncode == 0
+    assert evalrun("init", "first").returncode == 2
+
+
+def test_the_version_is_told() -> None:
+    assert re.fullmatch(r"evalrun \d+\.\d+\.\d+\n", evalrun("--version").stdout)
+
+
+def test_nothing_typed_is_help() -> None:
+    assert "Usage: evalrun" in evalrun().stdout + evalrun().stderr

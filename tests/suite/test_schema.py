@@ -1,0 +1,70 @@
+"""The JSON Schema says what the check says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from evalrun.suite.jsonschema import suite_schema
+
+SUITES = Path(__file__).parents[2] / "suites"
+SMALL: dict[str, Any] = {"dataset": "d.csv", "target": "m", "scorers": ["exact_match"]}
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    schema = suite_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_suite_of_ours_fits(path: Path, validator: Any) -> None:
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if "dataset" in data:
+        assert list(validator.iter_errors(data)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scorers": ["exact_mach"]},
+        {"scorers": [{"type": "exact_match", "ignore_cas": True}]},
+        {"scorers": [{"type": "exact_match", "ignore_case": "yes"}]},
+        {"scorers": ["toxicity"]},
+        {"scorers": [{"type": "toxicity", "backend": "magic"}]},
+        {"run": {"concurrency": 0}},
+        {"run": {"timeoutt": 3}},
+        {"judge_check": "maybe"},
+        {"targets": ["x"]},
+        {"colour": "red"},
+    ],
+)
+def test_what_the_check_refuses_the_schema_refuses(change: dict[str, Any], validator: Any) -> None:
+    assert list(validator.iter_errors({**SMALL, **change}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scorers": [{"type": "exact_match", "normalize": "squad", "name": "em", "on_no_answer": "zero"}]},
+        {"scorers": [{"type": "my/scorers.py:polite", "strict": True}, "package.module:scorer"]},
+        {"scorers": [{"type": "toxicity", "backend": "lexical"}]},
+        {"prompt": [{"system": "x"}, {"user": {"file": "p.txt"}}]},
+        {"gates": ["exact_match >= 0.5", {"metric": "latency/p90", "max": 2}]},
+        {"dataset": {"path": "d.csv", "delimiter": ";", "columns": {"expected": {"column": "a", "split": "|"}}}},
+    ],
+)
+def test_what_the_check_takes_the_schema_takes(change: dict[str, Any], validator: Any) -> None:
+    assert list(validator.iter_errors({**SMALL, **change})) == []
+
+
+def test_an_editor_is_told_what_an_option_does() -> None:
+    scorers = suite_schema()["$defs"]["scorer"]["anyOf"]
+    exact = next(item for item in scorers if item.get("properties", {}).get("type", {}).get("const") == "exact_match")
+    assert exact["properties"]["ignore_case"]["type"] == "boolean"
+    assert exact["properties"]["ignore_case"]["description"]
