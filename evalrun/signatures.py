@@ -8,9 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from evalrun.errors import nearest
+from evalrun.redact import redact_message
+
+LONGEST_MESSAGE = 300  # characters of someone else's error message
 
 
 class SignatureProblem(ValueError):
@@ -89,3 +93,37 @@ def refuse_unknown_args(
 def name_of(function: Callable[..., Any]) -> str:
     """The function's name as its author wrote it, with parentheses."""
     return f"{getattr(function, '__qualname__', type(function).__name__)}()"
+
+
+def describe_crash(function: Callable[..., Any], crash: BaseException) -> str:
+    """`polite() in scorers/tone.py:12 raised ValueError: …`; the line is the last one in the function's own file."""
+    inner = inspect.unwrap(function)
+    code = getattr(inner, "__code__", None) or getattr(
+        getattr(inner, "__call__", None),  # noqa: B004  an object of a class with __call__ has its code there
+        "__code__",
+        None,
+    )
+    line = None
+    trace = crash.__traceback__
+    while trace is not None and code is not None:
+        if trace.tb_frame.f_code.co_filename == code.co_filename:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    place = f" in {shown_path(code.co_filename)}:{line}" if code is not None and line is not None else ""
+    try:
+        message = " ".join(str(crash).split())
+    except Exception:  # an exception whose own text cannot be made is still told by its type
+        message = ""
+    if len(message) > LONGEST_MESSAGE:
+        message = message[:LONGEST_MESSAGE] + "…"
+    said = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
+    return redact_message(f"{name_of(function)}{place} raised {said}")
+
+
+def shown_path(filename: str) -> str:
+    """A path as people know it: from the working folder on, else the file's name alone."""
+    path = Path(filename)
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except (ValueError, OSError):  # elsewhere, or the working folder is gone
+        return path.name

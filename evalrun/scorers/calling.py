@@ -6,7 +6,6 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from evalrun.domain import (
@@ -25,11 +24,10 @@ from evalrun.domain import (
 )
 from evalrun.redact import redact_message
 from evalrun.scorers.values import checked_value, detail_of
-from evalrun.signatures import ByName, SignatureProblem, bind_by_name, name_of
+from evalrun.signatures import ByName, SignatureProblem, bind_by_name, describe_crash, name_of
 
 OFFERED = ("output", "input", "expected", "sample", "completion")
 NO_EXPECTED = Cell("skipped", reason="no expected answer")
-LONGEST_MESSAGE = 300  # characters of someone else's error message
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,37 +161,3 @@ def cell_from(
         return Cell("error", reason=redact_message(f"function: {name} returned {value}"), calls=calls)
     detail = detail_of(outcome) if isinstance(outcome, Score) else None
     return Cell("scored", value, None, detail, calls)
-
-
-def describe_crash(function: Callable[..., Any], crash: BaseException) -> str:
-    """`polite() in scorers/tone.py:12 raised ValueError: …`; the line is the last one in the function's own file."""
-    inner = inspect.unwrap(function)
-    code = getattr(inner, "__code__", None) or getattr(
-        getattr(inner, "__call__", None),  # noqa: B004  an object of a class with __call__ has its code there
-        "__code__",
-        None,
-    )
-    line = None
-    trace = crash.__traceback__
-    while trace is not None and code is not None:
-        if trace.tb_frame.f_code.co_filename == code.co_filename:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    place = f" in {shown_path(code.co_filename)}:{line}" if code is not None and line is not None else ""
-    try:
-        message = " ".join(str(crash).split())
-    except Exception:  # an exception whose own text cannot be made is still told by its type
-        message = ""
-    if len(message) > LONGEST_MESSAGE:
-        message = message[:LONGEST_MESSAGE] + "…"
-    said = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
-    return redact_message(f"{name_of(function)}{place} raised {said}")
-
-
-def shown_path(filename: str) -> str:
-    """A path as people know it: from the working folder on, else the file's name alone."""
-    path = Path(filename)
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except (ValueError, OSError):  # elsewhere, or the working folder is gone
-        return path.name

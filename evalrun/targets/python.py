@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from evalrun.domain import Completion, Failure, Sample, Target
-from evalrun.redact import redact_message
 from evalrun.registry import Place, ReferenceProblem, load_attribute
-from evalrun.signatures import ByName, bind_by_name, name_of
+from evalrun.signatures import ByName, bind_by_name, describe_crash, name_of
 
 OFFERED = ("input", "sample", "epoch")
 
@@ -61,14 +58,3 @@ def completion_from(returned: Any, latency_s: float, function: Callable[..., Any
     return Failure(
         "function", f"{name_of(function)} returned a {type(returned).__name__}; it should return text or a Completion"
     )
-
-
-def describe_crash(function: Callable[..., Any], crash: BaseException) -> str:
-    """`answer() in app.py:12 raised ValueError: …`, the line being the last one in the function's own file."""
-    code = getattr(function, "__code__", None) or getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
-    frames = traceback.extract_tb(crash.__traceback__)
-    own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
-    place = f" in {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-    message = " ".join(str(crash).split())[:300]
-    said = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
-    return redact_message(f"{name_of(function)}{place} raised {said}")

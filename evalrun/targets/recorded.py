@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from evalrun.domain import Completion, Failure, Row, Sample, Target
 from evalrun.errors import RunNotFoundError, nearest
+from evalrun.prompts import ABSENT, find_value
 from evalrun.registry import Place
 from evalrun.runs.folder import find_run
 from evalrun.runs.row_log import read_rows
@@ -39,8 +39,8 @@ class RecordedColumn:
     column: str
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
-        found = lookup(sample.metadata, self.column)
-        if found is _ABSENT:
+        found = find_value(sample.metadata, self.column)
+        if found is ABSENT:
             known = ", ".join(map(str, sample.metadata))
             hint = nearest(self.column, map(str, sample.metadata)) or f"; it has {known}"
             return Failure("missing", f"the sample has no column {self.column!r}{hint}")
@@ -50,30 +50,10 @@ class RecordedColumn:
 
     def check(self, sample: Sample) -> str | None:
         """What is wrong with a sample, or None: a missing column is found before the run."""
-        if lookup(sample.metadata, self.column) is not _ABSENT:
+        if find_value(sample.metadata, self.column) is not ABSENT:
             return None
         names = [str(name) for name in sample.metadata]
         return f"has no column {self.column!r} for the recorded target{nearest(self.column, names)}"
-
-
-_ABSENT = object()
-
-
-def lookup(data: Any, path: str) -> Any:
-    """The value at a dotted path into nested mappings and lists; a key that is the whole path goes first."""
-    if isinstance(data, Mapping) and path in data:
-        return data[path]
-    head, dot, rest = path.partition(".")
-    while dot:
-        if isinstance(data, Mapping) and head in data:
-            return lookup(data[head], rest)
-        if isinstance(data, list | tuple) and head.isdigit() and int(head) < len(data):
-            return lookup(data[int(head)], rest)
-        more, dot, rest = rest.partition(".")
-        head = f"{head}.{more}"
-    if isinstance(data, list | tuple) and path.isdigit() and int(path) < len(data):
-        return data[int(path)]
-    return _ABSENT
 
 
 @dataclass(frozen=True, slots=True)
