@@ -23,7 +23,7 @@ def csv(*, path: str, quoting: bool = True, delimiter: str = ",") -> Reader:
     """
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"the delimiter is {delimiter!r}; it should be one character, such as ',' or ';'")
-    return Delimited(path, quoting=quoting, delimiter=delimiter)
+    return Delimited(path=path, quoting=quoting, delimiter=delimiter)
 
 
 def tsv(*, path: str, quoting: bool = True) -> Reader:
@@ -32,7 +32,7 @@ def tsv(*, path: str, quoting: bool = True) -> Reader:
     Args:
         quoting: Whether double quotes hold fields together; off, they are characters like any other.
     """
-    return Delimited(path, quoting=quoting, delimiter="\t")
+    return Delimited(path=path, quoting=quoting, delimiter="\t")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,8 +69,12 @@ class Delimited:
 
     def _rows(self, text: TextIO) -> Iterator[tuple[list[str] | str, int]]:
         """Each row with its first line; text in place of a row that cannot be parsed. Blank lines are left out."""
-        quoting = csv_module.QUOTE_MINIMAL if self.quoting else csv_module.QUOTE_NONE
-        rows = csv_module.reader(text, delimiter=self.delimiter, quoting=quoting, strict=True)
+        rows = csv_module.reader(
+            text,
+            delimiter=self.delimiter,
+            quoting=csv_module.QUOTE_MINIMAL if self.quoting else csv_module.QUOTE_NONE,
+            strict=True,
+        )
         while True:
             line = rows.line_num + 1
             try:
@@ -89,15 +93,11 @@ class Delimited:
             return f"opens a quote that is never closed; {off}"
         if "expected after" in said:
             return f'has text after a closing quote (a quote inside a quoted field is written ""); {off}'
-        return f"cannot be read as {'TSV' if self.delimiter == '\t' else 'CSV'}: {said}"
+        return f"cannot be read: {said}"
 
     def _ragged(self, found: int, wanted: int) -> str:
         fields = "1 field" if found == 1 else f"{found} fields"
-        hint = ""
-        if found > wanted and self.quoting:
-            hint = "; a field with a tab in it needs quotes" if self.delimiter == "\t" else (
-                f"; a field with {self.delimiter!r} in it needs quotes"
-            )  # fmt: skip
+        hint = f"; a field with {self.delimiter!r} in it needs quotes" if found > wanted and self.quoting else ""
         return f"has {fields} where the header has {wanted}{hint}"
 
 

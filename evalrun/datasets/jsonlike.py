@@ -44,8 +44,13 @@ class JsonLines:
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
         for number, line in enumerate(text, 1):
-            if not line.isspace():
-                yield parse_record(line), f"{self.path}:{number}"
+            if line.isspace():
+                continue
+            place = f"{self.path}:{number}"
+            if line.strip() == "[":  # the other lines would only be more of the same
+                yield BrokenLine("opens an array; each line should be one object; for one array say type: json"), place
+                return
+            yield parse_record(line), place
 
 
 def parse_record(line: str) -> Record:
@@ -59,7 +64,7 @@ def parse_record(line: str) -> Record:
         return BrokenLine(explain(broken))
     if not isinstance(value, dict):
         hint = "; for a file that is one array, say type: json" if isinstance(value, list) else ""
-        return BrokenLine(f"is {kind_of(value)} where each line should be an object, such as {{\"input\": …}}{hint}")
+        return BrokenLine(f'is {kind_of(value)} where each line should be an object, such as {{"input": …}}{hint}')
     return BrokenLine(TOO_DEEP) if is_too_deep(line, value) else value
 
 
@@ -173,7 +178,7 @@ class _Window:
         if said:
             return BrokenLine(said)
         if not isinstance(value, dict):
-            return BrokenLine(f"is {kind_of(value)} where each element should be an object, such as {{\"input\": …}}")
+            return BrokenLine(f'is {kind_of(value)} where each element should be an object, such as {{"input": …}}')
         return BrokenLine(TOO_DEEP) if is_too_deep(taken, value) else value
 
     def _read_on(self) -> bool:

@@ -56,7 +56,7 @@ def plain_value(value: Any, *, depth: int = 1) -> Any:
             return base64.b64encode(value).decode()
     if callable(getattr(value, "tolist", None)):  # numpy's scalars and arrays, without importing numpy
         return plain_value(value.tolist(), depth=depth + 1)
-    raise NotPlain(f"holds a {type(value).__name__}; rows are made of text, numbers, lists and mappings")
+    raise NotPlain(f"holds a value of type {type(value).__name__}; rows are made of text, numbers, lists and mappings")
 
 
 def deeper_than(value: Any, limit: int) -> bool:

@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 from evalrun.domain import Record
@@ -37,7 +38,7 @@ class UnreadableFile(Exception):
 @contextmanager
 def open_text(path: str, *, newline: str) -> Iterator[TextIO]:
     """The text of a file without its BOM. Bytes that are not UTF-8 arrive as `UNDECODED` characters."""
-    with open(path, "rb") as raw:
+    with Path(path).open("rb") as raw:
         packed = raw.peek(2)[:2] == GZIP_MAGIC
         stream = gzip.GzipFile(fileobj=raw) if packed else raw
         if stream.peek(2)[:2] in UTF16_MARKS:

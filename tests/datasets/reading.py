@@ -1,0 +1,58 @@
+"""The front door of datasets for tests: write a file into the working folder, open it, scan it, read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from evalrun.datasets.source import SampleSource, Scan, open_dataset
+from evalrun.domain import Sample
+from evalrun.errors import SuiteError
+from evalrun.suite.schema import ColumnSpec, ColumnsSpec, DatasetSpec
+
+HERE = Path()
+SPOOL = Path("spool")
+
+
+def write(name: str, content: str | bytes) -> str:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return name
+
+
+def columns(**mapped: str | tuple[str, ...] | ColumnSpec) -> ColumnsSpec:
+    return ColumnsSpec(
+        **{name: item if isinstance(item, ColumnSpec) else ColumnSpec(item) for name, item in mapped.items()}
+    )
+
+
+def source(path: str | None = None, *, folder: Path = HERE, stdin: BinaryIO | None = None, **spec: Any) -> SampleSource:
+    return open_dataset(DatasetSpec(path=path, **spec), folder=folder, spool_folder=SPOOL, stdin=stdin)
+
+
+def scan(path: str | None = None, **spec: Any) -> Scan:
+    return source(path, **spec).scan(lambda sample: ())
+
+
+def samples(path: str | None = None, **spec: Any) -> list[Sample]:
+    """The samples of a dataset, which are the same in every pass."""
+    opened = source(path, **spec)
+    opened.scan(lambda sample: ())
+    found = list(opened)
+    assert found == list(opened)
+    assert [sample.index for sample in found] == list(range(len(found)))
+    return found
+
+
+def inputs(path: str | None = None, **spec: Any) -> list[Any]:
+    return [sample.input for sample in samples(path, **spec)]
+
+
+def problems(path: str | None = None, **spec: Any) -> list[str]:
+    """What is said of a dataset that is wrong, line by line."""
+    with pytest.raises(SuiteError) as raised:
+        source(path, **spec).scan(lambda sample: ())
+    return [str(problem) for problem in raised.value.problems]

@@ -1,0 +1,183 @@
+"""Columns to the fields of a sample: defaults, mapping, dotted paths, several answers, conversations."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from evalrun.suite.schema import ColumnSpec
+from tests.datasets.reading import columns, problems, samples, scan, write
+
+
+def jsonl(*rows: Any) -> str:
+    return write("qa.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_id_input_and_expected_are_used_when_nothing_is_mapped() -> None:
+    (sample,) = samples(jsonl({"id": 7, "input": {"q": 1}, "expected": 4, "note": None}))
+    assert (sample.id, sample.input, sample.expected) == ("7", {"q": 1}, ("4",))
+    assert sample.metadata == {"id": 7, "input": {"q": 1}, "expected": 4, "note": None}
+
+
+def test_a_missing_input_column_names_what_the_file_has_and_what_to_say() -> None:
+    write("data/qa.csv", "question,answer\nwho,me\nwhat,it\n")
+    assert problems("data/qa.csv") == [
+        (
+            "dataset: no column 'input' in data/qa.csv; it has: question, answer. "
+            "Say which one it is: columns: {input: question}"
+        )
+    ]
+
+
+def test_a_name_that_yaml_would_misread_is_suggested_in_quotes() -> None:
+    write("qa.csv", "Question: text,answer\nwho,me\n")
+    assert problems("qa.csv")[0].endswith('columns: {input: "Question: text"}')
+
+
+def test_a_mapped_column_that_the_file_lacks_is_one_problem_with_the_nearest_name() -> None:
+    write("qa.csv", "question,answer\nwho,me\nwhat,it\n")
+    assert problems("qa.csv", columns=columns(input="questoin", expected="anwser")) == [
+        "dataset.columns.input: no column 'questoin' in qa.csv; it has: question, answer; did you mean 'question'?",
+        "dataset.columns.expected: no column 'anwser' in qa.csv; it has: question, answer; did you mean 'answer'?",
+    ]
+
+
+def test_a_mapped_column_that_some_records_lack_is_a_problem_of_each() -> None:
+    path = jsonl({"q": 1, "a": 1}, {"q": 2}, {"q": 3, "a": 3}, {"a": 4})
+    assert problems(path, columns=columns(input="q", expected="a")) == [
+        "qa.jsonl:2: no column 'a'; it has: q",
+        "qa.jsonl:4: no column 'q'; it has: a",
+    ]
+
+
+def test_dotted_paths_reach_into_mappings_and_lists() -> None:
+    path = jsonl({"q": {"text": "who"}, "choices": [{"text": "me"}, {"text": "you"}]})
+    (sample,) = samples(path, columns=columns(input="q.text", expected="choices.1.text", id="choices.0.text"))
+    assert (sample.id, sample.input, sample.expected) == ("me", "who", ("you",))
+
+
+def test_a_column_whose_name_holds_dots_goes_before_the_path() -> None:
+    path = jsonl({"a.b": "name", "a": {"b": "path"}, "c.d": {"e": "half"}})
+    (sample,) = samples(path, columns=columns(input="a.b", expected="c.d.e"))
+    assert (sample.input, sample.expected) == ("name", ("half",))
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [
+        ("Paris", ("Paris",)),
+        (["Paris", "paris"], ("Paris", "paris")),
+        (None, ()),
+        ("", ()),
+        ([], ()),
+        (["", None, "x"], ("x",)),
+        (4, ("4",)),
+        (1.5, ("1.5",)),
+        (True, ("true",)),
+        ([1, False], ("1", "false")),
+        ({"b": 1, "a": [2]}, ('{"a":[2],"b":1}',)),
+        ([{"b": 1}], ('{"b":1}',)),
+    ],
+)
+def test_expected_is_every_accepted_answer_as_text(value: Any, accepted: tuple[str, ...]) -> None:
+    (sample,) = samples(jsonl({"input": "q", "expected": value}))
+    assert sample.expected == accepted
+
+
+def test_split_parts_one_text_into_answers_without_blanks() -> None:
+    write("qa.csv", "input,answers\nq, a | b ||c|\n")
+    (sample,) = samples("qa.csv", columns=columns(expected=ColumnSpec("answers", "|")))
+    assert sample.expected == ("a", "b", "c")
+
+
+def test_several_columns_are_all_accepted() -> None:
+    write("qa.csv", "input,short,long\nq,a,a b\nr,,c\n")
+    first, second = samples("qa.csv", columns=columns(expected=("short", "long")))
+    assert (first.expected, second.expected) == (("a", "a b"), ("c",))
+
+
+def test_only_expected_can_be_split_and_not_by_nothing() -> None:
+    path = jsonl({"input": "q"})
+    assert problems(path, columns=columns(input=ColumnSpec("input", "|"), expected=ColumnSpec("input", ""))) == [
+        "dataset.columns.input.split: splits 'input'; only 'expected' can be several",
+        "dataset.columns.expected.split: is empty; it should be what stands between the answers, such as '|'",
+    ]
+
+
+def test_an_input_of_nothing_is_a_problem_of_its_row() -> None:
+    assert problems(jsonl({"input": None}, {"input": ""}, {"input": 0})) == [
+        "qa.jsonl:1: has nothing in 'input', the input"
+    ]
+    write("qa.csv", "input,expected\n,1\nb,2\n")
+    assert problems("qa.csv") == ["qa.csv:2: has nothing in 'input', the input"]
+
+
+def test_a_scan_counts_the_samples_that_have_an_answer() -> None:
+    found = scan(jsonl({"input": 1, "expected": "x"}, {"input": 2}, {"input": 3, "expected": ""}))
+    assert (found.count, found.expected) == (3, 1)
+
+
+TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes?"}, {"role": "user", "content": "bye"}]
+
+
+def test_a_mapped_conversation_is_kept_and_its_last_user_message_is_the_input() -> None:
+    (sample,) = samples(jsonl({"talk": TALK}), columns=columns(messages="talk"))
+    assert (sample.input, sample.messages) == ("bye", tuple(TALK))
+
+
+def test_a_conversation_may_be_json_text_in_a_csv_cell() -> None:
+    cell = json.dumps(TALK).replace('"', '""')
+    write("qa.csv", f'talk,expected\n"{cell}",x\n')
+    (sample,) = samples("qa.csv", columns=columns(messages="talk"))
+    assert (sample.input, sample.messages) == ("bye", tuple(TALK))
+
+
+def test_parts_of_a_message_give_their_text() -> None:
+    parts = [
+        {"type": "text", "text": "what is"},
+        {"type": "image_url", "image_url": {}},
+        {"type": "text", "text": "this"},
+    ]
+    (sample,) = samples(jsonl({"messages": [{"role": "user", "content": parts}]}))
+    assert sample.input == "what is\nthis"
+
+
+def test_an_input_column_goes_before_the_conversation() -> None:
+    (sample,) = samples(jsonl({"input": "q", "messages": TALK}))
+    assert (sample.input, sample.messages) == ("q", tuple(TALK))
+
+
+def test_a_column_that_only_happens_to_be_called_messages_is_left_alone() -> None:
+    first, second = samples(jsonl({"input": "q", "messages": ["a", "b"]}, {"input": "r", "messages": 3}))
+    assert (first.messages, second.messages) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("talk", "said"),
+    [
+        ([], "the column 'talk' has no messages in it"),
+        (None, "the column 'talk' should be a list of messages such as {role: user, content: …}"),
+        (["hi"], "the column 'talk' has a message 1 that is no mapping of role and content"),
+        ([*TALK, {"content": "x"}], "the column 'talk' has a message 4 without a role"),
+        ([{"role": 1, "content": "x"}], "the column 'talk' has a message 1 without a role"),
+        (
+            [{"role": "user", "content": 5}],
+            "the column 'talk' has a message 1 whose content is neither text nor a list of parts",
+        ),
+        (
+            [{"role": "system", "content": "x"}],
+            "has a conversation without a message of the user; say what the input is: columns: {input: …}",
+        ),
+    ],
+)
+def test_what_is_no_conversation_is_a_problem_of_its_row(talk: Any, said: str) -> None:
+    path = jsonl({"talk": TALK}, {"talk": talk})
+    assert problems(path, columns=columns(messages="talk")) == [f"qa.jsonl:2: {said}"]
+
+
+def test_an_assistant_message_may_be_tool_calls_alone() -> None:
+    talk = [*TALK, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]
+    (sample,) = samples(jsonl({"talk": talk}), columns=columns(messages="talk"))
+    assert sample.messages == tuple(talk)

@@ -1,0 +1,299 @@
+"""Files to records: what each format is read as, and what is said of a broken line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from evalrun.domain import Sample
+from evalrun.errors import MissingExtraError, SuiteError
+from tests.datasets.reading import inputs, problems, samples, scan, source, write
+
+
+def test_a_csv_row_becomes_a_sample_with_its_columns_as_metadata() -> None:
+    write("data/qa.csv", "id,input,expected,topic\nq1,2+2?,4,sums\n")
+    row = {"id": "q1", "input": "2+2?", "expected": "4", "topic": "sums"}
+    assert samples("data/qa.csv") == [Sample("q1", "2+2?", ("4",), row)]
+
+
+def test_a_quoted_field_holds_commas_quotes_and_lines() -> None:
+    write("qa.csv", 'input,expected\n"a, ""b""\nand c",yes\n')
+    assert inputs("qa.csv") == ['a, "b"\nand c']
+
+
+def test_a_line_number_is_where_the_record_starts() -> None:
+    write("qa.csv", 'input,expected\n"two\nlines",a\n\nlonely\n')
+    assert problems("qa.csv") == ["qa.csv:5: has 1 field where the header has 2"]
+
+
+def test_all_broken_lines_of_a_csv_are_named_at_once() -> None:
+    write("qa.csv", 'input,expected\none\ntwo,2,too much\n"bad" quote,x\nfine,y\n"open,z\nlast,w\n')
+    off = "if the file does not use quotes, say quoting: false"
+    assert problems("qa.csv") == [
+        "qa.csv:2: has 1 field where the header has 2",
+        "qa.csv:3: has 3 fields where the header has 2; a field with ',' in it needs quotes",
+        f'qa.csv:4: has text after a closing quote (a quote inside a quoted field is written ""); {off}',
+        f"qa.csv:6: opens a quote that is never closed; {off}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("input,expected,input", "qa.csv:1: names the column 'input' twice; names have to differ"),
+        (",input", "qa.csv:1: has no name for column 1; give it one, or take the column out"),
+        ("input,caf\udce9", "qa.csv:1: has a byte that is not UTF-8 (0xe9 at character 9); save the file as UTF-8"),
+    ],
+)
+def test_a_header_that_cannot_name_columns_is_an_error(header: str, said: str) -> None:
+    write("qa.csv", f"{header}\n1,2,3\n".encode(errors="surrogateescape"))
+    assert problems("qa.csv") == [said]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_every_kind_of_line_end_is_read(ends: str) -> None:
+    write("qa.csv", ends.join(["input,expected", "a,1", "", "b,2", ""]))
+    assert inputs("qa.csv") == ["a", "b"]
+
+
+def test_a_field_may_be_longer_than_what_csv_allows_by_default() -> None:
+    write("qa.csv", f"input,expected\n{'x' * 300_000},1\n")
+    assert [len(text) for text in inputs("qa.csv")] == [300_000]
+
+
+def test_another_delimiter_is_an_option_and_is_guessed_in_the_error() -> None:
+    write("qa.csv", "input;expected\na, b;1\n")
+    assert inputs("qa.csv", options={"delimiter": ";"}) == ["a, b"]
+    assert problems("qa.csv", options={"delimiter": ";;"}) == [
+        "dataset: the delimiter is ';;'; it should be one character, such as ',' or ';'"
+    ]
+    write("qb.csv", "input;expected\na;1\n")
+    assert problems("qb.csv") == [
+        (
+            "dataset: no column 'input' in qb.csv; it has: 'input;expected'. "
+            "Say what stands between the columns: delimiter: ';'"
+        )
+    ]
+
+
+def test_with_quoting_off_a_quote_is_a_character_like_any_other() -> None:
+    write("qa.tsv", 'input\texpected\n"Who" said "it\tme"\n')
+    assert inputs("qa.tsv", options={"quoting": False}) == ['"Who" said "it']
+    assert "say quoting: false" in problems("qa.tsv")[0]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
+    write("qa.csv", b"\xef\xbb\xbfinput\nhi\n")
+    write("qa.jsonl", b'\xef\xbb\xbf{"input": "hi"}\n')
+    write("qa.json", b'\xef\xbb\xbf[{"input": "hi"}]')
+    assert inputs("qa.csv") == inputs("qa.jsonl") == inputs("qa.json") == ["hi"]
+
+
+@pytest.mark.parametrize("name", ["qa.csv", "qa.jsonl"])
+def test_bytes_that_are_not_utf8_are_an_error_of_their_line(name: str) -> None:
+    lines = {"qa.csv": "input\nok\ncafé\nok\n", "qa.jsonl": '{"input": 1}\n{"input": 1}\n{"input": "café"}\n'}
+    write(name, lines[name].encode("latin-1"))
+    (said,) = problems(name)
+    assert said.startswith(f"{name}:3: has a byte that is not UTF-8 (0xe9 at character ")
+
+
+def test_utf16_is_recognized() -> None:
+    write("qa.csv", "input\nhi\n".encode("utf-16"))
+    assert problems("qa.csv") == ["qa.csv: is UTF-16; save it as UTF-8"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("qa.csv.gz", "input\nhi\n"),
+        ("qa.tsv.gz", "input\texpected\nhi\t1\n"),
+        ("qa.jsonl.gz", '{"input": "hi"}\n'),
+        ("qa.json.gz", '[{"input": "hi"}]'),
+        ("qa.ndjson.gz", '{"input": "hi"}\n'),
+    ],
+)
+def test_text_formats_may_be_packed(name: str, text: str) -> None:
+    write(name, gzip.compress(text.encode()))
+    assert inputs(name) == ["hi"]
+
+
+def test_a_packed_file_that_was_cut_off_is_an_error() -> None:
+    write("qa.jsonl.gz", gzip.compress(b'{"input": "hi"}\n' * 1000)[:-12])
+    (said,) = problems("qa.jsonl.gz")
+    assert said.startswith("qa.jsonl.gz: is a damaged gzip file")
+
+
+def test_all_broken_lines_of_a_jsonl_file_are_named_at_once() -> None:
+    lines = [
+        '{"input": 1}',
+        "",
+        '["a"]',
+        '{"input": NaN}',
+        "{oops}",
+        '{"input": 1e999}',
+        '"text"',
+        '{"input": Infinity}',
+    ]
+    write("qa.jsonl", "\n".join(lines))
+    assert problems("qa.jsonl") == [
+        (
+            'qa.jsonl:3: is a list where each line should be an object, such as {"input": …}; '
+            "for a file that is one array, say type: json"
+        ),
+        "qa.jsonl:4: holds NaN, which is no JSON; write null",
+        "qa.jsonl:5: is not JSON: Expecting property name enclosed in double quotes at character 2",
+        "qa.jsonl:6: holds a number that is not finite, or beyond what a 64-bit float can hold",
+        'qa.jsonl:7: is text where each line should be an object, such as {"input": …}',
+        "qa.jsonl:8: holds Infinity, which is no JSON; write null",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("9" * 5000, "holds a whole number of more than 4,300 digits; write it as text"),
+        ("[" * 150 + "]" * 150, "is nested more than 100 levels deep"),
+        ("[" * 100_000 + "]" * 100_000, "is nested more than 100 levels deep"),
+        ('"\\ud800"', "holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"),
+    ],
+    ids=["digits", "deep", "deeper", "surrogate"],
+)
+def test_json_that_python_chokes_on_is_an_error_of_its_line(value: str, said: str) -> None:
+    write("qa.jsonl", f'{{"input": {value}}}\n')
+    write("qa.json", f'[{{"input": {value}}}]\n')
+    assert problems("qa.jsonl") == [f"qa.jsonl:1: {said}"]
+    assert problems("qa.json") == [f"qa.json:1: {said}"]
+
+
+def test_brackets_in_a_text_are_no_nesting() -> None:
+    write("qa.jsonl", json.dumps({"input": "[" * 500}) + "\n")
+    assert inputs("qa.jsonl") == ["[" * 500]
+
+
+def test_an_array_in_a_jsonl_file_is_recognized() -> None:
+    write("qa.jsonl", '[\n  {"input": 1},\n  {"input": 2}\n]\n')
+    said = "opens an array; each line should be one object; for one array say type: json"
+    assert problems("qa.jsonl") == [f"qa.jsonl:1: {said}"]
+    assert inputs("qa.jsonl", type="json") == [1, 2]
+
+
+def test_a_json_file_is_an_array_of_objects() -> None:
+    write("qa.json", json.dumps([{"input": n} for n in range(3)], indent=2))
+    assert inputs("qa.json") == [0, 1, 2]
+
+
+def test_elements_that_are_no_objects_are_named_with_their_lines() -> None:
+    write("qa.json", '[1,\n{"input": "fine"},\n"x",\nnull]')
+    each = 'where each element should be an object, such as {"input": …}'
+    assert problems("qa.json") == [
+        f"qa.json:1: is a number {each}",
+        f"qa.json:3: is text {each}",
+        f"qa.json:4: is null {each}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"input": 1}', "1: should be one array of objects: [{…}, {…}]; for one object a line, say type: jsonl"),
+        ("3", "1: should be one array of objects: [{…}, {…}]"),
+        ('[{"input": 1},]', "1: is not JSON: Expecting value at line 1"),
+        ('[{"input": 1}\n{"input": 2}]', "2: has '{' where a comma or the closing ] should be"),
+        ('[{"input": 1},\n{"input": 2}', "2: ends before the closing ]"),
+        ('[{"input": 1}]\n[', "2: has text after the closing ] of the array"),
+        ('[\n{"a": 1,\n"b": oops}]', "2: is not JSON: Expecting value at line 3"),
+    ],
+)
+def test_a_json_file_that_is_no_array_of_objects_is_an_error(text: str, said: str) -> None:
+    write("qa.json", text)
+    assert problems("qa.json") == [f"qa.json:{said}"]
+
+
+def test_a_json_array_is_read_piece_by_piece() -> None:
+    rows = [{"input": "é" * (n % 700), "n": n} for n in range(1, 2000)]
+    write("qa.json", json.dumps(rows, ensure_ascii=False))
+    found = samples("qa.json")
+    assert [dict(sample.metadata) for sample in found] == rows
+
+
+def parquet_file(name: str, table: dict[str, list[object]]) -> str:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table(table), name)
+    return name
+
+
+def test_parquet_values_keep_their_types() -> None:
+    parquet_file("qa.parquet", {"input": ["a", "b"], "expected": [["x", "y"], None], "n": [1, 2]})
+    first, second = samples("qa.parquet")
+    assert (first.expected, second.expected) == (("x", "y"), ())
+    assert first.metadata == {"input": "a", "expected": ["x", "y"], "n": 1}
+    assert inputs("qa.parquet", where={"n": 2}) == ["b"]
+
+
+def test_parquet_values_that_json_lacks_become_what_comes_nearest() -> None:
+    from datetime import UTC, datetime
+    from decimal import Decimal
+
+    parquet_file(
+        "qa.parquet",
+        {
+            "input": ["a"],
+            "when": [datetime(2024, 5, 1, 12, 30, tzinfo=UTC)],
+            "price": [Decimal("1.50")],
+            "none": [float("nan")],
+            "raw": [b"\xff\x00"],
+        },
+    )
+    (sample,) = samples("qa.parquet")
+    assert sample.metadata == {
+        "input": "a", "when": "2024-05-01T12:30:00+00:00", "price": 1.5, "none": None, "raw": "/wA=",
+    }  # fmt: skip
+
+
+def test_a_file_that_is_no_parquet_is_an_error() -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    write("qa.parquet", "input\nhi\n")
+    (said,) = problems("qa.parquet")
+    assert said.startswith("qa.parquet: cannot be read as Parquet: ")
+
+
+def test_parquet_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from evalrun.datasets.parquet import parquet
+
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(MissingExtraError) as raised:
+        parquet(path="qa.parquet")
+    assert "pip install '.[parquet]'" in str(raised.value)
+    write("qa.parquet", b"PAR1")
+    assert "pip install '.[parquet]'" in problems("qa.parquet")[0]
+
+
+@pytest.mark.parametrize("name", ["qa.csv", "qa.tsv", "qa.jsonl", "qa.json"])
+def test_an_empty_file_is_an_error_that_says_so(name: str) -> None:
+    write(name, "")
+    assert problems(name) == [f"dataset: {name} has no rows"]
+
+
+def test_a_header_alone_is_no_dataset() -> None:
+    write("qa.csv", "input,expected\n")
+    assert problems("qa.csv") == ["dataset: qa.csv has no rows"]
+
+
+def test_the_same_rows_have_the_same_digest_in_every_json_format() -> None:
+    rows = [{"input": n, "b": None, "a": [1.5, "x"]} for n in range(3)]
+    write("qa.json", json.dumps(rows))
+    write("qa.jsonl", "".join(json.dumps(dict(reversed(row.items()))) + "\n" for row in rows))
+    assert scan("qa.json").digest == scan("qa.jsonl").digest != scan("qa.jsonl", limit=2).digest
+
+
+def test_a_file_that_cannot_be_read_is_an_error() -> None:
+    opened = source(write("qa.csv", "input\nhi\n"))
+    Path("qa.csv").unlink()
+    with pytest.raises(SuiteError, match=r"qa\.csv: cannot be read: No such file"):
+        opened.scan(lambda sample: ())

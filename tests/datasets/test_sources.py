@@ -1,0 +1,238 @@
+"""Where a dataset comes from: paths, globs, standard input, rows in the suite, readers of one's own."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.datasets.reading import inputs, problems, samples, scan, source, write
+
+
+def test_a_missing_file_names_the_nearest_one() -> None:
+    write("data/qa.csv", "input\nhi\n")
+    assert problems("data/qa.csvv") == ["dataset.path: there is no file 'data/qa.csvv'; did you mean 'data/qa.csv'?"]
+    assert problems("dat/qa.cvs") == ["dataset.path: there is no file 'dat/qa.cvs'; did you mean 'data/qa.csv'?"]
+    assert problems("elsewhere.json") == ["dataset.path: there is no file 'elsewhere.json'"]
+
+
+def test_paths_are_relative_to_the_suite_and_not_to_the_working_folder() -> None:
+    write("suites/data/qa.csv", "input\nhi\n")
+    write("other.csv", "input\nhi\n")
+    assert inputs("data/qa.csv", folder=Path("suites")) == ["hi"]
+    assert problems("other.csv", folder=Path("suites")) == [
+        (
+            "dataset.path: there is no file 'suites/other.csv'; "
+            "paths are relative to the suite's folder, and 'other.csv' is in the working folder"
+        )
+    ]
+    assert inputs(str(Path("other.csv").resolve()), folder=Path("suites")) == ["hi"]
+
+
+def test_a_glob_is_one_dataset_in_the_order_of_the_names() -> None:
+    write("data/b.csv", "input,x\nb,1\n")
+    write("data/a.jsonl", '{"input": "a", "y": 1}\n')
+    write("data/deep/c.json", '[{"input": "c"}]')
+    assert inputs("data/*.*") == ["a", "b"]
+    assert inputs("data/**/*.*") == ["a", "b", "c"]
+    assert scan("data/*.*").columns == ("input", "y", "x")
+
+
+def test_a_glob_without_a_match_says_so() -> None:
+    Path("data/folder.csv").mkdir(parents=True)
+    assert problems("data/*.jsonl") == ["dataset.path: no file matches 'data/*.jsonl'"]
+    assert problems("data/*.csv") == ["dataset.path: no file matches 'data/*.csv' (only folders do)"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_itself() -> None:
+    write("qa[1].csv", "input\nhi\n")
+    assert inputs("qa[1].csv") == ["hi"]
+    write("odd[x]/qa.csv", "input\nhi\n")
+    assert inputs("*.csv", folder=Path("odd[x]")) == ["hi"]
+
+
+def test_several_empty_files_are_named_together() -> None:
+    write("a.csv", "input\n")
+    write("b.csv", "input\n")
+    assert problems("*.csv") == ["dataset: none of the 2 files that '*.csv' matches has a row"]
+
+
+def test_a_column_that_one_file_of_a_glob_lacks_names_that_file() -> None:
+    write("a.csv", "input\nx\ny\n")
+    write("b.csv", "inptu\nx\ny\n")
+    assert problems("*.csv") == [
+        "dataset: no column 'input' in b.csv; it has: inptu. Say which one it is: columns: {input: inptu}"
+    ]
+
+
+def test_a_folder_or_a_name_that_says_nothing_is_an_error() -> None:
+    write("data/qa.txt", "input\nhi\n")
+    assert problems("data") == [
+        "dataset.path: 'data' is a folder; name a file in it, or several with a glob: data/*.jsonl"
+    ]
+    assert problems("data/qa.txt") == [
+        "dataset.type: the name of 'data/qa.txt' does not say what it is; say type: one of csv, json, jsonl, parquet, tsv"
+    ]
+    assert inputs("data/qa.txt", type="csv") == ["hi"]
+
+
+def test_the_case_of_an_extension_does_not_matter() -> None:
+    assert inputs(write("QA.CSV", "input\nhi\n")) == ["hi"]
+
+
+def test_an_unknown_type_names_the_nearest() -> None:
+    write("qa.csv", "input\nhi\n")
+    assert problems("qa.csv", type="csvv") == ["dataset.type: unknown dataset 'csvv'; did you mean 'csv'?"]
+
+
+def test_options_are_those_of_the_reader() -> None:
+    write("qa.csv", "input\nhi\n")
+    assert problems("qa.csv", options={"delimeter": ";", "lmit": 3, "quoting": "off"}) == [
+        "dataset.delimeter: 'delimeter' is neither a key of a dataset nor an option of 'csv'; did you mean 'delimiter'?",
+        "dataset.lmit: 'lmit' is neither a key of a dataset nor an option of 'csv'; did you mean 'limit'?",
+        "dataset.quoting: 'quoting' is 'off'; it should be true or false",
+    ]
+
+
+def test_standard_input_is_jsonl_by_default_and_read_more_than_once() -> None:
+    opened = source("-", stdin=io.BytesIO(b'{"input": "a"}\n{"input": "b"}\n'))
+    assert opened.scan(lambda sample: ()).count == 2
+    assert [sample.input for sample in opened] == [sample.input for sample in opened] == ["a", "b"]
+    assert opened.spooled == Path("spool/stdin.jsonl")
+    assert opened.spooled.read_bytes() == b'{"input": "a"}\n{"input": "b"}\n'
+
+
+def test_standard_input_takes_a_type_and_its_options() -> None:
+    stdin = io.BytesIO(b"input;n\na;1\n")
+    assert [sample.metadata for sample in samples("-", type="csv", options={"delimiter": ";"}, stdin=stdin)] == [
+        {"input": "a", "n": "1"}
+    ]
+
+
+def test_messages_call_standard_input_by_its_name() -> None:
+    assert problems("-", stdin=io.BytesIO(b'{"input": 1}\n{oops\n'))[0].startswith("stdin:2: is not JSON")
+    assert problems("-", stdin=io.BytesIO(b"")) == ["dataset: stdin has no rows"]
+    assert problems("-") == ["dataset.path: the path is '-', but there is no standard input here"]
+
+
+def test_rows_of_the_suite_are_a_dataset() -> None:
+    rows = ({"input": "2+2?", "expected": 4, "tag": "sum"}, {"input": "3+3?", "expected": ["6", "six"]})
+    first, second = samples(rows=rows)
+    assert (first.input, first.expected, first.metadata) == ("2+2?", ("4",), rows[0])
+    assert second.expected == ("6", "six")
+    assert inputs(rows=rows, where={"tag": "sum"}) == ["2+2?"]
+
+
+def test_rows_that_are_wrong_are_named_by_their_place() -> None:
+    rows: tuple[Any, ...] = ({"input": "a"}, {"input": None}, {"q": "b"}, {3: "x"})
+    assert problems(rows=rows) == [
+        "rows[1]: has nothing in 'input', the input",
+        "rows[2]: no column 'input'; it has: q. Say which one it is: columns: {input: q}",
+        "rows[3]: has a column 3 whose name is not text; put it in quotes",
+    ]
+    assert problems(rows=()) == ["dataset: rows has no rows"]
+
+
+def test_rows_take_no_path_type_or_options() -> None:
+    assert problems("qa.csv", rows=({"input": 1},), type="csv", options={"shufle": 1}) == [
+        "dataset.rows: stands beside 'path'; keep one of them",
+        "dataset.type: is for files; rows need none",
+        "dataset.shufle: 'shufle' is neither a key of a dataset nor an option of 'rows'; did you mean 'shuffle'?",
+    ]
+
+
+def test_a_dataset_without_a_path_is_an_error() -> None:
+    assert problems() == ["dataset.path: is missing; name a file, a glob, or - for standard input"]
+    assert problems(type="csv") == ["dataset.path: is missing; name a file, a glob, or - for standard input"]
+
+
+OWN = """
+import datetime
+from pathlib import Path
+
+def reader(*, count: int = 2, path: Path | None = None):
+    def read():
+        for number in range(count):
+            yield {"input": number, "day": datetime.date(2024, 1, 2)}, f"db:{number}"
+    return read
+
+def lines(*, path: Path):
+    for line in path.read_text().split():
+        yield {"input": line}
+
+def listed(count: int):
+    return [{"input": number} for number in range(count)]
+
+def stops():
+    yield {"input": 1}
+    raise KeyError("gone")
+
+def raises():
+    raise RuntimeError("no database")
+
+def nothing():
+    return None
+
+def strange():
+    return [{"input": 1}, "text", {"input": object()}, {"input": None}]
+"""
+
+
+def test_a_reader_of_ones_own_is_a_function_that_returns_a_function() -> None:
+    write("own.py", OWN)
+    assert inputs(type="own.py:reader") == [0, 1]
+    assert inputs(type="own.py:reader", options={"count": 3}) == [0, 1, 2]
+    (sample,) = samples(type="own.py:reader", options={"count": 1})
+    assert sample.metadata == {"input": 0, "day": "2024-01-02"}
+
+
+def test_a_generator_or_a_list_will_do() -> None:
+    write("own.py", OWN)
+    write("words.txt", "a b c")
+    assert inputs("words.txt", type="own.py:lines") == ["a", "b", "c"]
+    assert inputs(type="own.py:listed", options={"count": 2}) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("listed", {}, "dataset: needs 'count' (a whole number), an option of 'own.py:listed'"),
+        ("listed", {"count": "2"}, "dataset.count: 'count' is '2'; it should be a whole number; put it in quotes"),
+        ("lines", {}, "dataset.path: is missing; 'own.py:lines' needs it"),
+        ("stops", {}, "own.py:stops: raised KeyError: 'gone', after row 1"),
+        ("raises", {}, "dataset.type: 'own.py:raises' raised RuntimeError: no database"),
+        (
+            "nothing",
+            {},
+            "dataset.type: 'own.py:nothing' returned nothing; it should return a function that yields rows",
+        ),
+        ("absent", {}, "dataset.type: 'own.py' has no 'absent'"),
+    ],
+)
+def test_what_goes_wrong_in_a_reader_of_ones_own_is_told_with_its_name(
+    name: str, options: dict[str, Any], said: str
+) -> None:
+    write("own.py", OWN)
+    expected = said.removesuffix("; put it in quotes")
+    assert problems(type=f"own.py:{name}", options=options) == [expected]
+
+
+def test_rows_of_ones_own_reader_are_checked() -> None:
+    write("own.py", OWN)
+    assert problems(type="own.py:strange") == [
+        "own.py:strange, row 2: is of type str; a row is a mapping of column to value",
+        (
+            "own.py:strange, row 3: has a column 'input' that holds a value of type object; "
+            "rows are made of text, numbers, lists and mappings"
+        ),
+        "own.py:strange, row 4: has nothing in 'input', the input",
+    ]
+
+
+def test_a_path_that_a_reader_has_no_use_for_is_an_error() -> None:
+    write("own.py", OWN)
+    assert problems("qa.csv", type="own.py:stops") == [
+        "dataset.path: is not for 'own.py:stops', which has no such option"
+    ]
