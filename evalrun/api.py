@@ -80,11 +80,15 @@ class SuiteResult:
 
 @dataclass(slots=True)
 class Session:
-    """What the runs of one command share: options, the wish to stop, and where requests are told for debugging."""
+    """What the runs of one command share: options, the wish to stop, and where requests are told for debugging.
+
+    `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C.
+    """
 
     options: RunOptions
     stop: StopSignal
     trace: Callable[[str], None] | None = None
+    listen: Callable[[StopSignal], None] | None = None
 
 
 def run_suite(
@@ -101,9 +105,7 @@ def run_suite(
 
 def _run_anywhere(run: Callable[[], Any]) -> Any:
     """The result of a coroutine function, in a thread of its own where a loop is already running here."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if asyncio._get_running_loop() is None:  # noqa: SLF001  the public one raises, and would stand in every traceback
         return asyncio.run(run())
     found: list[Any] = []
     errors: list[BaseException] = []
@@ -131,7 +133,10 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
     results: list[RunResult] = []
     async with EndpointPool() as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
-            for plan in plan_suites(suites, session, pool, Path(spool)):
+            plans = plan_suites(suites, session, pool, Path(spool))
+            if session.listen is not None:
+                session.listen(session.stop)
+            for plan in plans:
                 if session.stop.times:
                     break
                 results.append(await _execute(plan, session, reporters))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from evalrun.cli import inspecting, running, starting, stored
 from evalrun.errors import EvalrunError, SuiteError
 from evalrun.redact import redact_message
 
+UNTRUSTED = 3  # the exit code of runs that say nothing about the model
 SUITE_ENDINGS = (".yaml", ".yml")
 
 
@@ -81,7 +83,7 @@ app.command("runs")(stored.runs)
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        code = app(standalone_mode=True)
+        code = app(prog_name="evalrun")
     except SystemExit as ended:
         code = ended.code
     except EvalrunError as said:
@@ -90,10 +92,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("evalrun: interrupted", file=sys.stderr)
         code = 130
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    leave(code if isinstance(code, int) else 0 if code is None else 1)
+    except Exception:  # a mistake of ours must not end with 1, which says that a gate failed
+        print(redact_message(traceback.format_exc()), file=sys.stderr)
+        print("evalrun: this is a mistake in evalrun itself; please report it with the lines above", file=sys.stderr)
+        code = UNTRUSTED
+    leave(code if isinstance(code, int) else 0)
 
 
 def tell(said: EvalrunError) -> None:
@@ -108,8 +111,11 @@ def tell(said: EvalrunError) -> None:
 
 def leave(code: int) -> None:
     """End the process. Threads that hang in someone's function are not waited for."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for out in (sys.stdout, sys.stderr):
+        try:
+            out.flush()
+        except BrokenPipeError:  # whoever read it has seen enough; Python would complain again at its own end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     hanging = [thread for thread in threading.enumerate() if thread.name.startswith("evalrun-worker")]
     for thread in hanging:
         thread.join(timeout=0.2)

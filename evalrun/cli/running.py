@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,9 +111,8 @@ def run_and_print(suites: list[str], options: RunOptions, printer: Printer) -> l
     from evalrun.engine.runner import StopSignal
 
     async def run_all() -> list[RunResult]:
-        stop = StopSignal()
-        _listen_to_ctrl_c(stop)
-        session = Session(options, stop, trace=_to_stderr if options.debug else None)
+        trace = _to_stderr if options.debug else None
+        session = Session(options, StopSignal(), trace, listen=_listen_to_ctrl_c)
         return await run_suites(suites, session, printer.reporters())
 
     return asyncio.run(run_all())
@@ -129,13 +130,23 @@ def _listen_to_ctrl_c(stop: StopSignal) -> None:
     import signal
 
     try:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, asked)
+        for sign in (signal.SIGINT, signal.SIGTERM):  # the second is how CI cancels a job
+            asyncio.get_running_loop().add_signal_handler(sign, asked)
     except NotImplementedError:  # Windows has no signal handlers on the loop: Ctrl-C raises KeyboardInterrupt there
         return
 
 
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def unless_closed() -> Iterator[None]:
+    """Print what is inside, unless whoever reads it has gone: that is no reason to change the exit code."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Printer:
@@ -167,7 +178,8 @@ class Printer:
             from evalrun.reports.metrics_file import metrics_data
 
             found = [metrics_data(result) for result in results]
-            print(redact(json.dumps(found[0] if len(found) == 1 else found, indent=2)))
+            with unless_closed():
+                print(redact(json.dumps(found[0] if len(found) == 1 else found, indent=2)), flush=True)
         return exit_code(result.exit_code for result in results)
 
 
@@ -192,10 +204,11 @@ class Summary:
         from evalrun.reports.terminal import headline, open_console, render_result
 
         console = open_console(sys.stdout)
-        if self.quiet:
-            line = headline(result)
-            line.append(f" · {result.folder}")
-            console.print(line, soft_wrap=True)
-            return
-        for part in render_result(result, {name: self.worst.of(name) for name in result.targets}):
-            console.print(part)
+        with unless_closed():
+            if self.quiet:
+                line = headline(result)
+                line.append(f" · {result.folder}")
+                console.print(line, soft_wrap=True)
+                return
+            for part in render_result(result, {name: self.worst.of(name) for name in result.targets}):
+                console.print(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -84,8 +85,9 @@ async def _until_done(workers: list[asyncio.Task[None]], state: RunState, stop: 
                 worker.result()  # a full disk or a dataset that changed ends the run here
         if waiter.done():
             state.interrupted = True
-            if pending and stop.times < 2:
-                _, pending = await asyncio.wait(pending, timeout=GRACE_S)
+            deadline = time.monotonic() + GRACE_S
+            while pending and stop.times < 2 and time.monotonic() < deadline:
+                _, pending = await asyncio.wait(pending, timeout=0.05)
     finally:
         waiter.cancel()
         for worker in pending:

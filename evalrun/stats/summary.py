@@ -52,6 +52,7 @@ class Summary:
     targets: tuple[str, ...]
     epochs: int = 1
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    _known: dict[str, tuple[Metric, ...]] = field(default_factory=dict)  # until the next row
 
     def __post_init__(self) -> None:
         self.measures = (*self.measures, *ALWAYS)
@@ -61,6 +62,7 @@ class Summary:
 
     def add(self, row: Row) -> None:
         """Count one row in."""
+        self._known.clear()
         index = row.sample.index
         for name, cell in row.cells.items():
             self.tallies[row.target, name].add(index, cell)
@@ -73,13 +75,16 @@ class Summary:
 
     def metrics(self, target: str) -> tuple[Metric, ...]:
         """Every metric of a target, in the order of the suite."""
+        if target in self._known:
+            return self._known[target]
         found: list[Metric] = []
         for measure in self.measures:
             tally = self.tallies[target, measure.name]
             reduced = self.reduced(target, measure.name)
             for name in measure.declaration.aggregates:
                 found.append(_metric(measure, name, reduced, tally, epochs=self.epochs))
-        return tuple(found)
+        self._known[target] = tuple(found)
+        return self._known[target]
 
 
 def summarize(rows: Iterable[Row], measures: Sequence[Measure], targets: Sequence[str], *, epochs: int = 1) -> Summary:

@@ -1,0 +1,82 @@
+"""Functions of one's own as targets, through whole runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalrun
+from evalrun.domain import Completion, Failure
+from evalrun.errors import SuiteError
+from evalrun.runs.row_log import read_rows
+
+SUITE = """\
+name: app
+dataset: {rows: [{id: a, input: one, expected: ONE}, {id: b, input: two, expected: TWO}]}
+target: {type: python, function: "FUNCTION", args: ARGS}
+scorers: [exact_match]
+"""
+
+
+def run(code: str, *, function: str = "app.py:answer", args: str = "{}") -> dict[str, Any]:
+    Path("app.py").write_text(code)
+    Path("app.yaml").write_text(SUITE.replace("FUNCTION", function).replace("ARGS", args))
+    result = evalrun.run_suite("app.yaml")
+    return {row.sample.id: row for row in read_rows(result.folder)}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def answer(input): return input.upper()",
+        "async def answer(input): return input.upper()",
+        "def answer(question): return question.upper()",
+        "def answer(sample, epoch): return sample.input.upper() * epoch",
+        "def answer(**everything): return everything['sample'].input.upper()",
+        "class App:\n    def __call__(self, input): return input.upper()\nanswer = App()",
+        "class App:\n    async def __call__(self, input): return input.upper()\nanswer = App()",
+        "from evalrun import Completion\ndef answer(input): return Completion(input.upper(), output_tokens=1)",
+    ],
+)
+def test_a_function_takes_what_it_names(code: str) -> None:
+    rows = run(code)
+    assert [rows[name].answer.text for name in "ab"] == ["ONE", "TWO"]
+    assert all(rows[name].cells["exact_match"].value == 1 for name in "ab")
+
+
+def test_its_args_come_from_the_suite() -> None:
+    rows = run("def answer(input, mark): return input + mark", args='{mark: "!"}')
+    assert rows["a"].answer.text == "one!"
+
+
+def test_what_it_raises_is_its_rows_failure() -> None:
+    rows = run("def answer(input):\n    if input == 'two':\n        raise KeyError('gone')\n    return 'ONE'\n")
+    assert rows["a"].cells["exact_match"].value == 1
+    assert rows["b"].answer == Failure("function", "answer() in app.py:3 raised KeyError: 'gone'")
+    assert rows["b"].cells["exact_match"].state == "error"
+
+
+def test_nothing_is_an_empty_answer_and_a_number_is_a_mistake() -> None:
+    rows = run("def answer(input): return None if input == 'one' else 7")
+    assert isinstance(rows["a"].answer, Completion) and rows["a"].answer.ended == "empty"
+    assert rows["b"].answer.message == "answer() returned a int; it should return text or a Completion"
+
+
+@pytest.mark.parametrize(
+    ("code", "function", "said"),
+    [
+        ("def answer(x, y): return x", "app.py:answer", r"app.yaml:3:9: target: answer\(\) wants 'x'"),
+        ("def answer(input): return 1", "app.py:anwser", "'app.py' has no 'anwser'; did you mean 'answer'"),
+        ("answer = 3", "app.py:answer", "'app.py:answer' is a int, not a function"),
+        ("1/0", "app.py:answer", "importing 'app.py' failed: ZeroDivisionError: division by zero"),
+        ("", "nope.py:answer", "there is no file 'nope.py'"),
+        ("", "no_such_package.module:answer", "there is no module 'no_such_package.module'"),
+        ("", "answer", "neither 'package.module:name' nor 'path/file.py:name'"),
+    ],
+)
+def test_what_cannot_work_is_found_before_the_run(code: str, function: str, said: str) -> None:
+    with pytest.raises(SuiteError, match=said):
+        run(code, function=function)
+    assert not Path("runs").exists()
