@@ -120,8 +120,8 @@ def judge_client_class() -> Any:
             answer = await self.judge.ask(messages, params=params, tools=tools or ())
             if isinstance(answer, Failure):
                 raise EndpointFailed(answer)
-            message = reply_of(answer)
             self.replied = True
+            message = reply_of(answer)
             return {"choices": [{"index": 0, "message": message, "finish_reason": answer.ended}]}
 
     return JudgeClient

@@ -13,7 +13,7 @@ from evalrun.scorers.normalize import SQUAD, Normalizer
 from evalrun.scorers.numeric import same_number
 from evalrun.scorers.slow_patterns import slow_text
 
-SEARCHED = 50_000  # characters; a pattern of quadratic cost takes seconds for that many, minutes for a megabyte
+SEARCHED = 50_000  # characters; a pattern of quadratic cost takes up to a minute for that many, hours for a megabyte
 SHOWN = 200  # characters of a captured text that stand beside a score
 
 
@@ -104,7 +104,7 @@ class Search:
     negate: bool
 
     def __call__(self, output: str) -> bool | Score:
-        found = self.pattern.search(output[:SEARCHED]) is not None
+        found = self.pattern.search(output, 0, SEARCHED) is not None
         return told_if_cut(found != self.negate, output)
 
 
@@ -149,10 +149,10 @@ class Extract:
 def capture(pattern: re.Pattern[str], group: int | str, text: str, *, last: bool) -> str | None:
     """What the group holds in the first match, or the last; None where nothing matches or the group took no part."""
     if last:
-        newest = deque(pattern.finditer(text[-SEARCHED:]), maxlen=1)
+        newest = deque(pattern.finditer(text, max(0, len(text) - SEARCHED)), maxlen=1)
         found = newest[0] if newest else None
     else:
-        found = pattern.search(text[:SEARCHED])
+        found = pattern.search(text, 0, SEARCHED)
     captured: str | None = None if found is None else found[group]
     return captured
 

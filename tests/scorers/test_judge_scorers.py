@@ -1,0 +1,297 @@
+"""factuality and toxicity with backend: judge: the real autoevals, asking a judge that answers as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import socket
+import string
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from evalrun.domain import Cell, Completion, Declaration, Failure
+from evalrun.scorers import factuality as factuality_module
+from evalrun.scorers import toxicity as toxicity_module
+from evalrun.scorers.autoevals_bridge import judge_client_class
+from evalrun.scorers.calling import BoundScorer, call_async
+from evalrun.scorers.factuality import factuality
+from evalrun.scorers.toxicity import toxicity
+from tests.scorers.front_door import HOSTILE, ScriptedJudge, cell_of, choosing, judged, sample, tool_call
+
+ROOT = Path(__file__).parents[2]
+
+
+def answering(answer: Completion | Failure) -> ScriptedJudge:
+    return ScriptedJudge(lambda text: answer)
+
+
+def test_what_they_declare() -> None:
+    assert factuality().declaration == Declaration(needs_expected=True, backend=f"autoevals {version('autoevals')}")
+    assert toxicity(backend="judge").declaration == Declaration(
+        higher_is_better=False,
+        aggregates=("mean", "variance", "p90", "ratio"),
+        headline="mean",
+        threshold=0.5,
+        backend="judge",
+    )
+
+
+@pytest.mark.parametrize("pairs", [factuality_module.KNOWN_PAIRS, toxicity_module.KNOWN_PAIRS])
+def test_a_dozen_known_pairs_half_of_them_good(pairs) -> None:
+    assert len(pairs) == 12 == len({pair.output for pair in pairs})
+    assert sum(pair.good for pair in pairs) == 6
+    assert factuality().known_pairs is factuality_module.KNOWN_PAIRS
+    assert toxicity(backend="judge").known_pairs is toxicity_module.KNOWN_PAIRS
+
+
+@pytest.mark.parametrize(("choice", "value"), [("A", 0.4), ("B", 0.6), ("C", 1.0), ("D", 0.0), ("E", 1.0)])
+def test_the_choices_of_factuality_and_their_scores(choice, value) -> None:
+    judge = answering(choosing(choice, "they agree"))
+    cell = judged(factuality(), judge, "It is Paris.", "Paris", input="What is the capital of France?")
+    assert cell == Cell(
+        "scored", value, detail={"choice": choice, "explanation": "they agree"}, calls=tuple(judge.calls)
+    )
+    assert len(judge.calls) == 1
+
+
+@pytest.mark.parametrize(("choice", "value"), [("none", 0.0), ("slight", 0.25), ("clear", 0.75), ("severe", 1.0)])
+def test_the_choices_of_toxicity_and_their_scores(choice, value) -> None:
+    cell = judged(toxicity(backend="judge"), answering(choosing(choice, "why")), "some text")
+    assert cell.value == value
+    assert cell.detail == {"backend": "judge", "choice": choice, "explanation": "why"}
+
+
+def test_the_question_holds_the_texts_as_they_are() -> None:
+    """autoevals' templates would escape HTML by themselves: `&quot;` is not what the model said."""
+    judge = answering(choosing("C"))
+    output = '<b>"2 < 3"</b> & {{expected}} &quot;'
+    judged(factuality(), judge, output, 'it\'s "<yes>"', input={"q": 'is "2 < 3"?'})
+    (asked,) = judge.asked
+    (message,) = asked["messages"]
+    assert message["role"] == "user"
+    assert f"[Submission]: {output}\n" in message["content"]
+    assert '[Expert]: it\'s "<yes>"\n' in message["content"]
+    assert '[Question]: {"q": "is \\"2 < 3\\"?"}\n' in message["content"]
+    judge = answering(choosing("none"))
+    judged(toxicity(backend="judge"), judge, output)
+    assert f"************\n{output}\n************" in judge.asked[0]["messages"][0]["content"]
+
+
+def test_the_question_forces_a_choice_and_sets_nothing_else() -> None:
+    judge = answering(choosing("C"))
+    judged(factuality(), judge, "x", "y")
+    judged(factuality(use_cot=False), judge, "x", "y")
+    forced = {"tool_choice": {"type": "function", "function": {"name": "select_choice"}}}
+    assert [asked["params"] for asked in judge.asked] == [forced, forced]
+    schemas = [asked["tools"][0]["function"]["parameters"] for asked in judge.asked]
+    assert [schema["required"] for schema in schemas] == [["reasons", "choice"], ["choice"]]
+    assert schemas[0]["properties"]["choice"]["enum"] == ["A", "B", "C", "D", "E"]
+
+
+def test_several_accepted_answers_are_one_question() -> None:
+    judge = answering(choosing("C"))
+    judged(factuality(), judge, "Bobby Scott", "Bobby Scott", " ", "Bob Russell")
+    assert len(judge.asked) == 1
+    wanted = "[Expert]: Any one of these answers is right by itself:\n- Bobby Scott\n- Bob Russell\n"
+    assert wanted in judge.asked[0]["messages"][0]["content"]
+
+
+def test_without_an_expected_answer_the_judge_is_not_asked() -> None:
+    judge = answering(choosing("C"))
+    assert judged(factuality(), judge, "x", " ") == Cell("skipped", reason="the expected answer is blank")
+    assert cell_of(factuality(), "x") == Cell("skipped", reason="no expected answer")
+    assert judge.asked == []
+
+
+@pytest.mark.parametrize("name", ["gpt-5", "gpt-5-mini", "gpt-4o", "local/smollm2-135m-instruct", "o3"])
+def test_the_judges_name_changes_nothing_of_how_it_is_asked(name) -> None:
+    """autoevals by itself sends names that start with gpt-5 to another API."""
+    judge = answering(choosing("C"))
+    judge.model = name
+    assert judged(factuality(), judge, "x", "y").value == 1.0
+
+
+UNREADABLE = [
+    Completion("A"),
+    Completion("The answer is (C)."),
+    Completion("GRADE: CI"),
+    Completion('["choice"]'),
+    Completion('{"grade": "C"}'),
+    Completion('{"choice": "F"}'),
+    Completion('{"choice": ["C"]}'),
+    Completion('{"choice": null}'),
+    Completion("[" * 100_000),
+    choosing("F"),
+    choosing(""),
+    choosing("c"),
+    choosing("C, E"),
+    choosing(None),
+    choosing(1),
+    choosing({"C": 1}),
+    choosing("C", reasons=[1]),
+    tool_call("{}"),
+    tool_call("{nope"),
+    tool_call(""),
+    tool_call("null"),
+    tool_call("[]"),
+    tool_call("0"),
+    tool_call(None),
+    tool_call({"choice": "C"}),
+    tool_call('{"choice": "C"}', name="other"),
+    Completion("", "tool_calls", tool_calls=({},)),
+    Completion("", "tool_calls", tool_calls=({"function": None},)),
+    Completion("", "tool_calls", tool_calls=(None,)),  # type: ignore[arg-type]
+    Completion("", "tool_calls", tool_calls=("C",)),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+def test_a_verdict_that_cannot_be_read_is_unscored_and_never_a_number(answer) -> None:
+    for scorer in (factuality(), toxicity(backend="judge")):
+        cell = judged(scorer, answering(answer), "x", "y")
+        assert cell.state == "unscored" and cell.value is None
+        assert cell.reason is not None and cell.reason.startswith("judge: unreadable verdict: ")
+        assert len(cell.reason) < 300 and "\n" not in cell.reason
+        assert len(cell.calls) == 1  # it was paid for all the same
+
+
+def test_no_text_at_random_is_ever_a_number() -> None:
+    """Four hundred replies at random, as text and as a tool's arguments; the seed is fixed."""
+    dice = random.Random(7)
+    scorer = factuality()
+    signs = string.printable + '{}[]":,ABCDE' * 5 + "\ud800\0é"
+    for _ in range(200):
+        said = "".join(dice.choices(signs, k=dice.randrange(1, 60)))
+        for answer in (Completion(said), tool_call(said)):
+            cell = judged(scorer, answering(answer), "x", "y")
+            assert (cell.state, cell.value) == ("unscored", None), (answer, cell)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Completion("", "length"), "judge: the judge's reply was cut off"),
+        (Completion('{"choice": "C"}', "length"), "judge: the judge's reply was cut off"),
+        (Completion("", "filtered"), "judge: the judge's reply was filtered"),
+        (Completion("I cannot help with that.", "refused"), "judge: the judge's reply was refused"),
+        (Completion("", "empty"), "judge: the judge's reply was empty"),
+        (Completion(" \n "), "judge: the judge's reply was empty"),
+    ],
+)
+def test_a_judge_that_gave_no_reply_is_unscored(answer, reason) -> None:
+    judge = answering(answer)
+    assert judged(factuality(), judge, "x", "y") == Cell("unscored", reason=reason, calls=tuple(judge.calls))
+
+
+def test_the_arguments_of_the_tool_as_plain_text_are_a_verdict_too() -> None:
+    """Some servers do not know tools and let the model write the JSON; nothing else in a text is looked for."""
+    said = Completion('{"reasons": "same", "choice": "C"}')
+    cell = judged(factuality(), answering(said), "x", "y")
+    assert (cell.value, cell.detail) == (1.0, {"choice": "C", "explanation": "same"})
+    assert judged(factuality(), answering(Completion("", "empty", tool_calls=choosing("C").tool_calls)), "x", "y").value
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure("rate_limit", "429 after 5 tries", 429),
+        Failure("auth", "401", 401, fatal=True),
+        Failure("timeout", "after 60 s"),
+        Failure("server", "503", 503),
+    ],
+)
+def test_a_failing_endpoint_is_its_failure_and_asked_once(failure) -> None:
+    """Asking again is for the layers below: autoevals by itself would ask a hundred times, for hours."""
+    judge = answering(failure)
+    assert judged(factuality(), judge, "x", "y") == Cell("error", reason=str(failure))
+    assert len(judge.asked) == 1
+
+
+def test_a_judge_that_raises_is_an_error_and_no_unreadable_verdict() -> None:
+    def broken(text: str) -> Completion:
+        raise RuntimeError("a bug of our own")
+
+    cell = judged(factuality(), ScriptedJudge(broken), "x", "y")
+    assert cell.state == "error" and (cell.reason or "").endswith("raised RuntimeError: a bug of our own")
+
+
+@pytest.mark.parametrize("output", HOSTILE)
+def test_no_output_breaks_the_question(output) -> None:
+    judge = answering(choosing("D"))
+    assert judged(factuality(), judge, output, "y").value == 0.0
+    assert output in judge.asked[0]["messages"][0]["content"]
+
+
+def test_rows_are_judged_at_once_each_with_its_own_judge() -> None:
+    bound = BoundScorer.bind("factuality", factuality())
+
+    async def judge_one(place: int) -> Cell:
+        letter = "ABCDE"[place % 5]
+        judge = ScriptedJudge(lambda text: choosing(letter if f"[Submission]: answer {place}\n" in text else "F"))
+        return await call_async(bound, sample("y"), Completion(f"answer {place}"), judge)
+
+    async def judge_all() -> list[Cell]:
+        return await asyncio.gather(*(judge_one(place) for place in range(100)))
+
+    cells = asyncio.run(judge_all())
+    assert [cell.value for cell in cells] == [0.4, 0.6, 1.0, 0.0, 1.0] * 20
+
+
+def test_no_host_is_reached_though_a_key_lies_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError(f"a socket was opened: {args[1:]}")
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-sent-anywhere")
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    judge = answering(choosing("C"))
+    assert judged(factuality(), judge, "x", "y").value == 1.0
+    assert judged(toxicity(backend="judge"), judge, "x").state == "unscored"  # C is no choice of that one
+    assert len(judge.asked) == 2
+
+
+ALONE = """
+import asyncio, socket, sys
+def refuse(*args, **kwargs):
+    raise SystemExit(f"a socket was opened: {args}")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+import evalrun.scorers.text, evalrun.scorers.factuality, evalrun.scorers.toxicity, evalrun.scorers.python
+from evalrun.scorers.factuality import factuality
+from evalrun.scorers.calling import BoundScorer, call_async
+from evalrun.domain import Completion, Sample
+heavy = {"autoevals", "openai", "sklearn", "numpy", "pandas", "profanity_check"}
+bound = BoundScorer.bind("factuality", factuality())
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+class Judge:
+    model = "gpt-5-mini"
+    async def ask(self, messages, *, params, tools, response_format=None):
+        call = {"type": "function", "function": {"name": "select_choice", "arguments": '{"choice": "C"}'}}
+        return Completion("", "tool_calls", tool_calls=(call,))
+cell = asyncio.run(call_async(bound, Sample("1", "q", ("y",)), Completion("x"), Judge()))
+assert cell.value == 1.0, cell
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_a_fresh_process_with_nothing_but_a_key_judges_through_us_alone() -> None:
+    """No client of openai is made: the package is not so much as imported. Nor is anything before it is needed."""
+    env = {**os.environ, "OPENAI_API_KEY": "sk-not-to-be-sent-anywhere", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", ALONE], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout.replace("'", '"'))) == (0, ["autoevals"]), done.stderr
+
+
+def test_the_client_has_nothing_to_fall_back_on() -> None:
+    from autoevals.oai import LLMClient, prepare_openai
+
+    client = judge_client_class()(answering(choosing("C")))
+    assert isinstance(client, LLMClient) and prepare_openai(client=client, is_async=True) is client
+    assert not client.is_wrapped  # by a tracer of theirs
+    for name in ("openai", "chat", "responses"):
+        assert not hasattr(client, name)

@@ -1,0 +1,155 @@
+"""A function of one's own as a scorer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evalrun.domain import Cell, Completion, Declaration
+from evalrun.registry import Place, ReferenceProblem
+from evalrun.scorers.calling import BoundScorer
+from evalrun.scorers.python import python
+from evalrun.signatures import SignatureProblem
+from tests.scorers.front_door import cell_of, sample
+
+TONE = """
+from __future__ import annotations
+import typing
+
+def polite(output: str, *, strict: bool = False) -> bool:
+    return "please" in output and not (strict and "!" in output)
+
+def maybe(output) -> typing.Optional[bool]:
+    return None if "?" in output else True
+
+async def later(output: str) -> bool | None:
+    return True
+
+def words(output) -> float:
+    return len(output.split())
+
+def share(output, expected=None, fallback=0.5):
+    return fallback
+
+def broken(output) -> "Missing":
+    raise ValueError("no tone")
+
+class Counting:
+    def __call__(self, output) -> bool:
+        return True
+
+counting = Counting()
+number = 7
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "scorers").mkdir()
+    (tmp_path / "scorers" / "tone.py").write_text(TONE, encoding="utf-8")
+    return Place(tmp_path, tmp_path / "runs", {})
+
+
+def with_args(place: Place, **args) -> Place:
+    return Place(place.folder, place.runs, args)
+
+
+@pytest.mark.parametrize("name", ["polite", "maybe", "later", "counting"])
+def test_a_function_that_returns_bool_is_binary(place, name) -> None:
+    found = python(place, function=f"scorers/tone.py:{name}").declaration
+    assert found == Declaration(binary=True)
+
+
+@pytest.mark.parametrize("name", ["words", "share", "broken"])
+def test_any_other_declares_what_the_suite_says(place, name) -> None:
+    assert python(place, function=f"scorers/tone.py:{name}").declaration == Declaration(low=None, high=None)
+    found = python(
+        place,
+        function=f"scorers/tone.py:{name}",
+        low=0.0,
+        high=100.0,
+        higher_is_better=False,
+        unit="words",
+        needs_answer=False,
+        aggregates=["p90", "ratio"],
+        threshold=50.0,
+    )
+    assert found.declaration == Declaration(
+        low=0.0,
+        high=100.0,
+        higher_is_better=False,
+        unit="words",
+        needs_answer=False,
+        aggregates=("p90", "ratio"),
+        headline="p90",
+        threshold=50.0,
+    )
+
+
+def test_it_is_called_with_what_it_names_and_the_suites_args(place) -> None:
+    polite = "scorers/tone.py:polite"
+    assert cell_of(python(place, function=polite), "please!") == Cell("scored", 1.0)
+    assert cell_of(python(with_args(place, strict=True), function=polite), "please!") == Cell("scored", 0.0)
+    share = python(with_args(place, fallback=0.25, expected="mine"), function="scorers/tone.py:share")
+    assert cell_of(share, "x", "theirs") == Cell("scored", 0.25)
+    assert cell_of(python(place, function="scorers/tone.py:maybe"), "well?").state == "skipped"
+    assert cell_of(python(place, function="builtins:len"), "four") == Cell("scored", 4.0)
+
+
+def test_its_crash_is_its_own(place) -> None:
+    cell = cell_of(python(place, function="scorers/tone.py:broken"), "x")
+    assert cell == Cell("error", reason="function: broken() in scorers/tone.py:21 raised ValueError: no tone")
+
+
+def test_a_function_that_needs_no_answer_sees_the_rows_without_one(place) -> None:
+    refused = Completion("", "refused")
+    words = "scorers/tone.py:words"
+    assert cell_of(python(place, function=words), refused) == Cell("unscored", reason="no_answer: refused")
+    assert cell_of(python(place, function=words, needs_answer=False), refused) == Cell("scored", 0.0)
+
+
+def test_wrong_args_are_found_before_the_run(place) -> None:
+    scorer = python(with_args(place, strct=True), function="scorers/tone.py:polite")
+    with pytest.raises(SignatureProblem, match=r"polite\(\) takes no 'strct'; did you mean 'strict'\?"):
+        BoundScorer.bind("polite", scorer)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"function": "scorers/tone.py:number"}, "'scorers/tone.py:number' is a int, not a function"),
+        ({"function": "scorers/tone.py:plite"}, "did you mean 'polite'?"),
+        ({"function": "scorers/tune.py:polite"}, "there is no file 'scorers/tune.py'"),
+        ({"function": "polite"}, "is neither 'package.module:name' nor 'path/file.py:name'"),
+    ],
+)
+def test_a_function_that_is_not_there_is_named(place, options, said) -> None:
+    with pytest.raises(ReferenceProblem) as refused:
+        python(place, **options)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"function": "scorers/tone.py:words", "low": 5.0, "high": 1.0}, "'low' is 5 and 'high' is 1"),
+        ({"function": "scorers/tone.py:polite", "low": 0.0}, "do not go with a function that returns bool"),
+        ({"function": "scorers/tone.py:words", "aggregates": ["median"]}, "'aggregates' has 'median'; it takes any of mean"),
+        ({"function": "scorers/tone.py:words", "aggregates": []}, "'aggregates' is empty"),
+        ({"function": "scorers/tone.py:words", "aggregates": ["ratio"]}, "'threshold' and the aggregate 'ratio' go together"),
+        ({"function": "scorers/tone.py:words", "threshold": 1.0}, "'threshold' and the aggregate 'ratio' go together"),
+    ],
+)  # fmt: skip
+def test_options_that_contradict_are_refused(place, options, said) -> None:
+    with pytest.raises(ValueError) as refused:
+        python(place, **options)
+    assert said in str(refused.value)
+
+
+def test_several_accepted_answers_arrive_as_a_tuple(place) -> None:
+    (place.folder / "seen.py").write_text("def seen(expected) -> float:\n    return len(expected)\n", encoding="utf-8")
+    scorer = python(place, function="seen.py:seen")
+    assert cell_of(scorer, "x", "one", "two") == Cell("scored", 2.0)
+    assert cell_of(scorer, "x", "four") == Cell("scored", 4.0)
+    assert sample("four").expected == ("four",)

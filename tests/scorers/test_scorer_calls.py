@@ -1,0 +1,317 @@
+"""What becomes of what a scorer returns or raises: every cell is a finite number in range, or says why not."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import math
+import sys
+import time
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from evalrun.domain import (
+    Cell,
+    Completion,
+    Declaration,
+    Failure,
+    JudgeCall,
+    KnownPair,
+    Sample,
+    Score,
+    Scorer,
+    Skipped,
+    Unscored,
+)
+from evalrun.redact import register_secret
+from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call
+from evalrun.scorers.text import exact_match
+from evalrun.signatures import SignatureProblem
+from tests.scorers.front_door import ScriptedJudge, cell_of, choosing, sample
+
+OPEN = Declaration(low=None, high=None)
+
+
+@pytest.mark.parametrize(
+    ("returned", "cell"),
+    [
+        (True, Cell("scored", 1.0)),
+        (False, Cell("scored", 0.0)),
+        (1, Cell("scored", 1.0)),
+        (0.25, Cell("scored", 0.25)),
+        (Fraction(1, 4), Cell("scored", 0.25)),
+        (Decimal("0.25"), Cell("scored", 0.25)),
+        (1 + 1e-12, Cell("scored", 1.0)),  # what arithmetic leaves over the end of the range
+        (-1e-12, Cell("scored", 0.0)),
+        (Score(0.5), Cell("scored", 0.5)),
+        (Score(0.5, "so so"), Cell("scored", 0.5, detail={"explanation": "so so"})),
+        (Score(True, "yes", {"n": 2}), Cell("scored", 1.0, detail={"n": 2, "explanation": "yes"})),
+        (None, Cell("skipped", reason="the scorer returned None")),
+        (Skipped("no unit in the question"), Cell("skipped", reason="no unit in the question")),
+        (Unscored("judge", "self-check 6 of 12"), Cell("unscored", reason="judge: self-check 6 of 12")),
+        (Unscored("no_answer", "refused"), Cell("unscored", reason="no_answer: refused")),
+        (Failure("timeout", "after 60 s"), Cell("error", reason="timeout: after 60 s")),
+    ],
+)
+def test_what_a_scorer_may_return(returned, cell) -> None:
+    assert cell_of(Scorer(lambda output: returned), "x") == cell
+    assert cell_from(returned, Declaration()) == cell
+
+
+class Hostile:
+    """Raises whenever somebody looks at it."""
+
+    def __getattr__(self, name):
+        raise RuntimeError("do not touch")
+
+    def __repr__(self):
+        raise RuntimeError("do not look")
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (math.nan, "nan, which is not a finite number"),
+        (math.inf, "inf, which is not a finite number"),
+        (-math.inf, "-inf, which is not a finite number"),
+        (Decimal("NaN"), "nan, which is not a finite number"),
+        (10**400, "a int that does not fit a float"),
+        (1.5, "1.5, but declares that its scores end at 1.0"),
+        (-0.5, "-0.5, but declares that its scores start at 0.0"),
+        ("1", "the text '1'; it should return a number, True or False, None, or a Score of evalrun's"),
+        ({"score": 1}, "a dict; it should return a number, True or False, None, or a Score of evalrun's"),
+        ([1], "a list; it should return a number, True or False, None, or a Score of evalrun's"),
+        (1j, "a complex; it should return a number, True or False, None, or a Score of evalrun's"),
+        (Score(math.nan), "nan, which is not a finite number"),
+        (Score("1"), "the text '1'; it should return a number, True or False, None, or a Score of evalrun's"),
+        (Score(2), "2.0, but declares that its scores end at 1.0"),
+    ],
+)
+def test_what_is_no_number_in_range_is_an_error_and_never_a_number(returned, said) -> None:
+    def odd(output):
+        return returned
+
+    name = "test_what_is_no_number_in_range_is_an_error_and_never_a_number.<locals>.odd()"
+    assert cell_of(Scorer(odd), "x") == Cell("error", reason=f"function: {name} returned {said}")
+
+
+def test_an_object_that_cannot_even_be_looked_at_is_an_error_of_its_cell() -> None:
+    cell = cell_of(Scorer(lambda output: Hostile()), "x")
+    assert cell.state == "error" and (cell.reason or "").endswith(".Hostile that does not fit a float")
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    for value, number in (
+        (numpy.float64(0.5), 0.5),
+        (numpy.float32(0.5), 0.5),
+        (numpy.int64(1), 1.0),
+        (numpy.bool_(True), 1.0),
+        (numpy.array(0.5), 0.5),
+    ):
+        cell = cell_from(value, Declaration())
+        assert cell == Cell("scored", number) and type(cell.value) is float
+    assert cell_from(numpy.float32("nan"), Declaration()).state == "error"
+    assert cell_from(numpy.array([0.5]), Declaration()).state == "error"
+
+
+def test_a_binary_scorer_that_returns_a_share_is_an_error() -> None:
+    cell = cell_from(0.7, Declaration(binary=True))
+    assert cell == Cell("error", reason="function: the scorer returned 0.7, but declares that its scores are 0 or 1")
+    assert cell_from(-7.5, OPEN) == Cell("scored", -7.5)
+
+
+def test_metadata_that_no_file_can_hold_does_not_lose_the_score() -> None:
+    ring: dict = {}
+    ring["ring"] = ring
+    for metadata in (ring, {(1, 2): 3}, {"x": math.nan}, {"x": Hostile()}):
+        cell = cell_from(Score(1, "why", metadata), Declaration())
+        assert cell.value == 1.0
+        assert cell.detail == {"metadata": "a dict that JSON cannot hold", "explanation": "why"}
+    kept = cell_from(Score(1, metadata={"when": Decimal(1)}), Declaration()).detail
+    assert kept == {"when": "1"} and json.dumps(kept)
+
+
+def test_a_crash_is_the_functions_own_and_says_where(tmp_path) -> None:
+    path = tmp_path / "tone.py"
+    path.write_text("import json\n\n\ndef polite(output):\n    return json.loads(output)\n", encoding="utf-8")
+    scope: dict = {}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), scope)
+    assert cell_of(Scorer(scope["polite"]), "no json") == Cell(
+        "error",
+        reason="function: polite() in tone.py:5 raised JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+    )
+
+
+def leaver(output):
+    sys.exit("bye")
+
+
+def silent(output):
+    raise ValueError
+
+
+def unspeakable(output):
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    raise Mute
+
+
+def tattler(output):
+    raise RuntimeError("401 for Bearer abcdefghijkl, key sk-very-secret-key")
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (leaver, "raised SystemExit: bye"),
+        (silent, "raised ValueError"),
+        (unspeakable, "raised Mute"),
+        (tattler, "raised RuntimeError: 401 for Bearer [redacted], key [redacted]"),
+    ],
+)
+def test_whatever_is_raised_is_an_error_of_the_cell_without_a_traceback_or_a_key(function, said) -> None:
+    register_secret("sk-very-secret-key")
+    cell = cell_of(Scorer(function), "x")
+    assert cell.state == "error" and cell.value is None and cell.reason is not None
+    assert cell.reason.startswith(f"function: {function.__name__}() in ") and cell.reason.endswith(said)
+    assert "\n" not in cell.reason
+
+
+def test_a_long_message_is_cut() -> None:
+    def loud(output):
+        raise ValueError("x" * 10_000)
+
+    assert len(cell_of(Scorer(loud), "x").reason or "") < 500
+
+
+def test_functions_take_what_they_name() -> None:
+    def all_of_it(output, input, expected, sample, completion):
+        assert (output, input, sample.id, completion.text) == ("out", "a question", "1", "out")
+        return Score(1, repr(expected))
+
+    def rest(**offered):
+        return Score(1, " ".join(sorted(offered)))
+
+    def explain(function, *expected):
+        return (cell_of(Scorer(function), "out", *expected).detail or {})["explanation"]
+
+    assert explain(all_of_it) == "None"
+    assert explain(all_of_it, "a") == "'a'"
+    assert explain(all_of_it, "a", "b") == "('a', 'b')"
+    assert explain(rest) == "completion expected input output sample"
+    assert cell_of(Scorer(str.isupper), "OUT") == Cell("scored", 1.0)  # one parameter of any name gets the output
+    assert cell_of(Scorer(functools.partial(lambda output, least: len(output) >= least, least=3)), "out").value == 1.0
+
+
+def test_a_parameter_that_nobody_offers_is_found_before_the_run() -> None:
+    def wrong(output, expcted):
+        return 1
+
+    with pytest.raises(SignatureProblem, match="wants 'expcted', .*did you mean 'expected'"):
+        BoundScorer.bind("wrong", Scorer(wrong))
+
+
+def test_only_who_names_the_judge_asks_one() -> None:
+    async def asks(output, judge):
+        return 1
+
+    async def takes_all(**offered):
+        return 1
+
+    def cannot_wait(output, judge):
+        return 1
+
+    assert BoundScorer.bind("asks", Scorer(asks)).wants_judge
+    assert not BoundScorer.bind("takes_all", Scorer(takes_all)).wants_judge
+    with pytest.raises(SignatureProblem, match="asks a judge, so it should be an `async def`"):
+        BoundScorer.bind("cannot_wait", Scorer(cannot_wait))
+
+
+def test_known_pairs_need_a_range_to_have_a_middle() -> None:
+    pair = KnownPair("q", "e", "o", good=True)
+    with pytest.raises(SignatureProblem, match="should declare its range"):
+        BoundScorer.bind("pairs", Scorer(lambda output: 1, OPEN, (pair,)))
+
+
+def test_the_version_of_the_suite_goes_over_the_scorers_own() -> None:
+    assert BoundScorer.bind("a", exact_match()).scorer.declaration.version == "v1"
+    assert BoundScorer.bind("a", exact_match(), version="v2").scorer.declaration.version == "v2"
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected", "answer", "on_no_answer", "cell"),
+    [
+        ({}, "x", Failure("rate_limit", "gave up"), "zero", Cell("error", reason="rate_limit: gave up")),
+        ({"needs_expected": True}, "", Completion("", "empty"), "zero", Cell("skipped", reason="no expected answer")),
+        ({}, "x", Completion("half", "length"), "unscored", Cell("unscored", reason="no_answer: length")),
+        ({}, "x", Completion(" \n"), "unscored", Cell("unscored", reason="no_answer: empty")),
+        ({}, "x", Completion("", "tool_calls"), "unscored", Cell("unscored", reason="no_answer: tool_calls")),
+        ({}, "x", Completion("", "refused"), "zero", Cell("scored", 0.0, "no_answer: refused")),
+        ({"low": 1.0, "high": 5.0}, "x", Completion("", "refused"), "zero", Cell("scored", 1.0, "no_answer: refused")),
+        ({"low": -5.0, "high": -1.0}, "x", Completion("", "empty"), "zero", Cell("scored", -1.0, "no_answer: empty")),
+        ({"low": None}, "x", Completion("", "empty"), "zero", Cell("scored", 0.0, "no_answer: empty")),
+        ({"needs_answer": False}, "x", Completion("", "empty"), "unscored", None),
+        ({}, "x", Completion("fine"), "unscored", None),
+    ],
+)
+def test_cells_that_need_no_call(declared, expected, answer, on_no_answer, cell) -> None:
+    bound = BoundScorer.bind("s", Scorer(lambda output: 1, Declaration(**declared)), on_no_answer=on_no_answer)
+    row = sample(expected) if expected else sample()
+    assert cell_without_call(bound, row, answer) == cell
+
+
+def test_async_scorers_are_awaited_and_keep_what_the_judge_took() -> None:
+    async def asks(output, judge):
+        await judge.ask([{"role": "user", "content": output}])
+        await judge.ask([{"role": "user", "content": output}])
+        return 0.5
+
+    judge = ScriptedJudge(lambda text: choosing("A"))
+    bound = BoundScorer.bind("asks", Scorer(asks))
+    assert bound.is_async
+    call = JudgeCall("scripted", 0.1, 10, 5, 0.001)
+    cell = asyncio.run(call_async(bound, sample(), Completion("x"), judge))
+    assert cell == Cell("scored", 0.5, calls=(call, call))
+
+
+def test_an_async_scorer_that_raises_is_an_error_and_one_that_is_cancelled_ends() -> None:
+    async def breaks(output):
+        raise KeyError("x")
+
+    async def ends(output):
+        raise asyncio.CancelledError
+
+    def run(function):
+        return asyncio.run(call_async(BoundScorer.bind("s", Scorer(function)), sample(), Completion("x"), None))
+
+    cell = run(breaks)
+    assert cell.state == "error" and (cell.reason or "").endswith("raised KeyError: 'x'")
+    with pytest.raises(asyncio.CancelledError):
+        run(ends)
+
+
+def test_a_coroutine_that_nobody_awaits_is_said() -> None:
+    async def inner(output):
+        return 1
+
+    cell = cell_of(Scorer(lambda output: inner(output)), "x")
+    assert (cell.reason or "").endswith("returned a coroutine; a function that awaits should be an `async def`")
+
+
+def test_a_cheap_scorer_costs_microseconds() -> None:
+    """The bound is far above the 4 µs measured: it is there to see a new habit, not a busy machine."""
+    bound = BoundScorer.bind("s", Scorer(lambda output: True))
+    row, completion = Sample("1", "q", ("a",)), Completion("out")
+    best = math.inf
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(2_000):
+            call_sync(bound, row, completion)
+        best = min(best, (time.perf_counter() - started) / 2_000)
+    assert best < 50e-6

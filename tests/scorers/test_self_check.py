@@ -1,0 +1,141 @@
+"""A judge on trial: ten of twelve known pairs, and what happens when its endpoint fails."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from evalrun.domain import Completion, Declaration, Failure, KnownPair, Scorer
+from evalrun.scorers.calling import BoundScorer
+from evalrun.scorers.factuality import KNOWN_PAIRS, factuality
+from evalrun.scorers.self_check import JudgeCheck, check_judge, pairs_needed
+from evalrun.scorers.toxicity import KNOWN_PAIRS as TOXIC_PAIRS
+from evalrun.scorers.toxicity import toxicity
+from tests.scorers.front_door import ScriptedJudge, choosing
+
+DOWN = Failure("server", "503", 503)
+
+
+def check(scorer: Scorer, judge: ScriptedJudge) -> JudgeCheck:
+    return asyncio.run(check_judge(BoundScorer.bind("tested", scorer), judge))
+
+
+def pair_in(text: str, pairs: tuple[KnownPair, ...]) -> int:
+    """Which pair a question is about."""
+    (place,) = [place for place, pair in enumerate(pairs) if pair.output in text]
+    return place
+
+
+def right_on(count: int, *, wrong: object = None) -> ScriptedJudge:
+    """A judge of factuality that is right on the first `count` pairs; on the others it errs, or answers `wrong`."""
+
+    def script(text: str) -> Completion | Failure:
+        place = pair_in(text, KNOWN_PAIRS)
+        good = KNOWN_PAIRS[place].good
+        if place < count:
+            return choosing("C" if good else "D")
+        return choosing("D" if good else "C") if wrong is None else wrong  # type: ignore[return-value]
+
+    return ScriptedJudge(script)
+
+
+@pytest.mark.parametrize(("count", "passed"), [(12, True), (11, True), (10, True), (9, False), (6, False), (0, False)])
+def test_ten_of_twelve_pass(count, passed) -> None:
+    judge = right_on(count)
+    found = check(factuality(), judge)
+    assert (found.right, found.total, found.needed, found.passed, found.failure) == (count, 12, 10, passed, None)
+    assert len(found.wrong) == 12 - count
+    assert len(judge.asked) == 12
+
+
+@pytest.mark.parametrize("choice", ["A", "B", "C", "D", "E"])
+def test_a_judge_that_always_says_the_same_is_right_on_half(choice) -> None:
+    found = check(factuality(), ScriptedJudge(lambda text: choosing(choice)))
+    assert (found.right, found.passed, found.failure) == (6, False, None)
+
+
+def test_a_judge_that_nobody_can_read_fails() -> None:
+    found = check(factuality(), ScriptedJudge(lambda text: Completion("Hm.")))
+    assert (found.right, found.passed, found.failure) == (0, False, None)
+    assert found.wrong[0] == (
+        "'The capital is the city of Canberra.' is good: "
+        "judge: unreadable verdict: ValueError: No tool call found in response"
+    )
+
+
+def test_where_lower_is_better_good_ones_have_to_score_low() -> None:
+    def script(text: str) -> Completion:
+        return choosing("none" if TOXIC_PAIRS[pair_in(text, TOXIC_PAIRS)].good else "severe")
+
+    assert check(toxicity(backend="judge"), ScriptedJudge(script)) == JudgeCheck(12, 12, 10, passed=True)
+    upside_down = ScriptedJudge(lambda text: choosing("severe" if script(text) == choosing("none") else "none"))
+    assert check(toxicity(backend="judge"), upside_down).right == 0
+
+
+def test_a_failing_endpoint_is_an_error_and_no_failed_check() -> None:
+    judge = ScriptedJudge(lambda text: DOWN)
+    assert check(factuality(), judge) == JudgeCheck(0, 12, 10, passed=False, failure=DOWN)
+    assert len(judge.asked) <= 4  # the others are not asked any more
+
+
+def test_a_call_that_fails_among_enough_right_ones_changes_nothing() -> None:
+    found = check(factuality(), right_on(11, wrong=DOWN))
+    assert (found.right, found.passed, found.failure, found.wrong) == (11, True, None, ())
+    found = check(factuality(), right_on(9, wrong=DOWN))
+    assert (found.right, found.passed, found.failure) == (9, False, DOWN)
+
+
+def test_a_scorer_that_crashes_is_an_error_and_no_failed_check() -> None:
+    async def broken(output, judge):
+        raise ZeroDivisionError("oh")
+
+    found = check(Scorer(broken, Declaration(), KNOWN_PAIRS), ScriptedJudge(lambda text: choosing("C")))
+    assert not found.passed and found.failure is not None and found.failure.kind == "function"
+
+
+def test_a_scorer_that_returns_no_number_is_an_error_too() -> None:
+    async def wordy(output, judge):
+        return "good"
+
+    found = check(Scorer(wordy, Declaration(), KNOWN_PAIRS), ScriptedJudge(lambda text: choosing("C")))
+    assert found.failure is not None and "returned the text 'good'" in found.failure.message
+
+
+def test_the_middle_of_the_range_is_neither_good_nor_bad() -> None:
+    async def torn(output, judge):
+        return 3.0
+
+    found = check(Scorer(torn, Declaration(low=1.0, high=5.0), KNOWN_PAIRS), ScriptedJudge(lambda text: DOWN))
+    assert (found.right, found.passed, len(found.wrong)) == (0, False, 12)
+
+
+def test_four_questions_are_under_way_at_once() -> None:
+    judge = right_on(12)
+    judge.pause_s = 0.2  # longer than the first import of autoevals lets the others fall behind
+    assert check(factuality(), judge).passed
+    assert judge.most_at_once == 4
+
+
+@pytest.mark.parametrize(
+    ("total", "needed"),
+    [(12, 10), (6, 6), (7, 7), (8, 8), (10, 9), (20, 16), (100, 61), (5, 5), (1, 1)],
+)
+def test_how_many_chance_would_not_get_right(total, needed) -> None:
+    """Against the tail of the binomial distribution, summed the other way round."""
+    assert pairs_needed(total) == needed
+    if total >= 6:
+        tails = []
+        for least in (needed, needed - 1):
+            below = sum(choose(total, right) for right in range(least))
+            tails.append(1 - below / 2**total)
+        assert tails[0] < 0.02 <= tails[1]
+    if total == 12:
+        assert round(tails[0], 3) == 0.019
+
+
+def choose(total: int, part: int) -> int:
+    ways = 1
+    for place in range(part):
+        ways = ways * (total - place) // (place + 1)
+    return ways

@@ -1,0 +1,208 @@
+"""exact_match, contains and token_f1, from factory to cell."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import string
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from evalrun.domain import Cell, Completion, Declaration
+from evalrun.scorers.text import contains, exact_match, token_f1
+from tests.scorers.front_door import HOSTILE, cell_of, score_of
+
+
+def squad_normalize(text: str) -> str:
+    """The published algorithm (Rajpurkar et al. 2016, evaluation script of SQuAD 1.1), written down once more."""
+    text = "".join(sign for sign in text.lower() if sign not in set(string.punctuation))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def squad_f1(said: str, wanted: str) -> float:
+    words, truth = squad_normalize(said).split(), squad_normalize(wanted).split()
+    same = sum((Counter(words) & Counter(truth)).values())
+    if not same:
+        return 0.0
+    precision, recall = same / len(words), same / len(truth)
+    return 2 * precision * recall / (precision + recall)
+
+
+def test_what_the_scorers_declare() -> None:
+    binary = Declaration(binary=True, needs_expected=True, inline=True)
+    assert exact_match().declaration == binary
+    assert contains().declaration == binary
+    assert contains(values=["x"]).declaration == Declaration(binary=True, inline=True)
+    assert token_f1().declaration == Declaration(needs_expected=True, inline=True)
+
+
+@pytest.mark.parametrize("factory", [exact_match, contains, token_f1])
+def test_without_an_expected_answer_they_do_not_apply(factory) -> None:
+    assert cell_of(factory(), "Paris") == Cell("skipped", reason="no expected answer")
+    assert cell_of(factory(), "Paris", " ", "") == Cell("skipped", reason="the expected answer is blank")
+
+
+@pytest.mark.parametrize("factory", [exact_match, contains, token_f1])
+@pytest.mark.parametrize("ended", ["length", "filtered", "refused", "empty"])
+def test_an_answer_that_was_not_given_is_not_scored_unless_the_suite_says_so(factory, ended) -> None:
+    cut = Completion("Paris" if ended == "length" else "", ended)
+    assert cell_of(factory(), cut, "Paris") == Cell("unscored", reason=f"no_answer: {ended}")
+    assert cell_of(factory(), cut, "Paris", on_no_answer="zero") == Cell("scored", 0.0, f"no_answer: {ended}")
+
+
+@pytest.mark.parametrize(
+    ("options", "output", "expected", "value"),
+    [
+        ({}, "Paris", ["Paris"], 1),
+        ({}, " Paris\n", ["Paris "], 1),  # blanks at the ends are nobody's answer
+        ({}, "paris", ["Paris"], 0),
+        ({}, "Paris.", ["Paris"], 0),
+        ({}, "Paris", ["London", "Paris"], 1),
+        ({}, "caf\u00e9", ["cafe\u0301"], 1),  # one letter, written in two ways
+        ({}, "New  York", ["New York"], 0),
+        ({"ignore_whitespace": True}, "New \n York", ["New York"], 1),
+        ({"ignore_case": True}, "STRASSE", ["Straße"], 1),
+        ({"ignore_case": True}, "Paris.", ["paris"], 0),
+        ({"ignore_punctuation": True}, "U.S.A.", ["USA"], 1),
+        ({"ignore_punctuation": True}, "“Paris”", ["Paris"], 0),  # SQuAD's punctuation is that of ASCII
+        ({"ignore_articles": True}, "The cat on a mat", ["cat on mat"], 1),
+        ({"ignore_articles": True}, "theatre", ["atre"], 0),
+        ({"ignore_articles": True}, "on  the mat", ["on  mat"], 1),
+        ({"normalize": "squad"}, "The  Eiffel\nTower!", ["eiffel tower"], 1),
+        ({"normalize": "squad"}, "Eiffel Towers", ["eiffel tower"], 0),
+    ],
+)
+def test_exact_match(options, output, expected, value) -> None:
+    assert score_of(exact_match(**options), output, *expected) == value
+
+
+@pytest.mark.parametrize(
+    ("output", "expected", "value"),
+    [("A", "A", 1), ("a.", "A", 1), ("The", "A", 0), ("B", "A", 0), ("the", "The", 1), ("+", "+", 1), ("-", "+", 0)],
+)
+def test_an_answer_that_normalisation_would_empty_is_compared_all_the_same(output, expected, value) -> None:
+    """SQuAD's own script finds all of these equal: each is the empty text to it."""
+    assert score_of(exact_match(normalize="squad"), output, expected) == value
+    assert score_of(contains(normalize="squad"), output, expected) == value
+    assert score_of(token_f1(), output, expected) == value
+
+
+@pytest.mark.parametrize(
+    ("options", "output", "expected", "value"),
+    [
+        ({}, "It is Paris, of course.", ["Paris"], 1),
+        ({}, "It is paris.", ["Paris"], 0),
+        ({"ignore_case": True}, "It is paris.", ["Paris"], 1),
+        ({}, "London or Rome", ["Paris", "Rome"], 1),
+        ({"mode": "all"}, "London or Rome", ["Paris", "Rome"], 0),
+        ({"mode": "all"}, "Paris or Rome", ["Paris", "Rome"], 1),
+        ({"negate": True}, "Paris or Rome", ["Paris"], 0),
+        ({"negate": True}, "London", ["Paris", "Rome"], 1),
+        ({"negate": True, "mode": "all"}, "Paris", ["Paris", "Rome"], 1),
+        ({}, "a category", ["cat"], 1),
+        ({"whole_words": True}, "a category", ["cat"], 0),
+        ({"whole_words": True}, "category: cat", ["cat"], 1),
+        ({"whole_words": True}, "C++ is fast", ["C++"], 1),
+        ({"whole_words": True}, "142", ["42"], 0),
+        ({"whole_words": True}, "(42)", ["42"], 1),
+        ({"normalize": "squad"}, "In the U.S.  of A", ["us of"], 1),
+        ({"values": ["sorry", "cannot"]}, "I cannot say", [], 1),
+        ({"values": ["sorry", "cannot"], "negate": True}, "I cannot say", ["I cannot say"], 0),
+        ({}, "any", ["", "any"], 1),  # a blank one among others is not found in everything
+        ({}, "any", ["", "other"], 0),
+    ],
+)
+def test_contains(options, output, expected, value) -> None:
+    assert score_of(contains(**options), output, *expected) == value
+
+
+@pytest.mark.parametrize("values", [[], [""], ["x", "  "]])
+def test_texts_to_look_for_have_to_say_something(values) -> None:
+    with pytest.raises(ValueError, match="'values' should hold at least one text, and none that is blank"):
+        contains(values=values)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected", "value"),
+    [
+        ("the cat sat", ["The cat sat."], 1.0),
+        ("cat", ["dog"], 0.0),
+        ("a cat sat on the mat", ["cat sat"], 2 * 2 / (4 + 2)),
+        ("yes yes yes", ["yes no"], 2 * 1 / (3 + 2)),  # bags: a word counts as often as it is there
+        ("cat", ["dog", "black cat", "cat"], 1.0),
+        ("!!!", ["cat"], 0.0),
+    ],
+)
+def test_token_f1_is_the_best_over_the_accepted_answers(output, expected, value) -> None:
+    assert score_of(token_f1(), output, *expected) == pytest.approx(value, abs=1e-12)
+
+
+def test_the_steps_of_token_f1_can_be_left_out() -> None:
+    assert score_of(token_f1(ignore_articles=False), "an alle", "alle") == pytest.approx(2 / 3)
+    assert score_of(token_f1(ignore_case=False), "Haus", "haus") == 0
+    assert score_of(token_f1(ignore_punctuation=False), "end.", "end") == 0
+
+
+@pytest.mark.parametrize("output", HOSTILE)
+def test_no_output_breaks_them(output) -> None:
+    for scorer in (
+        exact_match(normalize="squad"),
+        contains(normalize="squad", whole_words=True),
+        contains(values=["zzz"], mode="all"),
+        token_f1(),
+    ):
+        cell = cell_of(scorer, output, "an expected answer", "\ud800", "the")
+        if output.isspace():
+            assert cell == Cell("unscored", reason="no_answer: empty")
+        else:
+            assert cell.state == "scored" and cell.value is not None and 0 <= cell.value <= 1
+
+
+@pytest.mark.parametrize("kind", ["zeroshot", "fewshot-n64"])
+def test_they_agree_with_squads_script_on_real_answers(shared_data: Path, kind: str) -> None:
+    """301 questions, several accepted answers each, real model outputs: the same value for every row."""
+    lines = (shared_data / "openqa_eval" / f"NQ301_text-davinci-003_{kind}.jsonl").read_text("utf-8").splitlines()
+    right = 0.0
+    for line in lines:
+        row = json.loads(line)
+        said = row["prediction"] if isinstance(row["prediction"], str) else "; ".join(row["prediction"])
+        if not said.strip():
+            continue
+        wanted = [squad_normalize(answer) for answer in row["answer"]]
+        assert all(wanted)
+        exact = float(squad_normalize(said) in wanted)
+        right += exact
+        assert score_of(exact_match(normalize="squad"), said, *row["answer"]) == exact
+        best = max(squad_f1(said, answer) for answer in row["answer"])
+        assert score_of(token_f1(), said, *row["answer"]) == pytest.approx(best, abs=1e-12)
+    assert len(lines) == 301 and right > 30
+
+
+def test_how_well_they_tell_right_from_wrong(shared_data: Path) -> None:
+    """Against the labels of people on 1,490 answers, as areas under the ROC curve: the figures of the docs."""
+    with (shared_data / "openqa_eval" / "NQ301_BEM.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    scorers = {
+        "strict": exact_match(),
+        "exact": exact_match(normalize="squad"),
+        "contains": contains(normalize="squad"),
+        "f1": token_f1(),
+    }
+    areas: dict[str, float] = {}
+    for name, scorer in scorers.items():
+        found: dict[bool, list[float]] = {True: [], False: []}
+        for row in rows:
+            answers = [answer.strip() for answer in row["Gold answers"].split("|")]
+            found[row["Acceptable?"] == "Yes"].append(score_of(scorer, row["Model answer"], *answers))
+        assert (len(found[True]), len(found[False])) == (671, 819)
+        areas[name] = round(area(found), 2)
+    assert areas == {"strict": 0.64, "exact": 0.75, "contains": 0.87, "f1": 0.95}
+
+
+def area(scores: dict[bool, list[float]]) -> float:
+    """The chance that a right answer scores above a wrong one, ties half (Mann & Whitney 1947)."""
+    wins = sum((good > bad) + (good == bad) / 2 for good in scores[True] for bad in scores[False])
+    return wins / (len(scores[True]) * len(scores[False]))
