@@ -54,3 +54,10 @@ class Normalizer:
 
 
 SQUAD = Normalizer(case=True, punctuation=True, articles=True, whitespace=True)
+
+
+def normalizer(case: bool, punctuation: bool, articles: bool, whitespace: bool, shorthand: str) -> Normalizer:
+    """The steps that a scorer's options ask for; `shorthand` is its option `normalize`."""
+    if shorthand == "squad":
+        return SQUAD
+    return Normalizer(case=case, punctuation=punctuation, articles=articles, whitespace=whitespace)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from evalrun.domain import Declaration, Failure, Sample, Score, Scorer, Skipped
-from evalrun.scorers.normalize import SQUAD, Normalizer
+from evalrun.scorers.normalize import Normalizer, normalizer
 from evalrun.scorers.numeric import same_number
 from evalrun.scorers.slow_patterns import slow_text
 
@@ -52,10 +52,7 @@ def regex(
     """
     flags = (re.IGNORECASE * ignore_case) | (re.MULTILINE * multiline) | (re.DOTALL * dotall)
     compiled = compile_pattern(pattern, flags, "pattern")
-    rule = Normalizer(
-        case=ignore_case, punctuation=ignore_punctuation, articles=ignore_articles, whitespace=ignore_whitespace
-    )
-    rule = SQUAD if normalize == "squad" else rule
+    rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
     if group is None:
         if numeric or expected_pattern is not None or rule != Normalizer(case=ignore_case):
             raise ValueError("compares something only with 'group'; name the group whose text is the answer")
@@ -72,6 +69,8 @@ def regex(
 
 def compile_pattern(pattern: str, flags: int, option: str) -> re.Pattern[str]:
     """The compiled pattern. Raises ValueError where it is broken, or would take forever on some texts."""
+    if not pattern:
+        raise ValueError(f"'{option}' is empty, and an empty pattern is found everywhere")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # hints about future syntax; the pattern means today what it means today

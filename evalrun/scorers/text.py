@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evalrun.domain import Declaration, Sample, Scorer, Skipped
-from evalrun.scorers.normalize import SQUAD, Normalizer
+from evalrun.scorers.normalize import Normalizer, normalizer
 from evalrun.scorers.patterns import regex
 
 __all__ = ["contains", "exact_match", "regex", "token_f1"]
@@ -80,13 +80,6 @@ def token_f1(*, ignore_case: bool = True, ignore_punctuation: bool = True, ignor
     """
     rule = Normalizer(case=ignore_case, punctuation=ignore_punctuation, articles=ignore_articles, whitespace=True)
     return Scorer(TokenF1(rule), Declaration(needs_expected=True, inline=True))
-
-
-def normalizer(case: bool, punctuation: bool, articles: bool, whitespace: bool, shorthand: str) -> Normalizer:
-    """The steps that options ask for."""
-    if shorthand == "squad":
-        return SQUAD
-    return Normalizer(case=case, punctuation=punctuation, articles=articles, whitespace=whitespace)
 
 
 @dataclass(frozen=True, slots=True)

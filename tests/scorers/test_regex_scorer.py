@@ -84,6 +84,7 @@ def test_an_expected_pattern_that_does_not_fit_the_data_is_an_error_and_no_zero(
     ("options", "said"),
     [
         ({"pattern": "(x"}, "'pattern' is not a regular expression: missing ), unterminated subpattern at position 0"),
+        ({"pattern": ""}, "'pattern' is empty, and an empty pattern is found everywhere"),
         ({"pattern": "x", "group": 1}, "'pattern' has no group 1; it has 0"),
         ({"pattern": "(x)", "group": -1}, "'pattern' has no group -1; it has 1"),
         ({"pattern": "(?P<a>x)", "group": "b"}, "'pattern' has no group called 'b'; it has a"),
@@ -126,6 +127,7 @@ def test_only_so_much_of_a_long_output_is_searched_and_that_is_said() -> None:
     assert last == Cell("scored", 1.0, detail={**cut, "explanation": "captured '8'"})
 
 
+@pytest.mark.slow
 def test_a_megabyte_takes_no_minutes_where_the_cost_is_quadratic() -> None:
     started = time.perf_counter()
     assert score_of(regex(pattern=r"\s+end"), " " * 1_000_000 + "x") == 0
