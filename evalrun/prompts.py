@@ -12,28 +12,19 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import BuiltinMethodType, MethodType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from evalrun.domain import Message, Sample
-from evalrun.errors import nearest
+from evalrun.templates import PromptError, compile_filler, hint
 
-if TYPE_CHECKING:
-    import jinja2
+__all__ = ["ABSENT", "BrokenConversation", "Prompt", "PromptError", "compile_prompt", "find_value", "read_conversation"]
 
 MESSAGES = "messages"
 """The role of a part that stands for a whole conversation, taken from the column that the part names."""
 
 ABSENT: Final[Any] = object()
-SYNTAX = ("{{", "{%", "{#")
-MOST_NAMED = 12  # columns listed in an error; a wide table has hundreds
-
 Context: TypeAlias = Mapping[str, Any]
 Writer: TypeAlias = "Callable[[Sample, dict[str, Any]], Iterable[Message]]"
-
-
-class PromptError(ValueError):
-    """A template that cannot be compiled, or not be filled in with a sample."""
 
 
 class BrokenConversation(ValueError):
@@ -126,17 +117,12 @@ def _compile_part(role: str, template: str) -> Writer:
     """What writes the messages of one part: a fixed text, a template, or the conversation of a column."""
     if role == MESSAGES:
         return functools.partial(_write_conversation, template.strip())
-    if not any(sign in template for sign in SYNTAX):
-        fixed = template.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")  # as Jinja2 would have it
-
-        def write_fixed(sample: Sample, context: Context) -> Iterable[Message]:
-            return ({"role": role, "content": fixed},)
-
-        return write_fixed
-    compiled = _compile_template(role, template)
+    fill = compile_filler(role, template)
 
     def write_rendered(sample: Sample, context: dict[str, Any]) -> Iterable[Message]:
-        return ({"role": role, "content": _fill(compiled, sample, context)},)
+        if not context:
+            context.update(_context_of(sample))
+        return ({"role": role, "content": fill(context)},)
 
     return write_rendered
 
@@ -146,44 +132,12 @@ def _write_conversation(column: str, sample: Sample, context: Context) -> Iterab
         return sample.messages
     found = find_value(sample.metadata, column)
     if found is ABSENT:
-        hint = _hint(column, sample.metadata)
-        raise PromptError(f"the prompt takes its messages from {column!r}, which this sample does not have{hint}")
+        known = hint(column, sample.metadata)
+        raise PromptError(f"the prompt takes its messages from {column!r}, which this sample does not have{known}")
     try:
         return read_conversation(found)
     except BrokenConversation as broken:
         raise PromptError(f"the column {column!r} {broken}") from None
-
-
-def _compile_template(role: str, text: str) -> jinja2.Template:
-    """The compiled template. Raises PromptError with the line inside the text."""
-    import jinja2
-    from jinja2 import nodes
-
-    environment = _environment()
-    try:
-        loading = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-        for node in environment.parse(text).find_all(loading):
-            said = "there are no other templates to include, import or extend; say {file: PATH} in the suite instead"
-            raise PromptError(f"line {node.lineno} of the {role} message: {said}")
-        return environment.from_string(text)
-    except jinja2.TemplateSyntaxError as wrong:
-        hint = ""
-        if wrong.message and "expected token 'end of print statement'" in wrong.message:
-            hint = "; a column whose name is not one plain word is written metadata['the name']"
-        raise PromptError(f"line {wrong.lineno} of the {role} message: {wrong.message}{hint}") from None
-    except PromptError:
-        raise
-    except Exception as crash:  # nesting or numbers beyond what Python compiles end in errors of many kinds
-        raise PromptError(f"the {role} message cannot be compiled: {type(crash).__name__}: {crash}") from crash
-
-
-def _fill(template: jinja2.Template, sample: Sample, context: dict[str, Any]) -> str:
-    if not context:
-        context.update(_context_of(sample))
-    try:
-        return template.render(context)
-    except Exception as crash:  # a template may raise anything: it is the author's, and so is the sentence
-        raise PromptError(_sentence(crash, context)) from crash
 
 
 def _context_of(sample: Sample) -> dict[str, Any]:
@@ -198,89 +152,3 @@ def _context_of(sample: Sample) -> dict[str, Any]:
     else:
         context.pop("expected", None)
     return context
-
-
-def _sentence(crash: Exception, context: Context) -> str:
-    lost, name = getattr(crash, "lost_in", ABSENT), getattr(crash, "lost_name", None)
-    if lost is ABSENT and name is None:
-        return f"the template failed: {type(crash).__name__}: {crash}"
-    if lost is ABSENT:
-        return f"the template uses {name!r}, which this sample does not have{_hint(str(name), context)}"
-    if isinstance(lost, Mapping):
-        return f"the template uses {name!r} of a value that does not have it{_hint(str(name), lost)}"
-    if isinstance(lost, list | tuple) and isinstance(name, int):
-        return f"the template uses item {name} of a list that has {len(lost)}"
-    kind = "an empty value" if lost is None else "text" if isinstance(lost, str) else f"a {type(lost).__name__}"
-    return f"the template uses {name!r} of {kind}, which does not have it"
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    """The nearest known name, or all of them."""
-    names = [str(item) for item in known]
-    found = nearest(name, names)
-    for item in names:
-        if found.endswith(f"{item!r}?") and not item.isidentifier():
-            return f"; did you mean metadata[{item!r}]?"
-    if found or not names:
-        return found
-    more = ", …" if len(names) > MOST_NAMED else ""
-    return f"; it has {', '.join(names[:MOST_NAMED])}{more}"
-
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    """The one environment: sandboxed, without a loader, strict about names, the same output every time."""
-    import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-    from jinja2.utils import missing
-
-    class LostName(jinja2.UndefinedError):
-        """A name that is not there, kept so that the error can name the nearest one."""
-
-        def __init__(self, lost_in: Any, lost_name: Any, message: str | None) -> None:
-            super().__init__(message)
-            self.lost_in = ABSENT if lost_in is missing else lost_in
-            self.lost_name = lost_name
-
-    class Strict(jinja2.StrictUndefined):
-        __slots__ = ()
-
-        def __init__(
-            self,
-            hint: str | None = None,
-            obj: Any = missing,
-            name: str | None = None,
-            exc: type[jinja2.TemplateRuntimeError] = jinja2.UndefinedError,
-        ) -> None:
-            super().__init__(hint, obj, name, exc)
-            if exc is jinja2.UndefinedError and hint is None:
-                self._undefined_exception = functools.partial(LostName, obj, name)  # type: ignore[assignment]
-
-    class Environment(ImmutableSandboxedEnvironment):
-        def getattr(self, obj: Any, attribute: str) -> Any:
-            """A key of the data goes before a method of the same name: `row.values` is the column `values`."""
-            found = obj.get(attribute, missing) if isinstance(obj, dict) else missing
-            return super().getattr(obj, attribute) if found is missing else found
-
-    environment = Environment(undefined=Strict, autoescape=False, finalize=_as_text)
-    del environment.filters["random"]  # a prompt is the same each time: it is rendered twice, hashed and cached
-    environment.filters["tojson"] = _as_json  # Jinja2's own escapes < and & for HTML
-    environment.globals = {name: environment.globals[name] for name in ("range", "namespace")}
-    return environment
-
-
-def _as_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _as_text(value: Any) -> Any:
-    """A value as a prompt shows it: lists and mappings as JSON, true and false, nothing for null."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, BuiltinMethodType | MethodType):
-        raise TypeError(f"{value.__name__!r} is a function here; call it: {value.__name__}()")
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else value

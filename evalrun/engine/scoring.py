@@ -43,11 +43,11 @@ class RowScorer:
         waiting = [_call_awaited(bound, desk, sample, answer) for bound, desk in awaited]
         if threaded:
             loop = asyncio.get_running_loop()
-            done = loop.run_in_executor(self.executor, _call_all, threaded, sample, answer)
-            *later, in_thread = await asyncio.gather(*waiting, done)
-            cells.update(zip((bound.name for bound in threaded), in_thread, strict=True))
+            hop = loop.run_in_executor(self.executor, _call_all, threaded, sample, answer)
+            later, found = await asyncio.gather(asyncio.gather(*waiting), hop)
+            cells.update(zip((bound.name for bound in threaded), found, strict=True))
         else:
-            later = [await waiting[0]] if len(waiting) == 1 else await asyncio.gather(*waiting)
+            later = await asyncio.gather(*waiting)
         cells.update(zip((bound.name for bound, _ in awaited), later, strict=True))
         return {name: cells[name] for name in self.names}
 
