@@ -47,7 +47,7 @@ class RowScorer:
             later, found = await asyncio.gather(asyncio.gather(*waiting), hop)
             cells.update(zip((bound.name for bound in threaded), found, strict=True))
         else:
-            later = await asyncio.gather(*waiting)
+            later = await asyncio.gather(*waiting) if waiting else []
         cells.update(zip((bound.name for bound, _ in awaited), later, strict=True))
         return {name: cells[name] for name in self.names}
 
