@@ -1,15 +1,12 @@
-"""What becomes of what a scorer returns or raises: every cell is a finite number in range, or says why not."""
+"""How scorers are bound and called, and what becomes of what they raise: an error of their cell, never of the run."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import math
 import sys
 import time
-from decimal import Decimal
-from fractions import Fraction
 
 import pytest
 
@@ -23,116 +20,14 @@ from evalrun.domain import (
     Sample,
     Score,
     Scorer,
-    Skipped,
-    Unscored,
 )
 from evalrun.redact import register_secret
-from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call
+from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call
 from evalrun.scorers.text import exact_match
 from evalrun.signatures import SignatureProblem
 from tests.scorers.front_door import ScriptedJudge, cell_of, choosing, sample
 
 OPEN = Declaration(low=None, high=None)
-
-
-@pytest.mark.parametrize(
-    ("returned", "cell"),
-    [
-        (True, Cell("scored", 1.0)),
-        (False, Cell("scored", 0.0)),
-        (1, Cell("scored", 1.0)),
-        (0.25, Cell("scored", 0.25)),
-        (Fraction(1, 4), Cell("scored", 0.25)),
-        (Decimal("0.25"), Cell("scored", 0.25)),
-        (1 + 1e-12, Cell("scored", 1.0)),  # what arithmetic leaves over the end of the range
-        (-1e-12, Cell("scored", 0.0)),
-        (Score(0.5), Cell("scored", 0.5)),
-        (Score(0.5, "so so"), Cell("scored", 0.5, detail={"explanation": "so so"})),
-        (Score(True, "yes", {"n": 2}), Cell("scored", 1.0, detail={"n": 2, "explanation": "yes"})),
-        (None, Cell("skipped", reason="the scorer returned None")),
-        (Skipped("no unit in the question"), Cell("skipped", reason="no unit in the question")),
-        (Unscored("judge", "self-check 6 of 12"), Cell("unscored", reason="judge: self-check 6 of 12")),
-        (Unscored("no_answer", "refused"), Cell("unscored", reason="no_answer: refused")),
-        (Failure("timeout", "after 60 s"), Cell("error", reason="timeout: after 60 s")),
-    ],
-)
-def test_what_a_scorer_may_return(returned, cell) -> None:
-    assert cell_of(Scorer(lambda output: returned), "x") == cell
-    assert cell_from(returned, Declaration()) == cell
-
-
-class Hostile:
-    """Raises whenever somebody looks at it."""
-
-    def __getattr__(self, name):
-        raise RuntimeError("do not touch")
-
-    def __repr__(self):
-        raise RuntimeError("do not look")
-
-
-@pytest.mark.parametrize(
-    ("returned", "said"),
-    [
-        (math.nan, "nan, which is not a finite number"),
-        (math.inf, "inf, which is not a finite number"),
-        (-math.inf, "-inf, which is not a finite number"),
-        (Decimal("NaN"), "nan, which is not a finite number"),
-        (10**400, "a int that does not fit a float"),
-        (1.5, "1.5, but declares that its scores end at 1.0"),
-        (-0.5, "-0.5, but declares that its scores start at 0.0"),
-        ("1", "the text '1'; it should return a number, True or False, None, or a Score of evalrun's"),
-        ({"score": 1}, "a dict; it should return a number, True or False, None, or a Score of evalrun's"),
-        ([1], "a list; it should return a number, True or False, None, or a Score of evalrun's"),
-        (1j, "a complex; it should return a number, True or False, None, or a Score of evalrun's"),
-        (Score(math.nan), "nan, which is not a finite number"),
-        (Score("1"), "the text '1'; it should return a number, True or False, None, or a Score of evalrun's"),
-        (Score(2), "2.0, but declares that its scores end at 1.0"),
-    ],
-)
-def test_what_is_no_number_in_range_is_an_error_and_never_a_number(returned, said) -> None:
-    def odd(output):
-        return returned
-
-    name = "test_what_is_no_number_in_range_is_an_error_and_never_a_number.<locals>.odd()"
-    assert cell_of(Scorer(odd), "x") == Cell("error", reason=f"function: {name} returned {said}")
-
-
-def test_an_object_that_cannot_even_be_looked_at_is_an_error_of_its_cell() -> None:
-    cell = cell_of(Scorer(lambda output: Hostile()), "x")
-    assert cell.state == "error" and (cell.reason or "").endswith(".Hostile that does not fit a float")
-
-
-def test_numbers_of_numpy_are_numbers() -> None:
-    numpy = pytest.importorskip("numpy")
-    for value, number in (
-        (numpy.float64(0.5), 0.5),
-        (numpy.float32(0.5), 0.5),
-        (numpy.int64(1), 1.0),
-        (numpy.bool_(True), 1.0),
-        (numpy.array(0.5), 0.5),
-    ):
-        cell = cell_from(value, Declaration())
-        assert cell == Cell("scored", number) and type(cell.value) is float
-    assert cell_from(numpy.float32("nan"), Declaration()).state == "error"
-    assert cell_from(numpy.array([0.5]), Declaration()).state == "error"
-
-
-def test_a_binary_scorer_that_returns_a_share_is_an_error() -> None:
-    cell = cell_from(0.7, Declaration(binary=True))
-    assert cell == Cell("error", reason="function: the scorer returned 0.7, but declares that its scores are 0 or 1")
-    assert cell_from(-7.5, OPEN) == Cell("scored", -7.5)
-
-
-def test_metadata_that_no_file_can_hold_does_not_lose_the_score() -> None:
-    ring: dict = {}
-    ring["ring"] = ring
-    for metadata in (ring, {(1, 2): 3}, {"x": math.nan}, {"x": Hostile()}):
-        cell = cell_from(Score(1, "why", metadata), Declaration())
-        assert cell.value == 1.0
-        assert cell.detail == {"metadata": "a dict that JSON cannot hold", "explanation": "why"}
-    kept = cell_from(Score(1, metadata={"when": Decimal(1)}), Declaration()).detail
-    assert kept == {"when": "1"} and json.dumps(kept)
 
 
 def test_a_crash_is_the_functions_own_and_says_where(tmp_path) -> None:
