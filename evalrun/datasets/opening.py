@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 from evalrun.datasets.finding_files import EXTENSIONS, STDIN, NoSuchFile, find_files, spool_stdin, type_of
 from evalrun.datasets.parts import InlineRows, OwnReader, Part
-from evalrun.domain import Reader
 from evalrun.errors import Problem, SuiteError, nearest
-from evalrun.redact import redact_message
 from evalrun.registry import BUILTIN, Factory, ReferenceProblem, resolve
+from evalrun.signatures import describe_crash
 from evalrun.suite.schema import DatasetSpec
 from evalrun.suite.values import check_value, described
 
-DATASET_KEYS = ("path", "rows", "type", "columns", "where", "shuffle", "limit")
+DATASET_KEYS = tuple(item.name for item in fields(DatasetSpec) if "doc" in item.metadata)
 SPLIT_ROLES = ("id", "input", "messages")
 
 
@@ -32,7 +31,7 @@ class Opening:
     stdin: BinaryIO | None
     problems: list[Problem] = field(default_factory=list)
     spooled: Path | None = None
-    checked: dict[str, tuple[Factory, dict[str, Any]]] = field(default_factory=dict)
+    prepared: dict[str, tuple[Factory, dict[str, Any]]] = field(default_factory=dict)
 
     def parts(self) -> tuple[Part, ...]:
         """What there is to read. Raises SuiteError with everything that is wrong."""
@@ -44,7 +43,7 @@ class Opening:
         else:
             found = self._files()
         if self.problems:
-            raise SuiteError(self.problems)
+            raise SuiteError(list(dict.fromkeys(self.problems)))  # every file of a glob may complain of one option
         return tuple(found)
 
     def report(self, key: str, message: str) -> None:
@@ -64,7 +63,7 @@ class Opening:
             self.report("rows", "stands beside 'path'; keep one of them")
         if self.spec.type is not None:
             self.report("type", "is for files; rows need none")
-        self._check_options({}, {}, "rows")
+        self._check_options({}, "rows")
         return [Part(InlineRows(rows), "rows")]
 
     def _files(self) -> list[Part]:
@@ -97,7 +96,7 @@ class Opening:
         if prepared is None:
             return []
         factory, options = prepared
-        made = self._attempt(kind, lambda: factory(path=str(file), **options))
+        made = self._attempt(kind, functools.partial(factory, path=str(file), **options))
         return [] if made is None else [Part(made, shown, file)]
 
     def _own(self, kind: str) -> list[Part]:
@@ -107,15 +106,17 @@ class Opening:
             return []
         factory, options = prepared
         parameters = parameters_of(factory)
+        wanted = parameters.get("path") or next((item for item in parameters.values() if _takes_all(item)), None)
         if self.spec.path is None:
-            if "path" in parameters and parameters["path"].default is inspect.Parameter.empty:
+            if wanted is not None and wanted.name == "path" and wanted.default is wanted.empty:
                 self.report("path", f"is missing; {kind!r} needs it")
                 return []
             return self._own_part(kind, functools.partial(factory, **options), kind, None)
-        if "path" not in parameters:
+        if wanted is None:
             self.report("path", f"is not for {kind!r}, which has no such option")
             return []
-        as_wanted = Path if parameters["path"].annotation is Path else str
+        kinds = get_args(wanted.annotation) or (wanted.annotation,)
+        as_wanted = Path if Path in kinds and str not in kinds else str
         found: list[Part] = []
         for file in self._own_files(self.spec.path, kind):
             make = functools.partial(factory, path=as_wanted(file), **options)
@@ -135,7 +136,7 @@ class Opening:
                 return []
             return [path]
 
-    def _own_part(self, kind: str, make: Callable[[], Any], shown: str, file: Path | None) -> list[Part]:
+    def _own_part(self, kind: str, make: functools.partial[Any], shown: str, file: Path | None) -> list[Part]:
         made = self._attempt(kind, make)
         if made is None:
             return []
@@ -147,7 +148,7 @@ class Opening:
         reader = OwnReader(made, make, kind, text_only=bool(getattr(made, "text_only", False)))
         return [Part(reader, shown, file)]
 
-    def _attempt(self, kind: str, make: Callable[[], Any]) -> Reader | Any | None:
+    def _attempt(self, kind: str, make: functools.partial[Any]) -> Any:
         """What a factory returns, or None with its complaint noted."""
         try:
             made = make()
@@ -155,12 +156,11 @@ class Opening:
             for problem in wrong.problems:
                 self.report("type", problem.message)
             return None
-        except Exception as crash:
-            if not isinstance(crash, ValueError) or ":" in kind:  # of our own readers, only options can be wrong
-                said = redact_message(f"{type(crash).__name__}: {crash}")
-                self.report("type", f"{kind!r} raised {said}")
-            else:
+        except Exception as crash:  # whatever people's factories raise; the built-in ones complain of their options
+            if kind in BUILTIN["datasets"] and isinstance(crash, ValueError):
                 self.report("", str(crash))
+            else:
+                self.report("type", describe_crash(make.func, crash))
             return None
         if made is None:
             self.report("type", f"{kind!r} returned nothing; it should return a function that yields rows")
@@ -168,27 +168,25 @@ class Opening:
 
     def _prepare(self, kind: str) -> tuple[Factory, dict[str, Any]] | None:
         """The factory of a type with its options, or None with what is wrong noted once."""
-        if kind in self.checked:
-            return self.checked[kind]
+        if kind in self.prepared:
+            return self.prepared[kind]
         before = len(self.problems)
         try:
             factory = resolve("datasets", kind, folder=self.folder)
-            options = self._check_options(self.spec.options, parameters_of(factory), kind)
+            options = self._check_options(parameters_of(factory), kind)
         except (ReferenceProblem, NameError, TypeError, ValueError) as wrong:
             self.report("type", str(wrong))
             return None
         if len(self.problems) > before:
             return None
-        self.checked[kind] = factory, options
+        self.prepared[kind] = factory, options
         return factory, options
 
-    def _check_options(
-        self, given: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], kind: str
-    ) -> dict[str, Any]:
+    def _check_options(self, parameters: Mapping[str, inspect.Parameter], kind: str) -> dict[str, Any]:
         """The options that the suite gives, checked against the parameters of the factory."""
-        given = given or self.spec.options
-        takes_all = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
-        known = [name for name, item in parameters.items() if name != "path" and item.kind is not item.VAR_KEYWORD]
+        given = self.spec.options
+        takes_all = any(_takes_all(item) for item in parameters.values())
+        known = [name for name, item in parameters.items() if name != "path" and not _takes_all(item)]
         checked: dict[str, Any] = {}
         for name, value in given.items():
             if name in known:
@@ -215,3 +213,7 @@ def parameters_of(factory: Factory) -> dict[str, inspect.Parameter]:
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(factory, eval_str=True).parameters
     return {name: item for name, item in parameters.items() if item.kind in named}
+
+
+def _takes_all(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is parameter.VAR_KEYWORD

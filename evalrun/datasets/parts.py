@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from evalrun.datasets.plain import NotPlain, plain_record
 from evalrun.datasets.text_files import BrokenLine
 from evalrun.domain import Reader, Record
 from evalrun.errors import EvalrunError
-from evalrun.redact import redact_message
+from evalrun.signatures import describe_crash
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class OwnReader:
     """
 
     made: Any
-    make: Callable[[], Any]
+    make: functools.partial[Any]
     name: str
     text_only: bool = False
 
@@ -82,8 +83,8 @@ class OwnReader:
         except EvalrunError:
             raise
         except Exception as crash:  # whatever people's code raises is theirs to read
-            said = redact_message(f"{type(crash).__name__}: {crash}")
-            yield BrokenLine(f"raised {said}, after row {number}" if number else f"raised {said}"), self.name
+            said = describe_crash(self.make.func, crash)
+            yield BrokenLine(f"{said}, after row {number}" if number else said), self.name
 
     def _items(self) -> Iterable[Any]:
         found: Iterable[Any]

@@ -96,6 +96,12 @@ def test_options_are_those_of_the_reader() -> None:
     ]
 
 
+def test_a_wrong_option_is_told_once_for_all_files_of_a_glob() -> None:
+    write("a.csv", "input\nhi\n")
+    write("b.csv", "input\nhi\n")
+    assert len(problems("*.csv", options={"quotes": False})) == 1
+
+
 def test_standard_input_is_jsonl_by_default_and_read_more_than_once() -> None:
     opened = source("-", stdin=io.BytesIO(b'{"input": "a"}\n{"input": "b"}\n'))
     assert opened.scan(lambda sample: ()).count == 2
@@ -162,6 +168,12 @@ def lines(*, path: Path):
     for line in path.read_text().split():
         yield {"input": line}
 
+def anything(**options):
+    return [{"input": options}]
+
+def optional(*, path: Path | None = None):
+    return [{"input": path.name}]
+
 def listed(count: int):
     return [{"input": number} for number in range(count)]
 
@@ -193,6 +205,9 @@ def test_a_generator_or_a_list_will_do() -> None:
     write("words.txt", "a b c")
     assert inputs("words.txt", type="own.py:lines") == ["a", "b", "c"]
     assert inputs(type="own.py:listed", options={"count": 2}) == [0, 1]
+    assert inputs("words.txt", type="own.py:anything", options={"a": 1}) == [{"path": "words.txt", "a": 1}]
+    assert inputs("words.txt", type="own.py:optional") == ["words.txt"]
+    assert inputs("corpus:x", type="own.py:anything") == [{"path": "corpus:x"}]
 
 
 @pytest.mark.parametrize(
@@ -201,8 +216,8 @@ def test_a_generator_or_a_list_will_do() -> None:
         ("listed", {}, "dataset: needs 'count' (a whole number), an option of 'own.py:listed'"),
         ("listed", {"count": "2"}, "dataset.count: 'count' is '2'; it should be a whole number; put it in quotes"),
         ("lines", {}, "dataset.path: is missing; 'own.py:lines' needs it"),
-        ("stops", {}, "own.py:stops: raised KeyError: 'gone', after row 1"),
-        ("raises", {}, "dataset.type: 'own.py:raises' raised RuntimeError: no database"),
+        ("stops", {}, "own.py:stops: stops() in own.py:26 raised KeyError: 'gone', after row 1"),
+        ("raises", {}, "dataset.type: raises() in own.py:29 raised RuntimeError: no database"),
         (
             "nothing",
             {},
