@@ -1,0 +1,158 @@
+"""Every provider that LiteLLM knows, asked inside this process.
+
+The package is imported once and only if such a model is there: that takes seconds and 180 MB. What it would do
+besides answering (fetch a price map, read a .env file, log, ask again by itself) is switched off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from evalrun.domain import EMPTY, Completion, Failure, Request
+from evalrun.endpoints.failures import Said, quote, sort_failure
+from evalrun.endpoints.replies import (
+    dollars,
+    malformed,
+    read_chat,
+    read_embeddings,
+    read_moderations,
+    with_cost,
+)
+from evalrun.errors import MissingExtraError
+
+LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
+OWN_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
+NOBODY_THERE = frozenset({"ConnectError", "ClientConnectorError", "ClientConnectorDNSError", "gaierror"})
+NOBODY_WORDS = ("Cannot connect to host", "Connection refused")  # where LiteLLM keeps only the words of those
+UNREADABLE = frozenset({"APIResponseValidationError", "JSONSchemaValidationError", "JSONDecodeError"})
+
+_importing = threading.Lock()
+
+
+class LiteLLMEndpoint:
+    """An `Endpoint` for any model string of LiteLLM. Without `api_key` the provider's own variable is read."""
+
+    def __init__(
+        self, *, api_key: str | None = None, base_url: str | None = None, headers: Mapping[str, str] = EMPTY
+    ) -> None:
+        if importlib.util.find_spec("litellm") is None:
+            raise MissingExtraError("a model that is neither openai/… nor local/… and has no base_url", "litellm")
+        given = {"api_key": api_key, "api_base": base_url, "extra_headers": dict(headers) or None}
+        self._given = {name: value for name, value in given.items() if value is not None}
+        self._litellm: Any = None
+
+    def __repr__(self) -> str:
+        return "LiteLLMEndpoint()"
+
+    async def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """None, with the package imported, off the event loop."""
+        if self._litellm is None:
+            self._litellm = await asyncio.to_thread(_import_litellm)
+
+    async def aclose(self) -> None:
+        """None, with LiteLLM's connections closed, which it keeps for the whole process."""
+        if self._litellm is not None:
+            await self._litellm.close_litellm_async_clients()
+
+    async def __call__(self, request: Request, /) -> Completion | Failure:
+        """The answer. `latency_s` holds what LiteLLM does around the call as well, some milliseconds."""
+        await self.prepare()
+        begun = time.perf_counter()
+        try:
+            response = await self._ask(request)
+        except Exception as error:  # LiteLLM raises classes of its own, of openai's, httpx's and Python's
+            return failure_of(error, time.perf_counter() - begun)
+        latency_s = time.perf_counter() - begun
+        if not hasattr(response, "model_dump"):
+            return malformed("is a stream, which was not asked for; take 'stream' out of params", "")
+        hidden = getattr(response, "_hidden_params", None) or {}
+        answer = _read(request, response.model_dump(warnings=False), latency_s)
+        if isinstance(answer, Failure):
+            return answer
+        return with_cost(answer, dollars(hidden.get("response_cost")))
+
+    async def _ask(self, request: Request) -> Any:
+        options = {**request.params, **self._given, "model": request.model, "num_retries": 0, "max_retries": 0}
+        if request.kind == "embed":
+            return await self._litellm.aembedding(input=list(request.texts), **options)
+        if request.kind == "moderate":
+            return await self._litellm.amoderation(input=list(request.texts), **options)
+        if request.tools:
+            options["tools"] = [dict(tool) for tool in request.tools]
+        if request.response_format is not None:
+            options["response_format"] = dict(request.response_format)
+        return await self._litellm.acompletion(messages=[dict(message) for message in request.messages], **options)
+
+
+def _import_litellm() -> Any:
+    """The package, imported and kept quiet."""
+    with _importing:
+        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # before the import, which else fetches the map
+        os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # else the import reads a .env file of the working folder
+        import litellm
+
+        litellm.suppress_debug_info = True
+        litellm.telemetry = False
+        litellm.disable_hf_tokenizer_download = True  # counting tokens must not fetch a tokenizer
+        for name in LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        return litellm
+
+
+def _read(request: Request, data: Mapping[str, Any], latency_s: float) -> Completion | Failure:
+    if request.kind == "chat":
+        return read_chat(data, latency_s=latency_s)
+    read = read_embeddings if request.kind == "embed" else read_moderations
+    return read(data, texts=len(request.texts), latency_s=latency_s)
+
+
+def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
+    """The failure that an exception of LiteLLM stands for; a Completion where the provider's filter spoke."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    words = str(error)
+    message = quote(OWN_PREFIX.sub("", words))
+    if "ContentPolicyViolationError" in names:
+        return Completion("", ended="filtered", latency_s=latency_s)
+    if names & {"Timeout", "APITimeoutError"}:
+        return Failure("timeout", f"the provider did not answer in time: {message}")
+    if any(type(cause).__name__ in NOBODY_THERE for cause in _causes(error)) or any(w in words for w in NOBODY_WORDS):
+        return Failure("connection", f"nothing answers there ({message}); is the server up?", fatal=True)
+    if names & UNREADABLE:
+        return Failure("malformed", f"the answer cannot be read: {message}")
+    if "APIConnectionError" in names:
+        return Failure("connection", f"the connection to the provider broke: {message}")
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and 400 <= status < 600:
+        return sort_failure(
+            status, Said(message, f"{type(error).__name__}\n{words}".lower()), _headers(error), latency_s
+        )
+    return Failure("bad_request", f"LiteLLM does not take this request: {message or type(error).__name__}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions behind an exception, without it; ten at most, for the chain may be a ring."""
+    for _ in range(10):
+        behind = error.__cause__ or error.__context__
+        if behind is None:
+            return
+        yield behind
+        error = behind
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    """The reply's headers. LiteLLM keeps them beside the response that it makes up for the exception."""
+    told = getattr(error, "litellm_response_headers", None)
+    if not told:
+        told = getattr(getattr(error, "response", None), "headers", None)
+    try:
+        return {str(name).lower(): str(value) for name, value in dict(told or {}).items()}
+    except (TypeError, ValueError):
+        return EMPTY

@@ -1,0 +1,124 @@
+"""Any server that speaks OpenAI's API: OpenAI itself, a LiteLLM proxy, vLLM, Ollama, TGI and the like."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from evalrun.domain import EMPTY, Completion, Failure, Request
+from evalrun.endpoints.failures import parse_failure, quote
+from evalrun.endpoints.prices import cost_of
+from evalrun.endpoints.replies import (
+    load_reply,
+    read_chat,
+    read_embeddings,
+    read_moderations,
+    read_usage,
+    with_cost,
+)
+from evalrun.endpoints.transport import Transport, TransportFault
+
+OPENAI_HOST = "api.openai.com"  # its replies tell no cost; for others a name says nothing of the price
+PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "moderate": "/moderations"}
+
+
+class OpenAIEndpoint:
+    """An `Endpoint` over HTTP. Parameters go out as they are; the key goes to `base_url` and nowhere else."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        headers: Mapping[str, str] = EMPTY,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._transport = transport
+        self._headers = _request_headers(api_key, headers)
+        parts = urlsplit(self.base_url)
+        host = parts.hostname or ""
+        self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        self._priced = host == OPENAI_HOST or host.endswith(f".{OPENAI_HOST}")
+
+    def __repr__(self) -> str:
+        return f"OpenAIEndpoint({self._origin!r})"
+
+    async def __call__(self, request: Request, /) -> Completion | Failure:
+        """The answer. `latency_s` is from before the request is sent until its last byte came."""
+        try:
+            body = _ENCODER.encode(_request_body(request)).encode()
+        except (TypeError, ValueError, RecursionError) as unfit:
+            return Failure("bad_request", f"the request cannot be written as JSON: {quote(str(unfit))}", fatal=True)
+        begun = time.perf_counter()
+        try:
+            reply = await self._transport.post(
+                self.base_url + PATHS[request.kind], headers=self._headers, body=body, timeout_s=self._timeout_s
+            )
+        except TransportFault as fault:
+            return self._no_reply(fault)
+        latency_s = time.perf_counter() - begun
+        if not 200 <= reply.status < 300:
+            return parse_failure(reply.status, reply.headers, reply.body, latency_s)
+        data = load_reply(reply.body)
+        if isinstance(data, Failure):
+            return data
+        answer = _read(request, data, reply.headers, latency_s)
+        if self._priced and isinstance(answer, Completion) and answer.cost_usd is None:
+            return with_cost(answer, cost_of(request.model, answer.served_model, read_usage(data)))
+        return answer
+
+    def _no_reply(self, fault: TransportFault) -> Failure:
+        """The failure of a call that got no reply. What could not even connect will not the next time either."""
+        why = quote(fault.message.partition(" (os error")[0])
+        if fault.connecting:
+            message = f"nothing answers at {self._origin} ({why[:1].lower()}{why[1:]}); is the server up?"
+            return Failure("connection", message, fatal=True)
+        if fault.kind == "timeout":
+            return Failure("timeout", f"no answer within {self._timeout_s:g} s")
+        return Failure("connection", f"the connection to {self._origin} broke before the whole answer came ({why})")
+
+
+def _request_headers(api_key: str | None, own: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers of every request: those of the suite stand before ours, whatever their case."""
+    headers = {"content-type": "application/json", "accept": "application/json"}
+    if api_key:
+        headers["authorization"] = f"Bearer {api_key}"
+    headers.update((name.lower(), value) for name, value in own.items())
+    return headers
+
+
+def _request_body(request: Request) -> dict[str, Any]:
+    if request.kind != "chat":
+        named = {"model": request.model} if request.model else {}
+        return {**request.params, **named, "input": request.texts}
+    body: dict[str, Any] = {**request.params, "model": request.model, "messages": request.messages}
+    if request.tools:
+        body["tools"] = request.tools
+    if request.response_format is not None:
+        body["response_format"] = request.response_format
+    return body
+
+
+def _plain(value: Any) -> Any:
+    """A mapping that is no dict as one; json.dumps asks for what it does not know."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)
+
+
+def _read(
+    request: Request, data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float
+) -> Completion | Failure:
+    if request.kind == "chat":
+        return read_chat(data, headers=headers, latency_s=latency_s)
+    read = read_embeddings if request.kind == "embed" else read_moderations
+    return read(data, texts=len(request.texts), headers=headers, latency_s=latency_s)

@@ -1,0 +1,210 @@
+"""A model of the suite as an endpoint: which of the three it is, where it goes, and which key goes with it.
+
+With `base_url` it is any server that speaks OpenAI's API, and gets the target's own key alone. `openai/NAME` is
+OpenAI itself, `local/NAME` the embedded model, and all else goes through LiteLLM inside this process.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+from urllib.parse import unquote, urlsplit
+
+from evalrun import __version__
+from evalrun.domain import Endpoint
+from evalrun.endpoints.openai_http import PATHS, OpenAIEndpoint
+from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrun.endpoints.transport import Transport
+from evalrun.endpoints.weights import Progress
+from evalrun.errors import SuiteError
+from evalrun.redact import register_secret
+from evalrun.suite.schema import ModelSpec
+
+OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_PREFIX = "openai/"
+LOCAL_PREFIX = "local/"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An endpoint and what to ask it for.
+
+    `model` is the name to send, `host` what may be shown of where it goes. `key` is the same for specs that share
+    one endpoint and so one pace; it holds no secret and means nothing to another process. `at_once` is how many calls
+    the endpoint works on at a time, None where it does not say. `keeps_time`: it gives up by itself at the limit it
+    was opened with.
+    """
+
+    endpoint: Endpoint
+    model: str
+    host: str
+    key: str
+    at_once: int | None = None
+    keeps_time: bool = False
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """An endpoint that has something slow to do before its first call."""
+
+    async def prepare(self, progress: Progress | None = None) -> None: ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that speaks OpenAI's API and how it is asked: what makes two specs share an endpoint."""
+
+    base_url: str
+    api_key: str | None
+    headers: tuple[tuple[str, str], ...]
+    timeout_s: float
+
+
+class EndpointPool:
+    """The endpoints of one process. Specs of the same server and key share one; leaving the pool closes all.
+
+    async with EndpointPool() as pool:
+        opened = pool.open(spec, timeout_s=60)
+        await pool.prepare()
+        answer = await opened.endpoint(Request(opened.model, messages))
+    """
+
+    def __init__(self, *, transport: Transport | None = None, environ: Mapping[str, str] | None = None) -> None:
+        self._transport = PyreqwestTransport(user_agent=f"evalrun/{__version__}") if transport is None else transport
+        self._environ = os.environ if environ is None else environ
+        self._opened: dict[object, tuple[Endpoint, str]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def open(self, spec: ModelSpec, *, timeout_s: float) -> Opened:
+        """The endpoint of a spec; nothing is called. Raises SuiteError, MissingExtraError among them."""
+        register_secret(spec.api_key)
+        if spec.base_url is not None:
+            return self._server(spec, spec.base_url, spec.api_key, spec.model, timeout_s)
+        if spec.model.startswith(OPENAI_PREFIX):
+            return self._openai(spec, timeout_s)
+        if spec.model.startswith(LOCAL_PREFIX):
+            return self._local(spec)
+        return self._litellm(spec)
+
+    async def prepare(self, progress: Progress | None = None) -> None:
+        """None, with everything slow done that a first call would otherwise wait for: weights fetched, packages
+        imported. `progress` is told of a download. Raises RunError where it cannot be done.
+        """
+        for endpoint, _ in self._opened.values():
+            if isinstance(endpoint, Preparable):
+                await endpoint.prepare(progress)
+
+    async def aclose(self) -> None:
+        """None, with every endpoint and connection closed."""
+        opened, self._opened = self._opened, {}
+        for endpoint, _ in opened.values():
+            if isinstance(endpoint, Closable):
+                await endpoint.aclose()
+        await self._transport.aclose()
+
+    def _openai(self, spec: ModelSpec, timeout_s: float) -> Opened:
+        base_url = self._environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        api_key = spec.api_key or self._environ.get("OPENAI_API_KEY") or None
+        if api_key is None and base_url == OPENAI_URL:
+            raise SuiteError(
+                f"{spec.model!r} goes to OpenAI and needs a key: set OPENAI_API_KEY, give api_key, "
+                "or name another server with base_url"
+            )
+        register_secret(api_key)
+        return self._server(spec, base_url, api_key, spec.model.removeprefix(OPENAI_PREFIX), timeout_s)
+
+    def _server(self, spec: ModelSpec, base_url: str, api_key: str | None, model: str, timeout_s: float) -> Opened:
+        url, login = read_base_url(base_url)
+        headers = dict(spec.headers)
+        if login is not None and not api_key:
+            headers.setdefault("authorization", login)
+        checked = check_key(api_key)
+        server = Server(url, checked, tuple(sorted(headers.items())), timeout_s)
+        endpoint, key = self._share(
+            server,
+            url,
+            lambda: OpenAIEndpoint(self._transport, url, api_key=checked, headers=headers, timeout_s=timeout_s),
+        )
+        return Opened(endpoint, model, url, key, keeps_time=True)
+
+    def _local(self, spec: ModelSpec) -> Opened:
+        from evalrun.endpoints.embedded import EmbeddedEndpoint, check_local_model
+
+        check_local_model(spec.model)
+        endpoint, key = self._share(spec.model, spec.model, EmbeddedEndpoint)
+        return Opened(endpoint, spec.model, "this machine", key, at_once=1)
+
+    def _litellm(self, spec: ModelSpec) -> Opened:
+        from evalrun.endpoints.litellm_sdk import LiteLLMEndpoint
+
+        server = ("litellm", check_key(spec.api_key), tuple(sorted(spec.headers.items())), spec.model.partition("/")[0])
+        endpoint, key = self._share(
+            server, f"litellm {server[3]}", lambda: LiteLLMEndpoint(api_key=server[1], headers=spec.headers)
+        )
+        return Opened(endpoint, spec.model, "LiteLLM", key)
+
+    def _share(self, identity: object, shown: str, make: Callable[[], Endpoint]) -> tuple[Endpoint, str]:
+        """The endpoint that was made for this identity, and its number among those of this pool."""
+        if identity not in self._opened:
+            self._opened[identity] = (make(), f"{shown} #{len(self._opened) + 1}")
+        return self._opened[identity]
+
+
+def read_base_url(text: str) -> tuple[str, str | None]:
+    """The URL without a login and without a slash at its end, and the login as an `Authorization` header.
+
+    Raises SuiteError where requests cannot be sent there.
+    """
+    url = text.strip()
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as wrong:
+        raise SuiteError(f"base_url is no URL: {wrong}") from None
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if parts.scheme not in ("http", "https") or not host:
+        raise SuiteError(f"base_url is {shown!r}; it should look like http://localhost:4000/v1")
+    if not url.isascii() or not url.isprintable() or " " in url or port == 0:
+        raise SuiteError(f"base_url {shown!r} holds what no URL can hold")
+    if parts.query or parts.fragment:
+        raise SuiteError(f"base_url {shown!r} has something after '?' or '#'; leave that out")
+    path = parts.path.rstrip("/")
+    for ending in PATHS.values():
+        if path.endswith(ending):
+            raise SuiteError(f"base_url {shown!r} should end before {ending!r}, which is added to it")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}", _login(parts.username, parts.password)
+
+
+def _login(username: str | None, password: str | None) -> str | None:
+    if username is None:
+        return None
+    word = f"{unquote(username)}:{unquote(password or '')}"
+    encoded = base64.b64encode(word.encode()).decode()
+    for secret in (password, unquote(password or ""), encoded, word):
+        register_secret(secret)
+    return f"Basic {encoded}"
+
+
+def check_key(api_key: str | None) -> str | None:
+    """The key without blanks around it, or None where there is none. Raises SuiteError, without the key in it."""
+    key = (api_key or "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise SuiteError("api_key holds signs that no key has, such as a line break; was it copied whole?")
+    register_secret(key)
+    return key or None
