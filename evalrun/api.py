@@ -17,6 +17,7 @@ from typing import Any
 
 from evalrun.domain import Reporter, Row
 from evalrun.endpoints.opening import EndpointPool
+from evalrun.endpoints.weights import Progress
 from evalrun.engine.assemble import Assembler
 from evalrun.engine.plan import Plan
 from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
@@ -82,13 +83,15 @@ class SuiteResult:
 class Session:
     """What the runs of one command share: options, the wish to stop, and where requests are told for debugging.
 
-    `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C.
+    `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C. `fetching` is
+    told of weights that are being fetched, in bytes.
     """
 
     options: RunOptions
     stop: StopSignal
     trace: Callable[[str], None] | None = None
     listen: Callable[[StopSignal], None] | None = None
+    fetching: Progress | None = None
 
 
 def run_suite(
@@ -134,6 +137,7 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
     async with EndpointPool() as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
             plans = plan_suites(suites, session, pool, Path(spool))
+            await pool.prepare(session.fetching)
             if session.listen is not None:
                 session.listen(session.stop)
             for plan in plans:

@@ -19,9 +19,14 @@ class CallRules:
     trace: Callable[[str], None] | None = None
 
 
-def wrap_endpoint(endpoint: Endpoint, *, label: str, rules: CallRules, usage: Usage) -> Endpoint:
-    """`endpoint` with, from the inside out: the time limit of a call, the trace, and the count of calls."""
-    wrapped: Endpoint = TimeoutEndpoint(endpoint, rules.timeout_s)
+def wrap_endpoint(
+    endpoint: Endpoint, *, label: str, rules: CallRules, usage: Usage, keeps_time: bool = False
+) -> Endpoint:
+    """`endpoint` with, from the inside out: the time limit of a call, the trace, and the count of calls.
+
+    One that keeps its time itself gets no second limit: it drops the connection, which a cancelled task might not.
+    """
+    wrapped = endpoint if keeps_time else TimeoutEndpoint(endpoint, rules.timeout_s)
     if rules.trace is not None:
         wrapped = TracedEndpoint(wrapped, label, rules.trace)
     return CountingEndpoint(wrapped, usage)

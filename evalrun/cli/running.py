@@ -109,10 +109,12 @@ def run_and_print(suites: list[str], options: RunOptions, printer: Printer) -> l
 
     from evalrun.api import Session, run_suites
     from evalrun.engine.runner import StopSignal
+    from evalrun.reports.progress import FetchProgress
 
     async def run_all() -> list[RunResult]:
         trace = _to_stderr if options.debug else None
-        session = Session(options, StopSignal(), trace, listen=_listen_to_ctrl_c)
+        fetching = FetchProgress(sys.stderr)
+        session = Session(options, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching)
         return await run_suites(suites, session, printer.reporters())
 
     return asyncio.run(run_all())

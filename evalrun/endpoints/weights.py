@@ -118,6 +118,8 @@ def _watch(folder: Path, progress: Progress | None, done: threading.Event) -> No
             except OSError:  # pip moves its files about
                 continue
         progress(min(size, WHEEL_BYTES), WHEEL_BYTES)
+    if progress is not None:
+        progress(WHEEL_BYTES, WHEEL_BYTES)
 
 
 def _sha256(path: Path) -> str:

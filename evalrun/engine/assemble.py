@@ -77,7 +77,8 @@ class Assembler:
 
     def _make(self, group: Group, kind: str, spec: TargetSpec | ScorerSpec, suite: Suite) -> Any:
         """What the factory of a spec returns; None where its name or its options are wrong, which are noted."""
-        factory = self._guard(_below(spec, "type"), lambda: resolve(group, kind, folder=suite.folder))
+        path = (*spec.key_path, "type") if self.document.keys.get((*spec.key_path, "type")) else spec.key_path
+        factory = self._guard(path, lambda: resolve(group, kind, folder=suite.folder))
         if factory is None:
             return None
         before = len(self.document.problems)
@@ -92,13 +93,15 @@ class Assembler:
             made = self._make("targets", spec.type, spec, suite)
             return None if made is None else PlannedTarget(spec.name, made, spec.type)
         prompt = self._prompt(spec.prompt or suite.prompt)
-        opened = self._open(spec.model)
+        opened = self._open(spec.model, rules)
         if prompt is None or opened is None:
             return None
         merged = {**suite.params, **spec.model.params}
         params = {name: value for name, value in merged.items() if value is not None}
         usage = Usage()
-        endpoint = wrap_endpoint(opened.endpoint, label=spec.name, rules=rules, usage=usage)
+        endpoint = wrap_endpoint(
+            opened.endpoint, label=spec.name, rules=rules, usage=usage, keeps_time=opened.keeps_time
+        )
         call = PromptedTarget(endpoint, opened.model, prompt, params)
         return PlannedTarget(spec.name, call, "model", spec.model.model, opened.host, prompt, params, usage)
 
@@ -110,8 +113,8 @@ class Assembler:
                 return None
         return compile_prompt([(part.role, part.template) for part in spec.parts])
 
-    def _open(self, spec: ModelSpec) -> Opened | None:
-        found: Opened | None = self._guard(spec.key_path, lambda: self.pool.open(spec))
+    def _open(self, spec: ModelSpec, rules: CallRules) -> Opened | None:
+        found: Opened | None = self._guard(spec.key_path, lambda: self.pool.open(spec, timeout_s=rules.timeout_s))
         return found
 
     def _scorer(self, suite: Suite, spec: ScorerSpec, rules: CallRules) -> PlannedScorer | None:
@@ -137,11 +140,13 @@ class Assembler:
                 spec.key_path, f"{spec.name!r} needs a judge; add judge: MODEL to the suite, or pass --judge MODEL"
             )
             return None
-        opened = self._open(judge)
+        opened = self._open(judge, rules)
         if opened is None:
             return None
         usage = Usage()
-        endpoint = wrap_endpoint(opened.endpoint, label=f"judge of {spec.name}", rules=rules, usage=usage)
+        endpoint = wrap_endpoint(
+            opened.endpoint, label=f"judge of {spec.name}", rules=rules, usage=usage, keeps_time=opened.keeps_time
+        )
         return JudgeDesk(bound, endpoint, judge.name, opened.model, opened.host, suite.judge_check, judge.params, usage)
 
     def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
@@ -159,10 +164,6 @@ class Assembler:
             except UnknownMetric as unknown:
                 self.document.problem(spec.key_path, str(unknown))
         return tuple(gates)
-
-
-def _below(spec: TargetSpec | ScorerSpec, name: str) -> KeyPath:
-    return (*spec.key_path, name)
 
 
 def _check_sample(targets: list[PlannedTarget], sample: Sample) -> list[str]:

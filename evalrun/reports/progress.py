@@ -120,3 +120,23 @@ class BarProgress:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+class FetchProgress:
+    """How far a download is: redrawn on a terminal, a line for every quarter elsewhere."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self.told = -1
+
+    def __call__(self, done: int, total: int, /) -> None:
+        drawn = self.out.isatty()
+        step = done * (100 if drawn else 4) // max(total, 1)
+        if step == self.told:
+            return
+        self.told = step
+        said = f"fetching the weights of the embedded model, once: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
+        if drawn:
+            filled = done * 30 // max(total, 1)
+            said = f"\r{said} [{'━' * filled}{' ' * (30 - filled)}]" + ("\n" if done >= total else "")
+        print(said, file=self.out, end="" if drawn else "\n", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from evalrun.domain import Cell, Completion, Row
+from evalrun.domain import Completion, Row
 from evalrun.engine.result import RunResult, TargetResult
 from evalrun.metrics import GateResult, Metric
 from evalrun.reports.text import duration, interval, number, one_line
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 STYLES = {"pass": "bold green", "fail": "bold red", "untrusted": "bold magenta", "inconclusive": "bold yellow"}
 ALWAYS = ("latency", "token_count", "cost_usd")
-CUT = 60  # characters of a text in a table of rows
+SHARES = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
+LONGEST = 300  # characters of a text in such a table, before its column cuts it
 
 
 def render_result(result: RunResult, worst: dict[str, list[Row]]) -> Iterator[RenderableType]:
@@ -129,7 +130,11 @@ def judge_lines(result: RunResult) -> Iterator[str]:
 def rows_table(title: str, rows: Sequence[Row]) -> Table:
     """Rows with input, accepted answers, output and scores, cut short."""
     names = list(rows[0].cells) if rows else []
-    table = plain_table(title, ("id", "input", "expected", "output", *names))
+    table = plain_table(title, ("id", *SHARES, *names))
+    table.expand = True
+    for column in table.columns[1:4]:
+        column.no_wrap, column.overflow = True, "ellipsis"
+        column.ratio = SHARES[str(column.header)]
     for row in rows:
         answer = row.answer
         output = answer.text if isinstance(answer, Completion) else f"[{answer}]"
@@ -137,19 +142,12 @@ def rows_table(title: str, rows: Sequence[Row]) -> Table:
             output = f"{output} [{answer.ended}]"
         table.add_row(
             styled(one_line(row.sample.id, 24)),
-            styled(one_line(str(row.sample.input), CUT)),
-            styled(one_line(" | ".join(row.sample.expected), CUT)),
-            styled(one_line(output, CUT)),
-            *[styled(cell_text(cell)) for cell in row.cells.values()],
+            styled(one_line(str(row.sample.input), LONGEST)),
+            styled(one_line(" | ".join(row.sample.expected), LONGEST)),
+            styled(one_line(output, LONGEST)),
+            *[styled(number(cell.value) if cell.state == "scored" else cell.state) for cell in row.cells.values()],
         )
     return table
-
-
-def cell_text(cell: Cell) -> str:
-    """A cell in a few characters: its number, or its state and why."""
-    if cell.state == "scored":
-        return number(cell.value)
-    return one_line(f"{cell.state}: {cell.reason}" if cell.reason else cell.state, 40)
 
 
 def plain_table(title: str, columns: Sequence[str]) -> Table:
