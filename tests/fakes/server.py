@@ -1,0 +1,287 @@
+"""A chat endpoint on a real loopback socket that does what a script says: answers, fails, hangs, cuts, lies.
+
+    def script(request, nth):
+        return Status(429, headers={"retry-after": "0"}) if nth == 1 else Answer("Paris")
+
+    with ScriptedServer(script) as server:
+        ...  # server.base_url, server.requests, server.calls, server.most_in_flight
+
+`nth` counts all calls from 1. `in_order(...)` plays actions over all calls, `each_request(...)` over the calls of
+one and the same request, which is what retries are tested with. The server runs in a thread of its own with a
+loop of its own, so a test may block or use asyncio as it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+HEAD_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A completion. `message` replaces or adds fields of the message, `extra` fields of the whole reply."""
+
+    text: str | None = "ok"
+    finish_reason: str | None = "stop"
+    input_tokens: Any = 10
+    output_tokens: Any = 2
+    model: str | None = None
+    message: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Status:
+    """An HTTP status with a body: JSON, text, or bytes."""
+
+    code: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hang:
+    """No answer ever; the connection stays open."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The connection is cut after so many bytes of a good reply, head included."""
+
+    after_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """Status 200 with these bytes as the body."""
+
+    body: bytes = b'{"choices": [{'
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Another action after a wait."""
+
+    seconds: float
+    then: Answer | Status | Cut | Malformed = Answer()
+
+
+Action = Answer | Status | Hang | Cut | Malformed | Slow
+Script = Callable[[Any, int], Action]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One request as it came: header names in lower case, `json` None where the body is none."""
+
+    path: str
+    headers: Mapping[str, str]
+    json: Any
+
+
+def always(action: Action) -> Script:
+    return lambda _request, _nth: action
+
+
+def in_order(*actions: Action) -> Script:
+    """The first call gets the first action, and so on; the last one stays."""
+    return lambda _request, nth: actions[min(nth, len(actions)) - 1]
+
+
+def each_request(*actions: Action) -> Script:
+    """The same, counted for every different request on its own."""
+    seen: Counter[str] = Counter()
+
+    def script(request: Any, _nth: int) -> Action:
+        name = json.dumps(request, sort_keys=True)
+        seen[name] += 1
+        return actions[min(seen[name], len(actions)) - 1]
+
+    return script
+
+
+class ScriptedServer:
+    """The server; a context manager that is up when it is entered and gone when it is left."""
+
+    def __init__(self, script: Script | None = None) -> None:
+        self.script = script or always(Answer())
+        self.requests: list[Recorded] = []
+        self.calls = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.connections = 0
+        self.dropped = 0  # connections that the client closed while it was owed an answer
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._open: set[_Connection] = set()
+        self._thread = threading.Thread(target=self._run, name="scripted-server", daemon=True)
+        self._up = threading.Event()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> ScriptedServer:
+        self._thread.start()
+        assert self._up.wait(10), "the scripted server did not come up"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def settle(self, seconds: float = 5.0) -> tuple[int, int, int]:
+        """`(calls, dropped, in_flight)` once nobody waits for an answer any more, or after `seconds`."""
+        until = time.monotonic() + seconds
+        while self.in_flight and time.monotonic() < until:
+            time.sleep(0.005)
+        return self.calls, self.dropped, self.in_flight
+
+    async def __aenter__(self) -> ScriptedServer:
+        return self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(
+            self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=4096)
+        )
+        self.port = server.sockets[0].getsockname()[1]
+        self._up.set()
+        self._loop.run_forever()
+        server.close()
+        for connection in list(self._open):
+            connection.drop()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    def take(self, connection: _Connection, request: Recorded) -> None:
+        """Answer one request as the script says. A script that raises is an answer 599 with its words."""
+        self.requests.append(request)
+        self.calls += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            action = self.script(request.json, self.calls)
+        except Exception as error:  # the test's own mistake, told where the test sees it
+            action = Status(599, f"the script raised {error!r}")
+        if isinstance(action, Slow):
+            self._loop.call_later(action.seconds, connection.act, action.then)
+        else:
+            connection.act(action)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, requests one after the other."""
+
+    def __init__(self, server: ScriptedServer) -> None:
+        self.server = server
+        self.transport: asyncio.Transport | None = None
+        self.waiting = b""
+        self.owed = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.server.connections += 1
+        self.server._open.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
+        self.server._open.discard(self)
+        self.server.dropped += self.owed > 0
+        self.server.in_flight -= self.owed
+        self.owed = 0
+
+    def data_received(self, data: bytes) -> None:
+        data = self.waiting + data if self.waiting else data
+        while (request := _first_request(data)) is not None:
+            size, recorded = request
+            data = data[size:]
+            self.owed += 1
+            self.server.take(self, recorded)
+        self.waiting = data
+
+    def act(self, action: Action) -> None:
+        """Do what is scripted, unless the client is gone by now."""
+        if self.transport is None or isinstance(action, Hang):
+            return
+        self.owed -= 1
+        self.server.in_flight -= 1
+        if isinstance(action, Cut):
+            self.transport.write(_reply_bytes(Answer("cut off"))[: action.after_bytes])
+            self.transport.close()
+        else:
+            self.transport.write(_reply_bytes(action))
+
+    def drop(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def _first_request(data: bytes) -> tuple[int, Recorded] | None:
+    """The first whole request in `data` and its size, or None."""
+    end = data.find(HEAD_END)
+    if end < 0:
+        return None
+    first, *lines = data[:end].decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    size = end + len(HEAD_END) + int(headers.get("content-length", 0))
+    if len(data) < size:
+        return None
+    try:
+        body = json.loads(data[end + len(HEAD_END) : size])
+    except ValueError:
+        body = None
+    return size, Recorded(first.split(" ")[1], headers, body)
+
+
+def _reply_bytes(action: Answer | Status | Malformed) -> bytes:
+    status, headers, body = 200, {"content-type": "application/json"}, b""
+    match action:
+        case Answer():
+            headers |= action.headers
+            body = json.dumps(_completion(action)).encode()
+        case Status(code=code, body=content):
+            status = code
+            headers |= action.headers
+            body = content if isinstance(content, bytes) else _written(content)
+        case Malformed(body=body):
+            pass
+    headers["content-length"] = str(len(body))
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode("latin-1") + body
+
+
+def _written(content: Any) -> bytes:
+    return b"" if content is None else content.encode() if isinstance(content, str) else json.dumps(content).encode()
+
+
+def _completion(answer: Answer) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-scripted",
+        "object": "chat.completion",
+        "created": 0,
+        "model": answer.model or "scripted-1",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": answer.text, **answer.message},
+                "finish_reason": answer.finish_reason,
+            }
+        ],
+        "usage": {"prompt_tokens": answer.input_tokens, "completion_tokens": answer.output_tokens},
+        **answer.extra,
+    }
