@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -185,6 +186,11 @@ class Printer:
         return exit_code(result.exit_code for result in results)
 
 
+def import_drawing() -> None:
+    """Import what summaries are drawn with."""
+    from rich import box, console, table, text  # noqa: F401
+
+
 class Summary:
     """Prints a run's summary at its end, with the rows that did worst."""
 
@@ -195,6 +201,8 @@ class Summary:
     def on_start(self, plan: Plan, folder: Any, /) -> None:
         from evalrun.reports.worst import WorstRows
 
+        # What the summary is drawn with takes a while to import: done while the first answers are waited for.
+        threading.Thread(target=import_drawing, name="import-drawing", daemon=True).start()
         self.worst = WorstRows(plan.measures)
 
     def on_row(self, row: Row, /) -> None:

@@ -1,0 +1,88 @@
+"""The house rules that a program can see."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evalrun
+from tests.fakes.command import ROOT, command_env
+
+MODULES = sorted((ROOT / "evalrun").rglob("*.py"))
+HEAVY = ("pandas", "scipy", "sklearn", "mlflow", "litellm", "openai", "autoevals", "xllamacpp", "pyarrow", "numpy")
+
+
+def test_the_public_names_are_listed_once_in_order() -> None:
+    assert evalrun.__all__ == sorted(evalrun.__all__)
+    assert [name for name in evalrun.__all__ if getattr(evalrun, name) is None] == []
+    assert dir(evalrun) == evalrun.__all__
+
+
+def test_rooms_are_small() -> None:
+    long: list[str] = []
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 300:
+            long.append(f"{path.relative_to(ROOT)} has {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                size = (node.end_lineno or node.lineno) - node.lineno + 1
+                if size > 50 and "cli" not in path.parts:
+                    long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name} has {size} lines")
+    assert long == []
+
+
+def heavy_after(code: str, tmp: Path) -> set[str]:
+    """Which heavy packages a fresh interpreter has imported after `code`."""
+    watched = f"{code}\nimport sys\nprint('HEAVY', *[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", watched], cwd=tmp, env=command_env(), capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.rpartition("HEAVY")[2].split())
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    assert heavy_after("from evalrun.cli.main import app\napp(['--help'], standalone_mode=False)", tmp_path) == set()
+
+
+def test_a_run_without_judges_imports_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "dataset: {rows: [{input: a, expected: b, out: b}]}\ntarget: {type: recorded, column: out}\n"
+        "prompt: '{{ input }}'\nscorers: [exact_match, contains, token_f1, {type: regex, pattern: b}]\ngates: [exact_match >= 1]\n"
+    )
+    code = "from evalrun.cli.main import app\napp(['s.yaml'], standalone_mode=False)"
+    assert heavy_after(code, tmp_path) == set()
+
+
+@pytest.mark.slow
+def test_each_module_can_be_imported_alone_without_a_warning() -> None:
+    code = (
+        "import importlib, sys, subprocess\n"
+        "for name in sys.argv[1:]:\n"
+        "    for loaded in [key for key in sys.modules if key.split('.')[0] == 'evalrun']:\n"
+        "        del sys.modules[loaded]\n"
+        "    importlib.import_module(name)\n"
+    )
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES if path.stem != "__main__"]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *[name.removesuffix(".__init__") for name in names]],
+        env=command_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_in_the_repository_names_a_path_of_this_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if not listed:
+        pytest.skip("not a git checkout")
+    parent = str(ROOT.parent) + os.sep
+    named = [name for name in listed if (ROOT / name).is_file() and parent.encode() in (ROOT / name).read_bytes()]
+    assert named == []
