@@ -37,13 +37,13 @@ gates:
 
 LOCAL = """\
 target: local/smollm2-135m-instruct # a small model that runs here; any model string, such as openai/gpt-5-mini
-params: {temperature: 0, max_tokens: 64}"""
+params: {temperature: 0, max_tokens: 256}"""
 
 RECORDED = """\
 target: {type: recorded, column: output}   # answers that are already there; a model would be
 # target: openai/gpt-5-mini                # any model string (needs its key), or, after pip install '.[local]':
 # target: local/smollm2-135m-instruct
-# params: {temperature: 0, max_tokens: 64}"""
+# params: {temperature: 0, max_tokens: 256}"""
 
 DATA = """\
 id,input,expected,output

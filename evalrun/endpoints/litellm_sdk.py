@@ -32,6 +32,10 @@ LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 OWN_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
 NOBODY_THERE = frozenset({"ConnectError", "ClientConnectorError", "ClientConnectorDNSError", "gaierror"})
 NOBODY_WORDS = ("Cannot connect to host", "Connection refused")  # where LiteLLM keeps only the words of those
+NOISE = re.compile(r" ssl:<[^>]*>|\.? Handle with `[\w.]+`\.?")
+BROKEN = frozenset(
+    {"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError", "ClientPayloadError", "ClientOSError"}
+)
 UNREADABLE = frozenset({"APIResponseValidationError", "JSONSchemaValidationError", "JSONDecodeError"})
 
 _importing = threading.Lock()
@@ -115,25 +119,28 @@ def _read(request: Request, data: Mapping[str, Any], latency_s: float) -> Comple
 
 
 def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
-    """The failure that an exception of LiteLLM stands for; a Completion where the provider's filter spoke."""
+    """The failure that an exception of LiteLLM stands for; a Completion where the provider's filter spoke.
+
+    Its class alone says little: a cut connection and an answer that is no JSON both come as InternalServerError.
+    """
     names = {kind.__name__ for kind in type(error).__mro__}
+    behind = {type(cause).__name__ for cause in _causes(error)}
     words = str(error)
-    message = quote(OWN_PREFIX.sub("", words))
+    message = quote(NOISE.sub("", OWN_PREFIX.sub("", words)))
     if "ContentPolicyViolationError" in names:
         return Completion("", ended="filtered", latency_s=latency_s)
     if names & {"Timeout", "APITimeoutError"}:
         return Failure("timeout", f"the provider did not answer in time: {message}")
-    if any(type(cause).__name__ in NOBODY_THERE for cause in _causes(error)) or any(w in words for w in NOBODY_WORDS):
+    if behind & NOBODY_THERE or any(sign in words for sign in NOBODY_WORDS):
         return Failure("connection", f"nothing answers there ({message}); is the server up?", fatal=True)
-    if names & UNREADABLE:
+    if (names | behind) & UNREADABLE:
         return Failure("malformed", f"the answer cannot be read: {message}")
-    if "APIConnectionError" in names:
-        return Failure("connection", f"the connection to the provider broke: {message}")
+    if "APIConnectionError" in names or behind & BROKEN:
+        return Failure("connection", f"the connection broke before the whole answer came: {message}")
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 600:
-        return sort_failure(
-            status, Said(message, f"{type(error).__name__}\n{words}".lower()), _headers(error), latency_s
-        )
+        codes = f"{type(error).__name__}\n{getattr(error, 'code', None) or ''}\n"
+        return sort_failure(status, Said(message, (codes + words).lower()), _headers(error), latency_s)
     return Failure("bad_request", f"LiteLLM does not take this request: {message or type(error).__name__}")
 
 

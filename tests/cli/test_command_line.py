@@ -149,3 +149,22 @@ def test_the_version_is_told() -> None:
 
 def test_nothing_typed_is_help() -> None:
     assert "Usage: evalrun" in evalrun().stdout + evalrun().stderr
+
+
+@pytest.mark.model
+def test_a_first_suite_of_the_embedded_model_ends_well() -> None:
+    pytest.importorskip("xllamacpp")
+    evalrun("init", "first")
+    done = evalrun("first/suite.yaml", "-q")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stdout + done.stderr
+
+
+def test_a_first_suite_without_the_extra_takes_recorded_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from evalrun.cli import starting
+    from evalrun.suite.load import load_suite
+
+    monkeypatch.setattr(starting.importlib.util, "find_spec", lambda name: None)
+    starting.init(tmp_path / "first")
+    assert load_suite(tmp_path / "first" / "suite.yaml").targets[0].type == "recorded"
+    done = evalrun("first/suite.yaml", "-q")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stdout + done.stderr

@@ -11,7 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def evalrun(*args: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def evalrun(
+    *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """The finished process of `evalrun ARGS…`; its working folder is the test's own."""
     return subprocess.run(
         [sys.executable, "-m", "evalrun", *args],
