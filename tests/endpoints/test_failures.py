@@ -1,0 +1,132 @@
+"""An answer with an error in it becomes the failure of the right kind, in one clean sentence."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from evalrun.domain import Completion, Failure
+from evalrun.endpoints.failures import parse_failure, quote, retry_after_s
+from evalrun.redact import register_secret
+
+
+def failed(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> Failure:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    found = parse_failure(status, headers or {}, raw)
+    assert isinstance(found, Failure)
+    return found
+
+
+def error(message: str, **more: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **more}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "fatal"),
+    [
+        (401, error("Incorrect API key provided", code="invalid_api_key"), "auth", True),
+        (403, error("Forbidden"), "auth", True),
+        (400, error("No connected db."), "auth", True),  # LiteLLM's proxy, of a wrong key
+        (400, [error("API key not valid. Please pass a valid API key.", status="INVALID_ARGUMENT")], "auth", True),
+        (404, error("The model `x` does not exist", code="model_not_found"), "bad_request", True),
+        (404, error('model "x" not found, try pulling it first'), "bad_request", True),  # Ollama
+        (404, b"404 page not found", "bad_request", True),
+        (405, b"", "bad_request", True),
+        (400, error("x is not a valid model ID"), "bad_request", True),  # OpenRouter
+        (400, {"message": "Invalid model: x", "type": "invalid_model"}, "bad_request", True),  # Mistral
+        (400, error("/chat/completions: Invalid model name passed in model=x. Call `/v1/models`"), "bad_request", True),
+        (400, error("Unsupported parameter: 'max_tokens'", code="unsupported_parameter"), "bad_request", False),
+        (422, {"detail": [{"loc": ["body"], "msg": "Field required", "type": "missing"}]}, "bad_request", False),
+        (302, b"", "bad_request", True),
+        (400, error("This model's maximum context length is 8192 tokens."), "context_length", False),
+        (400, error("too long", code="context_length_exceeded"), "context_length", False),
+        (400, error("exceeds the available context size", type="exceed_context_size_error"), "context_length", False),
+        (400, error("litellm.ContextWindowExceededError: litellm.BadRequestError: …"), "context_length", False),
+        (400, error("prompt is too long: 210000 tokens > 200000 maximum"), "context_length", False),  # Anthropic
+        (413, b"<html><head><title>413 Request Entity Too Large</title></head>", "context_length", False),
+        (429, error("Rate limit reached", code="rate_limit_exceeded"), "rate_limit", False),
+        (429, error("You exceeded your current quota", code="insufficient_quota"), "rate_limit", True),
+        (402, error("Insufficient Balance"), "rate_limit", True),
+        (408, b"", "timeout", False),
+        (504, b"<html><title>504 Gateway Time-out</title></html>", "timeout", False),
+        (524, b"", "timeout", False),
+        (409, error("lock timeout"), "server", False),
+        (425, b"", "server", False),
+        (500, error("The server had an error"), "server", False),
+        (503, b"upstream connect error", "server", False),
+        (529, error("Overloaded", type="overloaded_error"), "server", False),
+    ],
+)  # fmt: skip
+def test_the_kind_follows_status_codes_and_known_words(status: int, body: Any, kind: str, fatal: bool) -> None:
+    found = failed(status, body)
+    assert (found.kind, found.fatal, found.status) == (kind, fatal, status)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        error("The response was filtered", code="content_filter", innererror={"code": "ResponsibleAIPolicyViolation"}),
+        error("litellm.ContentPolicyViolationError: litellm.BadRequestError: AzureException"),
+        {"error": {"innererror": {"code": "ResponsibleAIPolicyViolation"}, "message": "no"}},
+    ],
+)
+def test_a_filter_that_answers_with_an_error_is_an_ending_not_a_failure(body: Any) -> None:
+    assert parse_failure(400, {}, json.dumps(body).encode(), 0.5) == Completion("", ended="filtered", latency_s=0.5)
+
+
+def test_a_message_says_what_to_do_and_what_the_server_said() -> None:
+    assert failed(401, error("Incorrect API key provided.")) == Failure(
+        "auth", "the server refused the key; check api_key (HTTP 401): Incorrect API key provided", 401, fatal=True
+    )
+    assert failed(502, b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>").message == (
+        "the server failed (HTTP 502): 502 Bad Gateway"
+    )
+    assert failed(302, b"", {"location": "https://elsewhere.example/v1?key=1"}).message == (
+        "redirects to another address are not followed (HTTP 302 to https://elsewhere.example/v1); "
+        "a key must not travel there unseen, so give the new address as base_url"
+    )
+
+
+def test_a_message_holds_no_key_no_control_characters_and_is_short() -> None:
+    register_secret("geheim-1234567")
+    found = failed(500, error("key geheim-1234567, Bearer abcdefghijk, sk-proj-abcdefgh\x1b[31m\u202e" + "x" * 5000))
+    assert "geheim" not in found.message
+    assert "abcdefgh" not in found.message
+    assert found.message.isprintable()
+    assert len(found.message) < 300
+
+
+def test_a_key_that_is_broken_by_invisible_signs_is_hidden_as_well() -> None:
+    register_secret("zwischen räumen")
+    assert "räumen" not in quote("zwischen\u200bräumen zwischen\nräumen")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"llm_provider-retry-after": "9"}, 9.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT", "date": "Wed, 21 Oct 2026 07:27:30 GMT"}, 30.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT", "date": "Wed, 21 Oct 2026 07:29:30 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "Wed, 99 Oct 99999 07:28:00 GMT"}, None),
+    ],
+)
+def test_the_wait_that_the_server_asks_for(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe", b"[" * 100_000, b"null", b"{}", b'{"error": []}', b'{"error": 3}', b"[[]]"]
+)
+def test_no_body_raises(body: bytes) -> None:
+    for status in (300, 400, 401, 404, 429, 500, 599):
+        assert isinstance(parse_failure(status, {}, body), Failure)

@@ -1,0 +1,239 @@
+"""The HTTP endpoint against a scripted server: each way a call can end, ends as the right failure or completion."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import importlib.util
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from evalrun.domain import EMPTY, Completion, Failure, Message, Request
+from evalrun.endpoints.openai_http import OpenAIEndpoint
+from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrun.endpoints.transport import Reply
+from tests.fakes.server import (
+    Action,
+    Answer,
+    Cut,
+    Hang,
+    Malformed,
+    ScriptedServer,
+    Slow,
+    Status,
+    always,
+    each_request,
+    in_order,
+)
+
+USER: tuple[Message, ...] = ({"role": "user", "content": "Capital of France?"},)
+ASKED = Request(model="m", messages=USER)
+
+
+class FixedTransport:
+    """Answers every request with the same reply, and keeps what was asked."""
+
+    def __init__(self, body: bytes, headers: Mapping[str, str] = EMPTY) -> None:
+        self.reply = Reply(200, headers, body)
+        self.asked: list[tuple[str, Mapping[str, str], bytes]] = []
+
+    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Reply:
+        self.asked.append((url, headers, body))
+        return self.reply
+
+    async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> Reply:
+        return self.reply
+
+    async def aclose(self) -> None:
+        pass
+
+
+def ask(base_url: str, *requests: Request, timeout_s: float = 20.0, **options: Any) -> list[Completion | Failure]:
+    """The answers to requests sent one after the other."""
+
+    async def go() -> list[Completion | Failure]:
+        transport = PyreqwestTransport()
+        endpoint = OpenAIEndpoint(transport, base_url, timeout_s=timeout_s, **options)
+        try:
+            return [await endpoint(request) for request in requests]
+        finally:
+            await transport.aclose()
+
+    return asyncio.run(go())
+
+
+def ended(action: Action) -> Completion | Failure:
+    with ScriptedServer(always(action)) as server:
+        return ask(server.base_url, ASKED, timeout_s=0.4)[0]
+
+
+def test_what_is_sent() -> None:
+    tool = {"type": "function", "function": {"name": "pick"}}
+    request = Request(
+        model="m",
+        messages=USER,
+        params={"temperature": 0, "seed": 7, "unheard_of": [1]},
+        tools=(tool,),
+        response_format={"type": "json_object"},
+    )
+    with ScriptedServer() as server:
+        ask(f"{server.base_url}/", request, api_key="sk-geheim-1", headers={"X-Team": "a"})
+        sent = server.requests[0]
+    assert sent.path == "/v1/chat/completions"
+    assert (sent.headers["authorization"], sent.headers["x-team"]) == ("Bearer sk-geheim-1", "a")
+    assert sent.json == {
+        "model": "m",
+        "messages": [dict(message) for message in USER],
+        "temperature": 0,
+        "seed": 7,
+        "unheard_of": [1],
+        "tools": [tool],
+        "response_format": {"type": "json_object"},
+    }
+
+
+def test_without_a_key_no_authorization_is_sent_and_a_header_of_the_suite_stands_before_ours() -> None:
+    with ScriptedServer() as server:
+        ask(server.base_url, ASKED)
+        ask(server.base_url, ASKED, api_key="sk-geheim-1", headers={"Authorization": "Token t"})
+    assert "authorization" not in server.requests[0].headers
+    assert server.requests[1].headers["authorization"] == "Token t"
+
+
+def test_an_answer_keeps_usage_ending_served_model_and_latency() -> None:
+    with ScriptedServer(always(Slow(0.05, Answer("Paris", model="m-2026")))) as server:
+        found = ask(server.base_url, ASKED)[0]
+    assert isinstance(found, Completion)
+    assert (found.text, found.ended, found.input_tokens, found.output_tokens) == ("Paris", "stop", 10, 2)
+    assert (found.served_model, found.cost_usd) == ("m-2026", None)
+    assert found.latency_s is not None
+    assert 0.05 <= found.latency_s < 2
+
+
+@pytest.mark.parametrize(
+    ("action", "ending"),
+    [
+        (Answer("Par", "length"), "length"),
+        (Answer(None), "empty"),
+        (Answer(""), "empty"),
+        (Answer("x", "content_filter"), "filtered"),
+        (Answer(None, message={"refusal": "No."}), "refused"),
+        (Status(400, {"error": {"message": "filtered", "code": "content_filter"}}), "filtered"),
+    ],
+)
+def test_how_a_completion_ended(action: Action, ending: str) -> None:
+    found = ended(action)
+    assert isinstance(found, Completion)
+    assert found.ended == ending
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "fatal"),
+    [
+        (Status(429, {"error": {"message": "slow down"}}), "rate_limit", False),
+        (Status(500, "oops"), "server", False),
+        (Status(401, {"error": {"message": "no"}}), "auth", True),
+        (Status(404, {"error": {"message": "no such model", "code": "model_not_found"}}), "bad_request", True),
+        (Status(400, {"error": {"message": "bad temperature"}}), "bad_request", False),
+        (Status(400, {"error": {"message": "", "code": "context_length_exceeded"}}), "context_length", False),
+        (Status(307, headers={"location": "http://127.0.0.1:1/"}), "bad_request", True),
+        (Status(200, {"error": {"message": "busy", "code": 503}}), "server", False),
+        (Hang(), "timeout", False),
+        (Slow(2.0), "timeout", False),
+        (Cut(0), "connection", False),
+        (Cut(40), "connection", False),
+        (Cut(150), "connection", False),
+        (Malformed(), "malformed", False),
+        (Malformed(b"<html>hello</html>"), "malformed", False),
+        (Malformed(b""), "malformed", False),
+    ],
+)
+def test_how_a_call_fails(action: Action, kind: str, fatal: bool) -> None:
+    found = ended(action)
+    assert isinstance(found, Failure)
+    assert (found.kind, found.fatal) == (kind, fatal)
+
+
+def test_a_dead_host_is_fatal_and_named() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        origin = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    assert ask(f"{origin}/v1", ASKED, api_key="sk-geheim-1") == [
+        Failure("connection", f"nothing answers at {origin} (connection refused); is the server up?", fatal=True)
+    ]
+    unknown = ask("http://no-such-host.invalid/v1", ASKED)[0]
+    assert isinstance(unknown, Failure)
+    assert (unknown.kind, unknown.fatal) == ("connection", True)
+
+
+def test_the_wait_that_a_server_asks_for_is_kept() -> None:
+    found = ended(Status(429, {"error": {"message": "slow down"}}, {"retry-after": "3"}))
+    assert isinstance(found, Failure)
+    assert (found.status, found.retry_after_s) == (429, 3.0)
+
+
+@pytest.mark.parametrize("params", [{"top_p": float("nan")}, {"when": datetime.date(2026, 1, 1)}, {"x": {1, 2}}])
+def test_params_that_are_no_json_are_a_failure_before_anything_is_sent(params: dict[str, Any]) -> None:
+    with ScriptedServer() as server:
+        found = ask(server.base_url, Request(model="m", messages=USER, params=params))[0]
+    assert isinstance(found, Failure)
+    assert (found.kind, found.fatal, server.calls) == ("bad_request", True, 0)
+
+
+def test_embeddings_and_moderations_have_their_own_addresses() -> None:
+    vectors = Status(200, {"data": [{"index": 0, "embedding": [0.5]}], "model": "e"})
+    verdicts = Status(200, {"results": [{"flagged": False}], "model": "o"})
+    with ScriptedServer(in_order(vectors, verdicts)) as server:
+        found = ask(
+            server.base_url,
+            Request(model="e", kind="embed", texts=("a",), params={"dimensions": 1}),
+            Request(model="o", kind="moderate", texts=("a",)),
+        )
+    assert [(sent.path, sent.json) for sent in server.requests] == [
+        ("/v1/embeddings", {"model": "e", "input": ["a"], "dimensions": 1}),
+        ("/v1/moderations", {"model": "o", "input": ["a"]}),
+    ]
+    assert [answer.data for answer in found if isinstance(answer, Completion)] == [[[0.5]], [{"flagged": False}]]
+
+
+def test_openais_own_answers_get_a_price_and_those_of_others_do_not() -> None:
+    body = (
+        b'{"model": "gpt-4o-2024-08-06", "choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}],'
+        b' "usage": {"prompt_tokens": 1000, "completion_tokens": 100}}'
+    )
+
+    async def cost(base_url: str, headers: Mapping[str, str] = EMPTY) -> float | None:
+        endpoint = OpenAIEndpoint(FixedTransport(body, headers), base_url, api_key="sk-geheim-1")
+        found = await endpoint(Request(model="gpt-4o", messages=USER))
+        assert isinstance(found, Completion)
+        return found.cost_usd
+
+    listed = importlib.util.find_spec("litellm") is not None  # the price table comes with it
+    assert asyncio.run(cost("https://api.openai.com/v1")) == (pytest.approx(0.0035) if listed else None)
+    assert asyncio.run(cost("http://localhost:4000/v1")) is None
+    assert asyncio.run(cost("https://api.openai.com/v1", {"x-litellm-response-cost": "0.5"})) == 0.5
+    assert asyncio.run(cost("https://api.openai.com.evil.example/v1")) is None
+
+
+def test_many_at_once_with_one_pool() -> None:
+    with ScriptedServer(each_request(Status(500, "once"), Answer("Paris"))) as server:
+
+        async def go() -> list[Completion | Failure]:
+            transport = PyreqwestTransport()
+            endpoint = OpenAIEndpoint(transport, server.base_url)
+            requests = [Request(model="m", messages=({"role": "user", "content": str(n)},)) for n in range(300)]
+            found = [*await asyncio.gather(*map(endpoint, requests)), *await asyncio.gather(*map(endpoint, requests))]
+            await transport.aclose()
+            return found
+
+        found = asyncio.run(go())
+        assert [isinstance(answer, Failure) for answer in found] == [True] * 300 + [False] * 300
+        assert (server.calls, server.in_flight) == (600, 0)
+
+
+def test_the_key_is_in_no_words_of_the_endpoint() -> None:
+    endpoint = OpenAIEndpoint(FixedTransport(b"{}"), "http://user:passwort@localhost:1/v1", api_key="sk-geheim-1")
+    assert repr(endpoint) == "OpenAIEndpoint('http://localhost:1')"

@@ -1,0 +1,216 @@
+"""Replies of OpenAI's API, in all the forms that servers give them."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import Any
+
+import pytest
+
+from evalrun.domain import Completion, Failure
+from evalrun.endpoints.replies import count, load_reply, parse_chat, read_embeddings, read_moderations, read_usage
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "pick", "arguments": "{}"}}
+
+
+def reply(message: Any = None, finish_reason: Any = "stop", **more: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "Paris"} if message is None else message
+    return {"choices": [{"message": message, "finish_reason": finish_reason}], **more}
+
+
+def parsed(data: Any, headers: dict[str, str] | None = None) -> Completion | Failure:
+    raw = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return parse_chat(raw, headers=headers or {}, latency_s=0.25)
+
+
+def test_a_whole_reply() -> None:
+    data = reply(model="gpt-5-mini-2025-08-07", usage={"prompt_tokens": 12, "completion_tokens": 3})
+    assert parsed(data, {"x-litellm-response-cost": "0.0002"}) == Completion(
+        "Paris",
+        latency_s=0.25,
+        input_tokens=12,
+        output_tokens=3,
+        cost_usd=0.0002,
+        served_model="gpt-5-mini-2025-08-07",
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "ended", "text"),
+    [
+        ({"content": "Paris"}, "stop", "stop", "Paris"),
+        ({"content": "Paris"}, None, "stop", "Paris"),
+        ({"content": "Paris"}, "eos_token", "stop", "Paris"),
+        ({"content": "Paris"}, 7, "stop", "Paris"),
+        ({"content": "Par"}, "length", "length", "Par"),
+        ({"content": ""}, "length", "length", ""),  # a reasoning model that thought too long
+        ({"content": "Par"}, "MAX_TOKENS", "length", "Par"),
+        ({"content": "Par"}, "content_filter", "filtered", "Par"),
+        ({"content": None}, "SAFETY", "filtered", ""),
+        ({"content": None, "refusal": "I will not."}, "stop", "refused", "I will not."),
+        ({"content": [{"type": "refusal", "refusal": "No."}]}, "stop", "refused", "No."),
+        ({"content": "I cannot"}, "refusal", "refused", "I cannot"),
+        ({"content": None}, "stop", "empty", ""),
+        ({"content": " \n"}, "stop", "empty", " \n"),
+        ({}, "stop", "empty", ""),
+        ({"content": None, "tool_calls": []}, "tool_calls", "empty", ""),
+        ({"content": "Paris", "tool_calls": None}, "tool_calls", "stop", "Paris"),
+        ({"content": [{"type": "text", "text": "Par"}, {"type": "image"}, "is"]}, "stop", "stop", "Paris"),
+    ],
+)
+def test_how_it_ended(message: Any, reason: Any, ended: str, text: str) -> None:
+    found = parsed(reply(message, reason))
+    assert isinstance(found, Completion)
+    assert (found.ended, found.text) == (ended, text)
+
+
+@pytest.mark.parametrize("reason", ["tool_calls", "stop", None])  # "stop" is what a forced call ends with
+def test_tool_calls_are_kept(reason: str | None) -> None:
+    found = parsed(reply({"content": None, "tool_calls": [CALL]}, reason))
+    assert isinstance(found, Completion)
+    assert (found.ended, found.tool_calls) == ("tool_calls", (CALL,))
+
+
+def test_a_tool_call_of_the_older_form_is_kept_in_todays() -> None:
+    found = parsed(reply({"content": None, "function_call": CALL["function"]}, "function_call"))
+    assert isinstance(found, Completion)
+    assert found.tool_calls == ({"type": "function", "function": CALL["function"]},)
+
+
+@pytest.mark.parametrize(
+    ("body", "begins"),
+    [
+        (b"", "the answer is empty"),
+        (b"<html>", "the answer is not JSON; it begins '<html>'"),
+        (b'{"choices": [{', "the answer is not JSON; it begins"),
+        (b"\xff\xff", "the answer is not JSON"),
+        (b"[" * 200_000, "the answer is not JSON"),
+        (b"[]", "the answer is not a JSON object"),
+        (b"data: {}\n\n", "the answer is a stream, which was not asked for; take 'stream' out of params"),
+        (b"{}", "the answer has no choices"),
+        (b'{"choices": []}', "the answer has no choices"),
+        (b'{"choices": [3]}', "the answer has a choice that is not an object"),
+        (b'{"choices": [{"text": "x"}]}', "the answer has a choice without a message"),
+        (b'{"choices": [{"message": {"content": 3}}]}', "the answer has content that is not text"),
+    ],
+)
+def test_what_cannot_be_read_is_malformed_and_says_how_it_begins(body: bytes, begins: str) -> None:
+    found = parsed(body)
+    assert isinstance(found, Failure)
+    assert (found.kind, found.fatal) == ("malformed", False)
+    assert found.message.startswith(begins)
+    assert len(found.message) < 320
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        ({"error": {"message": "slow down", "code": 429}}, "rate_limit"),
+        ({"error": {"message": "no such key", "code": "401"}}, "auth"),
+        ({"error": "it broke"}, "server"),
+        ({"error": {"message": "maximum context length is 5"}}, "context_length"),
+        ([{"error": {"message": "bad", "code": 400}}], "bad_request"),
+        ({"choices": [{"error": {"message": "upstream", "code": 502}, "finish_reason": "error"}]}, "server"),
+        (reply({"content": ""}, "error", error=None), "malformed"),
+    ],
+)
+def test_an_error_with_status_200_is_the_failure_that_it_says(data: Any, kind: str) -> None:
+    found = parsed(data)
+    assert isinstance(found, Failure)
+    assert found.kind == kind
+
+
+def test_an_empty_error_beside_an_answer_is_none() -> None:
+    assert isinstance(parsed(reply(error=None)), Completion)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1, "3", True, None, 2.5, [], -0.5])
+def test_a_count_that_is_none_is_not_kept(value: Any) -> None:
+    assert count(value) is None
+    assert read_usage({"usage": {"prompt_tokens": value, "completion_tokens": 4.0}}).output_tokens == 4
+
+
+@pytest.mark.parametrize("cost", ["None", "nan", "-1", "", "inf"])
+def test_a_cost_that_is_none_is_not_kept(cost: str) -> None:
+    found = parsed(reply(), {"x-litellm-response-cost": cost})
+    assert isinstance(found, Completion)
+    assert found.cost_usd is None
+
+
+def test_half_a_surrogate_pair_becomes_text_that_can_be_written() -> None:
+    found = parsed(b'{"choices": [{"message": {"content": "a\\ud83d b \\ud83d\\ude00"}}]}')
+    assert isinstance(found, Completion)
+    assert found.text == "a\ufffd b \U0001f600"
+    assert found.text.encode()
+
+
+def test_embeddings_come_in_the_order_of_the_texts() -> None:
+    data = {
+        "data": [{"index": 1, "embedding": [3, 4.5]}, {"index": 0, "embedding": [1, 2]}],
+        "usage": {"prompt_tokens": 4},
+    }
+    found = read_embeddings(data, texts=2, latency_s=0.1)
+    assert found == Completion("", latency_s=0.1, input_tokens=4, data=[[1, 2], [3, 4.5]])
+
+
+@pytest.mark.parametrize(
+    "items", [None, [], [{"embedding": "AAAA"}], [{"embedding": [1, None]}], [{"embedding": []}], [3]]
+)
+def test_embeddings_that_are_none_are_malformed(items: Any) -> None:
+    found = read_embeddings({"data": items}, texts=1)
+    assert isinstance(found, Failure)
+    assert found.kind == "malformed"
+
+
+def test_moderations_keep_what_was_said_of_each_text() -> None:
+    results = [{"flagged": True, "categories": {"hate": True}, "category_scores": {"hate": 0.9}}]
+    assert read_moderations({"results": results, "model": "m"}, texts=1) == Completion(
+        "", served_model="m", data=results
+    )
+    assert isinstance(read_moderations({"results": [{}]}, texts=1), Failure)
+    assert isinstance(read_moderations({"results": results}, texts=2), Failure)
+
+
+def mutated(value: Any, rng: random.Random) -> Any:
+    """`value` with something in it replaced, taken out, or wrapped."""
+    odd = [None, True, -1, 1e999, math.nan, 10**30, "", "\ud800", "x" * 300, [], {}, [[]], {"error": {}}, "\x00"]
+    if rng.random() < 0.15:
+        return rng.choice(odd)
+    if isinstance(value, dict):
+        found = {name: mutated(inner, rng) for name, inner in value.items() if rng.random() > 0.05}
+        if rng.random() < 0.1:
+            found[rng.choice(["error", "choices", "message", "usage", "code", "status", "refusal"])] = rng.choice(odd)
+        return found
+    if isinstance(value, list):
+        return [mutated(inner, rng) for inner in value] * rng.choice([1, 1, 1, 2])
+    return value
+
+
+def test_nothing_that_a_server_sends_raises() -> None:
+    rng = random.Random(0)
+    whole = reply(
+        {"content": [{"type": "text", "text": "a"}], "refusal": None, "tool_calls": [CALL], "function_call": {}},
+        model="m",
+        usage={"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}},
+        error=None,
+        data=[{"index": 0, "embedding": [1.0]}],
+        results=[{"flagged": False}],
+    )
+    for _ in range(20_000):
+        raw = json.dumps(mutated(whole, rng)).encode()
+        if rng.random() < 0.2:
+            at = rng.randrange(len(raw) + 1)
+            raw = raw[:at] + bytes(rng.randrange(256) for _ in range(3)) + raw[at + rng.randrange(4) :]
+        answers = [parse_chat(raw)]
+        data = load_reply(raw)
+        if isinstance(data, dict):
+            answers += [read_embeddings(data, texts=1), read_moderations(data, texts=1)]
+        for answer in answers:
+            if isinstance(answer, Completion):
+                answer.text.encode()
+                assert answer.input_tokens is None or answer.input_tokens >= 0
+            else:
+                assert answer.message.isprintable()
+                assert len(answer.message) < 500
