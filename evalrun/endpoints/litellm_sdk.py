@@ -32,7 +32,7 @@ LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 OWN_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
 NOBODY_THERE = frozenset({"ConnectError", "ClientConnectorError", "ClientConnectorDNSError", "gaierror"})
 NOBODY_WORDS = ("Cannot connect to host", "Connection refused")  # where LiteLLM keeps only the words of those
-NOISE = re.compile(r" ssl:<[^>]*>|\.? Handle with `[\w.]+`\.?")
+NOISE = re.compile(r" ssl:<[^>]*>|\.? Handle with `[\w.]+`\.?|\s*Traceback \(most recent call last\).*", re.DOTALL)
 BROKEN = frozenset(
     {"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError", "ClientPayloadError", "ClientOSError"}
 )
@@ -59,7 +59,7 @@ class LiteLLMEndpoint:
     async def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
         """None, with the package imported, off the event loop."""
         if self._litellm is None:
-            self._litellm = await asyncio.to_thread(_import_litellm)
+            self._litellm = await asyncio.to_thread(import_litellm)
 
     async def aclose(self) -> None:
         """None, with LiteLLM's connections closed, which it keeps for the whole process."""
@@ -96,7 +96,7 @@ class LiteLLMEndpoint:
         return await self._litellm.acompletion(messages=[dict(message) for message in request.messages], **options)
 
 
-def _import_litellm() -> Any:
+def import_litellm() -> Any:
     """The package, imported and kept quiet."""
     with _importing:
         os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # before the import, which else fetches the map
@@ -135,8 +135,10 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
         return Failure("connection", f"nothing answers there ({message}); is the server up?", fatal=True)
     if (names | behind) & UNREADABLE:
         return Failure("malformed", f"the answer cannot be read: {message}")
-    if "APIConnectionError" in names or behind & BROKEN:
+    if behind & BROKEN:
         return Failure("connection", f"the connection broke before the whole answer came: {message}")
+    if "APIConnectionError" in names:  # also LiteLLM's word for whatever went wrong in its own code
+        return Failure("connection", f"LiteLLM could not ask the provider: {message}")
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 600:
         codes = f"{type(error).__name__}\n{getattr(error, 'code', None) or ''}\n"

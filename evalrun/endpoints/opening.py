@@ -121,7 +121,7 @@ class EndpointPool:
     def _openai(self, spec: ModelSpec, timeout_s: float) -> Opened:
         base_url = self._environ.get("OPENAI_BASE_URL") or OPENAI_URL
         api_key = spec.api_key or self._environ.get("OPENAI_API_KEY") or None
-        if api_key is None and base_url == OPENAI_URL:
+        if api_key is None and base_url.rstrip("/") == OPENAI_URL:
             raise SuiteError(
                 f"{spec.model!r} goes to OpenAI and needs a key: set OPENAI_API_KEY, give api_key, "
                 "or name another server with base_url"
@@ -175,8 +175,8 @@ def read_base_url(text: str) -> tuple[str, str | None]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as wrong:
-        raise SuiteError(f"base_url is no URL: {wrong}") from None
+    except ValueError:  # whose words may quote a password
+        raise SuiteError("base_url is no URL; it should look like http://localhost:4000/v1") from None
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if parts.scheme not in ("http", "https") or not host:
         raise SuiteError(f"base_url is {shown!r}; it should look like http://localhost:4000/v1")

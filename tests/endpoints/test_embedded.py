@@ -1,0 +1,202 @@
+"""The embedded model, really running: in the process, over its own HTTP server, and at the end of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from evalrun.domain import Completion, Failure, Request
+from evalrun.endpoints.embedded import EmbeddedEndpoint, bounded, forced_tool, request_body
+from evalrun.endpoints.openai_http import OpenAIEndpoint
+from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from tests.fakes.command import command_env
+
+NAME = "local/smollm2-135m-instruct"
+PICK: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "select_choice",
+        "parameters": {
+            "type": "object",
+            "properties": {"reasons": {"type": "string"}, "choice": {"type": "string", "enum": ["A", "B"]}},
+            "required": ["reasons", "choice"],
+        },
+    },
+}
+
+
+def chat(text: str, *, tools: tuple[dict[str, Any], ...] = (), **params: Any) -> Request:
+    messages = (
+        {"role": "system", "content": "Answer with the shortest correct answer."},
+        {"role": "user", "content": text},
+    )
+    return Request(NAME, messages, {"temperature": 0, "max_tokens": 24, **params}, tools)
+
+
+CAPITAL = chat("What is the capital of France?")
+
+
+def answer(endpoint: EmbeddedEndpoint, request: Request) -> Completion | Failure:
+    return asyncio.run(_ask(endpoint, request))
+
+
+async def _ask(endpoint: EmbeddedEndpoint, request: Request) -> Completion | Failure:
+    return await endpoint(request)
+
+
+@pytest.mark.model
+def test_it_answers_with_tokens_time_and_no_cost_the_same_each_time(embedded: EmbeddedEndpoint) -> None:
+    first, again = answer(embedded, CAPITAL), answer(embedded, CAPITAL)
+    assert isinstance(first, Completion)
+    assert isinstance(again, Completion)
+    assert "Paris" in first.text
+    assert first.text == again.text
+    assert (first.ended, first.cost_usd, first.served_model) == ("stop", 0.0, NAME)
+    assert first.input_tokens is not None
+    assert first.output_tokens is not None
+    assert first.latency_s is not None
+    assert first.ttft_s is not None
+    assert 0 < first.ttft_s <= first.latency_s
+
+
+@pytest.mark.model
+def test_many_at_once_wait_for_each_other_and_the_wait_is_no_latency(embedded: EmbeddedEndpoint) -> None:
+    async def all_of_them() -> tuple[list[Completion | Failure], float]:
+        begun = time.perf_counter()
+        found = await asyncio.gather(*(embedded(CAPITAL) for _ in range(4)))
+        return list(found), time.perf_counter() - begun
+
+    found, took_s = asyncio.run(all_of_them())
+    latencies = [one.latency_s for one in found if isinstance(one, Completion) and one.latency_s is not None]
+    assert len(latencies) == 4
+    assert sum(latencies) <= took_s
+
+
+@pytest.mark.model
+def test_cut_off_too_long_and_unreadable(embedded: EmbeddedEndpoint) -> None:
+    cut = answer(embedded, chat("Count from one to one hundred.", max_tokens=5))
+    assert isinstance(cut, Completion)
+    assert (cut.ended, cut.output_tokens) == ("length", 5)
+    long = answer(embedded, chat("hello " * 5000))
+    assert isinstance(long, Failure)
+    assert (long.kind, long.fatal) == ("context_length", False)
+    odd = answer(embedded, chat("x", temperature="hot"))
+    assert isinstance(odd, Failure)
+    assert odd.kind == "bad_request"
+    schema = {"type": "json_schema", "json_schema": {"schema": {"type": "no-such-type"}}}
+    refused = answer(embedded, Request(NAME, CAPITAL.messages, {"max_tokens": 3}, response_format=schema))
+    assert isinstance(refused, Failure)
+    assert refused.kind == "bad_request"
+
+
+@pytest.mark.model
+def test_a_forced_tool_call_is_one(embedded: EmbeddedEndpoint) -> None:
+    forced = {"tool_choice": {"type": "function", "function": {"name": "select_choice"}}, "max_tokens": 300}
+    found = answer(embedded, chat("Pick A or B.", tools=(PICK,), **forced))
+    assert isinstance(found, Completion)
+    assert (found.ended, found.text) == ("tool_calls", "")
+    arguments = json.loads(found.tool_calls[0]["function"]["arguments"])
+    assert arguments["choice"] in ("A", "B")
+    cut = answer(embedded, chat("Pick A or B.", tools=(PICK,), **{**forced, "max_tokens": 4}))
+    assert isinstance(cut, Completion)
+    assert (cut.ended, cut.tool_calls) == ("length", ())
+
+
+@pytest.mark.model
+def test_a_cancelled_call_stops_also_while_it_reads_a_long_prompt(embedded: EmbeddedEndpoint) -> None:
+    long = chat(" ".join(f"word{n}" for n in range(700)), max_tokens=1000)
+
+    async def give_up() -> float:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await embedded(long)
+        begun = time.perf_counter()
+        assert isinstance(await embedded(chat("Hi", max_tokens=1)), Completion)  # the thread is free again
+        return time.perf_counter() - begun
+
+    assert asyncio.run(give_up()) < 10  # the prompt alone would take half a minute
+
+
+@pytest.mark.model
+def test_its_own_server_answers_over_http_to_its_key_alone(embedded: EmbeddedEndpoint) -> None:
+    async def ask(key: str | None) -> Completion | Failure:
+        transport = PyreqwestTransport()
+        endpoint = OpenAIEndpoint(transport, embedded.base_url, api_key=key)
+        found = await endpoint(CAPITAL)
+        await transport.aclose()
+        return found
+
+    found = asyncio.run(ask(embedded.server_key))
+    assert isinstance(found, Completion)
+    assert ("Paris" in found.text, found.ended, found.served_model) == (True, "stop", NAME)
+    refused = asyncio.run(ask(None))
+    assert isinstance(refused, Failure)
+    assert (refused.kind, refused.fatal) == ("auth", True)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("how", ["idle", "cancelled", "closed"])
+def test_a_process_ends_at_once_in_silence_whatever_is_in_flight(embedded: EmbeddedEndpoint, how: str) -> None:
+    script = (
+        "import asyncio, sys, time\n"
+        "from evalrun.endpoints.embedded import EmbeddedEndpoint\n"
+        "from evalrun.domain import Request\n"
+        "request = Request('m', ({'role': 'user', 'content': 'Count to a thousand'},), {'max_tokens': 3000})\n"
+        "async def main(how):\n"
+        "    endpoint = EmbeddedEndpoint()\n"
+        "    await endpoint.prepare()\n"
+        "    calls = [asyncio.create_task(endpoint(request)) for _ in range(3 if how != 'idle' else 0)]\n"
+        "    await asyncio.sleep(0.3)\n"
+        "    if how == 'closed':\n"
+        "        await endpoint.aclose()\n"
+        "asyncio.run(main(sys.argv[1]))\n"
+        "print(time.time())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, how],
+        capture_output=True, text=True, check=False, env=command_env(), timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.time() - float(done.stdout) < 5
+
+
+def test_embeddings_are_not_its_trade() -> None:
+    found = answer(EmbeddedEndpoint(), Request(NAME, kind="embed", texts=("a",)))
+    assert isinstance(found, Failure)
+    assert (found.kind, found.fatal) == ("bad_request", True)
+
+
+@pytest.mark.parametrize(
+    ("choice", "tool"),
+    [
+        ({"type": "function", "function": {"name": "select_choice"}}, "select_choice"),
+        ("required", "select_choice"),
+        ("auto", None),
+        ("none", None),
+        (None, None),
+        ({"function": {"name": 3}}, None),
+    ],
+)
+def test_which_tool_is_forced(choice: Any, tool: str | None) -> None:
+    assert forced_tool(Request(NAME, params={"tool_choice": choice}, tools=(PICK,))) == tool
+
+
+def test_a_forced_tool_is_asked_for_as_json_with_texts_that_end() -> None:
+    request = chat("x", tools=(PICK,), tool_choice="required")
+    body = request_body(request, "select_choice")
+    properties = body["response_format"]["json_schema"]["schema"]["properties"]
+    assert properties == {
+        "reasons": {"type": "string", "maxLength": 400},
+        "choice": {"type": "string", "enum": ["A", "B"]},
+    }
+    assert "tool_choice" not in body
+    assert PICK["function"]["parameters"]["properties"]["reasons"] == {"type": "string"}  # left as it was
+    assert bounded({"anyOf": [{"type": "string", "maxLength": 5}, 3]}) == {
+        "anyOf": [{"type": "string", "maxLength": 5}, 3]
+    }

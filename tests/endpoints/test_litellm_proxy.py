@@ -1,0 +1,57 @@
+"""A real LiteLLM proxy in front of the embedded model: the gateway that most teams have, with its own ways to fail."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from evalrun.domain import Completion, Failure, Request
+from evalrun.endpoints.openai_http import OpenAIEndpoint
+from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from tests.endpoints.conftest import Proxy
+
+pytestmark = [pytest.mark.slow, pytest.mark.litellm, pytest.mark.model]
+
+
+def ask(proxy: Proxy, model: str, text: str = "Capital of France?", *, key: str | None = None) -> Completion | Failure:
+    async def go() -> Completion | Failure:
+        transport = PyreqwestTransport()
+        endpoint = OpenAIEndpoint(transport, proxy.base_url, api_key=key or proxy.key)
+        params: dict[str, Any] = {"temperature": 0, "max_tokens": 20}
+        found = await endpoint(Request(model, ({"role": "user", "content": text},), params))
+        await transport.aclose()
+        return found
+
+    return asyncio.run(go())
+
+
+def failed(proxy: Proxy, model: str, text: str = "x", *, key: str | None = None) -> tuple[str, bool]:
+    found = ask(proxy, model, text, key=key)
+    assert isinstance(found, Failure), found
+    assert proxy.key not in found.message
+    return found.kind, found.fatal
+
+
+def test_it_answers(proxy: Proxy) -> None:
+    found = ask(proxy, "small")
+    assert isinstance(found, Completion), found
+    assert found.text
+    assert found.input_tokens
+    assert found.cost_usd is None  # it has no price for a model of one's own
+
+
+def test_the_cost_of_a_priced_model_comes_with_the_answer(proxy: Proxy) -> None:
+    found = ask(proxy, "gpt-4o")
+    assert isinstance(found, Completion), found
+    assert found.cost_usd is not None
+    assert found.cost_usd > 0
+
+
+def test_its_ways_to_fail(proxy: Proxy) -> None:
+    assert failed(proxy, "no-such-model") == ("bad_request", True)
+    assert failed(proxy, "small", key="sk-wrong-key-1") == ("auth", True)
+    assert failed(proxy, "busy") == ("rate_limit", False)
+    assert failed(proxy, "small", "hello " * 5000) == ("context_length", False)
+    assert failed(proxy, "dead")[0] in ("server", "connection")

@@ -1,0 +1,155 @@
+"""LiteLLM, the real one, in this process: offline by its own mock answers, and against a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from evalrun.domain import Completion, Failure, Request
+from evalrun.endpoints.litellm_sdk import LiteLLMEndpoint
+from tests.fakes.command import command_env
+from tests.fakes.server import Action, Answer, Cut, Malformed, ScriptedServer, Status, always
+
+pytestmark = [
+    pytest.mark.litellm,
+    pytest.mark.usefixtures("litellm"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # LiteLLM's and those of what it imports while it answers
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # pydantic's, of the types of openai that LiteLLM builds
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # it closes its clients when they are collected
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def ask(model: str = "gpt-4o", *, base_url: str | None = None, **params: Any) -> Completion | Failure:
+    async def go() -> Completion | Failure:
+        endpoint = LiteLLMEndpoint(api_key="sk-geheim-1", base_url=base_url)
+        found = await endpoint(Request(model, ({"role": "user", "content": "Capital of France?"},), params))
+        await endpoint.aclose()
+        return found
+
+    return asyncio.run(go())
+
+
+def failed(model: str = "gpt-4o", **params: Any) -> Failure:
+    found = ask(model, **params)
+    assert isinstance(found, Failure)
+    return found
+
+
+def test_an_answer_has_usage_model_and_cost() -> None:
+    found = ask(mock_response="Paris")
+    assert isinstance(found, Completion)
+    assert (found.text, found.ended, found.served_model) == ("Paris", "stop", "gpt-4o")
+    assert found.input_tokens is not None
+    assert found.output_tokens is not None
+    assert found.cost_usd == pytest.approx(found.input_tokens * 2.5e-6 + found.output_tokens * 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mock", "kind", "status"),
+    [
+        ("litellm.RateLimitError", "rate_limit", 429),
+        ("litellm.ContextWindowExceededError", "context_length", 400),
+        ("litellm.InternalServerError", "server", 500),
+    ],
+)
+def test_litellms_own_errors(mock: str, kind: str, status: int) -> None:
+    found = failed(mock_response=mock)
+    assert (found.kind, found.status, found.fatal) == (kind, status, False)
+
+
+def test_the_providers_filter_is_an_ending(litellm: Any) -> None:
+    found = ask(mock_response=litellm.ContentPolicyViolationError("no", "gpt-4o", "openai"))
+    assert isinstance(found, Completion)
+    assert found.ended == "filtered"
+
+
+def test_an_unknown_model_is_fatal() -> None:
+    found = failed("no-such-model")
+    assert (found.kind, found.fatal) == ("bad_request", True)
+    assert found.message.startswith("the server does not know this model; check its name")
+
+
+@pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "mistral/m"])
+def test_a_dead_host_is_fatal(model: str) -> None:
+    found = failed(model, base_url="http://127.0.0.1:1/v1")
+    assert (found.kind, found.fatal) == ("connection", True)
+
+
+@pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])
+@pytest.mark.parametrize(
+    ("action", "kind", "fatal"),
+    [
+        (Status(429, {"error": {"message": "slow down"}}, {"retry-after": "7"}), "rate_limit", False),
+        (Status(401, {"error": {"message": "no"}}), "auth", True),
+        (Status(500, "oops"), "server", False),
+        (
+            Status(404, {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}),
+            "bad_request",
+            True,
+        ),
+        (Status(400, {"error": {"message": "maximum context length is 10 tokens"}}), "context_length", False),
+        (Malformed(), "malformed", False),
+        (Cut(0), "connection", False),
+        (Cut(80), "connection", False),
+    ],
+)
+def test_each_way_a_call_fails_and_it_is_asked_once(model: str, action: Action, kind: str, fatal: bool) -> None:
+    with ScriptedServer(always(action)) as server:
+        found = failed(model, base_url=server.base_url)
+        assert (found.kind, found.fatal) == (kind, fatal)
+        assert server.calls == 1
+    if kind == "rate_limit":
+        assert found.retry_after_s == 7.0
+    assert "geheim" not in found.message
+
+
+@pytest.mark.parametrize(
+    ("action", "ended"),
+    [
+        (Answer(None), "empty"),
+        (Answer("Par", "length"), "length"),
+        (Answer("x", "content_filter"), "filtered"),
+        (Status(400, {"error": {"message": "no", "code": "content_filter"}}), "filtered"),
+    ],
+)
+def test_how_a_completion_ended(action: Action, ended: str) -> None:
+    with ScriptedServer(always(action)) as server:
+        found = ask("openai/m", base_url=server.base_url)
+    assert isinstance(found, Completion)
+    assert (found.ended, found.cost_usd) == (ended, None)
+
+
+def test_a_key_that_is_missing_is_an_auth_failure() -> None:
+    async def go() -> Completion | Failure:
+        return await LiteLLMEndpoint()(Request("anthropic/claude-3-haiku", ({"role": "user", "content": "Hi"},)))
+
+    found = asyncio.run(go())
+    assert isinstance(found, Failure)
+    assert (found.kind, found.fatal) == ("auth", True)
+
+
+def test_a_process_that_asked_prints_nothing_and_reads_no_env_file() -> None:
+    script = (
+        "import asyncio, os, pathlib\n"
+        "pathlib.Path('.env').write_text('STRANGE_VARIABLE=1')\n"
+        "from evalrun.endpoints.litellm_sdk import LiteLLMEndpoint\n"
+        "from evalrun.domain import Request\n"
+        "async def main():\n"
+        "    endpoint = LiteLLMEndpoint()\n"
+        "    message = ({'role': 'user', 'content': 'x'},)\n"
+        "    await endpoint(Request('gpt-4o', message, {'mock_response': 'Paris'}))\n"
+        "    await endpoint(Request('gpt-4o', message, {'mock_response': 'litellm.RateLimitError'}))\n"
+        "    await endpoint(Request('no-such-model', message))\n"
+        "    await endpoint.aclose()\n"
+        "asyncio.run(main())\n"
+        "assert 'STRANGE_VARIABLE' not in os.environ\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=command_env()
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

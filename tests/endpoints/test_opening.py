@@ -1,0 +1,151 @@
+"""Which endpoint a model of the suite becomes, where it goes, and which key goes with it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from typing import Any
+
+import pytest
+
+from evalrun.domain import Completion, Request
+from evalrun.endpoints.openai_http import OpenAIEndpoint
+from evalrun.endpoints.opening import EndpointPool, Opened
+from evalrun.errors import MissingExtraError, SuiteError
+from evalrun.redact import redact
+from evalrun.suite.schema import ModelSpec
+from tests.fakes.server import ScriptedServer
+
+needs_litellm = pytest.mark.skipif(importlib.util.find_spec("litellm") is None, reason="the extra is not installed")
+needs_local = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="the extra is not installed")
+
+
+def spec(model: str, **more: Any) -> ModelSpec:
+    return ModelSpec(model, model, **more)
+
+
+def opened(one: ModelSpec, **environ: str) -> Opened:
+    return EndpointPool(environ=environ).open(one, timeout_s=5.0)
+
+
+def sent(one: ModelSpec, server: ScriptedServer, **environ: str) -> tuple[str, str | None]:
+    """The model's name and the key as they arrive at the server."""
+
+    async def ask() -> None:
+        async with EndpointPool(environ=environ) as pool:
+            found = pool.open(one, timeout_s=5.0)
+            await pool.prepare()
+            assert isinstance(await found.endpoint(Request(found.model)), Completion)
+
+    asyncio.run(ask())
+    last = server.requests[-1]
+    return last.json["model"], last.headers.get("authorization")
+
+
+def refusal(one: ModelSpec, **environ: str) -> str:
+    with pytest.raises(SuiteError) as caught:
+        opened(one, **environ)
+    return str(caught.value)
+
+
+def test_with_a_base_url_the_model_goes_as_it_is_and_only_the_targets_own_key_with_it() -> None:
+    with ScriptedServer() as server:
+        url = server.base_url
+        assert sent(spec("openai/gpt-5", base_url=url), server, OPENAI_API_KEY="sk-umgebung") == ("openai/gpt-5", None)
+        assert sent(spec("local/x", base_url=url, api_key=" sk-eigen-1\n"), server) == ("local/x", "Bearer sk-eigen-1")
+        assert sent(spec("a:b/c", base_url=f"{url}/"), server) == ("a:b/c", None)
+
+
+def test_openai_without_a_base_url_takes_prefix_off_and_key_and_address_from_the_environment() -> None:
+    with ScriptedServer() as server:
+        environ = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-umgebung"}
+        assert sent(spec("openai/gpt-5-mini"), server, **environ) == ("gpt-5-mini", "Bearer sk-umgebung")
+        assert sent(spec("openai/m", api_key="sk-eigen-1"), server, **environ) == ("m", "Bearer sk-eigen-1")
+        assert sent(spec("openai/m"), server, OPENAI_BASE_URL=server.base_url) == ("m", None)
+    found = opened(spec("openai/gpt-5-mini"), OPENAI_API_KEY="sk-umgebung")
+    assert (found.model, found.host) == ("gpt-5-mini", "https://api.openai.com/v1")
+    assert redact("sk-umgebung") == "[redacted]"
+
+
+def test_openai_without_a_key_is_a_mistake_of_the_suite() -> None:
+    assert refusal(spec("openai/gpt-5-mini")) == (
+        "'openai/gpt-5-mini' goes to OpenAI and needs a key: set OPENAI_API_KEY, give api_key, "
+        "or name another server with base_url"
+    )
+
+
+def test_a_login_in_the_address_becomes_a_header_and_a_secret() -> None:
+    with ScriptedServer() as server:
+        url = server.base_url.replace("http://", "http://me:passw%C3%B6rt@")
+        assert sent(spec("m", base_url=url), server) == ("m", "Basic bWU6cGFzc3fDtnJ0")
+        found = opened(spec("m", base_url=url))
+    assert "passw" not in f"{found} {found.endpoint!r}"
+    assert redact("passw%C3%B6rt passwört bWU6cGFzc3fDtnJ0") == "[redacted] [redacted] [redacted]"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "words"),
+    [
+        ("localhost:4000", "it should look like http://localhost:4000/v1"),
+        ("ftp://host/v1", "it should look like http://localhost:4000/v1"),
+        ("http://", "it should look like http://localhost:4000/v1"),
+        ("http://[::1", "base_url is no URL"),
+        ("http://me:geheimnis", "base_url is no URL"),
+        ("http://host/v1?key=1", "has something after '?'"),
+        ("http://host/v1#x", "has something after '?'"),
+        ("http://höst/v1", "holds what no URL can hold"),
+        ("http://host/a b", "holds what no URL can hold"),
+        ("http://host/v1/chat/completions", "should end before '/chat/completions'"),
+    ],
+)
+def test_an_address_that_cannot_be_asked_is_a_mistake_of_the_suite(base_url: str, words: str) -> None:
+    message = refusal(spec("m", base_url=base_url))
+    assert words in message
+    assert "geheimnis" not in message
+
+
+def test_a_key_with_a_line_break_in_it_is_refused_without_being_shown() -> None:
+    message = refusal(spec("m", base_url="http://localhost:1/v1", api_key="sk-vorn\nhinten"))
+    assert "line break" in message
+    assert "vorn" not in message
+
+
+def test_specs_of_one_server_and_key_share_an_endpoint() -> None:
+    pool = EndpointPool(environ={})
+    url = "http://localhost:1/v1"
+    one = pool.open(spec("a", base_url=url, api_key="sk-eigen-1"), timeout_s=5.0)
+    same = pool.open(spec("b", base_url=f"{url}/", api_key="sk-eigen-1"), timeout_s=5.0)
+    other = pool.open(spec("a", base_url=url, api_key="sk-eigen-2"), timeout_s=5.0)
+    assert one.endpoint is same.endpoint
+    assert one.key == same.key
+    assert one.endpoint is not other.endpoint
+    assert one.key != other.key
+    assert "eigen" not in one.key + other.key
+    assert isinstance(one.endpoint, OpenAIEndpoint)
+
+
+@needs_local
+def test_the_embedded_model_is_known_by_its_name_alone() -> None:
+    pool = EndpointPool(environ={})
+    found = pool.open(spec("local/smollm2-135m-instruct"), timeout_s=5.0)
+    assert (found.model, found.at_once) == ("local/smollm2-135m-instruct", 1)
+    assert found.endpoint is pool.open(spec("local/smollm2-135m-instruct"), timeout_s=9.0).endpoint
+    asyncio.run(pool.aclose())
+    assert refusal(spec("local/smollm2-135m-instrukt")) == (
+        "there is no embedded model 'local/smollm2-135m-instrukt'; did you mean 'local/smollm2-135m-instruct'?"
+    )
+
+
+@needs_litellm
+@pytest.mark.parametrize("model", ["gpt-4o", "anthropic/claude-3-haiku", "bedrock/eu:x/y"])
+def test_anything_else_is_litellms(model: str) -> None:
+    found = opened(spec(model))
+    assert (type(found.endpoint).__name__, found.model) == ("LiteLLMEndpoint", model)
+
+
+def test_what_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    for model, extra in (("anthropic/claude-3-haiku", "litellm"), ("local/smollm2-135m-instruct", "local")):
+        with pytest.raises(MissingExtraError) as caught:
+            opened(spec(model))
+        assert caught.value.extra == extra

