@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from evalrun.domain import EMPTY, Completion, Failure, FailureKind
@@ -174,6 +173,8 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
 
 def _until(date: str, headers: Mapping[str, str], now: float | None) -> float:
     """Seconds until an HTTP date by the server's own clock where it tells it; NaN where it is no date."""
+    from email.utils import parsedate_to_datetime  # as long to import as this module
+
     try:
         then = parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError, OSError):

@@ -11,18 +11,19 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
-from evalrun import __version__
 from evalrun.domain import Endpoint
 from evalrun.endpoints.openai_http import PATHS, OpenAIEndpoint
 from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrun.endpoints.transport import Transport
-from evalrun.endpoints.weights import Progress
 from evalrun.errors import SuiteError
 from evalrun.redact import register_secret
 from evalrun.suite.schema import ModelSpec
+
+if TYPE_CHECKING:
+    from evalrun.endpoints.weights import Progress  # whose module imports what only a download needs
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_PREFIX = "openai/"
@@ -78,8 +79,14 @@ class EndpointPool:
         answer = await opened.endpoint(Request(opened.model, messages))
     """
 
-    def __init__(self, *, transport: Transport | None = None, environ: Mapping[str, str] | None = None) -> None:
-        self._transport = PyreqwestTransport(user_agent=f"evalrun/{__version__}") if transport is None else transport
+    def __init__(
+        self,
+        *,
+        transport: Transport | None = None,
+        environ: Mapping[str, str] | None = None,
+        user_agent: str = "evalrun",
+    ) -> None:
+        self._transport = PyreqwestTransport(user_agent=user_agent) if transport is None else transport
         self._environ = os.environ if environ is None else environ
         self._opened: dict[object, tuple[Endpoint, str]] = {}
 
