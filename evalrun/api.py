@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evalrun import __version__
 from evalrun.domain import Reporter, Row
 from evalrun.endpoints.opening import EndpointPool
 from evalrun.endpoints.weights import Progress
@@ -134,7 +135,7 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
     """
     check_outputs(session.options.outputs, suites=len(suites))
     results: list[RunResult] = []
-    async with EndpointPool() as pool:
+    async with EndpointPool(user_agent=f"evalrun/{__version__}") as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
             plans = plan_suites(suites, session, pool, Path(spool))
             await pool.prepare(session.fetching)

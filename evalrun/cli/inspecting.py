@@ -21,12 +21,13 @@ def _tell_plans(suites: list[str], options: RunOptions, tell: Callable[[str, Pla
     import asyncio
     import tempfile
 
+    from evalrun import __version__
     from evalrun.api import Session, plan_suites
     from evalrun.endpoints.opening import EndpointPool
     from evalrun.engine.runner import StopSignal
 
     async def plan_all() -> None:
-        async with EndpointPool() as pool:
+        async with EndpointPool(user_agent=f"evalrun/{__version__}") as pool:
             with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
                 plans = plan_suites(suites, Session(options, StopSignal()), pool, Path(spool))
                 for suite, plan in zip(suites, plans, strict=True):
