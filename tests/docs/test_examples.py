@@ -1,0 +1,40 @@
+"""Every example of the docs is run, and says what comes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.examples import PAGES, ROOT, needs, open_workplace, read_examples
+from tests.fakes.server import ScriptedServer
+from tests.suites.knowing import knows
+
+RUN = ("sh", "python", "yaml")  # languages whose blocks are examples
+
+
+def pages() -> list[Any]:
+    """The pages with something to run, marked with what they need."""
+    found = []
+    for page in PAGES:
+        if any(example.verb in ("run", "in") for example in read_examples(page)):
+            marks = [getattr(pytest.mark, what) for what in sorted(needs(page) & {"model", "local", "litellm"})]
+            found.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
+    return found
+
+
+@pytest.mark.parametrize("page", pages())
+def test_the_examples_of_a_page_run_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
+    with ScriptedServer(knows) as server:
+        env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-none", "LITELLM_BASE_URL": server.base_url}
+        place = open_workplace(tmp_path, **(env if "server" in needs(page) else {}))
+        for example in read_examples(page):
+            place.do(example)
+        place.finish(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_example_goes_without_a_word_on_how_it_is_run(page: Path) -> None:
+    silent = [example.place for example in read_examples(page) if example.language in RUN and example.verb is None]
+    assert silent == []
