@@ -39,11 +39,17 @@ def _tell_plans(suites: list[str], options: RunOptions, tell: Callable[[str, Pla
 
 def validate(suites: running.Suites) -> None:
     """Check suites with their data and parts; every problem is told, nothing is called."""
+    from evalrun.reports.text import counted
     from evalrun.suite.options import RunOptions
 
     def tell(suite: str, plan: Plan) -> Iterator[str]:
-        counts = (plan.scan.count, len(plan.targets), len(plan.scorers), len(plan.gates))
-        yield f"{suite}: ok (%d samples, %d targets, %d scorers, %d gates)" % counts
+        sizes = {
+            "sample": plan.scan.count,
+            "target": len(plan.targets),
+            "scorer": len(plan.scorers),
+            "gate": len(plan.gates),
+        }
+        yield f"{suite}: ok ({', '.join(counted(count, noun) for noun, count in sizes.items())})"
         for notice in plan.scan.notices:
             yield f"  note: {notice}"
 

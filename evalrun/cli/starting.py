@@ -28,7 +28,7 @@ prompt:                             # Jinja2; every column of the dataset can be
 
 scorers:
   - {{type: exact_match, normalize: squad}}
-  - contains
+  - {{type: contains, normalize: squad, whole_words: true}}
   - token_f1
 
 gates:

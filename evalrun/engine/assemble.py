@@ -151,18 +151,19 @@ class Assembler:
 
     def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
         names = [target.name for target in suite.targets]
-        broken = {spec.name for spec in suite.scorers} - {measure.name for measure in measures}
+        broken = len(measures) < len(suite.scorers)  # then its own problem says enough of a metric that is missing
         gates: list[Gate] = []
         for spec in suite.gates:
+            if spec.target in self.document.left_out:
+                continue
             if spec.target is not None and spec.target not in names:
                 hint = nearest(spec.target, names) or f"; it has {', '.join(names)}"
                 self.document.problem((*spec.key_path, "target"), f"no target {spec.target!r} in this suite{hint}")
-            if spec.metric.split("/")[0] in broken:
-                continue  # its scorer's own problem says enough
             try:
                 gates.append(Gate(spec, *find_metric(spec.metric, [*measures, *ALWAYS])))
             except UnknownMetric as unknown:
-                self.document.problem(spec.key_path, str(unknown))
+                if not broken:
+                    self.document.problem(spec.key_path, str(unknown))
         return tuple(gates)
 
 

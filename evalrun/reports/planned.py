@@ -7,14 +7,15 @@ from itertools import islice
 
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrun.reports.table import plain_text
-from evalrun.reports.text import one_line
+from evalrun.reports.text import counted, one_line
 
 
 def render_plan(plan: Plan, *, show: int = 0) -> Iterator[str]:
     """The plan line by line; with `show`, the rendered prompts of the first samples."""
     suite = plan.suite
     epochs = f" × {suite.run.epochs} epochs" if suite.run.epochs > 1 else ""
-    yield f"{suite.name}: {plan.scan.count} samples × {len(plan.targets)} targets{epochs} = {plan.rows} rows"
+    size = f"{counted(plan.scan.count, 'sample')} × {counted(len(plan.targets), 'target')}{epochs}"
+    yield f"{suite.name}: {size} = {counted(plan.rows, 'row')}"
     yield f"  columns: {', '.join(one_line(name, 40) for name in plan.scan.columns)}"
     for target in plan.targets:
         yield f"  target {one_line(target.name, 60)}: {_target(target)}"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from evalrun.engine.plan import Plan
 
 EVERY_S = 5.0  # between plain lines
+FEW = 5
 REFRESH_S = 0.1  # between looks of the bar
 
 
@@ -45,8 +46,9 @@ class Pace:
     def said(self) -> str:
         """Rate, time left, failures and the running metric, in one line."""
         rate = self.done / max(self.clock() - self.started, 1e-9)
-        left = duration((self.total - self.done) / rate) if rate > 0 else "?"
-        parts = [f"{rate:.1f} rows/s", f"{left} left", f"{self.failures} failed"]
+        parts = [f"{rate:.1f} rows/s", f"{self.failures} failed"]
+        if self.done >= FEW:  # the first rows may wait for a judge to be checked, which says nothing of the others
+            parts.insert(1, f"{duration((self.total - self.done) / rate)} left")
         if self.scored:
             parts.append(f"{self.label} {self.sum / self.scored:.3f}")
         return ", ".join(parts)

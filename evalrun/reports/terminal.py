@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from evalrun.domain import Completion, Row
 from evalrun.engine.result import RunResult, TargetResult
 from evalrun.metrics import GateResult, Metric
-from evalrun.reports.text import duration, interval, number, one_line
+from evalrun.reports.text import counted, duration, interval, number, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -51,7 +51,7 @@ def headline(result: RunResult) -> Any:
     line = Text(f"{word} ", style=style)
     line.append(f"{one_line(result.suite, 60)}: ", style="bold")
     planned = result.plan.rows
-    rows = f"{result.rows:,} rows" if result.rows == planned else f"{result.rows:,} of {planned:,} rows"
+    rows = counted(result.rows, "row") if result.rows == planned else f"{result.rows:,} of {counted(planned, 'row')}"
     line.append(f"{rows} in {duration(result.duration_s)}")
     if result.stopped:
         line.append(f"\nstopped early: {one_line(result.stopped, 600)}", style="bold magenta")
@@ -112,7 +112,11 @@ def judge_lines(result: RunResult) -> Iterator[str]:
     """What became of each judge that was checked and not believed."""
     for scorer in result.plan.scorers:
         desk = scorer.judge
-        if desk is None or desk.check is None or desk.check.passed or desk.check.failure is not None:
+        if desk is None or desk.check is None or desk.check.passed:
+            continue
+        if desk.check.failure is not None:
+            said = one_line(desk.check.failure.message, 300)
+            yield f"{scorer.bound.name}: the judge {one_line(desk.name, 80)} could not be checked, so it gave no verdict: {said}"
             continue
         score = f"{desk.check.right} of {desk.check.total} known pairs right, {desk.check.needed} needed"
         kept = (

@@ -32,6 +32,11 @@ def number(value: float | None, unit: str | None = None) -> str:
     return f"{text} {unit}" if unit else text
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 row`, `1,000 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: `0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
     if seconds < 1:

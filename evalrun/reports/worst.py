@@ -35,11 +35,13 @@ class WorstRows:
 
 
 def badness(row: Row, measures: Sequence[Measure]) -> float:
-    """How far a row's scores lie from the best, in 0..1, on average over the scores whose range is known."""
+    """How far a row's scores lie from the best, in 0..1, on average over those whose range is known; no answer is worst."""
     parts: list[float] = []
     for measure in measures:
         declaration = measure.declaration
         cell = row.cells[measure.name]
+        if cell.state == "unscored" and (cell.reason or "").startswith("no_answer"):
+            parts.append(1.0)
         if cell.value is None or declaration.low is None or declaration.high is None:
             continue
         share = (cell.value - declaration.low) / ((declaration.high - declaration.low) or 1)

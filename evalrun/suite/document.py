@@ -66,6 +66,7 @@ class Document:
     keys: dict[KeyPath, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     overridden: dict[KeyPath, str] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)  # targets of the suite that the command line did not choose
 
     def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
         """Note what is wrong at `path`; a value that the command line set is blamed on its option."""
@@ -148,7 +149,8 @@ def _yaml_problem(broken: Exception, file: str) -> Problem:
         return Problem(file, "", f"is nested deeper than {DEEPEST} levels")
     what = getattr(broken, "problem", None) or getattr(broken, "reason", None) or str(broken)
     context = getattr(broken, "context", None)
-    return Problem(where, "", f"is not valid YAML: {what}{f' ({context})' if context else ''}")
+    hint = "; put texts that hold ? : , # or brackets in quotes" if mark is not None else ""
+    return Problem(where, "", f"is not valid YAML: {what}{f' ({context})' if context else ''}{hint}")
 
 
 class _Builder:

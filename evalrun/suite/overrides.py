@@ -10,6 +10,7 @@ from typing import Any
 
 from evalrun.errors import SuiteError
 from evalrun.suite.document import Document, dotted, parse_document
+from evalrun.suite.models import default_name
 from evalrun.suite.options import RunOptions
 from evalrun.suite.schema import KeyPath
 
@@ -102,15 +103,18 @@ def _choose_targets(document: Document, wanted: tuple[str, ...]) -> None:
     single = data.pop("target", None)
     known = data.get("targets") if isinstance(data.get("targets"), list) else []
     known = [*known, *([single] if single is not None else [])]
-    names: dict[str, Any] = {}
-    for item in known:
-        name = (
-            item if isinstance(item, str) else item.get("name") or item.get("model") if isinstance(item, dict) else None
-        )
-        if isinstance(name, str):
-            names[name] = item
+    names = {name: item for item in known if (name := _target_name(item)) is not None}
     data["targets"] = [names.get(name, name) for name in wanted]
     document.overridden[("targets",)] = "--target"
+    document.left_out.update(names.keys() - set(wanted))
+
+
+def _target_name(item: Any) -> str | None:
+    """The name that a target of the suite will have."""
+    if not isinstance(item, dict):
+        return item if isinstance(item, str) else None
+    name = item.get("name") or item.get("model") or default_name(item.get("type"), item)
+    return name if isinstance(name, str) else None
 
 
 def _set_base_url(document: Document, base_url: str) -> None:

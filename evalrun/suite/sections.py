@@ -164,6 +164,8 @@ def read_gates(reader: SectionReader, data: Any) -> tuple[GateSpec, ...]:
 
 
 def _line(reader: SectionReader, path: KeyPath) -> int | None:
+    if any(path[:length] in reader.document.overridden for length in range(1, len(path) + 1)):
+        return None  # the command line set it, so it stands on no line
     mark = reader.document.mark(path)
     return mark.line if mark else None
 

@@ -260,3 +260,14 @@ def test_gates_have_two_forms() -> None:
         GateSpec("latency/p90 >= 0.1", "latency/p90", ">=", 0.1, None, 4, ("gates", 1)),
         GateSpec("latency/p90 <= 2", "latency/p90", "<=", 2.0, None, 4, ("gates", 1)),
     )
+
+
+def test_a_target_is_chosen_by_its_default_name_and_gates_on_others_go() -> None:
+    text = (
+        "dataset: d.csv\ntargets: [{type: recorded, column: c}, {name: b, model: m2}]\nscorers: [contains]\n"
+        "gates: [contains >= 0.5]\n"
+    )
+    chosen = load_suite(write(text), RunOptions(targets=("recorded",)))
+    assert [(target.name, target.type) for target in chosen.targets] == [("recorded", "recorded")]
+    set_gate = load_suite(write(text), RunOptions(settings=("gates=[contains >= 0.7]",)))
+    assert [(gate.bound, gate.line) for gate in set_gate.gates] == [(0.7, None)]
