@@ -53,7 +53,10 @@ def measure(command: list[str], folder: Path) -> tuple[float, float]:
 
 def write_suite(folder: Path, address: str, rows: int, concurrency: int) -> None:
     """A dataset of so many questions, and a suite that puts them to the mock."""
-    lines = [f'{{"id": "q{place}", "input": "What is {place} plus one?", "expected": "{place + 1}"}}' for place in range(rows)]
+    lines = [
+        f'{{"id": "q{place}", "input": "What is {place} plus one?", "expected": "{place + 1}"}}'
+        for place in range(rows)
+    ]
     (folder / "data.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "bench.yaml").write_text(
         f"""\
@@ -101,7 +104,9 @@ def main() -> None:
     finally:
         mock.terminate()
         mock.wait()
-    print(f"{options.rows:,} rows, {options.latency * 1000:.0f} ms, {options.concurrency} at once; ideal {ideal:.2f} s\n")
+    print(
+        f"{options.rows:,} rows, {options.latency * 1000:.0f} ms, {options.concurrency} at once; ideal {ideal:.2f} s\n"
+    )
     print("| whole process | wall s (median) | ÷ ideal | CPU ms a row |\n|---|---|---|---|")
     for name, times in found.items():
         wall = statistics.median(wall for wall, _ in times)

@@ -159,7 +159,9 @@ def test_a_first_suite_of_the_embedded_model_ends_well() -> None:
     assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stdout + done.stderr
 
 
-def test_a_first_suite_without_the_extra_takes_recorded_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_first_suite_without_the_extra_takes_recorded_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from evalrun.cli import starting
     from evalrun.suite.load import load_suite
 

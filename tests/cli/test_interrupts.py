@@ -70,7 +70,9 @@ def test_a_second_ctrl_c_does_not_wait_for_calls_that_hang() -> None:
 
 
 def test_a_function_that_hangs_does_not_hold_the_end() -> None:
-    Path("app.py").write_text("import time\ndef answer(input):\n    time.sleep(0 if input == '0?' else 60)\n    return 'ok'\n")
+    Path("app.py").write_text(
+        "import time\ndef answer(input):\n    time.sleep(0 if input == '0?' else 60)\n    return 'ok'\n"
+    )
     Path("data.csv").write_text("input\n0?\n1?\n")
     Path("hang.yaml").write_text(
         'name: hang\ndataset: data.csv\ntarget: {type: python, function: "app.py:answer"}\n'

@@ -95,10 +95,16 @@ def test_a_provider_that_is_down_makes_the_run_untrusted_never_failed() -> None:
 )
 def test_a_target_that_cannot_work_is_given_up_at_once_and_others_finish(action: Action, said: str) -> None:
     inputs = [f"q{i}" for i in range(200)]
-    with ScriptedServer(lambda request, nth: action) as bad, ScriptedServer(lambda request, nth: Answer("Paris")) as good:
+    with (
+        ScriptedServer(lambda request, nth: action) as bad,
+        ScriptedServer(lambda request, nth: Answer("Paris")) as good,
+    ):
         suite = write_suite(bad.base_url, inputs=inputs)
-        text = Path(suite).read_text().replace("target: {", "targets:\n  - {").replace(
-            "\nscorers", f'\n  - {{model: m, name: other, base_url: "{good.base_url}"}}\nscorers'
+        text = (
+            Path(suite)
+            .read_text()
+            .replace("target: {", "targets:\n  - {")
+            .replace("\nscorers", f'\n  - {{model: m, name: other, base_url: "{good.base_url}"}}\nscorers')
         )
         Path(suite).write_text(text)
         result = evalrun.run_suite(suite)
@@ -122,7 +128,9 @@ def test_a_key_goes_to_its_own_host_and_into_no_file(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai-alone")
     echo = Answer("you sent sk-secret-key-1 and sk-of-openai-alone")
     with ScriptedServer(lambda request, nth: echo) as server:
-        result = evalrun.run_suite(write_suite(server.base_url, inputs=["q"]), options=evalrun.RunOptions(outputs=("o.csv", "o.xlsx")))
+        result = evalrun.run_suite(
+            write_suite(server.base_url, inputs=["q"]), options=evalrun.RunOptions(outputs=("o.csv", "o.xlsx"))
+        )
         assert server.requests[0].headers["authorization"] == "Bearer sk-secret-key-1"
     for path in [*result.folder.iterdir(), Path("o.csv")]:
         text = path.read_text(errors="replace")
@@ -133,7 +141,9 @@ def test_parameters_are_passed_through_and_null_takes_one_out() -> None:
     more = "params: {temperature: 0, max_tokens: 7, logit_bias: {'1': 2}}\n"
     with ScriptedServer() as server:
         suite = write_suite(server.base_url, more, ["q"])
-        Path(suite).write_text(Path(suite).read_text().replace("name: m,", "name: m, params: {temperature: null, top_p: 1},"))
+        Path(suite).write_text(
+            Path(suite).read_text().replace("name: m,", "name: m, params: {temperature: null, top_p: 1},")
+        )
         evalrun.run_suite(suite)
         assert server.requests[0].json == {
             "model": "m",

@@ -116,7 +116,9 @@ def test_a_verdict_that_cannot_be_read_is_unscored_never_zero() -> None:
         question, _ = parts_of(request)
         if not question.startswith("Question"):
             return wise(request, nth)
-        return [Answer("I think it is fine."), chosen("CI"), Malformed(b"nope"), Answer(None, "length")][int(question[9])]
+        return [Answer("I think it is fine."), chosen("CI"), Malformed(b"nope"), Answer(None, "length")][
+            int(question[9])
+        ]
 
     result, _ = run(script)
     cells = {row.sample.input: row.cells["factuality"] for row in read_rows(result.folder)}

@@ -51,7 +51,12 @@ SKIPPED = Cell("skipped", reason="no expected answer")
 
 def test_a_value_that_clears_the_bound_passes() -> None:
     result = verdict(cells(99, RIGHT) + cells(1, WRONG), "exact_match", ">=", 0.8)
-    assert (result.verdict, result.reason, result.metric, result.line) == ("pass", "clears the bound", "exact_match/v1", 9)
+    assert (result.verdict, result.reason, result.metric, result.line) == (
+        "pass",
+        "clears the bound",
+        "exact_match/v1",
+        9,
+    )
 
 
 def test_a_value_near_the_bound_says_that_it_is_within_noise() -> None:
@@ -139,7 +144,11 @@ def test_a_metric_may_be_named_with_or_without_its_version(text: str, name: str)
 
 @pytest.mark.parametrize(
     ("text", "hint"),
-    [("exact_mach", "did you mean 'exact_match'"), ("toxicity/p95", "did you mean 'toxicity/p90'"), ("toxicity/v2", "it has|did you mean")],
+    [
+        ("exact_mach", "did you mean 'exact_match'"),
+        ("toxicity/p95", "did you mean 'toxicity/p90'"),
+        ("toxicity/v2", "it has|did you mean"),
+    ],
 )
 def test_a_metric_the_suite_cannot_have_is_refused_with_the_nearest(text: str, hint: str) -> None:
     with pytest.raises(UnknownMetric, match=hint):

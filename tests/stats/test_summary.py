@@ -76,7 +76,9 @@ def test_no_number_comes_from_no_rows() -> None:
 
 def test_answers_not_given_can_count_as_zero_and_both_readings_are_kept() -> None:
     cells = [Cell("scored", 1.0), Cell("scored", 0.0), Cell("scored", 0.0, "no_answer: refused")]
-    found = metric(summarize((row(i, {"exact_match": c}) for i, c in enumerate(cells)), [EXACT], ["m"]), "exact_match/v1")
+    found = metric(
+        summarize((row(i, {"exact_match": c}) for i, c in enumerate(cells)), [EXACT], ["m"]), "exact_match/v1"
+    )
     assert found.value == pytest.approx(1 / 3)
     assert (found.detail or {})["other_reading"] == {"on_no_answer": "unscored", "value": 0.5, "n": 2}
 

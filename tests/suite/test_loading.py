@@ -162,7 +162,9 @@ def test_a_missing_file_names_the_nearest_one() -> None:
 
 
 def test_plain_words_stay_words_as_in_yaml_1_2() -> None:
-    suite = load_suite(write('dataset: {rows: [{input: "Is it?", expected: no, at: 12:30, on: 2026-01-02, n: 010}]}\n' + SMALL[18:]))
+    suite = load_suite(
+        write('dataset: {rows: [{input: "Is it?", expected: no, at: 12:30, on: 2026-01-02, n: 010}]}\n' + SMALL[18:])
+    )
     assert suite.dataset.rows == ({"input": "Is it?", "expected": "no", "at": "12:30", "on": "2026-01-02", "n": 10},)
 
 
@@ -210,7 +212,9 @@ def test_the_command_line_goes_over_settings_over_the_suite() -> None:
     text = SMALL + "run: {epochs: 2, seed: 5}\n"
     suite = load_suite(
         write(text),
-        RunOptions(epochs=4, settings=("run.epochs=3", "run.seed=6", "scorers[0]=contains", "run.timeout=9.5"), limit=3),
+        RunOptions(
+            epochs=4, settings=("run.epochs=3", "run.seed=6", "scorers[0]=contains", "run.timeout=9.5"), limit=3
+        ),
     )
     assert (suite.run.epochs, suite.run.seed, suite.run.timeout) == (4, 6, 9.5)
     assert suite.dataset.limit == 3
@@ -247,7 +251,9 @@ def test_prompts_come_from_files_too() -> None:
     Path("roles.yaml").write_text("- system: Short.\n- user: '{{ input }}'\n")
     text = "dataset: d.csv\ntargets: [{model: m, prompt: {file: p.txt}}, {model: m, name: n, prompt: {file: roles.yaml}}]\nscorers: [contains]\n"
     one, two = load_suite(write(text)).targets
-    assert one.prompt is not None and [(part.role, part.template) for part in one.prompt.parts] == [("user", "Q: {{ input }}")]
+    assert one.prompt is not None and [(part.role, part.template) for part in one.prompt.parts] == [
+        ("user", "Q: {{ input }}")
+    ]
     assert two.prompt is not None and [part.role for part in two.prompt.parts] == ["system", "user"]
     (said,) = problems(text.replace("p.txt", "q.txt"))
     assert "'q.txt' cannot be read" in said
