@@ -52,7 +52,8 @@ class Assembler:
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
         assert isinstance(dataset, SampleSource)  # without it there was a problem
-        scan = dataset.scan(partial(_check_sample, targets))
+        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(partial(_check_sample, targets)))
+        self.document.raise_problems()
         return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates)
 
     def _dataset(self, suite: Suite) -> SampleSource:
@@ -152,6 +153,7 @@ class Assembler:
     def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
         names = [target.name for target in suite.targets]
         broken = len(measures) < len(suite.scorers)  # then its own problem says enough of a metric that is missing
+        known = {measure.name for measure in (*measures, *ALWAYS)}
         gates: list[Gate] = []
         for spec in suite.gates:
             if spec.target in self.document.left_out:
@@ -162,7 +164,7 @@ class Assembler:
             try:
                 gates.append(Gate(spec, *find_metric(spec.metric, [*measures, *ALWAYS])))
             except UnknownMetric as unknown:
-                if not broken:
+                if not broken or spec.metric.split("/")[0] in known:
                     self.document.problem(spec.key_path, str(unknown))
         return tuple(gates)
 
