@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BARE = """
-import asyncio, json, sys
+import asyncio, json, os, sys
 from pyreqwest.client import ClientBuilder
 url, rows, workers = sys.argv[1] + "/chat/completions", int(sys.argv[2]), int(sys.argv[3])
 async def main():
@@ -34,6 +34,7 @@ async def main():
                 json.loads(bytes(await reply.bytes()))["choices"][0]["message"]["content"]
         await asyncio.gather(*(work() for _ in range(workers)))
 asyncio.run(main())
+os._exit(0)  # as the command line does: the client's threads can abort the interpreter's own end
 """
 
 
