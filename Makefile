@@ -22,6 +22,7 @@ format: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/transports.py
 
 clean:
 	rm -rf .venv runs
