@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import __version__
+from evalrun.calls.stopping import StopSignal
 from evalrun.domain import Reporter, Row
 from evalrun.endpoints.opening import EndpointPool
 from evalrun.endpoints.weights import Progress
 from evalrun.engine.assemble import Assembler
 from evalrun.engine.plan import Plan
 from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
-from evalrun.engine.runner import RunState, StopSignal, run_plan
+from evalrun.engine.runner import RunState, run_plan
 from evalrun.errors import Problem, RunError, SuiteError
 from evalrun.metrics import GateResult, Verdict
 from evalrun.redact import redact, register_environment

@@ -56,7 +56,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call to a model. `params` are passed through as they are; `texts` are what embed and moderate take."""
+    """One call to a model. `params` are passed through as they are; `texts` are what embed and moderate take.
+
+    `row` names the row that asks. It is no part of what is asked: equal requests of two rows are equal.
+    """
 
     model: str
     messages: tuple[Message, ...] = ()
@@ -66,6 +69,17 @@ class Request:
     epoch: int = 1
     kind: RequestKind = "chat"
     texts: tuple[str, ...] = ()
+    row: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a server's rate headers say is left, and seconds until it is whole again; None where they do not say."""
+
+    requests: int | None = None
+    requests_reset_s: float | None = None
+    tokens: int | None = None
+    tokens_reset_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,8 @@ class Completion:
     """One answer. `latency_s` is the time of the last try alone; None where nothing was called.
 
     `input_tokens`, `output_tokens` and `cost_usd` are None where nobody told them, never a guess.
-    `messages` is what was sent, filled in by the target. `data` is the reply to embed and moderate.
+    `messages` is what was sent, filled in by the target. `data` is the reply to embed and moderate. `allowance` is
+    what the server's headers said is left, for whoever sets the pace.
     """
 
     text: str
@@ -88,6 +103,7 @@ class Completion:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     data: Any = None
     messages: tuple[Message, ...] | None = None
+    allowance: Allowance | None = None
 
     @property
     def answered(self) -> bool:
@@ -109,6 +125,7 @@ class Failure:
     retry_after_s: float | None = None
     fatal: bool = False
     messages: tuple[Message, ...] | None = None
+    allowance: Allowance | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

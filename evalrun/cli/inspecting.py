@@ -23,8 +23,8 @@ def _tell_plans(suites: list[str], options: RunOptions, tell: Callable[[str, Pla
 
     from evalrun import __version__
     from evalrun.api import Session, plan_suites
+    from evalrun.calls.stopping import StopSignal
     from evalrun.endpoints.opening import EndpointPool
-    from evalrun.engine.runner import StopSignal
 
     async def plan_all() -> None:
         async with EndpointPool(user_agent=f"evalrun/{__version__}") as pool:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from evalrun.calls.stopping import StopSignal
     from evalrun.domain import Reporter, Row
     from evalrun.engine.plan import Plan
     from evalrun.engine.result import RunResult
-    from evalrun.engine.runner import StopSignal
     from evalrun.reports.worst import WorstRows
     from evalrun.suite.options import RunOptions
 
@@ -109,7 +109,7 @@ def run_and_print(suites: list[str], options: RunOptions, printer: Printer) -> l
     import asyncio
 
     from evalrun.api import Session, run_suites
-    from evalrun.engine.runner import StopSignal
+    from evalrun.calls.stopping import StopSignal
     from evalrun.reports.progress import FetchProgress
 
     async def run_all() -> list[RunResult]:

@@ -8,29 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from evalrun.calls.stopping import StopSignal
 from evalrun.domain import Completion, Failure, Row
 from evalrun.engine.plan import Job, Plan
 from evalrun.engine.scoring import RowScorer
 from evalrun.signatures import name_of
 
 GRACE_S = 5.0  # what calls in flight get to finish once a stop was asked for
-
-
-class StopSignal:
-    """A wish to stop that anyone can utter: once to finish what is in flight, twice to drop it."""
-
-    def __init__(self) -> None:
-        self.times = 0
-        self._changed = asyncio.Event()
-
-    def request(self) -> None:
-        """Ask to stop; call from the thread of the event loop."""
-        self.times += 1
-        self._changed.set()
-
-    async def wait(self) -> None:
-        """Until somebody asks to stop."""
-        await self._changed.wait()
 
 
 @dataclass(slots=True)
@@ -58,7 +42,8 @@ async def run_plan(plan: Plan, *, emit: Callable[[Row], None], stop: StopSignal)
     the calls in flight, or GRACE_S seconds.
     """
     state = RunState({target.name: TargetState() for target in plan.targets})
-    concurrency = max(1, min(plan.suite.run.concurrency, plan.rows))
+    asked = plan.suite.run.concurrency
+    concurrency = max(1, min(16 if asked == "auto" else asked, plan.rows))
     loop = asyncio.get_running_loop()
     executor = ThreadPoolExecutor(concurrency, thread_name_prefix="evalrun-worker")
     loop.set_default_executor(executor)

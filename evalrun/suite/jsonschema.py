@@ -12,7 +12,7 @@ from evalrun.domain import NoAnswer
 from evalrun.registry import Group, factory_options, known_names, resolve
 from evalrun.suite.docs import first_line, option_docs
 from evalrun.suite.load import NAME
-from evalrun.suite.schema import DatasetSpec, JudgeCheck, RunSpec
+from evalrun.suite.schema import CacheMode, DatasetSpec, JudgeCheck, PaceSpec, PriceSpec, RunSpec
 from evalrun.suite.sections import COLUMN_KEYS, ROLES
 from evalrun.suite.values import schema_of, schema_of_options
 
@@ -59,7 +59,13 @@ def suite_schema() -> Schema:
             "scorers": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/scorer"}},
             "on_no_answer": {**schema_of(NoAnswer), "description": "What an answer that was not given counts as"},
             "gates": {"type": "array", "items": {"$ref": "#/$defs/gate"}},
-            "run": _fields(RunSpec),
+            "run": _run(),
+            "cache": {"$ref": "#/$defs/cache"},
+            "prices": {
+                "type": "object",
+                "additionalProperties": {"$ref": "#/$defs/price"},
+                "description": "Price of each model that nobody else tells, US dollars for a million tokens",
+            },
         },
         "$defs": {
             "dataset": _dataset(),
@@ -69,6 +75,8 @@ def suite_schema() -> Schema:
             "target": _target(),
             "scorer": _scorer(),
             "gate": _gate(),
+            "cache": _cache(),
+            "price": {**_fields(PriceSpec), "required": ["input", "output"]},
         },
     }
 
@@ -87,6 +95,27 @@ def _fields(kind: type[Any]) -> Schema:
         if item.default is not dataclasses.MISSING and isinstance(item.default, int | float | str):
             properties[item.name]["default"] = item.default
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _run() -> Schema:
+    run = _fields(RunSpec)
+    run["properties"]["cache"] = {"$ref": "#/$defs/cache"}
+    share: Schema = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%?\s*$"}
+    count: Schema = {"type": "integer", "minimum": 1}
+    part: Schema = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+    run["properties"]["fail_on_error"] = {
+        "anyOf": [share, count, part],
+        "description": run["properties"]["fail_on_error"]["description"],
+    }
+    return run
+
+
+def _cache() -> Schema:
+    mode: Schema = {**schema_of(CacheMode), "description": "Whose answers are kept for later runs"}
+    age: Schema = {"anyOf": [TEXT, {"type": "number", "exclusiveMinimum": 0}], "description": "Such as 12h or 7d"}
+    return {
+        "anyOf": [mode, {"type": "object", "properties": {"mode": mode, "ttl": age}, "additionalProperties": False}]
+    }
 
 
 def _dataset() -> Schema:
@@ -133,6 +162,8 @@ def _model() -> Schema:
     properties: Schema = {name: {**TEXT, "description": text} for name, text in said.items()}
     properties["headers"] = {"type": "object", "additionalProperties": TEXT}
     properties["params"] = {"type": "object", "description": "Sampling parameters; null takes one of the suite's out"}
+    properties.update(_fields(PaceSpec)["properties"])
+    properties["prices"] = {"$ref": "#/$defs/price"}
     return {"type": "object", "properties": properties, "required": ["model"], "additionalProperties": False}
 
 

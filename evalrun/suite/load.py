@@ -17,20 +17,18 @@ from evalrun.suite.models import read_model, read_scorers, read_targets
 from evalrun.suite.options import RunOptions
 from evalrun.suite.overrides import apply_options
 from evalrun.suite.reading import SectionReader
-from evalrun.suite.schema import JudgeCheck, RunSpec, Suite, TargetSpec
+from evalrun.suite.running import read_prices, read_run
+from evalrun.suite.schema import JudgeCheck, Suite, TargetSpec
 from evalrun.suite.sections import read_dataset, read_gates, read_prompt
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 TOP_KEYS = (
     "name", "description", "dataset", "prompt", "target", "targets", "params", "judge", "judge_check",
-    "scorers", "on_no_answer", "gates", "run",
+    "scorers", "on_no_answer", "gates", "run", "cache", "prices",
 )  # fmt: skip
 LATER_TOP_KEYS = (
-    "slices", "gate_defaults", "min_coverage", "inconclusive", "baseline_required", "reducer", "cache", "prices",
-    "tracking",
+    "slices", "gate_defaults", "min_coverage", "inconclusive", "baseline_required", "reducer", "tracking",
 )  # fmt: skip
-RUN_KEYS = ("concurrency", "epochs", "seed", "timeout")
-LATER_RUN_KEYS = ("retries", "max_cost", "row_timeout", "run_timeout", "fail_on_error", "reducer", "cache", "stream")
 
 
 def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
@@ -80,7 +78,8 @@ def read_suite(document: Document) -> Suite | None:
         judge_check=_plain(reader, data, "judge_check", JudgeCheck, "on"),
         scorers=scorers,
         gates=read_gates(reader, data["gates"]) if data.get("gates") is not None else (),
-        run=_run(reader, data.get("run")),
+        run=read_run(reader, data),
+        prices=read_prices(reader, data["prices"]) if data.get("prices") is not None else EMPTY,
         resolved=_resolved(data, targets, judge),
     )
     return suite if dataset is not None and targets and scorers else None
@@ -106,19 +105,6 @@ def _name(reader: SectionReader, data: Mapping[str, Any], path: Path) -> str:
     if found is not None and not NAME.fullmatch(found):
         reader.report(("name",), f"{found!r} should be of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
     return found or ""
-
-
-def _run(reader: SectionReader, data: Any) -> RunSpec:
-    if data is None:
-        return RunSpec()
-    mapping = reader.mapping(data, ("run",))
-    if mapping is None:
-        return RunSpec()
-    reader.check_keys(mapping, ("run",), RUN_KEYS, later=LATER_RUN_KEYS)
-    if mapping.get("concurrency") == "auto":
-        reader.report(("run", "concurrency"), "not yet: this version of evalrun takes a number, such as 16")
-        mapping = {name: item for name, item in mapping.items() if name != "concurrency"}
-    return RunSpec(**reader.typed(RunSpec, mapping, ("run",)))
 
 
 def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any) -> Mapping[str, Any]:

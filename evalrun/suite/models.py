@@ -9,13 +9,14 @@ from evalrun.domain import EMPTY, NoAnswer
 from evalrun.redact import HIDDEN, register_secret
 from evalrun.suite.interpolate import has_variable
 from evalrun.suite.reading import SectionReader
-from evalrun.suite.schema import KeyPath, ModelSpec, PromptSpec, ScorerSpec, TargetSpec
+from evalrun.suite.running import read_price
+from evalrun.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec
 from evalrun.suite.sections import read_prompt
 from evalrun.suite.values import shown
 
-MODEL_KEYS = ("model", "name", "base_url", "api_key", "headers", "params")
-LATER_MODEL_KEYS = ("stream", "rpm", "tpm", "prices", "concurrency", "retries", "timeout")
-LATER_TARGET_TYPES = ("http", "mlflow")
+PACE_KEYS = ("concurrency", "rpm", "tpm", "retries", "timeout", "stream")
+MODEL_KEYS = ("model", "name", "base_url", "api_key", "headers", "params", *PACE_KEYS, "prices")
+LATER_TARGET_TYPES = ("mlflow",)
 SCORER_KEYS = ("type", "name", "version", "judge", "on_no_answer", "args")
 
 
@@ -75,7 +76,7 @@ def read_model(reader: SectionReader, item: Any, path: KeyPath, *, extra: Sequen
         reader.report(path, f"is {shown(item)}; it should be a model string or a mapping with 'model'")
         return None
     known = (*MODEL_KEYS, *extra)
-    reader.check_keys(item, path, known if "type" not in item else (*known, "type"), later=LATER_MODEL_KEYS)
+    reader.check_keys(item, path, known if "type" not in item else (*known, "type"))
     if "type" in item:
         reader.report((*path, "type"), "is for targets; a judge is a model: {model: …}")
     if not item.get("model"):
@@ -99,6 +100,8 @@ def read_model(reader: SectionReader, item: Any, path: KeyPath, *, extra: Sequen
         api_key=texts.get("api_key"),
         headers=headers,
         params=params,
+        pace=PaceSpec(**reader.typed(PaceSpec, item, path)),
+        price=read_price(reader, item["prices"], (*path, "prices")) if item.get("prices") is not None else None,
         shown={**{name: value for name, value in texts.items() if name != "api_key"}, **_shown_secrets(item)},
         key_path=path,
     )
@@ -131,8 +134,7 @@ def _shown_secrets(item: Mapping[str, Any]) -> dict[str, Any]:
         found["api_key"] = shown_as(item["api_key"])
     if isinstance(item.get("headers"), Mapping):
         found["headers"] = {name: shown_as(value) for name, value in item["headers"].items()}
-    if item.get("params"):
-        found["params"] = item["params"]
+    found.update((name, item[name]) for name in ("params", *PACE_KEYS, "prices") if item.get(name) is not None)
     return found
 
 

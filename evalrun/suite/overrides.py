@@ -28,16 +28,31 @@ def apply_options(document: Document, options: RunOptions) -> None:
         (("run", "epochs"), options.epochs, "--epochs"),
         (("run", "concurrency"), options.concurrency, "--concurrency"),
         (("run", "seed"), options.seed, "--seed"),
+        (("run", "retries"), options.retries, "--retries"),
+        (("run", "timeout"), options.timeout, "--timeout"),
+        (("run", "max_cost"), options.max_cost, "--max-cost"),
+        (("run", "fail_on_error"), options.fail_on_error, "--fail-on-error"),
         (("judge",), options.judge, "--judge"),
     ):
         if value is not None:
             _set(document, path, value, flag)
+    if options.cache is not None:
+        _set_cache(document, options.cache)
     for column, wanted in options.where.items():
         _set(document, ("dataset", "where", column), wanted, "--where")
     if options.targets:
         _choose_targets(document, options.targets)
     if options.base_url is not None:
         _set_base_url(document, options.base_url)
+
+
+def _set_cache(document: Document, mode: str) -> None:
+    """Change the mode wherever the suite has it, and keep its time to live."""
+    flag = "--no-cache" if mode == "off" else "--cache"
+    run = document.data.get("run")
+    path: KeyPath = ("run", "cache") if isinstance(run, dict) and "cache" in run else ("cache",)
+    given = run["cache"] if len(path) == 2 and isinstance(run, dict) else document.data.get("cache")
+    _set(document, (*path, "mode") if isinstance(given, dict) else path, mode, flag)
 
 
 def parse_condition(text: str) -> tuple[str, Any]:

@@ -84,6 +84,8 @@ class SectionReader:
         return found
 
     def _within(self, value: Any, rules: Mapping[str, Any], path: KeyPath) -> bool:
+        if not isinstance(value, int | float):
+            return True  # a word such as auto has no size
         if "minimum" in rules and value < rules["minimum"]:
             self.report(path, f"is {value}; it should be at least {rules['minimum']}")
             return False

@@ -6,6 +6,7 @@ from, and its `doc` is what an editor shows. Mappings that hold options of a fac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value stands in the suite, such as `("scorers", 1, "type")`."""
 
 JudgeCheck: TypeAlias = Literal["on", "warn", "off"]
+CacheMode: TypeAlias = Literal["judges", "all", "off"]
 
 
 def key(doc: str, *, default: Any = None, **rules: Any) -> Any:
@@ -72,6 +74,28 @@ class PromptSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceSpec:
+    """US dollars for a million tokens."""
+
+    input: float = key("US dollars for a million prompt tokens", default=0.0, minimum=0)
+    output: float = key("US dollars for a million completion tokens", default=0.0, minimum=0)
+    cached_input: float | None = key("US dollars for a million prompt tokens the provider had cached", minimum=0)
+    max_output_tokens: int | None = key("Most tokens the model answers with, where params set none", minimum=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PaceSpec:
+    """How calls to one model are made, where it differs from what `run:` says; None is as there."""
+
+    concurrency: int | Literal["auto"] | None = key("Calls in flight at once, or auto", minimum=1)
+    rpm: float | None = key("Most calls a minute", above=0)
+    tpm: float | None = key("Most tokens a minute, of prompts and answers", above=0)
+    retries: int | None = key("How often a call that failed in passing is made again", minimum=0)
+    timeout: float | None = key("Seconds that one call may take", above=0)
+    stream: bool | None = key("Stream answers, which tells the time to the first token")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A model behind an endpoint: what `target:` and `judge:` have in common.
 
@@ -84,6 +108,8 @@ class ModelSpec:
     api_key: str | None = None
     headers: Mapping[str, str] = EMPTY
     params: Mapping[str, Any] = EMPTY
+    pace: PaceSpec = PaceSpec()
+    price: PriceSpec | None = None
     shown: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()
 
@@ -130,11 +156,40 @@ class GateSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheSpec:
+    """Whose answers are kept for later runs, and seconds after which they are asked for again."""
+
+    mode: CacheMode = "judges"
+    ttl_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailOnError:
+    """A count of rows with errors, or a share of all rows in 0..1, that ends a run; one of them is set."""
+
+    count: int | None = None
+    share: float | None = None
+
+    def rows(self, total: int) -> int:
+        """How many rows with errors are too many."""
+        return self.count if self.count is not None else max(1, math.ceil((self.share or 0.0) * total - 1e-9))
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
-    concurrency: int = key("Rows under way at once", default=16, minimum=1)
+    concurrency: int | Literal["auto"] = key(
+        "Rows under way and calls in flight to one endpoint; auto finds what it bears", default="auto", minimum=1
+    )
     epochs: int = key("How often each sample is asked", default=1, minimum=1)
     seed: int = key("Seed of all that is drawn at random", default=0)
     timeout: float = key("Seconds that one call may take", default=60.0, above=0)
+    row_timeout: float = key("Seconds that a row may take, all its calls and tries together", default=600.0, above=0)
+    run_timeout: float | None = key("Seconds after which the run stops", above=0)
+    retries: int = key("How often a call that failed in passing is made again", default=5, minimum=0)
+    max_cost: float | None = key("US dollars that the run may spend, targets and judges together", above=0)
+    fail_on_error: FailOnError | None = key("Stop at so many rows with errors: a share such as 5%, or a count")
+    cache: CacheSpec = key("Whose answers are kept: judges, all or off; or {mode, ttl}", default=CacheSpec())
+    stream: bool = key("Stream answers, which tells the time to the first token", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +208,7 @@ class Suite:
     judge_check: JudgeCheck = "on"
     gates: tuple[GateSpec, ...] = ()
     run: RunSpec = RunSpec()
+    prices: Mapping[str, PriceSpec] = EMPTY
     resolved: Mapping[str, Any] = EMPTY
 
     @property

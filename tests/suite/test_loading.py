@@ -39,7 +39,7 @@ def test_a_small_suite_takes_the_defaults() -> None:
     assert [(scorer.name, scorer.type, scorer.on_no_answer) for scorer in suite.scorers] == [
         ("exact_match", "exact_match", "unscored")
     ]
-    assert suite.run == RunSpec(concurrency=16, epochs=1, seed=0, timeout=60.0)
+    assert suite.run == RunSpec(concurrency="auto", epochs=1, seed=0, timeout=60.0)
     assert suite.judge_check == "on"
 
 
@@ -124,10 +124,9 @@ def test_all_problems_of_a_file_come_at_once_each_with_its_place() -> None:
     ("key", "place"),
     [
         ("slices: [topic]", "slices"),
-        ("cache: all", "cache"),
         ("tracking: {mlflow: {}}", "tracking"),
         ("gate_defaults: {confidence: 0.95}", "gate_defaults"),
-        ("run: {max_cost: 2}", "run.max_cost"),
+        ("run: {reducer: median}", "run.reducer"),
         ("gates: [{metric: exact_match, baseline: main, max_drop: 0.1}]", "gates[0].baseline"),
         ("gates: ['exact_match[topic=law] >= 0.7']", "gates[0]"),
     ],
