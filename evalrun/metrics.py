@@ -37,12 +37,43 @@ class Metric:
     detail: Mapping[str, Any] | None = None
 
 
-Verdict: TypeAlias = Literal["pass", "fail", "inconclusive", "untrusted"]
+Verdict: TypeAlias = Literal["pass", "fail", "inconclusive", "untrusted", "no_baseline"]
+GateKind: TypeAlias = Literal["point", "confidence", "max_drop", "improved"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineResult:
+    """How a gate's metric stands against its baseline, over the paired samples, in the metric's own unit.
+
+    `drop` is how much worse the candidate is (negative: better), `low` and `high` its 90 % interval, whose upper end is
+    the drop that could still be hidden. `n` pairs; `left_out` samples changed or are on one side only; `missing` pairs
+    have no score of the candidate. `differs` names what is being compared (prompt, params, model).
+    """
+
+    name: str
+    origin: str | None
+    value: float | None
+    drop: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    left_out: int = 0
+    missing: int = 0
+    p_value: float | None = None
+    method: str | None = None
+    origin_drop: float | None = None
+    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One gate's verdict for one target: the number, its bound, and the sentence why. `line` is the suite's."""
+    """One gate's verdict for one target: the number, its bound, and the sentence why. `line` is the suite's.
+
+    `low` and `high` are the 95 % interval for display; `gate_low` and `gate_high` the one-sided bounds at `confidence`
+    that decided. `rows_to_decide` is how many rows an inconclusive gate would want, for even odds and for 80 %, None
+    where no practical number would do. `blocks`: whether an inconclusive verdict, or a missing baseline, changes the
+    exit code.
+    """
 
     gate: str
     target: str
@@ -54,3 +85,11 @@ class GateResult:
     verdict: Verdict
     reason: str
     line: int | None = None
+    kind: GateKind = "point"
+    confidence: float | None = None
+    gate_low: float | None = None
+    gate_high: float | None = None
+    rows_to_decide: tuple[int, int] | None = None
+    baseline: BaselineResult | None = None
+    blocks: bool = True
+    slice: Mapping[str, str] | None = None
