@@ -17,13 +17,15 @@ from typing import Any
 
 from evalrun import __version__
 from evalrun.calls.stopping import StopSignal
+from evalrun.calls.timing import Timing
 from evalrun.domain import Reporter, Row
 from evalrun.endpoints.opening import EndpointPool
 from evalrun.endpoints.weights import Progress
 from evalrun.engine.assemble import Assembler
 from evalrun.engine.plan import Plan
 from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
-from evalrun.engine.runner import RunState, run_plan
+from evalrun.engine.run_state import RunState
+from evalrun.engine.runner import run_plan
 from evalrun.errors import Problem, RunError, SuiteError
 from evalrun.metrics import GateResult, Verdict
 from evalrun.redact import redact, register_environment
@@ -175,7 +177,7 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
     assert read is not None  # or it had problems
     assembler = Assembler(
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
-        trace=session.trace,
+        trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
     )  # fmt: skip
     return assembler.assemble(read)
 
@@ -200,7 +202,7 @@ async def _execute(plan: Plan, session: Session, reporters: Sequence[Reporter]) 
             for reporter in reporters:
                 reporter.on_row(row)
 
-        state = await run_plan(plan, emit=emit, stop=session.stop)
+        state = await run_plan(plan, plan.jobs(), emit=emit, stop=plan.calls.stop)
     result = _result(plan, folder, state, summary, session.options, (started_at, time.monotonic() - begun))
     _write_all(plan, result, table, session.options)
     for reporter in reporters:

@@ -195,6 +195,11 @@ class Row:
     attempt: int = 1
 
 
+def row_name(sample_id: str, target: str, epoch: int) -> str:
+    """What a row is called where it asks somebody: `q1/gateway/2`."""
+    return f"{sample_id}/{target}/{epoch}"
+
+
 @dataclass(frozen=True, slots=True)
 class KnownPair:
     """A question whose verdict is known, to try a judge on before it is believed."""

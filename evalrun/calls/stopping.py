@@ -37,6 +37,11 @@ class StopSignal:
         """Whether it was a person or the system that asked, not the run itself."""
         return self._parent.times > 0 if self._parent is not None else self._own > 0 and self.reason is None
 
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody asked twice: then what is in flight is dropped as well."""
+        return (self._parent.times if self._parent is not None else self._own) > 1
+
     def request(self, reason: str | None = None) -> None:
         """Ask to stop; call from the thread of the event loop."""
         self._own += 1

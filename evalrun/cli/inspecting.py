@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from evalrun.cli import running
+from evalrun.cli import options
 
 if TYPE_CHECKING:
     from evalrun.engine.plan import Plan
     from evalrun.suite.options import RunOptions
 
 
-def _tell_plans(suites: list[str], options: RunOptions, tell: Callable[[str, Plan], Iterable[str]]) -> None:
+def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan], Iterable[str]]) -> None:
     """Plan every suite and print what `tell` says of it. Nothing is called."""
     import asyncio
     import tempfile
@@ -29,7 +29,7 @@ def _tell_plans(suites: list[str], options: RunOptions, tell: Callable[[str, Pla
     async def plan_all() -> None:
         async with EndpointPool(user_agent=f"evalrun/{__version__}") as pool:
             with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
-                plans = plan_suites(suites, Session(options, StopSignal()), pool, Path(spool))
+                plans = plan_suites(suites, Session(asked, StopSignal()), pool, Path(spool))
                 for suite, plan in zip(suites, plans, strict=True):
                     for line in tell(suite, plan):
                         typer.echo(line)
@@ -37,7 +37,7 @@ def _tell_plans(suites: list[str], options: RunOptions, tell: Callable[[str, Pla
     asyncio.run(plan_all())
 
 
-def validate(suites: running.Suites) -> None:
+def validate(suites: options.Suites) -> None:
     """Check suites with their data and parts; every problem is told, nothing is called."""
     from evalrun.reports.text import counted
     from evalrun.suite.options import RunOptions
@@ -57,30 +57,30 @@ def validate(suites: running.Suites) -> None:
 
 
 def plan(
-    suites: running.Suites,
+    suites: options.Suites,
     show: Annotated[int, typer.Option("--show", min=0, help="Show the rendered prompts of so many samples.")] = 0,
-    target: running.Targets = None,
-    base_url: running.BaseUrl = None,
-    judge: running.JudgeModel = None,
-    limit: running.Limit = None,
-    where: running.Where = None,
-    epochs: running.Epochs = None,
-    settings: running.Settings = None,
+    target: options.Targets = None,
+    base_url: options.BaseUrl = None,
+    judge: options.JudgeModel = None,
+    limit: options.Limit = None,
+    where: options.Where = None,
+    epochs: options.Epochs = None,
+    settings: options.Settings = None,
 ) -> None:
     """Show what would run: samples, calls, targets, scorers, gates. Nothing is called."""
     from evalrun.reports.planned import render_plan
     from evalrun.suite.options import RunOptions
 
-    options = RunOptions(
+    asked = RunOptions(
         targets=tuple(target or ()),
         base_url=base_url,
         judge=judge,
         limit=limit,
-        where=running.conditions(where),
+        where=options.conditions(where),
         epochs=epochs,
         settings=tuple(settings or ()),
     )
-    _tell_plans(suites, options, lambda _, plan: render_plan(plan, show=show))
+    _tell_plans(suites, asked, lambda _, plan: render_plan(plan, show=show))
 
 
 def schema() -> None:

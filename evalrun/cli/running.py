@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evalrun.cli import options
+
 if TYPE_CHECKING:
     from evalrun.calls.stopping import StopSignal
     from evalrun.domain import Reporter, Row
@@ -20,49 +22,28 @@ if TYPE_CHECKING:
     from evalrun.reports.worst import WorstRows
     from evalrun.suite.options import RunOptions
 
-Suites = Annotated[list[str], typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
-Targets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--target", "-t", metavar="NAME|MODEL", help="Only this target of the suite, or this model instead. Repeatable."
-    ),
-]
-BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", metavar="URL", help="OpenAI-compatible address of the targets.")
-]
-JudgeModel = Annotated[str | None, typer.Option("--judge", metavar="MODEL", help="The judge's model.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most so many samples.")]
-Where = Annotated[
-    list[str] | None,
-    typer.Option("--where", metavar="COLUMN=VALUE", help="Keep such samples. Repeatable; [a, b] is any of both."),
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="How often each sample is asked.")]
-Concurrency = Annotated[int | None, typer.Option("--concurrency", "-j", min=1, help="Rows under way at once.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all that is drawn at random.")]
-OutputDir = Annotated[Path, typer.Option("--output-dir", help="Where run folders are made.")]
-Outputs = Annotated[
-    list[str] | None,
-    typer.Option("--output", "-o", metavar="PATH", help="Also write .csv .parquet .xlsx .jsonl or .json. Repeatable."),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any key of the suite, typed as YAML. Repeatable."),
-]
-
 
 def run(
-    suites: Suites,
-    target: Targets = None,
-    base_url: BaseUrl = None,
-    judge: JudgeModel = None,
-    limit: Limit = None,
-    where: Where = None,
-    epochs: Epochs = None,
-    concurrency: Concurrency = None,
-    seed: Seed = None,
-    output_dir: OutputDir = Path("runs"),
-    output: Outputs = None,
-    settings: Settings = None,
+    suites: options.MaybeSuites = None,
+    target: options.Targets = None,
+    base_url: options.BaseUrl = None,
+    judge: options.JudgeModel = None,
+    limit: options.Limit = None,
+    where: options.Where = None,
+    epochs: options.Epochs = None,
+    concurrency: options.Concurrency = None,
+    retries: options.Retries = None,
+    timeout: options.Timeout = None,
+    max_cost: options.MaxCost = None,
+    fail_on_error: options.FailOnError = None,
+    cache: options.Cache = None,
+    refresh: options.Refresh = False,
+    resume: options.Resume = None,
+    retry_errors: options.RetryErrors = False,
+    seed: options.Seed = None,
+    output_dir: options.OutputDir = Path("runs"),
+    output: options.Outputs = None,
+    settings: options.Settings = None,
     no_gates: Annotated[bool, typer.Option("--no-gates", help="Measure only; no verdict.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a suite, no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics as JSON and nothing else.")] = False,
@@ -73,18 +54,26 @@ def run(
     """Run suites, one after the other, and end with the code of their verdict.
 
     Exit codes: 0 all gates pass, 1 a gate failed, 2 usage or suite error (nothing was called),
-    3 untrusted or stopped early, 130 interrupted.
+    3 untrusted or stopped early, 4 inconclusive, 130 interrupted.
     """
     from evalrun.suite.options import RunOptions
 
-    options = RunOptions(
+    asked = RunOptions(
         targets=tuple(target or ()),
         base_url=base_url,
         judge=judge,
         limit=limit,
-        where=conditions(where),
+        where=options.conditions(where),
         epochs=epochs,
-        concurrency=concurrency,
+        concurrency=options.concurrency_of(concurrency),
+        retries=retries,
+        timeout=timeout,
+        max_cost=max_cost,
+        fail_on_error=fail_on_error,
+        cache=None if cache is None else "all" if cache else "off",
+        refresh=refresh,
+        resume=resume,
+        retry_errors=retry_errors,
         seed=seed,
         settings=tuple(settings or ()),
         output_dir=output_dir,
@@ -93,18 +82,11 @@ def run(
         debug=debug,
     )
     printer = Printer(quiet=quiet, as_json=as_json)
-    results = run_and_print(suites, options, printer)
+    results = run_and_print(suites or [], asked, printer)
     raise typer.Exit(printer.finish(results))
 
 
-def conditions(where: list[str] | None) -> dict[str, Any]:
-    """The conditions of `--where`, column to value."""
-    from evalrun.suite.overrides import parse_condition
-
-    return dict(parse_condition(text) for text in where or ())
-
-
-def run_and_print(suites: list[str], options: RunOptions, printer: Printer) -> list[RunResult]:
+def run_and_print(suites: list[str], asked: RunOptions, printer: Printer) -> list[RunResult]:
     """Run suites with progress on stderr and each summary on stdout as it is known."""
     import asyncio
 
@@ -113,9 +95,9 @@ def run_and_print(suites: list[str], options: RunOptions, printer: Printer) -> l
     from evalrun.reports.progress import FetchProgress
 
     async def run_all() -> list[RunResult]:
-        trace = _to_stderr if options.debug else None
+        trace = _to_stderr if asked.debug else None
         fetching = FetchProgress(sys.stderr)
-        session = Session(options, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching)
+        session = Session(asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching)
         return await run_suites(suites, session, printer.reporters())
 
     return asyncio.run(run_all())

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evalrun.cli import running
+from evalrun.cli import options
 
 
 def show(
@@ -16,7 +16,7 @@ def show(
         str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")
     ] = "last",
     failed: Annotated[bool, typer.Option("--failed", help="Only rows that need a look, all of them.")] = False,
-    output_dir: running.OutputDir = Path("runs"),
+    output_dir: options.OutputDir = Path("runs"),
 ) -> None:
     """Show a stored run: verdict, metrics, gates and rows."""
     from evalrun.reports.stored import render_run
@@ -29,7 +29,7 @@ def show(
 
 
 def runs(
-    output_dir: running.OutputDir = Path("runs"),
+    output_dir: options.OutputDir = Path("runs"),
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at the most.")] = 20,
 ) -> None:
     """List stored runs, newest first."""

@@ -11,7 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from evalrun.calls.stack import CallRules, wrap_endpoint
+from evalrun.calls.breaker import Breaker
+from evalrun.calls.stack import CallStack, Made
+from evalrun.calls.stopping import StopSignal
+from evalrun.calls.timing import Timing
 from evalrun.calls.usage import Usage
 from evalrun.datasets.source import SampleSource, open_dataset
 from evalrun.domain import Sample, Scorer
@@ -33,7 +36,10 @@ from evalrun.targets.prompted import PromptedTarget
 
 @dataclass(slots=True)
 class Assembler:
-    """What assembling needs to know beside the suite. `runs` is the runs folder, `spool` takes temporary files."""
+    """What assembling needs to know beside the suite. `runs` is the runs folder, `spool` takes temporary files.
+
+    `stop` is the wish to stop of the command, `timing` the clock of its waits.
+    """
 
     document: Document
     pool: EndpointPool
@@ -41,20 +47,22 @@ class Assembler:
     spool: Path
     stdin: BinaryIO | None = None
     trace: Callable[[str], None] | None = None
+    stop: StopSignal | None = None
+    timing: Timing = Timing()
     opened: dict[KeyPath, Opened] = field(default_factory=dict)
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
-        rules = CallRules(suite.run.timeout, self.trace)
-        targets = [made for spec in suite.targets if (made := self._target(suite, spec, rules)) is not None]
-        scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, rules)) is not None]
+        calls = CallStack(suite.run, StopSignal(self.stop), self.timing, self.trace)
+        targets = [made for spec in suite.targets if (made := self._target(suite, spec, calls)) is not None]
+        scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
         gates = self._gates(suite, [scorer.measure for scorer in scorers])
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
         assert isinstance(dataset, SampleSource)  # without it there was a problem
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(partial(_check_sample, targets)))
         self.document.raise_problems()
-        return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates)
+        return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls)
 
     def _dataset(self, suite: Suite) -> SampleSource:
         return open_dataset(suite.dataset, folder=suite.folder, spool_folder=self.spool, stdin=self.stdin)
@@ -88,23 +96,21 @@ class Assembler:
             return None
         return self._guard(spec.key_path, lambda: call_factory(factory, options, self._place(suite, spec.args)))
 
-    def _target(self, suite: Suite, spec: TargetSpec, rules: CallRules) -> PlannedTarget | None:
+    def _target(self, suite: Suite, spec: TargetSpec, calls: CallStack) -> PlannedTarget | None:
         if spec.model is None:
             assert spec.type is not None  # a target is either a model or has a type
             made = self._make("targets", spec.type, spec, suite)
             return None if made is None else PlannedTarget(spec.name, made, spec.type)
         prompt = self._prompt(spec.prompt or suite.prompt)
-        opened = self._open(spec.model, rules)
+        opened = self._open(suite, spec.model)
         if prompt is None or opened is None:
             return None
         merged = {**suite.params, **spec.model.params}
         params = {name: value for name, value in merged.items() if value is not None}
-        usage = Usage()
-        endpoint = wrap_endpoint(
-            opened.endpoint, label=spec.name, rules=rules, usage=usage, keeps_time=opened.keeps_time
-        )
-        call = PromptedTarget(endpoint, opened.model, prompt, params)
-        return PlannedTarget(spec.name, call, "model", spec.model.model, opened.host, prompt, params, usage)
+        usage, breaker = Usage(), Breaker()
+        made = Made(spec.name, usage, breaker, spec.model.pace, opened.keeps_time)
+        call = PromptedTarget(calls.wrap(opened.endpoint, made), opened.model, prompt, params, spec.name)
+        return PlannedTarget(spec.name, call, "model", spec.model.model, opened.host, prompt, params, usage, breaker)
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
         if spec is None:
@@ -114,11 +120,12 @@ class Assembler:
                 return None
         return compile_prompt([(part.role, part.template) for part in spec.parts])
 
-    def _open(self, spec: ModelSpec, rules: CallRules) -> Opened | None:
-        found: Opened | None = self._guard(spec.key_path, lambda: self.pool.open(spec, timeout_s=rules.timeout_s))
+    def _open(self, suite: Suite, spec: ModelSpec) -> Opened | None:
+        limit_s = spec.pace.timeout or suite.run.timeout
+        found: Opened | None = self._guard(spec.key_path, lambda: self.pool.open(spec, timeout_s=limit_s))
         return found
 
-    def _scorer(self, suite: Suite, spec: ScorerSpec, rules: CallRules) -> PlannedScorer | None:
+    def _scorer(self, suite: Suite, spec: ScorerSpec, calls: CallStack) -> PlannedScorer | None:
         made = self._make("scorers", spec.type, spec, suite)
         if made is None:
             return None
@@ -131,24 +138,24 @@ class Assembler:
             if spec.judge is not None and bound is not None:
                 self.document.problem((*spec.key_path, "judge"), f"{spec.name!r} asks no judge; take the key out")
             return None if bound is None else PlannedScorer(bound, spec)
-        desk = self._desk(suite, spec, bound, rules)
+        desk = self._desk(suite, spec, bound, calls)
         return None if desk is None else PlannedScorer(bound, spec, desk)
 
-    def _desk(self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, rules: CallRules) -> JudgeDesk | None:
+    def _desk(self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: CallStack) -> JudgeDesk | None:
         judge = spec.judge or suite.judge
         if judge is None:
             self.document.problem(
                 spec.key_path, f"{spec.name!r} needs a judge; add judge: MODEL to the suite, or pass --judge MODEL"
             )
             return None
-        opened = self._open(judge, rules)
+        opened = self._open(suite, judge)
         if opened is None:
             return None
-        usage = Usage()
-        endpoint = wrap_endpoint(
-            opened.endpoint, label=f"judge of {spec.name}", rules=rules, usage=usage, keeps_time=opened.keeps_time
-        )
-        return JudgeDesk(bound, endpoint, judge.name, opened.model, opened.host, suite.judge_check, judge.params, usage)
+        made = Made(f"judge of {spec.name}", Usage(), Breaker(), judge.pace, opened.keeps_time)
+        return JudgeDesk(
+            bound, calls.wrap(opened.endpoint, made), judge.name, opened.model, opened.host, suite.judge_check,
+            judge.params, made.usage, made.breaker,
+        )  # fmt: skip
 
     def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
         names = [target.name for target in suite.targets]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from evalrun.calls.breaker import Breaker
 from evalrun.calls.usage import Usage
 from evalrun.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, Message, Request, Unscored
 from evalrun.scorers.calling import BoundScorer
@@ -23,6 +24,7 @@ class AskedJudge:
     endpoint: Endpoint
     model: str
     params: Mapping[str, Any]
+    row: str = ""
     calls: list[JudgeCall] = field(default_factory=list)
 
     async def ask(
@@ -36,7 +38,7 @@ class AskedJudge:
         """The judge's answer; the suite's params for the judge go over those the scorer asks with."""
         merged = {**params, **self.params}
         merged = {name: value for name, value in merged.items() if value is not None}
-        request = Request(self.model, tuple(messages), merged, tuple(tools), response_format)
+        request = Request(self.model, tuple(messages), merged, tuple(tools), response_format, row=self.row)
         answer = await self.endpoint(request)
         if isinstance(answer, Completion):
             self.calls.append(
@@ -55,7 +57,7 @@ class AskedJudge:
 class JudgeDesk:
     """One scorer's judge for a run: its endpoint, its self-check, and whether it may be asked at all.
 
-    `check` is the newest result, None before the first. `ended` is why the endpoint is not asked any more.
+    `check` is the newest result, None before the first. `breaker` knows whether the endpoint is still worth asking.
     """
 
     bound: BoundScorer
@@ -66,15 +68,19 @@ class JudgeDesk:
     mode: CheckMode = "on"
     params: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     usage: Usage = field(default_factory=Usage)
+    breaker: Breaker = field(default_factory=Breaker)
     check: JudgeCheck | None = None
-    ended: Failure | None = None
     tries: int = 0
-    answered: bool = False
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def open(self) -> AskedJudge:
-        """The judge for one cell."""
-        return AskedJudge(self._ask_endpoint, self.model, self.params)
+    @property
+    def ended(self) -> Failure | None:
+        """Why the judge is not asked any more, if it is not."""
+        return self.breaker.ended
+
+    def open(self, row: str = "") -> AskedJudge:
+        """The judge for one cell of a row."""
+        return AskedJudge(self._ask_endpoint, self.model, self.params, f"{row}/{self.bound.name}")
 
     async def admit(self) -> Unscored | Failure | None:
         """None if the judge may be asked, else what its cells get: the first caller puts the known pairs to it."""
@@ -86,7 +92,7 @@ class JudgeDesk:
             async with self._lock:
                 if self._open_question():
                     self.tries += 1
-                    self.check = await check_judge(self.bound, self.open())
+                    self.check = await check_judge(self.bound, self.open("self-check"))
         assert self.check is not None  # whoever came before has asked
         if self.check.failure is not None:
             return Failure(self.check.failure.kind, f"self-check not done: {self.check.failure.message}")
@@ -101,11 +107,8 @@ class JudgeDesk:
 
     async def _ask_endpoint(self, request: Request, /) -> Completion | Failure:
         """The endpoint, given up at once where its first calls say that asking again will not help."""
-        if self.ended is not None:
-            return self.ended
+        if self.breaker.ended is not None:
+            return self.breaker.ended
         answer = await self.endpoint(request)
-        if isinstance(answer, Completion):
-            self.answered = True
-        elif answer.fatal and not self.answered:
-            self.ended = answer
+        self.breaker.note(answer)
         return answer

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evalrun.calls.breaker import Breaker
+from evalrun.calls.stack import CallStack
 from evalrun.calls.usage import Usage
 from evalrun.datasets.source import SampleSource, Scan
-from evalrun.domain import Sample, Target
+from evalrun.domain import Row, Sample, Target, row_name
 from evalrun.engine.judges import JudgeDesk
 from evalrun.gates.naming import Gate
 from evalrun.prompts import Prompt
@@ -29,6 +31,7 @@ class PlannedTarget:
     prompt: Prompt | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    breaker: Breaker = field(default_factory=Breaker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,24 @@ class PlannedScorer:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call to make."""
+    """One row to make. `stored` is the row of an earlier try whose answer is kept: only `scorers` are called again."""
 
     sample: Sample
     target: PlannedTarget
     epoch: int
+    attempt: int = 1
+    stored: Row | None = None
+    scorers: frozenset[str] | None = None
+
+    @property
+    def row(self) -> str:
+        """What the row is called where it asks somebody."""
+        return row_name(self.sample.id, self.target.name, self.epoch)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A suite, assembled and scanned. `rows` is how many rows the run will have."""
+    """A suite, assembled and scanned. `rows` is how many rows the run will have, `calls` what its endpoints share."""
 
     suite: Suite
     dataset: SampleSource
@@ -63,6 +74,7 @@ class Plan:
     targets: tuple[PlannedTarget, ...]
     scorers: tuple[PlannedScorer, ...]
     gates: tuple[Gate, ...]
+    calls: CallStack
 
     @property
     def rows(self) -> int:

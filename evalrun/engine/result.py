@@ -10,7 +10,7 @@ from pathlib import Path
 from evalrun.calls.usage import Usage
 from evalrun.domain import Failure
 from evalrun.engine.plan import Plan
-from evalrun.engine.runner import RunState
+from evalrun.engine.run_state import RunState
 from evalrun.gates.verdicts import EXIT_CODES, INTERRUPTED, UNTRUSTED, check_gates, exit_code, overall
 from evalrun.metrics import GateResult, Metric, Verdict
 from evalrun.stats.summary import Summary
@@ -66,6 +66,8 @@ def conclude(
 def stopped_early(plan: Plan, state: RunState) -> str | None:
     """Why a run did not do all it was to do, in one sentence, or None: an endpoint was given up, nothing answered."""
     said: list[str] = []
+    if plan.calls.stop.reason is not None:
+        said.append(plan.calls.stop.reason)
     for target in plan.targets:
         found = state.targets[target.name]
         if found.ended is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 
+from evalrun.calls.row_clock import RowClock
 from evalrun.domain import Cell, Completion, Failure, Sample
 from evalrun.engine.judges import JudgeDesk
-from evalrun.engine.plan import PlannedScorer
+from evalrun.engine.plan import Job, PlannedScorer
 from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call
 
 
@@ -26,40 +27,60 @@ class RowScorer:
         self.threaded = [bound for bound in self.bound if bound.name not in placed]
         self.executor = executor
 
-    async def score(self, sample: Sample, answer: Completion | Failure) -> dict[str, Cell]:
-        """A cell per scorer, in the order of the suite."""
+    async def score(self, job: Job, answer: Completion | Failure, clock: RowClock) -> dict[str, Cell]:
+        """A cell per scorer, in the order of the suite; of a job that keeps its answer those kept as well.
+
+        A scorer that is not done when the row's time is up gives an error.
+        """
         cells: dict[str, Cell] = {}
+        if job.stored is not None and job.scorers is not None:
+            cells.update((name, cell) for name, cell in job.stored.cells.items() if name not in job.scorers)
         for bound in self.bound:
-            settled = cell_without_call(bound, sample, answer)
+            settled = None if bound.name in cells else cell_without_call(bound, job.sample, answer)
             if settled is not None:
                 cells[bound.name] = settled
-        if isinstance(answer, Failure) or len(cells) == len(self.bound):
-            return {name: cells[name] for name in self.names}
-        for bound in self.inline:
-            if bound.name not in cells:
-                cells[bound.name] = call_sync(bound, sample, answer)
-        threaded = [bound for bound in self.threaded if bound.name not in cells]
-        awaited = [(bound, desk) for bound, desk in self.awaited if bound.name not in cells]
-        waiting = [_call_awaited(bound, desk, sample, answer) for bound, desk in awaited]
-        if threaded:
-            loop = asyncio.get_running_loop()
-            hop = loop.run_in_executor(self.executor, _call_all, threaded, sample, answer)
-            later, found = await asyncio.gather(asyncio.gather(*waiting), hop)
-            cells.update(zip((bound.name for bound in threaded), found, strict=True))
-        else:
-            later = await asyncio.gather(*waiting) if waiting else []
-        cells.update(zip((bound.name for bound, _ in awaited), later, strict=True))
+        if isinstance(answer, Completion) and len(cells) < len(self.bound):
+            for bound in self.inline:
+                if bound.name not in cells:
+                    cells[bound.name] = call_sync(bound, job.sample, answer)
+            if len(cells) < len(self.bound):
+                cells.update(await self._waited_for(job, answer, clock, cells))
         return {name: cells[name] for name in self.names}
+
+    async def _waited_for(
+        self, job: Job, answer: Completion, clock: RowClock, settled: Collection[str]
+    ) -> dict[str, Cell]:
+        """The cells of the scorers that take their time, all at once."""
+        threaded = [bound for bound in self.threaded if bound.name not in settled]
+        awaited = [(bound, desk) for bound, desk in self.awaited if bound.name not in settled]
+        cells: dict[str, Cell] = {}
+
+        async def keep(bound: BoundScorer, desk: JudgeDesk | None) -> None:
+            cells[bound.name] = await _call_awaited(bound, desk, job, answer)
+
+        async def hop() -> None:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self.executor, _call_all, threaded, job.sample, answer)
+            cells.update(zip((bound.name for bound in threaded), found, strict=True))
+
+        try:
+            async with clock:
+                await asyncio.gather(*[keep(bound, desk) for bound, desk in awaited], *([hop()] if threaded else []))
+        except TimeoutError:
+            late = Cell("error", reason=f"timeout: not done within the row's time limit of {clock.limit_s:g} s")
+            for name in (*[bound.name for bound in threaded], *[bound.name for bound, _ in awaited]):
+                cells.setdefault(name, late)
+        return cells
 
 
 def _call_all(scorers: Sequence[BoundScorer], sample: Sample, completion: Completion) -> list[Cell]:
     return [call_sync(bound, sample, completion) for bound in scorers]
 
 
-async def _call_awaited(bound: BoundScorer, desk: JudgeDesk | None, sample: Sample, completion: Completion) -> Cell:
+async def _call_awaited(bound: BoundScorer, desk: JudgeDesk | None, job: Job, completion: Completion) -> Cell:
     if desk is None:
-        return await call_async(bound, sample, completion, None)
+        return await call_async(bound, job.sample, completion, None)
     refused = await desk.admit()
     if refused is not None:
         return cell_from(refused, bound.scorer.declaration)
-    return await call_async(bound, sample, completion, desk.open())
+    return await call_async(bound, job.sample, completion, desk.open(job.row))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalrun.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample
+from evalrun.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, row_name
 from evalrun.prompts import Prompt
 
 
@@ -18,8 +18,10 @@ class PromptedTarget:
     model: str
     prompt: Prompt
     params: Mapping[str, Any] = EMPTY
+    name: str = ""
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
         messages = self.prompt.render(sample)
-        answer = await self.endpoint(Request(self.model, messages, self.params, epoch=epoch))
+        row = row_name(sample.id, self.name, epoch)
+        answer = await self.endpoint(Request(self.model, messages, self.params, epoch=epoch, row=row))
         return replace(answer, messages=messages)
