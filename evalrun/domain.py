@@ -7,7 +7,7 @@ shares are in 0..1. Nothing here imports another module of evalrun.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -160,13 +160,14 @@ Outcome: TypeAlias = Score | Skipped | Unscored | Failure
 
 @dataclass(frozen=True, slots=True)
 class JudgeCall:
-    """What one question to a judge took."""
+    """What one question to a judge took; nothing where the verdict was kept from before (`cached`)."""
 
     model: str
     latency_s: float | None
     input_tokens: int | None
     output_tokens: int | None
     cost_usd: float | None
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,18 +286,3 @@ class Reporter(Protocol):
     def on_row(self, row: Row, /) -> None: ...
 
     def on_end(self, result: Any, /) -> None: ...
-
-
-Record: TypeAlias = Mapping[str, Any]
-"""One line of a dataset as its file has it: column name to value."""
-
-
-class Reader(Protocol):
-    """What a dataset factory returns: each call reads from the start, yielding the record and where it stands.
-
-    The place is for error messages, such as `data/qa.csv:7`. `text_only` says that every value is text.
-    """
-
-    text_only: bool
-
-    def __call__(self) -> Iterator[tuple[Record, str]]: ...

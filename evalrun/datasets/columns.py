@@ -10,7 +10,8 @@ from unicodedata import category
 
 from evalrun.datasets.conditions import Getter, getter
 from evalrun.datasets.identity import Fields, RowProblem, canonical
-from evalrun.domain import Message, Record
+from evalrun.datasets.records import Record
+from evalrun.domain import Message
 from evalrun.errors import nearest
 from evalrun.prompts import ABSENT, BrokenConversation, read_conversation
 from evalrun.suite.schema import ColumnSpec, ColumnsSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from evalrun.domain import Record
+from evalrun.datasets.records import Record
 from evalrun.prompts import ABSENT, find_value
 
 Getter: TypeAlias = Callable[[Record], Any]

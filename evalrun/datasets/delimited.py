@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TextIO
 
+from evalrun.datasets.records import Reader, Record
 from evalrun.datasets.text_files import BrokenLine, read_records, undecoded
-from evalrun.domain import Reader, Record
 
 LARGEST_FIELD = 2**31 - 1  # characters; csv itself stops at 128 KiB, and more than this is no C long everywhere
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from evalrun.datasets.conditions import getter
-from evalrun.domain import Record
+from evalrun.datasets.records import Record
 from evalrun.errors import Problem, RunError
 from evalrun.prompts import ABSENT
 

@@ -8,8 +8,8 @@ from json import JSONDecodeError, JSONDecoder
 from typing import Any, NoReturn, TextIO
 
 from evalrun.datasets.plain import DEEPEST, deeper_than
+from evalrun.datasets.records import Reader, Record
 from evalrun.datasets.text_files import BrokenLine, read_records, undecoded
-from evalrun.domain import Reader, Record
 
 CHUNK = 1 << 16  # characters read at a time from a JSON file
 BLANKS = " \t\r\n"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evalrun.datasets.plain import NotPlain, plain_record
+from evalrun.datasets.records import Reader, Record
 from evalrun.datasets.text_files import BrokenLine
-from evalrun.domain import Reader, Record
 from evalrun.errors import MissingExtraError
 
 BATCH = 256  # rows turned into Python values at a time; wide tables hold whole documents in a row

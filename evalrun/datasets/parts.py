@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.datasets.plain import NotPlain, plain_record
+from evalrun.datasets.records import Reader, Record
 from evalrun.datasets.text_files import BrokenLine
-from evalrun.domain import Reader, Record
 from evalrun.errors import EvalrunError
 from evalrun.signatures import describe_crash
 

@@ -9,7 +9,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from evalrun.domain import Record
+from evalrun.datasets.records import Record
 
 DEEPEST = 100  # levels of nesting: far from where Python's own recursion limit would end a run
 

@@ -11,8 +11,9 @@ from evalrun.datasets.conditions import compile_where, getter
 from evalrun.datasets.findings import Findings, Watch
 from evalrun.datasets.identity import FirstPass, LaterPass, RowProblem, Suspect
 from evalrun.datasets.parts import Part
+from evalrun.datasets.records import Record
 from evalrun.datasets.text_files import BrokenLine
-from evalrun.domain import Record, Sample
+from evalrun.domain import Sample
 from evalrun.errors import Problem, nearest
 from evalrun.prompts import ABSENT
 from evalrun.suite.schema import DatasetSpec

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from evalrun.domain import Record
+from evalrun.datasets.records import Record
 
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 §2.3.1; the content decides, not the name: downloads get unpacked on their way
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

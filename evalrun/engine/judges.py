@@ -48,6 +48,7 @@ class AskedJudge:
                     answer.input_tokens,
                     answer.output_tokens,
                     answer.cost_usd,
+                    answer.cached,
                 )
             )
         return answer

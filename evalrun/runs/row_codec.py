@@ -91,16 +91,20 @@ def _cell_to_record(cell: Cell) -> dict[str, Any]:
     if cell.detail:
         record["detail"] = cell.detail
     if cell.calls:
-        record["calls"] = [
-            {
-                "model": call.model,
-                "latency_s": call.latency_s,
-                "input_tokens": call.input_tokens,
-                "output_tokens": call.output_tokens,
-                "cost_usd": call.cost_usd,
-            }
-            for call in cell.calls
-        ]
+        record["calls"] = [_call_to_record(call) for call in cell.calls]
+    return record
+
+
+def _call_to_record(call: JudgeCall) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "model": call.model,
+        "latency_s": call.latency_s,
+        "input_tokens": call.input_tokens,
+        "output_tokens": call.output_tokens,
+        "cost_usd": call.cost_usd,
+    }
+    if call.cached:
+        record["cached"] = True
     return record
 
 

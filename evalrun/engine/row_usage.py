@@ -1,0 +1,58 @@
+"""What the rows of a run took, counted from the rows alone: the same however often the run was broken off.
+
+What was asked besides, tries that failed and answers that were lost with a process, is counted where calls are made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evalrun.calls.usage import Usage
+from evalrun.domain import Cell, Completion, Failure, FailureKind, Row
+from evalrun.engine.plan import Plan
+
+NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
+
+
+@dataclass(slots=True)
+class RowUsage:
+    """Totals for each target that is called over the network, and for each scorer that asks a judge."""
+
+    targets: dict[str, Usage]
+    judges: dict[str, Usage]
+
+    @classmethod
+    def of(cls, plan: Plan) -> RowUsage:
+        """Nothing counted yet."""
+        return cls(
+            {target.name: Usage() for target in plan.targets if target.host is not None},
+            {scorer.bound.name: Usage() for scorer in plan.scorers if scorer.judge is not None},
+        )
+
+    def add(self, row: Row) -> None:
+        """Count one row in; an answer kept from before took nothing."""
+        target = self.targets.get(row.target)
+        if target is not None and _was_called(row.answer):
+            target.add(row.answer)
+        for name, usage in self.judges.items():
+            _add_calls(usage, row.cells[name])
+
+    def of_target(self, name: str) -> Usage:
+        """The totals of a target; nothing for one that is not called over the network."""
+        return self.targets.get(name) or Usage()
+
+
+def _was_called(answer: Completion | Failure) -> bool:
+    return answer.kind not in NOT_CALLED if isinstance(answer, Failure) else not answer.cached
+
+
+def _add_calls(usage: Usage, cell: Cell) -> None:
+    for call in cell.calls:
+        if call.cached:
+            continue
+        usage.add(
+            Completion(
+                "", input_tokens=call.input_tokens, output_tokens=call.output_tokens, cost_usd=call.cost_usd,
+                served_model=call.model,
+            )
+        )  # fmt: skip
