@@ -8,7 +8,7 @@ from typing import Any
 
 from evalrun.calls.usage import Usage
 from evalrun.datasets.source import SampleSource, Scan
-from evalrun.domain import Sample, Target
+from evalrun.domain import Row, Sample, Target
 from evalrun.engine.judges import JudgeDesk
 from evalrun.gates.naming import Gate
 from evalrun.prompts import Prompt
@@ -46,11 +46,14 @@ class PlannedScorer:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call to make."""
+    """One row to make. With `stored`, its answer is there and only the cells of `scorers` are to be made again."""
 
     sample: Sample
     target: PlannedTarget
     epoch: int
+    attempt: int = 1
+    stored: Row | None = None
+    scorers: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

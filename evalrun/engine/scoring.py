@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 
-from evalrun.domain import Cell, Completion, Failure, Sample
+from evalrun.domain import EMPTY, Cell, Completion, Failure, Sample
 from evalrun.engine.judges import JudgeDesk
 from evalrun.engine.plan import PlannedScorer
 from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call
@@ -26,11 +26,13 @@ class RowScorer:
         self.threaded = [bound for bound in self.bound if bound.name not in placed]
         self.executor = executor
 
-    async def score(self, sample: Sample, answer: Completion | Failure) -> dict[str, Cell]:
-        """A cell per scorer, in the order of the suite."""
-        cells: dict[str, Cell] = {}
+    async def score(
+        self, sample: Sample, answer: Completion | Failure, *, kept: Mapping[str, Cell] = EMPTY
+    ) -> dict[str, Cell]:
+        """A cell per scorer, in the order of the suite. Scorers whose cell is `kept` from before are not called."""
+        cells: dict[str, Cell] = {name: cell for name, cell in kept.items() if name in self.names}
         for bound in self.bound:
-            settled = cell_without_call(bound, sample, answer)
+            settled = None if bound.name in cells else cell_without_call(bound, sample, answer)
             if settled is not None:
                 cells[bound.name] = settled
         if isinstance(answer, Failure) or len(cells) == len(self.bound):
