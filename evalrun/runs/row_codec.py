@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from evalrun.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Row, Sample
 from evalrun.redact import redact
+from evalrun.runs.finished import Head
 
 VERSION = 1
 _MARK = b',"sum":"'
 _TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
+_TEXT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
+_HEAD = re.compile(rb'\{"v":%d,"id":%b,"target":%b,"epoch":(\d+),"attempt":(\d+),' % (VERSION, _TEXT, _TEXT))
+_FAILURE, _ERROR = b'"failure":{', b'"state":"error"'  # never inside a text, where quotes are escaped
 
 
 class BrokenRecord(ValueError):
@@ -31,14 +36,47 @@ def encode_row(row: Row) -> bytes:
 
 def decode_row(line: bytes) -> Row:
     """The row of one line. Raises BrokenRecord."""
+    return row_from_record(_record(_body(line)))
+
+
+def decode_head(line: bytes) -> Head:
+    """Key and state of the row of one line, read without the rest where nothing went wrong in it. Raises BrokenRecord."""
+    body = _body(line)
+    found = _HEAD.match(body)
+    if found is None or _FAILURE in body or _ERROR in body:
+        return _head_from_record(_record(body))
+    id, target, epoch, attempt = found.groups()
+    return Head(_unescaped(id), _unescaped(target), int(epoch), int(attempt))
+
+
+def _body(line: bytes) -> bytes:
+    """What the checksum is of, once it fits."""
     line = line.rstrip(b"\n")
     body, tail = line[:-_TAIL], line[-_TAIL:]
     if tail[: len(_MARK)] != _MARK or tail[len(_MARK) : -2] != b"%08x" % zlib.crc32(body):
         raise BrokenRecord("the checksum does not fit")
-    record = json.loads(body + b"}")
+    return body
+
+
+def _record(body: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(body + b"}")
     if record.get("v") != VERSION:
         raise BrokenRecord(f"version {record.get('v')!r}; this evalrun reads version {VERSION}")
-    return row_from_record(record)
+    return record
+
+
+def _head_from_record(record: Mapping[str, Any]) -> Head:
+    failed = "failure" in record
+    errors = frozenset(name for name, cell in record["cells"].items() if cell["state"] == "error")
+    id, target = (record[name].encode("utf-8", errors="surrogatepass") for name in ("id", "target"))
+    return Head(id, target, record["epoch"], record["attempt"], failed, frozenset() if failed else errors)
+
+
+def _unescaped(text: bytes) -> bytes:
+    """The text between the quotes of a JSON string."""
+    if b"\\" not in text:
+        return text
+    return str(json.loads(b'"%b"' % text)).encode("utf-8", errors="surrogatepass")
 
 
 def row_to_record(row: Row) -> dict[str, Any]:

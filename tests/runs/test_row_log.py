@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from evalrun.domain import Cell, Completion, Failure, JudgeCall, Row, Sample
 from evalrun.errors import RunError
 from evalrun.redact import register_secret
-from evalrun.runs.row_log import RowLog, read_rows
+from evalrun.runs.finished import Found
+from evalrun.runs.row_codec import encode_row
+from evalrun.runs.row_log import RowLog, cut_torn_line, finished_rows, read_rows, row_at, scan_keys
 
 
 def make_row(name: str = "s1", **changes: object) -> Row:
@@ -91,3 +95,129 @@ def test_keys_never_reach_the_log() -> None:
 
 def test_a_run_without_rows_has_none() -> None:
     assert list(read_rows(Path("nowhere"))) == []
+
+
+FAILED = Failure("timeout", "no answer within 60 s")
+IN_ERROR = {
+    "exact_match": Cell("scored", 1.0),
+    "tone": Cell("error", None, "function: tone() raised"),
+    "f": Cell("error"),
+}
+
+
+def test_keys_and_states_are_read_without_the_rows() -> None:
+    rows = [
+        make_row(),
+        make_row("s2", answer=FAILED, cells={"exact_match": Cell("error", None, "timeout")}, attempt=3),
+        make_row("s3", cells=IN_ERROR),
+        make_row('quo"te \\ 東\n', target="m/ü"),
+        make_row("s4", sample=Sample("s4", "?", (), {"failure": {"kind": 1}, "cells": {"a": {"state": "error"}}})),
+    ]
+    path = write(rows)
+    starts = [0]
+    for line in path.read_bytes().splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    finished = scan_keys(Path())
+    assert [finished.find(row.sample.id, row.target, 2) if row.epoch == 2 else None for row in rows] == [
+        Found(starts[0], 1, False, frozenset()),
+        Found(starts[1], 3, True, frozenset()),
+        Found(starts[2], 1, False, frozenset({"tone", "f"})),
+        Found(starts[3], 1, False, frozenset()),
+        Found(starts[4], 1, False, frozenset()),
+    ]
+    assert (len(finished), finished.failed, finished.in_error, finished.size) == (5, 1, 1, starts[-1])
+    assert [finished.find("s1", "m", 1), finished.find("s1", "other", 2), finished.find("s9", "m", 2)] == [None] * 3
+    assert row_at(Path(), starts[2]) == rows[2]
+
+
+def test_the_last_record_of_a_key_says_its_state() -> None:
+    write([make_row("s1", answer=FAILED, cells={}), make_row("s2"), make_row("s1", attempt=2)])
+    finished = scan_keys(Path())
+    found = finished.find("s1", "m", 2)
+    assert found is not None
+    assert (len(finished), finished.failed, found.attempt, found.failed) == (2, 0, 2, False)
+
+
+def test_what_was_run_again_is_no_longer_among_the_finished_rows() -> None:
+    rows = [make_row("s1", answer=FAILED, cells={}), make_row("s2"), make_row("s3")]
+    write(rows)
+    finished = scan_keys(Path())
+    again = make_row("s1", attempt=2)
+    write([again])
+    finished.drop("s1", "m", 2)
+    finished.drop("never there", "m", 2)
+    assert finished.find("s1", "m", 2) is None
+    assert (len(finished), finished.failed) == (2, 0)
+    assert list(finished_rows(Path(), finished)) == rows[1:]
+    assert list(read_rows(Path())) == [*rows[1:], again]
+
+
+def test_a_torn_last_line_is_cut_off_and_counted() -> None:
+    path = write([make_row(), make_row("s2")])
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for left in (first + 1, first + 40, len(whole) - 3):
+        path.write_bytes(whole[:left])
+        assert cut_torn_line(Path()) == left - first
+        assert path.read_bytes() == whole[:first]
+        assert cut_torn_line(Path()) == 0
+    write([make_row("s2")])
+    assert path.read_bytes() == whole
+
+
+def test_a_log_of_nothing_but_a_torn_line_is_empty_then() -> None:
+    path = write([make_row(answer=Completion("x" * 200_000))])
+    path.write_bytes(path.read_bytes()[:150_000])
+    assert len(scan_keys(Path())) == 0
+    assert cut_torn_line(Path()) == 150_000
+    assert path.read_bytes() == b""
+    assert cut_torn_line(Path()) == 0
+    assert cut_torn_line(Path("nowhere")) == 0
+
+
+def test_a_last_line_that_lacks_its_newline_alone_is_kept() -> None:
+    path = write([make_row(), make_row("s2")])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert list(read_rows(Path())) == [make_row(), make_row("s2")]
+    assert cut_torn_line(Path()) == 0
+    assert path.read_bytes() == whole
+
+
+def test_a_broken_last_line_that_has_its_newline_was_not_torn() -> None:
+    path = write([make_row(), make_row("s2")])
+    path.write_bytes(path.read_bytes()[:-7] + b"\n")
+    assert cut_torn_line(Path()) == 0
+    with pytest.raises(RunError, match=r"rows.jsonl:2: the checksum does not fit; the row log was changed"):
+        scan_keys(Path())
+
+
+def test_a_record_of_another_version_is_refused() -> None:
+    line = encode_row(make_row())[:-19].replace(b'{"v":1,', b'{"v":2,', 1)
+    Path("rows.jsonl").write_bytes(b'%b,"sum":"%08x"}\n' % (line, zlib.crc32(line)))
+    with pytest.raises(RunError, match="version 2; this evalrun reads version 1"):
+        list(read_rows(Path()))
+
+
+def test_an_id_that_holds_a_key_is_found_again() -> None:
+    register_secret("sk-in-the-id")
+    write([make_row("row sk-in-the-id 7")])
+    assert scan_keys(Path()).find("row sk-in-the-id 7", "m", 2) is not None
+
+
+@pytest.mark.slow
+def test_two_hundred_thousand_rows_are_held_in_few_bytes() -> None:
+    line = encode_row(make_row("00000000"))
+    body = line[: line.rindex(b',"sum"')]
+    with Path("rows.jsonl").open("wb") as file:
+        for number in range(200_000):
+            own = body.replace(b"00000000", b"%08d" % number, 1)
+            file.write(b'%b,"sum":"%08x"}\n' % (own, zlib.crc32(own)))
+    tracemalloc.start()
+    finished = scan_keys(Path())
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(finished) == 200_000
+    assert sum(finished.find(f"{number:08d}", "m", 2) is not None for number in range(0, 400_000, 2)) == 100_000
+    assert held < 64 * 200_000
+    assert peak < 128 * 200_000

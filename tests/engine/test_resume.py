@@ -1,0 +1,160 @@
+"""A run goes on where it ended: what is finished is not done again, and what is retried keeps what was paid for."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
+from evalrun.engine.plan import Job, PlannedScorer, PlannedTarget
+from evalrun.engine.resume import count_remaining, kept_cells, remaining
+from evalrun.engine.scoring import RowScorer
+from evalrun.errors import RunError
+from evalrun.runs.row_log import RowLog, finished_rows, read_rows, scan_keys
+from evalrun.scorers.calling import BoundScorer
+from evalrun.suite.schema import ScorerSpec
+
+FINE = {"exact": Cell("scored", 1.0), "tone": Cell("scored", 0.5)}
+HALF = {"exact": Cell("scored", 1.0), "tone": Cell("error", None, "server: self-check not done: down")}
+UNREAD = {"exact": Cell("scored", 1.0), "tone": Cell("unscored", None, "judge: self-check 2 of 12")}
+DOWN = {name: Cell("error", None, "server: down") for name in FINE}
+
+
+async def never(sample: Sample, epoch: int, /) -> Completion:
+    raise AssertionError("nothing is to be called here")
+
+
+TARGETS = (PlannedTarget("a", never, "python"), PlannedTarget("b", never, "python"))
+SAMPLES = tuple(Sample(f"s{number}", f"question {number}", ("right",), index=number) for number in range(3))
+
+
+def all_jobs() -> Iterator[Job]:
+    return (Job(sample, target, epoch) for sample in SAMPLES for epoch in (1, 2) for target in TARGETS)
+
+
+def made(job: Job, cells: dict[str, Cell] = FINE, answer: Completion | Failure | None = None, attempt: int = 1) -> Row:
+    return Row(job.sample, job.target.name, job.epoch, answer or Completion("right"), cells, attempt)
+
+
+def write(rows: list[Row]) -> None:
+    with RowLog(Path()) as log:
+        for row in rows:
+            log.write(row)
+
+
+def left(*, retry_errors: bool = False) -> list[Job]:
+    finished = scan_keys(Path())
+    found = list(remaining(all_jobs(), finished, Path(), retry_errors=retry_errors))
+    assert count_remaining(12, finished, retry_errors=retry_errors) == len(found)
+    return found
+
+
+def test_only_what_is_missing_is_left_in_the_order_of_the_plan() -> None:
+    jobs = list(all_jobs())
+    assert left() == jobs
+    write([made(jobs[7]), made(jobs[0]), made(jobs[11]), made(jobs[3])])
+    assert left() == [job for place, job in enumerate(jobs) if place not in (0, 3, 7, 11)]
+    write([made(job) for job in jobs])
+    assert left() == []
+
+
+def test_errors_are_left_alone_unless_they_are_to_be_retried() -> None:
+    jobs = list(all_jobs())
+    down = Failure("server", "down", 503)
+    rows = [made(job) for job in jobs]
+    rows[1] = made(jobs[1], DOWN, down, attempt=2)
+    rows[4] = made(jobs[4], HALF, attempt=3)
+    rows[6] = made(jobs[6], UNREAD)
+    write(rows)
+    assert left() == []
+    again, scored_again = left(retry_errors=True)
+    assert again == Job(jobs[1].sample, jobs[1].target, jobs[1].epoch, attempt=3)
+    assert (scored_again.attempt, scored_again.stored, scored_again.scorers) == (3, rows[4], frozenset({"tone"}))
+    assert (kept_cells(again), kept_cells(scored_again)) == ({}, {"exact": HALF["exact"]})
+
+
+def test_what_was_mended_is_not_retried_again() -> None:
+    jobs = list(all_jobs())
+    write([made(jobs[0], HALF), made(jobs[1], DOWN, Failure("server", "down")), made(jobs[0])])
+    write([made(jobs[1], attempt=2)])
+    assert left(retry_errors=True) == jobs[2:]
+
+
+def test_only_the_scorers_in_error_are_called_again() -> None:
+    called: list[str] = []
+
+    def exact(output: str) -> float:
+        called.append("exact")
+        return 0.0
+
+    def tone(output: str) -> float:
+        called.append("tone")
+        return 0.25
+
+    job = next(all_jobs())
+    write([made(job, HALF)])
+    (again,) = remaining([job], scan_keys(Path()), Path(), retry_errors=True)
+    assert again.stored is not None
+    scorers = [
+        PlannedScorer(BoundScorer.bind(name, Scorer(function, Declaration())), ScorerSpec(name, "python"))
+        for name, function in (("exact", exact), ("tone", tone))
+    ]
+    with ThreadPoolExecutor(1) as executor:
+        score = RowScorer(scorers, executor).score(again.sample, again.stored.answer, kept=kept_cells(again))
+        cells = asyncio.run(score)
+    assert cells == {"exact": HALF["exact"], "tone": Cell("scored", 0.25)}
+    assert (list(cells), called) == (["exact", "tone"], ["tone"])
+
+
+def test_rows_of_before_and_of_now_are_each_there_once() -> None:
+    jobs = list(all_jobs())
+    before = [made(job, HALF) for job in jobs[:4]]
+    write(before)
+    finished = scan_keys(Path())
+    now: list[Row] = []
+    for job in remaining(all_jobs(), finished, Path(), retry_errors=True):
+        if job.target.name == "a":  # as in a run that is ended again before it is through
+            now.append(made(job, attempt=job.attempt))
+            write(now[-1:])
+            finished.drop(job.sample.id, job.target.name, job.epoch)
+    assert list(finished_rows(Path(), finished)) == [before[1], before[3]]
+    assert [*finished_rows(Path(), finished), *now] == list(read_rows(Path()))
+
+
+def test_a_row_that_changes_while_it_is_needed_is_a_sentence() -> None:
+    job = next(all_jobs())
+    write([made(job, HALF)])
+    jobs = remaining([job], scan_keys(Path()), Path(), retry_errors=True)
+    Path("rows.jsonl").write_bytes(Path("rows.jsonl").read_bytes().replace(b"right", b"wrong"))
+    with pytest.raises(RunError, match="the line from byte 0 on: the checksum does not fit; the row log was changed"):
+        list(jobs)
+
+
+@pytest.mark.slow
+def test_no_row_is_made_of_what_is_finished() -> None:
+    """The lines hold no JSON behind their heads, so that whoever made a row of one would be told."""
+    rows = 200_000
+    with Path("rows.jsonl").open("wb") as file:
+        for number in range(rows):
+            body = b'{"v":1,"id":"%d","target":"a","epoch":1,"attempt":1,"index":no JSON' % number
+            file.write(b'%b,"sum":"%08x"}\n' % (body, zlib.crc32(body)))
+    finished = scan_keys(Path())
+    asked = 0
+
+    def jobs() -> Iterator[Job]:
+        nonlocal asked
+        for number in range(rows + 100):
+            asked += 1
+            yield Job(Sample(str(number), "?"), TARGETS[0], 1)
+
+    found = remaining(jobs(), finished, Path(), retry_errors=True)
+    assert (len(finished), asked) == (rows, 0)
+    assert (next(found).sample.id, asked) == (str(rows), rows + 1)
+    assert sum(1 for _ in found) == 99
+    with pytest.raises(RunError, match="the line from byte 0 on"):
+        next(finished_rows(Path(), finished))
