@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from evalrun.calls.stack import CallTally
 from evalrun.calls.usage import Usage
 from evalrun.domain import Failure
 from evalrun.engine.plan import Plan
+from evalrun.engine.row_usage import RowUsage
 from evalrun.engine.run_state import RunState
 from evalrun.gates.verdicts import EXIT_CODES, INTERRUPTED, UNTRUSTED, check_gates, exit_code, overall
 from evalrun.metrics import GateResult, Metric, Verdict
@@ -18,13 +20,17 @@ from evalrun.stats.summary import Summary
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
-    """One target's numbers. `ended` is why it was given up, `failed` counts calls that failed."""
+    """One target's numbers. `usage` is what its rows took, `ended` is why it was given up, `failed` counts failed rows.
+
+    `calls` is what this process did for them: tries, answers that were kept from before.
+    """
 
     metrics: tuple[Metric, ...]
     usage: Usage
     answered: int
     failed: int
     ended: Failure | None = None
+    calls: CallTally = field(default_factory=CallTally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +50,23 @@ class RunResult:
     duration_s: float
     stopped: str | None = None
     notices: tuple[str, ...] = field(default=())
+    in_error: int = 0
+
+    @property
+    def unfinished(self) -> int:
+        """Rows that were planned and are not there."""
+        return max(0, self.plan.rows - self.rows)
 
 
 def conclude(
-    plan: Plan, state: RunState, summary: Summary, *, gates: bool
+    plan: Plan, state: RunState, usage: RowUsage, summary: Summary, *, gates: bool
 ) -> tuple[tuple[GateResult, ...], Verdict, int]:
     """The verdicts of a run's gates, that of the run, and its exit code."""
     results = check_gates(plan.gates, summary) if gates else ()
     codes = [EXIT_CODES[result.verdict] for result in results]
     if state.interrupted:
         codes.append(INTERRUPTED)
-    if stopped_early(plan, state) is not None:
+    if stopped_early(plan, state, usage) is not None:
         codes.append(UNTRUSTED)
     verdict = overall(results)
     code = exit_code(codes)
@@ -63,17 +75,17 @@ def conclude(
     return results, verdict, code
 
 
-def stopped_early(plan: Plan, state: RunState) -> str | None:
-    """Why a run did not do all it was to do, in one sentence, or None: an endpoint was given up, nothing answered."""
+def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
+    """Why a run did not do all it was to do, in one sentence, or None: a limit, an endpoint given up, no answer at all."""
     said: list[str] = []
     if plan.calls.stop.reason is not None:
         said.append(plan.calls.stop.reason)
     for target in plan.targets:
-        found = state.targets[target.name]
-        if found.ended is not None:
-            said.append(f"target {target.name!r} was given up after {found.failed} calls: {found.ended.message}")
-        elif found.failed and not found.answered and not state.interrupted:
-            said.append(f"target {target.name!r} answered none of its {found.failed} rows")
+        breaker, counts = target.breaker, usage.counts[target.name]
+        if breaker.ended is not None:
+            said.append(f"target {target.name!r} was given up after {breaker.failed} calls: {breaker.ended.message}")
+        elif counts.failed and not counts.answered and not state.interrupted:
+            said.append(f"target {target.name!r} answered none of its {counts.failed} rows")
     for scorer in plan.scorers:
         if scorer.judge is not None and scorer.judge.ended is not None:
             said.append(

@@ -10,16 +10,30 @@ from dataclasses import dataclass
 from evalrun.calls.usage import Usage
 from evalrun.domain import Cell, Completion, Failure, FailureKind, Row
 from evalrun.engine.plan import Plan
+from evalrun.engine.run_state import ended_in_error
 
 NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
 
 
 @dataclass(slots=True)
+class RowCounts:
+    """How many rows of a target have an answer, and how many calls failed."""
+
+    answered: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
 class RowUsage:
-    """Totals for each target that is called over the network, and for each scorer that asks a judge."""
+    """Totals for each target that is called over the network, and for each scorer that asks a judge.
+
+    `in_error` counts the rows that infrastructure kept from their answer or from one of their scores.
+    """
 
     targets: dict[str, Usage]
     judges: dict[str, Usage]
+    counts: dict[str, RowCounts]
+    in_error: int = 0
 
     @classmethod
     def of(cls, plan: Plan) -> RowUsage:
@@ -27,10 +41,15 @@ class RowUsage:
         return cls(
             {target.name: Usage() for target in plan.targets if target.host is not None},
             {scorer.bound.name: Usage() for scorer in plan.scorers if scorer.judge is not None},
+            {target.name: RowCounts() for target in plan.targets},
         )
 
     def add(self, row: Row) -> None:
         """Count one row in; an answer kept from before took nothing."""
+        counts = self.counts[row.target]
+        counts.failed += (failed := isinstance(row.answer, Failure))
+        counts.answered += not failed
+        self.in_error += failed or ended_in_error(row)
         target = self.targets.get(row.target)
         if target is not None and _was_called(row.answer):
             target.add(row.answer)

@@ -1,0 +1,145 @@
+"""One run from its plan to its files: the folder and its lock, rows as they come, the verdict, and every report."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+
+from evalrun.domain import Reporter, Row
+from evalrun.engine.plan import Job, Plan
+from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
+from evalrun.engine.resume import count_remaining, remaining
+from evalrun.engine.row_usage import RowUsage
+from evalrun.engine.run_state import RunState
+from evalrun.engine.runner import run_plan
+from evalrun.errors import RunError
+from evalrun.redact import redact
+from evalrun.reports.metrics_file import metrics_data
+from evalrun.reports.outputs import write_outputs
+from evalrun.reports.run_file import run_data
+from evalrun.reports.table import TableShape, TableWriter
+from evalrun.runs.finished import Finished
+from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, create_run_folder, write_json
+from evalrun.runs.lock import RunLock
+from evalrun.runs.row_log import RowLog, read_rows
+from evalrun.stats.summary import Summary
+from evalrun.suite.options import RunOptions
+
+
+@dataclass(slots=True)
+class Earlier:
+    """What a run that is gone on with left behind: its folder, held, and which of its rows are finished."""
+
+    folder: RunFolder
+    finished: Finished
+    started_at: datetime
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Execution:
+    """A run under way: where it writes, and what its rows come to."""
+
+    plan: Plan
+    options: RunOptions
+    folder: RunFolder
+    started_at: datetime
+    earlier: Earlier | None = None
+    begun: float = field(default_factory=time.monotonic)
+    rows: int = 0
+
+    async def run(self, reporters: Sequence[Reporter]) -> RunResult:
+        """The result of the run, with every file written. Raises RunError where the disk refuses."""
+        plan = self.plan
+        names = [target.name for target in plan.targets]
+        self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs)
+        self.table = TableWriter(self.folder.path, TableShape(plan.scan.columns, plan.measures), names)
+        self.usage = RowUsage.of(plan)
+        self.reporters = reporters
+        for reporter in reporters:
+            reporter.on_start(plan, self.folder)
+        with RowLog(self.folder.path) as log:
+            state = await run_plan(plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop)
+        self._include_earlier()
+        result = self._result(state)
+        plan.calls.end(complete=result.unfinished == 0)
+        self._write_all(result)
+        for reporter in reporters:
+            reporter.on_end(result)
+        return result
+
+    def _jobs(self) -> Iterator[Job]:
+        jobs = self.plan.jobs()
+        if self.earlier is None:
+            return jobs
+        return remaining(jobs, self.earlier.finished, self.folder.path, retry_errors=self.options.retry_errors)
+
+    def _emit(self, log: RowLog, row: Row) -> None:
+        log.write(row)  # on disk before anyone sees it
+        if self.earlier is not None:
+            self.earlier.finished.drop(row.sample.id, row.target, row.epoch)
+        self._count(row)
+        for reporter in self.reporters:
+            reporter.on_row(row)
+
+    def _count(self, row: Row) -> None:
+        self.summary.add(row)
+        self.table.add(row)
+        self.usage.add(row)
+        self.rows += 1
+
+    def _include_earlier(self) -> None:
+        """Count in the rows from before that were not made again: after the calls, so that those need not wait."""
+        if self.earlier is None:
+            return
+        for row in finished_rows(self.folder.path, self.earlier.finished):
+            self._count(row)
+            for reporter in self.reporters:
+                if isinstance(reporter, EarlierRows):
+                    reporter.on_earlier_row(row)
+
+    def _write_all(self, result: RunResult) -> None:
+        """Every file of the run; one that cannot be written does not keep the others from being so."""
+        run = run_data(self.plan, run_id=result.run_id, started_at=result.started_at, result=result)
+        refused: list[str] = []
+        writers: list[Callable[[], object]] = [
+            self.table.finish,
+            lambda: write_json(result.folder / METRICS_FILE, metrics_data(result)),
+            lambda: write_json(result.folder / RUN_FILE, run),
+            *[partial(write_outputs, result, [output]) for output in self.options.outputs],
+        ]
+        for write in writers:
+            try:
+                write()
+            except (RunError, OSError) as problem:
+                refused.append(str(problem))
+        if refused:
+            raise RunError("; ".join(refused) + f"; the rows are safe in {str(result.folder)!r}")
+
+    def _result(self, state: RunState) -> RunResult:
+        plan, usage = self.plan, self.usage
+        gates, verdict, code = conclude(plan, state, usage, self.summary, gates=self.options.gates)
+        targets = {
+            target.name: TargetResult(
+                self.summary.metrics(target.name),
+                usage.of_target(target.name),
+                usage.counts[target.name].answered,
+                usage.counts[target.name].failed,
+                target.breaker.ended,
+                target.calls,
+            )
+            for target in plan.targets
+        }
+        stopped = stopped_early(plan, state, usage)
+        if state.interrupted:
+            stopped = "interrupted" + (f"; {stopped}" if stopped else "")
+        notices = (*plan.scan.notices, *(self.earlier.notices if self.earlier is not None else ()))
+        return RunResult(
+            plan.suite.name, self.folder.id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
+            self.started_at, time.monotonic() - self.begun, redact(stopped) if stopped else None, notices,
+            usage.in_error,
+        )  # fmt: skip
