@@ -1,0 +1,194 @@
+"""Answers on disk: whole, private, shared by processes, and never a reason for a run to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evalrun.calls.answer_store import AnswerStore
+from evalrun.calls.kept_answers import clear, look_into
+from evalrun.domain import Completion
+from evalrun.errors import EvalrunError
+from evalrun.redact import register_secret
+from tests.fakes.command import command_env
+
+WHOLE = Completion(
+    "Zürich 🏔", "tool_calls", 0.25, 0.1, 12, 3, 0.00042, "gpt-x-2026",
+    tool_calls=({"type": "function", "function": {"name": "f", "arguments": "{}"}},), data=[[0.5, -1.0]],
+)  # fmt: skip
+
+WRITER = """
+import sys
+from pathlib import Path
+from evalrun.calls.answer_store import AnswerStore
+from evalrun.domain import Completion
+store = AnswerStore(Path(sys.argv[1]), tell=lambda said: sys.exit(said))
+for n in range(int(sys.argv[2])):
+    store.put(b"%s %d" % (sys.argv[3].encode(), n), Completion(f"{sys.argv[3]} {n}"), paid_by="r/")
+    print(n, flush=True)
+"""
+
+
+def writer(path: Path, count: int, name: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(count), name],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_env(),
+    )  # fmt: skip
+
+
+def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path / "a" / "answers.sqlite", now=lambda: 1000.0)
+    assert not store.path.exists(), "made at the first use"
+    assert store.get(b"k") is None
+    store.put(b"k", WHOLE, paid_by="run/q/t/1")
+    store.close()
+    again = AnswerStore(store.path)
+    kept = again.get(b"k")
+    assert kept is not None
+    assert (kept.answer, kept.created, kept.paid_by, kept.session) == (WHOLE, 1000.0, "run/q/t/1", store.session)
+    again.claim(b"k")
+    claimed = again.get(b"k")
+    assert claimed is not None and claimed.session == again.session
+    again.close()
+
+
+def test_the_file_is_its_owners_alone_and_holds_no_key(tmp_path: Path) -> None:
+    register_secret("sk-very-secret-1")
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    store.put(b"k", Completion("the key is sk-very-secret-1"), paid_by="r/")
+    assert store.get(b"k") is None
+    store.put(b"k", Completion("fine"), paid_by="r/")
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+    store.close()
+    assert b"sk-very-secret-1" not in store.path.read_bytes()
+
+
+@pytest.mark.parametrize("text", ["half a pair \ud800", "NUL \x00 and \x1b[31m"])
+def test_what_a_model_says_does_not_break_it(tmp_path: Path, text: str) -> None:
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    store.put(b"k", Completion(text), paid_by="r/")
+    kept = store.get(b"k")
+    assert (kept.answer.text if kept else None) == (None if "\ud800" in text else text)
+    assert store.off is None
+    store.close()
+
+
+def test_a_broken_file_is_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    path.write_bytes(b"no database at all " * 500)
+    told: list[str] = []
+    store = AnswerStore(path, tell=told.append, now=lambda: 7.0)
+    store.put(b"k", WHOLE, paid_by="r/")
+    assert store.get(b"k") is not None
+    aside = tmp_path / "answers.sqlite.broken-7"
+    assert told == [f"the answer cache {str(path)!r} could not be read; it is now {str(aside)!r}, and a new one begun"]
+    assert aside.read_bytes().startswith(b"no database")
+    store.close()
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE accounts (name)")
+    other.close()
+    before, told = path.read_bytes(), []
+    store = AnswerStore(path, tell=told.append)
+    store.put(b"k", WHOLE, paid_by="r/")
+    assert store.get(b"k") is None
+    assert told == [
+        f"answers are not cached: {str(path)!r}: it is a database of something else; the run goes on without"
+    ]
+    assert path.read_bytes() == before
+    with pytest.raises(EvalrunError, match="database of something else"):
+        clear(path)
+
+
+def test_a_folder_that_takes_no_file_switches_it_off_and_says_so_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    told: list[str] = []
+    store = AnswerStore(tmp_path / "file" / "answers.sqlite", tell=told.append)
+    for _ in range(3):
+        store.put(b"k", WHOLE, paid_by="r/")
+        assert store.get(b"k") is None
+    assert len(told) == 1 and told[0] == store.off
+    assert "Not a directory" in told[0] or "File exists" in told[0]
+
+
+def test_a_file_that_breaks_under_way_switches_it_off(tmp_path: Path) -> None:
+    told: list[str] = []
+    store = AnswerStore(tmp_path / "answers.sqlite", tell=told.append)
+    store.put(b"k", WHOLE, paid_by="r/")
+    other = sqlite3.connect(store.path)
+    other.execute("DROP TABLE answers")
+    other.close()
+    store.put(b"l", WHOLE, paid_by="r/")
+    assert store.get(b"k") is None
+    assert told == [f"answers are not cached: {str(store.path)!r}: no such table: answers; the run goes on without"]
+
+
+def test_several_processes_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    writers = [writer(path, 300, name) for name in ("a", "b", "c")]
+    assert [(process.communicate()[1], process.returncode) for process in writers] == [("", 0)] * 3
+    assert look_into(path).entries == 900
+
+
+def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    process = writer(path, 1_000_000, "killed")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= 200:
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    rest, _ = process.communicate()
+    last = max([200, *(int(line) for line in rest.splitlines() if line)])
+    store = AnswerStore(path)
+    kept = [store.get(b"killed %d" % n) for n in range(last + 1)]
+    assert [entry.answer.text if entry else None for entry in kept] == [f"killed {n}" for n in range(last + 1)]
+    store.put(b"after", WHOLE, paid_by="r/")
+    assert store.off is None
+    store.close()
+
+
+def test_a_store_that_somebody_else_holds_does_not_end_the_run(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    store.put(b"k", WHOLE, paid_by="r/")
+    holder = sqlite3.connect(store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    store.put(b"l", WHOLE, paid_by="r/")
+    assert store.get(b"k") is not None
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert (store.get(b"l"), store.off) == (None, None)
+    store.put(b"l", WHOLE, paid_by="r/")
+    assert store.get(b"l") is not None
+    store.close()
+
+
+def test_what_is_kept_can_be_told_and_cleared_while_a_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    assert look_into(path).entries == clear(path) == 0
+    assert not path.exists()
+    at = [time.time() - 10 * 86_400]
+    store = AnswerStore(path, now=lambda: at[0])
+    store.put(b"old", WHOLE, paid_by="r/")
+    at[0] = time.time()
+    store.put(b"new", WHOLE, paid_by="r/")
+    info = look_into(path)
+    assert (info.entries, info.size > 4096) == (2, True)
+    assert info.oldest_s == pytest.approx(864_000, abs=60) and info.newest_s == pytest.approx(0, abs=60)
+    assert clear(path, older_than_s=7 * 86_400) == 1
+    assert store.get(b"old") is None and store.get(b"new") is not None
+    assert clear(path) == 1
+    store.put(b"newer", WHOLE, paid_by="r/")
+    assert store.off is None
+    store.close()
+    assert look_into(path).entries == 1

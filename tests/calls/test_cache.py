@@ -1,0 +1,254 @@
+"""A cached endpoint: nothing is paid twice, nothing bad is kept, and a changed question is a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalrun.calls.answer_store import AnswerStore
+from evalrun.calls.cache import CachedEndpoint, CacheTally, request_key
+from evalrun.calls.row_clock import RowClock
+from evalrun.calls.timing import Timing
+from evalrun.domain import Completion, Failure, Request
+from tests.fakes.command import command_env
+from tests.fakes.server import Answer, ScriptedServer, Slow
+
+ASKED = Request("m", ({"role": "user", "content": "2+2?"},), {"temperature": 0}, row="q1/t/1")
+PAID = Completion("4", latency_s=0.5, input_tokens=7, output_tokens=1, cost_usd=0.002, served_model="m-1")
+FREE = replace(PAID, cached=True, latency_s=None, cost_usd=0.0)
+
+
+class Model:
+    """An endpoint that counts, and answers as it is told to."""
+
+    def __init__(self, answer: Any = PAID) -> None:
+        self.answer, self.calls = answer, 0
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def __call__(self, request: Request, /) -> Completion | Failure:
+        self.calls += 1
+        await self.go.wait()
+        return self.answer.pop(0) if isinstance(self.answer, list) else self.answer
+
+
+def cached(model: Any, path: Path, *, run: str = "run1", at: float = 0.0, **options: Any) -> CachedEndpoint:
+    """One process of a run: a store of its own over the shared file."""
+    store = AnswerStore(path / "answers.sqlite", now=lambda: at)
+    return CachedEndpoint(model, store, "http://host/v1", run_id=run, tally=CacheTally(), **options)
+
+
+def test_a_second_run_does_not_ask_again_and_says_what_it_saved(tmp_path: Path) -> None:
+    model = Model()
+    first, second = cached(model, tmp_path), cached(model, tmp_path, run="run2", at=3600.0)
+    assert asyncio.run(first(ASKED)) == PAID
+    assert asyncio.run(second(ASKED)) == FREE
+    assert model.calls == 1
+    assert first.tally == CacheTally(misses=1)
+    assert second.tally == CacheTally(hits=1, oldest_s=3600.0, saved_usd=0.002)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Failure("server", "broken", 500),
+        Completion("4", "length"),
+        Completion("no", "filtered"),
+        Completion("I cannot", "refused"),
+        Completion("", "empty"),
+        Completion("  ", "stop"),
+    ],
+)
+def test_what_is_no_whole_answer_is_asked_again(tmp_path: Path, bad: Any) -> None:
+    model = Model([bad, PAID])
+    endpoint = cached(model, tmp_path)
+    assert [asyncio.run(endpoint(ASKED)) for _ in range(3)] == [bad, PAID, FREE]
+
+
+@pytest.mark.parametrize(
+    "good", [Completion("", "tool_calls", tool_calls=({"function": {"name": "f"}},)), Completion("", data=[[0.5]])]
+)
+def test_tool_calls_and_vectors_are_kept(tmp_path: Path, good: Completion) -> None:
+    model = Model(good)
+    endpoint = cached(model, tmp_path)
+    answers = [asyncio.run(endpoint(ASKED)) for _ in range(2)]
+    assert answers == [good, replace(good, cached=True, cost_usd=0.0)]
+
+
+def test_whatever_can_change_an_answer_makes_another_question() -> None:
+    schema = {"type": "object", "properties": {"why": {}, "verdict": {}}}
+    other_order = {"type": "object", "properties": {"verdict": {}, "why": {}}}
+    asked = [
+        ASKED,
+        replace(ASKED, model="n"),
+        replace(ASKED, messages=({"role": "system", "content": "2+2?"},)),
+        replace(ASKED, params={"temperature": 1}),
+        replace(ASKED, params={}),
+        replace(ASKED, tools=({"function": {"name": "f"}},)),
+        replace(ASKED, response_format=schema),
+        replace(ASKED, response_format=other_order),
+        replace(ASKED, epoch=2),
+        replace(ASKED, kind="embed", texts=("2+2?",)),
+        replace(ASKED, kind="moderate", texts=("2+2?",)),
+    ]
+    keys = [request_key("http://host/v1", request) for request in asked] + [request_key("http://other/v1", ASKED)]
+    assert len(set(keys)) == 12 and None not in keys
+
+
+def test_who_asks_and_the_order_of_params_change_nothing() -> None:
+    one = replace(ASKED, params={"temperature": 0, "seed": 1}, row="q1/t/1")
+    two = replace(ASKED, params={"seed": 1, "temperature": 0}, row="q2/t/1")
+    assert request_key("x", one) == request_key("x", two)
+
+
+def test_a_request_that_is_no_json_passes_through(tmp_path: Path) -> None:
+    model = Model()
+    endpoint = cached(model, tmp_path)
+    odd = replace(ASKED, params={"stop": object()})
+    assert [asyncio.run(endpoint(odd)) for _ in range(2)] == [PAID, PAID]
+
+
+def test_an_answer_grows_too_old(tmp_path: Path) -> None:
+    model = Model()
+    asyncio.run(cached(model, tmp_path)(ASKED))
+    assert asyncio.run(cached(model, tmp_path, run="run2", at=60.0, ttl_s=60.0)(ASKED)) == FREE
+    assert asyncio.run(cached(model, tmp_path, run="run3", at=61.0, ttl_s=60.0)(ASKED)) == PAID
+    assert asyncio.run(cached(model, tmp_path, run="run4", at=121.0, ttl_s=60.0)(ASKED)) == FREE, "it is new again"
+
+
+def test_refresh_asks_again_once_and_overwrites(tmp_path: Path) -> None:
+    newer = replace(PAID, text="four")
+    model = Model([PAID, newer])
+    asyncio.run(cached(model, tmp_path)(ASKED))
+    refreshing = cached(model, tmp_path, run="run2", read=False)
+    assert asyncio.run(refreshing(ASKED)) == newer
+    assert asyncio.run(refreshing(replace(ASKED, row="q2/t/1"))).text == "four", "not paid twice by one run"
+    assert asyncio.run(cached(model, tmp_path, run="run3")(ASKED)).text == "four"
+    assert model.calls == 2
+
+
+def test_what_a_run_paid_before_it_was_interrupted_comes_back_as_it_was(tmp_path: Path) -> None:
+    model = Model()
+    asyncio.run(cached(model, tmp_path)(ASKED))
+    resumed = cached(model, tmp_path, at=1e9, read=False, ttl_s=1.0)
+    assert asyncio.run(resumed(ASKED)) == PAID, "this row had paid for it"
+    assert asyncio.run(resumed(ASKED)) == FREE, "accounted for once"
+    assert asyncio.run(resumed(replace(ASKED, row="q2/t/1"))) == FREE, "another row had not"
+    assert resumed.tally == CacheTally(hits=2, restored=1, oldest_s=1e9, saved_usd=0.004)
+    again = cached(model, tmp_path)
+    assert asyncio.run(again(replace(ASKED, row="q2/t/1"))) == FREE
+    assert asyncio.run(again(ASKED)) == PAID, "interrupted once more before the row was whole"
+    assert model.calls == 1
+
+
+def test_equal_requests_at_once_are_asked_once(tmp_path: Path) -> None:
+    async def run() -> None:
+        model = Model()
+        one = cached(model, tmp_path)
+        other = replace(one, tally=CacheTally())
+        answers = await asyncio.gather(*(endpoint(ASKED) for endpoint in (one, one, other)))
+        assert answers == [PAID, FREE, FREE]
+        assert (model.calls, one.tally.hits, other.tally.hits) == (1, 1, 1)
+
+    asyncio.run(run())
+
+
+def test_when_the_first_fails_the_next_asks(tmp_path: Path) -> None:
+    async def run() -> None:
+        failed = Failure("server", "broken", 500)
+        model = Model([failed, PAID])
+        endpoint = cached(model, tmp_path)
+        assert await asyncio.gather(*(endpoint(ASKED) for _ in range(3))) == [failed, PAID, FREE]
+        assert model.calls == 2
+
+    asyncio.run(run())
+
+
+def test_when_the_first_is_given_up_the_next_asks(tmp_path: Path) -> None:
+    async def run() -> None:
+        model = Model()
+        model.go.clear()
+        endpoint = cached(model, tmp_path)
+        first, second, third = (asyncio.create_task(endpoint(ASKED)) for _ in range(3))
+        await asyncio.sleep(0)
+        third.cancel()
+        first.cancel()
+        await asyncio.wait({first, third})
+        await asyncio.sleep(0)
+        model.go.set()
+        assert await second == PAID
+        assert first.cancelled() and third.cancelled() and model.calls == 2
+        assert endpoint.store.under_way == {}
+
+    asyncio.run(run())
+
+
+def test_waiting_for_another_row_does_not_count_as_time_of_this_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        timing = Timing(0.001)
+        model = Model()
+        model.go.clear()
+        endpoint = cached(model, tmp_path)
+
+        async def row() -> Completion | Failure:
+            async with RowClock(10.0, timing):  # 10 ms
+                return await endpoint(ASKED)
+
+        first = asyncio.create_task(endpoint(ASKED))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(row())
+        await asyncio.sleep(0.05)
+        model.go.set()
+        assert await asyncio.gather(first, second) == [PAID, FREE]
+
+    asyncio.run(run())
+
+
+TWIN = """
+import asyncio, sys
+from pathlib import Path
+from evalrun.calls.answer_store import AnswerStore
+from evalrun.calls.cache import CachedEndpoint, CacheTally
+from evalrun.domain import Request
+from evalrun.endpoints.opening import EndpointPool
+from evalrun.suite.schema import ModelSpec
+
+async def main():
+    async with EndpointPool() as pool:
+        opened = pool.open(ModelSpec("m", "m", base_url=sys.argv[2]), timeout_s=30)
+        store = AnswerStore(Path(sys.argv[1]), tell=sys.exit)
+        endpoint = CachedEndpoint(opened.endpoint, store, opened.host, run_id=sys.argv[3], tally=CacheTally())
+        asked = [Request("m", ({"role": "user", "content": str(n)},), row=f"{n}/t/1") for n in range(200)]
+        waiting = iter(asked)
+        async def work():
+            for request in waiting:
+                answer = await endpoint(request)
+                assert answer.text == request.messages[0]["content"], answer
+        await asyncio.gather(*(work() for _ in range(8)))
+
+asyncio.run(main())
+"""
+
+
+def test_two_processes_with_one_cache_pay_each_request_at_most_twice(tmp_path: Path) -> None:
+    def script(request: Any, nth: int) -> Any:
+        return Slow(0.005, Answer(request["messages"][0]["content"]))
+
+    with ScriptedServer(script) as server:
+        twins = [
+            subprocess.Popen(
+                [sys.executable, "-c", TWIN, str(tmp_path / "answers.sqlite"), server.base_url, run],
+                stderr=subprocess.PIPE, text=True, env=command_env(),
+            )
+            for run in ("one", "two")
+        ]  # fmt: skip
+        assert [(twin.communicate()[1], twin.returncode) for twin in twins] == [("", 0)] * 2
+        asked = [request.json["messages"][0]["content"] for request in server.requests]
+    assert 200 <= len(asked) <= 400
+    assert max(asked.count(text) for text in asked) <= 2
