@@ -66,8 +66,10 @@ class StopSignal:
 
     async def unless_stopped(self, waiting: Awaitable[T]) -> T:
         """What `waiting` comes to. Raises CancelledError as soon as a stop is asked for."""
-        self.check()
         task = asyncio.ensure_future(waiting)
+        if self.times:
+            task.cancel()
+            raise asyncio.CancelledError
         stopped = asyncio.ensure_future(self._changed.wait())
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)

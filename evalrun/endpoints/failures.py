@@ -7,14 +7,13 @@ codes and words that servers are known to use, not from the status alone: gatewa
 from __future__ import annotations
 
 import json
-import math
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from evalrun.domain import EMPTY, Completion, Failure, FailureKind
+from evalrun.endpoints.waits import read_wait
 from evalrun.redact import HIDDEN, redact_message
 
 LONGEST = 200  # characters of another's words in a message of ours
@@ -159,28 +158,8 @@ def quote(text: str, longest: int = LONGEST) -> str:
 def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds that the server asks us to wait, or None. LiteLLM's proxy hands it on under a name of its own."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name) or headers.get(f"llm_provider-{name}")
-        if not value:
-            continue
-        try:
-            seconds = float(value) * unit_s
-        except ValueError:
-            seconds = _until(value, headers, now)
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
+        for told in (headers.get(name), headers.get(f"llm_provider-{name}")):
+            seconds = read_wait(told, headers, unit_s=unit_s, now=now) if told else None
+            if seconds is not None:
+                return seconds
     return None
-
-
-def _until(date: str, headers: Mapping[str, str], now: float | None) -> float:
-    """Seconds until an HTTP date by the server's own clock where it tells it; NaN where it is no date."""
-    from email.utils import parsedate_to_datetime  # as long to import as this module
-
-    try:
-        then = parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError, OSError):
-        return math.nan
-    try:
-        start = parsedate_to_datetime(headers["date"]).timestamp() if now is None else now
-    except (KeyError, ValueError, TypeError, OverflowError, OSError):
-        start = time.time()
-    return max(0.0, then - start)

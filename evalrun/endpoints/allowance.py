@@ -1,0 +1,51 @@
+"""What a server's headers say is left of its limits, as an `Allowance`: pure, and for whatever a server sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evalrun.domain import Allowance
+from evalrun.endpoints.waits import read_wait
+
+MARK = "ratelimit-"  # in `x-ratelimit-…`, `anthropic-ratelimit-…`, and either behind LiteLLM's `llm_provider-`
+NAMES = ("remaining-requests", "reset-requests", "remaining-tokens", "reset-tokens")
+OTHER_NAMES = {
+    "requests-remaining": NAMES[0], "requests-reset": NAMES[1], "tokens-remaining": NAMES[2], "tokens-reset": NAMES[3],
+    "remaining": NAMES[0], "reset": NAMES[1], "remaining-req": NAMES[0],
+}  # fmt: skip
+"""Anthropic's way to say them, that of gateways which count calls only, and Mistral's."""
+PREFIXES = ("llm_provider-x-", "llm_provider-anthropic-", "llm_provider-", "x-", "anthropic-", "")
+"""The later one counts: a proxy's own limits stand before those it hands on."""
+MOST = 2**53  # a count beyond it is none
+
+
+def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
+    """What is left by the rate headers, or None where there are none that can be read. Names are in lower case."""
+    told = {name: value for name, value in headers.items() if MARK in name}
+    if not told:
+        return None
+    found: dict[str, str] = {}
+    for prefix in PREFIXES:
+        for name, value in told.items():
+            if name.startswith(prefix + MARK):
+                known = name[len(prefix) + len(MARK) :].removesuffix("-minute")
+                known = OTHER_NAMES.get(known, known)
+                if known in NAMES:
+                    found[known] = value
+    requests, tokens = _count(found.get(NAMES[0])), _count(found.get(NAMES[2]))
+    if requests is None and tokens is None:
+        return None
+    return Allowance(requests, _wait(found.get(NAMES[1]), headers), tokens, _wait(found.get(NAMES[3]), headers))
+
+
+def _count(text: str | None) -> int | None:
+    """A whole number that is not less than nothing; a negative one, which some send, is 0."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return max(0, int(number)) if abs(number) < MOST else None  # which NaN is not
+
+
+def _wait(text: str | None, headers: Mapping[str, str]) -> float | None:
+    return read_wait(text, headers) if text else None

@@ -1,0 +1,207 @@
+"""What failed in passing is asked again, after waits that the server may lengthen; all else is not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from evalrun.calls.retry import RetryEndpoint, RetryRules, duration, may_pass
+from evalrun.calls.row_clock import RowClock
+from evalrun.calls.stopping import StopSignal
+from evalrun.calls.timing import Timing
+from evalrun.domain import Completion, Endpoint, Failure
+from evalrun.endpoints.openai_http import OpenAIEndpoint
+from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http
+from tests.fakes.server import Answer, Cut, Malformed, ScriptedServer, Status, in_order
+
+FAST = Timing(scale=0.001)
+BUSY = Failure("rate_limit", "the server asks for a slower pace (HTTP 429)", 429)
+DOWN = Failure("connection", "nothing answers at http://127.0.0.1:1 (…); is the server up?", fatal=True)
+
+
+def retrying(inner: Endpoint, *, retries: int = 5, stop: StopSignal | None = None, **more: Any) -> RetryEndpoint:
+    more.setdefault("timing", FAST)
+    rules = RetryRules(retries)
+    return RetryEndpoint(inner, rules, stop=stop or StopSignal(), draw=random.Random(7), **more)
+
+
+class Waits(Timing):
+    """A clock whose waits take no time and are kept."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "seen", [])
+
+    async def sleep(self, seconds: float) -> None:
+        self.seen.append(seconds)
+
+
+def waits(*answers: Completion | Failure, retries: int = 5) -> list[float]:
+    timing = Waits()
+    asyncio.run(retrying(Playing(*answers), retries=retries, timing=timing)(ASKED))
+    return timing.seen
+
+
+def test_what_failed_in_passing_is_asked_again_and_told() -> None:
+    inner, told = Playing(BUSY, BUSY, PARIS), []
+    answer = asyncio.run(retrying(inner, on_retry=told.append)(ASKED))
+    assert (answer, inner.calls, told) == (PARIS, 3, [BUSY, BUSY])
+
+
+def test_a_failure_that_stays_says_how_often_it_was_tried() -> None:
+    inner = Playing(BUSY)
+    answer = asyncio.run(retrying(inner)(ASKED))
+    assert inner.calls == 6
+    assert answer == Failure("rate_limit", "the server asks for a slower pace (HTTP 429) (6 tries)", 429)
+
+
+def test_no_retries_is_one_try() -> None:
+    inner = Playing(BUSY)
+    assert asyncio.run(retrying(inner, retries=0)(ASKED)) == BUSY
+    assert inner.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "again"),
+    [
+        (Failure("timeout", ""), True),
+        (Failure("timeout", "", 504), True),
+        (Failure("rate_limit", "", 429), True),
+        (Failure("rate_limit", "no quota", 429, fatal=True), False),
+        (Failure("server", "", 500), True),
+        (Failure("server", "", 529), True),
+        (Failure("server", "", 409), True),
+        (Failure("server", "", 425), True),
+        (Failure("timeout", "", 408), True),
+        (Failure("server", "", 400), False),
+        (Failure("connection", ""), True),
+        (Failure("malformed", ""), True),
+        (Failure("malformed", "", 200), True),
+        (Failure("malformed", "", 404), False),
+        (Failure("auth", "", 401, fatal=True), False),
+        (Failure("auth", "", 500), False),
+        (Failure("bad_request", "", 400), False),
+        (Failure("context_length", "", 500), False),
+        (Failure("function", ""), False),
+        (Failure("missing", ""), False),
+    ],
+)
+def test_only_passing_failures_are_asked_again(failure: Failure, *, again: bool) -> None:
+    assert may_pass(failure, answered=True) is again
+
+
+def test_a_server_that_was_never_there_is_not_asked_again() -> None:
+    inner = Playing(DOWN)
+    assert asyncio.run(retrying(inner)(ASKED)) == DOWN
+    assert inner.calls == 1
+
+
+@pytest.mark.parametrize("first", [PARIS, Failure("bad_request", "no", 400), Failure("malformed", "is not JSON")])
+def test_a_server_that_answered_before_may_come_back(first: Completion | Failure) -> None:
+    async def go() -> list[Completion | Failure]:
+        inner = Playing(first, *[PARIS] * (first is not PARIS and first.kind == "malformed"), DOWN, DOWN, PARIS)
+        endpoint = retrying(inner)
+        return [await endpoint(ASKED), await endpoint(ASKED)]
+
+    assert asyncio.run(go())[1] == PARIS
+
+
+def test_waits_grow_to_the_cap_and_are_spread() -> None:
+    seen = waits(BUSY, retries=200)
+    assert all(wait <= min(30.0, 0.5 * 2**nth) for nth, wait in enumerate(seen))
+    late = seen[10:]
+    assert 12 < sum(late) / len(late) < 18  # uniform in 0..30
+    assert len(set(seen)) == 200
+
+
+@pytest.mark.parametrize("asked", [0.2, 7.0, 100.0])
+def test_the_wait_that_the_server_asks_for_is_a_floor(asked: float) -> None:
+    seen = waits(Failure("rate_limit", "", 429, retry_after_s=asked), retries=50)
+    assert min(seen) >= asked
+    assert max(seen) <= max(30.0, asked + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (19_200.0, "the server asks to wait 5 h 20 min, longer than the row's time limit of 600 s; no more today"),
+        (1e300, "the server asks to wait"),
+    ],
+)
+def test_a_wait_longer_than_the_row_may_take_ends_it_at_once(asked: float, message: str) -> None:
+    async def go() -> Completion | Failure:
+        async with RowClock(600.0, FAST):
+            return await retrying(Playing(Failure("rate_limit", "no more today", 429, retry_after_s=asked)))(ASKED)
+
+    answer = asyncio.run(go())
+    assert isinstance(answer, Failure)
+    assert (answer.kind, answer.status, answer.message[: len(message)]) == ("rate_limit", 429, message)
+
+
+def test_what_is_left_of_a_rows_time_counts() -> None:
+    async def go() -> Completion | Failure:
+        timing = Timing(scale=0.01)
+        async with RowClock(10.0, timing):
+            await timing.sleep(5.0)
+            return await retrying(Playing(Failure("server", "full", 503, retry_after_s=9.0)), timing=timing)(ASKED)
+
+    assert asyncio.run(go()) == Failure(
+        "server", "the server asks to wait 9 s, longer than what is left of the row's time limit of 10 s; full", 503,
+        retry_after_s=9.0,
+    )  # fmt: skip
+
+
+def test_without_a_rows_clock_no_wait_is_longer_than_an_hour() -> None:
+    answer = asyncio.run(retrying(Playing(Failure("rate_limit", "quota", 429, retry_after_s=90_000.0)))(ASKED))
+    assert str(answer) == (
+        "rate_limit: the server asks to wait 1 d 1 h, longer than the 3600 s that are waited at most; quota"
+    )
+
+
+def test_a_stop_ends_a_wait() -> None:
+    async def go() -> int:
+        stop, inner = StopSignal(), Playing(Failure("rate_limit", "", 429, retry_after_s=3000.0))
+        task = asyncio.create_task(retrying(inner, stop=stop, timing=Timing())(ASKED))
+        await asyncio.sleep(0.01)
+        stop.request()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return inner.calls
+
+    assert asyncio.run(go()) == 1
+
+
+def test_what_servers_do_in_passing_is_mended() -> None:
+    script = in_order(
+        Status(429, headers={"retry-after": "1"}), Status(500), Malformed(), Cut(0), Status(503), Answer("Paris")
+    )
+
+    async def go(server: ScriptedServer) -> Completion | Failure:
+        found: list[Completion | Failure] = []
+
+        async def use(endpoint: OpenAIEndpoint) -> None:
+            found.append(await retrying(endpoint)(ASKED))
+
+        await over_http(server.base_url, use)
+        return found[0]
+
+    with ScriptedServer(script) as server:
+        answer = asyncio.run(go(server))
+        assert isinstance(answer, Completion)
+        assert (answer.text, server.calls) == ("Paris", 6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.25, "0.25 s"), (9, "9 s"), (60, "1 min"), (90, "1 min 30 s"), (3600, "1 h"), (19_200, "5 h 20 min"),
+        (3599.7, "1 h"), (7170, "2 h"), (86_400, "1 d"), (172_800 - 1, "2 d"), (180_000, "2 d 2 h"),
+    ],
+)  # fmt: skip
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
