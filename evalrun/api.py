@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evalrun import __version__
 from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timing import Timing
-from evalrun.domain import Reporter, Row
+from evalrun.domain import Reporter
 from evalrun.endpoints.opening import EndpointPool
 from evalrun.endpoints.weights import Progress
 from evalrun.engine.assemble import Assembler
 from evalrun.engine.plan import Plan
-from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
-from evalrun.engine.run_state import RunState
-from evalrun.engine.runner import run_plan
-from evalrun.errors import Problem, RunError, SuiteError
+from evalrun.engine.result import RunResult
+from evalrun.errors import Problem, SuiteError
+from evalrun.execution import execute
 from evalrun.metrics import GateResult, Verdict
-from evalrun.redact import redact, register_environment
-from evalrun.reports.metrics_file import metrics_data
-from evalrun.reports.outputs import check_outputs, write_outputs
-from evalrun.reports.run_file import run_data
-from evalrun.reports.table import TableShape, TableWriter, shape_of, table_frame
-from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, create_run_folder, write_json
-from evalrun.runs.row_log import RowLog, read_rows
-from evalrun.stats.summary import Summary
+from evalrun.redact import register_environment
+from evalrun.reports.outputs import check_outputs
+from evalrun.reports.table import shape_of, table_frame
+from evalrun.runs.row_log import read_rows
 from evalrun.suite.load import open_suite, read_suite
 from evalrun.suite.options import RunOptions
 
@@ -147,7 +138,7 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
             for plan in plans:
                 if session.stop.times:
                     break
-                results.append(await _execute(plan, session, reporters))
+                results.append(await execute(plan, session.options, reporters))
     return results
 
 
@@ -178,5 +169,6 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
     assembler = Assembler(
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
+        refresh=session.options.refresh,
     )  # fmt: skip
     return assembler.assemble(read)

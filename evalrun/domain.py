@@ -278,6 +278,13 @@ class Judge(Protocol):
 
 
 @runtime_checkable
+class EarlierRows(Protocol):
+    """A reporter that also wants the rows that a run had before it was gone on with; they come after the others."""
+
+    def on_earlier_row(self, row: Row, /) -> None: ...
+
+
+@runtime_checkable
 class Reporter(Protocol):
     """Whoever listens to a run. A row is on disk before `on_row` sees it."""
 

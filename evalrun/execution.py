@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from evalrun.domain import Reporter, Row
+from evalrun.domain import EarlierRows, Reporter, Row
 from evalrun.engine.plan import Job, Plan
 from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
-from evalrun.engine.resume import count_remaining, remaining
+from evalrun.engine.resume import remaining
 from evalrun.engine.row_usage import RowUsage
 from evalrun.engine.run_state import RunState
 from evalrun.engine.runner import run_plan
@@ -25,7 +25,7 @@ from evalrun.reports.table import TableShape, TableWriter
 from evalrun.runs.finished import Finished
 from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, create_run_folder, write_json
 from evalrun.runs.lock import RunLock
-from evalrun.runs.row_log import RowLog, read_rows
+from evalrun.runs.row_log import RowLog, finished_rows
 from evalrun.stats.summary import Summary
 from evalrun.suite.options import RunOptions
 
@@ -40,35 +40,56 @@ class Earlier:
     notices: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+async def execute(
+    plan: Plan, options: RunOptions, reporters: Sequence[Reporter], earlier: Earlier | None = None
+) -> RunResult:
+    """The result of a run, with every file written. Raises RunError where the disk refuses."""
+    if earlier is not None:  # whoever found it holds its lock
+        return await Execution(plan, options, reporters, earlier.folder, earlier.started_at, earlier).run()
+    started_at = datetime.now(UTC)
+    folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
+    with RunLock(folder.path):
+        if plan.dataset.spooled is not None:
+            shutil.copyfile(plan.dataset.spooled, folder.path / plan.dataset.spooled.name)
+        return await Execution(plan, options, reporters, folder, started_at).run()
+
+
 class Execution:
     """A run under way: where it writes, and what its rows come to."""
 
-    plan: Plan
-    options: RunOptions
-    folder: RunFolder
-    started_at: datetime
-    earlier: Earlier | None = None
-    begun: float = field(default_factory=time.monotonic)
-    rows: int = 0
-
-    async def run(self, reporters: Sequence[Reporter]) -> RunResult:
-        """The result of the run, with every file written. Raises RunError where the disk refuses."""
-        plan = self.plan
+    def __init__(
+        self,
+        plan: Plan,
+        options: RunOptions,
+        reporters: Sequence[Reporter],
+        folder: RunFolder,
+        started_at: datetime,
+        earlier: Earlier | None = None,
+    ) -> None:
         names = [target.name for target in plan.targets]
+        self.plan, self.options, self.reporters = plan, options, reporters
+        self.folder, self.started_at, self.earlier = folder, started_at, earlier
+        self.begun, self.rows = time.monotonic(), 0
         self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs)
-        self.table = TableWriter(self.folder.path, TableShape(plan.scan.columns, plan.measures), names)
+        self.table = TableWriter(folder.path, TableShape(plan.scan.columns, plan.measures), names)
         self.usage = RowUsage.of(plan)
-        self.reporters = reporters
-        for reporter in reporters:
-            reporter.on_start(plan, self.folder)
-        with RowLog(self.folder.path) as log:
-            state = await run_plan(plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop)
-        self._include_earlier()
+
+    async def run(self) -> RunResult:
+        """The result, with every file written. Raises RunError where the disk refuses."""
+        plan, folder = self.plan, self.folder
+        write_json(folder.path / RUN_FILE, run_data(plan, run_id=folder.id, started_at=self.started_at))
+        plan.calls.begin(folder.path, folder.id)
+        for reporter in self.reporters:
+            reporter.on_start(plan, folder)
+        try:
+            with RowLog(folder.path) as log:
+                state = await run_plan(plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop)
+            self._include_earlier()
+        finally:
+            plan.calls.end(complete=self.rows >= plan.rows)
         result = self._result(state)
-        plan.calls.end(complete=result.unfinished == 0)
         self._write_all(result)
-        for reporter in reporters:
+        for reporter in self.reporters:
             reporter.on_end(result)
         return result
 

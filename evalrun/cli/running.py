@@ -191,6 +191,8 @@ class Summary:
         assert self.worst is not None  # a run starts before its first row
         self.worst.add(row)
 
+    on_earlier_row = on_row
+
     def on_end(self, result: RunResult, /) -> None:
         assert self.worst is not None  # a run starts before it ends
         from evalrun.reports.terminal import headline, open_console, render_result

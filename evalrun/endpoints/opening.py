@@ -7,6 +7,8 @@ OpenAI itself, `local/NAME` the embedded model, and all else goes through LiteLL
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
-from evalrun.domain import Endpoint
+from evalrun.domain import EMPTY, Endpoint
 from evalrun.endpoints.openai_http import PATHS, OpenAIEndpoint
 from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrun.endpoints.transport import Transport
@@ -28,22 +30,24 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_PREFIX = "openai/"
 LOCAL_PREFIX = "local/"
+LOGIN_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization", "cookie"})
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """An endpoint and what to ask it for.
 
-    `model` is the name to send, `host` what may be shown of where it goes. `key` is the same for specs that share
-    one endpoint and so one pace; it holds no secret and means nothing to another process. `at_once` is how many calls
-    the endpoint works on at a time, None where it does not say. `keeps_time`: it gives up by itself at the limit it
-    was opened with.
+    `model` is the name to send, `host` what may be shown of where it goes. `key` is the same for specs of one server
+    and API key, which share one pace; it holds no secret and means nothing to another process. `identity` says which
+    endpoint answers, the same in every process and without any secret. `at_once` is how many calls the endpoint works
+    on at a time, None where it does not say. `keeps_time`: it gives up by itself at the limit it was opened with.
     """
 
     endpoint: Endpoint
     model: str
     host: str
     key: str
+    identity: str
     at_once: int | None = None
     keeps_time: bool = False
 
@@ -88,7 +92,8 @@ class EndpointPool:
     ) -> None:
         self._transport = PyreqwestTransport(user_agent=user_agent) if transport is None else transport
         self._environ = os.environ if environ is None else environ
-        self._opened: dict[object, tuple[Endpoint, str]] = {}
+        self._opened: dict[object, Endpoint] = {}
+        self._keys: dict[object, str] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,14 +118,14 @@ class EndpointPool:
         """None, with everything slow done that a first call would otherwise wait for: weights fetched, packages
         imported. `progress` is told of a download. Raises RunError where it cannot be done.
         """
-        for endpoint, _ in self._opened.values():
+        for endpoint in self._opened.values():
             if isinstance(endpoint, Preparable):
                 await endpoint.prepare(progress)
 
     async def aclose(self) -> None:
         """None, with every endpoint and connection closed."""
         opened, self._opened = self._opened, {}
-        for endpoint, _ in opened.values():
+        for endpoint in opened.values():
             if isinstance(endpoint, Closable):
                 await endpoint.aclose()
         await self._transport.aclose()
@@ -143,34 +148,45 @@ class EndpointPool:
             headers.setdefault("authorization", login)
         checked = check_key(api_key)
         server = Server(url, checked, tuple(sorted(headers.items())), timeout_s)
-        endpoint, key = self._share(
+        endpoint = self._share(
             server,
-            url,
             lambda: OpenAIEndpoint(self._transport, url, api_key=checked, headers=headers, timeout_s=timeout_s),
         )
-        return Opened(endpoint, model, url, key, keeps_time=True)
+        return Opened(endpoint, model, url, self._key(url, checked), identity_of(url, headers), keeps_time=True)
 
     def _local(self, spec: ModelSpec) -> Opened:
         from evalrun.endpoints.embedded import EmbeddedEndpoint, check_local_model
 
         check_local_model(spec.model)
-        endpoint, key = self._share(spec.model, spec.model, EmbeddedEndpoint)
-        return Opened(endpoint, spec.model, "this machine", key, at_once=1)
+        endpoint = self._share(spec.model, EmbeddedEndpoint)
+        return Opened(endpoint, spec.model, "this machine", self._key(spec.model), identity_of(spec.model), at_once=1)
 
     def _litellm(self, spec: ModelSpec) -> Opened:
         from evalrun.endpoints.litellm_sdk import LiteLLMEndpoint
 
-        server = ("litellm", check_key(spec.api_key), tuple(sorted(spec.headers.items())), spec.model.partition("/")[0])
-        endpoint, key = self._share(
-            server, f"litellm {server[3]}", lambda: LiteLLMEndpoint(api_key=server[1], headers=spec.headers)
-        )
-        return Opened(endpoint, spec.model, "LiteLLM", key)
+        api_key, provider = check_key(spec.api_key), f"litellm {spec.model.partition('/')[0]}"
+        server = (provider, api_key, tuple(sorted(spec.headers.items())))
+        endpoint = self._share(server, lambda: LiteLLMEndpoint(api_key=api_key, headers=spec.headers))
+        identity = identity_of(provider, spec.headers)
+        return Opened(endpoint, spec.model, "LiteLLM", self._key(provider, api_key), identity)
 
-    def _share(self, identity: object, shown: str, make: Callable[[], Endpoint]) -> tuple[Endpoint, str]:
-        """The endpoint that was made for this identity, and its number among those of this pool."""
-        if identity not in self._opened:
-            self._opened[identity] = (make(), f"{shown} #{len(self._opened) + 1}")
-        return self._opened[identity]
+    def _share(self, server: object, make: Callable[[], Endpoint]) -> Endpoint:
+        """The endpoint that was made for this server, the same for all who ask it alike."""
+        if server not in self._opened:
+            self._opened[server] = make()
+        return self._opened[server]
+
+    def _key(self, address: str, api_key: str | None = None) -> str:
+        """The name of an address and API key within this pool, numbered, for the key itself must not stand in it."""
+        return self._keys.setdefault((address, api_key), f"{address} #{len(self._keys) + 1}")
+
+
+def identity_of(address: str, headers: Mapping[str, str] = EMPTY) -> str:
+    """The address, and a hash of the suite's own headers: a gateway may route by them. Those of logins do not count."""
+    told = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in LOGIN_HEADERS)
+    if not told:
+        return address
+    return f"{address} {hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
 
 
 def read_base_url(text: str) -> tuple[str, str | None]:

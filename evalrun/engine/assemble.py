@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from evalrun.calls.breaker import Breaker
-from evalrun.calls.stack import CallStack, Made
+from evalrun.cache_folder import cache_folder
+from evalrun.calls.stack import ANSWERS_FILE, Asked, CallStack, Side
 from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timing import Timing
-from evalrun.calls.usage import Usage
 from evalrun.datasets.source import SampleSource, open_dataset
 from evalrun.domain import Sample, Scorer
 from evalrun.endpoints.opening import EndpointPool, Opened
@@ -29,7 +28,7 @@ from evalrun.scorers.calling import BoundScorer
 from evalrun.signatures import SignatureProblem
 from evalrun.stats.summary import ALWAYS, Measure
 from evalrun.suite.document import Document
-from evalrun.suite.schema import KeyPath, ModelSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
+from evalrun.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrun.suite.values import check_options
 from evalrun.targets.prompted import PromptedTarget
 
@@ -49,11 +48,14 @@ class Assembler:
     trace: Callable[[str], None] | None = None
     stop: StopSignal | None = None
     timing: Timing = Timing()
+    refresh: bool = False
     opened: dict[KeyPath, Opened] = field(default_factory=dict)
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
-        calls = CallStack(suite.run, StopSignal(self.stop), self.timing, self.trace)
+        calls = CallStack(
+            suite.run, StopSignal(self.stop), self.timing, cache_folder() / ANSWERS_FILE, self.trace, self.refresh
+        )
         targets = [made for spec in suite.targets if (made := self._target(suite, spec, calls)) is not None]
         scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
         gates = self._gates(suite, [scorer.measure for scorer in scorers])
@@ -107,10 +109,11 @@ class Assembler:
             return None
         merged = {**suite.params, **spec.model.params}
         params = {name: value for name, value in merged.items() if value is not None}
-        usage, breaker = Usage(), Breaker()
-        made = Made(spec.name, usage, breaker, spec.model.pace, opened.keeps_time)
-        call = PromptedTarget(calls.wrap(opened.endpoint, made), opened.model, prompt, params, spec.name)
-        return PlannedTarget(spec.name, call, "model", spec.model.model, opened.host, prompt, params, usage, breaker)
+        asked = _asked(spec.name, "targets", opened, spec.model.pace)
+        call = PromptedTarget(calls.wrap(opened.endpoint, asked), opened.model, prompt, params, spec.name)
+        return PlannedTarget(
+            spec.name, call, "model", spec.model.model, opened.host, prompt, params, asked.tally, asked.breaker
+        )
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
         if spec is None:
@@ -151,10 +154,10 @@ class Assembler:
         opened = self._open(suite, judge)
         if opened is None:
             return None
-        made = Made(f"judge of {spec.name}", Usage(), Breaker(), judge.pace, opened.keeps_time)
+        asked = _asked(f"judge of {spec.name}", "judges", opened, judge.pace)
         return JudgeDesk(
-            bound, calls.wrap(opened.endpoint, made), judge.name, opened.model, opened.host, suite.judge_check,
-            judge.params, made.usage, made.breaker,
+            bound, calls.wrap(opened.endpoint, asked), judge.name, opened.model, opened.host, suite.judge_check,
+            judge.params, asked.tally, asked.breaker,
         )  # fmt: skip
 
     def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
@@ -174,6 +177,10 @@ class Assembler:
                 if not broken or spec.metric.split("/")[0] in known:
                     self.document.problem(spec.key_path, str(unknown))
         return tuple(gates)
+
+
+def _asked(label: str, side: Side, opened: Opened, pace: PaceSpec) -> Asked:
+    return Asked(label, side, opened.key, opened.identity, pace, at_once=opened.at_once, keeps_time=opened.keeps_time)
 
 
 def _check_sample(targets: list[PlannedTarget], sample: Sample) -> list[str]:

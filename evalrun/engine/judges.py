@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalrun.calls.breaker import Breaker
-from evalrun.calls.usage import Usage
+from evalrun.calls.stack import CallTally
 from evalrun.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, Message, Request, Unscored
 from evalrun.scorers.calling import BoundScorer
 from evalrun.scorers.self_check import JudgeCheck, check_judge
@@ -68,7 +68,7 @@ class JudgeDesk:
     host: str
     mode: CheckMode = "on"
     params: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-    usage: Usage = field(default_factory=Usage)
+    calls: CallTally = field(default_factory=CallTally)
     breaker: Breaker = field(default_factory=Breaker)
     check: JudgeCheck | None = None
     tries: int = 0

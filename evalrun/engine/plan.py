@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalrun.calls.breaker import Breaker
-from evalrun.calls.stack import CallStack
-from evalrun.calls.usage import Usage
+from evalrun.calls.stack import CallStack, CallTally
 from evalrun.datasets.source import SampleSource, Scan
 from evalrun.domain import Row, Sample, Target, row_name
 from evalrun.engine.judges import JudgeDesk
@@ -30,7 +29,7 @@ class PlannedTarget:
     host: str | None = None
     prompt: Prompt | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
-    usage: Usage = field(default_factory=Usage)
+    calls: CallTally = field(default_factory=CallTally)
     breaker: Breaker = field(default_factory=Breaker)
 
 

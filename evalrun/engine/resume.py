@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from evalrun.domain import EMPTY, Cell
 from evalrun.engine.plan import Job
 from evalrun.runs.finished import Finished
 from evalrun.runs.row_log import row_at
@@ -33,3 +34,11 @@ def count_remaining(rows: int, finished: Finished, *, retry_errors: bool = False
     """How many jobs `remaining` yields of a plan of so many rows."""
     again = finished.failed + finished.in_error if retry_errors else 0
     return max(0, rows - len(finished)) + again
+
+
+def kept_cells(job: Job) -> Mapping[str, Cell]:
+    """The cells of a job's stored row that stay as they are, none where the whole row is to be made."""
+    if job.stored is None:
+        return EMPTY
+    again = job.scorers or frozenset()
+    return {name: cell for name, cell in job.stored.cells.items() if name not in again}

@@ -10,6 +10,7 @@ from evalrun.calls.row_clock import RowClock
 from evalrun.domain import Cell, Completion, Failure, Sample
 from evalrun.engine.judges import JudgeDesk
 from evalrun.engine.plan import Job, PlannedScorer
+from evalrun.engine.resume import kept_cells
 from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call
 
 
@@ -32,9 +33,7 @@ class RowScorer:
 
         A scorer that is not done when the row's time is up gives an error.
         """
-        cells: dict[str, Cell] = {}
-        if job.stored is not None and job.scorers is not None:
-            cells.update((name, cell) for name, cell in job.stored.cells.items() if name not in job.scorers)
+        cells: dict[str, Cell] = dict(kept_cells(job))
         for bound in self.bound:
             settled = None if bound.name in cells else cell_without_call(bound, job.sample, answer)
             if settled is not None:

@@ -95,8 +95,8 @@ def _target(target: PlannedTarget) -> dict[str, Any]:
         "model": target.model,
         "host": target.host,
         "params": dict(target.params),
-        "served_models": sorted(target.usage.served_models),
-        "usage": usage_data(target.usage),
+        "served_models": sorted(target.calls.usage.served_models),
+        "usage": usage_data(target.calls.usage),
     }
 
 
@@ -142,6 +142,6 @@ def _judge(scorer: PlannedScorer) -> Mapping[str, Any] | None:
         "mode": desk.mode,
         "params": dict(desk.params),
         "self_check": check,
-        "served_models": sorted(desk.usage.served_models),
-        "usage": usage_data(desk.usage),
+        "served_models": sorted(desk.calls.usage.served_models),
+        "usage": usage_data(desk.calls.usage),
     }
