@@ -68,6 +68,11 @@ def without_secrets(data: Any) -> Any:
     return LOGIN.sub("://", redact(data)) if isinstance(data, str) else data
 
 
+def may_be_secret(name: str) -> bool:
+    """Whether an option may hold a secret, by its name: `api_key`, `headers`, and also `key` or `token`."""
+    return _is_secret(name) or SECRET_NAME.search(name) is not None
+
+
 def _is_secret(name: str) -> bool:
     return SECRET_OPTION.search(name) is not None or name.lower().endswith("headers")
 
