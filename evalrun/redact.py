@@ -10,10 +10,17 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 SHORTEST = 6  # below this a "key" is a word such as `none`, and taking it out would maim texts
 HIDDEN = "[redacted]"
 SECRET_NAME = re.compile(r"(_|^)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)$", re.IGNORECASE)
+SECRET_OPTION = re.compile(
+    r"(^|[_-])(api[_-]?key|(access|private|secret)[_-]key|secret|password|passwd|credentials|authorization"
+    r"|(access|auth|api|bearer|refresh)[_-]token)$",
+    re.IGNORECASE,
+)  # narrower than names of variables: `key` and `eos_token` are options of scorers and models
+LOGIN = re.compile(r"://[^/\s@]*@")
 HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 
 _secrets: list[str] = []
@@ -47,3 +54,29 @@ def redact(text: str) -> str:
 def redact_message(text: str) -> str:
     """`redact`, and anything that looks like an authorization header besides: for words of other software."""
     return HEADER.sub(lambda found: f"{found.group(1)} {HIDDEN}", redact(text))
+
+
+def without_secrets(data: Any) -> Any:
+    """Plain data without the values of options that are named like a secret, of headers, and without known keys."""
+    if isinstance(data, Mapping):
+        return {
+            redact(str(name)): _hidden(item) if _is_secret(str(name)) else without_secrets(item)
+            for name, item in data.items()
+        }
+    if isinstance(data, list | tuple):
+        return [without_secrets(item) for item in data]
+    return LOGIN.sub("://", redact(data)) if isinstance(data, str) else data
+
+
+def may_be_secret(name: str) -> bool:
+    """Whether an option may hold a secret, by its name: `api_key`, `headers`, and also `key` or `token`."""
+    return _is_secret(name) or SECRET_NAME.search(name) is not None
+
+
+def _is_secret(name: str) -> bool:
+    return SECRET_OPTION.search(name) is not None or name.lower().endswith("headers")
+
+
+def _hidden(item: Any) -> Any:
+    """What stands in place of a secret; the names of headers may be told."""
+    return {str(name): HIDDEN for name in item} if isinstance(item, Mapping) else None if item is None else HIDDEN

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 STDIN = "-"
+SPOOLED = "stdin"  # with the extension of its format
 EXTENSIONS = {
     ".csv": "csv",
     ".json": "json",
@@ -77,11 +78,27 @@ def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str) -> Path:
     if stdin.isatty():
         raise NoSuchFile("the path is '-', but nothing is piped in: evalrun suite.yaml < data.jsonl")
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"stdin.{extension}"
+    target = folder / f"{SPOOLED}.{extension}"
     partial = target.with_name(target.name + ".part")
     with partial.open("wb") as file:
         shutil.copyfileobj(stdin, file)
     return partial.replace(target)
+
+
+def keep_stdin(spooled: Path, folder: Path) -> Path:
+    """The copy of standard input in the run's folder, whole or not there at all. Raises OSError."""
+    target = folder / spooled.name
+    if target.exists() and target.samefile(spooled):
+        return target  # a run that goes on reads it from there
+    partial = target.with_name(target.name + ".part")
+    shutil.copyfile(spooled, partial)
+    return partial.replace(target)
+
+
+def kept_stdin(folder: Path) -> Path | None:
+    """What `keep_stdin` left in a run's folder, None where the dataset did not come from standard input."""
+    found = [path for path in sorted(folder.glob(f"{SPOOLED}.*")) if path.suffix != ".part"]
+    return found[0] if found else None
 
 
 def _below(path: Path, folder: Path) -> Path:

@@ -23,12 +23,16 @@ SPLIT_ROLES = ("id", "input", "messages")
 
 @dataclass(slots=True)
 class Opening:
-    """One dataset being opened. What is wrong is noted in `problems`; `spooled` is the copy of standard input."""
+    """One dataset being opened. What is wrong is noted in `problems`; `spooled` is the copy of standard input.
+
+    `kept` is the copy that an earlier process of the same run has made: it is read instead.
+    """
 
     spec: DatasetSpec
     folder: Path
     spool_folder: Path
     stdin: BinaryIO | None
+    kept: Path | None = None
     problems: list[Problem] = field(default_factory=list)
     spooled: Path | None = None
     prepared: dict[str, tuple[Factory, dict[str, Any]]] = field(default_factory=dict)
@@ -75,7 +79,7 @@ class Opening:
         try:
             if path == STDIN:
                 kind = self.spec.type or "jsonl"
-                self.spooled = spool_stdin(self.stdin, self.spool_folder, kind)
+                self.spooled = self._spool(kind)
                 return self._builtin(self.spooled, kind, "stdin")
             files = find_files(path, self.folder)
         except NoSuchFile as missing:
@@ -90,6 +94,9 @@ class Opening:
             else:
                 found.extend(self._builtin(file, known, str(file)))
         return found
+
+    def _spool(self, extension: str) -> Path:
+        return self.kept or spool_stdin(self.stdin, self.spool_folder, extension)
 
     def _builtin(self, file: Path, kind: str, shown: str) -> list[Part]:
         prepared = self._prepare(kind)
@@ -127,7 +134,7 @@ class Opening:
         """The files a path names; the path itself where there are none, since only the reader knows what it means."""
         try:
             if path == STDIN:
-                self.spooled = spool_stdin(self.stdin, self.spool_folder, "data")
+                self.spooled = self._spool("data")
                 return [str(self.spooled)]
             return [str(file) for file in find_files(path, self.folder)]
         except NoSuchFile as missing:

@@ -45,13 +45,20 @@ class Scan:
     expected: int = 0
 
 
-def open_dataset(spec: DatasetSpec, *, folder: Path, spool_folder: Path, stdin: BinaryIO | None = None) -> SampleSource:
+def open_dataset(
+    spec: DatasetSpec,
+    *,
+    folder: Path,
+    spool_folder: Path,
+    stdin: BinaryIO | None = None,
+    kept_stdin: Path | None = None,
+) -> SampleSource:
     """The dataset of a suite. Raises SuiteError where it names no file, no reader or wrong options.
 
     Paths are relative to `folder`. `spool_folder` takes standard input and shuffled samples, for as long as the
-    source lives.
+    source lives. `kept_stdin` is a file that is read in place of standard input, where a run goes on.
     """
-    opening = Opening(spec, folder, spool_folder, stdin)
+    opening = Opening(spec, folder, spool_folder, stdin, kept_stdin)
     return SampleSource(spec, opening.parts(), spool_folder, spooled=opening.spooled)
 
 

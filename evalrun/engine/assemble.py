@@ -38,6 +38,7 @@ class Assembler:
     """What assembling needs to know beside the suite. `runs` is the runs folder, `spool` takes temporary files.
 
     `stop` is the wish to stop of the command, `timing` the clock of its waits.
+    `kept_stdin` is the copy of standard input in the folder of a run that goes on.
     """
 
     document: Document
@@ -45,6 +46,7 @@ class Assembler:
     runs: Path
     spool: Path
     stdin: BinaryIO | None = None
+    kept_stdin: Path | None = None
     trace: Callable[[str], None] | None = None
     stop: StopSignal | None = None
     timing: Timing = Timing()
@@ -67,7 +69,13 @@ class Assembler:
         return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls)
 
     def _dataset(self, suite: Suite) -> SampleSource:
-        return open_dataset(suite.dataset, folder=suite.folder, spool_folder=self.spool, stdin=self.stdin)
+        return open_dataset(
+            suite.dataset,
+            folder=suite.folder,
+            spool_folder=self.spool,
+            stdin=self.stdin,
+            kept_stdin=self.kept_stdin,
+        )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:
         """What `make` returns, or None with its complaint noted at `path`."""

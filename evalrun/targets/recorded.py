@@ -10,7 +10,7 @@ from evalrun.domain import Completion, Failure, Row, Sample, Target
 from evalrun.errors import RunNotFoundError, nearest
 from evalrun.prompts import ABSENT, find_value
 from evalrun.registry import Place
-from evalrun.runs.folder import find_run
+from evalrun.runs.folder import RunFolder, find_run
 from evalrun.runs.row_log import read_rows
 
 
@@ -25,7 +25,8 @@ def recorded(place: Place, *, column: str | None = None, run: str | None = None,
     if (column is None) == (run is None):
         raise ValueError("needs either 'column' (a column of the dataset) or 'run' (an earlier run)")
     if run is not None:
-        return RecordedRun(_answers(place, run, target))
+        folder = find_run(run, place.runs)
+        return RecordedRun(_answers(folder, target), folder.id)
     assert column is not None  # one of both is given
     if target is not None:
         raise ValueError("'target' goes with 'run'")
@@ -58,9 +59,10 @@ class RecordedColumn:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """The answers of an earlier run, by sample id and epoch; a failure of then stays one."""
+    """The answers of an earlier run, by sample id and epoch; a failure of then stays one. `run` is that run's id."""
 
     answers: Mapping[tuple[str, int], Completion | Failure]
+    run: str
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
         answer = self.answers.get((sample.id, epoch))
@@ -69,8 +71,7 @@ class RecordedRun:
         return answer
 
 
-def _answers(place: Place, run: str, target: str | None) -> dict[tuple[str, int], Completion | Failure]:
-    folder = find_run(run, place.runs)
+def _answers(folder: RunFolder, target: str | None) -> dict[tuple[str, int], Completion | Failure]:
     names: set[str] = set()
     answers: dict[tuple[str, int], Completion | Failure] = {}
     for row in read_rows(folder.path):

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from evalrun.datasets.finding_files import keep_stdin, kept_stdin
+from evalrun.datasets.source import open_dataset
+from evalrun.suite.schema import DatasetSpec
 from tests.datasets.reading import inputs, problems, samples, scan, source, write
 
 
@@ -251,3 +254,20 @@ def test_a_path_that_a_reader_has_no_use_for_is_an_error() -> None:
     assert problems("qa.csv", type="own.py:stops") == [
         "dataset.path: is not for 'own.py:stops', which has no such option"
     ]
+
+
+def test_a_run_that_goes_on_reads_the_copy_of_stdin_that_it_kept(tmp_path: Path) -> None:
+    opened = source("-", stdin=io.BytesIO(b'{"input": "a"}\n'))
+    assert opened.spooled is not None
+    run = tmp_path / "run"
+    run.mkdir()
+    assert kept_stdin(run) is None
+    kept = keep_stdin(opened.spooled, run)
+    (run / "stdin.jsonl.part").write_bytes(b"of a copy that was broken off")
+    assert kept_stdin(run) == kept == run / "stdin.jsonl"
+    again = open_dataset(DatasetSpec(path="-"), folder=Path(), spool_folder=Path("spool"), kept_stdin=kept)
+    again.scan(lambda sample: ())
+    assert [sample.input for sample in again] == ["a"]
+    assert again.spooled == kept
+    assert keep_stdin(kept, run) == kept
+    assert kept.read_bytes() == b'{"input": "a"}\n'

@@ -1,0 +1,160 @@
+"""What defines a run is taken from its plan: all that changes what rows mean, no keys, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalrun
+from evalrun.api import Session, plan_suite
+from evalrun.calls.stopping import StopSignal
+from evalrun.endpoints.opening import EndpointPool
+from evalrun.engine.definition import definition_of
+from evalrun.runs.definition import differences
+
+SUITE = """
+name: defined
+dataset:
+  path: data.jsonl
+  columns: {input: q, expected: {column: answers, split: "|"}}
+  where: {split: test}
+prompt: [{system: "Answer."}, {user: "{{ input }}"}]
+targets:
+  - name: gateway
+    model: m
+    base_url: "http://me:geheim99@127.0.0.1:9/v1"
+    api_key: sk-definition-key
+    headers: {x-team: sk-header-key}
+    params: {temperature: 0, extra_headers: {authorization: sk-param-key}, api_key: sk-param-key2}
+  - {type: python, function: "app.py:answer", args: {token: abc, password: geheim11}}
+judge: {model: judge-1, base_url: "http://127.0.0.1:9/v1", params: {seed: 1}}
+scorers:
+  - exact_match
+  - factuality
+  - {type: python, name: polite, function: "tone.py:polite"}
+  - {type: "own.py:own", on_no_answer: zero, version: v3}
+gates: [exact_match >= 0.5]
+run: {seed: 3, epochs: 2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def files() -> None:
+    Path("s.yaml").write_text(SUITE)
+    rows = [{"q": f"{n}?", "answers": "a|b", "split": "test" if n < 3 else "train"} for n in range(5)]
+    Path("data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("app.py").write_text("def answer(input, token, password): return 'a'\n")
+    Path("tone.py").write_text("def polite(output) -> bool: return True\n")
+    Path("own.py").write_text("def own(*, low: float = 0.5):\n    return lambda output: low\n")
+
+
+def define(suite: str = "s.yaml", **options: Any) -> dict[str, Any]:
+    async def plan() -> dict[str, Any]:
+        async with EndpointPool() as pool:
+            session = Session(evalrun.RunOptions(**options), StopSignal())
+            return definition_of(plan_suite(suite, session, pool, Path()))
+
+    return asyncio.run(plan())
+
+
+def edit(old: str, new: str, file: str = "s.yaml") -> None:
+    text = Path(file).read_text()
+    assert old in text
+    Path(file).write_text(text.replace(old, new))
+
+
+def test_a_definition_is_plain_data_without_keys() -> None:
+    found = define()
+    text = json.dumps(found)
+    assert json.loads(text) == found
+    for secret in ("geheim", "sk-"):
+        assert secret not in text
+    assert found["dataset"] == {
+        "digest": found["dataset"]["digest"],
+        "rows": 3,
+        "columns": {"input": {"column": "q"}, "expected": {"column": "answers", "split": "|"}},
+        "where": {"split": "test"},
+        "shuffle": None,
+        "limit": None,
+    }
+    hidden = {"extra_headers": {"authorization": "[redacted]"}, "api_key": "[redacted]"}
+    assert found["targets"]["gateway"] == {
+        "model": "m",
+        "host": "http://127.0.0.1:9/v1",
+        "params": {"temperature": 0, **hidden},
+        "prompt": [{"system": "Answer."}, {"user": "{{ input }}"}],
+    }
+    assert found["targets"]["answer"]["args"] == {"token": "abc", "password": "[redacted]"}
+    assert list(found["targets"]["answer"]["files"]) == ["app.py"]
+    assert list(found["scorers"]["polite"]["files"]) == ["tone.py"]
+    assert found["scorers"]["exact_match"]["files"] == {}
+    own = found["scorers"]["own"]
+    assert (list(own["files"]), own["version"], own["on_no_answer"]) == (["own.py"], "v3", "zero")
+    assert found["scorers"]["factuality"]["judge"] == {
+        "name": "judge-1",
+        "model": "judge-1",
+        "host": "http://127.0.0.1:9/v1",
+        "params": {"seed": 1},
+        "judge_check": "on",
+    }
+    assert (found["seed"], found["epochs"], found["suite"]) == (3, 2, "defined")
+
+
+def test_what_only_changes_how_a_run_goes_is_free() -> None:
+    before = define()
+    edit("gates: [exact_match >= 0.5]", "gates: [exact_match >= 0.9]\ncache: all")
+    edit("sk-definition-key", "sk-another-key")
+    edit("geheim99", "anders88")
+    edit("geheim11", "anders11")
+    options: dict[str, Any] = {"concurrency": 3, "max_cost": 2.0, "retries": 0, "timeout": 5.0, "epochs": 4}
+    assert differences(before, define(**options)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("s.yaml", "temperature: 0", "temperature: 0.7", ["targets 'gateway'.params.temperature: 0 → 0.7"]),
+        ("s.yaml", "seed: 1", "seed: 2", ["scorers 'factuality'.judge.params.seed: 1 → 2"]),
+        ("s.yaml", "model: judge-1", "model: j2", [f"scorers 'factuality'.judge.{n}: 'judge-1' → 'j2'" for n in ("name", "model")]),
+        ("s.yaml", '"Answer."', '"Answer!"', ["targets 'gateway'.prompt[0].system: 'Answer.' → 'Answer!'"]),
+        ("s.yaml", "- exact_match\n", "- contains\n", ["scorers: 'exact_match' was taken out", "scorers: 'contains' was added"]),
+        ("app.py", "'a'", "'b'", ["targets 'answer': the code in 'app.py' changed"]),
+        ("own.py", "0.5", "0.6", ["scorers 'own': the code in 'own.py' changed"]),
+        ("data.jsonl", "1?", "9?", ["dataset: its rows changed (3 rows, other content)"]),
+        ("data.jsonl", "4?", "9?", []),  # a row that `where` leaves out
+        ("s.yaml", "run: {", "judge_check: off\nrun: {", ["scorers 'factuality'.judge.judge_check: 'on' → 'off'"]),
+    ],
+)  # fmt: skip
+def test_what_changes_the_meaning_of_rows_is_named(file: str, old: str, new: str, said: list[str]) -> None:
+    before = define()
+    if old == "- exact_match\n":
+        edit("gates: [exact_match >= 0.5]\n", "")
+    edit(old, new, file)
+    assert differences(before, define()) == said
+
+
+def test_rows_recorded_by_the_last_run_are_those_of_the_run_it_was_then() -> None:
+    def suite(run: str) -> str:
+        Path("r.yaml").write_text(
+            f"name: r\ndataset: {{rows: [{{input: a, out: b}}]}}\ntarget: {{type: recorded, run: {run}}}\n"
+            "scorers: [{type: regex, pattern: b}]\n"
+        )
+        return "r.yaml"
+
+    Path("first.yaml").write_text(
+        "name: r\ndataset: {rows: [{input: a, out: b}]}\ntarget: {type: recorded, column: out}\n"
+        "scorers: [{type: regex, pattern: b}]\n"
+    )
+    first = evalrun.run_suite("first.yaml")
+    before = define(suite("last"))
+    later = "29991231T235959Z-0000"
+    shutil.copytree(first.folder, first.folder.with_name(later))
+    assert differences(before, define(suite("last"))) == [
+        f"targets 'recorded'.options.run: '{first.run_id}' → '{later}'"
+    ]
+    assert differences(before, define(suite(first.run_id))) == []

@@ -1,0 +1,128 @@
+"""What differs between two definitions of a run is named, with old and new, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from evalrun.redact import register_secret
+from evalrun.runs.definition import differences
+
+PROMPT = "Answer with the shortest correct answer there is, in the language of the question, and "
+BEFORE: dict[str, Any] = {
+    "version": 1,
+    "suite": "qa",
+    "dataset": {
+        "digest": "aa",
+        "rows": 200,
+        "columns": {"input": {"column": "question"}},
+        "where": {"split": "test"},
+        "shuffle": None,
+        "limit": None,
+    },
+    "targets": {
+        "gpt": {
+            "model": "gpt-5-mini",
+            "host": "https://api.example/v1",
+            "params": {"temperature": 0},
+            "prompt": [{"system": PROMPT + "nothing else."}, {"user": "{{ input }}"}],
+        },
+        "own": {"type": "python", "options": {"function": "app.py:answer"}, "args": {}, "files": {"app.py": "11"}},
+    },
+    "scorers": {"exact_match": {"type": "exact_match", "version": "v1", "judge": None, "files": {}}},
+    "seed": 0,
+    "epochs": 2,
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """A copy of the definition with one value set."""
+    now = deepcopy(BEFORE)
+    here: Any = now
+    *steps, last = [int(step) if step.isdigit() else step for step in path.split("/")]
+    for step in steps:
+        here = here[step]
+    here[last] = value
+    return now
+
+
+def test_a_definition_that_was_written_and_read_is_the_same() -> None:
+    assert differences(BEFORE, json.loads(json.dumps(BEFORE))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("seed", 7, ["seed: 0 → 7"]),
+        ("suite", "qb", ["suite: 'qa' → 'qb'"]),
+        ("epochs", 3, []),
+        ("epochs", 1, ["epochs: 2 → 1 (more may be asked for, fewer not)"]),
+        ("dataset/limit", 20, ["dataset.limit: null → 20"]),
+        ("dataset/where/split", ["test", "train"], ["dataset.where.split: 'test' → ['test', 'train']"]),
+        ("dataset/where/topic", "law", ["dataset.where.topic: not set → 'law'"]),
+        ("dataset/columns/input/column", "q", ["dataset.columns.input.column: 'question' → 'q'"]),
+        ("dataset/digest", "bb", ["dataset: its rows changed (200 rows, other content)"]),
+        ("targets/gpt/params/temperature", 0.7, ["targets 'gpt'.params.temperature: 0 → 0.7"]),
+        ("targets/gpt/params/temperature", 0.0, []),
+        ("targets/gpt/params/temperature", False, ["targets 'gpt'.params.temperature: 0 → false"]),
+        ("targets/gpt/params/top_p", 1, ["targets 'gpt'.params.top_p: not set → 1"]),
+        ("targets/gpt/params", {}, ["targets 'gpt'.params.temperature: 0 → not set"]),
+        ("targets/own/files/app.py", "22", ["targets 'own': the code in 'app.py' changed"]),
+        ("targets/gpt/prompt/1/user", "Q: {{ input }}", ["targets 'gpt'.prompt[1].user: '{{ input }}' → 'Q: {{ input }}'"]),
+        (
+            "targets/gpt/prompt/0/system",
+            PROMPT + "no more.",
+            ["targets 'gpt'.prompt[0].system: …'question, and nothing else.' → …'question, and no more.'"],
+        ),
+        ("targets/gpt/prompt", None, None),
+        ("scorers/exact_match/version", "v2", ["scorers 'exact_match'.version: 'v1' → 'v2'"]),
+        ("scorers/contains", {"type": "contains"}, ["scorers: 'contains' was added"]),
+        ("scorers/exact_match/judge", {"model": "j"}, ["scorers 'exact_match'.judge: null → {'model': 'j'}"]),
+    ],
+)  # fmt: skip
+def test_each_difference_has_a_line_with_old_and_new(path: str, value: Any, said: list[str] | None) -> None:
+    found = differences(BEFORE, changed(path, value))
+    if said is None:
+        assert len(found) == 1 and found[0].endswith("… → null") and len(found[0]) < 120
+    else:
+        assert found == said
+
+
+def test_rows_that_came_are_counted_beside_the_cause() -> None:
+    now = changed("dataset/digest", "bb")
+    now["dataset"].update(rows=1201, where={})
+    assert differences(BEFORE, now) == [
+        "dataset: its rows changed (200 → 1,201 rows, other content)",
+        "dataset.where.split: 'test' → not set",
+    ]
+
+
+def test_several_differences_are_all_named() -> None:
+    now = changed("targets/gpt/model", "gpt-5")
+    del now["targets"]["own"]
+    del now["seed"]
+    assert differences(BEFORE, now) == [
+        "targets 'gpt'.model: 'gpt-5-mini' → 'gpt-5'",
+        "targets: 'own' was taken out",
+        "seed: 0 → not set",
+    ]
+
+
+def test_values_are_untrusted_text() -> None:
+    register_secret("sk-definition-1")
+    (said,) = differences(BEFORE, changed("targets/gpt/model", "\x1b[31m\u202e sk-definition-1 " + "x" * 500))
+    assert said.startswith(r"targets 'gpt'.model: 'gpt-5-mini' → '\x1b[31m\u202e [redacted] xxx")
+    assert said.endswith("'…")
+    assert len(said) < 130
+
+
+def test_a_run_that_kept_no_definition_differs_in_all_of_it() -> None:
+    assert differences({}, {"seed": 0, "epochs": 1, "scorers": {"a": {}}, "dataset": {"digest": "a", "rows": 1}}) == [
+        "seed: not set → 0",
+        "epochs: not set → 1 (more may be asked for, fewer not)",
+        "scorers: 'a' was added",
+        "dataset: its rows changed (1 row, other content)",
+    ]
