@@ -1,0 +1,308 @@
+"""A cost cap: never overspent, whatever happens to a call or to the process, and nothing lost when it is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalrun.calls.budget import Budget, BudgetedEndpoint, money
+from evalrun.calls.ledger import NAME, Ledger, read_ledger
+from evalrun.calls.row_clock import RowClock
+from evalrun.calls.stopping import StopSignal
+from evalrun.calls.timing import Timing
+from evalrun.domain import Completion, Failure, Request
+from evalrun.endpoints.openai_http import OpenAIEndpoint
+from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrun.errors import RunError
+from tests.fakes.command import command_env
+from tests.fakes.server import Answer, ScriptedServer, Slow
+
+ASKED = Request("m", ({"role": "user", "content": "hi"},))
+PAID = Completion("ok", cost_usd=0.25)
+
+
+class Model:
+    """An endpoint that answers what it is told to, once `go` is set."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers, self.calls = list(answers) or [PAID], 0
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def __call__(self, request: Request, /) -> Completion | Failure:
+        self.calls += 1
+        await self.go.wait()
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+
+def budget(tmp_path: Path, cap: float) -> Budget:
+    return Budget(cap, Ledger(tmp_path), StopSignal())
+
+
+def budgeted(model: Any, money: Budget, most: float | None = 0.5, side: Any = "targets") -> BudgetedEndpoint:
+    return BudgetedEndpoint(model, money, lambda request: most, side=side)
+
+
+@pytest.mark.parametrize(
+    ("answer", "spent"),
+    [
+        (Completion("ok", cost_usd=0.25), 0.25),
+        (Completion("ok", cost_usd=0.0, cached=True), 0.0),
+        (Completion("ok"), 0.5),  # nobody told what it cost
+        (Failure("timeout", "no answer"), 0.5),
+        (Failure("connection", "it broke"), 0.5),
+        (Failure("malformed", "no JSON"), 0.5),
+        (Failure("connection", "nobody is there", fatal=True), 0.0),
+        (Failure("rate_limit", "slower", 429), 0.0),
+        (Failure("auth", "no key", 401), 0.0),
+        (Failure("bad_request", "no", 400), 0.0),
+        (Failure("context_length", "too long", 400), 0.0),
+        (Failure("server", "broken", 500), 0.0),
+        (Failure("server", "broken"), 0.5),
+    ],
+)
+def test_what_a_call_counts_as(tmp_path: Path, answer: Any, spent: float) -> None:
+    cap = budget(tmp_path, 1.0)
+    assert asyncio.run(budgeted(Model(answer), cap)(ASKED)) == answer
+    assert cap.ledger.spent == {"targets": spent, "judges": 0.0}
+    assert read_ledger(tmp_path)[0].settled == {"targets": spent, "judges": 0.0}
+
+
+def test_a_call_that_is_given_up_or_crashes_counts_in_full(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 2.0)
+        model = Model(PAID)
+        model.go.clear()
+        call = asyncio.create_task(budgeted(model, cap)(ASKED))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait({call})
+        with pytest.raises(ZeroDivisionError):
+            await budgeted(Model(ZeroDivisionError()), cap, side="judges")(ASKED)
+        assert cap.ledger.spent == {"targets": 0.5, "judges": 0.5}
+
+    asyncio.run(run())
+
+
+def test_what_costs_nothing_is_not_written_down(tmp_path: Path) -> None:
+    cap = budget(tmp_path, 0.01)
+    assert asyncio.run(budgeted(Model(Completion("ok", cost_usd=0.0)), cap, 0.0)(ASKED)).text == "ok"  # type: ignore[union-attr]
+    assert (tmp_path / NAME).read_bytes() == b""
+
+
+def test_a_call_without_a_bound_is_not_made(tmp_path: Path) -> None:
+    model = Model()
+    answer = asyncio.run(budgeted(model, budget(tmp_path, 1.0), None)(ASKED))
+    assert isinstance(answer, Failure) and answer.kind == "bad_request" and "nothing bounds" in answer.message
+    assert model.calls == 0
+
+
+def test_at_the_cap_the_run_is_asked_to_stop_and_says_why(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 1.0)
+        endpoint = budgeted(Model(), cap)
+        assert [await endpoint(ASKED) for _ in range(3)] == [PAID] * 3
+        with pytest.raises(asyncio.CancelledError):
+            await endpoint(ASKED)  # 0.75 spent: 0.5 more does not fit
+        assert cap.stop.reason == "the cost cap of $1.00 is reached ($0.75 spent, and the next call may cost $0.50)"
+
+    asyncio.run(run())
+
+
+def test_who_does_not_fit_waits_in_line_until_others_are_settled(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 1.0)
+        model = Model(Completion("ok", cost_usd=0.1))
+        model.go.clear()
+        endpoint = budgeted(model, cap)
+        order: list[int] = []
+
+        async def row(number: int) -> None:
+            async with RowClock(10.0, Timing(0.001)):  # 10 ms, in which waiting in line does not count
+                await endpoint(ASKED)
+                order.append(number)
+
+        first = [asyncio.ensure_future(endpoint(ASKED)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        waiting = [asyncio.create_task(row(number)) for number in range(2, 6)]
+        await asyncio.sleep(0.05)
+        assert model.calls == 2, "two reservations of 0.5 fill the cap"
+        waiting[0].cancel()
+        model.go.set()
+        await asyncio.gather(*first, *waiting, return_exceptions=True)
+        assert order == [3, 4, 5]
+        assert cap.spent_usd == pytest.approx(0.5)
+        assert cap.stop.times == 0
+
+    asyncio.run(run())
+
+
+def test_those_in_line_are_dropped_when_the_cap_is_reached_and_those_in_flight_finish(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 1.0)
+        model = Model(Completion("ok", cost_usd=0.5))
+        model.go.clear()
+        endpoint = budgeted(model, cap)
+        calls = [asyncio.create_task(endpoint(ASKED)) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        model.go.set()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Completion] * 2 + [asyncio.CancelledError] * 3
+        assert (cap.spent_usd, cap.stop.times, model.calls) == (1.0, 1, 2)
+
+    asyncio.run(run())
+
+
+def test_a_turn_that_comes_while_its_row_is_given_up_is_given_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 1.0)
+        held = await cap.reserve(1.0, "targets")
+        late = asyncio.create_task(cap.reserve(1.0, "judges"))
+        third = asyncio.create_task(cap.reserve(0.5, "judges"))
+        await asyncio.sleep(0)
+        cap.settle(held, 0.25)  # the head still does not fit, and nobody is in flight
+        await asyncio.wait({late, third})
+        assert late.cancelled() and third.cancelled() and cap.stop.times == 1
+        cap.stop = StopSignal()
+        held = await cap.reserve(0.75, "targets")
+        late = asyncio.create_task(cap.reserve(0.5, "judges"))
+        await asyncio.sleep(0)
+        cap.settle(held, 0.0)
+        late.cancel()
+        await asyncio.wait({late})
+        assert late.cancelled()
+        assert await cap.reserve(0.75, "judges")
+        assert cap.spent_usd == 0.25
+
+    asyncio.run(run())
+
+
+def test_the_server_never_counts_more_than_the_cap_and_a_higher_one_finishes(tmp_path: Path) -> None:
+    cost = [0.0]
+
+    def script(request: Any, nth: int) -> Any:
+        cost[0] += 0.01 * (1 + nth % 3)
+        return Slow(0.002, Answer("ok", headers={"x-litellm-response-cost": str(0.01 * (1 + nth % 3))}))
+
+    async def run(server: ScriptedServer, cap: Budget, rows: int) -> int:
+        transport = PyreqwestTransport()
+        endpoint = budgeted(OpenAIEndpoint(transport, server.base_url), cap, 0.03)
+        waiting, done = iter(range(rows)), [0]
+
+        async def work() -> None:
+            for _ in waiting:
+                await endpoint(ASKED)
+                done[0] += 1
+
+        await asyncio.gather(*(work() for _ in range(16)), return_exceptions=True)
+        await transport.aclose()
+        return done[0]
+
+    with ScriptedServer(script) as server:
+        cap = budget(tmp_path, 1.0)
+        first = asyncio.run(run(server, cap, 100))
+        assert cap.stop.reason and 0.9 < cost[0] <= 1.0
+        assert cap.spent_usd == pytest.approx(cost[0])
+        assert server.calls == first
+        higher = budget(tmp_path, 10.0)
+        assert higher.spent_usd == pytest.approx(cost[0])
+        assert asyncio.run(run(server, higher, 100 - first)) == 100 - first
+        assert higher.spent_usd == pytest.approx(cost[0])
+        assert server.calls == 100
+
+
+CALLER = """
+import asyncio, sys
+from pathlib import Path
+from evalrun.calls.budget import Budget, BudgetedEndpoint
+from evalrun.calls.ledger import Ledger
+from evalrun.calls.stopping import StopSignal
+from evalrun.domain import Completion, Request
+
+async def model(request):
+    print("asked", flush=True)
+    await asyncio.sleep(0.0005)
+    return Completion("ok", cost_usd=0.001)
+
+async def main():
+    budget = Budget(1e6, Ledger(Path(sys.argv[1])), StopSignal())
+    endpoint = BudgetedEndpoint(model, budget, lambda request: 0.25, side="judges")
+    async def work():
+        while True:
+            await endpoint(Request("m"))
+    await asyncio.gather(*(work() for _ in range(8)))
+
+asyncio.run(main())
+"""
+
+
+def test_calls_of_a_killed_process_count_in_full(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=command_env()
+    )
+    assert process.stdout is not None
+    for count, _ in enumerate(process.stdout):
+        if count > 300:
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    asked = count + 1 + process.communicate()[0].count("\n")
+    spent, _ = read_ledger(tmp_path)
+    made = spent.next - 1
+    assert asked <= made <= asked + 8, "on paper before it is made"
+    assert 1 <= len(spent.open) <= 8
+    total = 0.001 * (made - len(spent.open)) + 0.25 * len(spent.open)
+    assert spent.of("judges") == pytest.approx(total)
+    again = Ledger(tmp_path)
+    assert again.spent == {"targets": 0.0, "judges": pytest.approx(total)}
+    assert again.reserve("judges", 0.25) == spent.next
+
+
+def test_a_torn_last_line_is_cut_off_and_a_broken_one_within_is_an_error(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.settle(ledger.reserve("targets", 0.5), "targets", 0.25)
+    whole = (tmp_path / NAME).read_bytes()
+    (tmp_path / NAME).write_bytes(whole + b'{"reserve":2,"si')
+    again = Ledger(tmp_path)
+    assert again.spent["targets"] == 0.25
+    again.settle(again.reserve("judges", 0.5), "judges", 0.125)
+    again.close()
+    assert read_ledger(tmp_path)[0].settled == {"targets": 0.25, "judges": 0.125}
+    (tmp_path / NAME).write_bytes(b'{"settle":9,"usd":1}\n' + whole)
+    with pytest.raises(RunError, match=r"spend\.jsonl:1: this line is no part of a ledger"):
+        Ledger(tmp_path)
+
+
+def test_what_was_spent_without_a_cap_counts(tmp_path: Path) -> None:
+    assert Ledger(tmp_path, before={"targets": 0.5, "judges": 0.25}).spent == {"targets": 0.5, "judges": 0.25}
+    assert Ledger(tmp_path, before={"targets": 0.75, "judges": 0.1}).spent == {"targets": 0.75, "judges": 0.25}
+    assert Ledger(tmp_path).spent == {"targets": 0.75, "judges": 0.25}
+
+
+def test_a_ledger_that_cannot_be_written_stops_the_run_before_the_call(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 1.0)
+        cap.ledger.close()
+        model = Model()
+        with pytest.raises(asyncio.CancelledError):
+            await budgeted(model, cap)(ASKED)
+        assert model.calls == 0
+        assert cap.stop.reason is not None and "without it no cost cap can hold" in cap.stop.reason
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"), [(2.0, "$2.00"), (1.9834, "$1.98"), (0.05, "$0.05"), (0.0042, "$0.0042"), (1234.5, "$1,234.50"), (0, "$0.00")]
+)  # fmt: skip
+def test_money_is_said_with_the_digits_it_needs(usd: float, said: str) -> None:
+    assert money(usd) == said
