@@ -187,8 +187,9 @@ async def _execute(plan: Plan, session: Session, reporters: Sequence[Reporter]) 
         shutil.copyfile(plan.dataset.spooled, folder.path / plan.dataset.spooled.name)
     write_json(folder.path / RUN_FILE, run_data(plan, run_id=folder.id, started_at=started_at))
     names = [target.name for target in plan.targets]
-    summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs)
-    table = TableWriter(folder.path, TableShape(plan.scan.columns, plan.measures), names)
+    summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming)
+    shape = TableShape(plan.scan.columns, plan.measures, streaming=plan.suite.streaming)
+    table = TableWriter(folder.path, shape, names)
     for reporter in reporters:
         reporter.on_start(plan, folder)
     with RowLog(folder.path) as log:

@@ -24,7 +24,7 @@ from evalrun.prompts import Prompt, PromptError, compile_prompt
 from evalrun.registry import Group, Place, ReferenceProblem, call_factory, factory_options, resolve
 from evalrun.scorers.calling import BoundScorer
 from evalrun.signatures import SignatureProblem
-from evalrun.stats.summary import ALWAYS, Measure
+from evalrun.stats.summary import Measure, always_measures
 from evalrun.suite.document import Document
 from evalrun.suite.schema import KeyPath, ModelSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrun.suite.values import check_options
@@ -103,7 +103,7 @@ class Assembler:
         endpoint = wrap_endpoint(
             opened.endpoint, label=spec.name, rules=rules, usage=usage, keeps_time=opened.keeps_time
         )
-        call = PromptedTarget(endpoint, opened.model, prompt, params)
+        call = PromptedTarget(endpoint, opened.model, prompt, params, stream=suite.streams(spec))
         return PlannedTarget(spec.name, call, "model", spec.model.model, opened.host, prompt, params, usage)
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
@@ -148,12 +148,16 @@ class Assembler:
         endpoint = wrap_endpoint(
             opened.endpoint, label=f"judge of {spec.name}", rules=rules, usage=usage, keeps_time=opened.keeps_time
         )
-        return JudgeDesk(bound, endpoint, judge.name, opened.model, opened.host, suite.judge_check, judge.params, usage)
+        return JudgeDesk(
+            bound, endpoint, judge.name, opened.model, opened.host, suite.judge_check, judge.params, usage,
+            stream=bool(judge.pace.stream),
+        )  # fmt: skip
 
     def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
         names = [target.name for target in suite.targets]
+        always = always_measures(streaming=suite.streaming)
         broken = len(measures) < len(suite.scorers)  # then its own problem says enough of a metric that is missing
-        known = {measure.name for measure in (*measures, *ALWAYS)}
+        known = {measure.name for measure in (*measures, *always)}
         gates: list[Gate] = []
         for spec in suite.gates:
             if spec.target in self.document.left_out:
@@ -162,7 +166,7 @@ class Assembler:
                 hint = nearest(spec.target, names) or f"; it has {', '.join(names)}"
                 self.document.problem((*spec.key_path, "target"), f"no target {spec.target!r} in this suite{hint}")
             try:
-                gates.append(Gate(spec, *find_metric(spec.metric, [*measures, *ALWAYS])))
+                gates.append(Gate(spec, *find_metric(spec.metric, [*measures, *always])))
             except UnknownMetric as unknown:
                 if not broken or spec.metric.split("/")[0] in known:
                     self.document.problem(spec.key_path, str(unknown))

@@ -23,6 +23,7 @@ class AskedJudge:
     endpoint: Endpoint
     model: str
     params: Mapping[str, Any]
+    stream: bool = False
     calls: list[JudgeCall] = field(default_factory=list)
 
     async def ask(
@@ -36,7 +37,7 @@ class AskedJudge:
         """The judge's answer; the suite's params for the judge go over those the scorer asks with."""
         merged = {**params, **self.params}
         merged = {name: value for name, value in merged.items() if value is not None}
-        request = Request(self.model, tuple(messages), merged, tuple(tools), response_format)
+        request = Request(self.model, tuple(messages), merged, tuple(tools), response_format, stream=self.stream)
         answer = await self.endpoint(request)
         if isinstance(answer, Completion):
             self.calls.append(
@@ -66,6 +67,7 @@ class JudgeDesk:
     mode: CheckMode = "on"
     params: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     usage: Usage = field(default_factory=Usage)
+    stream: bool = False
     check: JudgeCheck | None = None
     ended: Failure | None = None
     tries: int = 0
@@ -74,7 +76,7 @@ class JudgeDesk:
 
     def open(self) -> AskedJudge:
         """The judge for one cell."""
-        return AskedJudge(self._ask_endpoint, self.model, self.params)
+        return AskedJudge(self._ask_endpoint, self.model, self.params, self.stream)
 
     async def admit(self) -> Unscored | Failure | None:
         """None if the judge may be asked, else what its cells get: the first caller puts the known pairs to it."""

@@ -12,14 +12,15 @@ from evalrun.prompts import Prompt
 
 @dataclass(frozen=True, slots=True)
 class PromptedTarget:
-    """Renders the prompt with the sample and asks the endpoint for a chat completion."""
+    """Renders the prompt with the sample and asks the endpoint for a chat completion, in pieces if it is to `stream`."""
 
     endpoint: Endpoint
     model: str
     prompt: Prompt
     params: Mapping[str, Any] = EMPTY
+    stream: bool = False
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
         messages = self.prompt.render(sample)
-        answer = await self.endpoint(Request(self.model, messages, self.params, epoch=epoch))
+        answer = await self.endpoint(Request(self.model, messages, self.params, epoch=epoch, stream=self.stream))
         return replace(answer, messages=messages)
