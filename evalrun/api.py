@@ -71,7 +71,7 @@ class SuiteResult:
     @property
     def table(self) -> Any:
         """A pandas DataFrame with a row for every answer, as in `table.csv`."""
-        return table_frame(read_rows(self.folder), shape_of(self.details), list(self.details.targets))
+        return table_frame(read_rows(self.folder), shape_of(self.details.plan), list(self.details.targets))
 
 
 @dataclass(slots=True)

@@ -58,7 +58,8 @@ class Sample:
 class Request:
     """One call to a model. `params` are passed through as they are; `texts` are what embed and moderate take.
 
-    `row` names the row that asks. It is no part of what is asked: equal requests of two rows are equal.
+    `row` names the row that asks, and `stream` wants the answer in pieces as they are made, which tells the time to
+    the first one. Neither is part of what is asked: requests that differ in nothing else are equal.
     """
 
     model: str
@@ -70,6 +71,7 @@ class Request:
     kind: RequestKind = "chat"
     texts: tuple[str, ...] = ()
     row: str | None = field(default=None, compare=False)
+    stream: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. `latency_s` is the time of the last try alone; None where nothing was called.
+    """One answer. `latency_s` is the time of the last try alone; None where nothing was called. `ttft_s` of it went
+    by until the first piece of the answer came; None where it came at once.
 
     `input_tokens`, `output_tokens` and `cost_usd` are None where nobody told them, never a guess.
     `messages` is what was sent, filled in by the target. `data` is the reply to embed and moderate. `allowance` is

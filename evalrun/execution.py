@@ -21,7 +21,7 @@ from evalrun.redact import redact
 from evalrun.reports.metrics_file import metrics_data
 from evalrun.reports.outputs import write_outputs
 from evalrun.reports.run_file import run_data
-from evalrun.reports.table import TableShape, TableWriter
+from evalrun.reports.table import TableWriter, shape_of
 from evalrun.runs.finished import Finished
 from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, create_run_folder, write_json
 from evalrun.runs.lock import RunLock
@@ -70,8 +70,8 @@ class Execution:
         self.plan, self.options, self.reporters = plan, options, reporters
         self.folder, self.started_at, self.earlier = folder, started_at, earlier
         self.begun, self.rows = time.monotonic(), 0
-        self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs)
-        self.table = TableWriter(folder.path, TableShape(plan.scan.columns, plan.measures), names)
+        self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming)
+        self.table = TableWriter(folder.path, shape_of(plan), names)
         self.usage = RowUsage.of(plan)
 
     async def run(self) -> RunResult:

@@ -121,7 +121,9 @@ def read_ledger(folder: Path) -> tuple[Spent, int]:
         try:
             spent.take(json.loads(line))
         except (ValueError, KeyError, TypeError):
-            raise RunError(f"{path}:{number}: this line is no part of a ledger; something else has written it") from None
+            raise RunError(
+                f"{path}:{number}: this line is no part of a ledger; something else has written it"
+            ) from None
         size += len(line)
     return spent, size
 

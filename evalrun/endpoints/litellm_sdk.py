@@ -14,9 +14,11 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from evalrun.domain import EMPTY, Completion, Failure, Request
+from evalrun.endpoints.event_stream import ChatPieces
 from evalrun.endpoints.failures import Said, quote, sort_failure
 from evalrun.endpoints.replies import (
     dollars,
@@ -52,6 +54,7 @@ class LiteLLMEndpoint:
         given = {"api_key": api_key, "api_base": base_url, "extra_headers": dict(headers) or None}
         self._given = {name: value for name, value in given.items() if value is not None}
         self._litellm: Any = None
+        self._wants_usage = True  # with a stream, until a provider refuses stream_options
 
     def __repr__(self) -> str:
         return "LiteLLMEndpoint()"
@@ -69,10 +72,15 @@ class LiteLLMEndpoint:
     async def __call__(self, request: Request, /) -> Completion | Failure:
         """The answer. `latency_s` holds what LiteLLM does around the call as well, some milliseconds."""
         await self.prepare()
-        begun = time.perf_counter()
+        begun, wants_usage = time.perf_counter(), self._wants_usage
         try:
-            response = await self._ask(request)
+            response = await self._ask(request, wants_usage=wants_usage)
+            if request.stream and request.kind == "chat":
+                return await self._hear(response, request, begun)
         except Exception as error:  # LiteLLM raises classes of its own, of openai's, httpx's and Python's
+            if request.stream and wants_usage and _refuses_usage(error):
+                self._wants_usage = False
+                return await self(request)
             return failure_of(error, time.perf_counter() - begun)
         latency_s = time.perf_counter() - begun
         if not hasattr(response, "model_dump"):
@@ -83,7 +91,37 @@ class LiteLLMEndpoint:
             return answer
         return with_cost(answer, dollars(hidden.get("response_cost")))
 
-    async def _ask(self, request: Request) -> Any:
+    async def _hear(self, response: Any, request: Request, begun: float) -> Completion | Failure:
+        """What a stream comes to. One that breaks off in silence gets an end from LiteLLM, which is not believed."""
+        pieces, first_s, told = ChatPieces(), None, None
+        try:
+            async for chunk in response:
+                pieces.take(chunk.model_dump(warnings=False))
+                if first_s is None and pieces.begun:
+                    first_s = time.perf_counter() - begun
+                if getattr(chunk, "usage", None) is not None:
+                    told = chunk
+        finally:
+            await response.aclose()
+        latency_s = time.perf_counter() - begun
+        ending = [getattr(response, name, "") for name in ("received_finish_reason", "intermittent_finish_reason")]
+        if ending == [None, None] and "mock_response" not in request.params:
+            return Failure("connection", "the stream ended before the whole answer came")
+        answer = read_chat(pieces.reply(), latency_s=latency_s)
+        if isinstance(answer, Failure):
+            return answer
+        return replace(with_cost(answer, self._cost(told, request.model)), ttft_s=first_s)
+
+    def _cost(self, told: Any, model: str) -> float | None:
+        """US dollars for the usage that the last chunk tells of, or None where LiteLLM has no price."""
+        if told is None:
+            return None
+        try:
+            return dollars(self._litellm.completion_cost(completion_response=told, model=model))
+        except Exception:  # its word for a model without a price is a plain Exception, or one of openai's
+            return None
+
+    async def _ask(self, request: Request, *, wants_usage: bool) -> Any:
         options = {**request.params, **self._given, "model": request.model, "num_retries": 0, "max_retries": 0}
         if request.kind == "embed":
             return await self._litellm.aembedding(input=list(request.texts), **options)
@@ -93,7 +131,17 @@ class LiteLLMEndpoint:
             options["tools"] = [dict(tool) for tool in request.tools]
         if request.response_format is not None:
             options["response_format"] = dict(request.response_format)
+        if request.stream:
+            options["stream"] = True
+            if wants_usage:
+                options["stream_options"] = {"include_usage": True, **(options.get("stream_options") or {})}
+            else:
+                options.pop("stream_options", None)
         return await self._litellm.acompletion(messages=[dict(message) for message in request.messages], **options)
+
+
+def _refuses_usage(error: Exception) -> bool:
+    return getattr(error, "status_code", None) in (400, 422) and "stream_options" in str(error)
 
 
 def import_litellm() -> Any:
@@ -123,6 +171,8 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
 
     Its class alone says little: a cut connection and an answer that is no JSON both come as InternalServerError.
     """
+    while isinstance(inner := getattr(error, "original_exception", None), Exception):  # around errors in a stream
+        error = inner
     names = {kind.__name__ for kind in type(error).__mro__}
     behind = {type(cause).__name__ for cause in _causes(error)}
     words = str(error)

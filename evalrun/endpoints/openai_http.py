@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from evalrun.domain import EMPTY, Completion, Failure, Request
+from evalrun.endpoints.event_stream import ChatStream
 from evalrun.endpoints.failures import parse_failure, quote
 from evalrun.endpoints.prices import cost_of
 from evalrun.endpoints.replies import (
@@ -19,10 +21,11 @@ from evalrun.endpoints.replies import (
     read_usage,
     with_cost,
 )
-from evalrun.endpoints.transport import Transport, TransportFault
+from evalrun.endpoints.transport import Reply, Transport, TransportFault
 
 OPENAI_HOST = "api.openai.com"  # its replies tell no cost; for others a name says nothing of the price
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "moderate": "/moderations"}
+USAGE_WANTED = {"include_usage": True}  # as stream_options; not all servers know it
 
 
 class OpenAIEndpoint:
@@ -44,6 +47,7 @@ class OpenAIEndpoint:
         parts = urlsplit(self.base_url)
         host = parts.hostname or ""
         self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        self._wants_usage = True  # until the server refuses stream_options
         self._priced = host == OPENAI_HOST or host.endswith(f".{OPENAI_HOST}")
 
     def __repr__(self) -> str:
@@ -51,10 +55,13 @@ class OpenAIEndpoint:
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
         """The answer. `latency_s` is from before the request is sent until its last byte came."""
+        wants_usage = self._wants_usage
         try:
-            body = _ENCODER.encode(_request_body(request)).encode()
+            body = _ENCODER.encode(_request_body(request, wants_usage=wants_usage)).encode()
         except (TypeError, ValueError, RecursionError) as unfit:
             return Failure("bad_request", f"the request cannot be written as JSON: {quote(str(unfit))}", fatal=True)
+        if request.stream and request.kind == "chat":
+            return await self._ask_streamed(request, body, wants_usage=wants_usage)
         begun = time.perf_counter()
         try:
             reply = await self._transport.post(
@@ -66,9 +73,37 @@ class OpenAIEndpoint:
         if not 200 <= reply.status < 300:
             return parse_failure(reply.status, reply.headers, reply.body, latency_s)
         data = load_reply(reply.body)
-        if isinstance(data, Failure):
-            return data
-        answer = _read(request, data, reply.headers, latency_s)
+        return data if isinstance(data, Failure) else self._answer(request, data, reply.headers, latency_s)
+
+    async def _ask_streamed(self, request: Request, body: bytes, *, wants_usage: bool) -> Completion | Failure:
+        """The answer, put together from its pieces. A fault after the last one that is needed does not matter."""
+        heard = Heard()
+        try:
+            reply = await self._transport.post_streamed(
+                self.base_url + PATHS["chat"],
+                headers=self._headers,
+                body=body,
+                timeout_s=self._timeout_s,
+                take=heard.take,
+            )
+        except TransportFault as fault:
+            if not heard.stream.whole:
+                return self._no_reply(fault)
+            reply = Reply(200, EMPTY, b"")
+        latency_s = heard.last_s or heard.seconds()
+        if not 200 <= reply.status < 300:
+            if wants_usage and reply.status in (400, 422) and b"stream_options" in reply.body:
+                self._wants_usage = False
+                return await self(request)
+            return parse_failure(reply.status, reply.headers, reply.body, latency_s)
+        data = heard.stream.reply()
+        answer = data if isinstance(data, Failure) else self._answer(request, data, reply.headers, latency_s)
+        return replace(answer, ttft_s=heard.first_s) if isinstance(answer, Completion) else answer
+
+    def _answer(
+        self, request: Request, data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float
+    ) -> Completion | Failure:
+        answer = _read(request, data, headers, latency_s)
         if self._priced and isinstance(answer, Completion) and answer.cost_usd is None:
             return with_cost(answer, cost_of(request.model, answer.served_model, read_usage(data)))
         return answer
@@ -84,6 +119,28 @@ class OpenAIEndpoint:
         return Failure("connection", f"the connection to {self._origin} broke before the whole answer came ({why})")
 
 
+@dataclass(slots=True)
+class Heard:
+    """A stream with when its first piece of an answer came, and its last, in seconds since it was asked for."""
+
+    stream: ChatStream = field(default_factory=ChatStream)
+    first_s: float | None = None
+    last_s: float | None = None
+    _begun: float = field(default_factory=time.perf_counter)
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._begun
+
+    def take(self, piece: bytes) -> bool:
+        """Whether this was the last piece that is needed."""
+        self.stream.take(piece)
+        if self.first_s is None and self.stream.begun:
+            self.first_s = self.seconds()
+        if self.stream.whole:
+            self.last_s = self.seconds()
+        return self.stream.done
+
+
 def _request_headers(api_key: str | None, own: Mapping[str, str]) -> Mapping[str, str]:
     """The headers of every request: those of the suite stand before ours, whatever their case."""
     headers = {"content-type": "application/json", "accept": "application/json"}
@@ -93,7 +150,7 @@ def _request_headers(api_key: str | None, own: Mapping[str, str]) -> Mapping[str
     return headers
 
 
-def _request_body(request: Request) -> dict[str, Any]:
+def _request_body(request: Request, *, wants_usage: bool) -> dict[str, Any]:
     if request.kind != "chat":
         named = {"model": request.model} if request.model else {}
         return {**request.params, **named, "input": request.texts}
@@ -102,6 +159,12 @@ def _request_body(request: Request) -> dict[str, Any]:
         body["tools"] = request.tools
     if request.response_format is not None:
         body["response_format"] = request.response_format
+    if request.stream:
+        body["stream"] = True
+        if wants_usage:
+            body["stream_options"] = {**USAGE_WANTED, **(body.get("stream_options") or {})}
+        else:
+            body.pop("stream_options", None)
     return body
 
 

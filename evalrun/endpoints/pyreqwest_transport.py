@@ -9,9 +9,10 @@ instead leaves its connection open until that limit: pyreqwest 0.15 gives up wai
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ LONGEST_S = 86_400.0  # a limit beyond it is none, and infinity is no timedelta
 LARGEST_BODY = 64 * 1024 * 1024  # a chat reply is kilobytes, a thousand long embeddings some 30 MB
 CHUNK = 1024 * 1024
 LAST_WORDS_S = 0.05
+LINGER_S = 0.5  # after the last piece that is needed, for the end of the body: then the connection can be used again
 CONNECTING = "(Connect)"  # reqwest's mark on a cause, beside (SendRequest), which is after the connection stood
 
 
@@ -42,6 +44,18 @@ class PyreqwestTransport:
         """The reply to a POST. Raises TransportFault."""
         return await self._send("POST", url, headers, body, timeout_s)
 
+    async def post_streamed(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, take: Callable[[bytes], bool]
+    ) -> Reply:
+        """The reply to a POST, without the body of a status 2xx, which `take` gets as it comes. Raises TransportFault."""
+        return await self._send("POST", url, headers, body, timeout_s, take)
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout_s: float
+    ) -> Reply:
+        """The reply to a request of any method. Raises TransportFault."""
+        return await self._send(method, url, headers, body, timeout_s)
+
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> Reply:
         """The reply to a GET. Raises TransportFault."""
         return await self._send("GET", url, headers, None, timeout_s)
@@ -53,14 +67,20 @@ class PyreqwestTransport:
             await client.close()
 
     async def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout_s: float
-    ) -> Reply:
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout_s: float,
+        take: Callable[[bytes], bool] | None = None,
+    ) -> Reply:  # fmt: skip
         limit = timedelta(seconds=min(timeout_s, LONGEST_S))
         try:
             request: RequestBuilder = self._ready().request(method, url).headers(dict(headers)).timeout(limit)
             if body is not None:
                 request = request.body_bytes(body)
+            if take is not None:
+                request = request.streamed_read_buffer_limit(0)  # else the first 64 KiB are waited for
             async with request.build_streamed() as response:
+                if take is not None and 200 <= response.status < 300:
+                    await _hand_on(response, take, self._largest_body)
+                    return Reply(response.status, dict(response.headers), b"")
                 content = await _read_body(response, self._largest_body)
                 return Reply(response.status, dict(response.headers), content)
         except Exception as error:  # whatever the library raises becomes one kind of fault; all else goes on
@@ -96,11 +116,10 @@ def _let_go() -> None:
 
 async def _read_body(response: Response, largest: int) -> bytes:
     """The whole body. Raises TransportFault where it is larger than allowed, also after it was unpacked."""
-    too_large = TransportFault("connection", f"the answer is larger than {largest / 1024 / 1024:.3g} MiB")
     length = response.get_header("content-length")  # taken off by the library where it unpacks
     if length is not None and length.isascii() and length.isdigit():
         if int(length) > largest:
-            raise too_large
+            raise _too_large(largest)
         return bytes(await response.bytes())
     parts: list[bytes] = []
     size = 0
@@ -108,8 +127,30 @@ async def _read_body(response: Response, largest: int) -> bytes:
         parts.append(bytes(part))
         size += len(part)
         if size > largest:
-            raise too_large
+            raise _too_large(largest)
     return b"".join(parts)
+
+
+async def _hand_on(response: Response, take: Callable[[bytes], bool], largest: int) -> None:
+    """None, with the body handed to `take` piece by piece until it has all it needs."""
+    size = 0
+    while (part := await response.body_reader.read_chunk()) is not None:
+        size += len(part)
+        if size > largest:
+            raise _too_large(largest)
+        if take(bytes(part)):
+            break
+    else:
+        return
+    try:
+        async with asyncio.timeout(LINGER_S):
+            await response.body_reader.read_chunk()
+    except Exception:  # all that was needed is here: how the connection ends does not matter
+        return
+
+
+def _too_large(largest: int) -> TransportFault:
+    return TransportFault("connection", f"the answer is larger than {largest / 1024 / 1024:.3g} MiB")
 
 
 def _fault_of(error: Exception) -> Exception:

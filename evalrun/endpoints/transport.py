@@ -5,7 +5,7 @@ Nothing above it knows what speaks HTTP, and a test hands in a transport of its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -33,6 +33,19 @@ class Transport(Protocol):
     """Sends one request. After `timeout_s` its connection is dropped; redirects are handed back, not followed."""
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Reply: ...
+
+    async def post_streamed(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, take: Callable[[bytes], bool]
+    ) -> Reply:
+        """The reply, whose body is empty where the status is 2xx: it went to `take` as it came.
+
+        `take` says of each piece whether it was the last that is needed.
+        """
+        ...
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout_s: float
+    ) -> Reply: ...
 
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> Reply: ...
 

@@ -26,7 +26,7 @@ from evalrun.prompts import Prompt, PromptError, compile_prompt
 from evalrun.registry import Group, Place, ReferenceProblem, call_factory, factory_options, resolve
 from evalrun.scorers.calling import BoundScorer
 from evalrun.signatures import SignatureProblem
-from evalrun.stats.summary import ALWAYS, Measure
+from evalrun.stats.summary import Measure, always_measures
 from evalrun.suite.document import Document
 from evalrun.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrun.suite.values import check_options
@@ -118,7 +118,9 @@ class Assembler:
         merged = {**suite.params, **spec.model.params}
         params = {name: value for name, value in merged.items() if value is not None}
         asked = _asked(spec.name, "targets", opened, spec.model.pace)
-        call = PromptedTarget(calls.wrap(opened.endpoint, asked), opened.model, prompt, params, spec.name)
+        call = PromptedTarget(
+            calls.wrap(opened.endpoint, asked), opened.model, prompt, params, spec.name, suite.streams(spec)
+        )
         return PlannedTarget(
             spec.name, call, "model", spec.model.model, opened.host, prompt, params, asked.tally, asked.breaker
         )
@@ -165,13 +167,14 @@ class Assembler:
         asked = _asked(f"judge of {spec.name}", "judges", opened, judge.pace)
         return JudgeDesk(
             bound, calls.wrap(opened.endpoint, asked), judge.name, opened.model, opened.host, suite.judge_check,
-            judge.params, asked.tally, asked.breaker,
+            judge.params, asked.tally, asked.breaker, stream=bool(judge.pace.stream),
         )  # fmt: skip
 
     def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
         names = [target.name for target in suite.targets]
+        always = always_measures(streaming=suite.streaming)
         broken = len(measures) < len(suite.scorers)  # then its own problem says enough of a metric that is missing
-        known = {measure.name for measure in (*measures, *ALWAYS)}
+        known = {measure.name for measure in (*measures, *always)}
         gates: list[Gate] = []
         for spec in suite.gates:
             if spec.target in self.document.left_out:
@@ -180,7 +183,7 @@ class Assembler:
                 hint = nearest(spec.target, names) or f"; it has {', '.join(names)}"
                 self.document.problem((*spec.key_path, "target"), f"no target {spec.target!r} in this suite{hint}")
             try:
-                gates.append(Gate(spec, *find_metric(spec.metric, [*measures, *ALWAYS])))
+                gates.append(Gate(spec, *find_metric(spec.metric, [*measures, *always])))
             except UnknownMetric as unknown:
                 if not broken or spec.metric.split("/")[0] in known:
                     self.document.problem(spec.key_path, str(unknown))

@@ -25,6 +25,7 @@ class AskedJudge:
     model: str
     params: Mapping[str, Any]
     row: str = ""
+    stream: bool = False
     calls: list[JudgeCall] = field(default_factory=list)
 
     async def ask(
@@ -38,7 +39,9 @@ class AskedJudge:
         """The judge's answer; the suite's params for the judge go over those the scorer asks with."""
         merged = {**params, **self.params}
         merged = {name: value for name, value in merged.items() if value is not None}
-        request = Request(self.model, tuple(messages), merged, tuple(tools), response_format, row=self.row)
+        request = Request(
+            self.model, tuple(messages), merged, tuple(tools), response_format, stream=self.stream, row=self.row
+        )
         answer = await self.endpoint(request)
         if isinstance(answer, Completion):
             self.calls.append(
@@ -70,6 +73,7 @@ class JudgeDesk:
     params: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     calls: CallTally = field(default_factory=CallTally)
     breaker: Breaker = field(default_factory=Breaker)
+    stream: bool = False
     check: JudgeCheck | None = None
     tries: int = 0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -81,7 +85,7 @@ class JudgeDesk:
 
     def open(self, row: str = "") -> AskedJudge:
         """The judge for one cell of a row."""
-        return AskedJudge(self._ask_endpoint, self.model, self.params, f"{row}/{self.bound.name}")
+        return AskedJudge(self._ask_endpoint, self.model, self.params, f"{row}/{self.bound.name}", self.stream)
 
     async def admit(self) -> Unscored | Failure | None:
         """None if the judge may be asked, else what its cells get: the first caller puts the known pairs to it."""

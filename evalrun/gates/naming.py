@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalrun.errors import nearest
-from evalrun.stats.summary import Measure
+from evalrun.stats.summary import STREAMED, Measure
 from evalrun.suite.schema import GateSpec
 
 
@@ -36,6 +36,8 @@ def find_metric(text: str, measures: Sequence[Measure]) -> tuple[Measure, str]:
     name, *rest = text.split("/")
     by_name = {measure.name: measure for measure in measures}
     if name not in by_name:
+        if name in {measure.name for measure in STREAMED}:
+            raise UnknownMetric(f"no metric {text!r} where answers are not streamed; set stream: true in run:")
         raise UnknownMetric(f"no metric {text!r} in this suite{nearest(name, by_name) or _known(by_name)}")
     measure = by_name[name]
     if rest and rest[0] == measure.declaration.version:

@@ -130,7 +130,7 @@ def why_missing(metric: Metric, reduced: Reduced) -> str:
         checks = [name for name in kinds if "self-check" in name]
         if checks:
             said.append(f"the judge is not to be believed ({checks[0].removeprefix('judge: ')})")
-        elif metric.scorer in ("cost_usd", "token_count"):
+        elif metric.scorer in ("cost_usd", "token_count", "ttft", "output_rate"):
             said.append(f"nobody reported it for {reduced.judge}")
         else:
             said.append(f"the judge could not be read on {reduced.judge}")

@@ -62,7 +62,7 @@ def _copy(name: str) -> Callable[[RunResult, Path], None]:
 
 
 def _frame(result: RunResult) -> Any:
-    return table_frame(read_rows(result.folder), shape_of(result), list(result.targets))
+    return table_frame(read_rows(result.folder), shape_of(result.plan), list(result.targets))
 
 
 def _write_parquet(result: RunResult, path: Path) -> None:

@@ -30,6 +30,7 @@ def run_data(plan: Plan, *, run_id: str, started_at: datetime, result: RunResult
         "started_at": _stamp(started_at),
         "seed": suite.run.seed,
         "epochs": suite.run.epochs,
+        "streaming": suite.streaming,
         "rows_planned": plan.rows,
         "resolved": json.loads(json.dumps(suite.resolved, default=str)),
         "hashes": hashes(plan),

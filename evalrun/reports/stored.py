@@ -96,7 +96,10 @@ def _headline(folder: RunFolder, run: Mapping[str, Any]) -> Any:
 def _targets(folder: RunFolder, run: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> dict[str, TargetResult]:
     if metrics is None:
         names = list(run["targets"])
-        summary = summarize(read_rows(folder.path), stored_measures(run), names, epochs=run["epochs"])
+        streaming = bool(run.get("streaming"))
+        summary = summarize(
+            read_rows(folder.path), stored_measures(run), names, epochs=run["epochs"], streaming=streaming
+        )
         return {name: TargetResult(summary.metrics(name), Usage(), 0, 0) for name in names}
     found: dict[str, TargetResult] = {}
     for name, target in metrics["targets"].items():

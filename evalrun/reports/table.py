@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from evalrun.domain import Completion, Row
-from evalrun.engine.result import RunResult
+from evalrun.engine.plan import Plan
 from evalrun.errors import RunError
 from evalrun.redact import redact
 from evalrun.runs.folder import TABLE_FILE
-from evalrun.stats.summary import Measure
+from evalrun.stats.summary import Measure, output_rate
 
 OWN_COLUMNS = ("id", "target", "epoch", "input")
 END_COLUMNS = ("latency", "token_count", "cost_usd", "ended")
+STREAMED_COLUMNS = ("ttft", "output_rate")  # only where answers are streamed
 FORMULA = (
     "=",
     "+",
@@ -38,13 +39,15 @@ FORMULA = (
 class TableShape:
     """The columns of a run's table: ours first, a sample's own column that has one of our names gets a prefix."""
 
-    def __init__(self, sample_columns: Sequence[str], measures: Sequence[Measure]) -> None:
+    def __init__(self, sample_columns: Sequence[str], measures: Sequence[Measure], *, streaming: bool = False) -> None:
         self.measures = tuple(measures)
+        self.streaming = streaming
+        ending = (*STREAMED_COLUMNS, *END_COLUMNS) if streaming else END_COLUMNS
         scores = [f"{prefix}/{part}" for prefix in self.prefixes() for part in ("score", "state", "justification")]
-        taken = {*OWN_COLUMNS, "expected", "output", *scores, *END_COLUMNS}
+        taken = {*OWN_COLUMNS, "expected", "output", *scores, *ending}
         plain = [name for name in sample_columns if name not in ("id", "input", "expected")]
         self.samples = {name: f"sample.{name}" if name in taken else name for name in plain}
-        self.columns = (*OWN_COLUMNS, *self.samples.values(), "expected", "output", *scores, *END_COLUMNS)
+        self.columns = (*OWN_COLUMNS, *self.samples.values(), "expected", "output", *scores, *ending)
 
     def prefixes(self) -> Iterator[str]:
         """`exact_match/v1` for each scorer."""
@@ -68,6 +71,9 @@ class TableShape:
             record[f"{prefix}/state"] = cell.state
             explanation = (cell.detail or {}).get("explanation")
             record[f"{prefix}/justification"] = cell.reason or explanation
+        if self.streaming:
+            streamed = answer if isinstance(answer, Completion) else Completion("")
+            record.update(ttft=streamed.ttft_s, output_rate=output_rate(streamed))
         if isinstance(answer, Completion):
             record["latency"] = answer.latency_s
             record["token_count"] = answer.output_tokens
@@ -155,9 +161,9 @@ def encode_line(values: Any) -> bytes:
     return redact(text.getvalue()).encode("utf-8", errors="backslashreplace")
 
 
-def shape_of(result: RunResult) -> TableShape:
+def shape_of(plan: Plan) -> TableShape:
     """The columns of a run's table."""
-    return TableShape(result.plan.scan.columns, result.plan.measures)
+    return TableShape(plan.scan.columns, plan.measures, streaming=plan.suite.streaming)
 
 
 def table_frame(rows: Iterator[Row], shape: TableShape, targets: Sequence[str]) -> Any:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STYLES = {"pass": "bold green", "fail": "bold red", "untrusted": "bold magenta", "inconclusive": "bold yellow"}
-ALWAYS = ("latency", "token_count", "cost_usd")
+ALWAYS = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
 SHARES = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
 LONGEST = 300  # characters of a text in such a table, before its column cuts it
 
@@ -105,7 +105,8 @@ def usage_line(target: TargetResult) -> str:
     tokens = f"{number(found.get(('token_count', 'total')), 'tokens')} tokens out"
     cost = f"cost {number(found.get(('cost_usd', 'total')), 'USD')}"
     calls = f"{target.usage.calls} calls" if target.usage.calls else "nothing was called"
-    return " · ".join([calls, "latency " + ", ".join(latency), tokens, cost])
+    streamed = [f"first token p50 {number(first, 's')}"] if (first := found.get(("ttft", "p50"))) is not None else []
+    return " · ".join([calls, "latency " + ", ".join(latency), *streamed, tokens, cost])
 
 
 def judge_lines(result: RunResult) -> Iterator[str]:

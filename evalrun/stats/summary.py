@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalrun.domain import Cell, Completion, Declaration, Failure, Row
@@ -43,6 +43,17 @@ ALWAYS = (
 )
 """Computed for every run without being listed."""
 
+STREAMED = (
+    Measure("ttft", _always("s", ("mean", "p50", "p90", "p99"))),
+    Measure("output_rate", replace(_always("tokens/s", ("mean", "p50", "p90", "p99")), higher_is_better=True)),
+)
+"""Computed besides where answers are streamed."""
+
+
+def always_measures(*, streaming: bool) -> tuple[Measure, ...]:
+    """What is computed without being listed."""
+    return (*ALWAYS, *STREAMED) if streaming else ALWAYS
+
 
 @dataclass(slots=True)
 class Summary:
@@ -51,11 +62,12 @@ class Summary:
     measures: tuple[Measure, ...]
     targets: tuple[str, ...]
     epochs: int = 1
+    streaming: bool = False
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
     _known: dict[str, tuple[Metric, ...]] = field(default_factory=dict)  # until the next row
 
     def __post_init__(self) -> None:
-        self.measures = (*self.measures, *ALWAYS)
+        self.measures = (*self.measures, *always_measures(streaming=self.streaming))
         for target in self.targets:
             for measure in self.measures:
                 self.tallies[target, measure.name] = Tally()
@@ -66,7 +78,7 @@ class Summary:
         index = row.sample.index
         for name, cell in row.cells.items():
             self.tallies[row.target, name].add(index, cell)
-        for name, cell in always_cells(row.answer).items():
+        for name, cell in always_cells(row.answer, streaming=self.streaming).items():
             self.tallies[row.target, name].add(index, cell)
 
     def reduced(self, target: str, measure: str) -> Reduced:
@@ -87,9 +99,16 @@ class Summary:
         return self._known[target]
 
 
-def summarize(rows: Iterable[Row], measures: Sequence[Measure], targets: Sequence[str], *, epochs: int = 1) -> Summary:
+def summarize(
+    rows: Iterable[Row],
+    measures: Sequence[Measure],
+    targets: Sequence[str],
+    *,
+    epochs: int = 1,
+    streaming: bool = False,
+) -> Summary:
     """The summary of `rows`: one pass, in any order."""
-    summary = Summary(tuple(measures), tuple(targets), epochs)
+    summary = Summary(tuple(measures), tuple(targets), epochs, streaming)
     for row in rows:
         summary.add(row)
     return summary
@@ -99,17 +118,36 @@ _UNKNOWN = Cell("unscored", reason="not reported")
 _NOT_CALLED = Cell("skipped", reason="nothing was called")
 
 
-def always_cells(answer: Completion | Failure) -> Mapping[str, Cell]:
-    """Latency (s), completion tokens and cost (US dollars) of one answer, as cells."""
+def always_cells(answer: Completion | Failure, *, streaming: bool = False) -> Mapping[str, Cell]:
+    """Latency (s), completion tokens and cost (US dollars) of one answer, as cells; if streamed, its pace as well."""
     if isinstance(answer, Failure):
         failed = Cell("error", reason=str(answer))
-        return {measure.name: failed for measure in ALWAYS}
+        return {measure.name: failed for measure in always_measures(streaming=streaming)}
     called = answer.latency_s is not None or answer.cached
     absent = _UNKNOWN if called else _NOT_CALLED
     latency = Cell("scored", answer.latency_s) if answer.latency_s is not None else _NOT_CALLED
     tokens = Cell("scored", float(answer.output_tokens)) if answer.output_tokens is not None else absent
     cost = Cell("scored", answer.cost_usd) if answer.cost_usd is not None else absent
-    return {"latency": latency, "token_count": tokens, "cost_usd": cost}
+    cells = {"latency": latency, "token_count": tokens, "cost_usd": cost}
+    if not streaming:
+        return cells
+    first = Cell("scored", answer.ttft_s) if answer.ttft_s is not None else absent
+    return {**cells, "ttft": first, "output_rate": _rate_cell(answer, absent)}
+
+
+def _rate_cell(answer: Completion, absent: Cell) -> Cell:
+    if answer.ttft_s is None or answer.output_tokens is None:
+        return absent
+    rate = output_rate(answer)
+    return Cell("skipped", reason="nothing came after the first token") if rate is None else Cell("scored", rate)
+
+
+def output_rate(answer: Completion) -> float | None:
+    """Completion tokens a second from the first one on, or None where it is not known or there was but one."""
+    if answer.ttft_s is None or answer.latency_s is None or answer.output_tokens is None or answer.output_tokens < 2:
+        return None
+    seconds = answer.latency_s - answer.ttft_s
+    return answer.output_tokens / seconds if seconds > 0 else None
 
 
 def coverage(reduced: Reduced) -> float:

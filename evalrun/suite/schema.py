@@ -211,6 +211,18 @@ class Suite:
     prices: Mapping[str, PriceSpec] = EMPTY
     resolved: Mapping[str, Any] = EMPTY
 
+    def streams(self, target: TargetSpec) -> bool:
+        """Whether the answers of a target are asked for in pieces; only models give any."""
+        if target.model is None:
+            return False
+        own = target.model.pace.stream
+        return self.run.stream if own is None else own
+
+    @property
+    def streaming(self) -> bool:
+        """Whether those of any target are."""
+        return any(self.streams(target) for target in self.targets)
+
     @property
     def folder(self) -> Path:
         """What paths in the suite are relative to."""

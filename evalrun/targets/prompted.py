@@ -12,16 +12,18 @@ from evalrun.prompts import Prompt
 
 @dataclass(frozen=True, slots=True)
 class PromptedTarget:
-    """Renders the prompt with the sample and asks the endpoint for a chat completion."""
+    """Renders the prompt with the sample and asks the endpoint for a chat completion, in pieces if it is to `stream`."""
 
     endpoint: Endpoint
     model: str
     prompt: Prompt
     params: Mapping[str, Any] = EMPTY
     name: str = ""
+    stream: bool = False
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
         messages = self.prompt.render(sample)
         row = row_name(sample.id, self.name, epoch)
-        answer = await self.endpoint(Request(self.model, messages, self.params, epoch=epoch, row=row))
+        request = Request(self.model, messages, self.params, epoch=epoch, stream=self.stream, row=row)
+        answer = await self.endpoint(request)
         return replace(answer, messages=messages)

@@ -20,14 +20,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 HEAD_END = b"\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A completion. `message` replaces or adds fields of the message, `extra` fields of the whole reply."""
+    """A completion. `message` replaces or adds fields of the message, `extra` fields of the whole reply.
+
+    A request that says `stream: true` gets it word by word, with `pause_s` before each.
+    """
 
     text: str | None = "ok"
     finish_reason: str | None = "stop"
@@ -36,6 +39,19 @@ class Answer:
     model: str | None = None
     message: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pause_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A body in pieces: bytes are written as they are, a number is a wait in seconds.
+
+    It ends as it should, is `cut` after the last piece, or goes on for ever (`hang`).
+    """
+
+    pieces: tuple[bytes | float, ...]
+    ending: Literal["end", "cut", "hang"] = "end"
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -72,10 +88,10 @@ class Slow:
     """Another action after a wait."""
 
     seconds: float
-    then: Answer | Status | Cut | Malformed = Answer()
+    then: Answer | Streamed | Status | Cut | Malformed = Answer()
 
 
-Action = Answer | Status | Hang | Cut | Malformed | Slow
+Action = Answer | Streamed | Status | Hang | Cut | Malformed | Slow
 Script = Callable[[Any, int], Action]
 
 
@@ -176,6 +192,10 @@ class ScriptedServer:
             action = self.script(request.json, self.calls)
         except Exception as error:  # the test's own mistake, told where the test sees it
             action = Status(599, f"the script raised {error!r}")
+        inner = action.then if isinstance(action, Slow) else action
+        if isinstance(inner, Answer) and isinstance(request.json, dict) and request.json.get("stream"):
+            inner = stream_of(inner, request.json)
+            action = Slow(action.seconds, inner) if isinstance(action, Slow) else inner
         if isinstance(action, Slow):
             self._loop.call_later(action.seconds, connection.act, action.then)
         else:
@@ -217,13 +237,38 @@ class _Connection(asyncio.Protocol):
         """Do what is scripted, unless the client is gone by now."""
         if self.transport is None or isinstance(action, Hang):
             return
-        self.owed -= 1
-        self.server.in_flight -= 1
+        if isinstance(action, Streamed):
+            self.transport.write(_streamed_head(action))
+            self.send(action, 0)
+            return
+        self.settle()
         if isinstance(action, Cut):
             self.transport.write(_reply_bytes(Answer("cut off"))[: action.after_bytes])
             self.transport.close()
         else:
             self.transport.write(_reply_bytes(action))
+
+    def send(self, action: Streamed, place: int) -> None:
+        """Write the pieces from `place` on, and what comes after the last."""
+        for now in range(place, len(action.pieces)):
+            if self.transport is None:
+                return
+            piece = action.pieces[now]
+            if not isinstance(piece, bytes):
+                self.server._loop.call_later(piece, self.send, action, now + 1)
+                return
+            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        if self.transport is None or action.ending == "hang":
+            return
+        self.settle()
+        if action.ending == "cut":
+            self.transport.close()
+        else:
+            self.transport.write(b"0\r\n\r\n")
+
+    def settle(self) -> None:
+        self.owed -= 1
+        self.server.in_flight -= 1
 
     def drop(self) -> None:
         if self.transport is not None:
@@ -246,6 +291,43 @@ def _first_request(data: bytes) -> tuple[int, Recorded] | None:
     except ValueError:
         body = None
     return size, Recorded(first.split(" ")[1], headers, body)
+
+
+def event(data: Any) -> bytes:
+    """One server-sent event, as OpenAI sends it."""
+    return b"data: %b\n\n" % (data if isinstance(data, bytes) else json.dumps(data).encode())
+
+
+DONE = event(b"[DONE]")
+
+
+def delta(finish_reason: str | None = None, **fields: Any) -> dict[str, Any]:
+    """A chunk of a streamed answer."""
+    choice = {"index": 0, "delta": fields, "finish_reason": finish_reason}
+    return {"object": "chat.completion.chunk", "model": "scripted-1", "choices": [choice]}
+
+
+def stream_of(answer: Answer, request: Mapping[str, Any]) -> Streamed:
+    """The answer word by word, with usage where the request wants it."""
+    words = (answer.text or "").split(" ")
+    chunks = [
+        delta(role="assistant", content=""),
+        *(delta(content=word if place == 0 else f" {word}") for place, word in enumerate(words) if answer.text),
+        delta(answer.finish_reason, **answer.message),
+    ]
+    whole = _completion(answer)
+    if (request.get("stream_options") or {}).get("include_usage"):
+        chunks.append({"object": "chat.completion.chunk", "choices": [], "usage": whole["usage"]})
+    pieces: list[bytes | float] = []
+    for chunk in chunks:
+        pieces += [answer.pause_s, event({**chunk, "model": whole["model"], **answer.extra})]
+    return Streamed((*pieces, DONE), headers=answer.headers)
+
+
+def _streamed_head(action: Streamed) -> bytes:
+    headers = {"content-type": "text/event-stream", **action.headers, "transfer-encoding": "chunked"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 200 Scripted\r\n{head}\r\n".encode("latin-1")
 
 
 def _reply_bytes(action: Answer | Status | Malformed) -> bytes:
