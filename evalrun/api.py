@@ -6,14 +6,16 @@ import asyncio
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evalrun import __version__
 from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timing import Timing
+from evalrun.datasets.finding_files import kept_stdin
 from evalrun.domain import Reporter
 from evalrun.endpoints.opening import EndpointPool
 from evalrun.endpoints.weights import Progress
@@ -22,10 +24,12 @@ from evalrun.engine.plan import Plan
 from evalrun.engine.result import RunResult
 from evalrun.errors import Problem, SuiteError
 from evalrun.execution import execute
+from evalrun.going_on import find_stored, take_up
 from evalrun.metrics import GateResult, Verdict
 from evalrun.redact import register_environment
 from evalrun.reports.outputs import check_outputs
 from evalrun.reports.table import shape_of, table_frame
+from evalrun.runs.lock import RunLock
 from evalrun.runs.row_log import read_rows
 from evalrun.suite.load import open_suite, read_suite
 from evalrun.suite.options import RunOptions
@@ -79,7 +83,7 @@ class Session:
     """What the runs of one command share: options, the wish to stop, and where requests are told for debugging.
 
     `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C. `fetching` is
-    told of weights that are being fetched, in bytes.
+    told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on.
     """
 
     options: RunOptions
@@ -87,17 +91,20 @@ class Session:
     trace: Callable[[str], None] | None = None
     listen: Callable[[StopSignal], None] | None = None
     fetching: Progress | None = None
+    resumed: Path | None = None
 
 
 def run_suite(
-    suite: str | Path, *, options: RunOptions | None = None, reporters: Sequence[Reporter] = ()
+    suite: str | Path | None = None, *, options: RunOptions | None = None, reporters: Sequence[Reporter] = ()
 ) -> SuiteResult:
     """Run a suite file and return its result. Raises SuiteError before the first call if anything is wrong with it.
+
+    With `RunOptions(resume=RUN)` a run goes on; its suite need not be named then.
 
     Works inside a running event loop too, such as a notebook's.
     """
     session = Session(options or RunOptions(), StopSignal())
-    (result,) = _run_anywhere(lambda: run_suites([suite], session, reporters))
+    (result,) = _run_anywhere(lambda: run_suites([suite] if suite is not None else [], session, reporters))
     return SuiteResult(result)
 
 
@@ -127,19 +134,46 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
 
     All are loaded, checked and scanned before the first call. Raises SuiteError with the problems of all of them.
     """
+    if session.options.resume is not None:
+        return [await _resume(suites, session, session.options.resume, reporters)]
+    if session.options.retry_errors:
+        raise SuiteError("--retry-errors goes with --resume RUN: it runs again what ended in error there")
+    if not suites:
+        raise SuiteError("name a suite: evalrun SUITE…, or a run to go on with: evalrun --resume last")
     check_outputs(session.options.outputs, suites=len(suites))
     results: list[RunResult] = []
+    async with _planned(suites, session) as plans:
+        for plan in plans:
+            if session.stop.times:
+                break
+            results.append(await execute(plan, session.options, reporters))
+    return results
+
+
+async def _resume(
+    suites: Sequence[str | Path], session: Session, reference: str, reporters: Sequence[Reporter]
+) -> RunResult:
+    """The result of a run that goes on. Raises SuiteError where its suite is another one by now."""
+    if len(suites) > 1:
+        raise SuiteError("--resume goes on with one run, so it takes one suite at the most")
+    stored = find_stored(reference, session.options)
+    session = replace(session, options=stored.options, resumed=stored.folder.path)
+    check_outputs(session.options.outputs, suites=1)
+    with RunLock(stored.folder.path):
+        async with _planned(suites or [stored.suite], session) as (plan,):
+            return await execute(plan, session.options, reporters, take_up(stored, plan))
+
+
+@asynccontextmanager
+async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncIterator[list[Plan]]:
+    """The plans of suites with all that their first calls need: weights fetched, packages imported, Ctrl-C heard."""
     async with EndpointPool(user_agent=f"evalrun/{__version__}") as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
             plans = plan_suites(suites, session, pool, Path(spool))
             await pool.prepare(session.fetching)
             if session.listen is not None:
                 session.listen(session.stop)
-            for plan in plans:
-                if session.stop.times:
-                    break
-                results.append(await execute(plan, session.options, reporters))
-    return results
+            yield plans
 
 
 def plan_suites(suites: Sequence[str | Path], session: Session, pool: EndpointPool, spool: Path) -> list[Plan]:
@@ -169,6 +203,6 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
     assembler = Assembler(
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
-        refresh=session.options.refresh,
+        refresh=session.options.refresh, kept_stdin=kept_stdin(session.resumed) if session.resumed else None,
     )  # fmt: skip
     return assembler.assemble(read)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
+from evalrun.datasets.finding_files import keep_stdin
 from evalrun.domain import EarlierRows, Reporter, Row
 from evalrun.engine.plan import Job, Plan
 from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
@@ -17,27 +16,17 @@ from evalrun.engine.row_usage import RowUsage
 from evalrun.engine.run_state import RunState
 from evalrun.engine.runner import run_plan
 from evalrun.errors import RunError
+from evalrun.going_on import Earlier
 from evalrun.redact import redact
 from evalrun.reports.metrics_file import metrics_data
 from evalrun.reports.outputs import write_outputs
 from evalrun.reports.run_file import run_data
 from evalrun.reports.table import TableWriter, shape_of
-from evalrun.runs.finished import Finished
 from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, create_run_folder, write_json
 from evalrun.runs.lock import RunLock
 from evalrun.runs.row_log import RowLog, finished_rows
 from evalrun.stats.summary import Summary
 from evalrun.suite.options import RunOptions
-
-
-@dataclass(slots=True)
-class Earlier:
-    """What a run that is gone on with left behind: its folder, held, and which of its rows are finished."""
-
-    folder: RunFolder
-    finished: Finished
-    started_at: datetime
-    notices: tuple[str, ...] = ()
 
 
 async def execute(
@@ -50,7 +39,7 @@ async def execute(
     folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
     with RunLock(folder.path):
         if plan.dataset.spooled is not None:
-            shutil.copyfile(plan.dataset.spooled, folder.path / plan.dataset.spooled.name)
+            keep_stdin(plan.dataset.spooled, folder.path)
         return await Execution(plan, options, reporters, folder, started_at).run()
 
 
@@ -77,7 +66,7 @@ class Execution:
     async def run(self) -> RunResult:
         """The result, with every file written. Raises RunError where the disk refuses."""
         plan, folder = self.plan, self.folder
-        write_json(folder.path / RUN_FILE, run_data(plan, run_id=folder.id, started_at=self.started_at))
+        write_json(folder.path / RUN_FILE, run_data(plan, self.options, run_id=folder.id, started_at=self.started_at))
         plan.calls.begin(folder.path, folder.id)
         for reporter in self.reporters:
             reporter.on_start(plan, folder)
@@ -125,7 +114,7 @@ class Execution:
 
     def _write_all(self, result: RunResult) -> None:
         """Every file of the run; one that cannot be written does not keep the others from being so."""
-        run = run_data(self.plan, run_id=result.run_id, started_at=result.started_at, result=result)
+        run = run_data(self.plan, self.options, run_id=result.run_id, started_at=result.started_at, result=result)
         refused: list[str] = []
         writers: list[Callable[[], object]] = [
             self.table.finish,

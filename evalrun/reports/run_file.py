@@ -10,15 +10,19 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from evalrun.engine.definition import definition_of
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrun.engine.result import RunResult
 from evalrun.reports.metrics_file import usage_data
+from evalrun.suite.options import RunOptions, options_data
 
 SCHEMA_VERSION = 1
 PACKAGES = ("evalrun-suites", "autoevals", "litellm", "xllamacpp", "alt-profanity-check", "scikit-learn")
 
 
-def run_data(plan: Plan, *, run_id: str, started_at: datetime, result: RunResult | None = None) -> dict[str, Any]:
+def run_data(
+    plan: Plan, options: RunOptions, *, run_id: str, started_at: datetime, result: RunResult | None = None
+) -> dict[str, Any]:
     """What is written at the start of a run (status `running`) and again at its end."""
     suite = plan.suite
     data: dict[str, Any] = {
@@ -33,6 +37,8 @@ def run_data(plan: Plan, *, run_id: str, started_at: datetime, result: RunResult
         "streaming": suite.streaming,
         "rows_planned": plan.rows,
         "resolved": json.loads(json.dumps(suite.resolved, default=str)),
+        "options": options_data(options),
+        "definition": definition_of(plan),
         "hashes": hashes(plan),
         "columns": list(plan.scan.columns),
         "versions": versions(),

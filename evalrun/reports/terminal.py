@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from evalrun.calls.cache import CacheTally
 from evalrun.domain import Completion, Row
 from evalrun.engine.result import RunResult, TargetResult
 from evalrun.metrics import GateResult, Metric
-from evalrun.reports.text import counted, duration, interval, number, one_line
+from evalrun.reports.text import age, counted, duration, interval, number, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,13 +33,15 @@ def render_result(result: RunResult, worst: dict[str, list[Row]]) -> Iterator[Re
         yield gates_table(result.gates)
     for name, target in result.targets.items():
         yield metrics_table(name, target)
-        yield Text(one_line(usage_line(target), 300), style="dim")
+        yield Text(one_line(" · ".join([usage_line(target), *kept_parts(target.calls.cache)]), 300), style="dim")
     for line in judge_lines(result):
         yield Text(line, style="yellow")
     for name in result.targets:
         if worst.get(name):
             yield rows_table(f"worst rows of {one_line(name, 60)}", worst[name])
     yield Text(f"files: {result.folder}/ (table.csv, metrics.json, rows.jsonl, run.json)")
+    for line in go_on_lines(result):
+        yield Text(line, style="bold")
 
 
 def headline(result: RunResult) -> Any:
@@ -104,9 +108,29 @@ def usage_line(target: TargetResult) -> str:
     latency = [f"{name} {number(found.get(('latency', name)), 's')}" for name in ("p50", "p90", "p99")]
     tokens = f"{number(found.get(('token_count', 'total')), 'tokens')} tokens out"
     cost = f"cost {number(found.get(('cost_usd', 'total')), 'USD')}"
-    calls = f"{target.usage.calls} calls" if target.usage.calls else "nothing was called"
+    made, retries = target.calls.usage.calls, target.calls.retries
+    again = f" ({retries:,} tried again)" if retries else ""
+    calls = counted(made or target.usage.calls, "call") + again if made or target.usage.calls else "nothing was called"
     streamed = [f"first token p50 {number(first, 's')}"] if (first := found.get(("ttft", "p50"))) is not None else []
     return " · ".join([calls, "latency " + ", ".join(latency), *streamed, tokens, cost])
+
+
+def kept_parts(tally: CacheTally) -> Iterator[str]:
+    """What the cache had: `cached 812/1,000, oldest 3 d`, and the money that this saved."""
+    if tally.hits:
+        yield f"cached {tally.hits:,}/{tally.asked:,}, oldest {age(tally.oldest_s)}"
+    if tally.saved_usd:
+        yield f"saved {number(tally.saved_usd, 'USD')}"
+
+
+def go_on_lines(result: RunResult) -> Iterator[str]:
+    """The commands that do what the run has left to do."""
+    resume = f"evalrun --resume {shlex.quote(str(result.folder))}"
+    if result.unfinished:
+        yield f"{counted(result.unfinished, 'row')} to go: {resume}"
+    if result.in_error:
+        again = "row that ended in error" if result.in_error == 1 else "rows that ended in error"
+        yield f"{result.in_error:,} {again}: {resume} --retry-errors"
 
 
 def judge_lines(result: RunResult) -> Iterator[str]:

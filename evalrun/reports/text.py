@@ -49,6 +49,14 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def age(seconds: float) -> str:
+    """How old something is, in one unit: `40 s`, `12 min`, `5 h`, `3 d`."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def interval(low: float | None, high: float | None) -> str:
     """`[0.74, 0.89]`, or a dash where there is none; an open end is an ellipsis."""
     if low is None and high is None:
