@@ -91,7 +91,7 @@ class Completion:
 
     `input_tokens`, `output_tokens` and `cost_usd` are None where nobody told them, never a guess.
     `messages` is what was sent, filled in by the target. `data` is the reply to embed and moderate. `allowance` is
-    what the server's headers said is left, for whoever sets the pace.
+    what the server's headers said is left, for whoever sets the pace; `cached_tokens` of the input were cached there.
     """
 
     text: str
@@ -107,6 +107,7 @@ class Completion:
     data: Any = None
     messages: tuple[Message, ...] | None = None
     allowance: Allowance | None = None
+    cached_tokens: int | None = None
 
     @property
     def answered(self) -> bool:

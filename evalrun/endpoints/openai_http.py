@@ -108,6 +108,15 @@ class OpenAIEndpoint:
             return with_cost(answer, cost_of(request.model, answer.served_model, read_usage(data)))
         return answer
 
+    async def fetch(self, path: str, *, timeout_s: float) -> Any:
+        """The JSON at a path of the server beside /v1, asked with the same key, or None where it is not to be had."""
+        root = self.base_url.removesuffix("/v1")
+        try:
+            reply = await self._transport.get(root + path, headers=self._headers, timeout_s=timeout_s)
+            return json.loads(reply.body) if reply.status == 200 else None
+        except (TransportFault, ValueError, RecursionError):
+            return None
+
     def _no_reply(self, fault: TransportFault) -> Failure:
         """The failure of a call that got no reply. What could not even connect will not the next time either."""
         why = quote(fault.message.partition(" (os error")[0])

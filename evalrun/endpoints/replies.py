@@ -96,6 +96,7 @@ def read_chat(
         cost_usd=_cost(headers),
         served_model=_served(data),
         tool_calls=calls,
+        cached_tokens=usage.cached_tokens,
     )
 
 

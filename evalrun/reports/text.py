@@ -50,11 +50,18 @@ def duration(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How old something is, in one unit: `40 s`, `12 min`, `5 h`, `3 d`."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
+    """How old something is, in its largest unit: `40 s`, `12 min`, `5 h`, `3 d`."""
+    for unit, length_s in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length_s:
+            return f"{seconds / length_s:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them: `812 B`, `4.1 KB`, `3.2 MB`."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:,.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:,.1f} MB"
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -68,11 +68,18 @@ def read_cache(reader: SectionReader, item: Any, path: KeyPath) -> CacheSpec:
 
 
 def _age_s(reader: SectionReader, item: Any, path: KeyPath) -> float | None:
+    seconds = age_s(item)
+    if seconds is None:
+        reader.report(path, f"is {shown(item)}; it should be a time such as 90s, 12h or 7d")
+    return seconds
+
+
+def age_s(item: Any) -> float | None:
+    """Seconds that a text such as `90s`, `12h` or `7d` means, or a bare number; None where it is no time."""
     found = AGE.fullmatch(item) if isinstance(item, str) else None
     seconds = float(found[1]) * AGE_S[found[2]] if found is not None else item
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf:
         return float(seconds)
-    reader.report(path, f"is {shown(item)}; it should be a time such as 90s, 12h or 7d")
     return None
 
 
