@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from evalrun.cache_folder import cache_folder
+
+MODELS = cache_folder() / "models"  # weights are fetched once for all tests
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 _connect = socket.socket.connect
 
@@ -27,12 +30,15 @@ def _only_loopback(self: socket.socket, address: object) -> object:
 
 
 @pytest.fixture(autouse=True)
-def own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No keys in the environment, sockets to loopback only, and `tmp_path` as the working folder."""
+def own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No keys in the environment, sockets to loopback only, no answers from before, `tmp_path` as the working folder."""
     for name in list(os.environ):
         if name.endswith(("_API_KEY", "_TOKEN", "_BASE_URL")) or name.startswith(("EVALRUN_", "MLFLOW_")):
-            if name != "EVALRUN_CACHE_DIR":
-                monkeypatch.delenv(name)
+            monkeypatch.delenv(name)
+    cache = tmp_path_factory.mktemp("cache")
+    MODELS.mkdir(parents=True, exist_ok=True)
+    (cache / "models").symlink_to(MODELS)
+    monkeypatch.setenv("EVALRUN_CACHE_DIR", str(cache))
     monkeypatch.setattr(socket.socket, "connect", _only_loopback)
     monkeypatch.chdir(tmp_path)
 
