@@ -50,7 +50,9 @@ def run(judge: Script, more: str = "", *, rows: int = 4, **options: Any) -> tupl
             "name: j\ndataset: data.jsonl\ntarget: {type: recorded, column: out}\n"
             f'judge: {{model: judge-1, base_url: "{server.base_url}"}}\nscorers: [factuality]\n{more}'
         )
-        return evalrun.run_suite("j.yaml", options=evalrun.RunOptions(**{"wait_scale": 0.01, "cache": "off", **options})), server
+        return evalrun.run_suite(
+            "j.yaml", options=evalrun.RunOptions(**{"wait_scale": 0.01, "cache": "off", **options})
+        ), server
 
 
 def test_a_judge_that_passes_its_check_is_believed() -> None:

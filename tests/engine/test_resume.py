@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from evalrun.calls.row_clock import RowClock
+from evalrun.calls.timing import Timing
 from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
 from evalrun.engine.plan import Job, PlannedScorer, PlannedTarget
 from evalrun.engine.resume import count_remaining, kept_cells, remaining
@@ -104,9 +106,13 @@ def test_only_the_scorers_in_error_are_called_again() -> None:
         PlannedScorer(BoundScorer.bind(name, Scorer(function, Declaration())), ScorerSpec(name, "python"))
         for name, function in (("exact", exact), ("tone", tone))
     ]
-    with ThreadPoolExecutor(1) as executor:
-        score = RowScorer(scorers, executor).score(again.sample, again.stored.answer, kept=kept_cells(again))
-        cells = asyncio.run(score)
+    answer = again.stored.answer
+
+    async def score() -> dict[str, Cell]:
+        with ThreadPoolExecutor(1) as executor:
+            return await RowScorer(scorers, executor).score(again, answer, RowClock(60.0, Timing()))
+
+    cells = asyncio.run(score())
     assert cells == {"exact": HALF["exact"], "tone": Cell("scored", 0.25)}
     assert (list(cells), called) == (["exact", "tone"], ["tone"])
 
