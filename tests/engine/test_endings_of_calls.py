@@ -35,6 +35,8 @@ ENDINGS: dict[str, tuple[Action, str]] = {
     "refused": (Answer(None, message={"refusal": "I will not"}), "refused"),
 }
 
+QUICK = evalrun.RunOptions(wait_scale=0.001)
+
 
 def by_input(request: Any, _nth: int) -> Action:
     return ENDINGS[request["messages"][-1]["content"]][0]
@@ -56,7 +58,7 @@ def rows_of(result: evalrun.SuiteResult) -> dict[str, Row]:
 
 def test_each_ending_is_told_apart_and_none_is_scored() -> None:
     with ScriptedServer(by_input) as server:
-        result = evalrun.run_suite(write_suite(server.base_url))
+        result = evalrun.run_suite(write_suite(server.base_url), options=QUICK)
     rows = rows_of(result)
     found = {
         name: row.answer.ended if isinstance(row.answer, Completion) else f"error: {row.answer.kind}"
@@ -81,7 +83,7 @@ def test_a_provider_that_is_down_makes_the_run_untrusted_never_failed() -> None:
 
     with ScriptedServer(script) as server:
         suite = write_suite(server.base_url, "gates: [exact_match >= 0.9]\n", [f"q{i}" for i in range(40)])
-        result = evalrun.run_suite(suite)
+        result = evalrun.run_suite(suite, options=QUICK)
     assert (result.verdict, result.exit_code) == ("untrusted", 3)
     assert result.gates[0].reason == "scored 5 of 40 rows: the provider failed on 35 (server)"
 
@@ -107,7 +109,7 @@ def test_a_target_that_cannot_work_is_given_up_at_once_and_others_finish(action:
             .replace("\nscorers", f'\n  - {{model: m, name: other, base_url: "{good.base_url}"}}\nscorers')
         )
         Path(suite).write_text(text)
-        result = evalrun.run_suite(suite)
+        result = evalrun.run_suite(suite, options=QUICK)
     assert bad.calls <= 16
     assert result.details.targets["other"].answered == 200
     assert result.exit_code == 3
@@ -118,7 +120,7 @@ def test_a_target_that_cannot_work_is_given_up_at_once_and_others_finish(action:
 
 def test_a_host_that_is_not_there_is_one_plain_sentence() -> None:
     suite = write_suite("http://127.0.0.1:9/v1", "gates: [exact_match >= 0.5]\n", [f"q{i}" for i in range(100)])
-    result = evalrun.run_suite(suite)
+    result = evalrun.run_suite(suite, options=QUICK)
     assert result.exit_code == 3
     assert "nothing answers at http://127.0.0.1:9" in (result.details.stopped or "")
     assert result.details.rows <= 16
