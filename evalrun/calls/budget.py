@@ -156,4 +156,6 @@ def money(usd: float) -> str:
     """`$2.00`, `$0.0042`: cents, and more digits where cents would hide the amount."""
     if usd >= 1 or usd == round(usd, 2):
         return f"${usd:,.2f}"
-    return f"${usd:.6f}".rstrip("0")
+    if usd < 1e-5:
+        return f"${usd:.2g}"
+    return (f"${usd:.4f}" if usd >= 0.01 else f"${usd:.6f}").rstrip("0")

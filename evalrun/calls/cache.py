@@ -106,6 +106,13 @@ class CachedEndpoint:
             leader.set_result(good)
 
 
+def is_kept(store: AnswerStore, identity: str, request: Request, *, ttl_s: float | None = None) -> bool:
+    """Whether a store has an answer to a request; nothing is made, asked or counted."""
+    key = request_key(identity, request)
+    kept = store.get(key) if key is not None and store.path.exists() else None
+    return kept is not None and (ttl_s is None or store.now() - kept.created <= ttl_s)
+
+
 def is_worth_keeping(answer: Completion) -> bool:
     """Whether an answer is whole: not cut off, filtered, refused or empty, which another try may mend."""
     return answer.answered or (

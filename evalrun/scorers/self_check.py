@@ -39,8 +39,7 @@ async def check_judge(bound: BoundScorer, judge: Judge) -> JudgeCheck:
         for place, pair in waiting:
             if failures:
                 return
-            sample = Sample(f"known pair {place + 1}", pair.input, (pair.expected,) if pair.expected else ())
-            found = await outcome_async(bound, sample, Completion(pair.output), judge)
+            found = await outcome_async(bound, pair_sample(place, pair), Completion(pair.output), judge)
             cell = cell_from(found, bound.scorer.declaration, by=bound.call.function)
             if cell.state == "error":
                 failures.append(found if isinstance(found, Failure) else Failure("function", cell.reason or ""))
@@ -57,6 +56,11 @@ async def check_judge(bound: BoundScorer, judge: Judge) -> JudgeCheck:
     )
     passed = right >= needed  # failing calls among the others then change nothing
     return JudgeCheck(right, len(pairs), needed, passed, failures[0] if failures and not passed else None, wrong)
+
+
+def pair_sample(place: int, pair: KnownPair) -> Sample:
+    """A pair as the sample that a scorer sees."""
+    return Sample(f"known pair {place + 1}", pair.input, (pair.expected,) if pair.expected else ())
 
 
 def pairs_needed(total: int) -> int:

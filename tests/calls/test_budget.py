@@ -19,10 +19,12 @@ from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timing import Timing
 from evalrun.domain import Completion, Failure, Request
 from evalrun.endpoints.openai_http import OpenAIEndpoint
+from evalrun.endpoints.prices import Price
+from evalrun.endpoints.pricing import KnownPrice, PricedEndpoint
 from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrun.errors import RunError
 from tests.fakes.command import command_env
-from tests.fakes.server import Answer, ScriptedServer, Slow
+from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status
 
 ASKED = Request("m", ({"role": "user", "content": "hi"},))
 PAID = Completion("ok", cost_usd=0.25)
@@ -302,7 +304,38 @@ def test_a_ledger_that_cannot_be_written_stops_the_run_before_the_call(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("usd", "said"), [(2.0, "$2.00"), (1.9834, "$1.98"), (0.05, "$0.05"), (0.0042, "$0.0042"), (1234.5, "$1,234.50"), (0, "$0.00")]
+    ("usd", "said"), [(2.0, "$2.00"), (1.9834, "$1.98"), (0.05, "$0.05"), (0.0042, "$0.0042"), (0.9616673, "$0.9617"), (2e-7, "$2e-07"), (1234.5, "$1,234.50"), (0, "$0.00")]
 )  # fmt: skip
 def test_money_is_said_with_the_digits_it_needs(usd: float, said: str) -> None:
     assert money(usd) == said
+
+
+def test_whatever_happens_on_the_wire_the_cap_holds(tmp_path: Path) -> None:
+    """The server counts what it worked on, also where its answer never arrives; only refusals cost it nothing."""
+    cost = [0.0]
+
+    def script(request: Any, nth: int) -> Any:
+        actions = (Answer("ok", output_tokens=100), Hang(), Cut(), Cut(60), Malformed(), Status(429), Status(500))
+        action = actions[nth * 5 % 7 if nth % 3 == 0 else 0]
+        if not isinstance(action, Status):
+            cost[0] += 0.01
+        return action
+
+    async def run(server: ScriptedServer, cap: Budget) -> int:
+        transport, answers = PyreqwestTransport(), []
+        inner = OpenAIEndpoint(transport, server.base_url, timeout_s=0.1)
+        endpoint = budgeted(PricedEndpoint(inner, KnownPrice(Price(0.0, 1e-4), "suite")), cap, 0.02)
+
+        async def work() -> None:
+            while True:
+                answers.append(await endpoint(ASKED))
+
+        await asyncio.gather(*(work() for _ in range(16)), return_exceptions=True)
+        await transport.aclose()
+        return sum(isinstance(answer, Completion) for answer in answers)
+
+    with ScriptedServer(script) as server:
+        cap = budget(tmp_path, 3.0)
+        answered = asyncio.run(run(server, cap))
+    assert cap.stop.reason is not None and answered > 50
+    assert 0.5 * 3.0 < cost[0] <= cap.spent_usd <= 3.0

@@ -1,0 +1,159 @@
+"""What a run will take, before anything is called: calls, what is cached, prompt tokens, a range of cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalrun
+from evalrun.api import Session, plan_suite
+from evalrun.calls.answer_store import AnswerStore
+from evalrun.calls.cache import is_kept, request_key
+from evalrun.calls.stopping import StopSignal
+from evalrun.domain import Completion, Request
+from evalrun.endpoints.opening import EndpointPool
+from evalrun.endpoints.prices import Price
+from evalrun.endpoints.pricing import FREE, KnownPrice
+from evalrun.engine.estimate import Estimate, ModelPrices, Total, estimate, total_of
+from evalrun.reports.estimated import render_estimates
+from tests.fakes.server import Answer, ScriptedServer
+
+CHEAP = KnownPrice(Price(1e-6, 1e-5), "suite")
+DATA = [{"input": f"What is {n} + {n}?", "expected": str(2 * n), "out": "four" if n else ""} for n in range(10)]
+TARGETS = """\
+  - {name: bounded, model: m, base_url: "URL", params: {max_tokens: 50}}
+  - {name: open, model: m, base_url: "URL"}
+"""
+
+
+def suite(url: str, targets: str = TARGETS, more: str = "") -> str:
+    Path("data.jsonl").write_text("\n".join(map(json.dumps, DATA)))
+    Path("s.yaml").write_text(
+        f"name: s\ndataset: data.jsonl\nprompt: 'Question: {{{{ input }}}}'\n"
+        f"targets:\n{targets.replace('URL', url)}scorers: [exact_match]\n{more.replace('URL', url)}"
+    )
+    return "s.yaml"
+
+
+def estimates(
+    path: str, prices: ModelPrices, kept: Callable[..., bool] | None = None, **options: Any
+) -> list[Estimate]:
+    spool = Path("spool")
+    spool.mkdir(exist_ok=True)
+
+    async def run() -> tuple[Estimate, ...]:
+        async with EndpointPool(environ={}) as pool:
+            session = Session(evalrun.RunOptions(**options), StopSignal())
+            return await estimate(plan_suite(path, session, pool, spool), prices, is_kept=kept)
+
+    return list(asyncio.run(run()))
+
+
+def test_targets_without_a_price_and_without_a_bound_are_told_apart() -> None:
+    with ScriptedServer() as server:
+        bounded, unbounded = estimates(suite(server.base_url), ModelPrices({"bounded": CHEAP, "open": CHEAP}))
+        unpriced, _ = estimates("s.yaml", ModelPrices(), epochs=3)
+        assert server.calls == 0
+    tokens = round(10 * len("Question: What is 1 + 1?") / 4)
+    assert (bounded.calls, bounded.cached, bounded.prompt_tokens) == (10, 0, tokens)
+    assert bounded.low_usd == pytest.approx(tokens * 1e-6 + 10 * 1e-5)
+    assert bounded.high_usd is not None and 10 * 50 * 1e-5 < bounded.high_usd < 10 * 50 * 1e-5 + 10 * 400e-6
+    assert (unbounded.low_usd, unbounded.high_usd) == (bounded.low_usd, None)
+    assert (unpriced.calls, unpriced.low_usd, unpriced.high_usd) == (30, None, None)
+
+
+def test_what_is_kept_already_is_not_paid_again(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    prices = ModelPrices({"bounded": CHEAP, "open": CHEAP})
+
+    def kept(endpoint: Any, request: Request) -> bool:
+        return is_kept(store, "here", request)
+
+    with ScriptedServer() as server:
+        path = suite(server.base_url)
+        bounded, _ = estimates(path, prices, kept)
+        assert bounded.cached == 0 and not store.path.exists()
+        for row in DATA[:4]:
+            asked = Request("m", ({"role": "user", "content": f"Question: {row['input']}"},), {"max_tokens": 50})
+            store.put(request_key("here", asked) or b"", Completion("4"), paid_by="r/")
+        some, other = estimates(path, prices, kept)
+    assert (some.calls, some.cached, other.cached) == (10, 4, 0)
+    assert some.low_usd == pytest.approx(0.6 * (bounded.low_usd or 0))
+    store.close()
+
+
+def test_the_upper_end_is_a_cap_that_holds_the_run() -> None:
+    """A server that writes as much as it may, and counts every byte as a token, stays below it."""
+    with ScriptedServer() as server:
+        (found,) = estimates(suite(server.base_url, TARGETS.splitlines()[0] + "\n"), ModelPrices({"bounded": CHEAP}))
+
+        def greedy(request: Any, nth: int) -> Answer:
+            return Answer("x", input_tokens=len(json.dumps(request["messages"])), output_tokens=request["max_tokens"])
+
+        server.script = greedy
+        result = evalrun.run_suite("s.yaml")
+        usage = result.details.targets["bounded"]
+        assert server.calls == 10
+    total = sum(10e-6 * 50 + 1e-6 * len(json.dumps(record.json["messages"])) for record in server.requests)
+    assert usage is not None and found.low_usd is not None and found.high_usd is not None
+    assert found.low_usd < total < found.high_usd
+
+
+JUDGED = 'judge: {model: j, base_url: "URL", params: {max_tokens: 100}}\nscorers: [factuality]\n'
+
+
+def test_judges_are_counted_with_their_self_checks_and_apart() -> None:
+    with ScriptedServer() as server:
+        text = suite(server.base_url, TARGETS.splitlines()[0] + "\n  - {type: recorded, column: out}\n")
+        Path(text).write_text(
+            Path(text).read_text().replace("scorers: [exact_match]\n", JUDGED.replace("URL", server.base_url))
+        )
+        prices = ModelPrices({"bounded": CHEAP}, {"factuality": CHEAP})
+        target, recorded, judge = estimates(text, prices)
+        asked: list[Request] = []
+
+        def kept(endpoint: Any, request: Request) -> bool:
+            asked.append(request)
+            return request.model == "j" and len(asked) % 2 == 0
+
+        *_, half = estimates(text, prices, kept)
+        assert server.calls == 0
+    assert (recorded.model, recorded.low_usd, recorded.high_usd, recorded.price) == (
+        None, 0.0, 0.0, KnownPrice(FREE, "free"),
+    )  # fmt: skip
+    assert (judge.side, judge.name, judge.calls, judge.checks) == ("judges", "factuality", 10 + 9 + 12, 12), (
+        "one of the recorded answers is empty, and a judge is not asked about that"
+    )
+    assert 31 * 200 < judge.prompt_tokens < 31 * 600, "the template of the scorer counts"
+    assert judge.low_usd is not None and judge.high_usd is not None and judge.low_usd < judge.high_usd
+    assert (half.calls, half.cached) == (31, 6)
+    assert half.low_usd is not None and half.low_usd < judge.low_usd
+    assert total_of([target, recorded, judge], "judges") == Total(judge.low_usd, judge.high_usd)
+    assert total_of([target, recorded, judge], "targets") == Total(target.low_usd, target.high_usd)
+
+
+def test_what_is_said_of_it() -> None:
+    told = [
+        Estimate("targets", "gateway", "m", 200, 0, 50, 12_400, 0.0139, 0.42, CHEAP),
+        Estimate("targets", "own", None, 200, 0, 0, 0, 0.0, 0.0, KnownPrice(FREE, "free")),
+        Estimate("judges", "factuality", "j", 412, 12, 12, 90_000, None, None, KnownPrice(None, "unknown")),
+    ]
+    assert list(render_estimates(told)) == [
+        "  target gateway: 200 calls (50 cached), about 12,400 prompt tokens, $0.0139 to $0.42",
+        "  target own: 200 calls, free by this count",
+        "  judge of factuality: 412 calls (12 of them self-checks, 12 cached), about 90,000 prompt tokens, price unknown",
+        "  cost: targets $0.0139 to $0.42, judges price unknown",
+        "  note: where a price is unknown, prices: {MODEL: {input: …, output: …}} says it, for a million tokens",
+        "  note: prompt tokens are estimated at 4 bytes each; the upper end of a cost is what max_cost would set aside",
+        "  note: what judges read depends on the answers; which verdicts are kept is known of self-checks only",
+    ]
+    assert list(render_estimates([Estimate("targets", "t", "m", 1, 0, 0, 7, 0.5, None, CHEAP)]))[:3] == [
+        "  target t: 1 call, about 7 prompt tokens, $0.50 or more",
+        "  cost: targets $0.50 or more",
+        "  note: a cost without an upper end gets one from params: {max_tokens: …}",
+    ]
