@@ -139,9 +139,7 @@ def test_a_cancelled_stream_drops_its_connection() -> None:
         async def give_up() -> None:
             transport = PyreqwestTransport()
             task = asyncio.create_task(OpenAIEndpoint(transport, server.base_url, timeout_s=60)(ASKED))
-            while not server.calls:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)  # in which the first piece has come
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await asyncio.to_thread(server.settle)
