@@ -85,7 +85,8 @@ class LiteLLMEndpoint:
         latency_s = time.perf_counter() - begun
         if not hasattr(response, "model_dump"):
             return malformed(
-                "is a stream, which was not asked for; take 'stream' out of params (run: {stream: true} asks for one)", ""
+                "is a stream, which was not asked for; take 'stream' out of params (run: {stream: true} asks for one)",
+                "",
             )
         hidden = getattr(response, "_hidden_params", None) or {}
         answer = _read(request, response.model_dump(warnings=False), latency_s)

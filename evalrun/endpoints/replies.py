@@ -57,7 +57,8 @@ def load_reply(body: bytes) -> dict[str, Any] | Failure:
     except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or a number of 4,300 digits
         if body.lstrip()[:6] in (b"data: ", b"data:{", b"event:"):
             return malformed(
-                "is a stream, which was not asked for; take 'stream' out of params (run: {stream: true} asks for one)", body
+                "is a stream, which was not asked for; take 'stream' out of params (run: {stream: true} asks for one)",
+                body,
             )
         return malformed("is not JSON" if body.strip() else "is empty", body)
     if isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict) and data[0].get("error"):

@@ -12,7 +12,7 @@ from evalrun import RunOptions, SuiteError, run_suite
 from evalrun.domain import Completion, Failure, Row
 from evalrun.runs.row_log import read_rows
 from tests.fakes.command import evalrun
-from tests.fakes.server import Action, Cut, Hang, Malformed, ScriptedServer, Slow, Status, always
+from tests.fakes.server import Action, Cut, Hang, Malformed, ScriptedServer, Slow, Status, always, in_order
 
 ROW: dict[str, Any] = {"input": "Capital of France?", "expected": "Paris", "id": "r1", "tags": ["a", "b"], "n": 3}
 
@@ -179,6 +179,16 @@ def test_ways_to_fail(tmp_path: Path, action: Action, kind: str, words: str) -> 
     assert isinstance(row.answer, Failure)
     assert (row.answer.kind, words in row.answer.message) == (kind, True), row.answer
     assert server.calls == 1
+
+
+def test_calls_go_through_what_is_around_those_of_models(tmp_path: Path) -> None:
+    """Its own retries and time limit count, and so do its calls."""
+    with ScriptedServer(in_order(Status(500, "no"), Hang(), Status(200, {"a": "Paris"}))) as server:
+        target = {"url": f"http://127.0.0.1:{server.port}/", "body": "x", "output": "a", "retries": 2, "timeout": 0.2}
+        options = RunOptions(output_dir=tmp_path / "runs", wait_scale=0.01)
+        result = run_suite(suite(tmp_path, target), options=options)
+        assert server.calls == 3
+    assert result.metrics["exact_match/v1"] == 1.0
 
 
 def test_nothing_answers_there(tmp_path: Path) -> None:
