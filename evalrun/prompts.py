@@ -17,7 +17,16 @@ from typing import Any, Final, TypeAlias
 from evalrun.domain import Message, Sample
 from evalrun.templates import PromptError, compile_filler, hint
 
-__all__ = ["ABSENT", "BrokenConversation", "Prompt", "PromptError", "compile_prompt", "find_value", "read_conversation"]
+__all__ = [
+    "ABSENT",
+    "BrokenConversation",
+    "Prompt",
+    "PromptError",
+    "compile_prompt",
+    "find_value",
+    "read_conversation",
+    "template_context",
+]
 
 MESSAGES = "messages"
 """The role of a part that stands for a whole conversation, taken from the column that the part names."""
@@ -117,11 +126,11 @@ def _compile_part(role: str, template: str) -> Writer:
     """What writes the messages of one part: a fixed text, a template, or the conversation of a column."""
     if role == MESSAGES:
         return functools.partial(_write_conversation, template.strip())
-    fill = compile_filler(role, template)
+    fill = compile_filler(f"the {role} message", template)
 
     def write_rendered(sample: Sample, context: dict[str, Any]) -> Iterable[Message]:
         if not context:
-            context.update(_context_of(sample))
+            context.update(template_context(sample))
         return ({"role": role, "content": fill(context)},)
 
     return write_rendered
@@ -140,7 +149,7 @@ def _write_conversation(column: str, sample: Sample, context: Context) -> Iterab
         raise PromptError(f"the column {column!r} {broken}") from None
 
 
-def _context_of(sample: Sample) -> dict[str, Any]:
+def template_context(sample: Sample) -> dict[str, Any]:
     """The names a template may use: every source column, and ours, which win."""
     context = {"metadata": sample.metadata, **sample.metadata, "id": sample.id, "input": sample.input}
     if sample.messages is not None:

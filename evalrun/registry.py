@@ -46,6 +46,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "toxicity": "evalrun.scorers.toxicity:toxicity",
     },
     "targets": {
+        "http": "evalrun.targets.http:http",
         "python": "evalrun.targets.python:python",
         "recorded": "evalrun.targets.recorded:recorded",
     },

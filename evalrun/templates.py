@@ -31,12 +31,18 @@ class PromptError(ValueError):
     """A template that cannot be compiled, or not be filled in with a sample."""
 
 
-def compile_filler(role: str, template: str) -> Callable[[dict[str, Any]], str]:
-    """A function from a context to the text of a message. Raises PromptError with the line of what is wrong."""
+def compile_filler(
+    where: str, template: str, *, write: Callable[[Any], Any] | None = None
+) -> Callable[[dict[str, Any]], str]:
+    """A function from a context to a text. Raises PromptError with the line of what is wrong in `where`.
+
+    `write` makes text of each value that is filled in; left out, it is what a prompt shows.
+    """
+    write = write or as_text
     if not any(sign in template for sign in SYNTAX):
         fixed = _as_jinja_reads(template)
         return lambda context: fixed
-    return _plain_filler(template) or functools.partial(_fill, _compile_template(role, template))
+    return _plain_filler(template, write) or functools.partial(_fill, _compile_template(where, template, write))
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -52,30 +58,36 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"; it has {', '.join(names[:MOST_NAMED])}{more}"
 
 
-def _compile_template(role: str, text: str) -> jinja2.Template:
+def bare_name(template: str) -> str | None:
+    """The name, where the template is that of one value and nothing else."""
+    found = ONE_NAME.fullmatch(template.strip())
+    return None if found is None or found[1] in LITERALS else found[1]
+
+
+def _compile_template(where: str, text: str, write: Callable[[Any], Any]) -> jinja2.Template:
     """The compiled template. Raises PromptError with the line inside the text."""
     import jinja2
     from jinja2 import nodes
 
-    environment = _environment()
+    environment = _environment(write)
     try:
         loading = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
         for node in environment.parse(text).find_all(loading):
             said = "there are no other templates to include, import or extend; say {file: PATH} in the suite instead"
-            raise PromptError(f"line {node.lineno} of the {role} message: {said}")
+            raise PromptError(f"line {node.lineno} of {where}: {said}")
         return environment.from_string(text)
     except jinja2.TemplateSyntaxError as wrong:
         hint = ""
         if wrong.message and "expected token 'end of print statement'" in wrong.message:
             hint = "; a column whose name is not one plain word is written metadata['the name']"
-        raise PromptError(f"line {wrong.lineno} of the {role} message: {wrong.message}{hint}") from None
+        raise PromptError(f"line {wrong.lineno} of {where}: {wrong.message}{hint}") from None
     except PromptError:
         raise
     except Exception as crash:  # nesting or numbers beyond what Python compiles end in errors of many kinds
-        raise PromptError(f"the {role} message cannot be compiled: {type(crash).__name__}: {crash}") from crash
+        raise PromptError(f"{where} cannot be compiled: {type(crash).__name__}: {crash}") from crash
 
 
-def _plain_filler(template: str) -> Callable[[dict[str, Any]], str] | None:
+def _plain_filler(template: str, write: Callable[[Any], Any]) -> Callable[[dict[str, Any]], str] | None:
     """What fills in a template of nothing but names, such as `{{ input }}`: most are, and importing Jinja2 takes longer
     than a hundred answers. None for all others; the result is the same to the letter.
     """
@@ -85,7 +97,7 @@ def _plain_filler(template: str) -> Callable[[dict[str, Any]], str] | None:
 
     def fill(context: dict[str, Any]) -> str:
         try:
-            parts = [str(_as_text(context[part])) if place % 2 else part for place, part in enumerate(fixed)]
+            parts = [str(write(context[part])) if place % 2 else part for place, part in enumerate(fixed)]
         except KeyError as missing:
             name = missing.args[0]
             raise PromptError(
@@ -118,8 +130,8 @@ def _sentence(crash: Exception, context: Context) -> str:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    """The one environment: sandboxed, without a loader, strict about names, the same output every time."""
+def _environment(write: Callable[[Any], Any]) -> jinja2.Environment:
+    """The one environment for a way to write values: sandboxed, without a loader, strict about names, the same output every time."""
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.utils import missing
@@ -152,7 +164,7 @@ def _environment() -> jinja2.Environment:
             found = obj.get(attribute, missing) if isinstance(obj, dict) else missing
             return super().getattr(obj, attribute) if found is missing else found
 
-    environment = Environment(undefined=Strict, autoescape=False, finalize=_as_text)
+    environment = Environment(undefined=Strict, autoescape=False, finalize=write)
     del environment.filters["random"]  # a prompt is the same each time: it is rendered twice, hashed and cached
     environment.filters["tojson"] = _as_json  # Jinja2's own escapes < and & for HTML
     environment.globals = {name: environment.globals[name] for name in ("range", "namespace")}
@@ -163,7 +175,7 @@ def _as_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def _as_text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """A value as a prompt shows it: lists and mappings as JSON, true and false, nothing for null."""
     if isinstance(value, str):
         return value

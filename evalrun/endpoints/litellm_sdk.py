@@ -84,7 +84,10 @@ class LiteLLMEndpoint:
             return failure_of(error, time.perf_counter() - begun)
         latency_s = time.perf_counter() - begun
         if not hasattr(response, "model_dump"):
-            return malformed("is a stream, which was not asked for; take 'stream' out of params", "")
+            return malformed(
+                "is a stream, which was not asked for; take 'stream' out of params (run: {stream: true} asks for one)",
+                "",
+            )
         hidden = getattr(response, "_hidden_params", None) or {}
         answer = _read(request, response.model_dump(warnings=False), latency_s)
         if isinstance(answer, Failure):

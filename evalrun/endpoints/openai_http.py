@@ -21,7 +21,7 @@ from evalrun.endpoints.replies import (
     read_usage,
     with_cost,
 )
-from evalrun.endpoints.transport import Reply, Transport, TransportFault
+from evalrun.endpoints.transport import Reply, Transport, TransportFault, describe_fault
 
 OPENAI_HOST = "api.openai.com"  # its replies tell no cost; for others a name says nothing of the price
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "moderate": "/moderations"}
@@ -68,7 +68,7 @@ class OpenAIEndpoint:
                 self.base_url + PATHS[request.kind], headers=self._headers, body=body, timeout_s=self._timeout_s
             )
         except TransportFault as fault:
-            return self._no_reply(fault)
+            return describe_fault(fault, self._origin, self._timeout_s)
         latency_s = time.perf_counter() - begun
         if not 200 <= reply.status < 300:
             return parse_failure(reply.status, reply.headers, reply.body, latency_s)
@@ -88,7 +88,7 @@ class OpenAIEndpoint:
             )
         except TransportFault as fault:
             if not heard.stream.whole:
-                return self._no_reply(fault)
+                return describe_fault(fault, self._origin, self._timeout_s)
             reply = Reply(200, EMPTY, b"")
         latency_s = heard.last_s or heard.seconds()
         if not 200 <= reply.status < 300:
@@ -116,16 +116,6 @@ class OpenAIEndpoint:
             return json.loads(reply.body) if reply.status == 200 else None
         except (TransportFault, ValueError, RecursionError):
             return None
-
-    def _no_reply(self, fault: TransportFault) -> Failure:
-        """The failure of a call that got no reply. What could not even connect will not the next time either."""
-        why = quote(fault.message.partition(" (os error")[0])
-        if fault.connecting:
-            message = f"nothing answers at {self._origin} ({why[:1].lower()}{why[1:]}); is the server up?"
-            return Failure("connection", message, fatal=True)
-        if fault.kind == "timeout":
-            return Failure("timeout", f"no answer within {self._timeout_s:g} s")
-        return Failure("connection", f"the connection to {self._origin} broke before the whole answer came ({why})")
 
 
 @dataclass(slots=True)

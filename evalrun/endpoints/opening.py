@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from evalrun.domain import EMPTY, Endpoint
+from evalrun.endpoints.http_service import HttpServiceEndpoint, Service
 from evalrun.endpoints.openai_http import PATHS, OpenAIEndpoint
 from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrun.endpoints.transport import Transport
@@ -113,6 +114,15 @@ class EndpointPool:
         if spec.model.startswith(LOCAL_PREFIX):
             return self._local(spec)
         return self._litellm(spec)
+
+    def open_service(self, service: Service, *, timeout_s: float) -> Opened:
+        """The endpoint of a service of one's own; nothing is called."""
+        headers = service.headers
+        server = ("service", service.origin, tuple(sorted(headers.items())), timeout_s)
+        endpoint = self._share(server, lambda: HttpServiceEndpoint(self._transport, service, timeout_s=timeout_s))
+        login = "".join(f"{name}: {value}\n" for name, value in headers.items() if name.lower() in LOGIN_HEADERS)
+        key, identity = self._key(service.origin, login), identity_of(service.origin, headers)
+        return Opened(endpoint, service.origin, service.origin, key, identity, keeps_time=True)
 
     async def prepare(self, progress: Progress | None = None) -> None:
         """None, with everything slow done that a first call would otherwise wait for: weights fetched, packages

@@ -56,7 +56,10 @@ def load_reply(body: bytes) -> dict[str, Any] | Failure:
         data = json.loads(body)
     except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or a number of 4,300 digits
         if body.lstrip()[:6] in (b"data: ", b"data:{", b"event:"):
-            return malformed("is a stream, which was not asked for; take 'stream' out of params", body)
+            return malformed(
+                "is a stream, which was not asked for; take 'stream' out of params (run: {stream: true} asks for one)",
+                body,
+            )
         return malformed("is not JSON" if body.strip() else "is empty", body)
     if isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict) and data[0].get("error"):
         data = data[0]  # Google's compatible endpoint puts its errors in a list
@@ -115,23 +118,23 @@ def _ended(reason: Any, content: str, refusal: str, calls: Sequence[Mapping[str,
 def _content(value: Any) -> str | None:
     """The text of a content field, "" for null, or None where it is neither text nor parts."""
     if isinstance(value, str):
-        return _sound(value)
+        return sound_text(value)
     if value is None:
         return ""
     if not isinstance(value, list):
         return None
     parts = (part if isinstance(part, str) else part.get("text") if isinstance(part, dict) else None for part in value)
-    return _sound("".join(part for part in parts if isinstance(part, str)))
+    return sound_text("".join(part for part in parts if isinstance(part, str)))
 
 
 def _refusal_parts(content: Any) -> str:
     if not isinstance(content, list):
         return ""
     parts = (part.get("refusal") for part in content if isinstance(part, dict))
-    return _sound("".join(part for part in parts if isinstance(part, str)))
+    return sound_text("".join(part for part in parts if isinstance(part, str)))
 
 
-def _sound(text: str) -> str:
+def sound_text(text: str) -> str:
     """`text` that can be written as UTF-8: JSON may spell half a surrogate pair, which no file takes."""
     try:
         text.encode()
@@ -153,8 +156,13 @@ def _no_answer(
     data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float | None, wrong: str
 ) -> Completion | Failure:
     """The error that a reply with status 200 holds in place of an answer, or that it is malformed."""
-    if not data.get("error"):
-        return _malformed_json(wrong, data)
+    return read_error_reply(data, headers, latency_s) if data.get("error") else _malformed_json(wrong, data)
+
+
+def read_error_reply(
+    data: Mapping[str, Any], headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+) -> Completion | Failure:
+    """What the `error` in a reply with status 200 stands for."""
     error = data["error"]
     code = next((found for name in ("code", "status") if (found := _http_status(error, name))), 500)
     return sort_failure(code, error_words(data), headers, latency_s)

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from evalrun.domain import Failure
+from evalrun.endpoints.failures import quote
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -27,6 +30,17 @@ class TransportFault(Exception):
         self.kind: Literal["connection", "timeout"] = kind
         self.message = message
         self.connecting = connecting
+
+
+def describe_fault(fault: TransportFault, origin: str, timeout_s: float) -> Failure:
+    """The failure of a call that got no reply. What could not even connect will not the next time either."""
+    why = quote(fault.message.partition(" (os error")[0])
+    if fault.connecting:
+        message = f"nothing answers at {origin} ({why[:1].lower()}{why[1:]}); is the server up?"
+        return Failure("connection", message, fatal=True)
+    if fault.kind == "timeout":
+        return Failure("timeout", f"no answer within {timeout_s:g} s")
+    return Failure("connection", f"the connection to {origin} broke before the whole answer came ({why})")
 
 
 class Transport(Protocol):

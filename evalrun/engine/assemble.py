@@ -17,6 +17,7 @@ from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timing import Timing
 from evalrun.datasets.source import SampleSource, open_dataset
 from evalrun.domain import Sample, Scorer
+from evalrun.endpoints.http_service import AsksService
 from evalrun.endpoints.opening import EndpointPool, Opened
 from evalrun.engine.judges import JudgeDesk
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
@@ -110,6 +111,8 @@ class Assembler:
         if spec.model is None:
             assert spec.type is not None  # a target is either a model or has a type
             made = self._make("targets", spec.type, spec, suite)
+            if isinstance(made, AsksService):
+                return self._service(suite, made, spec, calls)
             return None if made is None else PlannedTarget(spec.name, made, spec.type)
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)
@@ -123,6 +126,15 @@ class Assembler:
         )
         return PlannedTarget(
             spec.name, call, "model", spec.model.model, opened.host, prompt, params, asked.tally, asked.breaker
+        )
+
+    def _service(self, suite: Suite, made: AsksService, spec: TargetSpec, calls: CallStack) -> PlannedTarget:
+        """A target that asks a service of one's own, through the same wrappers as a model."""
+        opened = self.pool.open_service(made.service, timeout_s=spec.pace.timeout or suite.run.timeout)
+        asked = _asked(spec.name, "targets", opened, spec.pace)
+        call = made.with_endpoint(calls.wrap(opened.endpoint, asked), name=spec.name)
+        return PlannedTarget(
+            spec.name, call, spec.type or "", None, opened.host, None, made.described, asked.tally, asked.breaker
         )
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:

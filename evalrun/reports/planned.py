@@ -30,10 +30,12 @@ def render_plan(plan: Plan, *, show: int = 0) -> Iterator[str]:
 
 
 def _target(target: PlannedTarget) -> str:
-    if target.model is None:
+    if target.host is None:
         return target.kind
-    params = ", ".join(f"{name}={value}" for name, value in target.params.items())
-    return f"{one_line(target.model, 80)} at {target.host}" + (f" with {one_line(params, 200)}" if params else "")
+    params = ", ".join(f"{name}={value}" for name, value in target.params.items() if value is not None)
+    return f"{one_line(target.model or target.kind, 80)} at {target.host}" + (
+        f" with {one_line(params, 200)}" if params else ""
+    )
 
 
 def _scorer(scorer: PlannedScorer) -> str:

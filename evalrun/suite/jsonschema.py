@@ -12,6 +12,7 @@ from evalrun.domain import NoAnswer
 from evalrun.registry import Group, factory_options, known_names, resolve
 from evalrun.suite.docs import first_line, option_docs
 from evalrun.suite.load import NAME
+from evalrun.suite.models import SERVICE
 from evalrun.suite.schema import CacheMode, DatasetSpec, JudgeCheck, PaceSpec, PriceSpec, RunSpec
 from evalrun.suite.sections import COLUMN_KEYS, ROLES
 from evalrun.suite.values import schema_of, schema_of_options
@@ -200,6 +201,8 @@ def _typed(group: Group, keys: tuple[str, ...]) -> list[Schema]:
     found: list[Schema] = []
     for name, factory in _factories(group):
         options = schema_of_options(factory_options(factory), option_docs(factory))
+        if group == "targets" and name == SERVICE:
+            options.update({key: said for key, said in _fields(PaceSpec)["properties"].items() if key != "stream"})
         found.append(
             {
                 "type": "object",

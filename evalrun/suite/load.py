@@ -113,7 +113,13 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
     shown["targets"] = [
         {**spec.model.shown, "name": spec.name}
         if spec.model is not None
-        else {"type": spec.type, "name": spec.name, **spec.options, **({"args": spec.args} if spec.args else {})}
+        else {
+            "type": spec.type,
+            "name": spec.name,
+            **spec.options,
+            **spec.shown,
+            **({"args": spec.args} if spec.args else {}),
+        }
         for spec in targets
     ]
     if judge is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evalrun.domain import EMPTY, NoAnswer
 from evalrun.redact import HIDDEN, register_secret
-from evalrun.suite.interpolate import has_variable
+from evalrun.suite.interpolate import VARIABLE, has_variable
 from evalrun.suite.reading import SectionReader
 from evalrun.suite.running import read_price
 from evalrun.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec
@@ -16,6 +17,8 @@ from evalrun.suite.values import shown
 
 PACE_KEYS = ("concurrency", "rpm", "tpm", "retries", "timeout", "stream")
 MODEL_KEYS = ("model", "name", "base_url", "api_key", "headers", "params", *PACE_KEYS, "prices")
+SERVICE = "http"  # the one type of target whose calls go over the network
+SERVICE_PACE_KEYS = tuple(name for name in PACE_KEYS if name != "stream")
 LATER_TARGET_TYPES = ("mlflow",)
 SCORER_KEYS = ("type", "name", "version", "judge", "on_no_answer", "args")
 
@@ -61,7 +64,25 @@ def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath)
     if kind is None or name is None:
         return None
     options = {name: value for name, value in item.items() if name not in ("type", "name", "args")}
-    return TargetSpec(name, type=kind, options=options, args=args or EMPTY, key_path=path)
+    spec = TargetSpec(name, type=kind, options=options, args=args or EMPTY, key_path=path)
+    return _service(reader, spec) if kind == SERVICE else spec
+
+
+def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
+    """The target with its own pace, its address and headers filled in, and what may be written down of them."""
+    given, path = spec.options, spec.key_path
+    paced = {name: given[name] for name in SERVICE_PACE_KEYS if given.get(name) is not None}
+    options = {name: value for name, value in given.items() if name not in SERVICE_PACE_KEYS}
+    if isinstance(given.get("url"), str):
+        filled = reader.text(given["url"], (*path, "url"), fill=True)
+        if filled is None:
+            return None
+        options["url"] = filled
+        _register_variables(reader, given["url"].partition("?")[2])  # what stands in a query is mostly a key
+    if isinstance(given.get("headers"), Mapping):
+        options["headers"] = _headers(reader, given["headers"], (*path, "headers"))
+    shown = {**_shown_secrets(given), **{name: given[name] for name in ("url",) if name in given}}
+    return replace(spec, options=options, pace=PaceSpec(**reader.typed(PaceSpec, paced, path)), shown=shown)
 
 
 def read_model(reader: SectionReader, item: Any, path: KeyPath, *, extra: Sequence[str] = ()) -> ModelSpec | None:
@@ -119,8 +140,15 @@ def _headers(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, st
             reader.report((*path, name), "is not a header that can be sent")
             continue
         register_secret(text.removeprefix("Bearer ").strip())
+        _register_variables(reader, str(value))  # a key with words around it
         found[name] = text
     return found
+
+
+def _register_variables(reader: SectionReader, text: str) -> None:
+    """Keep the values of the variables in a text secret, also where they stand without what is around them."""
+    for inside in VARIABLE.findall(text):
+        register_secret(reader.environ.get(inside.partition(":-")[0]))
 
 
 def _shown_secrets(item: Mapping[str, Any]) -> dict[str, Any]:

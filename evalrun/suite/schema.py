@@ -116,7 +116,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """Either `model` with an optional prompt of its own, or `type` with the options of a target factory."""
+    """Either `model` with an optional prompt of its own, or `type` with the options of a target factory.
+
+    `pace` is that of a `type` whose calls go over the network; `shown` stands in for options that hold secrets.
+    """
 
     name: str
     model: ModelSpec | None = None
@@ -124,6 +127,8 @@ class TargetSpec:
     type: str | None = None
     options: Mapping[str, Any] = EMPTY
     args: Mapping[str, Any] = EMPTY
+    pace: PaceSpec = PaceSpec()
+    shown: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()
 
 

@@ -1,0 +1,189 @@
+"""Streamed answers put together from bytes: whatever the cuts between pieces, and whatever a server means by a chunk."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from evalrun.domain import Completion, Failure
+from evalrun.endpoints.event_stream import ChatStream, EventReader
+from evalrun.endpoints.replies import read_chat
+from tests.fakes.server import DONE, delta, event
+
+WORDS = ("Zü", "rich 🏔", "\n\n", "東京")
+USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
+WHOLE = b"".join(
+    [
+        b": keep-alive\n\n",
+        event(delta(role="assistant", content="")),
+        *(event(delta(content=word)) for word in WORDS),
+        event(delta("stop")),
+        event({"choices": [], "usage": USAGE, "model": "m-2"}),
+        DONE,
+    ]
+)
+
+
+def heard(*pieces: bytes) -> Completion | Failure:
+    """What a stream of these pieces comes to."""
+    stream = ChatStream()
+    for piece in pieces:
+        stream.take(piece)
+    reply = stream.reply()
+    return reply if isinstance(reply, Failure) else read_chat(reply)
+
+
+def said(*chunks: Any, end: bytes = DONE) -> Completion | Failure:
+    return heard(*(event(chunk) for chunk in chunks), end)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_a_stream_may_be_cut_into_pieces_anywhere(size: int, line_end: bytes) -> None:
+    raw = WHOLE.replace(b"\n", line_end)
+    pieces = [raw[start : start + size] for start in range(0, len(raw), size)]
+    whole = Completion("".join(WORDS), "stop", input_tokens=3, output_tokens=4, served_model="m-2")
+    assert heard(*pieces) == whole
+
+
+@pytest.mark.parametrize(
+    ("raw", "events"),
+    [
+        (b"data: a\n\ndata: b\n\n", [("", "a"), ("", "b")]),
+        (b"event: error\ndata: {\ndata: }\n\n", [("error", "{\n}")]),
+        (b"data:a\ndata:  b\n\n", [("", "a\n b")]),
+        (b"\xef\xbb\xbfdata: a\n\n", [("", "a")]),
+        (b": only\n: comments\n\n", []),
+        (b"id: 1\nretry: 5\ndata\n\nevent: x\n\n", []),
+        (b"data: a\n\ndata: without an end", [("", "a"), ("", "without an end")]),
+        (b"data: \xff\xfe\n\n", [("", "\ufffd\ufffd")]),
+    ],
+)
+def test_events_as_the_standard_has_them(raw: bytes, events: list[tuple[str, str]]) -> None:
+    reader = EventReader()
+    assert [*reader.feed(raw), *reader.close()] == events
+
+
+def test_a_long_line_in_many_pieces_is_looked_at_once() -> None:
+    text = "x" * 3_000_000
+    raw = event(delta("stop", content=text))
+    found = heard(*(raw[start : start + 100] for start in range(0, len(raw), 100)))
+    assert isinstance(found, Completion)
+    assert found.text == text
+
+
+@pytest.mark.parametrize("end", range(len(WHOLE) - len(DONE) - 130, 0, -23))
+def test_what_breaks_off_before_its_end_is_never_an_answer(end: int) -> None:
+    """The last pieces, which tell no more than usage, may be missing."""
+    found = heard(WHOLE[:end])
+    assert isinstance(found, Failure), found
+    assert found.kind in ("connection", "malformed")
+
+
+def test_an_answer_without_the_usage_chunk_or_without_done_is_whole() -> None:
+    found = said(delta(content="Paris"), delta("stop"), end=b"")
+    assert found == Completion("Paris", "stop", served_model="scripted-1")
+    assert said(delta(content="Paris")) == Completion("Paris", "stop", served_model="scripted-1")  # no finish reason
+    assert heard(event(delta("length", content="Par")), b'data: {"choices": [], "usage": {"prom') == Completion(
+        "Par", "length", served_model="scripted-1"
+    )
+
+
+def test_usage_that_comes_with_every_chunk_is_that_of_the_last() -> None:
+    chunks = [{**delta(content="a"), "usage": {"completion_tokens": 1}}, {**delta("stop"), "usage": USAGE}]
+    found = said(*chunks)
+    assert isinstance(found, Completion)
+    assert (found.input_tokens, found.output_tokens) == (3, 4)
+
+
+def call(index: int | None, name: str | None = None, arguments: str = "", id: str | None = None) -> dict[str, Any]:
+    function = {"arguments": arguments, **({"name": name} if name is not None else {})}
+    return {"function": function, **({"index": index} if index is not None else {}), **({"id": id} if id else {})}
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [call(0, "f", "", "c1"), call(0, None, '{"a"'), call(1, "g", "{}", "c2"), call(0, None, ": 1}")],
+        [call(0, "f", '{"a": 1}', "c1"), call(0, "g", "{}", "c2")],  # each whole, each with the index 0
+        [call(None, "f", '{"a"', "c1"), call(None, None, ": 1}"), call(None, "g", "{}", "c2")],  # without an index
+        [call(0, "f", '{"a"', "c1"), call(0, None, ": 1}", "new"), call(1, "g", "{}", "c2")],  # a new id each time
+        [call(0, "f", '{"a"', "c1"), call(0, "f", ": 1}", "c1"), call(1, "g", "{}", "c2")],  # the name each time
+    ],
+)
+def test_pieces_of_tool_calls_are_put_together(pieces: list[dict[str, Any]]) -> None:
+    found = said(*(delta(tool_calls=[piece]) for piece in pieces), delta("tool_calls"))
+    assert isinstance(found, Completion)
+    assert (found.text, found.ended) == ("", "tool_calls")
+    assert [(item.get("id"), item["function"]) for item in found.tool_calls] == [
+        ("c1", {"name": "f", "arguments": '{"a": 1}'}),
+        ("c2", {"name": "g", "arguments": "{}"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text", "ended"),
+    [
+        ([delta(refusal="I will"), delta(refusal=" not"), delta("stop")], "I will not", "refused"),
+        ([delta("content_filter", content="Pa")], "Pa", "filtered"),
+        ([delta("stop", content=[{"type": "text", "text": "Par"}]), delta(content="is")], "Paris", "stop"),
+        ([delta("stop", content=None)], "", "empty"),
+        ([delta("stop", reasoning_content="hm")], "", "empty"),
+        ([{"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}], "Paris", "stop"),
+        ([{"choices": [{"index": 1, "delta": {"content": "B"}}]}, delta("stop", content="A")], "A", "stop"),
+        ([delta(function_call={"name": "f", "arguments": "{"}), delta("stop", function_call={"arguments": "}"})], "", "tool_calls"),
+    ],
+)  # fmt: skip
+def test_what_the_pieces_come_to(chunks: list[Any], text: str, ended: str) -> None:
+    found = said(*chunks)
+    assert isinstance(found, Completion), found
+    assert (found.text, found.ended) == (text, ended)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "kind"),
+    [
+        ({"error": {"message": "slow down", "code": 429}}, "rate_limit"),
+        ({"error": {"message": "boom"}}, "server"),
+        ({"error": "boom"}, "server"),
+        ([{"error": {"message": "boom", "code": 503}}], "server"),
+        ({"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": "x", "code": 502}}]}, "server"),
+        ("text", "malformed"),
+        (delta("stop", content=7), "malformed"),
+    ],
+)
+def test_an_error_in_the_middle_is_no_short_answer(chunk: Any, kind: str) -> None:
+    found = said(delta(content="Par"), chunk)
+    assert isinstance(found, Failure)
+    assert found.kind == kind
+
+
+def test_an_event_called_error_is_one() -> None:
+    found = heard(event(delta(content="Par")), b'event: error\ndata: {"message": "overloaded"}\n\n')
+    assert isinstance(found, Failure)
+    assert (found.kind, "overloaded" in found.message) == ("server", True)
+
+
+def test_a_piece_that_is_no_json_is_not_left_out() -> None:
+    found = heard(event(delta(content="Par")), b'data: {"choices": [{\n\n', event(delta("stop")), DONE)
+    assert isinstance(found, Failure)
+    assert found.kind == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [(b"", "malformed"), (b"<html>", "malformed"), (b": ping\n\n", "connection"), (DONE, "malformed")],
+)
+def test_nothing_is_no_answer(raw: bytes, kind: str) -> None:
+    found = heard(raw)
+    assert isinstance(found, Failure)
+    assert found.kind == kind
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_plain_json_of_a_server_that_does_not_stream_is_the_reply(indent: int | None) -> None:
+    reply = {"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}], "usage": USAGE}
+    raw = json.dumps(reply, indent=indent).encode()
+    assert heard(raw[:9], raw[9:]) == Completion("Paris", "stop", input_tokens=3, output_tokens=4)
