@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from evalrun.calls.row_clock import CURRENT
 from evalrun.calls.stopping import StopSignal
-from evalrun.calls.timing import Timing
+from evalrun.calls.timing import Timing, duration
 from evalrun.domain import Completion, Endpoint, Failure, Request
 
 PASSING_KINDS = frozenset({"timeout", "rate_limit", "server", "connection", "malformed"})
@@ -111,18 +110,6 @@ def why_too_long(wait_s: float, asked_s: float | None) -> str | None:
     if clock is None or asked_s > clock.limit_s:
         return f"{words}, longer than the {limit}"
     return f"{words}, longer than what is left of the {limit}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words with two units at most, rounded: `5 h 20 min`."""
-    left = round(seconds)
-    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    for (unit, size), (smaller, part) in pairwise(units):
-        if left >= size:
-            rest = round(left % size / part)
-            whole, rest = (left // size + 1, 0) if rest * part >= size else (left // size, rest)
-            return f"{whole} {unit} {rest} {smaller}" if rest else f"{whole} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def _said(failure: Failure, message: str) -> Failure:

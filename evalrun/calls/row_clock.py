@@ -94,3 +94,9 @@ def row_time_left_s() -> float:
     """Seconds that the row in work has left, without end where no clock runs."""
     clock = CURRENT.get()
     return float("inf") if clock is None else clock.left_s()
+
+
+def row_real_time_left_s() -> float:
+    """The same in real seconds, for whoever keeps time by another clock than ours."""
+    clock = CURRENT.get()
+    return float("inf") if clock is None else clock.left_s() * clock.timing.scale

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -21,6 +21,7 @@ class StopSignal:
         self._parent = parent
         self.children: list[StopSignal] = []
         self._changed = asyncio.Event()
+        self._waiting: set[asyncio.Future[Any]] = set()
         self.reason: str | None = None
         if parent is not None:
             parent.children.append(self)
@@ -52,6 +53,8 @@ class StopSignal:
     def tell(self) -> None:
         """Wake whoever waits, of this signal and those below it."""
         self._changed.set()
+        for task in tuple(self._waiting):
+            task.cancel()
         for child in self.children:
             child.tell()
 
@@ -67,14 +70,14 @@ class StopSignal:
     async def unless_stopped(self, waiting: Awaitable[T]) -> T:
         """What `waiting` comes to. Raises CancelledError as soon as a stop is asked for."""
         task = asyncio.ensure_future(waiting)
-        if self.times:
-            task.cancel()
-            raise asyncio.CancelledError
-        stopped = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            self.check()
-            return task.result()
-        finally:
-            task.cancel()
-            stopped.cancel()
+        if not self.times:
+            self._waiting.add(task)
+            try:
+                found = await task  # cancelled with whoever waits here, and by `tell`
+                self.check()
+                return found
+            finally:
+                self._waiting.discard(task)
+                task.cancel()
+        task.cancel()
+        raise asyncio.CancelledError

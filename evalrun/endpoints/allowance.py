@@ -39,12 +39,12 @@ def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
 
 
 def _count(text: str | None) -> int | None:
-    """A whole number that is not less than nothing; a negative one, which some send, is 0."""
+    """A whole number, or None; a negative one is what some send where there is no limit."""
     try:
         number = float(text or "")
     except ValueError:
         return None
-    return max(0, int(number)) if abs(number) < MOST else None  # which NaN is not
+    return int(number) if 0 <= number < MOST else None  # NaN is neither
 
 
 def _wait(text: str | None, headers: Mapping[str, str]) -> float | None:

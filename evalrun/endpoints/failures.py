@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalrun.domain import EMPTY, Completion, Failure, FailureKind
+from evalrun.endpoints.allowance import read_allowance
 from evalrun.endpoints.waits import read_wait
 from evalrun.redact import HIDDEN, redact_message
 
@@ -74,7 +75,8 @@ def sort_failure(
         return Completion("", ended="filtered", latency_s=latency_s)
     kind, advice, fatal = _sort(status, said.words)
     quoted = f": {said.message.rstrip('.')}" if said.message else ""
-    return Failure(kind, f"{advice} (HTTP {status}){quoted}", status, retry_after_s(headers), fatal)
+    message = f"{advice} (HTTP {status}){quoted}"
+    return Failure(kind, message, status, retry_after_s(headers), fatal, allowance=read_allowance(headers))
 
 
 def _sort(status: int, words: str) -> tuple[FailureKind, str, bool]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalrun.domain import EMPTY, Completion, Ended, Failure
+from evalrun.endpoints.allowance import read_allowance
 from evalrun.endpoints.failures import LONGEST, error_words, quote, sort_failure
 
 COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, for models that it has a price for
@@ -100,6 +101,7 @@ def read_chat(
         served_model=_served(data),
         tool_calls=calls,
         cached_tokens=usage.cached_tokens,
+        allowance=read_allowance(headers),
     )
 
 
@@ -266,6 +268,7 @@ def _data_reply(
         cost_usd=_cost(headers),
         served_model=_served(data),
         data=found,
+        allowance=read_allowance(headers),
     )
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from evalrun.calls.retry import RetryEndpoint, RetryRules, duration, may_pass
+from evalrun.calls.retry import RetryEndpoint, RetryRules, may_pass
 from evalrun.calls.row_clock import RowClock
 from evalrun.calls.stopping import StopSignal
-from evalrun.calls.timing import Timing
+from evalrun.calls.timing import Timing, duration
 from evalrun.domain import Completion, Endpoint, Failure
 from evalrun.endpoints.openai_http import OpenAIEndpoint
 from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http

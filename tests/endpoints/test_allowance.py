@@ -40,7 +40,7 @@ NOW = {"date": "Wed, 21 Oct 2026 07:27:30 GMT"}  # 1792567650 s after 1970
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1792567680000", **NOW}, Allowance(0, 30.0)),
         ({"ratelimit-remaining": "2", "ratelimit-reset": "1.5"}, Allowance(2, 1.5)),
         ({"x-ratelimit-remaining-tokens-minute": "9"}, Allowance(tokens=9)),
-        ({"x-ratelimit-remaining-requests": "-1"}, Allowance(0)),
+        ({"x-ratelimit-remaining-requests": "-1"}, None),  # no limit
         ({"x-ratelimit-remaining-requests": "3.0", "x-ratelimit-reset-requests": "soon"}, Allowance(3)),
         ({"x-ratelimit-remaining-requests": "nan", "x-ratelimit-remaining-tokens": "1e999"}, None),
         ({"x-ratelimit-remaining-requests": "9" * 400}, None),

@@ -128,8 +128,10 @@ def each_request(*actions: Action) -> Script:
 class ScriptedServer:
     """The server; a context manager that is up when it is entered and gone when it is left."""
 
-    def __init__(self, script: Script | None = None) -> None:
+    def __init__(self, script: Script | None = None, *, bears: int | None = None) -> None:
         self.script = script or always(Answer())
+        self.bears = bears  # answers 429 to whatever comes while so many are in flight
+        self.refused = 0
         self.requests: list[Recorded] = []
         self.calls = 0
         self.in_flight = 0
@@ -188,6 +190,10 @@ class ScriptedServer:
         self.calls += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        if self.bears is not None and self.in_flight > self.bears:
+            self.refused += 1
+            connection.act(Status(429))
+            return
         try:
             action = self.script(request.json, self.calls)
         except Exception as error:  # the test's own mistake, told where the test sees it

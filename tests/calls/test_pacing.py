@@ -1,0 +1,319 @@
+"""As many calls in flight as a server bears: found by trying, held, left when it refuses all, and never exceeded."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from evalrun.calls.controller import Controller
+from evalrun.calls.pacing import PacedEndpoint
+from evalrun.calls.retry import RetryEndpoint, RetryRules
+from evalrun.calls.row_clock import RowClock
+from evalrun.calls.stopping import StopSignal
+from evalrun.calls.timing import Timing
+from evalrun.domain import Allowance, Completion, Endpoint, Failure, Request
+from evalrun.endpoints.openai_http import OpenAIEndpoint
+from tests.fakes.endpoints import ASKED, PARIS, Playing, numbered, over_http
+from tests.fakes.server import Answer, ScriptedServer, Slow, Status, always
+from tests.fakes.virtual_time import CappedServer, VirtualTiming, run_virtual
+
+TIME = VirtualTiming()
+BUSY = Failure("rate_limit", "slower", 429)
+
+
+def auto(ceiling: int = 256, **more: Any) -> Controller:
+    return Controller.auto(ceiling, timing=TIME, **more)
+
+
+def load(server: Endpoint, controller: Controller, seconds: float, *, workers: int = 300) -> list[Failure]:
+    """Ask all the time from so many workers, in virtual time; the failures that came back."""
+    failures: list[Failure] = []
+
+    async def work(endpoint: PacedEndpoint) -> None:
+        while True:
+            answer = await endpoint(ASKED)
+            if isinstance(answer, Failure):
+                failures.append(answer)
+                if answer.fatal:
+                    return
+                await asyncio.sleep(0.5)
+
+    async def main() -> None:
+        endpoint = PacedEndpoint(server, controller, StopSignal())
+        workers_ = [asyncio.create_task(work(endpoint)) for _ in range(workers)]
+        await asyncio.sleep(seconds)
+        for worker in workers_:
+            worker.cancel()
+        await asyncio.gather(*workers_, return_exceptions=True)
+
+    run_virtual(main())
+    return failures
+
+
+@pytest.mark.parametrize("refused_at", ["once", "late"])
+@pytest.mark.parametrize(
+    ("cap", "latency_s", "seconds"),
+    [
+        (1, 0.01, 20), (3, 0.01, 20), (20, 0.01, 15), (1, 0.1, 60), (3, 0.1, 60), (20, 0.1, 40), (100, 0.1, 20),
+        (1, 1.0, 120), (3, 1.0, 120), (20, 1.0, 60), (100, 1.0, 60),
+    ],
+)  # fmt: skip
+def test_auto_holds_what_a_server_bears(cap: int, latency_s: float, seconds: float, refused_at: str) -> None:
+    server = CappedServer(cap, latency_s=latency_s, refusal_s=0.001 if refused_at == "once" else latency_s)
+    controller = auto()
+    load(server, controller, seconds)
+    answered, refused = server.between(10, seconds)
+    assert answered >= 0.8 * (seconds - 10) * cap / latency_s
+    assert refused < 0.02 * (answered + refused)
+    assert server.most_in_flight <= cap + max(1, cap // 20) + 1
+
+
+def test_auto_against_a_fixed_twenty() -> None:
+    kinds: dict[str, Callable[[], Controller]] = {"auto": auto, "fixed": lambda: Controller.fixed(20, timing=TIME)}
+    found = {}
+    for name, make in kinds.items():
+        server = CappedServer(20)
+        load(server, make(), 30)
+        found[name] = server.between(10, 30)
+    print(f"answered and refused in twenty seconds: {found}")
+    assert found["auto"][0] >= 0.8 * found["fixed"][0]
+    assert found["auto"][1] < 0.02 * sum(found["auto"])
+
+
+def test_auto_rises_to_its_ceiling_where_nothing_refuses_it_and_not_beyond() -> None:
+    server, controller = CappedServer(spread=0.9, latency_s=1.0), auto(100)
+    load(server, controller, 20)
+    assert (controller.bound, server.most_in_flight, controller.most_in_flight) == (100, 100, 100)
+
+
+def test_it_does_not_rise_where_it_is_not_used() -> None:
+    server, controller = CappedServer(), auto()
+    load(server, controller, 20, workers=3)
+    assert (controller.bound, server.most_in_flight) == (4, 3)
+
+
+@pytest.mark.parametrize("parallel", [1, 8])
+def test_a_server_that_queues_is_not_given_more_than_helps(parallel: int) -> None:
+    server, controller = CappedServer(parallel=parallel, spread=0.5), auto()
+    load(server, controller, 60)
+    answered, _ = server.between(10, 60)
+    assert answered >= 0.9 * 50 * parallel / 0.1
+    assert controller.bound <= 8 * max(parallel, 4)
+
+
+@pytest.mark.parametrize("habit", [0.02, 0.05, 0.1])
+def test_refusals_that_come_whatever_is_in_flight_do_not_keep_it_down(habit: float) -> None:
+    server = CappedServer(habit=habit, latency_s=0.2)
+    load(server, auto(32), 80, workers=100)
+    answered, _ = server.between(40, 80)
+    assert answered >= 0.8 * 40 * 32 / 0.2
+
+
+def test_a_storm_is_waited_for_and_left_soon() -> None:
+    server, controller = CappedServer(20, down=(15, 45)), auto()
+    load(server, controller, 80)
+    _, refused = server.between(15, 45)
+    assert refused < 60  # of a server that refuses within a millisecond
+    answered, _ = server.between(60, 80)
+    assert answered >= 0.9 * 20 * 20 / 0.1
+
+
+def test_in_a_storm_the_server_says_how_long_to_wait() -> None:
+    server = CappedServer(20, down=(15, 45), retry_after_s=20.0)
+    load(server, auto(), 60)
+    assert server.between(17, 45)[1] <= 4
+    assert server.between(56.5, 60)[0] >= 500
+
+
+def test_a_used_up_minute_is_held_by_fixed_numbers_too() -> None:
+    server = CappedServer(rpm=300, retry_after_s=5.0)
+    load(server, Controller.fixed(20, timing=TIME), 180)
+    assert server.answered >= 880
+    assert server.refused < 240
+
+
+def test_headers_slow_it_before_it_is_refused() -> None:
+    server = CappedServer(rpm=600, tells=True)
+    load(server, auto(), 180)
+    assert server.answered >= 1790
+    assert server.refused <= 3
+
+
+def test_tokens_that_are_left_count_as_the_calls_they_suffice_for() -> None:
+    async def main() -> int:
+        told = Completion("", input_tokens=90, output_tokens=10, allowance=Allowance(tokens=250, tokens_reset_s=30))
+        inner = Playing(told, PARIS)
+        endpoint = PacedEndpoint(inner, Controller.fixed(8, timing=TIME), StopSignal())
+        await endpoint(ASKED)
+        tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(8)]
+        await asyncio.sleep(29)
+        before = inner.calls
+        await asyncio.gather(*tasks)
+        return before
+
+    assert run_virtual(main()) == 3
+
+
+def test_a_provider_that_refuses_all_is_given_up() -> None:
+    failures = load(CappedServer(down=(0, 10_000)), auto(label="the provider at example"), 900, workers=20)
+    last = failures[-1]
+    assert last.kind == "rate_limit"
+    assert last.fatal
+    assert last.message == "the provider at example has refused every call for 10 min; it was not asked again"
+    assert sum(failure.fatal for failure in failures) == 20
+    assert 10 <= sum(not failure.fatal for failure in failures) < 200
+
+
+def test_other_failures_do_not_hold_it() -> None:
+    inner, controller = Playing(Failure("server", "down", 500), latency_s=0.1), auto()
+
+    async def main() -> None:
+        endpoint = PacedEndpoint(inner, controller, StopSignal())
+        await asyncio.gather(*(endpoint(ASKED) for _ in range(400)))
+        assert asyncio.get_running_loop().time() < 400 / 4 * 0.1 + 1
+
+    run_virtual(main())
+    assert controller.bound == 4
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure("auth", "the server refused the key", 401, fatal=True),
+        Failure("connection", "nothing answers there", fatal=True),
+    ],
+)
+def test_what_fails_for_good_at_first_is_asked_four_times_at_most(failure: Failure) -> None:
+    inner = Playing(failure, latency_s=0.1)
+
+    async def main() -> set[Completion | Failure]:
+        endpoint = PacedEndpoint(inner, auto(), StopSignal())
+        found = set(await asyncio.gather(*(endpoint(ASKED) for _ in range(50))))
+        return found | {await endpoint(ASKED)}
+
+    assert run_virtual(main()) == {failure}
+    assert inner.calls == 4
+
+
+def test_a_model_that_is_not_there_does_not_end_another() -> None:
+    async def ask(request: Request, /) -> Completion | Failure:
+        return PARIS if request.model == "m" else Failure("bad_request", "no such model", 404, fatal=True)
+
+    async def main() -> list[Completion | Failure]:
+        endpoint = PacedEndpoint(ask, auto(), StopSignal())
+        return [await endpoint(Request("gone")), await endpoint(ASKED), await endpoint(Request("gone"))]
+
+    assert [isinstance(answer, Failure) for answer in run_virtual(main())] == [True, False, True]
+
+
+def test_turns_go_in_the_order_of_asking() -> None:
+    seen: list[str] = []
+
+    async def inner(request: Request, /) -> Completion | Failure:
+        await asyncio.sleep(0.1)
+        seen.append(request.model)
+        return PARIS
+
+    async def main() -> None:
+        endpoint = PacedEndpoint(inner, Controller.fixed(1, timing=TIME), StopSignal())
+        await asyncio.gather(*(endpoint(Request(str(number))) for number in range(30)))
+
+    run_virtual(main())
+    assert seen == [str(number) for number in range(30)]
+
+
+def test_no_turn_is_lost_when_callers_give_up() -> None:
+    draw = random.Random(3)
+
+    async def main() -> tuple[int, int, int]:
+        inner, controller = Playing(PARIS, latency_s=0.1), Controller.fixed(5, timing=TIME)
+        endpoint = PacedEndpoint(inner, controller, StopSignal())
+        tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(2000)]
+        given_up = draw.sample(tasks, 1200)
+        for task in given_up:
+            asyncio.get_running_loop().call_later(draw.choice((0.1, 0.2, draw.uniform(0, 30))), task.cancel)
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        stayed = set(tasks) - set(given_up)
+        assert all(task.result() == PARIS for task in stayed)
+        assert any(isinstance(answer, asyncio.CancelledError) for answer in found)
+        return controller.in_flight, inner.in_flight, inner.most_in_flight
+
+    assert run_virtual(main()) == (0, 0, 5)
+
+
+def test_after_a_stop_nothing_is_sent_and_nobody_waits() -> None:
+    async def main() -> tuple[int, list[Any]]:
+        stop, inner = StopSignal(), Playing(PARIS, latency_s=1.0)
+        endpoint = PacedEndpoint(inner, Controller.fixed(2, timing=TIME), stop)
+        tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(10)]
+        await asyncio.sleep(0.5)
+        stop.request()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        with pytest.raises(asyncio.CancelledError):
+            await endpoint(ASKED)
+        assert asyncio.get_running_loop().time() == 1.0
+        return inner.calls, [type(answer) for answer in found]
+
+    calls, found = run_virtual(main())
+    assert calls == 2
+    assert found == [Completion] * 2 + [asyncio.CancelledError] * 8
+
+
+def test_a_row_that_waits_for_its_turn_is_not_slow() -> None:
+    async def main() -> list[Completion | Failure]:
+        endpoint = PacedEndpoint(Playing(PARIS, latency_s=1.0), Controller.fixed(1, timing=TIME), StopSignal())
+
+        async def row() -> Completion | Failure:
+            async with RowClock(1.5, TIME):
+                return await endpoint(ASKED)
+
+        return await asyncio.gather(*(row() for _ in range(10)))
+
+    assert run_virtual(main()) == [PARIS] * 10
+
+
+def drive(server: ScriptedServer, controller: Controller, rows: int, *, workers: int = 64) -> int:
+    """How many of so many rows were answered, over real sockets."""
+    timing = Timing(scale=0.02)
+    answered = 0
+
+    async def use(http: OpenAIEndpoint) -> None:
+        stop = StopSignal()
+        paced = PacedEndpoint(http, controller, stop)
+        endpoint = RetryEndpoint(paced, RetryRules(8), timing=timing, stop=stop, draw=random.Random(2))
+        numbers = iter(range(rows))
+
+        async def work() -> None:
+            nonlocal answered
+            for number in numbers:
+                answer = await endpoint(numbered(number))
+                answered += isinstance(answer, Completion)
+
+        await asyncio.gather(*(work() for _ in range(workers)))
+
+    asyncio.run(over_http(server.base_url, use))
+    return answered
+
+
+@pytest.mark.parametrize("bound", [1, 7, 30])
+def test_a_fixed_bound_is_never_exceeded_on_the_wire(bound: int) -> None:
+    def script(_request: Any, nth: int) -> Any:
+        return Status(503) if nth % 11 == 0 else Status(429) if nth % 17 == 0 else Slow(0.002 * (nth % 3))
+
+    with ScriptedServer(script) as server:
+        assert drive(server, Controller.fixed(bound, timing=Timing(scale=0.02)), 300) == 300
+        assert 0.6 * bound <= server.most_in_flight <= bound
+
+
+def test_auto_finds_what_a_real_server_bears() -> None:
+    with ScriptedServer(always(Slow(0.02, Answer())), bears=20) as server:
+        controller = Controller.auto(timing=Timing(scale=0.02))
+        assert drive(server, controller, 2000) == 2000
+        print(f"{server.calls} calls, {server.refused} refused, at most {server.most_in_flight} in flight")
+        assert server.refused < 0.05 * server.calls  # the first seconds included
+        assert server.most_in_flight <= 45
+        assert 10 <= controller.bound <= 22
