@@ -20,6 +20,7 @@ from evalrun.domain import Reporter
 from evalrun.endpoints.opening import EndpointPool
 from evalrun.endpoints.weights import Progress
 from evalrun.engine.assemble import Assembler
+from evalrun.engine.costs import find_prices
 from evalrun.engine.plan import Plan
 from evalrun.engine.result import RunResult
 from evalrun.errors import Problem, SuiteError
@@ -169,11 +170,20 @@ async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncItera
     """The plans of suites with all that their first calls need: weights fetched, packages imported, Ctrl-C heard."""
     async with EndpointPool(user_agent=f"evalrun/{__version__}") as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
-            plans = plan_suites(suites, session, pool, Path(spool))
+            plans = [await priced(plan) for plan in plan_suites(suites, session, pool, Path(spool))]
             await pool.prepare(session.fetching)
             if session.listen is not None:
                 session.listen(session.stop)
             yield plans
+
+
+async def priced(plan: Plan, *, ask_servers: bool | None = None) -> Plan:
+    """The plan with what its models cost. Servers are asked where a cap has to hold, unless said otherwise.
+
+    Raises SuiteError where a cap cannot hold.
+    """
+    asks = plan.suite.run.max_cost is not None if ask_servers is None else ask_servers
+    return replace(plan, prices=await find_prices(plan.suite, plan.models, ask_servers=asks))
 
 
 def plan_suites(suites: Sequence[str | Path], session: Session, pool: EndpointPool, spool: Path) -> list[Plan]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from evalrun.calls.ledger import Side
 from evalrun.datasets.finding_files import keep_stdin
 from evalrun.domain import EarlierRows, Reporter, Row
+from evalrun.engine.costs import add_spent
 from evalrun.engine.plan import Job, Plan
 from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
 from evalrun.engine.resume import remaining
@@ -67,7 +69,7 @@ class Execution:
         """The result, with every file written. Raises RunError where the disk refuses."""
         plan, folder = self.plan, self.folder
         write_json(folder.path / RUN_FILE, run_data(plan, self.options, run_id=folder.id, started_at=self.started_at))
-        plan.calls.begin(folder.path, folder.id)
+        plan.calls.begin(folder.path, folder.id, spent=self._spent())
         for reporter in self.reporters:
             reporter.on_start(plan, folder)
         try:
@@ -75,12 +77,20 @@ class Execution:
                 state = await run_plan(plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop)
             self._include_earlier()
         finally:
-            plan.calls.end(complete=self.rows >= plan.rows)
+            plan.calls.end(folder.path, complete=self.rows >= plan.rows)
         result = self._result(state)
         self._write_all(result)
         for reporter in self.reporters:
             reporter.on_end(result)
         return result
+
+    def _spent(self) -> dict[Side, float]:
+        """What the rows from before had cost, asked only where a cap is to hold."""
+        spent: dict[Side, float] = {"targets": 0.0, "judges": 0.0}
+        if self.earlier is not None and self.plan.suite.run.max_cost is not None:
+            for row in finished_rows(self.folder.path, self.earlier.finished):
+                add_spent(row, spent)
+        return spent
 
     def _jobs(self) -> Iterator[Job]:
         jobs = self.plan.jobs()
@@ -147,7 +157,7 @@ class Execution:
         stopped = stopped_early(plan, state, usage)
         if state.interrupted:
             stopped = "interrupted" + (f"; {stopped}" if stopped else "")
-        notices = (*plan.scan.notices, *(self.earlier.notices if self.earlier is not None else ()))
+        notices = (*plan.scan.notices, *plan.calls.notices, *(self.earlier.notices if self.earlier is not None else ()))
         return RunResult(
             plan.suite.name, self.folder.id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
             self.started_at, time.monotonic() - self.begun, redact(stopped) if stopped else None, notices,

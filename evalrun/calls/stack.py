@@ -1,20 +1,24 @@
 """The one place where the wrappers of an endpoint are put together.
 
-From the outside in: answers kept from before, tries, the turn that the pace gives, whether the endpoint was given up,
-the count of calls, the time limit of a call, the trace.
+From the outside in: answers kept from before, tries, the turn that rates and pace give, whether the endpoint was given
+up, the count of calls, the budget, the trace, the time limit of a call, the price of its answer.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from evalrun.calls.answer_store import AnswerStore
 from evalrun.calls.breaker import Breaker, BreakerEndpoint
+from evalrun.calls.budget import Budget, BudgetedEndpoint, WorstCase
 from evalrun.calls.cache import CachedEndpoint, CacheTally
+from evalrun.calls.controller import CEILING, Controller
+from evalrun.calls.ledger import Ledger, Side
+from evalrun.calls.pacing import PacedEndpoint
+from evalrun.calls.rates import RatedEndpoint
 from evalrun.calls.retry import RetryEndpoint, RetryRules
 from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timeout import TimeoutEndpoint
@@ -24,7 +28,6 @@ from evalrun.calls.usage import CountingEndpoint, Usage
 from evalrun.domain import Completion, Endpoint, Failure, Request
 from evalrun.suite.schema import PaceSpec, RunSpec
 
-Side: TypeAlias = Literal["targets", "judges"]
 ANSWERS_FILE = "answers.sqlite"
 
 
@@ -41,11 +44,12 @@ class CallTally:
         self.retries += 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """Whose calls they are: what the wrappers of one target's or judge's endpoint know of it.
 
     `key` is the same for those that share a pace, `identity` says which endpoint answers, the same in every process.
+    `price` puts the price on an endpoint's answers and `bound` is the most that one call can cost, where it is known.
     """
 
     label: str
@@ -57,14 +61,16 @@ class Asked:
     breaker: Breaker = field(default_factory=Breaker)
     at_once: int | None = None
     keeps_time: bool = False
+    price: Callable[[Endpoint], Endpoint] | None = None
+    bound: WorstCase | None = None
 
 
-class KeptAnswers:
-    """The outermost wrapper: passes calls on until the run begins, for only then is there a place to keep answers."""
+@dataclass(slots=True)
+class WrappedEndpoint:
+    """An endpoint of a plan. Its wrappers are put around it when the run begins: only then is there a folder for them."""
 
-    def __init__(self, inner: Endpoint, asked: Asked) -> None:
-        self.inner = inner
-        self.asked = asked
+    inner: Endpoint
+    asked: Asked
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
         return await self.inner(request)
@@ -74,7 +80,7 @@ class KeptAnswers:
 class CallStack:
     """What the endpoints of one run share: its rules, its clock, its wish to stop, one pace for each server and key.
 
-    `cached` is the user's own file of answers.
+    `cached` is the user's own file of answers. `notices` is what the wrappers have to say to the user.
     """
 
     run: RunSpec
@@ -84,48 +90,85 @@ class CallStack:
     trace: Callable[[str], None] | None = None
     refresh: bool = False
     notices: list[str] = field(default_factory=list)
-    _wrapped: list[KeptAnswers] = field(default_factory=list)
-    _stores: list[AnswerStore] = field(default_factory=list)
+    budget: Budget | None = None
+    _wrapped: list[WrappedEndpoint] = field(default_factory=list)
+    _paces: dict[str, Controller] = field(default_factory=dict)
+    _stores: dict[Side, AnswerStore] = field(default_factory=dict)
 
-    def wrap(self, endpoint: Endpoint, asked: Asked) -> Endpoint:
-        """`endpoint` with everything around it that calls of this run have."""
-        limit_s = asked.pace.timeout or self.run.timeout
+    def wrap(self, endpoint: Endpoint, asked: Asked) -> WrappedEndpoint:
+        """`endpoint`, to be asked by this run from `begin` to `end`."""
+        self._wrapped.append(WrappedEndpoint(endpoint, asked))
+        return self._wrapped[-1]
+
+    def begin(self, folder: Path, run_id: str, *, spent: Mapping[Side, float]) -> None:
+        """Put everything around every endpoint. `spent` is what the run had cost before, in US dollars.
+
+        Answers of targets are kept in the run's folder, those of judges, or all, in the user's own file.
+        """
+        if self.run.max_cost is not None:
+            self.budget = Budget(self.run.max_cost, Ledger(folder, before=spent), self.stop)
+        mode = self.run.cache.mode
+        if mode != "off":
+            users = AnswerStore(self.cached, self.notices.append)
+            own = users if mode == "all" else AnswerStore(folder / ANSWERS_FILE, self.notices.append)
+            self._stores = {"targets": own, "judges": users}
+        for wrapped in self._wrapped:
+            wrapped.inner = self._around(wrapped.inner, wrapped.asked, run_id)
+
+    def end(self, folder: Path, *, complete: bool) -> None:
+        """Close what `begin` opened; answers in the run's folder are of no more use once every row is there."""
+        for store in self._stores.values():
+            store.close()
+        if self.budget is not None:
+            self.budget.ledger.close()
+        if complete:
+            for path in folder.glob(f"{ANSWERS_FILE}*"):
+                path.unlink(missing_ok=True)
+
+    def _around(self, endpoint: Endpoint, asked: Asked, run_id: str) -> Endpoint:
+        """The endpoint with all its wrappers."""
+        wrapped = endpoint if asked.price is None else asked.price(endpoint)
         # One that keeps its time itself gets no second limit: it drops the connection, a cancelled task might not.
-        wrapped = endpoint if asked.keeps_time else TimeoutEndpoint(endpoint, limit_s)
+        if not asked.keeps_time:
+            wrapped = TimeoutEndpoint(wrapped, asked.pace.timeout or self.run.timeout)
         if self.trace is not None:
             wrapped = TracedEndpoint(wrapped, asked.label, self.trace)
+        if self.budget is not None and asked.bound is not None:
+            wrapped = BudgetedEndpoint(wrapped, self.budget, asked.bound, side=asked.side)
         wrapped = BreakerEndpoint(CountingEndpoint(wrapped, asked.tally.usage), asked.breaker)
+        wrapped = self._in_turn(wrapped, asked)
         retries = self.run.retries if asked.pace.retries is None else asked.pace.retries
         draw = random.Random(f"{self.run.seed} {asked.label}")
         wrapped = RetryEndpoint(
             wrapped, RetryRules(retries), timing=self.timing, stop=self.stop, draw=draw, on_retry=asked.tally.retried
         )
-        self._wrapped.append(KeptAnswers(wrapped, asked))
-        return self._wrapped[-1]
+        store = self._stores.get(asked.side)
+        if store is None:
+            return wrapped
+        return CachedEndpoint(
+            wrapped, store, asked.identity, run_id=run_id, tally=asked.tally.cache, read=not self.refresh,
+            ttl_s=self.run.cache.ttl_s,
+        )  # fmt: skip
 
-    def begin(self, folder: Path, run_id: str) -> None:
-        """Keep answers from now on: those of targets in the run's folder, those of judges, or all, where the user's are."""
-        mode = self.run.cache.mode
-        if mode == "off":
-            return
-        own = AnswerStore(folder / ANSWERS_FILE, self.notices.append)
-        users = AnswerStore(self.cached, self.notices.append)
-        self._stores += (own, users)
-        for wrapped in self._wrapped:
-            wrapped.inner = CachedEndpoint(
-                wrapped.inner,
-                users if mode == "all" or wrapped.asked.side == "judges" else own,
-                wrapped.asked.identity,
-                run_id=run_id,
-                tally=wrapped.asked.tally.cache,
-                read=not self.refresh,
-                ttl_s=self.run.cache.ttl_s,
-            )
+    def _in_turn(self, endpoint: Endpoint, asked: Asked) -> Endpoint:
+        """The endpoint behind the pace that all who use it share, one of its own if it asks for one, and its rates."""
+        pace = asked.pace
+        shared = PacedEndpoint(endpoint, self._controller(asked.key, self.run.concurrency, asked), self.stop)
+        wrapped: Endpoint = shared
+        if pace.concurrency is not None and pace.concurrency != self.run.concurrency:
+            own = self._controller(f"{asked.key} of {asked.label}", pace.concurrency, asked)
+            # a number bounds this one within what the server bears; where the run has a number, its own stands instead
+            wrapped = PacedEndpoint(shared if self.run.concurrency == "auto" else endpoint, own, self.stop)
+        if pace.rpm is not None or pace.tpm is not None:
+            wrapped = RatedEndpoint(wrapped, pace.rpm, pace.tpm, timing=self.timing, stop=self.stop)
+        return wrapped
 
-    def end(self, *, complete: bool) -> None:
-        """Close what `begin` opened; answers in the run's folder are of no more use once every row is there."""
-        for store in self._stores:
-            store.close()
-        if complete and self._stores:
-            for path in self._stores[0].path.parent.glob(f"{ANSWERS_FILE}*"):
-                path.unlink(missing_ok=True)
+    def _controller(self, key: str, concurrency: int | str, asked: Asked) -> Controller:
+        """The pace of a server and key: as many at once as is said, or what it bears, and never more than it works on."""
+        if key not in self._paces:
+            most = asked.at_once or CEILING
+            if concurrency == "auto":
+                self._paces[key] = Controller.auto(most, timing=self.timing, label=asked.label)
+            else:
+                self._paces[key] = Controller.fixed(min(int(concurrency), most), timing=self.timing, label=asked.label)
+        return self._paces[key]

@@ -5,6 +5,7 @@ Everything that is wrong is noted in the suite's document and raised at once, be
 
 from __future__ import annotations
 
+from asyncio import Semaphore
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,13 +13,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from evalrun.cache_folder import cache_folder
-from evalrun.calls.stack import ANSWERS_FILE, Asked, CallStack, Side
+from evalrun.calls.ledger import Side
+from evalrun.calls.stack import ANSWERS_FILE, Asked, CallStack
 from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timing import Timing
 from evalrun.datasets.source import SampleSource, open_dataset
 from evalrun.domain import Sample, Scorer
 from evalrun.endpoints.http_service import AsksService
 from evalrun.endpoints.opening import EndpointPool, Opened
+from evalrun.engine.costs import PlannedModel
 from evalrun.engine.judges import JudgeDesk
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrun.errors import SuiteError, nearest
@@ -32,6 +35,10 @@ from evalrun.suite.document import Document
 from evalrun.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrun.suite.values import check_options
 from evalrun.targets.prompted import PromptedTarget
+from evalrun.targets.recorded import RecordedColumn, RecordedRun
+
+AUTO_FUNCTIONS = 16  # calls of people's own code at once, which cannot say how many it bears
+UNCALLED = (RecordedColumn, RecordedRun)
 
 
 @dataclass(slots=True)
@@ -52,7 +59,7 @@ class Assembler:
     stop: StopSignal | None = None
     timing: Timing = Timing()
     refresh: bool = False
-    opened: dict[KeyPath, Opened] = field(default_factory=dict)
+    models: list[PlannedModel] = field(default_factory=list)
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
@@ -67,7 +74,7 @@ class Assembler:
         assert isinstance(dataset, SampleSource)  # without it there was a problem
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(partial(_check_sample, targets)))
         self.document.raise_problems()
-        return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls)
+        return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, tuple(self.models))
 
     def _dataset(self, suite: Suite) -> SampleSource:
         return open_dataset(
@@ -113,7 +120,8 @@ class Assembler:
             made = self._make("targets", spec.type, spec, suite)
             if isinstance(made, AsksService):
                 return self._service(suite, made, spec, calls)
-            return None if made is None else PlannedTarget(spec.name, made, spec.type)
+            turns = None if isinstance(made, UNCALLED) or suite.run.concurrency != "auto" else Semaphore(AUTO_FUNCTIONS)
+            return None if made is None else PlannedTarget(spec.name, made, spec.type, turns=turns)
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)
         if prompt is None or opened is None:
@@ -121,6 +129,7 @@ class Assembler:
         merged = {**suite.params, **spec.model.params}
         params = {name: value for name, value in merged.items() if value is not None}
         asked = _asked(spec.name, "targets", opened, spec.model.pace)
+        self._note_model(spec.name, asked, spec.model, opened, params)
         call = PromptedTarget(
             calls.wrap(opened.endpoint, asked), opened.model, prompt, params, spec.name, suite.streams(spec)
         )
@@ -136,6 +145,10 @@ class Assembler:
         return PlannedTarget(
             spec.name, call, spec.type or "", None, opened.host, None, made.described, asked.tally, asked.breaker
         )
+
+    def _note_model(self, name: str, asked: Asked, spec: ModelSpec, opened: Opened, params: Mapping[str, Any]) -> None:
+        say = partial(self.document.problem_at, spec.key_path)
+        self.models.append(PlannedModel(name, asked, spec, opened, params, say))
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
         if spec is None:
@@ -177,6 +190,7 @@ class Assembler:
         if opened is None:
             return None
         asked = _asked(f"judge of {spec.name}", "judges", opened, judge.pace)
+        self._note_model(spec.name, asked, judge, opened, judge.params)
         return JudgeDesk(
             bound, calls.wrap(opened.endpoint, asked), judge.name, opened.model, opened.host, suite.judge_check,
             judge.params, asked.tally, asked.breaker, stream=bool(judge.pace.stream),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from asyncio import Semaphore
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from evalrun.calls.breaker import Breaker
+from evalrun.calls.ledger import Side
 from evalrun.calls.stack import CallStack, CallTally
 from evalrun.datasets.source import SampleSource, Scan
 from evalrun.domain import Row, Sample, Target, row_name
+from evalrun.endpoints.pricing import KnownPrice
+from evalrun.engine.costs import PlannedModel
 from evalrun.engine.judges import JudgeDesk
 from evalrun.gates.naming import Gate
 from evalrun.prompts import Prompt
@@ -20,7 +24,10 @@ from evalrun.suite.schema import ScorerSpec, Suite
 
 @dataclass(frozen=True, slots=True)
 class PlannedTarget:
-    """A target with what it was made of, for the record. `host` is where it sends to, None for nowhere."""
+    """A target with what it was made of, for the record. `host` is where it sends to, None for nowhere.
+
+    `turns` bounds how many calls of people's own code are under way.
+    """
 
     name: str
     call: Target
@@ -31,6 +38,7 @@ class PlannedTarget:
     params: Mapping[str, Any] = field(default_factory=dict)
     calls: CallTally = field(default_factory=CallTally)
     breaker: Breaker = field(default_factory=Breaker)
+    turns: Semaphore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A suite, assembled and scanned. `rows` is how many rows the run will have, `calls` what its endpoints share."""
+    """A suite, assembled and scanned. `rows` is how many rows the run will have, `calls` what its endpoints share.
+
+    `models` are those it asks, and `prices` is filled in with what they cost before the first call.
+    """
 
     suite: Suite
     dataset: SampleSource
@@ -74,6 +85,8 @@ class Plan:
     scorers: tuple[PlannedScorer, ...]
     gates: tuple[Gate, ...]
     calls: CallStack
+    models: tuple[PlannedModel, ...] = ()
+    prices: Mapping[tuple[Side, str], KnownPrice] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from evalrun.calls.row_clock import RowClock
+from evalrun.calls.row_clock import RowClock, row_clock_stands
 from evalrun.calls.stopping import StopSignal
 from evalrun.domain import Completion, Failure, Row
 from evalrun.engine.plan import Job, Plan
@@ -129,9 +130,25 @@ async def _call_target(job: Job, clock: RowClock) -> Completion | Failure:
     try:
         async with clock:
             try:
-                return await job.target.call(job.sample, job.epoch)
+                async with _turn_of(job):
+                    return await job.target.call(job.sample, job.epoch)
             except Exception as crash:  # a target of someone's own that raises is a failure of its row, not of the run
                 said = f"{type(crash).__name__}: {crash}"
                 return Failure("function", f"{name_of(type(job.target.call))} raised {said}"[:500])
     except TimeoutError:
         return Failure("timeout", f"no answer within the row's time limit of {clock.limit_s:g} s")
+
+
+@asynccontextmanager
+async def _turn_of(job: Job) -> AsyncIterator[None]:
+    """The job's turn where its target bounds how many are under way; the row's clock stands still until then."""
+    turns = job.target.turns
+    if turns is None:
+        yield
+        return
+    with row_clock_stands():
+        await turns.acquire()
+    try:
+        yield
+    finally:
+        turns.release()

@@ -69,15 +69,18 @@ class Document:
     left_out: set[str] = field(default_factory=set)  # targets of the suite that the command line did not choose
 
     def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
-        """Note what is wrong at `path`; a value that the command line set is blamed on its option."""
+        """Note what is wrong at `path`."""
+        self.problems.append(self.problem_at(path, message, at_key=at_key))
+
+    def problem_at(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
+        """The problem with its place; a value that the command line set is blamed on its option."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.overridden:
-                self.problems.append(Problem(self.overridden[path[:length]], dotted(path), message))
-                return
+                return Problem(self.overridden[path[:length]], dotted(path), message)
         mark = self.keys.get(path) if at_key else None
         mark = mark or self.mark(path)
         where = f"{self.file}:{mark.line}:{mark.column}" if mark else self.file
-        self.problems.append(Problem(where, dotted(path), message))
+        return Problem(where, dotted(path), message)
 
     def mark(self, path: KeyPath) -> Mark | None:
         """The mark of `path`, or of the nearest thing above it."""
