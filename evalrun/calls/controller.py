@@ -124,7 +124,9 @@ class Controller:
             return
         if failure.kind == "rate_limit" or failure.status in OVERLOADED:
             self.refused += 1
-            if self._storm.refused(ticket, failure, now, self.in_flight):
+            # a 503 that names no time to come back speaks of a server that is down, not of a rate: no use to wait for it
+            waited_for = failure.kind == "rate_limit" or failure.retry_after_s is not None
+            if waited_for and self._storm.refused(ticket, failure, now, self.in_flight):
                 self._limit.remember()
             self._limit.refused(ticket, self._sent)
         elif failure.kind in ("timeout", "server", "connection", "malformed"):

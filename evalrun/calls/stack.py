@@ -14,7 +14,7 @@ from pathlib import Path
 from evalrun.calls.answer_store import AnswerStore
 from evalrun.calls.breaker import Breaker, BreakerEndpoint
 from evalrun.calls.budget import Budget, BudgetedEndpoint, WorstCase
-from evalrun.calls.cache import CachedEndpoint, CacheTally
+from evalrun.calls.cache import CachedEndpoint, CacheTally, is_kept
 from evalrun.calls.controller import CEILING, Controller
 from evalrun.calls.ledger import Ledger, Side
 from evalrun.calls.pacing import PacedEndpoint
@@ -114,6 +114,19 @@ class CallStack:
             self._stores = {"targets": own, "judges": users}
         for wrapped in self._wrapped:
             wrapped.inner = self._around(wrapped.inner, wrapped.asked, run_id)
+
+    def is_kept(self, endpoint: Endpoint, request: Request) -> bool:
+        """Whether a run would find the answer of one of its endpoints among those of earlier runs. Nothing is called."""
+        mode, asked = self.run.cache.mode, getattr(endpoint, "asked", None)
+        if (
+            not isinstance(asked, Asked)
+            or mode == "off"
+            or self.refresh
+            or (mode == "judges" and asked.side == "targets")
+        ):
+            return False
+        store = self._stores.setdefault(asked.side, AnswerStore(self.cached, self.notices.append))
+        return is_kept(store, asked.identity, request, ttl_s=self.run.cache.ttl_s)
 
     def end(self, folder: Path, *, complete: bool) -> None:
         """Close what `begin` opened; answers in the run's folder are of no more use once every row is there."""

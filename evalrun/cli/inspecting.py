@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from evalrun.suite.options import RunOptions
 
 
-def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan], Iterable[str]]) -> None:
-    """Plan every suite and print what `tell` says of it. Nothing is called."""
+def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan], AsyncIterator[str]]) -> None:
+    """Plan every suite and print what `tell` says of it. No model is called."""
     import asyncio
     import tempfile
 
@@ -31,7 +31,7 @@ def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan]
             with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
                 plans = plan_suites(suites, Session(asked, StopSignal()), pool, Path(spool))
                 for suite, plan in zip(suites, plans, strict=True):
-                    for line in tell(suite, plan):
+                    async for line in tell(suite, plan):
                         typer.echo(line)
 
     asyncio.run(plan_all())
@@ -42,7 +42,7 @@ def validate(suites: options.Suites) -> None:
     from evalrun.reports.text import counted
     from evalrun.suite.options import RunOptions
 
-    def tell(suite: str, plan: Plan) -> Iterator[str]:
+    async def tell(suite: str, plan: Plan) -> AsyncIterator[str]:
         sizes = {
             "sample": plan.scan.count,
             "target": len(plan.targets),
@@ -65,10 +65,16 @@ def plan(
     limit: options.Limit = None,
     where: options.Where = None,
     epochs: options.Epochs = None,
+    cache: options.Cache = None,
+    refresh: options.Refresh = False,
+    max_cost: options.MaxCost = None,
     settings: options.Settings = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no server for prices.")] = False,
 ) -> None:
-    """Show what would run: samples, calls, targets, scorers, gates. Nothing is called."""
-    from evalrun.reports.planned import render_plan
+    """Show what would run and what it may cost: samples, calls, targets, judges, scorers, gates. No model is called.
+
+    A LiteLLM proxy that the suite names is asked for its prices; --offline asks nobody.
+    """
     from evalrun.suite.options import RunOptions
 
     asked = RunOptions(
@@ -78,9 +84,31 @@ def plan(
         limit=limit,
         where=options.conditions(where),
         epochs=epochs,
+        cache=options.cache_mode(cache),
+        refresh=refresh,
+        max_cost=max_cost,
         settings=tuple(settings or ()),
     )
-    _tell_plans(suites, asked, lambda _, plan: render_plan(plan, show=show))
+    _tell_plans(suites, asked, lambda _, plan: _plan_lines(plan, show=show, offline=offline))
+
+
+async def _plan_lines(plan: Plan, *, show: int, offline: bool) -> AsyncIterator[str]:
+    from evalrun.api import priced
+    from evalrun.engine.estimate import ModelPrices, estimate
+    from evalrun.reports.estimated import render_estimates
+    from evalrun.reports.planned import render_plan, render_prompts
+
+    plan = await priced(plan, ask_servers=not offline)
+    for line in render_plan(plan):
+        yield line
+    prices = ModelPrices(
+        {name: known for (side, name), known in plan.prices.items() if side == "targets"},
+        {name: known for (side, name), known in plan.prices.items() if side == "judges"},
+    )
+    for line in render_estimates(await estimate(plan, prices, is_kept=plan.calls.is_kept)):
+        yield line
+    for line in render_prompts(plan, show):
+        yield line
 
 
 def schema() -> None:

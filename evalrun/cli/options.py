@@ -76,6 +76,11 @@ def conditions(where: list[str] | None) -> dict[str, Any]:
     return dict(parse_condition(text) for text in where or ())
 
 
+def cache_mode(cache: bool | None) -> Any:
+    """The mode of `--cache` and `--no-cache`, None where neither is given."""
+    return None if cache is None else "all" if cache else "off"
+
+
 def concurrency_of(text: str | None) -> Any:
     """The number, `auto`, or None of `--concurrency`."""
     if text is None or text == "auto":

@@ -70,7 +70,7 @@ def run(
         timeout=timeout,
         max_cost=max_cost,
         fail_on_error=fail_on_error,
-        cache=None if cache is None else "all" if cache else "off",
+        cache=options.cache_mode(cache),
         refresh=refresh,
         resume=resume,
         retry_errors=retry_errors,

@@ -10,8 +10,8 @@ from evalrun.reports.table import plain_text
 from evalrun.reports.text import counted, one_line
 
 
-def render_plan(plan: Plan, *, show: int = 0) -> Iterator[str]:
-    """The plan line by line; with `show`, the rendered prompts of the first samples."""
+def render_plan(plan: Plan) -> Iterator[str]:
+    """The plan line by line."""
     suite = plan.suite
     epochs = f" × {suite.run.epochs} epochs" if suite.run.epochs > 1 else ""
     size = f"{counted(plan.scan.count, 'sample')} × {counted(len(plan.targets), 'target')}{epochs}"
@@ -25,8 +25,6 @@ def render_plan(plan: Plan, *, show: int = 0) -> Iterator[str]:
         yield f"  gate {one_line(gate.spec.text, 80)} on {gate.metric} (line {gate.spec.line})"
     for notice in plan.scan.notices:
         yield f"  note: {notice}"
-    if show:
-        yield from _prompts(plan, show)
 
 
 def _target(target: PlannedTarget) -> str:
@@ -49,7 +47,8 @@ def _scorer(scorer: PlannedScorer) -> str:
     return f"{names}{backend}; judge {one_line(scorer.judge.name, 80)} at {scorer.judge.host}{check}"
 
 
-def _prompts(plan: Plan, show: int) -> Iterator[str]:
+def render_prompts(plan: Plan, show: int) -> Iterator[str]:
+    """The rendered prompts of so many samples, for each target that has one."""
     for sample in islice(plan.dataset, show):
         for target in plan.targets:
             if target.prompt is None:

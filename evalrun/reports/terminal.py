@@ -129,8 +129,7 @@ def go_on_lines(result: RunResult) -> Iterator[str]:
     if result.unfinished:
         yield f"{counted(result.unfinished, 'row')} to go: {resume}"
     if result.in_error:
-        again = "row that ended in error" if result.in_error == 1 else "rows that ended in error"
-        yield f"{result.in_error:,} {again}: {resume} --retry-errors"
+        yield f"{counted(result.in_error, 'row')} with errors, to be run again: {resume} --retry-errors"
 
 
 def judge_lines(result: RunResult) -> Iterator[str]:

@@ -1,0 +1,187 @@
+"""Money is spent once and never beyond the cap, by the server's own count; answers are kept where they should be."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalrun
+from evalrun.runs.row_log import read_rows
+from tests.fakes.command import evalrun as command
+from tests.fakes.server import Action, Answer, Hang, ScriptedServer, Slow, Status
+
+PRICES = "prices: {m: {input: 1000, output: 10000}}\n"  # dollars for a million tokens: 0.01 + 0.02 an answer
+USD = 0.001 * 10 + 0.01 * 2
+
+
+def write(address: str, *, rows: int = 60, run: str = "concurrency: 4", more: str = PRICES, name: str = "s") -> str:
+    data = [{"id": f"q{i}", "input": f"question {i}", "expected": "yes"} for i in range(rows)]
+    Path("data.jsonl").write_text("\n".join(map(json.dumps, data)))
+    Path(f"{name}.yaml").write_text(
+        f'name: {name}\ndataset: data.jsonl\ntarget: {{model: m, base_url: "{address}"}}\nparams: {{max_tokens: 5}}\n'
+        f"scorers: [exact_match]\nrun: {{{run}}}\n{more}"
+    )
+    return f"{name}.yaml"
+
+
+def yes(request: Any, nth: int) -> Action:
+    return Slow(0.002, Answer("yes"))
+
+
+def test_a_cap_at_half_of_what_a_run_needs_holds_and_a_higher_one_finishes() -> None:
+    with ScriptedServer(yes) as server:
+        cap = 60 * USD / 2
+        result = evalrun.run_suite(write(server.base_url), options=evalrun.RunOptions(max_cost=cap))
+        spent = server.calls * USD
+        assert 0 < spent <= cap
+        assert result.exit_code == 3
+        assert f"the cost cap of ${cap:.2f} is reached" in (result.details.stopped or "")
+        assert result.details.rows == server.calls  # what was paid for is there
+        resumed = evalrun.run_suite(options=evalrun.RunOptions(resume="last", max_cost=60 * USD * 2))
+        assert (resumed.exit_code, resumed.details.rows, server.calls) == (0, 60, 60)
+
+
+def test_a_cap_counts_what_was_spent_before_it_was_set() -> None:
+    with ScriptedServer(yes) as server:
+        write(server.base_url, run="concurrency: 1, run_timeout: 0.15")
+        evalrun.run_suite("s.yaml")
+        before = server.calls
+        assert before > 3
+        settings = ("run.run_timeout=60",)
+        capped = evalrun.RunOptions(resume="last", max_cost=before * USD + 0.001, settings=settings)
+        result = evalrun.run_suite(options=capped)
+        assert server.calls == before
+    assert result.exit_code == 3
+
+
+def test_a_call_that_times_out_counts_as_what_it_may_have_cost() -> None:
+    with ScriptedServer(lambda request, nth: Hang() if nth <= 3 else Answer("yes")) as server:
+        write(server.base_url, rows=30, run="concurrency: 1, timeout: 0.2, retries: 0")
+        result = evalrun.run_suite("s.yaml", options=evalrun.RunOptions(max_cost=1.0))
+        answered = server.calls - 3
+    assert result.exit_code == 3
+    assert answered * USD + 3 * 0.05 < 1.0  # three answers of five tokens may have been worked on
+    assert result.details.plan.calls.budget is not None
+    assert result.details.plan.calls.budget.spent_usd > answered * USD + 3 * 0.05
+
+
+@pytest.mark.parametrize(
+    ("more", "params", "said"),
+    [
+        ("", "max_tokens: 5", "the price of 'm' is not known"),
+        (PRICES, "temperature: 0", "nothing bounds how long an answer of 'm' may be"),
+    ],
+)
+def test_a_cap_that_cannot_hold_is_refused_before_the_first_call(more: str, params: str, said: str) -> None:
+    with ScriptedServer(yes) as server:
+        suite = Path(write(server.base_url, more=more))
+        suite.write_text(suite.read_text().replace("max_tokens: 5", params))
+        done = command("s.yaml", "--max-cost", "1")
+        assert (done.returncode, server.calls) == (2, 0)
+    assert said in done.stderr and done.stderr.startswith("evalrun: s.yaml:3:9: target: ")
+
+
+def test_images_are_refused_under_a_cap_before_the_first_call() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    with ScriptedServer(yes) as server:
+        suite = Path(write(server.base_url, rows=2))
+        rows = [{"id": "a", "input": "look", "messages": [{"role": "user", "content": [part]}], "expected": "yes"}]
+        Path("data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        done = command(str(suite), "--max-cost", "1")
+        assert (done.returncode, server.calls) == (2, 0)
+    assert "image_url" in done.stderr and "max_cost" in done.stderr
+
+
+def test_answers_of_targets_are_kept_for_other_runs_only_where_asked() -> None:
+    served = {"model": "one"}
+
+    def script(request: Any, nth: int) -> Action:
+        return Answer("yes" if served["model"] == "one" else "no", model=served["model"])
+
+    with ScriptedServer(script) as server:
+        write(server.base_url, rows=10)
+        first = evalrun.run_suite("s.yaml")
+        served["model"] = "two"  # behind the same name
+        second = evalrun.run_suite("s.yaml")
+        assert (server.calls, first.metrics["exact_match/v1"], second.metrics["exact_match/v1"]) == (20, 1.0, 0.0)
+        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
+        third = evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
+        assert server.calls == 30
+        assert third.metrics["cost_usd/total"] == 0.0
+        assert {row.answer.cached for row in read_rows(third.folder)} == {True}  # type: ignore[union-attr]
+        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all", refresh=True))
+        assert server.calls == 40
+        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="off"))
+        assert server.calls == 50
+
+
+def test_what_the_cache_had_is_shown() -> None:
+    with ScriptedServer(yes) as server:
+        write(server.base_url, rows=10)
+        command("s.yaml", "--cache")
+        done = command("s.yaml", "--cache")
+        assert server.calls == 10
+    assert "cached 10/10, oldest" in done.stdout and "saved $0.30" in done.stdout
+    assert "10 entries" in command("cache", "info").stdout.replace("answers", "entries")
+
+
+def test_each_epoch_is_asked_and_kept_on_its_own() -> None:
+    with ScriptedServer(yes) as server:
+        write(server.base_url, rows=4)
+        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all", epochs=3))
+        assert server.calls == 12
+        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all", epochs=4))
+        assert server.calls == 16
+
+
+def test_failures_and_answers_that_are_not_whole_are_not_kept() -> None:
+    answers: dict[str, Action] = {
+        "question 0": Answer("ye", finish_reason="length"),
+        "question 1": Answer("", finish_reason="content_filter"),
+        "question 2": Answer(None),
+        "question 3": Status(400, "no"),
+    }
+    with ScriptedServer(lambda request, nth: answers[request["messages"][0]["content"]]) as server:
+        write(server.base_url, rows=4)
+        for _ in range(2):
+            evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
+        assert server.calls == 8
+
+
+def test_neither_key_nor_header_nor_prompt_stands_in_the_cache() -> None:
+    with ScriptedServer(yes) as server:
+        suite = Path(write(server.base_url, rows=3))
+        secret = 'api_key: sk-very-secret-key, headers: {x-team: "blue-team-header"}'
+        suite.write_text(suite.read_text().replace("target: {", f"target: {{{secret}, "))
+        result = evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
+    files = [*Path(str(result.details.plan.calls.cached)).parent.glob("answers.sqlite*")]
+    assert files
+    for path in files:
+        data = path.read_bytes()
+        assert not any(word in data for word in (b"sk-very-secret", b"blue-team-header", b"question 1"))
+
+
+def run_cached(barrier: Any) -> None:
+    barrier.wait(30)
+    result = evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
+    assert result.details.in_error == 0 and result.details.rows == 60
+
+
+def test_two_processes_share_one_cache_and_pay_for_nothing_more_than_twice() -> None:
+    with ScriptedServer(yes) as server:
+        write(server.base_url, rows=60)
+        context = multiprocessing.get_context("spawn")
+        barrier = context.Barrier(2)
+        both = [context.Process(target=run_cached, args=(barrier,)) for _ in range(2)]
+        for process in both:
+            process.start()
+        for process in both:
+            process.join(60)
+        assert [process.exitcode for process in both] == [0, 0]
+        asked = Counter(request.json["messages"][0]["content"] for request in server.requests)
+    assert len(asked) == 60 and max(asked.values()) <= 2
