@@ -118,7 +118,8 @@ class Controller:
     def _settle_failure(self, ticket: Ticket, request: Request, failure: Failure, now: float) -> None:
         asked = (request.model, request.kind)
         if failure.fatal:
-            if asked not in self._answered and (failure.status is not None or failure.kind == "connection"):
+            known = self._answered if failure.kind == "connection" else asked in self._answered
+            if not known and (failure.status is not None or failure.kind == "connection"):
                 self._dead[asked] = failure
                 self._send_home(failure, asked)
             return

@@ -231,7 +231,7 @@ class _Rounds:
             return False
         self._answers += 1
         lasted = now - self._begun
-        if lasted < self._latency_s or self._answers < 2 * self._level:
+        if lasted < self._latency_s or self._answers < max(8, self._level):
             return False
         rate = self._answers / max(lasted, 1e-9)
         if rate < self.rate * FLAT_GAIN:

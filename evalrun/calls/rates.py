@@ -13,6 +13,7 @@ from evalrun.domain import Completion, Endpoint, Failure, Request
 
 CALLS_BURST_S, TOKENS_BURST_S = 1.0, 6.0  # of the minute that may be used at once
 BYTES_A_TOKEN = 4  # of English text; what was really used is settled afterwards
+FIRST_GUESS = 256  # tokens of an answer without a limit, until one has come
 LIMIT_PARAMS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
@@ -54,7 +55,7 @@ class RatedEndpoint:
         self._stop = stop
         self._queue: deque[tuple[asyncio.Future[None], float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._answer_tokens = 0.0  # on average, for calls that set no limit
+        self._answer_tokens: float | None = None  # on average, for calls that set no limit
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
         if self._calls is None and self._tokens is None:
@@ -121,15 +122,17 @@ class RatedEndpoint:
         else:
             used = float((answer.input_tokens or 0) + (answer.output_tokens or 0))
             told = answer.output_tokens or 0
-            self._answer_tokens += (told - self._answer_tokens) * (0.1 if self._answer_tokens else 1.0)
+            known = told if self._answer_tokens is None else self._answer_tokens
+            self._answer_tokens = known + (told - known) * 0.1
         self._tokens.take(used - estimate)
         if used < estimate and self._queue:
             self._hand_out()
 
     def _estimate(self, request: Request) -> float:
         limit = next((found for name in LIMIT_PARAMS if _is_count(found := request.params.get(name))), None)
+        usual = FIRST_GUESS if self._answer_tokens is None else self._answer_tokens
         size = sum(_size(message.get("content")) for message in request.messages) + sum(map(len, request.texts))
-        return size / BYTES_A_TOKEN + (self._answer_tokens if limit is None else float(limit))
+        return size / BYTES_A_TOKEN + float(usual if limit is None else limit)
 
 
 def _is_count(value: Any) -> bool:

@@ -14,24 +14,27 @@ OTHER_NAMES = {
     "remaining": NAMES[0], "reset": NAMES[1], "remaining-req": NAMES[0],
 }  # fmt: skip
 """Anthropic's way to say them, that of gateways which count calls only, and Mistral's."""
-PREFIXES = ("llm_provider-x-", "llm_provider-anthropic-", "llm_provider-", "x-", "anthropic-", "")
-"""The later one counts: a proxy's own limits stand before those it hands on."""
+RANKS = {
+    "llm_provider-x-": 1, "llm_provider-anthropic-": 2, "llm_provider-": 3, "x-": 4, "anthropic-": 5, "": 6,
+}  # fmt: skip
+"""What may stand before it; the highest counts: a proxy's own limits stand before those it hands on."""
 MOST = 2**53  # a count beyond it is none
 
 
 def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
     """What is left by the rate headers, or None where there are none that can be read. Names are in lower case."""
-    told = {name: value for name, value in headers.items() if MARK in name}
-    if not told:
-        return None
     found: dict[str, str] = {}
-    for prefix in PREFIXES:
-        for name, value in told.items():
-            if name.startswith(prefix + MARK):
-                known = name[len(prefix) + len(MARK) :].removesuffix("-minute")
-                known = OTHER_NAMES.get(known, known)
-                if known in NAMES:
-                    found[known] = value
+    ranks: dict[str, int] = {}
+    for name, value in headers.items():
+        if MARK in name:
+            prefix, _, rest = name.partition(MARK)
+            rest = rest.removesuffix("-minute")
+            known = OTHER_NAMES.get(rest, rest)
+            rank = RANKS.get(prefix, 0)
+            if known in NAMES and rank > ranks.get(known, 0):
+                found[known], ranks[known] = value, rank
+    if not found:
+        return None
     requests, tokens = _count(found.get(NAMES[0])), _count(found.get(NAMES[2]))
     if requests is None and tokens is None:
         return None

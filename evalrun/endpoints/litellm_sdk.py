@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from evalrun.domain import EMPTY, Completion, Failure, Request
+from evalrun.endpoints.allowance import read_allowance
 from evalrun.endpoints.event_stream import ChatPieces
 from evalrun.endpoints.failures import Said, quote, sort_failure
 from evalrun.endpoints.replies import (
@@ -92,7 +93,8 @@ class LiteLLMEndpoint:
         answer = _read(request, response.model_dump(warnings=False), latency_s)
         if isinstance(answer, Failure):
             return answer
-        return with_cost(answer, dollars(hidden.get("response_cost")))
+        allowance = read_allowance(_lower(hidden.get("additional_headers")))
+        return replace(with_cost(answer, dollars(hidden.get("response_cost"))), allowance=allowance)
 
     async def _hear(self, response: Any, request: Request, begun: float) -> Completion | Failure:
         """What a stream comes to. One that breaks off in silence gets an end from LiteLLM, which is not believed."""
@@ -214,7 +216,12 @@ def _headers(error: Exception) -> Mapping[str, str]:
     told = getattr(error, "litellm_response_headers", None)
     if not told:
         told = getattr(getattr(error, "response", None), "headers", None)
+    return _lower(told)
+
+
+def _lower(headers: Any) -> Mapping[str, str]:
+    """Headers with their names in lower case, or none where they are no headers."""
     try:
-        return {str(name).lower(): str(value) for name, value in dict(told or {}).items()}
+        return {str(name).lower(): str(value) for name, value in dict(headers or {}).items()}
     except (TypeError, ValueError):
         return EMPTY

@@ -20,7 +20,7 @@ from evalrun.domain import EMPTY, Endpoint
 from evalrun.endpoints.http_service import HttpServiceEndpoint, Service
 from evalrun.endpoints.openai_http import PATHS, OpenAIEndpoint
 from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
-from evalrun.endpoints.transport import Transport
+from evalrun.endpoints.transport import LimitedTransport, Transport
 from evalrun.errors import SuiteError
 from evalrun.redact import register_secret
 from evalrun.suite.schema import ModelSpec
@@ -78,6 +78,8 @@ class Server:
 class EndpointPool:
     """The endpoints of one process. Specs of the same server and key share one; leaving the pool closes all.
 
+    `time_left_s` tells the real seconds that are left for what is under way, and no request outlasts them.
+
     async with EndpointPool() as pool:
         opened = pool.open(spec, timeout_s=60)
         await pool.prepare()
@@ -90,8 +92,11 @@ class EndpointPool:
         transport: Transport | None = None,
         environ: Mapping[str, str] | None = None,
         user_agent: str = "evalrun",
+        time_left_s: Callable[[], float] | None = None,
     ) -> None:
         self._transport = PyreqwestTransport(user_agent=user_agent) if transport is None else transport
+        if time_left_s is not None:
+            self._transport = LimitedTransport(self._transport, time_left_s)
         self._environ = os.environ if environ is None else environ
         self._opened: dict[object, Endpoint] = {}
         self._keys: dict[object, str] = {}

@@ -64,3 +64,41 @@ class Transport(Protocol):
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> Reply: ...
 
     async def aclose(self) -> None: ...
+
+
+LAST_MOMENT_S = 0.25  # for whoever waits to say in their own words that time is up
+
+
+@dataclass(frozen=True, slots=True)
+class LimitedTransport:
+    """A `Transport` whose requests end when the real seconds are over that `time_left_s` tells as each is sent.
+
+    Whoever waits gives up by themselves then; this is what drops the connection, which giving up does not.
+    """
+
+    inner: Transport
+    time_left_s: Callable[[], float]
+
+    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Reply:
+        return await self.inner.post(url, headers=headers, body=body, timeout_s=self._limit_s(timeout_s))
+
+    async def post_streamed(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, take: Callable[[bytes], bool]
+    ) -> Reply:
+        limit_s = self._limit_s(timeout_s)
+        return await self.inner.post_streamed(url, headers=headers, body=body, timeout_s=limit_s, take=take)
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout_s: float
+    ) -> Reply:
+        limit_s = self._limit_s(timeout_s)
+        return await self.inner.request(method, url, headers=headers, body=body, timeout_s=limit_s)
+
+    async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> Reply:
+        return await self.inner.get(url, headers=headers, timeout_s=self._limit_s(timeout_s))
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+    def _limit_s(self, timeout_s: float) -> float:
+        return min(timeout_s, max(0.0, self.time_left_s()) + LAST_MOMENT_S)

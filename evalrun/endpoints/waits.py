@@ -22,10 +22,12 @@ def read_wait(text: str, headers: Mapping[str, str], *, unit_s: float = 1.0, now
     """
     if len(text) > LONGEST:
         return None
+    if text[:1].isdigit() and text[-1:] in "dhms":
+        return _duration(text)
     try:
         seconds = float(text) * unit_s
     except ValueError:
-        return _duration(text) if text[:1].isdigit() and text[-1:] in "dhms" else _until(text, headers, now)
+        return _until(text, headers, now)
     if not math.isfinite(seconds) or seconds < 0:
         return None
     if seconds < EPOCH_FROM:

@@ -18,7 +18,7 @@ from evalrun.calls.timing import Timing
 from evalrun.domain import Allowance, Completion, Endpoint, Failure, Request
 from evalrun.endpoints.openai_http import OpenAIEndpoint
 from tests.fakes.endpoints import ASKED, PARIS, Playing, numbered, over_http
-from tests.fakes.server import Answer, ScriptedServer, Slow, Status, always
+from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status, always
 from tests.fakes.virtual_time import CappedServer, VirtualTiming, run_virtual
 
 TIME = VirtualTiming()
@@ -276,7 +276,9 @@ def test_a_row_that_waits_for_its_turn_is_not_slow() -> None:
     assert run_virtual(main()) == [PARIS] * 10
 
 
-def drive(server: ScriptedServer, controller: Controller, rows: int, *, workers: int = 64) -> int:
+def drive(
+    server: ScriptedServer, controller: Controller, rows: int, *, workers: int = 64, timeout_s: float = 5.0
+) -> int:
     """How many of so many rows were answered, over real sockets."""
     timing = Timing(scale=0.02)
     answered = 0
@@ -295,7 +297,7 @@ def drive(server: ScriptedServer, controller: Controller, rows: int, *, workers:
 
         await asyncio.gather(*(work() for _ in range(workers)))
 
-    asyncio.run(over_http(server.base_url, use))
+    asyncio.run(over_http(server.base_url, use, timeout_s=timeout_s))
     return answered
 
 
@@ -317,3 +319,31 @@ def test_auto_finds_what_a_real_server_bears() -> None:
         assert server.refused < 0.05 * server.calls  # the first seconds included
         assert server.most_in_flight <= 45
         assert 10 <= controller.bound <= 22
+
+
+def troubles(_request: Any, nth: int) -> Any:
+    """What providers do on a bad day: of 200 calls 10 are refused, 4 fail, 2 are cut, 2 are no JSON, 1 hangs."""
+    place = nth * 37 % 200
+    if place < 10:
+        return Status(429, headers={"retry-after": "1"})
+    if place < 14:
+        return Status(500)
+    if place < 16:
+        return Cut(0)
+    if place < 18:
+        return Malformed()
+    return Hang() if place == 18 else Slow(0.005, Answer("Paris"))
+
+
+@pytest.mark.parametrize("kind", ["auto", "fixed"])
+def test_on_a_bad_day_all_rows_are_answered(kind: str) -> None:
+    timing = Timing(scale=0.02)
+    controller = Controller.auto(64, timing=timing) if kind == "auto" else Controller.fixed(32, timing=timing)
+    with ScriptedServer(troubles) as server:
+        answered = drive(server, controller, 2000, timeout_s=0.5)
+        print(f"{kind}: {answered} of 2000 answered with {server.calls} calls, {controller.refused} of them refused")
+        print(f"at most {controller.most_in_flight} in flight by our count, {server.most_in_flight} by the server's")
+        assert answered == 2000
+        assert controller.most_in_flight <= (64 if kind == "auto" else 32)
+        assert 2000 < server.calls < 2400
+        assert controller.in_flight == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Completion, Failure, Request
+from evalrun.domain import Allowance, Completion, Failure, Request
 from evalrun.endpoints.litellm_sdk import LiteLLMEndpoint
 from tests.fakes.command import command_env
 from tests.fakes.server import Action, Answer, Cut, Malformed, ScriptedServer, Status, always
@@ -153,3 +153,10 @@ def test_a_process_that_asked_prints_nothing_and_reads_no_env_file() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=command_env()
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_the_servers_headers_say_is_left_is_told() -> None:
+    headers = {"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}
+    for action in (Answer("Paris", headers=headers), Status(429, headers=headers)):
+        with ScriptedServer(always(action)) as server:
+            assert ask("openai/m", base_url=server.base_url).allowance == Allowance(3, 360.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import EMPTY, Completion, Failure, Message, Request
+from evalrun.domain import EMPTY, Allowance, Completion, Failure, Message, Request
 from evalrun.endpoints.openai_http import OpenAIEndpoint
 from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrun.endpoints.transport import Reply
@@ -237,3 +237,10 @@ def test_many_at_once_with_one_pool() -> None:
 def test_the_key_is_in_no_words_of_the_endpoint() -> None:
     endpoint = OpenAIEndpoint(FixedTransport(b"{}"), "http://user:passwort@localhost:1/v1", api_key="sk-geheim-1")
     assert repr(endpoint) == "OpenAIEndpoint('http://localhost:1')"
+
+
+def test_what_the_headers_say_is_left_is_told_with_answers_and_failures() -> None:
+    headers = {"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}
+    assert ended(Answer("Paris", headers=headers)).allowance == Allowance(3, 360.0)
+    assert ended(Status(429, headers=headers)).allowance == Allowance(3, 360.0)
+    assert ended(Answer("Paris")).allowance is None

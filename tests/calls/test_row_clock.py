@@ -1,0 +1,115 @@
+"""A row's time: its calls and waits count, waiting for a turn does not; and each call ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from evalrun.calls.row_clock import RowClock, row_clock_stands, row_real_time_left_s, row_time_left_s
+from evalrun.calls.timeout import TimeoutEndpoint
+from evalrun.calls.timing import Timing
+from evalrun.domain import Completion, Endpoint, Failure
+from evalrun.endpoints.openai_http import OpenAIEndpoint
+from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrun.endpoints.transport import LimitedTransport
+from tests.fakes.endpoints import ASKED, PARIS, Playing
+from tests.fakes.server import Hang, ScriptedServer, always
+from tests.fakes.virtual_time import VirtualTiming, run_virtual
+
+TIME = VirtualTiming()
+
+
+def test_a_row_ends_at_its_limit() -> None:
+    async def main() -> float:
+        with pytest.raises(TimeoutError):
+            async with RowClock(10.0, TIME):
+                await asyncio.sleep(100)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == 10.0
+
+
+def test_waiting_for_a_turn_does_not_count_also_where_several_wait() -> None:
+    async def waiting(seconds: float) -> None:
+        with row_clock_stands():
+            await asyncio.sleep(seconds)
+
+    async def main() -> tuple[float, float]:
+        async with RowClock(10.0, TIME) as clock:
+            await asyncio.sleep(3)
+            await asyncio.gather(waiting(50), waiting(20), waiting(70))
+            left = clock.left_s()
+            await asyncio.sleep(6.5)
+            return left, clock.left_s()
+
+    assert run_virtual(main()) == (7.0, 0.5)
+
+
+def test_without_a_clock_there_is_no_end() -> None:
+    with row_clock_stands():
+        assert row_time_left_s() == row_real_time_left_s() == float("inf")
+
+
+def test_real_seconds_are_scaled() -> None:
+    async def main() -> tuple[float, float]:
+        async with RowClock(600.0, Timing(scale=0.01)):
+            return row_time_left_s(), row_real_time_left_s()
+
+    left, real = asyncio.run(main())
+    assert left == pytest.approx(600, rel=0.01)
+    assert real == pytest.approx(6, rel=0.01)
+
+
+def limited(inner: Endpoint, timeout_s: float, row_s: float | None) -> tuple[Completion | Failure, float]:
+    async def main() -> tuple[Completion | Failure, float]:
+        endpoint = TimeoutEndpoint(inner, timeout_s, TIME)
+        if row_s is None:
+            return await endpoint(ASKED), asyncio.get_running_loop().time()
+        async with RowClock(row_s, TIME):
+            await asyncio.sleep(row_s / 2)
+            return await endpoint(ASKED), asyncio.get_running_loop().time()
+
+    return run_virtual(main())
+
+
+def test_a_call_ends_at_its_own_limit() -> None:
+    found = limited(Playing(PARIS, latency_s=1000), 60.0, None)
+    assert found == (Failure("timeout", "no answer within 60 s"), 60.0)
+
+
+def test_a_call_is_not_ended_before_it() -> None:
+    assert limited(Playing(PARIS, latency_s=59), 60.0, 600.0) == (PARIS, 359.0)
+
+
+def test_a_call_ends_with_its_row() -> None:
+    with pytest.raises(TimeoutError):  # for the row's own limit is over as well
+        limited(Playing(PARIS, latency_s=1000), 60.0, 30.0)
+
+
+def test_what_a_row_has_left_is_said_where_it_ends_a_call() -> None:
+    async def main() -> Completion | Failure:
+        clock = RowClock(30.0, TIME)
+        await asyncio.sleep(20)
+        async with clock:
+            endpoint = TimeoutEndpoint(Playing(PARIS, latency_s=1000), 60.0, Timing(scale=0.5))
+            return await endpoint(ASKED)
+
+    assert run_virtual(main()) == Failure("timeout", "no answer within the 10 s that the row had left of its 30 s")
+
+
+def test_the_connection_of_a_row_that_is_given_up_is_dropped() -> None:
+    async def main(base_url: str) -> None:
+        transport = LimitedTransport(PyreqwestTransport(), row_real_time_left_s)
+        endpoint = OpenAIEndpoint(transport, base_url, timeout_s=600.0)
+        try:
+            with pytest.raises(TimeoutError):
+                async with RowClock(10.0, Timing(scale=0.005)):
+                    await endpoint(ASKED)
+            await asyncio.sleep(0.5)
+        finally:
+            await transport.aclose()
+
+    with ScriptedServer(always(Hang())) as server:
+        asyncio.run(main(server.base_url))
+        assert server.settle() == (1, 1, 0)
