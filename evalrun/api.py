@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun import __version__
+from evalrun.calls.row_clock import row_real_time_left_s
 from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timing import Timing
 from evalrun.datasets.finding_files import kept_stdin
@@ -168,7 +169,7 @@ async def _resume(
 @asynccontextmanager
 async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncIterator[list[Plan]]:
     """The plans of suites with all that their first calls need: weights fetched, packages imported, Ctrl-C heard."""
-    async with EndpointPool(user_agent=f"evalrun/{__version__}") as pool:
+    async with EndpointPool(user_agent=f"evalrun/{__version__}", time_left_s=row_real_time_left_s) as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
             plans = [await priced(plan) for plan in plan_suites(suites, session, pool, Path(spool))]
             await pool.prepare(session.fetching)

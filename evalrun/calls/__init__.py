@@ -1,1 +1,1 @@
-"""What wraps an endpoint: timeout, counting; each an endpoint itself."""
+"""What wraps an endpoint: kept answers, tries, pace, rates, budget, time limits, counts; each an endpoint itself."""

@@ -154,8 +154,7 @@ def cost_of_call(answer: Completion | Failure, most: float) -> float:
 
 def money(usd: float) -> str:
     """`$2.00`, `$0.0042`: cents, and more digits where cents would hide the amount."""
-    if usd >= 1 or usd == round(usd, 2):
+    if usd >= 1 or abs(usd - round(usd, 2)) < 1e-9:
         return f"${usd:,.2f}"
-    if usd < 1e-5:
-        return f"${usd:.2g}"
-    return (f"${usd:.4f}" if usd >= 0.01 else f"${usd:.6f}").rstrip("0")
+    digits = 4 if usd >= 0.01 else 6 if usd >= 1e-4 else 9
+    return "$" + f"{usd:.{digits}f}".rstrip("0").ljust(4, "0")

@@ -19,6 +19,7 @@ from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timing import Timing
 from evalrun.datasets.source import SampleSource, open_dataset
 from evalrun.domain import Sample, Scorer
+from evalrun.endpoints.bounds import parts_without_bound
 from evalrun.endpoints.http_service import AsksService
 from evalrun.endpoints.opening import EndpointPool, Opened
 from evalrun.engine.costs import PlannedModel
@@ -72,7 +73,10 @@ class Assembler:
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
         assert isinstance(dataset, SampleSource)  # without it there was a problem
-        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(partial(_check_sample, targets)))
+        scan = self._guard(
+            suite.dataset.key_path,
+            lambda: dataset.scan(partial(_check_sample, targets, capped=suite.run.max_cost is not None)),
+        )
         self.document.raise_problems()
         return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, tuple(self.models))
 
@@ -139,6 +143,9 @@ class Assembler:
 
     def _service(self, suite: Suite, made: AsksService, spec: TargetSpec, calls: CallStack) -> PlannedTarget:
         """A target that asks a service of one's own, through the same wrappers as a model."""
+        if suite.run.max_cost is not None and made.described.get("cost") is not None:
+            said = "max_cost is set, and nothing bounds what a call to this service costs; take either out"
+            self.document.problem(spec.key_path, said)
         opened = self.pool.open_service(made.service, timeout_s=spec.pace.timeout or suite.run.timeout)
         asked = _asked(spec.name, "targets", opened, spec.pace)
         call = made.with_endpoint(calls.wrap(opened.endpoint, asked), name=spec.name)
@@ -220,13 +227,20 @@ def _asked(label: str, side: Side, opened: Opened, pace: PaceSpec) -> Asked:
     return Asked(label, side, opened.key, opened.identity, pace, at_once=opened.at_once, keeps_time=opened.keeps_time)
 
 
-def _check_sample(targets: list[PlannedTarget], sample: Sample) -> list[str]:
-    """What is wrong with a sample for any target: a template that cannot be filled in, a column that is missing."""
+def _check_sample(targets: list[PlannedTarget], sample: Sample, *, capped: bool) -> list[str]:
+    """What is wrong with a sample for any target: a template that cannot be filled in, a column that is missing.
+
+    Under a cost cap also what nothing bounds the cost of.
+    """
     wrong: list[str] = []
     for target in targets:
         try:
             if target.prompt is not None:
-                target.prompt.render(sample)
+                messages = target.prompt.render(sample)
+                if capped and (kind := parts_without_bound(messages)) is not None:
+                    wrong.append(
+                        f"max_cost is set, and nothing bounds what a part of type {kind!r} costs; take either out"
+                    )
             elif (check := getattr(target.call, "check", None)) is not None and (said := check(sample)):
                 wrong.append(said)
         except PromptError as broken:

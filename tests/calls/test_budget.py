@@ -304,7 +304,7 @@ def test_a_ledger_that_cannot_be_written_stops_the_run_before_the_call(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("usd", "said"), [(2.0, "$2.00"), (1.9834, "$1.98"), (0.05, "$0.05"), (0.0042, "$0.0042"), (0.9616673, "$0.9617"), (2e-7, "$2e-07"), (1234.5, "$1,234.50"), (0, "$0.00")]
+    ("usd", "said"), [(2.0, "$2.00"), (1.9834, "$1.98"), (0.05, "$0.05"), (0.0042, "$0.0042"), (0.9616673, "$0.9617"), (2e-7, "$0.0000002"), (1234.5, "$1,234.50"), (0, "$0.00")]
 )  # fmt: skip
 def test_money_is_said_with_the_digits_it_needs(usd: float, said: str) -> None:
     assert money(usd) == said
