@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from statistics import NormalDist
 
 NORMAL = NormalDist()
@@ -21,6 +22,7 @@ def normal_quantile(p: float) -> float:
     return NORMAL.inv_cdf(p)
 
 
+@lru_cache(maxsize=1024)  # a run asks for the same few, once a metric and slice
 def t_quantile(p: float, df: float) -> float:
     """Quantile of Student's t with `df` > 0 degrees of freedom, which need not be whole."""
     if p == 0.5:
@@ -89,7 +91,7 @@ def _beta_density(x: float, a: float, b: float) -> float:
 
 
 def _log_beta(a: float, b: float) -> float:
-    """ln B(a, b); of a large argument by Stirling's series, where the difference of two lgammas would lose digits."""
+    """The logarithm of B(a, b): of a large argument by Stirling's series, where the difference of two lgammas would lose digits."""
     small, large = min(a, b), max(a, b)
     if large < 100:
         return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

@@ -200,22 +200,30 @@ def _inflation(drops: Sequence[float], clusters: Sequence[int], alpha: float) ->
 def _graded(
     drops: Sequence[float], base: NonInferiority, span: float, clusters: Sequence[int] | None, alpha: float
 ) -> NonInferiority:
-    """Student's t with one pseudo-pair at each end of the range, for drops that are rare, large and not yet seen."""
+    """Student's t with one pseudo-pair at each end of the range, for drops that are rare, large and not yet seen.
+
+    Drops that are all nothing or the whole range are those of 0/1 scores: to pass they must pass Tango's test too, as
+    t lets 8 % through at 50 pairs.
+    """
     padded = [*drops, span, -span]
     n = len(padded)
     mean = math.fsum(padded) / n
     error, df = math.sqrt(variance(padded) / (n - 1)), float(n - 1)
     if clusters is not None:
-        found = mean_error(drops, clusters)
+        spread = mean_error(drops, clusters)
         unrelated = variance(drops) / len(drops)
-        error *= math.sqrt(max(1.0, found.error**2 / unrelated)) if unrelated > 0 else 1.0
-        df = float(found.count - 1)
+        error *= math.sqrt(max(1.0, spread.error**2 / unrelated)) if unrelated > 0 else 1.0
+        df = float(spread.count - 1)
     half = t_quantile(1 - alpha, df) * error
     scores = [(mean - point) / error for point in (base.max_drop, 0.0)]
-    rows = rows_to_decide(n - 2, half=half, estimate=math.fsum(drops) / (n - 2), bound=base.max_drop)
-    return replace(
-        base, low=mean - half, high=mean + half, rows=rows,
-        method="t-padded" if clusters is None else "t-padded-clustered",
+    found = replace(
+        base, low=mean - half, high=mean + half, method="t-padded" if clusters is None else "t-padded-clustered",
+        rows=rows_to_decide(n - 2, half=half, estimate=math.fsum(drops) / (n - 2), bound=base.max_drop),
         p_pass=t_tail(-scores[0], df), p_fail=t_tail(scores[0], df),
         p_worse=t_tail(scores[1], df), p_better=t_tail(-scores[1], df),
     )  # fmt: skip
+    if any(abs(drop) not in (0.0, span) for drop in drops):
+        return found
+    other = _binary(drops, replace(base, max_drop=base.max_drop / span), clusters, alpha)
+    assert found.p_pass is not None and other.p_pass is not None and other.high is not None  # both have pairs
+    return replace(found, p_pass=max(found.p_pass, other.p_pass), high=max(mean + half, span * other.high))

@@ -125,6 +125,13 @@ def test_clusters_make_a_drop_less_certain() -> None:
     assert (graded.decision, graded.method) == ("inconclusive", "t-padded-clustered")
 
 
+def test_graded_scores_that_are_all_or_nothing_must_pass_as_such_too() -> None:
+    found = non_inferiority([0.0] * 50, max_drop=0.05, span=1.0)
+    assert (found.decision, found.p_pass) == ("inconclusive", non_inferiority([0.0] * 50, max_drop=0.05).p_pass)
+    scaled = non_inferiority([0.0] * 50, max_drop=0.5, span=10.0)
+    assert (scaled.p_pass, scaled.high) == (found.p_pass, pytest.approx(10 * (found.high or 0)))
+
+
 def passing_at_margin(n: int, margin: float, discordance: float) -> float:
     """How often a model that sits exactly at the margin passes: over every outcome there can be."""
     worse, better = (discordance + margin) / 2, (discordance - margin) / 2
