@@ -67,6 +67,12 @@ def suite_schema() -> Schema:
                 "additionalProperties": {"$ref": "#/$defs/price"},
                 "description": "Price of each model that nobody else tells, US dollars for a million tokens",
             },
+            "slices": {
+                "type": "array",
+                "items": TEXT,
+                "description": "Columns: every metric is given for each of their values too",
+            },
+            "reducer": _fields(RunSpec)["properties"]["reducer"],
         },
         "$defs": {
             "dataset": _dataset(),
