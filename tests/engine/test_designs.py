@@ -91,5 +91,5 @@ def test_what_cannot_be_is_an_error_of_the_suite(more: str, expected: str) -> No
 
 def test_a_cluster_that_no_sample_has_is_an_error_of_the_suite() -> None:
     assert problems("", dataset=", cluster: pasage") == [
-        "s.yaml:2:40: dataset.cluster: no sample has a value of 'pasage'; did you mean 'passage'?"
+        "s.yaml:2:38: dataset.cluster: no sample has a value of 'pasage'; did you mean 'passage'?"
     ]

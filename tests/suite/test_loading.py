@@ -123,7 +123,6 @@ def test_all_problems_of_a_file_come_at_once_each_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("key", "place"),
     [
-        ("slices: [topic]", "slices"),
         ("tracking: {mlflow: {}}", "tracking"),
         ("gate_defaults: {confidence: 0.95}", "gate_defaults"),
         ("run: {reducer: median}", "run.reducer"),
