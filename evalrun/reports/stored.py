@@ -13,6 +13,7 @@ from evalrun.metrics import GateResult, Metric
 from evalrun.reports.terminal import (
     STYLES,
     gates_table,
+    interval_notes,
     metrics_table,
     plain_table,
     rows_table,
@@ -48,6 +49,7 @@ def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[Rend
             yield gates_table(gates)
     for name, target in _targets(folder, run, metrics).items():
         yield metrics_table(name, target)
+        yield from interval_notes(target)
         yield from slice_tables(name, target)
         yield styled(one_line(usage_line(target), 300), "dim")
     if failed_only:

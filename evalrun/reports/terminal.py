@@ -11,6 +11,7 @@ from evalrun.domain import Completion, Row
 from evalrun.engine.result import RunResult, TargetResult
 from evalrun.metrics import GateResult, Metric
 from evalrun.reports.text import DASH, age, counted, duration, interval, number, one_line
+from evalrun.stats.intervals import TOO_FEW_VALUES
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,6 +35,7 @@ def render_result(result: RunResult, worst: dict[str, list[Row]]) -> Iterator[Re
         yield gates_table(result.gates)
     for name, target in result.targets.items():
         yield metrics_table(name, target)
+        yield from interval_notes(target)
         yield from slice_tables(name, target)
         yield Text(one_line(" · ".join([usage_line(target), *kept_parts(target.calls.cache)]), 400), style="dim")
     for line in judge_lines(result):
@@ -95,10 +97,18 @@ def metrics_table(name: str, target: TargetResult) -> Table:
             table.add_row(
                 styled(f"  {reading}", "dim"), styled(number(other["value"]), "dim"), "", styled(str(other["n"]), "dim")
             )
-        noted = (metric.detail or {}).get("interval")
-        if noted is not None:
-            table.add_row(styled(f"  {noted}", "dim"))
     return table
+
+
+def interval_notes(target: TargetResult) -> Iterator[Any]:
+    """What is to be known of intervals that the table does not show itself, such as too few clusters."""
+    found: dict[str, list[str]] = {}
+    for metric in target.metrics:
+        note = (metric.detail or {}).get("interval")
+        if note and metric.slice is None and metric.scorer not in ALWAYS and not note.endswith(TOO_FEW_VALUES):
+            found.setdefault(note, []).append(metric.name)
+    for note, names in found.items():
+        yield styled(one_line(f"{', '.join(names)}: {note}", 400), "dim")
 
 
 def slice_tables(name: str, target: TargetResult) -> Iterator[Table]:

@@ -17,6 +17,7 @@ from evalrun.stats.resampling import MOST, bca
 
 LEVEL: Final = 0.95  # two-sided, for display
 ENOUGH_FOR_T: Final = 30  # rows from which the t interval of an unbounded mean is used; below, BCa
+TOO_FEW_VALUES: Final = "from so few values"  # ends the note of an interval that is open
 ROUNDING: Final = 1e-12  # an error below this share of the range is rounding: the values do not vary
 
 
@@ -201,12 +202,12 @@ def _of_quantile(estimand: Estimand, values: Sequence[float], worth: float, leve
     counted = max(1, math.floor(worth))
     low, high = quantile_ranks(counted, share, level=level)
     if low is None and high is None:
-        return Interval(None, None, level, None, n, note=f"no interval for {estimand.aggregate} from so few values")
+        return Interval(None, None, level, None, n, note=f"no interval {TOO_FEW_VALUES}")
     ordered = sorted(values)
     lowest = None if low is None else ordered[max(1, math.floor(low * n / counted)) - 1]
     highest = None if high is None else ordered[min(n, math.ceil(high * n / counted)) - 1]
     ends = [name for name, end in (("lower", low), ("upper", high)) if end is None]
-    note = f"no {ends[0]} end from so few values" if ends else None
+    note = f"no {ends[0]} end {TOO_FEW_VALUES}" if ends else None
     return Interval(lowest, highest, level, method, n, float(worth), note)
 
 
