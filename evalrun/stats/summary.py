@@ -93,34 +93,40 @@ class Summary:
     def metrics(self, target: str) -> tuple[Metric, ...]:
         """Every metric of a target over all its samples, in the order of the suite."""
         if target not in self._known:
-            self._known[target] = tuple(self._metrics(target))
+            self._known[target] = tuple(
+                self._metric(target, measure, reduced, (name, reducer, None))
+                for measure, reducer, names in self._readings()
+                for reduced in [self.reduced(target, measure.name, reducer=reducer)]
+                for name in names
+            )
         return self._known[target]
 
     def sliced(self, target: str) -> tuple[Metric, ...]:
         """The same metrics for each value of each slice column, the values in the order of their text."""
-        return tuple(
-            metric
-            for column, groups in self.slices.items()
-            for text in sorted(set(groups.texts))
-            for metric in self._metrics(target, column, text)
-        )
+        found: dict[tuple[str, str], list[Metric]] = {
+            (column, text): [] for column, groups in self.slices.items() for text in sorted(groups.texts)
+        }
+        clusters = None if self.clusters is None else self.clusters.codes
+        for measure, reducer, names in self._readings() if found else ():
+            per_sample = reduce_tally(self.tallies[target, measure.name], reducer)
+            for column, groups in self.slices.items():
+                for code, part in per_sample.split(groups.codes).items():
+                    reduced, text = part.counted(clusters), groups.texts[code]
+                    what = [(name, reducer, {column: text}) for name in names]
+                    found[column, text].extend(self._metric(target, measure, reduced, each) for each in what)
+        return tuple(metric for metrics in found.values() for metric in metrics)
 
     def all_metrics(self, target: str) -> tuple[Metric, ...]:
         """Those over all samples, then those of the slices."""
         return (*self.metrics(target), *self.sliced(target))
 
-    def _metrics(self, target: str, column: str | None = None, text: str = "") -> Iterator[Metric]:
-        where = None if column is None else {column: text}
+    def _readings(self) -> Iterator[tuple[Measure, Reducer, tuple[str, ...]]]:
+        """Each measure with its plain reducer and its aggregates, then with each further one and the mean."""
         for measure in self.measures:
-            reducer = self.reducer_of(measure.name)
-            reduced = self.reduced(target, measure.name, slice=where)
-            for name in measure.declaration.aggregates:
-                yield self._metric(target, measure, reduced, (name, reducer, where))
-            if measure in (*ALWAYS, *STREAMED):
-                continue
-            for further in self.design.further:
-                reduced = self.reduced(target, measure.name, reducer=further, slice=where)
-                yield self._metric(target, measure, reduced, ("mean", further, where))
+            yield measure, self.reducer_of(measure.name), measure.declaration.aggregates
+            if measure not in (*ALWAYS, *STREAMED):
+                for further in self.design.further:
+                    yield measure, further, ("mean",)
 
     def _metric(
         self, target: str, measure: Measure, reduced: Reduced, what: tuple[str, Reducer, Mapping[str, str] | None]
