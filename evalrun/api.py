@@ -72,6 +72,7 @@ class SuiteResult:
             f"{name}/{metric.name}" if several else metric.name: metric.value
             for name, target in self.details.targets.items()
             for metric in target.metrics
+            if metric.slice is None
         }
 
     @property

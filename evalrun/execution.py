@@ -61,7 +61,7 @@ class Execution:
         self.plan, self.options, self.reporters = plan, options, reporters
         self.folder, self.started_at, self.earlier = folder, started_at, earlier
         self.begun, self.rows = time.monotonic(), 0
-        self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming)
+        self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design)
         self.table = TableWriter(folder.path, shape_of(plan), names)
         self.usage = RowUsage.of(plan)
 
@@ -145,7 +145,7 @@ class Execution:
         gates, verdict, code = conclude(plan, state, usage, self.summary, gates=self.options.gates)
         targets = {
             target.name: TargetResult(
-                self.summary.metrics(target.name),
+                self.summary.all_metrics(target.name),
                 usage.of_target(target.name),
                 usage.counts[target.name].answered,
                 usage.counts[target.name].failed,

@@ -23,6 +23,7 @@ from evalrun.endpoints.bounds import parts_without_bound
 from evalrun.endpoints.http_service import AsksService
 from evalrun.endpoints.opening import EndpointPool, Opened
 from evalrun.engine.costs import PlannedModel
+from evalrun.engine.designs import ColumnCheck, design_of
 from evalrun.engine.judges import JudgeDesk
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrun.errors import SuiteError, nearest
@@ -70,15 +71,18 @@ class Assembler:
         targets = [made for spec in suite.targets if (made := self._target(suite, spec, calls)) is not None]
         scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
         gates = self._gates(suite, [scorer.measure for scorer in scorers])
+        design = design_of(suite, self.document)
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
         assert isinstance(dataset, SampleSource)  # without it there was a problem
-        scan = self._guard(
-            suite.dataset.key_path,
-            lambda: dataset.scan(partial(_check_sample, targets, capped=suite.run.max_cost is not None)),
-        )
+        columns = ColumnCheck(design)
+        check = partial(_check_sample, targets, columns, capped=suite.run.max_cost is not None)
+        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(check))
+        if scan is not None:
+            columns.report(self.document, scan.columns)
         self.document.raise_problems()
-        return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, tuple(self.models))
+        models = tuple(self.models)
+        return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, models, design=design)
 
     def _dataset(self, suite: Suite) -> SampleSource:
         return open_dataset(
@@ -227,11 +231,12 @@ def _asked(label: str, side: Side, opened: Opened, pace: PaceSpec) -> Asked:
     return Asked(label, side, opened.key, opened.identity, pace, at_once=opened.at_once, keeps_time=opened.keeps_time)
 
 
-def _check_sample(targets: list[PlannedTarget], sample: Sample, *, capped: bool) -> list[str]:
+def _check_sample(targets: list[PlannedTarget], columns: ColumnCheck, sample: Sample, *, capped: bool) -> list[str]:
     """What is wrong with a sample for any target: a template that cannot be filled in, a column that is missing.
 
     Under a cost cap also what nothing bounds the cost of.
     """
+    columns.add(sample)
     wrong: list[str] = []
     for target in targets:
         try:

@@ -18,6 +18,7 @@ from evalrun.engine.judges import JudgeDesk
 from evalrun.gates.naming import Gate
 from evalrun.prompts import Prompt
 from evalrun.scorers.calling import BoundScorer
+from evalrun.stats.grouping import Design
 from evalrun.stats.summary import Measure
 from evalrun.suite.schema import ScorerSpec, Suite
 
@@ -87,6 +88,7 @@ class Plan:
     calls: CallStack
     models: tuple[PlannedModel, ...] = ()
     prices: Mapping[tuple[Side, str], KnownPrice] = field(default_factory=dict)
+    design: Design = Design()
 
     @property
     def rows(self) -> int:

@@ -8,6 +8,7 @@ from itertools import islice
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrun.reports.table import plain_text
 from evalrun.reports.text import counted, one_line
+from evalrun.stats.grouping import Design
 
 
 def render_plan(plan: Plan) -> Iterator[str]:
@@ -20,7 +21,11 @@ def render_plan(plan: Plan) -> Iterator[str]:
     for target in plan.targets:
         yield f"  target {one_line(target.name, 60)}: {_target(target)}"
     for scorer in plan.scorers:
-        yield f"  scorer {one_line(scorer.bound.name, 60)}: {_scorer(scorer)}"
+        yield f"  scorer {one_line(scorer.bound.name, 60)}: {_scorer(scorer, plan.design)}"
+    if plan.design.cluster is not None:
+        yield f"  clusters by {one_line(plan.design.cluster, 40)}"
+    for column in plan.design.slices:
+        yield f"  slices by {one_line(column, 40)}"
     for gate in plan.gates:
         yield f"  gate {one_line(gate.spec.text, 80)} on {gate.metric} (line {gate.spec.line})"
     for notice in plan.scan.notices:
@@ -36,9 +41,10 @@ def _target(target: PlannedTarget) -> str:
     )
 
 
-def _scorer(scorer: PlannedScorer) -> str:
+def _scorer(scorer: PlannedScorer, design: Design) -> str:
     declaration = scorer.bound.scorer.declaration
-    names = ", ".join(scorer.measure.metric_name(name) for name in declaration.aggregates)
+    measured = [scorer.measure.metric_name(name) for name in declaration.aggregates]
+    names = ", ".join(measured + [scorer.measure.reducer_name(reducer) for reducer in design.further])
     backend = f" ({declaration.backend})" if declaration.backend else ""
     if scorer.judge is None:
         return f"{names}{backend}"

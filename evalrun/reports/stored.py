@@ -10,11 +10,23 @@ from evalrun.domain import Declaration, Row
 from evalrun.engine.result import TargetResult
 from evalrun.errors import RunNotFoundError
 from evalrun.metrics import GateResult, Metric
-from evalrun.reports.terminal import STYLES, gates_table, metrics_table, plain_table, rows_table, styled, usage_line
+from evalrun.reports.terminal import (
+    STYLES,
+    gates_table,
+    interval_notes,
+    metrics_table,
+    plain_table,
+    rows_table,
+    slice_tables,
+    styled,
+    usage_line,
+)
 from evalrun.reports.text import DASH, duration, number, one_line
 from evalrun.reports.worst import WorstRows, failed
 from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
 from evalrun.runs.row_log import read_rows
+from evalrun.stats.grouping import Design
+from evalrun.stats.reducers import parse_reducer
 from evalrun.stats.summary import Measure, summarize
 
 if TYPE_CHECKING:
@@ -37,6 +49,8 @@ def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[Rend
             yield gates_table(gates)
     for name, target in _targets(folder, run, metrics).items():
         yield metrics_table(name, target)
+        yield from interval_notes(target)
+        yield from slice_tables(name, target)
         yield styled(one_line(usage_line(target), 300), "dim")
     if failed_only:
         yield from _failed_tables(folder, names, measures)
@@ -71,6 +85,16 @@ def stored_measures(run: Mapping[str, Any]) -> tuple[Measure, ...]:
     return tuple(found)
 
 
+def stored_design(run: Mapping[str, Any]) -> Design:
+    """How the samples of a stored run are put together."""
+    return Design(
+        reducers=tuple(parse_reducer(name) for name in run.get("reducers", ["mean"])),
+        cluster=run.get("cluster"),
+        slices=tuple(run.get("slices", ())),
+        seed=run["seed"],
+    )
+
+
 def stored_metrics(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `metrics.json` holds, or None for a run that did not come to its end."""
     if run.get("status") == "running":
@@ -96,11 +120,10 @@ def _headline(folder: RunFolder, run: Mapping[str, Any]) -> Any:
 def _targets(folder: RunFolder, run: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> dict[str, TargetResult]:
     if metrics is None:
         names = list(run["targets"])
-        streaming = bool(run.get("streaming"))
-        summary = summarize(
-            read_rows(folder.path), stored_measures(run), names, epochs=run["epochs"], streaming=streaming
-        )
-        return {name: TargetResult(summary.metrics(name), Usage(), 0, 0) for name in names}
+        rows, streaming = read_rows(folder.path), bool(run.get("streaming"))
+        measures, design = stored_measures(run), stored_design(run)
+        summary = summarize(rows, measures, names, epochs=run["epochs"], streaming=streaming, design=design)
+        return {name: TargetResult(summary.all_metrics(name), Usage(), 0, 0) for name in names}
     found: dict[str, TargetResult] = {}
     for name, target in metrics["targets"].items():
         said = target["usage"]

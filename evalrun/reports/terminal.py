@@ -10,7 +10,8 @@ from evalrun.calls.cache import CacheTally
 from evalrun.domain import Completion, Row
 from evalrun.engine.result import RunResult, TargetResult
 from evalrun.metrics import GateResult, Metric
-from evalrun.reports.text import age, counted, duration, interval, number, one_line
+from evalrun.reports.text import DASH, age, counted, duration, interval, number, one_line
+from evalrun.stats.intervals import TOO_FEW_VALUES
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 STYLES = {"pass": "bold green", "fail": "bold red", "untrusted": "bold magenta", "inconclusive": "bold yellow"}
 ALWAYS = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
 SHARES = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
+MOST_SLICES = 20  # values of a column on a terminal
 LONGEST = 300  # characters of a text in such a table, before its column cuts it
 
 
@@ -33,7 +35,9 @@ def render_result(result: RunResult, worst: dict[str, list[Row]]) -> Iterator[Re
         yield gates_table(result.gates)
     for name, target in result.targets.items():
         yield metrics_table(name, target)
-        yield Text(one_line(" · ".join([usage_line(target), *kept_parts(target.calls.cache)]), 300), style="dim")
+        yield from interval_notes(target)
+        yield from slice_tables(name, target)
+        yield Text(one_line(" · ".join([usage_line(target), *kept_parts(target.calls.cache)]), 400), style="dim")
     for line in judge_lines(result):
         yield Text(line, style="yellow")
     for name in result.targets:
@@ -82,7 +86,7 @@ def metrics_table(name: str, target: TargetResult) -> Table:
     columns = ("metric", "value", "95 % interval", "scored", "skipped", "unscored", "errors")
     table = plain_table(one_line(name, 80), columns)
     for metric in target.metrics:
-        if metric.scorer in ALWAYS:
+        if metric.scorer in ALWAYS or metric.slice is not None:
             continue
         counts = [str(count) for count in (metric.n, metric.skipped, metric.unscored, metric.errors)]
         value = styled(number(metric.value, metric.unit), None if metric.trusted else "magenta")
@@ -96,6 +100,42 @@ def metrics_table(name: str, target: TargetResult) -> Table:
     return table
 
 
+def interval_notes(target: TargetResult) -> Iterator[Any]:
+    """What is to be known of intervals that the table does not show itself, such as too few clusters."""
+    found: dict[str, list[str]] = {}
+    for metric in target.metrics:
+        note = (metric.detail or {}).get("interval")
+        if note and metric.slice is None and metric.scorer not in ALWAYS and not note.endswith(TOO_FEW_VALUES):
+            found.setdefault(note, []).append(metric.name)
+    for note, names in found.items():
+        yield styled(one_line(f"{', '.join(names)}: {note}", 400), "dim")
+
+
+def slice_tables(name: str, target: TargetResult) -> Iterator[Table]:
+    """A table for each slice column: a line for each of its values, with every scorer's first metric."""
+    found: dict[str, dict[str, dict[str, Metric]]] = {}
+    for metric in target.metrics:
+        for column, text in (metric.slice or {}).items():
+            if metric.scorer not in ALWAYS:
+                found.setdefault(column, {}).setdefault(text, {}).setdefault(metric.scorer, metric)
+    for column, values in found.items():
+        first = next(iter(values.values()))
+        heads = [column, *(metric.name for metric in first.values())]
+        table = plain_table(f"{one_line(name, 80)} by {one_line(column, 40)}", [one_line(head, 40) for head in heads])
+        for text, metrics in list(values.items())[:MOST_SLICES]:
+            cells = [
+                styled(
+                    f"{number(metric.value, metric.unit)} {interval(metric.low, metric.high)} n={metric.n}",
+                    None if metric.trusted else "magenta",
+                )
+                for metric in metrics.values()
+            ]
+            table.add_row(styled(one_line(text, 40) or DASH), *cells)
+        if len(values) > MOST_SLICES:
+            table.add_row(styled(f"… and {len(values) - MOST_SLICES} more in metrics.json", "dim"))
+        yield table
+
+
 def label(metric: Metric) -> str:
     """The metric's name with the backend that made it, so that nobody takes one for the other."""
     backend = (metric.detail or {}).get("backend")
@@ -104,15 +144,27 @@ def label(metric: Metric) -> str:
 
 def usage_line(target: TargetResult) -> str:
     """Time, tokens and cost of a target's calls."""
-    found = {(metric.scorer, metric.aggregate): metric.value for metric in target.metrics}
-    latency = [f"{name} {number(found.get(('latency', name)), 's')}" for name in ("p50", "p90", "p99")]
-    tokens = f"{number(found.get(('token_count', 'total')), 'tokens')} tokens out"
-    cost = f"cost {number(found.get(('cost_usd', 'total')), 'USD')}"
+    whole = [metric for metric in target.metrics if metric.slice is None]
+    found = {(metric.scorer, metric.aggregate): metric for metric in whole}
+    values = {key: metric.value for key, metric in found.items()}
+    latency = [
+        f"{name} {number(values.get(('latency', name)), 's')}{_ends(found.get(('latency', name)))}"
+        for name in ("p50", "p90", "p99")
+    ]
+    tokens = f"{number(values.get(('token_count', 'total')), 'tokens')} tokens out"
+    cost = f"cost {number(values.get(('cost_usd', 'total')), 'USD')}"
     made, retries = target.calls.usage.calls, target.calls.retries
     again = f" ({retries:,} tried again)" if retries else ""
     calls = counted(made or target.usage.calls, "call") + again if made or target.usage.calls else "nothing was called"
-    streamed = [f"first token p50 {number(first, 's')}"] if (first := found.get(("ttft", "p50"))) is not None else []
+    streamed = [f"first token p50 {number(first, 's')}"] if (first := values.get(("ttft", "p50"))) is not None else []
     return " · ".join([calls, "latency " + ", ".join(latency), *streamed, tokens, cost])
+
+
+def _ends(metric: Metric | None) -> str:
+    """The interval behind a number of the line, or nothing where it has none."""
+    if metric is None or (metric.low is None and metric.high is None):
+        return ""
+    return f" {interval(metric.low, metric.high)}"
 
 
 def kept_parts(tally: CacheTally) -> Iterator[str]:

@@ -2,57 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from evalrun.domain import Cell, Completion, Declaration, Failure, Row
+from evalrun.domain import Declaration, Row
 from evalrun.metrics import Metric
-from evalrun.stats.aggregates import aggregate
-from evalrun.stats.intervals import LEVEL, wilson
-from evalrun.stats.tally import Reduced, Tally, reduce_tally
+from evalrun.stats.aggregates import QUANTILE, aggregate
+from evalrun.stats.grouping import Design, Groups
+from evalrun.stats.intervals import Estimand, Interval, metric_interval
+from evalrun.stats.measures import ALWAYS, STREAMED, Measure, always_cells, always_measures, output_rate
+from evalrun.stats.reducers import MEAN, Reducer
+from evalrun.stats.tally import PerSample, Reduced, Tally, reduce_tally
+
+__all__ = [
+    "ALWAYS",
+    "MIN_COVERAGE",
+    "STREAMED",
+    "Measure",
+    "Summary",
+    "always_measures",
+    "coverage",
+    "output_rate",
+    "summarize",
+]
 
 MIN_COVERAGE = 0.95  # share of the samples a scorer applies to that must have been scored
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """Something every row has a value of: a scorer by its name in the suite, or one of the three always there."""
-
-    name: str
-    declaration: Declaration
-
-    def metric_name(self, aggregate_name: str) -> str:
-        """`exact_match/v1`, `toxicity/v1/p90`, `latency/p50`: MLflow's way of naming."""
-        version = f"/{self.declaration.version}" if self.declaration.version else ""
-        bare = self.declaration.binary and aggregate_name == "mean"
-        return f"{self.name}{version}" if bare else f"{self.name}{version}/{aggregate_name}"
-
-
-def _always(unit: str, aggregates: tuple[str, ...]) -> Declaration:
-    return Declaration(
-        high=None, higher_is_better=False, unit=unit, version=None, needs_answer=False, aggregates=aggregates,
-        headline=aggregates[0],
-    )  # fmt: skip
-
-
-ALWAYS = (
-    Measure("latency", _always("s", ("mean", "p50", "p90", "p99"))),
-    Measure("token_count", _always("tokens", ("mean", "total"))),
-    Measure("cost_usd", _always("USD", ("mean", "total"))),
-)
-"""Computed for every run without being listed."""
-
-STREAMED = (
-    Measure("ttft", _always("s", ("mean", "p50", "p90", "p99"))),
-    Measure("output_rate", replace(_always("tokens/s", ("mean", "p50", "p90", "p99")), higher_is_better=True)),
-)
-"""Computed besides where answers are streamed."""
-
-
-def always_measures(*, streaming: bool) -> tuple[Measure, ...]:
-    """What is computed without being listed."""
-    return (*ALWAYS, *STREAMED) if streaming else ALWAYS
 
 
 @dataclass(slots=True)
@@ -63,40 +39,128 @@ class Summary:
     targets: tuple[str, ...]
     epochs: int = 1
     streaming: bool = False
+    design: Design = Design()
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    clusters: Groups | None = None
+    slices: dict[str, Groups] = field(default_factory=dict)
     _known: dict[str, tuple[Metric, ...]] = field(default_factory=dict)  # until the next row
 
     def __post_init__(self) -> None:
         self.measures = (*self.measures, *always_measures(streaming=self.streaming))
         for target in self.targets:
             for measure in self.measures:
-                self.tallies[target, measure.name] = Tally()
+                self.tallies[target, measure.name] = Tally(epochs=array("i") if self.epochs > 1 else None)
+        self.slices = {column: Groups(column) for column in self.design.slices}
+        if self.design.cluster is not None:
+            self.clusters = Groups(self.design.cluster, apart=True)
 
     def add(self, row: Row) -> None:
         """Count one row in."""
         self._known.clear()
         index = row.sample.index
         for name, cell in row.cells.items():
-            self.tallies[row.target, name].add(index, cell)
+            self.tallies[row.target, name].add(index, cell, epoch=row.epoch)
         for name, cell in always_cells(row.answer, streaming=self.streaming).items():
-            self.tallies[row.target, name].add(index, cell)
+            self.tallies[row.target, name].add(index, cell, epoch=row.epoch)
+        for groups in self.slices.values():
+            groups.add(row.sample)
+        if self.clusters is not None:
+            self.clusters.add(row.sample)
 
-    def reduced(self, target: str, measure: str) -> Reduced:
-        """One score per sample of a measure."""
-        return reduce_tally(self.tallies[target, measure], epochs=self.epochs)
+    def reduced(
+        self, target: str, measure: str, *, reducer: Reducer | None = None, slice: Mapping[str, str] | None = None
+    ) -> Reduced:
+        """One score per sample of a measure, by the plain reducer or the one asked for, of all samples or of a slice.
+
+        A slice that no sample is in has no values and no counts. Raises KeyError for a column that is no slice.
+        """
+        found = reduce_tally(self.tallies[target, measure], reducer or self.reducer_of(measure))
+        for column, text in (slice or {}).items():
+            groups = self.slices[column]
+            code = groups.code_of(text)
+            parts = found.split(groups.codes)
+            found = parts.get(-2 if code is None else code) or PerSample(array("q"), array("d"), array("b"))
+        return found.counted(None if self.clusters is None else self.clusters.codes)
+
+    def reducer_of(self, measure: str) -> Reducer:
+        """The reducer behind a measure's plain names: that of the suite, the mean for what is always there."""
+        return MEAN if any(always.name == measure for always in (*ALWAYS, *STREAMED)) else self.design.plain
+
+    def estimand(self, measure: Measure, aggregate_name: str, *, reducer: Reducer | None = None) -> Estimand:
+        """What a metric estimates: hand it to `gate_bounds` with the reduced values."""
+        return measure.estimand(aggregate_name, reducer=reducer or self.reducer_of(measure.name), epochs=self.epochs)
 
     def metrics(self, target: str) -> tuple[Metric, ...]:
-        """Every metric of a target, in the order of the suite."""
-        if target in self._known:
-            return self._known[target]
-        found: list[Metric] = []
-        for measure in self.measures:
-            tally = self.tallies[target, measure.name]
-            reduced = self.reduced(target, measure.name)
-            for name in measure.declaration.aggregates:
-                found.append(_metric(measure, name, reduced, tally, epochs=self.epochs))
-        self._known[target] = tuple(found)
+        """Every metric of a target over all its samples, in the order of the suite."""
+        if target not in self._known:
+            self._known[target] = tuple(
+                self._metric(target, measure, reduced, (name, reducer, None))
+                for measure, reducer, names in self._readings()
+                for reduced in [self.reduced(target, measure.name, reducer=reducer)]
+                for name in names
+            )
         return self._known[target]
+
+    def sliced(self, target: str) -> tuple[Metric, ...]:
+        """The same metrics for each value of each slice column, the values in the order of their text."""
+        found: dict[tuple[str, str], list[Metric]] = {
+            (column, text): [] for column, groups in self.slices.items() for text in sorted(groups.texts)
+        }
+        clusters = None if self.clusters is None else self.clusters.codes
+        for measure, reducer, names in self._readings() if found else ():
+            per_sample = reduce_tally(self.tallies[target, measure.name], reducer)
+            for column, groups in self.slices.items():
+                for code, part in per_sample.split(groups.codes).items():
+                    reduced, text = part.counted(clusters), groups.texts[code]
+                    what = [(name, reducer, {column: text}) for name in names]
+                    found[column, text].extend(self._metric(target, measure, reduced, each) for each in what)
+        return tuple(metric for metrics in found.values() for metric in metrics)
+
+    def all_metrics(self, target: str) -> tuple[Metric, ...]:
+        """Those over all samples, then those of the slices."""
+        return (*self.metrics(target), *self.sliced(target))
+
+    def _readings(self) -> Iterator[tuple[Measure, Reducer, tuple[str, ...]]]:
+        """Each measure with its plain reducer and its aggregates, then with each further one and the mean."""
+        for measure in self.measures:
+            yield measure, self.reducer_of(measure.name), measure.declaration.aggregates
+            if measure not in (*ALWAYS, *STREAMED):
+                for further in self.design.further:
+                    yield measure, further, ("mean",)
+
+    def _metric(
+        self, target: str, measure: Measure, reduced: Reduced, what: tuple[str, Reducer, Mapping[str, str] | None]
+    ) -> Metric:
+        name, reducer, where = what
+        further = reducer in self.design.further
+        said, values = measure.declaration, reduced.values
+        if reduced.clusters is None and QUANTILE.fullmatch(name):
+            values = array("d", sorted(values))
+        value = aggregate(name, values, threshold=said.threshold)
+        estimand = measure.estimand(name, reducer=reducer, epochs=self.epochs)
+        found = metric_interval(estimand, values, clusters=reduced.clusters, seed=self.design.seed)
+        return Metric(
+            name=measure.reducer_name(reducer) if further else measure.metric_name(name),
+            scorer=measure.name,
+            aggregate=name,
+            value=value,
+            n=len(values),
+            skipped=reduced.skipped,
+            unscored=reduced.no_answer + reduced.judge,
+            errors=reduced.errors,
+            version=said.version,
+            reducer=reducer.name,
+            slice=where,
+            low=found.low,
+            high=found.high,
+            level=found.level if found.method else None,
+            method=found.method,
+            n_effective=found.n_effective,
+            unit=said.unit,
+            higher_is_better=said.higher_is_better,
+            trusted=len(values) > 0 and coverage(reduced) >= MIN_COVERAGE,
+            detail=_detail(measure, name, reduced, found, None if where else self.tallies[target, measure.name]),
+        )
 
 
 def summarize(
@@ -106,48 +170,13 @@ def summarize(
     *,
     epochs: int = 1,
     streaming: bool = False,
+    design: Design | None = None,
 ) -> Summary:
     """The summary of `rows`: one pass, in any order."""
-    summary = Summary(tuple(measures), tuple(targets), epochs, streaming)
+    summary = Summary(tuple(measures), tuple(targets), epochs, streaming, design or Design())
     for row in rows:
         summary.add(row)
     return summary
-
-
-_UNKNOWN = Cell("unscored", reason="not reported")
-_NOT_CALLED = Cell("skipped", reason="nothing was called")
-
-
-def always_cells(answer: Completion | Failure, *, streaming: bool = False) -> Mapping[str, Cell]:
-    """Latency (s), completion tokens and cost (US dollars) of one answer, as cells; if streamed, its pace as well."""
-    if isinstance(answer, Failure):
-        failed = Cell("error", reason=str(answer))
-        return {measure.name: failed for measure in always_measures(streaming=streaming)}
-    called = answer.latency_s is not None or answer.cached
-    absent = _UNKNOWN if called else _NOT_CALLED
-    latency = Cell("scored", answer.latency_s) if answer.latency_s is not None else _NOT_CALLED
-    tokens = Cell("scored", float(answer.output_tokens)) if answer.output_tokens is not None else absent
-    cost = Cell("scored", answer.cost_usd) if answer.cost_usd is not None else absent
-    cells = {"latency": latency, "token_count": tokens, "cost_usd": cost}
-    if not streaming:
-        return cells
-    first = Cell("scored", answer.ttft_s) if answer.ttft_s is not None else absent
-    return {**cells, "ttft": first, "output_rate": _rate_cell(answer, absent)}
-
-
-def _rate_cell(answer: Completion, absent: Cell) -> Cell:
-    if answer.ttft_s is None or answer.output_tokens is None:
-        return absent
-    rate = output_rate(answer)
-    return Cell("skipped", reason="nothing came after the first token") if rate is None else Cell("scored", rate)
-
-
-def output_rate(answer: Completion) -> float | None:
-    """Completion tokens a second from the first one on, or None where it is not known or there was but one."""
-    if answer.ttft_s is None or answer.latency_s is None or answer.output_tokens is None or answer.output_tokens < 2:
-        return None
-    seconds = answer.latency_s - answer.ttft_s
-    return answer.output_tokens / seconds if seconds > 0 else None
 
 
 def coverage(reduced: Reduced) -> float:
@@ -155,44 +184,18 @@ def coverage(reduced: Reduced) -> float:
     return len(reduced.values) / reduced.applicable if reduced.applicable else 0.0
 
 
-def _metric(measure: Measure, name: str, reduced: Reduced, tally: Tally, *, epochs: int) -> Metric:
-    declaration = measure.declaration
-    values = reduced.values
-    value = aggregate(name, values, threshold=declaration.threshold)
-    low = high = None
-    if value is not None and (name == "ratio" or (name == "mean" and declaration.binary and epochs == 1)):
-        low, high = wilson(round(value * len(values)), len(values))
-    interval = low is not None
-    return Metric(
-        name=measure.metric_name(name),
-        scorer=measure.name,
-        aggregate=name,
-        value=value,
-        n=len(values),
-        skipped=reduced.skipped,
-        unscored=reduced.no_answer + reduced.judge,
-        errors=reduced.errors,
-        version=declaration.version,
-        low=low,
-        high=high,
-        level=LEVEL if interval else None,
-        method="wilson" if interval else None,
-        n_effective=float(len(values)) if interval else None,
-        unit=declaration.unit,
-        higher_is_better=declaration.higher_is_better,
-        trusted=len(values) > 0 and coverage(reduced) >= MIN_COVERAGE,
-        detail=_detail(measure, name, reduced, tally),
-    )
-
-
-def _detail(measure: Measure, name: str, reduced: Reduced, tally: Tally) -> Mapping[str, Any] | None:
+def _detail(
+    measure: Measure, name: str, reduced: Reduced, found: Interval, tally: Tally | None
+) -> Mapping[str, Any] | None:
     declaration = measure.declaration
     detail: dict[str, Any] = {}
     if declaration.backend:
         detail["backend"] = declaration.backend
     if name == "ratio":
         detail["threshold"] = declaration.threshold
-    if tally.reasons:
+    if found.note is not None:
+        detail["interval"] = found.note
+    if tally is not None and tally.reasons:
         detail["reasons"] = dict(sorted(tally.reasons.items()))
     other = other_reading(reduced, name, declaration)
     if other is not None:

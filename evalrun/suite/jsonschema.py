@@ -67,6 +67,8 @@ def suite_schema() -> Schema:
                 "additionalProperties": {"$ref": "#/$defs/price"},
                 "description": "Price of each model that nobody else tells, US dollars for a million tokens",
             },
+            "slices": _slices(),
+            "reducer": _fields(RunSpec)["properties"]["reducer"],
         },
         "$defs": {
             "dataset": _dataset(),
@@ -96,6 +98,11 @@ def _fields(kind: type[Any]) -> Schema:
         if item.default is not dataclasses.MISSING and isinstance(item.default, int | float | str):
             properties[item.name]["default"] = item.default
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _slices() -> Schema:
+    said = "Columns: every metric is given for each of their values too"
+    return {"type": "array", "items": TEXT, "description": said}
 
 
 def _run() -> Schema:

@@ -24,11 +24,9 @@ from evalrun.suite.sections import read_dataset, read_gates, read_prompt
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 TOP_KEYS = (
     "name", "description", "dataset", "prompt", "target", "targets", "params", "judge", "judge_check",
-    "scorers", "on_no_answer", "gates", "run", "cache", "prices",
+    "scorers", "on_no_answer", "gates", "run", "cache", "prices", "slices", "reducer",
 )  # fmt: skip
-LATER_TOP_KEYS = (
-    "slices", "gate_defaults", "min_coverage", "inconclusive", "baseline_required", "reducer", "tracking",
-)  # fmt: skip
+LATER_TOP_KEYS = ("gate_defaults", "min_coverage", "inconclusive", "baseline_required", "tracking")
 
 
 def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
@@ -80,6 +78,7 @@ def read_suite(document: Document) -> Suite | None:
         gates=read_gates(reader, data["gates"]) if data.get("gates") is not None else (),
         run=read_run(reader, data),
         prices=read_prices(reader, data["prices"]) if data.get("prices") is not None else EMPTY,
+        slices=_slices(reader, data),
         resolved=_resolved(data, targets, judge),
     )
     return suite if dataset is not None and targets and scorers else None
@@ -105,6 +104,14 @@ def _name(reader: SectionReader, data: Mapping[str, Any], path: Path) -> str:
     if found is not None and not NAME.fullmatch(found):
         reader.report(("name",), f"{found!r} should be of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
     return found or ""
+
+
+def _slices(reader: SectionReader, data: Mapping[str, Any]) -> tuple[str, ...]:
+    found: tuple[str, ...] = _plain(reader, data, "slices", tuple[str, ...], ())
+    for place, column in enumerate(found):
+        if column in found[:place]:
+            reader.report(("slices", place), f"names {column!r} a second time")
+    return found
 
 
 def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any) -> Mapping[str, Any]:

@@ -14,9 +14,8 @@ from evalrun.suite.values import shown
 
 RUN_KEYS = (
     "concurrency", "epochs", "seed", "timeout", "row_timeout", "run_timeout", "retries", "max_cost", "fail_on_error",
-    "cache", "stream",
+    "cache", "stream", "reducer",
 )  # fmt: skip
-LATER_RUN_KEYS = ("reducer",)
 OWN_READING = ("cache", "fail_on_error")  # in more forms than an annotation can say
 PRICE_KEYS = ("input", "output", "cached_input", "max_output_tokens")
 SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
@@ -25,14 +24,18 @@ AGE_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
 def read_run(reader: SectionReader, data: Mapping[str, Any]) -> RunSpec:
-    """The `run:` section of a suite's data; `cache` may also stand at the top."""
+    """The `run:` section of a suite's data; `cache` and `reducer` may also stand at the top."""
     mapping = reader.mapping(data["run"], ("run",)) if data.get("run") is not None else {}
     mapping = mapping or {}
-    reader.check_keys(mapping, ("run",), RUN_KEYS, later=LATER_RUN_KEYS)
+    reader.check_keys(mapping, ("run",), RUN_KEYS)
     plain = {name: item for name, item in mapping.items() if name not in OWN_READING}
     spec = RunSpec(**reader.typed(RunSpec, plain, ("run",)))
     if mapping.get("fail_on_error") is not None:
         spec = replace(spec, fail_on_error=read_fail_on_error(reader, mapping["fail_on_error"]))
+    if data.get("reducer") is not None:
+        if spec.reducer is not None:
+            reader.report(("reducer",), "stands beside 'run.reducer'; keep one of them")
+        spec = replace(spec, reducer=reader.value(data["reducer"], str | tuple[str, ...], ("reducer",)))
     if "cache" in data and "cache" in mapping:
         reader.report(("cache",), "stands beside 'run.cache'; keep one of them")
     path: KeyPath = ("run", "cache") if "cache" in mapping else ("cache",)

@@ -53,6 +53,7 @@ class DatasetSpec:
     where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
     shuffle: int | None = key("Seed of a shuffle that keeps its order when rows are added")
     limit: int | None = key("Use at most so many samples", minimum=1)
+    cluster: str | None = key("Column whose equal values mark related samples, for clustered errors")
     options: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ("dataset",)
 
@@ -195,6 +196,7 @@ class RunSpec:
     fail_on_error: FailOnError | None = key("Stop at so many rows with errors: a share such as 5%, or a count")
     cache: CacheSpec = key("Whose answers are kept: judges, all or off; or {mode, ttl}", default=CacheSpec())
     stream: bool = key("Stream answers, which tells the time to the first token", default=False)
+    reducer: str | tuple[str, ...] | None = key("How epochs become one score: mean, median, at_least_3 …; or a list")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,7 @@ class Suite:
     gates: tuple[GateSpec, ...] = ()
     run: RunSpec = RunSpec()
     prices: Mapping[str, PriceSpec] = EMPTY
+    slices: tuple[str, ...] = ()
     resolved: Mapping[str, Any] = EMPTY
 
     def streams(self, target: TargetSpec) -> bool:

@@ -25,7 +25,7 @@ from evalrun.suite.schema import (
 from evalrun.suite.values import shown
 
 ROLES = ("system", "developer", "user", "assistant", "messages")
-DATASET_KEYS = ("path", "rows", "type", "columns", "where", "shuffle", "limit")
+DATASET_KEYS = ("path", "rows", "type", "columns", "where", "shuffle", "limit", "cluster")
 COLUMN_KEYS = ("id", "input", "expected", "messages")
 GATE_KEYS = ("metric", "min", "max", "target")
 LATER_GATE_KEYS = ("baseline", "max_drop", "improved", "confidence", "per_sample", "min_coverage", "inconclusive")
@@ -41,9 +41,8 @@ def read_dataset(reader: SectionReader, data: Any) -> DatasetSpec | None:
     mapping = reader.mapping(data, path)
     if mapping is None:
         return None
-    for later in ("cluster", "mlflow"):
-        if later in mapping:
-            reader.check_keys({later: None}, path, (), later=(later,))
+    if "mlflow" in mapping:
+        reader.check_keys({"mlflow": None}, path, (), later=("mlflow",))
     if ("path" in mapping) == ("rows" in mapping) and "type" not in mapping:
         reader.report(path, "needs either 'path' (a file) or 'rows' (the rows themselves)")
     simple = {name: item for name, item in mapping.items() if name not in ("columns", "where")}
@@ -52,9 +51,7 @@ def read_dataset(reader: SectionReader, data: Any) -> DatasetSpec | None:
         fields["where"] = read_where(reader, mapping["where"], (*path, "where"))
     if mapping.get("columns") is not None:
         fields["columns"] = read_columns(reader, mapping["columns"], (*path, "columns"))
-    fields["options"] = {
-        name: item for name, item in mapping.items() if name not in (*DATASET_KEYS, "cluster", "mlflow")
-    }
+    fields["options"] = {name: item for name, item in mapping.items() if name not in (*DATASET_KEYS, "mlflow")}
     return DatasetSpec(**fields)
 
 

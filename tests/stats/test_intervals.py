@@ -1,20 +1,39 @@
-"""Wilson's interval: known values, and the coverage that tells it from its usual wrong neighbours."""
+"""Which interval belongs to what, known values, and the coverage that tells the right one from its neighbours."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from evalrun.stats.intervals import wilson
+from evalrun.stats.clusters import mean_error
+from evalrun.stats.distributions import beta_quantile
+from evalrun.stats.intervals import (
+    Estimand,
+    Interval,
+    clopper_pearson,
+    gate_bounds,
+    metric_interval,
+    quantile_ranks,
+    wilson,
+)
+
+SHARE = Estimand(binary=True)
+GRADED = Estimand(low=0.0, high=1.0)
+OPEN = Estimand(low=0.0)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (5, 10), (10, 10), (81, 100), (1, 1000), (4999, 5000)])
-def test_wilson_agrees_with_scipy(successes: int, n: int) -> None:
+def test_wilson_and_clopper_pearson_agree_with_scipy_and_statsmodels(successes: int, n: int) -> None:
     binomtest = pytest.importorskip("scipy.stats").binomtest
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
     other = binomtest(successes, n).proportion_ci(method="wilson")
     assert wilson(successes, n) == (pytest.approx(other.low, abs=1e-12), pytest.approx(other.high, abs=1e-12))
+    assert wilson(successes, n) == pytest.approx(proportion.proportion_confint(successes, n, method="wilson"), abs=1e-9)
+    exact = proportion.proportion_confint(successes, n, alpha=0.1, method="beta")
+    assert clopper_pearson(successes, n, confidence=0.95) == pytest.approx(exact, abs=1e-9)
 
 
 def test_wilson_worked_by_hand() -> None:
@@ -24,6 +43,190 @@ def test_wilson_worked_by_hand() -> None:
 
 def test_nothing_observed_says_nothing() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
+    assert clopper_pearson(0, 0, confidence=0.95) == (0.0, 1.0)
+    assert metric_interval(SHARE, []) == Interval(None, None, 0.95, None, 0)
+
+
+def draws(n: int, make: Callable[[random.Random], float], seed: int = 1) -> list[float]:
+    draw = random.Random(seed)
+    return [make(draw) for _ in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("estimand", "n", "method"),
+    [
+        (SHARE, 40, "wilson"),
+        (GRADED, 40, "wilson-effective"),
+        (OPEN, 40, "t"),
+        (OPEN, 20, "bca"),
+        (Estimand(aggregate="p50"), 40, "order-statistics"),
+        (Estimand(aggregate="ratio", low=0.0, high=1.0), 40, "wilson"),
+        (Estimand(aggregate="variance"), 40, "bca"),
+        (Estimand(aggregate="variance"), 6000, "moments"),
+        (Estimand(aggregate="total"), 40, None),
+    ],
+)
+def test_each_metric_has_the_interval_that_belongs_to_it(estimand: Estimand, n: int, method: str | None) -> None:
+    values = draws(n, (lambda draw: float(draw.random() < 0.7)) if estimand.binary else random.Random.random)
+    found = metric_interval(estimand, values)
+    assert (found.method, found.n, found.level) == (method, n, 0.95)
+    wider = metric_interval(estimand, values, level=0.99)
+    if method is not None:
+        assert found.low is not None and found.high is not None and wider.low is not None and wider.high is not None
+        assert wider.low <= found.low < found.high <= wider.high
+    assert metric_interval(estimand, values[::-1]) == found  # the order of rows changes nothing
+
+
+def test_students_interval_is_scipys() -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    values = draws(50, lambda draw: draw.gauss(5, 2))
+    other = scipy_stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    found = metric_interval(Estimand(), values)
+    assert (found.low, found.high) == (pytest.approx(other.low, abs=1e-9), pytest.approx(other.high, abs=1e-9))
+
+
+def test_a_graded_mean_is_worth_as_many_outcomes_as_its_error_says() -> None:
+    values = [0.0, 0.5, 1.0, 1.0, 0.5] * 8
+    found = metric_interval(GRADED, values)
+    mean, error = 0.6, math.sqrt(0.14 / 39)  # population variance .14
+    assert found.n_effective == pytest.approx(mean * (1 - mean) / error**2)
+    other_scale = metric_interval(Estimand(low=0.0, high=10.0), [10 * value for value in values])
+    assert found.low is not None and found.high is not None
+    assert (other_scale.low, other_scale.high) == (pytest.approx(10 * found.low), pytest.approx(10 * found.high))
+
+
+def test_equal_values_are_not_certainty() -> None:
+    graded = metric_interval(GRADED, [1.0] * 20)
+    assert graded.n_effective == 20
+    assert graded.low is not None and 0.75 < graded.low < 0.9
+    assert graded.high == 1.0
+    for estimand in (OPEN, Estimand(aggregate="variance")):
+        for n in (20, 40):
+            found = metric_interval(estimand, [0.1] * n)
+            assert found.low == found.high
+            assert found.note == "all values are equal: the interval cannot tell what was not seen"
+
+
+def test_one_value_has_no_interval_unless_it_is_a_yes_or_no() -> None:
+    assert metric_interval(GRADED, [0.5]).method is None
+    assert metric_interval(Estimand(aggregate="variance"), [0.5]).low is None
+    assert metric_interval(SHARE, [1.0]).low == pytest.approx(0.2065, abs=1e-4)
+
+
+def test_bca_is_scipys_but_for_what_is_drawn() -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    numpy = pytest.importorskip("numpy")
+    for n in (25, 300):
+        values = draws(n, lambda draw: draw.expovariate(1))
+        for estimand, statistic in ((OPEN, numpy.mean), (Estimand(aggregate="variance"), numpy.var)):
+            if n >= 30 and estimand is OPEN:
+                continue
+            other = scipy_stats.bootstrap(
+                (values,), statistic, n_resamples=20_000, method="BCa", rng=numpy.random.default_rng(1)
+            ).confidence_interval
+            found = metric_interval(estimand, values, seed=7)
+            assert found.method == "bca"
+            assert (found.low, found.high) == (pytest.approx(other.low, rel=0.06), pytest.approx(other.high, rel=0.06))
+            assert metric_interval(estimand, values, seed=7) == found
+
+
+def test_order_statistics_are_those_of_the_binomial() -> None:
+    binom = pytest.importorskip("scipy.stats").binom
+    for n in (12, 36, 100, 999):
+        for share in (0.5, 0.9, 0.99):
+            low, high = quantile_ranks(n, share)
+            fits = [rank for rank in range(1, n + 1) if binom.cdf(rank - 1, n, share) <= 0.025]
+            above = [rank for rank in range(1, n + 1) if binom.sf(rank - 1, n, share) <= 0.025]
+            assert (low, high) == (max(fits, default=None), min(above, default=None))
+
+
+def test_a_p90_has_no_upper_end_below_36_rows() -> None:
+    for n, open_end in ((35, True), (36, False)):
+        found = metric_interval(Estimand(aggregate="p90"), draws(n, random.Random.random))
+        assert (found.high is None) == open_end
+        assert found.note == ("no upper end from so few values" if open_end else None)
+
+
+def inspects_error(values: Sequence[float], clusters: Sequence[int]) -> float:
+    """Inspect's clustered standard error, written from its formula."""
+    mean = sum(values) / len(values)
+    names = set(clusters)
+    sums = [sum(v - mean for v, c in zip(values, clusters, strict=True) if c == name) for name in names]
+    return math.sqrt(sum(total**2 for total in sums) * len(names) / (len(names) - 1)) / len(values)
+
+
+def test_the_jackknife_is_inspects_error_for_equal_clusters() -> None:
+    values = draws(120, random.Random.random)
+    clusters = [place // 4 for place in range(120)]
+    assert mean_error(values, clusters).error == pytest.approx(inspects_error(values, clusters), rel=1e-12)
+    assert mean_error(values, clusters).effective == 30
+
+
+def test_few_clusters_are_warned_of_and_fewer_have_no_interval() -> None:
+    values = draws(60, lambda draw: float(draw.random() < 0.7))
+    notes = {}
+    for count in (4, 5, 19, 20):
+        found = metric_interval(SHARE, values, clusters=[place % count for place in range(60)])
+        notes[count] = (found.method, found.note)
+    assert notes == {
+        4: (None, "no interval: 4 clusters, at least 5 are needed"),
+        5: ("wilson-clustered", "only 5 clusters: the interval may be too narrow"),
+        19: ("wilson-clustered", "only 19 clusters: the interval may be too narrow"),
+        20: ("wilson-clustered", None),
+    }
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "variance", "ratio", "p50"])
+def test_related_samples_tell_less(aggregate: str) -> None:
+    draw = random.Random(4)
+    centres = [draw.random() for _ in range(40)]
+    values = [min(1.0, max(0.0, centres[place // 10] + draw.gauss(0, 0.02))) for place in range(400)]
+    estimand = Estimand(aggregate=aggregate, low=0.0, high=1.0)
+    alone = metric_interval(estimand, values)
+    found = metric_interval(estimand, values, clusters=[place // 10 for place in range(400)])
+    assert None not in (alone.low, alone.high, found.low, found.high)
+    assert found.high - found.low > 1.5 * (alone.high - alone.low)  # type: ignore[operator]
+
+
+def test_a_gates_bounds_are_exact_for_unclustered_shares_and_the_metrics_own_otherwise() -> None:
+    values = [1.0] * 17 + [0.0] * 3
+    found = gate_bounds(SHARE, values, confidence=0.95)
+    assert found.method == "clopper-pearson"
+    assert found.low == pytest.approx(beta_quantile(0.05, 17, 4))
+    assert found.high == pytest.approx(beta_quantile(0.95, 18, 3))
+    graded = gate_bounds(GRADED, values, confidence=0.95)
+    assert graded == metric_interval(GRADED, values, level=0.9)
+    clustered = gate_bounds(SHARE, values, confidence=0.95, clusters=list(range(20)))
+    assert clustered.method == "wilson-clustered"
+
+
+@pytest.mark.parametrize("n", [20, 100, 500])
+def test_the_exact_bound_lets_at_most_five_in_a_hundred_through_and_wilsons_more(n: int) -> None:
+    passing = {}
+    for name, bound in (
+        ("exact", [clopper_pearson(k, n, confidence=0.95)[0] for k in range(n + 1)]),
+        ("wilson", [wilson(k, n, level=0.9)[0] for k in range(n + 1)]),
+    ):
+        passing[name] = max(
+            sum(chance for chance, low in zip(chances(n, p / 1000), bound, strict=True) if low >= p / 1000)
+            for p in range(500, 981, 4)
+        )
+    assert passing["exact"] <= 0.05 < passing["wilson"]
+
+
+def chances(n: int, p: float) -> list[float]:
+    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(n + 1)]
+    return [math.exp(logs[k] + k * math.log(p) + (n - k) * math.log1p(-p)) for k in range(n + 1)]
+
+
+def coverages(interval: Callable[[float, int], tuple[float, float]], n: int) -> list[float]:
+    """Exact coverage at p = .500 … .980 in steps of .004."""
+    ends = [interval(k, n) for k in range(n + 1)]
+    found = []
+    for step in range(0, 481, 4):
+        p = 0.5 + step / 1000
+        found.append(sum(c for c, (low, high) in zip(chances(n, p), ends, strict=True) if low <= p <= high))
+    return found
 
 
 def wald(successes: float, n: int) -> tuple[float, float]:
@@ -32,22 +235,33 @@ def wald(successes: float, n: int) -> tuple[float, float]:
     return share - half, share + half
 
 
-def coverages(interval: Callable[[float, int], tuple[float, float]], n: int) -> list[float]:
-    """Exact coverage at p = .500 … .980 in steps of .004."""
-    ends = [interval(k, n) for k in range(n + 1)]
-    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(n + 1)]
-    found = []
-    for step in range(0, 481, 4):
-        p = 0.5 + step / 1000
-        chances = [math.exp(logs[k] + k * math.log(p) + (n - k) * math.log1p(-p)) for k in range(n + 1)]
-        found.append(sum(chance for chance, (low, high) in zip(chances, ends, strict=True) if low <= p <= high))
-    return found
+def jeffreys(successes: float, n: int) -> tuple[float, float]:
+    low = beta_quantile(0.025, successes + 0.5, n - successes + 0.5) if successes else 0.0
+    high = beta_quantile(0.975, successes + 0.5, n - successes + 0.5) if successes < n else 1.0
+    return low, high
 
 
-@pytest.mark.parametrize(("n", "least", "most"), [(20, 0.895, 0.985), (50, 0.92, 0.985), (200, 0.93, 0.97)])
-def test_wilson_covers_as_it_should_and_wald_does_not(n: int, least: float, most: float) -> None:
-    found = coverages(wilson, n)
-    assert 0.945 <= sum(found) / len(found) <= 0.96
-    assert min(found) >= least
-    assert max(found) <= most
-    assert min(coverages(wald, n)) < least
+def exact(successes: float, n: int) -> tuple[float, float]:
+    return clopper_pearson(round(successes), n, confidence=0.975)
+
+
+BANDS = {20: (0.895, 0.985), 50: (0.92, 0.985), 200: (0.93, 0.97)}
+
+
+def accepted(interval: Callable[[float, int], tuple[float, float]]) -> bool:
+    """Whether the coverage of an interval for shares is as it should be at each n, on average and at its worst."""
+    found = {n: coverages(interval, n) for n in BANDS}
+    return all(
+        0.945 <= sum(each) / len(each) <= 0.96 and min(each) >= BANDS[n][0] and max(each) <= BANDS[n][1]
+        for n, each in found.items()
+    )
+
+
+def test_wilson_covers_as_it_should_and_wald_jeffreys_and_clopper_pearson_do_not() -> None:
+    names = {"wilson": wilson, "wald": wald, "jeffreys": jeffreys, "clopper-pearson": exact}
+    assert {name: accepted(interval) for name, interval in names.items()} == {
+        "wilson": True,
+        "wald": False,
+        "jeffreys": False,
+        "clopper-pearson": False,
+    }

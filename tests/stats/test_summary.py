@@ -11,6 +11,9 @@ import pytest
 from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample
 from evalrun.metrics import Metric
 from evalrun.stats.aggregates import aggregate, quantile
+from evalrun.stats.grouping import Design
+from evalrun.stats.intervals import gate_bounds, metric_interval
+from evalrun.stats.reducers import parse_reducer
 from evalrun.stats.summary import Measure, Summary, summarize
 
 EXACT = Measure("exact_match", Declaration(binary=True))
@@ -128,7 +131,7 @@ def test_epochs_are_reduced_to_one_score_per_sample() -> None:
     rows = [row(index, {"exact_match": cell}, epoch=epoch) for (index, epoch), cell in cells.items()]
     found = metric(summarize(rows, [EXACT], ["m"], epochs=2), "exact_match/v1")
     assert (found.value, found.n, found.errors, found.unscored) == (0.75, 2, 1, 0)
-    assert found.low is None  # pooling epochs as if they were rows would claim too much
+    assert (found.method, found.n_effective) == ("wilson-effective", 3.0)  # not as if every epoch were a row
 
 
 def test_the_order_of_rows_changes_no_bit() -> None:
@@ -149,3 +152,130 @@ def test_quantiles_are_numpys(share: float) -> None:
 def test_an_unknown_aggregate_is_a_mistake_of_the_program() -> None:
     with pytest.raises(ValueError, match="'median' is not one of"):
         aggregate("median", [1.0])
+
+
+def test_every_metric_has_the_interval_that_belongs_to_it_with_its_method_and_size() -> None:
+    draw = random.Random(9)
+    rows = [
+        row(i, {"exact_match": Cell("scored", float(draw.random() < 0.8)), "toxicity": Cell("scored", draw.random())},
+            answer=Completion("x", latency_s=draw.random(), output_tokens=3 + i % 5, cost_usd=0.25))
+        for i in range(50)
+    ]  # fmt: skip
+    summary = summarize(rows, [EXACT, TOXICITY], ["m"])
+    found = {each.name: (each.method, each.level, each.n_effective is not None) for each in summary.metrics("m")}
+    assert found == {
+        "exact_match/v1": ("wilson", 0.95, True),
+        "toxicity/v1/mean": ("wilson-effective", 0.95, True),
+        "toxicity/v1/variance": ("bca", 0.95, True),
+        "toxicity/v1/p90": ("order-statistics", 0.95, True),
+        "toxicity/v1/ratio": ("wilson", 0.95, True),
+        "latency/mean": ("t", 0.95, True),
+        "latency/p50": ("order-statistics", 0.95, True),
+        "latency/p90": ("order-statistics", 0.95, True),
+        "latency/p99": ("order-statistics", 0.95, True),
+        "token_count/mean": ("t", 0.95, True),
+        "token_count/total": (None, None, False),
+        "cost_usd/mean": ("t", 0.95, True),
+        "cost_usd/total": (None, None, False),
+    }
+    cost = metric(summary, "cost_usd/mean")
+    assert (cost.detail or {})["interval"] == "all values are equal: the interval cannot tell what was not seen"
+
+
+def topical(index: int, value: float, **metadata: object) -> Row:
+    sample = Sample(f"s{index}", "q", index=index, metadata=metadata)
+    return Row(sample, "m", 1, ANSWER, {"exact_match": Cell("scored", value)})
+
+
+def test_slices_give_every_metric_for_each_value_of_a_column() -> None:
+    rows = [topical(i, float(i % 4 != 0), topic=["law", "art", None][i % 3], level={"deep": i % 2}) for i in range(60)]
+    design = Design(slices=("topic", "level.deep"))
+    summary = summarize(reversed(rows), [EXACT], ["m"], design=design)
+    assert all(each.slice is None for each in summary.metrics("m"))
+    found = [(each.slice, each.value, each.n) for each in summary.sliced("m") if each.name == "exact_match/v1"]
+    assert found == [
+        ({"topic": ""}, 0.75, 20),
+        ({"topic": "art"}, 0.75, 20),
+        ({"topic": "law"}, 0.75, 20),
+        ({"level.deep": "0"}, 0.5, 30),
+        ({"level.deep": "1"}, 1.0, 30),
+    ]
+    names = {each.name for each in summary.sliced("m")}
+    assert names == {each.name for each in summary.metrics("m")}
+    law = summary.reduced("m", "exact_match", slice={"topic": "law"})
+    assert sorted(law.samples) == list(range(0, 60, 3))
+    assert summary.reduced("m", "exact_match", slice={"topic": "sport"}).applicable == 0
+    both = summary.reduced("m", "exact_match", slice={"topic": "law", "level.deep": "1"})
+    assert sorted(both.samples) == list(range(3, 60, 6))
+
+
+def test_related_samples_have_a_clustered_interval() -> None:
+    rows = [topical(i, float(i // 5 % 4 != 0), passage=i // 5) for i in range(200)]
+    alone = metric(summarize(rows, [EXACT], ["m"]), "exact_match/v1")
+    found = metric(summarize(rows, [EXACT], ["m"], design=Design(cluster="passage")), "exact_match/v1")
+    assert (alone.method, found.method, found.value) == ("wilson", "wilson-clustered", 0.75)
+    assert found.n_effective is not None and found.n_effective == pytest.approx(
+        39
+    )  # 40 clusters that say one thing each
+    few = metric(summarize(rows[:30], [EXACT], ["m"], design=Design(cluster="passage")), "exact_match/v1")
+    assert (few.detail or {})["interval"] == "only 6 clusters: the interval may be too narrow"
+
+
+def test_samples_without_a_cluster_are_one_each() -> None:
+    rows = [topical(i, float(i % 4 != 0), passage=None if i >= 20 else "a") for i in range(40)]
+    summary = summarize(rows, [EXACT], ["m"], design=Design(cluster="passage"))
+    assert len(set(summary.reduced("m", "exact_match").clusters or ())) == 21
+
+
+REPEATED = [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0], [1.0, None, None]]
+
+
+def repeated() -> list[Row]:
+    rows = []
+    for index, values in enumerate(REPEATED):
+        for epoch, value in enumerate(values, 1):
+            cell = Cell("error", reason="server: 500") if value is None else Cell("scored", value)
+            rows.append(row(index, {"exact_match": cell}, epoch=epoch))
+    return rows
+
+
+def test_several_reducers_stand_beside_each_other_under_their_own_names() -> None:
+    reducers = tuple(parse_reducer(name) for name in ("mean", "at_least_2", "pass_k_3", "mode"))
+    summary = summarize(reversed(repeated()), [EXACT], ["m"], epochs=3, design=Design(reducers=reducers))
+    found = {each.name: each for each in summary.metrics("m") if each.scorer == "exact_match"}
+    assert {name: (each.reducer, each.value, each.n, each.errors, each.method) for name, each in found.items()} == {
+        "exact_match/v1": ("mean", pytest.approx(0.75), 4, 0, "wilson-effective"),
+        "exact_match/v1/at_least_2": ("at_least_2", pytest.approx(2 / 3), 3, 1, "wilson"),
+        "exact_match/v1/pass_k_3": ("pass_k_3", pytest.approx(1 / 3), 3, 1, "wilson"),
+        "exact_match/v1/mode": ("mode", pytest.approx(0.75), 4, 0, "wilson"),
+    }
+    assert {each.reducer for each in summary.metrics("m") if each.scorer == "latency"} == {"mean"}
+
+
+def test_one_reducer_stands_behind_the_plain_names() -> None:
+    design = Design(reducers=(parse_reducer("at_least_2"),))
+    found = metric(summarize(repeated(), [EXACT], ["m"], epochs=3, design=design), "exact_match/v1")
+    assert (found.reducer, found.value, found.n, found.errors) == ("at_least_2", pytest.approx(2 / 3), 3, 1)
+
+
+def test_what_a_gate_needs_can_be_asked_for() -> None:
+    summary = summarize(repeated(), [EXACT], ["m"], epochs=3)
+    reducer = parse_reducer("at_least_2")
+    reduced = summary.reduced("m", "exact_match", reducer=reducer)
+    assert (list(reduced.values), list(reduced.samples), list(reduced.absent)) == ([1.0, 0.0, 1.0], [0, 1, 2], [3])
+    estimand = summary.estimand(EXACT, "mean", reducer=reducer)
+    assert gate_bounds(estimand, reduced.values, confidence=0.95).method == "clopper-pearson"
+    plain = summary.estimand(EXACT, "mean")
+    assert metric_interval(plain, summary.reduced("m", "exact_match").values).method == "wilson-effective"
+
+
+def test_the_order_of_rows_changes_no_bit_of_clusters_and_slices() -> None:
+    draw = random.Random(3)
+    rows = [
+        topical(i, float(draw.random() < 0.7), topic=f"t{i % 3}", passage=f"p{draw.randrange(40)}") for i in range(400)
+    ]
+    shuffled = draw.sample(rows, len(rows))
+    design = Design(cluster="passage", slices=("topic",))
+    first, second = (summarize(each, [EXACT], ["m"], design=design) for each in (rows, shuffled))
+    assert first.metrics("m") == second.metrics("m")
+    assert first.sliced("m") == second.sliced("m")

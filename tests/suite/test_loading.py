@@ -123,10 +123,8 @@ def test_all_problems_of_a_file_come_at_once_each_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("key", "place"),
     [
-        ("slices: [topic]", "slices"),
         ("tracking: {mlflow: {}}", "tracking"),
         ("gate_defaults: {confidence: 0.95}", "gate_defaults"),
-        ("run: {reducer: median}", "run.reducer"),
         ("gates: [{metric: exact_match, baseline: main, max_drop: 0.1}]", "gates[0].baseline"),
         ("gates: ['exact_match[topic=law] >= 0.7']", "gates[0]"),
     ],

@@ -1,0 +1,39 @@
+"""Lines of the table that benchmarks/coverage.py prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy
+from scipy import stats
+
+SEED = 20_240
+Draw = Callable[[numpy.random.Generator, tuple[int, ...]], numpy.ndarray]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table."""
+
+    what: str
+    measured: str
+    asked: str
+    met: bool | None  # None: nothing was asked for
+
+    def __str__(self) -> str:
+        met = "–" if self.met is None else "yes" if self.met else "**no**"
+        return f"| {self.what} | {self.measured} | {self.asked} | {met} |"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def between(values: Sequence[float]) -> str:
+    return f"{percent(min(values))} to {percent(max(values))}"
+
+
+def at_most(hits: int, repeats: int, bound: float) -> bool:
+    """Whether "the rate is at most the bound" is not refuted: a one-sided binomial test at .01."""
+    return float(stats.binom.sf(hits - 1, repeats, bound)) >= 0.01

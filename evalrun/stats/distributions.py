@@ -1,0 +1,154 @@
+"""Quantiles and tails of Student's t, the beta and the binomial distribution, without importing scipy for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from statistics import NormalDist
+
+NORMAL = NormalDist()
+MANY_DF = (
+    1000.0  # from here the expansion of the t quantile is exact to 1e-12, and the continued fraction is not needed
+)
+_TINY = 1e-300  # keeps Lentz's method off a division by zero
+_PRECISE = 1e-16
+
+
+def normal_quantile(p: float) -> float:
+    """The standard normal quantile; infinite at 0 and 1."""
+    if p <= 0 or p >= 1:
+        return -math.inf if p <= 0 else math.inf
+    return NORMAL.inv_cdf(p)
+
+
+@lru_cache(maxsize=1024)  # a run asks for the same few, once a metric and slice
+def t_quantile(p: float, df: float) -> float:
+    """Quantile of Student's t with `df` > 0 degrees of freedom, which need not be whole."""
+    if p == 0.5:
+        return 0.0
+    if p < 0.5:
+        return -t_quantile(1 - p, df)
+    start = _t_expansion(normal_quantile(p), df)
+    if df >= MANY_DF:
+        return start
+    tail = 1 - p
+    high = 1.0
+    while t_tail(high, df) > tail:
+        high *= 2
+    return _root(lambda t: tail - t_tail(t, df), lambda t: _t_density(t, df), (0.0, high), min(start, high))
+
+
+def t_tail(t: float, df: float) -> float:
+    """P(T > t) for Student's t (Abramowitz & Stegun 26.7.1 by way of 26.5.27)."""
+    if t < 0:
+        return 1 - t_tail(-t, df)
+    square = t * t
+    return 0.5 * _beta_share(df / (df + square), square / (df + square), df / 2, 0.5)
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function I_x(a, b)."""
+    if x <= 0:
+        return 0.0
+    return 1.0 if x >= 1 else _beta_share(x, 1 - x, a, b)
+
+
+def beta_quantile(p: float, a: float, b: float) -> float:
+    """Quantile of the beta distribution, in 0..1."""
+    if p <= 0 or p >= 1:
+        return 0.0 if p <= 0 else 1.0
+    return _root(lambda x: beta_cdf(x, a, b) - p, lambda x: _beta_density(x, a, b), (0.0, 1.0), a / (a + b))
+
+
+def binomial_cdf(k: int, n: int, share: float) -> float:
+    """P(X <= k) of n yes/no outcomes (Abramowitz & Stegun 26.5.24)."""
+    if k < 0:
+        return 0.0
+    return 1.0 if k >= n else beta_cdf(1 - share, n - k, k + 1)
+
+
+def _t_expansion(z: float, df: float) -> float:
+    """The t quantile from the normal one (Abramowitz & Stegun 26.7.5)."""
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / df**power for power, term in enumerate(terms, 1))
+
+
+def _t_density(t: float, df: float) -> float:
+    scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(df * math.pi) / 2
+    return math.exp(scale - (df + 1) / 2 * math.log1p(t * t / df))
+
+
+def _beta_density(x: float, a: float, b: float) -> float:
+    if x <= 0 or x >= 1:
+        return 0.0
+    return math.exp((a - 1) * math.log(x) + (b - 1) * math.log1p(-x) - _log_beta(a, b))
+
+
+def _log_beta(a: float, b: float) -> float:
+    """The logarithm of B(a, b): of a large argument by Stirling's series, where the difference of two lgammas would lose digits."""
+    small, large = min(a, b), max(a, b)
+    if large < 100:
+        return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    both = small + large
+    ratio = (large - 0.5) * math.log1p(small / large) + small * math.log(both) - small
+    return math.lgamma(small) - ratio + _stirling_rest(large) - _stirling_rest(both)
+
+
+def _stirling_rest(x: float) -> float:
+    """What Stirling's formula leaves of lgamma(x), to 1e-17 from 100 on (Abramowitz & Stegun 6.1.41)."""
+    return 1 / (12 * x) - 1 / (360 * x**3) + 1 / (1260 * x**5)
+
+
+def _beta_share(x: float, rest: float, a: float, b: float) -> float:
+    """I_x(a, b) with `rest` = 1 − x handed in, as whoever calls may know it more exactly."""
+    if x <= 0 or rest <= 0:
+        return 0.0 if x <= 0 else 1.0
+    front = math.exp(a * math.log(x) + b * math.log(rest) - _log_beta(a, b))
+    if x < (a + 1) / (a + b + 2):  # where the fraction converges fast; else by symmetry
+        return front * _beta_fraction(x, a, b) / a
+    return 1 - front * _beta_fraction(rest, b, a) / b
+
+
+def _beta_fraction(x: float, a: float, b: float) -> float:
+    """The continued fraction of I_x(a, b) (DLMF 8.17.22), by the modified Lentz method (Thompson & Barnett 1986)."""
+    numerator, denominator = 1.0, 1 - (a + b) * x / (a + 1)
+    denominator = 1 / (denominator if abs(denominator) > _TINY else _TINY)
+    found = denominator
+    for m in range(1, 20_000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            denominator = 1 + term * denominator
+            denominator = 1 / (denominator if abs(denominator) > _TINY else _TINY)
+            numerator = 1 + term / numerator
+            numerator = numerator if abs(numerator) > _TINY else _TINY
+            found *= denominator * numerator
+        if abs(denominator * numerator - 1) < 1e-15:
+            break
+    return found
+
+
+def _root(
+    rising: Callable[[float], float], slope: Callable[[float], float], ends: tuple[float, float], start: float
+) -> float:
+    """Where a rising function is zero between `ends`: Newton's method, halving where a step would leave them."""
+    low, high = ends
+    x = start if low < start < high else (low + high) / 2
+    for _ in range(200):
+        value = rising(x)
+        if value == 0:
+            return x
+        low, high = (x, high) if value < 0 else (low, x)
+        steep = slope(x)
+        step = x - value / steep if steep > 0 else math.inf
+        following = step if low < step < high else (low + high) / 2
+        if abs(following - x) <= _PRECISE * abs(following) or high - low <= _PRECISE * high:
+            return following
+        x = following
+    return x

@@ -1,0 +1,95 @@
+"""Reducers, clusters and slices through the front door: what a suite may say of them, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalrun
+
+SUITE = """\
+name: s
+dataset: {path: rows.jsonl%s}
+target: {type: recorded, column: out}
+scorers: [exact_match]
+%s
+"""
+
+
+def write_suite(more: str = "", *, dataset: str = "", topics: int = 3) -> str:
+    rows = [
+        {"id": f"q{i}", "input": "?", "expected": "yes", "out": "yes" if i % 3 else "no", "topic": f"t{i % topics}",
+         "passage": i // 4}
+        for i in range(240)
+    ]  # fmt: skip
+    Path("rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    Path("s.yaml").write_text(SUITE % (dataset, more))
+    return "s.yaml"
+
+
+def problems(more: str, *, dataset: str = "", topics: int = 3) -> list[str]:
+    with pytest.raises(evalrun.SuiteError) as caught:
+        evalrun.run_suite(write_suite(more, dataset=dataset, topics=topics))
+    return [str(problem) for problem in caught.value.problems]
+
+
+def metrics(result: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((result.folder / "metrics.json").read_text())["targets"]["recorded"][
+        "metrics"
+    ]
+    return [metric for metric in found if metric["scorer"] == "exact_match"]
+
+
+def test_slices_clusters_and_reducers_reach_the_files() -> None:
+    more = "slices: [topic]\nrun: {epochs: 2, reducer: [mean, at_least_2]}"
+    result = evalrun.run_suite(write_suite(more, dataset=", cluster: passage"))
+    assert [(each["name"], each["reducer"], each["slice"], each["method"], each["n"]) for each in metrics(result)] == [
+        ("exact_match/v1", "mean", None, "wilson-clustered", 240),
+        ("exact_match/v1/at_least_2", "at_least_2", None, "wilson-clustered", 240),
+        *[
+            (name, reducer, {"topic": topic}, "wilson-clustered", 80)
+            for topic in ("t0", "t1", "t2")
+            for name, reducer in (("exact_match/v1", "mean"), ("exact_match/v1/at_least_2", "at_least_2"))
+        ],
+    ]
+    assert result.metrics["exact_match/v1"] == pytest.approx(2 / 3)  # of all samples, not of the last slice
+    run = json.loads((result.folder / "run.json").read_text())
+    assert (run["reducers"], run["cluster"], run["slices"]) == (["mean", "at_least_2"], "passage", ["topic"])
+
+
+def test_a_reducer_may_stand_at_the_top_of_the_suite() -> None:
+    result = evalrun.run_suite(write_suite("reducer: median\nrun: {epochs: 2}"))
+    assert [each["reducer"] for each in metrics(result)] == ["median"]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (
+            "run: {epochs: 2, reducer: at_least_3}",
+            "s.yaml:5:27: run.reducer: 'at_least_3' needs 3 epochs; the suite runs 2",
+        ),
+        ("reducer: meen", "s.yaml:5:10: reducer: 'meen' is no reducer; did you mean 'mean'?"),
+        ("reducer: [mean, mean]", "s.yaml:5:17: reducer[1]: names 'mean' a second time"),
+        ("reducer: []", "s.yaml:5:10: reducer: is empty; name a reducer, such as mean, or take the key out"),
+        (
+            "reducer: mean\nrun: {reducer: mean}",
+            "s.yaml:5:10: reducer: stands beside 'run.reducer'; keep one of them",
+        ),
+        ("slices: [topik]", "s.yaml:5:10: slices[0]: no sample has a value of 'topik'; did you mean 'topic'?"),
+        ("slices: [topic, topic]", "s.yaml:5:17: slices[1]: names 'topic' a second time"),
+        ("slices: [id]", "s.yaml:5:10: slices[0]: 'id' has over 100 values; slices are for columns with a few"),
+        ("slices: topic", "s.yaml:5:9: slices: is 'topic'; it should be a list"),
+    ],
+)
+def test_what_cannot_be_is_an_error_of_the_suite(more: str, expected: str) -> None:
+    assert problems(more) == [expected]
+
+
+def test_a_cluster_that_no_sample_has_is_an_error_of_the_suite() -> None:
+    assert problems("", dataset=", cluster: pasage") == [
+        "s.yaml:2:38: dataset.cluster: no sample has a value of 'pasage'; did you mean 'passage'?"
+    ]

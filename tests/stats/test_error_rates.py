@@ -1,0 +1,92 @@
+"""How often intervals cover and gates err: a fast part of benchmarks/coverage.py, with fixed seeds."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+
+from evalrun.stats.intervals import Estimand, metric_interval
+from evalrun.stats.paired import holm, non_inferiority, tango_score
+from evalrun.stats.planning import smallest_drop, smallest_drop_binary
+
+stats = pytest.importorskip("scipy.stats")
+REPEATS = 1_500
+GRADED = Estimand(low=0.0, high=1.0)
+
+
+def plausible(hits: int, low: float, high: float, repeats: int = REPEATS) -> bool:
+    """Whether neither "the rate is at most high" nor "at least low" is refuted at .001."""
+    return bool(stats.binom.sf(hits - 1, repeats, high) >= 0.001 and stats.binom.cdf(hits, repeats, low) >= 0.001)
+
+
+@pytest.mark.parametrize("n", [20, 100])
+def test_graded_means_are_covered_where_students_t_does_not_reach(n: int) -> None:
+    generator = numpy.random.default_rng(11)
+    drawn = numpy.where(generator.random((REPEATS, n)) < 0.9, 1.0, generator.beta(2, 2, (REPEATS, n)))
+    found = [metric_interval(GRADED, values) for values in drawn.tolist()]
+    covered = sum((each.low or 0) <= 0.95 <= (each.high or 0) for each in found)
+    assert plausible(covered, 0.93, 0.98)
+    half = stats.t.ppf(0.975, n - 1) * drawn.std(axis=1, ddof=1) / n**0.5
+    plain = int((abs(drawn.mean(axis=1) - 0.95) <= half).sum())
+    assert plain < covered and (n > 20 or not plausible(plain, 0.93, 0.98))
+
+
+def test_clusters_are_covered_and_ignoring_them_is_not() -> None:
+    generator = numpy.random.default_rng(12)
+    clusters = [place // 10 for place in range(200)]
+    heeded = ignored = 0
+    for _ in range(REPEATS):
+        centres = generator.beta(0.8 * 7 / 3, 0.2 * 7 / 3, 20)[clusters]  # ICC .3
+        values = (generator.random(200) < centres).astype(float).tolist()
+        for way in (clusters, None):
+            found = metric_interval(Estimand(binary=True), values, clusters=way)
+            inside = (found.low or 0) <= 0.8 <= (found.high or 0)
+            heeded, ignored = heeded + (inside and way is not None), ignored + (inside and way is None)
+    assert plausible(heeded, 0.87, 0.99)
+    assert ignored < 0.8 * REPEATS
+
+
+@pytest.mark.parametrize("icc", [0.0, 0.3])
+def test_a_clustered_model_at_the_margin_seldom_passes(icc: float) -> None:
+    generator = numpy.random.default_rng(13)
+    clusters = [place // 5 for place in range(100)]
+    shares = [0.125, 0.075, 0.8]  # a drop of .05, a fifth of the pairs differing
+    hits = 0
+    for _ in range(REPEATS):
+        alone, common = (generator.choice([1.0, -1.0, 0.0], size, p=shares) for size in (100, 20))
+        drops = numpy.where(generator.random(100) < icc**0.5, common[clusters], alone).tolist()
+        hits += non_inferiority(drops, max_drop=0.05, clusters=clusters).decision == "pass"
+    assert plausible(hits, 0.0, 0.065)
+
+
+@pytest.mark.parametrize("n", [20, 50, 200])
+def test_a_graded_model_at_the_margin_seldom_passes_with_rare_large_drops(n: int) -> None:
+    generator = numpy.random.default_rng(14)
+    large = generator.random((REPEATS, n)) < 0.05
+    noise = generator.normal(0, 0.02, (REPEATS, n))
+    for drawn in (large.astype(float), numpy.where(large, 0.81, 0.01) + noise):
+        found = [non_inferiority(drops, max_drop=0.05, span=1.0).decision for drops in drawn.tolist()]
+        assert plausible(found.count("pass"), 0.0, 0.065)
+
+
+def test_holm_holds_five_gates_at_the_border() -> None:
+    generator = numpy.random.default_rng(15)
+    plain = corrected = 0
+    for _ in range(REPEATS):
+        counts = generator.multinomial(500, [0.115, 0.085, 0.8], size=5)
+        p_values = [float(stats.norm.sf(tango_score(int(b), int(c), 500, 0.03))) for b, c, _ in counts]
+        plain, corrected = plain + (min(p_values) <= 0.05), corrected + (min(holm(p_values)) <= 0.05)
+    assert plausible(corrected, 0.0, 0.055)
+    assert plausible(plain, 0.18, 0.26)
+
+
+def test_the_smallest_drop_is_found_four_times_out_of_five() -> None:
+    generator = numpy.random.default_rng(16)
+    drop = smallest_drop_binary(n=500, discordance=0.2)
+    counts = generator.multinomial(500, [(0.2 + drop) / 2, (0.2 - drop) / 2, 0.8], size=REPEATS)
+    found = sum(tango_score(int(b), int(c), 500, 0.0) >= 1.6448536 for b, c, _ in counts)
+    assert plausible(found, 0.77, 0.86)
+    graded = smallest_drop(n=100, variance=0.09, span=1.0)
+    drawn = generator.normal(graded, 0.3, (REPEATS, 100)).tolist()
+    found = sum(non_inferiority(drops, max_drop=0.0, span=1.0).decision == "fail" for drops in drawn)
+    assert plausible(found, 0.77, 0.86)

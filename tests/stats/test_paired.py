@@ -1,0 +1,156 @@
+"""Paired tests: fixed values, agreement with other software, and the chance of a wrong decision by enumeration."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from evalrun.stats.paired import (
+    NonInferiority,
+    RowsToDecide,
+    holm,
+    mcnemar,
+    non_inferiority,
+    rows_that_prove_sameness,
+    tango,
+    tango_score,
+)
+
+
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [
+        ((40, 20, 160), 0.03086, 0.21806),
+        ((12, 2, 50), 0.06111, 0.34471),
+        ((209, 152, 1319), 0.01505, 0.07146),
+        ((0, 0, 50), -0.07135, 0.07135),
+    ],
+)
+def test_tangos_interval_has_its_known_values(counts: tuple[int, int, int], low: float, high: float) -> None:
+    assert tango(*counts) == (pytest.approx(low, abs=6e-6), pytest.approx(high, abs=6e-6))
+
+
+def test_tangos_interval_turns_with_the_pair() -> None:
+    low, high = tango(12, 2, 50)
+    assert tango(2, 12, 50) == (pytest.approx(-high), pytest.approx(-low))
+    assert tango(50, 0, 50)[1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("b", "c"), [(209, 152), (0, 0), (5, 0), (0, 5), (7, 7), (1, 4)])
+def test_mcnemar_is_statsmodels(b: int, c: int) -> None:
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    assert mcnemar(b, c) == pytest.approx(float(tables.mcnemar([[3, b], [c, 4]], exact=True).pvalue), abs=1e-9)
+    binomtest = pytest.importorskip("scipy.stats").binomtest
+    if b + c:
+        one_sided = float(binomtest(b, b + c, alternative="greater").pvalue)
+        assert mcnemar(b, c, sides=1) == pytest.approx(one_sided, abs=1e-9)
+
+
+def test_mcnemar_of_the_recorded_models() -> None:
+    assert mcnemar(209, 152) == pytest.approx(0.00315, abs=5e-6)
+
+
+def test_holm_is_statsmodels() -> None:
+    multipletests = pytest.importorskip("statsmodels.stats.multitest").multipletests
+    for p_values in ([0.01, 0.04, 0.03, 0.005], [0.5], [0.2, 0.2, 0.9], [0.0, 1.0]):
+        assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert holm([]) == ()
+
+
+def pairs(b: int, c: int, n: int) -> list[float]:
+    return [1.0] * b + [-1.0] * c + [0.0] * (n - b - c)
+
+
+@pytest.mark.parametrize(("max_drop", "decision"), [(0.01, "fail"), (0.05, "inconclusive"), (0.07, "pass")])
+def test_a_drop_is_judged_by_both_ends_of_its_interval(max_drop: float, decision: str) -> None:
+    found = non_inferiority(pairs(209, 152, 1319), max_drop=max_drop)
+    assert (found.decision, found.method, found.n) == (decision, "tango", 1319)
+    assert (found.estimate, found.low, found.high) == (
+        pytest.approx(0.0432, abs=5e-5),
+        pytest.approx(0.0196, abs=5e-5),
+        pytest.approx(0.0669, abs=5e-5),
+    )
+    assert found.worse
+
+
+def test_an_undecided_gate_says_how_many_rows_would_decide_it() -> None:
+    found = non_inferiority(pairs(4, 4, 40), max_drop=0.02)
+    assert (found.decision, found.rows, found.worse) == ("inconclusive", RowsToDecide(1353, 3093), False)
+    at_the_bound = non_inferiority(pairs(5, 4, 50), max_drop=0.02)
+    assert at_the_bound.rows == RowsToDecide(None, None)  # no practical number
+
+
+def test_a_run_against_itself_passes_once_there_are_rows_enough() -> None:
+    assert rows_that_prove_sameness(0.02) == 133
+    found = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
+    assert (found.decision, found.rows) == ("inconclusive", RowsToDecide(133, 133))
+    assert found.note == "no pair differs, and so few cannot rule the drop out"
+    assert non_inferiority(pairs(0, 0, 133), max_drop=0.02).decision == "pass"
+
+
+def test_without_pairs_nothing_is_decided() -> None:
+    assert non_inferiority([], max_drop=0.02) == NonInferiority(
+        None, None, None, "inconclusive", 0, 0.02, None, note="no pairs"
+    )
+
+
+def test_graded_scores_are_padded_with_a_pair_at_each_end_of_the_range() -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    draw = random.Random(2)
+    drops = [draw.gauss(0.01, 0.1) for _ in range(60)]
+    found = non_inferiority(drops, max_drop=0.05, span=1.0)
+    other = scipy_stats.ttest_1samp([*drops, 1.0, -1.0], 0.05, alternative="less")
+    assert found.p_pass == pytest.approx(float(other.pvalue), abs=1e-9)
+    bounds = scipy_stats.ttest_1samp([*drops, 1.0, -1.0], 0.05).confidence_interval(0.9)
+    assert (found.low, found.high) == (pytest.approx(bounds.low, abs=1e-9), pytest.approx(bounds.high, abs=1e-9))
+    assert found.estimate == pytest.approx(math.fsum(drops) / 60)
+
+
+def test_few_graded_pairs_and_few_clusters_decide_nothing() -> None:
+    few = non_inferiority([0.0] * 19, max_drop=0.9, span=1.0)
+    assert (few.decision, few.note) == ("inconclusive", "19 pairs; at least 20 are needed")
+    four = non_inferiority([0.0] * 400, max_drop=0.5, clusters=[place % 4 for place in range(400)])
+    assert (four.decision, four.note) == ("inconclusive", "4 clusters; at least 5 are needed")
+
+
+def test_clusters_make_a_drop_less_certain() -> None:
+    drops = [1.0 if place // 10 % 8 == 0 else 0.0 for place in range(800)]  # whole clusters differ
+    alone = non_inferiority(drops, max_drop=0.15)
+    clusters = [place // 10 for place in range(800)]
+    found = non_inferiority(drops, max_drop=0.15, clusters=clusters)
+    assert (alone.decision, found.decision, found.method) == ("pass", "inconclusive", "tango-clustered")
+    graded = non_inferiority([drop / 2 for drop in drops], max_drop=0.08, span=1.0, clusters=clusters)
+    assert (graded.decision, graded.method) == ("inconclusive", "t-padded-clustered")
+
+
+def test_graded_scores_that_are_all_or_nothing_must_pass_as_such_too() -> None:
+    found = non_inferiority([0.0] * 50, max_drop=0.05, span=1.0)
+    assert (found.decision, found.p_pass) == ("inconclusive", non_inferiority([0.0] * 50, max_drop=0.05).p_pass)
+    scaled = non_inferiority([0.0] * 50, max_drop=0.5, span=10.0)
+    assert (scaled.p_pass, scaled.high) == (found.p_pass, pytest.approx(10 * (found.high or 0)))
+
+
+def passing_at_margin(n: int, margin: float, discordance: float) -> float:
+    """How often a model that sits exactly at the margin passes: over every outcome there can be."""
+    worse, better = (discordance + margin) / 2, (discordance - margin) / 2
+    logs = [math.lgamma(k + 1) for k in range(n + 1)]
+    found = 0.0
+    for b in range(n + 1):
+        for c in range(n + 1 - b):
+            if better == 0 and c:
+                break
+            chance = math.exp(
+                logs[n] - logs[b] - logs[c] - logs[n - b - c]
+                + b * math.log(worse) + (c * math.log(better) if c else 0.0) + (n - b - c) * math.log1p(-discordance)
+            )  # fmt: skip
+            if chance > 1e-12 and tango_score(b, c, n, margin) <= -1.6448536269514722:
+                found += chance
+    return found
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.05])
+@pytest.mark.parametrize("discordance", [0.05, 0.1, 0.3])
+def test_a_model_at_the_margin_seldom_passes(margin: float, discordance: float) -> None:
+    assert passing_at_margin(50, margin, discordance) <= 0.055

@@ -1,0 +1,81 @@
+"""Epochs to one score: the definitions, and which of them may be compared and counted as 0/1."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+
+from evalrun.stats.reducers import parse_reducer
+
+
+@pytest.mark.parametrize(
+    ("name", "scores", "expected"),
+    [
+        ("mean", [1.0, 0.0, 0.5, 0.5], 0.5),
+        ("median", [0.0, 1.0, 0.25, 0.5], 0.375),
+        ("mode", [0.5, 1.0, 1.0, 0.5, 0.0], 0.5),  # of equally common ones the first
+        ("max", [0.0, 0.75, 0.5], 0.75),
+        ("at_least_2", [1.0, 0.9, 1.0], 1.0),
+        ("at_least_2", [1.0, 0.9, 0.0], 0.0),
+        ("pass_at_1", [1.0, 0.0, 0.0, 0.0], 0.25),
+        ("pass_at_2", [1.0, 0.0, 0.0, 0.0], 0.5),
+        ("pass_at_2", [1.0, 1.0, 1.0, 0.0], 1.0),
+        ("pass_k_2", [1.0, 1.0, 1.0, 0.0], 0.5),
+        ("pass_k_2", [1.0, 0.0, 0.0, 0.0], 0.0),
+    ],
+)
+def test_reducers_worked_by_hand(name: str, scores: list[float], expected: float) -> None:
+    assert parse_reducer(name).reduce(scores) == pytest.approx(expected)
+    assert parse_reducer(name).name == name
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_pass_at_k_and_pass_k_are_any_and_all_of_k_epochs_drawn(k: int) -> None:
+    scores = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+    drawn = list(combinations(scores, k))
+    assert parse_reducer(f"pass_at_{k}").reduce(scores) == pytest.approx(sum(max(some) for some in drawn) / len(drawn))
+    assert parse_reducer(f"pass_k_{k}").reduce(scores) == pytest.approx(sum(min(some) for some in drawn) / len(drawn))
+
+
+def test_fewer_than_k_scored_epochs_give_no_score() -> None:
+    for name in ("at_least_3", "pass_at_3", "pass_k_3"):
+        assert parse_reducer(name).reduce([1.0, 1.0]) is None
+    assert parse_reducer("mean").reduce([]) is None
+
+
+def test_only_some_reducers_may_be_compared_over_different_numbers_of_epochs() -> None:
+    names = ("mean", "median", "mode", "max", "at_least_2", "pass_at_2", "pass_k_2")
+    assert [name for name in names if parse_reducer(name).unbiased] == ["mean", "pass_at_2", "pass_k_2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "from_binary", "from_graded"),
+    [
+        ("mean", 1, True, False),
+        ("mean", 3, False, False),
+        ("median", 3, False, False),  # an epoch that failed leaves two
+        ("mode", 3, True, False),
+        ("max", 3, True, False),
+        ("at_least_2", 3, True, True),
+        ("pass_at_2", 3, False, False),
+        ("pass_at_3", 3, True, True),
+        ("pass_k_3", 3, True, True),
+    ],
+)
+def test_what_is_zero_or_one_by_construction(name: str, epochs: int, from_binary: bool, from_graded: bool) -> None:
+    reducer = parse_reducer(name)
+    assert reducer.yields_binary(binary=True, epochs=epochs) == from_binary
+    assert reducer.yields_binary(binary=False, epochs=epochs) == from_graded
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("medain", "did you mean 'median'"), ("pass_at_0", "there are mean"), ("at_least", "there are")]
+)
+def test_an_unknown_reducer_is_refused(name: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        parse_reducer(name)
+
+
+def test_what_counts_as_passed_can_be_said() -> None:
+    assert parse_reducer("at_least_2", right=0.5).reduce([0.5, 0.4, 0.9]) == 1.0
