@@ -13,20 +13,22 @@ from typing import Any
 
 from evalrun.domain import EMPTY, NoAnswer
 from evalrun.suite.document import Document, load_document
+from evalrun.suite.gates import read_gates
 from evalrun.suite.models import read_model, read_scorers, read_targets
 from evalrun.suite.options import RunOptions
 from evalrun.suite.overrides import apply_options
 from evalrun.suite.reading import SectionReader
 from evalrun.suite.running import read_prices, read_run
 from evalrun.suite.schema import JudgeCheck, Suite, TargetSpec
-from evalrun.suite.sections import read_dataset, read_gates, read_prompt
+from evalrun.suite.sections import read_dataset, read_prompt
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 TOP_KEYS = (
     "name", "description", "dataset", "prompt", "target", "targets", "params", "judge", "judge_check",
-    "scorers", "on_no_answer", "gates", "run", "cache", "prices", "slices", "reducer",
+    "scorers", "on_no_answer", "gates", "gate_defaults", "min_coverage", "inconclusive", "baseline_required", "run",
+    "slices", "reducer", "cache", "prices",
 )  # fmt: skip
-LATER_TOP_KEYS = ("gate_defaults", "min_coverage", "inconclusive", "baseline_required", "tracking")
+LATER_TOP_KEYS = ("tracking",)
 
 
 def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
@@ -75,7 +77,7 @@ def read_suite(document: Document) -> Suite | None:
         judge=judge,
         judge_check=_plain(reader, data, "judge_check", JudgeCheck, "on"),
         scorers=scorers,
-        gates=read_gates(reader, data["gates"]) if data.get("gates") is not None else (),
+        gates=read_gates(reader, data),
         run=read_run(reader, data),
         prices=read_prices(reader, data["prices"]) if data.get("prices") is not None else EMPTY,
         slices=_slices(reader, data),

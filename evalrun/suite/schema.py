@@ -146,11 +146,38 @@ class ScorerSpec:
 
 
 Operator: TypeAlias = Literal[">=", ">", "<=", "<", "=="]
+GateKind: TypeAlias = Literal["point", "confidence", "max_drop", "improved"]
+Inconclusive: TypeAlias = Literal["block", "block_if_worse", "warn"]
+
+
+@dataclass(frozen=True, slots=True)
+class PerSample:
+    """What a sample has to do to count: so many of its epochs on the right side of a bound. `of` is the suite's."""
+
+    operator: Operator
+    bound: float
+    passes: int
+    of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules:
+    """What holds for every gate that does not say it itself: `gate_defaults` over the suite's own keys."""
+
+    confidence: float | None = key("Confidence at which bounds have to be cleared, above 0.5 and below 1")
+    min_coverage: float = key("Least share of the samples a scorer applies to that must have been scored", default=0.95)
+    inconclusive: Inconclusive = key("When an inconclusive gate ends with exit code 4", default="block_if_worse")
+    baseline: str | None = key("The baseline of gates with max_drop or improved")
+    baseline_required: bool = key("Whether a baseline that is not there ends with exit code 3", default=False)
 
 
 @dataclass(frozen=True, slots=True)
 class GateSpec:
-    """`metric operator bound`, for each target or for the one named."""
+    """`metric operator bound`, for each target or for the one named; or a metric against its `baseline`.
+
+    The bound of kind max_drop is the largest drop, that of improved 0. `slice` is the column and the value that the
+    metric is about. `confidence` is None for point gates; gates on a baseline always have one.
+    """
 
     text: str
     metric: str
@@ -159,6 +186,14 @@ class GateSpec:
     target: str | None = None
     line: int | None = None
     key_path: KeyPath = ()
+    kind: GateKind = "point"
+    slice: Mapping[str, str] | None = None
+    confidence: float | None = None
+    baseline: str | None = None
+    per_sample: PerSample | None = None
+    min_coverage: float = 0.95
+    inconclusive: Inconclusive = "block_if_worse"
+    baseline_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

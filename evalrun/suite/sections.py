@@ -1,12 +1,10 @@
-"""The dataset, the prompt and the gates of a suite, from data to their typed form."""
+"""The dataset and the prompt of a suite, from data to their typed form."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from evalrun.domain import EMPTY
 from evalrun.errors import SuiteError
@@ -16,9 +14,7 @@ from evalrun.suite.schema import (
     ColumnSpec,
     ColumnsSpec,
     DatasetSpec,
-    GateSpec,
     KeyPath,
-    Operator,
     PromptPart,
     PromptSpec,
 )
@@ -27,9 +23,6 @@ from evalrun.suite.values import shown
 ROLES = ("system", "developer", "user", "assistant", "messages")
 DATASET_KEYS = ("path", "rows", "type", "columns", "where", "shuffle", "limit", "cluster")
 COLUMN_KEYS = ("id", "input", "expected", "messages")
-GATE_KEYS = ("metric", "min", "max", "target")
-LATER_GATE_KEYS = ("baseline", "max_drop", "improved", "confidence", "per_sample", "min_coverage", "inconclusive")
-GATE = re.compile(r"\s*(?P<metric>[^<>=\s\[]+(?:\[[^\]]*\])?)\s*(?P<operator>>=|<=|==|>|<)\s*(?P<bound>[^\s<>=]+)\s*")
 
 
 def read_dataset(reader: SectionReader, data: Any) -> DatasetSpec | None:
@@ -145,71 +138,3 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
         reader.report((*path, "file"), f"{str(file)!r} cannot be read: {getattr(broken, 'strerror', None) or broken}")
         return None
     return PromptSpec((PromptPart("user", text.rstrip("\n"), Path(name), path),), path)
-
-
-def read_gates(reader: SectionReader, data: Any) -> tuple[GateSpec, ...]:
-    """The gates of a suite: `metric operator number`, or `{metric, min | max, target}`."""
-    if not isinstance(data, list):
-        reader.report(("gates",), f"is {shown(data)}; it should be a list")
-        return ()
-    gates: list[GateSpec] = []
-    for place, item in enumerate(data):
-        path: KeyPath = ("gates", place)
-        found = _gate_mapping(reader, item, path) if isinstance(item, Mapping) else _gate_text(reader, item, path)
-        gates.extend(found)
-    return tuple(gates)
-
-
-def _line(reader: SectionReader, path: KeyPath) -> int | None:
-    if any(path[:length] in reader.document.overridden for length in range(1, len(path) + 1)):
-        return None  # the command line set it, so it stands on no line
-    mark = reader.document.mark(path)
-    return mark.line if mark else None
-
-
-def _gate_text(reader: SectionReader, item: Any, path: KeyPath) -> list[GateSpec]:
-    found = GATE.fullmatch(item) if isinstance(item, str) else None
-    if found is None:
-        reader.report(path, f"is {shown(item)}; it should read like 'exact_match >= 0.8' (one of >= > <= < ==)")
-        return []
-    if "[" in found["metric"]:
-        reader.report(path, "not yet: this version of evalrun has no slices; gate on the whole metric")
-        return []
-    bound = _number(found["bound"])
-    if bound is None:
-        percent = found["bound"].endswith("%")
-        hint = f"; write it as a share, {found['bound'].rstrip('%')}/100" if percent else ""
-        reader.report(path, f"compares with {found['bound']!r}, which is not a finite number{hint}")
-        return []
-    operator: Operator = next(sign for sign in get_args(Operator) if sign == found["operator"])
-    text = f"{found['metric']} {operator} {found['bound']}"
-    return [GateSpec(text, found["metric"], operator, bound, line=_line(reader, path), key_path=path)]
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and "_" not in text else None
-
-
-def _gate_mapping(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> list[GateSpec]:
-    reader.check_keys(item, path, GATE_KEYS, later=LATER_GATE_KEYS)
-    metric = reader.text(item["metric"], (*path, "metric")) if "metric" in item else None
-    if "metric" not in item:
-        if not any(name in item for name in LATER_GATE_KEYS):
-            reader.report(path, "needs 'metric'")
-        return []
-    target = reader.text(item["target"], (*path, "target")) if "target" in item else None
-    bounds: list[tuple[Operator, str]] = [(">=", "min"), ("<=", "max")]
-    given = [(operator, name) for operator, name in bounds if name in item]
-    if not given and not any(name in item for name in LATER_GATE_KEYS):
-        reader.report(path, "needs 'min' or 'max'")
-    gates: list[GateSpec] = []
-    for operator, name in given:
-        bound = reader.value(item[name], float, (*path, name))
-        if bound is not None and metric is not None:
-            text = f"{metric} {operator} {item[name]}"
-            gates.append(GateSpec(text, metric, operator, bound, target, _line(reader, path), path))
-    return gates

@@ -124,9 +124,6 @@ def test_all_problems_of_a_file_come_at_once_each_with_its_place() -> None:
     ("key", "place"),
     [
         ("tracking: {mlflow: {}}", "tracking"),
-        ("gate_defaults: {confidence: 0.95}", "gate_defaults"),
-        ("gates: [{metric: exact_match, baseline: main, max_drop: 0.1}]", "gates[0].baseline"),
-        ("gates: ['exact_match[topic=law] >= 0.7']", "gates[0]"),
     ],
 )
 def test_what_comes_later_is_refused_plainly_and_never_ignored(key: str, place: str) -> None:
