@@ -216,5 +216,6 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
         refresh=session.options.refresh, kept_stdin=kept_stdin(session.resumed) if session.resumed else None,
+        judging=session.options.gates,
     )  # fmt: skip
     return assembler.assemble(read)

@@ -154,7 +154,7 @@ class Printer:
 
     def finish(self, results: list[RunResult]) -> int:
         """Print what is printed at the end of all; returns the exit code of the command."""
-        from evalrun.gates.verdicts import exit_code
+        from evalrun.gates.exit_codes import exit_code
 
         if self.as_json:
             import json

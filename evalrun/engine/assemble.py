@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from asyncio import Semaphore
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,14 +24,19 @@ from evalrun.endpoints.http_service import AsksService
 from evalrun.endpoints.opening import EndpointPool, Opened
 from evalrun.engine.costs import PlannedModel
 from evalrun.engine.designs import ColumnCheck, design_of
+from evalrun.engine.fingerprints import made_of_plan
+from evalrun.engine.gating import GateMaker, KeyKeeper, find_baselines, refuse_changed
 from evalrun.engine.judges import JudgeDesk
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
-from evalrun.errors import SuiteError, nearest
-from evalrun.gates.naming import Gate, UnknownMetric, find_metric
+from evalrun.errors import SuiteError
+from evalrun.gates.baseline_file import Baseline, SampleKey
+from evalrun.gates.baseline_finding import Shelf
+from evalrun.gates.naming import Gate
 from evalrun.prompts import Prompt, PromptError, compile_prompt
 from evalrun.registry import Group, Place, ReferenceProblem, call_factory, factory_options, resolve
 from evalrun.scorers.calling import BoundScorer
 from evalrun.signatures import SignatureProblem
+from evalrun.stats.grouping import Design
 from evalrun.stats.summary import Measure, always_measures
 from evalrun.suite.document import Document
 from evalrun.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
@@ -49,6 +54,7 @@ class Assembler:
 
     `stop` is the wish to stop of the command, `timing` the clock of its waits.
     `kept_stdin` is the copy of standard input in the folder of a run that goes on.
+    Without `judging` no baseline is read.
     """
 
     document: Document
@@ -62,6 +68,7 @@ class Assembler:
     timing: Timing = Timing()
     refresh: bool = False
     models: list[PlannedModel] = field(default_factory=list)
+    judging: bool = True
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
@@ -70,19 +77,22 @@ class Assembler:
         )
         targets = [made for spec in suite.targets if (made := self._target(suite, spec, calls)) is not None]
         scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
-        gates = self._gates(suite, [scorer.measure for scorer in scorers])
         design = design_of(suite, self.document)
+        gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
+        shelf = Shelf(suite.folder, suite.name, self.runs)
+        baselines = find_baselines(self.document, gates, shelf) if self.judging else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
         assert isinstance(dataset, SampleSource)  # without it there was a problem
-        columns = ColumnCheck(design)
+        columns, keeper = ColumnCheck(design), KeyKeeper() if baselines else None
         check = partial(_check_sample, targets, columns, capped=suite.run.max_cost is not None)
-        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(check))
+        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(keeper.before(check) if keeper else check))
         if scan is not None:
             columns.report(self.document, scan.columns)
         self.document.raise_problems()
         models = tuple(self.models)
-        return Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, models, design=design)
+        plan = Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, models, design=design)
+        return self._with_baselines(plan, baselines, keeper.keys if keeper is not None else {})
 
     def _dataset(self, suite: Suite) -> SampleSource:
         return open_dataset(
@@ -207,24 +217,23 @@ class Assembler:
             judge.params, asked.tally, asked.breaker, stream=bool(judge.pace.stream),
         )  # fmt: skip
 
-    def _gates(self, suite: Suite, measures: list[Measure]) -> tuple[Gate, ...]:
-        names = [target.name for target in suite.targets]
-        always = always_measures(streaming=suite.streaming)
-        broken = len(measures) < len(suite.scorers)  # then its own problem says enough of a metric that is missing
-        known = {measure.name for measure in (*measures, *always)}
-        gates: list[Gate] = []
-        for spec in suite.gates:
-            if spec.target in self.document.left_out:
-                continue
-            if spec.target is not None and spec.target not in names:
-                hint = nearest(spec.target, names) or f"; it has {', '.join(names)}"
-                self.document.problem((*spec.key_path, "target"), f"no target {spec.target!r} in this suite{hint}")
-            try:
-                gates.append(Gate(spec, *find_metric(spec.metric, [*measures, *always])))
-            except UnknownMetric as unknown:
-                if not broken or spec.metric.split("/")[0] in known:
-                    self.document.problem(spec.key_path, str(unknown))
-        return tuple(gates)
+    def _gates(self, suite: Suite, measures: list[Measure], design: Design) -> tuple[Gate, ...]:
+        maker = GateMaker(
+            self.document,
+            [*measures, *always_measures(streaming=suite.streaming)],
+            targets=[target.name for target in suite.targets],
+            design=design,
+            epochs=suite.run.epochs,
+            broken=len(measures) < len(suite.scorers),
+        )
+        return maker.make(suite.gates)
+
+    def _with_baselines(self, plan: Plan, baselines: Mapping[str, Baseline], keys: Mapping[int, SampleKey]) -> Plan:
+        """The plan with the baselines of its gates, which are of the same scorers and judges."""
+        if baselines:
+            refuse_changed(self.document, plan.gates, baselines, made_of_plan(plan))
+            self.document.raise_problems()
+        return replace(plan, baselines=baselines, keys=keys)
 
 
 def _asked(label: str, side: Side, opened: Opened, pace: PaceSpec) -> Asked:

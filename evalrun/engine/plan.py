@@ -15,6 +15,7 @@ from evalrun.domain import Row, Sample, Target, row_name
 from evalrun.endpoints.pricing import KnownPrice
 from evalrun.engine.costs import PlannedModel
 from evalrun.engine.judges import JudgeDesk
+from evalrun.gates.baseline_file import Baseline, SampleKey
 from evalrun.gates.naming import Gate
 from evalrun.prompts import Prompt
 from evalrun.scorers.calling import BoundScorer
@@ -77,6 +78,8 @@ class Plan:
     """A suite, assembled and scanned. `rows` is how many rows the run will have, `calls` what its endpoints share.
 
     `models` are those it asks, and `prices` is filled in with what they cost before the first call.
+    `baselines` are those that its gates name and that are there; `keys` tell the samples by their place, where there
+    are such.
     """
 
     suite: Suite
@@ -89,6 +92,8 @@ class Plan:
     models: tuple[PlannedModel, ...] = ()
     prices: Mapping[tuple[Side, str], KnownPrice] = field(default_factory=dict)
     design: Design = Design()
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    keys: Mapping[int, SampleKey] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -10,10 +10,12 @@ from pathlib import Path
 from evalrun.calls.stack import CallTally
 from evalrun.calls.usage import Usage
 from evalrun.domain import Failure
+from evalrun.engine.gating import comparison_of
 from evalrun.engine.plan import Plan
 from evalrun.engine.row_usage import RowUsage
 from evalrun.engine.run_state import RunState
-from evalrun.gates.verdicts import EXIT_CODES, INTERRUPTED, UNTRUSTED, check_gates, exit_code, overall
+from evalrun.gates.exit_codes import INTERRUPTED, UNTRUSTED, code_of, exit_code, overall
+from evalrun.gates.verdicts import check_gates
 from evalrun.metrics import GateResult, Metric, Verdict
 from evalrun.stats.summary import Summary
 
@@ -62,15 +64,15 @@ def conclude(
     plan: Plan, state: RunState, usage: RowUsage, summary: Summary, *, gates: bool
 ) -> tuple[tuple[GateResult, ...], Verdict, int]:
     """The verdicts of a run's gates, that of the run, and its exit code."""
-    results = check_gates(plan.gates, summary) if gates else ()
-    codes = [EXIT_CODES[result.verdict] for result in results]
+    results = check_gates(plan.gates, summary, comparison_of(plan)) if gates else ()
+    codes = [code_of(result) for result in results]
     if state.interrupted:
         codes.append(INTERRUPTED)
     if stopped_early(plan, state, usage) is not None:
         codes.append(UNTRUSTED)
     verdict = overall(results)
     code = exit_code(codes)
-    if verdict == "pass" and code != 0:
+    if verdict != "fail" and len(codes) > len(results):
         verdict = "untrusted"  # a run that ended early passes nothing
     return results, verdict, code
 

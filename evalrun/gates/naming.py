@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evalrun.errors import nearest
-from evalrun.stats.summary import STREAMED, Measure
+from evalrun.stats.intervals import Estimand
+from evalrun.stats.measures import UNLISTED, Measure
+from evalrun.stats.reducers import MEAN, Reducer, parse_reducer
 from evalrun.suite.schema import GateSpec
 
 
@@ -16,40 +18,71 @@ class UnknownMetric(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A gate with its metric found: `measure` and the name of one of its aggregates."""
+    """A gate with its metric found: `measure`, the name of one of its aggregates, and what makes a sample's score.
+
+    `metric` is its full name without its slice. `reducer` of a gate on samples over their epochs is the one that its
+    rule makes. `epochs` are the run's.
+    """
 
     spec: GateSpec
     measure: Measure
     aggregate: str
+    metric: str
+    reducer: Reducer = MEAN
+    epochs: int = 1
 
     @property
-    def metric(self) -> str:
-        """The full name of the metric."""
-        return self.measure.metric_name(self.aggregate)
+    def estimand(self) -> Estimand:
+        """What the metric estimates, which says what interval it has."""
+        return self.measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.reducer.counts or self.measure.declaration.higher_is_better
 
 
-def find_metric(text: str, measures: Sequence[Measure]) -> tuple[Measure, str]:
-    """The measure and aggregate behind `exact_match`, `exact_match/v1`, `toxicity/p90` or `toxicity/v1/p90`.
+def find_metric(
+    text: str, measures: Sequence[Measure], reducers: Sequence[Reducer] = (MEAN,)
+) -> tuple[Measure, str, Reducer]:
+    """The measure, aggregate and reducer behind `exact_match`, `toxicity/v1/p90` or `exact_match/pass_at_2`.
 
-    A bare name means the headline aggregate. Raises UnknownMetric.
+    `reducers` are the suite's, the one behind plain names first. A bare name means the headline aggregate. Raises UnknownMetric.
     """
     name, *rest = text.split("/")
     by_name = {measure.name: measure for measure in measures}
     if name not in by_name:
-        if name in {measure.name for measure in STREAMED}:
-            raise UnknownMetric(f"no metric {text!r} where answers are not streamed; set stream: true in run:")
         raise UnknownMetric(f"no metric {text!r} in this suite{nearest(name, by_name) or _known(by_name)}")
     measure = by_name[name]
     if rest and rest[0] == measure.declaration.version:
         rest = rest[1:]
+    always = measure in UNLISTED
+    reducer = MEAN if always else reducers[0]
+    if rest and not always and (found := _reducer(rest[0], reducers)) is not None:
+        reducer, rest = found, rest[1:]
+        if not rest:
+            return measure, "mean", reducer
     if not rest:
-        return measure, measure.declaration.headline
+        return measure, measure.declaration.headline, reducer
     aggregates = measure.declaration.aggregates
     if len(rest) > 1 or rest[0] not in aggregates:
-        full = [f"{name}/{aggregate}" for aggregate in aggregates]
-        raise UnknownMetric(f"no metric {text!r} in this suite{nearest(text, full) or _known(full)}")
-    return measure, rest[0]
+        full = [f"{name}/{one}" for one in (*aggregates, *(known.name for known in reducers[1:]))]
+        hint = _not_listed(rest[0]) or nearest(text, full) or _known(full)
+        raise UnknownMetric(f"no metric {text!r} in this suite{hint}")
+    return measure, rest[0], reducer
 
 
-def _known(names: Sequence[str] | dict[str, Measure]) -> str:
+def _reducer(text: str, reducers: Sequence[Reducer]) -> Reducer | None:
+    return next((reducer for reducer in reducers if reducer.name == text and text != "mean"), None)
+
+
+def _not_listed(text: str) -> str | None:
+    """What to do about a reducer that the suite does not have, or None where the text is not the name of any."""
+    try:
+        parse_reducer(text)
+    except ValueError:
+        return None
+    return f"; {text!r} is a reducer that it does not list: add it to 'reducer:'"
+
+
+def _known(names: Iterable[str]) -> str:
     return f"; it has {', '.join(names)}"

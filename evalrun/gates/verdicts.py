@@ -1,144 +1,111 @@
-"""Metrics to verdicts, and verdicts to an exit code: pure.
-
-A point gate passes or fails by its value. It is untrusted where rows apply but too few were scored, or where
-it passes only because cells without a value are left out: a broken provider is not a bad model, nor a good one.
-"""
+"""Metrics to verdicts: every gate on each target it is about, those on a baseline together. Pure."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from evalrun.gates.against import Side, Tested, decide, try_gate
+from evalrun.gates.baseline_file import Baseline
+from evalrun.gates.bounded import Finding, check_bounded, value_of
+from evalrun.gates.evidence import Evidence, gather
 from evalrun.gates.naming import Gate
-from evalrun.metrics import GateResult, Metric, Verdict
-from evalrun.stats.aggregates import QUANTILE, aggregate
-from evalrun.stats.summary import MIN_COVERAGE, Summary, coverage
-from evalrun.stats.tally import Reduced
+from evalrun.metrics import BaselineResult, GateResult
+from evalrun.stats.intervals import LEVEL, metric_interval
+from evalrun.stats.summary import Summary
 
-COMPARE: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
-}  # fmt: skip
-
-PASSED, FAILED, USAGE, UNTRUSTED, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 4, 130
-ORDER = (INTERRUPTED, USAGE, FAILED, UNTRUSTED, INCONCLUSIVE, PASSED)
-EXIT_CODES: dict[Verdict, int] = {
-    "pass": PASSED, "fail": FAILED, "untrusted": UNTRUSTED, "inconclusive": INCONCLUSIVE,
-}  # fmt: skip
+NO_SIDE = Side({"targets": {}, "scorers": {}, "judges": {}}, {})
 
 
-def check_gates(gates: Sequence[Gate], summary: Summary) -> tuple[GateResult, ...]:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What gates on a baseline need beside the numbers: the run's own side, and the baselines by name, if they are there."""
+
+    side: Side = NO_SIDE
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+
+
+def check_gates(
+    gates: Sequence[Gate], summary: Summary, comparison: Comparison = Comparison()
+) -> tuple[GateResult, ...]:
     """The verdict of every gate for each target it is about, in the order of the suite."""
+    places = [
+        (gate, target) for gate in gates for target in summary.targets if gate.spec.target in (None, target)
+    ]  # fmt: skip
+    evidence = [gather(gate, summary, target) for gate, target in places]
+    intervals = [_interval(gate, found) for (gate, _), found in zip(places, evidence, strict=True)]
+    compared = _compare(places, evidence, comparison)
     results: list[GateResult] = []
-    metrics = {target: {metric.name: metric for metric in summary.metrics(target)} for target in summary.targets}
-    for gate in gates:
-        for target in summary.targets:
-            if gate.spec.target in (None, target):
-                reduced = summary.reduced(target, gate.measure.name)
-                results.append(_check(gate, target, metrics[target][gate.metric], reduced))
+    for at, (gate, target) in enumerate(places):
+        if at in compared:
+            finding, standing = compared[at]
+        else:
+            finding, standing = check_bounded(gate, evidence[at], interval=intervals[at]), None
+        results.append(_result(gate, target, evidence[at], intervals[at], finding, standing))
     return tuple(results)
 
 
-def exit_code(codes: Iterable[int]) -> int:
-    """Of several exit codes the one that goes first: 130, 2, 1, 3, 4, 0."""
-    return min(codes, key=ORDER.index, default=PASSED)
+def _compare(
+    places: Sequence[tuple[Gate, str]], evidence: Sequence[Evidence], comparison: Comparison
+) -> dict[int, tuple[Finding, BaselineResult | None]]:
+    """The findings of the gates on a baseline by their place, those of one baseline decided together."""
+    families: dict[str, dict[int, Tested]] = {}
+    for at, (gate, target) in enumerate(places):
+        name = gate.spec.baseline
+        if name is not None:
+            baseline = comparison.baselines.get(name)
+            tested = try_gate(gate, target, evidence[at], comparison.side, baseline)
+            families.setdefault(name, {})[at] = tested
+    found: dict[int, tuple[Finding, BaselineResult | None]] = {}
+    for family in families.values():
+        found.update(zip(family, decide(list(family.values()), comparison.side), strict=True))
+    return found
 
 
-def overall(results: Sequence[GateResult]) -> Verdict:
-    """The verdict of a run: the worst of its gates in the order of the exit codes; pass where there are none."""
-    return min(
-        (result.verdict for result in results), key=lambda verdict: ORDER.index(EXIT_CODES[verdict]), default="pass"
-    )
+def _interval(gate: Gate, evidence: Evidence) -> tuple[float | None, float | None]:
+    """The 95 % interval of a gate's metric, as the metric itself has it."""
+    scored = evidence.scored
+    values = [sample.value for sample in scored if sample.value is not None]
+    clusters = [sample.cluster for sample in scored] if evidence.clustered else None
+    found = metric_interval(gate.estimand, values, clusters=clusters, level=LEVEL, seed=evidence.seed)
+    return found.low, found.high
 
 
-def _check(gate: Gate, target: str, metric: Metric, reduced: Reduced) -> GateResult:
-    verdict, reason = _verdict(gate, metric, reduced)
+def _result(
+    gate: Gate,
+    target: str,
+    evidence: Evidence,
+    interval: tuple[float | None, float | None],
+    finding: Finding,
+    standing: BaselineResult | None,
+) -> GateResult:
+    spec, rows = gate.spec, finding.rows
+    decides = (rows.even, rows.strong) if rows and rows.even is not None and rows.strong is not None else None
     return GateResult(
-        gate=gate.spec.text,
+        gate=spec.text,
         target=target,
-        metric=metric.name,
-        value=metric.value,
-        low=metric.low,
-        high=metric.high,
-        bound=gate.spec.bound,
-        verdict=verdict,
-        reason=reason,
-        line=gate.spec.line,
+        metric=gate.metric,
+        value=value_of(gate, evidence),
+        low=interval[0],
+        high=interval[1],
+        bound=spec.bound,
+        verdict=finding.verdict,
+        reason=finding.reason,
+        line=spec.line,
+        kind=spec.kind,
+        confidence=spec.confidence,
+        gate_low=finding.low,
+        gate_high=finding.high,
+        rows_to_decide=decides,
+        baseline=standing,
+        blocks=_blocks(gate, finding),
+        slice=spec.slice,
     )
 
 
-def _verdict(gate: Gate, metric: Metric, reduced: Reduced) -> tuple[Verdict, str]:
-    if reduced.applicable == 0:
-        if reduced.skipped:
-            return "fail", f"no row applies: all {reduced.skipped} were skipped"
-        return "untrusted", "no row was run"
-    scored = len(reduced.values)
-    if coverage(reduced) < MIN_COVERAGE:
-        return "untrusted", f"scored {scored} of {reduced.applicable} rows: {why_missing(metric, reduced)}"
-    assert metric.value is not None  # something was scored
-    if not COMPARE[gate.spec.operator](metric.value, gate.spec.bound):
-        return "fail", _misses(metric, gate)
-    flipped = _at_worst(gate, reduced)
-    if flipped is not None:
-        return "untrusted", (
-            f"passes without the {reduced.missing} of {reduced.applicable} rows that have no score, but would be "
-            f"{flipped:.4g} with them at the worst end: {why_missing(metric, reduced)}"
-        )
-    return "pass", "within noise: its 95 % interval spans the bound" if _spans(metric, gate) else "clears the bound"
-
-
-def _misses(metric: Metric, gate: Gate) -> str:
-    noise = "; within noise: its 95 % interval spans the bound" if _spans(metric, gate) else ""
-    return f"misses the bound{noise}"
-
-
-def _spans(metric: Metric, gate: Gate) -> bool:
-    return metric.low is not None and metric.high is not None and metric.low < gate.spec.bound < metric.high
-
-
-def _at_worst(gate: Gate, reduced: Reduced) -> float | None:
-    """The value that makes a passing gate miss once the missing cells are at an end of the range, or None.
-
-    An open end of the range has no worst value: there only a quantile can be told (the missing ones lie beyond
-    all others), and for the rest the coverage has to do.
-    """
-    if reduced.missing == 0:
-        return None
-    declaration = gate.measure.declaration
-    quantile = QUANTILE.fullmatch(gate.aggregate) is not None
-    ends = [declaration.low, declaration.high]
-    if quantile:
-        ends = [-float("inf") if ends[0] is None else ends[0], float("inf") if ends[1] is None else ends[1]]
-    for end in ends:
-        if end is None:
-            continue
-        filled = [*reduced.values, *([end] * reduced.missing)]
-        value = aggregate(gate.aggregate, filled, threshold=declaration.threshold)
-        if value is not None and not COMPARE[gate.spec.operator](value, gate.spec.bound):
-            return value
-    return None
-
-
-def why_missing(metric: Metric, reduced: Reduced) -> str:
-    """The sentences for rows without a score: provider, judge and model are three different things."""
-    reasons = (metric.detail or {}).get("reasons", {})
-    said: list[str] = []
-    if reduced.errors:
-        kinds = [name for name in reasons if not name.startswith(("no_answer", "judge", "not reported"))]
-        said.append(f"the provider failed on {reduced.errors}{_listed(kinds)}")
-    if reduced.judge:
-        kinds = [name for name in reasons if name.startswith("judge")]
-        checks = [name for name in kinds if "self-check" in name]
-        if checks:
-            said.append(f"the judge is not to be believed ({checks[0].removeprefix('judge: ')})")
-        elif metric.scorer in ("cost_usd", "token_count", "ttft", "output_rate"):
-            said.append(f"nobody reported it for {reduced.judge}")
-        else:
-            said.append(f"the judge could not be read on {reduced.judge}")
-    if reduced.no_answer:
-        kinds = [name.removeprefix("no_answer: ") for name in reasons if name.startswith("no_answer")]
-        said.append(f"the model did not answer {reduced.no_answer}{_listed(kinds)}")
-    return "; ".join(said)
-
-
-def _listed(kinds: Sequence[str]) -> str:
-    return f" ({', '.join(kinds)})" if kinds else ""
+def _blocks(gate: Gate, finding: Finding) -> bool:
+    """Whether a verdict that is neither good nor bad changes the exit code."""
+    if finding.verdict == "inconclusive":
+        policy = gate.spec.inconclusive
+        return policy == "block" or (policy == "block_if_worse" and finding.worse)
+    return gate.spec.baseline_required if finding.verdict == "no_baseline" else True

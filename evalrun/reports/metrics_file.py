@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from evalrun.calls.usage import Usage
 from evalrun.engine.result import RunResult
-from evalrun.metrics import GateResult, Metric
+from evalrun.metrics import BaselineResult, GateResult, Metric
 
 SCHEMA_VERSION = 1
 
@@ -58,19 +59,16 @@ def metric_data(metric: Metric) -> dict[str, Any]:
 
 
 def gate_data(gate: GateResult) -> dict[str, Any]:
-    """One verdict as JSON has it."""
-    return {
-        "gate": gate.gate,
-        "target": gate.target,
-        "metric": gate.metric,
-        "value": gate.value,
-        "low": gate.low,
-        "high": gate.high,
-        "bound": gate.bound,
-        "verdict": gate.verdict,
-        "reason": gate.reason,
-        "line": gate.line,
-    }
+    """One verdict as JSON has it: the fields of GateResult, `baseline` with those of BaselineResult."""
+    return asdict(gate)
+
+
+def gate_from_data(data: Mapping[str, Any]) -> GateResult:
+    """The verdict of one entry of `gates`; fields that are not there have their defaults."""
+    said = data.get("baseline")
+    baseline = None if said is None else BaselineResult(**{**said, "differs": tuple(said["differs"])})
+    rows = data.get("rows_to_decide")
+    return GateResult(**{**data, "baseline": baseline, "rows_to_decide": None if rows is None else (rows[0], rows[1])})
 
 
 def usage_data(usage: Usage) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from evalrun.engine.definition import definition_of
+from evalrun.engine.fingerprints import hashes, scorer_data
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrun.engine.result import RunResult
 from evalrun.reports.metrics_file import usage_data
@@ -46,7 +46,7 @@ def run_data(
         "columns": list(plan.scan.columns),
         "versions": versions(),
         "targets": {target.name: _target(target) for target in plan.targets},
-        "scorers": {scorer.bound.name: _scorer(scorer) for scorer in plan.scorers},
+        "scorers": {scorer.bound.name: scorer_data(scorer, plan.suite.folder) for scorer in plan.scorers},
         "judges": {scorer.bound.name: judge for scorer in plan.scorers if (judge := _judge(scorer)) is not None},
         "notices": list(plan.scan.notices),
     }
@@ -66,22 +66,6 @@ def status_of(result: RunResult) -> str:
     if result.exit_code == 130:
         return "interrupted"
     return "finished" if result.stopped is None else "stopped"
-
-
-def hashes(plan: Plan) -> dict[str, Any]:
-    """What defines the run, as sha256: its data, prompts, params and scorers."""
-    return {
-        "dataset": plan.scan.digest,
-        "prompts": {target.name: target.prompt.digest for target in plan.targets if target.prompt is not None},
-        "params": {target.name: digest(dict(target.params)) for target in plan.targets},
-        "scorers": {scorer.bound.name: digest(_scorer(scorer)) for scorer in plan.scorers},
-    }
-
-
-def digest(data: Any) -> str:
-    """The sha256 of data as canonical JSON."""
-    text = json.dumps(data, sort_keys=True, ensure_ascii=True, default=str, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -107,27 +91,6 @@ def _target(target: PlannedTarget) -> dict[str, Any]:
         "params": dict(target.params),
         "served_models": sorted(target.calls.usage.served_models),
         "usage": usage_data(target.calls.usage),
-    }
-
-
-def _scorer(scorer: PlannedScorer) -> dict[str, Any]:
-    spec = scorer.bound.scorer.declaration
-    return {
-        "type": scorer.spec.type,
-        "options": dict(scorer.spec.options),
-        "args": dict(scorer.spec.args),
-        "version": spec.version,
-        "backend": spec.backend,
-        "range": [spec.low, spec.high],
-        "higher_is_better": spec.higher_is_better,
-        "binary": spec.binary,
-        "unit": spec.unit,
-        "threshold": spec.threshold,
-        "needs_answer": spec.needs_answer,
-        "needs_expected": spec.needs_expected,
-        "aggregates": list(spec.aggregates),
-        "headline": spec.headline,
-        "on_no_answer": scorer.bound.on_no_answer,
     }
 
 

@@ -9,7 +9,8 @@ from evalrun.calls.usage import Usage
 from evalrun.domain import Declaration, Row
 from evalrun.engine.result import TargetResult
 from evalrun.errors import RunNotFoundError
-from evalrun.metrics import GateResult, Metric
+from evalrun.metrics import Metric
+from evalrun.reports.metrics_file import gate_from_data
 from evalrun.reports.terminal import (
     STYLES,
     gates_table,
@@ -20,6 +21,7 @@ from evalrun.reports.terminal import (
     slice_tables,
     styled,
     usage_line,
+    verdict_word,
 )
 from evalrun.reports.text import DASH, duration, number, one_line
 from evalrun.reports.worst import WorstRows, failed
@@ -44,7 +46,7 @@ def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[Rend
     metrics = stored_metrics(folder, run)
     yield _headline(folder, run)
     if metrics is not None:
-        gates = [GateResult(**gate) for gate in metrics["gates"]]
+        gates = [gate_from_data(gate) for gate in metrics["gates"]]
         if gates:
             yield gates_table(gates)
     for name, target in _targets(folder, run, metrics).items():
@@ -104,7 +106,7 @@ def stored_metrics(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, Any] 
 
 def _headline(folder: RunFolder, run: Mapping[str, Any]) -> Any:
     verdict = run.get("verdict")
-    word = str(verdict).upper() if verdict else "NOT FINISHED"
+    word = verdict_word(str(verdict)) if verdict else "NOT FINISHED"
     line = styled(f"{word} ", STYLES.get(str(verdict), "bold yellow"))
     line.append(f"{one_line(folder.suite, 60)} {folder.id}", style="bold")
     if verdict:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-STYLES = {"pass": "bold green", "fail": "bold red", "untrusted": "bold magenta", "inconclusive": "bold yellow"}
+STYLES = {
+    "pass": "bold green", "fail": "bold red", "untrusted": "bold magenta", "inconclusive": "bold yellow",
+    "no_baseline": "bold cyan",
+}  # fmt: skip
 ALWAYS = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
 SHARES = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
 MOST_SLICES = 20  # values of a column on a terminal
@@ -52,7 +55,7 @@ def headline(result: RunResult) -> Any:
     """`PASS qa: 50 rows in 12.3 s`, with the reason where it ended early."""
     from rich.text import Text
 
-    word = result.verdict.upper() if result.gates or result.exit_code else "DONE"
+    word = verdict_word(result.verdict) if result.gates or result.exit_code else "DONE"
     if result.exit_code == 130:
         word = "INTERRUPTED"
     style = STYLES[result.verdict] if word != "DONE" else "bold"
@@ -66,17 +69,22 @@ def headline(result: RunResult) -> Any:
     return line
 
 
+def verdict_word(verdict: str) -> str:
+    """`PASS`, `NO BASELINE`: a verdict as it is shown."""
+    return verdict.replace("_", " ").upper()
+
+
 def gates_table(gates: Sequence[GateResult]) -> Table:
     """A line for each gate and target: verdict, number, bound, and the sentence why."""
     table = plain_table("gates", ("verdict", "gate", "target", "value", "95 % interval", "why"))
     for gate in gates:
         table.add_row(
-            styled(gate.verdict.upper(), STYLES[gate.verdict]),
+            styled(verdict_word(gate.verdict), STYLES[gate.verdict]),
             styled(one_line(gate.gate, 80)),
             styled(one_line(gate.target, 40)),
             styled(number(gate.value)),
             styled(interval(gate.low, gate.high)),
-            styled(one_line(gate.reason + (f" (line {gate.line})" if gate.line else ""), 300)),
+            styled(one_line(gate.reason + (f" (line {gate.line})" if gate.line else ""), 600)),
         )
     return table
 

@@ -61,6 +61,9 @@ STREAMED = (
 )
 """Computed besides where answers are streamed."""
 
+UNLISTED = (*ALWAYS, *STREAMED)
+"""All that no suite lists: of the answer itself, reduced by the mean whatever the suite says, and in no baseline."""
+
 
 def always_measures(*, streaming: bool) -> tuple[Measure, ...]:
     """What is computed without being listed."""

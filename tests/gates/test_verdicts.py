@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample
+from evalrun.gates.exit_codes import exit_code, overall
 from evalrun.gates.naming import Gate, UnknownMetric, find_metric
-from evalrun.gates.verdicts import check_gates, exit_code, overall
+from evalrun.gates.verdicts import check_gates
 from evalrun.metrics import GateResult
 from evalrun.stats.summary import ALWAYS, Measure, summarize
 from evalrun.suite.schema import GateSpec, Operator
@@ -24,7 +25,7 @@ def cells(count: int, cell: Cell) -> list[Cell]:
 
 
 def verdict(found: Sequence[Cell], metric: str, operator: Operator, bound: float) -> GateResult:
-    measure, aggregate = find_metric(metric, MEASURES)
+    measure, aggregate, _ = find_metric(metric, MEASURES)
     failed = Failure("server", "500")
     rows = [
         Row(
@@ -38,7 +39,7 @@ def verdict(found: Sequence[Cell], metric: str, operator: Operator, bound: float
     ]
     summary = summarize(rows, [measure], ["m"])
     spec = GateSpec(f"{metric} {operator} {bound}", metric, operator, bound, line=9)
-    (result,) = check_gates([Gate(spec, measure, aggregate)], summary)
+    (result,) = check_gates([Gate(spec, measure, aggregate, measure.metric_name(aggregate))], summary)
     return result
 
 
@@ -138,7 +139,7 @@ def test_a_run_takes_the_verdict_of_its_worst_gate() -> None:
     ],
 )
 def test_a_metric_may_be_named_with_or_without_its_version(text: str, name: str) -> None:
-    measure, aggregate = find_metric(text, MEASURES)
+    measure, aggregate, _ = find_metric(text, MEASURES)
     assert measure.metric_name(aggregate) == name
 
 

@@ -1,0 +1,68 @@
+"""The sentences of verdicts: who is to blame for rows without a score, amounts as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from evalrun.gates.evidence import Evidence
+from evalrun.gates.naming import Gate
+from evalrun.stats.paired import RowsToDecide
+from evalrun.stats.tally import ERROR, JUDGE, NO_ANSWER
+
+REPORTED = ("cost_usd", "token_count")  # what nobody may tell, which is no judge's doing
+
+
+def why_missing(evidence: Evidence, scorer: str) -> str:
+    """The sentences for samples without a score: provider, judge and model are three different things."""
+    reasons = evidence.reasons
+    said: list[str] = []
+    if errors := evidence.count(ERROR):
+        kinds = [name for name in reasons if not name.startswith(("no_answer", "judge", "not reported"))]
+        said.append(f"the provider failed on {errors}{_listed(kinds)}")
+    if judged := evidence.count(JUDGE):
+        said.append(_of_judge(judged, reasons, scorer))
+    if silent := evidence.count(NO_ANSWER):
+        kinds = [name.removeprefix("no_answer: ") for name in reasons if name.startswith("no_answer")]
+        said.append(f"the model did not answer {silent}{_listed(kinds)}")
+    few = evidence.missing - errors - judged - silent
+    if few:
+        said.append(f"too few epochs were scored of {few}")
+    return "; ".join(said)
+
+
+def _of_judge(count: int, reasons: Mapping[str, int], scorer: str) -> str:
+    checks = [name for name in reasons if name.startswith("judge") and "self-check" in name]
+    if checks:
+        return f"the judge is not to be believed ({checks[0].removeprefix('judge: ')})"
+    if scorer in REPORTED:
+        return f"nobody reported it for {count}"
+    return f"the judge could not be read on {count}"
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    return f" ({', '.join(kinds)})" if kinds else ""
+
+
+def percent(confidence: float) -> str:
+    """`95 %`"""
+    return f"{100 * confidence:.4g} %"
+
+
+def amount(gate: Gate, value: float) -> str:
+    """A difference of a metric: in points where it is a share, else as it is, with its unit."""
+    if gate.aggregate == "ratio" or (gate.estimand.low, gate.estimand.high) == (0.0, 1.0):
+        return f"{100 * value:.2f} points"
+    unit = gate.measure.declaration.unit
+    return f"{value:.4g} {unit}" if unit else f"{value:.4g}"
+
+
+def what_decides(rows: RowsToDecide | None, *, epochs: bool) -> str:
+    """How many rows would decide, and whether more epochs would."""
+    if rows is None:
+        return ""
+    if rows.even is None or rows.strong is None:
+        return "; no practical number of rows would decide"
+    more = ", as would more epochs" if epochs else ""
+    if rows.even == rows.strong:
+        return f"; about {rows.even:,} rows would decide{more}"
+    return f"; about {rows.even:,} rows would decide with even odds, {rows.strong:,} with 80 %{more}"
