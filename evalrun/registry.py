@@ -40,6 +40,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "contains": "evalrun.scorers.text:contains",
         "exact_match": "evalrun.scorers.text:exact_match",
         "factuality": "evalrun.scorers.factuality:factuality",
+        "numeric_match": "evalrun.scorers.numeric:numeric_match",
         "python": "evalrun.scorers.python:python",
         "regex": "evalrun.scorers.text:regex",
         "token_f1": "evalrun.scorers.text:token_f1",

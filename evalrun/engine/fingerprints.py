@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
-from evalrun.suite.schema import ScorerSpec
+from evalrun.suite.schema import ScorerSpec, TargetSpec
+from evalrun.targets.recorded import RecordedRun
 
 
 def digest(data: Any) -> str:
@@ -68,23 +69,33 @@ def judge_data(scorer: PlannedScorer) -> dict[str, Any] | None:
     return None if desk is None else {"name": desk.name, "model": desk.model, "params": dict(desk.params)}
 
 
-def target_data(target: PlannedTarget) -> dict[str, Any]:
+def target_data(target: PlannedTarget, spec: TargetSpec) -> dict[str, Any]:
     """What a target is, and which models have served it so far."""
     return {
         "type": target.kind,
         "model": target.model,
         "params": dict(target.params),
+        "options": _options(target, spec),
         "prompt": target.prompt.digest if target.prompt is not None else None,
         "served_models": sorted(target.calls.usage.served_models),
     }
 
 
+def _options(target: PlannedTarget, spec: TargetSpec) -> dict[str, Any] | None:
+    """The options of a target that has a type, as the definition of a run has them."""
+    if spec.type is None:
+        return None
+    run = {"run": target.call.run} if isinstance(target.call, RecordedRun) else {}
+    return {**spec.options, **run}
+
+
 def made_of_plan(plan: Plan) -> Mapping[str, Any]:
     """What a run is made of, as its baseline would have it."""
     judges = {scorer.bound.name: judge_data(scorer) for scorer in plan.scorers}
+    specs = {spec.name: spec for spec in plan.suite.targets}
     found = {
         "dataset": plan.scan.digest,
-        "targets": {target.name: target_data(target) for target in plan.targets},
+        "targets": {target.name: target_data(target, specs[target.name]) for target in plan.targets},
         "scorers": {scorer.bound.name: scorer_data(scorer, plan.suite.folder) for scorer in plan.scorers},
         "judges": {name: judge for name, judge in judges.items() if judge is not None},
     }

@@ -72,11 +72,13 @@ def baseline_of_run(folder: RunFolder) -> Baseline:
 def made_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
     """What a stored run was made of, as its baseline has it."""
     prompts = run["hashes"]["prompts"]
+    defined = (run.get("definition") or {}).get("targets") or {}
     return {
         "dataset": run["hashes"]["dataset"],
         "targets": {
             name: {
                 **{key: said.get(key) for key in ("type", "model", "params")},
+                "options": defined.get(name, {}).get("options"),
                 "prompt": prompts.get(name),
                 "served_models": said.get("served_models") or [],
             }

@@ -110,7 +110,7 @@ def refusals(gate: Gate, made: Mapping[str, Any], baseline: Baseline) -> list[st
 def differences(made: Mapping[str, Any], name: str, baseline: Baseline, target: str) -> tuple[str, ...]:
     """What is being compared: what differs between the two targets, in words."""
     theirs, ours = baseline.head.made["targets"][target], made["targets"][name]
-    said = changes(theirs, ours, ("type", "model", "params"))
+    said = changes(theirs, ours, ("type", "model", "options", "params"))
     if theirs.get("prompt") != ours.get("prompt"):
         said.append("prompt")
     if theirs.get("model") == ours.get("model") and theirs.get("served_models") and ours.get("served_models"):

@@ -118,13 +118,13 @@ def _choose_targets(document: Document, wanted: tuple[str, ...]) -> None:
     single = data.pop("target", None)
     known = data.get("targets") if isinstance(data.get("targets"), list) else []
     known = [*known, *([single] if single is not None else [])]
-    names = {name: item for item in known if (name := _target_name(item)) is not None}
+    names = {name: item for item in known if (name := target_name(item)) is not None}
     data["targets"] = [names.get(name, name) for name in wanted]
     document.overridden[("targets",)] = "--target"
     document.left_out.update(names.keys() - set(wanted))
 
 
-def _target_name(item: Any) -> str | None:
+def target_name(item: Any) -> str | None:
     """The name that a target of the suite will have."""
     if not isinstance(item, dict):
         return item if isinstance(item, str) else None

@@ -1,0 +1,58 @@
+"""A stored run judged again, as lines of a terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evalrun.metrics import GateResult, Verdict
+from evalrun.reports.metrics_file import gate_data
+from evalrun.reports.terminal import STYLES, gates_table, styled, verdict_word
+from evalrun.reports.text import one_line
+from evalrun.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What judging a stored run again came to. `gates_of` says whose gates they were."""
+
+    folder: RunFolder
+    suite: str
+    gates_of: str
+    gates: tuple[GateResult, ...]
+    verdict: Verdict
+    exit_code: int
+    stopped: str | None = None
+
+
+def render_judged(judged: Judged) -> Iterator[RenderableType]:
+    """Verdict first, then whose gates they were and the table of them."""
+    word = verdict_word(judged.verdict) if judged.gates or judged.exit_code else "DONE"
+    line = styled(f"{word} ", STYLES[judged.verdict] if word != "DONE" else "bold")
+    line.append(f"{one_line(judged.suite, 60)} {judged.folder.id}", style="bold")
+    line.append(f", gates of {one_line(judged.gates_of, 200)}")
+    if judged.stopped is not None:
+        line.append(f"\nnot finished: {one_line(judged.stopped, 600)}", style="bold magenta")
+    yield line
+    if judged.gates:
+        yield gates_table(judged.gates)
+    else:
+        yield styled("there are no gates")
+
+
+def judged_data(judged: Judged) -> dict[str, Any]:
+    """The verdicts as JSON has them, under the names of `metrics.json`."""
+    return {
+        "schema_version": 1,
+        "run_id": judged.folder.id,
+        "suite": judged.suite,
+        "gates_of": judged.gates_of,
+        "verdict": judged.verdict,
+        "exit_code": judged.exit_code,
+        "stopped": judged.stopped,
+        "gates": [gate_data(gate) for gate in judged.gates],
+    }
