@@ -24,6 +24,7 @@ from evalrun.engine.assemble import Assembler
 from evalrun.engine.costs import find_prices
 from evalrun.engine.plan import Plan
 from evalrun.engine.result import RunResult
+from evalrun.engine.stored_answers import StoredAnswers
 from evalrun.errors import Problem, SuiteError
 from evalrun.execution import execute
 from evalrun.going_on import find_stored, take_up
@@ -86,7 +87,8 @@ class Session:
     """What the runs of one command share: options, the wish to stop, and where requests are told for debugging.
 
     `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C. `fetching` is
-    told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on.
+    told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on,
+    `stored` are answers to score in place of asking targets.
     """
 
     options: RunOptions
@@ -95,6 +97,7 @@ class Session:
     listen: Callable[[StopSignal], None] | None = None
     fetching: Progress | None = None
     resumed: Path | None = None
+    stored: StoredAnswers | None = None
 
 
 def run_suite(
@@ -208,6 +211,8 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
     """The plan of a suite file with the session's options. Raises SuiteError with everything that is wrong."""
     register_environment()
     document = open_suite(suite, session.options)
+    if session.stored is not None:
+        session.stored.apply(document)
     read = read_suite(document)
     if read is None:
         document.raise_problems()
@@ -216,6 +221,6 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
         refresh=session.options.refresh, kept_stdin=kept_stdin(session.resumed) if session.resumed else None,
-        judging=session.options.gates,
+        judging=session.options.gates, stored=session.stored,
     )  # fmt: skip
     return assembler.assemble(read)

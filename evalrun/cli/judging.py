@@ -56,3 +56,46 @@ def gate(
         for part in render_judged(judged):
             console.print(part)
     raise typer.Exit(judged.exit_code)
+
+
+def score(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN|FILE", help="A run, or the .jsonl file of a baseline that has outputs.")
+    ] = "last",
+    suite: Annotated[
+        Path | None, typer.Option("--suite", metavar="FILE", help="The suite with the scorers; the run's own without.")
+    ] = None,
+    judge: options.JudgeModel = None,
+    settings: options.Settings = None,
+    concurrency: options.Concurrency = None,
+    output: options.Outputs = None,
+    no_gates: Annotated[bool, typer.Option("--no-gates", help="Measure only; no verdict.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a suite, no progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics as JSON and nothing else.")] = False,
+    output_dir: options.OutputDir = Path("runs"),
+) -> None:
+    """Run scorers over stored answers as a run of its own; no target is called, judges are.
+
+    A baseline with outputs is brought up to changed scorers so: score it, then accept the run. It is measured only.
+    """
+    from evalrun.cli.running import Printer, run_and_print
+    from evalrun.engine.stored_answers import find_answers
+    from evalrun.errors import SuiteError
+    from evalrun.suite.options import RunOptions
+
+    stored = find_answers(run, output_dir)
+    file = suite if suite is not None else stored.suite_file
+    if file is None or not file.is_file():
+        where = "a baseline does not say where its suite is" if file is None else f"the suite {str(file)!r} is not here"
+        raise SuiteError(f"{where}; name it: --suite FILE")
+    asked = RunOptions(
+        judge=judge,
+        concurrency=options.concurrency_of(concurrency),
+        settings=tuple(settings or ()),
+        output_dir=output_dir,
+        outputs=tuple(output or ()),
+        gates=not no_gates and stored.suite_file is not None,
+    )
+    printer = Printer(quiet=quiet, as_json=as_json)
+    results = run_and_print([str(file)], asked, printer, stored)
+    raise typer.Exit(printer.finish(results))

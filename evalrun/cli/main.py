@@ -79,6 +79,7 @@ app.command("init")(starting.init)
 app.command("show")(stored.show)
 app.command("runs")(stored.runs)
 app.command("gate")(judging.gate)
+app.command("score")(judging.score)
 app.add_typer(baselines.app, name="baseline")
 app.add_typer(caching.app, name="cache")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evalrun.domain import Reporter, Row
     from evalrun.engine.plan import Plan
     from evalrun.engine.result import RunResult
+    from evalrun.engine.stored_answers import StoredAnswers
     from evalrun.reports.worst import WorstRows
     from evalrun.suite.options import RunOptions
 
@@ -86,7 +87,9 @@ def run(
     raise typer.Exit(printer.finish(results))
 
 
-def run_and_print(suites: list[str], asked: RunOptions, printer: Printer) -> list[RunResult]:
+def run_and_print(
+    suites: list[str], asked: RunOptions, printer: Printer, stored: StoredAnswers | None = None
+) -> list[RunResult]:
     """Run suites with progress on stderr and each summary on stdout as it is known."""
     import asyncio
 
@@ -97,7 +100,7 @@ def run_and_print(suites: list[str], asked: RunOptions, printer: Printer) -> lis
     async def run_all() -> list[RunResult]:
         trace = _to_stderr if asked.debug else None
         fetching = FetchProgress(sys.stderr)
-        session = Session(asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching)
+        session = Session(asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching, stored=stored)
         return await run_suites(suites, session, printer.reporters())
 
     return asyncio.run(run_all())

@@ -28,6 +28,7 @@ from evalrun.engine.fingerprints import made_of_plan
 from evalrun.engine.gating import GateMaker, KeyKeeper, find_baselines, refuse_changed
 from evalrun.engine.judges import JudgeDesk
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
+from evalrun.engine.stored_answers import StoredAnswers, StoredSamples
 from evalrun.errors import SuiteError
 from evalrun.gates.baseline_file import Baseline, SampleKey
 from evalrun.gates.baseline_finding import Shelf
@@ -54,7 +55,7 @@ class Assembler:
 
     `stop` is the wish to stop of the command, `timing` the clock of its waits.
     `kept_stdin` is the copy of standard input in the folder of a run that goes on.
-    Without `judging` no baseline is read.
+    Without `judging` no baseline is read. `stored` answers are scored in place of asking targets.
     """
 
     document: Document
@@ -69,6 +70,7 @@ class Assembler:
     refresh: bool = False
     models: list[PlannedModel] = field(default_factory=list)
     judging: bool = True
+    stored: StoredAnswers | None = None
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
@@ -83,7 +85,7 @@ class Assembler:
         baselines = find_baselines(self.document, gates, shelf) if self.judging else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
-        assert isinstance(dataset, SampleSource)  # without it there was a problem
+        assert dataset is not None  # without it there was a problem
         columns, keeper = ColumnCheck(design), KeyKeeper() if baselines else None
         check = partial(_check_sample, targets, columns, capped=suite.run.max_cost is not None)
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(keeper.before(check) if keeper else check))
@@ -92,9 +94,12 @@ class Assembler:
         self.document.raise_problems()
         models = tuple(self.models)
         plan = Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, models, design=design)
+        plan = replace(plan, stored=self.stored)
         return self._with_baselines(plan, baselines, keeper.keys if keeper is not None else {})
 
-    def _dataset(self, suite: Suite) -> SampleSource:
+    def _dataset(self, suite: Suite) -> SampleSource | StoredSamples:
+        if self.stored is not None:
+            return self.stored.samples
         return open_dataset(
             suite.dataset,
             folder=suite.folder,
@@ -133,6 +138,8 @@ class Assembler:
         return self._guard(spec.key_path, lambda: call_factory(factory, options, self._place(suite, spec.args)))
 
     def _target(self, suite: Suite, spec: TargetSpec, calls: CallStack) -> PlannedTarget | None:
+        if self.stored is not None:
+            return PlannedTarget(spec.name, self.stored.answers[spec.name], "recorded")
         if spec.model is None:
             assert spec.type is not None  # a target is either a model or has a type
             made = self._make("targets", spec.type, spec, suite)

@@ -93,11 +93,13 @@ def made_of_plan(plan: Plan) -> Mapping[str, Any]:
     """What a run is made of, as its baseline would have it."""
     judges = {scorer.bound.name: judge_data(scorer) for scorer in plan.scorers}
     specs = {spec.name: spec for spec in plan.suite.targets}
-    found = {
+    found: dict[str, Any] = {
         "dataset": plan.scan.digest,
         "targets": {target.name: target_data(target, specs[target.name]) for target in plan.targets},
         "scorers": {scorer.bound.name: scorer_data(scorer, plan.suite.folder) for scorer in plan.scorers},
         "judges": {name: judge for name, judge in judges.items() if judge is not None},
     }
+    if plan.stored is not None:  # what is under test are the targets that gave the answers
+        found["targets"] = dict(plan.stored.made["targets"])
     made: Mapping[str, Any] = json.loads(json.dumps(found, default=str))
     return made

@@ -137,16 +137,22 @@ def refuse_changed(
         baseline = baselines.get(gate.spec.baseline or "")
         said = refusals(gate, made, baseline) if baseline is not None else []
         if baseline is not None and said:
-            renew = (
-                "bring it up to date: evalrun score THE-FILE --suite THIS-SUITE, then evalrun baseline accept --force"
-                if baseline.head.outputs
-                else "run with --no-gates and accept that run: evalrun baseline accept"
-            )
+            renew = _how_to_renew(baseline, document.file)
             document.problem(
                 (*gate.spec.key_path, "baseline"),
                 f"{gate.measure.name!r} is not what it was in {baseline.shown!r} ({'; '.join(said)}), so the two cannot "
                 f"be compared; {renew}",
             )
+
+
+def _how_to_renew(baseline: Baseline, suite_file: str) -> str:
+    """What to do about a baseline of other scorers."""
+    accept = "evalrun baseline accept" + (f" --name {baseline.head.name}" if baseline.head.name != "main" else "")
+    if baseline.path is None:
+        return "compare with a newer run"
+    if baseline.head.outputs:
+        return f"bring it up to date: evalrun score {baseline.path} --suite {suite_file}, then {accept} --with-outputs"
+    return f"make a new one: evalrun {suite_file} --no-gates, then {accept}"
 
 
 class KeyKeeper:

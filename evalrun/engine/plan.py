@@ -15,6 +15,7 @@ from evalrun.domain import Row, Sample, Target, row_name
 from evalrun.endpoints.pricing import KnownPrice
 from evalrun.engine.costs import PlannedModel
 from evalrun.engine.judges import JudgeDesk
+from evalrun.engine.stored_answers import StoredAnswers, StoredSamples
 from evalrun.gates.baseline_file import Baseline, SampleKey
 from evalrun.gates.naming import Gate
 from evalrun.prompts import Prompt
@@ -79,11 +80,11 @@ class Plan:
 
     `models` are those it asks, and `prices` is filled in with what they cost before the first call.
     `baselines` are those that its gates name and that are there; `keys` tell the samples by their place, where there
-    are such.
+    are such. `stored` is what the answers come from where no target is asked.
     """
 
     suite: Suite
-    dataset: SampleSource
+    dataset: SampleSource | StoredSamples
     scan: Scan
     targets: tuple[PlannedTarget, ...]
     scorers: tuple[PlannedScorer, ...]
@@ -94,6 +95,7 @@ class Plan:
     design: Design = Design()
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     keys: Mapping[int, SampleKey] = field(default_factory=dict)
+    stored: StoredAnswers | None = None
 
     @property
     def rows(self) -> int:

@@ -237,8 +237,7 @@ def _says_drop(gate: Gate, result: NonInferiority, verdict: Verdict, drop: str) 
 
 def _says_origin(one: Tested, compared: BaselineResult) -> str:
     """How far it has come down since the first baseline, where that is another run."""
-    assert one.baseline is not None  # there is something it was compared with
-    if compared.origin_drop is None or compared.origin_drop <= 0 or compared.origin == one.baseline.head.run_id:
+    if compared.origin_drop is None or compared.origin_drop <= 0:
         return ""
     return f"; {amount(one.gate, compared.origin_drop)} below its origin {compared.origin}"
 

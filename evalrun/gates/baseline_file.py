@@ -72,11 +72,15 @@ class BaselineHead:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline, read: `shown` is the name or path that messages have. Rows by target and sample id."""
+    """A baseline, read: `shown` is the name or path that messages have, `path` its file, None for a run's.
+
+    Rows by target and sample id.
+    """
 
     head: BaselineHead
     shown: str
     rows: Mapping[tuple[str, str], BaselineRow]
+    path: Path | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -198,7 +202,7 @@ def read_baseline(path: Path, *, shown: str) -> Baseline:
         raise
     except (OSError, UnicodeDecodeError) as refused:
         raise SuiteError([Problem(str(path), "", f"cannot be read: {getattr(refused, 'strerror', refused)}")]) from None
-    return Baseline(head, shown, rows)
+    return Baseline(head, shown, rows, path)
 
 
 def _read_head(path: Path, line: str) -> BaselineHead:

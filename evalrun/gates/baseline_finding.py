@@ -71,11 +71,14 @@ def baseline_of_run(folder: RunFolder) -> Baseline:
 
 def made_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
     """What a stored run was made of, as its baseline has it."""
+    scored = run.get("scored_from")
     prompts = run["hashes"]["prompts"]
     defined = (run.get("definition") or {}).get("targets") or {}
     return {
         "dataset": run["hashes"]["dataset"],
-        "targets": {
+        "targets": dict(scored["targets"])
+        if scored
+        else {
             name: {
                 **{key: said.get(key) for key in ("type", "model", "params")},
                 "options": defined.get(name, {}).get("options"),

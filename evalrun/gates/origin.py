@@ -47,10 +47,13 @@ def kept_origin(new: Mapping[str, Any], made: Mapping[str, Any], before: Baselin
 
 
 def origin_drop(gate: Gate, evidence: Evidence, baseline: Baseline, target: str) -> tuple[str | None, float | None]:
-    """The run where the ratchet of a metric began, and how much worse the candidate is than it was then, unpaired."""
+    """The run where the ratchet of a metric began, and how much worse the candidate is than that was, unpaired.
+
+    Without the second where the baseline is that very run.
+    """
     origin = baseline.head.origin.get(gate.measure.name) or {}
     values = (origin.get("values") or {}).get(target) or {}
     then, now = values.get(metric_key(gate.metric, gate.spec.slice)), value_of(gate, evidence)
-    if then is None or now is None:
+    if then is None or now is None or origin.get("run_id") == baseline.head.run_id:
         return origin.get("run_id"), None
     return origin.get("run_id"), then - now if gate.higher_is_better else now - then

@@ -50,6 +50,9 @@ def run_data(
         "judges": {scorer.bound.name: judge for scorer in plan.scorers if (judge := _judge(scorer)) is not None},
         "notices": list(plan.scan.notices),
     }
+    if plan.stored is not None:
+        come = plan.stored
+        data["scored_from"] = {"run_id": come.run_id, "path": come.shown, "targets": dict(come.made["targets"])}
     if result is not None:
         data["finished_at"] = _stamp(datetime.fromtimestamp(started_at.timestamp() + result.duration_s, UTC))
         data["duration_s"] = round(result.duration_s, 3)
