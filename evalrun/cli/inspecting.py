@@ -70,10 +70,12 @@ def plan(
     max_cost: options.MaxCost = None,
     settings: options.Settings = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no server for prices.")] = False,
+    output_dir: options.OutputDir = Path("runs"),
 ) -> None:
     """Show what would run and what it may cost: samples, calls, targets, judges, scorers, gates. No model is called.
 
-    A LiteLLM proxy that the suite names is asked for its prices; --offline asks nobody.
+    A LiteLLM proxy that the suite names is asked for its prices; --offline asks nobody. What gates can see is
+    told from earlier runs, where there are any.
     """
     from evalrun.suite.options import RunOptions
 
@@ -88,18 +90,19 @@ def plan(
         refresh=refresh,
         max_cost=max_cost,
         settings=tuple(settings or ()),
+        output_dir=output_dir,
     )
-    _tell_plans(suites, asked, lambda _, plan: _plan_lines(plan, show=show, offline=offline))
+    _tell_plans(suites, asked, lambda _, plan: _plan_lines(plan, show=show, offline=offline, runs=output_dir))
 
 
-async def _plan_lines(plan: Plan, *, show: int, offline: bool) -> AsyncIterator[str]:
+async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> AsyncIterator[str]:
     from evalrun.api import priced
     from evalrun.engine.estimate import ModelPrices, estimate
     from evalrun.reports.estimated import render_estimates
     from evalrun.reports.planned import render_plan, render_prompts
 
     plan = await priced(plan, ask_servers=not offline)
-    for line in render_plan(plan):
+    for line in render_plan(plan, runs=runs):
         yield line
     prices = ModelPrices(
         {name: known for (side, name), known in plan.prices.items() if side == "targets"},

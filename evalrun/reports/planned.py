@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
+from evalrun.reports.planned_gates import gate_lines
 from evalrun.reports.table import plain_text
 from evalrun.reports.text import counted, one_line
 from evalrun.stats.grouping import Design
 
 
-def render_plan(plan: Plan) -> Iterator[str]:
-    """The plan line by line."""
+def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
+    """The plan line by line. Earlier runs are in `runs`."""
     suite = plan.suite
     epochs = f" × {suite.run.epochs} epochs" if suite.run.epochs > 1 else ""
     size = f"{counted(plan.scan.count, 'sample')} × {counted(len(plan.targets), 'target')}{epochs}"
@@ -27,7 +29,11 @@ def render_plan(plan: Plan) -> Iterator[str]:
     for column in plan.design.slices:
         yield f"  slices by {one_line(column, 40)}"
     for gate in plan.gates:
-        yield f"  gate {one_line(gate.spec.text, 80)} on {gate.metric} (line {gate.spec.line})"
+        yield f"  gate {one_line(gate.spec.text, 80)} on {gate.metric}" + (
+            f" (line {gate.spec.line})" if gate.spec.line else ""
+        )
+        for line in gate_lines(plan, gate, runs):
+            yield f"    {line}"
     for notice in plan.scan.notices:
         yield f"  note: {notice}"
 
