@@ -11,6 +11,7 @@ from typing import Any, get_args
 from evalrun.domain import NoAnswer
 from evalrun.registry import Group, factory_options, known_names, resolve
 from evalrun.suite.docs import first_line, option_docs
+from evalrun.suite.gate_schema import defaults_schema, gate_schema, top_rules
 from evalrun.suite.load import NAME
 from evalrun.suite.models import SERVICE
 from evalrun.suite.schema import CacheMode, DatasetSpec, JudgeCheck, PaceSpec, PriceSpec, RunSpec
@@ -60,6 +61,8 @@ def suite_schema() -> Schema:
             "scorers": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/scorer"}},
             "on_no_answer": {**schema_of(NoAnswer), "description": "What an answer that was not given counts as"},
             "gates": {"type": "array", "items": {"$ref": "#/$defs/gate"}},
+            "gate_defaults": defaults_schema(),
+            **top_rules(),
             "run": _run(),
             "cache": {"$ref": "#/$defs/cache"},
             "prices": {
@@ -77,7 +80,7 @@ def suite_schema() -> Schema:
             "judge": {"anyOf": [TEXT, {"$ref": "#/$defs/model"}]},
             "target": _target(),
             "scorer": _scorer(),
-            "gate": _gate(),
+            "gate": gate_schema(),
             "cache": _cache(),
             "price": {**_fields(PriceSpec), "required": ["input", "output"]},
         },
@@ -222,13 +225,3 @@ def _typed(group: Group, keys: tuple[str, ...]) -> list[Schema]:
     reference = {"type": "string", "pattern": ":", "description": "package.module:name or path/file.py:name"}
     found.append({"type": "object", "properties": {"type": reference}, "required": ["type"]})
     return found
-
-
-def _gate() -> Schema:
-    properties: Schema = {"metric": TEXT, "min": {"type": "number"}, "max": {"type": "number"}, "target": TEXT}
-    return {
-        "anyOf": [
-            {**TEXT, "description": "metric operator number, such as exact_match >= 0.8"},
-            {"type": "object", "properties": properties, "required": ["metric"], "additionalProperties": False},
-        ]
-    }

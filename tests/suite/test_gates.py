@@ -1,0 +1,208 @@
+"""Gates in every form that a suite may have them, and what is wrong told with its place, before any call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+import evalrun
+from evalrun.errors import SuiteError
+from evalrun.suite.jsonschema import suite_schema
+from evalrun.suite.load import load_suite
+from evalrun.suite.schema import GateSpec, PerSample
+
+SMALL = """\
+dataset: {rows: [{input: a, expected: b, topic: law, out: b}]}
+target: {type: recorded, column: out}
+scorers: [exact_match, {type: toxicity, backend: lexical}]
+"""
+
+
+def write(more: str) -> Path:
+    path = Path("s.yaml")
+    path.write_text(SMALL + more + "\n", encoding="utf-8")
+    return path
+
+
+def gate(text: str, more: str = "") -> GateSpec:
+    (found,) = load_suite(write(f"gates: [{text}]\n{more}")).gates
+    return found
+
+
+def problems(more: str) -> list[str]:
+    with pytest.raises(SuiteError) as raised:
+        evalrun.run_suite(write(more))
+    assert not Path("runs").exists()
+    return [str(problem) for problem in raised.value.problems]
+
+
+def test_a_slice_may_stand_in_the_text_or_beside_it() -> None:
+    text = gate("'exact_match[topic=law] >= 0.7'")
+    assert (text.text, text.metric, text.slice) == ("exact_match[topic=law] >= 0.7", "exact_match", {"topic": "law"})
+    beside = gate("{metric: exact_match, slice: {topic: law}, min: 0.7}")
+    assert (beside.text, beside.metric, beside.slice) == (text.text, text.metric, text.slice)
+
+
+def test_a_confidence_makes_a_gate_one_with_confidence() -> None:
+    own = gate("{metric: exact_match, min: 0.7, confidence: 0.9}")
+    assert (own.kind, own.confidence, own.text) == ("confidence", 0.9, "exact_match >= 0.7 at 0.9 confidence")
+    default = gate("exact_match >= 0.7", "gate_defaults: {confidence: 0.95}")
+    assert (default.kind, default.confidence) == ("confidence", 0.95)
+    without = gate("{metric: exact_match, min: 0.7, confidence: null}", "gate_defaults: {confidence: 0.95}")
+    assert (without.kind, without.confidence) == ("point", None)
+    exact = gate("exact_match == 1", "gate_defaults: {confidence: 0.95}")
+    assert (exact.kind, exact.confidence) == ("point", None)
+
+
+def test_a_gate_on_a_baseline_has_a_confidence_whatever_the_others_have() -> None:
+    drop = gate("{metric: exact_match, baseline: main, max_drop: 0.02}")
+    assert (drop.kind, drop.bound, drop.baseline, drop.confidence) == ("max_drop", 0.02, "main", 0.95)
+    assert drop.text == "exact_match at most 0.02 worse than main"
+    better = gate("{metric: exact_match, improved: true}", "gate_defaults: {baseline: old, confidence: 0.9}")
+    assert (better.kind, better.baseline, better.confidence) == ("improved", "old", 0.9)
+    assert better.text == "exact_match better than old"
+
+
+def test_a_gate_on_samples_over_their_epochs() -> None:
+    rule = "{per_sample: {metric: exact_match, min: 1, passes: 3, of: 5, share: 0.9}, confidence: 0.95}"
+    found = gate(rule, "run: {epochs: 5}")
+    assert found.per_sample == PerSample(">=", 1.0, 3, 5)
+    assert (found.operator, found.bound, found.kind) == (">=", 0.9, "confidence")
+
+
+def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() -> None:
+    more = "min_coverage: 0.5\ninconclusive: warn\nbaseline_required: true\ngate_defaults: {min_coverage: 0.8}"
+    found = gate("{metric: exact_match, baseline: main, max_drop: 0.1, inconclusive: block}", more)
+    assert (found.min_coverage, found.inconclusive, found.baseline_required) == (0.8, "block", True)
+    plain = gate("exact_match >= 0.5")
+    assert (plain.min_coverage, plain.inconclusive, plain.baseline_required) == (0.95, "block_if_worse", False)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (
+            "gates: [exact_mach >= 0.5]",
+            "4:9: gates[0]: no metric 'exact_mach' in this suite; did you mean 'exact_match'?",
+        ),
+        (
+            "gates: ['exact_match[topik=law] >= 0.5']\nslices: [topic]",
+            "4:9: gates[0]: no slice 'topik' in this suite; did you mean 'topic'?",
+        ),
+        (
+            "gates: ['exact_match[topic=law] >= 0.5']",
+            "4:9: gates[0]: no slice 'topic' in this suite; add it: slices: [topic]",
+        ),
+        (
+            "gates: [exact_match/pass_at_2 >= 0.5]",
+            "4:9: gates[0]: no metric 'exact_match/pass_at_2' in this suite; 'pass_at_2' is a reducer that it does not list: add it to 'reducer:'",
+        ),
+        (
+            "gates: ['exact_match[topic] >= 0.5']",
+            "4:9: gates[0]: has the slice [topic]; it should read like exact_match[topic=law]",
+        ),
+        (
+            "gates: [{metric: exact_match, max_drop: 0.1}]",
+            "4:31: gates[0].max_drop: needs 'baseline' beside it: what it is compared with, such as baseline: main",
+        ),
+        (
+            "gates: [{metric: exact_match, baseline: main}]",
+            "4:31: gates[0].baseline: needs 'max_drop' (how much worse it may be) or 'improved: true' beside it",
+        ),
+        (
+            "gates: [{metric: exact_match, baseline: main, max_drop: -1}]",
+            "4:57: gates[0].max_drop: is -1; it is how much worse the metric may be: 0 or more",
+        ),
+        (
+            "gates: [{metric: exact_match, baseline: main, max_drop: 0.1, min: 0.5}]",
+            "4:62: gates[0].min: stands beside 'max_drop'; make two gates of them",
+        ),
+        (
+            "gates: [{metric: exact_match, min: 0.5, confidence: 95}]",
+            "4:53: gates[0].confidence: is 95; it should be above 0.5 and below 1, such as 0.95; write it as a share, 0.95",
+        ),
+        (
+            "gates: [{metric: exact_match, min: 0.5, baseline: main}]",
+            "4:41: gates[0].baseline: says nothing beside 'min'; it goes with max_drop or improved",
+        ),
+        (
+            "gates: [{metric: exact_match, min: 0.5, inconclusive: blok}]",
+            "4:55: gates[0].inconclusive: is 'blok'; it should be one of block, block_if_worse, warn; did you mean 'block'?",
+        ),
+        ("min_coverage: 95", "4:15: min_coverage: is 95; it should be a share in 0..1"),
+        (
+            "gate_defaults: {confidance: 0.9}",
+            "4:17: gate_defaults.confidance: unknown key; did you mean 'confidence'?",
+        ),
+        (
+            "gates: [{per_sample: {metric: exact_match, min: 1, passes: 3, of: 5}}]",
+            "4:67: gates[0].per_sample.of: is 5, but the run has 1 epoch; set run.epochs to 5, or leave 'of' out",
+        ),
+        (
+            "gates: [{per_sample: {metric: exact_match, min: 1, passes: 6, of: 5}}]",
+            "4:60: gates[0].per_sample.passes: is 6; of 5 epochs that cannot be",
+        ),
+        (
+            "gates: [{metric: toxicity/p90, baseline: main, max_drop: 0.1}]",
+            "4:18: gates[0].metric: 'toxicity/v1/p90' cannot be paired sample by sample; only a mean or a ratio has a drop, such as 'toxicity'",
+        ),
+        (
+            "gates: [{metric: latency, baseline: main, max_drop: 0.1}]",
+            "4:18: gates[0].metric: 'latency/mean' is kept in no baseline; give it a 'max'",
+        ),
+        (
+            "gates: [{metric: cost_usd/total, max: 1, confidence: 0.9}]",
+            "4:9: gates[0]: 'cost_usd/total' is a total, which has no interval; give this gate confidence: null",
+        ),
+        (
+            "gates: [{metric: exact_match, baseline: '../x y', max_drop: 0.1}]\ngate_defaults: {baseline: a b}",
+            None,
+        ),
+        (
+            "gates: [{metric: exact_match, baseline: a b, max_drop: 0.1}]",
+            "4:41: gates[0].baseline: 'a b' is no baseline: it should be a name such as main, a path to a .jsonl file, or run:RUN",
+        ),
+        (
+            "gates: [{metric: exact_match, baseline: 'run:nope', max_drop: 0.1}]",
+            "4:41: gates[0].baseline: no run 'nope' in 'runs' ('evalrun runs' lists them)",
+        ),
+    ],
+)
+def test_what_cannot_be_is_an_error_of_the_suite(more: str, expected: str | None) -> None:
+    if expected is None:  # a path to what is not there is a baseline that is yet to be made
+        assert evalrun.run_suite(write(more)).gates[0].verdict == "no_baseline"
+    else:
+        assert problems(more) == [f"s.yaml:{expected}"]
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    return jsonschema.Draft202012Validator(suite_schema())
+
+
+@pytest.mark.parametrize(
+    ("gate", "fits"),
+    [
+        ("exact_match[topic=law] >= 0.7", True),
+        ("{metric: exact_match, min: 0.7, confidence: null, inconclusive: block, min_coverage: 0.5, target: m}", True),
+        ("{metric: exact_match, slice: {topic: law}, min: 0.7, max: 0.9}", True),
+        ("{metric: exact_match, baseline: main, max_drop: 0.02, baseline_required: true}", True),
+        ("{metric: exact_match, baseline: main, improved: true}", True),
+        ("{per_sample: {metric: exact_match, min: 1, passes: 3, of: 5, share: 1.0}, confidence: 0.9}", True),
+        ("{metric: exact_match}", False),
+        ("{metric: exact_match, baseline: main}", False),
+        ("{metric: exact_match, baseline: main, max_drop: -1}", False),
+        ("{metric: exact_match, baseline: main, max_drop: 0.1, improved: true}", False),
+        ("{metric: exact_match, min: 0.7, confidence: 95}", False),
+        ("{metric: exact_match, min: 0.7, baseline: main}", False),
+        ("{per_sample: {metric: exact_match, min: 1}}", False),
+        ("{per_sample: {metric: exact_match, min: 1, max: 2, passes: 1}}", False),
+    ],
+)
+def test_the_schema_says_what_the_check_says(gate: str, fits: bool, validator: Any) -> None:
+    data = {"dataset": "d.csv", "target": "m", "scorers": ["exact_match"], "gates": [yaml.safe_load(gate)]}
+    assert (list(validator.iter_errors(data)) == []) is fits
