@@ -1,0 +1,328 @@
+"""Baselines from a run to a verdict: accepted, compared with, refused, judged again and scored anew."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.command import evalrun
+
+SUITE = """\
+name: qa
+dataset: data.csv
+target: {{name: m, type: recorded, column: {column}}}
+scorers: {scorers}
+gates:
+  - {{metric: exact_match, baseline: main, max_drop: {drop}}}
+"""
+BASELINE = Path("baselines/qa/main.jsonl")
+
+
+def data(count: int = 200, *, worse: int = 20) -> None:
+    lines = [f"q{i},{i}?,yes,yes,{'no' if i < worse else 'yes'},{'law' if i % 2 else 'art'}" for i in range(count)]
+    Path("data.csv").write_text("id,input,expected,good,bad,topic\n" + "\n".join(lines) + "\n")
+
+
+def suite(column: str = "good", *, scorers: str = "[exact_match]", drop: float = 0.05, more: str = "") -> str:
+    Path("qa.yaml").write_text(SUITE.format(column=column, scorers=scorers, drop=drop) + more)
+    return "qa.yaml"
+
+
+def gates(*args: str) -> tuple[int, list[dict[str, Any]]]:
+    done = evalrun(*args, "--json")
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)["gates"]
+
+
+def accepted(*args: str) -> str:
+    done = evalrun("baseline", "accept", *args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_baseline_is_small_sorted_and_the_same_bytes_each_time() -> None:
+    data(3, worse=0)
+    evalrun(suite(), "-q")
+    said = accepted()
+    assert said.startswith("baselines/qa/main.jsonl: 3 rows of run ") and said.endswith("; commit it\n")
+    first = BASELINE.read_bytes()
+    head, *rows = [json.loads(line) for line in first.splitlines()]
+    assert list(head) == [
+        "evalrun_baseline", "suite", "name", "run_id", "finished_at", "epochs", "outputs", "origin", "dataset",
+        "targets", "scorers", "judges",
+    ]  # fmt: skip
+    assert [row["id"] for row in rows] == ["q0", "q1", "q2"]
+    assert rows[0] == {
+        "id": "q0", "target": "m", "input_hash": rows[0]["input_hash"], "expected_hash": rows[0]["expected_hash"],
+        "scores": {"exact_match": [1]},
+    }  # fmt: skip
+    assert b"0?" not in first and b"yes" not in first  # no input, no answer
+    accepted()
+    assert BASELINE.read_bytes() == first
+
+
+def test_a_line_changes_where_a_score_does() -> None:
+    data(worse=1)
+    evalrun(suite(), "-q")
+    accepted()
+    before = BASELINE.read_text().splitlines()
+    evalrun(suite("bad"), "-q")
+    accepted("--force")
+    after = BASELINE.read_text().splitlines()
+    assert sum(one != other for one, other in zip(before[1:], after[1:], strict=True)) == 1
+
+
+def test_a_worse_model_fails_and_an_equal_one_passes() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    assert [evalrun(suite(), "-q").returncode, evalrun(suite("bad"), "-q").returncode] == [0, 1]
+    _, (gate,) = gates("gate")
+    assert gate["reason"] == (
+        "more than 5.00 points worse: drop 10.00 points [7.03, 14.04] (90 %); compared: options.column 'good' → 'bad'"
+    )
+    assert gate["baseline"]["differs"] == ["options.column 'good' → 'bad'"]
+
+
+def test_a_run_that_did_not_pass_is_no_baseline_but_by_force() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    assert evalrun(suite("bad"), "-q").returncode == 1
+    refused = evalrun("baseline", "accept")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "did not pass (fail), so it is no baseline; --force takes it all the same" in refused.stderr
+    assert "in place of" in accepted("--force")
+
+
+def test_the_ratchet_remembers_where_it_began() -> None:
+    data(worse=6)
+    evalrun(suite(), "-q")
+    accepted()
+    first = json.loads(BASELINE.read_text().splitlines()[0])["run_id"]
+    evalrun(suite("bad", drop=0.08), "-q")
+    accepted()
+    code, (gate,) = gates(suite("bad", drop=0.08))
+    assert (code, gate["verdict"], gate["baseline"]["drop"], gate["baseline"]["origin"]) == (0, "pass", 0.0, first)
+    assert gate["baseline"]["origin_drop"] == pytest.approx(0.03)
+    assert f"3.00 points below its origin {first}" in gate["reason"]
+
+
+def test_a_changed_scorer_is_refused_before_the_run() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    done = evalrun(suite(scorers="[{type: exact_match, ignore_case: true}]"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'exact_match' is not what it was in 'main' (options.ignore_case none → True)" in done.stderr
+    assert "evalrun qa.yaml --no-gates, then evalrun baseline accept" in done.stderr
+    assert len(list(Path("runs/qa").iterdir())) == 1
+
+
+def test_changed_code_of_a_scorer_is_refused() -> None:
+    data()
+    Path("own.py").write_text("def exact_match(output, expected):\n    return output == expected\n")
+    scorers = "[{type: python, function: own.py:exact_match}]"
+    evalrun(suite(scorers=scorers), "-q")
+    accepted()
+    Path("own.py").write_text("def exact_match(output, expected):\n    return output != expected\n")
+    done = evalrun(suite(scorers=scorers))
+    assert (done.returncode, "the code of its function" in done.stderr) == (2, True)
+
+
+def test_changed_new_and_gone_samples_leave_the_pairing() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    lines = Path("data.csv").read_text().splitlines()
+    lines[1] = lines[1].replace("0?", "zero?")
+    lines[2:4] = ["new,new?,yes,yes,no,law"]
+    Path("data.csv").write_text("\n".join(lines) + "\n")
+    code, (gate,) = gates(suite())
+    assert (code, gate["baseline"]["n"], gate["baseline"]["left_out"]) == (0, 197, 4)
+    assert "4 samples left out (1 changed, 1 new, 2 gone)" in gate["reason"]
+
+
+def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
+    data(worse=8)
+    evalrun(suite("bad", drop=0.01), "-q")
+    accepted()
+    Path("data.csv").write_text(Path("data.csv").read_text().replace("yes,no,", "yes,,"))
+    code, (gate,) = gates(suite("bad", drop=0.02))
+    assert (code, gate["verdict"]) == (0, "pass")  # those were wrong before as well
+    Path("data.csv").write_text(Path("data.csv").read_text().replace("yes,yes,art", "yes,,art", 8))
+    code, (gate,) = gates(suite("bad", drop=0.02))
+    assert (code, gate["verdict"]) == (3, "untrusted")
+    assert gate["reason"].startswith("scored 184 of 200 pairs: the model did not answer 16 (empty)") or (
+        "pairs that have no score" in gate["reason"]
+    )
+
+
+def test_a_stored_run_is_judged_again_by_the_suite_as_it_is_now() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    evalrun(suite("bad"), "-q")
+    suite("bad", drop=0.2)
+    before = sorted(path.name for path in Path("runs/qa").rglob("*"))
+    done = evalrun("gate", "last")
+    assert (done.returncode, done.stdout.splitlines()[0].endswith(", gates of qa.yaml as it is now")) == (0, True)
+    assert sorted(path.name for path in Path("runs/qa").rglob("*")) == before
+    assert gates("gate", "-o", "verdicts.json")[0] == 0
+    assert json.loads(Path("verdicts.json").read_text())["verdict"] == "pass"
+    Path("qa.yaml").unlink()
+    done = evalrun("gate", "last")
+    assert (done.returncode, "gates of the run itself, as 'qa.yaml' is not here" in done.stdout) == (1, True)
+
+
+def test_a_stored_run_is_judged_against_another_run() -> None:
+    data()
+    evalrun(suite("bad"), "-q")
+    evalrun(suite(), "-q")
+    (bad, _) = sorted(Path("runs/qa").iterdir())
+    assert evalrun("gate", "last").stdout.startswith("NO BASELINE qa ")
+    code, (gate,) = gates("gate", "last", "--baseline", bad.name)
+    assert (code, gate["verdict"], gate["baseline"]["name"]) == (0, "pass", bad.name)
+    assert gate["gate"] == f"exact_match at most 0.05 worse than {bad.name}"
+    assert gates("gate", "last", "--baseline", str(bad))[1][0]["baseline"]["drop"] == pytest.approx(-0.1)
+    assert evalrun("gate", "last", "--baseline", "nope").returncode == 2
+
+
+def test_a_gate_that_is_new_can_be_tried_on_a_stored_run() -> None:
+    data()
+    evalrun(suite("bad"), "-q")
+    Path("new.yaml").write_text(
+        Path("qa.yaml").read_text() + "  - 'exact_match[topic=law] >= 0.95'\n  - latency < 1\nslices: [topic]\n"
+    )
+    code, found = gates("gate", "--suite", "new.yaml")
+    assert (code, [gate["verdict"] for gate in found]) == (1, ["no_baseline", "fail", "fail"])
+    assert (found[1]["value"], found[2]["reason"]) == (0.9, "no row applies: all 200 were skipped")
+    assert evalrun("gate", "--suite", "new.yaml", "--set", "gates=[exact_mach >= 0.5]").returncode == 2
+
+
+def test_new_scorers_run_over_stored_answers() -> None:
+    data()
+    evalrun(suite("bad"), "-q")
+    (folder,) = Path("runs/qa").iterdir()
+    Path("new.yaml").write_text(
+        "name: qa\ndataset: not/here.csv\ntarget: openai/gpt-5-mini\nscorers: [contains]\ngates: [contains >= 0.85]\n"
+    )
+    done = evalrun("score", folder.name, "--suite", "new.yaml", "--json")
+    metrics = json.loads(done.stdout)
+    assert (done.returncode, metrics["targets"]["m"]["metrics"][0]["value"]) == (0, 0.9)
+    run = json.loads((Path("runs/qa") / metrics["run_id"] / "run.json").read_text())
+    assert (run["scored_from"]["run_id"], run["hashes"]["dataset"]) == (
+        folder.name,
+        json.loads((folder / "run.json").read_text())["hashes"]["dataset"],
+    )
+
+
+def test_a_baseline_with_outputs_is_brought_up_to_a_changed_scorer() -> None:
+    data(worse=0)
+    evalrun(suite(), "-q")
+    accepted("--with-outputs")
+    name = suite(scorers="[{type: exact_match, ignore_case: true}]")
+    assert "evalrun score baselines/qa/main.jsonl --suite qa.yaml" in evalrun(name).stderr
+    assert evalrun("score", str(BASELINE), "--suite", name, "-q").returncode == 0
+    accepted("--with-outputs")
+    assert evalrun(name, "-q").returncode == 0
+    assert b"'targets'" not in BASELINE.read_bytes()
+    head = json.loads(BASELINE.read_text().splitlines()[0])
+    assert head["targets"]["m"]["options"] == {"column": "good"}  # still what gave the answers
+
+
+def test_a_baseline_without_outputs_cannot_be_scored_again() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    done = evalrun("score", str(BASELINE), "--suite", "qa.yaml")
+    assert (done.returncode, "has no outputs that could be scored again" in done.stderr) == (2, True)
+
+
+def test_a_key_in_an_output_does_not_reach_a_baseline() -> None:
+    data(1, worse=0)
+    Path("data.csv").write_text(
+        "id,input,expected,good,bad,topic\nq0,0?,sk-secret-0123456789,sk-secret-0123456789,no,a\n"
+    )
+    env = {"SOME_API_KEY": "sk-secret-0123456789"}
+    evalrun(suite(), "-q", env=env)
+    assert evalrun("baseline", "accept", "--with-outputs", env=env).returncode == 0
+    assert "sk-secret" not in BASELINE.read_text()
+
+
+def test_a_broken_baseline_is_said_with_its_line() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    BASELINE.write_text(BASELINE.read_text().replace('"id":"q1"', '"id":q1'))
+    done = evalrun(suite())
+    assert done.returncode == 2
+    assert "baselines/qa/main.jsonl:3: is no row of a baseline" in done.stderr
+    BASELINE.write_text("{}\n")
+    assert "baselines/qa/main.jsonl:1: is no baseline" in evalrun(suite()).stderr
+
+
+def test_several_gates_fail_together_only_where_holm_says_so() -> None:
+    data(200, worse=11)
+    gate = "  - {metric: exact_match, baseline: main, max_drop: 0.03}\n"
+    evalrun(suite(drop=0.03), "-q")
+    accepted()
+    alone, _ = gates(suite("bad", drop=0.03))
+    several, found = gates(suite("bad", drop=0.03, more=gate * 4))
+    assert (alone, several) == (1, 4)
+    assert {gate["verdict"] for gate in found} == {"inconclusive"}
+    assert found[0]["reason"].startswith("worse, but not proven beyond max_drop: drop 5.50 points")
+
+
+def test_an_improvement_has_to_be_proven() -> None:
+    data(200, worse=20)
+    gate = "  - {metric: exact_match, baseline: main, improved: true, inconclusive: block}\n"
+    evalrun(suite("bad"), "-q")
+    accepted()
+    code, found = gates(suite("good", more=gate))
+    assert (code, found[1]["verdict"], found[1]["reason"]) == (
+        0,
+        "pass",
+        "better: gain 10.00 points [7.03, 14.04] (90 %); compared: options.column 'bad' → 'good'",
+    )
+    code, found = gates(suite("bad", more=gate))
+    assert (code, found[1]["verdict"]) == (4, "inconclusive")
+
+
+def test_baselines_are_listed_and_shown() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    accepted("--name", "v2")
+    listed = evalrun("baseline", "list").stdout.splitlines()
+    assert [line.split(":")[0] for line in listed] == ["baselines/qa/main.jsonl", "baselines/qa/v2.jsonl"]
+    shown = evalrun("baseline", "show", str(BASELINE)).stdout
+    assert "baseline 'main' of suite 'qa'" in shown and "target m: exact_match 1.000 (n=200)" in shown
+
+
+def test_a_plan_says_what_its_gates_can_see() -> None:
+    data(200, worse=20)
+    plan = evalrun("plan", suite(drop=0.01, more="  - exact_match >= 0.9\n")).stdout
+    assert "smallest drop that it sees in four of five runs: 5.5, 7.8, 9.5 points, if 10, 20, 30 %" in plan
+    assert "warning: max_drop 1.00 points is finer than that" in plan
+    evalrun(suite(drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
+    accepted()
+    evalrun(suite("bad", drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
+    (_, last) = sorted(Path("runs/qa").iterdir())
+    plan = evalrun("plan", suite("bad", drop=0.01, more="  - exact_match >= 0.9\n")).stdout
+    assert f"5.31 points (from 200 samples of run {last.name} and main)" in plan
+    assert f"red by chance in 44 % of the runs, if 0.900 (run {last.name}) is its true value" in plan
+
+
+def test_a_baseline_is_fit_for_git() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", "add", "baselines"], check=True)
+    numbers = subprocess.run(["git", "diff", "--cached", "--numstat"], check=True, capture_output=True, text=True)
+    assert numbers.stdout.split() == ["201", "0", "baselines/qa/main.jsonl"]  # text, and a line a row

@@ -1,0 +1,91 @@
+"""Four models on GSM8K, recorded: the figures of gates on a baseline, through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.command import evalrun
+
+SMALL, SMALL_CHECKED, LARGE, LARGE_CHECKED = (
+    "6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification",
+)  # fmt: skip
+RIGHT = {SMALL: 286, SMALL_CHECKED: 515, LARGE: 458, LARGE_CHECKED: 742}
+
+
+def run(shared: Path, model: str, gates: str = "", *args: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the metrics of a model's recorded solutions."""
+    solutions = shared / "gsm8k" / "example_model_solutions.jsonl"
+    Path("gsm8k.yaml").write_text(
+        f"name: gsm8k\ndataset: {{path: '{solutions}', columns: {{input: question, expected: ground_truth}}}}\n"
+        f"target: {{name: model, type: recorded, column: {model}.solution}}\nscorers: [numeric_match]\ngates: [{gates}]\n"
+    )
+    done = evalrun("gsm8k.yaml", "--json", *args)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def drop(most: float) -> str:
+    return f"{{metric: numeric_match, baseline: main, max_drop: {most}}}"
+
+
+def accept() -> None:
+    assert evalrun("baseline", "accept").returncode == 0
+
+
+@pytest.mark.parametrize("model", RIGHT)
+def test_the_last_number_tells_right_from_wrong(shared_data: Path, model: str) -> None:
+    _, metrics = run(shared_data, model)
+    first = metrics["targets"]["model"]["metrics"][0]
+    assert (first["name"], first["n"], round(first["value"] * 1319)) == ("numeric_match/v1", 1319, RIGHT[model])
+
+
+def test_a_much_smaller_model_fails(shared_data: Path) -> None:
+    run(shared_data, LARGE_CHECKED)
+    accept()
+    code, metrics = run(shared_data, SMALL, drop(0.05))
+    (gate,) = metrics["gates"]
+    found = gate["baseline"]
+    assert (code, gate["verdict"]) == (1, "fail")
+    assert (round(100 * found["drop"], 1), round(100 * found["low"], 1), round(100 * found["high"], 1)) == (
+        34.6,
+        32.1,
+        37.0,
+    )
+
+
+@pytest.mark.parametrize(("most", "code", "verdict"), [(0.01, 1, "fail"), (0.05, 4, "inconclusive"), (0.07, 0, "pass")])
+def test_how_large_a_drop_is_allowed_decides(shared_data: Path, most: float, code: int, verdict: str) -> None:
+    run(shared_data, SMALL_CHECKED)
+    accept()
+    ended, metrics = run(shared_data, LARGE, drop(most))
+    (gate,) = metrics["gates"]
+    found = gate["baseline"]
+    assert (ended, gate["verdict"], found["n"], found["method"]) == (code, verdict, 1319, "tango")
+    assert [round(100 * found[end], 2) for end in ("drop", "low", "high")] == [4.32, 1.96, 6.69]
+    assert round(found["p_value"], 5) == 0.00315
+    if verdict == "inconclusive":
+        assert gate["reason"].startswith("worse, but not proven beyond max_drop: drop 4.32 points [1.96, 6.69] (90 %)")
+        assert "a drop of 6.69 points could still be hidden" in gate["reason"]
+
+
+def test_forty_rows_decide_nothing_and_say_how_many_would(shared_data: Path) -> None:
+    run(shared_data, SMALL_CHECKED)
+    accept()
+    code, metrics = run(shared_data, LARGE, drop(0.02), "--limit", "40")
+    (gate,) = metrics["gates"]
+    assert (code, gate["verdict"], gate["rows_to_decide"]) == (0, "inconclusive", [1353, 3093])
+    assert (gate["baseline"]["n"], gate["baseline"]["left_out"]) == (40, 1279)
+
+
+def test_a_run_against_itself_passes_from_133_rows_on(shared_data: Path) -> None:
+    run(shared_data, SMALL_CHECKED)
+    accept()
+    verdicts = {}
+    for rows in (132, 133):
+        _, metrics = run(shared_data, SMALL_CHECKED, drop(0.02), "--limit", str(rows))
+        verdicts[rows] = metrics["gates"][0]["verdict"]
+    assert verdicts == {132: "inconclusive", 133: "pass"}
