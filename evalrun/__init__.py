@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalrun.api import SuiteResult, run_suite
+    from evalrun.checking import CheckFailed, check
     from evalrun.domain import Completion, Declaration, Failure, Row, Sample, Score, Scorer, Skipped, Unscored
     from evalrun.errors import EvalrunError, MissingExtraError, RunError, RunNotFoundError, SuiteError
     from evalrun.suite.options import RunOptions
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CheckFailed": "evalrun.checking",
     "Completion": "evalrun.domain",
     "Declaration": "evalrun.domain",
     "EvalrunError": "evalrun.errors",
@@ -29,10 +31,12 @@ _HOMES = {
     "SuiteError": "evalrun.errors",
     "SuiteResult": "evalrun.api",
     "Unscored": "evalrun.domain",
+    "check": "evalrun.checking",
     "run_suite": "evalrun.api",
 }
 
 __all__ = [
+    "CheckFailed",
     "Completion",
     "Declaration",
     "EvalrunError",
@@ -50,6 +54,7 @@ __all__ = [
     "SuiteResult",
     "Unscored",
     "__version__",
+    "check",
     "run_suite",
 ]
 

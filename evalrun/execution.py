@@ -20,6 +20,8 @@ from evalrun.engine.runner import run_plan
 from evalrun.errors import RunError
 from evalrun.going_on import Earlier
 from evalrun.redact import redact
+from evalrun.reports.ci import CiFiles
+from evalrun.reports.earlier import earlier_of_plan
 from evalrun.reports.metrics_file import metrics_data
 from evalrun.reports.outputs import write_outputs
 from evalrun.reports.run_file import run_data
@@ -64,6 +66,7 @@ class Execution:
         self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design)
         self.table = TableWriter(folder.path, shape_of(plan), names)
         self.usage = RowUsage.of(plan)
+        self.ci = CiFiles(folder.path, plan.measures, names, options.outputs, earlier=earlier_of_plan(plan))
 
     async def run(self) -> RunResult:
         """The result, with every file written. Raises RunError where the disk refuses."""
@@ -78,7 +81,7 @@ class Execution:
             self._include_earlier()
         finally:
             plan.calls.end(folder.path, complete=self.rows >= plan.rows)
-        result = self._result(state)
+        result = self.ci.finish(self._result(state))
         self._write_all(result)
         for reporter in self.reporters:
             reporter.on_end(result)
@@ -110,6 +113,7 @@ class Execution:
         self.summary.add(row)
         self.table.add(row)
         self.usage.add(row)
+        self.ci.add(row)
         self.rows += 1
 
     def _include_earlier(self) -> None:

@@ -31,9 +31,13 @@ def _only_loopback(self: socket.socket, address: object) -> object:
 
 @pytest.fixture(autouse=True)
 def own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No keys in the environment, sockets to loopback only, no answers from before, `tmp_path` as the working folder."""
+    """No keys, no CI, no answers from before, sockets to loopback only, and `tmp_path` as the working folder."""
     for name in list(os.environ):
-        if name.endswith(("_API_KEY", "_TOKEN", "_BASE_URL")) or name.startswith(("EVALRUN_", "MLFLOW_")):
+        if (
+            name.endswith(("_API_KEY", "_TOKEN", "_BASE_URL"))
+            or name.startswith(("EVALRUN_", "MLFLOW_", "GITHUB_"))
+            or name == "CI"
+        ):
             monkeypatch.delenv(name)
     cache = tmp_path_factory.mktemp("cache")
     MODELS.mkdir(parents=True, exist_ok=True)

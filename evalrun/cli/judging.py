@@ -33,13 +33,14 @@ def gate(
 
     Exit codes: 0 all gates pass, 1 a gate failed, 2 usage or suite error, 3 untrusted or not finished, 4 inconclusive.
     """
-    import json
-
-    from evalrun.errors import SuiteError
+    from evalrun.cli.running import annotate
+    from evalrun.errors import RunError, SuiteError
     from evalrun.judging import judge_run
     from evalrun.redact import redact, register_environment
-    from evalrun.reports.judged import judged_data, render_judged
+    from evalrun.reports.ci import add_stored_to_step
+    from evalrun.reports.judged import judged_data, judged_view, render_judged
     from evalrun.reports.terminal import open_console
+    from evalrun.reports.text import json_for_log
     from evalrun.runs.folder import find_run, write_json
 
     if output is not None and output.suffix != ".json":
@@ -50,11 +51,17 @@ def gate(
     if output is not None:
         write_json(output, judged_data(judged))
     if as_json:
-        typer.echo(redact(json.dumps(judged_data(judged), indent=2)))
+        typer.echo(redact(json_for_log(judged_data(judged))))
     else:
         console = open_console(sys.stdout)
         for part in render_judged(judged):
             console.print(part)
+    view = judged_view(judged, suite)
+    annotate([view], sys.stderr if as_json else sys.stdout)
+    try:
+        add_stored_to_step(folder, view, output_dir)
+    except (OSError, RunError) as refused:  # the verdict stands all the same
+        print(f"note: a report could not be written: {refused}", file=sys.stderr)
     raise typer.Exit(judged.exit_code)
 
 

@@ -78,10 +78,10 @@ app.command("list")(inspecting.list_parts)
 app.command("init")(starting.init)
 app.command("show")(stored.show)
 app.command("runs")(stored.runs)
+app.add_typer(caching.app, name="cache")
 app.command("gate")(judging.gate)
 app.command("score")(judging.score)
 app.add_typer(baselines.app, name="baseline")
-app.add_typer(caching.app, name="cache")
 
 
 def main() -> None:
@@ -97,7 +97,9 @@ def main() -> None:
         print("evalrun: interrupted", file=sys.stderr)
         code = 130
     except Exception:  # a mistake of ours must not end with 1, which says that a gate failed
-        print(redact_message(traceback.format_exc()), file=sys.stderr)
+        from evalrun.reports.text import for_log
+
+        print(for_log(redact_message(traceback.format_exc())), file=sys.stderr)
         print("evalrun: this is a mistake in evalrun itself; please report it with the lines above", file=sys.stderr)
         code = UNTRUSTED
     leave(code if isinstance(code, int) else 0)
@@ -105,12 +107,20 @@ def main() -> None:
 
 def tell(said: EvalrunError) -> None:
     """Print an error, each of several problems on its own line."""
+    from evalrun.reports.text import for_log
+
     if isinstance(said, SuiteError) and len(said.problems) > 1:
         for problem in said.problems:
-            print(redact_message(str(problem)), file=sys.stderr)
+            print(for_log(redact_message(str(problem))), file=sys.stderr)
         print(f"evalrun: {len(said.problems)} problems; nothing was called", file=sys.stderr)
     else:
-        print(f"evalrun: {redact_message(str(said))}", file=sys.stderr)
+        print(f"evalrun: {for_log(redact_message(str(said)))}", file=sys.stderr)
+    if isinstance(said, SuiteError) and os.environ.get("GITHUB_ACTIONS"):
+        from evalrun.reports.github import problem_annotations, workspace_of
+
+        workspace = workspace_of(os.environ)
+        if workspace is not None:
+            print(*problem_annotations(said.problems, workspace), sep="\n", file=sys.stderr)
 
 
 def leave(code: int) -> None:

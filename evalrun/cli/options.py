@@ -61,7 +61,9 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all that is dr
 OutputDir = Annotated[Path, typer.Option("--output-dir", help="Where run folders are made.")]
 Outputs = Annotated[
     list[str] | None,
-    typer.Option("--output", "-o", metavar="PATH", help="Also write .csv .parquet .xlsx .jsonl or .json. Repeatable."),
+    typer.Option(
+        "--output", "-o", metavar="PATH", help="Also write .csv .parquet .xlsx .jsonl .json .md or .xml. Repeatable."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

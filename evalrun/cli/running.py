@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evalrun.engine.plan import Plan
     from evalrun.engine.result import RunResult
     from evalrun.engine.stored_answers import StoredAnswers
+    from evalrun.reports.view import RunView
     from evalrun.reports.worst import WorstRows
     from evalrun.suite.options import RunOptions
 
@@ -125,7 +126,9 @@ def _listen_to_ctrl_c(stop: StopSignal) -> None:
 
 
 def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
+    from evalrun.reports.text import for_log
+
+    print(for_log(line), file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -160,15 +163,28 @@ class Printer:
         from evalrun.gates.exit_codes import exit_code
 
         if self.as_json:
-            import json
-
             from evalrun.redact import redact
             from evalrun.reports.metrics_file import metrics_data
+            from evalrun.reports.text import json_for_log
 
             found = [metrics_data(result) for result in results]
             with unless_closed():
-                print(redact(json.dumps(found[0] if len(found) == 1 else found, indent=2)), flush=True)
+                print(redact(json_for_log(found[0] if len(found) == 1 else found)), flush=True)
+        from evalrun.reports.view import view_of
+
+        annotate([view_of(result) for result in results], sys.stderr if self.as_json else sys.stdout)
         return exit_code(result.exit_code for result in results)
+
+
+def annotate(views: list[RunView], out: TextIO) -> None:
+    """Tell GitHub of gates that did not pass, where it is GitHub that runs us."""
+    from evalrun.reports.github import gate_annotations, workspace_of
+
+    workspace = workspace_of(os.environ)
+    if workspace is not None:
+        with unless_closed():
+            for line in gate_annotations(views, workspace):
+                print(line, file=out, flush=True)
 
 
 def import_drawing() -> None:

@@ -16,6 +16,13 @@ def show(
         str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")
     ] = "last",
     failed: Annotated[bool, typer.Option("--failed", help="Only rows that need a look, all of them.")] = False,
+    output: Annotated[
+        list[str] | None,
+        typer.Option("--output", "-o", metavar="PATH", help="Write .md .xml .csv .json or .jsonl instead. Repeatable."),
+    ] = None,
+    max_kib: Annotated[
+        int, typer.Option("--max-kib", min=4, help="How large a .md may be; a comment on GitHub takes 60.")
+    ] = 512,
     output_dir: options.OutputDir = Path("runs"),
 ) -> None:
     """Show a stored run: verdict, metrics, gates and rows."""
@@ -23,6 +30,12 @@ def show(
     from evalrun.reports.terminal import open_console
     from evalrun.runs.folder import find_run
 
+    if output:
+        from evalrun.reports.outputs import write_stored
+
+        for path in output:
+            write_stored(find_run(run, output_dir), Path(path), runs=output_dir, max_bytes=max_kib * 1024)
+        return
     console = open_console(sys.stdout)
     for part in render_run(find_run(run, output_dir), failed_only=failed):
         console.print(part)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrun.metrics import GateResult, Verdict
 from evalrun.reports.metrics_file import gate_data
 from evalrun.reports.terminal import STYLES, gates_table, styled, verdict_word
 from evalrun.reports.text import one_line
+from evalrun.reports.view import RunView, stored_view
 from evalrun.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -42,6 +44,19 @@ def render_judged(judged: Judged) -> Iterator[RenderableType]:
         yield gates_table(judged.gates)
     else:
         yield styled("there are no gates")
+
+
+def judged_view(judged: Judged, suite_file: Path | None) -> RunView:
+    """The run as it was stored with the verdicts that it has now; `suite_file` is whose gates they were, if another's."""
+    view = stored_view(judged.folder)
+    return replace(
+        view,
+        gates=judged.gates,
+        verdict=judged.verdict,
+        exit_code=judged.exit_code,
+        suite_file=suite_file or view.suite_file,
+        stopped=judged.stopped,
+    )
 
 
 def judged_data(judged: Judged) -> dict[str, Any]:

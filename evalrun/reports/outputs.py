@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.engine.result import RunResult
-from evalrun.errors import MissingExtraError, SuiteError, nearest
+from evalrun.errors import MissingExtraError, RunNotFoundError, SuiteError, nearest
+from evalrun.redact import redact
+from evalrun.reports.ci import JUNIT_FILE, SUMMARY_FILE, stored_markdown
 from evalrun.reports.table import guard_formula, shape_of, table_frame
-from evalrun.runs.folder import METRICS_FILE, TABLE_FILE
+from evalrun.runs.folder import METRICS_FILE, TABLE_FILE, RunFolder, write_bytes
 from evalrun.runs.row_log import NAME as ROWS_FILE
 from evalrun.runs.row_log import read_rows
 
-LATER = (".html", ".md", ".xml")
+LATER = (".html",)
+STORED = {".csv": TABLE_FILE, ".json": METRICS_FILE, ".jsonl": ROWS_FILE}
 XLSX_CELL = 32_767  # characters that a cell of Excel holds
 XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0 §2.2 forbids them
 
@@ -54,6 +57,30 @@ def write_outputs(result: RunResult, outputs: Sequence[str]) -> list[Path]:
     return written
 
 
+def write_stored(folder: RunFolder, output: Path, *, runs: Path, max_bytes: int) -> None:
+    """Write an output of a stored run; a summary takes at most `max_bytes`; `runs` is where baselines may be. Raises SuiteError for what it cannot be."""
+    from evalrun.reports.earlier import earlier_of_stored
+    from evalrun.reports.junit import write_junit
+    from evalrun.reports.view import stored_view
+
+    suffix = output.suffix.lower()
+    if suffix == ".md":
+        view = stored_view(folder)
+        text = stored_markdown(folder, view, max_bytes=max_bytes, earlier=earlier_of_stored(view, runs))
+        write_bytes(output, redact(text).encode())
+    elif suffix == ".xml":
+        write_junit(folder, stored_view(folder), output)
+    elif suffix in STORED:
+        if not (folder.path / STORED[suffix]).is_file():
+            raise RunNotFoundError(f"run {folder.id} has no {STORED[suffix]}: it did not come to its end")
+        write_bytes(output, (folder.path / STORED[suffix]).read_bytes())
+    else:
+        known = (".md", ".xml", *STORED)
+        raise SuiteError(
+            f"-o {str(output)!r}: the extension should be one of {', '.join(known)}{nearest(suffix, known)}"
+        )
+
+
 def _copy(name: str) -> Callable[[RunResult, Path], None]:
     def copy(result: RunResult, path: Path) -> None:
         shutil.copyfile(result.folder / name, path)
@@ -89,6 +116,8 @@ WRITERS: dict[str, Callable[[RunResult, Path], None]] = {
     ".csv": _copy(TABLE_FILE),
     ".json": _copy(METRICS_FILE),
     ".jsonl": _copy(ROWS_FILE),
+    ".md": _copy(SUMMARY_FILE),
+    ".xml": _copy(JUNIT_FILE),
     ".parquet": _write_parquet,
     ".xlsx": _write_xlsx,
 }

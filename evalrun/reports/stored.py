@@ -49,7 +49,7 @@ def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[Rend
         gates = [gate_from_data(gate) for gate in metrics["gates"]]
         if gates:
             yield gates_table(gates)
-    for name, target in _targets(folder, run, metrics).items():
+    for name, target in stored_targets(folder, run, metrics).items():
         yield metrics_table(name, target)
         yield from interval_notes(target)
         yield from slice_tables(name, target)
@@ -119,7 +119,10 @@ def _headline(folder: RunFolder, run: Mapping[str, Any]) -> Any:
     return line
 
 
-def _targets(folder: RunFolder, run: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> dict[str, TargetResult]:
+def stored_targets(
+    folder: RunFolder, run: Mapping[str, Any], metrics: Mapping[str, Any] | None
+) -> dict[str, TargetResult]:
+    """The targets of a stored run; counted again from its rows where the run did not come to its end."""
     if metrics is None:
         names = list(run["targets"])
         rows, streaming = read_rows(folder.path), bool(run.get("streaming"))

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from typing import Any
 
 from evalrun.redact import redact
 
 # C0 and C1 controls (escape sequences start with one), the direction overrides, and halves of surrogate pairs
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
 DASH = "–"
+# What a line of a log begins with, or holds, to give a command to the machine that reads it: `::error` of GitHub,
+# `##[…]` and `##vso[…]` of GitHub and Azure, `##teamcity[…]`
+COMMAND = re.compile(r"::|##(?=\w*\[)")
+READ_BY = ("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
+LOG_IS_READ = any(os.environ.get(name) for name in READ_BY)
+
+
+def without_commands(text: str) -> str:
+    """`text` in which no machine finds a command: a character of no width stands inside the mark of one."""
+    return COMMAND.sub(lambda found: f"{found.group()[0]}\u200b{found.group()[1:]}", text)
+
+
+def for_log(text: str) -> str:
+    """`text` as it may be printed: without commands where a machine reads along."""
+    return without_commands(text) if LOG_IS_READ else text
+
+
+def json_for_log(data: Any) -> str:
+    """Data as JSON with line breaks, equal to the data, and without commands where a machine reads along."""
+    text = json.dumps(data, indent=2)
+    return text.replace("##", "#\\u0023") if LOG_IS_READ else text  # within a text only: JSON has no # elsewhere
 
 
 def one_line(text: str, limit: int) -> str:
     """`text` on one line without anything that could steer a terminal, cut to `limit` characters."""
     cut = text[: 4 * limit]
-    clean = " ".join(UNSAFE.sub(" ", redact(cut)).split())
+    clean = for_log(" ".join(UNSAFE.sub(" ", redact(cut)).split()))
     return clean if len(clean) <= limit and len(cut) == len(text) else clean[: limit - 1] + "…"
 
 

@@ -1,0 +1,167 @@
+"""`junit.xml`: what a CI system reads of a run: valid, counted right, the same each time, and nothing but text."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import xmlschema
+from junitparser import JUnitXml
+
+import evalrun
+from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample
+from evalrun.reports.junit import JUnitWriter, gate_result, row_result, write_junit
+from evalrun.reports.view import stored_view
+from evalrun.runs.folder import RunFolder
+from evalrun.stats.summary import Measure
+from tests.reports.hostile import HOSTILE
+from tests.reports.test_markdown import GATE, view
+
+SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("junit.xsd"))
+EXACT = Measure("exact_match", Declaration(binary=True))
+TOXIC = Measure("toxicity", Declaration(higher_is_better=False))
+OPEN = Measure("length", Declaration(low=0, high=None))
+MEASURES = (EXACT, TOXIC, OPEN)
+
+
+def row(place: int = 0, answer: Any = None, **cells: Cell) -> Row:
+    every = {measure.name: Cell("skipped", reason="no expected answer") for measure in MEASURES} | cells
+    sample = Sample(f"id-{place}", "question?", ("yes", "no"), index=place)
+    return Row(sample, "a", 1, answer or Completion("maybe", latency_s=0.25), every)
+
+
+def scored(value: float) -> Cell:
+    return Cell("scored", value)
+
+
+@pytest.mark.parametrize(
+    ("row", "result"),
+    [
+        (row(exact_match=scored(1)), (None, "", "")),
+        (row(exact_match=scored(0.5)), (None, "", "")),
+        (row(exact_match=scored(0.49)), ("failure", "exact_match is 0.490", "quality")),
+        (row(toxicity=scored(0.2)), (None, "", "")),
+        (row(exact_match=scored(0), toxicity=scored(0.6)), ("failure", "exact_match is 0.000, toxicity is 0.600", "quality")),
+        (row(length=scored(-1e9)), (None, "", "")),
+        (row(), ("skipped", "no scorer applies", "skipped")),
+        (row(exact_match=scored(1), toxicity=Cell("unscored", reason="judge: unreadable")), ("skipped", "toxicity: judge: unreadable", "unscored")),
+        (row(exact_match=scored(0), toxicity=Cell("unscored", reason="judge: unreadable")), ("failure", "exact_match is 0.000", "quality")),
+        (row(exact_match=scored(0), toxicity=Cell("error", reason="server: 500")), ("error", "toxicity: server: 500", "scorer")),
+        (row(answer=Failure("timeout", "after 60 s")), ("error", "after 60 s", "timeout")),
+    ],
+)  # fmt: skip
+def test_a_miss_is_a_failure_what_broke_an_error_and_no_score_is_skipped(row: Row, result: Any) -> None:
+    assert row_result(row, MEASURES) == result
+
+
+def test_a_gate_is_a_failure_only_where_the_model_missed_it() -> None:
+    said = {
+        ("pass", True): None, ("fail", True): "failure", ("untrusted", True): "error", ("inconclusive", True): "error",
+        ("inconclusive", False): "skipped", ("no_baseline", False): "skipped",
+    }  # fmt: skip
+    assert {key: gate_result(replace(GATE, verdict=key[0], blocks=key[1])) for key in said} == said
+
+
+def write(folder: Path, rows: list[Row], **changes: Any) -> str:
+    folder.mkdir(exist_ok=True)
+    writer = JUnitWriter(folder, "qa", MEASURES, ["a", "b"])
+    for one in rows:
+        writer.add(one)
+    writer.finish(view(**changes), folder / "junit.xml")
+    assert [path.name for path in folder.iterdir()] == ["junit.xml"]
+    return (folder / "junit.xml").read_text(encoding="utf-8")
+
+
+def test_the_file_has_a_suite_for_each_target_and_one_for_the_gates(tmp_path: Path) -> None:
+    rows = [
+        replace(row(1, exact_match=scored(0)), epoch=2),
+        row(1, exact_match=scored(1)),
+        replace(row(0, answer=Failure("timeout", "after 60 s")), target="b"),
+        row(0),
+    ]
+    text = write(tmp_path / "out", rows)
+    SCHEMA.validate(text)
+    assert text == (
+        "<?xml version='1.0' encoding='UTF-8'?>\n"
+        '<testsuites name="qa" tests="5" failures="2" errors="1" time="1.500">\n'
+        '  <testsuite name="qa.a" tests="3" failures="1" errors="0" time="0.750" skipped="1" timestamp="2026-01-01T00:00:00">\n'
+        '    <testcase classname="qa.a" name="id-0" time="0.250"><skipped message="no scorer applies"/></testcase>\n'
+        '    <testcase classname="qa.a" name="id-1" time="0.250"/>\n'
+        '    <testcase classname="qa.a" name="id-1 (epoch 2)" time="0.250"><failure message="exact_match is 0.000" type="quality">'
+        "input: question?\nexpected: yes | no\noutput: maybe</failure></testcase>\n"
+        "  </testsuite>\n"
+        '  <testsuite name="qa.b" tests="1" failures="0" errors="1" time="0.000" skipped="0" timestamp="2026-01-01T00:00:00">\n'
+        '    <testcase classname="qa.b" name="id-0" time="0.000"><error message="after 60 s" type="timeout">'
+        "input: question?\nexpected: yes | no\noutput: timeout: after 60 s</error></testcase>\n"
+        "  </testsuite>\n"
+        '  <testsuite name="qa.gates" tests="1" failures="1" errors="0" time="0.000" skipped="0" timestamp="2026-01-01T00:00:00">\n'
+        '    <testcase classname="qa.gates" name="exact_match &gt;= 0.8" time="0.000"><failure message="misses the bound" type="fail">'
+        "exact_match &gt;= 0.8 is 0.500: misses the bound\nline 7 of the suite</failure></testcase>\n"
+        "  </testsuite>\n"
+        "</testsuites>\n"
+    )
+
+
+def test_rows_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
+    rows = [row(place, exact_match=scored(place % 2)) for place in range(200)]
+    first = write(tmp_path / "one", rows)
+    random.Random(7).shuffle(rows)
+    assert write(tmp_path / "two", rows) == first
+
+
+def test_what_xml_forbids_or_a_text_would_do_is_gone(tmp_path: Path) -> None:
+    rows = [
+        replace(
+            row(place, Completion(text), exact_match=scored(0)), sample=Sample(text[:300], text, (text,), index=place)
+        )
+        for place, text in enumerate(HOSTILE)
+    ]
+    gates = tuple(replace(GATE, gate=text, reason=text, target=text) for text in HOSTILE)
+    text = write(tmp_path / "out", rows, gates=gates)
+    SCHEMA.validate(text)
+    suites = JUnitXml.fromstring(text.encode())
+    assert [(suite.name, suite.tests, suite.failures) for suite in suites] == [
+        ("qa.a", len(HOSTILE), len(HOSTILE)), ("qa.b", 0, 0), ("qa.gates", len(HOSTILE), len(HOSTILE)),
+    ]  # fmt: skip
+    assert {element.tag for element in ElementTree.fromstring(text).iter()} == {
+        "testsuites",
+        "testsuite",
+        "testcase",
+        "failure",
+    }
+    assert not set(text) & set("\x00\x08\x0b\x0c\x1b\x7f\x9b\u202e\u2066\ud800\udfff\ufffe\uffff")
+    assert len(text) < 400_000
+
+
+def test_ten_thousand_rows_of_a_megabyte_make_a_small_file(tmp_path: Path) -> None:
+    mega = "<&\x00" * 350_000
+    text = write(tmp_path / "out", [row(place, Completion(mega), exact_match=scored(0)) for place in range(10_000)])
+    assert len(text) < 30_000_000
+    assert ElementTree.fromstring(text).attrib["tests"] == "10001"
+
+
+def test_a_run_writes_it_and_a_stored_run_gives_the_same() -> None:
+    rows = [{"input": f"{place}?", "expected": "x", "out": "xy"[place % 2]} for place in range(30)]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("j.yaml").write_text(
+        "name: j\ndataset: rows.jsonl\ntarget: {type: recorded, column: out}\nscorers: [exact_match]\ngates: [exact_match >= 0.6]\n"
+    )
+    result = evalrun.run_suite("j.yaml", options=evalrun.RunOptions(outputs=("out/j.xml",)))
+    text = Path("out/j.xml").read_text(encoding="utf-8")
+    SCHEMA.validate(text)
+    parsed = JUnitXml.fromstring(text.encode())
+    assert (parsed.tests, parsed.failures, parsed.errors) == (31, 16, 0)
+    folder = RunFolder(result.folder)
+    write_junit(folder, stored_view(folder), Path("again/j.xml"))
+    assert without_times(Path("again/j.xml").read_text(encoding="utf-8")) == without_times(text)
+
+
+def without_times(text: str) -> str:
+    root = ElementTree.fromstring(text)
+    root.attrib["time"] = ""  # of the run: rounded where it is stored
+    return ElementTree.tostring(root, encoding="unicode")

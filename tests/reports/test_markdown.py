@@ -1,0 +1,247 @@
+"""`summary.md`: the verdict first, whole tables, rows within a budget, and texts that stay texts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalrun
+from evalrun.calls.usage import Usage
+from evalrun.domain import Cell, Completion, Declaration, Row, Sample
+from evalrun.engine.result import TargetResult
+from evalrun.metrics import BaselineResult, GateResult, Metric
+from evalrun.redact import register_secret
+from evalrun.reports.ci import CiFiles, SummaryRows, stored_markdown
+from evalrun.reports.escaping import block, code, inline
+from evalrun.reports.markdown import render_markdown
+from evalrun.reports.outputs import write_stored
+from evalrun.reports.view import RunView, sentence, stored_view
+from evalrun.reports.worst import Earlier, ShownRow
+from evalrun.runs.folder import RunFolder
+from evalrun.stats.summary import Measure
+from tests.reports.hostile import HOSTILE
+from tests.reports.pages import Page
+
+TAGS = {
+    "h2", "h3", "p", "strong", "code", "pre", "details", "summary", "b", "ul", "li", "em", "table", "thead", "tbody",
+    "tr", "th", "td",
+}  # fmt: skip
+MEASURE = Measure("exact_match", Declaration(binary=True))
+GATE = GateResult("exact_match >= 0.8", "a", "exact_match/v1", 0.5, 0.2, 0.8, 0.8, "fail", "misses the bound", line=7)
+METRIC = Metric("exact_match/v1", "exact_match", "mean", 0.5, 10, low=0.2, high=0.8)
+
+
+def view(**changes: Any) -> RunView:
+    return RunView(
+        **{
+            "suite": "qa",
+            "run_id": "20260101T000000Z-0000",
+            "suite_file": Path("suites/qa.yaml"),
+            "measures": (MEASURE,),
+            "targets": {"a": TargetResult((METRIC,), Usage(), 10, 0)},
+            "gates": (GATE,),
+            "verdict": "fail",
+            "exit_code": 1,
+            "rows": 10,
+            "rows_planned": 10,
+            "started_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "duration_s": 1.5,
+            **changes,
+        }
+    )
+
+
+def row(place: int, output: str = "wrong", value: float = 0.0) -> Row:
+    sample = Sample(f"id-{place}", f"question {place}", ("right",), index=place)
+    return Row(sample, "a", 1, Completion(output), {"exact_match": Cell("scored", value)})
+
+
+def test_the_summary_of_a_run_says_the_verdict_first_then_gates_metrics_and_rows() -> None:
+    shown = ShownRow(row(3, "no `idea`"))
+    assert render_markdown(view(), {"a": [shown]}, max_bytes=100_000) == (
+        "## ❌ FAIL: qa\n\n"
+        "**1 of 1 gate failed: exact_match &#62;= 0.8 is 0.500: misses the bound.**\n\n"
+        "10 rows in 1.5 s · run <code>20260101T000000Z-0000</code>\n\n"
+        "### Gates\n\n"
+        "| verdict | gate | target | value | 95 % interval | bound | why | line |\n"
+        "| --- | --- | --- | ---: | --- | ---: | --- | ---: |\n"
+        "| **FAIL** | <code>exact_match &#62;= 0.8</code> | <code>a</code> | 0.500 | &#91;0.200, 0.800&#93; | 0.8 |"
+        " misses the bound | 7 |\n\n"
+        "### Metrics\n\n"
+        "| metric | value | 95 % interval | scored | skipped | unscored | errors |\n"
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
+        "| <code>exact_match/v1</code> | 0.500 | &#91;0.200, 0.800&#93; | 10 | 0 | 0 | 0 |\n\n"
+        "nothing was called · latency p50 –, p90 –, p99 – · – tokens out · cost –\n\n"
+        "### Worst rows\n\n"
+        "<details><summary><code>id-3</code> · <code>exact_match</code> 0.000</summary><b>input</b><pre>question 3</pre>"
+        "<b>expected</b><pre>right</pre><b>output</b><pre>no &#96;idea&#96;</pre></details>\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "1 of 1 gate failed: exact_match >= 0.8 is 0.500: misses the bound."),
+        (
+            {"verdict": "untrusted", "exit_code": 3, "gates": (replace(GATE, verdict="untrusted", reason="no row was run"),)},
+            "The result could not be trusted, so it says nothing about the model: exact_match >= 0.8 is 0.500: no row was run.",
+        ),
+        (
+            {"verdict": "untrusted", "exit_code": 3, "gates": (), "stopped": "target 'a' answered none of its 10 rows"},
+            "The result could not be trusted, so it says nothing about the model: target 'a' answered none of its 10 rows.",
+        ),
+        (
+            {"verdict": "inconclusive", "exit_code": 4, "gates": (replace(GATE, verdict="inconclusive", reason="too few"),)},
+            "There are too few rows to tell: exact_match >= 0.8 is 0.500: too few.",
+        ),
+        (
+            {"verdict": "pass", "exit_code": 0, "gates": (replace(GATE, verdict="pass", reason="within noise: …"),)},
+            "1 of 1 gate passed; 1 of them within noise.",
+        ),
+        (
+            {"verdict": "pass", "exit_code": 0, "gates": (replace(GATE, verdict="no_baseline", reason="none yet"),)},
+            "0 of 1 gate passed; no baseline: exact_match >= 0.8 is 0.500: none yet.",
+        ),
+        ({"verdict": "pass", "exit_code": 0, "gates": ()}, "Measured without gates, so there is no verdict."),
+        ({"exit_code": 130, "rows": 4}, "Interrupted after 4 of 10 rows."),
+        ({"verdict": None, "exit_code": None}, "The run ended before its end; the numbers are of the rows that are on disk."),
+    ],
+)  # fmt: skip
+def test_one_sentence_says_what_the_run_came_to(changes: dict[str, Any], said: str) -> None:
+    assert sentence(view(**changes)) == said
+
+
+def test_the_gates_that_went_wrong_come_first_and_the_change_stands_beside_the_metric() -> None:
+    base = BaselineResult(name="main", origin=None, value=0.6, drop=0.1, low=0.05, high=0.15, n=9)
+    gates = (replace(GATE, verdict="pass"), replace(GATE, gate="later", verdict="fail", baseline=base))
+    text = render_markdown(view(gates=gates), {}, max_bytes=100_000)
+    assert text.index("later") < text.index("| PASS |")
+    assert "| 0.100 worse than main (0.600), n=9 | 10 |" in text
+    better = (replace(GATE, baseline=replace(base, drop=-0.1)),)
+    assert "0.100 better than main (0.600), n=9" in render_markdown(view(gates=better), {}, max_bytes=100_000)
+
+
+def test_rows_that_got_worse_come_before_those_that_always_were_bad() -> None:
+    before = {"id-1": Earlier({"exact_match": 1.0}, "right"), "id-2": Earlier({"exact_match": 0.0})}
+    rows = SummaryRows((MEASURE,), lambda row: before.get(row.sample.id))
+    for place in (1, 2, 3):
+        rows.add(row(place))
+    text = rows.markdown(view(), 100_000)
+    assert "### Rows that got worse" in text
+    assert "<code>exact_match</code> 0.000 (was 1.000)" in text
+    assert "<b>output of the baseline</b><pre>right</pre>" in text
+    assert "id-2" not in text and "id-3" not in text
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_text_stays_a_text_whatever_stands_in_it(text: str) -> None:
+    page = f"para {inline(text, 300)} end\n\n| a | b |\n| --- | --- |\n| {code(text, 300)} | {inline(text, 300)} |\n\n<details>{block(text, 300)}</details>\n"
+    read = Page(page)
+    assert read.tags <= TAGS
+    assert read.attributes == set()
+    assert read.rows == [2, 2]
+    assert read.open == []
+    assert read.found_by_bots() == []
+    assert "${{" not in page
+    assert all(len(part) < 12_000 for part in page.split("\n"))
+    assert not any(line.lstrip().startswith("::") or "##[" in line or "##vso[" in line for line in page.splitlines())
+    assert not set(page) & set(
+        "\x00\x08\x0b\x0c\x1b\x7f\x85\x9b\r\u2028\u2029\u202e\u2066\u200b\ufeff\ud800\udfff\U000e0041"
+    )
+
+
+def test_what_is_shown_in_code_is_the_text_itself() -> None:
+    text = "if a < b && c[0] == 'x' | `y`:\n\treturn \"@z\"  # 1\n\n\nend"
+    assert Page(f"<details>{block(text, 300)}</details>").code == [text.replace("\t", "    ")]
+    assert inline(text, 8) == "if a &#60; b…"
+
+
+def test_keys_are_taken_out_before_a_text_is_cut() -> None:
+    register_secret("sk-a-key-that-nobody-may-see")
+    for limit in range(90, 130):
+        assert "sk" not in inline("x" * 100 + "sk-a-key-that-nobody-may-see", limit)
+
+
+def printable(text: str) -> str:
+    """What is left of a text that an id may have."""
+    return "".join(mark for mark in text if mark.isprintable())
+
+
+def write_run(texts: list[str], outputs: tuple[str, ...], **options: Any) -> evalrun.SuiteResult:
+    lines = [json.dumps({"id": printable(f"i{place}{text[:40]}"), "input": text, "expected": text[:200] + "!", "one": text, "two": text}) for place, text in enumerate(texts)]  # fmt: skip
+    Path("rows.jsonl").write_text("\n".join(lines))
+    Path("h.yaml").write_text(
+        "name: h\ndataset: rows.jsonl\ntargets:\n"
+        "  - {type: recorded, column: one, name: '@one|<b>`'}\n  - {type: recorded, column: two, name: two}\n"
+        "scorers: [exact_match]\ngates: [exact_match >= 0.5]\n"
+    )
+    return evalrun.run_suite("h.yaml", options=evalrun.RunOptions(outputs=outputs, **options))
+
+
+def test_a_run_of_hostile_rows_is_a_harmless_page() -> None:
+    texts = [text for text in HOSTILE if "\ud800" not in text]  # a dataset may not hold those
+    result = write_run(texts, ("h.md",))
+    text = Path("h.md").read_text(encoding="utf-8")
+    read = Page(text)
+    assert result.exit_code == 1
+    assert read.tags <= TAGS and read.attributes == set() and read.open == [] and read.found_by_bots() == []
+    assert text.count("<details>") == 2 * len(texts)
+    assert (result.folder / "summary.md").read_text(encoding="utf-8") == text
+
+
+def test_a_stored_run_gives_the_same_summary_and_a_smaller_one_for_a_comment() -> None:
+    result = write_run([f"question {place} " + "long " * 500 for place in range(60)], ("h.md",))
+    folder = RunFolder(result.folder)
+    whole = Path("h.md").read_text(encoding="utf-8")
+    assert stored_markdown(folder, stored_view(folder)) == whole
+    small = stored_markdown(folder, stored_view(folder), max_bytes=60 * 1024)
+    assert len(small.encode()) <= 60 * 1024 < len(whole.encode())
+    assert small.startswith(whole[: whole.index("### Worst")])
+    assert "### Worst rows of <code>two</code>" in small
+    tiny = stored_markdown(folder, stored_view(folder), max_bytes=4096)
+    assert len(tiny.encode()) <= 4096
+    assert tiny.endswith("_More than fits here: the rest stands in the run folder._\n")
+
+
+def test_a_run_that_did_not_come_to_its_end_has_numbers_and_no_verdict() -> None:
+    result = write_run(["a", "b"], ())
+    run = json.loads((result.folder / "run.json").read_text())
+    for name in ("verdict", "exit_code", "rows", "duration_s", "stopped", "finished_at"):
+        run.pop(name, None)
+    (result.folder / "run.json").write_text(json.dumps({**run, "status": "running"}))
+    (result.folder / "metrics.json").unlink()
+    folder = RunFolder(result.folder)
+    text = stored_markdown(folder, stored_view(folder))
+    assert text.startswith("## ⚠️ NOT FINISHED: h\n\n**The run ended before its end;")
+    assert "| <code>exact_match/v1</code> | 0.000 |" in text
+    with pytest.raises(evalrun.RunNotFoundError, match=r"has no metrics.json: it did not come to its end"):
+        write_stored(folder, Path("x.json"), runs=Path("runs"), max_bytes=1)
+    with pytest.raises(evalrun.SuiteError, match=r"one of .md, .xml, .csv, .json, .jsonl"):
+        write_stored(folder, Path("x.html"), runs=Path("runs"), max_bytes=1)
+
+
+def test_ten_thousand_rows_of_a_megabyte_stay_below_the_limit_of_github(tmp_path: Path) -> None:
+    mega = "`<|@&" * 200_000
+    gates = tuple(replace(GATE, gate=f"gate {place} {'|' * 100}", reason=mega) for place in range(100))
+    metrics = tuple(replace(METRIC, slice={"topic": f"{place}{mega}"}) for place in range(300))
+    folder = tmp_path / "qa" / "run"
+    folder.mkdir(parents=True)
+    files = CiFiles(folder, (MEASURE,), ["a", "b"], ["x.md"], environ={})
+    for place in range(10_000):
+        files.add(replace(row(place, mega), target="ab"[place % 2]))
+    target = TargetResult((METRIC, *metrics), Usage(), 10_000, 0)
+    assert files.rows is not None
+    text = files.rows.markdown(view(gates=gates, targets={"a": target, "b": target}), 512 * 1024)
+    assert 300 * 1024 < len(text.encode()) <= 512 * 1024
+    assert text.count("| **FAIL** |") == 100
+    assert "### Worst rows of <code>b</code>" in text
+
+
+def test_nothing_is_written_that_nobody_asked_for() -> None:
+    result = write_run(["a"], ())
+    assert not (result.folder / "summary.md").exists() and not (result.folder / "junit.xml").exists()

@@ -1,0 +1,119 @@
+"""A suite as a test: it fails with the words of the command line, and costs nothing where nobody asks for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evalrun
+from tests.fakes.command import ROOT, command_env
+from tests.fakes.command import evalrun as command_line
+
+SUITE = """\
+name: sums
+dataset:
+  rows:
+    - {input: "2+2?", expected: "4", out: "4"}
+    - {input: "3+3?", expected: "6", out: "5"}
+    - {input: "4+4?", expected: "8", out: EMPTY}
+target: {type: recorded, column: out}
+scorers: [exact_match]
+gates: [exact_match >= 0.3]
+"""
+TESTS = """\
+import evalrun
+
+
+def test_it_adds():
+    evalrun.check("sums.yaml")
+"""
+
+
+def write(gate: str = "exact_match >= 0.3", third: str = "'8'", tests: str = TESTS) -> None:
+    Path("sums.yaml").write_text(SUITE.replace("exact_match >= 0.3", gate).replace("EMPTY", third))
+    Path("test_sums.py").write_text(tests)
+
+
+def run_pytest(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "evalrun.pytest_plugin", "-q", *args]
+    env = command_env({"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""})
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def shown(text: str) -> list[str]:
+    """The lines of a text without what differs between two runs of a suite."""
+    lines = [line.removeprefix("E").strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("files:") and "rows in" not in line]
+
+
+def test_a_passing_suite_is_a_passing_test() -> None:
+    write()
+    done = run_pytest()
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+def test_a_failing_suite_fails_with_the_text_of_the_command_line() -> None:
+    write(gate="exact_match >= 0.9")
+    done = run_pytest()
+    assert done.returncode == 1
+    assert "1 of 1 gate failed: exact_match >= 0.9 is 0.667: misses the bound" in done.stdout
+    said = shown(command_line("sums.yaml").stdout)
+    assert [line for line in said if line not in shown(done.stdout)] == []
+    assert "test_sums.py:5: CheckFailed" in done.stdout
+    assert str(ROOT) not in done.stdout
+
+
+def test_a_suite_that_cannot_be_trusted_says_so() -> None:
+    write(third="''")
+    done = run_pytest()
+    assert done.returncode == 1
+    assert (
+        "CheckFailed: The result could not be trusted, so it says nothing about the model: exact_match >= 0.3"
+        in done.stdout
+    )
+    assert "UNTRUSTED" in done.stdout
+
+
+def test_a_suite_with_mistakes_fails_with_all_of_them() -> None:
+    write(gate="exact_mach >= 0.3, contains < 1")
+    done = run_pytest()
+    assert done.returncode == 1
+    assert "CheckFailed: the suite cannot be run, and nothing was called:" in done.stdout
+    assert "sums.yaml:9:" in done.stdout and "gates[0]" in done.stdout and "gates[1]" in done.stdout
+
+
+def test_options_are_those_of_a_run_and_the_result_comes_back() -> None:
+    write(gate="exact_match >= 0.9")
+    result = evalrun.check("sums.yaml", limit=1, output_dir=Path("elsewhere"))
+    assert (result.metrics["exact_match/v1"], result.folder.parts[0]) == (1.0, "elsewhere")
+    with pytest.raises(TypeError, match="no_such_option"):
+        evalrun.check("sums.yaml", no_such_option=1)
+
+
+def test_run_folders_go_where_pytest_is_told() -> None:
+    write()
+    done = run_pytest("--evalrun-output-dir", "out/evals")
+    assert done.returncode == 0, done.stdout
+    assert len(list(Path("out/evals/sums").iterdir())) == 1
+    assert not Path("runs").exists()
+
+
+def test_the_plugin_imports_nothing_that_no_test_asks_for() -> None:
+    Path("test_plain.py").write_text(
+        "import sys\n\ndef test_plain():\n"
+        "    loaded = [name for name in sys.modules if name.startswith('evalrun')]\n"
+        "    assert sorted(loaded) == ['evalrun', 'evalrun.pytest_plugin']\n"
+    )
+    done = run_pytest("test_plain.py")
+    assert done.returncode == 0, done.stdout
+
+
+def test_pytest_finds_the_plugin_by_itself() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert '[project.entry-points.pytest11]\nevalrun = "evalrun.pytest_plugin"\n' in text
+    assert os.path.isfile(ROOT / "evalrun" / "pytest_plugin.py")
