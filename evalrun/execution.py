@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -38,6 +39,7 @@ async def execute(
 ) -> RunResult:
     """The result of a run, with every file written. Raises RunError where the disk refuses."""
     if earlier is not None:  # whoever found it holds its lock
+        plan = replace(plan, earlier=plan.rows - earlier.to_do)
         return await Execution(plan, options, reporters, earlier.folder, earlier.started_at, earlier).run()
     started_at = datetime.now(UTC)
     folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)

@@ -78,7 +78,7 @@ class Job:
 class Plan:
     """A suite, assembled and scanned. `rows` is how many rows the run will have, `calls` what its endpoints share.
 
-    `models` are those it asks, and `prices` is filled in with what they cost before the first call.
+    `earlier` is how many of the rows are there from before, where the run goes on. `models` are those it asks, and `prices` is filled in with what they cost before the first call.
     `baselines` are those that its gates name and that are there; `keys` tell the samples by their place, where there
     are such. `stored` is what the answers come from where no target is asked.
     """
@@ -91,6 +91,7 @@ class Plan:
     gates: tuple[Gate, ...]
     calls: CallStack
     models: tuple[PlannedModel, ...] = ()
+    earlier: int = 0
     prices: Mapping[tuple[Side, str], KnownPrice] = field(default_factory=dict)
     design: Design = Design()
     baselines: Mapping[str, Baseline] = field(default_factory=dict)

@@ -26,7 +26,7 @@ class Pace:
         self.total = plan.rows
         self.clock = clock
         self.started = clock()
-        self.done = 0
+        self.done = self.earlier = plan.earlier
         self.failures = 0
         first = plan.measures[0]
         self.scorer = first.name
@@ -45,9 +45,11 @@ class Pace:
 
     def said(self) -> str:
         """Rate, time left, failures and the running metric, in one line."""
-        rate = self.done / max(self.clock() - self.started, 1e-9)
+        rate = (self.done - self.earlier) / max(self.clock() - self.started, 1e-9)
         parts = [f"{rate:.1f} rows/s", f"{self.failures} failed"]
-        if self.done >= FEW:  # the first rows may wait for a judge to be checked, which says nothing of the others
+        if (
+            self.done - self.earlier >= FEW
+        ):  # the first rows may wait for a judge to be checked, which says nothing of the others
             parts.insert(1, f"{duration((self.total - self.done) / rate)} left")
         if self.scored:
             parts.append(f"{self.label} {self.sum / self.scored:.3f}")

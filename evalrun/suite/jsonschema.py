@@ -44,35 +44,7 @@ def suite_schema() -> Schema:
         "additionalProperties": False,
         "required": ["dataset", "scorers"],
         "oneOf": [{"required": ["target"]}, {"required": ["targets"]}],
-        "properties": {
-            "name": {
-                "type": "string",
-                "pattern": f"^{NAME.pattern}$",
-                "description": "Name of the suite and its run folders",
-            },
-            "description": {"type": "string", "description": "What the suite measures"},
-            "dataset": {"$ref": "#/$defs/dataset"},
-            "prompt": {"$ref": "#/$defs/prompt"},
-            "target": {"$ref": "#/$defs/target"},
-            "targets": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/target"}},
-            "params": {"type": "object", "description": "Sampling parameters of every target; never of judges"},
-            "judge": {"$ref": "#/$defs/judge"},
-            "judge_check": {**schema_of(JudgeCheck), "description": "What a judge's failed self-check does"},
-            "scorers": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/scorer"}},
-            "on_no_answer": {**schema_of(NoAnswer), "description": "What an answer that was not given counts as"},
-            "gates": {"type": "array", "items": {"$ref": "#/$defs/gate"}},
-            "gate_defaults": defaults_schema(),
-            **top_rules(),
-            "run": _run(),
-            "cache": {"$ref": "#/$defs/cache"},
-            "prices": {
-                "type": "object",
-                "additionalProperties": {"$ref": "#/$defs/price"},
-                "description": "Price of each model that nobody else tells, US dollars for a million tokens",
-            },
-            "slices": _slices(),
-            "reducer": _fields(RunSpec)["properties"]["reducer"],
-        },
+        "properties": _top(),
         "$defs": {
             "dataset": _dataset(),
             "prompt": _prompt(),
@@ -84,6 +56,39 @@ def suite_schema() -> Schema:
             "cache": _cache(),
             "price": {**_fields(PriceSpec), "required": ["input", "output"]},
         },
+    }
+
+
+def _top() -> Schema:
+    """What stands at the top of a suite."""
+    return {
+        "name": {
+            "type": "string",
+            "pattern": f"^{NAME.pattern}$",
+            "description": "Name of the suite and its run folders",
+        },
+        "description": {"type": "string", "description": "What the suite measures"},
+        "dataset": {"$ref": "#/$defs/dataset"},
+        "prompt": {"$ref": "#/$defs/prompt"},
+        "target": {"$ref": "#/$defs/target"},
+        "targets": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/target"}},
+        "params": {"type": "object", "description": "Sampling parameters of every target; never of judges"},
+        "judge": {"$ref": "#/$defs/judge"},
+        "judge_check": {**schema_of(JudgeCheck), "description": "What a judge's failed self-check does"},
+        "scorers": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/scorer"}},
+        "on_no_answer": {**schema_of(NoAnswer), "description": "What an answer that was not given counts as"},
+        "gates": {"type": "array", "items": {"$ref": "#/$defs/gate"}},
+        "gate_defaults": defaults_schema(),
+        **top_rules(),
+        "run": _run(),
+        "cache": {"$ref": "#/$defs/cache"},
+        "prices": {
+            "type": "object",
+            "additionalProperties": {"$ref": "#/$defs/price"},
+            "description": "Price of each model that nobody else tells, US dollars for a million tokens",
+        },
+        "slices": _slices(),
+        "reducer": _fields(RunSpec)["properties"]["reducer"],
     }
 
 
