@@ -37,15 +37,18 @@ def same_number(one: str, other: str) -> bool | None:
 
 
 def last_number(text: str) -> Decimal | None:
-    """The last number in a text, exactly, or None: of `5 - 3 = 2, so $2.` it is 2, of `5-3` it is 3."""
+    """The last number in a text, exactly, or None: of `so -$2.` it is -2, of `5-3` and `5 - 3` it is 3."""
     every = list(NUMBER.finditer(text[-LAST:].translate(MINUS_SIGNS)))
-    if not every:
-        return None
-    found = every[-1]
-    before = found.string[: found.start()]
-    minus = before[-1:].isalnum() or before.endswith((")", "%"))  # then the sign takes away, it is not the number's
-    signs = "" if minus else found["sign"] or found["inner"]
-    return Decimal(signs + found["digits"].replace(",", ""))
+    return _signed(every[-1]) if every else None
+
+
+def _signed(found: re.Match[str]) -> Decimal:
+    """The number that was found, with its sign unless that is a dash between words or takes away."""
+    group = "sign" if found["sign"] else "inner"
+    place = found.start(group)
+    before, after = found.string[max(0, place - 1) : place], found.string[place + 1 : place + 2]
+    dash = before.isalnum() or before in (")", "%") or after == " "
+    return Decimal(("" if dash else found[group]) + found["digits"].replace(",", ""))
 
 
 def numeric_match(*, tolerance: float = 0.0, relative: float = 0.0) -> Scorer:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from evalrun import __version__
 from evalrun.cli.main import app
-from evalrun.gates.verdicts import ORDER
+from evalrun.gates.exit_codes import ORDER
 from evalrun.suite.jsonschema import suite_schema
 from tests.docs.examples import PAGES, ROOT, read_examples
 from tests.fakes.command import evalrun

@@ -1,0 +1,75 @@
+"""Rows, summaries and baselines by hand, for tests of verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalrun.domain import Cell, Completion, Failure, Row, Sample
+from evalrun.engine.gating import GateMaker
+from evalrun.gates.against import Side
+from evalrun.gates.baseline_file import Baseline, BaselineHead, collect_rows, sample_key
+from evalrun.gates.verdicts import Comparison, check_gates
+from evalrun.metrics import GateResult
+from evalrun.stats.grouping import Design
+from evalrun.stats.summary import ALWAYS, Measure, summarize
+from evalrun.suite.document import parse_document
+from evalrun.suite.gates import read_gates
+from evalrun.suite.reading import SectionReader
+
+SCORED = "scored"
+MADE: Mapping[str, Any] = {"dataset": "d", "targets": {"m": {}}, "scorers": {}, "judges": {}}
+
+
+def cell(value: float | str | None) -> Cell:
+    """A number is a score; a text the reason for none (`server: …`, `no_answer: …`, `judge: …`); None a skip."""
+    if value is None:
+        return Cell("skipped", reason="no expected answer")
+    if isinstance(value, str):
+        unscored = value.startswith(("no_answer", "judge"))
+        return Cell("unscored" if unscored else "error", reason=value)
+    return Cell("scored", value)
+
+
+def rows(
+    scores: Sequence[float | str | Sequence[float | str | None] | None], name: str, metadata: Sequence[Any] = ()
+) -> list[Row]:
+    """A row a score, or one for each epoch where there are several."""
+    found: list[Row] = []
+    for index, several in enumerate(scores):
+        each = several if isinstance(several, list | tuple) else [several]
+        about = metadata[index] if metadata else {}
+        for epoch, value in enumerate(each, 1):
+            failed = isinstance(value, str) and not value.startswith(("no_answer", "judge"))
+            answer = Failure("server", "500") if failed else Completion("x", latency_s=1.0)
+            found.append(Row(Sample(f"s{index}", "q", metadata=about, index=index), "m", epoch, answer, {name: cell(value)}))  # fmt: skip
+    return found
+
+
+def judge(
+    gates: str,
+    measure: Measure,
+    now: Sequence[Row],
+    *,
+    before: Sequence[Row] | None = None,
+    epochs: int = 1,
+    epochs_before: int | None = None,
+    design: Design | None = None,
+) -> list[GateResult]:
+    """The verdicts of `gates`, as a suite has them, on the rows of now, beside a baseline of the rows of before."""
+    document = parse_document(f"gates: [{gates}]", file="s.yaml")
+    specs = read_gates(SectionReader(document, Path()), document.data)
+    design = design or Design()
+    maker = GateMaker(document, [measure, *ALWAYS], targets=["m"], design=design, epochs=epochs)
+    found = maker.make(specs)
+    document.raise_problems()
+    summary = summarize(now, [measure], ["m"], epochs=epochs, design=design)
+    keys = {row.sample.index: sample_key(row.sample) for row in now}
+    made = {**MADE, "scorers": {measure.name: {}}}
+    comparison = Comparison(Side(made, keys), {})
+    if before is not None:
+        head = BaselineHead("s", "main", "run-0", None, epochs_before or epochs, made)
+        stored = collect_rows(before, epochs=head.epochs)
+        comparison = Comparison(Side(made, keys), {"main": Baseline(head, "main", stored)})
+    return list(check_gates(found, summary, comparison))

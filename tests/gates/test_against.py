@@ -1,0 +1,169 @@
+"""Gates on a baseline, each from hand-made rows: pairs, directions, what is missing, several at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from evalrun.domain import Declaration
+from evalrun.stats.grouping import Design
+from evalrun.stats.paired import non_inferiority
+from evalrun.stats.reducers import parse_reducer
+from evalrun.stats.summary import Measure
+from tests.gates.making import judge, rows
+
+EXACT = Measure("exact_match", Declaration(binary=True))
+GRADED = Measure("quality", Declaration())
+TOXIC = Measure(
+    "toxicity", Declaration(higher_is_better=False, aggregates=("mean", "ratio"), headline="mean", threshold=0.5)
+)  # fmt: skip
+DROP = "{metric: %s, baseline: main, max_drop: %s}"
+
+
+def test_the_drop_is_that_of_the_pairs_with_tangos_interval() -> None:
+    before = rows([1.0] * 90 + [0.0] * 10, "exact_match")
+    now = rows([1.0] * 80 + [0.0] * 12 + [1.0] * 8, "exact_match")  # 10 worse, 8 better
+    (found,) = judge(DROP % ("exact_match", 0.1), EXACT, now, before=before)
+    expected = non_inferiority([1.0] * 10 + [-1.0] * 8 + [0.0] * 82, max_drop=0.1)
+    against = found.baseline
+    assert against is not None
+    assert (against.drop, against.low, against.high, against.n) == (0.02, expected.low, expected.high, 100)
+    assert (found.gate_low, found.gate_high, found.bound, against.value) == (expected.low, expected.high, 0.1, 0.9)
+    assert (found.verdict, against.method, against.p_value) == ("pass", "tango", pytest.approx(0.8145, abs=1e-4))
+
+
+def test_without_the_baseline_the_command_that_makes_one_is_named() -> None:
+    (found,) = judge(DROP % ("exact_match", 0.1), EXACT, rows([1.0], "exact_match"))
+    assert (found.verdict, found.blocks, found.reason) == (
+        "no_baseline",
+        False,
+        "no baseline 'main' yet; once a run is good, this makes one: evalrun baseline accept",
+    )
+
+
+def test_where_less_is_better_a_drop_is_a_rise() -> None:
+    low, high = rows([0.1] * 40, "toxicity"), rows([0.3] * 39 + [0.29], "toxicity")
+    (worse,) = judge(DROP % ("toxicity", 0.05), TOXIC, high, before=low)
+    (better,) = judge(DROP % ("toxicity", 0.05), TOXIC, low, before=high)
+    assert worse.baseline is not None and better.baseline is not None
+    assert (worse.verdict, worse.baseline.drop) == ("fail", pytest.approx(0.19975))
+    assert (better.verdict, better.baseline.drop) == ("pass", pytest.approx(-0.19975))
+
+
+def test_a_ratio_is_paired_as_yes_and_no() -> None:
+    before, now = rows([0.6] * 5 + [0.1] * 95, "toxicity"), rows([0.9] * 30 + [0.2] * 70, "toxicity")
+    (found,) = judge(DROP % ("toxicity/ratio", 0.1), TOXIC, now, before=before)
+    assert found.baseline is not None
+    assert (found.verdict, found.baseline.drop, found.baseline.method) == ("fail", 0.25, "tango")
+
+
+def test_fewer_than_twenty_graded_pairs_decide_nothing() -> None:
+    few = rows([0.5] * 19, "quality")
+    (found,) = judge(DROP % ("quality", 0.5), GRADED, few, before=few)
+    assert (found.verdict, "19 pairs; at least 20 are needed" in found.reason) == ("inconclusive", True)
+
+
+def test_a_candidates_missing_scores_count_as_the_worst_there_is() -> None:
+    before = rows([1.0] * 100, "exact_match")
+    now = rows([1.0] * 96 + ["no_answer: refused"] * 4, "exact_match")
+    (found,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
+    assert (found.verdict, found.reason) == (
+        "untrusted",
+        (
+            "passes without the 4 of 100 pairs that have no score, but would be inconclusive with them at the worst end: "
+            "the model did not answer 4 (refused)"
+        ),
+    )
+    assert judge(DROP % ("exact_match", 0.15), EXACT, now, before=before)[0].verdict == "pass"
+
+
+def test_skipping_is_no_way_to_get_better() -> None:
+    before = rows([1.0] * 50 + [0.0] * 50, "exact_match")
+    now = rows([1.0] * 50 + [None] * 50, "exact_match")
+    (found,) = judge(DROP % ("exact_match", 0.2), EXACT, now, before=before)
+    assert (found.verdict, found.reason) == ("untrusted", "scored 50 of 100 pairs: its scorer skipped them")
+
+
+def test_too_few_pairs_with_a_score_are_not_trusted_and_say_whose_doing_it_is() -> None:
+    before = rows([1.0] * 100, "exact_match")
+    now = rows([1.0] * 60 + ["server: 500"] * 40, "exact_match")
+    (found,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
+    assert (found.verdict, found.reason) == (
+        "untrusted",
+        "scored 60 of 100 pairs: the provider failed on 40 (server)",
+    )
+
+
+def test_no_sample_in_both_is_nothing_to_compare() -> None:
+    before = rows([1.0] * 3, "exact_match", [{}] * 3)
+    now = [row for row in rows([1.0] * 6, "exact_match") if row.sample.index > 2]
+    (found,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
+    assert (found.verdict, found.reason) == (
+        "untrusted",
+        "nothing to compare: no sample is in both; 6 samples left out (3 new, 3 gone)",
+    )
+
+
+def test_epochs_are_reduced_before_they_are_paired() -> None:
+    before = rows([(1.0, 1.0)] * 50, "exact_match")
+    now = rows([(1.0, 0.0, 1.0)] * 50, "exact_match")
+    (found,) = judge(DROP % ("exact_match", 0.1), EXACT, now, before=before, epochs=3, epochs_before=2)
+    assert found.baseline is not None
+    assert (found.verdict, found.baseline.n, found.baseline.drop) == ("fail", 50, pytest.approx(1 / 3))
+    assert found.baseline.method == "t-padded"  # thirds are no yes and no
+
+
+def test_a_slice_is_paired_by_itself() -> None:
+    topics = [{"topic": "law" if index < 40 else "art"} for index in range(80)]
+    before = rows([1.0] * 80, "exact_match", topics)
+    now = rows([1.0] * 20 + [0.0] * 20 + [1.0] * 40, "exact_match", topics)
+    found = judge(
+        ", ".join(DROP % (f"'exact_match[topic={topic}]'", 0.1) for topic in ("law", "art")),
+        EXACT,
+        now,
+        before=before,
+        design=Design(slices=("topic",)),
+    )
+    drops = [(gate.verdict, gate.baseline.n, gate.baseline.drop) for gate in found if gate.baseline is not None]
+    assert drops == [("fail", 40, 0.5), ("pass", 40, 0.0)]
+
+
+def test_a_further_reducer_can_have_a_baseline() -> None:
+    design = Design(reducers=(parse_reducer("mean"), parse_reducer("pass_at_1")))
+    before, now = rows([(1.0, 1.0)] * 60, "exact_match"), rows([(1.0, 0.0)] * 60, "exact_match")
+    (found,) = judge(DROP % ("exact_match/pass_at_1", 0.1), EXACT, now, before=before, epochs=2, design=design)
+    assert (found.metric, found.verdict) == ("exact_match/v1/pass_at_1", "fail")
+
+
+def test_passing_takes_no_correction_but_failing_does() -> None:
+    before = rows([1.0] * 200, "exact_match")
+    near = rows([1.0] * 189 + [0.0] * 11, "exact_match")  # p = .019 against a margin of .03
+    gate = DROP % ("exact_match", 0.03)
+    assert [found.verdict for found in judge(gate, EXACT, near, before=before)] == ["fail"]
+    assert {found.verdict for found in judge(", ".join([gate] * 3), EXACT, near, before=before)} == {"inconclusive"}
+    good = DROP % ("exact_match", 0.12)
+    assert {found.verdict for found in judge(", ".join([good] * 3), EXACT, near, before=before)} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("right", "verdict", "blocks"), [(110, "pass", True), (101, "inconclusive", False), (90, "inconclusive", True), (60, "fail", True)]
+)  # fmt: skip
+def test_better_has_to_be_proven_and_worse_is_a_fail(right: int, verdict: str, blocks: bool) -> None:
+    before = rows([1.0] * 90 + [0.0] * 60, "exact_match")
+    now = rows([1.0] * right + [0.0] * (150 - right), "exact_match")
+    if right == 101:
+        now = rows([1.0] * 81 + [0.0] * 9 + [1.0] * 12 + [0.0] * 48, "exact_match")
+    (found,) = judge("{metric: exact_match, baseline: main, improved: true}", EXACT, now, before=before)
+    assert (found.verdict, found.blocks) == (verdict, blocks)
+
+
+@pytest.mark.parametrize(
+    ("policy", "blocks"), [("block", [True, True]), ("block_if_worse", [True, False]), ("warn", [False, False])]
+)
+def test_whether_an_inconclusive_gate_blocks_is_said_in_the_suite(policy: str, blocks: list[bool]) -> None:
+    before = rows([1.0] * 100, "exact_match")
+    gate = f"{{metric: exact_match, baseline: main, max_drop: 0.05, inconclusive: {policy}}}"
+    worse = rows([1.0] * 94 + [0.0] * 6, "exact_match")
+    unclear = rows([1.0] * 97 + [0.0] * 3, "exact_match")
+    found = [judge(gate, EXACT, now, before=before)[0] for now in (worse, unclear)]
+    assert [gate.verdict for gate in found] == ["inconclusive", "inconclusive"]
+    assert [gate.blocks for gate in found] == blocks

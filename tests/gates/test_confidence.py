@@ -1,0 +1,152 @@
+"""Gates with confidence: one-sided bounds, what is missing, slices, reducers, samples over their epochs."""
+
+from __future__ import annotations
+
+import pytest
+
+from evalrun.domain import Declaration
+from evalrun.stats.grouping import Design
+from evalrun.stats.intervals import clopper_pearson
+from evalrun.stats.reducers import parse_reducer
+from evalrun.stats.summary import Measure
+from tests.gates.making import judge, rows
+
+EXACT = Measure("exact_match", Declaration(binary=True))
+GRADED = Measure("quality", Declaration())
+TOXIC = Measure("toxicity", Declaration(higher_is_better=False, aggregates=("mean", "ratio"), threshold=0.5))
+SURE = "{metric: exact_match, min: %s, confidence: 0.95}"
+
+
+@pytest.mark.parametrize(
+    ("right", "verdict"), [(100, "pass"), (87, "pass"), (86, "inconclusive"), (73, "inconclusive"), (72, "fail")]
+)
+def test_the_exact_one_sided_bound_decides(right: int, verdict: str) -> None:
+    (found,) = judge(SURE % 0.8, EXACT, rows([1.0] * right + [0.0] * (100 - right), "exact_match"))
+    low, high = clopper_pearson(right, 100, confidence=0.95)
+    assert (found.verdict, found.gate_low, found.gate_high) == (verdict, low, high)
+    assert found.low is not None and found.low < low  # what is shown is two-sided, and so wider
+
+
+def test_a_model_at_the_bound_passes_in_at_most_a_twentieth_of_its_runs() -> None:
+    from evalrun.stats.distributions import binomial_cdf
+
+    for n, bound in ((20, 0.8), (50, 0.9), (100, 0.5)):
+        passing = [
+            right
+            for right in range(n + 1)
+            if judge(SURE % bound, EXACT, rows([1.0] * right + [0.0] * (n - right), "exact_match"))[0].verdict == "pass"
+        ]
+        assert 1 - binomial_cdf(min(passing) - 1, n, bound) <= 0.05
+
+
+def test_a_gate_with_max_is_mirrored() -> None:
+    gate = "{metric: toxicity/ratio, max: 0.2, confidence: 0.95}"
+    few = rows([0.9] * 5 + [0.1] * 95, "toxicity")
+    many = rows([0.9] * 40 + [0.1] * 60, "toxicity")
+    assert [judge(gate, TOXIC, found)[0].verdict for found in (few, many)] == ["pass", "fail"]
+
+
+def test_what_is_missing_makes_a_verdict_untrusted_where_it_could_turn_it() -> None:
+    scores = [1.0] * 88 + [0.0] * 9 + ["server: 500"] * 3
+    (found,) = judge(SURE % 0.83, EXACT, rows(scores, "exact_match"))
+    assert (found.verdict, found.reason) == (
+        "untrusted",
+        (
+            "passes without the 3 of 100 rows that have no score, but would be inconclusive with them at the worst end: "
+            "the provider failed on 3 (server)"
+        ),
+    )
+    assert judge(SURE % 0.7, EXACT, rows(scores, "exact_match"))[0].verdict == "pass"
+
+
+def test_each_gate_has_its_own_coverage() -> None:
+    scores: list[float | str | None] = [1.0] * 90 + ["judge: unreadable"] * 10
+    strict, easy = judge(
+        "{metric: quality, min: 0.5}, {metric: quality, min: 0.5, min_coverage: 0.9}", GRADED, rows(scores, "quality")
+    )
+    assert (strict.verdict, strict.reason) == ("untrusted", "scored 90 of 100 rows: the judge could not be read on 10")
+    assert easy.verdict == "pass"
+
+
+def test_a_slice_is_judged_by_itself_and_an_empty_one_fails() -> None:
+    topics = [{"topic": "law" if index % 4 == 0 else "art"} for index in range(40)]
+    found = judge(
+        "'exact_match[topic=law] >= 0.9', 'exact_match[topic=art] >= 0.9', 'exact_match[topic=sun] >= 0.9'",
+        EXACT,
+        rows([0.0 if index % 4 == 0 else 1.0 for index in range(40)], "exact_match", topics),
+        design=Design(slices=("topic",)),
+    )
+    assert [(gate.verdict, gate.value, gate.slice) for gate in found] == [
+        ("fail", 0.0, {"topic": "law"}),
+        ("pass", 1.0, {"topic": "art"}),
+        ("fail", None, {"topic": "sun"}),
+    ]
+    assert found[2].reason == "no row applies: no sample has 'sun' in 'topic'"
+
+
+def test_a_reducer_is_named_in_the_metric() -> None:
+    design = Design(reducers=(parse_reducer("mean"), parse_reducer("pass_at_2")))
+    scores = [(1.0, 0.0)] * 60 + [(0.0, 0.0)] * 40
+    mean, either = judge(
+        "exact_match >= 0.3, exact_match/v1/pass_at_2 >= 0.6",
+        EXACT,
+        rows(scores, "exact_match"),
+        epochs=2,
+        design=design,
+    )
+    assert (mean.metric, mean.value, mean.verdict) == ("exact_match/v1", 0.3, "pass")
+    assert (either.metric, either.value, either.verdict) == ("exact_match/v1/pass_at_2", 0.6, "pass")
+
+
+@pytest.mark.parametrize(
+    ("rule", "metric", "value"),
+    [
+        ("metric: exact_match, min: 1, passes: 2, share: 0.7", "exact_match/v1/at_least_2", 0.7),
+        ("metric: exact_match, max: 0, passes: 2, share: 0.2", "exact_match/v1/at_least_2", 0.3),
+    ],
+)
+def test_samples_are_counted_over_their_epochs(rule: str, metric: str, value: float) -> None:
+    scores = [(1.0, 1.0, 0.0)] * 70 + [(1.0, 0.0, 0.0)] * 30
+    plain, sure = judge(
+        f"{{per_sample: {{{rule}}}}}, {{per_sample: {{{rule}}}, confidence: 0.95}}",
+        EXACT,
+        rows(scores, "exact_match"),
+        epochs=3,
+    )
+    assert (plain.metric, plain.value, plain.verdict) == (metric, value, "pass")
+    assert (sure.gate_low, sure.gate_high) == clopper_pearson(round(100 * value), 100, confidence=0.95)
+
+
+def test_a_sample_with_too_few_scored_epochs_is_unscored() -> None:
+    scores: list[list[float | str | None]] = [[1.0, "server: 500"]] * 4 + [[1.0, 1.0]] * 96
+    gate = "{per_sample: {metric: exact_match, min: 1, passes: 2, share: 0.98}}"
+    (found,) = judge(gate, EXACT, rows(scores, "exact_match"), epochs=2)
+    assert found.verdict == "untrusted"
+    assert "without the 4 of 100 rows that have no score" in found.reason
+
+
+def test_related_samples_tell_less() -> None:
+    scores = [1.0] * 85 + [0.0] * 15
+    apart = judge(SURE % 0.75, EXACT, rows(scores, "exact_match"))[0]
+    passages = [{"passage": f"p{index // 10}"} for index in range(100)]
+    design = Design(cluster="passage")
+    related = judge(SURE % 0.75, EXACT, rows(scores, "exact_match", passages), design=design)[0]
+    assert (apart.verdict, related.verdict) == ("pass", "inconclusive")
+
+
+def test_too_few_clusters_decide_nothing() -> None:
+    passages = [{"passage": f"p{index % 3}"} for index in range(100)]
+    (found,) = judge(
+        SURE % 0.75, EXACT, rows([1.0] * 100, "exact_match", passages), design=Design(cluster="passage")
+    )  # fmt: skip
+    assert (found.verdict, found.reason) == (
+        "inconclusive",
+        "not decided: no interval: 3 clusters, at least 5 are needed",
+    )
+
+
+def test_more_epochs_are_named_where_they_would_help() -> None:
+    mixed = [(1.0, 0.0)] * 30 + [(1.0, 1.0)] * 5 + [(0.0, 0.0)] * 5
+    (found,) = judge("{metric: quality, min: 0.47, confidence: 0.95}", GRADED, rows(mixed, "quality"), epochs=2)
+    assert found.verdict == "inconclusive"
+    assert "as would more epochs" in found.reason

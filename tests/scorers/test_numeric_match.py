@@ -1,0 +1,74 @@
+"""The last number of an output against the last number of an accepted answer."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from evalrun.domain import Cell, Declaration
+from evalrun.scorers.numeric import last_number, numeric_match
+from tests.scorers.front_door import HOSTILE, cell_of, score_of
+
+
+def test_what_it_declares() -> None:
+    assert numeric_match().declaration == Declaration(binary=True, needs_expected=True, inline=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("16 - 3 - 4 = <<16-3-4=9>>9 eggs, so $18.", "18"),
+        ("A: 1,234.50", "1234.50"),
+        ("it fell to -3", "-3"),
+        ("it fell by 5-3", "3"),
+        ("5 - 3", "3"),
+        ("a loss of -$1,000.", "-1000"),
+        ("- 3 apples", "3"),
+        ("of 10 % now", "10"),
+        ("−7 °C", "-7"),
+        ("1e3 grams", "1e3"),
+        ("#### 70000", "70000"),
+        ("no number at all", None),
+        ("", None),
+    ],
+)
+def test_the_last_number_is_found_as_people_write_it(text: str, number: str | None) -> None:
+    assert last_number(text) == (None if number is None else Decimal(number))
+
+
+@pytest.mark.parametrize(
+    ("options", "output", "expected", "value"),
+    [
+        ({}, "so it is 18.0", ["A: 18"], 1),
+        ({}, "first 18, then 19", ["18"], 0),
+        ({}, "nobody knows", ["18"], 0),
+        ({}, "19", ["18", "19"], 1),
+        ({"tolerance": 0.5}, "17.5", ["18"], 1),
+        ({"tolerance": 0.5}, "17.4", ["18"], 0),
+        ({"relative": 0.01}, "1009", ["1000"], 1),
+        ({"relative": 0.01}, "1011", ["1000"], 0),
+        ({"tolerance": 20, "relative": 0.01}, "1011", ["1000"], 1),
+    ],
+)
+def test_numbers_are_compared_by_value(options, output, expected, value) -> None:
+    assert score_of(numeric_match(**options), output, *expected) == value
+
+
+def test_it_says_what_it_compared() -> None:
+    assert cell_of(numeric_match(), "17", "18", "20") == Cell("scored", 0.0, detail={"explanation": "17 for 18 or 20"})
+
+
+def test_an_accepted_answer_without_a_number_is_skipped() -> None:
+    assert cell_of(numeric_match(), "17", "many") == Cell("skipped", reason="the expected answer has no number")
+
+
+@pytest.mark.parametrize("options", [{"tolerance": -1}, {"relative": -0.1}, {"tolerance": float("inf")}])
+def test_options_that_mean_nothing_are_refused(options) -> None:
+    with pytest.raises(ValueError, match="should be 0 or more"):
+        numeric_match(**options)
+
+
+@pytest.mark.parametrize("output", [*HOSTILE, "1" * 1_000_000, "1,111" * 200_000, "9e999"])
+def test_no_output_breaks_it(output: str) -> None:
+    assert cell_of(numeric_match(), output, "18").state in ("scored", "unscored")
