@@ -35,7 +35,7 @@ def _parts(item: Estimate) -> Iterator[str]:
     extra += [f"{item.cached:,} cached"] if item.cached else []
     yield counted(item.calls, "call") + (f" ({', '.join(extra)})" if extra else "")
     if item.model is None:
-        yield "free by this count"
+        yield "nothing that is paid for here"
         return
     yield f"about {counted(item.prompt_tokens, 'prompt token')}"
     yield "free" if item.price.source == "free" else _range(Total(item.low_usd, item.high_usd))

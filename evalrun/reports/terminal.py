@@ -41,6 +41,8 @@ def render_result(result: RunResult, worst: dict[str, list[Row]]) -> Iterator[Re
         yield from interval_notes(target)
         yield from slice_tables(name, target)
         yield Text(one_line(" · ".join([usage_line(target), *kept_parts(target.calls.cache)]), 400), style="dim")
+    for line in judge_usage_lines(result):
+        yield Text(one_line(line, 400), style="dim")
     for line in judge_lines(result):
         yield Text(line, style="yellow")
     for name in result.targets:
@@ -181,6 +183,27 @@ def kept_parts(tally: CacheTally) -> Iterator[str]:
         yield f"cached {tally.hits:,}/{tally.asked:,}, oldest {age(tally.oldest_s)}"
     if tally.saved_usd:
         yield f"saved {number(tally.saved_usd, 'USD')}"
+
+
+def judge_usage_lines(result: RunResult) -> Iterator[str]:
+    """Calls, tokens and cost of each judge, apart from what the targets took; under a cap what of it is spent."""
+    for scorer in result.plan.scorers:
+        if scorer.judge is None:
+            continue
+        tally = scorer.judge.calls
+        usage, again = tally.usage, f" ({tally.retries:,} tried again)" if tally.retries else ""
+        cost = None if usage.unpriced or not usage.calls else usage.cost_usd
+        parts = [
+            f"judge of {scorer.bound.name}: {counted(usage.calls, 'call')}{again}",
+            f"{usage.output_tokens:,} tokens out",
+            f"cost {number(cost, 'USD')}",
+            *kept_parts(tally.cache),
+        ]
+        yield " · ".join(parts)
+    budget = result.plan.calls.budget
+    if budget is not None:
+        targets, judges = (number(budget.ledger.spent[side], "USD") for side in ("targets", "judges"))
+        yield f"spent at the most: targets {targets}, judges {judges}, of {number(budget.cap_usd, 'USD')} allowed"
 
 
 def go_on_lines(result: RunResult) -> Iterator[str]:

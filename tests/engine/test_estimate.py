@@ -145,7 +145,7 @@ def test_what_is_said_of_it() -> None:
     ]
     assert list(render_estimates(told)) == [
         "  target gateway: 200 calls (50 cached), about 12,400 prompt tokens, $0.0139 to $0.42",
-        "  target own: 200 calls, free by this count",
+        "  target own: 200 calls, nothing that is paid for here",
         "  judge of factuality: 412 calls (12 of them self-checks, 12 cached), about 90,000 prompt tokens, price unknown",
         "  cost: targets $0.0139 to $0.42, judges price unknown",
         "  note: where a price is unknown, prices: {MODEL: {input: …, output: …}} says it, for a million tokens",
