@@ -54,12 +54,12 @@ def try_gate(gate: Gate, target: str, evidence: Evidence, side: Side | None, bas
         return Tested(gate, target, evidence, Pairing(()), NOTHING, None, None if not known else baseline, partner)
     pairing = pair_up(gate, evidence, side.keys, baseline, partner)
     binary = _binary(gate, baseline)
-    result = _test(gate, list(drops_of(gate, pairing.pairs)), clustered=evidence.clustered, binary=binary)
+    result = _test(gate, list(drops_of(gate, pairing.pairs)), clustered=evidence.clusters is not None, binary=binary)
     worst = None
     end = _worst_end(gate)
     if pairing.missing and end is not None:
         filled = list(drops_of(gate, pairing.pairs, worst=end))
-        worst = _test(gate, filled, clustered=evidence.clustered, binary=binary)
+        worst = _test(gate, filled, clustered=evidence.clusters is not None, binary=binary)
     return Tested(gate, target, evidence, pairing, result, worst, baseline, partner)
 
 

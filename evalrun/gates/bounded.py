@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from evalrun.gates.evidence import Evidence
+from evalrun.gates.evidence import Evidence, value_of
 from evalrun.gates.naming import Gate
 from evalrun.gates.sentences import percent, what_decides, why_missing
 from evalrun.metrics import Verdict
@@ -42,14 +42,9 @@ def check_bounded(gate: Gate, evidence: Evidence, *, interval: tuple[float | Non
     """The verdict of a gate on a bound. `interval` is the 95 % one of its metric, for the word on noise."""
     if (nothing := without_rows(gate, evidence)) is not None:
         return nothing
-    scored = evidence.scored
-    values = [sample.value for sample in scored if sample.value is not None]
-    clusters = [sample.cluster for sample in scored] if evidence.clustered else None
-    found = _decide(gate, values, clusters, evidence)
+    found = _decide(gate, evidence.values, evidence.reduced.clusters, evidence)
     for end in _ends(gate) if evidence.missing else ():
-        filled = [sample.value if sample.value is not None else end for sample in evidence.samples]
-        everyone = [sample.cluster for sample in evidence.samples] if evidence.clustered else None
-        other = _decide(gate, filled, everyone, evidence)
+        other = _decide(gate, *evidence.filled(end), evidence)
         if found.verdict not in ("fail", other.verdict):
             return replace(found, verdict="untrusted", reason=_flips(gate, evidence, found, other), rows=None)
     if gate.spec.kind == "point":
@@ -59,25 +54,18 @@ def check_bounded(gate: Gate, evidence: Evidence, *, interval: tuple[float | Non
 
 def without_rows(gate: Gate, evidence: Evidence) -> Finding | None:
     """The verdict where no row applies, or too few of those that do were scored; else None."""
-    if not evidence.samples:
-        if evidence.skipped:
-            return Finding("fail", f"no row applies: all {evidence.skipped} were skipped")
+    if not evidence.total:
+        if evidence.reduced.skipped:
+            return Finding("fail", f"no row applies: all {evidence.reduced.skipped} were skipped")
         if gate.spec.slice:
             ((column, value),) = gate.spec.slice.items()
             return Finding("fail", f"no row applies: no sample has {value!r} in {column!r}")
         return Finding("untrusted", "no row was run")
-    if evidence.coverage < gate.spec.min_coverage or not evidence.scored:
-        total = len(evidence.samples)
-        scored = total - evidence.missing
-        said = f"scored {scored} of {total} rows: {why_missing(evidence, gate.measure.name)}"
+    scored = len(evidence.values)
+    if evidence.coverage < gate.spec.min_coverage or not scored:
+        said = f"scored {scored} of {evidence.total} rows: {why_missing(evidence, gate.measure.name)}"
         return Finding("untrusted", said, value_of(gate, evidence))
     return None
-
-
-def value_of(gate: Gate, evidence: Evidence) -> float | None:
-    """The metric over the samples that have a score."""
-    values = [sample.value for sample in evidence.samples if sample.value is not None]
-    return aggregate(gate.aggregate, values, threshold=gate.estimand.threshold)
 
 
 def clears(gate: Gate, value: float) -> bool:
@@ -139,7 +127,7 @@ def _ends(gate: Gate) -> list[float]:
 
 
 def _flips(gate: Gate, evidence: Evidence, found: Finding, other: Finding) -> str:
-    total = len(evidence.samples)
+    total = evidence.total
     now = "passes" if found.verdict == "pass" else "is inconclusive"
     then = f"{other.value:.4g}" if gate.spec.kind == "point" else other.verdict.replace("fail", "a fail")
     return (

@@ -1,70 +1,81 @@
-"""What a gate is judged on: one score per sample of its target, its reducer and its slice."""
+"""What a gate is judged on: one score per sample of its target, its reducer and its slice. Arrays, as the tallies are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from evalrun.gates.naming import Gate
-from evalrun.stats.aggregates import variance
+from evalrun.stats.aggregates import aggregate, variance
 from evalrun.stats.planning import WITHIN_HALF
 from evalrun.stats.summary import Summary
-from evalrun.stats.tally import SKIPPED, ZEROED, Tally
-
-
-@dataclass(frozen=True, slots=True)
-class SampleScore:
-    """One sample: its place in the dataset, its reduced score, or None and the code of its worst state."""
-
-    index: int
-    value: float | None
-    code: int
-    cluster: int = 0
-    epochs: tuple[float, ...] = ()
+from evalrun.stats.tally import ZEROED, PerSample, Reduced, Tally, reduce_tally
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The samples of a gate's slice that its scorer applies to, in order, and those it does not."""
+    """The samples of a gate's slice. `clusters` is by the place of a sample; `reasons` are those of the whole target."""
 
-    samples: tuple[SampleScore, ...]
-    skips: tuple[SampleScore, ...]
-    reasons: Mapping[str, int]
-    clustered: bool = False
+    per_sample: PerSample
+    reduced: Reduced
+    clusters: array[int] | None
+    tally: Tally
     seed: int = 0
 
     @property
-    def scored(self) -> list[SampleScore]:
-        return [sample for sample in self.samples if sample.value is not None]
-
-    @property
-    def skipped(self) -> int:
-        return len(self.skips)
+    def values(self) -> array[float]:
+        """The scores of the samples that have one."""
+        return self.reduced.values
 
     @property
     def missing(self) -> int:
         """Samples that the scorer applies to and that have no value."""
-        return sum(1 for sample in self.samples if sample.value is None)
+        return len(self.reduced.absent)
+
+    @property
+    def total(self) -> int:
+        """Samples that the scorer applies to."""
+        return len(self.reduced.values) + self.missing
 
     @property
     def coverage(self) -> float:
-        return 1 - self.missing / len(self.samples) if self.samples else 0.0
+        return len(self.reduced.values) / self.total if self.total else 0.0
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        return self.tally.reasons
+
+    def filled(self, end: float) -> tuple[array[float], array[int] | None]:
+        """The scores of all samples that the scorer applies to, missing ones at `end`, with their clusters."""
+        values = self.reduced.values + array("d", [end]) * self.missing
+        if self.clusters is None or self.reduced.clusters is None:
+            return values, None
+        return values, self.reduced.clusters + array("q", (self.clusters[place] for place in self.reduced.absent))
 
     def count(self, code: int) -> int:
-        """Samples without a value whose worst state has this code."""
-        return sum(1 for sample in self.samples if sample.value is None and sample.code == code)
+        """Samples whose state has this code."""
+        return Counter(self.per_sample.codes)[code]
+
+    def cluster_of(self, place: int) -> int:
+        return self.clusters[place] if self.clusters is not None else 0
+
+    def by_place(self) -> Iterator[tuple[int, float | None]]:
+        """Every sample of the slice with its score, or None; those that the scorer skips among them."""
+        for place, value, code in zip(
+            self.per_sample.samples, self.per_sample.values, self.per_sample.codes, strict=True
+        ):
+            yield place, value if code <= ZEROED else None
 
     @property
     def noisy_within(self) -> bool:
         """Whether over half of the variance lies within samples: then more epochs help, else only more samples."""
-        spread = [sample for sample in self.scored if len(sample.epochs) > 1]
-        values = [sample.value for sample in self.scored if sample.value is not None]
-        if not spread or len(values) < 2:
+        values = self.reduced.values
+        if self.tally.epochs is None or len(values) < 2:
             return False
-        inside = math.fsum(
-            variance(sample.epochs) / (len(sample.epochs) - 1) for sample in spread
-        ) / len(spread)  # fmt: skip
+        inside = _within(self.tally, set(self.reduced.samples))
         total = variance(values) * len(values) / (len(values) - 1)
         return total > 0 and inside / total > WITHIN_HALF
 
@@ -72,52 +83,41 @@ class Evidence:
 def gather(gate: Gate, summary: Summary, target: str) -> Evidence:
     """The evidence of one gate on one target."""
     tally = summary.tallies[target, gate.measure.name]
-    inside = _membership(summary, gate.spec.slice)
+    per_sample = reduce_tally(_turned(tally) if _counts_low(gate) else tally, gate.reducer)
+    if gate.spec.slice is not None:
+        ((column, text),) = gate.spec.slice.items()
+        groups = summary.slices[column]
+        code = groups.code_of(text)
+        parts = per_sample.split(groups.codes) if code is not None else {}
+        per_sample = parts.get(code if code is not None else -1) or PerSample(array("q"), array("d"), array("b"))
     clusters = summary.clusters.codes if summary.clusters is not None else None
-    found: list[SampleScore] = []
-    skips: list[SampleScore] = []
-    for index, (scores, worst) in _by_sample(tally).items():
-        if not inside(index):
-            continue
-        value = reduce_scores(gate, scores)
-        cluster = clusters[index] if clusters is not None else 0
-        where = skips if value is None and worst == SKIPPED and not scores else found
-        where.append(SampleScore(index, value, worst, cluster, tuple(scores)))
-    return Evidence(tuple(found), tuple(skips), tally.reasons, clusters is not None, summary.design.seed)
+    return Evidence(per_sample, per_sample.counted(clusters), clusters, tally, summary.design.seed)
+
+
+def value_of(gate: Gate, evidence: Evidence) -> float | None:
+    """The metric over the samples that have a score."""
+    return aggregate(gate.aggregate, evidence.values, threshold=gate.estimand.threshold)
 
 
 def reduce_scores(gate: Gate, scores: Sequence[float]) -> float | None:
     """A sample's score of those of its scored epochs; None where there are too few."""
-    if not scores:
-        return None
-    rule = gate.spec.per_sample
-    if rule is not None and rule.operator == "<=":  # counting what is low is counting what is high, turned around
-        return gate.reducer.reduce([-score for score in scores])
-    return gate.reducer.reduce(scores)
+    return gate.reducer.reduce(scores) if scores else None
 
 
-def _by_sample(tally: Tally) -> dict[int, tuple[list[float], int]]:
-    """The scores of the scored epochs, in their order, and the worst state of each sample, in the dataset's order."""
-    places = range(len(tally.samples))
-    epochs = tally.epochs
-    if epochs is not None:
-        places = sorted(places, key=lambda place: epochs[place])  # type: ignore[assignment]
+def _counts_low(gate: Gate) -> bool:
+    """Whether epochs count by scoring at most the bound: that is counting what is high, turned around."""
+    return gate.spec.per_sample is not None and gate.spec.per_sample.operator == "<="
+
+
+def _turned(tally: Tally) -> Tally:
+    return replace(tally, values=array("d", (-value for value in tally.values)))
+
+
+def _within(tally: Tally, samples: set[int]) -> float:
+    """The mean over samples of the variance of their mean over epochs, of samples with several scored ones."""
     scores: dict[int, list[float]] = {}
-    worst: dict[int, int] = {}
-    for place in places:
-        index, code = tally.samples[place], tally.codes[place]
-        found = scores.setdefault(index, [])
-        if code <= ZEROED:
-            found.append(tally.values[place])
-        worst[index] = max(worst.get(index, code), code)
-    return {index: (scores[index], worst[index]) for index in sorted(scores)}
-
-
-def _membership(summary: Summary, slice_: Mapping[str, str] | None) -> Callable[[int], bool]:
-    """Whether the sample at a place belongs to a slice; to the whole dataset every one does."""
-    if slice_ is None:
-        return lambda index: True
-    ((column, text),) = slice_.items()
-    groups = summary.slices[column]
-    code = groups.code_of(text)
-    return lambda index: code is not None and groups.codes[index] == code
+    for sample, value, code in zip(tally.samples, tally.values, tally.codes, strict=True):
+        if code <= ZEROED and sample in samples:
+            scores.setdefault(sample, []).append(value)
+    spread = [variance(found) / (len(found) - 1) for found in scores.values() if len(found) > 1]
+    return math.fsum(spread) / len(spread) if spread else 0.0

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from evalrun.gates.baseline_file import Baseline
-from evalrun.gates.bounded import value_of
-from evalrun.gates.evidence import Evidence
+from evalrun.gates.evidence import Evidence, value_of
 from evalrun.gates.naming import Gate
 from evalrun.gates.pairing import COMPARED, changes
 

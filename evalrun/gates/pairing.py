@@ -60,8 +60,8 @@ def pair_up(
     pairs: list[Pair] = []
     counts = {"changed": 0, "new": 0, "unscored": 0}
     seen: set[str] = set()
-    for sample in (*evidence.samples, *evidence.skips):
-        key = keys[sample.index]
+    for place, score in evidence.by_place():
+        key = keys[place]
         seen.add(key.id)
         row = baseline.rows.get((target, key.id))
         if row is None:
@@ -69,9 +69,9 @@ def pair_up(
         elif row.key != key:
             counts["changed"] += 1
         elif (value := _reduced(gate, row)) is None:
-            counts["unscored"] += sample.value is not None
+            counts["unscored"] += score is not None
         else:
-            pairs.append(Pair(value, sample.value, sample.cluster))
+            pairs.append(Pair(value, score, evidence.cluster_of(place)))
     gone = 0 if gate.spec.slice else sum(1 for at, id_ in baseline.rows if at == target and id_ not in seen)
     return Pairing(tuple(pairs), counts["changed"], counts["new"], gone, counts["unscored"])
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from evalrun.gates.evidence import Evidence
 from evalrun.gates.naming import Gate
 from evalrun.stats.paired import RowsToDecide
-from evalrun.stats.tally import ERROR, JUDGE, NO_ANSWER
+from evalrun.stats.tally import ERROR, JUDGE, NO_ANSWER, TOO_FEW
 
 REPORTED = ("cost_usd", "token_count")  # what nobody may tell, which is no judge's doing
 
@@ -24,8 +24,7 @@ def why_missing(evidence: Evidence, scorer: str) -> str:
     if silent := evidence.count(NO_ANSWER):
         kinds = [name.removeprefix("no_answer: ") for name in reasons if name.startswith("no_answer")]
         said.append(f"the model did not answer {silent}{_listed(kinds)}")
-    few = evidence.missing - errors - judged - silent
-    if few:
+    if few := evidence.count(TOO_FEW):
         said.append(f"too few epochs were scored of {few}")
     return "; ".join(said)
 

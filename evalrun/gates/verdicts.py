@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from evalrun.gates.against import Side, Tested, decide, try_gate
 from evalrun.gates.baseline_file import Baseline
-from evalrun.gates.bounded import Finding, check_bounded, value_of
-from evalrun.gates.evidence import Evidence, gather
+from evalrun.gates.bounded import Finding, check_bounded
+from evalrun.gates.evidence import Evidence, gather, value_of
 from evalrun.gates.naming import Gate
 from evalrun.metrics import BaselineResult, GateResult
 from evalrun.stats.intervals import LEVEL, metric_interval
@@ -64,9 +64,7 @@ def _compare(
 
 def _interval(gate: Gate, evidence: Evidence) -> tuple[float | None, float | None]:
     """The 95 % interval of a gate's metric, as the metric itself has it."""
-    scored = evidence.scored
-    values = [sample.value for sample in scored if sample.value is not None]
-    clusters = [sample.cluster for sample in scored] if evidence.clustered else None
+    values, clusters = evidence.values, evidence.reduced.clusters
     found = metric_interval(gate.estimand, values, clusters=clusters, level=LEVEL, seed=evidence.seed)
     return found.low, found.high
 

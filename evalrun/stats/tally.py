@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
@@ -18,6 +19,7 @@ SKIPPED: Final = 2
 NO_ANSWER: Final = 3
 JUDGE: Final = 4
 ERROR: Final = 5
+TOO_FEW: Final = 6  # of a sample: fewer of its epochs are there than its reducer needs
 
 MOST_REASONS = 20  # kept apart; error messages of a storm can all differ
 
@@ -122,7 +124,8 @@ class PerSample:
                 absent.append(sample)
         count = Counter(self.codes)
         return Reduced(
-            values, samples, absent, count[ZEROED], count[SKIPPED], count[NO_ANSWER], count[JUDGE], count[ERROR],
+            values, samples, absent, count[ZEROED], count[SKIPPED], count[NO_ANSWER], count[JUDGE],
+            count[ERROR] + count[TOO_FEW],
             None if clusters is None else array("q", (clusters[sample] for sample in samples)),
         )  # fmt: skip
 
@@ -148,5 +151,11 @@ def reduce_tally(tally: Tally, reducer: Reducer = MEAN) -> PerSample:
         value = reducer.reduce(scores)
         found.samples.append(sample)
         found.values.append(math.nan if value is None else value)
-        found.codes.append(SCORED if value is not None else max(codes))
+        found.codes.append(SCORED if value is not None else _worst(codes))
     return found
+
+
+def _worst(codes: Sequence[int]) -> int:
+    """The worst state of a sample without a value; all its epochs scored, they were too few."""
+    worst = max(codes)
+    return worst if worst > ZEROED else TOO_FEW
