@@ -60,7 +60,12 @@ def list_runs(output_dir: Path) -> list[RunFolder]:
         for path in output_dir.glob("*/*")
         if RUN_ID.fullmatch(path.name) and (path / RUN_FILE).is_file()
     ]
-    return sorted(found, key=lambda run: (run.id, run.suite), reverse=True)
+    return sorted(found, key=_age, reverse=True)
+
+
+def _age(run: RunFolder) -> tuple[str, int, str]:
+    """What sorts runs by their age: the second they began in, then when they were last written."""
+    return run.id.partition("-")[0], (run.path / RUN_FILE).stat().st_mtime_ns, run.suite
 
 
 def find_run(reference: str, output_dir: Path) -> RunFolder:

@@ -38,6 +38,11 @@ def gates(*args: str) -> tuple[int, list[dict[str, Any]]]:
     return done.returncode, json.loads(done.stdout)["gates"]
 
 
+def oldest_first() -> list[Path]:
+    """The run folders; two may have begun in the same second."""
+    return sorted(Path("runs/qa").iterdir(), key=lambda folder: (folder / "run.json").stat().st_mtime_ns)
+
+
 def accepted(*args: str) -> str:
     done = evalrun("baseline", "accept", *args)
     assert done.returncode == 0, done.stderr
@@ -183,7 +188,7 @@ def test_a_stored_run_is_judged_against_another_run() -> None:
     data()
     evalrun(suite("bad"), "-q")
     evalrun(suite(), "-q")
-    (bad, _) = sorted(Path("runs/qa").iterdir())
+    (bad, _) = oldest_first()
     assert evalrun("gate", "last").stdout.startswith("NO BASELINE qa ")
     code, (gate,) = gates("gate", "last", "--baseline", bad.name)
     assert (code, gate["verdict"], gate["baseline"]["name"]) == (0, "pass", bad.name)
@@ -312,7 +317,7 @@ def test_a_plan_says_what_its_gates_can_see() -> None:
     evalrun(suite(drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
     accepted()
     evalrun(suite("bad", drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
-    (_, last) = sorted(Path("runs/qa").iterdir())
+    (_, last) = oldest_first()
     plan = evalrun("plan", suite("bad", drop=0.01, more="  - exact_match >= 0.9\n")).stdout
     assert f"5.31 points (from 200 samples of run {last.name} and main)" in plan
     assert f"red by chance in 44 % of the runs, if 0.900 (run {last.name}) is its true value" in plan

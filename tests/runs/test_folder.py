@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,3 +52,12 @@ def test_a_file_in_the_way_is_a_sentence() -> None:
     Path("runs").write_text("")
     with pytest.raises(RunError, match="cannot make the run folder"):
         create_run_folder(Path("runs"), "qa", now=datetime.now(UTC))
+
+
+def test_of_two_runs_of_one_second_the_last_is_the_one_that_was_written_last(tmp_path: Path) -> None:
+    for place, name in enumerate(["20261124T071801Z-ffff", "20261124T071801Z-0000"]):
+        folder = tmp_path / "qa" / name
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+        os.utime(folder / "run.json", ns=(place, place))
+    assert find_run("last", tmp_path).id == "20261124T071801Z-0000"
