@@ -1,52 +1,15 @@
-"""Baselines from a run to a verdict: accepted, compared with, refused, judged again and scored anew."""
+"""Baselines from a run to a verdict: accepted, compared with, refused."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.cli.two_models import BASELINE, accepted, data, gates, suite
 from tests.fakes.command import evalrun
-
-SUITE = """\
-name: qa
-dataset: data.csv
-target: {{name: m, type: recorded, column: {column}}}
-scorers: {scorers}
-gates:
-  - {{metric: exact_match, baseline: main, max_drop: {drop}}}
-"""
-BASELINE = Path("baselines/qa/main.jsonl")
-
-
-def data(count: int = 200, *, worse: int = 20) -> None:
-    lines = [f"q{i},{i}?,yes,yes,{'no' if i < worse else 'yes'},{'law' if i % 2 else 'art'}" for i in range(count)]
-    Path("data.csv").write_text("id,input,expected,good,bad,topic\n" + "\n".join(lines) + "\n")
-
-
-def suite(column: str = "good", *, scorers: str = "[exact_match]", drop: float = 0.05, more: str = "") -> str:
-    Path("qa.yaml").write_text(SUITE.format(column=column, scorers=scorers, drop=drop) + more)
-    return "qa.yaml"
-
-
-def gates(*args: str) -> tuple[int, list[dict[str, Any]]]:
-    done = evalrun(*args, "--json")
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)["gates"]
-
-
-def oldest_first() -> list[Path]:
-    """The run folders; two may have begun in the same second."""
-    return sorted(Path("runs/qa").iterdir(), key=lambda folder: (folder / "run.json").stat().st_mtime_ns)
-
-
-def accepted(*args: str) -> str:
-    done = evalrun("baseline", "accept", *args)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_baseline_is_small_sorted_and_the_same_bytes_each_time() -> None:
@@ -167,87 +130,6 @@ def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
     )
 
 
-def test_a_stored_run_is_judged_again_by_the_suite_as_it_is_now() -> None:
-    data()
-    evalrun(suite(), "-q")
-    accepted()
-    evalrun(suite("bad"), "-q")
-    suite("bad", drop=0.2)
-    before = sorted(path.name for path in Path("runs/qa").rglob("*"))
-    done = evalrun("gate", "last")
-    assert (done.returncode, done.stdout.splitlines()[0].endswith(", gates of qa.yaml as it is now")) == (0, True)
-    assert sorted(path.name for path in Path("runs/qa").rglob("*")) == before
-    assert gates("gate", "-o", "verdicts.json")[0] == 0
-    assert json.loads(Path("verdicts.json").read_text())["verdict"] == "pass"
-    Path("qa.yaml").unlink()
-    done = evalrun("gate", "last")
-    assert (done.returncode, "gates of the run itself, as 'qa.yaml' is not here" in done.stdout) == (1, True)
-
-
-def test_a_stored_run_is_judged_against_another_run() -> None:
-    data()
-    evalrun(suite("bad"), "-q")
-    evalrun(suite(), "-q")
-    (bad, _) = oldest_first()
-    assert evalrun("gate", "last").stdout.startswith("NO BASELINE qa ")
-    code, (gate,) = gates("gate", "last", "--baseline", bad.name)
-    assert (code, gate["verdict"], gate["baseline"]["name"]) == (0, "pass", bad.name)
-    assert gate["gate"] == f"exact_match at most 0.05 worse than {bad.name}"
-    assert gates("gate", "last", "--baseline", str(bad))[1][0]["baseline"]["drop"] == pytest.approx(-0.1)
-    assert evalrun("gate", "last", "--baseline", "nope").returncode == 2
-
-
-def test_a_gate_that_is_new_can_be_tried_on_a_stored_run() -> None:
-    data()
-    evalrun(suite("bad"), "-q")
-    Path("new.yaml").write_text(
-        Path("qa.yaml").read_text() + "  - 'exact_match[topic=law] >= 0.95'\n  - latency < 1\nslices: [topic]\n"
-    )
-    code, found = gates("gate", "--suite", "new.yaml")
-    assert (code, [gate["verdict"] for gate in found]) == (1, ["no_baseline", "fail", "fail"])
-    assert (found[1]["value"], found[2]["reason"]) == (0.9, "no row applies: all 200 were skipped")
-    assert evalrun("gate", "--suite", "new.yaml", "--set", "gates=[exact_mach >= 0.5]").returncode == 2
-
-
-def test_new_scorers_run_over_stored_answers() -> None:
-    data()
-    evalrun(suite("bad"), "-q")
-    (folder,) = Path("runs/qa").iterdir()
-    Path("new.yaml").write_text(
-        "name: qa\ndataset: not/here.csv\ntarget: openai/gpt-5-mini\nscorers: [contains]\ngates: [contains >= 0.85]\n"
-    )
-    done = evalrun("score", folder.name, "--suite", "new.yaml", "--json")
-    metrics = json.loads(done.stdout)
-    assert (done.returncode, metrics["targets"]["m"]["metrics"][0]["value"]) == (0, 0.9)
-    run = json.loads((Path("runs/qa") / metrics["run_id"] / "run.json").read_text())
-    assert (run["scored_from"]["run_id"], run["hashes"]["dataset"]) == (
-        folder.name,
-        json.loads((folder / "run.json").read_text())["hashes"]["dataset"],
-    )
-
-
-def test_a_baseline_with_outputs_is_brought_up_to_a_changed_scorer() -> None:
-    data(worse=0)
-    evalrun(suite(), "-q")
-    accepted("--with-outputs")
-    name = suite(scorers="[{type: exact_match, ignore_case: true}]")
-    assert "evalrun score baselines/qa/main.jsonl --suite qa.yaml" in evalrun(name).stderr
-    assert evalrun("score", str(BASELINE), "--suite", name, "-q").returncode == 0
-    accepted("--with-outputs")
-    assert evalrun(name, "-q").returncode == 0
-    assert b"'targets'" not in BASELINE.read_bytes()
-    head = json.loads(BASELINE.read_text().splitlines()[0])
-    assert head["targets"]["m"]["options"] == {"column": "good"}  # still what gave the answers
-
-
-def test_a_baseline_without_outputs_cannot_be_scored_again() -> None:
-    data()
-    evalrun(suite(), "-q")
-    accepted()
-    done = evalrun("score", str(BASELINE), "--suite", "qa.yaml")
-    assert (done.returncode, "has no outputs that could be scored again" in done.stderr) == (2, True)
-
-
 def test_a_key_in_an_output_does_not_reach_a_baseline() -> None:
     data(1, worse=0)
     Path("data.csv").write_text(
@@ -307,20 +189,6 @@ def test_baselines_are_listed_and_shown() -> None:
     assert [line.split(":")[0] for line in listed] == ["baselines/qa/main.jsonl", "baselines/qa/v2.jsonl"]
     shown = evalrun("baseline", "show", str(BASELINE)).stdout
     assert "baseline 'main' of suite 'qa'" in shown and "target m: exact_match 1.000 (n=200)" in shown
-
-
-def test_a_plan_says_what_its_gates_can_see() -> None:
-    data(200, worse=20)
-    plan = evalrun("plan", suite(drop=0.01, more="  - exact_match >= 0.9\n")).stdout
-    assert "smallest drop that it sees in four of five runs: 5.5, 7.8, 9.5 points, if 10, 20, 30 %" in plan
-    assert "warning: max_drop 1.00 points is finer than that" in plan
-    evalrun(suite(drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
-    accepted()
-    evalrun(suite("bad", drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
-    (_, last) = oldest_first()
-    plan = evalrun("plan", suite("bad", drop=0.01, more="  - exact_match >= 0.9\n")).stdout
-    assert f"5.31 points (from 200 samples of run {last.name} and main)" in plan
-    assert f"red by chance in 44 % of the runs, if 0.900 (run {last.name}) is its true value" in plan
 
 
 def test_a_baseline_is_fit_for_git() -> None:
