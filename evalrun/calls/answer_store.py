@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from evalrun.domain import Completion
 from evalrun.redact import redact
@@ -29,9 +29,13 @@ OPEN_PAUSE_S = 0.02
 SIDES = ("", "-wal", "-shm")  # what SQLite keeps beside a file
 TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
-  key BLOB PRIMARY KEY, created REAL NOT NULL, paid_by TEXT NOT NULL, session TEXT NOT NULL, answer BLOB NOT NULL
-) WITHOUT ROWID
-"""
+  key BLOB NOT NULL PRIMARY KEY, created REAL NOT NULL, paid_by TEXT NOT NULL, session TEXT NOT NULL,
+  answer BLOB NOT NULL
+)
+"""  # with rowids, for then only the index is written all over, which is small; without them a write takes thrice as long
+WRITE_AFTER_S = 0.05  # at the latest, so that little is lost with the process
+BATCH = 64  # answers that are written together: one by one they take four times as long
+KEEP = "INSERT OR REPLACE INTO answers (key, created, paid_by, session, answer) VALUES (?, ?, ?, ?, ?)"
 CHECKPOINT_PAGES = 4000  # of 4 KB; the default of 1,000 makes a write a quarter dearer
 NOT_A_DATABASE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 IN_USE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -51,6 +55,10 @@ class Kept:
     session: str
 
 
+Entry: TypeAlias = tuple[bytes, float, str, str, bytes]
+"""A row of the table: key, created, paid_by, session, answer."""
+
+
 @dataclass(slots=True)
 class AnswerStore:
     """The answers in the file `path`, which is made at the first use.
@@ -66,43 +74,64 @@ class AnswerStore:
     under_way: dict[bytes, asyncio.Future[Completion | None]] = field(default_factory=dict)
     off: str | None = None
     _connection: sqlite3.Connection | None = None
+    _unwritten: dict[bytes, Entry] = field(default_factory=dict)
+    _timer: asyncio.TimerHandle | None = None
+    _written_at: float = -WRITE_AFTER_S
 
     def get(self, key: bytes) -> Kept | None:
         """What is kept under a key, None where there is nothing, or nothing that can be read."""
-        found = self._run("SELECT created, paid_by, session, answer FROM answers WHERE key = ?", (key,))
+        entry = self._unwritten.get(key)
+        found = entry[1:] if entry is not None else self._run(_read_one, (key,))
         answer = None if found is None else decode_answer(found[3])
         return None if found is None or answer is None else Kept(answer, found[0], found[1], found[2])
 
     def put(self, key: bytes, answer: Completion, *, paid_by: str) -> None:
-        """Keep an answer, over what was there. One that holds a key that is to be kept secret is not."""
-        data = encode_answer(answer)
-        if data is not None:
-            self._run(
-                "INSERT OR REPLACE INTO answers (key, created, paid_by, session, answer) VALUES (?, ?, ?, ?, ?)",
-                (key, self.now(), paid_by, self.session, data),
-            )
+        """Keep an answer, over what was there. It is on disk at once, or where many come, WRITE_AFTER_S later.
+
+        One that holds a key that is to be kept secret is not.
+        """
+        data = None if self.off is not None else encode_answer(answer)
+        if data is None:
+            return
+        self._unwritten[key] = (key, self.now(), paid_by, self.session, data)
+        loop = asyncio._get_running_loop()  # noqa: SLF001  the public one raises; without a loop nobody would write later
+        wait_s = self._written_at + WRITE_AFTER_S - time.monotonic()
+        if wait_s <= 0 or len(self._unwritten) >= BATCH or loop is None:
+            self.write()
+        elif self._timer is None:
+            self._timer = loop.call_later(wait_s, self.write)
+
+    def write(self) -> None:
+        """None, with all that was kept on disk, or what refused it told."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        entries, self._unwritten = list(self._unwritten.values()), {}
+        if entries:
+            self._run(_write_all, entries)
+            self._written_at = time.monotonic()
 
     def claim(self, key: bytes) -> None:
         """Note that this session has accounted for an entry that its run paid for before it was interrupted."""
-        self._run("UPDATE answers SET session = ? WHERE key = ?", (self.session, key))
+        self._run(_claim_one, (self.session, key))
 
     def close(self) -> None:
-        """None, with the file closed; it is opened again by the next use."""
+        """None, with everything written and the file closed; it is opened again by the next use."""
+        self.write()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _run(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """The first row of a statement's result. What the file refuses switches the store off, not the run."""
+    def _run(self, work: Callable[[sqlite3.Connection, Any], Any], values: Any) -> Any:
+        """What `work` finds in the file. What the file refuses switches the store off, not the run."""
         if self.off is not None:
             return None
         try:
             if self._connection is None:
                 self._connection = self._open()
-            found: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
-            return found
+            return work(self._connection, values)
         except (sqlite3.Error, OSError, ForeignFile) as refused:
-            if self._connection is None or _code(refused) not in IN_USE:  # else this one answer is not kept, no more
+            if self._connection is None or _code(refused) not in IN_USE:  # else these are not kept, no more
                 self._switch_off(refused)
         return None
 
@@ -122,6 +151,24 @@ class AnswerStore:
             f"the answer cache {str(self.path)!r} could not be read; it is now {str(aside)!r}, and a new one begun"
         )
         return open_database(self.path)
+
+
+def _read_one(connection: sqlite3.Connection, key: tuple[bytes]) -> Any:
+    return connection.execute("SELECT created, paid_by, session, answer FROM answers WHERE key = ?", key).fetchone()
+
+
+def _claim_one(connection: sqlite3.Connection, values: tuple[str, bytes]) -> None:
+    connection.execute("UPDATE answers SET session = ? WHERE key = ?", values)
+
+
+def _write_all(connection: sqlite3.Connection, entries: list[Entry]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany(KEEP, entries)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
 
 
 def open_database(path: Path, *, make: bool = True) -> sqlite3.Connection:

@@ -1,0 +1,158 @@
+"""What each wrapper of `evalrun/calls/` costs a call, around an endpoint that does nothing.
+
+    python benchmarks/wrappers.py [--calls 20000 --repeats 5]
+
+Calls go one after the other, so nobody waits for a turn: what is measured is the way through. Each wrapper is timed in
+turn with the bare endpoint, whose time is taken off; the median of the repeats counts. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+from evalrun.calls.answer_store import AnswerStore
+from evalrun.calls.breaker import Breaker, BreakerEndpoint
+from evalrun.calls.budget import Budget, BudgetedEndpoint
+from evalrun.calls.cache import CachedEndpoint, CacheTally
+from evalrun.calls.controller import Controller
+from evalrun.calls.ledger import Ledger
+from evalrun.calls.pacing import PacedEndpoint
+from evalrun.calls.rates import RatedEndpoint
+from evalrun.calls.retry import RetryEndpoint, RetryRules
+from evalrun.calls.row_clock import RowClock
+from evalrun.calls.stack import Asked, CallStack
+from evalrun.calls.stopping import StopSignal
+from evalrun.calls.timeout import TimeoutEndpoint
+from evalrun.calls.timing import Timing
+from evalrun.calls.usage import CountingEndpoint, Usage
+from evalrun.domain import Completion, Endpoint, Request
+from evalrun.endpoints.bounds import WorstCase
+from evalrun.endpoints.prices import Price
+from evalrun.endpoints.pricing import KnownPrice, PricedEndpoint
+from evalrun.suite.schema import PaceSpec, RunSpec
+
+ANSWER = Completion("Paris", "stop", latency_s=0.1, input_tokens=20, output_tokens=5, served_model="mock-1")
+PRICE = KnownPrice(Price(1.5e-7, 6e-7), "suite")
+PLENTY = 1e9  # US dollars, calls a minute: a limit that is never met
+TIMING = Timing()
+STOP = StopSignal()
+Make = Callable[[Path], Endpoint]
+"""A wrapper around the endpoint that does nothing; the folder is its own."""
+
+
+async def nothing(request: Request, /) -> Completion:
+    return ANSWER
+
+
+def requests(number: int, begin: int) -> list[Request]:
+    """Requests of the usual size, each another one."""
+    system = {"role": "system", "content": "Answer with a number."}
+    return [
+        Request(
+            "mock",
+            (system, {"role": "user", "content": f"What is {place} plus one?"}),
+            {"temperature": 0, "max_tokens": 64},
+            row=f"q{place}/mock/1",
+        )
+        for place in range(begin, begin + number)
+    ]
+
+
+def kept(folder: Path) -> CachedEndpoint:
+    return CachedEndpoint(nothing, AnswerStore(folder / "answers.sqlite"), "mock", run_id="run", tally=CacheTally())
+
+
+def stack(run: RunSpec, *, capped: bool = False, keeps_time: bool = True) -> Make:
+    """All of them, as a run puts them together."""
+
+    def make(folder: Path) -> Endpoint:
+        calls = CallStack(run, STOP, TIMING, folder / "users.sqlite")
+        asked = Asked("mock", "targets", "mock", "mock", PaceSpec(), keeps_time=keeps_time)
+        asked.price = lambda endpoint: PricedEndpoint(endpoint, PRICE)
+        asked.bound = WorstCase(PRICE.price) if capped and PRICE.price is not None else None
+        wrapped = calls.wrap(nothing, asked)
+        calls.begin(folder, "run", spent={})
+        return wrapped
+
+    return make
+
+
+def paced(controller: Controller) -> Endpoint:
+    return PacedEndpoint(nothing, controller, STOP)
+
+
+WRAPPERS: dict[str, Make] = {
+    "retry": lambda _: RetryEndpoint(nothing, RetryRules(5), timing=TIMING, stop=STOP, draw=random.Random(0)),
+    "pace, fixed": lambda _: paced(Controller.fixed(64)),
+    "pace, auto": lambda _: paced(Controller.auto()),
+    "rates (rpm and tpm)": lambda _: RatedEndpoint(nothing, PLENTY, PLENTY, timing=TIMING, stop=STOP),
+    "breaker": lambda _: BreakerEndpoint(nothing, Breaker()),
+    "count": lambda _: CountingEndpoint(nothing, Usage()),
+    "price": lambda _: PricedEndpoint(nothing, PRICE),
+    "budget, with its ledger": lambda folder: BudgetedEndpoint(
+        nothing, Budget(PLENTY, Ledger(folder), STOP), lambda request: 1e-4, side="targets"
+    ),
+    "time limit": lambda _: TimeoutEndpoint(nothing, 60.0),
+    "cache, a new answer": kept,
+    "cache, an answer that is there": kept,
+    "all, as a run has them": stack(RunSpec()),
+    "all, without the cache": stack(RunSpec(cache=RunSpec().cache.__class__("off"))),
+    "all, with a cost cap": stack(RunSpec(max_cost=PLENTY), capped=True),
+}
+THERE = "cache, an answer that is there"
+
+
+async def seconds(endpoint: Endpoint, asked: Sequence[Request]) -> float:
+    begun = time.perf_counter()
+    for request in asked:
+        await endpoint(request)
+    return time.perf_counter() - begun
+
+
+async def clock_seconds(number: int) -> float:
+    """The clock of a row, which stands around all of its calls."""
+    begun = time.perf_counter()
+    for _ in range(number):
+        async with RowClock(600.0, TIMING):
+            pass
+    return time.perf_counter() - begun
+
+
+async def measure(calls: int, repeats: int) -> Iterator[tuple[str, list[float]]]:
+    """Microseconds a call of every wrapper over the bare endpoint, one number for each repeat."""
+    found: dict[str, list[float]] = {}
+    places = count()
+    for _ in range(repeats):
+        for name, make in WRAPPERS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                endpoint = make(Path(folder))
+                asked = requests(calls, next(places) * calls)
+                if name == THERE:
+                    await seconds(endpoint, asked)
+                bare = await seconds(nothing, asked)
+                found.setdefault(name, []).append((await seconds(endpoint, asked) - bare) / calls * 1e6)
+        found.setdefault("clock of a row", []).append(await clock_seconds(calls) / calls * 1e6)
+    return iter(found.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=20_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{options.calls:,} calls each, {options.repeats} times\n")
+    print("| wrapper | µs a call (median) | least |\n|---|---|---|")
+    for name, times in asyncio.run(measure(options.calls, options.repeats)):
+        print(f"| {name} | {statistics.median(times):.1f} | {min(times):.1f} |")
+
+
+if __name__ == "__main__":
+    main()
