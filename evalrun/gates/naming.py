@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalrun.errors import nearest
 from evalrun.stats.intervals import Estimand
-from evalrun.stats.measures import UNLISTED, Measure
+from evalrun.stats.measures import STREAMED, UNLISTED, Measure
 from evalrun.stats.reducers import MEAN, Reducer, parse_reducer
 from evalrun.suite.schema import GateSpec
 
@@ -51,6 +51,8 @@ def find_metric(
     name, *rest = text.split("/")
     by_name = {measure.name: measure for measure in measures}
     if name not in by_name:
+        if name in {measure.name for measure in STREAMED}:
+            raise UnknownMetric(f"no metric {text!r} where answers are not streamed; set stream: true in run:")
         raise UnknownMetric(f"no metric {text!r} in this suite{nearest(name, by_name) or _known(by_name)}")
     measure = by_name[name]
     if rest and rest[0] == measure.declaration.version:

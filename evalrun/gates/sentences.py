@@ -9,7 +9,7 @@ from evalrun.gates.naming import Gate
 from evalrun.stats.paired import RowsToDecide
 from evalrun.stats.tally import ERROR, JUDGE, NO_ANSWER, TOO_FEW
 
-REPORTED = ("cost_usd", "token_count")  # what nobody may tell, which is no judge's doing
+REPORTED = ("cost_usd", "token_count", "ttft", "output_rate")  # what nobody may tell, which is no judge's doing
 
 
 def why_missing(evidence: Evidence, scorer: str) -> str:
