@@ -23,9 +23,10 @@ format: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/transports.py
+	$(BIN)/python benchmarks/report.py
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs artefacts
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("evalrun needs Python 3.11 or newer: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'

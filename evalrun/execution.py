@@ -23,11 +23,12 @@ from evalrun.going_on import Earlier
 from evalrun.redact import redact
 from evalrun.reports.ci import CiFiles
 from evalrun.reports.earlier import earlier_of_plan
+from evalrun.reports.html.page import write_report
 from evalrun.reports.metrics_file import metrics_data
 from evalrun.reports.outputs import write_outputs
 from evalrun.reports.run_file import run_data
 from evalrun.reports.table import TableWriter, shape_of
-from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, create_run_folder, write_json
+from evalrun.runs.folder import METRICS_FILE, REPORT_FILE, RUN_FILE, RunFolder, create_run_folder, write_json
 from evalrun.runs.lock import RunLock
 from evalrun.runs.row_log import RowLog, finished_rows
 from evalrun.stats.summary import Summary
@@ -68,7 +69,8 @@ class Execution:
         self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design)
         self.table = TableWriter(folder.path, shape_of(plan), names)
         self.usage = RowUsage.of(plan)
-        self.ci = CiFiles(folder.path, plan.measures, names, options.outputs, earlier=earlier_of_plan(plan))
+        self.earlier_of = earlier_of_plan(plan)
+        self.ci = CiFiles(folder.path, plan.measures, names, options.outputs, earlier=self.earlier_of)
 
     async def run(self) -> RunResult:
         """The result, with every file written. Raises RunError where the disk refuses."""
@@ -136,6 +138,9 @@ class Execution:
             self.table.finish,
             lambda: write_json(result.folder / METRICS_FILE, metrics_data(result)),
             lambda: write_json(result.folder / RUN_FILE, run),
+            partial(
+                write_report, result.folder, result.folder / REPORT_FILE, earlier=self.earlier_of
+            ),  # reads those above
             *[partial(write_outputs, result, [output]) for output in self.options.outputs],
         ]
         for write in writers:

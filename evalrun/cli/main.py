@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrun import __version__
-from evalrun.cli import baselines, caching, inspecting, judging, running, starting, stored
+from evalrun.cli import baselines, caching, inspecting, judging, reporting, running, starting, stored
 from evalrun.errors import EvalrunError, SuiteError
 from evalrun.redact import redact_message
 
@@ -78,6 +78,7 @@ app.command("list")(inspecting.list_parts)
 app.command("init")(starting.init)
 app.command("show")(stored.show)
 app.command("runs")(stored.runs)
+app.command("report")(reporting.report)
 app.add_typer(caching.app, name="cache")
 app.command("gate")(judging.gate)
 app.command("score")(judging.score)

@@ -62,7 +62,10 @@ OutputDir = Annotated[Path, typer.Option("--output-dir", help="Where run folders
 Outputs = Annotated[
     list[str] | None,
     typer.Option(
-        "--output", "-o", metavar="PATH", help="Also write .csv .parquet .xlsx .jsonl .json .md or .xml. Repeatable."
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="Also write .csv .parquet .xlsx .jsonl .json .html .md .xml .svg or .png. Repeatable.",
     ),
 ]
 Settings = Annotated[

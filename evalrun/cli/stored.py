@@ -18,7 +18,12 @@ def show(
     failed: Annotated[bool, typer.Option("--failed", help="Only rows that need a look, all of them.")] = False,
     output: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", metavar="PATH", help="Write .md .xml .csv .json or .jsonl instead. Repeatable."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Write .md .xml .html .svg .png .csv .json or .jsonl instead. Repeatable.",
+        ),
     ] = None,
     max_kib: Annotated[
         int, typer.Option("--max-kib", min=4, help="How large a .md may be; a comment on GitHub takes 60.")

@@ -13,12 +13,13 @@ from evalrun.engine.result import RunResult
 from evalrun.errors import MissingExtraError, RunNotFoundError, SuiteError, nearest
 from evalrun.redact import redact
 from evalrun.reports.ci import JUNIT_FILE, SUMMARY_FILE, stored_markdown
+from evalrun.reports.html.rebuild import KINDS, check_picture, write_again
 from evalrun.reports.table import guard_formula, shape_of, table_frame
-from evalrun.runs.folder import METRICS_FILE, TABLE_FILE, RunFolder, write_bytes
+from evalrun.runs.folder import METRICS_FILE, REPORT_FILE, TABLE_FILE, RunFolder, write_bytes
 from evalrun.runs.row_log import NAME as ROWS_FILE
 from evalrun.runs.row_log import read_rows
 
-LATER = (".html",)
+EXTRAS = ((".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "xlsx"), (".png", "resvg_py", "png"))
 STORED = {".csv": TABLE_FILE, ".json": METRICS_FILE, ".jsonl": ROWS_FILE}
 XLSX_CELL = 32_767  # characters that a cell of Excel holds
 XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0 §2.2 forbids them
@@ -28,15 +29,13 @@ def check_outputs(outputs: Sequence[str], *, suites: int) -> None:
     """Refuse what cannot be written, before anything is called. Raises SuiteError."""
     for output in outputs:
         extension = Path(output).suffix.lower()
-        if extension in LATER:
-            raise SuiteError(f"-o {output!r}: not yet: this version of evalrun writes {', '.join(WRITERS)}")
         if extension not in WRITERS:
             raise SuiteError(
                 f"-o {output!r}: the extension should be one of {', '.join(WRITERS)}{nearest(extension, WRITERS)}"
             )
         if suites > 1 and "{suite}" not in output:
             raise SuiteError(f"-o {output!r}: with several suites the path should hold {{suite}}")
-        for needed, package, extra in ((".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "xlsx")):
+        for needed, package, extra in EXTRAS:
             if extension == needed and importlib.util.find_spec(package) is None:
                 raise MissingExtraError(f"-o {output!r}", extra)
 
@@ -70,12 +69,15 @@ def write_stored(folder: RunFolder, output: Path, *, runs: Path, max_bytes: int)
         write_bytes(output, redact(text).encode())
     elif suffix == ".xml":
         write_junit(folder, stored_view(folder), output)
+    elif suffix in KINDS:
+        check_picture(output)
+        write_again(folder, output, runs=runs)
     elif suffix in STORED:
         if not (folder.path / STORED[suffix]).is_file():
             raise RunNotFoundError(f"run {folder.id} has no {STORED[suffix]}: it did not come to its end")
         write_bytes(output, (folder.path / STORED[suffix]).read_bytes())
     else:
-        known = (".md", ".xml", *STORED)
+        known = (".md", ".xml", *KINDS, *STORED)
         raise SuiteError(
             f"-o {str(output)!r}: the extension should be one of {', '.join(known)}{nearest(suffix, known)}"
         )
@@ -112,12 +114,19 @@ def _cell(value: Any) -> Any:
     return XLSX_ILLEGAL.sub("", guard_formula(value))[:XLSX_CELL] if isinstance(value, str) else value
 
 
+def _write_plot(result: RunResult, path: Path) -> None:
+    write_again(RunFolder(result.folder), path, runs=result.folder.parent.parent)
+
+
 WRITERS: dict[str, Callable[[RunResult, Path], None]] = {
     ".csv": _copy(TABLE_FILE),
+    ".html": _copy(REPORT_FILE),
     ".json": _copy(METRICS_FILE),
     ".jsonl": _copy(ROWS_FILE),
     ".md": _copy(SUMMARY_FILE),
     ".xml": _copy(JUNIT_FILE),
     ".parquet": _write_parquet,
+    ".png": _write_plot,
+    ".svg": _write_plot,
     ".xlsx": _write_xlsx,
 }

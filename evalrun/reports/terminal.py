@@ -48,7 +48,7 @@ def render_result(result: RunResult, worst: dict[str, list[Row]]) -> Iterator[Re
     for name in result.targets:
         if worst.get(name):
             yield rows_table(f"worst rows of {one_line(name, 60)}", worst[name])
-    yield Text(f"files: {result.folder}/ (table.csv, metrics.json, rows.jsonl, run.json)")
+    yield Text(f"files: {result.folder}/ (report.html, table.csv, metrics.json, rows.jsonl, run.json)")
     for line in go_on_lines(result):
         yield Text(line, style="bold")
 

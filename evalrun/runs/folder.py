@@ -20,6 +20,7 @@ RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 TABLE_FILE = "table.csv"
+REPORT_FILE = "report.html"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,13 @@ def test_a_suite_is_run_by_its_name_alone() -> None:
     assert "4+4?" in done.stdout and "worst rows of recorded" in done.stdout
     (folder,) = Path("runs/sums").iterdir()
     assert f"files: {folder}/" in done.stdout
-    assert sorted(path.name for path in folder.glob("[!.]*")) == ["metrics.json", "rows.jsonl", "run.json", "table.csv"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == [
+        "metrics.json",
+        "report.html",
+        "rows.jsonl",
+        "run.json",
+        "table.csv",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +100,10 @@ def test_several_suites_need_a_path_for_each() -> None:
     assert {path.name for path in Path().iterdir()} >= {"sums.csv", "more.csv", "m"}
 
 
-def test_an_output_of_a_later_kind_is_refused_before_the_run() -> None:
-    done = evalrun(write(SUITE), "-o", "report.html")
+def test_an_output_of_an_unknown_kind_is_refused_before_the_run() -> None:
+    done = evalrun(write(SUITE), "-o", "report.htm")
     assert done.returncode == 2
-    assert "not yet" in done.stderr
+    assert "did you mean '.html'?" in done.stderr
     assert not Path("runs").exists()
 
 

@@ -50,7 +50,7 @@ def test_a_first_ctrl_c_keeps_what_is_done(sign: signal.Signals) -> None:
     (folder,) = Path("runs/long").iterdir()
     assert f"files: {folder}/" in out
     assert len(list(read_rows(folder))) == calls  # every call that was made has its row
-    kept = {"metrics.json", "rows.jsonl", "run.json", "table.csv"}
+    kept = {"metrics.json", "report.html", "rows.jsonl", "run.json", "table.csv"}
     assert kept <= {path.name for path in folder.iterdir()}
     assert f"rows to go: evalrun --resume {folder}" in out
 

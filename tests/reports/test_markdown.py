@@ -221,8 +221,8 @@ def test_a_run_that_did_not_come_to_its_end_has_numbers_and_no_verdict() -> None
     assert "| <code>exact_match/v1</code> | 0.000 |" in text
     with pytest.raises(evalrun.RunNotFoundError, match=r"has no metrics.json: it did not come to its end"):
         write_stored(folder, Path("x.json"), runs=Path("runs"), max_bytes=1)
-    with pytest.raises(evalrun.SuiteError, match=r"one of .md, .xml, .csv, .json, .jsonl"):
-        write_stored(folder, Path("x.html"), runs=Path("runs"), max_bytes=1)
+    with pytest.raises(evalrun.SuiteError, match=r"one of .md, .xml, .html, .svg, .png, .csv, .json, .jsonl"):
+        write_stored(folder, Path("x.pdf"), runs=Path("runs"), max_bytes=1)
 
 
 def test_ten_thousand_rows_of_a_megabyte_stay_below_the_limit_of_github(tmp_path: Path) -> None:

@@ -122,13 +122,24 @@ def test_one_target_needs_no_name_in_its_metrics() -> None:
 
 
 def test_results_go_where_they_are_asked_for() -> None:
-    outputs = ("out/t.csv", "out/t.json", "out/t.jsonl", "out/t.parquet", "out/t.xlsx")
+    outputs = (
+        "out/t.csv",
+        "out/t.json",
+        "out/t.jsonl",
+        "out/t.parquet",
+        "out/t.xlsx",
+        "out/t.html",
+        "out/t.svg",
+        "out/t.png",
+    )
     result = evalrun.run_suite(write_suite(20), options=evalrun.RunOptions(outputs=outputs))
     assert Path("out/t.csv").read_bytes() == (result.folder / "table.csv").read_bytes()
     assert Path("out/t.jsonl").read_bytes() == (result.folder / "rows.jsonl").read_bytes()
     parquet, excel = pandas.read_parquet("out/t.parquet"), pandas.read_excel("out/t.xlsx")
     assert list(parquet["id"]) == list(excel["id"]) == list(result.table["id"])
-    assert sorted(path.name for path in Path("out").iterdir()) == ["t.csv", "t.json", "t.jsonl", "t.parquet", "t.xlsx"]
+    assert Path("out/t.html").read_bytes() == (result.folder / "report.html").read_bytes()
+    assert Path("out/t.svg").read_text().startswith("<svg ") and Path("out/t.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in Path("out").iterdir()} == {Path(output).name for output in outputs}
 
 
 HOSTILE = [

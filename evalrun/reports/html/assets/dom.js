@@ -1,0 +1,117 @@
+// Elements are made here and nowhere else. A child that is a string becomes a text node: there is no way from data to HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : plain(value));
+  }
+  append(element, children);
+  return element;
+}
+
+function append(element, children) {
+  for (const child of children.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : document.createTextNode(plain(child)));
+  }
+}
+
+function h(tag, attributes, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+function s(tag, attributes, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+// A drawing with a title and a description for those who do not see it.
+function drawing(width, height, title, description, ...children) {
+  const id = `drawing-${(drawing.made = (drawing.made || 0) + 1)}`;
+  return s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-labelledby": `${id}-t ${id}-d` },
+    s("title", { id: `${id}-t` }, title), s("desc", { id: `${id}-d` }, description), children);
+}
+
+// The text with its escapes set apart, for places where a reader looks closely.
+function shown(text) {
+  const parts = document.createDocumentFragment();
+  const whole = text.replaceAll("\r\n", "\n");
+  let from = 0;
+  for (const found of whole.matchAll(UNSAFE)) {
+    if (found.index > from) parts.append(whole.slice(from, found.index));
+    parts.append(h("span", { class: "escape" }, escapeOf(found[0])));
+    from = found.index + found[0].length;
+  }
+  parts.append(whole.slice(from));
+  return parts;
+}
+
+// A block with a text of the data, and a word where it was cut.
+function textBlock(text, kind) {
+  if (text === null || text === undefined) return h("p", { class: "none" }, "none");
+  const block = h("div", { class: `text ${kind || ""}`, dir: "auto" }, shown(kept(text)));
+  if (lengthOf(text) === 0) return h("p", { class: "none" }, "empty");
+  return Array.isArray(text) ? [block, cutNote(text)] : block;
+}
+
+function cutNote(text) {
+  return h("p", { class: "cut" }, `cut here: ${count(kept(text).length)} of ${count(text[1])} characters; the whole is in table.csv and rows.jsonl`);
+}
+
+const sectionsMade = [];
+const SHORT_TITLES = { "not-scored": "Not scored", cost: "Cost and time", tradeoff: "Trade-offs", numbers: "All numbers", about: "About" };
+
+// A part of the page under a heading of its own; it gets a line in the contents, shorter where the title is long.
+function section(id, title, ...children) {
+  const made = h("section", { id, "aria-labelledby": `${id}-h` }, h("h2", { id: `${id}-h` }, title), children);
+  sectionsMade.push([id, SHORT_TITLES[id] || title]);
+  return made;
+}
+
+// A table: `columns` are [text, class], `rows` lists of cells; the first cell of a row is its heading. The roles are
+// those that the elements have anyway; they stay where a style shows the table as a list.
+function table(caption, columns, rows, attributes) {
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", { role: "table", ...attributes }, h("caption", { class: "unseen" }, caption),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(([text, kind]) => h("th", { scope: "col", role: "columnheader", class: kind }, text)))),
+      h("tbody", { role: "rowgroup" }, rows.map((cells) => h("tr", { role: "row" }, cells.map((cell, place) =>
+        h(place ? "td" : "th", { scope: place ? null : "row", role: place ? "cell" : "rowheader", class: columns[place][1], "data-head": typeof columns[place][0] === "string" ? columns[place][0] : null }, cell)))))));
+}
+
+// The numbers of a picture as a table, closed until it is asked for.
+function numbersOf(caption, columns, rows) {
+  return h("details", { class: "numbers" }, h("summary", null, "The numbers"), table(caption, columns, rows));
+}
+
+function say(text) {
+  document.getElementById("live").textContent = plain(text);
+}
+
+function cssColour(place) {
+  return `target-${place % 6}`;
+}
+
+// The name of a target behind its mark, so that it is told by shape and not by colour alone.
+function targetName(place) {
+  const { name } = DATA.targets[place];
+  return h("span", { class: `target-name${name.length <= 26 ? " whole" : ""}` }, targetKey(place), h("span", { dir: "auto" }, oneLine(name, 120)));
+}
+
+function targetKey(place) {
+  return s("svg", { class: `key ${cssColour(place)}`, viewBox: "-8 -8 16 16", width: 12, height: 12, "aria-hidden": "true" }, mark(place, 0, 0, 6));
+}
+
+const SHAPES = [
+  (r) => `M${-r},0a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0`,
+  (r) => `M${-r * 0.88},${-r * 0.88}h${r * 1.76}v${r * 1.76}h${-r * 1.76}z`,
+  (r) => `M0,${-r * 1.1}L${r * 1.05},${r * 0.8}H${-r * 1.05}z`,
+  (r) => `M0,${-r * 1.2}L${r * 1.2},0L0,${r * 1.2}L${-r * 1.2},0z`,
+  (r) => `M0,${r * 1.1}L${r * 1.05},${-r * 0.8}H${-r * 1.05}z`,
+  (r) => `M${-r},${-r / 3}h${r * 0.67}v${-r * 0.67}h${r * 0.66}v${r * 0.67}h${r * 0.67}v${r * 0.66}h${-r * 0.67}v${r * 0.67}h${-r * 0.66}v${-r * 0.67}h${-r * 0.67}z`,
+];
+
+function mark(place, x, y, radius) {
+  return s("path", { class: `mark ${cssColour(place)}`, d: SHAPES[place % SHAPES.length](radius), transform: `translate(${x},${y})` });
+}

@@ -1,0 +1,301 @@
+"""The page in a real browser: what people do with it works, and it does nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalrun import run_suite
+from evalrun.reports.html.page import write_report
+from tests.reports.html.conftest import READY, Visit
+from tests.reports.html.pages import baseline_of, enrich, make_run
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Visit]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a real run with three targets, and with slices, costs and a baseline put beside it."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run = make_run().resolve()
+    enrich(run)
+    return write_report(run, run / "report.html", earlier=baseline_of)
+
+
+def rows_of(report: Path) -> list[dict[str, Any]]:
+    """The records of the row log beside a page."""
+    return [json.loads(line) for line in (report.parent / "rows.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_any_screen_and_asks_for_nothing(visit: Open, report: Path, width: int, scheme: str) -> None:
+    opened = visit(report, width=width, scheme=scheme)
+    opened.shoot(f"report-{scheme}-{width}")
+    opened.shoot(f"report-{scheme}-{width}-whole", whole=True)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    opened.page.locator("#row-table tbody th a").nth(3).click()
+    opened.shoot(f"row-{scheme}-{width}")
+    assert opened.page.evaluate("document.querySelector('dialog').scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(visit: Open, report: Path, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    opened = visit(report, scheme=scheme)
+    found = axe.run(opened.page).response["violations"]
+    opened.page.locator("#row-table tbody th a").nth(4).click()
+    found += axe.run(opened.page, context="dialog").response["violations"]
+    serious = [
+        f"{fault['id']}: {node['target']} {node['failureSummary']}"
+        for fault in found
+        for node in fault["nodes"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_the_first_screen_says_verdict_gates_and_why(visit: Open, report: Path) -> None:
+    page = visit(report).page
+    assert page.inner_text("h1") == "capitals"
+    assert page.inner_text(".verdict .word").split()[-1] == "Untrusted"
+    assert page.inner_text(".verdict .why").startswith(
+        "The result could not be trusted, so it says nothing about the model:"
+    )
+    assert "6 gates: 3 untrusted, 2 inconclusive, 1 pass" in page.inner_text(".verdict .facts")
+    gates = page.locator("#gates tbody tr").all_inner_texts()
+    assert len(gates) == 6
+    assert "could still be hidden" in gates[4] and "baseline main" in gates[4]
+    assert "840 rows would decide" in gates[5]
+    assert page.locator("#metrics .card h3").all_inner_texts() == ["exact_match/v1", "contains/v1", "token_f1/v1/mean"]
+    label = page.locator("#metrics .card").nth(1).locator("[role=img]").nth(1).get_attribute("aria-label")
+    assert "gate at 0.500, pass" in label and "baseline main at" in label
+
+
+def test_pictures_have_names_and_numbers(visit: Open, report: Path) -> None:
+    page = visit(report).page
+    named = page.locator("main svg[role=img]").evaluate_all(
+        "all => all.map(one => one.querySelector('title').textContent)"
+    )
+    assert named == [
+        "Metrics with 95 % intervals", "exact_match/v1 against mean cost of an answer", "exact_match/v1 against latency p50",
+        "Scores of exact_match", "Mean of exact_match over the rows so far", "Latency",
+    ]  # fmt: skip
+    assert page.locator("details.numbers").count() == len(named)
+    page.select_option("#picture-scorer", label="token_f1")
+    assert page.locator("#scores-picture svg title").first.text_content() == "Scores of token_f1"
+    assert page.locator("#slices tbody tr").count() == 3
+
+
+def test_a_cached_answer_does_not_make_its_target_look_free(visit: Open, report: Path) -> None:
+    page = visit(report).page
+    figure = page.locator("#tradeoff figure").first
+    figure.locator("summary").click()
+    rows = [row.split("\t") for row in figure.locator("tbody tr").all_inner_texts()]
+    assert [(row[0], row[3]) for row in rows] == [
+        ("short prompt", "$0.0004"),
+        ("long prompt", "$0.0016"),
+        ("service", "$0.0036"),
+    ]
+    assert rows[0][4] == "yes"
+    cached = page.locator("#cost tbody tr td:last-child").all_inner_texts()
+    assert cached == ["12", "12", "10"]
+
+
+def test_rows_are_searched_filtered_and_sorted(visit: Open, report: Path) -> None:
+    opened = visit(report)
+    page = opened.page
+    assert opened.count() == "120 rows"
+    page.fill("#search", "(117)")
+    opened.await_count("1 of 120 rows")
+    assert opened.ids() == ["q117"]
+    page.click("#clear")
+    assert opened.count() == "120 rows"
+    page.select_option("#state", "error")
+    assert opened.count() == "13 of 120 rows"
+    page.select_option("#target", label="short prompt")
+    assert opened.count() == "0 of 120 rows"
+    page.click("text=Show all")
+    page.select_option("#column", label="topic")
+    page.select_option("#value", "=asia")
+    assert opened.count() == "40 of 120 rows"
+    page.click("#clear")
+    page.select_option("#show", "worse")
+    worse = opened.count()
+    assert worse.endswith("of 120 rows") and worse != "120 of 120 rows"
+    page.click("#clear")
+    page.select_option("#scorer", label="token_f1")
+    page.fill("#low", "0.3")
+    page.fill("#high", "0.4")
+    found = {row["id"] for row in rows_of(report) if 0.3 <= (row["cells"]["token_f1"]["value"] or 0) <= 0.4}
+    opened.await_count(f"{len(found)} of 120 rows")
+    page.click("#clear")
+    page.click("button[data-sort='id']")
+    page.click("button[data-sort='id']")
+    assert opened.ids()[:2] == ["q119", "q118"]
+    assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
+    assert page.inner_text("#live") == "120 rows found"
+
+
+def test_only_disagreements_are_those_where_scores_differ(visit: Open, report: Path) -> None:
+    opened = visit(report)
+    opened.page.select_option("#show", "disagree")
+    opened.page.select_option("#scorer", label="contains")
+    by_id: dict[str, set[Any]] = {}
+    for row in rows_of(report):
+        by_id.setdefault(row["id"], set()).add(row["cells"]["contains"]["value"])
+    assert opened.count() == f"{sum(len(values) > 1 for values in by_id.values())} of 120 rows"
+
+
+def test_pages_are_turned(visit: Open, report: Path) -> None:
+    opened = visit(report)
+    assert opened.ids()[0] == "q0" and len(opened.ids()) == 50
+    opened.page.click("#pages >> text=Last")
+    assert opened.ids() == [f"q{place}" for place in range(100, 120)]
+    assert "101–120 of 120" in opened.page.inner_text("#pages")
+
+
+def test_a_row_is_shown_whole_with_word_diffs(visit: Open, report: Path) -> None:
+    page = visit(report).page
+    page.click("#row-table >> text=q1 >> nth=0")
+    assert page.inner_text("#detail-title") == "q1"
+    assert "What is the capital of Japan? (1)" in page.inner_text("dialog")
+    page.locator(".diff-switch").nth(2).check()
+    block = page.locator(".answer-block").nth(2)
+    put = "".join(block.locator("ins").all_text_contents())
+    assert "It is" in put and "Tokyo" not in put
+    page.select_option("#diff-from", label="long prompt")
+    page.select_option("#diff-to", label="service")
+    out = "".join(page.locator(".between del").all_text_contents())
+    assert "The capital of Japan" in out and "Tokyo" not in out
+
+
+def test_a_row_is_held_against_what_the_baseline_had(visit: Open, report: Path) -> None:
+    opened = visit(report)
+    page = opened.page
+    page.select_option("#show", "worse")
+    page.select_option("#scorer", label="contains")
+    rows = [row for row in rows_of(report) if row["target"] == "long prompt" and int(row["id"][1:]) % 2]
+    worse = {row["id"] for row in rows if row["cells"]["contains"]["value"] == 0}
+    assert set(opened.ids()) == worse and worse
+    assert "was 1" in page.locator("#row-table tbody tr").first.inner_text()
+    page.locator("#row-table tbody th a").first.click()
+    page.click("text=Word diff from the baseline's answer")
+    assert "elsewhere" in "".join(page.locator(".baseline-diff del").all_text_contents())
+
+
+def test_why_a_row_has_no_score_is_in_its_detail(visit: Open, report: Path) -> None:
+    page = visit(report, link="#row=q4").page
+    text = page.inner_text("dialog")
+    assert "ValueError: the service is down" in text
+    assert "no_answer: empty" in text
+
+
+def test_a_link_opens_its_row_and_the_address_follows(visit: Open, report: Path) -> None:
+    page = visit(report, link="#row=q7").page
+    assert page.inner_text("#detail-title") == "q7"
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#detail-title") == "q8"
+    assert page.url.endswith("#row=q8")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    assert page.url.endswith("report.html")
+    page.evaluate("location.hash = '#row=q9'")
+    page.wait_for_selector("dialog[open]")
+    assert page.inner_text("#detail-title") == "q9"
+
+
+def test_the_table_is_walked_with_the_keyboard(visit: Open, report: Path) -> None:
+    page = visit(report).page
+    page.locator("#row-table tbody th a").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#detail-title") == "q2"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.textContent") == "q2"
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.textContent") == "q49"
+
+
+def test_what_is_filtered_is_exported(visit: Open, report: Path, tmp_path: Path) -> None:
+    page = visit(report).page
+    page.select_option("#column", label="topic")
+    page.select_option("#value", "=europe")
+    page.select_option("#target", label="long prompt")
+    saved = {}
+    for kind in ("csv", "jsonl"):
+        with page.expect_download() as download:
+            page.click(f"#export-{kind}")
+        assert download.value.suggested_filename.endswith(f".{kind}")
+        saved[kind] = tmp_path / kind
+        download.value.save_as(saved[kind])
+    with saved["csv"].open(newline="", encoding="utf-8") as file:
+        exported = list(csv.DictReader(file))
+    with (report.parent / "table.csv").open(newline="", encoding="utf-8") as file:
+        table = [row for row in csv.DictReader(file) if row["topic"] == "europe" and row["target"] == "long prompt"]
+    assert len(exported) == len(table) == 40
+    for ours, theirs in zip(exported, table, strict=True):
+        assert ours.pop("cut") == "false"
+        scores = [name for name in theirs if name.endswith("/score")]
+        assert [float(ours.pop(name) or -1) for name in scores] == [float(theirs.pop(name) or -1) for name in scores]
+        later = ("latency", "cost_usd")  # put into the row log after the table was written
+        assert {name: ours[name] for name in ours if name not in later} == {
+            name: theirs[name] for name in theirs if name not in later
+        }
+        assert ours["cost_usd"] in ("0", "0.0016")
+    lines = [json.loads(line) for line in saved["jsonl"].read_text(encoding="utf-8").splitlines()]
+    assert [line["id"] for line in lines] == [row["id"] for row in exported]
+    assert lines[1]["contains/v1/score"] in (0, 1, None)
+
+
+def test_the_theme_can_be_changed_and_paper_shows_no_buttons(visit: Open, report: Path) -> None:
+    page = visit(report).page
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click("#theme")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.is_visible("#filters") and not page.is_visible("nav")
+    assert page.is_visible("#gates")
+    assert page.locator(READY).count() == 1
+
+
+def test_epochs_are_rows_of_their_own(visit: Open) -> None:
+    Path("app.py").write_text("def answer(input, epoch):\n    return f'{input} {epoch}'\n")
+    Path("epochs.yaml").write_text(
+        "dataset: {rows: [{id: 'a b&epoch=9', input: x, expected: x 2}, {input: y}]}\n"
+        "target: {type: python, function: 'app.py:answer'}\nscorers: [exact_match]\nrun: {epochs: 3}\n"
+    )
+    report = run_suite("epochs.yaml").folder / "report.html"
+    opened = visit(report, link="#row=a%20b%26epoch%3D9&epoch=2")
+    assert opened.page.inner_text("#detail-title").split("\n") == ["a b&epoch=9", "epoch 2"]
+    assert "exact_match 1" in opened.page.inner_text(".answer-block")
+    assert opened.count() == "6 rows"
+
+
+def test_a_large_run_is_packed_and_a_run_that_did_not_end_is_shown(visit: Open) -> None:
+    lines = [
+        {"id": f"q{place}", "input": "x" * 900, "expected": "7", "out": f"{place} {place % 10}"} for place in range(400)
+    ]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    Path("large.yaml").write_text("dataset: rows.jsonl\ntarget: {type: recorded, column: out}\nscorers: [contains]\n")
+    folder = run_suite("large.yaml").folder
+    (folder / "metrics.json").unlink()  # as if it had been killed
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**run, "status": "running", "verdict": None, "exit_code": None}))
+    opened = visit(write_report(folder, folder / "report.html"))
+    assert 'data-coding="deflate"' in (folder / "report.html").read_text()
+    assert opened.page.inner_text(".verdict .word").split()[-1] == "finished"
+    assert opened.count() == "400 rows"
+    opened.page.fill("#low", "1")
+    right = sum("7" in line["out"] for line in lines)
+    opened.await_count(f"{right} of 400 rows")
