@@ -67,7 +67,9 @@ def requests(number: int, begin: int) -> list[Request]:
 
 
 def kept(folder: Path) -> CachedEndpoint:
-    return CachedEndpoint(nothing, AnswerStore(folder / "answers.sqlite"), "mock", run_id="run", tally=CacheTally())
+    return CachedEndpoint(
+        nothing, AnswerStore(folder / "answers.sqlite", alone=True), "mock", run_id="run", tally=CacheTally()
+    )
 
 
 def stack(run: RunSpec, *, capped: bool = False, keeps_time: bool = True) -> Make:

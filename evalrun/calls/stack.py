@@ -110,7 +110,7 @@ class CallStack:
         mode = self.run.cache.mode
         if mode != "off":
             users = AnswerStore(self.cached, self.notices.append)
-            own = users if mode == "all" else AnswerStore(folder / ANSWERS_FILE, self.notices.append)
+            own = users if mode == "all" else AnswerStore(folder / ANSWERS_FILE, self.notices.append, alone=True)
             self._stores = {"targets": own, "judges": users}
         for wrapped in self._wrapped:
             wrapped.inner = self._around(wrapped.inner, wrapped.asked, run_id)

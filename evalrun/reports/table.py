@@ -42,8 +42,12 @@ class TableShape:
     def __init__(self, sample_columns: Sequence[str], measures: Sequence[Measure], *, streaming: bool = False) -> None:
         self.measures = tuple(measures)
         self.streaming = streaming
+        self.cells = [
+            (measure.name, *(f"{prefix}/{part}" for part in ("score", "state", "justification")))
+            for measure, prefix in zip(self.measures, self.prefixes(), strict=True)
+        ]
         ending = (*STREAMED_COLUMNS, *END_COLUMNS) if streaming else END_COLUMNS
-        scores = [f"{prefix}/{part}" for prefix in self.prefixes() for part in ("score", "state", "justification")]
+        scores = [column for _, *columns in self.cells for column in columns]
         taken = {*OWN_COLUMNS, "expected", "output", *scores, *ending}
         plain = [name for name in sample_columns if name not in ("id", "input", "expected")]
         self.samples = {name: f"sample.{name}" if name in taken else name for name in plain}
@@ -65,12 +69,11 @@ class TableShape:
             record[column] = _plain(sample.metadata.get(name))
         record["expected"] = expected_text(sample.expected)
         record["output"] = answer.text if isinstance(answer, Completion) else None
-        for measure, prefix in zip(self.measures, self.prefixes(), strict=True):
-            cell = row.cells[measure.name]
-            record[f"{prefix}/score"] = cell.value
-            record[f"{prefix}/state"] = cell.state
-            explanation = (cell.detail or {}).get("explanation")
-            record[f"{prefix}/justification"] = cell.reason or explanation
+        for name, score, state, justification in self.cells:
+            cell = row.cells[name]
+            record[score] = cell.value
+            record[state] = cell.state
+            record[justification] = cell.reason or (cell.detail or {}).get("explanation")
         if self.streaming:
             streamed = answer if isinstance(answer, Completion) else Completion("")
             record.update(ttft=streamed.ttft_s, output_rate=output_rate(streamed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.calls.answer_store import AnswerStore
+from evalrun.calls.answer_store import WRITE_AFTER_S, AnswerStore
 from evalrun.calls.kept_answers import clear, look_into
 from evalrun.domain import Completion
 from evalrun.errors import EvalrunError
@@ -192,3 +193,39 @@ def test_what_is_kept_can_be_told_and_cleared_while_a_run_goes_on(tmp_path: Path
     assert store.off is None
     store.close()
     assert look_into(path).entries == 1
+
+
+def test_a_store_that_is_alone_finds_what_it_was_given_now_and_before(tmp_path: Path) -> None:
+    path, keys = tmp_path / "answers.sqlite", [bytes([place]) * 32 for place in range(100)]
+    answers = {key: Completion(f"answer {place}") for place, key in enumerate(keys)}
+
+    async def fill() -> list[Completion | None]:
+        store = AnswerStore(path, alone=True)
+        assert store.get(keys[0]) is None
+        for key in keys[:-1]:
+            store.put(key, answers[key], paid_by="run/row")
+        found = [kept and kept.answer for kept in map(store.get, keys)]  # some of them not written yet
+        store.close()
+        return found
+
+    wanted = [*[answers[key] for key in keys[:-1]], None]
+    assert asyncio.run(fill()) == wanted
+    later = AnswerStore(path, alone=True)
+    assert [kept and kept.answer for kept in map(later.get, keys)] == wanted
+    later.close()
+
+
+def test_answers_that_come_together_are_on_disk_after_a_moment(tmp_path: Path) -> None:
+    path, keys = tmp_path / "answers.sqlite", [bytes([place]) * 32 for place in range(10)]
+
+    async def put_all() -> None:
+        store, other = AnswerStore(path), AnswerStore(path)
+        for key in keys:
+            store.put(key, Completion("Paris"), paid_by="run/row")
+        # though nobody closes the store, or puts more in
+        while any(other.get(key) is None for key in keys):  # noqa: ASYNC110  no event tells what a file has
+            await asyncio.sleep(WRITE_AFTER_S / 5)
+        store.close()
+        other.close()
+
+    asyncio.run(asyncio.wait_for(put_all(), 30))
