@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 from evalrun.stats.aggregates import variance
 from evalrun.stats.clusters import FEWEST, mean_error
 from evalrun.stats.distributions import NORMAL, binomial_cdf, normal_quantile, t_quantile, t_tail
+from evalrun.stats.intervals import ROUNDING
 
 ALPHA: Final = 0.05  # one-sided
 FEWEST_GRADED: Final = 20  # pairs of graded scores below which nothing is decided
@@ -212,7 +213,8 @@ def _graded(
     if clusters is not None:
         spread = mean_error(drops, clusters)
         unrelated = variance(drops) / len(drops)
-        error *= math.sqrt(max(1.0, spread.error**2 / unrelated)) if unrelated > 0 else 1.0
+        varied = unrelated > (ROUNDING * span) ** 2  # else all drops are one, and their ratio is that of roundings
+        error *= math.sqrt(max(1.0, spread.error**2 / unrelated)) if varied else 1.0
         df = float(spread.count - 1)
     half = t_quantile(1 - alpha, df) * error
     scores = [(mean - point) / error for point in (base.max_drop, 0.0)]

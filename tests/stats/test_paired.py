@@ -125,6 +125,16 @@ def test_clusters_make_a_drop_less_certain() -> None:
     assert (graded.decision, graded.method) == ("inconclusive", "t-padded-clustered")
 
 
+def test_a_drop_that_is_the_same_everywhere_is_not_widened_by_rounding() -> None:
+    clusters = [place // 4 for place in range(20)]
+    befores = [0.1 + 0.2 * cluster for cluster in clusters]
+    steady = [before - (before - 0.02) for before in befores]  # .02, but for the last bits
+    assert len(set(steady)) > 1
+    found = non_inferiority(steady, max_drop=0.05, span=1.0, clusters=clusters)
+    equal = non_inferiority([0.02] * 20, max_drop=0.05, span=1.0, clusters=clusters)
+    assert (found.low, found.high) == (pytest.approx(equal.low), pytest.approx(equal.high))
+
+
 def test_graded_scores_that_are_all_or_nothing_must_pass_as_such_too() -> None:
     found = non_inferiority([0.0] * 50, max_drop=0.05, span=1.0)
     assert (found.decision, found.p_pass) == ("inconclusive", non_inferiority([0.0] * 50, max_drop=0.05).p_pass)
