@@ -171,7 +171,12 @@ def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: 
     share = gate.estimand.binary or gate.aggregate == "ratio"
     if share and plan.design.cluster is None:
         chance = chance_of_red_share(value, n, gate.spec.bound, lower=lower, strict=strict)
-    elif gate.aggregate in ("mean", "ratio") and metric["low"] is not None and metric["high"] is not None and metric["n"] > 1:
+    elif (
+        gate.aggregate in ("mean", "ratio")
+        and metric["low"] is not None
+        and metric["high"] is not None
+        and metric["n"] > 1
+    ):
         error = (metric["high"] - metric["low"]) / WIDTH * math.sqrt(metric["n"] / n)
         chance = chance_of_red_mean(value, error, gate.spec.bound, df=max(1, n - 1), lower=lower)
     else:
