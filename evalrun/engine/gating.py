@@ -88,7 +88,8 @@ class GateMaker:
             said = f"is {most}, but the run has {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
             self.document.problem((*path, "of"), f"{said}; set run.epochs to {most}, or leave 'of' out")
         elif rule.passes > most:
-            self.document.problem((*path, "passes"), f"is {rule.passes}, but the run has {most} epochs (run.epochs)")
+            said = f"is {rule.passes}, but the run has {most} epoch{'s' if most > 1 else ''} (run.epochs)"
+            self.document.problem((*path, "passes"), said)
         if aggregate != "mean" or measure in UNLISTED:
             self.document.problem((*path, "metric"), f"{spec.metric!r} is no score of a sample; name the scorer alone")
         return Reducer("at_least", rule.passes, -rule.bound if rule.operator == "<=" else rule.bound)

@@ -94,6 +94,18 @@ def test_a_baseline_without_outputs_cannot_be_scored_again() -> None:
     assert (done.returncode, "has no outputs that could be scored again" in done.stderr) == (2, True)
 
 
+def test_a_slice_that_a_stored_run_cannot_have_is_an_error_of_the_suite() -> None:
+    data(20)
+    evalrun(suite(), "-q")
+    more = "  - 'exact_match[{0}=law] >= 0.5'\nslices: [{0}]\n"
+    suite(more=more.format("topik"))
+    done = evalrun("gate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "qa.yaml:8:10: slices[0]: no sample has a value of 'topik'; did you mean 'topic'?" in done.stderr
+    suite(more=more.format("topic"))
+    assert evalrun("gate").returncode == 0
+
+
 def test_a_plan_says_what_its_gates_can_see() -> None:
     data(200, worse=20)
     plan = evalrun("plan", suite(drop=0.01, more="  - exact_match >= 0.9\n")).stdout
