@@ -103,13 +103,14 @@ def rows_that_prove_sameness(max_drop: float, *, alpha: float = ALPHA) -> int | 
 def rows_to_decide(n: int, *, half: float, estimate: float, bound: float) -> RowsToDecide:
     """n·(h/|estimate − bound|)² rows for even odds and 2.29 times that for 80 %, `half` being the one-sided half-width.
 
-    None where it would take over a hundred times the rows there are.
+    None where it would take over a hundred times the rows there are. More than there are, in any case: they did not
+    decide, though the half-width of a lopsided interval may say that they should have.
     """
     gap = abs(estimate - bound)
     if gap == 0 or not (half / gap) ** 2 <= MOST_ROWS:
         return RowsToDecide(None, None)
     even = n * (half / gap) ** 2
-    return RowsToDecide(math.ceil(even), math.ceil(even * STRONG))
+    return RowsToDecide(max(n + 1, math.ceil(even)), max(n + 1, math.ceil(even * STRONG)))
 
 
 def tango(b: float, c: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
@@ -182,7 +183,8 @@ def _binary(
         rows = rows_to_decide(n, half=half, estimate=estimate, bound=base.max_drop)
     else:
         enough = rows_that_prove_sameness(base.max_drop, alpha=alpha)
-        rows = RowsToDecide(enough, enough)
+        needed = None if enough is None else math.ceil(enough / worth)
+        rows = RowsToDecide(needed, needed)
     return replace(
         base, low=low, high=high, method="tango" if clusters is None else "tango-clustered", rows=rows,
         p_pass=NORMAL.cdf(at_margin), p_fail=NORMAL.cdf(-at_margin), p_worse=worse, p_better=better,

@@ -82,6 +82,18 @@ def test_an_undecided_gate_says_how_many_rows_would_decide_it() -> None:
     assert at_the_bound.rows == RowsToDecide(None, None)  # no practical number
 
 
+def test_rows_that_did_not_decide_are_not_said_to_be_enough() -> None:
+    drops = [1] * 8 + [-1] * 4 + [0] * 188
+    found = non_inferiority(drops, max_drop=0.05)
+    assert found.high is not None and found.high > 0.05 and found.rows is not None
+    assert (found.decision, found.rows.even) == ("inconclusive", 201)
+    clusters = [place % 5 for place in range(60)]
+    related = non_inferiority([0.0] * 60, max_drop=0.05, clusters=clusters)
+    assert (related.decision, related.rows) == ("inconclusive", RowsToDecide(88, 88))
+    more = non_inferiority([0.0] * 90, max_drop=0.05, clusters=[place % 5 for place in range(90)])
+    assert more.decision == "pass"
+
+
 def test_a_run_against_itself_passes_once_there_are_rows_enough() -> None:
     assert rows_that_prove_sameness(0.02) == 133
     found = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
