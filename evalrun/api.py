@@ -30,7 +30,7 @@ from evalrun.execution import execute
 from evalrun.going_on import find_stored, take_up
 from evalrun.metrics import GateResult, Verdict
 from evalrun.redact import register_environment
-from evalrun.reports.outputs import check_outputs
+from evalrun.reports.outputs import check_apart, check_outputs
 from evalrun.reports.table import shape_of, table_frame
 from evalrun.runs.lock import RunLock
 from evalrun.runs.row_log import read_rows
@@ -149,6 +149,7 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
     check_outputs(session.options.outputs, suites=len(suites))
     results: list[RunResult] = []
     async with _planned(suites, session) as plans:
+        check_apart(session.options.outputs, [plan.suite.name for plan in plans])
         for plan in plans:
             if session.stop.times:
                 break

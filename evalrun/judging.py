@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.domain import Row
+from evalrun.engine.designs import ColumnCheck
 from evalrun.engine.gating import GateMaker, KeyKeeper, find_baselines, refuse_changed
 from evalrun.errors import RunNotFoundError, SuiteError
 from evalrun.gates.against import Side
@@ -64,11 +65,14 @@ def judge_run(
     made = made_of_run(run)
     refuse_changed(document, gates, baselines, made)
     document.raise_problems()
-    keeper = KeyKeeper()
+    keeper, check = KeyKeeper(), _check_of_new(run, data)
+    columns: dict[str, None] = {}
     summary = summarize(
-        _noting(read_rows(folder.path), keeper), measures, list(run["targets"]), epochs=run["epochs"],
+        _noting(read_rows(folder.path), keeper, check, columns), measures, list(run["targets"]), epochs=run["epochs"],
         streaming=streaming, design=design,
     )  # fmt: skip
+    check.report(document, tuple(columns))
+    document.raise_problems()
     results = check_gates(gates, summary, Comparison(Side(made, keeper.keys), baselines))
     return _judged(folder, run, gates_of, results)
 
@@ -130,14 +134,28 @@ def _named(data: Mapping[str, Any]) -> set[str]:
 def _design(run: Mapping[str, Any], data: Mapping[str, Any]) -> Design:
     """The design of the run, with the slices that the suite has by now."""
     stored = stored_design(run)
+    return dataclasses.replace(stored, slices=tuple(dict.fromkeys([*stored.slices, *_slices(data)])))
+
+
+def _slices(data: Mapping[str, Any]) -> list[str]:
     given = data.get("slices")
-    more = [column for column in given if isinstance(column, str)] if isinstance(given, list) else []
-    return dataclasses.replace(stored, slices=tuple(dict.fromkeys([*stored.slices, *more])))
+    return [column for column in given if isinstance(column, str)] if isinstance(given, list) else []
 
 
-def _noting(rows: Iterator[Row], keeper: KeyKeeper) -> Iterator[Row]:
+def _check_of_new(run: Mapping[str, Any], data: Mapping[str, Any]) -> ColumnCheck:
+    """A check of the slices that the suite has by now and the run had not: its own were checked when it was made."""
+    check, known = ColumnCheck(Design(slices=tuple(_slices(data)))), stored_design(run).slices
+    check.groups = [each for each in check.groups if each[1].column not in known]
+    return check
+
+
+def _noting(rows: Iterator[Row], keeper: KeyKeeper, check: ColumnCheck, columns: dict[str, None]) -> Iterator[Row]:
+    """The rows, while their samples are noted, with the columns that new slices may be of."""
     for row in rows:
         keeper.note(row.sample)
+        if check.groups:
+            check.add(row.sample)
+            columns.update(dict.fromkeys(row.sample.metadata))
         yield row
 
 

@@ -71,6 +71,8 @@ class GateMaker:
         plain = reducer == self.design.plain or measure in UNLISTED
         metric = measure.metric_name(aggregate) if plain else measure.reducer_name(reducer)
         gate = Gate(spec, measure, aggregate, metric, reducer, self.epochs)
+        if (beyond := _beyond_range(gate)) is not None:
+            report((*spec.key_path, "max_drop") if spec.kind == "max_drop" else spec.key_path, beyond)
         if spec.baseline is not None:
             self._on_baseline(gate)
         elif spec.confidence is not None and aggregate == "total":
@@ -86,7 +88,8 @@ class GateMaker:
             said = f"is {most}, but the run has {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
             self.document.problem((*path, "of"), f"{said}; set run.epochs to {most}, or leave 'of' out")
         elif rule.passes > most:
-            self.document.problem((*path, "passes"), f"is {rule.passes}, but the run has {most} epochs (run.epochs)")
+            said = f"is {rule.passes}, but the run has {most} epoch{'s' if most > 1 else ''} (run.epochs)"
+            self.document.problem((*path, "passes"), said)
         if aggregate != "mean" or measure in UNLISTED:
             self.document.problem((*path, "metric"), f"{spec.metric!r} is no score of a sample; name the scorer alone")
         return Reducer("at_least", rule.passes, -rule.bound if rule.operator == "<=" else rule.bound)
@@ -105,6 +108,21 @@ class GateMaker:
             f"{gate.metric!r} is a total, which has no interval; give this gate confidence: null",
         )
         return gate
+
+
+def _beyond_range(gate: Gate) -> str | None:
+    """What is wrong with a bound that no value can be beyond, so that the gate could only pass, or only fail."""
+    (low, high), bound = gate.span, gate.spec.bound
+    hint = f"; {bound:g} % is {bound / 100:g}" if (low, high) == (0.0, 1.0) and 1 < bound <= 100 else ""
+    if gate.spec.kind == "max_drop":
+        most = None if low is None or high is None else high - low
+        if most is None or bound <= most:
+            return None
+        return f"is {bound:g}, but {gate.metric!r} cannot drop by more than {most:g}{hint}"
+    if (low is None or bound >= low) and (high is None or bound <= high):
+        return None
+    ends = f"{low:g} or more" if high is None else f"{high:g} or less" if low is None else f"{low:g}..{high:g}"
+    return f"compares with {bound:g}, but {gate.metric!r} is always {ends}{hint}"
 
 
 def find_baselines(document: Document, gates: Sequence[Gate], shelf: Shelf) -> dict[str, Baseline]:

@@ -16,7 +16,7 @@ from evalrun.gates.baseline_file import (
     read_baseline,
     write_baseline,
 )
-from evalrun.gates.baseline_finding import NAME, made_of_run
+from evalrun.gates.baseline_finding import NAME, is_path, made_of_run
 from evalrun.gates.origin import kept_origin, new_origin
 from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
 from evalrun.runs.row_log import read_rows
@@ -40,8 +40,8 @@ def accept_run(
 
     Raises SuiteError where the run is not one to compare with; `force` takes one all the same, as long as it has rows.
     """
-    if not NAME.fullmatch(name):
-        raise SuiteError(f"--name {name!r}: should be of letters, digits, '.', '_' and '-', such as main")
+    if not NAME.fullmatch(name) or is_path(name):
+        raise SuiteError(f"--name {name!r}: should be of letters, digits, '.', '_' and '-', such as main, and no file")
     run = read_json(folder.path / RUN_FILE)
     refused = _why_not(run)
     if refused is not None and not force:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalrun.gates.baseline_file import Baseline, SampleKey
+from evalrun.gates.baseline_finding import NAME, is_path
 from evalrun.gates.bounded import Finding
 from evalrun.gates.evidence import Evidence
 from evalrun.gates.naming import Gate
@@ -34,7 +35,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """One gate on one target, tested by itself; `worst` with the candidate's missing pairs at the worst end."""
+    """One gate on one target, tested by itself; `worst` with the candidate's missing pairs at the worst end.
+
+    `lacks` says why there is nothing to compare with yet.
+    """
 
     gate: Gate
     target: str
@@ -44,14 +48,15 @@ class Tested:
     worst: NonInferiority | None
     baseline: Baseline | None
     partner: str | None
+    lacks: str | None = None
 
 
 def try_gate(gate: Gate, target: str, evidence: Evidence, side: Side | None, baseline: Baseline | None) -> Tested:
     """The test of a gate on a target; without a baseline or a partner in it there is none."""
     partner = baseline.target_for(target, side.made["targets"]) if baseline is not None and side is not None else None
-    known = partner is not None and baseline is not None and gate.measure.name in baseline.head.made["scorers"]
-    if side is None or baseline is None or partner is None or not known:
-        return Tested(gate, target, evidence, Pairing(()), NOTHING, None, None if not known else baseline, partner)
+    lacks = _lacks(gate, target, baseline, partner)
+    if side is None or baseline is None or partner is None or lacks is not None:
+        return Tested(gate, target, evidence, Pairing(()), NOTHING, None, baseline, partner, lacks)
     pairing = pair_up(gate, evidence, side.keys, baseline, partner)
     binary = _binary(gate, baseline)
     result = _test(gate, list(drops_of(gate, pairing.pairs)), clustered=evidence.clusters is not None, binary=binary)
@@ -96,8 +101,8 @@ def decide(tested: Sequence[Tested], side: Side) -> list[tuple[Finding, Baseline
     verdicts = _verdicts(tested, results)
     found: list[tuple[Finding, BaselineResult | None]] = []
     for place, one in enumerate(tested):
-        if one.baseline is None or one.partner is None:
-            found.append((_no_baseline(one), None))
+        if one.lacks is not None:
+            found.append((_no_baseline(one.gate, one.lacks), None))
             continue
         compared = _compared(one, side)
         finding = _untrusted(one) or _finding(one, verdicts[place], compared)
@@ -128,14 +133,23 @@ def _p(value: float | None) -> float:
     return 1.0 if value is None else value
 
 
-def _no_baseline(one: Tested) -> Finding:
-    name = one.gate.spec.baseline or "main"
-    command = "evalrun baseline accept" + (f" last --name {name}" if name != "main" else "")
-    if one.partner is not None:
-        said = f"the baseline {name!r} has no {one.gate.measure.name!r} yet"
-    else:
-        said = f"no baseline {name!r} yet"
-    return Finding("no_baseline", f"{said}; once a run is good, this makes one: {command}")
+def _lacks(gate: Gate, target: str, baseline: Baseline | None, partner: str | None) -> str | None:
+    """What is not there yet: the baseline, this target or this scorer in it; None where all is."""
+    name = gate.spec.baseline or "main"
+    if baseline is None:
+        return f"no file {name!r} beside the suite yet" if is_path(name) else f"no baseline {name!r} yet"
+    if partner is None:
+        return f"the baseline {name!r} has no target {target!r} yet (it has {', '.join(baseline.targets)})"
+    known = gate.measure.name in baseline.head.made["scorers"]
+    return None if known else f"the baseline {name!r} has no {gate.measure.name!r} yet"
+
+
+def _no_baseline(gate: Gate, lacks: str) -> Finding:
+    name = gate.spec.baseline or "main"
+    if NAME.fullmatch(name) and not is_path(name):
+        command = "evalrun baseline accept" + (f" last --name {name}" if name != "main" else "")
+        return Finding("no_baseline", f"{lacks}; once a run is good, this makes one: {command}")
+    return Finding("no_baseline", f"{lacks}; 'evalrun baseline accept' makes one that is called by its name: main")
 
 
 def _compared(one: Tested, side: Side) -> BaselineResult:
@@ -178,7 +192,7 @@ def _untrusted(one: Tested) -> Finding | None:
     pairing = one.pairing
     total = len(pairing.pairs)
     if not total:
-        return Finding("untrusted", f"nothing to compare: no sample is in both{pairing.says_left_out()}")
+        return Finding("untrusted", f"nothing to compare: no sample is scored in both{pairing.says_left_out()}")
     scored = total - pairing.missing
     if scored / total < one.gate.spec.min_coverage or not scored:
         why = why_missing(one.evidence, one.gate.measure.name) or "its scorer skipped them"

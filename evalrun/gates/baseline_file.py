@@ -33,7 +33,9 @@ STATES = {
     ERROR: "error",
 }
 CODES = {name: code for code, name in STATES.items()}
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what reading anything else raises
 NOT_RUN = "not_run"  # an epoch that is not there, as in a run that stopped early
+CONFLICT = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")  # what git leaves in a file that it could not merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ def _short(value: float | None) -> float | int | None:
 def read_baseline(path: Path, *, shown: str) -> Baseline:
     """The baseline in a file. Raises SuiteError where it is none or broken, and FileNotFoundError where there is none."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             head = _read_head(path, file.readline())
             rows = dict(_read_rows(path, file, head.epochs))
     except FileNotFoundError:
@@ -211,27 +213,46 @@ def _read_head(path: Path, line: str) -> BaselineHead:
         version = data[MARK]
         if version == VERSION:
             made = {name: data[name] for name in ("dataset", "targets", "scorers", "judges")}
+            if not all(_is_mapping_of_mappings(found) for found in (*list(made.values())[1:], data["origin"])):
+                raise TypeError("not what a head has")
             return BaselineHead(
                 data["suite"], data["name"], data["run_id"], data["finished_at"], int(data["epochs"]), made,
                 data["origin"], bool(data["outputs"]),
             )  # fmt: skip
-    except (ValueError, KeyError, TypeError):
-        said = "is no baseline; 'evalrun baseline accept' writes one"
+    except BROKEN:
+        said = _of_conflict(line) or "is no baseline; 'evalrun baseline accept' writes one"
     else:
         said = f"is a baseline of version {version!r}; this evalrun reads version {VERSION}"
     raise SuiteError([Problem(f"{path}:1", "", said)])
 
 
+def _is_mapping_of_mappings(data: Any) -> bool:
+    return isinstance(data, Mapping) and all(isinstance(value, Mapping) for value in data.values())
+
+
+def _of_conflict(line: str) -> str | None:
+    """What to say of a line that a merge left behind, or None for another one."""
+    return "is left of a merge; take the file whole from one side" if line.startswith(CONFLICT) else None
+
+
 def _read_rows(path: Path, lines: Iterable[str], epochs: int) -> Iterator[tuple[tuple[str, str], BaselineRow]]:
+    seen: set[tuple[str, str]] = set()
     for number, line in enumerate(lines, 2):
         if not line.strip():
             continue
         try:
             row = _row_of(json.loads(line), epochs)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            said = "is no row of a baseline; accept the run again, or take the file from git again"
+        except BROKEN:
+            said = (
+                _of_conflict(line) or "is no row of a baseline; accept the run again, or take the file from git again"
+            )
             raise SuiteError([Problem(f"{path}:{number}", "", said)]) from None
-        yield (row.target, row.key.id), row
+        place = (row.target, row.key.id)
+        if place in seen:
+            said = f"has the sample {row.key.id!r} a second time, as a merge may leave it; take the file whole from one side"
+            raise SuiteError([Problem(f"{path}:{number}", "", said)])
+        seen.add(place)
+        yield place, row
 
 
 def _row_of(data: Mapping[str, Any], epochs: int) -> BaselineRow:
@@ -240,6 +261,8 @@ def _row_of(data: Mapping[str, Any], epochs: int) -> BaselineRow:
     states.update({name: tuple(map(str, found)) for name, found in data.get("states", {}).items()})
     kept = {name: data[name] for name in ("input", "expected", "metadata", "outputs")} if "outputs" in data else None
     key = SampleKey(data["id"], data["input_hash"], data["expected_hash"])
+    if any(len(values) != epochs for values in scores.values()) or not isinstance(key.id, str):
+        raise ValueError("not what a row has")
     return BaselineRow(key, data["target"], scores, states, kept)
 
 

@@ -33,7 +33,7 @@ class Shelf:
         """The baseline, or None where there is none yet. Raises BadReference, RunNotFoundError and SuiteError."""
         if reference.startswith(RUN):
             return baseline_of_run(find_run(reference.removeprefix(RUN).strip(), self.runs))
-        if "/" in reference or reference.endswith(".jsonl"):
+        if is_path(reference):
             path = self.folder / reference
             if (path / RUN_FILE).is_file():
                 return baseline_of_run(RunFolder(path))
@@ -52,6 +52,11 @@ class Shelf:
             return read_baseline(path, shown=shown)
         except FileNotFoundError:
             return None
+
+
+def is_path(reference: str) -> bool:
+    """Whether a `baseline:` is the path of a file or a run folder, not a name."""
+    return not reference.startswith(RUN) and ("/" in reference or reference.endswith(".jsonl"))
 
 
 def baseline_of_run(folder: RunFolder) -> Baseline:

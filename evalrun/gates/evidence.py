@@ -10,19 +10,24 @@ from dataclasses import dataclass, replace
 
 from evalrun.gates.naming import Gate
 from evalrun.stats.aggregates import aggregate, variance
+from evalrun.stats.measures import ALWAYS
 from evalrun.stats.planning import WITHIN_HALF
 from evalrun.stats.summary import Summary
-from evalrun.stats.tally import ZEROED, PerSample, Reduced, Tally, reduce_tally
+from evalrun.stats.tally import ERROR, ZEROED, PerSample, Reduced, Tally, reduce_tally
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The samples of a gate's slice. `clusters` is by the place of a sample; `reasons` are those of the whole target."""
+    """The samples of a gate's slice. `clusters` is by the place of a sample; `reasons` are those of the whole target.
+
+    `calls` is the tally of the target's own calls, which tells their failures from those of scorers.
+    """
 
     per_sample: PerSample
     reduced: Reduced
     clusters: array[int] | None
     tally: Tally
+    calls: Tally
     seed: int = 0
 
     @property
@@ -59,6 +64,13 @@ class Evidence:
         """Samples whose state has this code."""
         return Counter(self.per_sample.codes)[code]
 
+    def errors(self) -> tuple[int, int]:
+        """Samples in error because a call to the target failed, and those because the scorer did."""
+        failed = {place for place, code in zip(self.calls.samples, self.calls.codes, strict=True) if code == ERROR}
+        places = zip(self.per_sample.samples, self.per_sample.codes, strict=True)
+        found = Counter(place in failed for place, code in places if code == ERROR)
+        return found[True], found[False]
+
     def cluster_of(self, place: int) -> int:
         return self.clusters[place] if self.clusters is not None else 0
 
@@ -91,7 +103,8 @@ def gather(gate: Gate, summary: Summary, target: str) -> Evidence:
         parts = per_sample.split(groups.codes) if code is not None else {}
         per_sample = parts.get(code if code is not None else -1) or PerSample(array("q"), array("d"), array("b"))
     clusters = summary.clusters.codes if summary.clusters is not None else None
-    return Evidence(per_sample, per_sample.counted(clusters), clusters, tally, summary.design.seed)
+    calls = summary.tallies[target, ALWAYS[0].name]  # every target has a latency, or a reason why not
+    return Evidence(per_sample, per_sample.counted(clusters), clusters, tally, calls, summary.design.seed)
 
 
 def value_of(gate: Gate, evidence: Evidence) -> float | None:

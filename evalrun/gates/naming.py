@@ -37,6 +37,16 @@ class Gate:
         return self.measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
 
     @property
+    def span(self) -> tuple[float | None, float | None]:
+        """The least and the most that the metric can be, None where that is open."""
+        low, high = self.estimand.low, self.estimand.high
+        if self.aggregate == "ratio":
+            return 0.0, 1.0
+        if self.aggregate == "variance":
+            return 0.0, None if low is None or high is None else (high - low) ** 2 / 4
+        return (None, None) if self.aggregate == "total" else (low, high)
+
+    @property
     def higher_is_better(self) -> bool:
         return self.reducer.counts or self.measure.declaration.higher_is_better
 

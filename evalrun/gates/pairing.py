@@ -102,7 +102,9 @@ def refusals(gate: Gate, made: Mapping[str, Any], baseline: Baseline) -> list[st
     said = changes(theirs, made["scorers"][name], COMPARED)
     judges = (baseline.head.made["judges"].get(name) or {}, made["judges"].get(name) or {})
     said += [f"judge {one}" for one in changes(*judges, ("model", "params"))]
-    if baseline.head.epochs != gate.epochs and not gate.reducer.unbiased:
+    if baseline.head.epochs < gate.reducer.k:
+        said.append(f"epochs {baseline.head.epochs}, of which {gate.reducer.name!r} wants {gate.reducer.k}")
+    elif baseline.head.epochs != gate.epochs and not gate.reducer.unbiased:
         said.append(f"epochs {baseline.head.epochs} → {gate.epochs}, which {gate.reducer.name!r} cannot bear")
     return said
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from evalrun.gates.evidence import Evidence
 from evalrun.gates.naming import Gate
 from evalrun.stats.paired import RowsToDecide
-from evalrun.stats.tally import ERROR, JUDGE, NO_ANSWER, TOO_FEW
+from evalrun.stats.tally import JUDGE, NO_ANSWER, TOO_FEW
 
 REPORTED = ("cost_usd", "token_count", "ttft", "output_rate")  # what nobody may tell, which is no judge's doing
 
@@ -15,10 +15,7 @@ REPORTED = ("cost_usd", "token_count", "ttft", "output_rate")  # what nobody may
 def why_missing(evidence: Evidence, scorer: str) -> str:
     """The sentences for samples without a score: provider, judge and model are three different things."""
     reasons = evidence.reasons
-    said: list[str] = []
-    if errors := evidence.count(ERROR):
-        kinds = [name for name in reasons if not name.startswith(("no_answer", "judge", "not reported"))]
-        said.append(f"the provider failed on {errors}{_listed(kinds)}")
+    said = _of_errors(evidence)
     if judged := evidence.count(JUDGE):
         said.append(_of_judge(judged, reasons, scorer))
     if silent := evidence.count(NO_ANSWER):
@@ -27,6 +24,22 @@ def why_missing(evidence: Evidence, scorer: str) -> str:
     if few := evidence.count(TOO_FEW):
         said.append(f"too few epochs were scored of {few}")
     return "; ".join(said)
+
+
+def _of_errors(evidence: Evidence) -> list[str]:
+    """Whose failure it was: that of the target's provider, of its judge's, or of code that the suite names."""
+    of_target, of_scorer = evidence.errors()
+    calls, said = evidence.calls.reasons, list[str]()
+    if of_target:
+        kinds = list(calls)
+        whose = "the target's function" if kinds == ["function"] else "the provider"
+        said.append(f"{whose} failed on {of_target}{_listed(kinds)}")
+    if of_scorer:
+        others = [name for name, count in evidence.reasons.items() if count > calls.get(name, 0)]
+        kinds = [name for name in others if not name.startswith(("no_answer", "judge", "not reported"))]
+        whose = "the scorer" if kinds == ["function"] else "the judge's provider"
+        said.append(f"{whose} failed on {of_scorer}{_listed(kinds)}")
+    return said
 
 
 def _of_judge(count: int, reasons: Mapping[str, int], scorer: str) -> str:

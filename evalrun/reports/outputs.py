@@ -40,6 +40,13 @@ def check_outputs(outputs: Sequence[str], *, suites: int) -> None:
                 raise MissingExtraError(f"-o {output!r}", extra)
 
 
+def check_apart(outputs: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse outputs that suites of one name would write over each other. Raises SuiteError."""
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if outputs and twice is not None:
+        raise SuiteError(f"-o {outputs[0]!r}: two suites are called {twice!r}, and one would be written over the other")
+
+
 def write_outputs(result: RunResult, outputs: Sequence[str]) -> list[Path]:
     """Write each output; returns where. The run folder has its files already."""
     written: list[Path] = []

@@ -72,7 +72,7 @@ def _smallest(plan: Plan, gate: Gate, target: str, last: RunFolder | None, whose
     spread = _spread(plan, gate, target, last) if gate.spec.slice is None else None
     alpha = 1 - (gate.spec.confidence or 0.95)
     if spread is not None:
-        least = smallest_drop(n=n, variance=spread.variance, df=spread.df, alpha=alpha)
+        least = smallest_drop(n=n, variance=spread.variance, df=spread.df, span=_span(gate), alpha=alpha)
         yield f"smallest drop that it sees in four of five runs{whose}: {amount(gate, least)} ({spread.source})"
     elif gate.estimand.binary or gate.aggregate == "ratio":
         found = without_earlier_run(n)
@@ -94,6 +94,14 @@ def _smallest(plan: Plan, gate: Gate, target: str, last: RunFolder | None, whose
             f"warning: max_drop {amount(gate, gate.spec.bound)} is finer than that{whose}, so it will often be "
             f"inconclusive; about {needed:,} samples would do"
         )
+
+
+def _span(gate: Gate) -> float:
+    """The range of graded scores, whose test adds a pair at each end of it; 0 for 0/1 scores and open ranges."""
+    low, high = gate.estimand.low, gate.estimand.high
+    if gate.estimand.binary or gate.aggregate == "ratio" or low is None or high is None:
+        return 0.0
+    return high - low
 
 
 def _spread(plan: Plan, gate: Gate, target: str, last: RunFolder | None) -> Spread | None:
@@ -160,9 +168,15 @@ def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: 
         return
     value, n = metric["value"], _samples(plan, gate, metric)
     lower, strict = gate.spec.operator in (">=", ">"), gate.spec.operator in (">", "<")
-    if gate.estimand.binary or gate.aggregate == "ratio":
+    share = gate.estimand.binary or gate.aggregate == "ratio"
+    if share and plan.design.cluster is None:
         chance = chance_of_red_share(value, n, gate.spec.bound, lower=lower, strict=strict)
-    elif gate.aggregate == "mean" and metric["low"] is not None and metric["high"] is not None and metric["n"] > 1:
+    elif (
+        gate.aggregate in ("mean", "ratio")
+        and metric["low"] is not None
+        and metric["high"] is not None
+        and metric["n"] > 1
+    ):
         error = (metric["high"] - metric["low"]) / WIDTH * math.sqrt(metric["n"] / n)
         chance = chance_of_red_mean(value, error, gate.spec.bound, df=max(1, n - 1), lower=lower)
     else:

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 from evalrun.stats.aggregates import variance
 from evalrun.stats.clusters import FEWEST, mean_error
 from evalrun.stats.distributions import NORMAL, binomial_cdf, normal_quantile, t_quantile, t_tail
+from evalrun.stats.intervals import ROUNDING
 
 ALPHA: Final = 0.05  # one-sided
 FEWEST_GRADED: Final = 20  # pairs of graded scores below which nothing is decided
@@ -102,13 +103,14 @@ def rows_that_prove_sameness(max_drop: float, *, alpha: float = ALPHA) -> int | 
 def rows_to_decide(n: int, *, half: float, estimate: float, bound: float) -> RowsToDecide:
     """n·(h/|estimate − bound|)² rows for even odds and 2.29 times that for 80 %, `half` being the one-sided half-width.
 
-    None where it would take over a hundred times the rows there are.
+    None where it would take over a hundred times the rows there are. More than there are, in any case: they did not
+    decide, though the half-width of a lopsided interval may say that they should have.
     """
     gap = abs(estimate - bound)
     if gap == 0 or not (half / gap) ** 2 <= MOST_ROWS:
         return RowsToDecide(None, None)
     even = n * (half / gap) ** 2
-    return RowsToDecide(math.ceil(even), math.ceil(even * STRONG))
+    return RowsToDecide(max(n + 1, math.ceil(even)), max(n + 1, math.ceil(even * STRONG)))
 
 
 def tango(b: float, c: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
@@ -181,7 +183,8 @@ def _binary(
         rows = rows_to_decide(n, half=half, estimate=estimate, bound=base.max_drop)
     else:
         enough = rows_that_prove_sameness(base.max_drop, alpha=alpha)
-        rows = RowsToDecide(enough, enough)
+        needed = None if enough is None else math.ceil(enough / worth)
+        rows = RowsToDecide(needed, needed)
     return replace(
         base, low=low, high=high, method="tango" if clusters is None else "tango-clustered", rows=rows,
         p_pass=NORMAL.cdf(at_margin), p_fail=NORMAL.cdf(-at_margin), p_worse=worse, p_better=better,
@@ -212,7 +215,8 @@ def _graded(
     if clusters is not None:
         spread = mean_error(drops, clusters)
         unrelated = variance(drops) / len(drops)
-        error *= math.sqrt(max(1.0, spread.error**2 / unrelated)) if unrelated > 0 else 1.0
+        varied = unrelated > (ROUNDING * span) ** 2  # else all drops are one, and their ratio is that of roundings
+        error *= math.sqrt(max(1.0, spread.error**2 / unrelated)) if varied else 1.0
         df = float(spread.count - 1)
     half = t_quantile(1 - alpha, df) * error
     scores = [(mean - point) / error for point in (base.max_drop, 0.0)]

@@ -13,6 +13,7 @@ Statistic: TypeAlias = Literal["mean", "variance"]
 DRAWS: Final = 2_000  # resamples
 PLAIN: Final = 100  # rows up to which Python alone draws them, in 20 ms; more are drawn with numpy
 MOST: Final = 5_000  # rows up to which resampling is worth its time; numpy takes 0.2 s for so many
+ROUNDING: Final = 1e-9  # of a value's scale: what two draws of the same values can differ by, however they are summed
 
 
 def bca(values: Sequence[float], statistic: Statistic, *, level: float, seed: int) -> tuple[float, float] | None:
@@ -33,12 +34,16 @@ def bca(values: Sequence[float], statistic: Statistic, *, level: float, seed: in
     drawn = _drawn_plainly(centred, statistic, seed) if n <= PLAIN else _drawn_with_numpy(centred, statistic, seed)
     squares = math.fsum(value * value for value in centred) / n
     observed = 0.0 if statistic == "mean" else squares
-    below = sum(1 for value in drawn if value < observed) + sum(1 for value in drawn if value == observed) / 2
+    noise = ROUNDING * (math.sqrt(squares) if statistic == "mean" else squares)
+    under = sum(1 for value in drawn if value < observed - noise)
+    below = (under + sum(1 for value in drawn if value <= observed + noise)) / 2  # of equal ones a half
     bias = normal_quantile(min(max(below, 0.5), DRAWS - 0.5) / DRAWS)
     pull = _acceleration(centred, statistic)
     ends = [_share(normal_quantile(tail), bias, pull) for tail in (0.5 - level / 2, 0.5 + level / 2)]
-    low, high = (drawn[min(DRAWS - 1, max(0, round(share * (DRAWS + 1)) - 1))] + shift for share in ends)
-    return low, high
+    low, high = (drawn[min(DRAWS - 1, max(0, round(share * (DRAWS + 1)) - 1))] for share in ends)
+    if statistic == "variance" and low <= noise:
+        low = 0.0  # draws of one value over and over
+    return low + shift, high + shift
 
 
 def _share(z: float, bias: float, pull: float) -> float:

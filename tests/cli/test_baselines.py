@@ -153,6 +153,41 @@ def test_a_broken_baseline_is_said_with_its_line() -> None:
     assert "baselines/qa/main.jsonl:1: is no baseline" in evalrun(suite()).stderr
 
 
+HEADS = {"scorers": "[]", "targets": '{"m":1}', "origin": "[]"}
+
+
+@pytest.mark.parametrize("key", HEADS)
+def test_a_head_with_something_else_in_it_is_said_not_stumbled_over(key: str) -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    head, _, rows = BASELINE.read_text().partition("\n")
+    BASELINE.write_text(head.replace(f'"{key}":', f'"{key}":{HEADS[key]},"was":', 1) + "\n" + rows)
+    done = evalrun(suite())
+    assert (done.returncode, done.stderr) == (
+        2,
+        "evalrun: baselines/qa/main.jsonl:1: is no baseline; 'evalrun baseline accept' writes one\n",
+    )
+    BASELINE.write_text("[" * 100_000)
+    assert evalrun(suite()).returncode == 2
+
+
+def test_what_a_merge_left_behind_is_no_baseline() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    head, first, *rest = BASELINE.read_text().splitlines()
+    torn = ["<<<<<<< ours", first, "=======", first.replace("[1]", "[0]"), ">>>>>>> theirs"]
+    BASELINE.write_text("\n".join([head, *torn, *rest]))
+    assert "main.jsonl:2: is left of a merge; take the file whole from one side" in evalrun(suite()).stderr
+    BASELINE.write_text("\n".join([*torn[:1], head, *torn[2:3], head, *torn[4:], first, *rest]))
+    assert "main.jsonl:1: is left of a merge" in evalrun(suite()).stderr
+    BASELINE.write_text("\n".join([head, first, first.replace("[1]", "[0]"), *rest]))
+    assert "main.jsonl:3: has the sample 'q0' a second time, as a merge may leave it" in evalrun(suite()).stderr
+    BASELINE.write_text("\n".join([head, first.replace("[1]", "[1,1]"), *rest]))
+    assert "main.jsonl:2: is no row of a baseline" in evalrun(suite()).stderr
+
+
 def test_several_gates_fail_together_only_where_holm_says_so() -> None:
     data(200, worse=11)
     gate = "  - {metric: exact_match, baseline: main, max_drop: 0.03}\n"
@@ -199,3 +234,32 @@ def test_a_baseline_is_fit_for_git() -> None:
     subprocess.run(["git", "add", "baselines"], check=True)
     numbers = subprocess.run(["git", "diff", "--cached", "--numstat"], check=True, capture_output=True, text=True)
     assert numbers.stdout.split() == ["201", "0", "baselines/qa/main.jsonl"]  # text, and a line a row
+
+
+def test_what_is_not_there_yet_is_named_with_what_makes_it() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    text = Path(suite()).read_text()
+    two = "targets: [{name: m, type: recorded, column: good}, {name: n, type: recorded, column: good}]\n"
+    Path("qa.yaml").write_text(text.replace("target: {name: m, type: recorded, column: good}\n", two))
+    code, found = gates("qa.yaml")
+    assert (code, [gate["verdict"] for gate in found]) == (0, ["pass", "no_baseline"])
+    assert found[1]["reason"] == (
+        "the baseline 'main' has no target 'n' yet (it has m); once a run is good, this makes one: evalrun baseline accept"
+    )
+    Path("qa.yaml").write_text(text.replace("baseline: main", "baseline: other/main.jsonl"))
+    _, found = gates("qa.yaml")
+    assert found[0]["reason"] == (
+        "no file 'other/main.jsonl' beside the suite yet; 'evalrun baseline accept' makes one that is called by its name: main"
+    )
+    assert evalrun("baseline", "accept", "--name", "main.jsonl").returncode == 2
+
+
+def test_fewer_epochs_than_a_reducer_wants_are_refused_before_the_run() -> None:
+    data()
+    evalrun(suite(), "-q")
+    accepted()
+    done = evalrun(suite(more="run: {epochs: 2, reducer: pass_at_2}\n"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'exact_match' is not what it was in 'main' (epochs 1, of which 'pass_at_2' wants 2)" in done.stderr

@@ -100,6 +100,13 @@ def test_several_suites_need_a_path_for_each() -> None:
     assert {path.name for path in Path().iterdir()} >= {"sums.csv", "more.csv", "m"}
 
 
+def test_two_suites_of_one_name_do_not_write_over_each_other() -> None:
+    done = evalrun(write(SUITE), write(SUITE, "again.yaml"), "-o", "{suite}.csv")
+    assert done.returncode == 2
+    assert "-o '{suite}.csv': two suites are called 'sums', and one would be written over the other" in done.stderr
+    assert not Path("runs").exists()
+
+
 def test_an_output_of_an_unknown_kind_is_refused_before_the_run() -> None:
     done = evalrun(write(SUITE), "-o", "report.htm")
     assert done.returncode == 2

@@ -76,6 +76,21 @@ def test_3_is_for_a_provider_that_is_down_never_1() -> None:
     assert code_and_word(served("exact_match >= 0.5", DEAD)) == (3, "UNTRUSTED")
 
 
+def test_code_of_ones_own_that_fails_is_not_called_a_provider() -> None:
+    Path("own.py").write_text("def fails(output):\n    raise ValueError(output)\n")
+    suite = write("own >= 0.5")
+    text = Path(suite).read_text()
+    Path(suite).write_text(
+        text.replace("[exact_match, contains]", "[{type: python, name: own, function: own.py:fails}]")
+    )
+    assert reason(suite) == "scored 0 of 100 rows: the scorer failed on 100 (function)"
+    Path(suite).write_text(
+        text.replace("own >=", "contains >=").replace("{type: recorded, column: out}", "{type: python, function: own.py:fails}")
+    )  # fmt: skip
+    Path("own.py").write_text("def fails(input):\n    raise ValueError(input)\n")
+    assert reason(suite) == "scored 0 of 100 rows: the target's function failed on 100 (function)"
+
+
 def test_3_is_for_a_provider_that_is_down_beside_a_baseline_too() -> None:
     gate = "{metric: exact_match, baseline: main, max_drop: 0.2}"
     with ScriptedServer(always(Answer("ok"))) as server:

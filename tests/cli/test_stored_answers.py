@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
 
+from evalrun.stats.planning import smallest_drop
 from tests.cli.two_models import BASELINE, accepted, data, gates, oldest_first, suite
 from tests.fakes.command import evalrun
 
@@ -92,6 +94,18 @@ def test_a_baseline_without_outputs_cannot_be_scored_again() -> None:
     assert (done.returncode, "has no outputs that could be scored again" in done.stderr) == (2, True)
 
 
+def test_a_slice_that_a_stored_run_cannot_have_is_an_error_of_the_suite() -> None:
+    data(20)
+    evalrun(suite(), "-q")
+    more = "  - 'exact_match[{0}=law] >= 0.5'\nslices: [{0}]\n"
+    suite(more=more.format("topik"))
+    done = evalrun("gate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "qa.yaml:8:10: slices[0]: no sample has a value of 'topik'; did you mean 'topic'?" in done.stderr
+    suite(more=more.format("topic"))
+    assert evalrun("gate").returncode == 0
+
+
 def test_a_plan_says_what_its_gates_can_see() -> None:
     data(200, worse=20)
     plan = evalrun("plan", suite(drop=0.01, more="  - exact_match >= 0.9\n")).stdout
@@ -104,3 +118,28 @@ def test_a_plan_says_what_its_gates_can_see() -> None:
     plan = evalrun("plan", suite("bad", drop=0.01, more="  - exact_match >= 0.9\n")).stdout
     assert f"5.31 points (from 200 samples of run {last.name} and main)" in plan
     assert f"red by chance in 44 % of the runs, if 0.900 (run {last.name}) is its true value" in plan
+
+
+def test_a_plan_counts_the_pairs_that_the_test_of_graded_scores_adds() -> None:
+    lines = [f"q{i},{i}?,{0.5 + i % 7 / 20},{0.5 + i % 5 / 20}" for i in range(50)]
+    Path("data.csv").write_text("id,input,good,bad\n" + "\n".join(lines) + "\n")
+    Path("own.py").write_text("def grade(output):\n    return float(output)\n")
+    grade = "[{type: python, name: exact_match, function: own.py:grade, low: 0, high: 1}]"
+    evalrun(suite(scorers=grade), "-q")
+    accepted()
+    evalrun(suite("bad", scorers=grade), "-q")
+    drops = [i % 7 / 20 - i % 5 / 20 for i in range(50)]
+    planned = smallest_drop(n=50, variance=statistics.variance(drops), span=1.0)
+    assert f"in four of five runs: {100 * planned:.2f} points (from 50 samples" in evalrun("plan", "qa.yaml").stdout
+
+
+def test_a_plan_knows_that_related_samples_make_a_gate_go_red_more_often() -> None:
+    lines = [f"q{i},{i}?,yes,{'yes' if i // 10 % 10 < 9 else 'no'},{i // 10}" for i in range(400)]  # whole passages
+    Path("data.csv").write_text("id,input,expected,good,passage\n" + "\n".join(lines) + "\n")
+    text = Path(suite()).read_text().partition("gates:")[0] + "gates: [exact_match >= 0.85]\n"
+    Path("qa.yaml").write_text(text)
+    evalrun("qa.yaml", "-q")
+    assert "red by chance in under 0.1 % of the runs" in evalrun("plan", "qa.yaml").stdout
+    Path("qa.yaml").write_text(text.replace("dataset: data.csv", "dataset: {path: data.csv, cluster: passage}"))
+    evalrun("qa.yaml", "-q")
+    assert "red by chance in 16 % of the runs" in evalrun("plan", "qa.yaml").stdout  # .05 is one error of 40 passages

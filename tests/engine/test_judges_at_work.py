@@ -94,7 +94,7 @@ def test_an_endpoint_that_fails_during_the_check_is_an_error_not_a_failed_check(
     cells = [row.cells["factuality"] for row in read_rows(result.folder)]
     assert {cell.state for cell in cells} == {"error"}
     assert all((cell.reason or "").startswith("server: self-check not done") for cell in cells)
-    assert "the provider failed on 4" in result.gates[0].reason
+    assert "the judge's provider failed on 4 (server)" in result.gates[0].reason
     assert server.calls <= 3 * 4
 
 

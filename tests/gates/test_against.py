@@ -99,7 +99,7 @@ def test_no_sample_in_both_is_nothing_to_compare() -> None:
     (found,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
     assert (found.verdict, found.reason) == (
         "untrusted",
-        "nothing to compare: no sample is in both; 6 samples left out (3 new, 3 gone)",
+        "nothing to compare: no sample is scored in both; 6 samples left out (3 new, 3 gone)",
     )
 
 

@@ -130,6 +130,13 @@ def test_bca_is_scipys_but_for_what_is_drawn() -> None:
             assert metric_interval(estimand, values, seed=7) == found
 
 
+@pytest.mark.parametrize("values", [(0.6735480531105029, 1.7414238118768908), (0.1, 0.3), (1 / 3, 2 / 3)])
+def test_the_bootstrap_of_two_values_spans_both_whatever_their_last_bits(values: tuple[float, float]) -> None:
+    found = metric_interval(OPEN, values)
+    assert (found.low, found.high) == (pytest.approx(values[0]), pytest.approx(values[1]))
+    assert metric_interval(Estimand(aggregate="variance"), values).low == 0.0
+
+
 def test_order_statistics_are_those_of_the_binomial() -> None:
     binom = pytest.importorskip("scipy.stats").binom
     for n in (12, 36, 100, 999):

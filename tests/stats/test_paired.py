@@ -82,6 +82,18 @@ def test_an_undecided_gate_says_how_many_rows_would_decide_it() -> None:
     assert at_the_bound.rows == RowsToDecide(None, None)  # no practical number
 
 
+def test_rows_that_did_not_decide_are_not_said_to_be_enough() -> None:
+    drops = [1] * 8 + [-1] * 4 + [0] * 188
+    found = non_inferiority(drops, max_drop=0.05)
+    assert found.high is not None and found.high > 0.05 and found.rows is not None
+    assert (found.decision, found.rows.even) == ("inconclusive", 201)
+    clusters = [place % 5 for place in range(60)]
+    related = non_inferiority([0.0] * 60, max_drop=0.05, clusters=clusters)
+    assert (related.decision, related.rows) == ("inconclusive", RowsToDecide(88, 88))
+    more = non_inferiority([0.0] * 90, max_drop=0.05, clusters=[place % 5 for place in range(90)])
+    assert more.decision == "pass"
+
+
 def test_a_run_against_itself_passes_once_there_are_rows_enough() -> None:
     assert rows_that_prove_sameness(0.02) == 133
     found = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
@@ -123,6 +135,16 @@ def test_clusters_make_a_drop_less_certain() -> None:
     assert (alone.decision, found.decision, found.method) == ("pass", "inconclusive", "tango-clustered")
     graded = non_inferiority([drop / 2 for drop in drops], max_drop=0.08, span=1.0, clusters=clusters)
     assert (graded.decision, graded.method) == ("inconclusive", "t-padded-clustered")
+
+
+def test_a_drop_that_is_the_same_everywhere_is_not_widened_by_rounding() -> None:
+    clusters = [place // 4 for place in range(20)]
+    befores = [0.1 + 0.2 * cluster for cluster in clusters]
+    steady = [before - (before - 0.02) for before in befores]  # .02, but for the last bits
+    assert len(set(steady)) > 1
+    found = non_inferiority(steady, max_drop=0.05, span=1.0, clusters=clusters)
+    equal = non_inferiority([0.02] * 20, max_drop=0.05, span=1.0, clusters=clusters)
+    assert (found.low, found.high) == (pytest.approx(equal.low), pytest.approx(equal.high))
 
 
 def test_graded_scores_that_are_all_or_nothing_must_pass_as_such_too() -> None:

@@ -206,3 +206,28 @@ def validator() -> Any:
 def test_the_schema_says_what_the_check_says(gate: str, fits: bool, validator: Any) -> None:
     data = {"dataset": "d.csv", "target": "m", "scorers": ["exact_match"], "gates": [yaml.safe_load(gate)]}
     assert (list(validator.iter_errors(data)) == []) is fits
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("exact_match >= 80", "gates[0]: compares with 80, but 'exact_match/v1' is always 0..1; 80 % is 0.8"),
+        ("toxicity/ratio < -0.1", "gates[0]: compares with -0.1, but 'toxicity/v1/ratio' is always 0..1"),
+        ("toxicity/variance < 0.3", "gates[0]: compares with 0.3, but 'toxicity/v1/variance' is always 0..0.25"),
+        ("latency/p90 > -1", "gates[0]: compares with -1, but 'latency/p90' is always 0 or more"),
+        (
+            "{metric: exact_match, baseline: main, max_drop: 2}",
+            "gates[0].max_drop: is 2, but 'exact_match/v1' cannot drop by more than 1; 2 % is 0.02",
+        ),
+    ],
+)
+def test_a_bound_that_can_only_pass_or_only_fail_is_an_error_of_the_suite(text: str, said: str) -> None:
+    (problem,) = problems(f"gates: ['{text}']" if text[0] != "{" else f"gates: [{text}]")
+    assert problem.partition(": ")[2] == said
+
+
+def test_a_bound_at_an_end_of_the_range_is_none() -> None:
+    result = evalrun.run_suite(
+        write("gates: [exact_match >= 1, exact_match <= 1, exact_match > 0, toxicity/variance <= 0.25]")
+    )
+    assert result.exit_code == 0
