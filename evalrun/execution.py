@@ -11,6 +11,7 @@ from functools import partial
 from evalrun.calls.ledger import Side
 from evalrun.datasets.finding_files import keep_stdin
 from evalrun.domain import EarlierRows, Reporter, Row
+from evalrun.engine.comparing import compare_targets
 from evalrun.engine.costs import add_spent
 from evalrun.engine.plan import Job, Plan
 from evalrun.engine.result import RunResult, TargetResult, conclude, stopped_early
@@ -173,4 +174,5 @@ class Execution:
             plan.suite.name, self.folder.id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
             self.started_at, time.monotonic() - self.begun, redact(stopped) if stopped else None, notices,
             usage.in_error,
+            compare_targets(plan, self.summary, {name: target.metrics for name, target in targets.items()}, usage),
         )  # fmt: skip

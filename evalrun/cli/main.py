@@ -13,7 +13,18 @@ import typer
 from typer.core import TyperGroup
 
 from evalrun import __version__
-from evalrun.cli import baselines, caching, inspecting, judging, reporting, running, starting, stored
+from evalrun.cli import (
+    baselines,
+    caching,
+    comparing,
+    inspecting,
+    judging,
+    reporting,
+    running,
+    starting,
+    stored,
+    viewing,
+)
 from evalrun.errors import EvalrunError, SuiteError
 from evalrun.redact import redact_message
 
@@ -79,6 +90,9 @@ app.command("init")(starting.init)
 app.command("show")(stored.show)
 app.command("runs")(stored.runs)
 app.command("report")(reporting.report)
+app.command("compare")(comparing.compare)
+app.command("diff")(comparing.diff)
+app.command("view")(viewing.view)
 app.add_typer(caching.app, name="cache")
 app.command("gate")(judging.gate)
 app.command("score")(judging.score)

@@ -68,6 +68,9 @@ Outputs = Annotated[
         help="Also write .csv .parquet .xlsx .jsonl .json .html .md .xml .svg or .png. Repeatable.",
     ),
 ]
+Diff = Annotated[
+    int, typer.Option("--diff", min=0, metavar="N", help="Of several targets, show the N samples that differ most.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any key of the suite, typed as YAML. Repeatable."),

@@ -49,6 +49,7 @@ def run(
     no_gates: Annotated[bool, typer.Option("--no-gates", help="Measure only; no verdict.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a suite, no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics as JSON and nothing else.")] = False,
+    diff: options.Diff = 3,
     debug: Annotated[
         bool, typer.Option("--debug", help="Print requests and answers to stderr, keys redacted.")
     ] = False,
@@ -83,7 +84,7 @@ def run(
         gates=not no_gates,
         debug=debug,
     )
-    printer = Printer(quiet=quiet, as_json=as_json)
+    printer = Printer(quiet=quiet, as_json=as_json, diff=diff)
     results = run_and_print(suites or [], asked, printer)
     raise typer.Exit(printer.finish(results))
 
@@ -143,8 +144,9 @@ def unless_closed() -> Iterator[None]:
 class Printer:
     """What a run prints: progress and summary, one line, or JSON."""
 
-    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+    def __init__(self, *, quiet: bool, as_json: bool, diff: int = 0) -> None:
         self.quiet = quiet
+        self.diff = diff
         self.as_json = as_json
 
     def reporters(self) -> list[Reporter]:
@@ -156,7 +158,7 @@ class Printer:
         if self.quiet:
             return [Summary(quiet=True)]
         progress = BarProgress(sys.stderr) if sys.stderr.isatty() else PlainProgress(sys.stderr)
-        return [progress, Summary(quiet=False)]
+        return [progress, Summary(quiet=False, diff=self.diff)]
 
     def finish(self, results: list[RunResult]) -> int:
         """Print what is printed at the end of all; returns the exit code of the command."""
@@ -187,16 +189,27 @@ def annotate(views: list[RunView], out: TextIO) -> None:
                 print(line, file=out, flush=True)
 
 
+def rows_that_differ(result: RunResult, count: int) -> tuple[tuple[Row, ...], ...]:
+    """The rows of the samples on which the targets of a run differ most, read back from its row log."""
+    if result.comparison is None or count == 0:
+        return ()
+    from evalrun.compare.different import different_rows
+    from evalrun.runs.row_log import read_rows
+
+    return different_rows(read_rows(result.folder), result.comparison.most_different[:count], list(result.targets))
+
+
 def import_drawing() -> None:
     """Import what summaries are drawn with."""
     from rich import box, console, table, text  # noqa: F401
 
 
 class Summary:
-    """Prints a run's summary at its end, with the rows that did worst."""
+    """Prints a run's summary at its end, with the rows that did worst, or `diff` on which several targets differ."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, diff: int = 0) -> None:
         self.quiet = quiet
+        self.diff = diff
         self.worst: WorstRows | None = None
 
     def on_start(self, plan: Plan, folder: Any, /) -> None:
@@ -223,5 +236,6 @@ class Summary:
                 line.append(f" · {result.folder}")
                 console.print(line, soft_wrap=True)
                 return
-            for part in render_result(result, {name: self.worst.of(name) for name in result.targets}):
+            worst = {name: self.worst.of(name) for name in result.targets}
+            for part in render_result(result, worst, rows_that_differ(result, self.diff)):
                 console.print(part)

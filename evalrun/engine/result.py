@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evalrun.calls.stack import CallTally
 from evalrun.calls.usage import Usage
+from evalrun.compare.result import Comparison
 from evalrun.domain import Failure
 from evalrun.engine.gating import comparison_of
 from evalrun.engine.plan import Plan
@@ -37,7 +38,10 @@ class TargetResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A finished run. `stopped` says in one sentence why it ended early, `notices` what else is worth knowing."""
+    """A finished run. `stopped` says in one sentence why it ended early, `notices` what else is worth knowing.
+
+    `comparison` holds several targets side by side.
+    """
 
     suite: str
     run_id: str
@@ -53,6 +57,7 @@ class RunResult:
     stopped: str | None = None
     notices: tuple[str, ...] = field(default=())
     in_error: int = 0
+    comparison: Comparison | None = None
 
     @property
     def unfinished(self) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrun.metrics import GateResult, Verdict
+from evalrun.reports.drawing import styled
 from evalrun.reports.metrics_file import gate_data
-from evalrun.reports.terminal import STYLES, gates_table, styled, verdict_word
+from evalrun.reports.terminal import STYLES, gates_table, verdict_word
 from evalrun.reports.text import one_line
 from evalrun.reports.view import RunView, stored_view
 from evalrun.runs.folder import RunFolder

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from evalrun.metrics import BaselineResult, GateResult, Metric
 from evalrun.reports.escaping import code, inline
+from evalrun.reports.markdown_ranking import compared_table, doubts, ranking_lines
 from evalrun.reports.markdown_rows import render_row
 from evalrun.reports.terminal import ALWAYS, kept_parts, label, usage_line, verdict_word
 from evalrun.reports.text import DASH, counted, duration, interval, number
@@ -34,6 +35,9 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[ShownRow]], *, ma
         page.add(f"- note: {inline(notice, 600)}")
     if view.gates:
         page.table("Gates", GATE_COLUMNS, map(_gate, view.gates_worst_first))
+    if view.comparison is not None:
+        page.table("Side by side", *compared_table(view.comparison))
+        page.list("Ranking", [*ranking_lines(view.comparison), *doubts(view.comparison)])
     for name, target in view.targets.items():
         title = f"Metrics of {code(name, 80)}" if len(view.targets) > 1 else "Metrics"
         changes = _changes(view.gates, name)

@@ -9,6 +9,7 @@ from typing import Any
 from evalrun.calls.usage import Usage
 from evalrun.engine.result import RunResult
 from evalrun.metrics import BaselineResult, GateResult, Metric
+from evalrun.reports.comparison_file import comparison_data
 
 SCHEMA_VERSION = 1
 
@@ -29,6 +30,7 @@ def metrics_data(result: RunResult) -> dict[str, Any]:
             for name, target in result.targets.items()
         },
         "gates": [gate_data(gate) for gate in result.gates],
+        **({"comparison": comparison_data(result.comparison)} if result.comparison is not None else {}),
     }
 
 

@@ -10,20 +10,21 @@ from evalrun.domain import Declaration, Row
 from evalrun.engine.result import TargetResult
 from evalrun.errors import RunNotFoundError
 from evalrun.metrics import Metric
+from evalrun.reports.compared import render_comparison
+from evalrun.reports.comparison_file import stored_comparison
+from evalrun.reports.drawing import plain_table, styled
 from evalrun.reports.metrics_file import gate_from_data
 from evalrun.reports.terminal import (
     STYLES,
     gates_table,
     interval_notes,
     metrics_table,
-    plain_table,
     rows_table,
     slice_tables,
-    styled,
     usage_line,
     verdict_word,
 )
-from evalrun.reports.text import DASH, duration, number, one_line
+from evalrun.reports.text import DASH, duration, interval, number, one_line
 from evalrun.reports.worst import WorstRows, failed
 from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
 from evalrun.runs.row_log import read_rows
@@ -54,6 +55,8 @@ def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[Rend
         yield from interval_notes(target)
         yield from slice_tables(name, target)
         yield styled(one_line(usage_line(target), 300), "dim")
+    if metrics is not None and "comparison" in metrics:
+        yield from render_comparison(stored_comparison(metrics["comparison"]))
     if failed_only:
         yield from _failed_tables(folder, names, measures)
     else:
@@ -154,13 +157,13 @@ def _failed_tables(folder: RunFolder, names: Sequence[str], measures: Sequence[M
 
 
 def runs_table(runs: Sequence[RunFolder]) -> Table:
-    """A line for each run: suite, id, when, verdict, rows, and its first metric."""
-    table = plain_table("", ("run", "suite", "verdict", "exit", "rows", "first metric", "time"))
+    """A line for each run: suite, id, when, verdict, rows, and its headline metric."""
+    table = plain_table("", ("run", "suite", "verdict", "exit", "rows", "headline metric", "time"))
     for folder in runs:
         try:
             run = read_json(folder.path / RUN_FILE)
-            first = _first_metric(folder, run)
-        except (RunNotFoundError, KeyError, TypeError):
+            first = _headline_metrics(folder, run)
+        except (RunNotFoundError, KeyError, TypeError, StopIteration, AttributeError):
             table.add_row(styled(folder.id), styled(one_line(folder.suite, 40)), styled("unreadable", "red"))
             continue
         verdict = str(run.get("verdict") or "not finished")
@@ -176,12 +179,24 @@ def runs_table(runs: Sequence[RunFolder]) -> Table:
     return table
 
 
-def _first_metric(folder: RunFolder, run: Mapping[str, Any]) -> str:
+def headline_metric(run: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The metric, as `metrics.json` has it, that the first scorer's bare name means; its first where that is not there."""
+    scorer, said = next(iter(run["scorers"].items()))
+    own = [metric for metric in metrics if metric["scorer"] == scorer and metric["slice"] is None]
+    meant = [metric for metric in own if metric["aggregate"] == said["headline"]]
+    return next(iter([*meant, *own]), None)
+
+
+def _headline_metrics(folder: RunFolder, run: Mapping[str, Any]) -> str:
+    """The headline metric with its interval, of several targets a line for each of the first three."""
     metrics = stored_metrics(folder, run)
     if metrics is None:
         return DASH
-    said = [
-        f"{target['metrics'][0]['name']} {number(target['metrics'][0]['value'])}"
-        for target in metrics["targets"].values()
-    ]
-    return one_line(", ".join(said[:3]) + (" …" if len(said) > 3 else ""), 100)
+    said: list[str] = []
+    for name, target in metrics["targets"].items():
+        metric = headline_metric(run, target["metrics"])
+        if metric is not None:
+            ends = f" {interval(metric['low'], metric['high'])}" if metric["low"] is not None else ""
+            whose = one_line(name if len(metrics["targets"]) > 1 else metric["name"], 30)
+            said.append(f"{whose} {number(metric['value'])}{ends}")
+    return "\n".join([*said[:3], *([f"and {len(said) - 3} more"] if len(said) > 3 else [])])

@@ -10,6 +10,8 @@ from evalrun.calls.cache import CacheTally
 from evalrun.domain import Completion, Row
 from evalrun.engine.result import RunResult, TargetResult
 from evalrun.metrics import GateResult, Metric
+from evalrun.reports.compared import render_comparison
+from evalrun.reports.drawing import plain_table, styled
 from evalrun.reports.text import DASH, age, counted, duration, interval, number, one_line
 from evalrun.stats.intervals import TOO_FEW_VALUES
 
@@ -27,8 +29,10 @@ MOST_SLICES = 20  # values of a column on a terminal
 LONGEST = 300  # characters of a text in such a table, before its column cuts it
 
 
-def render_result(result: RunResult, worst: dict[str, list[Row]]) -> Iterator[RenderableType]:
-    """The whole summary, piece by piece."""
+def render_result(
+    result: RunResult, worst: dict[str, list[Row]], differing: Sequence[Sequence[Row]] = ()
+) -> Iterator[RenderableType]:
+    """The whole summary, piece by piece. `differing` are rows on which several targets differ, in place of the worst."""
     from rich.text import Text
 
     yield headline(result)
@@ -45,8 +49,10 @@ def render_result(result: RunResult, worst: dict[str, list[Row]]) -> Iterator[Re
         yield Text(one_line(line, 400), style="dim")
     for line in judge_lines(result):
         yield Text(line, style="yellow")
+    if result.comparison is not None:
+        yield from render_comparison(result.comparison, differing)
     for name in result.targets:
-        if worst.get(name):
+        if worst.get(name) and not differing:
             yield rows_table(f"worst rows of {one_line(name, 60)}", worst[name])
     yield Text(f"files: {result.folder}/ (report.html, table.csv, metrics.json, rows.jsonl, run.json)")
     for line in go_on_lines(result):
@@ -259,27 +265,6 @@ def rows_table(title: str, rows: Sequence[Row]) -> Table:
             *[styled(number(cell.value) if cell.state == "scored" else cell.state) for cell in row.cells.values()],
         )
     return table
-
-
-def plain_table(title: str, columns: Sequence[str]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=styled(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        wide = name in ("why", "input", "output", "expected", "metric", "gate")
-        right = name in ("value", "scored", "skipped", "unscored", "errors")
-        table.add_column(
-            styled(name), justify="right" if right else "left", overflow="fold", ratio=None, no_wrap=not wide
-        )
-    return table
-
-
-def styled(text: str, style: str | None = None) -> Any:
-    """Text as it is, in a style: no markup is read in it."""
-    from rich.text import Text
-
-    return Text(text, style=style or "")
 
 
 def open_console(out: TextIO) -> Console:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from evalrun.compare.result import Comparison
 from evalrun.engine.result import RunResult, TargetResult
 from evalrun.metrics import GateResult, Verdict
+from evalrun.reports.comparison_file import stored_comparison
 from evalrun.reports.metrics_file import gate_from_data
 from evalrun.reports.stored import stored_measures, stored_metrics, stored_targets
 from evalrun.reports.terminal import go_on_lines, judge_lines, verdict_word
@@ -38,6 +40,7 @@ class RunView:
     duration_s: float
     stopped: str | None = None
     notices: tuple[str, ...] = field(default=())
+    comparison: Comparison | None = None
 
     @property
     def word(self) -> str:
@@ -112,6 +115,7 @@ def view_of(result: RunResult) -> RunView:
         duration_s=result.duration_s,
         stopped=result.stopped,
         notices=(*result.notices, *judge_lines(result), *go_on_lines(result)),
+        comparison=result.comparison,
     )
 
 
@@ -134,4 +138,5 @@ def stored_view(folder: RunFolder) -> RunView:
         duration_s=run.get("duration_s", 0.0),
         stopped=run.get("stopped"),
         notices=tuple(run.get("notices", ())),
+        comparison=stored_comparison(metrics["comparison"]) if metrics and "comparison" in metrics else None,
     )

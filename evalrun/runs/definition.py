@@ -37,6 +37,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def part_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """How two targets, or two scorers, of a definition differ: `params.temperature: 0 → 1`."""
+    return [line.lstrip(".: ") for line in _of_part("", old, new)]
+
+
 def _of_epochs(old: Any, new: Any) -> Iterator[str]:
     if isinstance(old, int) and isinstance(new, int) and new >= old:
         return

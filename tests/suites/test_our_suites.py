@@ -190,3 +190,6 @@ def test_two_prompts_of_one_model_are_compared() -> None:
     metrics = result.metrics
     assert metrics["told/contains/v1"] >= metrics["shown/contains/v1"]
     assert metrics["told/exact_match/v1"] <= metrics["shown/exact_match/v1"]
+    comparison = result.details.comparison
+    assert comparison is not None and comparison.family == 3
+    assert {pair.n for metric in comparison.metrics for pair in metric.pairs} == {20}

@@ -34,10 +34,11 @@ def overview_data(folder: Path) -> dict[str, Any]:
         "versions": run.get("versions") or {},
         "notices": run.get("notices") or [],
         "columns": [name for name in run.get("columns", ()) if name not in ("id", "input", "expected")],
-        "scorers": [_scorer(name, said) for name, said in run["scorers"].items()],
+        "scorers": [scorer_part(name, said) for name, said in run["scorers"].items()],
         "judges": run.get("judges") or {},
-        "targets": [_target(name, run["targets"][name], metrics["targets"].get(name) or {}) for name in names],
+        "targets": [target_part(name, run["targets"][name], metrics["targets"].get(name) or {}) for name in names],
         "gates": metrics["gates"],
+        "comparison": comparison_part(metrics.get("comparison")),
         "shape": {"group": GROUP, "answer": ANSWER, "cell": CELL, "states": STATES},
     }
 
@@ -50,11 +51,19 @@ def _metrics(folder: Path, view: RunView) -> Mapping[str, Any]:
     return {"targets": targets, "gates": []}
 
 
-def _scorer(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+def comparison_part(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the page shows of a comparison, as `metrics.json` has it: the rest it works out of its own numbers."""
+    kept = ("paired", "family", "metrics", "warnings", "notes")
+    return None if data is None else {key: data[key] for key in kept}
+
+
+def scorer_part(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows of a scorer."""
     return {"name": name, "type": said.get("type"), **{key: said.get(key) for key in DECLARED}}
 
 
-def _target(name: str, said: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def target_part(name: str, said: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows of a target, `said` by `run.json` and `found` in `metrics.json`."""
     return {
         "name": name,
         "type": said.get("type"),

@@ -30,7 +30,7 @@ from evalrun.reports.worst import EarlierOf
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("base.css", "overview.css", "plots.css", "rows.css", "detail.css", "print.css")
 SCRIPTS = (
-    "text.js", "dom.js", "data.js", "scales.js", "bars.js", "verdict.js", "cards.js", "counts.js", "usage.js",
+    "text.js", "dom.js", "data.js", "scales.js", "bars.js", "verdict.js", "ranking.js", "cards.js", "counts.js", "usage.js",
     "axes.js", "forest.js", "histograms.js", "running.js", "tradeoff.js", "slices.js", "diff.js", "filters.js", "query.js",
     "table.js", "detail.js", "compare.js", "export.js", "main.js",
 )  # fmt: skip

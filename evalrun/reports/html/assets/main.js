@@ -37,7 +37,7 @@ function picturesSection() {
 function buildPage() {
   buildTop();
   const main = document.getElementById("main");
-  append(main, [noticesOf(), DATA.gates.length > 0 && gatesSection(), cardsSection(), notScoredSection(), usageSection(), forestSection(), tradeoffSection(), slicesSection(), picturesSection(), rowsSection(), numbersSection(), aboutSection()]);
+  append(main, [noticesOf(), DATA.gates.length > 0 && gatesSection(), rankingSection(), cardsSection(), notScoredSection(), usageSection(), forestSection(), tradeoffSection(), slicesSection(), picturesSection(), rowsSection(), numbersSection(), aboutSection()]);
   append(document.body, [detailDialog()]);
   append(document.getElementById("contents"), [h("ul", null, sectionsMade.filter(([id]) => document.getElementById(id)).map(([id, title]) => h("li", null, h("a", { href: `#${id}` }, title))))]);
   append(document.getElementById("foot"), [h("p", null, `Made by evalrun${DATA.versions["evalrun-suites"] ? ` ${DATA.versions["evalrun-suites"]}` : ""}. One file, no network: everything shown here is in it.`)]);

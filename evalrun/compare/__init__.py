@@ -1,0 +1,1 @@
+"""Targets side by side: who is really better, by how much, and what it costs. Pure."""

@@ -1,0 +1,30 @@
+"""Tables and texts of a terminal, without markup: what is printed may be anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def plain_table(title: str, columns: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=styled(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        wide = name in ("why", "input", "output", "expected", "metric", "gate")
+        right = name in ("value", "scored", "skipped", "unscored", "errors")
+        table.add_column(
+            styled(name), justify="right" if right else "left", overflow="fold", ratio=None, no_wrap=not wide
+        )
+    return table
+
+
+def styled(text: str, style: str | None = None) -> Any:
+    """Text as it is, in a style: no markup is read in it."""
+    from rich.text import Text
+
+    return Text(text, style=style or "")

@@ -1,0 +1,225 @@
+"""Providers side by side through the command line: a suite of several targets, and stored runs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.command import evalrun
+
+MODELS = {
+    "small": "6b_finetuning", "small_checked": "6b_verification",
+    "large": "175b_finetuning", "large_checked": "175b_verification",
+}  # fmt: skip
+
+
+def gsm8k(shared: Path, scorers: str = "[numeric_match, token_f1]", **more: str) -> None:
+    """A suite of the four recorded models."""
+    solutions = shared / "gsm8k" / "example_model_solutions.jsonl"
+    targets = "".join(
+        f"  - {{name: {name}, type: recorded, column: {column}.solution}}\n" for name, column in MODELS.items()
+    )
+    Path("gsm8k.yaml").write_text(
+        f"name: gsm8k\ndataset: {{path: '{solutions}', columns: {{input: question, expected: ground_truth}}}}\n"
+        f"targets:\n{targets}scorers: {scorers}\n"
+    )
+
+
+def stored(number: int = -1) -> Path:
+    return sorted(Path("runs").glob("*/*"), key=lambda path: path.name)[number]
+
+
+def test_four_recorded_models_agree_with_a_script_of_pandas_and_statsmodels(shared_data: Path) -> None:
+    import pandas
+    from scipy.stats import ttest_1samp
+    from statsmodels.stats.contingency_tables import mcnemar
+    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats.proportion import proportion_confint
+
+    gsm8k(shared_data)
+    done = evalrun("gsm8k.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    comparison = json.loads(done.stdout)["comparison"]
+
+    table = pandas.read_csv(stored() / "table.csv")
+    p_values: list[float] = []
+    differences: list[float] = []
+    for scorer in ("numeric_match", "token_f1"):
+        scores = table.pivot_table(index="id", columns="target", values=f"{scorer}/v1/score")
+        for one, other in itertools.combinations(MODELS, 2):
+            first, second = scores[one], scores[other]
+            differences.append(first.mean() - second.mean())
+            if scorer == "numeric_match":
+                both = pandas.crosstab(first, second).to_numpy()
+                p_values.append(mcnemar(both, exact=True).pvalue)
+            else:
+                p_values.append(ttest_1samp([*(first - second), 1.0, -1.0], 0.0).pvalue)
+    adjusted = multipletests(p_values, method="holm")[1]
+
+    pairs = [pair for metric in comparison["metrics"] for pair in metric["pairs"]]
+    assert comparison["family"] == len(pairs) == 12
+    assert [pair["difference"] for pair in pairs] == pytest.approx(differences, abs=1e-12)
+    assert [pair["p_value"] for pair in pairs] == pytest.approx(p_values, rel=1e-6)
+    assert [pair["p_adjusted"] for pair in pairs] == pytest.approx(list(adjusted), rel=1e-6)
+    assert [pair["better"] is not None for pair in pairs] == list(adjusted < 0.05)
+    right = comparison["metrics"][0]
+    for name, value in right["values"].items():
+        count = int(table[table["target"] == name]["numeric_match/v1/score"].sum())
+        assert (value["low"], value["high"]) == pytest.approx(
+            proportion_confint(count, 1319, method="wilson"), abs=1e-9
+        )
+
+
+def test_the_four_models_are_ranked(shared_data: Path) -> None:
+    gsm8k(shared_data)
+    done = evalrun("gsm8k.yaml", "--diff", "2")
+    assert done.returncode == 0, done.stderr
+    text = done.stdout
+    assert "numeric_match/v1: large_checked 0.563 > small_checked 0.390 > large 0.347 > small 0.217\n" in text
+    assert re.search(r"large_checked +0\.563 ±0\.027 a ", text)
+    assert re.search(r" small_checked − large +\+0\.043 +\[0\.015, 0\.071\] +\.009 +1,319 +209/958/152 ", text)
+    after = text.partition("where they differ most")[2]
+    assert len(re.findall(r"^ target +output +numeric_match", after, re.MULTILINE)) == 2
+    assert "where they differ most" not in evalrun("gsm8k.yaml", "--diff", "0").stdout
+
+
+def test_runs_of_one_target_each_compare_as_one_run_of_them_all(shared_data: Path) -> None:
+    gsm8k(shared_data, "[numeric_match]")
+    whole = json.loads(evalrun("gsm8k.yaml", "--json").stdout)["comparison"]
+    for name in MODELS:
+        assert evalrun("gsm8k.yaml", "--target", name, "--output-dir", f"of/{name}").returncode == 0
+    runs = [str(next(Path("of", name, "gsm8k").iterdir())) for name in MODELS]
+    done = evalrun("compare", *runs, "--json")
+    assert done.returncode == 0, done.stderr
+    apart = json.loads(done.stdout)
+    assert apart["metrics"] == whole["metrics"]
+    assert [item["differs"] for item in apart["contestants"]] == [item["differs"] for item in whole["contestants"]]
+
+
+ROWS = [{"input": f"{place}?", "expected": str(place), "a": str(place), "b": str(place % 7)} for place in range(40)]
+
+
+def write(name: str, target: str = "{type: recorded, column: a, name: m}", **keys: Any) -> str:
+    """A small suite; `keys` go over its own."""
+    rows = keys.pop("rows", ROWS)
+    Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite = {"name": name, "dataset": f"{name}.jsonl", "scorers": ["exact_match"], **keys}
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in suite.items())
+    Path(f"{name}.yaml").write_text(text + f"target: {target}\n")
+    return f"{name}.yaml"
+
+
+def run(name: str, *args: str) -> str:
+    """The id of a run of a suite."""
+    done = evalrun(name, "--json", *args)
+    assert done.stdout, done.stderr
+    return str(json.loads(done.stdout)["run_id"])
+
+
+def test_targets_of_one_name_are_told_by_their_runs() -> None:
+    one, two = run(write("s")), run(write("s", "{type: recorded, column: b, name: m}"))
+    done = evalrun("compare", one, two)
+    assert done.returncode == 0, done.stderr
+    assert f"exact_match/v1: {one}/m 1.000 > {two}/m 0.175" in done.stdout
+    assert "options.column: 'a' → 'b'" in done.stdout
+
+
+def test_runs_of_other_data_are_refused_unless_unpaired() -> None:
+    one, two = run(write("s")), run(write("s", "{type: recorded, column: b, name: n}", rows=ROWS[:30]))
+    done = evalrun("compare", one, two)
+    assert done.returncode == 2
+    assert "dataset: its rows changed (40 → 30 rows, other content)" in done.stderr
+    assert "--unpaired" in done.stderr
+    weaker = evalrun("compare", one, two, "--unpaired")
+    assert weaker.returncode == 0
+    assert "exact_match/v1: m 1.000 > n 0.233" in weaker.stdout
+    assert "unpaired: the samples differ" in weaker.stdout
+    assert "win/tie/loss" not in weaker.stdout
+
+
+def test_runs_of_other_scorers_are_refused_and_what_differs_is_named() -> None:
+    one = run(write("s"))
+    two = run(write("s", scorers=[{"type": "exact_match", "normalize": "squad"}, "contains"]))
+    done = evalrun("compare", one, two, "--unpaired")
+    assert done.returncode == 2
+    assert "scorers 'exact_match'.options.normalize: not set → 'squad'" in done.stderr
+    assert "scorers: 'contains' was added" in done.stderr
+    assert "--unpaired" not in done.stderr.partition("differ in what is measured")[2]
+
+
+def test_only_the_scorers_of_the_metric_asked_for_have_to_be_the_same() -> None:
+    one, two = run(write("s")), run(write("s", scorers=["exact_match", "contains"]))
+    assert evalrun("compare", one, two).returncode == 2
+    assert evalrun("compare", one, two, "--metric", "exact_match").returncode == 0
+    wrong = evalrun("compare", one, two, "--metric", "exact_mach")
+    assert wrong.returncode == 2
+
+
+def test_other_epochs_are_compared_by_their_means_only() -> None:
+    one, two = run(write("s")), run(write("s"), "--epochs", "3")
+    done = evalrun("compare", one, two)
+    assert done.returncode == 0, done.stderr
+    assert "asked each sample 1 and 3 times" in done.stdout
+    reducer = {"run": {"reducer": ["median"]}}
+    one, two = run(write("s", **reducer)), run(write("s", **reducer), "--epochs", "3")
+    done = evalrun("compare", one, two)
+    assert done.returncode == 2
+    assert "epochs: 1 → 3, on which median depends" in done.stderr
+
+
+def test_a_run_alone_or_twice_is_no_comparison() -> None:
+    one = run(write("s"))
+    alone, twice = evalrun("compare", one), evalrun("compare", one, "last")
+    assert (alone.returncode, twice.returncode) == (2, 2)
+    assert "name another run" in alone.stderr
+    assert "named twice" in twice.stderr
+
+
+def test_names_and_answers_cannot_steer_the_terminal() -> None:
+    evil = "\x1b]8;;http://evil\x1b\\x\x1b[31m\u202e"
+    rows = [{"input": f"{evil}{place}", "expected": "1", "a": f"{evil}1", "b": "1"} for place in range(3)]
+    Path("s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("s.yaml").write_text(
+        'name: s\ndataset: s.jsonl\nslices: [b]\ntargets:\n  - {type: recorded, column: a, name: "\\e[2J[bold]"}\n'
+        '  - {type: recorded, column: b, name: "\\u202eb"}\nscorers: [{type: exact_match, name: "\\e[31mx"}]\n'
+    )
+    done = evalrun("s.yaml")
+    if done.returncode == 2:  # the suite refuses such names before anyone prints them
+        assert "\x1b" not in done.stderr
+        Path("s.yaml").write_text(
+            Path("s.yaml").read_text().replace("\\e[2J", "").replace("\\u202e", "").replace("\\e[31m", "")
+        )
+        done = evalrun("s.yaml")
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout + evalrun("compare", "last").stdout
+    assert "[bold]" in shown
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", shown)
+
+
+def test_the_summary_for_a_pull_request_ranks_the_targets() -> None:
+    rows = [
+        {"input": f"{n}", "expected": "x", "a": "x" if n % 9 else "", "b": "x" if n % 2 else "y"} for n in range(80)
+    ]
+    Path("s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("s.yaml").write_text(
+        "name: s\ndataset: s.jsonl\nscorers: [exact_match]\ntargets:\n"
+        "  - {type: recorded, column: b, name: '@b | <b>'}\n  - {type: recorded, column: a, name: a}\n"
+    )
+    assert evalrun("s.yaml", "-o", "s.md", "-q").returncode == 0
+    text = Path("s.md").read_text(encoding="utf-8")
+    assert "| <code>a</code> | **1.000 ±0.026** |" in text
+    assert re.search(r"- exact_match/v1: <code>a</code> &gt; <code>&#64;&#8203;b &#124; &#60;b&#62;</code>\n", text)
+    assert "a has no score on 9 of 80 samples" in text  # nine answers of a are empty
+    shown = evalrun("show", "last").stdout
+    assert "exact_match/v1: a 1.000 > @b | <b> 0.500" in shown
+
+
+def test_a_single_target_has_no_comparison() -> None:
+    done = evalrun(write("s"))
+    assert "side by side" not in done.stdout
+    assert "comparison" not in json.loads((stored() / "metrics.json").read_text())

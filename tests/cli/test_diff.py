@@ -1,0 +1,112 @@
+"""What changed from one run to another, row by row."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tests.fakes.command import evalrun
+
+SUITE = """\
+name: s
+dataset: rows.jsonl
+targets:
+  - {type: recorded, column: a, name: old}
+  - {type: recorded, column: b, name: new}
+scorers: [{type: exact_match, normalize: squad}, token_f1]
+"""
+ROWS = [
+    ("q1", "red", "red", "red"),  # the same
+    ("q2", "red", "red", "blue"),  # worse
+    ("q3", "red", "blue", "red"),  # better
+    ("q4", "red", "Red", "red"),  # in words only
+    ("q5", "dark red", "dark red", "red"),  # worse by less
+    ("q6", "red", "red", ""),  # not answered any more: as bad as can be
+]
+
+
+def write(rows: list[tuple[str, str, str, str]], suite: str = SUITE) -> None:
+    lines = [{"id": id, "input": f"{id}?", "expected": wanted, "a": a, "b": b} for id, wanted, a, b in rows]
+    Path("rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Path("s.yaml").write_text(suite)
+
+
+def run(*args: str) -> str:
+    done = evalrun("s.yaml", "--json", *args)
+    assert done.stdout, done.stderr
+    return str(json.loads(done.stdout)["run_id"])
+
+
+def test_two_targets_of_a_run_show_what_changed_the_worst_first() -> None:
+    write(ROWS)
+    found = json.loads(evalrun("diff", run(), "--json").stdout)
+    assert found["counts"] == {
+        "same": 1, "worse": 3, "better": 1, "moved": 0, "worded": 1, "other": 0, "before_only": 0, "after_only": 0,
+    }  # fmt: skip
+    assert [row["id"] for row in found["rows"]] == ["q2", "q6", "q5", "q4", "q3"]
+    assert found["rows"][0]["before"]["scores"]["exact_match"] == {"state": "scored", "value": 1.0}
+    assert found["rows"][0]["after"]["output"] == "blue"
+    shown = evalrun("diff", "last", "--targets", "new,old", "--limit", "2").stdout
+    assert "/new → " in shown and "/old: 5 rows changed (1 worse, 3 better, 1 in words only); 1 the same" in " ".join(
+        shown.split()
+    )
+    assert re.search(r"q3 +q3\? +red +blue +1\.000 → 0\.000", shown)
+    assert "and 3 more" in shown
+
+
+def test_two_runs_are_held_against_each_other_by_target() -> None:
+    write(ROWS)
+    one = run()
+    write(
+        [
+            *ROWS[:1],
+            ("q2", "green", "red", "blue"),
+            *[(q, w, "red", b) for q, w, _, b in ROWS[2:5]],
+            ("q7", "x", "x", "x"),
+        ]
+    )
+    two = run()
+    found = json.loads(evalrun("diff", one, two, "--json").stdout)
+    old = next(each for each in found if each["after"]["target"] == "old")
+    assert old["counts"] == {
+        "same": 1, "worse": 1, "better": 1, "moved": 0, "worded": 1, "other": 1, "before_only": 1, "after_only": 1,
+    }  # fmt: skip
+    shown = " ".join(evalrun("diff", one, two, "--targets", "old").stdout.split())
+    assert "1 left out, as their samples are not the same; 1 only before, 1 only after" in shown
+
+
+def test_scorers_that_changed_are_named() -> None:
+    write(ROWS)
+    one = run()
+    write(ROWS, SUITE.replace("normalize: squad", "normalize: none"))
+    done = evalrun("diff", one, run())
+    assert done.returncode == 0, done.stderr
+    assert "measured otherwise: scorers 'exact_match'.options.normalize: 'squad' → 'none'" in done.stdout
+
+
+def test_what_cannot_be_held_against_each_other_is_said() -> None:
+    write(ROWS)
+    one = run("--target", "old")
+    write(ROWS, SUITE.replace("name: old", "name: other").replace("name: new", "name: more"))
+    two = run()
+    for args, said in (
+        ((one,), "name another run"),
+        ((one, two), "no target in common; say which: --targets A,B; there are 'old', 'other', 'more'"),
+        ((one, two, "--targets", "old,mor"), "no target 'mor' in that run; did you mean 'more'?"),
+        ((one, two, one), "3 were named"),
+        ((two, "--targets", "more"), "does not differ from itself"),
+        (("nothing",), "no run 'nothing'"),
+    ):
+        done = evalrun("diff", *args)
+        assert done.returncode == 2, args
+        assert said in done.stderr, args
+    assert evalrun("diff", one, two, "--targets", "old,more").returncode == 0
+
+
+def test_runs_are_listed_with_their_headline_metric_and_its_interval() -> None:
+    write(ROWS)
+    run()
+    shown = evalrun("runs").stdout
+    assert re.search(r" pass +0 +12/12 +old 0\.833 \[0\.436, 0\.970\] ", shown)
+    assert "new 0.600 [0.231, 0.882]" in shown

@@ -1,0 +1,99 @@
+"""Order, signs and letters: what is told apart, and nothing more."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from evalrun.compare.families import kinship, model_families
+from evalrun.compare.fronts import front
+from evalrun.compare.ranking import compact_letters, rank
+from evalrun.compare.result import Front, Ranking
+
+
+def test_a_differs_from_c_though_neither_differs_from_b() -> None:
+    found = rank({"A": 0.8, "B": 0.7, "C": 0.6}, [("A", "C")], higher_is_better=True)
+    assert found == Ranking(
+        order=("A", "B", "C"),
+        signs=("≈", "≈"),
+        letters={"A": "a", "B": "ab", "C": "b"},
+        best=None,
+        differing=(("A", "C"),),
+    )
+
+
+def test_a_sign_stands_only_where_all_before_beat_all_after() -> None:
+    values = {"A": 0.9, "B": 0.8, "C": 0.4, "D": 0.3}
+    better = [("A", "C"), ("A", "D"), ("B", "C"), ("B", "D")]
+    found = rank(values, better, higher_is_better=True)
+    assert (found.signs, found.best, found.differing) == (("≈", ">", "≈"), None, ())
+    assert found.letters == {"A": "a", "B": "a", "C": "b", "D": "b"}
+    without = rank(values, better[:-1], higher_is_better=True)
+    assert without.signs == ("≈", "≈", "≈")
+    assert without.differing == tuple(better[:-1])
+
+
+def test_the_best_beats_every_other_one() -> None:
+    values = {"A": 0.9, "B": 0.5, "C": 0.4}
+    assert rank(values, [("A", "B"), ("A", "C")], higher_is_better=True).best == "A"
+    assert rank(values, [("A", "B")], higher_is_better=True).best is None
+    assert rank({"A": 0.9}, [], higher_is_better=True).best is None
+
+
+def test_less_is_better_where_the_metric_says_so_and_names_break_ties() -> None:
+    assert rank({"b": 0.2, "a": 0.2, "c": 0.1}, [], higher_is_better=False).order == ("c", "a", "b")
+    assert rank({"b": 0.2, "a": 0.2, "c": None}, [], higher_is_better=True).order == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_two_share_a_letter_exactly_where_they_do_not_differ(seed: int) -> None:
+    chance = random.Random(seed)
+    names = [chr(65 + place) for place in range(chance.randrange(2, 8))]
+    differ = {pair for pair in itertools.combinations(names, 2) if chance.random() < 0.5}
+    letters = compact_letters(names, differ)
+    for one, other in itertools.combinations(names, 2):
+        assert bool(set(letters[one]) & set(letters[other])) == ((one, other) not in differ), letters
+    assert letters[names[0]].startswith("a")
+
+
+@pytest.mark.parametrize(
+    ("name", "families"),
+    [
+        ("openai/gpt-5-mini", ("GPT",)),
+        ("o3-mini", ("GPT",)),
+        ("anthropic/claude-sonnet-4-5", ("Claude",)),
+        ("vertex_ai/gemini-2.5-pro", ("Gemini",)),
+        ("google/gemma-3-4b-it", ("Gemini",)),
+        ("meta-llama/Llama-3.1-8B-Instruct", ("Llama",)),
+        ("ollama/qwen2.5:7b", ("Qwen",)),
+        ("deepseek-r1-distill-llama-70b", ("Llama", "DeepSeek")),
+        ("local/smollm2-135m-instruct", ("SmolLM",)),
+        ("gateway-chat", ()),
+        ("ollama/mymodel", ()),  # a runner's name is not its models'
+        ("photo3", ()),
+    ],
+)
+def test_a_name_tells_the_family(name: str, families: tuple[str, ...]) -> None:
+    assert model_families(name) == families
+
+
+def test_a_judge_is_kin_by_family_or_by_name() -> None:
+    assert kinship(["openai/gpt-5-mini"], ["azure/gpt-4o"]) == "of the same family, GPT"
+    assert kinship(["mine"], ["mine", "served"]) == "the same model, mine"
+    assert kinship(["openai/gpt-5-mini"], ["claude-sonnet"]) is None
+
+
+def test_who_is_outdone_on_both_is_not_on_the_front() -> None:
+    quality = {"cheap": 0.6, "middle": 0.6, "dear": 0.9, "worse": 0.5, "unknown": 0.95}
+    cost = {"cheap": 1.0, "middle": 2.0, "dear": 5.0, "worse": 6.0, "unknown": None}
+    found = front(("q", quality), ("cost", cost), higher_is_better=True)
+    assert found == Front(quality="q", against="cost", members=("cheap", "dear"), missing=("unknown",))
+    turned = front(("q", quality), ("cost", cost), higher_is_better=False)
+    assert (turned is not None and turned.members == ("cheap", "worse")) or turned.members == (
+        "cheap",
+        "middle",
+        "worse",
+    )
+    assert front(("q", {"a": None}), ("cost", {"a": 1.0}), higher_is_better=True) is None
