@@ -47,9 +47,8 @@ class Pace:
         """Rate, time left, failures and the running metric, in one line."""
         rate = (self.done - self.earlier) / max(self.clock() - self.started, 1e-9)
         parts = [f"{rate:.1f} rows/s", f"{self.failures} failed"]
-        if (
-            self.done - self.earlier >= FEW
-        ):  # the first rows may wait for a judge to be checked, which says nothing of the others
+        # the first rows may wait for a judge to be checked, which says nothing of the others
+        if self.done - self.earlier >= FEW and self.done < self.total:
             parts.insert(1, f"{duration((self.total - self.done) / rate)} left")
         if self.scored:
             parts.append(f"{self.label} {self.sum / self.scored:.3f}")
