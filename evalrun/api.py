@@ -167,7 +167,7 @@ async def _resume(
     session = replace(session, options=stored.options, resumed=stored.folder.path)
     check_outputs(session.options.outputs, suites=1)
     with RunLock(stored.folder.path):
-        async with _planned(suites or [stored.suite], session) as (plan,):
+        async with _planned(suites or [stored.find_suite()], session) as (plan,):
             return await execute(plan, session.options, reporters, take_up(stored, plan))
 
 

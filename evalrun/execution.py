@@ -169,7 +169,12 @@ class Execution:
         stopped = stopped_early(plan, state, usage)
         if state.interrupted:
             stopped = "interrupted" + (f"; {stopped}" if stopped else "")
-        notices = (*plan.scan.notices, *plan.calls.notices, *(self.earlier.notices if self.earlier is not None else ()))
+        notices = (
+            *plan.scan.notices,
+            *plan.calls.notices,
+            *(self.earlier.notices if self.earlier is not None else ()),
+            *usage.troubles.lines(known=stopped or ""),
+        )
         return RunResult(
             plan.suite.name, self.folder.id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
             self.started_at, time.monotonic() - self.begun, redact(stopped) if stopped else None, notices,

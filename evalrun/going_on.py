@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,10 +28,15 @@ class StoredRun:
     data: Mapping[str, Any]
     options: RunOptions
 
-    @property
-    def suite(self) -> Path:
-        """The file of its suite."""
-        return Path(self.data["suite_file"])
+    def find_suite(self) -> Path:
+        """The file of its suite, from wherever the run goes on. Raises SuiteError where it is not there any more."""
+        file, begun_in = Path(self.data["suite_file"]), self.folder.path.absolute().parents[2]
+        if begun_in != Path.cwd() and (begun_in / file).is_file():  # runs/ stands in the folder a run was begun in
+            return begun_in / file
+        if not file.is_file():
+            said = f"the suite of run {self.folder.id}, {str(file)!r}, is not there; say where it is"
+            raise SuiteError(f"{said}: evalrun SUITE --resume {shlex.quote(str(self.folder.path))}")
+        return file
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """The one place where the wrappers of an endpoint are put together.
 
 From the outside in: answers kept from before, tries, the turn that rates and pace give, whether the endpoint was given
-up, the count of calls, the budget, the trace, the time limit of a call, the price of its answer.
+up, the budget, the count of calls, the trace, the time limit of a call, the price of its answer.
 """
 
 from __future__ import annotations
@@ -146,9 +146,10 @@ class CallStack:
             wrapped = TimeoutEndpoint(wrapped, asked.pace.timeout or self.run.timeout)
         if self.trace is not None:
             wrapped = TracedEndpoint(wrapped, asked.label, self.trace)
+        wrapped = CountingEndpoint(wrapped, asked.tally.usage)
         if self.budget is not None and asked.bound is not None:
             wrapped = BudgetedEndpoint(wrapped, self.budget, asked.bound, side=asked.side)
-        wrapped = BreakerEndpoint(CountingEndpoint(wrapped, asked.tally.usage), asked.breaker)
+        wrapped = BreakerEndpoint(wrapped, asked.breaker)
         wrapped = self._in_turn(wrapped, asked)
         retries = self.run.retries if asked.pace.retries is None else asked.pace.retries
         draw = random.Random(f"{self.run.seed} {asked.label}")
@@ -160,7 +161,9 @@ class CallStack:
             return wrapped
         identity = asked.identity
         if asked.side == "targets" and store.path != self.cached:
-            identity += f" for {asked.label}"  # the same model twice, side by side, is asked twice: that is the question
+            identity += (
+                f" for {asked.label}"  # the same model twice, side by side, is asked twice: that is the question
+            )
         return CachedEndpoint(
             wrapped, store, identity, run_id=run_id, tally=asked.tally.cache, read=not self.refresh,
             ttl_s=self.run.cache.ttl_s,

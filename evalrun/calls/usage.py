@@ -47,12 +47,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class CountingEndpoint:
-    """An endpoint whose calls are counted."""
+    """An endpoint whose calls are counted; one that was dropped on its way is a failure that may have been paid for."""
 
     inner: Endpoint
     usage: Usage
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        answer = await self.inner(request)
+        try:
+            answer = await self.inner(request)
+        except BaseException:
+            self.usage.calls += 1
+            self.usage.failures += 1
+            raise
         self.usage.add(answer)
         return answer

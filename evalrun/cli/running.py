@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -105,7 +106,10 @@ def run_and_print(
         session = Session(asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching, stored=stored)
         return await run_suites(suites, session, printer.reporters())
 
-    return asyncio.run(run_all())
+    results = asyncio.run(run_all())
+    if results and (left := suites[len(results) :]):
+        print(f"not begun: {' '.join(map(shlex.quote, left))}", file=sys.stderr)
+    return results
 
 
 def _listen_to_ctrl_c(stop: StopSignal) -> None:
@@ -172,10 +176,20 @@ class Printer:
             found = [metrics_data(result) for result in results]
             with unless_closed():
                 print(redact(json_for_log(found[0] if len(found) == 1 else found)), flush=True)
+            _tell_how_to_go_on(results)
         from evalrun.reports.view import view_of
 
         annotate([view_of(result) for result in results], sys.stderr if self.as_json else sys.stdout)
         return exit_code(result.exit_code for result in results)
+
+
+def _tell_how_to_go_on(results: list[RunResult]) -> None:
+    """What JSON has no place for, on stderr: which runs did not do all they had to, why, and the commands for the rest."""
+    from evalrun.reports.terminal import go_on_lines, headline
+
+    for result in results:
+        if lines := list(go_on_lines(result)):
+            print(headline(result), *lines, sep="\n", file=sys.stderr)
 
 
 def annotate(views: list[RunView], out: TextIO) -> None:
@@ -227,14 +241,14 @@ class Summary:
 
     def on_end(self, result: RunResult, /) -> None:
         assert self.worst is not None  # a run starts before it ends
-        from evalrun.reports.terminal import headline, open_console, render_result
+        from evalrun.reports.terminal import go_on_lines, headline, open_console, render_result
 
         console = open_console(sys.stdout)
         with unless_closed():
             if self.quiet:
                 line = headline(result)
                 line.append(f" · {result.folder}")
-                console.print(line, soft_wrap=True)
+                console.print(line, *go_on_lines(result), sep="\n", soft_wrap=True)
                 return
             worst = {name: self.worst.of(name) for name in result.targets}
             for part in render_result(result, worst, rows_that_differ(result, self.diff)):

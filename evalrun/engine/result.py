@@ -90,9 +90,12 @@ def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
     for target in plan.targets:
         breaker, counts = target.breaker, usage.counts[target.name]
         if breaker.ended is not None:
-            said.append(f"target {target.name!r} was given up after {breaker.failed} calls: {breaker.ended.message}")
+            said.append(f"target {target.name!r} was given up: {breaker.ended.message}")
         elif counts.failed and not counts.answered and not state.interrupted:
-            said.append(f"target {target.name!r} answered none of its {counts.failed} rows")
+            none = (
+                "did not answer its only row" if counts.failed == 1 else f"answered none of its {counts.failed:,} rows"
+            )
+            said.append(f"target {target.name!r} {none}")
     for scorer in plan.scorers:
         if scorer.judge is not None and scorer.judge.ended is not None:
             said.append(

@@ -5,12 +5,13 @@ What was asked besides, tries that failed and answers that were lost with a proc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evalrun.calls.usage import Usage
 from evalrun.domain import Cell, Completion, Failure, FailureKind, Row
 from evalrun.engine.plan import Plan
 from evalrun.engine.run_state import ended_in_error
+from evalrun.engine.troubles import Troubles
 
 NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
 
@@ -27,13 +28,15 @@ class RowCounts:
 class RowUsage:
     """Totals for each target that is called over the network, and for each scorer that asks a judge.
 
-    `in_error` counts the rows that infrastructure kept from their answer or from one of their scores.
+    `in_error` counts the rows that infrastructure kept from their answer or from one of their scores, `troubles` says
+    what did.
     """
 
     targets: dict[str, Usage]
     judges: dict[str, Usage]
     counts: dict[str, RowCounts]
     in_error: int = 0
+    troubles: Troubles = field(default_factory=Troubles)
 
     @classmethod
     def of(cls, plan: Plan) -> RowUsage:
@@ -49,7 +52,9 @@ class RowUsage:
         counts = self.counts[row.target]
         counts.failed += (failed := isinstance(row.answer, Failure))
         counts.answered += not failed
-        self.in_error += failed or ended_in_error(row)
+        if failed or ended_in_error(row):
+            self.in_error += 1
+            self.troubles.add(row)
         target = self.targets.get(row.target)
         if target is not None and _was_called(row.answer):
             target.add(row.answer)

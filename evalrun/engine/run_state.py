@@ -43,7 +43,8 @@ class RunState:
         self.errors += 1
         if self.most_errors is None or self.errors < self.most_errors:
             return None
-        return f"{self.errors} rows ended in error, and fail_on_error is {self.allowed}"
+        rows = "1 row" if self.errors == 1 else f"{self.errors:,} rows"
+        return f"{rows} ended in error, and fail_on_error is {self.allowed}"
 
 
 def said_of(rule: FailOnError | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
@@ -10,13 +11,15 @@ from evalrun.domain import Failure, Row
 from evalrun.reports.text import duration, one_line
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, Task
+    from rich.text import Text
 
     from evalrun.engine.plan import Plan
 
 EVERY_S = 5.0  # between plain lines
 FEW = 5
-REFRESH_S = 0.1  # between looks of the bar
+QUIET_S = 5.0  # without a row, from which on it is said
+SILENT_S = 30.0  # between plain lines where no row comes
 
 
 class Pace:
@@ -31,12 +34,16 @@ class Pace:
         first = plan.measures[0]
         self.scorer = first.name
         self.label = first.metric_name("mean")
+        self.calls = [target.calls for target in plan.targets]
+        self.calls += [scorer.judge.calls for scorer in plan.scorers if scorer.judge is not None]
+        self.newest = self.started
         self.sum = 0.0
         self.scored = 0
 
     def add(self, row: Row) -> None:
         """Count one row."""
         self.done += 1
+        self.newest = self.clock()
         self.failures += isinstance(row.answer, Failure)
         value = row.cells[self.scorer].value
         if value is not None:
@@ -44,81 +51,106 @@ class Pace:
             self.scored += 1
 
     def said(self) -> str:
-        """Rate, time left, failures and the running metric, in one line."""
+        """Rate, time left, failures, calls made again, the running metric, and how long no row came, in one line."""
         rate = (self.done - self.earlier) / max(self.clock() - self.started, 1e-9)
         parts = [f"{rate:.1f} rows/s", f"{self.failures} failed"]
-        if (
-            self.done - self.earlier >= FEW
-        ):  # the first rows may wait for a judge to be checked, which says nothing of the others
+        # the first rows may wait for a judge to be checked, which says nothing of the others
+        if self.done - self.earlier >= FEW and self.done < self.total:
             parts.insert(1, f"{duration((self.total - self.done) / rate)} left")
+        if retries := sum(tally.retries for tally in self.calls):
+            parts.append(f"{retries:,} tried again")
         if self.scored:
             parts.append(f"{self.label} {self.sum / self.scored:.3f}")
+        quiet_s = self.clock() - self.newest
+        if quiet_s >= QUIET_S:
+            parts.append(f"no row for {duration(quiet_s)}")
         return ", ".join(parts)
 
 
 class PlainProgress:
-    """A line now and then, for logs."""
+    """A line now and then, for logs; rarely where no row comes, so that a run that waits is not taken for dead."""
 
-    def __init__(self, out: TextIO, *, clock: Callable[[], float] = time.monotonic, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        every_s: float = EVERY_S,
+        silent_s: float = SILENT_S,
+    ) -> None:
         self.out = out
         self.clock = clock
         self.every_s = every_s
+        self.silent_s = silent_s
         self.pace: Pace | None = None
         self.name = ""
         self.next = 0.0
+        self.ended = threading.Event()
 
     def on_start(self, plan: Plan, folder: Any, /) -> None:
         self.pace = Pace(plan, self.clock)
         self.name = one_line(plan.suite.name, 60)
         self.next = self.clock() + self.every_s
+        self.ended = threading.Event()
+        threading.Thread(target=self._watch, args=(self.pace, self.ended), name="progress", daemon=True).start()
 
     def on_row(self, row: Row, /) -> None:
         assert self.pace is not None  # a run starts before its first row
         self.pace.add(row)
         if self.clock() >= self.next:
             self.next = self.clock() + self.every_s
-            print(
-                f"{self.name}: {self.pace.done}/{self.pace.total} rows, {self.pace.said()}", file=self.out, flush=True
-            )
+            self._tell(self.pace)
 
     def on_end(self, result: Any, /) -> None:
+        self.ended.set()
         self.pace = None
+
+    def _watch(self, pace: Pace, ended: threading.Event) -> None:
+        while not ended.wait(self.silent_s):
+            if self.clock() - pace.newest >= self.silent_s:
+                self._tell(pace)
+
+    def _tell(self, pace: Pace) -> None:
+        print(f"{self.name}: {pace.done}/{pace.total} rows, {pace.said()}", file=self.out, flush=True)
 
 
 class BarProgress:
-    """A bar that is drawn over, for terminals."""
+    """A bar that is drawn over, for terminals; it goes on telling the time where no row comes."""
 
     def __init__(self, out: TextIO) -> None:
         self.out = out
         self.pace: Pace | None = None
         self.bar: Progress | None = None
-        self.task: TaskID | None = None
-        self.next = 0.0
+        self.task: Task | None = None
 
     def on_start(self, plan: Plan, folder: Any, /) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+        from rich.text import Text
 
-        self.pace = Pace(plan, time.monotonic)
+        pace = self.pace = Pace(plan, time.monotonic)
+
+        class Said(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text(pace.said())
+
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[said]}", markup=False),
+            Said(),
             console=Console(file=self.out),
             transient=True,
             refresh_per_second=8,
         )
-        self.task = self.bar.add_task(one_line(plan.suite.name, 30), total=plan.rows, said="")
+        self.bar.add_task(one_line(plan.suite.name, 30), total=plan.rows, completed=pace.done)
+        (self.task,) = self.bar.tasks
         self.bar.start()
 
     def on_row(self, row: Row, /) -> None:
-        assert self.pace is not None and self.bar is not None and self.task is not None  # started
+        assert self.pace is not None and self.task is not None  # a run starts before its first row
         self.pace.add(row)
-        now = time.monotonic()
-        if now >= self.next or self.pace.done == self.pace.total:
-            self.next = now + REFRESH_S
-            self.bar.update(self.task, completed=self.pace.done, said=self.pace.said())
+        self.task.completed = self.pace.done  # drawn with the next look, eight times a second
 
     def on_end(self, result: Any, /) -> None:
         if self.bar is not None:

@@ -19,6 +19,7 @@ from evalrun.redact import redact
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
+ROWS_FILE = "rows.jsonl"
 TABLE_FILE = "table.csv"
 REPORT_FILE = "report.html"
 
@@ -74,6 +75,10 @@ def find_run(reference: str, output_dir: Path) -> RunFolder:
     path = Path(reference)
     if (path / RUN_FILE).is_file():
         return RunFolder(path)
+    if (path / ROWS_FILE).is_file():
+        raise RunNotFoundError(
+            f"{reference!r} has no {RUN_FILE}, which says how the run was made; it is of no use without"
+        )
     runs = list_runs(output_dir)
     if reference == "last":
         if not runs:

@@ -12,9 +12,10 @@ from typing import BinaryIO, Self
 from evalrun.domain import Row
 from evalrun.errors import RunError
 from evalrun.runs.finished import Finished
+from evalrun.runs.folder import ROWS_FILE
 from evalrun.runs.row_codec import decode_head, decode_row, encode_row
 
-NAME = "rows.jsonl"
+NAME = ROWS_FILE
 SYNC_EVERY_S = 1.0  # a write survives the end of the process without it; this is for the end of the machine
 BLOCK = 1 << 16  # bytes that are looked through at a time for the last newline
 BROKEN = (ValueError, KeyError, AttributeError, TypeError)  # what a line that is no record is refused with
@@ -92,7 +93,10 @@ def scan_keys(folder: Path) -> Finished:
                 except BROKEN as broken:
                     if not line.endswith(b"\n"):  # cut off while it was written
                         break
-                    raise RunError(f"{path}:{number}: {broken}; the row log was changed by something else") from None
+                    raise RunError(
+                        f"{path}:{number}: {broken}; the row log was changed by something else: "
+                        "restore it, or take the line out, and a resume makes its row again"
+                    ) from None
                 finished.size += len(line)
     except FileNotFoundError:
         pass

@@ -19,6 +19,7 @@ RUN_KEYS = (
 OWN_READING = ("cache", "fail_on_error")  # in more forms than an annotation can say
 PRICE_KEYS = ("input", "output", "cached_input", "max_output_tokens")
 SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+DECIMAL = re.compile(r"\d*\.\d+")
 AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d|w)\s*")
 AGE_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -51,6 +52,8 @@ def read_fail_on_error(reader: SectionReader, item: Any) -> FailOnError | None:
     share = SHARE.fullmatch(item) if isinstance(item, str) else None
     if share is not None and 0 < float(share[1]) <= 100:
         return FailOnError(share=float(share[1]) / 100)
+    if isinstance(item, str) and DECIMAL.fullmatch(item.strip()):  # as the command line hands it on
+        item = float(item)
     if isinstance(item, float) and 0 < item < 1:
         return FailOnError(share=item)
     if isinstance(item, str) and item.strip().isdigit() and int(item) >= 1:

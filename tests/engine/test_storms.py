@@ -146,7 +146,7 @@ def test_too_many_errors_stop_a_run(rule: str, most: int) -> None:
         result = evalrun.run_suite(suite)
     assert result.exit_code == 3
     assert result.details.in_error == most
-    assert f"{most} rows ended in error, and fail_on_error is" in (result.details.stopped or "")
+    assert f"{most} row{'s' if most > 1 else ''} ended in error, and fail_on_error is" in (result.details.stopped or "")
 
 
 def test_rates_of_a_target_are_kept() -> None:

@@ -1,0 +1,81 @@
+"""A run that goes on from another folder, and what is said of one that cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.command import evalrun
+from tests.fakes.server import ScriptedServer
+
+SUITE = 'name: s\ndataset: data.csv\ntarget: {{model: m, name: m, base_url: "{address}"}}\nscorers: [exact_match]\n'
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    """A provider, and a run of ten rows that has made six of them, in the folder `there` beside the test's own."""
+    with ScriptedServer() as server:
+        Path("there/suites").mkdir(parents=True)
+        os.chdir("there")
+        Path("suites/data.csv").write_text("id,input,expected\n" + "".join(f"q{i},{i},ok\n" for i in range(10)))
+        Path("suites/s.yaml").write_text(SUITE.format(address=server.base_url))
+        assert evalrun("suites/s.yaml").returncode == 0
+        log = run_folder() / "rows.jsonl"
+        log.write_bytes(b"".join(log.read_bytes().splitlines(True)[:6]))
+        yield server
+
+
+def run_folder() -> Path:
+    (folder,) = Path("runs/s").absolute().iterdir()
+    return folder
+
+
+def test_a_run_goes_on_from_any_working_folder(server: ScriptedServer) -> None:
+    folder = run_folder()
+    elsewhere = Path("../elsewhere/suites")
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "s.yaml").write_text("name: another\n")  # of the same name, and none of this run's business
+    os.chdir(elsewhere.parent)
+    done = evalrun("--resume", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "6 of 10 rows were there, 4 to do" in done.stdout
+    assert server.calls == 14
+    os.chdir(folder.parent)  # the second time by a relative path, from within
+    again = evalrun("--resume", folder.name)
+    assert (again.returncode, server.calls) == (0, 14), again.stderr
+
+
+def test_a_suite_that_moved_is_asked_for_and_taken_from_where_it_is_said_to_be(server: ScriptedServer) -> None:
+    Path("suites").rename("moved")
+    refused = evalrun("--resume", "last")
+    assert refused.returncode == 2
+    folder = run_folder().relative_to(Path.cwd())
+    assert f"'suites/s.yaml', is not there; say where it is: evalrun SUITE --resume {folder}" in refused.stderr
+    done = evalrun("moved/s.yaml", "--resume", "last")
+    assert done.returncode == 0, done.stderr
+    assert server.calls == 14
+
+
+def test_a_folder_without_its_run_file_is_said_to_be_one(server: ScriptedServer) -> None:
+    (run_folder() / "run.json").unlink()
+    done = evalrun("--resume", str(run_folder()))
+    assert done.returncode == 2
+    assert "has no run.json, which says how the run was made" in done.stderr
+
+
+def test_a_line_that_was_changed_is_named_with_what_to_do_and_can_be_taken_out(server: ScriptedServer) -> None:
+    log = run_folder() / "rows.jsonl"
+    lines = log.read_bytes().splitlines(True)
+    log.write_bytes(b"".join([*lines[:2], lines[2].replace(b'"text":"ok"', b'"text":"no"'), *lines[3:]]))
+    refused = evalrun("--resume", "last")
+    assert refused.returncode == 3
+    assert "rows.jsonl:3: the checksum does not fit" in refused.stderr
+    assert "restore it, or take the line out, and a resume makes its row again" in refused.stderr
+    log.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    done = evalrun("--resume", "last")
+    assert "5 of 10 rows were there, 5 to do" in done.stdout
+    assert len({json.loads(line)["id"] for line in log.read_text().splitlines()}) == 10
