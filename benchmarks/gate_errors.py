@@ -185,8 +185,9 @@ def power(repeats: int) -> Iterator[Line]:
     )
     found = []
     for n in (50, 200):
-        drop = smallest_drop(n=n, variance=0.09, span=1.0)
-        for drops in [generator.normal(drop, 0.3, (repeats, n))]:
+        for spread in (0.1, 0.3):
+            drop = smallest_drop(n=n, variance=spread**2, span=1.0)
+            drops = generator.normal(drop, spread, (repeats, n))
             found.append(sum(_worse(each, None) for each in drops.tolist()) / repeats)
     yield Line(
         "power at the smallest drop, graded, n = 50 and 200",

@@ -29,6 +29,7 @@ from evalrun.stats.planning import (
     variance_at_epochs,
     without_earlier_run,
 )
+from evalrun.stats.reducers import RIGHT
 
 FEWEST = 20  # pairs from which a variance is believed
 WIDTH = 2 * normal_quantile(0.975)  # of a 95 % interval, in standard errors
@@ -191,6 +192,8 @@ def _samples(plan: Plan, gate: Gate, metric: Mapping[str, Any]) -> int:
 
 
 def _last_metric(gate: Gate, target: str, last: RunFolder) -> Mapping[str, Any] | None:
+    if gate.reducer.counts and gate.reducer.right != RIGHT:  # at_least_2 of another bound is another metric
+        return None
     try:
         targets = read_json(last.path / METRICS_FILE)["targets"]
     except (EvalrunError, KeyError):

@@ -22,15 +22,15 @@ def smallest_drop(
     """The drop that n pairs find with chance `power` at one-sided `alpha`: (t_{1−α} + t_power)·√(ω²·deff/n).
 
     `variance` is ω², that of the paired differences of reduced scores; `df` is C_eff − 1 where samples are clustered,
-    else n − 1. `span` is the range of graded scores, whose test adds a pair at each end of it; 0 for 0/1 scores.
-    Infinite for fewer than two pairs. (Miller 2024, eq. 9, with Student's quantiles.)
+    else n − 1. `span` is the range of graded scores, whose test adds a pair at each end of it; 0 for 0/1 scores. These
+    widen the interval, but are the same in every run. Infinite for fewer than two pairs. (Miller 2024, eq. 9, with
+    Student's quantiles.)
     """
     if n < 2:
         return math.inf
     freedom = max(1.0, df if df is not None else n - 1)
-    return (t_quantile(1 - alpha, freedom) + t_quantile(power, freedom)) * math.sqrt(
-        (variance + 2 * span * span / n) * deff / n
-    )
+    noise, width = (math.sqrt(spread * deff / n) for spread in (variance, variance + 2 * span * span / n))
+    return t_quantile(1 - alpha, freedom) * width + t_quantile(power, freedom) * noise
 
 
 def smallest_drop_binary(

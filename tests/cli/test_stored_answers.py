@@ -143,3 +143,12 @@ def test_a_plan_knows_that_related_samples_make_a_gate_go_red_more_often() -> No
     Path("qa.yaml").write_text(text.replace("dataset: data.csv", "dataset: {path: data.csv, cluster: passage}"))
     evalrun("qa.yaml", "-q")
     assert "red by chance in 16 % of the runs" in evalrun("plan", "qa.yaml").stdout  # .05 is one error of 40 passages
+
+
+def test_a_plan_does_not_take_samples_over_another_bound_for_those_of_a_gate() -> None:
+    data(50, worse=20)
+    gate = "  - {{per_sample: {{metric: exact_match, min: {}, passes: 2, share: 0.5}}}}\nrun: {{epochs: 2, reducer: at_least_2}}\n"
+    evalrun(suite("bad", more=gate.format(1)), "-q")
+    assert "red by chance" in evalrun("plan", "qa.yaml").stdout
+    suite("bad", more=gate.format(0.5))
+    assert "red by chance" not in evalrun("plan", "qa.yaml").stdout
