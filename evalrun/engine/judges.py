@@ -14,6 +14,7 @@ from evalrun.scorers.calling import BoundScorer
 from evalrun.scorers.self_check import JudgeCheck, check_judge
 from evalrun.suite.schema import JudgeCheck as CheckMode
 
+NOT_CHECKED = "self-check not done: "
 CHECK_TRIES = 3  # self-checks that infrastructure broke off, before the judge is given up
 
 
@@ -100,7 +101,7 @@ class JudgeDesk:
                     self.check = await check_judge(self.bound, self.open("self-check"))
         assert self.check is not None  # whoever came before has asked
         if self.check.failure is not None:
-            return Failure(self.check.failure.kind, f"self-check not done: {self.check.failure.message}")
+            return Failure(self.check.failure.kind, NOT_CHECKED + self.check.failure.message)
         if self.check.passed or self.mode == "warn":
             return None
         return Unscored("judge", f"self-check {self.check.right} of {self.check.total}")

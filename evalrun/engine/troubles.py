@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from evalrun.domain import Failure, Row
+from evalrun.engine.judges import NOT_CHECKED
 
 KINDS = 3  # of failures that are told of one target
 
@@ -28,13 +29,13 @@ class Troubles:
     errors: dict[str, Trouble] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
-        """Count what went wrong in one row; where its call failed, that alone."""
+        """Count what went wrong in one row; where its call failed, that alone. Judges say themselves what kept them."""
         answer = row.answer
         if isinstance(answer, Failure):
             _count(self.failed[row.target], answer.kind, row, answer.message)
             return
         for name, cell in row.cells.items():
-            if cell.state == "error":
+            if cell.state == "error" and NOT_CHECKED not in (cell.reason or ""):
                 _count(self.errors, name, row, cell.reason or "no reason was given")
 
     def lines(self, *, known: str = "") -> Iterator[str]:
@@ -45,6 +46,9 @@ class Troubles:
                     continue
                 yield f"{target}: {_counted(trouble.count, 'row')} failed ({kind}), such as {trouble.row!r}: {trouble.said}"
         for scorer, trouble in self.errors.items():
+            kind, _, said = trouble.said.partition(": ")
+            if (said or kind) in known:
+                continue
             yield f"{scorer}: {_counted(trouble.count, 'score')} in error, such as that of {trouble.row!r}: {trouble.said}"
 
 

@@ -198,7 +198,7 @@ def judge_usage_lines(result: RunResult) -> Iterator[str]:
             continue
         tally = scorer.judge.calls
         usage, again = tally.usage, f" ({tally.retries:,} tried again)" if tally.retries else ""
-        cost = None if usage.unpriced or not usage.calls else usage.cost_usd
+        cost = None if usage.unpriced or usage.calls == usage.failures else usage.cost_usd
         parts = [
             f"judge of {scorer.bound.name}: {counted(usage.calls, 'call')}{again}",
             f"{usage.output_tokens:,} tokens out",

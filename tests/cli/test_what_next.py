@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,16 @@ def test_what_the_headline_says_is_not_said_twice() -> None:
     done = evalrun(write("http://127.0.0.1:9/v1"))
     assert flat(done.stdout).count("nothing answers at http://127.0.0.1:9") == 1
     assert "stopped early: target 'm' was given up: nothing answers" in done.stdout
+
+
+def test_a_judge_that_is_not_there_is_told_of_once_beside_the_headline_and_has_no_cost() -> None:
+    with ScriptedServer() as server:
+        suite = write(server.base_url, more=", factuality")
+        done = evalrun(suite, "--set", 'judge={model: j, name: j, base_url: "http://127.0.0.1:9/v1"}')
+    said = flat(done.stdout)
+    assert "stopped early: the judge of 'factuality', j, was given up: nothing answers" in said
+    assert said.count("nothing answers at http://127.0.0.1:9") == 2 and "scores in error" not in said
+    assert re.search(r"judge of factuality: \d calls? · 0 tokens out · cost –", said)
 
 
 @pytest.mark.parametrize("option", ["-q", "--json"])
