@@ -19,7 +19,8 @@ SCHEMA_VERSION = 1
 class Place:
     """One server and experiment that the run goes to. `runs` is a target's name, or "" for the suite, to MLflow's id.
 
-    `content` is what of the run was sent: another one has to be sent again. `problem` says why it was not.
+    `content` is what of the run was sent: another one has to be sent again, with a later `stamp_ms`, because of several
+    values of a metric MLflow shows the latest. `problem` says why it was not sent.
     """
 
     uri: str
@@ -28,6 +29,7 @@ class Place:
     runs: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     content: str | None = None
+    stamp_ms: int = 0
     sent: bool = False
     problem: str | None = None
 
@@ -59,10 +61,11 @@ class Ledger:
         self.places.append(Place(uri, experiment))
         return self.places[-1]
 
-    def begin(self, place: Place, content: str) -> None:
+    def begin(self, place: Place, content: str, finished_ms: int) -> None:
         """Note what is being sent. What was done for something else is to be done again."""
         if place.content != content:
             place.content, place.sent, place.done = content, False, []
+            place.stamp_ms = max(finished_ms, place.stamp_ms + 1)
         self.write()
 
     def note(self, place: Place, *, run: tuple[str, str] | None = None, done: str | None = None) -> None:
@@ -85,6 +88,7 @@ class Ledger:
                     "runs": dict(place.runs),
                     "done": sorted(place.done),
                     "content": place.content,
+                    "stamp_ms": place.stamp_ms,
                     "sent": place.sent,
                     "problem": place.problem,
                     "url": place.url,

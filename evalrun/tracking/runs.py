@@ -70,7 +70,7 @@ def _track(stored: StoredRun, settings: Settings, patience: Patience) -> Tracked
             sender = Sender(client, stored, settings, ledger, place, patience)
             if again and sender.is_there():
                 return _tracked(place, again=True)
-            ledger.begin(place, content)
+            ledger.begin(place, content, stored.finished_ms)
             sender.send()
     except NotSent as refused:
         place.problem = str(refused)

@@ -167,7 +167,7 @@ class Sender:
     ) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        at = self.stored.finished_ms
+        at = self.place.stamp_ms
         metrics = [Metric(key, value, at, step) for step, values in steps.items() for key, value in values.items()]
         items = [Param(key, value) for key, value in params.items()]
         marks = [RunTag(key, value) for key, value in tags.items()]

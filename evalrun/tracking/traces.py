@@ -53,8 +53,13 @@ class TraceSender:
     def _log_spans(self, spans: Sequence[Any]) -> None:
         try:
             self.tracing.log_spans(str(self.place.experiment_id), list(spans))
-        except NotImplementedError:
-            raise NotSent("the server is older than MLflow 3.4 and takes no traces of runs", fatal=True) from None
+        except NotImplementedError as refused:
+            if "could not identify" not in str(refused):
+                raise NotSent("the server is older than MLflow 3.4 and takes no traces of runs", fatal=True) from None
+            forget = getattr(getattr(self.tracing.store, "_get_server_version", None), "cache_clear", None)
+            if forget is not None:  # it keeps for good that the server once did not say its version
+                forget()
+            raise ConnectionError("the server did not say its version") from None
 
     def _start(self, trace: Trace) -> None:
         info = trace.info()
