@@ -49,7 +49,7 @@ class _Shape:
             f"{prefix(measure)}/{part}" for measure in self.measures for part in ("score", "justification", "state")
         ]
         taken = {*front, *ANSWERS, *scores, *self.ends}
-        plain = [name for name in run["columns"] if name not in OURS]
+        plain = [name for name in run["columns"] if name not in OURS and name not in _sources(run)]
         self.samples = {name: f"sample.{name}" if name in taken else name for name in plain}
         self.columns = [*front, *self.samples.values(), *ANSWERS, *scores, *self.ends]
 
@@ -74,6 +74,13 @@ class _Shape:
         else:
             record["ended"] = f"error: {answer.kind}"
         return record
+
+
+def _sources(run: Mapping[str, Any]) -> set[str]:
+    """The columns that stand under MLflow's name already: those that input and expected are, whole."""
+    chosen = run["definition"]["dataset"]["columns"]
+    found = [chosen[name] for name in ("input", "expected") if name in chosen]
+    return {said["column"] for said in found if isinstance(said["column"], str) and "split" not in said}
 
 
 def prefix(measure: Measure) -> str:
