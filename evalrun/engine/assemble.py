@@ -42,6 +42,7 @@ from evalrun.stats.summary import Measure, always_measures
 from evalrun.suite.document import Document
 from evalrun.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrun.suite.values import check_options
+from evalrun.targets.mlflow import MlflowTarget
 from evalrun.targets.prompted import PromptedTarget
 from evalrun.targets.recorded import RecordedColumn, RecordedRun
 
@@ -146,7 +147,8 @@ class Assembler:
             if isinstance(made, AsksService):
                 return self._service(suite, made, spec, calls)
             turns = None if isinstance(made, UNCALLED) or suite.run.concurrency != "auto" else Semaphore(AUTO_FUNCTIONS)
-            return None if made is None else PlannedTarget(spec.name, made, spec.type, turns=turns)
+            model = made.model if isinstance(made, MlflowTarget) else None
+            return None if made is None else PlannedTarget(spec.name, made, spec.type, model, turns=turns)
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)
         if prompt is None or opened is None:

@@ -13,9 +13,10 @@ from evalrun.engine.plan import Plan
 from evalrun.engine.result import RunResult
 from evalrun.errors import EvalrunError
 from evalrun.gates.exit_codes import UNTRUSTED, exit_code
+from evalrun.mlflow_package import check_mlflow
 from evalrun.suite.options import RunOptions
 from evalrun.suite.schema import Suite
-from evalrun.tracking.settings import Settings, check_installed, settings_of
+from evalrun.tracking.settings import Settings, settings_of
 from evalrun.tracking.tracked import Tracked
 
 PATIENCE_S = 15.0  # without a single answer: somebody waits for the verdict's exit code
@@ -29,7 +30,7 @@ def check_tracking(plans: Sequence[Plan], options: RunOptions) -> None:
     """None, where every run that is to be sent can be, as far as is known before the first call. Raises SuiteError."""
     wanted = [_settings(plan.suite, "", options) for plan in plans]
     if any(settings is not None for settings in wanted):
-        check_installed()
+        check_mlflow("tracking runs with MLflow")
 
 
 async def send_after_run(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalrun.errors import MissingExtraError, SuiteError
+from evalrun.errors import SuiteError
 from evalrun.redact import LOGIN
 from evalrun.suite.document import Document
 from evalrun.suite.reading import SectionReader
@@ -65,12 +64,6 @@ def settings_of(
         tags=given.tags,
         log=given.log,
     )
-
-
-def check_installed() -> None:
-    """None, where MLflow is installed. Raises MissingExtraError."""
-    if importlib.util.find_spec("mlflow") is None:
-        raise MissingExtraError("tracking runs with MLflow", "mlflow")
 
 
 def stored_spec(run: Mapping[str, object], environ: Mapping[str, str]) -> MlflowSpec | None:
