@@ -82,7 +82,7 @@ class Assembler:
         scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
-        shelf = Shelf(suite.folder, suite.name, self.runs)
+        shelf = Shelf(suite.folder, suite.name, self.runs, mlflow_uri=suite.tracking.uri if suite.tracking else None)
         baselines = find_baselines(self.document, gates, shelf) if self.judging else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()

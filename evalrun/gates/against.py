@@ -130,12 +130,14 @@ def _p(value: float | None) -> float:
 
 def _no_baseline(one: Tested) -> Finding:
     name = one.gate.spec.baseline or "main"
-    command = "evalrun baseline accept" + (f" last --name {name}" if name != "main" else "")
+    command = "this makes one: evalrun baseline accept" + (f" last --name {name}" if name != "main" else "")
+    if name.startswith("mlflow:"):
+        command = "evalrun track last --mlflow sends it there"
     if one.partner is not None:
         said = f"the baseline {name!r} has no {one.gate.measure.name!r} yet"
     else:
         said = f"no baseline {name!r} yet"
-    return Finding("no_baseline", f"{said}; once a run is good, this makes one: {command}")
+    return Finding("no_baseline", f"{said}; once a run is good, {command}")
 
 
 def _compared(one: Tested, side: Side) -> BaselineResult:

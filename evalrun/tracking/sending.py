@@ -15,6 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from evalrun.gates.baseline_file import write_baseline
+from evalrun.gates.baseline_finding import baseline_of_run
+from evalrun.gates.mlflow_baseline import FILE as BASELINE_FILE
+from evalrun.runs.folder import RunFolder
 from evalrun.runs.row_log import NAME as ROWS_FILE
 from evalrun.runs.row_log import read_rows
 from evalrun.tracking import facts
@@ -139,6 +143,8 @@ class Sender:
         self._once("suite", lambda: self._batch(run_id, values, facts.run_params(stored), tags))
         if "dataset" in log:
             self._once("dataset", lambda: self._send_dataset(run_id))
+        if "table" in log:
+            self._once("baseline", lambda: self._send_baseline(run_id))
         if "report" in log:
             self._once("report", lambda: self._send_reports(run_id))
 
@@ -200,6 +206,14 @@ class Sender:
             path = self.stored.folder / name
             if path.is_file():
                 self._call(name, self.client.log_artifact, run_id, str(path))
+
+    def _send_baseline(self, run_id: str) -> None:
+        """The scores of every row, so that a gate elsewhere can compare with this run: `baseline: mlflow:…`."""
+        baseline = baseline_of_run(RunFolder(self.stored.folder))
+        with tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
+            path = Path(folder) / BASELINE_FILE
+            write_baseline(path, baseline.head, baseline.rows.values())
+            self._call("baseline", self.client.log_artifact, run_id, str(path))
 
     def _send_table(self, run_id: str, name: str) -> None:
         frame = evaluation_frame(read_rows(self.stored.folder), self.stored.run, [name])
