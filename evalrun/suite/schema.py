@@ -44,10 +44,11 @@ class ColumnsSpec:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """`path` or `rows`, never both; `type` picks a reader where the file's name does not say it."""
+    """One of `path`, `rows` and `mlflow`; `type` picks a reader where the file's name does not say it."""
 
     path: str | None = key("File, glob, or - for standard input", path=True)
     rows: tuple[Mapping[str, Any], ...] | None = key("The rows themselves")
+    mlflow: str | None = key("An MLflow run whose evaluation table has the rows", path=True)
     type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, or a reference to one's own")
     columns: ColumnsSpec = key("Which source column is what", default=ColumnsSpec())
     where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
