@@ -32,10 +32,13 @@ from evalrun.metrics import GateResult, Verdict
 from evalrun.redact import register_environment
 from evalrun.reports.outputs import check_apart, check_outputs
 from evalrun.reports.table import shape_of, table_frame
+from evalrun.runs.folder import RUN_FILE, read_json
 from evalrun.runs.lock import RunLock
 from evalrun.runs.row_log import read_rows
 from evalrun.suite.load import open_suite, read_suite
 from evalrun.suite.options import RunOptions
+from evalrun.tracking.after_run import check_tracking, send_after_run
+from evalrun.tracking.table import TABLE, evaluation_frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,12 @@ class SuiteResult:
         """A pandas DataFrame with a row for every answer, as in `table.csv`."""
         return table_frame(read_rows(self.folder), shape_of(self.details.plan), list(self.details.targets))
 
+    @property
+    def tables(self) -> dict[str, Any]:
+        """`eval_results_table`: a pandas DataFrame with the columns that `mlflow.evaluate` gave it."""
+        run = read_json(self.folder / RUN_FILE)
+        return {TABLE: evaluation_frame(read_rows(self.folder), run, list(self.details.targets))}
+
 
 @dataclass(slots=True)
 class Session:
@@ -88,7 +97,7 @@ class Session:
 
     `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C. `fetching` is
     told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on,
-    `stored` are answers to score in place of asking targets.
+    `stored` are answers to score in place of asking targets, `tell` is told where runs were sent, or that they were not.
     """
 
     options: RunOptions
@@ -98,6 +107,7 @@ class Session:
     fetching: Progress | None = None
     resumed: Path | None = None
     stored: StoredAnswers | None = None
+    tell: Callable[[str], None] | None = None
 
 
 def run_suite(
@@ -153,7 +163,7 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
         for plan in plans:
             if session.stop.times:
                 break
-            results.append(await execute(plan, session.options, reporters))
+            results.append(await _sent(await execute(plan, session.options, reporters), session))
     return results
 
 
@@ -168,7 +178,12 @@ async def _resume(
     check_outputs(session.options.outputs, suites=1)
     with RunLock(stored.folder.path):
         async with _planned(suites or [stored.find_suite()], session) as (plan,):
-            return await execute(plan, session.options, reporters, take_up(stored, plan))
+            result = await execute(plan, session.options, reporters, take_up(stored, plan))
+    return await _sent(result, session)
+
+
+async def _sent(result: RunResult, session: Session) -> RunResult:
+    return await send_after_run(result, session.options, session.stop, session.tell)
 
 
 @asynccontextmanager
@@ -177,6 +192,7 @@ async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncItera
     async with EndpointPool(user_agent=f"evalrun/{__version__}", time_left_s=row_real_time_left_s) as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
             plans = [await priced(plan) for plan in plan_suites(suites, session, pool, Path(spool))]
+            check_tracking(plans, session.options)
             await pool.prepare(session.fetching)
             if session.listen is not None:
                 session.listen(session.stop)

@@ -11,6 +11,7 @@ from typing import Any
 from evalrun.domain import Row
 from evalrun.engine.designs import ColumnCheck
 from evalrun.engine.gating import GateMaker, KeyKeeper, find_baselines, refuse_changed
+from evalrun.engine.stored_parts import stored_design, stored_measures
 from evalrun.errors import RunNotFoundError, SuiteError
 from evalrun.gates.against import Side
 from evalrun.gates.baseline_finding import Shelf, baseline_of_run, made_of_run
@@ -18,7 +19,6 @@ from evalrun.gates.exit_codes import UNTRUSTED, code_of, exit_code, overall
 from evalrun.gates.verdicts import Comparison, check_gates
 from evalrun.metrics import GateResult
 from evalrun.reports.judged import Judged
-from evalrun.reports.stored import stored_design, stored_measures
 from evalrun.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrun.runs.row_log import read_rows
 from evalrun.stats.grouping import Design

@@ -48,6 +48,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
     },
     "targets": {
         "http": "evalrun.targets.http:http",
+        "mlflow": "evalrun.targets.mlflow:mlflow",
         "python": "evalrun.targets.python:python",
         "recorded": "evalrun.targets.recorded:recorded",
     },

@@ -9,8 +9,8 @@ from typing import Any
 
 from evalrun.compare.changes import RunChanges, find_changes
 from evalrun.domain import Row
+from evalrun.engine.stored_parts import stored_measures
 from evalrun.errors import RunNotFoundError, SuiteError, nearest
-from evalrun.reports.stored import stored_measures
 from evalrun.runs.definition import differences
 from evalrun.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrun.runs.row_log import read_rows, row_at, scan_keys

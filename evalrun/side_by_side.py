@@ -13,10 +13,10 @@ from evalrun.compare.different import different_rows
 from evalrun.compare.readings import NotComparable
 from evalrun.compare.result import Comparison, Contestant
 from evalrun.domain import Row
+from evalrun.engine.stored_parts import stored_design, stored_measures
 from evalrun.errors import RunNotFoundError, SuiteError
 from evalrun.metrics import Metric
 from evalrun.reports.compared_run import ComparedRun
-from evalrun.reports.stored import stored_design, stored_measures
 from evalrun.runs.definition import differences, part_differences
 from evalrun.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrun.stats.summary import summarize

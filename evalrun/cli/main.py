@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -23,12 +24,14 @@ from evalrun.cli import (
     running,
     starting,
     stored,
+    tracking,
     viewing,
 )
 from evalrun.errors import EvalrunError, SuiteError
 from evalrun.redact import redact_message
 
 UNTRUSTED = 3  # the exit code of runs that say nothing about the model
+ADDRESS = re.compile(r"[A-Za-z][\w+]*://|databricks$")  # what may follow --mlflow
 SUITE_ENDINGS = (".yaml", ".yml")
 
 
@@ -38,6 +41,7 @@ class DefaultToRun(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         if args and self._means_run(args):
             args = ["run", *args]
+        args = [with_address(args, place) for place in range(len(args))]
         return super().parse_args(ctx, args)
 
     def _means_run(self, args: list[str]) -> bool:
@@ -52,6 +56,14 @@ class DefaultToRun(TyperGroup):
 def looks_like_suite(word: str) -> bool:
     """Whether a word is a suite rather than a mistyped command."""
     return word.endswith(SUITE_ENDINGS) or os.sep in word or Path(word).is_file()
+
+
+def with_address(args: list[str], place: int) -> str:
+    """The argument at a place; `--mlflow` without an address gets an empty one, so that it takes no suite for it."""
+    following = args[place + 1] if place + 1 < len(args) else ""
+    if args[place] == "--mlflow" and not ADDRESS.match(following):
+        return "--mlflow="
+    return args[place]
 
 
 app = typer.Typer(
@@ -94,6 +106,7 @@ app.command("compare")(comparing.compare)
 app.command("diff")(comparing.diff)
 app.command("view")(viewing.view)
 app.add_typer(caching.app, name="cache")
+app.command("track")(tracking.track)
 app.command("gate")(judging.gate)
 app.command("score")(judging.score)
 app.add_typer(baselines.app, name="baseline")

@@ -76,6 +76,18 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any key of the suite, typed as YAML. Repeatable."),
 ]
 
+Mlflow = Annotated[
+    str | None,
+    typer.Option(
+        "--mlflow",
+        metavar="[URI]",
+        help="Send the run to MLflow: to this address, or where the suite or MLFLOW_TRACKING_URI says.",
+    ),
+]
+MlflowRequired = Annotated[
+    bool, typer.Option("--mlflow-required", help="Send the run to MLflow, and end with 3 where that cannot be done.")
+]
+
 
 def conditions(where: list[str] | None) -> dict[str, Any]:
     """The conditions of `--where`, column to value."""

@@ -47,6 +47,8 @@ def run(
     output_dir: options.OutputDir = Path("runs"),
     output: options.Outputs = None,
     settings: options.Settings = None,
+    mlflow: options.Mlflow = None,
+    mlflow_required: options.MlflowRequired = False,
     no_gates: Annotated[bool, typer.Option("--no-gates", help="Measure only; no verdict.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a suite, no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics as JSON and nothing else.")] = False,
@@ -84,6 +86,8 @@ def run(
         outputs=tuple(output or ()),
         gates=not no_gates,
         debug=debug,
+        mlflow=mlflow,
+        mlflow_required=mlflow_required,
     )
     printer = Printer(quiet=quiet, as_json=as_json, diff=diff)
     results = run_and_print(suites or [], asked, printer)
@@ -103,7 +107,9 @@ def run_and_print(
     async def run_all() -> list[RunResult]:
         trace = _to_stderr if asked.debug else None
         fetching = FetchProgress(sys.stderr)
-        session = Session(asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching, stored=stored)
+        session = Session(
+            asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching, stored=stored, tell=_to_stderr
+        )
         return await run_suites(suites, session, printer.reporters())
 
     results = asyncio.run(run_all())

@@ -40,7 +40,9 @@ class Opening:
     def parts(self) -> tuple[Part, ...]:
         """What there is to read. Raises SuiteError with everything that is wrong."""
         self._check_columns()
-        if self.spec.rows is not None:
+        if self.spec.mlflow is not None:
+            found = self._from_mlflow(self.spec.mlflow)
+        elif self.spec.rows is not None:
             found = self._inline(self.spec.rows)
         elif self.spec.type is not None and self.spec.type not in BUILTIN["datasets"]:
             found = self._own(self.spec.type)
@@ -69,6 +71,16 @@ class Opening:
             self.report("type", "is for files; rows need none")
         self._check_options({}, "rows")
         return [Part(InlineRows(rows), "rows")]
+
+    def _from_mlflow(self, reference: str) -> list[Part]:
+        from evalrun.datasets.mlflow_table import rows_from_mlflow
+
+        try:
+            rows = rows_from_mlflow(reference)
+        except ValueError as refused:
+            self.report("mlflow", str(refused))
+            return []
+        return [Part(InlineRows(rows), f"the table of MLflow's run {reference}")] if not self.problems else []
 
     def _files(self) -> list[Part]:
         """The parts of files that built-in readers read."""

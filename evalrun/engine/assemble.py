@@ -42,6 +42,7 @@ from evalrun.stats.summary import Measure, always_measures
 from evalrun.suite.document import Document
 from evalrun.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrun.suite.values import check_options
+from evalrun.targets.mlflow import MlflowTarget
 from evalrun.targets.prompted import PromptedTarget
 from evalrun.targets.recorded import RecordedColumn, RecordedRun
 
@@ -81,7 +82,7 @@ class Assembler:
         scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
-        shelf = Shelf(suite.folder, suite.name, self.runs)
+        shelf = Shelf(suite.folder, suite.name, self.runs, mlflow_uri=suite.tracking.uri if suite.tracking else None)
         baselines = find_baselines(self.document, gates, shelf) if self.judging else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
@@ -146,7 +147,8 @@ class Assembler:
             if isinstance(made, AsksService):
                 return self._service(suite, made, spec, calls)
             turns = None if isinstance(made, UNCALLED) or suite.run.concurrency != "auto" else Semaphore(AUTO_FUNCTIONS)
-            return None if made is None else PlannedTarget(spec.name, made, spec.type, turns=turns)
+            model = made.model if isinstance(made, MlflowTarget) else None
+            return None if made is None else PlannedTarget(spec.name, made, spec.type, model, turns=turns)
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)
         if prompt is None or opened is None:

@@ -68,6 +68,7 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> dict[str, 
         "options": options,
         "args": dict(spec.args),
         "files": _files([spec.type, *_texts(spec.options)], folder),
+        **({} if target.model is None else {"model": target.model}),  # the version that an alias meant
     }
 
 

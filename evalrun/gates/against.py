@@ -146,6 +146,8 @@ def _lacks(gate: Gate, target: str, baseline: Baseline | None, partner: str | No
 
 def _no_baseline(gate: Gate, lacks: str) -> Finding:
     name = gate.spec.baseline or "main"
+    if name.startswith("mlflow:"):
+        return Finding("no_baseline", f"{lacks}; once a run is good, evalrun track last --mlflow sends it there")
     if NAME.fullmatch(name) and not is_path(name):
         command = "evalrun baseline accept" + (f" last --name {name}" if name != "main" else "")
         return Finding("no_baseline", f"{lacks}; once a run is good, this makes one: {command}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from evalrun.runs.row_log import read_rows
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RUN = "run:"
+MLFLOW = ("mlflow:experiment/", "mlflow:run/")
 
 
 class BadReference(ValueError):
@@ -23,16 +24,21 @@ class BadReference(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """Where baselines are looked for: beside the suite file, under the suite's name; and in the runs folder."""
+    """Where baselines are looked for: beside the suite file, under the suite's name; in the runs folder; in MLflow."""
 
     folder: Path
     suite: str
     runs: Path
+    mlflow_uri: str | None = field(default=None, kw_only=True)
 
     def find(self, reference: str) -> Baseline | None:
         """The baseline, or None where there is none yet. Raises BadReference, RunNotFoundError and SuiteError."""
         if reference.startswith(RUN):
             return baseline_of_run(find_run(reference.removeprefix(RUN).strip(), self.runs))
+        if reference.startswith(MLFLOW):
+            from evalrun.gates.mlflow_baseline import baseline_from_mlflow
+
+            return baseline_from_mlflow(reference, self.suite, self.mlflow_uri)
         if is_path(reference):
             path = self.folder / reference
             if (path / RUN_FILE).is_file():
@@ -40,7 +46,7 @@ class Shelf:
             return self._read(path, reference)
         if not NAME.fullmatch(reference):
             raise BadReference(
-                f"{reference!r} is no baseline: it should be a name such as main, a path to a .jsonl file, or run:RUN"
+                f"{reference!r} is no baseline: it should be a name such as main, a path to a .jsonl file, run:RUN, mlflow:experiment/NAME or mlflow:run/ID"
             )
         found = self._read(baseline_path(self.folder, self.suite, reference), reference)
         if found is None and RUN_ID.fullmatch(reference):

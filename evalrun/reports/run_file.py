@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from evalrun.engine.fingerprints import hashes, scorer_data
 from evalrun.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrun.engine.result import RunResult
 from evalrun.reports.metrics_file import usage_data
+from evalrun.runs.source_control import source_of
 from evalrun.suite.options import RunOptions, options_data
 
 SCHEMA_VERSION = 1
@@ -45,6 +47,7 @@ def run_data(
         "hashes": hashes(plan),
         "columns": list(plan.scan.columns),
         "versions": versions(),
+        "source": source_of(suite.folder, os.environ),
         "targets": {target.name: _target(target) for target in plan.targets},
         "scorers": {scorer.bound.name: scorer_data(scorer, plan.suite.folder) for scorer in plan.scorers},
         "judges": {scorer.bound.name: judge for scorer in plan.scorers if (judge := _judge(scorer)) is not None},

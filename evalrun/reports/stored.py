@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalrun.calls.usage import Usage
-from evalrun.domain import Declaration, Row
+from evalrun.domain import Row
 from evalrun.engine.result import TargetResult
+from evalrun.engine.stored_parts import stored_design, stored_measures
 from evalrun.errors import RunNotFoundError
 from evalrun.metrics import Metric
 from evalrun.reports.compared import render_comparison
@@ -28,8 +29,6 @@ from evalrun.reports.text import DASH, duration, interval, number, one_line
 from evalrun.reports.worst import WorstRows, failed
 from evalrun.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
 from evalrun.runs.row_log import read_rows
-from evalrun.stats.grouping import Design
-from evalrun.stats.reducers import parse_reducer
 from evalrun.stats.summary import Measure, summarize
 
 if TYPE_CHECKING:
@@ -67,37 +66,6 @@ def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[Rend
             if worst.of(name):
                 yield rows_table(f"worst rows of {one_line(name, 60)}", worst.of(name))
     yield styled(f"files: {folder.path}/")
-
-
-def stored_measures(run: Mapping[str, Any]) -> tuple[Measure, ...]:
-    """The scorers of a stored run with what they declared."""
-    found: list[Measure] = []
-    for name, said in run["scorers"].items():
-        low, high = said["range"]
-        kept = (
-            "version",
-            "backend",
-            "higher_is_better",
-            "binary",
-            "unit",
-            "threshold",
-            "needs_answer",
-            "needs_expected",
-            "headline",
-        )
-        declared = {key: said[key] for key in kept}
-        found.append(Measure(name, Declaration(low=low, high=high, aggregates=tuple(said["aggregates"]), **declared)))
-    return tuple(found)
-
-
-def stored_design(run: Mapping[str, Any]) -> Design:
-    """How the samples of a stored run are put together."""
-    return Design(
-        reducers=tuple(parse_reducer(name) for name in run.get("reducers", ["mean"])),
-        cluster=run.get("cluster"),
-        slices=tuple(run.get("slices", ())),
-        seed=run["seed"],
-    )
 
 
 def stored_metrics(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from evalrun.compare.result import Comparison
 from evalrun.engine.result import RunResult, TargetResult
+from evalrun.engine.stored_parts import stored_measures
 from evalrun.metrics import GateResult, Verdict
 from evalrun.reports.comparison_file import stored_comparison
 from evalrun.reports.metrics_file import gate_from_data
-from evalrun.reports.stored import stored_measures, stored_metrics, stored_targets
+from evalrun.reports.stored import stored_metrics, stored_targets
 from evalrun.reports.terminal import go_on_lines, judge_lines, verdict_word
 from evalrun.reports.text import counted, number
 from evalrun.runs.folder import RUN_FILE, RunFolder, read_json

@@ -14,7 +14,7 @@ from evalrun.suite.docs import first_line, option_docs
 from evalrun.suite.gate_schema import defaults_schema, gate_schema, top_rules
 from evalrun.suite.load import NAME
 from evalrun.suite.models import SERVICE
-from evalrun.suite.schema import CacheMode, DatasetSpec, JudgeCheck, PaceSpec, PriceSpec, RunSpec
+from evalrun.suite.schema import CacheMode, DatasetSpec, JudgeCheck, MlflowSpec, PaceSpec, PriceSpec, RunSpec
 from evalrun.suite.sections import COLUMN_KEYS, ROLES
 from evalrun.suite.values import schema_of, schema_of_options
 
@@ -89,6 +89,7 @@ def _top() -> Schema:
         },
         "slices": _slices(),
         "reducer": _fields(RunSpec)["properties"]["reducer"],
+        "tracking": {"type": "object", "properties": {"mlflow": _mlflow()}, "additionalProperties": False},
     }
 
 
@@ -106,6 +107,12 @@ def _fields(kind: type[Any]) -> Schema:
         if item.default is not dataclasses.MISSING and isinstance(item.default, int | float | str):
             properties[item.name]["default"] = item.default
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _mlflow() -> Schema:
+    fields = _fields(MlflowSpec)
+    fields["properties"]["tags"]["additionalProperties"] = {"type": ["string", "number", "boolean"]}
+    return {"anyOf": [{"type": "null"}, fields], "description": "Send runs to MLflow"}
 
 
 def _slices() -> Schema:

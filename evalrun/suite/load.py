@@ -21,14 +21,14 @@ from evalrun.suite.reading import SectionReader
 from evalrun.suite.running import read_prices, read_run
 from evalrun.suite.schema import JudgeCheck, Suite, TargetSpec
 from evalrun.suite.sections import read_dataset, read_prompt
+from evalrun.suite.tracking import read_tracking, shown_tracking
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 TOP_KEYS = (
     "name", "description", "dataset", "prompt", "target", "targets", "params", "judge", "judge_check",
     "scorers", "on_no_answer", "gates", "gate_defaults", "min_coverage", "inconclusive", "baseline_required", "run",
-    "slices", "reducer", "cache", "prices",
+    "slices", "reducer", "cache", "prices", "tracking",
 )  # fmt: skip
-LATER_TOP_KEYS = ("tracking",)
 
 
 def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
@@ -56,7 +56,7 @@ def read_suite(document: Document) -> Suite | None:
         what = "is empty" if data is None else "is not a mapping"
         document.problem((), f"{what}; a suite needs at least dataset, target and scorers ('evalrun init' writes one)")
         return None
-    reader.check_keys(data, (), TOP_KEYS, later=LATER_TOP_KEYS)
+    reader.check_keys(data, (), TOP_KEYS)
     on_no_answer = _plain(reader, data, "on_no_answer", NoAnswer, "unscored")
     dataset = read_dataset(reader, data["dataset"]) if "dataset" in data else None
     if "dataset" not in data:
@@ -81,6 +81,7 @@ def read_suite(document: Document) -> Suite | None:
         run=read_run(reader, data),
         prices=read_prices(reader, data["prices"]) if data.get("prices") is not None else EMPTY,
         slices=_slices(reader, data),
+        tracking=read_tracking(reader, data["tracking"]) if data.get("tracking") is not None else None,
         resolved=_resolved(data, targets, judge),
     )
     return suite if dataset is not None and targets and scorers else None
@@ -133,6 +134,8 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
     ]
     if judge is not None:
         shown["judge"] = {**judge.shown, "name": judge.name}
+    if "tracking" in shown:
+        shown["tracking"] = shown_tracking(shown["tracking"])
     shown["scorers"] = [_without_keys(item) for item in data.get("scorers") or []]
     return shown
 

@@ -19,7 +19,6 @@ PACE_KEYS = ("concurrency", "rpm", "tpm", "retries", "timeout", "stream")
 MODEL_KEYS = ("model", "name", "base_url", "api_key", "headers", "params", *PACE_KEYS, "prices")
 SERVICE = "http"  # the one type of target whose calls go over the network
 SERVICE_PACE_KEYS = tuple(name for name in PACE_KEYS if name != "stream")
-LATER_TARGET_TYPES = ("mlflow",)
 SCORER_KEYS = ("type", "name", "version", "judge", "on_no_answer", "args")
 
 
@@ -58,9 +57,6 @@ def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath)
     kind = reader.text(item["type"], (*path, "type"))
     name = reader.text(item["name"], (*path, "name")) if "name" in item else default_name(kind, item)
     args = reader.mapping(item["args"], (*path, "args")) if "args" in item else EMPTY
-    if kind in LATER_TARGET_TYPES:
-        reader.report((*path, "type"), f"not yet: this version of evalrun has no {kind!r} targets")
-        return None
     if kind is None or name is None:
         return None
     options = {name: value for name, value in item.items() if name not in ("type", "name", "args")}

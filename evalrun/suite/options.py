@@ -28,7 +28,8 @@ class RunOptions:
     are `key.path=value`, typed as YAML. `outputs` are paths whose extension says the format.
     `refresh` asks again for what is in the cache. `resume` names a run to go on with, and `retry_errors` runs again
     what ended in error there. `wait_scale` is real seconds for each second that is waited between calls: tests of
-    people's own suites pass less than 1.
+    people's own suites pass less than 1. `mlflow` is the address of the tracking server to send the run to, or "" for the
+    one that the suite or the environment names; `mlflow_required` makes a run that could not be sent end with 3.
     """
 
     targets: tuple[str, ...] = ()
@@ -53,6 +54,8 @@ class RunOptions:
     outputs: tuple[str, ...] = ()
     gates: bool = True
     debug: bool = False
+    mlflow: str | None = None
+    mlflow_required: bool = False
 
 
 def options_data(options: RunOptions) -> dict[str, Any]:

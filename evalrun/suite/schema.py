@@ -44,10 +44,11 @@ class ColumnsSpec:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """`path` or `rows`, never both; `type` picks a reader where the file's name does not say it."""
+    """One of `path`, `rows` and `mlflow`; `type` picks a reader where the file's name does not say it."""
 
     path: str | None = key("File, glob, or - for standard input", path=True)
     rows: tuple[Mapping[str, Any], ...] | None = key("The rows themselves")
+    mlflow: str | None = key("An MLflow run whose evaluation table has the rows", path=True)
     type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, or a reference to one's own")
     columns: ColumnsSpec = key("Which source column is what", default=ColumnsSpec())
     where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
@@ -234,6 +235,20 @@ class RunSpec:
     reducer: str | tuple[str, ...] | None = key("How epochs become one score: mean, median, at_least_3 …; or a list")
 
 
+TrackedPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "traces"]
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowSpec:
+    """What `tracking.mlflow` says, variables filled in; None is as the environment or MLflow's default has it."""
+
+    uri: str | None = key("Tracking server or database", path=True)
+    experiment: str | None = key("Name of the experiment (default: the suite's)", path=True)
+    run_name: str | None = key("Name of the run (default: suite and run id)", path=True)
+    tags: Mapping[str, str] = key("Tags of the run besides ours", default=EMPTY)
+    log: tuple[TrackedPart, ...] = key("What is sent", default=("metrics", "table", "report", "dataset"))
+
+
 @dataclass(frozen=True, slots=True)
 class Suite:
     """One suite file, checked. `resolved` is what may be written down of it: secrets as their variable's name."""
@@ -252,6 +267,7 @@ class Suite:
     run: RunSpec = RunSpec()
     prices: Mapping[str, PriceSpec] = EMPTY
     slices: tuple[str, ...] = ()
+    tracking: MlflowSpec | None = None
     resolved: Mapping[str, Any] = EMPTY
 
     def streams(self, target: TargetSpec) -> bool:

@@ -21,7 +21,7 @@ from evalrun.suite.schema import (
 from evalrun.suite.values import shown
 
 ROLES = ("system", "developer", "user", "assistant", "messages")
-DATASET_KEYS = ("path", "rows", "type", "columns", "where", "shuffle", "limit", "cluster")
+DATASET_KEYS = ("path", "rows", "mlflow", "type", "columns", "where", "shuffle", "limit", "cluster")
 COLUMN_KEYS = ("id", "input", "expected", "messages")
 
 
@@ -34,17 +34,16 @@ def read_dataset(reader: SectionReader, data: Any) -> DatasetSpec | None:
     mapping = reader.mapping(data, path)
     if mapping is None:
         return None
-    if "mlflow" in mapping:
-        reader.check_keys({"mlflow": None}, path, (), later=("mlflow",))
-    if ("path" in mapping) == ("rows" in mapping) and "type" not in mapping:
-        reader.report(path, "needs either 'path' (a file) or 'rows' (the rows themselves)")
+    given = [name for name in ("path", "rows", "mlflow") if name in mapping]
+    if len(given) != 1 and ("type" not in mapping or "mlflow" in given):
+        reader.report(path, "needs one of 'path' (a file), 'rows' (the rows themselves) and 'mlflow' (an MLflow run)")
     simple = {name: item for name, item in mapping.items() if name not in ("columns", "where")}
     fields = reader.typed(DatasetSpec, simple, path)
     if "where" in mapping:
         fields["where"] = read_where(reader, mapping["where"], (*path, "where"))
     if mapping.get("columns") is not None:
         fields["columns"] = read_columns(reader, mapping["columns"], (*path, "columns"))
-    fields["options"] = {name: item for name, item in mapping.items() if name not in (*DATASET_KEYS, "mlflow")}
+    fields["options"] = {name: item for name, item in mapping.items() if name not in DATASET_KEYS}
     return DatasetSpec(**fields)
 
 

@@ -12,7 +12,7 @@ What a comment may say, directly above a block:
     not run: REASON    nobody runs it, and why
 
 `<!-- needs: model -->` on a line of its own says that a page runs the embedded model; `needs: server` that it
-talks to the scripted server of `tests/fakes`.
+talks to the scripted server of `tests/fakes`, `needs: mlflow` that MLflow is installed.
 """
 
 from __future__ import annotations

@@ -19,7 +19,9 @@ def pages() -> list[Any]:
     found = []
     for page in PAGES:
         if any(example.verb in ("run", "in") for example in read_examples(page)):
-            marks = [getattr(pytest.mark, what) for what in sorted(needs(page) & {"model", "local", "litellm"})]
+            marks = [
+                getattr(pytest.mark, what) for what in sorted(needs(page) & {"model", "local", "litellm", "mlflow"})
+            ]
             found.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
     return found
 

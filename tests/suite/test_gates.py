@@ -164,7 +164,7 @@ def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() 
         ),
         (
             "gates: [{metric: exact_match, baseline: a b, max_drop: 0.1}]",
-            "4:41: gates[0].baseline: 'a b' is no baseline: it should be a name such as main, a path to a .jsonl file, or run:RUN",
+            "4:41: gates[0].baseline: 'a b' is no baseline: it should be a name such as main, a path to a .jsonl file, run:RUN, mlflow:experiment/NAME or mlflow:run/ID",
         ),
         (
             "gates: [{metric: exact_match, baseline: 'run:nope', max_drop: 0.1}]",

@@ -120,17 +120,6 @@ def test_all_problems_of_a_file_come_at_once_each_with_its_place() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("key", "place"),
-    [
-        ("tracking: {mlflow: {}}", "tracking"),
-    ],
-)
-def test_what_comes_later_is_refused_plainly_and_never_ignored(key: str, place: str) -> None:
-    said = problems(SMALL + key + "\n")
-    assert any(f": {place}: not yet: " in line for line in said), said
-
-
 def test_a_suite_of_another_shape_says_what_a_suite_needs() -> None:
     assert problems("") == [
         "qa.yaml: is empty; a suite needs at least dataset, target and scorers ('evalrun init' writes one)"

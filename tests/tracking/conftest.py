@@ -1,0 +1,71 @@
+"""What the tests of tracking share: one server for all of them, and its client to read back what arrived."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from evalrun.tracking.opening import opened
+from evalrun.tracking.settings import Settings
+from tests.endpoints.conftest import free_port
+from tests.fakes.mlflow_server import mlflow_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real MLflow server; the test is skipped where MLflow is missing."""
+    if importlib.util.find_spec("mlflow") is None:
+        pytest.skip("the extra 'mlflow' is not installed")
+    with mlflow_server(tmp_path_factory.mktemp("mlflow"), free_port()) as address:
+        yield address
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[Any]:
+    """MLflow's own client of the server."""
+    with warnings.catch_warnings(), opened(Settings(server, "", "", {}, ())) as found:
+        yield found
+
+
+class Arrived:
+    """What MLflow has of a run: the run of the suite, and those of its targets by name."""
+
+    def __init__(self, client: Any, experiment: str) -> None:
+        self.client = client
+        found = client.get_experiment_by_name(experiment)
+        runs = list(client.search_runs([found.experiment_id], max_results=1000)) if found is not None else []
+        self.experiment_id = found.experiment_id if found is not None else None
+        self.parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        self.targets = {run.info.run_name: run for run in runs if "mlflow.parentRunId" in run.data.tags}
+        self.count = len(runs)
+
+    @property
+    def parent(self) -> Any:
+        """The one run of the suite."""
+        (parent,) = self.parents
+        return parent
+
+    def artifacts(self, run: Any) -> list[str]:
+        return sorted(item.path for item in self.client.list_artifacts(run.info.run_id))
+
+    def table(self, target: str) -> Any:
+        """The evaluation table of a target, as MLflow itself reads it."""
+        import mlflow
+
+        run_id = self.targets[target].info.run_id
+        mlflow.set_tracking_uri(self.client.tracking_uri)  # its own search for tables asks no other address
+        try:
+            return self.client.load_table(self.experiment_id, "eval_results_table.json", [run_id])
+        finally:
+            mlflow.set_tracking_uri(None)
+
+    def traces(self, target: str) -> list[Any]:
+        return list(
+            self.client.search_traces(
+                locations=[self.experiment_id], run_id=self.targets[target].info.run_id, max_results=500
+            )
+        )
