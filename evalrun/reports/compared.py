@@ -63,7 +63,7 @@ def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
     names = [item.name for item in comparison.contestants]
     for (name, column), values in found.items():
         title = f"{one_line(name, 60)} by {one_line(column, NAME)} (unadjusted)"
-        table = plain_table(title, [one_line(column, NAME), *[one_line(each, NAME) for each in names]])
+        table = plain_table(title, [one_line(column, NAME), *[one_line(each, NAME) for each in names]], wraps=True)
         for text, metric in values[:MOST_SLICES]:
             cells = [_value(metric.values.get(each)) for each in names]
             table.add_row(styled(one_line(text, NAME) or DASH), *[styled(cell) for cell in cells])
@@ -124,7 +124,7 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
         if not group:
             continue
         heads = [one_line(metric.name, NAME) + ("" if metric.higher_is_better else " ↓") for metric in group]
-        table = plain_table(title, ("target", *heads))
+        table = plain_table(title, ("target", *heads), wraps=True)
         for name in _order(comparison):
             table.add_row(styled(one_line(name, NAME)), *[_cell(metric, name) for metric in group])
         yield table

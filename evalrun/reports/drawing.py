@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def plain_table(title: str, columns: Sequence[str]) -> Table:
+def plain_table(title: str, columns: Sequence[str], *, wraps: bool = False) -> Table:
+    """An empty table. Where it is too wide its texts are wrapped and no number is cut; `wraps` is for cells of several words."""
     from rich import box
     from rich.table import Table
 
     table = Table(title=styled(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        wide = name in ("why", "input", "output", "expected", "metric", "gate")
+        wide = wraps or name in ("why", "input", "output", "expected", "metric", "gate", "target", "pair")
         right = name in ("value", "scored", "skipped", "unscored", "errors")
         table.add_column(
             styled(name), justify="right" if right else "left", overflow="fold", ratio=None, no_wrap=not wide

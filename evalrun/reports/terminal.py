@@ -137,7 +137,8 @@ def slice_tables(name: str, target: TargetResult) -> Iterator[Table]:
     for column, values in found.items():
         first = next(iter(values.values()))
         heads = [column, *(metric.name for metric in first.values())]
-        table = plain_table(f"{one_line(name, 80)} by {one_line(column, 40)}", [one_line(head, 40) for head in heads])
+        title = f"{one_line(name, 80)} by {one_line(column, 40)}"
+        table = plain_table(title, [one_line(head, 40) for head in heads], wraps=True)
         for text, metrics in list(values.items())[:MOST_SLICES]:
             cells = [
                 styled(

@@ -223,3 +223,25 @@ def test_a_single_target_has_no_comparison() -> None:
     done = evalrun(write("s"))
     assert "side by side" not in done.stdout
     assert "comparison" not in json.loads((stored() / "metrics.json").read_text())
+
+
+def test_long_names_and_missing_scores_cut_no_number_off() -> None:
+    rows = [
+        {"input": f"{n}", "expected": "x", "t0": "x", "t1": "x" if n % 9 else "", "t2": "x" if n % 2 else "y"}
+        for n in range(200)
+    ]
+    Path("s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = [f"{'one prompt with a name of many words' if place else 'n' * 150} {place}" for place in range(3)]
+    targets = "".join(f"  - {{type: recorded, column: t{place}, name: {name}}}\n" for place, name in enumerate(names))
+    scorers = [{"type": "exact_match", "name": f"exact_match_{n}"} for n in range(4)]
+    Path("s.yaml").write_text(f"name: s\ndataset: s.jsonl\ntargets:\n{targets}scorers: {json.dumps(scorers)}\n")
+    text = evalrun("s.yaml").stdout
+    side, pairs = text.partition("side by side")[2].split("exact_match_0/v1:", 1)
+    assert len(re.findall(r"\(23 of\b", side)) == 4
+    assert [len(re.findall(rf"(?:0[.][0-9]+|without\)) {letter} ", side)) for letter in "ab"] == [8, 4]
+    for line in (
+        r" difference +95 % interval +p +n +win/tie/loss +left out ",
+        r" \+0\.500 +\[0\.431, 0\.569\] +<\.001 +200 +100/100/0 +0 ",
+        r" \+0\.497 +\[0\.424, 0\.570\] +<\.001 +177 +88/89/0 +23 ",
+    ):
+        assert re.search(line, pairs), pairs[:2000]
