@@ -113,7 +113,9 @@ def test_a_provider_that_is_down_for_good_is_given_up_and_the_run_can_go_on() ->
 
 def test_a_hung_connection_costs_one_timeout_not_a_worker() -> None:
     with ScriptedServer(lambda request, nth: Hang() if nth <= 4 else Answer("yes")) as server:
-        suite = write_suite(server.base_url, 60, "concurrency: 4, timeout: 0.5")
+        suite = write_suite(
+            server.base_url, 60, "concurrency: 4, timeout: 0.5, row_timeout: 30000"
+        )  # this one is scaled
         result = evalrun.run_suite(suite, options=evalrun.RunOptions(wait_scale=0.001))
         assert server.calls == 64
     assert result.details.in_error == 0
