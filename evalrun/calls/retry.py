@@ -15,6 +15,8 @@ PASSING_KINDS = frozenset({"timeout", "rate_limit", "server", "connection", "mal
 PASSING_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 """Transient: RFC 9110 §15, RFC 8470 §5.2, RFC 6585 §4; another 4xx is our own fault, asking again will not help."""
 LONGEST_WAIT_S = 3600.0  # where no row's time sets a limit
+AWAY_S = 30.0  # a server that had answered may be away so long, whatever the number of tries: it restarts
+AWAY_WAIT_S = 5.0  # the longest wait between two looks whether it is back
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class RetryEndpoint:
 
     Waits are drawn from zero to a bound that doubles (full jitter), but are never shorter than the server asks for. One
     that is longer than the row may still take is not begun: the failure comes back at once and says so. A server
-    that is not there is asked again only if it has answered before. `on_retry` is told of each failure that is.
+    that is not there is asked again only if it has answered before, and then for AWAY_S at the least: nothing was asked of
+    it meanwhile. `on_retry` is told of each failure that is asked again.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class RetryEndpoint:
         self._answered = False
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        tries = 0
+        tries, away_since = 0, None
         while True:
             answer = await self._inner(request)
             tries += 1
@@ -64,7 +67,10 @@ class RetryEndpoint:
                 self._answered = True
             if not may_pass(answer, answered=self._answered):
                 return answer
-            if tries > self._rules.retries:
+            if answer.fatal and away_since is None:
+                away_since = self._timing.now()
+            restarts = away_since is not None and self._timing.now() - away_since < AWAY_S and self._rules.retries > 0
+            if tries > self._rules.retries and not restarts:
                 return _said(answer, f"{answer.message} ({tries} tries)") if tries > 1 else answer
             wait_s = self._wait_s(answer, tries)
             too_long = why_too_long(wait_s, answer.retry_after_s)
@@ -76,7 +82,8 @@ class RetryEndpoint:
 
     def _wait_s(self, failure: Failure, tries: int) -> float:
         rules = self._rules
-        bound = min(rules.cap_s, rules.base_s * 2.0 ** min(tries - 1, 60))  # more is no float
+        cap_s = min(rules.cap_s, AWAY_WAIT_S) if failure.fatal else rules.cap_s
+        bound = min(cap_s, rules.base_s * 2.0 ** min(tries - 1, 60))  # more is no float
         own = self._draw.uniform(0.0, bound)
         if not failure.retry_after_s:
             return own

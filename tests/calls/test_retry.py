@@ -12,7 +12,7 @@ from evalrun.calls.retry import RetryEndpoint, RetryRules, may_pass
 from evalrun.calls.row_clock import RowClock
 from evalrun.calls.stopping import StopSignal
 from evalrun.calls.timing import Timing, duration
-from evalrun.domain import Completion, Endpoint, Failure
+from evalrun.domain import Completion, Endpoint, Failure, Request
 from evalrun.endpoints.openai_http import OpenAIEndpoint
 from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http
 from tests.fakes.server import Answer, Cut, Malformed, ScriptedServer, Status, in_order
@@ -109,6 +109,24 @@ def test_a_server_that_answered_before_may_come_back(first: Completion | Failure
         return [await endpoint(ASKED), await endpoint(ASKED)]
 
     assert asyncio.run(go())[1] == PARIS
+
+
+@pytest.mark.parametrize(("away_s", "retries", "answered"), [(20.0, 2, True), (20.0, 0, False), (90.0, 2, False)])
+def test_a_server_that_restarts_is_waited_for_whatever_the_number_of_tries(
+    away_s: float, retries: int, *, answered: bool
+) -> None:
+    async def go() -> Completion | Failure:
+        back = 0.0
+
+        async def restarting(request: Request, /) -> Completion | Failure:
+            return DOWN if FAST.now() < back else PARIS
+
+        endpoint = retrying(restarting, retries=retries)
+        await endpoint(ASKED)
+        back = FAST.now() + away_s
+        return await endpoint(ASKED)
+
+    assert (asyncio.run(go()) == PARIS) is answered
 
 
 def test_waits_grow_to_the_cap_and_are_spread() -> None:
