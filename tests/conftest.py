@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,15 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real datasets are not beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real MLflow server, one for all tests; they are skipped where MLflow is missing."""
+    if importlib.util.find_spec("mlflow") is None:
+        pytest.skip("the extra 'mlflow' is not installed")
+    from tests.endpoints.conftest import free_port
+    from tests.fakes.mlflow_server import mlflow_server
+
+    with mlflow_server(tmp_path_factory.mktemp("mlflow"), free_port()) as address:
+        yield address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,17 +10,12 @@ import pytest
 
 from evalrun.tracking.opening import opened
 from evalrun.tracking.settings import Settings
-from tests.endpoints.conftest import free_port
-from tests.fakes.mlflow_server import mlflow_server
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real MLflow server; the test is skipped where MLflow is missing."""
-    if importlib.util.find_spec("mlflow") is None:
-        pytest.skip("the extra 'mlflow' is not installed")
-    with mlflow_server(tmp_path_factory.mktemp("mlflow"), free_port()) as address:
-        yield address
+def server(mlflow_address: str) -> str:
+    """The address of a real MLflow server."""
+    return mlflow_address
 
 
 @pytest.fixture

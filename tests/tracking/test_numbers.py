@@ -10,7 +10,6 @@ import pytest
 
 from evalrun import run_suite
 from evalrun.mlflow_package import quiet_mlflow
-from tests.tracking.conftest import server  # noqa: F401  fixture
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.local, pytest.mark.slow]
 
@@ -57,7 +56,7 @@ def evaluated(address: str) -> dict[str, float]:
         return dict(found.metrics)
 
 
-def test_they_are_the_same_to_the_last_digits(server: str) -> None:  # noqa: F811
+def test_they_are_the_same_to_the_last_digits(server: str) -> None:
     pytest.importorskip("profanity_check")
     rows = [dict(zip(("inputs", "ground_truth", "outputs"), answer, strict=True)) for answer in ANSWERS]
     Path("answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
