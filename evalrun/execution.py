@@ -177,7 +177,7 @@ class Execution:
         )
         return RunResult(
             plan.suite.name, self.folder.id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
-            self.started_at, time.monotonic() - self.begun, redact(stopped) if stopped else None, notices,
+            self.started_at, datetime.now(UTC), time.monotonic() - self.begun, redact(stopped) if stopped else None, notices,
             usage.in_error,
             compare_targets(plan, self.summary, {name: target.metrics for name, target in targets.items()}, usage),
         )  # fmt: skip

@@ -40,7 +40,7 @@ class TargetResult:
 class RunResult:
     """A finished run. `stopped` says in one sentence why it ended early, `notices` what else is worth knowing.
 
-    `comparison` holds several targets side by side.
+    `duration_s` is that of this process: a run that went on began earlier. `comparison` holds several targets side by side.
     """
 
     suite: str
@@ -53,6 +53,7 @@ class RunResult:
     exit_code: int
     rows: int
     started_at: datetime
+    finished_at: datetime
     duration_s: float
     stopped: str | None = None
     notices: tuple[str, ...] = field(default=())

@@ -57,7 +57,7 @@ def run_data(
         come = plan.stored
         data["scored_from"] = {"run_id": come.run_id, "path": come.shown, "targets": dict(come.made["targets"])}
     if result is not None:
-        data["finished_at"] = _stamp(datetime.fromtimestamp(started_at.timestamp() + result.duration_s, UTC))
+        data["finished_at"] = _stamp(result.finished_at)
         data["duration_s"] = round(result.duration_s, 3)
         data["rows"] = result.rows
         data["verdict"] = result.verdict
