@@ -269,6 +269,25 @@ def test_the_theme_can_be_changed_and_paper_shows_no_buttons(visit: Open, report
     assert page.locator(READY).count() == 1
 
 
+@pytest.mark.parametrize("by", ["system", "button"])
+def test_paper_has_the_light_colours_whoever_wished_for_dark(visit: Open, report: Path, by: str) -> None:
+    def colours(page: Any) -> list[str]:
+        names = ["--page", "--ink", "--untrusted", "--target-0", "--out", "color-scheme"]
+        return list(
+            page.evaluate(
+                "names => names.map(n => getComputedStyle(document.documentElement).getPropertyValue(n))", names
+            )
+        )
+
+    light, dark = visit(report).page, visit(report, scheme="dark" if by == "system" else "light").page
+    if by == "button":
+        dark.click("#theme")
+    assert colours(dark) != colours(light)
+    for page in (light, dark):
+        page.emulate_media(media="print")
+    assert colours(dark) == colours(light)
+
+
 def test_epochs_are_rows_of_their_own(visit: Open) -> None:
     Path("app.py").write_text("def answer(input, epoch):\n    return f'{input} {epoch}'\n")
     Path("epochs.yaml").write_text(

@@ -54,7 +54,7 @@ function scoresPicture(scorer) {
 function latencyPicture() {
   const series = DATA.targets.map((_, target) => ROWS.map((row) => row.answer(target) && row.answer(target)[A.latency_s]).filter((value) => Number.isFinite(value)).sort((one, other) => one - other));
   const all = series.flat().sort((one, other) => one - other);
-  if (!all.length) return h("p", { class: "none" }, "nothing was called, so nothing took time");
+  if (!all.length) return h("p", { class: "none" }, "no answer has a latency");
   const high = Math.max(quantile(all, 0.995) * 1.05, 0.001);
   const marks = (values) => [["p50", quantile(values, 0.5)], ["p90", quantile(values, 0.9)]];
   return histogram("Latency", series, [0, high], 32, "s", marks);
