@@ -21,7 +21,9 @@ from evalrun.runs.definition import differences, part_differences
 from evalrun.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrun.stats.summary import summarize
 
-FOUND_IN = ("definition", "targets", "scorers", "epochs", "seed", "rows_planned")  # what a comparison reads of run.json
+FOUND_IN = {  # what a comparison reads of run.json
+    "definition": Mapping, "targets": Mapping, "scorers": Mapping, "epochs": int, "seed": int, "rows_planned": int,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _open_runs(
 
 def _read(folder: RunFolder) -> Mapping[str, Any]:
     run = read_json(folder.path / RUN_FILE)
-    if any(name not in run for name in FOUND_IN):
+    if any(not isinstance(run.get(name), kind) for name, kind in FOUND_IN.items()):
         raise RunNotFoundError(f"run {folder.id} does not say how it was made, so it cannot be compared")
     return run
 

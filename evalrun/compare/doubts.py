@@ -30,6 +30,9 @@ def _unscored(metrics: Sequence[ComparedMetric]) -> Iterator[str]:
                 left = value.unscored + value.errors
                 found.setdefault((name, left, value.n + left), []).append(metric.name)
     for (name, left, total), names in found.items():
+        if not total:
+            yield f"{name} has no sample that a score could be of ({', '.join(names)})"
+            continue
         yield (
             f"{name} has no score on {left:,} of {total:,} samples ({', '.join(names)}), and pairs without one are left out: "
             "whoever leaves out what is hard looks better"

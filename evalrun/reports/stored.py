@@ -40,7 +40,7 @@ AT_ONCE = 200  # rows of one table, so that a long list is shown while it is rea
 
 def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[RenderableType]:
     """A run as it was shown at its end; with `failed_only`, every row that needs a look instead of the worst."""
-    run = read_json(folder.path / RUN_FILE)
+    run = stored_run(folder)
     measures = stored_measures(run)
     names = list(run["targets"])
     metrics = stored_metrics(folder, run)
@@ -68,11 +68,22 @@ def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[Rend
     yield styled(f"files: {folder.path}/")
 
 
+def stored_run(folder: RunFolder) -> dict[str, Any]:
+    """What `run.json` holds. Raises RunNotFoundError where it is broken or does not say what was run."""
+    run = read_json(folder.path / RUN_FILE)
+    if any(not isinstance(run.get(name), Mapping) for name in ("targets", "scorers")):
+        raise RunNotFoundError(f"{str(folder.path / RUN_FILE)!r} is not what a run leaves behind")
+    return run
+
+
 def stored_metrics(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `metrics.json` holds, or None for a run that did not come to its end."""
     if run.get("status") == "running":
         return None
-    return read_json(folder.path / METRICS_FILE)
+    metrics = read_json(folder.path / METRICS_FILE)
+    if not isinstance(metrics.get("targets"), Mapping) or not isinstance(metrics.get("gates"), list):
+        raise RunNotFoundError(f"{str(folder.path / METRICS_FILE)!r} is not what a run leaves behind")
+    return metrics
 
 
 def _headline(folder: RunFolder, run: Mapping[str, Any]) -> Any:
@@ -129,7 +140,7 @@ def runs_table(runs: Sequence[RunFolder]) -> Table:
     table = plain_table("", ("run", "suite", "verdict", "exit", "rows", "headline metric", "time"))
     for folder in runs:
         try:
-            run = read_json(folder.path / RUN_FILE)
+            run = stored_run(folder)
             first = _headline_metrics(folder, run)
         except (RunNotFoundError, KeyError, TypeError, StopIteration, AttributeError):
             table.add_row(styled(folder.id), styled(one_line(folder.suite, 40)), styled("unreadable", "red"))

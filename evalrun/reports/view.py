@@ -13,10 +13,10 @@ from evalrun.engine.stored_parts import stored_measures
 from evalrun.metrics import GateResult, Verdict
 from evalrun.reports.comparison_file import stored_comparison
 from evalrun.reports.metrics_file import gate_from_data
-from evalrun.reports.stored import stored_metrics, stored_targets
+from evalrun.reports.stored import stored_metrics, stored_run, stored_targets
 from evalrun.reports.terminal import go_on_lines, judge_lines, verdict_word
 from evalrun.reports.text import counted, number
-from evalrun.runs.folder import RUN_FILE, RunFolder, read_json
+from evalrun.runs.folder import RunFolder
 from evalrun.stats.summary import Measure
 
 WORST_FIRST: tuple[Verdict, ...] = ("fail", "untrusted", "inconclusive", "no_baseline", "pass")
@@ -122,7 +122,7 @@ def view_of(result: RunResult) -> RunView:
 
 def stored_view(folder: RunFolder) -> RunView:
     """The view of a run folder; without a verdict where the run did not come to its end."""
-    run = read_json(folder.path / RUN_FILE)
+    run = stored_run(folder)
     metrics = stored_metrics(folder, run)
     return RunView(
         suite=run["suite"],

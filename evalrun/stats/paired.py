@@ -79,9 +79,9 @@ def non_inferiority(
         return replace(nothing, note="no pairs")
     estimate = math.fsum(drops) / n
     if clusters is not None and (count := len(set(clusters))) < FEWEST:
-        return replace(nothing, estimate=estimate, note=f"{count} clusters; at least {FEWEST} are needed")
+        return replace(nothing, estimate=estimate, note=_too_few(count, "cluster", FEWEST))
     if span is not None and n < FEWEST_GRADED:
-        return replace(nothing, estimate=estimate, note=f"{n} pairs; at least {FEWEST_GRADED} are needed")
+        return replace(nothing, estimate=estimate, note=_too_few(n, "pair", FEWEST_GRADED))
     if span is None:
         found = _binary(drops, nothing, clusters, alpha)
     else:
@@ -153,6 +153,10 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = highest
     return tuple(adjusted)
+
+
+def _too_few(count: int, noun: str, least: int) -> str:
+    return f"{count} {noun if count == 1 else f'{noun}s'}; at least {least} are needed"
 
 
 def _crossing(b: float, c: float, n: float, score: float, ends: tuple[float, float]) -> float:

@@ -245,3 +245,28 @@ def test_long_names_and_missing_scores_cut_no_number_off() -> None:
         r" \+0\.497 +\[0\.424, 0\.570\] +<\.001 +177 +88/89/0 +23 ",
     ):
         assert re.search(line, pairs), pairs[:2000]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("run.json", "targets"), ("run.json", "scorers"), ("metrics.json", "targets")]
+)
+def test_a_broken_file_of_a_run_is_named_and_no_mistake_of_ours(name: str, key: str) -> None:
+    one, two = run(write("s")), run(write("s", "{type: recorded, column: b, name: n}"))
+    broken = next(Path("runs").glob(f"*/{two}")) / name
+    broken.write_text(json.dumps({**json.loads(broken.read_text()), key: None}))
+    for args in (["show", two], ["report", two], ["compare", one, two, "-o", "c.html"], ["diff", one, two]):
+        done = evalrun(*args)
+        assert "Traceback" not in done.stderr
+        assert done.returncode in ((0, 2) if name == "metrics.json" and args[0] == "diff" else (2,)), done.stderr
+    listed = evalrun("runs")
+    assert (listed.returncode, listed.stdout.count("unreadable")) == (0, 1)
+
+
+def test_a_run_without_rows_says_that_it_has_nothing_to_compare() -> None:
+    rows = [{"input": "q", "expected": "x", "a": "x", "b": "y"}]
+    one, two = run(write("s", rows=rows)), run(write("s", "{type: recorded, column: b, name: n}", rows=rows))
+    (next(Path("runs").glob(f"*/{two}")) / "rows.jsonl").unlink()
+    done = evalrun("compare", one, two)
+    assert done.returncode == 0, done.stderr
+    assert "n has no sample that a score could be of (exact_match/v1)" in done.stdout
+    assert "0 of 0" not in done.stdout

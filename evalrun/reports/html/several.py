@@ -19,8 +19,8 @@ from evalrun.reports.html.pack import ANSWER, CELL, GROUP, STATES
 from evalrun.reports.html.page import PageSize, write_page
 from evalrun.reports.html.row_index import RowIndex
 from evalrun.reports.metrics_file import metric_data
+from evalrun.reports.stored import stored_metrics
 from evalrun.reports.text import counted
-from evalrun.runs.folder import METRICS_FILE, read_json
 
 
 def write_comparison(
@@ -103,8 +103,7 @@ def _overview(
 
 def _target(run: ComparedRun, target: str, metrics: Mapping[str, Sequence[Metric]]) -> dict[str, Any]:
     name = run.names[target]
-    usage: Mapping[str, Any] = {}
-    if run.data.get("status") != "running":
-        usage = read_json(run.folder.path / METRICS_FILE)["targets"].get(target, {}).get("usage") or {}
+    stored = stored_metrics(run.folder, run.data) or {"targets": {}}
+    usage = stored["targets"].get(target, {}).get("usage") or {}
     found = {"metrics": [metric_data(metric) for metric in metrics[name]], "usage": usage}
     return target_part(name, run.data["targets"][target], found)
