@@ -43,10 +43,8 @@ def _read(folder: RunFolder) -> Mapping[str, Any]:
 
 def _pairs(names: Sequence[Sequence[str]], wanted: Sequence[str], *, same: bool) -> list[tuple[str, str]]:
     """Which target of the first is held against which of the second."""
-    if len(wanted) > 2:
-        raise SuiteError(f"--targets takes two names, A,B; {len(wanted)} were given")
     if wanted:
-        one, other = wanted[0], wanted[-1]
+        one, other = _two(wanted, names)
         for name, known in ((one, names[0]), (other, names[1])):
             if name not in known:
                 raise SuiteError(f"--targets: no target {name!r} in that run{nearest(name, known) or _known(known)}")
@@ -64,6 +62,17 @@ def _pairs(names: Sequence[Sequence[str]], wanted: Sequence[str], *, same: bool)
     if len(names[0]) == len(names[1]) == 1:
         return [(names[0][0], names[1][0])]
     raise SuiteError(f"the runs have no target in common; say which: --targets A,B{_known([*names[0], *names[1]])}")
+
+
+def _two(pieces: Sequence[str], names: Sequence[Sequence[str]]) -> tuple[str, str]:
+    """The two names of what stood between commas: one that both runs know of may hold commas itself."""
+    for cut in range(1, len(pieces)):
+        one, other = ",".join(pieces[:cut]).strip(), ",".join(pieces[cut:]).strip()
+        if one in names[0] and other in names[1]:
+            return one, other
+    if len(pieces) > 2:
+        raise SuiteError(f"--targets takes two names, A,B; {len(pieces)} were given")
+    return pieces[0].strip(), pieces[-1].strip()
 
 
 def _known(names: Sequence[str]) -> str:

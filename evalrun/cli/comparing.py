@@ -80,8 +80,7 @@ def diff(
     """
     from evalrun.row_changes import diff_runs
 
-    names = [name.strip() for name in targets.split(",")] if targets else []
-    found = diff_runs(runs, output_dir, targets=names, keep=limit)
+    found = diff_runs(runs, output_dir, targets=targets.split(",") if targets else (), keep=limit)
     from evalrun.reports.changed import changes_data, render_changes
 
     if as_json:

@@ -110,3 +110,13 @@ def test_runs_are_listed_with_their_headline_metric_and_its_interval() -> None:
     shown = evalrun("runs").stdout
     assert re.search(r" pass +0 +12/12 +old 0\.833 \[0\.436, 0\.970\] ", shown)
     assert "new 0.600 [0.231, 0.882]" in shown
+
+
+def test_a_target_whose_name_holds_a_comma_can_be_named() -> None:
+    write(ROWS, SUITE.replace("name: old", "name: 'old, tuned'"))
+    one = run()
+    done = evalrun("diff", one, "--targets", "new,old, tuned", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["before"]["target"], found["after"]["target"]) == ("new", "old, tuned")
+    assert "takes two names" in evalrun("diff", one, "--targets", "old,new,other").stderr
