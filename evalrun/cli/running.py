@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shlex
 import sys
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from evalrun.reports.view import RunView
     from evalrun.reports.worst import WorstRows
     from evalrun.suite.options import RunOptions
+
+DRAWING_AFTER_S = 0.04
 
 
 def run(
@@ -112,6 +115,9 @@ def run_and_print(
         )
         return await run_suites(suites, session, printer.reporters())
 
+    # rows leave hardly any cycles behind: looking for them as often as usual is a twentieth of a run's time
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     results = asyncio.run(run_all())
     if results and (left := suites[len(results) :]):
         print(f"not begun: {' '.join(map(shlex.quote, left))}", file=sys.stderr)
@@ -235,8 +241,10 @@ class Summary:
     def on_start(self, plan: Plan, folder: Any, /) -> None:
         from evalrun.reports.worst import WorstRows
 
-        # What the summary is drawn with takes a while to import: done while the first answers are waited for.
-        threading.Thread(target=import_drawing, name="import-drawing", daemon=True).start()
+        # What the summary is drawn with takes a while to import: done once the first calls are out, while they are waited for.
+        drawing = threading.Timer(DRAWING_AFTER_S, import_drawing)
+        drawing.daemon = True
+        drawing.start()
         self.worst = WorstRows(plan.measures)
 
     def on_row(self, row: Row, /) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from evalrun.compare.comparing import compare
-from evalrun.compare.result import Comparison, Contestant
 from evalrun.engine.definition import definition_of
 from evalrun.engine.plan import Plan
 from evalrun.engine.row_usage import RowUsage
 from evalrun.metrics import Metric
 from evalrun.runs.definition import part_differences
 from evalrun.stats.summary import Summary
+
+if TYPE_CHECKING:
+    from evalrun.compare.result import Comparison  # imported where there is something to compare
 
 
 def compare_targets(
@@ -23,6 +25,9 @@ def compare_targets(
     """
     if len(plan.targets) < 2:
         return None
+    from evalrun.compare.comparing import compare
+    from evalrun.compare.result import Contestant
+
     defined = definition_of(plan)["targets"]
     first = defined[plan.targets[0].name]
     contestants = [

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalrun.calls.stack import CallTally
 from evalrun.calls.usage import Usage
-from evalrun.compare.result import Comparison
 from evalrun.domain import Failure
 from evalrun.engine.gating import comparison_of
 from evalrun.engine.plan import Plan
@@ -19,6 +19,9 @@ from evalrun.gates.exit_codes import INTERRUPTED, UNTRUSTED, code_of, exit_code,
 from evalrun.gates.verdicts import check_gates
 from evalrun.metrics import GateResult, Metric, Verdict
 from evalrun.stats.summary import Summary
+
+if TYPE_CHECKING:
+    from evalrun.compare.result import Comparison
 
 
 @dataclass(frozen=True, slots=True)
