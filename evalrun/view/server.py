@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from abc import ABC, abstractmethod
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -47,7 +48,7 @@ def make_server(output_dir: Path, port: int) -> ThreadingHTTPServer:
     return server
 
 
-class PageHandler(BaseHTTPRequestHandler):
+class PageHandler(BaseHTTPRequestHandler, ABC):
     """Answers GET and HEAD, and nothing else."""
 
     protocol_version = "HTTP/1.1"
@@ -55,8 +56,9 @@ class PageHandler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = IDLE_S
 
+    @abstractmethod
     def answer(self) -> Response:
-        raise NotImplementedError
+        """What is sent."""
 
     def do_GET(self) -> None:
         if not self._asks_this_machine():
