@@ -56,7 +56,8 @@ class RetryEndpoint:
         self._answered = False
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        tries, away_since = 0, None
+        tries = 0
+        away_since: float | None = None
         while True:
             answer = await self._inner(request)
             tries += 1
@@ -67,9 +68,12 @@ class RetryEndpoint:
                 self._answered = True
             if not may_pass(answer, answered=self._answered):
                 return answer
-            if answer.fatal and away_since is None:
-                away_since = self._timing.now()
-            restarts = away_since is not None and self._timing.now() - away_since < AWAY_S and self._rules.retries > 0
+            now = self._timing.now()
+            if not answer.fatal:
+                away_since = None  # it is back, and its tries count again
+            elif away_since is None:
+                away_since = now
+            restarts = away_since is not None and now - away_since < AWAY_S and self._rules.retries > 0
             if tries > self._rules.retries and not restarts:
                 return _said(answer, f"{answer.message} ({tries} tries)") if tries > 1 else answer
             wait_s = self._wait_s(answer, tries)

@@ -161,9 +161,8 @@ class CallStack:
             return wrapped
         identity = asked.identity
         if asked.side == "targets" and store.path != self.cached:
-            identity += (
-                f" for {asked.label}"  # the same model twice, side by side, is asked twice: that is the question
-            )
+            # the same model twice, side by side, is asked twice: how far it differs from itself is the question
+            identity += f" for {asked.label}"
         return CachedEndpoint(
             wrapped, store, identity, run_id=run_id, tally=asked.tally.cache, read=not self.refresh,
             ttl_s=self.run.cache.ttl_s,

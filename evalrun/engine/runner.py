@@ -51,8 +51,7 @@ async def _until_done(workers: list[asyncio.Task[None]], plan: Plan, state: RunS
     limit_s = plan.suite.run.run_timeout
     alarm = None
     if limit_s is not None:
-        said = f"the run's time limit of {limit_s:g} s is reached"
-        alarm = asyncio.get_running_loop().call_later(limit_s, stop.request, said)
+        alarm = asyncio.get_running_loop().call_later(limit_s, stop.request, _out_of_time(limit_s))
     waiter = asyncio.create_task(stop.wait())
     pending: set[asyncio.Task[None]] = set(workers)
     try:
@@ -74,14 +73,18 @@ async def _until_done(workers: list[asyncio.Task[None]], plan: Plan, state: RunS
 
 async def _let_finish(pending: set[asyncio.Task[None]], plan: Plan, stop: StopSignal) -> None:
     """Wait for what is in flight: it is paid for, so a run that stops by itself has the patience of a call."""
-    begun = time.monotonic()
+    begun, limit_s = time.monotonic(), plan.suite.run.run_timeout
     while pending:
-        hurried = stop.interrupted or plan.suite.run.run_timeout is not None
+        hurried = stop.interrupted or (limit_s is not None and stop.reason == _out_of_time(limit_s))
         left_s = begun + (GRACE_S if hurried else plan.suite.run.timeout) - time.monotonic()
         if stop.urgent or left_s <= 0:
             return
         done, pending = await asyncio.wait(pending, timeout=min(0.05, left_s))
         _raise_of(done)
+
+
+def _out_of_time(limit_s: float) -> str:
+    return f"the run's time limit of {limit_s:g} s is reached"
 
 
 def _raise_of(done: set[asyncio.Task[None]]) -> None:

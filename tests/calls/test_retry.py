@@ -129,6 +129,18 @@ def test_a_server_that_restarts_is_waited_for_whatever_the_number_of_tries(
     assert (asyncio.run(go()) == PARIS) is answered
 
 
+def test_tries_count_again_once_a_server_is_back() -> None:
+    async def go() -> tuple[Completion | Failure, int]:
+        inner = Playing(PARIS, DOWN, BUSY)
+        endpoint = retrying(inner, retries=3)
+        await endpoint(ASKED)
+        return await endpoint(ASKED), inner.calls
+
+    answer, calls = asyncio.run(go())
+    assert isinstance(answer, Failure) and answer.message.endswith("(4 tries)")
+    assert calls == 1 + 4
+
+
 def test_waits_grow_to_the_cap_and_are_spread() -> None:
     seen = waits(BUSY, retries=200)
     assert all(wait <= min(30.0, 0.5 * 2**nth) for nth, wait in enumerate(seen))
