@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evalrun.metrics import GateResult, Verdict
 from evalrun.reports.drawing import styled
 from evalrun.reports.metrics_file import gate_data
-from evalrun.reports.terminal import STYLES, gates_table, verdict_word
+from evalrun.reports.terminal import DONE, STYLES, gates_table, run_word
 from evalrun.reports.text import one_line
 from evalrun.reports.view import RunView, stored_view
 from evalrun.runs.folder import RunFolder
@@ -34,8 +34,8 @@ class Judged:
 
 def render_judged(judged: Judged) -> Iterator[RenderableType]:
     """Verdict first, then whose gates they were and the table of them."""
-    word = verdict_word(judged.verdict) if judged.gates or judged.exit_code else "DONE"
-    line = styled(f"{word} ", STYLES[judged.verdict] if word != "DONE" else "bold")
+    word = run_word(judged.verdict, judged.exit_code, gated=bool(judged.gates))
+    line = styled(f"{word} ", STYLES[judged.verdict] if word != DONE else "bold")
     line.append(f"{one_line(judged.suite, 60)} {judged.folder.id}", style="bold")
     line.append(f", gates of {one_line(judged.gates_of, 200)}")
     if judged.stopped is not None:

@@ -16,14 +16,15 @@ from evalrun.reports.comparison_file import stored_comparison
 from evalrun.reports.drawing import plain_table, styled
 from evalrun.reports.metrics_file import gate_from_data
 from evalrun.reports.terminal import (
+    DONE,
     STYLES,
     gates_table,
     interval_notes,
     metrics_table,
     rows_table,
+    run_word,
     slice_tables,
     usage_line,
-    verdict_word,
 )
 from evalrun.reports.text import DASH, duration, interval, number, one_line
 from evalrun.reports.worst import WorstRows, failed
@@ -44,7 +45,7 @@ def render_run(folder: RunFolder, *, failed_only: bool = False) -> Iterator[Rend
     measures = stored_measures(run)
     names = list(run["targets"])
     metrics = stored_metrics(folder, run)
-    yield _headline(folder, run)
+    yield _headline(folder, run, metrics)
     if metrics is not None:
         gates = [gate_from_data(gate) for gate in metrics["gates"]]
         if gates:
@@ -86,10 +87,16 @@ def stored_metrics(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, Any] 
     return metrics
 
 
-def _headline(folder: RunFolder, run: Mapping[str, Any]) -> Any:
+def _styled_word(run: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> Any:
+    gated = metrics is not None and bool(metrics["gates"])
+    word = run_word(run.get("verdict"), run.get("exit_code"), gated=gated)
+    return styled(word, "bold" if word == DONE else STYLES.get(str(run.get("verdict")), "bold yellow"))
+
+
+def _headline(folder: RunFolder, run: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> Any:
     verdict = run.get("verdict")
-    word = verdict_word(str(verdict)) if verdict else "NOT FINISHED"
-    line = styled(f"{word} ", STYLES.get(str(verdict), "bold yellow"))
+    line = _styled_word(run, metrics)
+    line.append(" ")
     line.append(f"{one_line(folder.suite, 60)} {folder.id}", style="bold")
     if verdict:
         line.append(f": {run['rows']:,} of {run['rows_planned']:,} rows in {duration(run['duration_s'])}")
@@ -141,15 +148,15 @@ def runs_table(runs: Sequence[RunFolder]) -> Table:
     for folder in runs:
         try:
             run = stored_run(folder)
-            first = _headline_metrics(folder, run)
+            metrics = stored_metrics(folder, run)
+            first = _headline_metrics(run, metrics)
         except (RunNotFoundError, KeyError, TypeError, StopIteration, AttributeError):
             table.add_row(styled(folder.id), styled(one_line(folder.suite, 40)), styled("unreadable", "red"))
             continue
-        verdict = str(run.get("verdict") or "not finished")
         table.add_row(
             styled(folder.id),
             styled(one_line(folder.suite, 40)),
-            styled(verdict, STYLES.get(verdict, "yellow")),
+            _styled_word(run, metrics),
             styled(str(run.get("exit_code", DASH))),
             styled(f"{run.get('rows', DASH)}/{run['rows_planned']}"),
             styled(first),
@@ -166,9 +173,8 @@ def headline_metric(run: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]
     return next(iter([*meant, *own]), None)
 
 
-def _headline_metrics(folder: RunFolder, run: Mapping[str, Any]) -> str:
+def _headline_metrics(run: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> str:
     """The headline metric with its interval, of several targets a line for each of the first three."""
-    metrics = stored_metrics(folder, run)
     if metrics is None:
         return DASH
     said: list[str] = []

@@ -23,6 +23,7 @@ STYLES = {
     "pass": "bold green", "fail": "bold red", "untrusted": "bold magenta", "inconclusive": "bold yellow",
     "no_baseline": "bold cyan",
 }  # fmt: skip
+DONE, INTERRUPTED = "DONE", 130
 ALWAYS = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
 SHARES = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
 MOST_SLICES = 20  # values of a column on a terminal
@@ -63,10 +64,8 @@ def headline(result: RunResult) -> Any:
     """`PASS qa: 50 rows in 12.3 s`, with the reason where it ended early."""
     from rich.text import Text
 
-    word = verdict_word(result.verdict) if result.gates or result.exit_code else "DONE"
-    if result.exit_code == 130:
-        word = "INTERRUPTED"
-    style = STYLES[result.verdict] if word != "DONE" else "bold"
+    word = run_word(result.verdict, result.exit_code, gated=bool(result.gates))
+    style = STYLES[result.verdict] if word != DONE else "bold"
     line = Text(f"{word} ", style=style)
     line.append(f"{one_line(result.suite, 60)}: ", style="bold")
     planned = result.plan.rows
@@ -75,6 +74,15 @@ def headline(result: RunResult) -> Any:
     if result.stopped:
         line.append(f"\nstopped early: {one_line(result.stopped, 600)}", style="bold magenta")
     return line
+
+
+def run_word(verdict: str | None, exit_code: int | None, *, gated: bool) -> str:
+    """A run in one word: that of its verdict, DONE where no gate was there to be judged by."""
+    if verdict is None:
+        return "NOT FINISHED"
+    if exit_code == INTERRUPTED:
+        return "INTERRUPTED"
+    return verdict_word(verdict) if gated or exit_code else DONE
 
 
 def verdict_word(verdict: str) -> str:

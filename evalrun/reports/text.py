@@ -7,6 +7,7 @@ import os
 import re
 from typing import Any
 
+from evalrun.calls.timing import duration as in_words
 from evalrun.redact import redact
 
 # C0 and C1 controls (escape sequences start with one), the direction overrides, and halves of surrogate pairs
@@ -62,15 +63,10 @@ def counted(count: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
+    """Seconds as people say them, short ones with as many digits as columns want: `0.420 s`, `12.3 s`, `4 min 5 s`."""
     if seconds < 1:
         return f"{seconds:.3f} s"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{seconds:.1f} s" if seconds < 60 else in_words(seconds)
 
 
 def age(seconds: float) -> str:

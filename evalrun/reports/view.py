@@ -14,13 +14,12 @@ from evalrun.metrics import GateResult, Verdict
 from evalrun.reports.comparison_file import stored_comparison
 from evalrun.reports.metrics_file import gate_from_data
 from evalrun.reports.stored import stored_metrics, stored_run, stored_targets
-from evalrun.reports.terminal import go_on_lines, judge_lines, verdict_word
+from evalrun.reports.terminal import DONE, go_on_lines, judge_lines, run_word
 from evalrun.reports.text import counted, number
 from evalrun.runs.folder import RunFolder
 from evalrun.stats.summary import Measure
 
 WORST_FIRST: tuple[Verdict, ...] = ("fail", "untrusted", "inconclusive", "no_baseline", "pass")
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +45,7 @@ class RunView:
     @property
     def word(self) -> str:
         """The run in one word: that of its verdict, DONE where nothing was to be judged."""
-        if self.verdict is None:
-            return "NOT FINISHED"
-        if self.exit_code == INTERRUPTED:
-            return "INTERRUPTED"
-        if not self.gates and not self.exit_code:
-            return "DONE"
-        return verdict_word(self.verdict)
+        return run_word(self.verdict, self.exit_code, gated=bool(self.gates))
 
     @property
     def gates_worst_first(self) -> list[GateResult]:
@@ -66,7 +59,7 @@ def sentence(view: RunView) -> str:
         return "The run ended before its end; the numbers are of the rows that are on disk."
     if view.word == "INTERRUPTED":
         return f"Interrupted after {view.rows:,} of {counted(view.rows_planned, 'row')}."
-    if view.word == "DONE":
+    if view.word == DONE:
         return "Measured without gates, so there is no verdict."
     early = f" It also stopped early: {view.stopped}." if view.stopped else ""
     first = view.gates_worst_first[0] if view.gates else None

@@ -57,6 +57,10 @@ def test_the_exit_code_is_that_of_the_gates(gate: str, code: int, word: str) -> 
 def test_gates_can_be_left_out() -> None:
     done = evalrun("--no-gates", "-q", write(SUITE + "gates: [exact_match >= 0.9]\n"))
     assert (done.returncode, done.stdout.split()[0]) == (0, "DONE")
+    assert evalrun("show", "last").stdout.startswith("DONE sums")
+    listed = evalrun("runs").stdout
+    assert "DONE" in listed
+    assert "pass" not in listed.lower()
 
 
 def test_json_is_printed_and_nothing_else() -> None:
