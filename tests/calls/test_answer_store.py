@@ -79,6 +79,7 @@ def test_what_a_model_says_does_not_break_it(tmp_path: Path, text: str) -> None:
     assert (kept.answer.text if kept else None) == (None if "\ud800" in text else text)
     assert store.off is None
     store.close()
+    store.close()
 
 
 def test_a_broken_file_is_moved_aside(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,20 @@ class Model:
         return self.answer.pop(0) if isinstance(self.answer, list) else self.answer
 
 
+opened: list[AnswerStore] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Every store of a test is closed after it, as a run closes its own."""
+    yield
+    while opened:
+        opened.pop().close()
+
+
 def cached(model: Any, path: Path, *, run: str = "run1", at: float = 0.0, **options: Any) -> CachedEndpoint:
     """One process of a run: a store of its own over the shared file."""
-    store = AnswerStore(path / "answers.sqlite", now=lambda: at)
+    opened.append(store := AnswerStore(path / "answers.sqlite", now=lambda: at))
     return CachedEndpoint(model, store, "http://host/v1", run_id=run, tally=CacheTally(), **options)
 
 
