@@ -37,9 +37,11 @@ class Place:
 
 BUILTIN: Mapping[Group, Mapping[str, str]] = {
     "scorers": {
+        "ari_grade_level": "evalrun.scorers.readability:ari_grade_level",
         "contains": "evalrun.scorers.text:contains",
         "exact_match": "evalrun.scorers.text:exact_match",
         "factuality": "evalrun.scorers.factuality:factuality",
+        "flesch_kincaid_grade_level": "evalrun.scorers.readability:flesch_kincaid_grade_level",
         "numeric_match": "evalrun.scorers.numeric:numeric_match",
         "python": "evalrun.scorers.python:python",
         "regex": "evalrun.scorers.text:regex",
