@@ -1,6 +1,6 @@
 """What MLflow's own metrics make of answers, by the call of its tutorials: a program, since much of it goes by its surroundings.
 
-    python -m tests.tracking.reference ANSWERS.json FOUND.json
+    python reference.py ANSWERS.json FOUND.json
 
 `ANSWERS.json` holds lists of [inputs, ground_truth, outputs] by name; for each name `FOUND.json` gets the metrics and
 the columns of the evaluation table. The metrics are MLflow's objects, doing their own sums. Three things that they fetch

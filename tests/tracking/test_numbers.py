@@ -1,8 +1,12 @@
-"""Our numbers beside those of `mlflow.models.evaluate`, from the same answers."""
+"""Our numbers beside those of `mlflow.models.evaluate`, from the same answers: the same to 1e-9."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,13 @@ import pytest
 
 from evalrun import run_suite
 from evalrun.mlflow_package import quiet_mlflow
+from tests.fakes.command import command_env, evalrun
+from tests.fakes.pronouncing import write_dictionary
 
-pytestmark = [pytest.mark.mlflow, pytest.mark.local, pytest.mark.slow]
+pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
+needs_textstat = pytest.mark.skipif(
+    importlib.util.find_spec("textstat") is None, reason="the extra readability is not installed"
+)
 
 ANSWERS = [
     ("Capital of France?", "Paris", "Paris"),
@@ -28,6 +37,25 @@ dataset: {path: answers.jsonl, columns: {input: inputs, expected: ground_truth}}
 target: {type: recorded, column: outputs}
 scorers: [exact_match, {type: toxicity, backend: lexical}]
 """
+NAMES = tuple(
+    ["exact_match/v1"]
+    + [f"{what}_grade_level/v1/{name}" for what in ("ari", "flesch_kincaid") for name in ("mean", "variance", "p90")]
+)
+SCORES = ("ari_grade_level/v1/score", "flesch_kincaid_grade_level/v1/score")
+SAME = """\
+name: NAME
+dataset: {path: NAME.jsonl, columns: {input: inputs, expected: ground_truth}}
+target: {type: recorded, column: outputs}
+scorers: [exact_match, ari_grade_level, flesch_kincaid_grade_level]
+on_no_answer: zero   # as MLflow has it: a blank answer has grade 0
+"""
+PIECES = (
+    "The cat sat on the mat.", "People have an idea of the area!", "Is it so?", "e.g. Mr. Smith isn't here",
+    "Größe und Maß – naïve café", "日本語のテキスト。", "Ответ: сорок два.", "مرحبا بالعالم", "\U0001f600\U0001f468\u200d\U0001f469",
+    "```python\nprint('x')\n```", "a-b well-known 'quoted' rock'n'roll", "1,234.50 + 7 = 1241.50", "…", "'", "\u00ad\u200b",
+    "- one\n- two\n", "https://example.org/a?b=c#d", "extraordinarily incomprehensible characterisation", "x", "\t\u2028",
+)  # fmt: skip
+BARELY = ("", " ", "\n", "…", "'", "```", ".", "\U0001f600", "a")
 
 
 def evaluated(address: str) -> dict[str, float]:
@@ -56,6 +84,7 @@ def evaluated(address: str) -> dict[str, float]:
         return dict(found.metrics)
 
 
+@pytest.mark.local
 def test_they_are_the_same_to_the_last_digits(server: str) -> None:
     pytest.importorskip("profanity_check")
     rows = [dict(zip(("inputs", "ground_truth", "outputs"), answer, strict=True)) for answer in ANSWERS]
@@ -66,3 +95,78 @@ def test_they_are_the_same_to_the_last_digits(server: str) -> None:
     names = ["exact_match/v1", *(f"toxicity/v1/{name}" for name in ("mean", "variance", "p90", "ratio"))]
     assert {name: ours[name] for name in names} == pytest.approx({name: theirs[name] for name in names}, abs=1e-9)
     assert ours["toxicity/v1/variance"] is not None and ours["toxicity/v1/variance"] > 0.01
+
+
+def made_up(size: int, seed: int) -> list[tuple[str, str, str]]:
+    """Answers of a few pieces each, a sixth of them right and a sixth of them hardly there."""
+    draw = random.Random(seed)
+    rows = []
+    for place in range(size):
+        answer = " ".join(draw.choices(PIECES, k=draw.randint(1, 12))).strip()
+        kind = draw.randrange(6)
+        said = (
+            answer if kind == 0 else draw.choice(BARELY) if kind == 1 else " ".join(draw.choices(PIECES, k=6)).strip()
+        )
+        rows.append((f"{place}. Say something.", answer or "x", said))
+    return rows
+
+
+def real(shared: Path) -> list[tuple[str, str, str]]:
+    """Forty solutions that a model wrote, with what should come out."""
+    lines = (shared / "gsm8k" / "example_model_solutions.jsonl").read_text(encoding="utf-8").splitlines()[:40]
+    rows = [json.loads(line) for line in lines]
+    return [(row["question"], row["ground_truth"], row["6b_finetuning"]["solution"]) for row in rows]
+
+
+def answers_of(shared: Path) -> dict[str, list[tuple[str, str, str]]]:
+    """Datasets by name."""
+    sizes = ((1, 1), (2, 2), (7, 3), (50, 4))
+    return {**{f"made-up-{size}-{seed}": made_up(size, seed) for size, seed in sizes}, "real": real(shared)}
+
+
+def theirs_of(datasets: dict[str, Any], env: dict[str, str]) -> dict[str, Any]:
+    """What MLflow finds in each, by the call of its tutorials: metrics, and its table by columns."""
+    Path("answers.json").write_text(json.dumps(datasets))
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("reference.py")), "answers.json", "found.json"],
+        capture_output=True, text=True, timeout=240, env=command_env(env), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(Path("found.json").read_text()))
+
+
+def ours_of(datasets: dict[str, Any], suite: str, env: dict[str, str]) -> dict[str, dict[str, float]]:
+    """What a suite finds in each: its metrics by name. The tables are written as files."""
+    for name, rows in datasets.items():
+        lines = [json.dumps(dict(zip(("inputs", "ground_truth", "outputs"), row, strict=True))) for row in rows]
+        Path(f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        Path(f"{name}.yaml").write_text(suite.replace("NAME", name))
+    done = evalrun(*(f"{name}.yaml" for name in datasets), "--json", "-o", "{suite}.csv", env=env)
+    assert done.returncode == 0, done.stderr
+    return {
+        run["suite"]: {metric["name"]: metric["value"] for metric in run["targets"]["recorded"]["metrics"]}
+        for run in json.loads(done.stdout)
+    }
+
+
+def scores_of(name: str, column: str) -> list[float]:
+    """A column of our table, which stands in the order of the dataset."""
+    import pandas
+
+    return list(pandas.read_csv(f"{name}.csv")[column])
+
+
+@needs_textstat
+def test_question_answering_gives_the_same_numbers(server: str, shared_data: Path, tmp_path: Path) -> None:
+    env = {"NLTK_DATA": str(write_dictionary(tmp_path)), "MLFLOW_TRACKING_URI": server, "HF_HUB_OFFLINE": "1"}
+    datasets = answers_of(shared_data)
+    theirs = theirs_of(datasets, env)
+    ours = ours_of(datasets, SAME, env)
+    for name in datasets:
+        found = {metric: ours[name][metric] for metric in NAMES}
+        assert found == pytest.approx({metric: theirs[name]["metrics"][metric] for metric in NAMES}, abs=1e-9), name
+        for column in SCORES:
+            assert scores_of(name, column) == pytest.approx(theirs[name]["table"][column], abs=1e-9), (name, column)
+    largest = ours["made-up-50-4"]
+    assert 0 < largest["exact_match/v1"] < 1
+    assert min(largest["ari_grade_level/v1/variance"], largest["flesch_kincaid_grade_level/v1/variance"]) > 1
