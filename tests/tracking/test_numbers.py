@@ -157,6 +157,7 @@ def scores_of(name: str, column: str) -> list[float]:
 
 
 @needs_textstat
+@pytest.mark.timeout(600)  # two whole processes, on a machine that may be busy
 def test_question_answering_gives_the_same_numbers(server: str, shared_data: Path, tmp_path: Path) -> None:
     env = {"NLTK_DATA": str(write_dictionary(tmp_path)), "MLFLOW_TRACKING_URI": server, "HF_HUB_OFFLINE": "1"}
     datasets = answers_of(shared_data)
