@@ -16,7 +16,11 @@ BEFORE_IMPORT = {
     "DO_NOT_TRACK": "true",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # MLflow imports litellm where it is installed, which asks a server for prices
 }
-UNLESS_SAID = {"MLFLOW_LOGGING_LEVEL": "ERROR", "GIT_PYTHON_REFRESH": "quiet"}
+UNLESS_SAID = {
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "TQDM_DISABLE": "1",  # its metrics with a judge draw a progress bar for every row
+}
 CHATTERING = ("mlflow", "alembic", "urllib3.connectionpool")
 
 

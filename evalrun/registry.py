@@ -42,6 +42,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "exact_match": "evalrun.scorers.text:exact_match",
         "factuality": "evalrun.scorers.factuality:factuality",
         "flesch_kincaid_grade_level": "evalrun.scorers.readability:flesch_kincaid_grade_level",
+        "mlflow": "evalrun.scorers.mlflow:mlflow",
         "numeric_match": "evalrun.scorers.numeric:numeric_match",
         "python": "evalrun.scorers.python:python",
         "regex": "evalrun.scorers.text:regex",

@@ -88,7 +88,7 @@ class Assembler:
         self.document.raise_problems()
         assert dataset is not None  # without it there was a problem
         columns, keeper = ColumnCheck(design), KeyKeeper() if baselines else None
-        check = partial(_check_sample, targets, columns, capped=suite.run.max_cost is not None)
+        check = partial(_check_sample, targets, scorers, columns, capped=suite.run.max_cost is not None)
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(keeper.before(check) if keeper else check))
         if scan is not None:
             columns.report(self.document, scan.columns)
@@ -249,8 +249,10 @@ def _asked(label: str, side: Side, opened: Opened, pace: PaceSpec) -> Asked:
     return Asked(label, side, opened.key, opened.identity, pace, at_once=opened.at_once, keeps_time=opened.keeps_time)
 
 
-def _check_sample(targets: list[PlannedTarget], columns: ColumnCheck, sample: Sample, *, capped: bool) -> list[str]:
-    """What is wrong with a sample for any target: a template that cannot be filled in, a column that is missing.
+def _check_sample(
+    targets: list[PlannedTarget], scorers: list[PlannedScorer], columns: ColumnCheck, sample: Sample, *, capped: bool
+) -> list[str]:
+    """What is wrong with a sample for any target or scorer: a template that cannot be filled in, a missing column.
 
     Under a cost cap also what nothing bounds the cost of.
     """
@@ -268,4 +270,7 @@ def _check_sample(targets: list[PlannedTarget], columns: ColumnCheck, sample: Sa
                 wrong.append(said)
         except PromptError as broken:
             wrong.append(str(broken))
+    for scorer in scorers:
+        if (check := getattr(scorer.bound.scorer.function, "check", None)) is not None and (said := check(sample)):
+            wrong.append(f"{scorer.bound.name}: {said}")
     return list(dict.fromkeys(wrong))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ PACE_KEYS = ("concurrency", "rpm", "tpm", "retries", "timeout", "stream")
 MODEL_KEYS = ("model", "name", "base_url", "api_key", "headers", "params", *PACE_KEYS, "prices")
 SERVICE = "http"  # the one type of target whose calls go over the network
 SERVICE_PACE_KEYS = tuple(name for name in PACE_KEYS if name != "stream")
+HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # between the words of PIIDetection
 SCORER_KEYS = ("type", "name", "version", "judge", "on_no_answer", "args")
 
 
@@ -209,9 +211,22 @@ def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath, defau
 
 
 def default_name(kind: str | None, item: Mapping[str, Any]) -> str | None:
-    """The name of what has none: its type; of people's own code, the name of the function."""
+    """The name of what has none: its type; of people's own code, the name of the function; MLflow's name of a metric."""
+    if kind == "mlflow" and isinstance(item.get("metric"), str):
+        return mlflow_name(item["metric"], item.get("params"))
     reference = item.get("function") if kind == "python" else kind
     return reference.rpartition(":")[2] or kind if isinstance(reference, str) else kind
+
+
+def mlflow_name(metric: str, params: Any) -> str:
+    """What MLflow calls a metric in its results: `precision_at_3`, `relevance_to_query` for RelevanceToQuery."""
+    given = params if isinstance(params, Mapping) else EMPTY
+    if isinstance(given.get("name"), str):
+        return str(given["name"])
+    name = metric.rpartition(".")[2]
+    if name[:1].isupper():
+        return HUMPS.sub("_", name).lower()
+    return f"{name.removesuffix('_k')}_{given['k']}" if name.endswith("_at_k") and "k" in given else name
 
 
 def refuse_double_names(reader: SectionReader, found: Sequence[TargetSpec | ScorerSpec]) -> None:
