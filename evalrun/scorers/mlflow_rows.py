@@ -203,6 +203,7 @@ def nothing_fetched(module: str | None) -> Iterator[None]:
         except ImportError:  # MLflow says so itself
             yield
             return
+        logging.getLogger("evaluate").setLevel(logging.ERROR)  # that it takes what is kept here is as it should be
         before, config.HF_EVALUATE_OFFLINE = config.HF_EVALUATE_OFFLINE, True  # it may have been imported before
         try:
             yield

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="the extra 'mlflow' is not installed"),
 ]
 
+ROOT = Path(__file__).parents[2]
 ROWS = [
     {"id": "1", "input": "Capital of France?", "expected": "Paris", "out": "Paris", "passage": "Paris is in France."},
     {"id": "2", "input": "Capital of Peru?", "expected": "Lima", "out": "It is Lima, I believe.", "passage": "Lima."},
@@ -127,6 +130,44 @@ def test_what_is_fetched_from_a_hub_is_refused_and_the_hub_not_asked(monkeypatch
     assert "MLflow's rouge1 came back empty: " in said
     assert "the Hugging Face hub, a host that the suite does not name" in said
     assert reached == []
+
+
+KEPT = """\
+import datasets, evaluate
+
+class Rouge(evaluate.Metric):
+    def _info(self):
+        texts = {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+        return evaluate.MetricInfo(description="kept", citation="", features=datasets.Features(texts))
+
+    def _compute(self, predictions, references, rouge_types, use_aggregator):
+        return {name: [float(len(text)) / 100 for text in predictions] for name in rouge_types}
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("evaluate") is None, reason="the package evaluate is not installed")
+def test_a_metric_whose_code_is_kept_on_this_machine_works_for_many_rows_at_once() -> None:
+    folder = Path("modules/evaluate_modules/metrics/evaluate-metric--rouge", "a" * 64)
+    folder.mkdir(parents=True)
+    for place in (folder, *folder.parents[:4]):
+        (place / "__init__.py").touch()
+    (folder / "rouge.py").write_text(KEPT)
+    rows = [{"id": str(i), "input": "q", "expected": "x", "out": "y" * (i + 1)} for i in range(20)]
+    write("[{type: mlflow, metric: rouge1}, {type: mlflow, metric: rougeL}]", "run: {concurrency: 10}\n", rows)
+    env = {**os.environ, "HF_MODULES_CACHE": str(Path("modules").absolute()), "HF_HOME": str(Path("home").absolute())}
+    code = "import sys; from evalrun.cli.main import main; sys.argv = ['evalrun', 'm.yaml', '--json']; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**env, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert ran.returncode == 0, ran.stderr
+    values = {item["name"]: item["value"] for item in json.loads(ran.stdout)["targets"]["recorded"]["metrics"]}
+    assert values["rouge1/v1/mean"] == values["rougeL/v1/mean"] == pytest.approx(0.105)
+    assert "latest cached version" not in ran.stderr
 
 
 def test_a_script_of_the_working_folder_is_not_run_in_place_of_a_metric() -> None:
