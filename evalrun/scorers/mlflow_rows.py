@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from evalrun.mlflow_package import quiet_mlflow
 from evalrun.scorers.autoevals_bridge import described
 from evalrun.scorers.mlflow_catalogue import Found
 from evalrun.scorers.mlflow_columns import Columns
+from evalrun.scorers.readability import KEPT, forget_texts, load_dictionary
 
 AGGREGATES = ("mean", "variance", "p90")  # MLflow's standard ones, by its names
 GRADES = ("ari_grade_level", "flesch_kincaid_grade_level")  # they read the output alone, though they take targets
@@ -132,6 +133,9 @@ class RowMetric:
                 value = self.eval_fn(**{name: offered[name] for name in wanted})
             except Exception as crash:  # whatever the packages behind a metric raise
                 return Failure("function", f"MLflow's {self.name} failed: {described(crash)}")
+            finally:
+                if self.name in GRADES and len(prediction) > KEPT:
+                    forget_texts()
         return score_from(self.name, value, said)
 
 
@@ -162,7 +166,8 @@ def document_ids(output: str) -> list[str] | None:
 def rehearse(metric: RowMetric) -> None:
     """None, where the metric works for a made-up row. Raises ValueError with what is missing on this machine."""
     if metric.name == "flesch_kincaid_grade_level":
-        _require_dictionary()
+        with suppress(ImportError):  # MLflow says itself which package is missing
+            load_dictionary()
     if metric.name not in (*GRADES, *FROM_HUB):
         return
     with quiet_mlflow(), nothing_fetched(FROM_HUB.get(metric.name)):
@@ -171,20 +176,6 @@ def rehearse(metric: RowMetric) -> None:
         return
     module = FROM_HUB.get(metric.name)
     raise ValueError(found.message if module is None else found.message.rstrip(".") + FETCH_IT.format(module=module))
-
-
-def _require_dictionary() -> None:
-    try:
-        import nltk
-    except ImportError:
-        return  # then MLflow says itself what is missing
-    try:
-        nltk.data.find("corpora/cmudict")
-    except LookupError:
-        raise ValueError(
-            "MLflow's flesch_kincaid_grade_level needs NLTK's dictionary cmudict, which is not on this machine and is not "
-            "fetched by itself: run 'python -m nltk.downloader cmudict', or let NLTK_DATA name its folder"
-        ) from None
 
 
 @contextmanager

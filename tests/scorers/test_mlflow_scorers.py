@@ -20,6 +20,7 @@ from evalrun.runs.row_log import read_rows
 from evalrun.scorers.factuality import KNOWN_PAIRS
 from evalrun.scorers.judge_door import HEADER, Asking, the_door
 from evalrun.scorers.mlflow import mlflow
+from tests.fakes.pronouncing import write_dictionary
 from tests.fakes.server import Action, Answer, Hang, Script, ScriptedServer, Status, always
 from tests.scorers.front_door import ScriptedJudge, cell_of, judged
 
@@ -132,6 +133,24 @@ def test_what_is_fetched_from_a_hub_is_refused_and_the_hub_not_asked(monkeypatch
     assert reached == []
 
 
+def evalrun_elsewhere(**environ: str) -> subprocess.CompletedProcess[str]:
+    """`evalrun m.yaml --json` in a process of its own, which has imported nothing yet."""
+    code = "import sys; from evalrun.cli.main import main; sys.argv = ['evalrun', 'm.yaml', '--json']; main()"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=240)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("textstat") is None, reason="the package textstat is not installed")
+def test_syllables_are_counted_as_by_our_own_scorer(tmp_path: Path) -> None:
+    write("[flesch_kincaid_grade_level, {type: mlflow, metric: flesch_kincaid_grade_level, name: theirs}]")
+    ran = evalrun_elsewhere(NLTK_DATA=str(write_dictionary(tmp_path)))
+    assert ran.returncode == 0, ran.stderr
+    values = {item["name"]: item["value"] for item in json.loads(ran.stdout)["targets"]["recorded"]["metrics"]}
+    for name in ("mean", "variance", "p90"):
+        assert values[f"theirs/v1/{name}"] == pytest.approx(values[f"flesch_kincaid_grade_level/v1/{name}"], abs=1e-9)
+
+
 KEPT = """\
 import datasets, evaluate
 
@@ -154,16 +173,8 @@ def test_a_metric_whose_code_is_kept_on_this_machine_works_for_many_rows_at_once
     (folder / "rouge.py").write_text(KEPT)
     rows = [{"id": str(i), "input": "q", "expected": "x", "out": "y" * (i + 1)} for i in range(20)]
     write("[{type: mlflow, metric: rouge1}, {type: mlflow, metric: rougeL}]", "run: {concurrency: 10}\n", rows)
-    env = {**os.environ, "HF_MODULES_CACHE": str(Path("modules").absolute()), "HF_HOME": str(Path("home").absolute())}
-    code = "import sys; from evalrun.cli.main import main; sys.argv = ['evalrun', 'm.yaml', '--json']; main()"
-    ran = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**env, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    home = Path("home").absolute()
+    ran = evalrun_elsewhere(HF_MODULES_CACHE=str(Path("modules").absolute()), HF_HOME=str(home))
     assert ran.returncode == 0, ran.stderr
     values = {item["name"]: item["value"] for item in json.loads(ran.stdout)["targets"]["recorded"]["metrics"]}
     assert values["rouge1/v1/mean"] == values["rougeL/v1/mean"] == pytest.approx(0.105)
