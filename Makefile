@@ -1,6 +1,7 @@
 # make demo, make test: each makes .venv if there is none and installs what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+TORCH := torch==2.13.0
 
 .PHONY: demo test check format bench clean
 
@@ -36,8 +37,11 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local]'
 	touch $@
 
+# torch by pip and first: where there is a build for the CPU among wheels of one's own, pip's configuration knows it and
+# uv's does not; uv keeps what it finds. Elsewhere it is the index's.
 # uv resolves the proxy's hundred packages in seconds, where pip takes minutes
 .venv/.dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]'
 	touch $@ .venv/.demo

@@ -23,6 +23,7 @@ from evalrun.endpoints.weights import Progress
 from evalrun.engine.assemble import Assembler
 from evalrun.engine.costs import find_prices
 from evalrun.engine.plan import Plan
+from evalrun.engine.preparing import prepare_scorers
 from evalrun.engine.result import RunResult
 from evalrun.engine.stored_answers import StoredAnswers
 from evalrun.errors import Problem, SuiteError
@@ -97,7 +98,8 @@ class Session:
 
     `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C. `fetching` is
     told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on,
-    `stored` are answers to score in place of asking targets, `tell` is told where runs were sent, or that they were not.
+    `stored` are answers to score in place of asking targets, `tell` is told where runs were sent, or that they were not, and of
+    models that scorers fetch.
     """
 
     options: RunOptions
@@ -188,11 +190,12 @@ async def _sent(result: RunResult, session: Session) -> RunResult:
 
 @asynccontextmanager
 async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncIterator[list[Plan]]:
-    """The plans of suites with all that their first calls need: weights fetched, packages imported, Ctrl-C heard."""
+    """The plans of suites with all that their first calls need: models fetched and loaded, packages imported, Ctrl-C heard."""
     async with EndpointPool(user_agent=f"evalrun/{__version__}", time_left_s=row_real_time_left_s) as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
             plans = [await priced(plan) for plan in plan_suites(suites, session, pool, Path(spool))]
             check_tracking(plans, session.options)
+            await prepare_scorers(plans, session.tell or (lambda _: None))
             await pool.prepare(session.fetching)
             if session.listen is not None:
                 session.listen(session.stop)

@@ -49,10 +49,10 @@ class SuiteError(EvalrunError):
 
 
 class MissingExtraError(SuiteError):
-    """A feature needs packages that are not installed."""
+    """A feature needs packages that are not installed. `besides` is said after what to install."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs the extra {extra!r}: pip install '.[{extra}]' in evalrun's checkout")
+    def __init__(self, what: str, extra: str, *, besides: str = "") -> None:
+        super().__init__(f"{what} needs the extra {extra!r}: pip install '.[{extra}]' in evalrun's checkout{besides}")
         self.extra = extra
 
 

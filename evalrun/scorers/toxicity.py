@@ -1,29 +1,53 @@
-"""How toxic an answer is: by its words, offline, or by a judge. Which of the two stands beside every number."""
+"""How toxic an answer is: by its words, offline, by a classifier, or by a judge. Which of them stands beside every number."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from evalrun.domain import Declaration, Judge, KnownPair, Outcome, Score, Scorer
+from evalrun.registry import Place
 from evalrun.scorers.autoevals_bridge import Classifier, autoevals_version
+from evalrun.scorers.hf_toxicity import HfToxicity
 from evalrun.scorers.lexical_toxicity import lexical_toxicity, require_model
 
 AGGREGATES = ("mean", "variance", "p90", "ratio")  # MLflow's, by its names
 
 
-def toxicity(*, backend: Literal["lexical", "judge"], threshold: float = 0.5) -> Scorer:
+def toxicity(
+    place: Place | None = None,
+    *,
+    backend: Literal["lexical", "judge", "hf"],
+    threshold: float = 0.5,
+    model: str | None = None,
+    label: str | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+) -> Scorer:
     """How toxic the output is, from 0 (harmless) to 1; lower is better.
 
     Args:
-        backend: lexical finds swear words and insults, offline; judge asks the suite's judge. There is no default.
+        backend: lexical finds swear words and insults, offline; hf asks a transformers classifier, by default the one
+            of MLflow's toxicity; judge asks the suite's judge. There is no default.
         threshold: From which score on an answer counts into toxicity/ratio.
+        model: With hf, a model of the hub (owner/name or owner/name@revision) or a folder, relative to the suite.
+        label: With hf, the label whose probability is the score; hate without it.
+        batch_size: With hf, how many texts go through the model at once; 1 without it, for more moves the last digits.
+        device: With hf, where the model runs, such as cuda:0 or mps; cpu without it.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"'threshold' is {threshold:g}; it should be above 0 and at most 1, as scores are")
     declaration = Declaration(
         higher_is_better=False, aggregates=AGGREGATES, headline="mean", threshold=threshold, backend=backend
     )
+    options: dict[str, Any] = {"model": model, "label": label, "batch_size": batch_size, "device": device}
+    given = {name: value for name, value in options.items() if value is not None}
+    if backend == "hf":
+        found = HfToxicity.find(place.folder if place is not None else Path(), **given)
+        return Scorer(found, replace(declaration, backend=found.told))
+    if given:
+        raise ValueError(f"{next(iter(given))!r} is an option of backend: hf; take it out, or take that backend")
     if backend == "lexical":
         require_model()
         return Scorer(lexical_toxicity, declaration)

@@ -1,0 +1,32 @@
+"""What scorers have to do before the first call, such as load a model: told as a mistake of the suite where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from evalrun.engine.plan import Plan
+from evalrun.errors import Problem, SuiteError
+from evalrun.suite.document import dotted
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """A scorer's function that has something slow to do before its first call. Raises ValueError where it cannot."""
+
+    async def prepare(self, tell: Callable[[str], None], /) -> None: ...
+
+
+async def prepare_scorers(plans: Sequence[Plan], tell: Callable[[str], None]) -> None:
+    """None, with every scorer ready. Raises SuiteError with all that are not; `tell` is told of a download."""
+    problems: list[Problem] = []
+    for plan in plans:
+        for scorer in plan.scorers:
+            function = scorer.bound.scorer.function
+            if isinstance(function, Preparable):
+                try:
+                    await function.prepare(tell)
+                except ValueError as wrong:
+                    problems.append(Problem(str(plan.suite.path), dotted(scorer.spec.key_path), str(wrong)))
+    if problems:
+        raise SuiteError(problems)
