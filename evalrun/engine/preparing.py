@@ -22,7 +22,7 @@ async def prepare_scorers(plans: Sequence[Plan], tell: Callable[[str], None]) ->
     problems: list[Problem] = []
     for plan in plans:
         for scorer in plan.scorers:
-            function = scorer.bound.scorer.function
+            function: object = scorer.bound.scorer.function
             if isinstance(function, Preparable):
                 try:
                     await function.prepare(tell)

@@ -25,7 +25,7 @@ from evalrun.redact import redact_message
 from evalrun.scorers.hf_hub import HubModel, find_on_hub, quiet_environment
 
 WHAT = "toxicity with backend: hf"
-A_PATH = re.compile(r"[./~]|.*[/\\]$|[A-Za-z]:|.*\\|[^/]*/[^/]*/")  # what no id of a hub can look like
+HUB_ID = re.compile(r"(?P<owner>\w[\w.-]*)/\w[\w.-]*(@[\w./-]+)?")  # anything else is a folder
 READ = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")  # what loading may read of a folder
 NOT_READ = frozenset({"training_args.bin", "optimizer.bin", "trainer_state.json", "all_results.json", "README.txt"})
 UNBOUNDED = 1_000_000  # tokenizers that know no limit say 10^30
@@ -41,14 +41,13 @@ class FoundModel:
     hub: HubModel | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class LoadedModel:
     """The model as a pipeline of transformers, with the one thread that may use it: tokenizers keep state."""
 
     pipe: Any
     limit: int
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "evalrun-toxicity"))
-    __weakref__: Any = field(init=False, repr=False, default=None)
 
 
 _loaded: WeakValueDictionary[tuple[str, str], LoadedModel] = WeakValueDictionary()
@@ -68,12 +67,16 @@ def require_packages() -> None:
 def find_model(model: str, label: str, folder: Path, *, hub_only: bool = False) -> FoundModel:
     """The model of a name: a folder, relative to `folder`, or an id of the hub. Raises ValueError where there is none.
 
-    Its config is read, so that a label it does not have is told before anything is loaded or paid for.
+    Its config is read, so that a label it does not have is told before anything is loaded or paid for. What cannot be
+    an id of the hub, or would lie in a folder that is there, is never looked for at the hub.
     """
-    place = (folder / model).expanduser() if not hub_only else None
-    if place is not None and (place.is_dir() or A_PATH.match(model)):
+    place = folder / Path(model).expanduser()
+    named = HUB_ID.fullmatch(model)
+    if not hub_only and (place.is_dir() or named is None or (folder / named["owner"]).is_dir()):
         if not place.is_dir():
-            raise ValueError(f"there is no folder {model!r} in {str(folder)!r}")
+            raise ValueError(
+                f"there is no folder {model!r} in {str(folder)!r}; a model of the hub is called owner/name"
+            )
         check_config(model, place, label)
         return FoundModel(model, f"{place.resolve().name}@{digest_of(place)[:12]}", place)
     hub = find_on_hub(model)

@@ -1,0 +1,421 @@
+"""toxicity with backend: hf, with a tiny classifier that the tests make and save."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import random
+import shutil
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalrun.api import SuiteResult, run_suite
+from evalrun.domain import Completion, Failure, Score
+from evalrun.errors import SuiteError
+from evalrun.runs.row_log import read_rows
+from evalrun.scorers.toxicity import toxicity
+from evalrun.suite.options import RunOptions
+from tests.fakes.classifier import LONGEST, WORDS, save_classifier
+from tests.fakes.command import evalrun
+from tests.scorers.front_door import HOSTILE, sample
+
+pytestmark = pytest.mark.hf
+INSTALLED = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+needs_packages = pytest.mark.skipif(not INSTALLED, reason="torch or the extra toxicity-hf is not installed")
+HUB_ID = "facebook/roberta-hate-speech-dynabench-r4-target"
+
+
+def texts(count: int = 40) -> list[str]:
+    """Different texts of one to thirty words, some longer than the model takes."""
+    draw = random.Random(3)
+    return [" ".join(draw.choices(WORDS, k=1 + place % 30)) for place in range(count)]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not INSTALLED:
+        pytest.skip("torch or the extra toxicity-hf is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of packages, about themselves
+        return save_classifier(tmp_path_factory.mktemp("hf") / "tiny")
+
+
+@pytest.fixture
+def model(saved: Path, tmp_path: Path) -> Path:
+    """A copy of the classifier beside the suite."""
+    return shutil.copytree(saved, tmp_path / "tiny")
+
+
+@pytest.fixture(scope="module")
+def by_pipeline(saved: Path) -> dict[str, float]:
+    """What transformers' own pipeline gives each text, asked as MLflow's measurement asks it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers import pipeline
+
+        classify = pipeline("text-classification", model=str(saved), top_k=99_999, truncation=True)
+        found = [classify([text])[0] for text in texts()]
+    return {
+        text: next(one["score"] for one in labels if one["label"] == "hate")
+        for text, labels in zip(texts(), found, strict=True)
+    }
+
+
+def write_suite(outputs: list[str], scorer: str = "model: tiny", more: str = "") -> Path:
+    rows = [{"id": f"r{place}", "input": "q", "output": text} for place, text in enumerate(outputs)]
+    Path("rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    path = Path("suite.yaml")
+    path.write_text(
+        "name: tiny\ndataset: rows.json\ntarget: {type: recorded, column: output}\n"
+        f"scorers:\n  - {{type: toxicity, backend: hf, {scorer}}}\n{more}",
+        encoding="utf-8",
+    )
+    return path
+
+
+def run(outputs: list[str], scorer: str = "model: tiny", more: str = "", **options: Any) -> SuiteResult:
+    return run_suite(write_suite(outputs, scorer, more), options=RunOptions(output_dir=Path("runs"), **options))
+
+
+def values(result: SuiteResult) -> dict[str, float | None]:
+    return {row.answer.text: row.cells["toxicity"].value for row in read_rows(result.folder)}  # type: ignore[union-attr]
+
+
+def refused(scorer: str) -> str:
+    with pytest.raises(SuiteError) as caught:
+        run(["a", "b"], scorer)
+    assert not Path("runs").exists() or not any(Path("runs").iterdir())
+    return str(caught.value)
+
+
+def test_the_numbers_are_those_of_transformers_own_pipeline(model: Path, by_pipeline: dict[str, float]) -> None:
+    result = run(texts())
+    assert values(result) == pytest.approx(by_pipeline, abs=1e-9)
+    assert max(by_pipeline.values()) - min(by_pipeline.values()) > 0.5  # or nothing would be shown
+    found = [by_pipeline[text] for text in texts()]
+    mean = sum(found) / len(found)
+    assert result.metrics["toxicity/v1/mean"] == pytest.approx(mean, abs=1e-9)
+    assert result.metrics["toxicity/v1/ratio"] == sum(value >= 0.5 for value in found) / len(found)
+
+
+def test_a_number_does_not_depend_on_which_rows_ask_beside_it(model: Path) -> None:
+    alone = values(run(texts(), more="run: {concurrency: 1}\n"))
+    assert values(run(texts()[::-1], more="run: {concurrency: 64}\n")) == alone
+    assert values(run([*texts()[20:], *texts()[:20], *texts()], more="run: {concurrency: 7}\n")) == alone
+
+
+def test_batches_give_the_same_numbers_but_for_the_last_digits(model: Path, by_pipeline: dict[str, float]) -> None:
+    assert values(run(texts(), "model: tiny, batch_size: 8")) == pytest.approx(by_pipeline, abs=1e-5)
+
+
+def test_a_text_longer_than_the_model_takes_is_cut_and_that_is_said(model: Path) -> None:
+    result = run([" ".join(WORDS[:2] * 40), " ".join((WORDS[:2] * 40)[: LONGEST - 2])])
+    long, short = sorted(read_rows(result.folder), key=lambda row: row.sample.index)
+    assert long.cells["toxicity"].detail == {"backend": "hf", "truncated": True}
+    assert short.cells["toxicity"].detail == {"backend": "hf"}
+    assert long.cells["toxicity"].value == short.cells["toxicity"].value
+
+
+def test_a_blank_answer_is_unscored_and_no_text_breaks_the_model(model: Path) -> None:
+    result = run(["", *HOSTILE[2:4], *HOSTILE[5:7], HOSTILE[8], "you"])
+    states = [row.cells["toxicity"].state for row in sorted(read_rows(result.folder), key=lambda row: row.sample.index)]
+    assert states == ["unscored", *["scored"] * 6]
+
+
+def test_half_a_surrogate_pair_and_a_megabyte_have_a_score(model: Path) -> None:
+    scorer = toxicity(backend="hf", model=str(model))
+    for text in HOSTILE[:2] + HOSTILE[4:5]:
+        assert isinstance(asyncio.run(scorer.function(text)), Score)
+
+
+def test_the_label_can_be_another_one(model: Path, by_pipeline: dict[str, float]) -> None:
+    found = values(run(texts(), "model: tiny, label: nothate"))
+    assert found == pytest.approx({text: 1 - value for text, value in by_pipeline.items()}, abs=1e-6)
+
+
+@needs_packages
+def test_a_model_of_many_labels_has_a_probability_for_each(tmp_path: Path) -> None:
+    labels = ("insult", "hate", "threat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_classifier(tmp_path / "tiny", labels=labels, problem_type="multi_label_classification")
+    sums = [sum(values(run(texts(1), f"model: tiny, label: {label}"))[texts(1)[0]] or 0 for label in labels)]
+    assert sums[0] != pytest.approx(1, abs=1e-3)  # each by its own sigmoid
+
+
+class SlowPipe:
+    """Stands for the pipeline: waits in each forward until the loop has let it go, and keeps who asked what."""
+
+    def __init__(self) -> None:
+        self.go, self.threads, self.asked = threading.Event(), set[str](), list[list[str]]()
+        self.tokenizer = self.tokenize
+
+    def tokenize(self, asked: list[str], **_: Any) -> Any:
+        self.asked.append(asked)
+        return type("Encoded", (), {"encodings": None})
+
+    def forward(self, _: Any) -> Any:
+        self.threads.add(threading.current_thread().name)
+        assert self.go.wait(30), "the loop stood still"
+        return {"logits": [[0.0]]}
+
+    def postprocess(self, _: Any, **__: Any) -> Any:
+        return [{"label": "hate", "score": 0.25}]
+
+
+def test_rows_that_ask_at_once_go_to_one_thread_together_and_the_loop_goes_on(model: Path) -> None:
+    from evalrun.scorers.hf_model import LoadedModel
+
+    scorer = toxicity(backend="hf", model=str(model)).function
+    pipe = SlowPipe()
+    scorer._loaded = LoadedModel(pipe, 24)
+
+    async def ask() -> list[Any]:
+        rows = [asyncio.create_task(scorer(text)) for text in ["a", "b", "a", "c"]]
+        given_up = asyncio.create_task(scorer("d"))
+        while not pipe.asked:  # noqa: ASYNC110  what is waited for happens in the thread
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        pipe.go.set()
+        return await asyncio.gather(*rows)
+
+    assert asyncio.run(ask()) == [Score(0.25, metadata={"backend": "hf"})] * 4
+    assert pipe.asked == [["a"], ["b"], ["c"]]  # equal texts once, and nothing that nobody waits for
+    assert len(pipe.threads) == 1 and not pipe.threads & {threading.current_thread().name}
+
+
+def test_what_the_model_raises_is_an_error_of_its_cell(model: Path) -> None:
+    from evalrun.scorers.hf_model import LoadedModel
+
+    scorer = toxicity(backend="hf", model=str(model), batch_size=4).function
+    pipe = SlowPipe()
+    pipe.go.set()
+    pipe.postprocess = lambda *_, **__: 1 / 0  # type: ignore[method-assign]
+    scorer._loaded = LoadedModel(pipe, 24)
+    found = asyncio.run(scorer("a"))
+    assert isinstance(found, Failure) and "raised ZeroDivisionError: division by zero" in found.message
+
+
+def test_several_scorers_of_one_model_share_it(model: Path) -> None:
+    one, two = (toxicity(backend="hf", model=str(model), label=label).function for label in ("hate", "nothate"))
+    asyncio.run(one.prepare(print))
+    asyncio.run(two.prepare(print))
+    assert one._loaded is two._loaded
+
+
+def test_the_same_outputs_scored_again_give_the_same_numbers(model: Path) -> None:
+    first = run(texts(), more="run: {concurrency: 5}\n")
+    done = evalrun("score", str(first.folder), "--suite", "suite.yaml", "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (again,) = [path for path in first.folder.parent.iterdir() if path != first.folder]
+    assert {row.answer.text: row.cells["toxicity"].value for row in read_rows(again)} == values(first)  # type: ignore[union-attr]
+    assert done.stderr == ""  # neither bars nor warnings of packages
+
+
+def test_a_run_goes_on_with_the_same_model_and_not_with_another(model: Path) -> None:
+    first = run(texts())
+    log = first.folder / "rows.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:10]))
+    other = Path("other")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_classifier(other, seed=1)
+    shutil.move("tiny", "kept")
+    shutil.move("other", "tiny")
+    with pytest.raises(SuiteError, match=r"toxicity.*backend"):
+        run_suite(options=RunOptions(output_dir=Path("runs"), resume=first.run_id))
+    shutil.move("tiny", "other")
+    shutil.move("kept", "tiny")
+    result = run_suite(options=RunOptions(output_dir=Path("runs"), resume=first.run_id))
+    assert values(result) == values(run(texts()))
+
+
+def test_the_model_and_its_digest_stand_beside_the_number(model: Path) -> None:
+    backend = toxicity(backend="hf", model=str(model)).declaration.backend
+    assert backend is not None and backend.startswith("hf tiny@") and len(backend) == len("hf tiny@") + 12
+    (model / "README.md").write_text("what is not loaded does not count", encoding="utf-8")
+    assert toxicity(backend="hf", model=str(model)).declaration.backend == backend
+    with (model / "model.safetensors").open("r+b") as weights:
+        weights.seek(-1, 2)
+        weights.write(b"\x01")
+    assert toxicity(backend="hf", model=str(model)).declaration.backend != backend
+
+
+@needs_packages
+@pytest.mark.parametrize("name", ["./models/tiny", "tiny", "../tiny", "/tiny", "a/b/c", "a\\\\b", "~/no/such"])
+def test_a_folder_that_is_not_there_is_told_and_never_looked_for_at_the_hub(name: str) -> None:
+    assert "scorers[0]: there is no folder " in refused(f'model: "{name}"')
+
+
+def test_what_would_lie_in_a_folder_that_is_there_is_no_id_of_the_hub(model: Path) -> None:
+    Path("models").mkdir()
+    assert refused("model: models/tony").startswith(
+        "suite.yaml:5:5: scorers[0]: there is no folder 'models/tony' in '.'"
+    )
+
+
+def test_a_label_that_the_model_lacks_is_told_with_those_it_has(model: Path) -> None:
+    assert refused("model: tiny, label: toxic") == (
+        "suite.yaml:5:5: scorers[0]: 'tiny' has no label 'toxic'; its labels are 'nothate', 'hate'"
+    )
+
+
+def test_what_is_no_classifier_is_told(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    for change, said in {
+        "BertForMaskedLM": "'tiny' is no text classifier but a BertForMaskedLM",
+        "regression": "'tiny' does not give probabilities: its problem_type is regression",
+    }.items():
+        new = {"architectures": [change]} if change.startswith("Bert") else {"problem_type": change}
+        (model / "config.json").write_text(json.dumps({**config, **new}))
+        assert refused("model: tiny").endswith(said)
+    (model / "config.json").write_text("{")
+    assert "the config.json of 'tiny' cannot be read: JSONDecodeError" in refused("model: tiny")
+    (model / "config.json").unlink()
+    assert refused("model: tiny").endswith("the folder 'tiny' holds no model: it has no config.json")
+
+
+def test_broken_weights_are_told_before_the_first_call(model: Path) -> None:
+    (model / "model.safetensors").write_bytes(b"no weights")
+    assert refused("model: tiny").startswith(
+        "suite.yaml: scorers[0]: the model 'tiny' cannot be loaded on device 'cpu': SafetensorError"
+    )
+
+
+def test_weights_without_the_classifier_are_refused_for_it_would_be_random(model: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(model / "model.safetensors")
+    save_file(
+        {n: w for n, w in weights.items() if not n.startswith("classifier")},
+        model / "model.safetensors",
+        {"format": "pt"},
+    )
+    assert refused("model: tiny").endswith(
+        "ValueError: its weights lack classifier.bias, classifier.weight, which would be random"
+    )
+
+
+def test_code_that_a_model_brings_is_not_run(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Own"},
+    }
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "own.py").write_text("from pathlib import Path\nPath('ran').touch()\nclass Own: ...\n")
+    assert refused("model: tiny").endswith("it brings code of its own, which is not run")
+    assert not Path("ran").exists()
+
+
+def test_a_device_that_is_not_there_is_told(model: Path) -> None:
+    assert "cannot be loaded on device 'nowhere': " in refused("model: tiny, device: nowhere")
+
+
+@pytest.mark.parametrize("option", ["model: tiny", "label: hate", "batch_size: 2", "device: cpu"])
+def test_options_of_this_backend_are_refused_with_another(option: str) -> None:
+    path = write_suite(["a"], option)
+    path.write_text(path.read_text().replace("backend: hf", "backend: judge") + "judge: openai/gpt-5-mini\n")
+    with pytest.raises(SuiteError) as caught:
+        run_suite(path, options=RunOptions())
+    assert f"{option.partition(':')[0]!r} is an option of backend: hf; take it out, or take that backend" in str(
+        caught.value
+    )
+
+
+def test_a_batch_of_none_is_refused() -> None:
+    assert "'batch_size' is 0; it should be at least 1" in refused("model: tiny, batch_size: 0")
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("transformers", "pip install '.[toxicity-hf]' in evalrun's checkout"),
+        ("torch", "what is missing of it is torch, in the build that suits your machine: pip install torch"),
+    ],
+)
+def test_without_its_packages_the_suite_is_refused_with_what_to_install(
+    missing: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else real(name))
+    told = refused("model: tiny")
+    assert "toxicity with backend: hf needs the extra 'toxicity-hf': " in told
+    assert said in told or not INSTALLED
+
+
+@needs_packages
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        (
+            {"HF_HUB_OFFLINE": "1"},
+            "it is not in the hub's cache on this machine, and HF_HUB_OFFLINE forbids to ask the hub",
+        ),
+        (
+            {"HF_ENDPOINT": "http://127.0.0.1:9"},
+            "it is not in the hub's cache on this machine, and the hub cannot be asked: ",
+        ),
+    ],
+)
+def test_a_hub_that_cannot_be_asked_is_told_before_the_first_call(env: dict[str, str], said: str) -> None:
+    path = write_suite(["a"], "threshold: 0.5")
+    done = evalrun(str(path), env={**env, "HF_HOME": str(Path("home").absolute())})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"suite.yaml:5:5: scorers[0]: the model '{HUB_ID}' cannot be had: {said}" in done.stderr
+    assert f"(hf download {HUB_ID})" in done.stderr and "model: ./folder" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not Path("runs").exists()
+
+
+def test_a_model_of_the_hub_is_fetched_once_and_its_commit_stands_beside_the_number(
+    model: Path, by_pipeline: dict[str, float]
+) -> None:
+    from tests.fakes.hub import fake_hub
+
+    path = write_suite(texts(), "threshold: 0.5")
+    with fake_hub(HUB_ID, model) as hub:
+        env = {"HF_ENDPOINT": hub.address, "HF_HOME": str(Path("home").absolute())}
+        planned = evalrun("plan", str(path), env=env)
+        assert f"(hf {HUB_ID}@0123456789ab)" in planned.stdout, planned.stderr
+        assert not any("safetensors" in asked for asked in hub.asked)  # to plan needs no weights
+        done = evalrun(str(path), env=env)
+        assert done.returncode == 0, done.stderr
+        assert f"fetching {HUB_ID} from the hub, once: 0 MB" in done.stderr
+        asked = len(hub.asked)
+        again = evalrun(str(path), "-q", env=env)
+        assert (again.returncode, again.stderr, len(hub.asked)) == (0, "", asked)  # nothing is asked any more
+    for folder in Path("runs/tiny").iterdir():
+        found = {row.answer.text: row.cells["toxicity"].value for row in read_rows(folder)}  # type: ignore[union-attr]
+        assert found == pytest.approx(by_pipeline, abs=1e-9)
+
+
+def test_a_plan_loads_no_model_and_a_suite_without_it_imports_nothing_heavy(model: Path) -> None:
+    code = (
+        "import sys\nfrom evalrun.api import *\nfrom evalrun.cli.main import app\n"
+        "app(['plan', 'suite.yaml'], standalone_mode=False)\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+    )
+    import subprocess
+    import sys
+
+    from tests.fakes.command import command_env
+
+    write_suite(["a"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=command_env(), check=False)
+    assert done.returncode == 0, done.stderr
+    assert "(hf tiny@" in done.stdout
+
+
+def test_the_scorer_is_awaited_with_an_answer_only(model: Path) -> None:
+    from evalrun.scorers.calling import BoundScorer, call_async
+
+    bound = BoundScorer.bind("toxicity", toxicity(backend="hf", model=str(model)))
+    assert bound.is_async and not bound.wants_judge
+    cell = asyncio.run(call_async(bound, sample(), Completion("you are stupid"), None))
+    assert cell.state == "scored"
