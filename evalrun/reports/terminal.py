@@ -27,6 +27,7 @@ DONE, INTERRUPTED = "DONE", 130
 ALWAYS = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
 SHARES = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
 MOST_SLICES = 20  # values of a column on a terminal
+LONGEST_BACKEND = 32  # characters beside a metric; run.json and the report have all of it
 LONGEST = 300  # characters of a text in such a table, before its column cuts it
 
 
@@ -164,7 +165,7 @@ def slice_tables(name: str, target: TargetResult) -> Iterator[Table]:
 def label(metric: Metric) -> str:
     """The metric's name with the backend that made it, so that nobody takes one for the other."""
     backend = (metric.detail or {}).get("backend")
-    return f"{metric.name} ({backend})" if backend else metric.name
+    return f"{metric.name} ({one_line(backend, LONGEST_BACKEND)})" if backend else metric.name
 
 
 def usage_line(target: TargetResult) -> str:

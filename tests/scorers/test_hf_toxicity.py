@@ -209,6 +209,7 @@ def test_several_scorers_of_one_model_share_it(model: Path) -> None:
     assert one._loaded is two._loaded
 
 
+@pytest.mark.slow
 def test_the_same_outputs_scored_again_give_the_same_numbers(model: Path) -> None:
     first = run(texts(), more="run: {concurrency: 5}\n")
     done = evalrun("score", str(first.folder), "--suite", "suite.yaml", "-q")
@@ -373,6 +374,7 @@ def test_a_hub_that_cannot_be_asked_is_told_before_the_first_call(env: dict[str,
     assert len(done.stderr.splitlines()) == 1 and not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_fetched_once_and_its_commit_stands_beside_the_number(
     model: Path, by_pipeline: dict[str, float]
 ) -> None:
