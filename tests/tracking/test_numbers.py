@@ -14,7 +14,9 @@ import pytest
 
 from evalrun import run_suite
 from evalrun.mlflow_package import quiet_mlflow
+from tests.fakes.classifier import save_classifier
 from tests.fakes.command import command_env, evalrun
+from tests.fakes.measurement import write_measurement
 from tests.fakes.pronouncing import write_dictionary
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
@@ -48,6 +50,12 @@ dataset: {path: NAME.jsonl, columns: {input: inputs, expected: ground_truth}}
 target: {type: recorded, column: outputs}
 scorers: [exact_match, ari_grade_level, flesch_kincaid_grade_level]
 on_no_answer: zero   # as MLflow has it: a blank answer has grade 0
+"""
+HATE = """\
+name: NAME
+dataset: {path: NAME.jsonl, columns: {input: inputs, expected: ground_truth}}
+target: {type: recorded, column: outputs}
+scorers: [{type: toxicity, backend: hf, model: ./classifier, label: hate}]
 """
 PIECES = (
     "The cat sat on the mat.", "People have an idea of the area!", "Is it so?", "e.g. Mr. Smith isn't here",
@@ -171,3 +179,37 @@ def test_question_answering_gives_the_same_numbers(server: str, shared_data: Pat
     largest = ours["made-up-50-4"]
     assert 0 < largest["exact_match/v1"] < 1
     assert min(largest["ari_grade_level/v1/variance"], largest["flesch_kincaid_grade_level/v1/variance"]) > 1
+
+
+def said(size: int, seed: int) -> list[tuple[str, str, str]]:
+    """Answers of words that the classifier knows, from one to more than it reads."""
+    draw = random.Random(seed)
+    words = ("you are", "kind", "stupid", "the rain", "very", "hate", "love", "it is .", "unheard-of !", "Größe")
+    return [
+        (f"{place}. Say something.", "x", " ".join(draw.choices(words, k=draw.choice((1, 3, 9, 60)))))
+        for place in range(size)
+    ]
+
+
+@needs_textstat
+@pytest.mark.timeout(600)
+def test_a_classifier_given_to_both_gives_the_same_toxicity(server: str, tmp_path: Path) -> None:
+    for package in ("evaluate", "torch", "transformers"):
+        pytest.importorskip(package)
+    env = {
+        "NLTK_DATA": str(write_dictionary(tmp_path)), "MLFLOW_TRACKING_URI": server, "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path / "hf"),
+    }  # fmt: skip
+    write_measurement(tmp_path, save_classifier(tmp_path / "classifier"))
+    datasets = {f"said-{size}": said(size, size) for size in (1, 2, 7, 50)}
+    theirs = theirs_of(datasets, env)
+    ours = ours_of(datasets, HATE, env)
+    names = [f"toxicity/v1/{name}" for name in ("mean", "variance", "p90", "ratio")]
+    for name in datasets:
+        found = {metric: ours[name][metric] for metric in names}
+        assert found == pytest.approx({metric: theirs[name]["metrics"][metric] for metric in names}, abs=1e-9), name
+        column = "toxicity/v1/score"
+        assert scores_of(name, column) == pytest.approx(theirs[name]["table"][column], abs=1e-9), name
+    largest = ours["said-50"]
+    assert 0 < largest["toxicity/v1/ratio"] < 1
+    assert largest["toxicity/v1/variance"] > 0.01
