@@ -14,7 +14,10 @@ import evalrun
 from tests.fakes.command import ROOT, command_env
 
 MODULES = sorted((ROOT / "evalrun").rglob("*.py"))
-HEAVY = ("pandas", "scipy", "sklearn", "mlflow", "litellm", "openai", "autoevals", "xllamacpp", "pyarrow", "numpy")
+HEAVY = (
+    "pandas", "scipy", "sklearn", "mlflow", "litellm", "openai", "autoevals", "xllamacpp", "pyarrow", "numpy", "nltk", "textstat",
+    "torch", "transformers",
+)  # fmt: skip
 
 
 def test_the_public_names_are_listed_once_in_order() -> None:
