@@ -28,6 +28,7 @@ from evalrun.engine.result import RunResult
 from evalrun.engine.stored_answers import StoredAnswers
 from evalrun.errors import Problem, SuiteError
 from evalrun.execution import execute
+from evalrun.gates.judged_run import JudgedRun
 from evalrun.going_on import find_stored, take_up
 from evalrun.metrics import GateResult, Verdict
 from evalrun.redact import register_environment
@@ -97,9 +98,9 @@ class Session:
     """What the runs of one command share: options, the wish to stop, and where requests are told for debugging.
 
     `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C. `fetching` is
-    told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on,
-    `stored` are answers to score in place of asking targets, `tell` is told where runs were sent, or that they were not, and of
-    models that scorers fetch.
+    told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on, `judged` that run,
+    `stored` are answers to score in place of asking targets, `tell` is told where runs were sent, or that they were not,
+    and of models that scorers fetch.
     """
 
     options: RunOptions
@@ -108,6 +109,7 @@ class Session:
     listen: Callable[[StopSignal], None] | None = None
     fetching: Progress | None = None
     resumed: Path | None = None
+    judged: JudgedRun | None = None
     stored: StoredAnswers | None = None
     tell: Callable[[str], None] | None = None
 
@@ -176,7 +178,7 @@ async def _resume(
     if len(suites) > 1:
         raise SuiteError("--resume goes on with one run, so it takes one suite at the most")
     stored = find_stored(reference, session.options)
-    session = replace(session, options=stored.options, resumed=stored.folder.path)
+    session = replace(session, options=stored.options, resumed=stored.folder.path, judged=JudgedRun.of(stored.data))
     check_outputs(session.options.outputs, suites=1)
     with RunLock(stored.folder.path):
         async with _planned(suites or [stored.find_suite()], session) as (plan,):
@@ -242,5 +244,6 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
         refresh=session.options.refresh, kept_stdin=kept_stdin(session.resumed) if session.resumed else None,
         judging=session.options.gates, stored=session.stored,
+        judged=session.stored.judged if session.stored is not None else session.judged,
     )  # fmt: skip
     return assembler.assemble(read)

@@ -14,8 +14,9 @@ from evalrun.engine.gating import GateMaker, KeyKeeper, find_baselines, refuse_c
 from evalrun.engine.stored_parts import stored_design, stored_measures
 from evalrun.errors import RunNotFoundError, SuiteError
 from evalrun.gates.against import Side
-from evalrun.gates.baseline_finding import Shelf, baseline_of_run, made_of_run
+from evalrun.gates.baseline_finding import MLFLOW, Shelf, baseline_of_run, made_of_run
 from evalrun.gates.exit_codes import UNTRUSTED, code_of, exit_code, overall
+from evalrun.gates.judged_run import JudgedRun
 from evalrun.gates.verdicts import Comparison, check_gates
 from evalrun.metrics import GateResult
 from evalrun.reports.judged import Judged
@@ -30,6 +31,7 @@ from evalrun.suite.options import RunOptions
 from evalrun.suite.overrides import target_name
 from evalrun.suite.reading import SectionReader
 from evalrun.suite.schema import GateSpec
+from evalrun.suite.tracking import read_address
 
 
 def judge_run(
@@ -60,7 +62,9 @@ def judge_run(
         epochs=run["epochs"],
     )
     gates = maker.make(specs)
-    shelf = _Shelf(base, run["suite"], runs, baseline)
+    address = _mlflow_uri(run, reader, data, specs)
+    document.raise_problems()
+    shelf = _Shelf(base, run["suite"], runs, baseline, mlflow_uri=address, judged=JudgedRun.of(run))
     baselines = find_baselines(document, gates, shelf)
     made = made_of_run(run)
     refuse_changed(document, gates, baselines, made)
@@ -123,6 +127,15 @@ class _Shelf(Shelf):
                     f"--baseline {reference!r} is no baseline of this suite, no file and no run"
                 ) from None
         return found
+
+
+def _mlflow_uri(
+    run: Mapping[str, Any], reader: SectionReader, data: Mapping[str, Any], specs: Sequence[GateSpec]
+) -> str | None:
+    """Where MLflow is, as `--mlflow` of the run or else the suite says, read only for a gate that asks it."""
+    if not any((spec.baseline or "").startswith(MLFLOW) for spec in specs):
+        return None
+    return (run.get("options") or {}).get("mlflow") or read_address(reader, data.get("tracking"))
 
 
 def _named(data: Mapping[str, Any]) -> set[str]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from evalrun.errors import MissingExtraError
 
@@ -21,6 +24,9 @@ UNLESS_SAID = {
     "GIT_PYTHON_REFRESH": "quiet",
     "TQDM_DISABLE": "1",  # its metrics with a judge draw a progress bar for every row
 }
+DEFAULT_URI = "sqlite:///mlflow.db"  # MLflow's own since version 3
+DATABASE_FILE = re.compile(r"sqlite:///(?P<path>[^?]+)(?P<rest>.*)")
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 CHATTERING = ("mlflow", "alembic", "urllib3.connectionpool")
 
 
@@ -28,6 +34,42 @@ def check_mlflow(what: str) -> None:
     """None, where MLflow is installed; imports nothing. Raises MissingExtraError for `what` needs it."""
     if importlib.util.find_spec("mlflow") is None:
         raise MissingExtraError(what, "mlflow")
+
+
+def mlflow_address(said: str | None, environ: Mapping[str, str] | None = None) -> str:
+    """Where MLflow is: what the suite or an option says, else MLFLOW_TRACKING_URI, else MLflow's own default.
+
+    One rule for all that is read from MLflow and sent there.
+    """
+    values = os.environ if environ is None else environ
+    return (said or values.get("MLFLOW_TRACKING_URI") or DEFAULT_URI).strip()
+
+
+def missing_database(uri: str) -> Path | None:
+    """The database file of an address where it is not there: MLflow would make an empty one to look into."""
+    found = DATABASE_FILE.fullmatch(uri)
+    path = Path(found["path"]) if found is not None else None
+    return None if path is None or path.exists() else path
+
+
+@contextmanager
+def mlflow_at(uri: str, **environ: str) -> Iterator[None]:
+    """`quiet_mlflow` where whatever asks MLflow asks `uri`, with few tries; one thread at a time."""
+    with _turn, quiet_mlflow(**{RETRIES: os.environ.get(RETRIES) or "2", "MLFLOW_TRACKING_URI": uri, **environ}):
+        from mlflow import get_tracking_uri, set_tracking_uri
+
+        before = get_tracking_uri()
+        if before == uri:
+            yield
+            return
+        set_tracking_uri(uri)  # a program that has called this itself is heard before the environment
+        try:
+            yield
+        finally:
+            set_tracking_uri(before)
+
+
+_turn = threading.RLock()  # the environment is one for all threads
 
 
 @contextmanager

@@ -28,11 +28,13 @@ class Place:
     """What a factory may want to know beside its options, if its first parameter is called `place`.
 
     `folder` is the suite's, `runs` holds the runs folder, `args` is what the suite passes to people's functions.
+    `mlflow_uri` is where the suite says MLflow is, None where it does not.
     """
 
     folder: Path
     runs: Path
     args: Mapping[str, Any]
+    mlflow_uri: str | None = None
 
 
 BUILTIN: Mapping[Group, Mapping[str, str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
@@ -25,7 +25,8 @@ SPLIT_ROLES = ("id", "input", "messages")
 class Opening:
     """One dataset being opened. What is wrong is noted in `problems`; `spooled` is the copy of standard input.
 
-    `kept` is the copy that an earlier process of the same run has made: it is read instead.
+    `kept` is the copy that an earlier process of the same run has made: it is read instead. `mlflow_uri` is where the
+    suite says MLflow is, `origin` what exactly was read from there.
     """
 
     spec: DatasetSpec
@@ -33,8 +34,10 @@ class Opening:
     spool_folder: Path
     stdin: BinaryIO | None
     kept: Path | None = None
+    mlflow_uri: str | None = None
     problems: list[Problem] = field(default_factory=list)
     spooled: Path | None = None
+    origin: Mapping[str, str] | None = None
     prepared: dict[str, tuple[Factory, dict[str, Any]]] = field(default_factory=dict)
 
     def parts(self) -> tuple[Part, ...]:
@@ -73,14 +76,23 @@ class Opening:
         return [Part(InlineRows(rows), "rows")]
 
     def _from_mlflow(self, reference: str) -> list[Part]:
-        from evalrun.datasets.mlflow_table import rows_from_mlflow
+        """The part of what MLflow has under a reference, found first, so that its own options can be checked."""
+        from evalrun.datasets.mlflow_records import Renamed
+        from evalrun.datasets.mlflow_source import find_in_mlflow
 
+        if self.spec.type is not None:
+            self.report("type", "is for files; what is in MLflow says what it is")
         try:
-            rows = rows_from_mlflow(reference)
+            found = find_in_mlflow(reference, self.spec.uri or self.mlflow_uri, self.spool_folder)
         except ValueError as refused:
             self.report("mlflow", str(refused))
             return []
-        return [Part(InlineRows(rows), f"the table of MLflow's run {reference}")] if not self.problems else []
+        self.origin = found.origin
+        if found.file is None:
+            self._check_options({}, "mlflow")
+            return [Part(Renamed.of(InlineRows(found.records), self.spec), found.shown)]
+        parts = self._builtin(found.file, type_of(found.file.name) or "", found.shown)
+        return [replace(part, reader=Renamed.of(part.reader, self.spec)) for part in parts]
 
     def _files(self) -> list[Part]:
         """The parts of files that built-in readers read."""

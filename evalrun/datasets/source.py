@@ -52,21 +52,28 @@ def open_dataset(
     spool_folder: Path,
     stdin: BinaryIO | None = None,
     kept_stdin: Path | None = None,
+    mlflow_uri: str | None = None,
 ) -> SampleSource:
     """The dataset of a suite. Raises SuiteError where it names no file, no reader or wrong options.
 
-    Paths are relative to `folder`. `spool_folder` takes standard input and shuffled samples, for as long as the
-    source lives. `kept_stdin` is a file that is read in place of standard input, where a run goes on.
+    Paths are relative to `folder`. `spool_folder` takes standard input, downloads and shuffled samples, for as long as
+    the source lives. `kept_stdin` is a file that is read in place of standard input, where a run goes on. `mlflow_uri`
+    is where the suite says MLflow is.
     """
-    opening = Opening(spec, folder, spool_folder, stdin, kept_stdin)
-    return SampleSource(spec, opening.parts(), spool_folder, spooled=opening.spooled)
+    opening = Opening(spec, folder, spool_folder, stdin, kept_stdin, mlflow_uri)
+    source = SampleSource(spec, opening.parts(), spool_folder, spooled=opening.spooled)
+    source.origin = opening.origin
+    return source
 
 
 class SampleSource:
     """Samples in a fixed order with fixed ids, streamed from the source each time they are iterated over.
 
-    `spooled` is the file that standard input was written to, None where the dataset is not read from there.
+    `spooled` is the file that standard input was written to, None where the dataset is not read from there. `origin` says
+    what exactly was read of MLflow.
     """
+
+    origin: Mapping[str, str] | None = None
 
     def __init__(
         self, spec: DatasetSpec, parts: Sequence[Part], spool_folder: Path, *, spooled: Path | None = None

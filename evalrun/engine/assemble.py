@@ -32,6 +32,7 @@ from evalrun.engine.stored_answers import StoredAnswers, StoredSamples
 from evalrun.errors import SuiteError
 from evalrun.gates.baseline_file import Baseline, SampleKey
 from evalrun.gates.baseline_finding import Shelf
+from evalrun.gates.judged_run import JudgedRun
 from evalrun.gates.naming import Gate
 from evalrun.prompts import Prompt, PromptError, compile_prompt
 from evalrun.registry import Group, Place, ReferenceProblem, call_factory, factory_options, resolve
@@ -56,7 +57,8 @@ class Assembler:
 
     `stop` is the wish to stop of the command, `timing` the clock of its waits.
     `kept_stdin` is the copy of standard input in the folder of a run that goes on.
-    Without `judging` no baseline is read. `stored` answers are scored in place of asking targets.
+    Without `judging` no baseline is read. `judged` is the run that is compared with one, where it is there already.
+    `stored` answers are scored in place of asking targets.
     """
 
     document: Document
@@ -71,6 +73,7 @@ class Assembler:
     refresh: bool = False
     models: list[PlannedModel] = field(default_factory=list)
     judging: bool = True
+    judged: JudgedRun | None = None
     stored: StoredAnswers | None = None
 
     def assemble(self, suite: Suite) -> Plan:
@@ -82,7 +85,7 @@ class Assembler:
         scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
-        shelf = Shelf(suite.folder, suite.name, self.runs, mlflow_uri=suite.tracking.uri if suite.tracking else None)
+        shelf = Shelf(suite.folder, suite.name, self.runs, mlflow_uri=suite.mlflow_uri, judged=self.judged)
         baselines = find_baselines(self.document, gates, shelf) if self.judging else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
@@ -107,6 +110,7 @@ class Assembler:
             spool_folder=self.spool,
             stdin=self.stdin,
             kept_stdin=self.kept_stdin,
+            mlflow_uri=suite.mlflow_uri,
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:
@@ -124,7 +128,7 @@ class Assembler:
         return None
 
     def _place(self, suite: Suite, args: Mapping[str, Any]) -> Place:
-        return Place(suite.folder, self.runs, args)
+        return Place(suite.folder, self.runs, args, suite.mlflow_uri)
 
     def _make(self, group: Group, kind: str, spec: TargetSpec | ScorerSpec, suite: Suite) -> Any:
         """What the factory of a spec returns; None where its name or its options are wrong, which are noted."""

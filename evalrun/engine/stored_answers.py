@@ -17,6 +17,7 @@ from evalrun.domain import Completion, Failure, Sample
 from evalrun.errors import RunNotFoundError, SuiteError
 from evalrun.gates.baseline_file import Baseline, BaselineRow, read_baseline
 from evalrun.gates.baseline_finding import made_of_run
+from evalrun.gates.judged_run import JudgedRun
 from evalrun.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrun.runs.row_log import read_rows
 from evalrun.suite.document import Document
@@ -27,6 +28,7 @@ class StoredSamples:
     """The samples of stored rows, in their order, as a dataset: nothing of the suite's own dataset is read."""
 
     spooled: Path | None = None
+    origin: Mapping[str, str] | None = None
 
     def __init__(self, samples: Iterable[Sample], digest: str | None) -> None:
         self.samples = sorted(samples, key=lambda sample: sample.index)
@@ -50,7 +52,10 @@ class StoredSamples:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """What a scoring of stored answers starts from. `made` is what the run that gave them was made of."""
+    """What a scoring of stored answers starts from. `made` is what the run that gave them was made of.
+
+    `judged` is that run, None where the answers are a baseline's.
+    """
 
     shown: str
     run_id: str
@@ -59,6 +64,7 @@ class StoredAnswers:
     samples: StoredSamples
     answers: Mapping[str, RecordedRun]
     made: Mapping[str, Any]
+    judged: JudgedRun | None = None
 
     def apply(self, document: Document) -> None:
         """Put the stored targets and epochs into a suite, in place of those it has."""
@@ -98,6 +104,7 @@ def _of_run(folder: RunFolder) -> StoredAnswers:
         StoredSamples(samples.values(), run["hashes"]["dataset"]),
         {name: RecordedRun(answers[name], folder.id) for name in run["targets"] if name in answers},
         made_of_run(run),
+        JudgedRun.of(run),
     )
 
 

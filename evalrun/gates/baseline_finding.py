@@ -10,6 +10,7 @@ from typing import Any
 
 from evalrun.errors import RunNotFoundError
 from evalrun.gates.baseline_file import Baseline, BaselineHead, baseline_path, collect_rows, read_baseline
+from evalrun.gates.judged_run import JudgedRun
 from evalrun.runs.folder import RUN_FILE, RUN_ID, RunFolder, find_run, read_json
 from evalrun.runs.row_log import read_rows
 
@@ -24,12 +25,16 @@ class BadReference(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """Where baselines are looked for: beside the suite file, under the suite's name; in the runs folder; in MLflow."""
+    """Where baselines are looked for: beside the suite file, under the suite's name; in the runs folder; in MLflow.
+
+    `judged` is the run that is compared, where that is there already.
+    """
 
     folder: Path
     suite: str
     runs: Path
     mlflow_uri: str | None = field(default=None, kw_only=True)
+    judged: JudgedRun | None = field(default=None, kw_only=True)
 
     def find(self, reference: str) -> Baseline | None:
         """The baseline, or None where there is none yet. Raises BadReference, RunNotFoundError and SuiteError."""
@@ -38,7 +43,7 @@ class Shelf:
         if reference.startswith(MLFLOW):
             from evalrun.gates.mlflow_baseline import baseline_from_mlflow
 
-            return baseline_from_mlflow(reference, self.suite, self.mlflow_uri)
+            return baseline_from_mlflow(reference, self.suite, self.mlflow_uri, self.judged)
         if is_path(reference):
             path = self.folder / reference
             if (path / RUN_FILE).is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +11,8 @@ from typing import Any
 from evalrun.errors import RunNotFoundError
 from evalrun.gates.accepting import GOOD
 from evalrun.gates.baseline_file import Baseline, read_baseline
-from evalrun.mlflow_package import check_mlflow, quiet_mlflow
+from evalrun.gates.judged_run import JudgedRun
+from evalrun.mlflow_package import check_mlflow, missing_database, mlflow_address, mlflow_at
 from evalrun.redact import LOGIN, redact_message
 
 FILE = "baseline.jsonl"
@@ -20,20 +20,25 @@ EXPERIMENT, RUN = "mlflow:experiment/", "mlflow:run/"
 LOOKED_AT = 500  # runs of the suite and its targets, the newest first
 
 
-def baseline_from_mlflow(reference: str, suite: str, uri: str | None) -> Baseline | None:
+def baseline_from_mlflow(
+    reference: str, suite: str, uri: str | None, judged: JudgedRun | None = None
+) -> Baseline | None:
     """The baseline that `mlflow:experiment/NAME` or `mlflow:run/ID` means, or None where no run has passed yet.
 
-    `uri` is what the suite says of MLflow's address, None for what the environment says. Raises RunNotFoundError where
-    MLflow cannot be asked, and SuiteError where what it has is broken.
+    `uri` is what the suite says of MLflow's address, None for what the environment says. Of an experiment the newest
+    run that passed, or the newest before `judged`. Raises RunNotFoundError where MLflow cannot be asked, and SuiteError
+    where what it has is broken.
     """
     check_mlflow(f"baseline: {reference}")
-    patient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") or "2"}
-    with quiet_mlflow(**patient), tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
+    address = mlflow_address(uri)
+    if missing_database(address) is not None:  # before the first run is sent there
+        return None
+    with mlflow_at(address), tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
         from mlflow import MlflowClient
 
         try:
-            client = MlflowClient(tracking_uri=uri)
-            for run_id in _runs(client, reference, suite):
+            client = MlflowClient(tracking_uri=address)
+            for run_id in _runs(client, reference, suite, judged):
                 if FILE in [item.path for item in client.list_artifacts(run_id)]:
                     path = Path(client.download_artifacts(run_id, FILE, folder))
                     return replace(read_baseline(path, shown=reference), path=None)
@@ -45,7 +50,7 @@ def baseline_from_mlflow(reference: str, suite: str, uri: str | None) -> Baselin
     return None
 
 
-def _runs(client: Any, reference: str, suite: str) -> Iterator[str]:
+def _runs(client: Any, reference: str, suite: str, judged: JudgedRun | None) -> Iterator[str]:
     """MLflow's ids of the runs that may have the baseline, the newest first."""
     if reference.startswith(RUN):
         yield reference.removeprefix(RUN)
@@ -55,7 +60,10 @@ def _runs(client: Any, reference: str, suite: str) -> Iterator[str]:
     if experiment is None:  # before the first run is sent there
         return
     wanted = f"tags.`evalrun.suite` = '{suite}' and attributes.status = 'FINISHED'"
+    if judged is not None:
+        wanted += f" and attributes.start_time < {judged.started_ms}"
     newest = ["attributes.start_time DESC"]
     for run in client.search_runs([experiment.experiment_id], wanted, max_results=LOOKED_AT, order_by=newest):
-        if run.data.tags.get("evalrun.verdict") in GOOD:
+        itself = judged is not None and run.data.tags.get("evalrun.run_id") == judged.id
+        if run.data.tags.get("evalrun.verdict") in GOOD and not itself:
             yield run.info.run_id

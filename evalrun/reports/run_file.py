@@ -53,9 +53,13 @@ def run_data(
         "judges": {scorer.bound.name: judge for scorer in plan.scorers if (judge := _judge(scorer)) is not None},
         "notices": list(plan.scan.notices),
     }
+    if plan.dataset.origin is not None:
+        data["dataset_from"] = dict(plan.dataset.origin)
     if plan.stored is not None:
         come = plan.stored
         data["scored_from"] = {"run_id": come.run_id, "path": come.shown, "targets": dict(come.made["targets"])}
+        if come.judged is not None:
+            data["scored_from"]["started_at"] = _stamp(come.judged.started_at)
     if result is not None:
         data["finished_at"] = _stamp(result.finished_at)
         data["duration_s"] = round(result.duration_s, 3)

@@ -21,7 +21,7 @@ from evalrun.suite.reading import SectionReader
 from evalrun.suite.running import read_prices, read_run
 from evalrun.suite.schema import JudgeCheck, Suite, TargetSpec
 from evalrun.suite.sections import read_dataset, read_prompt
-from evalrun.suite.tracking import read_tracking, shown_tracking
+from evalrun.suite.tracking import read_tracking, shown_address, shown_tracking
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 TOP_KEYS = (
@@ -136,6 +136,8 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
         shown["judge"] = {**judge.shown, "name": judge.name}
     if "tracking" in shown:
         shown["tracking"] = shown_tracking(shown["tracking"])
+    if isinstance(shown.get("dataset"), Mapping):
+        shown["dataset"] = shown_address(shown["dataset"])
     shown["scorers"] = [_without_keys(item) for item in data.get("scorers") or []]
     return shown
 

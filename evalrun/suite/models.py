@@ -14,11 +14,13 @@ from evalrun.suite.reading import SectionReader
 from evalrun.suite.running import read_price
 from evalrun.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec
 from evalrun.suite.sections import read_prompt
+from evalrun.suite.tracking import register_login, shown_address
 from evalrun.suite.values import shown
 
 PACE_KEYS = ("concurrency", "rpm", "tpm", "retries", "timeout", "stream")
 MODEL_KEYS = ("model", "name", "base_url", "api_key", "headers", "params", *PACE_KEYS, "prices")
 SERVICE = "http"  # the one type of target whose calls go over the network
+LOGGED = "mlflow"  # a model that lies with MLflow, at an address of its own where it says so
 SERVICE_PACE_KEYS = tuple(name for name in PACE_KEYS if name != "stream")
 HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # between the words of PIIDetection
 SCORER_KEYS = ("type", "name", "version", "judge", "on_no_answer", "args")
@@ -63,7 +65,18 @@ def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath)
         return None
     options = {name: value for name, value in item.items() if name not in ("type", "name", "args")}
     spec = TargetSpec(name, type=kind, options=options, args=args or EMPTY, key_path=path)
+    if kind == LOGGED and isinstance(options.get("uri"), str):
+        return _logged(reader, spec)
     return _service(reader, spec) if kind == SERVICE else spec
+
+
+def _logged(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
+    """The target with the address of its MLflow filled in, and that as it may be written down."""
+    filled = reader.text(spec.options["uri"], (*spec.key_path, "uri"), fill=True)
+    if filled is None:
+        return None
+    register_login(filled)
+    return replace(spec, options={**spec.options, "uri": filled}, shown=shown_address({"uri": spec.options["uri"]}))
 
 
 def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:

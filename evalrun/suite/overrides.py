@@ -33,6 +33,7 @@ def apply_options(document: Document, options: RunOptions) -> None:
         (("run", "max_cost"), options.max_cost, "--max-cost"),
         (("run", "fail_on_error"), options.fail_on_error, "--fail-on-error"),
         (("judge",), options.judge, "--judge"),
+        (("tracking", "mlflow", "uri"), _literal(options.mlflow), "--mlflow"),
     ):
         if value is not None:
             _set(document, path, value, flag)
@@ -44,6 +45,11 @@ def apply_options(document: Document, options: RunOptions) -> None:
         _choose_targets(document, options.targets)
     if options.base_url is not None:
         _set_base_url(document, options.base_url)
+
+
+def _literal(address: str | None) -> str | None:
+    """An address of the command line as a suite would write it, where a dollar sign begins a variable."""
+    return address.replace("$", "$$") if address else None
 
 
 def _set_cache(document: Document, mode: str) -> None:

@@ -48,7 +48,8 @@ class DatasetSpec:
 
     path: str | None = key("File, glob, or - for standard input", path=True)
     rows: tuple[Mapping[str, Any], ...] | None = key("The rows themselves")
-    mlflow: str | None = key("An MLflow run whose evaluation table has the rows", path=True)
+    mlflow: str | None = key("A dataset in MLflow, or a run whose evaluation table has the rows", path=True)
+    uri: str | None = key("With mlflow: its address, where it is not that of tracking.mlflow.uri", path=True)
     type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, or a reference to one's own")
     columns: ColumnsSpec = key("Which source column is what", default=ColumnsSpec())
     where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
@@ -276,6 +277,11 @@ class Suite:
             return False
         own = target.model.pace.stream
         return self.run.stream if own is None else own
+
+    @property
+    def mlflow_uri(self) -> str | None:
+        """Where MLflow is, for what is read from there as for what is sent; None where the suite does not say."""
+        return self.tracking.uri if self.tracking is not None else None
 
     @property
     def streaming(self) -> bool:

@@ -18,10 +18,11 @@ from evalrun.suite.schema import (
     PromptPart,
     PromptSpec,
 )
+from evalrun.suite.tracking import register_login
 from evalrun.suite.values import shown
 
 ROLES = ("system", "developer", "user", "assistant", "messages")
-DATASET_KEYS = ("path", "rows", "mlflow", "type", "columns", "where", "shuffle", "limit", "cluster")
+DATASET_KEYS = ("path", "rows", "mlflow", "uri", "type", "columns", "where", "shuffle", "limit", "cluster")
 COLUMN_KEYS = ("id", "input", "expected", "messages")
 
 
@@ -36,14 +37,18 @@ def read_dataset(reader: SectionReader, data: Any) -> DatasetSpec | None:
         return None
     given = [name for name in ("path", "rows", "mlflow") if name in mapping]
     if len(given) != 1 and ("type" not in mapping or "mlflow" in given):
-        reader.report(path, "needs one of 'path' (a file), 'rows' (the rows themselves) and 'mlflow' (an MLflow run)")
-    simple = {name: item for name, item in mapping.items() if name not in ("columns", "where")}
+        reader.report(
+            path, "needs one of 'path' (a file), 'rows' (the rows themselves) and 'mlflow' (a run or dataset of MLflow)"
+        )
+    known = DATASET_KEYS if "mlflow" in mapping else tuple(name for name in DATASET_KEYS if name != "uri")
+    simple = {name: item for name, item in mapping.items() if name in known and name not in ("columns", "where")}
     fields = reader.typed(DatasetSpec, simple, path)
+    register_login(fields.get("uri"))
     if "where" in mapping:
         fields["where"] = read_where(reader, mapping["where"], (*path, "where"))
     if mapping.get("columns") is not None:
         fields["columns"] = read_columns(reader, mapping["columns"], (*path, "columns"))
-    fields["options"] = {name: item for name, item in mapping.items() if name not in DATASET_KEYS}
+    fields["options"] = {name: item for name, item in mapping.items() if name not in known}
     return DatasetSpec(**fields)
 
 

@@ -29,6 +29,16 @@ def read_tracking(reader: SectionReader, data: Any) -> MlflowSpec | None:
     return MlflowSpec(**fields, tags=_tags(reader, given.get("tags")))
 
 
+def read_address(reader: SectionReader, data: Any) -> str | None:
+    """The address alone that a `tracking:` names, its variables filled in; nothing else of it needs to be right."""
+    given = data.get("mlflow") if isinstance(data, Mapping) else None
+    if not isinstance(given, Mapping) or given.get("uri") is None:
+        return None
+    found = reader.text(given["uri"], (*PATH, "uri"), fill=True)
+    register_login(found)
+    return found
+
+
 def _tags(reader: SectionReader, data: Any) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name, item in (reader.mapping(data, (*PATH, "tags")) or {}).items() if data is not None else ():
@@ -48,12 +58,14 @@ def register_login(uri: str | None) -> None:
 
 
 def shown_tracking(data: Any) -> Any:
-    """The section as it may be written down: a login stays where its password is a variable."""
-
-    def shown_login(uri: str) -> str:
-        return LOGIN.sub(lambda found: found.group(0) if has_variable(found.group(0)) else "://", uri)
-
+    """The section as it may be written down."""
     given = data.get("mlflow") if isinstance(data, Mapping) else None
-    if isinstance(given, Mapping) and isinstance(given.get("uri"), str):
-        return {**data, "mlflow": {**given, "uri": shown_login(given["uri"])}}
-    return data
+    return {**data, "mlflow": shown_address(given)} if isinstance(given, Mapping) else data
+
+
+def shown_address(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Data as it may be written down, where its `uri` is an address: a login stays where its password is a variable."""
+    uri = data.get("uri")
+    if not isinstance(uri, str):
+        return data
+    return {**data, "uri": LOGIN.sub(lambda found: found.group(0) if has_variable(found.group(0)) else "://", uri)}

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalrun.domain import Completion, Failure, Sample, Target
-from evalrun.mlflow_package import check_mlflow, quiet_mlflow
-from evalrun.redact import redact_message
+from evalrun.domain import EMPTY, Completion, Failure, Sample, Target
+from evalrun.errors import nearest
+from evalrun.mlflow_package import check_mlflow, missing_database, mlflow_address, mlflow_at
+from evalrun.redact import LOGIN, redact_message
+from evalrun.registry import Place
+from evalrun.targets.mlflow_answers import read_answer
 
 REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[\w-]+)|/(?P<version>[\w.-]+))")
-TEXTS = ("content", "text", "output", "answer", "response")  # where a model that answers with a mapping has its text
+CONVERSATION = "messages"  # the column of chat models and agents
 
 
-def mlflow(*, model_uri: str, input_column: str | None = None, uri: str | None = None) -> Target:
+def mlflow(
+    place: Place,
+    *,
+    model_uri: str,
+    input_column: str | None = None,
+    params: Mapping[str, Any] = EMPTY,
+    uri: str | None = None,
+) -> Target:
     """A model logged with MLflow (pyfunc, and so every flavour that has one), such as models:/qa@champion.
 
     An alias and `latest` are resolved to a version once, before the run, and the version is what is written down.
@@ -26,32 +36,49 @@ def mlflow(*, model_uri: str, input_column: str | None = None, uri: str | None =
     Args:
         model_uri: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model, or a path.
         input_column: The model's column that gets the input; without it the only one, or the one called as a column of
-            the dataset.
-        uri: Address of the registry, where it is not that of MLFLOW_TRACKING_URI.
+            the dataset. A chat model or agent gets the conversation.
+        params: Parameters of the model, such as temperature, where it takes any.
+        uri: Address of MLflow, where it is not that of tracking.mlflow.uri or MLFLOW_TRACKING_URI.
     """
     check_mlflow("a target of type mlflow")
-    return MlflowTarget(resolve_version(model_uri, uri), uri, input_column)
+    home = _Home(mlflow_address(uri or place.mlflow_uri), own=uri is not None)
+    return MlflowTarget(resolve_version(model_uri, home), home, input_column, params)
 
 
-def resolve_version(model_uri: str, uri: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where a model lies. An address of the target's `own` is that of the registry too, whatever the environment says."""
+
+    address: str
+    own: bool
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"MLFLOW_REGISTRY_URI": self.address} if self.own else {}
+
+
+def resolve_version(model_uri: str, home: _Home) -> str:
     """The address with the version that an alias or `latest` means now. Raises ValueError where there is none."""
     found = REGISTERED.fullmatch(model_uri)
-    if found is None or (found["version"] or "").isdigit():
+    if found is None or (found["version"] or "").isdigit() or (found["version"] and found["version"] != "latest"):
         return model_uri
+    if (missing := missing_database(home.address)) is not None:
+        raise ValueError(
+            f"{model_uri!r} cannot be resolved to a version: there is no MLflow database {str(missing)!r}; say where "
+            "MLflow is: uri, tracking.mlflow.uri or MLFLOW_TRACKING_URI"
+        )
     try:
-        with quiet_mlflow():
+        with mlflow_at(home.address, **home.environ):
             from mlflow import MlflowClient
 
-            client = MlflowClient(tracking_uri=uri)
+            client = MlflowClient(tracking_uri=home.address, registry_uri=home.address if home.own else None)
             if found["alias"]:
                 version = client.get_model_version_by_alias(found["name"], found["alias"]).version
-            elif found["version"] == "latest":
+            else:
                 versions = client.search_model_versions(f"name='{found['name']}'")
                 version = max((one.version for one in versions), key=int)
-            else:
-                return model_uri
     except Exception as refused:  # MLflow, requests and databases each raise their own
-        said = " ".join(redact_message(str(refused)).split())[:300]
+        said = " ".join(LOGIN.sub("://", redact_message(str(refused))).split())[:300]
         raise ValueError(f"{model_uri!r} cannot be resolved to a version: {said or type(refused).__name__}") from None
     return f"models:/{found['name']}/{version}"
 
@@ -61,8 +88,9 @@ class MlflowTarget:
     """Asks the model in a thread. What it raises is its row's failure. `model` names its version."""
 
     model: str
-    uri: str | None = None
+    home: _Home
     input_column: str | None = None
+    params: Mapping[str, Any] = EMPTY
     _loaded: Any = None
     _problem: str | None = None
     _loading: threading.Lock = field(default_factory=threading.Lock)
@@ -76,45 +104,70 @@ class MlflowTarget:
             answer = await asyncio.to_thread(self._ask, loaded, sample)
         except Exception as crash:  # whatever a model raises belongs to its row, not to the run
             return Failure("function", f"{self.model}: {_said(crash)}")
-        latency_s = time.perf_counter() - started
-        if not answer.strip():
-            return Completion("", "empty", latency_s, served_model=self.model)
-        return Completion(answer, "stop", latency_s, served_model=self.model)
+        return read_answer(answer, latency_s=time.perf_counter() - started, model=self.model)
 
     def _load(self) -> Any:
         """The model, or None and the reason; tried once."""
         with self._loading:
             if self._loaded is None and self._problem is None:
                 try:
-                    self._loaded = _load_pyfunc(self.model, self.uri)
+                    self._loaded = _load_pyfunc(self.model, self.home)
                 except Exception as crash:  # a model is code: what it raises while it is loaded is its own
                     self._problem = _said(crash)
         return self._loaded
 
-    def _ask(self, loaded: Any, sample: Sample) -> str:
+    def _ask(self, loaded: Any, sample: Sample) -> Any:
         import pandas
 
-        names = loaded.metadata.get_input_schema().input_names() if loaded.metadata.get_input_schema() else []
-        return text_of(loaded.predict(pandas.DataFrame([columns_for(sample, names, self.input_column)])))
+        columns, params = self._split_params(loaded.metadata)
+        row = {**columns_for(sample, _inputs_of(loaded.metadata), self.input_column), **columns}
+        return loaded.predict(pandas.DataFrame([row]), **({"params": params} if params else {}))
+
+    def _split_params(self, metadata: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The parameters that are columns of the model, as chat models have them, and those of its signature.
+
+        Raises ValueError for one that is neither: MLflow would leave it out.
+        """
+        schema, signature = metadata.get_input_schema(), metadata.get_params_schema()
+        columns = schema.input_names() if schema is not None and schema.has_input_names() else []
+        known = [param.name for param in signature.params] if signature is not None else []
+        for name in self.params:
+            if name not in columns and name not in known:
+                takes = ", ".join([*known, *columns]) or "none"
+                raise ValueError(f"the model has no parameter {name!r}{nearest(name, known)}; it has: {takes}")
+        return (
+            {name: value for name, value in self.params.items() if name in columns},
+            {name: value for name, value in self.params.items() if name not in columns},
+        )
 
 
-def _load_pyfunc(model: str, uri: str | None) -> Any:
-    with quiet_mlflow(**({} if uri is None else {"MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri})):
+def _load_pyfunc(model: str, home: _Home) -> Any:
+    with mlflow_at(home.address, **home.environ):
         from mlflow.pyfunc import load_model
 
         return load_model(model, suppress_warnings=True)
 
 
-def columns_for(sample: Sample, names: list[str], input_column: str | None) -> dict[str, Any]:
+def _inputs_of(metadata: Any) -> list[tuple[str, bool]]:
+    """The columns that a model cannot do without, each with whether it is a list, as a conversation is."""
+    schema = metadata.get_input_schema()
+    if schema is None or schema.is_tensor_spec():
+        return []
+    lists = {column.name for column in schema.inputs if type(column.type).__name__ == "Array"}
+    return [(name, name in lists) for name in schema.required_input_names()]
+
+
+def columns_for(sample: Sample, inputs: Sequence[tuple[str, bool]], input_column: str | None) -> dict[str, Any]:
     """What the model's columns get. Raises ValueError where one of them gets nothing."""
     if input_column is not None:
-        names = names or [input_column]
-    if len(names) == 1 or not names:
-        return {names[0] if names else "inputs": sample.input}
+        inputs = inputs or [(input_column, False)]
+    if len(inputs) == 1 or not inputs:
+        name, listed = inputs[0] if inputs else ("inputs", False)
+        return {name: _asked(sample, name, listed)}
     found: dict[str, Any] = {}
-    for name in names:
-        if name == input_column or (input_column is None and name in ("input", "inputs")):
-            found[name] = sample.input
+    for name, listed in inputs:
+        if name == input_column or (input_column is None and name in ("input", "inputs", CONVERSATION)):
+            found[name] = _asked(sample, name, listed)
         elif name in sample.metadata:
             found[name] = sample.metadata[name]
         else:
@@ -122,25 +175,13 @@ def columns_for(sample: Sample, names: list[str], input_column: str | None) -> d
     return found
 
 
-def text_of(answer: Any) -> str:
-    """The text in what a model answered for one row: a text, or a list, array, frame or mapping with one in it."""
-    if isinstance(answer, str):
-        return answer
-    if answer is None:
-        return ""
-    if hasattr(answer, "to_dict") and hasattr(answer, "columns"):
-        answer = answer.to_dict("records")
-    elif hasattr(answer, "tolist"):
-        answer = answer.tolist()
-    if isinstance(answer, list) and len(answer) == 1:
-        return text_of(answer[0])
-    if isinstance(answer, dict):
-        for name in TEXTS:
-            if isinstance(answer.get(name), str):
-                return str(answer[name])
-        if len(answer) == 1:
-            return text_of(next(iter(answer.values())))
-    return json.dumps(answer, ensure_ascii=False, default=str)
+def _asked(sample: Sample, name: str, listed: bool) -> Any:
+    """The input of a sample, as a conversation where the model's column is one."""
+    if name != CONVERSATION and not (name == "input" and listed):  # so agents call it
+        return sample.input
+    if sample.messages is not None:
+        return [dict(message) for message in sample.messages]
+    return sample.input if isinstance(sample.input, list) else [{"role": "user", "content": str(sample.input)}]
 
 
 def _said(crash: Exception) -> str:

@@ -116,6 +116,7 @@ def run_params(stored: StoredRun) -> dict[str, str]:
         "suite": run["suite"],
         "targets": ", ".join(stored.targets),
         "dataset.digest": run["hashes"]["dataset"],
+        "dataset.mlflow": (run.get("dataset_from") or {}).get("mlflow"),
         "seed": run["seed"],
         **_scorer_params(run),
     })  # fmt: skip
@@ -129,13 +130,21 @@ def target_params(stored: StoredRun, name: str) -> dict[str, str]:
         "target": name,
         "type": said["type"],
         "model": said["model"],
+        "model_uri": _asked_for(run, name),
         "host": said["host"],
         **{f"params.{legal_step(str(key))}": value for key, value in said["params"].items()},
         "prompt.sha256": run["hashes"]["prompts"].get(name),
         "dataset.digest": run["hashes"]["dataset"],
+        "dataset.mlflow": (run.get("dataset_from") or {}).get("mlflow"),
         "seed": run["seed"],
         **_scorer_params(run),
     })  # fmt: skip
+
+
+def _asked_for(run: Mapping[str, Any], name: str) -> Any:
+    """The address that the suite gives a logged model: an alias, where `model` is the version that it meant."""
+    options = run["definition"]["targets"].get(name, {}).get("options") or {}
+    return options.get("model_uri")
 
 
 def _scorer_params(run: Mapping[str, Any]) -> dict[str, Any]:

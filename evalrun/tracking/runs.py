@@ -42,7 +42,7 @@ def track_run(
             raise RunError(f"run {folder.name} did not come to its end; go on with it first: evalrun --resume {folder}")
         try:
             settings = settings_of(
-                stored_spec(run, values), "" if uri is None else uri, suite=run["suite"], run_id=run["run_id"],
+                stored_spec(run, values, elsewhere=bool(uri)), "" if uri is None else uri, suite=run["suite"], run_id=run["run_id"],
                 environ=values,
             )  # fmt: skip
             assert settings is not None  # it was asked for

@@ -22,6 +22,8 @@ from evalrun.runs.folder import RunFolder
 from evalrun.runs.row_log import NAME as ROWS_FILE
 from evalrun.runs.row_log import read_rows
 from evalrun.tracking import facts
+from evalrun.tracking.dataset import FILE as DATASET_FILE
+from evalrun.tracking.dataset import dataset_name, write_dataset
 from evalrun.tracking.epochs import earlier_steps
 from evalrun.tracking.facts import KEY_TAG, TARGET_TAG, StoredRun, Values
 from evalrun.tracking.ledger import Ledger, Place
@@ -142,6 +144,7 @@ class Sender:
         values = {stored.epochs: facts.run_metrics(stored)} if "metrics" in log else {}
         self._once("suite", lambda: self._batch(run_id, values, facts.run_params(stored), tags))
         if "dataset" in log:
+            self._once("rows", self._send_rows)
             self._once("dataset", lambda: self._send_dataset(run_id))
         if "table" in log:
             self._once("baseline", lambda: self._send_baseline(run_id))
@@ -182,21 +185,22 @@ class Sender:
             self._call("metrics", self.client.log_batch, run_id, *now)
             metrics, items, marks = metrics[METRICS_AT_ONCE:], items[TAGS_AT_ONCE:], marks[TAGS_AT_ONCE:]
 
+    def _send_rows(self) -> None:
+        """The rows of the dataset, which is the source of the input that every run has."""
+        with tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
+            path = Path(folder) / DATASET_FILE
+            write_dataset(read_rows(self.stored.folder), self.stored, path)
+            self._call("dataset", self.client.log_artifact, self._run(""), str(path))
+
     def _send_dataset(self, run_id: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        said = self.stored.run["resolved"].get("dataset")
-        path = said if isinstance(said, str) else said.get("path") if isinstance(said, Mapping) else None
-        name = Path(path).stem if path and path != "-" else self.stored.run["suite"]
-        count = self.stored.run["definition"]["dataset"]["rows"]
         dataset = Dataset(
-            name=name[:250] or "dataset",
+            name=dataset_name(self.stored),
             digest=self.stored.run["hashes"]["dataset"][: facts.DIGEST_LENGTH],
-            source_type="local" if path else "code",
-            source=json.dumps(
-                {"uri": path} if path else {"tags": {"mlflow.source.name": self.stored.run["suite_file"]}}
-            ),
-            profile=json.dumps({"num_rows": count}),
+            source_type="local",  # of those that MLflow knows the one that it asks its own artifacts for
+            source=json.dumps({"uri": f"runs:/{self._run('')}/{DATASET_FILE}"}),
+            profile=json.dumps({"num_rows": self.stored.run["definition"]["dataset"]["rows"]}),
         )
         given = DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
         self._call("dataset", self.client.log_inputs, run_id, [given])

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalrun.errors import SuiteError
+from evalrun.mlflow_package import DATABASE_FILE, mlflow_address
 from evalrun.redact import LOGIN
 from evalrun.suite.document import Document
 from evalrun.suite.reading import SectionReader
 from evalrun.suite.schema import MlflowSpec, TrackedPart
 from evalrun.suite.tracking import read_tracking, register_login
 
-DEFAULT_URI = "sqlite:///mlflow.db"  # MLflow's own since version 3
 URI = re.compile(r"(https?|sqlite|(mysql|postgresql|mssql)(\+\w+)?|databricks)://\S+|databricks")
-FILES = re.compile(r"sqlite:///(?!/)(?P<path>[^?]+)(?P<rest>.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def settings_of(
     if spec is None and asked is None:
         return None
     given = spec or MlflowSpec()
-    uri = (asked or given.uri or environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI).strip()
+    uri = mlflow_address(asked or given.uri, environ)
     where = "--mlflow" if asked else "tracking.mlflow.uri" if given.uri else "MLFLOW_TRACKING_URI"
     if not URI.fullmatch(uri):
         raise SuiteError(
@@ -66,12 +65,18 @@ def settings_of(
     )
 
 
-def stored_spec(run: Mapping[str, object], environ: Mapping[str, str]) -> MlflowSpec | None:
-    """What the suite of a stored run said of MLflow, its variables filled in anew. Raises SuiteError."""
+def stored_spec(run: Mapping[str, object], environ: Mapping[str, str], *, elsewhere: bool = False) -> MlflowSpec | None:
+    """What the suite of a stored run said of MLflow, its variables filled in anew. Raises SuiteError.
+
+    `elsewhere` is for a run that goes to another address: then the suite's need not be known.
+    """
     resolved = run.get("resolved")
     data = resolved.get("tracking") if isinstance(resolved, Mapping) else None
     if data is None:
         return None
+    said = data.get("mlflow") if isinstance(data, Mapping) else None
+    if elsewhere and isinstance(said, Mapping):
+        data = {**data, "mlflow": {name: item for name, item in said.items() if name != "uri"}}
     document = Document("run.json", {"tracking": data})
     found = read_tracking(SectionReader(document, Path(), environ), data)
     document.raise_problems()
@@ -80,5 +85,6 @@ def stored_spec(run: Mapping[str, object], environ: Mapping[str, str]) -> Mlflow
 
 def _absolute(uri: str) -> str:
     """A database file by its whole path, so that it is the same one from another folder."""
-    found = FILES.fullmatch(uri)
-    return uri if found is None else f"sqlite:///{Path(found['path']).resolve()}{found['rest']}"
+    found = DATABASE_FILE.fullmatch(uri)
+    absolute = found is None or found["path"].startswith("/")
+    return uri if found is None or absolute else f"sqlite:///{Path(found['path']).resolve()}{found['rest']}"

@@ -13,7 +13,7 @@ import pytest
 
 from evalrun import RunOptions, SuiteError, run_suite
 from evalrun.mlflow_package import quiet_mlflow
-from evalrun.targets.mlflow import text_of
+from evalrun.targets.mlflow_answers import text_of
 from tests.fakes.server import Answer, ScriptedServer
 from tests.tracking.conftest import client, server  # noqa: F401  fixtures
 
