@@ -18,6 +18,7 @@ from evalrun.mlflow_package import check_mlflow, missing_database, mlflow_addres
 from evalrun.redact import LOGIN, redact_message
 
 TABLE = "eval_results_table.json"  # what mlflow.evaluate and evalrun write
+ROWS = "dataset.jsonl"  # what evalrun keeps of the dataset of a run that it sends
 RUN = re.compile(r"(runs:/)?(?P<id>[0-9a-f]{32})(/(?P<name>.+?))?/?")
 EVALUATION = re.compile(r"(datasets:/)?(?P<id>d-[0-9a-f]{32})|datasets:/(?P<name>.+)")
 FORMS = (
@@ -90,7 +91,7 @@ class _Finder:
             for item in (run.inputs.dataset_inputs if run.inputs is not None else ())
         }.values()
         if name is not None:
-            return self._named(run_id, name, list(logged))
+            return self._named(run, name, list(logged))
         below = self.client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
         having = [one for one in (run, *below) if TABLE in self._files(one.info.run_id)]
         if len(having) > 1:
@@ -100,17 +101,18 @@ class _Finder:
         if having:
             return self._artifact(having[0].info.run_id, TABLE)
         if len(logged) == 1:
-            return self._logged(run_id, next(iter(logged)))
+            return self._logged(run, next(iter(logged)))
         if logged:
             said = ", ".join(f"runs:/{run_id}/{one}" for one in _names(logged)[:MOST_NAMED])
             raise ValueError(f"the run {run_id!r} has several datasets; name one: {said}")
         files = ", ".join(self._files(run_id)[:MOST_NAMED]) or "none"
         raise ValueError(f"the run {run_id!r} has no {TABLE} and no dataset was logged to it; its files: {files}")
 
-    def _named(self, run_id: str, name: str, logged: list[Any]) -> Found:
+    def _named(self, run: Any, name: str, logged: list[Any]) -> Found:
+        run_id = run.info.run_id
         matching = [one for one in logged if name in (one.name, f"{one.name}@{one.digest}")]
         if len(matching) == 1:
-            return self._logged(run_id, matching[0])
+            return self._logged(run, matching[0])
         if matching:
             said = ", ".join(f"runs:/{run_id}/{one.name}@{one.digest}" for one in matching[:MOST_NAMED])
             raise ValueError(f"the run {run_id!r} has several datasets {name!r}; name one: {said}")
@@ -134,24 +136,37 @@ class _Finder:
             return Found(shown, origin, tuple(records_of_table(table)))
         return Found(shown, origin, file=path)
 
-    def _logged(self, run_id: str, dataset: Any) -> Found:
+    def _logged(self, run: Any, dataset: Any) -> Found:
         """A dataset that was logged as a run's input, from the source it has."""
-        source, shown = json.loads(dataset.source), f"the dataset {dataset.name!r} of MLflow's run {run_id}"
+        source, shown = json.loads(dataset.source), f"the dataset {dataset.name!r} of MLflow's run {run.info.run_id}"
         if dataset.source_type == EVALUATION_SOURCE:
             return self.of_evaluation(source["dataset_id"])
-        if dataset.source_type == "code":
+        where = next((str(source[key]) for key in ("uri", "url", "path") if source.get(key)), dataset.source)
+        if (holder := self._holder(run, dataset)) is not None:
+            found = self._artifact(holder, ROWS)
+        elif dataset.source_type == "code":
             made_by = (source.get("tags") or {}).get("mlflow.source.name", "code")
             raise ValueError(f"{shown} was made by {made_by}, and MLflow has its name and digest, not its rows")
-        where = next((str(source[key]) for key in ("uri", "url", "path") if source.get(key)), dataset.source)
-        origin = {"mlflow": f"runs:/{run_id}/{dataset.name}@{dataset.digest}", "name": dataset.name}
-        origin["digest"] = dataset.digest
-        if dataset.source_type != "local":
+        elif dataset.source_type != "local":
             raise ValueError(
                 f"{shown} lies at {_bare(where)!r} ({dataset.source_type}), and no host is asked but MLflow's; bring "
                 "it here and name the file: dataset: PATH"
             )
-        found = self._local(shown, where)
-        return Found(shown, origin, found.records, found.file)
+        else:
+            found = self._local(shown, where)
+        origin = {"mlflow": f"runs:/{run.info.run_id}/{dataset.name}@{dataset.digest}"}
+        return Found(shown, {**origin, "name": dataset.name, "digest": dataset.digest}, found.records, found.file)
+
+    def _holder(self, run: Any, dataset: Any) -> str | None:
+        """The run that keeps the rows, where evalrun has sent this one: the run itself, or that of its suite.
+
+        MLflow knows one source for all datasets of an experiment that have one name and digest: that of the first.
+        """
+        digest = run.data.params.get("dataset.digest", "")
+        if "evalrun.run_id" not in run.data.tags or not digest.startswith(dataset.digest):
+            return None
+        runs = [run.info.run_id, run.data.tags.get("mlflow.parentRunId")]
+        return next((one for one in runs if one is not None and ROWS in self._files(one)), None)
 
     def _local(self, shown: str, where: str) -> Found:
         """What lies at a local path, or among the artifacts of this MLflow."""

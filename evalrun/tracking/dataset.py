@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evalrun.datasets.mlflow_source import ROWS
 from evalrun.domain import Row, Sample
 from evalrun.tracking.facts import StoredRun
-
-FILE = "dataset.jsonl"
 
 
 def dataset_name(stored: StoredRun) -> str:
@@ -19,6 +18,21 @@ def dataset_name(stored: StoredRun) -> str:
     path = said if isinstance(said, str) else said.get("path") if isinstance(said, Mapping) else None
     known = (stored.run.get("dataset_from") or {}).get("name")
     return str(known or (Path(path).stem if path and path != "-" else stored.run["suite"]))[:250] or "dataset"
+
+
+def source_of(stored: StoredRun, run_id: str) -> dict[str, str]:
+    """Type and address of the dataset of a run that was sent as `run_id`, in MLflow's words."""
+    if is_whole(stored):  # `local` is the type that MLflow asks its own artifacts for
+        return {"source_type": "local", "source": json.dumps({"uri": f"runs:/{run_id}/{ROWS}"})}
+    return {
+        "source_type": "code",
+        "source": json.dumps({"tags": {"mlflow.source.name": stored.run["suite_file"]}}),
+    }
+
+
+def is_whole(stored: StoredRun) -> bool:
+    """Whether the run's rows have every sample: a part of a dataset is not what its digest says."""
+    return bool(stored.run["rows"] >= stored.run["rows_planned"])
 
 
 def write_dataset(rows: Iterable[Row], stored: StoredRun, path: Path) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from evalrun.datasets.mlflow_source import ROWS
 from evalrun.gates.baseline_file import write_baseline
 from evalrun.gates.baseline_finding import baseline_of_run
 from evalrun.gates.mlflow_baseline import FILE as BASELINE_FILE
@@ -22,8 +23,7 @@ from evalrun.runs.folder import RunFolder
 from evalrun.runs.row_log import NAME as ROWS_FILE
 from evalrun.runs.row_log import read_rows
 from evalrun.tracking import facts
-from evalrun.tracking.dataset import FILE as DATASET_FILE
-from evalrun.tracking.dataset import dataset_name, write_dataset
+from evalrun.tracking.dataset import dataset_name, is_whole, source_of, write_dataset
 from evalrun.tracking.epochs import earlier_steps
 from evalrun.tracking.facts import KEY_TAG, TARGET_TAG, StoredRun, Values
 from evalrun.tracking.ledger import Ledger, Place
@@ -144,7 +144,8 @@ class Sender:
         values = {stored.epochs: facts.run_metrics(stored)} if "metrics" in log else {}
         self._once("suite", lambda: self._batch(run_id, values, facts.run_params(stored), tags))
         if "dataset" in log:
-            self._once("rows", self._send_rows)
+            if is_whole(stored):
+                self._once("rows", self._send_rows)
             self._once("dataset", lambda: self._send_dataset(run_id))
         if "table" in log:
             self._once("baseline", lambda: self._send_baseline(run_id))
@@ -188,7 +189,7 @@ class Sender:
     def _send_rows(self) -> None:
         """The rows of the dataset, which is the source of the input that every run has."""
         with tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
-            path = Path(folder) / DATASET_FILE
+            path = Path(folder) / ROWS
             write_dataset(read_rows(self.stored.folder), self.stored, path)
             self._call("dataset", self.client.log_artifact, self._run(""), str(path))
 
@@ -198,8 +199,7 @@ class Sender:
         dataset = Dataset(
             name=dataset_name(self.stored),
             digest=self.stored.run["hashes"]["dataset"][: facts.DIGEST_LENGTH],
-            source_type="local",  # of those that MLflow knows the one that it asks its own artifacts for
-            source=json.dumps({"uri": f"runs:/{self._run('')}/{DATASET_FILE}"}),
+            **source_of(self.stored, self._run("")),
             profile=json.dumps({"num_rows": self.stored.run["definition"]["dataset"]["rows"]}),
         )
         given = DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])

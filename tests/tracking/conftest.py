@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from evalrun.mlflow_package import mlflow_at
 from evalrun.tracking.opening import opened
 from evalrun.tracking.settings import Settings
 
@@ -23,6 +24,16 @@ def client(server: str) -> Iterator[Any]:
     """MLflow's own client of the server."""
     with warnings.catch_warnings(), opened(Settings(server, "", "", {}, ())) as found:
         yield found
+
+
+@pytest.fixture
+def mlflow(server: str) -> Iterator[Any]:
+    """The package, talking to the server, as somebody who logs datasets has it."""
+    with warnings.catch_warnings(), mlflow_at(server):
+        warnings.simplefilter("ignore")  # what it says to those who log is not for us
+        import mlflow
+
+        yield mlflow
 
 
 class Arrived:

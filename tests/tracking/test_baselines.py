@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evalrun import SuiteError
+from evalrun import GateResult, RunOptions, SuiteError, run_suite
 from evalrun.api import SuiteResult
+from evalrun.judging import judge_run
+from evalrun.runs.folder import find_run
 from tests.endpoints.conftest import free_port
+from tests.fakes.command import evalrun
 from tests.tracking.conftest import Arrived
 from tests.tracking.runs import run, tracking
 
@@ -46,6 +50,48 @@ def test_the_newest_run_that_passed_is_compared_with(server: str, client: Any) -
     assert "baseline.jsonl" in [
         item.path for item in client.list_artifacts(Arrived(client, "compared").parents[0].info.run_id)
     ]
+
+
+def test_a_run_that_is_judged_again_is_compared_with_what_came_before_it(
+    server: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the address is nowhere but in the suite, for judging as for sending
+    first = go("again", server, "good")
+    second = go("again", server, "good")
+    newest = go("again", server, "good")
+
+    def origin(found: tuple[GateResult, ...]) -> str | None:
+        return found[0].baseline.origin if found[0].baseline is not None else None
+
+    assert [origin(second.gates), origin(newest.gates)] == [first.run_id, second.run_id]
+    runs = Path("runs")
+    judged = [judge_run(find_run(run.run_id, runs), runs=runs) for run in (first, second, newest)]
+    assert [origin(one.gates) for one in judged] == [None, first.run_id, second.run_id]
+    assert judged[0].verdict == "no_baseline"
+    gone_on = run_suite(options=RunOptions(resume=second.run_id))
+    assert origin(gone_on.gates) == first.run_id
+    scored = evalrun("score", second.run_id, "--json")
+    assert scored.returncode == 0, scored.stderr
+    folder = find_run("last", runs)
+    assert folder.id != newest.run_id
+    assert json.loads((folder.path / "metrics.json").read_text())["gates"][0]["baseline"]["origin"] == first.run_id
+    assert origin(judge_run(folder, runs=runs).gates) == first.run_id
+
+
+def test_a_run_judged_again_asks_where_its_command_line_said(server: str, client: Any) -> None:
+    suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
+    more = "tracking: {mlflow: {log: [metrics, table]}}\n"
+    assert run("elsewhere", more, suite, mlflow=server).verdict == "no_baseline"
+    second = run("elsewhere", more, suite, mlflow=server)
+    assert second.verdict == "pass"
+    assert judge_run(find_run(second.run_id, Path("runs")), runs=Path("runs")).verdict == "pass"
+    assert evalrun("track", second.run_id).stdout.startswith("mlflow: already there: experiment 'elsewhere' at http")
+
+
+def test_where_there_is_no_database_yet_there_is_no_baseline() -> None:
+    suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
+    assert run("fresh", "", suite).verdict == "no_baseline"
+    assert not Path("mlflow.db").exists()
 
 
 def test_a_server_that_cannot_be_asked_is_an_error_before_the_run() -> None:

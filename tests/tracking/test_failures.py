@@ -142,3 +142,16 @@ def test_a_run_that_did_not_end_is_not_sent(server: str) -> None:
     path.write_text(path.read_text().replace('"status": "finished"', '"status": "running"'))
     with pytest.raises(RunError, match="did not come to its end"):
         track_run(result.folder, server)
+
+
+def test_a_run_that_goes_elsewhere_needs_not_know_the_address_of_its_suite(
+    server: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUR_MLFLOW", f"http://127.0.0.1:{free_port()}")
+    result = run("moved", tracking("${OUR_MLFLOW}", "tags: {team: '${OUR_TEAM:-us}'}"))
+    monkeypatch.delenv("OUR_MLFLOW")
+    lost = evalrun("track", "last")
+    assert (lost.returncode, "the variable OUR_MLFLOW is not set" in lost.stderr) == (2, True)
+    sent = evalrun("track", result.run_id, "--mlflow", server)
+    assert (sent.returncode, sent.stderr) == (0, "")
+    assert Arrived(client, "moved").parent.data.tags["team"] == "us"
