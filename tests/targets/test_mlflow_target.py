@@ -13,9 +13,9 @@ import pytest
 
 from evalrun import RunOptions, SuiteError, run_suite
 from evalrun.mlflow_package import quiet_mlflow
-from evalrun.targets.mlflow_answers import text_of
-from tests.fakes.server import Answer, ScriptedServer
-from tests.tracking.conftest import client, server  # noqa: F401  fixtures
+from evalrun.targets.mlflow_answers import read_answer, text_of
+from tests.fakes.server import Answer, ScriptedServer, Status
+from tests.tracking.conftest import Arrived, client, server  # noqa: F401  fixtures
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
@@ -106,6 +106,146 @@ def test_the_tutorials_logged_model_answers_through_it(registry: Any, monkeypatc
         result = run_suite(write(logged.model_uri, suite), options=RunOptions(limit=1))
     assert list(result.table["output"]) == ["You asked: x"]
     assert result.metrics["exact_match/v1"] == 1.0
+
+
+CHAT = """\
+import mlflow
+from mlflow.pyfunc import ChatModel
+from mlflow.types.llm import ChatChoice, ChatCompletionResponse, ChatMessage, TokenUsageStats
+
+with open("loaded", "a") as file:
+    file.write("x")
+
+
+class Shouting(ChatModel):
+    def predict(self, context, messages, params):
+        said = " ".join(f"{message.role}:{message.content}" for message in messages)
+        return ChatCompletionResponse(
+            choices=[ChatChoice(
+                index=0, finish_reason="length" if messages[-1].content == "boom" else "stop",
+                message=ChatMessage(role="assistant", content=f"{said} at {params.temperature}"),
+            )],
+            usage=TokenUsageStats(prompt_tokens=3, completion_tokens=4, total_tokens=7),
+        )
+
+
+mlflow.models.set_model(Shouting())
+"""
+AGENT = """\
+import mlflow
+from mlflow.pyfunc import ResponsesAgent
+from mlflow.types.responses import ResponsesAgentResponse
+
+
+class Echoing(ResponsesAgent):
+    def predict(self, request):
+        text = request.input[-1].content
+        return ResponsesAgentResponse(output=[self.create_text_output_item(text=text.upper(), id="1")])
+
+
+mlflow.models.set_model(Echoing())
+"""
+
+
+def log_code(registry: Any, code: str, **more: Any) -> str:
+    Path("model.py").write_text(code)
+    with warnings.catch_warnings(record=True):
+        return str(
+            registry.pyfunc.log_model(name="model", python_model="model.py", pip_requirements=[], **more).model_uri
+        )
+
+
+def test_a_chat_model_gets_the_conversation_and_its_parameters(registry: Any) -> None:
+    model = log_code(registry, CHAT)
+    Path("loaded").unlink(missing_ok=True)
+    rows = "[{messages: [{role: system, content: s}, {role: user, content: hi}]}, {input: boom}, {input: a}]"
+    suite = (
+        f"name: chat\ndataset: {{rows: {rows}}}\ntarget: {{type: mlflow, model_uri: MODEL, params: {{temperature: 0.5}}}}\n"
+        "scorers: [{type: contains, values: [hi]}]\n"
+    )
+    result = run_suite(write(model, suite))
+    table = result.table.sort_values("output")
+    assert table["output"].tolist() == ["system:s user:hi at 0.5", "user:a at 0.5", "user:boom at 0.5"]
+    assert table["ended"].tolist() == ["stop", "stop", "length"]
+    assert result.metrics["token_count/total"] == 12
+    assert Path("loaded").read_text() == "x"  # once for all rows
+
+
+def test_an_agent_gets_the_input_as_a_conversation(registry: Any) -> None:
+    model = log_code(registry, AGENT)
+    assert list(run_suite(write(model), options=RunOptions(limit=1)).table["output"]) == ["PARIS"]
+
+
+def test_a_parameter_that_the_model_does_not_take_is_an_error_of_its_rows(registry: Any) -> None:
+    log_shouting(registry, "plain", "")
+    suite = SUITE.replace("MODEL", "models:/plain/1, params: {temprature: 1}")
+    result = run_suite(write("", suite), options=RunOptions(limit=1))
+    assert list(result.table["ended"]) == ["error: function"]
+    assert "the model has no parameter 'temprature'" in (result.folder / "rows.jsonl").read_text()
+
+
+def test_an_answer_of_a_logged_model_that_asks_a_failing_server_is_an_error(
+    registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openai")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none-at-all")
+    refused = {"error": {"message": "no such model", "type": "invalid_request_error"}}
+    with ScriptedServer(lambda request, nth: Status(400, refused)) as gateway:
+        monkeypatch.setenv("OPENAI_BASE_URL", gateway.base_url)
+        monkeypatch.setenv("OPENAI_API_BASE", gateway.base_url)
+        logged = registry.openai.log_model(
+            model="gateway-chat", task="chat.completions", name="model", pip_requirements=[],
+            messages=[{"role": "user", "content": "{inputs}"}],
+        )  # fmt: skip
+        result = run_suite(write(logged.model_uri), options=RunOptions(limit=1))
+    assert list(result.table["ended"]) == ["error: function"]
+    assert "exact_match/v1" not in result.metrics or result.metrics["exact_match/v1"] is None
+    assert result.verdict != "pass"
+
+
+def test_the_registry_is_where_the_suite_says_mlflow_is(
+    registry: Any,
+    server: str,  # noqa: F811
+    client: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    version = log_shouting(registry, "placed", "")
+    registry.MlflowClient().set_registered_model_alias("placed", "champion", version)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    registry.set_tracking_uri(None)
+    suite = SUITE + f"tracking: {{mlflow: {{uri: '{server}', experiment: placed, log: [metrics]}}}}\n"
+    result = run_suite(write("models:/placed@champion", suite), options=RunOptions(limit=1))
+    assert list(result.table["output"]) == ["PARIS"]
+    params = Arrived(client, "placed").targets["mlflow"].data.params
+    assert (params["model"], params["model_uri"]) == (f"models:/placed/{version}", "models:/placed@champion")
+    monkeypatch.setenv("PASS", "very-secret-word")
+    own = SUITE.replace("MODEL", f"models:/placed/{version}, uri: '{server.replace('//', '//me:${PASS}@')}'")
+    result = run_suite(write("", own), options=RunOptions(limit=1))
+    assert list(result.table["output"]) == ["PARIS"]
+    assert "very-secret-word" not in "".join(path.read_text() for path in result.folder.glob("*.json*"))
+    with pytest.raises(SuiteError, match="there is no MLflow database 'mlflow.db'; say where MLflow is: uri, "):
+        run_suite(write("models:/placed@champion"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"choices": [{"message": {"content": "a"}, "finish_reason": "content_filter"}]}, ("a", "filtered", None)),
+        ({"choices": [{"message": {"content": None}}]}, ("", "empty", None)),
+        ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}, ("a", "stop", None)),
+        (
+            {"output": [
+                {"type": "reasoning", "summary": []},
+                {"type": "message", "content": [{"type": "output_text", "text": "a"}, {"type": "output_text", "text": "b"}]},
+            ], "usage": {"input_tokens": 1, "output_tokens": 2}},
+            ("ab", "stop", 2),
+        ),
+        ([{"content": " "}], ("", "empty", None)),
+    ],
+)  # fmt: skip
+def test_a_chat_answer_is_its_text_and_how_it_ended(answer: Any, said: tuple[str, str, int | None]) -> None:
+    found = read_answer(answer, latency_s=0.0, model="m")
+    assert (found.text, found.ended, found.output_tokens) == said
 
 
 @pytest.mark.parametrize(
