@@ -20,7 +20,8 @@ class Place:
     """One server and experiment that the run goes to. `runs` is a target's name, or "" for the suite, to MLflow's id.
 
     `content` is what of the run was sent: another one has to be sent again, with a later `stamp_ms`, because of several
-    values of a metric MLflow shows the latest. `problem` says why it was not sent.
+    values of a metric MLflow shows the latest. `traces` counts the rows of each target whose traces are there, in the
+    order of the row log. `problem` says why it was not sent.
     """
 
     uri: str
@@ -28,6 +29,7 @@ class Place:
     experiment_id: str | None = None
     runs: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
+    traces: dict[str, int] = field(default_factory=dict)
     content: str | None = None
     stamp_ms: int = 0
     sent: bool = False
@@ -36,6 +38,10 @@ class Place:
     @property
     def parent(self) -> str | None:
         return self.runs.get("")
+
+    def forget(self) -> None:
+        """Take everything as still to be done."""
+        self.done, self.traces = [], {}
 
     @property
     def url(self) -> str | None:
@@ -64,17 +70,27 @@ class Ledger:
     def begin(self, place: Place, content: str, finished_ms: int) -> None:
         """Note what is being sent. What was done for something else is to be done again."""
         if place.content != content:
-            place.content, place.sent, place.done = content, False, []
+            place.content, place.sent = content, False
+            place.forget()
             place.stamp_ms = max(finished_ms, place.stamp_ms + 1)
         self.write()
 
-    def note(self, place: Place, *, run: tuple[str, str] | None = None, done: str | None = None) -> None:
-        """Note a run that is there by now, or a step that is done."""
+    def note(
+        self,
+        place: Place,
+        *,
+        run: tuple[str, str] | None = None,
+        done: str | None = None,
+        traces: tuple[str, int] | None = None,
+    ) -> None:
+        """Note a run that is there by now, a step that is done, or how many rows of a target are."""
         with self._turn:
             if run is not None:
                 place.runs[run[0]] = run[1]
             if done is not None and done not in place.done:
                 place.done.append(done)
+            if traces is not None:
+                place.traces[traces[0]] = traces[1]
         self.write()
 
     def write(self) -> None:
@@ -87,6 +103,7 @@ class Ledger:
                     "experiment_id": place.experiment_id,
                     "runs": dict(place.runs),
                     "done": sorted(place.done),
+                    "traces": dict(place.traces),
                     "content": place.content,
                     "stamp_ms": place.stamp_ms,
                     "sent": place.sent,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,9 @@ T = TypeVar("T")
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 3.0
 PASSING = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}  # 501: it never will
+
+# MLflow calls these a bad request, which they are not: its database was busy, or two wrote the same at once
+BUSY = re.compile(r"QueuePool limit|IntegrityError|[Dd]eadlock|database is locked")
 
 
 class NotSent(Exception):
@@ -32,6 +36,7 @@ class Patience:
         self.seconds = seconds
         self.stop = stop or threading.Event()
         self.worked = time.monotonic()
+        self.given_up: str | None = None  # why: with several threads, the others need not find out for themselves
 
     def call(self, what: str, action: Callable[..., T], *args: Any, **options: Any) -> T:
         """What `action` returns for the arguments. Raises NotSent; `what` says in it what could not be done."""
@@ -39,6 +44,8 @@ class Patience:
         while True:
             if self.stop.is_set():
                 raise NotSent("stopped before all was sent")
+            if self.given_up is not None:
+                raise NotSent(self.given_up)
             try:
                 found = action(*args, **options)
             except EvalrunError:
@@ -47,7 +54,8 @@ class Patience:
                 if not passing(error):
                     raise NotSent(f"{what}: {said(error)}", fatal=True) from None
                 if time.monotonic() - self.worked + wait_s > self.seconds:
-                    raise NotSent(f"{what}: {said(error)}") from None
+                    self.given_up = f"{what}: {said(error)}"
+                    raise NotSent(self.given_up) from None
                 self.stop.wait(wait_s * random.uniform(0.5, 1.0))
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
             else:
@@ -59,7 +67,7 @@ def passing(error: Exception) -> bool:
     """Whether an error may be gone by the next try: a status says so, and that nobody answered at all."""
     status = status_of(error)
     if status is not None:
-        return status in PASSING
+        return status in PASSING or (status == 400 and BUSY.search(str(error)) is not None)
     return isinstance(error, OSError) or type(error).__name__ in ("OperationalError", "InterfaceError")
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from evalrun.tracking import facts
 from evalrun.tracking.dataset import dataset_name, is_whole, source_of, write_dataset
 from evalrun.tracking.epochs import earlier_steps
 from evalrun.tracking.facts import KEY_TAG, TARGET_TAG, StoredRun, Values
+from evalrun.tracking.lanes import Lanes
 from evalrun.tracking.ledger import Ledger, Place
 from evalrun.tracking.patience import NotSent, Patience
 from evalrun.tracking.settings import Settings
 from evalrun.tracking.table import TABLE, evaluation_frame, write_table
 from evalrun.tracking.traces import TraceSender
 
-AT_ONCE = 4  # targets that are sent side by side to a server; a database is written by one
+AT_ONCE = 6  # targets and parts of the suite that are sent side by side to a server; a database is written by one
 METRICS_AT_ONCE, TAGS_AT_ONCE = 800, 100  # MLflow takes 1,000 things in one request, 100 of them tags, 100 parameters
 REPORTS = ("report.html", "summary.md", "metrics.json")
 TABLE_FILE = f"{TABLE}.json"
@@ -55,13 +57,20 @@ class Sender:
         self.place.experiment_id = self._find_experiment()
         there = {name: ids[0] for name, ids in self._existing().items()}
         if any(there.get(name) != run_id for name, run_id in self.place.runs.items()):  # deleted there since
-            self.place.done = []
+            self.place.forget()
         self.place.runs = there
-        self._send_suite()
-        workers = AT_ONCE if self.settings.remote else 1
+        tags = facts.run_tags(self.stored, self.settings)
+        self._make_run("", self.settings.run_name, tags)
         steps = earlier_steps(self.stored) if "metrics" in self.settings.log else {}
-        with ThreadPoolExecutor(min(workers, len(self.stored.targets)), "evalrun-mlflow") as pool:
-            sendings = [pool.submit(self._send_target, name, steps.get(name, {})) for name in self.stored.targets]
+        remote = self.settings.remote
+        with (
+            Lanes() if remote else Lanes(1, 1) as lanes,
+            ThreadPoolExecutor(AT_ONCE if remote else 1, "evalrun-mlflow") as pool,
+        ):
+            sendings = [
+                *(pool.submit(self._send_target, name, steps.get(name, {}), lanes) for name in self.stored.targets),
+                *(pool.submit(part) for part in self._parts_of_suite(tags)),
+            ]
         refused = [error for sending in sendings if (error := sending.exception()) is not None]
         if refused:
             raise refused[0]
@@ -137,22 +146,24 @@ class Sender:
         self.ledger.note(self.place, run=(name, run_id))
         return run_id
 
-    def _send_suite(self) -> None:
-        stored, log = self.stored, self.settings.log
-        tags = facts.run_tags(stored, self.settings)
-        run_id = self._make_run("", self.settings.run_name, tags)
+    def _parts_of_suite(self, tags: Mapping[str, str]) -> Iterator[Callable[[], None]]:
+        """What the run of the suite gets; no part waits for another."""
+        stored, log, run_id = self.stored, self.settings.log, self._run("")
         values = {stored.epochs: facts.run_metrics(stored)} if "metrics" in log else {}
-        self._once("suite", lambda: self._batch(run_id, values, facts.run_params(stored), tags))
+        parts: dict[str, Callable[[], None]] = {
+            "suite": lambda: self._batch(run_id, values, facts.run_params(stored), tags)
+        }
         if "dataset" in log:
             if is_whole(stored):
-                self._once("rows", self._send_rows)
-            self._once("dataset", lambda: self._send_dataset(run_id))
+                parts["rows"] = self._send_rows
+            parts["dataset"] = lambda: self._send_dataset(run_id)
         if "table" in log:
-            self._once("baseline", lambda: self._send_baseline(run_id))
+            parts["baseline"] = lambda: self._send_baseline(run_id)
         if "report" in log:
-            self._once("report", lambda: self._send_reports(run_id))
+            parts["report"] = lambda: self._send_reports(run_id)
+        return (partial(self._once, step, part) for step, part in parts.items())
 
-    def _send_target(self, name: str, steps: Mapping[int, Values]) -> None:
+    def _send_target(self, name: str, steps: Mapping[int, Values], lanes: Lanes) -> None:
         stored, log = self.stored, self.settings.log
         tags = {**facts.target_tags(stored, name, self.settings), "mlflow.parentRunId": self._run("")}
         if "table" in log:
@@ -168,8 +179,8 @@ class Sender:
         if "table" in log:
             self._once(f"table {name}", lambda: self._send_table(run_id, name))
         if "traces" in log:
-            sender = TraceSender(self.client, stored, self.place, name, self.patience, remote=self.settings.remote)
-            self._once(f"traces {name}", sender.send)
+            sender = TraceSender(self.client, stored, self.ledger, self.place, name, self.patience)
+            self._once(f"traces {name}", lambda: sender.send(lanes))
         self._end(run_id, stored.status)
 
     def _batch(

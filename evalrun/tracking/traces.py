@@ -6,21 +6,22 @@ The ids of traces and assessments come from the row, so a trace that is sent twi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from evalrun.domain import Cell, Completion, Row
 from evalrun.runs.row_log import read_rows
 from evalrun.tracking.facts import RUN_TAG, TARGET_TAG, StoredRun
-from evalrun.tracking.ledger import Place
+from evalrun.tracking.lanes import Lanes
+from evalrun.tracking.ledger import Ledger, Place
 from evalrun.tracking.names import clean, cut, tag_value
 from evalrun.tracking.patience import NotSent, Patience
 from evalrun.tracking.table import rows_of
 
-AT_ONCE = 8  # requests side by side to a server
-TOGETHER = 100  # rows whose spans go in one request
+TOGETHER = 200  # rows that are sent side by side, and whose spans go in one request
+BYTES_TOGETHER = 1 << 20  # of their texts: what stands in front of servers often takes no more
+DELETED_TOGETHER = 100  # what MLflow takes
 PREVIEW = 1000  # characters of input and output that lists show
 
 
@@ -28,27 +29,44 @@ class TraceSender:
     """Sends the rows of one target as traces of its run."""
 
     def __init__(
-        self, client: Any, stored: StoredRun, place: Place, target: str, patience: Patience, *, remote: bool
+        self, client: Any, stored: StoredRun, ledger: Ledger, place: Place, target: str, patience: Patience
     ) -> None:
         from mlflow.tracing.client import TracingClient
 
         self.client, self.stored, self.place, self.target, self.patience = client, stored, place, target, patience
+        self.ledger = ledger
         self.tracing = TracingClient(client.tracking_uri)
-        self.workers = AT_ONCE if remote else 1
 
-    def send(self) -> None:
-        """Send every row, and take away traces of answers that the run has no more. Raises NotSent."""
+    def send(self, lanes: Lanes) -> None:
+        """Send every row, and take away traces of answers that the run has no more. Raises NotSent.
+
+        A trace is made before its span is sent: the other way round costs the server half as much again.
+        """
         wanted: set[str] = set()
-        rows = rows_of(read_rows(self.stored.folder), self.target)
-        with ThreadPoolExecutor(self.workers, "evalrun-traces") as pool:
-            while some := list(islice(rows, TOGETHER)):
-                made = [Trace(row, self.stored, self.place, self.target) for row in some]
-                wanted.update(trace.id for trace in made)
-                spans = [trace.span() for trace in made]
-                self.patience.call("traces", self._log_spans, spans)
-                for done in [pool.submit(self._start, trace) for trace in made]:
-                    done.result()
+        before = self.place.traces.get(self.target, 0)  # rows that an earlier try has sent whole
+        made: list[Trace] = []
+        seen = 0
+        for some in _together(rows_of(read_rows(self.stored.folder), self.target)):
+            traces = [Trace(row, self.stored, self.place, self.target) for row in some]
+            wanted.update(trace.id for trace in traces)
+            seen += len(traces)
+            if seen > before:
+                lanes.run([*self._spans_of(made), *(partial(self._start, trace) for trace in traces)])
+                self._note(seen - len(traces))
+                made = traces
+        lanes.run(self._spans_of(made))
+        self._note(seen)
         self._remove_others(wanted)
+
+    def _note(self, rows: int) -> None:
+        if rows > self.place.traces.get(self.target, 0):
+            self.ledger.note(self.place, traces=(self.target, rows))
+
+    def _spans_of(self, traces: Sequence[Trace]) -> list[Callable[[], None]]:
+        """One request with the spans of traces that are there, none for none."""
+        return [lambda: self.patience.call("traces", self._log_spans, [trace.span() for trace in traces])] * bool(
+            traces
+        )
 
     def _log_spans(self, spans: Sequence[Any]) -> None:
         try:
@@ -68,8 +86,8 @@ class TraceSender:
     def _remove_others(self, wanted: set[str]) -> None:
         """Traces of rows that were made again since the run was sent before."""
         stale = [found for found in self._found() if found not in wanted]
-        for start in range(0, len(stale), TOGETHER):
-            ids = stale[start : start + TOGETHER]
+        for start in range(0, len(stale), DELETED_TOGETHER):
+            ids = stale[start : start + DELETED_TOGETHER]
             self.patience.call("traces", self.client.delete_traces, str(self.place.experiment_id), trace_ids=ids)
 
     def _found(self) -> Iterator[str]:
@@ -115,6 +133,7 @@ class Trace:
         """The one span of the trace."""
         from mlflow.entities.span import Span
         from mlflow.tracing.utils import build_otel_context, dump_span_attribute_value
+        from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import ReadableSpan
         from opentelemetry.trace import Status, StatusCode
 
@@ -134,6 +153,8 @@ class Trace:
                 }
             if answer.served_model:
                 said["mlflow.llm.model"] = answer.served_model
+            if answer.cost_usd is not None:
+                said["mlflow.llm.cost"] = {"total_cost": answer.cost_usd}
         status = Status(StatusCode.OK) if isinstance(answer, Completion) else Status(StatusCode.ERROR, str(answer))
         return Span(
             ReadableSpan(
@@ -143,6 +164,7 @@ class Trace:
                 start_time=self.start_ms * 1_000_000,
                 end_time=(self.start_ms + self.took_ms) * 1_000_000,
                 status=status,
+                resource=Resource.get_empty(),  # else what OTEL_… variables say of this machine becomes tags
             )
         )
 
@@ -204,6 +226,21 @@ class Trace:
         assessment.assessment_id = f"a-{_digits(f'{self.id} {name} {type(assessment).__name__}', 32)}"
         assessment.create_time_ms = assessment.last_update_time_ms = self.start_ms
         return assessment
+
+
+def _together(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows in lots of so many, and of not much more than so many bytes; always the same lots for the same rows."""
+    some: list[Row] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += len(row.answer.text) if isinstance(row.answer, Completion) else 0
+        size += len(str(row.sample.input))
+        if len(some) >= TOGETHER or size >= BYTES_TOGETHER:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _digits(text: str, length: int) -> str:
