@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrun.runs.folder import METRICS_FILE, RUN_FILE, read_json
-from evalrun.tracking.names import cut, legal_step, metric_key, param_value, tag_value
+from evalrun.tracking.names import cut, legal_step, metric_key, param_value, plain_markdown, tag_value
 from evalrun.tracking.settings import Settings
 
 RUN_TAG = "evalrun.run_id"
@@ -167,7 +167,7 @@ def run_tags(stored: StoredRun, settings: Settings) -> dict[str, str]:
     return _tags({
         **{"/".join(map(legal_step, name.split("/"))): value for name, value in settings.tags.items()},
         **common_tags(stored),
-        "mlflow.note.content": run["resolved"].get("description"),
+        "mlflow.note.content": plain_markdown(str(run["resolved"].get("description") or "")) or None,
         "evalrun.verdict": run["verdict"],
         "evalrun.exit_code": run["exit_code"],
         "evalrun.stopped": run["stopped"],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import re
 from collections.abc import Mapping
 
 from evalrun.redact import redact
 
 ILLEGAL = re.compile(r"[^\w\-. :]")  # mlflow.utils.validation; / parts the steps of a name, so it stands in none
+MARKUP = re.compile(r"[\\`<>\[\]]")
 KEY_LENGTH = 250
 TAG_LENGTH = 5000  # what servers before 2.16 take; newer ones 8,000
 PARAM_LENGTH = 6000
@@ -45,8 +48,14 @@ def tag_value(value: object) -> str:
 
 
 def param_value(value: object) -> str:
-    """A parameter's value, cut to what servers take."""
-    return cut(clean(str(value)), PARAM_LENGTH)
+    """A parameter's value, a list or mapping as JSON, cut to what servers take."""
+    plain = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | Mapping) else str(value)
+    return cut(clean(plain), PARAM_LENGTH)
+
+
+def plain_markdown(text: str) -> str:
+    """Text for a field that MLflow shows as Markdown: no pictures, links or HTML come of it, so nothing is loaded."""
+    return MARKUP.sub(r"\\\g<0>", text)
 
 
 def cut(text: str, length: int) -> str:
@@ -57,3 +66,25 @@ def cut(text: str, length: int) -> str:
 def clean(text: str) -> str:
     """Text that databases and JSON take: without keys, without NUL, half surrogates spelt out."""
     return redact(text).replace("\0", "").encode("utf-8", errors="backslashreplace").decode()
+
+
+def harmless_as_json(text: str) -> bool:
+    """Whether a server that reads a text as JSON, if it is some, gets on: not with endless digits or depth, or NaN.
+
+    MLflow's refuses all spans of a request for one such text.
+    """
+    try:
+        json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except json.JSONDecodeError:
+        return True  # it is no JSON, so it stays a text
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(text)
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse(text)
