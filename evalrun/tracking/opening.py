@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from evalrun.mlflow_package import check_mlflow, quiet_mlflow
-from evalrun.tracking.lanes import MOST
 from evalrun.tracking.settings import Settings
 
 WHILE_SENDING = {
@@ -16,9 +15,7 @@ WHILE_SENDING = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    "MLFLOW_HTTP_POOL_MAXSIZE": str(
-        MOST + 6
-    ),  # else what is more than ten at once opens a connection for every request
+    "MLFLOW_HTTP_POOL_MAXSIZE": "16",  # what is more than its ten at once would open a connection for every request
 }
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 

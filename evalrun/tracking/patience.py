@@ -20,6 +20,14 @@ PASSING = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}  # 501: it n
 # MLflow calls these a bad request, which they are not: its database was busy, or two wrote the same at once
 BUSY = re.compile(r"QueuePool limit|IntegrityError|[Dd]eadlock|database is locked")
 
+PLAIN = {  # what urllib3 says, of which MLflow makes three lines
+    r"Connection refused|actively refused": "nobody listens at that address (connection refused)",
+    r"NameResolutionError|getaddrinfo failed|Name or service not known": "there is no host of that name",
+    r"ReadTimeoutError|Read timed out|ConnectTimeoutError": "no answer within the time for a request",
+    r"RemoteDisconnected|Connection aborted|Connection reset": "the server closed the connection without an answer",
+    r"readonly database|unable to open database file": "the database cannot be opened for writing",
+}
+
 
 class NotSent(Exception):
     """What could not be sent, and why. `fatal`: sending it again will not mend it."""
@@ -81,6 +89,9 @@ def status_of(error: Exception) -> int | None:
 
 
 def said(error: Exception) -> str:
-    """An error of other software in one line, without keys."""
+    """An error of other software in one line, without keys; what happens every day in a few plain words."""
+    for sign, words in PLAIN.items():
+        if re.search(sign, str(error)):
+            return words
     text = " ".join(LOGIN.sub("://", redact_message(str(error))).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"

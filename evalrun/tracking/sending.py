@@ -23,7 +23,7 @@ from evalrun.gates.mlflow_baseline import FILE as BASELINE_FILE
 from evalrun.runs.folder import RunFolder
 from evalrun.runs.row_log import NAME as ROWS_FILE
 from evalrun.runs.row_log import read_rows
-from evalrun.tracking import facts
+from evalrun.tracking import facts, lanes
 from evalrun.tracking.dataset import dataset_name, is_whole, source_of, write_dataset
 from evalrun.tracking.epochs import earlier_steps
 from evalrun.tracking.facts import KEY_TAG, TARGET_TAG, StoredRun, Values
@@ -34,7 +34,7 @@ from evalrun.tracking.settings import Settings
 from evalrun.tracking.table import TABLE, evaluation_frame, write_table
 from evalrun.tracking.traces import TraceSender
 
-AT_ONCE = 6  # targets and parts of the suite that are sent side by side to a server; a database is written by one
+AT_ONCE = 4  # targets and parts of the suite that are sent side by side to a server; a database is written by one
 METRICS_AT_ONCE, TAGS_AT_ONCE = 800, 100  # MLflow takes 1,000 things in one request, 100 of them tags, 100 parameters
 REPORTS = ("report.html", "summary.md", "metrics.json")
 TABLE_FILE = f"{TABLE}.json"
@@ -62,14 +62,11 @@ class Sender:
         tags = facts.run_tags(self.stored, self.settings)
         self._make_run("", self.settings.run_name, tags)
         steps = earlier_steps(self.stored) if "metrics" in self.settings.log else {}
-        remote = self.settings.remote
-        with (
-            Lanes() if remote else Lanes(1, 1) as lanes,
-            ThreadPoolExecutor(AT_ONCE if remote else 1, "evalrun-mlflow") as pool,
-        ):
+        lanes_at_once, at_once = (lanes.AT_ONCE, AT_ONCE) if self.settings.remote else (1, 1)
+        with Lanes(lanes_at_once) as traces, ThreadPoolExecutor(at_once, "evalrun-mlflow") as pool:
             sendings = [
-                *(pool.submit(self._send_target, name, steps.get(name, {}), lanes) for name in self.stored.targets),
                 *(pool.submit(part) for part in self._parts_of_suite(tags)),
+                *(pool.submit(self._send_target, name, steps.get(name, {}), traces) for name in self.stored.targets),
             ]
         refused = [error for sending in sendings if (error := sending.exception()) is not None]
         if refused:
@@ -163,7 +160,7 @@ class Sender:
             parts["report"] = lambda: self._send_reports(run_id)
         return (partial(self._once, step, part) for step, part in parts.items())
 
-    def _send_target(self, name: str, steps: Mapping[int, Values], lanes: Lanes) -> None:
+    def _send_target(self, name: str, steps: Mapping[int, Values], traces: Lanes) -> None:
         stored, log = self.stored, self.settings.log
         tags = {**facts.target_tags(stored, name, self.settings), "mlflow.parentRunId": self._run("")}
         if "table" in log:
@@ -180,7 +177,7 @@ class Sender:
             self._once(f"table {name}", lambda: self._send_table(run_id, name))
         if "traces" in log:
             sender = TraceSender(self.client, stored, self.ledger, self.place, name, self.patience)
-            self._once(f"traces {name}", lambda: sender.send(lanes))
+            self._once(f"traces {name}", lambda: sender.send(traces))
         self._end(run_id, stored.status)
 
     def _batch(

@@ -15,7 +15,7 @@ from evalrun.runs.row_log import read_rows
 from evalrun.tracking.facts import RUN_TAG, TARGET_TAG, StoredRun
 from evalrun.tracking.lanes import Lanes
 from evalrun.tracking.ledger import Ledger, Place
-from evalrun.tracking.names import clean, cut, tag_value
+from evalrun.tracking.names import clean, cut, harmless_as_json, tag_value
 from evalrun.tracking.patience import NotSent, Patience
 from evalrun.tracking.table import rows_of
 
@@ -127,7 +127,17 @@ class Trace:
     @property
     def outputs(self) -> Any:
         answer = self.row.answer
-        return answer.text if isinstance(answer, Completion) else {"error": str(answer)}
+        if not isinstance(answer, Completion):
+            return {"error": str(answer)}
+        return answer.text if harmless_as_json(answer.text) else {"content": answer.text}
+
+    @property
+    def preview(self) -> str:
+        """The input as lists show it. MLflow pairs rows of two runs by it, so epochs and long inputs are told apart."""
+        text = clean(_plain(self.row.sample.input))
+        epoch = f" (epoch {self.row.epoch})" if self.stored.epochs > 1 else ""
+        ending = f" [{cut(clean(self.row.sample.id), 100)}]" if len(text) + len(epoch) > PREVIEW else ""
+        return cut(text, PREVIEW - len(ending + epoch)) + ending + epoch
 
     def span(self) -> Any:
         """The one span of the trace."""
@@ -179,7 +189,7 @@ class Trace:
             request_time=self.start_ms,
             execution_duration=self.took_ms,
             state=TraceState.OK if isinstance(row.answer, Completion) else TraceState.ERROR,
-            request_preview=cut(clean(_plain(row.sample.input)), PREVIEW),
+            request_preview=self.preview,
             response_preview=cut(clean(_plain(self.outputs)), PREVIEW),
             client_request_id=cut(clean(f"{row.sample.id}/{row.epoch}"), 50),
             trace_metadata={"mlflow.sourceRun": self.run_id},

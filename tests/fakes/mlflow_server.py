@@ -23,8 +23,11 @@ HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date"
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    """The address of a server that keeps all it gets in `folder`, ended with all its processes when it is left."""
+def mlflow_server(folder: Path, port: int, started: list[int] | None = None) -> Iterator[str]:
+    """The address of a server that keeps all it gets in `folder`, ended with all its processes when it is left.
+
+    The id of its group of processes is added to `started`, for whoever wants to kill it.
+    """
     quiet = {
         "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -37,6 +40,8 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **quiet}, start_new_session=True
         )
+        if started is not None:
+            started.append(process.pid)
         try:
             await_up(f"http://127.0.0.1:{port}/health", process, log)
             yield f"http://127.0.0.1:{port}"
@@ -79,8 +84,11 @@ class Fault:
     fails: Callable[[int], str | None] = lambda number: None
     delay_s: float = 0.0
     status: int = 500
+    body: bytes = b"no"
     seen: list[tuple[str, str]] = field(default_factory=list)
     first_at: float | None = None
+    at_once: int = 0
+    most_at_once: int = 0
 
 
 @contextmanager
@@ -95,19 +103,30 @@ def faulty_proxy(server: str, fault: Fault) -> Iterator[str]:
             """Nothing is printed."""
 
         def forward(self) -> None:
+            with turn:
+                fault.at_once += 1
+                fault.most_at_once = max(fault.most_at_once, fault.at_once)
+            try:
+                self.answer()
+            finally:
+                with turn:
+                    fault.at_once -= 1
+
+        def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with turn:
                 fault.seen.append((self.command, self.path.partition("?")[0]))
                 fault.first_at = fault.first_at or time.time()
                 wrong = fault.fails(len(fault.seen))
             time.sleep(fault.delay_s)
-            if wrong == "drop":
+            try:
+                status, headers, answer = (fault.status, [], fault.body) if wrong == "before" else self.ask(body, wrong)
+            except OSError:  # the server is gone
                 self.close_connection = True
                 self.connection.close()
                 return
-            status, headers, answer = (fault.status, [], b"no") if wrong == "before" else self.ask(body)
             if wrong == "after":
-                status, headers, answer = fault.status, [], b"no"
+                status, headers, answer = fault.status, [], fault.body
             self.send_response(status)
             for name, value in headers:
                 if name.lower() not in HOP:
@@ -116,7 +135,9 @@ def faulty_proxy(server: str, fault: Fault) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(answer)
 
-        def ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        def ask(self, body: bytes, wrong: str | None) -> tuple[int, list[tuple[str, str]], bytes]:
+            if wrong == "drop":
+                raise ConnectionAbortedError
             connection = HTTPConnection(server.removeprefix("http://"), timeout=60)
             try:
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", *HOP)}

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +17,17 @@ import pytest
 from evalrun import RunOptions, SuiteError, run_suite
 from evalrun.errors import RunError, RunTakenError
 from evalrun.runs.lock import RunLock
+from evalrun.tracking.opening import opened
 from evalrun.tracking.runs import track_run
+from evalrun.tracking.settings import Settings
 from tests.endpoints.conftest import free_port
-from tests.fakes.command import evalrun
-from tests.fakes.mlflow_server import Fault, faulty_proxy
+from tests.fakes.command import command_env, evalrun
+from tests.fakes.mlflow_server import Fault, faulty_proxy, mlflow_server
 from tests.tracking.conftest import Arrived
 from tests.tracking.runs import ledger, run, tracking, write_suite
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
+EVERYTHING = "log: [metrics, table, report, dataset, traces]"
 
 
 def whole(client: Any, name: str, *, traces: int = 0) -> Arrived:
@@ -80,7 +89,7 @@ def test_a_third_of_requests_refused_loses_and_doubles_nothing(server: str, clie
     name = f"third-{lost}"
     fault = Fault(lambda number: lost if number % 3 == 0 else None)
     with faulty_proxy(server, fault) as proxy:
-        run(name, tracking(proxy, "log: [metrics, table, report, dataset, traces]"))
+        run(name, tracking(proxy, EVERYTHING))
     whole(client, name, traces=3)
 
 
@@ -98,6 +107,95 @@ def test_a_server_that_dies_in_the_middle_is_taken_up_where_it_was(server: str, 
             broken += 1
         assert broken >= 4
     whole(client, "dies")
+
+
+def test_a_server_that_is_killed_and_started_again_gets_the_rest(tmp_path: Path) -> None:
+    result, folder, port = run("killed", tracking("http://127.0.0.1:1", EVERYTHING)), tmp_path / "server", free_port()
+    folder.mkdir()
+    groups: list[int] = []
+
+    def kill(number: int) -> str | None:
+        if number == 10:
+            os.killpg(groups[0], signal.SIGKILL)
+        return None
+
+    with mlflow_server(folder, port, groups) as first, faulty_proxy(first, Fault(kill)) as proxy:
+        assert track_run(result.folder, proxy, patience_s=1).problem is not None
+    with mlflow_server(folder, port) as again:
+        done = evalrun(
+            "track", str(result.folder), "--mlflow", again
+        )  # MLflow keeps addresses of artifacts in a process
+        assert done.returncode == 0, done.stderr
+        with warnings.catch_warnings(), opened(Settings(again, "", "", {}, ())) as client:
+            whole(client, "killed", traces=3)
+
+
+def test_a_sending_that_is_killed_is_taken_up_by_one_of_two(server: str, client: Any) -> None:
+    result = run("shot", tracking("http://127.0.0.1:1", EVERYTHING))
+    fault = Fault(delay_s=0.3)
+    command = [sys.executable, "-m", "evalrun", "track", str(result.folder), "--mlflow"]
+    with faulty_proxy(server, fault) as proxy:
+        shot = subprocess.Popen([*command, proxy], env=command_env())
+        while len(fault.seen) < 10 and shot.poll() is None:
+            time.sleep(0.05)
+        shot.kill()
+        assert shot.wait() == -signal.SIGKILL
+        fault.delay_s = 0.0
+        both = [subprocess.Popen([*command, proxy], env=command_env(), stderr=subprocess.PIPE) for _ in range(2)]
+        said = [process.communicate()[1].decode() for process in both]
+    assert sorted(process.returncode for process in both) in ([0, 0], [0, 2]), said
+    whole(client, "shot", traces=3)
+
+
+def test_a_database_that_has_its_hands_full_is_asked_again(server: str, client: Any) -> None:
+    busy = {"error_code": "BAD_REQUEST", "message": "QueuePool limit of size 5 overflow 10 reached, timed out"}
+    fault = Fault(lambda number: "before" if number % 4 == 0 else None, status=400, body=json.dumps(busy).encode())
+    with faulty_proxy(server, fault) as proxy:
+        run("full", tracking(proxy, EVERYTHING))
+    whole(client, "full", traces=3)
+
+
+def test_all_targets_together_ask_for_less_than_a_server_has_connections(server: str) -> None:
+    rows = ", ".join(f"{{input: q{n}, out: a}}" for n in range(12))
+    targets = ", ".join(f"{{type: recorded, column: out, name: t{n}}}" for n in range(6))
+    suite = f"name: NAME\ndataset: {{rows: [{rows}]}}\ntargets: [{targets}]\nscorers: [contains]\n"
+    fault = Fault(delay_s=0.2)
+    with faulty_proxy(server, fault) as proxy:
+        result = run("crowd", tracking(proxy, EVERYTHING), suite)
+    assert ledger(result.folder)["traces"] == {f"t{n}": 12 for n in range(6)}
+    assert 4 < fault.most_at_once < 15
+
+
+def test_traces_go_on_where_a_sending_broke_off(server: str, client: Any) -> None:
+    Path("long.jsonl").write_text(
+        "".join(json.dumps({"input": f"q{n}", "out": str(n) * 1_100_000}) + "\n" for n in range(4))
+    )
+    suite = "name: NAME\ndataset: long.jsonl\ntarget: {type: recorded, column: out}\nscorers: [contains]\n"
+    result = run("long", "", suite)
+    fault = Fault()
+    fault.fails = lambda number: "drop" if fault.seen.count(("POST", "/v1/traces")) > 2 else None
+    more = {"tracking": {"mlflow": {"log": ["traces"]}}}
+    path = result.folder / "run.json"
+    path.write_text(json.dumps({**(said := json.loads(path.read_text())), "resolved": {**said["resolved"], **more}}))
+    with faulty_proxy(server, fault) as proxy:
+        broken = track_run(result.folder, proxy, patience_s=3)
+        assert broken.problem is not None
+        assert ledger(result.folder)["traces"] == {"recorded": 2}  # each row is a lot of its own
+        fault.fails = lambda number: None
+        fault.seen.clear()
+        assert track_run(result.folder, proxy).problem is None
+    assert fault.seen.count(("POST", "/v1/traces")) == 2
+    assert [len(trace.data.spans) for trace in Arrived(client, "long").traces("recorded")] == [1, 1, 1, 1]
+
+
+def test_no_suite_waits_until_another_is_sent(server: str, client: Any) -> None:
+    fault = Fault(delay_s=0.1)
+    with faulty_proxy(server, fault) as slow:
+        suites = [str(write_suite(name, tracking(slow, "log: [metrics]"))) for name in ("first-of-two", "second")]
+        assert evalrun(*suites, "-q").returncode == 1
+    (second,) = Path("runs/second").iterdir()
+    assert fault.first_at is not None and fault.first_at > (second / "metrics.json").stat().st_mtime
+    assert [Arrived(client, name).count for name in ("first-of-two", "second")] == [3, 3]
 
 
 def test_nothing_is_sent_before_the_last_row_is_on_disk(server: str, client: Any) -> None:

@@ -49,6 +49,20 @@ def test_the_evaluation_page_shows_rows_scores_and_answers(server: str, client: 
     page.goto(f"{server}/#/experiments/{arrived.experiment_id}/evaluation-runs")
     page.get_by_text(f"shown {result.run_id}"[:12]).first.wait_for()
     page.screenshot(path=SCREENSHOTS / "mlflow-runs.png")
+    bad = arrived.targets["bad"].info.run_id
+    page.goto("about:blank")  # from one of its own pages MLflow does not read the address anew
+    page.goto(
+        f"{server}/#/experiments/{arrived.experiment_id}/evaluation-runs?selectedRunUuid={good}&compareToRunUuid={bad}"
+    )
+    page.get_by_text("Comparing").first.wait_for()
+    page.get_by_text("The answer is 6.").first.wait_for()  # the answers of both, below one question
+    page.get_by_text("five").first.wait_for()
+    page.screenshot(path=SCREENSHOTS / "mlflow-compare.png")
+    trace = next(found for found in arrived.traces("good") if found.info.request_preview == "3+3?")
+    page.goto("about:blank")
+    page.goto(f"{server}/#/experiments/{arrived.experiment_id}/traces?selectedEvaluationId={trace.info.trace_id}")
+    page.get_by_text("The answer is 6.").last.wait_for()
+    page.screenshot(path=SCREENSHOTS / "mlflow-trace.png")
     assert wrong == []
 
 
@@ -61,4 +75,8 @@ def test_the_table_opens_among_the_files_of_its_run(server: str, client: Any, pa
     page.get_by_text("The answer is 6.").first.wait_for()
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "mlflow-table.png")
+    parent = arrived.parent.info.run_id
+    page.goto(f"{server}/#/experiments/{arrived.experiment_id}/runs/{parent}/artifacts/report.html")
+    page.frame_locator("iframe").get_by_text("Fail").first.wait_for()
+    page.screenshot(path=SCREENSHOTS / "mlflow-report.png")
     assert Path("runs").is_dir()

@@ -126,8 +126,13 @@ def test_epochs_are_steps_and_the_last_one_is_the_metric(server: str, client: An
         "run: {epochs: 3, reducer: [mean, pass_at_2]}\n"
     )
     Path("drift.py").write_text("def answer(input, epoch):\n    return str(input) if epoch == 1 else 'wrong'\n")
-    result = run("steps", "", suite, mlflow=server)
-    run_id = Arrived(client, "steps").targets["answer"].info.run_id
+    result = run("steps", tracking(server, "log: [metrics, traces]"), suite)
+    arrived = Arrived(client, "steps")
+    run_id = arrived.targets["answer"].info.run_id
+    # MLflow pairs the rows of two runs by what stands here
+    assert sorted(trace.info.request_preview for trace in arrived.traces("answer")) == [
+        f"{number} (epoch {epoch})" for number in (1, 2) for epoch in (1, 2, 3)
+    ]
     history = client.get_metric_history(run_id, "exact_match/v1")
     assert [(point.step, point.value) for point in sorted(history, key=lambda point: point.step)] == [
         (1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3)),
@@ -175,7 +180,8 @@ def test_nothing_but_what_log_names_is_sent(server: str, client: Any) -> None:
     assert arrived.parent.data.metrics["contains/v1"] == result.metrics["contains/v1"]
 
 
-def test_every_row_is_a_trace_with_its_scores(server: str, client: Any) -> None:
+def test_every_row_is_a_trace_with_its_scores(server: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "host.name=private")
     more = tracking(server, "log: [traces]")
     result = run("traced", more)
     arrived = Arrived(client, "traced")
@@ -184,6 +190,9 @@ def test_every_row_is_a_trace_with_its_scores(server: str, client: Any) -> None:
     found = traces["2+2?"]
     assert json.loads(found.data.request) == {"input": "2+2?"}
     assert json.loads(found.data.response) == "five"
+    assert {name for name in found.info.tags if not name.startswith("mlflow.")} == {
+        "evalrun.run_id", "evalrun.target", "evalrun.sample", "evalrun.epoch",
+    }  # fmt: skip
     scores = {
         said.name: (said.feedback.value if said.feedback else said.expectation.value, said.source.source_type)
         for said in found.info.assessments
@@ -224,6 +233,7 @@ def test_hostile_texts_arrive_as_texts(server: str, client: Any) -> None:
     rows = [
         {"input": "nul \0 and \x9f", "expected": "x" * 7000, "out": "\x1b[31m\u202e" + "y" * 100_000, "t": "../.."},
         {"input": "b", "expected": "b", "out": "\U0001f600", "t": "//a b"},
+        {"input": "c", "expected": "c", "out": "1" * 5000, "t": "1"},  # a server that reads it as a number breaks
     ]
     Path("odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     suite = (
@@ -234,10 +244,11 @@ def test_hostile_texts_arrive_as_texts(server: str, client: Any) -> None:
     result = run("odd", "", suite)
     assert ledger(result.folder)["problem"] is None
     arrived = Arrived(client, "odd")
+    assert arrived.parent.data.tags["mlflow.note.content"] == r"\<img src=x onerror=alert(1)\>"  # shown as Markdown
     frame = arrived.table("a/../b <i>")
     assert frame["inputs"][0] == "nul  and \x9f"
     assert len(frame["outputs"][0]) == 100_006
-    assert len(arrived.traces("a/../b <i>")) == 2
+    assert [len(trace.data.spans) for trace in arrived.traces("a/../b <i>")] == [1, 1, 1]
 
 
 def test_keys_are_not_sent(server: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
