@@ -162,12 +162,15 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
         raise SuiteError("name a suite: evalrun SUITE…, or a run to go on with: evalrun --resume last")
     check_outputs(session.options.outputs, suites=len(suites))
     results: list[RunResult] = []
-    async with _planned(suites, session) as plans:
-        check_apart(session.options.outputs, [plan.suite.name for plan in plans])
-        for plan in plans:
-            if session.stop.times:
-                break
-            results.append(await _sent(await execute(plan, session.options, reporters), session))
+    try:
+        async with _planned(suites, session) as plans:
+            check_apart(session.options.outputs, [plan.suite.name for plan in plans])
+            for plan in plans:
+                if session.stop.times:
+                    break
+                results.append(await execute(plan, session.options, reporters))
+    finally:  # no run waits until another is sent, and what ended is sent whatever became of the next one
+        results = [await _sent(result, session) for result in results]
     return results
 
 

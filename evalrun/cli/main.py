@@ -31,7 +31,9 @@ from evalrun.errors import EvalrunError, SuiteError
 from evalrun.redact import redact_message
 
 UNTRUSTED = 3  # the exit code of runs that say nothing about the model
-ADDRESS = re.compile(r"[A-Za-z][\w+]*://|databricks$")  # what may follow --mlflow
+ADDRESS = re.compile(
+    r"[A-Za-z][\w+]*://|databricks$|file:|mlruns/?$"
+)  # what may follow --mlflow; the last two are refused
 SUITE_ENDINGS = (".yaml", ".yml")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from evalrun.tracking.tracked import Tracked
 
 PATIENCE_S = 15.0  # without a single answer: somebody waits for the verdict's exit code
 LOOK_EVERY_S = 0.1
+TELL_AFTER_S = 20.0  # on a busy machine the import of MLflow alone takes nearly so long
 LET_FINISH_S = 3.0  # after a wish to stop
 
 Tell = Callable[[str], None]
@@ -48,7 +50,7 @@ async def send_after_run(
     if stop.interrupted:
         tracked = note_unsent(result.folder, settings, "the run was interrupted")
     else:
-        tracked = await _send(result, settings, options, stop)
+        tracked = await _send(result, settings, options, stop, tell)
     if tracked.problem is None:
         if tell is not None and not stop.times:
             tell(f"mlflow: {tracked}")
@@ -68,7 +70,9 @@ def _settings(suite: Suite, run_id: str, options: RunOptions) -> Settings | None
     return settings_of(suite.tracking, asked, suite=suite.name, run_id=run_id, environ=os.environ)
 
 
-async def _send(result: RunResult, settings: Settings, options: RunOptions, stop: StopSignal) -> Tracked:
+async def _send(
+    result: RunResult, settings: Settings, options: RunOptions, stop: StopSignal, tell: Tell | None
+) -> Tracked:
     """What came of sending, in a thread that a second Ctrl-C does not wait for."""
     from evalrun.tracking.runs import note_unsent, track_run
 
@@ -83,9 +87,12 @@ async def _send(result: RunResult, settings: Settings, options: RunOptions, stop
 
     thread = threading.Thread(target=work, name="evalrun-tracking", daemon=True)
     thread.start()
-    waited_s = 0.0
+    waited_s, begun, told = 0.0, time.monotonic(), tell is None
     while thread.is_alive() and waited_s < LET_FINISH_S and stop.times < 2:
         await asyncio.sleep(LOOK_EVERY_S)
+        if tell is not None and not told and time.monotonic() - begun > TELL_AFTER_S:
+            told = True
+            tell(f"mlflow: still sending to {settings.shown}; Ctrl-C leaves the rest to evalrun track {result.folder}")
         if stop.times:
             enough.set()
             waited_s += LOOK_EVERY_S
