@@ -2,14 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0
+# worksteal leaves neighbours with one worker, and so their servers and pages, until a worker has nothing to do
+PYTEST = $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-slow test-all compiled check format bench clean
 
 demo: .venv/.demo
 	$(BIN)/evalrun suites/qa.yaml
 
-test: .venv/.dev
-	$(BIN)/pytest
+test: compiled
+	$(PYTEST) -m 'not slow'
+
+test-slow: compiled
+	$(PYTEST) -m slow
+
+test-all: compiled
+	$(PYTEST)
+
+# Tests start evalrun some hundred times; where PYTHONDONTWRITEBYTECODE is set, each would compile it again.
+compiled: .venv/.dev
+	$(BIN)/python -m compileall -q evalrun
 
 check: .venv/.dev
 	$(BIN)/ruff check .
