@@ -19,9 +19,8 @@ def pages() -> list[Any]:
     found = []
     for page in PAGES:
         if any(example.verb in ("run", "in") for example in read_examples(page)):
-            marks = [
-                getattr(pytest.mark, what) for what in sorted(needs(page) & {"model", "local", "litellm", "mlflow"})
-            ]
+            wanted = sorted(needs(page) & {"model", "local", "litellm", "mlflow"})
+            marks = [getattr(pytest.mark, what) for what in [*wanted, *(["slow"] if "mlflow" in wanted else [])]]
             found.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
     return found
 
