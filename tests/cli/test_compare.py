@@ -75,6 +75,7 @@ def test_four_recorded_models_agree_with_a_script_of_pandas_and_statsmodels(shar
         )
 
 
+@pytest.mark.slow
 def test_the_four_models_are_ranked(shared_data: Path) -> None:
     gsm8k(shared_data)
     done = evalrun("gsm8k.yaml", "--diff", "2")
@@ -88,6 +89,7 @@ def test_the_four_models_are_ranked(shared_data: Path) -> None:
     assert "where they differ most" not in evalrun("gsm8k.yaml", "--diff", "0").stdout
 
 
+@pytest.mark.slow
 def test_runs_of_one_target_each_compare_as_one_run_of_them_all(shared_data: Path) -> None:
     gsm8k(shared_data, "[numeric_match]")
     whole = json.loads(evalrun("gsm8k.yaml", "--json").stdout)["comparison"]
