@@ -134,7 +134,7 @@ def test_a_run_is_shown_again() -> None:
     assert "need a look" in failed.stdout
     assert "4+4?" in failed.stdout and "2+2?" not in failed.stdout
     listed = evalrun("runs")
-    assert re.search(r"sums +pass +0 +4/4 +exact_match/v1 0\.333", listed.stdout)
+    assert re.search(r"sums +DONE +0 +4/4 +exact_match/v1 0\.333", listed.stdout)
     assert evalrun("show", "nope").returncode == 2
 
 

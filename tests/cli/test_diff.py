@@ -108,7 +108,7 @@ def test_runs_are_listed_with_their_headline_metric_and_its_interval() -> None:
     write(ROWS)
     run()
     shown = evalrun("runs").stdout
-    assert re.search(r" pass +0 +12/12 +old 0\.833 \[0\.436, 0\.970\] ", shown)
+    assert re.search(r" DONE +0 +12/12 +old 0\.833 \[0\.436, 0\.970\] ", shown)
     assert "new 0.600 [0.231, 0.882]" in shown
 
 
