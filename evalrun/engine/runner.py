@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from evalrun.calls.row_clock import RowClock, row_clock_stands
@@ -109,10 +108,12 @@ class Work:
         """One worker: job after job until there is none left, or nobody wants more."""
         while not self.stop.times:
             job = next(self.jobs, None)
-            if job is None or self.state.all_ended:
+            if job is None:
                 return
             target = job.target.breaker
             if target.gave_up():
+                if self.state.all_ended:
+                    return
                 continue
             row = await self._row(job)
             if target.gave_up() and isinstance(row.answer, Failure):
@@ -133,8 +134,9 @@ async def _call_target(job: Job, clock: RowClock) -> Completion | Failure:
     try:
         async with clock:
             try:
-                async with _turn_of(job):
+                if job.target.turns is None:
                     return await job.target.call(job.sample, job.epoch)
+                return await _call_in_turn(job, job.target.turns)
             except Exception as crash:  # a target of someone's own that raises is a failure of its row, not of the run
                 said = f"{type(crash).__name__}: {crash}"
                 return Failure("function", f"{name_of(type(job.target.call))} raised {said}"[:500])
@@ -142,16 +144,11 @@ async def _call_target(job: Job, clock: RowClock) -> Completion | Failure:
         return Failure("timeout", f"no answer within the row's time limit of {clock.limit_s:g} s")
 
 
-@asynccontextmanager
-async def _turn_of(job: Job) -> AsyncIterator[None]:
-    """The job's turn where its target bounds how many are under way; the row's clock stands still until then."""
-    turns = job.target.turns
-    if turns is None:
-        yield
-        return
+async def _call_in_turn(job: Job, turns: asyncio.Semaphore) -> Completion | Failure:
+    """The answer of a target that bounds how many calls are under way; the row's clock stands still until its turn."""
     with row_clock_stands():
         await turns.acquire()
     try:
-        yield
+        return await job.target.call(job.sample, job.epoch)
     finally:
         turns.release()
