@@ -32,7 +32,9 @@ class ByName:
     is_async: bool = False
 
     def __call__(self, offered: Mapping[str, Any]) -> Any:
-        named = {name: offered[name] for name in self.wanted}
+        named = {}
+        for name in self.wanted:  # a comprehension would be a function of its own for each call
+            named[name] = offered[name]
         if self.positional is not None:
             return self.function(offered[self.positional], **named, **self.args)
         return self.function(**named, **self.args)

@@ -11,7 +11,7 @@ from evalrun.domain import Cell, Completion, Failure, Sample
 from evalrun.engine.judges import JudgeDesk
 from evalrun.engine.plan import Job, PlannedScorer
 from evalrun.engine.resume import kept_cells
-from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call
+from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
 
 
 class RowScorer:
@@ -39,9 +39,10 @@ class RowScorer:
             if settled is not None:
                 cells[bound.name] = settled
         if isinstance(answer, Completion) and len(cells) < len(self.bound):
+            offered = offer(job.sample, answer)
             for bound in self.inline:
                 if bound.name not in cells:
-                    cells[bound.name] = call_sync(bound, job.sample, answer)
+                    cells[bound.name] = call_sync(bound, offered)
             if len(cells) < len(self.bound):
                 cells.update(await self._waited_for(job, answer, clock, cells))
         return {name: cells[name] for name in self.names}
@@ -73,7 +74,8 @@ class RowScorer:
 
 
 def _call_all(scorers: Sequence[BoundScorer], sample: Sample, completion: Completion) -> list[Cell]:
-    return [call_sync(bound, sample, completion) for bound in scorers]
+    offered = offer(sample, completion)
+    return [call_sync(bound, offered) for bound in scorers]
 
 
 async def _call_awaited(bound: BoundScorer, desk: JudgeDesk | None, job: Job, completion: Completion) -> Cell:

@@ -98,10 +98,10 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
     return Cell("scored", zero if declaration.high is None else min(zero, declaration.high), reason)
 
 
-def call_sync(bound: BoundScorer, sample: Sample, completion: Completion) -> Cell:
-    """The cell of a scorer whose function is a plain `def`."""
+def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
+    """The cell of a scorer whose function is a plain `def`, and which takes what it wants of what is `offered`."""
     try:
-        found = bound.call(_offer(sample, completion))
+        found = bound.call(offered)
     except (Exception, SystemExit) as crash:  # whatever people's code raises, exit() too, belongs to its cell
         found = Failure("function", describe_crash(bound.call.function, crash))
     return cell_from(found, bound.scorer.declaration, by=bound.call.function)
@@ -116,8 +116,7 @@ async def call_async(bound: BoundScorer, sample: Sample, completion: Completion,
 
 async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Any:
     """What the function returned, as it is; a Failure where it raised."""
-    offered = _offer(sample, completion)
-    offered["judge"] = judge
+    offered = {**offer(sample, completion), "judge": judge}
     try:
         found = bound.call(offered)
         return await found if inspect.isawaitable(found) else found
@@ -125,7 +124,8 @@ async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completi
         return Failure("function", describe_crash(bound.call.function, crash))
 
 
-def _offer(sample: Sample, completion: Completion) -> dict[str, Any]:
+def offer(sample: Sample, completion: Completion) -> Mapping[str, Any]:
+    """What scorers can take of a sample and its answer, by the names in `OFFERED`."""
     expected = sample.expected
     return {
         "output": completion.text,

@@ -16,7 +16,7 @@ TOLERANCE = 1e-9  # what arithmetic may leave over the end of a range
 
 def checked_value(value: Any, declaration: Declaration) -> float | str:
     """The finite number in range that `value` is; else the rest of a sentence that starts with "returned"."""
-    number = value if type(value) is float else as_number(value)
+    number = float(value) if type(value) in (float, bool) else as_number(value)
     if isinstance(number, str):
         return number
     if not math.isfinite(number):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalrun.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Message, Sample, Scorer
-from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call
+from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call, offer
 
 HOSTILE = (
     "x" * 1_000_000,
@@ -35,7 +35,7 @@ def cell_of(scorer: Scorer, output: str | Completion, *expected: str, input: Any
     completion = Completion(output) if isinstance(output, str) else output
     row = sample(*expected, input=input)
     settled = cell_without_call(held, row, completion)
-    return call_sync(held, row, completion) if settled is None else settled
+    return call_sync(held, offer(row, completion)) if settled is None else settled
 
 
 def score_of(scorer: Scorer, output: str, *expected: str) -> float:

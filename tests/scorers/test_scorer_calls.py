@@ -22,7 +22,7 @@ from evalrun.domain import (
     Scorer,
 )
 from evalrun.redact import register_secret
-from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call
+from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call, offer
 from evalrun.scorers.text import exact_match
 from evalrun.signatures import SignatureProblem
 from tests.scorers.front_door import ScriptedJudge, cell_of, choosing, sample
@@ -207,6 +207,6 @@ def test_a_cheap_scorer_costs_microseconds() -> None:
     for _ in range(5):
         started = time.perf_counter()
         for _ in range(2_000):
-            call_sync(bound, row, completion)
+            call_sync(bound, offer(row, completion))
         best = min(best, (time.perf_counter() - started) / 2_000)
     assert best < 50e-6
