@@ -90,7 +90,7 @@ class Completion:
     by until the first piece of the answer came; None where it came at once.
 
     `input_tokens`, `output_tokens` and `cost_usd` are None where nobody told them, never a guess.
-    `messages` is what was sent, filled in by the target. `data` is the reply to embed and moderate. `allowance` is
+    `messages` is what was sent, filled in by the endpoint or the target. `data` is the reply to embed and moderate. `allowance` is
     what the server's headers said is left, for whoever sets the pace; `cached_tokens` of the input were cached there.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from evalrun.domain import Completion, Endpoint, Failure, Request
 from evalrun.redact import redact_message
@@ -21,10 +21,11 @@ class TracedEndpoint:
     async def __call__(self, request: Request, /) -> Completion | Failure:
         self._tell("request", request)
         answer = await self.inner(request)
-        self._tell("answer" if isinstance(answer, Completion) else "failure", answer)
+        self._tell("answer" if isinstance(answer, Completion) else "failure", replace(answer, messages=None))
         return answer
 
     def _tell(self, what: str, value: Request | Completion | Failure) -> None:
+        """Write a line; an answer comes without the messages, which the line of its request has."""
         said = {name: item for name, item in asdict(value).items() if item not in (None, (), {}, "")}
         line = json.dumps({self.label: {what: said}}, ensure_ascii=True, default=str)
         self.write(redact_message(line))

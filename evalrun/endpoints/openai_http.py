@@ -181,6 +181,6 @@ def _read(
     request: Request, data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float
 ) -> Completion | Failure:
     if request.kind == "chat":
-        return read_chat(data, headers=headers, latency_s=latency_s)
+        return read_chat(data, headers=headers, latency_s=latency_s, messages=request.messages)
     read = read_embeddings if request.kind == "embed" else read_moderations
     return read(data, texts=len(request.texts), headers=headers, latency_s=latency_s)

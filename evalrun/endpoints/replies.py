@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalrun.domain import EMPTY, Completion, Ended, Failure
+from evalrun.domain import EMPTY, Completion, Ended, Failure, Message
 from evalrun.endpoints.allowance import read_allowance
 from evalrun.endpoints.failures import LONGEST, error_words, quote, sort_failure
 
@@ -70,9 +70,13 @@ def load_reply(body: bytes) -> dict[str, Any] | Failure:
 
 
 def read_chat(
-    data: Mapping[str, Any], *, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+    data: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str] = EMPTY,
+    latency_s: float | None = None,
+    messages: tuple[Message, ...] | None = None,
 ) -> Completion | Failure:
-    """The completion in a parsed reply to /chat/completions."""
+    """The completion in a parsed reply to /chat/completions; `messages` are those that it answers."""
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices:
         return _no_answer(data, headers, latency_s, "has no choices")
@@ -100,6 +104,7 @@ def read_chat(
         cost_usd=_cost(headers),
         served_model=_served(data),
         tool_calls=calls,
+        messages=messages,
         cached_tokens=usage.cached_tokens,
         allowance=read_allowance(headers),
     )

@@ -26,4 +26,4 @@ class PromptedTarget:
         row = row_name(sample.id, self.name, epoch)
         request = Request(self.model, messages, self.params, epoch=epoch, stream=self.stream, row=row)
         answer = await self.endpoint(request)
-        return replace(answer, messages=messages)
+        return answer if answer.messages is messages else replace(answer, messages=messages)
