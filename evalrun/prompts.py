@@ -56,7 +56,10 @@ class Prompt:
     def render(self, sample: Sample) -> tuple[Message, ...]:
         """The messages for one sample. Raises PromptError where a template uses what the sample does not have."""
         context: dict[str, Any] = {}  # filled by the first template that needs it
-        return tuple(message for writer in self.writers for message in writer(sample, context))
+        messages: list[Message] = []
+        for writer in self.writers:
+            messages.extend(writer(sample, context))
+        return tuple(messages)
 
 
 def compile_prompt(parts: Sequence[tuple[str, str]] | None) -> Prompt:

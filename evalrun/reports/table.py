@@ -7,7 +7,6 @@ nothing but a place and an offset is held for each.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import tempfile
 from array import array
@@ -157,11 +156,20 @@ class TableWriter:
             self.file.close()
 
 
+class _Line:
+    """A file that keeps nothing: its writer hands back what it wrote, so that one writer serves every line."""
+
+    def write(self, text: str, /) -> str:
+        return text
+
+
+_WRITER: Any = csv.writer(_Line(), lineterminator="\n")
+
+
 def encode_line(values: Any) -> bytes:
     """One line of CSV, keys redacted, formulas disarmed."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([guard_formula(value) for value in values])
-    return redact(text.getvalue()).encode("utf-8", errors="backslashreplace")
+    line: str = _WRITER.writerow([guard_formula(value) if isinstance(value, str) else value for value in values])
+    return redact(line).encode("utf-8", errors="backslashreplace")
 
 
 def shape_of(plan: Plan) -> TableShape:

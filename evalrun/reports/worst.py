@@ -40,7 +40,7 @@ class WorstRows:
 
     def add(self, row: Row) -> None:
         """Look at one row."""
-        self._keep(badness(row, self.measures), ShownRow(row))
+        self._keep(badness(row, self.measures), row)
 
     def of(self, target: str) -> list[Row]:
         """The worst rows of a target, the worst first."""
@@ -50,16 +50,15 @@ class WorstRows:
         """The same, with what there was before."""
         return [item[3] for item in sorted(self.heaps.get(target, []), key=lambda item: item[:3], reverse=True)]
 
-    def _keep(self, bad: float, shown: ShownRow) -> None:
+    def _keep(self, bad: float, row: Row, before: Earlier | None = None) -> None:
         if bad <= 0:
             return
-        row = shown.row
         heap = self.heaps.setdefault(row.target, [])
-        item = (bad, -row.sample.index, -row.epoch, shown)
+        rank = (bad, -row.sample.index, -row.epoch)
         if len(heap) < self.keep:
-            heapq.heappush(heap, item)
-        elif item[:3] > heap[0][:3]:
-            heapq.heapreplace(heap, item)
+            heapq.heappush(heap, (*rank, ShownRow(row, before)))
+        elif rank > heap[0][:3]:
+            heapq.heapreplace(heap, (*rank, ShownRow(row, before)))
 
 
 class Regressions(WorstRows):
@@ -73,7 +72,7 @@ class Regressions(WorstRows):
         """Look at one row."""
         before = self.earlier(row)
         if before is not None:
-            self._keep(fall(row, before, self.measures), ShownRow(row, before))
+            self._keep(fall(row, before, self.measures), row, before)
 
 
 def fall(row: Row, before: Earlier, measures: Sequence[Measure]) -> float:

@@ -17,6 +17,9 @@ _MARK = b',"sum":"'
 _TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
 _TEXT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
 _HEAD = re.compile(rb'\{"v":%d,"id":%b,"target":%b,"epoch":(\d+),"attempt":(\d+),' % (VERSION, _TEXT, _TEXT))
+_ENCODER, _ASCII_ENCODER = (
+    json.JSONEncoder(ensure_ascii=ascii_only, separators=(",", ":"), default=str) for ascii_only in (False, True)
+)  # made once: json.dumps makes one for each call
 _FAILURE, _ERROR = b'"failure":{', b'"state":"error"'  # never inside a text, where quotes are escaped
 
 
@@ -26,11 +29,11 @@ class BrokenRecord(ValueError):
 
 def encode_row(row: Row) -> bytes:
     """One line of the row log with its newline, keys redacted."""
-    text = json.dumps(row_to_record(row), ensure_ascii=False, separators=(",", ":"), default=str)
+    record = row_to_record(row)
     try:
-        body = redact(text)[:-1].encode()
+        body = redact(_ENCODER.encode(record))[:-1].encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and UTF-8 cannot
-        body = redact(json.dumps(row_to_record(row), separators=(",", ":"), default=str))[:-1].encode()
+        body = redact(_ASCII_ENCODER.encode(record))[:-1].encode()
     return b'%b%b%08x"}\n' % (body, _MARK, zlib.crc32(body))
 
 
@@ -169,5 +172,7 @@ def row_from_record(record: Mapping[str, Any]) -> Row:
 
 
 def _cell_from_record(record: Mapping[str, Any]) -> Cell:
+    if len(record) == 2:  # nearly always: state and value
+        return Cell(record["state"], record["value"])
     calls = tuple(JudgeCall(**call) for call in record.get("calls", ()))
     return Cell(record["state"], record["value"], record.get("reason"), record.get("detail"), calls)

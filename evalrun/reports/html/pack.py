@@ -156,6 +156,8 @@ def _short(seconds: float | None) -> float | None:
 
 def _content(message: Mapping[str, Any]) -> str:
     """What a message says: its content alone where that is all, else all but its role as JSON."""
+    if len(message) == 2 and "role" in message and "content" in message:
+        return _text(message["content"])
     rest = {key: value for key, value in message.items() if key != "role"}
     return _text(rest["content"]) if list(rest) == ["content"] else _text(rest)
 
