@@ -22,9 +22,11 @@ from evalrun.endpoints.replies import (
     with_cost,
 )
 from evalrun.endpoints.transport import Reply, Transport, TransportFault, describe_fault
+from evalrun.fast_json import dump_json
 
 OPENAI_HOST = "api.openai.com"  # its replies tell no cost; for others a name says nothing of the price
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "moderate": "/moderations"}
+NO_NUMBER = "null"  # what the quick way makes of NaN; a text that says it costs but time
 USAGE_WANTED = {"include_usage": True}  # as stream_options; not all servers know it
 
 
@@ -57,7 +59,7 @@ class OpenAIEndpoint:
         """The answer. `latency_s` is from before the request is sent until its last byte came."""
         wants_usage = self._wants_usage
         try:
-            body = _ENCODER.encode(_request_body(request, wants_usage=wants_usage)).encode()
+            body = _dump_body(_request_body(request, wants_usage=wants_usage))
         except (TypeError, ValueError, RecursionError) as unfit:
             return Failure("bad_request", f"the request cannot be written as JSON: {quote(str(unfit))}", fatal=True)
         if request.stream and request.kind == "chat":
@@ -175,6 +177,12 @@ def _plain(value: Any) -> Any:
 
 
 _ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)
+
+
+def _dump_body(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON. Raises ValueError and TypeError for what is none, NaN among it."""
+    text = dump_json(body, otherwise=_ENCODER.encode)
+    return (_ENCODER.encode(body) if NO_NUMBER in text else text).encode()
 
 
 def _read(

@@ -15,6 +15,7 @@ from typing import Any
 from evalrun.domain import EMPTY, Completion, Ended, Failure, Message
 from evalrun.endpoints.allowance import read_allowance
 from evalrun.endpoints.failures import LONGEST, error_words, quote, sort_failure
+from evalrun.fast_json import load_json
 
 COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, for models that it has a price for
 
@@ -54,7 +55,7 @@ def parse_chat(
 def load_reply(body: bytes) -> dict[str, Any] | Failure:
     """The JSON object of a body, or the failure that it is or says."""
     try:
-        data = json.loads(body)
+        data = load_json(body)
     except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or a number of 4,300 digits
         if body.lstrip()[:6] in (b"data: ", b"data:{", b"event:"):
             return malformed(

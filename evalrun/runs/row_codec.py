@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalrun.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Row, Sample
+from evalrun.fast_json import dump_json, load_json
 from evalrun.redact import redact
 from evalrun.runs.finished import Head
 
@@ -17,9 +18,6 @@ _MARK = b',"sum":"'
 _TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
 _TEXT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
 _HEAD = re.compile(rb'\{"v":%d,"id":%b,"target":%b,"epoch":(\d+),"attempt":(\d+),' % (VERSION, _TEXT, _TEXT))
-_ENCODER, _ASCII_ENCODER = (
-    json.JSONEncoder(ensure_ascii=ascii_only, separators=(",", ":"), default=str) for ascii_only in (False, True)
-)  # made once: json.dumps makes one for each call
 _FAILURE, _ERROR = b'"failure":{', b'"state":"error"'  # never inside a text, where quotes are escaped
 
 
@@ -31,9 +29,9 @@ def encode_row(row: Row) -> bytes:
     """One line of the row log with its newline, keys redacted."""
     record = row_to_record(row)
     try:
-        body = redact(_ENCODER.encode(record))[:-1].encode()
+        body = redact(dump_json(record))[:-1].encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and UTF-8 cannot
-        body = redact(_ASCII_ENCODER.encode(record))[:-1].encode()
+        body = redact(json.dumps(record, separators=(",", ":"), default=str))[:-1].encode()
     return b'%b%b%08x"}\n' % (body, _MARK, zlib.crc32(body))
 
 
@@ -62,7 +60,7 @@ def _body(line: bytes) -> bytes:
 
 
 def _record(body: bytes) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(body + b"}")
+    record: dict[str, Any] = load_json(body + b"}")
     if record.get("v") != VERSION:
         raise BrokenRecord(f"version {record.get('v')!r}; this evalrun reads version {VERSION}")
     return record

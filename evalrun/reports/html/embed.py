@@ -10,7 +10,6 @@ from typing import Any
 
 from evalrun.redact import redact
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
 LEVEL = 4  # of deflate: 6 takes half as long again, for three per cent
 
 # `</script>` and `<!--` would end or change the element; the two separators end a line in older engines
@@ -19,7 +18,7 @@ _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u202
 
 def json_text(data: Any) -> str:
     """Data as JSON on one line, keys redacted. NaN is refused: no reader of JSON knows it."""
-    return redact(_ENCODER.encode(data))
+    return redact(json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str))
 
 
 def to_utf8(text: str) -> bytes:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evalrun.domain import Cell, Failure, Row
+from evalrun.fast_json import dump_json
+from evalrun.redact import redact
 from evalrun.reports.html.embed import json_text
 from evalrun.reports.worst import Earlier, EarlierOf
 
@@ -49,7 +51,7 @@ class Packer:
         parts: list[str] = []
         size = 0
         for rows in groups:
-            parts.append(json_text(self._group(rows)))
+            parts.append(redact(dump_json(self._group(rows))))  # finite numbers only
             size += len(parts[-1])
             if size > EACH:
                 yield self._close(parts)

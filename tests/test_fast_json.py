@@ -1,0 +1,79 @@
+"""What is read and written as JSON the quick way is what `json` reads and writes."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from datetime import date
+from typing import Any
+
+import pytest
+
+from evalrun.fast_json import dump_json, load_json
+
+ODD = (
+    '"\\ud800"', '{"a":NaN}', "[Infinity,-Infinity]", "123456789012345678901234567890", "-18446744073709551616",
+    "18446744073709551615", "9223372036854775808", "1e400", "-1e400", "1e-400", "-0", "-0.0", "0.1", "1E5", "1e-05",
+    '{"a":1,"a":2}', '"\\u0000\\u007f\\u2028"', '"a\\/b"', " [1 , 2] \n", "[" * 500 + "]" * 500, "5e-324",
+    "1.7976931348623157e308", "0.30000000000000004", '{"":{"":[]}}', "null",
+)  # fmt: skip
+BROKEN = (
+    "",
+    " ",
+    "{",
+    "[1,]",
+    "{'a':1}",
+    "01",
+    "1.",
+    ".5",
+    "+1",
+    "nul",
+    '"\t"',
+    "[1] 2",
+    '"\\x"',
+    "[" * 5000,
+)
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_a_value_is_read_as_json_reads_it(text: str) -> None:
+    assert repr(load_json(text.encode())) == repr(json.loads(text.encode()))
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_what_is_no_json_raises_what_json_raises(text: str) -> None:
+    with pytest.raises((ValueError, RecursionError)) as wanted:
+        json.loads(text.encode())
+    with pytest.raises(wanted.type) as found:
+        load_json(text.encode())
+    assert str(found.value) == str(wanted.value)
+
+
+def test_other_encodings_are_read_too() -> None:
+    assert [load_json('{"a":"é"}'.encode(name)) for name in ("utf-8-sig", "utf-16", "utf-32")] == [{"a": "é"}] * 3
+
+
+VALUES: tuple[Any, ...] = (
+    {"a": [1, 2.5, None, True, 'é\u2028\x00\x7f"\\/'], "b": {}}, (1, (2,)), 2**70, -(2**63), "\ud800", {1: 2}, {None: 1.5},
+    {"when": date(2026, 1, 2)}, {1.5: {2, 3}}.keys(), [[]] * 3, "", 0.1 + 0.2, -0.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_is_written_as_json_writes_it(value: Any) -> None:
+    assert dump_json(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def test_numbers_come_back_as_they_were() -> None:
+    draw = random.Random(0)
+    numbers = [math.ldexp(draw.uniform(-1, 1), draw.randint(-1070, 1020)) for _ in range(5000)]
+    numbers += [draw.randint(-(2**70), 2**70) for _ in range(5000)]
+    assert load_json(dump_json(numbers).encode()) == numbers
+    assert json.loads(dump_json(numbers)) == numbers
+    assert load_json(json.dumps(numbers).encode()) == numbers
+
+
+def test_what_is_not_plain_can_be_refused() -> None:
+    with pytest.raises(TypeError):
+        dump_json({"a": {1, 2}}, otherwise=json.dumps)
