@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evalrun.errors import MissingExtraError
+from evalrun.redact import LOGIN, redact_message
 
 BEFORE_IMPORT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -27,6 +28,13 @@ UNLESS_SAID = {
 DEFAULT_URI = "sqlite:///mlflow.db"  # MLflow's own since version 3
 DATABASE_FILE = re.compile(r"sqlite:///(?P<path>[^?]+)(?P<rest>.*)")
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+NOT_REACHED = (
+    "Max retries exceeded",
+    "Connection refused",
+    "Connection aborted",
+    "Failed to resolve",
+    "Read timed out",
+)
 CHATTERING = ("mlflow", "alembic", "urllib3.connectionpool")
 
 
@@ -50,6 +58,19 @@ def missing_database(uri: str) -> Path | None:
     found = DATABASE_FILE.fullmatch(uri)
     path = Path(found["path"]) if found is not None else None
     return None if path is None or path.exists() else path
+
+
+def why_mlflow_refuses(refused: BaseException, address: str) -> str:
+    """What MLflow raised, as one line without logins; of a server that is not there no more than that."""
+    text = " ".join(without_login(str(refused)).split())
+    if address.startswith("http") and any(sign in text for sign in NOT_REACHED):
+        return f"nobody answers at {without_login(address)}"
+    return text[:300] or type(refused).__name__
+
+
+def without_login(text: str) -> str:
+    """The text without keys, and its addresses without user and password."""
+    return LOGIN.sub("://", redact_message(text))
 
 
 @contextmanager

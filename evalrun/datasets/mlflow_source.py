@@ -14,8 +14,14 @@ from urllib.parse import unquote, urlsplit
 from evalrun.datasets.finding_files import EXTENSIONS, type_of
 from evalrun.datasets.mlflow_records import record_of_evaluation, records_of_table
 from evalrun.datasets.records import Record
-from evalrun.mlflow_package import check_mlflow, missing_database, mlflow_address, mlflow_at
-from evalrun.redact import LOGIN, redact_message
+from evalrun.mlflow_package import (
+    check_mlflow,
+    missing_database,
+    mlflow_address,
+    mlflow_at,
+    why_mlflow_refuses,
+    without_login,
+)
 
 TABLE = "eval_results_table.json"  # what mlflow.evaluate and evalrun write
 ROWS = "dataset.jsonl"  # what evalrun keeps of the dataset of a run that it sends
@@ -69,12 +75,8 @@ def find_in_mlflow(reference: str, uri: str | None, folder: Path) -> Found:
     except ValueError:
         raise
     except Exception as refused:  # MLflow, requests and databases each raise their own
-        said = " ".join(_bare(str(refused)).split())[:300]
-        raise ValueError(f"{reference!r} cannot be read from MLflow at {_bare(address)}: {said}") from None
-
-
-def _bare(text: str) -> str:
-    return LOGIN.sub("://", redact_message(text))
+        said = why_mlflow_refuses(refused, address)
+        raise ValueError(f"{reference!r} cannot be read from MLflow at {without_login(address)}: {said}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,10 @@ class _Finder:
             said = ", ".join(f"runs:/{run_id}/{one}" for one in _names(logged)[:MOST_NAMED])
             raise ValueError(f"the run {run_id!r} has several datasets; name one: {said}")
         files = ", ".join(self._files(run_id)[:MOST_NAMED]) or "none"
-        raise ValueError(f"the run {run_id!r} has no {TABLE} and no dataset was logged to it; its files: {files}")
+        raise ValueError(
+            f"the run {run_id!r} has no {TABLE} and no dataset was logged to it; its files: {files} (one of them is "
+            f"runs:/{run_id}/NAME)"
+        )
 
     def _named(self, run: Any, name: str, logged: list[Any]) -> Found:
         run_id = run.info.run_id
@@ -146,10 +151,13 @@ class _Finder:
             found = self._artifact(holder, ROWS)
         elif dataset.source_type == "code":
             made_by = (source.get("tags") or {}).get("mlflow.source.name", "code")
-            raise ValueError(f"{shown} was made by {made_by}, and MLflow has its name and digest, not its rows")
+            raise ValueError(
+                f"{shown} was made by {made_by}, and MLflow has its name and digest, not its "
+                "rows; name the file that they came from: dataset: PATH"
+            )
         elif dataset.source_type != "local":
             raise ValueError(
-                f"{shown} lies at {_bare(where)!r} ({dataset.source_type}), and no host is asked but MLflow's; bring "
+                f"{shown} lies at {without_login(where)!r} ({dataset.source_type}), and no host is asked but MLflow's; bring "
                 "it here and name the file: dataset: PATH"
             )
         else:
@@ -181,7 +189,7 @@ class _Finder:
             path = download_artifacts(artifact_uri=where, dst_path=target, tracking_uri=self.address)
             return Found(shown, {}, file=Path(path))
         if parts.scheme not in ("", "file") or parts.netloc:
-            raise ValueError(f"{shown} lies at {_bare(where)!r}, and no host is asked but MLflow's")
+            raise ValueError(f"{shown} lies at {without_login(where)!r}, and no host is asked but MLflow's")
         file = Path(unquote(parts.path) if parts.scheme else where)
         _check_type(file.name)
         if not file.is_file():
@@ -200,7 +208,7 @@ class _Finder:
             raise ValueError(f"there are several evaluation datasets {name!r}; say the id of one: {ids}")
         known = ", ".join(sorted({one.name for one in self.client.search_datasets(max_results=50)})[:MOST_NAMED])
         raise ValueError(
-            f"there is no evaluation dataset {name!r} in MLflow at {_bare(self.address)}; it has: {known or 'none'}"
+            f"there is no evaluation dataset {name!r} in MLflow at {without_login(self.address)}; it has: {known or 'none'}"
         )
 
     def of_evaluation(self, dataset_id: str) -> Found:

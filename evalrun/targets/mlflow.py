@@ -8,16 +8,21 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from evalrun.domain import EMPTY, Completion, Failure, Sample, Target
 from evalrun.errors import nearest
-from evalrun.mlflow_package import check_mlflow, missing_database, mlflow_address, mlflow_at
-from evalrun.redact import LOGIN, redact_message
+from evalrun.mlflow_package import check_mlflow, missing_database, mlflow_address, mlflow_at, why_mlflow_refuses
+from evalrun.redact import redact_message
 from evalrun.registry import Place
 from evalrun.targets.mlflow_answers import read_answer
 
-REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[\w-]+)|/(?P<version>[\w.-]+))")
+REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w.-]+)|/(?P<version>[\w.-]+))")
+LOGGED = re.compile(r"models:/(?P<model>m-[0-9a-f]+)|runs:/(?P<run>[0-9a-f]+)/.+")
+FORMS = (
+    "it should be models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/NAME, or a folder that MLflow has saved a model in"
+)
 CONVERSATION = "messages"  # the column of chat models and agents
 
 
@@ -34,7 +39,7 @@ def mlflow(
     An alias and `latest` are resolved to a version once, before the run, and the version is what is written down.
 
     Args:
-        model_uri: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model, or a path.
+        model_uri: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model, or a folder, relative to the suite.
         input_column: The model's column that gets the input; without it the only one, or the one called as a column of
             the dataset. A chat model or agent gets the conversation.
         params: Parameters of the model, such as temperature, where it takes any.
@@ -42,7 +47,7 @@ def mlflow(
     """
     check_mlflow("a target of type mlflow")
     home = _Home(mlflow_address(uri or place.mlflow_uri), own=uri is not None)
-    return MlflowTarget(resolve_version(model_uri, home), home, input_column, params)
+    return MlflowTarget(resolve_model(model_uri, home, place.folder), home, input_column, params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +62,57 @@ class _Home:
         return {"MLFLOW_REGISTRY_URI": self.address} if self.own else {}
 
 
-def resolve_version(model_uri: str, home: _Home) -> str:
-    """The address with the version that an alias or `latest` means now. Raises ValueError where there is none."""
-    found = REGISTERED.fullmatch(model_uri)
-    if found is None or (found["version"] or "").isdigit() or (found["version"] and found["version"] != "latest"):
-        return model_uri
+def resolve_model(model_uri: str, home: _Home, folder: Path) -> str:
+    """The address of a model that is there, an alias or `latest` as the version that it means now. Raises ValueError."""
+    registered, logged = REGISTERED.fullmatch(model_uri), LOGGED.fullmatch(model_uri)
+    if model_uri.startswith(("models:", "runs:")) and registered is None and logged is None:
+        raise ValueError(f"{model_uri!r} names no model of MLflow; {FORMS}")
+    if registered is None and logged is None:
+        return _elsewhere(model_uri, folder)
     if (missing := missing_database(home.address)) is not None:
         raise ValueError(
-            f"{model_uri!r} cannot be resolved to a version: there is no MLflow database {str(missing)!r}; say where "
-            "MLflow is: uri, tracking.mlflow.uri or MLFLOW_TRACKING_URI"
+            f"{model_uri!r} cannot be found: there is no MLflow database {str(missing)!r}; say where MLflow is: uri, "
+            "tracking.mlflow.uri or MLFLOW_TRACKING_URI"
         )
     try:
         with mlflow_at(home.address, **home.environ):
             from mlflow import MlflowClient
 
             client = MlflowClient(tracking_uri=home.address, registry_uri=home.address if home.own else None)
-            if found["alias"]:
-                version = client.get_model_version_by_alias(found["name"], found["alias"]).version
-            else:
-                versions = client.search_model_versions(f"name='{found['name']}'")
-                version = max((one.version for one in versions), key=int)
+            if registered is not None:
+                return f"models:/{registered['name']}/{_version(client, **registered.groupdict())}"
+            assert logged is not None
+            client.get_logged_model(logged["model"]) if logged["model"] else client.get_run(logged["run"])
+            return model_uri
     except Exception as refused:  # MLflow, requests and databases each raise their own
-        said = " ".join(LOGIN.sub("://", redact_message(str(refused))).split())[:300]
-        raise ValueError(f"{model_uri!r} cannot be resolved to a version: {said or type(refused).__name__}") from None
-    return f"models:/{found['name']}/{version}"
+        raise ValueError(f"{model_uri!r} cannot be found: {why_mlflow_refuses(refused, home.address)}") from None
+
+
+def _version(client: Any, name: str, alias: str | None, version: str | None) -> str:
+    """The version of a registered model: the one said, or the one that an alias or `latest` means now."""
+    if alias is not None:
+        return str(client.get_model_version_by_alias(name, alias).version)
+    if version is not None and version.isdigit():
+        return str(client.get_model_version(name, version).version)
+    if version != "latest":  # a stage, which MLflow itself looks for
+        return str(version)
+    versions = [int(one.version) for one in client.search_model_versions(f"name='{name}'")]
+    if not versions:
+        raise ValueError(f"MLflow has no version of a model {name!r}")
+    return str(max(versions))
+
+
+def _elsewhere(model_uri: str, folder: Path) -> str:
+    """The address of a model outside MLflow's registry and runs: a bucket's as it is, a folder's relative to the suite."""
+    scheme, colon, _ = model_uri.partition(":/")
+    if scheme in ("http", "https") or (colon and not scheme):
+        raise ValueError(f"{model_uri!r} names no model of MLflow; {FORMS}")
+    if colon:
+        return model_uri
+    place = folder / Path(model_uri).expanduser()
+    if not (place / "MLmodel").is_file():
+        raise ValueError(f"there is no folder {model_uri!r} with a model (a file MLmodel) in {str(folder)!r}; {FORMS}")
+    return str(place)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import pytest
 from evalrun import RunOptions, SuiteError, run_suite
 from evalrun.mlflow_package import quiet_mlflow
 from evalrun.targets.mlflow_answers import read_answer, text_of
+from tests.endpoints.conftest import free_port
 from tests.fakes.server import Answer, ScriptedServer, Status
 from tests.tracking.conftest import Arrived, client, server  # noqa: F401  fixtures
 
@@ -86,10 +87,45 @@ def test_a_run_does_not_go_on_with_another_version_behind_the_alias(registry: An
         run_suite(options=RunOptions(resume=result.run_id, retry_errors=True))
 
 
-def test_a_model_that_is_not_there_is_told_before_the_run(registry: Any) -> None:
-    with pytest.raises(SuiteError, match="'models:/nobody@champion' cannot be resolved to a version: "):
-        run_suite(write("models:/nobody@champion"))
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        (
+            "models:/nobody@champion",
+            "'models:/nobody@champion' cannot be found: .*Registered Model with name=nobody not",
+        ),
+        ("models:/nobody/3", "'models:/nobody/3' cannot be found: .*name=nobody, version=3.* not found"),
+        ("models:/nobody/latest", "cannot be found: MLflow has no version of a model 'nobody'"),
+        ("models:/nobody@", "'models:/nobody@' names no model of MLflow; it should be models:/NAME@ALIAS, "),
+        ("'models:'", "names no model of MLflow"),
+        (f"runs:/{'0' * 32}/model", "cannot be found: .*Run with id=0+ not found"),
+        ("models:/m-0123", "'models:/m-0123' cannot be found: "),
+        ("http://127.0.0.1:9/model", "names no model of MLflow"),
+        ("./nowhere", r"there is no folder './nowhere' with a model \(a file MLmodel\) in "),
+    ],
+)
+def test_a_model_that_is_not_there_is_told_before_the_run(registry: Any, uri: str, said: str) -> None:
+    with pytest.raises(SuiteError, match=said):
+        run_suite(write(uri))
     assert not Path("runs").exists()
+
+
+def test_a_server_that_is_not_there_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(SuiteError, match=rf"'models:/qa@champion' cannot be found: nobody answers at {address}$"):
+        run_suite(write("models:/qa@champion"))
+
+
+def test_a_saved_model_lies_where_the_suite_lies(registry: Any, tmp_path: Path) -> None:
+    log_shouting(registry, "saved", "!")
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    with quiet_mlflow():
+        registry.pyfunc.save_model(str(folder / "model"), python_model="shouting.py", pip_requirements=[])
+    suite = folder / "saved.yaml"
+    suite.write_text(write("./model").read_text())
+    assert run_suite(suite).table["output"].iloc[0].endswith("!")
 
 
 def test_the_tutorials_logged_model_answers_through_it(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
