@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalrun.gates.baseline_file import Baseline, SampleKey
-from evalrun.gates.baseline_finding import NAME, is_path
+from evalrun.gates.baseline_finding import MLFLOW, NAME, is_path
 from evalrun.gates.bounded import Finding
 from evalrun.gates.evidence import Evidence
 from evalrun.gates.naming import Gate
@@ -136,6 +136,8 @@ def _p(value: float | None) -> float:
 def _lacks(gate: Gate, target: str, baseline: Baseline | None, partner: str | None) -> str | None:
     """What is not there yet: the baseline, this target or this scorer in it; None where all is."""
     name = gate.spec.baseline or "main"
+    if baseline is None and name.startswith(MLFLOW):
+        return f"{name!r} has no run of this suite that passed yet"
     if baseline is None:
         return f"no file {name!r} beside the suite yet" if is_path(name) else f"no baseline {name!r} yet"
     if partner is None:
@@ -146,8 +148,11 @@ def _lacks(gate: Gate, target: str, baseline: Baseline | None, partner: str | No
 
 def _no_baseline(gate: Gate, lacks: str) -> Finding:
     name = gate.spec.baseline or "main"
-    if name.startswith("mlflow:"):
-        return Finding("no_baseline", f"{lacks}; once a run is good, evalrun track last --mlflow sends it there")
+    if name.startswith(MLFLOW):
+        sent = (
+            "once a run is good, evalrun track last --mlflow sends it there, if the suite is tracked in that experiment"
+        )
+        return Finding("no_baseline", f"{lacks}; {sent}")
     if NAME.fullmatch(name) and not is_path(name):
         command = "evalrun baseline accept" + (f" last --name {name}" if name != "main" else "")
         return Finding("no_baseline", f"{lacks}; once a run is good, this makes one: {command}")

@@ -16,7 +16,8 @@ from evalrun.runs.row_log import read_rows
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RUN = "run:"
-MLFLOW = ("mlflow:experiment/", "mlflow:run/")
+MLFLOW = "mlflow:"
+IN_MLFLOW = re.compile(r"mlflow:(experiment|run)/.*\S.*")
 
 
 class BadReference(ValueError):
@@ -40,11 +41,11 @@ class Shelf:
         """The baseline, or None where there is none yet. Raises BadReference, RunNotFoundError and SuiteError."""
         if reference.startswith(RUN):
             return baseline_of_run(find_run(reference.removeprefix(RUN).strip(), self.runs))
-        if reference.startswith(MLFLOW):
+        if IN_MLFLOW.fullmatch(reference):
             from evalrun.gates.mlflow_baseline import baseline_from_mlflow
 
             return baseline_from_mlflow(reference, self.suite, self.mlflow_uri, self.judged)
-        if is_path(reference):
+        if is_path(reference) and not reference.startswith(MLFLOW):
             path = self.folder / reference
             if (path / RUN_FILE).is_file():
                 return baseline_of_run(RunFolder(path))

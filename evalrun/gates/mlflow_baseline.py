@@ -12,8 +12,7 @@ from evalrun.errors import RunNotFoundError
 from evalrun.gates.accepting import GOOD
 from evalrun.gates.baseline_file import Baseline, read_baseline
 from evalrun.gates.judged_run import JudgedRun
-from evalrun.mlflow_package import check_mlflow, missing_database, mlflow_address, mlflow_at
-from evalrun.redact import LOGIN, redact_message
+from evalrun.mlflow_package import check_mlflow, missing_database, mlflow_address, mlflow_at, why_mlflow_refuses
 
 FILE = "baseline.jsonl"
 EXPERIMENT, RUN = "mlflow:experiment/", "mlflow:run/"
@@ -26,8 +25,8 @@ def baseline_from_mlflow(
     """The baseline that `mlflow:experiment/NAME` or `mlflow:run/ID` means, or None where no run has passed yet.
 
     `uri` is what the suite says of MLflow's address, None for what the environment says. Of an experiment the newest
-    run that passed, or the newest before `judged`. Raises RunNotFoundError where MLflow cannot be asked, and SuiteError
-    where what it has is broken.
+    run that passed, or the newest before `judged`. Raises RunNotFoundError where MLflow cannot be asked or the run of an
+    id has none, and SuiteError where what it has is broken.
     """
     check_mlflow(f"baseline: {reference}")
     address = mlflow_address(uri)
@@ -45,8 +44,12 @@ def baseline_from_mlflow(
         except RunNotFoundError:
             raise
         except Exception as refused:  # MLflow, requests and databases each raise their own
-            said = " ".join(LOGIN.sub("://", redact_message(str(refused))).split())[:300]
-            raise RunNotFoundError(f"{reference!r}: MLflow cannot be asked: {said}") from None
+            said = why_mlflow_refuses(refused, address)
+            raise RunNotFoundError(f"{reference!r} cannot be had from MLflow: {said}") from None
+    if reference.startswith(RUN):
+        raise RunNotFoundError(
+            f"{reference!r} has no {FILE}, which evalrun writes for a run of a suite that it sends with its table"
+        )
     return None
 
 

@@ -88,6 +88,37 @@ def test_where_there_is_no_database_yet_there_is_no_baseline() -> None:
 
 def test_a_server_that_cannot_be_asked_is_an_error_before_the_run() -> None:
     suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
-    with pytest.raises(SuiteError, match="MLflow cannot be asked: "):
+    with pytest.raises(SuiteError, match=r"cannot be had from MLflow: nobody answers at http://127.0.0.1:\d+$"):
         run("nowhere", tracking(f"http://127.0.0.1:{free_port()}", "log: []"), suite)
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "said"),
+    [
+        ("mlflow:exp/main", "'mlflow:exp/main' is no baseline: it should be .*mlflow:experiment/NAME or mlflow:run/ID"),
+        ("mlflow:experiment/", "'mlflow:experiment/' is no baseline"),
+        ("mlflow:Experiment/main.jsonl", "is no baseline"),
+        (f"mlflow:run/{'0' * 32}", "cannot be had from MLflow: .*Run with id=0+ not found"),
+        (
+            "mlflow:run/BARE",
+            "has no baseline.jsonl, which evalrun writes for a run of a suite that it sends with its table",
+        ),
+    ],
+)
+def test_a_baseline_that_cannot_be_there_is_an_error_before_the_run(
+    server: str, mlflow: Any, baseline: str, said: str
+) -> None:
+    with mlflow.start_run() as bare:
+        pass
+    suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
+    suite = suite.replace("mlflow:experiment/NAME", baseline.replace("BARE", bare.info.run_id))
+    with pytest.raises(SuiteError, match=said):
+        run("mistaken", tracking(server, "log: []"), suite)
+    assert not Path("runs").exists()
+
+
+def test_an_experiment_without_a_good_run_is_named_for_what_it_is(server: str) -> None:
+    suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good").replace("experiment/NAME", "experiment/none")
+    reason = run("early", tracking(server, "log: []"), suite).gates[0].reason
+    assert reason.startswith("'mlflow:experiment/none' has no run of this suite that passed yet; once a run is good, ")
