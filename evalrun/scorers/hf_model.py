@@ -31,6 +31,10 @@ NOT_READ = frozenset({"training_args.bin", "optimizer.bin", "trainer_state.json"
 UNBOUNDED = 1_000_000  # tokenizers that know no limit say 10^30
 
 
+class UnfitModelError(ValueError):
+    """A model that transformers loads, and whose numbers would mean nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundModel:
     """A model that is there, not loaded yet. `told` names it with its revision or digest; `hub` where it is one of a hub."""
@@ -133,17 +137,35 @@ def _load(found: FoundModel, device: str) -> LoadedModel:
 
             ours = {"local_files_only": True, "trust_remote_code": False}
             tokenizer = AutoTokenizer.from_pretrained(str(found.folder), **ours)
+            if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes of none
+                raise UnfitModelError(
+                    "it has no vocabulary: its tokenizer's files (tokenizer.json, vocab.txt …) are missing"
+                )
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 str(found.folder), output_loading_info=True, **ours
             )
             left = [*info.get("missing_keys", ()), *(one[0] for one in info.get("mismatched_keys", ()))]
             if left:
-                raise ValueError(f"its weights lack {', '.join(sorted(map(str, left))[:3])}, which would be random")
+                raise UnfitModelError(
+                    f"its weights lack {', '.join(sorted(map(str, left))[:3])}, which would be random"
+                )
             pipe = pipeline("text-classification", model=model, tokenizer=tokenizer, device=device)
     except Exception as crash:  # transformers, torch, tokenizers and safetensors each raise their own
-        why = "it brings code of its own, which is not run" if "trust_remote_code" in str(crash) else said(crash)
-        raise ValueError(f"the model {found.name!r} cannot be loaded on device {device!r}: {why}") from None
+        raise ValueError(
+            f"the model {found.name!r} cannot be loaded on device {device!r}: {why_not_loaded(crash)}"
+        ) from None
     return LoadedModel(pipe, limit_of(tokenizer, model.config))
+
+
+def why_not_loaded(crash: Exception) -> str:
+    """Why a model was refused, without the advice of its packages to run the code in it all the same."""
+    if isinstance(crash, UnfitModelError):
+        return str(crash)
+    if "trust_remote_code" in str(crash):
+        return "it brings code of its own, which is not run"
+    if "weights_only" in str(crash):
+        return "its pickled weights hold more than numbers, and what else they hold is not run; save it as safetensors"
+    return said(crash)
 
 
 def limit_of(tokenizer: Any, config: Any) -> int:

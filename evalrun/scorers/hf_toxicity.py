@@ -57,7 +57,12 @@ class HfToxicity:
         if batch_size < 1:
             raise ValueError(f"'batch_size' is {batch_size}; it should be at least 1")
         require_packages()
-        return cls(find_model(model or MODEL, label, folder, hub_only=model is None), label, batch_size, device)
+        return cls(
+            find_model(MODEL if model is None else model, label, folder, hub_only=model is None),
+            label,
+            batch_size,
+            device,
+        )
 
     @property
     def told(self) -> str:

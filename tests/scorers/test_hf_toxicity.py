@@ -299,8 +299,40 @@ def test_weights_without_the_classifier_are_refused_for_it_would_be_random(model
         {"format": "pt"},
     )
     assert refused("model: tiny").endswith(
-        "ValueError: its weights lack classifier.bias, classifier.weight, which would be random"
+        ": its weights lack classifier.bias, classifier.weight, which would be random"
     )
+
+
+def test_a_model_without_its_tokenizer_is_refused_for_every_text_would_be_the_same(model: Path) -> None:
+    for file in model.glob("tokenizer*"):
+        file.unlink()
+    assert refused("model: tiny").endswith(
+        "on device 'cpu': it has no vocabulary: its tokenizer's files (tokenizer.json, vocab.txt …) are missing"
+    )
+
+
+def test_pickled_weights_are_read_as_numbers_and_nothing_else_in_them_is_run(model: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    before = values(run(["you are bad"]))
+    weights = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    torch.save(weights, model / "pytorch_model.bin")
+    assert values(run(["you are bad"])) == before
+    torch.save({"run": Touched()}, model / "pytorch_model.bin")
+    with pytest.raises(SuiteError, match=r"hold more than numbers, .* is not run; save it as safetensors$"):
+        run(["you are bad"])
+    assert not Path("touched").exists()
+
+
+class Touched:
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("touched"),)
+
+
+def test_an_empty_name_is_no_wish_for_the_default(model: Path) -> None:
+    assert "the folder '' holds no model" in refused("model: ''")
 
 
 def test_code_that_a_model_brings_is_not_run(model: Path) -> None:
