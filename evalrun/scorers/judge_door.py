@@ -37,12 +37,16 @@ class Questioned(Protocol):
 
 @dataclass(slots=True)
 class Asking:
-    """One cell's questions: `last` is what the judge said last, None before it has said anything."""
+    """One cell's questions: `last` is what the judge said last, None before it has said anything.
+
+    `dropped` is whether a question was not put because the run is to stop.
+    """
 
     judge: Judge
     loop: asyncio.AbstractEventLoop
     last: Completion | Failure | None = None
     ended: bool = False
+    dropped: bool = False
     _under_way: set[Future[Completion | Failure]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,6 +63,9 @@ class Asking:
             self._under_way.add(future)
         try:
             self.last = future.result()
+        except CancelledError:
+            self.dropped = True
+            raise
         finally:
             self._under_way.discard(future)
         return self.last

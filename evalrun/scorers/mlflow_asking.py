@@ -37,7 +37,10 @@ class JudgedCalls:
         self._threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="mlflow judge")
 
     async def ask(self, judge: Judge, values: Mapping[str, Any]) -> Outcome:
-        """The score; the judge's Failure as it is, Unscored where it gave no verdict that can be read."""
+        """The score; the judge's Failure as it is, Unscored where it gave no verdict that can be read.
+
+        Raises CancelledError where the run is to stop.
+        """
         model, line, call = self._taken(judge.model)
         loop = asyncio.get_running_loop()
         asking = Asking(judge, loop)
@@ -46,6 +49,8 @@ class JudgedCalls:
         finally:
             asking.end()  # a row whose time is up waits no longer; its line is not used again
         self._idle.append((model, line, call))
+        if asking.dropped:  # and its row with it, to be asked when the run goes on
+            raise asyncio.CancelledError
         return outcome
 
     def _taken(self, model: str) -> tuple[str, Line, Call]:
