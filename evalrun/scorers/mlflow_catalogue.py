@@ -32,8 +32,13 @@ REFUSED: Mapping[str, str] = {
     "toxicity": "fetches code and a model from the Hugging Face hub; use {type: toxicity, …}, which has the same aggregates",
     "RegexMatch": "can be held up for ever by a slow pattern; use {type: regex, pattern: …}, which cannot",
 }
-OURS = ("model", "extra_headers", "proxy_url", "max_workers", "metric_metadata", "aggregations", "base_url")
+OURS = (
+    "model", "extra_headers", "proxy_url", "max_workers", "metric_metadata", "aggregations", "base_url",
+    "inference_params", "timeout",
+)  # fmt: skip
 """Parameters that settle whom MLflow asks and what it adds up; the suite does that."""
+NEEDED_BESIDES: Mapping[str, tuple[str, ...]] = {"make_genai_metric_from_prompt": ("judge_prompt",)}
+"""Parameters that MLflow gives a default with which nothing can be asked."""
 UNSETTABLE = frozenset({"description", "required_columns", "instructions", "is_session_level_scorer", *OURS})
 
 
@@ -115,13 +120,15 @@ def check_params(found: Found, params: Mapping[str, Any]) -> None:
     for name in params:
         if name in OURS:
             raise ValueError(
-                f"'params' has {name!r}, which the suite settles by its judge and its metrics; take it out"
+                f"'params' has {name!r}, which the suite settles: by its judge (with params: of its own), run.timeout and its "
+                "metrics; take it out"
             )
         if name not in found.takes:
             raise ValueError(
                 f"'params' has {name!r}, which {found.name!r} does not take{nearest(name, found.takes)}; {_listed(found.takes)}"
             )
-    missing = [name for name in found.needs if name not in params]
+    needs = (*found.needs, *NEEDED_BESIDES.get(found.name, ()))
+    missing = [name for name in needs if params.get(name) is None]
     if missing:
         shown = ", ".join(f"{name}: …" for name in missing)
         raise ValueError(f"metric {found.name!r} needs params: {{{shown}}}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -128,7 +129,7 @@ def test_what_is_fetched_from_a_hub_is_refused_and_the_hub_not_asked(monkeypatch
     connect = socket.socket.connect
     monkeypatch.setattr(socket.socket, "connect", lambda self, to: reached.append(to) or connect(self, to))
     said = problems("[{type: mlflow, metric: rouge1}, {type: mlflow, metric: bleu}]")
-    assert "MLflow's rouge1 came back empty: " in said
+    assert "metric 'rouge1' needs code that is not on this machine. MLflow takes it from " in said
     assert "the Hugging Face hub, a host that the suite does not name" in said
     assert reached == []
 
@@ -209,8 +210,14 @@ def test_rules_of_mlflow_need_no_judge() -> None:
         ("metric: Guidelines, params: {guidelines: 3}", "metric 'Guidelines': guidelines: "),
         (
             "metric: answer_similarity, params: {model: 'openai:/gpt-4'}",
-            "has 'model', which the suite settles by its judge",
+            "has 'model', which the suite settles: by its judge (with params: of its own), run.timeout and",
         ),
+        (
+            "metric: Correctness, params: {inference_params: {temperature: 0.5}}",
+            "has 'inference_params', which the suite",
+        ),
+        ("metric: Safety, params: {timeout: 3}", "has 'timeout', which the suite settles"),
+        ("metric: make_genai_metric_from_prompt, params: {name: fun}", "needs params: {judge_prompt: …}"),
         ("metric: mae", "is one number for a whole dataset"),
         ("metric: latency", "is measured in every run"),
         ("metric: token_count", "from a host that the suite does not name"),
@@ -413,6 +420,15 @@ def test_a_row_whose_time_is_up_gives_its_question_up() -> None:
     (cell,) = cells(result, "relevance_to_query")
     assert (cell.state, cell.reason) == ("error", "timeout: not done within the row's time limit of 2 s")
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("metric", ["Safety", "answer_relevance"])
+def test_a_question_that_is_not_put_because_the_run_stops_drops_its_row_and_is_no_error(metric: str) -> None:
+    def stopping(text: str) -> Completion:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        judged(mlflow(metric=metric), ScriptedJudge(stopping), "Paris", "Paris")
 
 
 def test_the_door_is_shut_to_whoever_has_no_token() -> None:
