@@ -70,9 +70,7 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_kept: IsKept | None = 
     kept = is_kept or (lambda endpoint, request: False)
     targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), kept) for target in plan.targets]
     judges = [
-        _JudgeCount(
-            scorer.bound, desk, prices.judges.get(scorer.bound.name, UNKNOWN), await known_questions(scorer.bound, desk)
-        )
+        await _JudgeCount.of(scorer.bound, desk, prices.judges.get(scorer.bound.name, UNKNOWN))
         for scorer in plan.scorers
         if (desk := scorer.judge) is not None
     ]
@@ -163,19 +161,35 @@ class _TargetCount:
 
 
 class _JudgeCount:
-    """One judge's calls. How much its scorer writes around a row is read off the question about the first known pair."""
+    """One judge's calls. How much its scorer writes around a row is read off a question that is known: the first about
+    a known pair, or else the one about the scorer's example.
+    """
 
-    def __init__(self, bound: BoundScorer, desk: JudgeDesk, price: KnownPrice, questions: list[Request]) -> None:
+    def __init__(
+        self, bound: BoundScorer, desk: JudgeDesk, price: KnownPrice, checks: list[Request], first: Request, around: int
+    ) -> None:
         self.bound, self.desk, self.price = bound, desk, price
-        self.checks = questions if desk.mode != "off" else []
-        self.first = questions[0] if questions else Request(desk.model, (), desk.params)
-        self.around = 0  # bytes of a question besides what is about the row
-        if questions:
-            pair = bound.scorer.known_pairs[0]
-            about = sum(len(text.encode()) for text in (pair.input, pair.expected, pair.output))
-            self.around = max(0, text_bytes(self.first.messages) + _json_bytes(self.first.tools) - about)
+        self.checks = checks if desk.mode != "off" else []
+        self.first = first
+        self.around = around  # bytes of a question besides what is about the row
         self.money = _Money(price)
         self.rows = 0
+
+    @classmethod
+    async def of(cls, bound: BoundScorer, desk: JudgeDesk, price: KnownPrice) -> _JudgeCount:
+        """The count of a scorer's judge, before any row."""
+        checks = await known_questions(bound, desk)
+        example = getattr(bound.scorer.function, "example", None)
+        if checks:
+            first, example = checks[0], _example(bound)
+        elif example is not None and (asked := await _questions(bound, desk, *example)):
+            first = asked[0]
+        else:
+            return cls(bound, desk, price, checks, Request(desk.model, (), desk.params), 0)
+        sample, output = example
+        about = sum(_size(text) for text in (str(sample.input), *sample.expected, output))
+        around = text_bytes(first.messages) + _json_bytes(first.tools) - about
+        return cls(bound, desk, price, checks, first, max(0, around))
 
     def add(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
         """Count a sample that is asked so many times, its answers of so many bytes at the least and at the most."""
@@ -214,15 +228,26 @@ class _JudgeCount:
 
 async def known_questions(bound: BoundScorer, desk: JudgeDesk) -> list[Request]:
     """What the scorer asks its judge about the known pairs, in their order. Nobody is asked; a scorer without any is not called."""
+    pairs = enumerate(bound.scorer.known_pairs)
+    return [
+        asked for place, pair in pairs for asked in await _questions(bound, desk, pair_sample(place, pair), pair.output)
+    ]
+
+
+def _example(bound: BoundScorer) -> tuple[Sample, str]:
+    pair = bound.scorer.known_pairs[0]
+    return pair_sample(0, pair), pair.output
+
+
+async def _questions(bound: BoundScorer, desk: JudgeDesk, sample: Sample, output: str) -> list[Request]:
+    """What a scorer asks its judge about an answer. Nobody is asked."""
     asked: list[Request] = []
 
     async def note(request: Request, /) -> Completion | Failure:
         asked.append(request)
         return Failure("connection", "this is a plan; nothing is asked", fatal=True)
 
-    for place, pair in enumerate(bound.scorer.known_pairs):
-        judge = AskedJudge(note, desk.model, desk.params)
-        await outcome_async(bound, pair_sample(place, pair), Completion(pair.output), judge)
+    await outcome_async(bound, sample, Completion(output), AskedJudge(note, desk.model, desk.params))
     return asked
 
 

@@ -38,6 +38,11 @@ class Columns:
     def needs_expected(self) -> bool:
         return any(name in EXPECTED and name not in self.mapped for name in self.names)
 
+    def example(self) -> tuple[Sample, str]:
+        """A made-up row that has every column, with a wrong answer: a question about it shows how long questions are."""
+        own = {column: "x" for name in self.names if (column := self._column(name)) is not None}
+        return Sample("example", "x", ("x",), own), "y"
+
     def missing(self, sample: Sample) -> str | None:
         """What a sample lacks, in words; None where every column is there."""
         for name in self.names:

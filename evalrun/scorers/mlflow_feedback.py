@@ -117,6 +117,7 @@ class Judged(_Called):
     def __init__(self, calls: JudgedCalls, arguments: tuple[str, ...], columns: Columns) -> None:
         super().__init__(arguments, columns)
         self.calls = calls
+        self.example = columns.example()
 
     async def __call__(self, output: str, sample: Sample, judge: Judge) -> Outcome:
         values = self.values(output, sample)

@@ -85,6 +85,7 @@ class JudgedMetric:
     def __init__(self, calls: JudgedCalls, columns: Columns) -> None:
         self.calls = calls
         self.columns = columns
+        self.example = columns.example()
 
     def check(self, sample: Sample) -> str | None:
         """What is wrong with a sample, known before the first call."""

@@ -16,11 +16,15 @@ import pytest
 
 from evalrun import RunOptions, SuiteError, SuiteResult, run_suite
 from evalrun.domain import Completion, Failure
+from evalrun.endpoints.prices import Price
+from evalrun.endpoints.pricing import KnownPrice
+from evalrun.engine.estimate import ModelPrices
 from evalrun.mlflow_package import quiet_mlflow
 from evalrun.runs.row_log import read_rows
 from evalrun.scorers.factuality import KNOWN_PAIRS
 from evalrun.scorers.judge_door import HEADER, Asking, the_door
 from evalrun.scorers.mlflow import mlflow
+from tests.engine.test_estimate import estimates
 from tests.fakes.pronouncing import write_dictionary
 from tests.fakes.server import Action, Answer, Hang, Script, ScriptedServer, Status, always
 from tests.scorers.front_door import ScriptedJudge, cell_of, judged
@@ -261,6 +265,30 @@ def test_a_mark_comes_from_the_judge_of_the_suite_and_nobody_else(monkeypatch: p
     again, server = run_judged(always(MARK), "[{type: mlflow, metric: genai.answer_similarity}]")
     assert again.metrics["answer_similarity/v1/mean"] == 4.0
     assert not list(Path().glob("mlflow*"))
+
+
+def test_a_plan_knows_how_long_the_questions_of_mlflow_are() -> None:
+    """Within a tenth of what is sent, and the upper end of the cost is a cap that lets the run end."""
+    metrics = ("Completeness", "Equivalence", "answer_relevance")
+
+    def both(request: Any, nth: int) -> Action:
+        sent.append(len("".join(message["content"] for message in request["messages"]).encode()))
+        return MARK if "justification" in str(request["messages"]) else YES
+
+    sent: list[int] = []
+    with ScriptedServer(both) as server:
+        suite = write(
+            "[" + ", ".join(f"{{type: mlflow, metric: {metric}}}" for metric in metrics) + "]",
+            f'judge: {{model: j, base_url: "{server.base_url}", params: {{max_tokens: 50}}, prices: {{input: 1, output: 1}}}}\n',
+        )
+        price = KnownPrice(Price(1e-6, 1e-6), "suite")
+        names = ("completeness", "equivalence", "answer_relevance")
+        _, *judges = estimates(str(suite), ModelPrices({}, dict.fromkeys(names, price)))
+        assert (server.calls, [item.calls for item in judges]) == (0, [3, 3, 3])
+        high = sum(item.high_usd or 0 for item in judges)
+        result = run_suite(suite, options=RunOptions(max_cost=high))
+    assert result.details.stopped is None
+    assert sum(item.prompt_tokens for item in judges) == pytest.approx(sum(sent) / 4, rel=0.1)
 
 
 def test_the_same_question_is_not_paid_for_twice() -> None:
