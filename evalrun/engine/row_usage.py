@@ -52,8 +52,9 @@ class RowUsage:
         counts = self.counts[row.target]
         counts.failed += (failed := isinstance(row.answer, Failure))
         counts.answered += not failed
-        if failed or ended_in_error(row):
-            self.in_error += 1
+        in_error = failed or ended_in_error(row)
+        self.in_error += in_error
+        if in_error or self.judges:  # whose verdict may be one that cannot be read
             self.troubles.add(row)
         target = self.targets.get(row.target)
         if target is not None and _was_called(row.answer):

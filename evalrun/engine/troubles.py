@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from evalrun.domain import Failure, Row
 from evalrun.engine.judges import NOT_CHECKED
 
+JUDGE, SELF_CHECK = "judge: ", "judge: self-check"  # how the reasons of cells begin
 KINDS = 3  # of failures that are told of one target
 
 
@@ -23,10 +24,11 @@ class Trouble:
 
 @dataclass(slots=True)
 class Troubles:
-    """Failures of a run by target and kind, errors of its scorers by scorer."""
+    """Failures of a run by target and kind, errors of its scorers and verdicts that could not be read by scorer."""
 
     failed: dict[str, dict[str, Trouble]] = field(default_factory=lambda: defaultdict(dict))
     errors: dict[str, Trouble] = field(default_factory=dict)
+    unread: dict[str, Trouble] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
         """Count what went wrong in one row; where its call failed, that alone. Judges say themselves what kept them."""
@@ -35,8 +37,11 @@ class Troubles:
             _count(self.failed[row.target], answer.kind, row, answer.message)
             return
         for name, cell in row.cells.items():
-            if cell.state == "error" and NOT_CHECKED not in (cell.reason or ""):
-                _count(self.errors, name, row, cell.reason or "no reason was given")
+            reason = cell.reason or "no reason was given"
+            if cell.state == "error" and NOT_CHECKED not in reason:
+                _count(self.errors, name, row, reason)
+            elif cell.state == "unscored" and reason.startswith(JUDGE) and not reason.startswith(SELF_CHECK):
+                _count(self.unread, name, row, reason.removeprefix(JUDGE))
 
     def lines(self, *, known: str = "") -> Iterator[str]:
         """A sentence for each kind, the most frequent of a target first; none for what `known` says already."""
@@ -50,6 +55,8 @@ class Troubles:
             if (said or kind) in known:
                 continue
             yield f"{scorer}: {_counted(trouble.count, 'score')} in error, such as that of {trouble.row!r}: {trouble.said}"
+        for scorer, trouble in self.unread.items():
+            yield f"{scorer}: {_counted(trouble.count, 'verdict')} without a score, such as that on {trouble.row!r}: {trouble.said}"
 
 
 def _count(found: dict[str, Trouble], name: str, row: Row, said: str) -> None:

@@ -59,7 +59,7 @@ class Columns:
 
     def empty(self, values: Mapping[str, Any]) -> str | None:
         """The first name from the dataset without a value."""
-        return next((name for name in self.names if self._column(name) is not None and values[name] is None), None)
+        return next((name for name in self.names if self._column(name) is not None and _nothing(values[name])), None)
 
     def _column(self, name: str) -> str | None:
         """The dataset's column for a name; None where it is the input, the output or the accepted answer."""
@@ -74,3 +74,8 @@ class Columns:
         if name in OUTPUT:
             return output
         return sample.input if name in INPUT else expected_text(list(sample.expected))
+
+
+def _nothing(value: Any) -> bool:
+    """Whether there is nothing in a field, as in an empty one of a CSV file."""
+    return value is None or value in ([], {}) or (isinstance(value, str) and not value.strip())

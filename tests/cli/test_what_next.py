@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.command import command_env, evalrun
-from tests.fakes.server import Action, Answer, Hang, ScriptedServer, Slow, Status
+from tests.fakes.server import Action, Answer, Hang, ScriptedServer, Slow, Status, always
 
 SUITE = """\
 name: {name}
@@ -77,6 +77,17 @@ def test_what_a_scorer_raised_is_told_with_its_row() -> None:
         "note: own: 1 score in error, such as that of 'q7': function: own() in own.py:3 raised ValueError: not today"
         in flat(done.stdout)
     )
+
+
+def test_what_a_judge_said_in_place_of_a_verdict_is_told_with_its_row() -> None:
+    with ScriptedServer(always(Answer("Well, it depends."))) as server:
+        judge = f', {{type: toxicity, backend: judge, judge: {{model: j, base_url: "{server.base_url}"}}}}'
+        done = evalrun(write(server.base_url, more=judge), "--set", "judge_check=off")
+        told = flat(done.stdout)
+        checked = flat(evalrun(write(server.base_url, more=judge)).stdout)
+    assert "note: toxicity: 20 verdicts without a score, such as that on 'q" in told
+    assert "Well, it depends." in told
+    assert "verdicts without a score" not in checked, "that the judge failed its check is said already"
 
 
 def test_what_the_headline_says_is_not_said_twice() -> None:

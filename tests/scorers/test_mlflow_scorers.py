@@ -311,11 +311,11 @@ def test_columns_go_to_the_judge_under_the_names_of_mlflow() -> None:
 
 
 def test_a_column_without_a_value_skips_its_row() -> None:
-    rows = [ROWS[0], {**ROWS[1], "passage": None}]
+    rows = [ROWS[0], {**ROWS[1], "passage": None}, {**ROWS[2], "passage": " "}]
     result, server = run_judged(
         always(MARK), "[{type: mlflow, metric: faithfulness, columns: {context: passage}}]", rows=rows
     )
-    assert [cell.state for cell in cells(result, "faithfulness")] == ["scored", "skipped"]
+    assert [cell.state for cell in cells(result, "faithfulness")] == ["scored", "skipped", "skipped"]
     assert cells(result, "faithfulness")[1].reason == "no context"
     assert server.calls == 1
 
