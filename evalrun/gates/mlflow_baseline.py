@@ -30,7 +30,9 @@ def baseline_from_mlflow(
     """
     check_mlflow(f"baseline: {reference}")
     address = mlflow_address(uri)
-    if missing_database(address) is not None:  # before the first run is sent there
+    if (missing := missing_database(address)) is not None:  # before the first run is sent there
+        if reference.startswith(RUN):
+            raise RunNotFoundError(f"{reference!r} cannot be had from MLflow: there is no database {str(missing)!r}")
         return None
     with mlflow_at(address), tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
         from mlflow import MlflowClient

@@ -83,6 +83,8 @@ def test_a_run_judged_again_asks_where_its_command_line_said(server: str, client
 def test_where_there_is_no_database_yet_there_is_no_baseline() -> None:
     suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
     assert run("fresh", "", suite).verdict == "no_baseline"
+    with pytest.raises(SuiteError, match=r"cannot be had from MLflow: there is no database 'mlflow.db'"):
+        run("fresh", "", suite.replace("mlflow:experiment/NAME", f"mlflow:run/{'0' * 32}"))
     assert not Path("mlflow.db").exists()
 
 
