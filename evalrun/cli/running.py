@@ -113,12 +113,14 @@ def run_and_print(
         session = Session(
             asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching, stored=stored, tell=_to_stderr
         )
-        return await run_suites(suites, session, printer.reporters())
+        return await run_suites(suites, session, reporters)
 
     # rows leave hardly any cycles behind: looking for them as often as usual is a twentieth of a run's time
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    results = asyncio.run(run_all())
+    reporters = printer.reporters()
+    with contextlib.redirect_stdout(sys.stderr):  # what people's functions and models print is no part of the results
+        results = asyncio.run(run_all())
     if results and (left := suites[len(results) :]):
         print(f"not begun: {' '.join(map(shlex.quote, left))}", file=sys.stderr)
     return results
@@ -149,12 +151,12 @@ def _to_stderr(line: str) -> None:
 
 
 @contextlib.contextmanager
-def unless_closed() -> Iterator[None]:
-    """Print what is inside, unless whoever reads it has gone: that is no reason to change the exit code."""
+def unless_closed(out: TextIO) -> Iterator[None]:
+    """Print what is inside to `out`, unless whoever reads it has gone: that is no reason to change the exit code."""
     try:
         yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 class Printer:
@@ -172,9 +174,9 @@ class Printer:
         if self.as_json:
             return []
         if self.quiet:
-            return [Summary(quiet=True)]
+            return [Summary(sys.stdout, quiet=True)]
         progress = BarProgress(sys.stderr) if sys.stderr.isatty() else PlainProgress(sys.stderr)
-        return [progress, Summary(quiet=False, diff=self.diff)]
+        return [progress, Summary(sys.stdout, quiet=False, diff=self.diff)]
 
     def finish(self, results: list[RunResult]) -> int:
         """Print what is printed at the end of all; returns the exit code of the command."""
@@ -186,7 +188,7 @@ class Printer:
             from evalrun.reports.text import json_for_log
 
             found = [metrics_data(result) for result in results]
-            with unless_closed():
+            with unless_closed(sys.stdout):
                 print(redact(json_for_log(found[0] if len(found) == 1 else found)), flush=True)
             _tell_how_to_go_on(results)
         from evalrun.reports.view import view_of
@@ -210,7 +212,7 @@ def annotate(views: list[RunView], out: TextIO) -> None:
 
     workspace = workspace_of(os.environ)
     if workspace is not None:
-        with unless_closed():
+        with unless_closed(out):
             for line in gate_annotations(views, workspace):
                 print(line, file=out, flush=True)
 
@@ -233,7 +235,8 @@ def import_drawing() -> None:
 class Summary:
     """Prints a run's summary at its end, with the rows that did worst, or `diff` on which several targets differ."""
 
-    def __init__(self, *, quiet: bool, diff: int = 0) -> None:
+    def __init__(self, out: TextIO, *, quiet: bool, diff: int = 0) -> None:
+        self.out = out
         self.quiet = quiet
         self.diff = diff
         self.worst: WorstRows | None = None
@@ -257,8 +260,8 @@ class Summary:
         assert self.worst is not None  # a run starts before it ends
         from evalrun.reports.terminal import go_on_lines, headline, open_console, render_result
 
-        console = open_console(sys.stdout)
-        with unless_closed():
+        console = open_console(self.out)
+        with unless_closed(self.out):
             if self.quiet:
                 line = headline(result)
                 line.append(f" · {result.folder}")

@@ -75,6 +75,16 @@ def test_json_is_printed_and_nothing_else() -> None:
     assert [found["suite"] for found in both] == ["sums", "more"]
 
 
+def test_what_people_s_functions_print_is_no_part_of_the_results() -> None:
+    Path("own.py").write_text("def answer(sample):\n    print('noise')\n    return 'nine'\n")
+    name = write(SUITE.replace("{type: recorded, column: out}", "{type: python, function: 'own.py:answer'}"))
+    done = evalrun(name, "--json")
+    assert list(json.loads(done.stdout)["targets"]) == ["answer"]
+    assert "noise" in done.stderr
+    shown = evalrun(name)
+    assert "noise" not in shown.stdout and "DONE sums" in shown.stdout
+
+
 def test_a_mistyped_command_is_no_suite() -> None:
     done = evalrun("shwo", "last")
     assert done.returncode == 2
