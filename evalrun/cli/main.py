@@ -31,9 +31,8 @@ from evalrun.errors import EvalrunError, SuiteError
 from evalrun.redact import redact_message
 
 UNTRUSTED = 3  # the exit code of runs that say nothing about the model
-ADDRESS = re.compile(
-    r"[A-Za-z][\w+]*://|databricks$|file:|mlruns/?$"
-)  # what may follow --mlflow; the last two are refused
+# what may follow --mlflow; the last two are refused
+ADDRESS = re.compile(r"[A-Za-z][\w+]*://|databricks$|file:|mlruns/?$")
 SUITE_ENDINGS = (".yaml", ".yml")
 
 

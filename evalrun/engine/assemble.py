@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from evalrun.beforehand import ChecksSamples
 from evalrun.cache_folder import cache_folder
 from evalrun.calls.ledger import Side
 from evalrun.calls.stack import ANSWERS_FILE, Asked, CallStack
@@ -270,11 +271,12 @@ def _check_sample(
                     wrong.append(
                         f"max_cost is set, and nothing bounds what a part of type {kind!r} costs; take either out"
                     )
-            elif (check := getattr(target.call, "check", None)) is not None and (said := check(sample)):
+            elif isinstance(target.call, ChecksSamples) and (said := target.call.check(sample)):
                 wrong.append(said)
         except PromptError as broken:
             wrong.append(str(broken))
     for scorer in scorers:
-        if (check := getattr(scorer.bound.scorer.function, "check", None)) is not None and (said := check(sample)):
+        function: object = scorer.bound.scorer.function
+        if isinstance(function, ChecksSamples) and (said := function.check(sample)):
             wrong.append(f"{scorer.bound.name}: {said}")
     return list(dict.fromkeys(wrong))

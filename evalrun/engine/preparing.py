@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
 
+from evalrun.beforehand import Prepares
 from evalrun.engine.plan import Plan
 from evalrun.errors import Problem, SuiteError
 from evalrun.suite.document import dotted
-
-
-@runtime_checkable
-class Preparable(Protocol):
-    """A scorer's function that has something slow to do before its first call. Raises ValueError where it cannot."""
-
-    async def prepare(self, tell: Callable[[str], None], /) -> None: ...
 
 
 async def prepare_scorers(plans: Sequence[Plan], tell: Callable[[str], None]) -> None:
@@ -23,7 +16,7 @@ async def prepare_scorers(plans: Sequence[Plan], tell: Callable[[str], None]) ->
     for plan in plans:
         for scorer in plan.scorers:
             function: object = scorer.bound.scorer.function
-            if isinstance(function, Preparable):
+            if isinstance(function, Prepares):
                 try:
                     await function.prepare(tell)
                 except ValueError as wrong:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalrun.beforehand import Prepares
 from evalrun.calls.row_clock import row_clock_stands
 from evalrun.domain import Failure, Outcome, Score
 from evalrun.scorers.hf_model import (
@@ -36,7 +37,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class HfToxicity:
+class HfToxicity(Prepares):
     """The probability of a label by a classifier, as a scorer that is awaited."""
 
     found: FoundModel

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from evalrun.beforehand import ChecksSamples
 from evalrun.domain import Declaration, Failure, Judge, KnownPair, Outcome, Sample, Score, Scorer, Skipped, Unscored
 from evalrun.mlflow_package import quiet_mlflow
 from evalrun.scorers import factuality, toxicity
@@ -92,7 +93,7 @@ def answer_from(feedback: Any) -> Outcome:
     return Score(number, feedback.rationale or None)
 
 
-class _Called:
+class _Called(ChecksSamples):
     """What a scorer with and one without a judge share: the values of a row under MLflow's names."""
 
     def __init__(self, arguments: tuple[str, ...], columns: Columns) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from evalrun.beforehand import ChecksSamples
 from evalrun.domain import Declaration, Failure, Judge, Outcome, Sample, Score, Scorer, Skipped, Unscored
 from evalrun.mlflow_package import quiet_mlflow
 from evalrun.scorers.factuality import input_text
@@ -81,7 +82,7 @@ def mark_from(value: Any, low: float | None, high: float | None) -> Outcome:
     return Score(float(mark), reasons[0] if reasons else None)
 
 
-class JudgedMetric:
+class JudgedMetric(ChecksSamples):
     def __init__(self, calls: JudgedCalls, columns: Columns) -> None:
         self.calls = calls
         self.columns = columns

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from evalrun.beforehand import ChecksSamples
 from evalrun.domain import Declaration, Failure, Outcome, Sample, Score, Scorer, Skipped
 from evalrun.mlflow_package import quiet_mlflow
 from evalrun.scorers.autoevals_bridge import described
@@ -87,7 +88,7 @@ def _asked_for(eval_fn: Callable[..., Any]) -> list[str]:
     return [item.name for item in parameters if item.name not in ORDINARY and item.default is item.empty]
 
 
-class RowMetric:
+class RowMetric(ChecksSamples):
     """Calls a metric with one row. With several accepted answers the best score counts."""
 
     def __init__(

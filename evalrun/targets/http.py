@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
+from evalrun.beforehand import ChecksSamples
 from evalrun.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, row_name
 from evalrun.endpoints.http_service import Service
 from evalrun.prompts import PromptError, template_context
@@ -83,7 +84,7 @@ class HttpRequests:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpTarget:
+class HttpTarget(ChecksSamples):
     """Asks the service for each sample."""
 
     requests: HttpRequests

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from evalrun.beforehand import ChecksSamples
 from evalrun.domain import Completion, Failure, Row, Sample, Target
 from evalrun.errors import RunNotFoundError, nearest
 from evalrun.prompts import ABSENT, find_value
@@ -34,7 +35,7 @@ def recorded(place: Place, *, column: str | None = None, run: str | None = None,
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedColumn:
+class RecordedColumn(ChecksSamples):
     """The answer stands in a column of the sample, the same for every epoch."""
 
     column: str

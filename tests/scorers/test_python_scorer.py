@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from evalrun import RunOptions, run_suite
 from evalrun.domain import Cell, Completion, Declaration
 from evalrun.registry import Place, ReferenceProblem
 from evalrun.scorers.calling import BoundScorer
@@ -153,3 +154,18 @@ def test_several_accepted_answers_arrive_as_a_tuple(place) -> None:
     assert cell_of(scorer, "x", "one", "two") == Cell("scored", 2.0)
     assert cell_of(scorer, "x", "four") == Cell("scored", 4.0)
     assert sample("four").expected == ("four",)
+
+
+def test_methods_that_ours_have_mean_nothing_on_those_of_others(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "class Style:\n"
+        "    def check(self, output):\n        raise RuntimeError('checked')\n"
+        "    async def prepare(self, tell):\n        raise RuntimeError('prepared')\n"
+        "    def __call__(self, output) -> bool:\n        return True\n\n"
+        "style = Style()\n"
+    )
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ndataset: {rows: [{input: a, out: a}]}\ntarget: {type: recorded, column: out}\n"
+        "scorers: [{type: python, function: 'own.py:style', name: style}]\n"
+    )
+    assert run_suite(tmp_path / "s.yaml", options=RunOptions(output_dir=tmp_path / "runs")).metrics["style/v1"] == 1.0
