@@ -101,7 +101,7 @@ def quiet_mlflow(**environ: str) -> Iterator[None]:
         os.environ.setdefault(name, value)
     before = {name: os.environ.get(name) for name in environ}
     os.environ.update(environ)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True):  # kept from the screen also where MLflow asks for them again
         warnings.simplefilter("ignore")  # what MLflow and its packages warn of is not for our users to mend
         try:
             import mlflow  # noqa: F401  so that its loggers are there
