@@ -64,9 +64,9 @@ class TraceSender:
 
     def _spans_of(self, traces: Sequence[Trace]) -> list[Callable[[], None]]:
         """One request with the spans of traces that are there, none for none."""
-        return [lambda: self.patience.call("traces", self._log_spans, [trace.span() for trace in traces])] * bool(
-            traces
-        )
+        if not traces:
+            return []
+        return [lambda: self.patience.call("traces", self._log_spans, [trace.span() for trace in traces])]
 
     def _log_spans(self, spans: Sequence[Any]) -> None:
         try:
