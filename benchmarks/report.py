@@ -104,14 +104,18 @@ def main() -> None:
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
-    from evalrun.reports.html.page import write_report
+    from evalrunner.reports.html.page import write_report
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_suite(folder, options)
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(
-            [sys.executable, "-m", "evalrun", "bench.yaml", "-q"], cwd=folder, env=env, check=True, capture_output=True
+            [sys.executable, "-m", "evalrunner", "bench.yaml", "-q"],
+            cwd=folder,
+            env=env,
+            check=True,
+            capture_output=True,
         )
         (run,) = folder.glob("runs/bench/*")
         report = folder / "report.html"

@@ -97,7 +97,7 @@ def main() -> None:
             folder = Path(name)
             write_suite(folder, address, options.rows, options.concurrency)
             bare = [sys.executable, "-c", BARE, address, str(options.rows), str(options.concurrency)]
-            whole = [sys.executable, "-m", "evalrun", "bench.yaml"]
+            whole = [sys.executable, "-m", "evalrunner", "bench.yaml"]
             measure(whole, folder)  # compiles what is not compiled yet
             for _ in range(options.repeats):
                 found["bare loop (pyreqwest)"].append(measure(bare, folder))

@@ -29,7 +29,7 @@ TRACES = "tracking: {mlflow: {log: [metrics, table, report, dataset, traces]}}\n
 
 def timed(folder: Path, suite: str, uri: str | None) -> tuple[float, float]:
     """Seconds until the verdict and until the end of a whole process."""
-    command = [sys.executable, "-m", "evalrun", suite, "-q", "--output-dir", "runs"]
+    command = [sys.executable, "-m", "evalrunner", suite, "-q", "--output-dir", "runs"]
     started = time.time()
     wall, _ = measure(command + (["--mlflow", uri, "--mlflow-required"] if uri else []), folder)
     newest = max((folder / "runs" / "bench").iterdir(), key=lambda path: path.stat().st_mtime)

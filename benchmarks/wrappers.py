@@ -1,4 +1,4 @@
-"""What each wrapper of `evalrun/calls/` costs a call, around an endpoint that does nothing.
+"""What each wrapper of `evalrunner/calls/` costs a call, around an endpoint that does nothing.
 
     python benchmarks/wrappers.py [--calls 20000 --repeats 5]
 
@@ -18,26 +18,26 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
-from evalrun.calls.answer_store import AnswerStore
-from evalrun.calls.breaker import Breaker, BreakerEndpoint
-from evalrun.calls.budget import Budget, BudgetedEndpoint
-from evalrun.calls.cache import CachedEndpoint, CacheTally
-from evalrun.calls.controller import Controller
-from evalrun.calls.ledger import Ledger
-from evalrun.calls.pacing import PacedEndpoint
-from evalrun.calls.rates import RatedEndpoint
-from evalrun.calls.retry import RetryEndpoint, RetryRules
-from evalrun.calls.row_clock import RowClock
-from evalrun.calls.stack import Asked, CallStack
-from evalrun.calls.stopping import StopSignal
-from evalrun.calls.timeout import TimeoutEndpoint
-from evalrun.calls.timing import Timing
-from evalrun.calls.usage import CountingEndpoint, Usage
-from evalrun.domain import Completion, Endpoint, Request
-from evalrun.endpoints.bounds import WorstCase
-from evalrun.endpoints.prices import Price
-from evalrun.endpoints.pricing import KnownPrice, PricedEndpoint
-from evalrun.suite.schema import PaceSpec, RunSpec
+from evalrunner.calls.answer_store import AnswerStore
+from evalrunner.calls.breaker import Breaker, BreakerEndpoint
+from evalrunner.calls.budget import Budget, BudgetedEndpoint
+from evalrunner.calls.cache import CachedEndpoint, CacheTally
+from evalrunner.calls.controller import Controller
+from evalrunner.calls.ledger import Ledger
+from evalrunner.calls.pacing import PacedEndpoint
+from evalrunner.calls.rates import RatedEndpoint
+from evalrunner.calls.retry import RetryEndpoint, RetryRules
+from evalrunner.calls.row_clock import RowClock
+from evalrunner.calls.stack import Asked, CallStack
+from evalrunner.calls.stopping import StopSignal
+from evalrunner.calls.timeout import TimeoutEndpoint
+from evalrunner.calls.timing import Timing
+from evalrunner.calls.usage import CountingEndpoint, Usage
+from evalrunner.domain import Completion, Endpoint, Request
+from evalrunner.endpoints.bounds import WorstCase
+from evalrunner.endpoints.prices import Price
+from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
+from evalrunner.suite.schema import PaceSpec, RunSpec
 
 ANSWER = Completion("Paris", "stop", latency_s=0.1, input_tokens=20, output_tokens=5, served_model="mock-1")
 PRICE = KnownPrice(Price(1.5e-7, 6e-7), "suite")

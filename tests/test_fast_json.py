@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evalrun.fast_json import dump_json, load_json
+from evalrunner.fast_json import dump_json, load_json
 
 ODD = (
     '"\\ud800"', '{"a":NaN}', "[Infinity,-Infinity]", "123456789012345678901234567890", "-18446744073709551616",

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import evalrun
+import evalrunner
 from tests.fakes.command import ROOT, command_env
 
-MODULES = sorted((ROOT / "evalrun").rglob("*.py"))
+MODULES = sorted((ROOT / "evalrunner").rglob("*.py"))
 HEAVY = (
     "pandas", "scipy", "sklearn", "mlflow", "litellm", "openai", "autoevals", "xllamacpp", "pyarrow", "numpy", "nltk", "textstat",
     "torch", "transformers",
@@ -21,9 +21,9 @@ HEAVY = (
 
 
 def test_the_public_names_are_listed_once_in_order() -> None:
-    assert evalrun.__all__ == sorted(evalrun.__all__)
-    assert [name for name in evalrun.__all__ if getattr(evalrun, name) is None] == []
-    assert dir(evalrun) == evalrun.__all__
+    assert evalrunner.__all__ == sorted(evalrunner.__all__)
+    assert [name for name in evalrunner.__all__ if getattr(evalrunner, name) is None] == []
+    assert dir(evalrunner) == evalrunner.__all__
 
 
 def test_rooms_are_small() -> None:
@@ -50,7 +50,7 @@ def heavy_after(code: str, tmp: Path) -> set[str]:
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
-    assert heavy_after("from evalrun.cli.main import app\napp(['--help'], standalone_mode=False)", tmp_path) == set()
+    assert heavy_after("from evalrunner.cli.main import app\napp(['--help'], standalone_mode=False)", tmp_path) == set()
 
 
 def test_a_run_without_judges_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_run_without_judges_imports_nothing_heavy(tmp_path: Path) -> None:
         "dataset: {rows: [{input: a, expected: b, out: b}]}\ntarget: {type: recorded, column: out}\n"
         "prompt: '{{ input }}'\nscorers: [exact_match, contains, token_f1, {type: regex, pattern: b}]\ngates: [exact_match >= 1]\n"
     )
-    code = "from evalrun.cli.main import app\napp(['s.yaml'], standalone_mode=False)"
+    code = "from evalrunner.cli.main import app\napp(['s.yaml'], standalone_mode=False)"
     assert heavy_after(code, tmp_path) == set()
 
 
@@ -67,7 +67,7 @@ def test_each_module_can_be_imported_alone_without_a_warning() -> None:
     code = (
         "import importlib, sys, subprocess\n"
         "for name in sys.argv[1:]:\n"
-        "    for loaded in [key for key in sys.modules if key.split('.')[0] == 'evalrun']:\n"
+        "    for loaded in [key for key in sys.modules if key.split('.')[0] == 'evalrunner']:\n"
         "        del sys.modules[loaded]\n"
         "    importlib.import_module(name)\n"
     )

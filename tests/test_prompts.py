@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Sample
-from evalrun.prompts import ABSENT, PromptError, compile_prompt, find_value
+from evalrunner.domain import Sample
+from evalrunner.prompts import ABSENT, PromptError, compile_prompt, find_value
 
 ROW = {"question": "2+2?", "topic": "sums", "choices": ["3", "4"], "meta": {"values": [1]}, "none": None, "my col": "x"}
 SAMPLE = Sample("q1", "2+2?", ("4",), ROW)
@@ -231,8 +231,8 @@ def test_a_path_finds_the_longest_name_first() -> None:
 def test_jinja_is_imported_only_for_templates() -> None:
     code = """
 import sys
-from evalrun.domain import Sample
-from evalrun.prompts import compile_prompt
+from evalrunner.domain import Sample
+from evalrunner.prompts import compile_prompt
 compile_prompt([("system", "Be short."), ("messages", "talk")])
 print(compile_prompt(None).render(Sample("a", "b"))[0]["content"], "jinja2" in sys.modules)
 compile_prompt([("user", "{{ input|upper }}")])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import evalrun
+import evalrunner
 from tests.fakes.command import ROOT, command_env
 from tests.fakes.command import evalrun as command_line
 
@@ -25,11 +25,11 @@ scorers: [exact_match]
 gates: [exact_match >= 0.3]
 """
 TESTS = """\
-import evalrun
+import evalrunner
 
 
 def test_it_adds():
-    evalrun.check("sums.yaml")
+    evalrunner.check("sums.yaml")
 """
 
 
@@ -39,7 +39,7 @@ def write(gate: str = "exact_match >= 0.3", third: str = "'8'", tests: str = TES
 
 
 def run_pytest(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "evalrun.pytest_plugin", "-q", *args]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "evalrunner.pytest_plugin", "-q", *args]
     env = command_env({"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""})
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
@@ -89,10 +89,10 @@ def test_a_suite_with_mistakes_fails_with_all_of_them() -> None:
 
 def test_options_are_those_of_a_run_and_the_result_comes_back() -> None:
     write(gate="exact_match >= 0.9")
-    result = evalrun.check("sums.yaml", limit=1, output_dir=Path("elsewhere"))
+    result = evalrunner.check("sums.yaml", limit=1, output_dir=Path("elsewhere"))
     assert (result.metrics["exact_match/v1"], result.folder.parts[0]) == (1.0, "elsewhere")
     with pytest.raises(TypeError, match="no_such_option"):
-        evalrun.check("sums.yaml", no_such_option=1)
+        evalrunner.check("sums.yaml", no_such_option=1)
 
 
 def test_run_folders_go_where_pytest_is_told() -> None:
@@ -106,8 +106,8 @@ def test_run_folders_go_where_pytest_is_told() -> None:
 def test_the_plugin_imports_nothing_that_no_test_asks_for() -> None:
     Path("test_plain.py").write_text(
         "import sys\n\ndef test_plain():\n"
-        "    loaded = [name for name in sys.modules if name.startswith('evalrun')]\n"
-        "    assert sorted(loaded) == ['evalrun', 'evalrun.pytest_plugin']\n"
+        "    loaded = [name for name in sys.modules if name.startswith('evalrunner')]\n"
+        "    assert sorted(loaded) == ['evalrunner', 'evalrunner.pytest_plugin']\n"
     )
     done = run_pytest("test_plain.py")
     assert done.returncode == 0, done.stdout
@@ -115,5 +115,5 @@ def test_the_plugin_imports_nothing_that_no_test_asks_for() -> None:
 
 def test_pytest_finds_the_plugin_by_itself() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert '[project.entry-points.pytest11]\nevalrun = "evalrun.pytest_plugin"\n' in text
-    assert os.path.isfile(ROOT / "evalrun" / "pytest_plugin.py")
+    assert '[project.entry-points.pytest11]\nevalrunner = "evalrunner.pytest_plugin"\n' in text
+    assert os.path.isfile(ROOT / "evalrunner" / "pytest_plugin.py")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.calls.answer_store import WRITE_AFTER_S, AnswerStore
-from evalrun.calls.kept_answers import clear, look_into
-from evalrun.domain import Completion
-from evalrun.errors import EvalrunError
-from evalrun.redact import register_secret
+from evalrunner.calls.answer_store import WRITE_AFTER_S, AnswerStore
+from evalrunner.calls.kept_answers import clear, look_into
+from evalrunner.domain import Completion
+from evalrunner.errors import EvalrunError
+from evalrunner.redact import register_secret
 from tests.fakes.command import command_env
 
 WHOLE = Completion(
@@ -28,8 +28,8 @@ WHOLE = Completion(
 WRITER = """
 import sys
 from pathlib import Path
-from evalrun.calls.answer_store import AnswerStore
-from evalrun.domain import Completion
+from evalrunner.calls.answer_store import AnswerStore
+from evalrunner.domain import Completion
 store = AnswerStore(Path(sys.argv[1]), tell=lambda said: sys.exit(said))
 for n in range(int(sys.argv[2])):
     store.put(b"%s %d" % (sys.argv[3].encode(), n), Completion(f"{sys.argv[3]} {n}"), paid_by="r/")

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from evalrun.calls.budget import Budget, BudgetedEndpoint, money
-from evalrun.calls.ledger import NAME, Ledger, read_ledger
-from evalrun.calls.row_clock import RowClock
-from evalrun.calls.stopping import StopSignal
-from evalrun.calls.timing import Timing
-from evalrun.domain import Completion, Failure, Request
-from evalrun.endpoints.openai_http import OpenAIEndpoint
-from evalrun.endpoints.prices import Price
-from evalrun.endpoints.pricing import KnownPrice, PricedEndpoint
-from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
-from evalrun.errors import RunError
+from evalrunner.calls.budget import Budget, BudgetedEndpoint, money
+from evalrunner.calls.ledger import NAME, Ledger, read_ledger
+from evalrunner.calls.row_clock import RowClock
+from evalrunner.calls.stopping import StopSignal
+from evalrunner.calls.timing import Timing
+from evalrunner.domain import Completion, Failure, Request
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.prices import Price
+from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
+from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrunner.errors import RunError
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status
 
@@ -226,10 +226,10 @@ def test_the_server_never_counts_more_than_the_cap_and_a_higher_one_finishes(tmp
 CALLER = """
 import asyncio, sys
 from pathlib import Path
-from evalrun.calls.budget import Budget, BudgetedEndpoint
-from evalrun.calls.ledger import Ledger
-from evalrun.calls.stopping import StopSignal
-from evalrun.domain import Completion, Request
+from evalrunner.calls.budget import Budget, BudgetedEndpoint
+from evalrunner.calls.ledger import Ledger
+from evalrunner.calls.stopping import StopSignal
+from evalrunner.domain import Completion, Request
 
 async def model(request):
     print("asked", flush=True)

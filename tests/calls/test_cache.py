@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from evalrun.calls.answer_store import AnswerStore
-from evalrun.calls.cache import CachedEndpoint, CacheTally, request_key
-from evalrun.calls.row_clock import RowClock
-from evalrun.calls.timing import Timing
-from evalrun.domain import Completion, Failure, Request
+from evalrunner.calls.answer_store import AnswerStore
+from evalrunner.calls.cache import CachedEndpoint, CacheTally, request_key
+from evalrunner.calls.row_clock import RowClock
+from evalrunner.calls.timing import Timing
+from evalrunner.domain import Completion, Failure, Request
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, ScriptedServer, Slow
 
@@ -225,11 +225,11 @@ def test_waiting_for_another_row_does_not_count_as_time_of_this_one(tmp_path: Pa
 TWIN = """
 import asyncio, sys
 from pathlib import Path
-from evalrun.calls.answer_store import AnswerStore
-from evalrun.calls.cache import CachedEndpoint, CacheTally
-from evalrun.domain import Request
-from evalrun.endpoints.opening import EndpointPool
-from evalrun.suite.schema import ModelSpec
+from evalrunner.calls.answer_store import AnswerStore
+from evalrunner.calls.cache import CachedEndpoint, CacheTally
+from evalrunner.domain import Request
+from evalrunner.endpoints.opening import EndpointPool
+from evalrunner.suite.schema import ModelSpec
 
 async def main():
     async with EndpointPool() as pool:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from evalrun.calls.controller import Controller
-from evalrun.calls.pacing import PacedEndpoint
-from evalrun.calls.retry import RetryEndpoint, RetryRules
-from evalrun.calls.row_clock import RowClock
-from evalrun.calls.stopping import StopSignal
-from evalrun.calls.timing import Timing
-from evalrun.domain import Allowance, Completion, Endpoint, Failure, Request
-from evalrun.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.calls.controller import Controller
+from evalrunner.calls.pacing import PacedEndpoint
+from evalrunner.calls.retry import RetryEndpoint, RetryRules
+from evalrunner.calls.row_clock import RowClock
+from evalrunner.calls.stopping import StopSignal
+from evalrunner.calls.timing import Timing
+from evalrunner.domain import Allowance, Completion, Endpoint, Failure, Request
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
 from tests.fakes.endpoints import ASKED, PARIS, Playing, numbered, over_http
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status, always
 from tests.fakes.virtual_time import CappedServer, VirtualTiming, run_virtual

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from evalrun.calls.rates import RatedEndpoint
-from evalrun.calls.row_clock import RowClock
-from evalrun.calls.stopping import StopSignal
-from evalrun.domain import Completion, Endpoint, Failure, Request
+from evalrunner.calls.rates import RatedEndpoint
+from evalrunner.calls.row_clock import RowClock
+from evalrunner.calls.stopping import StopSignal
+from evalrunner.domain import Completion, Endpoint, Failure, Request
 from tests.fakes.endpoints import ASKED, PARIS, Playing
 from tests.fakes.virtual_time import VirtualTiming, run_virtual
 

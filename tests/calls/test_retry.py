@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from evalrun.calls.retry import RetryEndpoint, RetryRules, may_pass
-from evalrun.calls.row_clock import RowClock
-from evalrun.calls.stopping import StopSignal
-from evalrun.calls.timing import Timing, duration
-from evalrun.domain import Completion, Endpoint, Failure, Request
-from evalrun.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.calls.retry import RetryEndpoint, RetryRules, may_pass
+from evalrunner.calls.row_clock import RowClock
+from evalrunner.calls.stopping import StopSignal
+from evalrunner.calls.timing import Timing, duration
+from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
 from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http
 from tests.fakes.server import Answer, Cut, Malformed, ScriptedServer, Status, in_order
 

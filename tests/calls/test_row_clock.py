@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from evalrun.calls.row_clock import RowClock, row_clock_stands, row_real_time_left_s, row_time_left_s
-from evalrun.calls.timeout import TimeoutEndpoint
-from evalrun.calls.timing import Timing
-from evalrun.domain import Completion, Endpoint, Failure
-from evalrun.endpoints.openai_http import OpenAIEndpoint
-from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
-from evalrun.endpoints.transport import LimitedTransport
+from evalrunner.calls.row_clock import RowClock, row_clock_stands, row_real_time_left_s, row_time_left_s
+from evalrunner.calls.timeout import TimeoutEndpoint
+from evalrunner.calls.timing import Timing
+from evalrunner.domain import Completion, Endpoint, Failure
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrunner.endpoints.transport import LimitedTransport
 from tests.fakes.endpoints import ASKED, PARIS, Playing
 from tests.fakes.server import Hang, ScriptedServer, always
 from tests.fakes.virtual_time import VirtualTiming, run_virtual

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from evalrun.calls.stopping import StopSignal
+from evalrunner.calls.stopping import StopSignal
 
 
 def test_what_is_waited_for_comes() -> None:

@@ -6,8 +6,8 @@ import re
 import time
 from pathlib import Path
 
-from evalrun.calls.answer_store import AnswerStore
-from evalrun.domain import Completion
+from evalrunner.calls.answer_store import AnswerStore
+from evalrunner.domain import Completion
 from tests.fakes.command import evalrun
 
 

@@ -189,8 +189,8 @@ def test_a_first_suite_of_the_embedded_model_ends_well() -> None:
 def test_a_first_suite_without_the_extra_takes_recorded_answers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from evalrun.cli import starting
-    from evalrun.suite.load import load_suite
+    from evalrunner.cli import starting
+    from evalrunner.suite.load import load_suite
 
     monkeypatch.setattr(starting.importlib.util, "find_spec", lambda name: None)
     starting.init(tmp_path / "first")

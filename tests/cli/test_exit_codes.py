@@ -167,7 +167,7 @@ def test_130_is_for_an_interrupt_though_a_gate_failed() -> None:
     with ScriptedServer(lambda request, nth: Answer("no") if nth < 10 else Slow(0.2)) as server:
         suite = served("exact_match >= 0.9", server.base_url)
         Path("served.csv").write_text("id,input,expected\n" + "".join(f"q{i},{i}?,ok\n" for i in range(500)))
-        command = [sys.executable, "-m", "evalrun", suite, "-q"]
+        command = [sys.executable, "-m", "evalrunner", suite, "-q"]
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_env())
         until = time.monotonic() + 30
         while server.calls < 15 and time.monotonic() < until:

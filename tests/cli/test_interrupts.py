@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.runs.row_log import read_rows
+from evalrunner.runs.row_log import read_rows
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, ScriptedServer, Slow
 
@@ -26,7 +26,7 @@ run: {{concurrency: 4}}
 def start(address: str, rows: int = 2000) -> subprocess.Popen[str]:
     Path("data.csv").write_text("id,input,expected\n" + "".join(f"q{i},{i}?,ok\n" for i in range(rows)))
     Path("long.yaml").write_text(SUITE.format(address=address))
-    command = [sys.executable, "-m", "evalrun", "long.yaml"]
+    command = [sys.executable, "-m", "evalrunner", "long.yaml"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_env())
 
 
@@ -80,7 +80,7 @@ def test_a_function_that_hangs_does_not_hold_the_end() -> None:
         'name: hang\ndataset: data.csv\ntarget: {type: python, function: "app.py:answer"}\n'
         "scorers: [{type: contains, values: [ok]}]\n"
     )
-    command = [sys.executable, "-m", "evalrun", "hang.yaml"]
+    command = [sys.executable, "-m", "evalrunner", "hang.yaml"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_env())
     until = time.monotonic() + 20
     while time.monotonic() < until and not any(path.stat().st_size for path in Path("runs").glob("hang/*/rows.jsonl")):

@@ -27,7 +27,7 @@ scorers: [exact_match, {{type: "own.py:asks"}}]
 run: {{concurrency: {concurrency}, timeout: 5}}
 """
 OWN = """\
-from evalrun import Scorer
+from evalrunner import Scorer
 
 def asks():
     async def asks(output, judge):
@@ -78,7 +78,7 @@ def test_a_run_killed_twenty_times_ends_as_one_that_was_not() -> None:
     draw = random.Random(5)
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=rows, concurrency=concurrency)
-        command = [sys.executable, "-m", "evalrun", "long.yaml"]
+        command = [sys.executable, "-m", "evalrunner", "long.yaml"]
         while kills < 20:
             seen = server.calls
             run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=command_env())
@@ -91,7 +91,7 @@ def test_a_run_killed_twenty_times_ends_as_one_that_was_not() -> None:
             if run.returncode != -signal.SIGKILL:
                 break
             kills += 1
-            command = [sys.executable, "-m", "evalrun", "--resume", "last"]
+            command = [sys.executable, "-m", "evalrunner", "--resume", "last"]
         done = evalrun("--resume", "last")
         calls = server.calls
         folder = run_folder()
@@ -110,7 +110,7 @@ def test_a_run_killed_twenty_times_ends_as_one_that_was_not() -> None:
 def stop_halfway(rows: int = 120) -> tuple[Path, int]:
     """A run that was interrupted, and how many of its rows are there."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "evalrun", "long.yaml"],
+        [sys.executable, "-m", "evalrunner", "long.yaml"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=command_env(),
@@ -222,7 +222,7 @@ def test_two_processes_cannot_write_one_run() -> None:
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=2000, concurrency=2)
         process = subprocess.Popen(
-            [sys.executable, "-m", "evalrun", "long.yaml"],
+            [sys.executable, "-m", "evalrunner", "long.yaml"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=command_env(),

@@ -48,7 +48,7 @@ def run_folder(name: str = "s") -> Path:
 
 
 def interrupted(server: ScriptedServer, *args: str, calls: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "evalrun", *args]
+    command = [sys.executable, "-m", "evalrunner", *args]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_env())
     until = time.monotonic() + 30
     while server.calls < calls and time.monotonic() < until:

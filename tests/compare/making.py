@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalrun.compare.comparing import compare
-from evalrun.compare.result import Comparison, Contestant
-from evalrun.domain import Cell, Completion, Declaration, Row, Sample
-from evalrun.stats.grouping import Design
-from evalrun.stats.summary import Measure, summarize
+from evalrunner.compare.comparing import compare
+from evalrunner.compare.result import Comparison, Contestant
+from evalrunner.domain import Cell, Completion, Declaration, Row, Sample
+from evalrunner.stats.grouping import Design
+from evalrunner.stats.summary import Measure, summarize
 
 RIGHT = Measure("right", Declaration(binary=True))
 GRADED = Measure("graded", Declaration())

@@ -7,12 +7,12 @@ import random
 
 import pytest
 
-from evalrun.compare.readings import NotComparable
-from evalrun.domain import Declaration
-from evalrun.stats.grouping import Design
-from evalrun.stats.paired import holm, mcnemar
-from evalrun.stats.reducers import parse_reducer
-from evalrun.stats.summary import Measure
+from evalrunner.compare.readings import NotComparable
+from evalrunner.domain import Declaration
+from evalrunner.stats.grouping import Design
+from evalrunner.stats.paired import holm, mcnemar
+from evalrunner.stats.reducers import parse_reducer
+from evalrunner.stats.summary import Measure
 from tests.compare.making import GRADED, HARM, RIGHT, compared, compared_rows, rows_of
 
 

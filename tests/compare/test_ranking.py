@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from evalrun.compare.families import kinship, model_families
-from evalrun.compare.fronts import front
-from evalrun.compare.ranking import compact_letters, rank
-from evalrun.compare.result import Front, Ranking
+from evalrunner.compare.families import kinship, model_families
+from evalrunner.compare.fronts import front
+from evalrunner.compare.ranking import compact_letters, rank
+from evalrunner.compare.result import Front, Ranking
 
 
 def test_a_differs_from_c_though_neither_differs_from_b() -> None:

@@ -7,10 +7,10 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from evalrun.datasets.source import SampleSource, Scan, open_dataset
-from evalrun.domain import Sample
-from evalrun.errors import SuiteError
-from evalrun.suite.schema import ColumnSpec, ColumnsSpec, DatasetSpec
+from evalrunner.datasets.source import SampleSource, Scan, open_dataset
+from evalrunner.domain import Sample
+from evalrunner.errors import SuiteError
+from evalrunner.suite.schema import ColumnSpec, ColumnsSpec, DatasetSpec
 
 HERE = Path()
 SPOOL = Path("spool")

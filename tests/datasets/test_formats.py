@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.domain import Sample
-from evalrun.errors import MissingExtraError, SuiteError
+from evalrunner.domain import Sample
+from evalrunner.errors import MissingExtraError, SuiteError
 from tests.datasets.reading import inputs, problems, samples, scan, source, write
 
 
@@ -264,7 +264,7 @@ def test_a_file_that_is_no_parquet_is_an_error() -> None:
 def test_parquet_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from evalrun.datasets.parquet import parquet
+    from evalrunner.datasets.parquet import parquet
 
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(MissingExtraError) as raised:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from evalrun.datasets.identity import KeySet
-from evalrun.suite.schema import ColumnSpec
+from evalrunner.datasets.identity import KeySet
+from evalrunner.suite.schema import ColumnSpec
 from tests.datasets.reading import columns, problems, samples, scan, write
 
 

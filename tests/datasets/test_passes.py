@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.datasets.source import Scan
-from evalrun.domain import Sample
-from evalrun.errors import RunError, SuiteError
-from evalrun.prompts import PromptError, compile_prompt
+from evalrunner.datasets.source import Scan
+from evalrunner.domain import Sample
+from evalrunner.errors import RunError, SuiteError
+from evalrunner.prompts import PromptError, compile_prompt
 from tests.datasets.reading import problems, source, write
 
 ROOT = Path(__file__).parents[2]
@@ -131,8 +131,8 @@ def test_a_file_that_loses_or_breaks_rows_unnoticed_ends_the_run_too() -> None:
 MEASURE = """
 import json, resource, sys
 from pathlib import Path
-from evalrun.datasets.source import open_dataset
-from evalrun.suite.schema import DatasetSpec
+from evalrunner.datasets.source import open_dataset
+from evalrunner.suite.schema import DatasetSpec
 
 def read(path):
     opened = open_dataset(DatasetSpec(path, **json.loads(sys.argv[1])), folder=Path(), spool_folder=Path("spool"))
@@ -162,7 +162,7 @@ def test_a_hundred_thousand_lines_are_not_held_in_memory(spec: dict[str, int]) -
 
 def test_reading_datasets_imports_nothing_heavy() -> None:
     code = (
-        "import sys, evalrun.datasets.source, evalrun.prompts;"
+        "import sys, evalrunner.datasets.source, evalrunner.prompts;"
         "print([name for name in ('pyarrow', 'pandas', 'jinja2', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evalrun.errors import SuiteError
+from evalrunner.errors import SuiteError
 from tests.datasets.reading import columns, inputs, problems, samples, source, write
 
 ROWS = [

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from evalrun.datasets.finding_files import keep_stdin, kept_stdin
-from evalrun.datasets.source import open_dataset
-from evalrun.suite.schema import DatasetSpec
+from evalrunner.datasets.finding_files import keep_stdin, kept_stdin
+from evalrunner.datasets.source import open_dataset
+from evalrunner.suite.schema import DatasetSpec
 from tests.datasets.reading import inputs, problems, samples, scan, source, write
 
 

@@ -38,7 +38,7 @@ COMMENT = re.compile(r"<!-- (?P<verb>file|run|prints|in|help|not run)(?:: (?P<re
 NEEDS = re.compile(r"<!-- needs: (?P<what>\w+) -->")
 FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)")
 WORDS = re.compile(r"\s+")
-COMMAND = "import sys; sys.argv[0] = 'evalrun'; from evalrun.cli.main import main; main()"  # as the installed one
+COMMAND = "import sys; sys.argv[0] = 'evalrun'; from evalrunner.cli.main import main; main()"  # as the installed one
 SECONDS = 240  # one example may load the embedded model and ask it fifty questions on a busy machine
 
 

@@ -14,10 +14,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from evalrun import __version__
-from evalrun.cli.main import app
-from evalrun.gates.exit_codes import ORDER
-from evalrun.suite.jsonschema import suite_schema
+from evalrunner import __version__
+from evalrunner.cli.main import app
+from evalrunner.gates.exit_codes import ORDER
+from evalrunner.suite.jsonschema import suite_schema
 from tests.docs.examples import PAGES, ROOT, read_examples
 from tests.fakes.command import evalrun
 

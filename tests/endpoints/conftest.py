@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from evalrun.endpoints.embedded import EmbeddedEndpoint
-from evalrun.errors import EvalrunError
+from evalrunner.endpoints.embedded import EmbeddedEndpoint
+from evalrunner.errors import EvalrunError
 
 PROXY_CONFIG = """\
 model_list:
@@ -67,7 +67,7 @@ def litellm() -> Any:
         pytest.skip("the extra 'litellm' is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what its import warns of is not ours to mend
-        from evalrun.endpoints.litellm_sdk import import_litellm
+        from evalrunner.endpoints.litellm_sdk import import_litellm
 
         return import_litellm()
 

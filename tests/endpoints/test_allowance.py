@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from evalrun.domain import Allowance
-from evalrun.endpoints.allowance import read_allowance
-from evalrun.endpoints.waits import read_wait
+from evalrunner.domain import Allowance
+from evalrunner.endpoints.allowance import read_allowance
+from evalrunner.endpoints.waits import read_wait
 
 NOW = {"date": "Wed, 21 Oct 2026 07:27:30 GMT"}  # 1792567650 s after 1970
 

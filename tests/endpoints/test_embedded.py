@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Completion, Failure, Request
-from evalrun.endpoints.embedded import EmbeddedEndpoint, bounded, forced_tool, request_body
-from evalrun.endpoints.openai_http import OpenAIEndpoint
-from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrunner.domain import Completion, Failure, Request
+from evalrunner.endpoints.embedded import EmbeddedEndpoint, bounded, forced_tool, request_body
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from tests.fakes.command import command_env
 
 NAME = "local/smollm2-135m-instruct"
@@ -145,8 +145,8 @@ def test_its_own_server_answers_over_http_to_its_key_alone(embedded: EmbeddedEnd
 def test_a_process_ends_at_once_in_silence_whatever_is_in_flight(embedded: EmbeddedEndpoint, how: str) -> None:
     script = (
         "import asyncio, sys, time\n"
-        "from evalrun.endpoints.embedded import EmbeddedEndpoint\n"
-        "from evalrun.domain import Request\n"
+        "from evalrunner.endpoints.embedded import EmbeddedEndpoint\n"
+        "from evalrunner.domain import Request\n"
         "request = Request('m', ({'role': 'user', 'content': 'Count to a thousand'},), {'max_tokens': 3000})\n"
         "async def main(how):\n"
         "    endpoint = EmbeddedEndpoint()\n"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Completion, Failure
-from evalrun.endpoints.event_stream import ChatStream, EventReader
-from evalrun.endpoints.replies import read_chat
+from evalrunner.domain import Completion, Failure
+from evalrunner.endpoints.event_stream import ChatStream, EventReader
+from evalrunner.endpoints.replies import read_chat
 from tests.fakes.server import DONE, delta, event
 
 WORDS = ("Zü", "rich 🏔", "\n\n", "東京")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Completion, Failure
-from evalrun.endpoints.failures import parse_failure, quote, retry_after_s
-from evalrun.redact import register_secret
+from evalrunner.domain import Completion, Failure
+from evalrunner.endpoints.failures import parse_failure, quote, retry_after_s
+from evalrunner.redact import register_secret
 
 
 def failed(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> Failure:

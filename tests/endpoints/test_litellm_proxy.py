@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Completion, Failure, Request
-from evalrun.endpoints.openai_http import OpenAIEndpoint
-from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrunner.domain import Completion, Failure, Request
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from tests.endpoints.conftest import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.litellm, pytest.mark.model]

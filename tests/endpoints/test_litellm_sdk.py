@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Allowance, Completion, Failure, Request
-from evalrun.endpoints.litellm_sdk import LiteLLMEndpoint
+from evalrunner.domain import Allowance, Completion, Failure, Request
+from evalrunner.endpoints.litellm_sdk import LiteLLMEndpoint
 from tests.fakes.command import command_env
 from tests.fakes.server import Action, Answer, Cut, Malformed, ScriptedServer, Status, always
 
@@ -137,8 +137,8 @@ def test_a_process_that_asked_prints_nothing_and_reads_no_env_file() -> None:
     script = (
         "import asyncio, os, pathlib\n"
         "pathlib.Path('.env').write_text('STRANGE_VARIABLE=1')\n"
-        "from evalrun.endpoints.litellm_sdk import LiteLLMEndpoint\n"
-        "from evalrun.domain import Request\n"
+        "from evalrunner.endpoints.litellm_sdk import LiteLLMEndpoint\n"
+        "from evalrunner.domain import Request\n"
         "async def main():\n"
         "    endpoint = LiteLLMEndpoint()\n"
         "    message = ({'role': 'user', 'content': 'x'},)\n"

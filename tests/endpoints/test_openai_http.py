@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import EMPTY, Allowance, Completion, Failure, Message, Request
-from evalrun.endpoints.openai_http import OpenAIEndpoint
-from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
-from evalrun.endpoints.transport import Reply
+from evalrunner.domain import EMPTY, Allowance, Completion, Failure, Message, Request
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrunner.endpoints.transport import Reply
 from tests.fakes.server import (
     Action,
     Answer,

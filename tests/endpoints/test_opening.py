@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Completion, Request
-from evalrun.endpoints.openai_http import OpenAIEndpoint
-from evalrun.endpoints.opening import EndpointPool, Opened
-from evalrun.errors import MissingExtraError, SuiteError
-from evalrun.redact import redact
-from evalrun.suite.schema import ModelSpec
+from evalrunner.domain import Completion, Request
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.opening import EndpointPool, Opened
+from evalrunner.errors import MissingExtraError, SuiteError
+from evalrunner.redact import redact
+from evalrunner.suite.schema import ModelSpec
 from tests.fakes.server import ScriptedServer
 
 needs_litellm = pytest.mark.skipif(importlib.util.find_spec("litellm") is None, reason="the extra is not installed")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Completion, Failure, Request
-from evalrun.endpoints.bounds import WorstCase, check_cap, worst_case
-from evalrun.endpoints.opening import EndpointPool
-from evalrun.endpoints.prices import Price, price_of, read_price
-from evalrun.endpoints.pricing import FREE, KnownPrice, PriceBook, PricedEndpoint, told_prices
-from evalrun.suite.schema import ModelSpec, PriceSpec
+from evalrunner.domain import Completion, Failure, Request
+from evalrunner.endpoints.bounds import WorstCase, check_cap, worst_case
+from evalrunner.endpoints.opening import EndpointPool
+from evalrunner.endpoints.prices import Price, price_of, read_price
+from evalrunner.endpoints.pricing import FREE, KnownPrice, PriceBook, PricedEndpoint, told_prices
+from evalrunner.suite.schema import ModelSpec, PriceSpec
 from tests.endpoints.conftest import Proxy
 from tests.fakes.server import ScriptedServer, Status, always
 

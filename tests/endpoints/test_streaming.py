@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from evalrun import RunOptions, SuiteError, run_suite
-from evalrun.domain import Completion, Failure, Request
-from evalrun.endpoints.litellm_sdk import LiteLLMEndpoint
-from evalrun.endpoints.openai_http import OpenAIEndpoint
-from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrunner import RunOptions, SuiteError, run_suite
+from evalrunner.domain import Completion, Failure, Request
+from evalrunner.endpoints.litellm_sdk import LiteLLMEndpoint
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from tests.endpoints.conftest import Proxy
 from tests.fakes.command import evalrun
 from tests.fakes.server import (

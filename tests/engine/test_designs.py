@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import evalrun
+import evalrunner
 
 SUITE = """\
 name: s
@@ -31,8 +31,8 @@ def write_suite(more: str = "", *, dataset: str = "", topics: int = 3) -> str:
 
 
 def problems(more: str, *, dataset: str = "", topics: int = 3) -> list[str]:
-    with pytest.raises(evalrun.SuiteError) as caught:
-        evalrun.run_suite(write_suite(more, dataset=dataset, topics=topics))
+    with pytest.raises(evalrunner.SuiteError) as caught:
+        evalrunner.run_suite(write_suite(more, dataset=dataset, topics=topics))
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -45,7 +45,7 @@ def metrics(result: Any) -> list[dict[str, Any]]:
 
 def test_slices_clusters_and_reducers_reach_the_files() -> None:
     more = "slices: [topic]\nrun: {epochs: 2, reducer: [mean, at_least_2]}"
-    result = evalrun.run_suite(write_suite(more, dataset=", cluster: passage"))
+    result = evalrunner.run_suite(write_suite(more, dataset=", cluster: passage"))
     assert [(each["name"], each["reducer"], each["slice"], each["method"], each["n"]) for each in metrics(result)] == [
         ("exact_match/v1", "mean", None, "wilson-clustered", 240),
         ("exact_match/v1/at_least_2", "at_least_2", None, "wilson-clustered", 240),
@@ -61,7 +61,7 @@ def test_slices_clusters_and_reducers_reach_the_files() -> None:
 
 
 def test_a_reducer_may_stand_at_the_top_of_the_suite() -> None:
-    result = evalrun.run_suite(write_suite("reducer: median\nrun: {epochs: 2}"))
+    result = evalrunner.run_suite(write_suite("reducer: median\nrun: {epochs: 2}"))
     assert [each["reducer"] for each in metrics(result)] == ["median"]
 
 

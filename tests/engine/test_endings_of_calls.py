@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import evalrun
-from evalrun.domain import Completion, Failure, Row
-from evalrun.runs.row_log import read_rows
+import evalrunner
+from evalrunner.domain import Completion, Failure, Row
+from evalrunner.runs.row_log import read_rows
 from tests.fakes.server import Action, Answer, Cut, Hang, Malformed, ScriptedServer, Status
 
 ENDINGS: dict[str, tuple[Action, str]] = {
@@ -35,7 +35,7 @@ ENDINGS: dict[str, tuple[Action, str]] = {
     "refused": (Answer(None, message={"refusal": "I will not"}), "refused"),
 }
 
-QUICK = evalrun.RunOptions(wait_scale=0.001)
+QUICK = evalrunner.RunOptions(wait_scale=0.001)
 
 
 def by_input(request: Any, _nth: int) -> Action:
@@ -52,13 +52,13 @@ def write_suite(address: str, more: str = "", inputs: list[str] | None = None) -
     return "s.yaml"
 
 
-def rows_of(result: evalrun.SuiteResult) -> dict[str, Row]:
+def rows_of(result: evalrunner.SuiteResult) -> dict[str, Row]:
     return {row.sample.id: row for row in read_rows(result.folder)}
 
 
 def test_each_ending_is_told_apart_and_none_is_scored() -> None:
     with ScriptedServer(by_input) as server:
-        result = evalrun.run_suite(write_suite(server.base_url), options=QUICK)
+        result = evalrunner.run_suite(write_suite(server.base_url), options=QUICK)
     rows = rows_of(result)
     found = {
         name: row.answer.ended if isinstance(row.answer, Completion) else f"error: {row.answer.kind}"
@@ -83,7 +83,7 @@ def test_a_provider_that_is_down_makes_the_run_untrusted_never_failed() -> None:
 
     with ScriptedServer(script) as server:
         suite = write_suite(server.base_url, "gates: [exact_match >= 0.9]\n", [f"q{i}" for i in range(40)])
-        result = evalrun.run_suite(suite, options=QUICK)
+        result = evalrunner.run_suite(suite, options=QUICK)
     assert (result.verdict, result.exit_code) == ("untrusted", 3)
     assert result.gates[0].reason == "scored 5 of 40 rows: the provider failed on 35 (server)"
 
@@ -109,7 +109,7 @@ def test_a_target_that_cannot_work_is_given_up_at_once_and_others_finish(action:
             .replace("\nscorers", f'\n  - {{model: m, name: other, base_url: "{good.base_url}"}}\nscorers')
         )
         Path(suite).write_text(text)
-        result = evalrun.run_suite(suite, options=QUICK)
+        result = evalrunner.run_suite(suite, options=QUICK)
     assert bad.calls <= 16
     assert result.details.targets["other"].answered == 200
     assert result.exit_code == 3
@@ -120,7 +120,7 @@ def test_a_target_that_cannot_work_is_given_up_at_once_and_others_finish(action:
 
 def test_a_host_that_is_not_there_is_one_plain_sentence() -> None:
     suite = write_suite("http://127.0.0.1:9/v1", "gates: [exact_match >= 0.5]\n", [f"q{i}" for i in range(100)])
-    result = evalrun.run_suite(suite, options=QUICK)
+    result = evalrunner.run_suite(suite, options=QUICK)
     assert result.exit_code == 3
     assert "nothing answers at http://127.0.0.1:9" in (result.details.stopped or "")
     assert result.details.rows <= 16
@@ -130,8 +130,8 @@ def test_a_key_goes_to_its_own_host_and_into_no_file(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai-alone")
     echo = Answer("you sent sk-secret-key-1 and sk-of-openai-alone")
     with ScriptedServer(lambda request, nth: echo) as server:
-        result = evalrun.run_suite(
-            write_suite(server.base_url, inputs=["q"]), options=evalrun.RunOptions(outputs=("o.csv", "o.xlsx"))
+        result = evalrunner.run_suite(
+            write_suite(server.base_url, inputs=["q"]), options=evalrunner.RunOptions(outputs=("o.csv", "o.xlsx"))
         )
         assert server.requests[0].headers["authorization"] == "Bearer sk-secret-key-1"
     for path in [*result.folder.iterdir(), Path("o.csv")]:
@@ -146,7 +146,7 @@ def test_parameters_are_passed_through_and_null_takes_one_out() -> None:
         Path(suite).write_text(
             Path(suite).read_text().replace("name: m,", "name: m, params: {temperature: null, top_p: 1},")
         )
-        evalrun.run_suite(suite)
+        evalrunner.run_suite(suite)
         assert server.requests[0].json == {
             "model": "m",
             "messages": [{"role": "user", "content": "q"}],
@@ -161,7 +161,7 @@ def test_no_more_rows_are_under_way_than_allowed() -> None:
 
     with ScriptedServer(lambda request, nth: Slow(0.01)) as server:
         suite = write_suite(server.base_url, inputs=[f"q{i}" for i in range(100)])
-        result = evalrun.run_suite(suite, options=evalrun.RunOptions(concurrency=7))
+        result = evalrunner.run_suite(suite, options=evalrunner.RunOptions(concurrency=7))
         assert (server.calls, server.most_in_flight) == (100, 7)
     assert result.metrics["token_count/total"] == 200
 
@@ -169,7 +169,7 @@ def test_no_more_rows_are_under_way_than_allowed() -> None:
 def test_epochs_ask_each_sample_again() -> None:
     with ScriptedServer(lambda request, nth: Answer("Paris" if nth % 2 else "Rome")) as server:
         suite = write_suite(server.base_url, inputs=["a", "b"])
-        result = evalrun.run_suite(suite, options=evalrun.RunOptions(epochs=4, concurrency=1))
+        result = evalrunner.run_suite(suite, options=evalrunner.RunOptions(epochs=4, concurrency=1))
         assert server.calls == 8
     keys = sorted((row.sample.id, row.epoch) for row in read_rows(result.folder))
     assert keys == [(name, epoch) for name in "ab" for epoch in (1, 2, 3, 4)]

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-import evalrun
-from evalrun.api import Session, plan_suite
-from evalrun.calls.answer_store import AnswerStore
-from evalrun.calls.cache import is_kept, request_key
-from evalrun.calls.stopping import StopSignal
-from evalrun.domain import Completion, Request
-from evalrun.endpoints.opening import EndpointPool
-from evalrun.endpoints.prices import Price
-from evalrun.endpoints.pricing import FREE, KnownPrice
-from evalrun.engine.estimate import Estimate, ModelPrices, Total, estimate, total_of
-from evalrun.reports.estimated import render_estimates
+import evalrunner
+from evalrunner.api import Session, plan_suite
+from evalrunner.calls.answer_store import AnswerStore
+from evalrunner.calls.cache import is_kept, request_key
+from evalrunner.calls.stopping import StopSignal
+from evalrunner.domain import Completion, Request
+from evalrunner.endpoints.opening import EndpointPool
+from evalrunner.endpoints.prices import Price
+from evalrunner.endpoints.pricing import FREE, KnownPrice
+from evalrunner.engine.estimate import Estimate, ModelPrices, Total, estimate, total_of
+from evalrunner.reports.estimated import render_estimates
 from tests.fakes.server import Answer, ScriptedServer
 
 CHEAP = KnownPrice(Price(1e-6, 1e-5), "suite")
@@ -48,7 +48,7 @@ def estimates(
 
     async def run() -> tuple[Estimate, ...]:
         async with EndpointPool(environ={}) as pool:
-            session = Session(evalrun.RunOptions(**options), StopSignal())
+            session = Session(evalrunner.RunOptions(**options), StopSignal())
             return await estimate(plan_suite(path, session, pool, spool), prices, is_kept=kept)
 
     return list(asyncio.run(run()))
@@ -96,7 +96,7 @@ def test_the_upper_end_is_a_cap_that_holds_the_run() -> None:
             return Answer("x", input_tokens=len(json.dumps(request["messages"])), output_tokens=request["max_tokens"])
 
         server.script = greedy
-        result = evalrun.run_suite("s.yaml")
+        result = evalrunner.run_suite("s.yaml")
         usage = result.details.targets["bounded"]
         assert server.calls == 10
     total = sum(10e-6 * 50 + 1e-6 * len(json.dumps(record.json["messages"])) for record in server.requests)

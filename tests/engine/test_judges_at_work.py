@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-import evalrun
-from evalrun.runs.row_log import read_rows
-from evalrun.scorers.factuality import KNOWN_PAIRS
+import evalrunner
+from evalrunner.runs.row_log import read_rows
+from evalrunner.scorers.factuality import KNOWN_PAIRS
 from tests.fakes.server import Action, Answer, Malformed, Script, ScriptedServer, Status
 
 GOOD = {(pair.input, pair.output): pair.good for pair in KNOWN_PAIRS}
@@ -42,7 +42,9 @@ def lenient(request: Any, nth: int) -> Action:
     return chosen("C")
 
 
-def run(judge: Script, more: str = "", *, rows: int = 4, **options: Any) -> tuple[evalrun.SuiteResult, ScriptedServer]:
+def run(
+    judge: Script, more: str = "", *, rows: int = 4, **options: Any
+) -> tuple[evalrunner.SuiteResult, ScriptedServer]:
     data = [{"input": f"Question {i}?", "expected": "right", "out": "right" if i % 2 else "false"} for i in range(rows)]
     Path("data.jsonl").write_text("\n".join(map(json.dumps, data)))
     with ScriptedServer(judge) as server:
@@ -50,8 +52,8 @@ def run(judge: Script, more: str = "", *, rows: int = 4, **options: Any) -> tupl
             "name: j\ndataset: data.jsonl\ntarget: {type: recorded, column: out}\n"
             f'judge: {{model: judge-1, base_url: "{server.base_url}"}}\nscorers: [factuality]\n{more}'
         )
-        return evalrun.run_suite(
-            "j.yaml", options=evalrun.RunOptions(**{"wait_scale": 0.01, "cache": "off", **options})
+        return evalrunner.run_suite(
+            "j.yaml", options=evalrunner.RunOptions(**{"wait_scale": 0.01, "cache": "off", **options})
         ), server
 
 
@@ -132,8 +134,8 @@ def test_a_judge_scorer_without_a_judge_never_falls_back_to_the_target() -> None
     Path("j.yaml").write_text(
         "dataset: {rows: [{input: a, expected: b, out: c}]}\ntarget: {type: recorded, column: out}\nscorers: [factuality]\n"
     )
-    with pytest.raises(evalrun.SuiteError, match="'factuality' needs a judge; add judge: MODEL"):
-        evalrun.run_suite("j.yaml")
+    with pytest.raises(evalrunner.SuiteError, match="'factuality' needs a judge; add judge: MODEL"):
+        evalrunner.run_suite("j.yaml")
 
 
 def test_no_host_but_the_suites_own_is_ever_contacted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.calls.row_clock import RowClock
-from evalrun.calls.timing import Timing
-from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
-from evalrun.engine.plan import Job, PlannedScorer, PlannedTarget
-from evalrun.engine.resume import count_remaining, kept_cells, remaining
-from evalrun.engine.scoring import RowScorer
-from evalrun.errors import RunError
-from evalrun.runs.row_log import RowLog, finished_rows, read_rows, scan_keys
-from evalrun.scorers.calling import BoundScorer
-from evalrun.suite.schema import ScorerSpec
+from evalrunner.calls.row_clock import RowClock
+from evalrunner.calls.timing import Timing
+from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
+from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget
+from evalrunner.engine.resume import count_remaining, kept_cells, remaining
+from evalrunner.engine.scoring import RowScorer
+from evalrunner.errors import RunError
+from evalrunner.runs.row_log import RowLog, finished_rows, read_rows, scan_keys
+from evalrunner.scorers.calling import BoundScorer
+from evalrunner.suite.schema import ScorerSpec
 
 FINE = {"exact": Cell("scored", 1.0), "tone": Cell("scored", 0.5)}
 HALF = {"exact": Cell("scored", 1.0), "tone": Cell("error", None, "server: self-check not done: down")}

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-import evalrun
-from evalrun.domain import Completion
-from evalrun.runs.row_log import read_rows
+import evalrunner
+from evalrunner.domain import Completion
+from evalrunner.runs.row_log import read_rows
 from tests.fakes.server import Action, Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status
 
 ROWS = 2000
@@ -53,7 +53,7 @@ def test_every_row_of_a_stormy_run_is_answered_once(concurrency: str) -> None:
 
     with ScriptedServer(script) as server:
         suite = write_suite(server.base_url, ROWS, f"concurrency: {concurrency}, timeout: 2, seed: 3")
-        result = evalrun.run_suite(suite, options=evalrun.RunOptions(wait_scale=0.02))
+        result = evalrunner.run_suite(suite, options=evalrunner.RunOptions(wait_scale=0.02))
         most = server.most_in_flight
     print(f"dealt {dict(dealt)}, most in flight {most}")  # shown by pytest -rP, and where it fails
     assert all(dealt[name] > 0 for _, name, _ in TROUBLE)
@@ -74,7 +74,7 @@ def test_every_row_of_a_stormy_run_is_answered_once(concurrency: str) -> None:
 def test_no_retries_means_none() -> None:
     with ScriptedServer(lambda request, nth: Status(503, "down")) as server:
         suite = write_suite(server.base_url, 5, "retries: 0, concurrency: 2")
-        result = evalrun.run_suite(suite)
+        result = evalrunner.run_suite(suite)
         assert server.calls == 5
     assert result.details.in_error == 5
 
@@ -83,7 +83,7 @@ def test_a_daily_quota_ends_the_row_at_once_and_says_so() -> None:
     quota = Status(429, {"error": {"message": "daily limit"}}, {"retry-after": "19200"})
     with ScriptedServer(lambda request, nth: quota if "1" in str(request["messages"]) else Answer("yes")) as server:
         suite = write_suite(server.base_url, 2, "concurrency: 1")
-        result = evalrun.run_suite(suite)
+        result = evalrunner.run_suite(suite)
         assert server.calls == 2
     (failed,) = [row for row in read_rows(result.folder) if not isinstance(row.answer, Completion)]
     said = str(failed.answer)
@@ -98,14 +98,14 @@ def test_a_provider_that_is_down_for_good_is_given_up_and_the_run_can_go_on() ->
 
     with ScriptedServer(script) as server:
         suite = write_suite(server.base_url, 400, "concurrency: 8")
-        quick = evalrun.RunOptions(wait_scale=0.001)
-        result = evalrun.run_suite(suite, options=quick)
+        quick = evalrunner.RunOptions(wait_scale=0.001)
+        result = evalrunner.run_suite(suite, options=quick)
         assert result.exit_code == 3
         assert "50 questions in a row failed" in (result.details.stopped or "")
         assert result.details.rows < 400
         down = False
-        again = evalrun.run_suite(
-            options=evalrun.RunOptions(resume=str(result.folder), retry_errors=True, wait_scale=0.001)
+        again = evalrunner.run_suite(
+            options=evalrunner.RunOptions(resume=str(result.folder), retry_errors=True, wait_scale=0.001)
         )
     assert (again.run_id, again.details.rows, again.exit_code) == (result.run_id, 400, 0)
     assert again.metrics["exact_match/v1"] == 1.0
@@ -116,7 +116,7 @@ def test_a_hung_connection_costs_one_timeout_not_a_worker() -> None:
         suite = write_suite(
             server.base_url, 60, "concurrency: 4, timeout: 0.5, row_timeout: 30000"
         )  # this one is scaled
-        result = evalrun.run_suite(suite, options=evalrun.RunOptions(wait_scale=0.001))
+        result = evalrunner.run_suite(suite, options=evalrunner.RunOptions(wait_scale=0.001))
         assert server.calls == 64
     assert result.details.in_error == 0
 
@@ -124,7 +124,7 @@ def test_a_hung_connection_costs_one_timeout_not_a_worker() -> None:
 def test_a_row_has_a_time_limit_of_its_own() -> None:
     with ScriptedServer(lambda request, nth: Hang()) as server:
         suite = write_suite(server.base_url, 2, "timeout: 60, row_timeout: 0.4, concurrency: 2")
-        result = evalrun.run_suite(suite)
+        result = evalrunner.run_suite(suite)
     assert {row.answer.kind for row in read_rows(result.folder) if not isinstance(row.answer, Completion)} == {
         "timeout"
     }
@@ -133,7 +133,7 @@ def test_a_row_has_a_time_limit_of_its_own() -> None:
 def test_a_run_has_a_time_limit_and_keeps_what_it_has() -> None:
     with ScriptedServer(lambda request, nth: Slow(0.05, Answer("yes"))) as server:
         suite = write_suite(server.base_url, 400, "concurrency: 2, run_timeout: 0.5")
-        result = evalrun.run_suite(suite)
+        result = evalrunner.run_suite(suite)
     assert result.exit_code == 3
     assert "the run's time limit of 0.5 s is reached" in (result.details.stopped or "")
     assert 0 < result.details.rows < 400
@@ -145,7 +145,7 @@ def test_too_many_errors_stop_a_run(rule: str, most: int) -> None:
     bad = Status(400, {"error": {"message": "no"}})
     with ScriptedServer(lambda request, nth: bad if nth % 2 else Answer("yes")) as server:
         suite = write_suite(server.base_url, 200, f"concurrency: 1, fail_on_error: {rule}")
-        result = evalrun.run_suite(suite)
+        result = evalrunner.run_suite(suite)
     assert result.exit_code == 3
     assert result.details.in_error == most
     assert f"{most} row{'s' if most > 1 else ''} ended in error, and fail_on_error is" in (result.details.stopped or "")
@@ -154,6 +154,6 @@ def test_too_many_errors_stop_a_run(rule: str, most: int) -> None:
 def test_rates_of_a_target_are_kept() -> None:
     with ScriptedServer(lambda request, nth: Answer("yes")) as server:
         suite = write_suite(server.base_url, 30, "concurrency: 8", ", rpm: 600")
-        result = evalrun.run_suite(suite, options=evalrun.RunOptions(wait_scale=0.05))
+        result = evalrunner.run_suite(suite, options=evalrunner.RunOptions(wait_scale=0.05))
     assert result.details.in_error == 0
     assert result.details.duration_s >= 0.05 * 0.1 * (30 - 10)  # a tenth of a second each, less what may burst

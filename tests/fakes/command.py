@@ -16,7 +16,7 @@ def evalrun(
 ) -> subprocess.CompletedProcess[str]:
     """The finished process of `evalrun ARGS…`; its working folder is the test's own."""
     return subprocess.run(
-        [sys.executable, "-m", "evalrun", *args],
+        [sys.executable, "-m", "evalrunner", *args],
         input=stdin if stdin is not None else "",
         capture_output=True,
         text=True,

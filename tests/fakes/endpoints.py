@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from evalrun.domain import Completion, Failure, Request
-from evalrun.endpoints.openai_http import OpenAIEndpoint
-from evalrun.endpoints.pyreqwest_transport import PyreqwestTransport
+from evalrunner.domain import Completion, Failure, Request
+from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 
 ASKED = Request("m", ({"role": "user", "content": "Capital of France?"},))
 PARIS = Completion("Paris", latency_s=0.01)

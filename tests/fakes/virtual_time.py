@@ -8,8 +8,8 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from evalrun.calls.timing import Timing
-from evalrun.domain import Allowance, Completion, Failure, Request
+from evalrunner.calls.timing import Timing
+from evalrunner.domain import Allowance, Completion, Failure, Request
 
 T = TypeVar("T")
 

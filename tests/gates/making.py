@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalrun.domain import Cell, Completion, Failure, Row, Sample
-from evalrun.engine.gating import GateMaker
-from evalrun.gates.against import Side
-from evalrun.gates.baseline_file import Baseline, BaselineHead, collect_rows, sample_key
-from evalrun.gates.verdicts import Comparison, check_gates
-from evalrun.metrics import GateResult
-from evalrun.stats.grouping import Design
-from evalrun.stats.summary import ALWAYS, Measure, summarize
-from evalrun.suite.document import parse_document
-from evalrun.suite.gates import read_gates
-from evalrun.suite.reading import SectionReader
+from evalrunner.domain import Cell, Completion, Failure, Row, Sample
+from evalrunner.engine.gating import GateMaker
+from evalrunner.gates.against import Side
+from evalrunner.gates.baseline_file import Baseline, BaselineHead, collect_rows, sample_key
+from evalrunner.gates.verdicts import Comparison, check_gates
+from evalrunner.metrics import GateResult
+from evalrunner.stats.grouping import Design
+from evalrunner.stats.summary import ALWAYS, Measure, summarize
+from evalrunner.suite.document import parse_document
+from evalrunner.suite.gates import read_gates
+from evalrunner.suite.reading import SectionReader
 
 SCORED = "scored"
 MADE: Mapping[str, Any] = {"dataset": "d", "targets": {"m": {}}, "scorers": {}, "judges": {}}

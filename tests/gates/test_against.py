@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from evalrun.domain import Declaration
-from evalrun.stats.grouping import Design
-from evalrun.stats.paired import non_inferiority
-from evalrun.stats.reducers import parse_reducer
-from evalrun.stats.summary import Measure
+from evalrunner.domain import Declaration
+from evalrunner.stats.grouping import Design
+from evalrunner.stats.paired import non_inferiority
+from evalrunner.stats.reducers import parse_reducer
+from evalrunner.stats.summary import Measure
 from tests.gates.making import judge, rows
 
 EXACT = Measure("exact_match", Declaration(binary=True))

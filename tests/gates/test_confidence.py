@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from evalrun.domain import Declaration
-from evalrun.stats.grouping import Design
-from evalrun.stats.intervals import clopper_pearson
-from evalrun.stats.reducers import parse_reducer
-from evalrun.stats.summary import Measure
+from evalrunner.domain import Declaration
+from evalrunner.stats.grouping import Design
+from evalrunner.stats.intervals import clopper_pearson
+from evalrunner.stats.reducers import parse_reducer
+from evalrunner.stats.summary import Measure
 from tests.gates.making import judge, rows
 
 EXACT = Measure("exact_match", Declaration(binary=True))
@@ -28,7 +28,7 @@ def test_the_exact_one_sided_bound_decides(right: int, verdict: str) -> None:
 
 
 def test_a_model_at_the_bound_passes_in_at_most_a_twentieth_of_its_runs() -> None:
-    from evalrun.stats.distributions import binomial_cdf
+    from evalrunner.stats.distributions import binomial_cdf
 
     for n, bound in ((20, 0.8), (50, 0.9), (100, 0.5)):
         passing = [

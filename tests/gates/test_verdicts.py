@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample
-from evalrun.gates.exit_codes import exit_code, overall
-from evalrun.gates.naming import Gate, UnknownMetric, find_metric
-from evalrun.gates.verdicts import check_gates
-from evalrun.metrics import GateResult
-from evalrun.stats.summary import ALWAYS, Measure, summarize
-from evalrun.suite.schema import GateSpec, Operator
+from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample
+from evalrunner.gates.exit_codes import exit_code, overall
+from evalrunner.gates.naming import Gate, UnknownMetric, find_metric
+from evalrunner.gates.verdicts import check_gates
+from evalrunner.metrics import GateResult
+from evalrunner.stats.summary import ALWAYS, Measure, summarize
+from evalrunner.suite.schema import GateSpec, Operator
 
 EXACT = Measure("exact_match", Declaration(binary=True))
 JUDGED = Measure("factuality", Declaration())

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from evalrun.metrics import GateResult
-from evalrun.reports.github import STEP_BYTES, command, gate_annotations, room_for_summary
-from evalrun.reports.text import COMMAND, without_commands
+from evalrunner.metrics import GateResult
+from evalrunner.reports.github import STEP_BYTES, command, gate_annotations, room_for_summary
+from evalrunner.reports.text import COMMAND, without_commands
 from tests.fakes.command import evalrun
 from tests.reports.test_markdown import GATE, view
 

@@ -13,12 +13,12 @@ import pytest
 import xmlschema
 from junitparser import JUnitXml
 
-import evalrun
-from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample
-from evalrun.reports.junit import JUnitWriter, gate_result, row_result, write_junit
-from evalrun.reports.view import stored_view
-from evalrun.runs.folder import RunFolder
-from evalrun.stats.summary import Measure
+import evalrunner
+from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample
+from evalrunner.reports.junit import JUnitWriter, gate_result, row_result, write_junit
+from evalrunner.reports.view import stored_view
+from evalrunner.runs.folder import RunFolder
+from evalrunner.stats.summary import Measure
 from tests.reports.hostile import HOSTILE
 from tests.reports.test_markdown import GATE, view
 
@@ -151,7 +151,7 @@ def test_a_run_writes_it_and_a_stored_run_gives_the_same() -> None:
     Path("j.yaml").write_text(
         "name: j\ndataset: rows.jsonl\ntarget: {type: recorded, column: out}\nscorers: [exact_match]\ngates: [exact_match >= 0.6]\n"
     )
-    result = evalrun.run_suite("j.yaml", options=evalrun.RunOptions(outputs=("out/j.xml",)))
+    result = evalrunner.run_suite("j.yaml", options=evalrunner.RunOptions(outputs=("out/j.xml",)))
     text = Path("out/j.xml").read_text(encoding="utf-8")
     SCHEMA.validate(text)
     parsed = JUnitXml.fromstring(text.encode())

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-import evalrun
-from evalrun.calls.usage import Usage
-from evalrun.domain import Cell, Completion, Declaration, Row, Sample
-from evalrun.engine.result import TargetResult
-from evalrun.metrics import BaselineResult, GateResult, Metric
-from evalrun.redact import register_secret
-from evalrun.reports.ci import CiFiles, SummaryRows, stored_markdown
-from evalrun.reports.escaping import block, code, inline
-from evalrun.reports.markdown import render_markdown
-from evalrun.reports.outputs import write_stored
-from evalrun.reports.view import RunView, sentence, stored_view
-from evalrun.reports.worst import Earlier, ShownRow
-from evalrun.runs.folder import RunFolder
-from evalrun.stats.summary import Measure
+import evalrunner
+from evalrunner.calls.usage import Usage
+from evalrunner.domain import Cell, Completion, Declaration, Row, Sample
+from evalrunner.engine.result import TargetResult
+from evalrunner.metrics import BaselineResult, GateResult, Metric
+from evalrunner.redact import register_secret
+from evalrunner.reports.ci import CiFiles, SummaryRows, stored_markdown
+from evalrunner.reports.escaping import block, code, inline
+from evalrunner.reports.markdown import render_markdown
+from evalrunner.reports.outputs import write_stored
+from evalrunner.reports.view import RunView, sentence, stored_view
+from evalrunner.reports.worst import Earlier, ShownRow
+from evalrunner.runs.folder import RunFolder
+from evalrunner.stats.summary import Measure
 from tests.reports.hostile import HOSTILE
 from tests.reports.pages import Page
 
@@ -172,7 +172,7 @@ def printable(text: str) -> str:
     return "".join(mark for mark in text if mark.isprintable())
 
 
-def write_run(texts: list[str], outputs: tuple[str, ...], **options: Any) -> evalrun.SuiteResult:
+def write_run(texts: list[str], outputs: tuple[str, ...], **options: Any) -> evalrunner.SuiteResult:
     lines = [json.dumps({"id": printable(f"i{place}{text[:40]}"), "input": text, "expected": text[:200] + "!", "one": text, "two": text}) for place, text in enumerate(texts)]  # fmt: skip
     Path("rows.jsonl").write_text("\n".join(lines))
     Path("h.yaml").write_text(
@@ -180,7 +180,7 @@ def write_run(texts: list[str], outputs: tuple[str, ...], **options: Any) -> eva
         "  - {type: recorded, column: one, name: '@one|<b>`'}\n  - {type: recorded, column: two, name: two}\n"
         "scorers: [exact_match]\ngates: [exact_match >= 0.5]\n"
     )
-    return evalrun.run_suite("h.yaml", options=evalrun.RunOptions(outputs=outputs, **options))
+    return evalrunner.run_suite("h.yaml", options=evalrunner.RunOptions(outputs=outputs, **options))
 
 
 def test_a_run_of_hostile_rows_is_a_harmless_page() -> None:
@@ -219,9 +219,9 @@ def test_a_run_that_did_not_come_to_its_end_has_numbers_and_no_verdict() -> None
     text = stored_markdown(folder, stored_view(folder))
     assert text.startswith("## ⚠️ NOT FINISHED: h\n\n**The run ended before its end;")
     assert "| <code>exact_match/v1</code> | 0.000 |" in text
-    with pytest.raises(evalrun.RunNotFoundError, match=r"has no metrics.json: it did not come to its end"):
+    with pytest.raises(evalrunner.RunNotFoundError, match=r"has no metrics.json: it did not come to its end"):
         write_stored(folder, Path("x.json"), runs=Path("runs"), max_bytes=1)
-    with pytest.raises(evalrun.SuiteError, match=r"one of .md, .xml, .html, .svg, .png, .csv, .json, .jsonl"):
+    with pytest.raises(evalrunner.SuiteError, match=r"one of .md, .xml, .html, .svg, .png, .csv, .json, .jsonl"):
         write_stored(folder, Path("x.pdf"), runs=Path("runs"), max_bytes=1)
 
 

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import evalrun
-from evalrun.reports.progress import PlainProgress
+import evalrunner
+from evalrunner.reports.progress import PlainProgress
 from tests.fakes.command import command_env
 from tests.fakes.server import Action, Answer, ScriptedServer, Slow, Status
 
@@ -34,7 +34,7 @@ def refuses_twice(request: Any, nth: int) -> Action:
 def test_a_log_hears_of_a_run_in_which_no_row_comes() -> None:
     out = io.StringIO()
     with ScriptedServer(refuses_twice) as server:
-        evalrun.run_suite(write(server.base_url, 2), reporters=[PlainProgress(out, silent_s=0.1)])
+        evalrunner.run_suite(write(server.base_url, 2), reporters=[PlainProgress(out, silent_s=0.1)])
     lines = out.getvalue().splitlines()
     assert lines and lines[0].startswith("s: 0/2 rows, 0.0 rows/s, 0 failed")
     assert any("2 tried again" in line for line in lines)
@@ -43,7 +43,7 @@ def test_a_log_hears_of_a_run_in_which_no_row_comes() -> None:
 def test_a_log_hears_how_far_it_is_and_no_time_left_at_the_end() -> None:
     out = io.StringIO()
     with ScriptedServer() as server:
-        evalrun.run_suite(write(server.base_url, 20), reporters=[PlainProgress(out, every_s=0.0)])
+        evalrunner.run_suite(write(server.base_url, 20), reporters=[PlainProgress(out, every_s=0.0)])
     lines = out.getvalue().splitlines()
     assert len(lines) == 20
     assert " left, 0 failed, exact_match/v1 1.000" in lines[10]
@@ -52,7 +52,7 @@ def test_a_log_hears_how_far_it_is_and_no_time_left_at_the_end() -> None:
 
 def test_a_bar_tells_of_calls_made_again_while_no_row_comes() -> None:
     with ScriptedServer(refuses_twice) as server:
-        command = [sys.executable, "-m", "evalrun", write(server.base_url, 2)]
+        command = [sys.executable, "-m", "evalrunner", write(server.base_url, 2)]
         ours, theirs = pty.openpty()
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=command_env({"TERM": "xterm"}))
         os.close(theirs)

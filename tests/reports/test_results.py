@@ -12,7 +12,7 @@ from typing import Any
 import pandas
 import pytest
 
-import evalrun
+import evalrunner
 
 SUITE = """\
 name: rec
@@ -63,7 +63,7 @@ def recomputed(table: pandas.DataFrame, prefix: str, threshold: float) -> dict[s
 
 
 def test_metrics_can_be_recomputed_from_the_table_with_pandas_alone() -> None:
-    result = evalrun.run_suite(write_suite())
+    result = evalrunner.run_suite(write_suite())
     table = pandas.read_csv(result.folder / "table.csv")
     metrics = json.loads((result.folder / "metrics.json").read_text())
     checked = 0
@@ -84,14 +84,14 @@ def test_metrics_can_be_recomputed_from_the_table_with_pandas_alone() -> None:
 
 def test_the_same_suite_and_seed_give_the_same_bytes() -> None:
     name = write_suite()
-    first, second = evalrun.run_suite(name), evalrun.run_suite(name, options=evalrun.RunOptions(concurrency=1))
+    first, second = evalrunner.run_suite(name), evalrunner.run_suite(name, options=evalrunner.RunOptions(concurrency=1))
     assert (first.folder / "table.csv").read_bytes() == (second.folder / "table.csv").read_bytes()
     texts = [(run.folder / "metrics.json").read_text().replace(run.run_id, "ID") for run in (first, second)]
     assert texts[0] == texts[1]
 
 
 def test_the_table_has_the_columns_of_the_contract_in_order() -> None:
-    result = evalrun.run_suite(write_suite(12))
+    result = evalrunner.run_suite(write_suite(12))
     table = pandas.read_csv(result.folder / "table.csv")
     assert list(table.columns) == [
         "id", "target", "epoch", "input", "topic", "sample.latency", "one", "two", "expected", "output",
@@ -106,7 +106,7 @@ def test_the_table_has_the_columns_of_the_contract_in_order() -> None:
 
 
 def test_python_gets_metrics_and_a_table() -> None:
-    result = evalrun.run_suite(write_suite(20))
+    result = evalrunner.run_suite(write_suite(20))
     assert result.exit_code == 3 and result.verdict == "untrusted"  # a quarter of the answers of one are empty
     assert result.metrics["two/contains/v1"] == pytest.approx(12 / 18)
     assert result.metrics["one/length/v1/total"] is not None
@@ -116,7 +116,7 @@ def test_python_gets_metrics_and_a_table() -> None:
 
 
 def test_one_target_needs_no_name_in_its_metrics() -> None:
-    result = evalrun.run_suite(write_suite(20), options=evalrun.RunOptions(targets=("two",)))
+    result = evalrunner.run_suite(write_suite(20), options=evalrunner.RunOptions(targets=("two",)))
     assert result.metrics["contains/v1"] == pytest.approx(12 / 18)
     assert result.verdict == "pass"
 
@@ -132,7 +132,7 @@ def test_results_go_where_they_are_asked_for() -> None:
         "out/t.svg",
         "out/t.png",
     )
-    result = evalrun.run_suite(write_suite(20), options=evalrun.RunOptions(outputs=outputs))
+    result = evalrunner.run_suite(write_suite(20), options=evalrunner.RunOptions(outputs=outputs))
     assert Path("out/t.csv").read_bytes() == (result.folder / "table.csv").read_bytes()
     assert Path("out/t.jsonl").read_bytes() == (result.folder / "rows.jsonl").read_bytes()
     parquet, excel = pandas.read_parquet("out/t.parquet"), pandas.read_excel("out/t.xlsx")
@@ -162,7 +162,7 @@ def test_hostile_texts_stay_texts_and_numbers_stay_numbers() -> None:
     Path("h.yaml").write_text(
         "name: h\ndataset: h.jsonl\ntarget: {type: recorded, column: out}\nscorers: [exact_match]\n"
     )
-    result = evalrun.run_suite("h.yaml")
+    result = evalrunner.run_suite("h.yaml")
     csv.field_size_limit(10_000_000)
     with (result.folder / "table.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -176,6 +176,6 @@ def test_hostile_texts_stay_texts_and_numbers_stay_numbers() -> None:
 
 
 def read(folder: Path) -> Any:
-    from evalrun.runs.row_log import read_rows
+    from evalrunner.runs.row_log import read_rows
 
     return read_rows(folder)

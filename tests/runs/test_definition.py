@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from evalrun.redact import register_secret
-from evalrun.runs.definition import differences
+from evalrunner.redact import register_secret
+from evalrunner.runs.definition import differences
 
 PROMPT = "Answer with the shortest correct answer there is, in the language of the question, and "
 BEFORE: dict[str, Any] = {

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.errors import RunError, RunTakenError
-from evalrun.locking import locked, take_lock
-from evalrun.runs.lock import RunLock
+from evalrunner.errors import RunError, RunTakenError
+from evalrunner.locking import locked, take_lock
+from evalrunner.runs.lock import RunLock
 from tests.fakes.command import command_env
 
-HOLD = "from evalrun.runs.lock import RunLock\nwith RunLock(pathlib.Path(sys.argv[1])):\n"
-WAIT = "from evalrun.locking import locked\nwith locked(pathlib.Path(sys.argv[1])):\n"
+HOLD = "from evalrunner.runs.lock import RunLock\nwith RunLock(pathlib.Path(sys.argv[1])):\n"
+WAIT = "from evalrunner.locking import locked\nwith locked(pathlib.Path(sys.argv[1])):\n"
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.domain import Cell, Completion, Failure, JudgeCall, Row, Sample
-from evalrun.errors import RunError
-from evalrun.redact import register_secret
-from evalrun.runs.finished import Found
-from evalrun.runs.row_codec import encode_row
-from evalrun.runs.row_log import RowLog, cut_torn_line, finished_rows, read_rows, row_at, scan_keys
+from evalrunner.domain import Cell, Completion, Failure, JudgeCall, Row, Sample
+from evalrunner.errors import RunError
+from evalrunner.redact import register_secret
+from evalrunner.runs.finished import Found
+from evalrunner.runs.row_codec import encode_row
+from evalrunner.runs.row_log import RowLog, cut_torn_line, finished_rows, read_rows, row_at, scan_keys
 
 
 def make_row(name: str = "s1", **changes: object) -> Row:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalrun.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Message, Sample, Scorer
-from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call, offer
+from evalrunner.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Message, Sample, Scorer
+from evalrunner.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call, offer
 
 HOSTILE = (
     "x" * 1_000_000,

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from evalrun.api import SuiteResult, run_suite
-from evalrun.domain import Completion, Failure, Score
-from evalrun.errors import SuiteError
-from evalrun.runs.row_log import read_rows
-from evalrun.scorers.toxicity import toxicity
-from evalrun.suite.options import RunOptions
+from evalrunner.api import SuiteResult, run_suite
+from evalrunner.domain import Completion, Failure, Score
+from evalrunner.errors import SuiteError
+from evalrunner.runs.row_log import read_rows
+from evalrunner.scorers.toxicity import toxicity
+from evalrunner.suite.options import RunOptions
 from tests.fakes.classifier import LONGEST, WORDS, save_classifier
 from tests.fakes.command import evalrun
 from tests.scorers.front_door import HOSTILE, sample
@@ -169,7 +169,7 @@ class SlowPipe:
 
 
 def test_rows_that_ask_at_once_go_to_one_thread_together_and_the_loop_goes_on(model: Path) -> None:
-    from evalrun.scorers.hf_model import LoadedModel
+    from evalrunner.scorers.hf_model import LoadedModel
 
     scorer = toxicity(backend="hf", model=str(model)).function
     pipe = SlowPipe()
@@ -191,7 +191,7 @@ def test_rows_that_ask_at_once_go_to_one_thread_together_and_the_loop_goes_on(mo
 
 
 def test_what_the_model_raises_is_an_error_of_its_cell(model: Path) -> None:
-    from evalrun.scorers.hf_model import LoadedModel
+    from evalrunner.scorers.hf_model import LoadedModel
 
     scorer = toxicity(backend="hf", model=str(model), batch_size=4).function
     pipe = SlowPipe()
@@ -431,7 +431,7 @@ def test_a_model_of_the_hub_is_fetched_once_and_its_commit_stands_beside_the_num
 
 def test_a_plan_loads_no_model_and_a_suite_without_it_imports_nothing_heavy(model: Path) -> None:
     code = (
-        "import sys\nfrom evalrun.api import *\nfrom evalrun.cli.main import app\n"
+        "import sys\nfrom evalrunner.api import *\nfrom evalrunner.cli.main import app\n"
         "app(['plan', 'suite.yaml'], standalone_mode=False)\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
     )
@@ -447,7 +447,7 @@ def test_a_plan_loads_no_model_and_a_suite_without_it_imports_nothing_heavy(mode
 
 
 def test_the_scorer_is_awaited_with_an_answer_only(model: Path) -> None:
-    from evalrun.scorers.calling import BoundScorer, call_async
+    from evalrunner.scorers.calling import BoundScorer, call_async
 
     bound = BoundScorer.bind("toxicity", toxicity(backend="hf", model=str(model)))
     assert bound.is_async and not bound.wants_judge

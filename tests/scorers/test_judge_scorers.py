@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.domain import Cell, Completion, Declaration, Failure
-from evalrun.scorers import factuality as factuality_module
-from evalrun.scorers import toxicity as toxicity_module
-from evalrun.scorers.autoevals_bridge import judge_client_class
-from evalrun.scorers.calling import BoundScorer, call_async
-from evalrun.scorers.factuality import factuality
-from evalrun.scorers.toxicity import toxicity
+from evalrunner.domain import Cell, Completion, Declaration, Failure
+from evalrunner.scorers import factuality as factuality_module
+from evalrunner.scorers import toxicity as toxicity_module
+from evalrunner.scorers.autoevals_bridge import judge_client_class
+from evalrunner.scorers.calling import BoundScorer, call_async
+from evalrunner.scorers.factuality import factuality
+from evalrunner.scorers.toxicity import toxicity
 from tests.scorers.front_door import HOSTILE, ScriptedJudge, cell_of, choosing, judged, sample, tool_call
 
 ROOT = Path(__file__).parents[2]
@@ -262,10 +262,10 @@ import asyncio, socket, sys
 def refuse(*args, **kwargs):
     raise SystemExit(f"a socket was opened: {args}")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-import evalrun.scorers.text, evalrun.scorers.factuality, evalrun.scorers.toxicity, evalrun.scorers.python
-from evalrun.scorers.factuality import factuality
-from evalrun.scorers.calling import BoundScorer, call_async
-from evalrun.domain import Completion, Sample
+import evalrunner.scorers.text, evalrunner.scorers.factuality, evalrunner.scorers.toxicity, evalrunner.scorers.python
+from evalrunner.scorers.factuality import factuality
+from evalrunner.scorers.calling import BoundScorer, call_async
+from evalrunner.domain import Completion, Sample
 heavy = {"autoevals", "openai", "sklearn", "numpy", "pandas", "profanity_check"}
 bound = BoundScorer.bind("factuality", factuality())
 assert not heavy & set(sys.modules), heavy & set(sys.modules)

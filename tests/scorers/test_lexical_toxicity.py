@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from evalrun.domain import Cell, Declaration
-from evalrun.errors import MissingExtraError
-from evalrun.scorers.lexical_toxicity import LONGEST, SCORED, direct_sums, load_model, split_sentences
-from evalrun.scorers.toxicity import toxicity
+from evalrunner.domain import Cell, Declaration
+from evalrunner.errors import MissingExtraError
+from evalrunner.scorers.lexical_toxicity import LONGEST, SCORED, direct_sums, load_model, split_sentences
+from evalrunner.scorers.toxicity import toxicity
 from tests.scorers.front_door import HOSTILE, cell_of, score_of
 
 installed = importlib.util.find_spec("profanity_check") is not None

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from evalrun import RunOptions, SuiteError, SuiteResult, run_suite
-from evalrun.domain import Completion, Failure
-from evalrun.endpoints.prices import Price
-from evalrun.endpoints.pricing import KnownPrice
-from evalrun.engine.estimate import ModelPrices
-from evalrun.mlflow_package import quiet_mlflow
-from evalrun.runs.row_log import read_rows
-from evalrun.scorers.factuality import KNOWN_PAIRS
-from evalrun.scorers.judge_door import HEADER, Asking, the_door
-from evalrun.scorers.mlflow import mlflow
+from evalrunner import RunOptions, SuiteError, SuiteResult, run_suite
+from evalrunner.domain import Completion, Failure
+from evalrunner.endpoints.prices import Price
+from evalrunner.endpoints.pricing import KnownPrice
+from evalrunner.engine.estimate import ModelPrices
+from evalrunner.mlflow_package import quiet_mlflow
+from evalrunner.runs.row_log import read_rows
+from evalrunner.scorers.factuality import KNOWN_PAIRS
+from evalrunner.scorers.judge_door import HEADER, Asking, the_door
+from evalrunner.scorers.mlflow import mlflow
 from tests.engine.test_estimate import estimates
 from tests.fakes.pronouncing import write_dictionary
 from tests.fakes.server import Action, Answer, Hang, Script, ScriptedServer, Status, always
@@ -140,7 +140,7 @@ def test_what_is_fetched_from_a_hub_is_refused_and_the_hub_not_asked(monkeypatch
 
 def evalrun_elsewhere(**environ: str) -> subprocess.CompletedProcess[str]:
     """`evalrun m.yaml --json` in a process of its own, which has imported nothing yet."""
-    code = "import sys; from evalrun.cli.main import main; sys.argv = ['evalrun', 'm.yaml', '--json']; main()"
+    code = "import sys; from evalrunner.cli.main import main; sys.argv = ['evalrun', 'm.yaml', '--json']; main()"
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=240)

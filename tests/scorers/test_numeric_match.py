@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from evalrun.domain import Cell, Declaration
-from evalrun.scorers.numeric import last_number, numeric_match
+from evalrunner.domain import Cell, Declaration
+from evalrunner.scorers.numeric import last_number, numeric_match
 from tests.scorers.front_door import HOSTILE, cell_of, score_of
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import RunOptions, run_suite
-from evalrun.domain import Cell, Completion, Declaration
-from evalrun.registry import Place, ReferenceProblem
-from evalrun.scorers.calling import BoundScorer
-from evalrun.scorers.python import python
-from evalrun.signatures import SignatureProblem
+from evalrunner import RunOptions, run_suite
+from evalrunner.domain import Cell, Completion, Declaration
+from evalrunner.registry import Place, ReferenceProblem
+from evalrunner.scorers.calling import BoundScorer
+from evalrunner.scorers.python import python
+from evalrunner.signatures import SignatureProblem
 from tests.scorers.front_door import cell_of, sample
 
 TONE = """

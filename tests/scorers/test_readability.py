@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.domain import Cell, Declaration
-from evalrun.errors import MissingExtraError
-from evalrun.scorers.readability import KEPT, ari_grade_level, flesch_kincaid_grade_level
+from evalrunner.domain import Cell, Declaration
+from evalrunner.errors import MissingExtraError
+from evalrunner.scorers.readability import KEPT, ari_grade_level, flesch_kincaid_grade_level
 from tests.fakes.command import command_env, evalrun
 from tests.fakes.pronouncing import write_dictionary
 from tests.scorers.front_door import HOSTILE, cell_of, score_of
@@ -26,7 +26,7 @@ sys.addaudithook(lambda event, args: print("ASKED", *args) if event == "socket.g
 import nltk
 nltk.data.path.clear()
 sys.argv = ["evalrun", *sys.argv[1:]]
-from evalrun.cli.main import main
+from evalrunner.cli.main import main
 main()
 """
 SUITE = """\

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.domain import Cell, Declaration
-from evalrun.scorers.numeric import parse_number
-from evalrun.scorers.patterns import SEARCHED
-from evalrun.scorers.text import regex
+from evalrunner.domain import Cell, Declaration
+from evalrunner.scorers.numeric import parse_number
+from evalrunner.scorers.patterns import SEARCHED
+from evalrunner.scorers.text import regex
 from tests.scorers.front_door import HOSTILE, cell_of, score_of
 
 LAST_NUMBER = r"-?[\d,]*\.?\d+"

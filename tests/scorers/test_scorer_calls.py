@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from evalrun.domain import (
+from evalrunner.domain import (
     Cell,
     Completion,
     Declaration,
@@ -21,10 +21,10 @@ from evalrun.domain import (
     Score,
     Scorer,
 )
-from evalrun.redact import register_secret
-from evalrun.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call, offer
-from evalrun.scorers.text import exact_match
-from evalrun.signatures import SignatureProblem
+from evalrunner.redact import register_secret
+from evalrunner.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call, offer
+from evalrunner.scorers.text import exact_match
+from evalrunner.signatures import SignatureProblem
 from tests.scorers.front_door import ScriptedJudge, cell_of, choosing, sample
 
 OPEN = Declaration(low=None, high=None)

@@ -9,8 +9,8 @@ from fractions import Fraction
 
 import pytest
 
-from evalrun.domain import Cell, Declaration, Failure, Score, Scorer, Skipped, Unscored
-from evalrun.scorers.calling import cell_from
+from evalrunner.domain import Cell, Declaration, Failure, Score, Scorer, Skipped, Unscored
+from evalrunner.scorers.calling import cell_from
 from tests.scorers.front_door import cell_of
 
 OPEN = Declaration(low=None, high=None)

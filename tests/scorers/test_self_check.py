@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from evalrun.domain import Completion, Declaration, Failure, KnownPair, Scorer
-from evalrun.scorers.calling import BoundScorer
-from evalrun.scorers.factuality import KNOWN_PAIRS, factuality
-from evalrun.scorers.self_check import JudgeCheck, check_judge, pairs_needed
-from evalrun.scorers.toxicity import KNOWN_PAIRS as TOXIC_PAIRS
-from evalrun.scorers.toxicity import toxicity
+from evalrunner.domain import Completion, Declaration, Failure, KnownPair, Scorer
+from evalrunner.scorers.calling import BoundScorer
+from evalrunner.scorers.factuality import KNOWN_PAIRS, factuality
+from evalrunner.scorers.self_check import JudgeCheck, check_judge, pairs_needed
+from evalrunner.scorers.toxicity import KNOWN_PAIRS as TOXIC_PAIRS
+from evalrunner.scorers.toxicity import toxicity
 from tests.scorers.front_door import ScriptedJudge, choosing
 
 DOWN = Failure("server", "503", 503)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.domain import Cell, Completion, Declaration
-from evalrun.scorers.text import contains, exact_match, token_f1
+from evalrunner.domain import Cell, Completion, Declaration
+from evalrunner.scorers.text import contains, exact_match, token_f1
 from tests.scorers.front_door import HOSTILE, cell_of, score_of
 
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from evalrun.stats.differences import newcombe, paired_difference, shares_p, two_sample_difference
-from evalrun.stats.paired import tango
+from evalrunner.stats.differences import newcombe, paired_difference, shares_p, two_sample_difference
+from evalrunner.stats.paired import tango
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evalrun.stats.distributions import beta_cdf, beta_quantile, binomial_cdf, normal_quantile, t_quantile, t_tail
+from evalrunner.stats.distributions import beta_cdf, beta_quantile, binomial_cdf, normal_quantile, t_quantile, t_tail
 
 scipy_stats = pytest.importorskip("scipy.stats")
 TAILS = (0.001, 0.025, 0.05, 0.3, 0.5, 0.8, 0.95, 0.975, 0.9995)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from evalrun.stats.clusters import mean_error
-from evalrun.stats.distributions import beta_quantile
-from evalrun.stats.intervals import (
+from evalrunner.stats.clusters import mean_error
+from evalrunner.stats.distributions import beta_quantile
+from evalrunner.stats.intervals import (
     Estimand,
     Interval,
     clopper_pearson,

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from evalrun.stats.paired import (
+from evalrunner.stats.paired import (
     NonInferiority,
     RowsToDecide,
     holm,

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from evalrun.stats.planning import (
+from evalrunner.stats.planning import (
     chance_of_red_mean,
     chance_of_red_share,
     design_effect,

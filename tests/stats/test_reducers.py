@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from evalrun.stats.reducers import parse_reducer
+from evalrunner.stats.reducers import parse_reducer
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import numpy
 import pytest
 
-from evalrun.domain import Cell, Completion, Declaration, Failure, Row, Sample
-from evalrun.metrics import Metric
-from evalrun.stats.aggregates import aggregate, quantile
-from evalrun.stats.grouping import Design
-from evalrun.stats.intervals import gate_bounds, metric_interval
-from evalrun.stats.reducers import parse_reducer
-from evalrun.stats.summary import Measure, Summary, summarize
+from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample
+from evalrunner.metrics import Metric
+from evalrunner.stats.aggregates import aggregate, quantile
+from evalrunner.stats.grouping import Design
+from evalrunner.stats.intervals import gate_bounds, metric_interval
+from evalrunner.stats.reducers import parse_reducer
+from evalrunner.stats.summary import Measure, Summary, summarize
 
 EXACT = Measure("exact_match", Declaration(binary=True))
 TOXICITY = Measure(

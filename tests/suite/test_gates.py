@@ -9,11 +9,11 @@ import jsonschema
 import pytest
 import yaml
 
-import evalrun
-from evalrun.errors import SuiteError
-from evalrun.suite.jsonschema import suite_schema
-from evalrun.suite.load import load_suite
-from evalrun.suite.schema import GateSpec, PerSample
+import evalrunner
+from evalrunner.errors import SuiteError
+from evalrunner.suite.jsonschema import suite_schema
+from evalrunner.suite.load import load_suite
+from evalrunner.suite.schema import GateSpec, PerSample
 
 SMALL = """\
 dataset: {rows: [{input: a, expected: b, topic: law, out: b}]}
@@ -35,7 +35,7 @@ def gate(text: str, more: str = "") -> GateSpec:
 
 def problems(more: str) -> list[str]:
     with pytest.raises(SuiteError) as raised:
-        evalrun.run_suite(write(more))
+        evalrunner.run_suite(write(more))
     assert not Path("runs").exists()
     return [str(problem) for problem in raised.value.problems]
 
@@ -174,7 +174,7 @@ def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() 
 )
 def test_what_cannot_be_is_an_error_of_the_suite(more: str, expected: str | None) -> None:
     if expected is None:  # a path to what is not there is a baseline that is yet to be made
-        assert evalrun.run_suite(write(more)).gates[0].verdict == "no_baseline"
+        assert evalrunner.run_suite(write(more)).gates[0].verdict == "no_baseline"
     else:
         assert problems(more) == [f"s.yaml:{expected}"]
 
@@ -227,7 +227,7 @@ def test_a_bound_that_can_only_pass_or_only_fail_is_an_error_of_the_suite(text: 
 
 
 def test_a_bound_at_an_end_of_the_range_is_none() -> None:
-    result = evalrun.run_suite(
+    result = evalrunner.run_suite(
         write("gates: [exact_match >= 1, exact_match <= 1, exact_match > 0, toxicity/variance <= 0.25]")
     )
     assert result.exit_code == 0

@@ -7,10 +7,10 @@ from textwrap import dedent
 
 import pytest
 
-from evalrun.errors import SuiteError
-from evalrun.suite.load import load_suite
-from evalrun.suite.options import RunOptions
-from evalrun.suite.schema import ColumnSpec, DatasetSpec, GateSpec, RunSpec
+from evalrunner.errors import SuiteError
+from evalrunner.suite.load import load_suite
+from evalrunner.suite.options import RunOptions
+from evalrunner.suite.schema import ColumnSpec, DatasetSpec, GateSpec, RunSpec
 
 SMALL = """\
 dataset: data.csv

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evalrun.errors import SuiteError
-from evalrun.redact import register_secret
-from evalrun.suite.options import RunOptions, check_given_again, merge_options, options_data, options_from
+from evalrunner.errors import SuiteError
+from evalrunner.redact import register_secret
+from evalrunner.suite.options import RunOptions, check_given_again, merge_options, options_data, options_from
 
 ALL = RunOptions(
     targets=("gpt", "openai/gpt-5"),

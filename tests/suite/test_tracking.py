@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evalrun import SuiteError
-from evalrun.suite.load import load_suite
-from evalrun.suite.schema import MlflowSpec
+from evalrunner import SuiteError
+from evalrunner.suite.load import load_suite
+from evalrunner.suite.schema import MlflowSpec
 from tests.fakes.command import evalrun
 
 SUITE = "dataset: {rows: [{input: a, out: a}]}\ntarget: {type: recorded, column: out}\nscorers: [exact_match]\n"
@@ -54,7 +54,7 @@ def test_everything_wrong_in_it_is_told_with_its_place() -> None:
 
 
 def test_an_address_after_the_option_is_one_and_a_suite_is_none() -> None:
-    from evalrun.cli.main import with_address
+    from evalrunner.cli.main import with_address
 
     for args, given in (
         (["--mlflow", "s.yaml"], ["--mlflow=", "s.yaml"]),

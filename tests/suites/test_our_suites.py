@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import yaml
 
-from evalrun import RunOptions, SuiteResult, run_suite
-from evalrun.domain import Sample
-from evalrun.scorers.text import contains, exact_match
+from evalrunner import RunOptions, SuiteResult, run_suite
+from evalrunner.domain import Sample
+from evalrunner.scorers.text import contains, exact_match
 from tests.fakes.command import evalrun
 from tests.fakes.server import ScriptedServer
 from tests.suites.knowing import knows

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalrun import RunOptions, run_suite
+from evalrunner import RunOptions, run_suite
 from tests.endpoints.conftest import Proxy, embedded, proxy  # noqa: F401  fixtures
 from tests.tracking.conftest import Arrived, client, server  # noqa: F401  fixtures
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from evalrun import RunOptions, SuiteError, run_suite
-from evalrun.domain import Completion, Failure, Row
-from evalrun.runs.row_log import read_rows
+from evalrunner import RunOptions, SuiteError, run_suite
+from evalrunner.domain import Completion, Failure, Row
+from evalrunner.runs.row_log import read_rows
 from tests.fakes.command import evalrun
 from tests.fakes.server import Action, Cut, Hang, Malformed, ScriptedServer, Slow, Status, always, in_order
 

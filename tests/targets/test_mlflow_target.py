@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from evalrun import RunOptions, SuiteError, run_suite
-from evalrun.mlflow_package import quiet_mlflow
-from evalrun.targets.mlflow_answers import read_answer, text_of
+from evalrunner import RunOptions, SuiteError, run_suite
+from evalrunner.mlflow_package import quiet_mlflow
+from evalrunner.targets.mlflow_answers import read_answer, text_of
 from tests.endpoints.conftest import free_port
 from tests.fakes.server import Answer, ScriptedServer, Status
 from tests.tracking.conftest import Arrived, client, server  # noqa: F401  fixtures

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import evalrun
-from evalrun.domain import Completion, Failure
-from evalrun.errors import SuiteError
-from evalrun.runs.row_log import read_rows
+import evalrunner
+from evalrunner.domain import Completion, Failure
+from evalrunner.errors import SuiteError
+from evalrunner.runs.row_log import read_rows
 
 SUITE = """\
 name: app
@@ -23,7 +23,7 @@ scorers: [exact_match]
 def run(code: str, *, function: str = "app.py:answer", args: str = "{}") -> dict[str, Any]:
     Path("app.py").write_text(code)
     Path("app.yaml").write_text(SUITE.replace("FUNCTION", function).replace("ARGS", args))
-    result = evalrun.run_suite("app.yaml")
+    result = evalrunner.run_suite("app.yaml")
     return {row.sample.id: row for row in read_rows(result.folder)}
 
 
@@ -37,7 +37,7 @@ def run(code: str, *, function: str = "app.py:answer", args: str = "{}") -> dict
         "def answer(**everything): return everything['sample'].input.upper()",
         "class App:\n    def __call__(self, input): return input.upper()\nanswer = App()",
         "class App:\n    async def __call__(self, input): return input.upper()\nanswer = App()",
-        "from evalrun import Completion\ndef answer(input): return Completion(input.upper(), output_tokens=1)",
+        "from evalrunner import Completion\ndef answer(input): return Completion(input.upper(), output_tokens=1)",
     ],
 )
 def test_a_function_takes_what_it_names(code: str) -> None:

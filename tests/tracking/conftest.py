@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from evalrun.mlflow_package import mlflow_at
-from evalrun.tracking.opening import opened
-from evalrun.tracking.settings import Settings
+from evalrunner.mlflow_package import mlflow_at
+from evalrunner.tracking.opening import opened
+from evalrunner.tracking.settings import Settings
 
 
 @pytest.fixture(scope="session")

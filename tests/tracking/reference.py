@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evalrun.mlflow_package import quiet_mlflow
+from evalrunner.mlflow_package import quiet_mlflow
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", None)
 

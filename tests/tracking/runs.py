@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evalrun import RunOptions, run_suite
-from evalrun.api import SuiteResult
+from evalrunner import RunOptions, run_suite
+from evalrunner.api import SuiteResult
 
 SUITE = """\
 name: NAME

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from evalrun import RunOptions, SuiteError, run_suite
-from evalrun.api import SuiteResult
-from evalrun.judging import judge_run
-from evalrun.runs.folder import find_run
+from evalrunner import RunOptions, SuiteError, run_suite
+from evalrunner.api import SuiteResult
+from evalrunner.judging import judge_run
+from evalrunner.runs.folder import find_run
 from tests.endpoints.conftest import free_port
 from tests.fakes.command import evalrun
 from tests.tracking.conftest import Arrived

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from evalrun import RunOptions, SuiteError, run_suite
-from evalrun.api import SuiteResult
-from evalrun.tracking.runs import track_run
+from evalrunner import RunOptions, SuiteError, run_suite
+from evalrunner.api import SuiteResult
+from evalrunner.tracking.runs import track_run
 from tests.tracking.conftest import Arrived
 from tests.tracking.runs import run, tracking
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from evalrun import RunOptions, SuiteError, run_suite
-from evalrun.errors import RunError, RunTakenError
-from evalrun.runs.lock import RunLock
-from evalrun.tracking.opening import opened
-from evalrun.tracking.runs import track_run
-from evalrun.tracking.settings import Settings
+from evalrunner import RunOptions, SuiteError, run_suite
+from evalrunner.errors import RunError, RunTakenError
+from evalrunner.runs.lock import RunLock
+from evalrunner.tracking.opening import opened
+from evalrunner.tracking.runs import track_run
+from evalrunner.tracking.settings import Settings
 from tests.endpoints.conftest import free_port
 from tests.fakes.command import command_env, evalrun
 from tests.fakes.mlflow_server import Fault, faulty_proxy, mlflow_server
@@ -133,7 +133,7 @@ def test_a_server_that_is_killed_and_started_again_gets_the_rest(tmp_path: Path)
 def test_a_sending_that_is_killed_is_taken_up_by_one_of_two(server: str, client: Any) -> None:
     result = run("shot", tracking("http://127.0.0.1:1", EVERYTHING))
     fault = Fault(delay_s=0.3)
-    command = [sys.executable, "-m", "evalrun", "track", str(result.folder), "--mlflow"]
+    command = [sys.executable, "-m", "evalrunner", "track", str(result.folder), "--mlflow"]
     with faulty_proxy(server, fault) as proxy:
         shot = subprocess.Popen([*command, proxy], env=command_env())
         while len(fault.seen) < 10 and shot.poll() is None:

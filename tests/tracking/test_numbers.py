@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from evalrun import run_suite
-from evalrun.mlflow_package import quiet_mlflow
+from evalrunner import run_suite
+from evalrunner.mlflow_package import quiet_mlflow
 from tests.fakes.classifier import save_classifier
 from tests.fakes.command import command_env, evalrun
 from tests.fakes.measurement import write_measurement
@@ -70,7 +70,7 @@ def evaluated(address: str) -> dict[str, float]:
     """What MLflow makes of the answers, the same classifier given to it as a metric of one's own."""
     import pandas
 
-    from evalrun.scorers.lexical_toxicity import lexical_toxicity
+    from evalrunner.scorers.lexical_toxicity import lexical_toxicity
 
     with quiet_mlflow(MLFLOW_TRACKING_URI=address):
         import mlflow

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from evalrun.api import SuiteResult
-from evalrun.tracking.runs import track_run
+from evalrunner.api import SuiteResult
+from evalrunner.tracking.runs import track_run
 from tests.fakes.command import evalrun
 from tests.tracking.conftest import Arrived
 from tests.tracking.runs import ledger, run, tracking, write_suite

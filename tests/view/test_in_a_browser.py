@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evalrun.view.server import make_server
+from evalrunner.view.server import make_server
 from tests.fakes.command import evalrun
 from tests.reports.html.conftest import Visit, chromium  # noqa: F401
 from tests.view.test_server import ONE, TWO, write_suite

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import pytest
 
-import evalrun
-from evalrun.view.server import make_server
+import evalrunner
+from evalrunner.view.server import make_server
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\x1b[31m\u202e"
 
@@ -85,7 +85,7 @@ def test_an_empty_folder_says_what_to_do(browser: Browser) -> None:
 
 
 def test_runs_stand_by_suite_with_verdict_and_headline(browser: Browser) -> None:
-    result = evalrun.run_suite(write_suite(more=ONE))
+    result = evalrunner.run_suite(write_suite(more=ONE))
     shown = plain(browser.page("/"))
     assert "1 of 1 runs, newest first" in shown
     assert f"{result.run_id}" in shown
@@ -94,7 +94,7 @@ def test_runs_stand_by_suite_with_verdict_and_headline(browser: Browser) -> None
 
 def test_a_suite_shows_its_metric_over_runs_and_where_the_data_changed(browser: Browser) -> None:
     for good, total in ((30, 40), (30, 40), (20, 30)):
-        evalrun.run_suite(write_suite(good=good, total=total, more=ONE))
+        evalrunner.run_suite(write_suite(good=good, total=total, more=ONE))
     page = browser.page("/suites/s")
     assert len(re.findall("<circle", page)) == 3
     assert len(re.findall("<polyline", page)) == 1  # the third run has other data, so no line leads there
@@ -104,8 +104,8 @@ def test_a_suite_shows_its_metric_over_runs_and_where_the_data_changed(browser: 
 
 
 def test_ticked_runs_are_compared(browser: Browser) -> None:
-    first = evalrun.run_suite(write_suite(more=ONE)).run_id
-    second = evalrun.run_suite(write_suite(more=ONE.replace("column: a, name: one", "column: b, name: two"))).run_id
+    first = evalrunner.run_suite(write_suite(more=ONE)).run_id
+    second = evalrunner.run_suite(write_suite(more=ONE.replace("column: a, name: one", "column: b, name: two"))).run_id
     shown = plain(browser.page(f"/compare?run=s/{first}&run=s/{second}"))
     assert "exact_match/v1: one 0.750 > two 0.000" in shown
     assert "one − two +0.750" in shown
@@ -114,8 +114,8 @@ def test_ticked_runs_are_compared(browser: Browser) -> None:
 
 
 def test_runs_that_may_not_be_compared_say_why(browser: Browser) -> None:
-    first = evalrun.run_suite(write_suite(more=ONE)).run_id
-    second = evalrun.run_suite(write_suite(total=30, more=ONE)).run_id
+    first = evalrunner.run_suite(write_suite(more=ONE)).run_id
+    second = evalrunner.run_suite(write_suite(total=30, more=ONE)).run_id
     path = f"/compare?run=s/{first}&run=s/{second}"
     status, _, text = browser.ask(path)
     assert status == 400
@@ -128,7 +128,7 @@ def test_runs_that_may_not_be_compared_say_why(browser: Browser) -> None:
 
 
 def test_nothing_that_a_run_holds_becomes_part_of_a_page(browser: Browser) -> None:
-    run = evalrun.run_suite(write_suite(more=TWO)).run_id
+    run = evalrunner.run_suite(write_suite(more=TWO)).run_id
     for path in (
         "/",
         "/suites/s",
@@ -148,7 +148,7 @@ def test_nothing_that_a_run_holds_becomes_part_of_a_page(browser: Browser) -> No
 
 
 def test_only_listed_files_of_listed_runs_are_sent(browser: Browser) -> None:
-    run = evalrun.run_suite(write_suite(more=ONE))
+    run = evalrunner.run_suite(write_suite(more=ONE))
     (run.folder / "report.html").write_text("<!doctype html><p>report")
     Path("secret.txt").write_text("secret")
     assert json.loads(browser.page(f"/runs/s/{run.run_id}/metrics.json"))["run_id"] == run.run_id
@@ -175,7 +175,7 @@ def test_only_listed_files_of_listed_runs_are_sent(browser: Browser) -> None:
 
 
 def test_another_host_is_refused(browser: Browser) -> None:
-    evalrun.run_suite(write_suite(more=ONE))
+    evalrunner.run_suite(write_suite(more=ONE))
     for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[", "10.0.0.1"):
         status, _, text = browser.ask("/", headers={"Host": host})
         assert (status, text) == (421, "this server answers for this machine only\n"), host
@@ -196,12 +196,12 @@ def test_a_head_has_no_body(browser: Browser) -> None:
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(browser: Browser) -> None:
-    run = evalrun.run_suite(write_suite(more=ONE)).run_id
+    run = evalrunner.run_suite(write_suite(more=ONE)).run_id
     broken = Path("runs/s/20200101T000000Z-0000")
     broken.mkdir(parents=True)
     (broken / "run.json").write_text("{}")
     assert run in browser.page("/")
     assert browser.ask(f"/runs/s/{broken.name}")[0] == 404
-    evalrun.run_suite(write_suite("t", more=ONE))
+    evalrunner.run_suite(write_suite("t", more=ONE))
     (Path(f"runs/s/{run}") / "run.json").write_text("no json")
     assert "t" in plain(browser.page("/"))

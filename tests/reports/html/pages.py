@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import evalrun
-from evalrun.domain import Completion, Failure, Row
-from evalrun.reports.worst import Earlier
-from evalrun.runs.folder import write_json
-from evalrun.runs.row_codec import encode_row
-from evalrun.runs.row_log import read_rows
+import evalrunner
+from evalrunner.domain import Completion, Failure, Row
+from evalrunner.reports.worst import Earlier
+from evalrunner.runs.folder import write_json
+from evalrunner.runs.row_codec import encode_row
+from evalrunner.runs.row_log import read_rows
 
 SUITE = """\
 name: capitals
@@ -61,7 +61,7 @@ def make_run(rows: int = 120) -> Path:
     Path("rows.jsonl").write_text("\n".join(json.dumps(sample_line(place)) for place in range(rows)) + "\n")
     Path("service.py").write_text(SERVICE)
     Path("capitals.yaml").write_text(SUITE)
-    return evalrun.run_suite("capitals.yaml").folder
+    return evalrunner.run_suite("capitals.yaml").folder
 
 
 def enrich(folder: Path) -> None:

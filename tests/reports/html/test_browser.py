@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from evalrun import run_suite
-from evalrun.reports.html.page import write_report
+from evalrunner import run_suite
+from evalrunner.reports.html.page import write_report
 from tests.reports.html.conftest import READY, Visit
 from tests.reports.html.pages import baseline_of, enrich, make_run
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-import evalrun
-from evalrun.redact import register_secret
-from evalrun.reports.html.page import write_report
-from evalrun.runs.row_codec import encode_row
-from evalrun.runs.row_log import read_rows
+import evalrunner
+from evalrunner.redact import register_secret
+from evalrunner.reports.html.page import write_report
+from evalrunner.runs.row_codec import encode_row
+from evalrunner.runs.row_log import read_rows
 from tests.reports.html.conftest import Visit
 
 TEXTS = {
@@ -44,7 +44,7 @@ scorers: [exact_match, {type: python, name: 'judged&quot;\"`', function: 'app.py
 gates: [exact_match >= 0.5]
 """
 APP = """\
-from evalrun import Score
+from evalrunner import Score
 
 def answer(input, sample):
     if sample.id == "lines":
@@ -69,7 +69,7 @@ def make_hostile() -> Path:
     Path("app.py").write_text(APP, encoding="utf-8")
     Path("hostile.yaml").write_text(SUITE, encoding="utf-8")
     register_secret(SECRET)
-    folder = evalrun.run_suite("hostile.yaml").folder
+    folder = evalrunner.run_suite("hostile.yaml").folder
     rows = [
         replace(row, sample=replace(row.sample, id=row.sample.id + TEXTS[row.sample.id][:60]))
         for row in read_rows(folder)

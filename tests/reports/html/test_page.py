@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from evalrun.domain import Cell, Completion, Row, Sample
-from evalrun.errors import RunError
-from evalrun.redact import register_secret
-from evalrun.reports.html.embed import inline_json, json_text
-from evalrun.reports.html.forest import forest_svg
-from evalrun.reports.html.page import ASSETS, SCRIPTS, STYLES, write_report
-from evalrun.reports.html.row_index import RowIndex
-from evalrun.runs.folder import write_json
-from evalrun.runs.row_codec import encode_row
-from evalrun.runs.row_log import RowLog
+from evalrunner.domain import Cell, Completion, Row, Sample
+from evalrunner.errors import RunError
+from evalrunner.redact import register_secret
+from evalrunner.reports.html.embed import inline_json, json_text
+from evalrunner.reports.html.forest import forest_svg
+from evalrunner.reports.html.page import ASSETS, SCRIPTS, STYLES, write_report
+from evalrunner.reports.html.row_index import RowIndex
+from evalrunner.runs.folder import write_json
+from evalrunner.runs.row_codec import encode_row
+from evalrunner.runs.row_log import RowLog
 from tests.fakes.command import evalrun
 from tests.reports.html.pages import enrich, make_run
 

@@ -1,8 +1,0 @@
-"""`python -m evalrun`, the same as the command `evalrun`."""
-
-from __future__ import annotations
-
-from evalrun.cli.main import main
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,72 @@
+"""Commands on baselines: accept a run as one, show what is in it, list them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalrunner.cli import options
+
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Keep the scores of a good run as a file to compare with."
+)
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")]
+Suite = Annotated[
+    Path | None, typer.Option("--suite", metavar="FILE", help="The suite file, where it is not where it was.")
+]
+
+
+@app.command("accept")
+def accept(
+    run: Run = "last",
+    name: Annotated[str, typer.Option("--name", help="What gates call it.")] = "main",
+    force: Annotated[bool, typer.Option("--force", help="Take a run that did not pass or is not finished.")] = False,
+    with_outputs: Annotated[
+        bool, typer.Option("--with-outputs", help="Keep inputs and outputs too, so that they can be scored again.")
+    ] = False,
+    suite: Suite = None,
+    output_dir: options.OutputDir = Path("runs"),
+) -> None:
+    """Write the scores of a run to baselines/SUITE/NAME.jsonl beside the suite file, for git."""
+    from evalrunner.gates.accepting import accept_run
+    from evalrunner.redact import register_environment
+    from evalrunner.runs.folder import find_run
+
+    register_environment()
+    folder = find_run(run, output_dir)
+    done = accept_run(folder, name=name, suite_file=suite, force=force, outputs=with_outputs)
+    instead = f", in place of {done.before}" if done.before not in (None, folder.id) else ""
+    typer.echo(f"{done.path}: {done.rows:,} rows of run {folder.id}{instead}; commit it")
+
+
+@app.command("show")
+def show(path: Annotated[Path, typer.Argument(metavar="FILE", help="A baseline's .jsonl file.")]) -> None:
+    """Show what a baseline is of, and its metrics by target."""
+    from evalrunner.errors import SuiteError
+    from evalrunner.gates.baseline_file import read_baseline
+    from evalrunner.reports.baselines import render_baseline
+
+    try:
+        baseline = read_baseline(path, shown=str(path))
+    except FileNotFoundError:
+        raise SuiteError(f"{str(path)!r}: there is no such file") from None
+    for line in render_baseline(baseline):
+        typer.echo(line)
+
+
+@app.command("list")
+def list_baselines(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where suite files are.")] = Path(),
+) -> None:
+    """List the baselines below a folder."""
+    from evalrunner.gates.baseline_file import FOLDER
+    from evalrunner.reports.baselines import baseline_lines
+
+    found = sorted(folder.rglob(f"{FOLDER}/*/*.jsonl"))
+    for line in baseline_lines(found):
+        typer.echo(line)
+    if not found:
+        typer.echo(f"no baselines below {str(folder)!r} yet; 'evalrun baseline accept' makes one of the last run")

@@ -1,0 +1,134 @@
+"""Commands that look at suites and parts without running anything: validate, plan, schema, list."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from evalrunner.cli import options
+
+if TYPE_CHECKING:
+    from evalrunner.engine.plan import Plan
+    from evalrunner.suite.options import RunOptions
+
+
+def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan], AsyncIterator[str]]) -> None:
+    """Plan every suite and print what `tell` says of it. No model is called."""
+    import asyncio
+    import tempfile
+
+    from evalrunner import __version__
+    from evalrunner.api import Session, plan_suites
+    from evalrunner.calls.stopping import StopSignal
+    from evalrunner.endpoints.opening import EndpointPool
+
+    async def plan_all() -> None:
+        async with EndpointPool(user_agent=f"evalrunner/{__version__}") as pool:
+            with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
+                plans = plan_suites(suites, Session(asked, StopSignal()), pool, Path(spool))
+                for suite, plan in zip(suites, plans, strict=True):
+                    async for line in tell(suite, plan):
+                        typer.echo(line)
+
+    asyncio.run(plan_all())
+
+
+def validate(suites: options.Suites) -> None:
+    """Check suites with their data and parts; every problem is told, nothing is called."""
+    from evalrunner.reports.text import counted
+    from evalrunner.suite.options import RunOptions
+
+    async def tell(suite: str, plan: Plan) -> AsyncIterator[str]:
+        sizes = {
+            "sample": plan.scan.count,
+            "target": len(plan.targets),
+            "scorer": len(plan.scorers),
+            "gate": len(plan.gates),
+        }
+        yield f"{suite}: ok ({', '.join(counted(count, noun) for noun, count in sizes.items())})"
+        for notice in plan.scan.notices:
+            yield f"  note: {notice}"
+
+    _tell_plans(suites, RunOptions(), tell)
+
+
+def plan(
+    suites: options.Suites,
+    show: Annotated[int, typer.Option("--show", min=0, help="Show the rendered prompts of so many samples.")] = 0,
+    target: options.Targets = None,
+    base_url: options.BaseUrl = None,
+    judge: options.JudgeModel = None,
+    limit: options.Limit = None,
+    where: options.Where = None,
+    epochs: options.Epochs = None,
+    cache: options.Cache = None,
+    refresh: options.Refresh = False,
+    max_cost: options.MaxCost = None,
+    settings: options.Settings = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no server for prices.")] = False,
+    output_dir: options.OutputDir = Path("runs"),
+) -> None:
+    """Show what would run and what it may cost: samples, calls, targets, judges, scorers, gates. No model is called.
+
+    A LiteLLM proxy that the suite names is asked for its prices; --offline asks nobody. What gates can see is
+    told from earlier runs, where there are any.
+    """
+    from evalrunner.suite.options import RunOptions
+
+    asked = RunOptions(
+        targets=tuple(target or ()),
+        base_url=base_url,
+        judge=judge,
+        limit=limit,
+        where=options.conditions(where),
+        epochs=epochs,
+        cache=options.cache_mode(cache),
+        refresh=refresh,
+        max_cost=max_cost,
+        settings=tuple(settings or ()),
+        output_dir=output_dir,
+    )
+    _tell_plans(suites, asked, lambda _, plan: _plan_lines(plan, show=show, offline=offline, runs=output_dir))
+
+
+async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> AsyncIterator[str]:
+    from evalrunner.api import priced
+    from evalrunner.engine.estimate import ModelPrices, estimate
+    from evalrunner.reports.estimated import render_estimates
+    from evalrunner.reports.planned import render_plan, render_prompts
+
+    plan = await priced(plan, ask_servers=not offline)
+    for line in render_plan(plan, runs=runs):
+        yield line
+    prices = ModelPrices(
+        {name: known for (side, name), known in plan.prices.items() if side == "targets"},
+        {name: known for (side, name), known in plan.prices.items() if side == "judges"},
+    )
+    for line in render_estimates(await estimate(plan, prices, is_kept=plan.calls.is_kept)):
+        yield line
+    for line in render_prompts(plan, show):
+        yield line
+
+
+def schema() -> None:
+    """Print the JSON Schema of a suite, for editors: evalrun schema > suite.schema.json."""
+    import json
+
+    from evalrunner.suite.jsonschema import suite_schema
+
+    json.dump(suite_schema(), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def list_parts(
+    group: Annotated[Literal["scorers", "targets", "datasets"], typer.Argument(help="scorers, targets or datasets")],
+) -> None:
+    """List what a suite can name, with the options of each."""
+    from evalrunner.reports.parts import render_parts
+
+    for line in render_parts(group):
+        typer.echo(line)

@@ -1,0 +1,107 @@
+"""What can be compared of a suite's measures: means of one number a sample, each with the name of its metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from evalrunner.errors import nearest
+from evalrunner.stats.measures import UNLISTED, Measure
+from evalrunner.stats.reducers import Reducer
+from evalrunner.stats.summary import Summary
+
+OURS = frozenset(measure.name for measure in UNLISTED)  # what a row takes, not how good it is
+MEANS = ("mean", "ratio")  # aggregates that are means of something a sample has, so that samples can be paired
+
+
+class NotComparable(ValueError):
+    """A metric that is not in the suite, or that no test of differences belongs to. The message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read a measure: its scores reduced over epochs, then averaged, or the share of them that counts."""
+
+    measure: Measure
+    reducer: Reducer
+    aggregate: str
+    name: str
+
+    def values(self, summary: Summary, target: str) -> dict[int, float]:
+        """The number of each scored sample by its place in the dataset."""
+        reduced = summary.reduced(target, self.measure.name, reducer=self.reducer)
+        found = dict(zip(reduced.samples, reduced.values, strict=True))
+        if self.aggregate != "ratio":
+            return found
+        threshold = self.measure.declaration.threshold
+        return {place: float(value >= (0.5 if threshold is None else threshold)) for place, value in found.items()}
+
+    def binary(self, summary: Summary) -> bool:
+        """Whether the number of every sample is 0 or 1 by construction."""
+        return self.aggregate == "ratio" or summary.estimand(self.measure, "mean", reducer=self.reducer).binary
+
+    def width(self, summary: Summary) -> float | None:
+        """How wide the range of the numbers is; None where it is open."""
+        if self.aggregate == "ratio":
+            return 1.0
+        estimand = summary.estimand(self.measure, "mean", reducer=self.reducer)
+        if estimand.low is None or estimand.high is None:
+            return None
+        return estimand.high - estimand.low
+
+
+def quality_readings(summary: Summary) -> tuple[Reading, ...]:
+    """Each scorer by its headline where that is a mean, else by its mean, and by every further reducer of the suite."""
+    found: list[Reading] = []
+    for measure in summary.measures:
+        if measure.name not in OURS:
+            plain = {reading.aggregate: reading for reading in _plain(summary, measure)}
+            wanted = (measure.declaration.headline, *MEANS)
+            found.extend(plain[name] for name in [name for name in wanted if name in plain][:1])
+            found.extend(_further(summary, measure))
+    return tuple(found)
+
+
+def cost_readings(summary: Summary) -> tuple[Reading, ...]:
+    """What a row takes: latency, tokens, money, each by its mean."""
+    return tuple(
+        Reading(measure, summary.reducer_of(measure.name), "mean", measure.metric_name("mean"))
+        for measure in summary.measures
+        if measure.name in OURS
+    )
+
+
+def find_readings(wanted: Sequence[str], summary: Summary) -> tuple[Reading, ...]:
+    """The readings that `exact_match`, `exact_match/v1`, `toxicity/ratio` … name. Raises NotComparable."""
+    by_name: dict[str, Reading] = {}
+    for reading in quality_readings(summary):  # a bare name is the scorer's main one
+        by_name.setdefault(reading.measure.name, reading)
+        by_name.setdefault(_bare(reading), reading)
+    for measure in summary.measures:
+        for reading in (*_plain(summary, measure), *_further(summary, measure)) if measure.name not in OURS else ():
+            by_name[reading.name] = by_name[_bare(reading)] = reading
+    found: dict[str, Reading] = {}
+    for text in wanted:
+        if text not in by_name:
+            known = sorted({reading.name for reading in by_name.values()})
+            hint = nearest(text, by_name) or f"; it can be {', '.join(known)}"
+            raise NotComparable(f"no metric {text!r} whose differences can be tested{hint}")
+        found[by_name[text].name] = by_name[text]
+    return tuple(found.values())
+
+
+def _plain(summary: Summary, measure: Measure) -> Iterator[Reading]:
+    for name in measure.declaration.aggregates:
+        if name in MEANS:
+            yield Reading(measure, summary.reducer_of(measure.name), name, measure.metric_name(name))
+
+
+def _further(summary: Summary, measure: Measure) -> Iterator[Reading]:
+    for reducer in summary.design.further:
+        yield Reading(measure, reducer, "mean", measure.reducer_name(reducer))
+
+
+def _bare(reading: Reading) -> str:
+    """The metric's name without the version."""
+    version = reading.measure.declaration.version
+    return reading.name.replace(f"/{version}", "", 1) if version else reading.name

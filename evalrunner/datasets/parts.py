@@ -1,0 +1,108 @@
+"""What a dataset is read from: a file, several, rows in the suite, or a reader of one's own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalrunner.datasets.plain import NotPlain, plain_record
+from evalrunner.datasets.records import Reader, Record
+from evalrunner.datasets.text_files import BrokenLine
+from evalrunner.errors import EvalrunError
+from evalrunner.signatures import describe_crash
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One reader with the name it has in messages. `file` is what it reads, None where that is no file."""
+
+    reader: Reader
+    shown: str
+    file: Path | None = None
+
+    @property
+    def text_only(self) -> bool:
+        return bool(getattr(self.reader, "text_only", False))
+
+    def records(self) -> Iterator[tuple[Record, str]]:
+        """Each record with its place as messages show it: standard input is not called by its copy's name."""
+        if self.file is None or self.shown == str(self.file):
+            return self.reader()
+        own = str(self.file)
+        return (
+            (record, self.shown + place.removeprefix(own) if place.startswith(own) else place)
+            for record, place in self.reader()
+        )
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Size and time of the file, to see that it is still the one that was checked."""
+        try:
+            found = self.file.stat() if self.file is not None else None
+        except OSError:
+            return None
+        return None if found is None else (found.st_size, found.st_mtime_ns)
+
+
+@dataclass(slots=True)
+class InlineRows:
+    """The rows that stand in the suite. Places count from 0, as the suite's own messages do."""
+
+    rows: Sequence[Mapping[str, Any]]
+    text_only: bool = False
+
+    def __call__(self) -> Iterator[tuple[Record, str]]:
+        for number, row in enumerate(self.rows):
+            yield _plain(row), f"rows[{number}]"
+
+
+@dataclass(slots=True)
+class OwnReader:
+    """People's own reader, made safe: what it raises or yields amiss is a broken line with its name.
+
+    `made` is what their factory returned: a function to call for every pass, or an iterable; for one that can only be
+    read once, `make` calls the factory again. Records may come with their place or without.
+    """
+
+    made: Any
+    make: functools.partial[Any]
+    name: str
+    text_only: bool = False
+
+    def __call__(self) -> Iterator[tuple[Record, str]]:
+        number = 0
+        try:
+            for item in self._items():
+                number += 1
+                if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], str):
+                    yield _plain(item[0]), item[1]
+                else:
+                    yield _plain(item), f"{self.name}, row {number}"
+        except EvalrunError:
+            raise
+        except Exception as crash:  # whatever people's code raises is theirs to read
+            said = describe_crash(self.make.func, crash)
+            yield BrokenLine(f"{said}, after row {number}" if number else said), self.name
+
+    def _items(self) -> Iterable[Any]:
+        found: Iterable[Any]
+        if callable(self.made):
+            found = self.made()
+            return found
+        found = self.made
+        if iter(found) is found:  # a generator: spent after one pass
+            self.made = self.make()
+        return found
+
+
+def _plain(row: Any) -> Record:
+    if isinstance(row, BrokenLine):
+        return row
+    if not isinstance(row, Mapping):
+        return BrokenLine(f"is of type {type(row).__name__}; a row is a mapping of column to value")
+    try:
+        return plain_record(row)
+    except NotPlain as wrong:
+        return BrokenLine(str(wrong))

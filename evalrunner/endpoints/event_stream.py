@@ -1,0 +1,241 @@
+"""A streamed chat answer, put together: bytes to events, events to the reply that an unstreamed call would have got.
+
+Pure, and never raising, whatever bytes come. What is cut off before its end is a failure, never a short answer.
+Server-sent events are read as https://html.spec.whatwg.org/multipage/server-sent-events.html has them, but for an
+event at the very end that lacks its blank line, which counts: servers are known to leave it out after [DONE].
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalrunner.domain import Failure
+from evalrunner.endpoints.replies import load_reply, malformed
+
+DONE = "[DONE]"  # OpenAI's last event
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class EventReader:
+    """Bytes, cut anywhere, to events: pairs of name and data, both text. The name is mostly empty."""
+
+    _rest: bytearray = field(default_factory=bytearray)  # of a line whose end has not come
+    _name: str = ""
+    _data: list[str] = field(default_factory=list)
+    _fresh: bool = True
+
+    def feed(self, piece: bytes) -> list[tuple[str, str]]:
+        """The events that are whole with this piece."""
+        self._rest += piece
+        if b"\n" not in piece and b"\r" not in piece:  # no second look at a long line
+            return []
+        # a carriage return at the very end may be half of a line end
+        end = max(self._rest.rfind(b"\n"), self._rest.rfind(b"\r", 0, len(self._rest) - 1)) + 1
+        whole, self._rest = bytes(self._rest[:end]), self._rest[end:]
+        return self._read(whole.splitlines())
+
+    def close(self) -> list[tuple[str, str]]:
+        """The event that nothing came after."""
+        rest, self._rest = bytes(self._rest), bytearray()
+        return self._read([*rest.splitlines(), b""])
+
+    def _read(self, lines: list[bytes]) -> list[tuple[str, str]]:
+        events: list[tuple[str, str]] = []
+        for line in lines:
+            if self._fresh:
+                self._fresh, line = False, line.removeprefix(BOM)  # noqa: PLW2901
+            if not line:
+                if any(self._data):
+                    events.append((self._name, "\n".join(self._data)))
+                self._name, self._data = "", []
+                continue
+            name, _, value = line.partition(b":")  # a comment has an empty name
+            text = value.removeprefix(b" ").decode("utf-8", "replace")  # a line is whole, so its letters are
+            if name == b"data":
+                self._data.append(text)
+            elif name == b"event":
+                self._name = text
+        return events
+
+
+@dataclass(slots=True)
+class ChatPieces:
+    """The chunks of one chat answer. `begun`: something of the answer has come; `ended`: its finish reason has."""
+
+    begun: bool = False
+    ended: bool = False
+    error: Mapping[str, Any] | None = None
+    _choice: dict[str, Any] | None = None
+    _content: list[Any] = field(default_factory=list)
+    _odd: Any = None  # content that is neither text nor parts
+    _refusal: list[str] = field(default_factory=list)
+    _calls: list[dict[str, Any]] = field(default_factory=list)
+    _places: dict[Any, int] = field(default_factory=dict)  # index of a tool call to its place in `_calls`
+    _function: dict[str, Any] | None = None
+    _rest: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, chunk: Mapping[str, Any]) -> None:
+        """Take in one chunk."""
+        if chunk.get("error"):
+            self.error = chunk
+            return
+        # usage may come with every chunk, growing, or alone in the last one
+        self._rest.update((name, chunk[name]) for name in ("usage", "model", "service_tier") if chunk.get(name))
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, Mapping) and choice.get("index") in (0, None):
+                self._take_choice(choice)
+
+    def reply(self) -> dict[str, Any]:
+        """The whole as /chat/completions would have answered at once."""
+        if self.error is not None:
+            return dict(self.error)
+        if self._choice is None:
+            return {**self._rest, "choices": []}
+        message: dict[str, Any] = {"role": "assistant", "content": self._whole_content()}
+        if self._refusal:
+            message["refusal"] = "".join(self._refusal)
+        if self._calls:
+            message["tool_calls"] = self._calls
+        if self._function is not None:
+            message["function_call"] = self._function
+        return {**self._rest, "choices": [{**self._choice, "message": message}]}
+
+    def _whole_content(self) -> Any:
+        if self._odd is not None:
+            return self._odd
+        plain = all(isinstance(part, str) for part in self._content)
+        return "".join(self._content) if plain else self._content
+
+    def _take_choice(self, choice: Mapping[str, Any]) -> None:
+        self._choice = self._choice or {"index": 0, "finish_reason": None}
+        delta = choice.get("delta") or choice.get("message")  # a gateway may send a whole message as its one chunk
+        if isinstance(delta, Mapping):
+            self._take_delta(delta)
+        if choice.get("finish_reason"):
+            self._choice["finish_reason"] = choice["finish_reason"]
+            self.ended = True
+        if choice.get("error"):  # beside finish_reason "error"
+            self.error = {"error": choice["error"]}
+
+    def _take_delta(self, delta: Mapping[str, Any]) -> None:
+        content, refusal, calls = delta.get("content"), delta.get("refusal"), delta.get("tool_calls")
+        if isinstance(content, str):
+            self._content.append(content)
+        elif isinstance(content, list):
+            self._content.extend(content)
+        elif content is not None:
+            self._odd = content
+        if isinstance(refusal, str):
+            self._refusal.append(refusal)
+        for call in calls if isinstance(calls, list) else ():
+            if isinstance(call, Mapping):
+                self._take_call(call)
+        function = delta.get("function_call")
+        if isinstance(function, Mapping):  # tool calls as they were before there were tools
+            self._function = self._function or {"name": "", "arguments": ""}
+            merge_function(self._function, function)
+        self.begun = self.begun or bool(content or refusal or calls or function)
+
+    def _take_call(self, piece: Mapping[str, Any]) -> None:
+        """Merge a piece of a tool call into the call with its index.
+
+        Servers differ: some leave the index out, some give every call the index 0, some a new id with each piece.
+        """
+        said = piece.get("function")
+        function: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
+        index = piece.get("index")
+        place = self._places.get(index) if index is not None else len(self._calls) - 1
+        if place is None or place < 0 or _starts_another(self._calls[place], piece, function):
+            place = len(self._calls)
+            self._calls.append({"type": "function", "function": {"name": "", "arguments": ""}})
+        self._places[index] = place
+        call = self._calls[place]
+        if piece.get("id") and "id" not in call:
+            call["id"] = piece["id"]
+        merge_function(call["function"], function)
+
+
+def _starts_another(call: Mapping[str, Any], piece: Mapping[str, Any], function: Mapping[str, Any]) -> bool:
+    named_before = bool(call["function"]["name"])
+    return named_before and bool(function.get("name")) and piece.get("id") not in (None, "", call.get("id"))
+
+
+def merge_function(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
+    """Add to a function call its name, which comes once or each time, and a piece of its arguments."""
+    name, arguments = piece.get("name"), piece.get("arguments")
+    if isinstance(name, str) and not whole["name"]:
+        whole["name"] = name
+    if isinstance(arguments, str):
+        whole["arguments"] += arguments
+    elif arguments is not None:  # not in pieces, then
+        whole["arguments"] = json.dumps(arguments, ensure_ascii=False, default=str)
+
+
+@dataclass(slots=True)
+class ChatStream:
+    """A streamed reply to /chat/completions as its bytes come. `done`: the server said that this was all."""
+
+    done: bool = False
+    pieces: ChatPieces = field(default_factory=ChatPieces)
+    _events: EventReader = field(default_factory=EventReader)
+    _heard: bool = False  # an event
+    _raw: bytearray = field(default_factory=bytearray)  # all there is until the first event: it may be plain JSON
+    _unreadable: str | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether something of the answer has come."""
+        return self.pieces.begun
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answer is there, or the error in its place, whatever becomes of the connection."""
+        return self.done or self.pieces.ended or self.pieces.error is not None
+
+    def take(self, piece: bytes) -> None:
+        """Take in what came."""
+        if not self._heard:
+            self._raw += piece
+        self._take_events(self._events.feed(piece))
+
+    def reply(self) -> dict[str, Any] | Failure:
+        """The reply as JSON has it, once nothing more comes; of a server that does not stream, what it sent."""
+        unreadable = self._unreadable  # before the last event, which may be half of one
+        self._take_events(self._events.close())
+        if self.pieces.error is not None:
+            return self.pieces.reply()
+        if not self._heard and not self._raw.lstrip().startswith(b":"):
+            return load_reply(bytes(self._raw))
+        if unreadable is not None:
+            return malformed("has an event that is not JSON", unreadable)
+        if not self.whole:
+            return Failure("connection", "the stream ended before the whole answer came")
+        return self.pieces.reply()
+
+    def _take_events(self, events: list[tuple[str, str]]) -> None:
+        for name, data in events:
+            self._heard, self._raw = True, bytearray()
+            if data.strip() == DONE:
+                self.done = True
+            elif not self.done:
+                self._take_event(name, data)
+
+    def _take_event(self, name: str, data: str) -> None:
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError):
+            self._unreadable = self._unreadable or data
+            return
+        if isinstance(chunk, list) and len(chunk) == 1:
+            chunk = chunk[0]  # Google's compatible endpoint puts its errors in a list
+        if not isinstance(chunk, dict):
+            self._unreadable = self._unreadable or data
+        elif name == "error" and not chunk.get("error"):
+            self.pieces.take({"error": chunk})
+        else:
+            self.pieces.take(chunk)

@@ -1,0 +1,167 @@
+"""An answer with an error in it, as a `Failure` of the right kind: pure, and for whatever bytes a server sends.
+
+The kind decides what happens next (asked again, waited, given up), so it is read from the status and from the
+codes and words that servers are known to use, not from the status alone: gateways answer 400 for nearly all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evalrunner.domain import EMPTY, Completion, Failure, FailureKind
+from evalrunner.endpoints.allowance import read_allowance
+from evalrunner.endpoints.waits import read_wait
+from evalrunner.redact import HIDDEN, redact_message
+
+LONGEST = 200  # characters of another's words in a message of ours
+READ = 20_000  # characters of an error page that are looked at
+TIMEOUT_STATUS = frozenset({408, 504, 524})  # RFC 9110 §15; 524 is Cloudflare's
+PASSING_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: a 4xx that may be gone the next time
+MISSING_STATUS = frozenset({404, 405, 410})
+
+# What servers say, each seen in their documentation or source, in lower case.
+TOO_LONG = re.compile(
+    r"context_length_exceeded|exceed_context_size|contextwindowexceeded|maximum context length|context window"
+    r"|prompt is too long|exceeds the (?:available|maximum) (?:context|number of tokens)|exceeds the maximum number"
+    r"|`inputs` tokens|string_above_max_length|request_too_large|reduce the length of the (?:messages|prompt)"
+)
+NO_SUCH_MODEL = re.compile(
+    r"model_not_found|invalid_model\b|model_not_available|unknown_model|deploymentnotfound|invalid model name"
+    r"|not a valid model|model not exist|llm provider not provided|no such model"
+    r"|\bmodel\b.{0,80}(?:does not exist|not found|is not supported by any provider)"
+)
+NO_QUOTA = re.compile(r"insufficient_quota|insufficient balance|exceeded your current quota|billing_hard_limit")
+FILTERED = re.compile(
+    r"\bcontent_filter\b|content_?policy_?violation|responsibleaipolicyviolation|data_inspection_failed"
+)
+NO_KEY = re.compile(
+    r"no connected db|missing credentials|invalid[ _]api[ _]key|missing [a-z ]{0,20}api[ _]key|api[ _]key not valid"
+    r"|(?:api_key|api key)[^.]{0,60}(?:must be set|is not set|not provided|missing)|authenticationerror"
+)
+TITLE = re.compile(r"<title[^>]*>([^<]{1,300})</title>", re.IGNORECASE)
+KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # a key, or what a server left of one when it repeats it
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an error says: its sentence, and everything of it that may hold a code, in lower case."""
+
+    message: str
+    words: str
+
+
+def parse_failure(
+    status: int, headers: Mapping[str, str], body: bytes, latency_s: float | None = None
+) -> Failure | Completion:
+    """What a reply with an error status means. A Completion (ended `filtered`) where the provider's filter spoke.
+
+    A filter that answers with an error status did judge the prompt: asking again would not help, and the row is
+    the model's doing, not the infrastructure's.
+    """
+    if 300 <= status < 400:
+        return _redirected(status, headers)
+    return sort_failure(status, read_error(body), headers, latency_s)
+
+
+def sort_failure(
+    status: int, said: Said, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+) -> Failure | Completion:
+    """The failure that a status and an error's words stand for."""
+    if status not in (401, 403, 429) and FILTERED.search(said.words):
+        return Completion("", ended="filtered", latency_s=latency_s)
+    kind, advice, fatal = _sort(status, said.words)
+    quoted = f": {said.message.rstrip('.')}" if said.message else ""
+    message = f"{advice} (HTTP {status}){quoted}"
+    return Failure(kind, message, status, retry_after_s(headers), fatal, allowance=read_allowance(headers))
+
+
+def _sort(status: int, words: str) -> tuple[FailureKind, str, bool]:
+    """Kind, what it means with what to do, and whether asking again is of no use."""
+    if status in (401, 403, 407) or (status < 500 and status != 429 and NO_KEY.search(words)):
+        return "auth", "the server refused the key; check api_key", True
+    if status == 402 or (status < 500 and NO_QUOTA.search(words)):
+        return "rate_limit", "the account has no quota left; waiting will not mend it, a payment may", True
+    if status == 413 or (status != 429 and TOO_LONG.search(words)):
+        return "context_length", "the request is longer than the model takes; shorten the prompt", False
+    if status == 429:
+        return "rate_limit", "the server asks for a slower pace", False
+    if status < 500 and NO_SUCH_MODEL.search(words):
+        return "bad_request", "the server does not know this model; check its name", True
+    if status in MISSING_STATUS:
+        return "bad_request", "the server has no such model or no such address; check model and base_url", True
+    if status in TIMEOUT_STATUS:
+        return "timeout", "the server gave up waiting", False
+    if status >= 500 or status in PASSING_STATUS:
+        return _server_kind(words)
+    return "bad_request", "the server does not take this request", False
+
+
+def _server_kind(words: str) -> tuple[FailureKind, str, bool]:
+    if NO_KEY.search(words):  # LiteLLM tells of a missing key as a 500
+        return "auth", "there is no key for this provider; set api_key or its environment variable", True
+    return "server", "the server failed", False
+
+
+def _redirected(status: int, headers: Mapping[str, str]) -> Failure:
+    where = headers.get("location", "").partition("?")[0]
+    to = f" to {quote(where)}" if where else ""
+    return Failure(
+        "bad_request", f"redirects to another address are not followed (HTTP {status}{to}); "
+        "a key must not travel there unseen, so give the new address as base_url", status, fatal=True,
+    )  # fmt: skip
+
+
+def read_error(body: bytes | str) -> Said:
+    """What an error body says: JSON of any known shape, a page of HTML, or plain text."""
+    text = body if isinstance(body, str) else body[: READ * 4].decode("utf-8", "replace")
+    try:
+        said = error_words(json.loads(text))
+        return said if said.message else Said(quote(text), said.words)
+    except (ValueError, RecursionError):
+        pass
+    page = TITLE.search(text[:READ]) if text.lstrip().startswith("<") else None
+    return Said(quote(page.group(1) if page else text[:READ]), text[:READ].lower())
+
+
+def error_words(data: Any) -> Said:
+    """The same of parsed JSON: `{"error": {"message", "code", "type"}}`, `{"error": "…"}`, `{"detail": …}` …"""
+    for _ in range(3):  # Google answers with a list of one, gateways with an error inside an error
+        if isinstance(data, list) and data:
+            data = data[0]
+        elif isinstance(data, Mapping) and isinstance(data.get("error"), Mapping | list) and data["error"]:
+            data = data["error"]
+    if not isinstance(data, Mapping):
+        message = data if isinstance(data, str) else ""
+        return Said(quote(message), message[:READ].lower())
+    message = next((found for name in ("message", "error", "detail", "msg") if (found := _text(data.get(name)))), "")
+    codes = [_text(data.get(name)) for name in ("code", "type", "status", "param")]
+    inner = data.get("innererror")
+    codes.append(_text(inner.get("code")) if isinstance(inner, Mapping) else "")
+    return Said(quote(message), "\n".join((*codes, message[:READ])).lower())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):  # FastAPI: [{"loc", "msg", "type"}]
+        value = value[0].get("msg")
+    return value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+
+
+def quote(text: str, longest: int = LONGEST) -> str:
+    """Another's words on one line: without keys, without control characters, cut."""
+    plain = "".join(sign if sign.isprintable() else " " for sign in redact_message(text[:READ]))
+    line = KEY_LIKE.sub(HIDDEN, redact_message(" ".join(plain.split())))  # once more: signs inside a key are gone now
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds that the server asks us to wait, or None. LiteLLM's proxy hands it on under a name of its own."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        for told in (headers.get(name), headers.get(f"llm_provider-{name}")):
+            seconds = read_wait(told, headers, unit_s=unit_s, now=now) if told else None
+            if seconds is not None:
+                return seconds
+    return None

@@ -1,0 +1,297 @@
+"""Replies of OpenAI's API as `Completion` or `Failure`: pure, and never raising, whatever bytes come.
+
+Servers that call themselves compatible differ in every field but the first: content may be a list of parts or
+null, the finish reason may be missing, tokens may be NaN, and an error may arrive with status 200.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evalrunner.domain import EMPTY, Completion, Ended, Failure, Message
+from evalrunner.endpoints.allowance import read_allowance
+from evalrunner.endpoints.failures import LONGEST, error_words, quote, sort_failure
+from evalrunner.fast_json import load_json
+
+COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, for models that it has a price for
+
+ENDINGS: Mapping[str, Ended] = {
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "filtered",
+    "safety": "filtered",
+    "recitation": "filtered",
+    "prohibited_content": "filtered",
+    "blocklist": "filtered",
+    "guardrail_intervened": "filtered",
+    "refusal": "refused",
+}
+"""Finish reasons that are not a plain end, in lower case: OpenAI's, and those that gateways let through as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a reply tells of; None where it does not. `cached_tokens` of the input came from a cache."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    service_tier: str | None = None
+
+
+def parse_chat(
+    body: bytes, *, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+) -> Completion | Failure:
+    """The completion in the body of a reply to /chat/completions."""
+    data = load_reply(body)
+    return data if isinstance(data, Failure) else read_chat(data, headers=headers, latency_s=latency_s)
+
+
+def load_reply(body: bytes) -> dict[str, Any] | Failure:
+    """The JSON object of a body, or the failure that it is or says."""
+    try:
+        data = load_json(body)
+    except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or a number of 4,300 digits
+        if body.lstrip()[:6] in (b"data: ", b"data:{", b"event:"):
+            return malformed(
+                "is a stream, which was not asked for; take 'stream' out of params (run: {stream: true} asks for one)",
+                body,
+            )
+        return malformed("is not JSON" if body.strip() else "is empty", body)
+    if isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict) and data[0].get("error"):
+        data = data[0]  # Google's compatible endpoint puts its errors in a list
+    if not isinstance(data, dict):
+        return malformed("is not a JSON object", body)
+    return data
+
+
+def read_chat(
+    data: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str] = EMPTY,
+    latency_s: float | None = None,
+    messages: tuple[Message, ...] | None = None,
+) -> Completion | Failure:
+    """The completion in a parsed reply to /chat/completions; `messages` are those that it answers."""
+    choices = data.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return _no_answer(data, headers, latency_s, "has no choices")
+    choice = choices[0]
+    if not isinstance(choice, dict):
+        return _malformed_json("has a choice that is not an object", data)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        return _no_answer(choice, headers, latency_s, "has a choice without a message")
+    content, refusal = _content(message.get("content")), _content(message.get("refusal"))
+    if content is None or refusal is None:
+        return _malformed_json("has content that is not text", data)
+    reason = choice.get("finish_reason")
+    calls = _tool_calls(message)
+    if reason == "error" and not content and not calls:
+        return _no_answer(choice, headers, latency_s, "ended with an error")
+    refusal += _refusal_parts(message.get("content"))
+    usage = read_usage(data)
+    return Completion(
+        content or refusal,
+        ended=_ended(reason, content, refusal, calls),
+        latency_s=latency_s,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost_usd=_cost(headers),
+        served_model=_served(data),
+        tool_calls=calls,
+        messages=messages,
+        cached_tokens=usage.cached_tokens,
+        allowance=read_allowance(headers),
+    )
+
+
+def _ended(reason: Any, content: str, refusal: str, calls: Sequence[Mapping[str, Any]]) -> Ended:
+    """How it ended. A reason that nobody knows counts as a plain end where there is an answer."""
+    known = ENDINGS.get(reason.lower()) if isinstance(reason, str) else None
+    if known is not None:
+        return known
+    if refusal and not refusal.isspace():
+        return "refused"
+    if calls:  # also with reason "stop", which is what a forced tool call ends with
+        return "tool_calls"
+    return "stop" if content and not content.isspace() else "empty"
+
+
+def _content(value: Any) -> str | None:
+    """The text of a content field, "" for null, or None where it is neither text nor parts."""
+    if isinstance(value, str):
+        return sound_text(value)
+    if value is None:
+        return ""
+    if not isinstance(value, list):
+        return None
+    parts = (part if isinstance(part, str) else part.get("text") if isinstance(part, dict) else None for part in value)
+    return sound_text("".join(part for part in parts if isinstance(part, str)))
+
+
+def _refusal_parts(content: Any) -> str:
+    if not isinstance(content, list):
+        return ""
+    parts = (part.get("refusal") for part in content if isinstance(part, dict))
+    return sound_text("".join(part for part in parts if isinstance(part, str)))
+
+
+def sound_text(text: str) -> str:
+    """`text` that can be written as UTF-8: JSON may spell half a surrogate pair, which no file takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _tool_calls(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The tool calls of a message, in today's form also where it has the one before."""
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        return tuple(call for call in calls if isinstance(call, dict) and isinstance(call.get("function"), dict))
+    function = message.get("function_call")
+    return ({"type": "function", "function": function},) if isinstance(function, dict) else ()
+
+
+def _no_answer(
+    data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float | None, wrong: str
+) -> Completion | Failure:
+    """The error that a reply with status 200 holds in place of an answer, or that it is malformed."""
+    return read_error_reply(data, headers, latency_s) if data.get("error") else _malformed_json(wrong, data)
+
+
+def read_error_reply(
+    data: Mapping[str, Any], headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+) -> Completion | Failure:
+    """What the `error` in a reply with status 200 stands for."""
+    error = data["error"]
+    code = next((found for name in ("code", "status") if (found := _http_status(error, name))), 500)
+    return sort_failure(code, error_words(data), headers, latency_s)
+
+
+def _http_status(error: Any, name: str) -> int | None:
+    value = error.get(name) if isinstance(error, dict) else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+        value = int(value)
+    return value if isinstance(value, int) and 400 <= value < 600 else None
+
+
+def read_usage(data: Mapping[str, Any]) -> Usage:
+    """The tokens in a parsed reply."""
+    usage = data.get("usage")
+    if not isinstance(usage, dict):
+        return Usage()
+    details = usage.get("prompt_tokens_details")
+    tier = data.get("service_tier")
+    return Usage(
+        count(usage.get("prompt_tokens")),
+        count(usage.get("completion_tokens")),
+        count(details.get("cached_tokens")) if isinstance(details, dict) else None,
+        tier if isinstance(tier, str) else None,
+    )
+
+
+def count(value: Any) -> int | None:
+    """A whole number that is not negative, or None."""
+    if type(value) is int:  # nearly always, and not a bool
+        return value if value >= 0 else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if math.isfinite(value) and value >= 0 and value == int(value) else None
+
+
+def dollars(value: Any) -> float | None:
+    """A finite amount that is not negative, or None; takes text, which is what a header is."""
+    try:
+        amount = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return amount if math.isfinite(amount) and amount >= 0 else None
+
+
+def _cost(headers: Mapping[str, str]) -> float | None:
+    told = headers.get(COST_HEADER)
+    return None if told is None else dollars(told)
+
+
+def _served(data: Mapping[str, Any]) -> str | None:
+    model = data.get("model")
+    if not isinstance(model, str) or not model:
+        return None
+    return model if len(model) <= LONGEST and model.isprintable() else quote(model)
+
+
+def read_embeddings(
+    data: Mapping[str, Any], *, texts: int, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+) -> Completion | Failure:
+    """A completion whose `data` is a list with one vector (a list of floats) for each text, in their order."""
+    items = data.get("data")
+    if not isinstance(items, list):
+        return _no_answer(data, headers, latency_s, "has no embeddings")
+    if not all(isinstance(item, dict) and _is_vector(item.get("embedding")) for item in items):
+        return _malformed_json("has an embedding that is not a list of numbers", data)
+    if all(count(item.get("index")) is not None for item in items):
+        items = sorted(items, key=lambda item: count(item["index"]) or 0)
+    return _data_reply(data, [item["embedding"] for item in items], texts, headers, latency_s)
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(
+        isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number) for number in value
+    )  # fmt: skip
+
+
+def read_moderations(
+    data: Mapping[str, Any], *, texts: int, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+) -> Completion | Failure:
+    """A completion whose `data` is a list with `{"flagged", "categories", "category_scores"}` for each text."""
+    results = data.get("results")
+    if not isinstance(results, list):
+        return _no_answer(data, headers, latency_s, "has no results")
+    if not all(isinstance(result, dict) and isinstance(result.get("flagged"), bool) for result in results):
+        return _malformed_json("has a result without a verdict", data)
+    return _data_reply(data, results, texts, headers, latency_s)
+
+
+def _data_reply(
+    data: Mapping[str, Any], found: list[Any], texts: int, headers: Mapping[str, str], latency_s: float | None
+) -> Completion | Failure:
+    if len(found) != texts:
+        return _malformed_json(f"has {len(found)} results for {texts} texts", data)
+    usage = read_usage(data)
+    return Completion(
+        "",
+        latency_s=latency_s,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost_usd=_cost(headers),
+        served_model=_served(data),
+        data=found,
+        allowance=read_allowance(headers),
+    )
+
+
+def malformed(wrong: str, body: bytes | str) -> Failure:
+    """The failure of a reply that cannot be read, with its beginning."""
+    text = body if isinstance(body, str) else body[:4000].decode("utf-8", "replace")
+    begins = quote(text)
+    return Failure("malformed", f"the answer {wrong}" + (f"; it begins {begins!r}" if begins else ""))
+
+
+def _malformed_json(wrong: str, data: Mapping[str, Any]) -> Failure:
+    try:
+        return malformed(wrong, json.dumps(data, ensure_ascii=False, default=str)[:4000])
+    except (ValueError, RecursionError):
+        return malformed(wrong, "")
+
+
+def with_cost(completion: Completion, cost_usd: float | None) -> Completion:
+    """The completion with a cost where it has none."""
+    return completion if cost_usd is None or completion.cost_usd is not None else replace(completion, cost_usd=cost_usd)

@@ -1,0 +1,271 @@
+"""What a plan will take before it is run: calls, those answered already, prompt tokens, money. Nothing is called.
+
+Tokens are estimated from bytes. The low end of a cost is the estimated prompt and one token of answer a call; the high
+end is what a cost cap would set aside, so that a run with a cap of at least that much is not stopped by it. What a
+judge will be sent depends on answers that are not there yet: its numbers take answers as long as what is expected at
+the low end and as long as the target may write at the high end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from evalrunner.calls.ledger import Side
+from evalrunner.domain import Completion, Endpoint, Failure, Message, Request, Sample
+from evalrunner.endpoints.bounds import longest_completion, worst_case
+from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice
+from evalrunner.engine.judges import AskedJudge, JudgeDesk
+from evalrunner.engine.plan import Plan, PlannedTarget
+from evalrunner.scorers.calling import BoundScorer, outcome_async
+from evalrunner.scorers.self_check import pair_sample
+from evalrunner.targets.prompted import PromptedTarget
+from evalrunner.targets.recorded import RecordedColumn, RecordedRun
+
+BYTES_A_TOKEN = 4  # of English; other languages and code take up to three times as many tokens
+IsKept: TypeAlias = Callable[[Endpoint, Request], bool]
+"""Whether the answer that an endpoint of the plan would give is kept from an earlier run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrices:
+    """The prices of a plan's models: of targets by their name, of judges by the name of the scorer that asks them."""
+
+    targets: Mapping[str, KnownPrice] = field(default_factory=dict)
+    judges: Mapping[str, KnownPrice] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one target or judge will take. `name` is the target's or the scorer's, `model` None where no model is asked.
+
+    `calls` holds the `checks` of the judge and what is `cached`; of a judge only its checks can be known to be.
+    `prompt_tokens` are of calls that will be made. `high_usd` is None where nothing bounds it, both are None without a price.
+    """
+
+    side: Side
+    name: str
+    model: str | None
+    calls: int
+    checks: int
+    cached: int
+    prompt_tokens: int
+    low_usd: float | None
+    high_usd: float | None
+    price: KnownPrice
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The sum of a side's estimates: None where one of them has no such number."""
+
+    low_usd: float | None
+    high_usd: float | None
+
+
+async def estimate(plan: Plan, prices: ModelPrices, *, is_kept: IsKept | None = None) -> tuple[Estimate, ...]:
+    """What each target and each judge of a plan will take, in one pass over the samples."""
+    kept = is_kept or (lambda endpoint, request: False)
+    targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), kept) for target in plan.targets]
+    judges = [
+        await _JudgeCount.of(scorer.bound, desk, prices.judges.get(scorer.bound.name, UNKNOWN))
+        for scorer in plan.scorers
+        if (desk := scorer.judge) is not None
+    ]
+    epochs = plan.suite.run.epochs
+    for sample in plan.dataset:
+        for target in targets:
+            target.add(sample, epochs)
+            length = await target.answer_bytes(sample) if judges else (0, 0)
+            for judge in judges if length is not None else ():
+                judge.add(sample, length or (0, 0), epochs)
+    return (*(target.estimate() for target in targets), *(judge.estimate(kept) for judge in judges))
+
+
+def total_of(estimates: Iterable[Estimate], side: Side) -> Total:
+    """The sum of one side."""
+    found = [item for item in estimates if item.side == side]
+    lows, highs = [item.low_usd for item in found], [item.high_usd for item in found]
+    return Total(
+        None if None in lows else sum(low for low in lows if low is not None),
+        None if None in highs else sum(high for high in highs if high is not None),
+    )
+
+
+@dataclass(slots=True)
+class _Money:
+    """The cost of calls at a price, added up."""
+
+    price: KnownPrice
+    tokens: float = 0.0
+    calls: int = 0
+    high: float | None = 0.0
+
+    def add(self, tokens: float, most: float | None, times: int = 1) -> None:
+        """So many calls with a prompt of `tokens`, each of which costs no more than `most`."""
+        self.tokens += tokens * times
+        self.calls += times
+        self.high = None if self.high is None or (most is None and times) else self.high + (most or 0.0) * times
+
+    def ends(self) -> tuple[float | None, float | None]:
+        price = self.price.price
+        if price is None:
+            return None, None
+        return self.tokens * price.input_usd_per_token + self.calls * price.output_usd_per_token, self.high
+
+
+class _TargetCount:
+    """One target's calls, counted sample by sample."""
+
+    def __init__(self, target: PlannedTarget, price: KnownPrice, kept: IsKept) -> None:
+        self.target = target
+        self.call = target.call if isinstance(target.call, PromptedTarget) else None
+        self.price = price if self.call is not None else KnownPrice(FREE, "free")
+        self.money = _Money(self.price)
+        self.kept = kept
+        self.calls = self.cached = 0
+
+    def add(self, sample: Sample, epochs: int) -> None:
+        self.calls += epochs
+        if self.call is None:
+            return
+        messages = self.call.prompt.render(sample)
+        asked = [Request(self.call.model, messages, self.call.params, epoch=epoch) for epoch in range(1, epochs + 1)]
+        known = sum(self.kept(self.call.endpoint, request) for request in asked)
+        self.cached += known
+        most = None if self.price.price is None else worst_case(asked[0], self.price.price)
+        self.money.add(text_bytes(messages) / BYTES_A_TOKEN, most, epochs - known)
+
+    async def answer_bytes(self, sample: Sample) -> tuple[int, int | None] | None:
+        """How long the answer may be: as what is expected, and as the target's limit has it, None where it has none.
+
+        None where it is known already that there will be no answer.
+        """
+        if isinstance(self.target.call, RecordedColumn | RecordedRun):
+            answer = await self.target.call(sample, 1)
+            if not isinstance(answer, Completion) or not answer.answered:
+                return None
+            return _size(answer.text), _size(answer.text)
+        short = max((_size(text) for text in sample.expected), default=0)
+        limit = None if self.call is None else longest_completion(self.call.params, self.price.price or FREE)
+        return short, None if limit is None else limit * BYTES_A_TOKEN
+
+    def estimate(self) -> Estimate:
+        model = self.target.model if self.call is not None else None
+        tokens = round(self.money.tokens)
+        return Estimate(
+            "targets", self.target.name, model, self.calls, 0, self.cached, tokens, *self.money.ends(), self.price
+        )
+
+
+class _JudgeCount:
+    """One judge's calls. How much its scorer writes around a row is read off a question that is known: the first about
+    a known pair, or else the one about the scorer's example.
+    """
+
+    def __init__(
+        self, bound: BoundScorer, desk: JudgeDesk, price: KnownPrice, checks: list[Request], first: Request, around: int
+    ) -> None:
+        self.bound, self.desk, self.price = bound, desk, price
+        self.checks = checks if desk.mode != "off" else []
+        self.first = first
+        self.around = around  # bytes of a question besides what is about the row
+        self.money = _Money(price)
+        self.rows = 0
+
+    @classmethod
+    async def of(cls, bound: BoundScorer, desk: JudgeDesk, price: KnownPrice) -> _JudgeCount:
+        """The count of a scorer's judge, before any row."""
+        checks = await known_questions(bound, desk)
+        example = getattr(bound.scorer.function, "example", None)
+        if checks:
+            first, example = checks[0], _example(bound)
+        elif example is not None and (asked := await _questions(bound, desk, *example)):
+            first = asked[0]
+        else:
+            return cls(bound, desk, price, checks, Request(desk.model, (), desk.params), 0)
+        sample, output = example
+        about = sum(_size(text) for text in (str(sample.input), *sample.expected, output))
+        around = text_bytes(first.messages) + _json_bytes(first.tools) - about
+        return cls(bound, desk, price, checks, first, max(0, around))
+
+    def add(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
+        """Count a sample that is asked so many times, its answers of so many bytes at the least and at the most."""
+        if self.bound.scorer.declaration.needs_expected and not sample.expected:
+            return
+        self.rows += times
+        text = sample.input if isinstance(sample.input, str) else json.dumps(sample.input, default=str)
+        own = _size(text) + sum(_size(accepted) for accepted in sample.expected)
+        most = None if answer[1] is None else own + answer[1]
+        self.money.add((self.around + own + answer[0]) / BYTES_A_TOKEN, self._most(most), times)
+
+    def _most(self, own: int | None) -> float | None:
+        """The most that a question about a row with so many bytes of its own can cost."""
+        price = self.price.price
+        if price is None or price.free:
+            return None if price is None else 0.0
+        most = worst_case(self.first, price)
+        if most is None or own is None:
+            return None
+        return most + own * (price.dearest or (price.input_usd_per_token,))[0]
+
+    def estimate(self, kept: IsKept) -> Estimate:
+        checks = self.checks if self.rows else []
+        cached = 0
+        for request in checks:
+            known = kept(self.desk.endpoint, request)
+            cached += known
+            most = None if self.price.price is None else worst_case(request, self.price.price)
+            tokens = (text_bytes(request.messages) + _json_bytes(request.tools)) / BYTES_A_TOKEN
+            self.money.add(tokens, most, 0 if known else 1)
+        return Estimate(
+            "judges", self.bound.name, self.desk.name, self.rows + len(checks), len(checks), cached,
+            round(self.money.tokens), *self.money.ends(), self.price,
+        )  # fmt: skip
+
+
+async def known_questions(bound: BoundScorer, desk: JudgeDesk) -> list[Request]:
+    """What the scorer asks its judge about the known pairs, in their order. Nobody is asked; a scorer without any is not called."""
+    pairs = enumerate(bound.scorer.known_pairs)
+    return [
+        asked for place, pair in pairs for asked in await _questions(bound, desk, pair_sample(place, pair), pair.output)
+    ]
+
+
+def _example(bound: BoundScorer) -> tuple[Sample, str]:
+    pair = bound.scorer.known_pairs[0]
+    return pair_sample(0, pair), pair.output
+
+
+async def _questions(bound: BoundScorer, desk: JudgeDesk, sample: Sample, output: str) -> list[Request]:
+    """What a scorer asks its judge about an answer. Nobody is asked."""
+    asked: list[Request] = []
+
+    async def note(request: Request, /) -> Completion | Failure:
+        asked.append(request)
+        return Failure("connection", "this is a plan; nothing is asked", fatal=True)
+
+    await outcome_async(bound, sample, Completion(output), AskedJudge(note, desk.model, desk.params))
+    return asked
+
+
+def text_bytes(messages: Iterable[Message]) -> int:
+    """Bytes of the texts in messages."""
+    return sum(
+        _size(content) if isinstance(content := message.get("content"), str) else _json_bytes(content)
+        for message in messages
+    )
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _json_bytes(value: Any) -> int:
+    return len(json.dumps(value, default=_plain)) if value else 0
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)

@@ -1,0 +1,114 @@
+"""What a suite comes to once its names are callables: all that a run needs, and nothing has been called yet."""
+
+from __future__ import annotations
+
+from asyncio import Semaphore
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalrunner.calls.breaker import Breaker
+from evalrunner.calls.ledger import Side
+from evalrunner.calls.stack import CallStack, CallTally
+from evalrunner.datasets.source import SampleSource, Scan
+from evalrunner.domain import Row, Sample, Target, row_name
+from evalrunner.endpoints.pricing import KnownPrice
+from evalrunner.engine.costs import PlannedModel
+from evalrunner.engine.judges import JudgeDesk
+from evalrunner.engine.stored_answers import StoredAnswers, StoredSamples
+from evalrunner.gates.baseline_file import Baseline, SampleKey
+from evalrunner.gates.naming import Gate
+from evalrunner.prompts import Prompt
+from evalrunner.scorers.calling import BoundScorer
+from evalrunner.stats.grouping import Design
+from evalrunner.stats.summary import Measure
+from evalrunner.suite.schema import ScorerSpec, Suite
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTarget:
+    """A target with what it was made of, for the record. `host` is where it sends to, None for nowhere.
+
+    `turns` bounds how many calls of people's own code are under way.
+    """
+
+    name: str
+    call: Target
+    kind: str
+    model: str | None = None
+    host: str | None = None
+    prompt: Prompt | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    calls: CallTally = field(default_factory=CallTally)
+    breaker: Breaker = field(default_factory=Breaker)
+    turns: Semaphore | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedScorer:
+    """A scorer with what the suite said of it and the desk of the judge it asks, if it asks one."""
+
+    bound: BoundScorer
+    spec: ScorerSpec
+    judge: JudgeDesk | None = None
+
+    @property
+    def measure(self) -> Measure:
+        return Measure(self.bound.name, self.bound.scorer.declaration)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row to make. `stored` is the row of an earlier try whose answer is kept: only `scorers` are called again."""
+
+    sample: Sample
+    target: PlannedTarget
+    epoch: int
+    attempt: int = 1
+    stored: Row | None = None
+    scorers: frozenset[str] | None = None
+
+    @property
+    def row(self) -> str:
+        """What the row is called where it asks somebody."""
+        return row_name(self.sample.id, self.target.name, self.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A suite, assembled and scanned. `rows` is how many rows the run will have, `calls` what its endpoints share.
+
+    `earlier` is how many of the rows are there from before, where the run goes on. `models` are those it asks, and `prices` is filled in with what they cost before the first call.
+    `baselines` are those that its gates name and that are there; `keys` tell the samples by their place, where there
+    are such. `stored` is what the answers come from where no target is asked.
+    """
+
+    suite: Suite
+    dataset: SampleSource | StoredSamples
+    scan: Scan
+    targets: tuple[PlannedTarget, ...]
+    scorers: tuple[PlannedScorer, ...]
+    gates: tuple[Gate, ...]
+    calls: CallStack
+    models: tuple[PlannedModel, ...] = ()
+    earlier: int = 0
+    prices: Mapping[tuple[Side, str], KnownPrice] = field(default_factory=dict)
+    design: Design = Design()
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    keys: Mapping[int, SampleKey] = field(default_factory=dict)
+    stored: StoredAnswers | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.scan.count * len(self.targets) * self.suite.run.epochs
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        return tuple(scorer.measure for scorer in self.scorers)
+
+    def jobs(self) -> Iterator[Job]:
+        """Every call to make, lazily, the targets interleaved so that a slow hour hits them all alike."""
+        for sample in self.dataset:
+            for epoch in range(1, self.suite.run.epochs + 1):
+                for target in self.targets:
+                    yield Job(sample, target, epoch)

@@ -1,0 +1,154 @@
+"""Rows out of a plan: N workers pull jobs from one lazy iterator, and each row is handed on as it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from evalrunner.calls.row_clock import RowClock, row_clock_stands
+from evalrunner.calls.stopping import StopSignal
+from evalrunner.domain import Completion, Failure, Row
+from evalrunner.engine.plan import Job, Plan
+from evalrunner.engine.run_state import RunState
+from evalrunner.engine.scoring import RowScorer
+from evalrunner.signatures import name_of
+
+GRACE_S = 5.0  # what calls in flight get to finish once somebody asked to stop
+AUTO_ROWS = 256  # under way at once where the endpoints find their own pace: a row that queues costs a few kilobytes
+AUTO_THREADS = 64
+
+
+async def run_plan(plan: Plan, jobs: Iterator[Job], *, emit: Callable[[Row], None], stop: StopSignal) -> RunState:
+    """Run the jobs, handing each row to `emit` in order of completion.
+
+    A target that cannot work, or has failed many rows in a row, is not asked again; the others finish. A stop ends the
+    run after the calls in flight: GRACE_S seconds where somebody waits for it, the time of a call otherwise.
+    """
+    state = RunState.of(plan)
+    asked = plan.suite.run.concurrency
+    concurrency = max(1, min(AUTO_ROWS if asked == "auto" else asked, plan.rows))
+    loop = asyncio.get_running_loop()
+    threads = min(concurrency, AUTO_THREADS) if asked == "auto" else concurrency
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="evalrun-worker")
+    loop.set_default_executor(executor)
+    try:
+        scorer = RowScorer(plan.scorers, executor)
+        work = Work(jobs, plan, scorer, state, emit, stop)
+        workers = [asyncio.create_task(work.pull()) for _ in range(concurrency)]
+        await _until_done(workers, plan, state, stop)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        # A thread that hangs in someone's function must not hold the loop's own end.
+        loop.set_default_executor(ThreadPoolExecutor(1))
+    return state
+
+
+async def _until_done(workers: list[asyncio.Task[None]], plan: Plan, state: RunState, stop: StopSignal) -> None:
+    limit_s = plan.suite.run.run_timeout
+    alarm = None
+    if limit_s is not None:
+        alarm = asyncio.get_running_loop().call_later(limit_s, stop.request, _out_of_time(limit_s))
+    waiter = asyncio.create_task(stop.wait())
+    pending: set[asyncio.Task[None]] = set(workers)
+    try:
+        while pending and not waiter.done():
+            done, rest = await asyncio.wait({*pending, waiter}, return_when=asyncio.FIRST_COMPLETED)
+            pending = rest - {waiter}
+            _raise_of(done - {waiter})
+        if stop.times:
+            state.interrupted = stop.interrupted
+            await _let_finish(pending, plan, stop)
+    finally:
+        if alarm is not None:
+            alarm.cancel()
+        waiter.cancel()
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, waiter, return_exceptions=True)
+
+
+async def _let_finish(pending: set[asyncio.Task[None]], plan: Plan, stop: StopSignal) -> None:
+    """Wait for what is in flight: it is paid for, so a run that stops by itself has the patience of a call."""
+    begun, limit_s = time.monotonic(), plan.suite.run.run_timeout
+    while pending:
+        hurried = stop.interrupted or (limit_s is not None and stop.reason == _out_of_time(limit_s))
+        left_s = begun + (GRACE_S if hurried else plan.suite.run.timeout) - time.monotonic()
+        if stop.urgent or left_s <= 0:
+            return
+        done, pending = await asyncio.wait(pending, timeout=min(0.05, left_s))
+        _raise_of(done)
+
+
+def _out_of_time(limit_s: float) -> str:
+    return f"the run's time limit of {limit_s:g} s is reached"
+
+
+def _raise_of(done: set[asyncio.Task[None]]) -> None:
+    """Raise what ended a worker: a full disk, or a dataset that changed. One that was dropped by a stop is none."""
+    for worker in done:
+        if not worker.cancelled():
+            worker.result()
+
+
+@dataclass(slots=True)
+class Work:
+    """What the workers of a run share."""
+
+    jobs: Iterator[Job]
+    plan: Plan
+    scorer: RowScorer
+    state: RunState
+    emit: Callable[[Row], None]
+    stop: StopSignal
+
+    async def pull(self) -> None:
+        """One worker: job after job until there is none left, or nobody wants more."""
+        while not self.stop.times:
+            job = next(self.jobs, None)
+            if job is None:
+                return
+            target = job.target.breaker
+            if target.gave_up():
+                if self.state.all_ended:
+                    return
+                continue
+            row = await self._row(job)
+            if target.gave_up() and isinstance(row.answer, Failure):
+                continue  # given up while this one waited: a resume asks it again
+            self.emit(row)
+            reason = self.state.note(row)
+            if reason is not None:
+                self.stop.request(reason)
+
+    async def _row(self, job: Job) -> Row:
+        clock = RowClock(self.plan.suite.run.row_timeout, self.plan.calls.timing)
+        answer = job.stored.answer if job.stored is not None else await _call_target(job, clock)
+        cells = await self.scorer.score(job, answer, clock)
+        return Row(job.sample, job.target.name, job.epoch, answer, cells, job.attempt)
+
+
+async def _call_target(job: Job, clock: RowClock) -> Completion | Failure:
+    try:
+        async with clock:
+            try:
+                if job.target.turns is None:
+                    return await job.target.call(job.sample, job.epoch)
+                return await _call_in_turn(job, job.target.turns)
+            except Exception as crash:  # a target of someone's own that raises is a failure of its row, not of the run
+                said = f"{type(crash).__name__}: {crash}"
+                return Failure("function", f"{name_of(type(job.target.call))} raised {said}"[:500])
+    except TimeoutError:
+        return Failure("timeout", f"no answer within the row's time limit of {clock.limit_s:g} s")
+
+
+async def _call_in_turn(job: Job, turns: asyncio.Semaphore) -> Completion | Failure:
+    """The answer of a target that bounds how many calls are under way; the row's clock stands still until its turn."""
+    with row_clock_stands():
+        await turns.acquire()
+    try:
+        return await job.target.call(job.sample, job.epoch)
+    finally:
+        turns.release()

@@ -1,0 +1,102 @@
+"""A stored run made a baseline: refused unless it is finished and passed, the ratchet's origin kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalrunner.errors import RunNotFoundError, SuiteError
+from evalrunner.gates.baseline_file import (
+    Baseline,
+    BaselineHead,
+    baseline_path,
+    collect_rows,
+    read_baseline,
+    write_baseline,
+)
+from evalrunner.gates.baseline_finding import NAME, is_path, made_of_run
+from evalrunner.gates.origin import kept_origin, new_origin
+from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
+from evalrunner.runs.row_log import read_rows
+
+GOOD = ("pass", "no_baseline")  # a run whose only want is the baseline that it is to become
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Where a baseline was written, how many rows it has, and the run that was the baseline before."""
+
+    path: Path
+    rows: int
+    before: str | None
+
+
+def accept_run(
+    folder: RunFolder, *, name: str, suite_file: Path | None = None, force: bool = False, outputs: bool = False
+) -> Accepted:
+    """Write a run's scores as the baseline `name` beside its suite file.
+
+    Raises SuiteError where the run is not one to compare with; `force` takes one all the same, as long as it has rows.
+    """
+    if not NAME.fullmatch(name) or is_path(name):
+        raise SuiteError(f"--name {name!r}: should be of letters, digits, '.', '_' and '-', such as main, and no file")
+    run = read_json(folder.path / RUN_FILE)
+    refused = _why_not(run)
+    if refused is not None and not force:
+        raise SuiteError(f"run {folder.id} {refused}, so it is no baseline; --force takes it all the same")
+    path = baseline_path(_suite_folder(run, suite_file), run["suite"], name)
+    before = _before(path, force=force)
+    rows = collect_rows(read_rows(folder.path), epochs=run["epochs"], outputs=outputs)
+    if not rows:
+        raise SuiteError(f"run {folder.id} has no rows, so there is nothing to compare with")
+    made = made_of_run(run)
+    head = BaselineHead(
+        suite=run["suite"],
+        name=name,
+        run_id=folder.id,
+        finished_at=run.get("finished_at"),
+        epochs=run["epochs"],
+        made=made,
+        origin=kept_origin(new_origin(folder.id, _metrics(folder), made), made, before),
+        outputs=outputs,
+    )
+    write_baseline(path, head, rows.values())
+    return Accepted(path, len(rows), before.head.run_id if before is not None else None)
+
+
+def _why_not(run: Mapping[str, Any]) -> str | None:
+    status, verdict = run.get("status"), run.get("verdict")
+    if status != "finished":
+        return {"running": "did not come to its end"}.get(str(status), f"was {status}")
+    return None if verdict in GOOD else f"did not pass ({verdict})"
+
+
+def _suite_folder(run: Mapping[str, Any], suite_file: Path | None) -> Path:
+    file = suite_file if suite_file is not None else Path(run["suite_file"])
+    if not file.is_file():
+        raise SuiteError(
+            f"the suite {str(file)!r} is not here, and baselines are kept beside it; go to the folder that the run was "
+            "started in, or name the file: --suite FILE"
+        )
+    return file.parent
+
+
+def _before(path: Path, *, force: bool) -> Baseline | None:
+    try:
+        return read_baseline(path, shown=path.stem)
+    except FileNotFoundError:
+        return None
+    except SuiteError:
+        if force:
+            return None
+        raise
+
+
+def _metrics(folder: RunFolder) -> dict[str, Any]:
+    try:
+        found = read_json(folder.path / METRICS_FILE)
+    except RunNotFoundError:  # a run that did not come to its end has none
+        return {}
+    return {name: target["metrics"] for name, target in found["targets"].items()}

@@ -1,0 +1,100 @@
+"""What a gate's metric means among the measures of a suite, found before anything is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from evalrunner.errors import nearest
+from evalrunner.stats.intervals import Estimand
+from evalrunner.stats.measures import STREAMED, UNLISTED, Measure
+from evalrunner.stats.reducers import MEAN, Reducer, parse_reducer
+from evalrunner.suite.schema import GateSpec
+
+
+class UnknownMetric(ValueError):
+    """A metric that this suite cannot have. The message names the nearest that it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A gate with its metric found: `measure`, the name of one of its aggregates, and what makes a sample's score.
+
+    `metric` is its full name without its slice. `reducer` of a gate on samples over their epochs is the one that its
+    rule makes. `epochs` are the run's.
+    """
+
+    spec: GateSpec
+    measure: Measure
+    aggregate: str
+    metric: str
+    reducer: Reducer = MEAN
+    epochs: int = 1
+
+    @property
+    def estimand(self) -> Estimand:
+        """What the metric estimates, which says what interval it has."""
+        return self.measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
+
+    @property
+    def span(self) -> tuple[float | None, float | None]:
+        """The least and the most that the metric can be, None where that is open."""
+        low, high = self.estimand.low, self.estimand.high
+        if self.aggregate == "ratio":
+            return 0.0, 1.0
+        if self.aggregate == "variance":
+            return 0.0, None if low is None or high is None else (high - low) ** 2 / 4
+        return (None, None) if self.aggregate == "total" else (low, high)
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.reducer.counts or self.measure.declaration.higher_is_better
+
+
+def find_metric(
+    text: str, measures: Sequence[Measure], reducers: Sequence[Reducer] = (MEAN,)
+) -> tuple[Measure, str, Reducer]:
+    """The measure, aggregate and reducer behind `exact_match`, `toxicity/v1/p90` or `exact_match/pass_at_2`.
+
+    `reducers` are the suite's, the one behind plain names first. A bare name means the headline aggregate. Raises UnknownMetric.
+    """
+    name, *rest = text.split("/")
+    by_name = {measure.name: measure for measure in measures}
+    if name not in by_name:
+        if name in {measure.name for measure in STREAMED}:
+            raise UnknownMetric(f"no metric {text!r} where answers are not streamed; set stream: true in run:")
+        raise UnknownMetric(f"no metric {text!r} in this suite{nearest(name, by_name) or _known(by_name)}")
+    measure = by_name[name]
+    if rest and rest[0] == measure.declaration.version:
+        rest = rest[1:]
+    always = measure in UNLISTED
+    reducer = MEAN if always else reducers[0]
+    if rest and not always and (found := _reducer(rest[0], reducers)) is not None:
+        reducer, rest = found, rest[1:]
+        if not rest:
+            return measure, "mean", reducer
+    if not rest:
+        return measure, measure.declaration.headline, reducer
+    aggregates = measure.declaration.aggregates
+    if len(rest) > 1 or rest[0] not in aggregates:
+        full = [f"{name}/{one}" for one in (*aggregates, *(known.name for known in reducers[1:]))]
+        hint = _not_listed(rest[0]) or nearest(text, full) or _known(full)
+        raise UnknownMetric(f"no metric {text!r} in this suite{hint}")
+    return measure, rest[0], reducer
+
+
+def _reducer(text: str, reducers: Sequence[Reducer]) -> Reducer | None:
+    return next((reducer for reducer in reducers if reducer.name == text and text != "mean"), None)
+
+
+def _not_listed(text: str) -> str | None:
+    """What to do about a reducer that the suite does not have, or None where the text is not the name of any."""
+    try:
+        parse_reducer(text)
+    except ValueError:
+        return None
+    return f"; {text!r} is a reducer that it does not list: add it to 'reducer:'"
+
+
+def _known(names: Iterable[str]) -> str:
+    return f"; it has {', '.join(names)}"

@@ -1,0 +1,109 @@
+"""Metrics to verdicts: every gate on each target it is about, those on a baseline together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evalrunner.gates.against import Side, Tested, decide, try_gate
+from evalrunner.gates.baseline_file import Baseline
+from evalrunner.gates.bounded import Finding, check_bounded
+from evalrunner.gates.evidence import Evidence, gather, value_of
+from evalrunner.gates.naming import Gate
+from evalrunner.metrics import BaselineResult, GateResult
+from evalrunner.stats.intervals import LEVEL, metric_interval
+from evalrunner.stats.summary import Summary
+
+NO_SIDE = Side({"targets": {}, "scorers": {}, "judges": {}}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What gates on a baseline need beside the numbers: the run's own side, and the baselines by name, if they are there."""
+
+    side: Side = NO_SIDE
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+
+
+def check_gates(
+    gates: Sequence[Gate], summary: Summary, comparison: Comparison = Comparison()
+) -> tuple[GateResult, ...]:
+    """The verdict of every gate for each target it is about, in the order of the suite."""
+    places = [
+        (gate, target) for gate in gates for target in summary.targets if gate.spec.target in (None, target)
+    ]  # fmt: skip
+    evidence = [gather(gate, summary, target) for gate, target in places]
+    intervals = [_interval(gate, found) for (gate, _), found in zip(places, evidence, strict=True)]
+    compared = _compare(places, evidence, comparison)
+    results: list[GateResult] = []
+    for at, (gate, target) in enumerate(places):
+        if at in compared:
+            finding, standing = compared[at]
+        else:
+            finding, standing = check_bounded(gate, evidence[at], interval=intervals[at]), None
+        results.append(_result(gate, target, evidence[at], intervals[at], finding, standing))
+    return tuple(results)
+
+
+def _compare(
+    places: Sequence[tuple[Gate, str]], evidence: Sequence[Evidence], comparison: Comparison
+) -> dict[int, tuple[Finding, BaselineResult | None]]:
+    """The findings of the gates on a baseline by their place, those of one baseline decided together."""
+    families: dict[str, dict[int, Tested]] = {}
+    for at, (gate, target) in enumerate(places):
+        name = gate.spec.baseline
+        if name is not None:
+            baseline = comparison.baselines.get(name)
+            tested = try_gate(gate, target, evidence[at], comparison.side, baseline)
+            families.setdefault(name, {})[at] = tested
+    found: dict[int, tuple[Finding, BaselineResult | None]] = {}
+    for family in families.values():
+        found.update(zip(family, decide(list(family.values()), comparison.side), strict=True))
+    return found
+
+
+def _interval(gate: Gate, evidence: Evidence) -> tuple[float | None, float | None]:
+    """The 95 % interval of a gate's metric, as the metric itself has it."""
+    values, clusters = evidence.values, evidence.reduced.clusters
+    found = metric_interval(gate.estimand, values, clusters=clusters, level=LEVEL, seed=evidence.seed)
+    return found.low, found.high
+
+
+def _result(
+    gate: Gate,
+    target: str,
+    evidence: Evidence,
+    interval: tuple[float | None, float | None],
+    finding: Finding,
+    standing: BaselineResult | None,
+) -> GateResult:
+    spec, rows = gate.spec, finding.rows
+    decides = (rows.even, rows.strong) if rows and rows.even is not None and rows.strong is not None else None
+    return GateResult(
+        gate=spec.text,
+        target=target,
+        metric=gate.metric,
+        value=value_of(gate, evidence),
+        low=interval[0],
+        high=interval[1],
+        bound=spec.bound,
+        verdict=finding.verdict,
+        reason=finding.reason,
+        line=spec.line,
+        kind=spec.kind,
+        confidence=spec.confidence,
+        gate_low=finding.low,
+        gate_high=finding.high,
+        rows_to_decide=decides,
+        baseline=standing,
+        blocks=_blocks(gate, finding),
+        slice=spec.slice,
+    )
+
+
+def _blocks(gate: Gate, finding: Finding) -> bool:
+    """Whether a verdict that is neither good nor bad changes the exit code."""
+    if finding.verdict == "inconclusive":
+        policy = gate.spec.inconclusive
+        return policy == "block" or (policy == "block_if_worse" and finding.worse)
+    return gate.spec.baseline_required if finding.verdict == "no_baseline" else True

@@ -1,0 +1,83 @@
+"""Going on with a run: its folder, the options it was started with, and whether it is still the same run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from evalrunner.engine.definition import definition_of
+from evalrunner.engine.plan import Plan
+from evalrunner.engine.resume import count_remaining
+from evalrunner.errors import RunNotFoundError, SuiteError
+from evalrunner.runs.definition import differences
+from evalrunner.runs.finished import Finished
+from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.row_log import cut_torn_line, scan_keys
+from evalrunner.suite.options import RunOptions, check_given_again, merge_options, options_from
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run to go on with. `options` are those it was started with, and those given now over them."""
+
+    folder: RunFolder
+    data: Mapping[str, Any]
+    options: RunOptions
+
+    def find_suite(self) -> Path:
+        """The file of its suite, from wherever the run goes on. Raises SuiteError where it is not there any more."""
+        file, begun_in = Path(self.data["suite_file"]), self.folder.path.absolute().parents[2]
+        if begun_in != Path.cwd() and (begun_in / file).is_file():  # runs/ stands in the folder a run was begun in
+            return begun_in / file
+        if not file.is_file():
+            said = f"the suite of run {self.folder.id}, {str(file)!r}, is not there; say where it is"
+            raise SuiteError(f"{said}: evalrun SUITE --resume {shlex.quote(str(self.folder.path))}")
+        return file
+
+
+@dataclass(slots=True)
+class Earlier:
+    """What a run had done before: which of its rows are finished, and what is worth saying of it."""
+
+    folder: RunFolder
+    started_at: datetime
+    finished: Finished
+    to_do: int
+    notices: tuple[str, ...] = ()
+
+
+def find_stored(reference: str, given: RunOptions) -> StoredRun:
+    """The run that is to go on. Raises RunNotFoundError, or SuiteError where an option has to be given again."""
+    folder = find_run(reference, given.output_dir)
+    data = read_json(folder.path / RUN_FILE)
+    if not isinstance(data.get("definition"), Mapping) or not isinstance(data.get("suite_file"), str):
+        raise RunNotFoundError(f"run {folder.id} does not say how it was made, so nothing can go on with it")
+    stored = data.get("options") or {}
+    check_given_again(stored, given)
+    options = merge_options(options_from(stored), given)
+    return StoredRun(folder, data, replace(options, output_dir=folder.path.parent.parent))
+
+
+def take_up(stored: StoredRun, plan: Plan) -> Earlier:
+    """What the run had done. Raises SuiteError that names what differs where it is another run by now.
+
+    Call it with the run's lock held: a last line that was torn is cut off.
+    """
+    found = differences(stored.data["definition"], definition_of(plan))
+    if found:
+        listed = "\n".join(f"  {line}" for line in found)
+        raise SuiteError(
+            f"run {stored.folder.id} cannot go on, for the suite is not what it was:\n{listed}\n"
+            f"run it anew: evalrun {plan.suite.path}"
+        )
+    torn = cut_torn_line(stored.folder.path)
+    finished = scan_keys(stored.folder.path)
+    to_do = count_remaining(plan.rows, finished, retry_errors=stored.options.retry_errors)
+    said = f"gone on with run {stored.folder.id}: {len(finished):,} of {plan.rows:,} rows were there, {to_do:,} to do"
+    notices = [said, *([f"the last line of the row log was torn, and {torn} bytes of it cut off"] if torn else [])]
+    started_at = datetime.fromisoformat(str(stored.data["started_at"]))
+    return Earlier(stored.folder, started_at, finished, to_do, tuple(notices))

@@ -1,0 +1,183 @@
+"""A stored run judged again, offline, from its folder alone: by the gates of its suite as that is now, or as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalrunner.domain import Row
+from evalrunner.engine.designs import ColumnCheck
+from evalrunner.engine.gating import GateMaker, KeyKeeper, find_baselines, refuse_changed
+from evalrunner.engine.stored_parts import stored_design, stored_measures
+from evalrunner.errors import RunNotFoundError, SuiteError
+from evalrunner.gates.against import Side
+from evalrunner.gates.baseline_finding import MLFLOW, Shelf, baseline_of_run, made_of_run
+from evalrunner.gates.exit_codes import UNTRUSTED, code_of, exit_code, overall
+from evalrunner.gates.judged_run import JudgedRun
+from evalrunner.gates.verdicts import Comparison, check_gates
+from evalrunner.metrics import GateResult
+from evalrunner.reports.judged import Judged
+from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.row_log import read_rows
+from evalrunner.stats.grouping import Design
+from evalrunner.stats.summary import always_measures, summarize
+from evalrunner.suite.document import Document
+from evalrunner.suite.gates import read_gates
+from evalrunner.suite.load import open_suite
+from evalrunner.suite.options import RunOptions
+from evalrunner.suite.overrides import target_name
+from evalrunner.suite.reading import SectionReader
+from evalrunner.suite.schema import GateSpec
+from evalrunner.suite.tracking import read_address
+
+
+def judge_run(
+    folder: RunFolder,
+    *,
+    runs: Path,
+    suite_file: Path | None = None,
+    baseline: str | None = None,
+    settings: Sequence[str] = (),
+) -> Judged:
+    """The verdicts on a stored run. Raises SuiteError where a gate cannot be about it, or its baseline not be compared.
+
+    `baseline` (a name, a path or a run) stands in for that of every gate that has one.
+    """
+    run = read_json(folder.path / RUN_FILE)
+    document, gates_of, base = _document(run, suite_file, tuple(settings))
+    reader = SectionReader(document, base)
+    data = document.data if isinstance(document.data, Mapping) else {}
+    specs = _with_baseline(read_gates(reader, data), baseline)
+    document.left_out.update(_named(data) - set(run["targets"]))
+    streaming = bool(run.get("streaming"))
+    measures, design = stored_measures(run), _design(run, data)
+    maker = GateMaker(
+        document,
+        [*measures, *always_measures(streaming=streaming)],
+        targets=list(run["targets"]),
+        design=design,
+        epochs=run["epochs"],
+    )
+    gates = maker.make(specs)
+    address = _mlflow_uri(run, reader, data, specs)
+    document.raise_problems()
+    shelf = _Shelf(base, run["suite"], runs, baseline, mlflow_uri=address, judged=JudgedRun.of(run))
+    baselines = find_baselines(document, gates, shelf)
+    made = made_of_run(run)
+    refuse_changed(document, gates, baselines, made)
+    document.raise_problems()
+    keeper, check = KeyKeeper(), _check_of_new(run, data)
+    columns: dict[str, None] = {}
+    summary = summarize(
+        _noting(read_rows(folder.path), keeper, check, columns), measures, list(run["targets"]), epochs=run["epochs"],
+        streaming=streaming, design=design,
+    )  # fmt: skip
+    check.report(document, tuple(columns))
+    document.raise_problems()
+    results = check_gates(gates, summary, Comparison(Side(made, keeper.keys), baselines))
+    return _judged(folder, run, gates_of, results)
+
+
+def _document(
+    run: Mapping[str, Any], suite_file: Path | None, settings: tuple[str, ...]
+) -> tuple[Document, str, Path]:  # fmt: skip
+    """The document with the gates, whose they are, and the folder that its paths are relative to."""
+    file = suite_file if suite_file is not None else Path(run["suite_file"])
+    if suite_file is not None or file.is_file():
+        return open_suite(file, RunOptions(settings=settings)), f"{file} as it is now", file.parent
+    if settings:
+        raise SuiteError(f"--set changes a suite file, and {str(file)!r} is not here; name one: --suite FILE")
+    return Document(RUN_FILE, dict(run["resolved"])), f"the run itself, as {str(file)!r} is not here", file.parent
+
+
+def _with_baseline(specs: Sequence[GateSpec], baseline: str | None) -> tuple[GateSpec, ...]:
+    if baseline is None:
+        return tuple(specs)
+    if not any(spec.baseline for spec in specs):
+        raise SuiteError(
+            "--baseline: no gate has a baseline; add one, such as {metric: exact_match, baseline: main, max_drop: 0.02}"
+        )
+    return tuple(
+        dataclasses.replace(spec, baseline=baseline, text=spec.text.replace(f" than {spec.baseline}", f" than {baseline}"))
+        if spec.baseline
+        else spec
+        for spec in specs
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf(Shelf):
+    """A shelf where what the command line named is also a path from here, or a run."""
+
+    named: str | None = None
+
+    def find(self, reference: str) -> Any:
+        if reference != self.named:
+            return Shelf.find(self, reference)
+        path = Path(reference)
+        found = Shelf.find(self, str(path.absolute()) if path.exists() else reference)
+        if found is None:
+            try:
+                return baseline_of_run(find_run(reference, self.runs))
+            except RunNotFoundError:
+                raise RunNotFoundError(
+                    f"--baseline {reference!r} is no baseline of this suite, no file and no run"
+                ) from None
+        return found
+
+
+def _mlflow_uri(
+    run: Mapping[str, Any], reader: SectionReader, data: Mapping[str, Any], specs: Sequence[GateSpec]
+) -> str | None:
+    """Where MLflow is, as `--mlflow` of the run or else the suite says, read only for a gate that asks it."""
+    if not any((spec.baseline or "").startswith(MLFLOW) for spec in specs):
+        return None
+    return (run.get("options") or {}).get("mlflow") or read_address(reader, data.get("tracking"))
+
+
+def _named(data: Mapping[str, Any]) -> set[str]:
+    """The targets that a suite names."""
+    items = data["targets"] if isinstance(data.get("targets"), list) else [data.get("target")]
+    return {name for item in items if (name := target_name(item)) is not None}
+
+
+def _design(run: Mapping[str, Any], data: Mapping[str, Any]) -> Design:
+    """The design of the run, with the slices that the suite has by now."""
+    stored = stored_design(run)
+    return dataclasses.replace(stored, slices=tuple(dict.fromkeys([*stored.slices, *_slices(data)])))
+
+
+def _slices(data: Mapping[str, Any]) -> list[str]:
+    given = data.get("slices")
+    return [column for column in given if isinstance(column, str)] if isinstance(given, list) else []
+
+
+def _check_of_new(run: Mapping[str, Any], data: Mapping[str, Any]) -> ColumnCheck:
+    """A check of the slices that the suite has by now and the run had not: its own were checked when it was made."""
+    check, known = ColumnCheck(Design(slices=tuple(_slices(data)))), stored_design(run).slices
+    check.groups = [each for each in check.groups if each[1].column not in known]
+    return check
+
+
+def _noting(rows: Iterator[Row], keeper: KeyKeeper, check: ColumnCheck, columns: dict[str, None]) -> Iterator[Row]:
+    """The rows, while their samples are noted, with the columns that new slices may be of."""
+    for row in rows:
+        keeper.note(row.sample)
+        if check.groups:
+            check.add(row.sample)
+            columns.update(dict.fromkeys(row.sample.metadata))
+        yield row
+
+
+def _judged(folder: RunFolder, run: Mapping[str, Any], gates_of: str, results: tuple[GateResult, ...]) -> Judged:
+    status = str(run.get("status"))
+    codes = [code_of(result) for result in results]
+    verdict, stopped = overall(results), None
+    if status != "finished":
+        stopped = str(run.get("stopped") or f"the run was {status}")
+        codes.append(UNTRUSTED)
+        verdict = verdict if verdict == "fail" else "untrusted"
+    return Judged(folder, str(run["suite"]), gates_of, results, verdict, exit_code(codes), stopped)

@@ -1,0 +1,226 @@
+"""A comparison on a terminal: who stands where, what is proven, what it takes, and the rows that differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from evalrunner.calls.budget import money
+from evalrunner.compare.result import ComparedMetric, Comparison, Pair
+from evalrunner.domain import Completion, Row
+from evalrunner.metrics import Metric
+from evalrunner.reports.drawing import plain_table, styled
+from evalrunner.reports.text import DASH, counted, interval, number, one_line
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+SIDE_BY_SIDE: Final = 4  # metrics of one table; more make a further one
+MOST_PAIRS: Final = 15  # of a metric on a terminal: those of six contestants
+MOST_SLICES: Final = 20
+MOST_DIFFERENCES: Final = 4  # lines on what sets a contestant apart from the first
+LONGEST: Final = 300
+NAME: Final = 40
+SHOWN_COSTS: Final = ("latency/p50", "latency/p90", "token_count/mean", "cost_usd/mean")
+
+
+def render_comparison(comparison: Comparison, rows: Sequence[Sequence[Row]] = ()) -> Iterator[RenderableType]:
+    """The whole comparison, piece by piece; `rows` are those that differ most, one of each contestant a group."""
+    for warning in comparison.warnings:
+        yield styled(f"warning: {one_line(warning, 400)}", "yellow")
+    yield from _tables(comparison)
+    for metric in comparison.metrics:
+        yield from _ranking_lines(metric)
+        yield _pairs_table(metric, paired=comparison.paired)
+    for line in front_lines(comparison):
+        yield styled(line)
+    for line in said_beside(comparison):
+        yield styled(one_line(line, 400), "dim")
+    yield from _difference_lines(comparison)
+    if rows:
+        yield from differing_tables(rows)
+
+
+def said_beside(comparison: Comparison) -> Iterator[str]:
+    """What has to be known to read the numbers: what is corrected for, what is not."""
+    tests = counted(comparison.family, "test")
+    yield (
+        f"± is half the 95 % interval of a number alone, and those of pairs are unadjusted too; p is after Holm over "
+        f"{tests} (pairs × metrics); bold, > and letters go by p < {comparison.alpha:g}"
+    )
+    if comparison.costs or comparison.slices:
+        yield "latency, tokens, cost and slices stand outside of that, and who is outdone is told by the numbers as they are"
+    yield from comparison.notes
+
+
+def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
+    """A table for each metric and slice column: a line for each value, a column for each contestant."""
+    found: dict[tuple[str, str], list[tuple[str, ComparedMetric]]] = {}
+    for metric in comparison.slices:
+        for column, text in (metric.slice or {}).items():
+            found.setdefault((metric.name, column), []).append((text, metric))
+    names = [item.name for item in comparison.contestants]
+    for (name, column), values in found.items():
+        title = f"{one_line(name, 60)} by {one_line(column, NAME)} (unadjusted)"
+        table = plain_table(title, [one_line(column, NAME), *[one_line(each, NAME) for each in names]], wraps=True)
+        for text, metric in values[:MOST_SLICES]:
+            cells = [_value(metric.values.get(each)) for each in names]
+            table.add_row(styled(one_line(text, NAME) or DASH), *[styled(cell) for cell in cells])
+        if len(values) > MOST_SLICES:
+            table.add_row(styled(f"… and {len(values) - MOST_SLICES} more (--json)", "dim"))
+        yield table
+
+
+def differing_tables(groups: Sequence[Sequence[Row]]) -> Iterator[RenderableType]:
+    """For each sample a line with its input and accepted answers, then every contestant's output and scores."""
+    yield styled("where they differ most", "bold")
+    for rows in groups:
+        sample = rows[0].sample
+        expected = f" → {one_line(' | '.join(sample.expected), 100)}" if sample.expected else ""
+        names = list(dict.fromkeys(name for row in rows for name in row.cells))
+        yield styled(f"{one_line(sample.id, 24)}: {one_line(str(sample.input), 200)}{expected}")
+        table = plain_table("", ("target", "output", *[one_line(name, NAME) for name in names]))
+        table.title, table.expand = None, True
+        table.columns[1].no_wrap, table.columns[1].overflow, table.columns[1].ratio = True, "ellipsis", 1
+        for row in rows:
+            cells = [row.cells.get(name) for name in names]
+            said = [
+                DASH if cell is None else number(cell.value) if cell.value is not None else cell.state for cell in cells
+            ]
+            table.add_row(
+                styled(one_line(row.target, NAME)), styled(one_line(output_text(row), LONGEST)), *map(styled, said)
+            )
+        yield table
+
+
+def output_text(row: Row) -> str:
+    """What a row's target said, or how its call ended."""
+    answer = row.answer
+    if not isinstance(answer, Completion):
+        return f"[{answer}]"
+    return answer.text if answer.ended == "stop" else f"{answer.text} [{answer.ended}]"
+
+
+def amount(value: float | None, unit: str | None) -> str:
+    """A number with its unit; money with as many digits as it takes to see any."""
+    return money(value) if value is not None and unit == "USD" else number(value, unit)
+
+
+def chance(p: float | None) -> str:
+    """A p-value as people read it."""
+    if p is None:
+        return DASH
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def _tables(comparison: Comparison) -> Iterator[Table]:
+    """Targets × metrics, the best of a metric in bold only where it is better than every other one; then what it takes."""
+    costs = [metric for metric in comparison.costs if metric.name in SHOWN_COSTS]
+    costs.sort(key=lambda metric: SHOWN_COSTS.index(metric.name))
+    quality = comparison.metrics
+    groups = [quality[start : start + SIDE_BY_SIDE] for start in range(0, len(quality), SIDE_BY_SIDE)]
+    for title, group in [*(("side by side", group) for group in groups), ("what it takes", costs)]:
+        if not group:
+            continue
+        heads = [one_line(metric.name, NAME) + ("" if metric.higher_is_better else " ↓") for metric in group]
+        table = plain_table(title, ("target", *heads), wraps=True)
+        for name in _order(comparison):
+            table.add_row(styled(one_line(name, NAME)), *[_cell(metric, name) for metric in group])
+        yield table
+
+
+def _order(comparison: Comparison) -> list[str]:
+    """The contestants as the first metric ranks them."""
+    for metric in comparison.metrics:
+        if metric.ranking is not None:
+            return list(metric.ranking.order) + [
+                item.name for item in comparison.contestants if item.name not in metric.ranking.order
+            ]
+    return [item.name for item in comparison.contestants]
+
+
+def _cell(metric: ComparedMetric, name: str) -> Any:
+    value, ranking = metric.values.get(name), metric.ranking
+    if ranking is None:
+        return styled(amount(None if value is None else value.value, metric.unit))
+    letters = ranking.letters.get(name, "")
+    style = "bold" if ranking.best == name else "magenta" if value is not None and not value.trusted else None
+    return styled(f"{_value(value)} {letters}".rstrip(), style)
+
+
+def _value(value: Metric | None) -> str:
+    """`0.742 ±0.024`, with the counts where rows have no score."""
+    if value is None or value.value is None:
+        return DASH
+    half = "" if value.low is None or value.high is None else f" ±{(value.high - value.low) / 2:.3f}"
+    missing = value.unscored + value.errors
+    return f"{number(value.value)}{half}" + (f" ({missing:,} of {value.n + missing:,} without)" if missing else "")
+
+
+def ranking_text(metric: ComparedMetric) -> str:
+    """`exact_match/v1: a 0.742 > b 0.390 ≈ c 0.380`."""
+    assert metric.ranking is not None  # what is in the family has one
+    parts: list[str] = []
+    for place, name in enumerate(metric.ranking.order):
+        if place:
+            parts.append(metric.ranking.signs[place - 1])
+        value = metric.values.get(name)
+        parts.append(f"{one_line(name, NAME)} {number(None if value is None else value.value)}")
+    return f"{one_line(metric.name, 60)}: {' '.join(parts)}"
+
+
+def _ranking_lines(metric: ComparedMetric) -> Iterator[Any]:
+    if metric.ranking is None:
+        return
+    yield styled(ranking_text(metric), "bold" if metric.ranking.best is not None else None)
+    for better, worse in metric.ranking.differing:
+        yield styled(f"  {one_line(better, NAME)} is better than {one_line(worse, NAME)} all the same")
+
+
+def _pairs_table(metric: ComparedMetric, *, paired: bool) -> Table:
+    """A line for each pair: the difference, how sure, and who did better on how many samples."""
+    columns = ["pair", "difference", "95 % interval", "p", "n"]
+    table = plain_table("", columns + (["win/tie/loss", "left out"] if paired else []))
+    table.title = None
+    for pair in metric.pairs[:MOST_PAIRS]:
+        table.add_row(*[styled(cell, style) for cell, style in _pair_cells(pair, paired=paired)])
+    if len(metric.pairs) > MOST_PAIRS:
+        table.add_row(styled(f"… and {len(metric.pairs) - MOST_PAIRS} more in JSON", "dim"))
+    return table
+
+
+def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]:
+    yield f"{one_line(pair.first, NAME)} − {one_line(pair.second, NAME)}", None
+    yield DASH if pair.difference is None else f"{pair.difference:+.3f}", "bold" if pair.better is not None else None
+    yield interval(pair.low, pair.high), None
+    yield chance(pair.p_adjusted), None
+    yield f"{pair.n:,}", None
+    if paired:
+        yield f"{pair.wins:,}/{pair.ties:,}/{pair.losses:,}", None
+        yield f"{pair.left_out:,}", "yellow" if pair.left_out else None
+
+
+def front_lines(comparison: Comparison) -> Iterator[str]:
+    """For each metric who is outdone by nobody in it and in what it takes at once."""
+    found: dict[str, list[str]] = {}
+    for front in comparison.fronts:
+        members = ", ".join(one_line(name, NAME) for name in front.members)
+        missing = (
+            f" (no numbers of {', '.join(one_line(name, NAME) for name in front.missing)})" if front.missing else ""
+        )
+        found.setdefault(one_line(front.quality, 60), []).append(f"{members} with {front.against}{missing}")
+    for quality, parts in found.items():
+        yield f"{quality}, outdone by nobody: {'; '.join(parts)}"
+
+
+def _difference_lines(comparison: Comparison) -> Iterator[Any]:
+    """What sets each contestant apart from the first."""
+    first = comparison.contestants[0].name
+    for contestant in comparison.contestants[1:]:
+        lines = contestant.differs[:MOST_DIFFERENCES]
+        more = len(contestant.differs) - len(lines)
+        if lines:
+            yield styled(f"{one_line(contestant.name, NAME)} differs from {one_line(first, NAME)} in:", "dim")
+        for line in (*lines, *([f"… and {more} more"] if more else [])):
+            yield styled(f"  {one_line(line, 200)}", "dim")

@@ -1,0 +1,125 @@
+"""What GitHub shows of a run: annotations on the lines of the suite, and the summary of the step."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from evalrunner.errors import Problem
+from evalrunner.metrics import GateResult
+from evalrunner.reports.text import one_line
+from evalrunner.reports.view import RunView, gate_sentence
+
+MOST = 10  # annotations of one kind that GitHub shows of a step
+STEP_BYTES = 1024 * 1024  # a step's summary that is larger is dropped as a whole
+SPARE = 16 * 1024  # bytes of it that are left to whatever else the step writes
+SMALLEST = 2_000  # bytes below which a summary says too little
+MESSAGE = 600
+PLACE = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?")
+
+Kind: TypeAlias = Literal["error", "warning", "notice"]
+KINDS: tuple[Kind, ...] = ("error", "warning", "notice")
+
+
+def workspace_of(environ: Mapping[str, str]) -> Path | None:
+    """The folder that GitHub's paths are relative to, or None where no GitHub runs us."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return None
+    return Path(environ.get("GITHUB_WORKSPACE") or ".")
+
+
+def gate_annotations(views: Sequence[RunView], workspace: Path) -> Iterator[str]:
+    """Workflow commands for the gates of runs, at most ten of a kind: the worst first, then how many more there are."""
+    found: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
+    for view in views:
+        if view.stopped:
+            title = f"{view.suite} stopped early"
+            found["error"].append(command("error", title, view.stopped, file=_relative(view.suite_file, workspace)))
+    for view, gate in _worst_first(views):
+        kind = kind_of(gate)
+        if kind is not None:
+            title = f"{view.suite}: {gate.verdict.replace('_', ' ')}"
+            file = _relative(view.suite_file, workspace)
+            found[kind].append(command(kind, title, gate_sentence(gate, view), file=file, line=gate.line))
+    for kind, lines in found.items():
+        yield from _at_most(kind, lines)
+
+
+def problem_annotations(problems: Sequence[Problem], workspace: Path) -> Iterator[str]:
+    """Workflow commands for what is wrong with suites, at most ten."""
+    lines = []
+    for problem in problems:
+        place = PLACE.fullmatch(problem.where)
+        named = Path(place["file"] if place else problem.where)
+        file = _relative(named, workspace) if named.is_file() else None
+        said = ": ".join(part for part in (problem.key, problem.message) if part)
+        lines.append(command("error", "suite", said, file=file, line=int(place["line"]) if place else None))
+    yield from _at_most("error", lines)
+
+
+def kind_of(gate: GateResult) -> Kind | None:
+    """How loud GitHub is told of a gate: an error where it makes the run red; None where there is nothing to say."""
+    if gate.verdict == "pass":
+        return None
+    if gate.verdict in ("fail", "untrusted") or gate.blocks:
+        return "error"
+    return "warning" if gate.verdict == "inconclusive" else "notice"
+
+
+def command(kind: Kind, title: str, message: str, *, file: str | None = None, line: int | None = None) -> str:
+    """`::error file=…,line=…,title=…::…`, escaped as GitHub's runner reads it back."""
+    properties = {
+        "file": file,
+        "line": None if line is None or file is None else str(line),
+        "title": one_line(title, 120),
+    }
+    said = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value is not None)
+    return f"::{kind} {said}::{_data(one_line(message, MESSAGE))}"
+
+
+def room_for_summary(path: Path) -> int:
+    """Bytes that one more run may add to the summary of a step: half of what is left, as other runs may follow."""
+    taken = path.stat().st_size if path.exists() else 0
+    return (STEP_BYTES - SPARE - taken) // 2
+
+
+def add_to_summary(path: Path, text: str) -> None:
+    """Append to the summary of the step, whose file other programs write to as well. Raises OSError."""
+    with path.open("ab") as file:
+        file.write(text.encode("utf-8") + b"\n")
+
+
+def _worst_first(views: Sequence[RunView]) -> Iterator[tuple[RunView, GateResult]]:
+    for verdict in ("fail", "untrusted", "inconclusive", "no_baseline"):
+        for view in views:
+            for gate in view.gates_worst_first:
+                if gate.verdict == verdict:
+                    yield view, gate
+
+
+def _at_most(kind: Kind, lines: Sequence[str]) -> Iterator[str]:
+    if len(lines) <= MOST:
+        yield from lines
+        return
+    yield from lines[: MOST - 1]
+    more = len(lines) - MOST + 1
+    yield command(kind, "evalrun", f"and {more} more; all of them are in the log and in the summary")
+
+
+def _relative(path: Path | None, workspace: Path) -> str | None:
+    """The path as GitHub names files, or None for one outside of the checkout."""
+    if path is None:
+        return None
+    relative = os.path.relpath(path.resolve(), workspace.resolve())
+    return None if relative.startswith("..") else Path(relative).as_posix()
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

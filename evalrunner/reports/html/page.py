@@ -1,0 +1,163 @@
+"""The page itself: a skeleton, its style and script, and the data they show, written as a stream from a run folder.
+
+Nothing of the data is ever HTML. It stands in script elements that are data (JSON, or JSON deflated in base64); a script
+of ours makes every element of it and sets nothing but text. The policy in the head allows that script and that style by
+their hashes, and nothing else: no request, no frame, no form, no other code, and no string that becomes HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from evalrunner.domain import Row
+from evalrunner.errors import RunError
+from evalrunner.redact import redact
+from evalrunner.reports.html.embed import csp_hash, inline_json, json_text, packed_json, to_utf8
+from evalrunner.reports.html.overview import headline, overview_data, scorer_names, target_names
+from evalrunner.reports.html.pack import Packer
+from evalrunner.reports.html.row_index import RowIndex
+from evalrunner.reports.text import UNSAFE
+from evalrunner.reports.worst import EarlierOf
+
+ASSETS = Path(__file__).parent / "assets"
+STYLES = ("base.css", "overview.css", "plots.css", "rows.css", "detail.css", "print.css")
+SCRIPTS = (
+    "text.js", "dom.js", "data.js", "scales.js", "bars.js", "verdict.js", "ranking.js", "cards.js", "counts.js", "usage.js",
+    "axes.js", "forest.js", "histograms.js", "running.js", "tradeoff.js", "slices.js", "diff.js", "filters.js", "query.js",
+    "table.js", "detail.js", "compare.js", "export.js", "main.js",
+)  # fmt: skip
+
+PLAIN_BELOW = 400_000  # bytes of a row log: below, rows stand in the page as JSON that a person can read
+TEXT_BUDGET = 40_000_000  # characters: what a browser inflates and parses in a second
+TEXT_LIMITS = (400, 20_000)  # characters of one text, at the least and at the most
+MAX_GROUPS = 50_000  # samples × epochs of one page; beyond, the first of them and a word that says so
+
+POLICY = (
+    "default-src 'none'; connect-src 'none'; img-src 'none'; base-uri 'none'; form-action 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'; style-src {style}; script-src {script}"
+)
+
+
+def write_report(folder: Path, path: Path, *, earlier: EarlierOf | None = None) -> Path:
+    """Write the page of a run folder to `path`, under a temporary name first; returns it.
+
+    `earlier` says what a baseline has of a row, for the rows that got worse. Raises RunNotFoundError
+    where the folder holds no run, RunError where the disk refuses or the row log is broken.
+    """
+    overview = overview_data(folder)
+    index = RowIndex(folder, target_names(overview))
+    size = PageSize(groups=index.groups, answers=len(index.places), log_bytes=index.size)
+    return write_page(path, overview, index.read_groups(), size, earlier=earlier)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSize:
+    """How much a page is to show: samples × epochs, answers of all targets, bytes of the row logs."""
+
+    groups: int
+    answers: int
+    log_bytes: int
+
+    @property
+    def text_limit(self) -> int:
+        """Characters of one text that the page holds."""
+        return min(max(TEXT_BUDGET // max(1, self.answers), TEXT_LIMITS[0]), TEXT_LIMITS[1])
+
+
+def write_page(
+    path: Path,
+    overview: dict[str, Any],
+    groups: Iterable[Mapping[int, Row]],
+    size: PageSize,
+    *,
+    earlier: EarlierOf | None = None,
+) -> Path:
+    """Write a page of what stands above the rows and of the rows themselves, by the place of their target in it.
+
+    The targets may come from one run or from several, as long as the groups hold the same sample in the same epoch.
+    """
+    names, limit = target_names(overview), size.text_limit
+    overview["rows"] = {"groups": size.groups, "shown": min(size.groups, MAX_GROUPS), "limit": limit}
+    overview["has_baseline_rows"] = earlier is not None
+    packer = Packer(scorer_names(overview), overview["columns"], names, limit=limit, earlier=earlier)
+    packs = packer.packs(islice(groups, MAX_GROUPS))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _write(file, headline(overview), json_text(overview), packs, plain=size.log_bytes < PLAIN_BELOW)
+            Path(part).chmod(0o644)
+            Path(part).replace(path)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+    except OSError as refused:
+        raise RunError(f"cannot write {str(path)!r}: {refused.strerror}") from None
+    return path
+
+
+def _write(file: IO[bytes], title: str, overview: str, packs: Iterator[str], *, plain: bool) -> None:
+    style, script = page_style(), page_script()
+    policy = POLICY.format(style=csp_hash(style), script=csp_hash(script))
+    shown = html.escape(UNSAFE.sub(" ", redact(title))[:300])
+    file.write(to_utf8(HEAD.format(policy=policy, title=shown, style=style)))
+    file.write(b'<script type="application/json" id="overview">')
+    file.write(inline_json(overview))
+    file.write(to_utf8(f"</script>\n<script>{script}</script>\n"))
+    for pack in packs:
+        if plain:
+            file.write(b'<script type="application/json" class="pack">')
+            file.write(inline_json(pack))
+        else:
+            file.write(b'<script type="text/plain" class="pack" data-coding="deflate">')
+            file.write(packed_json(pack))
+        file.write(b"</script>\n")
+    file.write(b"</body>\n</html>\n")
+
+
+@cache
+def page_style() -> str:
+    """The style of the page, all sheets in one."""
+    return "".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
+
+
+@cache
+def page_script() -> str:
+    """The script of the page: all parts in one function, so that nothing of it is global."""
+    parts = "".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return f'(function () {{\n"use strict";\n{parts}}})();\n'
+
+
+HEAD = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="referrer" content="no-referrer">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="evalrun">
+<title>{title} · evalrun</title>
+<style>{style}</style>
+</head>
+<body>
+<a class="skip" href="#rows">Skip to the rows</a>
+<header id="top"></header>
+<nav id="contents" aria-label="Sections"></nav>
+<main id="main" tabindex="-1">
+<noscript><h1>{title}</h1><p>This page draws itself with a script of its own and reaches no network. \
+Without scripts, read metrics.json and table.csv beside it.</p></noscript>
+</main>
+<footer id="foot"></footer>
+<div id="live" class="unseen" role="status" aria-live="polite"></div>
+"""

@@ -1,0 +1,109 @@
+"""The page of several runs side by side: their targets as if they were of one run, and the rows of the same samples."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from evalrunner.compare.result import Comparison
+from evalrunner.domain import Row
+from evalrunner.metrics import Metric
+from evalrunner.reports.compared_run import ComparedRun
+from evalrunner.reports.comparison_file import comparison_data
+from evalrunner.reports.html.overview import comparison_part, scorer_part, target_part
+from evalrunner.reports.html.pack import ANSWER, CELL, GROUP, STATES
+from evalrunner.reports.html.page import PageSize, write_page
+from evalrunner.reports.html.row_index import RowIndex
+from evalrunner.reports.metrics_file import metric_data
+from evalrunner.reports.stored import stored_metrics
+from evalrunner.reports.text import counted
+
+
+def write_comparison(
+    path: Path, runs: Sequence[ComparedRun], comparison: Comparison, metrics: Mapping[str, Sequence[Metric]]
+) -> Path:
+    """Write the page of compared runs; `metrics` holds all of each contestant. Raises RunError where the disk refuses."""
+    names = [contestant.name for contestant in comparison.contestants]
+    indexes = [RowIndex(run.folder.path, list(run.names)) for run in runs]
+    paired = comparison.paired
+    groups = [index.groups for index in indexes]
+    size = PageSize(
+        groups=max(groups) if paired else sum(groups),
+        answers=sum(len(index.places) for index in indexes),
+        log_bytes=sum(index.size for index in indexes),
+    )
+    return write_page(path, _overview(runs, comparison, metrics), _groups(runs, indexes, names), size)
+
+
+def _groups(
+    runs: Sequence[ComparedRun], indexes: Sequence[RowIndex], names: Sequence[str]
+) -> Iterator[Mapping[int, Row]]:
+    """The rows of one sample and epoch after the other, by the place of their contestant."""
+    place_of = {name: place for place, name in enumerate(names)}
+    streams = [_placed(run, index, place_of) for run, index in zip(runs, indexes, strict=True)]
+    together = heapq.merge(*streams, key=lambda item: item[0])
+    for _, found in groupby(together, key=lambda item: item[0]):
+        yield {place: row for _, rows in found for place, row in rows.items()}
+
+
+def _placed(
+    run: ComparedRun, index: RowIndex, place_of: Mapping[str, int]
+) -> Iterator[tuple[tuple[int, int], dict[int, Row]]]:
+    for rows in index.read_groups():
+        some = next(iter(rows.values()))
+        key = some.sample.index + run.first, some.epoch
+        yield (
+            key,
+            {place_of[run.names[row.target]]: replace(row, target=run.names[row.target]) for row in rows.values()},
+        )
+
+
+def _overview(
+    runs: Sequence[ComparedRun], comparison: Comparison, metrics: Mapping[str, Sequence[Metric]]
+) -> dict[str, Any]:
+    first = runs[0].data
+    rows = sum(run.data.get("rows") or 0 for run in runs)
+    contestants = comparison.contestants
+    differs = [
+        f"{item.name} differs from {contestants[0].name} in {line}" for item in contestants for line in item.differs
+    ]
+    return {
+        "suite": ", ".join(dict.fromkeys(run.folder.suite for run in runs)),
+        "run_id": ", ".join(run.folder.id for run in runs),
+        "description": None,
+        "word": "DONE",
+        "sentence": f"{counted(len(contestants), 'target')} of {counted(len(runs), 'run')} side by side.",
+        "verdict": None,
+        "exit_code": 0,
+        "about": {
+            "status": "finished" if all(run.data.get("status") == "finished" for run in runs) else "in part",
+            "started_at": first.get("started_at"),
+            "seed": first.get("seed"),
+            "epochs": max(run.data["epochs"] for run in runs),
+            "rows": rows,
+            "rows_planned": sum(run.data["rows_planned"] for run in runs),
+            "stopped": None,
+        },
+        "dataset_hash": first["definition"]["dataset"]["digest"] if comparison.paired else None,
+        "versions": first.get("versions") or {},
+        "notices": differs,
+        "columns": [name for name in first.get("columns", ()) if name not in ("id", "input", "expected")],
+        "scorers": [scorer_part(name, said) for name, said in first["scorers"].items() if name in runs[0].scorers],
+        "judges": {name: said for name, said in (first.get("judges") or {}).items() if name in runs[0].scorers},
+        "targets": [_target(run, target, metrics) for run in runs for target in run.names],
+        "gates": [],
+        "comparison": comparison_part(comparison_data(comparison)),
+        "shape": {"group": GROUP, "answer": ANSWER, "cell": CELL, "states": STATES},
+    }
+
+
+def _target(run: ComparedRun, target: str, metrics: Mapping[str, Sequence[Metric]]) -> dict[str, Any]:
+    name = run.names[target]
+    stored = stored_metrics(run.folder, run.data) or {"targets": {}}
+    usage = stored["targets"].get(target, {}).get("usage") or {}
+    found = {"metrics": [metric_data(metric) for metric in metrics[name]], "usage": usage}
+    return target_part(name, run.data["targets"][target], found)

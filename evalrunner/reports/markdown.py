@@ -1,0 +1,181 @@
+"""`summary.md`: a run for a colleague who opens the pull request, in GitHub's Markdown.
+
+Verdict first, then gates, metrics, and what was not scored; then rows until the bytes that were allowed are used up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from evalrunner.metrics import BaselineResult, GateResult, Metric
+from evalrunner.reports.escaping import code, inline
+from evalrunner.reports.markdown_ranking import compared_table, doubts, ranking_lines
+from evalrunner.reports.markdown_rows import render_row
+from evalrunner.reports.terminal import ALWAYS, kept_parts, label, usage_line, verdict_word
+from evalrunner.reports.text import DASH, counted, duration, interval, number
+from evalrunner.reports.view import RunView, sentence
+from evalrunner.reports.worst import ShownRow
+
+LONGEST_TEXT = 2_000  # characters of an input or output that are shown of a row
+CLOSING = 200  # bytes kept for the line that says what was left out
+MARKS = {"PASS": "✅", "DONE": "✅", "FAIL": "❌"}
+GATE_COLUMNS = ("verdict", "gate", "target", "value", "95 % interval", "bound", "why", "line")
+RIGHT = frozenset(("value", "bound", "line", "scored", "skipped", "unscored", "errors"))
+
+
+def render_markdown(view: RunView, rows: Mapping[str, Sequence[ShownRow]], *, max_bytes: int) -> str:
+    """The summary of a run, of at most `max_bytes` bytes of UTF-8; `rows` are the worst of each target, worst first."""
+    page = Page(max_bytes)
+    page.add(f"## {MARKS.get(view.word, '⚠️')} {view.word}: {inline(view.suite, 80)}", "")
+    page.add(f"**{inline(sentence(view), 1_200)}**", "")
+    planned = counted(view.rows_planned, "row")
+    size = planned if view.rows == view.rows_planned else f"{view.rows:,} of {planned}"
+    page.add(f"{size} in {duration(view.duration_s)} · run {code(view.run_id, 60)}", "")
+    for notice in view.notices:
+        page.add(f"- note: {inline(notice, 600)}")
+    if view.gates:
+        page.table("Gates", GATE_COLUMNS, map(_gate, view.gates_worst_first))
+    if view.comparison is not None:
+        page.table("Side by side", *compared_table(view.comparison))
+        page.list("Ranking", [*ranking_lines(view.comparison), *doubts(view.comparison)])
+    for name, target in view.targets.items():
+        title = f"Metrics of {code(name, 80)}" if len(view.targets) > 1 else "Metrics"
+        changes = _changes(view.gates, name)
+        page.table(title, _metric_columns(changes), _metric_lines(target.metrics, changes))
+        page.add("", inline(" · ".join([usage_line(target), *kept_parts(target.calls.cache)]), 400))
+        page.list("Not scored", _not_scored(target.metrics))
+    for name, shown in rows.items():
+        if shown:
+            of = f" of {code(name, 80)}" if len(view.targets) > 1 else ""
+            kind = "Rows that got worse" if shown[0].before is not None else "Worst rows"
+            share = page.left // (len(rows) - list(rows).index(name))  # so that the last target has rows as well
+            page.rows(f"{kind}{of}", (render_row(row, min(LONGEST_TEXT, max_bytes // 100)) for row in shown), share)
+    return page.text()
+
+
+class Page:
+    """Lines as long as they fit; what does not is counted and said."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.lines: list[str] = []
+        self.left = max_bytes - CLOSING
+        self.dropped = 0
+
+    def add(self, *lines: str) -> bool:
+        """Add lines, all or none; returns whether they fit."""
+        size = sum(len(line.encode()) + 1 for line in lines)
+        if size > self.left:
+            self.dropped += 1
+            return False
+        self.lines.extend(lines)
+        self.left -= size
+        return True
+
+    def heading(self, text: str) -> bool:
+        """Add a heading with blank lines around it; returns whether it fits."""
+        return self.add(*([""] if self.lines and self.lines[-1] else []), text, "")
+
+    def table(self, title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+        """Add a table under a heading."""
+        rule = ["---:" if column in RIGHT else "---" for column in columns]
+        if self.heading(f"### {title}") and self.add(_line(columns), _line(rule)):
+            for cells in lines:
+                self.add(_line(cells))
+
+    def list(self, title: str, items: Iterable[str]) -> None:
+        """Add a list under a word in bold, if there is anything in it."""
+        found = list(items)
+        if found and self.heading(f"**{title}**"):
+            for item in found:
+                self.add(f"- {item}")
+
+    def rows(self, title: str, rows: Iterable[str], share: int) -> None:
+        """Add rows, until their share of the bytes is used up."""
+        until = self.left - share
+        if self.heading(f"### {title}"):
+            for row in rows:
+                if self.left - len(row.encode()) - 2 < until or not self.add(row, ""):
+                    self.dropped += 1
+                    break
+
+    def text(self) -> str:
+        """The page, with a last line where something did not fit."""
+        closing = ["", "_More than fits here: the rest stands in the run folder._"] if self.dropped else []
+        return "\n".join([*self.lines, *closing]).rstrip("\n") + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _gate(gate: GateResult) -> tuple[str, ...]:
+    verdict = verdict_word(gate.verdict)
+    return (
+        f"**{verdict}**" if gate.blocks and gate.verdict != "pass" else verdict,
+        code(gate.gate, 120),
+        code(gate.target, 60),
+        inline(number(gate.value), 40),
+        inline(interval(gate.low, gate.high), 60),
+        inline(f"{gate.bound:g}", 20),
+        inline(gate.reason, 600),
+        str(gate.line or DASH),
+    )
+
+
+def _changes(gates: Sequence[GateResult], target: str) -> dict[tuple[str, str], BaselineResult]:
+    """What is known of a target's metrics against a baseline, by the metric's name and slice."""
+    return {
+        (gate.metric, _slice(gate.slice)): gate.baseline
+        for gate in gates
+        if gate.target == target and gate.baseline is not None and gate.baseline.drop is not None
+    }
+
+
+def _metric_columns(changes: Mapping[tuple[str, str], BaselineResult]) -> tuple[str, ...]:
+    baseline = ("against the baseline",) if changes else ()
+    return ("metric", "value", "95 % interval", *baseline, "scored", "skipped", "unscored", "errors")
+
+
+def _metric_lines(
+    metrics: Sequence[Metric], changes: Mapping[tuple[str, str], BaselineResult]
+) -> Iterator[tuple[str, ...]]:
+    """A line for each metric, the whole dataset before its slices."""
+    for metric in sorted(metrics, key=lambda metric: metric.slice is not None):
+        if metric.scorer in ALWAYS:
+            continue
+        change = changes.get((metric.name, _slice(metric.slice)))
+        counts = [f"{count:,}" for count in (metric.n, metric.skipped, metric.unscored, metric.errors)]
+        yield (
+            code(label(metric) + _slice(metric.slice), 160),
+            inline(number(metric.value, metric.unit), 40) + ("" if metric.trusted else " (untrusted)"),
+            inline(interval(metric.low, metric.high), 60),
+            *([_change(change)] if changes else []),
+            *counts,
+        )
+
+
+def _slice(values: Mapping[str, str] | None) -> str:
+    return "" if not values else f"[{', '.join(f'{name}={value}' for name, value in values.items())}]"
+
+
+def _change(change: BaselineResult | None) -> str:
+    """`0.032 worse than main (0.847), n=200`, or a dash."""
+    if change is None or change.drop is None:
+        return DASH
+    way = "worse than" if change.drop > 0 else "better than" if change.drop < 0 else "as"
+    size = "" if change.drop == 0 else f"{abs(change.drop):.3f} "
+    return inline(f"{size}{way} {change.name} ({number(change.value)}), n={change.n:,}", 120)
+
+
+def _not_scored(metrics: Sequence[Metric]) -> Iterator[str]:
+    """For each scorer the reasons why rows have no score, with their counts."""
+    told: set[str] = set()
+    for metric in metrics:
+        reasons = (metric.detail or {}).get("reasons")
+        if not reasons or metric.scorer in told or metric.scorer in ALWAYS or metric.slice is not None:
+            continue
+        told.add(metric.scorer)
+        most = sorted(reasons.items(), key=lambda item: -item[1])
+        more = f" and {len(most) - 5} other reasons" if len(most) > 5 else ""
+        said = ", ".join(f"{count:,} × {inline(str(reason), 200)}" for reason, count in most[:5])
+        yield f"{code(metric.scorer, 80)}: {said}{more}"

@@ -1,0 +1,50 @@
+"""One row of a run in GitHub's Markdown: folded, its texts cut short, on one line of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from evalrunner.domain import Cell, Completion, Row
+from evalrunner.reports.escaping import block, code
+from evalrunner.reports.table import plain_text
+from evalrunner.reports.text import number
+from evalrunner.reports.worst import Earlier, ShownRow
+
+WHY = 500  # characters of a scorer's reason
+
+
+def render_row(shown: ShownRow, limit: int) -> str:
+    """The row as one `<details>`, each of its texts cut to `limit` characters."""
+    row = shown.row
+    epoch = f" epoch {row.epoch}" if row.epoch > 1 else ""
+    scores = " · ".join(_score(name, cell, shown.before) for name, cell in row.cells.items())
+    texts = "".join(f"<b>{title}</b>{block(text, limit)}" for title, text in _texts(shown))
+    reasons = "".join(f"<b>why</b> {code(name, 60)}{block(text, WHY)}" for name, text in _reasons(row))
+    return f"<details><summary>{code(row.sample.id, 60)}{epoch} · {scores}</summary>{texts}{reasons}</details>"
+
+
+def _score(name: str, cell: Cell, before: Earlier | None) -> str:
+    value = number(cell.value) if cell.state == "scored" else cell.state
+    earlier = before.scores.get(name) if before is not None else None
+    return f"{code(name, 60)} {value}" + (f" (was {number(earlier)})" if earlier is not None else "")
+
+
+def _texts(shown: ShownRow) -> Iterator[tuple[str, str]]:
+    sample, answer = shown.row.sample, shown.row.answer
+    yield "input", plain_text(sample.input)
+    if sample.expected:
+        yield "expected", "\n".join(sample.expected)
+    if shown.before is not None and shown.before.output is not None:
+        yield "output of the baseline", shown.before.output
+    if isinstance(answer, Completion):
+        yield "output" if answer.ended == "stop" else f"output ({answer.ended})", answer.text
+    else:
+        yield "no output", str(answer)
+
+
+def _reasons(row: Row) -> Iterator[tuple[str, str]]:
+    """What scorers said of their scores."""
+    for name, cell in row.cells.items():
+        said = cell.reason or (cell.detail or {}).get("explanation")
+        if said:
+            yield name, str(said)

@@ -1,0 +1,205 @@
+"""What a plan's gates can see: the smallest drop, and how often a point gate goes red by chance. From earlier runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalrunner.engine.plan import Plan
+from evalrunner.errors import EvalrunError
+from evalrunner.gates.baseline_file import Baseline, collect_rows
+from evalrunner.gates.evidence import reduce_scores
+from evalrunner.gates.naming import Gate
+from evalrunner.gates.sentences import amount
+from evalrunner.prompts import find_value
+from evalrunner.reports.text import number, one_line
+from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, list_runs, read_json
+from evalrunner.runs.row_log import read_rows
+from evalrunner.stats.aggregates import variance
+from evalrunner.stats.clusters import mean_error
+from evalrunner.stats.distributions import normal_quantile
+from evalrunner.stats.grouping import value_text
+from evalrunner.stats.planning import (
+    chance_of_red_mean,
+    chance_of_red_share,
+    smallest_drop,
+    variance_at_epochs,
+    without_earlier_run,
+)
+from evalrunner.stats.reducers import RIGHT
+
+FEWEST = 20  # pairs from which a variance is believed
+WIDTH = 2 * normal_quantile(0.975)  # of a 95 % interval, in standard errors
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What paired differences of an earlier run and the baseline say: ω² (with what clusters add), and from where."""
+
+    variance: float
+    df: float | None
+    source: str
+
+
+def gate_lines(plan: Plan, gate: Gate, runs: Path) -> Iterator[str]:
+    """What is worth knowing of one gate before it is run, a line each."""
+    last = last_run(plan.suite.name, runs)
+    for target in plan.targets:
+        if gate.spec.target in (None, target.name):
+            whose = f" for {one_line(target.name, 40)}" if len(plan.targets) > 1 else ""
+            if gate.spec.baseline is not None:
+                yield from _smallest(plan, gate, target.name, last, whose)
+            elif gate.spec.kind == "point" and last is not None:
+                yield from _chance_of_red(plan, gate, target.name, last, whose)
+
+
+def last_run(suite: str, runs: Path) -> RunFolder | None:
+    """The newest finished run of a suite."""
+    for folder in list_runs(runs):
+        if folder.suite == suite:
+            try:
+                if read_json(folder.path / RUN_FILE).get("status") == "finished":
+                    return folder
+            except EvalrunError:
+                continue
+    return None
+
+
+def _smallest(plan: Plan, gate: Gate, target: str, last: RunFolder | None, whose: str) -> Iterator[str]:
+    n = plan.scan.count
+    spread = _spread(plan, gate, target, last) if gate.spec.slice is None else None
+    alpha = 1 - (gate.spec.confidence or 0.95)
+    if spread is not None:
+        least = smallest_drop(n=n, variance=spread.variance, df=spread.df, span=_span(gate), alpha=alpha)
+        yield f"smallest drop that it sees in four of five runs{whose}: {amount(gate, least)} ({spread.source})"
+    elif gate.estimand.binary or gate.aggregate == "ratio":
+        found = without_earlier_run(n)
+        least = found[0][1]
+        drops = ", ".join(f"{100 * drop:.1f}" for _, drop in found)
+        shares = ", ".join(f"{100 * share:.0f}" for share, _ in found)
+        of = " of the whole dataset" if gate.spec.slice else ""
+        related = "; related samples tell less" if plan.design.cluster is not None else ""
+        yield (
+            f"smallest drop that it sees in four of five runs{whose}: {drops} points, if {shares} % of the "
+            f"{n:,} samples{of} come out differently{related}"
+        )
+    else:
+        yield f"smallest drop that it sees{whose}: not known before there is a baseline and a run besides"
+        return
+    if gate.spec.kind == "max_drop" and 0 < gate.spec.bound < least:
+        needed = math.ceil(n * (least / gate.spec.bound) ** 2)
+        yield (
+            f"warning: max_drop {amount(gate, gate.spec.bound)} is finer than that{whose}, so it will often be "
+            f"inconclusive; about {needed:,} samples would do"
+        )
+
+
+def _span(gate: Gate) -> float:
+    """The range of graded scores, whose test adds a pair at each end of it; 0 for 0/1 scores and open ranges."""
+    low, high = gate.estimand.low, gate.estimand.high
+    if gate.estimand.binary or gate.aggregate == "ratio" or low is None or high is None:
+        return 0.0
+    return high - low
+
+
+def _spread(plan: Plan, gate: Gate, target: str, last: RunFolder | None) -> Spread | None:
+    """The variance of the paired differences between the last run and the baseline, if they are two runs."""
+    baseline = plan.baselines.get(gate.spec.baseline or "")
+    if baseline is None or last is None or last.id == baseline.head.run_id:
+        return None
+    partner = baseline.target_for(target, [one.name for one in plan.targets])
+    if partner is None:
+        return None
+    epochs = int(read_json(last.path / RUN_FILE).get("epochs", 1))
+    pairs = list(_paired(plan, gate, (last, epochs, target), (baseline, partner)))
+    drops = [drop for drop, _, _ in pairs]
+    if len(pairs) < FEWEST or min(drops) == max(drops):
+        return None
+    source = f"from {len(pairs):,} samples of run {last.id} and {one_line(baseline.shown, 40)}"
+    n = len(drops)
+    if plan.design.cluster is not None:
+        codes = {text: code for code, text in enumerate(dict.fromkeys(cluster for _, cluster, _ in pairs))}
+        if len(codes) < 2:
+            return None
+        found = mean_error(drops, [codes[cluster] for _, cluster, _ in pairs])
+        return Spread(found.error**2 * n, found.df, source)
+    if epochs > 1 and epochs != gate.epochs and gate.reducer.kind == "mean":
+        within = [inside for _, _, inside in pairs]
+        return Spread(variance_at_epochs(drops, within=within, epochs=epochs, planned=gate.epochs)[0], None, source)
+    return Spread(variance(drops) * n / (n - 1), None, source)
+
+
+def _paired(
+    plan: Plan, gate: Gate, ours: tuple[RunFolder, int, str], theirs: tuple[Baseline, str]
+) -> Iterator[tuple[float, str, float]]:
+    """Of each pair the difference, the cluster, and the variances of both over their epochs."""
+    folder, epochs, target = ours
+    rows = [row for row in read_rows(folder.path) if row.target == target]
+    column = plan.design.cluster
+    clusters = {row.sample.id: value_text(find_value(row.sample.metadata, column)) for row in rows} if column else {}
+    for (_, id_), row in collect_rows(rows, epochs=epochs).items():
+        other = theirs[0].rows.get((theirs[1], id_))
+        if other is None or other.key != row.key:
+            continue
+        name = gate.measure.name
+        scores = [[value for value in side.scores.get(name, ()) if value is not None] for side in (other, row)]
+        before, now = (reduce_scores(gate, values) for values in scores)
+        if before is not None and now is not None:
+            yield _difference(gate, before, now), clusters.get(id_, id_) or id_, _within(scores)
+
+
+def _difference(gate: Gate, before: float, now: float) -> float:
+    if gate.aggregate == "ratio":
+        return float(before >= gate.estimand.threshold) - float(now >= gate.estimand.threshold)
+    return before - now
+
+
+def _within(scores: Sequence[Sequence[float]]) -> float:
+    return math.fsum(
+        variance(values) * len(values) / (len(values) - 1) for values in scores if len(values) > 1
+    )  # fmt: skip
+
+
+def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: str) -> Iterator[str]:
+    metric = _last_metric(gate, target, last)
+    if metric is None or metric["value"] is None or gate.spec.operator == "==":
+        return
+    value, n = metric["value"], _samples(plan, gate, metric)
+    lower, strict = gate.spec.operator in (">=", ">"), gate.spec.operator in (">", "<")
+    share = gate.estimand.binary or gate.aggregate == "ratio"
+    if share and plan.design.cluster is None:
+        chance = chance_of_red_share(value, n, gate.spec.bound, lower=lower, strict=strict)
+    elif (
+        gate.aggregate in ("mean", "ratio")
+        and metric["low"] is not None
+        and metric["high"] is not None
+        and metric["n"] > 1
+    ):
+        error = (metric["high"] - metric["low"]) / WIDTH * math.sqrt(metric["n"] / n)
+        chance = chance_of_red_mean(value, error, gate.spec.bound, df=max(1, n - 1), lower=lower)
+    else:
+        return
+    said = "under 0.1 %" if chance < 0.001 else f"{100 * chance:.2g} %"
+    yield f"red by chance{whose} in {said} of the runs, if {number(value)} (run {last.id}) is its true value"
+
+
+def _samples(plan: Plan, gate: Gate, metric: Mapping[str, Any]) -> int:
+    """How many samples the metric will be of: those of the last run for a slice, else all."""
+    return max(1, int(metric["n"])) if gate.spec.slice else plan.scan.count
+
+
+def _last_metric(gate: Gate, target: str, last: RunFolder) -> Mapping[str, Any] | None:
+    if gate.reducer.counts and gate.reducer.right != RIGHT:  # at_least_2 of another bound is another metric
+        return None
+    try:
+        targets = read_json(last.path / METRICS_FILE)["targets"]
+    except (EvalrunError, KeyError):
+        return None
+    for metric in targets.get(target, {}).get("metrics", ()):
+        if metric["name"] == gate.metric and metric["slice"] == (dict(gate.spec.slice) if gate.spec.slice else None):
+            found: Mapping[str, Any] = metric
+            return found
+    return None

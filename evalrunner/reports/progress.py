@@ -1,0 +1,178 @@
+"""How far a run is: a bar on a terminal, plain lines every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
+
+from evalrunner.domain import Failure, Row
+from evalrunner.reports.text import duration, one_line
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
+    from rich.text import Text
+
+    from evalrunner.engine.plan import Plan
+
+EVERY_S = 5.0  # between plain lines
+FEW = 5
+QUIET_S = 5.0  # without a row, from which on it is said
+SILENT_S = 30.0  # between plain lines where no row comes
+
+
+class Pace:
+    """Counts of a run in progress, with the running mean of its first metric."""
+
+    def __init__(self, plan: Plan, clock: Callable[[], float]) -> None:
+        self.total = plan.rows
+        self.clock = clock
+        self.started = clock()
+        self.done = self.earlier = plan.earlier
+        self.failures = 0
+        first = plan.measures[0]
+        self.scorer = first.name
+        self.label = first.metric_name("mean")
+        self.calls = [target.calls for target in plan.targets]
+        self.calls += [scorer.judge.calls for scorer in plan.scorers if scorer.judge is not None]
+        self.newest = self.started
+        self.sum = 0.0
+        self.scored = 0
+
+    def add(self, row: Row) -> None:
+        """Count one row."""
+        self.done += 1
+        self.newest = self.clock()
+        self.failures += isinstance(row.answer, Failure)
+        value = row.cells[self.scorer].value
+        if value is not None:
+            self.sum += value
+            self.scored += 1
+
+    def said(self) -> str:
+        """Rate, time left, failures, calls made again, the running metric, and how long no row came, in one line."""
+        rate = (self.done - self.earlier) / max(self.clock() - self.started, 1e-9)
+        parts = [f"{rate:.1f} rows/s", f"{self.failures} failed"]
+        # the first rows may wait for a judge to be checked, which says nothing of the others
+        if self.done - self.earlier >= FEW and self.done < self.total:
+            parts.insert(1, f"{duration((self.total - self.done) / rate)} left")
+        if retries := sum(tally.retries for tally in self.calls):
+            parts.append(f"{retries:,} tried again")
+        if self.scored:
+            parts.append(f"{self.label} {self.sum / self.scored:.3f}")
+        quiet_s = self.clock() - self.newest
+        if quiet_s >= QUIET_S:
+            parts.append(f"no row for {duration(quiet_s)}")
+        return ", ".join(parts)
+
+
+class PlainProgress:
+    """A line now and then, for logs; rarely where no row comes, so that a run that waits is not taken for dead."""
+
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        every_s: float = EVERY_S,
+        silent_s: float = SILENT_S,
+    ) -> None:
+        self.out = out
+        self.clock = clock
+        self.every_s = every_s
+        self.silent_s = silent_s
+        self.pace: Pace | None = None
+        self.name = ""
+        self.next = 0.0
+        self.ended = threading.Event()
+
+    def on_start(self, plan: Plan, folder: Any, /) -> None:
+        self.pace = Pace(plan, self.clock)
+        self.name = one_line(plan.suite.name, 60)
+        self.next = self.clock() + self.every_s
+        self.ended = threading.Event()
+        threading.Thread(target=self._watch, args=(self.pace, self.ended), name="progress", daemon=True).start()
+
+    def on_row(self, row: Row, /) -> None:
+        assert self.pace is not None  # a run starts before its first row
+        self.pace.add(row)
+        if self.clock() >= self.next:
+            self.next = self.clock() + self.every_s
+            self._tell(self.pace)
+
+    def on_end(self, result: Any, /) -> None:
+        self.ended.set()
+        self.pace = None
+
+    def _watch(self, pace: Pace, ended: threading.Event) -> None:
+        while not ended.wait(self.silent_s):
+            if self.clock() - pace.newest >= self.silent_s:
+                self._tell(pace)
+
+    def _tell(self, pace: Pace) -> None:
+        print(f"{self.name}: {pace.done}/{pace.total} rows, {pace.said()}", file=self.out, flush=True)
+
+
+class BarProgress:
+    """A bar that is drawn over, for terminals; it goes on telling the time where no row comes."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self.pace: Pace | None = None
+        self.bar: Progress | None = None
+        self.task: Task | None = None
+
+    def on_start(self, plan: Plan, folder: Any, /) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+        from rich.text import Text
+
+        pace = self.pace = Pace(plan, time.monotonic)
+
+        class Said(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text(pace.said())
+
+        self.bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Said(),
+            console=Console(file=self.out),
+            transient=True,
+            refresh_per_second=8,
+        )
+        self.bar.add_task(one_line(plan.suite.name, 30), total=plan.rows, completed=pace.done)
+        (self.task,) = self.bar.tasks
+        self.bar.start()
+
+    def on_row(self, row: Row, /) -> None:
+        assert self.pace is not None and self.task is not None  # a run starts before its first row
+        self.pace.add(row)
+        self.task.completed = self.pace.done  # drawn with the next look, eight times a second
+
+    def on_end(self, result: Any, /) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+class FetchProgress:
+    """How far a download is: redrawn on a terminal, a line for every quarter elsewhere."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self.told = -1
+
+    def __call__(self, done: int, total: int, /) -> None:
+        drawn = self.out.isatty()
+        step = done * (100 if drawn else 4) // max(total, 1)
+        if step == self.told:
+            return
+        self.told = step
+        said = f"fetching the weights of the embedded model, once: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
+        if drawn:
+            filled = done * 30 // max(total, 1)
+            said = f"\r{said} [{'━' * filled}{' ' * (30 - filled)}]" + ("\n" if done >= total else "")
+        print(said, file=self.out, end="" if drawn else "\n", flush=True)

@@ -1,0 +1,92 @@
+"""Untrusted text and bare numbers, made fit for a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+from evalrunner.calls.timing import duration as in_words
+from evalrunner.redact import redact
+
+# C0 and C1 controls (escape sequences start with one), the direction overrides, and halves of surrogate pairs
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
+DASH = "–"
+# What a line of a log begins with, or holds, to give a command to the machine that reads it: `::error` of GitHub,
+# `##[…]` and `##vso[…]` of GitHub and Azure, `##teamcity[…]`
+COMMAND = re.compile(r"::|##(?=\w*\[)")
+READ_BY = ("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
+LOG_IS_READ = any(os.environ.get(name) for name in READ_BY)
+
+
+def without_commands(text: str) -> str:
+    """`text` in which no machine finds a command: a character of no width stands inside the mark of one."""
+    return COMMAND.sub(lambda found: f"{found.group()[0]}\u200b{found.group()[1:]}", text)
+
+
+def for_log(text: str) -> str:
+    """`text` as it may be printed: without commands where a machine reads along."""
+    return without_commands(text) if LOG_IS_READ else text
+
+
+def json_for_log(data: Any) -> str:
+    """Data as JSON with line breaks, equal to the data, and without commands where a machine reads along."""
+    text = json.dumps(data, indent=2)
+    return text.replace("##", "#\\u0023") if LOG_IS_READ else text  # within a text only: JSON has no # elsewhere
+
+
+def one_line(text: str, limit: int) -> str:
+    """`text` on one line without anything that could steer a terminal, cut to `limit` characters."""
+    cut = text[: 4 * limit]
+    clean = for_log(" ".join(UNSAFE.sub(" ", redact(cut)).split()))
+    return clean if len(clean) <= limit and len(cut) == len(text) else clean[: limit - 1] + "…"
+
+
+def number(value: float | None, unit: str | None = None) -> str:
+    """A number as people read it: four significant digits, its unit behind it, a dash for none."""
+    if value is None:
+        return DASH
+    if unit == "USD":
+        return f"${value:,.4f}" if abs(value) < 1 else f"${value:,.2f}"
+    if unit == "tokens":
+        return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:,.1f}"
+    if unit == "s":
+        return f"{duration(value)}"
+    text = f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}"
+    return f"{text} {unit}" if unit else text
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 row`, `1,000 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them, short ones with as many digits as columns want: `0.420 s`, `12.3 s`, `4 min 5 s`."""
+    if seconds < 1:
+        return f"{seconds:.3f} s"
+    return f"{seconds:.1f} s" if seconds < 60 else in_words(seconds)
+
+
+def age(seconds: float) -> str:
+    """How old something is, in its largest unit: `40 s`, `12 min`, `5 h`, `3 d`."""
+    for unit, length_s in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them: `812 B`, `4.1 KB`, `3.2 MB`."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:,.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:,.1f} MB"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`[0.74, 0.89]`, or a dash where there is none; an open end is an ellipsis."""
+    if low is None and high is None:
+        return DASH
+    ends = ["…" if end is None else f"{end:.3f}" for end in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"

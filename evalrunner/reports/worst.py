@@ -1,0 +1,121 @@
+"""The rows that did worst, and those that got worse, kept while the rows go by."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from evalrunner.domain import Cell, Failure, Row
+from evalrunner.stats.summary import Measure
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier run had for the same sample: scorer to score, and the output where it was kept."""
+
+    scores: Mapping[str, float]
+    output: str | None = None
+
+
+EarlierOf: TypeAlias = Callable[[Row], Earlier | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRow:
+    """A row that is worth a look, with what there was before where it got worse."""
+
+    row: Row
+    before: Earlier | None = None
+
+
+class WorstRows:
+    """Holds the `keep` worst rows of each target; of equals, those that come first in the dataset."""
+
+    def __init__(self, measures: Sequence[Measure], *, keep: int = 5) -> None:
+        self.measures = tuple(measures)
+        self.keep = keep
+        self.heaps: dict[str, list[tuple[float, int, int, ShownRow]]] = {}
+
+    def add(self, row: Row) -> None:
+        """Look at one row."""
+        self._keep(badness(row, self.measures), row)
+
+    def of(self, target: str) -> list[Row]:
+        """The worst rows of a target, the worst first."""
+        return [shown.row for shown in self.shown(target)]
+
+    def shown(self, target: str) -> list[ShownRow]:
+        """The same, with what there was before."""
+        return [item[3] for item in sorted(self.heaps.get(target, []), key=lambda item: item[:3], reverse=True)]
+
+    def _keep(self, bad: float, row: Row, before: Earlier | None = None) -> None:
+        if bad <= 0:
+            return
+        heap = self.heaps.setdefault(row.target, [])
+        rank = (bad, -row.sample.index, -row.epoch)
+        if len(heap) < self.keep:
+            heapq.heappush(heap, (*rank, ShownRow(row, before)))
+        elif rank > heap[0][:3]:
+            heapq.heapreplace(heap, (*rank, ShownRow(row, before)))
+
+
+class Regressions(WorstRows):
+    """Holds the rows of each target that got worse the most since an earlier run, by `earlier` of a row."""
+
+    def __init__(self, measures: Sequence[Measure], earlier: EarlierOf, *, keep: int = 5) -> None:
+        super().__init__(measures, keep=keep)
+        self.earlier = earlier
+
+    def add(self, row: Row) -> None:
+        """Look at one row."""
+        before = self.earlier(row)
+        if before is not None:
+            self._keep(fall(row, before, self.measures), row, before)
+
+
+def fall(row: Row, before: Earlier, measures: Sequence[Measure]) -> float:
+    """How much worse a row's worst score got, in 0..1 of its range; 0 where none did."""
+    falls = [0.0]
+    for measure in measures:
+        earlier, value = before.scores.get(measure.name), row.cells[measure.name].value
+        declaration = measure.declaration
+        if earlier is None or value is None or declaration.low is None or declaration.high is None:
+            continue
+        drop = (earlier - value) / ((declaration.high - declaration.low) or 1)
+        falls.append(drop if declaration.higher_is_better else -drop)
+    return max(falls)
+
+
+def badness(row: Row, measures: Sequence[Measure]) -> float:
+    """How far a row's scores lie from the best, in 0..1, on average over those whose range is known; no answer is worst."""
+    parts: list[float] = []
+    for measure in measures:
+        declaration = measure.declaration
+        cell = row.cells[measure.name]
+        if cell.state == "unscored" and (cell.reason or "").startswith("no_answer"):
+            parts.append(1.0)
+        if cell.value is None or declaration.low is None or declaration.high is None:
+            continue
+        share = (cell.value - declaration.low) / ((declaration.high - declaration.low) or 1)
+        parts.append(1 - share if declaration.higher_is_better else share)
+    return sum(parts) / len(parts) if parts else 0.0
+
+
+def failed(row: Row, measures: Sequence[Measure]) -> bool:
+    """Whether a row needs a look: its call failed, a cell has no value, or a score is on the bad half of its range."""
+    if isinstance(row.answer, Failure):
+        return True
+    if any(cell.state in ("error", "unscored") for cell in row.cells.values()):
+        return True
+    return any(badness(row, [measure]) > 0.5 for measure in measures)
+
+
+def missed(cell: Cell, measure: Measure) -> bool:
+    """Whether a cell is a miss of quality: scored, and on the bad half of its range; an open range has no half."""
+    declaration = measure.declaration
+    if cell.state != "scored" or cell.value is None or declaration.low is None or declaration.high is None:
+        return False
+    share = (cell.value - declaration.low) / ((declaration.high - declaration.low) or 1)
+    return share < 0.5 if declaration.higher_is_better else share > 0.5

@@ -1,0 +1,113 @@
+"""Two stored runs row by row, or two targets of one: what changed from the one to the other. Offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evalrunner.compare.changes import RunChanges, find_changes
+from evalrunner.domain import Row
+from evalrunner.engine.stored_parts import stored_measures
+from evalrunner.errors import RunNotFoundError, SuiteError, nearest
+from evalrunner.runs.definition import differences
+from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.row_log import read_rows, row_at, scan_keys
+
+
+def diff_runs(references: Sequence[str], output_dir: Path, *, targets: Sequence[str], keep: int) -> list[RunChanges]:
+    """The changes from the first run to the second, for each target that both have or for the two that are named.
+
+    With one run, from one of its targets to another. Raises SuiteError where it is not clear what to compare.
+    """
+    if not 1 <= len(references) <= 2:
+        raise SuiteError(f"diff takes two runs, or one with --targets A,B; {len(references)} were named")
+    folders = [find_run(reference, output_dir) for reference in references]
+    folders = folders * 2 if len(folders) == 1 else folders
+    data = [_read(folder) for folder in folders]
+    names = [list(run["targets"]) for run in data]
+    same = folders[0].path.resolve() == folders[1].path.resolve()
+    found: list[RunChanges] = []
+    for one, other in _pairs(names, targets, same=same):
+        found.append(_changes((folders[0], one), (folders[1], other), data, keep))
+    return found
+
+
+def _read(folder: RunFolder) -> Mapping[str, Any]:
+    run = read_json(folder.path / RUN_FILE)
+    if not isinstance(run.get("targets"), Mapping) or not isinstance(run.get("scorers"), Mapping):
+        raise RunNotFoundError(f"run {folder.id} does not say what its targets and scorers were")
+    return run
+
+
+def _pairs(names: Sequence[Sequence[str]], wanted: Sequence[str], *, same: bool) -> list[tuple[str, str]]:
+    """Which target of the first is held against which of the second."""
+    if wanted:
+        one, other = _two(wanted, names)
+        for name, known in ((one, names[0]), (other, names[1])):
+            if name not in known:
+                raise SuiteError(f"--targets: no target {name!r} in that run{nearest(name, known) or _known(known)}")
+        if same and one == other:
+            raise SuiteError("--targets: a target does not differ from itself; name two")
+        return [(one, other)]
+    if same:
+        if len(names[0]) == 2:
+            return [(names[0][0], names[0][1])]
+        hint = "name another run" if len(names[0]) == 1 else f"say which: --targets A,B{_known(names[0])}"
+        raise SuiteError(f"a run does not differ from itself; {hint}")
+    shared = [(name, name) for name in names[0] if name in names[1]]
+    if shared:
+        return shared
+    if len(names[0]) == len(names[1]) == 1:
+        return [(names[0][0], names[1][0])]
+    raise SuiteError(f"the runs have no target in common; say which: --targets A,B{_known([*names[0], *names[1]])}")
+
+
+def _two(pieces: Sequence[str], names: Sequence[Sequence[str]]) -> tuple[str, str]:
+    """The two names of what stood between commas: one that both runs know of may hold commas itself."""
+    for cut in range(1, len(pieces)):
+        one, other = ",".join(pieces[:cut]).strip(), ",".join(pieces[cut:]).strip()
+        if one in names[0] and other in names[1]:
+            return one, other
+    if len(pieces) > 2:
+        raise SuiteError(f"--targets takes two names, A,B; {len(pieces)} were given")
+    return pieces[0].strip(), pieces[-1].strip()
+
+
+def _known(names: Sequence[str]) -> str:
+    return f"; there are {', '.join(map(repr, names))}"
+
+
+def _changes(
+    before: tuple[RunFolder, str], after: tuple[RunFolder, str], data: Sequence[Mapping[str, Any]], keep: int
+) -> RunChanges:
+    measures = [measure for measure in stored_measures(data[1]) if measure.name in data[0]["scorers"]]
+    had = _earlier_rows(*before)
+    matched = 0
+
+    def find(row: Row) -> Row | None:
+        nonlocal matched
+        found = had(row)
+        matched += found is not None
+        return found
+
+    rows = (row for row in read_rows(after[0].path) if row.target == after[1])
+    changes = find_changes(rows, find, measures, keep=keep)
+    total = sum(1 for row in read_rows(before[0].path) if row.target == before[1])
+    changes = replace(changes, before_only=total - matched)
+    sections = [{"scorers": (run.get("definition") or {}).get("scorers", {})} for run in data]
+    notes = tuple(f"measured otherwise: {line}" for line in differences(sections[0], sections[1]))
+    ends = [(folder.id, target) for folder, target in (before, after)]
+    return RunChanges(ends[0], ends[1], tuple(measure.name for measure in measures), changes, notes)
+
+
+def _earlier_rows(folder: RunFolder, target: str) -> Callable[[Row], Row | None]:
+    """The row that a target has for the sample and epoch of another row, read when it is asked for."""
+    finished = scan_keys(folder.path)
+
+    def find(row: Row) -> Row | None:
+        found = finished.find(row.sample.id, target, row.epoch)
+        return None if found is None else row_at(folder.path, found.offset)
+
+    return find

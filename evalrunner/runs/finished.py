@@ -1,0 +1,142 @@
+"""What a row log already holds, by key, in a few dozen bytes a row: no row is made for it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from secrets import token_bytes
+from typing import NamedTuple
+
+from evalrunner.redact import redact
+
+FINE, FAILED, NO_LONGER = 0, 1, 2  # codes of records; from FIRST_NAMES on, the place of a set of names of cells
+FIRST_NAMES = 3
+
+
+class Head(NamedTuple):
+    """What a line of the row log says before anyone makes a row of it. `errors` are the cells in error."""
+
+    id: bytes
+    target: bytes
+    epoch: int
+    attempt: int
+    failed: bool = False
+    errors: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The last record of one key: where its line begins, and what is to be run again of it, if anything."""
+
+    offset: int
+    attempt: int
+    failed: bool
+    errors: frozenset[str]
+
+
+class Finished:
+    """The last record of every key. A key is held as 64 bits of a hash salted anew for each process.
+
+    Two keys of one run share them by chance in 1 of 37 million runs of a million rows, and nobody can aim for it.
+    `size` is where the last whole line ends, in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._salt = token_bytes(16)
+        self._slots = array("Q", [0]) * 1024  # hashes, 0 where there is none
+        self._places = array("I", [0]) * 1024  # of the record that belongs to the slot
+        self._offsets, self._attempts, self._codes = array("Q"), array("I"), array("I")
+        self._names: list[frozenset[str]] = []
+        self._code_of: dict[frozenset[str], int] = {}
+        self._keys = 0
+
+    def __len__(self) -> int:
+        """How many keys there are, whatever became of them."""
+        return len(self._codes) - self._codes.count(NO_LONGER)
+
+    @property
+    def failed(self) -> int:
+        """How many calls failed."""
+        return self._codes.count(FAILED)
+
+    @property
+    def in_error(self) -> int:
+        """How many rows have an answer, and a cell in error."""
+        return len(self) - self._codes.count(FINE) - self._codes.count(FAILED)
+
+    def add(self, head: Head, offset: int) -> None:
+        """Take the record of a line that begins at `offset`; an earlier one of its key counts no longer."""
+        code = FAILED if head.failed else FINE if not head.errors else self._code(head.errors)
+        key = self._hash(head.id, head.target, head.epoch)
+        at = self._slot(key)
+        if self._slots[at]:
+            self._codes[self._places[at]] = NO_LONGER
+        else:
+            self._slots[at] = key
+            self._keys += 1
+        self._places[at] = len(self._offsets)
+        self._offsets.append(offset)
+        self._attempts.append(min(head.attempt, 0xFFFFFFFF))
+        self._codes.append(code)
+        if self._keys * 2 > len(self._slots):
+            self._grow()
+
+    def find(self, id: str, target: str, epoch: int) -> Found | None:
+        """The record of a key, or None where it is still to be run."""
+        place = self._place(id, target, epoch)
+        if place is None:
+            return None
+        code = self._codes[place]
+        errors = self._names[code - FIRST_NAMES] if code >= FIRST_NAMES else frozenset[str]()
+        return Found(self._offsets[place], self._attempts[place], code == FAILED, errors)
+
+    def drop(self, id: str, target: str, epoch: int) -> None:
+        """Forget the record of a key, if there is one: it has been run again."""
+        place = self._place(id, target, epoch)
+        if place is not None:
+            self._codes[place] = NO_LONGER
+
+    def offsets(self) -> Iterator[int]:
+        """Where the records that count begin, in the order of the file."""
+        return (offset for offset, code in zip(self._offsets, self._codes, strict=True) if code != NO_LONGER)
+
+    def _place(self, id: str, target: str, epoch: int) -> int | None:
+        key = self._hash(_as_written(id), _as_written(target), epoch)
+        at = self._slot(key)
+        if not self._slots[at] or self._codes[self._places[at]] == NO_LONGER:
+            return None
+        return self._places[at]
+
+    def _hash(self, id: bytes, target: bytes, epoch: int) -> int:
+        key = b"%d %d %b%b" % (epoch, len(id), id, target)
+        return int.from_bytes(blake2b(key, digest_size=8, key=self._salt).digest(), "little") or 1
+
+    def _slot(self, key: int) -> int:
+        """Where the key is, or would be: open addressing, the table never more than half full."""
+        slots, last = self._slots, len(self._slots) - 1
+        at = key & last
+        while (held := slots[at]) and held != key:
+            at = (at + 1) & last
+        return at
+
+    def _grow(self) -> None:
+        slots, places = self._slots, self._places
+        self._slots, self._places = array("Q", [0]) * (2 * len(slots)), array("I", [0]) * (2 * len(slots))
+        for key, place in zip(slots, places, strict=True):
+            if key:
+                at = self._slot(key)
+                self._slots[at], self._places[at] = key, place
+
+    def _code(self, names: frozenset[str]) -> int:
+        if names not in self._code_of:
+            self._code_of[names] = FIRST_NAMES + len(self._names)
+            self._names.append(names)
+        return self._code_of[names]
+
+
+def _as_written(name: str) -> bytes:
+    """A name as the row log has it, where no key of the environment stands."""
+    return redact(name).encode("utf-8", errors="surrogatepass")

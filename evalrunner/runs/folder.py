@@ -1,0 +1,134 @@
+"""The run folder, `runs/<suite>/<run id>/`, and finding one again by path, id, prefix, or `last`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from evalrunner.errors import RunError, RunNotFoundError
+from evalrunner.redact import redact
+
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
+RUN_FILE = "run.json"
+METRICS_FILE = "metrics.json"
+ROWS_FILE = "rows.jsonl"
+TABLE_FILE = "table.csv"
+REPORT_FILE = "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where one run keeps its files."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def suite(self) -> str:
+        return self.path.parent.name
+
+
+def create_run_folder(output_dir: Path, suite: str, *, now: datetime) -> RunFolder:
+    """A new folder with an id of the time (UTC) and four hex digits. Raises RunError where it cannot be made."""
+    stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    while True:
+        path = output_dir / suite / f"{stamp}-{secrets.token_hex(2)}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if path.is_dir():
+                continue
+            raise RunError(f"cannot make the run folder {str(path)!r}: a file is in its way") from None
+        except OSError as refused:
+            raise RunError(f"cannot make the run folder {str(path)!r}: {refused.strerror}") from None
+        return RunFolder(path)
+
+
+def list_runs(output_dir: Path) -> list[RunFolder]:
+    """All runs below a folder, newest first."""
+    found = [
+        RunFolder(path)
+        for path in output_dir.glob("*/*")
+        if RUN_ID.fullmatch(path.name) and (path / RUN_FILE).is_file()
+    ]
+    return sorted(found, key=_age, reverse=True)
+
+
+def _age(run: RunFolder) -> tuple[str, int, str]:
+    """What sorts runs by their age: the second they began in, then when they were last written."""
+    return run.id.partition("-")[0], (run.path / RUN_FILE).stat().st_mtime_ns, run.suite
+
+
+def find_run(reference: str, output_dir: Path) -> RunFolder:
+    """The run that a path, an id, a unique prefix of one, or `last` means. Raises RunNotFoundError."""
+    path = Path(reference)
+    if (path / RUN_FILE).is_file():
+        return RunFolder(path)
+    if (path / ROWS_FILE).is_file():
+        raise RunNotFoundError(
+            f"{reference!r} has no {RUN_FILE}, which says how the run was made; it is of no use without"
+        )
+    runs = list_runs(output_dir)
+    if reference == "last":
+        if not runs:
+            raise RunNotFoundError(f"there are no runs in {str(output_dir)!r} yet; 'evalrun SUITE' makes one")
+        return runs[0]
+    matching = [run for run in runs if run.id == reference] or [run for run in runs if run.id.startswith(reference)]
+    if not matching or not reference:
+        hint = f"; the newest is {runs[0].id}" if runs else ""
+        raise RunNotFoundError(f"no run {reference!r} in {str(output_dir)!r}{hint} ('evalrun runs' lists them)")
+    if len(matching) > 1:
+        names = ", ".join(run.id for run in matching[:5])
+        raise RunNotFoundError(
+            f"{reference!r} could be {names}{' …' if len(matching) > 5 else ''}; give more of the id"
+        )
+    return matching[0]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name and rename it, so that nobody ever reads half of it. Keys redacted."""
+    write_bytes(path, redact(text).encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it. Raises RunError where the disk refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as refused:
+        raise RunError(f"cannot write {str(path)!r}: {refused.strerror}") from None
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write data as JSON that a person can read, with a newline at the end."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The data of a JSON file of a run. Raises RunNotFoundError where it is missing or broken."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as broken:
+        raise RunNotFoundError(f"{str(path)!r} cannot be read: {broken}") from None
+    if not isinstance(data, dict):
+        raise RunNotFoundError(f"{str(path)!r} is not what a run leaves behind")
+    return data

@@ -1,0 +1,85 @@
+"""A Python function of one's own as a scorer."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from evalrunner.domain import Declaration, Scorer
+from evalrunner.registry import Place, ReferenceProblem, load_attribute
+from evalrunner.stats.aggregates import NAMES, QUANTILE
+
+
+def python(
+    place: Place,
+    *,
+    function: str,
+    low: float | None = None,
+    high: float | None = None,
+    higher_is_better: bool = True,
+    unit: str | None = None,
+    needs_answer: bool = True,
+    aggregates: list[str] | None = None,
+    threshold: float | None = None,
+) -> Scorer:
+    """Whatever number a function of your own returns, sync or async; its parameters say what it wants to know.
+
+    Args:
+        function: path/file.py:name, relative to the suite, or package.module:name.
+        low: The least a score can be; leave it out where there is no such bound.
+        high: The most a score can be; leave it out where there is no such bound.
+        higher_is_better: Whether more is better.
+        unit: What the scores are counted in, such as s or words.
+        needs_answer: false calls the function for refused, cut-off and empty answers as well.
+        aggregates: Numbers made of the scores, any of mean variance total p50 p90 p99 ratio; the first is the headline.
+        threshold: From which score on a row counts into the aggregate ratio.
+    """
+    loaded = load_attribute(function, folder=place.folder)
+    if not callable(loaded):
+        raise ReferenceProblem(f"{function!r} is a {type(loaded).__name__}, not a function")
+    binary = returns_bool(loaded)
+    if binary and (low is not None or high is not None):
+        raise ValueError("'low' and 'high' do not go with a function that returns bool, whose scores are 0 and 1")
+    if low is not None and high is not None and low >= high:
+        raise ValueError(f"'low' is {low:g} and 'high' is {high:g}; low should be the smaller one")
+    wanted = check_aggregates(aggregates, threshold)
+    declaration = Declaration(
+        low=0.0 if binary else low,
+        high=1.0 if binary else high,
+        binary=binary,
+        higher_is_better=higher_is_better,
+        unit=unit,
+        needs_answer=needs_answer,
+        aggregates=wanted,
+        headline=wanted[0],
+        threshold=threshold,
+    )
+    return Scorer(functools.partial(loaded, **place.args) if place.args else loaded, declaration)
+
+
+def check_aggregates(aggregates: list[str] | None, threshold: float | None) -> tuple[str, ...]:
+    """The aggregates asked for, the mean where none are. Raises ValueError for one that there is not."""
+    wanted = ("mean",) if aggregates is None else tuple(dict.fromkeys(aggregates))
+    unknown = [name for name in wanted if name not in NAMES and QUANTILE.fullmatch(name) is None]
+    if unknown or not wanted:
+        named = f"has {unknown[0]!r}" if unknown else "is empty"
+        raise ValueError(f"'aggregates' {named}; it takes any of {', '.join(NAMES)}")
+    if ("ratio" in wanted) != (threshold is not None):
+        raise ValueError("'threshold' and the aggregate 'ratio' go together; give both or neither")
+    return wanted
+
+
+def returns_bool(function: Callable[..., Any]) -> bool:
+    """Whether a function says of itself that it returns bool, or bool and None (skipped)."""
+    try:
+        returned = inspect.signature(function, eval_str=True).return_annotation
+    except Exception:  # builtins have no signature; an annotation in quotes may name what is not there at run time
+        return False
+    inside = {returned}
+    if typing.get_origin(returned) in (types.UnionType, typing.Union):
+        inside = set(typing.get_args(returned)) - {type(None)}
+    return inside == {bool}

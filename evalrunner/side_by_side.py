@@ -1,0 +1,177 @@
+"""Stored runs side by side, offline: whether they may be compared, and the comparison of all their targets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evalrunner.compare.comparing import compare
+from evalrunner.compare.different import different_rows
+from evalrunner.compare.readings import NotComparable
+from evalrunner.compare.result import Comparison, Contestant
+from evalrunner.domain import Row
+from evalrunner.engine.stored_parts import stored_design, stored_measures
+from evalrunner.errors import RunNotFoundError, SuiteError
+from evalrunner.metrics import Metric
+from evalrunner.reports.compared_run import ComparedRun
+from evalrunner.runs.definition import differences, part_differences
+from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.stats.summary import summarize
+
+FOUND_IN = {  # what a comparison reads of run.json
+    "definition": Mapping, "targets": Mapping, "scorers": Mapping, "epochs": int, "seed": int, "rows_planned": int,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Stored runs and what comparing them came to. `metrics` holds all of each contestant."""
+
+    runs: tuple[ComparedRun, ...]
+    comparison: Comparison
+    metrics: Mapping[str, tuple[Metric, ...]]
+
+    def differing(self, count: int) -> tuple[tuple[Row, ...], ...]:
+        """The rows of the samples whose scores differ most, one of each contestant a group."""
+        places = self.comparison.most_different[:count]
+        names = [contestant.name for contestant in self.comparison.contestants]
+        return different_rows((row for run in self.runs for row in run.rows()), places, names) if places else ()
+
+
+def compare_runs(
+    references: Sequence[str], output_dir: Path, *, wanted: Sequence[str] = (), paired: bool = True
+) -> SideBySide:
+    """The comparison of stored runs. Raises SuiteError that names what differs where they may not be compared.
+
+    They may not where scorers or judges differ, nor, unless they are compared unpaired, where the datasets do.
+    """
+    runs = _open_runs(references, output_dir, wanted, paired=paired)
+    _refuse(runs, paired=paired)
+    contestants = tuple(_contestants(runs))
+    names = [contestant.name for contestant in contestants]
+    summary = summarize(
+        (row for run in runs for row in run.rows()),
+        [measure for measure in stored_measures(runs[0].data) if measure.name in runs[0].scorers],
+        names,
+        epochs=max(run.data["epochs"] for run in runs),
+        streaming=all(run.data.get("streaming") for run in runs),
+        design=stored_design(runs[0].data),
+    )
+    known = {name: summary.all_metrics(name) for name in names}
+    try:
+        found = compare(summary, contestants, known, judges=_judges(runs), wanted=wanted, paired=paired)
+    except NotComparable as wrong:
+        raise SuiteError(f"--metric: {wrong}") from None
+    return SideBySide(runs, replace(found, notes=(*_notes(runs), *found.notes)), known)
+
+
+def _open_runs(
+    references: Sequence[str], output_dir: Path, wanted: Sequence[str], *, paired: bool
+) -> tuple[ComparedRun, ...]:
+    """The runs, with a name for each contestant: its target's, with the run's in front where two have the same."""
+    folders = [find_run(reference, output_dir) for reference in references]
+    twice = [path for path, count in Counter(folder.path.resolve() for folder in folders).items() if count > 1]
+    if twice:
+        raise SuiteError(f"run {twice[0].name} is named twice; a run does not differ from itself")
+    data = [_read(folder) for folder in folders]
+    count = Counter(target for run in data for target in run["targets"])
+    if sum(count.values()) < 2:
+        raise SuiteError(f"run {folders[0].id} has one target: name another run to compare it with")
+    scorers = _scorers(data, wanted)
+    runs: list[ComparedRun] = []
+    first = 0
+    for folder, run in zip(folders, data, strict=True):
+        names = {target: target if count[target] == 1 else f"{folder.id}/{target}" for target in run["targets"]}
+        runs.append(ComparedRun(folder=folder, data=run, names=names, scorers=scorers, first=first))
+        first += 0 if paired else runs[-1].size
+    return tuple(runs)
+
+
+def _read(folder: RunFolder) -> Mapping[str, Any]:
+    run = read_json(folder.path / RUN_FILE)
+    if any(not isinstance(run.get(name), kind) for name, kind in FOUND_IN.items()):
+        raise RunNotFoundError(f"run {folder.id} does not say how it was made, so it cannot be compared")
+    return run
+
+
+def _scorers(data: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> frozenset[str]:
+    """The scorers that are compared: those of the metrics that are asked for, else all that any run has."""
+    every = frozenset(name for run in data for name in run["scorers"])
+    return (every & {text.partition("/")[0] for text in wanted}) or every
+
+
+def _refuse(runs: Sequence[ComparedRun], *, paired: bool) -> None:
+    """Raise SuiteError where two runs do not measure the same thing."""
+    first = runs[0]
+    for other in runs[1:]:
+        found = differences(_compared_part(first), _compared_part(other))
+        datasets = [run.data["definition"]["dataset"] for run in (first, other)]
+        if paired and datasets[0]["digest"] != datasets[1]["digest"]:
+            found += differences({"dataset": datasets[0]}, {"dataset": datasets[1]})
+        found += _of_reducers(first, other)
+        if found:
+            listed = "\n".join(f"  {line}" for line in found)
+            only_data = all(line.startswith("dataset") for line in found)
+            way = "\n--unpaired compares runs of different datasets, the weaker way" if only_data else ""
+            raise SuiteError(
+                f"runs {first.folder.id} and {other.folder.id} cannot be compared, for they differ in what is "
+                f"measured:\n{listed}{way}"
+            )
+
+
+def _compared_part(run: ComparedRun) -> dict[str, Any]:
+    return {"scorers": {name: said for name, said in run.data["definition"]["scorers"].items() if name in run.scorers}}
+
+
+def _of_reducers(first: ComparedRun, other: ComparedRun) -> list[str]:
+    reducers = [stored_design(run.data).reducers for run in (first, other)]
+    epochs = [run.data["epochs"] for run in (first, other)]
+    if reducers[0] != reducers[1]:
+        names = [", ".join(reducer.name for reducer in each) for each in reducers]
+        return [f"reducers: {names[0]} → {names[1]}"]
+    biased = [reducer.name for reducer in reducers[0] if not reducer.unbiased]
+    if epochs[0] != epochs[1] and biased:
+        return [f"epochs: {epochs[0]} → {epochs[1]}, on which {', '.join(biased)} depends"]
+    return []
+
+
+def _contestants(runs: Sequence[ComparedRun]) -> Iterator[Contestant]:
+    """Every target of every run, with what sets it apart from the first of all."""
+    first: Mapping[str, Any] | None = None
+    for run in runs:
+        for target, said in run.data["targets"].items():
+            defined = run.data["definition"]["targets"].get(target, {})
+            first = defined if first is None else first
+            yield Contestant(
+                name=run.names[target],
+                target=target,
+                run=run.folder.id,
+                models=tuple(dict.fromkeys(filter(None, [said.get("model"), *said.get("served_models", ())]))),
+                differs=tuple(part_differences(first, defined)),
+            )
+
+
+def _judges(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
+    """The names that the judge of each scorer goes by."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for scorer, said in run.data.get("judges", {}).items():
+            names = filter(None, [said.get("name"), said.get("model"), *said.get("served_models", ())])
+            found.setdefault(scorer, {}).update(dict.fromkeys(names))
+    return {scorer: tuple(names) for scorer, names in found.items()}
+
+
+def _notes(runs: Sequence[ComparedRun]) -> Iterator[str]:
+    for run in runs:
+        if run.data.get("status") != "finished":
+            rows = run.data.get("rows")
+            said = "some" if rows is None else f"{rows:,}"
+            yield f"run {run.folder.id} did not come to its end: it has {said} of {run.data['rows_planned']:,} rows"
+    if len(epochs := {run.data["epochs"] for run in runs}) > 1:
+        yield f"the runs asked each sample {' and '.join(map(str, sorted(epochs)))} times; scores are reduced first"
+    groups = {(run.data.get("cluster"), tuple(run.data.get("slices", ()))) for run in runs}
+    if len(groups) > 1:
+        yield f"the runs group their samples differently; those of {runs[0].folder.id} are taken"

@@ -1,0 +1,237 @@
+"""Paired tests of two sets of scores of the same samples: is one worse, and by more than allowed?
+
+A drop is baseline − candidate, in the scores' own unit, turned so that positive is worse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+from evalrunner.stats.aggregates import variance
+from evalrunner.stats.clusters import FEWEST, mean_error
+from evalrunner.stats.distributions import NORMAL, binomial_cdf, normal_quantile, t_quantile, t_tail
+from evalrunner.stats.intervals import ROUNDING
+
+ALPHA: Final = 0.05  # one-sided
+FEWEST_GRADED: Final = 20  # pairs of graded scores below which nothing is decided
+STRONG: Final = ((1.645 + 0.842) / 1.645) ** 2  # 2.29: from even odds to 80 %, by the normal quantiles of .95 and .8
+MOST_ROWS: Final = 100  # times the rows there are: more is no practical number
+
+Decision: TypeAlias = Literal["pass", "fail", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowsToDecide:
+    """How many rows would decide, with even odds and with 80 %; None where that is no practical number."""
+
+    even: int | None
+    strong: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NonInferiority:
+    """The drop with its two-sided interval at 1 − 2α: `high` is the largest drop that could still be hidden.
+
+    `p_pass` is the chance of data like these from a drop of exactly `max_drop` or more, `p_fail` from one of it or
+    less, `p_worse` from none, `p_better` from no gain; None where nothing can be said. `decision` is uncorrected:
+    with several gates on one baseline, `fail` takes Holm over their `p_fail`.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    decision: Decision
+    n: int
+    max_drop: float
+    method: str | None
+    p_pass: float | None = None
+    p_fail: float | None = None
+    p_worse: float | None = None
+    p_better: float | None = None
+    rows: RowsToDecide | None = None
+    note: str | None = None
+
+    @property
+    def worse(self) -> bool:
+        """Whether a drop above zero is proven (at α = .05, uncorrected)."""
+        return self.p_worse is not None and self.p_worse <= ALPHA
+
+
+def non_inferiority(
+    drops: Sequence[float],
+    *,
+    max_drop: float,
+    span: float | None = None,
+    clusters: Sequence[int] | None = None,
+    alpha: float = ALPHA,
+) -> NonInferiority:
+    """Whether the mean of `drops`, one a pair, is at most `max_drop`: each side tested at `alpha`.
+
+    `span` is None for pairs of 0/1 scores (Tango's score interval); otherwise the width of the scores' range, or for
+    an open one of what was seen (Student's t with two pseudo-pairs). `clusters` holds the cluster of each pair.
+    """
+    n = len(drops)
+    nothing = NonInferiority(None, None, None, "inconclusive", n, max_drop, None)
+    if n == 0:
+        return replace(nothing, note="no pairs")
+    estimate = math.fsum(drops) / n
+    if clusters is not None and (count := len(set(clusters))) < FEWEST:
+        return replace(nothing, estimate=estimate, note=_too_few(count, "cluster", FEWEST))
+    if span is not None and n < FEWEST_GRADED:
+        return replace(nothing, estimate=estimate, note=_too_few(n, "pair", FEWEST_GRADED))
+    if span is None:
+        found = _binary(drops, nothing, clusters, alpha)
+    else:
+        found = _graded(drops, nothing, span, clusters, alpha)
+    assert found.p_pass is not None and found.p_fail is not None  # what has pairs has them
+    decision: Decision = "pass" if found.p_pass <= alpha else "fail" if found.p_fail <= alpha else "inconclusive"
+    rows = found.rows if decision == "inconclusive" else None
+    note = None if clusters is None else mean_error(drops, clusters).note
+    if decision == "inconclusive" and min(drops) == max(drops) == 0:
+        note = "no pair differs, and so few cannot rule the drop out"
+    return replace(found, estimate=estimate, decision=decision, rows=rows, note=note)
+
+
+def rows_that_prove_sameness(max_drop: float, *, alpha: float = ALPHA) -> int | None:
+    """From how many rows on 0/1 scores without any difference rule out a drop of `max_drop`: z²(1 − δ)/δ."""
+    return math.ceil(normal_quantile(1 - alpha) ** 2 * (1 - max_drop) / max_drop) if max_drop > 0 else None
+
+
+def rows_to_decide(n: int, *, half: float, estimate: float, bound: float) -> RowsToDecide:
+    """n·(h/|estimate − bound|)² rows for even odds and 2.29 times that for 80 %, `half` being the one-sided half-width.
+
+    None where it would take over a hundred times the rows there are. More than there are, in any case: they did not
+    decide, though the half-width of a lopsided interval may say that they should have.
+    """
+    gap = abs(estimate - bound)
+    if gap == 0 or not (half / gap) ** 2 <= MOST_ROWS:
+        return RowsToDecide(None, None)
+    even = n * (half / gap) ** 2
+    return RowsToDecide(max(n + 1, math.ceil(even)), max(n + 1, math.ceil(even * STRONG)))
+
+
+def tango(b: float, c: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval for (b − c)/n, the difference of two paired shares (Tango 1998, eq. 5 and 6).
+
+    `b` pairs are right in the first alone, `c` in the second alone, of `n`; counts may be fractional, as clusters
+    leave them.
+    """
+    z = normal_quantile(0.5 + level / 2)
+    middle = (b - c) / n
+    return _crossing(b, c, n, z, (-1.0, middle)), _crossing(b, c, n, -z, (middle, 1.0))
+
+
+def tango_score(b: float, c: float, n: float, difference: float) -> float:
+    """How many standard errors (b − c)/n lies above `difference`, the error being that under it (Tango 1998, eq. 5)."""
+    linear = (2 * n - b + c) * difference - b - c
+    root = math.sqrt(max(0.0, linear**2 + 8 * n * c * difference * (1 - difference)))
+    share = (root - linear) / (4 * n)  # of pairs right in the second alone, the likeliest given the difference
+    squared = n * (2 * share + difference * (1 - difference))
+    gap = b - c - n * difference
+    if squared <= 1e-12 * n:
+        return 0.0 if abs(gap) < 1e-9 else math.copysign(math.inf, gap)
+    return gap / math.sqrt(squared)
+
+
+def mcnemar(b: int, c: int, *, sides: Literal[1, 2] = 2) -> float:
+    """The exact p-value of "as many `b` as `c`" (McNemar 1947, by the binomial); one-sided against more `b` than `c`."""
+    upper = 1 - binomial_cdf(b - 1, b + c, 0.5) if b > 0 else 1.0
+    if sides == 1:
+        return upper
+    return min(1.0, 2 * binomial_cdf(min(b, c), b + c, 0.5))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """The p-values adjusted for being several (Holm 1979), in their order: at most α where the family rejects at α."""
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return tuple(adjusted)
+
+
+def _too_few(count: int, noun: str, least: int) -> str:
+    return f"{count} {noun if count == 1 else f'{noun}s'}; at least {least} are needed"
+
+
+def _crossing(b: float, c: float, n: float, score: float, ends: tuple[float, float]) -> float:
+    """The difference at which the score, which falls with it, is `score`."""
+    low, high = ends
+    for _ in range(60):  # halves the width 2 down to rounding
+        middle = (low + high) / 2
+        low, high = (middle, high) if tango_score(b, c, n, middle) > score else (low, middle)
+    return (low + high) / 2
+
+
+def _binary(
+    drops: Sequence[float], base: NonInferiority, clusters: Sequence[int] | None, alpha: float
+) -> NonInferiority:
+    n = len(drops)
+    b, c = sum(1 for drop in drops if drop > 0), sum(1 for drop in drops if drop < 0)
+    estimate, worth = (b - c) / n, 1.0 if clusters is None else 1 / _inflation(drops, clusters, alpha)
+    scaled = (b * worth, c * worth, n * worth)
+    low, high = tango(*scaled, level=1 - 2 * alpha)
+    at_margin = tango_score(*scaled, base.max_drop)
+    if clusters is None:
+        worse, better = mcnemar(b, c, sides=1), mcnemar(c, b, sides=1)
+    else:
+        at_zero = tango_score(*scaled, 0.0)
+        worse, better = NORMAL.cdf(-at_zero), NORMAL.cdf(at_zero)
+    half = normal_quantile(1 - alpha) * math.sqrt(((b + c) / n - estimate**2) / (n * worth))
+    if half > 0:
+        rows = rows_to_decide(n, half=half, estimate=estimate, bound=base.max_drop)
+    else:
+        enough = rows_that_prove_sameness(base.max_drop, alpha=alpha)
+        needed = None if enough is None else math.ceil(enough / worth)
+        rows = RowsToDecide(needed, needed)
+    return replace(
+        base, low=low, high=high, method="tango" if clusters is None else "tango-clustered", rows=rows,
+        p_pass=NORMAL.cdf(at_margin), p_fail=NORMAL.cdf(-at_margin), p_worse=worse, p_better=better,
+    )  # fmt: skip
+
+
+def _inflation(drops: Sequence[float], clusters: Sequence[int], alpha: float) -> float:
+    """By how much clustered pairs tell less (Rao & Scott 1992), and the price of an error known from few clusters."""
+    found = mean_error(drops, clusters)
+    unrelated = variance(drops) / len(drops)
+    ratio = max(1.0, found.error**2 / unrelated) if unrelated > 0 else 1.0
+    few = t_quantile(1 - alpha, found.count - 1) / normal_quantile(1 - alpha)
+    return ratio * few**2
+
+
+def _graded(
+    drops: Sequence[float], base: NonInferiority, span: float, clusters: Sequence[int] | None, alpha: float
+) -> NonInferiority:
+    """Student's t with one pseudo-pair at each end of the range, for drops that are rare, large and not yet seen.
+
+    Drops that are all nothing or the whole range are those of 0/1 scores: to pass they must pass Tango's test too, as
+    t lets 8 % through at 50 pairs.
+    """
+    padded = [*drops, span, -span]
+    n = len(padded)
+    mean = math.fsum(padded) / n
+    error, df = math.sqrt(variance(padded) / (n - 1)), float(n - 1)
+    if clusters is not None:
+        spread = mean_error(drops, clusters)
+        unrelated = variance(drops) / len(drops)
+        varied = unrelated > (ROUNDING * span) ** 2  # else all drops are one, and their ratio is that of roundings
+        error *= math.sqrt(max(1.0, spread.error**2 / unrelated)) if varied else 1.0
+        df = float(spread.count - 1)
+    half = t_quantile(1 - alpha, df) * error
+    scores = [(mean - point) / error for point in (base.max_drop, 0.0)]
+    found = replace(
+        base, low=mean - half, high=mean + half, method="t-padded" if clusters is None else "t-padded-clustered",
+        rows=rows_to_decide(n - 2, half=half, estimate=math.fsum(drops) / (n - 2), bound=base.max_drop),
+        p_pass=t_tail(-scores[0], df), p_fail=t_tail(scores[0], df),
+        p_worse=t_tail(scores[1], df), p_better=t_tail(-scores[1], df),
+    )  # fmt: skip
+    if any(abs(drop) not in (0.0, span) for drop in drops):
+        return found
+    other = _binary(drops, replace(base, max_drop=base.max_drop / span), clusters, alpha)
+    assert found.p_pass is not None and other.p_pass is not None and other.high is not None  # both have pairs
+    return replace(found, p_pass=max(found.p_pass, other.p_pass), high=max(mean + half, span * other.high))

@@ -1,0 +1,98 @@
+"""Before a run: the smallest drop it can see, and how often a gate goes red by chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from evalrunner.stats.aggregates import variance
+from evalrunner.stats.distributions import binomial_cdf, t_quantile, t_tail
+from evalrunner.stats.paired import ALPHA
+
+POWER: Final = 0.8
+DISCORDANCES: Final = (0.1, 0.2, 0.3)  # shares of pairs that differ, where no earlier run tells
+WITHIN_HALF: Final = 0.5  # share of the variance inside samples above which more epochs help
+
+
+def smallest_drop(
+    *, n: int, variance: float, deff: float = 1.0, df: float | None = None, span: float = 0.0, alpha: float = ALPHA,
+    power: float = POWER,
+) -> float:  # fmt: skip
+    """The drop that n pairs find with chance `power` at one-sided `alpha`: (t_{1−α} + t_power)·√(ω²·deff/n).
+
+    `variance` is ω², that of the paired differences of reduced scores; `df` is C_eff − 1 where samples are clustered,
+    else n − 1. `span` is the range of graded scores, whose test adds a pair at each end of it; 0 for 0/1 scores. These
+    widen the interval, but are the same in every run. Infinite for fewer than two pairs. (Miller 2024, eq. 9, with
+    Student's quantiles.)
+    """
+    if n < 2:
+        return math.inf
+    freedom = max(1.0, df if df is not None else n - 1)
+    noise, width = (math.sqrt(spread * deff / n) for spread in (variance, variance + 2 * span * span / n))
+    return t_quantile(1 - alpha, freedom) * width + t_quantile(power, freedom) * noise
+
+
+def smallest_drop_binary(
+    *,
+    n: int,
+    discordance: float,
+    deff: float = 1.0,
+    df: float | None = None,
+    alpha: float = ALPHA,
+    power: float = POWER,
+) -> float:
+    """The same for 0/1 scores of which a share `discordance` (ψ) differs between the runs: ω² = ψ − Δ²."""
+    found = 0.0
+    for _ in range(50):  # Δ stands on both sides; the map contracts, as Δ is small against ψ
+        spread = max(0.0, discordance - found * found)
+        found = min(discordance, smallest_drop(n=n, variance=spread, deff=deff, df=df, alpha=alpha, power=power))
+    return found
+
+
+def without_earlier_run(n: int, *, deff: float = 1.0, df: float | None = None) -> tuple[tuple[float, float], ...]:
+    """Pairs of a supposed discordance and the smallest drop to be seen at it, for 0/1 scores."""
+    return tuple((psi, smallest_drop_binary(n=n, discordance=psi, deff=deff, df=df)) for psi in DISCORDANCES)
+
+
+def variance_at_epochs(
+    differences: Sequence[float], *, within: Sequence[float], epochs: int, planned: int
+) -> tuple[float, float]:
+    """What ω² would be at `planned` epochs from a pair of runs at `epochs`, and the share of it now that lies within samples.
+
+    `differences` are of the mean scores, one a sample; `within` is for each the sum of both runs' variances over
+    epochs (ddof 1). ω_B² + (σ²_A + σ²_B)/K with ω_B² = max(0, Var(d̄) − within/K). Over half of it within samples is
+    what more epochs are good for; else only more samples help.
+    """
+    total = variance(differences) * len(differences) / (len(differences) - 1)
+    inside = math.fsum(within) / len(within) if within else 0.0
+    between = max(0.0, total - inside / epochs)
+    share = min(1.0, inside / epochs / total) if total > 0 else 0.0
+    return between + inside / planned, share
+
+
+def design_effect(sizes: Sequence[int], icc: float) -> float:
+    """By what clusters of these sizes inflate a variance: 1 + (Σm²/Σm − 1)·ICC (Kish 1965, §8.2, for unequal sizes)."""
+    return 1 + (sum(size * size for size in sizes) / sum(sizes) - 1) * max(0.0, icc)
+
+
+def chance_of_red_share(true: float, n: int, bound: float, *, lower: bool = True, strict: bool = False) -> float:
+    """How often a share of n samples misses a point gate when it is truly `true`: exact.
+
+    `lower`: the gate asks for at least the bound, else for at most it; `strict`: for more than it, or less.
+    """
+    edge = bound * n
+    whole = abs(edge - round(edge)) < 1e-9 * max(1.0, edge)
+    if lower:  # red are counts below the bound, with `strict` those at it too
+        least = round(edge) + int(strict) if whole else math.ceil(edge)
+        return binomial_cdf(least - 1, n, true)
+    most = round(edge) - int(strict) if whole else math.floor(edge)
+    return 1 - binomial_cdf(most, n, true)
+
+
+def chance_of_red_mean(mean: float, error: float, bound: float, *, df: float, lower: bool = True) -> float:
+    """The same for a mean with a standard error, by Student's distribution."""
+    if error <= 0:
+        return float(mean < bound if lower else mean > bound)
+    gap = (mean - bound) / error
+    return t_tail(gap if lower else -gap, df)

@@ -1,0 +1,172 @@
+"""One walk over type annotations that checks what people wrote, and one that says it as a JSON Schema.
+
+Used for the keys of a suite (dataclass fields) and for the options of every factory (its signature), so that
+what an editor completes is what the check accepts. Known annotations: str, int, float, bool, Any, None, unions,
+Literal, list, tuple, Sequence, Mapping and dict of these.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from evalrunner.errors import nearest
+from evalrunner.suite.schema import KeyPath
+
+Report = Callable[[KeyPath, str], None]
+NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+SCHEMA = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+MAPPINGS = (dict, Mapping, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+def check_value(value: Any, annotation: Any, path: KeyPath, report: Report) -> Any:
+    """`value` as its annotation wants it (an int where a float is asked becomes one); problems go to `report`."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if annotation is Any or annotation is inspect.Parameter.empty:
+        return value
+    if isinstance(annotation, typing.TypeAliasType if hasattr(typing, "TypeAliasType") else ()):
+        return check_value(value, annotation.__value__, path, report)
+    if origin in (typing.Union, types.UnionType):
+        return _check_union(value, inside, path, report)
+    if origin is Literal:
+        return _check_literal(value, inside, path, report)
+    if origin in LISTS or annotation in LISTS:
+        return _check_list(value, annotation, path, report)
+    if origin in MAPPINGS or annotation in MAPPINGS:
+        if not isinstance(value, Mapping):
+            report(path, f"is {shown(value)}; it should be a mapping")
+            return value
+        inner = inside[1] if len(inside) == 2 else Any
+        return {name: check_value(item, inner, (*path, name), report) for name, item in value.items()}
+    return _check_plain(value, annotation, path, report)
+
+
+def _check_plain(value: Any, annotation: Any, path: KeyPath, report: Report) -> Any:
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if annotation is None:
+        annotation = type(None)
+    fits = (
+        type(value) is annotation
+        if annotation in NAMES
+        else isinstance(annotation, type) and isinstance(value, annotation)
+    )
+    if not fits:
+        hint = "; put it in quotes" if annotation is str and isinstance(value, int | float) else ""
+        report(path, f"is {shown(value)}; it should be {described(annotation)}{hint}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        report(path, f"is {value}; it should be a finite number")
+    return value
+
+
+def _check_union(value: Any, choices: tuple[Any, ...], path: KeyPath, report: Report) -> Any:
+    closest: list[tuple[KeyPath, str]] | None = None
+    for choice in choices:
+        found: list[tuple[KeyPath, str]] = []
+        checked = check_value(value, choice, path, lambda at, what, found=found: found.append((at, what)))  # type: ignore[misc]
+        if not found:
+            return checked
+        if any(at != path for at, _ in found) or get_origin(choice) is Literal:
+            closest = found  # the right kind of thing with something wrong inside says more than "is no X"
+    if closest is not None:
+        for at, what in closest:
+            report(at, what)
+    else:
+        names = [described(choice) for choice in choices if choice not in (None, type(None))]
+        report(path, f"is {shown(value)}; it should be {' or '.join(names)}")
+    return value
+
+
+def _check_literal(value: Any, choices: tuple[Any, ...], path: KeyPath, report: Report) -> Any:
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
+        names = [str(choice) for choice in choices]
+        hint = nearest(value, names) if isinstance(value, str) else ""
+        report(path, f"is {shown(value)}; it should be one of {', '.join(names)}{hint}")
+    return value
+
+
+def _check_list(value: Any, annotation: Any, path: KeyPath, report: Report) -> Any:
+    if not isinstance(value, list | tuple):
+        report(path, f"is {shown(value)}; it should be a list")
+        return value
+    inside = get_args(annotation)
+    inner = inside[0] if inside else Any
+    items = [check_value(item, inner, (*path, place), report) for place, item in enumerate(value)]
+    return tuple(items) if (get_origin(annotation) or annotation) is tuple else items
+
+
+def shown(value: Any) -> str:
+    """`value` as people wrote it, cut short, for a message."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "empty"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "…'"
+
+
+def described(annotation: Any) -> str:
+    """What an annotation asks for, in words."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
+    if origin in LISTS or annotation in LISTS:
+        return "a list"
+    if origin in MAPPINGS or annotation in MAPPINGS:
+        return "a mapping"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(described(choice) for choice in get_args(annotation) if choice is not type(None))
+    return NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def schema_of(annotation: Any) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of an annotation."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return {"anyOf": [schema_of(choice) for choice in inside]}
+    if origin is Literal:
+        return {"enum": list(inside)}
+    if origin in LISTS or annotation in LISTS:
+        return {"type": "array", "items": schema_of(inside[0]) if inside else {}}
+    if origin in MAPPINGS or annotation in MAPPINGS:
+        return {"type": "object", "additionalProperties": schema_of(inside[1]) if len(inside) == 2 else True}
+    if annotation is None:
+        annotation = type(None)
+    return {"type": SCHEMA[annotation]} if annotation in SCHEMA else {}
+
+
+def check_options(
+    given: Mapping[str, Any], options: Mapping[str, inspect.Parameter], path: KeyPath, report: Report
+) -> dict[str, Any]:
+    """The options of a factory, checked against its signature: unknown, missing and wrong ones are reported."""
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in options:
+            known = f"; it takes {', '.join(options)}" if options else "; it takes no options"
+            report((*path, name), f"is not an option here{nearest(name, options) or known}")
+        else:
+            checked[name] = check_value(value, options[name].annotation, (*path, name), report)
+    for name, option in options.items():
+        if option.default is inspect.Parameter.empty and name not in given:
+            report(path, f"needs {name!r} ({described(option.annotation)})")
+    return checked
+
+
+def schema_of_options(options: Mapping[str, inspect.Parameter], docs: Mapping[str, str]) -> dict[str, Any]:
+    """The `properties` of a factory's options, with what its docstring says of each."""
+    properties: dict[str, Any] = {}
+    for name, option in options.items():
+        properties[name] = schema_of(option.annotation)
+        if name in docs:
+            properties[name]["description"] = docs[name]
+        if option.default not in (inspect.Parameter.empty, None):
+            properties[name]["default"] = option.default
+    return properties

@@ -1,0 +1,175 @@
+"""A service of one's own as the system under test: a request made of the sample, the answer out of the reply."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote, urlsplit
+
+from evalrunner.beforehand import ChecksSamples
+from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, row_name
+from evalrunner.endpoints.http_service import Service
+from evalrunner.prompts import PromptError, template_context
+from evalrunner.templates import SYNTAX, as_text, bare_name, compile_filler
+
+Fill: TypeAlias = Callable[[dict[str, Any]], Any]
+ADDRESS = re.compile(r"(?P<origin>(?i:https?)://[A-Za-z0-9._\-:\[\]]+)(?P<path>(?:[/?].*)?)", re.DOTALL)
+DOTS = re.compile(r"(?i)(?:\.|%2e){1,2}")  # a step to the same folder or to the one above, in every spelling
+
+
+def http(
+    *,
+    url: str,
+    method: Literal["GET", "POST", "PUT"] = "POST",
+    headers: Mapping[str, str] | None = None,
+    body: Any = None,
+    output: str | None = None,
+    input_tokens: str | None = None,
+    output_tokens: str | None = None,
+    cost: str | None = None,
+) -> HttpRequests:
+    """Asks a service of your own over HTTP: any request, the answer from a place in its JSON.
+
+    Args:
+        url: Its address; after the host it may hold templates, whose values are percent-encoded.
+        method: GET, POST or PUT.
+        headers: Headers of each request; `${VAR}` is filled in, and their values are kept as secrets.
+        body: What is sent: a mapping or list is sent as JSON, text as it is; every text in it is a template.
+        output: Dotted path of the answer in the JSON of the reply, such as result.0.text; without it the whole reply.
+        input_tokens: Dotted path of the number of prompt tokens.
+        output_tokens: Dotted path of the number of completion tokens.
+        cost: Dotted path of the cost in US dollars.
+    """
+    origin, path = split_address(url)
+    if (body is None) != (method == "GET"):
+        needed = "has no body; leave 'body' out" if method == "GET" else "needs 'body', what is sent"
+        raise ValueError(f"a {method} {needed}")
+    paths = {"output": output, "input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost}
+    return HttpRequests(
+        Service(origin, headers or EMPTY),
+        method,
+        _path_filler(path),
+        None if body is None else compile_body(body),
+        {name: said for name, said in paths.items() if said is not None},
+        {"method": method, "path": path, "body": body, **paths},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequests:
+    """What requests are made of. It is no target yet: `with_endpoint` makes it one that asks through that endpoint."""
+
+    service: Service
+    method: str
+    path: Fill = field(repr=False)
+    body: Fill | None = field(repr=False)
+    paths: Mapping[str, str]
+    described: Mapping[str, Any]
+
+    def with_endpoint(self, endpoint: Endpoint, /, *, name: str) -> HttpTarget:
+        return HttpTarget(self, endpoint, name)
+
+    def render(self, sample: Sample) -> Request:
+        """The request for one sample. Raises PromptError where a template uses what the sample does not have."""
+        context = template_context(sample)
+        asked: dict[str, Any] = {"method": self.method, "path": self.path(context), **self.paths}
+        if self.body is not None:
+            filled = self.body(context)
+            asked["content_type"] = "text/plain; charset=utf-8" if isinstance(filled, str) else "application/json"
+            asked["body"] = filled if isinstance(filled, str) else _as_json(filled)
+        return Request(self.service.origin, params=asked)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTarget(ChecksSamples):
+    """Asks the service for each sample."""
+
+    requests: HttpRequests
+    endpoint: Endpoint
+    name: str = ""
+
+    async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
+        row = row_name(sample.id, self.name, epoch)
+        request = replace(self.requests.render(sample), epoch=epoch, row=row)
+        answer = await self.endpoint(request)
+        sent = request.params.get("body") or f"{self.requests.method} {request.params['path']}"
+        return replace(answer, messages=({"role": "user", "content": sent},))
+
+    def check(self, sample: Sample) -> str | None:
+        """None, after a trial of the templates. Raises PromptError where they do not fit the sample."""
+        self.requests.render(sample)
+        return None
+
+
+def split_address(url: str) -> tuple[str, str]:
+    """Scheme with host and port, and the path behind them. Raises ValueError where data could choose the host."""
+    text = url.strip()
+    found = ADDRESS.fullmatch(text)
+    if found is None:
+        host = re.split(r"[/?]", text.partition("://")[2], maxsplit=1)[0]
+        if any(sign in host or text.startswith(sign) for sign in SYNTAX):
+            raise ValueError("url: a template may stand after the host, not before or in it: data must not choose it")
+        if "@" in host:
+            raise ValueError("url: a login does not belong in it; send it in headers")
+        raise ValueError("url should look like http://localhost:8000/answer")
+    try:
+        parts = urlsplit(found["origin"])
+        if not parts.hostname or parts.port == 0:
+            raise ValueError
+    except ValueError:
+        raise ValueError("url should look like http://localhost:8000/answer") from None
+    path = found["path"]
+    return found["origin"], path if path.startswith("/") else f"/{path}"
+
+
+def _path_filler(path: str) -> Fill:
+    fill = compile_filler("the url", path, write=_as_url_part)
+
+    def fill_path(context: dict[str, Any]) -> str:
+        filled = fill(context)
+        if any(DOTS.fullmatch(step) for step in re.split(r"[/\\]", filled.partition("?")[0])):
+            raise PromptError(f"the url {filled!r} has a step '.' or '..' in it, which would lead to another address")
+        return filled
+
+    return fill_path
+
+
+def _as_url_part(value: Any) -> str:
+    return quote(str(as_text(value)), safe="", errors="replace")
+
+
+def compile_body(body: Any) -> Fill:
+    """What fills in a body: its texts are templates, and one that is only a name keeps a value that is no text."""
+    if isinstance(body, Mapping):
+        items = {str(name): _compile_part(item) for name, item in body.items()}
+        return lambda context: {name: fill(context) for name, fill in items.items()}
+    if isinstance(body, list | tuple):
+        parts = [_compile_part(item) for item in body]
+        return lambda context: [fill(context) for fill in parts]
+    if isinstance(body, str):
+        return compile_filler("the body", body)
+    raise ValueError("body should be a mapping, a list or a text")
+
+
+def _compile_part(item: Any) -> Fill:
+    if isinstance(item, Mapping | list | tuple):
+        return compile_body(item)
+    if not isinstance(item, str):
+        return lambda context: item
+    fill, name = compile_filler("the body", item), bare_name(item)
+
+    def fill_part(context: dict[str, Any]) -> Any:
+        value = context.get(name) if name is not None else None
+        return value if name in context and not isinstance(value, str) else fill(context)
+
+    return fill_part
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, default=str)
+    except (TypeError, ValueError, RecursionError) as unfit:
+        raise PromptError(f"the body cannot be written as JSON: {unfit}") from None

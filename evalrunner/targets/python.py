@@ -1,0 +1,60 @@
+"""A Python function as the system under test."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from evalrunner.domain import Completion, Failure, Sample, Target
+from evalrunner.registry import Place, ReferenceProblem, load_attribute
+from evalrunner.signatures import ByName, bind_by_name, describe_crash, name_of
+
+OFFERED = ("input", "sample", "epoch")
+
+
+def python(place: Place, *, function: str) -> Target:
+    """Calls a function of your own, sync or async, with the input (or what it names of input, sample, epoch).
+
+    Args:
+        function: `path/file.py:name`, relative to the suite, or `package.module:name`.
+    """
+    loaded = load_attribute(function, folder=place.folder)
+    if not callable(loaded):
+        raise ReferenceProblem(f"{function!r} is a {type(loaded).__name__}, not a function")
+    return PythonTarget(bind_by_name(loaded, OFFERED, args=place.args, single="input"))
+
+
+@dataclass(frozen=True, slots=True)
+class PythonTarget:
+    """Calls the function with what it wants; a sync one runs in a thread. What it raises is its row's failure."""
+
+    function: ByName
+
+    async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
+        offered = {"input": sample.input, "sample": sample, "epoch": epoch}
+        started = time.perf_counter()
+        try:
+            if self.function.is_async:
+                returned = await self.function(offered)
+            else:
+                returned = await asyncio.to_thread(self.function, offered)
+        except Exception as crash:  # whatever people's code raises belongs to its row, not to the run
+            return Failure("function", describe_crash(self.function.function, crash))
+        latency_s = time.perf_counter() - started
+        return completion_from(returned, latency_s, self.function.function)
+
+
+def completion_from(returned: Any, latency_s: float, function: Callable[..., Any]) -> Completion | Failure:
+    """The completion in what a function returned: text, None (empty), or a Completion of its own."""
+    if isinstance(returned, Failure | Completion):
+        return returned
+    if returned is None or (isinstance(returned, str) and not returned.strip()):
+        return Completion("", "empty", latency_s, cost_usd=None)
+    if isinstance(returned, str):
+        return Completion(returned, "stop", latency_s)
+    return Failure(
+        "function", f"{name_of(function)} returned a {type(returned).__name__}; it should return text or a Completion"
+    )

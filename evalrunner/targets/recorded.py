@@ -1,0 +1,95 @@
+"""Answers that already exist: a column of the dataset, or the rows of an earlier run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from evalrunner.beforehand import ChecksSamples
+from evalrunner.domain import Completion, Failure, Row, Sample, Target
+from evalrunner.errors import RunNotFoundError, nearest
+from evalrunner.prompts import ABSENT, find_value
+from evalrunner.registry import Place
+from evalrunner.runs.folder import RunFolder, find_run
+from evalrunner.runs.row_log import read_rows
+
+
+def recorded(place: Place, *, column: str | None = None, run: str | None = None, target: str | None = None) -> Target:
+    """Answers recorded before: nothing is called, so there is no latency and no cost.
+
+    Args:
+        column: Column of the dataset that holds the answer; a dotted path reaches into JSON.
+        run: An earlier run: its id, a unique prefix, a path, or `last`.
+        target: Which target of that run, where it had several.
+    """
+    if (column is None) == (run is None):
+        raise ValueError("needs either 'column' (a column of the dataset) or 'run' (an earlier run)")
+    if run is not None:
+        folder = find_run(run, place.runs)
+        return RecordedRun(_answers(folder, target), folder.id)
+    assert column is not None  # one of both is given
+    if target is not None:
+        raise ValueError("'target' goes with 'run'")
+    return RecordedColumn(column)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedColumn(ChecksSamples):
+    """The answer stands in a column of the sample, the same for every epoch."""
+
+    column: str
+
+    async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
+        found = find_value(sample.metadata, self.column)
+        if found is ABSENT:
+            known = ", ".join(map(str, sample.metadata))
+            hint = nearest(self.column, map(str, sample.metadata)) or f"; it has {known}"
+            return Failure("missing", f"the sample has no column {self.column!r}{hint}")
+        if found is None or (isinstance(found, str) and not found.strip()):
+            return Completion("", "empty")
+        return Completion(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str))
+
+    def check(self, sample: Sample) -> str | None:
+        """What is wrong with a sample, or None: a missing column is found before the run."""
+        if find_value(sample.metadata, self.column) is not ABSENT:
+            return None
+        names = [str(name) for name in sample.metadata]
+        return f"has no column {self.column!r} for the recorded target{nearest(self.column, names)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """The answers of an earlier run, by sample id and epoch; a failure of then stays one. `run` is that run's id."""
+
+    answers: Mapping[tuple[str, int], Completion | Failure]
+    run: str
+
+    async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
+        answer = self.answers.get((sample.id, epoch))
+        if answer is None:
+            return Failure("missing", f"the recorded run has no answer for sample {sample.id!r} in epoch {epoch}")
+        return answer
+
+
+def _answers(folder: RunFolder, target: str | None) -> dict[tuple[str, int], Completion | Failure]:
+    names: set[str] = set()
+    answers: dict[tuple[str, int], Completion | Failure] = {}
+    for row in read_rows(folder.path):
+        names.add(row.target)
+        if target in (None, row.target):
+            answers[row.sample.id, row.epoch] = uncalled(row)
+    if target is not None and target not in names:
+        raise RunNotFoundError(f"run {folder.id} has no target {target!r}{nearest(target, names)}")
+    if target is None and len(names) > 1:
+        raise RunNotFoundError(f"run {folder.id} has several targets; name one: target: {' | '.join(sorted(names))}")
+    if not answers:
+        raise RunNotFoundError(f"run {folder.id} has no rows")
+    return answers
+
+
+def uncalled(row: Row) -> Completion | Failure:
+    """The answer without latency and cost: it was paid for then, not now."""
+    if isinstance(row.answer, Failure):
+        return row.answer
+    return replace(row.answer, latency_s=None, ttft_s=None, cost_usd=None, cached=False)

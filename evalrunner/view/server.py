@@ -1,0 +1,130 @@
+"""The server behind `evalrun view`: this machine only, reading only.
+
+A page of another site can make a browser ask us, and by DNS rebinding even under a name of its own: whoever asks for
+another host than this machine is refused, and no answer may be used by another origin.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from evalrunner.errors import RunError
+from evalrunner.redact import redact_message
+from evalrunner.view.pages import TYPES, Pages, Response
+
+ADDRESS: Final = "127.0.0.1"
+OURS: Final = frozenset({"127.0.0.1", "localhost", "::1"})  # names under which a browser on this machine may ask
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+IDLE_S: Final = 30.0  # a connection that says nothing for so long is closed
+
+
+def make_server(output_dir: Path, port: int) -> ThreadingHTTPServer:
+    """A server that listens on this machine; port 0 takes a free one. Raises RunError where the port is taken."""
+    pages = Pages(output_dir)
+
+    class Handler(PageHandler):
+        def answer(self) -> Response:
+            return pages.get(self.path)
+
+    try:
+        server = ThreadingHTTPServer((ADDRESS, port), Handler)
+    except OSError as refused:
+        raise RunError(f"cannot listen on {ADDRESS}:{port}: {refused.strerror}; --port names another one") from None
+    server.daemon_threads = True
+    return server
+
+
+class PageHandler(BaseHTTPRequestHandler, ABC):
+    """Answers GET and HEAD, and nothing else."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "evalrun"
+    sys_version = ""
+    timeout = IDLE_S
+
+    @abstractmethod
+    def answer(self) -> Response:
+        """What is sent."""
+
+    def do_GET(self) -> None:
+        if not self._asks_this_machine():
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server answers for this machine only")
+            return
+        try:
+            response = self.answer()
+        except Exception as problem:  # one page that fails must not end the server
+            print(redact_message(f"evalrun view: {self.path!r}: {problem!r}"), file=sys.stderr)
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this page could not be made; the terminal says why")
+            return
+        self._send(response)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def __getattr__(self, name: str) -> Any:
+        """What the base class looks for to answer any other method."""
+        if name.startswith("do_"):
+            return self._not_allowed
+        raise AttributeError(name)
+
+    def _not_allowed(self) -> None:
+        self.close_connection = True  # whatever body comes is not read
+        self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD: nothing can be changed here")
+
+    def _asks_this_machine(self) -> bool:
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) != 1:
+            return False
+        try:
+            return urlsplit(f"//{hosts[0]}").hostname in OURS
+        except ValueError:
+            return False
+
+    def _send(self, response: Response) -> None:
+        data = response.body.encode("utf-8", errors="backslashreplace") if isinstance(response.body, str) else None
+        if data is not None:
+            self._head(response.status, TYPES[response.kind], len(data), response.policy)
+            if self.command != "HEAD":
+                self.wfile.write(data)
+            return
+        assert isinstance(response.body, Path)  # or it is a text
+        with response.body.open("rb") as file:
+            file.seek(0, 2)
+            self._head(response.status, TYPES[response.kind], file.tell(), response.policy)
+            file.seek(0)
+            if self.command != "HEAD":
+                shutil.copyfileobj(file, self.wfile)
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        data = (message + "\n").encode()
+        self._head(status, "text/plain; charset=utf-8", len(data), "default-src 'none'")
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _head(self, status: int, kind: str, length: int, policy: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        self.send_header("Content-Security-Policy", policy)
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET, HEAD")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing of each page: what was asked is anybody's text, and the terminal is for what goes wrong."""
