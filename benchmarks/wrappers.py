@@ -1,4 +1,4 @@
-"""What each wrapper of `evalrunner/calls/` costs a call, around an endpoint that does nothing.
+"""What each wrapper of `evalrunner/middleware/` costs a call, around an endpoint that does nothing.
 
     python benchmarks/wrappers.py [--calls 20000 --repeats 5]
 
@@ -18,25 +18,25 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
-from evalrunner.calls.answer_store import AnswerStore
-from evalrunner.calls.breaker import Breaker, BreakerEndpoint
-from evalrunner.calls.budget import Budget, BudgetedEndpoint
-from evalrunner.calls.cache import CachedEndpoint, CacheTally
-from evalrunner.calls.controller import Controller
-from evalrunner.calls.ledger import Ledger
-from evalrunner.calls.pacing import PacedEndpoint
-from evalrunner.calls.rates import RatedEndpoint
-from evalrunner.calls.retry import RetryEndpoint, RetryRules
-from evalrunner.calls.row_clock import RowClock
-from evalrunner.calls.stack import Asked, CallStack
-from evalrunner.calls.stopping import StopSignal
-from evalrunner.calls.timeout import TimeoutEndpoint
-from evalrunner.calls.timing import Timing
-from evalrunner.calls.usage import CountingEndpoint, Usage
 from evalrunner.domain import Completion, Endpoint, Request
 from evalrunner.endpoints.bounds import WorstCase
 from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
+from evalrunner.middleware.budget import Budget, BudgetedEndpoint
+from evalrunner.middleware.cache import CachedEndpoint, CacheTally
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
+from evalrunner.middleware.controller import ConcurrencyLimiter
+from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.ledger import Ledger
+from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
+from evalrunner.middleware.rate_limit import RateLimitedEndpoint
+from evalrunner.middleware.response_cache import ResponseCache
+from evalrunner.middleware.retry import RetryEndpoint, RetryRules
+from evalrunner.middleware.stack import CallContext, CallStack
+from evalrunner.middleware.timeout import TimeoutEndpoint
+from evalrunner.middleware.timing import Timing
+from evalrunner.middleware.usage import CountingEndpoint, Usage
 from evalrunner.suite.schema import PaceSpec, RunSpec
 
 ANSWER = Completion("Paris", "stop", latency_s=0.1, input_tokens=20, output_tokens=5, served_model="mock-1")
@@ -68,7 +68,7 @@ def requests(number: int, begin: int) -> list[Request]:
 
 def kept(folder: Path) -> CachedEndpoint:
     return CachedEndpoint(
-        nothing, AnswerStore(folder / "answers.sqlite", alone=True), "mock", run_id="run", tally=CacheTally()
+        nothing, ResponseCache(folder / "answers.sqlite", alone=True), "mock", run_id="run", tally=CacheTally()
     )
 
 
@@ -77,7 +77,7 @@ def stack(run: RunSpec, *, capped: bool = False, keeps_time: bool = True) -> Mak
 
     def make(folder: Path) -> Endpoint:
         calls = CallStack(run, STOP, TIMING, folder / "users.sqlite")
-        asked = Asked("mock", "targets", "mock", "mock", PaceSpec(), keeps_time=keeps_time)
+        asked = CallContext("mock", "targets", "mock", "mock", PaceSpec(), keeps_time=keeps_time)
         asked.price = lambda endpoint: PricedEndpoint(endpoint, PRICE)
         asked.bound = WorstCase(PRICE.price) if capped and PRICE.price is not None else None
         wrapped = calls.wrap(nothing, asked)
@@ -87,16 +87,16 @@ def stack(run: RunSpec, *, capped: bool = False, keeps_time: bool = True) -> Mak
     return make
 
 
-def paced(controller: Controller) -> Endpoint:
-    return PacedEndpoint(nothing, controller, STOP)
+def paced(controller: ConcurrencyLimiter) -> Endpoint:
+    return ConcurrencyLimitedEndpoint(nothing, controller, STOP)
 
 
 WRAPPERS: dict[str, Make] = {
     "retry": lambda _: RetryEndpoint(nothing, RetryRules(5), timing=TIMING, stop=STOP, draw=random.Random(0)),
-    "pace, fixed": lambda _: paced(Controller.fixed(64)),
-    "pace, auto": lambda _: paced(Controller.auto()),
-    "rates (rpm and tpm)": lambda _: RatedEndpoint(nothing, PLENTY, PLENTY, timing=TIMING, stop=STOP),
-    "breaker": lambda _: BreakerEndpoint(nothing, Breaker()),
+    "pace, fixed": lambda _: paced(ConcurrencyLimiter.fixed(64)),
+    "pace, auto": lambda _: paced(ConcurrencyLimiter.auto()),
+    "rates (rpm and tpm)": lambda _: RateLimitedEndpoint(nothing, PLENTY, PLENTY, timing=TIMING, stop=STOP),
+    "breaker": lambda _: CircuitBreakerEndpoint(nothing, CircuitBreaker()),
     "count": lambda _: CountingEndpoint(nothing, Usage()),
     "price": lambda _: PricedEndpoint(nothing, PRICE),
     "budget, with its ledger": lambda folder: BudgetedEndpoint(
@@ -123,7 +123,7 @@ async def clock_seconds(number: int) -> float:
     """The clock of a row, which stands around all of its calls."""
     begun = time.perf_counter()
     for _ in range(number):
-        async with RowClock(600.0, TIMING):
+        async with RowDeadline(600.0, TIMING):
             pass
     return time.perf_counter() - begun
 

@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner import __version__
-from evalrunner.calls.row_clock import row_real_time_left_s
-from evalrunner.calls.stopping import StopSignal
-from evalrunner.calls.timing import Timing
-from evalrunner.datasets.finding_files import kept_stdin
+from evalrunner.datasets.file_lookup import stored_stdin
 from evalrunner.domain import Reporter
 from evalrunner.endpoints.opening import EndpointPool
 from evalrunner.endpoints.weights import Progress
@@ -31,6 +28,9 @@ from evalrunner.execution import execute
 from evalrunner.gates.judged_run import JudgedRun
 from evalrunner.going_on import find_stored, take_up
 from evalrunner.metrics import GateResult, Verdict
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import row_real_time_left_s
+from evalrunner.middleware.timing import Timing
 from evalrunner.redact import register_environment
 from evalrunner.reports.outputs import check_apart, check_outputs
 from evalrunner.reports.table import shape_of, table_frame
@@ -166,7 +166,7 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
         async with _planned(suites, session) as plans:
             check_apart(session.options.outputs, [plan.suite.name for plan in plans])
             for plan in plans:
-                if session.stop.times:
+                if session.stop.count:
                     break
                 results.append(await execute(plan, session.options, reporters))
     finally:  # no run waits until another is sent, and what ended is sent whatever became of the next one
@@ -245,7 +245,7 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
     assembler = Assembler(
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
-        refresh=session.options.refresh, kept_stdin=kept_stdin(session.resumed) if session.resumed else None,
+        refresh=session.options.refresh, stored_stdin=stored_stdin(session.resumed) if session.resumed else None,
         judging=session.options.gates, stored=session.stored,
         judged=session.stored.judged if session.stored is not None else session.judged,
     )  # fmt: skip

@@ -8,8 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from evalrunner.calls.ledger import Side
-from evalrunner.datasets.finding_files import keep_stdin
+from evalrunner.datasets.file_lookup import store_stdin
 from evalrunner.domain import EarlierRows, Reporter, Row
 from evalrunner.engine.comparing import compare_targets
 from evalrunner.engine.costs import add_spent
@@ -21,6 +20,7 @@ from evalrunner.engine.run_state import RunState
 from evalrunner.engine.runner import run_plan
 from evalrunner.errors import RunError
 from evalrunner.going_on import Earlier
+from evalrunner.middleware.ledger import Side
 from evalrunner.redact import redact
 from evalrunner.reports.ci import CiFiles
 from evalrunner.reports.earlier import earlier_of_plan
@@ -47,7 +47,7 @@ async def execute(
     folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
     with RunLock(folder.path):
         if plan.dataset.spooled is not None:
-            keep_stdin(plan.dataset.spooled, folder.path)
+            store_stdin(plan.dataset.spooled, folder.path)
         return await Execution(plan, options, reporters, folder, started_at).run()
 
 
@@ -161,7 +161,7 @@ class Execution:
                 usage.of_target(target.name),
                 usage.counts[target.name].answered,
                 usage.counts[target.name].failed,
-                target.breaker.ended,
+                target.breaker.open_reason,
                 target.calls,
             )
             for target in plan.targets

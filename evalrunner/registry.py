@@ -58,11 +58,11 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "recorded": "evalrunner.targets.recorded:recorded",
     },
     "datasets": {
-        "csv": "evalrunner.datasets.delimited:csv",
-        "json": "evalrunner.datasets.jsonlike:json",
-        "jsonl": "evalrunner.datasets.jsonlike:jsonl",
+        "csv": "evalrunner.datasets.csv:csv",
+        "json": "evalrunner.datasets.json:json",
+        "jsonl": "evalrunner.datasets.json:jsonl",
         "parquet": "evalrunner.datasets.parquet:parquet",
-        "tsv": "evalrunner.datasets.delimited:tsv",
+        "tsv": "evalrunner.datasets.csv:tsv",
     },
 }
 

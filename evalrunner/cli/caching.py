@@ -17,11 +17,11 @@ app = typer.Typer(
 def info() -> None:
     """Show where answers are kept, how many, and how old they are."""
     from evalrunner.cache_folder import cache_folder
-    from evalrunner.calls.answer_store import NAME
-    from evalrunner.calls.kept_answers import look_into
+    from evalrunner.middleware.cache_admin import cache_info
+    from evalrunner.middleware.response_cache import NAME
     from evalrunner.reports.text import age, size
 
-    found = look_into(cache_folder() / NAME)
+    found = cache_info(cache_folder() / NAME)
     typer.echo(f"path: {found.path}")
     if not found.entries:
         typer.echo("answers: none yet")
@@ -39,9 +39,9 @@ def clear(
 ) -> None:
     """Remove the answers that are kept for later runs. Runs that are under way go on."""
     from evalrunner.cache_folder import cache_folder
-    from evalrunner.calls.answer_store import NAME
-    from evalrunner.calls.kept_answers import clear as clear_store
     from evalrunner.errors import SuiteError
+    from evalrunner.middleware.cache_admin import clear as clear_store
+    from evalrunner.middleware.response_cache import NAME
     from evalrunner.reports.text import counted
     from evalrunner.suite.running import age_s
 

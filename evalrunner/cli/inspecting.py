@@ -23,8 +23,8 @@ def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan]
 
     from evalrunner import __version__
     from evalrunner.api import Session, plan_suites
-    from evalrunner.calls.stopping import StopSignal
     from evalrunner.endpoints.opening import EndpointPool
+    from evalrunner.middleware.cancellation import StopSignal
 
     async def plan_all() -> None:
         async with EndpointPool(user_agent=f"evalrunner/{__version__}") as pool:
@@ -108,7 +108,7 @@ async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> As
         {name: known for (side, name), known in plan.prices.items() if side == "targets"},
         {name: known for (side, name), known in plan.prices.items() if side == "judges"},
     )
-    for line in render_estimates(await estimate(plan, prices, is_kept=plan.calls.is_kept)):
+    for line in render_estimates(await estimate(plan, prices, is_cached=plan.calls.is_cached)):
         yield line
     for line in render_prompts(plan, show):
         yield line

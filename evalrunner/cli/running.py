@@ -17,11 +17,11 @@ import typer
 from evalrunner.cli import options
 
 if TYPE_CHECKING:
-    from evalrunner.calls.stopping import StopSignal
     from evalrunner.domain import Reporter, Row
     from evalrunner.engine.plan import Plan
     from evalrunner.engine.result import RunResult
     from evalrunner.engine.stored_answers import StoredAnswers
+    from evalrunner.middleware.cancellation import StopSignal
     from evalrunner.reports.view import RunView
     from evalrunner.reports.worst import WorstRows
     from evalrunner.suite.options import RunOptions
@@ -104,7 +104,7 @@ def run_and_print(
     import asyncio
 
     from evalrunner.api import Session, run_suites
-    from evalrunner.calls.stopping import StopSignal
+    from evalrunner.middleware.cancellation import StopSignal
     from evalrunner.reports.progress import FetchProgress
 
     async def run_all() -> list[RunResult]:
@@ -129,9 +129,9 @@ def run_and_print(
 def _listen_to_ctrl_c(stop: StopSignal) -> None:
     def asked() -> None:
         stop.request()
-        if stop.times == 1:
+        if stop.count == 1:
             print("\nstopping: calls in flight may finish (Ctrl-C again drops them)", file=sys.stderr)
-        elif stop.times > 2:
+        elif stop.count > 2:
             os._exit(130)
 
     import asyncio

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from evalrunner.datasets.finding_files import EXTENSIONS, type_of
+from evalrunner.datasets.file_lookup import EXTENSIONS, type_of
 from evalrunner.datasets.mlflow_records import record_of_evaluation, records_of_table
 from evalrunner.datasets.records import Record
 from evalrunner.mlflow_package import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evalrunner.datasets.plain import NotPlain, plain_record
+from evalrunner.datasets.json_values import NotJsonError, json_record
 from evalrunner.datasets.records import Reader, Record
 from evalrunner.datasets.text_files import BrokenLine
 from evalrunner.errors import MissingExtraError
@@ -47,6 +47,6 @@ class ParquetRecords:
 
 def _record(row: dict[str, object]) -> Record:
     try:
-        return plain_record(row)
-    except NotPlain as wrong:
+        return json_record(row)
+    except NotJsonError as wrong:
         return BrokenLine(str(wrong))

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from evalrunner.datasets.checks import ScanObserver, ScanReport
 from evalrunner.datasets.columns import Mapper, MissingColumn, known_columns
 from evalrunner.datasets.conditions import compile_where, getter
-from evalrunner.datasets.findings import Findings, Watch
 from evalrunner.datasets.identity import FirstPass, LaterPass, RowProblem, Suspect
-from evalrunner.datasets.parts import Part
 from evalrunner.datasets.records import Record
+from evalrunner.datasets.sources import Source
 from evalrunner.datasets.text_files import BrokenLine
 from evalrunner.domain import Sample
 from evalrunner.errors import Problem, nearest
@@ -28,9 +28,9 @@ class SourceRows:
     """All parts of one dataset, read from the start as often as asked."""
 
     spec: DatasetSpec
-    parts: tuple[Part, ...]
+    parts: tuple[Source, ...]
 
-    def kept(self, watch: Watch, ids: FirstPass | LaterPass) -> Iterator[tuple[Sample, str]]:
+    def iter_samples(self, watch: ScanObserver, ids: FirstPass | LaterPass) -> Iterator[tuple[Sample, str]]:
         """Every sample that `where` keeps with its place; `watch` hears of all the others that are wrong."""
         index = 0
         where = self.spec.where
@@ -41,10 +41,10 @@ class SourceRows:
                 if isinstance(record, BrokenLine):
                     watch.problem(Problem(place, "", record.message))
                     continue
-                watch.saw(record)
+                watch.on_record(record)
                 if keeps is not None and not keeps(record):
                     continue
-                watch.tried(part.shown)
+                watch.on_candidate(part.display_name)
                 try:
                     fields = mapper.fields(record)
                     name = ids.name(fields, place)
@@ -55,7 +55,7 @@ class SourceRows:
                 yield Sample(name, fields.input, fields.expected, record, fields.messages, index), place
                 index += 1
 
-    def problems(self, findings: Findings, ids: FirstPass) -> list[Problem]:
+    def problems(self, findings: ScanReport, ids: FirstPass) -> list[Problem]:
         """Everything that the first pass found wrong."""
         hint = "" if self.spec.columns.id else "; if 'id' is not what tells samples apart, map columns: {id: …}"
         for suspect, first in self._firsts(ids.suspects):
@@ -66,7 +66,7 @@ class SourceRows:
         unknown = [column for column in self.spec.where if column in findings.unseen] if findings.rows else []
         return [*(self._unknown(column, findings.columns) for column in unknown), *findings.problems()]
 
-    def why_empty(self, findings: Findings) -> Problem:
+    def why_empty(self, findings: ScanReport) -> Problem:
         """Why there is no sample: no rows at all, or none that `where` keeps, with the values that there are."""
         if not findings.rows:
             several = f"none of the {len(self.parts)} files that {self.spec.path!r} matches has a row"
@@ -78,17 +78,17 @@ class SourceRows:
 
     @property
     def _shown(self) -> str:
-        return self.parts[0].shown if len(self.parts) == 1 else str(self.spec.path)
+        return self.parts[0].display_name if len(self.parts) == 1 else str(self.spec.path)
 
-    def _report(self, watch: Watch, part: Part, place: str, wrong: RowProblem) -> None:
+    def _report(self, watch: ScanObserver, part: Source, place: str, wrong: RowProblem) -> None:
         problem = Problem(place, "", str(wrong))
         if not isinstance(wrong, MissingColumn):
             watch.problem(problem)
             return
         mapped = getattr(self.spec.columns, wrong.role) is not None
         key = f"dataset.columns.{wrong.role}" if mapped else "dataset"
-        whole = Problem("", key, f"no column {wrong.column!r} in {part.shown}{wrong.hint}")
-        watch.problem(problem, group=(part.shown, (wrong.role, wrong.column)), whole=whole)
+        whole = Problem("", key, f"no column {wrong.column!r} in {part.display_name}{wrong.hint}")
+        watch.problem(problem, group=(part.display_name, (wrong.role, wrong.column)), whole=whole)
 
     def _firsts(self, suspects: Iterable[Suspect]) -> Iterator[tuple[Suspect, str]]:
         """Each suspect that has indeed been there before, with the place of the first. Reads everything again."""
@@ -96,7 +96,7 @@ class SourceRows:
         wanted = {suspect.id for suspect in suspects}
         firsts: dict[str, tuple[int, str]] = {}
         if wanted:
-            for number, (sample, place) in enumerate(self.kept(Watch(), LaterPass({}))):
+            for number, (sample, place) in enumerate(self.iter_samples(ScanObserver(), LaterPass({}))):
                 if sample.id in wanted:
                     firsts.setdefault(sample.id, (number, place))
         for suspect in suspects:

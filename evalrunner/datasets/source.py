@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from evalrunner.datasets.findings import Findings, Strict
+from evalrunner.datasets.checks import ScanReport, StrictObserver
 from evalrunner.datasets.identity import FirstPass, LaterPass, RowProblem, digest_line
-from evalrunner.datasets.opening import Opening
 from evalrunner.datasets.order import Shuffle
-from evalrunner.datasets.parts import Part
+from evalrunner.datasets.resolve import DatasetResolver
 from evalrunner.datasets.rows import SourceRows
+from evalrunner.datasets.sources import Source
 from evalrunner.domain import Sample
 from evalrunner.errors import Problem, RunError, SuiteError
 from evalrunner.suite.schema import DatasetSpec
@@ -51,16 +51,16 @@ def open_dataset(
     folder: Path,
     spool_folder: Path,
     stdin: BinaryIO | None = None,
-    kept_stdin: Path | None = None,
+    stored_stdin: Path | None = None,
     mlflow_uri: str | None = None,
 ) -> SampleSource:
     """The dataset of a suite. Raises SuiteError where it names no file, no reader or wrong options.
 
     Paths are relative to `folder`. `spool_folder` takes standard input, downloads and shuffled samples, for as long as
-    the source lives. `kept_stdin` is a file that is read in place of standard input, where a run goes on. `mlflow_uri`
+    the source lives. `stored_stdin` is a file that is read in place of standard input, where a run goes on. `mlflow_uri`
     is where the suite says MLflow is.
     """
-    opening = Opening(spec, folder, spool_folder, stdin, kept_stdin, mlflow_uri)
+    opening = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, mlflow_uri)
     source = SampleSource(spec, opening.parts(), spool_folder, spooled=opening.spooled)
     source.origin = opening.origin
     return source
@@ -76,7 +76,7 @@ class SampleSource:
     origin: Mapping[str, str] | None = None
 
     def __init__(
-        self, spec: DatasetSpec, parts: Sequence[Part], spool_folder: Path, *, spooled: Path | None = None
+        self, spec: DatasetSpec, parts: Sequence[Source], spool_folder: Path, *, spooled: Path | None = None
     ) -> None:
         self.spooled = spooled
         self._spec = spec
@@ -93,13 +93,13 @@ class SampleSource:
         Raises SuiteError with the first problems, and for a dataset that comes out empty.
         """
         self._stamps = [part.stamp() for part in self._rows.parts]
-        findings, ids = Findings(unseen=set(self._spec.where)), FirstPass()
+        findings, ids = ScanReport(unseen=set(self._spec.where)), FirstPass()
         count, answered = 0, 0
         digest = hashlib.sha256()
         for sample, place in self._ordered(findings, ids):
             count += 1
             answered += bool(sample.expected)
-            findings.tried(SAMPLES)
+            findings.on_candidate(SAMPLES)
             try:
                 digest.update(digest_line(sample) + b"\n")
             except RowProblem as wrong:
@@ -125,9 +125,9 @@ class SampleSource:
     def _again(self) -> Iterator[Sample]:
         for part, stamp in zip(self._rows.parts, self._stamps, strict=True):
             if part.stamp() != stamp:
-                raise RunError(f"{part.shown} changed after it was checked; run again")
+                raise RunError(f"{part.display_name} changed after it was checked; run again")
         count = 0
-        for sample, _ in self._limited(self._rows.kept(Strict(), LaterPass(self._repeats))):
+        for sample, _ in self._limited(self._rows.iter_samples(StrictObserver(), LaterPass(self._repeats))):
             count += 1
             if count > (self._count or 0):
                 break
@@ -135,9 +135,9 @@ class SampleSource:
         if count != self._count:
             raise RunError(f"the dataset changed after it was checked: it had {self._count:,} samples; run again")
 
-    def _ordered(self, findings: Findings, ids: FirstPass) -> Iterator[tuple[Sample, str]]:
+    def _ordered(self, findings: ScanReport, ids: FirstPass) -> Iterator[tuple[Sample, str]]:
         """The samples of the first pass with their places, in the order of the run."""
-        kept = self._rows.kept(findings, ids)
+        kept = self._rows.iter_samples(findings, ids)
         if self._spec.shuffle is None:
             return self._limited(kept)
         self._spool_folder.mkdir(parents=True, exist_ok=True)

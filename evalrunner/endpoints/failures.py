@@ -20,7 +20,7 @@ from evalrunner.redact import HIDDEN, redact_message
 LONGEST = 200  # characters of another's words in a message of ours
 READ = 20_000  # characters of an error page that are looked at
 TIMEOUT_STATUS = frozenset({408, 504, 524})  # RFC 9110 §15; 524 is Cloudflare's
-PASSING_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: a 4xx that may be gone the next time
+TRANSIENT_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: a 4xx that may be gone the next time
 MISSING_STATUS = frozenset({404, 405, 410})
 
 # What servers say, each seen in their documentation or source, in lower case.
@@ -95,7 +95,7 @@ def _sort(status: int, words: str) -> tuple[FailureKind, str, bool]:
         return "bad_request", "the server has no such model or no such address; check model and base_url", True
     if status in TIMEOUT_STATUS:
         return "timeout", "the server gave up waiting", False
-    if status >= 500 or status in PASSING_STATUS:
+    if status >= 500 or status in TRANSIENT_STATUS:
         return _server_kind(words)
     return "bad_request", "the server does not take this request", False
 

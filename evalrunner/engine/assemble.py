@@ -14,10 +14,6 @@ from typing import Any, BinaryIO
 
 from evalrunner.beforehand import ChecksSamples
 from evalrunner.cache_folder import cache_folder
-from evalrunner.calls.ledger import Side
-from evalrunner.calls.stack import ANSWERS_FILE, Asked, CallStack
-from evalrunner.calls.stopping import StopSignal
-from evalrunner.calls.timing import Timing
 from evalrunner.datasets.source import SampleSource, open_dataset
 from evalrunner.domain import Sample, Scorer
 from evalrunner.endpoints.bounds import parts_without_bound
@@ -35,6 +31,10 @@ from evalrunner.gates.baseline_file import Baseline, SampleKey
 from evalrunner.gates.baseline_finding import Shelf
 from evalrunner.gates.judged_run import JudgedRun
 from evalrunner.gates.naming import Gate
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.ledger import Side
+from evalrunner.middleware.stack import ANSWERS_FILE, CallContext, CallStack
+from evalrunner.middleware.timing import Timing
 from evalrunner.prompts import Prompt, PromptError, compile_prompt
 from evalrunner.registry import Group, Place, ReferenceProblem, call_factory, factory_options, resolve
 from evalrunner.scorers.calling import BoundScorer
@@ -57,7 +57,7 @@ class Assembler:
     """What assembling needs to know beside the suite. `runs` is the runs folder, `spool` takes temporary files.
 
     `stop` is the wish to stop of the command, `timing` the clock of its waits.
-    `kept_stdin` is the copy of standard input in the folder of a run that goes on.
+    `stored_stdin` is the copy of standard input in the folder of a run that goes on.
     Without `judging` no baseline is read. `judged` is the run that is compared with one, where it is there already.
     `stored` answers are scored in place of asking targets.
     """
@@ -67,7 +67,7 @@ class Assembler:
     runs: Path
     spool: Path
     stdin: BinaryIO | None = None
-    kept_stdin: Path | None = None
+    stored_stdin: Path | None = None
     trace: Callable[[str], None] | None = None
     stop: StopSignal | None = None
     timing: Timing = Timing()
@@ -110,7 +110,7 @@ class Assembler:
             folder=suite.folder,
             spool_folder=self.spool,
             stdin=self.stdin,
-            kept_stdin=self.kept_stdin,
+            stored_stdin=self.stored_stdin,
             mlflow_uri=suite.mlflow_uri,
         )
 
@@ -181,7 +181,9 @@ class Assembler:
             spec.name, call, spec.type or "", None, opened.host, None, made.described, asked.tally, asked.breaker
         )
 
-    def _note_model(self, name: str, asked: Asked, spec: ModelSpec, opened: Opened, params: Mapping[str, Any]) -> None:
+    def _note_model(
+        self, name: str, asked: CallContext, spec: ModelSpec, opened: Opened, params: Mapping[str, Any]
+    ) -> None:
         say = partial(self.document.problem_at, spec.key_path)
         self.models.append(PlannedModel(name, asked, spec, opened, params, say))
 
@@ -250,8 +252,10 @@ class Assembler:
         return replace(plan, baselines=baselines, keys=keys)
 
 
-def _asked(label: str, side: Side, opened: Opened, pace: PaceSpec) -> Asked:
-    return Asked(label, side, opened.key, opened.identity, pace, at_once=opened.at_once, keeps_time=opened.keeps_time)
+def _asked(label: str, side: Side, opened: Opened, pace: PaceSpec) -> CallContext:
+    return CallContext(
+        label, side, opened.key, opened.identity, pace, at_once=opened.at_once, keeps_time=opened.keeps_time
+    )
 
 
 def _check_sample(

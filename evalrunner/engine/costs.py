@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from evalrunner.calls.ledger import Side
-from evalrunner.calls.stack import Asked
 from evalrunner.domain import Completion, Row
 from evalrunner.endpoints.bounds import WorstCase, check_cap
 from evalrunner.endpoints.opening import Opened
 from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint
 from evalrunner.errors import Problem, SuiteError
+from evalrunner.middleware.ledger import Side
+from evalrunner.middleware.stack import CallContext
 from evalrunner.suite.schema import ModelSpec, Suite
 
 
@@ -25,7 +25,7 @@ class PlannedModel:
     """
 
     name: str
-    asked: Asked
+    asked: CallContext
     spec: ModelSpec
     opened: Opened
     params: Mapping[str, Any]

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from evalrunner.calls.ledger import Side
 from evalrunner.domain import Completion, Endpoint, Failure, Message, Request, Sample
 from evalrunner.endpoints.bounds import longest_completion, worst_case
 from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice
 from evalrunner.engine.judges import AskedJudge, JudgeDesk
 from evalrunner.engine.plan import Plan, PlannedTarget
+from evalrunner.middleware.ledger import Side
 from evalrunner.scorers.calling import BoundScorer, outcome_async
 from evalrunner.scorers.self_check import pair_sample
 from evalrunner.targets.prompted import PromptedTarget
@@ -65,9 +65,9 @@ class Total:
     high_usd: float | None
 
 
-async def estimate(plan: Plan, prices: ModelPrices, *, is_kept: IsKept | None = None) -> tuple[Estimate, ...]:
+async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsKept | None = None) -> tuple[Estimate, ...]:
     """What each target and each judge of a plan will take, in one pass over the samples."""
-    kept = is_kept or (lambda endpoint, request: False)
+    kept = is_cached or (lambda endpoint, request: False)
     targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), kept) for target in plan.targets]
     judges = [
         await _JudgeCount.of(scorer.bound, desk, prices.judges.get(scorer.bound.name, UNKNOWN))

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalrunner.calls.breaker import Breaker
-from evalrunner.calls.stack import CallTally
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, Message, Request, Unscored
+from evalrunner.middleware.circuit_breaker import CircuitBreaker
+from evalrunner.middleware.stack import CallTally
 from evalrunner.scorers.calling import BoundScorer
 from evalrunner.scorers.self_check import JudgeCheck, check_judge
 from evalrunner.suite.schema import JudgeCheck as CheckMode
@@ -73,7 +73,7 @@ class JudgeDesk:
     mode: CheckMode = "on"
     params: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     calls: CallTally = field(default_factory=CallTally)
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     stream: bool = False
     check: JudgeCheck | None = None
     tries: int = 0
@@ -82,7 +82,7 @@ class JudgeDesk:
     @property
     def ended(self) -> Failure | None:
         """Why the judge is not asked any more, if it is not."""
-        return self.breaker.ended
+        return self.breaker.open_reason
 
     def open(self, row: str = "") -> AskedJudge:
         """The judge for one cell of a row."""
@@ -113,8 +113,8 @@ class JudgeDesk:
 
     async def _ask_endpoint(self, request: Request, /) -> Completion | Failure:
         """The endpoint, given up at once where its first calls say that asking again will not help."""
-        if self.breaker.ended is not None:
-            return self.breaker.ended
+        if self.breaker.open_reason is not None:
+            return self.breaker.open_reason
         answer = await self.endpoint(request)
-        self.breaker.note(answer)
+        self.breaker.record(answer)
         return answer

@@ -7,9 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalrunner.calls.breaker import Breaker
-from evalrunner.calls.ledger import Side
-from evalrunner.calls.stack import CallStack, CallTally
 from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import Row, Sample, Target, row_name
 from evalrunner.endpoints.pricing import KnownPrice
@@ -18,6 +15,9 @@ from evalrunner.engine.judges import JudgeDesk
 from evalrunner.engine.stored_answers import StoredAnswers, StoredSamples
 from evalrunner.gates.baseline_file import Baseline, SampleKey
 from evalrunner.gates.naming import Gate
+from evalrunner.middleware.circuit_breaker import CircuitBreaker
+from evalrunner.middleware.ledger import Side
+from evalrunner.middleware.stack import CallStack, CallTally
 from evalrunner.prompts import Prompt
 from evalrunner.scorers.calling import BoundScorer
 from evalrunner.stats.grouping import Design
@@ -40,7 +40,7 @@ class PlannedTarget:
     prompt: Prompt | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     calls: CallTally = field(default_factory=CallTally)
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     turns: Semaphore | None = None
 
 

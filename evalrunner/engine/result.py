@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrunner.calls.stack import CallTally
-from evalrunner.calls.usage import Usage
 from evalrunner.domain import Failure
 from evalrunner.engine.gating import comparison_of
 from evalrunner.engine.plan import Plan
@@ -18,6 +16,8 @@ from evalrunner.engine.run_state import RunState
 from evalrunner.gates.exit_codes import INTERRUPTED, UNTRUSTED, code_of, exit_code, overall
 from evalrunner.gates.verdicts import check_gates
 from evalrunner.metrics import GateResult, Metric, Verdict
+from evalrunner.middleware.stack import CallTally
+from evalrunner.middleware.usage import Usage
 from evalrunner.stats.summary import Summary
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
         said.append(plan.calls.stop.reason)
     for target in plan.targets:
         breaker, counts = target.breaker, usage.counts[target.name]
-        if breaker.ended is not None:
-            said.append(f"target {target.name!r} was given up: {breaker.ended.message}")
+        if breaker.open_reason is not None:
+            said.append(f"target {target.name!r} was given up: {breaker.open_reason.message}")
         elif counts.failed and not counts.answered and not state.interrupted:
             none = (
                 "did not answer its only row" if counts.failed == 1 else f"answered none of its {counts.failed:,} rows"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from evalrunner.calls.usage import Usage
 from evalrunner.domain import Cell, Completion, Failure, FailureKind, Row
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.run_state import ended_in_error
 from evalrunner.engine.troubles import Troubles
+from evalrunner.middleware.usage import Usage
 
 NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
 

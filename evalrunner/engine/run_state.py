@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self
 
-from evalrunner.calls.breaker import Breaker
 from evalrunner.domain import Failure, Row
 from evalrunner.engine.plan import Plan
+from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.suite.schema import FailOnError
 
 
@@ -15,7 +15,7 @@ from evalrunner.suite.schema import FailOnError
 class RunState:
     """How a run fares, kept up to date while it goes. `rows` counts those of this process."""
 
-    targets: dict[str, Breaker] = field(default_factory=dict)
+    targets: dict[str, CircuitBreaker] = field(default_factory=dict)
     rows: int = 0
     errors: int = 0
     most_errors: int | None = None
@@ -32,12 +32,12 @@ class RunState:
     @property
     def all_ended(self) -> bool:
         """Whether no target is asked any more."""
-        return all(target.ended is not None for target in self.targets.values())
+        return all(target.open_reason is not None for target in self.targets.values())
 
     def note(self, row: Row) -> str | None:
         """Count one row in; the sentence why the run should stop, if it should."""
         self.rows += 1
-        self.targets[row.target].note(row.answer)
+        self.targets[row.target].record(row.answer)
         if not ended_in_error(row):
             return None
         self.errors += 1

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from evalrunner.calls.row_clock import RowClock, row_clock_stands
-from evalrunner.calls.stopping import StopSignal
 from evalrunner.domain import Completion, Failure, Row
 from evalrunner.engine.plan import Job, Plan
 from evalrunner.engine.run_state import RunState
 from evalrunner.engine.scoring import RowScorer
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import RowDeadline, pause_deadline
 from evalrunner.signatures import name_of
 
 GRACE_S = 5.0  # what calls in flight get to finish once somebody asked to stop
@@ -58,7 +58,7 @@ async def _until_done(workers: list[asyncio.Task[None]], plan: Plan, state: RunS
             done, rest = await asyncio.wait({*pending, waiter}, return_when=asyncio.FIRST_COMPLETED)
             pending = rest - {waiter}
             _raise_of(done - {waiter})
-        if stop.times:
+        if stop.count:
             state.interrupted = stop.interrupted
             await _let_finish(pending, plan, stop)
     finally:
@@ -76,7 +76,7 @@ async def _let_finish(pending: set[asyncio.Task[None]], plan: Plan, stop: StopSi
     while pending:
         hurried = stop.interrupted or (limit_s is not None and stop.reason == _out_of_time(limit_s))
         left_s = begun + (GRACE_S if hurried else plan.suite.run.timeout) - time.monotonic()
-        if stop.urgent or left_s <= 0:
+        if stop.force or left_s <= 0:
             return
         done, pending = await asyncio.wait(pending, timeout=min(0.05, left_s))
         _raise_of(done)
@@ -106,17 +106,17 @@ class Work:
 
     async def pull(self) -> None:
         """One worker: job after job until there is none left, or nobody wants more."""
-        while not self.stop.times:
+        while not self.stop.count:
             job = next(self.jobs, None)
             if job is None:
                 return
             target = job.target.breaker
-            if target.gave_up():
+            if target.is_open:
                 if self.state.all_ended:
                     return
                 continue
             row = await self._row(job)
-            if target.gave_up() and isinstance(row.answer, Failure):
+            if target.is_open and isinstance(row.answer, Failure):
                 continue  # given up while this one waited: a resume asks it again
             self.emit(row)
             reason = self.state.note(row)
@@ -124,13 +124,13 @@ class Work:
                 self.stop.request(reason)
 
     async def _row(self, job: Job) -> Row:
-        clock = RowClock(self.plan.suite.run.row_timeout, self.plan.calls.timing)
+        clock = RowDeadline(self.plan.suite.run.row_timeout, self.plan.calls.timing)
         answer = job.stored.answer if job.stored is not None else await _call_target(job, clock)
         cells = await self.scorer.score(job, answer, clock)
         return Row(job.sample, job.target.name, job.epoch, answer, cells, job.attempt)
 
 
-async def _call_target(job: Job, clock: RowClock) -> Completion | Failure:
+async def _call_target(job: Job, clock: RowDeadline) -> Completion | Failure:
     try:
         async with clock:
             try:
@@ -146,7 +146,7 @@ async def _call_target(job: Job, clock: RowClock) -> Completion | Failure:
 
 async def _call_in_turn(job: Job, turns: asyncio.Semaphore) -> Completion | Failure:
     """The answer of a target that bounds how many calls are under way; the row's clock stands still until its turn."""
-    with row_clock_stands():
+    with pause_deadline():
         await turns.acquire()
     try:
         return await job.target.call(job.sample, job.epoch)

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 
-from evalrunner.calls.row_clock import RowClock
 from evalrunner.domain import Cell, Completion, Failure, Sample
 from evalrunner.engine.judges import JudgeDesk
 from evalrunner.engine.plan import Job, PlannedScorer
 from evalrunner.engine.resume import kept_cells
+from evalrunner.middleware.deadline import RowDeadline
 from evalrunner.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
 
 
@@ -28,7 +28,7 @@ class RowScorer:
         self.threaded = [bound for bound in self.bound if bound.name not in placed]
         self.executor = executor
 
-    async def score(self, job: Job, answer: Completion | Failure, clock: RowClock) -> dict[str, Cell]:
+    async def score(self, job: Job, answer: Completion | Failure, clock: RowDeadline) -> dict[str, Cell]:
         """A cell per scorer, in the order of the suite; of a job that keeps its answer those kept as well.
 
         A scorer that is not done when the row's time is up gives an error.
@@ -48,7 +48,7 @@ class RowScorer:
         return {name: cells[name] for name in self.names}
 
     async def _waited_for(
-        self, job: Job, answer: Completion, clock: RowClock, settled: Collection[str]
+        self, job: Job, answer: Completion, clock: RowDeadline, settled: Collection[str]
     ) -> dict[str, Cell]:
         """The cells of the scorers that take their time, all at once."""
         threaded = [bound for bound in self.threaded if bound.name not in settled]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from evalrunner.calls.budget import money
 from evalrunner.engine.estimate import Estimate, Total, total_of
+from evalrunner.middleware.budget import money
 from evalrunner.reports.text import counted, one_line
 
 UNKNOWN = "price unknown"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from evalrunner.calls.usage import Usage
 from evalrunner.engine.result import RunResult
 from evalrunner.metrics import BaselineResult, GateResult, Metric
+from evalrunner.middleware.usage import Usage
 from evalrunner.reports.comparison_file import comparison_data
 
 SCHEMA_VERSION = 1

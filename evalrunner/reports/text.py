@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any
 
-from evalrunner.calls.timing import duration as in_words
+from evalrunner.middleware.timing import duration as in_words
 from evalrunner.redact import redact
 
 # C0 and C1 controls (escape sequences start with one), the direction overrides, and halves of surrogate pairs

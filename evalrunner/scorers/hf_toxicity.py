@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.beforehand import Prepares
-from evalrunner.calls.row_clock import row_clock_stands
 from evalrunner.domain import Failure, Outcome, Score
+from evalrunner.middleware.deadline import pause_deadline
 from evalrunner.scorers.hf_model import (
     FoundModel,
     LoadedModel,
@@ -86,7 +86,7 @@ class HfToxicity(Prepares):
                 self._sending = asyncio.create_task(self._send())
         asked.waiting += 1
         try:
-            with row_clock_stands():  # a row that queues behind others is not slow
+            with pause_deadline():  # a row that queues behind others is not slow
                 return await asyncio.shield(asked.answer)
         finally:
             asked.waiting -= 1

@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 from evalrunner.domain import Completion, Failure, Judge
 
 HEADER = "X-Evalrun-Line"
-LONGEST_WAIT_S = "86400"  # the judge has time limits of its own; MLflow's would put the question again
+MAX_WAIT_S = "86400"  # the judge has time limits of its own; MLflow's would put the question again
 TURNED_AWAY, REFUSED = 404, 400  # MLflow repeats neither
 
 
@@ -141,8 +141,8 @@ class Door:
         beside = os.environ.get(past_proxies)
         wanted = {
             "MLFLOW_GATEWAY_URI": self.address,
-            "MLFLOW_GATEWAY_ROUTE_TIMEOUT_SECONDS": LONGEST_WAIT_S,
-            "MLFLOW_GENAI_EVAL_LLM_TIMEOUT": LONGEST_WAIT_S,
+            "MLFLOW_GATEWAY_ROUTE_TIMEOUT_SECONDS": MAX_WAIT_S,
+            "MLFLOW_GENAI_EVAL_LLM_TIMEOUT": MAX_WAIT_S,
             past_proxies: f"{beside},127.0.0.1" if beside else "127.0.0.1",
         }
         self._before = {name: os.environ.get(name) for name in wanted}

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from evalrunner.calls.stopping import StopSignal
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.result import RunResult
 from evalrunner.errors import EvalrunError
 from evalrunner.gates.exit_codes import UNTRUSTED, exit_code
+from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.mlflow_package import check_mlflow
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.schema import Suite
@@ -52,7 +52,7 @@ async def send_after_run(
     else:
         tracked = await _send(result, settings, options, stop, tell)
     if tracked.problem is None:
-        if tell is not None and not stop.times:
+        if tell is not None and not stop.count:
             tell(f"mlflow: {tracked}")
         return result
     warning = (
@@ -88,12 +88,12 @@ async def _send(
     thread = threading.Thread(target=work, name="evalrun-tracking", daemon=True)
     thread.start()
     waited_s, begun, told = 0.0, time.monotonic(), tell is None
-    while thread.is_alive() and waited_s < LET_FINISH_S and stop.times < 2:
+    while thread.is_alive() and waited_s < LET_FINISH_S and stop.count < 2:
         await asyncio.sleep(LOOK_EVERY_S)
         if tell is not None and not told and time.monotonic() - begun > TELL_AFTER_S:
             told = True
             tell(f"mlflow: still sending to {settings.shown}; Ctrl-C leaves the rest to evalrun track {result.folder}")
-        if stop.times:
+        if stop.count:
             enough.set()
             waited_s += LOOK_EVERY_S
     return found[0] if found else note_unsent(result.folder, settings, "stopped before all was sent")

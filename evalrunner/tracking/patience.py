@@ -14,7 +14,7 @@ from evalrunner.redact import LOGIN, redact_message
 
 T = TypeVar("T")
 FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 3.0
+MAX_WAIT_S = 3.0
 PASSING = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}  # 501: it never will
 
 # MLflow calls these a bad request, which they are not: its database was busy, or two wrote the same at once
@@ -65,7 +65,7 @@ class Patience:
                     self.given_up = f"{what}: {said(error)}"
                     raise NotSent(self.given_up) from None
                 self.stop.wait(wait_s * random.uniform(0.5, 1.0))
-                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+                wait_s = min(wait_s * 2, MAX_WAIT_S)
             else:
                 self.worked = time.monotonic()
                 return found

@@ -6,8 +6,8 @@ import re
 import time
 from pathlib import Path
 
-from evalrunner.calls.answer_store import AnswerStore
 from evalrunner.domain import Completion
+from evalrunner.middleware.response_cache import ResponseCache
 from tests.fakes.command import evalrun
 
 
@@ -15,7 +15,7 @@ def keep(folder: Path, *ages_s: float) -> Path:
     """A store with an answer of each age."""
     path = folder / "answers.sqlite"
     for place, age_s in enumerate(ages_s):
-        store = AnswerStore(path, now=lambda age_s=age_s: time.time() - age_s)  # type: ignore[misc]
+        store = ResponseCache(path, now=lambda age_s=age_s: time.time() - age_s)  # type: ignore[misc]
         store.put(b"%d" % place, Completion("4"), paid_by="r/")
         store.close()
     return path

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.datasets.finding_files import keep_stdin, kept_stdin
+from evalrunner.datasets.file_lookup import store_stdin, stored_stdin
 from evalrunner.datasets.source import open_dataset
 from evalrunner.suite.schema import DatasetSpec
 from tests.datasets.reading import inputs, problems, samples, scan, source, write
@@ -261,13 +261,13 @@ def test_a_run_that_goes_on_reads_the_copy_of_stdin_that_it_kept(tmp_path: Path)
     assert opened.spooled is not None
     run = tmp_path / "run"
     run.mkdir()
-    assert kept_stdin(run) is None
-    kept = keep_stdin(opened.spooled, run)
+    assert stored_stdin(run) is None
+    kept = store_stdin(opened.spooled, run)
     (run / "stdin.jsonl.part").write_bytes(b"of a copy that was broken off")
-    assert kept_stdin(run) == kept == run / "stdin.jsonl"
-    again = open_dataset(DatasetSpec(path="-"), folder=Path(), spool_folder=Path("spool"), kept_stdin=kept)
+    assert stored_stdin(run) == kept == run / "stdin.jsonl"
+    again = open_dataset(DatasetSpec(path="-"), folder=Path(), spool_folder=Path("spool"), stored_stdin=kept)
     again.scan(lambda sample: ())
     assert [sample.input for sample in again] == ["a"]
     assert again.spooled == kept
-    assert keep_stdin(kept, run) == kept
+    assert store_stdin(kept, run) == kept
     assert kept.read_bytes() == b'{"input": "a"}\n'

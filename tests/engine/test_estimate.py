@@ -12,14 +12,14 @@ import pytest
 
 import evalrunner
 from evalrunner.api import Session, plan_suite
-from evalrunner.calls.answer_store import AnswerStore
-from evalrunner.calls.cache import is_kept, request_key
-from evalrunner.calls.stopping import StopSignal
 from evalrunner.domain import Completion, Request
 from evalrunner.endpoints.opening import EndpointPool
 from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import FREE, KnownPrice
 from evalrunner.engine.estimate import Estimate, ModelPrices, Total, estimate, total_of
+from evalrunner.middleware.cache import is_cached, request_key
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.response_cache import ResponseCache
 from evalrunner.reports.estimated import render_estimates
 from tests.fakes.server import Answer, ScriptedServer
 
@@ -49,7 +49,7 @@ def estimates(
     async def run() -> tuple[Estimate, ...]:
         async with EndpointPool(environ={}) as pool:
             session = Session(evalrunner.RunOptions(**options), StopSignal())
-            return await estimate(plan_suite(path, session, pool, spool), prices, is_kept=kept)
+            return await estimate(plan_suite(path, session, pool, spool), prices, is_cached=kept)
 
     return list(asyncio.run(run()))
 
@@ -68,11 +68,11 @@ def test_targets_without_a_price_and_without_a_bound_are_told_apart() -> None:
 
 
 def test_what_is_kept_already_is_not_paid_again(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path / "answers.sqlite")
+    store = ResponseCache(tmp_path / "answers.sqlite")
     prices = ModelPrices({"bounded": CHEAP, "open": CHEAP})
 
     def kept(endpoint: Any, request: Request) -> bool:
-        return is_kept(store, "here", request)
+        return is_cached(store, "here", request)
 
     with ScriptedServer() as server:
         path = suite(server.base_url)

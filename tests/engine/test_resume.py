@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.calls.row_clock import RowClock
-from evalrunner.calls.timing import Timing
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
 from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget
 from evalrunner.engine.resume import count_remaining, kept_cells, remaining
 from evalrunner.engine.scoring import RowScorer
 from evalrunner.errors import RunError
+from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.timing import Timing
 from evalrunner.runs.row_log import RowLog, finished_rows, read_rows, scan_keys
 from evalrunner.scorers.calling import BoundScorer
 from evalrunner.suite.schema import ScorerSpec
@@ -110,7 +110,7 @@ def test_only_the_scorers_in_error_are_called_again() -> None:
 
     async def score() -> dict[str, Cell]:
         with ThreadPoolExecutor(1) as executor:
-            return await RowScorer(scorers, executor).score(again, answer, RowClock(60.0, Timing()))
+            return await RowScorer(scorers, executor).score(again, answer, RowDeadline(60.0, Timing()))
 
     cells = asyncio.run(score())
     assert cells == {"exact": HALF["exact"], "tone": Cell("scored", 0.25)}

@@ -8,8 +8,8 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from evalrunner.calls.timing import Timing
 from evalrunner.domain import Allowance, Completion, Failure, Request
+from evalrunner.middleware.timing import Timing
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import evalrunner
-from evalrunner.calls.usage import Usage
 from evalrunner.domain import Cell, Completion, Declaration, Row, Sample
 from evalrunner.engine.result import TargetResult
 from evalrunner.metrics import BaselineResult, GateResult, Metric
+from evalrunner.middleware.usage import Usage
 from evalrunner.redact import register_secret
 from evalrunner.reports.ci import CiFiles, SummaryRows, stored_markdown
 from evalrunner.reports.escaping import block, code, inline

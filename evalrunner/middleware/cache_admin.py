@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalrunner.calls.answer_store import SIDES, ForeignFile, open_database
 from evalrunner.errors import EvalrunError
+from evalrunner.middleware.response_cache import SIDES, ForeignFile, open_database
 
 
 @dataclass(frozen=True, slots=True)
-class StoreInfo:
+class CacheInfo:
     """A store's size in bytes with all its files, how many answers are in it, and the ages of the ends in seconds."""
 
     path: Path
@@ -22,10 +22,10 @@ class StoreInfo:
     newest_s: float | None = None
 
 
-def look_into(path: Path) -> StoreInfo:
+def cache_info(path: Path) -> CacheInfo:
     """What is kept at `path`; nothing where there is no file. Raises EvalrunError where it cannot be read."""
     if not path.exists():
-        return StoreInfo(path)
+        return CacheInfo(path)
     connection = _open(path)
     try:
         entries, oldest, newest = connection.execute(
@@ -37,7 +37,7 @@ def look_into(path: Path) -> StoreInfo:
         connection.close()
     size = sum(side.stat().st_size for name in SIDES if (side := path.with_name(path.name + name)).exists())
     now = time.time()
-    return StoreInfo(path, entries, size, *(None if at is None else max(0.0, now - at) for at in (oldest, newest)))
+    return CacheInfo(path, entries, size, *(None if at is None else max(0.0, now - at) for at in (oldest, newest)))
 
 
 def clear(path: Path, *, older_than_s: float | None = None) -> int:

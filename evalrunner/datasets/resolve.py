@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
-from evalrunner.datasets.finding_files import EXTENSIONS, STDIN, NoSuchFile, find_files, spool_stdin, type_of
-from evalrunner.datasets.parts import InlineRows, OwnReader, Part
+from evalrunner.datasets.file_lookup import EXTENSIONS, STDIN, FileNotResolved, find_files, spool_stdin, type_of
+from evalrunner.datasets.sources import CustomReader, InlineRows, Source
 from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.registry import BUILTIN, Factory, ReferenceProblem, resolve
 from evalrunner.signatures import describe_crash
@@ -22,7 +22,7 @@ SPLIT_ROLES = ("id", "input", "messages")
 
 
 @dataclass(slots=True)
-class Opening:
+class DatasetResolver:
     """One dataset being opened. What is wrong is noted in `problems`; `spooled` is the copy of standard input.
 
     `kept` is the copy that an earlier process of the same run has made: it is read instead. `mlflow_uri` is where the
@@ -40,7 +40,7 @@ class Opening:
     origin: Mapping[str, str] | None = None
     prepared: dict[str, tuple[Factory, dict[str, Any]]] = field(default_factory=dict)
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Source, ...]:
         """What there is to read. Raises SuiteError with everything that is wrong."""
         self._check_columns()
         if self.spec.mlflow is not None:
@@ -67,15 +67,15 @@ class Opening:
         if expected is not None and expected.split == "":
             self.report("columns.expected.split", "is empty; it should be what stands between the answers, such as '|'")
 
-    def _inline(self, rows: tuple[Mapping[str, Any], ...]) -> list[Part]:
+    def _inline(self, rows: tuple[Mapping[str, Any], ...]) -> list[Source]:
         if self.spec.path is not None:
             self.report("rows", "stands beside 'path'; keep one of them")
         if self.spec.type is not None:
             self.report("type", "is for files; rows need none")
         self._check_options({}, "rows")
-        return [Part(InlineRows(rows), "rows")]
+        return [Source(InlineRows(rows), "rows")]
 
-    def _from_mlflow(self, reference: str) -> list[Part]:
+    def _from_mlflow(self, reference: str) -> list[Source]:
         """The part of what MLflow has under a reference, found first, so that its own options can be checked."""
         from evalrunner.datasets.mlflow_records import Renamed
         from evalrunner.datasets.mlflow_source import find_in_mlflow
@@ -90,11 +90,11 @@ class Opening:
         self.origin = found.origin
         if found.file is None:
             self._check_options({}, "mlflow")
-            return [Part(Renamed.of(InlineRows(found.records), self.spec), found.shown)]
+            return [Source(Renamed.of(InlineRows(found.records), self.spec), found.shown)]
         parts = self._builtin(found.file, type_of(found.file.name) or "", found.shown)
         return [replace(part, reader=Renamed.of(part.reader, self.spec)) for part in parts]
 
-    def _files(self) -> list[Part]:
+    def _files(self) -> list[Source]:
         """The parts of files that built-in readers read."""
         path = self.spec.path
         if not path:
@@ -106,10 +106,10 @@ class Opening:
                 self.spooled = self._spool(kind)
                 return self._builtin(self.spooled, kind, "stdin")
             files = find_files(path, self.folder)
-        except NoSuchFile as missing:
+        except FileNotResolved as missing:
             self.report("path", str(missing))
             return []
-        found: list[Part] = []
+        found: list[Source] = []
         for file in files:
             known = self.spec.type or type_of(file.name)
             if known is None:
@@ -122,15 +122,15 @@ class Opening:
     def _spool(self, extension: str) -> Path:
         return self.kept or spool_stdin(self.stdin, self.spool_folder, extension)
 
-    def _builtin(self, file: Path, kind: str, shown: str) -> list[Part]:
+    def _builtin(self, file: Path, kind: str, shown: str) -> list[Source]:
         prepared = self._prepare(kind)
         if prepared is None:
             return []
         factory, options = prepared
         made = self._attempt(kind, functools.partial(factory, path=str(file), **options))
-        return [] if made is None else [Part(made, shown, file)]
+        return [] if made is None else [Source(made, shown, file)]
 
-    def _own(self, kind: str) -> list[Part]:
+    def _own(self, kind: str) -> list[Source]:
         """The part of a reader of one's own, or one for each file where its path names files."""
         prepared = self._prepare(kind)
         if prepared is None:
@@ -148,7 +148,7 @@ class Opening:
             return []
         kinds = get_args(wanted.annotation) or (wanted.annotation,)
         as_wanted = Path if Path in kinds and str not in kinds else str
-        found: list[Part] = []
+        found: list[Source] = []
         for file in self._own_files(self.spec.path, kind):
             make = functools.partial(factory, path=as_wanted(file), **options)
             found.extend(self._own_part(kind, make, str(file), Path(file)))
@@ -161,13 +161,13 @@ class Opening:
                 self.spooled = self._spool("data")
                 return [str(self.spooled)]
             return [str(file) for file in find_files(path, self.folder)]
-        except NoSuchFile as missing:
+        except FileNotResolved as missing:
             if path == STDIN:
                 self.report("path", str(missing))
                 return []
             return [path]
 
-    def _own_part(self, kind: str, make: functools.partial[Any], shown: str, file: Path | None) -> list[Part]:
+    def _own_part(self, kind: str, make: functools.partial[Any], shown: str, file: Path | None) -> list[Source]:
         made = self._attempt(kind, make)
         if made is None:
             return []
@@ -176,8 +176,8 @@ class Opening:
                 "type", f"{kind!r} returned a {type(made).__name__}; it should return a function that yields rows"
             )
             return []
-        reader = OwnReader(made, make, kind, text_only=bool(getattr(made, "text_only", False)))
-        return [Part(reader, shown, file)]
+        reader = CustomReader(made, make, kind, text_only=bool(getattr(made, "text_only", False)))
+        return [Source(reader, shown, file)]
 
     def _attempt(self, kind: str, make: functools.partial[Any]) -> Any:
         """What a factory returns, or None with its complaint noted."""

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from evalrunner.calls.budget import Budget, BudgetedEndpoint, money
-from evalrunner.calls.ledger import NAME, Ledger, read_ledger
-from evalrunner.calls.row_clock import RowClock
-from evalrunner.calls.stopping import StopSignal
-from evalrunner.calls.timing import Timing
 from evalrunner.domain import Completion, Failure, Request
 from evalrunner.endpoints.openai_http import OpenAIEndpoint
 from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrunner.errors import RunError
+from evalrunner.middleware.budget import Budget, BudgetedEndpoint, money
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.ledger import NAME, Ledger, read_ledger
+from evalrunner.middleware.timing import Timing
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status
 
@@ -130,7 +130,7 @@ def test_who_does_not_fit_waits_in_line_until_others_are_settled(tmp_path: Path)
         order: list[int] = []
 
         async def row(number: int) -> None:
-            async with RowClock(10.0, Timing(0.001)):  # 10 ms, in which waiting in line does not count
+            async with RowDeadline(10.0, Timing(0.001)):  # 10 ms, in which waiting in line does not count
                 await endpoint(ASKED)
                 order.append(number)
 
@@ -144,7 +144,7 @@ def test_who_does_not_fit_waits_in_line_until_others_are_settled(tmp_path: Path)
         await asyncio.gather(*first, *waiting, return_exceptions=True)
         assert order == [3, 4, 5]
         assert cap.spent_usd == pytest.approx(0.5)
-        assert cap.stop.times == 0
+        assert cap.stop.count == 0
 
     asyncio.run(run())
 
@@ -160,7 +160,7 @@ def test_those_in_line_are_dropped_when_the_cap_is_reached_and_those_in_flight_f
         model.go.set()
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(answer) for answer in answers] == [Completion] * 2 + [asyncio.CancelledError] * 3
-        assert (cap.spent_usd, cap.stop.times, model.calls) == (1.0, 1, 2)
+        assert (cap.spent_usd, cap.stop.count, model.calls) == (1.0, 1, 2)
 
     asyncio.run(run())
 
@@ -174,7 +174,7 @@ def test_a_turn_that_comes_while_its_row_is_given_up_is_given_back(tmp_path: Pat
         await asyncio.sleep(0)
         cap.settle(held, 0.25)  # the head still does not fit, and nobody is in flight
         await asyncio.wait({late, third})
-        assert late.cancelled() and third.cancelled() and cap.stop.times == 1
+        assert late.cancelled() and third.cancelled() and cap.stop.count == 1
         cap.stop = StopSignal()
         held = await cap.reserve(0.75, "targets")
         late = asyncio.create_task(cap.reserve(0.5, "judges"))
@@ -226,9 +226,9 @@ def test_the_server_never_counts_more_than_the_cap_and_a_higher_one_finishes(tmp
 CALLER = """
 import asyncio, sys
 from pathlib import Path
-from evalrunner.calls.budget import Budget, BudgetedEndpoint
-from evalrunner.calls.ledger import Ledger
-from evalrunner.calls.stopping import StopSignal
+from evalrunner.middleware.budget import Budget, BudgetedEndpoint
+from evalrunner.middleware.ledger import Ledger
+from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.domain import Completion, Request
 
 async def model(request):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, NoReturn, TextIO
 
-from evalrunner.datasets.plain import DEEPEST, deeper_than
+from evalrunner.datasets.json_values import DEEPEST, deeper_than
 from evalrunner.datasets.records import Reader, Record
 from evalrunner.datasets.text_files import BrokenLine, read_records, undecoded
 

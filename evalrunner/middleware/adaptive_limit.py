@@ -13,11 +13,11 @@ from typing import Protocol
 START = 4
 DECREASE = 0.85
 MILD_DECREASE = 0.95
-FIRST_TRY, LAST_TRY = 50, 3200  # answers between two tries of more, doubled with each that fails
+MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL = 50, 3200  # answers between two tries of more, doubled with each that fails
 FLAT_GAIN = 1.25  # of answers a second, where twice as many calls are in flight; less is no gain
 WEIGHT, SLOW_WEIGHT = 1 / 32, 1 / 256  # of one answer in the shares
-HABIT_SHARE = 0.15  # refused at most, where it is habit
-LEAST_HABIT = 0.03  # which shares over some thirty answers cannot be told from
+MAX_BASELINE_SHARE = 0.15  # refused at most, where it is habit
+MIN_BASELINE_SHARE = 0.03  # which shares over some thirty answers cannot be told from
 CLEAN_SHARE = 0.002  # refused at most, where it is none: some 180 answers after a refusal
 MANY_FAILED, MANY_TIMEOUTS = 0.25, 0.1
 
@@ -42,9 +42,9 @@ class Limit(Protocol):
 
     def failed(self, ticket: Ticket, sent: int, *, timeout: bool) -> None: ...
 
-    def remember(self) -> None: ...
+    def snapshot(self) -> None: ...
 
-    def recall(self) -> None: ...
+    def restore(self) -> None: ...
 
 
 class FixedLimit:
@@ -62,14 +62,14 @@ class FixedLimit:
     def failed(self, ticket: Ticket, sent: int, *, timeout: bool) -> None:
         pass
 
-    def remember(self) -> None:
+    def snapshot(self) -> None:
         pass
 
-    def recall(self) -> None:
+    def restore(self) -> None:
         pass
 
 
-class AutoLimit:
+class AdaptiveLimit:
     """The number that the server bears, at most `ceiling`. `good` is the one that it is known to bear, once known."""
 
     def __init__(self, ceiling: int, start: int = START) -> None:
@@ -80,11 +80,11 @@ class AutoLimit:
         self._since = 0  # the first call that was sent at the present level
         self._trial: _Trial | None = None
         self._calm = 0  # answers since the last trial
-        self._interval = FIRST_TRY
+        self._interval = MIN_PROBE_INTERVAL
         self._flat = False  # good is where more brought no more, not where the server refused
         self._rounds = _Rounds()
         self._shares = _Shares()
-        self._remembered: int | None = None
+        self._snapshot: int | None = None
 
     def answered(self, ticket: Ticket, now: float, sent: int, *, in_use: bool) -> None:
         """One more answer. Only a limit that is used up grows."""
@@ -109,14 +109,14 @@ class AutoLimit:
     def refused(self, ticket: Ticket, sent: int) -> None:
         """The server bears no more: once for all that was sent before this was known."""
         self._shares.add(refused=True)
-        if ticket.number < self._since or self._shares.is_habit():
+        if ticket.number < self._since or self._shares.is_baseline():
             return
         if self._trial is not None and self.good is not None:
             self._fail_trial(sent)
             return
         level = min(ticket.level, self.bound)
-        if self._shares.came_down(level):
-            self.good, self._interval = None, FIRST_TRY
+        if self._shares.refusals_persist(level):
+            self.good, self._interval = None, MIN_PROBE_INTERVAL
             self._rounds = _Rounds()
             return
         known = level - 1 if self.good is None else min(self.good, level - 1)
@@ -138,13 +138,13 @@ class AutoLimit:
             self._end_trial()
             self._set(max(START, self._limit * MILD_DECREASE))
 
-    def remember(self) -> None:
+    def snapshot(self) -> None:
         """Keep what is known now: a time may come when the server refuses all, which says nothing of the level."""
-        self._remembered = self.good or self.bound
+        self._snapshot = self.good or self.bound
 
-    def recall(self) -> None:
+    def restore(self) -> None:
         """Go back to just below what was remembered, by way of the half of it; once."""
-        known, self._remembered = self._remembered, None
+        known, self._snapshot = self._snapshot, None
         if known is None or known <= self.bound:
             return
         self._end_trial()
@@ -179,7 +179,7 @@ class AutoLimit:
         if self._flat and self._rounds.rate < trial.rate_before * FLAT_GAIN:
             self._fail_trial(sent)
             return
-        self.good, self._interval = self.bound, FIRST_TRY
+        self.good, self._interval = self.bound, MIN_PROBE_INTERVAL
         self._end_trial()
         if self.good < self.ceiling:
             self._begin_trial(sent, max(1, self.good // 2) if self._flat else trial.step * 2)
@@ -187,7 +187,7 @@ class AutoLimit:
     def _fail_trial(self, sent: int) -> None:
         assert self._trial is not None and self.good is not None
         if self._trial.step == 1 or self._flat:
-            self._interval = min(self._interval * 2, LAST_TRY)
+            self._interval = min(self._interval * 2, MAX_PROBE_INTERVAL)
         self._since = sent
         self._end_trial()
 
@@ -251,7 +251,7 @@ class _Shares:
         self.failed = 0.0
         self.timeouts = 0.0
         self._slow = 0.0  # refused, over many more answers
-        self._habit = 0.0
+        self._baseline_refusal_rate = 0.0
         self._high = 0  # the level at which refusals began
         self._most = 0.0  # refused at one time since then
         self._count = 0
@@ -264,17 +264,17 @@ class _Shares:
         self._slow += (refused - self._slow) * SLOW_WEIGHT
         self._most = max(self._most, self.refused)
         if self._slow < CLEAN_SHARE:
-            self._habit, self._high, self._most = 0.0, 0, 0.0
+            self._baseline_refusal_rate, self._high, self._most = 0.0, 0, 0.0
 
-    def is_habit(self) -> bool:
+    def is_baseline(self) -> bool:
         """Whether as many are refused as it always is, whatever is in flight."""
-        return self._habit > 0.0 and self.refused <= 2 * self._habit + 0.02
+        return self._baseline_refusal_rate > 0.0 and self.refused <= 2 * self._baseline_refusal_rate + 0.02
 
-    def came_down(self, level: int) -> bool:
+    def refusals_persist(self, level: int) -> bool:
         """Whether at a third of what was in flight when refusals began as many are refused: then it is a habit."""
         self._high = max(self._high, level)
         few = level * 3 <= self._high and level < self._high
-        if not few or self._count < 2 / WEIGHT or not 0.3 * self._most <= self.refused <= HABIT_SHARE:
+        if not few or self._count < 2 / WEIGHT or not 0.3 * self._most <= self.refused <= MAX_BASELINE_SHARE:
             return False
-        self._habit, self._high, self._most = max(self.refused, self._slow, LEAST_HABIT), 0, 0.0
+        self._baseline_refusal_rate, self._high, self._most = max(self.refused, self._slow, MIN_BASELINE_SHARE), 0, 0.0
         return True

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalrunner.datasets.plain import NotPlain, plain_record
+from evalrunner.datasets.json_values import NotJsonError, json_record
 from evalrunner.datasets.records import Reader, Record
 from evalrunner.datasets.text_files import BrokenLine
 from evalrunner.errors import EvalrunError
@@ -16,11 +16,11 @@ from evalrunner.signatures import describe_crash
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Source:
     """One reader with the name it has in messages. `file` is what it reads, None where that is no file."""
 
     reader: Reader
-    shown: str
+    display_name: str
     file: Path | None = None
 
     @property
@@ -29,11 +29,11 @@ class Part:
 
     def records(self) -> Iterator[tuple[Record, str]]:
         """Each record with its place as messages show it: standard input is not called by its copy's name."""
-        if self.file is None or self.shown == str(self.file):
+        if self.file is None or self.display_name == str(self.file):
             return self.reader()
         own = str(self.file)
         return (
-            (record, self.shown + place.removeprefix(own) if place.startswith(own) else place)
+            (record, self.display_name + place.removeprefix(own) if place.startswith(own) else place)
             for record, place in self.reader()
         )
 
@@ -59,7 +59,7 @@ class InlineRows:
 
 
 @dataclass(slots=True)
-class OwnReader:
+class CustomReader:
     """People's own reader, made safe: what it raises or yields amiss is a broken line with its name.
 
     `made` is what their factory returned: a function to call for every pass, or an iterable; for one that can only be
@@ -103,6 +103,6 @@ def _plain(row: Any) -> Record:
     if not isinstance(row, Mapping):
         return BrokenLine(f"is of type {type(row).__name__}; a row is a mapping of column to value")
     try:
-        return plain_record(row)
-    except NotPlain as wrong:
+        return json_record(row)
+    except NotJsonError as wrong:
         return BrokenLine(str(wrong))

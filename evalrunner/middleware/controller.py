@@ -6,12 +6,12 @@ import asyncio
 from collections import deque
 from typing import TypeAlias
 
-from evalrunner.calls.growth import AutoLimit, FixedLimit, Limit, Ticket
-from evalrunner.calls.holds import Quota, Storm
-from evalrunner.calls.row_clock import row_clock_stands
-from evalrunner.calls.stopping import StopSignal
-from evalrunner.calls.timing import Timing, duration
 from evalrunner.domain import Completion, Failure, Request
+from evalrunner.middleware.adaptive_limit import AdaptiveLimit, FixedLimit, Limit, Ticket
+from evalrunner.middleware.backoff import Quota, RefusalBackoff
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import pause_deadline
+from evalrunner.middleware.timing import Timing, duration
 
 CEILING = 256
 GIVE_UP_S = 600.0
@@ -21,7 +21,7 @@ Turn: TypeAlias = Ticket | Failure
 """Leave to call, or why nobody needs to."""
 
 
-class Controller:
+class ConcurrencyLimiter:
     """Turns at one endpoint and key, for all who call it. `label` is how messages name it.
 
     A model that fails for good before it ever answered is not asked by those who wait: they get its failure.
@@ -34,7 +34,7 @@ class Controller:
         self._timing = timing or Timing()
         self._label = label
         self._give_up_s = give_up_s
-        self._storm = Storm(give_up_s)
+        self._backoff = RefusalBackoff(give_up_s)
         self._quota = Quota()
         self._queue: deque[tuple[asyncio.Future[Turn], tuple[str, str]]] = deque()
         self._sent = 0
@@ -48,7 +48,7 @@ class Controller:
     @classmethod
     def fixed(
         cls, n: int, *, timing: Timing | None = None, give_up_s: float = GIVE_UP_S, label: str = "the provider"
-    ) -> Controller:
+    ) -> ConcurrencyLimiter:
         """At most `n` calls in flight."""
         return cls(FixedLimit(n), timing=timing, give_up_s=give_up_s, label=label)
 
@@ -60,23 +60,23 @@ class Controller:
         timing: Timing | None = None,
         give_up_s: float = GIVE_UP_S,
         label: str = "the provider",
-    ) -> Controller:
+    ) -> ConcurrencyLimiter:
         """As many calls in flight as the endpoint bears, at most `ceiling`."""
-        return cls(AutoLimit(ceiling), timing=timing, give_up_s=give_up_s, label=label)
+        return cls(AdaptiveLimit(ceiling), timing=timing, give_up_s=give_up_s, label=label)
 
     @property
     def bound(self) -> int:
         """How many calls may be in flight now."""
-        return self._storm.bound(self._limit.bound)
+        return self._backoff.bound(self._limit.bound)
 
     def take(self, request: Request) -> Turn | None:
         """A turn, if there is one right now."""
         if self._dead and (dead := self._dead.get((request.model, request.kind))):
             return dead
         now = self._timing.now()
-        if self._storm.in_row and self._storm.gave_up(now):
+        if self._backoff.in_row and self._backoff.gave_up(now):
             return self._hopeless()
-        if self._queue or self.in_flight >= self.bound or now < self._storm.until or self._quota.closed(now):
+        if self._queue or self.in_flight >= self.bound or now < self._backoff.until or self._quota.closed(now):
             return None
         return self._grant(now)
 
@@ -86,7 +86,7 @@ class Controller:
         self._queue.append((turn, (request.model, request.kind)))
         self._hand_out()  # sets the alarm where it is not calls that are waited for
         try:
-            with row_clock_stands():
+            with pause_deadline():
                 return await stop.unless_stopped(turn)
         except BaseException:
             if turn.done() and not turn.cancelled() and isinstance(turn.result(), Ticket):
@@ -102,11 +102,11 @@ class Controller:
         """Give a turn back with what came of it."""
         now = self._timing.now()
         in_use = self.in_flight >= self._limit.bound
-        self._quota.hear(ticket, answer, now, self._sent, self._limit.bound)
+        self._quota.update(ticket, answer, now, self._sent, self._limit.bound)
         if isinstance(answer, Completion):
-            if self._storm.held:
-                self._limit.recall()
-            self._storm.answered(ticket, now, self.in_flight)
+            if self._backoff.held:
+                self._limit.restore()
+            self._backoff.answered(ticket, now, self.in_flight)
             self._limit.answered(ticket, now, self._sent, in_use=in_use)
             self._answered.add((request.model, request.kind))
         else:
@@ -127,8 +127,8 @@ class Controller:
             self.refused += 1
             # a 503 that names no time to come back speaks of a server that is down, not of a rate: no use to wait for it
             waited_for = failure.kind == "rate_limit" or failure.retry_after_s is not None
-            if waited_for and self._storm.refused(ticket, failure, now, self.in_flight):
-                self._limit.remember()
+            if waited_for and self._backoff.refused(ticket, failure, now, self.in_flight):
+                self._limit.snapshot()
             self._limit.refused(ticket, self._sent)
         elif failure.kind in ("timeout", "server", "connection", "malformed"):
             self._limit.failed(ticket, self._sent, timeout=failure.kind == "timeout")
@@ -144,11 +144,11 @@ class Controller:
     def _hand_out(self) -> None:
         """Turns to those who wait, as many as there are; an alarm for when there will be more."""
         now = self._timing.now()
-        if self._storm.in_row and self._storm.gave_up(now):
+        if self._backoff.in_row and self._backoff.gave_up(now):
             self._send_home(self._hopeless())
         while self._queue and self.in_flight < self.bound:
-            if now < self._storm.until or self._quota.closed(now):
-                self._wake_at(max(self._storm.until, self._quota.until if self._quota.closed(now) else 0.0), now)
+            if now < self._backoff.until or self._quota.closed(now):
+                self._wake_at(max(self._backoff.until, self._quota.until if self._quota.closed(now) else 0.0), now)
                 return
             turn, _ = self._queue.popleft()
             if not turn.done():

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from evalrunner.calls.retry import RetryEndpoint, RetryRules, may_pass
-from evalrunner.calls.row_clock import RowClock
-from evalrunner.calls.stopping import StopSignal
-from evalrunner.calls.timing import Timing, duration
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.retry import RetryEndpoint, RetryRules, is_retryable
+from evalrunner.middleware.timing import Timing, duration
 from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http
 from tests.fakes.server import Answer, Cut, Malformed, ScriptedServer, Status, in_order
 
@@ -92,7 +92,7 @@ def test_no_retries_is_one_try() -> None:
     ],
 )
 def test_only_passing_failures_are_asked_again(failure: Failure, *, again: bool) -> None:
-    assert may_pass(failure, answered=True) is again
+    assert is_retryable(failure, answered=True) is again
 
 
 def test_a_server_that_was_never_there_is_not_asked_again() -> None:
@@ -165,7 +165,7 @@ def test_the_wait_that_the_server_asks_for_is_a_floor(asked: float) -> None:
 )
 def test_a_wait_longer_than_the_row_may_take_ends_it_at_once(asked: float, message: str) -> None:
     async def go() -> Completion | Failure:
-        async with RowClock(600.0, FAST):
+        async with RowDeadline(600.0, FAST):
             return await retrying(Playing(Failure("rate_limit", "no more today", 429, retry_after_s=asked)))(ASKED)
 
     answer = asyncio.run(go())
@@ -176,7 +176,7 @@ def test_a_wait_longer_than_the_row_may_take_ends_it_at_once(asked: float, messa
 def test_what_is_left_of_a_rows_time_counts() -> None:
     async def go() -> Completion | Failure:
         timing = Timing(scale=0.01)
-        async with RowClock(10.0, timing):
+        async with RowDeadline(10.0, timing):
             await timing.sleep(5.0)
             return await retrying(Playing(Failure("server", "full", 503, retry_after_s=9.0)), timing=timing)(ASKED)
 

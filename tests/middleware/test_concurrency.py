@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from evalrunner.calls.controller import Controller
-from evalrunner.calls.pacing import PacedEndpoint
-from evalrunner.calls.retry import RetryEndpoint, RetryRules
-from evalrunner.calls.row_clock import RowClock
-from evalrunner.calls.stopping import StopSignal
-from evalrunner.calls.timing import Timing
 from evalrunner.domain import Allowance, Completion, Endpoint, Failure, Request
 from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.controller import ConcurrencyLimiter
+from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
+from evalrunner.middleware.retry import RetryEndpoint, RetryRules
+from evalrunner.middleware.timing import Timing
 from tests.fakes.endpoints import ASKED, PARIS, Playing, numbered, over_http
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status, always
 from tests.fakes.virtual_time import CappedServer, VirtualTiming, run_virtual
@@ -25,15 +25,15 @@ TIME = VirtualTiming()
 BUSY = Failure("rate_limit", "slower", 429)
 
 
-def auto(ceiling: int = 256, **more: Any) -> Controller:
-    return Controller.auto(ceiling, timing=TIME, **more)
+def auto(ceiling: int = 256, **more: Any) -> ConcurrencyLimiter:
+    return ConcurrencyLimiter.auto(ceiling, timing=TIME, **more)
 
 
-def load(server: Endpoint, controller: Controller, seconds: float, *, workers: int = 300) -> list[Failure]:
+def load(server: Endpoint, controller: ConcurrencyLimiter, seconds: float, *, workers: int = 300) -> list[Failure]:
     """Ask all the time from so many workers, in virtual time; the failures that came back."""
     failures: list[Failure] = []
 
-    async def work(endpoint: PacedEndpoint) -> None:
+    async def work(endpoint: ConcurrencyLimitedEndpoint) -> None:
         while True:
             answer = await endpoint(ASKED)
             if isinstance(answer, Failure):
@@ -43,7 +43,7 @@ def load(server: Endpoint, controller: Controller, seconds: float, *, workers: i
                 await asyncio.sleep(0.5)
 
     async def main() -> None:
-        endpoint = PacedEndpoint(server, controller, StopSignal())
+        endpoint = ConcurrencyLimitedEndpoint(server, controller, StopSignal())
         workers_ = [asyncio.create_task(work(endpoint)) for _ in range(workers)]
         await asyncio.sleep(seconds)
         for worker in workers_:
@@ -73,7 +73,10 @@ def test_auto_holds_what_a_server_bears(cap: int, latency_s: float, seconds: flo
 
 
 def test_auto_against_a_fixed_twenty() -> None:
-    kinds: dict[str, Callable[[], Controller]] = {"auto": auto, "fixed": lambda: Controller.fixed(20, timing=TIME)}
+    kinds: dict[str, Callable[[], ConcurrencyLimiter]] = {
+        "auto": auto,
+        "fixed": lambda: ConcurrencyLimiter.fixed(20, timing=TIME),
+    }
     found = {}
     for name, make in kinds.items():
         server = CappedServer(20)
@@ -131,7 +134,7 @@ def test_in_a_storm_the_server_says_how_long_to_wait() -> None:
 
 def test_a_used_up_minute_is_held_by_fixed_numbers_too() -> None:
     server = CappedServer(rpm=300, retry_after_s=5.0)
-    load(server, Controller.fixed(20, timing=TIME), 180)
+    load(server, ConcurrencyLimiter.fixed(20, timing=TIME), 180)
     assert server.answered >= 880
     assert server.refused < 240
 
@@ -147,7 +150,7 @@ def test_tokens_that_are_left_count_as_the_calls_they_suffice_for() -> None:
     async def main() -> int:
         told = Completion("", input_tokens=90, output_tokens=10, allowance=Allowance(tokens=250, tokens_reset_s=30))
         inner = Playing(told, PARIS)
-        endpoint = PacedEndpoint(inner, Controller.fixed(8, timing=TIME), StopSignal())
+        endpoint = ConcurrencyLimitedEndpoint(inner, ConcurrencyLimiter.fixed(8, timing=TIME), StopSignal())
         await endpoint(ASKED)
         tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(8)]
         await asyncio.sleep(29)
@@ -172,7 +175,7 @@ def test_other_failures_do_not_hold_it() -> None:
     inner, controller = Playing(Failure("server", "down", 500), latency_s=0.1), auto()
 
     async def main() -> None:
-        endpoint = PacedEndpoint(inner, controller, StopSignal())
+        endpoint = ConcurrencyLimitedEndpoint(inner, controller, StopSignal())
         await asyncio.gather(*(endpoint(ASKED) for _ in range(400)))
         assert asyncio.get_running_loop().time() < 400 / 4 * 0.1 + 1
 
@@ -191,7 +194,7 @@ def test_what_fails_for_good_at_first_is_asked_four_times_at_most(failure: Failu
     inner = Playing(failure, latency_s=0.1)
 
     async def main() -> set[Completion | Failure]:
-        endpoint = PacedEndpoint(inner, auto(), StopSignal())
+        endpoint = ConcurrencyLimitedEndpoint(inner, auto(), StopSignal())
         found = set(await asyncio.gather(*(endpoint(ASKED) for _ in range(50))))
         return found | {await endpoint(ASKED)}
 
@@ -204,7 +207,7 @@ def test_a_model_that_is_not_there_does_not_end_another() -> None:
         return PARIS if request.model == "m" else Failure("bad_request", "no such model", 404, fatal=True)
 
     async def main() -> list[Completion | Failure]:
-        endpoint = PacedEndpoint(ask, auto(), StopSignal())
+        endpoint = ConcurrencyLimitedEndpoint(ask, auto(), StopSignal())
         return [await endpoint(Request("gone")), await endpoint(ASKED), await endpoint(Request("gone"))]
 
     assert [isinstance(answer, Failure) for answer in run_virtual(main())] == [True, False, True]
@@ -219,7 +222,7 @@ def test_turns_go_in_the_order_of_asking() -> None:
         return PARIS
 
     async def main() -> None:
-        endpoint = PacedEndpoint(inner, Controller.fixed(1, timing=TIME), StopSignal())
+        endpoint = ConcurrencyLimitedEndpoint(inner, ConcurrencyLimiter.fixed(1, timing=TIME), StopSignal())
         await asyncio.gather(*(endpoint(Request(str(number))) for number in range(30)))
 
     run_virtual(main())
@@ -230,8 +233,8 @@ def test_no_turn_is_lost_when_callers_give_up() -> None:
     draw = random.Random(3)
 
     async def main() -> tuple[int, int, int]:
-        inner, controller = Playing(PARIS, latency_s=0.1), Controller.fixed(5, timing=TIME)
-        endpoint = PacedEndpoint(inner, controller, StopSignal())
+        inner, controller = Playing(PARIS, latency_s=0.1), ConcurrencyLimiter.fixed(5, timing=TIME)
+        endpoint = ConcurrencyLimitedEndpoint(inner, controller, StopSignal())
         tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(2000)]
         given_up = draw.sample(tasks, 1200)
         for task in given_up:
@@ -248,7 +251,7 @@ def test_no_turn_is_lost_when_callers_give_up() -> None:
 def test_after_a_stop_nothing_is_sent_and_nobody_waits() -> None:
     async def main() -> tuple[int, list[Any]]:
         stop, inner = StopSignal(), Playing(PARIS, latency_s=1.0)
-        endpoint = PacedEndpoint(inner, Controller.fixed(2, timing=TIME), stop)
+        endpoint = ConcurrencyLimitedEndpoint(inner, ConcurrencyLimiter.fixed(2, timing=TIME), stop)
         tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(10)]
         await asyncio.sleep(0.5)
         stop.request()
@@ -265,10 +268,12 @@ def test_after_a_stop_nothing_is_sent_and_nobody_waits() -> None:
 
 def test_a_row_that_waits_for_its_turn_is_not_slow() -> None:
     async def main() -> list[Completion | Failure]:
-        endpoint = PacedEndpoint(Playing(PARIS, latency_s=1.0), Controller.fixed(1, timing=TIME), StopSignal())
+        endpoint = ConcurrencyLimitedEndpoint(
+            Playing(PARIS, latency_s=1.0), ConcurrencyLimiter.fixed(1, timing=TIME), StopSignal()
+        )
 
         async def row() -> Completion | Failure:
-            async with RowClock(1.5, TIME):
+            async with RowDeadline(1.5, TIME):
                 return await endpoint(ASKED)
 
         return await asyncio.gather(*(row() for _ in range(10)))
@@ -277,7 +282,7 @@ def test_a_row_that_waits_for_its_turn_is_not_slow() -> None:
 
 
 def drive(
-    server: ScriptedServer, controller: Controller, rows: int, *, workers: int = 64, timeout_s: float = 5.0
+    server: ScriptedServer, controller: ConcurrencyLimiter, rows: int, *, workers: int = 64, timeout_s: float = 5.0
 ) -> int:
     """How many of so many rows were answered, over real sockets."""
     timing = Timing(scale=0.02)
@@ -285,7 +290,7 @@ def drive(
 
     async def use(http: OpenAIEndpoint) -> None:
         stop = StopSignal()
-        paced = PacedEndpoint(http, controller, stop)
+        paced = ConcurrencyLimitedEndpoint(http, controller, stop)
         endpoint = RetryEndpoint(paced, RetryRules(8), timing=timing, stop=stop, draw=random.Random(2))
         numbers = iter(range(rows))
 
@@ -307,13 +312,13 @@ def test_a_fixed_bound_is_never_exceeded_on_the_wire(bound: int) -> None:
         return Status(503) if nth % 11 == 0 else Status(429) if nth % 17 == 0 else Slow(0.002 * (nth % 3))
 
     with ScriptedServer(script) as server:
-        assert drive(server, Controller.fixed(bound, timing=Timing(scale=0.02)), 300) == 300
+        assert drive(server, ConcurrencyLimiter.fixed(bound, timing=Timing(scale=0.02)), 300) == 300
         assert 0.6 * bound <= server.most_in_flight <= bound
 
 
 def test_auto_finds_what_a_real_server_bears() -> None:
     with ScriptedServer(always(Slow(0.02, Answer())), bears=20) as server:
-        controller = Controller.auto(timing=Timing(scale=0.02))
+        controller = ConcurrencyLimiter.auto(timing=Timing(scale=0.02))
         assert drive(server, controller, 2000) == 2000
         print(f"{server.calls} calls, {server.refused} refused, at most {server.most_in_flight} in flight")
         assert server.refused < 0.05 * server.calls  # the first seconds included
@@ -338,7 +343,9 @@ def troubles(_request: Any, nth: int) -> Any:
 @pytest.mark.parametrize("kind", ["auto", "fixed"])
 def test_on_a_bad_day_all_rows_are_answered(kind: str) -> None:
     timing = Timing(scale=0.02)
-    controller = Controller.auto(64, timing=timing) if kind == "auto" else Controller.fixed(32, timing=timing)
+    controller = (
+        ConcurrencyLimiter.auto(64, timing=timing) if kind == "auto" else ConcurrencyLimiter.fixed(32, timing=timing)
+    )
     with ScriptedServer(troubles) as server:
         answered = drive(server, controller, 2000, timeout_s=0.5)
         print(f"{kind}: {answered} of 2000 answered with {server.calls} calls, {controller.refused} of them refused")

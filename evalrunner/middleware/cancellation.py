@@ -25,38 +25,38 @@ class StopSignal:
         self.reason: str | None = None
         if parent is not None:
             parent.children.append(self)
-            if parent.times:
+            if parent.count:
                 self._changed.set()
 
     @property
-    def times(self) -> int:
+    def count(self) -> int:
         """How often it was asked, of this signal or its parent."""
-        return max(self._own, self._parent.times if self._parent is not None else 0)
+        return max(self._own, self._parent.count if self._parent is not None else 0)
 
     @property
     def interrupted(self) -> bool:
         """Whether it was a person or the system that asked, not the run itself."""
-        return self._parent.times > 0 if self._parent is not None else self._own > 0 and self.reason is None
+        return self._parent.count > 0 if self._parent is not None else self._own > 0 and self.reason is None
 
     @property
-    def urgent(self) -> bool:
+    def force(self) -> bool:
         """Whether somebody asked twice: then what is in flight is dropped as well."""
-        return (self._parent.times if self._parent is not None else self._own) > 1
+        return (self._parent.count if self._parent is not None else self._own) > 1
 
     def request(self, reason: str | None = None) -> None:
         """Ask to stop; call from the thread of the event loop."""
         self._own += 1
         if self.reason is None:
             self.reason = reason
-        self.tell()
+        self.notify()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake whoever waits, of this signal and those below it."""
         self._changed.set()
         for task in tuple(self._waiting):
             task.cancel()
         for child in self.children:
-            child.tell()
+            child.notify()
 
     async def wait(self) -> None:
         """Until somebody asks to stop."""
@@ -64,16 +64,16 @@ class StopSignal:
 
     def check(self) -> None:
         """Raises CancelledError where a stop was asked for: whoever is about to call is dropped, and its row with it."""
-        if self.times:
+        if self.count:
             raise asyncio.CancelledError
 
     async def unless_stopped(self, waiting: Awaitable[T]) -> T:
         """What `waiting` comes to. Raises CancelledError as soon as a stop is asked for."""
         task = asyncio.ensure_future(waiting)
-        if not self.times:
+        if not self.count:
             self._waiting.add(task)
             try:
-                found = await task  # cancelled with whoever waits here, and by `tell`
+                found = await task  # cancelled with whoever waits here, and by `notify`
                 self.check()
                 return found
             finally:

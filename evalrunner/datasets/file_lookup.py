@@ -20,30 +20,32 @@ EXTENSIONS = {
 }
 
 
-class NoSuchFile(ValueError):
+class FileNotResolved(ValueError):
     """Nothing there to read. The message is a whole sentence."""
 
 
 def find_files(path: str, folder: Path) -> list[Path]:
-    """The file a path names, or all that a glob matches, sorted. Raises NoSuchFile."""
+    """The file a path names, or all that a glob matches, sorted. Raises FileNotResolved."""
     exact = folder / Path(path).expanduser()
     if exact.is_dir():
-        raise NoSuchFile(
+        raise FileNotResolved(
             f"{str(exact)!r} is a folder; name a file in it, or several with a glob: {path.rstrip('/')}/*.jsonl"
         )
     if exact.is_file():
         return [exact]
     if exact.exists():
-        raise NoSuchFile(f"{str(exact)!r} is a pipe or a device, and a dataset is read twice; say '-' and pipe it in")
+        raise FileNotResolved(
+            f"{str(exact)!r} is a pipe or a device, and a dataset is read twice; say '-' and pipe it in"
+        )
     if not glob.has_magic(path):
-        raise NoSuchFile(f"there is no file {str(exact)!r}{nearest_file(exact, folder)}")
+        raise FileNotResolved(f"there is no file {str(exact)!r}{nearest_file(exact, folder)}")
     pattern = Path(path).expanduser()
     rooted = str(pattern) if pattern.is_absolute() else f"{glob.escape(str(folder))}/{pattern}"
     names = glob.iglob(rooted, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern and finds hidden files
     matches = sorted(Path(name) for name in names)
     files = [match for match in matches if match.is_file()]
     if not files:
-        raise NoSuchFile(f"no file matches {str(exact)!r}{' (only folders do)' if matches else ''}")
+        raise FileNotResolved(f"no file matches {str(exact)!r}{' (only folders do)' if matches else ''}")
     return [Path(str(file).removeprefix("./")) for file in files] if str(folder) == "." else files
 
 
@@ -72,11 +74,11 @@ def type_of(name: str) -> str | None:
 
 
 def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str) -> Path:
-    """The file that all of standard input was written to, since it has to be read twice. Raises NoSuchFile."""
+    """The file that all of standard input was written to, since it has to be read twice. Raises FileNotResolved."""
     if stdin is None:
-        raise NoSuchFile("the path is '-', but there is no standard input here")
+        raise FileNotResolved("the path is '-', but there is no standard input here")
     if stdin.isatty():
-        raise NoSuchFile("the path is '-', but nothing is piped in: evalrun suite.yaml < data.jsonl")
+        raise FileNotResolved("the path is '-', but nothing is piped in: evalrun suite.yaml < data.jsonl")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{SPOOLED}.{extension}"
     partial = target.with_name(target.name + ".part")
@@ -85,7 +87,7 @@ def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str) -> Path:
     return partial.replace(target)
 
 
-def keep_stdin(spooled: Path, folder: Path) -> Path:
+def store_stdin(spooled: Path, folder: Path) -> Path:
     """The copy of standard input in the run's folder, whole or not there at all. Raises OSError."""
     target = folder / spooled.name
     if target.exists() and target.samefile(spooled):
@@ -95,8 +97,8 @@ def keep_stdin(spooled: Path, folder: Path) -> Path:
     return partial.replace(target)
 
 
-def kept_stdin(folder: Path) -> Path | None:
-    """What `keep_stdin` left in a run's folder, None where the dataset did not come from standard input."""
+def stored_stdin(folder: Path) -> Path | None:
+    """What `store_stdin` left in a run's folder, None where the dataset did not come from standard input."""
     found = [path for path in sorted(folder.glob(f"{SPOOLED}.*")) if path.suffix != ".part"]
     return found[0] if found else None
 

@@ -11,21 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evalrunner.calls.answer_store import AnswerStore
-from evalrunner.calls.breaker import Breaker, BreakerEndpoint
-from evalrunner.calls.budget import Budget, BudgetedEndpoint, WorstCase
-from evalrunner.calls.cache import CachedEndpoint, CacheTally, is_kept
-from evalrunner.calls.controller import CEILING, Controller
-from evalrunner.calls.ledger import Ledger, Side
-from evalrunner.calls.pacing import PacedEndpoint
-from evalrunner.calls.rates import RatedEndpoint
-from evalrunner.calls.retry import RetryEndpoint, RetryRules
-from evalrunner.calls.stopping import StopSignal
-from evalrunner.calls.timeout import TimeoutEndpoint
-from evalrunner.calls.timing import Timing
-from evalrunner.calls.trace import TracedEndpoint
-from evalrunner.calls.usage import CountingEndpoint, Usage
 from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.middleware.budget import Budget, BudgetedEndpoint, WorstCase
+from evalrunner.middleware.cache import CachedEndpoint, CacheTally, is_cached
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
+from evalrunner.middleware.controller import CEILING, ConcurrencyLimiter
+from evalrunner.middleware.ledger import Ledger, Side
+from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
+from evalrunner.middleware.rate_limit import RateLimitedEndpoint
+from evalrunner.middleware.response_cache import ResponseCache
+from evalrunner.middleware.retry import RetryEndpoint, RetryRules
+from evalrunner.middleware.timeout import TimeoutEndpoint
+from evalrunner.middleware.timing import Timing
+from evalrunner.middleware.trace import TracedEndpoint
+from evalrunner.middleware.usage import CountingEndpoint, Usage
 from evalrunner.suite.schema import PaceSpec, RunSpec
 
 ANSWERS_FILE = "answers.sqlite"
@@ -45,7 +45,7 @@ class CallTally:
 
 
 @dataclass(slots=True)
-class Asked:
+class CallContext:
     """Whose calls they are: what the wrappers of one target's or judge's endpoint know of it.
 
     `key` is the same for those that share a pace, `identity` says which endpoint answers, the same in every process.
@@ -58,7 +58,7 @@ class Asked:
     identity: str
     pace: PaceSpec
     tally: CallTally = field(default_factory=CallTally)
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     at_once: int | None = None
     keeps_time: bool = False
     price: Callable[[Endpoint], Endpoint] | None = None
@@ -70,7 +70,7 @@ class WrappedEndpoint:
     """An endpoint of a plan. Its wrappers are put around it when the run begins: only then is there a folder for them."""
 
     inner: Endpoint
-    asked: Asked
+    asked: CallContext
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
         return await self.inner(request)
@@ -92,10 +92,10 @@ class CallStack:
     notices: list[str] = field(default_factory=list)
     budget: Budget | None = None
     _wrapped: list[WrappedEndpoint] = field(default_factory=list)
-    _paces: dict[str, Controller] = field(default_factory=dict)
-    _stores: dict[Side, AnswerStore] = field(default_factory=dict)
+    _paces: dict[str, ConcurrencyLimiter] = field(default_factory=dict)
+    _stores: dict[Side, ResponseCache] = field(default_factory=dict)
 
-    def wrap(self, endpoint: Endpoint, asked: Asked) -> WrappedEndpoint:
+    def wrap(self, endpoint: Endpoint, asked: CallContext) -> WrappedEndpoint:
         """`endpoint`, to be asked by this run from `begin` to `end`."""
         self._wrapped.append(WrappedEndpoint(endpoint, asked))
         return self._wrapped[-1]
@@ -109,24 +109,24 @@ class CallStack:
             self.budget = Budget(self.run.max_cost, Ledger(folder, before=spent), self.stop)
         mode = self.run.cache.mode
         if mode != "off":
-            users = AnswerStore(self.cached, self.notices.append)
-            own = users if mode == "all" else AnswerStore(folder / ANSWERS_FILE, self.notices.append, alone=True)
+            users = ResponseCache(self.cached, self.notices.append)
+            own = users if mode == "all" else ResponseCache(folder / ANSWERS_FILE, self.notices.append, alone=True)
             self._stores = {"targets": own, "judges": users}
         for wrapped in self._wrapped:
             wrapped.inner = self._around(wrapped.inner, wrapped.asked, run_id)
 
-    def is_kept(self, endpoint: Endpoint, request: Request) -> bool:
+    def is_cached(self, endpoint: Endpoint, request: Request) -> bool:
         """Whether a run would find the answer of one of its endpoints among those of earlier runs. Nothing is called."""
         mode, asked = self.run.cache.mode, getattr(endpoint, "asked", None)
         if (
-            not isinstance(asked, Asked)
+            not isinstance(asked, CallContext)
             or mode == "off"
             or self.refresh
             or (mode == "judges" and asked.side == "targets")
         ):
             return False
-        store = self._stores.setdefault(asked.side, AnswerStore(self.cached, self.notices.append))
-        return is_kept(store, asked.identity, request, ttl_s=self.run.cache.ttl_s)
+        store = self._stores.setdefault(asked.side, ResponseCache(self.cached, self.notices.append))
+        return is_cached(store, asked.identity, request, ttl_s=self.run.cache.ttl_s)
 
     def end(self, folder: Path, *, complete: bool) -> None:
         """Close what `begin` opened; answers in the run's folder are of no more use once every row is there."""
@@ -138,7 +138,7 @@ class CallStack:
             for path in folder.glob(f"{ANSWERS_FILE}*"):
                 path.unlink(missing_ok=True)
 
-    def _around(self, endpoint: Endpoint, asked: Asked, run_id: str) -> Endpoint:
+    def _around(self, endpoint: Endpoint, asked: CallContext, run_id: str) -> Endpoint:
         """The endpoint with all its wrappers."""
         wrapped = endpoint if asked.price is None else asked.price(endpoint)
         # One that keeps its time itself gets no second limit: it drops the connection, a cancelled task might not.
@@ -149,7 +149,7 @@ class CallStack:
         wrapped = CountingEndpoint(wrapped, asked.tally.usage)
         if self.budget is not None and asked.bound is not None:
             wrapped = BudgetedEndpoint(wrapped, self.budget, asked.bound, side=asked.side)
-        wrapped = BreakerEndpoint(wrapped, asked.breaker)
+        wrapped = CircuitBreakerEndpoint(wrapped, asked.breaker)
         wrapped = self._in_turn(wrapped, asked)
         retries = self.run.retries if asked.pace.retries is None else asked.pace.retries
         draw = random.Random(f"{self.run.seed} {asked.label}")
@@ -168,25 +168,29 @@ class CallStack:
             ttl_s=self.run.cache.ttl_s,
         )  # fmt: skip
 
-    def _in_turn(self, endpoint: Endpoint, asked: Asked) -> Endpoint:
+    def _in_turn(self, endpoint: Endpoint, asked: CallContext) -> Endpoint:
         """The endpoint behind the pace that all who use it share, one of its own if it asks for one, and its rates."""
         pace = asked.pace
-        shared = PacedEndpoint(endpoint, self._controller(asked.key, self.run.concurrency, asked), self.stop)
+        shared = ConcurrencyLimitedEndpoint(
+            endpoint, self._controller(asked.key, self.run.concurrency, asked), self.stop
+        )
         wrapped: Endpoint = shared
         if pace.concurrency is not None and pace.concurrency != self.run.concurrency:
             own = self._controller(f"{asked.key} of {asked.label}", pace.concurrency, asked)
             # a number bounds this one within what the server bears; where the run has a number, its own stands instead
-            wrapped = PacedEndpoint(shared if self.run.concurrency == "auto" else endpoint, own, self.stop)
+            wrapped = ConcurrencyLimitedEndpoint(shared if self.run.concurrency == "auto" else endpoint, own, self.stop)
         if pace.rpm is not None or pace.tpm is not None:
-            wrapped = RatedEndpoint(wrapped, pace.rpm, pace.tpm, timing=self.timing, stop=self.stop)
+            wrapped = RateLimitedEndpoint(wrapped, pace.rpm, pace.tpm, timing=self.timing, stop=self.stop)
         return wrapped
 
-    def _controller(self, key: str, concurrency: int | str, asked: Asked) -> Controller:
+    def _controller(self, key: str, concurrency: int | str, asked: CallContext) -> ConcurrencyLimiter:
         """The pace of a server and key: as many at once as is said, or what it bears, and never more than it works on."""
         if key not in self._paces:
             most = asked.at_once or CEILING
             if concurrency == "auto":
-                self._paces[key] = Controller.auto(most, timing=self.timing, label=asked.label)
+                self._paces[key] = ConcurrencyLimiter.auto(most, timing=self.timing, label=asked.label)
             else:
-                self._paces[key] = Controller.fixed(min(int(concurrency), most), timing=self.timing, label=asked.label)
+                self._paces[key] = ConcurrencyLimiter.fixed(
+                    min(int(concurrency), most), timing=self.timing, label=asked.label
+                )
         return self._paces[key]

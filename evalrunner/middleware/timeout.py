@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from evalrunner.calls.row_clock import CURRENT
-from evalrunner.calls.timing import Timing
 from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.middleware.deadline import CURRENT
+from evalrunner.middleware.timing import Timing
 
 
 @dataclass(frozen=True, slots=True)

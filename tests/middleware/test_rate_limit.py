@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from evalrunner.calls.rates import RatedEndpoint
-from evalrunner.calls.row_clock import RowClock
-from evalrunner.calls.stopping import StopSignal
 from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from tests.fakes.endpoints import ASKED, PARIS, Playing
 from tests.fakes.virtual_time import VirtualTiming, run_virtual
 
@@ -31,8 +31,8 @@ class Timed:
 
 def rated(
     inner: Endpoint, rpm: float | None = None, tpm: float | None = None, stop: StopSignal | None = None
-) -> RatedEndpoint:
-    return RatedEndpoint(inner, rpm, tpm, timing=TIME, stop=stop or StopSignal())
+) -> RateLimitedEndpoint:
+    return RateLimitedEndpoint(inner, rpm, tpm, timing=TIME, stop=stop or StopSignal())
 
 
 def times(
@@ -119,7 +119,7 @@ def test_a_row_that_waits_for_the_minute_is_not_slow() -> None:
         endpoint = rated(Timed(), 60)
 
         async def row() -> Completion | Failure:
-            async with RowClock(0.5, TIME):
+            async with RowDeadline(0.5, TIME):
                 return await endpoint(ASKED)
 
         return await asyncio.gather(*(row() for _ in range(5)))

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from evalrunner.calls.stopping import StopSignal
+from evalrunner.middleware.cancellation import StopSignal
 
 
 def test_what_is_waited_for_comes() -> None:

@@ -22,20 +22,20 @@ Group: TypeAlias = tuple[Hashable, Hashable]
 """A scope (a file, or all samples) and what is wrong in it."""
 
 
-class Watch:
+class ScanObserver:
     """What the passes tell; this one does not listen."""
 
-    def saw(self, record: Record) -> None:
+    def on_record(self, record: Record) -> None:
         """A record was read."""
 
-    def tried(self, scope: Hashable) -> None:
+    def on_candidate(self, scope: Hashable) -> None:
         """A record was kept by `where`, or a sample is about to be checked."""
 
     def problem(self, problem: Problem, *, group: Group | None = None, whole: Problem | None = None) -> None:
         """Something is wrong; `whole` is what to say if it is so for everything in the group's scope."""
 
 
-class Strict(Watch):
+class StrictObserver(ScanObserver):
     """For later passes: what was right in the first one can only be wrong now because the data changed."""
 
     def problem(self, problem: Problem, *, group: Group | None = None, whole: Problem | None = None) -> None:
@@ -43,7 +43,7 @@ class Strict(Watch):
 
 
 @dataclass(slots=True)
-class Findings(Watch):
+class ScanReport(ScanObserver):
     """For the first pass: the first problems of all, counted, with the columns and rows that were seen."""
 
     rows: int = 0
@@ -56,14 +56,14 @@ class Findings(Watch):
     _members: Counter[Group | None] = field(default_factory=Counter)
     _scopes: Counter[Hashable] = field(default_factory=Counter)
 
-    def saw(self, record: Record) -> None:
+    def on_record(self, record: Record) -> None:
         self.rows += 1
         if not self.columns.keys() >= record.keys():
             self.columns.update(dict.fromkeys(record))
         if self.unseen:
             self.unseen = {column for column in self.unseen if getter(column)(record) is ABSENT}
 
-    def tried(self, scope: Hashable) -> None:
+    def on_candidate(self, scope: Hashable) -> None:
         self._scopes[scope] += 1
 
     def problem(self, problem: Problem, *, group: Group | None = None, whole: Problem | None = None) -> None:

@@ -12,15 +12,15 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
 
-from evalrunner.calls.timing import Timing
+from evalrunner.middleware.timing import Timing
 
-CURRENT: ContextVar[RowClock | None] = ContextVar("row_clock", default=None)
+CURRENT: ContextVar[RowDeadline | None] = ContextVar("row_clock", default=None)
 
 
-class RowClock:
+class RowDeadline:
     """The time of one row; entered by whoever works on it, in the task that is to be broken off at its end.
 
-    async with RowClock(600, timing) as clock:
+    async with RowDeadline(600, timing) as clock:
         ...  # raises TimeoutError after 600 s, those in `queued()` left out
     """
 
@@ -80,7 +80,7 @@ class RowClock:
 
 
 @contextmanager
-def row_clock_stands() -> Iterator[None]:
+def pause_deadline() -> Iterator[None]:
     """The clock of the row that is worked on stands still inside; nothing where there is none."""
     clock = CURRENT.get()
     if clock is None:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from evalrunner.calls.answer_store import AnswerStore, Kept, as_cached
-from evalrunner.calls.row_clock import row_clock_stands
 from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.middleware.deadline import pause_deadline
+from evalrunner.middleware.response_cache import CacheEntry, ResponseCache, as_cached
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class CachedEndpoint:
     """
 
     inner: Endpoint
-    store: AnswerStore
+    store: ResponseCache
     identity: str
     _: KW_ONLY
     run_id: str
@@ -69,18 +69,18 @@ class CachedEndpoint:
             leader = self.store.under_way.get(key)
             if leader is None:
                 return await self._ask(key, request)
-            with row_clock_stands():
+            with pause_deadline():
                 answer = await asyncio.shield(leader)  # whoever stops waiting leaves it to the others
             if answer is not None:
                 self.tally.hit(answer, 0.0)
                 return as_cached(answer)
 
-    def _may_use(self, kept: Kept) -> bool:
+    def _may_use(self, kept: CacheEntry) -> bool:
         if kept.paid_by.startswith(f"{self.run_id}/"):
             return True
         return self.read and (self.ttl_s is None or self.store.now() - kept.created <= self.ttl_s)
 
-    def _reuse(self, key: bytes, kept: Kept, request: Request) -> Completion:
+    def _reuse(self, key: bytes, kept: CacheEntry, request: Request) -> Completion:
         interrupted = kept.session != self.store.session and kept.paid_by == f"{self.run_id}/{request.row}"
         if interrupted and request.row is not None:
             self.store.claim(key)
@@ -97,7 +97,7 @@ class CachedEndpoint:
         try:
             answer = await self.inner(request)
             self.tally.misses += 1
-            if isinstance(answer, Completion) and is_worth_keeping(answer):
+            if isinstance(answer, Completion) and is_cacheable(answer):
                 good = answer
                 self.store.put(key, answer, paid_by=f"{self.run_id}/{request.row or ''}")
             return answer
@@ -106,14 +106,14 @@ class CachedEndpoint:
             leader.set_result(good)
 
 
-def is_kept(store: AnswerStore, identity: str, request: Request, *, ttl_s: float | None = None) -> bool:
+def is_cached(store: ResponseCache, identity: str, request: Request, *, ttl_s: float | None = None) -> bool:
     """Whether a store has an answer to a request; nothing is made, asked or counted."""
     key = request_key(identity, request)
     kept = store.get(key) if key is not None and store.path.exists() else None
     return kept is not None and (ttl_s is None or store.now() - kept.created <= ttl_s)
 
 
-def is_worth_keeping(answer: Completion) -> bool:
+def is_cacheable(answer: Completion) -> bool:
     """Whether an answer is whole: not cut off, filtered, refused or empty, which another try may mend."""
     return answer.answered or (
         answer.ended in ("stop", "tool_calls") and (bool(answer.tool_calls) or answer.data is not None)

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from evalrunner.calls.row_clock import RowClock, row_clock_stands, row_real_time_left_s, row_time_left_s
-from evalrunner.calls.timeout import TimeoutEndpoint
-from evalrunner.calls.timing import Timing
 from evalrunner.domain import Completion, Endpoint, Failure
 from evalrunner.endpoints.openai_http import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrunner.endpoints.transport import LimitedTransport
+from evalrunner.middleware.deadline import RowDeadline, pause_deadline, row_real_time_left_s, row_time_left_s
+from evalrunner.middleware.timeout import TimeoutEndpoint
+from evalrunner.middleware.timing import Timing
 from tests.fakes.endpoints import ASKED, PARIS, Playing
 from tests.fakes.server import Hang, ScriptedServer, always
 from tests.fakes.virtual_time import VirtualTiming, run_virtual
@@ -23,7 +23,7 @@ TIME = VirtualTiming()
 def test_a_row_ends_at_its_limit() -> None:
     async def main() -> float:
         with pytest.raises(TimeoutError):
-            async with RowClock(10.0, TIME):
+            async with RowDeadline(10.0, TIME):
                 await asyncio.sleep(100)
         return asyncio.get_running_loop().time()
 
@@ -32,11 +32,11 @@ def test_a_row_ends_at_its_limit() -> None:
 
 def test_waiting_for_a_turn_does_not_count_also_where_several_wait() -> None:
     async def waiting(seconds: float) -> None:
-        with row_clock_stands():
+        with pause_deadline():
             await asyncio.sleep(seconds)
 
     async def main() -> tuple[float, float]:
-        async with RowClock(10.0, TIME) as clock:
+        async with RowDeadline(10.0, TIME) as clock:
             await asyncio.sleep(3)
             await asyncio.gather(waiting(50), waiting(20), waiting(70))
             left = clock.left_s()
@@ -47,13 +47,13 @@ def test_waiting_for_a_turn_does_not_count_also_where_several_wait() -> None:
 
 
 def test_without_a_clock_there_is_no_end() -> None:
-    with row_clock_stands():
+    with pause_deadline():
         assert row_time_left_s() == row_real_time_left_s() == float("inf")
 
 
 def test_real_seconds_are_scaled() -> None:
     async def main() -> tuple[float, float]:
-        async with RowClock(600.0, Timing(scale=0.01)):
+        async with RowDeadline(600.0, Timing(scale=0.01)):
             return row_time_left_s(), row_real_time_left_s()
 
     left, real = asyncio.run(main())
@@ -66,7 +66,7 @@ def limited(inner: Endpoint, timeout_s: float, row_s: float | None) -> tuple[Com
         endpoint = TimeoutEndpoint(inner, timeout_s, TIME)
         if row_s is None:
             return await endpoint(ASKED), asyncio.get_running_loop().time()
-        async with RowClock(row_s, TIME):
+        async with RowDeadline(row_s, TIME):
             await asyncio.sleep(row_s / 2)
             return await endpoint(ASKED), asyncio.get_running_loop().time()
 
@@ -89,7 +89,7 @@ def test_a_call_ends_with_its_row() -> None:
 
 def test_what_a_row_has_left_is_said_where_it_ends_a_call() -> None:
     async def main() -> Completion | Failure:
-        clock = RowClock(30.0, TIME)
+        clock = RowDeadline(30.0, TIME)
         await asyncio.sleep(20)
         async with clock:
             endpoint = TimeoutEndpoint(Playing(PARIS, latency_s=1000), 60.0, Timing(scale=0.5))
@@ -104,7 +104,7 @@ def test_the_connection_of_a_row_that_is_given_up_is_dropped() -> None:
         endpoint = OpenAIEndpoint(transport, base_url, timeout_s=600.0)
         try:
             with pytest.raises(TimeoutError):
-                async with RowClock(10.0, Timing(scale=0.005)):
+                async with RowDeadline(10.0, Timing(scale=0.005)):
                     await endpoint(ASKED)
             await asyncio.sleep(0.5)
         finally:

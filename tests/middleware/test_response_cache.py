@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.calls.answer_store import WRITE_AFTER_S, AnswerStore
-from evalrunner.calls.kept_answers import clear, look_into
 from evalrunner.domain import Completion
 from evalrunner.errors import EvalrunError
+from evalrunner.middleware.cache_admin import cache_info, clear
+from evalrunner.middleware.response_cache import WRITE_AFTER_S, ResponseCache
 from evalrunner.redact import register_secret
 from tests.fakes.command import command_env
 
@@ -28,9 +28,9 @@ WHOLE = Completion(
 WRITER = """
 import sys
 from pathlib import Path
-from evalrunner.calls.answer_store import AnswerStore
+from evalrunner.middleware.response_cache import ResponseCache
 from evalrunner.domain import Completion
-store = AnswerStore(Path(sys.argv[1]), tell=lambda said: sys.exit(said))
+store = ResponseCache(Path(sys.argv[1]), tell=lambda said: sys.exit(said))
 for n in range(int(sys.argv[2])):
     store.put(b"%s %d" % (sys.argv[3].encode(), n), Completion(f"{sys.argv[3]} {n}"), paid_by="r/")
     print(n, flush=True)
@@ -45,12 +45,12 @@ def writer(path: Path, count: int, name: str) -> subprocess.Popen[str]:
 
 
 def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path / "a" / "answers.sqlite", now=lambda: 1000.0)
+    store = ResponseCache(tmp_path / "a" / "answers.sqlite", now=lambda: 1000.0)
     assert not store.path.exists(), "made at the first use"
     assert store.get(b"k") is None
     store.put(b"k", WHOLE, paid_by="run/q/t/1")
     store.close()
-    again = AnswerStore(store.path)
+    again = ResponseCache(store.path)
     kept = again.get(b"k")
     assert kept is not None
     assert (kept.answer, kept.created, kept.paid_by, kept.session) == (WHOLE, 1000.0, "run/q/t/1", store.session)
@@ -62,7 +62,7 @@ def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_the_file_is_its_owners_alone_and_holds_no_key(tmp_path: Path) -> None:
     register_secret("sk-very-secret-1")
-    store = AnswerStore(tmp_path / "answers.sqlite")
+    store = ResponseCache(tmp_path / "answers.sqlite")
     store.put(b"k", Completion("the key is sk-very-secret-1"), paid_by="r/")
     assert store.get(b"k") is None
     store.put(b"k", Completion("fine"), paid_by="r/")
@@ -73,7 +73,7 @@ def test_the_file_is_its_owners_alone_and_holds_no_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["half a pair \ud800", "NUL \x00 and \x1b[31m"])
 def test_what_a_model_says_does_not_break_it(tmp_path: Path, text: str) -> None:
-    store = AnswerStore(tmp_path / "answers.sqlite")
+    store = ResponseCache(tmp_path / "answers.sqlite")
     store.put(b"k", Completion(text), paid_by="r/")
     kept = store.get(b"k")
     assert (kept.answer.text if kept else None) == (None if "\ud800" in text else text)
@@ -86,7 +86,7 @@ def test_a_broken_file_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_bytes(b"no database at all " * 500)
     told: list[str] = []
-    store = AnswerStore(path, tell=told.append, now=lambda: 7.0)
+    store = ResponseCache(path, tell=told.append, now=lambda: 7.0)
     store.put(b"k", WHOLE, paid_by="r/")
     assert store.get(b"k") is not None
     aside = tmp_path / "answers.sqlite.broken-7"
@@ -101,7 +101,7 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
         other.execute("CREATE TABLE accounts (name)")
     other.close()
     before, told = path.read_bytes(), []
-    store = AnswerStore(path, tell=told.append)
+    store = ResponseCache(path, tell=told.append)
     store.put(b"k", WHOLE, paid_by="r/")
     assert store.get(b"k") is None
     assert told == [
@@ -115,7 +115,7 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_folder_that_takes_no_file_switches_it_off_and_says_so_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     told: list[str] = []
-    store = AnswerStore(tmp_path / "file" / "answers.sqlite", tell=told.append)
+    store = ResponseCache(tmp_path / "file" / "answers.sqlite", tell=told.append)
     for _ in range(3):
         store.put(b"k", WHOLE, paid_by="r/")
         assert store.get(b"k") is None
@@ -125,7 +125,7 @@ def test_a_folder_that_takes_no_file_switches_it_off_and_says_so_once(tmp_path: 
 
 def test_a_file_that_breaks_under_way_switches_it_off(tmp_path: Path) -> None:
     told: list[str] = []
-    store = AnswerStore(tmp_path / "answers.sqlite", tell=told.append)
+    store = ResponseCache(tmp_path / "answers.sqlite", tell=told.append)
     store.put(b"k", WHOLE, paid_by="r/")
     other = sqlite3.connect(store.path)
     other.execute("DROP TABLE answers")
@@ -139,7 +139,7 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     writers = [writer(path, 300, name) for name in ("a", "b", "c")]
     assert [(process.communicate()[1], process.returncode) for process in writers] == [("", 0)] * 3
-    assert look_into(path).entries == 900
+    assert cache_info(path).entries == 900
 
 
 def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     rest, _ = process.communicate()
     last = max([200, *(int(line) for line in rest.splitlines() if line)])
-    store = AnswerStore(path)
+    store = ResponseCache(path)
     kept = [store.get(b"killed %d" % n) for n in range(last + 1)]
     assert [entry.answer.text if entry else None for entry in kept] == [f"killed {n}" for n in range(last + 1)]
     store.put(b"after", WHOLE, paid_by="r/")
@@ -161,7 +161,7 @@ def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
 
 
 def test_a_store_that_somebody_else_holds_does_not_end_the_run(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path / "answers.sqlite")
+    store = ResponseCache(tmp_path / "answers.sqlite")
     store.put(b"k", WHOLE, paid_by="r/")
     holder = sqlite3.connect(store.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -177,14 +177,14 @@ def test_a_store_that_somebody_else_holds_does_not_end_the_run(tmp_path: Path) -
 
 def test_what_is_kept_can_be_told_and_cleared_while_a_run_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
-    assert look_into(path).entries == clear(path) == 0
+    assert cache_info(path).entries == clear(path) == 0
     assert not path.exists()
     at = [time.time() - 10 * 86_400]
-    store = AnswerStore(path, now=lambda: at[0])
+    store = ResponseCache(path, now=lambda: at[0])
     store.put(b"old", WHOLE, paid_by="r/")
     at[0] = time.time()
     store.put(b"new", WHOLE, paid_by="r/")
-    info = look_into(path)
+    info = cache_info(path)
     assert (info.entries, info.size > 4096) == (2, True)
     assert info.oldest_s == pytest.approx(864_000, abs=60) and info.newest_s == pytest.approx(0, abs=60)
     assert clear(path, older_than_s=7 * 86_400) == 1
@@ -193,7 +193,7 @@ def test_what_is_kept_can_be_told_and_cleared_while_a_run_goes_on(tmp_path: Path
     store.put(b"newer", WHOLE, paid_by="r/")
     assert store.off is None
     store.close()
-    assert look_into(path).entries == 1
+    assert cache_info(path).entries == 1
 
 
 def test_a_store_that_is_alone_finds_what_it_was_given_now_and_before(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_store_that_is_alone_finds_what_it_was_given_now_and_before(tmp_path: 
     answers = {key: Completion(f"answer {place}") for place, key in enumerate(keys)}
 
     async def fill() -> list[Completion | None]:
-        store = AnswerStore(path, alone=True)
+        store = ResponseCache(path, alone=True)
         assert store.get(keys[0]) is None
         for key in keys[:-1]:
             store.put(key, answers[key], paid_by="run/row")
@@ -211,7 +211,7 @@ def test_a_store_that_is_alone_finds_what_it_was_given_now_and_before(tmp_path: 
 
     wanted = [*[answers[key] for key in keys[:-1]], None]
     assert asyncio.run(fill()) == wanted
-    later = AnswerStore(path, alone=True)
+    later = ResponseCache(path, alone=True)
     assert [kept and kept.answer for kept in map(later.get, keys)] == wanted
     later.close()
 
@@ -220,7 +220,7 @@ def test_answers_that_come_together_are_on_disk_after_a_moment(tmp_path: Path) -
     path, keys = tmp_path / "answers.sqlite", [bytes([place]) * 32 for place in range(10)]
 
     async def put_all() -> None:
-        store, other = AnswerStore(path), AnswerStore(path)
+        store, other = ResponseCache(path), ResponseCache(path)
         for key in keys:
             store.put(key, Completion("Paris"), paid_by="run/row")
         # though nobody closes the store, or puts more in

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import TypeAlias
 
-from evalrunner.calls.ledger import Ledger, Side
-from evalrunner.calls.row_clock import row_clock_stands
-from evalrunner.calls.stopping import StopSignal
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.errors import RunError
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import pause_deadline
+from evalrunner.middleware.ledger import Ledger, Side
 
 WorstCase: TypeAlias = Callable[[Request], float | None]
 """The most US dollars that one try of a request can cost, None where nothing bounds it."""
@@ -61,7 +61,7 @@ class Budget:
         self._line.append((side, usd, turn))
         self._move_on()
         try:
-            with row_clock_stands():
+            with pause_deadline():
                 return await self.stop.unless_stopped(turn)
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
@@ -108,7 +108,7 @@ class Budget:
                 except asyncio.CancelledError:
                     turn.cancel()
                 continue
-            if not self._open and not self.stop.times:
+            if not self._open and not self.stop.count:
                 self.stop.request(
                     f"the cost cap of {money(self.cap_usd)} is reached "
                     f"({money(self.spent_usd)} spent, and the next call may cost {money(usd)})"

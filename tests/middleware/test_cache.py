@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from evalrunner.calls.answer_store import AnswerStore
-from evalrunner.calls.cache import CachedEndpoint, CacheTally, request_key
-from evalrunner.calls.row_clock import RowClock
-from evalrunner.calls.timing import Timing
 from evalrunner.domain import Completion, Failure, Request
+from evalrunner.middleware.cache import CachedEndpoint, CacheTally, request_key
+from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.response_cache import ResponseCache
+from evalrunner.middleware.timing import Timing
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, ScriptedServer, Slow
 
@@ -39,7 +39,7 @@ class Model:
         return self.answer.pop(0) if isinstance(self.answer, list) else self.answer
 
 
-opened: list[AnswerStore] = []
+opened: list[ResponseCache] = []
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def closed() -> Iterator[None]:
 
 def cached(model: Any, path: Path, *, run: str = "run1", at: float = 0.0, **options: Any) -> CachedEndpoint:
     """One process of a run: a store of its own over the shared file."""
-    opened.append(store := AnswerStore(path / "answers.sqlite", now=lambda: at))
+    opened.append(store := ResponseCache(path / "answers.sqlite", now=lambda: at))
     return CachedEndpoint(model, store, "http://host/v1", run_id=run, tally=CacheTally(), **options)
 
 
@@ -209,7 +209,7 @@ def test_waiting_for_another_row_does_not_count_as_time_of_this_one(tmp_path: Pa
         endpoint = cached(model, tmp_path)
 
         async def row() -> Completion | Failure:
-            async with RowClock(10.0, timing):  # 10 ms
+            async with RowDeadline(10.0, timing):  # 10 ms
                 return await endpoint(ASKED)
 
         first = asyncio.create_task(endpoint(ASKED))
@@ -225,8 +225,8 @@ def test_waiting_for_another_row_does_not_count_as_time_of_this_one(tmp_path: Pa
 TWIN = """
 import asyncio, sys
 from pathlib import Path
-from evalrunner.calls.answer_store import AnswerStore
-from evalrunner.calls.cache import CachedEndpoint, CacheTally
+from evalrunner.middleware.response_cache import ResponseCache
+from evalrunner.middleware.cache import CachedEndpoint, CacheTally
 from evalrunner.domain import Request
 from evalrunner.endpoints.opening import EndpointPool
 from evalrunner.suite.schema import ModelSpec
@@ -234,7 +234,7 @@ from evalrunner.suite.schema import ModelSpec
 async def main():
     async with EndpointPool() as pool:
         opened = pool.open(ModelSpec("m", "m", base_url=sys.argv[2]), timeout_s=30)
-        store = AnswerStore(Path(sys.argv[1]), tell=sys.exit)
+        store = ResponseCache(Path(sys.argv[1]), tell=sys.exit)
         endpoint = CachedEndpoint(opened.endpoint, store, opened.host, run_id=sys.argv[3], tally=CacheTally())
         asked = [Request("m", ({"role": "user", "content": str(n)},), row=f"{n}/t/1") for n in range(200)]
         waiting = iter(asked)

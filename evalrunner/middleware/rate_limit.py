@@ -6,10 +6,10 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from evalrunner.calls.row_clock import row_clock_stands
-from evalrunner.calls.stopping import StopSignal
-from evalrunner.calls.timing import Timing
 from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import pause_deadline
+from evalrunner.middleware.timing import Timing
 
 CALLS_BURST_S, TOKENS_BURST_S = 1.0, 6.0  # of the minute that may be used at once
 BYTES_A_TOKEN = 4  # of English text; what was really used is settled afterwards
@@ -38,7 +38,7 @@ class Bucket:
         self._level = min(self.most, self._level - amount)
 
 
-class RatedEndpoint:
+class RateLimitedEndpoint:
     """An endpoint that is called at most `rpm` times and for `tpm` tokens a minute, spread evenly; None is no limit.
 
     What a call will take is estimated from its size and its limit of tokens, and settled by what it took. Waits go in
@@ -77,7 +77,7 @@ class RatedEndpoint:
         if self._timer is None:
             self._hand_out()
         try:
-            with row_clock_stands():
+            with pause_deadline():
                 await self._stop.unless_stopped(turn)
         except BaseException:
             if turn.done() and not turn.cancelled():

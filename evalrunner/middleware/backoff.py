@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from evalrunner.calls.growth import Ticket
 from evalrunner.domain import Allowance, Completion, Failure
+from evalrunner.middleware.adaptive_limit import Ticket
 
-LONGEST_HOLD_S = 60.0
-FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 8.0
-IN_A_ROW = 3  # refusals, from which on they are more than one too many
-QUIET_S = 1.0  # without an answer, or twice the latency
-FEW = 2  # calls that are let through to see whether it is over
+MAX_HOLD_S = 60.0
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.5, 8.0
+MIN_CONSECUTIVE = 3  # refusals, from which on they are more than one too many
+MIN_QUIET_S = 1.0  # without an answer, or twice the latency
+PROBE_CALLS = 2  # calls that are let through to see whether it is over
 
 
-class Storm:
+class RefusalBackoff:
     """Refusals in a row. `until` is when the next call may go; an answer ends it all."""
 
     def __init__(self, give_up_s: float) -> None:
         self.until = 0.0
-        self.raging = False  # nothing at all has been answered for a while
+        self.is_total_outage = False  # nothing at all has been answered for a while
         self.in_row = 0
         self._give_up_s = give_up_s
         self._since = 0.0  # when the first of them was sent
-        self._last = -QUIET_S
+        self._last = -MIN_QUIET_S
         self._set_at = 0.0
         self._room = 0  # calls that may be in flight meanwhile
         self._holds = 0
@@ -35,19 +35,19 @@ class Storm:
         if not self.in_row:
             return
         self.until = 0.0
-        if self.in_row >= IN_A_ROW and ticket.sent_at < self._since:
+        if self.in_row >= MIN_CONSECUTIVE and ticket.sent_at < self._since:
             self._room = in_flight
             return
         self.in_row = self._holds = self._short_holds = 0
-        self.raging = False
+        self.is_total_outage = False
 
     def bound(self, bound: int) -> int:
         """How many may be in flight: as many as are, or a few to see whether it is over."""
-        return bound if self.in_row < IN_A_ROW else min(bound, max(FEW, self._room))
+        return bound if self.in_row < MIN_CONSECUTIVE else min(bound, max(PROBE_CALLS, self._room))
 
     def refused(self, ticket: Ticket, failure: Failure, now: float, in_flight: int) -> bool:
         """Take a refusal; whether it is the first after a time of answers."""
-        first = self.in_row == 0 and now - self._last >= max(QUIET_S, 2.0 * self._latency_s)
+        first = self.in_row == 0 and now - self._last >= max(MIN_QUIET_S, 2.0 * self._latency_s)
         self._last = now
         self._room = in_flight - 1
         self._count(ticket, failure, now)
@@ -57,23 +57,23 @@ class Storm:
         self.in_row += 1
         if self.in_row == 1:
             self._since = ticket.sent_at
-        if self.in_row < IN_A_ROW or ticket.sent_at < self._set_at:
+        if self.in_row < MIN_CONSECUTIVE or ticket.sent_at < self._set_at:
             return
-        if now - self._since >= max(QUIET_S, 2.0 * self._latency_s):
-            self.raging = True
+        if now - self._since >= max(MIN_QUIET_S, 2.0 * self._latency_s):
+            self.is_total_outage = True
             wait_s = asked_s(failure)
             if wait_s is None:
-                wait_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(self._holds, 10))
+                wait_s = min(MAX_BACKOFF_S, MIN_BACKOFF_S * 2.0 ** min(self._holds, 10))
             self._holds += 1
         else:  # calls that are answered are still on their way
-            wait_s = min(QUIET_S, max(0.05, self._latency_s / 4) * 2.0 ** min(self._short_holds, 10))
+            wait_s = min(MIN_QUIET_S, max(0.05, self._latency_s / 4) * 2.0 ** min(self._short_holds, 10))
             self._short_holds += 1
-        self.until, self._set_at = now + min(wait_s, LONGEST_HOLD_S), now
+        self.until, self._set_at = now + min(wait_s, MAX_HOLD_S), now
 
     @property
     def held(self) -> bool:
         """Whether nothing was sent for a while, and nothing answered since."""
-        return self.raging or self._short_holds > 1
+        return self.is_total_outage or self._short_holds > 1
 
     def gave_up(self, now: float) -> bool:
         """Whether every call was refused for so long that there is no hope."""
@@ -89,7 +89,7 @@ class Quota:
         self._heard = -1
         self._tokens = 0.0  # of a call, as far as is known
 
-    def hear(self, ticket: Ticket, answer: Completion | Failure, now: float, sent: int, bound: int) -> None:
+    def update(self, ticket: Ticket, answer: Completion | Failure, now: float, sent: int, bound: int) -> None:
         """Take what an answer says is left; of two the one to the later call counts."""
         if isinstance(answer, Completion) and answer.input_tokens is not None:
             used = answer.input_tokens + (answer.output_tokens or 0)
@@ -103,7 +103,7 @@ class Quota:
             self.left = None
             return
         self.left = max(0, calls - (sent - 1 - ticket.number))  # those sent since then take of it too
-        self.until = now + min(1.0 if reset_s is None else reset_s, LONGEST_HOLD_S)
+        self.until = now + min(1.0 if reset_s is None else reset_s, MAX_HOLD_S)
 
     def _calls(self, told: Allowance) -> tuple[int | None, float | None]:
         """Calls that are left and when that changes, of requests or tokens whichever is less."""

@@ -47,7 +47,7 @@ class ForeignFile(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CacheEntry:
     """One answer of the store. `paid_by` is the run and row that paid for it; `session` the store that wrote it."""
 
     answer: Completion
@@ -61,7 +61,7 @@ Entry: TypeAlias = tuple[bytes, float, str, str, bytes]
 
 
 @dataclass(slots=True)
-class AnswerStore:
+class ResponseCache:
     """The answers in the file `path`, which is made at the first use.
 
     One store belongs to one run of one process: `session` says which entries it wrote itself. `off` is why nothing is
@@ -82,14 +82,14 @@ class AnswerStore:
     _written_at: float = -WRITE_AFTER_S
     _put: bytearray = field(default_factory=bytearray)  # a 1 for each beginning of a key, empty where any may be there
 
-    def get(self, key: bytes) -> Kept | None:
+    def get(self, key: bytes) -> CacheEntry | None:
         """What is kept under a key, None where there is nothing, or nothing that can be read."""
         if (entry := self._unwritten.get(key)) is None:
             if self._put and not self._put[_place(key)]:
                 return None
             entry = self._run(_read_one, (key,))
         answer = None if entry is None else decode_answer(entry[4])
-        return None if entry is None or answer is None else Kept(answer, entry[1], entry[2], entry[3])
+        return None if entry is None or answer is None else CacheEntry(answer, entry[1], entry[2], entry[3])
 
     def put(self, key: bytes, answer: Completion, *, paid_by: str) -> None:
         """Keep an answer, over what was there. It is on disk at once, or where many come, WRITE_AFTER_S later.

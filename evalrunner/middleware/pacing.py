@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evalrunner.calls.controller import Controller
-from evalrunner.calls.stopping import StopSignal
 from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.controller import ConcurrencyLimiter
 
 
 @dataclass(frozen=True, slots=True)
-class PacedEndpoint:
+class ConcurrencyLimitedEndpoint:
     """An endpoint whose calls wait for a turn of `controller`, which all who call the same server share.
 
     Once a stop is asked for nothing is sent any more: who waits, and who comes, gets CancelledError.
     """
 
     inner: Endpoint
-    controller: Controller
+    controller: ConcurrencyLimiter
     stop: StopSignal
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
