@@ -50,7 +50,7 @@ def shares(repeats: int) -> Iterator[Line]:
         "Wilson": wilson, "Wald": wald, "Jeffreys": jeffreys, "Clopper-Pearson": exact,
     }  # fmt: skip
     for name, way in ways.items():
-        met, shown = True, ""
+        met, label = True, ""
         for n, least in LEAST.items():
             ends = numpy.array([way(k, n) for k in range(n + 1)])
             inside = (ends[:, 0] <= SHARES[:, None]) & (SHARES[:, None] <= ends[:, 1])
@@ -59,12 +59,12 @@ def shares(repeats: int) -> Iterator[Line]:
             good = 0.945 <= covered.mean() <= 0.96 and covered.min() >= least and covered.max() <= most
             met = met and good
             found = f"mean {percent(covered.mean())}, {between(list(covered))}"
-            shown = found if n == 20 else shown
+            label = found if n == 20 else label
             if name == "Wilson":
                 asked = f"mean 94.5 to 96 %, all {percent(least)} to {percent(most)}"
                 yield Line(f"0/1, Wilson, n = {n:,}", found, asked, good)
         if name != "Wilson":
-            yield Line(f"0/1, {name}, n = 20", shown, "misses these bands at some n", not met)
+            yield Line(f"0/1, {name}, n = 20", label, "misses these bands at some n", not met)
     for name, way in ("Clopper-Pearson", exact_bound), ("Wilson", wilson_bound):
         worst = 0.0
         for n in (20, 50, 100, 200, 500, 1000):
@@ -113,8 +113,8 @@ def graded(repeats: int) -> Iterator[Line]:
         yield Line(f"graded, {name}, n = 20 to 500", between(found), "93 to 98 %", good)
     for name, (draw, mean) in HARDER.items():
         found = [_graded_coverage(draw(generator, (repeats, n)), mean) for n in (20, 50, 100, 200, 500)]
-        shown = ", ".join(percent(share) for share in found)
-        yield Line(f"graded, {name}, n = 20, 50, 100, 200, 500", shown, "–", None)
+        label = ", ".join(percent(share) for share in found)
+        yield Line(f"graded, {name}, n = 20, 50, 100, 200, 500", label, "–", None)
     drawn = DISTRIBUTIONS["90 % at 1, the rest Beta(2, 2)"][0](generator, (repeats, 20))
     half = t_quantile(0.975, 19) * drawn.std(axis=1, ddof=1) / math.sqrt(20)
     plain = float((abs(drawn.mean(axis=1) - 0.95) <= half).mean())

@@ -10,8 +10,8 @@ from bands import SEED, Draw, Line, at_most, between, percent
 from scipy import stats
 
 from evalrunner.stats.distributions import normal_quantile
-from evalrunner.stats.paired import ALPHA, holm, mcnemar, non_inferiority, tango_score
-from evalrunner.stats.planning import design_effect, smallest_drop, smallest_drop_binary
+from evalrunner.stats.hypothesis_tests import ALPHA, holm, mcnemar, non_inferiority, tango_score
+from evalrunner.stats.power import design_effect, smallest_drop, smallest_drop_binary
 
 Z = normal_quantile(1 - ALPHA)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner import __version__
+from evalrunner.baselines.run_ref import RunRef
 from evalrunner.datasets.file_lookup import stored_stdin
 from evalrunner.domain import Reporter
 from evalrunner.endpoints.opening import EndpointPool
@@ -25,7 +26,6 @@ from evalrunner.engine.result import RunResult
 from evalrunner.engine.stored_answers import StoredAnswers
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.execution import execute
-from evalrunner.gates.judged_run import JudgedRun
 from evalrunner.going_on import find_stored, take_up
 from evalrunner.metrics import GateResult, Verdict
 from evalrunner.middleware.cancellation import StopSignal
@@ -109,7 +109,7 @@ class Session:
     listen: Callable[[StopSignal], None] | None = None
     fetching: Progress | None = None
     resumed: Path | None = None
-    judged: JudgedRun | None = None
+    judged: RunRef | None = None
     stored: StoredAnswers | None = None
     tell: Callable[[str], None] | None = None
 
@@ -181,7 +181,7 @@ async def _resume(
     if len(suites) > 1:
         raise SuiteError("--resume goes on with one run, so it takes one suite at the most")
     stored = find_stored(reference, session.options)
-    session = replace(session, options=stored.options, resumed=stored.folder.path, judged=JudgedRun.of(stored.data))
+    session = replace(session, options=stored.options, resumed=stored.folder.path, judged=RunRef.of(stored.data))
     check_outputs(session.options.outputs, suites=1)
     with RunLock(stored.folder.path):
         async with _planned(suites or [stored.find_suite()], session) as (plan,):

@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalrunner.baselines.resolve import MLFLOW, BaselineResolver, baseline_of_run, provenance_of_run
+from evalrunner.baselines.run_ref import RunRef
 from evalrunner.domain import Row
 from evalrunner.engine.designs import ColumnCheck
-from evalrunner.engine.gating import GateMaker, KeyKeeper, find_baselines, refuse_changed
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.gates.against import Side
-from evalrunner.gates.baseline_finding import MLFLOW, Shelf, baseline_of_run, made_of_run
-from evalrunner.gates.exit_codes import UNTRUSTED, code_of, exit_code, overall
-from evalrunner.gates.judged_run import JudgedRun
-from evalrunner.gates.verdicts import Comparison, check_gates
+from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
+from evalrunner.gates.check import Comparison, check_gates
+from evalrunner.gates.regression import CandidateRun
 from evalrunner.metrics import GateResult
 from evalrunner.reports.judged import Judged
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.grouping import Design
-from evalrunner.stats.summary import always_measures, summarize
+from evalrunner.stats.summary import builtin_measures, summarize
 from evalrunner.suite.document import Document
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.load import open_suite
@@ -32,6 +31,7 @@ from evalrunner.suite.overrides import target_name
 from evalrunner.suite.reading import SectionReader
 from evalrunner.suite.schema import GateSpec
 from evalrunner.suite.tracking import read_address
+from evalrunner.verdicts import UNTRUSTED, code_of, exit_code, overall
 
 
 def judge_run(
@@ -54,9 +54,9 @@ def judge_run(
     document.left_out.update(_named(data) - set(run["targets"]))
     streaming = bool(run.get("streaming"))
     measures, design = stored_measures(run), _design(run, data)
-    maker = GateMaker(
+    maker = GateBuilder(
         document,
-        [*measures, *always_measures(streaming=streaming)],
+        [*measures, *builtin_measures(streaming=streaming)],
         targets=list(run["targets"]),
         design=design,
         epochs=run["epochs"],
@@ -64,12 +64,12 @@ def judge_run(
     gates = maker.make(specs)
     address = _mlflow_uri(run, reader, data, specs)
     document.raise_problems()
-    shelf = _Shelf(base, run["suite"], runs, baseline, mlflow_uri=address, judged=JudgedRun.of(run))
-    baselines = find_baselines(document, gates, shelf)
-    made = made_of_run(run)
-    refuse_changed(document, gates, baselines, made)
+    shelf = _Shelf(base, run["suite"], runs, baseline, mlflow_uri=address, judged=RunRef.of(run))
+    baselines = resolve_baselines(document, gates, shelf)
+    made = provenance_of_run(run)
+    reject_incompatible(document, gates, baselines, made)
     document.raise_problems()
-    keeper, check = KeyKeeper(), _check_of_new(run, data)
+    keeper, check = SampleKeyIndex(), _check_of_new(run, data)
     columns: dict[str, None] = {}
     summary = summarize(
         _noting(read_rows(folder.path), keeper, check, columns), measures, list(run["targets"]), epochs=run["epochs"],
@@ -77,7 +77,7 @@ def judge_run(
     )  # fmt: skip
     check.report(document, tuple(columns))
     document.raise_problems()
-    results = check_gates(gates, summary, Comparison(Side(made, keeper.keys), baselines))
+    results = check_gates(gates, summary, Comparison(CandidateRun(made, keeper.keys), baselines))
     return _judged(folder, run, gates_of, results)
 
 
@@ -109,16 +109,16 @@ def _with_baseline(specs: Sequence[GateSpec], baseline: str | None) -> tuple[Gat
 
 
 @dataclass(frozen=True, slots=True)
-class _Shelf(Shelf):
+class _Shelf(BaselineResolver):
     """A shelf where what the command line named is also a path from here, or a run."""
 
     named: str | None = None
 
     def find(self, reference: str) -> Any:
         if reference != self.named:
-            return Shelf.find(self, reference)
+            return BaselineResolver.find(self, reference)
         path = Path(reference)
-        found = Shelf.find(self, str(path.absolute()) if path.exists() else reference)
+        found = BaselineResolver.find(self, str(path.absolute()) if path.exists() else reference)
         if found is None:
             try:
                 return baseline_of_run(find_run(reference, self.runs))
@@ -162,7 +162,7 @@ def _check_of_new(run: Mapping[str, Any], data: Mapping[str, Any]) -> ColumnChec
     return check
 
 
-def _noting(rows: Iterator[Row], keeper: KeyKeeper, check: ColumnCheck, columns: dict[str, None]) -> Iterator[Row]:
+def _noting(rows: Iterator[Row], keeper: SampleKeyIndex, check: ColumnCheck, columns: dict[str, None]) -> Iterator[Row]:
     """The rows, while their samples are noted, with the columns that new slices may be of."""
     for row in rows:
         keeper.note(row.sample)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalrunner.compare.changes import RunChanges, find_changes
+from evalrunner.compare.diff import RunDiff, diff_rows
 from evalrunner.domain import Row
 from evalrunner.engine.stored_parts import stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError, nearest
@@ -16,7 +16,7 @@ from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows, row_at, scan_keys
 
 
-def diff_runs(references: Sequence[str], output_dir: Path, *, targets: Sequence[str], keep: int) -> list[RunChanges]:
+def diff_runs(references: Sequence[str], output_dir: Path, *, targets: Sequence[str], keep: int) -> list[RunDiff]:
     """The changes from the first run to the second, for each target that both have or for the two that are named.
 
     With one run, from one of its targets to another. Raises SuiteError where it is not clear what to compare.
@@ -28,7 +28,7 @@ def diff_runs(references: Sequence[str], output_dir: Path, *, targets: Sequence[
     data = [_read(folder) for folder in folders]
     names = [list(run["targets"]) for run in data]
     same = folders[0].path.resolve() == folders[1].path.resolve()
-    found: list[RunChanges] = []
+    found: list[RunDiff] = []
     for one, other in _pairs(names, targets, same=same):
         found.append(_changes((folders[0], one), (folders[1], other), data, keep))
     return found
@@ -81,7 +81,7 @@ def _known(names: Sequence[str]) -> str:
 
 def _changes(
     before: tuple[RunFolder, str], after: tuple[RunFolder, str], data: Sequence[Mapping[str, Any]], keep: int
-) -> RunChanges:
+) -> RunDiff:
     measures = [measure for measure in stored_measures(data[1]) if measure.name in data[0]["scorers"]]
     had = _earlier_rows(*before)
     matched = 0
@@ -93,13 +93,13 @@ def _changes(
         return found
 
     rows = (row for row in read_rows(after[0].path) if row.target == after[1])
-    changes = find_changes(rows, find, measures, keep=keep)
+    changes = diff_rows(rows, find, measures, keep=keep)
     total = sum(1 for row in read_rows(before[0].path) if row.target == before[1])
     changes = replace(changes, before_only=total - matched)
     sections = [{"scorers": (run.get("definition") or {}).get("scorers", {})} for run in data]
     notes = tuple(f"measured otherwise: {line}" for line in differences(sections[0], sections[1]))
     ends = [(folder.id, target) for folder, target in (before, after)]
-    return RunChanges(ends[0], ends[1], tuple(measure.name for measure in measures), changes, notes)
+    return RunDiff(ends[0], ends[1], tuple(measure.name for measure in measures), changes, notes)
 
 
 def _earlier_rows(folder: RunFolder, target: str) -> Callable[[Row], Row | None]:

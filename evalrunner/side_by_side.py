@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalrunner.compare.comparing import compare
-from evalrunner.compare.different import different_rows
-from evalrunner.compare.readings import NotComparable
-from evalrunner.compare.result import Comparison, Contestant
+from evalrunner.compare.compare import compare
+from evalrunner.compare.disagreement import disagreeing_rows
+from evalrunner.compare.metrics import NotComparable
+from evalrunner.compare.result import Candidate, Comparison
 from evalrunner.domain import Row
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError
@@ -28,17 +28,17 @@ FOUND_IN = {  # what a comparison reads of run.json
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Stored runs and what comparing them came to. `metrics` holds all of each contestant."""
+    """Stored runs and what comparing them came to. `metrics` holds all of each candidate."""
 
     runs: tuple[ComparedRun, ...]
     comparison: Comparison
     metrics: Mapping[str, tuple[Metric, ...]]
 
     def differing(self, count: int) -> tuple[tuple[Row, ...], ...]:
-        """The rows of the samples whose scores differ most, one of each contestant a group."""
+        """The rows of the samples whose scores differ most, one of each candidate a group."""
         places = self.comparison.most_different[:count]
-        names = [contestant.name for contestant in self.comparison.contestants]
-        return different_rows((row for run in self.runs for row in run.rows()), places, names) if places else ()
+        names = [candidate.name for candidate in self.comparison.candidates]
+        return disagreeing_rows((row for run in self.runs for row in run.rows()), places, names) if places else ()
 
 
 def compare_runs(
@@ -50,8 +50,8 @@ def compare_runs(
     """
     runs = _open_runs(references, output_dir, wanted, paired=paired)
     _refuse(runs, paired=paired)
-    contestants = tuple(_contestants(runs))
-    names = [contestant.name for contestant in contestants]
+    candidates = tuple(_candidates(runs))
+    names = [candidate.name for candidate in candidates]
     summary = summarize(
         (row for run in runs for row in run.rows()),
         [measure for measure in stored_measures(runs[0].data) if measure.name in runs[0].scorers],
@@ -62,7 +62,7 @@ def compare_runs(
     )
     known = {name: summary.all_metrics(name) for name in names}
     try:
-        found = compare(summary, contestants, known, judges=_judges(runs), wanted=wanted, paired=paired)
+        found = compare(summary, candidates, known, judges=_judges(runs), wanted=wanted, paired=paired)
     except NotComparable as wrong:
         raise SuiteError(f"--metric: {wrong}") from None
     return SideBySide(runs, replace(found, notes=(*_notes(runs), *found.notes)), known)
@@ -71,7 +71,7 @@ def compare_runs(
 def _open_runs(
     references: Sequence[str], output_dir: Path, wanted: Sequence[str], *, paired: bool
 ) -> tuple[ComparedRun, ...]:
-    """The runs, with a name for each contestant: its target's, with the run's in front where two have the same."""
+    """The runs, with a name for each candidate: its target's, with the run's in front where two have the same."""
     folders = [find_run(reference, output_dir) for reference in references]
     twice = [path for path, count in Counter(folder.path.resolve() for folder in folders).items() if count > 1]
     if twice:
@@ -138,14 +138,14 @@ def _of_reducers(first: ComparedRun, other: ComparedRun) -> list[str]:
     return []
 
 
-def _contestants(runs: Sequence[ComparedRun]) -> Iterator[Contestant]:
+def _candidates(runs: Sequence[ComparedRun]) -> Iterator[Candidate]:
     """Every target of every run, with what sets it apart from the first of all."""
     first: Mapping[str, Any] | None = None
     for run in runs:
         for target, said in run.data["targets"].items():
             defined = run.data["definition"]["targets"].get(target, {})
             first = defined if first is None else first
-            yield Contestant(
+            yield Candidate(
                 name=run.names[target],
                 target=target,
                 run=run.folder.id,

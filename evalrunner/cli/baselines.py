@@ -31,7 +31,7 @@ def accept(
     output_dir: options.OutputDir = Path("runs"),
 ) -> None:
     """Write the scores of a run to baselines/SUITE/NAME.jsonl beside the suite file, for git."""
-    from evalrunner.gates.accepting import accept_run
+    from evalrunner.baselines.accept import accept_run
     from evalrunner.redact import register_environment
     from evalrunner.runs.folder import find_run
 
@@ -45,12 +45,12 @@ def accept(
 @app.command("show")
 def show(path: Annotated[Path, typer.Argument(metavar="FILE", help="A baseline's .jsonl file.")]) -> None:
     """Show what a baseline is of, and its metrics by target."""
+    from evalrunner.baselines.file import read_baseline
     from evalrunner.errors import SuiteError
-    from evalrunner.gates.baseline_file import read_baseline
     from evalrunner.reports.baselines import render_baseline
 
     try:
-        baseline = read_baseline(path, shown=str(path))
+        baseline = read_baseline(path, label=str(path))
     except FileNotFoundError:
         raise SuiteError(f"{str(path)!r}: there is no such file") from None
     for line in render_baseline(baseline):
@@ -62,7 +62,7 @@ def list_baselines(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where suite files are.")] = Path(),
 ) -> None:
     """List the baselines below a folder."""
-    from evalrunner.gates.baseline_file import FOLDER
+    from evalrunner.baselines.file import FOLDER
     from evalrunner.reports.baselines import baseline_lines
 
     found = sorted(folder.rglob(f"{FOLDER}/*/*.jsonl"))

@@ -180,7 +180,7 @@ class Printer:
 
     def finish(self, results: list[RunResult]) -> int:
         """Print what is printed at the end of all; returns the exit code of the command."""
-        from evalrunner.gates.exit_codes import exit_code
+        from evalrunner.verdicts import exit_code
 
         if self.as_json:
             from evalrunner.redact import redact
@@ -221,10 +221,10 @@ def rows_that_differ(result: RunResult, count: int) -> tuple[tuple[Row, ...], ..
     """The rows of the samples on which the targets of a run differ most, read back from its row log."""
     if result.comparison is None or count == 0:
         return ()
-    from evalrunner.compare.different import different_rows
+    from evalrunner.compare.disagreement import disagreeing_rows
     from evalrunner.runs.row_log import read_rows
 
-    return different_rows(read_rows(result.folder), result.comparison.most_different[:count], list(result.targets))
+    return disagreeing_rows(read_rows(result.folder), result.comparison.most_different[:count], list(result.targets))
 
 
 def import_drawing() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 FAMILIES: Final[Mapping[str, str]] = {
     "GPT": r"gpt|chatgpt|davinci|o[134](?=$|[-:])",  # OpenAI: also its reasoning models o1, o3, o4
     "Claude": r"claude",  # Anthropic
-    "Gemini": r"gemini|gemma|palm|bison",  # Google: Gemma is made from the same research and data as Gemini
+    "Gemini": r"gemini|gemma|palm|bison",  # Google: Gemma is provenance from the same research and data as Gemini
     "Llama": r"llama|vicuna|alpaca",  # Meta, and what was tuned from it under another name
     "Mistral": r"mistral|mixtral|ministral|codestral|magistral|devstral",
     "Qwen": r"qwen|qwq",  # Alibaba
@@ -33,12 +33,12 @@ def model_families(name: str) -> tuple[str, ...]:
     return tuple(family for family, pattern in _WORD.items() if pattern.search(name))
 
 
-def kinship(judge: Iterable[str], contestant: Iterable[str]) -> str | None:
+def shared_family(judge: Iterable[str], candidate: Iterable[str]) -> str | None:
     """What two models have in common: a family, or the very name; None for nothing. Each goes by several names."""
-    judges, contestants = set(judge), set(contestant)
-    same = sorted(judges & contestants)
+    judges, candidates = set(judge), set(candidate)
+    same = sorted(judges & candidates)
     if same:
         return f"the same model, {same[0]}"
-    ours = {family for name in contestants for family in model_families(name)}
+    ours = {family for name in candidates for family in model_families(name)}
     shared = [family for name in sorted(judges) for family in model_families(name) if family in ours]
     return f"of the same family, {shared[0]}" if shared else None

@@ -1,4 +1,4 @@
-"""Two contestants on one metric: sample by sample where both have a score, or as two samples where they cannot be."""
+"""Two candidates on one metric: sample by sample where both have a score, or as two samples where they cannot be."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Scale:
 
 
 def pair_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:
-    """The paired difference of two contestants; samples with a score on one side only are left out and counted."""
+    """The paired difference of two candidates; samples with a score on one side only are left out and counted."""
     places = sorted(first.keys() & second.keys())
     differences = [first[place] - second[place] for place in places]
     clusters = None if scale.clusters is None else [scale.clusters[place] for place in places]
@@ -45,8 +45,8 @@ def pair_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Sc
     return _pair(names, found, left_out=left_out, counts=(wins, len(places) - wins - losses, losses))
 
 
-def contrast_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:
-    """The difference of two contestants that answered different samples."""
+def unpaired_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:
+    """The difference of two candidates that answered different samples."""
     sides = [[side[place] for place in sorted(side)] for side in (first, second)]
     clusters = None
     if scale.clusters is not None:

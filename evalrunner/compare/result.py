@@ -12,7 +12,7 @@ ALPHA: Final = 0.05  # two-sided, over the whole family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contestant:
+class Candidate:
     """Who is compared: a target of a run. `run` is None where all are of one run; `differs` is against the first.
 
     `models` are the names it goes by: as the suite has it, and as it was served.
@@ -27,7 +27,7 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two contestants on one metric: `difference` is first − second in the metric's unit, with its 95 % interval.
+    """Two candidates on one metric: `difference` is first − second in the metric's unit, with its 95 % interval.
 
     `p_value` is of this test alone, `p_adjusted` after Holm over the family, None outside of it. `better` is the one
     that really is (p_adjusted < .05). `wins` are the samples on which the first did better, `losses` the second.
@@ -74,9 +74,9 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedMetric:
-    """One metric of all contestants. Without a `ranking` it stands outside the family: its p-values are unadjusted.
+    """One metric of all candidates. Without a `ranking` it stands outside the family: its p-values are unadjusted.
 
-    `values` holds each contestant's own number, over all the samples it was scored on.
+    `values` holds each candidate's own number, over all the samples it was scored on.
     """
 
     name: str
@@ -91,7 +91,7 @@ class ComparedMetric:
     ranking: Ranking | None = None
 
     def pair(self, one: str, other: str) -> Pair:
-        """The pair of two contestants, in whichever order. Raises KeyError."""
+        """The pair of two candidates, in whichever order. Raises KeyError."""
         for found in self.pairs:
             if {found.first, found.second} == {one, other}:
                 return found
@@ -99,7 +99,7 @@ class ComparedMetric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Front:
+class ParetoFront:
     """Who no other one outdoes in quality and in what it takes at once, by the numbers as they are.
 
     `missing` are those that have no number on one of the two, and so cannot be placed.
@@ -119,11 +119,11 @@ class Comparison:
     else is to be known. `most_different` are places of samples in the dataset, the most different scores first.
     """
 
-    contestants: tuple[Contestant, ...]
+    candidates: tuple[Candidate, ...]
     metrics: tuple[ComparedMetric, ...]
     costs: tuple[ComparedMetric, ...] = ()
     slices: tuple[ComparedMetric, ...] = ()
-    fronts: tuple[Front, ...] = ()
+    pareto_fronts: tuple[ParetoFront, ...] = ()
     paired: bool = True
     alpha: float = ALPHA
     family: int = 0

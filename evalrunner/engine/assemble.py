@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from evalrunner.baselines.file import Baseline, SampleKey
+from evalrunner.baselines.resolve import BaselineResolver
+from evalrunner.baselines.run_ref import RunRef
 from evalrunner.beforehand import ChecksSamples
 from evalrunner.cache_folder import cache_folder
 from evalrunner.datasets.source import SampleSource, open_dataset
@@ -21,16 +24,13 @@ from evalrunner.endpoints.http_service import AsksService
 from evalrunner.endpoints.opening import EndpointPool, Opened
 from evalrunner.engine.costs import PlannedModel
 from evalrunner.engine.designs import ColumnCheck, design_of
-from evalrunner.engine.fingerprints import made_of_plan
-from evalrunner.engine.gating import GateMaker, KeyKeeper, find_baselines, refuse_changed
+from evalrunner.engine.fingerprints import provenance_of_plan
 from evalrunner.engine.judges import JudgeDesk
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrunner.engine.stored_answers import StoredAnswers, StoredSamples
 from evalrunner.errors import SuiteError
-from evalrunner.gates.baseline_file import Baseline, SampleKey
-from evalrunner.gates.baseline_finding import Shelf
-from evalrunner.gates.judged_run import JudgedRun
-from evalrunner.gates.naming import Gate
+from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
+from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.ledger import Side
 from evalrunner.middleware.stack import ANSWERS_FILE, CallContext, CallStack
@@ -40,7 +40,7 @@ from evalrunner.registry import Group, Place, ReferenceProblem, call_factory, fa
 from evalrunner.scorers.calling import BoundScorer
 from evalrunner.signatures import SignatureProblem
 from evalrunner.stats.grouping import Design
-from evalrunner.stats.summary import Measure, always_measures
+from evalrunner.stats.summary import Measure, builtin_measures
 from evalrunner.suite.document import Document
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.values import check_options
@@ -74,7 +74,7 @@ class Assembler:
     refresh: bool = False
     models: list[PlannedModel] = field(default_factory=list)
     judging: bool = True
-    judged: JudgedRun | None = None
+    judged: RunRef | None = None
     stored: StoredAnswers | None = None
 
     def assemble(self, suite: Suite) -> Plan:
@@ -86,12 +86,12 @@ class Assembler:
         scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
-        shelf = Shelf(suite.folder, suite.name, self.runs, mlflow_uri=suite.mlflow_uri, judged=self.judged)
-        baselines = find_baselines(self.document, gates, shelf) if self.judging else {}
+        shelf = BaselineResolver(suite.folder, suite.name, self.runs, mlflow_uri=suite.mlflow_uri, judged=self.judged)
+        baselines = resolve_baselines(self.document, gates, shelf) if self.judging else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
         assert dataset is not None  # without it there was a problem
-        columns, keeper = ColumnCheck(design), KeyKeeper() if baselines else None
+        columns, keeper = ColumnCheck(design), SampleKeyIndex() if baselines else None
         check = partial(_check_sample, targets, scorers, columns, capped=suite.run.max_cost is not None)
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(keeper.before(check) if keeper else check))
         if scan is not None:
@@ -234,9 +234,9 @@ class Assembler:
         )  # fmt: skip
 
     def _gates(self, suite: Suite, measures: list[Measure], design: Design) -> tuple[Gate, ...]:
-        maker = GateMaker(
+        maker = GateBuilder(
             self.document,
-            [*measures, *always_measures(streaming=suite.streaming)],
+            [*measures, *builtin_measures(streaming=suite.streaming)],
             targets=[target.name for target in suite.targets],
             design=design,
             epochs=suite.run.epochs,
@@ -247,7 +247,7 @@ class Assembler:
     def _with_baselines(self, plan: Plan, baselines: Mapping[str, Baseline], keys: Mapping[int, SampleKey]) -> Plan:
         """The plan with the baselines of its gates, which are of the same scorers and judges."""
         if baselines:
-            refuse_changed(self.document, plan.gates, baselines, made_of_plan(plan))
+            reject_incompatible(self.document, plan.gates, baselines, provenance_of_plan(plan))
             self.document.raise_problems()
         return replace(plan, baselines=baselines, keys=keys)
 

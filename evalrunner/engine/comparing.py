@@ -25,13 +25,13 @@ def compare_targets(
     """
     if len(plan.targets) < 2:
         return None
-    from evalrunner.compare.comparing import compare
-    from evalrunner.compare.result import Contestant
+    from evalrunner.compare.compare import compare
+    from evalrunner.compare.result import Candidate
 
     defined = definition_of(plan)["targets"]
     first = defined[plan.targets[0].name]
-    contestants = [
-        Contestant(
+    candidates = [
+        Candidate(
             name=target.name,
             target=target.name,
             models=_names(target.model, usage.of_target(target.name).served_models),
@@ -46,7 +46,7 @@ def compare_targets(
         for scorer in plan.scorers
         if scorer.judge is not None
     }
-    return compare(summary, contestants, known, judges=judges)
+    return compare(summary, candidates, known, judges=judges)
 
 
 def _names(name: str | None, others: Collection[str]) -> tuple[str, ...]:

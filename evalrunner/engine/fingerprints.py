@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
+from evalrunner.gates.check import Comparison
+from evalrunner.gates.regression import CandidateRun
 from evalrunner.suite.schema import ScorerSpec, TargetSpec
 from evalrunner.targets.recorded import RecordedRun
 
@@ -89,7 +91,7 @@ def _options(target: PlannedTarget, spec: TargetSpec) -> dict[str, Any] | None:
     return {**spec.options, **run}
 
 
-def made_of_plan(plan: Plan) -> Mapping[str, Any]:
+def provenance_of_plan(plan: Plan) -> Mapping[str, Any]:
     """What a run is made of, as its baseline would have it."""
     judges = {scorer.bound.name: judge_data(scorer) for scorer in plan.scorers}
     specs = {spec.name: spec for spec in plan.suite.targets}
@@ -100,6 +102,13 @@ def made_of_plan(plan: Plan) -> Mapping[str, Any]:
         "judges": {name: judge for name, judge in judges.items() if judge is not None},
     }
     if plan.stored is not None:  # what is under test are the targets that gave the answers
-        found["targets"] = dict(plan.stored.made["targets"])
+        found["targets"] = dict(plan.stored.provenance["targets"])
     made: Mapping[str, Any] = json.loads(json.dumps(found, default=str))
     return made
+
+
+def baseline_context_of(plan: Plan) -> Comparison:
+    """What the gates on a baseline of a plan are judged with, the models that have served by now among it."""
+    if not plan.baselines:
+        return Comparison()
+    return Comparison(CandidateRun(provenance_of_plan(plan), plan.keys), plan.baselines)

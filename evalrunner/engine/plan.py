@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evalrunner.baselines.file import Baseline, SampleKey
 from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import Row, Sample, Target, row_name
 from evalrunner.endpoints.pricing import KnownPrice
 from evalrunner.engine.costs import PlannedModel
 from evalrunner.engine.judges import JudgeDesk
 from evalrunner.engine.stored_answers import StoredAnswers, StoredSamples
-from evalrunner.gates.baseline_file import Baseline, SampleKey
-from evalrunner.gates.naming import Gate
+from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.ledger import Side
 from evalrunner.middleware.stack import CallStack, CallTally

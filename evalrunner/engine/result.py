@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrunner.domain import Failure
-from evalrunner.engine.gating import comparison_of
+from evalrunner.engine.fingerprints import baseline_context_of
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.row_usage import RowUsage
 from evalrunner.engine.run_state import RunState
-from evalrunner.gates.exit_codes import INTERRUPTED, UNTRUSTED, code_of, exit_code, overall
-from evalrunner.gates.verdicts import check_gates
+from evalrunner.gates.check import check_gates
 from evalrunner.metrics import GateResult, Metric, Verdict
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
 from evalrunner.stats.summary import Summary
+from evalrunner.verdicts import INTERRUPTED, UNTRUSTED, code_of, exit_code, overall
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
@@ -73,7 +73,7 @@ def conclude(
     plan: Plan, state: RunState, usage: RowUsage, summary: Summary, *, gates: bool
 ) -> tuple[tuple[GateResult, ...], Verdict, int]:
     """The verdicts of a run's gates, that of the run, and its exit code."""
-    results = check_gates(plan.gates, summary, comparison_of(plan)) if gates else ()
+    results = check_gates(plan.gates, summary, baseline_context_of(plan)) if gates else ()
     codes = [code_of(result) for result in results]
     if state.interrupted:
         codes.append(INTERRUPTED)

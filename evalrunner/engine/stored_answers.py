@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evalrunner.baselines.file import Baseline, BaselineRow, read_baseline
+from evalrunner.baselines.resolve import provenance_of_run
+from evalrunner.baselines.run_ref import RunRef
 from evalrunner.datasets.identity import digest_line
 from evalrunner.datasets.source import Scan
 from evalrunner.domain import Completion, Failure, Sample
 from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.gates.baseline_file import Baseline, BaselineRow, read_baseline
-from evalrunner.gates.baseline_finding import made_of_run
-from evalrunner.gates.judged_run import JudgedRun
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.suite.document import Document
@@ -52,7 +52,7 @@ class StoredSamples:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """What a scoring of stored answers starts from. `made` is what the run that gave them was made of.
+    """What a scoring of stored answers starts from. `provenance` describes the run that produced them.
 
     `judged` is that run, None where the answers are a baseline's.
     """
@@ -63,8 +63,8 @@ class StoredAnswers:
     epochs: int
     samples: StoredSamples
     answers: Mapping[str, RecordedRun]
-    made: Mapping[str, Any]
-    judged: JudgedRun | None = None
+    provenance: Mapping[str, Any]
+    judged: RunRef | None = None
 
     def apply(self, document: Document) -> None:
         """Put the stored targets and epochs into a suite, in place of those it has."""
@@ -83,7 +83,7 @@ class StoredAnswers:
 def find_answers(reference: str, runs: Path) -> StoredAnswers:
     """The answers of a run, or of a baseline's file. Raises RunNotFoundError and SuiteError."""
     if reference.endswith(".jsonl") and Path(reference).is_file():
-        return _of_baseline(read_baseline(Path(reference), shown=reference))
+        return _of_baseline(read_baseline(Path(reference), label=reference))
     return _of_run(find_run(reference, runs))
 
 
@@ -103,8 +103,8 @@ def _of_run(folder: RunFolder) -> StoredAnswers:
         run["epochs"],
         StoredSamples(samples.values(), run["hashes"]["dataset"]),
         {name: RecordedRun(answers[name], folder.id) for name in run["targets"] if name in answers},
-        made_of_run(run),
-        JudgedRun.of(run),
+        provenance_of_run(run),
+        RunRef.of(run),
     )
 
 
@@ -112,7 +112,7 @@ def _of_baseline(baseline: Baseline) -> StoredAnswers:
     head = baseline.head
     if not head.outputs:
         raise SuiteError(
-            f"{baseline.shown!r} has no outputs that could be scored again; baselines keep them with "
+            f"{baseline.label!r} has no outputs that could be scored again; baselines keep them with "
             "'evalrun baseline accept --with-outputs'"
         )
     samples: dict[str, Sample] = {}
@@ -122,13 +122,13 @@ def _of_baseline(baseline: Baseline) -> StoredAnswers:
         for epoch, answer in enumerate(_answers_of(row), 1):
             answers.setdefault(target, {})[id_, epoch] = answer
     return StoredAnswers(
-        baseline.shown,
+        baseline.label,
         head.run_id,
         None,
         head.epochs,
         StoredSamples(samples.values(), None),
         {name: RecordedRun(found, head.run_id) for name, found in answers.items()},
-        head.made,
+        head.provenance,
     )
 
 

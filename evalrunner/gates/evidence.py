@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evalrunner.gates.naming import Gate
+from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.aggregates import aggregate, variance
-from evalrunner.stats.measures import ALWAYS
-from evalrunner.stats.planning import WITHIN_HALF
+from evalrunner.stats.measures import BUILTIN_MEASURES
+from evalrunner.stats.power import WITHIN_HALF
 from evalrunner.stats.summary import Summary
-from evalrunner.stats.tally import ERROR, ZEROED, PerSample, Reduced, Tally, reduce_tally
+from evalrunner.stats.tally import ERROR, ZEROED, ReducedScores, SampleScores, Tally, reduce_tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Evidence:
     `calls` is the tally of the target's own calls, which tells their failures from those of scorers.
     """
 
-    per_sample: PerSample
-    reduced: Reduced
+    per_sample: SampleScores
+    reduced: ReducedScores
     clusters: array[int] | None
     tally: Tally
     calls: Tally
@@ -101,10 +101,10 @@ def gather(gate: Gate, summary: Summary, target: str) -> Evidence:
         groups = summary.slices[column]
         code = groups.code_of(text)
         parts = per_sample.split(groups.codes) if code is not None else {}
-        per_sample = parts.get(code if code is not None else -1) or PerSample(array("q"), array("d"), array("b"))
+        per_sample = parts.get(code if code is not None else -1) or SampleScores(array("q"), array("d"), array("b"))
     clusters = summary.clusters.codes if summary.clusters is not None else None
-    calls = summary.tallies[target, ALWAYS[0].name]  # every target has a latency, or a reason why not
-    return Evidence(per_sample, per_sample.counted(clusters), clusters, tally, calls, summary.design.seed)
+    calls = summary.tallies[target, BUILTIN_MEASURES[0].name]  # every target has a latency, or a reason why not
+    return Evidence(per_sample, per_sample.partition_states(clusters), clusters, tally, calls, summary.design.seed)
 
 
 def value_of(gate: Gate, evidence: Evidence) -> float | None:

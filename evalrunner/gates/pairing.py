@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalrunner.gates.baseline_file import Baseline, BaselineRow, SampleKey
+from evalrunner.baselines.file import COMPARED, Baseline, BaselineRow, SampleKey, changes
 from evalrunner.gates.evidence import Evidence, reduce_scores
-from evalrunner.gates.naming import Gate
-
-COMPARED = ("type", "options", "args", "version", "backend", "code", "range", "threshold", "on_no_answer", "binary")
-"""What makes two scorers of one name the same."""
+from evalrunner.gates.metric_lookup import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +90,14 @@ def drops_of(gate: Gate, pairs: Iterable[Pair], *, worst: float | None = None) -
         yield (before - now if gate.higher_is_better else now - before), pair.cluster
 
 
-def refusals(gate: Gate, made: Mapping[str, Any], baseline: Baseline) -> list[str]:
+def refusals(gate: Gate, provenance: Mapping[str, Any], baseline: Baseline) -> list[str]:
     """Why the gate's metric cannot be compared with the baseline's: what differs between the scorers, in words."""
     name = gate.measure.name
-    theirs = baseline.head.made["scorers"].get(name)
+    theirs = baseline.head.provenance["scorers"].get(name)
     if theirs is None:
         return []
-    said = changes(theirs, made["scorers"][name], COMPARED)
-    judges = (baseline.head.made["judges"].get(name) or {}, made["judges"].get(name) or {})
+    said = changes(theirs, provenance["scorers"][name], COMPARED)
+    judges = (baseline.head.provenance["judges"].get(name) or {}, provenance["judges"].get(name) or {})
     said += [f"judge {one}" for one in changes(*judges, ("model", "params"))]
     if baseline.head.epochs < gate.reducer.k:
         said.append(f"epochs {baseline.head.epochs}, of which {gate.reducer.name!r} wants {gate.reducer.k}")
@@ -109,33 +106,12 @@ def refusals(gate: Gate, made: Mapping[str, Any], baseline: Baseline) -> list[st
     return said
 
 
-def differences(made: Mapping[str, Any], name: str, baseline: Baseline, target: str) -> tuple[str, ...]:
+def differences(provenance: Mapping[str, Any], name: str, baseline: Baseline, target: str) -> tuple[str, ...]:
     """What is being compared: what differs between the two targets, in words."""
-    theirs, ours = baseline.head.made["targets"][target], made["targets"][name]
+    theirs, ours = baseline.head.provenance["targets"][target], provenance["targets"][name]
     said = changes(theirs, ours, ("type", "model", "options", "params"))
     if theirs.get("prompt") != ours.get("prompt"):
         said.append("prompt")
     if theirs.get("model") == ours.get("model") and theirs.get("served_models") and ours.get("served_models"):
         said += changes(theirs, ours, ("served_models",))
     return tuple(said)
-
-
-def changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """`version 'v1' → 'v2'` for each name whose value differs; nested mappings by their own keys."""
-    said: list[str] = []
-    for name in names:
-        old, new = before.get(name), after.get(name)
-        if old == new:
-            continue
-        if name == "code":
-            said.append("the code of its function")
-        elif isinstance(old, Mapping) and isinstance(new, Mapping):
-            said += [f"{name}.{one}" for one in changes(old, new, sorted({*old, *new}))]
-        else:
-            said.append(f"{name} {_short(old)} → {_short(new)}")
-    return said
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if value is not None else "none"
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evalrunner.gates.evidence import Evidence
-from evalrunner.gates.naming import Gate
-from evalrunner.stats.paired import RowsToDecide
-from evalrunner.stats.tally import JUDGE, NO_ANSWER, TOO_FEW
+from evalrunner.gates.metric_lookup import Gate
+from evalrunner.stats.hypothesis_tests import RowsToDecide
+from evalrunner.stats.tally import JUDGE, NO_ANSWER, TOO_FEW_EPOCHS
 
 REPORTED = ("cost_usd", "token_count", "ttft", "output_rate")  # what nobody may tell, which is no judge's doing
 
@@ -21,7 +21,7 @@ def why_missing(evidence: Evidence, scorer: str) -> str:
     if silent := evidence.count(NO_ANSWER):
         kinds = [name.removeprefix("no_answer: ") for name in reasons if name.startswith("no_answer")]
         said.append(f"the model did not answer {silent}{_listed(kinds)}")
-    if few := evidence.count(TOO_FEW):
+    if few := evidence.count(TOO_FEW_EPOCHS):
         said.append(f"too few epochs were scored of {few}")
     return "; ".join(said)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from evalrunner.compare.changes import Change, Changes, RunChanges
+from evalrunner.compare.diff import Change, Changes, RunDiff
 from evalrunner.domain import Cell, Row
 from evalrunner.reports.compared import output_text
 from evalrunner.reports.drawing import plain_table, styled
@@ -19,7 +19,7 @@ LONGEST: Final = 300
 SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
 
 
-def render_changes(found: RunChanges) -> Iterator[RenderableType]:
+def render_changes(found: RunDiff) -> Iterator[RenderableType]:
     """A line that counts, what was measured otherwise, then the rows that got worst."""
     changes = found.changes
     sides = [f"{one_line(run, 40)}/{one_line(target, 40)}" for run, target in (found.before, found.after)]
@@ -32,7 +32,7 @@ def render_changes(found: RunChanges) -> Iterator[RenderableType]:
         yield styled(f"and {changes.changed - len(changes.rows):,} more (--limit shows more)", "dim")
 
 
-def changes_data(found: RunChanges) -> dict[str, Any]:
+def changes_data(found: RunDiff) -> dict[str, Any]:
     """The same as JSON has it, texts whole."""
     changes = found.changes
     names = ("same", "worse", "better", "moved", "worded", "other", "before_only", "after_only")
@@ -49,19 +49,19 @@ def _counts(changes: Changes) -> Iterator[str]:
     kinds = {
         "worse": changes.worse,
         "better": changes.better,
-        "scored otherwise": changes.moved,
-        "in words only": changes.worded,
+        "scored otherwise": changes.state_changed,
+        "in words only": changes.output_changed,
     }
     listed = ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)
     yield f"{counted(changes.changed, 'row')} changed" + (f" ({listed})" if listed else "")
     yield f"{changes.same:,} the same"
-    if changes.other:
-        yield f"{changes.other:,} left out, as their samples are not the same"
+    if changes.different_sample:
+        yield f"{changes.different_sample:,} left out, as their samples are not the same"
     if changes.before_only or changes.after_only:
         yield f"{changes.before_only:,} only before, {changes.after_only:,} only after"
 
 
-def _table(found: RunChanges) -> Table:
+def _table(found: RunDiff) -> Table:
     table = plain_table("", ("id", *SHARES, *[one_line(name, 40) for name in found.scorers]))
     table.title, table.expand = None, True
     for column, share in zip(table.columns[1:4], SHARES.values(), strict=True):

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SIDE_BY_SIDE: Final = 4  # metrics of one table; more make a further one
-MOST_PAIRS: Final = 15  # of a metric on a terminal: those of six contestants
+MOST_PAIRS: Final = 15  # of a metric on a terminal: those of six candidates
 MOST_SLICES: Final = 20
-MOST_DIFFERENCES: Final = 4  # lines on what sets a contestant apart from the first
+MOST_DIFFERENCES: Final = 4  # lines on what sets a candidate apart from the first
 LONGEST: Final = 300
 NAME: Final = 40
 SHOWN_COSTS: Final = ("latency/p50", "latency/p90", "token_count/mean", "cost_usd/mean")
 
 
 def render_comparison(comparison: Comparison, rows: Sequence[Sequence[Row]] = ()) -> Iterator[RenderableType]:
-    """The whole comparison, piece by piece; `rows` are those that differ most, one of each contestant a group."""
+    """The whole comparison, piece by piece; `rows` are those that differ most, one of each candidate a group."""
     for warning in comparison.warnings:
         yield styled(f"warning: {one_line(warning, 400)}", "yellow")
     yield from _tables(comparison)
@@ -55,12 +55,12 @@ def said_beside(comparison: Comparison) -> Iterator[str]:
 
 
 def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
-    """A table for each metric and slice column: a line for each value, a column for each contestant."""
+    """A table for each metric and slice column: a line for each value, a column for each candidate."""
     found: dict[tuple[str, str], list[tuple[str, ComparedMetric]]] = {}
     for metric in comparison.slices:
         for column, text in (metric.slice or {}).items():
             found.setdefault((metric.name, column), []).append((text, metric))
-    names = [item.name for item in comparison.contestants]
+    names = [item.name for item in comparison.candidates]
     for (name, column), values in found.items():
         title = f"{one_line(name, 60)} by {one_line(column, NAME)} (unadjusted)"
         table = plain_table(title, [one_line(column, NAME), *[one_line(each, NAME) for each in names]], wraps=True)
@@ -73,7 +73,7 @@ def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
 
 
 def differing_tables(groups: Sequence[Sequence[Row]]) -> Iterator[RenderableType]:
-    """For each sample a line with its input and accepted answers, then every contestant's output and scores."""
+    """For each sample a line with its input and accepted answers, then every candidate's output and scores."""
     yield styled("where they differ most", "bold")
     for rows in groups:
         sample = rows[0].sample
@@ -131,13 +131,13 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
 
 
 def _order(comparison: Comparison) -> list[str]:
-    """The contestants as the first metric ranks them."""
+    """The candidates as the first metric ranks them."""
     for metric in comparison.metrics:
         if metric.ranking is not None:
             return list(metric.ranking.order) + [
-                item.name for item in comparison.contestants if item.name not in metric.ranking.order
+                item.name for item in comparison.candidates if item.name not in metric.ranking.order
             ]
-    return [item.name for item in comparison.contestants]
+    return [item.name for item in comparison.candidates]
 
 
 def _cell(metric: ComparedMetric, name: str) -> Any:
@@ -204,7 +204,7 @@ def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]
 def front_lines(comparison: Comparison) -> Iterator[str]:
     """For each metric who is outdone by nobody in it and in what it takes at once."""
     found: dict[str, list[str]] = {}
-    for front in comparison.fronts:
+    for front in comparison.pareto_fronts:
         members = ", ".join(one_line(name, NAME) for name in front.members)
         missing = (
             f" (no numbers of {', '.join(one_line(name, NAME) for name in front.missing)})" if front.missing else ""
@@ -215,12 +215,12 @@ def front_lines(comparison: Comparison) -> Iterator[str]:
 
 
 def _difference_lines(comparison: Comparison) -> Iterator[Any]:
-    """What sets each contestant apart from the first."""
-    first = comparison.contestants[0].name
-    for contestant in comparison.contestants[1:]:
-        lines = contestant.differs[:MOST_DIFFERENCES]
-        more = len(contestant.differs) - len(lines)
+    """What sets each candidate apart from the first."""
+    first = comparison.candidates[0].name
+    for candidate in comparison.candidates[1:]:
+        lines = candidate.differs[:MOST_DIFFERENCES]
+        more = len(candidate.differs) - len(lines)
         if lines:
-            yield styled(f"{one_line(contestant.name, NAME)} differs from {one_line(first, NAME)} in:", "dim")
+            yield styled(f"{one_line(candidate.name, NAME)} differs from {one_line(first, NAME)} in:", "dim")
         for line in (*lines, *([f"… and {more} more"] if more else [])):
             yield styled(f"  {one_line(line, 200)}", "dim")

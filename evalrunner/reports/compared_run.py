@@ -13,7 +13,7 @@ from evalrunner.runs.row_log import read_rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRun:
-    """A run that is compared. `names` are those of its targets among the contestants, `scorers` those that count.
+    """A run that is compared. `names` are those of its targets among the candidates, `scorers` those that count.
 
     `first` is the place of its first sample: that of all runs where they are paired, else one of its own.
     """
@@ -30,7 +30,7 @@ class ComparedRun:
         return int(self.data["definition"]["dataset"]["rows"])
 
     def rows(self) -> Iterator[Row]:
-        """Its rows, each under the name of its contestant and at the place of its sample."""
+        """Its rows, each under the name of its candidate and at the place of its sample."""
         for row in read_rows(self.folder.path):
             sample = replace(row.sample, index=row.sample.index + self.first) if self.first else row.sample
             cells = {name: cell for name, cell in row.cells.items() if name in self.scorers}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evalrunner.compare.result import ComparedMetric, Comparison, Contestant, Front, Pair, Ranking
+from evalrunner.compare.result import Candidate, ComparedMetric, Comparison, Pair, ParetoFront, Ranking
 from evalrunner.metrics import Metric
 
 NUMBERS = ("value", "low", "high", "n", "skipped", "unscored", "errors", "trusted")
@@ -18,11 +18,11 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "paired": comparison.paired,
         "alpha": comparison.alpha,
         "family": comparison.family,
-        "contestants": [asdict(item) for item in comparison.contestants],
+        "candidates": [asdict(item) for item in comparison.candidates],
         "metrics": [_metric_data(item) for item in comparison.metrics],
         "costs": [_metric_data(item) for item in comparison.costs],
         "slices": [_metric_data(item) for item in comparison.slices],
-        "fronts": [asdict(item) for item in comparison.fronts],
+        "pareto_fronts": [asdict(item) for item in comparison.pareto_fronts],
         "warnings": list(comparison.warnings),
         "notes": list(comparison.notes),
     }
@@ -31,11 +31,11 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
 def stored_comparison(data: Mapping[str, Any]) -> Comparison:
     """The comparison that this was made of, without the samples that differ most. Raises KeyError, TypeError."""
     return Comparison(
-        contestants=tuple(Contestant(**_frozen(item)) for item in data["contestants"]),
+        candidates=tuple(Candidate(**_frozen(item)) for item in data["candidates"]),
         metrics=_metrics(data["metrics"]),
         costs=_metrics(data["costs"]),
         slices=_metrics(data["slices"]),
-        fronts=tuple(Front(**_frozen(item)) for item in data["fronts"]),
+        pareto_fronts=tuple(ParetoFront(**_frozen(item)) for item in data["pareto_fronts"]),
         paired=data["paired"],
         alpha=data["alpha"],
         family=data["family"],

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalrunner.baselines.file import Baseline, BaselineRow, sample_key
+from evalrunner.baselines.resolve import BadBaselineReference, BaselineResolver
 from evalrunner.domain import Row
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import EvalrunError
-from evalrunner.gates.baseline_file import Baseline, BaselineRow, sample_key
-from evalrunner.gates.baseline_finding import BadReference, Shelf
 from evalrunner.reports.worst import Earlier, EarlierOf
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def earlier_of_stored(view: RunView, runs: Path) -> EarlierOf | None:
     if not names or view.suite_file is None:
         return None
     try:
-        baseline = Shelf(view.suite_file.parent, view.suite, runs).find(names[0])
-    except (EvalrunError, BadReference):  # a report shows the worst rows then
+        baseline = BaselineResolver(view.suite_file.parent, view.suite, runs).find(names[0])
+    except (EvalrunError, BadBaselineReference):  # a report shows the worst rows then
         return None
     return None if baseline is None else earlier_of(baseline, list(view.targets))
 

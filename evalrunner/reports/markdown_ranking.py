@@ -17,9 +17,7 @@ def compared_table(comparison: Comparison) -> tuple[Sequence[str], list[tuple[st
     """The columns of targets × metrics and a line for each target; the best in bold where it really is."""
     metrics = list(comparison.metrics[:MOST]) + [cost for cost in comparison.costs if cost.name in COSTS]
     columns = ["target", *(inline(metric.name, 60) for metric in metrics)]
-    lines = [
-        (code(item.name, 60), *(_cell(metric, item.name) for metric in metrics)) for item in comparison.contestants
-    ]
+    lines = [(code(item.name, 60), *(_cell(metric, item.name) for metric in metrics)) for item in comparison.candidates]
     return columns, lines
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalrunner.baselines.file import Baseline, collect_rows
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import EvalrunError
-from evalrunner.gates.baseline_file import Baseline, collect_rows
 from evalrunner.gates.evidence import reduce_scores
-from evalrunner.gates.naming import Gate
+from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.sentences import amount
 from evalrunner.prompts import find_value
 from evalrunner.reports.text import number, one_line
@@ -22,14 +22,14 @@ from evalrunner.stats.aggregates import variance
 from evalrunner.stats.clusters import mean_error
 from evalrunner.stats.distributions import normal_quantile
 from evalrunner.stats.grouping import value_text
-from evalrunner.stats.planning import (
-    chance_of_red_mean,
-    chance_of_red_share,
+from evalrunner.stats.power import (
+    false_failure_rate_of_mean,
+    false_failure_rate_of_share,
     smallest_drop,
+    smallest_drops_by_discordance,
     variance_at_epochs,
-    without_earlier_run,
 )
-from evalrunner.stats.reducers import RIGHT
+from evalrunner.stats.reducers import PASS_SCORE
 
 FEWEST = 20  # pairs from which a variance is believed
 WIDTH = 2 * normal_quantile(0.975)  # of a 95 % interval, in standard errors
@@ -76,7 +76,7 @@ def _smallest(plan: Plan, gate: Gate, target: str, last: RunFolder | None, whose
         least = smallest_drop(n=n, variance=spread.variance, df=spread.df, span=_span(gate), alpha=alpha)
         yield f"smallest drop that it sees in four of five runs{whose}: {amount(gate, least)} ({spread.source})"
     elif gate.estimand.binary or gate.aggregate == "ratio":
-        found = without_earlier_run(n)
+        found = smallest_drops_by_discordance(n)
         least = found[0][1]
         drops = ", ".join(f"{100 * drop:.1f}" for _, drop in found)
         shares = ", ".join(f"{100 * share:.0f}" for share, _ in found)
@@ -118,7 +118,7 @@ def _spread(plan: Plan, gate: Gate, target: str, last: RunFolder | None) -> Spre
     drops = [drop for drop, _, _ in pairs]
     if len(pairs) < FEWEST or min(drops) == max(drops):
         return None
-    source = f"from {len(pairs):,} samples of run {last.id} and {one_line(baseline.shown, 40)}"
+    source = f"from {len(pairs):,} samples of run {last.id} and {one_line(baseline.label, 40)}"
     n = len(drops)
     if plan.design.cluster is not None:
         codes = {text: code for code, text in enumerate(dict.fromkeys(cluster for _, cluster, _ in pairs))}
@@ -171,7 +171,7 @@ def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: 
     lower, strict = gate.spec.operator in (">=", ">"), gate.spec.operator in (">", "<")
     share = gate.estimand.binary or gate.aggregate == "ratio"
     if share and plan.design.cluster is None:
-        chance = chance_of_red_share(value, n, gate.spec.bound, lower=lower, strict=strict)
+        chance = false_failure_rate_of_share(value, n, gate.spec.bound, lower=lower, strict=strict)
     elif (
         gate.aggregate in ("mean", "ratio")
         and metric["low"] is not None
@@ -179,7 +179,7 @@ def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: 
         and metric["n"] > 1
     ):
         error = (metric["high"] - metric["low"]) / WIDTH * math.sqrt(metric["n"] / n)
-        chance = chance_of_red_mean(value, error, gate.spec.bound, df=max(1, n - 1), lower=lower)
+        chance = false_failure_rate_of_mean(value, error, gate.spec.bound, df=max(1, n - 1), lower=lower)
     else:
         return
     said = "under 0.1 %" if chance < 0.001 else f"{100 * chance:.2g} %"
@@ -192,7 +192,7 @@ def _samples(plan: Plan, gate: Gate, metric: Mapping[str, Any]) -> int:
 
 
 def _last_metric(gate: Gate, target: str, last: RunFolder) -> Mapping[str, Any] | None:
-    if gate.reducer.counts and gate.reducer.right != RIGHT:  # at_least_2 of another bound is another metric
+    if gate.reducer.counts and gate.reducer.right != PASS_SCORE:  # at_least_2 of another bound is another metric
         return None
     try:
         targets = read_json(last.path / METRICS_FILE)["targets"]

@@ -57,7 +57,7 @@ def run_data(
         data["dataset_from"] = dict(plan.dataset.origin)
     if plan.stored is not None:
         come = plan.stored
-        data["scored_from"] = {"run_id": come.run_id, "path": come.shown, "targets": dict(come.made["targets"])}
+        data["scored_from"] = {"run_id": come.run_id, "path": come.shown, "targets": dict(come.provenance["targets"])}
         if come.judged is not None:
             data["scored_from"]["started_at"] = _stamp(come.judged.started_at)
     if result is not None:

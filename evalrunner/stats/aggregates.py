@@ -21,7 +21,7 @@ def aggregate(name: str, values: Sequence[float], *, threshold: float | None = N
     if name == "variance":
         return variance(values)
     if name == "ratio":
-        return share_from(values, threshold if threshold is not None else 0.5)
+        return share_at_or_above(values, threshold if threshold is not None else 0.5)
     found = QUANTILE.fullmatch(name)
     if found is None:
         raise ValueError(f"{name!r} is not one of {', '.join(NAMES)}")
@@ -34,7 +34,7 @@ def variance(values: Sequence[float]) -> float:
     return math.fsum((value - mean) ** 2 for value in values) / len(values)
 
 
-def share_from(values: Sequence[float], threshold: float) -> float:
+def share_at_or_above(values: Sequence[float], threshold: float) -> float:
     """Share of values at or above the threshold, as MLflow's `/ratio` has it."""
     return sum(1 for value in values if value >= threshold) / len(values)
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evalrunner.stats.aggregates import variance
-from evalrunner.stats.clusters import FEWEST, mean_error
+from evalrunner.stats.clusters import MIN_CLUSTERS, mean_error
 from evalrunner.stats.distributions import NORMAL, t_quantile, t_tail
+from evalrunner.stats.hypothesis_tests import MIN_GRADED_PAIRS, mcnemar, non_inferiority, tango
 from evalrunner.stats.intervals import LEVEL, wilson
-from evalrunner.stats.paired import FEWEST_GRADED, mcnemar, non_inferiority, tango
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +84,16 @@ def two_sample_difference(
         low, high = newcombe(*counts, level=level)
         return Difference(estimate, low, high, shares_p(*counts), "newcombe", n)
     nothing = Difference(estimate, None, None, None, None, n)
-    if span is not None and min(len(first), len(second)) < FEWEST_GRADED:
-        return replace(nothing, note=f"fewer than {FEWEST_GRADED} values on one side")
+    if span is not None and min(len(first), len(second)) < MIN_GRADED_PAIRS:
+        return replace(nothing, note=f"fewer than {MIN_GRADED_PAIRS} values on one side")
     width = 1.0 if span is None else span
     errors = [_padded_error(values, width) for values in (first, second)]
     freedoms = [len(first) - 1.0, len(second) - 1.0]
     method = "welch"
     if clusters is not None:
         spreads = [mean_error(values, groups) for values, groups in zip((first, second), clusters, strict=True)]
-        if min(spread.count for spread in spreads) < FEWEST:
-            return replace(nothing, note=f"fewer than {FEWEST} clusters on one side")
+        if min(spread.count for spread in spreads) < MIN_CLUSTERS:
+            return replace(nothing, note=f"fewer than {MIN_CLUSTERS} clusters on one side")
         errors = [max(error, spread.error) for error, spread in zip(errors, spreads, strict=True)]
         freedoms, method = [spread.count - 1.0 for spread in spreads], "welch-clustered"
     error = math.hypot(*errors)

@@ -109,10 +109,10 @@ def _beta_share(x: float, rest: float, a: float, b: float) -> float:
     """I_x(a, b) with `rest` = 1 − x handed in, as whoever calls may know it more exactly."""
     if x <= 0 or rest <= 0:
         return 0.0 if x <= 0 else 1.0
-    front = math.exp(a * math.log(x) + b * math.log(rest) - _log_beta(a, b))
+    pareto_front = math.exp(a * math.log(x) + b * math.log(rest) - _log_beta(a, b))
     if x < (a + 1) / (a + b + 2):  # where the fraction converges fast; else by symmetry
-        return front * _beta_fraction(x, a, b) / a
-    return 1 - front * _beta_fraction(rest, b, a) / b
+        return pareto_front * _beta_fraction(x, a, b) / a
+    return 1 - pareto_front * _beta_fraction(rest, b, a) / b
 
 
 def _beta_fraction(x: float, a: float, b: float) -> float:

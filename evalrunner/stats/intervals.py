@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from evalrunner.stats.aggregates import QUANTILE, aggregate, share_from, variance
-from evalrunner.stats.clusters import FEWEST, Clustered, mean_error, too_few, variance_error
+from evalrunner.stats.aggregates import QUANTILE, aggregate, share_at_or_above, variance
+from evalrunner.stats.clusters import MIN_CLUSTERS, ClusteredError, mean_error, too_few, variance_error
 from evalrunner.stats.distributions import beta_quantile, binomial_cdf, normal_quantile, t_quantile
-from evalrunner.stats.resampling import MOST, bca
+from evalrunner.stats.resampling import MAX_RESAMPLED_ROWS, bca
 
 LEVEL: Final = 0.95  # two-sided, for display
-ENOUGH_FOR_T: Final = 30  # rows from which the t interval of an unbounded mean is used; below, BCa
+MIN_ROWS_FOR_T: Final = 30  # rows from which the t interval of an unbounded mean is used; below, BCa
 TOO_FEW_VALUES: Final = "from so few values"  # ends the note of an interval that is open
 ROUNDING: Final = 1e-12  # an error below this share of the range is rounding: the values do not vary
 
@@ -70,7 +70,7 @@ def metric_interval(
     if clusters is not None:
         return _clustered(estimand, values, clusters, level)
     if estimand.aggregate == "ratio":
-        low, high = wilson(round(share_from(values, estimand.threshold) * n), n, level=level)
+        low, high = wilson(round(share_at_or_above(values, estimand.threshold) * n), n, level=level)
         return Interval(low, high, level, "wilson", n, float(n))
     if estimand.aggregate == "variance":
         return _of_variance(values, level, seed)
@@ -99,7 +99,9 @@ def gate_bounds(
     share = estimand.aggregate == "ratio" or (estimand.aggregate == "mean" and estimand.binary)
     if clusters is None and share and values:
         n = len(values)
-        from_ = share_from(values, estimand.threshold) * n if estimand.aggregate == "ratio" else math.fsum(values)
+        from_ = (
+            share_at_or_above(values, estimand.threshold) * n if estimand.aggregate == "ratio" else math.fsum(values)
+        )
         low, high = clopper_pearson(round(from_), n, confidence=confidence)
         return Interval(low, high, level, "clopper-pearson", n, float(n))
     return metric_interval(estimand, values, clusters=clusters, level=level, seed=seed)
@@ -152,7 +154,7 @@ def _of_mean(estimand: Estimand, values: Sequence[float], level: float, seed: in
     error = math.sqrt(variance(values) / (n - 1)) if min(values) < max(values) else 0.0
     if estimand.low is not None and estimand.high is not None:
         return _wilson_effective(estimand, mean, error, n, level=level, df=n - 1)
-    if n < ENOUGH_FOR_T:
+    if n < MIN_ROWS_FOR_T:
         low, high = bca(values, "mean", level=level, seed=seed) or (mean, mean)
         return _within(estimand, Interval(low, high, level, "bca", n, float(n), _unvaried(error)))
     return _t(estimand, mean, error, n, level=level, df=n - 1)
@@ -187,7 +189,7 @@ def _of_variance(values: Sequence[float], level: float, seed: int) -> Interval:
     n, found = len(values), variance(values) if min(values) < max(values) else 0.0
     if n < 2:
         return Interval(None, None, level, None, n, note="no interval from a single value")
-    if n <= MOST:
+    if n <= MAX_RESAMPLED_ROWS:
         low, high = bca(values, "variance", level=level, seed=seed) or (found, found)
         return Interval(low, high, level, "bca", n, float(n), _unvaried(found))
     mean = math.fsum(values) / n
@@ -214,7 +216,7 @@ def _of_quantile(estimand: Estimand, values: Sequence[float], worth: float, leve
 def _clustered(estimand: Estimand, values: Sequence[float], clusters: Sequence[int], level: float) -> Interval:
     n = len(values)
     count = len(set(clusters))
-    if count < FEWEST:
+    if count < MIN_CLUSTERS:
         return Interval(None, None, level, None, n, note=too_few(count))
     if estimand.aggregate == "variance":
         spread = variance_error(values, clusters)
@@ -249,7 +251,7 @@ def _clustered_quantile(estimand: Estimand, values: Sequence[float], clusters: S
     at = aggregate(estimand.aggregate, values)
     assert at is not None  # there are values
     inside = [float(value <= at) for value in values]
-    spread: Clustered = mean_error(inside, clusters)
+    spread: ClusteredError = mean_error(inside, clusters)
     share = math.fsum(inside) / n
     worth = share * (1 - share) / spread.error**2 if spread.error > 0 and 0 < share < 1 else float(n)
     tail = 0.5 + level / 2

@@ -48,37 +48,37 @@ def _always(unit: str, aggregates: tuple[str, ...]) -> Declaration:
     )  # fmt: skip
 
 
-ALWAYS = (
+BUILTIN_MEASURES = (
     Measure("latency", _always("s", ("mean", "p50", "p90", "p99"))),
     Measure("token_count", _always("tokens", ("mean", "total"))),
     Measure("cost_usd", _always("USD", ("mean", "total"))),
 )
 """Computed for every run without being listed."""
 
-STREAMED = (
+STREAMING_MEASURES = (
     Measure("ttft", _always("s", ("mean", "p50", "p90", "p99"))),
     Measure("output_rate", replace(_always("tokens/s", ("mean", "p50", "p90", "p99")), higher_is_better=True)),
 )
 """Computed besides where answers are streamed."""
 
-UNLISTED = (*ALWAYS, *STREAMED)
+ALL_BUILTIN_MEASURES = (*BUILTIN_MEASURES, *STREAMING_MEASURES)
 """All that no suite lists: of the answer itself, reduced by the mean whatever the suite says, and in no baseline."""
 
 
-def always_measures(*, streaming: bool) -> tuple[Measure, ...]:
+def builtin_measures(*, streaming: bool) -> tuple[Measure, ...]:
     """What is computed without being listed."""
-    return (*ALWAYS, *STREAMED) if streaming else ALWAYS
+    return (*BUILTIN_MEASURES, *STREAMING_MEASURES) if streaming else BUILTIN_MEASURES
 
 
 _UNKNOWN = Cell("unscored", reason="not reported")
 _NOT_CALLED = Cell("skipped", reason="nothing was called")
 
 
-def always_cells(answer: Completion | Failure, *, streaming: bool = False) -> Mapping[str, Cell]:
+def builtin_cells(answer: Completion | Failure, *, streaming: bool = False) -> Mapping[str, Cell]:
     """Latency (s), completion tokens and cost (US dollars) of one answer, as cells; if streamed, its pace as well."""
     if isinstance(answer, Failure):
         failed = Cell("error", reason=str(answer))
-        return {measure.name: failed for measure in always_measures(streaming=streaming)}
+        return {measure.name: failed for measure in builtin_measures(streaming=streaming)}
     called = answer.latency_s is not None or answer.cached
     absent = _UNKNOWN if called else _NOT_CALLED
     latency = Cell("scored", answer.latency_s) if answer.latency_s is not None else _NOT_CALLED

@@ -16,7 +16,7 @@ PLAIN: Final = ("mean", "median", "mode", "max")
 COUNTING: Final = ("at_least", "pass_at", "pass_k")
 NAMES: Final = (*PLAIN, *(f"{kind}_{{k}}" for kind in COUNTING))
 _COUNTING = re.compile(rf"({'|'.join(COUNTING)})_([1-9][0-9]{{0,5}})")
-RIGHT: Final = 1.0  # the score from which an epoch counts as passed
+PASS_SCORE: Final = 1.0  # the score from which an epoch counts as passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Reducer:
 
     kind: str
     k: int = 1
-    right: float = RIGHT
+    right: float = PASS_SCORE
 
     @property
     def name(self) -> str:
@@ -74,7 +74,7 @@ class Reducer:
 MEAN: Final = Reducer("mean")
 
 
-def parse_reducer(name: str, *, right: float = RIGHT) -> Reducer:
+def parse_reducer(name: str, *, right: float = PASS_SCORE) -> Reducer:
     """The reducer called `name`. Raises ValueError with the nearest name."""
     if name in PLAIN:
         return Reducer(name)

@@ -10,9 +10,9 @@ from typing import Final, Literal, TypeAlias
 from evalrunner.stats.distributions import NORMAL, normal_quantile
 
 Statistic: TypeAlias = Literal["mean", "variance"]
-DRAWS: Final = 2_000  # resamples
+RESAMPLES: Final = 2_000  # resamples
 PLAIN: Final = 100  # rows up to which Python alone draws them, in 20 ms; more are drawn with numpy
-MOST: Final = 5_000  # rows up to which resampling is worth its time; numpy takes 0.2 s for so many
+MAX_RESAMPLED_ROWS: Final = 5_000  # rows up to which resampling is worth its time; numpy takes 0.2 s for so many
 ROUNDING: Final = 1e-9  # of a value's scale: what two draws of the same values can differ by, however they are summed
 
 
@@ -37,10 +37,10 @@ def bca(values: Sequence[float], statistic: Statistic, *, level: float, seed: in
     noise = ROUNDING * (math.sqrt(squares) if statistic == "mean" else squares)
     under = sum(1 for value in drawn if value < observed - noise)
     below = (under + sum(1 for value in drawn if value <= observed + noise)) / 2  # of equal ones a half
-    bias = normal_quantile(min(max(below, 0.5), DRAWS - 0.5) / DRAWS)
+    bias = normal_quantile(min(max(below, 0.5), RESAMPLES - 0.5) / RESAMPLES)
     pull = _acceleration(centred, statistic)
     ends = [_share(normal_quantile(tail), bias, pull) for tail in (0.5 - level / 2, 0.5 + level / 2)]
-    low, high = (drawn[min(DRAWS - 1, max(0, round(share * (DRAWS + 1)) - 1))] for share in ends)
+    low, high = (drawn[min(RESAMPLES - 1, max(0, round(share * (RESAMPLES + 1)) - 1))] for share in ends)
     if statistic == "variance" and low <= noise:
         low = 0.0  # draws of one value over and over
     return low + shift, high + shift
@@ -69,7 +69,7 @@ def _drawn_plainly(centred: Sequence[float], statistic: Statistic, seed: int) ->
     draw = random.Random(seed)
     n = len(centred)
     found: list[float] = []
-    for _ in range(DRAWS):
+    for _ in range(RESAMPLES):
         chosen = draw.choices(centred, k=n)
         mean = sum(chosen) / n
         found.append(mean if statistic == "mean" else sum(value * value for value in chosen) / n - mean * mean)
@@ -82,8 +82,8 @@ def _drawn_with_numpy(centred: Sequence[float], statistic: Statistic, seed: int)
     draw = numpy.random.default_rng(seed)
     values = numpy.asarray(centred)
     found: list[float] = []
-    while len(found) < DRAWS:  # in pieces of at most a million, so that memory stays small
-        rows = min(DRAWS - len(found), max(1, 1_000_000 // len(values)))
+    while len(found) < RESAMPLES:  # in pieces of at most a million, so that memory stays small
+        rows = min(RESAMPLES - len(found), max(1, 1_000_000 // len(values)))
         chosen = values[draw.integers(0, len(values), size=(rows, len(values)))]
         found.extend((chosen.mean(axis=1) if statistic == "mean" else chosen.var(axis=1)).tolist())
     return sorted(found)

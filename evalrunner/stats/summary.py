@@ -12,17 +12,24 @@ from evalrunner.metrics import Metric
 from evalrunner.stats.aggregates import QUANTILE, aggregate
 from evalrunner.stats.grouping import Design, Groups
 from evalrunner.stats.intervals import Estimand, Interval, metric_interval
-from evalrunner.stats.measures import ALWAYS, STREAMED, Measure, always_cells, always_measures, output_rate
+from evalrunner.stats.measures import (
+    BUILTIN_MEASURES,
+    STREAMING_MEASURES,
+    Measure,
+    builtin_cells,
+    builtin_measures,
+    output_rate,
+)
 from evalrunner.stats.reducers import MEAN, Reducer
-from evalrunner.stats.tally import PerSample, Reduced, Tally, reduce_tally
+from evalrunner.stats.tally import ReducedScores, SampleScores, Tally, reduce_tally
 
 __all__ = [
-    "ALWAYS",
+    "BUILTIN_MEASURES",
     "MIN_COVERAGE",
-    "STREAMED",
+    "STREAMING_MEASURES",
     "Measure",
     "Summary",
-    "always_measures",
+    "builtin_measures",
     "coverage",
     "output_rate",
     "summarize",
@@ -46,7 +53,7 @@ class Summary:
     _known: dict[str, tuple[Metric, ...]] = field(default_factory=dict)  # until the next row
 
     def __post_init__(self) -> None:
-        self.measures = (*self.measures, *always_measures(streaming=self.streaming))
+        self.measures = (*self.measures, *builtin_measures(streaming=self.streaming))
         for target in self.targets:
             for measure in self.measures:
                 self.tallies[target, measure.name] = Tally(epochs=array("i") if self.epochs > 1 else None)
@@ -60,7 +67,7 @@ class Summary:
         index = row.sample.index
         for name, cell in row.cells.items():
             self.tallies[row.target, name].add(index, cell, epoch=row.epoch)
-        for name, cell in always_cells(row.answer, streaming=self.streaming).items():
+        for name, cell in builtin_cells(row.answer, streaming=self.streaming).items():
             self.tallies[row.target, name].add(index, cell, epoch=row.epoch)
         for groups in self.slices.values():
             groups.add(row.sample)
@@ -69,7 +76,7 @@ class Summary:
 
     def reduced(
         self, target: str, measure: str, *, reducer: Reducer | None = None, slice: Mapping[str, str] | None = None
-    ) -> Reduced:
+    ) -> ReducedScores:
         """One score per sample of a measure, by the plain reducer or the one asked for, of all samples or of a slice.
 
         A slice that no sample is in has no values and no counts. Raises KeyError for a column that is no slice.
@@ -79,12 +86,16 @@ class Summary:
             groups = self.slices[column]
             code = groups.code_of(text)
             parts = found.split(groups.codes)
-            found = parts.get(-2 if code is None else code) or PerSample(array("q"), array("d"), array("b"))
-        return found.counted(None if self.clusters is None else self.clusters.codes)
+            found = parts.get(-2 if code is None else code) or SampleScores(array("q"), array("d"), array("b"))
+        return found.partition_states(None if self.clusters is None else self.clusters.codes)
 
     def reducer_of(self, measure: str) -> Reducer:
         """The reducer behind a measure's plain names: that of the suite, the mean for what is always there."""
-        return MEAN if any(always.name == measure for always in (*ALWAYS, *STREAMED)) else self.design.plain
+        return (
+            MEAN
+            if any(always.name == measure for always in (*BUILTIN_MEASURES, *STREAMING_MEASURES))
+            else self.design.plain
+        )
 
     def estimand(self, measure: Measure, aggregate_name: str, *, reducer: Reducer | None = None) -> Estimand:
         """What a metric estimates: hand it to `gate_bounds` with the reduced values."""
@@ -111,7 +122,7 @@ class Summary:
             per_sample = reduce_tally(self.tallies[target, measure.name], reducer)
             for column, groups in self.slices.items():
                 for code, part in per_sample.split(groups.codes).items():
-                    reduced, text = part.counted(clusters), groups.texts[code]
+                    reduced, text = part.partition_states(clusters), groups.texts[code]
                     what = [(name, reducer, {column: text}) for name in names]
                     found[column, text].extend(self._metric(target, measure, reduced, each) for each in what)
         return tuple(metric for metrics in found.values() for metric in metrics)
@@ -124,12 +135,12 @@ class Summary:
         """Each measure with its plain reducer and its aggregates, then with each further one and the mean."""
         for measure in self.measures:
             yield measure, self.reducer_of(measure.name), measure.declaration.aggregates
-            if measure not in (*ALWAYS, *STREAMED):
+            if measure not in (*BUILTIN_MEASURES, *STREAMING_MEASURES):
                 for further in self.design.further:
                     yield measure, further, ("mean",)
 
     def _metric(
-        self, target: str, measure: Measure, reduced: Reduced, what: tuple[str, Reducer, Mapping[str, str] | None]
+        self, target: str, measure: Measure, reduced: ReducedScores, what: tuple[str, Reducer, Mapping[str, str] | None]
     ) -> Metric:
         name, reducer, where = what
         further = reducer in self.design.further
@@ -179,13 +190,13 @@ def summarize(
     return summary
 
 
-def coverage(reduced: Reduced) -> float:
+def coverage(reduced: ReducedScores) -> float:
     """Share of the samples a scorer applies to that were scored; 0 where it applies to none."""
     return len(reduced.values) / reduced.applicable if reduced.applicable else 0.0
 
 
 def _detail(
-    measure: Measure, name: str, reduced: Reduced, found: Interval, tally: Tally | None
+    measure: Measure, name: str, reduced: ReducedScores, found: Interval, tally: Tally | None
 ) -> Mapping[str, Any] | None:
     declaration = measure.declaration
     detail: dict[str, Any] = {}
@@ -203,7 +214,7 @@ def _detail(
     return detail or None
 
 
-def other_reading(reduced: Reduced, name: str, declaration: Declaration) -> Mapping[str, Any] | None:
+def other_reading(reduced: ReducedScores, name: str, declaration: Declaration) -> Mapping[str, Any] | None:
     """What the metric would be with the other meaning of answers that were not given, where it differs."""
     values = list(reduced.values)
     if reduced.zeroed:

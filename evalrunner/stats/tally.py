@@ -19,9 +19,9 @@ SKIPPED: Final = 2
 NO_ANSWER: Final = 3
 JUDGE: Final = 4
 ERROR: Final = 5
-TOO_FEW: Final = 6  # of a sample: fewer of its epochs are there than its reducer needs
+TOO_FEW_EPOCHS: Final = 6  # of a sample: fewer of its epochs are there than its reducer needs
 
-MOST_REASONS = 20  # kept apart; error messages of a storm can all differ
+MAX_REASONS = 20  # kept apart; error messages of a storm can all differ
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Tally:
             self.epochs.append(epoch)
         if cell.reason is not None and code != SKIPPED:
             reason = cell.reason.partition(":")[0] if code == ERROR else cell.reason
-            if reason in self.reasons or len(self.reasons) < MOST_REASONS:
+            if reason in self.reasons or len(self.reasons) < MAX_REASONS:
                 self.reasons[reason] += 1
 
 
@@ -64,7 +64,7 @@ def code_of(cell: Cell) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Reduced:
+class ReducedScores:
     """One score per sample. `values` are those of the scored samples; the counts are of samples.
 
     `samples` holds the place of each value's sample in the dataset, `clusters` its cluster where samples are related;
@@ -94,26 +94,26 @@ class Reduced:
 
 
 @dataclass(frozen=True, slots=True)
-class PerSample:
+class SampleScores:
     """A value and a code for each sample, aligned: all that a reducer leaves of a tally."""
 
     samples: array[int]
     values: array[float]
     codes: array[int]
 
-    def split(self, groups: array[int]) -> dict[int, PerSample]:
+    def split(self, groups: array[int]) -> dict[int, SampleScores]:
         """The parts by group, `groups` holding that of each place in the dataset."""
-        parts: dict[int, PerSample] = {}
+        parts: dict[int, SampleScores] = {}
         for sample, value, code in zip(self.samples, self.values, self.codes, strict=True):
             part = parts.get(groups[sample])
             if part is None:
-                part = parts[groups[sample]] = PerSample(array("q"), array("d"), array("b"))
+                part = parts[groups[sample]] = SampleScores(array("q"), array("d"), array("b"))
             part.samples.append(sample)
             part.values.append(value)
             part.codes.append(code)
         return parts
 
-    def counted(self, clusters: array[int] | None = None) -> Reduced:
+    def partition_states(self, clusters: array[int] | None = None) -> ReducedScores:
         """The scored ones apart from the others, which are counted; `clusters` holds that of each place."""
         values, samples, absent = array("d"), array("q"), array("q")
         for sample, value, code in zip(self.samples, self.values, self.codes, strict=True):
@@ -123,24 +123,24 @@ class PerSample:
             elif code != SKIPPED:
                 absent.append(sample)
         count = Counter(self.codes)
-        return Reduced(
+        return ReducedScores(
             values, samples, absent, count[ZEROED], count[SKIPPED], count[NO_ANSWER], count[JUDGE],
-            count[ERROR] + count[TOO_FEW],
+            count[ERROR] + count[TOO_FEW_EPOCHS],
             None if clusters is None else array("q", (clusters[sample] for sample in samples)),
         )  # fmt: skip
 
 
-def reduce_tally(tally: Tally, reducer: Reducer = MEAN) -> PerSample:
+def reduce_tally(tally: Tally, reducer: Reducer = MEAN) -> SampleScores:
     """Epochs to one score per sample; one with fewer scored epochs than the reducer needs takes its worst state."""
     if tally.epochs is None:
         if reducer.kind in ("mean", "median", "mode", "max"):  # of one epoch they are that epoch
-            return PerSample(tally.samples, tally.values, tally.codes)
+            return SampleScores(tally.samples, tally.values, tally.codes)
         epochs = array("i", [1]) * len(tally.values)
     else:
         epochs = tally.epochs
     keys = [sample << 24 | epoch for sample, epoch in zip(tally.samples, epochs, strict=True)]
     order = sorted(range(len(keys)), key=keys.__getitem__)  # by sample, then epoch, whatever the order of arrival
-    found = PerSample(array("q"), array("d"), array("b"))
+    found = SampleScores(array("q"), array("d"), array("b"))
     for sample, places in groupby(order, key=tally.samples.__getitem__):
         scores: list[float] = []
         codes: list[int] = []
@@ -158,4 +158,4 @@ def reduce_tally(tally: Tally, reducer: Reducer = MEAN) -> PerSample:
 def _worst(codes: Sequence[int]) -> int:
     """The worst state of a sample without a value; all its epochs scored, they were too few."""
     worst = max(codes)
-    return worst if worst > ZEROED else TOO_FEW
+    return worst if worst > ZEROED else TOO_FEW_EPOCHS

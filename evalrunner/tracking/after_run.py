@@ -12,13 +12,13 @@ from dataclasses import replace
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.result import RunResult
 from evalrunner.errors import EvalrunError
-from evalrunner.gates.exit_codes import UNTRUSTED, exit_code
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.mlflow_package import check_mlflow
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.schema import Suite
 from evalrunner.tracking.settings import Settings, settings_of
 from evalrunner.tracking.tracked import Tracked
+from evalrunner.verdicts import UNTRUSTED, exit_code
 
 PATIENCE_S = 15.0  # without a single answer: somebody waits for the verdict's exit code
 LOOK_EVERY_S = 0.1

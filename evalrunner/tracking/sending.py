@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evalrunner.baselines.file import write_baseline
+from evalrunner.baselines.mlflow import FILE as BASELINE_FILE
+from evalrunner.baselines.resolve import baseline_of_run
 from evalrunner.datasets.mlflow_source import ROWS
-from evalrunner.gates.baseline_file import write_baseline
-from evalrunner.gates.baseline_finding import baseline_of_run
-from evalrunner.gates.mlflow_baseline import FILE as BASELINE_FILE
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import NAME as ROWS_FILE
 from evalrunner.runs.row_log import read_rows

@@ -16,7 +16,7 @@ TABLE = "eval_results_table"
 FRONT = ("id", "epoch", "inputs")
 ANSWERS = ("ground_truth", "outputs")
 ENDS = ("latency", "token_count", "cost_usd", "ended")
-STREAMED = ("ttft", "output_rate")
+STREAMING_MEASURES = ("ttft", "output_rate")
 OURS = ("id", "input", "expected")  # columns of a sample that stand under MLflow's name already
 
 
@@ -43,7 +43,7 @@ def write_table(frame: Any, path: Path) -> None:
 class _Shape:
     def __init__(self, run: Mapping[str, Any], *, several: bool) -> None:
         self.measures = stored_measures(run)
-        self.ends = (*STREAMED, *ENDS) if run.get("streaming") else ENDS
+        self.ends = (*STREAMING_MEASURES, *ENDS) if run.get("streaming") else ENDS
         front = ("target", *FRONT) if several else FRONT
         scores = [
             f"{prefix(measure)}/{part}" for measure in self.measures for part in ("score", "justification", "state")

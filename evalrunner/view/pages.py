@@ -182,7 +182,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "number": number,
     "duration": duration,
     "amount": amount,
-    "fronts": lambda comparison: "\n".join(front_lines(comparison)),
+    "pareto_fronts": lambda comparison: "\n".join(front_lines(comparison)),
     "chance": chance,
     "half": _half,
     "signed": _signed,

@@ -100,7 +100,7 @@ def test_runs_of_one_target_each_compare_as_one_run_of_them_all(shared_data: Pat
     assert done.returncode == 0, done.stderr
     apart = json.loads(done.stdout)
     assert apart["metrics"] == whole["metrics"]
-    assert [item["differs"] for item in apart["contestants"]] == [item["differs"] for item in whole["contestants"]]
+    assert [item["differs"] for item in apart["candidates"]] == [item["differs"] for item in whole["candidates"]]
 
 
 ROWS = [{"input": f"{place}?", "expected": str(place), "a": str(place), "b": str(place % 7)} for place in range(40)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.stats.planning import smallest_drop
+from evalrunner.stats.power import smallest_drop
 from tests.cli.two_models import BASELINE, accepted, data, gates, oldest_first, suite
 from tests.fakes.command import evalrun
 

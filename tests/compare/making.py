@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalrunner.compare.comparing import compare
-from evalrunner.compare.result import Comparison, Contestant
+from evalrunner.compare.compare import compare
+from evalrunner.compare.result import Candidate, Comparison
 from evalrunner.domain import Cell, Completion, Declaration, Row, Sample
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import Measure, summarize
 
-RIGHT = Measure("right", Declaration(binary=True))
+PASS_SCORE = Measure("right", Declaration(binary=True))
 GRADED = Measure("graded", Declaration())
 HARM = Measure("harm", Declaration(binary=True, higher_is_better=False))
 
@@ -61,5 +61,5 @@ def compared_rows(
     """The comparison of targets whose rows are given."""
     summary = summarize(rows, measures, names, design=design or Design())
     known = {name: summary.all_metrics(name) for name in names}
-    contestants = [Contestant(name=name, target=name, models=((models or {}).get(name, ""),)) for name in names]
-    return compare(summary, contestants, known, **options)
+    candidates = [Candidate(name=name, target=name, models=((models or {}).get(name, ""),)) for name in names]
+    return compare(summary, candidates, known, **options)

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from evalrunner.compare.families import kinship, model_families
-from evalrunner.compare.fronts import front
+from evalrunner.compare.families import model_families, shared_family
+from evalrunner.compare.pareto import pareto_front
 from evalrunner.compare.ranking import compact_letters, rank
-from evalrunner.compare.result import Front, Ranking
+from evalrunner.compare.result import ParetoFront, Ranking
 
 
 def test_a_differs_from_c_though_neither_differs_from_b() -> None:
@@ -80,20 +80,20 @@ def test_a_name_tells_the_family(name: str, families: tuple[str, ...]) -> None:
 
 
 def test_a_judge_is_kin_by_family_or_by_name() -> None:
-    assert kinship(["openai/gpt-5-mini"], ["azure/gpt-4o"]) == "of the same family, GPT"
-    assert kinship(["mine"], ["mine", "served"]) == "the same model, mine"
-    assert kinship(["openai/gpt-5-mini"], ["claude-sonnet"]) is None
+    assert shared_family(["openai/gpt-5-mini"], ["azure/gpt-4o"]) == "of the same family, GPT"
+    assert shared_family(["mine"], ["mine", "served"]) == "the same model, mine"
+    assert shared_family(["openai/gpt-5-mini"], ["claude-sonnet"]) is None
 
 
 def test_who_is_outdone_on_both_is_not_on_the_front() -> None:
     quality = {"cheap": 0.6, "middle": 0.6, "dear": 0.9, "worse": 0.5, "unknown": 0.95}
     cost = {"cheap": 1.0, "middle": 2.0, "dear": 5.0, "worse": 6.0, "unknown": None}
-    found = front(("q", quality), ("cost", cost), higher_is_better=True)
-    assert found == Front(quality="q", against="cost", members=("cheap", "dear"), missing=("unknown",))
-    turned = front(("q", quality), ("cost", cost), higher_is_better=False)
+    found = pareto_front(("q", quality), ("cost", cost), higher_is_better=True)
+    assert found == ParetoFront(quality="q", against="cost", members=("cheap", "dear"), missing=("unknown",))
+    turned = pareto_front(("q", quality), ("cost", cost), higher_is_better=False)
     assert (turned is not None and turned.members == ("cheap", "worse")) or turned.members == (
         "cheap",
         "middle",
         "worse",
     )
-    assert front(("q", {"a": None}), ("cost", {"a": 1.0}), higher_is_better=True) is None
+    assert pareto_front(("q", {"a": None}), ("cost", {"a": 1.0}), higher_is_better=True) is None

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from evalrunner import __version__
 from evalrunner.cli.main import app
-from evalrunner.gates.exit_codes import ORDER
 from evalrunner.suite.jsonschema import suite_schema
+from evalrunner.verdicts import ORDER
 from tests.docs.examples import PAGES, ROOT, read_examples
 from tests.fakes.command import evalrun
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalrunner.baselines.file import Baseline, BaselineHead, collect_rows, sample_key
 from evalrunner.domain import Cell, Completion, Failure, Row, Sample
-from evalrunner.engine.gating import GateMaker
-from evalrunner.gates.against import Side
-from evalrunner.gates.baseline_file import Baseline, BaselineHead, collect_rows, sample_key
-from evalrunner.gates.verdicts import Comparison, check_gates
+from evalrunner.gates.build import GateBuilder
+from evalrunner.gates.check import Comparison, check_gates
+from evalrunner.gates.regression import CandidateRun
 from evalrunner.metrics import GateResult
 from evalrunner.stats.grouping import Design
-from evalrunner.stats.summary import ALWAYS, Measure, summarize
+from evalrunner.stats.summary import BUILTIN_MEASURES, Measure, summarize
 from evalrunner.suite.document import parse_document
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.reading import SectionReader
@@ -61,15 +61,15 @@ def judge(
     document = parse_document(f"gates: [{gates}]", file="s.yaml")
     specs = read_gates(SectionReader(document, Path()), document.data)
     design = design or Design()
-    maker = GateMaker(document, [measure, *ALWAYS], targets=["m"], design=design, epochs=epochs)
+    maker = GateBuilder(document, [measure, *BUILTIN_MEASURES], targets=["m"], design=design, epochs=epochs)
     found = maker.make(specs)
     document.raise_problems()
     summary = summarize(now, [measure], ["m"], epochs=epochs, design=design)
     keys = {row.sample.index: sample_key(row.sample) for row in now}
-    made = {**MADE, "scorers": {measure.name: {}}}
-    comparison = Comparison(Side(made, keys), {})
+    provenance = {**MADE, "scorers": {measure.name: {}}}
+    comparison = Comparison(CandidateRun(provenance, keys), {})
     if before is not None:
-        head = BaselineHead("s", "main", "run-0", None, epochs_before or epochs, made)
+        head = BaselineHead("s", "main", "run-0", None, epochs_before or epochs, provenance)
         stored = collect_rows(before, epochs=head.epochs)
-        comparison = Comparison(Side(made, keys), {"main": Baseline(head, "main", stored)})
+        comparison = Comparison(CandidateRun(provenance, keys), {"main": Baseline(head, "main", stored)})
     return list(check_gates(found, summary, comparison))

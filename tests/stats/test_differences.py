@@ -7,7 +7,7 @@ import random
 import pytest
 
 from evalrunner.stats.differences import newcombe, paired_difference, shares_p, two_sample_difference
-from evalrunner.stats.paired import tango
+from evalrunner.stats.hypothesis_tests import tango
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy
 import pytest
 
+from evalrunner.stats.hypothesis_tests import holm, non_inferiority, tango_score
 from evalrunner.stats.intervals import Estimand, metric_interval
-from evalrunner.stats.paired import holm, non_inferiority, tango_score
-from evalrunner.stats.planning import smallest_drop, smallest_drop_binary
+from evalrunner.stats.power import smallest_drop, smallest_drop_binary
 
 stats = pytest.importorskip("scipy.stats")
 REPEATS = 1_500

@@ -26,8 +26,8 @@ from evalrunner.reports.text import counted
 def write_comparison(
     path: Path, runs: Sequence[ComparedRun], comparison: Comparison, metrics: Mapping[str, Sequence[Metric]]
 ) -> Path:
-    """Write the page of compared runs; `metrics` holds all of each contestant. Raises RunError where the disk refuses."""
-    names = [contestant.name for contestant in comparison.contestants]
+    """Write the page of compared runs; `metrics` holds all of each candidate. Raises RunError where the disk refuses."""
+    names = [candidate.name for candidate in comparison.candidates]
     indexes = [RowIndex(run.folder.path, list(run.names)) for run in runs]
     paired = comparison.paired
     groups = [index.groups for index in indexes]
@@ -42,7 +42,7 @@ def write_comparison(
 def _groups(
     runs: Sequence[ComparedRun], indexes: Sequence[RowIndex], names: Sequence[str]
 ) -> Iterator[Mapping[int, Row]]:
-    """The rows of one sample and epoch after the other, by the place of their contestant."""
+    """The rows of one sample and epoch after the other, by the place of their candidate."""
     place_of = {name: place for place, name in enumerate(names)}
     streams = [_placed(run, index, place_of) for run, index in zip(runs, indexes, strict=True)]
     together = heapq.merge(*streams, key=lambda item: item[0])
@@ -67,16 +67,16 @@ def _overview(
 ) -> dict[str, Any]:
     first = runs[0].data
     rows = sum(run.data.get("rows") or 0 for run in runs)
-    contestants = comparison.contestants
+    candidates = comparison.candidates
     differs = [
-        f"{item.name} differs from {contestants[0].name} in {line}" for item in contestants for line in item.differs
+        f"{item.name} differs from {candidates[0].name} in {line}" for item in candidates for line in item.differs
     ]
     return {
         "suite": ", ".join(dict.fromkeys(run.folder.suite for run in runs)),
         "run_id": ", ".join(run.folder.id for run in runs),
         "description": None,
         "word": "DONE",
-        "sentence": f"{counted(len(contestants), 'target')} of {counted(len(runs), 'run')} side by side.",
+        "sentence": f"{counted(len(candidates), 'target')} of {counted(len(runs), 'run')} side by side.",
         "verdict": None,
         "exit_code": 0,
         "about": {

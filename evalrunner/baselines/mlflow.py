@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evalrunner.baselines.accept import GOOD
+from evalrunner.baselines.file import Baseline, read_baseline
+from evalrunner.baselines.run_ref import RunRef
 from evalrunner.errors import RunNotFoundError
-from evalrunner.gates.accepting import GOOD
-from evalrunner.gates.baseline_file import Baseline, read_baseline
-from evalrunner.gates.judged_run import JudgedRun
 from evalrunner.mlflow_package import check_mlflow, missing_database, mlflow_address, mlflow_at, why_mlflow_refuses
 
 FILE = "baseline.jsonl"
@@ -19,9 +19,7 @@ EXPERIMENT, RUN = "mlflow:experiment/", "mlflow:run/"
 LOOKED_AT = 500  # runs of the suite and its targets, the newest first
 
 
-def baseline_from_mlflow(
-    reference: str, suite: str, uri: str | None, judged: JudgedRun | None = None
-) -> Baseline | None:
+def baseline_from_mlflow(reference: str, suite: str, uri: str | None, judged: RunRef | None = None) -> Baseline | None:
     """The baseline that `mlflow:experiment/NAME` or `mlflow:run/ID` means, or None where no run has passed yet.
 
     `uri` is what the suite says of MLflow's address, None for what the environment says. Of an experiment the newest
@@ -42,7 +40,7 @@ def baseline_from_mlflow(
             for run_id in _runs(client, reference, suite, judged):
                 if FILE in [item.path for item in client.list_artifacts(run_id)]:
                     path = Path(client.download_artifacts(run_id, FILE, folder))
-                    return replace(read_baseline(path, shown=reference), path=None)
+                    return replace(read_baseline(path, label=reference), path=None)
         except RunNotFoundError:
             raise
         except Exception as refused:  # MLflow, requests and databases each raise their own
@@ -55,7 +53,7 @@ def baseline_from_mlflow(
     return None
 
 
-def _runs(client: Any, reference: str, suite: str, judged: JudgedRun | None) -> Iterator[str]:
+def _runs(client: Any, reference: str, suite: str, judged: RunRef | None) -> Iterator[str]:
     """MLflow's ids of the runs that may have the baseline, the newest first."""
     if reference.startswith(RUN):
         yield reference.removeprefix(RUN)

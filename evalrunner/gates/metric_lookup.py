@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalrunner.errors import nearest
 from evalrunner.stats.intervals import Estimand
-from evalrunner.stats.measures import STREAMED, UNLISTED, Measure
+from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, STREAMING_MEASURES, Measure
 from evalrunner.stats.reducers import MEAN, Reducer, parse_reducer
 from evalrunner.suite.schema import GateSpec
 
@@ -61,13 +61,13 @@ def find_metric(
     name, *rest = text.split("/")
     by_name = {measure.name: measure for measure in measures}
     if name not in by_name:
-        if name in {measure.name for measure in STREAMED}:
+        if name in {measure.name for measure in STREAMING_MEASURES}:
             raise UnknownMetric(f"no metric {text!r} where answers are not streamed; set stream: true in run:")
         raise UnknownMetric(f"no metric {text!r} in this suite{nearest(name, by_name) or _known(by_name)}")
     measure = by_name[name]
     if rest and rest[0] == measure.declaration.version:
         rest = rest[1:]
-    always = measure in UNLISTED
+    always = measure in ALL_BUILTIN_MEASURES
     reducer = MEAN if always else reducers[0]
     if rest and not always and (found := _reducer(rest[0], reducers)) is not None:
         reducer, rest = found, rest[1:]

@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from evalrunner.baselines.file import Baseline, SampleKey, sample_key
+from evalrunner.baselines.resolve import BadBaselineReference, BaselineResolver
 from evalrunner.domain import Sample
-from evalrunner.engine.fingerprints import made_of_plan
-from evalrunner.engine.plan import Plan
 from evalrunner.errors import RunNotFoundError, SuiteError, nearest
-from evalrunner.gates.against import Side
-from evalrunner.gates.baseline_file import Baseline, SampleKey, sample_key
-from evalrunner.gates.baseline_finding import BadReference, Shelf
-from evalrunner.gates.naming import Gate, UnknownMetric, find_metric
+from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
 from evalrunner.gates.pairing import refusals
-from evalrunner.gates.verdicts import Comparison
 from evalrunner.stats.grouping import Design
-from evalrunner.stats.measures import UNLISTED, Measure
+from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, Measure
 from evalrunner.stats.reducers import Reducer
 from evalrunner.suite.document import Document
 from evalrunner.suite.schema import GateSpec
 
 
-class GateMaker:
+class GateBuilder:
     """Makes gates of what a suite says, noting in its document what it cannot have.
 
     `measures` are all that the suite has, listed or not. `broken` says that a scorer is missing for a reason of its own, which says enough of a metric that is.
@@ -68,7 +64,7 @@ class GateMaker:
             return None
         if spec.per_sample is not None:
             reducer = self._of_samples(spec, measure, aggregate)
-        plain = reducer == self.design.plain or measure in UNLISTED
+        plain = reducer == self.design.plain or measure in ALL_BUILTIN_MEASURES
         metric = measure.metric_name(aggregate) if plain else measure.reducer_name(reducer)
         gate = Gate(spec, measure, aggregate, metric, reducer, self.epochs)
         if (beyond := _beyond_range(gate)) is not None:
@@ -90,13 +86,13 @@ class GateMaker:
         elif rule.passes > most:
             said = f"is {rule.passes}, but the run has {most} epoch{'s' if most > 1 else ''} (run.epochs)"
             self.document.problem((*path, "passes"), said)
-        if aggregate != "mean" or measure in UNLISTED:
+        if aggregate != "mean" or measure in ALL_BUILTIN_MEASURES:
             self.document.problem((*path, "metric"), f"{spec.metric!r} is no score of a sample; name the scorer alone")
         return Reducer("at_least", rule.passes, -rule.bound if rule.operator == "<=" else rule.bound)
 
     def _on_baseline(self, gate: Gate) -> None:
         path = (*gate.spec.key_path, "metric")
-        if gate.measure.name in {measure.name for measure in UNLISTED}:
+        if gate.measure.name in {measure.name for measure in ALL_BUILTIN_MEASURES}:
             self.document.problem(path, f"{gate.metric!r} is kept in no baseline; give it a 'max'")
         elif gate.aggregate not in ("mean", "ratio"):
             said = f"{gate.metric!r} cannot be paired sample by sample; only a mean or a ratio has a drop"
@@ -125,7 +121,7 @@ def _beyond_range(gate: Gate) -> str | None:
     return f"compares with {bound:g}, but {gate.metric!r} is always {ends}{hint}"
 
 
-def find_baselines(document: Document, gates: Sequence[Gate], shelf: Shelf) -> dict[str, Baseline]:
+def resolve_baselines(document: Document, gates: Sequence[Gate], shelf: BaselineResolver) -> dict[str, Baseline]:
     """The baselines that gates name, by that name, as far as they are there; what cannot be one is noted."""
     found: dict[str, Baseline] = {}
     seen: set[str] = set()
@@ -137,7 +133,7 @@ def find_baselines(document: Document, gates: Sequence[Gate], shelf: Shelf) -> d
         path = (*gate.spec.key_path, "baseline")
         try:
             baseline = shelf.find(name)
-        except (BadReference, RunNotFoundError) as wrong:
+        except (BadBaselineReference, RunNotFoundError) as wrong:
             document.problem(path, str(wrong))
         except SuiteError as broken:
             document.problems.extend(broken.problems)
@@ -147,18 +143,18 @@ def find_baselines(document: Document, gates: Sequence[Gate], shelf: Shelf) -> d
     return found
 
 
-def refuse_changed(
-    document: Document, gates: Sequence[Gate], baselines: Mapping[str, Baseline], made: Mapping[str, Any]
+def reject_incompatible(
+    document: Document, gates: Sequence[Gate], baselines: Mapping[str, Baseline], provenance: Mapping[str, Any]
 ) -> None:
     """Note every gate whose scorer or judge is another than its baseline's: the numbers do not mean the same."""
     for gate in gates:
         baseline = baselines.get(gate.spec.baseline or "")
-        said = refusals(gate, made, baseline) if baseline is not None else []
+        said = refusals(gate, provenance, baseline) if baseline is not None else []
         if baseline is not None and said:
             renew = _how_to_renew(baseline, document.file)
             document.problem(
                 (*gate.spec.key_path, "baseline"),
-                f"{gate.measure.name!r} is not what it was in {baseline.shown!r} ({'; '.join(said)}), so the two cannot "
+                f"{gate.measure.name!r} is not what it was in {baseline.label!r} ({'; '.join(said)}), so the two cannot "
                 f"be compared; {renew}",
             )
 
@@ -173,7 +169,7 @@ def _how_to_renew(baseline: Baseline, suite_file: str) -> str:
     return f"make a new one: evalrun {suite_file} --no-gates, then {accept}"
 
 
-class KeyKeeper:
+class SampleKeyIndex:
     """Keeps the keys of samples by their place while a dataset is scanned."""
 
     def __init__(self) -> None:
@@ -190,10 +186,3 @@ class KeyKeeper:
             return check(sample)
 
         return note_and_check
-
-
-def comparison_of(plan: Plan) -> Comparison:
-    """What the gates on a baseline of a plan are judged with, the models that have served by now among it."""
-    if not plan.baselines:
-        return Comparison()
-    return Comparison(Side(made_of_plan(plan), plan.keys), plan.baselines)

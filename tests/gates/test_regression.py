@@ -1,4 +1,4 @@
-"""Gates on a baseline, each from hand-made rows: pairs, directions, what is missing, several at once."""
+"""Gates on a baseline, each from hand-provenance rows: pairs, directions, what is missing, several at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from evalrunner.domain import Declaration
 from evalrunner.stats.grouping import Design
-from evalrunner.stats.paired import non_inferiority
+from evalrunner.stats.hypothesis_tests import non_inferiority
 from evalrunner.stats.reducers import parse_reducer
 from evalrunner.stats.summary import Measure
 from tests.gates.making import judge, rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -38,6 +38,10 @@ NOT_RUN = "not_run"  # an epoch that is not there, as in a run that stopped earl
 CONFLICT = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")  # what git leaves in a file that it could not merge
 
 
+COMPARED = ("type", "options", "args", "version", "backend", "code", "range", "threshold", "on_no_answer", "binary")
+"""What makes two scorers of one name the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class SampleKey:
     """What says that two samples are the same: the id, and hashes of input and expected."""
@@ -60,33 +64,33 @@ class BaselineRow:
 
 @dataclass(frozen=True, slots=True)
 class BaselineHead:
-    """What a baseline is of and depends on. `made` is the run's: what `engine.fingerprints` says of its parts."""
+    """What a baseline is of and depends on. `provenance` is the run's: what `engine.fingerprints` says of its parts."""
 
     suite: str
     name: str
     run_id: str
     finished_at: str | None
     epochs: int
-    made: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     origin: Mapping[str, Any] = field(default_factory=dict)
     outputs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline, read: `shown` is the name or path that messages have, `path` its file, None for a run's.
+    """A baseline, read: `label` is the name or path that messages have, `path` its file, None for a run's.
 
     Rows by target and sample id.
     """
 
     head: BaselineHead
-    shown: str
+    label: str
     rows: Mapping[tuple[str, str], BaselineRow]
     path: Path | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
-        return tuple(self.head.made["targets"])
+        return tuple(self.head.provenance["targets"])
 
     def target_for(self, name: str, others: Iterable[str]) -> str | None:
         """The target to compare `name` with: that of its name, or the only one where `others`, the run's, are one too."""
@@ -172,7 +176,7 @@ def _head_data(head: BaselineHead) -> dict[str, Any]:
         "epochs": head.epochs,
         "outputs": head.outputs,
         "origin": head.origin,
-        **head.made,
+        **head.provenance,
     }
 
 
@@ -194,7 +198,7 @@ def _short(value: float | None) -> float | int | None:
     return int(value) if value is not None and value.is_integer() and abs(value) < 2**53 else value
 
 
-def read_baseline(path: Path, *, shown: str) -> Baseline:
+def read_baseline(path: Path, *, label: str) -> Baseline:
     """The baseline in a file. Raises SuiteError where it is none or broken, and FileNotFoundError where there is none."""
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -204,7 +208,7 @@ def read_baseline(path: Path, *, shown: str) -> Baseline:
         raise
     except (OSError, UnicodeDecodeError) as refused:
         raise SuiteError([Problem(str(path), "", f"cannot be read: {getattr(refused, 'strerror', refused)}")]) from None
-    return Baseline(head, shown, rows, path)
+    return Baseline(head, label, rows, path)
 
 
 def _read_head(path: Path, line: str) -> BaselineHead:
@@ -212,11 +216,11 @@ def _read_head(path: Path, line: str) -> BaselineHead:
         data = json.loads(line)
         version = data[MARK]
         if version == VERSION:
-            made = {name: data[name] for name in ("dataset", "targets", "scorers", "judges")}
-            if not all(_is_mapping_of_mappings(found) for found in (*list(made.values())[1:], data["origin"])):
+            provenance = {name: data[name] for name in ("dataset", "targets", "scorers", "judges")}
+            if not all(_is_mapping_of_mappings(found) for found in (*list(provenance.values())[1:], data["origin"])):
                 raise TypeError("not what a head has")
             return BaselineHead(
-                data["suite"], data["name"], data["run_id"], data["finished_at"], int(data["epochs"]), made,
+                data["suite"], data["name"], data["run_id"], data["finished_at"], int(data["epochs"]), provenance,
                 data["origin"], bool(data["outputs"]),
             )  # fmt: skip
     except BROKEN:
@@ -273,3 +277,29 @@ def _finite(value: Any) -> float | None:
     if not math.isfinite(number):
         raise ValueError("not finite")
     return number
+
+
+def metric_key(name: str, slice_: Mapping[str, str] | None) -> str:
+    """A metric with its slice as one text: `exact_match/v1[topic=law]`."""
+    return name + ("[" + ",".join(f"{column}={value}" for column, value in slice_.items()) + "]" if slice_ else "")
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """`version 'v1' → 'v2'` for each name whose value differs; nested mappings by their own keys."""
+    said: list[str] = []
+    for name in names:
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if name == "code":
+            said.append("the code of its function")
+        elif isinstance(old, Mapping) and isinstance(new, Mapping):
+            said += [f"{name}.{one}" for one in changes(old, new, sorted({*old, *new}))]
+        else:
+            said.append(f"{name} {_short_repr(old)} → {_short_repr(new)}")
+    return said
+
+
+def _short_repr(value: Any) -> str:
+    text = repr(value) if value is not None else "none"
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -11,33 +11,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalrunner.gates.baseline_file import Baseline, SampleKey
-from evalrunner.gates.baseline_finding import MLFLOW, NAME, is_path
-from evalrunner.gates.bounded import Finding
-from evalrunner.gates.evidence import Evidence
-from evalrunner.gates.naming import Gate
-from evalrunner.gates.origin import origin_drop
+from evalrunner.baselines.file import Baseline, SampleKey, metric_key
+from evalrunner.baselines.resolve import MLFLOW, NAME, is_path
+from evalrunner.gates.evidence import Evidence, value_of
+from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import Pairing, differences, drops_of, pair_up
 from evalrunner.gates.sentences import amount, percent, what_decides, why_missing
+from evalrunner.gates.threshold import GateDecision
 from evalrunner.metrics import BaselineResult, Verdict
-from evalrunner.stats.paired import NonInferiority, RowsToDecide, holm, mcnemar, non_inferiority
+from evalrunner.stats.hypothesis_tests import NonInferiority, RowsToDecide, holm, mcnemar, non_inferiority
 
 NOTHING = NonInferiority(None, None, None, "inconclusive", 0, 0.0, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """What is compared with a baseline: what the run was made of, and its samples by their place in the dataset."""
+class CandidateRun:
+    """What is compared with a baseline: what the run was provenance of, and its samples by their place in the dataset."""
 
-    made: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     keys: Mapping[int, SampleKey]
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class TestedGate:
     """One gate on one target, tested by itself; `worst` with the candidate's missing pairs at the worst end.
 
-    `lacks` says why there is nothing to compare with yet.
+    `missing_reason` says why there is nothing to compare with yet.
     """
 
     gate: Gate
@@ -48,15 +47,19 @@ class Tested:
     worst: NonInferiority | None
     baseline: Baseline | None
     partner: str | None
-    lacks: str | None = None
+    missing_reason: str | None = None
 
 
-def try_gate(gate: Gate, target: str, evidence: Evidence, side: Side | None, baseline: Baseline | None) -> Tested:
+def evaluate_gate(
+    gate: Gate, target: str, evidence: Evidence, side: CandidateRun | None, baseline: Baseline | None
+) -> TestedGate:
     """The test of a gate on a target; without a baseline or a partner in it there is none."""
-    partner = baseline.target_for(target, side.made["targets"]) if baseline is not None and side is not None else None
-    lacks = _lacks(gate, target, baseline, partner)
-    if side is None or baseline is None or partner is None or lacks is not None:
-        return Tested(gate, target, evidence, Pairing(()), NOTHING, None, baseline, partner, lacks)
+    partner = (
+        baseline.target_for(target, side.provenance["targets"]) if baseline is not None and side is not None else None
+    )
+    missing_reason = _missing_reason(gate, target, baseline, partner)
+    if side is None or baseline is None or partner is None or missing_reason is not None:
+        return TestedGate(gate, target, evidence, Pairing(()), NOTHING, None, baseline, partner, missing_reason)
     pairing = pair_up(gate, evidence, side.keys, baseline, partner)
     binary = _binary(gate, baseline)
     result = _test(gate, list(drops_of(gate, pairing.pairs)), clustered=evidence.clusters is not None, binary=binary)
@@ -65,7 +68,7 @@ def try_gate(gate: Gate, target: str, evidence: Evidence, side: Side | None, bas
     if pairing.missing and end is not None:
         filled = list(drops_of(gate, pairing.pairs, worst=end))
         worst = _test(gate, filled, clustered=evidence.clusters is not None, binary=binary)
-    return Tested(gate, target, evidence, pairing, result, worst, baseline, partner)
+    return TestedGate(gate, target, evidence, pairing, result, worst, baseline, partner)
 
 
 def _binary(gate: Gate, baseline: Baseline) -> bool:
@@ -95,14 +98,14 @@ def _worst_end(gate: Gate) -> float | None:
     return gate.estimand.low if gate.higher_is_better else gate.estimand.high
 
 
-def decide(tested: Sequence[Tested], side: Side) -> list[tuple[Finding, BaselineResult | None]]:
+def decide(tested: Sequence[TestedGate], side: CandidateRun) -> list[tuple[GateDecision, BaselineResult | None]]:
     """The verdicts of all gates on one baseline, and how each stands against it."""
     results = [one.result for one in tested]
     verdicts = _verdicts(tested, results)
-    found: list[tuple[Finding, BaselineResult | None]] = []
+    found: list[tuple[GateDecision, BaselineResult | None]] = []
     for place, one in enumerate(tested):
-        if one.lacks is not None:
-            found.append((_no_baseline(one.gate, one.lacks), None))
+        if one.missing_reason is not None:
+            found.append((_no_baseline(one.gate, one.missing_reason), None))
             continue
         compared = _compared(one, side)
         finding = _untrusted(one) or _finding(one, verdicts[place], compared)
@@ -116,7 +119,7 @@ def decide(tested: Sequence[Tested], side: Side) -> list[tuple[Finding, Baseline
     return found
 
 
-def _verdicts(tested: Sequence[Tested], results: Sequence[NonInferiority]) -> list[Verdict]:
+def _verdicts(tested: Sequence[TestedGate], results: Sequence[NonInferiority]) -> list[Verdict]:
     """Each gate's verdict by its test, corrected over all of them."""
     improved = [one.gate.spec.kind == "improved" for one in tested]
     fails = holm([_p(r.p_worse if better else r.p_fail) for r, better in zip(results, improved, strict=True)])
@@ -133,7 +136,7 @@ def _p(value: float | None) -> float:
     return 1.0 if value is None else value
 
 
-def _lacks(gate: Gate, target: str, baseline: Baseline | None, partner: str | None) -> str | None:
+def _missing_reason(gate: Gate, target: str, baseline: Baseline | None, partner: str | None) -> str | None:
     """What is not there yet: the baseline, this target or this scorer in it; None where all is."""
     name = gate.spec.baseline or "main"
     if baseline is None and name.startswith(MLFLOW):
@@ -142,24 +145,26 @@ def _lacks(gate: Gate, target: str, baseline: Baseline | None, partner: str | No
         return f"no file {name!r} beside the suite yet" if is_path(name) else f"no baseline {name!r} yet"
     if partner is None:
         return f"the baseline {name!r} has no target {target!r} yet (it has {', '.join(baseline.targets)})"
-    known = gate.measure.name in baseline.head.made["scorers"]
+    known = gate.measure.name in baseline.head.provenance["scorers"]
     return None if known else f"the baseline {name!r} has no {gate.measure.name!r} yet"
 
 
-def _no_baseline(gate: Gate, lacks: str) -> Finding:
+def _no_baseline(gate: Gate, missing_reason: str) -> GateDecision:
     name = gate.spec.baseline or "main"
     if name.startswith(MLFLOW):
         sent = (
             "once a run is good, evalrun track last --mlflow sends it there, if the suite is tracked in that experiment"
         )
-        return Finding("no_baseline", f"{lacks}; {sent}")
+        return GateDecision("no_baseline", f"{missing_reason}; {sent}")
     if NAME.fullmatch(name) and not is_path(name):
         command = "evalrun baseline accept" + (f" last --name {name}" if name != "main" else "")
-        return Finding("no_baseline", f"{lacks}; once a run is good, this makes one: {command}")
-    return Finding("no_baseline", f"{lacks}; 'evalrun baseline accept' makes one that is called by its name: main")
+        return GateDecision("no_baseline", f"{missing_reason}; once a run is good, this makes one: {command}")
+    return GateDecision(
+        "no_baseline", f"{missing_reason}; 'evalrun baseline accept' makes one that is called by its name: main"
+    )
 
 
-def _compared(one: Tested, side: Side) -> BaselineResult:
+def _compared(one: TestedGate, side: CandidateRun) -> BaselineResult:
     assert one.baseline is not None and one.partner is not None  # the caller has seen to it
     pairs = [pair for pair in one.pairing.pairs if pair.candidate is not None]
     share, threshold = one.gate.aggregate == "ratio", one.gate.estimand.threshold
@@ -167,7 +172,7 @@ def _compared(one: Tested, side: Side) -> BaselineResult:
     result = one.result
     origin, drop = origin_drop(one.gate, one.evidence, one.baseline, one.partner)
     return BaselineResult(
-        name=one.baseline.shown,
+        name=one.baseline.label,
         origin=origin,
         value=math.fsum(before) / len(before) if before else None,
         drop=result.estimate,
@@ -179,11 +184,11 @@ def _compared(one: Tested, side: Side) -> BaselineResult:
         p_value=_p_value(one),
         method=result.method,
         origin_drop=drop,
-        differs=differences(side.made, one.target, one.baseline, one.partner),
+        differs=differences(side.provenance, one.target, one.baseline, one.partner),
     )
 
 
-def _p_value(one: Tested) -> float | None:
+def _p_value(one: TestedGate) -> float | None:
     """The two-sided p-value of "no difference": exact McNemar's for 0/1 scores, else that of the t."""
     result = one.result
     if result.method == "tango":
@@ -194,20 +199,20 @@ def _p_value(one: Tested) -> float | None:
     return min(1.0, 2 * min(result.p_worse, result.p_better))
 
 
-def _untrusted(one: Tested) -> Finding | None:
+def _untrusted(one: TestedGate) -> GateDecision | None:
     """The verdict where there is too little to compare: no pairs, or too few with a score of the candidate."""
     pairing = one.pairing
     total = len(pairing.pairs)
     if not total:
-        return Finding("untrusted", f"nothing to compare: no sample is scored in both{pairing.says_left_out()}")
+        return GateDecision("untrusted", f"nothing to compare: no sample is scored in both{pairing.says_left_out()}")
     scored = total - pairing.missing
     if scored / total < one.gate.spec.min_coverage or not scored:
         why = why_missing(one.evidence, one.gate.measure.name) or "its scorer skipped them"
-        return Finding("untrusted", f"scored {scored} of {total} pairs: {why}{pairing.says_left_out()}")
+        return GateDecision("untrusted", f"scored {scored} of {total} pairs: {why}{pairing.says_left_out()}")
     return None
 
 
-def _finding(one: Tested, verdict: Verdict, compared: BaselineResult) -> Finding:
+def _finding(one: TestedGate, verdict: Verdict, compared: BaselineResult) -> GateDecision:
     gate, result = one.gate, one.result
     drop = _drop(gate, result)
     rows: RowsToDecide | None = None
@@ -225,7 +230,7 @@ def _finding(one: Tested, verdict: Verdict, compared: BaselineResult) -> Finding
     said += _says_origin(one, compared) + one.pairing.says_left_out()
     if compared.differs:
         said += f"; compared: {', '.join(compared.differs)}"
-    return Finding(verdict, said, None, result.low, result.high, rows, worse)
+    return GateDecision(verdict, said, None, result.low, result.high, rows, worse)
 
 
 def _drop(gate: Gate, result: NonInferiority) -> str:
@@ -256,14 +261,14 @@ def _says_drop(gate: Gate, result: NonInferiority, verdict: Verdict, drop: str) 
     return f"{word}: {drop}{hidden}"
 
 
-def _says_origin(one: Tested, compared: BaselineResult) -> str:
+def _says_origin(one: TestedGate, compared: BaselineResult) -> str:
     """How far it has come down since the first baseline, where that is another run."""
     if compared.origin_drop is None or compared.origin_drop <= 0:
         return ""
     return f"; {amount(one.gate, compared.origin_drop)} below its origin {compared.origin}"
 
 
-def _flips(one: Tested, verdict: Verdict, other: Verdict) -> Finding:
+def _flips(one: TestedGate, verdict: Verdict, other: Verdict) -> GateDecision:
     now = "passes" if verdict == "pass" else "is inconclusive"
     total = len(one.pairing.pairs)
     why = why_missing(one.evidence, one.gate.measure.name) or "its scorer skipped them"
@@ -272,4 +277,17 @@ def _flips(one: Tested, verdict: Verdict, other: Verdict) -> Finding:
         f"{now} without the {one.pairing.missing} of {total} pairs that have no score, but would {then} with them at "
         f"the worst end: {why}"
     )
-    return replace(Finding("untrusted", reason), low=one.result.low, high=one.result.high)
+    return replace(GateDecision("untrusted", reason), low=one.result.low, high=one.result.high)
+
+
+def origin_drop(gate: Gate, evidence: Evidence, baseline: Baseline, target: str) -> tuple[str | None, float | None]:
+    """The run where the ratchet of a metric began, and how much worse the candidate is than that was, unpaired.
+
+    Without the second where the baseline is that very run.
+    """
+    origin = baseline.head.origin.get(gate.measure.name) or {}
+    values = (origin.get("values") or {}).get(target) or {}
+    then, now = values.get(metric_key(gate.metric, gate.spec.slice)), value_of(gate, evidence)
+    if then is None or now is None or origin.get("run_id") == baseline.head.run_id:
+        return origin.get("run_id"), None
+    return origin.get("run_id"), then - now if gate.higher_is_better else now - then

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from evalrunner.stats.aggregates import variance
-from evalrunner.stats.clusters import FEWEST, mean_error
+from evalrunner.stats.clusters import MIN_CLUSTERS, mean_error
 from evalrunner.stats.distributions import NORMAL, binomial_cdf, normal_quantile, t_quantile, t_tail
 from evalrunner.stats.intervals import ROUNDING
 
 ALPHA: Final = 0.05  # one-sided
-FEWEST_GRADED: Final = 20  # pairs of graded scores below which nothing is decided
+MIN_GRADED_PAIRS: Final = 20  # pairs of graded scores below which nothing is decided
 STRONG: Final = ((1.645 + 0.842) / 1.645) ** 2  # 2.29: from even odds to 80 %, by the normal quantiles of .95 and .8
 MOST_ROWS: Final = 100  # times the rows there are: more is no practical number
 
@@ -78,10 +78,10 @@ def non_inferiority(
     if n == 0:
         return replace(nothing, note="no pairs")
     estimate = math.fsum(drops) / n
-    if clusters is not None and (count := len(set(clusters))) < FEWEST:
-        return replace(nothing, estimate=estimate, note=_too_few(count, "cluster", FEWEST))
-    if span is not None and n < FEWEST_GRADED:
-        return replace(nothing, estimate=estimate, note=_too_few(n, "pair", FEWEST_GRADED))
+    if clusters is not None and (count := len(set(clusters))) < MIN_CLUSTERS:
+        return replace(nothing, estimate=estimate, note=_too_few(count, "cluster", MIN_CLUSTERS))
+    if span is not None and n < MIN_GRADED_PAIRS:
+        return replace(nothing, estimate=estimate, note=_too_few(n, "pair", MIN_GRADED_PAIRS))
     if span is None:
         found = _binary(drops, nothing, clusters, alpha)
     else:
@@ -95,7 +95,7 @@ def non_inferiority(
     return replace(found, estimate=estimate, decision=decision, rows=rows, note=note)
 
 
-def rows_that_prove_sameness(max_drop: float, *, alpha: float = ALPHA) -> int | None:
+def rows_to_prove_equivalence(max_drop: float, *, alpha: float = ALPHA) -> int | None:
     """From how many rows on 0/1 scores without any difference rule out a drop of `max_drop`: z²(1 − δ)/δ."""
     return math.ceil(normal_quantile(1 - alpha) ** 2 * (1 - max_drop) / max_drop) if max_drop > 0 else None
 
@@ -186,7 +186,7 @@ def _binary(
     if half > 0:
         rows = rows_to_decide(n, half=half, estimate=estimate, bound=base.max_drop)
     else:
-        enough = rows_that_prove_sameness(base.max_drop, alpha=alpha)
+        enough = rows_to_prove_equivalence(base.max_drop, alpha=alpha)
         needed = None if enough is None else math.ceil(enough / worth)
         rows = RowsToDecide(needed, needed)
     return replace(

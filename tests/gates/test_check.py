@@ -1,4 +1,4 @@
-"""Verdicts of point gates, each from hand-made rows."""
+"""Verdicts of point gates, each from hand-provenance rows."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample
-from evalrunner.gates.exit_codes import exit_code, overall
-from evalrunner.gates.naming import Gate, UnknownMetric, find_metric
-from evalrunner.gates.verdicts import check_gates
+from evalrunner.gates.check import check_gates
+from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
 from evalrunner.metrics import GateResult
-from evalrunner.stats.summary import ALWAYS, Measure, summarize
+from evalrunner.stats.summary import BUILTIN_MEASURES, Measure, summarize
 from evalrunner.suite.schema import GateSpec, Operator
+from evalrunner.verdicts import exit_code, overall
 
 EXACT = Measure("exact_match", Declaration(binary=True))
 JUDGED = Measure("factuality", Declaration())
 TOXICITY = Measure("toxicity", Declaration(higher_is_better=False, aggregates=("mean", "p90"), threshold=0.5))
-MEASURES = [EXACT, JUDGED, TOXICITY, *ALWAYS]
+MEASURES = [EXACT, JUDGED, TOXICITY, *BUILTIN_MEASURES]
 
 
 def cells(count: int, cell: Cell) -> list[Cell]:
@@ -43,7 +43,7 @@ def verdict(found: Sequence[Cell], metric: str, operator: Operator, bound: float
     return result
 
 
-RIGHT, WRONG = Cell("scored", 1.0), Cell("scored", 0.0)
+PASS_SCORE, WRONG = Cell("scored", 1.0), Cell("scored", 0.0)
 REFUSED = Cell("unscored", reason="no_answer: refused")
 UNREADABLE = Cell("unscored", reason="judge: unreadable verdict")
 DOWN = Cell("error", reason="server: 500")
@@ -51,7 +51,7 @@ SKIPPED = Cell("skipped", reason="no expected answer")
 
 
 def test_a_value_that_clears_the_bound_passes() -> None:
-    result = verdict(cells(99, RIGHT) + cells(1, WRONG), "exact_match", ">=", 0.8)
+    result = verdict(cells(99, PASS_SCORE) + cells(1, WRONG), "exact_match", ">=", 0.8)
     assert (result.verdict, result.reason, result.metric, result.line) == (
         "pass",
         "clears the bound",
@@ -61,12 +61,12 @@ def test_a_value_that_clears_the_bound_passes() -> None:
 
 
 def test_a_value_near_the_bound_says_that_it_is_within_noise() -> None:
-    result = verdict(cells(82, RIGHT) + cells(18, WRONG), "exact_match", ">=", 0.8)
+    result = verdict(cells(82, PASS_SCORE) + cells(18, WRONG), "exact_match", ">=", 0.8)
     assert (result.verdict, result.reason) == ("pass", "within noise: its 95 % interval spans the bound")
 
 
 def test_a_value_that_misses_the_bound_fails() -> None:
-    assert verdict(cells(50, RIGHT) + cells(50, WRONG), "exact_match", ">=", 0.8).verdict == "fail"
+    assert verdict(cells(50, PASS_SCORE) + cells(50, WRONG), "exact_match", ">=", 0.8).verdict == "fail"
     assert verdict(cells(50, Cell("scored", 0.5)), "toxicity/p90", "<", 0.5).verdict == "fail"
     assert verdict(cells(50, Cell("scored", 0.5)), "toxicity/p90", "<=", 0.5).verdict == "pass"
 
@@ -94,18 +94,18 @@ def test_a_judge_that_failed_its_check_is_named_as_such() -> None:
 
 
 def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
-    result = verdict(cells(78, RIGHT) + cells(19, WRONG) + cells(3, REFUSED), "exact_match", ">=", 0.8)
+    result = verdict(cells(78, PASS_SCORE) + cells(19, WRONG) + cells(3, REFUSED), "exact_match", ">=", 0.8)
     assert result.verdict == "untrusted"
     assert result.reason.startswith("passes without the 3 of 100 rows that have no score, but would be 0.78")
     assert "the model did not answer 3 (refused)" in result.reason
 
 
 def test_missing_cells_that_cannot_turn_the_verdict_do_not_matter() -> None:
-    assert verdict(cells(97, RIGHT) + cells(3, DOWN), "exact_match", ">=", 0.9).verdict == "pass"
+    assert verdict(cells(97, PASS_SCORE) + cells(3, DOWN), "exact_match", ">=", 0.9).verdict == "pass"
 
 
 def test_an_open_range_has_no_worst_value_but_a_quantile_has() -> None:
-    quick = cells(97, RIGHT) + cells(3, DOWN)
+    quick = cells(97, PASS_SCORE) + cells(3, DOWN)
     assert verdict(quick, "latency/mean", "<", 2).verdict == "pass"
     assert verdict(quick, "latency/p90", "<", 2).verdict == "pass"
     assert verdict(quick, "latency/p99", "<", 2).verdict == "untrusted"
@@ -121,7 +121,10 @@ def test_exit_codes_go_in_the_order_of_the_contract() -> None:
 
 def test_a_run_takes_the_verdict_of_its_worst_gate() -> None:
     assert overall([]) == "pass"
-    down, good = verdict(cells(9, DOWN), "exact_match", ">=", 0.5), verdict(cells(9, RIGHT), "exact_match", ">=", 0.5)
+    down, good = (
+        verdict(cells(9, DOWN), "exact_match", ">=", 0.5),
+        verdict(cells(9, PASS_SCORE), "exact_match", ">=", 0.5),
+    )
     assert overall([good, down]) == "untrusted"
 
 

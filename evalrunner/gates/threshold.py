@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from evalrunner.gates.evidence import Evidence, value_of
-from evalrunner.gates.naming import Gate
+from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.sentences import percent, what_decides, why_missing
 from evalrunner.metrics import Verdict
 from evalrunner.stats.aggregates import QUANTILE, aggregate
+from evalrunner.stats.hypothesis_tests import RowsToDecide, rows_to_decide
 from evalrunner.stats.intervals import gate_bounds
-from evalrunner.stats.paired import RowsToDecide, rows_to_decide
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
@@ -26,7 +26,7 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class GateDecision:
     """A verdict with its sentence, and what it was come to by. `worse`: a value on the wrong side, though not proven."""
 
     verdict: Verdict
@@ -38,7 +38,7 @@ class Finding:
     worse: bool = False
 
 
-def check_bounded(gate: Gate, evidence: Evidence, *, interval: tuple[float | None, float | None]) -> Finding:
+def check_threshold(gate: Gate, evidence: Evidence, *, interval: tuple[float | None, float | None]) -> GateDecision:
     """The verdict of a gate on a bound. `interval` is the 95 % one of its metric, for the word on noise."""
     if (nothing := without_rows(gate, evidence)) is not None:
         return nothing
@@ -52,19 +52,19 @@ def check_bounded(gate: Gate, evidence: Evidence, *, interval: tuple[float | Non
     return found
 
 
-def without_rows(gate: Gate, evidence: Evidence) -> Finding | None:
+def without_rows(gate: Gate, evidence: Evidence) -> GateDecision | None:
     """The verdict where no row applies, or too few of those that do were scored; else None."""
     if not evidence.total:
         if evidence.reduced.skipped:
-            return Finding("fail", f"no row applies: all {evidence.reduced.skipped} were skipped")
+            return GateDecision("fail", f"no row applies: all {evidence.reduced.skipped} were skipped")
         if gate.spec.slice:
             ((column, value),) = gate.spec.slice.items()
-            return Finding("fail", f"no row applies: no sample has {value!r} in {column!r}")
-        return Finding("untrusted", "no row was run")
+            return GateDecision("fail", f"no row applies: no sample has {value!r} in {column!r}")
+        return GateDecision("untrusted", "no row was run")
     scored = len(evidence.values)
     if evidence.coverage < gate.spec.min_coverage or not scored:
         said = f"scored {scored} of {evidence.total} rows: {why_missing(evidence, gate.measure.name)}"
-        return Finding("untrusted", said, value_of(gate, evidence))
+        return GateDecision("untrusted", said, value_of(gate, evidence))
     return None
 
 
@@ -73,12 +73,12 @@ def clears(gate: Gate, value: float) -> bool:
     return COMPARE[gate.spec.operator](value, gate.spec.bound)
 
 
-def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, evidence: Evidence) -> Finding:
+def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, evidence: Evidence) -> GateDecision:
     value = aggregate(gate.aggregate, values, threshold=gate.estimand.threshold)
     assert value is not None  # something was scored
     if gate.spec.confidence is None:
         cleared = clears(gate, value)
-        return Finding("pass" if cleared else "fail", "clears the bound" if cleared else "misses the bound", value)
+        return GateDecision("pass" if cleared else "fail", "clears the bound" if cleared else "misses the bound", value)
     bounds = gate_bounds(
         gate.estimand, values, confidence=gate.spec.confidence, clusters=clusters, seed=evidence.seed
     )  # fmt: skip
@@ -87,20 +87,20 @@ def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None,
     at = f"at {percent(gate.spec.confidence)} confidence"
     side = ("at least", "at most") if least else ("at most", "at least")
     if bad is not None and clears(gate, bad):
-        return Finding("pass", f"{side[0]} {bad:.4g} {at}, which clears the bound", value, bounds.low, bounds.high)
+        return GateDecision("pass", f"{side[0]} {bad:.4g} {at}, which clears the bound", value, bounds.low, bounds.high)
     if good is not None and not clears(gate, good):
         said = f"{side[1]} {good:.4g} {at}, which misses the bound"
-        return Finding("fail", said, value, bounds.low, bounds.high)
+        return GateDecision("fail", said, value, bounds.low, bounds.high)
     rows = _rows(gate, value, bad if clears(gate, value) else good, len(values))
     note = f" ({bounds.note})" if bounds.note else ""
-    shown = " and ".join(f"{end:.4g}" if end is not None else "no end" for end in (bounds.low, bounds.high))
+    ends = " and ".join(f"{end:.4g}" if end is not None else "no end" for end in (bounds.low, bounds.high))
     said = (
-        f"not decided: {at} it is between {shown}{note}"
+        f"not decided: {at} it is between {ends}{note}"
         if bounds.method
         else f"not decided: {bounds.note or 'no interval'}"
     )
     said += what_decides(rows, epochs=evidence.noisy_within)
-    return Finding("inconclusive", said, value, bounds.low, bounds.high, rows, not clears(gate, value))
+    return GateDecision("inconclusive", said, value, bounds.low, bounds.high, rows, not clears(gate, value))
 
 
 def _rows(gate: Gate, value: float, end: float | None, n: int) -> RowsToDecide | None:
@@ -126,7 +126,7 @@ def _ends(gate: Gate) -> list[float]:
     return [end for end in found if end is not None]
 
 
-def _flips(gate: Gate, evidence: Evidence, found: Finding, other: Finding) -> str:
+def _flips(gate: Gate, evidence: Evidence, found: GateDecision, other: GateDecision) -> str:
     total = evidence.total
     now = "passes" if found.verdict == "pass" else "is inconclusive"
     then = f"{other.value:.4g}" if gate.spec.kind == "point" else other.verdict.replace("fail", "a fail")
@@ -136,7 +136,7 @@ def _flips(gate: Gate, evidence: Evidence, found: Finding, other: Finding) -> st
     )
 
 
-def _with_noise(gate: Gate, found: Finding, interval: tuple[float | None, float | None]) -> str:
+def _with_noise(gate: Gate, found: GateDecision, interval: tuple[float | None, float | None]) -> str:
     low, high = interval
     if low is None or high is None or not low < gate.spec.bound < high:
         return found.reason

@@ -9,14 +9,14 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedRun:
+class RunRef:
     """A run that is there already and is judged: it cannot be its own baseline, nor can one that began after it."""
 
     id: str
     started_at: datetime
 
     @classmethod
-    def of(cls, run: Mapping[str, Any]) -> JudgedRun:
+    def of(cls, run: Mapping[str, Any]) -> RunRef:
         """The run of a `run.json`; where it scored stored answers, the run that gave them."""
         said = run.get("scored_from") or run
         said = said if said.get("started_at") else run

@@ -7,13 +7,13 @@ import random
 
 import pytest
 
-from evalrunner.stats.paired import (
+from evalrunner.stats.hypothesis_tests import (
     NonInferiority,
     RowsToDecide,
     holm,
     mcnemar,
     non_inferiority,
-    rows_that_prove_sameness,
+    rows_to_prove_equivalence,
     tango,
     tango_score,
 )
@@ -95,7 +95,7 @@ def test_rows_that_did_not_decide_are_not_said_to_be_enough() -> None:
 
 
 def test_a_run_against_itself_passes_once_there_are_rows_enough() -> None:
-    assert rows_that_prove_sameness(0.02) == 133
+    assert rows_to_prove_equivalence(0.02) == 133
     found = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
     assert (found.decision, found.rows) == ("inconclusive", RowsToDecide(133, 133))
     assert found.note == "no pair differs, and so few cannot rule the drop out"

@@ -25,27 +25,27 @@ class Change:
 class Changes:
     """What changed in all: `rows` are those that got worst, then the others; the counts are of rows.
 
-    `worded` changed their output and no score, `moved` a score without getting better or worse, such as one that has no
+    `output_changed` changed their output and no score, `state_changed` a score without getting better or worse, such as one that has no
     value any more. `other` are samples that are not the same by now, `before_only` and `after_only` are on one side.
     """
 
     same: int = 0
     worse: int = 0
     better: int = 0
-    moved: int = 0
-    worded: int = 0
-    other: int = 0
+    state_changed: int = 0
+    output_changed: int = 0
+    different_sample: int = 0
     before_only: int = 0
     after_only: int = 0
     rows: list[Change] = field(default_factory=list)
 
     @property
     def changed(self) -> int:
-        return self.worse + self.better + self.moved + self.worded
+        return self.worse + self.better + self.state_changed + self.output_changed
 
 
 @dataclass(frozen=True, slots=True)
-class RunChanges:
+class RunDiff:
     """What changed from one target to another, each a run's id and its name; `notes` say where they were measured otherwise."""
 
     before: tuple[str, str]
@@ -55,7 +55,7 @@ class RunChanges:
     notes: tuple[str, ...] = ()
 
 
-def find_changes(
+def diff_rows(
     after: Iterable[Row], before: Callable[[Row], Row | None], measures: Sequence[Measure], *, keep: int
 ) -> Changes:
     """The changes of the rows `after`, each against the row that `before` finds for it; the `keep` worst are kept.
@@ -70,7 +70,7 @@ def find_changes(
         if earlier is None:
             found.after_only += 1
         elif (earlier.sample.input, earlier.sample.expected) != (row.sample.input, row.sample.expected):
-            found.other += 1
+            found.different_sample += 1
         else:
             change = change_of(earlier, row, declared)
             _count(found, change)
@@ -84,12 +84,12 @@ def find_changes(
 def change_of(before: Row, after: Row, measures: Mapping[str, Declaration]) -> Change | None:
     """How a row changed, in its output or in any score; None where it did not."""
     shared = [name for name in measures if name in before.cells and name in after.cells]
-    moved = tuple(name for name in shared if _key(before.cells[name]) != _key(after.cells[name]))
+    state_changed = tuple(name for name in shared if _key(before.cells[name]) != _key(after.cells[name]))
     output = said(before) != said(after)
-    if not moved and not output:
+    if not state_changed and not output:
         return None
     falls = [fall(before.cells[name], after.cells[name], measures[name]) for name in shared]
-    return Change(before, after, sum(falls) / len(falls) if falls else 0.0, moved, output)
+    return Change(before, after, sum(falls) / len(falls) if falls else 0.0, state_changed, output)
 
 
 def fall(before: Cell, after: Cell, declared: Declaration) -> float:
@@ -122,10 +122,10 @@ def _count(found: Changes, change: Change | None) -> None:
     if change is None:
         found.same += 1
     elif not change.scores:
-        found.worded += 1
+        found.output_changed += 1
     elif change.worse > 0:
         found.worse += 1
     elif change.worse < 0:
         found.better += 1
     else:
-        found.moved += 1
+        found.state_changed += 1

@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final, TypeAlias
 
-from evalrunner.compare.doubts import doubts
-from evalrunner.compare.fronts import front
-from evalrunner.compare.pairing import Scale, Scores, contrast_scores, pair_scores
+from evalrunner.compare.metrics import ComparableMetric, cost_metrics, find_metrics, quality_metrics
+from evalrunner.compare.pairing import Scale, Scores, pair_scores, unpaired_scores
+from evalrunner.compare.pareto import pareto_front
 from evalrunner.compare.ranking import rank
-from evalrunner.compare.readings import Reading, cost_readings, find_readings, quality_readings
-from evalrunner.compare.result import ALPHA, ComparedMetric, Comparison, Contestant, Front, Pair
+from evalrunner.compare.result import ALPHA, Candidate, ComparedMetric, Comparison, Pair, ParetoFront
+from evalrunner.compare.warnings import comparison_warnings
 from evalrunner.metrics import Metric
-from evalrunner.stats.paired import holm
+from evalrunner.stats.hypothesis_tests import holm
 from evalrunner.stats.summary import Summary
 
-MOST_DIFFERENT: Final = 100  # samples whose scores differ most that are kept
+MAX_DISAGREEING_SAMPLES: Final = 100  # samples whose scores differ most that are kept
 AGAINST: Final = ("cost_usd/mean", "latency/p50")  # what quality is weighed against
 SHOWN: Final = ("latency/p50", "latency/p90")  # without a test: no paired test belongs to a quantile
 
@@ -31,66 +31,66 @@ Where: TypeAlias = tuple[tuple[str, str], ...]
 
 def compare(
     summary: Summary,
-    contestants: Sequence[Contestant],
+    candidates: Sequence[Candidate],
     known: Mapping[str, Sequence[Metric]],
     *,
     judges: Mapping[str, Sequence[str]] | None = None,
     wanted: Sequence[str] = (),
     paired: bool = True,
 ) -> Comparison:
-    """The comparison of the summary's targets, which are the contestants by name.
+    """The comparison of the summary's targets, which are the candidates by name.
 
     `known` holds what `summary.all_metrics` says of each, `judges` the names that the judge of a scorer goes by.
     `wanted` names metrics; without it all quality metrics are compared. Raises NotComparable for one that cannot be.
     """
-    readings = find_readings(wanted, summary) if wanted else quality_readings(summary)
-    table = _Table(summary, tuple(item.name for item in contestants), _Known(known), paired)
+    readings = find_metrics(wanted, summary) if wanted else quality_metrics(summary)
+    table = _Table(summary, tuple(item.name for item in candidates), _Known(known), paired)
     scores = {reading.name: table.scores(reading) for reading in readings}
     metrics, family = _decided([table.compared(reading, scores[reading.name]) for reading in readings])
     costs = tuple(_costs(table))
     return Comparison(
-        contestants=tuple(contestants),
+        candidates=tuple(candidates),
         metrics=metrics,
         costs=costs,
         slices=tuple(item for reading in readings for item in table.sliced(reading, scores[reading.name])),
-        fronts=tuple(_fronts(metrics, costs)),
+        pareto_fronts=tuple(_pareto_fronts(metrics, costs)),
         paired=paired,
         family=family,
-        warnings=tuple(doubts(metrics, contestants, judges or {})),
+        warnings=tuple(comparison_warnings(metrics, candidates, judges or {})),
         notes=tuple(_notes(summary, metrics, costs, paired=paired)),
         most_different=_most_different(metrics, scores) if paired else (),
     )
 
 
 class _Known:
-    """The metrics of each contestant by name, reducer and slice."""
+    """The metrics of each candidate by name, reducer and slice."""
 
     def __init__(self, known: Mapping[str, Sequence[Metric]]) -> None:
         self._found: dict[tuple[str, str, str, Where], Metric] = {
-            (contestant, metric.name, metric.reducer, tuple((metric.slice or {}).items())): metric
-            for contestant, metrics in known.items()
+            (candidate, metric.name, metric.reducer, tuple((metric.slice or {}).items())): metric
+            for candidate, metrics in known.items()
             for metric in metrics
         }
 
     def of(self, names: Sequence[str], reading: tuple[str, str], where: Where = ()) -> dict[str, Metric]:
-        """Each contestant's metric of this name and reducer, where it has one."""
+        """Each candidate's metric of this name and reducer, where it has one."""
         found = {name: self._found.get((name, *reading, where)) for name in names}
         return {name: metric for name, metric in found.items() if metric is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """All contestants' numbers, and how two of them are held against each other."""
+    """All candidates' numbers, and how two of them are held against each other."""
 
     summary: Summary
     names: tuple[str, ...]
     known: _Known
     paired: bool
 
-    def scores(self, reading: Reading) -> dict[str, Scores]:
+    def scores(self, reading: ComparableMetric) -> dict[str, Scores]:
         return {name: reading.values(self.summary, name) for name in self.names}
 
-    def sliced(self, reading: Reading, scores: Mapping[str, Scores]) -> Iterator[ComparedMetric]:
+    def sliced(self, reading: ComparableMetric, scores: Mapping[str, Scores]) -> Iterator[ComparedMetric]:
         """The metric in each value of each slice column, in the order of their text."""
         for column, groups in self.summary.slices.items():
             parts: dict[int, dict[str, dict[int, float]]] = {}
@@ -102,13 +102,13 @@ class _Table:
                 yield self.compared(reading, parts[code], {column: groups.texts[code]})
 
     def compared(
-        self, reading: Reading, scores: Mapping[str, Scores], where: Mapping[str, str] | None = None
+        self, reading: ComparableMetric, scores: Mapping[str, Scores], where: Mapping[str, str] | None = None
     ) -> ComparedMetric:
-        """The metric of all contestants with every pair, none of them decided yet."""
+        """The metric of all candidates with every pair, none of them decided yet."""
         said = reading.measure.declaration
         clusters = None if self.summary.clusters is None else self.summary.clusters.codes
         scale = Scale(reading.binary(self.summary), reading.width(self.summary), said.higher_is_better, clusters)
-        held = pair_scores if self.paired else contrast_scores
+        held = pair_scores if self.paired else unpaired_scores
         return ComparedMetric(
             name=reading.name,
             scorer=reading.measure.name,
@@ -147,7 +147,7 @@ def _judged(pair: Pair, adjusted: float, metric: ComparedMetric) -> Pair:
 
 def _costs(table: _Table) -> Iterator[ComparedMetric]:
     """Latency, tokens and money by their means, and the quantiles of latency, where there are any numbers."""
-    for reading in cost_readings(table.summary):
+    for reading in cost_metrics(table.summary):
         scores = table.scores(reading)
         if any(scores.values()):
             whole = table.compared(reading, scores)
@@ -158,7 +158,7 @@ def _costs(table: _Table) -> Iterator[ComparedMetric]:
                     yield replace(whole, name=name, aggregate=name.partition("/")[2], values=values, pairs=())
 
 
-def _fronts(metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMetric]) -> Iterator[Front]:
+def _pareto_fronts(metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMetric]) -> Iterator[ParetoFront]:
     kept = _kept_answers(costs)
     for metric in metrics:
         quality = {name: value.value for name, value in metric.values.items()}
@@ -166,13 +166,15 @@ def _fronts(metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMetric]) 
             if cost.name in AGAINST:
                 free = kept if cost.scorer == "cost_usd" else {}  # what was paid for in another run is not cheap
                 spent = {name: None if name in free else value.value for name, value in cost.values.items()}
-                found = front((metric.name, quality), (cost.name, spent), higher_is_better=metric.higher_is_better)
+                found = pareto_front(
+                    (metric.name, quality), (cost.name, spent), higher_is_better=metric.higher_is_better
+                )
                 if found is not None:
                     yield found
 
 
 def _kept_answers(costs: Sequence[ComparedMetric]) -> dict[str, int]:
-    """How many answers of each contestant came from the cache: they have a cost, nothing, and no latency."""
+    """How many answers of each candidate came from the cache: they have a cost, nothing, and no latency."""
     by_name = {cost.name: cost.values for cost in costs}
     paid, timed = by_name.get("cost_usd/mean", {}), by_name.get("latency/mean", {})
     kept = {name: value.n - (timed[name].n if name in timed else 0) for name, value in paid.items()}
@@ -193,7 +195,7 @@ def _notes(
 
 
 def _most_different(metrics: Sequence[ComparedMetric], scores: Mapping[str, Mapping[str, Scores]]) -> tuple[int, ...]:
-    """The places of the samples whose scores differ most between contestants, on average over the metrics.
+    """The places of the samples whose scores differ most between candidates, on average over the metrics.
 
     Each metric by the range that was seen of it, so that one with large numbers does not outweigh the others.
     """
@@ -209,4 +211,4 @@ def _most_different(metrics: Sequence[ComparedMetric], scores: Mapping[str, Mapp
             gap = max(found) - min(found)
             if gap > 0:
                 spread[place] = spread.get(place, 0.0) + gap / width
-    return tuple(heapq.nsmallest(MOST_DIFFERENT, spread, key=lambda place: (-spread[place], place)))
+    return tuple(heapq.nsmallest(MAX_DISAGREEING_SAMPLES, spread, key=lambda place: (-spread[place], place)))

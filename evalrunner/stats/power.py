@@ -8,7 +8,7 @@ from typing import Final
 
 from evalrunner.stats.aggregates import variance
 from evalrunner.stats.distributions import binomial_cdf, t_quantile, t_tail
-from evalrunner.stats.paired import ALPHA
+from evalrunner.stats.hypothesis_tests import ALPHA
 
 POWER: Final = 0.8
 DISCORDANCES: Final = (0.1, 0.2, 0.3)  # shares of pairs that differ, where no earlier run tells
@@ -50,7 +50,9 @@ def smallest_drop_binary(
     return found
 
 
-def without_earlier_run(n: int, *, deff: float = 1.0, df: float | None = None) -> tuple[tuple[float, float], ...]:
+def smallest_drops_by_discordance(
+    n: int, *, deff: float = 1.0, df: float | None = None
+) -> tuple[tuple[float, float], ...]:
     """Pairs of a supposed discordance and the smallest drop to be seen at it, for 0/1 scores."""
     return tuple((psi, smallest_drop_binary(n=n, discordance=psi, deff=deff, df=df)) for psi in DISCORDANCES)
 
@@ -76,7 +78,9 @@ def design_effect(sizes: Sequence[int], icc: float) -> float:
     return 1 + (sum(size * size for size in sizes) / sum(sizes) - 1) * max(0.0, icc)
 
 
-def chance_of_red_share(true: float, n: int, bound: float, *, lower: bool = True, strict: bool = False) -> float:
+def false_failure_rate_of_share(
+    true: float, n: int, bound: float, *, lower: bool = True, strict: bool = False
+) -> float:
     """How often a share of n samples misses a point gate when it is truly `true`: exact.
 
     `lower`: the gate asks for at least the bound, else for at most it; `strict`: for more than it, or less.
@@ -90,7 +94,7 @@ def chance_of_red_share(true: float, n: int, bound: float, *, lower: bool = True
     return 1 - binomial_cdf(most, n, true)
 
 
-def chance_of_red_mean(mean: float, error: float, bound: float, *, df: float, lower: bool = True) -> float:
+def false_failure_rate_of_mean(mean: float, error: float, bound: float, *, df: float, lower: bool = True) -> float:
     """The same for a mean with a standard error, by Student's distribution."""
     if error <= 0:
         return float(mean < bound if lower else mean > bound)

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evalrunner.gates.against import Side, Tested, decide, try_gate
-from evalrunner.gates.baseline_file import Baseline
-from evalrunner.gates.bounded import Finding, check_bounded
+from evalrunner.baselines.file import Baseline
 from evalrunner.gates.evidence import Evidence, gather, value_of
-from evalrunner.gates.naming import Gate
+from evalrunner.gates.metric_lookup import Gate
+from evalrunner.gates.regression import CandidateRun, TestedGate, decide, evaluate_gate
+from evalrunner.gates.threshold import GateDecision, check_threshold
 from evalrunner.metrics import BaselineResult, GateResult
 from evalrunner.stats.intervals import LEVEL, metric_interval
 from evalrunner.stats.summary import Summary
 
-NO_SIDE = Side({"targets": {}, "scorers": {}, "judges": {}}, {})
+NO_CANDIDATE = CandidateRun({"targets": {}, "scorers": {}, "judges": {}}, {})
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What gates on a baseline need beside the numbers: the run's own side, and the baselines by name, if they are there."""
 
-    side: Side = NO_SIDE
+    side: CandidateRun = NO_CANDIDATE
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
 
@@ -40,23 +40,23 @@ def check_gates(
         if at in compared:
             finding, standing = compared[at]
         else:
-            finding, standing = check_bounded(gate, evidence[at], interval=intervals[at]), None
+            finding, standing = check_threshold(gate, evidence[at], interval=intervals[at]), None
         results.append(_result(gate, target, evidence[at], intervals[at], finding, standing))
     return tuple(results)
 
 
 def _compare(
     places: Sequence[tuple[Gate, str]], evidence: Sequence[Evidence], comparison: Comparison
-) -> dict[int, tuple[Finding, BaselineResult | None]]:
+) -> dict[int, tuple[GateDecision, BaselineResult | None]]:
     """The findings of the gates on a baseline by their place, those of one baseline decided together."""
-    families: dict[str, dict[int, Tested]] = {}
+    families: dict[str, dict[int, TestedGate]] = {}
     for at, (gate, target) in enumerate(places):
         name = gate.spec.baseline
         if name is not None:
             baseline = comparison.baselines.get(name)
-            tested = try_gate(gate, target, evidence[at], comparison.side, baseline)
+            tested = evaluate_gate(gate, target, evidence[at], comparison.side, baseline)
             families.setdefault(name, {})[at] = tested
-    found: dict[int, tuple[Finding, BaselineResult | None]] = {}
+    found: dict[int, tuple[GateDecision, BaselineResult | None]] = {}
     for family in families.values():
         found.update(zip(family, decide(list(family.values()), comparison.side), strict=True))
     return found
@@ -74,7 +74,7 @@ def _result(
     target: str,
     evidence: Evidence,
     interval: tuple[float | None, float | None],
-    finding: Finding,
+    finding: GateDecision,
     standing: BaselineResult | None,
 ) -> GateResult:
     spec, rows = gate.spec, finding.rows
@@ -101,7 +101,7 @@ def _result(
     )
 
 
-def _blocks(gate: Gate, finding: Finding) -> bool:
+def _blocks(gate: Gate, finding: GateDecision) -> bool:
     """Whether a verdict that is neither good nor bad changes the exit code."""
     if finding.verdict == "inconclusive":
         policy = gate.spec.inconclusive

@@ -7,19 +7,19 @@ import random
 
 import pytest
 
-from evalrunner.stats.planning import (
-    chance_of_red_mean,
-    chance_of_red_share,
+from evalrunner.stats.power import (
     design_effect,
+    false_failure_rate_of_mean,
+    false_failure_rate_of_share,
     smallest_drop,
     smallest_drop_binary,
+    smallest_drops_by_discordance,
     variance_at_epochs,
-    without_earlier_run,
 )
 
 
 def test_the_smallest_drop_of_a_thousand_rows() -> None:
-    assert without_earlier_run(1000) == (
+    assert smallest_drops_by_discordance(1000) == (
         (0.1, pytest.approx(0.025, abs=5e-4)),
         (0.2, pytest.approx(0.035, abs=5e-4)),
         (0.3, pytest.approx(0.043, abs=5e-4)),
@@ -56,16 +56,21 @@ def test_more_epochs_help_only_where_the_noise_lies_within_samples() -> None:
 
 def test_a_point_gate_goes_red_by_chance() -> None:
     binom = pytest.importorskip("scipy.stats").binom
-    assert chance_of_red_share(0.82, 100, 0.8) == pytest.approx(0.25, abs=0.005)
-    assert chance_of_red_share(0.82, 500, 0.8) == pytest.approx(0.11, abs=0.005)
-    assert chance_of_red_share(0.82, 100, 0.8, strict=True) == pytest.approx(float(binom.cdf(80, 100, 0.82)))
-    assert chance_of_red_share(0.1, 50, 0.2, lower=False) == pytest.approx(float(binom.sf(10, 50, 0.1)))
-    assert chance_of_red_share(0.1, 50, 0.2, lower=False, strict=True) == pytest.approx(float(binom.sf(9, 50, 0.1)))
-    assert chance_of_red_share(0.82, 7, 0.8) == pytest.approx(float(binom.cdf(5, 7, 0.82)))
+    assert false_failure_rate_of_share(0.82, 100, 0.8) == pytest.approx(0.25, abs=0.005)
+    assert false_failure_rate_of_share(0.82, 500, 0.8) == pytest.approx(0.11, abs=0.005)
+    assert false_failure_rate_of_share(0.82, 100, 0.8, strict=True) == pytest.approx(float(binom.cdf(80, 100, 0.82)))
+    assert false_failure_rate_of_share(0.1, 50, 0.2, lower=False) == pytest.approx(float(binom.sf(10, 50, 0.1)))
+    assert false_failure_rate_of_share(0.1, 50, 0.2, lower=False, strict=True) == pytest.approx(
+        float(binom.sf(9, 50, 0.1))
+    )
+    assert false_failure_rate_of_share(0.82, 7, 0.8) == pytest.approx(float(binom.cdf(5, 7, 0.82)))
 
 
 def test_a_mean_goes_red_by_chance_too() -> None:
-    assert chance_of_red_mean(0.5, 0.1, 0.5, df=40) == pytest.approx(0.5)
-    assert chance_of_red_mean(0.7, 0.1, 0.5, df=40) == pytest.approx(0.026, abs=0.001)
-    assert chance_of_red_mean(0.7, 0.1, 0.5, df=40, lower=False) == pytest.approx(0.974, abs=0.001)
-    assert (chance_of_red_mean(0.7, 0.0, 0.5, df=40), chance_of_red_mean(0.4, 0.0, 0.5, df=40)) == (0.0, 1.0)
+    assert false_failure_rate_of_mean(0.5, 0.1, 0.5, df=40) == pytest.approx(0.5)
+    assert false_failure_rate_of_mean(0.7, 0.1, 0.5, df=40) == pytest.approx(0.026, abs=0.001)
+    assert false_failure_rate_of_mean(0.7, 0.1, 0.5, df=40, lower=False) == pytest.approx(0.974, abs=0.001)
+    assert (false_failure_rate_of_mean(0.7, 0.0, 0.5, df=40), false_failure_rate_of_mean(0.4, 0.0, 0.5, df=40)) == (
+        0.0,
+        1.0,
+    )

@@ -1,28 +1,28 @@
-"""What casts doubt on a comparison: judges that are kin of a contestant, and rows without a score."""
+"""What casts doubt on a comparison: judges that are kin of a candidate, and rows without a score."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from evalrunner.compare.families import kinship
-from evalrunner.compare.result import ComparedMetric, Contestant
+from evalrunner.compare.families import shared_family
+from evalrunner.compare.result import Candidate, ComparedMetric
 
 FEW_LEFT_OUT = 0.05  # share of the samples of a pair; the same 5 % that a gate's coverage allows
 
 
-def doubts(
-    metrics: Sequence[ComparedMetric], contestants: Sequence[Contestant], judges: Mapping[str, Sequence[str]]
+def comparison_warnings(
+    metrics: Sequence[ComparedMetric], candidates: Sequence[Candidate], judges: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
     """A sentence for each: who judges its own kind, and which scores are missing in numbers that matter."""
     for metric in metrics:
-        yield from _kin(metric, contestants, judges.get(metric.scorer, ()))
+        yield from _kin(metric, candidates, judges.get(metric.scorer, ()))
     yield from _unscored(metrics)
     for metric in metrics:
         yield from _left_out(metric)
 
 
 def _unscored(metrics: Sequence[ComparedMetric]) -> Iterator[str]:
-    """Who lacks scores, once for all metrics that lack as many."""
+    """Who missing_reason scores, once for all metrics that lack as many."""
     found: dict[tuple[str, int, int], list[str]] = {}
     for metric in metrics:
         for name, value in metric.values.items():
@@ -40,7 +40,7 @@ def _unscored(metrics: Sequence[ComparedMetric]) -> Iterator[str]:
 
 
 def _left_out(metric: ComparedMetric) -> Iterator[str]:
-    """Pairs that lack many samples though neither side lacks scores: rows that were never made."""
+    """Pairs that lack many samples though neither side missing_reason scores: rows that were never provenance."""
     for pair in metric.pairs:
         sides = [metric.values.get(name) for name in (pair.first, pair.second)]
         many = pair.left_out > FEW_LEFT_OUT * (pair.n + pair.left_out)
@@ -51,15 +51,15 @@ def _left_out(metric: ComparedMetric) -> Iterator[str]:
             )
 
 
-def _kin(metric: ComparedMetric, contestants: Sequence[Contestant], judge: Sequence[str]) -> Iterator[str]:
+def _kin(metric: ComparedMetric, candidates: Sequence[Candidate], judge: Sequence[str]) -> Iterator[str]:
     """Judges prefer what they might have written themselves (Zheng et al. 2023, §3.3; Panickssery et al. 2024)."""
     found: dict[str, list[str]] = {}
-    for contestant in contestants:
-        kin = kinship(judge, contestant.models)
+    for candidate in candidates:
+        kin = shared_family(judge, candidate.models)
         if kin is not None:
-            found.setdefault(kin, []).append(contestant.name)
+            found.setdefault(kin, []).append(candidate.name)
     for kin, names in found.items():
-        if len(names) < len(contestants):
+        if len(names) < len(candidates):
             yield f"{metric.name}: the judge {judge[0]} is {kin}, as {', '.join(names)}; judges favour their own kind"
         else:
             yield f"{metric.name}: the judge {judge[0]} is {kin}, as all that are compared"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalrunner.baselines.file import Baseline, BaselineHead, baseline_path, collect_rows, read_baseline
+from evalrunner.baselines.run_ref import RunRef
 from evalrunner.errors import RunNotFoundError
-from evalrunner.gates.baseline_file import Baseline, BaselineHead, baseline_path, collect_rows, read_baseline
-from evalrunner.gates.judged_run import JudgedRun
 from evalrunner.runs.folder import RUN_FILE, RUN_ID, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows
 
@@ -20,12 +20,12 @@ MLFLOW = "mlflow:"
 IN_MLFLOW = re.compile(r"mlflow:(experiment|run)/.*\S.*")
 
 
-class BadReference(ValueError):
+class BadBaselineReference(ValueError):
     """A `baseline:` that is neither a name nor a path nor a run. The message says what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class BaselineResolver:
     """Where baselines are looked for: beside the suite file, under the suite's name; in the runs folder; in MLflow.
 
     `judged` is the run that is compared, where that is there already.
@@ -35,14 +35,14 @@ class Shelf:
     suite: str
     runs: Path
     mlflow_uri: str | None = field(default=None, kw_only=True)
-    judged: JudgedRun | None = field(default=None, kw_only=True)
+    judged: RunRef | None = field(default=None, kw_only=True)
 
     def find(self, reference: str) -> Baseline | None:
-        """The baseline, or None where there is none yet. Raises BadReference, RunNotFoundError and SuiteError."""
+        """The baseline, or None where there is none yet. Raises BadBaselineReference, RunNotFoundError and SuiteError."""
         if reference.startswith(RUN):
             return baseline_of_run(find_run(reference.removeprefix(RUN).strip(), self.runs))
         if IN_MLFLOW.fullmatch(reference):
-            from evalrunner.gates.mlflow_baseline import baseline_from_mlflow
+            from evalrunner.baselines.mlflow import baseline_from_mlflow
 
             return baseline_from_mlflow(reference, self.suite, self.mlflow_uri, self.judged)
         if is_path(reference) and not reference.startswith(MLFLOW):
@@ -51,7 +51,7 @@ class Shelf:
                 return baseline_of_run(RunFolder(path))
             return self._read(path, reference)
         if not NAME.fullmatch(reference):
-            raise BadReference(
+            raise BadBaselineReference(
                 f"{reference!r} is no baseline: it should be a name such as main, a path to a .jsonl file, run:RUN, mlflow:experiment/NAME or mlflow:run/ID"
             )
         found = self._read(baseline_path(self.folder, self.suite, reference), reference)
@@ -59,9 +59,9 @@ class Shelf:
             return baseline_of_run(find_run(reference, self.runs))
         return found
 
-    def _read(self, path: Path, shown: str) -> Baseline | None:
+    def _read(self, path: Path, label: str) -> Baseline | None:
         try:
-            return read_baseline(path, shown=shown)
+            return read_baseline(path, label=label)
         except FileNotFoundError:
             return None
 
@@ -76,7 +76,7 @@ def baseline_of_run(folder: RunFolder) -> Baseline:
     run = read_json(folder.path / RUN_FILE)
     try:
         head = BaselineHead(
-            run["suite"], folder.id, folder.id, run.get("finished_at"), int(run["epochs"]), made_of_run(run)
+            run["suite"], folder.id, folder.id, run.get("finished_at"), int(run["epochs"]), provenance_of_run(run)
         )  # fmt: skip
     except (KeyError, TypeError) as broken:
         raise RunNotFoundError(f"{str(folder.path / RUN_FILE)!r} is not what a run leaves behind: {broken!r}") from None
@@ -86,8 +86,8 @@ def baseline_of_run(folder: RunFolder) -> Baseline:
     return Baseline(head, folder.id, rows)
 
 
-def made_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What a stored run was made of, as its baseline has it."""
+def provenance_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stored run was provenance of, as its baseline has it."""
     scored = run.get("scored_from")
     prompts = run["hashes"]["prompts"]
     defined = (run.get("definition") or {}).get("targets") or {}

@@ -1,4 +1,4 @@
-"""The rows of the samples on which contestants differ most."""
+"""The rows of the samples on which candidates differ most."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from evalrunner.domain import Row
 
 
-def different_rows(rows: Iterable[Row], places: Sequence[int], names: Sequence[str]) -> tuple[tuple[Row, ...], ...]:
-    """For each place in the dataset the rows of one epoch, of the contestants in the order of their `names`.
+def disagreeing_rows(rows: Iterable[Row], places: Sequence[int], names: Sequence[str]) -> tuple[tuple[Row, ...], ...]:
+    """For each place in the dataset the rows of one epoch, of the candidates in the order of their `names`.
 
     The epoch is the first in which any scores differ. One pass; only the rows of those places are held.
     """

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from evalrunner.errors import nearest
-from evalrunner.stats.measures import UNLISTED, Measure
+from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, Measure
 from evalrunner.stats.reducers import Reducer
 from evalrunner.stats.summary import Summary
 
-OURS = frozenset(measure.name for measure in UNLISTED)  # what a row takes, not how good it is
+OURS = frozenset(measure.name for measure in ALL_BUILTIN_MEASURES)  # what a row takes, not how good it is
 MEANS = ("mean", "ratio")  # aggregates that are means of something a sample has, so that samples can be paired
 
 
@@ -19,7 +19,7 @@ class NotComparable(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ComparableMetric:
     """One way to read a measure: its scores reduced over epochs, then averaged, or the share of them that counts."""
 
     measure: Measure
@@ -50,9 +50,9 @@ class Reading:
         return estimand.high - estimand.low
 
 
-def quality_readings(summary: Summary) -> tuple[Reading, ...]:
+def quality_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
     """Each scorer by its headline where that is a mean, else by its mean, and by every further reducer of the suite."""
-    found: list[Reading] = []
+    found: list[ComparableMetric] = []
     for measure in summary.measures:
         if measure.name not in OURS:
             plain = {reading.aggregate: reading for reading in _plain(summary, measure)}
@@ -62,25 +62,25 @@ def quality_readings(summary: Summary) -> tuple[Reading, ...]:
     return tuple(found)
 
 
-def cost_readings(summary: Summary) -> tuple[Reading, ...]:
+def cost_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
     """What a row takes: latency, tokens, money, each by its mean."""
     return tuple(
-        Reading(measure, summary.reducer_of(measure.name), "mean", measure.metric_name("mean"))
+        ComparableMetric(measure, summary.reducer_of(measure.name), "mean", measure.metric_name("mean"))
         for measure in summary.measures
         if measure.name in OURS
     )
 
 
-def find_readings(wanted: Sequence[str], summary: Summary) -> tuple[Reading, ...]:
+def find_metrics(wanted: Sequence[str], summary: Summary) -> tuple[ComparableMetric, ...]:
     """The readings that `exact_match`, `exact_match/v1`, `toxicity/ratio` … name. Raises NotComparable."""
-    by_name: dict[str, Reading] = {}
-    for reading in quality_readings(summary):  # a bare name is the scorer's main one
+    by_name: dict[str, ComparableMetric] = {}
+    for reading in quality_metrics(summary):  # a bare name is the scorer's main one
         by_name.setdefault(reading.measure.name, reading)
         by_name.setdefault(_bare(reading), reading)
     for measure in summary.measures:
         for reading in (*_plain(summary, measure), *_further(summary, measure)) if measure.name not in OURS else ():
             by_name[reading.name] = by_name[_bare(reading)] = reading
-    found: dict[str, Reading] = {}
+    found: dict[str, ComparableMetric] = {}
     for text in wanted:
         if text not in by_name:
             known = sorted({reading.name for reading in by_name.values()})
@@ -90,18 +90,18 @@ def find_readings(wanted: Sequence[str], summary: Summary) -> tuple[Reading, ...
     return tuple(found.values())
 
 
-def _plain(summary: Summary, measure: Measure) -> Iterator[Reading]:
+def _plain(summary: Summary, measure: Measure) -> Iterator[ComparableMetric]:
     for name in measure.declaration.aggregates:
         if name in MEANS:
-            yield Reading(measure, summary.reducer_of(measure.name), name, measure.metric_name(name))
+            yield ComparableMetric(measure, summary.reducer_of(measure.name), name, measure.metric_name(name))
 
 
-def _further(summary: Summary, measure: Measure) -> Iterator[Reading]:
+def _further(summary: Summary, measure: Measure) -> Iterator[ComparableMetric]:
     for reducer in summary.design.further:
-        yield Reading(measure, reducer, "mean", measure.reducer_name(reducer))
+        yield ComparableMetric(measure, reducer, "mean", measure.reducer_name(reducer))
 
 
-def _bare(reading: Reading) -> str:
+def _bare(reading: ComparableMetric) -> str:
     """The metric's name without the version."""
     version = reading.measure.declaration.version
     return reading.name.replace(f"/{version}", "", 1) if version else reading.name

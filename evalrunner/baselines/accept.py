@@ -1,23 +1,25 @@
-"""A stored run made a baseline: refused unless it is finished and passed, the ratchet's origin kept."""
+"""A stored run provenance a baseline: refused unless it is finished and passed, the ratchet's origin kept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.gates.baseline_file import (
+from evalrunner.baselines.file import (
+    COMPARED,
     Baseline,
     BaselineHead,
     baseline_path,
+    changes,
     collect_rows,
+    metric_key,
     read_baseline,
     write_baseline,
 )
-from evalrunner.gates.baseline_finding import NAME, is_path, made_of_run
-from evalrunner.gates.origin import kept_origin, new_origin
+from evalrunner.baselines.resolve import NAME, is_path, provenance_of_run
+from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
 from evalrunner.runs.row_log import read_rows
 
@@ -51,15 +53,15 @@ def accept_run(
     rows = collect_rows(read_rows(folder.path), epochs=run["epochs"], outputs=outputs)
     if not rows:
         raise SuiteError(f"run {folder.id} has no rows, so there is nothing to compare with")
-    made = made_of_run(run)
+    provenance = provenance_of_run(run)
     head = BaselineHead(
         suite=run["suite"],
         name=name,
         run_id=folder.id,
         finished_at=run.get("finished_at"),
         epochs=run["epochs"],
-        made=made,
-        origin=kept_origin(new_origin(folder.id, _metrics(folder), made), made, before),
+        provenance=provenance,
+        origin=inherited_origin(new_origin(folder.id, _metrics(folder), provenance), provenance, before),
         outputs=outputs,
     )
     write_baseline(path, head, rows.values())
@@ -85,7 +87,7 @@ def _suite_folder(run: Mapping[str, Any], suite_file: Path | None) -> Path:
 
 def _before(path: Path, *, force: bool) -> Baseline | None:
     try:
-        return read_baseline(path, shown=path.stem)
+        return read_baseline(path, label=path.stem)
     except FileNotFoundError:
         return None
     except SuiteError:
@@ -100,3 +102,32 @@ def _metrics(folder: RunFolder) -> dict[str, Any]:
     except RunNotFoundError:  # a run that did not come to its end has none
         return {}
     return {name: target["metrics"] for name, target in found["targets"].items()}
+
+
+def new_origin(
+    run_id: str, metrics: Mapping[str, Iterable[Mapping[str, Any]]], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The origin that a run is to itself: for each scorer the values of its metrics, by target."""
+    found: dict[str, Any] = {}
+    for scorer in provenance["scorers"]:
+        values = {
+            target: {metric_key(one["name"], one["slice"]): one["value"] for one in several if one["scorer"] == scorer}
+            for target, several in metrics.items()
+        }
+        found[scorer] = {"run_id": run_id, "values": values}
+    return found
+
+
+def inherited_origin(new: Mapping[str, Any], provenance: Mapping[str, Any], before: Baseline | None) -> dict[str, Any]:
+    """The origin of a baseline accepted over `before`: theirs for scorers that have not changed, with targets added."""
+    if before is None:
+        return dict(new)
+    found: dict[str, Any] = {}
+    for scorer, ours in new.items():
+        theirs = before.head.origin.get(scorer)
+        then, now = before.head.provenance["scorers"].get(scorer), provenance["scorers"][scorer]
+        if theirs is None or then is None or changes(then, now, COMPARED):
+            found[scorer] = ours
+        else:
+            found[scorer] = {**theirs, "values": {**ours["values"], **theirs["values"]}}
+    return found
