@@ -5,7 +5,7 @@ TORCH := torch==2.13.0
 # worksteal leaves neighbours with one worker, and so their servers and pages, until a worker has nothing to do
 PYTEST = $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-slow test-all compiled check format bench clean
+.PHONY: demo test test-slow test-all compiled check format bench dist clean
 
 demo: .venv/.demo
 	$(BIN)/evalrun suites/qa.yaml
@@ -21,7 +21,7 @@ test-all: compiled
 
 # Tests start evalrun some hundred times; where PYTHONDONTWRITEBYTECODE is set, each would compile it again.
 compiled: .venv/.dev
-	$(BIN)/python -m compileall -q evalrun
+	$(BIN)/python -m compileall -q evalrunner
 
 check: .venv/.dev
 	$(BIN)/ruff check .
@@ -38,8 +38,13 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/transports.py
 	$(BIN)/python benchmarks/report.py
 
+# one wheel and one source distribution, in dist/
+dist: .venv/.dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
 clean:
-	rm -rf .venv runs artefacts
+	rm -rf .venv runs dist
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("evalrun needs Python 3.11 or newer: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
