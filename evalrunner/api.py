@@ -37,7 +37,7 @@ from evalrunner.reports.table import shape_of, table_frame
 from evalrunner.runs.folder import RUN_FILE, read_json
 from evalrunner.runs.lock import RunLock
 from evalrunner.runs.row_log import read_rows
-from evalrunner.suite.load import open_suite, read_suite
+from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
 from evalrunner.tracking.after_run import check_tracking, send_after_run
 from evalrunner.tracking.table import TABLE, evaluation_frame

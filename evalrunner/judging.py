@@ -23,14 +23,13 @@ from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import builtin_measures, summarize
-from evalrunner.suite.document import Document
 from evalrunner.suite.gates import read_gates
-from evalrunner.suite.load import open_suite
+from evalrunner.suite.loader import open_suite, target_name
 from evalrunner.suite.options import RunOptions
-from evalrunner.suite.overrides import target_name
-from evalrunner.suite.reading import SectionReader
 from evalrunner.suite.schema import GateSpec
-from evalrunner.suite.tracking import read_address
+from evalrunner.suite.sections import read_address
+from evalrunner.suite.validate import SectionReader
+from evalrunner.suite.yaml import Document
 from evalrunner.verdicts import UNTRUSTED, code_of, exit_code, overall
 
 

@@ -14,19 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import (
-    baselines,
-    caching,
-    comparing,
-    inspecting,
-    judging,
-    reporting,
-    running,
-    starting,
-    stored,
-    tracking,
-    viewing,
-)
+from evalrunner.cli import groups, inspect, run, stored
 from evalrunner.errors import EvalrunError, SuiteError
 from evalrunner.redact import redact_message
 
@@ -94,23 +82,23 @@ def options(
     """Run evaluation suites for language models. 'evalrun SUITE…' is short for 'evalrun run SUITE…'."""
 
 
-app.command("run")(running.run)
-app.command("plan")(inspecting.plan)
-app.command("validate")(inspecting.validate)
-app.command("schema")(inspecting.schema)
-app.command("list")(inspecting.list_parts)
-app.command("init")(starting.init)
+app.command("run")(run.run)
+app.command("plan")(inspect.plan)
+app.command("validate")(inspect.validate)
+app.command("schema")(inspect.schema)
+app.command("list")(inspect.list_parts)
+app.command("init")(inspect.init)
 app.command("show")(stored.show)
 app.command("runs")(stored.runs)
-app.command("report")(reporting.report)
-app.command("compare")(comparing.compare)
-app.command("diff")(comparing.diff)
-app.command("view")(viewing.view)
-app.add_typer(caching.app, name="cache")
-app.command("track")(tracking.track)
-app.command("gate")(judging.gate)
-app.command("score")(judging.score)
-app.add_typer(baselines.app, name="baseline")
+app.command("report")(stored.report)
+app.command("compare")(stored.compare)
+app.command("diff")(stored.diff)
+app.command("view")(stored.view)
+app.add_typer(groups.cache, name="cache")
+app.command("track")(stored.track)
+app.command("gate")(run.gate)
+app.command("score")(run.score)
+app.add_typer(groups.baseline, name="baseline")
 
 
 def main() -> None:

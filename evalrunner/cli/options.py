@@ -91,7 +91,7 @@ MlflowRequired = Annotated[
 
 def conditions(where: list[str] | None) -> dict[str, Any]:
     """The conditions of `--where`, column to value."""
-    from evalrunner.suite.overrides import parse_condition
+    from evalrunner.suite.loader import parse_condition
 
     return dict(parse_condition(text) for text in where or ())
 

@@ -1,4 +1,4 @@
-"""Commands that read stored runs: show and runs."""
+"""The commands that read stored runs: show, runs, report, compare, diff, view and track."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from evalrunner.cli import options
+from evalrunner.cli.options import OutputDir
+from evalrunner.errors import SuiteError
 
 
 def show(
@@ -62,3 +64,174 @@ def runs(
     open_console(sys.stdout).print(runs_table(found[:limit]))
     if len(found) > limit:
         typer.echo(f"and {len(found) - limit} older ones (--limit shows more)")
+
+
+def report(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")
+    ] = "last",
+    output: Annotated[
+        list[str] | None,
+        typer.Option("--output", "-o", metavar="PATH", help="Write .html .svg or .png there instead. Repeatable."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    output_dir: OutputDir = Path("runs"),
+) -> None:
+    """Write a stored run's report.html or interval plot again, from its folder."""
+    import webbrowser
+
+    from evalrunner.reports.html.rebuild import check_picture, write_again
+    from evalrunner.runs.folder import REPORT_FILE, find_run
+
+    folder = find_run(run, output_dir)
+    paths = [Path(name) for name in output or ()] or [folder.path / REPORT_FILE]
+    for path in paths:
+        check_picture(path)
+    for path in paths:
+        write_again(folder, path, runs=output_dir)
+        typer.echo(path)
+    if show:
+        pages = [path for path in paths if path.suffix.lower() == ".html"] or [
+            write_again(folder, folder.path / REPORT_FILE, runs=output_dir)
+        ]
+        webbrowser.open(pages[0].resolve().as_uri())
+
+
+Runs = Annotated[list[str], typer.Argument(metavar="RUN…", help="Runs: an id, a unique prefix, a path, or last.")]
+
+
+def compare(
+    runs: Runs,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", "-m", metavar="NAME", help="Compare only this metric. Repeatable.")
+    ] = None,
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="Compare runs of different datasets, the weaker way.")
+    ] = False,
+    diff: options.Diff = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON and nothing else.")] = False,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", "-o", metavar="PATH", help="Also write .html or .json. Repeatable.")
+    ] = None,
+    output_dir: options.OutputDir = Path("runs"),
+) -> None:
+    """Compare the targets of stored runs: which is better, by how much, how sure, and what it costs.
+
+    Runs whose dataset, scorers or judge differ are refused; prompts, params and models may differ and are named.
+    """
+    from evalrunner.reports.comparison_file import comparison_data
+    from evalrunner.reports.html.several import write_comparison
+    from evalrunner.runs.folder import write_json
+    from evalrunner.side_by_side import compare_runs
+
+    paths = [Path(name) for name in output or ()]
+    for path in paths:
+        if path.suffix.lower() not in (".html", ".json"):
+            raise SuiteError(f"-o {str(path)!r}: the extension should be .html or .json")
+    found = compare_runs(runs, output_dir, wanted=metric or (), paired=not unpaired)
+    for path in paths:
+        if path.suffix.lower() == ".html":
+            write_comparison(path, found.runs, found.comparison, found.metrics)
+        else:
+            write_json(path, comparison_data(found.comparison))
+    if as_json:
+        import json
+
+        from evalrunner.redact import redact
+
+        typer.echo(redact(json.dumps(comparison_data(found.comparison), indent=2)))
+        return
+    from evalrunner.reports.compared import render_comparison, slice_comparison_tables
+    from evalrunner.reports.terminal import open_console
+
+    console = open_console(sys.stdout)
+    for part in render_comparison(found.comparison, found.differing(diff)):
+        console.print(part)
+    for table in slice_comparison_tables(found.comparison):
+        console.print(table)
+
+
+def diff(
+    runs: Runs,
+    targets: Annotated[
+        str | None, typer.Option("--targets", metavar="A,B", help="Target of the first run, target of the second.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many rows.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON and nothing else.")] = False,
+    output_dir: options.OutputDir = Path("runs"),
+) -> None:
+    """Show the rows that changed from one run to another in output or score, those that got worst first.
+
+    With one run, from one of its targets to another.
+    """
+    from evalrunner.row_changes import diff_runs
+
+    found = diff_runs(runs, output_dir, targets=targets.split(",") if targets else (), keep=limit)
+    from evalrunner.reports.changed import changes_data, render_changes
+
+    if as_json:
+        import json
+
+        from evalrunner.redact import redact
+
+        data = [changes_data(each) for each in found]
+        typer.echo(redact(json.dumps(data[0] if len(data) == 1 else data, indent=2)))
+        return
+    from evalrunner.reports.terminal import open_console
+
+    console = open_console(sys.stdout)
+    for each in found:
+        for part in render_changes(each):
+            console.print(part)
+
+
+def track(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")
+    ] = "last",
+    mlflow: options.Mlflow = None,
+    output_dir: options.OutputDir = Path("runs"),
+) -> None:
+    """Send a stored run to MLflow. What is there already is found again, not doubled.
+
+    Exit codes: 0 it is there, 2 nobody says where to or the extra is missing, 3 it could not be sent.
+    """
+    from evalrunner.errors import RunError
+    from evalrunner.redact import register_environment
+    from evalrunner.runs.folder import find_run
+    from evalrunner.tracking.runs import track_run
+
+    register_environment()
+    folder = find_run(run, output_dir)
+    tracked = track_run(folder.path, mlflow)
+    if tracked.problem is not None:
+        raise RunError(f"mlflow: not sent to {tracked.uri}: {tracked.problem}; what arrived is noted, so try again")
+    typer.echo(f"mlflow: {tracked}")
+
+
+def view(
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port on this machine; 0 takes a free one.")
+    ] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+    output_dir: options.OutputDir = Path("runs"),
+) -> None:
+    """Show the runs folder in a browser: history of each suite, runs side by side, reports. Reads only.
+
+    The server listens on 127.0.0.1 and ends with Ctrl-C.
+    """
+    from evalrunner.view.server import ADDRESS, make_server
+
+    server = make_server(output_dir, port)
+    address = f"http://{ADDRESS}:{server.server_port}/"
+    typer.echo(f"{address} shows {str(output_dir)!r}; Ctrl-C ends it")
+    if not no_open:
+        import webbrowser
+
+        webbrowser.open(address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        typer.echo("ended", err=True)
+    finally:
+        server.server_close()

@@ -15,7 +15,7 @@ from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.registry import BUILTIN, Factory, ReferenceProblem, resolve
 from evalrunner.signatures import describe_crash
 from evalrunner.suite.schema import DatasetSpec
-from evalrunner.suite.values import check_value, described
+from evalrunner.suite.validate import check_value, described
 
 DATASET_KEYS = tuple(item.name for item in fields(DatasetSpec) if "doc" in item.metadata)
 SPLIT_ROLES = ("id", "input", "messages")

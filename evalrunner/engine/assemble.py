@@ -41,9 +41,9 @@ from evalrunner.scorers.calling import BoundScorer
 from evalrunner.signatures import SignatureProblem
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import Measure, builtin_measures
-from evalrunner.suite.document import Document
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
-from evalrunner.suite.values import check_options
+from evalrunner.suite.validate import check_options
+from evalrunner.suite.yaml import Document
 from evalrunner.targets.mlflow import MlflowTarget
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun

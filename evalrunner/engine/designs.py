@@ -8,8 +8,8 @@ from evalrunner.domain import Sample
 from evalrunner.errors import nearest
 from evalrunner.stats.grouping import Design, Groups
 from evalrunner.stats.reducers import MEAN, Reducer, parse_reducer
-from evalrunner.suite.document import Document
 from evalrunner.suite.schema import KeyPath, Suite
+from evalrunner.suite.yaml import Document
 
 MOST_VALUES = 100  # of a slice column; a table of more says nothing, and a column of ids is a mistake
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from evalrunner.beforehand import Prepares
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import Problem, SuiteError
-from evalrunner.suite.document import dotted
+from evalrunner.suite.yaml import dotted
 
 
 async def prepare_scorers(plans: Sequence[Plan], tell: Callable[[str], None]) -> None:

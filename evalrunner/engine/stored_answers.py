@@ -20,7 +20,7 @@ from evalrunner.domain import Completion, Failure, Sample
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows
-from evalrunner.suite.document import Document
+from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun, uncalled
 
 

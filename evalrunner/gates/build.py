@@ -14,8 +14,8 @@ from evalrunner.gates.pairing import refusals
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, Measure
 from evalrunner.stats.reducers import Reducer
-from evalrunner.suite.document import Document
 from evalrunner.suite.schema import GateSpec
+from evalrunner.suite.yaml import Document
 
 
 class GateBuilder:

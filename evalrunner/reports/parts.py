@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalrunner.registry import Group, factory_options, known_names, resolve
-from evalrunner.suite.docs import first_line, option_docs
-from evalrunner.suite.values import described
+from evalrunner.suite.json_schema import first_line, option_docs
+from evalrunner.suite.validate import described
 
 NOT_BY_TYPE = {
     "targets": ["a model string such as openai/gpt-5-mini or local/smollm2-135m-instruct, or {model, base_url, …}"],

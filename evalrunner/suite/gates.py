@@ -5,16 +5,14 @@ Whether the suite can have the metric, the reducer or the slice is found when it
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias, get_args
 
-from evalrunner.suite.gate_forms import LongGate
-from evalrunner.suite.gate_parts import bounded, line_of, metric_text, read_rules
-from evalrunner.suite.reading import SectionReader
-from evalrunner.suite.schema import GateRules, GateSpec, KeyPath, Operator
-from evalrunner.suite.values import shown
+from evalrunner.suite.schema import GateRules, GateSpec, KeyPath, Operator, PerSample
+from evalrunner.suite.validate import SectionReader, shown
 
 GATE = re.compile(
     r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*(?P<operator>>=|<=|==|>|<)\s*(?P<bound>[^\s<>=]+)\s*"
@@ -64,3 +62,277 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in text else None
+
+
+RULE_KEYS = ("min_coverage", "inconclusive", "baseline_required")
+"""Keys that stand at the top of a suite too."""
+OWN_KEYS = ("confidence", "min_coverage", "inconclusive", "baseline", "baseline_required")
+
+
+class MetricText(NamedTuple):
+    """A metric as it is written, its slice taken out."""
+
+    text: str
+    metric: str
+    slice: Mapping[str, str] | None
+
+
+def read_rules(reader: SectionReader, data: Mapping[str, Any]) -> GateRules:
+    """What every gate of a suite has that does not say otherwise."""
+    top = {name: data[name] for name in RULE_KEYS if data.get(name) is not None}
+    rules = apply_rules(reader, top, (), GateRules())
+    given = data.get("gate_defaults")
+    if given is None:
+        return rules
+    path: KeyPath = ("gate_defaults",)
+    mapping = reader.mapping(given, path)
+    if mapping is None:
+        return rules
+    reader.check_keys(mapping, path, OWN_KEYS)
+    return apply_rules(reader, mapping, path, rules)
+
+
+def apply_rules(reader: SectionReader, data: Mapping[str, Any], path: KeyPath, base: GateRules) -> GateRules:
+    """`base` with what `data` says over it; `confidence: null` takes that of the defaults out."""
+    found = reader.typed(GateRules, {name: value for name, value in data.items() if value is not None}, path)
+    if "confidence" in data and data["confidence"] is None:
+        found["confidence"] = None
+    if found.get("confidence") is not None and not 0.5 < found["confidence"] < 1:
+        percent = f"; write it as a share, {found['confidence'] / 100:g}" if 50 < found["confidence"] < 100 else ""
+        said = f"is {found['confidence']:g}; it should be above 0.5 and below 1, such as 0.95{percent}"
+        reader.report((*path, "confidence"), said)
+        del found["confidence"]
+    if "min_coverage" in found and not 0 <= found["min_coverage"] <= 1:
+        reader.report((*path, "min_coverage"), f"is {found['min_coverage']:g}; it should be a share in 0..1")
+        del found["min_coverage"]
+    return dataclasses.replace(base, **found)
+
+
+def line_of(reader: SectionReader, path: KeyPath) -> int | None:
+    if any(path[:length] in reader.document.overridden for length in range(1, len(path) + 1)):
+        return None  # the command line set it, so it stands on no line
+    mark = reader.document.mark(path)
+    return mark.line if mark else None
+
+
+def metric_text(reader: SectionReader, name: str, slice_: str | None, path: KeyPath) -> MetricText | None:
+    """`exact_match` with the slice of `[topic=law]` beside it; None and a problem where that cannot be read."""
+    if slice_ is None:
+        return MetricText(name, name, None)
+    column, equals, value = (part.strip() for part in slice_.partition("="))
+    if not equals or not column or not value or "=" in value:
+        reader.report(path, f"has the slice [{slice_}]; it should read like {name}[topic=law]")
+        return None
+    return MetricText(f"{name}[{column}={value}]", name, {column: value})
+
+
+def bounded(spec: GateSpec, metric: MetricText, rules: GateRules) -> GateSpec:
+    """A gate on a bound with the rules that hold for it: with a confidence, unless it asks for one exact value."""
+    confidence = rules.confidence if spec.operator != "==" else None
+    said = f" at {confidence:.4g} confidence" if confidence is not None else ""
+    return dataclasses.replace(
+        spec,
+        text=spec.text + said,
+        kind="point" if confidence is None else "confidence",
+        slice=metric.slice,
+        confidence=confidence,
+        min_coverage=rules.min_coverage,
+        inconclusive=rules.inconclusive,
+    )
+
+
+GATE_KEYS = ("metric", "min", "max", "target", "slice", "max_drop", "improved", "per_sample", *OWN_KEYS)
+SAMPLE_KEYS = ("metric", "min", "max", "passes", "of", "share")
+AT_BASELINE = 0.95  # confidence of gates on a baseline that say none
+METRIC = re.compile(r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*")
+Form: TypeAlias = Callable[[GateRules], Iterable[GateSpec]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LongGate:
+    """One gate in a long form, with the rules of the suite."""
+
+    reader: SectionReader
+    item: Mapping[str, Any]
+    path: KeyPath
+    rules: GateRules
+
+    def read(self) -> list[GateSpec]:
+        """The gate; two of them where it has both `min` and `max`; none and its problems where it is wrong."""
+        reader, item = self.reader, self.item
+        before = len(reader.document.problems)
+        reader.check_keys(item, self.path, GATE_KEYS)
+        rules = apply_rules(reader, {name: item[name] for name in OWN_KEYS if name in item}, self.path, self.rules)
+        target = reader.text(item["target"], (*self.path, "target")) if item.get("target") is not None else None
+        form = self._form()
+        if form is None:
+            return []
+        found = list(form(rules))
+        if len(reader.document.problems) > before:
+            return []
+        return [dataclasses.replace(spec, target=target) for spec in found]
+
+    def _form(self) -> Form | None:
+        """What reads this gate: one of the three long forms, by its keys."""
+        given = [name for name in ("per_sample", "max_drop", "improved") if name in self.item]
+        if len(given) > 1:
+            self._report(given[1], f"stands beside {given[0]!r}; make two gates of them")
+            return None
+        if given and (bound := next((name for name in ("min", "max") if name in self.item), None)):
+            hint = "; it goes inside per_sample" if given == ["per_sample"] else "; make two gates of them"
+            self._report(bound, f"stands beside {given[0]!r}{hint}")
+            return None
+        if given == ["per_sample"]:
+            return self._per_sample
+        return self._against_baseline if given else self._bounds
+
+    def _report(self, name: str, message: str) -> None:
+        self.reader.report((*self.path, name), message, at_key=True)
+
+    def metric_of(self) -> MetricText | None:
+        """The metric with its slice, wherever that stands; None and its problems where it cannot be read."""
+        reader, path = self.reader, (*self.path, "metric")
+        if "metric" not in self.item:
+            reader.report(self.path, "needs 'metric'")
+            return None
+        text = reader.text(self.item["metric"], path)
+        found = METRIC.fullmatch(text) if text is not None else None
+        if found is None:
+            if text is not None:
+                reader.report(path, f"is {shown(text)}; it should be a metric such as exact_match or toxicity/p90")
+            return None
+        metric = metric_text(reader, found["metric"], found["slice"], path)
+        return self._with_slice(metric) if metric is not None else None
+
+    def _with_slice(self, metric: MetricText) -> MetricText | None:
+        given = self.item.get("slice")
+        if given is None:
+            return metric
+        path: KeyPath = (*self.path, "slice")
+        mapping = self.reader.mapping(given, path)
+        if mapping is None:
+            return None
+        if metric.slice is not None:
+            self._report("slice", "stands beside a metric that names one; keep one of them")
+            return None
+        if len(mapping) != 1 or isinstance(next(iter(mapping.values())), list | Mapping | None):
+            self.reader.report(path, "should be one column and its value, such as {topic: law}")
+            return None
+        column, value = next(iter(mapping.items()))
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return MetricText(f"{metric.metric}[{column}={text}]", metric.metric, {column: text})
+
+    def _no_baseline_here(self, *, whose: str) -> None:
+        """Report keys of gates on a baseline that say nothing in this one."""
+        for name in ("baseline", "baseline_required"):
+            if name in self.item:
+                self._report(name, f"says nothing {whose}; it goes with max_drop or improved")
+
+    def _bounds(self, rules: GateRules) -> Iterable[GateSpec]:
+        bounds: list[tuple[Operator, str]] = [(">=", "min"), ("<=", "max")]
+        given = [(operator, name) for operator, name in bounds if name in self.item]
+        metric = self.metric_of()
+        if not given:
+            if "baseline" in self.item:
+                self._report("baseline", "needs 'max_drop' (how much worse it may be) or 'improved: true' beside it")
+            elif "metric" in self.item:
+                self.reader.report(self.path, "needs 'min' or 'max'; or 'baseline' with 'max_drop' or 'improved: true'")
+            return
+        self._no_baseline_here(whose=f"beside {given[0][1]!r}")
+        for operator, name in given:
+            bound = self.reader.value(self.item[name], float, (*self.path, name))
+            if bound is not None and metric is not None:
+                text = f"{metric.text} {operator} {self.item[name]}"
+                spec = GateSpec(
+                    text, metric.metric, operator, bound, None, line_of(self.reader, self.path), self.path
+                )  # fmt: skip
+                yield bounded(spec, metric, rules)
+
+    def _against_baseline(self, rules: GateRules) -> Iterable[GateSpec]:
+        improved = "improved" in self.item
+        metric = self.metric_of()
+        if rules.baseline is None:
+            name = "improved" if improved else "max_drop"
+            self._report(name, "needs 'baseline' beside it: what it is compared with, such as baseline: main")
+            return
+        bound: float | None = 0.0
+        if not improved:
+            path: KeyPath = (*self.path, "max_drop")
+            bound = self.reader.value(self.item["max_drop"], float, path)
+            if bound is not None and bound < 0:
+                self.reader.report(path, f"is {bound:g}; it is how much worse the metric may be: 0 or more")
+        elif self.reader.value(self.item["improved"], bool, (*self.path, "improved")) is False:
+            self.reader.report((*self.path, "improved"), "is false, which asks for nothing; take the gate out")
+        if metric is None or bound is None:
+            return
+        said = (
+            f"better than {rules.baseline}"
+            if improved
+            else f"at most {self.item['max_drop']} worse than {rules.baseline}"
+        )
+        yield GateSpec(
+            f"{metric.text} {said}",
+            metric.metric,
+            "<=",
+            bound,
+            line=line_of(self.reader, self.path),
+            key_path=self.path,
+            kind="improved" if improved else "max_drop",
+            slice=metric.slice,
+            confidence=rules.confidence or AT_BASELINE,
+            baseline=rules.baseline,
+            min_coverage=rules.min_coverage,
+            inconclusive=rules.inconclusive,
+            baseline_required=rules.baseline_required,
+        )
+
+    def _per_sample(self, rules: GateRules) -> Iterable[GateSpec]:
+        path: KeyPath = (*self.path, "per_sample")
+        for name in ("metric", "slice"):
+            if name in self.item:
+                self._report(name, "stands beside 'per_sample'" + ("; it goes inside" if name == "metric" else ""))
+        self._no_baseline_here(whose="beside 'per_sample'")
+        data = self.reader.mapping(self.item["per_sample"], path)
+        if data is None:
+            return
+        self.reader.check_keys(data, path, SAMPLE_KEYS)
+        metric = LongGate(
+            self.reader, {"metric": data.get("metric")} if "metric" in data else {}, path, rules
+        ).metric_of()
+        rule, share = self._rule(data, path), self._share(data, path)
+        if metric is None or rule is None or share is None:
+            return
+        most = f" of {rule.of}" if rule.of is not None else ""
+        text = (
+            f"{metric.text} {rule.operator} {rule.bound:g} in {rule.passes}{most} epochs, for {share:g} of the samples"
+        )
+        spec = GateSpec(text, metric.metric, ">=", share, line=line_of(self.reader, self.path), key_path=self.path)
+        yield bounded(dataclasses.replace(spec, per_sample=rule), metric, rules)
+
+    def _rule(self, data: Mapping[str, Any], path: KeyPath) -> PerSample | None:
+        given = [name for name in ("min", "max") if name in data]
+        if len(given) != 1:
+            self.reader.report(path, f"needs 'min' or 'max'{', not both' if given else ''}: what an epoch has to score")
+            return None
+        bound = self.reader.value(data[given[0]], float, (*path, given[0]))
+        passes, most = self._count(data, "passes", path), self._count(data, "of", path)
+        if "passes" not in data:
+            self.reader.report(path, "needs 'passes': in how many epochs")
+        if passes is not None and most is not None and passes > most:
+            self.reader.report((*path, "passes"), f"is {passes}; of {most} epochs that cannot be")
+        if bound is None or passes is None:
+            return None
+        return PerSample(">=" if given == ["min"] else "<=", bound, passes, most)
+
+    def _count(self, data: Mapping[str, Any], name: str, path: KeyPath) -> int | None:
+        count: int | None = self.reader.value(data[name], int, (*path, name)) if name in data else None
+        if count is not None and count < 1:
+            self.reader.report((*path, name), f"is {count}; it should be at least 1")
+        return count
+
+    def _share(self, data: Mapping[str, Any], path: KeyPath) -> float | None:
+        share: float | None = self.reader.value(data["share"], float, (*path, "share")) if "share" in data else 1.0
+        if share is not None and not 0 < share <= 1:
+            self.reader.report((*path, "share"), f"is {share:g}; it should be above 0 and at most 1")
+            return None
+        return share

@@ -9,13 +9,10 @@ from typing import Any
 
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.redact import HIDDEN, register_secret
-from evalrunner.suite.interpolate import VARIABLE, has_variable
-from evalrunner.suite.reading import SectionReader
-from evalrunner.suite.running import read_price
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec
-from evalrunner.suite.sections import read_prompt
-from evalrunner.suite.tracking import register_login, shown_address
-from evalrunner.suite.values import shown
+from evalrunner.suite.sections import read_price, read_prompt, register_login, shown_address
+from evalrunner.suite.validate import SectionReader, shown
+from evalrunner.suite.yaml import VARIABLE, has_variable
 
 PACE_KEYS = ("concurrency", "rpm", "tpm", "retries", "timeout", "stream")
 MODEL_KEYS = ("model", "name", "base_url", "api_key", "headers", "params", *PACE_KEYS, "prices")

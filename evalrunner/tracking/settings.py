@@ -10,10 +10,10 @@ from pathlib import Path
 from evalrunner.errors import SuiteError
 from evalrunner.mlflow_package import DATABASE_FILE, mlflow_address
 from evalrunner.redact import LOGIN
-from evalrunner.suite.document import Document
-from evalrunner.suite.reading import SectionReader
 from evalrunner.suite.schema import MlflowSpec, TrackedPart
-from evalrunner.suite.tracking import read_tracking, register_login
+from evalrunner.suite.sections import read_tracking, register_login
+from evalrunner.suite.validate import SectionReader
+from evalrunner.suite.yaml import Document
 
 URI = re.compile(r"(https?|sqlite|(mysql|postgresql|mssql)(\+\w+)?|databricks)://\S+|databricks")
 

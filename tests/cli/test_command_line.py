@@ -170,8 +170,8 @@ def test_a_first_suite_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert evalrun("init", "first").returncode == 2
 
 
-def test_the_version_is_told() -> None:
-    assert re.fullmatch(r"evalrun \d+\.\d+\.\d+\n", evalrun("--version").stdout)
+def test_version_names_the_distribution() -> None:
+    assert re.fullmatch(r"evalrunner \d+\.\d+\.\d+\n", evalrun("--version").stdout)
 
 
 def test_nothing_typed_is_help() -> None:
@@ -190,7 +190,7 @@ def test_a_first_suite_without_the_extra_takes_recorded_answers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from evalrunner.cli import starting
-    from evalrunner.suite.load import load_suite
+    from evalrunner.suite.loader import load_suite
 
     monkeypatch.setattr(starting.importlib.util, "find_spec", lambda name: None)
     starting.init(tmp_path / "first")

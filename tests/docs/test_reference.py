@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from evalrunner import __version__
 from evalrunner.cli.main import app
-from evalrunner.suite.jsonschema import suite_schema
+from evalrunner.suite.json_schema import suite_schema
 from evalrunner.verdicts import ORDER
 from tests.docs.examples import PAGES, ROOT, read_examples
 from tests.fakes.command import evalrun

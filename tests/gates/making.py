@@ -14,9 +14,9 @@ from evalrunner.gates.regression import CandidateRun
 from evalrunner.metrics import GateResult
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import BUILTIN_MEASURES, Measure, summarize
-from evalrunner.suite.document import parse_document
 from evalrunner.suite.gates import read_gates
-from evalrunner.suite.reading import SectionReader
+from evalrunner.suite.validate import SectionReader
+from evalrunner.suite.yaml import parse_document
 
 SCORED = "scored"
 MADE: Mapping[str, Any] = {"dataset": "d", "targets": {"m": {}}, "scorers": {}, "judges": {}}

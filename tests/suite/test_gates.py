@@ -11,8 +11,8 @@ import yaml
 
 import evalrunner
 from evalrunner.errors import SuiteError
-from evalrunner.suite.jsonschema import suite_schema
-from evalrunner.suite.load import load_suite
+from evalrunner.suite.json_schema import suite_schema
+from evalrunner.suite.loader import load_suite
 from evalrunner.suite.schema import GateSpec, PerSample
 
 SMALL = """\

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from evalrunner.errors import SuiteError
-from evalrunner.suite.load import load_suite
+from evalrunner.suite.loader import load_suite
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.schema import ColumnSpec, DatasetSpec, GateSpec, RunSpec
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from evalrunner.suite.jsonschema import suite_schema
+from evalrunner.suite.json_schema import suite_schema
 
 SUITES = Path(__file__).parents[2] / "suites"
 SMALL: dict[str, Any] = {"dataset": "d.csv", "target": "m", "scorers": ["exact_match"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalrunner import SuiteError
-from evalrunner.suite.load import load_suite
+from evalrunner.suite.loader import load_suite
 from evalrunner.suite.schema import MlflowSpec
 from tests.fakes.command import evalrun
 

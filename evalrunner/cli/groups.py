@@ -1,4 +1,4 @@
-"""Commands on baselines: accept a run as one, show what is in it, list them."""
+"""The command groups `evalrun baseline` and `evalrun cache`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from evalrunner.cli import options
 
-app = typer.Typer(
+baseline = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Keep the scores of a good run as a file to compare with."
 )
 
@@ -19,7 +19,7 @@ Suite = Annotated[
 ]
 
 
-@app.command("accept")
+@baseline.command("accept")
 def accept(
     run: Run = "last",
     name: Annotated[str, typer.Option("--name", help="What gates call it.")] = "main",
@@ -42,7 +42,7 @@ def accept(
     typer.echo(f"{done.path}: {done.rows:,} rows of run {folder.id}{instead}; commit it")
 
 
-@app.command("show")
+@baseline.command("show")
 def show(path: Annotated[Path, typer.Argument(metavar="FILE", help="A baseline's .jsonl file.")]) -> None:
     """Show what a baseline is of, and its metrics by target."""
     from evalrunner.baselines.file import read_baseline
@@ -50,14 +50,14 @@ def show(path: Annotated[Path, typer.Argument(metavar="FILE", help="A baseline's
     from evalrunner.reports.baselines import render_baseline
 
     try:
-        baseline = read_baseline(path, label=str(path))
+        stored = read_baseline(path, label=str(path))
     except FileNotFoundError:
         raise SuiteError(f"{str(path)!r}: there is no such file") from None
-    for line in render_baseline(baseline):
+    for line in render_baseline(stored):
         typer.echo(line)
 
 
-@app.command("list")
+@baseline.command("list")
 def list_baselines(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where suite files are.")] = Path(),
 ) -> None:
@@ -70,3 +70,49 @@ def list_baselines(
         typer.echo(line)
     if not found:
         typer.echo(f"no baselines below {str(folder)!r} yet; 'evalrun baseline accept' makes one of the last run")
+
+
+cache = typer.Typer(
+    no_args_is_help=True,
+    help="Show or clear the answers that are kept for later runs.",
+    rich_markup_mode=None,
+)
+
+
+@cache.command("info")
+def info() -> None:
+    """Show where answers are kept, how many, and how old they are."""
+    from evalrunner.cache_folder import cache_folder
+    from evalrunner.middleware.cache_admin import cache_info
+    from evalrunner.middleware.response_cache import NAME
+    from evalrunner.reports.text import age, size
+
+    found = cache_info(cache_folder() / NAME)
+    typer.echo(f"path: {found.path}")
+    if not found.entries:
+        typer.echo("answers: none yet")
+        return
+    typer.echo(f"answers: {found.entries:,}, {size(found.size)}")
+    if found.oldest_s is not None and found.newest_s is not None:
+        typer.echo(f"oldest: {age(found.oldest_s)}, newest: {age(found.newest_s)}")
+
+
+@cache.command("clear")
+def clear(
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="AGE", help="Only answers of an age such as 12h or 7d.")
+    ] = None,
+) -> None:
+    """Remove the answers that are kept for later runs. Runs that are under way go on."""
+    from evalrunner.cache_folder import cache_folder
+    from evalrunner.errors import SuiteError
+    from evalrunner.middleware.cache_admin import clear as clear_store
+    from evalrunner.middleware.response_cache import NAME
+    from evalrunner.reports.text import counted
+    from evalrunner.suite.sections import age_s
+
+    older_than_s = None if older_than is None else age_s(older_than)
+    if older_than is not None and older_than_s is None:
+        raise SuiteError(f"--older-than is {older_than!r}; it should be a time such as 90s, 12h or 7d")
+    removed = clear_store(cache_folder() / NAME, older_than_s=older_than_s)
+    typer.echo(f"{counted(removed, 'answer')} removed")

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 from evalrunner.domain import NoAnswer
 from evalrunner.registry import Group, factory_options, known_names, resolve
-from evalrunner.suite.docs import first_line, option_docs
-from evalrunner.suite.gate_schema import defaults_schema, gate_schema, top_rules
-from evalrunner.suite.load import NAME
+from evalrunner.suite.gates import RULE_KEYS
+from evalrunner.suite.loader import NAME
 from evalrunner.suite.models import SERVICE
-from evalrunner.suite.schema import CacheMode, DatasetSpec, JudgeCheck, MlflowSpec, PaceSpec, PriceSpec, RunSpec
+from evalrunner.suite.schema import (
+    CacheMode,
+    DatasetSpec,
+    GateRules,
+    JudgeCheck,
+    MlflowSpec,
+    PaceSpec,
+    PriceSpec,
+    RunSpec,
+)
 from evalrunner.suite.sections import COLUMN_KEYS, ROLES
-from evalrunner.suite.values import schema_of, schema_of_options
+from evalrunner.suite.validate import schema_of, schema_of_options
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
@@ -236,4 +246,112 @@ def _typed(group: Group, keys: tuple[str, ...]) -> list[Schema]:
         )
     reference = {"type": "string", "pattern": ":", "description": "package.module:name or path/file.py:name"}
     found.append({"type": "object", "properties": {"type": reference}, "required": ["type"]})
+    return found
+
+
+Schema = dict[str, Any]
+NUMBER: Schema = {"type": "number"}
+CONFIDENCE: Schema = {"anyOf": [{"type": "number", "exclusiveMinimum": 0.5, "exclusiveMaximum": 1}, {"type": "null"}]}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+COUNT: Schema = {"type": "integer", "minimum": 1}
+METRIC: Schema = {
+    "type": "string",
+    "description": "A scorer, or a metric such as toxicity/p90, with [topic=law] of a slice",
+}
+
+
+def rule_schemas() -> dict[str, Schema]:
+    """What holds for every gate that does not say it itself: each key with its schema."""
+    hints = typing.get_type_hints(GateRules)
+    found: dict[str, Schema] = {}
+    for item in dataclasses.fields(GateRules):
+        said = {"confidence": CONFIDENCE, "min_coverage": SHARE}.get(item.name, schema_of(hints[item.name]))
+        found[item.name] = {**said, "description": item.metadata["doc"]}
+    return found
+
+
+def top_rules() -> dict[str, Schema]:
+    """Those of them that stand at the top of a suite."""
+    return {name: said for name, said in rule_schemas().items() if name in RULE_KEYS}
+
+
+def defaults_schema() -> Schema:
+    """`gate_defaults`."""
+    return {
+        "type": "object",
+        "properties": rule_schemas(),
+        "additionalProperties": False,
+        "description": "What holds for every gate that does not say it itself",
+    }
+
+
+def gate_schema() -> Schema:
+    """One gate, in any of its forms."""
+    shared = {**rule_schemas(), "target": {"type": "string", "description": "Only for this target"}}
+    bounded = ("confidence", "min_coverage", "inconclusive", "target")
+    sliced: Schema = {"type": "object", "minProperties": 1, "maxProperties": 1, "description": "A column and its value"}
+    plain = {name: shared[name] for name in bounded}
+    limits: Schema = {
+        "min": {**NUMBER, "description": "The least that it may be"},
+        "max": {**NUMBER, "description": "The most that it may be"},
+    }
+    drop: Schema = {"type": "number", "minimum": 0, "description": "How much worse than the baseline it may be"}
+    gain: Schema = {"const": True, "description": "It has to be better than the baseline"}
+    return {
+        "anyOf": [
+            {"type": "string", "description": "metric operator number, such as exact_match >= 0.8"},
+            _form({"metric": METRIC, "slice": sliced, **limits, **plain}, ["metric"], [["min"], ["max"]]),
+            _form(
+                {"metric": METRIC, "slice": sliced, "max_drop": drop, "improved": gain, **shared},
+                ["metric"],
+                [["max_drop"], ["improved"]],
+                alone=True,
+            ),
+            _form({"per_sample": _per_sample(limits), **plain}, ["per_sample"], []),
+        ]
+    }
+
+
+def _form(properties: Schema, required: list[str], choices: list[list[str]], *, alone: bool = False) -> Schema:
+    form: Schema = {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+    if choices:
+        form["oneOf" if alone else "anyOf"] = [{"required": choice} for choice in choices]
+    return form
+
+
+def _per_sample(limits: Schema) -> Schema:
+    passes: Schema = {**COUNT, "description": "In how many of its epochs"}
+    share: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "Of the samples"}
+    of: Schema = {**COUNT, "description": "The epochs of the run"}
+    properties = {"metric": METRIC, **limits, "passes": passes, "of": of, "share": share}
+    return _form(properties, ["metric", "passes"], [["min"], ["max"]], alone=True)
+
+
+OPTION = re.compile(r"^    (?P<name>\w+)(?: \([^)]*\))?: (?P<text>.*)$")
+
+
+def first_line(factory: Callable[..., Any]) -> str:
+    """The first line of the docstring, or nothing."""
+    return (inspect.getdoc(factory) or "").partition("\n")[0]
+
+
+def option_docs(factory: Callable[..., Any]) -> dict[str, str]:
+    """What the `Args:` section of the docstring says of each option, on one line."""
+    _, args, rest = (inspect.getdoc(factory) or "").partition("Args:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in rest.splitlines() if args else ():
+        if line and not line.startswith("    "):
+            break
+        option = OPTION.match(line)
+        if option is not None:
+            name = option["name"]
+            found[name] = option["text"].strip()
+        elif name and line.strip():
+            found[name] += " " + line.strip()
     return found

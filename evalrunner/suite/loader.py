@@ -1,0 +1,298 @@
+"""A suite file to a `Suite`, with every problem of the file at once.
+
+`read_suite` notes problems in the document and goes on, so that what is found later, when the parts are
+assembled, is reported together with them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalrunner.domain import EMPTY, NoAnswer
+from evalrunner.errors import SuiteError
+from evalrunner.suite.gates import read_gates
+from evalrunner.suite.models import default_name, read_model, read_scorers, read_targets
+from evalrunner.suite.options import RunOptions
+from evalrunner.suite.schema import JudgeCheck, KeyPath, Suite, TargetSpec
+from evalrunner.suite.sections import (
+    read_dataset,
+    read_prices,
+    read_prompt,
+    read_run,
+    read_tracking,
+    shown_address,
+    shown_tracking,
+)
+from evalrunner.suite.validate import SectionReader
+from evalrunner.suite.yaml import Document, dotted, load_document, parse_document
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+TOP_KEYS = (
+    "name", "description", "dataset", "prompt", "target", "targets", "params", "judge", "judge_check",
+    "scorers", "on_no_answer", "gates", "gate_defaults", "min_coverage", "inconclusive", "baseline_required", "run",
+    "slices", "reducer", "cache", "prices", "tracking",
+)  # fmt: skip
+
+
+def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
+    """The document of a suite file with the options applied. Raises SuiteError where it is no YAML."""
+    document = load_document(Path(path), shown=str(path))
+    apply_options(document, options or RunOptions())
+    return document
+
+
+def load_suite(path: str | Path, options: RunOptions | None = None) -> Suite:
+    """The suite in a file, checked by itself (not yet against its data or its factories). Raises SuiteError."""
+    document = open_suite(path, options)
+    suite = read_suite(document)
+    document.raise_problems()
+    assert suite is not None  # what has no problems is a suite
+    return suite
+
+
+def read_suite(document: Document) -> Suite | None:
+    """The suite of a document, or None where it is too broken to go on; problems stand in the document."""
+    path = Path(document.file)
+    reader = SectionReader(document, path.parent)
+    data = document.data
+    if not isinstance(data, Mapping):
+        what = "is empty" if data is None else "is not a mapping"
+        document.problem((), f"{what}; a suite needs at least dataset, target and scorers ('evalrun init' writes one)")
+        return None
+    reader.check_keys(data, (), TOP_KEYS)
+    on_no_answer = _plain(reader, data, "on_no_answer", NoAnswer, "unscored")
+    dataset = read_dataset(reader, data["dataset"]) if "dataset" in data else None
+    if "dataset" not in data:
+        reader.report((), "needs 'dataset' (the inputs), such as dataset: data/qa.csv")
+    if "scorers" not in data:
+        reader.report((), "needs 'scorers', such as scorers: [exact_match]")
+    targets = read_targets(reader, data)
+    scorers = read_scorers(reader, data["scorers"], on_no_answer=on_no_answer) if "scorers" in data else ()
+    judge = read_model(reader, data["judge"], ("judge",)) if data.get("judge") is not None else None
+    suite = Suite(
+        name=_name(reader, data, path),
+        path=path,
+        description=_plain(reader, data, "description", str | None, None),
+        dataset=dataset if dataset is not None else _NO_DATASET,
+        prompt=read_prompt(reader, data["prompt"], ("prompt",)) if data.get("prompt") is not None else None,
+        targets=targets,
+        params=(reader.mapping(data["params"], ("params",)) or EMPTY) if data.get("params") is not None else EMPTY,
+        judge=judge,
+        judge_check=_plain(reader, data, "judge_check", JudgeCheck, "on"),
+        scorers=scorers,
+        gates=read_gates(reader, data),
+        run=read_run(reader, data),
+        prices=read_prices(reader, data["prices"]) if data.get("prices") is not None else EMPTY,
+        slices=_slices(reader, data),
+        tracking=read_tracking(reader, data["tracking"]) if data.get("tracking") is not None else None,
+        resolved=_resolved(data, targets, judge),
+    )
+    return suite if dataset is not None and targets and scorers else None
+
+
+_NO_DATASET: Any = None  # stands in a Suite that is thrown away, so that the other sections are still read
+
+
+def _plain(reader: SectionReader, data: Mapping[str, Any], name: str, annotation: Any, default: Any) -> Any:
+    if data.get(name) is None:
+        return default
+    found = reader.value(data[name], annotation, (name,))
+    return default if found is None else found
+
+
+def _name(reader: SectionReader, data: Mapping[str, Any], path: Path) -> str:
+    if data.get("name") is None:
+        name = path.stem.lower()
+        if not NAME.fullmatch(name):
+            reader.report((), f"needs a 'name' of a-z, 0-9, '.', '_' and '-'; the file's own, {name!r}, is not one")
+        return name
+    found = reader.text(data["name"], ("name",))
+    if found is not None and not NAME.fullmatch(found):
+        reader.report(("name",), f"{found!r} should be of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
+    return found or ""
+
+
+def _slices(reader: SectionReader, data: Mapping[str, Any]) -> tuple[str, ...]:
+    found: tuple[str, ...] = _plain(reader, data, "slices", tuple[str, ...], ())
+    for place, column in enumerate(found):
+        if column in found[:place]:
+            reader.report(("slices", place), f"names {column!r} a second time")
+    return found
+
+
+def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any) -> Mapping[str, Any]:
+    """The suite's data as it may be written down: addresses filled in, keys as the name of their variable."""
+    shown = {name: item for name, item in data.items() if name not in ("target", "targets", "judge")}
+    shown["targets"] = [
+        {**spec.model.shown, "name": spec.name}
+        if spec.model is not None
+        else {
+            "type": spec.type,
+            "name": spec.name,
+            **spec.options,
+            **spec.shown,
+            **({"args": spec.args} if spec.args else {}),
+        }
+        for spec in targets
+    ]
+    if judge is not None:
+        shown["judge"] = {**judge.shown, "name": judge.name}
+    if "tracking" in shown:
+        shown["tracking"] = shown_tracking(shown["tracking"])
+    if isinstance(shown.get("dataset"), Mapping):
+        shown["dataset"] = shown_address(shown["dataset"])
+    shown["scorers"] = [_without_keys(item) for item in data.get("scorers") or []]
+    return shown
+
+
+def _without_keys(item: Any) -> Any:
+    """A scorer's data with the secrets of a judge of its own taken out."""
+    if isinstance(item, Mapping) and isinstance(item.get("judge"), Mapping):
+        judge = {name: value for name, value in item["judge"].items() if name not in ("api_key", "headers")}
+        return {**item, "judge": judge}
+    return item
+
+
+STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+
+
+def apply_options(document: Document, options: RunOptions) -> None:
+    """Change the data of `document` as the options say; what they set is blamed on them, not on a line."""
+    if not isinstance(document.data, dict):
+        return
+    for setting in options.settings:
+        _apply_setting(document, setting)
+    for path, value, flag in (
+        (("dataset", "limit"), options.limit, "--limit"),
+        (("run", "epochs"), options.epochs, "--epochs"),
+        (("run", "concurrency"), options.concurrency, "--concurrency"),
+        (("run", "seed"), options.seed, "--seed"),
+        (("run", "retries"), options.retries, "--retries"),
+        (("run", "timeout"), options.timeout, "--timeout"),
+        (("run", "max_cost"), options.max_cost, "--max-cost"),
+        (("run", "fail_on_error"), options.fail_on_error, "--fail-on-error"),
+        (("judge",), options.judge, "--judge"),
+        (("tracking", "mlflow", "uri"), _literal(options.mlflow), "--mlflow"),
+    ):
+        if value is not None:
+            _set(document, path, value, flag)
+    if options.cache is not None:
+        _set_cache(document, options.cache)
+    for column, wanted in options.where.items():
+        _set(document, ("dataset", "where", column), wanted, "--where")
+    if options.targets:
+        _choose_targets(document, options.targets)
+    if options.base_url is not None:
+        _set_base_url(document, options.base_url)
+
+
+def _literal(address: str | None) -> str | None:
+    """An address of the command line as a suite would write it, where a dollar sign begins a variable."""
+    return address.replace("$", "$$") if address else None
+
+
+def _set_cache(document: Document, mode: str) -> None:
+    """Change the mode wherever the suite has it, and keep its time to live."""
+    flag = "--no-cache" if mode == "off" else "--cache"
+    run = document.data.get("run")
+    path: KeyPath = ("run", "cache") if isinstance(run, dict) and "cache" in run else ("cache",)
+    given = run["cache"] if len(path) == 2 and isinstance(run, dict) else document.data.get("cache")
+    _set(document, (*path, "mode") if isinstance(given, dict) else path, mode, flag)
+
+
+def parse_condition(text: str) -> tuple[str, Any]:
+    """Column and value of `--where column=value`; the value is typed as YAML, so `[a, b]` means any of both."""
+    column, equals, value = text.partition("=")
+    if not equals or not column.strip():
+        raise SuiteError(f"--where {text!r}: should read column=value")
+    return column.strip(), _yaml_value(value, f"--where {text!r}")
+
+
+def _yaml_value(text: str, flag: str) -> Any:
+    try:
+        return parse_document(text, file=flag).data
+    except SuiteError as broken:
+        raise SuiteError(f"{flag}: {broken.problems[0].message}") from None
+
+
+def _apply_setting(document: Document, setting: str) -> None:
+    name, equals, value = setting.partition("=")
+    flag = f"--set {setting!r}"
+    steps = list(STEP.finditer(name.strip()))
+    if not equals or not steps or "".join(step.group(0) for step in steps) != name.strip().replace(".", ""):
+        raise SuiteError(f"{flag}: should read key.path=value, such as run.timeout=30")
+    path = tuple(int(step.group(2)) if step.group(2) else step.group(1) for step in steps)
+    _set(document, path, _yaml_value(value, flag), flag)
+
+
+def _set(document: Document, path: KeyPath, value: Any, flag: str) -> None:
+    if path[0] == "dataset" and len(path) > 1 and isinstance(document.data.get("dataset"), str):
+        document.data["dataset"] = {"path": document.data["dataset"]}
+    here: Any = document.data
+    for depth, step in enumerate(path[:-1]):
+        here = _step_into(here, step, path[: depth + 1], flag)
+    last = path[-1]
+    if isinstance(here, list):
+        here[_place(here, last, path, flag)] = value
+    elif isinstance(here, dict):
+        here[str(last)] = value
+    else:
+        raise SuiteError(f"{flag}: {dotted(path[:-1])} is neither a mapping nor a list")
+    document.overridden[path] = flag
+
+
+def _step_into(here: Any, step: str | int, path: KeyPath, flag: str) -> Any:
+    if isinstance(here, list):
+        return here[_place(here, step, path, flag)]
+    if not isinstance(here, dict):
+        raise SuiteError(f"{flag}: {dotted(path[:-1])} is neither a mapping nor a list")
+    if here.get(str(step)) is None:
+        here[str(step)] = {}
+    return here[str(step)]
+
+
+def _place(items: list[Any], step: str | int, path: KeyPath, flag: str) -> int:
+    place = int(step) if str(step).isdigit() else -1
+    if not 0 <= place < len(items):
+        raise SuiteError(f"{flag}: {dotted(path[:-1])} is a list of {len(items)}; {step!r} is not a place in it")
+    return place
+
+
+def _choose_targets(document: Document, wanted: tuple[str, ...]) -> None:
+    data = document.data
+    single = data.pop("target", None)
+    known = data.get("targets") if isinstance(data.get("targets"), list) else []
+    known = [*known, *([single] if single is not None else [])]
+    names = {name: item for item in known if (name := target_name(item)) is not None}
+    data["targets"] = [names.get(name, name) for name in wanted]
+    document.overridden[("targets",)] = "--target"
+    document.left_out.update(names.keys() - set(wanted))
+
+
+def target_name(item: Any) -> str | None:
+    """The name that a target of the suite will have."""
+    if not isinstance(item, dict):
+        return item if isinstance(item, str) else None
+    name = item.get("name") or item.get("model") or default_name(item.get("type"), item)
+    return name if isinstance(name, str) else None
+
+
+def _set_base_url(document: Document, base_url: str) -> None:
+    data = document.data
+    for name in ("target", "targets"):
+        items = data.get(name)
+        places = items if isinstance(items, list) else [items]
+        changed = []
+        for item in places:
+            if isinstance(item, str):
+                changed.append({"model": item, "base_url": base_url})
+            elif isinstance(item, dict) and "type" not in item:
+                changed.append({**item, "base_url": base_url})
+            else:
+                changed.append(item)
+        if items is not None:
+            data[name] = changed if isinstance(items, list) else changed[0]
+            document.overridden[(name,)] = "--base-url"
