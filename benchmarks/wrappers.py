@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 
 from evalrunner.domain import Completion, Endpoint, Request
-from evalrunner.endpoints.bounds import WorstCase
+from evalrunner.endpoints.cost_bounds import WorstCase
 from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
 from evalrunner.middleware.budget import Budget, BudgetedEndpoint
@@ -72,12 +72,12 @@ def kept(folder: Path) -> CachedEndpoint:
     )
 
 
-def stack(run: RunSpec, *, capped: bool = False, keeps_time: bool = True) -> Make:
+def stack(run: RunSpec, *, capped: bool = False, enforces_timeout: bool = True) -> Make:
     """All of them, as a run puts them together."""
 
     def make(folder: Path) -> Endpoint:
         calls = CallStack(run, STOP, TIMING, folder / "users.sqlite")
-        asked = CallContext("mock", "targets", "mock", "mock", PaceSpec(), keeps_time=keeps_time)
+        asked = CallContext("mock", "targets", "mock", "mock", PaceSpec(), enforces_timeout=enforces_timeout)
         asked.price = lambda endpoint: PricedEndpoint(endpoint, PRICE)
         asked.bound = WorstCase(PRICE.price) if capped and PRICE.price is not None else None
         wrapped = calls.wrap(nothing, asked)

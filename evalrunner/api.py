@@ -16,8 +16,8 @@ from evalrunner import __version__
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.datasets.file_lookup import stored_stdin
 from evalrunner.domain import Reporter
-from evalrunner.endpoints.opening import EndpointPool
-from evalrunner.endpoints.weights import Progress
+from evalrunner.endpoints.factory import EndpointPool
+from evalrunner.endpoints.local_weights import Progress
 from evalrunner.engine.assemble import Assembler
 from evalrunner.engine.costs import find_prices
 from evalrunner.engine.plan import Plan

@@ -75,7 +75,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class RateLimitStatus:
     """What a server's rate headers say is left, and seconds until it is whole again; None where they do not say."""
 
     requests: int | None = None
@@ -90,7 +90,7 @@ class Completion:
     by until the first piece of the answer came; None where it came at once.
 
     `input_tokens`, `output_tokens` and `cost_usd` are None where nobody told them, never a guess.
-    `messages` is what was sent, filled in by the endpoint or the target. `data` is the reply to embed and moderate. `allowance` is
+    `messages` is what was sent, filled in by the endpoint or the target. `data` is the reply to embed and moderate. `rate_limit` is
     what the server's headers said is left, for whoever sets the pace; `cached_tokens` of the input were cached there.
     """
 
@@ -106,7 +106,7 @@ class Completion:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     data: Any = None
     messages: tuple[Message, ...] | None = None
-    allowance: Allowance | None = None
+    rate_limit: RateLimitStatus | None = None
     cached_tokens: int | None = None
 
     @property
@@ -129,7 +129,7 @@ class Failure:
     retry_after_s: float | None = None
     fatal: bool = False
     messages: tuple[Message, ...] | None = None
-    allowance: Allowance | None = None
+    rate_limit: RateLimitStatus | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

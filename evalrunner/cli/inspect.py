@@ -25,7 +25,7 @@ def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan]
 
     from evalrunner import __version__
     from evalrunner.api import Session, plan_suites
-    from evalrunner.endpoints.opening import EndpointPool
+    from evalrunner.endpoints.factory import EndpointPool
     from evalrunner.middleware.cancellation import StopSignal
 
     async def plan_all() -> None:

@@ -15,15 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evalrunner.endpoints.replies import Usage, count, dollars
+from evalrunner.endpoints.openai_replies import Usage, count, dollars
 
 TABLE = "model_prices_and_context_window_backup.json"
 TOKEN_MODES = frozenset({"chat", "completion", "responses", "embedding", "moderation"})  # priced by the token
-DEARER_FROM = "input_cost_per_token_above_"  # followed by the size of a prompt, such as 272k_tokens
+TIER_PREFIX = "input_cost_per_token_above_"  # followed by the size of a prompt, such as 272k_tokens
 INPUT_RATES = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)(?:_above_\d+k_tokens)?")
 OUTPUT_RATES = re.compile(r"output_cost_per_(?:reasoning_)?token(?:_above_\d+k_tokens)?")
-SEARCHING = frozenset({"perplexity"})  # each answer is searched for, at a price of its own
-SURELY_SHORT = 100_000  # tokens: the lowest of those sizes in the table
+SEARCH_PROVIDERS = frozenset({"perplexity"})  # each answer is searched for, at a price of its own
+MIN_TIER_TOKENS = 100_000  # tokens: the lowest of those sizes in the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Price:
     """US dollars a token, and the limits of a model in tokens, None where the table has none.
 
     `cached_usd_per_token` is for input that the provider had in its cache. `tiered`: long prompts cost more.
-    `dearest` are the highest rates for input and output that may apply, None where those above are. `provider` is
-    LiteLLM's name for it. `surcharged`: calls cost something besides their tokens.
+    `max_rates` are the highest rates for input and output that may apply, None where those above are. `provider` is
+    LiteLLM's name for it. `has_surcharge`: calls cost something besides their tokens.
     """
 
     input_usd_per_token: float
@@ -41,13 +41,13 @@ class Price:
     max_output_tokens: int | None = None
     cached_usd_per_token: float | None = None
     tiered: bool = False
-    dearest: tuple[float, float] | None = None
+    max_rates: tuple[float, float] | None = None
     provider: str | None = None
-    surcharged: bool = False
+    has_surcharge: bool = False
 
     @property
     def free(self) -> bool:
-        return not self.input_usd_per_token and not self.output_usd_per_token and not any(self.dearest or ())
+        return not self.input_usd_per_token and not self.output_usd_per_token and not any(self.max_rates or ())
 
 
 def price_of(model: str) -> Price | None:
@@ -71,7 +71,7 @@ def cost_of_tokens(price: Price, usage: Usage) -> float | None:
     """US dollars for so many tokens, or None where too little is known of them."""
     if not price.input_usd_per_token and not price.output_usd_per_token:
         return 0.0
-    if usage.input_tokens is None or (price.tiered and usage.input_tokens > SURELY_SHORT):
+    if usage.input_tokens is None or (price.tiered and usage.input_tokens > MIN_TIER_TOKENS):
         return None
     if usage.output_tokens is None and price.output_usd_per_token > 0:
         return None
@@ -119,12 +119,12 @@ def read_price(entry: Mapping[str, Any]) -> Price | None:
         count(entry.get("max_input_tokens")),
         count(entry.get("max_output_tokens")),
         dollars(entry.get("cache_read_input_token_cost")),
-        any(name.startswith(DEARER_FROM) and entry[name] is not None for name in entry),
-        (_dearest(entry, INPUT_RATES), _dearest(entry, OUTPUT_RATES)),
+        any(name.startswith(TIER_PREFIX) and entry[name] is not None for name in entry),
+        (_max_rate(entry, INPUT_RATES), _max_rate(entry, OUTPUT_RATES)),
         provider if isinstance(provider, str) else None,
-        provider in SEARCHING or dollars(entry.get("input_cost_per_request")) not in (None, 0.0),
+        provider in SEARCH_PROVIDERS or dollars(entry.get("input_cost_per_request")) not in (None, 0.0),
     )
 
 
-def _dearest(entry: Mapping[str, Any], rates: re.Pattern[str]) -> float:
+def _max_rate(entry: Mapping[str, Any], rates: re.Pattern[str]) -> float:
     return max((dollars(value) or 0.0 for name, value in entry.items() if rates.fullmatch(name)), default=0.0)

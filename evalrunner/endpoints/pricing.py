@@ -8,16 +8,16 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
-from evalrunner.endpoints.openai_http import OPENAI_HOST
-from evalrunner.endpoints.opening import LOCAL_PREFIX, OPENAI_PREFIX, Opened
+from evalrunner.endpoints.factory import LOCAL_PREFIX, OPENAI_PREFIX, EndpointHandle
+from evalrunner.endpoints.openai import OPENAI_HOST
+from evalrunner.endpoints.openai_replies import Usage
 from evalrunner.endpoints.prices import Price, cost_of_tokens, price_of, read_price
-from evalrunner.endpoints.replies import Usage
 from evalrunner.suite.schema import ModelSpec, PriceSpec
 
 Source: TypeAlias = Literal["suite", "server", "table", "free", "unknown"]
 
 MODEL_INFO = "/model/info"  # of LiteLLM's proxy
-PATIENCE_S = 10.0
+PRICE_REQUEST_TIMEOUT_S = 10.0
 MILLION = 1_000_000
 FREE = Price(0.0, 0.0)
 
@@ -34,7 +34,7 @@ UNKNOWN = KnownPrice(None, "unknown")
 
 
 @runtime_checkable
-class Fetching(Protocol):
+class FetchesJson(Protocol):
     """An endpoint whose server can be asked about itself."""
 
     async def fetch(self, path: str, *, timeout_s: float) -> Any: ...
@@ -50,35 +50,37 @@ class PriceBook:
         self._prices = prices
         self._told: dict[str, Mapping[str, Price]] = {}
 
-    def look_up(self, spec: ModelSpec, opened: Opened) -> KnownPrice:
+    def look_up(self, spec: ModelSpec, opened: EndpointHandle) -> KnownPrice:
         """The price as far as it is known without asking anybody."""
         for stated in (spec.price, self._prices.get(spec.model), self._prices.get(opened.model)):
             if stated is not None:
-                return KnownPrice(stated_price(stated), "suite")
+                return KnownPrice(price_from_suite(stated), "suite")
         if spec.base_url is None and spec.model.startswith(LOCAL_PREFIX):
             return KnownPrice(FREE, "free")
         told = self._told.get(opened.key, {}).get(opened.model)
         if told is not None:
             return KnownPrice(told, "server")
-        listed = None if spec.base_url is not None else listed_price(spec.model, opened)
+        listed = None if spec.base_url is not None else price_from_table(spec.model, opened)
         return UNKNOWN if listed is None else KnownPrice(listed, "table")
 
-    async def find(self, spec: ModelSpec, opened: Opened) -> KnownPrice:
+    async def find(self, spec: ModelSpec, opened: EndpointHandle) -> KnownPrice:
         """The price; the model's server is asked where only that can know."""
         known = self.look_up(spec, opened)
-        if known.price is not None or opened.key in self._told or not isinstance(opened.endpoint, Fetching):
+        if known.price is not None or opened.key in self._told or not isinstance(opened.endpoint, FetchesJson):
             return known
-        self._told[opened.key] = told_prices(await opened.endpoint.fetch(MODEL_INFO, timeout_s=PATIENCE_S))
+        self._told[opened.key] = prices_from_proxy(
+            await opened.endpoint.fetch(MODEL_INFO, timeout_s=PRICE_REQUEST_TIMEOUT_S)
+        )
         return self.look_up(spec, opened)
 
 
-def stated_price(spec: PriceSpec) -> Price:
+def price_from_suite(spec: PriceSpec) -> Price:
     """The price that a suite states, which is in US dollars for a million tokens."""
     cached = None if spec.cached_input is None else spec.cached_input / MILLION
     return Price(spec.input / MILLION, spec.output / MILLION, None, spec.max_output_tokens, cached)
 
 
-def listed_price(model: str, opened: Opened) -> Price | None:
+def price_from_table(model: str, opened: EndpointHandle) -> Price | None:
     """The price of a model string in LiteLLM's table; of `openai/NAME` only where it goes to OpenAI itself."""
     if model.startswith(OPENAI_PREFIX):
         host = urlsplit(opened.host).hostname or ""
@@ -91,8 +93,8 @@ def listed_price(model: str, opened: Opened) -> Price | None:
     return price if price is not None and provider and (price.provider or "").startswith(provider) else None
 
 
-def told_prices(data: Any) -> Mapping[str, Price]:
-    """Name to price from a reply of LiteLLM's proxy to /model/info; of several deployments of a name the dearest.
+def prices_from_proxy(data: Any) -> Mapping[str, Price]:
+    """Name to price from a reply of LiteLLM's proxy to /model/info; of several deployments of a name, the most expensive.
 
     A name is left out where one of its deployments has no price. The proxy says 0 where it does not know, so that is
     no price either.
@@ -106,21 +108,21 @@ def told_prices(data: Any) -> Mapping[str, Price]:
         price = read_price(info) if isinstance(info, Mapping) else None
         if price is not None and price.free:
             price = None
-        found[name] = _dearer(found[name], price) if name in found else price
+        found[name] = _more_expensive(found[name], price) if name in found else price
     return {name: price for name, price in found.items() if price is not None}
 
 
-def _dearer(one: Price | None, other: Price | None) -> Price | None:
+def _more_expensive(one: Price | None, other: Price | None) -> Price | None:
     if one is None or other is None:
         return None
-    rates, others = one.dearest or (0.0, 0.0), other.dearest or (0.0, 0.0)
+    rates, others = one.max_rates or (0.0, 0.0), other.max_rates or (0.0, 0.0)
     limits = (one.max_output_tokens, other.max_output_tokens)
     return replace(
         max(one, other, key=lambda price: (price.output_usd_per_token, price.input_usd_per_token)),
         max_output_tokens=None if None in limits else max(limit for limit in limits if limit is not None),
-        dearest=(max(rates[0], others[0]), max(rates[1], others[1])),
+        max_rates=(max(rates[0], others[0]), max(rates[1], others[1])),
         tiered=one.tiered or other.tiered,
-        surcharged=one.surcharged or other.surcharged,
+        has_surcharge=one.has_surcharge or other.has_surcharge,
     )
 
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pyreqwest.response import Response
 
 CONNECT_TIMEOUT_S = 30.0
-LONGEST_S = 86_400.0  # a limit beyond it is none, and infinity is no timedelta
-LARGEST_BODY = 64 * 1024 * 1024  # a chat reply is kilobytes, a thousand long embeddings some 30 MB
+MAX_TIMEOUT_S = 86_400.0  # a limit beyond it is none, and infinity is no timedelta
+MAX_BODY_BYTES = 64 * 1024 * 1024  # a chat reply is kilobytes, a thousand long embeddings some 30 MB
 CHUNK = 1024 * 1024
-LAST_WORDS_S = 0.05
+EXIT_GRACE_S = 0.05
 LINGER_S = 0.5  # after the last piece that is needed, for the end of the body: then the connection can be used again
 CONNECTING = "(Connect)"  # reqwest's mark on a cause, beside (SendRequest), which is after the connection stood
 
@@ -35,9 +35,9 @@ CONNECTING = "(Connect)"  # reqwest's mark on a cause, beside (SendRequest), whi
 class PyreqwestTransport:
     """A `Transport`. The client is made with the first request and may be used from one event loop after the other."""
 
-    def __init__(self, *, user_agent: str = "evalrun", largest_body: int = LARGEST_BODY) -> None:
+    def __init__(self, *, user_agent: str = "evalrun", max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._user_agent = user_agent
-        self._largest_body = largest_body
+        self._largest_body = max_body_bytes
         self._client: Client | None = None
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Reply:
@@ -70,7 +70,7 @@ class PyreqwestTransport:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout_s: float,
         take: Callable[[bytes], bool] | None = None,
     ) -> Reply:  # fmt: skip
-        limit = timedelta(seconds=min(timeout_s, LONGEST_S))
+        limit = timedelta(seconds=min(timeout_s, MAX_TIMEOUT_S))
         try:
             request: RequestBuilder = self._ready().request(method, url).headers(dict(headers)).timeout(limit)
             if body is not None:
@@ -111,7 +111,7 @@ def _let_go() -> None:
     It may still hold the last cancelled requests when the interpreter ends, and then aborts the process: 11 of 60
     processes that had cancelled 64 requests, none of 240 that waited 0.02 s or longer.
     """
-    time.sleep(LAST_WORDS_S)
+    time.sleep(EXIT_GRACE_S)
 
 
 async def _read_body(response: Response, largest: int) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from evalrunner.domain import Failure
-from evalrunner.endpoints.failures import quote
+from evalrunner.endpoints.openai_errors import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class Transport(Protocol):
     async def aclose(self) -> None: ...
 
 
-LAST_MOMENT_S = 0.25  # for whoever waits to say in their own words that time is up
+DEADLINE_GRACE_S = 0.25  # for whoever waits to say in their own words that time is up
 
 
 @dataclass(frozen=True, slots=True)
-class LimitedTransport:
+class DeadlineTransport:
     """A `Transport` whose requests end when the real seconds are over that `time_left_s` tells as each is sent.
 
     Whoever waits gives up by themselves then; this is what drops the connection, which giving up does not.
@@ -101,4 +101,4 @@ class LimitedTransport:
         await self.inner.aclose()
 
     def _limit_s(self, timeout_s: float) -> float:
-        return min(timeout_s, max(0.0, self.time_left_s()) + LAST_MOMENT_S)
+        return min(timeout_s, max(0.0, self.time_left_s()) + DEADLINE_GRACE_S)

@@ -19,9 +19,9 @@ from evalrunner.beforehand import ChecksSamples
 from evalrunner.cache_folder import cache_folder
 from evalrunner.datasets.source import SampleSource, open_dataset
 from evalrunner.domain import Sample, Scorer
-from evalrunner.endpoints.bounds import parts_without_bound
-from evalrunner.endpoints.http_service import AsksService
-from evalrunner.endpoints.opening import EndpointPool, Opened
+from evalrunner.endpoints.cost_bounds import unbounded_part
+from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
+from evalrunner.endpoints.http import NeedsHttpEndpoint
 from evalrunner.engine.costs import PlannedModel
 from evalrunner.engine.designs import ColumnCheck, design_of
 from evalrunner.engine.fingerprints import provenance_of_plan
@@ -149,7 +149,7 @@ class Assembler:
         if spec.model is None:
             assert spec.type is not None  # a target is either a model or has a type
             made = self._make("targets", spec.type, spec, suite)
-            if isinstance(made, AsksService):
+            if isinstance(made, NeedsHttpEndpoint):
                 return self._service(suite, made, spec, calls)
             turns = None if isinstance(made, UNCALLED) or suite.run.concurrency != "auto" else Semaphore(AUTO_FUNCTIONS)
             model = made.model if isinstance(made, MlflowTarget) else None
@@ -169,12 +169,12 @@ class Assembler:
             spec.name, call, "model", spec.model.model, opened.host, prompt, params, asked.tally, asked.breaker
         )
 
-    def _service(self, suite: Suite, made: AsksService, spec: TargetSpec, calls: CallStack) -> PlannedTarget:
+    def _service(self, suite: Suite, made: NeedsHttpEndpoint, spec: TargetSpec, calls: CallStack) -> PlannedTarget:
         """A target that asks a service of one's own, through the same wrappers as a model."""
         if suite.run.max_cost is not None and made.described.get("cost") is not None:
             said = "max_cost is set, and nothing bounds what a call to this service costs; take either out"
             self.document.problem(spec.key_path, said)
-        opened = self.pool.open_service(made.service, timeout_s=spec.pace.timeout or suite.run.timeout)
+        opened = self.pool.open_http(made.service, timeout_s=spec.pace.timeout or suite.run.timeout)
         asked = _asked(spec.name, "targets", opened, spec.pace)
         call = made.with_endpoint(calls.wrap(opened.endpoint, asked), name=spec.name)
         return PlannedTarget(
@@ -182,7 +182,7 @@ class Assembler:
         )
 
     def _note_model(
-        self, name: str, asked: CallContext, spec: ModelSpec, opened: Opened, params: Mapping[str, Any]
+        self, name: str, asked: CallContext, spec: ModelSpec, opened: EndpointHandle, params: Mapping[str, Any]
     ) -> None:
         say = partial(self.document.problem_at, spec.key_path)
         self.models.append(PlannedModel(name, asked, spec, opened, params, say))
@@ -195,9 +195,9 @@ class Assembler:
                 return None
         return compile_prompt([(part.role, part.template) for part in spec.parts])
 
-    def _open(self, suite: Suite, spec: ModelSpec) -> Opened | None:
+    def _open(self, suite: Suite, spec: ModelSpec) -> EndpointHandle | None:
         limit_s = spec.pace.timeout or suite.run.timeout
-        found: Opened | None = self._guard(spec.key_path, lambda: self.pool.open(spec, timeout_s=limit_s))
+        found: EndpointHandle | None = self._guard(spec.key_path, lambda: self.pool.open(spec, timeout_s=limit_s))
         return found
 
     def _scorer(self, suite: Suite, spec: ScorerSpec, calls: CallStack) -> PlannedScorer | None:
@@ -252,9 +252,15 @@ class Assembler:
         return replace(plan, baselines=baselines, keys=keys)
 
 
-def _asked(label: str, side: Side, opened: Opened, pace: PaceSpec) -> CallContext:
+def _asked(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec) -> CallContext:
     return CallContext(
-        label, side, opened.key, opened.identity, pace, at_once=opened.at_once, keeps_time=opened.keeps_time
+        label,
+        side,
+        opened.key,
+        opened.identity,
+        pace,
+        at_once=opened.max_concurrency,
+        enforces_timeout=opened.enforces_timeout,
     )
 
 
@@ -271,7 +277,7 @@ def _check_sample(
         try:
             if target.prompt is not None:
                 messages = target.prompt.render(sample)
-                if capped and (kind := parts_without_bound(messages)) is not None:
+                if capped and (kind := unbounded_part(messages)) is not None:
                     wrong.append(
                         f"max_cost is set, and nothing bounds what a part of type {kind!r} costs; take either out"
                     )

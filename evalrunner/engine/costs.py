@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from evalrunner.domain import Completion, Row
-from evalrunner.endpoints.bounds import WorstCase, check_cap
-from evalrunner.endpoints.opening import Opened
+from evalrunner.endpoints.cost_bounds import WorstCase, check_cap
+from evalrunner.endpoints.factory import EndpointHandle
 from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.middleware.ledger import Side
@@ -27,7 +27,7 @@ class PlannedModel:
     name: str
     asked: CallContext
     spec: ModelSpec
-    opened: Opened
+    opened: EndpointHandle
     params: Mapping[str, Any]
     say: Callable[[str], Problem]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from evalrunner.domain import Completion, Endpoint, Failure, Message, Request, Sample
-from evalrunner.endpoints.bounds import longest_completion, worst_case
+from evalrunner.endpoints.cost_bounds import max_completion_tokens_of, worst_case
 from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice
 from evalrunner.engine.judges import AskedJudge, JudgeDesk
 from evalrunner.engine.plan import Plan, PlannedTarget
@@ -149,7 +149,7 @@ class _TargetCount:
                 return None
             return _size(answer.text), _size(answer.text)
         short = max((_size(text) for text in sample.expected), default=0)
-        limit = None if self.call is None else longest_completion(self.call.params, self.price.price or FREE)
+        limit = None if self.call is None else max_completion_tokens_of(self.call.params, self.price.price or FREE)
         return short, None if limit is None else limit * BYTES_A_TOKEN
 
     def estimate(self) -> Estimate:
@@ -209,7 +209,7 @@ class _JudgeCount:
         most = worst_case(self.first, price)
         if most is None or own is None:
             return None
-        return most + own * (price.dearest or (price.input_usd_per_token,))[0]
+        return most + own * (price.max_rates or (price.input_usd_per_token,))[0]
 
     def estimate(self, kept: IsKept) -> Estimate:
         checks = self.checks if self.rows else []

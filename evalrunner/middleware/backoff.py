@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalrunner.domain import Allowance, Completion, Failure
+from evalrunner.domain import Completion, Failure, RateLimitStatus
 from evalrunner.middleware.adaptive_limit import Ticket
 
 MAX_HOLD_S = 60.0
@@ -94,7 +94,7 @@ class Quota:
         if isinstance(answer, Completion) and answer.input_tokens is not None:
             used = answer.input_tokens + (answer.output_tokens or 0)
             self._tokens += (used - self._tokens) * (0.1 if self._tokens else 1.0)
-        told = answer.allowance
+        told = answer.rate_limit
         if told is None or ticket.number < self._heard:
             return
         self._heard = ticket.number
@@ -105,7 +105,7 @@ class Quota:
         self.left = max(0, calls - (sent - 1 - ticket.number))  # those sent since then take of it too
         self.until = now + min(1.0 if reset_s is None else reset_s, MAX_HOLD_S)
 
-    def _calls(self, told: Allowance) -> tuple[int | None, float | None]:
+    def _calls(self, told: RateLimitStatus) -> tuple[int | None, float | None]:
         """Calls that are left and when that changes, of requests or tokens whichever is less."""
         by_tokens = int(told.tokens / self._tokens) if told.tokens is not None and self._tokens else None
         if by_tokens is not None and (told.requests is None or by_tokens < told.requests):
@@ -130,7 +130,7 @@ def asked_s(failure: Failure) -> float | None:
     """Seconds that a refusal asks to wait, by itself or by the limits it tells of; None where it does not say."""
     if failure.retry_after_s is not None:
         return failure.retry_after_s
-    told = failure.allowance
+    told = failure.rate_limit
     if told is None:
         return None
     waits = [

@@ -60,7 +60,7 @@ class CallContext:
     tally: CallTally = field(default_factory=CallTally)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     at_once: int | None = None
-    keeps_time: bool = False
+    enforces_timeout: bool = False
     price: Callable[[Endpoint], Endpoint] | None = None
     bound: WorstCase | None = None
 
@@ -142,7 +142,7 @@ class CallStack:
         """The endpoint with all its wrappers."""
         wrapped = endpoint if asked.price is None else asked.price(endpoint)
         # One that keeps its time itself gets no second limit: it drops the connection, a cancelled task might not.
-        if not asked.keeps_time:
+        if not asked.enforces_timeout:
             wrapped = TimeoutEndpoint(wrapped, asked.pace.timeout or self.run.timeout)
         if self.trace is not None:
             wrapped = TracedEndpoint(wrapped, asked.label, self.trace)

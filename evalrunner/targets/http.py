@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from evalrunner.beforehand import ChecksSamples
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, row_name
-from evalrunner.endpoints.http_service import Service
+from evalrunner.endpoints.http import Service
 from evalrunner.prompts import PromptError, template_context
 from evalrunner.templates import SYNTAX, as_text, bare_name, compile_filler
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.endpoints.embedded import EmbeddedEndpoint
+from evalrunner.endpoints.local import LocalEndpoint
 from evalrunner.errors import EvalrunError
 
 PROXY_CONFIG = """\
@@ -47,11 +47,11 @@ class Proxy:
 
 
 @pytest.fixture(scope="session")
-def embedded() -> Iterator[EmbeddedEndpoint]:
+def embedded() -> Iterator[LocalEndpoint]:
     """The embedded model, loaded; the test is skipped where it cannot be run."""
     if importlib.util.find_spec("xllamacpp") is None:
         pytest.skip("the extra 'local' is not installed")
-    endpoint = EmbeddedEndpoint()
+    endpoint = LocalEndpoint()
     try:
         asyncio.run(endpoint.prepare())
     except EvalrunError as missing:
@@ -67,13 +67,13 @@ def litellm() -> Any:
         pytest.skip("the extra 'litellm' is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what its import warns of is not ours to mend
-        from evalrunner.endpoints.litellm_sdk import import_litellm
+        from evalrunner.endpoints.litellm import import_litellm
 
         return import_litellm()
 
 
 @pytest.fixture(scope="session")
-def proxy(embedded: EmbeddedEndpoint) -> Iterator[Proxy]:
+def proxy(embedded: LocalEndpoint) -> Iterator[Proxy]:
     """A LiteLLM proxy of its own process in front of the embedded model's server."""
     command = Path(sys.executable).with_name("litellm")
     if not command.exists() or importlib.util.find_spec("fastapi") is None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Failure, Request
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from tests.endpoints.conftest import Proxy
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from evalrunner.endpoints.openai_replies import Usage
 from evalrunner.endpoints.prices import cost_of, price_of
-from evalrunner.endpoints.replies import Usage
 from tests.fakes.command import command_env
 
 pytestmark = [

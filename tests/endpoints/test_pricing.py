@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Failure, Request
-from evalrunner.endpoints.bounds import WorstCase, check_cap, worst_case
-from evalrunner.endpoints.opening import EndpointPool
+from evalrunner.endpoints.cost_bounds import WorstCase, check_cap, worst_case
+from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.endpoints.prices import Price, price_of, read_price
-from evalrunner.endpoints.pricing import FREE, KnownPrice, PriceBook, PricedEndpoint, told_prices
+from evalrunner.endpoints.pricing import FREE, KnownPrice, PriceBook, PricedEndpoint, prices_from_proxy
 from evalrunner.suite.schema import ModelSpec, PriceSpec
 from tests.endpoints.conftest import Proxy
 from tests.fakes.server import ScriptedServer, Status, always
@@ -32,7 +32,7 @@ INFO = {
         {"model_name": 7}, "odd", {"model_name": "bare"},
     ]
 }  # fmt: skip
-BIG = Price(2e-6, 8e-6, None, 200, dearest=(3e-6, 8e-6))
+BIG = Price(2e-6, 8e-6, None, 200, max_rates=(3e-6, 8e-6))
 STATED = PriceSpec(input=0.15, output=0.6, cached_input=0.075, max_output_tokens=512)
 PRICE = Price(1e-6, 1e-5)
 
@@ -212,14 +212,14 @@ def test_the_dearest_rate_is_taken() -> None:
         "cache_creation_input_token_cost_above_1hr": 9.0,
     })  # fmt: skip
     assert tiered is not None
-    assert (tiered.dearest, tiered.tiered) == ((3e-6, 2e-5), True)
+    assert (tiered.max_rates, tiered.tiered) == ((3e-6, 2e-5), True)
     short, kept = chat(max_tokens=0), chat([{"type": "text", "text": "a", "cache_control": {}}], max_tokens=1)
     dearest = Price(3e-6, 2e-5)
     assert worst_case(chat(max_tokens=9), tiered) == worst_case(chat(max_tokens=9), dearest)
     assert worst_case(short, tiered) is None, "no limit that means anything"
     usual = worst_case(chat([{"type": "text", "text": "a"}], max_tokens=1), PRICE)
     assert usual is not None and (worst_case(kept, PRICE) or 0) > 1.9 * usual
-    assert told_prices({"data": [{"model_name": "a", "model_info": {"input_cost_per_token": 1}}]}) == {}
+    assert prices_from_proxy({"data": [{"model_name": "a", "model_info": {"input_cost_per_token": 1}}]}) == {}
 
 
 def test_embeddings_cost_what_is_sent() -> None:
@@ -241,4 +241,4 @@ def test_why_a_cap_cannot_hold_and_what_to_do() -> None:
         "max_cost is set, and nothing bounds how long an answer of 'm' may be; set params: {max_tokens: …} of the judge"
     )
     assert "params.service_tier costs more" in (check_cap("m", PRICE, {"max_tokens": 5, "service_tier": "auto"}) or "")
-    assert "more than their tokens" in (check_cap("m", Price(1e-6, 1e-6, surcharged=True), {"max_tokens": 5}) or "")
+    assert "more than their tokens" in (check_cap("m", Price(1e-6, 1e-6, has_surcharge=True), {"max_tokens": 5}) or "")

@@ -11,8 +11,8 @@ import pytest
 
 from evalrunner import RunOptions, SuiteError, run_suite
 from evalrunner.domain import Completion, Failure, Request
-from evalrunner.endpoints.litellm_sdk import LiteLLMEndpoint
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.litellm import LiteLLMEndpoint
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from tests.endpoints.conftest import Proxy
 from tests.fakes.command import evalrun
@@ -169,7 +169,7 @@ def test_an_answer_whose_end_came_stands_when_the_rest_does_not() -> None:
 
 def test_a_stream_beyond_the_bound_is_a_failure() -> None:
     with ScriptedServer(always(Streamed((PAR * 2000, DONE)))) as server:
-        found = ask(server, transport=PyreqwestTransport(largest_body=100_000))[0]
+        found = ask(server, transport=PyreqwestTransport(max_body_bytes=100_000))[0]
     assert isinstance(found, Failure)
     assert "larger than" in found.message
 

@@ -161,8 +161,8 @@ def test_a_body_beyond_the_bound_is_a_fault_also_when_it_was_compressed(headers:
     assert len(body) < 100_000 or not headers
     with ScriptedServer(always(Status(200, body, headers))) as server:
         with pytest.raises(TransportFault, match="larger than"):
-            post(server, PyreqwestTransport(largest_body=100_000))
-        assert post(server, PyreqwestTransport(largest_body=200_000)).body == large
+            post(server, PyreqwestTransport(max_body_bytes=100_000))
+        assert post(server, PyreqwestTransport(max_body_bytes=200_000)).body == large
 
 
 def test_a_process_that_cancels_its_calls_ends_cleanly() -> None:
@@ -194,7 +194,7 @@ def test_a_process_that_cancels_its_calls_ends_cleanly() -> None:
 
 def test_importing_the_endpoints_imports_nothing_heavy() -> None:
     script = (
-        "import sys, evalrunner.endpoints.opening\n"
+        "import sys, evalrunner.endpoints.factory\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} "
         "& {'pyreqwest', 'litellm', 'xllamacpp', 'openai', 'httpx', 'aiohttp', 'pandas', 'yaml'}))"
     )

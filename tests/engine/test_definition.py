@@ -12,7 +12,7 @@ import pytest
 
 import evalrunner
 from evalrunner.api import Session, plan_suite
-from evalrunner.endpoints.opening import EndpointPool
+from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.engine.definition import definition_of
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.runs.definition import differences

@@ -13,7 +13,7 @@ import pytest
 import evalrunner
 from evalrunner.api import Session, plan_suite
 from evalrunner.domain import Completion, Request
-from evalrunner.endpoints.opening import EndpointPool
+from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import FREE, KnownPrice
 from evalrunner.engine.estimate import Estimate, ModelPrices, Total, estimate, total_of

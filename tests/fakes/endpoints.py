@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from evalrunner.domain import Completion, Failure, Request
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 
 ASKED = Request("m", ({"role": "user", "content": "Capital of France?"},))

@@ -8,7 +8,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from evalrunner.domain import Allowance, Completion, Failure, Request
+from evalrunner.domain import Completion, Failure, RateLimitStatus, Request
 from evalrunner.middleware.timing import Timing
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class CappedServer:
                 await asyncio.sleep(self.latency_s * (1 + self.draw.uniform(-self.spread, self.spread)))
             self.answered += 1
             self.log.append((asyncio.get_running_loop().time(), True))
-            return Completion("ok", allowance=self._allowance(now))
+            return Completion("ok", rate_limit=self._allowance(now))
         finally:
             self.in_flight -= 1
 
@@ -99,12 +99,12 @@ class CappedServer:
         self.in_minute += 1
         if self.in_minute <= self.rpm:
             return None
-        return Failure("rate_limit", "slower", 429, self.retry_after_s, allowance=self._allowance(now))
+        return Failure("rate_limit", "slower", 429, self.retry_after_s, rate_limit=self._allowance(now))
 
-    def _allowance(self, now: float) -> Allowance | None:
+    def _allowance(self, now: float) -> RateLimitStatus | None:
         if not self.tells or self.rpm is None:
             return None
-        return Allowance(max(0, self.rpm - self.in_minute), 60 - now % 60)
+        return RateLimitStatus(max(0, self.rpm - self.in_minute), 60 - now % 60)
 
     def between(self, begin: float, end: float) -> tuple[int, int]:
         """Calls answered and refused in that time."""

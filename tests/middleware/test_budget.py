@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Failure, Request
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport

@@ -228,7 +228,7 @@ from pathlib import Path
 from evalrunner.middleware.response_cache import ResponseCache
 from evalrunner.middleware.cache import CachedEndpoint, CacheTally
 from evalrunner.domain import Request
-from evalrunner.endpoints.opening import EndpointPool
+from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.suite.schema import ModelSpec
 
 async def main():

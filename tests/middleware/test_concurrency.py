@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evalrunner.domain import Allowance, Completion, Endpoint, Failure, Request
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.domain import Completion, Endpoint, Failure, RateLimitStatus, Request
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.controller import ConcurrencyLimiter
 from evalrunner.middleware.deadline import RowDeadline
@@ -148,7 +148,9 @@ def test_headers_slow_it_before_it_is_refused() -> None:
 
 def test_tokens_that_are_left_count_as_the_calls_they_suffice_for() -> None:
     async def main() -> int:
-        told = Completion("", input_tokens=90, output_tokens=10, allowance=Allowance(tokens=250, tokens_reset_s=30))
+        told = Completion(
+            "", input_tokens=90, output_tokens=10, rate_limit=RateLimitStatus(tokens=250, tokens_reset_s=30)
+        )
         inner = Playing(told, PARIS)
         endpoint = ConcurrencyLimitedEndpoint(inner, ConcurrencyLimiter.fixed(8, timing=TIME), StopSignal())
         await endpoint(ASKED)

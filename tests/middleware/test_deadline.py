@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from evalrunner.domain import Completion, Endpoint, Failure
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
-from evalrunner.endpoints.transport import LimitedTransport
+from evalrunner.endpoints.transport import DeadlineTransport
 from evalrunner.middleware.deadline import RowDeadline, pause_deadline, row_real_time_left_s, row_time_left_s
 from evalrunner.middleware.timeout import TimeoutEndpoint
 from evalrunner.middleware.timing import Timing
@@ -100,7 +100,7 @@ def test_what_a_row_has_left_is_said_where_it_ends_a_call() -> None:
 
 def test_the_connection_of_a_row_that_is_given_up_is_dropped() -> None:
     async def main(base_url: str) -> None:
-        transport = LimitedTransport(PyreqwestTransport(), row_real_time_left_s)
+        transport = DeadlineTransport(PyreqwestTransport(), row_real_time_left_s)
         endpoint = OpenAIEndpoint(transport, base_url, timeout_s=600.0)
         try:
             with pytest.raises(TimeoutError):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import RowDeadline
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules, is_retryable

@@ -17,31 +17,31 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from evalrunner.domain import EMPTY, Endpoint
-from evalrunner.endpoints.http_service import HttpServiceEndpoint, Service
-from evalrunner.endpoints.openai_http import PATHS, OpenAIEndpoint
+from evalrunner.endpoints.http import HttpEndpoint, Service
+from evalrunner.endpoints.openai import PATHS, OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
-from evalrunner.endpoints.transport import LimitedTransport, Transport
+from evalrunner.endpoints.transport import DeadlineTransport, Transport
 from evalrunner.errors import SuiteError
 from evalrunner.redact import register_secret
 from evalrunner.suite.schema import ModelSpec
 
 if TYPE_CHECKING:
-    from evalrunner.endpoints.weights import Progress  # whose module imports what only a download needs
+    from evalrunner.endpoints.local_weights import Progress  # whose module imports what only a download needs
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_PREFIX = "openai/"
 LOCAL_PREFIX = "local/"
-LOGIN_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization", "cookie"})
+CREDENTIAL_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization", "cookie"})
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class EndpointHandle:
     """An endpoint and what to ask it for.
 
     `model` is the name to send, `host` what may be shown of where it goes. `key` is the same for specs of one server
     and API key, which share one pace; it holds no secret and means nothing to another process. `identity` says which
-    endpoint answers, the same in every process and without any secret. `at_once` is how many calls the endpoint works
-    on at a time, None where it does not say. `keeps_time`: it gives up by itself at the limit it was opened with.
+    endpoint answers, the same in every process and without any secret. `max_concurrency` is how many calls the endpoint works
+    on at a time, None where it does not say. `enforces_timeout`: it gives up by itself at the limit it was opened with.
     """
 
     endpoint: Endpoint
@@ -49,8 +49,8 @@ class Opened:
     host: str
     key: str
     identity: str
-    at_once: int | None = None
-    keeps_time: bool = False
+    max_concurrency: int | None = None
+    enforces_timeout: bool = False
 
 
 @runtime_checkable
@@ -96,7 +96,7 @@ class EndpointPool:
     ) -> None:
         self._transport = PyreqwestTransport(user_agent=user_agent) if transport is None else transport
         if time_left_s is not None:
-            self._transport = LimitedTransport(self._transport, time_left_s)
+            self._transport = DeadlineTransport(self._transport, time_left_s)
         self._environ = os.environ if environ is None else environ
         self._opened: dict[object, Endpoint] = {}
         self._keys: dict[object, str] = {}
@@ -109,7 +109,7 @@ class EndpointPool:
     ) -> None:
         await self.aclose()
 
-    def open(self, spec: ModelSpec, *, timeout_s: float) -> Opened:
+    def open(self, spec: ModelSpec, *, timeout_s: float) -> EndpointHandle:
         """The endpoint of a spec; nothing is called. Raises SuiteError, MissingExtraError among them."""
         register_secret(spec.api_key)
         if spec.base_url is not None:
@@ -120,14 +120,14 @@ class EndpointPool:
             return self._local(spec)
         return self._litellm(spec)
 
-    def open_service(self, service: Service, *, timeout_s: float) -> Opened:
+    def open_http(self, service: Service, *, timeout_s: float) -> EndpointHandle:
         """The endpoint of a service of one's own; nothing is called."""
         headers = service.headers
         server = ("service", service.origin, tuple(sorted(headers.items())), timeout_s)
-        endpoint = self._share(server, lambda: HttpServiceEndpoint(self._transport, service, timeout_s=timeout_s))
-        login = "".join(f"{name}: {value}\n" for name, value in headers.items() if name.lower() in LOGIN_HEADERS)
+        endpoint = self._share(server, lambda: HttpEndpoint(self._transport, service, timeout_s=timeout_s))
+        login = "".join(f"{name}: {value}\n" for name, value in headers.items() if name.lower() in CREDENTIAL_HEADERS)
         key, identity = self._key(service.origin, login), identity_of(service.origin, headers)
-        return Opened(endpoint, service.origin, service.origin, key, identity, keeps_time=True)
+        return EndpointHandle(endpoint, service.origin, service.origin, key, identity, enforces_timeout=True)
 
     async def prepare(self, progress: Progress | None = None) -> None:
         """None, with everything slow done that a first call would otherwise wait for: weights fetched, packages
@@ -145,7 +145,7 @@ class EndpointPool:
                 await endpoint.aclose()
         await self._transport.aclose()
 
-    def _openai(self, spec: ModelSpec, timeout_s: float) -> Opened:
+    def _openai(self, spec: ModelSpec, timeout_s: float) -> EndpointHandle:
         base_url = self._environ.get("OPENAI_BASE_URL") or OPENAI_URL
         api_key = spec.api_key or self._environ.get("OPENAI_API_KEY") or None
         if api_key is None and base_url.rstrip("/") == OPENAI_URL:
@@ -156,7 +156,9 @@ class EndpointPool:
         register_secret(api_key)
         return self._server(spec, base_url, api_key, spec.model.removeprefix(OPENAI_PREFIX), timeout_s)
 
-    def _server(self, spec: ModelSpec, base_url: str, api_key: str | None, model: str, timeout_s: float) -> Opened:
+    def _server(
+        self, spec: ModelSpec, base_url: str, api_key: str | None, model: str, timeout_s: float
+    ) -> EndpointHandle:
         url, login = read_base_url(base_url)
         headers = dict(spec.headers)
         if login is not None and not api_key:
@@ -167,23 +169,27 @@ class EndpointPool:
             server,
             lambda: OpenAIEndpoint(self._transport, url, api_key=checked, headers=headers, timeout_s=timeout_s),
         )
-        return Opened(endpoint, model, url, self._key(url, checked), identity_of(url, headers), keeps_time=True)
+        return EndpointHandle(
+            endpoint, model, url, self._key(url, checked), identity_of(url, headers), enforces_timeout=True
+        )
 
-    def _local(self, spec: ModelSpec) -> Opened:
-        from evalrunner.endpoints.embedded import EmbeddedEndpoint, check_local_model
+    def _local(self, spec: ModelSpec) -> EndpointHandle:
+        from evalrunner.endpoints.local import LocalEndpoint, check_local_model
 
         check_local_model(spec.model)
-        endpoint = self._share(spec.model, EmbeddedEndpoint)
-        return Opened(endpoint, spec.model, "this machine", self._key(spec.model), identity_of(spec.model), at_once=1)
+        endpoint = self._share(spec.model, LocalEndpoint)
+        return EndpointHandle(
+            endpoint, spec.model, "this machine", self._key(spec.model), identity_of(spec.model), max_concurrency=1
+        )
 
-    def _litellm(self, spec: ModelSpec) -> Opened:
-        from evalrunner.endpoints.litellm_sdk import LiteLLMEndpoint
+    def _litellm(self, spec: ModelSpec) -> EndpointHandle:
+        from evalrunner.endpoints.litellm import LiteLLMEndpoint
 
         api_key, provider = check_key(spec.api_key), f"litellm {spec.model.partition('/')[0]}"
         server = (provider, api_key, tuple(sorted(spec.headers.items())))
         endpoint = self._share(server, lambda: LiteLLMEndpoint(api_key=api_key, headers=spec.headers))
         identity = identity_of(provider, spec.headers)
-        return Opened(endpoint, spec.model, "LiteLLM", self._key(provider, api_key), identity)
+        return EndpointHandle(endpoint, spec.model, "LiteLLM", self._key(provider, api_key), identity)
 
     def _share(self, server: object, make: Callable[[], Endpoint]) -> Endpoint:
         """The endpoint that was made for this server, the same for all who ask it alike."""
@@ -198,7 +204,7 @@ class EndpointPool:
 
 def identity_of(address: str, headers: Mapping[str, str] = EMPTY) -> str:
     """The address, and a hash of the suite's own headers: a gateway may route by them. Those of logins do not count."""
-    told = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in LOGIN_HEADERS)
+    told = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in CREDENTIAL_HEADERS)
     if not told:
         return address
     return f"{address} {hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evalrunner.domain import Allowance, Completion, Failure, Request
-from evalrunner.endpoints.litellm_sdk import LiteLLMEndpoint
+from evalrunner.domain import Completion, Failure, RateLimitStatus, Request
+from evalrunner.endpoints.litellm import LiteLLMEndpoint
 from tests.fakes.command import command_env
 from tests.fakes.server import Action, Answer, Cut, Malformed, ScriptedServer, Status, always
 
@@ -137,7 +137,7 @@ def test_a_process_that_asked_prints_nothing_and_reads_no_env_file() -> None:
     script = (
         "import asyncio, os, pathlib\n"
         "pathlib.Path('.env').write_text('STRANGE_VARIABLE=1')\n"
-        "from evalrunner.endpoints.litellm_sdk import LiteLLMEndpoint\n"
+        "from evalrunner.endpoints.litellm import LiteLLMEndpoint\n"
         "from evalrunner.domain import Request\n"
         "async def main():\n"
         "    endpoint = LiteLLMEndpoint()\n"
@@ -159,4 +159,4 @@ def test_what_the_servers_headers_say_is_left_is_told() -> None:
     headers = {"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}
     for action in (Answer("Paris", headers=headers), Status(429, headers=headers)):
         with ScriptedServer(always(action)) as server:
-            assert ask("openai/m", base_url=server.base_url).allowance == Allowance(3, 360.0)
+            assert ask("openai/m", base_url=server.base_url).rate_limit == RateLimitStatus(3, 360.0)

@@ -19,20 +19,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalrunner.domain import Completion, Failure, Request
-from evalrunner.endpoints.failures import error_words, quote, sort_failure
-from evalrunner.endpoints.replies import read_chat, with_cost
-from evalrunner.endpoints.weights import Progress, fetch_weights
+from evalrunner.endpoints.local_weights import Progress, fetch_weights
+from evalrunner.endpoints.openai_errors import error_text, failure_from_error, quote
+from evalrunner.endpoints.openai_replies import read_chat, with_cost
 from evalrunner.errors import EvalrunError, MissingExtraError, RunError, SuiteError, nearest
 from evalrunner.redact import register_secret
 
 MODELS = ("local/smollm2-135m-instruct",)
 CONTEXT_TOKENS = 4096
 BATCH_TOKENS = 64  # of a prompt between two looks whether to stop: half a second, and no slower than 2,048 at once
-LONGEST_ANSWER = 1024  # tokens where the request sets no max_tokens: a small model may never come to an end
-LONGEST_ARGUMENT = 400  # signs of a text in a tool call whose schema sets no bound, for the same reason
+MAX_ANSWER_TOKENS = 1024  # tokens where the request sets no max_tokens: a small model may never come to an end
+MAX_ARGUMENT_LENGTH = 400  # signs of a text in a tool call whose schema sets no bound, for the same reason
 
 
-class EmbeddedEndpoint:
+class LocalEndpoint:
     """The embedded model as an endpoint. Weights are fetched and loaded by `prepare`, or else with the first call.
 
     A cancelled call stops within half a second. Beside it llama.cpp opens an OpenAI-compatible server on the
@@ -104,7 +104,7 @@ class EmbeddedEndpoint:
             params.n_ctx = CONTEXT_TOKENS
             params.n_parallel = 1  # the context is divided by it
             params.n_batch = params.n_ubatch = BATCH_TOKENS
-            params.n_predict = LONGEST_ANSWER
+            params.n_predict = MAX_ANSWER_TOKENS
             params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
             params.verbosity = -1  # or it writes to the terminal past everyone
             params.warmup = False
@@ -154,7 +154,9 @@ class StreamedReply:
         if self.error is not None:
             inner = self.error.get("error")
             code = inner.get("code") if isinstance(inner, Mapping) else None
-            return sort_failure(code if isinstance(code, int) else 500, error_words(self.error), latency_s=latency_s)
+            return failure_from_error(
+                code if isinstance(code, int) else 500, error_text(self.error), latency_s=latency_s
+            )
         if self.finish_reason is None:
             return Failure("connection", "the call was given up before the answer was whole")
         message = {"role": "assistant", "content": "".join(self.parts)}
@@ -218,7 +220,7 @@ def bounded(schema: Any) -> Any:
         return schema
     found = {name: bounded(value) for name, value in schema.items()}
     if found.get("type") == "string" and not {"enum", "const", "maxLength", "pattern", "format"} & found.keys():
-        found["maxLength"] = LONGEST_ARGUMENT
+        found["maxLength"] = MAX_ARGUMENT_LENGTH
     return found
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from evalrunner.domain import EMPTY, Allowance, Completion, Failure, Message, Request
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.domain import EMPTY, Completion, Failure, Message, RateLimitStatus, Request
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrunner.endpoints.transport import Reply
 from tests.fakes.server import (
@@ -241,6 +241,6 @@ def test_the_key_is_in_no_words_of_the_endpoint() -> None:
 
 def test_what_the_headers_say_is_left_is_told_with_answers_and_failures() -> None:
     headers = {"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}
-    assert ended(Answer("Paris", headers=headers)).allowance == Allowance(3, 360.0)
-    assert ended(Status(429, headers=headers)).allowance == Allowance(3, 360.0)
-    assert ended(Answer("Paris")).allowance is None
+    assert ended(Answer("Paris", headers=headers)).rate_limit == RateLimitStatus(3, 360.0)
+    assert ended(Status(429, headers=headers)).rate_limit == RateLimitStatus(3, 360.0)
+    assert ended(Answer("Paris")).rate_limit is None

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, FailureKind
-from evalrunner.endpoints.allowance import read_allowance
-from evalrunner.endpoints.waits import read_wait
+from evalrunner.endpoints.rate_limit_headers import read_rate_limits
+from evalrunner.endpoints.retry_after import parse_wait_s
 from evalrunner.redact import HIDDEN, redact_message
 
-LONGEST = 200  # characters of another's words in a message of ours
-READ = 20_000  # characters of an error page that are looked at
+MAX_MESSAGE_LENGTH = 200  # characters of another's words in a message of ours
+MAX_READ_CHARS = 20_000  # characters of an error page that are looked at
 TIMEOUT_STATUS = frozenset({408, 504, 524})  # RFC 9110 §15; 524 is Cloudflare's
 TRANSIENT_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: a 4xx that may be gone the next time
 MISSING_STATUS = frozenset({404, 405, 410})
@@ -47,7 +47,7 @@ KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # a key, or what a serv
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ErrorText:
     """What an error says: its sentence, and everything of it that may hold a code, in lower case."""
 
     message: str
@@ -64,11 +64,11 @@ def parse_failure(
     """
     if 300 <= status < 400:
         return _redirected(status, headers)
-    return sort_failure(status, read_error(body), headers, latency_s)
+    return failure_from_error(status, read_error_body(body), headers, latency_s)
 
 
-def sort_failure(
-    status: int, said: Said, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+def failure_from_error(
+    status: int, said: ErrorText, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
 ) -> Failure | Completion:
     """The failure that a status and an error's words stand for."""
     if status not in (401, 403, 429) and FILTERED.search(said.words):
@@ -76,7 +76,7 @@ def sort_failure(
     kind, advice, fatal = _sort(status, said.words)
     quoted = f": {said.message.rstrip('.')}" if said.message else ""
     message = f"{advice} (HTTP {status}){quoted}"
-    return Failure(kind, message, status, retry_after_s(headers), fatal, allowance=read_allowance(headers))
+    return Failure(kind, message, status, retry_after_s(headers), fatal, rate_limit=read_rate_limits(headers))
 
 
 def _sort(status: int, words: str) -> tuple[FailureKind, str, bool]:
@@ -115,19 +115,19 @@ def _redirected(status: int, headers: Mapping[str, str]) -> Failure:
     )  # fmt: skip
 
 
-def read_error(body: bytes | str) -> Said:
+def read_error_body(body: bytes | str) -> ErrorText:
     """What an error body says: JSON of any known shape, a page of HTML, or plain text."""
-    text = body if isinstance(body, str) else body[: READ * 4].decode("utf-8", "replace")
+    text = body if isinstance(body, str) else body[: MAX_READ_CHARS * 4].decode("utf-8", "replace")
     try:
-        said = error_words(json.loads(text))
-        return said if said.message else Said(quote(text), said.words)
+        said = error_text(json.loads(text))
+        return said if said.message else ErrorText(quote(text), said.words)
     except (ValueError, RecursionError):
         pass
-    page = TITLE.search(text[:READ]) if text.lstrip().startswith("<") else None
-    return Said(quote(page.group(1) if page else text[:READ]), text[:READ].lower())
+    page = TITLE.search(text[:MAX_READ_CHARS]) if text.lstrip().startswith("<") else None
+    return ErrorText(quote(page.group(1) if page else text[:MAX_READ_CHARS]), text[:MAX_READ_CHARS].lower())
 
 
-def error_words(data: Any) -> Said:
+def error_text(data: Any) -> ErrorText:
     """The same of parsed JSON: `{"error": {"message", "code", "type"}}`, `{"error": "…"}`, `{"detail": …}` …"""
     for _ in range(3):  # Google answers with a list of one, gateways with an error inside an error
         if isinstance(data, list) and data:
@@ -136,12 +136,12 @@ def error_words(data: Any) -> Said:
             data = data["error"]
     if not isinstance(data, Mapping):
         message = data if isinstance(data, str) else ""
-        return Said(quote(message), message[:READ].lower())
+        return ErrorText(quote(message), message[:MAX_READ_CHARS].lower())
     message = next((found for name in ("message", "error", "detail", "msg") if (found := _text(data.get(name)))), "")
     codes = [_text(data.get(name)) for name in ("code", "type", "status", "param")]
     inner = data.get("innererror")
     codes.append(_text(inner.get("code")) if isinstance(inner, Mapping) else "")
-    return Said(quote(message), "\n".join((*codes, message[:READ])).lower())
+    return ErrorText(quote(message), "\n".join((*codes, message[:MAX_READ_CHARS])).lower())
 
 
 def _text(value: Any) -> str:
@@ -150,9 +150,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
 
 
-def quote(text: str, longest: int = LONGEST) -> str:
+def quote(text: str, longest: int = MAX_MESSAGE_LENGTH) -> str:
     """Another's words on one line: without keys, without control characters, cut."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in redact_message(text[:READ]))
+    plain = "".join(sign if sign.isprintable() else " " for sign in redact_message(text[:MAX_READ_CHARS]))
     line = KEY_LIKE.sub(HIDDEN, redact_message(" ".join(plain.split())))  # once more: signs inside a key are gone now
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
@@ -161,7 +161,7 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
     """Seconds that the server asks us to wait, or None. LiteLLM's proxy hands it on under a name of its own."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         for told in (headers.get(name), headers.get(f"llm_provider-{name}")):
-            seconds = read_wait(told, headers, unit_s=unit_s, now=now) if told else None
+            seconds = parse_wait_s(told, headers, unit_s=unit_s, now=now) if told else None
             if seconds is not None:
                 return seconds
     return None

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Failure
-from evalrunner.endpoints.replies import count, load_reply, parse_chat, read_embeddings, read_moderations, read_usage
+from evalrunner.endpoints.openai_replies import (
+    count,
+    load_reply,
+    parse_chat,
+    read_embeddings,
+    read_moderations,
+    read_usage,
+)
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "pick", "arguments": "{}"}}
 

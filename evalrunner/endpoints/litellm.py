@@ -18,10 +18,8 @@ from dataclasses import replace
 from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, Request
-from evalrunner.endpoints.allowance import read_allowance
-from evalrunner.endpoints.event_stream import ChatPieces
-from evalrunner.endpoints.failures import Said, quote, sort_failure
-from evalrunner.endpoints.replies import (
+from evalrunner.endpoints.openai_errors import ErrorText, failure_from_error, quote
+from evalrunner.endpoints.openai_replies import (
     dollars,
     malformed,
     read_chat,
@@ -29,17 +27,19 @@ from evalrunner.endpoints.replies import (
     read_moderations,
     with_cost,
 )
+from evalrunner.endpoints.rate_limit_headers import read_rate_limits
+from evalrunner.endpoints.sse import ChatChunks
 from evalrunner.errors import MissingExtraError
 
 LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 OWN_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
-NOBODY_THERE = frozenset({"ConnectError", "ClientConnectorError", "ClientConnectorDNSError", "gaierror"})
-NOBODY_WORDS = ("Cannot connect to host", "Connection refused")  # where LiteLLM keeps only the words of those
+CONNECT_ERRORS = frozenset({"ConnectError", "ClientConnectorError", "ClientConnectorDNSError", "gaierror"})
+CONNECT_ERROR_TEXTS = ("Cannot connect to host", "Connection refused")  # where LiteLLM keeps only the words of those
 NOISE = re.compile(r" ssl:<[^>]*>|\.? Handle with `[\w.]+`\.?|\s*Traceback \(most recent call last\).*", re.DOTALL)
-BROKEN = frozenset(
+BROKEN_CONNECTION_ERRORS = frozenset(
     {"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError", "ClientPayloadError", "ClientOSError"}
 )
-UNREADABLE = frozenset({"APIResponseValidationError", "JSONSchemaValidationError", "JSONDecodeError"})
+MALFORMED_REPLY_ERRORS = frozenset({"APIResponseValidationError", "JSONSchemaValidationError", "JSONDecodeError"})
 
 _importing = threading.Lock()
 
@@ -93,12 +93,12 @@ class LiteLLMEndpoint:
         answer = _read(request, response.model_dump(warnings=False), latency_s)
         if isinstance(answer, Failure):
             return answer
-        allowance = read_allowance(_lower(hidden.get("additional_headers")))
-        return replace(with_cost(answer, dollars(hidden.get("response_cost"))), allowance=allowance)
+        rate_limit = read_rate_limits(_lower(hidden.get("additional_headers")))
+        return replace(with_cost(answer, dollars(hidden.get("response_cost"))), rate_limit=rate_limit)
 
     async def _hear(self, response: Any, request: Request, begun: float) -> Completion | Failure:
         """What a stream comes to. One that breaks off in silence gets an end from LiteLLM, which is not believed."""
-        pieces, first_s, told = ChatPieces(), None, None
+        pieces, first_s, told = ChatChunks(), None, None
         try:
             async for chunk in response:
                 pieces.take(chunk.model_dump(warnings=False))
@@ -186,18 +186,18 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
         return Completion("", ended="filtered", latency_s=latency_s)
     if names & {"Timeout", "APITimeoutError"}:
         return Failure("timeout", f"the provider did not answer in time: {message}")
-    if behind & NOBODY_THERE or any(sign in words for sign in NOBODY_WORDS):
+    if behind & CONNECT_ERRORS or any(sign in words for sign in CONNECT_ERROR_TEXTS):
         return Failure("connection", f"nothing answers there ({message}); is the server up?", fatal=True)
-    if (names | behind) & UNREADABLE:
+    if (names | behind) & MALFORMED_REPLY_ERRORS:
         return Failure("malformed", f"the answer cannot be read: {message}")
-    if behind & BROKEN:
+    if behind & BROKEN_CONNECTION_ERRORS:
         return Failure("connection", f"the connection broke before the whole answer came: {message}")
     if "APIConnectionError" in names:  # also LiteLLM's word for whatever went wrong in its own code
         return Failure("connection", f"LiteLLM could not ask the provider: {message}")
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 600:
         codes = f"{type(error).__name__}\n{getattr(error, 'code', None) or ''}\n"
-        return sort_failure(status, Said(message, (codes + words).lower()), _headers(error), latency_s)
+        return failure_from_error(status, ErrorText(message, (codes + words).lower()), _headers(error), latency_s)
     return Failure("bad_request", f"LiteLLM does not take this request: {message or type(error).__name__}")
 
 

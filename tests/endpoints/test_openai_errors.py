@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Failure
-from evalrunner.endpoints.failures import parse_failure, quote, retry_after_s
+from evalrunner.endpoints.openai_errors import parse_failure, quote, retry_after_s
 from evalrunner.redact import register_secret
 
 

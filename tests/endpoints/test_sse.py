@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Failure
-from evalrunner.endpoints.event_stream import ChatStream, EventReader
-from evalrunner.endpoints.replies import read_chat
+from evalrunner.endpoints.openai_replies import read_chat
+from evalrunner.endpoints.sse import ChatStream, EventDecoder
 from tests.fakes.server import DONE, delta, event
 
 WORDS = ("Zü", "rich 🏔", "\n\n", "東京")
@@ -62,7 +62,7 @@ def test_a_stream_may_be_cut_into_pieces_anywhere(size: int, line_end: bytes) ->
     ],
 )
 def test_events_as_the_standard_has_them(raw: bytes, events: list[tuple[str, str]]) -> None:
-    reader = EventReader()
+    reader = EventDecoder()
     assert [*reader.feed(raw), *reader.close()] == events
 
 

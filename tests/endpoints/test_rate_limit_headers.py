@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from evalrunner.domain import Allowance
-from evalrunner.endpoints.allowance import read_allowance
-from evalrunner.endpoints.waits import read_wait
+from evalrunner.domain import RateLimitStatus
+from evalrunner.endpoints.rate_limit_headers import read_rate_limits
+from evalrunner.endpoints.retry_after import parse_wait_s
 
 NOW = {"date": "Wed, 21 Oct 2026 07:27:30 GMT"}  # 1792567650 s after 1970
 
@@ -22,33 +22,33 @@ NOW = {"date": "Wed, 21 Oct 2026 07:27:30 GMT"}  # 1792567650 s after 1970
                 "x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s",
                 "x-ratelimit-remaining-tokens": "149984", "x-ratelimit-reset-tokens": "6m0s",
             },
-            Allowance(59, 1.0, 149_984, 360.0),
+            RateLimitStatus(59, 1.0, 149_984, 360.0),
         ),
-        ({"llm_provider-x-ratelimit-remaining-requests": "3"}, Allowance(3)),
+        ({"llm_provider-x-ratelimit-remaining-requests": "3"}, RateLimitStatus(3)),
         (  # a LiteLLM proxy's own limits stand before those behind it
             {"x-ratelimit-remaining-requests": "7", "llm_provider-x-ratelimit-remaining-requests": "3"},
-            Allowance(7),
+            RateLimitStatus(7),
         ),
         (
             {
                 "anthropic-ratelimit-requests-remaining": "4", **NOW,
                 "anthropic-ratelimit-requests-reset": "2026-10-21T07:28:00Z",
             },
-            Allowance(4, 30.0),
+            RateLimitStatus(4, 30.0),
         ),
-        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1792567680", **NOW}, Allowance(0, 30.0)),
-        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1792567680000", **NOW}, Allowance(0, 30.0)),
-        ({"ratelimit-remaining": "2", "ratelimit-reset": "1.5"}, Allowance(2, 1.5)),
-        ({"x-ratelimit-remaining-tokens-minute": "9"}, Allowance(tokens=9)),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1792567680", **NOW}, RateLimitStatus(0, 30.0)),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1792567680000", **NOW}, RateLimitStatus(0, 30.0)),
+        ({"ratelimit-remaining": "2", "ratelimit-reset": "1.5"}, RateLimitStatus(2, 1.5)),
+        ({"x-ratelimit-remaining-tokens-minute": "9"}, RateLimitStatus(tokens=9)),
         ({"x-ratelimit-remaining-requests": "-1"}, None),  # no limit
-        ({"x-ratelimit-remaining-requests": "3.0", "x-ratelimit-reset-requests": "soon"}, Allowance(3)),
+        ({"x-ratelimit-remaining-requests": "3.0", "x-ratelimit-reset-requests": "soon"}, RateLimitStatus(3)),
         ({"x-ratelimit-remaining-requests": "nan", "x-ratelimit-remaining-tokens": "1e999"}, None),
         ({"x-ratelimit-remaining-requests": "9" * 400}, None),
         ({"x-ratelimit-remaining-requests": "many", "ratelimit-": "", "x-ratelimit-remaining": ""}, None),
     ],
 )  # fmt: skip
-def test_what_is_left_is_read_from_the_headers(headers: dict[str, str], found: Allowance | None) -> None:
-    assert read_allowance(headers) == found
+def test_what_is_left_is_read_from_the_headers(headers: dict[str, str], found: RateLimitStatus | None) -> None:
+    assert read_rate_limits(headers) == found
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_what_is_left_is_read_from_the_headers(headers: dict[str, str], found: A
     ],
 )  # fmt: skip
 def test_the_forms_of_a_wait(text: str, seconds: float | None) -> None:
-    assert read_wait(text, NOW) == seconds
+    assert parse_wait_s(text, NOW) == seconds

@@ -8,19 +8,21 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-LONGEST = 64  # characters; no such header is longer
+MAX_HEADER_LENGTH = 64  # characters; no such header is longer
 PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s?(ms|[dhms]|us|µs|ns)")
 UNIT_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 EPOCH_FROM = 1e9  # seconds; as a wait it were thirty years, so it is a moment since 1970
 EPOCH_MS_FROM = 1e11  # and this one is in milliseconds
 
 
-def read_wait(text: str, headers: Mapping[str, str], *, unit_s: float = 1.0, now: float | None = None) -> float | None:
+def parse_wait_s(
+    text: str, headers: Mapping[str, str], *, unit_s: float = 1.0, now: float | None = None
+) -> float | None:
     """Seconds from now, not negative, 0.0 for a moment that is past; None where `text` says none.
 
     A bare number counts in `unit_s`. "Now" is what the server's own `date` says, if it says it.
     """
-    if len(text) > LONGEST:
+    if len(text) > MAX_HEADER_LENGTH:
         return None
     if text[:1].isdigit() and text[-1:] in "dhms":
         return _duration(text)
@@ -48,7 +50,7 @@ def _until(text: str, headers: Mapping[str, str], now: float | None) -> float | 
 
 
 def _start(headers: Mapping[str, str], now: float | None) -> float:
-    told = None if now is not None else _moment(headers.get("date", "")[:LONGEST])
+    told = None if now is not None else _moment(headers.get("date", "")[:MAX_HEADER_LENGTH])
     return now if now is not None else told if told is not None else time.time()
 
 

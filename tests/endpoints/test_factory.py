@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Request
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
-from evalrunner.endpoints.opening import EndpointPool, Opened
+from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.errors import MissingExtraError, SuiteError
 from evalrunner.redact import redact
 from evalrunner.suite.schema import ModelSpec
@@ -24,7 +24,7 @@ def spec(model: str, **more: Any) -> ModelSpec:
     return ModelSpec(model, model, **more)
 
 
-def opened(one: ModelSpec, **environ: str) -> Opened:
+def opened(one: ModelSpec, **environ: str) -> EndpointHandle:
     return EndpointPool(environ=environ).open(one, timeout_s=5.0)
 
 
@@ -128,7 +128,7 @@ def test_specs_of_one_server_and_key_share_an_endpoint() -> None:
 def test_the_embedded_model_is_known_by_its_name_alone() -> None:
     pool = EndpointPool(environ={})
     found = pool.open(spec("local/smollm2-135m-instruct"), timeout_s=5.0)
-    assert (found.model, found.at_once) == ("local/smollm2-135m-instruct", 1)
+    assert (found.model, found.max_concurrency) == ("local/smollm2-135m-instruct", 1)
     assert found.endpoint is pool.open(spec("local/smollm2-135m-instruct"), timeout_s=9.0).endpoint
     asyncio.run(pool.aclose())
     assert refusal(spec("local/smollm2-135m-instrukt")) == (

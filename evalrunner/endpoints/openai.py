@@ -10,10 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evalrunner.domain import EMPTY, Completion, Failure, Request
-from evalrunner.endpoints.event_stream import ChatStream
-from evalrunner.endpoints.failures import parse_failure, quote
-from evalrunner.endpoints.prices import cost_of
-from evalrunner.endpoints.replies import (
+from evalrunner.endpoints.openai_errors import parse_failure, quote
+from evalrunner.endpoints.openai_replies import (
     load_reply,
     read_chat,
     read_embeddings,
@@ -21,6 +19,8 @@ from evalrunner.endpoints.replies import (
     read_usage,
     with_cost,
 )
+from evalrunner.endpoints.prices import cost_of
+from evalrunner.endpoints.sse import ChatStream
 from evalrunner.endpoints.transport import Reply, Transport, TransportFault, describe_fault
 from evalrunner.fast_json import dump_json
 
@@ -79,7 +79,7 @@ class OpenAIEndpoint:
 
     async def _ask_streamed(self, request: Request, body: bytes, *, wants_usage: bool) -> Completion | Failure:
         """The answer, put together from its pieces. A fault after the last one that is needed does not matter."""
-        heard = Heard()
+        heard = TimedStream()
         try:
             reply = await self._transport.post_streamed(
                 self.base_url + PATHS["chat"],
@@ -121,7 +121,7 @@ class OpenAIEndpoint:
 
 
 @dataclass(slots=True)
-class Heard:
+class TimedStream:
     """A stream with when its first piece of an answer came, and its last, in seconds since it was asked for."""
 
     stream: ChatStream = field(default_factory=ChatStream)

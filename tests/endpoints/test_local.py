@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Failure, Request
-from evalrunner.endpoints.embedded import EmbeddedEndpoint, bounded, forced_tool, request_body
-from evalrunner.endpoints.openai_http import OpenAIEndpoint
+from evalrunner.endpoints.local import LocalEndpoint, bounded, forced_tool, request_body
+from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from tests.fakes.command import command_env
 
@@ -42,16 +42,16 @@ def chat(text: str, *, tools: tuple[dict[str, Any], ...] = (), **params: Any) ->
 CAPITAL = chat("What is the capital of France?")
 
 
-def answer(endpoint: EmbeddedEndpoint, request: Request) -> Completion | Failure:
+def answer(endpoint: LocalEndpoint, request: Request) -> Completion | Failure:
     return asyncio.run(_ask(endpoint, request))
 
 
-async def _ask(endpoint: EmbeddedEndpoint, request: Request) -> Completion | Failure:
+async def _ask(endpoint: LocalEndpoint, request: Request) -> Completion | Failure:
     return await endpoint(request)
 
 
 @pytest.mark.model
-def test_it_answers_with_tokens_time_and_no_cost_the_same_each_time(embedded: EmbeddedEndpoint) -> None:
+def test_it_answers_with_tokens_time_and_no_cost_the_same_each_time(embedded: LocalEndpoint) -> None:
     first, again = answer(embedded, CAPITAL), answer(embedded, CAPITAL)
     assert isinstance(first, Completion)
     assert isinstance(again, Completion)
@@ -66,7 +66,7 @@ def test_it_answers_with_tokens_time_and_no_cost_the_same_each_time(embedded: Em
 
 
 @pytest.mark.model
-def test_many_at_once_wait_for_each_other_and_the_wait_is_no_latency(embedded: EmbeddedEndpoint) -> None:
+def test_many_at_once_wait_for_each_other_and_the_wait_is_no_latency(embedded: LocalEndpoint) -> None:
     async def all_of_them() -> tuple[list[Completion | Failure], float]:
         begun = time.perf_counter()
         found = await asyncio.gather(*(embedded(CAPITAL) for _ in range(4)))
@@ -79,7 +79,7 @@ def test_many_at_once_wait_for_each_other_and_the_wait_is_no_latency(embedded: E
 
 
 @pytest.mark.model
-def test_cut_off_too_long_and_unreadable(embedded: EmbeddedEndpoint) -> None:
+def test_cut_off_too_long_and_unreadable(embedded: LocalEndpoint) -> None:
     cut = answer(embedded, chat("Count from one to one hundred.", max_tokens=5))
     assert isinstance(cut, Completion)
     assert (cut.ended, cut.output_tokens) == ("length", 5)
@@ -96,7 +96,7 @@ def test_cut_off_too_long_and_unreadable(embedded: EmbeddedEndpoint) -> None:
 
 
 @pytest.mark.model
-def test_a_forced_tool_call_is_one(embedded: EmbeddedEndpoint) -> None:
+def test_a_forced_tool_call_is_one(embedded: LocalEndpoint) -> None:
     forced = {"tool_choice": {"type": "function", "function": {"name": "select_choice"}}, "max_tokens": 300}
     found = answer(embedded, chat("Pick A or B.", tools=(PICK,), **forced))
     assert isinstance(found, Completion)
@@ -109,7 +109,7 @@ def test_a_forced_tool_call_is_one(embedded: EmbeddedEndpoint) -> None:
 
 
 @pytest.mark.model
-def test_a_cancelled_call_stops_also_while_it_reads_a_long_prompt(embedded: EmbeddedEndpoint) -> None:
+def test_a_cancelled_call_stops_also_while_it_reads_a_long_prompt(embedded: LocalEndpoint) -> None:
     long = chat(" ".join(f"word{n}" for n in range(700)), max_tokens=1000)
 
     async def give_up() -> float:
@@ -124,7 +124,7 @@ def test_a_cancelled_call_stops_also_while_it_reads_a_long_prompt(embedded: Embe
 
 
 @pytest.mark.model
-def test_its_own_server_answers_over_http_to_its_key_alone(embedded: EmbeddedEndpoint) -> None:
+def test_its_own_server_answers_over_http_to_its_key_alone(embedded: LocalEndpoint) -> None:
     async def ask(key: str | None) -> Completion | Failure:
         transport = PyreqwestTransport()
         endpoint = OpenAIEndpoint(transport, embedded.base_url, api_key=key)
@@ -142,14 +142,14 @@ def test_its_own_server_answers_over_http_to_its_key_alone(embedded: EmbeddedEnd
 
 @pytest.mark.model
 @pytest.mark.parametrize("how", ["idle", "cancelled", "closed"])
-def test_a_process_ends_at_once_in_silence_whatever_is_in_flight(embedded: EmbeddedEndpoint, how: str) -> None:
+def test_a_process_ends_at_once_in_silence_whatever_is_in_flight(embedded: LocalEndpoint, how: str) -> None:
     script = (
         "import asyncio, sys, time\n"
-        "from evalrunner.endpoints.embedded import EmbeddedEndpoint\n"
+        "from evalrunner.endpoints.local import LocalEndpoint\n"
         "from evalrunner.domain import Request\n"
         "request = Request('m', ({'role': 'user', 'content': 'Count to a thousand'},), {'max_tokens': 3000})\n"
         "async def main(how):\n"
-        "    endpoint = EmbeddedEndpoint()\n"
+        "    endpoint = LocalEndpoint()\n"
         "    await endpoint.prepare()\n"
         "    calls = [asyncio.create_task(endpoint(request)) for _ in range(3 if how != 'idle' else 0)]\n"
         "    await asyncio.sleep(0.3)\n"
@@ -167,7 +167,7 @@ def test_a_process_ends_at_once_in_silence_whatever_is_in_flight(embedded: Embed
 
 
 def test_embeddings_are_not_its_trade() -> None:
-    found = answer(EmbeddedEndpoint(), Request(NAME, kind="embed", texts=("a",)))
+    found = answer(LocalEndpoint(), Request(NAME, kind="embed", texts=("a",)))
     assert isinstance(found, Failure)
     assert (found.kind, found.fatal) == ("bad_request", True)
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Ended, Failure, Message
-from evalrunner.endpoints.allowance import read_allowance
-from evalrunner.endpoints.failures import LONGEST, error_words, quote, sort_failure
+from evalrunner.endpoints.openai_errors import MAX_MESSAGE_LENGTH, error_text, failure_from_error, quote
+from evalrunner.endpoints.rate_limit_headers import read_rate_limits
 from evalrunner.fast_json import load_json
 
 COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, for models that it has a price for
@@ -107,7 +107,7 @@ def read_chat(
         tool_calls=calls,
         messages=messages,
         cached_tokens=usage.cached_tokens,
-        allowance=read_allowance(headers),
+        rate_limit=read_rate_limits(headers),
     )
 
 
@@ -173,7 +173,7 @@ def read_error_reply(
     """What the `error` in a reply with status 200 stands for."""
     error = data["error"]
     code = next((found for name in ("code", "status") if (found := _http_status(error, name))), 500)
-    return sort_failure(code, error_words(data), headers, latency_s)
+    return failure_from_error(code, error_text(data), headers, latency_s)
 
 
 def _http_status(error: Any, name: str) -> int | None:
@@ -225,7 +225,7 @@ def _served(data: Mapping[str, Any]) -> str | None:
     model = data.get("model")
     if not isinstance(model, str) or not model:
         return None
-    return model if len(model) <= LONGEST and model.isprintable() else quote(model)
+    return model if len(model) <= MAX_MESSAGE_LENGTH and model.isprintable() else quote(model)
 
 
 def read_embeddings(
@@ -274,7 +274,7 @@ def _data_reply(
         cost_usd=_cost(headers),
         served_model=_served(data),
         data=found,
-        allowance=read_allowance(headers),
+        rate_limit=read_rate_limits(headers),
     )
 
 

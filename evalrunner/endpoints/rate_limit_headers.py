@@ -1,11 +1,11 @@
-"""What a server's headers say is left of its limits, as an `Allowance`: pure, and for whatever a server sends."""
+"""What a server's headers say is left of its limits, as an `RateLimitStatus`: pure, and for whatever a server sends."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evalrunner.domain import Allowance
-from evalrunner.endpoints.waits import read_wait
+from evalrunner.domain import RateLimitStatus
+from evalrunner.endpoints.retry_after import parse_wait_s
 
 MARK = "ratelimit-"  # in `x-ratelimit-…`, `anthropic-ratelimit-…`, and either behind LiteLLM's `llm_provider-`
 NAMES = ("remaining-requests", "reset-requests", "remaining-tokens", "reset-tokens")
@@ -18,10 +18,10 @@ RANKS = {
     "llm_provider-x-": 1, "llm_provider-anthropic-": 2, "llm_provider-": 3, "x-": 4, "anthropic-": 5, "": 6,
 }  # fmt: skip
 """What may stand before it; the highest counts: a proxy's own limits stand before those it hands on."""
-MOST = 2**53  # a count beyond it is none
+MAX_COUNT = 2**53  # a count beyond it is none
 
 
-def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
+def read_rate_limits(headers: Mapping[str, str]) -> RateLimitStatus | None:
     """What is left by the rate headers, or None where there are none that can be read. Names are in lower case."""
     found: dict[str, str] = {}
     ranks: dict[str, int] = {}
@@ -38,7 +38,7 @@ def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
     requests, tokens = _count(found.get(NAMES[0])), _count(found.get(NAMES[2]))
     if requests is None and tokens is None:
         return None
-    return Allowance(requests, _wait(found.get(NAMES[1]), headers), tokens, _wait(found.get(NAMES[3]), headers))
+    return RateLimitStatus(requests, _wait(found.get(NAMES[1]), headers), tokens, _wait(found.get(NAMES[3]), headers))
 
 
 def _count(text: str | None) -> int | None:
@@ -47,8 +47,8 @@ def _count(text: str | None) -> int | None:
         number = float(text or "")
     except ValueError:
         return None
-    return int(number) if 0 <= number < MOST else None  # NaN is neither
+    return int(number) if 0 <= number < MAX_COUNT else None  # NaN is neither
 
 
 def _wait(text: str | None, headers: Mapping[str, str]) -> float | None:
-    return read_wait(text, headers) if text else None
+    return parse_wait_s(text, headers) if text else None

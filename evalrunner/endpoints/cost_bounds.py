@@ -13,10 +13,10 @@ from evalrunner.endpoints.prices import Price
 PER_REQUEST = 32  # tokens that a provider's own template puts around a prompt; OpenAI's are 3
 PER_MESSAGE = 16  # and around each message; OpenAI's are 4, ChatML's 5, Llama 3's 7
 WITH_TOOLS = 1024  # what providers write themselves of how tools are used; Anthropic says 313 to 530
-KEEPING = 2.0  # times the price of a prompt that the provider is asked to keep: Anthropic, for an hour
+CACHE_WRITE_FACTOR = 2.0  # times the price of a prompt that the provider is asked to keep: Anthropic, for an hour
 LENGTHS = ("max_tokens", "max_completion_tokens")
-DEARER_PARAMS = frozenset({"service_tier", "web_search_options", "audio", "plugins"})
-USUAL_VALUES = (None, "default", "flex")  # of those, what costs no more
+SURCHARGED_PARAMS = frozenset({"service_tier", "web_search_options", "audio", "plugins"})
+FREE_VALUES = (None, "default", "flex")  # of those, what costs no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ def worst_case(request: Request, price: Price) -> float | None:
     """
     if price.free:
         return 0.0
-    if price.surcharged or extras(request.params, request.tools) or parts_without_bound(request.messages):
+    if price.has_surcharge or surcharged_option(request.params, request.tools) or unbounded_part(request.messages):
         return None
-    length = longest_answer(request, price)
+    length = max_answer_tokens(request, price)
     if length is None:
         return None
     try:
@@ -48,18 +48,18 @@ def worst_case(request: Request, price: Price) -> float | None:
     prompt = len(sent) + PER_REQUEST + PER_MESSAGE * (len(request.messages) + len(request.texts))
     if request.tools or "tools" in request.params:
         prompt += WITH_TOOLS
-    input_rate, output_rate = price.dearest or (price.input_usd_per_token, price.output_usd_per_token)
+    input_rate, output_rate = price.max_rates or (price.input_usd_per_token, price.output_usd_per_token)
     if b'"cache_control"' in sent:
-        input_rate *= KEEPING
+        input_rate *= CACHE_WRITE_FACTOR
     return prompt * input_rate + length * output_rate
 
 
-def longest_answer(request: Request, price: Price) -> int | None:
+def max_answer_tokens(request: Request, price: Price) -> int | None:
     """The most tokens that all answers to a request can have, None where nothing says it."""
-    return 0 if request.kind != "chat" else longest_completion(request.params, price)
+    return 0 if request.kind != "chat" else max_completion_tokens_of(request.params, price)
 
 
-def longest_completion(params: Mapping[str, Any], price: Price) -> int | None:
+def max_completion_tokens_of(params: Mapping[str, Any], price: Price) -> int | None:
     """The most completion tokens under these params: their own limit, else the model's, for each of `n` answers."""
     given = [value for name in LENGTHS if (value := params.get(name)) is not None]
     limits = [value for value in given if isinstance(value, int) and not isinstance(value, bool) and value > 0]
@@ -76,10 +76,10 @@ def sent_bytes(request: Request) -> bytes:
     return _ENCODER.encode(sent).encode("utf-8", "surrogatepass")
 
 
-def extras(params: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()) -> str | None:
+def surcharged_option(params: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()) -> str | None:
     """What of the params costs money beside tokens at the usual rates, None where nothing does."""
     for name, value in params.items():
-        if name in DEARER_PARAMS and value not in USUAL_VALUES:
+        if name in SURCHARGED_PARAMS and value not in FREE_VALUES:
             return f"params.{name}"
     modalities = params.get("modalities")
     if isinstance(modalities, list | tuple) and set(map(str, modalities)) - {"text"}:
@@ -90,7 +90,7 @@ def extras(params: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()) -
     return None
 
 
-def parts_without_bound(messages: Sequence[Message]) -> str | None:
+def unbounded_part(messages: Sequence[Message]) -> str | None:
     """The type of the first part of a message that is not text: images and sound have no bound of their own."""
     for message in messages:
         content = message.get("content")
@@ -112,13 +112,13 @@ def check_cap(model: str, price: Price | None, params: Mapping[str, Any], *, jud
         )
     if price.free:
         return None
-    if price.surcharged:
+    if price.has_surcharge:
         return f"max_cost is set, and calls to {model!r} cost more than their tokens; {OWN_PRICE}"
-    if (name := extras(params)) is not None:
+    if (name := surcharged_option(params)) is not None:
         return (
             f"max_cost is set, and {name} costs more than tokens at the usual price; take it out, or take max_cost out"
         )
-    if longest_completion(params, price) is None:
+    if max_completion_tokens_of(params, price) is None:
         where = "params: {max_tokens: …} of the judge" if judge else "params: {max_tokens: …}"
         return f"max_cost is set, and nothing bounds how long an answer of {model!r} may be; set {where}"
     return None

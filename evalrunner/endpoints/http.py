@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Target
-from evalrunner.endpoints.failures import parse_failure, quote
-from evalrunner.endpoints.replies import (
+from evalrunner.endpoints.openai_errors import parse_failure, quote
+from evalrunner.endpoints.openai_replies import (
     count,
     dollars,
     malformed,
@@ -25,7 +25,7 @@ from evalrunner.endpoints.replies import (
 from evalrunner.endpoints.transport import Transport, TransportFault, describe_fault
 from evalrunner.prompts import ABSENT, find_value
 
-MOST_KEYS = 12  # of a reply, named in an error
+MAX_LISTED_KEYS = 12  # of a reply, named in an error
 ADVICE = {  # what the words for models say, in those of a service
     "check api_key": "check headers",
     "has no such model or no such address; check model and base_url": "has no such address; check url",
@@ -42,7 +42,7 @@ class Service:
 
 
 @runtime_checkable
-class AsksService(Protocol):
+class NeedsHttpEndpoint(Protocol):
     """What a target's factory returns that wants an endpoint of its own, wrapped as those of models are."""
 
     @property
@@ -58,7 +58,7 @@ class AsksService(Protocol):
         ...
 
 
-class HttpServiceEndpoint:
+class HttpEndpoint:
     """An `Endpoint` over HTTP for a service that has a way of its own."""
 
     def __init__(self, transport: Transport, service: Service, *, timeout_s: float = 60.0) -> None:
@@ -68,7 +68,7 @@ class HttpServiceEndpoint:
         self._headers = {name.lower(): value for name, value in service.headers.items()}
 
     def __repr__(self) -> str:
-        return f"HttpServiceEndpoint({self._service.origin!r})"
+        return f"HttpEndpoint({self._service.origin!r})"
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
         """The answer. `latency_s` is from before the request is sent until its last byte came."""
@@ -157,8 +157,8 @@ def _known(output: str, data: Any) -> str:
         here, rest, at = below, after, f"{at}.{step}" if at else step
     where = f"{at!r}" if at else "it"
     if isinstance(here, Mapping):
-        names = [repr(quote(str(name), 40)) for name in list(here)[:MOST_KEYS]]
-        more = ", …" if len(here) > MOST_KEYS else ""
+        names = [repr(quote(str(name), 40)) for name in list(here)[:MAX_LISTED_KEYS]]
+        more = ", …" if len(here) > MAX_LISTED_KEYS else ""
         return f"{where} has {', '.join(names)}{more}" if names else f"{where} is an empty object"
     if isinstance(here, list):
         return f"{where} is a list of {len(here)}"

