@@ -24,7 +24,7 @@ def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan]
     import tempfile
 
     from evalrunner import __version__
-    from evalrunner.api import Session, plan_suites
+    from evalrunner.commands.run import Session, plan_suites
     from evalrunner.endpoints.factory import EndpointPool
     from evalrunner.middleware.cancellation import StopSignal
 
@@ -98,7 +98,7 @@ def plan(
 
 
 async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> AsyncIterator[str]:
-    from evalrunner.api import priced
+    from evalrunner.commands.run import priced
     from evalrunner.engine.estimate import ModelPrices, estimate
     from evalrunner.reports.estimated import render_estimates
     from evalrunner.reports.planned import render_plan, render_prompts

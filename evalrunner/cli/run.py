@@ -18,9 +18,8 @@ from evalrunner.cli import options
 
 if TYPE_CHECKING:
     from evalrunner.domain import Reporter, Row
-    from evalrunner.engine.plan import Plan
+    from evalrunner.engine.plan import Plan, StoredAnswers
     from evalrunner.engine.result import RunResult
-    from evalrunner.engine.stored_answers import StoredAnswers
     from evalrunner.middleware.cancellation import StopSignal
     from evalrunner.reports.view import RunView
     from evalrunner.reports.worst import WorstRows
@@ -104,7 +103,7 @@ def run_and_print(
     """Run suites with progress on stderr and each summary on stdout as it is known."""
     import asyncio
 
-    from evalrunner.api import Session, run_suites
+    from evalrunner.commands.run import Session, run_suites
     from evalrunner.middleware.cancellation import StopSignal
     from evalrunner.reports.progress import FetchProgress
 
@@ -296,11 +295,11 @@ def gate(
 
     Exit codes: 0 all gates pass, 1 a gate failed, 2 usage or suite error, 3 untrusted or not finished, 4 inconclusive.
     """
+    from evalrunner.commands.regate import reevaluate_gates
     from evalrunner.errors import RunError, SuiteError
-    from evalrunner.judging import judge_run
     from evalrunner.redact import redact, register_environment
     from evalrunner.reports.ci import add_stored_to_step
-    from evalrunner.reports.judged import judged_data, judged_view, render_judged
+    from evalrunner.reports.judged import gate_report_data, gate_report_view, render_gate_report
     from evalrunner.reports.terminal import open_console
     from evalrunner.reports.text import json_for_log
     from evalrunner.runs.folder import find_run, write_json
@@ -309,16 +308,16 @@ def gate(
         raise SuiteError(f"--output {str(output)!r}: the path should end in .json")
     register_environment()
     folder = find_run(run, output_dir)
-    judged = judge_run(folder, runs=output_dir, suite_file=suite, baseline=baseline, settings=settings or ())
+    judged = reevaluate_gates(folder, runs=output_dir, suite_file=suite, baseline=baseline, settings=settings or ())
     if output is not None:
-        write_json(output, judged_data(judged))
+        write_json(output, gate_report_data(judged))
     if as_json:
-        typer.echo(redact(json_for_log(judged_data(judged))))
+        typer.echo(redact(json_for_log(gate_report_data(judged))))
     else:
         console = open_console(sys.stdout)
-        for part in render_judged(judged):
+        for part in render_gate_report(judged):
             console.print(part)
-    view = judged_view(judged, suite)
+    view = gate_report_view(judged, suite)
     annotate([view], sys.stderr if as_json else sys.stdout)
     try:
         add_stored_to_step(folder, view, output_dir)
@@ -347,11 +346,11 @@ def score(
 
     A baseline with outputs is brought up to changed scorers so: score it, then accept the run. It is measured only.
     """
-    from evalrunner.engine.stored_answers import find_answers
+    from evalrunner.commands.rescore import load_answers
     from evalrunner.errors import SuiteError
     from evalrunner.suite.options import RunOptions
 
-    stored = find_answers(run, output_dir)
+    stored = load_answers(run, output_dir)
     file = suite if suite is not None else stored.suite_file
     if file is None or not file.is_file():
         where = "a baseline does not say where its suite is" if file is None else f"the suite {str(file)!r} is not here"

@@ -119,10 +119,10 @@ def compare(
 
     Runs whose dataset, scorers or judge differ are refused; prompts, params and models may differ and are named.
     """
+    from evalrunner.commands.compare import compare_runs
     from evalrunner.reports.comparison_file import comparison_data
     from evalrunner.reports.html.several import write_comparison
     from evalrunner.runs.folder import write_json
-    from evalrunner.side_by_side import compare_runs
 
     paths = [Path(name) for name in output or ()]
     for path in paths:
@@ -164,7 +164,7 @@ def diff(
 
     With one run, from one of its targets to another.
     """
-    from evalrunner.row_changes import diff_runs
+    from evalrunner.commands.diff import diff_runs
 
     found = diff_runs(runs, output_dir, targets=targets.split(",") if targets else (), keep=limit)
     from evalrunner.reports.changed import changes_data, render_changes

@@ -23,11 +23,10 @@ from evalrunner.endpoints.cost_bounds import unbounded_part
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.http import NeedsHttpEndpoint
 from evalrunner.engine.costs import PlannedModel
-from evalrunner.engine.designs import ColumnCheck, design_of
+from evalrunner.engine.design import ColumnCheck, design_of
 from evalrunner.engine.fingerprints import provenance_of_plan
-from evalrunner.engine.judges import JudgeDesk
-from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
-from evalrunner.engine.stored_answers import StoredAnswers, StoredSamples
+from evalrunner.engine.judge import JudgeSession
+from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget, StoredAnswers, StoredSamples
 from evalrunner.errors import SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.metric_lookup import Gate
@@ -213,10 +212,12 @@ class Assembler:
             if spec.judge is not None and bound is not None:
                 self.document.problem((*spec.key_path, "judge"), f"{spec.name!r} asks no judge; take the key out")
             return None if bound is None else PlannedScorer(bound, spec)
-        desk = self._desk(suite, spec, bound, calls)
-        return None if desk is None else PlannedScorer(bound, spec, desk)
+        session = self._judge_session(suite, spec, bound, calls)
+        return None if session is None else PlannedScorer(bound, spec, session)
 
-    def _desk(self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: CallStack) -> JudgeDesk | None:
+    def _judge_session(
+        self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: CallStack
+    ) -> JudgeSession | None:
         judge = spec.judge or suite.judge
         if judge is None:
             self.document.problem(
@@ -228,7 +229,7 @@ class Assembler:
             return None
         asked = _asked(f"judge of {spec.name}", "judges", opened, judge.pace)
         self._note_model(spec.name, asked, judge, opened, judge.params)
-        return JudgeDesk(
+        return JudgeSession(
             bound, calls.wrap(opened.endpoint, asked), judge.name, opened.model, opened.host, suite.judge_check,
             judge.params, asked.tally, asked.breaker, stream=bool(judge.pace.stream),
         )  # fmt: skip

@@ -9,7 +9,7 @@ from evalrunner.engine.definition import definition_of
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.row_usage import RowUsage
 from evalrunner.metrics import Metric
-from evalrunner.runs.definition import part_differences
+from evalrunner.runs.provenance import part_differences
 from evalrunner.stats.summary import Summary
 
 if TYPE_CHECKING:

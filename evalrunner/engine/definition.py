@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalrunner.engine.judges import JudgeDesk
+from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrunner.prompts import Prompt
 from evalrunner.redact import without_secrets
@@ -93,13 +93,13 @@ def _scorer(scorer: PlannedScorer, folder: Path) -> dict[str, Any]:
     }
 
 
-def _judge(desk: JudgeDesk) -> dict[str, Any]:
+def _judge(session: JudgeSession) -> dict[str, Any]:
     return {
-        "name": desk.name,
-        "model": desk.model,
-        "host": desk.host,
-        "params": dict(desk.params),
-        "judge_check": desk.mode,
+        "name": session.name,
+        "model": session.model,
+        "host": session.host,
+        "params": dict(session.params),
+        "judge_check": session.mode,
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from evalrunner.domain import Completion, Endpoint, Failure, Message, Request, Sample
 from evalrunner.endpoints.cost_bounds import max_completion_tokens_of, worst_case
 from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice
-from evalrunner.engine.judges import AskedJudge, JudgeDesk
+from evalrunner.engine.judge import JudgeSession, RecordingJudge
 from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.middleware.ledger import Side
 from evalrunner.scorers.calling import BoundScorer, outcome_async
@@ -70,9 +70,9 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsKept | None 
     kept = is_cached or (lambda endpoint, request: False)
     targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), kept) for target in plan.targets]
     judges = [
-        await _JudgeCount.of(scorer.bound, desk, prices.judges.get(scorer.bound.name, UNKNOWN))
+        await _JudgeCount.of(scorer.bound, session, prices.judges.get(scorer.bound.name, UNKNOWN))
         for scorer in plan.scorers
-        if (desk := scorer.judge) is not None
+        if (session := scorer.judge) is not None
     ]
     epochs = plan.suite.run.epochs
     for sample in plan.dataset:
@@ -166,30 +166,36 @@ class _JudgeCount:
     """
 
     def __init__(
-        self, bound: BoundScorer, desk: JudgeDesk, price: KnownPrice, checks: list[Request], first: Request, around: int
+        self,
+        bound: BoundScorer,
+        session: JudgeSession,
+        price: KnownPrice,
+        checks: list[Request],
+        first: Request,
+        around: int,
     ) -> None:
-        self.bound, self.desk, self.price = bound, desk, price
-        self.checks = checks if desk.mode != "off" else []
+        self.bound, self.session, self.price = bound, session, price
+        self.checks = checks if session.mode != "off" else []
         self.first = first
         self.around = around  # bytes of a question besides what is about the row
         self.money = _Money(price)
         self.rows = 0
 
     @classmethod
-    async def of(cls, bound: BoundScorer, desk: JudgeDesk, price: KnownPrice) -> _JudgeCount:
+    async def of(cls, bound: BoundScorer, session: JudgeSession, price: KnownPrice) -> _JudgeCount:
         """The count of a scorer's judge, before any row."""
-        checks = await known_questions(bound, desk)
+        checks = await known_questions(bound, session)
         example = getattr(bound.scorer.function, "example", None)
         if checks:
             first, example = checks[0], _example(bound)
-        elif example is not None and (asked := await _questions(bound, desk, *example)):
+        elif example is not None and (asked := await _questions(bound, session, *example)):
             first = asked[0]
         else:
-            return cls(bound, desk, price, checks, Request(desk.model, (), desk.params), 0)
+            return cls(bound, session, price, checks, Request(session.model, (), session.params), 0)
         sample, output = example
         about = sum(_size(text) for text in (str(sample.input), *sample.expected, output))
         around = text_bytes(first.messages) + _json_bytes(first.tools) - about
-        return cls(bound, desk, price, checks, first, max(0, around))
+        return cls(bound, session, price, checks, first, max(0, around))
 
     def add(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
         """Count a sample that is asked so many times, its answers of so many bytes at the least and at the most."""
@@ -215,22 +221,24 @@ class _JudgeCount:
         checks = self.checks if self.rows else []
         cached = 0
         for request in checks:
-            known = kept(self.desk.endpoint, request)
+            known = kept(self.session.endpoint, request)
             cached += known
             most = None if self.price.price is None else worst_case(request, self.price.price)
             tokens = (text_bytes(request.messages) + _json_bytes(request.tools)) / BYTES_A_TOKEN
             self.money.add(tokens, most, 0 if known else 1)
         return Estimate(
-            "judges", self.bound.name, self.desk.name, self.rows + len(checks), len(checks), cached,
+            "judges", self.bound.name, self.session.name, self.rows + len(checks), len(checks), cached,
             round(self.money.tokens), *self.money.ends(), self.price,
         )  # fmt: skip
 
 
-async def known_questions(bound: BoundScorer, desk: JudgeDesk) -> list[Request]:
+async def known_questions(bound: BoundScorer, session: JudgeSession) -> list[Request]:
     """What the scorer asks its judge about the known pairs, in their order. Nobody is asked; a scorer without any is not called."""
     pairs = enumerate(bound.scorer.known_pairs)
     return [
-        asked for place, pair in pairs for asked in await _questions(bound, desk, pair_sample(place, pair), pair.output)
+        asked
+        for place, pair in pairs
+        for asked in await _questions(bound, session, pair_sample(place, pair), pair.output)
     ]
 
 
@@ -239,7 +247,7 @@ def _example(bound: BoundScorer) -> tuple[Sample, str]:
     return pair_sample(0, pair), pair.output
 
 
-async def _questions(bound: BoundScorer, desk: JudgeDesk, sample: Sample, output: str) -> list[Request]:
+async def _questions(bound: BoundScorer, session: JudgeSession, sample: Sample, output: str) -> list[Request]:
     """What a scorer asks its judge about an answer. Nobody is asked."""
     asked: list[Request] = []
 
@@ -247,7 +255,7 @@ async def _questions(bound: BoundScorer, desk: JudgeDesk, sample: Sample, output
         asked.append(request)
         return Failure("connection", "this is a plan; nothing is asked", fatal=True)
 
-    await outcome_async(bound, sample, Completion(output), AskedJudge(note, desk.model, desk.params))
+    await outcome_async(bound, sample, Completion(output), RecordingJudge(note, session.model, session.params))
     return asked
 
 

@@ -67,8 +67,8 @@ def _code(spec: ScorerSpec, folder: Path) -> str | None:
 
 def judge_data(scorer: PlannedScorer) -> dict[str, Any] | None:
     """Which judge a scorer asks and how; None for one that asks none."""
-    desk = scorer.judge
-    return None if desk is None else {"name": desk.name, "model": desk.model, "params": dict(desk.params)}
+    session = scorer.judge
+    return None if session is None else {"name": session.name, "model": session.model, "params": dict(session.params)}
 
 
 def target_data(target: PlannedTarget, spec: TargetSpec) -> dict[str, Any]:

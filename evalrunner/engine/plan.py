@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from asyncio import Semaphore
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from evalrunner.baselines.file import Baseline, SampleKey
+from evalrunner.baselines.run_ref import RunRef
+from evalrunner.datasets.identity import digest_line
 from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import Row, Sample, Target, row_name
 from evalrunner.endpoints.pricing import KnownPrice
 from evalrunner.engine.costs import PlannedModel
-from evalrunner.engine.judges import JudgeDesk
-from evalrunner.engine.stored_answers import StoredAnswers, StoredSamples
+from evalrunner.engine.judge import JudgeSession
+from evalrunner.errors import SuiteError
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.ledger import Side
@@ -23,6 +27,8 @@ from evalrunner.scorers.calling import BoundScorer
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import Measure
 from evalrunner.suite.schema import ScorerSpec, Suite
+from evalrunner.suite.yaml import Document
+from evalrunner.targets.recorded import RecordedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +52,11 @@ class PlannedTarget:
 
 @dataclass(frozen=True, slots=True)
 class PlannedScorer:
-    """A scorer with what the suite said of it and the desk of the judge it asks, if it asks one."""
+    """A scorer with what the suite said of it and the session of the judge it asks, if it asks one."""
 
     bound: BoundScorer
     spec: ScorerSpec
-    judge: JudgeDesk | None = None
+    judge: JudgeSession | None = None
 
     @property
     def measure(self) -> Measure:
@@ -72,6 +78,62 @@ class Job:
     def row(self) -> str:
         """What the row is called where it asks somebody."""
         return row_name(self.sample.id, self.target.name, self.epoch)
+
+
+class StoredSamples:
+    """The samples of stored rows, in their order, as a dataset: nothing of the suite's own dataset is read."""
+
+    spooled: Path | None = None
+    origin: Mapping[str, str] | None = None
+
+    def __init__(self, samples: Iterable[Sample], digest: str | None) -> None:
+        self.samples = sorted(samples, key=lambda sample: sample.index)
+        self.digest = digest
+
+    def scan(self, check: Callable[[Sample], Sequence[str]]) -> Scan:
+        """What the samples have; `check` says what is wrong with one. Raises SuiteError with the first that is."""
+        columns: dict[str, None] = {}
+        found = hashlib.sha256()
+        for sample in self.samples:
+            columns.update(dict.fromkeys(str(name) for name in sample.metadata))
+            found.update(digest_line(sample) + b"\n")
+            if wrong := check(sample):
+                raise SuiteError(f"sample {sample.id!r}: {wrong[0]}")
+        answered = sum(1 for sample in self.samples if sample.expected)
+        return Scan(len(self.samples), tuple(columns), self.digest or found.hexdigest(), (), answered)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswers:
+    """What a scoring of stored answers starts from. `provenance` is that of the run that gave them.
+
+    `judged` is that run, None where the answers are a baseline's.
+    """
+
+    shown: str
+    run_id: str
+    suite_file: Path | None
+    epochs: int
+    samples: StoredSamples
+    answers: Mapping[str, RecordedRun]
+    provenance: Mapping[str, Any]
+    judged: RunRef | None = None
+
+    def apply(self, document: Document) -> None:
+        """Put the stored targets and epochs into a suite, in place of those it has."""
+        data = document.data
+        if not isinstance(data, dict):
+            return
+        data.pop("target", None)
+        data["targets"] = [{"type": "recorded", "name": name, "run": self.shown} for name in self.answers]
+        if not isinstance(data.get("run"), dict):
+            data["run"] = {}
+        data["run"]["epochs"] = self.epochs
+        for path in (("targets",), ("run", "epochs")):
+            document.overridden[path] = self.shown
 
 
 @dataclass(frozen=True, slots=True)

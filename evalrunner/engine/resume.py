@@ -8,11 +8,13 @@ from pathlib import Path
 
 from evalrunner.domain import EMPTY, Cell
 from evalrunner.engine.plan import Job
-from evalrunner.runs.finished import Finished
+from evalrunner.runs.finished import FinishedRows
 from evalrunner.runs.row_log import row_at
 
 
-def remaining(jobs: Iterable[Job], finished: Finished, folder: Path, *, retry_errors: bool = False) -> Iterator[Job]:
+def remaining(
+    jobs: Iterable[Job], finished: FinishedRows, folder: Path, *, retry_errors: bool = False
+) -> Iterator[Job]:
     """The jobs without a finished row, lazily and in order; no row is made of what is skipped.
 
     `retry_errors` adds those whose call failed, as a new attempt, and those with cells in error: these with their
@@ -30,13 +32,13 @@ def remaining(jobs: Iterable[Job], finished: Finished, folder: Path, *, retry_er
             yield replace(job, attempt=found.attempt, stored=stored, scorers=found.errors)
 
 
-def count_remaining(rows: int, finished: Finished, *, retry_errors: bool = False) -> int:
+def count_remaining_jobs(rows: int, finished: FinishedRows, *, retry_errors: bool = False) -> int:
     """How many jobs `remaining` yields of a plan of so many rows."""
     again = finished.failed + finished.in_error if retry_errors else 0
     return max(0, rows - len(finished)) + again
 
 
-def kept_cells(job: Job) -> Mapping[str, Cell]:
+def stored_cells(job: Job) -> Mapping[str, Cell]:
     """The cells of a job's stored row that stay as they are, none where the whole row is to be made."""
     if job.stored is None:
         return EMPTY

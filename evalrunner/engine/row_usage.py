@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from evalrunner.domain import Cell, Completion, Failure, FailureKind, Row
+from evalrunner.engine.error_summary import ErrorSummary
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.run_state import ended_in_error
-from evalrunner.engine.troubles import Troubles
 from evalrunner.middleware.usage import Usage
 
 NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
@@ -36,7 +36,7 @@ class RowUsage:
     judges: dict[str, Usage]
     counts: dict[str, RowCounts]
     in_error: int = 0
-    troubles: Troubles = field(default_factory=Troubles)
+    troubles: ErrorSummary = field(default_factory=ErrorSummary)
 
     @classmethod
     def of(cls, plan: Plan) -> RowUsage:

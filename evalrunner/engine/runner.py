@@ -116,7 +116,7 @@ class Work:
                     return
                 continue
             row = await self._row(job)
-            if target.is_open and isinstance(row.answer, Failure):
+            if job.target.breaker.is_open and isinstance(row.answer, Failure):
                 continue  # given up while this one waited: a resume asks it again
             self.emit(row)
             reason = self.state.note(row)

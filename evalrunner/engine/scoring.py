@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 
 from evalrunner.domain import Cell, Completion, Failure, Sample
-from evalrunner.engine.judges import JudgeDesk
+from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import Job, PlannedScorer
-from evalrunner.engine.resume import kept_cells
+from evalrunner.engine.resume import stored_cells
 from evalrunner.middleware.deadline import RowDeadline
 from evalrunner.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
 
@@ -33,7 +33,7 @@ class RowScorer:
 
         A scorer that is not done when the row's time is up gives an error.
         """
-        cells: dict[str, Cell] = dict(kept_cells(job))
+        cells: dict[str, Cell] = dict(stored_cells(job))
         for bound in self.bound:
             settled = None if bound.name in cells else cell_without_call(bound, job.sample, answer)
             if settled is not None:
@@ -52,11 +52,11 @@ class RowScorer:
     ) -> dict[str, Cell]:
         """The cells of the scorers that take their time, all at once."""
         threaded = [bound for bound in self.threaded if bound.name not in settled]
-        awaited = [(bound, desk) for bound, desk in self.awaited if bound.name not in settled]
+        awaited = [(bound, session) for bound, session in self.awaited if bound.name not in settled]
         cells: dict[str, Cell] = {}
 
-        async def keep(bound: BoundScorer, desk: JudgeDesk | None) -> None:
-            cells[bound.name] = await _call_awaited(bound, desk, job, answer)
+        async def keep(bound: BoundScorer, session: JudgeSession | None) -> None:
+            cells[bound.name] = await _call_awaited(bound, session, job, answer)
 
         async def hop() -> None:
             loop = asyncio.get_running_loop()
@@ -65,7 +65,9 @@ class RowScorer:
 
         try:
             async with clock:
-                await asyncio.gather(*[keep(bound, desk) for bound, desk in awaited], *([hop()] if threaded else []))
+                await asyncio.gather(
+                    *[keep(bound, session) for bound, session in awaited], *([hop()] if threaded else [])
+                )
         except TimeoutError:
             late = Cell("error", reason=f"timeout: not done within the row's time limit of {clock.limit_s:g} s")
             for name in (*[bound.name for bound in threaded], *[bound.name for bound, _ in awaited]):
@@ -78,10 +80,10 @@ def _call_all(scorers: Sequence[BoundScorer], sample: Sample, completion: Comple
     return [call_sync(bound, offered) for bound in scorers]
 
 
-async def _call_awaited(bound: BoundScorer, desk: JudgeDesk | None, job: Job, completion: Completion) -> Cell:
-    if desk is None:
+async def _call_awaited(bound: BoundScorer, session: JudgeSession | None, job: Job, completion: Completion) -> Cell:
+    if session is None:
         return await call_async(bound, job.sample, completion, None)
-    refused = await desk.admit()
+    refused = await session.ensure_calibrated()
     if refused is not None:
         return cell_from(refused, bound.scorer.declaration)
-    return await call_async(bound, job.sample, completion, desk.open(job.row))
+    return await call_async(bound, job.sample, completion, session.for_row(job.row))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class GateReport:
     """What judging a stored run again came to. `gates_of` says whose gates they were."""
 
     folder: RunFolder
@@ -32,7 +32,7 @@ class Judged:
     stopped: str | None = None
 
 
-def render_judged(judged: Judged) -> Iterator[RenderableType]:
+def render_gate_report(judged: GateReport) -> Iterator[RenderableType]:
     """Verdict first, then whose gates they were and the table of them."""
     word = run_word(judged.verdict, judged.exit_code, gated=bool(judged.gates))
     line = styled(f"{word} ", STYLES[judged.verdict] if word != DONE else "bold")
@@ -47,7 +47,7 @@ def render_judged(judged: Judged) -> Iterator[RenderableType]:
         yield styled("there are no gates")
 
 
-def judged_view(judged: Judged, suite_file: Path | None) -> RunView:
+def gate_report_view(judged: GateReport, suite_file: Path | None) -> RunView:
     """The run as it was stored with the verdicts that it has now; `suite_file` is whose gates they were, if another's."""
     view = stored_view(judged.folder)
     return replace(
@@ -60,7 +60,7 @@ def judged_view(judged: Judged, suite_file: Path | None) -> RunView:
     )
 
 
-def judged_data(judged: Judged) -> dict[str, Any]:
+def gate_report_data(judged: GateReport) -> dict[str, Any]:
     """The verdicts as JSON has them, under the names of `metrics.json`."""
     return {
         "schema_version": 1,

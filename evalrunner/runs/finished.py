@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from evalrunner.redact import redact
 
-FINE, FAILED, NO_LONGER = 0, 1, 2  # codes of records; from FIRST_NAMES on, the place of a set of names of cells
+SUCCEEDED, FAILED, SUPERSEDED = 0, 1, 2  # codes of records; from FIRST_NAMES on, the place of a set of names of cells
 FIRST_NAMES = 3
 
 
-class Head(NamedTuple):
+class RowHead(NamedTuple):
     """What a line of the row log says before anyone makes a row of it. `errors` are the cells in error."""
 
     id: bytes
@@ -27,7 +27,7 @@ class Head(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FinishedRow:
     """The last record of one key: where its line begins, and what is to be run again of it, if anything."""
 
     offset: int
@@ -36,7 +36,7 @@ class Found:
     errors: frozenset[str]
 
 
-class Finished:
+class FinishedRows:
     """The last record of every key. A key is held as 64 bits of a hash salted anew for each process.
 
     Two keys of one run share them by chance in 1 of 37 million runs of a million rows, and nobody can aim for it.
@@ -55,7 +55,7 @@ class Finished:
 
     def __len__(self) -> int:
         """How many keys there are, whatever became of them."""
-        return len(self._codes) - self._codes.count(NO_LONGER)
+        return len(self._codes) - self._codes.count(SUPERSEDED)
 
     @property
     def failed(self) -> int:
@@ -65,15 +65,15 @@ class Finished:
     @property
     def in_error(self) -> int:
         """How many rows have an answer, and a cell in error."""
-        return len(self) - self._codes.count(FINE) - self._codes.count(FAILED)
+        return len(self) - self._codes.count(SUCCEEDED) - self._codes.count(FAILED)
 
-    def add(self, head: Head, offset: int) -> None:
+    def add(self, head: RowHead, offset: int) -> None:
         """Take the record of a line that begins at `offset`; an earlier one of its key counts no longer."""
-        code = FAILED if head.failed else FINE if not head.errors else self._code(head.errors)
+        code = FAILED if head.failed else SUCCEEDED if not head.errors else self._code(head.errors)
         key = self._hash(head.id, head.target, head.epoch)
         at = self._slot(key)
         if self._slots[at]:
-            self._codes[self._places[at]] = NO_LONGER
+            self._codes[self._places[at]] = SUPERSEDED
         else:
             self._slots[at] = key
             self._keys += 1
@@ -84,29 +84,29 @@ class Finished:
         if self._keys * 2 > len(self._slots):
             self._grow()
 
-    def find(self, id: str, target: str, epoch: int) -> Found | None:
+    def find(self, id: str, target: str, epoch: int) -> FinishedRow | None:
         """The record of a key, or None where it is still to be run."""
         place = self._place(id, target, epoch)
         if place is None:
             return None
         code = self._codes[place]
         errors = self._names[code - FIRST_NAMES] if code >= FIRST_NAMES else frozenset[str]()
-        return Found(self._offsets[place], self._attempts[place], code == FAILED, errors)
+        return FinishedRow(self._offsets[place], self._attempts[place], code == FAILED, errors)
 
     def drop(self, id: str, target: str, epoch: int) -> None:
         """Forget the record of a key, if there is one: it has been run again."""
         place = self._place(id, target, epoch)
         if place is not None:
-            self._codes[place] = NO_LONGER
+            self._codes[place] = SUPERSEDED
 
     def offsets(self) -> Iterator[int]:
         """Where the records that count begin, in the order of the file."""
-        return (offset for offset, code in zip(self._offsets, self._codes, strict=True) if code != NO_LONGER)
+        return (offset for offset, code in zip(self._offsets, self._codes, strict=True) if code != SUPERSEDED)
 
     def _place(self, id: str, target: str, epoch: int) -> int | None:
         key = self._hash(_as_written(id), _as_written(target), epoch)
         at = self._slot(key)
-        if not self._slots[at] or self._codes[self._places[at]] == NO_LONGER:
+        if not self._slots[at] or self._codes[self._places[at]] == SUPERSEDED:
             return None
         return self._places[at]
 

@@ -11,7 +11,7 @@ from typing import Any
 from evalrunner.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Row, Sample
 from evalrunner.fast_json import dump_json, load_json
 from evalrunner.redact import redact
-from evalrunner.runs.finished import Head
+from evalrunner.runs.finished import RowHead
 
 VERSION = 1
 _MARK = b',"sum":"'
@@ -40,14 +40,14 @@ def decode_row(line: bytes) -> Row:
     return row_from_record(_record(_body(line)))
 
 
-def decode_head(line: bytes) -> Head:
+def decode_head(line: bytes) -> RowHead:
     """Key and state of the row of one line, read without the rest where nothing went wrong in it. Raises BrokenRecord."""
     body = _body(line)
     found = _HEAD.match(body)
     if found is None or _FAILURE in body or _ERROR in body:
         return _head_from_record(_record(body))
     id, target, epoch, attempt = found.groups()
-    return Head(_unescaped(id), _unescaped(target), int(epoch), int(attempt))
+    return RowHead(_unescaped(id), _unescaped(target), int(epoch), int(attempt))
 
 
 def _body(line: bytes) -> bytes:
@@ -66,11 +66,11 @@ def _record(body: bytes) -> dict[str, Any]:
     return record
 
 
-def _head_from_record(record: Mapping[str, Any]) -> Head:
+def _head_from_record(record: Mapping[str, Any]) -> RowHead:
     failed = "failure" in record
     errors = frozenset(name for name, cell in record["cells"].items() if cell["state"] == "error")
     id, target = (record[name].encode("utf-8", errors="surrogatepass") for name in ("id", "target"))
-    return Head(id, target, record["epoch"], record["attempt"], failed, frozenset() if failed else errors)
+    return RowHead(id, target, record["epoch"], record["attempt"], failed, frozenset() if failed else errors)
 
 
 def _unescaped(text: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Self
 
 from evalrunner.domain import Row
 from evalrunner.errors import RunError
-from evalrunner.runs.finished import Finished
+from evalrunner.runs.finished import FinishedRows
 from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.runs.row_codec import decode_head, decode_row, encode_row
 
@@ -78,13 +78,13 @@ def cut_torn_line(folder: Path) -> int:
         raise RunError(f"cannot mend {str(path)!r}: {refused.strerror}") from None
 
 
-def scan_keys(folder: Path) -> Finished:
+def scan_keys(folder: Path) -> FinishedRows:
     """The last record of every key of a run, each line read once and no row made of it.
 
     A torn last line is left out. Raises RunError for a line in the middle that is broken: something else has
     written there.
     """
-    path, finished = folder / NAME, Finished()
+    path, finished = folder / NAME, FinishedRows()
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -111,7 +111,7 @@ def read_rows(folder: Path) -> Iterator[Row]:
     yield from finished_rows(folder, scan_keys(folder))
 
 
-def finished_rows(folder: Path, finished: Finished) -> Iterator[Row]:
+def finished_rows(folder: Path, finished: FinishedRows) -> Iterator[Row]:
     """The rows whose records count, in order of arrival; what was written after the scan is not read."""
     return _rows_at(folder / NAME, finished.offsets())
 

@@ -116,7 +116,7 @@ class Pages:
 
     def _compare(self, query: Mapping[str, Sequence[str]]) -> Response:
         """The comparison of the runs that are ticked, each as suite/id."""
-        from evalrunner.side_by_side import compare_runs
+        from evalrunner.commands.compare import compare_runs
 
         ticked = [text.partition("/") for text in query.get("run", ())]
         if not ticked:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import evalrunner
-from evalrunner.api import Session, plan_suite
+from evalrunner.commands.run import Session, plan_suite
 from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.engine.definition import definition_of
 from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.runs.definition import differences
+from evalrunner.runs.provenance import differences
 
 SUITE = """
 name: defined

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import evalrunner
-from evalrunner.api import Session, plan_suite
+from evalrunner.commands.run import Session, plan_suite
 from evalrunner.domain import Completion, Request
 from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.endpoints.prices import Price

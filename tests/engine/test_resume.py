@@ -12,7 +12,7 @@ import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
 from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget
-from evalrunner.engine.resume import count_remaining, kept_cells, remaining
+from evalrunner.engine.resume import count_remaining_jobs, remaining, stored_cells
 from evalrunner.engine.scoring import RowScorer
 from evalrunner.errors import RunError
 from evalrunner.middleware.deadline import RowDeadline
@@ -52,7 +52,7 @@ def write(rows: list[Row]) -> None:
 def left(*, retry_errors: bool = False) -> list[Job]:
     finished = scan_keys(Path())
     found = list(remaining(all_jobs(), finished, Path(), retry_errors=retry_errors))
-    assert count_remaining(12, finished, retry_errors=retry_errors) == len(found)
+    assert count_remaining_jobs(12, finished, retry_errors=retry_errors) == len(found)
     return found
 
 
@@ -77,7 +77,7 @@ def test_errors_are_left_alone_unless_they_are_to_be_retried() -> None:
     again, scored_again = left(retry_errors=True)
     assert again == Job(jobs[1].sample, jobs[1].target, jobs[1].epoch, attempt=3)
     assert (scored_again.attempt, scored_again.stored, scored_again.scorers) == (3, rows[4], frozenset({"tone"}))
-    assert (kept_cells(again), kept_cells(scored_again)) == ({}, {"exact": HALF["exact"]})
+    assert (stored_cells(again), stored_cells(scored_again)) == ({}, {"exact": HALF["exact"]})
 
 
 def test_what_was_mended_is_not_retried_again() -> None:

@@ -11,7 +11,7 @@ import pytest
 from evalrunner.domain import Cell, Completion, Failure, JudgeCall, Row, Sample
 from evalrunner.errors import RunError
 from evalrunner.redact import register_secret
-from evalrunner.runs.finished import Found
+from evalrunner.runs.finished import FinishedRow
 from evalrunner.runs.row_codec import encode_row
 from evalrunner.runs.row_log import RowLog, cut_torn_line, finished_rows, read_rows, row_at, scan_keys
 
@@ -119,11 +119,11 @@ def test_keys_and_states_are_read_without_the_rows() -> None:
         starts.append(starts[-1] + len(line))
     finished = scan_keys(Path())
     assert [finished.find(row.sample.id, row.target, 2) if row.epoch == 2 else None for row in rows] == [
-        Found(starts[0], 1, False, frozenset()),
-        Found(starts[1], 3, True, frozenset()),
-        Found(starts[2], 1, False, frozenset({"tone", "f"})),
-        Found(starts[3], 1, False, frozenset()),
-        Found(starts[4], 1, False, frozenset()),
+        FinishedRow(starts[0], 1, False, frozenset()),
+        FinishedRow(starts[1], 3, True, frozenset()),
+        FinishedRow(starts[2], 1, False, frozenset({"tone", "f"})),
+        FinishedRow(starts[3], 1, False, frozenset()),
+        FinishedRow(starts[4], 1, False, frozenset()),
     ]
     assert (len(finished), finished.failed, finished.in_error, finished.size) == (5, 1, 1, starts[-1])
     assert [finished.find("s1", "m", 1), finished.find("s1", "other", 2), finished.find("s9", "m", 2)] == [None] * 3

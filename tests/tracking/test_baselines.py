@@ -10,7 +10,7 @@ import pytest
 
 from evalrunner import RunOptions, SuiteError, run_suite
 from evalrunner.api import SuiteResult
-from evalrunner.judging import judge_run
+from evalrunner.commands.regate import reevaluate_gates
 from evalrunner.runs.folder import find_run
 from tests.endpoints.conftest import free_port
 from tests.fakes.command import evalrun
@@ -58,7 +58,7 @@ def test_a_run_that_is_judged_again_is_compared_with_what_came_before_it(server:
     second = go("again", server, "good")
     assert [first.verdict, second.verdict] == ["no_baseline", "pass"]
     runs = Path("runs")
-    assert [judge_run(find_run(run.run_id, runs), runs=runs).verdict for run in (first, second)] == [
+    assert [reevaluate_gates(find_run(run.run_id, runs), runs=runs).verdict for run in (first, second)] == [
         "no_baseline", "pass",
     ]  # fmt: skip
     assert run_suite(options=RunOptions(resume=first.run_id)).verdict == "no_baseline"
@@ -67,7 +67,9 @@ def test_a_run_that_is_judged_again_is_compared_with_what_came_before_it(server:
         scored = find_run("last", runs)
         assert scored.id not in (first.run_id, second.run_id)
         assert json.loads((scored.path / "run.json").read_text())["verdict"] == verdict
-        assert judge_run(scored, runs=runs).verdict == verdict  # the run that gave its answers is not its baseline
+        assert (
+            reevaluate_gates(scored, runs=runs).verdict == verdict
+        )  # the run that gave its answers is not its baseline
 
 
 def test_a_run_judged_again_asks_where_its_command_line_said(server: str, client: Any) -> None:
@@ -76,7 +78,7 @@ def test_a_run_judged_again_asks_where_its_command_line_said(server: str, client
     assert run("elsewhere", more, suite, mlflow=server).verdict == "no_baseline"
     second = run("elsewhere", more, suite, mlflow=server)
     assert second.verdict == "pass"
-    assert judge_run(find_run(second.run_id, Path("runs")), runs=Path("runs")).verdict == "pass"
+    assert reevaluate_gates(find_run(second.run_id, Path("runs")), runs=Path("runs")).verdict == "pass"
     assert evalrun("track", second.run_id).stdout.startswith("mlflow: already there: experiment 'elsewhere' at http")
 
 

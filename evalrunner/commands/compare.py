@@ -17,8 +17,8 @@ from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.metrics import Metric
 from evalrunner.reports.compared_run import ComparedRun
-from evalrunner.runs.definition import differences, part_differences
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.provenance import differences, part_differences
 from evalrunner.stats.summary import summarize
 
 FOUND_IN = {  # what a comparison reads of run.json
@@ -27,7 +27,7 @@ FOUND_IN = {  # what a comparison reads of run.json
 
 
 @dataclass(frozen=True, slots=True)
-class SideBySide:
+class RunComparison:
     """Stored runs and what comparing them came to. `metrics` holds all of each candidate."""
 
     runs: tuple[ComparedRun, ...]
@@ -43,7 +43,7 @@ class SideBySide:
 
 def compare_runs(
     references: Sequence[str], output_dir: Path, *, wanted: Sequence[str] = (), paired: bool = True
-) -> SideBySide:
+) -> RunComparison:
     """The comparison of stored runs. Raises SuiteError that names what differs where they may not be compared.
 
     They may not where scorers or judges differ, nor, unless they are compared unpaired, where the datasets do.
@@ -65,7 +65,7 @@ def compare_runs(
         found = compare(summary, candidates, known, judges=_judges(runs), wanted=wanted, paired=paired)
     except NotComparable as wrong:
         raise SuiteError(f"--metric: {wrong}") from None
-    return SideBySide(runs, replace(found, notes=(*_notes(runs), *found.notes)), known)
+    return RunComparison(runs, replace(found, notes=(*_notes(runs), *found.notes)), known)
 
 
 def _open_runs(

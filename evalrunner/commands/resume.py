@@ -11,17 +11,17 @@ from typing import Any
 
 from evalrunner.engine.definition import definition_of
 from evalrunner.engine.plan import Plan
-from evalrunner.engine.resume import count_remaining
+from evalrunner.engine.resume import count_remaining_jobs
 from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.runs.definition import differences
-from evalrunner.runs.finished import Finished
+from evalrunner.runs.finished import FinishedRows
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.provenance import differences
 from evalrunner.runs.row_log import cut_torn_line, scan_keys
 from evalrunner.suite.options import RunOptions, check_given_again, merge_options, options_from
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRun:
+class ResumableRun:
     """A run to go on with. `options` are those it was started with, and those given now over them."""
 
     folder: RunFolder
@@ -40,17 +40,17 @@ class StoredRun:
 
 
 @dataclass(slots=True)
-class Earlier:
+class ResumeState:
     """What a run had done before: which of its rows are finished, and what is worth saying of it."""
 
     folder: RunFolder
     started_at: datetime
-    finished: Finished
+    finished: FinishedRows
     to_do: int
     notices: tuple[str, ...] = ()
 
 
-def find_stored(reference: str, given: RunOptions) -> StoredRun:
+def find_resumable_run(reference: str, given: RunOptions) -> ResumableRun:
     """The run that is to go on. Raises RunNotFoundError, or SuiteError where an option has to be given again."""
     folder = find_run(reference, given.output_dir)
     data = read_json(folder.path / RUN_FILE)
@@ -59,10 +59,10 @@ def find_stored(reference: str, given: RunOptions) -> StoredRun:
     stored = data.get("options") or {}
     check_given_again(stored, given)
     options = merge_options(options_from(stored), given)
-    return StoredRun(folder, data, replace(options, output_dir=folder.path.parent.parent))
+    return ResumableRun(folder, data, replace(options, output_dir=folder.path.parent.parent))
 
 
-def take_up(stored: StoredRun, plan: Plan) -> Earlier:
+def load_resume_state(stored: ResumableRun, plan: Plan) -> ResumeState:
     """What the run had done. Raises SuiteError that names what differs where it is another run by now.
 
     Call it with the run's lock held: a last line that was torn is cut off.
@@ -76,8 +76,8 @@ def take_up(stored: StoredRun, plan: Plan) -> Earlier:
         )
     torn = cut_torn_line(stored.folder.path)
     finished = scan_keys(stored.folder.path)
-    to_do = count_remaining(plan.rows, finished, retry_errors=stored.options.retry_errors)
+    to_do = count_remaining_jobs(plan.rows, finished, retry_errors=stored.options.retry_errors)
     said = f"gone on with run {stored.folder.id}: {len(finished):,} of {plan.rows:,} rows were there, {to_do:,} to do"
     notices = [said, *([f"the last line of the row log was torn, and {torn} bytes of it cut off"] if torn else [])]
     started_at = datetime.fromisoformat(str(stored.data["started_at"]))
-    return Earlier(stored.folder, started_at, finished, to_do, tuple(notices))
+    return ResumeState(stored.folder, started_at, finished, to_do, tuple(notices))

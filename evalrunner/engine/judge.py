@@ -19,7 +19,7 @@ CHECK_TRIES = 3  # self-checks that infrastructure broke off, before the judge i
 
 
 @dataclass(slots=True)
-class AskedJudge:
+class RecordingJudge:
     """A judge as one cell sees it: it notes what each question took."""
 
     endpoint: Endpoint
@@ -59,7 +59,7 @@ class AskedJudge:
 
 
 @dataclass(slots=True)
-class JudgeDesk:
+class JudgeSession:
     """One scorer's judge for a run: its endpoint, its self-check, and whether it may be asked at all.
 
     `check` is the newest result, None before the first. `breaker` knows whether the endpoint is still worth asking.
@@ -84,11 +84,11 @@ class JudgeDesk:
         """Why the judge is not asked any more, if it is not."""
         return self.breaker.open_reason
 
-    def open(self, row: str = "") -> AskedJudge:
+    def for_row(self, row: str = "") -> RecordingJudge:
         """The judge for one cell of a row."""
-        return AskedJudge(self._ask_endpoint, self.model, self.params, f"{row}/{self.bound.name}", self.stream)
+        return RecordingJudge(self._ask_endpoint, self.model, self.params, f"{row}/{self.bound.name}", self.stream)
 
-    async def admit(self) -> Unscored | Failure | None:
+    async def ensure_calibrated(self) -> Unscored | Failure | None:
         """None if the judge may be asked, else what its cells get: the first caller puts the known pairs to it."""
         if self.ended is not None:
             return self.ended
@@ -98,7 +98,7 @@ class JudgeDesk:
             async with self._lock:
                 if self._open_question():
                     self.tries += 1
-                    self.check = await check_judge(self.bound, self.open("self-check"))
+                    self.check = await check_judge(self.bound, self.for_row("self-check"))
         assert self.check is not None  # whoever came before has asked
         if self.check.failure is not None:
             return Failure(self.check.failure.kind, NOT_CHECKED + self.check.failure.message)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from evalrunner.domain import Failure, Row
-from evalrunner.engine.judges import NOT_CHECKED
+from evalrunner.engine.judge import NOT_CHECKED
 
 JUDGE, SELF_CHECK = "judge: ", "judge: self-check"  # how the reasons of cells begin
 KINDS = 3  # of failures that are told of one target
 
 
 @dataclass(slots=True)
-class Trouble:
+class ErrorGroup:
     """How often it happened, and what was said the first time."""
 
     row: str
@@ -23,12 +23,12 @@ class Trouble:
 
 
 @dataclass(slots=True)
-class Troubles:
+class ErrorSummary:
     """Failures of a run by target and kind, errors of its scorers and verdicts that could not be read by scorer."""
 
-    failed: dict[str, dict[str, Trouble]] = field(default_factory=lambda: defaultdict(dict))
-    errors: dict[str, Trouble] = field(default_factory=dict)
-    unread: dict[str, Trouble] = field(default_factory=dict)
+    failed: dict[str, dict[str, ErrorGroup]] = field(default_factory=lambda: defaultdict(dict))
+    errors: dict[str, ErrorGroup] = field(default_factory=dict)
+    unread: dict[str, ErrorGroup] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
         """Count what went wrong in one row; where its call failed, that alone. Judges say themselves what kept them."""
@@ -59,10 +59,10 @@ class Troubles:
             yield f"{scorer}: {_counted(trouble.count, 'verdict')} without a score, such as that on {trouble.row!r}: {trouble.said}"
 
 
-def _count(found: dict[str, Trouble], name: str, row: Row, said: str) -> None:
+def _count(found: dict[str, ErrorGroup], name: str, row: Row, said: str) -> None:
     trouble = found.get(name)
     if trouble is None:
-        trouble = found[name] = Trouble(row.sample.id, said)
+        trouble = found[name] = ErrorGroup(row.sample.id, said)
     trouble.count += 1
 
 

@@ -11,14 +11,14 @@ from typing import Any
 from evalrunner.baselines.resolve import MLFLOW, BaselineResolver, baseline_of_run, provenance_of_run
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.domain import Row
-from evalrunner.engine.designs import ColumnCheck
+from evalrunner.engine.design import ColumnCheck
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.check import Comparison, check_gates
 from evalrunner.gates.regression import CandidateRun
 from evalrunner.metrics import GateResult
-from evalrunner.reports.judged import Judged
+from evalrunner.reports.judged import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.grouping import Design
@@ -33,14 +33,14 @@ from evalrunner.suite.yaml import Document
 from evalrunner.verdicts import UNTRUSTED, code_of, exit_code, overall
 
 
-def judge_run(
+def reevaluate_gates(
     folder: RunFolder,
     *,
     runs: Path,
     suite_file: Path | None = None,
     baseline: str | None = None,
     settings: Sequence[str] = (),
-) -> Judged:
+) -> GateReport:
     """The verdicts on a stored run. Raises SuiteError where a gate cannot be about it, or its baseline not be compared.
 
     `baseline` (a name, a path or a run) stands in for that of every gate that has one.
@@ -171,7 +171,7 @@ def _noting(rows: Iterator[Row], keeper: SampleKeyIndex, check: ColumnCheck, col
         yield row
 
 
-def _judged(folder: RunFolder, run: Mapping[str, Any], gates_of: str, results: tuple[GateResult, ...]) -> Judged:
+def _judged(folder: RunFolder, run: Mapping[str, Any], gates_of: str, results: tuple[GateResult, ...]) -> GateReport:
     status = str(run.get("status"))
     codes = [code_of(result) for result in results]
     verdict, stopped = overall(results), None
@@ -179,4 +179,4 @@ def _judged(folder: RunFolder, run: Mapping[str, Any], gates_of: str, results: t
         stopped = str(run.get("stopped") or f"the run was {status}")
         codes.append(UNTRUSTED)
         verdict = verdict if verdict == "fail" else "untrusted"
-    return Judged(folder, str(run["suite"]), gates_of, results, verdict, exit_code(codes), stopped)
+    return GateReport(folder, str(run["suite"]), gates_of, results, verdict, exit_code(codes), stopped)

@@ -1,43 +1,182 @@
-"""One run from its plan to its files: the folder and its lock, rows as they come, the verdict, and every report."""
+"""Runs of suites, from their plans to their files: rows as they come, the verdict, and every report."""
 
 from __future__ import annotations
 
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
-from evalrunner.datasets.file_lookup import store_stdin
+from evalrunner import __version__
+from evalrunner.baselines.run_ref import RunRef
+from evalrunner.commands.resume import ResumeState, find_resumable_run, load_resume_state
+from evalrunner.datasets.file_lookup import store_stdin, stored_stdin
 from evalrunner.domain import EarlierRows, Reporter, Row
+from evalrunner.endpoints.factory import EndpointPool
+from evalrunner.endpoints.local_weights import Progress
+from evalrunner.engine.assemble import Assembler
 from evalrunner.engine.comparing import compare_targets
-from evalrunner.engine.costs import add_spent
-from evalrunner.engine.plan import Job, Plan
+from evalrunner.engine.costs import add_spent, find_prices
+from evalrunner.engine.plan import Job, Plan, StoredAnswers
+from evalrunner.engine.preparing import prepare_scorers
 from evalrunner.engine.result import RunResult, TargetResult, conclude, stopped_early
 from evalrunner.engine.resume import remaining
 from evalrunner.engine.row_usage import RowUsage
 from evalrunner.engine.run_state import RunState
 from evalrunner.engine.runner import run_plan
-from evalrunner.errors import RunError
-from evalrunner.going_on import Earlier
+from evalrunner.errors import Problem, RunError, SuiteError
+from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import row_real_time_left_s
 from evalrunner.middleware.ledger import Side
-from evalrunner.redact import redact
+from evalrunner.middleware.timing import Timing
+from evalrunner.redact import redact, register_environment
 from evalrunner.reports.ci import CiFiles
 from evalrunner.reports.earlier import earlier_of_plan
 from evalrunner.reports.html.page import write_report
 from evalrunner.reports.metrics_file import metrics_data
-from evalrunner.reports.outputs import write_outputs
+from evalrunner.reports.outputs import check_apart, check_outputs, write_outputs
 from evalrunner.reports.run_file import run_data
 from evalrunner.reports.table import TableWriter, shape_of
 from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, RUN_FILE, RunFolder, create_run_folder, write_json
 from evalrunner.runs.lock import RunLock
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
+from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
+from evalrunner.tracking.after_run import check_tracking, send_after_run
+
+
+@dataclass(slots=True)
+class Session:
+    """What the runs of one command share: options, the wish to stop, and where requests are told for debugging.
+
+    `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C. `fetching` is
+    told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on, `judged` that run,
+    `stored` are answers to score in place of asking targets, `tell` is told where runs were sent, or that they were not,
+    and of models that scorers fetch.
+    """
+
+    options: RunOptions
+    stop: StopSignal
+    trace: Callable[[str], None] | None = None
+    listen: Callable[[StopSignal], None] | None = None
+    fetching: Progress | None = None
+    resumed: Path | None = None
+    judged: RunRef | None = None
+    stored: StoredAnswers | None = None
+    tell: Callable[[str], None] | None = None
+
+
+async def run_suites(suites: Sequence[str | Path], session: Session, reporters: Sequence[Reporter]) -> list[RunResult]:
+    """Run suites one after the other over one pool of connections; each has its run.
+
+    All are loaded, checked and scanned before the first call. Raises SuiteError with the problems of all of them.
+    """
+    if session.options.resume is not None:
+        return [await _resume(suites, session, session.options.resume, reporters)]
+    if session.options.retry_errors:
+        raise SuiteError("--retry-errors goes with --resume RUN: it runs again what ended in error there")
+    if not suites:
+        raise SuiteError("name a suite: evalrun SUITE…, or a run to go on with: evalrun --resume last")
+    check_outputs(session.options.outputs, suites=len(suites))
+    results: list[RunResult] = []
+    try:
+        async with _planned(suites, session) as plans:
+            check_apart(session.options.outputs, [plan.suite.name for plan in plans])
+            for plan in plans:
+                if session.stop.count:
+                    break
+                results.append(await execute(plan, session.options, reporters))
+    finally:  # no run waits until another is sent, and what ended is sent whatever became of the next one
+        results = [await _sent(result, session) for result in results]
+    return results
+
+
+async def _resume(
+    suites: Sequence[str | Path], session: Session, reference: str, reporters: Sequence[Reporter]
+) -> RunResult:
+    """The result of a run that goes on. Raises SuiteError where its suite is another one by now."""
+    if len(suites) > 1:
+        raise SuiteError("--resume goes on with one run, so it takes one suite at the most")
+    stored = find_resumable_run(reference, session.options)
+    session = replace(session, options=stored.options, resumed=stored.folder.path, judged=RunRef.of(stored.data))
+    check_outputs(session.options.outputs, suites=1)
+    with RunLock(stored.folder.path):
+        async with _planned(suites or [stored.find_suite()], session) as (plan,):
+            result = await execute(plan, session.options, reporters, load_resume_state(stored, plan))
+    return await _sent(result, session)
+
+
+async def _sent(result: RunResult, session: Session) -> RunResult:
+    return await send_after_run(result, session.options, session.stop, session.tell)
+
+
+@asynccontextmanager
+async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncIterator[list[Plan]]:
+    """The plans of suites with all that their first calls need: models fetched and loaded, packages imported, Ctrl-C heard."""
+    async with EndpointPool(user_agent=f"evalrunner/{__version__}", time_left_s=row_real_time_left_s) as pool:
+        with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
+            plans = [await priced(plan) for plan in plan_suites(suites, session, pool, Path(spool))]
+            check_tracking(plans, session.options)
+            await prepare_scorers(plans, session.tell or (lambda _: None))
+            await pool.prepare(session.fetching)
+            if session.listen is not None:
+                session.listen(session.stop)
+            yield plans
+
+
+async def priced(plan: Plan, *, ask_servers: bool | None = None) -> Plan:
+    """The plan with what its models cost. Servers are asked where a cap has to hold, unless said otherwise.
+
+    Raises SuiteError where a cap cannot hold.
+    """
+    asks = plan.suite.run.max_cost is not None if ask_servers is None else ask_servers
+    return replace(plan, prices=await find_prices(plan.suite, plan.models, ask_servers=asks))
+
+
+def plan_suites(suites: Sequence[str | Path], session: Session, pool: EndpointPool, spool: Path) -> list[Plan]:
+    """The plan of every suite. Raises SuiteError with the problems of all of them."""
+    plans: list[Plan] = []
+    problems: list[Problem] = []
+    for place, suite in enumerate(suites):
+        folder = spool / str(place)
+        folder.mkdir()
+        try:
+            plans.append(plan_suite(suite, session, pool, folder))
+        except SuiteError as wrong:
+            problems.extend(wrong.problems)
+    if problems:
+        raise SuiteError(problems)
+    return plans
+
+
+def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: Path) -> Plan:
+    """The plan of a suite file with the session's options. Raises SuiteError with everything that is wrong."""
+    register_environment()
+    document = open_suite(suite, session.options)
+    if session.stored is not None:
+        session.stored.apply(document)
+    read = read_suite(document)
+    if read is None:
+        document.raise_problems()
+    assert read is not None  # or it had problems
+    assembler = Assembler(
+        document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
+        trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
+        refresh=session.options.refresh, stored_stdin=stored_stdin(session.resumed) if session.resumed else None,
+        judging=session.options.gates, stored=session.stored,
+        judged=session.stored.judged if session.stored is not None else session.judged,
+    )  # fmt: skip
+    return assembler.assemble(read)
 
 
 async def execute(
-    plan: Plan, options: RunOptions, reporters: Sequence[Reporter], earlier: Earlier | None = None
+    plan: Plan, options: RunOptions, reporters: Sequence[Reporter], earlier: ResumeState | None = None
 ) -> RunResult:
     """The result of a run, with every file written. Raises RunError where the disk refuses."""
     if earlier is not None:  # whoever found it holds its lock
@@ -61,7 +200,7 @@ class Execution:
         reporters: Sequence[Reporter],
         folder: RunFolder,
         started_at: datetime,
-        earlier: Earlier | None = None,
+        earlier: ResumeState | None = None,
     ) -> None:
         names = [target.name for target in plan.targets]
         self.plan, self.options, self.reporters = plan, options, reporters

@@ -11,8 +11,8 @@ from evalrunner.compare.diff import RunDiff, diff_rows
 from evalrunner.domain import Row
 from evalrunner.engine.stored_parts import stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError, nearest
-from evalrunner.runs.definition import differences
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.provenance import differences
 from evalrunner.runs.row_log import read_rows, row_at, scan_keys
 
 

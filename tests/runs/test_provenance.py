@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evalrunner.redact import register_secret
-from evalrunner.runs.definition import differences
+from evalrunner.runs.provenance import differences
 
 PROMPT = "Answer with the shortest correct answer there is, in the language of the question, and "
 BEFORE: dict[str, Any] = {
