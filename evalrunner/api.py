@@ -14,11 +14,11 @@ from evalrunner.domain import Reporter
 from evalrunner.engine.result import RunResult
 from evalrunner.metrics import GateResult, Verdict
 from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.mlflow.table import TABLE, evaluation_frame
 from evalrunner.reports.table import shape_of, table_frame
 from evalrunner.runs.folder import RUN_FILE, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.suite.options import RunOptions
-from evalrunner.tracking.table import TABLE, evaluation_frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ def row_name(sample_id: str, target: str, epoch: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPair:
+class CalibrationExample:
     """A question whose verdict is known, to try a judge on before it is believed."""
 
     input: str
@@ -250,7 +250,7 @@ class Scorer:
 
     function: Callable[..., Any]
     declaration: Declaration = field(default_factory=Declaration)
-    known_pairs: tuple[KnownPair, ...] = ()
+    calibration_examples: tuple[CalibrationExample, ...] = ()
 
 
 class Endpoint(Protocol):

@@ -42,7 +42,7 @@ class BaselineResolver:
         if reference.startswith(RUN):
             return baseline_of_run(find_run(reference.removeprefix(RUN).strip(), self.runs))
         if IN_MLFLOW.fullmatch(reference):
-            from evalrunner.baselines.mlflow import baseline_from_mlflow
+            from evalrunner.mlflow.baseline import baseline_from_mlflow
 
             return baseline_from_mlflow(reference, self.suite, self.mlflow_uri, self.judged)
         if is_path(reference) and not reference.startswith(MLFLOW):

@@ -197,9 +197,9 @@ def track(
     Exit codes: 0 it is there, 2 nobody says where to or the extra is missing, 3 it could not be sent.
     """
     from evalrunner.errors import RunError
+    from evalrunner.mlflow.export import track_run
     from evalrunner.redact import register_environment
     from evalrunner.runs.folder import find_run
-    from evalrunner.tracking.runs import track_run
 
     register_environment()
     folder = find_run(run, output_dir)

@@ -34,6 +34,7 @@ from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import row_real_time_left_s
 from evalrunner.middleware.ledger import Side
 from evalrunner.middleware.timing import Timing
+from evalrunner.mlflow.after_run import check_tracking, send_after_run
 from evalrunner.redact import redact, register_environment
 from evalrunner.reports.ci import CiFiles
 from evalrunner.reports.earlier import earlier_of_plan
@@ -48,7 +49,6 @@ from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
 from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
-from evalrunner.tracking.after_run import check_tracking, send_after_run
 
 
 @dataclass(slots=True)

@@ -12,8 +12,7 @@ from typing import Any, BinaryIO, get_args
 from evalrunner.datasets.file_lookup import EXTENSIONS, STDIN, FileNotResolved, find_files, spool_stdin, type_of
 from evalrunner.datasets.sources import CustomReader, InlineRows, Source
 from evalrunner.errors import Problem, SuiteError, nearest
-from evalrunner.registry import BUILTIN, Factory, ReferenceProblem, resolve
-from evalrunner.signatures import describe_crash
+from evalrunner.plugins import BUILTIN, Factory, ReferenceProblem, describe_crash, resolve
 from evalrunner.suite.schema import DatasetSpec
 from evalrunner.suite.validate import check_value, described
 
@@ -77,8 +76,8 @@ class DatasetResolver:
 
     def _from_mlflow(self, reference: str) -> list[Source]:
         """The part of what MLflow has under a reference, found first, so that its own options can be checked."""
-        from evalrunner.datasets.mlflow_records import Renamed
-        from evalrunner.datasets.mlflow_source import find_in_mlflow
+        from evalrunner.mlflow.dataset import find_in_mlflow
+        from evalrunner.mlflow.dataset_records import Renamed
 
         if self.spec.type is not None:
             self.report("type", "is for files; what is in MLflow says what it is")

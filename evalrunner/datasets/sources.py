@@ -12,7 +12,7 @@ from evalrunner.datasets.json_values import NotJsonError, json_record
 from evalrunner.datasets.records import Reader, Record
 from evalrunner.datasets.text_files import BrokenLine
 from evalrunner.errors import EvalrunError
-from evalrunner.signatures import describe_crash
+from evalrunner.plugins import describe_crash
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,16 +34,23 @@ from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.ledger import Side
 from evalrunner.middleware.stack import ANSWERS_FILE, CallContext, CallStack
 from evalrunner.middleware.timing import Timing
+from evalrunner.mlflow.target import MlflowTarget
+from evalrunner.plugins import (
+    Group,
+    PluginContext,
+    ReferenceProblem,
+    SignatureError,
+    call_factory,
+    factory_options,
+    resolve,
+)
 from evalrunner.prompts import Prompt, PromptError, compile_prompt
-from evalrunner.registry import Group, Place, ReferenceProblem, call_factory, factory_options, resolve
-from evalrunner.scorers.calling import BoundScorer
-from evalrunner.signatures import SignatureProblem
+from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import Measure, builtin_measures
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document
-from evalrunner.targets.mlflow import MlflowTarget
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
@@ -123,12 +130,12 @@ class Assembler:
                     self.document.problems.append(problem)
                 else:
                     self.document.problem(tuple(problem.key.split(".")) if problem.key else path, problem.message)
-        except (ReferenceProblem, SignatureProblem, PromptError, ValueError) as wrong:
+        except (ReferenceProblem, SignatureError, PromptError, ValueError) as wrong:
             self.document.problem(path, str(wrong))
         return None
 
-    def _place(self, suite: Suite, args: Mapping[str, Any]) -> Place:
-        return Place(suite.folder, self.runs, args, suite.mlflow_uri)
+    def _context(self, suite: Suite, args: Mapping[str, Any]) -> PluginContext:
+        return PluginContext(suite.folder, self.runs, args, suite.mlflow_uri)
 
     def _make(self, group: Group, kind: str, spec: TargetSpec | ScorerSpec, suite: Suite) -> Any:
         """What the factory of a spec returns; None where its name or its options are wrong, which are noted."""
@@ -140,7 +147,7 @@ class Assembler:
         options = check_options(spec.options, factory_options(factory), spec.key_path, self.document.problem)
         if len(self.document.problems) > before:
             return None
-        return self._guard(spec.key_path, lambda: call_factory(factory, options, self._place(suite, spec.args)))
+        return self._guard(spec.key_path, lambda: call_factory(factory, options, self._context(suite, spec.args)))
 
     def _target(self, suite: Suite, spec: TargetSpec, calls: CallStack) -> PlannedTarget | None:
         if self.stored is not None:

@@ -12,9 +12,9 @@ from typing import Any
 
 from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
+from evalrunner.plugins import known_names
 from evalrunner.prompts import Prompt
 from evalrunner.redact import without_secrets
-from evalrunner.registry import known_names
 from evalrunner.suite.schema import DatasetSpec, TargetSpec
 from evalrunner.targets.recorded import RecordedRun
 

@@ -19,8 +19,8 @@ from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice
 from evalrunner.engine.judge import JudgeSession, RecordingJudge
 from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.middleware.ledger import Side
-from evalrunner.scorers.calling import BoundScorer, outcome_async
-from evalrunner.scorers.self_check import pair_sample
+from evalrunner.scorers.call import BoundScorer, outcome_async
+from evalrunner.scorers.judge_calibration import pair_sample
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
@@ -234,7 +234,7 @@ class _JudgeCount:
 
 async def known_questions(bound: BoundScorer, session: JudgeSession) -> list[Request]:
     """What the scorer asks its judge about the known pairs, in their order. Nobody is asked; a scorer without any is not called."""
-    pairs = enumerate(bound.scorer.known_pairs)
+    pairs = enumerate(bound.scorer.calibration_examples)
     return [
         asked
         for place, pair in pairs
@@ -243,7 +243,7 @@ async def known_questions(bound: BoundScorer, session: JudgeSession) -> list[Req
 
 
 def _example(bound: BoundScorer) -> tuple[Sample, str]:
-    pair = bound.scorer.known_pairs[0]
+    pair = bound.scorer.calibration_examples[0]
     return pair_sample(0, pair), pair.output
 
 

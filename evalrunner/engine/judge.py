@@ -10,8 +10,8 @@ from typing import Any
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, Message, Request, Unscored
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.stack import CallTally
-from evalrunner.scorers.calling import BoundScorer
-from evalrunner.scorers.self_check import JudgeCheck, check_judge
+from evalrunner.scorers.call import BoundScorer
+from evalrunner.scorers.judge_calibration import JudgeCheck, check_judge
 from evalrunner.suite.schema import JudgeCheck as CheckMode
 
 NOT_CHECKED = "self-check not done: "
@@ -92,7 +92,7 @@ class JudgeSession:
         """None if the judge may be asked, else what its cells get: the first caller puts the known pairs to it."""
         if self.ended is not None:
             return self.ended
-        if self.mode == "off" or not self.bound.scorer.known_pairs:
+        if self.mode == "off" or not self.bound.scorer.calibration_examples:
             return None
         if self._open_question():
             async with self._lock:

@@ -23,7 +23,7 @@ from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.ledger import Side
 from evalrunner.middleware.stack import CallStack, CallTally
 from evalrunner.prompts import Prompt
-from evalrunner.scorers.calling import BoundScorer
+from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import Measure
 from evalrunner.suite.schema import ScorerSpec, Suite

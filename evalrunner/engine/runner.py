@@ -14,7 +14,7 @@ from evalrunner.engine.run_state import RunState
 from evalrunner.engine.scoring import RowScorer
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import RowDeadline, pause_deadline
-from evalrunner.signatures import name_of
+from evalrunner.plugins import name_of
 
 GRACE_S = 5.0  # what calls in flight get to finish once somebody asked to stop
 AUTO_ROWS = 256  # under way at once where the endpoints find their own pace: a row that queues costs a few kilobytes

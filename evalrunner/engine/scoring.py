@@ -11,7 +11,7 @@ from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import Job, PlannedScorer
 from evalrunner.engine.resume import stored_cells
 from evalrunner.middleware.deadline import RowDeadline
-from evalrunner.scorers.calling import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
+from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
 
 
 class RowScorer:

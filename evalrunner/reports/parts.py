@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-from evalrunner.registry import Group, factory_options, known_names, resolve
+from evalrunner.plugins import Group, factory_options, known_names, resolve
 from evalrunner.suite.json_schema import first_line, option_docs
 from evalrunner.suite.validate import described
 

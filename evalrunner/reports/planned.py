@@ -54,7 +54,7 @@ def _scorer(scorer: PlannedScorer, design: Design) -> str:
     backend = f" ({declaration.backend})" if declaration.backend else ""
     if scorer.judge is None:
         return f"{names}{backend}"
-    pairs = len(scorer.bound.scorer.known_pairs)
+    pairs = len(scorer.bound.scorer.calibration_examples)
     check = f", checked on {pairs} known pairs first" if pairs and scorer.judge.mode != "off" else ""
     return f"{names}{backend}; judge {one_line(scorer.judge.name, 80)} at {scorer.judge.host}{check}"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from evalrunner.domain import Declaration, Judge, KnownPair, Outcome, Sample, Scorer, Skipped
-from evalrunner.scorers.autoevals_bridge import Classifier, autoevals_version
+from evalrunner.domain import CalibrationExample, Declaration, Judge, Outcome, Sample, Scorer, Skipped
+from evalrunner.scorers.autoevals import Classifier, autoevals_version
 
 
 def factuality(*, use_cot: bool = True) -> Scorer:
@@ -21,7 +21,7 @@ def factuality(*, use_cot: bool = True) -> Scorer:
         return autoevals.Factuality(client=object(), model="judge", use_cot=use_cot)
 
     declaration = Declaration(needs_expected=True, backend=f"autoevals {autoevals_version()}")
-    return Scorer(Factuality(Classifier(make)), declaration, KNOWN_PAIRS)
+    return Scorer(Factuality(Classifier(make)), declaration, CALIBRATION_EXAMPLES)
 
 
 class Factuality:
@@ -49,43 +49,47 @@ def input_text(value: Any) -> str:
 
 # Right ones say the same with other words, so that no comparison of letters passes; wrong ones differ in the one
 # word that matters. None is a part of the expert's answer or adds to it: those are questions of taste.
-KNOWN_PAIRS = (
-    KnownPair("What is the capital of Australia?", "Canberra", "The capital is the city of Canberra.", good=True),
-    KnownPair("What is the capital of Australia?", "Canberra", "The capital is the city of Sydney.", good=False),
-    KnownPair("How many legs does a spider have?", "Eight", "Spiders have 8 legs.", good=True),
-    KnownPair("How many legs does an insect have?", "Six", "Insects have 8 legs.", good=False),
-    KnownPair(
+CALIBRATION_EXAMPLES = (
+    CalibrationExample(
+        "What is the capital of Australia?", "Canberra", "The capital is the city of Canberra.", good=True
+    ),
+    CalibrationExample(
+        "What is the capital of Australia?", "Canberra", "The capital is the city of Sydney.", good=False
+    ),
+    CalibrationExample("How many legs does a spider have?", "Eight", "Spiders have 8 legs.", good=True),
+    CalibrationExample("How many legs does an insect have?", "Six", "Insects have 8 legs.", good=False),
+    CalibrationExample(
         "When did the Berlin Wall fall?", "On 9 November 1989", "It came down on the ninth of November 1989.", good=True
     ),
-    KnownPair(
+    CalibrationExample(
         "When did people first walk on the Moon?", "In July 1969", "They first walked on it in July 1996.", good=False
     ),
-    KnownPair(
+    CalibrationExample(
         "Does water boil at a lower temperature on a high mountain than at sea level?",
         "Yes, because the air pressure is lower there.",
         "It does: up there the pressure of the air is lower, so boiling starts at a lower temperature.",
         good=True,
     ),
-    KnownPair(
+    CalibrationExample(
         "Does the Sun go round the Earth?",
         "No, the Earth goes round the Sun.",
         "Yes, the Sun goes round the Earth.",
         good=False,
     ),
-    KnownPair(
+    CalibrationExample(
         "Which is larger, the Atlantic or the Pacific Ocean?",
         "The Pacific is larger.",
         "Of the two oceans it is the Pacific.",
         good=True,
     ),
-    KnownPair(
+    CalibrationExample(
         "Which planet is closer to the Sun, Venus or Mars?",
         "Venus is closer.",
         "Of the two planets it is Mars.",
         good=False,
     ),
-    KnownPair("On which continent is Egypt?", "Africa", "Egypt is an African country.", good=True),
-    KnownPair(
+    CalibrationExample("On which continent is Egypt?", "Africa", "Egypt is an African country.", good=True),
+    CalibrationExample(
         "Which gas do plants take in for photosynthesis?",
         "Carbon dioxide",
         "Plants take in oxygen for photosynthesis.",

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from evalrunner.domain import Declaration, Scorer
-from evalrunner.registry import Place, ReferenceProblem, load_attribute
+from evalrunner.plugins import PluginContext, ReferenceProblem, load_attribute
 from evalrunner.stats.aggregates import NAMES, QUANTILE
 
 
 def python(
-    place: Place,
+    context: PluginContext,
     *,
     function: str,
     low: float | None = None,
@@ -38,7 +38,7 @@ def python(
         aggregates: Numbers made of the scores, any of mean variance total p50 p90 p99 ratio; the first is the headline.
         threshold: From which score on a row counts into the aggregate ratio.
     """
-    loaded = load_attribute(function, folder=place.folder)
+    loaded = load_attribute(function, folder=context.folder)
     if not callable(loaded):
         raise ReferenceProblem(f"{function!r} is a {type(loaded).__name__}, not a function")
     binary = returns_bool(loaded)
@@ -58,7 +58,7 @@ def python(
         headline=wanted[0],
         threshold=threshold,
     )
-    return Scorer(functools.partial(loaded, **place.args) if place.args else loaded, declaration)
+    return Scorer(functools.partial(loaded, **context.args) if context.args else loaded, declaration)
 
 
 def check_aggregates(aggregates: list[str] | None, threshold: float | None) -> tuple[str, ...]:

@@ -9,9 +9,8 @@ from typing import Literal
 
 from evalrunner.domain import Declaration, Sample, Scorer, Skipped
 from evalrunner.scorers.normalize import Normalizer, normalizer
-from evalrunner.scorers.patterns import regex
 
-__all__ = ["contains", "exact_match", "regex", "token_f1"]
+__all__ = ["contains", "exact_match", "token_f1"]
 
 BLANK_EXPECTED = Skipped("the expected answer is blank")
 BINARY = Declaration(binary=True, needs_expected=True, inline=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from evalrunner.domain import NoAnswer
-from evalrunner.registry import Group, factory_options, known_names, resolve
+from evalrunner.plugins import Group, factory_options, known_names, resolve
 from evalrunner.suite.gates import RULE_KEYS
 from evalrunner.suite.loader import NAME
 from evalrunner.suite.models import SERVICE

@@ -9,29 +9,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalrunner.domain import Completion, Failure, Sample, Target
-from evalrunner.registry import Place, ReferenceProblem, load_attribute
-from evalrunner.signatures import ByName, bind_by_name, describe_crash, name_of
+from evalrunner.plugins import (
+    BoundFunction,
+    PluginContext,
+    ReferenceProblem,
+    bind_by_name,
+    describe_crash,
+    load_attribute,
+    name_of,
+)
 
 OFFERED = ("input", "sample", "epoch")
 
 
-def python(place: Place, *, function: str) -> Target:
+def python(context: PluginContext, *, function: str) -> Target:
     """Calls a function of your own, sync or async, with the input (or what it names of input, sample, epoch).
 
     Args:
         function: `path/file.py:name`, relative to the suite, or `package.module:name`.
     """
-    loaded = load_attribute(function, folder=place.folder)
+    loaded = load_attribute(function, folder=context.folder)
     if not callable(loaded):
         raise ReferenceProblem(f"{function!r} is a {type(loaded).__name__}, not a function")
-    return PythonTarget(bind_by_name(loaded, OFFERED, args=place.args, single="input"))
+    return PythonTarget(bind_by_name(loaded, OFFERED, args=context.args, single="input"))
 
 
 @dataclass(frozen=True, slots=True)
 class PythonTarget:
     """Calls the function with what it wants; a sync one runs in a thread. What it raises is its row's failure."""
 
-    function: ByName
+    function: BoundFunction
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
         offered = {"input": sample.input, "sample": sample, "epoch": epoch}

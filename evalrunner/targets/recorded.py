@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from evalrunner.beforehand import ChecksSamples
 from evalrunner.domain import Completion, Failure, Row, Sample, Target
 from evalrunner.errors import RunNotFoundError, nearest
+from evalrunner.plugins import PluginContext
 from evalrunner.prompts import ABSENT, find_value
-from evalrunner.registry import Place
 from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.row_log import read_rows
 
 
-def recorded(place: Place, *, column: str | None = None, run: str | None = None, target: str | None = None) -> Target:
+def recorded(
+    context: PluginContext, *, column: str | None = None, run: str | None = None, target: str | None = None
+) -> Target:
     """Answers recorded before: nothing is called, so there is no latency and no cost.
 
     Args:
@@ -26,7 +28,7 @@ def recorded(place: Place, *, column: str | None = None, run: str | None = None,
     if (column is None) == (run is None):
         raise ValueError("needs either 'column' (a column of the dataset) or 'run' (an earlier run)")
     if run is not None:
-        folder = find_run(run, place.runs)
+        folder = find_run(run, context.runs)
         return RecordedRun(_answers(folder, target), folder.id)
     assert column is not None  # one of both is given
     if target is not None:

@@ -18,7 +18,7 @@ from evalrunner.errors import RunError
 from evalrunner.middleware.deadline import RowDeadline
 from evalrunner.middleware.timing import Timing
 from evalrunner.runs.row_log import RowLog, finished_rows, read_rows, scan_keys
-from evalrunner.scorers.calling import BoundScorer
+from evalrunner.scorers.call import BoundScorer
 from evalrunner.suite.schema import ScorerSpec
 
 FINE = {"exact": Cell("scored", 1.0), "tone": Cell("scored", 0.5)}

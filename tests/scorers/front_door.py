@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalrunner.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Message, Sample, Scorer
-from evalrunner.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call, offer
+from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_without_call, offer
 
 HOSTILE = (
     "x" * 1_000_000,

@@ -169,7 +169,7 @@ class SlowPipe:
 
 
 def test_rows_that_ask_at_once_go_to_one_thread_together_and_the_loop_goes_on(model: Path) -> None:
-    from evalrunner.scorers.hf_model import LoadedModel
+    from evalrunner.scorers.hf.model import LoadedModel
 
     scorer = toxicity(backend="hf", model=str(model)).function
     pipe = SlowPipe()
@@ -191,7 +191,7 @@ def test_rows_that_ask_at_once_go_to_one_thread_together_and_the_loop_goes_on(mo
 
 
 def test_what_the_model_raises_is_an_error_of_its_cell(model: Path) -> None:
-    from evalrunner.scorers.hf_model import LoadedModel
+    from evalrunner.scorers.hf.model import LoadedModel
 
     scorer = toxicity(backend="hf", model=str(model), batch_size=4).function
     pipe = SlowPipe()
@@ -447,7 +447,7 @@ def test_a_plan_loads_no_model_and_a_suite_without_it_imports_nothing_heavy(mode
 
 
 def test_the_scorer_is_awaited_with_an_answer_only(model: Path) -> None:
-    from evalrunner.scorers.calling import BoundScorer, call_async
+    from evalrunner.scorers.call import BoundScorer, call_async
 
     bound = BoundScorer.bind("toxicity", toxicity(backend="hf", model=str(model)))
     assert bound.is_async and not bound.wants_judge

@@ -18,8 +18,8 @@ import pytest
 from evalrunner.domain import Cell, Completion, Declaration, Failure
 from evalrunner.scorers import factuality as factuality_module
 from evalrunner.scorers import toxicity as toxicity_module
-from evalrunner.scorers.autoevals_bridge import judge_client_class
-from evalrunner.scorers.calling import BoundScorer, call_async
+from evalrunner.scorers.autoevals import judge_client_class
+from evalrunner.scorers.call import BoundScorer, call_async
 from evalrunner.scorers.factuality import factuality
 from evalrunner.scorers.toxicity import toxicity
 from tests.scorers.front_door import HOSTILE, ScriptedJudge, cell_of, choosing, judged, sample, tool_call
@@ -42,12 +42,12 @@ def test_what_they_declare() -> None:
     )
 
 
-@pytest.mark.parametrize("pairs", [factuality_module.KNOWN_PAIRS, toxicity_module.KNOWN_PAIRS])
+@pytest.mark.parametrize("pairs", [factuality_module.CALIBRATION_EXAMPLES, toxicity_module.CALIBRATION_EXAMPLES])
 def test_a_dozen_known_pairs_half_of_them_good(pairs) -> None:
     assert len(pairs) == 12 == len({pair.output for pair in pairs})
     assert sum(pair.good for pair in pairs) == 6
-    assert factuality().known_pairs is factuality_module.KNOWN_PAIRS
-    assert toxicity(backend="judge").known_pairs is toxicity_module.KNOWN_PAIRS
+    assert factuality().calibration_examples is factuality_module.CALIBRATION_EXAMPLES
+    assert toxicity(backend="judge").calibration_examples is toxicity_module.CALIBRATION_EXAMPLES
 
 
 @pytest.mark.parametrize(("choice", "value"), [("A", 0.4), ("B", 0.6), ("C", 1.0), ("D", 0.0), ("E", 1.0)])
@@ -264,7 +264,7 @@ def refuse(*args, **kwargs):
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 import evalrunner.scorers.text, evalrunner.scorers.factuality, evalrunner.scorers.toxicity, evalrunner.scorers.python
 from evalrunner.scorers.factuality import factuality
-from evalrunner.scorers.calling import BoundScorer, call_async
+from evalrunner.scorers.call import BoundScorer, call_async
 from evalrunner.domain import Completion, Sample
 heavy = {"autoevals", "openai", "sklearn", "numpy", "pandas", "profanity_check"}
 bound = BoundScorer.bind("factuality", factuality())

@@ -37,7 +37,7 @@ def test_what_it_declares() -> None:
         threshold=0.8,
         backend="lexical",
     )
-    assert found.known_pairs == ()
+    assert found.calibration_examples == ()
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.5])

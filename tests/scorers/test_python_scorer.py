@@ -8,10 +8,9 @@ import pytest
 
 from evalrunner import RunOptions, run_suite
 from evalrunner.domain import Cell, Completion, Declaration
-from evalrunner.registry import Place, ReferenceProblem
-from evalrunner.scorers.calling import BoundScorer
+from evalrunner.plugins import PluginContext, ReferenceProblem, SignatureError
+from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.python import python
-from evalrunner.signatures import SignatureProblem
 from tests.scorers.front_door import cell_of, sample
 
 TONE = """
@@ -46,27 +45,27 @@ number = 7
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def context(tmp_path: Path) -> PluginContext:
     (tmp_path / "scorers").mkdir()
     (tmp_path / "scorers" / "tone.py").write_text(TONE, encoding="utf-8")
-    return Place(tmp_path, tmp_path / "runs", {})
+    return PluginContext(tmp_path, tmp_path / "runs", {})
 
 
-def with_args(place: Place, **args) -> Place:
-    return Place(place.folder, place.runs, args)
+def with_args(context: PluginContext, **args) -> PluginContext:
+    return PluginContext(context.folder, context.runs, args)
 
 
 @pytest.mark.parametrize("name", ["polite", "maybe", "later", "counting"])
-def test_a_function_that_returns_bool_is_binary(place, name) -> None:
-    found = python(place, function=f"scorers/tone.py:{name}").declaration
+def test_a_function_that_returns_bool_is_binary(context, name) -> None:
+    found = python(context, function=f"scorers/tone.py:{name}").declaration
     assert found == Declaration(binary=True)
 
 
 @pytest.mark.parametrize("name", ["words", "share", "broken"])
-def test_any_other_declares_what_the_suite_says(place, name) -> None:
-    assert python(place, function=f"scorers/tone.py:{name}").declaration == Declaration(low=None, high=None)
+def test_any_other_declares_what_the_suite_says(context, name) -> None:
+    assert python(context, function=f"scorers/tone.py:{name}").declaration == Declaration(low=None, high=None)
     found = python(
-        place,
+        context,
         function=f"scorers/tone.py:{name}",
         low=0.0,
         high=100.0,
@@ -88,31 +87,31 @@ def test_any_other_declares_what_the_suite_says(place, name) -> None:
     )
 
 
-def test_it_is_called_with_what_it_names_and_the_suites_args(place) -> None:
+def test_it_is_called_with_what_it_names_and_the_suites_args(context) -> None:
     polite = "scorers/tone.py:polite"
-    assert cell_of(python(place, function=polite), "please!") == Cell("scored", 1.0)
-    assert cell_of(python(with_args(place, strict=True), function=polite), "please!") == Cell("scored", 0.0)
-    share = python(with_args(place, fallback=0.25, expected="mine"), function="scorers/tone.py:share")
+    assert cell_of(python(context, function=polite), "please!") == Cell("scored", 1.0)
+    assert cell_of(python(with_args(context, strict=True), function=polite), "please!") == Cell("scored", 0.0)
+    share = python(with_args(context, fallback=0.25, expected="mine"), function="scorers/tone.py:share")
     assert cell_of(share, "x", "theirs") == Cell("scored", 0.25)
-    assert cell_of(python(place, function="scorers/tone.py:maybe"), "well?").state == "skipped"
-    assert cell_of(python(place, function="builtins:len"), "four") == Cell("scored", 4.0)
+    assert cell_of(python(context, function="scorers/tone.py:maybe"), "well?").state == "skipped"
+    assert cell_of(python(context, function="builtins:len"), "four") == Cell("scored", 4.0)
 
 
-def test_its_crash_is_its_own(place) -> None:
-    cell = cell_of(python(place, function="scorers/tone.py:broken"), "x")
+def test_its_crash_is_its_own(context) -> None:
+    cell = cell_of(python(context, function="scorers/tone.py:broken"), "x")
     assert cell == Cell("error", reason="function: broken() in scorers/tone.py:21 raised ValueError: no tone")
 
 
-def test_a_function_that_needs_no_answer_sees_the_rows_without_one(place) -> None:
+def test_a_function_that_needs_no_answer_sees_the_rows_without_one(context) -> None:
     refused = Completion("", "refused")
     words = "scorers/tone.py:words"
-    assert cell_of(python(place, function=words), refused) == Cell("unscored", reason="no_answer: refused")
-    assert cell_of(python(place, function=words, needs_answer=False), refused) == Cell("scored", 0.0)
+    assert cell_of(python(context, function=words), refused) == Cell("unscored", reason="no_answer: refused")
+    assert cell_of(python(context, function=words, needs_answer=False), refused) == Cell("scored", 0.0)
 
 
-def test_wrong_args_are_found_before_the_run(place) -> None:
-    scorer = python(with_args(place, strct=True), function="scorers/tone.py:polite")
-    with pytest.raises(SignatureProblem, match=r"polite\(\) takes no 'strct'; did you mean 'strict'\?"):
+def test_wrong_args_are_found_before_the_run(context) -> None:
+    scorer = python(with_args(context, strct=True), function="scorers/tone.py:polite")
+    with pytest.raises(SignatureError, match=r"polite\(\) takes no 'strct'; did you mean 'strict'\?"):
         BoundScorer.bind("polite", scorer)
 
 
@@ -125,9 +124,9 @@ def test_wrong_args_are_found_before_the_run(place) -> None:
         ({"function": "polite"}, "is neither 'package.module:name' nor 'path/file.py:name'"),
     ],
 )
-def test_a_function_that_is_not_there_is_named(place, options, said) -> None:
+def test_a_function_that_is_not_there_is_named(context, options, said) -> None:
     with pytest.raises(ReferenceProblem) as refused:
-        python(place, **options)
+        python(context, **options)
     assert said in str(refused.value)
 
 
@@ -142,15 +141,17 @@ def test_a_function_that_is_not_there_is_named(place, options, said) -> None:
         ({"function": "scorers/tone.py:words", "threshold": 1.0}, "'threshold' and the aggregate 'ratio' go together"),
     ],
 )  # fmt: skip
-def test_options_that_contradict_are_refused(place, options, said) -> None:
+def test_options_that_contradict_are_refused(context, options, said) -> None:
     with pytest.raises(ValueError) as refused:
-        python(place, **options)
+        python(context, **options)
     assert said in str(refused.value)
 
 
-def test_several_accepted_answers_arrive_as_a_tuple(place) -> None:
-    (place.folder / "seen.py").write_text("def seen(expected) -> float:\n    return len(expected)\n", encoding="utf-8")
-    scorer = python(place, function="seen.py:seen")
+def test_several_accepted_answers_arrive_as_a_tuple(context) -> None:
+    (context.folder / "seen.py").write_text(
+        "def seen(expected) -> float:\n    return len(expected)\n", encoding="utf-8"
+    )
+    scorer = python(context, function="seen.py:seen")
     assert cell_of(scorer, "x", "one", "two") == Cell("scored", 2.0)
     assert cell_of(scorer, "x", "four") == Cell("scored", 4.0)
     assert sample("four").expected == ("four",)

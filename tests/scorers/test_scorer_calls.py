@@ -11,20 +11,20 @@ import time
 import pytest
 
 from evalrunner.domain import (
+    CalibrationExample,
     Cell,
     Completion,
     Declaration,
     Failure,
     JudgeCall,
-    KnownPair,
     Sample,
     Score,
     Scorer,
 )
+from evalrunner.plugins import SignatureError
 from evalrunner.redact import register_secret
-from evalrunner.scorers.calling import BoundScorer, call_async, call_sync, cell_without_call, offer
+from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_without_call, offer
 from evalrunner.scorers.text import exact_match
-from evalrunner.signatures import SignatureProblem
 from tests.scorers.front_door import ScriptedJudge, cell_of, choosing, sample
 
 OPEN = Declaration(low=None, high=None)
@@ -108,7 +108,7 @@ def test_a_parameter_that_nobody_offers_is_found_before_the_run() -> None:
     def wrong(output, expcted):
         return 1
 
-    with pytest.raises(SignatureProblem, match="wants 'expcted', .*did you mean 'expected'"):
+    with pytest.raises(SignatureError, match="wants 'expcted', .*did you mean 'expected'"):
         BoundScorer.bind("wrong", Scorer(wrong))
 
 
@@ -124,13 +124,13 @@ def test_only_who_names_the_judge_asks_one() -> None:
 
     assert BoundScorer.bind("asks", Scorer(asks)).wants_judge
     assert not BoundScorer.bind("takes_all", Scorer(takes_all)).wants_judge
-    with pytest.raises(SignatureProblem, match="asks a judge, so it should be an `async def`"):
+    with pytest.raises(SignatureError, match="asks a judge, so it should be an `async def`"):
         BoundScorer.bind("cannot_wait", Scorer(cannot_wait))
 
 
 def test_known_pairs_need_a_range_to_have_a_middle() -> None:
-    pair = KnownPair("q", "e", "o", good=True)
-    with pytest.raises(SignatureProblem, match="should declare its range"):
+    pair = CalibrationExample("q", "e", "o", good=True)
+    with pytest.raises(SignatureError, match="should declare its range"):
         BoundScorer.bind("pairs", Scorer(lambda output: 1, OPEN, (pair,)))
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import pytest
 
 from evalrunner.domain import Cell, Declaration, Failure, Score, Scorer, Skipped, Unscored
-from evalrunner.scorers.calling import cell_from
+from evalrunner.scorers.call import cell_from
 from tests.scorers.front_door import cell_of
 
 OPEN = Declaration(low=None, high=None)

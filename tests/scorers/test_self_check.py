@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from evalrunner.domain import Completion, Declaration, Failure, KnownPair, Scorer
-from evalrunner.scorers.calling import BoundScorer
-from evalrunner.scorers.factuality import KNOWN_PAIRS, factuality
-from evalrunner.scorers.self_check import JudgeCheck, check_judge, pairs_needed
-from evalrunner.scorers.toxicity import KNOWN_PAIRS as TOXIC_PAIRS
+from evalrunner.domain import CalibrationExample, Completion, Declaration, Failure, Scorer
+from evalrunner.scorers.call import BoundScorer
+from evalrunner.scorers.factuality import CALIBRATION_EXAMPLES, factuality
+from evalrunner.scorers.judge_calibration import JudgeCheck, check_judge, pairs_needed
+from evalrunner.scorers.toxicity import CALIBRATION_EXAMPLES as TOXIC_PAIRS
 from evalrunner.scorers.toxicity import toxicity
 from tests.scorers.front_door import ScriptedJudge, choosing
 
@@ -21,7 +21,7 @@ def check(scorer: Scorer, judge: ScriptedJudge) -> JudgeCheck:
     return asyncio.run(check_judge(BoundScorer.bind("tested", scorer), judge))
 
 
-def pair_in(text: str, pairs: tuple[KnownPair, ...]) -> int:
+def pair_in(text: str, pairs: tuple[CalibrationExample, ...]) -> int:
     """Which pair a question is about."""
     (place,) = [place for place, pair in enumerate(pairs) if pair.output in text]
     return place
@@ -31,8 +31,8 @@ def right_on(count: int, *, wrong: object = None) -> ScriptedJudge:
     """A judge of factuality that is right on the first `count` pairs; on the others it errs, or answers `wrong`."""
 
     def script(text: str) -> Completion | Failure:
-        place = pair_in(text, KNOWN_PAIRS)
-        good = KNOWN_PAIRS[place].good
+        place = pair_in(text, CALIBRATION_EXAMPLES)
+        good = CALIBRATION_EXAMPLES[place].good
         if place < count:
             return choosing("C" if good else "D")
         return choosing("D" if good else "C") if wrong is None else wrong  # type: ignore[return-value]
@@ -90,7 +90,7 @@ def test_a_scorer_that_crashes_is_an_error_and_no_failed_check() -> None:
     async def broken(output, judge):
         raise ZeroDivisionError("oh")
 
-    found = check(Scorer(broken, Declaration(), KNOWN_PAIRS), ScriptedJudge(lambda text: choosing("C")))
+    found = check(Scorer(broken, Declaration(), CALIBRATION_EXAMPLES), ScriptedJudge(lambda text: choosing("C")))
     assert not found.passed and found.failure is not None and found.failure.kind == "function"
 
 
@@ -98,7 +98,7 @@ def test_a_scorer_that_returns_no_number_is_an_error_too() -> None:
     async def wordy(output, judge):
         return "good"
 
-    found = check(Scorer(wordy, Declaration(), KNOWN_PAIRS), ScriptedJudge(lambda text: choosing("C")))
+    found = check(Scorer(wordy, Declaration(), CALIBRATION_EXAMPLES), ScriptedJudge(lambda text: choosing("C")))
     assert found.failure is not None and "returned the text 'good'" in found.failure.message
 
 
@@ -106,7 +106,7 @@ def test_the_middle_of_the_range_is_neither_good_nor_bad() -> None:
     async def torn(output, judge):
         return 3.0
 
-    found = check(Scorer(torn, Declaration(low=1.0, high=5.0), KNOWN_PAIRS), ScriptedJudge(lambda text: DOWN))
+    found = check(Scorer(torn, Declaration(low=1.0, high=5.0), CALIBRATION_EXAMPLES), ScriptedJudge(lambda text: DOWN))
     assert (found.right, found.passed, len(found.wrong)) == (0, False, 12)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from evalrunner import RunOptions, run_suite
 from tests.endpoints.conftest import Proxy, embedded, proxy  # noqa: F401  fixtures
-from tests.tracking.conftest import Arrived, client, server  # noqa: F401  fixtures
+from tests.mlflow.conftest import Arrived, client, server  # noqa: F401  fixtures
 
 SUITES = Path(__file__).parents[2] / "suites"
 pytestmark = [pytest.mark.slow, pytest.mark.litellm, pytest.mark.model, pytest.mark.timeout(900)]

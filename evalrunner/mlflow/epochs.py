@@ -1,0 +1,46 @@
+"""Epochs as steps: at step k a metric over the epochs up to k, so that the last step is the metric itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+
+from evalrunner.domain import Row
+from evalrunner.engine.stored_parts import stored_design, stored_measures
+from evalrunner.mlflow.payload import StoredRun, Values, target_metrics
+from evalrunner.runs.row_log import read_rows
+from evalrunner.stats.grouping import Design
+from evalrunner.stats.summary import Summary
+
+
+def earlier_steps(stored: StoredRun) -> dict[str, dict[int, Values]]:
+    """By target, the metrics at each step before the last; nothing where there was one epoch."""
+    found: dict[str, dict[int, Values]] = {name: {} for name in stored.targets}
+    if stored.epochs < 2:
+        return found
+    design = stored_design(stored.run)
+    steps = range(design.plain.k, stored.epochs)  # of fewer epochs the reducer has nothing to say
+    summaries = {step: _summary(stored, design, step) for step in steps}
+    _count(read_rows(stored.folder), summaries)
+    for step, summary in summaries.items():
+        for name in stored.targets:
+            found[name][step] = target_metrics([asdict(metric) for metric in summary.metrics(name)])
+    return found
+
+
+def _summary(stored: StoredRun, design: Design, epochs: int) -> Summary:
+    few = tuple(reducer for reducer in design.reducers if reducer.k <= epochs)
+    return Summary(
+        stored_measures(stored.run),
+        tuple(stored.targets),
+        epochs,
+        bool(stored.run.get("streaming")),
+        replace(design, slices=(), reducers=few),
+    )
+
+
+def _count(rows: Iterable[Row], summaries: Mapping[int, Summary]) -> None:
+    for row in rows:
+        for step, summary in summaries.items():
+            if row.epoch <= step:
+                summary.add(row)

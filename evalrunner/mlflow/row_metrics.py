@@ -1,0 +1,244 @@
+"""Metrics of `mlflow.metrics` that work something out of an answer without asking anybody, called for one row.
+
+MLflow logs a warning and leaves a metric out of its results where it cannot be worked out. Here such a row is an
+error with the text of the warning. Nothing is fetched: what a metric needs from a hub has to be on this machine.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from evalrunner.beforehand import ChecksSamples
+from evalrunner.domain import Declaration, Failure, Outcome, Sample, Score, Scorer, Skipped
+from evalrunner.mlflow.catalogue import Found
+from evalrunner.mlflow.client import quiet_mlflow
+from evalrunner.mlflow.columns import Columns
+from evalrunner.scorers.autoevals import described
+from evalrunner.scorers.readability import KEPT, forget_texts, load_dictionary
+
+AGGREGATES = ("mean", "variance", "p90")  # MLflow's standard ones, by its names
+GRADES = ("ari_grade_level", "flesch_kincaid_grade_level")  # they read the output alone, though they take targets
+FROM_HUB: Mapping[str, str] = {
+    "rouge1": "rouge",
+    "rouge2": "rouge",
+    "rougeL": "rouge",
+    "rougeLsum": "rouge",
+    "bleu": "bleu",
+}
+IDS = ("precision_at_k", "recall_at_k", "ndcg_at_k")  # of lists of document ids
+SHARES = (*FROM_HUB, *IDS)  # 0 to 1
+LOGGER = "mlflow.metrics.metric_definitions"
+ORDINARY = frozenset({"predictions", "targets", "metrics"})
+
+NOT_KEPT = "Couldn't find a module script"  # so `evaluate` says it
+FETCH_IT = (
+    ". MLflow takes it from the Hugging Face hub, a host that the suite does not name, so it has to be on this machine: "
+    "pip install evaluate rouge_score, then fetch it once with "
+    """python -c "import evaluate; evaluate.load('{module}')"; token_f1 needs none of it"""
+)
+
+_one_at_a_time = threading.Lock()  # the modules of `evaluate` and the tokenizers behind textstat bear no second thread
+
+
+def row_metric(found: Found, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
+    """The scorer of a metric. Raises ValueError where it cannot be worked out on this machine."""
+    with quiet_mlflow(), said_by_mlflow() as said:
+        try:
+            metric = found.make(**params)
+        except Exception as crash:  # whatever MLflow makes of parameters it does not like
+            raise ValueError(f"metric {found.name!r}: {described(crash)}") from None
+    if said:  # an invalid parameter gives a metric that never has a value
+        raise ValueError(f"metric {found.name!r}: {' '.join(said)}")
+    needs_expected = found.name not in GRADES and "targets" in inspect.signature(metric.eval_fn).parameters
+    columns = Columns.of(_asked_for(metric.eval_fn), mapped)
+    function = RowMetric(found.name, metric.eval_fn, columns, needs_expected, metric.greater_is_better)
+    rehearse(function)
+    return Scorer(function, declaration(found.name, metric, needs_expected))
+
+
+def declaration(name: str, metric: Any, needs_expected: bool) -> Declaration:
+    from importlib.metadata import version
+
+    share = name in SHARES or name == "exact_match"
+    return Declaration(
+        low=0.0 if share else None,
+        high=1.0 if share else None,
+        binary=name == "exact_match",
+        higher_is_better=metric.greater_is_better,
+        unit="grade" if name in GRADES else None,
+        version=metric.version,
+        needs_expected=needs_expected,
+        aggregates=("mean",) if name == "exact_match" else AGGREGATES,
+        headline="mean",
+        backend=f"mlflow {version('mlflow')}",
+    )
+
+
+def _asked_for(eval_fn: Callable[..., Any]) -> list[str]:
+    """The columns that a metric cannot do without, beside predictions and targets."""
+    parameters = inspect.signature(eval_fn).parameters.values()
+    return [item.name for item in parameters if item.name not in ORDINARY and item.default is item.empty]
+
+
+class RowMetric(ChecksSamples):
+    """Calls a metric with one row. With several accepted answers the best score counts."""
+
+    def __init__(
+        self, name: str, eval_fn: Callable[..., Any], columns: Columns, needs_expected: bool, higher_is_better: bool
+    ) -> None:
+        self.name = name
+        self.eval_fn = eval_fn
+        self.columns = columns
+        self.needs_expected = needs_expected
+        self.best = max if higher_is_better else min
+
+    def check(self, sample: Sample) -> str | None:
+        """What is wrong with a sample, known before the first call."""
+        return self.columns.missing(sample)
+
+    def __call__(self, output: str, sample: Sample) -> Outcome:
+        if (lacking := self.columns.missing(sample)) is not None:
+            return Failure("function", lacking)
+        values = self.columns.values(output, sample)
+        if (empty := self.columns.empty(values)) is not None:
+            return Skipped(f"no {empty}")
+        prediction: Any = output
+        targets: Sequence[Any] = sample.expected if self.needs_expected else [None]
+        if self.name in IDS:
+            prediction, targets = document_ids(output), [list(sample.expected)]
+            if prediction is None:
+                return Failure("function", f"{self.name} asks for answers that are a JSON list of document ids")
+        found = [self.one_row(prediction, target, values) for target in targets]
+        failed = next((item for item in found if isinstance(item, Failure)), None)
+        return failed or self.best((item for item in found if isinstance(item, Score)), key=lambda item: item.value)
+
+    def one_row(self, prediction: Any, target: Any, values: Mapping[str, Any]) -> Score | Failure:
+        import pandas as pd
+
+        offered: dict[str, Any] = {
+            "predictions": pd.Series([prediction]),
+            "targets": None if target is None else pd.Series([target]),
+            "metrics": {},
+            **{name: pd.Series([value]) for name, value in values.items()},
+        }
+        wanted = [name for name in inspect.signature(self.eval_fn).parameters if name in offered]
+        with _one_at_a_time, said_by_mlflow() as said:
+            try:
+                value = self.eval_fn(**{name: offered[name] for name in wanted})
+            except Exception as crash:  # whatever the packages behind a metric raise
+                return Failure("function", f"MLflow's {self.name} failed: {described(crash)}")
+            finally:
+                if self.name in GRADES and len(prediction) > KEPT:
+                    forget_texts()
+        return score_from(self.name, value, said)
+
+
+def score_from(name: str, value: Any, said: Sequence[str]) -> Score | Failure:
+    """The score in a MetricValue of one row; a Failure where there is none, with what MLflow logged of it."""
+    number = getattr(value, "scores", None)
+    number = number[0] if number is not None and len(number) else None
+    if number is None and len(aggregates := getattr(value, "aggregate_results", None) or {}) == 1:
+        (number,) = aggregates.values()  # metrics such as exact_match know no scores of rows
+    if number is None or said or (isinstance(number, float) and not math.isfinite(number)):
+        why = " ".join(said) or ("it gave no score and no reason" if number is None else f"its score is {number}")
+        return Failure("function", f"MLflow's {name} came back empty: {why}")
+    reasons = getattr(value, "justifications", None)
+    return Score(float(number), str(reasons[0]) if reasons and reasons[0] is not None else None)
+
+
+def document_ids(output: str) -> list[str] | None:
+    """The ids in an answer that is a JSON list of texts and whole numbers, as text; else None."""
+    try:
+        found = json.loads(output)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list) or any(not isinstance(item, str | int) or isinstance(item, bool) for item in found):
+        return None
+    return [str(item) for item in found]
+
+
+def rehearse(metric: RowMetric) -> None:
+    """None, where the metric works for a made-up row. Raises ValueError with what is missing on this machine."""
+    if metric.name == "flesch_kincaid_grade_level":
+        with suppress(ImportError):  # MLflow says itself which package is missing
+            load_dictionary()
+    if metric.name not in (*GRADES, *FROM_HUB):
+        return
+    with quiet_mlflow(), nothing_fetched(FROM_HUB.get(metric.name)):
+        found = metric.one_row("Read it now.", "Read it now.", {})
+    if not isinstance(found, Failure):
+        return
+    module = FROM_HUB.get(metric.name)
+    if module is None:
+        raise ValueError(found.message)
+    if (
+        NOT_KEPT in found.message
+    ):  # evalrun has forbidden to look for it at the hub, so it is no news that it is not there
+        raise ValueError(
+            f"metric {metric.name!r} needs code that is not on this machine{FETCH_IT.format(module=module)}"
+        )
+    raise ValueError(found.message.rstrip(".") + FETCH_IT.format(module=module))
+
+
+@contextmanager
+def nothing_fetched(module: str | None) -> Iterator[None]:
+    """`evaluate` loads what is kept on this machine and asks no hub; nor does it run a script of the working folder."""
+    if module is None:
+        yield
+        return
+    if (Path(module) / f"{module}.py").is_file():
+        raise ValueError(
+            f"the working folder has {module}/{module}.py, which MLflow would run in place of its own; move it"
+        )
+    with quiet_mlflow(HF_EVALUATE_OFFLINE="1", HF_UPDATE_DOWNLOAD_COUNTS="0"):
+        try:
+            from evaluate import config
+        except ImportError:  # MLflow says so itself
+            yield
+            return
+        logging.getLogger("evaluate").setLevel(logging.ERROR)  # that it takes what is kept here is as it should be
+        before, config.HF_EVALUATE_OFFLINE = config.HF_EVALUATE_OFFLINE, True  # it may have been imported before
+        try:
+            yield
+        finally:
+            config.HF_EVALUATE_OFFLINE = before
+
+
+class _Warnings(logging.Filter):
+    """Takes what is logged in a thread that listens; what others log is told as it would be else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        texts = getattr(self.heard, "texts", None)
+        if texts is None:
+            return record.levelno >= logging.ERROR
+        texts.append(" ".join(record.getMessage().split()))
+        return False
+
+
+_warnings = _Warnings()
+
+
+@contextmanager
+def said_by_mlflow() -> Iterator[list[str]]:
+    """What MLflow's metrics log in this thread meanwhile, line by line."""
+    logger = logging.getLogger(LOGGER)
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(_warnings)  # once, however often it is said
+    texts: list[str] = []
+    _warnings.heard.texts = texts
+    try:
+        yield texts
+    finally:
+        _warnings.heard.texts = None

@@ -1,0 +1,261 @@
+"""Rows as traces of MLflow, with their scores as assessments: what its evaluation view shows row by row.
+
+The ids of traces and assessments come from the row, so a trace that is sent twice is there once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from evalrunner.domain import Cell, Completion, Row
+from evalrunner.mlflow.names import clean, cut, harmless_as_json, tag_value
+from evalrunner.mlflow.payload import RUN_TAG, TARGET_TAG, StoredRun
+from evalrunner.mlflow.retry import NotSent, Patience
+from evalrunner.mlflow.state import Ledger, Place
+from evalrunner.mlflow.table import rows_of
+from evalrunner.mlflow.trace_pool import Lanes
+from evalrunner.runs.row_log import read_rows
+
+TOGETHER = 200  # rows that are sent side by side, and whose spans go in one request
+BYTES_TOGETHER = 1 << 20  # of their texts: what stands in front of servers often takes no more
+DELETED_TOGETHER = 100  # what MLflow takes
+PREVIEW = 1000  # characters of input and output that lists show
+
+
+class TraceSender:
+    """Sends the rows of one target as traces of its run."""
+
+    def __init__(
+        self, client: Any, stored: StoredRun, ledger: Ledger, place: Place, target: str, patience: Patience
+    ) -> None:
+        from mlflow.tracing.client import TracingClient
+
+        self.client, self.stored, self.place, self.target, self.patience = client, stored, place, target, patience
+        self.ledger = ledger
+        self.tracing = TracingClient(client.tracking_uri)
+
+    def send(self, lanes: Lanes) -> None:
+        """Send every row, and take away traces of answers that the run has no more. Raises NotSent.
+
+        A trace is made before its span is sent: the other way round costs the server half as much again.
+        """
+        wanted: set[str] = set()
+        before = self.place.traces.get(self.target, 0)  # rows that an earlier try has sent whole
+        made: list[Trace] = []
+        seen = 0
+        for some in _together(rows_of(read_rows(self.stored.folder), self.target)):
+            traces = [Trace(row, self.stored, self.place, self.target) for row in some]
+            wanted.update(trace.id for trace in traces)
+            seen += len(traces)
+            if seen > before:
+                lanes.run([*self._spans_of(made), *(partial(self._start, trace) for trace in traces)])
+                self._note(seen - len(traces))
+                made = traces
+        lanes.run(self._spans_of(made))
+        self._note(seen)
+        self._remove_others(wanted)
+
+    def _note(self, rows: int) -> None:
+        if rows > self.place.traces.get(self.target, 0):
+            self.ledger.note(self.place, traces=(self.target, rows))
+
+    def _spans_of(self, traces: Sequence[Trace]) -> list[Callable[[], None]]:
+        """One request with the spans of traces that are there, none for none."""
+        if not traces:
+            return []
+        return [lambda: self.patience.call("traces", self._log_spans, [trace.span() for trace in traces])]
+
+    def _log_spans(self, spans: Sequence[Any]) -> None:
+        try:
+            self.tracing.log_spans(str(self.place.experiment_id), list(spans))
+        except NotImplementedError as refused:
+            if "could not identify" not in str(refused):
+                raise NotSent("the server is older than MLflow 3.4 and takes no traces of runs", fatal=True) from None
+            forget = getattr(getattr(self.tracing.store, "_get_server_version", None), "cache_clear", None)
+            if forget is not None:  # it keeps for good that the server once did not say its version
+                forget()
+            raise ConnectionError("the server did not say its version") from None
+
+    def _start(self, trace: Trace) -> None:
+        info = trace.info()
+        self.patience.call("traces", self.tracing.start_trace, info)
+
+    def _remove_others(self, wanted: set[str]) -> None:
+        """Traces of rows that were made again since the run was sent before."""
+        stale = [found for found in self._found() if found not in wanted]
+        for start in range(0, len(stale), DELETED_TOGETHER):
+            ids = stale[start : start + DELETED_TOGETHER]
+            self.patience.call("traces", self.client.delete_traces, str(self.place.experiment_id), trace_ids=ids)
+
+    def _found(self) -> Iterator[str]:
+        token: str | None = None
+        while True:
+            page = self.patience.call(
+                "traces",
+                self.client.search_traces,
+                locations=[str(self.place.experiment_id)], run_id=self.place.runs[self.target], max_results=500,
+                    include_spans=False,
+                page_token=token,
+            )  # fmt: skip
+            yield from (found.info.trace_id for found in page)
+            token = page.token
+            if not token:
+                return
+
+
+class Trace:
+    """One row as MLflow's entities."""
+
+    def __init__(self, row: Row, stored: StoredRun, place: Place, target: str) -> None:
+        self.row, self.stored, self.place = row, stored, place
+        self.run_id = place.runs[target]
+        self.number = int(_digits(f"{self.run_id} {row.sample.id} {row.epoch} {row.attempt}", 32), 16) or 1
+        self.id = f"tr-{self.number:032x}"
+        # the row log has no clock: the order of the dataset is kept, and what the answer took
+        self.start_ms = stored.started_ms + row.sample.index * stored.epochs + row.epoch - 1
+        latency_s = row.answer.latency_s if isinstance(row.answer, Completion) else None
+        self.took_ms = round((latency_s or 0.0) * 1000)
+
+    @property
+    def inputs(self) -> Any:
+        messages = self.row.answer.messages
+        return {"messages": list(messages)} if messages is not None else {"input": self.row.sample.input}
+
+    @property
+    def outputs(self) -> Any:
+        answer = self.row.answer
+        if not isinstance(answer, Completion):
+            return {"error": str(answer)}
+        return answer.text if harmless_as_json(answer.text) else {"content": answer.text}
+
+    @property
+    def preview(self) -> str:
+        """The input as lists show it. MLflow pairs rows of two runs by it, so epochs and long inputs are told apart."""
+        text = clean(_plain(self.row.sample.input))
+        epoch = f" (epoch {self.row.epoch})" if self.stored.epochs > 1 else ""
+        ending = f" [{cut(clean(self.row.sample.id), 100)}]" if len(text) + len(epoch) > PREVIEW else ""
+        return cut(text, PREVIEW - len(ending + epoch)) + ending + epoch
+
+    def span(self) -> Any:
+        """The one span of the trace."""
+        from mlflow.entities.span import Span
+        from mlflow.tracing.utils import build_otel_context, dump_span_attribute_value
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import ReadableSpan
+        from opentelemetry.trace import Status, StatusCode
+
+        answer = self.row.answer
+        said: dict[str, Any] = {
+            "mlflow.traceRequestId": self.id,
+            "mlflow.spanType": "CHAT_MODEL" if answer.messages is not None else "CHAIN",
+            "mlflow.spanInputs": self.inputs,
+            "mlflow.spanOutputs": self.outputs,
+        }
+        if isinstance(answer, Completion):
+            if answer.input_tokens is not None and answer.output_tokens is not None:
+                said["mlflow.chat.tokenUsage"] = {
+                    "input_tokens": answer.input_tokens,
+                    "output_tokens": answer.output_tokens,
+                    "total_tokens": answer.input_tokens + answer.output_tokens,
+                }
+            if answer.served_model:
+                said["mlflow.llm.model"] = answer.served_model
+            if answer.cost_usd is not None:
+                said["mlflow.llm.cost"] = {"total_cost": answer.cost_usd}
+        status = Status(StatusCode.OK) if isinstance(answer, Completion) else Status(StatusCode.ERROR, str(answer))
+        return Span(
+            ReadableSpan(
+                name=cut(clean(self.row.target), 200) or "target",
+                context=build_otel_context(self.number, self.number & (2**64 - 1) or 1),
+                attributes={name: clean(dump_span_attribute_value(value)) for name, value in said.items()},
+                start_time=self.start_ms * 1_000_000,
+                end_time=(self.start_ms + self.took_ms) * 1_000_000,
+                status=status,
+                resource=Resource.get_empty(),  # else what OTEL_… variables say of this machine becomes tags
+            )
+        )
+
+    def info(self) -> Any:
+        """What is known of the trace as a whole, its scores with it."""
+        from mlflow.entities import TraceInfo, TraceLocation, TraceState
+
+        row = self.row
+        return TraceInfo(
+            trace_id=self.id,
+            trace_location=TraceLocation.from_experiment_id(str(self.place.experiment_id)),
+            request_time=self.start_ms,
+            execution_duration=self.took_ms,
+            state=TraceState.OK if isinstance(row.answer, Completion) else TraceState.ERROR,
+            request_preview=self.preview,
+            response_preview=cut(clean(_plain(self.outputs)), PREVIEW),
+            client_request_id=cut(clean(f"{row.sample.id}/{row.epoch}"), 50),
+            trace_metadata={"mlflow.sourceRun": self.run_id},
+            tags={
+                "mlflow.traceName": cut(clean(row.target), 200) or "target",
+                RUN_TAG: self.stored.id,
+                TARGET_TAG: tag_value(row.target),
+                "evalrun.sample": tag_value(row.sample.id),
+                "evalrun.epoch": str(row.epoch),
+            },
+            assessments=list(self._assessments()),
+        )
+
+    def _assessments(self) -> Iterator[Any]:
+        from mlflow.entities import Expectation
+
+        expected = [clean(text) for text in self.row.sample.expected]
+        if expected:
+            value = expected[0] if len(expected) == 1 else expected
+            yield self._marked("expected_response", Expectation(name="expected_response", value=value))
+        for name, cell in self.row.cells.items():
+            if cell.state != "skipped":
+                yield self._marked(name, self._feedback(name, cell))
+
+    def _feedback(self, name: str, cell: Cell) -> Any:
+        from mlflow.entities import AssessmentError, AssessmentSource, Feedback
+
+        judge = cell.calls[-1].model if cell.calls else None
+        why = cell.reason or (cell.detail or {}).get("explanation")
+        error = None
+        if cell.state != "scored":
+            error = AssessmentError(cell.state.upper(), clean(str(cell.reason or cell.state)))
+        return Feedback(
+            name=cut(clean(name), 200),
+            value=cell.value,
+            error=error,
+            rationale=None if why is None else clean(str(why)),
+            source=AssessmentSource("LLM_JUDGE" if judge else "CODE", clean(judge or f"evalrun {name}")),
+            metadata={"mlflow.assessment.sourceRunId": self.run_id},
+        )
+
+    def _marked(self, name: str, assessment: Any) -> Any:
+        assessment.trace_id = self.id
+        assessment.assessment_id = f"a-{_digits(f'{self.id} {name} {type(assessment).__name__}', 32)}"
+        assessment.create_time_ms = assessment.last_update_time_ms = self.start_ms
+        return assessment
+
+
+def _together(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows in lots of so many, and of not much more than so many bytes; always the same lots for the same rows."""
+    some: list[Row] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += len(row.answer.text) if isinstance(row.answer, Completion) else 0
+        size += len(str(row.sample.input))
+        if len(some) >= TOGETHER or size >= BYTES_TOGETHER:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _digits(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).hexdigest()[:length]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)

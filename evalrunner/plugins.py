@@ -1,0 +1,307 @@
+"""Plug-ins: names to factories, and functions called with the parameters they name.
+
+A name leads to a factory by the built-in table, an entry point, `package.module:name` or `path/file.py:name`.
+A factory takes keyword-only options and returns a callable. The table holds strings, so nothing is imported
+before a suite names it. User-defined functions take any subset of the parameters on offer, so a contract can
+grow without breaking them, and a wrong parameter is found before the first call.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from evalrunner.errors import nearest
+from evalrunner.redact import redact_message
+
+Group: TypeAlias = Literal["scorers", "targets", "datasets"]
+Factory: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PluginContext:
+    """What a factory may want to know beside its options, if its first parameter is called `context`.
+
+    `folder` is the suite's, `runs` holds the runs folder, `args` is what the suite passes to people's functions.
+    `mlflow_uri` is where the suite says MLflow is, None where it does not.
+    """
+
+    folder: Path
+    runs: Path
+    args: Mapping[str, Any]
+    mlflow_uri: str | None = None
+
+
+BUILTIN: Mapping[Group, Mapping[str, str]] = {
+    "scorers": {
+        "ari_grade_level": "evalrunner.scorers.readability:ari_grade_level",
+        "contains": "evalrunner.scorers.text:contains",
+        "exact_match": "evalrunner.scorers.text:exact_match",
+        "factuality": "evalrunner.scorers.factuality:factuality",
+        "flesch_kincaid_grade_level": "evalrunner.scorers.readability:flesch_kincaid_grade_level",
+        "mlflow": "evalrunner.mlflow.scorers:mlflow",
+        "numeric_match": "evalrunner.scorers.numeric:numeric_match",
+        "python": "evalrunner.scorers.python:python",
+        "regex": "evalrunner.scorers.regex:regex",
+        "token_f1": "evalrunner.scorers.text:token_f1",
+        "toxicity": "evalrunner.scorers.toxicity:toxicity",
+    },
+    "targets": {
+        "http": "evalrunner.targets.http:http",
+        "mlflow": "evalrunner.mlflow.target:mlflow",
+        "python": "evalrunner.targets.python:python",
+        "recorded": "evalrunner.targets.recorded:recorded",
+    },
+    "datasets": {
+        "csv": "evalrunner.datasets.csv:csv",
+        "json": "evalrunner.datasets.json:json",
+        "jsonl": "evalrunner.datasets.json:jsonl",
+        "parquet": "evalrunner.datasets.parquet:parquet",
+        "tsv": "evalrunner.datasets.csv:tsv",
+    },
+}
+
+RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})
+"""Keys of the suite itself beside `type`; a factory may not have an option of such a name."""
+
+
+class ReferenceProblem(ValueError):
+    """A name that leads nowhere. The message says what is wrong and, where it can, the nearest known name."""
+
+
+def known_names(group: Group) -> dict[str, str]:
+    """Every name of a group with where it leads: the built-in ones and those of installed packages."""
+    names = dict(BUILTIN[group])
+    for name, value in entry_points(group).items():
+        if name in names:
+            raise ReferenceProblem(f"two {group} are called {name!r}: {names[name]} and {value}; uninstall one")
+        names[name] = value
+    return names
+
+
+@functools.cache
+def entry_points(group: Group) -> dict[str, str]:
+    """The entry points `evalrunner.<group>` of installed packages, name to `module:attribute`."""
+    from importlib.metadata import entry_points as installed
+
+    found: dict[str, str] = {}
+    for point in installed(group=f"evalrunner.{group}"):
+        if found.get(point.name, point.value) != point.value:
+            raise ReferenceProblem(
+                f"two packages name one of their {group} {point.name!r}: {found[point.name]} and {point.value}"
+            )
+        found[point.name] = point.value
+    return found
+
+
+def resolve(group: Group, reference: str, *, folder: Path) -> Factory:
+    """The factory that a suite's `type:` names; files are relative to `folder`. Raises ReferenceProblem."""
+    if ":" in reference:
+        factory = load_attribute(reference, folder=folder)
+    else:
+        names = known_names(group)
+        if reference not in names:
+            kind = group.removesuffix("s")
+            raise ReferenceProblem(f"unknown {kind} {reference!r}{nearest(reference, names)}")
+        factory = load_attribute(names[reference], folder=folder)
+    return check_factory(reference, factory)
+
+
+def load_attribute(reference: str, *, folder: Path) -> Any:
+    """The object behind `package.module:name` or `path/file.py:name`. Raises ReferenceProblem."""
+    location, _, attribute = reference.rpartition(":")
+    if not location or not attribute:
+        raise ReferenceProblem(f"{reference!r} is neither 'package.module:name' nor 'path/file.py:name'")
+    module = load_file(location, folder=folder) if location.endswith(".py") else load_module(location)
+    found = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            public = [name for name in vars(module) if not name.startswith("_")]
+            raise ReferenceProblem(f"{location!r} has no {attribute!r}{nearest(attribute, public)}")
+        found = getattr(found, part)
+    return found
+
+
+def load_module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name and (name == missing.name or name.startswith(missing.name + ".")):
+            raise ReferenceProblem(f"there is no module {name!r} to import") from None
+        raise ReferenceProblem(f"importing {name!r} failed: {missing}") from missing
+    except Exception as crash:  # whatever the user's module raises is the user's to read
+        raise ReferenceProblem(f"importing {name!r} failed: {type(crash).__name__}: {crash}") from crash
+
+
+def load_file(location: str, *, folder: Path) -> Any:
+    """The module in a file, loaded once per path; its own folder is not put on `sys.path`."""
+    path = (folder / location).resolve()
+    name = f"evalrun_file_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not path.is_file():
+        raise ReferenceProblem(f"there is no file {location!r} in {str(folder)!r}")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # a .py file has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as crash:
+        del sys.modules[name]
+        if not isinstance(crash, Exception | SystemExit):
+            raise
+        raise ReferenceProblem(f"importing {location!r} failed: {type(crash).__name__}: {crash}") from crash
+    return module
+
+
+def check_factory(reference: str, factory: Any) -> Factory:
+    """The factory itself, unless it is none, or has an option whose name the suite keeps for itself."""
+    if not callable(factory):
+        raise ReferenceProblem(f"{reference!r} is a {type(factory).__name__}, not a function")
+    for option in factory_options(factory).values():
+        if option.name in RESERVED_OPTIONS:
+            raise ReferenceProblem(
+                f"{reference!r} has an option {option.name!r}, a name that suites keep for themselves"
+            )
+    found: Factory = factory
+    return found
+
+
+def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a factory, with evaluated annotations: what a suite may set."""
+    signature = inspect.signature(factory, eval_str=True)
+    return {name: item for name, item in signature.parameters.items() if item.kind is item.KEYWORD_ONLY}
+
+
+def call_factory(factory: Factory, options: Mapping[str, Any], context: PluginContext) -> Any:
+    """What the factory returns for the options; it gets the context first if its first parameter is called so."""
+    first = next(iter(inspect.signature(factory).parameters.values()), None)
+    if first is not None and first.name == "context" and first.kind is not first.KEYWORD_ONLY:
+        return factory(context, **options)
+    return factory(**options)
+
+
+MAX_MESSAGE_LENGTH = 300  # characters of someone else's error message
+
+
+class SignatureError(ValueError):
+    """A function asks for something that is not on offer. The message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundFunction:
+    """A function with the names it takes of those offered; `args` are passed along every time."""
+
+    function: Callable[..., Any]
+    wanted: tuple[str, ...]
+    args: Mapping[str, Any]
+    positional: str | None = None
+    is_async: bool = False
+
+    def __call__(self, offered: Mapping[str, Any]) -> Any:
+        named = {}
+        for name in self.wanted:  # a comprehension would be a function of its own for each call
+            named[name] = offered[name]
+        if self.positional is not None:
+            return self.function(offered[self.positional], **named, **self.args)
+        return self.function(**named, **self.args)
+
+
+def bind_by_name(
+    function: Callable[..., Any],
+    offered: Sequence[str],
+    *,
+    args: Mapping[str, Any] | None = None,
+    single: str | None = None,
+) -> BoundFunction:
+    """`function` bound to what it wants of `offered` and to its own `args`. Raises SignatureError.
+
+    A function with one required parameter of a name that is not on offer gets `single` in it, if that is given.
+    """
+    args = dict(args or {})
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004  an object whose __call__ is async is async
+    )
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a builtin such as str.upper: nothing to read, so it gets the one value
+        return BoundFunction(function, (), args, single, is_async)
+    named = [item for item in parameters if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
+    takes_all = any(item.kind is item.VAR_KEYWORD for item in parameters)
+    refuse_unknown_args(function, args, named, takes_all=takes_all)
+    open_ones = [item for item in parameters if item.kind is not item.VAR_KEYWORD and item.name not in args]
+    required = [
+        item
+        for item in open_ones
+        if item.default is item.empty and item.kind is not item.VAR_POSITIONAL and item.name not in offered
+    ]
+    positional = None
+    alone = len(required) == 1 and required[0] is parameters[0]
+    if single is not None and alone and required[0].kind is not inspect.Parameter.KEYWORD_ONLY:
+        positional = single
+        required = []
+    if required:
+        missing = required[0].name
+        raise SignatureError(
+            f"{name_of(function)} wants {missing!r}, which is not among {', '.join(offered)}"
+            f"{nearest(missing, offered)}; give it under `args`, or a default"
+        )
+    wanted = tuple(offered) if takes_all else tuple(item.name for item in named if item.name in offered)
+    return BoundFunction(function, tuple(name for name in wanted if name not in args), args, positional, is_async)
+
+
+def refuse_unknown_args(
+    function: Callable[..., Any], args: Mapping[str, Any], named: Sequence[inspect.Parameter], *, takes_all: bool
+) -> None:
+    known = [item.name for item in named]
+    for name in args:
+        if name not in known and not takes_all:
+            raise SignatureError(f"{name_of(function)} takes no {name!r}{nearest(name, known)}")
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The function's name as its author wrote it, with parentheses."""
+    return f"{getattr(function, '__qualname__', type(function).__name__)}()"
+
+
+def describe_crash(function: Callable[..., Any], crash: BaseException) -> str:
+    """`polite() in scorers/tone.py:12 raised ValueError: …`; the line is the last one in the function's own file."""
+    inner = inspect.unwrap(function)
+    code = getattr(inner, "__code__", None) or getattr(
+        getattr(inner, "__call__", None),  # noqa: B004  an object of a class with __call__ has its code there
+        "__code__",
+        None,
+    )
+    line = None
+    trace = crash.__traceback__
+    while trace is not None and code is not None:
+        if trace.tb_frame.f_code.co_filename == code.co_filename:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    location = f" in {shown_path(code.co_filename)}:{line}" if code is not None and line is not None else ""
+    try:
+        message = " ".join(str(crash).split())
+    except Exception:  # an exception whose own text cannot be made is still told by its type
+        message = ""
+    if len(message) > MAX_MESSAGE_LENGTH:
+        message = message[:MAX_MESSAGE_LENGTH] + "…"
+    said = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
+    return redact_message(f"{name_of(function)}{location} raised {said}")
+
+
+def shown_path(filename: str) -> str:
+    """A path as people know it: from the working folder on, else the file's name alone."""
+    path = Path(filename)
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except (ValueError, OSError):  # elsewhere, or the working folder is gone
+        return path.name

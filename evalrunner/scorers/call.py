@@ -1,0 +1,163 @@
+"""Scorers called, and what they return made into cells. Nothing here raises: a crash is an error of its cell."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evalrunner.domain import (
+    Cell,
+    Completion,
+    Declaration,
+    Failure,
+    Judge,
+    JudgeCall,
+    NoAnswer,
+    Sample,
+    Score,
+    Scorer,
+    Skipped,
+    Unscored,
+)
+from evalrunner.plugins import BoundFunction, SignatureError, bind_by_name, describe_crash, name_of
+from evalrunner.redact import redact_message
+from evalrunner.scorers.values import checked_value, detail_of
+
+OFFERED = ("output", "input", "expected", "sample", "completion")
+NO_EXPECTED = Cell("skipped", reason="no expected answer")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundScorer:
+    """A scorer under its name in the suite, its function bound to what it wants of what is on offer."""
+
+    name: str
+    scorer: Scorer
+    call: BoundFunction
+    on_no_answer: NoAnswer = "unscored"
+    wants_judge: bool = False
+
+    @classmethod
+    def bind(
+        cls, name: str, scorer: Scorer, *, on_no_answer: NoAnswer = "unscored", version: str | None = None
+    ) -> BoundScorer:
+        """The scorer, its function's parameters checked. Raises SignatureError. `version` goes over its own."""
+        if version is not None:
+            scorer = replace(scorer, declaration=replace(scorer.declaration, version=version))
+        if scorer.calibration_examples and (scorer.declaration.low is None or scorer.declaration.high is None):
+            raise SignatureError("has known pairs, so it should declare its range: both `low` and `high`")
+        function, args = unwrap_partial(scorer.function)
+        wants_judge = "judge" in named_parameters(function) and "judge" not in args
+        offered = (*OFFERED, "judge") if wants_judge else OFFERED
+        call = bind_by_name(function, offered, args=args, single="output")
+        if wants_judge and not call.is_async:
+            raise SignatureError(f"{name_of(function)} asks a judge, so it should be an `async def`")
+        return cls(name, scorer, call, on_no_answer, wants_judge)
+
+    @property
+    def is_async(self) -> bool:
+        return self.call.is_async
+
+
+def unwrap_partial(function: Callable[..., Any]) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+    """The function inside a partial and the arguments fixed by it, so that messages name what people wrote."""
+    if isinstance(function, functools.partial) and not function.args:
+        return function.func, function.keywords
+    return function, {}
+
+
+def named_parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """The names of a function's parameters; `**kwargs` names none, so it does not ask for a judge."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins have no signature to read
+        return frozenset()
+    return frozenset(item.name for item in parameters if item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL))
+
+
+def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | Failure) -> Cell | None:
+    """The cell where there is nothing to call the scorer on, else None.
+
+    A target that failed is an error; no expected answer is skipped where one is needed; an answer that was not
+    given is unscored, or counts as zero (the end of the range next to it) where the suite says so.
+    """
+    if isinstance(answer, Failure):
+        return Cell("error", reason=str(answer))
+    declaration = bound.scorer.declaration
+    if declaration.needs_expected and not sample.expected:
+        return NO_EXPECTED
+    if not declaration.needs_answer or answer.answered:
+        return None
+    reason = f"no_answer: {'empty' if answer.ended == 'stop' else answer.ended}"
+    if bound.on_no_answer == "unscored":
+        return Cell("unscored", reason=reason)
+    zero = max(0.0, declaration.low or 0.0)
+    return Cell("scored", zero if declaration.high is None else min(zero, declaration.high), reason)
+
+
+def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
+    """The cell of a scorer whose function is a plain `def`, and which takes what it wants of what is `offered`."""
+    try:
+        found = bound.call(offered)
+    except (Exception, SystemExit) as crash:  # whatever people's code raises, exit() too, belongs to its cell
+        found = Failure("function", describe_crash(bound.call.function, crash))
+    return cell_from(found, bound.scorer.declaration, by=bound.call.function)
+
+
+async def call_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Cell:
+    """The cell of a scorer whose function is an `async def`, with what the judge took, if it asks one."""
+    found = await outcome_async(bound, sample, completion, judge)
+    calls = tuple(getattr(judge, "calls", ()))
+    return cell_from(found, bound.scorer.declaration, by=bound.call.function, calls=calls)
+
+
+async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Any:
+    """What the function returned, as it is; a Failure where it raised."""
+    offered = {**offer(sample, completion), "judge": judge}
+    try:
+        found = bound.call(offered)
+        return await found if inspect.isawaitable(found) else found
+    except (Exception, SystemExit) as crash:  # as above
+        return Failure("function", describe_crash(bound.call.function, crash))
+
+
+def offer(sample: Sample, completion: Completion) -> Mapping[str, Any]:
+    """What scorers can take of a sample and its answer, by the names in `OFFERED`."""
+    expected = sample.expected
+    return {
+        "output": completion.text,
+        "input": sample.input,
+        "expected": None if not expected else expected[0] if len(expected) == 1 else expected,
+        "sample": sample,
+        "completion": completion,
+    }
+
+
+def cell_from(
+    outcome: Any,
+    declaration: Declaration,
+    *,
+    by: Callable[..., Any] | None = None,
+    calls: tuple[JudgeCall, ...] = (),
+) -> Cell:
+    """The cell of what a scorer returned: a number or bool, None (skipped) or an `Outcome`.
+
+    Anything else is an error, as are NaN, infinity, and a number outside of what `declaration` promises.
+    """
+    if outcome is None:
+        return Cell("skipped", reason="the scorer returned None", calls=calls)
+    if isinstance(outcome, Skipped):
+        return Cell("skipped", reason=outcome.reason, calls=calls)
+    if isinstance(outcome, Unscored):
+        return Cell("unscored", reason=f"{outcome.family}: {outcome.reason}", calls=calls)
+    if isinstance(outcome, Failure):
+        return Cell("error", reason=str(outcome), calls=calls)
+    value = checked_value(outcome.value if isinstance(outcome, Score) else outcome, declaration)
+    if isinstance(value, str):
+        name = "the scorer" if by is None else name_of(by)
+        return Cell("error", reason=redact_message(f"function: {name} returned {value}"), calls=calls)
+    detail = detail_of(outcome) if isinstance(outcome, Score) else None
+    return Cell("scored", value, None, detail, calls)

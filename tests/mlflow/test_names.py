@@ -1,0 +1,56 @@
+"""Names that MLflow takes, and no two that become one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from evalrunner.mlflow.names import clean, harmless_as_json, metric_key, param_value, plain_markdown, tag_value
+
+LEGAL = re.compile(r"[/\w.\- :]*")  # what mlflow.utils.validation lets pass
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "key"),
+    [
+        ("exact_match/v1", None, "exact_match/v1"),
+        ("toxicity/v1/p90", {"topic": "law"}, "toxicity/v1/p90/topic/law"),
+        ("exact_match/v1", {"city": "Zürich"}, "exact_match/v1/city/Zürich"),
+        ("exact_match/v1", {"topic": "United States"}, "exact_match/v1/topic/United States"),
+    ],
+)
+def test_a_name_that_is_legal_stays(name: str, where: dict[str, str] | None, key: str) -> None:
+    assert metric_key(name, where) == key
+
+
+def test_names_that_have_to_be_changed_stay_apart() -> None:
+    values = ["a/b", "a[b]", "a=b", "a_b", "", " ", ".", "..", "C++", "C--", "C+-", "x" * 400, "x" * 401, "\n", "\0"]
+    keys = [metric_key("exact_match/v1", {"topic": value}) for value in values]
+    assert len(set(keys)) == len(values)
+    for key in keys:
+        assert LEGAL.fullmatch(key) and len(f"{key}/high") <= 250
+        assert not any(step.strip(". ") == "" for step in key.split("/")), key
+
+
+def test_texts_hold_nothing_that_a_database_refuses() -> None:
+    assert clean("a\0b\ud800") == "ab\\ud800"
+    assert len(tag_value("x" * 9000)) == 5000
+
+
+def test_lists_among_parameters_are_json() -> None:
+    assert param_value(["END", "ü"]) == '["END", "ü"]'
+    assert param_value({"a": True}) == '{"a": true}'
+    assert (param_value(0.5), param_value("a"), len(param_value("x" * 7000))) == ("0.5", "a", 6000)
+
+
+def test_a_description_is_shown_as_it_is_written() -> None:
+    assert plain_markdown("Sums, up to 10 * 10 (easy).") == "Sums, up to 10 * 10 (easy)."
+    assert plain_markdown("<img src=//h> ![p](//h) `c` \\[") == r"\<img src=//h\> !\[p\](//h) \`c\` \\\["
+
+
+def test_texts_that_no_server_can_read_as_json_are_told_from_others() -> None:
+    harmless = ["", "four", "4", '{"a": [1.5, null]}', "000", "1" * 4000, "[1"]
+    assert [text for text in harmless if not harmless_as_json(text)] == []
+    bad = ["1" * 5000, "[" * 100_000 + "]" * 100_000, "NaN", "[-Infinity]", '{"a": 1e999}', f"[{'7' * 5000}]"]
+    assert [text[:9] for text in bad if harmless_as_json(text)] == []
