@@ -189,11 +189,11 @@ def test_a_first_suite_of_the_embedded_model_ends_well() -> None:
 def test_a_first_suite_without_the_extra_takes_recorded_answers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from evalrunner.cli import starting
+    from evalrunner.cli import inspect
     from evalrunner.suite.loader import load_suite
 
-    monkeypatch.setattr(starting.importlib.util, "find_spec", lambda name: None)
-    starting.init(tmp_path / "first")
+    monkeypatch.setattr(inspect.importlib.util, "find_spec", lambda name: None)
+    inspect.init(tmp_path / "first")
     assert load_suite(tmp_path / "first" / "suite.yaml").targets[0].type == "recorded"
     done = evalrun("first/suite.yaml", "-q")
     assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stdout + done.stderr
