@@ -17,12 +17,27 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from evalrunner.errors import nearest
 from evalrunner.redact import redact_message
 
-Group: TypeAlias = Literal["scorers", "targets", "datasets"]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
+Group: TypeAlias = Literal[
+    "scorers",
+    "targets",
+    "datasets",
+    "endpoints",
+    "reporters",
+    "dataset_sources",
+    "baseline_sources",
+    "exporters",
+    "toxicity_backends",
+]
+"""A kind of plug-in. Each is a table in `BUILTIN` and an entry point group `evalrunner.<group>`."""
+
 Factory: TypeAlias = Callable[..., Any]
 
 
@@ -67,6 +82,12 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "parquet": "evalrunner.datasets.parquet:parquet",
         "tsv": "evalrunner.datasets.csv:tsv",
     },
+    "endpoints": {},
+    "reporters": {},
+    "dataset_sources": {},
+    "baseline_sources": {},
+    "exporters": {},
+    "toxicity_backends": {},
 }
 
 RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})
@@ -78,7 +99,7 @@ class ReferenceProblem(ValueError):
 
 
 def known_names(group: Group) -> dict[str, str]:
-    """Every name of a group with where it leads: the built-in ones and those of installed packages."""
+    """Every name of a group and its `module:attribute`: the built-in ones and those of installed packages."""
     names = dict(BUILTIN[group])
     for name, value in entry_points(group).items():
         if name in names:
@@ -90,10 +111,8 @@ def known_names(group: Group) -> dict[str, str]:
 @functools.cache
 def entry_points(group: Group) -> dict[str, str]:
     """The entry points `evalrunner.<group>` of installed packages, name to `module:attribute`."""
-    from importlib.metadata import entry_points as installed
-
     found: dict[str, str] = {}
-    for point in installed(group=f"evalrunner.{group}"):
+    for point in _installed().select(group=f"evalrunner.{group}"):
         if found.get(point.name, point.value) != point.value:
             raise ReferenceProblem(
                 f"two packages name one of their {group} {point.name!r}: {found[point.name]} and {point.value}"
@@ -102,16 +121,28 @@ def entry_points(group: Group) -> dict[str, str]:
     return found
 
 
+@functools.cache
+def _installed() -> EntryPoints:
+    """All entry points of all packages, read once: reading them costs the same for one group as for all."""
+    from importlib.metadata import entry_points as installed
+
+    return installed()
+
+
+def load(group: Group, name: str) -> Any:
+    """The object that a name of a group leads to, imported now. Raises ReferenceProblem, with the nearest name."""
+    names = known_names(group)
+    if name not in names:
+        raise ReferenceProblem(f"unknown {group.replace('_', ' ').removesuffix('s')} {name!r}{nearest(name, names)}")
+    return load_attribute(names[name], folder=Path())
+
+
 def resolve(group: Group, reference: str, *, folder: Path) -> Factory:
     """The factory that a suite's `type:` names; files are relative to `folder`. Raises ReferenceProblem."""
     if ":" in reference:
         factory = load_attribute(reference, folder=folder)
     else:
-        names = known_names(group)
-        if reference not in names:
-            kind = group.removesuffix("s")
-            raise ReferenceProblem(f"unknown {kind} {reference!r}{nearest(reference, names)}")
-        factory = load_attribute(names[reference], folder=folder)
+        factory = load(group, reference)
     return check_factory(reference, factory)
 
 
