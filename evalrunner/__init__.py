@@ -5,70 +5,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evalrunner.api import SuiteResult, run_suite
-    from evalrunner.checking import CheckFailed, check
-    from evalrunner.domain import Completion, Declaration, Failure, Row, Sample, Score, Scorer, Skipped, Unscored
-    from evalrunner.errors import EvalrunError, MissingExtraError, RunError, RunNotFoundError, SuiteError
-    from evalrunner.suite.options import RunOptions
+    from evalrunner.api import SuiteResult as SuiteResult
+    from evalrunner.api import run_suite as run_suite
+    from evalrunner.domain import Completion as Completion
+    from evalrunner.domain import Declaration as Declaration
+    from evalrunner.domain import Failure as Failure
+    from evalrunner.domain import Row as Row
+    from evalrunner.domain import Sample as Sample
+    from evalrunner.domain import Score as Score
+    from evalrunner.domain import Scorer as Scorer
+    from evalrunner.domain import Skipped as Skipped
+    from evalrunner.domain import Unscored as Unscored
+    from evalrunner.errors import EvalrunError as EvalrunError
+    from evalrunner.errors import MissingExtraError as MissingExtraError
+    from evalrunner.errors import RunError as RunError
+    from evalrunner.errors import RunNotFoundError as RunNotFoundError
+    from evalrunner.errors import SuiteError as SuiteError
+    from evalrunner.suite.options import RunOptions as RunOptions
+    from evalrunner.testing import CheckFailed as CheckFailed
+    from evalrunner.testing import check as check
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "CheckFailed": "evalrunner.checking",
-    "Completion": "evalrunner.domain",
-    "Declaration": "evalrunner.domain",
-    "EvalrunError": "evalrunner.errors",
-    "Failure": "evalrunner.domain",
-    "MissingExtraError": "evalrunner.errors",
-    "Row": "evalrunner.domain",
-    "RunError": "evalrunner.errors",
-    "RunNotFoundError": "evalrunner.errors",
-    "RunOptions": "evalrunner.suite.options",
-    "Sample": "evalrunner.domain",
-    "Score": "evalrunner.domain",
-    "Scorer": "evalrunner.domain",
-    "Skipped": "evalrunner.domain",
-    "SuiteError": "evalrunner.errors",
-    "SuiteResult": "evalrunner.api",
-    "Unscored": "evalrunner.domain",
-    "check": "evalrunner.checking",
-    "run_suite": "evalrunner.api",
+_PUBLIC = {
+    "api": ("SuiteResult", "run_suite"),
+    "domain": ("Completion", "Declaration", "Failure", "Row", "Sample", "Score", "Scorer", "Skipped", "Unscored"),
+    "errors": ("EvalrunError", "MissingExtraError", "RunError", "RunNotFoundError", "SuiteError"),
+    "suite.options": ("RunOptions",),
+    "testing": ("CheckFailed", "check"),
 }
+_HOMES = {name: f"{__name__}.{module}" for module, names in _PUBLIC.items() for name in names}
 
-__all__ = [
-    "CheckFailed",
-    "Completion",
-    "Declaration",
-    "EvalrunError",
-    "Failure",
-    "MissingExtraError",
-    "Row",
-    "RunError",
-    "RunNotFoundError",
-    "RunOptions",
-    "Sample",
-    "Score",
-    "Scorer",
-    "Skipped",
-    "SuiteError",
-    "SuiteResult",
-    "Unscored",
-    "__version__",
-    "check",
-    "run_suite",
-]
+__all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605  # derived, so that a name is listed once
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported when it is first asked for: `import evalrunner` alone costs nothing."""
+    """Import a public name on first use, so that `import evalrunner` alone costs nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module 'evalrunner' has no attribute {name!r}")
     import importlib
 
-    found = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

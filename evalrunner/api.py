@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.commands.run import Session, run_suites
-from evalrunner.domain import Reporter
+from evalrunner.domain import GateResult, Reporter, Verdict
 from evalrunner.engine.result import RunResult
-from evalrunner.metrics import GateResult, Verdict
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.mlflow.table import TABLE, evaluation_frame
 from evalrunner.reports.table import shape_of, table_frame

@@ -1,4 +1,4 @@
-"""pytest's door to `evalrunner.check`: where run folders go. Nothing of evalrun is imported before a test asks for it."""
+"""The pytest plugin: an option for the run folders of `evalrunner.check`. It imports nothing until a test needs it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Take the option where it is given."""
     path = config.getoption("--evalrun-output-dir", default=None)
     if path:
-        from evalrunner.checking import use_output_dir
+        from evalrunner.testing import use_output_dir
 
         use_output_dir(Path(path).absolute())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from evalrunner.metrics import GateResult, Verdict
+from evalrunner.domain import GateResult, Verdict
 
 PASSED, FAILED, USAGE, UNTRUSTED, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 ORDER = (INTERRUPTED, USAGE, FAILED, UNTRUSTED, INCONCLUSIVE, PASSED)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.cache_folder import cache_folder
+from evalrunner.storage import cache_folder
 
 MODELS = cache_folder() / "models"  # weights are fetched once for all tests
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -18,8 +18,8 @@ from typing import Any
 from evalrunner.domain import Cell, Completion, Row, Sample
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.redact import redact
-from evalrunner.runs.folder import write_text
 from evalrunner.stats.tally import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, code_of
+from evalrunner.storage import write_text
 
 VERSION = 1
 MARK = "evalrun_baseline"

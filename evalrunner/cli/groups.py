@@ -82,10 +82,10 @@ cache = typer.Typer(
 @cache.command("info")
 def info() -> None:
     """Show where answers are kept, how many, and how old they are."""
-    from evalrunner.cache_folder import cache_folder
     from evalrunner.middleware.cache_admin import cache_info
     from evalrunner.middleware.response_cache import NAME
     from evalrunner.reports.text import age, size
+    from evalrunner.storage import cache_folder
 
     found = cache_info(cache_folder() / NAME)
     typer.echo(f"path: {found.path}")
@@ -104,11 +104,11 @@ def clear(
     ] = None,
 ) -> None:
     """Remove the answers that are kept for later runs. Runs that are under way go on."""
-    from evalrunner.cache_folder import cache_folder
     from evalrunner.errors import SuiteError
     from evalrunner.middleware.cache_admin import clear as clear_store
     from evalrunner.middleware.response_cache import NAME
     from evalrunner.reports.text import counted
+    from evalrunner.storage import cache_folder
     from evalrunner.suite.sections import age_s
 
     older_than_s = None if older_than is None else age_s(older_than)

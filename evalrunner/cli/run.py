@@ -302,7 +302,8 @@ def gate(
     from evalrunner.reports.judged import gate_report_data, gate_report_view, render_gate_report
     from evalrunner.reports.terminal import open_console
     from evalrunner.reports.text import json_for_log
-    from evalrunner.runs.folder import find_run, write_json
+    from evalrunner.runs.folder import find_run
+    from evalrunner.storage import write_json
 
     if output is not None and output.suffix != ".json":
         raise SuiteError(f"--output {str(output)!r}: the path should end in .json")

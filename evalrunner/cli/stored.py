@@ -122,7 +122,7 @@ def compare(
     from evalrunner.commands.compare import compare_runs
     from evalrunner.reports.comparison_file import comparison_data
     from evalrunner.reports.html.several import write_comparison
-    from evalrunner.runs.folder import write_json
+    from evalrunner.storage import write_json
 
     paths = [Path(name) for name in output or ()]
     for path in paths:

@@ -12,10 +12,9 @@ from evalrunner.compare.compare import compare
 from evalrunner.compare.disagreement import disagreeing_rows
 from evalrunner.compare.metrics import NotComparable
 from evalrunner.compare.result import Candidate, Comparison
-from evalrunner.domain import Row
+from evalrunner.domain import Metric, Row
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.metrics import Metric
 from evalrunner.reports.compared_run import ComparedRun
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.provenance import differences, part_differences

@@ -10,14 +10,13 @@ from typing import Any
 
 from evalrunner.baselines.resolve import MLFLOW, BaselineResolver, baseline_of_run, provenance_of_run
 from evalrunner.baselines.run_ref import RunRef
-from evalrunner.domain import Row
+from evalrunner.domain import GateResult, Row
 from evalrunner.engine.design import ColumnCheck
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.check import Comparison, check_gates
 from evalrunner.gates.regression import CandidateRun
-from evalrunner.metrics import GateResult
 from evalrunner.reports.judged import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows

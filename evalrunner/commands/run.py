@@ -43,10 +43,11 @@ from evalrunner.reports.metrics_file import metrics_data
 from evalrunner.reports.outputs import check_apart, check_outputs, write_outputs
 from evalrunner.reports.run_file import run_data
 from evalrunner.reports.table import TableWriter, shape_of
-from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, RUN_FILE, RunFolder, create_run_folder, write_json
+from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, RUN_FILE, RunFolder, create_run_folder
 from evalrunner.runs.lock import RunLock
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
+from evalrunner.storage import write_json
 from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
 

@@ -18,7 +18,7 @@ from evalrunner.compare.pareto import pareto_front
 from evalrunner.compare.ranking import rank
 from evalrunner.compare.result import ALPHA, Candidate, ComparedMetric, Comparison, Pair, ParetoFront
 from evalrunner.compare.warnings import comparison_warnings
-from evalrunner.metrics import Metric
+from evalrunner.domain import Metric
 from evalrunner.stats.hypothesis_tests import holm
 from evalrunner.stats.summary import Summary
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from evalrunner.metrics import Metric
+from evalrunner.domain import Metric
 
 ALPHA: Final = 0.05  # two-sided, over the whole family
 

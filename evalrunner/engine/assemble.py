@@ -15,10 +15,8 @@ from typing import Any, BinaryIO
 from evalrunner.baselines.file import Baseline, SampleKey
 from evalrunner.baselines.resolve import BaselineResolver
 from evalrunner.baselines.run_ref import RunRef
-from evalrunner.beforehand import ChecksSamples
-from evalrunner.cache_folder import cache_folder
 from evalrunner.datasets.source import SampleSource, open_dataset
-from evalrunner.domain import Sample, Scorer
+from evalrunner.domain import Sample, SampleValidator, Scorer
 from evalrunner.endpoints.cost_bounds import unbounded_part
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.http import NeedsHttpEndpoint
@@ -48,6 +46,7 @@ from evalrunner.prompts import Prompt, PromptError, compile_prompt
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import Measure, builtin_measures
+from evalrunner.storage import cache_folder
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document
@@ -289,12 +288,12 @@ def _check_sample(
                     wrong.append(
                         f"max_cost is set, and nothing bounds what a part of type {kind!r} costs; take either out"
                     )
-            elif isinstance(target.call, ChecksSamples) and (said := target.call.check(sample)):
+            elif isinstance(target.call, SampleValidator) and (said := target.call.check(sample)):
                 wrong.append(said)
         except PromptError as broken:
             wrong.append(str(broken))
     for scorer in scorers:
         function: object = scorer.bound.scorer.function
-        if isinstance(function, ChecksSamples) and (said := function.check(sample)):
+        if isinstance(function, SampleValidator) and (said := function.check(sample)):
             wrong.append(f"{scorer.bound.name}: {said}")
     return list(dict.fromkeys(wrong))

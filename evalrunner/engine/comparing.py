@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from evalrunner.domain import Metric
 from evalrunner.engine.definition import definition_of
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.row_usage import RowUsage
-from evalrunner.metrics import Metric
 from evalrunner.runs.provenance import part_differences
 from evalrunner.stats.summary import Summary
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from evalrunner.beforehand import Prepares
+from evalrunner.domain import Preparable
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.suite.yaml import dotted
@@ -16,7 +16,7 @@ async def prepare_scorers(plans: Sequence[Plan], tell: Callable[[str], None]) ->
     for plan in plans:
         for scorer in plan.scorers:
             function: object = scorer.bound.scorer.function
-            if isinstance(function, Prepares):
+            if isinstance(function, Preparable):
                 try:
                     await function.prepare(tell)
                 except ValueError as wrong:

@@ -8,13 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrunner.domain import Failure
+from evalrunner.domain import Failure, GateResult, Metric, Verdict
 from evalrunner.engine.fingerprints import baseline_context_of
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.row_usage import RowUsage
 from evalrunner.engine.run_state import RunState
 from evalrunner.gates.check import check_gates
-from evalrunner.metrics import GateResult, Metric, Verdict
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
 from evalrunner.stats.summary import Summary

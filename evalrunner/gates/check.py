@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalrunner.baselines.file import Baseline
+from evalrunner.domain import BaselineResult, GateResult
 from evalrunner.gates.evidence import Evidence, gather, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.regression import CandidateRun, TestedGate, decide, evaluate_gate
 from evalrunner.gates.threshold import GateDecision, check_threshold
-from evalrunner.metrics import BaselineResult, GateResult
 from evalrunner.stats.intervals import LEVEL, metric_interval
 from evalrunner.stats.summary import Summary
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from evalrunner.beforehand import ChecksSamples
 from evalrunner.domain import (
     CalibrationExample,
     Declaration,
@@ -16,6 +15,7 @@ from evalrunner.domain import (
     Judge,
     Outcome,
     Sample,
+    SampleValidator,
     Score,
     Scorer,
     Skipped,
@@ -104,7 +104,7 @@ def answer_from(feedback: Any) -> Outcome:
     return Score(number, feedback.rationale or None)
 
 
-class _Called(ChecksSamples):
+class _Called(SampleValidator):
     """What a scorer with and one without a judge share: the values of a row under MLflow's names."""
 
     def __init__(self, arguments: tuple[str, ...], columns: Columns) -> None:

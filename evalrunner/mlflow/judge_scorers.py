@@ -7,8 +7,18 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from evalrunner.beforehand import ChecksSamples
-from evalrunner.domain import Declaration, Failure, Judge, Outcome, Sample, Score, Scorer, Skipped, Unscored
+from evalrunner.domain import (
+    Declaration,
+    Failure,
+    Judge,
+    Outcome,
+    Sample,
+    SampleValidator,
+    Score,
+    Scorer,
+    Skipped,
+    Unscored,
+)
 from evalrunner.mlflow.catalogue import Found
 from evalrunner.mlflow.client import quiet_mlflow
 from evalrunner.mlflow.columns import Columns
@@ -82,7 +92,7 @@ def mark_from(value: Any, low: float | None, high: float | None) -> Outcome:
     return Score(float(mark), reasons[0] if reasons else None)
 
 
-class JudgedMetric(ChecksSamples):
+class JudgedMetric(SampleValidator):
     def __init__(self, calls: JudgedCalls, columns: Columns) -> None:
         self.calls = calls
         self.columns = columns

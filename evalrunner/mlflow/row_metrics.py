@@ -16,8 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from evalrunner.beforehand import ChecksSamples
-from evalrunner.domain import Declaration, Failure, Outcome, Sample, Score, Scorer, Skipped
+from evalrunner.domain import Declaration, Failure, Outcome, Sample, SampleValidator, Score, Scorer, Skipped
 from evalrunner.mlflow.catalogue import Found
 from evalrunner.mlflow.client import quiet_mlflow
 from evalrunner.mlflow.columns import Columns
@@ -88,7 +87,7 @@ def _asked_for(eval_fn: Callable[..., Any]) -> list[str]:
     return [item.name for item in parameters if item.name not in ORDINARY and item.default is item.empty]
 
 
-class RowMetric(ChecksSamples):
+class RowMetric(SampleValidator):
     """Calls a metric with one row. With several accepted answers the best score counts."""
 
     def __init__(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.errors import RunNotFoundError
-from evalrunner.runs.folder import read_json, write_json
+from evalrunner.runs.folder import read_json
+from evalrunner.storage import write_json
 
 NAME = "mlflow.json"
 SCHEMA_VERSION = 1

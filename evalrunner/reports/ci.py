@@ -12,9 +12,10 @@ from evalrunner.domain import Row
 from evalrunner.engine.result import RunResult
 from evalrunner.errors import RunError
 from evalrunner.reports.worst import EarlierOf, Regressions, ShownRow, WorstRows
-from evalrunner.runs.folder import RunFolder, write_text
+from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Measure
+from evalrunner.storage import write_text
 
 if TYPE_CHECKING:  # the rest is imported where such files are wanted
     from evalrunner.reports.junit import JUnitWriter

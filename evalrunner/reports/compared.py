@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from evalrunner.compare.result import ComparedMetric, Comparison, Pair
-from evalrunner.domain import Completion, Row
-from evalrunner.metrics import Metric
+from evalrunner.domain import Completion, Metric, Row
 from evalrunner.middleware.budget import money
 from evalrunner.reports.drawing import plain_table, styled
 from evalrunner.reports.text import DASH, counted, interval, number, one_line

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evalrunner.compare.result import Candidate, ComparedMetric, Comparison, Pair, ParetoFront, Ranking
-from evalrunner.metrics import Metric
+from evalrunner.domain import Metric
 
 NUMBERS = ("value", "low", "high", "n", "skipped", "unscored", "errors", "trusted")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from evalrunner.domain import GateResult
 from evalrunner.errors import Problem
-from evalrunner.metrics import GateResult
 from evalrunner.reports.text import one_line
 from evalrunner.reports.view import RunView, gate_sentence
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalrunner.metrics import GateResult, Verdict
+from evalrunner.domain import GateResult, Verdict
 from evalrunner.reports.drawing import styled
 from evalrunner.reports.metrics_file import gate_data
 from evalrunner.reports.terminal import DONE, STYLES, gates_table, run_word

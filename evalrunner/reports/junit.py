@@ -19,8 +19,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import IO
 
-from evalrunner.domain import Completion, Failure, Row
-from evalrunner.metrics import GateResult
+from evalrunner.domain import Completion, Failure, GateResult, Row
 from evalrunner.redact import redact
 from evalrunner.reports.escaping import LONGEST_KEY
 from evalrunner.reports.table import plain_text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from evalrunner.metrics import BaselineResult, GateResult, Metric
+from evalrunner.domain import BaselineResult, GateResult, Metric
 from evalrunner.reports.escaping import code, inline
 from evalrunner.reports.markdown_ranking import compared_table, doubts, ranking_lines
 from evalrunner.reports.markdown_rows import render_row

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from evalrunner.domain import BaselineResult, GateResult, Metric
 from evalrunner.engine.result import RunResult
-from evalrunner.metrics import BaselineResult, GateResult, Metric
 from evalrunner.middleware.usage import Usage
 from evalrunner.reports.comparison_file import comparison_data
 

@@ -15,9 +15,10 @@ from evalrunner.redact import redact
 from evalrunner.reports.ci import JUNIT_FILE, SUMMARY_FILE, stored_markdown
 from evalrunner.reports.html.rebuild import KINDS, check_picture, write_again
 from evalrunner.reports.table import guard_formula, shape_of, table_frame
-from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, TABLE_FILE, RunFolder, write_bytes
+from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, TABLE_FILE, RunFolder
 from evalrunner.runs.row_log import NAME as ROWS_FILE
 from evalrunner.runs.row_log import read_rows
+from evalrunner.storage import write_bytes
 
 EXTRAS = ((".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "xlsx"), (".png", "resvg_py", "png"))
 STORED = {".csv": TABLE_FILE, ".json": METRICS_FILE, ".jsonl": ROWS_FILE}

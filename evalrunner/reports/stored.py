@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evalrunner.domain import Row
+from evalrunner.domain import Metric, Row
 from evalrunner.engine.result import TargetResult
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError
-from evalrunner.metrics import Metric
 from evalrunner.middleware.usage import Usage
 from evalrunner.reports.compared import render_comparison
 from evalrunner.reports.comparison_file import stored_comparison

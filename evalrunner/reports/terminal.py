@@ -6,9 +6,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from evalrunner.domain import Completion, Row
+from evalrunner.domain import Completion, GateResult, Metric, Row
 from evalrunner.engine.result import RunResult, TargetResult
-from evalrunner.metrics import GateResult, Metric
 from evalrunner.middleware.cache import CacheTally
 from evalrunner.reports.compared import render_comparison
 from evalrunner.reports.drawing import plain_table, styled

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from evalrunner.compare.result import Comparison
+from evalrunner.domain import GateResult, Verdict
 from evalrunner.engine.result import RunResult, TargetResult
 from evalrunner.engine.stored_parts import stored_measures
-from evalrunner.metrics import GateResult, Verdict
 from evalrunner.reports.comparison_file import stored_comparison
 from evalrunner.reports.metrics_file import gate_from_data
 from evalrunner.reports.stored import stored_metrics, stored_run, stored_targets

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from evalrunner.errors import RunError, RunNotFoundError
-from evalrunner.redact import redact
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 RUN_FILE = "run.json"
@@ -94,33 +90,6 @@ def find_run(reference: str, output_dir: Path) -> RunFolder:
             f"{reference!r} could be {names}{' …' if len(matching) > 5 else ''}; give more of the id"
         )
     return matching[0]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it, so that nobody ever reads half of it. Keys redacted."""
-    write_bytes(path, redact(text).encode("utf-8", errors="backslashreplace"))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it. Raises RunError where the disk refuses."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as refused:
-        raise RunError(f"cannot write {str(path)!r}: {refused.strerror}") from None
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write data as JSON that a person can read, with a newline at the end."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

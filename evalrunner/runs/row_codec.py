@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalrunner.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Row, Sample
-from evalrunner.fast_json import dump_json, load_json
 from evalrunner.redact import redact
 from evalrunner.runs.finished import RowHead
+from evalrunner.storage import dump_json, load_json
 
 VERSION = 1
 _MARK = b',"sum":"'

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalrunner.domain import Declaration, Row
-from evalrunner.metrics import Metric
+from evalrunner.domain import Declaration, Metric, Row
 from evalrunner.stats.aggregates import QUANTILE, aggregate
 from evalrunner.stats.grouping import Design, Groups
 from evalrunner.stats.intervals import Estimand, Interval, metric_interval

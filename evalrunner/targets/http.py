@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
-from evalrunner.beforehand import ChecksSamples
-from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, row_name
+from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, SampleValidator, row_name
 from evalrunner.endpoints.http import Service
 from evalrunner.prompts import PromptError, template_context
 from evalrunner.templates import SYNTAX, as_text, bare_name, compile_filler
@@ -84,7 +83,7 @@ class HttpRequests:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpTarget(ChecksSamples):
+class HttpTarget(SampleValidator):
     """Asks the service for each sample."""
 
     requests: HttpRequests

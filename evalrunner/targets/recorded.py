@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from evalrunner.beforehand import ChecksSamples
-from evalrunner.domain import Completion, Failure, Row, Sample, Target
+from evalrunner.domain import Completion, Failure, Row, Sample, SampleValidator, Target
 from evalrunner.errors import RunNotFoundError, nearest
 from evalrunner.plugins import PluginContext
 from evalrunner.prompts import ABSENT, find_value
@@ -37,7 +36,7 @@ def recorded(
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedColumn(ChecksSamples):
+class RecordedColumn(SampleValidator):
     """The answer stands in a column of the sample, the same for every epoch."""
 
     column: str

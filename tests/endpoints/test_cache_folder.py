@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.cache_folder import cache_folder
+from evalrunner.storage import cache_folder
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.baselines.file import Baseline, BaselineHead, collect_rows, sample_key
-from evalrunner.domain import Cell, Completion, Failure, Row, Sample
+from evalrunner.domain import Cell, Completion, Failure, GateResult, Row, Sample
 from evalrunner.gates.build import GateBuilder
 from evalrunner.gates.check import Comparison, check_gates
 from evalrunner.gates.regression import CandidateRun
-from evalrunner.metrics import GateResult
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import BUILTIN_MEASURES, Measure, summarize
 from evalrunner.suite.gates import read_gates

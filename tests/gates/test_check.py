@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample
+from evalrunner.domain import Cell, Completion, Declaration, Failure, GateResult, Row, Sample
 from evalrunner.gates.check import check_gates
 from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
-from evalrunner.metrics import GateResult
 from evalrunner.stats.summary import BUILTIN_MEASURES, Measure, summarize
 from evalrunner.suite.schema import GateSpec, Operator
 from evalrunner.verdicts import exit_code, overall

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.metrics import GateResult
+from evalrunner.domain import GateResult
 from evalrunner.reports.github import STEP_BYTES, command, gate_annotations, room_for_summary
 from evalrunner.reports.text import COMMAND, without_commands
 from tests.fakes.command import evalrun

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 import evalrunner
-from evalrunner.domain import Cell, Completion, Declaration, Row, Sample
+from evalrunner.domain import BaselineResult, Cell, Completion, Declaration, GateResult, Metric, Row, Sample
 from evalrunner.engine.result import TargetResult
-from evalrunner.metrics import BaselineResult, GateResult, Metric
 from evalrunner.middleware.usage import Usage
 from evalrunner.redact import register_secret
 from evalrunner.reports.ci import CiFiles, SummaryRows, stored_markdown

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from evalrunner.errors import RunError, RunNotFoundError
-from evalrunner.runs.folder import RunFolder, create_run_folder, find_run, list_runs, read_json, write_json
+from evalrunner.runs.folder import RunFolder, create_run_folder, find_run, list_runs, read_json
+from evalrunner.storage import write_json
 
 
 def make_run(when: datetime, suite: str = "qa") -> RunFolder:

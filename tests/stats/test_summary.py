@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import numpy
 import pytest
 
-from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample
-from evalrunner.metrics import Metric
+from evalrunner.domain import Cell, Completion, Declaration, Failure, Metric, Row, Sample
 from evalrunner.stats.aggregates import aggregate, quantile
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.intervals import gate_bounds, metric_interval

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evalrunner.domain import Cell, Failure, Row
-from evalrunner.fast_json import dump_json
 from evalrunner.redact import redact
 from evalrunner.reports.html.embed import json_text
 from evalrunner.reports.worst import Earlier, EarlierOf
+from evalrunner.storage import dump_json
 
 GROUP = ("id", "epoch", "index", "input", "expected", "metadata", "answers", "baseline")
 ANSWER = (

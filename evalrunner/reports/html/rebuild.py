@@ -10,7 +10,8 @@ from evalrunner.reports.earlier import earlier_of_stored
 from evalrunner.reports.html.forest import forest_png, forest_svg
 from evalrunner.reports.html.page import write_report
 from evalrunner.reports.view import stored_view
-from evalrunner.runs.folder import RunFolder, write_bytes
+from evalrunner.runs.folder import RunFolder
+from evalrunner.storage import write_bytes
 
 KINDS = (".html", ".svg", ".png")
 

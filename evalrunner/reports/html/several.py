@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.compare.result import Comparison
-from evalrunner.domain import Row
-from evalrunner.metrics import Metric
+from evalrunner.domain import Metric, Row
 from evalrunner.reports.compared_run import ComparedRun
 from evalrunner.reports.comparison_file import comparison_data
 from evalrunner.reports.html.overview import comparison_part, scorer_part, target_part

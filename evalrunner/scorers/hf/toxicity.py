@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalrunner.beforehand import Prepares
-from evalrunner.domain import Failure, Outcome, Score
+from evalrunner.domain import Failure, Outcome, Preparable, Score
 from evalrunner.middleware.deadline import pause_deadline
 from evalrunner.scorers.hf.model import (
     FoundModel,
@@ -37,7 +36,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class HfToxicity(Prepares):
+class HfToxicity(Preparable):
     """The probability of a label by a classifier, as a scorer that is awaited."""
 
     found: FoundModel

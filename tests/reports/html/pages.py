@@ -10,9 +10,9 @@ from typing import Any
 import evalrunner
 from evalrunner.domain import Completion, Failure, Row
 from evalrunner.reports.worst import Earlier
-from evalrunner.runs.folder import write_json
 from evalrunner.runs.row_codec import encode_row
 from evalrunner.runs.row_log import read_rows
+from evalrunner.storage import write_json
 
 SUITE = """\
 name: capitals

@@ -22,9 +22,9 @@ from evalrunner.reports.html.embed import inline_json, json_text
 from evalrunner.reports.html.forest import forest_svg
 from evalrunner.reports.html.page import ASSETS, SCRIPTS, STYLES, write_report
 from evalrunner.reports.html.row_index import RowIndex
-from evalrunner.runs.folder import write_json
 from evalrunner.runs.row_codec import encode_row
 from evalrunner.runs.row_log import RowLog
+from evalrunner.storage import write_json
 from tests.fakes.command import evalrun
 from tests.reports.html.pages import enrich, make_run
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.fast_json import dump_json, load_json
+from evalrunner.storage import dump_json, load_json
 
 ODD = (
     '"\\ud800"', '{"a":NaN}', "[Infinity,-Infinity]", "123456789012345678901234567890", "-18446744073709551616",
@@ -76,4 +76,4 @@ def test_numbers_come_back_as_they_were() -> None:
 
 def test_what_is_not_plain_can_be_refused() -> None:
     with pytest.raises(TypeError):
-        dump_json({"a": {1, 2}}, otherwise=json.dumps)
+        dump_json({"a": {1, 2}}, fallback=json.dumps)
