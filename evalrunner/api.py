@@ -14,7 +14,7 @@ from evalrunner.domain import GateResult, Reporter, Verdict
 from evalrunner.engine.result import RunResult
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.mlflow.table import TABLE, evaluation_frame
-from evalrunner.reports.table import shape_of, table_frame
+from evalrunner.reports.csv import shape_of, table_frame
 from evalrunner.runs.folder import RUN_FILE, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.suite.options import RunOptions

@@ -371,10 +371,10 @@ class Judge(Protocol):
 
 
 @runtime_checkable
-class EarlierRows(Protocol):
+class ReplayReporter(Protocol):
     """A reporter that also wants the rows that a run had before it was gone on with; they come after the others."""
 
-    def on_earlier_row(self, row: Row, /) -> None: ...
+    def on_replayed_row(self, row: Row, /) -> None: ...
 
 
 @runtime_checkable

@@ -57,7 +57,7 @@ class _Gathered:
     """Listens for the rows that the text shows."""
 
     def on_start(self, plan: Plan, folder: Any, /) -> None:
-        from evalrunner.reports.worst import WorstRows
+        from evalrunner.reports.worst_rows import WorstRows
 
         self.worst = WorstRows(plan.measures)
 
@@ -71,8 +71,8 @@ class _Gathered:
         """The sentence why, then the summary as a terminal has it."""
         import io
 
+        from evalrunner.formatting import one_line
         from evalrunner.reports.terminal import open_console, render_result
-        from evalrunner.reports.text import one_line
         from evalrunner.reports.view import sentence, view_of
 
         out = io.StringIO()

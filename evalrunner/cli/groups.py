@@ -47,7 +47,7 @@ def show(path: Annotated[Path, typer.Argument(metavar="FILE", help="A baseline's
     """Show what a baseline is of, and its metrics by target."""
     from evalrunner.baselines.file import read_baseline
     from evalrunner.errors import SuiteError
-    from evalrunner.reports.baselines import render_baseline
+    from evalrunner.reports.plan import render_baseline
 
     try:
         stored = read_baseline(path, label=str(path))
@@ -63,7 +63,7 @@ def list_baselines(
 ) -> None:
     """List the baselines below a folder."""
     from evalrunner.baselines.file import FOLDER
-    from evalrunner.reports.baselines import baseline_lines
+    from evalrunner.reports.plan import baseline_lines
 
     found = sorted(folder.rglob(f"{FOLDER}/*/*.jsonl"))
     for line in baseline_lines(found):
@@ -82,9 +82,9 @@ cache = typer.Typer(
 @cache.command("info")
 def info() -> None:
     """Show where answers are kept, how many, and how old they are."""
+    from evalrunner.formatting import age, size
     from evalrunner.middleware.cache_admin import cache_info
     from evalrunner.middleware.response_cache import NAME
-    from evalrunner.reports.text import age, size
     from evalrunner.storage import cache_folder
 
     found = cache_info(cache_folder() / NAME)
@@ -105,9 +105,9 @@ def clear(
 ) -> None:
     """Remove the answers that are kept for later runs. Runs that are under way go on."""
     from evalrunner.errors import SuiteError
+    from evalrunner.formatting import counted
     from evalrunner.middleware.cache_admin import clear as clear_store
     from evalrunner.middleware.response_cache import NAME
-    from evalrunner.reports.text import counted
     from evalrunner.storage import cache_folder
     from evalrunner.suite.sections import age_s
 

@@ -41,7 +41,7 @@ def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan]
 
 def validate(suites: options.Suites) -> None:
     """Check suites with their data and parts; every problem is told, nothing is called."""
-    from evalrunner.reports.text import counted
+    from evalrunner.formatting import counted
     from evalrunner.suite.options import RunOptions
 
     async def tell(suite: str, plan: Plan) -> AsyncIterator[str]:
@@ -100,8 +100,7 @@ def plan(
 async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> AsyncIterator[str]:
     from evalrunner.commands.run import priced
     from evalrunner.engine.estimate import ModelPrices, estimate
-    from evalrunner.reports.estimated import render_estimates
-    from evalrunner.reports.planned import render_plan, render_prompts
+    from evalrunner.reports.plan import render_estimates, render_plan, render_prompts
 
     plan = await priced(plan, ask_servers=not offline)
     for line in render_plan(plan, runs=runs):
@@ -130,9 +129,9 @@ def list_parts(
     group: Annotated[Literal["scorers", "targets", "datasets"], typer.Argument(help="scorers, targets or datasets")],
 ) -> None:
     """List what a suite can name, with the options of each."""
-    from evalrunner.reports.parts import render_parts
+    from evalrunner.reports.plan import render_plugins
 
-    for line in render_parts(group):
+    for line in render_plugins(group):
         typer.echo(line)
 
 

@@ -114,7 +114,7 @@ def main() -> None:
         print("evalrun: interrupted", file=sys.stderr)
         code = 130
     except Exception:  # a mistake of ours must not end with 1, which says that a gate failed
-        from evalrunner.reports.text import for_log
+        from evalrunner.formatting import for_log
 
         print(for_log(redact_message(traceback.format_exc())), file=sys.stderr)
         print("evalrun: this is a mistake in evalrun itself; please report it with the lines above", file=sys.stderr)
@@ -124,7 +124,7 @@ def main() -> None:
 
 def tell(said: EvalrunError) -> None:
     """Print an error, each of several problems on its own line."""
-    from evalrunner.reports.text import for_log
+    from evalrunner.formatting import for_log
 
     if isinstance(said, SuiteError) and len(said.problems) > 1:
         for problem in said.problems:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from evalrunner.engine.result import RunResult
     from evalrunner.middleware.cancellation import StopSignal
     from evalrunner.reports.view import RunView
-    from evalrunner.reports.worst import WorstRows
+    from evalrunner.reports.worst_rows import WorstRows
     from evalrunner.suite.options import RunOptions
 
 
@@ -145,7 +145,7 @@ def _listen_to_ctrl_c(stop: StopSignal) -> None:
 
 
 def _to_stderr(line: str) -> None:
-    from evalrunner.reports.text import for_log
+    from evalrunner.formatting import for_log
 
     print(for_log(line), file=sys.stderr)
 
@@ -183,9 +183,9 @@ class Printer:
         from evalrunner.verdicts import exit_code
 
         if self.as_json:
+            from evalrunner.formatting import json_for_log
             from evalrunner.redact import redact
-            from evalrunner.reports.metrics_file import metrics_data
-            from evalrunner.reports.text import json_for_log
+            from evalrunner.reports.json import metrics_data
 
             found = [metrics_data(result) for result in results]
             with unless_closed(sys.stdout):
@@ -199,10 +199,10 @@ class Printer:
 
 def _tell_how_to_go_on(results: list[RunResult]) -> None:
     """What JSON has no place for, on stderr: which runs did not do all they had to, why, and the commands for the rest."""
-    from evalrunner.reports.terminal import go_on_lines, headline
+    from evalrunner.reports.terminal import headline, next_step_lines
 
     for result in results:
-        if lines := list(go_on_lines(result)):
+        if lines := list(next_step_lines(result)):
             print(headline(result), *lines, sep="\n", file=sys.stderr)
 
 
@@ -242,7 +242,7 @@ class Summary:
         self.worst: WorstRows | None = None
 
     def on_start(self, plan: Plan, folder: Any, /) -> None:
-        from evalrunner.reports.worst import WorstRows
+        from evalrunner.reports.worst_rows import WorstRows
 
         # What the summary is drawn with takes a while to import: done once the first calls are out, while they are waited for.
         drawing = threading.Timer(DRAWING_AFTER_S, import_drawing)
@@ -254,18 +254,18 @@ class Summary:
         assert self.worst is not None  # a run starts before its first row
         self.worst.add(row)
 
-    on_earlier_row = on_row
+    on_replayed_row = on_row
 
     def on_end(self, result: RunResult, /) -> None:
         assert self.worst is not None  # a run starts before it ends
-        from evalrunner.reports.terminal import go_on_lines, headline, open_console, render_result
+        from evalrunner.reports.terminal import headline, next_step_lines, open_console, render_result
 
         console = open_console(self.out)
         with unless_closed(self.out):
             if self.quiet:
                 line = headline(result)
                 line.append(f" · {result.folder}")
-                console.print(line, *go_on_lines(result), sep="\n", soft_wrap=True)
+                console.print(line, *next_step_lines(result), sep="\n", soft_wrap=True)
                 return
             worst = {name: self.worst.of(name) for name in result.targets}
             for part in render_result(result, worst, rows_that_differ(result, self.diff)):
@@ -297,11 +297,11 @@ def gate(
     """
     from evalrunner.commands.regate import reevaluate_gates
     from evalrunner.errors import RunError, SuiteError
+    from evalrunner.formatting import json_for_log
     from evalrunner.redact import redact, register_environment
     from evalrunner.reports.ci import add_stored_to_step
-    from evalrunner.reports.judged import gate_report_data, gate_report_view, render_gate_report
+    from evalrunner.reports.gate_report import gate_report_data, gate_report_view, render_gate_report
     from evalrunner.reports.terminal import open_console
-    from evalrunner.reports.text import json_for_log
     from evalrunner.runs.folder import find_run
     from evalrunner.storage import write_json
 

@@ -80,19 +80,19 @@ def report(
     """Write a stored run's report.html or interval plot again, from its folder."""
     import webbrowser
 
-    from evalrunner.reports.html.rebuild import check_picture, write_again
+    from evalrunner.reports.html.write import check_png_support, rewrite_report
     from evalrunner.runs.folder import REPORT_FILE, find_run
 
     folder = find_run(run, output_dir)
     paths = [Path(name) for name in output or ()] or [folder.path / REPORT_FILE]
     for path in paths:
-        check_picture(path)
+        check_png_support(path)
     for path in paths:
-        write_again(folder, path, runs=output_dir)
+        rewrite_report(folder, path, runs=output_dir)
         typer.echo(path)
     if show:
         pages = [path for path in paths if path.suffix.lower() == ".html"] or [
-            write_again(folder, folder.path / REPORT_FILE, runs=output_dir)
+            rewrite_report(folder, folder.path / REPORT_FILE, runs=output_dir)
         ]
         webbrowser.open(pages[0].resolve().as_uri())
 
@@ -120,8 +120,8 @@ def compare(
     Runs whose dataset, scorers or judge differ are refused; prompts, params and models may differ and are named.
     """
     from evalrunner.commands.compare import compare_runs
-    from evalrunner.reports.comparison_file import comparison_data
-    from evalrunner.reports.html.several import write_comparison
+    from evalrunner.reports.html.comparison_page import write_comparison
+    from evalrunner.reports.json import comparison_data
     from evalrunner.storage import write_json
 
     paths = [Path(name) for name in output or ()]
@@ -141,7 +141,7 @@ def compare(
 
         typer.echo(redact(json.dumps(comparison_data(found.comparison), indent=2)))
         return
-    from evalrunner.reports.compared import render_comparison, slice_comparison_tables
+    from evalrunner.reports.comparison import render_comparison, slice_comparison_tables
     from evalrunner.reports.terminal import open_console
 
     console = open_console(sys.stdout)
@@ -167,21 +167,21 @@ def diff(
     from evalrunner.commands.diff import diff_runs
 
     found = diff_runs(runs, output_dir, targets=targets.split(",") if targets else (), keep=limit)
-    from evalrunner.reports.changed import changes_data, render_changes
+    from evalrunner.reports.comparison import diff_data, render_diff
 
     if as_json:
         import json
 
         from evalrunner.redact import redact
 
-        data = [changes_data(each) for each in found]
+        data = [diff_data(each) for each in found]
         typer.echo(redact(json.dumps(data[0] if len(data) == 1 else data, indent=2)))
         return
     from evalrunner.reports.terminal import open_console
 
     console = open_console(sys.stdout)
     for each in found:
-        for part in render_changes(each):
+        for part in render_diff(each):
             console.print(part)
 
 

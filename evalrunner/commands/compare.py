@@ -15,7 +15,7 @@ from evalrunner.compare.result import Candidate, Comparison
 from evalrunner.domain import Metric, Row
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.reports.compared_run import ComparedRun
+from evalrunner.reports.comparison import ComparedRun
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.provenance import differences, part_differences
 from evalrunner.stats.summary import summarize

@@ -17,7 +17,7 @@ from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.check import Comparison, check_gates
 from evalrunner.gates.regression import CandidateRun
-from evalrunner.reports.judged import GateReport
+from evalrunner.reports.gate_report import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.grouping import Design

@@ -16,7 +16,7 @@ from evalrunner import __version__
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.commands.resume import ResumeState, find_resumable_run, load_resume_state
 from evalrunner.datasets.file_lookup import store_stdin, stored_stdin
-from evalrunner.domain import EarlierRows, Reporter, Row
+from evalrunner.domain import ReplayReporter, Reporter, Row
 from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.endpoints.local_weights import Progress
 from evalrunner.engine.assemble import Assembler
@@ -36,13 +36,12 @@ from evalrunner.middleware.ledger import Side
 from evalrunner.middleware.timing import Timing
 from evalrunner.mlflow.after_run import check_tracking, send_after_run
 from evalrunner.redact import redact, register_environment
+from evalrunner.reports.baseline_rows import baseline_lookup_of_plan
 from evalrunner.reports.ci import CiFiles
-from evalrunner.reports.earlier import earlier_of_plan
+from evalrunner.reports.csv import TableWriter, shape_of
 from evalrunner.reports.html.page import write_report
-from evalrunner.reports.metrics_file import metrics_data
+from evalrunner.reports.json import metrics_data, run_data
 from evalrunner.reports.outputs import check_apart, check_outputs, write_outputs
-from evalrunner.reports.run_file import run_data
-from evalrunner.reports.table import TableWriter, shape_of
 from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, RUN_FILE, RunFolder, create_run_folder
 from evalrunner.runs.lock import RunLock
 from evalrunner.runs.row_log import RowLog, finished_rows
@@ -210,7 +209,7 @@ class Execution:
         self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design)
         self.table = TableWriter(folder.path, shape_of(plan), names)
         self.usage = RowUsage.of(plan)
-        self.earlier_of = earlier_of_plan(plan)
+        self.earlier_of = baseline_lookup_of_plan(plan)
         self.ci = CiFiles(folder.path, plan.measures, names, options.outputs, earlier=self.earlier_of)
 
     async def run(self) -> RunResult:
@@ -268,8 +267,8 @@ class Execution:
         for row in finished_rows(self.folder.path, self.earlier.finished):
             self._count(row)
             for reporter in self.reporters:
-                if isinstance(reporter, EarlierRows):
-                    reporter.on_earlier_row(row)
+                if isinstance(reporter, ReplayReporter):
+                    reporter.on_replayed_row(row)
 
     def _write_all(self, result: RunResult) -> None:
         """Every file of the run; one that cannot be written does not keep the others from being so."""

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.errors import RunError
+from evalrunner.formatting import money
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import pause_deadline
 from evalrunner.middleware.ledger import Ledger, Side
@@ -150,11 +151,3 @@ def cost_of_call(answer: Completion | Failure, most: float) -> float:
         return 0.0
     unclear = answer.kind in MAYBE_PAID or (answer.kind == "server" and answer.status is None)
     return most if unclear else 0.0
-
-
-def money(usd: float) -> str:
-    """`$2.00`, `$0.0042`: cents, and more digits where cents would hide the amount."""
-    if usd >= 1 or abs(usd - round(usd, 2)) < 1e-9:
-        return f"${usd:,.2f}"
-    digits = 4 if usd >= 0.01 else 6 if usd >= 1e-4 else 9
-    return "$" + f"{usd:.{digits}f}".rstrip("0").ljust(4, "0")

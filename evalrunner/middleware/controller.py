@@ -7,11 +7,12 @@ from collections import deque
 from typing import TypeAlias
 
 from evalrunner.domain import Completion, Failure, Request
+from evalrunner.formatting import long_duration
 from evalrunner.middleware.adaptive_limit import AdaptiveLimit, FixedLimit, Limit, Ticket
 from evalrunner.middleware.backoff import Quota, RefusalBackoff
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import pause_deadline
-from evalrunner.middleware.timing import Timing, duration
+from evalrunner.middleware.timing import Timing
 
 CEILING = 256
 GIVE_UP_S = 600.0
@@ -170,5 +171,5 @@ class ConcurrencyLimiter:
         self._timer = asyncio.get_running_loop().call_later((when - now) * self._timing.scale + 1e-4, self._hand_out)
 
     def _hopeless(self) -> Failure:
-        words = f"{self._label} has refused every call for {duration(self._give_up_s)}"
+        words = f"{self._label} has refused every call for {long_duration(self._give_up_s)}"
         return Failure("rate_limit", f"{words}; it was not asked again", fatal=True)

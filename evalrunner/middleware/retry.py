@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.formatting import long_duration
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import CURRENT
-from evalrunner.middleware.timing import Timing, duration
+from evalrunner.middleware.timing import Timing
 
 TRANSIENT_KINDS = frozenset({"timeout", "rate_limit", "server", "connection", "malformed"})
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
@@ -115,7 +116,7 @@ def retry_refusal(wait_s: float, asked_s: float | None) -> str | None:
     limit = f"{MAX_WAIT_S:g} s that are waited at most" if clock is None else f"row's time limit of {clock.limit_s:g} s"
     if asked_s is None or asked_s < left_s:
         return f"the {limit} leaves no time for another try"
-    words = f"the server asks to wait {duration(asked_s)}"
+    words = f"the server asks to wait {long_duration(asked_s)}"
     if clock is None or asked_s > clock.limit_s:
         return f"{words}, longer than the {limit}"
     return f"{words}, longer than what is left of the {limit}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from evalrunner.domain import Row
 from evalrunner.engine.result import RunResult
 from evalrunner.errors import RunError
-from evalrunner.reports.worst import EarlierOf, Regressions, ShownRow, WorstRows
+from evalrunner.reports.worst_rows import BaselineLookup, Regressions, ShownRow, WorstRows
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Measure
@@ -36,7 +36,7 @@ def in_ci(environ: Mapping[str, str]) -> bool:
 class SummaryRows:
     """The rows that a summary shows: those that got worse where there is something to compare with, else the worst."""
 
-    def __init__(self, measures: Sequence[Measure], earlier: EarlierOf | None) -> None:
+    def __init__(self, measures: Sequence[Measure], earlier: BaselineLookup | None) -> None:
         self.worst = WorstRows(measures, keep=KEPT)
         self.fallen = Regressions(measures, earlier, keep=KEPT) if earlier is not None else None
 
@@ -67,7 +67,7 @@ class CiFiles:
         outputs: Sequence[str],
         *,
         environ: Mapping[str, str] | None = None,
-        earlier: EarlierOf | None = None,
+        earlier: BaselineLookup | None = None,
     ) -> None:
         self.environ = os.environ if environ is None else environ
         self.folder = folder
@@ -130,16 +130,16 @@ def add_stored_to_step(folder: RunFolder, view: RunView, runs: Path) -> None:
     step = os.environ.get("GITHUB_STEP_SUMMARY")
     if not step:
         return
-    from evalrunner.reports.earlier import earlier_of_stored
+    from evalrunner.reports.baseline_rows import baseline_lookup_of_stored
 
-    rows = SummaryRows(view.measures, earlier_of_stored(view, runs))
+    rows = SummaryRows(view.measures, baseline_lookup_of_stored(view, runs))
     for row in read_rows(folder.path):
         rows.add(row)
     _add_to_step(Path(step), view, rows)
 
 
 def stored_markdown(
-    folder: RunFolder, view: RunView, *, max_bytes: int = SUMMARY_BYTES, earlier: EarlierOf | None = None
+    folder: RunFolder, view: RunView, *, max_bytes: int = SUMMARY_BYTES, earlier: BaselineLookup | None = None
 ) -> str:
     """`summary.md` of a stored run."""
     rows = SummaryRows(view.measures, earlier)

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from evalrunner.domain import GateResult
 from evalrunner.errors import Problem
-from evalrunner.reports.text import one_line
+from evalrunner.formatting import one_line
 from evalrunner.reports.view import RunView, gate_sentence
 
 MOST = 10  # annotations of one kind that GitHub shows of a step

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import IO
 
 from evalrunner.domain import Completion, Failure, GateResult, Row
+from evalrunner.formatting import number
 from evalrunner.redact import redact
-from evalrunner.reports.escaping import LONGEST_KEY
-from evalrunner.reports.table import plain_text
-from evalrunner.reports.text import number
+from evalrunner.reports.csv import plain_text
+from evalrunner.reports.markdown_escaping import LONGEST_KEY
 from evalrunner.reports.view import RunView, gate_sentence
-from evalrunner.reports.worst import missed
+from evalrunner.reports.worst_rows import missed
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Measure

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from evalrunner.domain import BaselineResult, GateResult, Metric
-from evalrunner.reports.escaping import code, inline
-from evalrunner.reports.markdown_ranking import compared_table, doubts, ranking_lines
+from evalrunner.formatting import DASH, counted, duration, interval, number
+from evalrunner.reports.markdown_escaping import code, inline
+from evalrunner.reports.markdown_ranking import compared_table, comparison_notes, ranking_lines
 from evalrunner.reports.markdown_rows import render_row
-from evalrunner.reports.terminal import ALWAYS, kept_parts, label, usage_line, verdict_word
-from evalrunner.reports.text import DASH, counted, duration, interval, number
+from evalrunner.reports.terminal import ALWAYS, cache_parts, label, usage_line, verdict_word
 from evalrunner.reports.view import RunView, sentence
-from evalrunner.reports.worst import ShownRow
+from evalrunner.reports.worst_rows import ShownRow
 
 LONGEST_TEXT = 2_000  # characters of an input or output that are shown of a row
 CLOSING = 200  # bytes kept for the line that says what was left out
@@ -37,12 +37,12 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[ShownRow]], *, ma
         page.table("Gates", GATE_COLUMNS, map(_gate, view.gates_worst_first))
     if view.comparison is not None:
         page.table("Side by side", *compared_table(view.comparison))
-        page.list("Ranking", [*ranking_lines(view.comparison), *doubts(view.comparison)])
+        page.list("Ranking", [*ranking_lines(view.comparison), *comparison_notes(view.comparison)])
     for name, target in view.targets.items():
         title = f"Metrics of {code(name, 80)}" if len(view.targets) > 1 else "Metrics"
         changes = _changes(view.gates, name)
         page.table(title, _metric_columns(changes), _metric_lines(target.metrics, changes))
-        page.add("", inline(" · ".join([usage_line(target), *kept_parts(target.calls.cache)]), 400))
+        page.add("", inline(" · ".join([usage_line(target), *cache_parts(target.calls.cache)]), 400))
         page.list("Not scored", _not_scored(target.metrics))
     for name, shown in rows.items():
         if shown:

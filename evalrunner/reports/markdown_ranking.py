@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from evalrunner.compare.result import ComparedMetric, Comparison
-from evalrunner.reports.compared import amount
-from evalrunner.reports.escaping import code, inline
-from evalrunner.reports.text import DASH, counted, number
+from evalrunner.formatting import DASH, counted, number
+from evalrunner.reports.comparison import amount
+from evalrunner.reports.markdown_escaping import code, inline
 
 COSTS = ("latency/p50", "cost_usd/mean")
 MOST = 6  # metrics of the table; all are in the lists below it
@@ -34,7 +34,7 @@ def ranking_lines(comparison: Comparison) -> Iterator[str]:
         yield f"{inline(metric.name, 60)}: {' '.join(parts)}" + (f"; {', '.join(differing)}" if differing else "")
 
 
-def doubts(comparison: Comparison) -> Iterator[str]:
+def comparison_notes(comparison: Comparison) -> Iterator[str]:
     """What casts doubt on the comparison, then how to read it."""
     yield from (f"warning: {inline(text, 400)}" for text in comparison.warnings)
     tests = counted(comparison.family, "test")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evalrunner.domain import Cell, Completion, Row
-from evalrunner.reports.escaping import block, code
-from evalrunner.reports.table import plain_text
-from evalrunner.reports.text import number
-from evalrunner.reports.worst import Earlier, ShownRow
+from evalrunner.formatting import number
+from evalrunner.reports.csv import plain_text
+from evalrunner.reports.markdown_escaping import block, code
+from evalrunner.reports.worst_rows import BaselineScores, ShownRow
 
 WHY = 500  # characters of a scorer's reason
 
@@ -23,7 +23,7 @@ def render_row(shown: ShownRow, limit: int) -> str:
     return f"<details><summary>{code(row.sample.id, 60)}{epoch} · {scores}</summary>{texts}{reasons}</details>"
 
 
-def _score(name: str, cell: Cell, before: Earlier | None) -> str:
+def _score(name: str, cell: Cell, before: BaselineScores | None) -> str:
     value = number(cell.value) if cell.state == "scored" else cell.state
     earlier = before.scores.get(name) if before is not None else None
     return f"{code(name, 60)} {value}" + (f" (was {number(earlier)})" if earlier is not None else "")

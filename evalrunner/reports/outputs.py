@@ -13,8 +13,8 @@ from evalrunner.engine.result import RunResult
 from evalrunner.errors import MissingExtraError, RunNotFoundError, SuiteError, nearest
 from evalrunner.redact import redact
 from evalrunner.reports.ci import JUNIT_FILE, SUMMARY_FILE, stored_markdown
-from evalrunner.reports.html.rebuild import KINDS, check_picture, write_again
-from evalrunner.reports.table import guard_formula, shape_of, table_frame
+from evalrunner.reports.csv import guard_formula, shape_of, table_frame
+from evalrunner.reports.html.write import KINDS, check_png_support, rewrite_report
 from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, TABLE_FILE, RunFolder
 from evalrunner.runs.row_log import NAME as ROWS_FILE
 from evalrunner.runs.row_log import read_rows
@@ -66,20 +66,20 @@ def write_outputs(result: RunResult, outputs: Sequence[str]) -> list[Path]:
 
 def write_stored(folder: RunFolder, output: Path, *, runs: Path, max_bytes: int) -> None:
     """Write an output of a stored run; a summary takes at most `max_bytes`; `runs` is where baselines may be. Raises SuiteError for what it cannot be."""
-    from evalrunner.reports.earlier import earlier_of_stored
+    from evalrunner.reports.baseline_rows import baseline_lookup_of_stored
     from evalrunner.reports.junit import write_junit
     from evalrunner.reports.view import stored_view
 
     suffix = output.suffix.lower()
     if suffix == ".md":
         view = stored_view(folder)
-        text = stored_markdown(folder, view, max_bytes=max_bytes, earlier=earlier_of_stored(view, runs))
+        text = stored_markdown(folder, view, max_bytes=max_bytes, earlier=baseline_lookup_of_stored(view, runs))
         write_bytes(output, redact(text).encode())
     elif suffix == ".xml":
         write_junit(folder, stored_view(folder), output)
     elif suffix in KINDS:
-        check_picture(output)
-        write_again(folder, output, runs=runs)
+        check_png_support(output)
+        rewrite_report(folder, output, runs=runs)
     elif suffix in STORED:
         if not (folder.path / STORED[suffix]).is_file():
             raise RunNotFoundError(f"run {folder.id} has no {STORED[suffix]}: it did not come to its end")
@@ -123,7 +123,7 @@ def _cell(value: Any) -> Any:
 
 
 def _write_plot(result: RunResult, path: Path) -> None:
-    write_again(RunFolder(result.folder), path, runs=result.folder.parent.parent)
+    rewrite_report(RunFolder(result.folder), path, runs=result.folder.parent.parent)
 
 
 WRITERS: dict[str, Callable[[RunResult, Path], None]] = {

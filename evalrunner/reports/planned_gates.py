@@ -11,11 +11,11 @@ from typing import Any
 from evalrunner.baselines.file import Baseline, collect_rows
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import EvalrunError
+from evalrunner.formatting import number, one_line
 from evalrunner.gates.evidence import reduce_scores
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.sentences import amount
 from evalrunner.prompts import find_value
-from evalrunner.reports.text import number, one_line
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, list_runs, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.aggregates import variance

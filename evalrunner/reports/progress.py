@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from evalrunner.domain import Failure, Row
-from evalrunner.reports.text import duration, one_line
+from evalrunner.formatting import duration, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task

@@ -9,11 +9,10 @@ from evalrunner.domain import Metric, Row
 from evalrunner.engine.result import TargetResult
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError
+from evalrunner.formatting import DASH, duration, interval, number, one_line, plain_table, styled
 from evalrunner.middleware.usage import Usage
-from evalrunner.reports.compared import render_comparison
-from evalrunner.reports.comparison_file import stored_comparison
-from evalrunner.reports.drawing import plain_table, styled
-from evalrunner.reports.metrics_file import gate_from_data
+from evalrunner.reports.comparison import render_comparison
+from evalrunner.reports.json import gate_from_data, stored_comparison
 from evalrunner.reports.terminal import (
     DONE,
     STYLES,
@@ -25,8 +24,7 @@ from evalrunner.reports.terminal import (
     slice_tables,
     usage_line,
 )
-from evalrunner.reports.text import DASH, duration, interval, number, one_line
-from evalrunner.reports.worst import WorstRows, failed
+from evalrunner.reports.worst_rows import WorstRows, failed
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Measure, summarize

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from evalrunner.domain import Completion, GateResult, Metric, Row
 from evalrunner.engine.result import RunResult, TargetResult
+from evalrunner.formatting import DASH, age, counted, duration, interval, number, one_line, plain_table, styled
 from evalrunner.middleware.cache import CacheTally
-from evalrunner.reports.compared import render_comparison
-from evalrunner.reports.drawing import plain_table, styled
-from evalrunner.reports.text import DASH, age, counted, duration, interval, number, one_line
+from evalrunner.reports.comparison import render_comparison
 from evalrunner.stats.intervals import TOO_FEW_VALUES
 
 if TYPE_CHECKING:
@@ -45,10 +44,10 @@ def render_result(
         yield metrics_table(name, target)
         yield from interval_notes(target)
         yield from slice_tables(name, target)
-        yield Text(one_line(" · ".join([usage_line(target), *kept_parts(target.calls.cache)]), 400), style="dim")
+        yield Text(one_line(" · ".join([usage_line(target), *cache_parts(target.calls.cache)]), 400), style="dim")
     for line in judge_usage_lines(result):
         yield Text(one_line(line, 400), style="dim")
-    for line in judge_lines(result):
+    for line in judge_warnings(result):
         yield Text(line, style="yellow")
     if result.comparison is not None:
         yield from render_comparison(result.comparison, differing)
@@ -56,7 +55,7 @@ def render_result(
         if worst.get(name) and not differing:
             yield rows_table(f"worst rows of {one_line(name, 60)}", worst[name])
     yield Text(f"files: {result.folder}/ (report.html, table.csv, metrics.json, rows.jsonl, run.json)")
-    for line in go_on_lines(result):
+    for line in next_step_lines(result):
         yield Text(line, style="bold")
 
 
@@ -192,7 +191,7 @@ def _ends(metric: Metric | None) -> str:
     return f" {interval(metric.low, metric.high)}"
 
 
-def kept_parts(tally: CacheTally) -> Iterator[str]:
+def cache_parts(tally: CacheTally) -> Iterator[str]:
     """What the cache had: `cached 812/1,000, oldest 3 d`, and the money that this saved."""
     if tally.hits:
         yield f"cached {tally.hits:,}/{tally.asked:,}, oldest {age(tally.oldest_s)}"
@@ -212,7 +211,7 @@ def judge_usage_lines(result: RunResult) -> Iterator[str]:
             f"judge of {scorer.bound.name}: {counted(usage.calls, 'call')}{again}",
             f"{usage.output_tokens:,} tokens out",
             f"cost {number(cost, 'USD')}",
-            *kept_parts(tally.cache),
+            *cache_parts(tally.cache),
         ]
         yield " · ".join(parts)
     budget = result.plan.calls.budget
@@ -221,7 +220,7 @@ def judge_usage_lines(result: RunResult) -> Iterator[str]:
         yield f"spent at the most: targets {targets}, judges {judges}, of {number(budget.cap_usd, 'USD')} allowed"
 
 
-def go_on_lines(result: RunResult) -> Iterator[str]:
+def next_step_lines(result: RunResult) -> Iterator[str]:
     """The commands that do what the run has left to do."""
     resume = f"evalrun --resume {shlex.quote(str(result.folder))}"
     if result.unfinished:
@@ -230,7 +229,7 @@ def go_on_lines(result: RunResult) -> Iterator[str]:
         yield f"{counted(result.in_error, 'row')} with errors, to be run again: {resume} --retry-errors"
 
 
-def judge_lines(result: RunResult) -> Iterator[str]:
+def judge_warnings(result: RunResult) -> Iterator[str]:
     """What became of each judge that was checked and not believed."""
     for scorer in result.plan.scorers:
         desk = scorer.judge

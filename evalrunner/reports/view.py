@@ -11,11 +11,10 @@ from evalrunner.compare.result import Comparison
 from evalrunner.domain import GateResult, Verdict
 from evalrunner.engine.result import RunResult, TargetResult
 from evalrunner.engine.stored_parts import stored_measures
-from evalrunner.reports.comparison_file import stored_comparison
-from evalrunner.reports.metrics_file import gate_from_data
+from evalrunner.formatting import counted, number
+from evalrunner.reports.json import gate_from_data, stored_comparison
 from evalrunner.reports.stored import stored_metrics, stored_run, stored_targets
-from evalrunner.reports.terminal import DONE, go_on_lines, judge_lines, run_word
-from evalrunner.reports.text import counted, number
+from evalrunner.reports.terminal import DONE, judge_warnings, next_step_lines, run_word
 from evalrunner.runs.folder import RunFolder
 from evalrunner.stats.summary import Measure
 
@@ -108,7 +107,7 @@ def view_of(result: RunResult) -> RunView:
         started_at=result.started_at,
         duration_s=result.duration_s,
         stopped=result.stopped,
-        notices=(*result.notices, *judge_lines(result), *go_on_lines(result)),
+        notices=(*result.notices, *judge_warnings(result), *next_step_lines(result)),
         comparison=result.comparison,
     )
 

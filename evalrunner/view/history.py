@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from evalrunner.formatting import interval, number
 from evalrunner.reports.stored import headline_metric
-from evalrunner.reports.text import interval, number
 from evalrunner.view.shelf import ShelvedRun
 
 WIDTH: Final = 760

@@ -10,9 +10,9 @@ from typing import Any, Final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from evalrunner.errors import EvalrunError
+from evalrunner.formatting import duration, interval, number, one_line
 from evalrunner.redact import redact
-from evalrunner.reports.compared import amount, chance, front_lines, output_text, ranking_text, said_beside
-from evalrunner.reports.text import duration, interval, number, one_line
+from evalrunner.reports.comparison import amount, chance, output_text, pareto_lines, ranking_text, reading_notes
 from evalrunner.view.history import charts
 from evalrunner.view.shelf import BROKEN, ShelvedRun, file_of, find, read_run, readable, suites
 
@@ -152,7 +152,7 @@ class Pages:
 
 
 def _stored_comparison(run: ShelvedRun) -> Any:
-    from evalrunner.reports.comparison_file import stored_comparison
+    from evalrunner.reports.json import stored_comparison
 
     data = (run.metrics or {}).get("comparison")
     try:
@@ -182,7 +182,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "number": number,
     "duration": duration,
     "amount": amount,
-    "pareto_fronts": lambda comparison: "\n".join(front_lines(comparison)),
+    "pareto_fronts": lambda comparison: "\n".join(pareto_lines(comparison)),
     "chance": chance,
     "half": _half,
     "signed": _signed,
@@ -192,5 +192,5 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     ),
     "ranking": ranking_text,
     "output": lambda row: _plain(output_text(row), LONGEST),
-    "beside": lambda comparison: "\n".join(said_beside(comparison)),
+    "beside": lambda comparison: "\n".join(reading_notes(comparison)),
 }

@@ -20,7 +20,7 @@ from evalrunner.engine.estimate import Estimate, ModelPrices, Total, estimate, t
 from evalrunner.middleware.cache import is_cached, request_key
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.response_cache import ResponseCache
-from evalrunner.reports.estimated import render_estimates
+from evalrunner.reports.plan import render_estimates
 from tests.fakes.server import Answer, ScriptedServer
 
 CHEAP = KnownPrice(Price(1e-6, 1e-5), "suite")

@@ -18,7 +18,8 @@ from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrunner.errors import RunError
-from evalrunner.middleware.budget import Budget, BudgetedEndpoint, money
+from evalrunner.formatting import money
+from evalrunner.middleware.budget import Budget, BudgetedEndpoint
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import RowDeadline
 from evalrunner.middleware.ledger import NAME, Ledger, read_ledger

@@ -10,10 +10,11 @@ import pytest
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.endpoints.openai import OpenAIEndpoint
+from evalrunner.formatting import long_duration
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import RowDeadline
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules, is_retryable
-from evalrunner.middleware.timing import Timing, duration
+from evalrunner.middleware.timing import Timing
 from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http
 from tests.fakes.server import Answer, Cut, Malformed, ScriptedServer, Status, in_order
 
@@ -234,4 +235,4 @@ def test_what_servers_do_in_passing_is_mended() -> None:
     ],
 )  # fmt: skip
 def test_durations_in_words(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert long_duration(seconds) == words

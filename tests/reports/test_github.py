@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import GateResult
+from evalrunner.formatting import COMMAND, without_commands
 from evalrunner.reports.github import STEP_BYTES, command, gate_annotations, room_for_summary
-from evalrunner.reports.text import COMMAND, without_commands
 from tests.fakes.command import evalrun
 from tests.reports.test_markdown import GATE, view
 

@@ -16,11 +16,11 @@ from evalrunner.engine.result import TargetResult
 from evalrunner.middleware.usage import Usage
 from evalrunner.redact import register_secret
 from evalrunner.reports.ci import CiFiles, SummaryRows, stored_markdown
-from evalrunner.reports.escaping import block, code, inline
 from evalrunner.reports.markdown import render_markdown
+from evalrunner.reports.markdown_escaping import block, code, inline
 from evalrunner.reports.outputs import write_stored
 from evalrunner.reports.view import RunView, sentence, stored_view
-from evalrunner.reports.worst import Earlier, ShownRow
+from evalrunner.reports.worst_rows import BaselineScores, ShownRow
 from evalrunner.runs.folder import RunFolder
 from evalrunner.stats.summary import Measure
 from tests.reports.hostile import HOSTILE
@@ -126,7 +126,7 @@ def test_the_gates_that_went_wrong_come_first_and_the_change_stands_beside_the_m
 
 
 def test_rows_that_got_worse_come_before_those_that_always_were_bad() -> None:
-    before = {"id-1": Earlier({"exact_match": 1.0}, "right"), "id-2": Earlier({"exact_match": 0.0})}
+    before = {"id-1": BaselineScores({"exact_match": 1.0}, "right"), "id-2": BaselineScores({"exact_match": 0.0})}
     rows = SummaryRows((MEASURE,), lambda row: before.get(row.sample.id))
     for place in (1, 2, 3):
         rows.add(row(place))

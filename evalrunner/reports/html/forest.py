@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from evalrunner.formatting import interval, number, one_line
 from evalrunner.redact import redact
-from evalrunner.reports.html.overview import overview_data
-from evalrunner.reports.text import interval, number, one_line
+from evalrunner.reports.html.data import overview_data
 
 WIDTH, LEFT, RIGHT, LINE = 900, 250, 190, 24
 COLOURS = ("#2457c5", "#b04a10", "#0b7166", "#8b2f86", "#6a6200", "#4a5568")

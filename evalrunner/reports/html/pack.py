@@ -8,14 +8,16 @@ A text that was cut is `[what is kept, its length]`.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evalrunner.domain import Cell, Failure, Row
 from evalrunner.redact import redact
-from evalrunner.reports.html.embed import json_text
-from evalrunner.reports.worst import Earlier, EarlierOf
+from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores
 from evalrunner.storage import dump_json
 
 GROUP = ("id", "epoch", "index", "input", "expected", "metadata", "answers", "baseline")
@@ -39,7 +41,7 @@ class Packer:
         targets: Sequence[str],
         *,
         limit: int,
-        earlier: EarlierOf | None = None,
+        earlier: BaselineLookup | None = None,
     ) -> None:
         self.scorers, self.columns, self.targets = tuple(scorers), tuple(columns), tuple(targets)
         self.limit = limit
@@ -94,7 +96,7 @@ class Packer:
             before,
         ]
 
-    def _before(self, found: Earlier | None) -> list[Any] | None:
+    def _before(self, found: BaselineScores | None) -> list[Any] | None:
         """What the baseline had: a score for each scorer, then its output, each None where there is none."""
         if found is None:
             return None
@@ -166,3 +168,34 @@ def _content(message: Mapping[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+LEVEL = 4  # of deflate: 6 takes half as long again, for three per cent
+
+# `</script>` and `<!--` would end or change the element; the two separators end a line in older engines
+_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+def json_text(data: Any) -> str:
+    """Data as JSON on one line, keys redacted. NaN is refused: no reader of JSON knows it."""
+    return redact(json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str))
+
+
+def to_utf8(text: str) -> bytes:
+    r"""Text as UTF-8; half of a surrogate pair as `\udc00`, which is how JSON spells it too."""
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def inline_json(text: str) -> bytes:
+    """JSON as the content of a script element that is data: nothing in it ends the element."""
+    return to_utf8(text.translate(_ESCAPES))
+
+
+def packed_json(text: str) -> bytes:
+    """JSON deflated (zlib, RFC 1950) and in base64, as `DecompressionStream('deflate')` takes it."""
+    return base64.b64encode(zlib.compress(to_utf8(text), LEVEL))
+
+
+def csp_hash(text: str) -> str:
+    """What a Content-Security-Policy calls an inline script or style by: `'sha256-…'`."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

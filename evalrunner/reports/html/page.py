@@ -19,13 +19,12 @@ from typing import IO, Any
 
 from evalrunner.domain import Row
 from evalrunner.errors import RunError
+from evalrunner.formatting import UNSAFE
 from evalrunner.redact import redact
-from evalrunner.reports.html.embed import csp_hash, inline_json, json_text, packed_json, to_utf8
-from evalrunner.reports.html.overview import headline, overview_data, scorer_names, target_names
-from evalrunner.reports.html.pack import Packer
+from evalrunner.reports.html.data import headline, overview_data, scorer_names, target_names
+from evalrunner.reports.html.pack import Packer, csp_hash, inline_json, json_text, packed_json, to_utf8
 from evalrunner.reports.html.row_index import RowIndex
-from evalrunner.reports.text import UNSAFE
-from evalrunner.reports.worst import EarlierOf
+from evalrunner.reports.worst_rows import BaselineLookup
 
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("base.css", "overview.css", "plots.css", "rows.css", "detail.css", "print.css")
@@ -46,7 +45,7 @@ POLICY = (
 )
 
 
-def write_report(folder: Path, path: Path, *, earlier: EarlierOf | None = None) -> Path:
+def write_report(folder: Path, path: Path, *, earlier: BaselineLookup | None = None) -> Path:
     """Write the page of a run folder to `path`, under a temporary name first; returns it.
 
     `earlier` says what a baseline has of a row, for the rows that got worse. Raises RunNotFoundError
@@ -78,7 +77,7 @@ def write_page(
     groups: Iterable[Mapping[int, Row]],
     size: PageSize,
     *,
-    earlier: EarlierOf | None = None,
+    earlier: BaselineLookup | None = None,
 ) -> Path:
     """Write a page of what stands above the rows and of the rows themselves, by the place of their target in it.
 

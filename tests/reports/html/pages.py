@@ -9,7 +9,7 @@ from typing import Any
 
 import evalrunner
 from evalrunner.domain import Completion, Failure, Row
-from evalrunner.reports.worst import Earlier
+from evalrunner.reports.worst_rows import BaselineScores
 from evalrunner.runs.row_codec import encode_row
 from evalrunner.runs.row_log import read_rows
 from evalrunner.storage import write_json
@@ -123,8 +123,10 @@ def baseline_gate(target: str, whole: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def baseline_of(row: Row) -> Earlier | None:
+def baseline_of(row: Row) -> BaselineScores | None:
     """What a baseline has that was right about every second question."""
     if row.target != "long prompt":
         return None
-    return Earlier({"contains": float(int(row.sample.id[1:]) % 2)}, "The capital is elsewhere, as most people know.")
+    return BaselineScores(
+        {"contains": float(int(row.sample.id[1:]) % 2)}, "The capital is elsewhere, as most people know."
+    )

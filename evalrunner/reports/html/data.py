@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.reports.html.pack import ANSWER, CELL, GROUP, STATES
-from evalrunner.reports.metrics_file import metric_data
+from evalrunner.reports.json import metric_data
 from evalrunner.reports.view import RunView, sentence, stored_view
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
 

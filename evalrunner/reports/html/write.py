@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from evalrunner.errors import MissingExtraError, SuiteError, nearest
-from evalrunner.reports.earlier import earlier_of_stored
+from evalrunner.reports.baseline_rows import baseline_lookup_of_stored
 from evalrunner.reports.html.forest import forest_png, forest_svg
 from evalrunner.reports.html.page import write_report
 from evalrunner.reports.view import stored_view
@@ -16,7 +16,7 @@ from evalrunner.storage import write_bytes
 KINDS = (".html", ".svg", ".png")
 
 
-def check_picture(path: Path) -> None:
+def check_png_support(path: Path) -> None:
     """Refuse what cannot be written. Raises SuiteError."""
     kind = path.suffix.lower()
     if kind not in KINDS:
@@ -25,11 +25,11 @@ def check_picture(path: Path) -> None:
         raise MissingExtraError(f"-o {str(path)!r}", "png")
 
 
-def write_again(folder: RunFolder, path: Path, *, runs: Path) -> Path:
+def rewrite_report(folder: RunFolder, path: Path, *, runs: Path) -> Path:
     """Write the page or the plot of a stored run, by the extension; returns where. `runs` is where baselines may be."""
     kind = path.suffix.lower()
     if kind == ".html":
-        return write_report(folder.path, path, earlier=earlier_of_stored(stored_view(folder), runs))
+        return write_report(folder.path, path, earlier=baseline_lookup_of_stored(stored_view(folder), runs))
     if kind == ".svg":
         write_bytes(path, forest_svg(folder.path).encode("utf-8", errors="replace"))
     else:

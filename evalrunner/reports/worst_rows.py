@@ -12,14 +12,14 @@ from evalrunner.stats.summary import Measure
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class BaselineScores:
     """What an earlier run had for the same sample: scorer to score, and the output where it was kept."""
 
     scores: Mapping[str, float]
     output: str | None = None
 
 
-EarlierOf: TypeAlias = Callable[[Row], Earlier | None]
+BaselineLookup: TypeAlias = Callable[[Row], BaselineScores | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ShownRow:
     """A row that is worth a look, with what there was before where it got worse."""
 
     row: Row
-    before: Earlier | None = None
+    before: BaselineScores | None = None
 
 
 class WorstRows:
@@ -50,7 +50,7 @@ class WorstRows:
         """The same, with what there was before."""
         return [item[3] for item in sorted(self.heaps.get(target, []), key=lambda item: item[:3], reverse=True)]
 
-    def _keep(self, bad: float, row: Row, before: Earlier | None = None) -> None:
+    def _keep(self, bad: float, row: Row, before: BaselineScores | None = None) -> None:
         if bad <= 0:
             return
         heap = self.heaps.setdefault(row.target, [])
@@ -64,7 +64,7 @@ class WorstRows:
 class Regressions(WorstRows):
     """Holds the rows of each target that got worse the most since an earlier run, by `earlier` of a row."""
 
-    def __init__(self, measures: Sequence[Measure], earlier: EarlierOf, *, keep: int = 5) -> None:
+    def __init__(self, measures: Sequence[Measure], earlier: BaselineLookup, *, keep: int = 5) -> None:
         super().__init__(measures, keep=keep)
         self.earlier = earlier
 
@@ -75,7 +75,7 @@ class Regressions(WorstRows):
             self._keep(fall(row, before, self.measures), row, before)
 
 
-def fall(row: Row, before: Earlier, measures: Sequence[Measure]) -> float:
+def fall(row: Row, before: BaselineScores, measures: Sequence[Measure]) -> float:
     """How much worse a row's worst score got, in 0..1 of its range; 0 where none did."""
     falls = [0.0]
     for measure in measures:

@@ -12,19 +12,19 @@ from evalrunner.baselines.resolve import BadBaselineReference, BaselineResolver
 from evalrunner.domain import Row
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import EvalrunError
-from evalrunner.reports.worst import Earlier, EarlierOf
+from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores
 
 if TYPE_CHECKING:
     from evalrunner.reports.view import RunView
 
 
-def earlier_of_plan(plan: Plan) -> EarlierOf | None:
+def baseline_lookup_of_plan(plan: Plan) -> BaselineLookup | None:
     """What the first baseline that the gates of a plan name has of a row; None where there is none."""
     baseline = next(iter(plan.baselines.values()), None)
-    return None if baseline is None else earlier_of(baseline, [target.name for target in plan.targets])
+    return None if baseline is None else baseline_lookup(baseline, [target.name for target in plan.targets])
 
 
-def earlier_of_stored(view: RunView, runs: Path) -> EarlierOf | None:
+def baseline_lookup_of_stored(view: RunView, runs: Path) -> BaselineLookup | None:
     """The same for a stored run, from the baseline of its first gate that has one, if that is still there."""
     names = [gate.baseline.name for gate in view.gates if gate.baseline is not None]
     if not names or view.suite_file is None:
@@ -33,18 +33,18 @@ def earlier_of_stored(view: RunView, runs: Path) -> EarlierOf | None:
         baseline = BaselineResolver(view.suite_file.parent, view.suite, runs).find(names[0])
     except (EvalrunError, BadBaselineReference):  # a report shows the worst rows then
         return None
-    return None if baseline is None else earlier_of(baseline, list(view.targets))
+    return None if baseline is None else baseline_lookup(baseline, list(view.targets))
 
 
-def earlier_of(baseline: Baseline, targets: Sequence[str]) -> EarlierOf:
+def baseline_lookup(baseline: Baseline, targets: Sequence[str]) -> BaselineLookup:
     """What a baseline has of a row, where it has the same sample: its scores, averaged over epochs, and an output."""
 
-    def find(row: Row) -> Earlier | None:
+    def find(row: Row) -> BaselineScores | None:
         target = baseline.target_for(row.target, targets)
         found = baseline.rows.get((target, row.sample.id)) if target is not None else None
         if found is None or found.key != sample_key(row.sample):
             return None
-        return Earlier(_means(found), _output(found.kept, row.epoch))
+        return BaselineScores(_means(found), _output(found.kept, row.epoch))
 
     return find
 

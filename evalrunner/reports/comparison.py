@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from evalrunner.compare.diff import Change, Changes, RunDiff
 from evalrunner.compare.result import ComparedMetric, Comparison, Pair
-from evalrunner.domain import Completion, Metric, Row
-from evalrunner.middleware.budget import money
-from evalrunner.reports.drawing import plain_table, styled
-from evalrunner.reports.text import DASH, counted, interval, number, one_line
+from evalrunner.domain import Cell, Completion, Metric, Row
+from evalrunner.formatting import DASH, counted, interval, money, number, one_line, plain_table, styled
+from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.row_log import read_rows
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,16 +34,16 @@ def render_comparison(comparison: Comparison, rows: Sequence[Sequence[Row]] = ()
     for metric in comparison.metrics:
         yield from _ranking_lines(metric)
         yield _pairs_table(metric, paired=comparison.paired)
-    for line in front_lines(comparison):
+    for line in pareto_lines(comparison):
         yield styled(line)
-    for line in said_beside(comparison):
+    for line in reading_notes(comparison):
         yield styled(one_line(line, 400), "dim")
     yield from _difference_lines(comparison)
     if rows:
-        yield from differing_tables(rows)
+        yield from disagreement_tables(rows)
 
 
-def said_beside(comparison: Comparison) -> Iterator[str]:
+def reading_notes(comparison: Comparison) -> Iterator[str]:
     """What has to be known to read the numbers: what is corrected for, what is not."""
     tests = counted(comparison.family, "test")
     yield (
@@ -71,7 +73,7 @@ def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
         yield table
 
 
-def differing_tables(groups: Sequence[Sequence[Row]]) -> Iterator[RenderableType]:
+def disagreement_tables(groups: Sequence[Sequence[Row]]) -> Iterator[RenderableType]:
     """For each sample a line with its input and accepted answers, then every candidate's output and scores."""
     yield styled("where they differ most", "bold")
     for rows in groups:
@@ -200,7 +202,7 @@ def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]
         yield f"{pair.left_out:,}", "yellow" if pair.left_out else None
 
 
-def front_lines(comparison: Comparison) -> Iterator[str]:
+def pareto_lines(comparison: Comparison) -> Iterator[str]:
     """For each metric who is outdone by nobody in it and in what it takes at once."""
     found: dict[str, list[str]] = {}
     for front in comparison.pareto_fronts:
@@ -223,3 +225,129 @@ def _difference_lines(comparison: Comparison) -> Iterator[Any]:
             yield styled(f"{one_line(candidate.name, NAME)} differs from {one_line(first, NAME)} in:", "dim")
         for line in (*lines, *([f"… and {more} more"] if more else [])):
             yield styled(f"  {one_line(line, 200)}", "dim")
+
+
+SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
+
+
+def render_diff(found: RunDiff) -> Iterator[RenderableType]:
+    """A line that counts, what was measured otherwise, then the rows that got worst."""
+    changes = found.changes
+    sides = [f"{one_line(run, 40)}/{one_line(target, 40)}" for run, target in (found.before, found.after)]
+    yield styled(f"{sides[0]} → {sides[1]}: {'; '.join(_counts(changes))}", "bold")
+    for note in found.notes:
+        yield styled(f"note: {one_line(note, 300)}", "yellow")
+    if changes.rows:
+        yield _table(found)
+    if changes.changed > len(changes.rows):
+        yield styled(f"and {changes.changed - len(changes.rows):,} more (--limit shows more)", "dim")
+
+
+def diff_data(found: RunDiff) -> dict[str, Any]:
+    """The same as JSON has it, texts whole."""
+    changes = found.changes
+    names = (
+        "same",
+        "worse",
+        "better",
+        "state_changed",
+        "output_changed",
+        "different_sample",
+        "before_only",
+        "after_only",
+    )
+    return {
+        "before": {"run": found.before[0], "target": found.before[1]},
+        "after": {"run": found.after[0], "target": found.after[1]},
+        "counts": {name: getattr(changes, name) for name in names},
+        "notes": list(found.notes),
+        "rows": [_row_data(change) for change in changes.rows],
+    }
+
+
+def _counts(changes: Changes) -> Iterator[str]:
+    kinds = {
+        "worse": changes.worse,
+        "better": changes.better,
+        "scored otherwise": changes.state_changed,
+        "in words only": changes.output_changed,
+    }
+    listed = ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)
+    yield f"{counted(changes.changed, 'row')} changed" + (f" ({listed})" if listed else "")
+    yield f"{changes.same:,} the same"
+    if changes.different_sample:
+        yield f"{changes.different_sample:,} left out, as their samples are not the same"
+    if changes.before_only or changes.after_only:
+        yield f"{changes.before_only:,} only before, {changes.after_only:,} only after"
+
+
+def _table(found: RunDiff) -> Table:
+    table = plain_table("", ("id", *SHARES, *[one_line(name, 40) for name in found.scorers]))
+    table.title, table.expand = None, True
+    for column, share in zip(table.columns[1:4], SHARES.values(), strict=True):
+        column.no_wrap, column.overflow, column.ratio = True, "ellipsis", share
+    for change in found.changes.rows:
+        texts = [str(change.after.sample.input), output_text(change.before), output_text(change.after)]
+        scores = [_score(change, name) for name in found.scorers]
+        table.add_row(
+            styled(one_line(change.after.sample.id, 24)), *[styled(one_line(text, LONGEST)) for text in texts], *scores
+        )
+    return table
+
+
+def _score(change: Change, name: str) -> Any:
+    """`1.000 → 0.000`, or the one score where it is the same."""
+    before, after = (_said(row.cells.get(name)) for row in (change.before, change.after))
+    return styled(after if before == after else f"{before} → {after}", None if name in change.scores else "dim")
+
+
+def _said(cell: Cell | None) -> str:
+    if cell is None:
+        return DASH
+    return number(cell.value) if cell.value is not None else cell.state
+
+
+def _row_data(change: Change) -> dict[str, Any]:
+    sample = change.after.sample
+    return {
+        "id": sample.id,
+        "epoch": change.after.epoch,
+        "input": sample.input,
+        "expected": list(sample.expected),
+        "worse": change.worse,
+        "before": _side(change.before),
+        "after": _side(change.after),
+    }
+
+
+def _side(row: Row) -> dict[str, Any]:
+    return {
+        "output": output_text(row),
+        "scores": {name: {"state": cell.state, "value": cell.value} for name, cell in row.cells.items()},
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedRun:
+    """A run that is compared. `names` are those of its targets among the candidates, `scorers` those that count.
+
+    `first` is the place of its first sample: that of all runs where they are paired, else one of its own.
+    """
+
+    folder: RunFolder
+    data: Mapping[str, Any]
+    names: Mapping[str, str]
+    scorers: frozenset[str]
+    first: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many samples it has."""
+        return int(self.data["definition"]["dataset"]["rows"])
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows, each under the name of its candidate and at the place of its sample."""
+        for row in read_rows(self.folder.path):
+            sample = replace(row.sample, index=row.sample.index + self.first) if self.first else row.sample
+            cells = {name: cell for name, cell in row.cells.items() if name in self.scorers}
+            yield replace(row, target=self.names[row.target], sample=sample, cells=cells)

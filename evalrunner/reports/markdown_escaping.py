@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 
+from evalrunner.formatting import DASH, UNSAFE
 from evalrunner.redact import redact
-from evalrunner.reports.text import DASH, UNSAFE
 
 LONGEST_KEY = 4096  # characters: so many more than are shown are looked through for keys, so that none is cut in half
 INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b\u2028\u2029\u2060-\u2064\ufff9-\ufffb\U000e0000-\U000e007f]+")

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import GateResult, Verdict
-from evalrunner.reports.drawing import styled
-from evalrunner.reports.metrics_file import gate_data
+from evalrunner.formatting import one_line, styled
+from evalrunner.reports.json import gate_data
 from evalrunner.reports.terminal import DONE, STYLES, gates_table, run_word
-from evalrunner.reports.text import one_line
 from evalrunner.reports.view import RunView, stored_view
 from evalrunner.runs.folder import RunFolder
 

@@ -11,15 +11,14 @@ from typing import Any
 
 from evalrunner.compare.result import Comparison
 from evalrunner.domain import Metric, Row
-from evalrunner.reports.compared_run import ComparedRun
-from evalrunner.reports.comparison_file import comparison_data
-from evalrunner.reports.html.overview import comparison_part, scorer_part, target_part
+from evalrunner.formatting import counted
+from evalrunner.reports.comparison import ComparedRun
+from evalrunner.reports.html.data import comparison_part, scorer_part, target_part
 from evalrunner.reports.html.pack import ANSWER, CELL, GROUP, STATES
 from evalrunner.reports.html.page import PageSize, write_page
 from evalrunner.reports.html.row_index import RowIndex
-from evalrunner.reports.metrics_file import metric_data
+from evalrunner.reports.json import comparison_data, metric_data
 from evalrunner.reports.stored import stored_metrics
-from evalrunner.reports.text import counted
 
 
 def write_comparison(

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
-from evalrunner.middleware.timing import duration as in_words
 from evalrunner.redact import redact
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # C0 and C1 controls (escape sequences start with one), the direction overrides, and halves of surrogate pairs
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
@@ -66,7 +70,27 @@ def duration(seconds: float) -> str:
     """Seconds as people say them, short ones with as many digits as columns want: `0.420 s`, `12.3 s`, `4 min 5 s`."""
     if seconds < 1:
         return f"{seconds:.3f} s"
-    return f"{seconds:.1f} s" if seconds < 60 else in_words(seconds)
+    return f"{seconds:.1f} s" if seconds < 60 else long_duration(seconds)
+
+
+def long_duration(seconds: float) -> str:
+    """Seconds in words with two units at most, rounded: `5 h 20 min`."""
+    left = round(seconds)
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    for (unit, size), (smaller, part) in pairwise(units):
+        if left >= size:
+            rest = round(left % size / part)
+            whole, rest = (left // size + 1, 0) if rest * part >= size else (left // size, rest)
+            return f"{whole} {unit} {rest} {smaller}" if rest else f"{whole} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def money(usd: float) -> str:
+    """`$2.00`, `$0.0042`: cents, and more digits where cents would hide the amount."""
+    if usd >= 1 or abs(usd - round(usd, 2)) < 1e-9:
+        return f"${usd:,.2f}"
+    digits = 4 if usd >= 0.01 else 6 if usd >= 1e-4 else 9
+    return "$" + f"{usd:.{digits}f}".rstrip("0").ljust(4, "0")
 
 
 def age(seconds: float) -> str:
@@ -90,3 +114,25 @@ def interval(low: float | None, high: float | None) -> str:
         return DASH
     ends = ["…" if end is None else f"{end:.3f}" for end in (low, high)]
     return f"[{ends[0]}, {ends[1]}]"
+
+
+def plain_table(title: str, columns: Sequence[str], *, wraps: bool = False) -> Table:
+    """An empty table. Where it is too wide its texts are wrapped and no number is cut; `wraps` is for cells of several words."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=styled(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        wide = wraps or name in ("why", "input", "output", "expected", "metric", "gate", "target", "pair")
+        right = name in ("value", "scored", "skipped", "unscored", "errors")
+        table.add_column(
+            styled(name), justify="right" if right else "left", overflow="fold", ratio=None, no_wrap=not wide
+        )
+    return table
+
+
+def styled(text: str, style: str | None = None) -> Any:
+    """Text as it is, in a style: no markup is read in it."""
+    from rich.text import Text
+
+    return Text(text, style=style or "")

@@ -1,0 +1,181 @@
+"""A plan as lines of text: what would run, and what would be sent."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from evalrunner.baselines.file import Baseline, read_baseline
+from evalrunner.engine.estimate import Estimate, Total, total_of
+from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
+from evalrunner.errors import SuiteError
+from evalrunner.formatting import counted, money, number, one_line
+from evalrunner.plugins import Group, factory_options, known_names, resolve
+from evalrunner.reports.csv import plain_text
+from evalrunner.reports.planned_gates import gate_lines
+from evalrunner.stats.grouping import Design
+from evalrunner.suite.json_schema import first_line, option_docs
+from evalrunner.suite.validate import described
+
+
+def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
+    """The plan line by line. Earlier runs are in `runs`."""
+    suite = plan.suite
+    epochs = f" × {suite.run.epochs} epochs" if suite.run.epochs > 1 else ""
+    size = f"{counted(plan.scan.count, 'sample')} × {counted(len(plan.targets), 'target')}{epochs}"
+    yield f"{suite.name}: {size} = {counted(plan.rows, 'row')}"
+    yield f"  columns: {', '.join(one_line(name, 40) for name in plan.scan.columns)}"
+    for target in plan.targets:
+        yield f"  target {one_line(target.name, 60)}: {_target(target)}"
+    for scorer in plan.scorers:
+        yield f"  scorer {one_line(scorer.bound.name, 60)}: {_scorer(scorer, plan.design)}"
+    if plan.design.cluster is not None:
+        yield f"  clusters by {one_line(plan.design.cluster, 40)}"
+    for column in plan.design.slices:
+        yield f"  slices by {one_line(column, 40)}"
+    for gate in plan.gates:
+        yield f"  gate {one_line(gate.spec.text, 80)} on {gate.metric}" + (
+            f" (line {gate.spec.line})" if gate.spec.line else ""
+        )
+        for line in gate_lines(plan, gate, runs):
+            yield f"    {line}"
+    for notice in plan.scan.notices:
+        yield f"  note: {notice}"
+
+
+def _target(target: PlannedTarget) -> str:
+    if target.host is None:
+        return target.kind
+    params = ", ".join(f"{name}={value}" for name, value in target.params.items() if value is not None)
+    return f"{one_line(target.model or target.kind, 80)} at {target.host}" + (
+        f" with {one_line(params, 200)}" if params else ""
+    )
+
+
+def _scorer(scorer: PlannedScorer, design: Design) -> str:
+    declaration = scorer.bound.scorer.declaration
+    measured = [scorer.measure.metric_name(name) for name in declaration.aggregates]
+    names = ", ".join(measured + [scorer.measure.reducer_name(reducer) for reducer in design.further])
+    backend = f" ({declaration.backend})" if declaration.backend else ""
+    if scorer.judge is None:
+        return f"{names}{backend}"
+    pairs = len(scorer.bound.scorer.calibration_examples)
+    check = f", checked on {pairs} known pairs first" if pairs and scorer.judge.mode != "off" else ""
+    return f"{names}{backend}; judge {one_line(scorer.judge.name, 80)} at {scorer.judge.host}{check}"
+
+
+def render_prompts(plan: Plan, show: int) -> Iterator[str]:
+    """The rendered prompts of so many samples, for each target that has one."""
+    for sample in islice(plan.dataset, show):
+        for target in plan.targets:
+            if target.prompt is None:
+                continue
+            yield ""
+            yield f"sample {one_line(sample.id, 60)} to {one_line(target.name, 60)}:"
+            for message in target.prompt.render(sample):
+                yield f"  {one_line(str(message['role']), 20)}:"
+                for line in plain_text(message["content"]).splitlines():
+                    yield f"    {one_line(line, 2000)}"
+
+
+UNKNOWN = "price unknown"
+
+
+def render_estimates(estimates: Sequence[Estimate]) -> Iterator[str]:
+    """A line for each target and judge, then the totals of both, then how the numbers came about."""
+    for item in estimates:
+        who = f"target {one_line(item.name, 60)}" if item.side == "targets" else f"judge of {one_line(item.name, 60)}"
+        yield f"  {who}: {', '.join(_parts(item))}"
+    sides = [f"targets {_range(total_of(estimates, 'targets'))}"]
+    if any(item.side == "judges" for item in estimates):
+        sides.append(f"judges {_range(total_of(estimates, 'judges'))}")
+    yield f"  cost: {', '.join(sides)}"
+    if any(item.price.price is None for item in estimates):
+        yield "  note: where a price is unknown, prices: {MODEL: {input: …, output: …}} says it, for a million tokens"
+    if any(item.high_usd is None and item.price.price is not None for item in estimates):
+        yield "  note: a cost without an upper end gets one from params: {max_tokens: …}"
+    if any(item.prompt_tokens for item in estimates):
+        yield "  note: prompt tokens are estimated at 4 bytes each; the upper end of a cost is what max_cost would set aside"
+    if any(item.side == "judges" for item in estimates):
+        yield "  note: what judges read depends on the answers; which verdicts are kept is known of self-checks only"
+
+
+def _parts(item: Estimate) -> Iterator[str]:
+    extra = [f"{item.checks:,} of them self-checks"] if item.checks else []
+    extra += [f"{item.cached:,} cached"] if item.cached else []
+    yield counted(item.calls, "call") + (f" ({', '.join(extra)})" if extra else "")
+    if item.model is None:
+        yield "nothing that is paid for here"
+        return
+    yield f"about {counted(item.prompt_tokens, 'prompt token')}"
+    yield "free" if item.price.source == "free" else _range(Total(item.low_usd, item.high_usd))
+
+
+def _range(total: Total) -> str:
+    if total.low_usd is None:
+        return UNKNOWN
+    if total.high_usd is None:
+        return f"{money(total.low_usd)} or more"
+    if total.high_usd == total.low_usd:
+        return money(total.low_usd)
+    return f"{money(total.low_usd)} to {money(total.high_usd)}"
+
+
+NOT_BY_TYPE = {
+    "targets": ["a model string such as openai/gpt-5-mini or local/smollm2-135m-instruct, or {model, base_url, …}"],
+    "datasets": ["a path whose ending says the reader; rows: […] inline; - for standard input"],
+    "scorers": [],
+}
+
+
+def render_plugins(group: Group) -> Iterator[str]:
+    """Each part of a group with its first line and its options."""
+    yield from NOT_BY_TYPE[group]
+    for name, home in sorted(known_names(group).items()):
+        factory = resolve(group, name, folder=Path())
+        yield f"{name}: {first_line(factory)}"
+        if not home.startswith("evalrunner."):
+            yield f"    from {home}"
+        docs = option_docs(factory)
+        for option in factory_options(factory).values():
+            default = "required" if option.default is inspect.Parameter.empty else f"default {option.default!r}"
+            said = f": {docs[option.name]}" if option.name in docs else ""
+            yield f"    {option.name} ({described(option.annotation)}, {default}){said}"
+
+
+def render_baseline(baseline: Baseline) -> Iterator[str]:
+    """A baseline line by line: its run, what it depends on, and the mean score of each scorer by target."""
+    head = baseline.head
+    yield f"{one_line(baseline.label, 120)}: baseline {one_line(head.name, 60)!r} of suite {one_line(head.suite, 60)!r}"
+    outputs = ", with outputs" if head.outputs else ""
+    yield f"  run {one_line(head.run_id, 60)}, {counted(len(baseline.rows), 'row')}, {counted(head.epochs, 'epoch')}{outputs}"
+    for name in head.provenance["targets"]:
+        yield f"  target {one_line(name, 60)}: {', '.join(_means(baseline, name))}"
+    for scorer, origin in head.origin.items():
+        if origin.get("run_id") != head.run_id:
+            yield f"  {one_line(scorer, 60)} began with run {one_line(str(origin.get('run_id')), 60)}"
+
+
+def _means(baseline: Baseline, target: str) -> Iterator[str]:
+    for scorer in baseline.head.provenance["scorers"]:
+        reduced = [
+            math.fsum(values) / len(values)
+            for (at, _), row in baseline.rows.items()
+            if at == target and (values := [value for value in row.scores.get(scorer, ()) if value is not None])
+        ]
+        mean = math.fsum(reduced) / len(reduced) if reduced else None
+        yield f"{one_line(scorer, 60)} {number(mean)} (n={len(reduced)})"
+
+
+def baseline_lines(paths: Iterable[Path]) -> Iterator[str]:
+    """A line for each file: the run that it is of and how many rows it has, or what is wrong with it."""
+    for path in paths:
+        try:
+            found = read_baseline(path, label=str(path))
+        except (SuiteError, FileNotFoundError) as broken:
+            yield one_line(str(broken), 200)
+        else:
+            yield f"{path}: run {one_line(found.head.run_id, 60)}, {counted(len(found.rows), 'row')}"
