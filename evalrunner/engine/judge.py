@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, Message, Request, Unscored
@@ -112,9 +113,5 @@ class JudgeSession:
         return self.check.failure is not None and self.tries < CHECK_TRIES and self.ended is None
 
     async def _ask_endpoint(self, request: Request, /) -> Completion | Failure:
-        """The endpoint, given up at once where its first calls say that asking again will not help."""
-        if self.breaker.open_reason is not None:
-            return self.breaker.open_reason
-        answer = await self.endpoint(request)
-        self.breaker.record(answer)
-        return answer
+        """The endpoint's answer, counted by the circuit breaker."""
+        return await self.breaker.call(partial(self.endpoint, request))

@@ -37,7 +37,6 @@ class RunState:
     def note(self, row: Row) -> str | None:
         """Count one row in; the sentence why the run should stop, if it should."""
         self.rows += 1
-        self.targets[row.target].record(row.answer)
         if not ended_in_error(row):
             return None
         self.errors += 1

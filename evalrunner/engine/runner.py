@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from evalrunner.domain import Completion, Failure, Row
 from evalrunner.engine.plan import Job, Plan
@@ -110,29 +111,29 @@ class Work:
             job = next(self.jobs, None)
             if job is None:
                 return
-            target = job.target.breaker
-            if target.is_open:
+            breaker = job.target.breaker
+            if breaker.open_reason is not None:
                 if self.state.all_ended:
                     return
                 continue
-            row = await self._row(job)
-            if job.target.breaker.is_open and isinstance(row.answer, Failure):
-                continue  # given up while this one waited: a resume asks it again
+            deadline = RowDeadline(self.plan.suite.run.row_timeout, self.plan.calls.timing)
+            if job.stored is not None:
+                answer = job.stored.answer
+            else:
+                answer = await breaker.call(partial(_call_target, job, deadline))
+            if answer is breaker.open_reason:
+                continue  # not a row of this run; a resume calls the target again
+            cells = await self.scorer.score(job, answer, deadline)
+            row = Row(job.sample, job.target.name, job.epoch, answer, cells, job.attempt)
             self.emit(row)
             reason = self.state.note(row)
             if reason is not None:
                 self.stop.request(reason)
 
-    async def _row(self, job: Job) -> Row:
-        clock = RowDeadline(self.plan.suite.run.row_timeout, self.plan.calls.timing)
-        answer = job.stored.answer if job.stored is not None else await _call_target(job, clock)
-        cells = await self.scorer.score(job, answer, clock)
-        return Row(job.sample, job.target.name, job.epoch, answer, cells, job.attempt)
 
-
-async def _call_target(job: Job, clock: RowDeadline) -> Completion | Failure:
+async def _call_target(job: Job, deadline: RowDeadline) -> Completion | Failure:
     try:
-        async with clock:
+        async with deadline:
             try:
                 if job.target.turns is None:
                     return await job.target.call(job.sample, job.epoch)
@@ -141,7 +142,7 @@ async def _call_target(job: Job, clock: RowDeadline) -> Completion | Failure:
                 said = f"{type(crash).__name__}: {crash}"
                 return Failure("function", f"{name_of(type(job.target.call))} raised {said}"[:500])
     except TimeoutError:
-        return Failure("timeout", f"no answer within the row's time limit of {clock.limit_s:g} s")
+        return Failure("timeout", f"no answer within the row's time limit of {deadline.limit_s:g} s")
 
 
 async def _call_in_turn(job: Job, turns: asyncio.Semaphore) -> Completion | Failure:

@@ -1,54 +1,60 @@
-"""Giving up whoever cannot answer: a refused key at once, a provider that is down after many failures in a row."""
+"""A circuit breaker per target or judge: open at once for a rejected key, or after many consecutive failures."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from evalrunner.domain import Completion, Endpoint, Failure, FailureKind, Request
 
-BREAK_AFTER = (
-    50  # failures in a row, each after all its tries: with five retries that is half a minute without an answer
-)
+MAX_CONSECUTIVE_FAILURES = 50  # each after all its retries: with five retries, about half a minute without an answer
 PROVIDER_FAILURES: frozenset[FailureKind] = frozenset(
     {"timeout", "rate_limit", "auth", "bad_request", "server", "connection", "malformed"}
 )
-"""Failures that speak of the provider; a prompt that is too long or a function that crashes speaks of its row."""
+"""Failures that say something about the provider. A prompt that is too long or a function that raises is the row's own."""
 
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Whether somebody is still worth asking. `open_reason` is why not, if not."""
+    """Counts the outcomes of the calls made through `call`, each after its retries.
 
-    answered: int = 0
-    failed: int = 0
+    `open_reason` is None while the circuit is closed. Once open, it stays open for the rest of the run.
+    """
+
     consecutive_failures: int = 0
     open_reason: Failure | None = None
+    _any_answer: bool = False
 
-    @property
-    def is_open(self) -> bool:
-        """Whether nobody is asked any more."""
-        return self.open_reason is not None
+    async def call(self, ask: Callable[[], Awaitable[Completion | Failure]]) -> Completion | Failure:
+        """The outcome of `ask`, counted. `open_reason` itself if the circuit is open, or opens while a failing call runs."""
+        if self.open_reason is not None:
+            return self.open_reason
+        answer = await ask()
+        if self.open_reason is not None and isinstance(answer, Failure):
+            return self.open_reason
+        self._count(answer)
+        return answer
 
-    def record(self, answer: Completion | Failure) -> None:
-        """Count in what a question came to after all its tries."""
+    def _count(self, answer: Completion | Failure) -> None:
         if isinstance(answer, Completion):
-            self.answered += 1
+            self._any_answer = True
             self.consecutive_failures = 0
             return
-        self.failed += 1
-        if answer.kind not in PROVIDER_FAILURES or self.open_reason is not None:
+        if answer.kind not in PROVIDER_FAILURES:
             return
         self.consecutive_failures += 1
-        if answer.fatal and not self.answered:
-            self.open_reason = answer
-        elif self.consecutive_failures >= BREAK_AFTER:
-            said = f"{self.consecutive_failures} questions in a row failed, the last: {answer.message}"
-            self.open_reason = replace(answer, message=said, fatal=True)
+        if answer.fatal and not self._any_answer:
+            self.open_reason = replace(
+                answer
+            )  # a copy: callers tell the reason from the failure that opened the circuit
+        elif self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
+            message = f"{self.consecutive_failures} consecutive calls failed; the last one: {answer.message}"
+            self.open_reason = replace(answer, message=message, fatal=True)
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerEndpoint:
-    """An endpoint that is not asked any more once it was given up: whoever queued for it gets the reason."""
+    """An endpoint that sends nothing while its circuit is open: calls that were queued return the reason instead."""
 
     inner: Endpoint
     breaker: CircuitBreaker

@@ -101,7 +101,7 @@ def test_a_provider_that_is_down_for_good_is_given_up_and_the_run_can_go_on() ->
         quick = evalrunner.RunOptions(wait_scale=0.001)
         result = evalrunner.run_suite(suite, options=quick)
         assert result.exit_code == 3
-        assert "50 questions in a row failed" in (result.details.stopped or "")
+        assert "50 consecutive calls failed" in (result.details.stopped or "")
         assert result.details.rows < 400
         down = False
         again = evalrunner.run_suite(
