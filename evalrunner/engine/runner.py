@@ -112,7 +112,7 @@ class Work:
             if job is None:
                 return
             breaker = job.target.breaker
-            if breaker.open_reason is not None:
+            if breaker.is_open():
                 if self.state.all_ended:
                     return
                 continue

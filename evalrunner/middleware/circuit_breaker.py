@@ -27,13 +27,17 @@ class CircuitBreaker:
 
     async def call(self, ask: Callable[[], Awaitable[Completion | Failure]]) -> Completion | Failure:
         """The outcome of `ask`, counted. `open_reason` itself if the circuit is open, or opens while a failing call runs."""
-        if self.open_reason is not None:
-            return self.open_reason
-        answer = await ask()
-        if self.open_reason is not None and isinstance(answer, Failure):
-            return self.open_reason
-        self._count(answer)
-        return answer
+        if not self.is_open():
+            answer = await ask()
+            if not self.is_open() or isinstance(answer, Completion):
+                self._count(answer)
+                return answer
+        assert self.open_reason is not None  # the circuit is open
+        return self.open_reason
+
+    def is_open(self) -> bool:
+        """Whether calls are no longer made."""
+        return self.open_reason is not None
 
     def _count(self, answer: Completion | Failure) -> None:
         if isinstance(answer, Completion):
