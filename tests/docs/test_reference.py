@@ -145,9 +145,9 @@ def test_the_changelog_knows_this_version() -> None:
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_nobody_is_told_to_install_the_package_of_somebody_else() -> None:
+def test_no_page_installs_the_unrelated_evalrun_distribution() -> None:
     pages = [*PAGES, ROOT / "CHANGELOG.md", *(ROOT / "suites").glob("*.yaml")]
-    wrong = re.compile(r"pip install ['\"]?evalrun\b(?!-)")
+    wrong = re.compile(r"(?:(?:pip|pipx|uv tool) install|uv add|uvx) ['\"]?evalrun\b(?!-)")
     assert [str(page) for page in pages if wrong.search(page.read_text(encoding="utf-8"))] == []
 
 
