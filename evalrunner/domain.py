@@ -36,6 +36,13 @@ FailureKind: TypeAlias = Literal[
 Ended: TypeAlias = Literal["stop", "length", "filtered", "refused", "empty", "tool_calls"]
 State: TypeAlias = Literal["scored", "skipped", "unscored", "error"]
 NoAnswer: TypeAlias = Literal["unscored", "zero"]
+UnscoredCause: TypeAlias = Literal[
+    "no_answer",  # the model gave no usable answer: refused, filtered, truncated or empty
+    "judge",  # the judge's reply could not be read
+    "judge_check",  # the judge failed its sanity check on known answers
+]
+Cause: TypeAlias = UnscoredCause | FailureKind
+"""Why a cell has no score: of an unscored cell what was missing, of an error the kind of its failure."""
 RequestKind: TypeAlias = Literal["chat", "embed", "moderate"]
 
 
@@ -154,9 +161,9 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """No usable value: the model did not answer (`no_answer`), or the judge could not be read (`judge`)."""
+    """No usable value: the model did not answer (`no_answer`), or the judge gave no usable verdict (`judge`)."""
 
-    family: Literal["no_answer", "judge"]
+    cause: UnscoredCause
     reason: str
 
 
@@ -175,11 +182,20 @@ class JudgeCall:
     cached: bool = False
 
 
+def cell_message(cause: Cause | None, reason: str | None) -> str | None:
+    """A reason with its cause in front. For people only: code reads the cause."""
+    if cause is None:
+        return reason
+    family = "judge" if cause == "judge_check" else cause
+    return f"{family}: {reason}" if reason is not None else family
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One score's place in a row: a finite `value` in state scored, else None and the `reason`.
+    """One scorer's result in a row: a finite `value` in state scored, else None with the `cause` and the `reason`.
 
-    A cell that is scored only because `on_no_answer: zero` says so keeps its no_answer reason.
+    A cell that is scored only because of `on_no_answer: zero` keeps the cause `no_answer`. `cause` is None for skipped
+    cells, and for values that a provider did not report.
     """
 
     state: State
@@ -187,6 +203,17 @@ class Cell:
     reason: str | None = None
     detail: Mapping[str, Any] | None = None
     calls: tuple[JudgeCall, ...] = ()
+    cause: Cause | None = None
+
+    @classmethod
+    def of_failure(cls, failure: Failure, calls: tuple[JudgeCall, ...] = ()) -> Cell:
+        """The cell of a call that failed."""
+        return cls("error", reason=failure.message, calls=calls, cause=failure.kind)
+
+    @property
+    def message(self) -> str | None:
+        """The reason with its cause in front, for people: `timeout: no reply within 60 s`. None where there is neither."""
+        return cell_message(self.cause, self.reason)
 
 
 @dataclass(frozen=True, slots=True)

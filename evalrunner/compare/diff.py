@@ -111,7 +111,7 @@ def said(row: Row) -> str:
 
 
 def _unanswered(cell: Cell) -> bool:
-    return cell.state == "unscored" and (cell.reason or "").startswith("no_answer")
+    return cell.state == "unscored" and cell.cause == "no_answer"
 
 
 def _key(cell: Cell) -> tuple[str, float | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from evalrunner.domain import Failure, Row
 from evalrunner.engine.judge import NOT_CHECKED
 
-JUDGE, SELF_CHECK = "judge: ", "judge: self-check"  # how the reasons of cells begin
+NO_REASON = "no reason was given"
 KINDS = 3  # of failures that are told of one target
 
 
@@ -37,11 +37,10 @@ class ErrorSummary:
             _count(self.failed[row.target], answer.kind, row, answer.message)
             return
         for name, cell in row.cells.items():
-            reason = cell.reason or "no reason was given"
-            if cell.state == "error" and NOT_CHECKED not in reason:
-                _count(self.errors, name, row, reason)
-            elif cell.state == "unscored" and reason.startswith(JUDGE) and not reason.startswith(SELF_CHECK):
-                _count(self.unread, name, row, reason.removeprefix(JUDGE))
+            if cell.state == "error" and NOT_CHECKED not in (cell.reason or ""):
+                _count(self.errors, name, row, cell.message or NO_REASON)
+            elif cell.state == "unscored" and cell.cause == "judge":
+                _count(self.unread, name, row, cell.reason or NO_REASON)
 
     def lines(self, *, known: str = "") -> Iterator[str]:
         """A sentence for each kind, the most frequent of a target first; none for what `known` says already."""

@@ -13,7 +13,7 @@ from evalrunner.stats.aggregates import aggregate, variance
 from evalrunner.stats.measures import BUILTIN_MEASURES
 from evalrunner.stats.power import WITHIN_HALF
 from evalrunner.stats.summary import Summary
-from evalrunner.stats.tally import ERROR, ZEROED, ReducedScores, SampleScores, Tally, reduce_tally
+from evalrunner.stats.tally import ERROR, ZEROED, Reason, ReducedScores, SampleScores, Tally, reduce_tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Evidence:
         return len(self.reduced.values) / self.total if self.total else 0.0
 
     @property
-    def reasons(self) -> Mapping[str, int]:
+    def reasons(self) -> Mapping[Reason, int]:
         return self.tally.reasons
 
     def filled(self, end: float) -> tuple[array[float], array[int] | None]:

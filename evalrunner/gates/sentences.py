@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
+from evalrunner.domain import FailureKind
 from evalrunner.gates.evidence import Evidence
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.hypothesis_tests import RowsToDecide
-from evalrunner.stats.tally import JUDGE, NO_ANSWER, TOO_FEW_EPOCHS
+from evalrunner.stats.tally import JUDGE, NO_ANSWER, TOO_FEW_EPOCHS, Reason
 
 REPORTED = ("cost_usd", "token_count", "ttft", "output_rate")  # what nobody may tell, which is no judge's doing
 
 
 def why_missing(evidence: Evidence, scorer: str) -> str:
     """The sentences for samples without a score: provider, judge and model are three different things."""
-    reasons = evidence.reasons
     said = _of_errors(evidence)
     if judged := evidence.count(JUDGE):
-        said.append(_of_judge(judged, reasons, scorer))
+        said.append(_of_judge(judged, evidence.reasons, scorer))
     if silent := evidence.count(NO_ANSWER):
-        kinds = [name.removeprefix("no_answer: ") for name in reasons if name.startswith("no_answer")]
+        kinds = [reason or "" for cause, reason in evidence.reasons if cause == "no_answer"]
         said.append(f"the model did not answer {silent}{_listed(kinds)}")
     if few := evidence.count(TOO_FEW_EPOCHS):
         said.append(f"too few epochs were scored of {few}")
@@ -31,21 +32,25 @@ def _of_errors(evidence: Evidence) -> list[str]:
     of_target, of_scorer = evidence.errors()
     calls, said = evidence.calls.reasons, list[str]()
     if of_target:
-        kinds = list(calls)
+        kinds = _failure_kinds(calls)
         whose = "the target's function" if kinds == ["function"] else "the provider"
         said.append(f"{whose} failed on {of_target}{_listed(kinds)}")
     if of_scorer:
-        others = [name for name, count in evidence.reasons.items() if count > calls.get(name, 0)]
-        kinds = [name for name in others if not name.startswith(("no_answer", "judge", "not reported"))]
+        kinds = _failure_kinds({one: count for one, count in evidence.reasons.items() if count > calls.get(one, 0)})
         whose = "the scorer" if kinds == ["function"] else "the judge's provider"
         said.append(f"{whose} failed on {of_scorer}{_listed(kinds)}")
     return said
 
 
-def _of_judge(count: int, reasons: Mapping[str, int], scorer: str) -> str:
-    checks = [name for name in reasons if name.startswith("judge") and "self-check" in name]
+def _failure_kinds(reasons: Iterable[Reason]) -> list[str]:
+    """The kinds of failure among causes."""
+    return [str(cause) for cause, _ in reasons if cause in get_args(FailureKind)]
+
+
+def _of_judge(count: int, reasons: Mapping[Reason, int], scorer: str) -> str:
+    checks = [reason for cause, reason in reasons if cause == "judge_check"]
     if checks:
-        return f"the judge is not to be believed ({checks[0].removeprefix('judge: ')})"
+        return f"the judge is not to be believed ({checks[0]})"
     if scorer in REPORTED:
         return f"nobody reported it for {count}"
     return f"the judge could not be read on {count}"

@@ -62,7 +62,7 @@ class _Shape:
         }  # fmt: skip
         for measure in self.measures:
             cell = row.cells[measure.name]
-            name, why = prefix(measure), cell.reason or (cell.detail or {}).get("explanation")
+            name, why = prefix(measure), cell.message or (cell.detail or {}).get("explanation")
             record[f"{name}/score"] = cell.value
             record[f"{name}/justification"] = None if why is None else _text(why)
             record[f"{name}/state"] = cell.state

@@ -218,10 +218,10 @@ class Trace:
         from mlflow.entities import AssessmentError, AssessmentSource, Feedback
 
         judge = cell.calls[-1].model if cell.calls else None
-        why = cell.reason or (cell.detail or {}).get("explanation")
+        why = cell.message or (cell.detail or {}).get("explanation")
         error = None
         if cell.state != "scored":
-            error = AssessmentError(cell.state.upper(), clean(str(cell.reason or cell.state)))
+            error = AssessmentError(cell.state.upper(), clean(str(cell.message or cell.state)))
         return Feedback(
             name=cut(clean(name), 200),
             value=cell.value,

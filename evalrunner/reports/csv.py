@@ -72,7 +72,7 @@ class TableShape:
             cell = row.cells[name]
             record[score] = cell.value
             record[state] = cell.state
-            record[justification] = cell.reason or (cell.detail or {}).get("explanation")
+            record[justification] = cell.message or (cell.detail or {}).get("explanation")
         if self.streaming:
             streamed = answer if isinstance(answer, Completion) else Completion("")
             record.update(ttft=streamed.ttft_s, output_rate=output_rate(streamed))

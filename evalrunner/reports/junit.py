@@ -137,11 +137,11 @@ def row_result(row: Row, measures: Sequence[Measure]) -> tuple[str | None, str, 
     cells = [(measure, row.cells[measure.name]) for measure in measures]
     for measure, cell in cells:
         if cell.state == "error":
-            return "error", f"{measure.name}: {cell.reason}", "scorer"
+            return "error", f"{measure.name}: {cell.message}", "scorer"
     misses = [f"{measure.name} is {number(cell.value)}" for measure, cell in cells if missed(cell, measure)]
     if misses:
         return "failure", ", ".join(misses), "quality"
-    without = [f"{measure.name}: {cell.reason or cell.state}" for measure, cell in cells if cell.state == "unscored"]
+    without = [f"{measure.name}: {cell.message or cell.state}" for measure, cell in cells if cell.state == "unscored"]
     if without:
         return "skipped", "; ".join(without), "unscored"
     if not any(cell.state == "scored" for _, cell in cells):

@@ -45,6 +45,6 @@ def _texts(shown: ShownRow) -> Iterator[tuple[str, str]]:
 def _reasons(row: Row) -> Iterator[tuple[str, str]]:
     """What scorers said of their scores."""
     for name, cell in row.cells.items():
-        said = cell.reason or (cell.detail or {}).get("explanation")
+        said = cell.message or (cell.detail or {}).get("explanation")
         if said:
             yield name, str(said)

@@ -94,7 +94,7 @@ def badness(row: Row, measures: Sequence[Measure]) -> float:
     for measure in measures:
         declaration = measure.declaration
         cell = row.cells[measure.name]
-        if cell.state == "unscored" and (cell.reason or "").startswith("no_answer"):
+        if cell.state == "unscored" and cell.cause == "no_answer":
             parts.append(1.0)
         if cell.value is None or declaration.low is None or declaration.high is None:
             continue

@@ -6,18 +6,22 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
-from evalrunner.domain import EMPTY, Cell, Completion, Failure, JudgeCall, Row, Sample
+from evalrunner.domain import EMPTY, Cell, Completion, Failure, FailureKind, JudgeCall, Row, Sample, UnscoredCause
 from evalrunner.redact import redact
 from evalrunner.runs.finished import RowHead
 from evalrunner.storage import dump_json, load_json
 
-VERSION = 1
+VERSION = 2
+"""Version 1 had the cause of a cell without a score as a prefix of its reason: `judge: unreadable verdict`."""
+READABLE = (1, VERSION)
 _MARK = b',"sum":"'
+_CAUSES = frozenset(get_args(UnscoredCause) + get_args(FailureKind))
 _TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
 _TEXT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
-_HEAD = re.compile(rb'\{"v":%d,"id":%b,"target":%b,"epoch":(\d+),"attempt":(\d+),' % (VERSION, _TEXT, _TEXT))
+_HEAD = re.compile(rb'\{"v":[12],"id":%b,"target":%b,"epoch":(\d+),"attempt":(\d+),' % (_TEXT, _TEXT))
 _FAILURE, _ERROR = b'"failure":{', b'"state":"error"'  # never inside a text, where quotes are escaped
 
 
@@ -61,8 +65,8 @@ def _body(line: bytes) -> bytes:
 
 def _record(body: bytes) -> dict[str, Any]:
     record: dict[str, Any] = load_json(body + b"}")
-    if record.get("v") != VERSION:
-        raise BrokenRecord(f"version {record.get('v')!r}; this evalrun reads version {VERSION}")
+    if record.get("v") not in READABLE:
+        raise BrokenRecord(f"version {record.get('v')!r}; this evalrun reads versions up to {VERSION}")
     return record
 
 
@@ -125,6 +129,8 @@ def _completion_to_record(answer: Completion) -> dict[str, Any]:
 
 def _cell_to_record(cell: Cell) -> dict[str, Any]:
     record: dict[str, Any] = {"state": cell.state, "value": cell.value}
+    if cell.cause is not None:
+        record["cause"] = cell.cause
     if cell.reason is not None:
         record["reason"] = cell.reason
     if cell.detail:
@@ -165,7 +171,8 @@ def row_from_record(record: Mapping[str, Any]) -> Row:
         completion = dict(record["completion"])
         completion["tool_calls"] = tuple(completion.get("tool_calls", ()))
         answer = Completion(**completion, messages=messages)
-    cells = {name: _cell_from_record(cell) for name, cell in record["cells"].items()}
+    read_cell = _cell_from_record if record["v"] > 1 else _cell_from_record_1
+    cells = {name: read_cell(cell) for name, cell in record["cells"].items()}
     return Row(sample, record["target"], record["epoch"], answer, cells, record["attempt"])
 
 
@@ -173,4 +180,16 @@ def _cell_from_record(record: Mapping[str, Any]) -> Cell:
     if len(record) == 2:  # nearly always: state and value
         return Cell(record["state"], record["value"])
     calls = tuple(JudgeCall(**call) for call in record.get("calls", ()))
-    return Cell(record["state"], record["value"], record.get("reason"), record.get("detail"), calls)
+    return Cell(
+        record["state"], record["value"], record.get("reason"), record.get("detail"), calls, record.get("cause")
+    )
+
+
+def _cell_from_record_1(record: Mapping[str, Any]) -> Cell:
+    """A cell of version 1, its cause taken out of its reason."""
+    cell = _cell_from_record(record)
+    cause, colon, reason = (cell.reason or "").partition(": ")
+    if cell.state == "skipped" or cause not in _CAUSES:
+        return cell
+    typed: Any = "judge_check" if cause == "judge" and reason.startswith("self-check") else cause
+    return replace(cell, cause=typed, reason=reason if colon else None)

@@ -85,17 +85,18 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
     given is unscored, or counts as zero (the end of the range next to it) where the suite says so.
     """
     if isinstance(answer, Failure):
-        return Cell("error", reason=str(answer))
+        return Cell.of_failure(answer)
     declaration = bound.scorer.declaration
     if declaration.needs_expected and not sample.expected:
         return NO_EXPECTED
     if not declaration.needs_answer or answer.answered:
         return None
-    reason = f"no_answer: {'empty' if answer.ended == 'stop' else answer.ended}"
+    reason = "empty" if answer.ended == "stop" else answer.ended
     if bound.on_no_answer == "unscored":
-        return Cell("unscored", reason=reason)
+        return Cell("unscored", reason=reason, cause="no_answer")
     zero = max(0.0, declaration.low or 0.0)
-    return Cell("scored", zero if declaration.high is None else min(zero, declaration.high), reason)
+    value = zero if declaration.high is None else min(zero, declaration.high)
+    return Cell("scored", value, reason, cause="no_answer")
 
 
 def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
@@ -152,12 +153,12 @@ def cell_from(
     if isinstance(outcome, Skipped):
         return Cell("skipped", reason=outcome.reason, calls=calls)
     if isinstance(outcome, Unscored):
-        return Cell("unscored", reason=f"{outcome.family}: {outcome.reason}", calls=calls)
+        return Cell("unscored", reason=outcome.reason, calls=calls, cause=outcome.cause)
     if isinstance(outcome, Failure):
-        return Cell("error", reason=str(outcome), calls=calls)
+        return Cell.of_failure(outcome, calls)
     value = checked_value(outcome.value if isinstance(outcome, Score) else outcome, declaration)
     if isinstance(value, str):
         name = "the scorer" if by is None else name_of(by)
-        return Cell("error", reason=redact_message(f"function: {name} returned {value}"), calls=calls)
+        return Cell("error", reason=redact_message(f"{name} returned {value}"), calls=calls, cause="function")
     detail = detail_of(outcome) if isinstance(outcome, Score) else None
     return Cell("scored", value, None, detail, calls)

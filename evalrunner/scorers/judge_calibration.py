@@ -42,7 +42,7 @@ async def check_judge(bound: BoundScorer, judge: Judge) -> JudgeCheck:
             found = await outcome_async(bound, pair_sample(place, pair), Completion(pair.output), judge)
             cell = cell_from(found, bound.scorer.declaration, by=bound.call.function)
             if cell.state == "error":
-                failures.append(found if isinstance(found, Failure) else Failure("function", cell.reason or ""))
+                failures.append(found if isinstance(found, Failure) else Failure("function", cell.message or ""))
             verdicts[place] = cell
 
     await asyncio.gather(*(ask() for _ in range(min(AT_ONCE, len(pairs)))))
@@ -90,5 +90,5 @@ def is_right(pair: CalibrationExample, cell: Cell, declaration: Declaration) -> 
 
 def describe_verdict(pair: CalibrationExample, cell: Cell) -> str:
     """One pair and what the judge made of it."""
-    said = cell.reason if cell.value is None else f"scored {cell.value:g}"
+    said = cell.message if cell.value is None else f"scored {cell.value:g}"
     return f"{pair.output!r} is {'good' if pair.good else 'bad'}: {said}"

@@ -77,7 +77,7 @@ _NOT_CALLED = Cell("skipped", reason="nothing was called")
 def builtin_cells(answer: Completion | Failure, *, streaming: bool = False) -> Mapping[str, Cell]:
     """Latency (s), completion tokens and cost (US dollars) of one answer, as cells; if streamed, its pace as well."""
     if isinstance(answer, Failure):
-        failed = Cell("error", reason=str(answer))
+        failed = Cell.of_failure(answer)
         return {measure.name: failed for measure in builtin_measures(streaming=streaming)}
     called = answer.latency_s is not None or answer.cached
     absent = _UNKNOWN if called else _NOT_CALLED

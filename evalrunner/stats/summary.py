@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalrunner.domain import Declaration, Metric, Row
+from evalrunner.domain import Declaration, Metric, Row, cell_message
 from evalrunner.stats.aggregates import QUANTILE, aggregate
 from evalrunner.stats.grouping import Design, Groups
 from evalrunner.stats.intervals import Estimand, Interval, metric_interval
@@ -206,7 +206,8 @@ def _detail(
     if found.note is not None:
         detail["interval"] = found.note
     if tally is not None and tally.reasons:
-        detail["reasons"] = dict(sorted(tally.reasons.items()))
+        texts = ((cell_message(*reason) or "", count) for reason, count in tally.reasons.items())
+        detail["reasons"] = dict(sorted(texts))
     other = other_reading(reduced, name, declaration)
     if other is not None:
         detail["other_reading"] = other

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeAlias
 
-from evalrunner.domain import Cell
+from evalrunner.domain import Cause, Cell
 from evalrunner.stats.reducers import MEAN, Reducer
 
 SCORED: Final = 0
@@ -21,6 +21,8 @@ JUDGE: Final = 4
 ERROR: Final = 5
 TOO_FEW_EPOCHS: Final = 6  # of a sample: fewer of its epochs are there than its reducer needs
 
+Reason: TypeAlias = tuple[Cause | None, str | None]
+"""Why cells have no score: the cause, and what was said of it; of errors the kind alone, as their messages all differ."""
 MAX_REASONS = 20  # kept apart; error messages of a storm can all differ
 
 
@@ -35,7 +37,7 @@ class Tally:
     values: array[float] = field(default_factory=lambda: array("d"))
     codes: array[int] = field(default_factory=lambda: array("b"))
     samples: array[int] = field(default_factory=lambda: array("q"))
-    reasons: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
     epochs: array[int] | None = None
 
     def add(self, sample: int, cell: Cell, *, epoch: int = 1) -> None:
@@ -46,21 +48,21 @@ class Tally:
         self.samples.append(sample)
         if self.epochs is not None:
             self.epochs.append(epoch)
-        if cell.reason is not None and code != SKIPPED:
-            reason = cell.reason.partition(":")[0] if code == ERROR else cell.reason
+        if code != SKIPPED and (cell.cause is not None or cell.reason is not None):
+            reason = cell.cause, None if code == ERROR else cell.reason
             if reason in self.reasons or len(self.reasons) < MAX_REASONS:
                 self.reasons[reason] += 1
 
 
 def code_of(cell: Cell) -> int:
-    """The code of a cell's state, the two families of unscored apart."""
+    """The code of a cell's state; unscored cells have one code for a missing answer and one for a missing verdict."""
     if cell.state == "scored":
-        return ZEROED if cell.reason is not None and cell.reason.startswith("no_answer") else SCORED
+        return SCORED if cell.cause is None else ZEROED
     if cell.state == "skipped":
         return SKIPPED
     if cell.state == "error":
         return ERROR
-    return NO_ANSWER if (cell.reason or "").startswith("no_answer") else JUDGE
+    return NO_ANSWER if cell.cause == "no_answer" else JUDGE
 
 
 @dataclass(frozen=True, slots=True)

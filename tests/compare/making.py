@@ -11,7 +11,7 @@ from evalrunner.domain import Cell, Completion, Declaration, Row, Sample
 from evalrunner.stats.grouping import Design
 from evalrunner.stats.summary import Measure, summarize
 
-PASS_SCORE = Measure("right", Declaration(binary=True))
+RIGHT = Measure("right", Declaration(binary=True))
 GRADED = Measure("graded", Declaration())
 HARM = Measure("harm", Declaration(binary=True, higher_is_better=False))
 
@@ -19,7 +19,7 @@ Scores = Mapping[str, Mapping[str, Sequence[float | None]]]
 
 
 def cell(value: float | None) -> Cell:
-    return Cell("unscored", reason="judge: not read") if value is None else Cell("scored", value)
+    return Cell("unscored", reason="not read", cause="judge") if value is None else Cell("scored", value)
 
 
 def rows_of(scores: Scores, *, metadata: Sequence[Any] = (), latency: Mapping[str, float] | None = None) -> list[Row]:

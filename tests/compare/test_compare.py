@@ -13,7 +13,7 @@ from evalrunner.stats.grouping import Design
 from evalrunner.stats.hypothesis_tests import holm, mcnemar
 from evalrunner.stats.reducers import parse_reducer
 from evalrunner.stats.summary import Measure
-from tests.compare.making import GRADED, HARM, PASS_SCORE, compared, compared_rows, rows_of
+from tests.compare.making import GRADED, HARM, RIGHT, compared, compared_rows, rows_of
 
 
 def ones(*counts: tuple[int, float]) -> list[float]:
@@ -27,7 +27,7 @@ def test_neighbours_that_do_not_differ_may_still_be_far_apart() -> None:
         "B": {"right": ones((12, 0), (4, 1), (12, 1), (4, 0), (168, 1))},
         "C": {"right": ones((12, 0), (4, 1), (12, 0), (4, 1), (168, 1))},
     }
-    (metric,) = compared(scores, [PASS_SCORE]).metrics
+    (metric,) = compared(scores, [RIGHT]).metrics
     assert metric.ranking is not None
     assert metric.ranking.order == ("A", "B", "C")
     assert metric.ranking.signs == ("≈", "≈")
@@ -44,7 +44,7 @@ def test_neighbours_that_do_not_differ_may_still_be_far_apart() -> None:
 def test_pairs_count_wins_ties_and_losses_and_leave_out_what_has_one_side() -> None:
     first: list[float | None] = [1, 1, 0, 0, None, 1, None]
     second: list[float | None] = [1, 0, 1, 0, 1, None, None]
-    comparison = compared({"x": {"right": first}, "y": {"right": second}}, [PASS_SCORE])
+    comparison = compared({"x": {"right": first}, "y": {"right": second}}, [RIGHT])
     (pair,) = comparison.metrics[0].pairs
     assert (pair.wins, pair.ties, pair.losses, pair.n, pair.left_out) == (1, 2, 1, 4, 2)
     assert comparison.metrics[0].values["x"].unscored == 2
@@ -57,7 +57,7 @@ def test_pairs_count_wins_ties_and_losses_and_leave_out_what_has_one_side() -> N
 
 def test_rows_that_were_never_made_are_told() -> None:
     rows = rows_of({"x": {"right": [1.0] * 10}, "y": {"right": [1.0] * 10}})
-    comparison = compared_rows(rows[:18], ["x", "y"], [PASS_SCORE])
+    comparison = compared_rows(rows[:18], ["x", "y"], [RIGHT])
     assert comparison.warnings == (
         "right/v1: on 2 samples only one of x and y has a score; they are left out of the 8 pairs",
     )
@@ -72,7 +72,7 @@ def test_the_family_is_all_pairs_of_all_quality_metrics() -> None:
         }
         for name, level in (("a", 0.8), ("b", 0.6), ("c", 0.5))
     }
-    comparison = compared(scores, [PASS_SCORE, GRADED], latency={"a": 1.0, "b": 2.0, "c": 3.0})
+    comparison = compared(scores, [RIGHT, GRADED], latency={"a": 1.0, "b": 2.0, "c": 3.0})
     pairs = [pair for metric in comparison.metrics for pair in metric.pairs]
     assert comparison.family == len(pairs) == 6
     assert [pair.p_adjusted for pair in pairs] == list(holm([pair.p_value or 0 for pair in pairs]))
@@ -101,7 +101,7 @@ def test_equal_targets_are_seldom_told_apart() -> None:
             }
             for name in "abcd"
         }
-        comparison = compared(scores, [PASS_SCORE, GRADED])
+        comparison = compared(scores, [RIGHT, GRADED])
         alarms += any(pair.better is not None for metric in comparison.metrics for pair in metric.pairs)
     assert alarms <= 23  # of 300 runs at .05 each, the binomial's upper 1 %
 
@@ -127,7 +127,7 @@ def test_answers_from_the_cache_make_nobody_cheap() -> None:
         else dataclasses.replace(row, answer=dataclasses.replace(row.answer, cost_usd=0.5))
         for row in rows
     ]
-    comparison = compared_rows(rows, list(scores), [PASS_SCORE])
+    comparison = compared_rows(rows, list(scores), [RIGHT])
     assert comparison.notes == (
         "2 answers of kept came from the cache and cost nothing, so its cost cannot be compared",
     )
@@ -140,7 +140,7 @@ def test_answers_from_the_cache_make_nobody_cheap() -> None:
 def test_slices_stand_outside_the_family() -> None:
     topics = [{"topic": "law" if place < 60 else "art"} for place in range(120)]
     scores = {"x": {"right": ones((60, 1), (60, 0))}, "y": {"right": ones((30, 1), (90, 0))}}
-    comparison = compared(scores, [PASS_SCORE], metadata=topics, design=Design(slices=("topic",)))
+    comparison = compared(scores, [RIGHT], metadata=topics, design=Design(slices=("topic",)))
     assert [(metric.slice, metric.values["x"].value, metric.values["y"].value) for metric in comparison.slices] == [
         ({"topic": "art"}, 0.0, 0.0),
         ({"topic": "law"}, 1.0, 0.5),
@@ -153,8 +153,8 @@ def test_slices_stand_outside_the_family() -> None:
 def test_related_samples_tell_less_and_that_is_said() -> None:
     clusters = [{"page": str(place // 10)} for place in range(200)]
     scores = {"x": {"right": ones((100, 1), (100, 0))}, "y": {"right": ones((90, 1), (110, 0))}}
-    plain = compared(scores, [PASS_SCORE]).metrics[0].pairs[0]
-    comparison = compared(scores, [PASS_SCORE], metadata=clusters, design=Design(cluster="page"))
+    plain = compared(scores, [RIGHT]).metrics[0].pairs[0]
+    comparison = compared(scores, [RIGHT], metadata=clusters, design=Design(cluster="page"))
     found = comparison.metrics[0].pairs[0]
     assert plain.p_value is not None and found.p_value is not None and plain.p_value < 0.01 < found.p_value
     assert found.method == "tango-clustered"
@@ -173,11 +173,11 @@ def test_graded_scores_want_twenty_pairs() -> None:
 def test_a_judge_of_a_contestants_family_is_named() -> None:
     scores = {"ours": {"right": [1.0, 0.0]}, "theirs": {"right": [0.0, 1.0]}}
     models = {"ours": "openai/gpt-5-mini", "theirs": "claude-sonnet"}
-    comparison = compared(scores, [PASS_SCORE], models=models, judges={"right": ("openai/gpt-5",)})
+    comparison = compared(scores, [RIGHT], models=models, judges={"right": ("openai/gpt-5",)})
     assert comparison.warnings == (
         "right/v1: the judge openai/gpt-5 is of the same family, GPT, as ours; judges favour their own kind",
     )
-    assert compared(scores, [PASS_SCORE], models=models, judges={"right": ("qwen3",)}).warnings == ()
+    assert compared(scores, [RIGHT], models=models, judges={"right": ("qwen3",)}).warnings == ()
 
 
 def test_metrics_can_be_picked_by_any_of_their_names() -> None:
@@ -186,7 +186,7 @@ def test_metrics_can_be_picked_by_any_of_their_names() -> None:
     design = Design(reducers=(parse_reducer("mean"), parse_reducer("pass_at_1")))
 
     def names(*wanted: str) -> list[str]:
-        return [metric.name for metric in compared(scores, [PASS_SCORE, harm], design=design, wanted=wanted).metrics]
+        return [metric.name for metric in compared(scores, [RIGHT, harm], design=design, wanted=wanted).metrics]
 
     assert names() == ["right/v1", "right/v1/pass_at_1", "tox/v1/mean", "tox/v1/pass_at_1"]
     assert names("right", "tox/ratio") == ["right/v1", "tox/v1/ratio"]
@@ -212,7 +212,7 @@ def test_unpaired_is_weaker_and_says_so() -> None:
     chance = random.Random(3)
     hard = [chance.random() for _ in range(200)]
     scores = {"x": {"right": [float(h < 0.6) for h in hard]}, "y": {"right": [float(h < 0.5) for h in hard]}}
-    paired, apart = compared(scores, [PASS_SCORE]), compared(scores, [PASS_SCORE], paired=False)
+    paired, apart = compared(scores, [RIGHT]), compared(scores, [RIGHT], paired=False)
     (one,), (other,) = paired.metrics[0].pairs, apart.metrics[0].pairs
     assert one.p_value is not None and other.p_value is not None and one.p_value < other.p_value
     assert (other.method, other.n, other.wins) == ("newcombe", 400, None)
@@ -222,7 +222,7 @@ def test_unpaired_is_weaker_and_says_so() -> None:
 
 def test_the_order_of_the_contestants_changes_no_verdict() -> None:
     scores = {"x": {"right": ones((60, 1), (40, 0))}, "y": {"right": ones((30, 1), (70, 0))}}
-    there = compared(scores, [PASS_SCORE]).metrics[0]
-    back = compared(dict(reversed(scores.items())), [PASS_SCORE]).metrics[0]
+    there = compared(scores, [RIGHT]).metrics[0]
+    back = compared(dict(reversed(scores.items())), [RIGHT]).metrics[0]
     assert there.ranking == dataclasses.replace(back.ranking or there.ranking)  # type: ignore[arg-type]
     assert there.pair("x", "y").better == back.pair("x", "y").better == "x"

@@ -72,7 +72,7 @@ def test_each_ending_is_told_apart_and_none_is_scored() -> None:
         elif isinstance(row.answer, Failure):
             assert (cell.state, cell.value) == ("error", None)
         else:
-            assert (cell.state, cell.value, cell.reason) == ("unscored", None, f"no_answer: {row.answer.ended}")
+            assert (cell.state, cell.value, cell.message) == ("unscored", None, f"no_answer: {row.answer.ended}")
     metric = result.details.targets["m"].metrics[0]
     assert (metric.value, metric.n, metric.unscored, metric.errors, metric.trusted) == (1.0, 1, 7, 8, False)
 

@@ -72,7 +72,7 @@ def test_a_judge_that_passes_its_check_is_believed() -> None:
 def test_a_judge_that_fails_its_check_is_not_asked_further() -> None:
     result, server = run(lenient, "gates: [factuality >= 0.5]\n", rows=40)
     assert server.calls == 12
-    assert {row.cells["factuality"].reason for row in read_rows(result.folder)} == {"judge: self-check 6 of 12"}
+    assert {row.cells["factuality"].message for row in read_rows(result.folder)} == {"judge: self-check 6 of 12"}
     assert (result.verdict, result.exit_code) == ("untrusted", 3)
     assert "the judge is not to be believed (self-check 6 of 12)" in result.gates[0].reason
     table = result.table
@@ -95,7 +95,7 @@ def test_an_endpoint_that_fails_during_the_check_is_an_error_not_a_failed_check(
     result, server = run(lambda request, nth: Status(500, "oops"), "gates: [factuality >= 0.5]\nrun: {retries: 0}\n")
     cells = [row.cells["factuality"] for row in read_rows(result.folder)]
     assert {cell.state for cell in cells} == {"error"}
-    assert all((cell.reason or "").startswith("server: self-check not done") for cell in cells)
+    assert all((cell.message or "").startswith("server: self-check not done") for cell in cells)
     assert "the judge's provider failed on 4 (server)" in result.gates[0].reason
     assert server.calls <= 3 * 4
 

@@ -22,9 +22,9 @@ from evalrunner.scorers.call import BoundScorer
 from evalrunner.suite.schema import ScorerSpec
 
 FINE = {"exact": Cell("scored", 1.0), "tone": Cell("scored", 0.5)}
-HALF = {"exact": Cell("scored", 1.0), "tone": Cell("error", None, "server: self-check not done: down")}
-UNREAD = {"exact": Cell("scored", 1.0), "tone": Cell("unscored", None, "judge: self-check 2 of 12")}
-DOWN = {name: Cell("error", None, "server: down") for name in FINE}
+HALF = {"exact": Cell("scored", 1.0), "tone": Cell("error", None, "self-check not done: down", cause="server")}
+UNREAD = {"exact": Cell("scored", 1.0), "tone": Cell("unscored", None, "self-check 2 of 12", cause="judge_check")}
+DOWN = {name: Cell("error", None, "down", cause="server") for name in FINE}
 
 
 async def never(sample: Sample, epoch: int, /) -> Completion:
@@ -147,7 +147,7 @@ def test_no_row_is_made_of_what_is_finished() -> None:
     rows = 200_000
     with Path("rows.jsonl").open("wb") as file:
         for number in range(rows):
-            body = b'{"v":1,"id":"%d","target":"a","epoch":1,"attempt":1,"index":no JSON' % number
+            body = b'{"v":2,"id":"%d","target":"a","epoch":1,"attempt":1,"index":no JSON' % number
             file.write(b'%b,"sum":"%08x"}\n' % (body, zlib.crc32(body)))
     finished = scan_keys(Path())
     asked = 0

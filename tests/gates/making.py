@@ -26,8 +26,9 @@ def cell(value: float | str | None) -> Cell:
     if value is None:
         return Cell("skipped", reason="no expected answer")
     if isinstance(value, str):
-        unscored = value.startswith(("no_answer", "judge"))
-        return Cell("unscored" if unscored else "error", reason=value)
+        cause, _, reason = value.partition(": ")
+        unscored = cause in ("no_answer", "judge", "judge_check")
+        return Cell("unscored" if unscored else "error", reason=reason, cause=cause)  # type: ignore[arg-type]
     return Cell("scored", value)
 
 

@@ -42,15 +42,15 @@ def verdict(found: Sequence[Cell], metric: str, operator: Operator, bound: float
     return result
 
 
-PASS_SCORE, WRONG = Cell("scored", 1.0), Cell("scored", 0.0)
-REFUSED = Cell("unscored", reason="no_answer: refused")
-UNREADABLE = Cell("unscored", reason="judge: unreadable verdict")
-DOWN = Cell("error", reason="server: 500")
+RIGHT, WRONG = Cell("scored", 1.0), Cell("scored", 0.0)
+REFUSED = Cell("unscored", reason="refused", cause="no_answer")
+UNREADABLE = Cell("unscored", reason="unreadable verdict", cause="judge")
+DOWN = Cell("error", reason="500", cause="server")
 SKIPPED = Cell("skipped", reason="no expected answer")
 
 
 def test_a_value_that_clears_the_bound_passes() -> None:
-    result = verdict(cells(99, PASS_SCORE) + cells(1, WRONG), "exact_match", ">=", 0.8)
+    result = verdict(cells(99, RIGHT) + cells(1, WRONG), "exact_match", ">=", 0.8)
     assert (result.verdict, result.reason, result.metric, result.line) == (
         "pass",
         "clears the bound",
@@ -60,12 +60,12 @@ def test_a_value_that_clears_the_bound_passes() -> None:
 
 
 def test_a_value_near_the_bound_says_that_it_is_within_noise() -> None:
-    result = verdict(cells(82, PASS_SCORE) + cells(18, WRONG), "exact_match", ">=", 0.8)
+    result = verdict(cells(82, RIGHT) + cells(18, WRONG), "exact_match", ">=", 0.8)
     assert (result.verdict, result.reason) == ("pass", "within noise: its 95 % interval spans the bound")
 
 
 def test_a_value_that_misses_the_bound_fails() -> None:
-    assert verdict(cells(50, PASS_SCORE) + cells(50, WRONG), "exact_match", ">=", 0.8).verdict == "fail"
+    assert verdict(cells(50, RIGHT) + cells(50, WRONG), "exact_match", ">=", 0.8).verdict == "fail"
     assert verdict(cells(50, Cell("scored", 0.5)), "toxicity/p90", "<", 0.5).verdict == "fail"
     assert verdict(cells(50, Cell("scored", 0.5)), "toxicity/p90", "<=", 0.5).verdict == "pass"
 
@@ -88,23 +88,25 @@ def test_a_judge_that_cannot_be_read_is_not_a_bad_model() -> None:
 
 
 def test_a_judge_that_failed_its_check_is_named_as_such() -> None:
-    result = verdict(cells(12, Cell("unscored", reason="judge: self-check 6 of 12")), "factuality", ">=", 0.5)
+    result = verdict(
+        cells(12, Cell("unscored", reason="self-check 6 of 12", cause="judge_check")), "factuality", ">=", 0.5
+    )
     assert result.reason == "scored 0 of 12 rows: the judge is not to be believed (self-check 6 of 12)"
 
 
 def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
-    result = verdict(cells(78, PASS_SCORE) + cells(19, WRONG) + cells(3, REFUSED), "exact_match", ">=", 0.8)
+    result = verdict(cells(78, RIGHT) + cells(19, WRONG) + cells(3, REFUSED), "exact_match", ">=", 0.8)
     assert result.verdict == "untrusted"
     assert result.reason.startswith("passes without the 3 of 100 rows that have no score, but would be 0.78")
     assert "the model did not answer 3 (refused)" in result.reason
 
 
 def test_missing_cells_that_cannot_turn_the_verdict_do_not_matter() -> None:
-    assert verdict(cells(97, PASS_SCORE) + cells(3, DOWN), "exact_match", ">=", 0.9).verdict == "pass"
+    assert verdict(cells(97, RIGHT) + cells(3, DOWN), "exact_match", ">=", 0.9).verdict == "pass"
 
 
 def test_an_open_range_has_no_worst_value_but_a_quantile_has() -> None:
-    quick = cells(97, PASS_SCORE) + cells(3, DOWN)
+    quick = cells(97, RIGHT) + cells(3, DOWN)
     assert verdict(quick, "latency/mean", "<", 2).verdict == "pass"
     assert verdict(quick, "latency/p90", "<", 2).verdict == "pass"
     assert verdict(quick, "latency/p99", "<", 2).verdict == "untrusted"
@@ -122,7 +124,7 @@ def test_a_run_takes_the_verdict_of_its_worst_gate() -> None:
     assert overall([]) == "pass"
     down, good = (
         verdict(cells(9, DOWN), "exact_match", ">=", 0.5),
-        verdict(cells(9, PASS_SCORE), "exact_match", ">=", 0.5),
+        verdict(cells(9, RIGHT), "exact_match", ">=", 0.5),
     )
     assert overall([good, down]) == "untrusted"
 

@@ -109,7 +109,7 @@ def test_lists_of_document_ids() -> None:
     text = run("[{type: mlflow, metric: ndcg_at_k, params: {k: 2}}]", rows=[{**rows[0], "out": "Paris"}])
     (cell,) = cells(text, "ndcg_at_2")
     assert cell.state == "error"
-    assert "asks for answers that are a JSON list of document ids" in cell.reason
+    assert "asks for answers that are a JSON list of document ids" in cell.message
 
 
 def test_any_accepted_answer_is_right() -> None:
@@ -122,8 +122,8 @@ def test_a_metric_that_comes_back_empty_is_an_error_with_the_words_of_mlflow() -
     scorer.function.name = "precision"  # the text goes to MLflow as it is, which wants a list
     cell = cell_of(scorer, "no list", "a")
     assert (cell.state, cell.value) == ("error", None)
-    assert cell.reason is not None
-    assert cell.reason.startswith(
+    assert cell.message is not None
+    assert cell.message.startswith(
         "function: MLflow's precision came back empty: Cannot calculate metric 'precision_at_k'"
     )
 
@@ -388,8 +388,8 @@ def test_a_judge_that_fails_is_an_error_and_asked_no_more_often_than_we_ask(metr
     )
     (cell,) = cells(result, "judged")
     assert cell.state == "error"
-    assert cell.reason.startswith("server: ")
-    assert "out of order" in cell.reason
+    assert cell.message.startswith("server: ")
+    assert "out of order" in cell.message
     assert server.calls == 2
 
 
@@ -406,7 +406,7 @@ def test_a_judge_that_fails_is_an_error_and_asked_no_more_often_than_we_ask(metr
 def test_a_verdict_that_cannot_be_read_is_unscored(metric: str, answer: Answer, reason: str) -> None:
     result, _ = run_judged(always(answer), f"[{{type: mlflow, metric: {metric}, name: judged}}]", rows=ROWS[:1])
     (cell,) = cells(result, "judged")
-    assert (cell.state, cell.reason) == ("unscored", reason)
+    assert (cell.state, cell.message) == ("unscored", reason)
 
 
 @pytest.mark.parametrize(
@@ -421,8 +421,8 @@ def test_a_verdict_that_cannot_be_read_is_unscored(metric: str, answer: Answer, 
 def test_neither_is_a_verdict_that_is_none(metric: str, reply: str) -> None:
     cell = judged(mlflow(metric=metric), ScriptedJudge(lambda text: Completion(reply)), "an answer")
     assert (cell.state, cell.value) == ("unscored", None)
-    assert cell.reason is not None
-    assert cell.reason.startswith("judge: ")
+    assert cell.message is not None
+    assert cell.message.startswith("judge: ")
 
 
 def test_a_judge_that_knows_no_response_format_is_asked_without() -> None:
@@ -448,7 +448,7 @@ def test_a_row_whose_time_is_up_gives_its_question_up() -> None:
         wait_scale=1.0,
     )
     (cell,) = cells(result, "relevance_to_query")
-    assert (cell.state, cell.reason) == ("error", "timeout: not done within the row's time limit of 2 s")
+    assert (cell.state, cell.message) == ("error", "timeout: not done within the row's time limit of 2 s")
     assert len(server.requests) == 1
 
 

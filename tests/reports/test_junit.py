@@ -49,9 +49,9 @@ def scored(value: float) -> Cell:
         (row(exact_match=scored(0), toxicity=scored(0.6)), ("failure", "exact_match is 0.000, toxicity is 0.600", "quality")),
         (row(length=scored(-1e9)), (None, "", "")),
         (row(), ("skipped", "no scorer applies", "skipped")),
-        (row(exact_match=scored(1), toxicity=Cell("unscored", reason="judge: unreadable")), ("skipped", "toxicity: judge: unreadable", "unscored")),
-        (row(exact_match=scored(0), toxicity=Cell("unscored", reason="judge: unreadable")), ("failure", "exact_match is 0.000", "quality")),
-        (row(exact_match=scored(0), toxicity=Cell("error", reason="server: 500")), ("error", "toxicity: server: 500", "scorer")),
+        (row(exact_match=scored(1), toxicity=Cell("unscored", reason="unreadable", cause="judge")), ("skipped", "toxicity: judge: unreadable", "unscored")),
+        (row(exact_match=scored(0), toxicity=Cell("unscored", reason="unreadable", cause="judge")), ("failure", "exact_match is 0.000", "quality")),
+        (row(exact_match=scored(0), toxicity=Cell("error", reason="500", cause="server")), ("error", "toxicity: server: 500", "scorer")),
         (row(answer=Failure("timeout", "after 60 s")), ("error", "after 60 s", "timeout")),
     ],
 )  # fmt: skip

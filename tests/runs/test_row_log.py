@@ -32,7 +32,7 @@ def make_row(name: str = "s1", **changes: object) -> Row:
         "factuality": Cell(
             "scored", 0.6, None, {"explanation": "superset", "choice": "B"}, (JudgeCall("j", 0.1, 5, 2, None),)
         ),
-        "other": Cell("unscored", None, "no_answer: length"),
+        "other": Cell("unscored", None, "length", cause="no_answer"),
     }
     fields: dict[str, object] = {
         "sample": Sample(name, {"q": "Capital?"}, ("Paris", "paris"), {"topic": "geo", "n": None}, index=4),
@@ -100,7 +100,7 @@ def test_a_run_without_rows_has_none() -> None:
 FAILED = Failure("timeout", "no answer within 60 s")
 IN_ERROR = {
     "exact_match": Cell("scored", 1.0),
-    "tone": Cell("error", None, "function: tone() raised"),
+    "tone": Cell("error", None, "tone() raised", cause="function"),
     "f": Cell("error"),
 }
 
@@ -193,10 +193,32 @@ def test_a_broken_last_line_that_has_its_newline_was_not_torn() -> None:
 
 
 def test_a_record_of_another_version_is_refused() -> None:
-    line = encode_row(make_row())[:-19].replace(b'{"v":1,', b'{"v":2,', 1)
+    line = encode_row(make_row())[:-19].replace(b'{"v":2,', b'{"v":3,', 1)
     Path("rows.jsonl").write_bytes(b'%b,"sum":"%08x"}\n' % (line, zlib.crc32(line)))
-    with pytest.raises(RunError, match="version 2; this evalrun reads version 1"):
+    with pytest.raises(RunError, match="version 3; this evalrun reads versions up to 2"):
         list(read_rows(Path()))
+
+
+def test_version_1_rows_are_read_with_their_causes() -> None:
+    cells = {
+        "fine": (Cell("scored", 1.0), Cell("scored", 1.0)),
+        "zeroed": (Cell("scored", 0.0, "refused", cause="no_answer"), Cell("scored", 0.0, "refused", cause="no_answer")),
+        "read": (Cell("unscored", None, "a: b", cause="judge"), Cell("unscored", None, "a: b", cause="judge")),
+        "tried": (
+            Cell("unscored", None, "self-check 6 of 12", cause="judge_check"),
+            Cell("unscored", None, "self-check 6 of 12", cause="judge_check"),
+        ),
+        "down": (Cell("error", None, "500: no", cause="server"), Cell("error", None, "500: no", cause="server")),
+        "unknown": (Cell("unscored", None, "not reported"), Cell("unscored", None, "not reported")),
+        "skipped": (Cell("skipped", None, "none", cause="judge"), Cell("skipped", None, "none", cause="judge")),
+    }
+    line = encode_row(make_row(cells={name: old for name, (old, _) in cells.items()}))[:-19]
+    line = line.replace(b'{"v":2,', b'{"v":1,', 1)
+    Path("rows.jsonl").write_bytes(b'%b,"sum":"%08x"}\n' % (line, zlib.crc32(line)))
+    (row,) = read_rows(Path())
+    assert row.cells == {name: new for name, (_, new) in cells.items()}
+    assert [cell.message for cell in row.cells.values()] == [old.message for old, _ in cells.values()]
+    assert scan_keys(Path()).find("s1", "m", 2) is not None
 
 
 def test_an_id_that_holds_a_key_is_found_again() -> None:

@@ -156,8 +156,8 @@ def test_a_verdict_that_cannot_be_read_is_unscored_and_never_a_number(answer) ->
     for scorer in (factuality(), toxicity(backend="judge")):
         cell = judged(scorer, answering(answer), "x", "y")
         assert cell.state == "unscored" and cell.value is None
-        assert cell.reason is not None and cell.reason.startswith("judge: unreadable verdict: ")
-        assert len(cell.reason) < 300 and "\n" not in cell.reason
+        assert cell.message is not None and cell.message.startswith("judge: unreadable verdict: ")
+        assert len(cell.message) < 300 and "\n" not in cell.message
         assert len(cell.calls) == 1  # it was paid for all the same
 
 
@@ -176,17 +176,19 @@ def test_no_text_at_random_is_ever_a_number() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Completion("", "length"), "judge: the judge's reply was cut off"),
-        (Completion('{"choice": "C"}', "length"), "judge: the judge's reply was cut off"),
-        (Completion("", "filtered"), "judge: the judge's reply was filtered"),
-        (Completion("I cannot help with that.", "refused"), "judge: the judge's reply was refused"),
-        (Completion("", "empty"), "judge: the judge's reply was empty"),
-        (Completion(" \n "), "judge: the judge's reply was empty"),
+        (Completion("", "length"), "the judge's reply was cut off"),
+        (Completion('{"choice": "C"}', "length"), "the judge's reply was cut off"),
+        (Completion("", "filtered"), "the judge's reply was filtered"),
+        (Completion("I cannot help with that.", "refused"), "the judge's reply was refused"),
+        (Completion("", "empty"), "the judge's reply was empty"),
+        (Completion(" \n "), "the judge's reply was empty"),
     ],
 )
 def test_a_judge_that_gave_no_reply_is_unscored(answer, reason) -> None:
     judge = answering(answer)
-    assert judged(factuality(), judge, "x", "y") == Cell("unscored", reason=reason, calls=tuple(judge.calls))
+    assert judged(factuality(), judge, "x", "y") == Cell(
+        "unscored", reason=reason, calls=tuple(judge.calls), cause="judge"
+    )
 
 
 def test_the_arguments_of_the_tool_as_plain_text_are_a_verdict_too() -> None:
@@ -209,7 +211,7 @@ def test_the_arguments_of_the_tool_as_plain_text_are_a_verdict_too() -> None:
 def test_a_failing_endpoint_is_its_failure_and_asked_once(failure) -> None:
     """Asking again is for the layers below: autoevals by itself would ask a hundred times, for hours."""
     judge = answering(failure)
-    assert judged(factuality(), judge, "x", "y") == Cell("error", reason=str(failure))
+    assert judged(factuality(), judge, "x", "y") == Cell("error", reason=failure.message, cause=failure.kind)
     assert len(judge.asked) == 1
 
 
@@ -218,7 +220,7 @@ def test_a_judge_that_raises_is_an_error_and_no_unreadable_verdict() -> None:
         raise RuntimeError("a bug of our own")
 
     cell = judged(factuality(), ScriptedJudge(broken), "x", "y")
-    assert cell.state == "error" and (cell.reason or "").endswith("raised RuntimeError: a bug of our own")
+    assert cell.state == "error" and (cell.message or "").endswith("raised RuntimeError: a bug of our own")
 
 
 @pytest.mark.parametrize("output", HOSTILE)

@@ -85,7 +85,7 @@ def test_no_output_breaks_it_and_a_megabyte_takes_seconds(output) -> None:
     cell = cell_of(toxicity(backend="lexical"), output)
     assert time.perf_counter() - started < 20
     if output.isspace():
-        assert cell == Cell("unscored", reason="no_answer: empty")
+        assert cell == Cell("unscored", reason="empty", cause="no_answer")
     else:
         assert cell.value is not None and 0 <= cell.value <= 1
 

@@ -99,13 +99,13 @@ def test_it_is_called_with_what_it_names_and_the_suites_args(context) -> None:
 
 def test_its_crash_is_its_own(context) -> None:
     cell = cell_of(python(context, function="scorers/tone.py:broken"), "x")
-    assert cell == Cell("error", reason="function: broken() in scorers/tone.py:21 raised ValueError: no tone")
+    assert cell == Cell("error", reason="broken() in scorers/tone.py:21 raised ValueError: no tone", cause="function")
 
 
 def test_a_function_that_needs_no_answer_sees_the_rows_without_one(context) -> None:
     refused = Completion("", "refused")
     words = "scorers/tone.py:words"
-    assert cell_of(python(context, function=words), refused) == Cell("unscored", reason="no_answer: refused")
+    assert cell_of(python(context, function=words), refused) == Cell("unscored", reason="refused", cause="no_answer")
     assert cell_of(python(context, function=words, needs_answer=False), refused) == Cell("scored", 0.0)
 
 

@@ -81,7 +81,7 @@ def test_the_grade_comes_from_letters_words_and_sentences(output: str, grade: fl
 
 @needs_textstat
 def test_a_blank_answer_has_no_grade() -> None:
-    assert cell_of(ari_grade_level(), " \n") == Cell("unscored", reason="no_answer: empty")
+    assert cell_of(ari_grade_level(), " \n") == Cell("unscored", reason="empty", cause="no_answer")
 
 
 @needs_textstat

@@ -75,8 +75,8 @@ def test_a_score_says_what_was_captured() -> None:
 
 def test_an_expected_pattern_that_does_not_fit_the_data_is_an_error_and_no_zero() -> None:
     scorer = regex(pattern=r"A: (.+)", expected_pattern=r"#### (.+)", group=1)
-    reason = "function: 'expected_pattern' finds nothing in the expected answer 'A: 18'"
-    assert cell_of(scorer, "A: 18", "A: 18") == Cell("error", reason=reason)
+    reason = "'expected_pattern' finds nothing in the expected answer 'A: 18'"
+    assert cell_of(scorer, "A: 18", "A: 18") == Cell("error", reason=reason, cause="function")
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ def test_a_crash_is_the_functions_own_and_says_where(tmp_path) -> None:
     exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), scope)
     assert cell_of(Scorer(scope["polite"]), "no json") == Cell(
         "error",
-        reason="function: polite() in tone.py:5 raised JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+        reason="polite() in tone.py:5 raised JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+        cause="function",
     )
 
 
@@ -73,9 +74,9 @@ def tattler(output):
 def test_whatever_is_raised_is_an_error_of_the_cell_without_a_traceback_or_a_key(function, said) -> None:
     register_secret("sk-very-secret-key")
     cell = cell_of(Scorer(function), "x")
-    assert cell.state == "error" and cell.value is None and cell.reason is not None
-    assert cell.reason.startswith(f"function: {function.__name__}() in ") and cell.reason.endswith(said)
-    assert "\n" not in cell.reason
+    assert cell.state == "error" and cell.value is None and cell.message is not None
+    assert cell.message.startswith(f"function: {function.__name__}() in ") and cell.message.endswith(said)
+    assert "\n" not in cell.message
 
 
 def test_a_long_message_is_cut() -> None:
@@ -142,15 +143,27 @@ def test_the_version_of_the_suite_goes_over_the_scorers_own() -> None:
 @pytest.mark.parametrize(
     ("declared", "expected", "answer", "on_no_answer", "cell"),
     [
-        ({}, "x", Failure("rate_limit", "gave up"), "zero", Cell("error", reason="rate_limit: gave up")),
+        ({}, "x", Failure("rate_limit", "gave up"), "zero", Cell("error", reason="gave up", cause="rate_limit")),
         ({"needs_expected": True}, "", Completion("", "empty"), "zero", Cell("skipped", reason="no expected answer")),
-        ({}, "x", Completion("half", "length"), "unscored", Cell("unscored", reason="no_answer: length")),
-        ({}, "x", Completion(" \n"), "unscored", Cell("unscored", reason="no_answer: empty")),
-        ({}, "x", Completion("", "tool_calls"), "unscored", Cell("unscored", reason="no_answer: tool_calls")),
-        ({}, "x", Completion("", "refused"), "zero", Cell("scored", 0.0, "no_answer: refused")),
-        ({"low": 1.0, "high": 5.0}, "x", Completion("", "refused"), "zero", Cell("scored", 1.0, "no_answer: refused")),
-        ({"low": -5.0, "high": -1.0}, "x", Completion("", "empty"), "zero", Cell("scored", -1.0, "no_answer: empty")),
-        ({"low": None}, "x", Completion("", "empty"), "zero", Cell("scored", 0.0, "no_answer: empty")),
+        ({}, "x", Completion("half", "length"), "unscored", Cell("unscored", reason="length", cause="no_answer")),
+        ({}, "x", Completion(" \n"), "unscored", Cell("unscored", reason="empty", cause="no_answer")),
+        ({}, "x", Completion("", "tool_calls"), "unscored", Cell("unscored", reason="tool_calls", cause="no_answer")),
+        ({}, "x", Completion("", "refused"), "zero", Cell("scored", 0.0, "refused", cause="no_answer")),
+        (
+            {"low": 1.0, "high": 5.0},
+            "x",
+            Completion("", "refused"),
+            "zero",
+            Cell("scored", 1.0, "refused", cause="no_answer"),
+        ),
+        (
+            {"low": -5.0, "high": -1.0},
+            "x",
+            Completion("", "empty"),
+            "zero",
+            Cell("scored", -1.0, "empty", cause="no_answer"),
+        ),
+        ({"low": None}, "x", Completion("", "empty"), "zero", Cell("scored", 0.0, "empty", cause="no_answer")),
         ({"needs_answer": False}, "x", Completion("", "empty"), "unscored", None),
         ({}, "x", Completion("fine"), "unscored", None),
     ],
@@ -186,7 +199,7 @@ def test_an_async_scorer_that_raises_is_an_error_and_one_that_is_cancelled_ends(
         return asyncio.run(call_async(BoundScorer.bind("s", Scorer(function)), sample(), Completion("x"), None))
 
     cell = run(breaks)
-    assert cell.state == "error" and (cell.reason or "").endswith("raised KeyError: 'x'")
+    assert cell.state == "error" and (cell.message or "").endswith("raised KeyError: 'x'")
     with pytest.raises(asyncio.CancelledError):
         run(ends)
 
@@ -196,7 +209,7 @@ def test_a_coroutine_that_nobody_awaits_is_said() -> None:
         return 1
 
     cell = cell_of(Scorer(lambda output: inner(output)), "x")
-    assert (cell.reason or "").endswith("returned a coroutine; a function that awaits should be an `async def`")
+    assert (cell.message or "").endswith("returned a coroutine; a function that awaits should be an `async def`")
 
 
 def test_a_cheap_scorer_costs_microseconds() -> None:

@@ -32,9 +32,12 @@ OPEN = Declaration(low=None, high=None)
         (Score(True, "yes", {"n": 2}), Cell("scored", 1.0, detail={"n": 2, "explanation": "yes"})),
         (None, Cell("skipped", reason="the scorer returned None")),
         (Skipped("no unit in the question"), Cell("skipped", reason="no unit in the question")),
-        (Unscored("judge", "self-check 6 of 12"), Cell("unscored", reason="judge: self-check 6 of 12")),
-        (Unscored("no_answer", "refused"), Cell("unscored", reason="no_answer: refused")),
-        (Failure("timeout", "after 60 s"), Cell("error", reason="timeout: after 60 s")),
+        (
+            Unscored("judge_check", "self-check 6 of 12"),
+            Cell("unscored", reason="self-check 6 of 12", cause="judge_check"),
+        ),
+        (Unscored("no_answer", "refused"), Cell("unscored", reason="refused", cause="no_answer")),
+        (Failure("timeout", "after 60 s"), Cell("error", reason="after 60 s", cause="timeout")),
     ],
 )
 def test_what_a_scorer_may_return(returned, cell) -> None:
@@ -76,12 +79,12 @@ def test_what_is_no_number_in_range_is_an_error_and_never_a_number(returned, sai
         return returned
 
     name = "test_what_is_no_number_in_range_is_an_error_and_never_a_number.<locals>.odd()"
-    assert cell_of(Scorer(odd), "x") == Cell("error", reason=f"function: {name} returned {said}")
+    assert cell_of(Scorer(odd), "x") == Cell("error", reason=f"{name} returned {said}", cause="function")
 
 
 def test_an_object_that_cannot_even_be_looked_at_is_an_error_of_its_cell() -> None:
     cell = cell_of(Scorer(lambda output: Hostile()), "x")
-    assert cell.state == "error" and (cell.reason or "").endswith(".Hostile that does not fit a float")
+    assert cell.state == "error" and (cell.message or "").endswith(".Hostile that does not fit a float")
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
@@ -101,7 +104,9 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 def test_a_binary_scorer_that_returns_a_share_is_an_error() -> None:
     cell = cell_from(0.7, Declaration(binary=True))
-    assert cell == Cell("error", reason="function: the scorer returned 0.7, but declares that its scores are 0 or 1")
+    assert cell == Cell(
+        "error", reason="the scorer returned 0.7, but declares that its scores are 0 or 1", cause="function"
+    )
     assert cell_from(-7.5, OPEN) == Cell("scored", -7.5)
 
 

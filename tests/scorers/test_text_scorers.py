@@ -49,8 +49,8 @@ def test_without_an_expected_answer_they_do_not_apply(factory) -> None:
 @pytest.mark.parametrize("ended", ["length", "filtered", "refused", "empty"])
 def test_an_answer_that_was_not_given_is_not_scored_unless_the_suite_says_so(factory, ended) -> None:
     cut = Completion("Paris" if ended == "length" else "", ended)
-    assert cell_of(factory(), cut, "Paris") == Cell("unscored", reason=f"no_answer: {ended}")
-    assert cell_of(factory(), cut, "Paris", on_no_answer="zero") == Cell("scored", 0.0, f"no_answer: {ended}")
+    assert cell_of(factory(), cut, "Paris") == Cell("unscored", reason=ended, cause="no_answer")
+    assert cell_of(factory(), cut, "Paris", on_no_answer="zero") == Cell("scored", 0.0, ended, cause="no_answer")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_no_output_breaks_them(output) -> None:
     ):
         cell = cell_of(scorer, output, "an expected answer", "\ud800", "the")
         if output.isspace():
-            assert cell == Cell("unscored", reason="no_answer: empty")
+            assert cell == Cell("unscored", reason="empty", cause="no_answer")
         else:
             assert cell.state == "scored" and cell.value is not None and 0 <= cell.value <= 1
 

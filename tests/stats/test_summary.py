@@ -42,9 +42,9 @@ def test_only_scored_cells_enter_a_metric_and_the_others_are_counted() -> None:
         Cell("scored", 0.0),
         Cell("scored", 1.0),
         Cell("skipped", reason="no expected answer"),
-        Cell("unscored", reason="no_answer: length"),
-        Cell("unscored", reason="judge: self-check 6 of 12"),
-        Cell("error", reason="timeout: no answer within 60 s"),
+        Cell("unscored", reason="length", cause="no_answer"),
+        Cell("unscored", reason="self-check 6 of 12", cause="judge_check"),
+        Cell("error", reason="no answer within 60 s", cause="timeout"),
     ]
     summary = summarize((row(i, {"exact_match": cell}) for i, cell in enumerate(cells)), [EXACT], ["m"])
     assert metric(summary, "exact_match/v1") == Metric(
@@ -77,7 +77,7 @@ def test_no_number_comes_from_no_rows() -> None:
 
 
 def test_answers_not_given_can_count_as_zero_and_both_readings_are_kept() -> None:
-    cells = [Cell("scored", 1.0), Cell("scored", 0.0), Cell("scored", 0.0, "no_answer: refused")]
+    cells = [Cell("scored", 1.0), Cell("scored", 0.0), Cell("scored", 0.0, "refused", cause="no_answer")]
     found = metric(
         summarize((row(i, {"exact_match": c}) for i, c in enumerate(cells)), [EXACT], ["m"]), "exact_match/v1"
     )
@@ -123,9 +123,9 @@ def test_epochs_are_reduced_to_one_score_per_sample() -> None:
         (0, 1): Cell("scored", 1.0),
         (0, 2): Cell("scored", 0.0),
         (1, 1): Cell("scored", 1.0),
-        (1, 2): Cell("error", reason="server: 500"),
-        (2, 1): Cell("unscored", reason="no_answer: empty"),
-        (2, 2): Cell("error", reason="server: 500"),
+        (1, 2): Cell("error", reason="500", cause="server"),
+        (2, 1): Cell("unscored", reason="empty", cause="no_answer"),
+        (2, 2): Cell("error", reason="500", cause="server"),
     }
     rows = [row(index, {"exact_match": cell}, epoch=epoch) for (index, epoch), cell in cells.items()]
     found = metric(summarize(rows, [EXACT], ["m"], epochs=2), "exact_match/v1")
@@ -233,7 +233,7 @@ def repeated() -> list[Row]:
     rows = []
     for index, values in enumerate(REPEATED):
         for epoch, value in enumerate(values, 1):
-            cell = Cell("error", reason="server: 500") if value is None else Cell("scored", value)
+            cell = Cell("error", reason="500", cause="server") if value is None else Cell("scored", value)
             rows.append(row(index, {"exact_match": cell}, epoch=epoch))
     return rows
 

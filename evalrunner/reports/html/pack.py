@@ -144,8 +144,9 @@ class Packer:
 
     def _cell(self, cell: Cell) -> list[Any]:
         packed: list[Any] = [STATES.index(cell.state), cell.value]
-        if cell.reason is not None or cell.detail or cell.calls:
-            packed.append(self._place(cell.reason[: self.limit] if cell.reason is not None else None))
+        message = cell.message
+        if message is not None or cell.detail or cell.calls:
+            packed.append(self._place(message[: self.limit] if message is not None else None))
         if cell.detail or cell.calls:
             packed.append({str(key): self._cut(_text(value)) for key, value in (cell.detail or {}).items()})
         if cell.calls:
