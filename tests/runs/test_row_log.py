@@ -202,15 +202,15 @@ def test_a_record_of_another_version_is_refused() -> None:
 def test_version_1_rows_are_read_with_their_causes() -> None:
     cells = {
         "fine": (Cell("scored", 1.0), Cell("scored", 1.0)),
-        "zeroed": (Cell("scored", 0.0, "refused", cause="no_answer"), Cell("scored", 0.0, "refused", cause="no_answer")),
-        "read": (Cell("unscored", None, "a: b", cause="judge"), Cell("unscored", None, "a: b", cause="judge")),
+        "zeroed": (Cell("scored", 0.0, "no_answer: refused"), Cell("scored", 0.0, "refused", cause="no_answer")),
+        "read": (Cell("unscored", None, "judge: a: b"), Cell("unscored", None, "a: b", cause="judge")),
         "tried": (
-            Cell("unscored", None, "self-check 6 of 12", cause="judge_check"),
+            Cell("unscored", None, "judge: self-check 6 of 12"),
             Cell("unscored", None, "self-check 6 of 12", cause="judge_check"),
         ),
-        "down": (Cell("error", None, "500: no", cause="server"), Cell("error", None, "500: no", cause="server")),
+        "down": (Cell("error", None, "server: 500: no"), Cell("error", None, "500: no", cause="server")),
         "unknown": (Cell("unscored", None, "not reported"), Cell("unscored", None, "not reported")),
-        "skipped": (Cell("skipped", None, "none", cause="judge"), Cell("skipped", None, "none", cause="judge")),
+        "skipped": (Cell("skipped", None, "judge: none"), Cell("skipped", None, "judge: none")),
     }
     line = encode_row(make_row(cells={name: old for name, (old, _) in cells.items()}))[:-19]
     line = line.replace(b'{"v":2,', b'{"v":1,', 1)
