@@ -1,4 +1,4 @@
-"""Files, JSON and the cache folder: how evalrun reads and writes what it keeps.
+"""Files, JSON, the cache folder and compact tables of keys.
 
 `load_json` and `dump_json` behave as the `json` module does, and use orjson wherever both agree: it takes a fifth of the
 time. What orjson reads or writes differently, or refuses, goes through `json`: integers beyond 64 bits, NaN, lone
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+from array import array
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,64 @@ def cache_folder(
     if platform == "win32":
         return Path(names.get("LOCALAPPDATA") or home / "AppData" / "Local") / "evalrun" / "cache"
     return home / ".cache" / "evalrun"
+
+
+class KeyTable:
+    """64-bit keys with an optional number each, in arrays: 16 to 32 bytes a key (24 to 48 with numbers).
+
+    A set of ints takes four times as much. Open addressing, at most half full. 0 marks a free slot, so key 0 counts as 1.
+    """
+
+    def __init__(self, *, numbered: bool = False) -> None:
+        self._slots = array("Q", [0]) * 1024
+        self._numbers = array("I", [0]) * 1024 if numbered else None
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, key: int) -> bool:
+        """Whether the key is new."""
+        return self._insert(key or 1, self._slot(key or 1))
+
+    def put(self, key: int, number: int) -> int | None:
+        """Give a key a number below 2**32; the one it had before, None for a new key."""
+        assert self._numbers is not None  # a numbered table
+        at = self._slot(key or 1)
+        before = self._numbers[at] if self._slots[at] else None
+        self._numbers[at] = number
+        self._insert(key or 1, at)
+        return before
+
+    def get(self, key: int) -> int | None:
+        """The number of a key, None if the table does not have it."""
+        at = self._slot(key or 1)
+        return self._numbers[at] if self._numbers is not None and self._slots[at] else None
+
+    def _insert(self, key: int, at: int) -> bool:
+        if self._slots[at]:
+            return False
+        self._slots[at] = key
+        self._count += 1
+        if self._count * 2 > len(self._slots):
+            self._grow()
+        return True
+
+    def _slot(self, key: int) -> int:
+        """Where the key is, or would be."""
+        slots, last = self._slots, len(self._slots) - 1
+        at = key & last
+        while (taken := slots[at]) and taken != key:
+            at = (at + 1) & last
+        return at
+
+    def _grow(self) -> None:
+        slots, numbers = self._slots, self._numbers
+        self._slots = array("Q", [0]) * (2 * len(slots))
+        self._numbers = None if numbers is None else array("I", [0]) * len(self._slots)
+        for place, key in enumerate(slots):
+            if key:
+                at = self._slot(key)
+                self._slots[at] = key
+                if numbers is not None and self._numbers is not None:
+                    self._numbers[at] = numbers[place]

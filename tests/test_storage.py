@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.storage import dump_json, load_json
+from evalrunner.storage import KeyTable, dump_json, load_json
 
 ODD = (
     '"\\ud800"', '{"a":NaN}', "[Infinity,-Infinity]", "123456789012345678901234567890", "-18446744073709551616",
@@ -77,3 +77,19 @@ def test_numbers_come_back_as_they_were() -> None:
 def test_what_is_not_plain_can_be_refused() -> None:
     with pytest.raises(TypeError):
         dump_json({"a": {1, 2}}, fallback=json.dumps)
+
+
+def test_a_key_table_knows_the_keys_it_has() -> None:
+    keys = KeyTable()
+    numbers = [(n * 2_654_435_761) % 2**64 for n in range(20_000)]
+    assert all(keys.add(number) for number in numbers)
+    assert not any(keys.add(number) for number in numbers)
+    assert keys.add(2**64 - 1)
+
+
+def test_a_numbered_key_table_returns_the_number_it_replaces() -> None:
+    table = KeyTable(numbered=True)
+    keys = [(n * 2_654_435_761) % 2**64 for n in range(1, 20_000)]
+    assert all(table.put(key, number) is None for number, key in enumerate(keys))
+    assert [table.get(key) for key in keys] == list(range(len(keys)))
+    assert (table.put(keys[7], 99), table.get(keys[7]), table.get(2**64 - 1), len(table)) == (7, 99, None, len(keys))

@@ -84,10 +84,10 @@ def info() -> None:
     """Show where answers are kept, how many, and how old they are."""
     from evalrunner.formatting import age, size
     from evalrunner.middleware.cache_admin import cache_info
-    from evalrunner.middleware.response_cache import NAME
+    from evalrunner.middleware.response_cache import CACHE_FILE
     from evalrunner.storage import cache_folder
 
-    found = cache_info(cache_folder() / NAME)
+    found = cache_info(cache_folder() / CACHE_FILE)
     typer.echo(f"path: {found.path}")
     if not found.entries:
         typer.echo("answers: none yet")
@@ -107,12 +107,12 @@ def clear(
     from evalrunner.errors import SuiteError
     from evalrunner.formatting import counted
     from evalrunner.middleware.cache_admin import clear as clear_store
-    from evalrunner.middleware.response_cache import NAME
+    from evalrunner.middleware.response_cache import CACHE_FILE
     from evalrunner.storage import cache_folder
     from evalrunner.suite.sections import age_s
 
     older_than_s = None if older_than is None else age_s(older_than)
     if older_than is not None and older_than_s is None:
         raise SuiteError(f"--older-than is {older_than!r}; it should be a time such as 90s, 12h or 7d")
-    removed = clear_store(cache_folder() / NAME, older_than_s=older_than_s)
+    removed = clear_store(cache_folder() / CACHE_FILE, older_than_s=older_than_s)
     typer.echo(f"{counted(removed, 'answer')} removed")

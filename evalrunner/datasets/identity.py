@@ -6,13 +6,13 @@ Never the position, so that a sample keeps its id when rows are added, sorted or
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from evalrunner.domain import Message, Sample
+from evalrunner.storage import KeyTable
 
 MOST_SUSPECTS = 20  # given ids that are looked up again to name both lines; more are only counted
 
@@ -70,35 +70,6 @@ def digest_line(sample: Sample) -> bytes:
     return canonical([sample.id, sample.input, sample.expected, sample.metadata, sample.messages])
 
 
-class KeySet:
-    """A set of 64-bit keys in one array: 16 to 32 bytes a key, a quarter of what a set of ints takes."""
-
-    def __init__(self) -> None:
-        self._slots = array("Q", [0]) * 1024
-        self._count = 0
-
-    def add(self, key: int) -> bool:
-        """Whether the key is new. Open addressing; 0 marks a free slot, so key 0 counts as 1."""
-        slots, last = self._slots, len(self._slots) - 1
-        key = key or 1
-        at = key & last
-        while held := slots[at]:
-            if held == key:
-                return False
-            at = (at + 1) & last
-        slots[at] = key
-        self._count += 1
-        if self._count * 2 > last:
-            self._grow()
-        return True
-
-    def _grow(self) -> None:
-        old, self._slots, self._count = self._slots, array("Q", [0]) * (2 * len(self._slots)), 0
-        for key in old:
-            if key:
-                self.add(key)
-
-
 @dataclass(slots=True)
 class FirstPass:
     """Gives ids while the dataset is read for the first time. `repeats` counts contents that came more than once."""
@@ -106,7 +77,7 @@ class FirstPass:
     repeats: dict[str, int] = field(default_factory=dict)
     suspects: list[Suspect] = field(default_factory=list)
     suspected: int = 0
-    _seen: KeySet = field(default_factory=KeySet)
+    _seen: KeyTable = field(default_factory=KeyTable)
     _number: int = -1
 
     def name(self, fields: Fields, place: str) -> str:

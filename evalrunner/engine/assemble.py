@@ -30,7 +30,8 @@ from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompati
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.ledger import Side
-from evalrunner.middleware.stack import ANSWERS_FILE, CallContext, CallStack
+from evalrunner.middleware.response_cache import CACHE_FILE
+from evalrunner.middleware.stack import CallContext, CallStack
 from evalrunner.middleware.timing import Timing
 from evalrunner.mlflow.target import MlflowTarget
 from evalrunner.plugins import (
@@ -85,7 +86,7 @@ class Assembler:
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
         calls = CallStack(
-            suite.run, StopSignal(self.stop), self.timing, cache_folder() / ANSWERS_FILE, self.trace, self.refresh
+            suite.run, StopSignal(self.stop), self.timing, cache_folder() / CACHE_FILE, self.trace, self.refresh
         )
         targets = [made for spec in suite.targets if (made := self._target(suite, spec, calls)) is not None]
         scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]

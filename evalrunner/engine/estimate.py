@@ -19,12 +19,12 @@ from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice
 from evalrunner.engine.judge import JudgeSession, RecordingJudge
 from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.middleware.ledger import Side
+from evalrunner.middleware.rate_limit import BYTES_PER_TOKEN
 from evalrunner.scorers.call import BoundScorer, outcome_async
 from evalrunner.scorers.judge_calibration import pair_sample
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
-BYTES_A_TOKEN = 4  # of English; other languages and code take up to three times as many tokens
 IsKept: TypeAlias = Callable[[Endpoint, Request], bool]
 """Whether the answer that an endpoint of the plan would give is kept from an earlier run."""
 
@@ -136,7 +136,7 @@ class _TargetCount:
         known = sum(self.kept(self.call.endpoint, request) for request in asked)
         self.cached += known
         most = None if self.price.price is None else worst_case(asked[0], self.price.price)
-        self.money.add(text_bytes(messages) / BYTES_A_TOKEN, most, epochs - known)
+        self.money.add(text_bytes(messages) / BYTES_PER_TOKEN, most, epochs - known)
 
     async def answer_bytes(self, sample: Sample) -> tuple[int, int | None] | None:
         """How long the answer may be: as what is expected, and as the target's limit has it, None where it has none.
@@ -150,7 +150,7 @@ class _TargetCount:
             return _size(answer.text), _size(answer.text)
         short = max((_size(text) for text in sample.expected), default=0)
         limit = None if self.call is None else max_completion_tokens_of(self.call.params, self.price.price or FREE)
-        return short, None if limit is None else limit * BYTES_A_TOKEN
+        return short, None if limit is None else limit * BYTES_PER_TOKEN
 
     def estimate(self) -> Estimate:
         model = self.target.model if self.call is not None else None
@@ -205,7 +205,7 @@ class _JudgeCount:
         text = sample.input if isinstance(sample.input, str) else json.dumps(sample.input, default=str)
         own = _size(text) + sum(_size(accepted) for accepted in sample.expected)
         most = None if answer[1] is None else own + answer[1]
-        self.money.add((self.around + own + answer[0]) / BYTES_A_TOKEN, self._most(most), times)
+        self.money.add((self.around + own + answer[0]) / BYTES_PER_TOKEN, self._most(most), times)
 
     def _most(self, own: int | None) -> float | None:
         """The most that a question about a row with so many bytes of its own can cost."""
@@ -224,7 +224,7 @@ class _JudgeCount:
             known = kept(self.session.endpoint, request)
             cached += known
             most = None if self.price.price is None else worst_case(request, self.price.price)
-            tokens = (text_bytes(request.messages) + _json_bytes(request.tools)) / BYTES_A_TOKEN
+            tokens = (text_bytes(request.messages) + _json_bytes(request.tools)) / BYTES_PER_TOKEN
             self.money.add(tokens, most, 0 if known else 1)
         return Estimate(
             "judges", self.bound.name, self.session.name, self.rows + len(checks), len(checks), cached,

@@ -12,7 +12,7 @@ from evalrunner.middleware.deadline import pause_deadline
 from evalrunner.middleware.timing import Timing
 
 CALLS_BURST_S, TOKENS_BURST_S = 1.0, 6.0  # of the minute that may be used at once
-BYTES_A_TOKEN = 4  # of English text; what was really used is settled afterwards
+BYTES_PER_TOKEN = 4  # of English; other languages and code take up to three times as many tokens
 FIRST_GUESS = 256  # tokens of an answer without a limit, until one has come
 LIMIT_PARAMS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
@@ -132,7 +132,7 @@ class RateLimitedEndpoint:
         limit = next((found for name in LIMIT_PARAMS if _is_count(found := request.params.get(name))), None)
         usual = FIRST_GUESS if self._answer_tokens is None else self._answer_tokens
         size = sum(_size(message.get("content")) for message in request.messages) + sum(map(len, request.texts))
-        return size / BYTES_A_TOKEN + float(usual if limit is None else limit)
+        return size / BYTES_PER_TOKEN + float(usual if limit is None else limit)
 
 
 def _is_count(value: Any) -> bool:

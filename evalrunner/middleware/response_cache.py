@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from evalrunner.domain import Completion
 from evalrunner.redact import redact
 
-NAME = "answers.sqlite"
+CACHE_FILE = "answers.sqlite"
 OURS = 0x65766C72  # "evlr" as SQLite's application_id: what tells our file from somebody else's
 VERSION = 1
 BUSY_S = 0.5  # another process writes for microseconds; this is for one that clears a large store

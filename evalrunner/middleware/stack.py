@@ -20,15 +20,13 @@ from evalrunner.middleware.controller import CEILING, ConcurrencyLimiter
 from evalrunner.middleware.ledger import Ledger, Side
 from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
-from evalrunner.middleware.response_cache import ResponseCache
+from evalrunner.middleware.response_cache import CACHE_FILE, ResponseCache
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from evalrunner.middleware.timeout import TimeoutEndpoint
 from evalrunner.middleware.timing import Timing
 from evalrunner.middleware.trace import TracedEndpoint
 from evalrunner.middleware.usage import CountingEndpoint, Usage
 from evalrunner.suite.schema import PaceSpec, RunSpec
-
-ANSWERS_FILE = "answers.sqlite"
 
 
 @dataclass(slots=True)
@@ -110,7 +108,7 @@ class CallStack:
         mode = self.run.cache.mode
         if mode != "off":
             users = ResponseCache(self.cached, self.notices.append)
-            own = users if mode == "all" else ResponseCache(folder / ANSWERS_FILE, self.notices.append, alone=True)
+            own = users if mode == "all" else ResponseCache(folder / CACHE_FILE, self.notices.append, alone=True)
             self._stores = {"targets": own, "judges": users}
         for wrapped in self._wrapped:
             wrapped.inner = self._around(wrapped.inner, wrapped.asked, run_id)
@@ -135,7 +133,7 @@ class CallStack:
         if self.budget is not None:
             self.budget.ledger.close()
         if complete:
-            for path in folder.glob(f"{ANSWERS_FILE}*"):
+            for path in folder.glob(f"{CACHE_FILE}*"):
                 path.unlink(missing_ok=True)
 
     def _around(self, endpoint: Endpoint, asked: CallContext, run_id: str) -> Endpoint:

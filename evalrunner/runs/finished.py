@@ -10,6 +10,7 @@ from secrets import token_bytes
 from typing import NamedTuple
 
 from evalrunner.redact import redact
+from evalrunner.storage import KeyTable
 
 SUCCEEDED, FAILED, SUPERSEDED = 0, 1, 2  # codes of records; from FIRST_NAMES on, the place of a set of names of cells
 FIRST_NAMES = 3
@@ -46,12 +47,10 @@ class FinishedRows:
     def __init__(self) -> None:
         self.size = 0
         self._salt = token_bytes(16)
-        self._slots = array("Q", [0]) * 1024  # hashes, 0 where there is none
-        self._places = array("I", [0]) * 1024  # of the record that belongs to the slot
+        self._places = KeyTable(numbered=True)  # of the last record of each key
         self._offsets, self._attempts, self._codes = array("Q"), array("I"), array("I")
         self._names: list[frozenset[str]] = []
         self._code_of: dict[frozenset[str], int] = {}
-        self._keys = 0
 
     def __len__(self) -> int:
         """How many keys there are, whatever became of them."""
@@ -71,18 +70,12 @@ class FinishedRows:
         """Take the record of a line that begins at `offset`; an earlier one of its key counts no longer."""
         code = FAILED if head.failed else SUCCEEDED if not head.errors else self._code(head.errors)
         key = self._hash(head.id, head.target, head.epoch)
-        at = self._slot(key)
-        if self._slots[at]:
-            self._codes[self._places[at]] = SUPERSEDED
-        else:
-            self._slots[at] = key
-            self._keys += 1
-        self._places[at] = len(self._offsets)
+        superseded = self._places.put(key, len(self._offsets))
+        if superseded is not None:
+            self._codes[superseded] = SUPERSEDED
         self._offsets.append(offset)
         self._attempts.append(min(head.attempt, 0xFFFFFFFF))
         self._codes.append(code)
-        if self._keys * 2 > len(self._slots):
-            self._grow()
 
     def find(self, id: str, target: str, epoch: int) -> FinishedRow | None:
         """The record of a key, or None where it is still to be run."""
@@ -105,30 +98,12 @@ class FinishedRows:
 
     def _place(self, id: str, target: str, epoch: int) -> int | None:
         key = self._hash(_as_written(id), _as_written(target), epoch)
-        at = self._slot(key)
-        if not self._slots[at] or self._codes[self._places[at]] == SUPERSEDED:
-            return None
-        return self._places[at]
+        place = self._places.get(key)
+        return None if place is None or self._codes[place] == SUPERSEDED else place
 
     def _hash(self, id: bytes, target: bytes, epoch: int) -> int:
         key = b"%d %d %b%b" % (epoch, len(id), id, target)
-        return int.from_bytes(blake2b(key, digest_size=8, key=self._salt).digest(), "little") or 1
-
-    def _slot(self, key: int) -> int:
-        """Where the key is, or would be: open addressing, the table never more than half full."""
-        slots, last = self._slots, len(self._slots) - 1
-        at = key & last
-        while (held := slots[at]) and held != key:
-            at = (at + 1) & last
-        return at
-
-    def _grow(self) -> None:
-        slots, places = self._slots, self._places
-        self._slots, self._places = array("Q", [0]) * (2 * len(slots)), array("I", [0]) * (2 * len(slots))
-        for key, place in zip(slots, places, strict=True):
-            if key:
-                at = self._slot(key)
-                self._slots[at], self._places[at] = key, place
+        return int.from_bytes(blake2b(key, digest_size=8, key=self._salt).digest(), "little")
 
     def _code(self, names: frozenset[str]) -> int:
         if names not in self._code_of:

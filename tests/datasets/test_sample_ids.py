@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from evalrunner.datasets.identity import KeySet
 from evalrunner.suite.schema import ColumnSpec
 from tests.datasets.reading import columns, problems, samples, scan, write
 
@@ -117,11 +116,3 @@ def test_an_id_may_hold_any_letter() -> None:
 def test_an_empty_name_of_the_id_column_means_that_there_is_none() -> None:
     rows = [{"id": 1, "input": "a"}, {"id": 1, "input": "b"}]
     assert ids(*rows, columns=columns(id=ColumnSpec(""))) == ids({"input": "a"}, {"input": "b"})
-
-
-def test_a_key_set_knows_what_it_has_seen() -> None:
-    keys = KeySet()
-    numbers = [(n * 2_654_435_761) % 2**64 for n in range(20_000)]
-    assert all(keys.add(number) for number in numbers)
-    assert not any(keys.add(number) for number in numbers)
-    assert keys.add(2**64 - 1)
