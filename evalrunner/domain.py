@@ -33,7 +33,7 @@ FailureKind: TypeAlias = Literal[
     "function",  # code named by the suite raised
     "missing",  # a recorded answer that is not there
 ]  # fmt: skip
-Ended: TypeAlias = Literal["stop", "length", "filtered", "refused", "empty", "tool_calls"]
+FinishReason: TypeAlias = Literal["stop", "length", "filtered", "refused", "empty", "tool_calls"]
 State: TypeAlias = Literal["scored", "skipped", "unscored", "error"]
 NoAnswer: TypeAlias = Literal["unscored", "zero"]
 UnscoredCause: TypeAlias = Literal[
@@ -103,7 +103,7 @@ class Completion:
     """
 
     text: str
-    ended: Ended = "stop"
+    finish_reason: FinishReason = "stop"
     latency_s: float | None = None
     ttft_s: float | None = None
     input_tokens: int | None = None
@@ -120,7 +120,7 @@ class Completion:
     @property
     def answered(self) -> bool:
         """Whether there is a whole text to score: it ended by itself and is not blank."""
-        return self.ended in ("stop", "tool_calls") and not (not self.text or self.text.isspace())
+        return self.finish_reason in ("stop", "tool_calls") and not (not self.text or self.text.isspace())
 
 
 @dataclass(frozen=True, slots=True)

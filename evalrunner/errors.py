@@ -4,7 +4,7 @@
     ├── SuiteError                2   mend the suite, its data or the command line; nothing was called
     │   └── MissingExtraError     2   install the extra that the message names
     ├── RunNotFoundError          2   name another run
-    ├── RunTakenError             2   wait for the process that writes the run, or end it
+    ├── RunLockedError             2   wait for the process that writes the run, or end it
     └── RunError                  3   the run could not go on: a disk that is full, weights that do not arrive
 
 A call that fails is not here: it is a `domain.Failure`, a value in its row. Exit codes 0, 1, 3 and 4 for
@@ -62,7 +62,7 @@ class RunNotFoundError(EvalrunError):
     exit_code = 2
 
 
-class RunTakenError(EvalrunError):
+class RunLockedError(EvalrunError):
     """Another process writes the run that was named."""
 
     exit_code = 2

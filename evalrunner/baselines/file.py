@@ -148,7 +148,7 @@ def _kept(sample: Sample, rows: Iterable[Row | None]) -> dict[str, Any]:
         "expected": list(sample.expected),
         "metadata": dict(sample.metadata),
         "outputs": [
-            {"text": answer.text, "ended": answer.ended, **({"tool_calls": list(answer.tool_calls)} if answer.tool_calls else {})}
+            {"text": answer.text, "finish_reason": answer.finish_reason, **({"tool_calls": list(answer.tool_calls)} if answer.tool_calls else {})}
             if isinstance(answer, Completion)
             else None
             for answer in answers

@@ -82,4 +82,4 @@ def _answers_of(row: BaselineRow) -> Iterator[Completion | Failure]:
         if output is None:
             yield Failure("missing", "the run that this is a baseline of had no answer here")
         else:
-            yield Completion(output["text"], output["ended"], tool_calls=tuple(output.get("tool_calls", ())))
+            yield Completion(output["text"], output["finish_reason"], tool_calls=tuple(output.get("tool_calls", ())))

@@ -130,7 +130,7 @@ def _completion(text: str, told: Mapping[str, Any], latency_s: float | None) -> 
     text = sound_text(text)
     return Completion(
         text,
-        ended="stop" if text and not text.isspace() else "empty",
+        finish_reason="stop" if text and not text.isspace() else "empty",
         latency_s=latency_s,
         input_tokens=count(told.get("input_tokens")),
         output_tokens=count(told.get("output_tokens")),

@@ -183,7 +183,7 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
     words = str(error)
     message = quote(NOISE.sub("", OWN_PREFIX.sub("", words)))
     if "ContentPolicyViolationError" in names:
-        return Completion("", ended="filtered", latency_s=latency_s)
+        return Completion("", finish_reason="filtered", latency_s=latency_s)
     if names & {"Timeout", "APITimeoutError"}:
         return Failure("timeout", f"the provider did not answer in time: {message}")
     if behind & CONNECT_ERRORS or any(sign in words for sign in CONNECT_ERROR_TEXTS):

@@ -226,7 +226,7 @@ def bounded(schema: Any) -> Any:
 
 def as_tool_call(answer: Completion, tool: str) -> Completion:
     """The reply as the tool call it stands for; one that was cut off stays what it is."""
-    if answer.ended != "stop":
+    if answer.finish_reason != "stop":
         return answer
     call = {"id": "call_0", "type": "function", "function": {"name": tool, "arguments": answer.text}}
-    return replace(answer, text="", ended="tool_calls", tool_calls=(call,))
+    return replace(answer, text="", finish_reason="tool_calls", tool_calls=(call,))

@@ -72,7 +72,7 @@ def failure_from_error(
 ) -> Failure | Completion:
     """The failure that a status and an error's words stand for."""
     if status not in (401, 403, 429) and FILTERED.search(said.words):
-        return Completion("", ended="filtered", latency_s=latency_s)
+        return Completion("", finish_reason="filtered", latency_s=latency_s)
     kind, advice, fatal = _sort(status, said.words)
     quoted = f": {said.message.rstrip('.')}" if said.message else ""
     message = f"{advice} (HTTP {status}){quoted}"

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalrunner.domain import EMPTY, Completion, Ended, Failure, Message
+from evalrunner.domain import EMPTY, Completion, Failure, FinishReason, Message
 from evalrunner.endpoints.openai_errors import MAX_MESSAGE_LENGTH, error_text, failure_from_error, quote
 from evalrunner.endpoints.rate_limit_headers import read_rate_limits
 from evalrunner.storage import load_json
 
 COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, for models that it has a price for
 
-ENDINGS: Mapping[str, Ended] = {
+ENDINGS: Mapping[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
     "model_length": "length",
@@ -98,7 +98,7 @@ def read_chat(
     usage = read_usage(data)
     return Completion(
         content or refusal,
-        ended=_ended(reason, content, refusal, calls),
+        finish_reason=_finish_reason(reason, content, refusal, calls),
         latency_s=latency_s,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
@@ -111,7 +111,7 @@ def read_chat(
     )
 
 
-def _ended(reason: Any, content: str, refusal: str, calls: Sequence[Mapping[str, Any]]) -> Ended:
+def _finish_reason(reason: Any, content: str, refusal: str, calls: Sequence[Mapping[str, Any]]) -> FinishReason:
     """How it ended. A reason that nobody knows counts as a plain end where there is an answer."""
     known = ENDINGS.get(reason.lower()) if isinstance(reason, str) else None
     if known is not None:

@@ -116,7 +116,7 @@ def is_cached(store: ResponseCache, identity: str, request: Request, *, ttl_s: f
 def is_cacheable(answer: Completion) -> bool:
     """Whether an answer is whole: not cut off, filtered, refused or empty, which another try may mend."""
     return answer.answered or (
-        answer.ended in ("stop", "tool_calls") and (bool(answer.tool_calls) or answer.data is not None)
+        answer.finish_reason in ("stop", "tool_calls") and (bool(answer.tool_calls) or answer.data is not None)
     )
 
 

@@ -242,7 +242,7 @@ def move_aside(path: Path, *, now: float) -> Path:
 def encode_answer(answer: Completion) -> bytes | None:
     """An answer as compact JSON, or None where it holds a registered key or what JSON cannot say."""
     fields = (
-        answer.text, answer.ended, answer.latency_s, answer.ttft_s, answer.input_tokens, answer.output_tokens,
+        answer.text, answer.finish_reason, answer.latency_s, answer.ttft_s, answer.input_tokens, answer.output_tokens,
         answer.cost_usd, answer.served_model, answer.tool_calls, answer.data,
     )  # fmt: skip
     try:
@@ -258,9 +258,11 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 def decode_answer(data: bytes) -> Completion | None:
     """The answer, or None where it is not one."""
     try:
-        text, ended, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, served, calls, found = json.loads(data)
+        text, finish_reason, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, served, calls, found = (
+            json.loads(data)
+        )
         return Completion(
-            text, ended, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, served, tool_calls=tuple(calls), data=found
+            text, finish_reason, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, served, tool_calls=tuple(calls), data=found
         )  # fmt: skip
     except (TypeError, ValueError):
         return None

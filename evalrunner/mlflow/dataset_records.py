@@ -14,7 +14,7 @@ from evalrunner.suite.schema import DatasetSpec
 
 NAMES = {"inputs": "input", "ground_truth": "expected", "targets": "expected"}
 RESULTS = re.compile(r".+/(score|justification|state)")  # of scorers: they will be made anew
-MEASURED = {"epoch", "target", "latency", "token_count", "cost_usd", "ended", "ttft", "output_rate"}
+MEASURED = {"epoch", "target", "latency", "token_count", "cost_usd", "finish_reason", "ttft", "output_rate"}
 EXPECTED = ("expected_response", "expected")  # expectations that are an answer, the likeliest first
 FACTS = "expected_facts"
 OWN_TAGS = "mlflow."

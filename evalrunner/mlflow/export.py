@@ -32,7 +32,7 @@ def track_run(
 ) -> Tracked:
     """Send a stored run to where its suite says, or to `uri`, unless it is there already.
 
-    Raises SuiteError where nobody says where to, RunNotFoundError where the run is broken, RunTakenError where another
+    Raises SuiteError where nobody says where to, RunNotFoundError where the run is broken, RunLockedError where another
     process writes it. A server that is down is no exception: it is the `problem` of what comes back.
     """
     values = os.environ if environ is None else environ

@@ -216,8 +216,8 @@ class _Caller(BaseHTTPRequestHandler):
 
 def nothing_said(answer: Completion) -> str | None:
     """Why there is nothing to read in a judge's reply, or None where there is."""
-    if answer.ended in ("length", "filtered", "refused"):
-        return f"the judge's reply was {'cut off' if answer.ended == 'length' else answer.ended}"
+    if answer.finish_reason in ("length", "filtered", "refused"):
+        return f"the judge's reply was {'cut off' if answer.finish_reason == 'length' else answer.finish_reason}"
     return None if answer.text.strip() else "the judge's reply was empty"
 
 

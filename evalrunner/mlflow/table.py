@@ -15,7 +15,7 @@ from evalrunner.stats.summary import Measure, output_rate
 TABLE = "eval_results_table"
 FRONT = ("id", "epoch", "inputs")
 ANSWERS = ("ground_truth", "outputs")
-ENDS = ("latency", "token_count", "cost_usd", "ended")
+ENDS = ("latency", "token_count", "cost_usd", "finish_reason")
 STREAMING_MEASURES = ("ttft", "output_rate")
 OURS = ("id", "input", "expected")  # columns of a sample that stand under MLflow's name already
 
@@ -69,10 +69,10 @@ class _Shape:
         if isinstance(answer, Completion):
             record.update(
                 outputs=_text(answer.text), latency=answer.latency_s, token_count=answer.output_tokens,
-                cost_usd=answer.cost_usd, ended=answer.ended, ttft=answer.ttft_s, output_rate=output_rate(answer),
+                cost_usd=answer.cost_usd, finish_reason=answer.finish_reason, ttft=answer.ttft_s, output_rate=output_rate(answer),
             )  # fmt: skip
         else:
-            record["ended"] = f"error: {answer.kind}"
+            record["finish_reason"] = f"error: {answer.kind}"
         return record
 
 

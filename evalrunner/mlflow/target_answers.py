@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from evalrunner.domain import Completion, Ended
+from evalrunner.domain import Completion, FinishReason
 
 TEXTS = ("content", "text", "output", "answer", "response")  # where a model that answers with a mapping has its text
 TOKENS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))  # of chats, of responses
-ENDINGS: Mapping[str, Ended] = {"length": "length", "content_filter": "filtered", "max_output_tokens": "length"}
+ENDINGS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "filtered", "max_output_tokens": "length"}
 
 
 def read_answer(answer: Any, *, latency_s: float, model: str) -> Completion:
@@ -19,10 +19,10 @@ def read_answer(answer: Any, *, latency_s: float, model: str) -> Completion:
     text = text_of(answer)
     said = answer if isinstance(answer, dict) else {}
     tokens_in, tokens_out = _tokens(said.get("usage"))
-    ended: Ended = ENDINGS.get(_reason(said), "stop" if text.strip() else "empty")
+    finish_reason: FinishReason = ENDINGS.get(_reason(said), "stop" if text.strip() else "empty")
     return Completion(
         text if text.strip() else "",
-        ended,
+        finish_reason,
         latency_s,
         served_model=model,
         input_tokens=tokens_in,

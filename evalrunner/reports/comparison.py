@@ -100,7 +100,7 @@ def output_text(row: Row) -> str:
     answer = row.answer
     if not isinstance(answer, Completion):
         return f"[{answer}]"
-    return answer.text if answer.ended == "stop" else f"{answer.text} [{answer.ended}]"
+    return answer.text if answer.finish_reason == "stop" else f"{answer.text} [{answer.finish_reason}]"
 
 
 def amount(value: float | None, unit: str | None) -> str:

@@ -22,7 +22,7 @@ from evalrunner.runs.folder import TABLE_FILE
 from evalrunner.stats.summary import Measure, output_rate
 
 OWN_COLUMNS = ("id", "target", "epoch", "input")
-END_COLUMNS = ("latency", "token_count", "cost_usd", "ended")
+END_COLUMNS = ("latency", "token_count", "cost_usd", "finish_reason")
 STREAMED_COLUMNS = ("ttft", "output_rate")  # only where answers are streamed
 FORMULA = (
     "=",
@@ -80,9 +80,9 @@ class TableShape:
             record["latency"] = answer.latency_s
             record["token_count"] = answer.output_tokens
             record["cost_usd"] = answer.cost_usd
-            record["ended"] = answer.ended
+            record["finish_reason"] = answer.finish_reason
         else:
-            record.update(latency=None, token_count=None, cost_usd=None, ended=f"error: {answer.kind}")
+            record.update(latency=None, token_count=None, cost_usd=None, finish_reason=f"error: {answer.kind}")
         return record
 
 

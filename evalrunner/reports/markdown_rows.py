@@ -37,7 +37,7 @@ def _texts(shown: ShownRow) -> Iterator[tuple[str, str]]:
     if shown.before is not None and shown.before.output is not None:
         yield "output of the baseline", shown.before.output
     if isinstance(answer, Completion):
-        yield "output" if answer.ended == "stop" else f"output ({answer.ended})", answer.text
+        yield "output" if answer.finish_reason == "stop" else f"output ({answer.finish_reason})", answer.text
     else:
         yield "no output", str(answer)
 

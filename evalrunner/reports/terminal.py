@@ -263,8 +263,8 @@ def rows_table(title: str, rows: Sequence[Row]) -> Table:
     for row in rows:
         answer = row.answer
         output = answer.text if isinstance(answer, Completion) else f"[{answer}]"
-        if isinstance(answer, Completion) and answer.ended != "stop":
-            output = f"{output} [{answer.ended}]"
+        if isinstance(answer, Completion) and answer.finish_reason != "stop":
+            output = f"{output} [{answer.finish_reason}]"
         table.add_row(
             styled(one_line(row.sample.id, 24)),
             styled(one_line(str(row.sample.input), LONGEST)),

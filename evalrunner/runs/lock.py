@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from evalrunner.errors import RunError, RunTakenError
+from evalrunner.errors import RunError, RunLockedError
 from evalrunner.locking import take_lock
 
 NAME = ".lock"  # stays: taking it away would let a third process lock another file of that name
@@ -16,7 +16,7 @@ LONGEST = 300  # bytes that are read of what the holder says of itself
 
 
 class RunLock:
-    """Holds a run for this process while it is entered. Raises RunTakenError where another process writes it."""
+    """Holds a run for this process while it is entered. Raises RunLockedError where another process writes it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,7 +29,7 @@ class RunLock:
         except OSError as refused:
             raise RunError(f"cannot lock {str(path)!r}: {refused.strerror or refused}") from None
         if self._file is None:
-            raise RunTakenError(f"run {self.folder.name} is being written by {_holder(path)}; wait for it or end it")
+            raise RunLockedError(f"run {self.folder.name} is being written by {_holder(path)}; wait for it or end it")
         try:
             self._file.truncate(0)
             self._file.write(f"{os.getpid()} {platform.node()}\n".encode())

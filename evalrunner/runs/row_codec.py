@@ -113,7 +113,7 @@ def row_to_record(row: Row) -> dict[str, Any]:
 def _completion_to_record(answer: Completion) -> dict[str, Any]:
     record: dict[str, Any] = {
         "text": answer.text,
-        "ended": answer.ended,
+        "finish_reason": answer.finish_reason,
         "latency_s": answer.latency_s,
         "ttft_s": answer.ttft_s,
         "input_tokens": answer.input_tokens,
@@ -170,6 +170,8 @@ def row_from_record(record: Mapping[str, Any]) -> Row:
     else:
         completion = dict(record["completion"])
         completion["tool_calls"] = tuple(completion.get("tool_calls", ()))
+        if record["v"] == 1:
+            completion["finish_reason"] = completion.pop("ended")
         answer = Completion(**completion, messages=messages)
     read_cell = _cell_from_record if record["v"] > 1 else _cell_from_record_1
     cells = {name: read_cell(cell) for name, cell in record["cells"].items()}

@@ -122,7 +122,7 @@ def judge_client_class() -> Any:
                 raise EndpointFailed(answer)
             self.replied = True
             message = reply_of(answer)
-            return {"choices": [{"index": 0, "message": message, "finish_reason": answer.ended}]}
+            return {"choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}]}
 
     return JudgeClient
 
@@ -132,8 +132,10 @@ def reply_of(answer: Completion) -> dict[str, Any]:
 
     A judge that writes the arguments of the tool as its whole text instead of calling it has answered as clearly.
     """
-    if answer.ended in ("length", "filtered", "refused"):
-        raise NoVerdict(f"the judge's reply was {'cut off' if answer.ended == 'length' else answer.ended}")
+    if answer.finish_reason in ("length", "filtered", "refused"):
+        raise NoVerdict(
+            f"the judge's reply was {'cut off' if answer.finish_reason == 'length' else answer.finish_reason}"
+        )
     if answer.tool_calls:
         return {"role": "assistant", "content": None, "tool_calls": [dict(call) for call in answer.tool_calls]}
     if not answer.text.strip():

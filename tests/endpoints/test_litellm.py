@@ -43,7 +43,7 @@ def failed(model: str = "gpt-4o", **params: Any) -> Failure:
 def test_an_answer_has_usage_model_and_cost() -> None:
     found = ask(mock_response="Paris")
     assert isinstance(found, Completion)
-    assert (found.text, found.ended, found.served_model) == ("Paris", "stop", "gpt-4o")
+    assert (found.text, found.finish_reason, found.served_model) == ("Paris", "stop", "gpt-4o")
     assert found.input_tokens is not None
     assert found.output_tokens is not None
     assert found.cost_usd == pytest.approx(found.input_tokens * 2.5e-6 + found.output_tokens * 1e-5)
@@ -65,7 +65,7 @@ def test_litellms_own_errors(mock: str, kind: str, status: int) -> None:
 def test_the_providers_filter_is_an_ending(litellm: Any) -> None:
     found = ask(mock_response=litellm.ContentPolicyViolationError("no", "gpt-4o", "openai"))
     assert isinstance(found, Completion)
-    assert found.ended == "filtered"
+    assert found.finish_reason == "filtered"
 
 
 def test_an_unknown_model_is_fatal() -> None:
@@ -109,7 +109,7 @@ def test_each_way_a_call_fails_and_it_is_asked_once(model: str, action: Action, 
 
 
 @pytest.mark.parametrize(
-    ("action", "ended"),
+    ("action", "finish_reason"),
     [
         (Answer(None), "empty"),
         (Answer("Par", "length"), "length"),
@@ -117,11 +117,11 @@ def test_each_way_a_call_fails_and_it_is_asked_once(model: str, action: Action, 
         (Status(400, {"error": {"message": "no", "code": "content_filter"}}), "filtered"),
     ],
 )
-def test_how_a_completion_ended(action: Action, ended: str) -> None:
+def test_how_a_completion_ended(action: Action, finish_reason: str) -> None:
     with ScriptedServer(always(action)) as server:
         found = ask("openai/m", base_url=server.base_url)
     assert isinstance(found, Completion)
-    assert (found.ended, found.cost_usd) == (ended, None)
+    assert (found.finish_reason, found.cost_usd) == (finish_reason, None)
 
 
 def test_a_key_that_is_missing_is_an_auth_failure() -> None:

@@ -57,7 +57,7 @@ def test_it_answers_with_tokens_time_and_no_cost_the_same_each_time(embedded: Lo
     assert isinstance(again, Completion)
     assert "Paris" in first.text
     assert first.text == again.text
-    assert (first.ended, first.cost_usd, first.served_model) == ("stop", 0.0, NAME)
+    assert (first.finish_reason, first.cost_usd, first.served_model) == ("stop", 0.0, NAME)
     assert first.input_tokens is not None
     assert first.output_tokens is not None
     assert first.latency_s is not None
@@ -82,7 +82,7 @@ def test_many_at_once_wait_for_each_other_and_the_wait_is_no_latency(embedded: L
 def test_cut_off_too_long_and_unreadable(embedded: LocalEndpoint) -> None:
     cut = answer(embedded, chat("Count from one to one hundred.", max_tokens=5))
     assert isinstance(cut, Completion)
-    assert (cut.ended, cut.output_tokens) == ("length", 5)
+    assert (cut.finish_reason, cut.output_tokens) == ("length", 5)
     long = answer(embedded, chat("hello " * 5000))
     assert isinstance(long, Failure)
     assert (long.kind, long.fatal) == ("context_length", False)
@@ -100,12 +100,12 @@ def test_a_forced_tool_call_is_one(embedded: LocalEndpoint) -> None:
     forced = {"tool_choice": {"type": "function", "function": {"name": "select_choice"}}, "max_tokens": 300}
     found = answer(embedded, chat("Pick A or B.", tools=(PICK,), **forced))
     assert isinstance(found, Completion)
-    assert (found.ended, found.text) == ("tool_calls", "")
+    assert (found.finish_reason, found.text) == ("tool_calls", "")
     arguments = json.loads(found.tool_calls[0]["function"]["arguments"])
     assert arguments["choice"] in ("A", "B")
     cut = answer(embedded, chat("Pick A or B.", tools=(PICK,), **{**forced, "max_tokens": 4}))
     assert isinstance(cut, Completion)
-    assert (cut.ended, cut.tool_calls) == ("length", ())
+    assert (cut.finish_reason, cut.tool_calls) == ("length", ())
 
 
 @pytest.mark.model
@@ -134,7 +134,7 @@ def test_its_own_server_answers_over_http_to_its_key_alone(embedded: LocalEndpoi
 
     found = asyncio.run(ask(embedded.server_key))
     assert isinstance(found, Completion)
-    assert ("Paris" in found.text, found.ended, found.served_model) == (True, "stop", NAME)
+    assert ("Paris" in found.text, found.finish_reason, found.served_model) == (True, "stop", NAME)
     refused = asyncio.run(ask(None))
     assert isinstance(refused, Failure)
     assert (refused.kind, refused.fatal) == ("auth", True)

@@ -107,7 +107,7 @@ def test_an_answer_keeps_usage_ending_served_model_and_latency() -> None:
     with ScriptedServer(always(Slow(0.05, Answer("Paris", model="m-2026")))) as server:
         found = ask(server.base_url, ASKED)[0]
     assert isinstance(found, Completion)
-    assert (found.text, found.ended, found.input_tokens, found.output_tokens) == ("Paris", "stop", 10, 2)
+    assert (found.text, found.finish_reason, found.input_tokens, found.output_tokens) == ("Paris", "stop", 10, 2)
     assert (found.served_model, found.cost_usd) == ("m-2026", None)
     assert found.latency_s is not None
     assert 0.05 <= found.latency_s < 2
@@ -127,7 +127,7 @@ def test_an_answer_keeps_usage_ending_served_model_and_latency() -> None:
 def test_how_a_completion_ended(action: Action, ending: str) -> None:
     found = ended(action)
     assert isinstance(found, Completion)
-    assert found.ended == ending
+    assert found.finish_reason == ending
 
 
 @pytest.mark.parametrize(

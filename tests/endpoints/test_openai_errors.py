@@ -73,7 +73,9 @@ def test_the_kind_follows_status_codes_and_known_words(status: int, body: Any, k
     ],
 )
 def test_a_filter_that_answers_with_an_error_is_an_ending_not_a_failure(body: Any) -> None:
-    assert parse_failure(400, {}, json.dumps(body).encode(), 0.5) == Completion("", ended="filtered", latency_s=0.5)
+    assert parse_failure(400, {}, json.dumps(body).encode(), 0.5) == Completion(
+        "", finish_reason="filtered", latency_s=0.5
+    )
 
 
 def test_a_message_says_what_to_do_and_what_the_server_said() -> None:

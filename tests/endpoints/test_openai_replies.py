@@ -45,7 +45,7 @@ def test_a_whole_reply() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "reason", "ended", "text"),
+    ("message", "reason", "finish_reason", "text"),
     [
         ({"content": "Paris"}, "stop", "stop", "Paris"),
         ({"content": "Paris"}, None, "stop", "Paris"),
@@ -67,17 +67,17 @@ def test_a_whole_reply() -> None:
         ({"content": [{"type": "text", "text": "Par"}, {"type": "image"}, "is"]}, "stop", "stop", "Paris"),
     ],
 )
-def test_how_it_ended(message: Any, reason: Any, ended: str, text: str) -> None:
+def test_how_it_ended(message: Any, reason: Any, finish_reason: str, text: str) -> None:
     found = parsed(reply(message, reason))
     assert isinstance(found, Completion)
-    assert (found.ended, found.text) == (ended, text)
+    assert (found.finish_reason, found.text) == (finish_reason, text)
 
 
 @pytest.mark.parametrize("reason", ["tool_calls", "stop", None])  # "stop" is what a forced call ends with
 def test_tool_calls_are_kept(reason: str | None) -> None:
     found = parsed(reply({"content": None, "tool_calls": [CALL]}, reason))
     assert isinstance(found, Completion)
-    assert (found.ended, found.tool_calls) == ("tool_calls", (CALL,))
+    assert (found.finish_reason, found.tool_calls) == ("tool_calls", (CALL,))
 
 
 def test_a_tool_call_of_the_older_form_is_kept_in_todays() -> None:

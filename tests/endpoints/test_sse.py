@@ -116,7 +116,7 @@ def call(index: int | None, name: str | None = None, arguments: str = "", id: st
 def test_pieces_of_tool_calls_are_put_together(pieces: list[dict[str, Any]]) -> None:
     found = said(*(delta(tool_calls=[piece]) for piece in pieces), delta("tool_calls"))
     assert isinstance(found, Completion)
-    assert (found.text, found.ended) == ("", "tool_calls")
+    assert (found.text, found.finish_reason) == ("", "tool_calls")
     assert [(item.get("id"), item["function"]) for item in found.tool_calls] == [
         ("c1", {"name": "f", "arguments": '{"a": 1}'}),
         ("c2", {"name": "g", "arguments": "{}"}),
@@ -124,7 +124,7 @@ def test_pieces_of_tool_calls_are_put_together(pieces: list[dict[str, Any]]) -> 
 
 
 @pytest.mark.parametrize(
-    ("chunks", "text", "ended"),
+    ("chunks", "text", "finish_reason"),
     [
         ([delta(refusal="I will"), delta(refusal=" not"), delta("stop")], "I will not", "refused"),
         ([delta("content_filter", content="Pa")], "Pa", "filtered"),
@@ -136,10 +136,10 @@ def test_pieces_of_tool_calls_are_put_together(pieces: list[dict[str, Any]]) -> 
         ([delta(function_call={"name": "f", "arguments": "{"}), delta("stop", function_call={"arguments": "}"})], "", "tool_calls"),
     ],
 )  # fmt: skip
-def test_what_the_pieces_come_to(chunks: list[Any], text: str, ended: str) -> None:
+def test_what_the_pieces_come_to(chunks: list[Any], text: str, finish_reason: str) -> None:
     found = said(*chunks)
     assert isinstance(found, Completion), found
-    assert (found.text, found.ended) == (text, ended)
+    assert (found.text, found.finish_reason) == (text, finish_reason)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_an_answer_in_pieces_tells_when_the_first_came() -> None:
         }
         assert server.connections == 1  # which is used again
     assert isinstance(found, Completion)
-    assert (found.text, found.ended, found.served_model) == ("Paris it is", "stop", "m-2")
+    assert (found.text, found.finish_reason, found.served_model) == ("Paris it is", "stop", "m-2")
     assert (found.input_tokens, found.output_tokens) == (10, 2)
     assert found.ttft_s is not None
     assert found.latency_s is not None
@@ -164,7 +164,7 @@ def test_an_answer_whose_end_came_stands_when_the_rest_does_not() -> None:
     with ScriptedServer(always(Streamed((PAR, event(delta("length"))), "hang"))) as server:
         found = ask(server, timeout_s=0.3)[0]
     assert isinstance(found, Completion)
-    assert (found.text, found.ended, found.output_tokens) == ("Par", "length", None)
+    assert (found.text, found.finish_reason, found.output_tokens) == ("Par", "length", None)
 
 
 def test_a_stream_beyond_the_bound_is_a_failure() -> None:
@@ -256,7 +256,7 @@ class TestThroughLiteLLM:
     def test_an_answer_has_usage_cost_and_the_time_of_its_first_piece(self) -> None:
         found = ask_litellm("gpt-4o", mock_response="Paris")
         assert isinstance(found, Completion)
-        assert (found.text, found.ended, found.served_model) == ("Paris", "stop", "gpt-4o")
+        assert (found.text, found.finish_reason, found.served_model) == ("Paris", "stop", "gpt-4o")
         assert found.ttft_s is not None
         assert found.input_tokens is not None
         assert found.output_tokens is not None
@@ -267,7 +267,12 @@ class TestThroughLiteLLM:
             found = ask_litellm(base_url=server.base_url)
             assert server.requests[0].json["stream_options"] == {"include_usage": True}
         assert isinstance(found, Completion)
-        assert (found.text, found.ended, found.input_tokens, found.output_tokens) == ("Paris it is", "stop", 10, 2)
+        assert (found.text, found.finish_reason, found.input_tokens, found.output_tokens) == (
+            "Paris it is",
+            "stop",
+            10,
+            2,
+        )
         assert found.cost_usd is None
         assert found.ttft_s is not None
         assert found.latency_s is not None
@@ -335,5 +340,9 @@ def test_the_embedded_models_own_server_streams(embedded: Any) -> None:
     plain, streamed = asyncio.run(ask_twice())
     assert isinstance(plain, Completion)
     assert isinstance(streamed, Completion)
-    assert (plain.text, plain.ended, plain.output_tokens) == (streamed.text, streamed.ended, streamed.output_tokens)
+    assert (plain.text, plain.finish_reason, plain.output_tokens) == (
+        streamed.text,
+        streamed.finish_reason,
+        streamed.output_tokens,
+    )
     assert (plain.ttft_s, streamed.ttft_s is not None) == (None, True)

@@ -61,7 +61,7 @@ def test_each_ending_is_told_apart_and_none_is_scored() -> None:
         result = evalrunner.run_suite(write_suite(server.base_url), options=QUICK)
     rows = rows_of(result)
     found = {
-        name: row.answer.ended if isinstance(row.answer, Completion) else f"error: {row.answer.kind}"
+        name: row.answer.finish_reason if isinstance(row.answer, Completion) else f"error: {row.answer.kind}"
         for name, row in rows.items()
     }
     assert found == {name: ended for name, (_, ended) in ENDINGS.items()}
@@ -72,7 +72,11 @@ def test_each_ending_is_told_apart_and_none_is_scored() -> None:
         elif isinstance(row.answer, Failure):
             assert (cell.state, cell.value) == ("error", None)
         else:
-            assert (cell.state, cell.value, cell.message) == ("unscored", None, f"no_answer: {row.answer.ended}")
+            assert (cell.state, cell.value, cell.message) == (
+                "unscored",
+                None,
+                f"no_answer: {row.answer.finish_reason}",
+            )
     metric = result.details.targets["m"].metrics[0]
     assert (metric.value, metric.n, metric.unscored, metric.errors, metric.trusted) == (1.0, 1, 7, 8, False)
 

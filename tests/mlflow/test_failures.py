@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from evalrunner import RunOptions, SuiteError, run_suite
-from evalrunner.errors import RunError, RunTakenError
+from evalrunner.errors import RunError, RunLockedError
 from evalrunner.mlflow.export import track_run
 from evalrunner.mlflow.opening import opened
 from evalrunner.mlflow.settings import Settings
@@ -230,7 +230,7 @@ def test_a_login_in_an_address_is_neither_written_nor_told(server: str, monkeypa
 
 def test_a_run_that_another_process_writes_is_left_alone(server: str) -> None:
     result = run("taken")
-    with RunLock(result.folder), pytest.raises(RunTakenError):
+    with RunLock(result.folder), pytest.raises(RunLockedError):
         track_run(result.folder, server)
 
 

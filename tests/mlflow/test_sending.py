@@ -102,7 +102,7 @@ def test_the_table_has_the_names_of_mlflow_evaluate(client: Any, sent: SuiteResu
         "id", "epoch", "inputs", "good", "bad", "topic", "ground_truth", "outputs",
         "exact_match/v1/score", "exact_match/v1/justification", "exact_match/v1/state",
         "contains/v1/score", "contains/v1/justification", "contains/v1/state",
-        "latency", "token_count", "cost_usd", "ended",
+        "latency", "token_count", "cost_usd", "finish_reason",
     ]  # fmt: skip
     assert list(frame["inputs"]) == ["2+2?", "3+3?", "no answer known"]
     assert list(frame["ground_truth"])[:2] == ["4", '["6", "six"]']

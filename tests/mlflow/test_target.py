@@ -68,7 +68,7 @@ def test_an_alias_is_the_version_that_it_meant_when_the_run_began(registry: Any)
     log_shouting(registry, "shouting", "!")
     result = run_suite(write("models:/shouting@champion"))
     table = result.table
-    assert table["ended"].tolist() == ["stop", "error: function"]
+    assert table["finish_reason"].tolist() == ["stop", "error: function"]
     assert table["output"][0] == "PARIS"
     run = json.loads((result.folder / "run.json").read_text())
     assert run["targets"]["mlflow"]["model"] == f"models:/shouting/{first}"
@@ -202,7 +202,7 @@ def test_a_chat_model_gets_the_conversation_and_its_parameters(registry: Any) ->
     result = run_suite(write(model, suite))
     table = result.table.sort_values("output")
     assert table["output"].tolist() == ["system:s user:hi at 0.5", "user:a at 0.5", "user:boom at 0.5"]
-    assert table["ended"].tolist() == ["stop", "stop", "length"]
+    assert table["finish_reason"].tolist() == ["stop", "stop", "length"]
     assert result.metrics["token_count/total"] == 12
     assert Path("loaded").read_text() == "x"  # once for all rows
 
@@ -216,7 +216,7 @@ def test_a_parameter_that_the_model_does_not_take_is_an_error_of_its_rows(regist
     log_shouting(registry, "plain", "")
     suite = SUITE.replace("MODEL", "models:/plain/1, params: {temprature: 1}")
     result = run_suite(write("", suite), options=RunOptions(limit=1))
-    assert list(result.table["ended"]) == ["error: function"]
+    assert list(result.table["finish_reason"]) == ["error: function"]
     assert "the model has no parameter 'temprature'" in (result.folder / "rows.jsonl").read_text()
 
 
@@ -234,7 +234,7 @@ def test_an_answer_of_a_logged_model_that_asks_a_failing_server_is_an_error(
             messages=[{"role": "user", "content": "{inputs}"}],
         )  # fmt: skip
         result = run_suite(write(logged.model_uri), options=RunOptions(limit=1))
-    assert list(result.table["ended"]) == ["error: function"]
+    assert list(result.table["finish_reason"]) == ["error: function"]
     assert "exact_match/v1" not in result.metrics or result.metrics["exact_match/v1"] is None
     assert result.verdict != "pass"
 
@@ -281,7 +281,7 @@ def test_the_registry_is_where_the_suite_says_mlflow_is(
 )  # fmt: skip
 def test_a_chat_answer_is_its_text_and_how_it_ended(answer: Any, said: tuple[str, str, int | None]) -> None:
     found = read_answer(answer, latency_s=0.0, model="m")
-    assert (found.text, found.ended, found.output_tokens) == said
+    assert (found.text, found.finish_reason, found.output_tokens) == said
 
 
 @pytest.mark.parametrize(

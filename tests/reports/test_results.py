@@ -99,7 +99,7 @@ def test_the_table_has_the_columns_of_the_contract_in_order() -> None:
         "contains/v1/score", "contains/v1/state", "contains/v1/justification",
         "token_f1/v1/score", "token_f1/v1/state", "token_f1/v1/justification",
         "length/v1/score", "length/v1/state", "length/v1/justification",
-        "latency", "token_count", "cost_usd", "ended",
+        "latency", "token_count", "cost_usd", "finish_reason",
     ]  # fmt: skip
     assert list(table["target"]) == ["one"] * 12 + ["two"] * 12
     assert list(table["input"][:12]) == [f"What is {place}+1?" for place in range(12)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.errors import RunError, RunTakenError
+from evalrunner.errors import RunError, RunLockedError
 from evalrunner.locking import locked, take_lock
 from evalrunner.runs.lock import RunLock
 from tests.fakes.command import command_env
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_the_second_process_is_told_which_one_writes_the_run(run: Path) -> None:
-    with holder(HOLD, run) as process, pytest.raises(RunTakenError) as caught, RunLock(run):
+    with holder(HOLD, run) as process, pytest.raises(RunLockedError) as caught, RunLock(run):
         pass
     said = f"run {run.name} is being written by process {process.pid} on this machine; wait for it or end it"
     assert (str(caught.value), caught.value.exit_code) == (said, 2)
@@ -60,7 +60,7 @@ def test_a_killed_process_leaves_no_lock_behind(run: Path) -> None:
 
 
 def test_within_one_process_too_a_run_is_written_once(run: Path) -> None:
-    with RunLock(run), pytest.raises(RunTakenError, match=f"process {os.getpid()} on this machine"), RunLock(run):
+    with RunLock(run), pytest.raises(RunLockedError, match=f"process {os.getpid()} on this machine"), RunLock(run):
         pass
     with RunLock(run):
         pass
@@ -69,10 +69,10 @@ def test_within_one_process_too_a_run_is_written_once(run: Path) -> None:
 def test_a_holder_elsewhere_is_named_and_one_that_says_nothing_is_not(run: Path) -> None:
     with RunLock(run):
         (run / ".lock").write_text("77 other\x1b[31m\n")
-        with pytest.raises(RunTakenError, match=r"by process 77 on 'other\\x1b\[31m'; wait"), RunLock(run):
+        with pytest.raises(RunLockedError, match=r"by process 77 on 'other\\x1b\[31m'; wait"), RunLock(run):
             pass
         (run / ".lock").write_text("")
-        with pytest.raises(RunTakenError, match="written by another process; wait"), RunLock(run):
+        with pytest.raises(RunLockedError, match="written by another process; wait"), RunLock(run):
             pass
 
 

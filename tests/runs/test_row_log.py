@@ -213,9 +213,10 @@ def test_version_1_rows_are_read_with_their_causes() -> None:
         "skipped": (Cell("skipped", None, "judge: none"), Cell("skipped", None, "judge: none")),
     }
     line = encode_row(make_row(cells={name: old for name, (old, _) in cells.items()}))[:-19]
-    line = line.replace(b'{"v":2,', b'{"v":1,', 1)
+    line = line.replace(b'{"v":2,', b'{"v":1,', 1).replace(b'"finish_reason":', b'"ended":', 1)
     Path("rows.jsonl").write_bytes(b'%b,"sum":"%08x"}\n' % (line, zlib.crc32(line)))
     (row,) = read_rows(Path())
+    assert isinstance(row.answer, Completion) and row.answer.finish_reason == "stop"
     assert row.cells == {name: new for name, (_, new) in cells.items()}
     assert [cell.message for cell in row.cells.values()] == [old.message for old, _ in cells.values()]
     assert scan_keys(Path()).find("s1", "m", 2) is not None

@@ -46,11 +46,13 @@ def test_without_an_expected_answer_they_do_not_apply(factory) -> None:
 
 
 @pytest.mark.parametrize("factory", [exact_match, contains, token_f1])
-@pytest.mark.parametrize("ended", ["length", "filtered", "refused", "empty"])
-def test_an_answer_that_was_not_given_is_not_scored_unless_the_suite_says_so(factory, ended) -> None:
-    cut = Completion("Paris" if ended == "length" else "", ended)
-    assert cell_of(factory(), cut, "Paris") == Cell("unscored", reason=ended, cause="no_answer")
-    assert cell_of(factory(), cut, "Paris", on_no_answer="zero") == Cell("scored", 0.0, ended, cause="no_answer")
+@pytest.mark.parametrize("finish_reason", ["length", "filtered", "refused", "empty"])
+def test_an_answer_that_was_not_given_is_not_scored_unless_the_suite_says_so(factory, finish_reason) -> None:
+    cut = Completion("Paris" if finish_reason == "length" else "", finish_reason)
+    assert cell_of(factory(), cut, "Paris") == Cell("unscored", reason=finish_reason, cause="no_answer")
+    assert cell_of(factory(), cut, "Paris", on_no_answer="zero") == Cell(
+        "scored", 0.0, finish_reason, cause="no_answer"
+    )
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def ends(result: SuiteResult) -> Counter[str]:
-    return Counter(result.table["ended"])
+    return Counter(result.table["finish_reason"])
 
 
 @pytest.mark.model

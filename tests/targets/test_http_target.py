@@ -68,7 +68,7 @@ def test_a_body_is_sent_as_json_and_the_answer_is_found_in_the_reply(tmp_path: P
     }  # fmt: skip
     answer = row.answer
     assert isinstance(answer, Completion)
-    assert (answer.text, answer.ended, answer.input_tokens, answer.output_tokens, answer.cost_usd) == (
+    assert (answer.text, answer.finish_reason, answer.input_tokens, answer.output_tokens, answer.cost_usd) == (
         "Paris", "stop", 7, 2, 0.5,
     )  # fmt: skip
     assert answer.latency_s is not None
@@ -140,7 +140,7 @@ def test_mistakes_are_found_before_the_first_call(tmp_path: Path, target: dict[s
 
 
 @pytest.mark.parametrize(
-    ("reply", "text", "ended"),
+    ("reply", "text", "finish_reason"),
     [
         ({"a": None}, "", "empty"),
         ({"a": "  "}, "  ", "empty"),
@@ -149,10 +149,10 @@ def test_mistakes_are_found_before_the_first_call(tmp_path: Path, target: dict[s
         ({"a": "half \ud800"}, "half \ufffd", "stop"),
     ],
 )
-def test_what_stands_at_the_path(tmp_path: Path, reply: Any, text: str, ended: str) -> None:
+def test_what_stands_at_the_path(tmp_path: Path, reply: Any, text: str, finish_reason: str) -> None:
     row, _ = asked(tmp_path, Status(200, reply), output="a")
     assert isinstance(row.answer, Completion)
-    assert (row.answer.text, row.answer.ended) == (text, ended)
+    assert (row.answer.text, row.answer.finish_reason) == (text, finish_reason)
 
 
 @pytest.mark.parametrize(

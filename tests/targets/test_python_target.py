@@ -60,7 +60,7 @@ def test_what_it_raises_is_its_rows_failure() -> None:
 
 def test_nothing_is_an_empty_answer_and_a_number_is_a_mistake() -> None:
     rows = run("def answer(input): return None if input == 'one' else 7")
-    assert isinstance(rows["a"].answer, Completion) and rows["a"].answer.ended == "empty"
+    assert isinstance(rows["a"].answer, Completion) and rows["a"].answer.finish_reason == "empty"
     assert rows["b"].answer.message == "answer() returned a int; it should return text or a Completion"
 
 

@@ -22,7 +22,7 @@ from evalrunner.storage import dump_json
 
 GROUP = ("id", "epoch", "index", "input", "expected", "metadata", "answers", "baseline")
 ANSWER = (
-    "text", "ended", "failure", "latency_s", "ttft_s", "input_tokens", "output_tokens", "cost_usd", "model", "cached",
+    "text", "finish_reason", "failure", "latency_s", "ttft_s", "input_tokens", "output_tokens", "cost_usd", "model", "cached",
     "cells", "messages", "tool_calls",
 )  # fmt: skip
 CELL = ("state", "value", "reason", "detail", "cost_usd")
@@ -118,7 +118,7 @@ class Packer:
             return [None, self._place(f"error: {answer.kind}"), self._cut(said), *[None] * 6, 0, cells, messages, None]
         return [
             self._cut(answer.text),
-            self._place(answer.ended),
+            self._place(answer.finish_reason),
             None,
             _short(answer.latency_s),
             _short(answer.ttft_s),

@@ -50,7 +50,7 @@ class RowOf {
   string(place) { return place === null || place === undefined || place < 0 ? null : this.strings[place]; }
   metadata(column) { return this.string(this.group[G.metadata][column]); }
   answer(target) { return this.group[G.answers][target]; }
-  ended(target) { const answer = this.answer(target); return answer ? this.string(answer[A.ended]) : null; }
+  finishReason(target) { const answer = this.answer(target); return answer ? this.string(answer[A.finish_reason]) : null; }
   cell(target, scorer) { const answer = this.answer(target); return answer ? answer[A.cells][scorer] : null; }
   state(target, scorer) { const cell = this.cell(target, scorer); return cell ? cell[C.state] : -1; }
   value(target, scorer) { const cell = this.cell(target, scorer); return cell && cell[C.state] === SCORED ? cell[C.value] : null; }

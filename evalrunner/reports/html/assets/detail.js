@@ -65,8 +65,8 @@ function detailBody(row) {
 function answerBlock(row, target) {
   const answer = row.answer(target);
   if (!answer) return h("section", { class: "answer-block" }, h("h3", null, targetName(target)), h("p", { class: "none" }, "not asked"));
-  const ended = row.ended(target);
-  const facts = [ended, Number.isFinite(answer[A.latency_s]) && seconds(answer[A.latency_s]), Number.isFinite(answer[A.ttft_s]) && `first token ${seconds(answer[A.ttft_s])}`,
+  const finishReason = row.finishReason(target);
+  const facts = [finishReason, Number.isFinite(answer[A.latency_s]) && seconds(answer[A.latency_s]), Number.isFinite(answer[A.ttft_s]) && `first token ${seconds(answer[A.ttft_s])}`,
     Number.isFinite(answer[A.output_tokens]) && `${count(answer[A.output_tokens])} tokens`, Number.isFinite(answer[A.cost_usd]) && number(answer[A.cost_usd], "USD"),
     row.string(answer[A.model]), answer[A.cached] ? "cached" : null].filter(Boolean);
   const failed = answer[A.failure] !== null;

@@ -9,7 +9,7 @@ function records() {
 function recordOf(row, target) {
   const answer = row.answer(target), failed = answer[A.failure] !== null;
   const record = new Map([["id", row.id], ["target", DATA.targets[target].name], ["epoch", row.epoch], ["input", kept(row.input)]]);
-  const taken = new Set([...record.keys(), "expected", "output", "latency", "token_count", "cost_usd", "ended", "cut"]);
+  const taken = new Set([...record.keys(), "expected", "output", "latency", "token_count", "cost_usd", "finish_reason", "cut"]);
   DATA.columns.forEach((name, column) => record.set(taken.has(name) ? `sample.${name}` : name, row.metadata(column)));
   const accepted = row.expected.map(kept);
   record.set("expected", accepted.length > 1 ? `[${accepted.map((text) => JSON.stringify(text)).join(", ")}]` : accepted.length ? accepted[0] : null);
@@ -20,7 +20,7 @@ function recordOf(row, target) {
     record.set(`${prefix}/state`, state < 0 ? null : SHAPE.states[state]);
     record.set(`${prefix}/justification`, row.reason(target, place) ?? kept(row.detail(target, place).explanation ?? null));
   });
-  record.set("latency", answer[A.latency_s]).set("token_count", answer[A.output_tokens]).set("cost_usd", answer[A.cost_usd]).set("ended", row.ended(target));
+  record.set("latency", answer[A.latency_s]).set("token_count", answer[A.output_tokens]).set("cost_usd", answer[A.cost_usd]).set("finish_reason", row.finishReason(target));
   return record.set("cut", [row.input, answer[A.text], ...row.expected].some(Array.isArray));
 }
 

@@ -61,9 +61,9 @@ function answerCell(row, target) {
   const answer = row.answer(target);
   const head = DATA.targets[target].name;
   if (!answer) return h("td", { role: "cell", "data-head": head, class: "nought" }, "not asked");
-  const ended = row.ended(target);
+  const finishReason = row.finishReason(target);
   return h("td", { role: "cell", class: "answer", "data-head": head },
-    h("p", { class: "scores" }, DATA.scorers.length > 0 && scorePill(row, target, QUERY.scorer), ended !== "stop" && h("span", { class: "pill bad" }, ended), row.answer(target)[A.cached] ? h("span", { class: "pill" }, "cached") : null, changePill(row, target)),
+    h("p", { class: "scores" }, DATA.scorers.length > 0 && scorePill(row, target, QUERY.scorer), finishReason !== "stop" && h("span", { class: "pill bad" }, finishReason), row.answer(target)[A.cached] ? h("span", { class: "pill" }, "cached") : null, changePill(row, target)),
     h("p", { class: "clip", dir: "auto" }, oneLine(kept(row.output(target)) || "", 220)));
 }
 
