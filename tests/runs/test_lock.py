@@ -1,4 +1,4 @@
-"""One process writes a run; whoever comes second is told who does; a process that died holds nothing."""
+"""The run lock: one process writes a run, a second one is told which, and a dead process holds nothing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from evalrunner.errors import RunError, RunLockedError
-from evalrunner.locking import locked, take_lock
 from evalrunner.runs.lock import RunLock
 from tests.fakes.command import command_env
 
 HOLD = "from evalrunner.runs.lock import RunLock\nwith RunLock(pathlib.Path(sys.argv[1])):\n"
-WAIT = "from evalrunner.locking import locked\nwith locked(pathlib.Path(sys.argv[1])):\n"
+WAIT = "from filelock import FileLock\nwith FileLock(sys.argv[1]):\n"
 
 
 @contextmanager
@@ -41,10 +41,10 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_second_process_is_told_which_one_writes_the_run(run: Path) -> None:
+def test_a_second_process_gets_an_error_that_names_the_holder(run: Path) -> None:
     with holder(HOLD, run) as process, pytest.raises(RunLockedError) as caught, RunLock(run):
         pass
-    said = f"run {run.name} is being written by process {process.pid} on this machine; wait for it or end it"
+    said = f"run {run.name} is being written by process {process.pid} on this machine; wait for it to finish or stop it"
     assert (str(caught.value), caught.value.exit_code) == (said, 2)
     with RunLock(run):
         pass
@@ -59,33 +59,34 @@ def test_a_killed_process_leaves_no_lock_behind(run: Path) -> None:
             pass
 
 
-def test_within_one_process_too_a_run_is_written_once(run: Path) -> None:
+def test_the_lock_also_excludes_writers_in_the_same_process(run: Path) -> None:
     with RunLock(run), pytest.raises(RunLockedError, match=f"process {os.getpid()} on this machine"), RunLock(run):
         pass
     with RunLock(run):
         pass
 
 
-def test_a_holder_elsewhere_is_named_and_one_that_says_nothing_is_not(run: Path) -> None:
+def test_a_holder_on_another_host_is_named_and_an_unknown_one_is_not(run: Path) -> None:
     with RunLock(run):
-        (run / ".lock").write_text("77 other\x1b[31m\n")
+        (run / ".lock-holder").write_text("77 other\x1b[31m\n")
         with pytest.raises(RunLockedError, match=r"by process 77 on 'other\\x1b\[31m'; wait"), RunLock(run):
             pass
-        (run / ".lock").write_text("")
+        (run / ".lock-holder").write_text("")
         with pytest.raises(RunLockedError, match="written by another process; wait"), RunLock(run):
             pass
 
 
-def test_a_folder_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_run_folder_is_a_plain_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"cannot lock '.*\.lock': No such file"), RunLock(tmp_path / "gone"):
         pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_a_lock_that_is_waited_for_comes_when_its_holder_is_killed(tmp_path: Path) -> None:
+def test_waiting_for_a_lock_ends_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with holder(WAIT, path) as process:
-        assert take_lock(path, wait=False) is None
+        with pytest.raises(Timeout):
+            FileLock(path).acquire(blocking=False)
         os.kill(process.pid, signal.SIGKILL)
-        with locked(path):
+        with FileLock(path):
             pass
