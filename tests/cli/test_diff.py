@@ -42,7 +42,7 @@ def test_two_targets_of_a_run_show_what_changed_the_worst_first() -> None:
     write(ROWS)
     found = json.loads(evalrun("diff", run(), "--json").stdout)
     assert found["counts"] == {
-        "same": 1, "worse": 3, "better": 1, "moved": 0, "worded": 1, "other": 0, "before_only": 0, "after_only": 0,
+        "same": 1, "worse": 3, "better": 1, "state_changed": 0, "output_changed": 1, "different_sample": 0, "before_only": 0, "after_only": 0,
     }  # fmt: skip
     assert [row["id"] for row in found["rows"]] == ["q2", "q6", "q5", "q4", "q3"]
     assert found["rows"][0]["before"]["scores"]["exact_match"] == {"state": "scored", "value": 1.0}
@@ -70,7 +70,7 @@ def test_two_runs_are_held_against_each_other_by_target() -> None:
     found = json.loads(evalrun("diff", one, two, "--json").stdout)
     old = next(each for each in found if each["after"]["target"] == "old")
     assert old["counts"] == {
-        "same": 1, "worse": 1, "better": 1, "moved": 0, "worded": 1, "other": 1, "before_only": 1, "after_only": 1,
+        "same": 1, "worse": 1, "better": 1, "state_changed": 0, "output_changed": 1, "different_sample": 1, "before_only": 1, "after_only": 1,
     }  # fmt: skip
     shown = " ".join(evalrun("diff", one, two, "--targets", "old").stdout.split())
     assert "1 left out, as their samples are not the same; 1 only before, 1 only after" in shown
