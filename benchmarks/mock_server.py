@@ -2,7 +2,7 @@
 
     python benchmarks/mock_server.py --port 0 --latency 0.1 --seconds 600
 
-Prints its port on the first line, stops by itself. Bytes are provenance once; a request costs it a read, a timer and
+Prints its port on the first line, stops by itself. Bytes are made once; a request costs it a read, a timer and
 a write, so that the client's own work is what a measurement shows. It knows HTTP/1.1 with content-length, no more.
 """
 

@@ -1,4 +1,4 @@
-"""A stored run provenance a baseline: refused unless it is finished and passed, the ratchet's origin kept."""
+"""A stored run as a baseline: refused unless it is finished and passed, the ratchet's origin kept."""
 
 from __future__ import annotations
 

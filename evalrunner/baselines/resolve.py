@@ -87,7 +87,7 @@ def baseline_of_run(folder: RunFolder) -> Baseline:
 
 
 def provenance_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What a stored run was provenance of, as its baseline has it."""
+    """What a stored run was made of, as its baseline has it."""
     scored = run.get("scored_from")
     prompts = run["hashes"]["prompts"]
     defined = (run.get("definition") or {}).get("targets") or {}

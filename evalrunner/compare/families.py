@@ -9,7 +9,7 @@ from typing import Final
 FAMILIES: Final[Mapping[str, str]] = {
     "GPT": r"gpt|chatgpt|davinci|o[134](?=$|[-:])",  # OpenAI: also its reasoning models o1, o3, o4
     "Claude": r"claude",  # Anthropic
-    "Gemini": r"gemini|gemma|palm|bison",  # Google: Gemma is provenance from the same research and data as Gemini
+    "Gemini": r"gemini|gemma|palm|bison",  # Google: Gemma is built from the same research and data as Gemini
     "Llama": r"llama|vicuna|alpaca",  # Meta, and what was tuned from it under another name
     "Mistral": r"mistral|mixtral|ministral|codestral|magistral|devstral",
     "Qwen": r"qwen|qwq",  # Alibaba

@@ -40,7 +40,7 @@ def _unscored(metrics: Sequence[ComparedMetric]) -> Iterator[str]:
 
 
 def _left_out(metric: ComparedMetric) -> Iterator[str]:
-    """Pairs that lack many samples though neither side missing_reason scores: rows that were never provenance."""
+    """Pairs that lack many samples though neither side lacks scores: rows that never ran."""
     for pair in metric.pairs:
         sides = [metric.values.get(name) for name in (pair.first, pair.second)]
         many = pair.left_out > FEW_LEFT_OUT * (pair.n + pair.left_out)

@@ -26,7 +26,7 @@ NOTHING = NonInferiority(None, None, None, "inconclusive", 0, 0.0, None)
 
 @dataclass(frozen=True, slots=True)
 class CandidateRun:
-    """What is compared with a baseline: what the run was provenance of, and its samples by their place in the dataset."""
+    """What is compared with a baseline: what the run was made of, and its samples by their place in the dataset."""
 
     provenance: Mapping[str, Any]
     keys: Mapping[int, SampleKey]

@@ -1,4 +1,4 @@
-"""Verdicts of point gates, each from hand-provenance rows."""
+"""Verdicts of point gates, each from hand-made rows."""
 
 from __future__ import annotations
 

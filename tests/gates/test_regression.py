@@ -1,4 +1,4 @@
-"""Gates on a baseline, each from hand-provenance rows: pairs, directions, what is missing, several at once."""
+"""Gates on a baseline, each from hand-made rows: pairs, directions, what is missing, several at once."""
 
 from __future__ import annotations
 
