@@ -27,15 +27,13 @@ from evalrunner.middleware.cache import CachedEndpoint, CacheTally
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.controller import ConcurrencyLimiter
-from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.deadline import RowDeadline, TimeoutEndpoint, Timing
 from evalrunner.middleware.ledger import Ledger
 from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from evalrunner.middleware.response_cache import ResponseCache
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from evalrunner.middleware.stack import CallContext, CallStack
-from evalrunner.middleware.timeout import TimeoutEndpoint
-from evalrunner.middleware.timing import Timing
 from evalrunner.middleware.usage import CountingEndpoint, Usage
 from evalrunner.suite.schema import PaceSpec, RunSpec
 

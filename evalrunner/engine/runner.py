@@ -142,7 +142,7 @@ async def _call_target(job: Job, deadline: RowDeadline) -> Completion | Failure:
                 said = f"{type(crash).__name__}: {crash}"
                 return Failure("function", f"{name_of(type(job.target.call))} raised {said}"[:500])
     except TimeoutError:
-        return Failure("timeout", f"no answer within the row's time limit of {deadline.limit_s:g} s")
+        return Failure("timeout", f"no answer within the row timeout of {deadline.limit_s:g} s")
 
 
 async def _call_in_turn(job: Job, turns: asyncio.Semaphore) -> Completion | Failure:

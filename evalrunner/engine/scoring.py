@@ -69,7 +69,7 @@ class RowScorer:
                     *[keep(bound, session) for bound, session in awaited], *([hop()] if threaded else [])
                 )
         except TimeoutError:
-            late = Cell("error", reason=f"not done within the row's time limit of {clock.limit_s:g} s", cause="timeout")
+            late = Cell("error", reason=f"not done within the row timeout of {clock.limit_s:g} s", cause="timeout")
             for name in (*[bound.name for bound in threaded], *[bound.name for bound, _ in awaited]):
                 cells.setdefault(name, late)
         return cells

@@ -11,8 +11,7 @@ from evalrunner.formatting import long_duration
 from evalrunner.middleware.adaptive_limit import AdaptiveLimit, FixedLimit, Limit, Ticket
 from evalrunner.middleware.backoff import Quota, RefusalBackoff
 from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import pause_deadline
-from evalrunner.middleware.timing import Timing
+from evalrunner.middleware.deadline import Timing, pause_deadline
 
 CEILING = 256
 GIVE_UP_S = 600.0

@@ -1,64 +1,80 @@
-"""How long a row may take: its calls, the waits between tries and its scorers, but not its waiting for a turn.
+"""Time limits: the clock that waits go by, the deadline of a row, and the timeout of a call.
 
-A row that queues behind others because the provider bears no more is not slow, so its clock stands still there.
+A row's deadline covers its calls, the waits between retries and its scorers. It is paused while the row waits in a
+queue: a row that queues because the provider limits the rate is not slow.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from evalrunner.middleware.timing import Timing
+from evalrunner.domain import Completion, Endpoint, Failure, Request
 
-CURRENT: ContextVar[RowDeadline | None] = ContextVar("row_clock", default=None)
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A clock and its sleep. Each of its seconds takes `scale` real seconds, so a test can shorten a minute."""
+
+    scale: float = 1.0
+
+    def now(self) -> float:
+        """Seconds on a monotonic clock."""
+        return time.monotonic() / self.scale
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after that many seconds."""
+        await asyncio.sleep(seconds * self.scale)
 
 
 class RowDeadline:
-    """The time of one row; entered by whoever works on it, in the task that is to be broken off at its end.
+    """The deadline of one row. Enter it in the task to cancel when the time is up.
 
-    async with RowDeadline(600, timing) as clock:
-        ...  # raises TimeoutError after 600 s, those in `queued()` left out
+    async with RowDeadline(600, timing) as deadline:
+        ...  # raises TimeoutError after 600 s, pauses not counted
     """
 
     def __init__(self, limit_s: float, timing: Timing) -> None:
         self.limit_s = limit_s
         self.timing = timing
         self._end = timing.now() + limit_s
-        self._queued = 0
-        self._queued_since = 0.0
+        self._pauses = 0
+        self._paused_at = 0.0
         self._limit: asyncio.Timeout | None = None
 
     def left_s(self) -> float:
-        """Seconds that the row has left."""
-        now = self._queued_since if self._queued else self.timing.now()
+        """Seconds left."""
+        now = self._paused_at if self._pauses else self.timing.now()
         return self._end - now
 
     @contextmanager
-    def queued(self) -> Iterator[None]:
-        """The clock stands still inside, also where several wait at once."""
+    def paused(self) -> Iterator[None]:
+        """Stop the clock inside the block. Several blocks may overlap."""
         self._pause()
         try:
             yield
         finally:
-            self._go_on()
+            self._resume()
 
     def _pause(self) -> None:
-        self._queued += 1
-        if self._queued == 1:
-            self._queued_since = self.timing.now()
-            self._set(None)
+        self._pauses += 1
+        if self._pauses == 1:
+            self._paused_at = self.timing.now()
+            self._reschedule(None)
 
-    def _go_on(self) -> None:
-        self._queued -= 1
-        if self._queued == 0:
-            self._end += self.timing.now() - self._queued_since
-            self._set(self.left_s())
+    def _resume(self) -> None:
+        self._pauses -= 1
+        if self._pauses == 0:
+            self._end += self.timing.now() - self._paused_at
+            self._reschedule(self.left_s())
 
-    def _set(self, left_s: float | None) -> None:
+    def _reschedule(self, left_s: float | None) -> None:
         if self._limit is None or self._limit.expired():
             return
         when = None if left_s is None else asyncio.get_running_loop().time() + left_s * self.timing.scale
@@ -76,27 +92,54 @@ class RowDeadline:
         assert self._limit is not None  # entered before
         limit, self._limit = self._limit, None
         CURRENT.reset(self._token)
-        await limit.__aexit__(kind, error, trace)  # raises TimeoutError where it was the limit that ended it
+        await limit.__aexit__(kind, error, trace)  # raises TimeoutError if this limit expired
+
+
+CURRENT: ContextVar[RowDeadline | None] = ContextVar("row_deadline", default=None)
 
 
 @contextmanager
 def pause_deadline() -> Iterator[None]:
-    """The clock of the row that is worked on stands still inside; nothing where there is none."""
-    clock = CURRENT.get()
-    if clock is None:
+    """Pause the deadline of the current row, if there is one, inside the block."""
+    deadline = CURRENT.get()
+    if deadline is None:
         yield
         return
-    with clock.queued():
+    with deadline.paused():
         yield
 
 
 def row_time_left_s() -> float:
-    """Seconds that the row in work has left, without end where no clock runs."""
-    clock = CURRENT.get()
-    return float("inf") if clock is None else clock.left_s()
+    """Seconds left for the current row; infinite without a deadline."""
+    deadline = CURRENT.get()
+    return float("inf") if deadline is None else deadline.left_s()
 
 
 def row_real_time_left_s() -> float:
-    """The same in real seconds, for whoever keeps time by another clock than ours."""
-    clock = CURRENT.get()
-    return float("inf") if clock is None else clock.left_s() * clock.timing.scale
+    """The same in real seconds, for code that uses another clock."""
+    deadline = CURRENT.get()
+    return float("inf") if deadline is None else deadline.left_s() * deadline.timing.scale
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutEndpoint:
+    """An endpoint that cancels a call after `timeout_s` seconds, or when its row has no time left."""
+
+    inner: Endpoint
+    timeout_s: float
+    timing: Timing = Timing()
+
+    async def __call__(self, request: Request, /) -> Completion | Failure:
+        deadline = CURRENT.get()
+        left_s = self.timeout_s if deadline is None else deadline.left_s()
+        limit = asyncio.timeout(max(0.0, min(self.timeout_s, left_s)) * self.timing.scale)
+        try:
+            async with limit:
+                return await self.inner(request)
+        except TimeoutError:
+            if not limit.expired():  # raised by the endpoint itself
+                raise
+            if deadline is None or self.timeout_s <= left_s:
+                return Failure("timeout", f"no answer within {self.timeout_s:g} s")
+            left = f"the {max(0.0, left_s):.3g} s left of the row timeout of {deadline.limit_s:g} s"
+            return Failure("timeout", f"no answer within {left}")

@@ -17,13 +17,12 @@ from evalrunner.middleware.cache import CachedEndpoint, CacheTally, is_cached
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.controller import CEILING, ConcurrencyLimiter
+from evalrunner.middleware.deadline import TimeoutEndpoint, Timing
 from evalrunner.middleware.ledger import Ledger, Side
 from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from evalrunner.middleware.response_cache import CACHE_FILE, ResponseCache
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
-from evalrunner.middleware.timeout import TimeoutEndpoint
-from evalrunner.middleware.timing import Timing
 from evalrunner.middleware.trace import TracedEndpoint
 from evalrunner.middleware.usage import CountingEndpoint, Usage
 from evalrunner.suite.schema import PaceSpec, RunSpec

@@ -15,8 +15,7 @@ from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget
 from evalrunner.engine.resume import count_remaining_jobs, remaining, stored_cells
 from evalrunner.engine.scoring import RowScorer
 from evalrunner.errors import RunError
-from evalrunner.middleware.deadline import RowDeadline
-from evalrunner.middleware.timing import Timing
+from evalrunner.middleware.deadline import RowDeadline, Timing
 from evalrunner.runs.row_log import RowLog, finished_rows, read_rows, scan_keys
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.suite.schema import ScorerSpec

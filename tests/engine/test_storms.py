@@ -87,7 +87,7 @@ def test_a_daily_quota_ends_the_row_at_once_and_says_so() -> None:
         assert server.calls == 2
     (failed,) = [row for row in read_rows(result.folder) if not isinstance(row.answer, Completion)]
     said = str(failed.answer)
-    assert "asks to wait 5 h 20 min, longer than the row's time limit of 600 s" in said and "daily limit" in said
+    assert "asks to wait 5 h 20 min, longer than the row timeout of 600 s" in said and "daily limit" in said
 
 
 def test_a_provider_that_is_down_for_good_is_given_up_and_the_run_can_go_on() -> None:

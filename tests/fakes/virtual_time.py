@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from evalrunner.domain import Completion, Failure, RateLimitStatus, Request
-from evalrunner.middleware.timing import Timing
+from evalrunner.middleware.deadline import Timing
 
 T = TypeVar("T")
 

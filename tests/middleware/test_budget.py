@@ -21,9 +21,8 @@ from evalrunner.errors import RunError
 from evalrunner.formatting import money
 from evalrunner.middleware.budget import Budget, BudgetedEndpoint
 from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.deadline import RowDeadline, Timing
 from evalrunner.middleware.ledger import NAME, Ledger, read_ledger
-from evalrunner.middleware.timing import Timing
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status
 

@@ -14,9 +14,8 @@ import pytest
 
 from evalrunner.domain import Completion, Failure, Request
 from evalrunner.middleware.cache import CachedEndpoint, CacheTally, request_key
-from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.deadline import RowDeadline, Timing
 from evalrunner.middleware.response_cache import ResponseCache
-from evalrunner.middleware.timing import Timing
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, ScriptedServer, Slow
 

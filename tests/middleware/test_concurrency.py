@@ -13,10 +13,9 @@ from evalrunner.domain import Completion, Endpoint, Failure, RateLimitStatus, Re
 from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.controller import ConcurrencyLimiter
-from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.deadline import RowDeadline, Timing
 from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
-from evalrunner.middleware.timing import Timing
 from tests.fakes.endpoints import ASKED, PARIS, Playing, numbered, over_http
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status, always
 from tests.fakes.virtual_time import CappedServer, VirtualTiming, run_virtual

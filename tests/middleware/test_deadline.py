@@ -10,9 +10,14 @@ from evalrunner.domain import Completion, Endpoint, Failure
 from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrunner.endpoints.transport import DeadlineTransport
-from evalrunner.middleware.deadline import RowDeadline, pause_deadline, row_real_time_left_s, row_time_left_s
-from evalrunner.middleware.timeout import TimeoutEndpoint
-from evalrunner.middleware.timing import Timing
+from evalrunner.middleware.deadline import (
+    RowDeadline,
+    TimeoutEndpoint,
+    Timing,
+    pause_deadline,
+    row_real_time_left_s,
+    row_time_left_s,
+)
 from tests.fakes.endpoints import ASKED, PARIS, Playing
 from tests.fakes.server import Hang, ScriptedServer, always
 from tests.fakes.virtual_time import VirtualTiming, run_virtual
@@ -95,7 +100,7 @@ def test_what_a_row_has_left_is_said_where_it_ends_a_call() -> None:
             endpoint = TimeoutEndpoint(Playing(PARIS, latency_s=1000), 60.0, Timing(scale=0.5))
             return await endpoint(ASKED)
 
-    assert run_virtual(main()) == Failure("timeout", "no answer within the 10 s that the row had left of its 30 s")
+    assert run_virtual(main()) == Failure("timeout", "no answer within the 10 s left of the row timeout of 30 s")
 
 
 def test_the_connection_of_a_row_that_is_given_up_is_dropped() -> None:

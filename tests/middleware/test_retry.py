@@ -12,9 +12,8 @@ from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.formatting import long_duration
 from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.deadline import RowDeadline, Timing
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules, is_retryable
-from evalrunner.middleware.timing import Timing
 from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http
 from tests.fakes.server import Answer, Cut, Malformed, ScriptedServer, Status, in_order
 
@@ -58,7 +57,7 @@ def test_a_failure_that_stays_says_how_often_it_was_tried() -> None:
     inner = Playing(BUSY)
     answer = asyncio.run(retrying(inner)(ASKED))
     assert inner.calls == 6
-    assert answer == Failure("rate_limit", "the server asks for a slower pace (HTTP 429) (6 tries)", 429)
+    assert answer == Failure("rate_limit", "the server asks for a slower pace (HTTP 429) (6 attempts)", 429)
 
 
 def test_no_retries_is_one_try() -> None:
@@ -138,7 +137,7 @@ def test_tries_count_again_once_a_server_is_back() -> None:
         return await endpoint(ASKED), inner.calls
 
     answer, calls = asyncio.run(go())
-    assert isinstance(answer, Failure) and answer.message.endswith("(4 tries)")
+    assert isinstance(answer, Failure) and answer.message.endswith("(4 attempts)")
     assert calls == 1 + 4
 
 
@@ -160,7 +159,7 @@ def test_the_wait_that_the_server_asks_for_is_a_floor(asked: float) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (19_200.0, "the server asks to wait 5 h 20 min, longer than the row's time limit of 600 s; no more today"),
+        (19_200.0, "the server asks to wait 5 h 20 min, longer than the row timeout of 600 s; no more today"),
         (1e300, "the server asks to wait"),
     ],
 )
@@ -182,16 +181,14 @@ def test_what_is_left_of_a_rows_time_counts() -> None:
             return await retrying(Playing(Failure("server", "full", 503, retry_after_s=9.0)), timing=timing)(ASKED)
 
     assert asyncio.run(go()) == Failure(
-        "server", "the server asks to wait 9 s, longer than what is left of the row's time limit of 10 s; full", 503,
+        "server", "the server asks to wait 9 s, longer than the time left of the row timeout of 10 s; full", 503,
         retry_after_s=9.0,
     )  # fmt: skip
 
 
 def test_without_a_rows_clock_no_wait_is_longer_than_an_hour() -> None:
     answer = asyncio.run(retrying(Playing(Failure("rate_limit", "quota", 429, retry_after_s=90_000.0)))(ASKED))
-    assert str(answer) == (
-        "rate_limit: the server asks to wait 1 d 1 h, longer than the 3600 s that are waited at most; quota"
-    )
+    assert str(answer) == ("rate_limit: the server asks to wait 1 d 1 h, longer than the longest wait of 3600 s; quota")
 
 
 def test_a_stop_ends_a_wait() -> None:

@@ -448,7 +448,7 @@ def test_a_row_whose_time_is_up_gives_its_question_up() -> None:
         wait_scale=1.0,
     )
     (cell,) = cells(result, "relevance_to_query")
-    assert (cell.state, cell.message) == ("error", "timeout: not done within the row's time limit of 2 s")
+    assert (cell.state, cell.message) == ("error", "timeout: not done within the row timeout of 2 s")
     assert len(server.requests) == 1
 
 
