@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.commands.run import Session, run_suites
-from evalrunner.domain import GateResult, Reporter, Verdict
+from evalrunner.domain import GateResult, Reporter
 from evalrunner.engine.result import RunResult
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.mlflow.table import TABLE, evaluation_frame
@@ -18,6 +18,7 @@ from evalrunner.reports.csv import shape_of, table_frame
 from evalrunner.runs.folder import RUN_FILE, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.suite.options import RunOptions
+from evalrunner.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)

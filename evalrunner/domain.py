@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from evalrunner.verdicts import GateKind, Verdict, gate_exit_code
+
 
 class _Empty(dict[str, Any]):
     """The mapping with nothing in it: hashable, so it can be a default, and a dict, so json takes it."""
@@ -311,10 +313,6 @@ class Metric:
     detail: Mapping[str, Any] | None = None
 
 
-Verdict: TypeAlias = Literal["pass", "fail", "inconclusive", "untrusted", "no_baseline"]
-GateKind: TypeAlias = Literal["point", "confidence", "max_drop", "improved"]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineResult:
     """How a gate's metric stands against its baseline, over the paired samples, in the metric's own unit.
@@ -367,6 +365,11 @@ class GateResult:
     baseline: BaselineResult | None = None
     blocks: bool = True
     slice: Mapping[str, str] | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that this gate asks for."""
+        return gate_exit_code(self.verdict, blocks=self.blocks)
 
 
 class Endpoint(Protocol):

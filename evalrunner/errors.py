@@ -7,8 +7,8 @@
     ├── RunLockedError             2   wait for the process that writes the run, or end it
     └── RunError                  3   the run could not go on: a disk that is full, weights that do not arrive
 
-A call that fails is not here: it is a `domain.Failure`, a value in its row. Exit codes 0, 1, 3 and 4 for
-verdicts come from `gates`, 130 from an interrupt.
+A call that fails is not here: it is a `domain.Failure`, a value in its row. The exit codes are
+those of `verdicts`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from evalrunner.verdicts import UNTRUSTED, USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,13 @@ class Problem:
 class EvalrunError(Exception):
     """Anything that evalrun says in one sentence and without a traceback."""
 
-    exit_code = 3
+    exit_code = UNTRUSTED
 
 
 class SuiteError(EvalrunError):
     """The suite, its data or the command line is wrong. Holds every problem that was found."""
 
-    exit_code = 2
+    exit_code = USAGE
 
     def __init__(self, problems: Sequence[Problem] | str) -> None:
         self.problems: tuple[Problem, ...] = (
@@ -59,13 +61,13 @@ class MissingExtraError(SuiteError):
 class RunNotFoundError(EvalrunError):
     """No run, or more than one, fits what was named."""
 
-    exit_code = 2
+    exit_code = USAGE
 
 
 class RunLockedError(EvalrunError):
     """Another process writes the run that was named."""
 
-    exit_code = 2
+    exit_code = USAGE
 
 
 class RunError(EvalrunError):

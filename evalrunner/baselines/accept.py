@@ -22,8 +22,7 @@ from evalrunner.baselines.resolve import NAME, is_path, provenance_of_run
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
 from evalrunner.runs.row_log import read_rows
-
-GOOD = ("pass", "no_baseline")  # a run whose only want is the baseline that it is to become
+from evalrunner.verdicts import ACCEPTABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def _why_not(run: Mapping[str, Any]) -> str | None:
     status, verdict = run.get("status"), run.get("verdict")
     if status != "finished":
         return {"running": "did not come to its end"}.get(str(status), f"was {status}")
-    return None if verdict in GOOD else f"did not pass ({verdict})"
+    return None if verdict in ACCEPTABLE else f"did not pass ({verdict})"
 
 
 def _suite_folder(run: Mapping[str, Any], suite_file: Path | None) -> Path:

@@ -17,8 +17,8 @@ from evalrunner import __version__
 from evalrunner.cli import groups, inspect, run, stored
 from evalrunner.errors import EvalrunError, SuiteError
 from evalrunner.redact import redact_message
+from evalrunner.verdicts import INTERRUPTED, UNTRUSTED
 
-UNTRUSTED = 3  # the exit code of runs that say nothing about the model
 # what may follow --mlflow; the last two are refused
 ADDRESS = re.compile(r"[A-Za-z][\w+]*://|databricks$|file:|mlruns/?$")
 SUITE_ENDINGS = (".yaml", ".yml")
@@ -112,7 +112,7 @@ def main() -> None:
         code = said.exit_code
     except KeyboardInterrupt:
         print("evalrun: interrupted", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     except Exception:  # a mistake of ours must not end with 1, which says that a gate failed
         from evalrunner.formatting import for_log
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from evalrunner.cli import options
+from evalrunner.verdicts import INTERRUPTED, exit_code
 
 if TYPE_CHECKING:
     from evalrunner.domain import Reporter, Row
@@ -132,7 +133,7 @@ def _listen_to_ctrl_c(stop: StopSignal) -> None:
         if stop.count == 1:
             print("\nstopping: calls in flight may finish (Ctrl-C again drops them)", file=sys.stderr)
         elif stop.count > 2:
-            os._exit(130)
+            os._exit(INTERRUPTED)
 
     import asyncio
     import signal
@@ -180,7 +181,6 @@ class Printer:
 
     def finish(self, results: list[RunResult]) -> int:
         """Print what is printed at the end of all; returns the exit code of the command."""
-        from evalrunner.verdicts import exit_code
 
         if self.as_json:
             from evalrunner.formatting import json_for_log

@@ -15,7 +15,7 @@ from evalrunner.engine.design import ColumnCheck
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
-from evalrunner.gates.check import Comparison, check_gates
+from evalrunner.gates.check import Comparison, check_gates, run_verdict
 from evalrunner.gates.regression import CandidateRun
 from evalrunner.reports.gate_report import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
@@ -29,7 +29,6 @@ from evalrunner.suite.schema import GateSpec
 from evalrunner.suite.sections import read_address
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import Document
-from evalrunner.verdicts import UNTRUSTED, code_of, exit_code, overall
 
 
 def reevaluate_gates(
@@ -172,10 +171,6 @@ def _noting(rows: Iterator[Row], keeper: SampleKeyIndex, check: ColumnCheck, col
 
 def _judged(folder: RunFolder, run: Mapping[str, Any], gates_of: str, results: tuple[GateResult, ...]) -> GateReport:
     status = str(run.get("status"))
-    codes = [code_of(result) for result in results]
-    verdict, stopped = overall(results), None
-    if status != "finished":
-        stopped = str(run.get("stopped") or f"the run was {status}")
-        codes.append(UNTRUSTED)
-        verdict = verdict if verdict == "fail" else "untrusted"
-    return GateReport(folder, str(run["suite"]), gates_of, results, verdict, exit_code(codes), stopped)
+    stopped = None if status == "finished" else str(run.get("stopped") or f"the run was {status}")
+    verdict, code = run_verdict(results, unfinished=stopped is not None)
+    return GateReport(folder, str(run["suite"]), gates_of, results, verdict, code, stopped)

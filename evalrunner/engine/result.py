@@ -8,16 +8,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalrunner.domain import Failure, GateResult, Metric, Verdict
+from evalrunner.domain import Failure, GateResult, Metric
 from evalrunner.engine.fingerprints import baseline_context_of
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.row_usage import RowUsage
 from evalrunner.engine.run_state import RunState
-from evalrunner.gates.check import check_gates
+from evalrunner.gates.check import check_gates, run_verdict
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
 from evalrunner.stats.summary import Summary
-from evalrunner.verdicts import INTERRUPTED, UNTRUSTED, code_of, exit_code, overall
+from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
@@ -73,16 +73,8 @@ def conclude(
 ) -> tuple[tuple[GateResult, ...], Verdict, int]:
     """The verdicts of a run's gates, that of the run, and its exit code."""
     results = check_gates(plan.gates, summary, baseline_context_of(plan)) if gates else ()
-    codes = [code_of(result) for result in results]
-    if state.interrupted:
-        codes.append(INTERRUPTED)
-    if stopped_early(plan, state, usage) is not None:
-        codes.append(UNTRUSTED)
-    verdict = overall(results)
-    code = exit_code(codes)
-    if verdict != "fail" and len(codes) > len(results):
-        verdict = "untrusted"  # a run that ended early passes nothing
-    return results, verdict, code
+    unfinished = stopped_early(plan, state, usage) is not None
+    return results, *run_verdict(results, unfinished=unfinished, interrupted=state.interrupted)
 
 
 def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:

@@ -13,6 +13,7 @@ from evalrunner.gates.regression import CandidateRun, TestedGate, decide, evalua
 from evalrunner.gates.threshold import GateDecision, check_threshold
 from evalrunner.stats.intervals import LEVEL, metric_interval
 from evalrunner.stats.summary import Summary
+from evalrunner.verdicts import INTERRUPTED, UNTRUSTED, Verdict, exit_code, worst_verdict
 
 NO_CANDIDATE = CandidateRun({"targets": {}, "scorers": {}, "judges": {}}, {})
 
@@ -43,6 +44,16 @@ def check_gates(
             finding, standing = check_threshold(gate, evidence[at], interval=intervals[at]), None
         results.append(_result(gate, target, evidence[at], intervals[at], finding, standing))
     return tuple(results)
+
+
+def run_verdict(results: Sequence[GateResult], *, unfinished: bool, interrupted: bool = False) -> tuple[Verdict, int]:
+    """The verdict of a run and its exit code. A run that did not finish never passes."""
+    codes = [result.exit_code for result in results]
+    codes += [UNTRUSTED] * unfinished + [INTERRUPTED] * interrupted
+    verdict = worst_verdict(result.verdict for result in results)
+    if (unfinished or interrupted) and verdict != "fail":
+        verdict = "untrusted"
+    return verdict, exit_code(codes)
 
 
 def _compare(

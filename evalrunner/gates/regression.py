@@ -13,13 +13,14 @@ from typing import Any
 
 from evalrunner.baselines.file import Baseline, SampleKey, metric_key
 from evalrunner.baselines.resolve import MLFLOW, NAME, is_path
-from evalrunner.domain import BaselineResult, Verdict
+from evalrunner.domain import BaselineResult
 from evalrunner.gates.evidence import Evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import Pairing, differences, drops_of, pair_up
 from evalrunner.gates.sentences import amount, percent, what_decides, why_missing
 from evalrunner.gates.threshold import GateDecision
 from evalrunner.stats.hypothesis_tests import NonInferiority, RowsToDecide, holm, mcnemar, non_inferiority
+from evalrunner.verdicts import Verdict
 
 NOTHING = NonInferiority(None, None, None, "inconclusive", 0, 0.0, None)
 

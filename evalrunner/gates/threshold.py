@@ -12,13 +12,13 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from evalrunner.domain import Verdict
 from evalrunner.gates.evidence import Evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.sentences import percent, what_decides, why_missing
 from evalrunner.stats.aggregates import QUANTILE, aggregate
 from evalrunner.stats.hypothesis_tests import RowsToDecide, rows_to_decide
 from evalrunner.stats.intervals import gate_bounds
+from evalrunner.verdicts import Verdict
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalrunner.baselines.accept import GOOD
 from evalrunner.baselines.file import Baseline, read_baseline
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.errors import RunNotFoundError
 from evalrunner.mlflow.client import check_mlflow, missing_database, mlflow_address, mlflow_at, why_mlflow_refuses
+from evalrunner.verdicts import ACCEPTABLE
 
 FILE = "baseline.jsonl"
 EXPERIMENT, RUN = "mlflow:experiment/", "mlflow:run/"
@@ -68,5 +68,5 @@ def _runs(client: Any, reference: str, suite: str, judged: RunRef | None) -> Ite
     newest = ["attributes.start_time DESC"]
     for run in client.search_runs([experiment.experiment_id], wanted, max_results=LOOKED_AT, order_by=newest):
         itself = judged is not None and run.data.tags.get("evalrun.run_id") == judged.id
-        if run.data.tags.get("evalrun.verdict") in GOOD and not itself:
+        if run.data.tags.get("evalrun.verdict") in ACCEPTABLE and not itself:
             yield run.info.run_id

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalrunner.domain import GateResult, Verdict
+from evalrunner.domain import GateResult
 from evalrunner.formatting import one_line, styled
 from evalrunner.reports.json import gate_data
 from evalrunner.reports.terminal import DONE, STYLES, gates_table, run_word
 from evalrunner.reports.view import RunView, stored_view
 from evalrunner.runs.folder import RunFolder
+from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

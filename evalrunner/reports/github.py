@@ -12,6 +12,7 @@ from evalrunner.domain import GateResult
 from evalrunner.errors import Problem
 from evalrunner.formatting import one_line
 from evalrunner.reports.view import RunView, gate_sentence
+from evalrunner.verdicts import VERDICTS, WORST_FIRST
 
 MOST = 10  # annotations of one kind that GitHub shows of a step
 STEP_BYTES = 1024 * 1024  # a step's summary that is larger is dropped as a whole
@@ -64,9 +65,7 @@ def kind_of(gate: GateResult) -> Kind | None:
     """How loud GitHub is told of a gate: an error where it makes the run red; None where there is nothing to say."""
     if gate.verdict == "pass":
         return None
-    if gate.verdict in ("fail", "untrusted") or gate.blocks:
-        return "error"
-    return "warning" if gate.verdict == "inconclusive" else "notice"
+    return "error" if gate.blocks else VERDICTS[gate.verdict].severity
 
 
 def command(kind: Kind, title: str, message: str, *, file: str | None = None, line: int | None = None) -> str:
@@ -93,10 +92,10 @@ def add_to_summary(path: Path, text: str) -> None:
 
 
 def _worst_first(views: Sequence[RunView]) -> Iterator[tuple[RunView, GateResult]]:
-    for verdict in ("fail", "untrusted", "inconclusive", "no_baseline"):
+    for verdict in WORST_FIRST:
         for view in views:
             for gate in view.gates_worst_first:
-                if gate.verdict == verdict:
+                if gate.verdict == verdict != "pass":
                     yield view, gate
 
 

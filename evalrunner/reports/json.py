@@ -20,6 +20,7 @@ from evalrunner.engine.result import RunResult
 from evalrunner.middleware.usage import Usage
 from evalrunner.runs.source_control import source_of
 from evalrunner.suite.options import RunOptions, options_data
+from evalrunner.verdicts import INTERRUPTED
 
 SCHEMA_VERSION = 1
 
@@ -225,7 +226,7 @@ def run_data(
 
 def status_of(result: RunResult) -> str:
     """`finished`, `stopped` where it gave up early, or `interrupted`."""
-    if result.exit_code == 130:
+    if result.exit_code == INTERRUPTED:
         return "interrupted"
     return "finished" if result.stopped is None else "stopped"
 

@@ -29,6 +29,7 @@ from evalrunner.reports.worst_rows import missed
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Measure
+from evalrunner.verdicts import FAILED, VERDICTS
 
 LONGEST_TEXT = 500  # characters of an input or output: CI systems keep cases for ever, and refuse files of 30 MB
 LONGEST_NAME = 200
@@ -153,9 +154,10 @@ def gate_result(gate: GateResult) -> str | None:
     """How a gate ended as a case."""
     if gate.verdict == "pass":
         return None
-    if gate.verdict == "fail":
+    rule = VERDICTS[gate.verdict]
+    if rule.exit_code == FAILED:
         return "failure"
-    return "error" if gate.verdict == "untrusted" or gate.blocks else "skipped"
+    return "error" if gate.blocks or rule.severity == "error" else "skipped"
 
 
 def _gate_case(suite: str, gate: GateResult, view: RunView, counts: Counts) -> str:

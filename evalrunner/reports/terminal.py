@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from evalrunner.domain import Completion, GateResult, Metric, Row
@@ -12,16 +12,14 @@ from evalrunner.formatting import DASH, age, counted, duration, interval, number
 from evalrunner.middleware.cache import CacheTally
 from evalrunner.reports.comparison import render_comparison
 from evalrunner.stats.intervals import TOO_FEW_VALUES
+from evalrunner.verdicts import INTERRUPTED, VERDICTS
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-STYLES = {
-    "pass": "bold green", "fail": "bold red", "untrusted": "bold magenta", "inconclusive": "bold yellow",
-    "no_baseline": "bold cyan",
-}  # fmt: skip
-DONE, INTERRUPTED = "DONE", 130
+STYLES: Mapping[str, str] = {verdict: rule.style for verdict, rule in VERDICTS.items()}
+DONE = "DONE"
 ALWAYS = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
 SHARES = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
 MOST_SLICES = 20  # values of a column on a terminal

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from evalrunner.compare.result import Comparison
-from evalrunner.domain import GateResult, Verdict
+from evalrunner.domain import GateResult
 from evalrunner.engine.result import RunResult, TargetResult
 from evalrunner.engine.stored_parts import stored_measures
 from evalrunner.formatting import counted, number
@@ -17,8 +17,7 @@ from evalrunner.reports.stored import stored_metrics, stored_run, stored_targets
 from evalrunner.reports.terminal import DONE, judge_warnings, next_step_lines, run_word
 from evalrunner.runs.folder import RunFolder
 from evalrunner.stats.summary import Measure
-
-WORST_FIRST: tuple[Verdict, ...] = ("fail", "untrusted", "inconclusive", "no_baseline", "pass")
+from evalrunner.verdicts import WORST_FIRST, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

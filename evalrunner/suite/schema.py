@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from evalrunner.domain import EMPTY, NoAnswer
+from evalrunner.verdicts import GateKind
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value stands in the suite, such as `("scorers", 1, "type")`."""
@@ -148,7 +149,6 @@ class ScorerSpec:
 
 
 Operator: TypeAlias = Literal[">=", ">", "<=", "<", "=="]
-GateKind: TypeAlias = Literal["point", "confidence", "max_drop", "improved"]
 Inconclusive: TypeAlias = Literal["block", "block_if_worse", "warn"]
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from evalrunner import __version__
 from evalrunner.cli.main import app
 from evalrunner.suite.json_schema import suite_schema
-from evalrunner.verdicts import ORDER
+from evalrunner.verdicts import PRECEDENCE
 from tests.docs.examples import PAGES, ROOT, read_examples
 from tests.fakes.command import evalrun
 
@@ -107,8 +107,8 @@ def test_every_field_of_a_run_is_in_the_reference(tmp_path: Path) -> None:
 def test_every_exit_code_is_in_the_reference() -> None:
     text = (REFERENCE / "exit-codes-and-verdicts.md").read_text(encoding="utf-8")
     listed = [int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
-    assert listed == sorted(ORDER)
-    assert f"the first of {', '.join(map(str, ORDER))} counts" in text
+    assert listed == sorted(PRECEDENCE)
+    assert f"the first of {', '.join(map(str, PRECEDENCE))} counts" in text
 
 
 def anchors(page: Path) -> set[str]:

@@ -11,7 +11,7 @@ from evalrunner.gates.check import check_gates
 from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
 from evalrunner.stats.summary import BUILTIN_MEASURES, Measure, summarize
 from evalrunner.suite.schema import GateSpec, Operator
-from evalrunner.verdicts import exit_code, overall
+from evalrunner.verdicts import exit_code, worst_verdict
 
 EXACT = Measure("exact_match", Declaration(binary=True))
 JUDGED = Measure("factuality", Declaration())
@@ -121,12 +121,12 @@ def test_exit_codes_go_in_the_order_of_the_contract() -> None:
 
 
 def test_a_run_takes_the_verdict_of_its_worst_gate() -> None:
-    assert overall([]) == "pass"
+    assert worst_verdict([]) == "pass"
     down, good = (
         verdict(cells(9, DOWN), "exact_match", ">=", 0.5),
         verdict(cells(9, RIGHT), "exact_match", ">=", 0.5),
     )
-    assert overall([good, down]) == "untrusted"
+    assert worst_verdict([good.verdict, down.verdict]) == "untrusted"
 
 
 @pytest.mark.parametrize(

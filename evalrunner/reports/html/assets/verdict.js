@@ -1,6 +1,6 @@
 // The top of the page: the verdict, what it is about, and every gate with the sentence why.
 
-const VERDICTS = { pass: "pass", fail: "fail", inconclusive: "inconclusive", untrusted: "untrusted", no_baseline: "no baseline yet" };
+const VERDICTS = { fail: "fail", untrusted: "untrusted", inconclusive: "inconclusive", no_baseline: "no baseline yet", pass: "pass" };  // worst first
 const SIGNS = { pass: "✓", fail: "✕", inconclusive: "?", untrusted: "!", no_baseline: "○" };
 
 // The kind of the verdict, which says the colour, and the word for it.
@@ -44,8 +44,7 @@ function buildTop() {
 function gateCounts() {
   const found = {};
   for (const gate of DATA.gates) found[gate.verdict] = (found[gate.verdict] || 0) + 1;
-  const order = ["fail", "untrusted", "inconclusive", "no_baseline", "pass"];
-  return DATA.gates.length > 0 && `${counted(DATA.gates.length, "gate")}: ${order.filter((verdict) => found[verdict]).map((verdict) => `${found[verdict]} ${VERDICTS[verdict]}`).join(", ")}`;
+  return DATA.gates.length > 0 && `${counted(DATA.gates.length, "gate")}: ${Object.keys(VERDICTS).filter((verdict) => found[verdict]).map((verdict) => `${found[verdict]} ${VERDICTS[verdict]}`).join(", ")}`;
 }
 
 function gatesSection() {
