@@ -175,7 +175,7 @@ def test_options_and_several_suites_go_through_the_action(repository: Repository
 def test_a_quote_that_is_not_closed_is_a_mistake_not_a_red_gate(repository: Repository) -> None:
     done = repository.run_action(suites="suites/qa.yaml", args="--set 'gates=[]")
     assert (done.returncode, done.stderr) == (2, "")
-    assert done.stdout == "::error title=evalrun::suites or args cannot be read: No closing quotation\n"
+    assert done.stdout == "::error title=evalrun::cannot parse suites or args: No closing quotation\n"
 
 
 def test_the_action_installs_itself_and_passes_what_it_names() -> None:

@@ -188,8 +188,8 @@ def test_two_prompts_of_one_model_are_compared() -> None:
     assert result.exit_code == 0
     assert ends(result) == {"stop": 40}
     metrics = result.metrics
-    assert metrics["told/contains/v1"] >= metrics["shown/contains/v1"]
-    assert metrics["told/exact_match/v1"] <= metrics["shown/exact_match/v1"]
+    assert metrics["zero-shot/contains/v1"] >= metrics["few-shot/contains/v1"]
+    assert metrics["zero-shot/exact_match/v1"] <= metrics["few-shot/exact_match/v1"]
     comparison = result.details.comparison
     assert comparison is not None and comparison.family == 3
     assert {pair.n for metric in comparison.metrics for pair in metric.pairs} == {20}
