@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
@@ -13,10 +13,10 @@ from evalrunner.datasets.file_lookup import EXTENSIONS, STDIN, FileNotResolved, 
 from evalrunner.datasets.sources import CustomReader, InlineRows, Source
 from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.plugins import BUILTIN, Factory, ReferenceProblem, describe_crash, resolve
-from evalrunner.suite.schema import DatasetSpec
+from evalrunner.suite.schema import DatasetSpec, keys_of
 from evalrunner.suite.validate import check_value, described
 
-DATASET_KEYS = tuple(item.name for item in fields(DatasetSpec) if "doc" in item.metadata)
+DATASET_KEYS = tuple(keys_of(DatasetSpec))
 SPLIT_ROLES = ("id", "input", "messages")
 
 

@@ -67,7 +67,7 @@ async def send_after_run(
 
 def _settings(suite: Suite, run_id: str, options: RunOptions) -> Settings | None:
     asked = options.mlflow if options.mlflow is not None or not options.mlflow_required else ""
-    return settings_of(suite.tracking, asked, suite=suite.name, run_id=run_id, environ=os.environ)
+    return settings_of(suite.tracking.mlflow, asked, suite=suite.name, run_id=run_id, environ=os.environ)
 
 
 async def _send(

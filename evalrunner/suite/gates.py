@@ -11,8 +11,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias, get_args
 
-from evalrunner.suite.schema import GateRules, GateSpec, KeyPath, Operator, PerSample
-from evalrunner.suite.validate import SectionReader, shown
+from evalrunner.suite.schema import (
+    GateKeys,
+    GateRules,
+    GateSpec,
+    KeyPath,
+    Operator,
+    PerSample,
+    PerSampleKeys,
+    keys_of,
+    top_keys,
+)
+from evalrunner.suite.validate import SectionReader, reads, shown
 
 GATE = re.compile(
     r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*(?P<operator>>=|<=|==|>|<)\s*(?P<bound>[^\s<>=]+)\s*"
@@ -20,21 +30,25 @@ GATE = re.compile(
 
 
 def read_gates(reader: SectionReader, data: Mapping[str, Any]) -> tuple[GateSpec, ...]:
-    """The gates of a suite's data, each with what `gate_defaults` and the keys at the top say of all of them."""
-    rules = read_rules(reader, data)
+    """The gates in the data of a suite, each with the rules of `gate_defaults` and of the keys at the top."""
     items = data.get("gates")
-    if items is None:
-        return ()
+    return () if items is None else read_gate_list(reader, items, ("gates",))
+
+
+@reads(tuple[GateSpec, ...])
+def read_gate_list(reader: SectionReader, items: Any, path: KeyPath) -> tuple[GateSpec, ...]:
+    """The gates of a list; the rules of all gates are read from the top of the document."""
     if not isinstance(items, list):
-        reader.report(("gates",), f"is {shown(items)}; it should be a list")
+        reader.report(path, f"is {shown(items)}; it should be a list")
         return ()
+    rules = read_rules(reader, reader.document.data.get("gate_defaults"), ("gate_defaults",))
     found: list[GateSpec] = []
     for place, item in enumerate(items):
-        path: KeyPath = ("gates", place)
+        here = (*path, place)
         if isinstance(item, Mapping):
-            found.extend(LongGate(reader, item, path, rules).read())
+            found.extend(GateMappingParser(reader, item, here, rules).read())
         else:
-            found.extend(_gate_text(reader, item, path, rules))
+            found.extend(_gate_text(reader, item, here, rules))
     return tuple(found)
 
 
@@ -64,11 +78,6 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and "_" not in text else None
 
 
-RULE_KEYS = ("min_coverage", "inconclusive", "baseline_required")
-"""Keys that stand at the top of a suite too."""
-OWN_KEYS = ("confidence", "min_coverage", "inconclusive", "baseline", "baseline_required")
-
-
 class MetricText(NamedTuple):
     """A metric as it is written, its slice taken out."""
 
@@ -77,34 +86,24 @@ class MetricText(NamedTuple):
     slice: Mapping[str, str] | None
 
 
-def read_rules(reader: SectionReader, data: Mapping[str, Any]) -> GateRules:
-    """What every gate of a suite has that does not say otherwise."""
-    top = {name: data[name] for name in RULE_KEYS if data.get(name) is not None}
-    rules = apply_rules(reader, top, (), GateRules())
-    given = data.get("gate_defaults")
-    if given is None:
-        return rules
-    path: KeyPath = ("gate_defaults",)
-    mapping = reader.mapping(given, path)
+@reads(GateRules)
+def read_rules(reader: SectionReader, data: Any, path: KeyPath) -> GateRules:
+    """The rules of every gate that does not set them: `gate_defaults` over the keys at the top of the suite."""
+    top = {name: item for name, item in reader.document.data.items() if item is not None}
+    rules = GateRules(**reader.fields(top_keys(GateRules), top, ()))
+    mapping = reader.mapping(data, path) if data is not None else None
     if mapping is None:
         return rules
-    reader.check_keys(mapping, path, OWN_KEYS)
+    reader.check_keys(mapping, path, keys_of(GateRules))
     return apply_rules(reader, mapping, path, rules)
 
 
 def apply_rules(reader: SectionReader, data: Mapping[str, Any], path: KeyPath, base: GateRules) -> GateRules:
-    """`base` with what `data` says over it; `confidence: null` takes that of the defaults out."""
-    found = reader.typed(GateRules, {name: value for name, value in data.items() if value is not None}, path)
+    """`base` with the rules in `data` over it; `confidence: null` removes the default one."""
+    given = {name: item for name, item in data.items() if item is not None}
+    found = reader.fields(keys_of(GateRules), given, path)
     if "confidence" in data and data["confidence"] is None:
         found["confidence"] = None
-    if found.get("confidence") is not None and not 0.5 < found["confidence"] < 1:
-        percent = f"; write it as a share, {found['confidence'] / 100:g}" if 50 < found["confidence"] < 100 else ""
-        said = f"is {found['confidence']:g}; it should be above 0.5 and below 1, such as 0.95{percent}"
-        reader.report((*path, "confidence"), said)
-        del found["confidence"]
-    if "min_coverage" in found and not 0 <= found["min_coverage"] <= 1:
-        reader.report((*path, "min_coverage"), f"is {found['min_coverage']:g}; it should be a share in 0..1")
-        del found["min_coverage"]
     return dataclasses.replace(base, **found)
 
 
@@ -141,15 +140,13 @@ def bounded(spec: GateSpec, metric: MetricText, rules: GateRules) -> GateSpec:
     )
 
 
-GATE_KEYS = ("metric", "min", "max", "target", "slice", "max_drop", "improved", "per_sample", *OWN_KEYS)
-SAMPLE_KEYS = ("metric", "min", "max", "passes", "of", "share")
 AT_BASELINE = 0.95  # confidence of gates on a baseline that say none
 METRIC = re.compile(r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*")
 Form: TypeAlias = Callable[[GateRules], Iterable[GateSpec]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class LongGate:
+class GateMappingParser:
     """One gate in a long form, with the rules of the suite."""
 
     reader: SectionReader
@@ -161,8 +158,8 @@ class LongGate:
         """The gate; two of them where it has both `min` and `max`; none and its problems where it is wrong."""
         reader, item = self.reader, self.item
         before = len(reader.document.problems)
-        reader.check_keys(item, self.path, GATE_KEYS)
-        rules = apply_rules(reader, {name: item[name] for name in OWN_KEYS if name in item}, self.path, self.rules)
+        reader.check_keys(item, self.path, keys_of(GateKeys))
+        rules = apply_rules(reader, item, self.path, self.rules)
         target = reader.text(item["target"], (*self.path, "target")) if item.get("target") is not None else None
         form = self._form()
         if form is None:
@@ -292,15 +289,15 @@ class LongGate:
             if name in self.item:
                 self._report(name, "stands beside 'per_sample'" + ("; it goes inside" if name == "metric" else ""))
         self._no_baseline_here(whose="beside 'per_sample'")
-        data = self.reader.mapping(self.item["per_sample"], path)
-        if data is None:
+        data = self.item["per_sample"]
+        fields = self.reader.section(PerSampleKeys, data, path)
+        if fields is None:
             return
-        self.reader.check_keys(data, path, SAMPLE_KEYS)
-        metric = LongGate(
+        metric = GateMappingParser(
             self.reader, {"metric": data.get("metric")} if "metric" in data else {}, path, rules
         ).metric_of()
-        rule, share = self._rule(data, path), self._share(data, path)
-        if metric is None or rule is None or share is None:
+        rule, share = self._rule(data, fields, path), fields.get("share", 1.0)
+        if metric is None or rule is None:
             return
         most = f" of {rule.of}" if rule.of is not None else ""
         text = (
@@ -309,30 +306,14 @@ class LongGate:
         spec = GateSpec(text, metric.metric, ">=", share, line=line_of(self.reader, self.path), key_path=self.path)
         yield bounded(dataclasses.replace(spec, per_sample=rule), metric, rules)
 
-    def _rule(self, data: Mapping[str, Any], path: KeyPath) -> PerSample | None:
+    def _rule(self, data: Mapping[str, Any], fields: Mapping[str, Any], path: KeyPath) -> PerSample | None:
         given = [name for name in ("min", "max") if name in data]
         if len(given) != 1:
             self.reader.report(path, f"needs 'min' or 'max'{', not both' if given else ''}: what an epoch has to score")
             return None
-        bound = self.reader.value(data[given[0]], float, (*path, given[0]))
-        passes, most = self._count(data, "passes", path), self._count(data, "of", path)
-        if "passes" not in data:
-            self.reader.report(path, "needs 'passes': in how many epochs")
-        if passes is not None and most is not None and passes > most:
-            self.reader.report((*path, "passes"), f"is {passes}; of {most} epochs that cannot be")
-        if bound is None or passes is None:
+        passes, epochs = fields.get("passes"), fields.get("of")
+        if passes is not None and epochs is not None and passes > epochs:
+            self.reader.report((*path, "passes"), f"is {passes}, but there are only {epochs} epochs")
+        if given[0] not in fields or passes is None:
             return None
-        return PerSample(">=" if given == ["min"] else "<=", bound, passes, most)
-
-    def _count(self, data: Mapping[str, Any], name: str, path: KeyPath) -> int | None:
-        count: int | None = self.reader.value(data[name], int, (*path, name)) if name in data else None
-        if count is not None and count < 1:
-            self.reader.report((*path, name), f"is {count}; it should be at least 1")
-        return count
-
-    def _share(self, data: Mapping[str, Any], path: KeyPath) -> float | None:
-        share: float | None = self.reader.value(data["share"], float, (*path, "share")) if "share" in data else 1.0
-        if share is not None and not 0 < share <= 1:
-            self.reader.report((*path, "share"), f"is {share:g}; it should be above 0 and at most 1")
-            return None
-        return share
+        return PerSample(">=" if given == ["min"] else "<=", fields[given[0]], passes, epochs)

@@ -1,48 +1,60 @@
-"""The JSON Schema of a suite, made from the same fields and signatures that the check uses."""
+"""The JSON Schema of a suite, made from the same fields and signatures that the check uses.
+
+Also what the docstring of a factory says about its options.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from evalrunner.domain import NoAnswer
 from evalrunner.plugins import Group, factory_options, known_names, resolve
-from evalrunner.suite.gates import RULE_KEYS
-from evalrunner.suite.loader import NAME
 from evalrunner.suite.models import SERVICE
 from evalrunner.suite.schema import (
-    CacheMode,
+    CacheSpec,
+    ColumnSpec,
     DatasetSpec,
-    GateRules,
-    JudgeCheck,
-    MlflowSpec,
+    FailOnError,
+    GateKeys,
+    GateSpec,
+    Key,
+    ModelSpec,
     PaceSpec,
     PriceSpec,
-    RunSpec,
+    PromptSpec,
+    ScorerSpec,
+    Suite,
+    TargetSpec,
+    is_section,
+    keys_of,
+    without_none,
 )
-from evalrunner.suite.sections import COLUMN_KEYS, ROLES
+from evalrunner.suite.sections import ROLES
 from evalrunner.suite.validate import schema_of, schema_of_options
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
-COLUMN: Schema = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "array", "items": TEXT},
-        {
-            "type": "object",
-            "properties": {"column": {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}, "split": TEXT},
-            "required": ["column"],
-            "additionalProperties": False,
-        },
-    ]
-}
+PLAIN: Schema = {"type": ["string", "number", "boolean"]}
 FILE: Schema = {"type": "object", "properties": {"file": TEXT}, "required": ["file"], "additionalProperties": False}
+DEFINITIONS: Mapping[Any, str] = {
+    DatasetSpec: "dataset",
+    ColumnSpec: "column",
+    PromptSpec: "prompt",
+    ModelSpec: "judge",
+    TargetSpec: "target",
+    ScorerSpec: "scorer",
+    GateSpec: "gate",
+    CacheSpec: "cache",
+    FailOnError: "fail_on_error",
+    PriceSpec: "price",
+}
+"""Types that a file writes in more than one form, or in several places, with their names in the schema."""
+RULES = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
+OPTION = re.compile(r"^    (?P<name>\w+)(?: \([^)]*\))?: (?P<text>.*)$")
 
 
 def suite_schema() -> Schema:
@@ -50,119 +62,96 @@ def suite_schema() -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "evalrun suite",
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["dataset", "scorers"],
+        **section_schema(Suite),
         "oneOf": [{"required": ["target"]}, {"required": ["targets"]}],
-        "properties": _top(),
         "$defs": {
             "dataset": _dataset(),
+            "column": {"anyOf": [TEXT, {"type": "array", "items": TEXT}, _column()]},
             "prompt": _prompt(),
-            "model": _model(),
+            "model": _model(keys_of(ModelSpec)),
             "judge": {"anyOf": [TEXT, {"$ref": "#/$defs/model"}]},
             "target": _target(),
             "scorer": _scorer(),
-            "gate": gate_schema(),
+            "gate": _gate(),
             "cache": _cache(),
-            "price": {**_fields(PriceSpec), "required": ["input", "output"]},
+            "fail_on_error": _fail_on_error(),
+            "price": section_schema(PriceSpec),
         },
     }
 
 
-def _top() -> Schema:
-    """What stands at the top of a suite."""
-    return {
-        "name": {
-            "type": "string",
-            "pattern": f"^{NAME.pattern}$",
-            "description": "Name of the suite and its run folders",
-        },
-        "description": {"type": "string", "description": "What the suite measures"},
-        "dataset": {"$ref": "#/$defs/dataset"},
-        "prompt": {"$ref": "#/$defs/prompt"},
-        "target": {"$ref": "#/$defs/target"},
-        "targets": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/target"}},
-        "params": {"type": "object", "description": "Sampling parameters of every target; never of judges"},
-        "judge": {"$ref": "#/$defs/judge"},
-        "judge_check": {**schema_of(JudgeCheck), "description": "What a judge's failed self-check does"},
-        "scorers": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/scorer"}},
-        "on_no_answer": {**schema_of(NoAnswer), "description": "What an answer that was not given counts as"},
-        "gates": {"type": "array", "items": {"$ref": "#/$defs/gate"}},
-        "gate_defaults": defaults_schema(),
-        **top_rules(),
-        "run": _run(),
-        "cache": {"$ref": "#/$defs/cache"},
-        "prices": {
-            "type": "object",
-            "additionalProperties": {"$ref": "#/$defs/price"},
-            "description": "Price of each model that nobody else tells, US dollars for a million tokens",
-        },
-        "slices": _slices(),
-        "reducer": _fields(RunSpec)["properties"]["reducer"],
-        "tracking": {"type": "object", "properties": {"mlflow": _mlflow()}, "additionalProperties": False},
+def section_schema(kind: type[Any], form: str | None = None) -> Schema:
+    """The schema of a mapping whose keys are the fields of a dataclass."""
+    return _section(keys_of(kind, form))
+
+
+def _section(keys: Mapping[str, Key]) -> Schema:
+    needed = [name for name, key in keys.items() if "needed" in key.rules and "single" not in key.rules]
+    section: Schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: _key(key) for name, key in keys.items()},
     }
+    return {**section, "required": needed} if needed else section
 
 
-def _fields(kind: type[Any]) -> Schema:
-    hints = typing.get_type_hints(kind)
-    properties: Schema = {}
-    for item in dataclasses.fields(kind):
-        if "doc" not in item.metadata:
-            continue
-        properties[item.name] = {**schema_of(hints[item.name]), "description": item.metadata["doc"]}
-        if "minimum" in item.metadata:
-            properties[item.name]["minimum"] = item.metadata["minimum"]
-        if "above" in item.metadata:
-            properties[item.name]["exclusiveMinimum"] = item.metadata["above"]
-        if item.default is not dataclasses.MISSING and isinstance(item.default, int | float | str):
-            properties[item.name]["default"] = item.default
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+def _key(key: Key) -> Schema:
+    """The schema of the value of one key."""
+    schema = _type(key.annotation)
+    if schema.get("type") == "array" and "needed" in key.rules:
+        schema["minItems"] = 1
+    if key.rules.get("unique"):
+        schema["uniqueItems"] = True
+    if "pattern" in key.rules:
+        schema["pattern"] = f"^{key.rules['pattern']}$"
+    schema.update((word, key.rules[rule]) for rule, word in RULES.items() if rule in key.rules)
+    if isinstance(key.default, int | float | str) and key.default != "":
+        schema["default"] = key.default
+    return {**schema, "description": key.doc}
 
 
-def _mlflow() -> Schema:
-    fields = _fields(MlflowSpec)
-    fields["properties"]["tags"]["additionalProperties"] = {"type": ["string", "number", "boolean"]}
-    return {"anyOf": [{"type": "null"}, fields], "description": "Send runs to MLflow"}
+def _type(annotation: Any) -> Schema:
+    """The schema of an annotation; types with a definition refer to it."""
+    kind = without_none(annotation)
+    optional = kind is not annotation
+    if kind in DEFINITIONS:
+        return {"$ref": f"#/$defs/{DEFINITIONS[kind]}"}
+    if is_section(kind):
+        schema = section_schema(kind)
+        return {"anyOf": [{"type": "null"}, schema]} if optional else schema
+    inside = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple and inside[0] in DEFINITIONS:
+        return {"type": "array", "items": _type(inside[0])}
+    if kind == Mapping[str, str]:
+        return {"type": "object", "additionalProperties": PLAIN}
+    if typing.get_origin(kind) is Mapping and inside[1] in DEFINITIONS:
+        return {"type": "object", "additionalProperties": _type(inside[1])}
+    return schema_of(annotation)
 
 
-def _slices() -> Schema:
-    said = "Columns: every metric is given for each of their values too"
-    return {"type": "array", "items": TEXT, "description": said}
+def _column() -> Schema:
+    return {**section_schema(ColumnSpec), "required": ["column"]}
 
 
-def _run() -> Schema:
-    run = _fields(RunSpec)
-    run["properties"]["cache"] = {"$ref": "#/$defs/cache"}
+def _fail_on_error() -> Schema:
     share: Schema = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%?\s*$"}
     count: Schema = {"type": "integer", "minimum": 1}
-    part: Schema = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
-    run["properties"]["fail_on_error"] = {
-        "anyOf": [share, count, part],
-        "description": run["properties"]["fail_on_error"]["description"],
-    }
-    return run
+    return {"anyOf": [share, count, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]}
 
 
 def _cache() -> Schema:
-    mode: Schema = {**schema_of(CacheMode), "description": "Whose answers are kept for later runs"}
-    age: Schema = {"anyOf": [TEXT, {"type": "number", "exclusiveMinimum": 0}], "description": "Such as 12h or 7d"}
-    return {
-        "anyOf": [mode, {"type": "object", "properties": {"mode": mode, "ttl": age}, "additionalProperties": False}]
-    }
+    section = section_schema(CacheSpec)
+    ttl = section["properties"]["ttl"]
+    ttl.update({"anyOf": [TEXT, {"type": "number"}]})
+    return {"anyOf": [section["properties"]["mode"], section]}
 
 
 def _dataset() -> Schema:
-    fields = _fields(DatasetSpec)["properties"]
-    fields["columns"] = {
-        "type": "object",
-        "properties": dict.fromkeys(COLUMN_KEYS, COLUMN),
-        "additionalProperties": False,
-        "description": "Which source column is what",
-    }
-    for name in known_names("datasets"):  # options of the readers, whichever the file's name picks
+    fields = section_schema(DatasetSpec)["properties"]
+    for name in known_names("datasets"):  # options of the readers, whichever the file name picks
         factory = resolve("datasets", name, folder=Path())
-        for option, said in schema_of_options(factory_options(factory), option_docs(factory)).items():
-            fields.setdefault(option, said)
+        for option, schema in schema_of_options(factory_options(factory), option_docs(factory)).items():
+            fields.setdefault(option, schema)
     mapping = {"type": "object", "properties": fields, "additionalProperties": True}
     return {"anyOf": [{**TEXT, "description": "File, glob, or - for standard input"}, mapping]}
 
@@ -185,31 +174,22 @@ def _prompt() -> Schema:
     }
 
 
-def _model() -> Schema:
-    said = {
-        "model": "Model string; with base_url sent as it is",
-        "name": "Name in tables and gates",
-        "base_url": "Address of an OpenAI-compatible endpoint",
-        "api_key": "Key, such as ${LITELLM_API_KEY}",
-    }
-    properties: Schema = {name: {**TEXT, "description": text} for name, text in said.items()}
-    properties["headers"] = {"type": "object", "additionalProperties": TEXT}
-    properties["params"] = {"type": "object", "description": "Sampling parameters; null takes one of the suite's out"}
-    properties.update(_fields(PaceSpec)["properties"])
-    properties["prices"] = {"$ref": "#/$defs/price"}
-    return {"type": "object", "properties": properties, "required": ["model"], "additionalProperties": False}
+def _model(keys: Mapping[str, Key]) -> Schema:
+    section = _section(keys)
+    section["properties"]["headers"]["additionalProperties"] = TEXT
+    return {**section, "required": ["model"]}
 
 
 def _target() -> Schema:
-    model = _model()
-    model["properties"]["prompt"] = {"$ref": "#/$defs/prompt"}
-    return {"anyOf": [{**TEXT, "description": "A model string"}, model, *_typed("targets", ("name", "args"))]}
+    model = _model(keys_of(TargetSpec, "model"))
+    return {
+        "anyOf": [{**TEXT, "description": "A model string"}, model, *_typed("targets", keys_of(TargetSpec, "type"))]
+    }
 
 
 def _scorer() -> Schema:
-    keys = ("name", "version", "judge", "on_no_answer", "args")
     names = [name for name, factory in _factories("scorers") if not _required(factory)]
-    return {"anyOf": [{"enum": names}, {"type": "string", "pattern": ":"}, *_typed("scorers", keys)]}
+    return {"anyOf": [{"enum": names}, {"type": "string", "pattern": ":"}, *_typed("scorers", keys_of(ScorerSpec))]}
 
 
 def _factories(group: Group) -> list[tuple[str, Any]]:
@@ -221,25 +201,19 @@ def _required(factory: Any) -> list[str]:
     return [option.name for option in options if option.default is inspect.Parameter.empty]
 
 
-def _typed(group: Group, keys: tuple[str, ...]) -> list[Schema]:
-    """A mapping with `type` for each part, and one for references to people's own."""
-    own: Schema = {
-        "name": {**TEXT, "description": "Name in tables and gates"},
-        "version": TEXT,
-        "judge": {"$ref": "#/$defs/judge"},
-        "on_no_answer": {"enum": list(get_args(NoAnswer))},
-        "args": {"type": "object", "description": "What a function of yours is passed besides"},
-    }
+def _typed(group: Group, keys: Mapping[str, Key]) -> list[Schema]:
+    """A mapping with `type` for each part, and one for references to custom parts."""
+    own = {name: _key(key) for name, key in keys.items() if name != "type"}
     found: list[Schema] = []
     for name, factory in _factories(group):
         options = schema_of_options(factory_options(factory), option_docs(factory))
         if group == "targets" and name == SERVICE:
-            options.update({key: said for key, said in _fields(PaceSpec)["properties"].items() if key != "stream"})
+            options.update({pace: _key(key) for pace, key in keys_of(PaceSpec, "http").items()})
         found.append(
             {
                 "type": "object",
                 "description": first_line(factory),
-                "properties": {"type": {"const": name}, **{key: own[key] for key in keys}, **options},
+                "properties": {"type": {"const": name}, **own, **options},
                 "required": ["type", *_required(factory)],
                 "additionalProperties": False,
             }
@@ -249,90 +223,25 @@ def _typed(group: Group, keys: tuple[str, ...]) -> list[Schema]:
     return found
 
 
-Schema = dict[str, Any]
-NUMBER: Schema = {"type": "number"}
-CONFIDENCE: Schema = {"anyOf": [{"type": "number", "exclusiveMinimum": 0.5, "exclusiveMaximum": 1}, {"type": "null"}]}
-SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-COUNT: Schema = {"type": "integer", "minimum": 1}
-METRIC: Schema = {
-    "type": "string",
-    "description": "A scorer, or a metric such as toxicity/p90, with [topic=law] of a slice",
-}
-
-
-def rule_schemas() -> dict[str, Schema]:
-    """What holds for every gate that does not say it itself: each key with its schema."""
-    hints = typing.get_type_hints(GateRules)
-    found: dict[str, Schema] = {}
-    for item in dataclasses.fields(GateRules):
-        said = {"confidence": CONFIDENCE, "min_coverage": SHARE}.get(item.name, schema_of(hints[item.name]))
-        found[item.name] = {**said, "description": item.metadata["doc"]}
-    return found
-
-
-def top_rules() -> dict[str, Schema]:
-    """Those of them that stand at the top of a suite."""
-    return {name: said for name, said in rule_schemas().items() if name in RULE_KEYS}
-
-
-def defaults_schema() -> Schema:
-    """`gate_defaults`."""
-    return {
-        "type": "object",
-        "properties": rule_schemas(),
-        "additionalProperties": False,
-        "description": "What holds for every gate that does not say it itself",
-    }
-
-
-def gate_schema() -> Schema:
-    """One gate, in any of its forms."""
-    shared = {**rule_schemas(), "target": {"type": "string", "description": "Only for this target"}}
-    bounded = ("confidence", "min_coverage", "inconclusive", "target")
-    sliced: Schema = {"type": "object", "minProperties": 1, "maxProperties": 1, "description": "A column and its value"}
-    plain = {name: shared[name] for name in bounded}
-    limits: Schema = {
-        "min": {**NUMBER, "description": "The least that it may be"},
-        "max": {**NUMBER, "description": "The most that it may be"},
-    }
-    drop: Schema = {"type": "number", "minimum": 0, "description": "How much worse than the baseline it may be"}
-    gain: Schema = {"const": True, "description": "It has to be better than the baseline"}
+def _gate() -> Schema:
+    """One gate: text, or a mapping in one of its three forms."""
+    bound, baseline, per_sample = (section_schema(GateKeys, form) for form in ("bound", "baseline", "per_sample"))
+    for form in (bound, baseline):
+        form["properties"]["slice"].update({"minProperties": 1, "maxProperties": 1})
+    epochs = section_schema(without_none(keys_of(GateKeys)["per_sample"].annotation))
+    per_sample["properties"]["per_sample"] = {**epochs, "oneOf": _one_of("min", "max")}
     return {
         "anyOf": [
-            {"type": "string", "description": "metric operator number, such as exact_match >= 0.8"},
-            _form({"metric": METRIC, "slice": sliced, **limits, **plain}, ["metric"], [["min"], ["max"]]),
-            _form(
-                {"metric": METRIC, "slice": sliced, "max_drop": drop, "improved": gain, **shared},
-                ["metric"],
-                [["max_drop"], ["improved"]],
-                alone=True,
-            ),
-            _form({"per_sample": _per_sample(limits), **plain}, ["per_sample"], []),
+            {**TEXT, "description": "metric operator number, such as exact_match >= 0.8"},
+            {**bound, "anyOf": _one_of("min", "max")},
+            {**baseline, "oneOf": _one_of("max_drop", "improved")},
+            {**per_sample, "required": ["per_sample"]},
         ]
     }
 
 
-def _form(properties: Schema, required: list[str], choices: list[list[str]], *, alone: bool = False) -> Schema:
-    form: Schema = {
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
-    if choices:
-        form["oneOf" if alone else "anyOf"] = [{"required": choice} for choice in choices]
-    return form
-
-
-def _per_sample(limits: Schema) -> Schema:
-    passes: Schema = {**COUNT, "description": "In how many of its epochs"}
-    share: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "Of the samples"}
-    of: Schema = {**COUNT, "description": "The epochs of the run"}
-    properties = {"metric": METRIC, **limits, "passes": passes, "of": of, "share": share}
-    return _form(properties, ["metric", "passes"], [["min"], ["max"]], alone=True)
-
-
-OPTION = re.compile(r"^    (?P<name>\w+)(?: \([^)]*\))?: (?P<text>.*)$")
+def _one_of(*names: str) -> list[Schema]:
+    return [{"required": [name]} for name in names]
 
 
 def first_line(factory: Callable[..., Any]) -> str:

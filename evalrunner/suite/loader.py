@@ -11,30 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.errors import SuiteError
-from evalrunner.suite.gates import read_gates
-from evalrunner.suite.models import default_name, read_model, read_scorers, read_targets
+from evalrunner.suite import gates, models, sections  # noqa: F401  they register the readers of their keys
+from evalrunner.suite.models import default_name
 from evalrunner.suite.options import RunOptions
-from evalrunner.suite.schema import JudgeCheck, KeyPath, Suite, TargetSpec
-from evalrunner.suite.sections import (
-    read_dataset,
-    read_prices,
-    read_prompt,
-    read_run,
-    read_tracking,
-    shown_address,
-    shown_tracking,
-)
-from evalrunner.suite.validate import SectionReader
+from evalrunner.suite.schema import KeyPath, Suite, TargetSpec, is_section, keys_of, top_keys
+from evalrunner.suite.sections import shown_address, shown_tracking
+from evalrunner.suite.validate import SectionReader, without_nulls
 from evalrunner.suite.yaml import Document, dotted, load_document, parse_document
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-TOP_KEYS = (
-    "name", "description", "dataset", "prompt", "target", "targets", "params", "judge", "judge_check",
-    "scorers", "on_no_answer", "gates", "gate_defaults", "min_coverage", "inconclusive", "baseline_required", "run",
-    "slices", "reducer", "cache", "prices", "tracking",
-)  # fmt: skip
+STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
@@ -59,68 +45,28 @@ def read_suite(document: Document) -> Suite | None:
     reader = SectionReader(document, path.parent)
     data = document.data
     if not isinstance(data, Mapping):
-        what = "is empty" if data is None else "is not a mapping"
-        document.problem((), f"{what}; a suite needs at least dataset, target and scorers ('evalrun init' writes one)")
+        state = "is empty" if data is None else "is not a mapping"
+        document.problem((), f"{state}; a suite needs at least dataset, target and scorers ('evalrun init' writes one)")
         return None
-    reader.check_keys(data, (), TOP_KEYS)
-    on_no_answer = _plain(reader, data, "on_no_answer", NoAnswer, "unscored")
-    dataset = read_dataset(reader, data["dataset"]) if "dataset" in data else None
-    if "dataset" not in data:
-        reader.report((), "needs 'dataset' (the inputs), such as dataset: data/qa.csv")
-    if "scorers" not in data:
-        reader.report((), "needs 'scorers', such as scorers: [exact_match]")
-    targets = read_targets(reader, data)
-    scorers = read_scorers(reader, data["scorers"], on_no_answer=on_no_answer) if "scorers" in data else ()
-    judge = read_model(reader, data["judge"], ("judge",)) if data.get("judge") is not None else None
-    suite = Suite(
-        name=_name(reader, data, path),
-        path=path,
-        description=_plain(reader, data, "description", str | None, None),
-        dataset=dataset if dataset is not None else _NO_DATASET,
-        prompt=read_prompt(reader, data["prompt"], ("prompt",)) if data.get("prompt") is not None else None,
-        targets=targets,
-        params=(reader.mapping(data["params"], ("params",)) or EMPTY) if data.get("params") is not None else EMPTY,
-        judge=judge,
-        judge_check=_plain(reader, data, "judge_check", JudgeCheck, "on"),
-        scorers=scorers,
-        gates=read_gates(reader, data),
-        run=read_run(reader, data),
-        prices=read_prices(reader, data["prices"]) if data.get("prices") is not None else EMPTY,
-        slices=_slices(reader, data),
-        tracking=read_tracking(reader, data["tracking"]) if data.get("tracking") is not None else None,
-        resolved=_resolved(data, targets, judge),
-    )
-    return suite if dataset is not None and targets and scorers else None
+    keys = keys_of(Suite)
+    reader.check_keys(data, (), keys)
+    reader.check_needed(keys, data, ())
+    given = without_nulls(keys, data)
+    for key in keys.values():
+        if is_section(key.annotation) and not given.keys().isdisjoint(top_keys(key.annotation)):
+            given.setdefault(key.name, {})
+    fields = {"name": _file_name(reader, path) if "name" not in given else "", **reader.fields(keys, given, ())}
+    if not all(fields.get(name) for name in ("dataset", "targets", "scorers")):
+        return None
+    return Suite(**fields, path=path, resolved=_resolved(data, fields["targets"], fields.get("judge")))
 
 
-_NO_DATASET: Any = None  # stands in a Suite that is thrown away, so that the other sections are still read
-
-
-def _plain(reader: SectionReader, data: Mapping[str, Any], name: str, annotation: Any, default: Any) -> Any:
-    if data.get(name) is None:
-        return default
-    found = reader.value(data[name], annotation, (name,))
-    return default if found is None else found
-
-
-def _name(reader: SectionReader, data: Mapping[str, Any], path: Path) -> str:
-    if data.get("name") is None:
-        name = path.stem.lower()
-        if not NAME.fullmatch(name):
-            reader.report((), f"needs a 'name' of a-z, 0-9, '.', '_' and '-'; the file's own, {name!r}, is not one")
-        return name
-    found = reader.text(data["name"], ("name",))
-    if found is not None and not NAME.fullmatch(found):
-        reader.report(("name",), f"{found!r} should be of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
-    return found or ""
-
-
-def _slices(reader: SectionReader, data: Mapping[str, Any]) -> tuple[str, ...]:
-    found: tuple[str, ...] = _plain(reader, data, "slices", tuple[str, ...], ())
-    for place, column in enumerate(found):
-        if column in found[:place]:
-            reader.report(("slices", place), f"names {column!r} a second time")
-    return found
+def _file_name(reader: SectionReader, path: Path) -> str:
+    """The name of a suite that sets none: that of its file."""
+    name, rules = path.stem.lower(), keys_of(Suite)["name"].rules
+    if not re.fullmatch(rules["pattern"], name):
+        reader.report((), f"needs a 'name' {rules['pattern_hint']}; the name of the file, {name!r}, is not valid")
+    return name
 
 
 def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any) -> Mapping[str, Any]:
@@ -154,9 +100,6 @@ def _without_keys(item: Any) -> Any:
         judge = {name: value for name, value in item["judge"].items() if name not in ("api_key", "headers")}
         return {**item, "judge": judge}
     return item
-
-
-STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def apply_options(document: Document, options: RunOptions) -> None:

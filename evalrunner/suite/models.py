@@ -5,44 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.redact import HIDDEN, register_secret
-from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec
-from evalrunner.suite.sections import read_price, read_prompt, register_login, shown_address
-from evalrunner.suite.validate import SectionReader, shown
+from evalrunner.suite.schema import Key, KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec, keys_of
+from evalrunner.suite.sections import read_prompt, register_login, shown_address
+from evalrunner.suite.validate import SectionReader, reads, shown
 from evalrunner.suite.yaml import VARIABLE, has_variable
 
-PACE_KEYS = ("concurrency", "rpm", "tpm", "retries", "timeout", "stream")
-MODEL_KEYS = ("model", "name", "base_url", "api_key", "headers", "params", *PACE_KEYS, "prices")
-SERVICE = "http"  # the one type of target whose calls go over the network
-LOGGED = "mlflow"  # a model that lies with MLflow, at an address of its own where it says so
-SERVICE_PACE_KEYS = tuple(name for name in PACE_KEYS if name != "stream")
+SERVICE = "http"  # the one built-in type of target whose calls use the network
+LOGGED = "mlflow"  # a model logged in MLflow, whose address may be set
 HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # between the words of PIIDetection
-SCORER_KEYS = ("type", "name", "version", "judge", "on_no_answer", "args")
 
 
-def read_targets(reader: SectionReader, data: Mapping[str, Any]) -> tuple[TargetSpec, ...]:
-    """`target:` or `targets:`, each a model string, a model mapping, or `{type: …}` with options."""
-    if "target" in data and "targets" in data:
-        reader.report(("targets",), "stands beside 'target'; keep one of them")
-    if "targets" in data:
-        items = data["targets"]
-        if not isinstance(items, list) or not items:
-            reader.report(("targets",), f"is {shown(items)}; it should be a list with at least one target")
-            return ()
-        places: list[tuple[Any, KeyPath]] = [(item, ("targets", place)) for place, item in enumerate(items)]
-    elif "target" in data:
-        places = [(data["target"], ("target",))]
-    else:
-        reader.report((), "needs 'target' (what is evaluated), such as target: local/smollm2-135m-instruct")
+@reads(tuple[TargetSpec, ...])
+def read_targets(reader: SectionReader, data: Any, path: KeyPath) -> tuple[TargetSpec, ...]:
+    """`targets:`, each a model string, a model mapping, or `{type: …}` with options."""
+    if "target" in reader.document.data:
+        reader.report(path, "cannot be combined with 'target'; keep one of them")
+    if not isinstance(data, list) or not data:
+        reader.report(path, f"is {shown(data)}; it should be a list with at least one target")
         return ()
-    found = [spec for item, path in places if (spec := read_target(reader, item, path)) is not None]
+    found = [spec for place, item in enumerate(data) if (spec := read_target(reader, item, (*path, place))) is not None]
     refuse_double_names(reader, found)
     return tuple(found)
 
 
+@reads(TargetSpec)
 def read_target(reader: SectionReader, item: Any, path: KeyPath) -> TargetSpec | None:
     """One target, or None and its problems."""
     if isinstance(item, Mapping) and "type" in item:
@@ -50,7 +40,7 @@ def read_target(reader: SectionReader, item: Any, path: KeyPath) -> TargetSpec |
     prompt: PromptSpec | None = None
     if isinstance(item, Mapping) and item.get("prompt") is not None:
         prompt = read_prompt(reader, item["prompt"], (*path, "prompt"))
-    model = read_model(reader, item, path, extra=("prompt",))
+    model = read_model(reader, item, path, known=keys_of(TargetSpec, "model"))
     return None if model is None else TargetSpec(model.name, model, prompt, key_path=path)
 
 
@@ -60,7 +50,7 @@ def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath)
     args = reader.mapping(item["args"], (*path, "args")) if "args" in item else EMPTY
     if kind is None or name is None:
         return None
-    options = {name: value for name, value in item.items() if name not in ("type", "name", "args")}
+    options = {name: value for name, value in item.items() if name not in keys_of(TargetSpec, "type")}
     spec = TargetSpec(name, type=kind, options=options, args=args or EMPTY, key_path=path)
     if kind == LOGGED and isinstance(options.get("uri"), str):
         return _logged(reader, spec)
@@ -79,8 +69,9 @@ def _logged(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
 def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
     """The target with its own pace, its address and headers filled in, and what may be written down of them."""
     given, path = spec.options, spec.key_path
-    paced = {name: given[name] for name in SERVICE_PACE_KEYS if given.get(name) is not None}
-    options = {name: value for name, value in given.items() if name not in SERVICE_PACE_KEYS}
+    keys = keys_of(PaceSpec, "http")
+    pace = reader.fields(keys, {name: value for name, value in given.items() if value is not None}, path)
+    options = {name: value for name, value in given.items() if name not in keys}
     if isinstance(given.get("url"), str):
         filled = reader.text(given["url"], (*path, "url"), fill=True)
         if filled is None:
@@ -90,11 +81,14 @@ def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
     if isinstance(given.get("headers"), Mapping):
         options["headers"] = _headers(reader, given["headers"], (*path, "headers"))
     shown = {**_shown_secrets(given), **{name: given[name] for name in ("url",) if name in given}}
-    return replace(spec, options=options, pace=PaceSpec(**reader.typed(PaceSpec, paced, path)), shown=shown)
+    return replace(spec, options=options, pace=PaceSpec(**pace), shown=shown)
 
 
-def read_model(reader: SectionReader, item: Any, path: KeyPath, *, extra: Sequence[str] = ()) -> ModelSpec | None:
-    """A model string, or a mapping with `model`; keys are registered as secrets and shown as their variable."""
+@reads(ModelSpec)
+def read_model(
+    reader: SectionReader, item: Any, path: KeyPath, *, known: Mapping[str, Key] | None = None
+) -> ModelSpec | None:
+    """A model string, or a mapping with `model`; API keys are registered as secrets and shown as their variable."""
     if isinstance(item, str):
         model = reader.text(item, path, fill=True)
         if model is not None and not model.strip():
@@ -104,34 +98,27 @@ def read_model(reader: SectionReader, item: Any, path: KeyPath, *, extra: Sequen
     if not isinstance(item, Mapping):
         reader.report(path, f"is {shown(item)}; it should be a model string or a mapping with 'model'")
         return None
-    known = (*MODEL_KEYS, *extra)
-    reader.check_keys(item, path, known if "type" not in item else (*known, "type"))
+    keys = keys_of(ModelSpec)
+    reader.check_keys(item, path, (*(known or keys), *(("type",) if "type" in item else ())))
     if "type" in item:
         reader.report((*path, "type"), "is for targets; a judge is a model: {model: …}")
     if not item.get("model"):
         reader.report(path, "needs 'model'")
         return None
-    texts = {
-        name: reader.text(item[name], (*path, name), fill=True)
-        for name in ("model", "name", "base_url", "api_key")
-        if item.get(name) is not None
-    }
+    own = ("headers", *keys_of(PaceSpec))  # headers hold secrets; the pace is a field of its own
+    given = {name: value for name, value in item.items() if value is not None}
+    fields = reader.fields({name: key for name, key in keys.items() if name not in own}, given, path)
+    pace = reader.fields(keys_of(PaceSpec), given, path)
     headers = _headers(reader, item.get("headers"), (*path, "headers"))
-    params = reader.mapping(item.get("params") or {}, (*path, "params")) or EMPTY
-    model = texts.get("model")
-    if model is None:
+    if "model" not in fields:
         return None
-    register_secret(texts.get("api_key"))
+    register_secret(fields.get("api_key"))
+    texts = {name: value for name, value in fields.items() if isinstance(value, str) and name != "api_key"}
     return ModelSpec(
-        model,
-        texts.get("name") or model,
-        base_url=texts.get("base_url"),
-        api_key=texts.get("api_key"),
+        **{**fields, "name": fields.get("name") or fields["model"]},
         headers=headers,
-        params=params,
-        pace=PaceSpec(**reader.typed(PaceSpec, item, path)),
-        price=read_price(reader, item["prices"], (*path, "prices")) if item.get("prices") is not None else None,
-        shown={**{name: value for name, value in texts.items() if name != "api_key"}, **_shown_secrets(item)},
+        pace=PaceSpec(**pace),
+        shown={**texts, **_shown_secrets(item)},
         key_path=path,
     )
 
@@ -170,54 +157,53 @@ def _shown_secrets(item: Mapping[str, Any]) -> dict[str, Any]:
         found["api_key"] = shown_as(item["api_key"])
     if isinstance(item.get("headers"), Mapping):
         found["headers"] = {name: shown_as(value) for name, value in item["headers"].items()}
-    found.update((name, item[name]) for name in ("params", *PACE_KEYS, "prices") if item.get(name) is not None)
+    found.update((name, item[name]) for name in ("params", *keys_of(PaceSpec), "prices") if item.get(name) is not None)
     return found
 
 
-def read_scorers(reader: SectionReader, data: Any, *, on_no_answer: NoAnswer) -> tuple[ScorerSpec, ...]:
+@reads(tuple[ScorerSpec, ...])
+def read_scorers(reader: SectionReader, data: Any, path: KeyPath) -> tuple[ScorerSpec, ...]:
     """The scorers: bare names, or mappings with `type` and the options of the factory."""
     if not isinstance(data, list) or not data:
-        reader.report(("scorers",), f"is {shown(data)}; it should be a list with at least one scorer")
+        reader.report(path, f"is {shown(data)}; it should be a list with at least one scorer")
         return ()
     found: list[ScorerSpec] = []
     for place, item in enumerate(data):
-        path: KeyPath = ("scorers", place)
+        here = (*path, place)
         if isinstance(item, str):
-            found.append(ScorerSpec(default_name(item, EMPTY) or item, item, on_no_answer=on_no_answer, key_path=path))
+            name, default = default_name(item, EMPTY) or item, default_on_no_answer(reader)
+            found.append(ScorerSpec(name, item, on_no_answer=default, key_path=here))
         elif isinstance(item, Mapping):
-            spec = _scorer(reader, item, path, on_no_answer)
+            spec = _scorer(reader, item, here)
             if spec is not None:
                 found.append(spec)
         else:
-            reader.report(path, f"is {shown(item)}; it should be a name or a mapping with 'type'")
+            reader.report(here, f"is {shown(item)}; it should be a name or a mapping with 'type'")
     refuse_double_names(reader, found)
     return tuple(found)
 
 
-def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath, default: NoAnswer) -> ScorerSpec | None:
+def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> ScorerSpec | None:
     if "type" not in item:
         hint = f"; did you mean {{type: {next(iter(item))}, …}}?" if len(item) == 1 else ""
         reader.report(path, f"needs 'type', the name of a scorer{hint}")
         return None
-    kind = reader.text(item["type"], (*path, "type"))
-    name = reader.text(item["name"], (*path, "name")) if "name" in item else default_name(kind, item)
+    fields = reader.fields(keys_of(ScorerSpec), item, path)
+    kind = fields.get("type")
+    name = fields.get("name") if "name" in item else default_name(kind, item)
     if kind is None or name is None:
         return None
     if not name or any(sign in name for sign in "/[]<>= \t\r\n") or not name.isprintable():
         reader.report((*path, "name"), f"{name!r} should have no spaces and none of / [ ] < > =")
-    on_no_answer = default
-    if "on_no_answer" in item:
-        on_no_answer = reader.value(item["on_no_answer"], NoAnswer, (*path, "on_no_answer")) or default
-    return ScorerSpec(
-        name,
-        kind,
-        options={key: value for key, value in item.items() if key not in SCORER_KEYS},
-        args=(reader.mapping(item["args"], (*path, "args")) or EMPTY) if "args" in item else EMPTY,
-        judge=read_model(reader, item["judge"], (*path, "judge")) if "judge" in item else None,
-        version=reader.value(item["version"], str | None, (*path, "version")) if "version" in item else None,
-        on_no_answer=on_no_answer,
-        key_path=path,
-    )
+    fields.setdefault("on_no_answer", default_on_no_answer(reader))
+    options = {key: value for key, value in item.items() if key not in keys_of(ScorerSpec)}
+    return ScorerSpec(**{**fields, "name": name}, options=options, key_path=path)
+
+
+def default_on_no_answer(reader: SectionReader) -> NoAnswer:
+    """The suite's `on_no_answer`, for scorers that do not set it."""
+    found = reader.document.data.get("on_no_answer")
+    return next((choice for choice in get_args(NoAnswer) if choice == found), "unscored")
 
 
 def default_name(kind: str | None, item: Mapping[str, Any]) -> str | None:

@@ -1,12 +1,16 @@
-"""The suite as typed data: what a YAML file says, checked, with nothing assembled yet.
+"""The suite as typed data: the content of a YAML file, checked, with nothing assembled yet.
 
-Every field below is a key of the suite file; its annotation is what the check and the JSON Schema are made
-from, and its `doc` is what an editor shows. Mappings that hold options of a factory keep them in `options`.
+Every field made by `key()` is a key of the suite file. The check of a file and the JSON Schema both follow from its
+annotation and rules; its `doc` is what an editor shows. Fields without `key()` are computed by the readers.
+Mappings that hold options of a factory keep them in `options`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,47 +20,114 @@ from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.verdicts import GateKind
 
 KeyPath: TypeAlias = tuple[str | int, ...]
-"""Where a value stands in the suite, such as `("scorers", 1, "type")`."""
+"""The path of a value in the suite, such as `("scorers", 1, "type")`."""
 
 JudgeCheck: TypeAlias = Literal["on", "warn", "off"]
 CacheMode: TypeAlias = Literal["judges", "all", "off"]
 
 
 def key(doc: str, *, default: Any = None, **rules: Any) -> Any:
-    """A dataclass field that is a key of the suite file; rules: `minimum`, `path` (interpolated, a file)."""
+    """A dataclass field that is a key of the suite file.
+
+    Rules for the value: `minimum`, `maximum`, `above`, `below`, `pattern` with its `pattern_hint`, `unique` items,
+    `path` (text with `${VAR}` filled in). Rules for the key: `needed` (it is required; the text is an example of it),
+    `alias` (its name in the file), `single` (its name for one item in place of a list), `top` (it may also be written
+    at the top of the suite), `flat` (the keys of the nested dataclass are written in its place), `forms` (the forms of
+    the mapping that have it).
+    """
     return field(default=default, metadata={"doc": doc, **rules})
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a section: its name in the file, the field that holds it, and what that field declares.
+
+    `field` is empty for a key that another section reads.
+    """
+
+    name: str
+    field: str
+    annotation: Any
+    rules: Mapping[str, Any]
+    default: Any
+
+    @property
+    def doc(self) -> str:
+        """What the key means, for editors."""
+        doc: str = self.rules["doc"]
+        return doc
+
+
+@functools.cache
+def keys_of(kind: Any, form: str | None = None) -> Mapping[str, Key]:
+    """The keys that a mapping for the dataclass `kind` may have, in order; with `form`, those of that form."""
+    hints = typing.get_type_hints(kind)
+    found: dict[str, Key] = {}
+    for item in dataclasses.fields(kind):
+        rules = item.metadata
+        if "doc" not in rules or (form is not None and form not in rules.get("forms", (form,))):
+            continue
+        nested = without_none(hints[item.name])
+        if rules.get("flat"):
+            found.update(keys_of(nested, form))
+            continue
+        name = rules.get("alias", item.name)
+        found[name] = Key(name, item.name, hints[item.name], rules, item.default)
+        if "single" in rules:
+            found[rules["single"]] = Key(rules["single"], item.name, typing.get_args(nested)[0], rules, item.default)
+        if dataclasses.is_dataclass(nested):
+            inner = top_keys(nested).values()
+            found.update((each.name, dataclasses.replace(each, field="")) for each in inner)
+    return found
+
+
+def top_keys(kind: Any) -> dict[str, Key]:
+    """The keys of a section that may also be written at the top of the suite."""
+    return {name: inner for name, inner in keys_of(kind).items() if inner.rules.get("top")}
+
+
+def is_section(annotation: Any) -> bool:
+    """Whether a key holds a mapping whose keys are the fields of a dataclass."""
+    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
+
+
+def without_none(annotation: Any) -> Any:
+    """`X` for `X | None`; any other annotation as it is."""
+    choices = [choice for choice in typing.get_args(annotation) if choice is not type(None)]
+    optional = len(choices) == 1 and type(None) in typing.get_args(annotation)
+    return choices[0] if optional else annotation
+
+
+@dataclass(frozen=True, slots=True)
 class ColumnSpec:
-    """Where a value comes from: one source column or dotted path, or several; `split` parts one text."""
+    """Where a value comes from: one source column or dotted path, or several; `split` divides one text."""
 
     column: str | tuple[str, ...] = key("Source column, dotted path into JSON, or a list of them", default="")
-    split: str | None = key("What separates several values in one text")
+    split: str | None = key("Separator of several values in one text")
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnsSpec:
-    id: ColumnSpec | None = key("Where the stable id of a sample stands")
-    input: ColumnSpec | None = key("Where the input stands (default: the column `input`)")
-    expected: ColumnSpec | None = key("Where the accepted answer or answers stand (default: `expected`)")
-    messages: ColumnSpec | None = key("Where a conversation stands: a list of {role, content}")
+    id: ColumnSpec | None = key("Source of the stable sample id")
+    input: ColumnSpec | None = key("Source of the input (default: the column `input`)")
+    expected: ColumnSpec | None = key("Source of the accepted answers (default: the column `expected`)")
+    messages: ColumnSpec | None = key("Source of a conversation: a list of {role, content}")
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """One of `path`, `rows` and `mlflow`; `type` picks a reader where the file's name does not say it."""
+    """One of `path`, `rows` and `mlflow`; `type` picks a reader where the file name does not."""
 
     path: str | None = key("File, glob, or - for standard input", path=True)
-    rows: tuple[Mapping[str, Any], ...] | None = key("The rows themselves")
-    mlflow: str | None = key("A dataset in MLflow, or a run whose evaluation table has the rows", path=True)
-    uri: str | None = key("With mlflow: its address, where it is not that of tracking.mlflow.uri", path=True)
-    type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, or a reference to one's own")
-    columns: ColumnsSpec = key("Which source column is what", default=ColumnsSpec())
+    rows: tuple[Mapping[str, Any], ...] | None = key("The rows, inline")
+    mlflow: str | None = key("MLflow dataset, or a run whose evaluation table has the rows", path=True)
+    uri: str | None = key("With mlflow: its address (default: tracking.mlflow.uri)", path=True)
+    type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, or a reference to a custom one")
+    columns: ColumnsSpec = key("Source columns of id, input, expected and messages", default=ColumnsSpec())
     where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
-    shuffle: int | None = key("Seed of a shuffle that keeps its order when rows are added")
-    limit: int | None = key("Use at most so many samples", minimum=1)
-    cluster: str | None = key("Column whose equal values mark related samples, for clustered errors")
+    shuffle: int | None = key("Seed of a shuffle whose order is stable when rows are added")
+    limit: int | None = key("Maximum samples to run", minimum=1)
+    cluster: str | None = key("Column that groups related samples, for clustered standard errors")
     options: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ("dataset",)
 
@@ -79,72 +150,72 @@ class PromptSpec:
 
 @dataclass(frozen=True, slots=True)
 class PriceSpec:
-    """US dollars for a million tokens."""
+    """US dollars per million tokens."""
 
-    input: float = key("US dollars for a million prompt tokens", default=0.0, minimum=0)
-    output: float = key("US dollars for a million completion tokens", default=0.0, minimum=0)
-    cached_input: float | None = key("US dollars for a million prompt tokens the provider had cached", minimum=0)
-    max_output_tokens: int | None = key("Most tokens the model answers with, where params set none", minimum=1)
+    input: float = key("US dollars per million prompt tokens", default=0.0, minimum=0, needed="")
+    output: float = key("US dollars per million completion tokens", default=0.0, minimum=0, needed="")
+    cached_input: float | None = key("US dollars per million cached prompt tokens", minimum=0)
+    max_output_tokens: int | None = key("Maximum output tokens of the model, if params set none", minimum=1)
 
 
 @dataclass(frozen=True, slots=True)
 class PaceSpec:
-    """How calls to one model are made, where it differs from what `run:` says; None is as there."""
+    """How one model is called, where it differs from `run:`; None means as there."""
 
-    concurrency: int | Literal["auto"] | None = key("Calls in flight at once, or auto", minimum=1)
-    rpm: float | None = key("Most calls a minute", above=0)
-    tpm: float | None = key("Most tokens a minute, of prompts and answers", above=0)
-    retries: int | None = key("How often a call that failed in passing is made again", minimum=0)
-    timeout: float | None = key("Seconds that one call may take", above=0)
-    stream: bool | None = key("Stream answers, which tells the time to the first token")
+    concurrency: int | Literal["auto"] | None = key("Maximum in-flight requests, or auto", minimum=1)
+    rpm: float | None = key("Maximum requests per minute", above=0)
+    tpm: float | None = key("Maximum tokens per minute, prompts and outputs", above=0)
+    retries: int | None = key("Retries for transient failures", minimum=0)
+    timeout: float | None = key("Timeout of one call, in seconds", above=0)
+    stream: bool | None = key("Stream outputs, which measures the time to the first token", forms=("model",))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A model behind an endpoint: what `target:` and `judge:` have in common.
 
-    `api_key` is the value to send, `shown` what may be written down: `${VAR}` in place of secrets.
+    `api_key` is the value to send, `shown` what may be written to disk: `${VAR}` in place of secrets.
     """
 
-    model: str
-    name: str
-    base_url: str | None = None
-    api_key: str | None = None
-    headers: Mapping[str, str] = EMPTY
-    params: Mapping[str, Any] = EMPTY
-    pace: PaceSpec = PaceSpec()
-    price: PriceSpec | None = None
+    model: str = key("Model string; with base_url sent as it is", default="", path=True)
+    name: str = key("Name in tables and gates", default="", path=True)
+    base_url: str | None = key("Base URL of an OpenAI-compatible endpoint", path=True)
+    api_key: str | None = key("API key, such as ${LITELLM_API_KEY}", path=True)
+    headers: Mapping[str, str] = key("HTTP headers of every request", default=EMPTY)
+    params: Mapping[str, Any] = key("Sampling parameters; null removes one of the suite's", default=EMPTY)
+    pace: PaceSpec = key("", default=PaceSpec(), flat=True)
+    price: PriceSpec | None = key("Price of the model", alias="prices")
     shown: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """Either `model` with an optional prompt of its own, or `type` with the options of a target factory.
+    """Either `model` with an optional prompt, or `type` with the options of a target factory.
 
-    `pace` is that of a `type` whose calls go over the network; `shown` stands in for options that hold secrets.
+    `pace` is that of a `type` whose calls use the network; `shown` replaces options that hold secrets.
     """
 
-    name: str
-    model: ModelSpec | None = None
-    prompt: PromptSpec | None = None
-    type: str | None = None
+    name: str = key("Name in tables and gates")
+    model: ModelSpec | None = key("", flat=True, forms=("model",))
+    prompt: PromptSpec | None = key("Prompt of this target in place of the suite's", forms=("model",))
+    type: str | None = key("Built-in target, or a reference to a custom one", forms=("type", "http"))
     options: Mapping[str, Any] = EMPTY
-    args: Mapping[str, Any] = EMPTY
-    pace: PaceSpec = PaceSpec()
+    args: Mapping[str, Any] = key("Extra arguments of a custom function", default=EMPTY, forms=("type", "http"))
+    pace: PaceSpec = key("", default=PaceSpec(), flat=True, forms=("http",))
     shown: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ScorerSpec:
-    name: str
-    type: str
+    name: str = key("Name in tables and gates")
+    type: str = key("Built-in scorer, or a reference to a custom one")
     options: Mapping[str, Any] = EMPTY
-    args: Mapping[str, Any] = EMPTY
-    judge: ModelSpec | None = None
-    version: str | None = None
-    on_no_answer: NoAnswer = "unscored"
+    args: Mapping[str, Any] = key("Extra arguments of a custom function", default=EMPTY)
+    judge: ModelSpec | None = key("Judge of this scorer in place of the suite's")
+    version: str | None = key("Version of the scorer; a new one makes old scores incomparable")
+    on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
     key_path: KeyPath = ()
 
 
@@ -154,7 +225,7 @@ Inconclusive: TypeAlias = Literal["block", "block_if_worse", "warn"]
 
 @dataclass(frozen=True, slots=True)
 class PerSample:
-    """What a sample has to do to count: so many of its epochs on the right side of a bound. `of` is the suite's."""
+    """The rule that a sample has to meet: `passes` of its epochs on the right side of a bound. `of` is the suite's."""
 
     operator: Operator
     bound: float
@@ -164,18 +235,65 @@ class PerSample:
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
-    """What holds for every gate that does not say it itself: `gate_defaults` over the suite's own keys."""
+    """The rules of every gate that does not set them: `gate_defaults` over the keys at the top of the suite."""
 
-    confidence: float | None = key("Confidence at which bounds have to be cleared, above 0.5 and below 1")
-    min_coverage: float = key("Least share of the samples a scorer applies to that must have been scored", default=0.95)
-    inconclusive: Inconclusive = key("When an inconclusive gate ends with exit code 4", default="block_if_worse")
-    baseline: str | None = key("The baseline of gates with max_drop or improved")
-    baseline_required: bool = key("Whether a baseline that is not there ends with exit code 3", default=False)
+    confidence: float | None = key(
+        "Confidence level of the decision, such as 0.95", above=0.5, below=1, forms=("bound", "baseline", "per_sample")
+    )
+    min_coverage: float = key(
+        "Minimum share of applicable samples that must be scored",
+        default=0.95,
+        minimum=0,
+        maximum=1,
+        top=True,
+        forms=("bound", "baseline", "per_sample"),
+    )
+    inconclusive: Inconclusive = key(
+        "When an inconclusive gate exits with code 4",
+        default="block_if_worse",
+        top=True,
+        forms=("bound", "baseline", "per_sample"),
+    )
+    baseline: str | None = key("Baseline of gates with max_drop or improved", forms=("baseline",))
+    baseline_required: bool = key(
+        "Whether a missing baseline exits with code 3", default=False, top=True, forms=("baseline",)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PerSampleKeys:
+    """The keys of `per_sample`: how many epochs of a sample have to pass, and for which share of the samples."""
+
+    metric: str = key("A scorer or a metric, such as toxicity/p90, with the slice [topic=law]", needed="")
+    min: float | None = key("Minimum value of an epoch")
+    max: float | None = key("Maximum value of an epoch")
+    passes: int | None = key("Minimum epochs that pass", needed=": in how many epochs", minimum=1)
+    of: int | None = key("Epochs of the run", minimum=1)
+    share: float = key("Minimum share of the samples", default=1.0, above=0, maximum=1)
+
+
+@dataclass(frozen=True, slots=True)
+class GateKeys:
+    """The keys of a gate written as a mapping, in its three forms: a bound, a baseline, and epochs of a sample."""
+
+    metric: str = key(
+        "A scorer or a metric, such as toxicity/p90, with the slice [topic=law]",
+        forms=("bound", "baseline"),
+        needed="",
+    )
+    min: float | None = key("Minimum value", forms=("bound",))
+    max: float | None = key("Maximum value", forms=("bound",))
+    target: str | None = key("Apply the gate to this target only")
+    slice: Mapping[str, str | int | float | bool] = key("A column and its value", forms=("bound", "baseline"))
+    max_drop: float | None = key("Maximum drop below the baseline", forms=("baseline",), minimum=0)
+    improved: Literal[True] | None = key("Require a significant improvement", forms=("baseline",))
+    per_sample: PerSampleKeys | None = key("Require epochs of each sample to pass", forms=("per_sample",))
+    rules: GateRules = key("", default=GateRules(), flat=True)
 
 
 @dataclass(frozen=True, slots=True)
 class GateSpec:
-    """`metric operator bound`, for each target or for the one named; or a metric against its `baseline`.
+    """`metric operator bound`, for each target or for the named one; or a metric against its `baseline`.
 
     The bound of kind max_drop is the largest drop, that of improved 0. `slice` is the column and the value that the
     metric is about. `confidence` is None for point gates; gates on a baseline always have one.
@@ -200,40 +318,40 @@ class GateSpec:
 
 @dataclass(frozen=True, slots=True)
 class CacheSpec:
-    """Whose answers are kept for later runs, and seconds after which they are asked for again."""
+    """Which answers are cached, and their TTL in seconds."""
 
-    mode: CacheMode = "judges"
-    ttl_s: float | None = None
+    mode: CacheMode = key("Which answers to cache", default="judges")
+    ttl_s: float | None = key("Time to live, such as 12h or 7d", alias="ttl", above=0)
 
 
 @dataclass(frozen=True, slots=True)
 class FailOnError:
-    """A count of rows with errors, or a share of all rows in 0..1, that ends a run; one of them is set."""
+    """The failed rows that abort a run: a count, or a share of all rows in 0..1; one of them is set."""
 
     count: int | None = None
     share: float | None = None
 
     def rows(self, total: int) -> int:
-        """How many rows with errors are too many."""
+        """The number of failed rows that aborts a run of `total` rows."""
         return self.count if self.count is not None else max(1, math.ceil((self.share or 0.0) * total - 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
     concurrency: int | Literal["auto"] = key(
-        "Rows under way and calls in flight to one endpoint; auto finds what it bears", default="auto", minimum=1
+        "Maximum in-flight requests and rows; auto adapts to the endpoint", default="auto", minimum=1
     )
-    epochs: int = key("How often each sample is asked", default=1, minimum=1)
-    seed: int = key("Seed of all that is drawn at random", default=0)
-    timeout: float = key("Seconds that one call may take", default=60.0, above=0)
-    row_timeout: float = key("Seconds that a row may take, all its calls and tries together", default=600.0, above=0)
-    run_timeout: float | None = key("Seconds after which the run stops", above=0)
-    retries: int = key("How often a call that failed in passing is made again", default=5, minimum=0)
-    max_cost: float | None = key("US dollars that the run may spend, targets and judges together", above=0)
-    fail_on_error: FailOnError | None = key("Stop at so many rows with errors: a share such as 5%, or a count")
-    cache: CacheSpec = key("Whose answers are kept: judges, all or off; or {mode, ttl}", default=CacheSpec())
-    stream: bool = key("Stream answers, which tells the time to the first token", default=False)
-    reducer: str | tuple[str, ...] | None = key("How epochs become one score: mean, median, at_least_3 …; or a list")
+    epochs: int = key("Times each sample is run", default=1, minimum=1)
+    seed: int = key("Random seed", default=0)
+    timeout: float = key("Timeout of one call, in seconds", default=60.0, above=0)
+    row_timeout: float = key("Deadline of a row with all its calls and retries, in seconds", default=600.0, above=0)
+    run_timeout: float | None = key("Deadline of the run, in seconds", above=0)
+    retries: int = key("Retries for transient failures", default=5, minimum=0)
+    max_cost: float | None = key("Maximum cost of the run in US dollars, targets and judges", above=0)
+    fail_on_error: FailOnError | None = key("Abort after this many failed rows: a share such as 5%, or a count")
+    cache: CacheSpec = key("Which answers to cache: judges, all or off; or {mode, ttl}", default=CacheSpec(), top=True)
+    stream: bool = key("Stream outputs, which measures the time to the first token", default=False)
+    reducer: str | tuple[str, ...] | None = key("Epochs to one score: mean, median, at_least_3 …; or a list", top=True)
 
 
 TrackedPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "traces"]
@@ -241,54 +359,73 @@ TrackedPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "trace
 
 @dataclass(frozen=True, slots=True)
 class MlflowSpec:
-    """What `tracking.mlflow` says, variables filled in; None is as the environment or MLflow's default has it."""
+    """`tracking.mlflow` with its variables filled in; None means as the environment or MLflow has it."""
 
     uri: str | None = key("Tracking server or database", path=True)
-    experiment: str | None = key("Name of the experiment (default: the suite's)", path=True)
+    experiment: str | None = key("Experiment (default: the name of the suite)", path=True)
     run_name: str | None = key("Name of the run (default: suite and run id)", path=True)
-    tags: Mapping[str, str] = key("Tags of the run besides ours", default=EMPTY)
-    log: tuple[TrackedPart, ...] = key("What is sent", default=("metrics", "table", "report", "dataset"))
+    tags: Mapping[str, str] = key("Extra tags of the run", default=EMPTY)
+    log: tuple[TrackedPart, ...] = key("Parts to send", default=("metrics", "table", "report", "dataset"))
 
 
 @dataclass(frozen=True, slots=True)
-class Suite:
-    """One suite file, checked. `resolved` is what may be written down of it: secrets as their variable's name."""
+class TrackingSpec:
+    """The trackers that a run is sent to."""
 
-    name: str
+    mlflow: MlflowSpec | None = key("Send runs to MLflow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """One suite file, checked. `resolved` is what may be written to disk: secrets as the name of their variable."""
+
+    name: str = key(
+        "Name of the suite and of its run folders",
+        pattern=r"[a-z0-9][a-z0-9._-]*",
+        pattern_hint="of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    )
+    description: str | None = key("What the suite measures")
+    dataset: DatasetSpec = key("The inputs", needed="(the inputs), such as dataset: data/qa.csv")
+    prompt: PromptSpec | None = key("Messages sent to the targets")
+    targets: tuple[TargetSpec, ...] = key(
+        "The systems under test",
+        single="target",
+        needed="(the system under test), such as target: local/smollm2-135m-instruct",
+    )
+    params: Mapping[str, Any] = key("Sampling parameters of every target, never of judges", default=EMPTY)
+    judge: ModelSpec | None = key("The model that judge scorers ask")
+    judge_check: JudgeCheck = key("Effect of a failed judge sanity check", default="on")
+    scorers: tuple[ScorerSpec, ...] = key("Scorers of every output", needed=", such as scorers: [exact_match]")
+    on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
+    gates: tuple[GateSpec, ...] = key("Conditions that decide the verdict", default=())
+    gate_defaults: GateRules = key("Rules of every gate that does not set them", default=GateRules())
+    run: RunSpec = key("How the suite is run", default=RunSpec())
+    slices: tuple[str, ...] = key(
+        "Columns; every metric is also computed for each of their values", default=(), unique=True
+    )
+    prices: Mapping[str, PriceSpec] = key("Prices of models that no price table has", default=EMPTY)
+    tracking: TrackingSpec = key("Trackers that runs are sent to", default=TrackingSpec())
     path: Path
-    dataset: DatasetSpec
-    targets: tuple[TargetSpec, ...]
-    scorers: tuple[ScorerSpec, ...]
-    description: str | None = None
-    prompt: PromptSpec | None = None
-    params: Mapping[str, Any] = EMPTY
-    judge: ModelSpec | None = None
-    judge_check: JudgeCheck = "on"
-    gates: tuple[GateSpec, ...] = ()
-    run: RunSpec = RunSpec()
-    prices: Mapping[str, PriceSpec] = EMPTY
-    slices: tuple[str, ...] = ()
-    tracking: MlflowSpec | None = None
     resolved: Mapping[str, Any] = EMPTY
 
+    @property
+    def folder(self) -> Path:
+        """The folder that paths in the suite are relative to."""
+        return self.path.parent
+
+    @property
+    def mlflow_uri(self) -> str | None:
+        """The address of MLflow, for reading and for sending; None where the suite names none."""
+        return self.tracking.mlflow.uri if self.tracking.mlflow is not None else None
+
     def streams(self, target: TargetSpec) -> bool:
-        """Whether the answers of a target are asked for in pieces; only models give any."""
+        """Whether the outputs of a target are streamed; only models can."""
         if target.model is None:
             return False
         own = target.model.pace.stream
         return self.run.stream if own is None else own
 
     @property
-    def mlflow_uri(self) -> str | None:
-        """Where MLflow is, for what is read from there as for what is sent; None where the suite does not say."""
-        return self.tracking.uri if self.tracking is not None else None
-
-    @property
     def streaming(self) -> bool:
-        """Whether those of any target are."""
+        """Whether the outputs of any target are streamed."""
         return any(self.streams(target) for target in self.targets)
-
-    @property
-    def folder(self) -> Path:
-        """What paths in the suite are relative to."""
-        return self.path.parent

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +15,6 @@ from evalrunner.suite.schema import (
     CacheMode,
     CacheSpec,
     ColumnSpec,
-    ColumnsSpec,
     DatasetSpec,
     FailOnError,
     KeyPath,
@@ -25,18 +23,24 @@ from evalrunner.suite.schema import (
     PromptPart,
     PromptSpec,
     RunSpec,
+    TrackingSpec,
+    keys_of,
+    top_keys,
 )
-from evalrunner.suite.validate import SectionReader, shown
+from evalrunner.suite.validate import SectionReader, reads, shown
 from evalrunner.suite.yaml import has_variable, load_document
 
 ROLES = ("system", "developer", "user", "assistant", "messages")
-DATASET_KEYS = ("path", "rows", "mlflow", "uri", "type", "columns", "where", "shuffle", "limit", "cluster")
-COLUMN_KEYS = ("id", "input", "expected", "messages")
+TRACKING: KeyPath = ("tracking", "mlflow")
+SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+DECIMAL = re.compile(r"\d*\.\d+")
+AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d|w)\s*")
+AGE_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
-def read_dataset(reader: SectionReader, data: Any) -> DatasetSpec | None:
+@reads(DatasetSpec)
+def read_dataset(reader: SectionReader, data: Any, path: KeyPath) -> DatasetSpec | None:
     """The dataset of a suite: a path, or a mapping whose other keys are options of its reader."""
-    path: KeyPath = ("dataset",)
     if isinstance(data, str):
         text = reader.text(data, path, fill=True)
         return DatasetSpec(path=text) if text else None
@@ -46,54 +50,43 @@ def read_dataset(reader: SectionReader, data: Any) -> DatasetSpec | None:
     given = [name for name in ("path", "rows", "mlflow") if name in mapping]
     if len(given) != 1 and ("type" not in mapping or "mlflow" in given):
         reader.report(
-            path, "needs one of 'path' (a file), 'rows' (the rows themselves) and 'mlflow' (a run or dataset of MLflow)"
+            path, "needs one of 'path' (a file), 'rows' (inline rows) and 'mlflow' (an MLflow run or dataset)"
         )
-    known = DATASET_KEYS if "mlflow" in mapping else tuple(name for name in DATASET_KEYS if name != "uri")
-    simple = {name: item for name, item in mapping.items() if name in known and name not in ("columns", "where")}
-    fields = reader.typed(DatasetSpec, simple, path)
+    keys = {name: key for name, key in keys_of(DatasetSpec).items() if name != "uri" or "mlflow" in mapping}
+    fields = reader.fields(keys, mapping, path)
     register_login(fields.get("uri"))
-    if "where" in mapping:
-        fields["where"] = read_where(reader, mapping["where"], (*path, "where"))
-    if mapping.get("columns") is not None:
-        fields["columns"] = read_columns(reader, mapping["columns"], (*path, "columns"))
-    fields["options"] = {name: item for name, item in mapping.items() if name not in known}
-    return DatasetSpec(**fields)
+    if "where" in fields:
+        _check_conditions(reader, fields["where"], (*path, "where"))
+    return DatasetSpec(**fields, options={name: item for name, item in mapping.items() if name not in keys})
 
 
-def read_where(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, Any]:
-    """Conditions: column to a plain value or a list of plain values."""
-    conditions = reader.mapping(data, path) or EMPTY
+def _check_conditions(reader: SectionReader, conditions: Mapping[str, Any], path: KeyPath) -> None:
+    """Report conditions that are neither a plain value nor a list of plain values."""
     for name, wanted in conditions.items():
         for item in wanted if isinstance(wanted, list) else [wanted]:
             if isinstance(item, list | Mapping):
                 reader.report((*path, name), f"is {shown(item)}; it should be a plain value or a list of them")
-    return conditions
 
 
-def read_columns(reader: SectionReader, data: Any, path: KeyPath) -> ColumnsSpec:
-    """Which source column is what; each one a name, a list of names, or `{column, split}`."""
-    mapping = reader.mapping(data, path) or {}
-    reader.check_keys(mapping, path, COLUMN_KEYS)
-    found: dict[str, ColumnSpec] = {}
-    for name in COLUMN_KEYS:
-        if name not in mapping:
-            continue
-        item, place = mapping[name], (*path, name)
-        if isinstance(item, Mapping):
-            reader.check_keys(item, place, ("column", "split"))
-            fields = reader.typed(ColumnSpec, item, place)
-            if "column" not in item:
-                reader.report(place, "needs 'column'")
-            found[name] = ColumnSpec(**fields)
-        else:
-            column = reader.value(item, str | tuple[str, ...], place)
-            if column:
-                found[name] = ColumnSpec(column)
-        if name != "expected" and name in found and not isinstance(found[name].column, str):
-            reader.report(place, "is a list; only 'expected' may come from several columns")
-    return ColumnsSpec(**found)
+@reads(ColumnSpec)
+def read_column(reader: SectionReader, item: Any, path: KeyPath) -> ColumnSpec | None:
+    """One source column: a name, a list of names, or `{column, split}`."""
+    if isinstance(item, Mapping):
+        fields = reader.section(ColumnSpec, item, path)
+        if "column" not in item:
+            reader.report(path, "needs 'column'")
+        found = ColumnSpec(**fields or {})
+    else:
+        column = reader.value(item, str | tuple[str, ...], path)
+        if not column:
+            return None
+        found = ColumnSpec(column)
+    if path[-1] != "expected" and not isinstance(found.column, str):
+        reader.report(path, "is a list; only 'expected' may come from several columns")
+    return found
 
 
+@reads(PromptSpec)
 def read_prompt(reader: SectionReader, data: Any, path: KeyPath) -> PromptSpec | None:
     """A prompt: one user message, a list of roles, or `{file: …}` with either inside."""
     if isinstance(data, str):
@@ -152,38 +145,36 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
     return PromptSpec((PromptPart("user", text.rstrip("\n"), Path(name), path),), path)
 
 
-PATH: KeyPath = ("tracking", "mlflow")
-MLFLOW_KEYS = ("uri", "experiment", "run_name", "tags", "log")
+@reads(MlflowSpec)
+def read_mlflow(reader: SectionReader, data: Any, path: KeyPath) -> MlflowSpec | None:
+    """The `tracking.mlflow` section; empty is the same as without keys."""
+    fields = reader.section(MlflowSpec, data if data is not None else {}, path, nulls=True)
+    register_login((fields or {}).get("uri"))
+    return None if fields is None else MlflowSpec(**fields)
 
 
 def read_tracking(reader: SectionReader, data: Any) -> MlflowSpec | None:
     """The `tracking:` of a suite's data, or None where it names no tracker."""
-    mapping = reader.mapping(data, ("tracking",)) or {}
-    reader.check_keys(mapping, ("tracking",), ("mlflow",))
-    if "mlflow" not in mapping:
-        return None
-    given = {} if mapping["mlflow"] is None else reader.mapping(mapping["mlflow"], PATH) or {}
-    reader.check_keys(given, PATH, MLFLOW_KEYS)
-    plain = {name: item for name, item in given.items() if name != "tags" and item is not None}
-    fields = reader.typed(MlflowSpec, plain, PATH)
-    register_login(fields.get("uri"))
-    return MlflowSpec(**fields, tags=_tags(reader, given.get("tags")))
+    fields = reader.section(TrackingSpec, data, ("tracking",)) or {}
+    return TrackingSpec(**fields).mlflow
 
 
 def read_address(reader: SectionReader, data: Any) -> str | None:
-    """The address alone that a `tracking:` names, its variables filled in; nothing else of it needs to be right."""
+    """The address alone that a `tracking:` names, its variables filled in; the rest of the section is not read."""
     given = data.get("mlflow") if isinstance(data, Mapping) else None
     if not isinstance(given, Mapping) or given.get("uri") is None:
         return None
-    found = reader.text(given["uri"], (*PATH, "uri"), fill=True)
+    found = reader.text(given["uri"], (*TRACKING, "uri"), fill=True)
     register_login(found)
     return found
 
 
-def _tags(reader: SectionReader, data: Any) -> Mapping[str, str]:
+@reads(Mapping[str, str])
+def read_texts(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, str]:
+    """A mapping of plain values, each as text with its variables filled in."""
     found: dict[str, str] = {}
-    for name, item in (reader.mapping(data, (*PATH, "tags")) or {}).items() if data is not None else ():
-        place = (*PATH, "tags", name)
+    for name, item in (reader.mapping(data, path) or {}).items():
+        place = (*path, name)
         if isinstance(item, list | Mapping):
             reader.report(place, f"is {shown(item)}; it should be a plain value")
         elif (text := reader.text(item, place, fill=True) if isinstance(item, str) else shown(item)) is not None:
@@ -212,47 +203,28 @@ def shown_address(data: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**data, "uri": LOGIN.sub(lambda found: found.group(0) if has_variable(found.group(0)) else "://", uri)}
 
 
-RUN_KEYS = (
-    "concurrency", "epochs", "seed", "timeout", "row_timeout", "run_timeout", "retries", "max_cost", "fail_on_error",
-    "cache", "stream", "reducer",
-)  # fmt: skip
-OWN_READING = ("cache", "fail_on_error")  # in more forms than an annotation can say
-PRICE_KEYS = ("input", "output", "cached_input", "max_output_tokens")
-SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
-DECIMAL = re.compile(r"\d*\.\d+")
-AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d|w)\s*")
-AGE_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+@reads(RunSpec)
+def read_run(reader: SectionReader, data: Any, path: KeyPath) -> RunSpec:
+    """The `run:` section; its `cache` and `reducer` may also be written at the top of the suite."""
+    section = reader.section(RunSpec, data, path) if data is not None else {}
+    inside = data if isinstance(data, Mapping) else EMPTY
+    keys = top_keys(RunSpec)
+    top = {name: item for name, item in reader.document.data.items() if name in keys and item is not None}
+    for name in top:
+        if inside.get(name) is not None:
+            reader.report((name,), f"cannot be combined with 'run.{name}'; keep one of them")
+    return RunSpec(**{**(section or {}), **reader.fields(keys, top, ())})
 
 
-def read_run(reader: SectionReader, data: Mapping[str, Any]) -> RunSpec:
-    """The `run:` section of a suite's data; `cache` and `reducer` may also stand at the top."""
-    mapping = reader.mapping(data["run"], ("run",)) if data.get("run") is not None else {}
-    mapping = mapping or {}
-    reader.check_keys(mapping, ("run",), RUN_KEYS)
-    plain = {name: item for name, item in mapping.items() if name not in OWN_READING}
-    spec = RunSpec(**reader.typed(RunSpec, plain, ("run",)))
-    if mapping.get("fail_on_error") is not None:
-        spec = replace(spec, fail_on_error=read_fail_on_error(reader, mapping["fail_on_error"]))
-    if data.get("reducer") is not None:
-        if spec.reducer is not None:
-            reader.report(("reducer",), "stands beside 'run.reducer'; keep one of them")
-        spec = replace(spec, reducer=reader.value(data["reducer"], str | tuple[str, ...], ("reducer",)))
-    if "cache" in data and "cache" in mapping:
-        reader.report(("cache",), "stands beside 'run.cache'; keep one of them")
-    path: KeyPath = ("run", "cache") if "cache" in mapping else ("cache",)
-    given = mapping.get("cache", data.get("cache"))
-    return spec if given is None else replace(spec, cache=read_cache(reader, given, path))
-
-
-def read_fail_on_error(reader: SectionReader, item: Any) -> FailOnError | None:
-    """After how many rows with errors a run ends: `5%` or 0.05 is a share of its rows, 20 a count, and so is 1."""
-    path: KeyPath = ("run", "fail_on_error")
+@reads(FailOnError)
+def read_fail_on_error(reader: SectionReader, item: Any, path: KeyPath) -> FailOnError | None:
+    """The failed rows that abort a run: `5%` or 0.05 is a share of its rows, 20 is a count, and so is 1."""
     if isinstance(item, int) and not isinstance(item, bool) and item >= 1:
         return FailOnError(count=item)
     share = SHARE.fullmatch(item) if isinstance(item, str) else None
     if share is not None and 0 < float(share[1]) <= 100:
         return FailOnError(share=float(share[1]) / 100)
-    if isinstance(item, str) and DECIMAL.fullmatch(item.strip()):  # as the command line hands it on
+    if isinstance(item, str) and DECIMAL.fullmatch(item.strip()):  # as the command line passes it
         item = float(item)
     if isinstance(item, float) and 0 < item < 1:
         return FailOnError(share=item)
@@ -262,15 +234,17 @@ def read_fail_on_error(reader: SectionReader, item: Any) -> FailOnError | None:
     return None
 
 
+@reads(CacheSpec)
 def read_cache(reader: SectionReader, item: Any, path: KeyPath) -> CacheSpec:
-    """What is kept and for how long: `judges`, `all` or `off`, or `{mode, ttl}` with a time such as 12h or 7d."""
+    """The cache mode and TTL: `judges`, `all` or `off`, or `{mode, ttl}` with a time such as 12h or 7d."""
     if not isinstance(item, Mapping):
         mode = reader.value(item, CacheMode, path)
         return CacheSpec(mode) if mode in get_args(CacheMode) else CacheSpec()
-    reader.check_keys(item, path, ("mode", "ttl"))
-    mode = reader.value(item["mode"], CacheMode, (*path, "mode")) if "mode" in item else CacheSpec().mode
+    keys = keys_of(CacheSpec)
+    reader.check_keys(item, path, keys)
+    fields = reader.fields({"mode": keys["mode"]}, item, path)
     ttl_s = _age_s(reader, item["ttl"], (*path, "ttl")) if item.get("ttl") is not None else None
-    return CacheSpec(mode or CacheSpec().mode, ttl_s)
+    return CacheSpec(**fields, ttl_s=ttl_s)
 
 
 def _age_s(reader: SectionReader, item: Any, path: KeyPath) -> float | None:
@@ -289,25 +263,16 @@ def age_s(item: Any) -> float | None:
     return None
 
 
-def read_prices(reader: SectionReader, data: Any) -> Mapping[str, PriceSpec]:
-    """Model to price, for models whose price nobody else tells: `prices: {my-model: {input: 0.15, output: 0.6}}`."""
-    mapping = reader.mapping(data, ("prices",)) or {}
-    found: dict[str, PriceSpec] = {}
-    for model, item in mapping.items():
-        price = read_price(reader, item, ("prices", model))
-        if price is not None:
-            found[model] = price
-    return found
+@reads(Mapping[str, PriceSpec])
+def read_prices(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, PriceSpec]:
+    """Model to price, for models that no price table has: `prices: {my-model: {input: 0.15, output: 0.6}}`."""
+    mapping = reader.mapping(data, path) or {}
+    read = {model: read_price(reader, item, (*path, model)) for model, item in mapping.items()}
+    return {model: price for model, price in read.items() if price is not None}
 
 
+@reads(PriceSpec)
 def read_price(reader: SectionReader, data: Any, path: KeyPath) -> PriceSpec | None:
-    """One price, in US dollars for a million tokens."""
-    mapping = reader.mapping(data, path)
-    if mapping is None:
-        return None
-    reader.check_keys(mapping, path, PRICE_KEYS)
-    for needed in ("input", "output"):
-        if needed not in mapping:
-            reader.report(path, f"needs {needed!r}, in US dollars for a million tokens")
-    fields = reader.typed(PriceSpec, mapping, path)
-    return PriceSpec(**fields) if "input" in fields and "output" in fields else None
+    """One price, in US dollars per million tokens."""
+    fields = reader.section(PriceSpec, data, path)
+    return PriceSpec(**fields) if fields is not None and fields.keys() >= {"input", "output"} else None

@@ -1,8 +1,8 @@
-"""One walk over type annotations that checks what people wrote, and one that says it as a JSON Schema.
+"""Checks values against type annotations, and makes the JSON Schema of the same annotations.
 
-Used for the keys of a suite (dataclass fields) and for the options of every factory (its signature), so that
-what an editor completes is what the check accepts. Known annotations: str, int, float, bool, Any, None, unions,
-Literal, list, tuple, Sequence, Mapping and dict of these.
+Used for the keys of a suite (dataclass fields) and for the options of every factory (its signature), so that an
+editor completes exactly what the check accepts. Known annotations: str, int, float, bool, Any, None, unions,
+Literal, list, tuple, Sequence, Mapping and dict of these. `SectionReader` reads whole sections by their keys.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import dataclasses
 import inspect
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from evalrunner.errors import nearest
-from evalrunner.suite.schema import KeyPath
+from evalrunner.suite.schema import Key, KeyPath, keys_of, without_none
 from evalrunner.suite.yaml import Document, UnsetVariable, interpolate
 
 Report = Callable[[KeyPath, str], None]
@@ -177,9 +178,25 @@ def schema_of_options(options: Mapping[str, inspect.Parameter], docs: Mapping[st
     return properties
 
 
+FORMS: dict[Any, Callable[[SectionReader, Any, KeyPath], Any]] = {}
+"""Annotations of keys that have a reader of their own, because a file writes them in more than one form."""
+
+Reader = TypeVar("Reader", bound="Callable[[SectionReader, Any, KeyPath], Any]")
+
+
+def reads(annotation: Any) -> Callable[[Reader], Reader]:
+    """A decorator: the function reads the keys of this annotation, from data and path to its typed form or None."""
+
+    def register(function: Reader) -> Reader:
+        FORMS[annotation] = function
+        return function
+
+    return register
+
+
 @dataclass(frozen=True, slots=True)
 class SectionReader:
-    """A document being read, with what its problems are reported to. `environ` fills `${VAR}`."""
+    """A document being read; problems are reported to it. `environ` fills `${VAR}`."""
 
     document: Document
     folder: Path
@@ -195,18 +212,10 @@ class SectionReader:
         self.report(path, f"is {shown(data)}; it should be a mapping")
         return None
 
-    def check_keys(
-        self, data: Mapping[str, Any], path: KeyPath, known: Collection[str], *, later: Collection[str] = ()
-    ) -> None:
-        """Report every key that is not known, with the nearest that is, and those whose work comes later."""
+    def check_keys(self, data: Mapping[str, Any], path: KeyPath, known: Collection[str]) -> None:
+        """Report every unknown key, with the nearest known one."""
         for name in data:
-            if name in known:
-                continue
-            if name in later:
-                self.report(
-                    (*path, name), "not yet: this version of evalrun cannot do it; take the key out", at_key=True
-                )
-            else:
+            if name not in known:
                 hint = nearest(name, known) or f"; known here: {', '.join(known)}"
                 self.report((*path, name), f"unknown key{hint}", at_key=True)
 
@@ -227,29 +236,89 @@ class SectionReader:
             self.report(path, str(unset))
             return None
 
-    def typed(self, kind: type[Any], data: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
-        """The fields of the dataclass `kind` that `data` gives, checked by annotation and rules."""
-        hints = typing.get_type_hints(kind)
+    def section(self, kind: type[Any], data: Any, path: KeyPath, *, nulls: bool = False) -> dict[str, Any] | None:
+        """The fields of the dataclass `kind` that a mapping sets; None and a problem where `data` is no mapping.
+
+        Reports unknown keys and required keys that are missing. With `nulls`, null means the same as no key.
+        """
+        mapping = self.mapping(data, path)
+        if mapping is None:
+            return None
+        keys = keys_of(kind)
+        self.check_keys(mapping, path, keys)
+        self.check_needed(keys, mapping, path)
+        return self.fields(keys, without_nulls(keys, mapping) if nulls else mapping, path)
+
+    def check_needed(self, keys: Mapping[str, Key], data: Mapping[str, Any], path: KeyPath) -> None:
+        """Report the required keys that `data` lacks."""
+        for name, key in keys.items():
+            names = {name, key.rules.get("single", name)}
+            if "needed" in key.rules and names.isdisjoint(data) and name != key.rules.get("single"):
+                example = key.rules["needed"]
+                shortest = min(names, key=len)
+                self.report(path, f"needs {shortest!r}{' ' if example[:1] == '(' else ''}{example}")
+
+    def fields(self, keys: Mapping[str, Key], data: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
+        """Field to value of the keys that `data` has, each checked by its annotation and rules."""
         found: dict[str, Any] = {}
-        for item in dataclasses.fields(kind):
-            if item.name not in data or "doc" not in item.metadata:
+        for name, key in keys.items():
+            if name not in data or not key.field:
                 continue
-            place = (*path, item.name)
-            if item.metadata.get("path"):
-                checked = self.text(data[item.name], place, fill=True)
-            else:
-                checked = self.value(data[item.name], hints[item.name], place)
-            if checked is not None and self._within(checked, item.metadata, place):
-                found[item.name] = checked
+            place = (*path, name)
+            checked = self.read(key, data[name], place)
+            if checked is not None and self._follows_rules(checked, key.rules, place):
+                found[key.field] = (checked,) if name == key.rules.get("single") else checked
         return found
 
-    def _within(self, value: Any, rules: Mapping[str, Any], path: KeyPath) -> bool:
-        if not isinstance(value, int | float):
-            return True  # a word such as auto has no size
-        if "minimum" in rules and value < rules["minimum"]:
-            self.report(path, f"is {value}; it should be at least {rules['minimum']}")
-            return False
-        if "above" in rules and value <= rules["above"]:
-            self.report(path, f"is {value}; it should be above {rules['above']}")
-            return False
-        return True
+    def read(self, key: Key, data: Any, path: KeyPath) -> Any:
+        """The value of one key; None and its problems where it is wrong."""
+        kind = without_none(key.annotation)
+        if kind in FORMS:
+            return FORMS[kind](self, data, path)
+        if key.rules.get("path"):
+            return self.text(data, path, fill=True)
+        if dataclasses.is_dataclass(kind):
+            found = self.section(typing.cast("type[Any]", kind), data, path)
+            return None if found is None else typing.cast("type[Any]", kind)(**found)
+        return self.value(data, key.annotation, path)
+
+    def _follows_rules(self, value: Any, rules: Mapping[str, Any], path: KeyPath) -> bool:
+        before = len(self.document.problems)
+        if isinstance(value, int | float) and (wanted := out_of_range(value, rules)):
+            percent = "; write a percentage as a share, such as 0.95" if 1 < value <= 100 and is_share(rules) else ""
+            self.report(path, f"is {value:g}; it should be {wanted}{percent}")
+        if "pattern" in rules and isinstance(value, str) and not re.fullmatch(rules["pattern"], value):
+            self.report(path, f"{value!r} should be {rules['pattern_hint']}")
+        if rules.get("unique") and isinstance(value, tuple):
+            for place, item in enumerate(value):
+                if item in value[:place]:
+                    self.report((*path, place), f"is the second {item!r}; remove one")
+        return len(self.document.problems) == before
+
+
+def without_nulls(keys: Mapping[str, Key], data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` without the keys that are null, except required ones."""
+    return {
+        name: item for name, item in data.items() if item is not None or (name in keys and "needed" in keys[name].rules)
+    }
+
+
+def out_of_range(value: float, rules: Mapping[str, Any]) -> str:
+    """The range that `rules` ask for if `value` is outside of it, else nothing."""
+    low, above, high, below = (rules.get(name) for name in ("minimum", "above", "maximum", "below"))
+    fits = (
+        (low is None or value >= low)
+        and (above is None or value > above)
+        and (high is None or value <= high)
+        and (below is None or value < below)
+    )
+    if fits:
+        return ""
+    lower = f"at least {low}" if low is not None else f"above {above}" if above is not None else ""
+    upper = f"at most {high}" if high is not None else f"below {below}" if below is not None else ""
+    return " and ".join(filter(None, (lower, upper)))
+
+
+def is_share(rules: Mapping[str, Any]) -> bool:
+    """Whether the rules allow values up to 1 only."""
+    return bool(rules.get("maximum", rules.get("below")) == 1)

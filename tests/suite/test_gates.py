@@ -123,7 +123,7 @@ def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() 
         ),
         (
             "gates: [{metric: exact_match, min: 0.5, confidence: 95}]",
-            "4:53: gates[0].confidence: is 95; it should be above 0.5 and below 1, such as 0.95; write it as a share, 0.95",
+            "4:53: gates[0].confidence: is 95; it should be above 0.5 and below 1; write a percentage as a share, such as 0.95",
         ),
         (
             "gates: [{metric: exact_match, min: 0.5, baseline: main}]",
@@ -133,7 +133,10 @@ def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() 
             "gates: [{metric: exact_match, min: 0.5, inconclusive: blok}]",
             "4:55: gates[0].inconclusive: is 'blok'; it should be one of block, block_if_worse, warn; did you mean 'block'?",
         ),
-        ("min_coverage: 95", "4:15: min_coverage: is 95; it should be a share in 0..1"),
+        (
+            "min_coverage: 95",
+            "4:15: min_coverage: is 95; it should be at least 0 and at most 1; write a percentage as a share, such as 0.95",
+        ),
         (
             "gate_defaults: {confidance: 0.9}",
             "4:17: gate_defaults.confidance: unknown key; did you mean 'confidence'?",
@@ -144,7 +147,7 @@ def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() 
         ),
         (
             "gates: [{per_sample: {metric: exact_match, min: 1, passes: 6, of: 5}}]",
-            "4:60: gates[0].per_sample.passes: is 6; of 5 epochs that cannot be",
+            "4:60: gates[0].per_sample.passes: is 6, but there are only 5 epochs",
         ),
         (
             "gates: [{metric: toxicity/p90, baseline: main, max_drop: 0.1}]",

@@ -127,7 +127,7 @@ def test_a_suite_of_another_shape_says_what_a_suite_needs() -> None:
     assert problems("name: x\n") == [
         "qa.yaml:1:1: needs 'dataset' (the inputs), such as dataset: data/qa.csv",
         "qa.yaml:1:1: needs 'scorers', such as scorers: [exact_match]",
-        "qa.yaml:1:1: needs 'target' (what is evaluated), such as target: local/smollm2-135m-instruct",
+        "qa.yaml:1:1: needs 'target' (the system under test), such as target: local/smollm2-135m-instruct",
     ]
 
 

@@ -16,7 +16,7 @@ SUITE = "dataset: {rows: [{input: a, out: a}]}\ntarget: {type: recorded, column:
 
 def load(section: str) -> MlflowSpec | None:
     Path("s.yaml").write_text(SUITE + section)
-    return load_suite("s.yaml").tracking
+    return load_suite("s.yaml").tracking.mlflow
 
 
 def test_its_fields_are_filled_in_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
