@@ -80,7 +80,7 @@ def suite_schema() -> Schema:
     }
 
 
-def section_schema(kind: type[Any], form: str | None = None) -> Schema:
+def section_schema(kind: Any, form: str | None = None) -> Schema:
     """The schema of a mapping whose keys are the fields of a dataclass."""
     return _section(keys_of(kind, form))
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from evalrunner.errors import nearest
-from evalrunner.suite.schema import Key, KeyPath, keys_of, without_none
+from evalrunner.suite.schema import Key, KeyPath, is_section, keys_of, without_none
 from evalrunner.suite.yaml import Document, UnsetVariable, interpolate
 
 Report = Callable[[KeyPath, str], None]
@@ -236,7 +236,7 @@ class SectionReader:
             self.report(path, str(unset))
             return None
 
-    def section(self, kind: type[Any], data: Any, path: KeyPath, *, nulls: bool = False) -> dict[str, Any] | None:
+    def section(self, kind: Any, data: Any, path: KeyPath, *, nulls: bool = False) -> dict[str, Any] | None:
         """The fields of the dataclass `kind` that a mapping sets; None and a problem where `data` is no mapping.
 
         Reports unknown keys and required keys that are missing. With `nulls`, null means the same as no key.
@@ -272,14 +272,14 @@ class SectionReader:
 
     def read(self, key: Key, data: Any, path: KeyPath) -> Any:
         """The value of one key; None and its problems where it is wrong."""
-        kind = without_none(key.annotation)
+        kind: Any = without_none(key.annotation)
         if kind in FORMS:
             return FORMS[kind](self, data, path)
         if key.rules.get("path"):
             return self.text(data, path, fill=True)
-        if dataclasses.is_dataclass(kind):
-            found = self.section(typing.cast("type[Any]", kind), data, path)
-            return None if found is None else typing.cast("type[Any]", kind)(**found)
+        if is_section(kind):
+            found = self.section(kind, data, path)
+            return None if found is None else kind(**found)
         return self.value(data, key.annotation, path)
 
     def _follows_rules(self, value: Any, rules: Mapping[str, Any], path: KeyPath) -> bool:
