@@ -26,10 +26,9 @@ from evalrunner.middleware.budget import Budget, BudgetedEndpoint
 from evalrunner.middleware.cache import CachedEndpoint, CacheTally
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
-from evalrunner.middleware.controller import ConcurrencyLimiter
+from evalrunner.middleware.concurrency import ConcurrencyLimitedEndpoint, ConcurrencyLimiter
 from evalrunner.middleware.deadline import RowDeadline, TimeoutEndpoint, Timing
 from evalrunner.middleware.ledger import Ledger
-from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from evalrunner.middleware.response_cache import ResponseCache
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
@@ -85,8 +84,8 @@ def stack(run: RunSpec, *, capped: bool = False, enforces_timeout: bool = True) 
     return make
 
 
-def paced(controller: ConcurrencyLimiter) -> Endpoint:
-    return ConcurrencyLimitedEndpoint(nothing, controller, STOP)
+def paced(limiter: ConcurrencyLimiter) -> Endpoint:
+    return ConcurrencyLimitedEndpoint(nothing, limiter, STOP)
 
 
 WRAPPERS: dict[str, Make] = {

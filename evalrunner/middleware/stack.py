@@ -16,10 +16,9 @@ from evalrunner.middleware.budget import Budget, BudgetedEndpoint, WorstCase
 from evalrunner.middleware.cache import CachedEndpoint, CacheTally, is_cached
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
-from evalrunner.middleware.controller import CEILING, ConcurrencyLimiter
+from evalrunner.middleware.concurrency import MAX_CONCURRENCY, ConcurrencyLimitedEndpoint, ConcurrencyLimiter
 from evalrunner.middleware.deadline import TimeoutEndpoint, Timing
 from evalrunner.middleware.ledger import Ledger, Side
-from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from evalrunner.middleware.response_cache import CACHE_FILE, ResponseCache
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
@@ -183,7 +182,7 @@ class CallStack:
     def _controller(self, key: str, concurrency: int | str, asked: CallContext) -> ConcurrencyLimiter:
         """The pace of a server and key: as many at once as is said, or what it bears, and never more than it works on."""
         if key not in self._paces:
-            most = asked.at_once or CEILING
+            most = asked.at_once or MAX_CONCURRENCY
             if concurrency == "auto":
                 self._paces[key] = ConcurrencyLimiter.auto(most, timing=self.timing, label=asked.label)
             else:

@@ -12,9 +12,8 @@ import pytest
 from evalrunner.domain import Completion, Endpoint, Failure, RateLimitStatus, Request
 from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.controller import ConcurrencyLimiter
+from evalrunner.middleware.concurrency import ConcurrencyLimitedEndpoint, ConcurrencyLimiter
 from evalrunner.middleware.deadline import RowDeadline, Timing
-from evalrunner.middleware.pacing import ConcurrencyLimitedEndpoint
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from tests.fakes.endpoints import ASKED, PARIS, Playing, numbered, over_http
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status, always
@@ -28,7 +27,7 @@ def auto(ceiling: int = 256, **more: Any) -> ConcurrencyLimiter:
     return ConcurrencyLimiter.auto(ceiling, timing=TIME, **more)
 
 
-def load(server: Endpoint, controller: ConcurrencyLimiter, seconds: float, *, workers: int = 300) -> list[Failure]:
+def load(server: Endpoint, limiter: ConcurrencyLimiter, seconds: float, *, workers: int = 300) -> list[Failure]:
     """Ask all the time from so many workers, in virtual time; the failures that came back."""
     failures: list[Failure] = []
 
@@ -42,7 +41,7 @@ def load(server: Endpoint, controller: ConcurrencyLimiter, seconds: float, *, wo
                 await asyncio.sleep(0.5)
 
     async def main() -> None:
-        endpoint = ConcurrencyLimitedEndpoint(server, controller, StopSignal())
+        endpoint = ConcurrencyLimitedEndpoint(server, limiter, StopSignal())
         workers_ = [asyncio.create_task(work(endpoint)) for _ in range(workers)]
         await asyncio.sleep(seconds)
         for worker in workers_:
@@ -63,8 +62,8 @@ def load(server: Endpoint, controller: ConcurrencyLimiter, seconds: float, *, wo
 )  # fmt: skip
 def test_auto_holds_what_a_server_bears(cap: int, latency_s: float, seconds: float, refused_at: str) -> None:
     server = CappedServer(cap, latency_s=latency_s, refusal_s=0.001 if refused_at == "once" else latency_s)
-    controller = auto()
-    load(server, controller, seconds)
+    limiter = auto()
+    load(server, limiter, seconds)
     answered, refused = server.between(10, seconds)
     assert answered >= 0.8 * (seconds - 10) * cap / latency_s
     assert refused < 0.02 * (answered + refused)
@@ -87,24 +86,24 @@ def test_auto_against_a_fixed_twenty() -> None:
 
 
 def test_auto_rises_to_its_ceiling_where_nothing_refuses_it_and_not_beyond() -> None:
-    server, controller = CappedServer(spread=0.9, latency_s=1.0), auto(100)
-    load(server, controller, 20)
-    assert (controller.bound, server.most_in_flight, controller.most_in_flight) == (100, 100, 100)
+    server, limiter = CappedServer(spread=0.9, latency_s=1.0), auto(100)
+    load(server, limiter, 20)
+    assert (limiter.limit, server.most_in_flight, limiter.max_in_flight) == (100, 100, 100)
 
 
 def test_it_does_not_rise_where_it_is_not_used() -> None:
-    server, controller = CappedServer(), auto()
-    load(server, controller, 20, workers=3)
-    assert (controller.bound, server.most_in_flight) == (4, 3)
+    server, limiter = CappedServer(), auto()
+    load(server, limiter, 20, workers=3)
+    assert (limiter.limit, server.most_in_flight) == (4, 3)
 
 
 @pytest.mark.parametrize("parallel", [1, 8])
 def test_a_server_that_queues_is_not_given_more_than_helps(parallel: int) -> None:
-    server, controller = CappedServer(parallel=parallel, spread=0.5), auto()
-    load(server, controller, 60)
+    server, limiter = CappedServer(parallel=parallel, spread=0.5), auto()
+    load(server, limiter, 60)
     answered, _ = server.between(10, 60)
     assert answered >= 0.9 * 50 * parallel / 0.1
-    assert controller.bound <= 8 * max(parallel, 4)
+    assert limiter.limit <= 8 * max(parallel, 4)
 
 
 @pytest.mark.parametrize("habit", [0.02, 0.05, 0.1])
@@ -116,8 +115,8 @@ def test_refusals_that_come_whatever_is_in_flight_do_not_keep_it_down(habit: flo
 
 
 def test_a_storm_is_waited_for_and_left_soon() -> None:
-    server, controller = CappedServer(20, down=(15, 45)), auto()
-    load(server, controller, 80)
+    server, limiter = CappedServer(20, down=(15, 45)), auto()
+    load(server, limiter, 80)
     _, refused = server.between(15, 45)
     assert refused < 60  # of a server that refuses within a millisecond
     answered, _ = server.between(60, 80)
@@ -167,21 +166,21 @@ def test_a_provider_that_refuses_all_is_given_up() -> None:
     last = failures[-1]
     assert last.kind == "rate_limit"
     assert last.fatal
-    assert last.message == "the provider at example has refused every call for 10 min; it was not asked again"
+    assert last.message == "the provider at example refused every call for 10 min; no more calls are made"
     assert sum(failure.fatal for failure in failures) == 20
     assert 10 <= sum(not failure.fatal for failure in failures) < 200
 
 
 def test_other_failures_do_not_hold_it() -> None:
-    inner, controller = Playing(Failure("server", "down", 500), latency_s=0.1), auto()
+    inner, limiter = Playing(Failure("server", "down", 500), latency_s=0.1), auto()
 
     async def main() -> None:
-        endpoint = ConcurrencyLimitedEndpoint(inner, controller, StopSignal())
+        endpoint = ConcurrencyLimitedEndpoint(inner, limiter, StopSignal())
         await asyncio.gather(*(endpoint(ASKED) for _ in range(400)))
         assert asyncio.get_running_loop().time() < 400 / 4 * 0.1 + 1
 
     run_virtual(main())
-    assert controller.bound == 4
+    assert limiter.limit == 4
 
 
 @pytest.mark.parametrize(
@@ -234,8 +233,8 @@ def test_no_turn_is_lost_when_callers_give_up() -> None:
     draw = random.Random(3)
 
     async def main() -> tuple[int, int, int]:
-        inner, controller = Playing(PARIS, latency_s=0.1), ConcurrencyLimiter.fixed(5, timing=TIME)
-        endpoint = ConcurrencyLimitedEndpoint(inner, controller, StopSignal())
+        inner, limiter = Playing(PARIS, latency_s=0.1), ConcurrencyLimiter.fixed(5, timing=TIME)
+        endpoint = ConcurrencyLimitedEndpoint(inner, limiter, StopSignal())
         tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(2000)]
         given_up = draw.sample(tasks, 1200)
         for task in given_up:
@@ -244,7 +243,7 @@ def test_no_turn_is_lost_when_callers_give_up() -> None:
         stayed = set(tasks) - set(given_up)
         assert all(task.result() == PARIS for task in stayed)
         assert any(isinstance(answer, asyncio.CancelledError) for answer in found)
-        return controller.in_flight, inner.in_flight, inner.most_in_flight
+        return limiter.in_flight, inner.in_flight, inner.most_in_flight
 
     assert run_virtual(main()) == (0, 0, 5)
 
@@ -283,7 +282,7 @@ def test_a_row_that_waits_for_its_turn_is_not_slow() -> None:
 
 
 def drive(
-    server: ScriptedServer, controller: ConcurrencyLimiter, rows: int, *, workers: int = 64, timeout_s: float = 5.0
+    server: ScriptedServer, limiter: ConcurrencyLimiter, rows: int, *, workers: int = 64, timeout_s: float = 5.0
 ) -> int:
     """How many of so many rows were answered, over real sockets."""
     timing = Timing(scale=0.02)
@@ -291,7 +290,7 @@ def drive(
 
     async def use(http: OpenAIEndpoint) -> None:
         stop = StopSignal()
-        paced = ConcurrencyLimitedEndpoint(http, controller, stop)
+        paced = ConcurrencyLimitedEndpoint(http, limiter, stop)
         endpoint = RetryEndpoint(paced, RetryRules(8), timing=timing, stop=stop, draw=random.Random(2))
         numbers = iter(range(rows))
 
@@ -319,12 +318,12 @@ def test_a_fixed_bound_is_never_exceeded_on_the_wire(bound: int) -> None:
 
 def test_auto_finds_what_a_real_server_bears() -> None:
     with ScriptedServer(always(Slow(0.02, Answer())), bears=20) as server:
-        controller = ConcurrencyLimiter.auto(timing=Timing(scale=0.02))
-        assert drive(server, controller, 2000) == 2000
+        limiter = ConcurrencyLimiter.auto(timing=Timing(scale=0.02))
+        assert drive(server, limiter, 2000) == 2000
         print(f"{server.calls} calls, {server.refused} refused, at most {server.most_in_flight} in flight")
         assert server.refused < 0.05 * server.calls  # the first seconds included
         assert server.most_in_flight <= 45
-        assert 10 <= controller.bound <= 22
+        assert 10 <= limiter.limit <= 22
 
 
 def troubles(_request: Any, nth: int) -> Any:
@@ -344,14 +343,14 @@ def troubles(_request: Any, nth: int) -> Any:
 @pytest.mark.parametrize("kind", ["auto", "fixed"])
 def test_on_a_bad_day_all_rows_are_answered(kind: str) -> None:
     timing = Timing(scale=0.02)
-    controller = (
+    limiter = (
         ConcurrencyLimiter.auto(64, timing=timing) if kind == "auto" else ConcurrencyLimiter.fixed(32, timing=timing)
     )
     with ScriptedServer(troubles) as server:
-        answered = drive(server, controller, 2000, timeout_s=0.5)
-        print(f"{kind}: {answered} of 2000 answered with {server.calls} calls, {controller.refused} of them refused")
-        print(f"at most {controller.most_in_flight} in flight by our count, {server.most_in_flight} by the server's")
+        answered = drive(server, limiter, 2000, timeout_s=0.5)
+        print(f"{kind}: {answered} of 2000 answered with {server.calls} calls, {limiter.refused} of them refused")
+        print(f"at most {limiter.max_in_flight} in flight by our count, {server.most_in_flight} by the server's")
         assert answered == 2000
-        assert controller.most_in_flight <= (64 if kind == "auto" else 32)
+        assert limiter.max_in_flight <= (64 if kind == "auto" else 32)
         assert 2000 < server.calls < 2400
-        assert controller.in_flight == 0
+        assert limiter.in_flight == 0
