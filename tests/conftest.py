@@ -1,4 +1,4 @@
-"""What every test gets: no keys of the machine, no network but loopback, a folder of its own to work in."""
+"""Fixtures of every test: no API keys, no network except loopback, its own working folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 
 from evalrunner.storage import cache_folder
 
-MODELS = cache_folder() / "models"  # weights are fetched once for all tests
+MODELS = cache_folder() / "models"  # weights are downloaded once for all tests
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 _connect = socket.socket.connect
 
 
 def _only_loopback(self: socket.socket, address: object) -> object:
-    """Refuse what leaves the machine: a test that needs it proves nothing about a machine without it."""
+    """Refuse connections that leave the machine."""
     if self.family in (socket.AF_INET, socket.AF_INET6) and isinstance(address, tuple):
         host = str(address[0])
         try:
@@ -33,7 +33,7 @@ def _only_loopback(self: socket.socket, address: object) -> object:
 
 @pytest.fixture(autouse=True)
 def own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No keys, no CI, no answers from before, sockets to loopback only, and `tmp_path` as the working folder."""
+    """No API keys, no CI, an empty cache, sockets to loopback only, and `tmp_path` as the working folder."""
     for name in list(os.environ):
         if (
             name.endswith(("_API_KEY", "_TOKEN", "_BASE_URL"))
@@ -51,7 +51,7 @@ def own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real datasets beside the checkout; a test that needs it is skipped where it is missing."""
+    """The folder of real datasets next to the checkout; tests that need it are skipped without it."""
     if not SHARED.is_dir():
         pytest.skip("the real datasets are not beside this checkout")
     return SHARED
@@ -59,7 +59,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real MLflow server, one for all tests; they are skipped where MLflow is missing."""
+    """The address of a real MLflow server, shared by all tests; they are skipped without MLflow."""
     if importlib.util.find_spec("mlflow") is None:
         pytest.skip("the extra 'mlflow' is not installed")
     from tests.endpoints.conftest import free_port

@@ -20,7 +20,7 @@ HEAVY = (
 )  # fmt: skip
 
 
-def test_the_public_names_are_listed_once_in_order() -> None:
+def test_public_names_are_sorted_and_importable() -> None:
     assert evalrunner.__all__ == sorted(evalrunner.__all__)
     assert [name for name in evalrunner.__all__ if getattr(evalrunner, name) is None] == []
     assert dir(evalrunner) == evalrunner.__all__
@@ -63,7 +63,7 @@ def test_a_run_without_judges_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_each_module_can_be_imported_alone_without_a_warning() -> None:
+def test_each_module_can_be_imported_alone_without_warnings() -> None:
     code = (
         "import importlib, sys, subprocess\n"
         "for name in sys.argv[1:]:\n"
@@ -82,7 +82,7 @@ def test_each_module_can_be_imported_alone_without_a_warning() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_nothing_in_the_repository_names_a_path_of_this_machine() -> None:
+def test_no_file_contains_a_local_path() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     if not listed:
         pytest.skip("not a git checkout")

@@ -1,4 +1,4 @@
-"""What is read and written as JSON the quick way is what `json` reads and writes."""
+"""JSON is read and written as the `json` module does."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ BROKEN = (
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_a_value_is_read_as_json_reads_it(text: str) -> None:
+def test_load_json_equals_the_json_module(text: str) -> None:
     assert repr(load_json(text.encode())) == repr(json.loads(text.encode()))
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_what_is_no_json_raises_what_json_raises(text: str) -> None:
+def test_invalid_json_raises_the_error_of_the_json_module(text: str) -> None:
     with pytest.raises((ValueError, RecursionError)) as wanted:
         json.loads(text.encode())
     with pytest.raises(wanted.type) as found:
@@ -50,7 +50,7 @@ def test_what_is_no_json_raises_what_json_raises(text: str) -> None:
     assert str(found.value) == str(wanted.value)
 
 
-def test_other_encodings_are_read_too() -> None:
+def test_utf_16_and_utf_32_are_read() -> None:
     assert [load_json('{"a":"é"}'.encode(name)) for name in ("utf-8-sig", "utf-16", "utf-32")] == [{"a": "é"}] * 3
 
 
@@ -61,11 +61,11 @@ VALUES: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_a_value_is_written_as_json_writes_it(value: Any) -> None:
+def test_dump_json_equals_the_json_module(value: Any) -> None:
     assert dump_json(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def test_numbers_come_back_as_they_were() -> None:
+def test_numbers_round_trip_exactly() -> None:
     draw = random.Random(0)
     numbers = [math.ldexp(draw.uniform(-1, 1), draw.randint(-1070, 1020)) for _ in range(5000)]
     numbers += [draw.randint(-(2**70), 2**70) for _ in range(5000)]
@@ -74,7 +74,7 @@ def test_numbers_come_back_as_they_were() -> None:
     assert load_json(json.dumps(numbers).encode()) == numbers
 
 
-def test_what_is_not_plain_can_be_refused() -> None:
+def test_a_fallback_can_reject_values_that_are_not_json() -> None:
     with pytest.raises(TypeError):
         dump_json({"a": {1, 2}}, fallback=json.dumps)
 

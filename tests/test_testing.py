@@ -1,4 +1,4 @@
-"""A suite as a test: it fails with the words of the command line, and costs nothing where nobody asks for it."""
+"""A suite as a pytest test: it fails with the output of the command line, and imports nothing until it is used."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def run_pytest(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-def shown(text: str) -> list[str]:
-    """The lines of a text without what differs between two runs of a suite."""
+def stable_lines(text: str) -> list[str]:
+    """The lines of a text without those that differ between two runs of a suite."""
     lines = [line.removeprefix("E").strip() for line in text.splitlines()]
     return [line for line in lines if line and not line.startswith("files:") and "rows in" not in line]
 
@@ -57,18 +57,18 @@ def test_a_passing_suite_is_a_passing_test() -> None:
     assert "1 passed" in done.stdout
 
 
-def test_a_failing_suite_fails_with_the_text_of_the_command_line() -> None:
+def test_a_failing_suite_fails_with_the_output_of_the_command_line() -> None:
     write(gate="exact_match >= 0.9")
     done = run_pytest()
     assert done.returncode == 1
     assert "1 of 1 gate failed: exact_match >= 0.9 is 0.667: misses the bound" in done.stdout
-    said = shown(command_line("sums.yaml").stdout)
-    assert [line for line in said if line not in shown(done.stdout)] == []
+    expected = stable_lines(command_line("sums.yaml").stdout)
+    assert [line for line in expected if line not in stable_lines(done.stdout)] == []
     assert "test_sums.py:5: CheckFailed" in done.stdout
     assert str(ROOT) not in done.stdout
 
 
-def test_a_suite_that_cannot_be_trusted_says_so() -> None:
+def test_an_untrusted_suite_fails_with_its_reason() -> None:
     write(third="''")
     done = run_pytest()
     assert done.returncode == 1
@@ -79,7 +79,7 @@ def test_a_suite_that_cannot_be_trusted_says_so() -> None:
     assert "UNTRUSTED" in done.stdout
 
 
-def test_a_suite_with_mistakes_fails_with_all_of_them() -> None:
+def test_an_invalid_suite_fails_with_all_its_problems() -> None:
     write(gate="exact_mach >= 0.3, contains < 1")
     done = run_pytest()
     assert done.returncode == 1
@@ -87,7 +87,7 @@ def test_a_suite_with_mistakes_fails_with_all_of_them() -> None:
     assert "sums.yaml:9:" in done.stdout and "gates[0]" in done.stdout and "gates[1]" in done.stdout
 
 
-def test_options_are_those_of_a_run_and_the_result_comes_back() -> None:
+def test_check_accepts_run_options_and_returns_the_result() -> None:
     write(gate="exact_match >= 0.9")
     result = evalrunner.check("sums.yaml", limit=1, output_dir=Path("elsewhere"))
     assert (result.metrics["exact_match/v1"], result.folder.parts[0]) == (1.0, "elsewhere")
@@ -95,7 +95,7 @@ def test_options_are_those_of_a_run_and_the_result_comes_back() -> None:
         evalrunner.check("sums.yaml", no_such_option=1)
 
 
-def test_run_folders_go_where_pytest_is_told() -> None:
+def test_the_pytest_option_sets_the_output_folder() -> None:
     write()
     done = run_pytest("--evalrun-output-dir", "out/evals")
     assert done.returncode == 0, done.stdout
@@ -103,7 +103,7 @@ def test_run_folders_go_where_pytest_is_told() -> None:
     assert not Path("runs").exists()
 
 
-def test_the_plugin_imports_nothing_that_no_test_asks_for() -> None:
+def test_the_plugin_imports_nothing_until_a_test_needs_it() -> None:
     Path("test_plain.py").write_text(
         "import sys\n\ndef test_plain():\n"
         "    loaded = [name for name in sys.modules if name.startswith('evalrunner')]\n"
@@ -113,7 +113,7 @@ def test_the_plugin_imports_nothing_that_no_test_asks_for() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_pytest_finds_the_plugin_by_itself() -> None:
+def test_the_pytest_plugin_is_an_entry_point() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert '[project.entry-points.pytest11]\nevalrunner = "evalrunner.pytest_plugin"\n' in text
     assert os.path.isfile(ROOT / "evalrunner" / "pytest_plugin.py")

@@ -4,4 +4,4 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-docs", action="store_true", help="write what --help prints into docs/reference/cli.md")
+    parser.addoption("--update-docs", action="store_true", help="write the output of --help into docs/reference/cli.md")

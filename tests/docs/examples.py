@@ -1,18 +1,16 @@
-"""Examples of the docs: found by the comment above each fenced block, and run in a folder of their own.
-
-What a comment may say, directly above a block:
+"""Find and run the examples of the docs. A comment directly above a fenced block declares how the block is used:
 
     file: PATH         the block is written to PATH
-    run                its commands (sh) or its code (python) are run and end with code 0
-    run: exit N        the same, and it ends with code N
-    prints             the block is in what the last run printed; … stands for anything
-    in: PATH           a fragment of YAML: its keys replace those of the suite PATH, and the whole is valid;
-                       checked at the end of the page, all of them in one process
-    help: COMMAND      the block is what `evalrun COMMAND --help` prints; rewritten by pytest --update-docs
-    not run: REASON    nobody runs it, and why
+    run                its commands (sh) or its code (python) are run and exit with 0
+    run: exit N        the same, with exit code N
+    prints             the output of the last run contains the block; … matches any text
+    in: PATH           a YAML fragment whose keys replace those of the suite PATH; the result must be valid.
+                       All fragments of a page are checked in one process at its end.
+    help: COMMAND      the output of `evalrun COMMAND --help`; rewritten by pytest --update-docs
+    not run: REASON    the block is not run, with the reason
 
-`<!-- needs: model -->` on a line of its own says that a page runs the embedded model; `needs: server` that it
-talks to the scripted server of `tests/fakes`, `needs: mlflow` that MLflow is installed.
+`<!-- needs: model -->` on its own line marks a page that runs the embedded model, `needs: server` one that uses the
+scripted server of `tests/fakes`, `needs: mlflow` one that needs MLflow.
 """
 
 from __future__ import annotations
@@ -38,13 +36,15 @@ COMMENT = re.compile(r"<!-- (?P<verb>file|run|prints|in|help|not run)(?:: (?P<re
 NEEDS = re.compile(r"<!-- needs: (?P<what>\w+) -->")
 FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)")
 WORDS = re.compile(r"\s+")
-COMMAND = "import sys; sys.argv[0] = 'evalrun'; from evalrunner.cli.main import main; main()"  # as the installed one
-SECONDS = 240  # one example may load the embedded model and ask it fifty questions on a busy machine
+COMMAND = (
+    "import sys; sys.argv[0] = 'evalrun'; from evalrunner.cli.main import main; main()"  # like the installed command
+)
+SECONDS = 240  # an example may ask the embedded model fifty questions on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A fenced block: where it stands (line of its comment or fence, from 1), and what is to be done with it."""
+    """A fenced block, the line of its fence (from 1), and how it is used."""
 
     page: Path
     line: int
@@ -60,7 +60,7 @@ class Example:
 
 def read_examples(page: Path) -> list[Example]:
     """Every fenced block of a page, in order."""
-    found: list[Example] = []
+    examples: list[Example] = []
     lines = page.read_text(encoding="utf-8").splitlines()
     place = 0
     while place < len(lines):
@@ -70,21 +70,21 @@ def read_examples(page: Path) -> list[Example]:
             continue
         end = lines.index(fence["indent"] + "```", place + 1)
         body = [line.removeprefix(fence["indent"]) for line in lines[place + 1 : end]]
-        said = COMMENT.fullmatch(lines[place - 1].strip()) if place else None
-        verb, rest = (said["verb"], said["rest"] or "") if said else (None, "")
-        found.append(Example(page, place + 1, fence["language"], "\n".join(body) + "\n", verb, rest))
+        comment = COMMENT.fullmatch(lines[place - 1].strip()) if place else None
+        verb, rest = (comment["verb"], comment["rest"] or "") if comment else (None, "")
+        examples.append(Example(page, place + 1, fence["language"], "\n".join(body) + "\n", verb, rest))
         place = end + 1
-    return found
+    return examples
 
 
 def needs(page: Path) -> set[str]:
-    """What a page needs beside evalrun itself."""
-    return {found["what"] for found in NEEDS.finditer(page.read_text(encoding="utf-8"))}
+    """What a page needs besides evalrun."""
+    return {match["what"] for match in NEEDS.finditer(page.read_text(encoding="utf-8"))}
 
 
 @dataclass(slots=True)
 class Workplace:
-    """The folder in which the examples of one page are run, one after the other."""
+    """The folder in which the examples of one page run in order."""
 
     folder: Path
     env: dict[str, str]
@@ -92,7 +92,7 @@ class Workplace:
     fragments: list[str] = field(default_factory=list)
 
     def do(self, example: Example) -> None:
-        """Do what the comment of an example says. Raises AssertionError with the place where it does not hold."""
+        """Apply one example. Raises AssertionError with its place where it fails."""
         if example.verb == "file":
             path = self.folder / example.rest
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,12 +100,12 @@ class Workplace:
         elif example.verb == "run":
             self.run(example)
         elif example.verb == "prints":
-            assert fits(example.text, self.printed), f"{example.place}: was printed instead:\n{self.printed}"
+            assert matches(example.text, self.printed), f"{example.place}: the output is:\n{self.printed}"
         elif example.verb == "in":
             self.insert(example)
 
     def run(self, example: Example) -> None:
-        """Run commands, ending at the first that fails, or code."""
+        """Run shell commands up to the first failure, or Python code."""
         wanted = int(example.rest.removeprefix("exit ")) if example.rest else 0
         start = [sys.executable, "-c"] if example.language == "python" else ["bash", "-ec"]
         done = subprocess.run(
@@ -120,10 +120,10 @@ class Workplace:
             check=False,
         )
         self.printed = done.stdout
-        assert done.returncode == wanted, f"{example.place}: ended with {done.returncode}:\n{done.stdout}"
+        assert done.returncode == wanted, f"{example.place}: exit code {done.returncode}:\n{done.stdout}"
 
     def insert(self, example: Example) -> None:
-        """Write a suite with the fragment in it, named after the fragment's line."""
+        """Write the suite with the fragment merged in, named after the fragment's line."""
         base = self.folder / example.rest
         suite = yaml.safe_load(base.read_text(encoding="utf-8"))
         fragment = yaml.safe_load(example.text)
@@ -135,13 +135,13 @@ class Workplace:
         self.fragments.append(str(path.relative_to(self.folder)))
 
     def finish(self, page: Path) -> None:
-        """Let evalrun check every suite that was made of a fragment, with its data."""
+        """Validate every suite that contains a fragment."""
         if self.fragments:
             self.run(Example(page, 0, "sh", shlex.join(["evalrun", "validate", *self.fragments]), "run", ""))
 
 
 def open_workplace(folder: Path, **env: str) -> Workplace:
-    """A folder with `evalrun` and `python` of this checkout on the path, and our suites beside the examples."""
+    """A folder with this checkout's `evalrun` and `python` on the path, and a link to `suites`."""
     programs = folder / ".bin"
     programs.mkdir()
     for name, command in (("evalrun", [sys.executable, "-c", COMMAND]), ("python", [sys.executable])):
@@ -152,7 +152,7 @@ def open_workplace(folder: Path, **env: str) -> Workplace:
     return Workplace(folder, {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **env})
 
 
-def fits(shown: str, printed: str) -> bool:
-    """Whether the lines shown are in what was printed, in one piece; … is anything, blanks count as one."""
-    parts = [re.escape(WORDS.sub(" ", part)) for part in WORDS.sub(" ", shown).strip().split("…")]
+def matches(block: str, printed: str) -> bool:
+    """Whether the output contains the block; … matches any text, and runs of whitespace are equal."""
+    parts = [re.escape(WORDS.sub(" ", part)) for part in WORDS.sub(" ", block).strip().split("…")]
     return re.search(".*?".join(parts), WORDS.sub(" ", printed)) is not None

@@ -1,4 +1,4 @@
-"""The recipes of docs/ci.md, run as CI would run them in a git repository of its own, as far as that goes without CI."""
+"""The recipes of docs/ci.md, run in a git repository as a CI job runs them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def example(path: str) -> str:
 
 
 class Repository:
-    """A git repository with a suite, whose answers and target are changed on branches."""
+    """A git repository with a suite; branches change its answers and target."""
 
     def __init__(self, folder: Path) -> None:
         self.place: Workplace = open_workplace(folder)
@@ -63,7 +63,7 @@ class Repository:
         subprocess.run(["git", *identity, *args], cwd=self.folder, env={**os.environ, **env}, check=True, timeout=60)
 
     def commit(self, branch: str, *, wrong: Iterable[int], suite: str = SUITE) -> None:
-        """A branch on which these of the recorded answers are wrong."""
+        """Commit a branch on which these recorded answers are wrong."""
         if branch != "main":
             self.git("checkout", "--quiet", "-b", branch, "main")
         rows = [
@@ -81,7 +81,7 @@ class Repository:
         self.git("commit", "--quiet", "-m", branch)
 
     def run(self, script: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """A script as GitHub's bash and GitLab's run it."""
+        """Run a script with the shell options of GitHub and GitLab."""
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
             cwd=self.folder,
@@ -93,8 +93,8 @@ class Repository:
         )
 
     def run_action(self, **inputs: str) -> subprocess.CompletedProcess[str]:
-        """The last of the action's scripts that was reached, with the inputs of a workflow; installing is left out."""
-        given = {name: str(said.get("default", "")) for name, said in ACTION["inputs"].items()} | inputs
+        """Run the script of the action's last step with these inputs, without the installation."""
+        given = {name: str(declared.get("default", "")) for name, declared in ACTION["inputs"].items()} | inputs
         github = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(self.folder), "GITHUB_STEP_SUMMARY": str(self.folder / "step.md")}  # fmt: skip
         (step,) = [step for step in ACTION["runs"]["steps"] if step.get("name") == "Run the suites"]
         env = {name: filled(value, given) for name, value in step["env"].items()}
@@ -102,7 +102,7 @@ class Repository:
 
 
 def filled(text: str, inputs: dict[str, str]) -> str:
-    return INPUT.sub(lambda found: inputs[found["name"]] if found["name"] else f"<{found['github']}>", text)
+    return INPUT.sub(lambda match: inputs[match["name"]] if match["name"] else f"<{match['github']}>", text)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def workflow_inputs() -> dict[str, str]:
-    """What the example's workflow gives the action."""
+    """The inputs that the example workflow passes to the action."""
     steps = yaml.safe_load(example(".github/workflows/evals.yml"))["jobs"]["evals"]["steps"]
     (with_,) = [step["with"] for step in steps if step["uses"].startswith("OWNER/evalrun@")]
     assert set(with_) <= set(ACTION["inputs"])
@@ -124,7 +124,7 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_the_workflow_is_red_on_a_worse_model_green_on_an_equal_one_and_3_on_a_dead_endpoint(
+def test_the_workflow_fails_on_a_regression_passes_without_one_and_exits_3_on_a_dead_endpoint(
     repository: Repository,
 ) -> None:
     inputs = workflow_inputs()
@@ -137,9 +137,9 @@ def test_the_workflow_is_red_on_a_worse_model_green_on_an_equal_one_and_3_on_a_d
         "::error file=suites/qa.yaml,line=6,title=qa%3A fail::exact_match >= 0.8",
         "::error file=suites/qa.yaml,line=7,title=qa%3A fail::exact_match at most 0.05 worse than main",
     ]
-    told = (repository.folder / "step.md").read_text(encoding="utf-8")
-    assert " worse than main (0.995), n=200 |" in told
-    got_worse = told.rpartition("### Rows that got worse\n\n")[2].splitlines()[0]
+    summary = (repository.folder / "step.md").read_text(encoding="utf-8")
+    assert " worse than main (0.995), n=200 |" in summary
+    got_worse = summary.rpartition("### Rows that got worse\n\n")[2].splitlines()[0]
     assert got_worse == (
         "<details><summary><code>q0</code> · <code>exact_match</code> 0.000 (was 1.000)</summary><b>input</b><pre>0+1?</pre>"
         "<b>expected</b><pre>1</pre><b>output of the baseline</b><pre>1</pre><b>output</b><pre>0</pre></details>"
@@ -154,7 +154,7 @@ def test_the_workflow_is_red_on_a_worse_model_green_on_an_equal_one_and_3_on_a_d
     assert "it says nothing about the model" in summary
 
 
-def test_nothing_in_an_input_reaches_a_shell(repository: Repository) -> None:
+def test_action_inputs_cannot_inject_shell_commands(repository: Repository) -> None:
     for text in ("$(touch owned)", "`touch owned`", "; touch owned", "'; touch owned #", "\ntouch owned\n", "${IFS}x"):
         for inputs in ({"suites": f"suites/qa.yaml {text}"}, {"suites": "suites/qa.yaml", "args": f"--target {text}"}):
             assert repository.run_action(**inputs).returncode != 0
@@ -163,7 +163,7 @@ def test_nothing_in_an_input_reaches_a_shell(repository: Repository) -> None:
         assert "${{" not in step.get("run", "")
 
 
-def test_options_and_several_suites_go_through_the_action(repository: Repository) -> None:
+def test_the_action_passes_options_and_several_suites(repository: Repository) -> None:
     (repository.folder / "suites" / "b c.yaml").write_text(SUITE.replace("name: qa", "name: other"))
     done = repository.run_action(
         suites="suites/qa.yaml\n'suites/b c.yaml'",
@@ -172,13 +172,13 @@ def test_options_and_several_suites_go_through_the_action(repository: Repository
     assert [line.split(" in ")[0] for line in done.stdout.splitlines()] == ["PASS qa: 2 rows", "PASS other: 2 rows"]
 
 
-def test_a_quote_that_is_not_closed_is_a_mistake_not_a_red_gate(repository: Repository) -> None:
+def test_an_unclosed_quote_in_an_action_input_exits_2(repository: Repository) -> None:
     done = repository.run_action(suites="suites/qa.yaml", args="--set 'gates=[]")
     assert (done.returncode, done.stderr) == (2, "")
     assert done.stdout == "::error title=evalrun::cannot parse suites or args: No closing quotation\n"
 
 
-def test_the_action_installs_itself_and_passes_what_it_names() -> None:
+def test_the_action_installs_its_own_checkout_and_uses_every_input() -> None:
     steps = ACTION["runs"]["steps"]
     (install,) = [step for step in steps if step.get("name") == "Install evalrun"]
     assert install["env"]["ACTION_PATH"] == "${{ github.action_path }}"
@@ -188,7 +188,7 @@ def test_the_action_installs_itself_and_passes_what_it_names() -> None:
     assert used | {"artifact"} == set(ACTION["inputs"])
 
 
-def test_the_step_that_comments_makes_a_comment_that_github_takes(repository: Repository) -> None:
+def test_the_comment_step_writes_a_comment_within_the_size_limit_of_github(repository: Repository) -> None:
     (step,) = yaml.safe_load(example("comment-step.yml"))
     repository.run_action(**workflow_inputs())
     said = repository.folder / ".bin" / "gh"
@@ -200,7 +200,7 @@ def test_the_step_that_comments_makes_a_comment_that_github_takes(repository: Re
     assert (repository.folder / "said.md").read_text(encoding="utf-8").startswith("## ✅ PASS: qa\n")
 
 
-def test_the_job_of_gitlab_leaves_its_report_where_it_says(repository: Repository) -> None:
+def test_the_gitlab_job_writes_its_junit_report_to_the_declared_path(repository: Repository) -> None:
     job: dict[str, Any] = yaml.safe_load(example(".gitlab-ci.yml"))["evals"]
     repository.commit("worse", wrong=range(60))
     done = repository.run("\n".join(job["script"]))
@@ -209,7 +209,7 @@ def test_the_job_of_gitlab_leaves_its_report_where_it_says(repository: Repositor
     assert (JUnitXml.fromfile(str(report)).tests, JUnitXml.fromfile(str(report)).failures) == (202, 62)
 
 
-def test_the_pipeline_of_jenkins_leaves_its_report_where_it_says(repository: Repository) -> None:
+def test_the_jenkins_pipeline_writes_its_junit_report_to_the_declared_path(repository: Repository) -> None:
     text = example("Jenkinsfile")
     (command,) = re.findall(r"sh '(evalrun [^']*)'", text)
     (pattern,) = re.findall(r"junit '([^']*)'", text)

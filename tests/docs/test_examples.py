@@ -26,7 +26,7 @@ def pages() -> list[Any]:
 
 
 @pytest.mark.parametrize("page", pages())
-def test_the_examples_of_a_page_run_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
+def test_all_examples_of_a_page_run(page: Path, tmp_path: Path) -> None:
     with ScriptedServer(knows) as server:
         env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-none", "LITELLM_BASE_URL": server.base_url}
         place = open_workplace(tmp_path, **(env if "server" in needs(page) else {}))
@@ -36,6 +36,6 @@ def test_the_examples_of_a_page_run_from_top_to_bottom(page: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_example_goes_without_a_word_on_how_it_is_run(page: Path) -> None:
+def test_every_example_declares_how_it_is_run(page: Path) -> None:
     silent = [example.place for example in read_examples(page) if example.language in RUN and example.verb is None]
     assert silent == []

@@ -1,4 +1,4 @@
-"""The reference is whole: every command, option, key and field stands in it, and every link leads somewhere."""
+"""The reference is complete: every command, option, key and field is documented, and no link is broken."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADING = re.compile(r"#{1,6} (?P<text>.+)")
 
 
 def words_of(page: str) -> str:
-    """What stands in code quotes on a page, one word a line, so that `limit` is not found in `--limit`."""
+    """The words in code quotes on a page, one per line, so that `limit` does not match `--limit`."""
     text = (REFERENCE / page).read_text(encoding="utf-8")
     inside = " ".join(re.findall(r"`([^`\n]+)`", text))
     return "\n" + "\n".join(re.split(r"[\s,{}:/]+", inside)) + "\n"
@@ -39,32 +39,36 @@ def missing(names: Any, page: str) -> list[str]:
 
 
 def help_of(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `evalrun COMMAND --help` prints on a terminal of 80 characters."""
+    """The output of `evalrun COMMAND --help` on a terminal of 80 characters."""
     monkeypatch.setenv("COLUMNS", "80")
     args = [] if command == "evalrun" else [command]
     done = CliRunner().invoke(app, [*args, "--help"], prog_name="evalrun")
     return "".join(line.rstrip() + "\n" for line in done.stdout.strip("\n").splitlines())
 
 
-def test_the_command_line_is_as_its_page_says(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_help_texts_equal_the_command_line_reference(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = REFERENCE / "cli.md"
     commands = ["evalrun", *typer.main.get_command(app).commands]  # type: ignore[attr-defined]
-    shown = {example.rest: example for example in read_examples(page) if example.verb == "help"}
-    assert sorted(shown) == sorted(commands)
+    documented = {example.rest: example for example in read_examples(page) if example.verb == "help"}
+    assert sorted(documented) == sorted(commands)
     printed = {command: help_of(command, monkeypatch) for command in commands}
     if request.config.getoption("--update-docs", default=False):
         text = page.read_text(encoding="utf-8")
-        for command, said in printed.items():
-            old = f"<!-- help: {command} -->\n```text\n{shown[command].text.lstrip() if shown[command].text.strip() else ''}```\n"
+        for command, output in printed.items():
+            old = f"<!-- help: {command} -->\n```text\n{documented[command].text.lstrip() if documented[command].text.strip() else ''}```\n"
             assert old in text
-            text = text.replace(old, f"<!-- help: {command} -->\n```text\n{said}```\n")
+            text = text.replace(old, f"<!-- help: {command} -->\n```text\n{output}```\n")
         page.write_text(text, encoding="utf-8")
         return
-    assert {command: example.text for command, example in shown.items()} == printed, "pytest tests/docs --update-docs"
+    assert {command: example.text for command, example in documented.items()} == printed, (
+        "pytest tests/docs --update-docs"
+    )
 
 
 def keys_of(schema: Any) -> Iterator[str]:
-    """Every key that a suite may have, from the schema; options of single scorers stand on another page."""
+    """Every key of a suite, from the schema; options of scorers are on another page."""
     definitions = schema["$defs"]
     yield from schema["properties"]
     for name in ("dataset", "model", "gate"):
@@ -112,26 +116,26 @@ def test_every_exit_code_is_in_the_reference() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
-    found = set()
+    """The anchors of a page's headings, as GitHub generates them."""
+    names = set()
     for line in page.read_text(encoding="utf-8").splitlines():
         heading = HEADING.fullmatch(line)
         if heading:
             plain = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading["text"]).lower())
-            found.add(plain.strip().replace(" ", "-"))
-    return found
+            names.add(plain.strip().replace(" ", "-"))
+    return names
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_no_link_is_broken(page: Path) -> None:
     broken = []
-    for found in LINK.finditer(page.read_text(encoding="utf-8")):
-        place, _, anchor = found["to"].partition("#")
+    for match in LINK.finditer(page.read_text(encoding="utf-8")):
+        place, _, anchor = match["to"].partition("#")
         if place.startswith(("https://", "http://")):
             continue
         to = (page.parent / place).resolve() if place else page
         if not to.exists() or (anchor and anchor not in anchors(to)):
-            broken.append(found["to"])
+            broken.append(match["to"])
     assert broken == []
 
 
@@ -141,7 +145,7 @@ def test_every_page_is_in_the_index() -> None:
     assert [page for page in sorted(pages) if page != "README.md" and f"({page})" not in index] == []
 
 
-def test_the_changelog_knows_this_version() -> None:
+def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

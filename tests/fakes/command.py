@@ -1,4 +1,4 @@
-"""The command line as a user has it: a process of its own, in the test's folder."""
+"""The command line in its own process, in the working folder of the test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def evalrun(
     *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The finished process of `evalrun ARGS…`; its working folder is the test's own."""
+    """The finished process of `evalrun ARGS…`."""
     return subprocess.run(
         [sys.executable, "-m", "evalrunner", *args],
         input=stdin if stdin is not None else "",
@@ -27,6 +27,6 @@ def evalrun(
 
 
 def command_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of the process: the test's, this checkout first on the path, and `env` over both."""
+    """The environment of the process: that of the test, this checkout first on the path, then `env`."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", **(env or {})}

@@ -1,4 +1,4 @@
-"""A script for the fake server: a model that knows the answers of `suites/data/qa.csv`, and no judge."""
+"""A script for the fake server: a model that knows the answers of `suites/data/qa.csv`. It is no judge."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def known_answers() -> dict[str, str]:
 
 
 def knows(request: Any, _nth: int) -> Answer:
-    """The answer to the last message; where it has to choose, the first thing that it may choose."""
+    """The answer to the last message; for a choice, the first option."""
     if not request.get("tools"):
         return Answer(known_answers().get(request["messages"][-1]["content"], "Who knows?"))
     function = request["tools"][0]["function"]

@@ -1,4 +1,4 @@
-"""The suites that come with evalrun run, and say what their comments promise."""
+"""The suites in `suites/` run and produce what their comments say."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return {metric["name"]: metric for target in data["targets"].values() for metric in target["metrics"]}
 
 
-def test_every_question_has_an_id_of_its_topic_and_answers_that_score() -> None:
+def test_every_question_has_a_topic_id_and_accepted_answers_that_score() -> None:
     rows = questions("qa.csv")
     exact, inside = exact_match(normalize="squad").function, contains(normalize="squad", whole_words=True).function
     assert len(rows) == 52
@@ -67,11 +67,11 @@ def test_recorded_answers_are_scored_without_a_model() -> None:
         for name, metric in metrics_of(Path()).items()
         if metric["scorer"] in ("contains", "no_promise")
     }
-    # of 25 rows two expect nothing in particular, and one was not answered
+    # of 25 rows two have no expected answer and one has no output
     assert found == {"contains/v1": (0.909, 22, 2, 1, 0), "no_promise/v1": (0.958, 24, 0, 1, 0)}
 
 
-def test_the_proxy_suite_asks_the_address_it_is_given() -> None:
+def test_the_proxy_suite_sends_requests_to_its_base_url() -> None:
     with ScriptedServer(knows) as server:
         env = {"LITELLM_BASE_URL": server.base_url, "LITELLM_API_KEY": "sk-of-the-proxy"}
         done = evalrun(str(SUITES / "proxy.yaml"), env=env)
@@ -83,7 +83,7 @@ def test_the_proxy_suite_asks_the_address_it_is_given() -> None:
     assert {request.headers["authorization"] for request in server.requests} == {"Bearer sk-of-the-proxy"}
 
 
-def test_the_proxy_config_serves_the_model_that_the_suite_asks_for() -> None:
+def test_the_proxy_config_serves_the_model_of_the_proxy_suite() -> None:
     config = yaml.safe_load((SUITES / "proxy_config.yaml").read_text(encoding="utf-8"))
     suite = yaml.safe_load((SUITES / "proxy.yaml").read_text(encoding="utf-8"))
     assert [model["model_name"] for model in config["model_list"]] == [suite["target"]["model"]]
@@ -103,7 +103,7 @@ def test_the_proxy_suite_runs_through_a_litellm_proxy(tmp_path: Path) -> None:
 
 @contextmanager
 def litellm_proxy(upstream: str, folder: Path) -> Iterator[str]:
-    """The base URL of a LiteLLM proxy that was started as `proxy_config.yaml` says."""
+    """The base URL of a LiteLLM proxy started with `proxy_config.yaml`."""
     program = shutil.which("litellm", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if program is None:
         pytest.skip("the proxy of LiteLLM is not installed")
@@ -148,10 +148,10 @@ def ends(result: SuiteResult) -> Counter[str]:
 @pytest.mark.local
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the embedded model has one thread, and this machine may be busy
-def test_the_demo_passes_and_does_not_believe_its_judge() -> None:
+def test_the_demo_passes_and_its_judge_fails_the_judge_check() -> None:
     result = run_suite(SUITES / "qa.yaml")
     assert result.exit_code == 0
-    assert ends(result) == {"stop": 52}, "an answer was cut off: raise max_tokens"
+    assert ends(result) == {"stop": 52}, "an answer was truncated: raise max_tokens"
     found = {metric.name: metric for metric in result.details.targets["local/smollm2-135m-instruct"].metrics}
     counts = {name: (metric.n, metric.unscored) for name, metric in found.items() if metric.version}
     assert counts == {
@@ -164,14 +164,14 @@ def test_the_demo_passes_and_does_not_believe_its_judge() -> None:
         "factuality/v1/mean": (0, 52),
     }
     low = found["contains/v1"].low
-    assert low is not None and low > 0.5, "the gate should not hang on the noise of fifty questions"
-    for name, value in shown_in_the_readme().items():
-        # the same to the last digit on the same processor, a few answers apart on another one
+    assert low is not None and low > 0.5, "the threshold must be outside the 95% CI"
+    for name, value in readme_metrics().items():
+        # exact on the same processor, a few answers apart on another
         assert found[name].value == (None if value is None else pytest.approx(value, abs=0.08)), name
 
 
-def shown_in_the_readme() -> dict[str, float | None]:
-    """The metrics of the demo as README.md has them."""
+def readme_metrics() -> dict[str, float | None]:
+    """The metrics of the demo in README.md."""
     text = (SUITES.parent / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^ (\S+/v1\S*)(?: \([^)]*\))? +([\d.]+|–) ", text, re.MULTILINE)
     demo = {name: None if value == "–" else float(value) for name, value in rows}
@@ -182,8 +182,8 @@ def shown_in_the_readme() -> dict[str, float | None]:
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_prompts_of_one_model_are_compared() -> None:
-    options = RunOptions(limit=20, gates=False)  # enough to see both prompts at work; the whole suite takes minutes
+def test_zero_shot_and_few_shot_prompts_are_compared() -> None:
+    options = RunOptions(limit=20, gates=False)  # enough for both prompts; the whole suite takes minutes
     result = run_suite(SUITES / "compare.yaml", options=options)
     assert result.exit_code == 0
     assert ends(result) == {"stop": 40}

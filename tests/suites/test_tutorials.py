@@ -1,4 +1,4 @@
-"""The suites that stand for other people's tutorials, through a real LiteLLM proxy in front of the embedded model."""
+"""The tutorial suites, through a real LiteLLM proxy in front of the embedded model."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def gateway(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F81
 @pytest.mark.mlflow
 @pytest.mark.local
 @pytest.mark.usefixtures("gateway")
-def test_the_mlflow_tutorial_has_its_metrics_its_table_and_its_rows(server: str, client: Any) -> None:  # noqa: F811
+def test_the_mlflow_tutorial_logs_metrics_table_and_traces(server: str, client: Any) -> None:  # noqa: F811
     options = RunOptions(settings=("target.model=small",), mlflow=server)
     result = run_suite(SUITES / "tutorial_mlflow.yaml", options=options)
     assert result.exit_code == 0, result.details.notices
     names = ["exact_match/v1", *(f"toxicity/v1/{name}" for name in ("mean", "variance", "p90", "ratio"))]
     assert all(result.metrics[name] is not None for name in names)
     arrived = Arrived(client, "tutorial-mlflow")
-    shown = arrived.targets["gateway"].data.metrics
-    assert {name: shown[name] for name in names} == {name: result.metrics[name] for name in names}
+    logged = arrived.targets["gateway"].data.metrics
+    assert {name: logged[name] for name in names} == {name: result.metrics[name] for name in names}
     frame = arrived.table("gateway")
     columns = ["inputs", "ground_truth", "outputs", "token_count", "toxicity/v1/score", "exact_match/v1/score"]
     assert set(columns) <= set(frame.columns)
@@ -42,18 +42,18 @@ def test_the_mlflow_tutorial_has_its_metrics_its_table_and_its_rows(server: str,
     assert frame["token_count"].min() > 0
     assert list(result.tables["eval_results_table"].columns) == list(frame.columns)
     traces = arrived.traces("gateway")
-    assert {said.name for trace in traces for said in trace.info.assessments} == {
+    assert {assessment.name for trace in traces for assessment in trace.info.assessments} == {
         "expected_response", "exact_match", "token_f1", "toxicity",
     }  # fmt: skip
 
 
 @pytest.mark.usefixtures("gateway")
-def test_the_factuality_tutorial_asks_a_judge_and_says_that_it_is_not_to_be_believed(
+def test_the_factuality_tutorial_reports_that_its_judge_failed_the_judge_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("EVALRUN_JUDGE", "small")
     result = run_suite(SUITES / "tutorial_factuality.yaml", options=RunOptions(settings=("target.model=small",)))
     frame = result.tables["eval_results_table"]
-    assert list(frame["factuality/v1/state"]) == ["unscored"] * 3  # the small model knows no right from wrong
+    assert list(frame["factuality/v1/state"]) == ["unscored"] * 3  # the small model cannot judge
     assert all("self-check" in why for why in frame["factuality/v1/justification"])
     assert frame["outputs"].str.len().min() > 0
