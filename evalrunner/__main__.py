@@ -1,4 +1,4 @@
-"""`python -m evalrunner`, the same as the command `evalrun`."""
+"""`python -m evalrunner`, the same program as the commands `evalrun` and `evalrunner`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The nouns of an evaluation, frozen, and the protocols between the parts.
 
-A row's way: a `Sample` goes to a `Target`, which answers with a `Completion` or a `Failure`; each scorer
-makes one `Cell` of it; the whole is a `Row`; rows become `Metric`s. Times are seconds, money is US dollars,
-shares are in 0..1. Nothing here imports another module of evalrun.
+The path of a row: a `Sample` goes to a `Target`, which returns a `Completion` or a `Failure`. Each scorer turns it into one
+`Cell`. Sample, answer and cells form a `Row`. Rows are summarized as `Metric`s, and gates turn metrics into `GateResult`s.
+Times are seconds, costs are US dollars, shares are in 0..1.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from evalrunner.verdicts import GateKind, Verdict, gate_exit_code
 
 
 class _Empty(dict[str, Any]):
-    """The mapping with nothing in it: hashable, so it can be a default, and a dict, so json takes it."""
+    """An immutable empty mapping: hashable, so it can be a default, and a dict, so json can write it."""
 
     def __setitem__(self, key: str, value: Any) -> None:
-        raise TypeError("this mapping stays empty")
+        raise TypeError("this mapping is immutable")
 
     def __hash__(self) -> int:  # type: ignore[override]
         return 0
@@ -28,12 +28,12 @@ class _Empty(dict[str, Any]):
 EMPTY: Mapping[str, Any] = _Empty()
 
 Message: TypeAlias = Mapping[str, Any]
-"""One chat message as OpenAI's API has it: at least `role` and `content`."""
+"""One chat message in the format of OpenAI's API: at least `role` and `content`."""
 
 FailureKind: TypeAlias = Literal[
     "timeout", "rate_limit", "auth", "bad_request", "context_length", "server", "connection", "malformed",
-    "function",  # code named by the suite raised
-    "missing",  # a recorded answer that is not there
+    "function",  # user-defined code raised an exception
+    "missing",  # a recorded output was not found
 ]  # fmt: skip
 FinishReason: TypeAlias = Literal["stop", "length", "filtered", "refused", "empty", "tool_calls"]
 State: TypeAlias = Literal["scored", "skipped", "unscored", "error"]
@@ -52,8 +52,8 @@ RequestKind: TypeAlias = Literal["chat", "embed", "moderate"]
 class Sample:
     """One input of the dataset.
 
-    `expected` holds every accepted answer, as text, and is empty where there is none. `metadata` holds the
-    source columns under their own names. `index` is the place in the selected order, from 0.
+    `expected` holds every accepted answer as text; it is empty for samples without one. `metadata` maps the names of the
+    source columns to their values. `index` is the position in the selected order, from 0.
     """
 
     id: str
@@ -66,10 +66,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call to a model. `params` are passed through as they are; `texts` are what embed and moderate take.
+    """One call to a model. `params` are passed through unchanged; `texts` are the inputs of embed and moderate.
 
-    `row` names the row that asks, and `stream` wants the answer in pieces as they are made, which tells the time to
-    the first one. Neither is part of what is asked: requests that differ in nothing else are equal.
+    `row` is the name of the requesting row. `stream` requests a streamed answer, which makes the time to the first token
+    measurable. Neither enters comparisons: requests that differ in nothing else are equal.
     """
 
     model: str
@@ -86,7 +86,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitStatus:
-    """What a server's rate headers say is left, and seconds until it is whole again; None where they do not say."""
+    """The remaining rate limit by the server's headers, and seconds until its reset. None: not reported."""
 
     requests: int | None = None
     requests_reset_s: float | None = None
@@ -96,12 +96,12 @@ class RateLimitStatus:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. `latency_s` is the time of the last try alone; None where nothing was called. `ttft_s` of it went
-    by until the first piece of the answer came; None where it came at once.
+    """One answer.
 
-    `input_tokens`, `output_tokens` and `cost_usd` are None where nobody told them, never a guess.
-    `messages` is what was sent, filled in by the endpoint or the target. `data` is the reply to embed and moderate. `rate_limit` is
-    what the server's headers said is left, for whoever sets the pace; `cached_tokens` of the input were cached there.
+    `latency_s` is the time of the last attempt only; None if nothing was called. `ttft_s` is the time to the first token of
+    a streamed answer. `input_tokens`, `output_tokens` and `cost_usd` are None if unknown, never estimates. `messages` are
+    the messages that were sent, filled in by the endpoint or the target. `data` is the result of embed and moderate.
+    `rate_limit` is the remaining rate limit of the server; `cached_tokens` is how many input tokens it had cached.
     """
 
     text: str
@@ -121,16 +121,16 @@ class Completion:
 
     @property
     def answered(self) -> bool:
-        """Whether there is a whole text to score: it ended by itself and is not blank."""
+        """Whether there is a complete text to score: it is not truncated, refused, filtered or blank."""
         return self.finish_reason in ("stop", "tool_calls") and not (not self.text or self.text.isspace())
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call without an answer: the infrastructure's doing, never scored.
+    """A call without an answer, caused by the infrastructure. It is never scored.
 
-    `fatal` marks what asking again will not mend: a refused key, an unknown model, a host that is not there.
-    `retry_after_s` is what the server asked us to wait.
+    `fatal` marks permanent failures: a rejected API key, an unknown model, an unknown host. `retry_after_s` is the wait
+    that the server requested.
     """
 
     kind: FailureKind
@@ -147,7 +147,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a scorer found: a finite number, why, and anything worth keeping beside it."""
+    """The result of a scorer: a finite number, an optional explanation, and optional metadata stored with it."""
 
     value: float
     explanation: str | None = None
@@ -156,7 +156,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """The scorer does not apply to this sample, for instance because it has no expected answer."""
+    """The scorer does not apply to this sample, for example because it has no expected answer."""
 
     reason: str
 
@@ -174,7 +174,7 @@ Outcome: TypeAlias = Score | Skipped | Unscored | Failure
 
 @dataclass(frozen=True, slots=True)
 class JudgeCall:
-    """What one question to a judge took; nothing where the verdict was kept from before (`cached`)."""
+    """Latency, tokens and cost of one judge call; None for a cached answer."""
 
     model: str
     latency_s: float | None
@@ -220,7 +220,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sample, asked of one target in one epoch (from 1), with the answer and a cell per scorer."""
+    """One sample × target × epoch (from 1), with the answer and a cell per scorer."""
 
     sample: Sample
     target: str
@@ -231,13 +231,13 @@ class Row:
 
 
 def row_name(sample_id: str, target: str, epoch: int) -> str:
-    """What a row is called where it asks somebody: `q1/gateway/2`."""
+    """The name of a row in requests: `q1/gateway/2`."""
     return f"{sample_id}/{target}/{epoch}"
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationExample:
-    """A question whose verdict is known, to try a judge on before it is believed."""
+    """A question with a known verdict, for checking a judge before its first use."""
 
     input: str
     expected: str
@@ -247,11 +247,11 @@ class CalibrationExample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What a scorer says of its scores.
+    """The properties of a scorer's scores.
 
-    `low` and `high` bound the range, None where it is open. `binary`: 0 or 1 by construction. `inline`: cheap
-    enough for the event loop. `threshold`: from where a score counts into the `ratio` aggregate. `headline` is
-    the aggregate that the scorer's bare name means in a gate. `backend` names the method where there are several.
+    `low` and `high` bound the range; None is unbounded. `binary`: every score is 0 or 1. `inline`: cheap enough for the
+    event loop. `threshold`: the lowest score that counts in the `ratio` aggregate. `headline`: the aggregate that the
+    scorer's name alone refers to in a gate. `backend` names the method of scorers with several.
     """
 
     low: float | None = 0.0
@@ -271,11 +271,11 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """What a scorer factory returns: a function and what it declares.
+    """The result of a scorer factory: a function and its declaration.
 
-    The function takes by name what it wants of `output` (text), `input`, `expected` (text, or a tuple where
-    several are accepted, or None), `sample`, `completion` and, if it asks one, `judge` (a `Judge`). It returns
-    a number or bool, None (skipped) or an `Outcome`; it may be async.
+    The function names its parameters from `output` (text), `input`, `expected` (text, a tuple of several accepted answers,
+    or None), `sample`, `completion` and `judge` (a `Judge`). It returns a number or bool, None (skipped) or an `Outcome`.
+    It may be async.
     """
 
     function: Callable[..., Any]
@@ -285,10 +285,10 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number over samples, with its interval and the four counts. None where there is nothing to say.
+    """A number over samples, with its confidence interval and the four counts. None: not available.
 
-    `n` counts the samples that were scored; `skipped`, `unscored` and `errors` the others. `detail` holds the
-    other reading of answers that were not given, the reasons, the backend.
+    `n` counts scored samples; `skipped`, `unscored` and `errors` count the others. `detail` holds the value under the other
+    setting of `on_no_answer`, the reasons of unscored rows, and the backend.
     """
 
     name: str
@@ -315,11 +315,11 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineResult:
-    """How a gate's metric stands against its baseline, over the paired samples, in the metric's own unit.
+    """A gate's metric compared with its baseline over paired samples, in the metric's unit.
 
-    `drop` is how much worse the candidate is (negative: better), `low` and `high` its 90 % interval, whose upper end is
-    the drop that could still be hidden. `n` pairs; `left_out` samples changed or are on one side only; `missing` pairs
-    have no score of the candidate. `differs` names what is being compared (prompt, params, model).
+    `drop` is how much worse the candidate is (negative: better), `low` and `high` its 90% CI; the upper end is the largest
+    drop that the data does not rule out. `n` counts pairs, `left_out` the samples that changed or exist on one side only,
+    `missing` the pairs without a score of the candidate. `differs` names the compared parts (prompt, params, model).
     """
 
     name: str
@@ -339,12 +339,12 @@ class BaselineResult:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One gate's verdict for one target: the number, its bound, and the sentence why. `line` is the suite's.
+    """One gate's verdict for one target: the value, the bound, and the reason. `line` is its line in the suite.
 
-    `low` and `high` are the 95 % interval for display; `gate_low` and `gate_high` the one-sided bounds at `confidence`
-    that decided. `rows_to_decide` is how many rows an inconclusive gate would want, for even odds and for 80 %, None
-    where no practical number would do. `blocks`: whether an inconclusive verdict, or a missing baseline, changes the
-    exit code.
+    `low` and `high` are the 95% CI for display; `gate_low` and `gate_high` the one-sided bounds at `confidence` that
+    decided. `rows_to_decide` is how many rows an inconclusive gate needs to decide with a probability of 50% and of 80%;
+    None if no practical number is enough. `blocks`: whether an inconclusive verdict or a missing baseline changes the exit
+    code.
     """
 
     gate: str
@@ -373,7 +373,7 @@ class GateResult:
 
 
 class Endpoint(Protocol):
-    """What answers a request to a model. Never raises for what a provider can cause."""
+    """Answers a request to a model. Never raises for a failure that a provider can cause."""
 
     async def __call__(self, request: Request, /) -> Completion | Failure: ...
 
@@ -385,7 +385,7 @@ class Target(Protocol):
 
 
 class Judge(Protocol):
-    """An endpoint with a model behind it that a scorer may ask; what it took is kept with the cell."""
+    """A model that a scorer may ask; latency, tokens and cost are stored in the cell."""
 
     @property
     def model(self) -> str: ...
@@ -409,7 +409,7 @@ class ReplayReporter(Protocol):
 
 @runtime_checkable
 class Reporter(Protocol):
-    """Whoever listens to a run. A row is on disk before `on_row` sees it."""
+    """Receives the events of a run. A row is on disk before `on_row` is called."""
 
     def on_start(self, plan: Any, folder: Any, /) -> None: ...
 
@@ -419,20 +419,23 @@ class Reporter(Protocol):
 
 
 class SampleValidator(ABC):
-    """Knows of a sample, before anything is called, that it cannot be answered or scored."""
+    """A target or scorer that can reject samples before the first call.
+
+    A base class rather than a protocol, so that user-defined objects with a method `check` are not called by accident.
+    """
 
     __slots__ = ()
 
     @abstractmethod
     def check(self, sample: Sample) -> str | None:
-        """What is wrong with a sample, or None."""
+        """Why the sample cannot be answered or scored, or None."""
 
 
 class Preparable(ABC):
-    """Has something slow to do, such as loading a model."""
+    """A target or scorer with slow preparations, such as loading a model."""
 
     __slots__ = ()
 
     @abstractmethod
-    async def prepare(self, tell: Callable[[str], None]) -> None:
-        """None, when it is done; `tell` is told of a download. Raises ValueError where it cannot be done."""
+    async def prepare(self, notify: Callable[[str], None]) -> None:
+        """Prepare for the first call; `notify` receives progress messages. Raises ValueError if that fails."""

@@ -1,14 +1,13 @@
-"""What evalrun raises, grouped by what the caller would do.
+"""Exceptions, grouped by what the caller can do.
 
     EvalrunError                  exit code
-    ├── SuiteError                2   mend the suite, its data or the command line; nothing was called
+    ├── SuiteError                2   correct the suite, its data or the command line; nothing was called
     │   └── MissingExtraError     2   install the extra that the message names
     ├── RunNotFoundError          2   name another run
-    ├── RunLockedError             2   wait for the process that writes the run, or end it
-    └── RunError                  3   the run could not go on: a disk that is full, weights that do not arrive
+    ├── RunLockedError             2   wait for the process that writes the run, or stop it
+    └── RunError                  3   the run cannot continue: disk full, weights not available
 
-A call that fails is not here: it is a `domain.Failure`, a value in its row. The exit codes are
-those of `verdicts`.
+A failed call raises nothing: it is a `domain.Failure`, a value in its row. The exit codes of verdicts are in `verdicts`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from evalrunner.verdicts import UNTRUSTED, USAGE
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `where` is `file:line:column` or a file; `key` the dotted path inside it."""
+    """One error in a suite. `where` is `file:line:column` or a file, `key` the dotted path inside it."""
 
     where: str
     key: str
@@ -33,13 +32,13 @@ class Problem:
 
 
 class EvalrunError(Exception):
-    """Anything that evalrun says in one sentence and without a traceback."""
+    """Base class of the errors that the command line prints in one sentence, without a traceback."""
 
     exit_code = UNTRUSTED
 
 
 class SuiteError(EvalrunError):
-    """The suite, its data or the command line is wrong. Holds every problem that was found."""
+    """The suite, its data or the command line is wrong. `problems` lists every problem."""
 
     exit_code = USAGE
 
@@ -51,30 +50,30 @@ class SuiteError(EvalrunError):
 
 
 class MissingExtraError(SuiteError):
-    """A feature needs packages that are not installed. `besides` is said after what to install."""
+    """A feature needs packages that are not installed. `note` follows the install command in the message."""
 
-    def __init__(self, what: str, extra: str, *, besides: str = "") -> None:
-        super().__init__(f"{what} needs the extra {extra!r}: pip install '.[{extra}]' in evalrun's checkout{besides}")
+    def __init__(self, what: str, extra: str, *, note: str = "") -> None:
+        super().__init__(f"{what} needs the extra {extra!r}: pip install '.[{extra}]' in evalrun's checkout{note}")
         self.extra = extra
 
 
 class RunNotFoundError(EvalrunError):
-    """No run, or more than one, fits what was named."""
+    """No run, or more than one, matches the reference."""
 
     exit_code = USAGE
 
 
 class RunLockedError(EvalrunError):
-    """Another process writes the run that was named."""
+    """Another process is writing the run."""
 
     exit_code = USAGE
 
 
 class RunError(EvalrunError):
-    """The run could not go on."""
+    """The run cannot continue."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest known name, or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

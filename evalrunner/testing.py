@@ -1,4 +1,4 @@
-"""`evalrunner.check`: a suite as one test, which fails with the words of the command line."""
+"""`evalrunner.check`: a suite as one test, which fails with the output of the command line."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from evalrunner.engine.plan import Plan
     from evalrunner.engine.result import RunResult
 
-_output_dir: Path | None = None  # of the whole process, set by the plugin of pytest
+_output_dir: Path | None = None  # of the whole process, set by the pytest plugin
 
 
 class CheckFailed(AssertionError):
-    """A suite whose gates do not pass, or that could not be run; the message is what the command line prints."""
+    """A suite did not pass or could not be run. The message is the output of the command line."""
 
 
 def use_output_dir(path: Path) -> None:
-    """Make run folders below `path` from now on, where a check does not say otherwise."""
+    """Create run folders below `path`, unless a check sets `output_dir`."""
     global _output_dir
     _output_dir = path
 
 
 def check(suite: str | Path, **options: Any) -> SuiteResult:
-    """Run a suite and return its result. Raises CheckFailed unless the command line would have ended with 0.
+    """Run a suite and return its result. Raises CheckFailed unless its exit code is 0.
 
-    `options` are the fields of `RunOptions`, such as `limit=20` or `targets=("gateway",)`.
+    `options` are fields of `RunOptions`, such as `limit=20` or `targets=("gateway",)`.
     """
-    __tracebackhide__ = True  # pytest shows the line of the test, not ours
+    __tracebackhide__ = True  # pytest shows the line of the test
     from evalrunner.api import run_suite
     from evalrunner.errors import EvalrunError, SuiteError
     from evalrunner.redact import redact_message
@@ -37,24 +37,24 @@ def check(suite: str | Path, **options: Any) -> SuiteResult:
 
     if _output_dir is not None:
         options.setdefault("output_dir", _output_dir)
-    gathered = _Gathered()
-    said = None
+    collector = _RowCollector()
+    message = None
     try:
-        result = run_suite(suite, options=RunOptions(**options), reporters=[gathered])
-    except SuiteError as wrong:
-        problems = "\n".join(str(problem) for problem in wrong.problems)
-        said = f"the suite cannot be run, and nothing was called:\n{redact_message(problems)}"
-    except EvalrunError as wrong:
-        said = f"the run could not go on: {redact_message(str(wrong))}"
-    if said is not None:
-        raise CheckFailed(said)
+        result = run_suite(suite, options=RunOptions(**options), reporters=[collector])
+    except SuiteError as error:
+        problems = "\n".join(str(problem) for problem in error.problems)
+        message = f"the suite is invalid; nothing was called:\n{redact_message(problems)}"
+    except EvalrunError as error:
+        message = f"the run cannot continue: {redact_message(str(error))}"
+    if message is not None:
+        raise CheckFailed(message)
     if result.exit_code:
-        raise CheckFailed(gathered.text(result.details))
+        raise CheckFailed(collector.text(result.details))
     return result
 
 
-class _Gathered:
-    """Listens for the rows that the text shows."""
+class _RowCollector:
+    """Collects the worst rows for the message."""
 
     def on_start(self, plan: Plan, folder: Any, /) -> None:
         from evalrunner.reports.worst_rows import WorstRows
@@ -68,7 +68,7 @@ class _Gathered:
         return
 
     def text(self, result: RunResult) -> str:
-        """The sentence why, then the summary as a terminal has it."""
+        """The reason in one sentence, then the summary as on the terminal."""
         import io
 
         from evalrunner.formatting import one_line

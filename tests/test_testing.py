@@ -83,7 +83,7 @@ def test_an_invalid_suite_fails_with_all_its_problems() -> None:
     write(gate="exact_mach >= 0.3, contains < 1")
     done = run_pytest()
     assert done.returncode == 1
-    assert "CheckFailed: the suite cannot be run, and nothing was called:" in done.stdout
+    assert "CheckFailed: the suite is invalid; nothing was called:" in done.stdout
     assert "sums.yaml:9:" in done.stdout and "gates[0]" in done.stdout and "gates[1]" in done.stdout
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from evalrunner.domain import EMPTY, Completion, Failure, FailureKind
 from evalrunner.endpoints.rate_limit_headers import read_rate_limits
 from evalrunner.endpoints.retry_after import parse_wait_s
-from evalrunner.redact import HIDDEN, redact_message
+from evalrunner.redact import REDACTED, redact_message
 
 MAX_MESSAGE_LENGTH = 200  # characters of another's words in a message of ours
 MAX_READ_CHARS = 20_000  # characters of an error page that are looked at
@@ -153,7 +153,7 @@ def _text(value: Any) -> str:
 def quote(text: str, longest: int = MAX_MESSAGE_LENGTH) -> str:
     """Another's words on one line: without keys, without control characters, cut."""
     plain = "".join(sign if sign.isprintable() else " " for sign in redact_message(text[:MAX_READ_CHARS]))
-    line = KEY_LIKE.sub(HIDDEN, redact_message(" ".join(plain.split())))  # once more: signs inside a key are gone now
+    line = KEY_LIKE.sub(REDACTED, redact_message(" ".join(plain.split())))  # once more: signs inside a key are gone now
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from evalrunner.domain import EMPTY, NoAnswer
-from evalrunner.redact import HIDDEN, register_secret
+from evalrunner.redact import REDACTED, register_secret
 from evalrunner.suite.schema import Key, KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec, keys_of
 from evalrunner.suite.sections import read_prompt, register_login, shown_address
 from evalrunner.suite.validate import SectionReader, reads, shown
@@ -150,7 +150,7 @@ def _shown_secrets(item: Mapping[str, Any]) -> dict[str, Any]:
     """What may be written down of key and headers: their variable, never their value."""
 
     def shown_as(value: Any) -> str:
-        return str(value) if has_variable(str(value)) else HIDDEN
+        return str(value) if has_variable(str(value)) else REDACTED
 
     found: dict[str, Any] = {}
     if item.get("api_key") is not None:

@@ -63,9 +63,9 @@ def require_packages() -> None:
     torch = "torch, in the build that suits your machine: pip install torch"
     lacks_torch = importlib.util.find_spec("torch") is None
     if importlib.util.find_spec("transformers") is None:
-        raise MissingExtraError(WHAT, "toxicity-hf", besides=f"; and {torch}" if lacks_torch else "")
+        raise MissingExtraError(WHAT, "toxicity-hf", note=f"; and {torch}" if lacks_torch else "")
     if lacks_torch:
-        raise MissingExtraError(WHAT, "toxicity-hf", besides=f"; what is missing of it is {torch}")
+        raise MissingExtraError(WHAT, "toxicity-hf", note=f"; what is missing of it is {torch}")
 
 
 def find_model(model: str, label: str, folder: Path, *, hub_only: bool = False) -> FoundModel:
