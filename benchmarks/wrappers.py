@@ -23,14 +23,13 @@ from evalrunner.endpoints.cost_bounds import WorstCase
 from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
 from evalrunner.middleware.budget import Budget, BudgetedEndpoint
-from evalrunner.middleware.cache import CachedEndpoint, CacheTally
+from evalrunner.middleware.cache import CachedEndpoint, CacheTally, ResponseCache
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import ConcurrencyLimitedEndpoint, ConcurrencyLimiter
 from evalrunner.middleware.deadline import RowDeadline, TimeoutEndpoint, Timing
 from evalrunner.middleware.ledger import Ledger
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
-from evalrunner.middleware.response_cache import ResponseCache
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from evalrunner.middleware.stack import CallContext, CallStack
 from evalrunner.middleware.usage import CountingEndpoint, Usage
@@ -65,7 +64,7 @@ def requests(number: int, begin: int) -> list[Request]:
 
 def kept(folder: Path) -> CachedEndpoint:
     return CachedEndpoint(
-        nothing, ResponseCache(folder / "answers.sqlite", alone=True), "mock", run_id="run", tally=CacheTally()
+        nothing, ResponseCache(folder / "answers.sqlite", exclusive=True), "mock", run_id="run", tally=CacheTally()
     )
 
 

@@ -83,8 +83,7 @@ cache = typer.Typer(
 def info() -> None:
     """Show where answers are kept, how many, and how old they are."""
     from evalrunner.formatting import age, size
-    from evalrunner.middleware.cache_admin import cache_info
-    from evalrunner.middleware.response_cache import CACHE_FILE
+    from evalrunner.middleware.cache import CACHE_FILE, cache_info
     from evalrunner.storage import cache_folder
 
     found = cache_info(cache_folder() / CACHE_FILE)
@@ -106,13 +105,12 @@ def clear(
     """Remove the answers that are kept for later runs. Runs that are under way go on."""
     from evalrunner.errors import SuiteError
     from evalrunner.formatting import counted
-    from evalrunner.middleware.cache_admin import clear as clear_store
-    from evalrunner.middleware.response_cache import CACHE_FILE
+    from evalrunner.middleware.cache import CACHE_FILE, clear_cache
     from evalrunner.storage import cache_folder
     from evalrunner.suite.sections import age_s
 
     older_than_s = None if older_than is None else age_s(older_than)
     if older_than is not None and older_than_s is None:
         raise SuiteError(f"--older-than is {older_than!r}; it should be a time such as 90s, 12h or 7d")
-    removed = clear_store(cache_folder() / CACHE_FILE, older_than_s=older_than_s)
+    removed = clear_cache(cache_folder() / CACHE_FILE, older_than_s=older_than_s)
     typer.echo(f"{counted(removed, 'answer')} removed")

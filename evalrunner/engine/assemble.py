@@ -28,10 +28,10 @@ from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget, StoredAns
 from evalrunner.errors import SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.metric_lookup import Gate
+from evalrunner.middleware.cache import CACHE_FILE
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import Timing
 from evalrunner.middleware.ledger import Side
-from evalrunner.middleware.response_cache import CACHE_FILE
 from evalrunner.middleware.stack import CallContext, CallStack
 from evalrunner.mlflow.target import MlflowTarget
 from evalrunner.plugins import (

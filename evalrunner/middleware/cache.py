@@ -1,24 +1,57 @@
-"""Answers that were paid for already: found in a store, or on their way to somebody who asked the same."""
+"""The response cache: answers on disk under a hash of everything that could change them, and the endpoint that uses it.
+
+The cache is a SQLite file that several processes share. It holds no prompt, no key and no header, only hashes of
+requests and answers. Whatever is wrong with the file, a run continues without it and says so once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
-from typing import Any
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.errors import EvalrunError
 from evalrunner.middleware.deadline import pause_deadline
-from evalrunner.middleware.response_cache import CacheEntry, ResponseCache, as_cached
+from evalrunner.redact import redact
+
+CACHE_FILE = "answers.sqlite"
+COMPANIONS = ("-wal", "-shm")  # suffixes of the files that SQLite keeps beside the database
+APPLICATION_ID = 0x65766C72  # "evlr": tells our file from another program's
+VERSION = 1
+STORED_FIELDS = 8  # of a completion, from `text` to `served_model`, before its tool calls and data
+BUSY_TIMEOUT_S = 0.5  # another process writes for microseconds; this is for one that clears a large cache
+OPEN_TIMEOUT_S = 2.0  # two processes that create the file at once refuse each other for a moment
+OPEN_PAUSE_S = 0.02
+CREATE_TABLE = """
+CREATE TABLE IF NOT EXISTS answers (
+  key BLOB NOT NULL PRIMARY KEY, created REAL NOT NULL, paid_by TEXT NOT NULL, session TEXT NOT NULL,
+  answer BLOB NOT NULL
+)
+"""  # with rowids, so that only the small index is rewritten; without them a write takes three times as long
+INSERT = "INSERT OR REPLACE INTO answers (key, created, paid_by, session, answer) VALUES (?, ?, ?, ?, ?)"
+SELECT = "SELECT key, created, paid_by, session, answer FROM answers WHERE key = ?"
+WRITE_INTERVAL_S = 0.1  # at most this much is lost with the process
+BATCH = 256  # answers written together: one by one they take four times as long
+PREFIXES = 1 << 20  # key prefixes told apart in memory: a lookup of a missing key in the file takes 7 µs
+CHECKPOINT_PAGES = 4000  # of 4 KB; with the default of 1,000 a write takes a quarter longer
+DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
 @dataclass(slots=True)
 class CacheTally:
-    """How often the cache had the answer, how old the oldest one was, and what they had cost when they were paid for.
+    """Cache hits and misses, the age of the oldest hit, and what the hits had cost when they were paid for.
 
-    `restored` are answers that this very run paid for before it was interrupted: they count as paid, not as hits.
+    `restored` counts answers that this run paid for before it was interrupted. They count as paid, not as hits.
     """
 
     hits: int = 0
@@ -32,7 +65,7 @@ class CacheTally:
         return self.hits + self.misses
 
     def hit(self, answer: Completion, age_s: float) -> None:
-        """Count an answer that was there."""
+        """Count a cache hit."""
         self.hits += 1
         self.oldest_s = max(self.oldest_s, age_s)
         self.saved_usd += answer.cost_usd or 0.0
@@ -40,13 +73,13 @@ class CacheTally:
 
 @dataclass(frozen=True, slots=True)
 class CachedEndpoint:
-    """An endpoint that asks only for what `store` does not have, and each thing once at a time.
+    """An endpoint that calls only for what `store` does not have, and once for equal requests in flight.
 
-    `identity` names the endpoint, without any secret. `read=False` asks again for what other runs have paid for; what
-    this run has paid for it never pays twice. `ttl_s` is how old an answer of another run may be.
+    `identity` names the endpoint, without any secret. With `read=False` answers of other runs are not used; answers
+    that this run paid for always are. `ttl_s` is the maximum age of another run's answer.
 
-    An answer comes back as one that took no time and cost nothing, unless this run paid for it for this same row and
-    was interrupted before the row was whole: then it is accounted for now, exactly as it was.
+    A cached answer has no latency and costs nothing. The exception: if this run paid for it, for this same row, and was
+    interrupted before the row was complete, it is counted now as it was then.
     """
 
     inner: Endpoint
@@ -63,74 +96,74 @@ class CachedEndpoint:
         if key is None:
             return await self.inner(request)
         while True:
-            kept = self.store.get(key)
-            if kept is not None and self._may_use(kept):
-                return self._reuse(key, kept, request)
-            leader = self.store.under_way.get(key)
+            entry = self.store.get(key)
+            if entry is not None and self._is_usable(entry):
+                return self._reuse(key, entry, request)
+            leader = self.store.in_flight.get(key)
             if leader is None:
-                return await self._ask(key, request)
+                return await self._call(key, request)
             with pause_deadline():
-                answer = await asyncio.shield(leader)  # whoever stops waiting leaves it to the others
+                answer = await asyncio.shield(leader)  # canceling one waiting caller leaves it to the others
             if answer is not None:
                 self.tally.hit(answer, 0.0)
-                return as_cached(answer)
+                return _as_cached(answer)
 
-    def _may_use(self, kept: CacheEntry) -> bool:
-        if kept.paid_by.startswith(f"{self.run_id}/"):
+    def _is_usable(self, entry: CacheEntry) -> bool:
+        if entry.paid_by.startswith(f"{self.run_id}/"):
             return True
-        return self.read and (self.ttl_s is None or self.store.now() - kept.created <= self.ttl_s)
+        return self.read and (self.ttl_s is None or self.store.now() - entry.created <= self.ttl_s)
 
-    def _reuse(self, key: bytes, kept: CacheEntry, request: Request) -> Completion:
-        interrupted = kept.session != self.store.session and kept.paid_by == f"{self.run_id}/{request.row}"
+    def _reuse(self, key: bytes, entry: CacheEntry, request: Request) -> Completion:
+        interrupted = entry.session != self.store.session and entry.paid_by == f"{self.run_id}/{request.row}"
         if interrupted and request.row is not None:
             self.store.claim(key)
             self.tally.restored += 1
-            return kept.answer
-        self.tally.hit(kept.answer, max(0.0, self.store.now() - kept.created))
-        return as_cached(kept.answer)
+            return entry.answer
+        self.tally.hit(entry.answer, max(0.0, self.store.now() - entry.created))
+        return _as_cached(entry.answer)
 
-    async def _ask(self, key: bytes, request: Request) -> Completion | Failure:
-        """The endpoint's answer, kept if it is a good one. Others wait for it meanwhile; one of them asks if it is not."""
+    async def _call(self, key: bytes, request: Request) -> Completion | Failure:
+        """The endpoint's answer, stored if cacheable. Equal requests wait for it; if it is not, one of them calls next."""
         leader: asyncio.Future[Completion | None] = asyncio.get_running_loop().create_future()
-        self.store.under_way[key] = leader
-        good: Completion | None = None
+        self.store.in_flight[key] = leader
+        cacheable: Completion | None = None
         try:
             answer = await self.inner(request)
             self.tally.misses += 1
             if isinstance(answer, Completion) and is_cacheable(answer):
-                good = answer
+                cacheable = answer
                 self.store.put(key, answer, paid_by=f"{self.run_id}/{request.row or ''}")
             return answer
         finally:
-            del self.store.under_way[key]
-            leader.set_result(good)
+            del self.store.in_flight[key]
+            leader.set_result(cacheable)
 
 
 def is_cached(store: ResponseCache, identity: str, request: Request, *, ttl_s: float | None = None) -> bool:
-    """Whether a store has an answer to a request; nothing is made, asked or counted."""
+    """Whether the cache has an answer to a request. Nothing is created, called or counted."""
     key = request_key(identity, request)
-    kept = store.get(key) if key is not None and store.path.exists() else None
-    return kept is not None and (ttl_s is None or store.now() - kept.created <= ttl_s)
+    entry = store.get(key) if key is not None and store.path.exists() else None
+    return entry is not None and (ttl_s is None or store.now() - entry.created <= ttl_s)
 
 
 def is_cacheable(answer: Completion) -> bool:
-    """Whether an answer is whole: not cut off, filtered, refused or empty, which another try may mend."""
+    """Whether an answer is complete. One that is truncated, filtered, refused or empty may differ the next time."""
     return answer.answered or (
         answer.finish_reason in ("stop", "tool_calls") and (bool(answer.tool_calls) or answer.data is not None)
     )
 
 
 def request_key(identity: str, request: Request) -> bytes | None:
-    """The sha256 of all that can change an answer, or None where that cannot be written as JSON.
+    """The sha256 of everything that can change an answer, None if that has no JSON form.
 
-    The order of keys stays as it is but for the params' own: that of a schema's properties can change an answer.
+    Only the params themselves are sorted: the order of keys in a schema can change an answer.
     """
-    asked = (
+    parts = (
         identity, request.kind, request.model, request.messages, sorted(request.params.items(), key=_name),
         request.tools, request.response_format, request.texts, request.epoch,
     )  # fmt: skip
     try:
-        return hashlib.sha256(_ENCODER.encode(asked).encode()).digest()
+        return hashlib.sha256(_KEY_ENCODER.encode(parts).encode()).digest()
     except (TypeError, ValueError, RecursionError):
         return None
 
@@ -139,11 +172,304 @@ def _name(item: tuple[str, Any]) -> str:
     return item[0]
 
 
-def _plain(value: Any) -> Any:
-    """A mapping that is no dict as one; json asks for what it does not know."""
+def _as_dict(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_plain)
+_KEY_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_as_dict)
+
+
+class ForeignFileError(Exception):
+    """A database of another program, or of a later version."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One cached answer. `paid_by` is the run and row that paid for it, `session` the `ResponseCache` that wrote it."""
+
+    answer: Completion
+    created: float
+    paid_by: str
+    session: str
+
+
+TableRow: TypeAlias = tuple[bytes, float, str, str, bytes]
+"""Key, created, paid_by, session, answer."""
+
+
+@dataclass(slots=True)
+class ResponseCache:
+    """The answers in the file `path`, which is created on first use.
+
+    One object belongs to one run of one process; `session` marks the entries that it wrote. `disabled` is the reason
+    why the cache is not used any more. `notify` gets that reason, and a message if a damaged file was replaced. With
+    `exclusive` no other process writes the file, so keys that were never stored need no lookup.
+    """
+
+    path: Path
+    notify: Callable[[str], None] = lambda message: None
+    now: Callable[[], float] = time.time
+    exclusive: bool = False
+    session: str = field(default_factory=lambda: secrets.token_hex(8))
+    in_flight: dict[bytes, asyncio.Future[Completion | None]] = field(default_factory=dict)
+    disabled: str | None = None
+    _connection: sqlite3.Connection | None = None
+    _unwritten: dict[bytes, TableRow] = field(default_factory=dict)
+    _timer: asyncio.TimerHandle | None = None
+    _written_at: float = -WRITE_INTERVAL_S
+    _prefixes: bytearray = field(default_factory=bytearray)  # 1 for each stored key prefix; empty: any may be stored
+
+    def get(self, key: bytes) -> CacheEntry | None:
+        """The entry of a key, None if there is none that can be read."""
+        if (row := self._unwritten.get(key)) is None:
+            if self._prefixes and not self._prefixes[_prefix(key)]:
+                return None
+            row = self._run(_select, (key,))
+        answer = None if row is None else _decode_answer(row[4])
+        return None if row is None or answer is None else CacheEntry(answer, row[1], row[2], row[3])
+
+    def put(self, key: bytes, answer: Completion, *, paid_by: str) -> None:
+        """Store an answer, replacing an older one. It is on disk at once, or WRITE_INTERVAL_S later if many arrive.
+
+        An answer that contains a registered API key is not stored.
+        """
+        data = None if self.disabled is not None else _encode_answer(answer)
+        if data is None:
+            return
+        self._unwritten[key] = (key, self.now(), paid_by, self.session, data)
+        loop = asyncio._get_running_loop()  # noqa: SLF001  the public one raises; without a loop nothing would write later
+        wait_s = self._written_at + WRITE_INTERVAL_S - time.monotonic()
+        if wait_s <= 0 or len(self._unwritten) >= BATCH or loop is None:
+            self.write()
+        elif self._timer is None:
+            self._timer = loop.call_later(wait_s, self.write)
+
+    def write(self) -> None:
+        """Write all stored answers to disk."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        rows, self._unwritten = list(self._unwritten.values()), {}
+        if rows:
+            self._run(_insert, rows)
+            if self._prefixes:
+                for key, *_ in rows:
+                    self._prefixes[_prefix(key)] = 1
+            self._written_at = time.monotonic()
+
+    def claim(self, key: bytes) -> None:
+        """Mark an entry that its run paid for before an interruption as counted by this session."""
+        self._run(_update_session, (self.session, key))
+
+    def close(self) -> None:
+        """Write everything and close the file. The next use opens it again."""
+        self.write()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection, self._prefixes = None, bytearray()
+
+    def _run(self, work: Callable[[sqlite3.Connection, Any], Any], values: Any) -> Any:
+        """The result of `work` on the database. An error disables the cache, not the run."""
+        if self.disabled is not None:
+            return None
+        try:
+            if self._connection is None:
+                self._connection = self._open()
+                self._prefixes = bytearray(PREFIXES if self.exclusive and _is_empty(self._connection) else 0)
+            return work(self._connection, values)
+        except (sqlite3.Error, OSError, ForeignFileError) as refused:
+            if self._connection is None or _code(refused) not in LOCKED:  # if locked, only these answers are lost
+                self._disable(refused)
+        return None
+
+    def _disable(self, refused: Exception) -> None:
+        reason = (refused.strerror if isinstance(refused, OSError) else None) or str(refused)
+        self.disabled = f"the answer cache {str(self.path)!r} is disabled: {reason}; the run continues without it"
+        self.close()
+        self.notify(self.disabled)
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _open_database(self.path)
+        except sqlite3.DatabaseError as damaged:
+            if _code(damaged) not in DAMAGED:
+                raise
+        aside = self.path.with_name(f"{self.path.name}.broken-{int(self.now())}")
+        self.path.replace(aside)
+        for suffix in COMPANIONS:
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self.notify(f"the answer cache {str(self.path)!r} is damaged: moved to {str(aside)!r} and started anew")
+        return _open_database(self.path)
+
+
+def _prefix(key: bytes) -> int:
+    return int.from_bytes(key[:3], "big") % PREFIXES
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM answers").fetchone() is None
+
+
+def _select(connection: sqlite3.Connection, key: tuple[bytes]) -> Any:
+    return connection.execute(SELECT, key).fetchone()
+
+
+def _update_session(connection: sqlite3.Connection, values: tuple[str, bytes]) -> None:
+    connection.execute("UPDATE answers SET session = ? WHERE key = ?", values)
+
+
+def _insert(connection: sqlite3.Connection, rows: list[TableRow]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany(INSERT, rows)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def _open_database(path: Path, *, create: bool = True) -> sqlite3.Connection:
+    """A connection to the database. Raises sqlite3.Error, OSError or ForeignFileError."""
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # answers are private to the user
+    until = time.monotonic() + OPEN_TIMEOUT_S
+    while True:
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(connection)
+            return connection
+        except BaseException as refused:
+            connection.close()
+            if time.monotonic() > until or _code(refused) not in LOCKED:
+                raise
+        time.sleep(OPEN_PAUSE_S)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Create the table in an empty file. Two processes that switch to WAL at once can refuse each other."""
+    connection.execute("BEGIN")  # one consistent look, while another process may be creating the file
+    mark, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    filled = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+    connection.execute("COMMIT")
+    if mark != APPLICATION_ID:
+        if mark or version or filled:
+            raise ForeignFileError("it is a database of another program")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(CREATE_TABLE)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    elif version != VERSION:
+        raise ForeignFileError(f"it has version {version}; this evalrun reads version {VERSION}")
+    connection.execute("PRAGMA synchronous = NORMAL")  # survives the end of the process, and in WAL needs no fsync
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+
+
+def _encode_answer(answer: Completion) -> bytes | None:
+    """An answer as compact JSON, None if it contains a registered API key or has no JSON form."""
+    fields = (
+        answer.text, answer.finish_reason, answer.latency_s, answer.ttft_s, answer.input_tokens, answer.output_tokens,
+        answer.cost_usd, answer.served_model, answer.tool_calls, answer.data,
+    )  # fmt: skip
+    try:
+        text = _ANSWER_ENCODER.encode(fields)
+        return text.encode() if redact(text) == text else None
+    except (TypeError, ValueError, RecursionError):  # ValueError: NaN, or half of a surrogate pair
+        return None
+
+
+_ANSWER_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _decode_answer(data: bytes) -> Completion | None:
+    """The answer, None if the data is none."""
+    try:
+        *fields, tool_calls, structured = json.loads(data)
+        if len(fields) != STORED_FIELDS:
+            return None
+        return Completion(*fields, tool_calls=tuple(tool_calls), data=structured)
+    except (TypeError, ValueError):
+        return None
+
+
+def _as_cached(answer: Completion) -> Completion:
+    """The answer without latency and cost."""
+    return replace(answer, cached=True, latency_s=None, ttft_s=None, cost_usd=0.0)
+
+
+def _code(error: BaseException) -> int | None:
+    """SQLite's primary result code of an error."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """The number of answers in a cache, the bytes of all its files, and the age of the oldest and newest in seconds."""
+
+    path: Path
+    entries: int = 0
+    size: int = 0
+    oldest_s: float | None = None
+    newest_s: float | None = None
+
+
+def cache_info(path: Path) -> CacheInfo:
+    """The contents of the cache at `path`; empty if there is no file. Raises EvalrunError if it cannot be read."""
+    if not path.exists():
+        return CacheInfo(path)
+    connection = _open_existing(path)
+    try:
+        entries, oldest, newest = connection.execute(
+            "SELECT count(*), min(created), max(created) FROM answers"
+        ).fetchone()
+    except sqlite3.Error as refused:
+        raise _unusable(path, refused) from None
+    finally:
+        connection.close()
+    files = [path.with_name(path.name + suffix) for suffix in ("", *COMPANIONS)]
+    size = sum(file.stat().st_size for file in files if file.exists())
+    now = time.time()
+    return CacheInfo(path, entries, size, *(None if at is None else max(0.0, now - at) for at in (oldest, newest)))
+
+
+def clear_cache(path: Path, *, older_than_s: float | None = None) -> int:
+    """The number of answers removed: all, or those of an age. Running processes continue. Raises EvalrunError."""
+    if not path.exists():
+        return 0
+    connection = _open_existing(path)
+    try:
+        if older_than_s is None:
+            removed = connection.execute("DELETE FROM answers WHERE true").rowcount
+        else:
+            oldest = time.time() - older_than_s
+            removed = connection.execute("DELETE FROM answers WHERE created < ?", (oldest,)).rowcount
+        if removed:
+            connection.execute("VACUUM")  # else the file keeps its size
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as refused:
+        raise _unusable(path, refused) from None
+    finally:
+        connection.close()
+    return removed
+
+
+def _open_existing(path: Path) -> sqlite3.Connection:
+    try:
+        return _open_database(path, create=False)
+    except (sqlite3.Error, OSError, ForeignFileError) as refused:
+        raise _unusable(path, refused) from None
+
+
+def _unusable(path: Path, refused: Exception) -> EvalrunError:
+    if isinstance(
+        refused, sqlite3.OperationalError
+    ):  # locked, read-only or a full disk: removing the file is no remedy
+        return EvalrunError(f"the answer cache {str(path)!r} cannot be used now: {refused}")
+    return EvalrunError(
+        f"the answer cache {str(path)!r} cannot be read: {refused}; remove the file if you do not need it"
+    )

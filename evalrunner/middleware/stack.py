@@ -13,14 +13,13 @@ from pathlib import Path
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.middleware.budget import Budget, BudgetedEndpoint, WorstCase
-from evalrunner.middleware.cache import CachedEndpoint, CacheTally, is_cached
+from evalrunner.middleware.cache import CACHE_FILE, CachedEndpoint, CacheTally, ResponseCache, is_cached
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY, ConcurrencyLimitedEndpoint, ConcurrencyLimiter
 from evalrunner.middleware.deadline import TimeoutEndpoint, Timing
 from evalrunner.middleware.ledger import Ledger, Side
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
-from evalrunner.middleware.response_cache import CACHE_FILE, ResponseCache
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from evalrunner.middleware.trace import TracedEndpoint
 from evalrunner.middleware.usage import CountingEndpoint, Usage
@@ -106,7 +105,7 @@ class CallStack:
         mode = self.run.cache.mode
         if mode != "off":
             users = ResponseCache(self.cached, self.notices.append)
-            own = users if mode == "all" else ResponseCache(folder / CACHE_FILE, self.notices.append, alone=True)
+            own = users if mode == "all" else ResponseCache(folder / CACHE_FILE, self.notices.append, exclusive=True)
             self._stores = {"targets": own, "judges": users}
         for wrapped in self._wrapped:
             wrapped.inner = self._around(wrapped.inner, wrapped.asked, run_id)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from evalrunner.domain import Completion
-from evalrunner.middleware.response_cache import ResponseCache
+from evalrunner.middleware.cache import ResponseCache
 from tests.fakes.command import evalrun
 
 
@@ -55,5 +55,5 @@ def test_a_file_that_is_no_store_is_one_sentence(tmp_path: Path) -> None:
         assert done.returncode == 3
         assert done.stderr == (
             f"evalrun: the answer cache {str(tmp_path / 'answers.sqlite')!r} cannot be read: file is not a database; "
-            "remove the file if it is not needed\n"
+            "remove the file if you do not need it\n"
         )

@@ -17,9 +17,8 @@ from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import FREE, KnownPrice
 from evalrunner.engine.estimate import Estimate, ModelPrices, Total, estimate, total_of
-from evalrunner.middleware.cache import is_cached, request_key
+from evalrunner.middleware.cache import ResponseCache, is_cached, request_key
 from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.response_cache import ResponseCache
 from evalrunner.reports.plan import render_estimates
 from tests.fakes.server import Answer, ScriptedServer
 

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Failure, Request
-from evalrunner.middleware.cache import CachedEndpoint, CacheTally, request_key
+from evalrunner.middleware.cache import CachedEndpoint, CacheTally, ResponseCache, request_key
 from evalrunner.middleware.deadline import RowDeadline, Timing
-from evalrunner.middleware.response_cache import ResponseCache
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, ScriptedServer, Slow
 
@@ -195,7 +194,7 @@ def test_when_the_first_is_given_up_the_next_asks(tmp_path: Path) -> None:
         model.go.set()
         assert await second == PAID
         assert first.cancelled() and third.cancelled() and model.calls == 2
-        assert endpoint.store.under_way == {}
+        assert endpoint.store.in_flight == {}
 
     asyncio.run(run())
 
@@ -224,7 +223,7 @@ def test_waiting_for_another_row_does_not_count_as_time_of_this_one(tmp_path: Pa
 TWIN = """
 import asyncio, sys
 from pathlib import Path
-from evalrunner.middleware.response_cache import ResponseCache
+from evalrunner.middleware.cache import ResponseCache
 from evalrunner.middleware.cache import CachedEndpoint, CacheTally
 from evalrunner.domain import Request
 from evalrunner.endpoints.factory import EndpointPool
@@ -233,7 +232,7 @@ from evalrunner.suite.schema import ModelSpec
 async def main():
     async with EndpointPool() as pool:
         opened = pool.open(ModelSpec("m", "m", base_url=sys.argv[2]), timeout_s=30)
-        store = ResponseCache(Path(sys.argv[1]), tell=sys.exit)
+        store = ResponseCache(Path(sys.argv[1]), notify=sys.exit)
         endpoint = CachedEndpoint(opened.endpoint, store, opened.host, run_id=sys.argv[3], tally=CacheTally())
         asked = [Request("m", ({"role": "user", "content": str(n)},), row=f"{n}/t/1") for n in range(200)]
         waiting = iter(asked)

@@ -15,8 +15,7 @@ import pytest
 
 from evalrunner.domain import Completion
 from evalrunner.errors import EvalrunError
-from evalrunner.middleware.cache_admin import cache_info, clear
-from evalrunner.middleware.response_cache import WRITE_AFTER_S, ResponseCache
+from evalrunner.middleware.cache import WRITE_INTERVAL_S, ResponseCache, cache_info, clear_cache
 from evalrunner.redact import register_secret
 from tests.fakes.command import command_env
 
@@ -28,9 +27,9 @@ WHOLE = Completion(
 WRITER = """
 import sys
 from pathlib import Path
-from evalrunner.middleware.response_cache import ResponseCache
+from evalrunner.middleware.cache import ResponseCache
 from evalrunner.domain import Completion
-store = ResponseCache(Path(sys.argv[1]), tell=lambda said: sys.exit(said))
+store = ResponseCache(Path(sys.argv[1]), notify=lambda said: sys.exit(said))
 for n in range(int(sys.argv[2])):
     store.put(b"%s %d" % (sys.argv[3].encode(), n), Completion(f"{sys.argv[3]} {n}"), paid_by="r/")
     print(n, flush=True)
@@ -77,7 +76,7 @@ def test_what_a_model_says_does_not_break_it(tmp_path: Path, text: str) -> None:
     store.put(b"k", Completion(text), paid_by="r/")
     kept = store.get(b"k")
     assert (kept.answer.text if kept else None) == (None if "\ud800" in text else text)
-    assert store.off is None
+    assert store.disabled is None
     store.close()
     store.close()
 
@@ -86,11 +85,11 @@ def test_a_broken_file_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_bytes(b"no database at all " * 500)
     told: list[str] = []
-    store = ResponseCache(path, tell=told.append, now=lambda: 7.0)
+    store = ResponseCache(path, notify=told.append, now=lambda: 7.0)
     store.put(b"k", WHOLE, paid_by="r/")
     assert store.get(b"k") is not None
     aside = tmp_path / "answers.sqlite.broken-7"
-    assert told == [f"the answer cache {str(path)!r} could not be read; it is now {str(aside)!r}, and a new one begun"]
+    assert told == [f"the answer cache {str(path)!r} is damaged: moved to {str(aside)!r} and started anew"]
     assert aside.read_bytes().startswith(b"no database")
     store.close()
 
@@ -101,38 +100,40 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
         other.execute("CREATE TABLE accounts (name)")
     other.close()
     before, told = path.read_bytes(), []
-    store = ResponseCache(path, tell=told.append)
+    store = ResponseCache(path, notify=told.append)
     store.put(b"k", WHOLE, paid_by="r/")
     assert store.get(b"k") is None
     assert told == [
-        f"answers are not cached: {str(path)!r}: it is a database of something else; the run goes on without"
+        f"the answer cache {str(path)!r} is disabled: it is a database of another program; the run continues without it"
     ]
     assert path.read_bytes() == before
-    with pytest.raises(EvalrunError, match="database of something else"):
-        clear(path)
+    with pytest.raises(EvalrunError, match="database of another program"):
+        clear_cache(path)
 
 
 def test_a_folder_that_takes_no_file_switches_it_off_and_says_so_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     told: list[str] = []
-    store = ResponseCache(tmp_path / "file" / "answers.sqlite", tell=told.append)
+    store = ResponseCache(tmp_path / "file" / "answers.sqlite", notify=told.append)
     for _ in range(3):
         store.put(b"k", WHOLE, paid_by="r/")
         assert store.get(b"k") is None
-    assert len(told) == 1 and told[0] == store.off
+    assert len(told) == 1 and told[0] == store.disabled
     assert "Not a directory" in told[0] or "File exists" in told[0]
 
 
 def test_a_file_that_breaks_under_way_switches_it_off(tmp_path: Path) -> None:
     told: list[str] = []
-    store = ResponseCache(tmp_path / "answers.sqlite", tell=told.append)
+    store = ResponseCache(tmp_path / "answers.sqlite", notify=told.append)
     store.put(b"k", WHOLE, paid_by="r/")
     other = sqlite3.connect(store.path)
     other.execute("DROP TABLE answers")
     other.close()
     store.put(b"l", WHOLE, paid_by="r/")
     assert store.get(b"k") is None
-    assert told == [f"answers are not cached: {str(store.path)!r}: no such table: answers; the run goes on without"]
+    assert told == [
+        f"the answer cache {str(store.path)!r} is disabled: no such table: answers; the run continues without it"
+    ]
 
 
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
     kept = [store.get(b"killed %d" % n) for n in range(last + 1)]
     assert [entry.answer.text if entry else None for entry in kept] == [f"killed {n}" for n in range(last + 1)]
     store.put(b"after", WHOLE, paid_by="r/")
-    assert store.off is None
+    assert store.disabled is None
     store.close()
 
 
@@ -169,7 +170,7 @@ def test_a_store_that_somebody_else_holds_does_not_end_the_run(tmp_path: Path) -
     assert store.get(b"k") is not None
     holder.execute("ROLLBACK")
     holder.close()
-    assert (store.get(b"l"), store.off) == (None, None)
+    assert (store.get(b"l"), store.disabled) == (None, None)
     store.put(b"l", WHOLE, paid_by="r/")
     assert store.get(b"l") is not None
     store.close()
@@ -177,7 +178,7 @@ def test_a_store_that_somebody_else_holds_does_not_end_the_run(tmp_path: Path) -
 
 def test_what_is_kept_can_be_told_and_cleared_while_a_run_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
-    assert cache_info(path).entries == clear(path) == 0
+    assert cache_info(path).entries == clear_cache(path) == 0
     assert not path.exists()
     at = [time.time() - 10 * 86_400]
     store = ResponseCache(path, now=lambda: at[0])
@@ -187,11 +188,11 @@ def test_what_is_kept_can_be_told_and_cleared_while_a_run_goes_on(tmp_path: Path
     info = cache_info(path)
     assert (info.entries, info.size > 4096) == (2, True)
     assert info.oldest_s == pytest.approx(864_000, abs=60) and info.newest_s == pytest.approx(0, abs=60)
-    assert clear(path, older_than_s=7 * 86_400) == 1
+    assert clear_cache(path, older_than_s=7 * 86_400) == 1
     assert store.get(b"old") is None and store.get(b"new") is not None
-    assert clear(path) == 1
+    assert clear_cache(path) == 1
     store.put(b"newer", WHOLE, paid_by="r/")
-    assert store.off is None
+    assert store.disabled is None
     store.close()
     assert cache_info(path).entries == 1
 
@@ -201,7 +202,7 @@ def test_a_store_that_is_alone_finds_what_it_was_given_now_and_before(tmp_path: 
     answers = {key: Completion(f"answer {place}") for place, key in enumerate(keys)}
 
     async def fill() -> list[Completion | None]:
-        store = ResponseCache(path, alone=True)
+        store = ResponseCache(path, exclusive=True)
         assert store.get(keys[0]) is None
         for key in keys[:-1]:
             store.put(key, answers[key], paid_by="run/row")
@@ -211,7 +212,7 @@ def test_a_store_that_is_alone_finds_what_it_was_given_now_and_before(tmp_path: 
 
     wanted = [*[answers[key] for key in keys[:-1]], None]
     assert asyncio.run(fill()) == wanted
-    later = ResponseCache(path, alone=True)
+    later = ResponseCache(path, exclusive=True)
     assert [kept and kept.answer for kept in map(later.get, keys)] == wanted
     later.close()
 
@@ -225,7 +226,7 @@ def test_answers_that_come_together_are_on_disk_after_a_moment(tmp_path: Path) -
             store.put(key, Completion("Paris"), paid_by="run/row")
         # though nobody closes the store, or puts more in
         while any(other.get(key) is None for key in keys):  # noqa: ASYNC110  no event tells what a file has
-            await asyncio.sleep(WRITE_AFTER_S / 5)
+            await asyncio.sleep(WRITE_INTERVAL_S / 5)
         store.close()
         other.close()
 
