@@ -1,8 +1,8 @@
-# make demo, make test: each makes .venv if there is none and installs what it needs.
+# Each target creates .venv if necessary and installs what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0
-# worksteal leaves neighbours with one worker, and so their servers and pages, until a worker has nothing to do
+# worksteal keeps tests of one module, and their servers and pages, on one worker until another is idle
 PYTEST = $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-slow test-all compiled check format bench dist clean
@@ -19,7 +19,7 @@ test-slow: compiled
 test-all: compiled
 	$(PYTEST)
 
-# Tests start evalrun some hundred times; where PYTHONDONTWRITEBYTECODE is set, each would compile it again.
+# The tests start evalrun hundreds of times; with PYTHONDONTWRITEBYTECODE each would compile it again.
 compiled: .venv/.dev
 	$(BIN)/python -m compileall -q evalrunner
 
@@ -38,7 +38,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/transports.py
 	$(BIN)/python benchmarks/report.py
 
-# one wheel and one source distribution, in dist/
+# Build a wheel and a source distribution in dist/.
 dist: .venv/.dev
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
@@ -54,9 +54,8 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local]'
 	touch $@
 
-# torch by pip and first: where there is a build for the CPU among wheels of one's own, pip's configuration knows it and
-# uv's does not; uv keeps what it finds. Elsewhere it is the index's.
-# uv resolves the proxy's hundred packages in seconds, where pip takes minutes
+# pip installs torch first, because a CPU build may come from an index that only pip is configured for; uv keeps it.
+# uv resolves the hundred packages of the LiteLLM proxy in seconds, pip takes minutes.
 .venv/.dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'

@@ -1,4 +1,4 @@
-"""Lines of the table that benchmarks/coverage.py prints."""
+"""Lines of the table printed by benchmarks/coverage.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Line:
     what: str
     measured: str
     asked: str
-    met: bool | None  # None: nothing was asked for
+    met: bool | None  # None: there is no requirement
 
     def __str__(self) -> str:
         met = "–" if self.met is None else "yes" if self.met else "**no**"
@@ -35,5 +35,5 @@ def between(values: Sequence[float]) -> str:
 
 
 def at_most(hits: int, repeats: int, bound: float) -> bool:
-    """Whether "the rate is at most the bound" is not refuted: a one-sided binomial test at .01."""
+    """Whether a rate of at most the bound is not rejected by a one-sided binomial test at .01."""
     return float(stats.binom.sf(hits - 1, repeats, bound)) >= 0.01

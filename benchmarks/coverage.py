@@ -1,10 +1,10 @@
-"""How often intervals cover and gates err: the measured table of docs/statistics.md.
+"""Coverage of intervals and error rates of gates: the measured table of docs/statistics.md.
 
-    python benchmarks/coverage.py                      # everything, about ten minutes
-    python benchmarks/coverage.py shares paired        # some of it
+    python benchmarks/coverage.py                      # all sections, about ten minutes
+    python benchmarks/coverage.py shares paired        # some sections
     python benchmarks/coverage.py clustered --repeats 2000
 
-Exact enumeration where outcomes can be counted, else simulation with a fixed seed. Needs the extra `dev` (numpy, scipy).
+Exact enumeration where possible, otherwise simulation with a fixed seed. Needs the extra `dev` (numpy, scipy).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ HARDER: dict[str, tuple[Draw, float]] = {
         lambda g, s: numpy.where(g.random(s) < 0.05, g.beta(2, 8, s), g.beta(20, 2, s)), 0.05 * 0.2 + 0.95 * 20 / 22,
     ),
 }  # fmt: skip
-"""Shapes of which 20 rows can hide what matters; shown so that nobody is surprised."""
+"""Distributions whose rare values 20 rows often miss."""
 
 
 def graded(repeats: int) -> Iterator[Line]:
@@ -153,7 +153,7 @@ def clustered(repeats: int) -> Iterator[Line]:
 
 
 def _sizes(count: int) -> tuple[list[int], list[int]]:
-    """Five samples a cluster, or two, five and eight."""
+    """Five samples per cluster, or two, five and eight."""
     return [5] * count, [2 + 3 * (place % 3) for place in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""How often gates against a baseline err, and how often they see what they should: part of benchmarks/coverage.py."""
+"""Error rates and power of gates with a baseline: part of benchmarks/coverage.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Z = normal_quantile(1 - ALPHA)
 
 
 def paired(repeats: int) -> Iterator[Line]:
-    """Models that sit exactly at the margin, by enumeration of every (b, c)."""
+    """Models exactly at the margin, by enumeration of every (b, c)."""
     for n in (50, 200, 1000):
         most = 0.0
         for margin in (0.01, 0.02, 0.03, 0.04, 0.05):
@@ -42,7 +42,7 @@ def paired(repeats: int) -> Iterator[Line]:
 
 
 def _passing_at_margin(n: int, margin: float, discordance: float) -> float:
-    """`tango_score` at most −z is what `decision == "pass"` comes to; the rest of the way is too slow for 500,000 cells."""
+    """`tango_score` ≤ −z, which equals `decision == "pass"`; calling the gate is too slow for 500,000 cells."""
     worse, better = (discordance + margin) / 2, (discordance - margin) / 2
     found = 0.0
     c = numpy.arange(n + 1)
@@ -60,7 +60,7 @@ def _passing_at_margin(n: int, margin: float, discordance: float) -> float:
 
 
 def _insignificant_at_margin() -> tuple[float, float]:
-    """How often such models show no difference at .05, two-sided: the least and the most over the same cells."""
+    """How often such models show no significant difference at .05, two-sided: minimum and maximum over the same cells."""
     found = []
     for n in (50, 200):
         silent = [[mcnemar(b, c) > 0.05 for c in range(n + 1 - b)] for b in range(n + 1)]
@@ -214,5 +214,5 @@ def power(repeats: int) -> Iterator[Line]:
 
 
 def _worse(drops: list[float], clusters: list[int] | None) -> bool:
-    """Whether the drop is proven, the range taken as what normal differences keep to."""
+    """Whether the drop is significant, with a range that normal differences stay within."""
     return non_inferiority(drops, max_drop=0.0, span=1.0, clusters=clusters).decision == "fail"

@@ -1,9 +1,9 @@
-"""A chat endpoint on the loopback that answers every POST alike after a fixed wait: what clients are timed against.
+"""A chat endpoint on the loopback that sends the same answer to every POST after a fixed wait, for benchmarks.
 
     python benchmarks/mock_server.py --port 0 --latency 0.1 --seconds 600
 
-Prints its port on the first line, stops by itself. Bytes are made once; a request costs it a read, a timer and
-a write, so that the client's own work is what a measurement shows. It knows HTTP/1.1 with content-length, no more.
+Prints its port on the first line and stops after `--seconds`. The reply is encoded once; a request costs a read, a timer
+and a write, so that measurements show the work of the client. It supports HTTP/1.1 with content-length only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LENGTH = b"content-length:"
 
 
 def answer_bytes(text: str) -> bytes:
-    """One whole HTTP reply with a chat completion that says `text`."""
+    """An HTTP reply with a chat completion of `text`."""
     body = json.dumps(
         {
             "id": "chatcmpl-mock",
@@ -36,7 +36,7 @@ def answer_bytes(text: str) -> bytes:
 
 
 class MockProtocol(asyncio.Protocol):
-    """One connection: requests one after the other, each answered with the same bytes."""
+    """One connection: sequential requests, each answered with the same bytes."""
 
     served = 0  # over all connections
 
@@ -45,7 +45,7 @@ class MockProtocol(asyncio.Protocol):
         self.reply = reply
         self.latency_s = latency_s
         self.transport: asyncio.Transport | None = None
-        self.waiting = b""
+        self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -55,8 +55,8 @@ class MockProtocol(asyncio.Protocol):
         self.transport = None
 
     def data_received(self, data: bytes) -> None:
-        if self.waiting:
-            data = self.waiting + data
+        if self.buffer:
+            data = self.buffer + data
         while (size := request_size(data)) is not None and len(data) >= size:
             data = data[size:]
             MockProtocol.served += 1
@@ -64,7 +64,7 @@ class MockProtocol(asyncio.Protocol):
                 self.loop.call_later(self.latency_s, self.send)
             else:
                 self.send()
-        self.waiting = data
+        self.buffer = data
 
     def send(self) -> None:
         if self.transport is not None:
@@ -72,7 +72,7 @@ class MockProtocol(asyncio.Protocol):
 
 
 def request_size(data: bytes) -> int | None:
-    """Bytes of the first request in `data`, head and body; None while its head is not whole."""
+    """Bytes of the first request in `data`, head and body; None while its head is incomplete."""
     end = data.find(HEAD_END)
     if end < 0:
         return None
@@ -95,10 +95,10 @@ async def serve(port: int, latency_s: float, seconds: float, text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--port", type=int, default=0, help="port; 0 picks a free one")
     parser.add_argument("--latency", type=float, default=0.1, metavar="SECONDS", help="wait before each answer")
-    parser.add_argument("--seconds", type=float, default=600.0, help="stop after so long")
-    parser.add_argument("--text", default="Paris", help="what every answer says")
+    parser.add_argument("--seconds", type=float, default=600.0, help="stop after this time")
+    parser.add_argument("--text", default="Paris", help="text of every answer")
     options = parser.parse_args()
     asyncio.run(serve(options.port, options.latency, options.seconds, options.text))
 

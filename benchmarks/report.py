@@ -1,9 +1,9 @@
-"""The page of a large run: how large, how long to write, and how long until a reader has what they came for.
+"""The report of a large run: its size, the time to write it, and the time until it is usable in a browser.
 
     python benchmarks/report.py [--rows 10000 --targets 4 --characters 1000 --repeats 3]
 
-Runs a suite over answers that exist already, then opens report.html in the Chromium of the system, driven by Playwright.
-Times are of the browser itself, from the start of the navigation, medians over the repeats. Prints Markdown.
+Scores recorded answers, then opens report.html in the system's Chromium with Playwright. Times are measured in the browser
+from the start of the navigation; medians over the repeats. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SORT = """
 
 
 def text_of(drawn: random.Random, characters: int) -> str:
-    """So many characters of words in a random order, with numbers between them: no easy prey for a packer."""
+    """Words and numbers in random order, which compress poorly. `characters` long."""
     words: list[str] = []
     size = 0
     while size < characters:
@@ -80,14 +80,14 @@ def write_suite(folder: Path, options: argparse.Namespace) -> None:
 
 
 def open_page(browser: Any, page_file: Path) -> dict[str, float]:
-    """Milliseconds of one visit."""
+    """Milliseconds from navigation to each event of one page view."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, offline=True)
     page = context.new_page()
     page.goto(page_file.as_uri())
     page.wait_for_selector("#row-table tbody tr.row", timeout=120_000)
     found = {"first rows": page.evaluate("performance.now()")}
     page.wait_for_selector("html[data-ready=yes]", state="attached", timeout=120_000)
-    found["all rows read, all pictures drawn"] = page.evaluate("performance.now()")
+    found["all rows loaded, all plots drawn"] = page.evaluate("performance.now()")
     found["first paint"] = page.evaluate(PAINTED)
     found["search to a filtered table"] = page.evaluate(FILTER, "import")
     found["sort by input"] = page.evaluate(SORT)
@@ -131,14 +131,14 @@ def main() -> None:
             browser.close()
         size = report.stat().st_size
         log = (run / "rows.jsonl").stat().st_size
-    print(f"{options.rows:,} rows × {options.targets} targets, {options.characters:,} characters an answer\n")
+    print(f"{options.rows:,} rows × {options.targets} targets, {options.characters:,} characters per answer\n")
     print("| | |\n|---|---|")
     print(f"| report.html | {size / 1e6:.1f} MB (rows.jsonl {log / 1e6:.1f} MB) |")
     print(f"| written in | {written:.2f} s |")
     for what in (
         "first paint",
         "first rows",
-        "all rows read, all pictures drawn",
+        "all rows loaded, all plots drawn",
         "search to a filtered table",
         "sort by input",
     ):

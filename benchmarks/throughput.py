@@ -1,9 +1,9 @@
-"""evalrun as a whole process against a fast local mock, beside a bare loop in the same run.
+"""A whole evalrun process against a fast local mock server, compared with a bare request loop.
 
     python benchmarks/throughput.py [--rows 1000 --latency 0.1 --concurrency 64 --repeats 3]
 
-The ideal is rows × latency ÷ concurrency. Times of one run can be compared with each other, not with another
-machine's: what counts is the ratio. Prints Markdown.
+The ideal is rows × latency ÷ concurrency. Compare times of one machine only; the ratio is what
+matters. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ async def main():
                 json.loads(bytes(await reply.bytes()))["choices"][0]["message"]["content"]
         await asyncio.gather(*(work() for _ in range(workers)))
 asyncio.run(main())
-os._exit(0)  # as the command line does: the client's threads can abort the interpreter's own end
+os._exit(0)  # like the command line: the client's threads can abort a normal exit
 """
 
 
 def measure(command: list[str], folder: Path) -> tuple[float, float]:
-    """Wall and CPU seconds of a whole process, its start included."""
+    """Wall and CPU seconds of a whole process, including its start."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode; a checkout makes it once
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has bytecode; a checkout compiles it once
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
-        raise SystemExit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{command} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def write_suite(folder: Path, address: str, rows: int, concurrency: int) -> None:
-    """A dataset of so many questions, and a suite that puts them to the mock."""
+    """Write a dataset of `rows` questions and a suite that sends them to the mock."""
     lines = [
         f'{{"id": "q{place}", "input": "What is {place} plus one?", "expected": "{place + 1}"}}'
         for place in range(rows)
@@ -75,7 +75,7 @@ run: {{concurrency: {concurrency}}}
 
 
 def start_mock(latency: float, seconds: float) -> tuple[subprocess.Popen[str], str]:
-    """The mock in a process of its own, and its address."""
+    """Start the mock in its own process; its address comes back too."""
     command = [sys.executable, str(ROOT / "benchmarks" / "mock_server.py"), "--port", "0", "--latency", str(latency)]
     mock = subprocess.Popen([*command, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True)
     assert mock.stdout is not None
@@ -98,7 +98,7 @@ def main() -> None:
             write_suite(folder, address, options.rows, options.concurrency)
             bare = [sys.executable, "-c", BARE, address, str(options.rows), str(options.concurrency)]
             whole = [sys.executable, "-m", "evalrunner", "bench.yaml"]
-            measure(whole, folder)  # compiles what is not compiled yet
+            measure(whole, folder)  # compiles bytecode
             for _ in range(options.repeats):
                 found["bare loop (pyreqwest)"].append(measure(bare, folder))
                 found["evalrun"].append(measure(whole, folder))
@@ -106,9 +106,9 @@ def main() -> None:
         mock.terminate()
         mock.wait()
     print(
-        f"{options.rows:,} rows, {options.latency * 1000:.0f} ms, {options.concurrency} at once; ideal {ideal:.2f} s\n"
+        f"{options.rows:,} rows, {options.latency * 1000:.0f} ms, concurrency {options.concurrency}; ideal {ideal:.2f} s\n"
     )
-    print("| whole process | wall s (median) | ÷ ideal | CPU ms a row |\n|---|---|---|---|")
+    print("| whole process | wall s (median) | ÷ ideal | CPU ms per row |\n|---|---|---|---|")
     for name, times in found.items():
         wall = statistics.median(wall for wall, _ in times)
         cpu = statistics.median(cpu for _, cpu in times)

@@ -1,10 +1,10 @@
-"""Runs that are sent to MLflow beside runs that are not: when the verdict is there, and when the process ends.
+"""Runs sent to MLflow compared with runs that are not: time to the verdict and to the end of the process.
 
     python benchmarks/tracking.py [--rows 1000 --latency 0.02 --concurrency 16 --repeats 3 --traces]
 
-A real `mlflow server` with SQLite on the loopback, as it is and behind a proxy that holds every request back for a
-second. The ways take turns. *Verdict* is from the start of the process until `metrics.json` is written, the whole of the
-rows with it; *process* until its end. Prints Markdown.
+A real `mlflow server` with SQLite on the loopback, directly and behind a proxy that delays every request by a second. The
+variants alternate. *Verdict* is the time from the start of the process until `metrics.json` is written, *process* until
+its end. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "fakes")]
 
-from mlflow_server import Fault, faulty_proxy, mlflow_server  # noqa: E402  of the tests
+from mlflow_server import Fault, faulty_proxy, mlflow_server  # noqa: E402  from the tests
 from throughput import measure, start_mock, write_suite  # noqa: E402
 
 PORT = 5797
@@ -36,44 +36,44 @@ def timed(folder: Path, suite: str, uri: str | None) -> tuple[float, float]:
     return (newest / "metrics.json").stat().st_mtime - started, wall
 
 
-def ways_of(server: str, slow: str, *, traces: bool) -> Mapping[str, tuple[str, str | None]]:
-    """By name, the suite and where it is sent."""
-    ways: dict[str, tuple[str, str | None]] = {
+def variants_of(server: str, slow: str, *, traces: bool) -> Mapping[str, tuple[str, str | None]]:
+    """Variants by name: the suite and the tracking URI."""
+    variants: dict[str, tuple[str, str | None]] = {
         "not sent": ("bench.yaml", None),
         "sent": ("bench.yaml", server),
-        "sent, held back": ("bench.yaml", slow),
+        "sent, delayed": ("bench.yaml", slow),
     }
     if traces:
-        ways |= {"with traces": ("traces.yaml", server), "with traces, held back": ("traces.yaml", slow)}
-    return ways
+        variants |= {"with traces": ("traces.yaml", server), "with traces, delayed": ("traces.yaml", slow)}
+    return variants
 
 
 def measure_all(options: argparse.Namespace, folder: Path, server: str) -> None:
     fault = Fault(delay_s=options.delay)
-    found: dict[str, list[tuple[float, float]]] = {}
+    measured: dict[str, list[tuple[float, float]]] = {}
     requests: dict[str, int] = {}
     with faulty_proxy(server, fault) as slow:
-        timed(folder, "bench.yaml", server)  # compiles what is not compiled yet
+        timed(folder, "bench.yaml", server)  # compiles bytecode
         for _ in range(options.repeats):
-            for name, (suite, uri) in ways_of(server, slow, traces=options.traces).items():
+            for name, (suite, uri) in variants_of(server, slow, traces=options.traces).items():
                 fault.seen.clear()
-                found.setdefault(name, []).append(timed(folder, suite, uri))
+                measured.setdefault(name, []).append(timed(folder, suite, uri))
                 requests[name] = len(fault.seen)
-    plain = found["not sent"]
+    plain = measured["not sent"]
     print(
-        "| | verdict s (median, least) | ÷ not sent | process s (median) | requests held back |\n|---|---|---|---|---|"
+        "| | verdict s (median, minimum) | ÷ not sent | process s (median) | delayed requests |\n|---|---|---|---|---|"
     )
-    for name, times in found.items():
-        median, least = middle_and_least(times)
-        ratios = [here / there for here, there in zip((median, least), middle_and_least(plain), strict=True)]
+    for name, times in measured.items():
+        median, minimum = median_and_minimum(times)
+        ratios = [here / there for here, there in zip((median, minimum), median_and_minimum(plain), strict=True)]
         process = statistics.median(time for _, time in times)
         print(
-            f"| {name} | {median:.2f}, {least:.2f} | {ratios[0]:.2f}, {ratios[1]:.2f} | {process:.2f} "
+            f"| {name} | {median:.2f}, {minimum:.2f} | {ratios[0]:.2f}, {ratios[1]:.2f} | {process:.2f} "
             f"| {requests[name] or '–'} |"
         )
 
 
-def middle_and_least(times: Sequence[tuple[float, float]]) -> tuple[float, float]:
+def median_and_minimum(times: Sequence[tuple[float, float]]) -> tuple[float, float]:
     verdicts = [verdict for verdict, _ in times]
     return statistics.median(verdicts), min(verdicts)
 
@@ -83,9 +83,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--latency", type=float, default=0.02)
     parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--delay", type=float, default=1.0, help="seconds that the slow server holds a request back")
+    parser.add_argument(
+        "--delay", type=float, default=1.0, help="delay of every request to the slow server, in seconds"
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--traces", action="store_true", help="send a trace for every row as well; takes minutes")
+    parser.add_argument("--traces", action="store_true", help="also send a trace for every row; takes minutes")
     options = parser.parse_args()
     mock, address = start_mock(options.latency, 3600)
     try:
@@ -93,7 +95,7 @@ def main() -> None:
             folder = Path(name)
             write_suite(folder, address, options.rows, options.concurrency)
             (folder / "traces.yaml").write_text((folder / "bench.yaml").read_text() + TRACES)
-            print(f"{options.rows:,} rows, {options.latency * 1000:.0f} ms, {options.concurrency} at once\n")
+            print(f"{options.rows:,} rows, {options.latency * 1000:.0f} ms, concurrency {options.concurrency}\n")
             measure_all(options, folder, server)
     finally:
         mock.terminate()

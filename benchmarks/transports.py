@@ -1,8 +1,8 @@
-"""CPU a request and import time of HTTP clients against the same fast local mock, in one run.
+"""CPU time per request and import time of HTTP clients against the same fast local mock.
 
     python benchmarks/transports.py [--requests 3000 --latency 0.05 --concurrency 64]
 
-Clients that are not installed are left out: pip install httpx-aiohttp for all of them. Prints Markdown.
+Clients that are not installed are skipped; install httpx-aiohttp for all of them. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=64)
     options = parser.parse_args()
     mock, address = start_mock(options.latency, 600)
-    print("| client | import, ms CPU | a request, ms CPU |\n|---|---|---|")
+    print("| client | import, ms CPU | request, ms CPU |\n|---|---|---|")
     try:
         for name, (package, imports, client, post) in CLIENTS.items():
             if importlib.util.find_spec(package) is None:

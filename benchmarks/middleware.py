@@ -1,9 +1,9 @@
-"""What each wrapper of `evalrunner/middleware/` costs a call, around an endpoint that does nothing.
+"""The overhead per call of each middleware in `evalrunner/middleware/`, around an endpoint that does nothing.
 
-    python benchmarks/wrappers.py [--calls 20000 --repeats 5]
+    python benchmarks/middleware.py [--calls 20000 --repeats 5]
 
-Calls go one after the other, so nobody waits for a turn: what is measured is the way through. Each wrapper is timed in
-turn with the bare endpoint, whose time is taken off; the median of the repeats counts. Prints Markdown.
+Calls are sequential, so no call waits for another. Each middleware is timed in turn with the bare endpoint, whose time is
+subtracted; the median of the repeats counts. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from evalrunner.suite.schema import PaceSpec, RunSpec
 
 ANSWER = Completion("Paris", "stop", latency_s=0.1, input_tokens=20, output_tokens=5, served_model="mock-1")
 PRICE = KnownPrice(Price(1.5e-7, 6e-7), "suite")
-PLENTY = 1e9  # US dollars, calls a minute: a limit that is never met
+UNLIMITED = 1e9  # US dollars or calls per minute: a limit that is never reached
 TIMING = Timing()
 STOP = StopSignal()
 Make = Callable[[Path], Endpoint]
-"""A wrapper around the endpoint that does nothing; the folder is its own."""
+"""Builds a middleware around an endpoint that does nothing, with a folder for its files."""
 
 
 async def nothing(request: Request, /) -> Completion:
@@ -49,7 +49,7 @@ async def nothing(request: Request, /) -> Completion:
 
 
 def requests(number: int, begin: int) -> list[Request]:
-    """Requests of the usual size, each another one."""
+    """Distinct requests of the usual size."""
     system = {"role": "system", "content": "Answer with a number."}
     return [
         Request(
@@ -62,21 +62,21 @@ def requests(number: int, begin: int) -> list[Request]:
     ]
 
 
-def kept(folder: Path) -> CachedEndpoint:
+def cached(folder: Path) -> CachedEndpoint:
     return CachedEndpoint(
         nothing, ResponseCache(folder / "answers.sqlite", exclusive=True), "mock", run_id="run", tally=CacheTally()
     )
 
 
 def stack(run: RunSpec, *, capped: bool = False, enforces_timeout: bool = True) -> Make:
-    """All of them, as a run puts them together."""
+    """All middleware, combined as in a run."""
 
     def make(folder: Path) -> Endpoint:
         calls = CallStack(run, STOP, TIMING, folder / "users.sqlite")
-        asked = CallContext("mock", "targets", "mock", "mock", PaceSpec(), enforces_timeout=enforces_timeout)
-        asked.price = lambda endpoint: PricedEndpoint(endpoint, PRICE)
-        asked.bound = WorstCase(PRICE.price) if capped and PRICE.price is not None else None
-        wrapped = calls.wrap(nothing, asked)
+        context = CallContext("mock", "targets", "mock", "mock", PaceSpec(), enforces_timeout=enforces_timeout)
+        context.price = lambda endpoint: PricedEndpoint(endpoint, PRICE)
+        context.bound = WorstCase(PRICE.price) if capped and PRICE.price is not None else None
+        wrapped = calls.wrap(nothing, context)
         calls.begin(folder, "run", spent={})
         return wrapped
 
@@ -87,36 +87,36 @@ def paced(limiter: ConcurrencyLimiter) -> Endpoint:
     return ConcurrencyLimitedEndpoint(nothing, limiter, STOP)
 
 
-WRAPPERS: dict[str, Make] = {
+MIDDLEWARE: dict[str, Make] = {
     "retry": lambda _: RetryEndpoint(nothing, RetryRules(5), timing=TIMING, stop=STOP, draw=random.Random(0)),
-    "pace, fixed": lambda _: paced(ConcurrencyLimiter.fixed(64)),
-    "pace, auto": lambda _: paced(ConcurrencyLimiter.auto()),
-    "rates (rpm and tpm)": lambda _: RateLimitedEndpoint(nothing, PLENTY, PLENTY, timing=TIMING, stop=STOP),
-    "breaker": lambda _: CircuitBreakerEndpoint(nothing, CircuitBreaker()),
-    "count": lambda _: CountingEndpoint(nothing, Usage()),
+    "concurrency, fixed": lambda _: paced(ConcurrencyLimiter.fixed(64)),
+    "concurrency, auto": lambda _: paced(ConcurrencyLimiter.auto()),
+    "rate limit (rpm and tpm)": lambda _: RateLimitedEndpoint(nothing, UNLIMITED, UNLIMITED, timing=TIMING, stop=STOP),
+    "circuit breaker": lambda _: CircuitBreakerEndpoint(nothing, CircuitBreaker()),
+    "usage": lambda _: CountingEndpoint(nothing, Usage()),
     "price": lambda _: PricedEndpoint(nothing, PRICE),
     "budget, with its ledger": lambda folder: BudgetedEndpoint(
-        nothing, Budget(PLENTY, Ledger(folder), STOP), lambda request: 1e-4, side="targets"
+        nothing, Budget(UNLIMITED, Ledger(folder), STOP), lambda request: 1e-4, side="targets"
     ),
-    "time limit": lambda _: TimeoutEndpoint(nothing, 60.0),
-    "cache, a new answer": kept,
-    "cache, an answer that is there": kept,
-    "all, as a run has them": stack(RunSpec()),
+    "timeout": lambda _: TimeoutEndpoint(nothing, 60.0),
+    "cache, miss": cached,
+    "cache, hit": cached,
+    "all, as in a run": stack(RunSpec()),
     "all, without the cache": stack(RunSpec(cache=RunSpec().cache.__class__("off"))),
-    "all, with a cost cap": stack(RunSpec(max_cost=PLENTY), capped=True),
+    "all, with a cost cap": stack(RunSpec(max_cost=UNLIMITED), capped=True),
 }
-THERE = "cache, an answer that is there"
+HIT = "cache, hit"
 
 
-async def seconds(endpoint: Endpoint, asked: Sequence[Request]) -> float:
+async def seconds(endpoint: Endpoint, sequence: Sequence[Request]) -> float:
     begun = time.perf_counter()
-    for request in asked:
+    for request in sequence:
         await endpoint(request)
     return time.perf_counter() - begun
 
 
-async def clock_seconds(number: int) -> float:
-    """The clock of a row, which stands around all of its calls."""
+async def deadline_seconds(number: int) -> float:
+    """The deadline of a row, which covers all of its calls."""
     begun = time.perf_counter()
     for _ in range(number):
         async with RowDeadline(600.0, TIMING):
@@ -125,20 +125,20 @@ async def clock_seconds(number: int) -> float:
 
 
 async def measure(calls: int, repeats: int) -> Iterator[tuple[str, list[float]]]:
-    """Microseconds a call of every wrapper over the bare endpoint, one number for each repeat."""
-    found: dict[str, list[float]] = {}
+    """Microseconds per call that each middleware adds, one number per repeat."""
+    measured: dict[str, list[float]] = {}
     places = count()
     for _ in range(repeats):
-        for name, make in WRAPPERS.items():
+        for name, make in MIDDLEWARE.items():
             with tempfile.TemporaryDirectory() as folder:
                 endpoint = make(Path(folder))
-                asked = requests(calls, next(places) * calls)
-                if name == THERE:
-                    await seconds(endpoint, asked)
-                bare = await seconds(nothing, asked)
-                found.setdefault(name, []).append((await seconds(endpoint, asked) - bare) / calls * 1e6)
-        found.setdefault("clock of a row", []).append(await clock_seconds(calls) / calls * 1e6)
-    return iter(found.items())
+                sequence = requests(calls, next(places) * calls)
+                if name == HIT:
+                    await seconds(endpoint, sequence)
+                bare = await seconds(nothing, sequence)
+                measured.setdefault(name, []).append((await seconds(endpoint, sequence) - bare) / calls * 1e6)
+        measured.setdefault("row deadline", []).append(await deadline_seconds(calls) / calls * 1e6)
+    return iter(measured.items())
 
 
 def main() -> None:
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     print(f"{options.calls:,} calls each, {options.repeats} times\n")
-    print("| wrapper | µs a call (median) | least |\n|---|---|---|")
+    print("| middleware | µs per call (median) | minimum |\n|---|---|---|")
     for name, times in asyncio.run(measure(options.calls, options.repeats)):
         print(f"| {name} | {statistics.median(times):.1f} | {min(times):.1f} |")
 
