@@ -13,9 +13,8 @@ from evalrunner.commands.run import Session, run_suites
 from evalrunner.domain import GateResult, Reporter
 from evalrunner.engine.result import RunResult
 from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.mlflow.table import TABLE, evaluation_frame
+from evalrunner.plugins import known_names, load
 from evalrunner.reports.csv import shape_of, table_frame
-from evalrunner.runs.folder import RUN_FILE, read_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.suite.options import RunOptions
 from evalrunner.verdicts import Verdict
@@ -66,9 +65,12 @@ class SuiteResult:
 
     @property
     def tables(self) -> dict[str, Any]:
-        """`eval_results_table`: a pandas DataFrame with the columns that `mlflow.evaluate` gave it."""
-        run = read_json(self.folder / RUN_FILE)
-        return {TABLE: evaluation_frame(read_rows(self.folder), run, list(self.details.targets))}
+        """Data frames as trackers name their columns; `eval_results_table` is the table of `mlflow.evaluate`."""
+        targets = list(self.details.targets)
+        found: dict[str, Any] = {}
+        for name in known_names("exporters"):
+            found.update(load("exporters", name).tables(self.folder, targets))
+        return found
 
 
 def run_suite(

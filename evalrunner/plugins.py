@@ -14,11 +14,13 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
 from evalrunner.redact import redact_message
 
@@ -35,8 +37,18 @@ Group: TypeAlias = Literal[
     "baseline_sources",
     "exporters",
     "toxicity_backends",
+    "scorer_names",
 ]
-"""A kind of plug-in. Each is a table in `BUILTIN` and an entry point group `evalrunner.<group>`."""
+"""A kind of plug-in. Each is a table in `BUILTIN` and an entry point group `evalrunner.<group>`.
+
+- scorers, targets, datasets: factories, named by `type:` (a file's extension for datasets).
+- endpoints: model prefixes. reporters: outputs of a run.
+- dataset_sources: keys of `dataset:` that name a place outside the file system. See `DatasetSource`.
+- baseline_sources: schemes of `baseline: SCHEME:…`. See `BaselineSource`.
+- exporters: keys of `tracking:`. See `Exporter`.
+- toxicity_backends: factories of scorer functions for `{type: toxicity, backend: NAME}`.
+- scorer_names: for a scorer type, a function from its options to the name it has if the suite gives none.
+"""
 
 Factory: TypeAlias = Callable[..., Any]
 
@@ -45,14 +57,60 @@ Factory: TypeAlias = Callable[..., Any]
 class PluginContext:
     """What a factory may want to know beside its options, if its first parameter is called `context`.
 
-    `folder` is the suite's, `runs` holds the runs folder, `args` is what the suite passes to people's functions.
-    `mlflow_uri` is where the suite says MLflow is, None where it does not.
+    `folder` is the suite's, `runs` the runs folder, `args` what the suite passes to user-defined functions.
+    `addresses` has the address of each tracker in the suite's `tracking:`, None where the suite gives no address.
     """
 
     folder: Path
     runs: Path
     args: Mapping[str, Any]
-    mlflow_uri: str | None = None
+    addresses: Mapping[str, str | None] = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingResult:
+    """The outcome of sending a run to a tracker.
+
+    `destination` is the tracker's address without logins, `location` says where the run is there. `problem` says why
+    it is not there, or not completely. `already_sent` says that nothing had to be sent.
+    """
+
+    destination: str
+    location: str = ""
+    run_id: str | None = None
+    problem: str | None = None
+    already_sent: bool = False
+
+    def __str__(self) -> str:
+        return f"{'already there' if self.already_sent else 'sent'}: {self.location}"
+
+
+class Exporter(Protocol):
+    """Sends stored runs to a tracker. Registered in the group `exporters` as its key in `tracking:`.
+
+    `options` is a dataclass of the section's keys, fields made by `key()`; one of them is `uri`, the address. Addresses
+    that are arguments come from the command line: None uses the suite's, "" the configured one even without a section.
+    The first line of the docstring describes the section in the JSON Schema.
+    """
+
+    options: type[Any]
+
+    def check(self, options: Any, address: str | None, *, suite: str) -> str:
+        """The destination as messages show it. Raises SuiteError if nothing can be sent there."""
+
+    def send(
+        self, folder: Path, address: str | None = None, *, patience_s: float = 60.0, stop: threading.Event | None = None
+    ) -> TrackingResult:
+        """Send the run in `folder`, at most once. A tracker that does not answer is the `problem` of the result.
+
+        `patience_s` is how long to go without any answer. `stop` is set when the user wants the command to end.
+        """
+
+    def note_unsent(self, folder: Path, address: str | None, problem: str) -> TrackingResult:
+        """Record in the run's folder that it was not sent."""
+
+    def tables(self, folder: Path, targets: Sequence[str]) -> dict[str, Any]:
+        """Data frames of a stored run with the tracker's names of columns, by name."""
 
 
 BUILTIN: Mapping[Group, Mapping[str, str]] = {
@@ -84,10 +142,11 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
     },
     "endpoints": {},
     "reporters": {},
-    "dataset_sources": {},
-    "baseline_sources": {},
-    "exporters": {},
-    "toxicity_backends": {},
+    "dataset_sources": {"mlflow": "evalrunner.mlflow.dataset:mlflow"},
+    "baseline_sources": {"mlflow": "evalrunner.mlflow.baseline:mlflow"},
+    "exporters": {"mlflow": "evalrunner.mlflow.export:mlflow"},
+    "toxicity_backends": {"hf": "evalrunner.scorers.hf.toxicity:hf"},
+    "scorer_names": {"mlflow": "evalrunner.mlflow.catalogue:scorer_name"},
 }
 
 RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})

@@ -3,57 +3,93 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from evalrunner.baselines.file import Baseline, BaselineHead, baseline_path, collect_rows, read_baseline
 from evalrunner.baselines.run_ref import RunRef
+from evalrunner.domain import EMPTY
 from evalrunner.errors import RunNotFoundError
+from evalrunner.plugins import known_names, load
 from evalrunner.runs.folder import RUN_FILE, RUN_ID, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RUN = "run:"
-MLFLOW = "mlflow:"
-IN_MLFLOW = re.compile(r"mlflow:(experiment|run)/.*\S.*")
+SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9_-]+):(?P<rest>.*)", re.DOTALL)
 
 
 class BadBaselineReference(ValueError):
     """A `baseline:` that is neither a name nor a path nor a run. The message says what it should be."""
 
 
+class BaselineSource(Protocol):
+    """Finds baselines of other systems. Registered in the plug-in group `baseline_sources` under its scheme.
+
+    `forms` are the references that it takes, such as `mlflow:run/ID`, for messages. `how_to_add` tells the user how a
+    run gets there.
+    """
+
+    forms: Sequence[str]
+    how_to_add: str
+
+    def accepts(self, reference: str) -> bool:
+        """Whether a reference with its scheme has one of the forms."""
+
+    def find(self, reference: str, suite: str, address: str | None, judged: RunRef | None) -> Baseline | None:
+        """The baseline, or None if no run has passed yet. Raises RunNotFoundError and SuiteError.
+
+        `address` is that of the tracker in the suite, None if the suite gives none. `judged` is the run that is
+        compared, if it is stored already: a baseline is older.
+        """
+
+
+def baseline_source(reference: str) -> BaselineSource | None:
+    """The source of another system that a reference names by its scheme, or None."""
+    found = SCHEME.fullmatch(reference)
+    if found is None or found["scheme"] not in known_names("baseline_sources"):
+        return None
+    source: BaselineSource = load("baseline_sources", found["scheme"])
+    return source
+
+
+def scheme_of(reference: str) -> str:
+    """The scheme before the colon of a reference, such as `run`; empty if it has none."""
+    found = SCHEME.fullmatch(reference)
+    return found["scheme"] if found is not None else ""
+
+
 @dataclass(frozen=True, slots=True)
 class BaselineResolver:
-    """Where baselines are looked for: beside the suite file, under the suite's name; in the runs folder; in MLflow.
+    """Where baselines are looked for: beside the suite file, under the suite's name; in the runs folder; elsewhere.
 
-    `judged` is the run that is compared, where that is there already.
+    `addresses` are those of the suite's trackers. `judged` is the run that is compared, where that is there already.
     """
 
     folder: Path
     suite: str
     runs: Path
-    mlflow_uri: str | None = field(default=None, kw_only=True)
+    addresses: Mapping[str, str | None] = field(default=EMPTY, kw_only=True)
     judged: RunRef | None = field(default=None, kw_only=True)
 
     def find(self, reference: str) -> Baseline | None:
         """The baseline, or None where there is none yet. Raises BadBaselineReference, RunNotFoundError and SuiteError."""
         if reference.startswith(RUN):
             return baseline_of_run(find_run(reference.removeprefix(RUN).strip(), self.runs))
-        if IN_MLFLOW.fullmatch(reference):
-            from evalrunner.mlflow.baseline import baseline_from_mlflow
-
-            return baseline_from_mlflow(reference, self.suite, self.mlflow_uri, self.judged)
-        if is_path(reference) and not reference.startswith(MLFLOW):
+        source = baseline_source(reference)
+        if source is not None and source.accepts(reference):
+            return source.find(reference, self.suite, self.addresses.get(scheme_of(reference)), self.judged)
+        if is_path(reference) and source is None:
             path = self.folder / reference
             if (path / RUN_FILE).is_file():
                 return baseline_of_run(RunFolder(path))
             return self._read(path, reference)
         if not NAME.fullmatch(reference):
-            raise BadBaselineReference(
-                f"{reference!r} is no baseline: it should be a name such as main, a path to a .jsonl file, run:RUN, mlflow:experiment/NAME or mlflow:run/ID"
-            )
+            forms = ["a name such as main", "a path to a .jsonl file", "run:RUN", *_external_forms()]
+            listed = f"{', '.join(forms[:-1])} or {forms[-1]}"
+            raise BadBaselineReference(f"{reference!r} is no baseline: it should be {listed}")
         found = self._read(baseline_path(self.folder, self.suite, reference), reference)
         if found is None and RUN_ID.fullmatch(reference):
             return baseline_of_run(find_run(reference, self.runs))
@@ -64,6 +100,11 @@ class BaselineResolver:
             return read_baseline(path, label=label)
         except FileNotFoundError:
             return None
+
+
+def _external_forms() -> Iterator[str]:
+    for name in known_names("baseline_sources"):
+        yield from load("baseline_sources", name).forms
 
 
 def is_path(reference: str) -> bool:

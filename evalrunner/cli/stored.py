@@ -196,17 +196,20 @@ def track(
 
     Exit codes: 0 it is there, 2 nobody says where to or the extra is missing, 3 it could not be sent.
     """
+    from evalrunner.commands.track import track_run
     from evalrunner.errors import RunError
-    from evalrunner.mlflow.export import track_run
     from evalrunner.redact import register_environment
     from evalrunner.runs.folder import find_run
 
     register_environment()
     folder = find_run(run, output_dir)
-    tracked = track_run(folder.path, mlflow)
-    if tracked.problem is not None:
-        raise RunError(f"mlflow: not sent to {tracked.uri}: {tracked.problem}; what arrived is noted, so try again")
-    typer.echo(f"mlflow: {tracked}")
+    sent = track_run(folder.path, {} if mlflow is None else {"mlflow": mlflow})
+    for name, result in sent.items():
+        if result.problem is None:
+            typer.echo(f"{name}: {result}")
+    problems = [f"{name}: not sent to {one.destination}: {one.problem}" for name, one in sent.items() if one.problem]
+    if problems:
+        raise RunError("; ".join(problems) + "; what arrived is recorded, so try again")
 
 
 def view(

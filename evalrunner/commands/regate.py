@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalrunner.baselines.resolve import MLFLOW, BaselineResolver, baseline_of_run, provenance_of_run
+from evalrunner.baselines.resolve import (
+    BaselineResolver,
+    baseline_of_run,
+    baseline_source,
+    provenance_of_run,
+    scheme_of,
+)
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.domain import GateResult, Row
 from evalrunner.engine.design import ColumnCheck
@@ -59,9 +65,9 @@ def reevaluate_gates(
         epochs=run["epochs"],
     )
     gates = maker.make(specs)
-    address = _mlflow_uri(run, reader, data, specs)
+    addresses = _tracker_addresses(run, reader, data, specs)
     document.raise_problems()
-    shelf = _Shelf(base, run["suite"], runs, baseline, mlflow_uri=address, judged=RunRef.of(run))
+    shelf = _Shelf(base, run["suite"], runs, baseline, addresses=addresses, judged=RunRef.of(run))
     baselines = resolve_baselines(document, gates, shelf)
     made = provenance_of_run(run)
     reject_incompatible(document, gates, baselines, made)
@@ -126,13 +132,13 @@ class _Shelf(BaselineResolver):
         return found
 
 
-def _mlflow_uri(
+def _tracker_addresses(
     run: Mapping[str, Any], reader: SectionReader, data: Mapping[str, Any], specs: Sequence[GateSpec]
-) -> str | None:
-    """Where MLflow is, as `--mlflow` of the run or else the suite says, read only for a gate that asks it."""
-    if not any((spec.baseline or "").startswith(MLFLOW) for spec in specs):
-        return None
-    return (run.get("options") or {}).get("mlflow") or read_address(reader, data.get("tracking"))
+) -> dict[str, str | None]:
+    """The address of each tracker that a gate has its baseline in: as an option of the run or else the suite says."""
+    given = run.get("options") or {}
+    names = {scheme_of(spec.baseline) for spec in specs if spec.baseline and baseline_source(spec.baseline) is not None}
+    return {name: given.get(name) or read_address(reader, data.get("tracking"), name) for name in names}
 
 
 def _named(data: Mapping[str, Any]) -> set[str]:

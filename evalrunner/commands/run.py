@@ -15,6 +15,7 @@ from pathlib import Path
 from evalrunner import __version__
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.commands.resume import ResumeState, find_resumable_run, load_resume_state
+from evalrunner.commands.track import check_trackers, send_after_run
 from evalrunner.datasets.file_lookup import store_stdin, stored_stdin
 from evalrunner.domain import ReplayReporter, Reporter, Row
 from evalrunner.endpoints.factory import EndpointPool
@@ -33,7 +34,6 @@ from evalrunner.errors import Problem, RunError, SuiteError
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import Timing, row_real_time_left_s
 from evalrunner.middleware.ledger import Side
-from evalrunner.mlflow.after_run import check_tracking, send_after_run
 from evalrunner.redact import redact, register_environment
 from evalrunner.reports.baseline_rows import baseline_lookup_of_plan
 from evalrunner.reports.ci import CiFiles
@@ -121,7 +121,7 @@ async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncItera
     async with EndpointPool(user_agent=f"evalrunner/{__version__}", time_left_s=row_real_time_left_s) as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
             plans = [await priced(plan) for plan in plan_suites(suites, session, pool, Path(spool))]
-            check_tracking(plans, session.options)
+            check_trackers(plans, session.options)
             await prepare_scorers(plans, session.tell or (lambda _: None))
             await pool.prepare(session.fetching)
             if session.listen is not None:

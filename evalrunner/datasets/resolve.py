@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
 from evalrunner.datasets.file_lookup import EXTENSIONS, STDIN, FileNotResolved, find_files, spool_stdin, type_of
-from evalrunner.datasets.sources import CustomReader, InlineRows, Source
+from evalrunner.datasets.sources import CustomReader, DatasetSource, InlineRows, Source
+from evalrunner.domain import EMPTY
 from evalrunner.errors import Problem, SuiteError, nearest
-from evalrunner.plugins import BUILTIN, Factory, ReferenceProblem, describe_crash, resolve
+from evalrunner.plugins import (
+    BUILTIN,
+    Factory,
+    ReferenceProblem,
+    describe_crash,
+    factory_options,
+    known_names,
+    load,
+    resolve,
+)
 from evalrunner.suite.schema import DatasetSpec, keys_of
 from evalrunner.suite.validate import check_value, described
 
@@ -24,8 +34,8 @@ SPLIT_ROLES = ("id", "input", "messages")
 class DatasetResolver:
     """One dataset being opened. What is wrong is noted in `problems`; `spooled` is the copy of standard input.
 
-    `kept` is the copy that an earlier process of the same run has made: it is read instead. `mlflow_uri` is where the
-    suite says MLflow is, `origin` what exactly was read from there.
+    `kept` is the copy that an earlier process of the same run has made: it is read instead. `addresses` are those of
+    the suite's trackers, `origin` is what exactly was read from another system.
     """
 
     spec: DatasetSpec
@@ -33,7 +43,7 @@ class DatasetResolver:
     spool_folder: Path
     stdin: BinaryIO | None
     kept: Path | None = None
-    mlflow_uri: str | None = None
+    addresses: Mapping[str, str | None] = EMPTY
     problems: list[Problem] = field(default_factory=list)
     spooled: Path | None = None
     origin: Mapping[str, str] | None = None
@@ -42,8 +52,8 @@ class DatasetResolver:
     def parts(self) -> tuple[Source, ...]:
         """What there is to read. Raises SuiteError with everything that is wrong."""
         self._check_columns()
-        if self.spec.mlflow is not None:
-            found = self._from_mlflow(self.spec.mlflow)
+        if self.spec.source is not None:
+            found = self._external(self.spec.source)
         elif self.spec.rows is not None:
             found = self._inline(self.spec.rows)
         elif self.spec.type is not None and self.spec.type not in BUILTIN["datasets"]:
@@ -74,24 +84,27 @@ class DatasetResolver:
         self._check_options({}, "rows")
         return [Source(InlineRows(rows), "rows")]
 
-    def _from_mlflow(self, reference: str) -> list[Source]:
-        """The part of what MLflow has under a reference, found first, so that its own options can be checked."""
-        from evalrunner.mlflow.dataset import find_in_mlflow
-        from evalrunner.mlflow.dataset_records import Renamed
-
+    def _external(self, name: str) -> list[Source]:
+        """The parts of a dataset of another system, found first, so that the options of its reader can be checked."""
         if self.spec.type is not None:
-            self.report("type", "is for files; what is in MLflow says what it is")
+            self.report("type", f"is for files; what {name!r} finds needs none")
+        source: DatasetSource = load("dataset_sources", name)
+        own = factory_options(source)
+        options = {
+            key: check_value(value, own[key].annotation, (key,), lambda at, what: self.report(str(at[0]), what))
+            for key, value in self.spec.source_options.items()
+        }
         try:
-            found = find_in_mlflow(reference, self.spec.uri or self.mlflow_uri, self.spool_folder)
+            found = source(self.spec.reference, self.addresses.get(name), self.spool_folder, **options)
         except ValueError as refused:
-            self.report("mlflow", str(refused))
+            self.report(name, str(refused))
             return []
         self.origin = found.origin
         if found.file is None:
-            self._check_options({}, "mlflow")
-            return [Source(Renamed.of(InlineRows(found.records), self.spec), found.shown)]
-        parts = self._builtin(found.file, type_of(found.file.name) or "", found.shown)
-        return [replace(part, reader=Renamed.of(part.reader, self.spec)) for part in parts]
+            self._check_options({}, name)
+            return [Source(found.adapt(InlineRows(found.records), self.spec), found.display_name)]
+        parts = self._builtin(found.file, type_of(found.file.name) or "", found.display_name)
+        return [replace(part, reader=found.adapt(part.reader, self.spec)) for part in parts]
 
     def _files(self) -> list[Source]:
         """The parts of files that built-in readers read."""
@@ -229,7 +242,7 @@ class DatasetResolver:
             elif takes_all:
                 checked[name] = value
             else:
-                choices = [*known, *DATASET_KEYS]
+                choices = [*known, *DATASET_KEYS, *known_names("dataset_sources")]
                 hint = nearest(name, choices) or f"; known here: {', '.join(choices)}"
                 self.report(name, f"{name!r} is neither a key of a dataset nor an option of {kind!r}{hint}")
         for name in known:

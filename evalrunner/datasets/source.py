@@ -22,7 +22,7 @@ from evalrunner.datasets.order import Shuffle
 from evalrunner.datasets.resolve import DatasetResolver
 from evalrunner.datasets.rows import SourceRows
 from evalrunner.datasets.sources import Source
-from evalrunner.domain import Sample
+from evalrunner.domain import EMPTY, Sample
 from evalrunner.errors import Problem, RunError, SuiteError
 from evalrunner.suite.schema import DatasetSpec
 
@@ -52,15 +52,15 @@ def open_dataset(
     spool_folder: Path,
     stdin: BinaryIO | None = None,
     stored_stdin: Path | None = None,
-    mlflow_uri: str | None = None,
+    addresses: Mapping[str, str | None] = EMPTY,
 ) -> SampleSource:
     """The dataset of a suite. Raises SuiteError where it names no file, no reader or wrong options.
 
     Paths are relative to `folder`. `spool_folder` takes standard input, downloads and shuffled samples, for as long as
-    the source lives. `stored_stdin` is a file that is read in place of standard input, where a run goes on. `mlflow_uri`
-    is where the suite says MLflow is.
+    the source lives. `stored_stdin` is a file that is read in place of standard input, where a run goes on. `addresses`
+    are those of the suite's trackers.
     """
-    opening = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, mlflow_uri)
+    opening = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses)
     source = SampleSource(spec, opening.parts(), spool_folder, spooled=opening.spooled)
     source.origin = opening.origin
     return source
@@ -70,7 +70,7 @@ class SampleSource:
     """Samples in a fixed order with fixed ids, streamed from the source each time they are iterated over.
 
     `spooled` is the file that standard input was written to, None where the dataset is not read from there. `origin` says
-    what exactly was read of MLflow.
+    what exactly was read from another system.
     """
 
     origin: Mapping[str, str] | None = None

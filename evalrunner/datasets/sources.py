@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from evalrunner.datasets.json_values import NotJsonError, json_record
 from evalrunner.datasets.records import Reader, Record
 from evalrunner.datasets.text_files import BrokenLine
 from evalrunner.errors import EvalrunError
 from evalrunner.plugins import describe_crash
+from evalrunner.suite.schema import DatasetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,35 @@ class Source:
         except OSError:
             return None
         return None if found is None else (found.st_size, found.st_mtime_ns)
+
+
+def _unchanged(reader: Reader, spec: DatasetSpec) -> Reader:
+    return reader
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalDataset:
+    """What a `DatasetSource` returns: `records`, or a downloaded `file` that has them.
+
+    `display_name` is its name in messages. `origin` says exactly what was read: the permanent reference, and its name
+    and digest if it has them. `adapt` wraps the reader, for example to rename columns as the suite expects them.
+    """
+
+    display_name: str
+    origin: Mapping[str, str]
+    records: tuple[Record, ...] = ()
+    file: Path | None = None
+    adapt: Callable[[Reader, DatasetSpec], Reader] = _unchanged
+
+
+class DatasetSource(Protocol):
+    """Finds what `dataset: {NAME: REFERENCE}` means. Registered as NAME in the plug-in group `dataset_sources`.
+
+    `address` is that of the tracker NAME in the suite, None if it has none. `downloads` is a folder for files. Its
+    keyword-only parameters are further keys of `dataset:`. Raises ValueError if the reference leads nowhere.
+    """
+
+    def __call__(self, reference: str, address: str | None, downloads: Path, /, **options: Any) -> ExternalDataset: ...
 
 
 @dataclass(slots=True)

@@ -33,7 +33,6 @@ from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import Timing
 from evalrunner.middleware.ledger import Side
 from evalrunner.middleware.stack import CallContext, CallStack
-from evalrunner.mlflow.target import MlflowTarget
 from evalrunner.plugins import (
     Group,
     PluginContext,
@@ -92,7 +91,9 @@ class Assembler:
         scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
-        shelf = BaselineResolver(suite.folder, suite.name, self.runs, mlflow_uri=suite.mlflow_uri, judged=self.judged)
+        shelf = BaselineResolver(
+            suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, judged=self.judged
+        )
         baselines = resolve_baselines(self.document, gates, shelf) if self.judging else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
@@ -117,7 +118,7 @@ class Assembler:
             spool_folder=self.spool,
             stdin=self.stdin,
             stored_stdin=self.stored_stdin,
-            mlflow_uri=suite.mlflow_uri,
+            addresses=suite.tracking.addresses,
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:
@@ -135,7 +136,7 @@ class Assembler:
         return None
 
     def _context(self, suite: Suite, args: Mapping[str, Any]) -> PluginContext:
-        return PluginContext(suite.folder, self.runs, args, suite.mlflow_uri)
+        return PluginContext(suite.folder, self.runs, args, suite.tracking.addresses)
 
     def _make(self, group: Group, kind: str, spec: TargetSpec | ScorerSpec, suite: Suite) -> Any:
         """What the factory of a spec returns; None where its name or its options are wrong, which are noted."""
@@ -158,7 +159,7 @@ class Assembler:
             if isinstance(made, NeedsHttpEndpoint):
                 return self._service(suite, made, spec, calls)
             turns = None if isinstance(made, UNCALLED) or suite.run.concurrency != "auto" else Semaphore(AUTO_FUNCTIONS)
-            model = made.model if isinstance(made, MlflowTarget) else None
+            model = getattr(made, "model", None)  # a target that asks one model may name it
             return None if made is None else PlannedTarget(spec.name, made, spec.type, model, turns=turns)
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)

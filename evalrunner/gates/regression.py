@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalrunner.baselines.file import Baseline, SampleKey, metric_key
-from evalrunner.baselines.resolve import MLFLOW, NAME, is_path
+from evalrunner.baselines.resolve import NAME, baseline_source, is_path
 from evalrunner.domain import BaselineResult
 from evalrunner.gates.evidence import Evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
@@ -140,7 +140,7 @@ def _p(value: float | None) -> float:
 def _missing_reason(gate: Gate, target: str, baseline: Baseline | None, partner: str | None) -> str | None:
     """What is not there yet: the baseline, this target or this scorer in it; None where all is."""
     name = gate.spec.baseline or "main"
-    if baseline is None and name.startswith(MLFLOW):
+    if baseline is None and baseline_source(name) is not None:
         return f"{name!r} has no run of this suite that passed yet"
     if baseline is None:
         return f"no file {name!r} beside the suite yet" if is_path(name) else f"no baseline {name!r} yet"
@@ -152,11 +152,8 @@ def _missing_reason(gate: Gate, target: str, baseline: Baseline | None, partner:
 
 def _no_baseline(gate: Gate, missing_reason: str) -> GateDecision:
     name = gate.spec.baseline or "main"
-    if name.startswith(MLFLOW):
-        sent = (
-            "once a run is good, evalrun track last --mlflow sends it there, if the suite is tracked in that experiment"
-        )
-        return GateDecision("no_baseline", f"{missing_reason}; {sent}")
+    if (source := baseline_source(name)) is not None:
+        return GateDecision("no_baseline", f"{missing_reason}; {source.how_to_add}")
     if NAME.fullmatch(name) and not is_path(name):
         command = "evalrun baseline accept" + (f" last --name {name}" if name != "main" else "")
         return GateDecision("no_baseline", f"{missing_reason}; once a run is good, this makes one: {command}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,19 +16,36 @@ from evalrunner.mlflow.client import check_mlflow, missing_database, mlflow_addr
 from evalrunner.verdicts import ACCEPTABLE
 
 FILE = "baseline.jsonl"
+REFERENCE = re.compile(r"mlflow:(experiment|run)/.*\S.*")
 EXPERIMENT, RUN = "mlflow:experiment/", "mlflow:run/"
 LOOKED_AT = 500  # runs of the suite and its targets, the newest first
 
 
-def baseline_from_mlflow(reference: str, suite: str, uri: str | None, judged: RunRef | None = None) -> Baseline | None:
-    """The baseline that `mlflow:experiment/NAME` or `mlflow:run/ID` means, or None where no run has passed yet.
+class MlflowBaselines:
+    """Baselines that were sent to MLflow with their run."""
 
-    `uri` is what the suite says of MLflow's address, None for what the environment says. Of an experiment the newest
-    run that passed, or the newest before `judged`. Raises RunNotFoundError where MLflow cannot be asked or the run of an
-    id has none, and SuiteError where what it has is broken.
-    """
+    forms = ("mlflow:experiment/NAME", "mlflow:run/ID")
+    how_to_add = (
+        "once a run is good, evalrun track last --mlflow sends it there, if the suite is tracked in that experiment"
+    )
+
+    def accepts(self, reference: str) -> bool:
+        return REFERENCE.fullmatch(reference) is not None
+
+    def find(self, reference: str, suite: str, address: str | None, judged: RunRef | None) -> Baseline | None:
+        """The baseline of the newest run that passed in an experiment, or of the run of an id; None if none has passed.
+
+        Without `address` the environment says where MLflow is. Raises RunNotFoundError if MLflow does not answer or the
+        run of an id has no baseline, and SuiteError if the baseline is broken.
+        """
+        return _find(reference, suite, mlflow_address(address), judged)
+
+
+mlflow = MlflowBaselines()
+
+
+def _find(reference: str, suite: str, address: str, judged: RunRef | None) -> Baseline | None:
     check_mlflow(f"baseline: {reference}")
-    address = mlflow_address(uri)
     if (missing := missing_database(address)) is not None:  # before the first run is sent there
         if reference.startswith(RUN):
             raise RunNotFoundError(f"{reference!r} cannot be had from MLflow: there is no database {str(missing)!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -15,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 from evalrunner.errors import nearest
 from evalrunner.mlflow.client import quiet_mlflow
 
+WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # between the words of PIIDetection
 Kind: TypeAlias = Literal["metric", "judged metric", "scorer"]
 PLACES = ("mlflow.genai.scorers.", "mlflow.metrics.genai.", "mlflow.metrics.", "metrics.", "genai.", "scorers.")
 
@@ -136,3 +138,17 @@ def check_params(found: Found, params: Mapping[str, Any]) -> None:
 
 def _listed(names: Collection[str]) -> str:
     return f"it takes {', '.join(names)}" if names else "it takes none"
+
+
+def scorer_name(options: Mapping[str, Any]) -> str | None:
+    """What MLflow calls a metric in its results: `precision_at_3`, `relevance_to_query` for RelevanceToQuery."""
+    metric, params = options.get("metric"), options.get("params")
+    if not isinstance(metric, str):
+        return None
+    given = params if isinstance(params, Mapping) else {}
+    if isinstance(given.get("name"), str):
+        return str(given["name"])
+    name = metric.rpartition(".")[2]
+    if name[:1].isupper():
+        return WORD_BOUNDARY.sub("_", name).lower()
+    return f"{name.removesuffix('_k')}_{given['k']}" if name.endswith("_at_k") and "k" in given else name

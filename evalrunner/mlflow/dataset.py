@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from evalrunner.datasets.file_lookup import EXTENSIONS, type_of
 from evalrunner.datasets.records import Record
+from evalrunner.datasets.sources import ExternalDataset
 from evalrunner.mlflow.client import (
     check_mlflow,
     missing_database,
@@ -21,7 +22,7 @@ from evalrunner.mlflow.client import (
     why_mlflow_refuses,
     without_login,
 )
-from evalrunner.mlflow.dataset_records import record_of_evaluation, records_of_table
+from evalrunner.mlflow.dataset_records import Renamed, record_of_evaluation, records_of_table
 
 TABLE = "eval_results_table.json"  # what mlflow.evaluate and evalrun write
 ROWS = "dataset.jsonl"  # what evalrun keeps of the dataset of a run that it sends
@@ -35,29 +36,19 @@ EVALUATION_SOURCE = "mlflow_evaluation_dataset"
 MOST_NAMED = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A dataset of MLflow: its rows, or the `file` that has them. `shown` is its name in messages.
+def mlflow(reference: str, address: str | None, downloads: Path, /, *, uri: str | None = None) -> ExternalDataset:
+    """A dataset in MLflow, or a run whose evaluation table has the rows.
 
-    `origin` says what exactly was read: the reference that means it for ever, and its name and digest where it has them.
-    """
+    Raises ValueError if there is no such dataset, it is stored elsewhere, or MLflow does not answer.
 
-    shown: str
-    origin: Mapping[str, str]
-    records: tuple[Record, ...] = ()
-    file: Path | None = None
-
-
-def find_in_mlflow(reference: str, uri: str | None, folder: Path) -> Found:
-    """What a reference means at `uri`, or where the environment says MLflow is; `folder` takes downloads.
-
-    Raises ValueError where there is no such thing, it lies elsewhere, or MLflow cannot be asked.
+    Args:
+        uri: With mlflow: its address, if it differs from tracking.mlflow.uri.
     """
     run, evaluation = RUN.fullmatch(reference), EVALUATION.fullmatch(reference)
     if run is None and evaluation is None:
         raise ValueError(f"{reference!r} names nothing in MLflow; {FORMS}")
     check_mlflow("dataset: {mlflow: …}")
-    address = mlflow_address(uri)
+    address = mlflow_address(uri or address)
     if (missing := missing_database(address)) is not None:
         raise ValueError(
             f"there is no MLflow database {str(missing)!r} to read {reference!r} from; say where MLflow is: "
@@ -67,7 +58,7 @@ def find_in_mlflow(reference: str, uri: str | None, folder: Path) -> Found:
         with mlflow_at(address):
             from mlflow import MlflowClient
 
-            finder = _Finder(MlflowClient(tracking_uri=address), address, folder)
+            finder = _Finder(MlflowClient(tracking_uri=address), address, downloads)
             if run is not None:
                 return finder.of_run(run["id"], run["name"])
             assert evaluation is not None
@@ -85,7 +76,7 @@ class _Finder:
     address: str
     folder: Path
 
-    def of_run(self, run_id: str, name: str | None) -> Found:
+    def of_run(self, run_id: str, name: str | None) -> ExternalDataset:
         """The table of a run or of the one run below it, else its one dataset; or what it calls `name`."""
         run = self.client.get_run(run_id)
         logged = {
@@ -113,7 +104,7 @@ class _Finder:
             f"runs:/{run_id}/NAME)"
         )
 
-    def _named(self, run: Any, name: str, logged: list[Any]) -> Found:
+    def _named(self, run: Any, name: str, logged: list[Any]) -> ExternalDataset:
         run_id = run.info.run_id
         matching = [one for one in logged if name in (one.name, f"{one.name}@{one.digest}")]
         if len(matching) == 1:
@@ -130,7 +121,7 @@ class _Finder:
     def _files(self, run_id: str, below: str | None = None) -> list[str]:
         return [item.path for item in self.client.list_artifacts(run_id, below) if not item.is_dir]
 
-    def _artifact(self, run_id: str, name: str) -> Found:
+    def _artifact(self, run_id: str, name: str) -> ExternalDataset:
         """A file of a run, downloaded: the rows of a table, or itself."""
         _check_type(name)
         origin = {"mlflow": f"runs:/{run_id}/{name}"}
@@ -138,10 +129,10 @@ class _Finder:
         path = Path(self.client.download_artifacts(run_id, name, self._new_folder()))
         if path.suffix == ".json" and path.open("rb").read(100).lstrip().startswith(b'{"columns":'):
             table = json.loads(path.read_text(encoding="utf-8"))  # as mlflow.log_table writes it
-            return Found(shown, origin, tuple(records_of_table(table)))
-        return Found(shown, origin, file=path)
+            return _found(shown, origin, tuple(records_of_table(table)))
+        return _found(shown, origin, file=path)
 
-    def _logged(self, run: Any, dataset: Any) -> Found:
+    def _logged(self, run: Any, dataset: Any) -> ExternalDataset:
         """A dataset that was logged as a run's input, from the source it has."""
         source, shown = json.loads(dataset.source), f"the dataset {dataset.name!r} of MLflow's run {run.info.run_id}"
         if dataset.source_type == EVALUATION_SOURCE:
@@ -163,7 +154,7 @@ class _Finder:
         else:
             found = self._local(shown, where)
         origin = {"mlflow": f"runs:/{run.info.run_id}/{dataset.name}@{dataset.digest}"}
-        return Found(shown, {**origin, "name": dataset.name, "digest": dataset.digest}, found.records, found.file)
+        return _found(shown, {**origin, "name": dataset.name, "digest": dataset.digest}, found.records, found.file)
 
     def _holder(self, run: Any, dataset: Any) -> str | None:
         """The run that keeps the rows, where evalrun has sent this one: the run itself, or that of its suite.
@@ -176,7 +167,7 @@ class _Finder:
         runs = [run.info.run_id, run.data.tags.get("mlflow.parentRunId")]
         return next((one for one in runs if one is not None and ROWS in self._files(one)), None)
 
-    def _local(self, shown: str, where: str) -> Found:
+    def _local(self, shown: str, where: str) -> ExternalDataset:
         """What lies at a local path, or among the artifacts of this MLflow."""
         if (run := RUN.fullmatch(where)) is not None and run["name"]:
             return self._artifact(run["id"], run["name"])
@@ -187,14 +178,14 @@ class _Finder:
             _check_type(where)
             target = self._new_folder()
             path = download_artifacts(artifact_uri=where, dst_path=target, tracking_uri=self.address)
-            return Found(shown, {}, file=Path(path))
+            return _found(shown, {}, file=Path(path))
         if parts.scheme not in ("", "file") or parts.netloc:
             raise ValueError(f"{shown} lies at {without_login(where)!r}, and no host is asked but MLflow's")
         file = Path(unquote(parts.path) if parts.scheme else where)
         _check_type(file.name)
         if not file.is_file():
             raise ValueError(f"{shown} lies at {str(file)!r}, which is not there on this machine")
-        return Found(shown, {}, file=file)
+        return _found(shown, {}, file=file)
 
     def id_of(self, name: str) -> str:
         """The id of the evaluation dataset of a name. Raises ValueError where there is none, or several."""
@@ -211,17 +202,23 @@ class _Finder:
             f"there is no evaluation dataset {name!r} in MLflow at {without_login(self.address)}; it has: {known or 'none'}"
         )
 
-    def of_evaluation(self, dataset_id: str) -> Found:
+    def of_evaluation(self, dataset_id: str) -> ExternalDataset:
         """The records of an evaluation dataset, in the order in which they were made."""
         dataset = self.client.get_dataset(dataset_id)
         made = sorted(dataset.records, key=lambda record: (record.created_time, record.dataset_record_id))
         records = tuple(record_of_evaluation(_data(record)) for record in made)
         origin = {"mlflow": f"datasets:/{dataset_id}", "name": dataset.name, "digest": dataset.digest}
-        return Found(f"MLflow's evaluation dataset {dataset.name!r} {dataset_id}", origin, records)
+        return _found(f"MLflow's evaluation dataset {dataset.name!r} {dataset_id}", origin, records)
 
     def _new_folder(self) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)
         return tempfile.mkdtemp(prefix="mlflow-", dir=self.folder)
+
+
+def _found(
+    display_name: str, origin: Mapping[str, str], records: tuple[Record, ...] = (), file: Path | None = None
+) -> ExternalDataset:
+    return ExternalDataset(display_name, origin, records, file, Renamed.of)
 
 
 def _data(record: Any) -> dict[str, Any]:

@@ -1,66 +1,88 @@
-"""A stored run to MLflow, exactly once: the one way for `evalrun run` at its end and for `evalrun track`."""
+"""Send a stored run to MLflow, exactly once: at the end of `evalrun run` and by `evalrun track`."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evalrunner.errors import RunError, RunNotFoundError, SuiteError
+from evalrunner.mlflow.client import check_mlflow
 from evalrunner.mlflow.opening import opened
 from evalrunner.mlflow.payload import StoredRun, read_stored
 from evalrunner.mlflow.retry import NotSent, Patience
 from evalrunner.mlflow.sender import Sender, content_of
-from evalrunner.mlflow.settings import Settings, settings_of, stored_spec
+from evalrunner.mlflow.settings import MlflowSpec, Settings, settings_of, stored_spec
 from evalrunner.mlflow.state import Ledger, Place
-from evalrunner.mlflow.tracking_result import Tracked
+from evalrunner.mlflow.table import TABLE, evaluation_frame
+from evalrunner.plugins import TrackingResult
 from evalrunner.redact import redact_message
 from evalrunner.runs.folder import RUN_FILE, read_json
 from evalrunner.runs.lock import RunLock
+from evalrunner.runs.row_log import read_rows
 
-PATIENCE_S = 60.0  # without a single answer, where somebody waits for nothing else
-
-
-def track_run(
-    folder: Path,
-    uri: str | None = None,
-    *,
-    patience_s: float = PATIENCE_S,
-    stop: threading.Event | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> Tracked:
-    """Send a stored run to where its suite says, or to `uri`, unless it is there already.
-
-    Raises SuiteError where nobody says where to, RunNotFoundError where the run is broken, RunLockedError where another
-    process writes it. A server that is down is no exception: it is the `problem` of what comes back.
-    """
-    values = os.environ if environ is None else environ
-    with RunLock(folder):
-        run = read_json(folder / RUN_FILE)
-        if run.get("status") == "running":
-            raise RunError(f"run {folder.name} did not come to its end; go on with it first: evalrun --resume {folder}")
-        try:
-            settings = settings_of(
-                stored_spec(run, values, elsewhere=bool(uri)), "" if uri is None else uri, suite=run["suite"], run_id=run["run_id"],
-                environ=values,
-            )  # fmt: skip
-            assert settings is not None  # it was asked for
-            return _track(read_stored(folder), settings, Patience(patience_s, stop))
-        except (KeyError, TypeError) as broken:
-            raise RunNotFoundError(f"{str(folder)!r} is not what a run leaves behind: {broken!r}") from None
+PATIENCE_S = 60.0  # without a single answer, if the user waits for nothing else
 
 
-def note_unsent(folder: Path, settings: Settings, problem: str) -> Tracked:
-    """Note in a run's folder that it was to be sent and was not."""
-    ledger = Ledger(folder)
-    place = ledger.place(settings.shown, settings.experiment)
-    place.problem = problem
-    ledger.write()
-    return _tracked(place)
+class MlflowExporter:
+    """Send runs to MLflow."""
+
+    options = MlflowSpec
+
+    def check(self, options: MlflowSpec | None, address: str | None, *, suite: str) -> str:
+        """The destination without a login. Raises SuiteError for a wrong address, MissingExtraError without MLflow."""
+        settings = settings_of(options, address, suite=suite, run_id="", environ=os.environ)
+        check_mlflow("tracking runs with MLflow")
+        return settings.shown
+
+    def send(
+        self,
+        folder: Path,
+        address: str | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+        stop: threading.Event | None = None,
+    ) -> TrackingResult:
+        """Send a stored run to the address of its suite, or to `address`, unless it is there already.
+
+        Raises SuiteError for a wrong address, RunNotFoundError if the run is broken, RunLockedError if another process
+        writes it. A server that is down is the `problem` of the result.
+        """
+        with RunLock(folder):
+            run = read_json(folder / RUN_FILE)
+            if run.get("status") == "running":
+                raise RunError(f"run {folder.name} did not finish; resume it first: evalrun --resume {folder}")
+            try:
+                return _send(read_stored(folder), stored_settings(run, address), Patience(patience_s, stop))
+            except (KeyError, TypeError) as broken:
+                raise RunNotFoundError(f"{str(folder)!r} is not a valid run folder: {broken!r}") from None
+
+    def note_unsent(self, folder: Path, address: str | None, problem: str) -> TrackingResult:
+        """Record in the run's folder that it was to be sent and was not."""
+        settings = stored_settings(read_json(folder / RUN_FILE), address)
+        ledger = Ledger(folder)
+        place = ledger.place(settings.shown, settings.experiment)
+        place.problem = problem
+        ledger.write()
+        return _result(place)
+
+    def tables(self, folder: Path, targets: Sequence[str]) -> dict[str, Any]:
+        """`eval_results_table`: a pandas DataFrame with the columns that `mlflow.evaluate` gave it."""
+        return {TABLE: evaluation_frame(read_rows(folder), read_json(folder / RUN_FILE), targets)}
 
 
-def _track(stored: StoredRun, settings: Settings, patience: Patience) -> Tracked:
+mlflow = MlflowExporter()
+
+
+def stored_settings(run: Mapping[str, Any], address: str | None) -> Settings:
+    """Where a stored run is to be sent, variables of its suite filled in again. Raises SuiteError."""
+    spec = stored_spec(run, os.environ, elsewhere=bool(address))
+    return settings_of(spec, address, suite=run["suite"], run_id=run["run_id"], environ=os.environ)
+
+
+def _send(stored: StoredRun, settings: Settings, patience: Patience) -> TrackingResult:
     ledger = Ledger(stored.folder)
     place = ledger.place(settings.shown, settings.experiment)
     content = content_of(stored, settings)
@@ -69,23 +91,24 @@ def _track(stored: StoredRun, settings: Settings, patience: Patience) -> Tracked
         with opened(settings) as client:
             sender = Sender(client, stored, settings, ledger, place, patience)
             if again and sender.is_there():
-                return _tracked(place, again=True)
+                return _result(place, already_sent=True)
             ledger.begin(place, content, stored.finished_ms)
             sender.send()
     except NotSent as refused:
         place.problem = str(refused)
         ledger.write()
-        return _tracked(place)
+        return _result(place)
     except (RunError, SuiteError):
         raise
-    except Exception as error:  # MLflow and its packages can fail in ways nobody lists; the run is not lost by that
+    except Exception as error:  # MLflow and its packages raise too many types to list; the run itself is safe
         place.problem = f"MLflow failed: {type(error).__name__}: {redact_message(str(error))[:300]}"
         ledger.write()
-        return _tracked(place)
+        return _result(place)
     place.sent, place.problem = True, None
     ledger.write()
-    return _tracked(place)
+    return _result(place)
 
 
-def _tracked(place: Place, *, again: bool = False) -> Tracked:
-    return Tracked(place.uri, place.experiment, place.parent, place.url, place.problem, again)
+def _result(place: Place, *, already_sent: bool = False) -> TrackingResult:
+    location = f"experiment {place.experiment!r} at {place.url or f'{place.uri}, run {place.parent}'}"
+    return TrackingResult(place.uri, location, place.parent, place.problem, already_sent)

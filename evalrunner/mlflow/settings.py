@@ -6,16 +6,32 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
+from evalrunner.domain import EMPTY
 from evalrunner.errors import SuiteError
 from evalrunner.mlflow.client import DATABASE_FILE, mlflow_address
 from evalrunner.redact import LOGIN
-from evalrunner.suite.schema import MlflowSpec, TrackedPart
+from evalrunner.suite.schema import key
 from evalrunner.suite.sections import read_tracking, register_login
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import Document
 
 URI = re.compile(r"(https?|sqlite|(mysql|postgresql|mssql)(\+\w+)?|databricks)://\S+|databricks")
+
+
+TrackedPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "traces"]
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowSpec:
+    """`tracking.mlflow` with its variables filled in; None means as the environment or MLflow has it."""
+
+    uri: str | None = key("Tracking server or database", path=True)
+    experiment: str | None = key("Experiment (default: the name of the suite)", path=True)
+    run_name: str | None = key("Name of the run (default: suite and run id)", path=True)
+    tags: Mapping[str, str] = key("Extra tags of the run", default=EMPTY)
+    log: tuple[TrackedPart, ...] = key("Parts to send", default=("metrics", "table", "report", "dataset"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +56,11 @@ class Settings:
 
 def settings_of(
     spec: MlflowSpec | None, asked: str | None, *, suite: str, run_id: str, environ: Mapping[str, str]
-) -> Settings | None:
-    """The settings of a run, or None where nobody wants it sent. `asked` is an address, or "" for the configured one.
+) -> Settings:
+    """The settings of a run. `asked` is an address that replaces the suite's; None or "" keeps the configured one.
 
-    Raises SuiteError for an address that MLflow has nothing behind.
+    Raises SuiteError for an address that MLflow cannot use.
     """
-    if spec is None and asked is None:
-        return None
     given = spec or MlflowSpec()
     uri = mlflow_address(asked or given.uri, environ)
     where = "--mlflow" if asked else "tracking.mlflow.uri" if given.uri else "MLFLOW_TRACKING_URI"
@@ -78,9 +92,10 @@ def stored_spec(run: Mapping[str, object], environ: Mapping[str, str], *, elsewh
     if elsewhere and isinstance(said, Mapping):
         data = {**data, "mlflow": {name: item for name, item in said.items() if name != "uri"}}
     document = Document("run.json", {"tracking": data})
-    found = read_tracking(SectionReader(document, Path(), environ), data)
+    found = read_tracking(SectionReader(document, Path(), environ), data, ("tracking",))
     document.raise_problems()
-    return found
+    spec: MlflowSpec | None = found.options.get("mlflow")
+    return spec
 
 
 def _absolute(uri: str) -> str:

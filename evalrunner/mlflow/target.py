@@ -46,7 +46,7 @@ def mlflow(
         uri: Address of MLflow, where it is not that of tracking.mlflow.uri or MLFLOW_TRACKING_URI.
     """
     check_mlflow("a target of type mlflow")
-    home = _Home(mlflow_address(uri or context.mlflow_uri), own=uri is not None)
+    home = _Home(mlflow_address(uri or context.addresses.get("mlflow")), own=uri is not None)
     return MlflowTarget(resolve_model(model_uri, home, context.folder), home, input_column, params)
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalrunner.domain import CalibrationExample, Declaration, Judge, Outcome, Score, Scorer
-from evalrunner.plugins import PluginContext
+from evalrunner.plugins import PluginContext, known_names, load
 from evalrunner.scorers.autoevals import Classifier, autoevals_version
-from evalrunner.scorers.hf.toxicity import HfToxicity
 from evalrunner.scorers.lexical_toxicity import lexical_toxicity, require_model
 
 AGGREGATES = ("mean", "variance", "p90", "ratio")  # MLflow's, by its names
@@ -43,9 +42,9 @@ def toxicity(
     )
     options: dict[str, Any] = {"model": model, "label": label, "batch_size": batch_size, "device": device}
     given = {name: value for name, value in options.items() if value is not None}
-    if backend == "hf":
-        found = HfToxicity.find(context.folder if context is not None else Path(), **given)
-        return Scorer(found, replace(declaration, backend=found.told))
+    if backend in known_names("toxicity_backends"):
+        found = load("toxicity_backends", backend)(context.folder if context is not None else Path(), **given)
+        return Scorer(found, replace(declaration, backend=found.label_in_results))
     if given:
         raise ValueError(f"{next(iter(given))!r} is an option of backend: hf; take it out, or take that backend")
     if backend == "lexical":

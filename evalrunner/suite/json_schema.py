@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalrunner.plugins import Group, factory_options, known_names, resolve
+from evalrunner.plugins import Group, factory_options, known_names, load, resolve
 from evalrunner.suite.models import SERVICE
 from evalrunner.suite.schema import (
     CacheSpec,
@@ -29,6 +29,7 @@ from evalrunner.suite.schema import (
     ScorerSpec,
     Suite,
     TargetSpec,
+    TrackingSpec,
     is_section,
     keys_of,
     without_none,
@@ -116,6 +117,8 @@ def _type(annotation: Any) -> Schema:
     optional = kind is not annotation
     if kind in DEFINITIONS:
         return {"$ref": f"#/$defs/{DEFINITIONS[kind]}"}
+    if kind is TrackingSpec:
+        return _tracking()
     if is_section(kind):
         schema = section_schema(kind)
         return {"anyOf": [{"type": "null"}, schema]} if optional else schema
@@ -127,6 +130,17 @@ def _type(annotation: Any) -> Schema:
     if typing.get_origin(kind) is Mapping and inside[1] in DEFINITIONS:
         return {"type": "object", "additionalProperties": _type(inside[1])}
     return schema_of(annotation)
+
+
+def _tracking() -> Schema:
+    properties: Schema = {}
+    for name in known_names("exporters"):
+        exporter = load("exporters", name)
+        properties[name] = {
+            "anyOf": [{"type": "null"}, section_schema(exporter.options)],
+            "description": first_line(exporter).rstrip("."),
+        }
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _column() -> Schema:
@@ -152,6 +166,10 @@ def _dataset() -> Schema:
         factory = resolve("datasets", name, folder=Path())
         for option, schema in schema_of_options(factory_options(factory), option_docs(factory)).items():
             fields.setdefault(option, schema)
+    for name in known_names("dataset_sources"):
+        source = load("dataset_sources", name)
+        fields[name] = {**TEXT, "description": first_line(source).rstrip(".")}
+        fields.update(schema_of_options(factory_options(source), option_docs(source)))
     mapping = {"type": "object", "properties": fields, "additionalProperties": True}
     return {"anyOf": [{**TEXT, "description": "File, glob, or - for standard input"}, mapping]}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
 from evalrunner.domain import EMPTY, NoAnswer
+from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret
 from evalrunner.suite.schema import Key, KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec, keys_of
 from evalrunner.suite.sections import read_prompt, register_login, shown_address
@@ -15,8 +15,6 @@ from evalrunner.suite.validate import SectionReader, reads, shown
 from evalrunner.suite.yaml import VARIABLE, has_variable
 
 SERVICE = "http"  # the one built-in type of target whose calls use the network
-LOGGED = "mlflow"  # a model logged in MLflow, whose address may be set
-HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # between the words of PIIDetection
 
 
 @reads(tuple[TargetSpec, ...])
@@ -52,13 +50,13 @@ def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath)
         return None
     options = {name: value for name, value in item.items() if name not in keys_of(TargetSpec, "type")}
     spec = TargetSpec(name, type=kind, options=options, args=args or EMPTY, key_path=path)
-    if kind == LOGGED and isinstance(options.get("uri"), str):
-        return _logged(reader, spec)
+    if isinstance(options.get("uri"), str):
+        return _with_address(reader, spec)
     return _service(reader, spec) if kind == SERVICE else spec
 
 
-def _logged(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
-    """The target with the address of its MLflow filled in, and that as it may be written down."""
+def _with_address(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
+    """The target with its option `uri` filled in, and that as it may be written to disk."""
     filled = reader.text(spec.options["uri"], (*spec.key_path, "uri"), fill=True)
     if filled is None:
         return None
@@ -208,21 +206,10 @@ def default_on_no_answer(reader: SectionReader) -> NoAnswer:
 
 def default_name(kind: str | None, item: Mapping[str, Any]) -> str | None:
     """The name of what has none: its type; of people's own code, the name of the function; MLflow's name of a metric."""
-    if kind == "mlflow" and isinstance(item.get("metric"), str):
-        return mlflow_name(item["metric"], item.get("params"))
+    if kind in known_names("scorer_names") and (name := load("scorer_names", kind)(item)) is not None:
+        return str(name)
     reference = item.get("function") if kind == "python" else kind
     return reference.rpartition(":")[2] or kind if isinstance(reference, str) else kind
-
-
-def mlflow_name(metric: str, params: Any) -> str:
-    """What MLflow calls a metric in its results: `precision_at_3`, `relevance_to_query` for RelevanceToQuery."""
-    given = params if isinstance(params, Mapping) else EMPTY
-    if isinstance(given.get("name"), str):
-        return str(given["name"])
-    name = metric.rpartition(".")[2]
-    if name[:1].isupper():
-        return HUMPS.sub("_", name).lower()
-    return f"{name.removesuffix('_k')}_{given['k']}" if name.endswith("_at_k") and "k" in given else name
 
 
 def refuse_double_names(reader: SectionReader, found: Sequence[TargetSpec | ScorerSpec]) -> None:

@@ -116,12 +116,13 @@ class ColumnsSpec:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """One of `path`, `rows` and `mlflow`; `type` picks a reader where the file name does not."""
+    """One of `path`, `rows` and an external source; `type` picks a reader where the file name does not.
+
+    `source` is a name of the plug-in group `dataset_sources`, `reference` what the suite gives it, such as a run's id.
+    """
 
     path: str | None = key("File, glob, or - for standard input", path=True)
     rows: tuple[Mapping[str, Any], ...] | None = key("The rows, inline")
-    mlflow: str | None = key("MLflow dataset, or a run whose evaluation table has the rows", path=True)
-    uri: str | None = key("With mlflow: its address (default: tracking.mlflow.uri)", path=True)
     type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, or a reference to a custom one")
     columns: ColumnsSpec = key("Source columns of id, input, expected and messages", default=ColumnsSpec())
     where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
@@ -130,6 +131,9 @@ class DatasetSpec:
     cluster: str | None = key("Column that groups related samples, for clustered standard errors")
     options: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ("dataset",)
+    source: str | None = None
+    reference: str = ""
+    source_options: Mapping[str, Any] = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,25 +358,16 @@ class RunSpec:
     reducer: str | tuple[str, ...] | None = key("Epochs to one score: mean, median, at_least_3 …; or a list", top=True)
 
 
-TrackedPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "traces"]
-
-
-@dataclass(frozen=True, slots=True)
-class MlflowSpec:
-    """`tracking.mlflow` with its variables filled in; None means as the environment or MLflow has it."""
-
-    uri: str | None = key("Tracking server or database", path=True)
-    experiment: str | None = key("Experiment (default: the name of the suite)", path=True)
-    run_name: str | None = key("Name of the run (default: suite and run id)", path=True)
-    tags: Mapping[str, str] = key("Extra tags of the run", default=EMPTY)
-    log: tuple[TrackedPart, ...] = key("Parts to send", default=("metrics", "table", "report", "dataset"))
-
-
 @dataclass(frozen=True, slots=True)
 class TrackingSpec:
-    """The trackers that a run is sent to."""
+    """The trackers that a run is sent to: name to options, typed as the exporter of that name declares."""
 
-    mlflow: MlflowSpec | None = key("Send runs to MLflow")
+    options: Mapping[str, Any] = EMPTY
+
+    @property
+    def addresses(self) -> Mapping[str, str | None]:
+        """The address of each tracker, for reading from it too; None if the suite gives no address."""
+        return {name: options.uri for name, options in self.options.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,11 +407,6 @@ class Suite:
     def folder(self) -> Path:
         """The folder that paths in the suite are relative to."""
         return self.path.parent
-
-    @property
-    def mlflow_uri(self) -> str | None:
-        """The address of MLflow, for reading and for sending; None where the suite names none."""
-        return self.tracking.mlflow.uri if self.tracking.mlflow is not None else None
 
     def streams(self, target: TargetSpec) -> bool:
         """Whether the outputs of a target are streamed; only models can."""

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from evalrunner.domain import EMPTY
 from evalrunner.errors import SuiteError
+from evalrunner.plugins import factory_options, known_names, load
 from evalrunner.redact import LOGIN, register_secret
 from evalrunner.suite.schema import (
     CacheMode,
@@ -18,7 +19,6 @@ from evalrunner.suite.schema import (
     DatasetSpec,
     FailOnError,
     KeyPath,
-    MlflowSpec,
     PriceSpec,
     PromptPart,
     PromptSpec,
@@ -31,7 +31,6 @@ from evalrunner.suite.validate import SectionReader, reads, shown
 from evalrunner.suite.yaml import has_variable, load_document
 
 ROLES = ("system", "developer", "user", "assistant", "messages")
-TRACKING: KeyPath = ("tracking", "mlflow")
 SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 DECIMAL = re.compile(r"\d*\.\d+")
 AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d|w)\s*")
@@ -47,17 +46,32 @@ def read_dataset(reader: SectionReader, data: Any, path: KeyPath) -> DatasetSpec
     mapping = reader.mapping(data, path)
     if mapping is None:
         return None
-    given = [name for name in ("path", "rows", "mlflow") if name in mapping]
-    if len(given) != 1 and ("type" not in mapping or "mlflow" in given):
-        reader.report(
-            path, "needs one of 'path' (a file), 'rows' (inline rows) and 'mlflow' (an MLflow run or dataset)"
-        )
-    keys = {name: key for name, key in keys_of(DatasetSpec).items() if name != "uri" or "mlflow" in mapping}
-    fields = reader.fields(keys, mapping, path)
-    register_login(fields.get("uri"))
+    sources = [name for name in known_names("dataset_sources") if name in mapping]
+    given = [name for name in ("path", "rows", *sources) if name in mapping]
+    if len(given) != 1 and ("type" not in mapping or sources):
+        others = "".join(f", {name!r} (a dataset of {name})" for name in known_names("dataset_sources"))
+        reader.report(path, f"needs one of 'path' (a file), 'rows' (inline rows){others}")
+    external = _external_source(reader, mapping, sources[0], path) if sources else {}
+    fields = {**reader.fields(keys_of(DatasetSpec), mapping, path), **external}
+    keys = {*keys_of(DatasetSpec), *sources[:1], *external.get("source_options", ())}
     if "where" in fields:
         _check_conditions(reader, fields["where"], (*path, "where"))
     return DatasetSpec(**fields, options={name: item for name, item in mapping.items() if name not in keys})
+
+
+def _external_source(reader: SectionReader, data: Mapping[str, Any], name: str, path: KeyPath) -> dict[str, Any]:
+    """Name, reference and options of a dataset of another system, variables filled in."""
+    options = {
+        key: reader.text(data[key], (*path, key), fill=True) if isinstance(data[key], str) else data[key]
+        for key in factory_options(load("dataset_sources", name))
+        if key in data
+    }
+    register_login(options.get("uri"))
+    return {
+        "source": name,
+        "reference": reader.text(data[name], (*path, name), fill=True) or "",
+        "source_options": options,
+    }
 
 
 def _check_conditions(reader: SectionReader, conditions: Mapping[str, Any], path: KeyPath) -> None:
@@ -145,26 +159,30 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
     return PromptSpec((PromptPart("user", text.rstrip("\n"), Path(name), path),), path)
 
 
-@reads(MlflowSpec)
-def read_mlflow(reader: SectionReader, data: Any, path: KeyPath) -> MlflowSpec | None:
-    """The `tracking.mlflow` section; empty is the same as without keys."""
-    fields = reader.section(MlflowSpec, data if data is not None else {}, path, nulls=True)
-    register_login((fields or {}).get("uri"))
-    return None if fields is None else MlflowSpec(**fields)
+@reads(TrackingSpec)
+def read_tracking(reader: SectionReader, data: Any, path: KeyPath) -> TrackingSpec:
+    """`tracking:`, the options of each tracker typed as its exporter declares; an empty section has no options."""
+    mapping = reader.mapping(data, path) or {}
+    trackers = known_names("exporters")
+    reader.check_keys(mapping, path, trackers)
+    found: dict[str, Any] = {}
+    for name in trackers:
+        if name not in mapping:
+            continue
+        kind = load("exporters", name).options
+        fields = reader.section(kind, mapping[name] if mapping[name] is not None else {}, (*path, name), nulls=True)
+        register_login((fields or {}).get("uri"))
+        if fields is not None:
+            found[name] = kind(**fields)
+    return TrackingSpec(found)
 
 
-def read_tracking(reader: SectionReader, data: Any) -> MlflowSpec | None:
-    """The `tracking:` of a suite's data, or None where it names no tracker."""
-    fields = reader.section(TrackingSpec, data, ("tracking",)) or {}
-    return TrackingSpec(**fields).mlflow
-
-
-def read_address(reader: SectionReader, data: Any) -> str | None:
-    """The address alone that a `tracking:` names, its variables filled in; the rest of the section is not read."""
-    given = data.get("mlflow") if isinstance(data, Mapping) else None
+def read_address(reader: SectionReader, data: Any, name: str) -> str | None:
+    """The address alone that `tracking:` gives a tracker, its variables filled in; the rest is not read."""
+    given = data.get(name) if isinstance(data, Mapping) else None
     if not isinstance(given, Mapping) or given.get("uri") is None:
         return None
-    found = reader.text(given["uri"], (*TRACKING, "uri"), fill=True)
+    found = reader.text(given["uri"], ("tracking", name, "uri"), fill=True)
     register_login(found)
     return found
 
@@ -191,8 +209,9 @@ def register_login(uri: str | None) -> None:
 
 def shown_tracking(data: Any) -> Any:
     """The section as it may be written down."""
-    given = data.get("mlflow") if isinstance(data, Mapping) else None
-    return {**data, "mlflow": shown_address(given)} if isinstance(given, Mapping) else data
+    if not isinstance(data, Mapping):
+        return data
+    return {name: shown_address(given) if isinstance(given, Mapping) else given for name, given in data.items()}
 
 
 def shown_address(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from evalrunner import RunOptions, SuiteError, run_suite
 from evalrunner.api import SuiteResult
-from evalrunner.mlflow.export import track_run
+from evalrunner.mlflow.export import mlflow as exporter
 from tests.mlflow.conftest import Arrived
 from tests.mlflow.runs import run, tracking
 
@@ -132,7 +132,7 @@ def test_a_dataset_of_which_a_run_saw_only_a_part_is_not_kept_as_if_it_were_whol
     said = run_file(result)
     said["rows"] = 1  # as a run that was stopped says
     (result.folder / "run.json").write_text(json.dumps(said))
-    assert track_run(result.folder, server).problem is None
+    assert exporter.send(result.folder, server).problem is None
     with pytest.raises(SuiteError, match="was made by part.yaml, and MLflow has its name and digest, not its rows"):
         read("part-again", server, f"runs:/{Arrived(client, 'part').parent.info.run_id}/part")
 

@@ -16,7 +16,7 @@ import pytest
 
 from evalrunner import RunOptions, SuiteError, run_suite
 from evalrunner.errors import RunError, RunLockedError
-from evalrunner.mlflow.export import track_run
+from evalrunner.mlflow.export import mlflow as exporter
 from evalrunner.mlflow.opening import opened
 from evalrunner.mlflow.settings import Settings
 from evalrunner.runs.lock import RunLock
@@ -57,7 +57,7 @@ def test_a_dead_server_changes_neither_verdict_nor_files(server: str, client: An
     assert json.loads((folder / "run.json").read_text())["exit_code"] == 1
     place = ledger(folder)
     assert (place["sent"], place["runs"], place["problem"] is None) == (False, {}, False)
-    later = track_run(folder, server)
+    later = exporter.send(folder, server)
     assert later.problem is None
     whole(client, "dead")
 
@@ -101,7 +101,7 @@ def test_a_server_that_dies_in_the_middle_is_taken_up_where_it_was(server: str, 
         for more in range(2, 40, 2):  # each try comes a little further
             fault.fails = lambda number, more=more: "drop" if number > more else None
             fault.seen.clear()
-            if track_run(result.folder, proxy, patience_s=0.1).problem is None:
+            if exporter.send(result.folder, proxy, patience_s=0.1).problem is None:
                 break
             assert ledger(result.folder)["sent"] is False
             broken += 1
@@ -120,7 +120,7 @@ def test_a_server_that_is_killed_and_started_again_gets_the_rest(tmp_path: Path)
         return None
 
     with mlflow_server(folder, port, groups) as first, faulty_proxy(first, Fault(kill)) as proxy:
-        assert track_run(result.folder, proxy, patience_s=1).problem is not None
+        assert exporter.send(result.folder, proxy, patience_s=1).problem is not None
     with mlflow_server(folder, port) as again:
         done = evalrun(
             "track", str(result.folder), "--mlflow", again
@@ -178,12 +178,12 @@ def test_traces_go_on_where_a_sending_broke_off(server: str, client: Any) -> Non
     path = result.folder / "run.json"
     path.write_text(json.dumps({**(said := json.loads(path.read_text())), "resolved": {**said["resolved"], **more}}))
     with faulty_proxy(server, fault) as proxy:
-        broken = track_run(result.folder, proxy, patience_s=3)
+        broken = exporter.send(result.folder, proxy, patience_s=3)
         assert broken.problem is not None
         assert ledger(result.folder)["traces"] == {"recorded": 2}  # each row is a lot of its own
         fault.fails = lambda number: None
         fault.seen.clear()
-        assert track_run(result.folder, proxy).problem is None
+        assert exporter.send(result.folder, proxy).problem is None
     assert fault.seen.count(("POST", "/v1/traces")) == 2
     assert [len(trace.data.spans) for trace in Arrived(client, "long").traces("recorded")] == [1, 1, 1, 1]
 
@@ -231,7 +231,7 @@ def test_a_login_in_an_address_is_neither_written_nor_told(server: str, monkeypa
 def test_a_run_that_another_process_writes_is_left_alone(server: str) -> None:
     result = run("taken")
     with RunLock(result.folder), pytest.raises(RunLockedError):
-        track_run(result.folder, server)
+        exporter.send(result.folder, server)
 
 
 def test_a_run_that_did_not_end_is_not_sent(server: str) -> None:
@@ -239,7 +239,7 @@ def test_a_run_that_did_not_end_is_not_sent(server: str) -> None:
     path = result.folder / "run.json"
     path.write_text(path.read_text().replace('"status": "finished"', '"status": "running"'))
     with pytest.raises(RunError, match="did not come to its end"):
-        track_run(result.folder, server)
+        exporter.send(result.folder, server)
 
 
 def test_a_run_that_goes_elsewhere_needs_not_know_the_address_of_its_suite(

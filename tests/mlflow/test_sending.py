@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evalrunner.api import SuiteResult
-from evalrunner.mlflow.export import track_run
+from evalrunner.mlflow.export import mlflow as exporter
 from tests.fakes.command import evalrun
 from tests.mlflow.conftest import Arrived
 from tests.mlflow.runs import ledger, run, tracking, write_suite
@@ -145,10 +145,10 @@ def test_epochs_are_steps_and_the_last_one_is_the_metric(server: str, client: An
 def test_sent_twice_a_run_is_there_once(server: str, client: Any) -> None:
     result = run("twice", mlflow=server)
     first = ledger(result.folder)
-    again = track_run(result.folder, server)
-    assert (again.again, again.problem, again.run_id) == (True, None, first["runs"][""])
+    again = exporter.send(result.folder, server)
+    assert (again.already_sent, again.problem, again.run_id) == (True, None, first["runs"][""])
     (result.folder / "mlflow.json").unlink()  # even where the run folder has forgotten it
-    third = track_run(result.folder, server)
+    third = exporter.send(result.folder, server)
     assert (third.problem, ledger(result.folder)["runs"]) == (None, first["runs"])
     arrived = Arrived(client, "twice")
     assert arrived.count == 3
@@ -161,9 +161,9 @@ def test_a_run_that_was_deleted_there_is_sent_again(server: str, client: Any) ->
     result = run("deleted", mlflow=server)
     before = ledger(result.folder)["runs"]
     client.delete_run(before["good"])
-    again = track_run(result.folder, server)
+    again = exporter.send(result.folder, server)
     after = ledger(result.folder)["runs"]
-    assert (again.again, again.problem) == (False, None)
+    assert (again.already_sent, again.problem) == (False, None)
     assert (after[""], after["bad"]) == (before[""], before["bad"])
     arrived = Arrived(client, "deleted")
     assert arrived.targets["good"].info.run_id == after["good"] != before["good"]
@@ -200,7 +200,7 @@ def test_every_row_is_a_trace_with_its_scores(server: str, client: Any, monkeypa
     assert scores == {"expected_response": ("4", "HUMAN"), "exact_match": (0.0, "CODE"), "contains": (0.0, "CODE")}
     assert [said.name for said in traces["no answer known"].info.assessments] == []  # nothing applies to it
     (result.folder / "mlflow.json").unlink()
-    assert track_run(result.folder).problem is None
+    assert exporter.send(result.folder).problem is None
     again = Arrived(client, "traced").traces("bad")
     assert sorted(trace.info.trace_id for trace in again) == sorted(trace.info.trace_id for trace in traces.values())
     assert sorted(len(trace.info.assessments) for trace in again) == [0, 3, 3]

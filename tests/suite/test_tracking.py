@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from evalrunner import SuiteError
+from evalrunner.mlflow.settings import MlflowSpec
 from evalrunner.suite.loader import load_suite
-from evalrunner.suite.schema import MlflowSpec
 from tests.fakes.command import evalrun
 
 SUITE = "dataset: {rows: [{input: a, out: a}]}\ntarget: {type: recorded, column: out}\nscorers: [exact_match]\n"
@@ -16,7 +16,7 @@ SUITE = "dataset: {rows: [{input: a, out: a}]}\ntarget: {type: recorded, column:
 
 def load(section: str) -> MlflowSpec | None:
     Path("s.yaml").write_text(SUITE + section)
-    return load_suite("s.yaml").tracking.mlflow
+    return load_suite("s.yaml").tracking.options.get("mlflow")
 
 
 def test_its_fields_are_filled_in_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:

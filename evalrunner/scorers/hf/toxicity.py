@@ -26,6 +26,18 @@ MODEL, LABEL = "facebook/roberta-hate-speech-dynabench-r4-target", "hate"  # wha
 REMEMBERED = 20_000  # texts whose score is kept: models repeat themselves, and a forward takes a tenth of a second
 
 
+def hf(
+    folder: Path, *, model: str | None = None, label: str = LABEL, batch_size: int = 1, device: str = "cpu"
+) -> HfToxicity:
+    """The scorer with its model found, not loaded. Raises ValueError, MissingExtraError among SuiteErrors."""
+    if batch_size < 1:
+        raise ValueError(f"'batch_size' is {batch_size}; it should be at least 1")
+    require_packages()
+    return HfToxicity(
+        find_model(MODEL if model is None else model, label, folder, hub_only=model is None), label, batch_size, device
+    )
+
+
 @dataclass(slots=True)
 class Asked:
     """A text that waits for its score, and how many rows wait for it."""
@@ -49,24 +61,9 @@ class HfToxicity(Preparable):
     _new: list[Asked] = field(default_factory=list)
     _sending: asyncio.Task[None] | None = None
 
-    @classmethod
-    def find(
-        cls, folder: Path, *, model: str | None = None, label: str = LABEL, batch_size: int = 1, device: str = "cpu"
-    ) -> HfToxicity:
-        """The scorer with its model found, not loaded. Raises ValueError, MissingExtraError among SuiteErrors."""
-        if batch_size < 1:
-            raise ValueError(f"'batch_size' is {batch_size}; it should be at least 1")
-        require_packages()
-        return cls(
-            find_model(MODEL if model is None else model, label, folder, hub_only=model is None),
-            label,
-            batch_size,
-            device,
-        )
-
     @property
-    def told(self) -> str:
-        """What stands beside every number."""
+    def label_in_results(self) -> str:
+        """The backend and model, as every result of the scorer names them."""
         return f"hf {self.found.told}"
 
     async def prepare(self, tell: Callable[[str], None]) -> None:
