@@ -19,8 +19,9 @@ from bands import SEED, Draw, Line, between, percent
 from gate_errors import paired, power
 from scipy import stats
 
+from evalrunner.stats.aggregates import Estimand, metric_interval
 from evalrunner.stats.distributions import beta_quantile, normal_quantile, t_quantile
-from evalrunner.stats.intervals import Estimand, clopper_pearson, metric_interval, wilson
+from evalrunner.stats.intervals import clopper_pearson, wilson
 
 GRADED = Estimand(low=0.0, high=1.0)
 

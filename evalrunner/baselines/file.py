@@ -18,7 +18,7 @@ from typing import Any
 from evalrunner.domain import Cell, Completion, Row, Sample
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.redact import redact
-from evalrunner.stats.tally import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, code_of
+from evalrunner.stats.summary import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, cell_code
 from evalrunner.storage import write_text
 
 VERSION = 1
@@ -132,7 +132,10 @@ def _baseline_row(found: Mapping[int, Row], epochs: int, *, outputs: bool) -> Ba
         sample_key(first.sample),
         first.target,
         {name: tuple(_value(cell) for cell in column) for name, column in cells.items()},
-        {name: tuple(STATES[code_of(cell)] if cell else NOT_RUN for cell in column) for name, column in cells.items()},
+        {
+            name: tuple(STATES[cell_code(cell)] if cell else NOT_RUN for cell in column)
+            for name, column in cells.items()
+        },
         _kept(first.sample, every) if outputs else None,
     )
 

@@ -26,8 +26,8 @@ from evalrunner.gates.regression import CandidateRun
 from evalrunner.reports.gate_report import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.grouping import Design
-from evalrunner.stats.summary import builtin_measures, summarize
+from evalrunner.stats.measures import builtin_measures
+from evalrunner.stats.summary import Design, summarize
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.loader import open_suite, target_name
 from evalrunner.suite.options import RunOptions

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from evalrunner.errors import nearest
+from evalrunner.stats.aggregates import MEAN, Estimand, Reducer, find_aggregate
 from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, Measure
-from evalrunner.stats.reducers import Reducer
 from evalrunner.stats.summary import Summary
 
 OURS = frozenset(measure.name for measure in ALL_BUILTIN_MEASURES)  # what a row takes, not how good it is
-MEANS = ("mean", "ratio")  # aggregates that are means of something a sample has, so that samples can be paired
 
 
 class NotComparable(ValueError):
@@ -31,23 +30,20 @@ class ComparableMetric:
         """The number of each scored sample by its place in the dataset."""
         reduced = summary.reduced(target, self.measure.name, reducer=self.reducer)
         found = dict(zip(reduced.samples, reduced.values, strict=True))
-        if self.aggregate != "ratio":
-            return found
-        threshold = self.measure.declaration.threshold
-        return {place: float(value >= (0.5 if threshold is None else threshold)) for place, value in found.items()}
+        estimand = self.estimand(summary)
+        return {place: estimand.of_sample(value) for place, value in found.items()}
+
+    def estimand(self, summary: Summary) -> Estimand:
+        """What the metric estimates."""
+        return summary.estimand(self.measure, self.aggregate, reducer=self.reducer)
 
     def binary(self, summary: Summary) -> bool:
         """Whether the number of every sample is 0 or 1 by construction."""
-        return self.aggregate == "ratio" or summary.estimand(self.measure, "mean", reducer=self.reducer).binary
+        return self.estimand(summary).is_share
 
     def width(self, summary: Summary) -> float | None:
         """How wide the range of the numbers is; None where it is open."""
-        if self.aggregate == "ratio":
-            return 1.0
-        estimand = summary.estimand(self.measure, "mean", reducer=self.reducer)
-        if estimand.low is None or estimand.high is None:
-            return None
-        return estimand.high - estimand.low
+        return self.estimand(summary).sample_width
 
 
 def quality_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
@@ -56,7 +52,7 @@ def quality_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
     for measure in summary.measures:
         if measure.name not in OURS:
             plain = {reading.aggregate: reading for reading in _plain(summary, measure)}
-            wanted = (measure.declaration.headline, *MEANS)
+            wanted = (measure.declaration.headline, MEAN.name, *plain)
             found.extend(plain[name] for name in [name for name in wanted if name in plain][:1])
             found.extend(_further(summary, measure))
     return tuple(found)
@@ -65,7 +61,7 @@ def quality_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
 def cost_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
     """What a row takes: latency, tokens, money, each by its mean."""
     return tuple(
-        ComparableMetric(measure, summary.reducer_of(measure.name), "mean", measure.metric_name("mean"))
+        ComparableMetric(measure, summary.reducer_of(measure.name), MEAN.name, measure.metric_name(MEAN.name))
         for measure in summary.measures
         if measure.name in OURS
     )
@@ -92,13 +88,13 @@ def find_metrics(wanted: Sequence[str], summary: Summary) -> tuple[ComparableMet
 
 def _plain(summary: Summary, measure: Measure) -> Iterator[ComparableMetric]:
     for name in measure.declaration.aggregates:
-        if name in MEANS:
+        if find_aggregate(name).paired:
             yield ComparableMetric(measure, summary.reducer_of(measure.name), name, measure.metric_name(name))
 
 
 def _further(summary: Summary, measure: Measure) -> Iterator[ComparableMetric]:
-    for reducer in summary.design.further:
-        yield ComparableMetric(measure, reducer, "mean", measure.reducer_name(reducer))
+    for reducer in summary.design.other_reducers:
+        yield ComparableMetric(measure, reducer, MEAN.name, measure.reducer_name(reducer))
 
 
 def _bare(reading: ComparableMetric) -> str:

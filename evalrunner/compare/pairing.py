@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalrunner.compare.result import Pair
-from evalrunner.stats.differences import Difference, paired_difference, two_sample_difference
+from evalrunner.stats.hypothesis_tests import Difference, paired_difference, two_sample_difference
 
 Scores = Mapping[int, float]  # by the place of the sample in the dataset
 

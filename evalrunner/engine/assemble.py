@@ -44,8 +44,8 @@ from evalrunner.plugins import (
 )
 from evalrunner.prompts import Prompt, PromptError, compile_prompt
 from evalrunner.scorers.call import BoundScorer
-from evalrunner.stats.grouping import Design
-from evalrunner.stats.summary import Measure, builtin_measures
+from evalrunner.stats.measures import Measure, builtin_measures
+from evalrunner.stats.summary import Design
 from evalrunner.storage import cache_folder
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from evalrunner.domain import Sample
 from evalrunner.errors import nearest
-from evalrunner.stats.grouping import Design, Groups
-from evalrunner.stats.reducers import MEAN, Reducer, parse_reducer
+from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
+from evalrunner.stats.summary import Design, Groups
 from evalrunner.suite.schema import KeyPath, Suite
 from evalrunner.suite.yaml import Document
 
@@ -24,7 +24,7 @@ def design_of(suite: Suite, document: Document) -> Design:
 def _reducers(suite: Suite, document: Document) -> tuple[Reducer, ...]:
     given = suite.run.reducer
     if given is None:
-        return (MEAN,)
+        return (MEAN_REDUCER,)
     path: KeyPath = ("reducer",) if ("reducer",) in document.marks else ("run", "reducer")
     found: list[Reducer] = []
     for place, name in enumerate([given] if isinstance(given, str) else given):
@@ -41,7 +41,7 @@ def _reducers(suite: Suite, document: Document) -> tuple[Reducer, ...]:
         found.append(reducer)
     if not given:
         document.problem(path, "is empty; name a reducer, such as mean, or take the key out")
-    return tuple(found) or (MEAN,)
+    return tuple(found) or (MEAN_REDUCER,)
 
 
 @dataclass(slots=True)

@@ -24,8 +24,8 @@ from evalrunner.middleware.ledger import Side
 from evalrunner.middleware.stack import CallStack, CallTally
 from evalrunner.prompts import Prompt
 from evalrunner.scorers.call import BoundScorer
-from evalrunner.stats.grouping import Design
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Design
 from evalrunner.suite.schema import ScorerSpec, Suite
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun

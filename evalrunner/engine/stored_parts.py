@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalrunner.domain import Declaration
-from evalrunner.stats.grouping import Design
-from evalrunner.stats.reducers import parse_reducer
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.aggregates import parse_reducer
+from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Design
 
 
 def stored_measures(run: Mapping[str, Any]) -> tuple[Measure, ...]:

@@ -11,9 +11,9 @@ from evalrunner.domain import Sample
 from evalrunner.errors import RunNotFoundError, SuiteError, nearest
 from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
 from evalrunner.gates.pairing import refusals
-from evalrunner.stats.grouping import Design
+from evalrunner.stats.aggregates import MEAN, Reducer
 from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, Measure
-from evalrunner.stats.reducers import Reducer
+from evalrunner.stats.summary import Design
 from evalrunner.suite.schema import GateSpec
 from evalrunner.suite.yaml import Document
 
@@ -56,7 +56,7 @@ class GateBuilder:
             report(spec.key_path, f"no slice {column!r} in this suite{known or f'; add it: slices: [{column}]'}")
         try:
             measure, aggregate, reducer = find_metric(
-                spec.metric, self.measures, (self.design.plain, *self.design.further)
+                spec.metric, self.measures, (self.design.primary_reducer, *self.design.other_reducers)
             )
         except UnknownMetric as unknown:
             if not self.broken or spec.metric.split("/")[0] in {measure.name for measure in self.measures}:
@@ -64,14 +64,14 @@ class GateBuilder:
             return None
         if spec.per_sample is not None:
             reducer = self._of_samples(spec, measure, aggregate)
-        plain = reducer == self.design.plain or measure in ALL_BUILTIN_MEASURES
+        plain = reducer == self.design.primary_reducer or measure in ALL_BUILTIN_MEASURES
         metric = measure.metric_name(aggregate) if plain else measure.reducer_name(reducer)
         gate = Gate(spec, measure, aggregate, metric, reducer, self.epochs)
         if (beyond := _beyond_range(gate)) is not None:
             report((*spec.key_path, "max_drop") if spec.kind == "max_drop" else spec.key_path, beyond)
         if spec.baseline is not None:
             self._on_baseline(gate)
-        elif spec.confidence is not None and aggregate == "total":
+        elif spec.confidence is not None and not gate.estimand.aggregate.has_interval:
             return self._without_interval(gate)
         return gate
 
@@ -86,7 +86,7 @@ class GateBuilder:
         elif rule.passes > most:
             said = f"is {rule.passes}, but the run has {most} epoch{'s' if most > 1 else ''} (run.epochs)"
             self.document.problem((*path, "passes"), said)
-        if aggregate != "mean" or measure in ALL_BUILTIN_MEASURES:
+        if aggregate != MEAN.name or measure in ALL_BUILTIN_MEASURES:
             self.document.problem((*path, "metric"), f"{spec.metric!r} is no score of a sample; name the scorer alone")
         return Reducer("at_least", rule.passes, -rule.bound if rule.operator == "<=" else rule.bound)
 
@@ -94,7 +94,7 @@ class GateBuilder:
         path = (*gate.spec.key_path, "metric")
         if gate.measure.name in {measure.name for measure in ALL_BUILTIN_MEASURES}:
             self.document.problem(path, f"{gate.metric!r} is kept in no baseline; give it a 'max'")
-        elif gate.aggregate not in ("mean", "ratio"):
+        elif not gate.estimand.aggregate.paired:
             said = f"{gate.metric!r} cannot be paired sample by sample; only a mean or a ratio has a drop"
             self.document.problem(path, f"{said}, such as {gate.measure.name!r}")
 
@@ -108,7 +108,7 @@ class GateBuilder:
 
 def _beyond_range(gate: Gate) -> str | None:
     """What is wrong with a bound that no value can be beyond, so that the gate could only pass, or only fail."""
-    (low, high), bound = gate.span, gate.spec.bound
+    (low, high), bound = gate.estimand.bounds, gate.spec.bound
     hint = f"; {bound:g} % is {bound / 100:g}" if (low, high) == (0.0, 1.0) and 1 < bound <= 100 else ""
     if gate.spec.kind == "max_drop":
         most = None if low is None or high is None else high - low

@@ -11,7 +11,8 @@ from evalrunner.gates.evidence import Evidence, gather, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.regression import CandidateRun, TestedGate, decide, evaluate_gate
 from evalrunner.gates.threshold import GateDecision, check_threshold
-from evalrunner.stats.intervals import LEVEL, metric_interval
+from evalrunner.stats.aggregates import metric_interval
+from evalrunner.stats.intervals import LEVEL
 from evalrunner.stats.summary import Summary
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED, Verdict, exit_code, worst_verdict
 

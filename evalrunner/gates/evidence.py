@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.stats.aggregates import aggregate, variance
+from evalrunner.stats.distributions import variance
 from evalrunner.stats.measures import BUILTIN_MEASURES
 from evalrunner.stats.power import WITHIN_HALF
-from evalrunner.stats.summary import Summary
-from evalrunner.stats.tally import ERROR, ZEROED, Reason, ReducedScores, SampleScores, Tally, reduce_tally
+from evalrunner.stats.summary import ERROR, ZEROED, Reason, ReducedScores, SampleScores, Summary, Tally, reduce_tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def gather(gate: Gate, summary: Summary, target: str) -> Evidence:
 
 def value_of(gate: Gate, evidence: Evidence) -> float | None:
     """The metric over the samples that have a score."""
-    return aggregate(gate.aggregate, evidence.values, threshold=gate.estimand.threshold)
+    return gate.estimand.value(evidence.values)
 
 
 def reduce_scores(gate: Gate, scores: Sequence[float]) -> float | None:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evalrunner.errors import nearest
-from evalrunner.stats.intervals import Estimand
+from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, parse_reducer
 from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, STREAMING_MEASURES, Measure
-from evalrunner.stats.reducers import MEAN, Reducer, parse_reducer
 from evalrunner.suite.schema import GateSpec
 
 
@@ -28,7 +27,7 @@ class Gate:
     measure: Measure
     aggregate: str
     metric: str
-    reducer: Reducer = MEAN
+    reducer: Reducer = MEAN_REDUCER
     epochs: int = 1
 
     @property
@@ -37,22 +36,12 @@ class Gate:
         return self.measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
 
     @property
-    def span(self) -> tuple[float | None, float | None]:
-        """The least and the most that the metric can be, None where that is open."""
-        low, high = self.estimand.low, self.estimand.high
-        if self.aggregate == "ratio":
-            return 0.0, 1.0
-        if self.aggregate == "variance":
-            return 0.0, None if low is None or high is None else (high - low) ** 2 / 4
-        return (None, None) if self.aggregate == "total" else (low, high)
-
-    @property
     def higher_is_better(self) -> bool:
         return self.reducer.counts or self.measure.declaration.higher_is_better
 
 
 def find_metric(
-    text: str, measures: Sequence[Measure], reducers: Sequence[Reducer] = (MEAN,)
+    text: str, measures: Sequence[Measure], reducers: Sequence[Reducer] = (MEAN_REDUCER,)
 ) -> tuple[Measure, str, Reducer]:
     """The measure, aggregate and reducer behind `exact_match`, `toxicity/v1/p90` or `exact_match/pass_at_2`.
 
@@ -68,11 +57,11 @@ def find_metric(
     if rest and rest[0] == measure.declaration.version:
         rest = rest[1:]
     always = measure in ALL_BUILTIN_MEASURES
-    reducer = MEAN if always else reducers[0]
+    reducer = MEAN_REDUCER if always else reducers[0]
     if rest and not always and (found := _reducer(rest[0], reducers)) is not None:
         reducer, rest = found, rest[1:]
         if not rest:
-            return measure, "mean", reducer
+            return measure, MEAN.name, reducer
     if not rest:
         return measure, measure.declaration.headline, reducer
     aggregates = measure.declaration.aggregates
@@ -84,7 +73,7 @@ def find_metric(
 
 
 def _reducer(text: str, reducers: Sequence[Reducer]) -> Reducer | None:
-    return next((reducer for reducer in reducers if reducer.name == text and text != "mean"), None)
+    return next((reducer for reducer in reducers if reducer.name == text and reducer != MEAN_REDUCER), None)
 
 
 def _not_listed(text: str) -> str | None:

@@ -79,14 +79,12 @@ def _reduced(gate: Gate, row: BaselineRow) -> float | None:
 
 def drops_of(gate: Gate, pairs: Iterable[Pair], *, worst: float | None = None) -> Iterator[tuple[float, int]]:
     """How much worse the candidate is in each pair, and the pair's cluster; missing ones at `worst`, or left out."""
-    share, threshold = gate.aggregate == "ratio", gate.estimand.threshold
+    estimand = gate.estimand
     for pair in pairs:
         candidate = pair.candidate if pair.candidate is not None else worst
         if candidate is None:
             continue
-        before, now = pair.baseline, candidate
-        if share:
-            before, now = float(before >= threshold), float(now >= threshold)
+        before, now = estimand.of_sample(pair.baseline), estimand.of_sample(candidate)
         yield (before - now if gate.higher_is_better else now - before), pair.cluster
 
 

@@ -74,17 +74,17 @@ def evaluate_gate(
 
 def _binary(gate: Gate, baseline: Baseline) -> bool:
     """Whether the scores of both sides are 0 or 1 by construction."""
-    if gate.aggregate == "ratio":
+    if gate.estimand.aggregate.always_share:
         return True
     scores = gate.measure.declaration.binary
-    return gate.estimand.binary and gate.reducer.yields_binary(binary=scores, epochs=baseline.head.epochs)
+    return gate.estimand.is_share and gate.reducer.yields_binary(binary=scores, epochs=baseline.head.epochs)
 
 
 def _test(gate: Gate, drops: Sequence[tuple[float, int]], *, clustered: bool, binary: bool) -> NonInferiority:
     assert gate.spec.confidence is not None  # gates on a baseline have one
     found = [drop for drop, _ in drops]
-    low, high = gate.estimand.low, gate.estimand.high
-    span = None if binary else high - low if low is not None and high is not None else _seen(found)
+    width = gate.estimand.sample_width
+    span = None if binary else width if width is not None else _seen(found)
     clusters = [cluster for _, cluster in drops] if clustered else None
     alpha = 1 - gate.spec.confidence
     return non_inferiority(found, max_drop=gate.spec.bound, span=span, clusters=clusters, alpha=alpha)
@@ -165,8 +165,7 @@ def _no_baseline(gate: Gate, missing_reason: str) -> GateDecision:
 def _compared(one: TestedGate, side: CandidateRun) -> BaselineResult:
     assert one.baseline is not None and one.partner is not None  # the caller has seen to it
     pairs = [pair for pair in one.pairing.pairs if pair.candidate is not None]
-    share, threshold = one.gate.aggregate == "ratio", one.gate.estimand.threshold
-    before = [float(pair.baseline >= threshold) if share else pair.baseline for pair in pairs]
+    before = [one.gate.estimand.of_sample(pair.baseline) for pair in pairs]
     result = one.result
     origin, drop = origin_drop(one.gate, one.evidence, one.baseline, one.partner)
     return BaselineResult(

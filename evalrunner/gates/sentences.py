@@ -9,7 +9,7 @@ from evalrunner.domain import FailureKind
 from evalrunner.gates.evidence import Evidence
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.hypothesis_tests import RowsToDecide
-from evalrunner.stats.tally import JUDGE, NO_ANSWER, TOO_FEW_EPOCHS, Reason
+from evalrunner.stats.summary import JUDGE, NO_ANSWER, TOO_FEW_EPOCHS, Reason
 
 REPORTED = ("cost_usd", "token_count", "ttft", "output_rate")  # what nobody may tell, which is no judge's doing
 
@@ -67,7 +67,7 @@ def percent(confidence: float) -> str:
 
 def amount(gate: Gate, value: float) -> str:
     """A difference of a metric: in points where it is a share, else as it is, with its unit."""
-    if gate.aggregate == "ratio" or (gate.estimand.low, gate.estimand.high) == (0.0, 1.0):
+    if gate.estimand.bounds == (0.0, 1.0):
         return f"{100 * value:.2f} points"
     unit = gate.measure.declaration.unit
     return f"{value:.4g} {unit}" if unit else f"{value:.4g}"

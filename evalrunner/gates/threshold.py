@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from evalrunner.gates.evidence import Evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.sentences import percent, what_decides, why_missing
-from evalrunner.stats.aggregates import QUANTILE, aggregate
+from evalrunner.stats.aggregates import gate_bounds
 from evalrunner.stats.hypothesis_tests import RowsToDecide, rows_to_decide
-from evalrunner.stats.intervals import gate_bounds
 from evalrunner.verdicts import Verdict
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -43,7 +42,7 @@ def check_threshold(gate: Gate, evidence: Evidence, *, interval: tuple[float | N
     if (nothing := without_rows(gate, evidence)) is not None:
         return nothing
     found = _decide(gate, evidence.values, evidence.reduced.clusters, evidence)
-    for end in _ends(gate) if evidence.missing else ():
+    for end in gate.estimand.aggregate.worst_ends(gate.estimand, gate.spec.operator) if evidence.missing else ():
         other = _decide(gate, *evidence.filled(end), evidence)
         if found.verdict not in ("fail", other.verdict):
             return replace(found, verdict="untrusted", reason=_flips(gate, evidence, found, other), rows=None)
@@ -74,7 +73,7 @@ def clears(gate: Gate, value: float) -> bool:
 
 
 def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, evidence: Evidence) -> GateDecision:
-    value = aggregate(gate.aggregate, values, threshold=gate.estimand.threshold)
+    value = gate.estimand.value(values)
     assert value is not None  # something was scored
     if gate.spec.confidence is None:
         cleared = clears(gate, value)
@@ -107,23 +106,6 @@ def _rows(gate: Gate, value: float, end: float | None, n: int) -> RowsToDecide |
     if end is None:
         return None
     return rows_to_decide(n, half=abs(value - end), estimate=value, bound=gate.spec.bound)
-
-
-def _ends(gate: Gate) -> list[float]:
-    """The worst ends of the range for this gate, as far as they are known.
-
-    An open end of the range has no worst value: there only a quantile can be told (the missing ones lie beyond
-    all others), and for the rest the coverage has to do. A variance, and a gate on one exact value, can be turned by
-    either end.
-    """
-    low, high = gate.estimand.low, gate.estimand.high
-    if QUANTILE.fullmatch(gate.aggregate):
-        low, high = -float("inf") if low is None else low, float("inf") if high is None else high
-    if gate.spec.operator == "==" or gate.aggregate == "variance":
-        found = [low, high]
-    else:
-        found = [low] if gate.spec.operator in (">=", ">") else [high]
-    return [end for end in found if end is not None]
 
 
 def _flips(gate: Gate, evidence: Evidence, found: GateDecision, other: GateDecision) -> str:

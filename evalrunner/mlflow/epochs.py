@@ -9,8 +9,7 @@ from evalrunner.domain import Row
 from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.mlflow.payload import StoredRun, Values, target_metrics
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.grouping import Design
-from evalrunner.stats.summary import Summary
+from evalrunner.stats.summary import Design, Summary
 
 
 def earlier_steps(stored: StoredRun) -> dict[str, dict[int, Values]]:
@@ -19,7 +18,7 @@ def earlier_steps(stored: StoredRun) -> dict[str, dict[int, Values]]:
     if stored.epochs < 2:
         return found
     design = stored_design(stored.run)
-    steps = range(design.plain.k, stored.epochs)  # of fewer epochs the reducer has nothing to say
+    steps = range(design.primary_reducer.k, stored.epochs)  # of fewer epochs the reducer has nothing to say
     summaries = {step: _summary(stored, design, step) for step in steps}
     _count(read_rows(stored.folder), summaries)
     for step, summary in summaries.items():

@@ -10,7 +10,7 @@ from typing import Any
 from evalrunner.domain import Completion, Row
 from evalrunner.engine.stored_parts import stored_measures
 from evalrunner.mlflow.names import clean
-from evalrunner.stats.summary import Measure, output_rate
+from evalrunner.stats.measures import Measure, output_rate
 
 TABLE = "eval_results_table"
 FRONT = ("id", "epoch", "inputs")

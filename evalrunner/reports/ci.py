@@ -14,7 +14,7 @@ from evalrunner.errors import RunError
 from evalrunner.reports.worst_rows import BaselineLookup, Regressions, ShownRow, WorstRows
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.measures import Measure
 from evalrunner.storage import write_text
 
 if TYPE_CHECKING:  # the rest is imported where such files are wanted

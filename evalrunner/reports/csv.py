@@ -19,7 +19,7 @@ from evalrunner.engine.plan import Plan
 from evalrunner.errors import RunError
 from evalrunner.redact import redact
 from evalrunner.runs.folder import TABLE_FILE
-from evalrunner.stats.summary import Measure, output_rate
+from evalrunner.stats.measures import Measure, output_rate
 
 OWN_COLUMNS = ("id", "target", "epoch", "input")
 END_COLUMNS = ("latency", "token_count", "cost_usd", "finish_reason")

@@ -28,7 +28,7 @@ from evalrunner.reports.view import RunView, gate_sentence
 from evalrunner.reports.worst_rows import missed
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.measures import Measure
 from evalrunner.verdicts import FAILED, VERDICTS
 
 LONGEST_TEXT = 500  # characters of an input or output: CI systems keep cases for ever, and refuse files of 30 MB

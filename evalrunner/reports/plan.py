@@ -16,7 +16,7 @@ from evalrunner.formatting import counted, money, number, one_line
 from evalrunner.plugins import Group, factory_options, known_names, resolve
 from evalrunner.reports.csv import plain_text
 from evalrunner.reports.planned_gates import gate_lines
-from evalrunner.stats.grouping import Design
+from evalrunner.stats.summary import Design
 from evalrunner.suite.json_schema import first_line, option_docs
 from evalrunner.suite.validate import described
 
@@ -58,7 +58,7 @@ def _target(target: PlannedTarget) -> str:
 def _scorer(scorer: PlannedScorer, design: Design) -> str:
     declaration = scorer.bound.scorer.declaration
     measured = [scorer.measure.metric_name(name) for name in declaration.aggregates]
-    names = ", ".join(measured + [scorer.measure.reducer_name(reducer) for reducer in design.further])
+    names = ", ".join(measured + [scorer.measure.reducer_name(reducer) for reducer in design.other_reducers])
     backend = f" ({declaration.backend})" if declaration.backend else ""
     if scorer.judge is None:
         return f"{names}{backend}"

@@ -18,10 +18,9 @@ from evalrunner.gates.sentences import amount
 from evalrunner.prompts import find_value
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, list_runs, read_json
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.aggregates import variance
-from evalrunner.stats.clusters import mean_error
-from evalrunner.stats.distributions import normal_quantile
-from evalrunner.stats.grouping import value_text
+from evalrunner.stats.aggregates import PASS_SCORE
+from evalrunner.stats.distributions import normal_quantile, variance
+from evalrunner.stats.intervals import mean_error
 from evalrunner.stats.power import (
     false_failure_rate_of_mean,
     false_failure_rate_of_share,
@@ -29,7 +28,7 @@ from evalrunner.stats.power import (
     smallest_drops_by_discordance,
     variance_at_epochs,
 )
-from evalrunner.stats.reducers import PASS_SCORE
+from evalrunner.stats.summary import value_text
 
 FEWEST = 20  # pairs from which a variance is believed
 WIDTH = 2 * normal_quantile(0.975)  # of a 95 % interval, in standard errors
@@ -75,7 +74,7 @@ def _smallest(plan: Plan, gate: Gate, target: str, last: RunFolder | None, whose
     if spread is not None:
         least = smallest_drop(n=n, variance=spread.variance, df=spread.df, span=_span(gate), alpha=alpha)
         yield f"smallest drop that it sees in four of five runs{whose}: {amount(gate, least)} ({spread.source})"
-    elif gate.estimand.binary or gate.aggregate == "ratio":
+    elif gate.estimand.is_share:
         found = smallest_drops_by_discordance(n)
         least = found[0][1]
         drops = ", ".join(f"{100 * drop:.1f}" for _, drop in found)
@@ -99,10 +98,7 @@ def _smallest(plan: Plan, gate: Gate, target: str, last: RunFolder | None, whose
 
 def _span(gate: Gate) -> float:
     """The range of graded scores, whose test adds a pair at each end of it; 0 for 0/1 scores and open ranges."""
-    low, high = gate.estimand.low, gate.estimand.high
-    if gate.estimand.binary or gate.aggregate == "ratio" or low is None or high is None:
-        return 0.0
-    return high - low
+    return 0.0 if gate.estimand.is_share else gate.estimand.sample_width or 0.0
 
 
 def _spread(plan: Plan, gate: Gate, target: str, last: RunFolder | None) -> Spread | None:
@@ -152,9 +148,7 @@ def _paired(
 
 
 def _difference(gate: Gate, before: float, now: float) -> float:
-    if gate.aggregate == "ratio":
-        return float(before >= gate.estimand.threshold) - float(now >= gate.estimand.threshold)
-    return before - now
+    return gate.estimand.of_sample(before) - gate.estimand.of_sample(now)
 
 
 def _within(scores: Sequence[Sequence[float]]) -> float:
@@ -169,14 +163,10 @@ def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: 
         return
     value, n = metric["value"], _samples(plan, gate, metric)
     lower, strict = gate.spec.operator in (">=", ">"), gate.spec.operator in (">", "<")
-    share = gate.estimand.binary or gate.aggregate == "ratio"
-    if share and plan.design.cluster is None:
+    if gate.estimand.is_share and plan.design.cluster is None:
         chance = false_failure_rate_of_share(value, n, gate.spec.bound, lower=lower, strict=strict)
     elif (
-        gate.aggregate in ("mean", "ratio")
-        and metric["low"] is not None
-        and metric["high"] is not None
-        and metric["n"] > 1
+        gate.estimand.aggregate.paired and metric["low"] is not None and metric["high"] is not None and metric["n"] > 1
     ):
         error = (metric["high"] - metric["low"]) / WIDTH * math.sqrt(metric["n"] / n)
         chance = false_failure_rate_of_mean(value, error, gate.spec.bound, df=max(1, n - 1), lower=lower)
@@ -192,7 +182,7 @@ def _samples(plan: Plan, gate: Gate, metric: Mapping[str, Any]) -> int:
 
 
 def _last_metric(gate: Gate, target: str, last: RunFolder) -> Mapping[str, Any] | None:
-    if gate.reducer.counts and gate.reducer.right != PASS_SCORE:  # at_least_2 of another bound is another metric
+    if gate.reducer.counts and gate.reducer.pass_score != PASS_SCORE:  # at_least_2 of another bound is another metric
         return None
     try:
         targets = read_json(last.path / METRICS_FILE)["targets"]

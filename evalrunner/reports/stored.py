@@ -27,7 +27,8 @@ from evalrunner.reports.terminal import (
 from evalrunner.reports.worst_rows import WorstRows, failed
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.summary import Measure, summarize
+from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import summarize
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -16,7 +16,7 @@ from evalrunner.reports.json import gate_from_data, stored_comparison
 from evalrunner.reports.stored import stored_metrics, stored_run, stored_targets
 from evalrunner.reports.terminal import DONE, judge_warnings, next_step_lines, run_word
 from evalrunner.runs.folder import RunFolder
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.measures import Measure
 from evalrunner.verdicts import WORST_FIRST, Verdict
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from evalrunner.domain import Cell, Failure, Row
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.measures import Measure
 
 
 @dataclass(frozen=True, slots=True)

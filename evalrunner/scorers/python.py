@@ -11,7 +11,7 @@ from typing import Any
 
 from evalrunner.domain import Declaration, Scorer
 from evalrunner.plugins import PluginContext, ReferenceProblem, load_attribute
-from evalrunner.stats.aggregates import NAMES, QUANTILE
+from evalrunner.stats.aggregates import AGGREGATE_NAMES, MEAN, find_aggregate, is_aggregate
 
 
 def python(
@@ -63,12 +63,12 @@ def python(
 
 def check_aggregates(aggregates: list[str] | None, threshold: float | None) -> tuple[str, ...]:
     """The aggregates asked for, the mean where none are. Raises ValueError for one that there is not."""
-    wanted = ("mean",) if aggregates is None else tuple(dict.fromkeys(aggregates))
-    unknown = [name for name in wanted if name not in NAMES and QUANTILE.fullmatch(name) is None]
+    wanted = (MEAN.name,) if aggregates is None else tuple(dict.fromkeys(aggregates))
+    unknown = [name for name in wanted if not is_aggregate(name)]
     if unknown or not wanted:
         named = f"has {unknown[0]!r}" if unknown else "is empty"
-        raise ValueError(f"'aggregates' {named}; it takes any of {', '.join(NAMES)}")
-    if ("ratio" in wanted) != (threshold is not None):
+        raise ValueError(f"'aggregates' {named}; it takes any of {', '.join(AGGREGATE_NAMES)}")
+    if any(find_aggregate(name).needs_threshold for name in wanted) != (threshold is not None):
         raise ValueError("'threshold' and the aggregate 'ratio' go together; give both or neither")
     return wanted
 

@@ -1,9 +1,13 @@
-"""Quantiles and tails of Student's t, the beta and the binomial distribution, without importing scipy for them."""
+"""Variance and quantiles of data; quantiles and tails of Student's t, the beta and the binomial distribution.
+
+Written here because importing scipy for them takes over a second. Sums are correctly rounded, so the order of the rows
+changes no bit of them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -13,6 +17,28 @@ MANY_DF = (
 )
 _TINY = 1e-300  # keeps Lentz's method off a division by zero
 _PRECISE = 1e-16
+
+
+def variance(values: Sequence[float]) -> float:
+    """Population variance (ddof 0), as in MLflow's `/variance`."""
+    mean = math.fsum(values) / len(values)
+    return math.fsum((value - mean) ** 2 for value in values) / len(values)
+
+
+def share_at_or_above(values: Sequence[float], threshold: float) -> float:
+    """Share of values at or above the threshold, as in MLflow's `/ratio`."""
+    return sum(1 for value in values if value >= threshold) / len(values)
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Linearly interpolated quantile of sorted values (Hyndman & Fan 1996, definition 7; numpy's default)."""
+    position = share * (len(ordered) - 1)
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    weight = position - below
+    if weight == 0 or ordered[below] == ordered[above]:
+        return ordered[below]
+    return ordered[below] + (ordered[above] - ordered[below]) * weight
 
 
 def normal_quantile(p: float) -> float:

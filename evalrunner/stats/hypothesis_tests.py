@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from evalrunner.stats.aggregates import variance
-from evalrunner.stats.clusters import MIN_CLUSTERS, mean_error
-from evalrunner.stats.distributions import NORMAL, binomial_cdf, normal_quantile, t_quantile, t_tail
-from evalrunner.stats.intervals import ROUNDING
+from evalrunner.stats.distributions import NORMAL, binomial_cdf, normal_quantile, t_quantile, t_tail, variance
+from evalrunner.stats.intervals import LEVEL, MIN_CLUSTERS, ROUNDING, mean_error, wilson
 
 ALPHA: Final = 0.05  # one-sided
 MIN_GRADED_PAIRS: Final = 20  # pairs of graded scores below which nothing is decided
@@ -235,3 +233,130 @@ def _graded(
     other = _binary(drops, replace(base, max_drop=base.max_drop / span), clusters, alpha)
     assert found.p_pass is not None and other.p_pass is not None and other.high is not None  # both have pairs
     return replace(found, p_pass=max(found.p_pass, other.p_pass), high=max(mean + half, span * other.high))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """First − second, from `low` to `high`; without a `method` nothing can be said, and `note` says why.
+
+    `n` counts pairs, or the values of both sides where there are none. `p_value` is the chance of a difference as
+    large as this one, either way, where there is none in truth.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    method: str | None
+    n: int
+    note: str | None = None
+
+
+def paired_difference(
+    differences: Sequence[float],
+    *,
+    span: float | None = None,
+    clusters: Sequence[int] | None = None,
+    level: float = LEVEL,
+) -> Difference:
+    """The mean of `differences`, one a pair: exact McNemar with Tango's interval for 0/1 scores (`span` None).
+
+    Otherwise Student's t with one pseudo-pair at +`span` and one at −`span`, the width of the scores' range.
+    `clusters` holds the cluster of each pair; both then take the error over clusters.
+    """
+    n = len(differences)
+    if n and span is None and clusters is None:
+        first = sum(1 for difference in differences if difference > 0)
+        second = sum(1 for difference in differences if difference < 0)
+        low, high = tango(first, second, n, level=level)
+        return Difference((first - second) / n, low, high, mcnemar(first, second), "mcnemar", n)
+    alpha = (1 - level) / 2
+    there = non_inferiority(differences, max_drop=0.0, span=span, clusters=clusters, alpha=alpha)
+    back = non_inferiority([-item for item in differences], max_drop=0.0, span=span, clusters=clusters, alpha=alpha)
+    if there.p_worse is None or there.p_better is None or back.high is None:
+        return Difference(there.estimate, None, None, None, None, n, there.note)
+    few = there.note if clusters is not None and "cluster" in (there.note or "") else None
+    p_value = min(1.0, 2 * min(there.p_worse, there.p_better))
+    return Difference(there.estimate, -back.high, there.high, p_value, there.method, n, few)
+
+
+def two_sample_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    span: float | None = None,
+    clusters: tuple[Sequence[int], Sequence[int]] | None = None,
+    level: float = LEVEL,
+) -> Difference:
+    """The difference of two means of unrelated samples: Newcombe's interval and the N − 1 test for 0/1 (`span` None).
+
+    Otherwise Welch's t, each side's variance counting one more deviation as large as the range is wide (`span`), for
+    what is rare and was not seen. `clusters` holds the clusters of each side.
+    """
+    n = len(first) + len(second)
+    if not first or not second:
+        return Difference(None, None, None, None, None, n, "no values on one side")
+    estimate = math.fsum(first) / len(first) - math.fsum(second) / len(second)
+    if span is None and clusters is None:
+        counts = round(math.fsum(first)), len(first), round(math.fsum(second)), len(second)
+        low, high = newcombe(*counts, level=level)
+        return Difference(estimate, low, high, shares_p(*counts), "newcombe", n)
+    nothing = Difference(estimate, None, None, None, None, n)
+    if span is not None and min(len(first), len(second)) < MIN_GRADED_PAIRS:
+        return replace(nothing, note=f"fewer than {MIN_GRADED_PAIRS} values on one side")
+    width = 1.0 if span is None else span
+    errors = [_padded_error(values, width) for values in (first, second)]
+    freedoms = [len(first) - 1.0, len(second) - 1.0]
+    method = "welch"
+    if clusters is not None:
+        spreads = [mean_error(values, groups) for values, groups in zip((first, second), clusters, strict=True)]
+        if min(spread.count for spread in spreads) < MIN_CLUSTERS:
+            return replace(nothing, note=f"fewer than {MIN_CLUSTERS} clusters on one side")
+        errors = [max(error, spread.error) for error, spread in zip(errors, spreads, strict=True)]
+        freedoms, method = [spread.count - 1.0 for spread in spreads], "welch-clustered"
+    error = math.hypot(*errors)
+    df = error**4 / math.fsum(part**4 / free for part, free in zip(errors, freedoms, strict=True))
+    half = t_quantile(0.5 + level / 2, df) * error
+    p_value = min(1.0, 2 * t_tail(abs(estimate) / error, df))
+    return Difference(estimate, estimate - half, estimate + half, p_value, method, n)
+
+
+def newcombe(first: int, first_n: int, second: int, second_n: int, *, level: float = LEVEL) -> tuple[float, float]:
+    """Interval for the difference of two unrelated shares (Newcombe 1998, method 10: from Wilson's of each)."""
+    shares = first / first_n, second / second_n
+    low_1, high_1 = wilson(first, first_n, level=level)
+    low_2, high_2 = wilson(second, second_n, level=level)
+    difference = shares[0] - shares[1]
+    below = math.hypot(shares[0] - low_1, high_2 - shares[1])
+    above = math.hypot(high_1 - shares[0], shares[1] - low_2)
+    return difference - below, difference + above
+
+
+def shares_p(first: int, first_n: int, second: int, second_n: int) -> float:
+    """The two-sided p-value of "two equal shares", by the N − 1 χ² test (Campbell 2007, after E. S. Pearson 1947).
+
+    Fisher's exact test, by Irwin's rule, where a cell of the table is expected to hold less than one (ibid.).
+    """
+    n, right = first_n + second_n, first + second
+    if right in (0, n):
+        return 1.0
+    if min(right, n - right) * min(first_n, second_n) / n < 1:
+        return _fisher(first, first_n, right, n)
+    share = right / n
+    error = math.sqrt(share * (1 - share) * (1 / first_n + 1 / second_n) * n / (n - 1))
+    return min(1.0, 2 * NORMAL.cdf(-abs(first / first_n - second / second_n) / error))
+
+
+def _fisher(first: int, first_n: int, right: int, n: int) -> float:
+    """The chance of a table as unlikely as this one or more, its margins given (Irwin 1935)."""
+    lowest, highest = max(0, right - (n - first_n)), min(right, first_n)
+    ways = {
+        count: math.comb(first_n, count) * math.comb(n - first_n, right - count) for count in range(lowest, highest + 1)
+    }
+    return min(1.0, sum(way for way in ways.values() if way <= ways[first]) / math.comb(n, right))
+
+
+def _padded_error(values: Sequence[float], span: float) -> float:
+    """The standard error of a mean, the squares of the deviations counting one more as large as the range is wide."""
+    n = len(values)
+    return math.sqrt((variance(values) * n + span * span) / n / n)

@@ -1,4 +1,4 @@
-"""Intervals for metrics: each a few lines with its source, and the one choice of which belongs to what.
+"""Confidence intervals: each a few lines with its source. Which one belongs to an aggregate is decided in `aggregates`.
 
 Every interval is two-sided at a level; one end of it at level 2c − 1 is a one-sided bound at confidence c.
 """
@@ -6,33 +6,35 @@ Every interval is two-sided at a level; one end of it at level 2c − 1 is a one
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from evalrunner.stats.aggregates import QUANTILE, aggregate, share_at_or_above, variance
-from evalrunner.stats.clusters import MIN_CLUSTERS, ClusteredError, mean_error, too_few, variance_error
-from evalrunner.stats.distributions import beta_quantile, binomial_cdf, normal_quantile, t_quantile
-from evalrunner.stats.resampling import MAX_RESAMPLED_ROWS, bca
+from evalrunner.stats.distributions import (
+    NORMAL,
+    beta_quantile,
+    binomial_cdf,
+    normal_quantile,
+    quantile,
+    t_quantile,
+    variance,
+)
 
 LEVEL: Final = 0.95  # two-sided, for display
 MIN_ROWS_FOR_T: Final = 30  # rows from which the t interval of an unbounded mean is used; below, BCa
 TOO_FEW_VALUES: Final = "from so few values"  # ends the note of an interval that is open
 ROUNDING: Final = 1e-12  # an error below this share of the range is rounding: the values do not vary
+ONE_VALUE: Final = "no interval from a single value"
 
+MIN_CLUSTERS: Final = 5  # below, no interval: the formula covers 69% there
+FEW_CLUSTERS: Final = 20  # below, a warning beside the interval
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimand:
-    """What is estimated: an aggregate of values in low..high (None where open).
-
-    `binary`: every value is 0 or 1 by construction. `threshold` is that of the aggregate `ratio`.
-    """
-
-    aggregate: str = "mean"
-    binary: bool = False
-    low: float | None = None
-    high: float | None = None
-    threshold: float = 0.5
+Statistic: TypeAlias = Literal["mean", "variance"]
+RESAMPLES: Final = 2_000
+PURE_PYTHON_ROWS: Final = 100  # rows up to which Python alone draws resamples, in 20 ms; more are drawn with numpy
+MAX_RESAMPLED_ROWS: Final = 5_000  # rows up to which resampling is worth its time; numpy takes 0.2 s for so many
+RESAMPLE_ROUNDING: Final = 1e-9  # of a value's scale: how far two sums of the same resample can differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,62 +51,6 @@ class Interval:
     n: int
     n_effective: float | None = None
     note: str | None = None
-
-
-def metric_interval(
-    estimand: Estimand,
-    values: Sequence[float],
-    *,
-    clusters: Sequence[int] | None = None,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Interval:
-    """The two-sided interval that belongs to an aggregate of `values`, one value a sample.
-
-    `clusters` holds the cluster of each value. There is no interval for totals, from no values, and from fewer than
-    five clusters.
-    """
-    n = len(values)
-    if n == 0 or estimand.aggregate == "total":
-        return Interval(None, None, level, None, n)
-    if clusters is not None:
-        return _clustered(estimand, values, clusters, level)
-    if estimand.aggregate == "ratio":
-        low, high = wilson(round(share_at_or_above(values, estimand.threshold) * n), n, level=level)
-        return Interval(low, high, level, "wilson", n, float(n))
-    if estimand.aggregate == "variance":
-        return _of_variance(values, level, seed)
-    if QUANTILE.fullmatch(estimand.aggregate):
-        return _of_quantile(estimand, values, n, level, "order-statistics")
-    if estimand.binary:
-        low, high = wilson(math.fsum(values), n, level=level)
-        return Interval(low, high, level, "wilson", n, float(n))
-    return _of_mean(estimand, values, level, seed)
-
-
-def gate_bounds(
-    estimand: Estimand,
-    values: Sequence[float],
-    *,
-    confidence: float,
-    clusters: Sequence[int] | None = None,
-    seed: int = 0,
-) -> Interval:
-    """The one-sided lower and upper bounds of an aggregate, each at `confidence`, as `low` and `high`.
-
-    Exact (Clopper-Pearson) for shares of unclustered samples, so that at most 1 − confidence of the runs of a model
-    that sits at the bound pass; Wilson's bound lets 7.8 % through for 5 at 20 rows.
-    """
-    level = round(2 * confidence - 1, 12)  # .9 for .95, without the last bit's noise
-    share = estimand.aggregate == "ratio" or (estimand.aggregate == "mean" and estimand.binary)
-    if clusters is None and share and values:
-        n = len(values)
-        from_ = (
-            share_at_or_above(values, estimand.threshold) * n if estimand.aggregate == "ratio" else math.fsum(values)
-        )
-        low, high = clopper_pearson(round(from_), n, confidence=confidence)
-        return Interval(low, high, level, "clopper-pearson", n, float(n))
-    return metric_interval(estimand, values, clusters=clusters, level=level, seed=seed)
 
 
 def wilson(successes: float, n: float, *, level: float = LEVEL, df: float | None = None) -> tuple[float, float]:
@@ -146,61 +92,54 @@ def quantile_ranks(n: int, share: float, *, level: float = LEVEL) -> tuple[int |
     return low or None, high if high <= n else None
 
 
-def _of_mean(estimand: Estimand, values: Sequence[float], level: float, seed: int) -> Interval:
+def mean_interval(
+    values: Sequence[float], *, low: float | None, high: float | None, level: float, seed: int
+) -> Interval:
+    """Interval for the mean of values in low..high, an end None where the range is open.
+
+    Wilson's with an effective sample size in a bounded range; else Student's t, or BCa for fewer than 30 values.
+    """
     n = len(values)
     if n < 2:
-        return Interval(None, None, level, None, n, note="no interval from a single value")
+        return Interval(None, None, level, None, n, note=ONE_VALUE)
     mean = math.fsum(values) / n
     error = math.sqrt(variance(values) / (n - 1)) if min(values) < max(values) else 0.0
-    if estimand.low is not None and estimand.high is not None:
-        return _wilson_effective(estimand, mean, error, n, level=level, df=n - 1)
+    if low is not None and high is not None:
+        return _wilson_effective((low, high), mean, error, n, level=level, df=n - 1)
     if n < MIN_ROWS_FOR_T:
-        low, high = bca(values, "mean", level=level, seed=seed) or (mean, mean)
-        return _within(estimand, Interval(low, high, level, "bca", n, float(n), _unvaried(error)))
-    return _t(estimand, mean, error, n, level=level, df=n - 1)
+        ends = bca(values, "mean", level=level, seed=seed) or (mean, mean)
+        return _clipped(Interval(*ends, level, "bca", n, float(n), _note_if_constant(error)), low, high)
+    return _clipped(_student(mean, error, n, level=level, df=n - 1), low, high)
 
 
-def _wilson_effective(
-    estimand: Estimand, mean: float, error: float, n: int, *, level: float, df: float, method: str = "wilson-effective"
-) -> Interval:
-    """Wilson's interval with the number of yes/no outcomes whose share would have this standard error."""
-    assert estimand.low is not None and estimand.high is not None  # the caller has seen to it
-    width = estimand.high - estimand.low
-    share = min(1.0, max(0.0, (mean - estimand.low) / width))
-    varied = error > ROUNDING * width and 0 < share < 1
-    effective = share * (1 - share) / (error / width) ** 2 if varied else float(n)
-    low, high = wilson(share * effective, effective, level=level, df=df)
-    return Interval(estimand.low + width * low, estimand.low + width * high, level, method, n, effective)
-
-
-def _t(
-    estimand: Estimand, mean: float, error: float, n: int, *, level: float, df: float, method: str = "t"
-) -> Interval:
-    """Student's interval (1908)."""
-    half = t_quantile(0.5 + level / 2, df) * error
-    return _within(estimand, Interval(mean - half, mean + half, level, method, n, float(n), _unvaried(error)))
-
-
-def _of_variance(values: Sequence[float], level: float, seed: int) -> Interval:
+def variance_interval(values: Sequence[float], *, level: float, seed: int) -> Interval:
     """BCa; above 5,000 values, where it would take long and the central limit holds, from the fourth moment.
 
     The error of a variance σ² is √((μ₄ − σ⁴)/n) (Cramér 1946, §27.4).
     """
     n, found = len(values), variance(values) if min(values) < max(values) else 0.0
     if n < 2:
-        return Interval(None, None, level, None, n, note="no interval from a single value")
+        return Interval(None, None, level, None, n, note=ONE_VALUE)
     if n <= MAX_RESAMPLED_ROWS:
         low, high = bca(values, "variance", level=level, seed=seed) or (found, found)
-        return Interval(low, high, level, "bca", n, float(n), _unvaried(found))
+        return Interval(low, high, level, "bca", n, float(n), _note_if_constant(found))
     mean = math.fsum(values) / n
     fourth = math.fsum((value - mean) ** 4 for value in values) / n
     half = normal_quantile(0.5 + level / 2) * math.sqrt(max(0.0, fourth - found * found) / n)
-    return Interval(max(0.0, found - half), found + half, level, "moments", n, float(n), _unvaried(found))
+    return Interval(max(0.0, found - half), found + half, level, "moments", n, float(n), _note_if_constant(found))
 
 
-def _of_quantile(estimand: Estimand, values: Sequence[float], worth: float, level: float, method: str) -> Interval:
-    """Order statistics; `worth` is what the values are worth as unrelated ones, the ranks being stretched to it."""
-    n, share = len(values), int(estimand.aggregate[1:]) / 100
+def quantile_interval(
+    values: Sequence[float],
+    share: float,
+    *,
+    level: float,
+    n_effective: float | None = None,
+    method: str = "order-statistics",
+) -> Interval:
+    """Order statistics for a quantile. With `n_effective` the ranks are stretched to that number of unrelated values."""
+    n = len(values)
+    worth = float(n) if n_effective is None else n_effective
     counted = max(1, math.floor(worth))
     low, high = quantile_ranks(counted, share, level=level)
     if low is None and high is None:
@@ -213,62 +152,217 @@ def _of_quantile(estimand: Estimand, values: Sequence[float], worth: float, leve
     return Interval(lowest, highest, level, method, n, float(worth), note)
 
 
-def _clustered(estimand: Estimand, values: Sequence[float], clusters: Sequence[int], level: float) -> Interval:
-    n = len(values)
-    count = len(set(clusters))
-    if count < MIN_CLUSTERS:
-        return Interval(None, None, level, None, n, note=too_few(count))
-    if estimand.aggregate == "variance":
-        spread = variance_error(values, clusters)
-        found = _t(
-            replace(estimand, low=0.0, high=None),
-            variance(values),
-            spread.error,
-            n,
-            level=level,
-            df=spread.df,
-            method="t-clustered",
-        )
-        return replace(found, note=spread.note or found.note)
-    if QUANTILE.fullmatch(estimand.aggregate):
-        return _clustered_quantile(estimand, values, clusters, level)
-    if estimand.aggregate == "ratio":
-        values = [float(value >= estimand.threshold) for value in values]
-        estimand = replace(estimand, low=0.0, high=1.0)
-    elif estimand.binary:
-        estimand = replace(estimand, low=0.0, high=1.0)
-    spread = mean_error(values, clusters)
+def clustered_mean_interval(
+    values: Sequence[float], clusters: Sequence[int], *, low: float | None, high: float | None, level: float
+) -> Interval:
+    """Interval for the mean of clustered values: as `mean_interval`, with the error over clusters."""
+    n, spread = len(values), mean_error(values, clusters)
     mean = math.fsum(values) / n
-    bounded = estimand.low is not None and estimand.high is not None
-    way, method = (_wilson_effective, "wilson-clustered") if bounded else (_t, "t-clustered")
-    found = way(estimand, mean, spread.error, n, level=level, df=spread.df, method=method)
+    if low is not None and high is not None:
+        found = _wilson_effective(
+            (low, high), mean, spread.error, n, level=level, df=spread.df, method="wilson-clustered"
+        )
+    else:
+        found = _clipped(_student(mean, spread.error, n, level=level, df=spread.df, method="t-clustered"), low, high)
     return replace(found, note=spread.note or found.note)
 
 
-def _clustered_quantile(estimand: Estimand, values: Sequence[float], clusters: Sequence[int], level: float) -> Interval:
-    """Order statistics with the rows cut to what they are worth for the share below the quantile (after Woodruff 1952)."""
+def clustered_variance_interval(values: Sequence[float], clusters: Sequence[int], *, level: float) -> Interval:
+    """Student's interval for a variance, with the error over clusters."""
+    spread = variance_error(values, clusters)
+    found = _student(variance(values), spread.error, len(values), level=level, df=spread.df, method="t-clustered")
+    return replace(_clipped(found, 0.0, None), note=spread.note or found.note)
+
+
+def clustered_quantile_interval(
+    values: Sequence[float], clusters: Sequence[int], share: float, *, level: float
+) -> Interval:
+    """Order statistics of the effective number of rows for the share below the quantile (after Woodruff 1952)."""
     n = len(values)
-    at = aggregate(estimand.aggregate, values)
-    assert at is not None  # there are values
+    at = quantile(sorted(values), share)
     inside = [float(value <= at) for value in values]
-    spread: ClusteredError = mean_error(inside, clusters)
-    share = math.fsum(inside) / n
-    worth = share * (1 - share) / spread.error**2 if spread.error > 0 and 0 < share < 1 else float(n)
+    spread = mean_error(inside, clusters)
+    below = math.fsum(inside) / n
+    worth = below * (1 - below) / spread.error**2 if spread.error > 0 and 0 < below < 1 else float(n)
     tail = 0.5 + level / 2
     worth = min(float(n), worth) * (normal_quantile(tail) / t_quantile(tail, spread.df)) ** 2
-    found = _of_quantile(estimand, values, worth, level, "order-statistics-clustered")
+    found = quantile_interval(values, share, level=level, n_effective=worth, method="order-statistics-clustered")
     return replace(found, note=found.note or spread.note)
 
 
-def _within(estimand: Estimand, interval: Interval) -> Interval:
-    """The interval without what lies outside the range of the values."""
+def _wilson_effective(
+    ends: tuple[float, float], mean: float, error: float, n: int, *, level: float, df: float,
+    method: str = "wilson-effective",
+) -> Interval:  # fmt: skip
+    """Wilson's interval with the number of yes/no outcomes whose share would have this standard error."""
+    width = ends[1] - ends[0]
+    share = min(1.0, max(0.0, (mean - ends[0]) / width))
+    varies = error > ROUNDING * width and 0 < share < 1
+    effective = share * (1 - share) / (error / width) ** 2 if varies else float(n)
+    low, high = wilson(share * effective, effective, level=level, df=df)
+    return Interval(ends[0] + width * low, ends[0] + width * high, level, method, n, effective)
+
+
+def _student(mean: float, error: float, n: int, *, level: float, df: float, method: str = "t") -> Interval:
+    """Student's interval (1908)."""
+    half = t_quantile(0.5 + level / 2, df) * error
+    return Interval(mean - half, mean + half, level, method, n, float(n), _note_if_constant(error))
+
+
+def _clipped(interval: Interval, lowest: float | None, highest: float | None) -> Interval:
+    """The part of the interval inside the range of the values."""
     low, high = interval.low, interval.high
-    if estimand.low is not None and low is not None:
-        low = max(low, estimand.low)
-    if estimand.high is not None and high is not None:
-        high = min(high, estimand.high)
+    if lowest is not None and low is not None:
+        low = max(low, lowest)
+    if highest is not None and high is not None:
+        high = min(high, highest)
     return replace(interval, low=low, high=high)
 
 
-def _unvaried(spread: float) -> str | None:
-    return "all values are equal: the interval cannot tell what was not seen" if spread == 0 else None
+def _note_if_constant(spread: float) -> str | None:
+    return "all values are equal: the interval cannot show what was not observed" if spread == 0 else None
+
+
+def bca(values: Sequence[float], statistic: Statistic, *, level: float, seed: int) -> tuple[float, float] | None:
+    """Interval for a mean or a population variance (bias-corrected and accelerated; Efron 1987, eq. 2.3 and 6.6).
+
+    None for fewer than two values. Equal values give an interval without width. Values are sorted first, so
+    that their order changes nothing.
+    """
+    ordered = sorted(values)
+    n = len(ordered)
+    if n < 2:
+        return None
+    centre = math.fsum(ordered) / n
+    centred = [value - centre for value in ordered]
+    shift = centre if statistic == "mean" else 0.0
+    if ordered[0] == ordered[-1]:
+        return (ordered[0], ordered[0]) if statistic == "mean" else (0.0, 0.0)
+    resampled = (
+        _resamples(centred, statistic, seed)
+        if n <= PURE_PYTHON_ROWS
+        else _resamples_with_numpy(centred, statistic, seed)
+    )
+    squares = math.fsum(value * value for value in centred) / n
+    observed = 0.0 if statistic == "mean" else squares
+    noise = RESAMPLE_ROUNDING * (math.sqrt(squares) if statistic == "mean" else squares)
+    under = sum(1 for value in resampled if value < observed - noise)
+    below = (under + sum(1 for value in resampled if value <= observed + noise)) / 2  # of equal ones a half
+    bias = normal_quantile(min(max(below, 0.5), RESAMPLES - 0.5) / RESAMPLES)
+    pull = _acceleration(centred, statistic)
+    ends = [_resample_share(normal_quantile(tail), bias, pull) for tail in (0.5 - level / 2, 0.5 + level / 2)]
+    low, high = (resampled[min(RESAMPLES - 1, max(0, round(share * (RESAMPLES + 1)) - 1))] for share in ends)
+    if statistic == "variance" and low <= noise:
+        low = 0.0  # resamples of one value over and over
+    return low + shift, high + shift
+
+
+def _resample_share(z: float, bias: float, pull: float) -> float:
+    """Which share of the resamples lies below an end of the interval."""
+    return NORMAL.cdf(bias + (bias + z) / (1 - pull * (bias + z)))
+
+
+def _acceleration(centred: Sequence[float], statistic: Statistic) -> float:
+    """The skewness of the influence of each value, from the jackknife (Efron 1987, eq. 6.6)."""
+    n = len(centred)
+    if statistic == "mean":
+        left_out = [-value / (n - 1) for value in centred]
+    else:
+        squares = math.fsum(value * value for value in centred)
+        left_out = [(squares - value * value) / (n - 1) - (value / (n - 1)) ** 2 for value in centred]
+    middle = math.fsum(left_out) / n
+    gaps = [middle - value for value in left_out]
+    spread = math.fsum(gap * gap for gap in gaps)
+    return math.fsum(gap**3 for gap in gaps) / (6 * spread**1.5) if spread > 0 else 0.0
+
+
+def _resamples(centred: Sequence[float], statistic: Statistic, seed: int) -> list[float]:
+    draw = random.Random(seed)
+    n = len(centred)
+    found: list[float] = []
+    for _ in range(RESAMPLES):
+        chosen = draw.choices(centred, k=n)
+        mean = sum(chosen) / n
+        found.append(mean if statistic == "mean" else sum(value * value for value in chosen) / n - mean * mean)
+    return sorted(found)
+
+
+def _resamples_with_numpy(centred: Sequence[float], statistic: Statistic, seed: int) -> list[float]:
+    import numpy
+
+    draw = numpy.random.default_rng(seed)
+    values = numpy.asarray(centred)
+    found: list[float] = []
+    while len(found) < RESAMPLES:  # in pieces of at most a million, so that memory stays small
+        rows = min(RESAMPLES - len(found), max(1, 1_000_000 // len(values)))
+        chosen = values[draw.integers(0, len(values), size=(rows, len(values)))]
+        found.extend((chosen.mean(axis=1) if statistic == "mean" else chosen.var(axis=1)).tolist())
+    return sorted(found)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusteredError:
+    """The standard error of a statistic of clustered rows; `effective` is n²/Σm², the number of clusters if sizes were equal."""
+
+    error: float
+    count: int
+    effective: float
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of the error: never below 1."""
+        return max(1.0, self.effective - 1)
+
+    @property
+    def note(self) -> str | None:
+        """The warning that belongs beside an interval over few clusters."""
+        return f"only {self.count} clusters: the interval may be too narrow" if self.count < FEW_CLUSTERS else None
+
+
+def mean_error(values: Sequence[float], clusters: Sequence[int]) -> ClusteredError:
+    """The standard error of a mean by the delete-one-cluster jackknife (Efron & Stein 1981; Cameron & Miller 2015, §VI.B).
+
+    For clusters of equal size it is √(Σ_c (Σ_i (s_i − mean))² · C/(C−1)) / n, as in Miller 2024, §2.2.
+    """
+    total, n = math.fsum(values), len(values)
+
+    def without(group: Sequence[float]) -> float:
+        return (total - math.fsum(group)) / (n - len(group))
+
+    return jackknife(values, clusters, total / n, without)
+
+
+def variance_error(values: Sequence[float], clusters: Sequence[int]) -> ClusteredError:
+    """The standard error of the population variance by the same jackknife."""
+    n = len(values)
+    centre = math.fsum(values) / n
+    total = math.fsum(value - centre for value in values)
+    squares = math.fsum((value - centre) ** 2 for value in values)
+
+    def without(group: Sequence[float]) -> float:
+        left = n - len(group)
+        mean = (total - math.fsum(value - centre for value in group)) / left
+        return (squares - math.fsum((value - centre) ** 2 for value in group)) / left - mean * mean
+
+    return jackknife(values, clusters, squares / n - (total / n) ** 2, without)
+
+
+def jackknife(
+    values: Sequence[float], clusters: Sequence[int], whole: float, without: Callable[[Sequence[float]], float]
+) -> ClusteredError:
+    """The error of the statistic `whole` from its value `without` each cluster; infinite for a single cluster."""
+    groups = values_by_cluster(values, clusters)
+    count = len(groups)
+    effective = len(values) ** 2 / math.fsum(len(group) ** 2 for group in groups)
+    if count < 2:
+        return ClusteredError(math.inf, count, effective)
+    spread = math.fsum((without(group) - whole) ** 2 for group in groups)
+    return ClusteredError(math.sqrt((count - 1) / count * spread), count, effective)
+
+
+def values_by_cluster(values: Sequence[float], clusters: Sequence[int]) -> list[list[float]]:
+    """The values of each cluster."""
+    groups: dict[int, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        groups.setdefault(cluster, []).append(value)
+    return list(groups.values())

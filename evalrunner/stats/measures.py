@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure
-from evalrunner.stats.intervals import Estimand
-from evalrunner.stats.reducers import MEAN, Reducer
+from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, find_aggregate
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class Measure:
     def metric_name(self, aggregate_name: str) -> str:
         """`exact_match/v1`, `toxicity/v1/p90`, `latency/p50`: MLflow's way of naming."""
         version = f"/{self.declaration.version}" if self.declaration.version else ""
-        bare = self.declaration.binary and aggregate_name == "mean"
+        bare = self.declaration.binary and aggregate_name == MEAN.name
         return f"{self.name}{version}" if bare else f"{self.name}{version}/{aggregate_name}"
 
     def reducer_name(self, reducer: Reducer) -> str:
@@ -28,12 +27,12 @@ class Measure:
         version = f"/{self.declaration.version}" if self.declaration.version else ""
         return f"{self.name}{version}/{reducer.name}"
 
-    def estimand(self, aggregate_name: str, *, reducer: Reducer = MEAN, epochs: int = 1) -> Estimand:
+    def estimand(self, aggregate_name: str, *, reducer: Reducer = MEAN_REDUCER, epochs: int = 1) -> Estimand:
         """What an aggregate of the reduced scores estimates, which says what interval it takes."""
         said = self.declaration
         unit = reducer.counts or said.binary  # then in 0..1, whatever the scorer's range
         return Estimand(
-            aggregate=aggregate_name,
+            aggregate=find_aggregate(aggregate_name),
             binary=reducer.yields_binary(binary=said.binary, epochs=epochs),
             low=0.0 if unit else said.low,
             high=1.0 if unit else said.high,

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from evalrunner.stats.aggregates import variance
-from evalrunner.stats.distributions import binomial_cdf, t_quantile, t_tail
+from evalrunner.stats.distributions import binomial_cdf, t_quantile, t_tail, variance
 from evalrunner.stats.hypothesis_tests import ALPHA
 
 POWER: Final = 0.8

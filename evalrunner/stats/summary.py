@@ -1,40 +1,250 @@
-"""Rows to metrics in one pass, holding a float and a code per cell: pure, in any order of rows."""
+"""Rows to metrics in one pass: tallies that hold a float and a code per cell, groups of samples, and the summary.
+
+Pure, and the same for any order of the rows.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, Final, TypeAlias
 
-from evalrunner.domain import Declaration, Metric, Row, cell_message
-from evalrunner.stats.aggregates import QUANTILE, aggregate
-from evalrunner.stats.grouping import Design, Groups
-from evalrunner.stats.intervals import Estimand, Interval, metric_interval
+from evalrunner.domain import Cause, Cell, Declaration, Metric, Row, Sample, cell_message
+from evalrunner.prompts import ABSENT, find_value
+from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, metric_interval
+from evalrunner.stats.intervals import Interval
 from evalrunner.stats.measures import (
     BUILTIN_MEASURES,
     STREAMING_MEASURES,
     Measure,
     builtin_cells,
     builtin_measures,
-    output_rate,
 )
-from evalrunner.stats.reducers import MEAN, Reducer
-from evalrunner.stats.tally import ReducedScores, SampleScores, Tally, reduce_tally
 
-__all__ = [
-    "BUILTIN_MEASURES",
-    "MIN_COVERAGE",
-    "STREAMING_MEASURES",
-    "Measure",
-    "Summary",
-    "builtin_measures",
-    "coverage",
-    "output_rate",
-    "summarize",
-]
+MIN_COVERAGE: Final = 0.95  # share of the samples a scorer applies to that must have been scored
 
-MIN_COVERAGE = 0.95  # share of the samples a scorer applies to that must have been scored
+SCORED: Final = 0
+ZEROED: Final = 1  # no answer, counted as zero because the suite says so
+SKIPPED: Final = 2
+NO_ANSWER: Final = 3
+JUDGE: Final = 4
+ERROR: Final = 5
+TOO_FEW_EPOCHS: Final = 6  # of a sample: fewer of its epochs are there than its reducer needs
+
+Reason: TypeAlias = tuple[Cause | None, str | None]
+"""Why cells have no score: the cause, and what was said of it; of errors the kind alone, as their messages all differ."""
+MAX_REASONS = 20  # kept apart; error messages of a storm can all differ
+
+
+@dataclass(slots=True)
+class Tally:
+    """The values of one scorer on one target as they arrive, in any order.
+
+    `samples` holds each row's place in the dataset, so that epochs of one sample can be put together; `epochs` is None
+    where there is but one.
+    """
+
+    values: array[float] = field(default_factory=lambda: array("d"))
+    codes: array[int] = field(default_factory=lambda: array("b"))
+    samples: array[int] = field(default_factory=lambda: array("q"))
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    epochs: array[int] | None = None
+
+    def add(self, sample: int, cell: Cell, *, epoch: int = 1) -> None:
+        """Count one cell in."""
+        code = cell_code(cell)
+        self.values.append(cell.value if cell.value is not None else math.nan)
+        self.codes.append(code)
+        self.samples.append(sample)
+        if self.epochs is not None:
+            self.epochs.append(epoch)
+        if code != SKIPPED and (cell.cause is not None or cell.reason is not None):
+            reason = cell.cause, None if code == ERROR else cell.reason
+            if reason in self.reasons or len(self.reasons) < MAX_REASONS:
+                self.reasons[reason] += 1
+
+
+def cell_code(cell: Cell) -> int:
+    """The code of a cell's state; unscored cells have one code for a missing answer and one for a missing verdict."""
+    if cell.state == "scored":
+        return SCORED if cell.cause is None else ZEROED
+    if cell.state == "skipped":
+        return SKIPPED
+    if cell.state == "error":
+        return ERROR
+    return NO_ANSWER if cell.cause == "no_answer" else JUDGE
+
+
+@dataclass(frozen=True, slots=True)
+class ReducedScores:
+    """One score per sample. `values` are those of the scored samples; the counts are of samples.
+
+    `samples` holds the place of each value's sample in the dataset, `clusters` its cluster where samples are related;
+    `absent` the places of the samples that should have a value and have none. `zeroed` of the scored ones have no
+    answer and count as zero.
+    """
+
+    values: array[float]
+    samples: array[int]
+    absent: array[int]
+    zeroed: int
+    skipped: int
+    no_answer: int
+    judge: int
+    errors: int
+    clusters: array[int] | None = None
+
+    @property
+    def applicable(self) -> int:
+        """Samples that the scorer applies to, scored or not."""
+        return len(self.values) + self.missing
+
+    @property
+    def missing(self) -> int:
+        """Samples that the scorer applies to and that have no value."""
+        return self.no_answer + self.judge + self.errors
+
+
+@dataclass(frozen=True, slots=True)
+class SampleScores:
+    """A value and a code for each sample, aligned: all that a reducer leaves of a tally."""
+
+    samples: array[int]
+    values: array[float]
+    codes: array[int]
+
+    def split(self, groups: array[int]) -> dict[int, SampleScores]:
+        """The parts by group, `groups` holding that of each place in the dataset."""
+        parts: dict[int, SampleScores] = {}
+        for sample, value, code in zip(self.samples, self.values, self.codes, strict=True):
+            part = parts.get(groups[sample])
+            if part is None:
+                part = parts[groups[sample]] = SampleScores(array("q"), array("d"), array("b"))
+            part.samples.append(sample)
+            part.values.append(value)
+            part.codes.append(code)
+        return parts
+
+    def partition_states(self, clusters: array[int] | None = None) -> ReducedScores:
+        """The scored ones apart from the others, which are counted; `clusters` holds that of each place."""
+        values, samples, absent = array("d"), array("q"), array("q")
+        for sample, value, code in zip(self.samples, self.values, self.codes, strict=True):
+            if code <= ZEROED:
+                values.append(value)
+                samples.append(sample)
+            elif code != SKIPPED:
+                absent.append(sample)
+        count = Counter(self.codes)
+        return ReducedScores(
+            values, samples, absent, count[ZEROED], count[SKIPPED], count[NO_ANSWER], count[JUDGE],
+            count[ERROR] + count[TOO_FEW_EPOCHS],
+            None if clusters is None else array("q", (clusters[sample] for sample in samples)),
+        )  # fmt: skip
+
+
+def reduce_tally(tally: Tally, reducer: Reducer = MEAN_REDUCER) -> SampleScores:
+    """Epochs to one score per sample; one with fewer scored epochs than the reducer needs takes its worst state."""
+    if tally.epochs is None:
+        if reducer.kind in ("mean", "median", "mode", "max"):  # of one epoch they are that epoch
+            return SampleScores(tally.samples, tally.values, tally.codes)
+        epochs = array("i", [1]) * len(tally.values)
+    else:
+        epochs = tally.epochs
+    keys = [sample << 24 | epoch for sample, epoch in zip(tally.samples, epochs, strict=True)]
+    order = sorted(range(len(keys)), key=keys.__getitem__)  # by sample, then epoch, whatever the order of arrival
+    found = SampleScores(array("q"), array("d"), array("b"))
+    for sample, places in groupby(order, key=tally.samples.__getitem__):
+        scores: list[float] = []
+        codes: list[int] = []
+        for place in places:
+            codes.append(tally.codes[place])
+            if codes[-1] <= ZEROED:
+                scores.append(tally.values[place])
+        value = reducer.reduce(scores)
+        found.samples.append(sample)
+        found.values.append(math.nan if value is None else value)
+        found.codes.append(SCORED if value is not None else _worst(codes))
+    return found
+
+
+def _worst(codes: Sequence[int]) -> int:
+    """The worst state of a sample without a value; all its epochs scored, they were too few."""
+    worst = max(codes)
+    return worst if worst > ZEROED else TOO_FEW_EPOCHS
+
+
+UNKNOWN: Final = -1  # the group of a sample that was not seen yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """How samples and epochs are grouped, as the suite says. `cluster` and `slices` are columns."""
+
+    reducers: tuple[Reducer, ...] = (MEAN_REDUCER,)
+    cluster: str | None = None
+    slices: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def primary_reducer(self) -> Reducer:
+        """The reducer behind metric names without a reducer: the mean where it is listed, else the first."""
+        return MEAN_REDUCER if MEAN_REDUCER in self.reducers else self.reducers[0]
+
+    @property
+    def other_reducers(self) -> tuple[Reducer, ...]:
+        """The other reducers, whose metrics carry their names."""
+        return tuple(reducer for reducer in self.reducers if reducer != self.primary_reducer)
+
+
+@dataclass(slots=True)
+class Groups:
+    """Which value of a column each sample has: a code by its place in the dataset, and the text of every code.
+
+    With `apart` a sample without a value is a group of its own, else all those are one, whose text is empty.
+    """
+
+    column: str
+    apart: bool = False
+    codes: array[int] = field(default_factory=lambda: array("i"))
+    texts: list[str] = field(default_factory=list)
+    _known: dict[str, int] = field(default_factory=dict)
+
+    def add(self, sample: Sample) -> None:
+        """Note the value of one sample; seen again it changes nothing."""
+        index = sample.index
+        if index >= len(self.codes):
+            self.codes.extend([UNKNOWN] * (index + 1 - len(self.codes)))
+        elif self.codes[index] != UNKNOWN:
+            return
+        text = self.text_of(sample)
+        if self.apart and not text:
+            self.codes[index] = len(self.texts)
+            self.texts.append(text)
+            return
+        code = self._known.setdefault(text, len(self.texts))
+        if code == len(self.texts):
+            self.texts.append(text)
+        self.codes[index] = code
+
+    def text_of(self, sample: Sample) -> str:
+        """The value of the column in a sample, empty where there is none."""
+        return value_text(find_value(sample.metadata, self.column))
+
+    def code_of(self, text: str) -> int | None:
+        """The code of a value, or None where no sample has it."""
+        return self._known.get(text)
+
+
+def value_text(value: Any) -> str:
+    """The value of a column as a group's name: text as it is, anything else as JSON, nothing as nothing."""
+    if value is ABSENT or value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 
 
 @dataclass(slots=True)
@@ -91,9 +301,9 @@ class Summary:
     def reducer_of(self, measure: str) -> Reducer:
         """The reducer behind a measure's plain names: that of the suite, the mean for what is always there."""
         return (
-            MEAN
+            MEAN_REDUCER
             if any(always.name == measure for always in (*BUILTIN_MEASURES, *STREAMING_MEASURES))
-            else self.design.plain
+            else self.design.primary_reducer
         )
 
     def estimand(self, measure: Measure, aggregate_name: str, *, reducer: Reducer | None = None) -> Estimand:
@@ -135,25 +345,24 @@ class Summary:
         for measure in self.measures:
             yield measure, self.reducer_of(measure.name), measure.declaration.aggregates
             if measure not in (*BUILTIN_MEASURES, *STREAMING_MEASURES):
-                for further in self.design.further:
-                    yield measure, further, ("mean",)
+                for further in self.design.other_reducers:
+                    yield measure, further, (MEAN.name,)
 
     def _metric(
         self, target: str, measure: Measure, reduced: ReducedScores, what: tuple[str, Reducer, Mapping[str, str] | None]
     ) -> Metric:
         name, reducer, where = what
-        further = reducer in self.design.further
+        further = reducer in self.design.other_reducers
         said, values = measure.declaration, reduced.values
-        if reduced.clusters is None and QUANTILE.fullmatch(name):
-            values = array("d", sorted(values))
-        value = aggregate(name, values, threshold=said.threshold)
         estimand = measure.estimand(name, reducer=reducer, epochs=self.epochs)
+        if reduced.clusters is None and estimand.aggregate.order_based:
+            values = array("d", sorted(values))
         found = metric_interval(estimand, values, clusters=reduced.clusters, seed=self.design.seed)
         return Metric(
             name=measure.reducer_name(reducer) if further else measure.metric_name(name),
             scorer=measure.name,
             aggregate=name,
-            value=value,
+            value=estimand.value(values),
             n=len(values),
             skipped=reduced.skipped,
             unscored=reduced.no_answer + reduced.judge,
@@ -169,7 +378,7 @@ class Summary:
             unit=said.unit,
             higher_is_better=said.higher_is_better,
             trusted=len(values) > 0 and coverage(reduced) >= MIN_COVERAGE,
-            detail=_detail(measure, name, reduced, found, None if where else self.tallies[target, measure.name]),
+            detail=_detail(measure, estimand, reduced, found, None if where else self.tallies[target, measure.name]),
         )
 
 
@@ -195,26 +404,26 @@ def coverage(reduced: ReducedScores) -> float:
 
 
 def _detail(
-    measure: Measure, name: str, reduced: ReducedScores, found: Interval, tally: Tally | None
+    measure: Measure, estimand: Estimand, reduced: ReducedScores, found: Interval, tally: Tally | None
 ) -> Mapping[str, Any] | None:
     declaration = measure.declaration
     detail: dict[str, Any] = {}
     if declaration.backend:
         detail["backend"] = declaration.backend
-    if name == "ratio":
+    if estimand.aggregate.needs_threshold:
         detail["threshold"] = declaration.threshold
     if found.note is not None:
         detail["interval"] = found.note
     if tally is not None and tally.reasons:
         texts = ((cell_message(*reason) or "", count) for reason, count in tally.reasons.items())
         detail["reasons"] = dict(sorted(texts))
-    other = other_reading(reduced, name, declaration)
+    other = other_reading(reduced, estimand, declaration)
     if other is not None:
         detail["other_reading"] = other
     return detail or None
 
 
-def other_reading(reduced: ReducedScores, name: str, declaration: Declaration) -> Mapping[str, Any] | None:
+def other_reading(reduced: ReducedScores, estimand: Estimand, declaration: Declaration) -> Mapping[str, Any] | None:
     """What the metric would be with the other meaning of answers that were not given, where it differs."""
     values = list(reduced.values)
     if reduced.zeroed:
@@ -226,5 +435,4 @@ def other_reading(reduced: ReducedScores, name: str, declaration: Declaration) -
         reading = "zero"
     else:
         return None
-    value = aggregate(name, values, threshold=declaration.threshold)
-    return {"on_no_answer": reading, "value": value, "n": len(values)}
+    return {"on_no_answer": reading, "value": estimand.value(values), "n": len(values)}

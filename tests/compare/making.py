@@ -8,8 +8,8 @@ from typing import Any
 from evalrunner.compare.compare import compare
 from evalrunner.compare.result import Candidate, Comparison
 from evalrunner.domain import Cell, Completion, Declaration, Row, Sample
-from evalrunner.stats.grouping import Design
-from evalrunner.stats.summary import Measure, summarize
+from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Design, summarize
 
 RIGHT = Measure("right", Declaration(binary=True))
 GRADED = Measure("graded", Declaration())

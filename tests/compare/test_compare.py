@@ -9,10 +9,10 @@ import pytest
 
 from evalrunner.compare.metrics import NotComparable
 from evalrunner.domain import Declaration
-from evalrunner.stats.grouping import Design
+from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.hypothesis_tests import holm, mcnemar
-from evalrunner.stats.reducers import parse_reducer
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Design
 from tests.compare.making import GRADED, HARM, RIGHT, compared, compared_rows, rows_of
 
 

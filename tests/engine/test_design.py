@@ -72,7 +72,7 @@ def test_a_reducer_may_stand_at_the_top_of_the_suite() -> None:
             "run: {epochs: 2, reducer: at_least_3}",
             "s.yaml:5:27: run.reducer: 'at_least_3' needs 3 epochs; the suite runs 2",
         ),
-        ("reducer: meen", "s.yaml:5:10: reducer: 'meen' is no reducer; did you mean 'mean'?"),
+        ("reducer: meen", "s.yaml:5:10: reducer: unknown reducer 'meen'; did you mean 'mean'?"),
         ("reducer: [mean, mean]", "s.yaml:5:17: reducer[1]: names 'mean' a second time"),
         ("reducer: []", "s.yaml:5:10: reducer: is empty; name a reducer, such as mean, or take the key out"),
         (

@@ -11,8 +11,8 @@ from evalrunner.domain import Cell, Completion, Failure, GateResult, Row, Sample
 from evalrunner.gates.build import GateBuilder
 from evalrunner.gates.check import Comparison, check_gates
 from evalrunner.gates.regression import CandidateRun
-from evalrunner.stats.grouping import Design
-from evalrunner.stats.summary import BUILTIN_MEASURES, Measure, summarize
+from evalrunner.stats.measures import BUILTIN_MEASURES, Measure
+from evalrunner.stats.summary import Design, summarize
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import parse_document

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from evalrunner.domain import Declaration
-from evalrunner.stats.grouping import Design
+from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.intervals import clopper_pearson
-from evalrunner.stats.reducers import parse_reducer
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Design
 from tests.gates.making import judge, rows
 
 EXACT = Measure("exact_match", Declaration(binary=True))

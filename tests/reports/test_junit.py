@@ -18,7 +18,7 @@ from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sampl
 from evalrunner.reports.junit import JUnitWriter, gate_result, row_result, write_junit
 from evalrunner.reports.view import stored_view
 from evalrunner.runs.folder import RunFolder
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.measures import Measure
 from tests.reports.hostile import HOSTILE
 from tests.reports.test_markdown import GATE, view
 

@@ -22,7 +22,7 @@ from evalrunner.reports.outputs import write_stored
 from evalrunner.reports.view import RunView, sentence, stored_view
 from evalrunner.reports.worst_rows import BaselineScores, ShownRow
 from evalrunner.runs.folder import RunFolder
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.measures import Measure
 from tests.reports.hostile import HOSTILE
 from tests.reports.pages import Page
 

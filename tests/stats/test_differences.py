@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from evalrunner.stats.differences import newcombe, paired_difference, shares_p, two_sample_difference
-from evalrunner.stats.hypothesis_tests import tango
+from evalrunner.stats.hypothesis_tests import newcombe, paired_difference, shares_p, tango, two_sample_difference
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy
 import pytest
 
+from evalrunner.stats.aggregates import Estimand, metric_interval
 from evalrunner.stats.hypothesis_tests import holm, non_inferiority, tango_score
-from evalrunner.stats.intervals import Estimand, metric_interval
 from evalrunner.stats.power import smallest_drop, smallest_drop_binary
 
 stats = pytest.importorskip("scipy.stats")

@@ -8,17 +8,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from evalrunner.stats.clusters import mean_error
+from evalrunner.stats.aggregates import Estimand, find_aggregate, gate_bounds, metric_interval
 from evalrunner.stats.distributions import beta_quantile
-from evalrunner.stats.intervals import (
-    Estimand,
-    Interval,
-    clopper_pearson,
-    gate_bounds,
-    metric_interval,
-    quantile_ranks,
-    wilson,
-)
+from evalrunner.stats.intervals import Interval, clopper_pearson, mean_error, quantile_ranks, wilson
 
 SHARE = Estimand(binary=True)
 GRADED = Estimand(low=0.0, high=1.0)
@@ -59,11 +51,11 @@ def draws(n: int, make: Callable[[random.Random], float], seed: int = 1) -> list
         (GRADED, 40, "wilson-effective"),
         (OPEN, 40, "t"),
         (OPEN, 20, "bca"),
-        (Estimand(aggregate="p50"), 40, "order-statistics"),
-        (Estimand(aggregate="ratio", low=0.0, high=1.0), 40, "wilson"),
-        (Estimand(aggregate="variance"), 40, "bca"),
-        (Estimand(aggregate="variance"), 6000, "moments"),
-        (Estimand(aggregate="total"), 40, None),
+        (Estimand(aggregate=find_aggregate("p50")), 40, "order-statistics"),
+        (Estimand(aggregate=find_aggregate("ratio"), low=0.0, high=1.0), 40, "wilson"),
+        (Estimand(aggregate=find_aggregate("variance")), 40, "bca"),
+        (Estimand(aggregate=find_aggregate("variance")), 6000, "moments"),
+        (Estimand(aggregate=find_aggregate("total")), 40, None),
     ],
 )
 def test_each_metric_has_the_interval_that_belongs_to_it(estimand: Estimand, n: int, method: str | None) -> None:
@@ -100,16 +92,16 @@ def test_equal_values_are_not_certainty() -> None:
     assert graded.n_effective == 20
     assert graded.low is not None and 0.75 < graded.low < 0.9
     assert graded.high == 1.0
-    for estimand in (OPEN, Estimand(aggregate="variance")):
+    for estimand in (OPEN, Estimand(aggregate=find_aggregate("variance"))):
         for n in (20, 40):
             found = metric_interval(estimand, [0.1] * n)
             assert found.low == found.high
-            assert found.note == "all values are equal: the interval cannot tell what was not seen"
+            assert found.note == "all values are equal: the interval cannot show what was not observed"
 
 
 def test_one_value_has_no_interval_unless_it_is_a_yes_or_no() -> None:
     assert metric_interval(GRADED, [0.5]).method is None
-    assert metric_interval(Estimand(aggregate="variance"), [0.5]).low is None
+    assert metric_interval(Estimand(aggregate=find_aggregate("variance")), [0.5]).low is None
     assert metric_interval(SHARE, [1.0]).low == pytest.approx(0.2065, abs=1e-4)
 
 
@@ -118,7 +110,7 @@ def test_bca_is_scipys_but_for_what_is_drawn() -> None:
     numpy = pytest.importorskip("numpy")
     for n in (25, 300):
         values = draws(n, lambda draw: draw.expovariate(1))
-        for estimand, statistic in ((OPEN, numpy.mean), (Estimand(aggregate="variance"), numpy.var)):
+        for estimand, statistic in ((OPEN, numpy.mean), (Estimand(aggregate=find_aggregate("variance")), numpy.var)):
             if n >= 30 and estimand is OPEN:
                 continue
             other = scipy_stats.bootstrap(
@@ -134,7 +126,7 @@ def test_bca_is_scipys_but_for_what_is_drawn() -> None:
 def test_the_bootstrap_of_two_values_spans_both_whatever_their_last_bits(values: tuple[float, float]) -> None:
     found = metric_interval(OPEN, values)
     assert (found.low, found.high) == (pytest.approx(values[0]), pytest.approx(values[1]))
-    assert metric_interval(Estimand(aggregate="variance"), values).low == 0.0
+    assert metric_interval(Estimand(aggregate=find_aggregate("variance")), values).low == 0.0
 
 
 def test_order_statistics_are_those_of_the_binomial() -> None:
@@ -149,7 +141,7 @@ def test_order_statistics_are_those_of_the_binomial() -> None:
 
 def test_a_p90_has_no_upper_end_below_36_rows() -> None:
     for n, open_end in ((35, True), (36, False)):
-        found = metric_interval(Estimand(aggregate="p90"), draws(n, random.Random.random))
+        found = metric_interval(Estimand(aggregate=find_aggregate("p90")), draws(n, random.Random.random))
         assert (found.high is None) == open_end
         assert found.note == ("no upper end from so few values" if open_end else None)
 
@@ -188,7 +180,7 @@ def test_related_samples_tell_less(aggregate: str) -> None:
     draw = random.Random(4)
     centres = [draw.random() for _ in range(40)]
     values = [min(1.0, max(0.0, centres[place // 10] + draw.gauss(0, 0.02))) for place in range(400)]
-    estimand = Estimand(aggregate=aggregate, low=0.0, high=1.0)
+    estimand = Estimand(aggregate=find_aggregate(aggregate), low=0.0, high=1.0)
     alone = metric_interval(estimand, values)
     found = metric_interval(estimand, values, clusters=[place // 10 for place in range(400)])
     assert None not in (alone.low, alone.high, found.low, found.high)

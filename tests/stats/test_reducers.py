@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from evalrunner.stats.reducers import parse_reducer
+from evalrunner.stats.aggregates import parse_reducer
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,8 @@ def test_what_is_zero_or_one_by_construction(name: str, epochs: int, from_binary
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("medain", "did you mean 'median'"), ("pass_at_0", "there are mean"), ("at_least", "there are")]
+    ("name", "hint"),
+    [("medain", "did you mean 'median'"), ("pass_at_0", "known reducers: mean"), ("at_least", "known reducers")],
 )
 def test_an_unknown_reducer_is_refused(name: str, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
@@ -78,4 +79,4 @@ def test_an_unknown_reducer_is_refused(name: str, hint: str) -> None:
 
 
 def test_what_counts_as_passed_can_be_said() -> None:
-    assert parse_reducer("at_least_2", right=0.5).reduce([0.5, 0.4, 0.9]) == 1.0
+    assert parse_reducer("at_least_2", pass_score=0.5).reduce([0.5, 0.4, 0.9]) == 1.0

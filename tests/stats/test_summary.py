@@ -9,11 +9,10 @@ import numpy
 import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Metric, Row, Sample
-from evalrunner.stats.aggregates import aggregate, quantile
-from evalrunner.stats.grouping import Design
-from evalrunner.stats.intervals import gate_bounds, metric_interval
-from evalrunner.stats.reducers import parse_reducer
-from evalrunner.stats.summary import Measure, Summary, summarize
+from evalrunner.stats.aggregates import find_aggregate, gate_bounds, metric_interval, parse_reducer
+from evalrunner.stats.distributions import quantile
+from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Design, Summary, summarize
 
 EXACT = Measure("exact_match", Declaration(binary=True))
 TOXICITY = Measure(
@@ -149,8 +148,8 @@ def test_quantiles_are_numpys(share: float) -> None:
 
 
 def test_an_unknown_aggregate_is_a_mistake_of_the_program() -> None:
-    with pytest.raises(ValueError, match="'median' is not one of"):
-        aggregate("median", [1.0])
+    with pytest.raises(ValueError, match="unknown aggregate 'median'"):
+        find_aggregate("median")
 
 
 def test_every_metric_has_the_interval_that_belongs_to_it_with_its_method_and_size() -> None:
@@ -178,7 +177,7 @@ def test_every_metric_has_the_interval_that_belongs_to_it_with_its_method_and_si
         "cost_usd/total": (None, None, False),
     }
     cost = metric(summary, "cost_usd/mean")
-    assert (cost.detail or {})["interval"] == "all values are equal: the interval cannot tell what was not seen"
+    assert (cost.detail or {})["interval"] == "all values are equal: the interval cannot show what was not observed"
 
 
 def topical(index: int, value: float, **metadata: object) -> Row:

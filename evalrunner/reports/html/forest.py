@@ -10,6 +10,7 @@ from typing import Any
 from evalrunner.formatting import interval, number, one_line
 from evalrunner.redact import redact
 from evalrunner.reports.html.data import overview_data
+from evalrunner.stats.aggregates import find_aggregate
 
 WIDTH, LEFT, RIGHT, LINE = 900, 250, 190, 24
 COLOURS = ("#2457c5", "#b04a10", "#0b7166", "#8b2f86", "#6a6200", "#4a5568")
@@ -75,7 +76,7 @@ def _domain(overview: Mapping[str, Any], found: Sequence[tuple[int, str, Mapping
     ends = [m[key] for _, _, m in found for key in ("low", "value", "high") if m[key] is not None]
     low, high = min(ends), max(ends)
     for scorer in overview["scorers"]:
-        if scorer["name"] == found[0][2]["scorer"] and found[0][2]["aggregate"] not in ("variance", "total"):
+        if scorer["name"] == found[0][2]["scorer"] and find_aggregate(found[0][2]["aggregate"]).in_score_units:
             declared = scorer["range"] or (None, None)
             low = low if declared[0] is None else min(low, declared[0])
             high = high if declared[1] is None else max(high, declared[1])
