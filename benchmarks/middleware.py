@@ -22,16 +22,15 @@ from evalrunner.domain import Completion, Endpoint, Request
 from evalrunner.endpoints.cost_bounds import WorstCase
 from evalrunner.endpoints.prices import Price
 from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
-from evalrunner.middleware.budget import Budget, BudgetedEndpoint
+from evalrunner.middleware.budget import Budget, BudgetedEndpoint, SpendLedger
 from evalrunner.middleware.cache import CachedEndpoint, CacheTally, ResponseCache
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import ConcurrencyLimitedEndpoint, ConcurrencyLimiter
 from evalrunner.middleware.deadline import RowDeadline, TimeoutEndpoint, Timing
-from evalrunner.middleware.ledger import Ledger
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
-from evalrunner.middleware.stack import CallContext, CallStack
+from evalrunner.middleware.stack import CallContext, MiddlewareStack
 from evalrunner.middleware.usage import CountingEndpoint, Usage
 from evalrunner.suite.schema import PaceSpec, RunSpec
 
@@ -72,7 +71,7 @@ def stack(run: RunSpec, *, capped: bool = False, enforces_timeout: bool = True) 
     """All middleware, combined as in a run."""
 
     def make(folder: Path) -> Endpoint:
-        calls = CallStack(run, STOP, TIMING, folder / "users.sqlite")
+        calls = MiddlewareStack(run, STOP, TIMING, folder / "users.sqlite")
         context = CallContext("mock", "targets", "mock", "mock", PaceSpec(), enforces_timeout=enforces_timeout)
         context.price = lambda endpoint: PricedEndpoint(endpoint, PRICE)
         context.bound = WorstCase(PRICE.price) if capped and PRICE.price is not None else None
@@ -96,7 +95,7 @@ MIDDLEWARE: dict[str, Make] = {
     "usage": lambda _: CountingEndpoint(nothing, Usage()),
     "price": lambda _: PricedEndpoint(nothing, PRICE),
     "budget, with its ledger": lambda folder: BudgetedEndpoint(
-        nothing, Budget(UNLIMITED, Ledger(folder), STOP), lambda request: 1e-4, side="targets"
+        nothing, Budget(UNLIMITED, SpendLedger(folder), STOP), lambda request: 1e-4, side="targets"
     ),
     "timeout": lambda _: TimeoutEndpoint(nothing, 60.0),
     "cache, miss": cached,

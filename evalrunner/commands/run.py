@@ -31,9 +31,9 @@ from evalrunner.engine.row_usage import RowUsage
 from evalrunner.engine.run_state import RunState
 from evalrunner.engine.runner import run_plan
 from evalrunner.errors import Problem, RunError, SuiteError
+from evalrunner.middleware.budget import Side
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import Timing, row_real_time_left_s
-from evalrunner.middleware.ledger import Side
 from evalrunner.redact import redact, register_environment
 from evalrunner.reports.baseline_rows import baseline_lookup_of_plan
 from evalrunner.reports.ci import CiFiles

@@ -28,11 +28,11 @@ from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget, StoredAns
 from evalrunner.errors import SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.metric_lookup import Gate
+from evalrunner.middleware.budget import Side
 from evalrunner.middleware.cache import CACHE_FILE
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import Timing
-from evalrunner.middleware.ledger import Side
-from evalrunner.middleware.stack import CallContext, CallStack
+from evalrunner.middleware.stack import CallContext, MiddlewareStack
 from evalrunner.plugins import (
     Group,
     PluginContext,
@@ -84,7 +84,7 @@ class Assembler:
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
-        calls = CallStack(
+        calls = MiddlewareStack(
             suite.run, StopSignal(self.stop), self.timing, cache_folder() / CACHE_FILE, self.trace, self.refresh
         )
         targets = [made for spec in suite.targets if (made := self._target(suite, spec, calls)) is not None]
@@ -150,7 +150,7 @@ class Assembler:
             return None
         return self._guard(spec.key_path, lambda: call_factory(factory, options, self._context(suite, spec.args)))
 
-    def _target(self, suite: Suite, spec: TargetSpec, calls: CallStack) -> PlannedTarget | None:
+    def _target(self, suite: Suite, spec: TargetSpec, calls: MiddlewareStack) -> PlannedTarget | None:
         if self.stored is not None:
             return PlannedTarget(spec.name, self.stored.answers[spec.name], "recorded")
         if spec.model is None:
@@ -167,32 +167,34 @@ class Assembler:
             return None
         merged = {**suite.params, **spec.model.params}
         params = {name: value for name, value in merged.items() if value is not None}
-        asked = _asked(spec.name, "targets", opened, spec.model.pace)
-        self._note_model(spec.name, asked, spec.model, opened, params)
+        context = _call_context(spec.name, "targets", opened, spec.model.pace)
+        self._note_model(spec.name, context, spec.model, opened, params)
         call = PromptedTarget(
-            calls.wrap(opened.endpoint, asked), opened.model, prompt, params, spec.name, suite.streams(spec)
+            calls.wrap(opened.endpoint, context), opened.model, prompt, params, spec.name, suite.streams(spec)
         )
         return PlannedTarget(
-            spec.name, call, "model", spec.model.model, opened.host, prompt, params, asked.tally, asked.breaker
+            spec.name, call, "model", spec.model.model, opened.host, prompt, params, context.tally, context.breaker
         )
 
-    def _service(self, suite: Suite, made: NeedsHttpEndpoint, spec: TargetSpec, calls: CallStack) -> PlannedTarget:
+    def _service(
+        self, suite: Suite, made: NeedsHttpEndpoint, spec: TargetSpec, calls: MiddlewareStack
+    ) -> PlannedTarget:
         """A target that asks a service of one's own, through the same wrappers as a model."""
         if suite.run.max_cost is not None and made.described.get("cost") is not None:
             said = "max_cost is set, and nothing bounds what a call to this service costs; take either out"
             self.document.problem(spec.key_path, said)
         opened = self.pool.open_http(made.service, timeout_s=spec.pace.timeout or suite.run.timeout)
-        asked = _asked(spec.name, "targets", opened, spec.pace)
-        call = made.with_endpoint(calls.wrap(opened.endpoint, asked), name=spec.name)
+        context = _call_context(spec.name, "targets", opened, spec.pace)
+        call = made.with_endpoint(calls.wrap(opened.endpoint, context), name=spec.name)
         return PlannedTarget(
-            spec.name, call, spec.type or "", None, opened.host, None, made.described, asked.tally, asked.breaker
+            spec.name, call, spec.type or "", None, opened.host, None, made.described, context.tally, context.breaker
         )
 
     def _note_model(
-        self, name: str, asked: CallContext, spec: ModelSpec, opened: EndpointHandle, params: Mapping[str, Any]
+        self, name: str, context: CallContext, spec: ModelSpec, opened: EndpointHandle, params: Mapping[str, Any]
     ) -> None:
         say = partial(self.document.problem_at, spec.key_path)
-        self.models.append(PlannedModel(name, asked, spec, opened, params, say))
+        self.models.append(PlannedModel(name, context, spec, opened, params, say))
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
         if spec is None:
@@ -207,7 +209,7 @@ class Assembler:
         found: EndpointHandle | None = self._guard(spec.key_path, lambda: self.pool.open(spec, timeout_s=limit_s))
         return found
 
-    def _scorer(self, suite: Suite, spec: ScorerSpec, calls: CallStack) -> PlannedScorer | None:
+    def _scorer(self, suite: Suite, spec: ScorerSpec, calls: MiddlewareStack) -> PlannedScorer | None:
         made = self._make("scorers", spec.type, spec, suite)
         if made is None:
             return None
@@ -224,7 +226,7 @@ class Assembler:
         return None if session is None else PlannedScorer(bound, spec, session)
 
     def _judge_session(
-        self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: CallStack
+        self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: MiddlewareStack
     ) -> JudgeSession | None:
         judge = spec.judge or suite.judge
         if judge is None:
@@ -235,11 +237,11 @@ class Assembler:
         opened = self._open(suite, judge)
         if opened is None:
             return None
-        asked = _asked(f"judge of {spec.name}", "judges", opened, judge.pace)
-        self._note_model(spec.name, asked, judge, opened, judge.params)
+        context = _call_context(f"judge of {spec.name}", "judges", opened, judge.pace)
+        self._note_model(spec.name, context, judge, opened, judge.params)
         return JudgeSession(
-            bound, calls.wrap(opened.endpoint, asked), judge.name, opened.model, opened.host, suite.judge_check,
-            judge.params, asked.tally, asked.breaker, stream=bool(judge.pace.stream),
+            bound, calls.wrap(opened.endpoint, context), judge.name, opened.model, opened.host, suite.judge_check,
+            judge.params, context.tally, context.breaker, stream=bool(judge.pace.stream),
         )  # fmt: skip
 
     def _gates(self, suite: Suite, measures: list[Measure], design: Design) -> tuple[Gate, ...]:
@@ -261,14 +263,14 @@ class Assembler:
         return replace(plan, baselines=baselines, keys=keys)
 
 
-def _asked(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec) -> CallContext:
+def _call_context(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec) -> CallContext:
     return CallContext(
         label,
         side,
         opened.key,
         opened.identity,
         pace,
-        at_once=opened.max_concurrency,
+        max_concurrency=opened.max_concurrency,
         enforces_timeout=opened.enforces_timeout,
     )
 

@@ -12,7 +12,7 @@ from evalrunner.endpoints.cost_bounds import WorstCase, check_cap
 from evalrunner.endpoints.factory import EndpointHandle
 from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint
 from evalrunner.errors import Problem, SuiteError
-from evalrunner.middleware.ledger import Side
+from evalrunner.middleware.budget import Side
 from evalrunner.middleware.stack import CallContext
 from evalrunner.suite.schema import ModelSpec, Suite
 
@@ -25,7 +25,7 @@ class PlannedModel:
     """
 
     name: str
-    asked: CallContext
+    context: CallContext
     spec: ModelSpec
     opened: EndpointHandle
     params: Mapping[str, Any]
@@ -33,7 +33,7 @@ class PlannedModel:
 
     @property
     def is_judge(self) -> bool:
-        return self.asked.side == "judges"
+        return self.context.side == "judges"
 
 
 async def find_prices(
@@ -47,10 +47,10 @@ async def find_prices(
     book, found, problems = PriceBook(suite.prices), {}, []
     for model in models:
         known = await book.find(model.spec, model.opened) if ask_servers else book.look_up(model.spec, model.opened)
-        found[model.asked.side, model.name] = known
+        found[model.context.side, model.name] = known
         if known.price is not None:
-            model.asked.price = partial(_priced, known)
-            model.asked.bound = WorstCase(known.price)
+            model.context.price = partial(_priced, known)
+            model.context.worst_case = WorstCase(known.price)
         if suite.run.max_cost is None:
             continue
         said = check_cap(model.spec.model, known.price, model.params, judge=model.is_judge)

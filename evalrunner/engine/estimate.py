@@ -18,7 +18,7 @@ from evalrunner.endpoints.cost_bounds import max_completion_tokens_of, worst_cas
 from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice
 from evalrunner.engine.judge import JudgeSession, RecordingJudge
 from evalrunner.engine.plan import Plan, PlannedTarget
-from evalrunner.middleware.ledger import Side
+from evalrunner.middleware.budget import Side
 from evalrunner.middleware.rate_limit import BYTES_PER_TOKEN
 from evalrunner.scorers.call import BoundScorer, outcome_async
 from evalrunner.scorers.judge_calibration import pair_sample

@@ -19,9 +19,9 @@ from evalrunner.engine.costs import PlannedModel
 from evalrunner.engine.judge import JudgeSession
 from evalrunner.errors import SuiteError
 from evalrunner.gates.metric_lookup import Gate
+from evalrunner.middleware.budget import Side
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
-from evalrunner.middleware.ledger import Side
-from evalrunner.middleware.stack import CallStack, CallTally
+from evalrunner.middleware.stack import CallTally, MiddlewareStack
 from evalrunner.prompts import Prompt
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.measures import Measure
@@ -151,7 +151,7 @@ class Plan:
     targets: tuple[PlannedTarget, ...]
     scorers: tuple[PlannedScorer, ...]
     gates: tuple[Gate, ...]
-    calls: CallStack
+    calls: MiddlewareStack
     models: tuple[PlannedModel, ...] = ()
     earlier: int = 0
     prices: Mapping[tuple[Side, str], KnownPrice] = field(default_factory=dict)

@@ -1,1 +1,1 @@
-"""What wraps an endpoint: kept answers, tries, pace, rates, budget, time limits, counts; each an endpoint itself."""
+"""Middleware of an endpoint: cache, retries, rate and concurrency limits, circuit breaker, budget, usage, timeouts."""

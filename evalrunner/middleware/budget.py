@@ -1,33 +1,47 @@
-"""A hard cap on what a run spends: the most that a call can cost is set aside before it, and settled after it."""
+"""A hard cost cap for a run. The most that a call can cost is reserved before it and settled after it.
+
+Both are written to the spend ledger before they count, so that no end of a process loses them: `spend.jsonl` in the run
+folder, append-only, one line each for
+    {"reserve": 17, "side": "judges", "usd": 0.0021}    the most that a call can cost, before it is made
+    {"settle": 17, "usd": 0.0004}                       what it cost, after it
+    {"before": "targets", "usd": 0.31}                  what was spent while no cap was set
+A reservation that was never settled was in flight when the process ended: it counts in full.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from collections import deque
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.errors import RunError
 from evalrunner.formatting import money
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import pause_deadline
-from evalrunner.middleware.ledger import Ledger, Side
+
+Side: TypeAlias = Literal["targets", "judges"]
+SIDES: tuple[Side, ...] = ("targets", "judges")
+LEDGER_FILE = "spend.jsonl"
 
 WorstCase: TypeAlias = Callable[[Request], float | None]
-"""The most US dollars that one try of a request can cost, None where nothing bounds it."""
+"""The most US dollars that one attempt of a request can cost, None if nothing bounds it."""
 
 MAYBE_PAID = frozenset({"timeout", "connection", "malformed"})  # failures after which the provider may have worked
 UNBOUNDED = (
-    "nothing bounds what this request can cost, so it is not made under a cost cap: "
-    "it holds images, sound or other parts that are not text, or the length of its answer has no limit"
+    "nothing bounds the cost of this request, so it is not made under a cost cap: "
+    "it has images, sound or other parts that are not text, or no limit of output tokens"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Money set aside for one call."""
+    """Money reserved for one call."""
 
     number: int
     side: Side
@@ -35,52 +49,52 @@ class Reservation:
 
 
 class Budget:
-    """What a run may spend, shared by all its endpoints. What was spent and what is set aside never exceed the cap.
+    """The cost cap of a run, shared by its endpoints. Spent and reserved money together never exceed it.
 
-    Where a reservation does not fit, it waits in line for those in flight to be settled; where none is in flight and
-    it still does not fit, the run is asked to stop.
+    A reservation that does not fit waits in order for the calls in flight. If none is in flight and it still does not
+    fit, the run is stopped.
     """
 
-    def __init__(self, cap_usd: float, ledger: Ledger, stop: StopSignal) -> None:
+    def __init__(self, cap_usd: float, ledger: SpendLedger, stop: StopSignal) -> None:
         self.cap_usd = cap_usd
         self.ledger = ledger
         self.stop = stop
         self._open = 0
         self._reserved_usd = 0.0
-        self._line: deque[tuple[Side, float, asyncio.Future[Reservation]]] = deque()
+        self._queue: deque[tuple[Side, float, asyncio.Future[Reservation]]] = deque()
 
     @property
     def spent_usd(self) -> float:
         return sum(self.ledger.spent.values())
 
     async def reserve(self, usd: float, side: Side) -> Reservation:
-        """The reservation. Raises CancelledError where the run is to stop, be it because this does not fit."""
+        """The reservation. Raises CancelledError if the run stops, also because this reservation does not fit."""
         self.stop.check()
-        if not self._line and self._fits(usd):
+        if not self._queue and self._fits(usd):
             return self._take(usd, side)
         turn: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
-        self._line.append((side, usd, turn))
-        self._move_on()
+        self._queue.append((side, usd, turn))
+        self._grant_waiting()
         try:
             with pause_deadline():
                 return await self.stop.unless_stopped(turn)
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.settle(turn.result(), 0.0)  # it was its turn, and nobody is there any more to make the call
+                self.settle(turn.result(), 0.0)  # granted, but the call will not be made
             else:
                 turn.cancel()
-                self._move_on()
+                self._grant_waiting()
             raise
 
     def settle(self, reservation: Reservation, usd: float) -> None:
-        """Note what a call has cost, and let in who waits."""
+        """Record what a call cost, and grant reservations that fit now."""
         self._open -= 1
         self._reserved_usd = self._reserved_usd - reservation.usd if self._open else 0.0
         try:
             self.ledger.settle(reservation.number, reservation.side, usd)
         except RunError as refused:
             self.stop.request(str(refused))
-        self._move_on()
+        self._grant_waiting()
 
     def _fits(self, usd: float) -> bool:
         return self.spent_usd + self._reserved_usd + usd <= self.cap_usd
@@ -95,15 +109,15 @@ class Budget:
         self._reserved_usd += usd
         return reservation
 
-    def _move_on(self) -> None:
-        """Let in from the head of the line whatever fits; stop the run where the head never will."""
-        while self._line:
-            side, usd, turn = self._line[0]
+    def _grant_waiting(self) -> None:
+        """Grant reservations in order while they fit. Stop the run if the first one never will."""
+        while self._queue:
+            side, usd, turn = self._queue[0]
             if turn.done():
-                self._line.popleft()
+                self._queue.popleft()
                 continue
             if self._fits(usd):
-                self._line.popleft()
+                self._queue.popleft()
                 try:
                     turn.set_result(self._take(usd, side))
                 except asyncio.CancelledError:
@@ -119,7 +133,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class BudgetedEndpoint:
-    """An endpoint whose every call fits into the budget of its run. Goes around one try, inside of any retries."""
+    """An endpoint whose calls fit the budget of the run. It wraps one attempt, inside the retries."""
 
     inner: Endpoint
     budget: Budget
@@ -134,7 +148,7 @@ class BudgetedEndpoint:
         if most == 0:
             return await self.inner(request)
         reservation = await self.budget.reserve(most, self.side)
-        cost = most  # unless it is known better: a call that was cancelled may have been worked on
+        cost = most  # unless the answer says otherwise: the provider may have worked on a canceled call
         try:
             answer = await self.inner(request)
             cost = cost_of_call(answer, most)
@@ -144,10 +158,117 @@ class BudgetedEndpoint:
 
 
 def cost_of_call(answer: Completion | Failure, most: float) -> float:
-    """What a call counts as: its cost, nothing for one that was refused, and the most where nobody knows."""
+    """The cost to record for a call: nothing if it was refused, and the most it can cost if that is unknown."""
     if isinstance(answer, Completion):
         return most if answer.cost_usd is None else answer.cost_usd
-    if answer.kind == "connection" and answer.fatal:  # there was nobody to ask
+    if answer.kind == "connection" and answer.fatal:  # the server was never reached
         return 0.0
     unclear = answer.kind in MAYBE_PAID or (answer.kind == "server" and answer.status is None)
     return most if unclear else 0.0
+
+
+@dataclass(slots=True)
+class Spending:
+    """US dollars by side, as a ledger has them. `open` are reservations not settled, `next` the first free number."""
+
+    settled: dict[Side, float] = field(default_factory=lambda: dict.fromkeys(SIDES, 0.0))
+    open: dict[int, tuple[Side, float]] = field(default_factory=dict)
+    next: int = 1
+
+    def of(self, side: Side) -> float:
+        """The most that a side has cost: settled and reserved."""
+        return self.settled[side] + sum(usd for owner, usd in self.open.values() if owner == side)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Add one line. Raises KeyError, TypeError or ValueError for anything else."""
+        usd = float(line["usd"])
+        if "reserve" in line:
+            number, side = int(line["reserve"]), line["side"]
+            self.settled[side]  # raises KeyError for another side
+            self.open[number] = (side, usd)
+            self.next = max(self.next, number + 1)
+        elif "settle" in line:
+            side, _ = self.open.pop(int(line["settle"]))
+            self.settled[side] += usd
+        else:
+            self.settled[line["before"]] += usd
+
+
+class SpendLedger:
+    """The ledger of a run folder, open for appending.
+
+    Calls that another process had in flight when it ended count in full. `before` is what each side had spent by the
+    row log: if that is more than the ledger has, part of the run had no cap.
+    Raises RunError if the file cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, *, before: Mapping[Side, float] | None = None) -> None:
+        self.path = folder / LEDGER_FILE
+        spending, size = read_ledger(folder)
+        try:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            os.ftruncate(self._file, size)  # removes a torn last line, which would corrupt the next one
+        except OSError as refused:
+            raise self._unwritable(refused) from None
+        self.spent: dict[Side, float] = {side: spending.of(side) for side in SIDES}
+        self._next = spending.next
+        for side, usd in (before or {}).items():
+            if (more := usd - self.spent[side]) > 0:
+                self._write(b'{"before":"%b","usd":%b}\n' % (side.encode(), _usd(more)))
+                self.spent[side] = usd
+
+    def reserve(self, side: Side, usd: float) -> int:
+        """The number of the call to be made. Raises RunError; then the call must not be made."""
+        number = self._next
+        self._write(b'{"reserve":%d,"side":"%b","usd":%b}\n' % (number, side.encode(), _usd(usd)))
+        self._next += 1
+        return number
+
+    def settle(self, number: int, side: Side, usd: float) -> None:
+        """Record what a call cost. Raises RunError."""
+        self.spent[side] += usd
+        self._write(b'{"settle":%d,"usd":%b}\n' % (number, _usd(usd)))
+
+    def close(self) -> None:
+        """Sync and close the file."""
+        os.fsync(self._file)
+        os.close(self._file)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = os.write(self._file, line)
+            while written < len(line):  # a full disk or a signal can cut a write short
+                written += os.write(self._file, line[written:])
+        except OSError as refused:
+            raise self._unwritable(refused) from None
+
+    def _unwritable(self, refused: OSError) -> RunError:
+        return RunError(f"cannot write {str(self.path)!r}: {refused.strerror}; the cost cap needs this file")
+
+
+def read_ledger(folder: Path) -> tuple[Spending, int]:
+    """The spending of a run folder, and the size of the ledger in bytes without a torn last line.
+
+    Raises RunError for an invalid line in the middle: another program wrote to the file.
+    """
+    spending, size = Spending(), 0
+    path = folder / LEDGER_FILE
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return spending, 0
+    except OSError as refused:
+        raise RunError(f"cannot read {str(path)!r}: {refused.strerror}") from None
+    for number, line in enumerate(data.splitlines(keepends=True), 1):
+        if not line.endswith(b"\n"):  # cut off while it was written: its call was not made yet, or is still open
+            break
+        try:
+            spending.add(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            raise RunError(f"{path}:{number}: not a ledger line; another program changed the file") from None
+        size += len(line)
+    return spending, size
+
+
+def _usd(amount: float) -> bytes:
+    return repr(float(amount)).encode()

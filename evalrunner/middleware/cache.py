@@ -27,7 +27,6 @@ CACHE_FILE = "answers.sqlite"
 COMPANIONS = ("-wal", "-shm")  # suffixes of the files that SQLite keeps beside the database
 APPLICATION_ID = 0x65766C72  # "evlr": tells our file from another program's
 VERSION = 1
-STORED_FIELDS = 8  # of a completion, from `text` to `served_model`, before its tool calls and data
 BUSY_TIMEOUT_S = 0.5  # another process writes for microseconds; this is for one that clears a large cache
 OPEN_TIMEOUT_S = 2.0  # two processes that create the file at once refuse each other for a moment
 OPEN_PAUSE_S = 0.02
@@ -61,7 +60,7 @@ class CacheTally:
     saved_usd: float = 0.0
 
     @property
-    def asked(self) -> int:
+    def lookups(self) -> int:
         return self.hits + self.misses
 
     def hit(self, answer: Completion, age_s: float) -> None:
@@ -388,10 +387,10 @@ _ANSWER_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), al
 def _decode_answer(data: bytes) -> Completion | None:
     """The answer, None if the data is none."""
     try:
-        *fields, tool_calls, structured = json.loads(data)
-        if len(fields) != STORED_FIELDS:
-            return None
-        return Completion(*fields, tool_calls=tuple(tool_calls), data=structured)
+        text, reason, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, model, calls, other = json.loads(data)
+        return Completion(
+            text, reason, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, model, tool_calls=tuple(calls), data=other
+        )  # fmt: skip
     except (TypeError, ValueError):
         return None
 

@@ -1,50 +1,50 @@
-"""The one place where the wrappers of an endpoint are put together.
+"""The middleware of an endpoint, put together in one place.
 
-From the outside in: answers kept from before, tries, the turn that rates and pace give, whether the endpoint was given
-up, the budget, the count of calls, the trace, the time limit of a call, the price of its answer.
+From the outside in: cache, retries, rate limit and concurrency limit, circuit breaker, budget, usage, trace, timeout,
+price. Each is an endpoint around an endpoint, and knows nothing of the others.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
-from evalrunner.middleware.budget import Budget, BudgetedEndpoint, WorstCase
+from evalrunner.middleware.budget import Budget, BudgetedEndpoint, Side, SpendLedger, WorstCase
 from evalrunner.middleware.cache import CACHE_FILE, CachedEndpoint, CacheTally, ResponseCache, is_cached
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY, ConcurrencyLimitedEndpoint, ConcurrencyLimiter
 from evalrunner.middleware.deadline import TimeoutEndpoint, Timing
-from evalrunner.middleware.ledger import Ledger, Side
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
-from evalrunner.middleware.trace import TracedEndpoint
 from evalrunner.middleware.usage import CountingEndpoint, Usage
+from evalrunner.redact import redact_message
 from evalrunner.suite.schema import PaceSpec, RunSpec
 
 
 @dataclass(slots=True)
 class CallTally:
-    """What calls were made for one target or judge: every try, how many were made again, what was kept from before."""
+    """The calls of one target or judge: the usage of every attempt, the number of retries, the cache hits."""
 
     usage: Usage = field(default_factory=Usage)
     retries: int = 0
     cache: CacheTally = field(default_factory=CacheTally)
 
-    def retried(self, failure: Failure) -> None:
-        """Count a call that is made again."""
+    def count_retry(self, failure: Failure) -> None:
+        """Count a call that is retried."""
         self.retries += 1
 
 
 @dataclass(slots=True)
 class CallContext:
-    """Whose calls they are: what the wrappers of one target's or judge's endpoint know of it.
+    """What the middleware knows of one target or judge.
 
-    `key` is the same for those that share a pace, `identity` says which endpoint answers, the same in every process.
-    `price` puts the price on an endpoint's answers and `bound` is the most that one call can cost, where it is known.
+    `key` is equal for those that share a concurrency limit. `identity` names the endpoint, the same in every process.
+    `price` puts the price on an endpoint's answers, and `worst_case` is the most that a call can cost, if known.
     """
 
     label: str
@@ -54,77 +54,77 @@ class CallContext:
     pace: PaceSpec
     tally: CallTally = field(default_factory=CallTally)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
-    at_once: int | None = None
+    max_concurrency: int | None = None
     enforces_timeout: bool = False
     price: Callable[[Endpoint], Endpoint] | None = None
-    bound: WorstCase | None = None
+    worst_case: WorstCase | None = None
 
 
 @dataclass(slots=True)
 class WrappedEndpoint:
-    """An endpoint of a plan. Its wrappers are put around it when the run begins: only then is there a folder for them."""
+    """An endpoint of a plan. Its middleware is put around it when the run starts, because it needs the run folder."""
 
     inner: Endpoint
-    asked: CallContext
+    context: CallContext
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
         return await self.inner(request)
 
 
 @dataclass(slots=True)
-class CallStack:
-    """What the endpoints of one run share: its rules, its clock, its wish to stop, one pace for each server and key.
+class MiddlewareStack:
+    """What the endpoints of one run share: its settings, clock and stop signal, and one limiter for each server and key.
 
-    `cached` is the user's own file of answers. `notices` is what the wrappers have to say to the user.
+    `user_cache` is the user's own cache file. `notices` are messages of the middleware to the user.
     """
 
     run: RunSpec
     stop: StopSignal
     timing: Timing
-    cached: Path
+    user_cache: Path
     trace: Callable[[str], None] | None = None
     refresh: bool = False
     notices: list[str] = field(default_factory=list)
     budget: Budget | None = None
     _wrapped: list[WrappedEndpoint] = field(default_factory=list)
-    _paces: dict[str, ConcurrencyLimiter] = field(default_factory=dict)
+    _limiters: dict[str, ConcurrencyLimiter] = field(default_factory=dict)
     _stores: dict[Side, ResponseCache] = field(default_factory=dict)
 
-    def wrap(self, endpoint: Endpoint, asked: CallContext) -> WrappedEndpoint:
-        """`endpoint`, to be asked by this run from `begin` to `end`."""
-        self._wrapped.append(WrappedEndpoint(endpoint, asked))
+    def wrap(self, endpoint: Endpoint, context: CallContext) -> WrappedEndpoint:
+        """The endpoint, to be called from `begin` to `end`."""
+        self._wrapped.append(WrappedEndpoint(endpoint, context))
         return self._wrapped[-1]
 
     def begin(self, folder: Path, run_id: str, *, spent: Mapping[Side, float]) -> None:
-        """Put everything around every endpoint. `spent` is what the run had cost before, in US dollars.
+        """Put the middleware around every endpoint. `spent` is what the run has cost so far, in US dollars.
 
-        Answers of targets are kept in the run's folder, those of judges, or all, in the user's own file.
+        Answers of targets are cached in the run folder; those of judges, or all, in the user's own file.
         """
         if self.run.max_cost is not None:
-            self.budget = Budget(self.run.max_cost, Ledger(folder, before=spent), self.stop)
+            self.budget = Budget(self.run.max_cost, SpendLedger(folder, before=spent), self.stop)
         mode = self.run.cache.mode
         if mode != "off":
-            users = ResponseCache(self.cached, self.notices.append)
+            users = ResponseCache(self.user_cache, self.notices.append)
             own = users if mode == "all" else ResponseCache(folder / CACHE_FILE, self.notices.append, exclusive=True)
             self._stores = {"targets": own, "judges": users}
         for wrapped in self._wrapped:
-            wrapped.inner = self._around(wrapped.inner, wrapped.asked, run_id)
+            wrapped.inner = self._around(wrapped.inner, wrapped.context, run_id)
 
     def is_cached(self, endpoint: Endpoint, request: Request) -> bool:
-        """Whether a run would find the answer of one of its endpoints among those of earlier runs. Nothing is called."""
-        mode, asked = self.run.cache.mode, getattr(endpoint, "asked", None)
+        """Whether the user's cache has the answer of an endpoint of this run. Nothing is called."""
+        mode, context = self.run.cache.mode, getattr(endpoint, "context", None)
         if (
-            not isinstance(asked, CallContext)
+            not isinstance(context, CallContext)
             or mode == "off"
             or self.refresh
-            or (mode == "judges" and asked.side == "targets")
+            or (mode == "judges" and context.side == "targets")
         ):
             return False
-        store = self._stores.setdefault(asked.side, ResponseCache(self.cached, self.notices.append))
-        return is_cached(store, asked.identity, request, ttl_s=self.run.cache.ttl_s)
+        store = self._stores.setdefault(context.side, ResponseCache(self.user_cache, self.notices.append))
+        return is_cached(store, context.identity, request, ttl_s=self.run.cache.ttl_s)
 
     def end(self, folder: Path, *, complete: bool) -> None:
-        """Close what `begin` opened; answers in the run's folder are of no more use once every row is there."""
+        """Close what `begin` opened. A complete run does not need the answers in its folder any more."""
         for store in self._stores.values():
             store.close()
         if self.budget is not None:
@@ -133,59 +133,82 @@ class CallStack:
             for path in folder.glob(f"{CACHE_FILE}*"):
                 path.unlink(missing_ok=True)
 
-    def _around(self, endpoint: Endpoint, asked: CallContext, run_id: str) -> Endpoint:
-        """The endpoint with all its wrappers."""
-        wrapped = endpoint if asked.price is None else asked.price(endpoint)
-        # One that keeps its time itself gets no second limit: it drops the connection, a cancelled task might not.
-        if not asked.enforces_timeout:
-            wrapped = TimeoutEndpoint(wrapped, asked.pace.timeout or self.run.timeout)
+    def _around(self, endpoint: Endpoint, context: CallContext, run_id: str) -> Endpoint:
+        """The endpoint with all its middleware."""
+        wrapped = endpoint if context.price is None else context.price(endpoint)
+        # An endpoint with its own timeout gets no second one: it drops the connection, a canceled task might not.
+        if not context.enforces_timeout:
+            wrapped = TimeoutEndpoint(wrapped, context.pace.timeout or self.run.timeout)
         if self.trace is not None:
-            wrapped = TracedEndpoint(wrapped, asked.label, self.trace)
-        wrapped = CountingEndpoint(wrapped, asked.tally.usage)
-        if self.budget is not None and asked.bound is not None:
-            wrapped = BudgetedEndpoint(wrapped, self.budget, asked.bound, side=asked.side)
-        wrapped = CircuitBreakerEndpoint(wrapped, asked.breaker)
-        wrapped = self._in_turn(wrapped, asked)
-        retries = self.run.retries if asked.pace.retries is None else asked.pace.retries
-        draw = random.Random(f"{self.run.seed} {asked.label}")
+            wrapped = TracedEndpoint(wrapped, context.label, self.trace)
+        wrapped = CountingEndpoint(wrapped, context.tally.usage)
+        if self.budget is not None and context.worst_case is not None:
+            wrapped = BudgetedEndpoint(wrapped, self.budget, context.worst_case, side=context.side)
+        wrapped = CircuitBreakerEndpoint(wrapped, context.breaker)
+        wrapped = self._limited(wrapped, context)
+        retries = self.run.retries if context.pace.retries is None else context.pace.retries
         wrapped = RetryEndpoint(
-            wrapped, RetryRules(retries), timing=self.timing, stop=self.stop, draw=draw, on_retry=asked.tally.retried
+            wrapped,
+            RetryRules(retries),
+            timing=self.timing,
+            stop=self.stop,
+            draw=random.Random(f"{self.run.seed} {context.label}"),
+            on_retry=context.tally.count_retry,
         )
-        store = self._stores.get(asked.side)
+        store = self._stores.get(context.side)
         if store is None:
             return wrapped
-        identity = asked.identity
-        if asked.side == "targets" and store.path != self.cached:
-            # the same model twice, side by side, is asked twice: how far it differs from itself is the question
-            identity += f" for {asked.label}"
+        identity = context.identity
+        if context.side == "targets" and store.path != self.user_cache:
+            # the same model listed twice is called twice: how far it differs from itself is the question
+            identity += f" for {context.label}"
         return CachedEndpoint(
-            wrapped, store, identity, run_id=run_id, tally=asked.tally.cache, read=not self.refresh,
+            wrapped, store, identity, run_id=run_id, tally=context.tally.cache, read=not self.refresh,
             ttl_s=self.run.cache.ttl_s,
         )  # fmt: skip
 
-    def _in_turn(self, endpoint: Endpoint, asked: CallContext) -> Endpoint:
-        """The endpoint behind the pace that all who use it share, one of its own if it asks for one, and its rates."""
-        pace = asked.pace
-        shared = ConcurrencyLimitedEndpoint(
-            endpoint, self._controller(asked.key, self.run.concurrency, asked), self.stop
-        )
+    def _limited(self, endpoint: Endpoint, context: CallContext) -> Endpoint:
+        """The endpoint behind the limiter of its server, its own limiter if it has one, and its rate limits."""
+        pace = context.pace
+        limiter = self._limiter(context.key, self.run.concurrency, context)
+        shared = ConcurrencyLimitedEndpoint(endpoint, limiter, self.stop)
         wrapped: Endpoint = shared
         if pace.concurrency is not None and pace.concurrency != self.run.concurrency:
-            own = self._controller(f"{asked.key} of {asked.label}", pace.concurrency, asked)
-            # a number bounds this one within what the server bears; where the run has a number, its own stands instead
+            own = self._limiter(f"{context.key} of {context.label}", pace.concurrency, context)
+            # its own number is a bound within an adaptive limit of the run, but replaces a fixed one
             wrapped = ConcurrencyLimitedEndpoint(shared if self.run.concurrency == "auto" else endpoint, own, self.stop)
         if pace.rpm is not None or pace.tpm is not None:
             wrapped = RateLimitedEndpoint(wrapped, pace.rpm, pace.tpm, timing=self.timing, stop=self.stop)
         return wrapped
 
-    def _controller(self, key: str, concurrency: int | str, asked: CallContext) -> ConcurrencyLimiter:
-        """The pace of a server and key: as many at once as is said, or what it bears, and never more than it works on."""
-        if key not in self._paces:
-            most = asked.at_once or MAX_CONCURRENCY
+    def _limiter(self, key: str, concurrency: int | str, context: CallContext) -> ConcurrencyLimiter:
+        """The limiter of a server and key, never above what the endpoint itself works on at once."""
+        if key not in self._limiters:
+            most = context.max_concurrency or MAX_CONCURRENCY
             if concurrency == "auto":
-                self._paces[key] = ConcurrencyLimiter.auto(most, timing=self.timing, label=asked.label)
+                limiter = ConcurrencyLimiter.auto(most, timing=self.timing, label=context.label)
             else:
-                self._paces[key] = ConcurrencyLimiter.fixed(
-                    min(int(concurrency), most), timing=self.timing, label=asked.label
-                )
-        return self._paces[key]
+                limiter = ConcurrencyLimiter.fixed(min(int(concurrency), most), timing=self.timing, label=context.label)
+            self._limiters[key] = limiter
+        return self._limiters[key]
+
+
+@dataclass(frozen=True, slots=True)
+class TracedEndpoint:
+    """An endpoint that writes each request and answer as one line of JSON, redacted, for debugging."""
+
+    inner: Endpoint
+    label: str
+    write: Callable[[str], None]
+
+    async def __call__(self, request: Request, /) -> Completion | Failure:
+        self._trace("request", request)
+        answer = await self.inner(request)
+        self._trace("answer" if isinstance(answer, Completion) else "failure", replace(answer, messages=None))
+        return answer
+
+    def _trace(self, kind: str, value: Request | Completion | Failure) -> None:
+        """Write a line. An answer is written without the messages, which are in the line of its request."""
+        fields = {name: item for name, item in asdict(value).items() if item not in (None, (), {}, "")}
+        line = json.dumps({self.label: {kind: fields}}, ensure_ascii=True, default=str)
+        self.write(redact_message(line))

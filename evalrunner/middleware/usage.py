@@ -1,4 +1,4 @@
-"""Counting what calls take: how many, how many failed, tokens, money."""
+"""Calls, tokens and cost of an endpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evalrunner.domain import Completion, Endpoint, Failure, Request
 
 @dataclass(slots=True)
 class Usage:
-    """Totals of the calls through one endpoint. `cost_usd` sums those whose cost is known; `unpriced` counts the others."""
+    """Totals of calls. `cost_usd` sums the calls of known cost; `unpriced` counts the others."""
 
     calls: int = 0
     failures: int = 0
@@ -20,7 +20,7 @@ class Usage:
     served_models: set[str] = field(default_factory=set)
 
     def add(self, answer: Completion | Failure) -> None:
-        """Count one call."""
+        """Add one call."""
         self.calls += 1
         if isinstance(answer, Failure):
             self.failures += 1
@@ -35,7 +35,7 @@ class Usage:
             self.served_models.add(answer.served_model)
 
     def include(self, other: Usage) -> None:
-        """Count in what others counted."""
+        """Add the totals of another usage."""
         self.calls += other.calls
         self.failures += other.failures
         self.input_tokens += other.input_tokens
@@ -47,7 +47,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class CountingEndpoint:
-    """An endpoint whose calls are counted; one that was dropped on its way is a failure that may have been paid for."""
+    """An endpoint that adds its calls to `usage`. A canceled call counts as a failure: it may have been paid for."""
 
     inner: Endpoint
     usage: Usage

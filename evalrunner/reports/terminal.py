@@ -192,7 +192,7 @@ def _ends(metric: Metric | None) -> str:
 def cache_parts(tally: CacheTally) -> Iterator[str]:
     """What the cache had: `cached 812/1,000, oldest 3 d`, and the money that this saved."""
     if tally.hits:
-        yield f"cached {tally.hits:,}/{tally.asked:,}, oldest {age(tally.oldest_s)}"
+        yield f"cached {tally.hits:,}/{tally.lookups:,}, oldest {age(tally.oldest_s)}"
     if tally.saved_usd:
         yield f"saved {number(tally.saved_usd, 'USD')}"
 

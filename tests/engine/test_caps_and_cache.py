@@ -160,7 +160,7 @@ def test_neither_key_nor_header_nor_prompt_stands_in_the_cache() -> None:
         secret = 'api_key: sk-very-secret-key, headers: {x-team: "blue-team-header"}'
         suite.write_text(suite.read_text().replace("target: {", f"target: {{{secret}, "))
         result = evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all"))
-    files = [*Path(str(result.details.plan.calls.cached)).parent.glob("answers.sqlite*")]
+    files = [*Path(str(result.details.plan.calls.user_cache)).parent.glob("answers.sqlite*")]
     assert files
     for path in files:
         data = path.read_bytes()

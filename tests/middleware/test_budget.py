@@ -19,10 +19,9 @@ from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrunner.errors import RunError
 from evalrunner.formatting import money
-from evalrunner.middleware.budget import Budget, BudgetedEndpoint
+from evalrunner.middleware.budget import LEDGER_FILE, Budget, BudgetedEndpoint, SpendLedger, read_ledger
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import RowDeadline, Timing
-from evalrunner.middleware.ledger import NAME, Ledger, read_ledger
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status
 
@@ -48,7 +47,7 @@ class Model:
 
 
 def budget(tmp_path: Path, cap: float) -> Budget:
-    return Budget(cap, Ledger(tmp_path), StopSignal())
+    return Budget(cap, SpendLedger(tmp_path), StopSignal())
 
 
 def budgeted(model: Any, money: Budget, most: float | None = 0.5, side: Any = "targets") -> BudgetedEndpoint:
@@ -99,13 +98,13 @@ def test_a_call_that_is_given_up_or_crashes_counts_in_full(tmp_path: Path) -> No
 def test_what_costs_nothing_is_not_written_down(tmp_path: Path) -> None:
     cap = budget(tmp_path, 0.01)
     assert asyncio.run(budgeted(Model(Completion("ok", cost_usd=0.0)), cap, 0.0)(ASKED)).text == "ok"  # type: ignore[union-attr]
-    assert (tmp_path / NAME).read_bytes() == b""
+    assert (tmp_path / LEDGER_FILE).read_bytes() == b""
 
 
 def test_a_call_without_a_bound_is_not_made(tmp_path: Path) -> None:
     model = Model()
     answer = asyncio.run(budgeted(model, budget(tmp_path, 1.0), None)(ASKED))
-    assert isinstance(answer, Failure) and answer.kind == "bad_request" and "nothing bounds" in answer.message
+    assert isinstance(answer, Failure) and answer.kind == "bad_request" and "nothing bounds the cost" in answer.message
     assert model.calls == 0
 
 
@@ -227,7 +226,7 @@ CALLER = """
 import asyncio, sys
 from pathlib import Path
 from evalrunner.middleware.budget import Budget, BudgetedEndpoint
-from evalrunner.middleware.ledger import Ledger
+from evalrunner.middleware.budget import SpendLedger
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.domain import Completion, Request
 
@@ -237,7 +236,7 @@ async def model(request):
     return Completion("ok", cost_usd=0.001)
 
 async def main():
-    budget = Budget(1e6, Ledger(Path(sys.argv[1])), StopSignal())
+    budget = Budget(1e6, SpendLedger(Path(sys.argv[1])), StopSignal())
     endpoint = BudgetedEndpoint(model, budget, lambda request: 0.25, side="judges")
     async def work():
         while True:
@@ -264,30 +263,30 @@ def test_calls_of_a_killed_process_count_in_full(tmp_path: Path) -> None:
     assert 1 <= len(spent.open) <= 8
     total = 0.001 * (made - len(spent.open)) + 0.25 * len(spent.open)
     assert spent.of("judges") == pytest.approx(total)
-    again = Ledger(tmp_path)
+    again = SpendLedger(tmp_path)
     assert again.spent == {"targets": 0.0, "judges": pytest.approx(total)}
     assert again.reserve("judges", 0.25) == spent.next
 
 
 def test_a_torn_last_line_is_cut_off_and_a_broken_one_within_is_an_error(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = SpendLedger(tmp_path)
     ledger.settle(ledger.reserve("targets", 0.5), "targets", 0.25)
-    whole = (tmp_path / NAME).read_bytes()
-    (tmp_path / NAME).write_bytes(whole + b'{"reserve":2,"si')
-    again = Ledger(tmp_path)
+    whole = (tmp_path / LEDGER_FILE).read_bytes()
+    (tmp_path / LEDGER_FILE).write_bytes(whole + b'{"reserve":2,"si')
+    again = SpendLedger(tmp_path)
     assert again.spent["targets"] == 0.25
     again.settle(again.reserve("judges", 0.5), "judges", 0.125)
     again.close()
     assert read_ledger(tmp_path)[0].settled == {"targets": 0.25, "judges": 0.125}
-    (tmp_path / NAME).write_bytes(b'{"settle":9,"usd":1}\n' + whole)
-    with pytest.raises(RunError, match=r"spend\.jsonl:1: this line is no part of a ledger"):
-        Ledger(tmp_path)
+    (tmp_path / LEDGER_FILE).write_bytes(b'{"settle":9,"usd":1}\n' + whole)
+    with pytest.raises(RunError, match=r"spend\.jsonl:1: not a ledger line"):
+        SpendLedger(tmp_path)
 
 
 def test_what_was_spent_without_a_cap_counts(tmp_path: Path) -> None:
-    assert Ledger(tmp_path, before={"targets": 0.5, "judges": 0.25}).spent == {"targets": 0.5, "judges": 0.25}
-    assert Ledger(tmp_path, before={"targets": 0.75, "judges": 0.1}).spent == {"targets": 0.75, "judges": 0.25}
-    assert Ledger(tmp_path).spent == {"targets": 0.75, "judges": 0.25}
+    assert SpendLedger(tmp_path, before={"targets": 0.5, "judges": 0.25}).spent == {"targets": 0.5, "judges": 0.25}
+    assert SpendLedger(tmp_path, before={"targets": 0.75, "judges": 0.1}).spent == {"targets": 0.75, "judges": 0.25}
+    assert SpendLedger(tmp_path).spent == {"targets": 0.75, "judges": 0.25}
 
 
 def test_a_ledger_that_cannot_be_written_stops_the_run_before_the_call(tmp_path: Path) -> None:
@@ -298,7 +297,7 @@ def test_a_ledger_that_cannot_be_written_stops_the_run_before_the_call(tmp_path:
         with pytest.raises(asyncio.CancelledError):
             await budgeted(model, cap)(ASKED)
         assert model.calls == 0
-        assert cap.stop.reason is not None and "without it no cost cap can hold" in cap.stop.reason
+        assert cap.stop.reason is not None and "the cost cap needs this file" in cap.stop.reason
 
     asyncio.run(run())
 
