@@ -402,7 +402,7 @@ class Judge(Protocol):
 
 @runtime_checkable
 class ReplayReporter(Protocol):
-    """A reporter that also wants the rows that a run had before it was gone on with; they come after the others."""
+    """A reporter that also receives the rows of a resumed run from before its resume, after the new ones."""
 
     def on_replayed_row(self, row: Row, /) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Endpoints without a network: one that plays a list of answers, and the requests they are asked with."""
+"""Endpoints without a network: a list of answers, and requests for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def numbered(number: int) -> Request:
 
 
 class Playing:
-    """Answers in order, the last one for ever; counts calls and how many were in flight at once."""
+    """Returns the answers in order and repeats the last; counts calls and the maximum in flight."""
 
     def __init__(self, *answers: Completion | Failure, latency_s: float = 0.0) -> None:
         self.answers = answers
@@ -41,7 +41,7 @@ class Playing:
 
 
 async def over_http(base_url: str, use: Callable[[OpenAIEndpoint], object], *, timeout_s: float = 5.0) -> None:
-    """None, after `use` (a coroutine function) is through with an HTTP endpoint of its own."""
+    """Run `use` (a coroutine function) with a new HTTP endpoint."""
     transport = PyreqwestTransport()
     try:
         await use(OpenAIEndpoint(transport, base_url, timeout_s=timeout_s))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A hub of models on a real loopback socket: one model, its files in a folder, at one commit."""
+"""A model hub on a real loopback socket: one model at one commit, with its files in a folder."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The module that `evaluate` loads for MLflow's toxicity, in the place where it looks first, with a classifier of the test."""
+"""The module that `evaluate` loads for MLflow's toxicity, with the test's classifier, in the first place it looks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 MEASUREMENT = '''\
-"""Toxicity as MLflow asks `evaluate` for it: the share that a classifier gives to the label `hate`."""
+"""Toxicity as MLflow requests it from `evaluate`: the classifier's probability of the label `hate`."""
 
 import datasets
 import evaluate
@@ -31,7 +31,7 @@ class Toxicity(evaluate.Measurement):
 
 
 def write_measurement(folder: Path, model: Path) -> None:
-    """Write what `evaluate.load("toxicity")` finds when `folder` is the working folder, before it asks a hub."""
+    """Write the module that `evaluate.load("toxicity")` uses in the working folder `folder` instead of the hub's."""
     place = folder / "toxicity" / "toxicity.py"
     place.parent.mkdir()
     place.write_text(MEASUREMENT.replace("MODEL", repr(str(model))))

@@ -1,4 +1,4 @@
-"""A real `mlflow server` with SQLite on loopback, and a proxy in front of it that fails as it is told."""
+"""A real `mlflow server` with SQLite on loopback, and a proxy in front of it that injects faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date"
 
 @contextmanager
 def mlflow_server(folder: Path, port: int, started: list[int] | None = None) -> Iterator[str]:
-    """The address of a server that keeps all it gets in `folder`, ended with all its processes when it is left.
+    """The address of a server that stores its data in `folder`; leaving the context stops all its processes.
 
     The id of its group of processes is added to `started`, for whoever wants to kill it.
     """
@@ -50,7 +50,7 @@ def mlflow_server(folder: Path, port: int, started: list[int] | None = None) -> 
 
 
 def await_up(url: str, process: subprocess.Popen[bytes], log: Any) -> None:
-    """Wait until a server answers. Raises RuntimeError with its last words where it does not."""
+    """Wait until a server answers. Raises RuntimeError with its last output if it does not."""
     until = time.monotonic() + UP_WITHIN_S
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -63,7 +63,7 @@ def await_up(url: str, process: subprocess.Popen[bytes], log: Any) -> None:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads a group of its own, with the group."""
+    """Stop a process and its process group."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, sign)
@@ -76,7 +76,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class Fault:
-    """What the proxy does to requests. `fails` is asked with the number of the request, from 1: what it answers instead.
+    """Faults that the proxy injects. `fails` receives the number of a request, from 1, and returns the reply to send instead.
 
     `before` leaves the server out, `after` lets it do what was asked and loses the answer, `drop` closes the connection.
     """
@@ -121,7 +121,7 @@ def faulty_proxy(server: str, fault: Fault) -> Iterator[str]:
             time.sleep(fault.delay_s)
             try:
                 status, headers, answer = (fault.status, [], fault.body) if wrong == "before" else self.ask(body, wrong)
-            except OSError:  # the server is gone
+            except OSError:  # the server has stopped
                 self.close_connection = True
                 self.connection.close()
                 return

@@ -1,4 +1,4 @@
-"""A small dictionary of syllables in the place and form in which NLTK keeps cmudict."""
+"""A small syllable dictionary in the location and format of NLTK's cmudict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDS = {
 
 
 def write_dictionary(folder: Path) -> Path:
-    """The folder to name in NLTK_DATA."""
+    """The folder for NLTK_DATA."""
     place = folder / "nltk" / "corpora" / "cmudict" / "cmudict"
     place.parent.mkdir(parents=True)
     place.write_text("".join(f"{word} 1 {sounds}\n" for word, sounds in WORDS.items()))

@@ -1,4 +1,4 @@
-"""A chat endpoint on a real loopback socket that does what a script says: answers, fails, hangs, cuts, lies.
+"""A scripted chat endpoint on a real loopback socket: it answers, fails, hangs, cuts the connection or sends garbage.
 
     def script(request, nth):
         return Status(429, headers={"retry-after": "0"}) if nth == 1 else Answer("Paris")
@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Streamed:
-    """A body in pieces: bytes are written as they are, a number is a wait in seconds.
+    """A body in chunks: bytes are written unchanged, a number is a wait in seconds.
 
     It ends as it should, is `cut` after the last piece, or goes on for ever (`hang`).
     """
@@ -66,12 +66,12 @@ class Status:
 
 @dataclass(frozen=True)
 class Hang:
-    """No answer ever; the connection stays open."""
+    """Never answers; the connection stays open."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The connection is cut after so many bytes of a good reply, head included."""
+    """Cuts the connection after this many bytes of a valid reply, including the head."""
 
     after_bytes: int = 0
 
@@ -97,7 +97,7 @@ Script = Callable[[Any, int], Action]
 
 @dataclass(frozen=True)
 class Recorded:
-    """One request as it came: header names in lower case, `json` None where the body is none."""
+    """One received request: header names in lower case, `json` None unless the body is JSON."""
 
     path: str
     headers: Mapping[str, str]
@@ -109,12 +109,12 @@ def always(action: Action) -> Script:
 
 
 def in_order(*actions: Action) -> Script:
-    """The first call gets the first action, and so on; the last one stays."""
+    """The first call gets the first action, and so on; the last action repeats."""
     return lambda _request, nth: actions[min(nth, len(actions)) - 1]
 
 
 def each_request(*actions: Action) -> Script:
-    """The same, counted for every different request on its own."""
+    """Like `in_order`, counted separately for each distinct request."""
     seen: Counter[str] = Counter()
 
     def script(request: Any, _nth: int) -> Action:
@@ -126,18 +126,18 @@ def each_request(*actions: Action) -> Script:
 
 
 class ScriptedServer:
-    """The server; a context manager that is up when it is entered and gone when it is left."""
+    """The server, as a context manager that starts and stops it."""
 
-    def __init__(self, script: Script | None = None, *, bears: int | None = None) -> None:
+    def __init__(self, script: Script | None = None, *, capacity: int | None = None) -> None:
         self.script = script or always(Answer())
-        self.bears = bears  # answers 429 to whatever comes while so many are in flight
+        self.capacity = capacity  # answers 429 while this many requests are in flight
         self.refused = 0
         self.requests: list[Recorded] = []
         self.calls = 0
         self.in_flight = 0
         self.most_in_flight = 0
         self.connections = 0
-        self.dropped = 0  # connections that the client closed while it was owed an answer
+        self.dropped = 0  # connections that the client closed while waiting for an answer
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._open: set[_Connection] = set()
@@ -158,7 +158,7 @@ class ScriptedServer:
         self._thread.join(10)
 
     def settle(self, seconds: float = 5.0) -> tuple[int, int, int]:
-        """`(calls, dropped, in_flight)` once nobody waits for an answer any more, or after `seconds`."""
+        """`(calls, dropped, in_flight)` once no request is pending, or after `seconds`."""
         until = time.monotonic() + seconds
         while self.in_flight and time.monotonic() < until:
             time.sleep(0.005)
@@ -185,18 +185,18 @@ class ScriptedServer:
         self._loop.close()
 
     def take(self, connection: _Connection, request: Recorded) -> None:
-        """Answer one request as the script says. A script that raises is an answer 599 with its words."""
+        """Answer one request by the script. An exception in the script is answered with status 599 and its message."""
         self.requests.append(request)
         self.calls += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        if self.bears is not None and self.in_flight > self.bears:
+        if self.capacity is not None and self.in_flight > self.capacity:
             self.refused += 1
             connection.act(Status(429))
             return
         try:
             action = self.script(request.json, self.calls)
-        except Exception as error:  # the test's own mistake, told where the test sees it
+        except Exception as error:  # a mistake in the test, reported where the test sees it
             action = Status(599, f"the script raised {error!r}")
         inner = action.then if isinstance(action, Slow) else action
         if isinstance(inner, Answer) and isinstance(request.json, dict) and request.json.get("stream"):
@@ -209,7 +209,7 @@ class ScriptedServer:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, requests one after the other."""
+    """Serve one connection with sequential requests."""
 
     def __init__(self, server: ScriptedServer) -> None:
         self.server = server
@@ -240,7 +240,7 @@ class _Connection(asyncio.Protocol):
         self.waiting = data
 
     def act(self, action: Action) -> None:
-        """Do what is scripted, unless the client is gone by now."""
+        """Perform the action unless the client has disconnected."""
         if self.transport is None or isinstance(action, Hang):
             return
         if isinstance(action, Streamed):
@@ -255,7 +255,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(_reply_bytes(action))
 
     def send(self, action: Streamed, place: int) -> None:
-        """Write the pieces from `place` on, and what comes after the last."""
+        """Write the chunks from `place` on, then the end of the body."""
         for now in range(place, len(action.pieces)):
             if self.transport is None:
                 return
@@ -282,7 +282,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _first_request(data: bytes) -> tuple[int, Recorded] | None:
-    """The first whole request in `data` and its size, or None."""
+    """The first complete request in `data` and its size, or None."""
     end = data.find(HEAD_END)
     if end < 0:
         return None
@@ -300,7 +300,7 @@ def _first_request(data: bytes) -> tuple[int, Recorded] | None:
 
 
 def event(data: Any) -> bytes:
-    """One server-sent event, as OpenAI sends it."""
+    """One server-sent event in OpenAI's format."""
     return b"data: %b\n\n" % (data if isinstance(data, bytes) else json.dumps(data).encode())
 
 
@@ -314,7 +314,7 @@ def delta(finish_reason: str | None = None, **fields: Any) -> dict[str, Any]:
 
 
 def stream_of(answer: Answer, request: Mapping[str, Any]) -> Streamed:
-    """The answer word by word, with usage where the request wants it."""
+    """The answer word by word, with usage if requested."""
     words = (answer.text or "").split(" ")
     chunks = [
         delta(role="assistant", content=""),

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next thing that is to happen: hours pass in a moment, always the same way."""
+"""An event loop whose clock jumps to the next scheduled event: hours pass in a moment, deterministically."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualTiming(Timing):
-    """The clock of the loop that runs."""
+    """The clock of the running loop."""
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -48,7 +48,7 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
 
 
 class CappedServer:
-    """Bears `cap` calls in flight and refuses the others, after `refusal_s`; answers take `latency_s`, more or less.
+    """Accepts `cap` calls in flight and rejects others after `refusal_s`; answers take about `latency_s`.
 
     With `parallel` it works on so many at a time and lets the rest queue. `rpm` is a limit for each minute of the
     clock, `habit` the share that is refused whatever is in flight. `down` are (from, to) seconds in which it refuses all.
@@ -76,7 +76,7 @@ class CappedServer:
             if refusal := self._refusal(now):
                 self.refused += 1
                 self.log.append((now, False))
-                self.in_flight -= 1  # it does not count what it refuses
+                self.in_flight -= 1  # rejected calls do not count
                 await asyncio.sleep(self.refusal_s)
                 self.in_flight += 1
                 return refusal
@@ -107,6 +107,6 @@ class CappedServer:
         return RateLimitStatus(max(0, self.rpm - self.in_minute), 60 - now % 60)
 
     def between(self, begin: float, end: float) -> tuple[int, int]:
-        """Calls answered and refused in that time."""
+        """Calls answered and rejected in that time."""
         found = [answered for when, answered in self.log if begin <= when < end]
         return sum(found), len(found) - sum(found)

@@ -317,7 +317,7 @@ def test_a_fixed_bound_is_never_exceeded_on_the_wire(bound: int) -> None:
 
 
 def test_auto_finds_what_a_real_server_bears() -> None:
-    with ScriptedServer(always(Slow(0.02, Answer())), bears=20) as server:
+    with ScriptedServer(always(Slow(0.02, Answer())), capacity=20) as server:
         limiter = ConcurrencyLimiter.auto(timing=Timing(scale=0.02))
         assert drive(server, limiter, 2000) == 2000
         print(f"{server.calls} calls, {server.refused} refused, at most {server.most_in_flight} in flight")

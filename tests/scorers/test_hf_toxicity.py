@@ -20,7 +20,7 @@ from evalrunner.errors import SuiteError
 from evalrunner.runs.row_log import read_rows
 from evalrunner.scorers.toxicity import toxicity
 from evalrunner.suite.options import RunOptions
-from tests.fakes.classifier import LONGEST, WORDS, save_classifier
+from tests.fakes.classifier import MAX_TOKENS, WORDS, save_classifier
 from tests.fakes.command import evalrun
 from tests.scorers.front_door import HOSTILE, sample
 
@@ -114,7 +114,7 @@ def test_batches_give_the_same_numbers_but_for_the_last_digits(model: Path, by_p
 
 
 def test_a_text_longer_than_the_model_takes_is_cut_and_that_is_said(model: Path) -> None:
-    result = run([" ".join(WORDS[:2] * 40), " ".join((WORDS[:2] * 40)[: LONGEST - 2])])
+    result = run([" ".join(WORDS[:2] * 40), " ".join((WORDS[:2] * 40)[: MAX_TOKENS - 2])])
     long, short = sorted(read_rows(result.folder), key=lambda row: row.sample.index)
     assert long.cells["toxicity"].detail == {"backend": "hf", "truncated": True}
     assert short.cells["toxicity"].detail == {"backend": "hf"}
