@@ -1,4 +1,4 @@
-"""The Python door: `run_suite` wires suite, engine and reports together and prints nothing."""
+"""The Python API: `run_suite` runs a suite and prints nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from evalrunner.verdicts import Verdict
 
 @dataclass(frozen=True, slots=True)
 class SuiteResult:
-    """What `run_suite` returns: verdict, numbers and the table of one run, with `details` behind them."""
+    """The result of `run_suite`: verdict, metrics and table of one run. `details` holds everything else."""
 
     details: RunResult
 
@@ -32,7 +32,7 @@ class SuiteResult:
 
     @property
     def exit_code(self) -> int:
-        """What the command line would have ended with."""
+        """The exit code of the command line for this run."""
         return self.details.exit_code
 
     @property
@@ -49,7 +49,7 @@ class SuiteResult:
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """Metric name to value; with several targets the name has the target's in front, `gateway/exact_match/v1`."""
+        """Values by metric name; with several targets by `TARGET/NAME`, such as `gateway/exact_match/v1`."""
         several = len(self.details.targets) > 1
         return {
             f"{name}/{metric.name}" if several else metric.name: metric.value
@@ -60,17 +60,17 @@ class SuiteResult:
 
     @property
     def table(self) -> Any:
-        """A pandas DataFrame with a row for every answer, as in `table.csv`."""
+        """A pandas DataFrame with a row per answer, like `table.csv`."""
         return table_frame(read_rows(self.folder), shape_of(self.details.plan), list(self.details.targets))
 
     @property
     def tables(self) -> dict[str, Any]:
-        """Data frames as trackers name their columns; `eval_results_table` is the table of `mlflow.evaluate`."""
+        """Data frames with the column names of trackers; `eval_results_table` is the table of `mlflow.evaluate`."""
         targets = list(self.details.targets)
-        found: dict[str, Any] = {}
+        frames: dict[str, Any] = {}
         for name in known_names("exporters"):
-            found.update(load("exporters", name).tables(self.folder, targets))
-        return found
+            frames.update(load("exporters", name).tables(self.folder, targets))
+        return frames
 
 
 def run_suite(
@@ -78,9 +78,8 @@ def run_suite(
 ) -> SuiteResult:
     """Run a suite file and return its result. Raises SuiteError before the first call if anything is wrong with it.
 
-    With `RunOptions(resume=RUN)` a run goes on; its suite need not be named then.
-
-    Works inside a running event loop too, such as a notebook's.
+    `RunOptions(resume=RUN)` resumes a run; the suite may then be omitted. Works inside a running event loop, such as that
+    of a notebook.
     """
     session = Session(options or RunOptions(), StopSignal())
     (result,) = _run_anywhere(lambda: run_suites([suite] if suite is not None else [], session, reporters))
@@ -88,16 +87,16 @@ def run_suite(
 
 
 def _run_anywhere(run: Callable[[], Any]) -> Any:
-    """The result of a coroutine function, in a thread of its own where a loop is already running here."""
-    if asyncio._get_running_loop() is None:  # noqa: SLF001  the public one raises, and would stand in every traceback
+    """The result of a coroutine function, run in a new thread if this one has a running event loop."""
+    if asyncio._get_running_loop() is None:  # noqa: SLF001  the public function raises, which would add to every traceback
         return asyncio.run(run())
-    found: list[Any] = []
+    results: list[Any] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            found.append(asyncio.run(run()))
-        except BaseException as error:  # handed on to the caller's thread, whatever it is
+            results.append(asyncio.run(run()))
+        except BaseException as error:  # raised again in the caller's thread
             errors.append(error)
 
     thread = threading.Thread(target=work, name="evalrun-run")
@@ -105,4 +104,4 @@ def _run_anywhere(run: Callable[[], Any]) -> Any:
     thread.join()
     if errors:
         raise errors[0]
-    return found[0]
+    return results[0]
