@@ -12,7 +12,7 @@ from evalrunner.errors import RunError, RunNotFoundError, SuiteError
 from evalrunner.mlflow.client import check_mlflow
 from evalrunner.mlflow.opening import opened
 from evalrunner.mlflow.payload import StoredRun, read_stored
-from evalrunner.mlflow.retry import NotSent, Patience
+from evalrunner.mlflow.retry import NotSent, Retrier
 from evalrunner.mlflow.sender import Sender, content_of
 from evalrunner.mlflow.settings import MlflowSpec, Settings, settings_of, stored_spec
 from evalrunner.mlflow.state import Ledger, Place
@@ -55,7 +55,7 @@ class MlflowExporter:
             if run.get("status") == "running":
                 raise RunError(f"run {folder.name} did not finish; resume it first: evalrun --resume {folder}")
             try:
-                return _send(read_stored(folder), stored_settings(run, address), Patience(patience_s, stop))
+                return _send(read_stored(folder), stored_settings(run, address), Retrier(patience_s, stop))
             except (KeyError, TypeError) as broken:
                 raise RunNotFoundError(f"{str(folder)!r} is not a valid run folder: {broken!r}") from None
 
@@ -82,14 +82,14 @@ def stored_settings(run: Mapping[str, Any], address: str | None) -> Settings:
     return settings_of(spec, address, suite=run["suite"], run_id=run["run_id"], environ=os.environ)
 
 
-def _send(stored: StoredRun, settings: Settings, patience: Patience) -> TrackingResult:
+def _send(stored: StoredRun, settings: Settings, retrier: Retrier) -> TrackingResult:
     ledger = Ledger(stored.folder)
     place = ledger.place(settings.shown, settings.experiment)
     content = content_of(stored, settings)
     again = place.sent and place.content == content
     try:
         with opened(settings) as client:
-            sender = Sender(client, stored, settings, ledger, place, patience)
+            sender = Sender(client, stored, settings, ledger, place, retrier)
             if again and sender.is_there():
                 return _result(place, already_sent=True)
             ledger.begin(place, content, stored.finished_ms)

@@ -24,7 +24,7 @@ from evalrunner.mlflow.dataset import ROWS
 from evalrunner.mlflow.dataset_input import dataset_name, is_whole, source_of, write_dataset
 from evalrunner.mlflow.epochs import earlier_steps
 from evalrunner.mlflow.payload import KEY_TAG, TARGET_TAG, StoredRun, Values
-from evalrunner.mlflow.retry import NotSent, Patience
+from evalrunner.mlflow.retry import NotSent, Retrier
 from evalrunner.mlflow.settings import Settings
 from evalrunner.mlflow.state import Ledger, Place
 from evalrunner.mlflow.table import TABLE, evaluation_frame, write_table
@@ -46,10 +46,10 @@ class Sender:
     """Sends one stored run to one place."""
 
     def __init__(
-        self, client: Any, stored: StoredRun, settings: Settings, ledger: Ledger, place: Place, patience: Patience
+        self, client: Any, stored: StoredRun, settings: Settings, ledger: Ledger, place: Place, retrier: Retrier
     ) -> None:
         self.client, self.stored, self.settings = client, stored, settings
-        self.ledger, self.place, self.patience = ledger, place, patience
+        self.ledger, self.place, self.retrier = ledger, place, retrier
         self.key = run_key(stored)
 
     def send(self) -> None:
@@ -80,7 +80,7 @@ class Sender:
         return all(run_id in there.get(name, []) for name, run_id in self.place.runs.items())
 
     def _call(self, what: str, action: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        return self.patience.call(what, action, *args, **options)
+        return self.retrier.call(what, action, *args, **options)
 
     def _once(self, step: str, action: Callable[[], None]) -> None:
         """Do a step unless it is noted as done."""
@@ -99,7 +99,7 @@ class Sender:
             if found is None:
                 return str(self.client.create_experiment(name))
             if found.lifecycle_stage != "active":
-                raise NotSent(f"the experiment {name!r} is deleted there; restore it or name another", fatal=True)
+                raise NotSent(f"the experiment {name!r} is deleted there; restore it or name another")
             return str(found.experiment_id)
 
         try:
@@ -176,7 +176,7 @@ class Sender:
         if "table" in log:
             self._once(f"table {name}", lambda: self._send_table(run_id, name))
         if "traces" in log:
-            sender = TraceSender(self.client, stored, self.ledger, self.place, name, self.patience)
+            sender = TraceSender(self.client, stored, self.ledger, self.place, name, self.retrier)
             self._once(f"traces {name}", lambda: sender.send(traces))
         self._end(run_id, stored.status)
 

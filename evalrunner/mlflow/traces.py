@@ -13,7 +13,7 @@ from typing import Any
 from evalrunner.domain import Cell, Completion, Row
 from evalrunner.mlflow.names import clean, cut, harmless_as_json, tag_value
 from evalrunner.mlflow.payload import RUN_TAG, TARGET_TAG, StoredRun
-from evalrunner.mlflow.retry import NotSent, Patience
+from evalrunner.mlflow.retry import NotSent, Retrier
 from evalrunner.mlflow.state import Ledger, Place
 from evalrunner.mlflow.table import rows_of
 from evalrunner.mlflow.trace_pool import Lanes
@@ -29,11 +29,11 @@ class TraceSender:
     """Sends the rows of one target as traces of its run."""
 
     def __init__(
-        self, client: Any, stored: StoredRun, ledger: Ledger, place: Place, target: str, patience: Patience
+        self, client: Any, stored: StoredRun, ledger: Ledger, place: Place, target: str, retrier: Retrier
     ) -> None:
         from mlflow.tracing.client import TracingClient
 
-        self.client, self.stored, self.place, self.target, self.patience = client, stored, place, target, patience
+        self.client, self.stored, self.place, self.target, self.retrier = client, stored, place, target, retrier
         self.ledger = ledger
         self.tracing = TracingClient(client.tracking_uri)
 
@@ -66,14 +66,14 @@ class TraceSender:
         """One request with the spans of traces that are there, none for none."""
         if not traces:
             return []
-        return [lambda: self.patience.call("traces", self._log_spans, [trace.span() for trace in traces])]
+        return [lambda: self.retrier.call("traces", self._log_spans, [trace.span() for trace in traces])]
 
     def _log_spans(self, spans: Sequence[Any]) -> None:
         try:
             self.tracing.log_spans(str(self.place.experiment_id), list(spans))
         except NotImplementedError as refused:
             if "could not identify" not in str(refused):
-                raise NotSent("the server is older than MLflow 3.4 and takes no traces of runs", fatal=True) from None
+                raise NotSent("the server is older than MLflow 3.4 and takes no traces of runs") from None
             forget = getattr(getattr(self.tracing.store, "_get_server_version", None), "cache_clear", None)
             if forget is not None:  # it keeps for good that the server once did not say its version
                 forget()
@@ -81,19 +81,19 @@ class TraceSender:
 
     def _start(self, trace: Trace) -> None:
         info = trace.info()
-        self.patience.call("traces", self.tracing.start_trace, info)
+        self.retrier.call("traces", self.tracing.start_trace, info)
 
     def _remove_others(self, wanted: set[str]) -> None:
         """Traces of rows that were made again since the run was sent before."""
         stale = [found for found in self._found() if found not in wanted]
         for start in range(0, len(stale), DELETED_TOGETHER):
             ids = stale[start : start + DELETED_TOGETHER]
-            self.patience.call("traces", self.client.delete_traces, str(self.place.experiment_id), trace_ids=ids)
+            self.retrier.call("traces", self.client.delete_traces, str(self.place.experiment_id), trace_ids=ids)
 
     def _found(self) -> Iterator[str]:
         token: str | None = None
         while True:
-            page = self.patience.call(
+            page = self.retrier.call(
                 "traces",
                 self.client.search_traces,
                 locations=[str(self.place.experiment_id)], run_id=self.place.runs[self.target], max_results=500,
