@@ -8,43 +8,41 @@ from typing import Annotated
 import typer
 
 from evalrunner.cli import options
+from evalrunner.suite.options import RunOptions
 
-baseline = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Keep the scores of a good run as a file to compare with."
-)
-
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")]
-Suite = Annotated[
-    Path | None, typer.Option("--suite", metavar="FILE", help="The suite file, where it is not where it was.")
-]
+baseline = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Accept, show and list baselines.")
 
 
 @baseline.command("accept")
+@options.takes_options("baseline accept")
 def accept(
-    run: Run = "last",
-    name: Annotated[str, typer.Option("--name", help="What gates call it.")] = "main",
-    force: Annotated[bool, typer.Option("--force", help="Take a run that did not pass or is not finished.")] = False,
+    asked: RunOptions,
+    run: options.Run = "last",
+    name: Annotated[str, typer.Option("--name", help="Name of the baseline in gates.")] = "main",
+    force: Annotated[bool, typer.Option("--force", help="Accept a run that failed or did not finish.")] = False,
     with_outputs: Annotated[
-        bool, typer.Option("--with-outputs", help="Keep inputs and outputs too, so that they can be scored again.")
+        bool, typer.Option("--with-outputs", help="Store inputs and outputs, for scoring them again.")
     ] = False,
-    suite: Suite = None,
-    output_dir: options.OutputDir = Path("runs"),
+    suite: options.SuiteFile = None,
 ) -> None:
-    """Write the scores of a run to baselines/SUITE/NAME.jsonl beside the suite file, for git."""
+    """Accept a run as a baseline.
+
+    Writes its scores to baselines/SUITE/NAME.jsonl next to the suite file, to be committed to git.
+    """
     from evalrunner.baselines.accept import accept_run
     from evalrunner.redact import register_environment
     from evalrunner.runs.folder import find_run
 
     register_environment()
-    folder = find_run(run, output_dir)
+    folder = find_run(run, asked.output_dir)
     done = accept_run(folder, name=name, suite_file=suite, force=force, outputs=with_outputs)
     instead = f", in place of {done.before}" if done.before not in (None, folder.id) else ""
     typer.echo(f"{done.path}: {done.rows:,} rows of run {folder.id}{instead}; commit it")
 
 
 @baseline.command("show")
-def show(path: Annotated[Path, typer.Argument(metavar="FILE", help="A baseline's .jsonl file.")]) -> None:
-    """Show what a baseline is of, and its metrics by target."""
+def show(path: Annotated[Path, typer.Argument(metavar="FILE", help="The .jsonl file of a baseline.")]) -> None:
+    """Show the provenance and metrics of a baseline."""
     from evalrunner.baselines.file import read_baseline
     from evalrunner.errors import SuiteError
     from evalrunner.reports.plan import render_baseline
@@ -52,16 +50,16 @@ def show(path: Annotated[Path, typer.Argument(metavar="FILE", help="A baseline's
     try:
         stored = read_baseline(path, label=str(path))
     except FileNotFoundError:
-        raise SuiteError(f"{str(path)!r}: there is no such file") from None
+        raise SuiteError(f"{str(path)!r}: file not found") from None
     for line in render_baseline(stored):
         typer.echo(line)
 
 
 @baseline.command("list")
 def list_baselines(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where suite files are.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the suite files.")] = Path(),
 ) -> None:
-    """List the baselines below a folder."""
+    """List the baselines in a folder and its subfolders."""
     from evalrunner.baselines.file import FOLDER
     from evalrunner.reports.plan import baseline_lines
 
@@ -69,19 +67,19 @@ def list_baselines(
     for line in baseline_lines(found):
         typer.echo(line)
     if not found:
-        typer.echo(f"no baselines below {str(folder)!r} yet; 'evalrun baseline accept' makes one of the last run")
+        typer.echo(f"no baselines in {str(folder)!r} yet; 'evalrun baseline accept' makes one from the last run")
 
 
 cache = typer.Typer(
     no_args_is_help=True,
-    help="Show or clear the answers that are kept for later runs.",
+    help="Show or clear cached answers.",
     rich_markup_mode=None,
 )
 
 
 @cache.command("info")
 def info() -> None:
-    """Show where answers are kept, how many, and how old they are."""
+    """Show the location, number, size and age of cached answers."""
     from evalrunner.formatting import age, size
     from evalrunner.middleware.cache import CACHE_FILE, cache_info
     from evalrunner.storage import cache_folder
@@ -99,10 +97,10 @@ def info() -> None:
 @cache.command("clear")
 def clear(
     older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="AGE", help="Only answers of an age such as 12h or 7d.")
+        str | None, typer.Option("--older-than", metavar="AGE", help="Only answers older than this, such as 12h or 7d.")
     ] = None,
 ) -> None:
-    """Remove the answers that are kept for later runs. Runs that are under way go on."""
+    """Remove cached answers. Runs in progress continue."""
     from evalrunner.errors import SuiteError
     from evalrunner.formatting import counted
     from evalrunner.middleware.cache import CACHE_FILE, clear_cache

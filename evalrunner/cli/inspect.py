@@ -12,14 +12,14 @@ import typer
 
 from evalrunner.cli import options
 from evalrunner.errors import SuiteError
+from evalrunner.suite.options import RunOptions
 
 if TYPE_CHECKING:
     from evalrunner.engine.plan import Plan
-    from evalrunner.suite.options import RunOptions
 
 
-def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan], AsyncIterator[str]]) -> None:
-    """Plan every suite and print what `tell` says of it. No model is called."""
+def _print_plans(suites: list[str], asked: RunOptions, lines: Callable[[str, Plan], AsyncIterator[str]]) -> None:
+    """Plan every suite and print its `lines`. No model is called."""
     import asyncio
     import tempfile
 
@@ -33,18 +33,17 @@ def _tell_plans(suites: list[str], asked: RunOptions, tell: Callable[[str, Plan]
             with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
                 plans = plan_suites(suites, Session(asked, StopSignal()), pool, Path(spool))
                 for suite, plan in zip(suites, plans, strict=True):
-                    async for line in tell(suite, plan):
+                    async for line in lines(suite, plan):
                         typer.echo(line)
 
     asyncio.run(plan_all())
 
 
 def validate(suites: options.Suites) -> None:
-    """Check suites with their data and parts; every problem is told, nothing is called."""
+    """Check suites and their data without calling a model."""
     from evalrunner.formatting import counted
-    from evalrunner.suite.options import RunOptions
 
-    async def tell(suite: str, plan: Plan) -> AsyncIterator[str]:
+    async def lines(suite: str, plan: Plan) -> AsyncIterator[str]:
         sizes = {
             "sample": plan.scan.count,
             "target": len(plan.targets),
@@ -55,46 +54,22 @@ def validate(suites: options.Suites) -> None:
         for notice in plan.scan.notices:
             yield f"  note: {notice}"
 
-    _tell_plans(suites, RunOptions(), tell)
+    _print_plans(suites, RunOptions(), lines)
 
 
+@options.takes_options("plan")
 def plan(
+    asked: RunOptions,
     suites: options.Suites,
-    show: Annotated[int, typer.Option("--show", min=0, help="Show the rendered prompts of so many samples.")] = 0,
-    target: options.Targets = None,
-    base_url: options.BaseUrl = None,
-    judge: options.JudgeModel = None,
-    limit: options.Limit = None,
-    where: options.Where = None,
-    epochs: options.Epochs = None,
-    cache: options.Cache = None,
-    refresh: options.Refresh = False,
-    max_cost: options.MaxCost = None,
-    settings: options.Settings = None,
+    show: Annotated[int, typer.Option("--show", min=0, metavar="N", help="Samples whose prompts to show.")] = 0,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no server for prices.")] = False,
-    output_dir: options.OutputDir = Path("runs"),
 ) -> None:
-    """Show what would run and what it may cost: samples, calls, targets, judges, scorers, gates. No model is called.
+    """Show what would run and what it may cost.
 
-    A LiteLLM proxy that the suite names is asked for its prices; --offline asks nobody. What gates can see is
-    told from earlier runs, where there are any.
+    Samples, calls, targets, judges, scorers and gates; no model is called. A LiteLLM proxy that the suite names is
+    asked for its prices, unless --offline. The power of gates is estimated from earlier runs, if there are any.
     """
-    from evalrunner.suite.options import RunOptions
-
-    asked = RunOptions(
-        targets=tuple(target or ()),
-        base_url=base_url,
-        judge=judge,
-        limit=limit,
-        where=options.conditions(where),
-        epochs=epochs,
-        cache=options.cache_mode(cache),
-        refresh=refresh,
-        max_cost=max_cost,
-        settings=tuple(settings or ()),
-        output_dir=output_dir,
-    )
-    _tell_plans(suites, asked, lambda _, plan: _plan_lines(plan, show=show, offline=offline, runs=output_dir))
+    _print_plans(suites, asked, lambda _, plan: _plan_lines(plan, show=show, offline=offline, runs=asked.output_dir))
 
 
 async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> AsyncIterator[str]:
@@ -116,7 +91,10 @@ async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> As
 
 
 def schema() -> None:
-    """Print the JSON Schema of a suite, for editors: evalrun schema > suite.schema.json."""
+    """Print the JSON Schema of a suite, for editors.
+
+    Save it as suite.schema.json: evalrun schema > suite.schema.json
+    """
     import json
 
     from evalrunner.suite.json_schema import suite_schema
@@ -126,9 +104,9 @@ def schema() -> None:
 
 
 def list_parts(
-    group: Annotated[Literal["scorers", "targets", "datasets"], typer.Argument(help="scorers, targets or datasets")],
+    group: Annotated[Literal["scorers", "targets", "datasets"], typer.Argument(help="Kind of parts.")],
 ) -> None:
-    """List what a suite can name, with the options of each."""
+    """List scorers, targets or datasets with their options."""
     from evalrunner.reports.plan import render_plugins
 
     for line in render_plugins(group):
@@ -142,7 +120,7 @@ name: first
 
 dataset:
   path: questions.csv               # csv, tsv, json, jsonl or parquet
-  columns:                          # id, input and expected are found by these names; here expected holds several
+  columns:                          # default columns are id, input and expected; here expected has several answers
     expected: {{column: expected, split: "|"}}
 
 prompt:                             # Jinja2; every column of the dataset can be used
@@ -165,7 +143,7 @@ target: local/smollm2-135m-instruct # a small model that runs here; any model st
 params: {temperature: 0, max_tokens: 256}"""
 
 RECORDED = """\
-target: {type: recorded, column: output}   # answers that are already there; a model would be
+target: {type: recorded, column: output}   # recorded outputs; a model would be
 # target: openai/gpt-5-mini                # any model string (needs its key), or, after pip install '.[local]':
 # target: local/smollm2-135m-instruct
 # params: {temperature: 0, max_tokens: 256}"""
@@ -175,19 +153,19 @@ id,input,expected,output
 q1,What is the capital of France?,Paris,Paris
 q2,How many legs does a spider have?,"8|eight",Eight
 q3,What is 7 times 6?,42,The answer is 42.
-q4,What colour do you get from blue and yellow paint?,green,Green
+q4,What color do you get from blue and yellow paint?,green,Green
 q5,Which planet is closest to the sun?,Mercury,Venus
 """
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; made if it is not there.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to; created if missing.")] = Path(),
 ) -> None:
-    """Write a first suite and its data, ready to run."""
+    """Write a first suite with its data."""
     suite, data = folder / "suite.yaml", folder / "questions.csv"
     for path in (suite, data):
         if path.exists():
-            raise SuiteError(f"{str(path)!r} is already there; name another folder: evalrun init DIR")
+            raise SuiteError(f"{str(path)!r} already exists; name another folder: evalrun init DIR")
     local = importlib.util.find_spec("xllamacpp") is not None
     text = SUITE.format(name=suite, target=LOCAL if local else RECORDED)
     try:

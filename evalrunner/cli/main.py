@@ -1,4 +1,4 @@
-"""The command `evalrun`: finds the command, says errors in one sentence, ends with the right exit code."""
+"""The command `evalrun`: dispatches to its commands, prints errors, and exits with the right code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evalrunner.errors import EvalrunError, SuiteError
 from evalrunner.redact import redact_message
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED
 
-# what may follow --mlflow; the last two are refused
+# addresses that may follow --mlflow; the last two are refused later, with a reason
 ADDRESS = re.compile(r"[A-Za-z][\w+]*://|databricks$|file:|mlruns/?$")
 SUITE_ENDINGS = (".yaml", ".yml")
 
@@ -48,7 +48,7 @@ def looks_like_suite(word: str) -> bool:
 
 
 def with_address(args: list[str], place: int) -> str:
-    """The argument at a place; `--mlflow` without an address gets an empty one, so that it takes no suite for it."""
+    """The argument at a place; `--mlflow` without an address gets an empty one, so that it does not consume a suite."""
     following = args[place + 1] if place + 1 < len(args) else ""
     if args[place] == "--mlflow" and not ADDRESS.match(following):
         return "--mlflow="
@@ -76,13 +76,13 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Run evaluation suites for language models. 'evalrun SUITE…' is short for 'evalrun run SUITE…'."""
 
 
-app.command("run")(run.run)
+app.command("run", short_help="Run suites. The exit code reflects the verdict.")(run.run)
 app.command("plan")(inspect.plan)
 app.command("validate")(inspect.validate)
 app.command("schema")(inspect.schema)
@@ -107,46 +107,46 @@ def main() -> None:
         code = app(prog_name="evalrun")
     except SystemExit as ended:
         code = ended.code
-    except EvalrunError as said:
-        tell(said)
-        code = said.exit_code
+    except EvalrunError as error:
+        print_error(error)
+        code = error.exit_code
     except KeyboardInterrupt:
         print("evalrun: interrupted", file=sys.stderr)
         code = INTERRUPTED
-    except Exception:  # a mistake of ours must not end with 1, which says that a gate failed
+    except Exception:  # a bug must not exit with 1, which means that a gate failed
         from evalrunner.formatting import for_log
 
         print(for_log(redact_message(traceback.format_exc())), file=sys.stderr)
-        print("evalrun: this is a mistake in evalrun itself; please report it with the lines above", file=sys.stderr)
+        print("evalrun: this is a bug in evalrun; please report it with the lines above", file=sys.stderr)
         code = UNTRUSTED
     leave(code if isinstance(code, int) else 0)
 
 
-def tell(said: EvalrunError) -> None:
+def print_error(error: EvalrunError) -> None:
     """Print an error, each of several problems on its own line."""
     from evalrunner.formatting import for_log
 
-    if isinstance(said, SuiteError) and len(said.problems) > 1:
-        for problem in said.problems:
+    if isinstance(error, SuiteError) and len(error.problems) > 1:
+        for problem in error.problems:
             print(for_log(redact_message(str(problem))), file=sys.stderr)
-        print(f"evalrun: {len(said.problems)} problems; nothing was called", file=sys.stderr)
+        print(f"evalrun: {len(error.problems)} problems; nothing was called", file=sys.stderr)
     else:
-        print(f"evalrun: {for_log(redact_message(str(said)))}", file=sys.stderr)
-    if isinstance(said, SuiteError) and os.environ.get("GITHUB_ACTIONS"):
+        print(f"evalrun: {for_log(redact_message(str(error)))}", file=sys.stderr)
+    if isinstance(error, SuiteError) and os.environ.get("GITHUB_ACTIONS"):
         from evalrunner.reports.github import problem_annotations, workspace_of
 
         workspace = workspace_of(os.environ)
         if workspace is not None:
-            print(*problem_annotations(said.problems, workspace), sep="\n", file=sys.stderr)
+            print(*problem_annotations(error.problems, workspace), sep="\n", file=sys.stderr)
 
 
 def leave(code: int) -> None:
     """End the process at once, with everything written.
 
-    Without the interpreter's own end: that would wait for threads that hang in someone's function, and with calls that
-    were cancelled it can abort in Rust's threads.
+    Skips the interpreter's shutdown, which would wait for threads that hang in a user function, and which can abort in
+    Rust threads after cancelled calls.
     """
     for out in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BrokenPipeError):  # whoever read it has seen enough
+        with contextlib.suppress(BrokenPipeError):  # the reader has closed the pipe
             out.flush()
     os._exit(code)

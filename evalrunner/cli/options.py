@@ -1,104 +1,100 @@
-"""The options that commands share, each said once."""
+"""Command-line options: those of `RunOptions` made from its fields, and the others that commands share."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-MaybeSuites = Annotated[list[str] | None, typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
+from evalrunner.suite.options import RunOptions, options_of
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, unique prefix, path, or last.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN…", help="Run ids, unique prefixes, paths, or last.")]
 Suites = Annotated[list[str], typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
-Targets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--target", "-t", metavar="NAME|MODEL", help="Only this target of the suite, or this model instead. Repeatable."
-    ),
+MaybeSuites = Annotated[list[str] | None, typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
+SuiteFile = Annotated[
+    Path | None, typer.Option("--suite", metavar="FILE", help="Suite file. Default: that of the run.")
 ]
-BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", metavar="URL", help="OpenAI-compatible address of the targets.")
-]
-JudgeModel = Annotated[str | None, typer.Option("--judge", metavar="MODEL", help="The judge's model.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most so many samples.")]
-Where = Annotated[
-    list[str] | None,
-    typer.Option("--where", metavar="COLUMN=VALUE", help="Keep such samples. Repeatable; [a, b] is any of both."),
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="How often each sample is asked.")]
-Concurrency = Annotated[
-    str | None,
-    typer.Option(
-        "--concurrency", "-j", metavar="N|auto", help="Rows under way and calls in flight to one endpoint, or auto."
-    ),
-]
-Retries = Annotated[
-    int | None, typer.Option("--retries", min=0, help="How often a call that failed in passing is made again.")
-]
-Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Seconds that one call may take.")]
-MaxCost = Annotated[
-    float | None, typer.Option("--max-cost", metavar="USD", help="US dollars that the run may spend, judges included.")
-]
-FailOnError = Annotated[
-    str | None,
-    typer.Option("--fail-on-error", metavar="N|P%", help="Stop once so many rows, or such a share, ended in error."),
-]
-Cache = Annotated[
-    bool | None,
-    typer.Option(
-        "--cache/--no-cache",
-        show_default=False,
-        help="Reuse and keep all answers, or none. Without it those of judges.",
-    ),
-]
-Refresh = Annotated[
-    bool, typer.Option("--refresh", help="Ask again for what is in the cache, and keep the new answer.")
-]
-Resume = Annotated[
-    str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run: its id, a prefix, its path, or last.")
-]
-RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="With --resume: run again what ended in error, too.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all that is drawn at random.")]
-OutputDir = Annotated[Path, typer.Option("--output-dir", help="Where run folders are made.")]
-Outputs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="PATH",
-        help="Also write .csv .parquet .xlsx .jsonl .json .html .md .xml .svg or .png. Repeatable.",
-    ),
-]
-Diff = Annotated[
-    int, typer.Option("--diff", min=0, metavar="N", help="Of several targets, show the N samples that differ most.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any key of the suite, typed as YAML. Repeatable."),
-]
-
-Mlflow = Annotated[
-    str | None,
-    typer.Option(
-        "--mlflow",
-        metavar="[URI]",
-        help="Send the run to MLflow: to this address, or where the suite or MLFLOW_TRACKING_URI says.",
-    ),
-]
-MlflowRequired = Annotated[
-    bool, typer.Option("--mlflow-required", help="Send the run to MLflow, and end with 3 where that cannot be done.")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line per suite, no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Diff = Annotated[int, typer.Option("--diff", min=0, metavar="N", help="Samples to show on which targets differ most.")]
 
 
-def conditions(where: list[str] | None) -> dict[str, Any]:
-    """The conditions of `--where`, column to value."""
-    from evalrunner.suite.loader import parse_condition
+def takes_options(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator: the function gets the options that `RunOptions` declares for `command` as its first argument."""
+    fields = options_of(command)
+    hints = typing.get_type_hints(RunOptions)
 
-    return dict(parse_condition(text) for text in where or ())
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = [*inspect.signature(function, eval_str=True).parameters.values()][1:]
+
+        def call(**given: Any) -> None:
+            asked = {item.name: value_of(item, given.pop(item.name)) for item in fields}
+            function(RunOptions(**asked), **given)
+
+        declared = [_parameter(item, hints[item.name]) for item in fields]
+        shared = [parameter for parameter in declared if parameter.name == "output_dir"]  # the last of every command
+        parameters = [*(each for each in declared if each not in shared), *own, *shared]
+        signature = inspect.Signature([each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters])
+        call.__dict__["__signature__"] = signature  # Typer reads it
+        call.__annotations__ = {}
+        call.__doc__, call.__name__ = function.__doc__, function.__name__
+        return call
+
+    return decorate
 
 
-def cache_mode(cache: bool | None) -> Any:
-    """The mode of `--cache` and `--no-cache`, None where neither is given."""
-    return None if cache is None else "all" if cache else "off"
+def _parameter(item: dataclasses.Field[Any], annotation: Any) -> inspect.Parameter:
+    """The parameter of a command from which Typer makes the option."""
+    about, kind, default = item.metadata, _value_type(annotation), item.default
+    if about["values"] is not None:
+        kind, default = bool | None, None
+    elif isinstance(default, bool):
+        kind, default = bool, False  # a flag says the other of the two
+    elif kind == list[str] | None:
+        default = None
+    flags = about["flags"] or (f"--{item.name.replace('_', '-')}",)
+    option = typer.Option(
+        *flags,
+        help=about["help"],
+        metavar=about["metavar"],
+        min=about["minimum"],
+        show_default=isinstance(default, Path),
+    )
+    return inspect.Parameter(
+        item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
+
+
+def _value_type(annotation: Any) -> Any:
+    """The type that Typer reads for an annotation: text where there are several, a list for repeated options."""
+    choices = [choice for choice in typing.get_args(annotation) if choice is not type(None)]
+    if annotation in (bool, Path):
+        return annotation
+    if type(None) in typing.get_args(annotation):
+        return choices[0] | None if len(choices) == 1 and choices[0] in (int, float, str) else str | None
+    return list[str] | None
+
+
+def value_of(item: dataclasses.Field[Any], given: Any) -> Any:
+    """What the option that was `given` means as a field of `RunOptions`."""
+    if item.metadata["values"] is not None:
+        yes, no = item.metadata["values"]
+        return None if given is None else yes if given else no
+    if item.name == "where":
+        from evalrunner.suite.loader import parse_condition
+
+        return dict(parse_condition(text) for text in given or ())
+    if item.name == "concurrency":
+        return concurrency_of(given)
+    if isinstance(item.default, bool):
+        return item.default != given  # a flag inverts the default
+    return tuple(given or ()) if isinstance(item.default, tuple) else given
 
 
 def concurrency_of(text: str | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import os
 import shlex
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from evalrunner.cli import options
+from evalrunner.suite.options import RunOptions
 from evalrunner.verdicts import INTERRUPTED, exit_code
 
 if TYPE_CHECKING:
@@ -24,75 +26,26 @@ if TYPE_CHECKING:
     from evalrunner.middleware.cancellation import StopSignal
     from evalrunner.reports.view import RunView
     from evalrunner.reports.worst_rows import WorstRows
-    from evalrunner.suite.options import RunOptions
 
 
 DRAWING_AFTER_S = 0.04
 
 
+@options.takes_options("run")
 def run(
+    asked: RunOptions,
     suites: options.MaybeSuites = None,
-    target: options.Targets = None,
-    base_url: options.BaseUrl = None,
-    judge: options.JudgeModel = None,
-    limit: options.Limit = None,
-    where: options.Where = None,
-    epochs: options.Epochs = None,
-    concurrency: options.Concurrency = None,
-    retries: options.Retries = None,
-    timeout: options.Timeout = None,
-    max_cost: options.MaxCost = None,
-    fail_on_error: options.FailOnError = None,
-    cache: options.Cache = None,
-    refresh: options.Refresh = False,
-    resume: options.Resume = None,
-    retry_errors: options.RetryErrors = False,
-    seed: options.Seed = None,
-    output_dir: options.OutputDir = Path("runs"),
-    output: options.Outputs = None,
-    settings: options.Settings = None,
-    mlflow: options.Mlflow = None,
-    mlflow_required: options.MlflowRequired = False,
-    no_gates: Annotated[bool, typer.Option("--no-gates", help="Measure only; no verdict.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a suite, no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print metrics as JSON and nothing else.")] = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
     diff: options.Diff = 3,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Print requests and answers to stderr, keys redacted.")
-    ] = False,
 ) -> None:
-    """Run suites, one after the other, and end with the code of their verdict.
+    """Run suites. The exit code reflects the verdict.
 
     Exit codes: 0 all gates pass, 1 a gate failed, 2 usage or suite error (nothing was called),
     3 untrusted or stopped early, 4 inconclusive, 130 interrupted.
-    """
-    from evalrunner.suite.options import RunOptions
 
-    asked = RunOptions(
-        targets=tuple(target or ()),
-        base_url=base_url,
-        judge=judge,
-        limit=limit,
-        where=options.conditions(where),
-        epochs=epochs,
-        concurrency=options.concurrency_of(concurrency),
-        retries=retries,
-        timeout=timeout,
-        max_cost=max_cost,
-        fail_on_error=fail_on_error,
-        cache=options.cache_mode(cache),
-        refresh=refresh,
-        resume=resume,
-        retry_errors=retry_errors,
-        seed=seed,
-        settings=tuple(settings or ()),
-        output_dir=output_dir,
-        outputs=tuple(output or ()),
-        gates=not no_gates,
-        debug=debug,
-        mlflow=mlflow,
-        mlflow_required=mlflow_required,
-    )
+    Formats of --output: .csv .parquet .xlsx .jsonl .json .html .md .xml .svg .png
+    """
     printer = Printer(quiet=quiet, as_json=as_json, diff=diff)
     results = run_and_print(suites or [], asked, printer)
     raise typer.Exit(printer.finish(results))
@@ -120,10 +73,10 @@ def run_and_print(
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     reporters = printer.reporters()
-    with contextlib.redirect_stdout(sys.stderr):  # what people's functions and models print is no part of the results
+    with contextlib.redirect_stdout(sys.stderr):  # output of user functions and models is not part of the results
         results = asyncio.run(run_all())
     if results and (left := suites[len(results) :]):
-        print(f"not begun: {' '.join(map(shlex.quote, left))}", file=sys.stderr)
+        print(f"not started: {' '.join(map(shlex.quote, left))}", file=sys.stderr)
     return results
 
 
@@ -131,7 +84,7 @@ def _listen_to_ctrl_c(stop: StopSignal) -> None:
     def asked() -> None:
         stop.request()
         if stop.count == 1:
-            print("\nstopping: calls in flight may finish (Ctrl-C again drops them)", file=sys.stderr)
+            print("\nstopping: waiting for in-flight requests (Ctrl-C again cancels them)", file=sys.stderr)
         elif stop.count > 2:
             os._exit(INTERRUPTED)
 
@@ -153,7 +106,7 @@ def _to_stderr(line: str) -> None:
 
 @contextlib.contextmanager
 def unless_closed(out: TextIO) -> Iterator[None]:
-    """Print what is inside to `out`, unless whoever reads it has gone: that is no reason to change the exit code."""
+    """Print to `out`; a reader that has closed the pipe does not change the exit code."""
     try:
         yield
     except BrokenPipeError:
@@ -169,7 +122,7 @@ class Printer:
         self.as_json = as_json
 
     def reporters(self) -> list[Reporter]:
-        """Who listens to the run: progress, then the summary."""
+        """The reporters of the run: progress, then the summary."""
         from evalrunner.reports.progress import BarProgress, PlainProgress
 
         if self.as_json:
@@ -180,7 +133,7 @@ class Printer:
         return [progress, Summary(sys.stdout, quiet=False, diff=self.diff)]
 
     def finish(self, results: list[RunResult]) -> int:
-        """Print what is printed at the end of all; returns the exit code of the command."""
+        """Print the JSON and the annotations of all runs; returns the exit code of the command."""
 
         if self.as_json:
             from evalrunner.formatting import json_for_log
@@ -190,15 +143,15 @@ class Printer:
             found = [metrics_data(result) for result in results]
             with unless_closed(sys.stdout):
                 print(redact(json_for_log(found[0] if len(found) == 1 else found)), flush=True)
-            _tell_how_to_go_on(results)
+            _print_next_steps(results)
         from evalrunner.reports.view import view_of
 
         annotate([view_of(result) for result in results], sys.stderr if self.as_json else sys.stdout)
         return exit_code(result.exit_code for result in results)
 
 
-def _tell_how_to_go_on(results: list[RunResult]) -> None:
-    """What JSON has no place for, on stderr: which runs did not do all they had to, why, and the commands for the rest."""
+def _print_next_steps(results: list[RunResult]) -> None:
+    """Print to stderr which runs did not finish, why, and how to continue them: the JSON on stdout has no field for it."""
     from evalrunner.reports.terminal import headline, next_step_lines
 
     for result in results:
@@ -207,7 +160,7 @@ def _tell_how_to_go_on(results: list[RunResult]) -> None:
 
 
 def annotate(views: list[RunView], out: TextIO) -> None:
-    """Tell GitHub of gates that did not pass, where it is GitHub that runs us."""
+    """Annotate gates that did not pass, in GitHub Actions."""
     from evalrunner.reports.github import gate_annotations, workspace_of
 
     workspace = workspace_of(os.environ)
@@ -218,7 +171,7 @@ def annotate(views: list[RunView], out: TextIO) -> None:
 
 
 def rows_that_differ(result: RunResult, count: int) -> tuple[tuple[Row, ...], ...]:
-    """The rows of the samples on which the targets of a run differ most, read back from its row log."""
+    """The rows of the samples on which the targets of a run differ most, read from its row log."""
     if result.comparison is None or count == 0:
         return ()
     from evalrunner.compare.disagreement import disagreeing_rows
@@ -228,12 +181,12 @@ def rows_that_differ(result: RunResult, count: int) -> tuple[tuple[Row, ...], ..
 
 
 def import_drawing() -> None:
-    """Import what summaries are drawn with."""
+    """Import what the summary is rendered with."""
     from rich import box, console, table, text  # noqa: F401
 
 
 class Summary:
-    """Prints a run's summary at its end, with the rows that did worst, or `diff` on which several targets differ."""
+    """Prints the summary of a run at its end, with its worst rows, or the `diff` samples on which targets differ most."""
 
     def __init__(self, out: TextIO, *, quiet: bool, diff: int = 0) -> None:
         self.out = out
@@ -244,7 +197,7 @@ class Summary:
     def on_start(self, plan: Plan, folder: Any, /) -> None:
         from evalrunner.reports.worst_rows import WorstRows
 
-        # What the summary is drawn with takes a while to import: done once the first calls are out, while they are waited for.
+        # Rendering takes a while to import: done while the run waits for its first calls.
         drawing = threading.Timer(DRAWING_AFTER_S, import_drawing)
         drawing.daemon = True
         drawing.start()
@@ -272,26 +225,21 @@ class Summary:
                 console.print(part)
 
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")]
-
-
+@options.takes_options("gate")
 def gate(
-    run: Run = "last",
+    asked: RunOptions,
+    run: options.Run = "last",
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="NAME|PATH|RUN", help="Compare with this one instead of the suite's."),
+        typer.Option("--baseline", metavar="NAME|PATH|RUN", help="Baseline in place of the suite's."),
     ] = None,
-    suite: Annotated[
-        Path | None, typer.Option("--suite", metavar="FILE", help="Take the gates of this file instead.")
-    ] = None,
-    settings: options.Settings = None,
+    suite: options.SuiteFile = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write verdicts as .json.")
+        Path | None, typer.Option("--output", "-o", metavar="PATH", help="Also write the verdicts as .json.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print verdicts as JSON and nothing else.")] = False,
-    output_dir: options.OutputDir = Path("runs"),
+    as_json: options.Json = False,
 ) -> None:
-    """Judge a stored run again by the gates of its suite, offline; nothing is called.
+    """Check the gates of a stored run again, offline.
 
     Exit codes: 0 all gates pass, 1 a gate failed, 2 usage or suite error, 3 untrusted or not finished, 4 inconclusive.
     """
@@ -308,8 +256,10 @@ def gate(
     if output is not None and output.suffix != ".json":
         raise SuiteError(f"--output {str(output)!r}: the path should end in .json")
     register_environment()
-    folder = find_run(run, output_dir)
-    judged = reevaluate_gates(folder, runs=output_dir, suite_file=suite, baseline=baseline, settings=settings or ())
+    folder = find_run(run, asked.output_dir)
+    judged = reevaluate_gates(
+        folder, runs=asked.output_dir, suite_file=suite, baseline=baseline, settings=asked.settings
+    )
     if output is not None:
         write_json(output, gate_report_data(judged))
     if as_json:
@@ -321,49 +271,34 @@ def gate(
     view = gate_report_view(judged, suite)
     annotate([view], sys.stderr if as_json else sys.stdout)
     try:
-        add_stored_to_step(folder, view, output_dir)
-    except (OSError, RunError) as refused:  # the verdict stands all the same
+        add_stored_to_step(folder, view, asked.output_dir)
+    except (OSError, RunError) as refused:  # the verdict is not affected
         print(f"note: a report could not be written: {refused}", file=sys.stderr)
     raise typer.Exit(judged.exit_code)
 
 
+@options.takes_options("score")
 def score(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN|FILE", help="A run, or the .jsonl file of a baseline that has outputs.")
-    ] = "last",
-    suite: Annotated[
-        Path | None, typer.Option("--suite", metavar="FILE", help="The suite with the scorers; the run's own without.")
-    ] = None,
-    judge: options.JudgeModel = None,
-    settings: options.Settings = None,
-    concurrency: options.Concurrency = None,
-    output: options.Outputs = None,
-    no_gates: Annotated[bool, typer.Option("--no-gates", help="Measure only; no verdict.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a suite, no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print metrics as JSON and nothing else.")] = False,
-    output_dir: options.OutputDir = Path("runs"),
+    asked: RunOptions,
+    run: Annotated[str, typer.Argument(metavar="RUN|FILE", help="Run, or a baseline .jsonl with outputs.")] = "last",
+    suite: options.SuiteFile = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Run scorers over stored answers as a run of its own; no target is called, judges are.
+    """Score stored outputs again, as a new run.
 
-    A baseline with outputs is brought up to changed scorers so: score it, then accept the run. It is measured only.
+    No target is called; judges are. To update a baseline with outputs to changed scorers, score it and accept the new
+    run. Runs of a baseline have no verdict.
     """
     from evalrunner.commands.rescore import load_answers
     from evalrunner.errors import SuiteError
-    from evalrunner.suite.options import RunOptions
 
-    stored = load_answers(run, output_dir)
+    stored = load_answers(run, asked.output_dir)
     file = suite if suite is not None else stored.suite_file
     if file is None or not file.is_file():
-        where = "a baseline does not say where its suite is" if file is None else f"the suite {str(file)!r} is not here"
-        raise SuiteError(f"{where}; name it: --suite FILE")
-    asked = RunOptions(
-        judge=judge,
-        concurrency=options.concurrency_of(concurrency),
-        settings=tuple(settings or ()),
-        output_dir=output_dir,
-        outputs=tuple(output or ()),
-        gates=not no_gates and stored.suite_file is not None,
-    )
+        state = "a baseline does not name its suite" if file is None else f"suite {str(file)!r} not found"
+        raise SuiteError(f"{state}; pass it: --suite FILE")
+    asked = dataclasses.replace(asked, gates=asked.gates and stored.suite_file is not None)
     printer = Printer(quiet=quiet, as_json=as_json)
     results = run_and_print([str(file)], asked, printer, stored)
     raise typer.Exit(printer.finish(results))

@@ -9,30 +9,27 @@ from typing import Annotated
 import typer
 
 from evalrunner.cli import options
-from evalrunner.cli.options import OutputDir
 from evalrunner.errors import SuiteError
+from evalrunner.suite.options import RunOptions
 
 
+@options.takes_options("show")
 def show(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")
-    ] = "last",
-    failed: Annotated[bool, typer.Option("--failed", help="Only rows that need a look, all of them.")] = False,
+    asked: RunOptions,
+    run: options.Run = "last",
+    failed: Annotated[bool, typer.Option("--failed", help="Show all failed and unscored rows, and no others.")] = False,
     output: Annotated[
         list[str] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="Write .md .xml .html .svg .png .csv .json or .jsonl instead. Repeatable.",
-        ),
+        typer.Option("--output", "-o", metavar="PATH", help="Write PATH instead of printing. Repeatable."),
     ] = None,
     max_kib: Annotated[
-        int, typer.Option("--max-kib", min=4, help="How large a .md may be; a comment on GitHub takes 60.")
+        int, typer.Option("--max-kib", min=4, metavar="KIB", help="Maximum size of a .md; GitHub comments allow 60.")
     ] = 512,
-    output_dir: options.OutputDir = Path("runs"),
 ) -> None:
-    """Show a stored run: verdict, metrics, gates and rows."""
+    """Show a stored run: verdict, metrics, gates and rows.
+
+    Formats of --output: .md .xml .html .svg .png .csv .json .jsonl
+    """
     from evalrunner.reports.stored import render_run
     from evalrunner.reports.terminal import open_console
     from evalrunner.runs.folder import find_run
@@ -41,83 +38,82 @@ def show(
         from evalrunner.reports.outputs import write_stored
 
         for path in output:
-            write_stored(find_run(run, output_dir), Path(path), runs=output_dir, max_bytes=max_kib * 1024)
+            write_stored(find_run(run, asked.output_dir), Path(path), runs=asked.output_dir, max_bytes=max_kib * 1024)
         return
     console = open_console(sys.stdout)
-    for part in render_run(find_run(run, output_dir), failed_only=failed):
+    for part in render_run(find_run(run, asked.output_dir), failed_only=failed):
         console.print(part)
 
 
+@options.takes_options("runs")
 def runs(
-    output_dir: options.OutputDir = Path("runs"),
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at the most.")] = 20,
+    asked: RunOptions,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum runs to list.")] = 20,
 ) -> None:
     """List stored runs, newest first."""
     from evalrunner.reports.stored import runs_table
     from evalrunner.reports.terminal import open_console
     from evalrunner.runs.folder import list_runs
 
-    found = list_runs(output_dir)
+    found = list_runs(asked.output_dir)
     if not found:
-        typer.echo(f"no runs in {str(output_dir)!r} yet; 'evalrun SUITE' makes one")
+        typer.echo(f"no runs in {str(asked.output_dir)!r} yet; 'evalrun SUITE' starts one")
         return
     open_console(sys.stdout).print(runs_table(found[:limit]))
     if len(found) > limit:
-        typer.echo(f"and {len(found) - limit} older ones (--limit shows more)")
+        typer.echo(f"and {len(found) - limit} older runs (--limit shows more)")
 
 
+@options.takes_options("report")
 def report(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")
-    ] = "last",
+    asked: RunOptions,
+    run: options.Run = "last",
     output: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", metavar="PATH", help="Write .html .svg or .png there instead. Repeatable."),
+        typer.Option("--output", "-o", metavar="PATH", help="Write this .html, .svg or .png instead. Repeatable."),
     ] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-    output_dir: OutputDir = Path("runs"),
+    show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Write a stored run's report.html or interval plot again, from its folder."""
+    """Rewrite the HTML report or plot of a stored run."""
     import webbrowser
 
     from evalrunner.reports.html.write import check_png_support, rewrite_report
     from evalrunner.runs.folder import REPORT_FILE, find_run
 
-    folder = find_run(run, output_dir)
+    folder = find_run(run, asked.output_dir)
     paths = [Path(name) for name in output or ()] or [folder.path / REPORT_FILE]
     for path in paths:
         check_png_support(path)
     for path in paths:
-        rewrite_report(folder, path, runs=output_dir)
+        rewrite_report(folder, path, runs=asked.output_dir)
         typer.echo(path)
     if show:
         pages = [path for path in paths if path.suffix.lower() == ".html"] or [
-            rewrite_report(folder, folder.path / REPORT_FILE, runs=output_dir)
+            rewrite_report(folder, folder.path / REPORT_FILE, runs=asked.output_dir)
         ]
         webbrowser.open(pages[0].resolve().as_uri())
 
 
-Runs = Annotated[list[str], typer.Argument(metavar="RUN…", help="Runs: an id, a unique prefix, a path, or last.")]
-
-
+@options.takes_options("compare")
 def compare(
-    runs: Runs,
+    asked: RunOptions,
+    runs: options.Runs,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", "-m", metavar="NAME", help="Compare only this metric. Repeatable.")
     ] = None,
     unpaired: Annotated[
-        bool, typer.Option("--unpaired", help="Compare runs of different datasets, the weaker way.")
+        bool, typer.Option("--unpaired", help="Compare runs of different datasets (less power).")
     ] = False,
     diff: options.Diff = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON and nothing else.")] = False,
+    as_json: options.Json = False,
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", metavar="PATH", help="Also write .html or .json. Repeatable.")
     ] = None,
-    output_dir: options.OutputDir = Path("runs"),
 ) -> None:
-    """Compare the targets of stored runs: which is better, by how much, how sure, and what it costs.
+    """Compare the targets of stored runs.
 
-    Runs whose dataset, scorers or judge differ are refused; prompts, params and models may differ and are named.
+    Shows which is better, by how much, with what confidence and at what cost. Runs with different datasets, scorers
+    or judges are refused; prompts, params and models may differ and are listed.
     """
     from evalrunner.commands.compare import compare_runs
     from evalrunner.reports.html.comparison_page import write_comparison
@@ -128,7 +124,7 @@ def compare(
     for path in paths:
         if path.suffix.lower() not in (".html", ".json"):
             raise SuiteError(f"-o {str(path)!r}: the extension should be .html or .json")
-    found = compare_runs(runs, output_dir, wanted=metric or (), paired=not unpaired)
+    found = compare_runs(runs, asked.output_dir, wanted=metric or (), paired=not unpaired)
     for path in paths:
         if path.suffix.lower() == ".html":
             write_comparison(path, found.runs, found.comparison, found.metrics)
@@ -151,22 +147,23 @@ def compare(
         console.print(table)
 
 
+@options.takes_options("diff")
 def diff(
-    runs: Runs,
+    asked: RunOptions,
+    runs: options.Runs,
     targets: Annotated[
-        str | None, typer.Option("--targets", metavar="A,B", help="Target of the first run, target of the second.")
+        str | None, typer.Option("--targets", metavar="A,B", help="Target of the first run and of the second.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many rows.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON and nothing else.")] = False,
-    output_dir: options.OutputDir = Path("runs"),
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum rows to show.")] = 20,
+    as_json: options.Json = False,
 ) -> None:
-    """Show the rows that changed from one run to another in output or score, those that got worst first.
+    """Show the rows that changed between two runs.
 
-    With one run, from one of its targets to another.
+    Rows whose output or score changed, largest regressions first. With one run, its targets are compared.
     """
     from evalrunner.commands.diff import diff_runs
 
-    found = diff_runs(runs, output_dir, targets=targets.split(",") if targets else (), keep=limit)
+    found = diff_runs(runs, asked.output_dir, targets=targets.split(",") if targets else (), keep=limit)
     from evalrunner.reports.comparison import diff_data, render_diff
 
     if as_json:
@@ -185,16 +182,16 @@ def diff(
             console.print(part)
 
 
+@options.takes_options("track")
 def track(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of it, its path, or last.")
-    ] = "last",
-    mlflow: options.Mlflow = None,
-    output_dir: options.OutputDir = Path("runs"),
+    asked: RunOptions,
+    run: options.Run = "last",
 ) -> None:
-    """Send a stored run to MLflow. What is there already is found again, not doubled.
+    """Send a stored run to MLflow.
 
-    Exit codes: 0 it is there, 2 nobody says where to or the extra is missing, 3 it could not be sent.
+    A run that was sent before is updated, not duplicated.
+
+    Exit codes: 0 sent, 2 no address or the extra is missing, 3 sending failed.
     """
     from evalrunner.commands.track import track_run
     from evalrunner.errors import RunError
@@ -202,8 +199,8 @@ def track(
     from evalrunner.runs.folder import find_run
 
     register_environment()
-    folder = find_run(run, output_dir)
-    sent = track_run(folder.path, {} if mlflow is None else {"mlflow": mlflow})
+    folder = find_run(run, asked.output_dir)
+    sent = track_run(folder.path, {} if asked.mlflow is None else {"mlflow": asked.mlflow})
     for name, result in sent.items():
         if result.problem is None:
             typer.echo(f"{name}: {result}")
@@ -212,22 +209,23 @@ def track(
         raise RunError("; ".join(problems) + "; what arrived is recorded, so try again")
 
 
+@options.takes_options("view")
 def view(
+    asked: RunOptions,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port on this machine; 0 takes a free one.")
+        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="Local port; 0 picks a free one.")
     ] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
-    output_dir: options.OutputDir = Path("runs"),
 ) -> None:
-    """Show the runs folder in a browser: history of each suite, runs side by side, reports. Reads only.
+    """Browse stored runs in a web browser.
 
-    The server listens on 127.0.0.1 and ends with Ctrl-C.
+    Shows the history of each suite, comparisons and reports, read-only. The server listens on 127.0.0.1 until Ctrl-C.
     """
     from evalrunner.view.server import ADDRESS, make_server
 
-    server = make_server(output_dir, port)
+    server = make_server(asked.output_dir, port)
     address = f"http://{ADDRESS}:{server.server_port}/"
-    typer.echo(f"{address} shows {str(output_dir)!r}; Ctrl-C ends it")
+    typer.echo(f"{address} shows {str(asked.output_dir)!r}; stop it with Ctrl-C")
     if not no_open:
         import webbrowser
 
@@ -235,6 +233,6 @@ def view(
     try:
         server.serve_forever()
     except KeyboardInterrupt:
-        typer.echo("ended", err=True)
+        typer.echo("stopped", err=True)
     finally:
         server.server_close()

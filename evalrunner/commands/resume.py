@@ -17,7 +17,7 @@ from evalrunner.runs.finished import FinishedRows
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
 from evalrunner.runs.provenance import differences
 from evalrunner.runs.row_log import cut_torn_line, scan_keys
-from evalrunner.suite.options import RunOptions, check_given_again, merge_options, options_from
+from evalrunner.suite.options import RunOptions, merge_options, options_from, require_redacted_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def find_resumable_run(reference: str, given: RunOptions) -> ResumableRun:
     if not isinstance(data.get("definition"), Mapping) or not isinstance(data.get("suite_file"), str):
         raise RunNotFoundError(f"run {folder.id} does not say how it was made, so nothing can go on with it")
     stored = data.get("options") or {}
-    check_given_again(stored, given)
+    require_redacted_options(stored, given)
     options = merge_options(options_from(stored), given)
     return ResumableRun(folder, data, replace(options, output_dir=folder.path.parent.parent))
 

@@ -6,6 +6,7 @@ assembled, is reported together with them.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from evalrunner.errors import SuiteError
 from evalrunner.suite import gates, models, sections  # noqa: F401  they register the readers of their keys
 from evalrunner.suite.models import default_name
-from evalrunner.suite.options import RunOptions
+from evalrunner.suite.options import RunOptions, flag_of
 from evalrunner.suite.schema import KeyPath, Suite, TargetSpec, is_section, keys_of, top_keys
 from evalrunner.suite.sections import shown_address, shown_tracking
 from evalrunner.suite.validate import SectionReader, without_nulls
@@ -103,38 +104,28 @@ def _without_keys(item: Any) -> Any:
 
 
 def apply_options(document: Document, options: RunOptions) -> None:
-    """Change the data of `document` as the options say; what they set is blamed on them, not on a line."""
+    """Change the data of `document` as the options say; problems with their values name the option, not a line."""
     if not isinstance(document.data, dict):
         return
     for setting in options.settings:
         _apply_setting(document, setting)
-    for path, value, flag in (
-        (("dataset", "limit"), options.limit, "--limit"),
-        (("run", "epochs"), options.epochs, "--epochs"),
-        (("run", "concurrency"), options.concurrency, "--concurrency"),
-        (("run", "seed"), options.seed, "--seed"),
-        (("run", "retries"), options.retries, "--retries"),
-        (("run", "timeout"), options.timeout, "--timeout"),
-        (("run", "max_cost"), options.max_cost, "--max-cost"),
-        (("run", "fail_on_error"), options.fail_on_error, "--fail-on-error"),
-        (("judge",), options.judge, "--judge"),
-        (("tracking", "mlflow", "uri"), _literal(options.mlflow), "--mlflow"),
-    ):
-        if value is not None:
-            _set(document, path, value, flag)
+    for item in dataclasses.fields(options):
+        path, value = item.metadata.get("sets"), getattr(options, item.name)
+        if path is None or value in (None, ""):
+            continue
+        for name, inner in value.items() if isinstance(value, Mapping) else [(None, value)]:
+            _set(document, path if name is None else (*path, name), _literal(inner, path), flag_of(item))
     if options.cache is not None:
         _set_cache(document, options.cache)
-    for column, wanted in options.where.items():
-        _set(document, ("dataset", "where", column), wanted, "--where")
     if options.targets:
         _choose_targets(document, options.targets)
     if options.base_url is not None:
         _set_base_url(document, options.base_url)
 
 
-def _literal(address: str | None) -> str | None:
-    """An address of the command line as a suite would write it, where a dollar sign begins a variable."""
-    return address.replace("$", "$$") if address else None
+def _literal(value: Any, path: KeyPath) -> Any:
+    """A value of the command line as a suite would write it: in an address, a dollar sign begins a variable."""
+    return value.replace("$", "$$") if path[0] == "tracking" else value
 
 
 def _set_cache(document: Document, mode: str) -> None:

@@ -1,4 +1,8 @@
-"""What the command line or Python code asks for on top of a suite, and how a run keeps it for its resume."""
+"""The options of a run: what the command line or Python code asks for on top of a suite.
+
+Each is declared once, as a field of `RunOptions`: the command line makes its flags from it, the loader the change of
+the suite, and `run.json` keeps it for a resume.
+"""
 
 from __future__ import annotations
 
@@ -14,75 +18,182 @@ from evalrunner.domain import EMPTY
 from evalrunner.errors import SuiteError
 from evalrunner.redact import LOGIN, may_be_secret, redact
 
-OF_THE_MOMENT = ("refresh", "resume", "retry_errors", "wait_scale", "output_dir", "debug")  # said anew each time
-WITHHELD = "not_kept"
-VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")  # names where a key is, and is none
+REDACTED = "redacted"
+VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")  # the name of a variable is not a secret
 STEPS = re.compile(r"[^.\[\]\s]+")
+
+
+def option(
+    help: str,
+    *flags: str,
+    default: Any = None,
+    metavar: str | None = None,
+    minimum: int | None = None,
+    values: tuple[Any, Any] | None = None,
+    sets: str | None = None,
+    commands: tuple[str, ...] = ("run",),
+    stored: bool = True,
+    adds: bool = False,
+) -> Any:
+    """A field of `RunOptions` that is an option of the command line.
+
+    `flags` are its names there (default: the name of the field); `values` are what a pair such as `--cache/--no-cache`
+    means; `sets` is the key of the suite that it overrides; `commands` have it, all if there are none. It is `stored` in `run.json` for a
+    resume, where new values replace the stored ones, or are added to them (`adds`).
+    """
+    about = {
+        "help": help,
+        "flags": flags,
+        "metavar": metavar,
+        "minimum": minimum,
+        "values": values,
+        "sets": tuple(sets.split(".")) if sets else None,
+        "commands": commands,
+        "stored": stored,
+        "adds": adds,
+    }
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How a run differs from what its suite says. Every field left at its default changes nothing.
+    """How a run differs from its suite. A field left at its default changes nothing.
 
     `targets` are names of the suite's targets, or model strings. `where` maps a column to a value. `settings`
-    are `key.path=value`, typed as YAML. `outputs` are paths whose extension says the format.
-    `refresh` asks again for what is in the cache. `resume` names a run to go on with, and `retry_errors` runs again
-    what ended in error there. `wait_scale` is real seconds for each second that is waited between calls: tests of
-    people's own suites pass less than 1. `mlflow` is the address of the tracking server to send the run to, or "" for the
-    one that the suite or the environment names; `mlflow_required` makes a run that could not be sent end with 3.
+    are `key.path=value`, typed as YAML. `outputs` are paths whose extension selects the format. `refresh` ignores
+    cached answers. `resume` names a run to continue, and `retry_errors` runs its failed rows again. `mlflow` is the
+    address of the tracking server to send the run to, or "" for the one of the suite or the environment;
+    `mlflow_required` ends a run that could not be sent with exit code 3. `wait_scale` is real seconds per second of
+    waiting between calls; tests of your suites pass less than 1.
     """
 
-    targets: tuple[str, ...] = ()
-    base_url: str | None = None
-    judge: str | None = None
-    limit: int | None = None
-    where: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-    epochs: int | None = None
-    concurrency: int | Literal["auto"] | None = None
-    retries: int | None = None
-    timeout: float | None = None
-    max_cost: float | None = None
-    fail_on_error: str | int | None = None
-    cache: Literal["judges", "all", "off"] | None = None
-    refresh: bool = False
-    resume: str | None = None
-    retry_errors: bool = False
-    wait_scale: float = 1.0
-    seed: int | None = None
-    settings: tuple[str, ...] = ()
-    output_dir: Path = Path("runs")
-    outputs: tuple[str, ...] = ()
-    gates: bool = True
-    debug: bool = False
-    mlflow: str | None = None
-    mlflow_required: bool = False
+    targets: tuple[str, ...] = option(
+        "Only this target, or this model. Repeatable.",
+        "--target",
+        "-t",
+        default=(),
+        metavar="NAME|MODEL",
+        commands=("run", "plan"),
+    )
+    base_url: str | None = option(
+        "Base URL of the targets (OpenAI-compatible).", metavar="URL", commands=("run", "plan")
+    )
+    judge: str | None = option("Model of the judge.", metavar="MODEL", sets="judge", commands=("run", "plan", "score"))
+    limit: int | None = option(
+        "Maximum samples to run.", metavar="N", minimum=1, sets="dataset.limit", commands=("run", "plan")
+    )
+    where: Mapping[str, Any] = option(
+        "Only samples with this value; [a, b] means either. Repeatable.",
+        default=EMPTY,
+        metavar="COLUMN=VALUE",
+        sets="dataset.where",
+        commands=("run", "plan"),
+        adds=True,
+    )
+    epochs: int | None = option(
+        "Times to run each sample.", metavar="N", minimum=1, sets="run.epochs", commands=("run", "plan")
+    )
+    concurrency: int | Literal["auto"] | None = option(
+        "Maximum in-flight requests, or auto.",
+        "--concurrency",
+        "-j",
+        metavar="N|auto",
+        sets="run.concurrency",
+        commands=("run", "score"),
+    )
+    retries: int | None = option("Retries for transient failures.", metavar="N", minimum=0, sets="run.retries")
+    timeout: float | None = option("Timeout of one call.", metavar="SECONDS", sets="run.timeout")
+    max_cost: float | None = option(
+        "Maximum cost of the run, judges included.", metavar="USD", sets="run.max_cost", commands=("run", "plan")
+    )
+    fail_on_error: str | int | None = option(
+        "Abort after N (or P%) failed rows.", metavar="N|P%", sets="run.fail_on_error"
+    )
+    cache: Literal["judges", "all", "off"] | None = option(
+        "Cache all answers, or none. Default: judge answers only.",
+        "--cache/--no-cache",
+        values=("all", "off"),
+        commands=("run", "plan"),
+    )
+    refresh: bool = option(
+        "Ignore cached answers, but cache the new ones.", default=False, commands=("run", "plan"), stored=False
+    )
+    resume: str | None = option("Resume a run: its id, prefix, path, or last.", metavar="RUN", stored=False)
+    retry_errors: bool = option("With --resume: retry rows that failed.", default=False, stored=False)
+    wait_scale: float = field(default=1.0)
+    seed: int | None = option("Random seed.", metavar="N", sets="run.seed")
+    settings: tuple[str, ...] = option(
+        "Set a key of the suite, as YAML. Repeatable.",
+        "--set",
+        default=(),
+        metavar="KEY.PATH=VALUE",
+        commands=("run", "plan", "score", "gate"),
+        adds=True,
+    )
+    outputs: tuple[str, ...] = option(
+        "Also write PATH; its extension selects the format. Repeatable.",
+        "--output",
+        "-o",
+        default=(),
+        metavar="PATH",
+        commands=("run", "score"),
+        adds=True,
+    )
+    mlflow: str | None = option(
+        "Send the run to MLflow, at URI if given.",
+        metavar="[URI]",
+        sets="tracking.mlflow.uri",
+        commands=("run", "track"),
+    )
+    mlflow_required: bool = option("Exit with code 3 if MLflow fails.", default=False)
+    gates: bool = option("Measure only; no verdict.", "--no-gates", default=True, commands=("run", "score"))
+    debug: bool = option("Print requests and responses to stderr, keys redacted.", default=False, stored=False)
+    output_dir: Path = option("Folder of the runs.", default=Path("runs"), metavar="DIR", commands=(), stored=False)
+
+
+def options_of(command: str) -> list[dataclasses.Field[Any]]:
+    """The fields of `RunOptions` that are options of a command."""
+    declared = [item for item in dataclasses.fields(RunOptions) if "help" in item.metadata]
+    return [item for item in declared if command in (item.metadata["commands"] or (command,))]
+
+
+def flag_of(item: dataclasses.Field[Any]) -> str:
+    """The name of an option on the command line, such as `--max-cost`."""
+    flags = item.metadata.get("flags") or (f"--{item.name.replace('_', '-')}",)
+    name: str = flags[0].partition("/")[0]
+    return name
+
+
+def is_stored(item: dataclasses.Field[Any]) -> bool:
+    """Whether `run.json` keeps the option for a resume."""
+    return bool(item.metadata.get("stored"))
 
 
 def options_data(options: RunOptions) -> dict[str, Any]:
-    """What a run was asked for, as JSON data for its `run.json`: the options that differ from their defaults.
+    """The options of a run that differ from their defaults, as JSON data for its `run.json`.
 
-    What may hold a key is left out and named under `not_kept`: it has to be given again at a resume.
+    Options that may hold a secret are left out and named under `redacted`: a resume has to pass them again.
     """
     data: dict[str, Any] = {}
-    withheld: list[str] = []
+    redacted: list[str] = []
     for item in dataclasses.fields(options):
         value = getattr(options, item.name)
-        if item.name in OF_THE_MOMENT or value == _default(item):
+        if not is_stored(item) or value == item.default:
             continue
         if item.name == "settings":
-            withheld += [_setting_flag(setting) for setting in value if _holds_secret(setting)]
+            redacted += [_setting_flag(setting) for setting in value if _holds_secret(setting)]
             value = [setting for setting in value if not _holds_secret(setting)]
-        elif isinstance(value, str) and _is_withheld(value):
-            withheld.append(_flag(item.name))
+        elif isinstance(value, str) and _is_secret(value):
+            redacted.append(flag_of(item))
             continue
         data[item.name] = json.loads(json.dumps(value, default=str))
-    return {**data, WITHHELD: withheld} if withheld else data
+    return {**data, REDACTED: redacted} if redacted else data
 
 
 def options_from(data: Mapping[str, Any]) -> RunOptions:
-    """The options in what `options_data` returned. Raises SuiteError where they are something else."""
-    known = {item.name for item in dataclasses.fields(RunOptions)} - set(OF_THE_MOMENT)
-    unknown = sorted(set(data) - known - {WITHHELD})
+    """The options in what `options_data` returned. Raises SuiteError for unknown ones."""
+    known = {item.name for item in dataclasses.fields(RunOptions) if is_stored(item)}
+    unknown = sorted(set(data) - known - {REDACTED})
     if unknown:
         raise SuiteError(f"run.json: options.{unknown[0]} is not an option of this version of evalrun")
     fields: dict[str, Any] = {
@@ -92,44 +203,36 @@ def options_from(data: Mapping[str, Any]) -> RunOptions:
 
 
 def merge_options(stored: RunOptions, given: RunOptions) -> RunOptions:
-    """The options of a resume: what is given now goes over what the run was started with.
+    """The options of a resume: those given now over those the run was started with.
 
-    Conditions, settings and outputs are added to the stored ones, the newer last, where they win. What is `given` at
-    its default is as it was stored.
+    Conditions, settings and outputs are added to the stored ones, the newer last, where they win. Options given at
+    their default keep the stored value.
     """
     changes: dict[str, Any] = {}
     for item in dataclasses.fields(RunOptions):
         old, new = getattr(stored, item.name), getattr(given, item.name)
-        if item.name in OF_THE_MOMENT:
+        if not is_stored(item):
             continue
-        if item.name == "where":
+        if not item.metadata["adds"]:
+            changes[item.name] = old if new == item.default else new
+        elif isinstance(old, Mapping):
             changes[item.name] = {**old, **new} if new else old
-        elif item.name in ("settings", "outputs"):
+        else:
             changes[item.name] = (*(value for value in old if value not in new), *new)
-        elif new == _default(item):
-            changes[item.name] = old
     return dataclasses.replace(given, **changes)
 
 
-def check_given_again(data: Mapping[str, Any], given: RunOptions) -> None:
-    """None, if all that `options_data` could not keep is given again. Raises SuiteError that names what is not."""
+def require_redacted_options(data: Mapping[str, Any], given: RunOptions) -> None:
+    """None, if every option that `options_data` redacted is given again. Raises SuiteError that names the others."""
     again = {_setting_flag(setting) for setting in given.settings}
-    again |= {_flag(item.name) for item in dataclasses.fields(given) if getattr(given, item.name) != _default(item)}
-    missing = [flag for flag in data.get(WITHHELD, ()) if flag not in again]
+    again |= {flag_of(item) for item in dataclasses.fields(given) if getattr(given, item.name) != item.default}
+    missing = [flag for flag in data.get(REDACTED, ()) if flag not in again]
     if missing:
         several = len(missing) > 1
         raise SuiteError(
-            f"the run was started with {' and '.join(missing)}, whose value{'s are' if several else ' is'} not kept; "
-            f"give {'them' if several else 'it'} again"
+            f"the run was started with {' and '.join(missing)}, whose value{'s are' if several else ' is'} not stored; "
+            f"pass {'them' if several else 'it'} again"
         )
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _setting_flag(setting: str) -> str:
@@ -137,17 +240,17 @@ def _setting_flag(setting: str) -> str:
 
 
 def _holds_secret(setting: str) -> bool:
-    """Whether a setting may hold a key: by the name of any of its steps, or by what its value has in it."""
+    """Whether a setting may hold a secret: by the name of any of its steps, or by its value."""
     name, _, value = setting.partition("=")
     if VARIABLE.fullmatch(value.strip()):
         return False
-    return any(map(may_be_secret, STEPS.findall(name))) or _is_withheld(value) or _has_secret_name(value)
+    return any(map(may_be_secret, STEPS.findall(name))) or _is_secret(value) or _has_secret_name(value)
 
 
 def _has_secret_name(value: str) -> bool:
-    """Whether a value that is a mapping, written as YAML or JSON, has a name in it that may be a secret's."""
+    """Whether a value that is a mapping, written as YAML or JSON, has the name of a secret in it."""
     return any(map(may_be_secret, re.findall(r"([\w-]+)[\"']?\s*:", value)))
 
 
-def _is_withheld(value: str) -> bool:
+def _is_secret(value: str) -> bool:
     return LOGIN.search(value) is not None or redact(value) != value

@@ -45,7 +45,7 @@ def test_a_first_ctrl_c_keeps_what_is_done(sign: signal.Signals) -> None:
         out, err = run.communicate(timeout=30)
         calls = server.calls
     assert run.returncode == 130
-    assert "stopping: calls in flight may finish" in err and "Traceback" not in err
+    assert "stopping: waiting for in-flight requests" in err and "Traceback" not in err
     assert "INTERRUPTED long:" in out
     (folder,) = Path("runs/long").iterdir()
     assert f"files: {folder}/" in out

@@ -130,7 +130,7 @@ def test_suites_that_an_interruption_kept_from_beginning_are_named() -> None:
         suites = [write(server.base_url, name=name) for name in "abc"]
         done = interrupted(server, *suites, "-q", calls=24)
     assert done.returncode == 130
-    assert "not begun: c.yaml\n" in done.stderr
+    assert "not started: c.yaml\n" in done.stderr
     assert not Path("runs/c").exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from evalrunner.errors import SuiteError
 from evalrunner.redact import register_secret
-from evalrunner.suite.options import RunOptions, check_given_again, merge_options, options_data, options_from
+from evalrunner.suite.options import RunOptions, merge_options, options_data, options_from, require_redacted_options
 
 ALL = RunOptions(
     targets=("gpt", "openai/gpt-5"),
@@ -58,12 +58,12 @@ def test_what_is_of_the_moment_is_not_kept() -> None:
 def test_a_setting_that_may_hold_a_key_is_named_and_not_kept(setting: str, flag: str) -> None:
     register_secret("sk-known-to-all")
     data = options_data(RunOptions(settings=("run.seed=1", setting)))
-    assert data == {"settings": ["run.seed=1"], "not_kept": [flag]}
+    assert data == {"settings": ["run.seed=1"], "redacted": [flag]}
     assert options_from(data) == RunOptions(settings=("run.seed=1",))
     with pytest.raises(SuiteError) as caught:
-        check_given_again(data, RunOptions(settings=("run.seed=1",)))
-    assert str(caught.value) == f"the run was started with {flag}, whose value is not kept; give it again"
-    check_given_again(data, RunOptions(settings=(flag.removeprefix("--set ") + "=another",)))
+        require_redacted_options(data, RunOptions(settings=("run.seed=1",)))
+    assert str(caught.value) == f"the run was started with {flag}, whose value is not stored; pass it again"
+    require_redacted_options(data, RunOptions(settings=(flag.removeprefix("--set ") + "=another",)))
 
 
 def test_the_name_of_a_variable_is_no_key() -> None:
@@ -73,13 +73,13 @@ def test_the_name_of_a_variable_is_no_key() -> None:
 
 def test_an_address_with_a_login_has_to_be_given_again() -> None:
     data = options_data(RunOptions(base_url="http://me:geheim@host/v1", settings=("target.api_key=x",)))
-    assert data == {"settings": [], "not_kept": ["--base-url", "--set target.api_key"]}
+    assert data == {"settings": [], "redacted": ["--base-url", "--set target.api_key"]}
     with pytest.raises(
-        SuiteError, match="with --base-url and --set target.api_key, whose values are not kept; give them"
+        SuiteError, match="with --base-url and --set target.api_key, whose values are not stored; pass them"
     ):
-        check_given_again(data, RunOptions())
-    check_given_again(data, RunOptions(base_url="http://me:geheim@host/v1", settings=("target.api_key=x",)))
-    check_given_again({}, RunOptions())
+        require_redacted_options(data, RunOptions())
+    require_redacted_options(data, RunOptions(base_url="http://me:geheim@host/v1", settings=("target.api_key=x",)))
+    require_redacted_options({}, RunOptions())
 
 
 def test_what_is_given_at_a_resume_goes_over_what_was_stored() -> None:
