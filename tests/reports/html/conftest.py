@@ -16,7 +16,7 @@ ARGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-SCREENSHOTS = ROOT / "artefacts"
+SCREENSHOTS = ROOT / "artifacts"
 READY = "html[data-ready=yes]"
 
 
