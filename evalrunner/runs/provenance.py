@@ -1,21 +1,175 @@
-"""What defines a run, as `run.json` keeps it, and how two definitions differ, in words.
+"""What was run: dataset, targets, scorers, judges, seed and epochs, and how two such records differ, in words.
 
-A definition is plain JSON data: `dataset`, `targets`, `scorers` (both by name), `seed`, `epochs`. What is not in it may
-change while a run goes on.
+One structure serves resume (is it still the same run?), baselines and comparisons (do the numbers mean the same?) and
+`run.json`. Its values are plain JSON data without secrets. What is not in it may change when a run is resumed: where the
+dataset lies, cost cap, concurrency, timeouts, retries, cache, streaming, gates, outputs.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from evalrunner.domain import EMPTY
 from evalrunner.redact import redact
 
-LONGEST = 60  # characters of a value that are shown
-LEAD = 16  # of these, how many stand before the first difference of two long texts
-NAMED = ("targets", "scorers")  # sections whose parts have names
+MAX_VALUE_LENGTH = 60  # characters of a value in a message
+LEAD = 16  # of these, how many precede the first difference of two long texts
+NAMED_SECTIONS = ("targets", "scorers")
+TARGET_FIELDS = ("type", "model", "host", "params", "options", "args", "files", "prompt")
+SCORER_FIELDS = ("type", "options", "args", "version", "backend", "on_no_answer", "files")
+JUDGE_FIELDS = ("name", "model", "host", "params", "mode")
+"""What defines the rows of a run, so that a resumed run must have the same."""
+
+BASELINE_TARGET_FIELDS = ("type", "model", "options", "params", "prompt_digest")
+BASELINE_SCORER_FIELDS = ("type", "options", "args", "version", "backend", "range", "threshold", "on_no_answer", "binary")
+BASELINE_JUDGE_FIELDS = ("model", "params")
+"""What makes the numbers of two runs comparable: the files are compared as well, the host is not."""
+
 ABSENT: Any = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetProvenance:
+    """The samples of a run. `digest` is the sha256 of the samples selected, `rows` how many there are."""
+
+    digest: str
+    rows: int
+    columns: Mapping[str, Any] = EMPTY
+    where: Mapping[str, Any] = EMPTY
+    shuffle: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetProvenance:
+    """What a target was. `files` maps custom code to its sha256; `served_models` are the names its answers came under.
+
+    A target that asks a model has `prompt`, its templates by role, and `prompt_digest`, their sha256. `options` is None
+    for a model.
+    """
+
+    type: str
+    model: str | None = None
+    host: str | None = None
+    params: Mapping[str, Any] = EMPTY
+    options: Mapping[str, Any] | None = None
+    args: Mapping[str, Any] = EMPTY
+    files: Mapping[str, str] = EMPTY
+    prompt: tuple[Mapping[str, str], ...] | None = None
+    prompt_digest: str | None = None
+    served_models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerProvenance:
+    """What a scorer was and what it declared of its scores. `files` maps custom code to its sha256."""
+
+    type: str
+    options: Mapping[str, Any] = EMPTY
+    args: Mapping[str, Any] = EMPTY
+    files: Mapping[str, str] = EMPTY
+    version: str | None = None
+    backend: str | None = None
+    on_no_answer: str = "unscored"
+    range: tuple[float | None, float | None]
+    higher_is_better: bool = True
+    binary: bool = False
+    unit: str | None = None
+    threshold: float | None = None
+    needs_answer: bool = True
+    needs_expected: bool = False
+    aggregates: tuple[str, ...]
+    headline: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeProvenance:
+    """Which judge a scorer asked and how. `mode` says what its calibration was to decide: on, warn or off."""
+
+    name: str
+    model: str
+    host: str | None = None
+    mode: str = "on"
+    params: Mapping[str, Any] = EMPTY
+    served_models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What was run. Targets and scorers go by their names, judges by the name of the scorer that asks them."""
+
+    suite: str
+    dataset: DatasetProvenance
+    targets: Mapping[str, TargetProvenance]
+    scorers: Mapping[str, ScorerProvenance]
+    judges: Mapping[str, JudgeProvenance] = EMPTY
+    seed: int = 0
+    epochs: int = 1
+
+    def definition(self, *, scorers: frozenset[str] | None = None) -> dict[str, Any]:
+        """What defines the rows, as plain data for `differences`; of `scorers` those that are named, or all."""
+        return {
+            "suite": self.suite,
+            "dataset": asdict(self.dataset),
+            "targets": {name: select_fields(target, TARGET_FIELDS) for name, target in self.targets.items()},
+            "scorers": {
+                name: self.scorer_definition(name) for name in self.scorers if scorers is None or name in scorers
+            },
+            "seed": self.seed,
+            "epochs": self.epochs,
+        }
+
+    def scorer_definition(self, name: str) -> dict[str, Any]:
+        """What defines the scores of a scorer, its judge included."""
+        judge = self.judges.get(name)
+        return {
+            **select_fields(self.scorers[name], SCORER_FIELDS),
+            "judge": None if judge is None else select_fields(judge, JUDGE_FIELDS),
+        }
+
+
+def select_fields(part: object, names: Sequence[str]) -> dict[str, Any]:
+    """The named fields of a part, as plain data."""
+    return {name: getattr(part, name) for name in names}
+
+
+def scorer_changes(before: Provenance, now: Provenance, name: str) -> list[str]:
+    """Why the scores of a scorer mean something else than before: `version: 'v1' → 'v2'`. Both must have the scorer."""
+    old, new = before.scorers[name], now.scorers[name]
+    changed = part_differences(_comparable_scorer(old), _comparable_scorer(new))
+    judges = [_comparable_judge(provenance.judges.get(name)) for provenance in (before, now)]
+    return changed + [f"judge.{line}" for line in part_differences(*judges)]
+
+
+def _comparable_scorer(scorer: ScorerProvenance) -> dict[str, Any]:
+    files = {name: digest for name, digest in scorer.files.items() if name.endswith(".py")}  # not of installed packages
+    return {**select_fields(scorer, BASELINE_SCORER_FIELDS), "files": files}
+
+
+def _comparable_judge(judge: JudgeProvenance | None) -> dict[str, Any]:
+    return {} if judge is None else select_fields(judge, BASELINE_JUDGE_FIELDS)
+
+
+def target_changes(old: TargetProvenance, new: TargetProvenance) -> list[str]:
+    """How two targets differ: `params.temperature: 0 → 1`; of a prompt only that it changed."""
+    before, now = (select_fields(target, BASELINE_TARGET_FIELDS) for target in (old, new))
+    prompts = before.pop("prompt_digest"), now.pop("prompt_digest")
+    changed = part_differences(before, now)
+    if prompts[0] != prompts[1]:
+        changed.append("prompt")
+    if old.model == new.model and old.served_models and new.served_models:
+        changed += part_differences({"served_models": old.served_models}, {"served_models": new.served_models})
+    return changed
+
+
+def without_prompts(provenance: Provenance) -> Provenance:
+    """The provenance with the digests of prompts only, as a baseline stores it."""
+    targets = {name: replace(target, prompt=None) for name, target in provenance.targets.items()}
+    return replace(provenance, targets=targets)
+
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -30,7 +184,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             found.extend(_of_epochs(old, new))
         elif section == "dataset":
             found.extend(_of_dataset(old, new))
-        elif section in NAMED:
+        elif section in NAMED_SECTIONS:
             found.extend(_of_named(section, old, new))
         else:
             found.extend(_of_values(section, old, new))
@@ -107,12 +261,12 @@ def _without(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 def _name(name: Any) -> str:
     text = str(name)
-    return text if text.isprintable() and len(text) <= LONGEST else _shown(text)
+    return text if text.isprintable() and len(text) <= MAX_VALUE_LENGTH else _shown(text)
 
 
 def _shown_both(old: Any, new: Any) -> tuple[str, str]:
     """Both values; of long texts what surrounds their first difference."""
-    if not isinstance(old, str) or not isinstance(new, str) or max(len(old), len(new)) <= LONGEST:
+    if not isinstance(old, str) or not isinstance(new, str) or max(len(old), len(new)) <= MAX_VALUE_LENGTH:
         return _shown(old), _shown(new)
     shared = next(
         (place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
@@ -127,7 +281,7 @@ def _shown(value: Any, start: int = 0) -> str:
         return "not set"
     if not isinstance(value, str):
         text = json.dumps(value) if isinstance(value, int | float | None) else redact(repr(value))
-        return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+        return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH] + "…"
     text = redact(value)
-    cut = text[start : start + LONGEST]
-    return ("…" if start else "") + repr(cut) + ("…" if start + LONGEST < len(text) else "")
+    cut = text[start : start + MAX_VALUE_LENGTH]
+    return ("…" if start else "") + repr(cut) + ("…" if start + MAX_VALUE_LENGTH < len(text) else "")

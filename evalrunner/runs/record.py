@@ -1,0 +1,386 @@
+"""`run.json` and `metrics.json` as typed records: the one place that reads and writes them.
+
+Both files carry `schema_version`. Reading and writing go by the fields of the same dataclasses, so they cannot drift.
+Keys that a record does not know are ignored; a required key that is missing, or a value of another type, is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
+
+from evalrunner.domain import EMPTY, Declaration
+from evalrunner.errors import InvalidRunError
+from evalrunner.metrics import GateResult, Metric, Verdict
+from evalrunner.middleware.usage import Usage
+from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, write_json
+from evalrunner.runs.provenance import (
+    DatasetProvenance,
+    JudgeProvenance,
+    Provenance,
+    ScorerProvenance,
+    TargetProvenance,
+)
+
+if TYPE_CHECKING:
+    from evalrunner.compare.result import Comparison
+    from evalrunner.stats.grouping import Design
+    from evalrunner.stats.measures import Measure
+
+SCHEMA_VERSION = 2
+RunStatus: TypeAlias = Literal["running", "finished", "stopped", "interrupted"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRecord:
+    """Totals of calls. `cost_usd` is None where no call has a known cost, `unpriced_calls` counts those without one."""
+
+    calls: int = 0
+    failures: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    unpriced_calls: int = 0
+
+    @classmethod
+    def of(cls, usage: Usage) -> Self:
+        """The record of a count."""
+        priced = usage.calls - usage.failures - usage.unpriced
+        return cls(
+            calls=usage.calls,
+            failures=usage.failures,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost_usd=usage.cost_usd if priced else None,
+            unpriced_calls=usage.unpriced,
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """The count again."""
+        return Usage(
+            self.calls, self.failures, self.input_tokens, self.output_tokens, self.cost_usd or 0.0, self.unpriced_calls
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfCheckRecord:
+    """How a judge did on its known answers; `failure` is set where a call failed and nothing is known."""
+
+    right: int
+    total: int
+    needed: int
+    passed: bool
+    failure: str | None = None
+    wrong: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRecord(TargetProvenance):
+    """A target and the calls made for it."""
+
+    usage: UsageRecord = UsageRecord()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRecord(JudgeProvenance):
+    """A judge, its calibration and the calls made to it."""
+
+    self_check: SelfCheckRecord | None = None
+    usage: UsageRecord = UsageRecord()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredFrom:
+    """The run or baseline whose stored answers were scored. `targets` gave the answers."""
+
+    run_id: str
+    path: str
+    targets: Mapping[str, TargetProvenance]
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord(Provenance):
+    """A stored run: what was run, with which options, when, and how it ended (`run.json`).
+
+    It is written at the start of a run with status `running` and again at its end; `finished_at`, `duration_s`, `rows`,
+    `verdict` and `exit_code` are None before. `columns` are the columns of the dataset, `resolved` is the suite as it was
+    understood, `options` are those given on the command line.
+    """
+
+    run_id: str
+    suite_file: Path
+    status: RunStatus
+    started_at: datetime
+    finished_at: datetime | None = None
+    duration_s: float | None = None
+    rows: int | None = None
+    rows_planned: int
+    verdict: Verdict | None = None
+    exit_code: int | None = None
+    stopped: str | None = None
+    notices: tuple[str, ...] = ()
+    streaming: bool = False
+    reducers: tuple[str, ...] = ("mean",)
+    cluster: str | None = None
+    slices: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    targets: Mapping[str, TargetRecord]
+    judges: Mapping[str, JudgeRecord] = EMPTY
+    dataset_from: Mapping[str, str] | None = None
+    scored_from: ScoredFrom | None = None
+    versions: Mapping[str, str] = EMPTY
+    source: Mapping[str, str] = EMPTY
+    options: Mapping[str, Any] = EMPTY
+    resolved: Mapping[str, Any] = EMPTY
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The record of a run folder. Raises InvalidRunError where it is missing, broken or of another version."""
+        return _load(cls, folder / RUN_FILE)
+
+    def write(self, folder: Path) -> None:
+        """Write `run.json`, keys redacted. Raises RunError where the disk refuses."""
+        write_json(folder / RUN_FILE, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as `run.json` has it."""
+        return {"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **to_json(self)}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run ended and has metrics, whatever its verdict."""
+        return self.status != "running"
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the numbers are of: with stored answers, the targets are those that gave them."""
+        return Provenance(
+            suite=self.suite,
+            dataset=self.dataset,
+            targets=self.targets if self.scored_from is None else self.scored_from.targets,
+            scorers=self.scorers,
+            judges=self.judges,
+            seed=self.seed,
+            epochs=self.epochs,
+        )
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The scorers with what they declared."""
+        from evalrunner.stats.measures import Measure
+
+        return tuple(Measure(name, _declaration(scorer)) for name, scorer in self.scorers.items())
+
+    @property
+    def design(self) -> Design:
+        """How the samples are grouped and reduced."""
+        from evalrunner.stats.grouping import Design
+        from evalrunner.stats.reducers import parse_reducer
+
+        reducers = tuple(parse_reducer(name) for name in self.reducers)
+        return Design(reducers=reducers, cluster=self.cluster, slices=self.slices, seed=self.seed)
+
+
+def _declaration(scorer: ScorerProvenance) -> Declaration:
+    return Declaration(
+        low=scorer.range[0],
+        high=scorer.range[1],
+        higher_is_better=scorer.higher_is_better,
+        unit=scorer.unit,
+        version=scorer.version,
+        binary=scorer.binary,
+        needs_answer=scorer.needs_answer,
+        needs_expected=scorer.needs_expected,
+        aggregates=scorer.aggregates,
+        headline=scorer.headline,
+        threshold=scorer.threshold,
+        backend=scorer.backend,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetMetrics:
+    """The metrics of one target and what its rows took."""
+
+    metrics: tuple[Metric, ...]
+    usage: UsageRecord = UsageRecord()
+
+    def headline(self, scorer: str, aggregate: str) -> Metric | None:
+        """The scorer's metric of that aggregate over all samples; its first metric where it has no such."""
+        own = [metric for metric in self.metrics if metric.scorer == scorer and metric.slice is None]
+        return next((metric for metric in own if metric.aggregate == aggregate), own[0] if own else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsRecord:
+    """The numbers of a run: metrics by target, gates, and the comparison of several targets (`metrics.json`)."""
+
+    run_id: str
+    suite: str
+    verdict: Verdict
+    exit_code: int
+    targets: Mapping[str, TargetMetrics]
+    gates: tuple[GateResult, ...] = ()
+    comparison: Comparison | None = field(default=None)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The numbers of a run that ended. Raises InvalidRunError where they are missing, broken or of another version."""
+        return _load(cls, folder / METRICS_FILE)
+
+    def write(self, folder: Path) -> None:
+        """Write `metrics.json`. Raises RunError where the disk refuses."""
+        write_json(folder / METRICS_FILE, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as `metrics.json` has it; without `comparison` where there is one target."""
+        data = to_json(self)
+        if self.comparison is None:
+            del data["comparison"]
+        return {"schema_version": SCHEMA_VERSION, **data}
+
+
+def to_json(value: Any) -> Any:
+    """A record as plain JSON data. Times are UTC with milliseconds: `2026-11-23T10:15:00.000Z`."""
+    if is_dataclass(value):
+        return {item.name: _part_to_json(getattr(value, item.name)) for item in fields(value)}
+    return _part_to_json(value)
+
+
+def _part_to_json(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if is_dataclass(value):
+        return {item.name: _part_to_json(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _part_to_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_part_to_json(item) for item in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(value)
+
+
+def _load(kind: type[T], path: Path) -> T:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidRunError(f"{path}: not found; name the folder of a run that has it") from None
+    except (OSError, ValueError) as broken:
+        raise InvalidRunError(f"{path}: cannot be read ({broken}); restore the file or name another run") from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InvalidRunError(f"{path}: written by a newer version of evalrun (schema {version}); upgrade evalrun")
+    if isinstance(version, int) and version < SCHEMA_VERSION:
+        raise InvalidRunError(f"{path}: written by an older version of evalrun (schema {version}); run the suite again")
+    try:
+        return from_json(kind, data)
+    except InvalidValueError as wrong:
+        raise InvalidRunError(f"{path}: {wrong}; restore the file or name another run") from None
+
+
+class InvalidValueError(ValueError):
+    """A value that does not fit its field. The message says where it is and what was expected."""
+
+
+def from_json(kind: type[T], data: Any, where: str = "") -> T:
+    """The record in plain JSON data. Raises InvalidValueError for a missing key or a value of another type."""
+    if not isinstance(data, Mapping):
+        raise InvalidValueError(_expected(where, "a mapping", data))
+    found: dict[str, Any] = {}
+    for name, hint, required in _fields_of(kind):
+        path = f"{where}.{name}" if where else name
+        if name in data:
+            found[name] = _from_json(hint, data[name], path)
+        elif required:
+            raise InvalidValueError(f"{path} is missing")
+    return kind(**found)
+
+
+@cache
+def _fields_of(kind: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
+    """Name, type and whether it is required, of each field."""
+    hints = typing.get_type_hints(kind, localns={"Comparison": _comparison_type(kind)})
+    return tuple(
+        (item.name, hints[item.name], item.default is MISSING and item.default_factory is MISSING)
+        for item in fields(kind)
+    )
+
+
+def _comparison_type(kind: type[Any]) -> Any:
+    """The type that only metrics of several targets need; imported only for them."""
+    if kind is not MetricsRecord:
+        return None
+    from evalrunner.compare.result import Comparison
+
+    return Comparison
+
+
+def _from_json(hint: Any, value: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    origin = typing.get_origin(hint)
+    if origin is types.UnionType or origin is typing.Union:
+        options = typing.get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        (hint,) = (option for option in options if option is not type(None))
+        return _from_json(hint, value, where)
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            raise InvalidValueError(_expected(where, f"one of {', '.join(map(str, typing.get_args(hint)))}", value))
+        return value
+    if origin is tuple:
+        return _tuple_from_json(typing.get_args(hint), value, where)
+    if origin is Mapping or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        if not isinstance(value, Mapping):
+            raise InvalidValueError(_expected(where, "a mapping", value))
+        item_hint = typing.get_args(hint)[1]
+        return {name: _from_json(item_hint, item, f"{where}.{name}") for name, item in value.items()}
+    if hasattr(hint, "from_json"):
+        return hint.from_json(value, where)
+    if is_dataclass(hint):
+        return from_json(hint, value, where)
+    return _scalar_from_json(hint, value, where)
+
+
+def _tuple_from_json(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    repeated = len(hints) == 2 and hints[1] is Ellipsis
+    if not isinstance(value, list) or not (repeated or len(value) == len(hints)):
+        raise InvalidValueError(_expected(where, "a list" if repeated else f"a list of {len(hints)}", value))
+    each = [hints[0]] * len(value) if repeated else hints
+    return tuple(_from_json(hint, item, f"{where}[{place}]") for place, (hint, item) in enumerate(zip(each, value, strict=True)))
+
+
+SCALARS: Mapping[Any, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _scalar_from_json(hint: Any, value: Any, where: str) -> Any:
+    if hint is datetime or hint is Path:
+        if isinstance(value, str):
+            try:
+                return datetime.fromisoformat(value) if hint is datetime else Path(value)
+            except ValueError:
+                pass
+        raise InvalidValueError(_expected(where, "a time" if hint is datetime else "a path", value))
+    accepted = (int, float) if hint is float else hint
+    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
+        raise InvalidValueError(_expected(where, SCALARS[hint], value))
+    return value
+
+
+def _expected(where: str, kind: str, value: Any) -> str:
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    return f"{where or 'the file'} should be {kind}, not {shown if len(shown) <= 40 else shown[:39] + '…'}"
