@@ -4,6 +4,7 @@
     ├── SuiteError                2   correct the suite, its data or the command line; nothing was called
     │   └── MissingExtraError     2   install the extra that the message names
     ├── RunNotFoundError          2   name another run
+    │   └── InvalidRunError       2   restore the run's file, or upgrade evalrun
     ├── RunLockedError             2   wait for the process that writes the run, or stop it
     └── RunError                  3   the run cannot continue: disk full, weights not available
 
@@ -61,6 +62,10 @@ class RunNotFoundError(EvalrunError):
     """No run, or more than one, matches the reference."""
 
     exit_code = USAGE
+
+
+class InvalidRunError(RunNotFoundError):
+    """A file of a stored run is missing, broken, or written by another version."""
 
 
 class RunLockedError(EvalrunError):

@@ -1,26 +1,26 @@
-"""A stored run as a baseline: refused unless it is finished and passed, the ratchet's origin kept."""
+"""A stored run accepted as a baseline: refused unless it is finished and passed, the ratchet's origin kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalrunner.baselines.file import (
-    COMPARED,
     Baseline,
     BaselineHead,
     baseline_path,
-    changes,
     collect_rows,
     metric_key,
     read_baseline,
     write_baseline,
 )
-from evalrunner.baselines.resolve import NAME, is_path, provenance_of_run
-from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
+from evalrunner.baselines.resolve import NAME, is_path
+from evalrunner.errors import SuiteError
+from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.provenance import Provenance, scorer_changes
+from evalrunner.runs.record import RunRecord, TargetMetrics
 from evalrunner.runs.row_log import read_rows
 from evalrunner.verdicts import ACCEPTABLE
 
@@ -43,39 +43,36 @@ def accept_run(
     """
     if not NAME.fullmatch(name) or is_path(name):
         raise SuiteError(f"--name {name!r}: should be of letters, digits, '.', '_' and '-', such as main, and no file")
-    run = read_json(folder.path / RUN_FILE)
+    run = RunRecord.load(folder.path)
     refused = _why_not(run)
     if refused is not None and not force:
         raise SuiteError(f"run {folder.id} {refused}, so it is no baseline; --force takes it all the same")
-    path = baseline_path(_suite_folder(run, suite_file), run["suite"], name)
+    path = baseline_path(_suite_folder(run, suite_file), run.suite, name)
     before = _before(path, force=force)
-    rows = collect_rows(read_rows(folder.path), epochs=run["epochs"], outputs=outputs)
+    rows = collect_rows(read_rows(folder.path), epochs=run.epochs, outputs=outputs)
     if not rows:
         raise SuiteError(f"run {folder.id} has no rows, so there is nothing to compare with")
-    provenance = provenance_of_run(run)
+    provenance = run.provenance
     head = BaselineHead(
-        suite=run["suite"],
         name=name,
         run_id=folder.id,
-        finished_at=run.get("finished_at"),
-        epochs=run["epochs"],
+        finished_at=run.finished_at,
         provenance=provenance,
-        origin=inherited_origin(new_origin(folder.id, _metrics(folder), provenance), provenance, before),
+        origin=inherited_origin(new_origin(folder.id, _metrics(run, folder), provenance), provenance, before),
         outputs=outputs,
     )
     write_baseline(path, head, rows.values())
     return Accepted(path, len(rows), before.head.run_id if before is not None else None)
 
 
-def _why_not(run: Mapping[str, Any]) -> str | None:
-    status, verdict = run.get("status"), run.get("verdict")
-    if status != "finished":
-        return {"running": "did not come to its end"}.get(str(status), f"was {status}")
-    return None if verdict in ACCEPTABLE else f"did not pass ({verdict})"
+def _why_not(run: RunRecord) -> str | None:
+    if run.status != "finished":
+        return "did not finish" if run.status == "running" else f"was {run.status}"
+    return None if run.verdict in ACCEPTABLE else f"did not pass ({run.verdict})"
 
 
-def _suite_folder(run: Mapping[str, Any], suite_file: Path | None) -> Path:
-    file = suite_file if suite_file is not None else Path(run["suite_file"])
+def _suite_folder(run: RunRecord, suite_file: Path | None) -> Path:
+    file = suite_file if suite_file is not None else run.suite_file
     if not file.is_file():
         raise SuiteError(
             f"the suite {str(file)!r} is not here, and baselines are kept beside it; go to the folder that the run was "
@@ -95,37 +92,32 @@ def _before(path: Path, *, force: bool) -> Baseline | None:
         raise
 
 
-def _metrics(folder: RunFolder) -> dict[str, Any]:
-    try:
-        found = read_json(folder.path / METRICS_FILE)
-    except RunNotFoundError:  # a run that did not come to its end has none
-        return {}
-    return {name: target["metrics"] for name, target in found["targets"].items()}
+def _metrics(run: RunRecord, folder: RunFolder) -> Mapping[str, TargetMetrics]:
+    """The metrics by target; none where the run did not finish."""
+    return numbers.targets if (numbers := run.load_metrics(folder.path)) is not None else {}
 
 
-def new_origin(
-    run_id: str, metrics: Mapping[str, Iterable[Mapping[str, Any]]], provenance: Mapping[str, Any]
-) -> dict[str, Any]:
+def new_origin(run_id: str, targets: Mapping[str, TargetMetrics], provenance: Provenance) -> dict[str, Any]:
     """The origin that a run is to itself: for each scorer the values of its metrics, by target."""
-    found: dict[str, Any] = {}
-    for scorer in provenance["scorers"]:
+    origin: dict[str, Any] = {}
+    for scorer in provenance.scorers:
         values = {
-            target: {metric_key(one["name"], one["slice"]): one["value"] for one in several if one["scorer"] == scorer}
-            for target, several in metrics.items()
+            name: {metric_key(one.name, one.slice): one.value for one in target.metrics if one.scorer == scorer}
+            for name, target in targets.items()
         }
-        found[scorer] = {"run_id": run_id, "values": values}
-    return found
+        origin[scorer] = {"run_id": run_id, "values": values}
+    return origin
 
 
-def inherited_origin(new: Mapping[str, Any], provenance: Mapping[str, Any], before: Baseline | None) -> dict[str, Any]:
+def inherited_origin(new: Mapping[str, Any], provenance: Provenance, before: Baseline | None) -> dict[str, Any]:
     """The origin of a baseline accepted over `before`: theirs for scorers that have not changed, with targets added."""
     if before is None:
         return dict(new)
     found: dict[str, Any] = {}
     for scorer, ours in new.items():
         theirs = before.head.origin.get(scorer)
-        then, now = before.head.provenance["scorers"].get(scorer), provenance["scorers"][scorer]
-        if theirs is None or then is None or changes(then, now, COMPARED):
+        known = scorer in before.head.provenance.scorers
+        if theirs is None or not known or scorer_changes(before.head.provenance, provenance, scorer, judges=False):
             found[scorer] = ours
         else:
             found[scorer] = {**theirs, "values": {**ours["values"], **theirs["values"]}}

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from typing import Any
 from evalrunner.domain import Cell, Completion, Row, Sample
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.redact import redact
+from evalrunner.runs.provenance import Provenance, without_prompts
+from evalrunner.runs.record import from_json, to_json
 from evalrunner.stats.summary import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, cell_code
 from evalrunner.storage import write_text
 
-VERSION = 1
+VERSION = 2
 MARK = "evalrun_baseline"
 FOLDER = "baselines"
 STATES = {
@@ -36,10 +39,6 @@ CODES = {name: code for code, name in STATES.items()}
 BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what reading anything else raises
 NOT_RUN = "not_run"  # an epoch that is not there, as in a run that stopped early
 CONFLICT = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")  # what git leaves in a file that it could not merge
-
-
-COMPARED = ("type", "options", "args", "version", "backend", "code", "range", "threshold", "on_no_answer", "binary")
-"""What makes two scorers of one name the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +63,22 @@ class BaselineRow:
 
 @dataclass(frozen=True, slots=True)
 class BaselineHead:
-    """What a baseline is of and depends on. `provenance` is the run's: what `engine.fingerprints` says of its parts."""
+    """What a baseline is of and depends on. `provenance` is that of its run."""
 
-    suite: str
     name: str
     run_id: str
-    finished_at: str | None
-    epochs: int
-    provenance: Mapping[str, Any]
+    finished_at: datetime | None
+    provenance: Provenance
     origin: Mapping[str, Any] = field(default_factory=dict)
     outputs: bool = False
+
+    @property
+    def suite(self) -> str:
+        return self.provenance.suite
+
+    @property
+    def epochs(self) -> int:
+        return self.provenance.epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class Baseline:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        return tuple(self.head.provenance["targets"])
+        return tuple(self.head.provenance.targets)
 
     def target_for(self, name: str, others: Iterable[str]) -> str | None:
         """The target to compare `name` with: that of its name, or the only one where `others`, the run's, are one too."""
@@ -175,11 +180,11 @@ def _head_data(head: BaselineHead) -> dict[str, Any]:
         "suite": head.suite,
         "name": head.name,
         "run_id": head.run_id,
-        "finished_at": head.finished_at,
+        "finished_at": to_json(head.finished_at),
         "epochs": head.epochs,
         "outputs": head.outputs,
         "origin": head.origin,
-        **head.provenance,
+        **to_json(without_prompts(head.provenance)),
     }
 
 
@@ -219,13 +224,13 @@ def _read_head(path: Path, line: str) -> BaselineHead:
         data = json.loads(line)
         version = data[MARK]
         if version == VERSION:
-            provenance = {name: data[name] for name in ("dataset", "targets", "scorers", "judges")}
-            if not all(_is_mapping_of_mappings(found) for found in (*list(provenance.values())[1:], data["origin"])):
-                raise TypeError("not what a head has")
+            if not _is_mapping_of_mappings(data["origin"]):
+                raise TypeError("not an origin")
+            finished_at = data["finished_at"] and datetime.fromisoformat(data["finished_at"])
+            provenance = from_json(Provenance, data)
             return BaselineHead(
-                data["suite"], data["name"], data["run_id"], data["finished_at"], int(data["epochs"]), provenance,
-                data["origin"], bool(data["outputs"]),
-            )  # fmt: skip
+                data["name"], data["run_id"], finished_at, provenance, data["origin"], bool(data["outputs"])
+            )
     except BROKEN:
         said = _of_conflict(line) or "is no baseline; 'evalrun baseline accept' writes one"
     else:
@@ -285,24 +290,3 @@ def _finite(value: Any) -> float | None:
 def metric_key(name: str, slice_: Mapping[str, str] | None) -> str:
     """A metric with its slice as one text: `exact_match/v1[topic=law]`."""
     return name + ("[" + ",".join(f"{column}={value}" for column, value in slice_.items()) + "]" if slice_ else "")
-
-
-def changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """`version 'v1' → 'v2'` for each name whose value differs; nested mappings by their own keys."""
-    said: list[str] = []
-    for name in names:
-        old, new = before.get(name), after.get(name)
-        if old == new:
-            continue
-        if name == "code":
-            said.append("the code of its function")
-        elif isinstance(old, Mapping) and isinstance(new, Mapping):
-            said += [f"{name}.{one}" for one in changes(old, new, sorted({*old, *new}))]
-        else:
-            said.append(f"{name} {_short_repr(old)} → {_short_repr(new)}")
-    return said
-
-
-def _short_repr(value: Any) -> str:
-    text = repr(value) if value is not None else "none"
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from evalrunner.baselines.file import Baseline, BaselineHead, baseline_path, collect_rows, read_baseline
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.domain import EMPTY
 from evalrunner.errors import RunNotFoundError
 from evalrunner.plugins import known_names, load
-from evalrunner.runs.folder import RUN_FILE, RUN_ID, RunFolder, find_run, read_json
+from evalrunner.runs.folder import RUN_FILE, RUN_ID, RunFolder, find_run
+from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -114,39 +115,9 @@ def is_path(reference: str) -> bool:
 
 def baseline_of_run(folder: RunFolder) -> Baseline:
     """A stored run as a baseline. Raises RunNotFoundError where the run is broken or has no rows."""
-    run = read_json(folder.path / RUN_FILE)
-    try:
-        head = BaselineHead(
-            run["suite"], folder.id, folder.id, run.get("finished_at"), int(run["epochs"]), provenance_of_run(run)
-        )  # fmt: skip
-    except (KeyError, TypeError) as broken:
-        raise RunNotFoundError(f"{str(folder.path / RUN_FILE)!r} is not what a run leaves behind: {broken!r}") from None
+    run = RunRecord.load(folder.path)
+    head = BaselineHead(folder.id, folder.id, run.finished_at, run.provenance)
     rows = collect_rows(read_rows(folder.path), epochs=head.epochs)
     if not rows:
         raise RunNotFoundError(f"run {folder.id} has no rows")
     return Baseline(head, folder.id, rows)
-
-
-def provenance_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What a stored run was made of, as its baseline has it."""
-    scored = run.get("scored_from")
-    prompts = run["hashes"]["prompts"]
-    defined = (run.get("definition") or {}).get("targets") or {}
-    return {
-        "dataset": run["hashes"]["dataset"],
-        "targets": dict(scored["targets"])
-        if scored
-        else {
-            name: {
-                **{key: said.get(key) for key in ("type", "model", "params")},
-                "options": defined.get(name, {}).get("options"),
-                "prompt": prompts.get(name),
-                "served_models": said.get("served_models") or [],
-            }
-            for name, said in run["targets"].items()
-        },
-        "scorers": dict(run["scorers"]),
-        "judges": {
-            name: {key: said.get(key) for key in ("name", "model", "params")} for name, said in run["judges"].items()
-        },
-    }

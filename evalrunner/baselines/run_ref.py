@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+
+from evalrunner.runs.record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +16,12 @@ class RunRef:
     started_at: datetime
 
     @classmethod
-    def of(cls, run: Mapping[str, Any]) -> RunRef:
-        """The run of a `run.json`; where it scored stored answers, the run that gave them."""
-        said = run.get("scored_from") or run
-        said = said if said.get("started_at") else run
-        return cls(str(said["run_id"]), datetime.fromisoformat(str(said["started_at"])))
+    def of(cls, run: RunRecord) -> RunRef:
+        """The run of a record; where it scored stored answers, the run that gave them."""
+        source = run.scored_from
+        if source is not None and source.started_at is not None:
+            return cls(source.run_id, source.started_at)
+        return cls(run.run_id, run.started_at)
 
     @property
     def started_ms(self) -> int:

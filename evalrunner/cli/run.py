@@ -136,11 +136,11 @@ class Printer:
         """Print the JSON and the annotations of all runs; returns the exit code of the command."""
 
         if self.as_json:
+            from evalrunner.engine.result import metrics_record
             from evalrunner.formatting import json_for_log
             from evalrunner.redact import redact
-            from evalrunner.reports.json import metrics_data
 
-            found = [metrics_data(result) for result in results]
+            found = [metrics_record(result).to_json() for result in results]
             with unless_closed(sys.stdout):
                 print(redact(json_for_log(found[0] if len(found) == 1 else found)), flush=True)
             _print_next_steps(results)

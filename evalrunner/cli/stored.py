@@ -117,7 +117,6 @@ def compare(
     """
     from evalrunner.commands.compare import compare_runs
     from evalrunner.reports.html.comparison_page import write_comparison
-    from evalrunner.reports.json import comparison_data
     from evalrunner.storage import write_json
 
     paths = [Path(name) for name in output or ()]
@@ -129,13 +128,13 @@ def compare(
         if path.suffix.lower() == ".html":
             write_comparison(path, found.runs, found.comparison, found.metrics)
         else:
-            write_json(path, comparison_data(found.comparison))
+            write_json(path, found.comparison.to_json())
     if as_json:
         import json
 
         from evalrunner.redact import redact
 
-        typer.echo(redact(json.dumps(comparison_data(found.comparison), indent=2)))
+        typer.echo(redact(json.dumps(found.comparison.to_json(), indent=2)))
         return
     from evalrunner.reports.comparison import render_comparison, slice_comparison_tables
     from evalrunner.reports.terminal import open_console

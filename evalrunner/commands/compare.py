@@ -1,4 +1,4 @@
-"""Stored runs side by side, offline: whether they may be compared, and the comparison of all their targets."""
+"""A comparison of stored runs, offline: whether they may be compared, and how all their targets compare."""
 
 from __future__ import annotations
 
@@ -13,16 +13,12 @@ from evalrunner.compare.disagreement import disagreeing_rows
 from evalrunner.compare.metrics import NotComparable
 from evalrunner.compare.result import Candidate, Comparison
 from evalrunner.domain import Metric, Row
-from evalrunner.engine.stored_parts import stored_design, stored_measures
-from evalrunner.errors import RunNotFoundError, SuiteError
+from evalrunner.errors import SuiteError
 from evalrunner.reports.comparison import ComparedRun
-from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.folder import find_run
 from evalrunner.runs.provenance import differences, part_differences
+from evalrunner.runs.record import RunRecord
 from evalrunner.stats.summary import summarize
-
-FOUND_IN = {  # what a comparison reads of run.json
-    "definition": Mapping, "targets": Mapping, "scorers": Mapping, "epochs": int, "seed": int, "rows_planned": int,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +49,11 @@ def compare_runs(
     names = [candidate.name for candidate in candidates]
     summary = summarize(
         (row for run in runs for row in run.rows()),
-        [measure for measure in stored_measures(runs[0].data) if measure.name in runs[0].scorers],
+        [measure for measure in runs[0].record.measures if measure.name in runs[0].scorers],
         names,
-        epochs=max(run.data["epochs"] for run in runs),
-        streaming=all(run.data.get("streaming") for run in runs),
-        design=stored_design(runs[0].data),
+        epochs=max(run.record.epochs for run in runs),
+        streaming=all(run.record.streaming for run in runs),
+        design=runs[0].record.design,
     )
     known = {name: summary.all_metrics(name) for name in names}
     try:
@@ -75,30 +71,23 @@ def _open_runs(
     twice = [path for path, count in Counter(folder.path.resolve() for folder in folders).items() if count > 1]
     if twice:
         raise SuiteError(f"run {twice[0].name} is named twice; a run does not differ from itself")
-    data = [_read(folder) for folder in folders]
-    count = Counter(target for run in data for target in run["targets"])
+    data = [RunRecord.load(folder.path) for folder in folders]
+    count = Counter(target for run in data for target in run.targets)
     if sum(count.values()) < 2:
         raise SuiteError(f"run {folders[0].id} has one target: name another run to compare it with")
     scorers = _scorers(data, wanted)
     runs: list[ComparedRun] = []
     first = 0
     for folder, run in zip(folders, data, strict=True):
-        names = {target: target if count[target] == 1 else f"{folder.id}/{target}" for target in run["targets"]}
-        runs.append(ComparedRun(folder=folder, data=run, names=names, scorers=scorers, first=first))
+        names = {target: target if count[target] == 1 else f"{folder.id}/{target}" for target in run.targets}
+        runs.append(ComparedRun(folder=folder, record=run, names=names, scorers=scorers, first=first))
         first += 0 if paired else runs[-1].size
     return tuple(runs)
 
 
-def _read(folder: RunFolder) -> Mapping[str, Any]:
-    run = read_json(folder.path / RUN_FILE)
-    if any(not isinstance(run.get(name), kind) for name, kind in FOUND_IN.items()):
-        raise RunNotFoundError(f"run {folder.id} does not say how it was made, so it cannot be compared")
-    return run
-
-
-def _scorers(data: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> frozenset[str]:
+def _scorers(data: Sequence[RunRecord], wanted: Sequence[str]) -> frozenset[str]:
     """The scorers that are compared: those of the metrics that are asked for, else all that any run has."""
-    every = frozenset(name for run in data for name in run["scorers"])
+    every = frozenset(name for run in data for name in run.scorers)
     return (every & {text.partition("/")[0] for text in wanted}) or every
 
 
@@ -107,7 +96,7 @@ def _refuse(runs: Sequence[ComparedRun], *, paired: bool) -> None:
     first = runs[0]
     for other in runs[1:]:
         found = differences(_compared_part(first), _compared_part(other))
-        datasets = [run.data["definition"]["dataset"] for run in (first, other)]
+        datasets = [run.record.definition()["dataset"] for run in (first, other)]
         if paired and datasets[0]["digest"] != datasets[1]["digest"]:
             found += differences({"dataset": datasets[0]}, {"dataset": datasets[1]})
         found += _of_reducers(first, other)
@@ -122,12 +111,12 @@ def _refuse(runs: Sequence[ComparedRun], *, paired: bool) -> None:
 
 
 def _compared_part(run: ComparedRun) -> dict[str, Any]:
-    return {"scorers": {name: said for name, said in run.data["definition"]["scorers"].items() if name in run.scorers}}
+    return {"scorers": run.record.definition(scorers=run.scorers)["scorers"]}
 
 
 def _of_reducers(first: ComparedRun, other: ComparedRun) -> list[str]:
-    reducers = [stored_design(run.data).reducers for run in (first, other)]
-    epochs = [run.data["epochs"] for run in (first, other)]
+    reducers = [run.record.design.reducers for run in (first, other)]
+    epochs = [run.record.epochs for run in (first, other)]
     if reducers[0] != reducers[1]:
         names = [", ".join(reducer.name for reducer in each) for each in reducers]
         return [f"reducers: {names[0]} → {names[1]}"]
@@ -138,39 +127,38 @@ def _of_reducers(first: ComparedRun, other: ComparedRun) -> list[str]:
 
 
 def _candidates(runs: Sequence[ComparedRun]) -> Iterator[Candidate]:
-    """Every target of every run, with what sets it apart from the first of all."""
+    """Every target of every run, with what distinguishes it from the first of all."""
     first: Mapping[str, Any] | None = None
     for run in runs:
-        for target, said in run.data["targets"].items():
-            defined = run.data["definition"]["targets"].get(target, {})
-            first = defined if first is None else first
+        definition = run.record.definition()["targets"]
+        for name, target in run.record.targets.items():
+            first = definition[name] if first is None else first
             yield Candidate(
-                name=run.names[target],
-                target=target,
+                name=run.names[name],
+                target=name,
                 run=run.folder.id,
-                models=tuple(dict.fromkeys(filter(None, [said.get("model"), *said.get("served_models", ())]))),
-                differs=tuple(part_differences(first, defined)),
+                models=tuple(dict.fromkeys(filter(None, [target.model, *target.served_models]))),
+                differs=tuple(part_differences(first, definition[name])),
             )
 
 
 def _judges(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
     """The names that the judge of each scorer goes by."""
-    found: dict[str, dict[str, None]] = {}
+    names: dict[str, dict[str, None]] = {}
     for run in runs:
-        for scorer, said in run.data.get("judges", {}).items():
-            names = filter(None, [said.get("name"), said.get("model"), *said.get("served_models", ())])
-            found.setdefault(scorer, {}).update(dict.fromkeys(names))
-    return {scorer: tuple(names) for scorer, names in found.items()}
+        for scorer, judge in run.record.judges.items():
+            names.setdefault(scorer, {}).update(dict.fromkeys([judge.name, judge.model, *judge.served_models]))
+    return {scorer: tuple(each) for scorer, each in names.items()}
 
 
 def _notes(runs: Sequence[ComparedRun]) -> Iterator[str]:
     for run in runs:
-        if run.data.get("status") != "finished":
-            rows = run.data.get("rows")
-            said = "some" if rows is None else f"{rows:,}"
-            yield f"run {run.folder.id} did not come to its end: it has {said} of {run.data['rows_planned']:,} rows"
-    if len(epochs := {run.data["epochs"] for run in runs}) > 1:
+        record = run.record
+        if record.status != "finished":
+            rows = "some" if record.rows is None else f"{record.rows:,}"
+            yield f"run {run.folder.id} did not finish: it has {rows} of {record.rows_planned:,} rows"
+    if len(epochs := {run.record.epochs for run in runs}) > 1:
         yield f"the runs asked each sample {' and '.join(map(str, sorted(epochs)))} times; scores are reduced first"
-    groups = {(run.data.get("cluster"), tuple(run.data.get("slices", ()))) for run in runs}
+    groups = {(run.record.cluster, run.record.slices) for run in runs}
     if len(groups) > 1:
-        yield f"the runs group their samples differently; those of {runs[0].folder.id} are taken"
+        yield f"the runs group their samples differently; the groups of {runs[0].folder.id} are used"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from evalrunner.compare.diff import RunDiff, diff_rows
 from evalrunner.domain import Row
-from evalrunner.engine.stored_parts import stored_measures
-from evalrunner.errors import RunNotFoundError, SuiteError, nearest
-from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.errors import SuiteError, nearest
+from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.provenance import differences
+from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows, row_at, scan_keys
 
 
@@ -25,20 +24,13 @@ def diff_runs(references: Sequence[str], output_dir: Path, *, targets: Sequence[
         raise SuiteError(f"diff takes two runs, or one with --targets A,B; {len(references)} were named")
     folders = [find_run(reference, output_dir) for reference in references]
     folders = folders * 2 if len(folders) == 1 else folders
-    data = [_read(folder) for folder in folders]
-    names = [list(run["targets"]) for run in data]
+    data = [RunRecord.load(folder.path) for folder in folders]
+    names = [list(run.targets) for run in data]
     same = folders[0].path.resolve() == folders[1].path.resolve()
     found: list[RunDiff] = []
     for one, other in _pairs(names, targets, same=same):
         found.append(_changes((folders[0], one), (folders[1], other), data, keep))
     return found
-
-
-def _read(folder: RunFolder) -> Mapping[str, Any]:
-    run = read_json(folder.path / RUN_FILE)
-    if not isinstance(run.get("targets"), Mapping) or not isinstance(run.get("scorers"), Mapping):
-        raise RunNotFoundError(f"run {folder.id} does not say what its targets and scorers were")
-    return run
 
 
 def _pairs(names: Sequence[Sequence[str]], wanted: Sequence[str], *, same: bool) -> list[tuple[str, str]]:
@@ -80,9 +72,9 @@ def _known(names: Sequence[str]) -> str:
 
 
 def _changes(
-    before: tuple[RunFolder, str], after: tuple[RunFolder, str], data: Sequence[Mapping[str, Any]], keep: int
+    before: tuple[RunFolder, str], after: tuple[RunFolder, str], data: Sequence[RunRecord], keep: int
 ) -> RunDiff:
-    measures = [measure for measure in stored_measures(data[1]) if measure.name in data[0]["scorers"]]
+    measures = [measure for measure in data[1].measures if measure.name in data[0].scorers]
     had = _earlier_rows(*before)
     matched = 0
 
@@ -96,7 +88,7 @@ def _changes(
     changes = diff_rows(rows, find, measures, keep=keep)
     total = sum(1 for row in read_rows(before[0].path) if row.target == before[1])
     changes = replace(changes, before_only=total - matched)
-    sections = [{"scorers": (run.get("definition") or {}).get("scorers", {})} for run in data]
+    sections = [{"scorers": run.definition()["scorers"]} for run in data]
     notes = tuple(f"measured otherwise: {line}" for line in differences(sections[0], sections[1]))
     ends = [(folder.id, target) for folder, target in (before, after)]
     return RunDiff(ends[0], ends[1], tuple(measure.name for measure in measures), changes, notes)

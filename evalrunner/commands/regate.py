@@ -12,19 +12,18 @@ from evalrunner.baselines.resolve import (
     BaselineResolver,
     baseline_of_run,
     baseline_source,
-    provenance_of_run,
     scheme_of,
 )
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.domain import GateResult, Row
 from evalrunner.engine.design import ColumnCheck
-from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.check import Comparison, check_gates, run_verdict
 from evalrunner.gates.regression import CandidateRun
 from evalrunner.reports.gate_report import GateReport
-from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
+from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.measures import builtin_measures
 from evalrunner.stats.summary import Design, summarize
@@ -49,51 +48,51 @@ def reevaluate_gates(
 
     `baseline` (a name, a path or a run) stands in for that of every gate that has one.
     """
-    run = read_json(folder.path / RUN_FILE)
+    run = RunRecord.load(folder.path)
     document, gates_of, base = _document(run, suite_file, tuple(settings))
     reader = SectionReader(document, base)
     data = document.data if isinstance(document.data, Mapping) else {}
     specs = _with_baseline(read_gates(reader, data), baseline)
-    document.left_out.update(_named(data) - set(run["targets"]))
-    streaming = bool(run.get("streaming"))
-    measures, design = stored_measures(run), _design(run, data)
+    document.left_out.update(_named(data) - set(run.targets))
+    streaming = run.streaming
+    measures, design = run.measures, _design(run, data)
     maker = GateBuilder(
         document,
         [*measures, *builtin_measures(streaming=streaming)],
-        targets=list(run["targets"]),
+        targets=list(run.targets),
         design=design,
-        epochs=run["epochs"],
+        epochs=run.epochs,
     )
     gates = maker.make(specs)
     addresses = _tracker_addresses(run, reader, data, specs)
     document.raise_problems()
-    shelf = _Shelf(base, run["suite"], runs, baseline, addresses=addresses, judged=RunRef.of(run))
+    shelf = _Shelf(base, run.suite, runs, baseline, addresses=addresses, judged=RunRef.of(run))
     baselines = resolve_baselines(document, gates, shelf)
-    made = provenance_of_run(run)
-    reject_incompatible(document, gates, baselines, made)
+    provenance = run.provenance
+    reject_incompatible(document, gates, baselines, provenance)
     document.raise_problems()
     keeper, check = SampleKeyIndex(), _check_of_new(run, data)
     columns: dict[str, None] = {}
     summary = summarize(
-        _noting(read_rows(folder.path), keeper, check, columns), measures, list(run["targets"]), epochs=run["epochs"],
+        _noting(read_rows(folder.path), keeper, check, columns), measures, list(run.targets), epochs=run.epochs,
         streaming=streaming, design=design,
     )  # fmt: skip
     check.report(document, tuple(columns))
     document.raise_problems()
-    results = check_gates(gates, summary, Comparison(CandidateRun(made, keeper.keys), baselines))
+    results = check_gates(gates, summary, Comparison(CandidateRun(provenance, keeper.keys), baselines))
     return _judged(folder, run, gates_of, results)
 
 
 def _document(
-    run: Mapping[str, Any], suite_file: Path | None, settings: tuple[str, ...]
+    run: RunRecord, suite_file: Path | None, settings: tuple[str, ...]
 ) -> tuple[Document, str, Path]:  # fmt: skip
     """The document with the gates, whose they are, and the folder that its paths are relative to."""
-    file = suite_file if suite_file is not None else Path(run["suite_file"])
+    file = suite_file if suite_file is not None else run.suite_file
     if suite_file is not None or file.is_file():
         return open_suite(file, RunOptions(settings=settings)), f"{file} as it is now", file.parent
     if settings:
         raise SuiteError(f"--set changes a suite file, and {str(file)!r} is not here; name one: --suite FILE")
-    return Document(RUN_FILE, dict(run["resolved"])), f"the run itself, as {str(file)!r} is not here", file.parent
+    return Document(RUN_FILE, dict(run.resolved)), f"the run itself, as {str(file)!r} is not here", file.parent
 
 
 def _with_baseline(specs: Sequence[GateSpec], baseline: str | None) -> tuple[GateSpec, ...]:
@@ -133,10 +132,10 @@ class _Shelf(BaselineResolver):
 
 
 def _tracker_addresses(
-    run: Mapping[str, Any], reader: SectionReader, data: Mapping[str, Any], specs: Sequence[GateSpec]
+    run: RunRecord, reader: SectionReader, data: Mapping[str, Any], specs: Sequence[GateSpec]
 ) -> dict[str, str | None]:
     """The address of each tracker that a gate has its baseline in: as an option of the run or else the suite says."""
-    given = run.get("options") or {}
+    given = run.options
     names = {scheme_of(spec.baseline) for spec in specs if spec.baseline and baseline_source(spec.baseline) is not None}
     return {name: given.get(name) or read_address(reader, data.get("tracking"), name) for name in names}
 
@@ -147,9 +146,9 @@ def _named(data: Mapping[str, Any]) -> set[str]:
     return {name for item in items if (name := target_name(item)) is not None}
 
 
-def _design(run: Mapping[str, Any], data: Mapping[str, Any]) -> Design:
+def _design(run: RunRecord, data: Mapping[str, Any]) -> Design:
     """The design of the run, with the slices that the suite has by now."""
-    stored = stored_design(run)
+    stored = run.design
     return dataclasses.replace(stored, slices=tuple(dict.fromkeys([*stored.slices, *_slices(data)])))
 
 
@@ -158,9 +157,9 @@ def _slices(data: Mapping[str, Any]) -> list[str]:
     return [column for column in given if isinstance(column, str)] if isinstance(given, list) else []
 
 
-def _check_of_new(run: Mapping[str, Any], data: Mapping[str, Any]) -> ColumnCheck:
+def _check_of_new(run: RunRecord, data: Mapping[str, Any]) -> ColumnCheck:
     """A check of the slices that the suite has by now and the run had not: its own were checked when it was made."""
-    check, known = ColumnCheck(Design(slices=tuple(_slices(data)))), stored_design(run).slices
+    check, known = ColumnCheck(Design(slices=tuple(_slices(data)))), run.design.slices
     check.groups = [each for each in check.groups if each[1].column not in known]
     return check
 
@@ -175,8 +174,7 @@ def _noting(rows: Iterator[Row], keeper: SampleKeyIndex, check: ColumnCheck, col
         yield row
 
 
-def _judged(folder: RunFolder, run: Mapping[str, Any], gates_of: str, results: tuple[GateResult, ...]) -> GateReport:
-    status = str(run.get("status"))
-    stopped = None if status == "finished" else str(run.get("stopped") or f"the run was {status}")
+def _judged(folder: RunFolder, run: RunRecord, gates_of: str, results: tuple[GateResult, ...]) -> GateReport:
+    stopped = None if run.status == "finished" else run.stopped or f"the run was {run.status}"
     verdict, code = run_verdict(results, unfinished=stopped is not None)
-    return GateReport(folder, str(run["suite"]), gates_of, results, verdict, code, stopped)
+    return GateReport(folder, run.suite, gates_of, results, verdict, code, stopped)

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalrunner.baselines.file import Baseline, BaselineRow, read_baseline
-from evalrunner.baselines.resolve import provenance_of_run
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.domain import Completion, Failure, Sample
 from evalrunner.engine.plan import StoredAnswers, StoredSamples
 from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.folder import RunFolder, find_run
+from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 from evalrunner.targets.recorded import RecordedRun, uncalled
 
@@ -28,7 +28,7 @@ def load_answers(reference: str, runs: Path) -> StoredAnswers:
 
 
 def _of_run(folder: RunFolder) -> StoredAnswers:
-    run = read_json(folder.path / RUN_FILE)
+    run = RunRecord.load(folder.path)
     samples: dict[str, Sample] = {}
     answers: dict[str, dict[tuple[str, int], Completion | Failure]] = {}
     for row in read_rows(folder.path):
@@ -39,11 +39,11 @@ def _of_run(folder: RunFolder) -> StoredAnswers:
     return StoredAnswers(
         str(folder.path),
         folder.id,
-        Path(run["suite_file"]),
-        run["epochs"],
-        StoredSamples(samples.values(), run["hashes"]["dataset"]),
-        {name: RecordedRun(answers[name], folder.id) for name in run["targets"] if name in answers},
-        provenance_of_run(run),
+        run.suite_file,
+        run.epochs,
+        StoredSamples(samples.values(), run.dataset.digest),
+        {name: RecordedRun(answers[name], folder.id) for name in run.targets if name in answers},
+        run.provenance,
         RunRef.of(run),
     )
 

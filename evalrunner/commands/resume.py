@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from evalrunner.engine.definition import definition_of
 from evalrunner.engine.plan import Plan
+from evalrunner.engine.provenance import provenance_of_plan
 from evalrunner.engine.resume import count_remaining_jobs
-from evalrunner.errors import RunNotFoundError, SuiteError
+from evalrunner.errors import SuiteError
 from evalrunner.runs.finished import FinishedRows
-from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run, read_json
+from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.provenance import differences
+from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import cut_torn_line, scan_keys
 from evalrunner.suite.options import RunOptions, merge_options, options_from, require_redacted_options
 
@@ -25,12 +24,12 @@ class ResumableRun:
     """A run to go on with. `options` are those it was started with, and those given now over them."""
 
     folder: RunFolder
-    data: Mapping[str, Any]
+    record: RunRecord
     options: RunOptions
 
     def find_suite(self) -> Path:
         """The file of its suite, from wherever the run goes on. Raises SuiteError where it is not there any more."""
-        file, begun_in = Path(self.data["suite_file"]), self.folder.path.absolute().parents[2]
+        file, begun_in = self.record.suite_file, self.folder.path.absolute().parents[2]
         if begun_in != Path.cwd() and (begun_in / file).is_file():  # runs/ stands in the folder a run was begun in
             return begun_in / file
         if not file.is_file():
@@ -53,13 +52,10 @@ class ResumeState:
 def find_resumable_run(reference: str, given: RunOptions) -> ResumableRun:
     """The run that is to go on. Raises RunNotFoundError, or SuiteError where an option has to be given again."""
     folder = find_run(reference, given.output_dir)
-    data = read_json(folder.path / RUN_FILE)
-    if not isinstance(data.get("definition"), Mapping) or not isinstance(data.get("suite_file"), str):
-        raise RunNotFoundError(f"run {folder.id} does not say how it was made, so nothing can go on with it")
-    stored = data.get("options") or {}
-    require_redacted_options(stored, given)
-    options = merge_options(options_from(stored), given)
-    return ResumableRun(folder, data, replace(options, output_dir=folder.path.parent.parent))
+    record = RunRecord.load(folder.path)
+    require_redacted_options(record.options, given)
+    options = merge_options(options_from(record.options), given)
+    return ResumableRun(folder, record, replace(options, output_dir=folder.path.parent.parent))
 
 
 def load_resume_state(stored: ResumableRun, plan: Plan) -> ResumeState:
@@ -67,7 +63,7 @@ def load_resume_state(stored: ResumableRun, plan: Plan) -> ResumeState:
 
     Call it with the run's lock held: a last line that was torn is cut off.
     """
-    found = differences(stored.data["definition"], definition_of(plan))
+    found = differences(stored.record.definition(), provenance_of_plan(plan).definition())
     if found:
         listed = "\n".join(f"  {line}" for line in found)
         raise SuiteError(
@@ -79,5 +75,4 @@ def load_resume_state(stored: ResumableRun, plan: Plan) -> ResumeState:
     to_do = count_remaining_jobs(plan.rows, finished, retry_errors=stored.options.retry_errors)
     said = f"gone on with run {stored.folder.id}: {len(finished):,} of {plan.rows:,} rows were there, {to_do:,} to do"
     notices = [said, *([f"the last line of the row log was torn, and {torn} bytes of it cut off"] if torn else [])]
-    started_at = datetime.fromisoformat(str(stored.data["started_at"]))
-    return ResumeState(stored.folder, started_at, finished, to_do, tuple(notices))
+    return ResumeState(stored.folder, stored.record.started_at, finished, to_do, tuple(notices))

@@ -25,7 +25,15 @@ from evalrunner.engine.comparing import compare_targets
 from evalrunner.engine.costs import add_spent, find_prices
 from evalrunner.engine.plan import Job, Plan, StoredAnswers
 from evalrunner.engine.preparing import prepare_scorers
-from evalrunner.engine.result import RunResult, TargetResult, conclude, stopped_early
+from evalrunner.engine.result import (
+    RunResult,
+    TargetResult,
+    conclude,
+    ended_record,
+    metrics_record,
+    started_record,
+    stopped_early,
+)
 from evalrunner.engine.resume import remaining
 from evalrunner.engine.row_usage import RowUsage
 from evalrunner.engine.run_state import RunState
@@ -39,13 +47,11 @@ from evalrunner.reports.baseline_rows import baseline_lookup_of_plan
 from evalrunner.reports.ci import CiFiles
 from evalrunner.reports.csv import TableWriter, shape_of
 from evalrunner.reports.html.page import write_report
-from evalrunner.reports.json import metrics_data, run_data
 from evalrunner.reports.outputs import check_apart, check_outputs, write_outputs
-from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, RUN_FILE, RunFolder, create_run_folder
+from evalrunner.runs.folder import REPORT_FILE, RunFolder, create_run_folder
 from evalrunner.runs.lock import RunLock
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
-from evalrunner.storage import write_json
 from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
 
@@ -103,7 +109,7 @@ async def _resume(
     if len(suites) > 1:
         raise SuiteError("--resume goes on with one run, so it takes one suite at the most")
     stored = find_resumable_run(reference, session.options)
-    session = replace(session, options=stored.options, resumed=stored.folder.path, judged=RunRef.of(stored.data))
+    session = replace(session, options=stored.options, resumed=stored.folder.path, judged=RunRef.of(stored.record))
     check_outputs(session.options.outputs, suites=1)
     with RunLock(stored.folder.path):
         async with _planned(suites or [stored.find_suite()], session) as (plan,):
@@ -214,7 +220,8 @@ class Execution:
     async def run(self) -> RunResult:
         """The result, with every file written. Raises RunError where the disk refuses."""
         plan, folder = self.plan, self.folder
-        write_json(folder.path / RUN_FILE, run_data(plan, self.options, run_id=folder.id, started_at=self.started_at))
+        self.record = started_record(plan, self.options, run_id=folder.id, started_at=self.started_at)
+        self.record.write(folder.path)
         plan.calls.begin(folder.path, folder.id, spent=self._spent())
         for reporter in self.reporters:
             reporter.on_start(plan, folder)
@@ -271,12 +278,12 @@ class Execution:
 
     def _write_all(self, result: RunResult) -> None:
         """Every file of the run; one that cannot be written does not keep the others from being so."""
-        run = run_data(self.plan, self.options, run_id=result.run_id, started_at=result.started_at, result=result)
+        run, metrics = ended_record(self.record, result), metrics_record(result)
         refused: list[str] = []
         writers: list[Callable[[], object]] = [
             self.table.finish,
-            lambda: write_json(result.folder / METRICS_FILE, metrics_data(result)),
-            lambda: write_json(result.folder / RUN_FILE, run),
+            partial(metrics.write, result.folder),
+            partial(run.write, result.folder),
             partial(
                 write_report, result.folder, result.folder / REPORT_FILE, earlier=self.earlier_of
             ),  # reads those above

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Self
 
 from evalrunner.domain import Metric
 
+JSON_NUMBERS: Final = ("value", "low", "high", "n", "skipped", "unscored", "errors", "trusted")
 ALPHA: Final = 0.05  # two-sided, over the whole family
 
 
@@ -130,3 +131,74 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     most_different: tuple[int, ...] = field(default=(), compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as `metrics.json` and `evalrun compare --json` have it, without `most_different`."""
+        return {
+            "paired": self.paired,
+            "alpha": self.alpha,
+            "family": self.family,
+            "candidates": [asdict(item) for item in self.candidates],
+            "metrics": [_metric_to_json(item) for item in self.metrics],
+            "costs": [_metric_to_json(item) for item in self.costs],
+            "slices": [_metric_to_json(item) for item in self.slices],
+            "pareto_fronts": [asdict(item) for item in self.pareto_fronts],
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The comparison in what `to_json` returned. Raises KeyError and TypeError where it is something else."""
+        return cls(
+            candidates=tuple(Candidate(**_with_tuples(item)) for item in data["candidates"]),
+            metrics=_metrics_from_json(data["metrics"]),
+            costs=_metrics_from_json(data["costs"]),
+            slices=_metrics_from_json(data["slices"]),
+            pareto_fronts=tuple(ParetoFront(**_with_tuples(item)) for item in data["pareto_fronts"]),
+            paired=data["paired"],
+            alpha=data["alpha"],
+            family=data["family"],
+            warnings=tuple(data["warnings"]),
+            notes=tuple(data["notes"]),
+        )
+
+
+def _metric_to_json(metric: ComparedMetric) -> dict[str, Any]:
+    return {
+        "name": metric.name,
+        "scorer": metric.scorer,
+        "aggregate": metric.aggregate,
+        "reducer": metric.reducer,
+        "slice": metric.slice,
+        "unit": metric.unit,
+        "higher_is_better": metric.higher_is_better,
+        "values": {name: {key: getattr(value, key) for key in JSON_NUMBERS} for name, value in metric.values.items()},
+        "pairs": [asdict(pair) for pair in metric.pairs],
+        "ranking": None if metric.ranking is None else asdict(metric.ranking),
+    }
+
+
+def _metrics_from_json(items: Sequence[Mapping[str, Any]]) -> tuple[ComparedMetric, ...]:
+    return tuple(_metric_from_json(item) for item in items)
+
+
+def _metric_from_json(item: Mapping[str, Any]) -> ComparedMetric:
+    same = {key: item[key] for key in ("name", "scorer", "aggregate", "reducer", "unit", "higher_is_better", "slice")}
+    numbers = {
+        name: Metric(name=item["name"], scorer=item["scorer"], aggregate=item["aggregate"], **value)
+        for name, value in item["values"].items()
+    }
+    ranking = item["ranking"]
+    differing = () if ranking is None else tuple((one, other) for one, other in ranking["differing"])
+    return ComparedMetric(
+        **same,
+        values=numbers,
+        pairs=tuple(Pair(**pair) for pair in item["pairs"]),
+        ranking=None if ranking is None else Ranking(**{**_with_tuples(ranking), "differing": differing}),
+    )
+
+
+def _with_tuples(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The item with tuples in place of lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}

@@ -22,9 +22,9 @@ from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.http import NeedsHttpEndpoint
 from evalrunner.engine.costs import PlannedModel
 from evalrunner.engine.design import ColumnCheck, design_of
-from evalrunner.engine.fingerprints import provenance_of_plan
 from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget, StoredAnswers, StoredSamples
+from evalrunner.engine.provenance import tested_provenance
 from evalrunner.errors import SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.metric_lookup import Gate
@@ -258,7 +258,7 @@ class Assembler:
     def _with_baselines(self, plan: Plan, baselines: Mapping[str, Baseline], keys: Mapping[int, SampleKey]) -> Plan:
         """The plan with the baselines of its gates, which are of the same scorers and judges."""
         if baselines:
-            reject_incompatible(self.document, plan.gates, baselines, provenance_of_plan(plan))
+            reject_incompatible(self.document, plan.gates, baselines, tested_provenance(plan))
             self.document.raise_problems()
         return replace(plan, baselines=baselines, keys=keys)
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from evalrunner.domain import Metric
-from evalrunner.engine.definition import definition_of
 from evalrunner.engine.plan import Plan
+from evalrunner.engine.provenance import provenance_of_plan
 from evalrunner.engine.row_usage import RowUsage
 from evalrunner.runs.provenance import part_differences
 from evalrunner.stats.summary import Summary
@@ -28,7 +28,7 @@ def compare_targets(
     from evalrunner.compare.compare import compare
     from evalrunner.compare.result import Candidate
 
-    defined = definition_of(plan)["targets"]
+    defined = provenance_of_plan(plan).definition()["targets"]
     first = defined[plan.targets[0].name]
     candidates = [
         Candidate(

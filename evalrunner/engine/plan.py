@@ -23,6 +23,7 @@ from evalrunner.middleware.budget import Side
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.stack import CallTally, MiddlewareStack
 from evalrunner.prompts import Prompt
+from evalrunner.runs.provenance import Provenance
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.measures import Measure
 from evalrunner.stats.summary import Design
@@ -108,18 +109,18 @@ class StoredSamples:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """What a scoring of stored answers starts from. `provenance` is that of the run that gave them.
+    """Answers of a run or a baseline, to score again. `provenance` is that of the run that gave them, `label` its path.
 
     `judged` is that run, None where the answers are a baseline's.
     """
 
-    shown: str
+    label: str
     run_id: str
     suite_file: Path | None
     epochs: int
     samples: StoredSamples
     answers: Mapping[str, RecordedRun]
-    provenance: Mapping[str, Any]
+    provenance: Provenance
     judged: RunRef | None = None
 
     def apply(self, document: Document) -> None:
@@ -128,12 +129,12 @@ class StoredAnswers:
         if not isinstance(data, dict):
             return
         data.pop("target", None)
-        data["targets"] = [{"type": "recorded", "name": name, "run": self.shown} for name in self.answers]
+        data["targets"] = [{"type": "recorded", "name": name, "run": self.label} for name in self.answers]
         if not isinstance(data.get("run"), dict):
             data["run"] = {}
         data["run"]["epochs"] = self.epochs
         for path in (("targets",), ("run", "epochs")):
-            document.overridden[path] = self.shown
+            document.overridden[path] = self.label
 
 
 @dataclass(frozen=True, slots=True)

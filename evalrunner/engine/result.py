@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import Failure, GateResult, Metric
-from evalrunner.engine.fingerprints import baseline_context_of
+from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import Plan
+from evalrunner.engine.provenance import provenance_of_plan, tested_provenance
 from evalrunner.engine.row_usage import RowUsage
 from evalrunner.engine.run_state import RunState
+from evalrunner.gates.check import Comparison as GateComparison
 from evalrunner.gates.check import check_gates, run_verdict
+from evalrunner.gates.regression import CandidateRun
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
+from evalrunner.runs.provenance import Provenance, TargetProvenance
+from evalrunner.runs.record import (
+    JudgeRecord,
+    MetricsRecord,
+    RunRecord,
+    RunStatus,
+    ScoredFrom,
+    SelfCheckRecord,
+    TargetMetrics,
+    TargetRecord,
+    UsageRecord,
+    field_values,
+)
+from evalrunner.runs.source_control import source_of
 from evalrunner.stats.summary import Summary
-from evalrunner.verdicts import Verdict
+from evalrunner.suite.options import RunOptions, options_data
+from evalrunner.verdicts import INTERRUPTED, Verdict
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
+
+PACKAGES = ("evalrunner", "autoevals", "litellm", "xllamacpp", "alt-profanity-check", "scikit-learn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +87,13 @@ class RunResult:
     comparison: Comparison | None = None
 
     @property
+    def status(self) -> RunStatus:
+        """`finished`, `stopped` where the run ended early, or `interrupted`."""
+        if self.exit_code == INTERRUPTED:
+            return "interrupted"
+        return "finished" if self.stopped is None else "stopped"
+
+    @property
     def unfinished(self) -> int:
         """Rows that were planned and are not there."""
         return max(0, self.plan.rows - self.rows)
@@ -72,9 +103,16 @@ def conclude(
     plan: Plan, state: RunState, usage: RowUsage, summary: Summary, *, gates: bool
 ) -> tuple[tuple[GateResult, ...], Verdict, int]:
     """The verdicts of a run's gates, that of the run, and its exit code."""
-    results = check_gates(plan.gates, summary, baseline_context_of(plan)) if gates else ()
+    results = check_gates(plan.gates, summary, _compared(plan)) if gates else ()
     unfinished = stopped_early(plan, state, usage) is not None
     return results, *run_verdict(results, unfinished=unfinished, interrupted=state.interrupted)
+
+
+def _compared(plan: Plan) -> GateComparison:
+    """What gates on a baseline compare; the models that served the plan are known by now."""
+    if not plan.baselines:
+        return GateComparison()
+    return GateComparison(CandidateRun(tested_provenance(plan), plan.keys), plan.baselines)
 
 
 def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
@@ -97,3 +135,114 @@ def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
                 f"the judge of {scorer.bound.name!r}, {scorer.judge.name}, was given up: {scorer.judge.ended.message}"
             )
     return "; ".join(said) or None
+
+
+def started_record(plan: Plan, options: RunOptions, *, run_id: str, started_at: datetime) -> RunRecord:
+    """The record of a run that starts, status `running`."""
+    suite, provenance = plan.suite, provenance_of_plan(plan)
+    return RunRecord(
+        **{**field_values(provenance), "targets": {}, "judges": {}, **_counted_parts(plan, provenance)},
+        run_id=run_id,
+        suite_file=suite.path,
+        status="running",
+        started_at=started_at,
+        rows_planned=plan.rows,
+        notices=tuple(plan.scan.notices),
+        streaming=suite.streaming,
+        reducers=tuple(reducer.name for reducer in plan.design.reducers),
+        cluster=plan.design.cluster,
+        slices=tuple(plan.design.slices),
+        columns=tuple(plan.scan.columns),
+        dataset_from=plan.dataset.origin,
+        scored_from=_scored_from(plan),
+        versions=package_versions(),
+        source=source_of(suite.folder, os.environ),
+        options=options_data(options),
+        resolved=json.loads(json.dumps(suite.resolved, default=str)),
+    )
+
+
+def ended_record(started: RunRecord, result: RunResult) -> RunRecord:
+    """The record of a run that ended, with its calls, served models and verdict."""
+    return replace(
+        started,
+        **_counted_parts(result.plan, provenance_of_plan(result.plan)),
+        status=result.status,
+        finished_at=result.finished_at,
+        duration_s=round(result.duration_s, 3),
+        rows=result.rows,
+        verdict=result.verdict,
+        exit_code=result.exit_code,
+        stopped=result.stopped,
+        notices=tuple(result.notices),
+    )
+
+
+def _counted_parts(plan: Plan, provenance: Provenance) -> dict[str, Any]:
+    """Targets and judges with the calls that were counted by now."""
+    judges = {scorer.bound.name: scorer.judge for scorer in plan.scorers if scorer.judge is not None}
+    return {
+        "targets": {
+            target.name: TargetRecord.of(provenance.targets[target.name], target.calls.usage) for target in plan.targets
+        },
+        "judges": {
+            name: JudgeRecord.of(provenance.judges[name], judge.calls.usage, _self_check(judge))
+            for name, judge in judges.items()
+        },
+    }
+
+
+def _self_check(judge: JudgeSession) -> SelfCheckRecord | None:
+    check = judge.check
+    if check is None:
+        return None
+    failure = None if check.failure is None else str(check.failure)
+    return SelfCheckRecord(
+        right=check.right,
+        total=check.total,
+        needed=check.needed,
+        passed=check.passed,
+        failure=failure,
+        wrong=check.wrong,
+    )
+
+
+def _scored_from(plan: Plan) -> ScoredFrom | None:
+    stored = plan.stored
+    if stored is None:
+        return None
+    started_at = None if stored.judged is None else stored.judged.started_at
+    targets = {name: TargetProvenance(**_target_fields(target)) for name, target in stored.provenance.targets.items()}
+    return ScoredFrom(run_id=stored.run_id, path=stored.label, targets=targets, started_at=started_at)
+
+
+def _target_fields(target: TargetProvenance) -> dict[str, Any]:
+    """The fields that say what a target was, without the calls made for it."""
+    return {item.name: getattr(target, item.name) for item in fields(TargetProvenance)}
+
+
+def metrics_record(result: RunResult) -> MetricsRecord:
+    """The numbers of a run."""
+    return MetricsRecord(
+        run_id=result.run_id,
+        suite=result.suite,
+        verdict=result.verdict,
+        exit_code=result.exit_code,
+        targets={
+            name: TargetMetrics(metrics=target.metrics, usage=UsageRecord.of(target.usage))
+            for name, target in result.targets.items()
+        },
+        gates=result.gates,
+        comparison=result.comparison,
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 from evalrunner.baselines.file import Baseline, SampleKey, sample_key
 from evalrunner.baselines.resolve import BadBaselineReference, BaselineResolver
@@ -11,6 +10,7 @@ from evalrunner.domain import Sample
 from evalrunner.errors import RunNotFoundError, SuiteError, nearest
 from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
 from evalrunner.gates.pairing import refusals
+from evalrunner.runs.provenance import Provenance
 from evalrunner.stats.aggregates import MEAN, Reducer
 from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, Measure
 from evalrunner.stats.summary import Design
@@ -144,7 +144,7 @@ def resolve_baselines(document: Document, gates: Sequence[Gate], shelf: Baseline
 
 
 def reject_incompatible(
-    document: Document, gates: Sequence[Gate], baselines: Mapping[str, Baseline], provenance: Mapping[str, Any]
+    document: Document, gates: Sequence[Gate], baselines: Mapping[str, Baseline], provenance: Provenance
 ) -> None:
     """Note every gate whose scorer or judge is another than its baseline's: the numbers do not mean the same."""
     for gate in gates:

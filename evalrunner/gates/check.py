@@ -11,12 +11,13 @@ from evalrunner.gates.evidence import Evidence, gather, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.regression import CandidateRun, TestedGate, decide, evaluate_gate
 from evalrunner.gates.threshold import GateDecision, check_threshold
+from evalrunner.runs.provenance import NOTHING
 from evalrunner.stats.aggregates import metric_interval
 from evalrunner.stats.intervals import LEVEL
 from evalrunner.stats.summary import Summary
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED, Verdict, exit_code, worst_verdict
 
-NO_CANDIDATE = CandidateRun({"targets": {}, "scorers": {}, "judges": {}}, {})
+NO_CANDIDATE = CandidateRun(NOTHING, {})
 
 
 @dataclass(frozen=True, slots=True)

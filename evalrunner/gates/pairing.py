@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from evalrunner.baselines.file import COMPARED, Baseline, BaselineRow, SampleKey, changes
+from evalrunner.baselines.file import Baseline, BaselineRow, SampleKey
 from evalrunner.gates.evidence import Evidence, reduce_scores
 from evalrunner.gates.metric_lookup import Gate
+from evalrunner.runs.provenance import Provenance, scorer_changes, target_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +88,19 @@ def drops_of(gate: Gate, pairs: Iterable[Pair], *, worst: float | None = None) -
         yield (before - now if gate.higher_is_better else now - before), pair.cluster
 
 
-def refusals(gate: Gate, provenance: Mapping[str, Any], baseline: Baseline) -> list[str]:
+def refusals(gate: Gate, provenance: Provenance, baseline: Baseline) -> list[str]:
     """Why the gate's metric cannot be compared with the baseline's: what differs between the scorers, in words."""
-    name = gate.measure.name
-    theirs = baseline.head.provenance["scorers"].get(name)
-    if theirs is None:
+    name, head = gate.measure.name, baseline.head
+    if name not in head.provenance.scorers:
         return []
-    said = changes(theirs, provenance["scorers"][name], COMPARED)
-    judges = (baseline.head.provenance["judges"].get(name) or {}, provenance["judges"].get(name) or {})
-    said += [f"judge {one}" for one in changes(*judges, ("model", "params"))]
-    if baseline.head.epochs < gate.reducer.k:
-        said.append(f"epochs {baseline.head.epochs}, of which {gate.reducer.name!r} wants {gate.reducer.k}")
-    elif baseline.head.epochs != gate.epochs and not gate.reducer.unbiased:
-        said.append(f"epochs {baseline.head.epochs} → {gate.epochs}, which {gate.reducer.name!r} cannot bear")
-    return said
+    reasons = scorer_changes(head.provenance, provenance, name)
+    if head.epochs < gate.reducer.k:
+        reasons.append(f"epochs {head.epochs}, of which {gate.reducer.name!r} needs {gate.reducer.k}")
+    elif head.epochs != gate.epochs and not gate.reducer.unbiased:
+        reasons.append(f"epochs {head.epochs} → {gate.epochs}, on which {gate.reducer.name!r} depends")
+    return reasons
 
 
-def differences(provenance: Mapping[str, Any], name: str, baseline: Baseline, target: str) -> tuple[str, ...]:
+def differences(provenance: Provenance, name: str, baseline: Baseline, target: str) -> tuple[str, ...]:
     """What is being compared: what differs between the two targets, in words."""
-    theirs, ours = baseline.head.provenance["targets"][target], provenance["targets"][name]
-    said = changes(theirs, ours, ("type", "model", "options", "params"))
-    if theirs.get("prompt") != ours.get("prompt"):
-        said.append("prompt")
-    if theirs.get("model") == ours.get("model") and theirs.get("served_models") and ours.get("served_models"):
-        said += changes(theirs, ours, ("served_models",))
-    return tuple(said)
+    return tuple(target_changes(baseline.head.provenance.targets[target], provenance.targets[name]))

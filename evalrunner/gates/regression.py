@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from evalrunner.baselines.file import Baseline, SampleKey, metric_key
 from evalrunner.baselines.resolve import NAME, baseline_source, is_path
@@ -19,6 +18,7 @@ from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import Pairing, differences, drops_of, pair_up
 from evalrunner.gates.sentences import amount, percent, what_decides, why_missing
 from evalrunner.gates.threshold import GateDecision
+from evalrunner.runs.provenance import Provenance
 from evalrunner.stats.hypothesis_tests import NonInferiority, RowsToDecide, holm, mcnemar, non_inferiority
 from evalrunner.verdicts import Verdict
 
@@ -27,9 +27,9 @@ NOTHING = NonInferiority(None, None, None, "inconclusive", 0, 0.0, None)
 
 @dataclass(frozen=True, slots=True)
 class CandidateRun:
-    """What is compared with a baseline: what the run was made of, and its samples by their place in the dataset."""
+    """What is compared with a baseline: its run's provenance, and its samples by their place in the dataset."""
 
-    provenance: Mapping[str, Any]
+    provenance: Provenance
     keys: Mapping[int, SampleKey]
 
 
@@ -56,7 +56,7 @@ def evaluate_gate(
 ) -> TestedGate:
     """The test of a gate on a target; without a baseline or a partner in it there is none."""
     partner = (
-        baseline.target_for(target, side.provenance["targets"]) if baseline is not None and side is not None else None
+        baseline.target_for(target, side.provenance.targets) if baseline is not None and side is not None else None
     )
     missing_reason = _missing_reason(gate, target, baseline, partner)
     if side is None or baseline is None or partner is None or missing_reason is not None:
@@ -146,7 +146,7 @@ def _missing_reason(gate: Gate, target: str, baseline: Baseline | None, partner:
         return f"no file {name!r} beside the suite yet" if is_path(name) else f"no baseline {name!r} yet"
     if partner is None:
         return f"the baseline {name!r} has no target {target!r} yet (it has {', '.join(baseline.targets)})"
-    known = gate.measure.name in baseline.head.provenance["scorers"]
+    known = gate.measure.name in baseline.head.provenance.scorers
     return None if known else f"the baseline {name!r} has no {gate.measure.name!r} yet"
 
 

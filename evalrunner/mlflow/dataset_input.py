@@ -14,10 +14,10 @@ from evalrunner.mlflow.payload import StoredRun
 
 def dataset_name(stored: StoredRun) -> str:
     """What a run's dataset is called in MLflow: as it was there, else as its file, else as the suite."""
-    said = stored.run["resolved"].get("dataset")
+    said = stored.run.resolved.get("dataset")
     path = said if isinstance(said, str) else said.get("path") if isinstance(said, Mapping) else None
-    known = (stored.run.get("dataset_from") or {}).get("name")
-    return str(known or (Path(path).stem if path and path != "-" else stored.run["suite"]))[:250] or "dataset"
+    known = (stored.run.dataset_from or {}).get("name")
+    return str(known or (Path(path).stem if path and path != "-" else stored.run.suite))[:250] or "dataset"
 
 
 def source_of(stored: StoredRun, run_id: str) -> dict[str, str]:
@@ -26,13 +26,13 @@ def source_of(stored: StoredRun, run_id: str) -> dict[str, str]:
         return {"source_type": "local", "source": json.dumps({"uri": f"runs:/{run_id}/{ROWS}"})}
     return {
         "source_type": "code",
-        "source": json.dumps({"tags": {"mlflow.source.name": stored.run["suite_file"]}}),
+        "source": json.dumps({"tags": {"mlflow.source.name": str(stored.run.suite_file)}}),
     }
 
 
 def is_whole(stored: StoredRun) -> bool:
     """Whether the run's rows have every sample: a part of a dataset is not what its digest says."""
-    return bool(stored.run["rows"] >= stored.run["rows_planned"])
+    return (stored.run.rows or 0) >= stored.run.rows_planned
 
 
 def write_dataset(rows: Iterable[Row], stored: StoredRun, path: Path) -> None:
@@ -40,7 +40,7 @@ def write_dataset(rows: Iterable[Row], stored: StoredRun, path: Path) -> None:
     samples: dict[str, Sample] = {}
     for row in rows:
         samples.setdefault(row.sample.id, row.sample)
-    chosen = stored.run["definition"]["dataset"]["columns"]
+    chosen = stored.run.dataset.columns
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for sample in sorted(samples.values(), key=lambda sample: sample.index):
             file.write(json.dumps(dict(_columns(sample, chosen)), ensure_ascii=False) + "\n")

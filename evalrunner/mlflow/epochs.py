@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from evalrunner.domain import Row
-from evalrunner.engine.stored_parts import stored_design, stored_measures
 from evalrunner.mlflow.payload import StoredRun, Values, target_metrics
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Design, Summary
@@ -17,23 +16,23 @@ def earlier_steps(stored: StoredRun) -> dict[str, dict[int, Values]]:
     found: dict[str, dict[int, Values]] = {name: {} for name in stored.targets}
     if stored.epochs < 2:
         return found
-    design = stored_design(stored.run)
+    design = stored.run.design
     steps = range(design.primary_reducer.k, stored.epochs)  # of fewer epochs the reducer has nothing to say
     summaries = {step: _summary(stored, design, step) for step in steps}
     _count(read_rows(stored.folder), summaries)
     for step, summary in summaries.items():
         for name in stored.targets:
-            found[name][step] = target_metrics([asdict(metric) for metric in summary.metrics(name)])
+            found[name][step] = target_metrics(summary.metrics(name))
     return found
 
 
 def _summary(stored: StoredRun, design: Design, epochs: int) -> Summary:
     few = tuple(reducer for reducer in design.reducers if reducer.k <= epochs)
     return Summary(
-        stored_measures(stored.run),
+        stored.run.measures,
         tuple(stored.targets),
         epochs,
-        bool(stored.run.get("streaming")),
+        stored.run.streaming,
         replace(design, slices=(), reducers=few),
     )
 

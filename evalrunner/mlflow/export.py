@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evalrunner.errors import RunError, RunNotFoundError, SuiteError
+from evalrunner.errors import RunError, SuiteError
 from evalrunner.mlflow.client import check_mlflow
 from evalrunner.mlflow.opening import opened
-from evalrunner.mlflow.payload import StoredRun, read_stored
+from evalrunner.mlflow.payload import StoredRun
 from evalrunner.mlflow.retry import NotSent, Retrier
 from evalrunner.mlflow.sender import Sender, content_of
 from evalrunner.mlflow.settings import MlflowSpec, Settings, settings_of, stored_spec
@@ -19,8 +19,8 @@ from evalrunner.mlflow.state import Ledger, Place
 from evalrunner.mlflow.table import TABLE, evaluation_frame
 from evalrunner.plugins import TrackingResult
 from evalrunner.redact import redact_message
-from evalrunner.runs.folder import RUN_FILE, read_json
 from evalrunner.runs.lock import RunLock
+from evalrunner.runs.record import MetricsRecord, RunRecord
 from evalrunner.runs.row_log import read_rows
 
 PATIENCE_S = 60.0  # without a single answer, if the user waits for nothing else
@@ -51,17 +51,15 @@ class MlflowExporter:
         writes it. A server that is down is the `problem` of the result.
         """
         with RunLock(folder):
-            run = read_json(folder / RUN_FILE)
-            if run.get("status") == "running":
+            run = RunRecord.load(folder)
+            if not run.is_complete:
                 raise RunError(f"run {folder.name} did not finish; resume it first: evalrun --resume {folder}")
-            try:
-                return _send(read_stored(folder), stored_settings(run, address), Retrier(patience_s, stop))
-            except (KeyError, TypeError) as broken:
-                raise RunNotFoundError(f"{str(folder)!r} is not a valid run folder: {broken!r}") from None
+            stored = StoredRun(folder, run, MetricsRecord.load(folder))
+            return _send(stored, stored_settings(run, address), Retrier(patience_s, stop))
 
     def note_unsent(self, folder: Path, address: str | None, problem: str) -> TrackingResult:
         """Record in the run's folder that it was to be sent and was not."""
-        settings = stored_settings(read_json(folder / RUN_FILE), address)
+        settings = stored_settings(RunRecord.load(folder), address)
         ledger = Ledger(folder)
         place = ledger.place(settings.shown, settings.experiment)
         place.problem = problem
@@ -70,16 +68,16 @@ class MlflowExporter:
 
     def tables(self, folder: Path, targets: Sequence[str]) -> dict[str, Any]:
         """`eval_results_table`: a pandas DataFrame with the columns that `mlflow.evaluate` gave it."""
-        return {TABLE: evaluation_frame(read_rows(folder), read_json(folder / RUN_FILE), targets)}
+        return {TABLE: evaluation_frame(read_rows(folder), RunRecord.load(folder), targets)}
 
 
 mlflow = MlflowExporter()
 
 
-def stored_settings(run: Mapping[str, Any], address: str | None) -> Settings:
+def stored_settings(run: RunRecord, address: str | None) -> Settings:
     """Where a stored run is to be sent, variables of its suite filled in again. Raises SuiteError."""
     spec = stored_spec(run, os.environ, elsewhere=bool(address))
-    return settings_of(spec, address, suite=run["suite"], run_id=run["run_id"], environ=os.environ)
+    return settings_of(spec, address, suite=run.suite, run_id=run.run_id, environ=os.environ)
 
 
 def _send(stored: StoredRun, settings: Settings, retrier: Retrier) -> TrackingResult:

@@ -31,6 +31,7 @@ from evalrunner.mlflow.table import TABLE, evaluation_frame, write_table
 from evalrunner.mlflow.trace_pool import Lanes
 from evalrunner.mlflow.traces import TraceSender
 from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.record import to_json
 from evalrunner.runs.row_log import NAME as ROWS_FILE
 from evalrunner.runs.row_log import read_rows
 
@@ -168,7 +169,7 @@ class Sender:
         run_id = self._make_run(name, name, tags)
         values = dict(steps)
         if "metrics" in log:
-            own = payload.target_metrics(stored.metrics["targets"][name]["metrics"])
+            own = payload.target_metrics(stored.metrics.targets[name].metrics)
             values[stored.epochs] = {**own, **payload.usage_metrics(stored, name)}
         self._once(f"target {name}", lambda: self._batch(run_id, values, payload.target_params(stored, name), tags))
         if "dataset" in log:
@@ -206,9 +207,9 @@ class Sender:
 
         dataset = Dataset(
             name=dataset_name(self.stored),
-            digest=self.stored.run["hashes"]["dataset"][: payload.DIGEST_LENGTH],
+            digest=self.stored.run.dataset.digest[: payload.DIGEST_LENGTH],
             **source_of(self.stored, self._run("")),
-            profile=json.dumps({"num_rows": self.stored.run["definition"]["dataset"]["rows"]}),
+            profile=json.dumps({"num_rows": self.stored.run.dataset.rows}),
         )
         given = DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
         self._call("dataset", self.client.log_inputs, run_id, [given])
@@ -248,7 +249,7 @@ class Sender:
 
 def run_key(stored: StoredRun) -> str:
     """What a run is found by again: its id alone could be another machine's."""
-    said = f"{stored.id} {stored.run['started_at']} {stored.run['suite']} {stored.run['hashes']['dataset']}"
+    said = f"{stored.id} {to_json(stored.run.started_at)} {stored.run.suite} {stored.run.dataset.digest}"
     return hashlib.sha256(said.encode("utf-8", errors="backslashreplace")).hexdigest()[:32]
 
 
@@ -256,7 +257,7 @@ def content_of(stored: StoredRun, settings: Settings) -> str:
     """What is to be sent, as a digest: a run that was gone on with is another content."""
     parts = (
         str((stored.folder / ROWS_FILE).stat().st_size) if (stored.folder / ROWS_FILE).is_file() else "0",
-        str(stored.run["finished_at"]),
+        str(to_json(stored.run.finished_at)),
         ",".join(sorted(settings.log)),
     )
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]

@@ -12,6 +12,7 @@ from evalrunner.domain import EMPTY
 from evalrunner.errors import SuiteError
 from evalrunner.mlflow.client import DATABASE_FILE, mlflow_address
 from evalrunner.redact import LOGIN
+from evalrunner.runs.record import RunRecord
 from evalrunner.suite.schema import key
 from evalrunner.suite.sections import read_tracking, register_login
 from evalrunner.suite.validate import SectionReader
@@ -79,13 +80,12 @@ def settings_of(
     )
 
 
-def stored_spec(run: Mapping[str, object], environ: Mapping[str, str], *, elsewhere: bool = False) -> MlflowSpec | None:
+def stored_spec(run: RunRecord, environ: Mapping[str, str], *, elsewhere: bool = False) -> MlflowSpec | None:
     """What the suite of a stored run said of MLflow, its variables filled in anew. Raises SuiteError.
 
     `elsewhere` is for a run that goes to another address: then the suite's need not be known.
     """
-    resolved = run.get("resolved")
-    data = resolved.get("tracking") if isinstance(resolved, Mapping) else None
+    data = run.resolved.get("tracking")
     if data is None:
         return None
     said = data.get("mlflow") if isinstance(data, Mapping) else None

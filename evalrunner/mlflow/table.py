@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalrunner.domain import Completion, Row
-from evalrunner.engine.stored_parts import stored_measures
 from evalrunner.mlflow.names import clean
+from evalrunner.runs.record import RunRecord
 from evalrunner.stats.measures import Measure, output_rate
 
 TABLE = "eval_results_table"
@@ -20,11 +20,11 @@ STREAMING_MEASURES = ("ttft", "output_rate")
 OURS = ("id", "input", "expected")  # columns of a sample that stand under MLflow's name already
 
 
-def evaluation_frame(rows: Iterable[Row], run: Mapping[str, Any], targets: Sequence[str]) -> Any:
+def evaluation_frame(rows: Iterable[Row], run: RunRecord, targets: Sequence[str]) -> Any:
     """The rows of `targets` as a pandas DataFrame, in the order of target, sample and epoch.
 
     Columns: `inputs`, those of the sample, `ground_truth`, `outputs`, then `{scorer}/v1/score`, `/justification` and
-    `/state`, then `latency`, `token_count`, `cost_usd`. `run` is what `run.json` holds.
+    `/state`, then `latency`, `token_count`, `cost_usd`. `run` is the record of the run.
     """
     import pandas
 
@@ -41,15 +41,15 @@ def write_table(frame: Any, path: Path) -> None:
 
 
 class _Shape:
-    def __init__(self, run: Mapping[str, Any], *, several: bool) -> None:
-        self.measures = stored_measures(run)
-        self.ends = (*STREAMING_MEASURES, *ENDS) if run.get("streaming") else ENDS
+    def __init__(self, run: RunRecord, *, several: bool) -> None:
+        self.measures = run.measures
+        self.ends = (*STREAMING_MEASURES, *ENDS) if run.streaming else ENDS
         front = ("target", *FRONT) if several else FRONT
         scores = [
             f"{prefix(measure)}/{part}" for measure in self.measures for part in ("score", "justification", "state")
         ]
         taken = {*front, *ANSWERS, *scores, *self.ends}
-        plain = [name for name in run["columns"] if name not in OURS and name not in _sources(run)]
+        plain = [name for name in run.columns if name not in OURS and name not in _sources(run)]
         self.samples = {name: f"sample.{name}" if name in taken else name for name in plain}
         self.columns = [*front, *self.samples.values(), *ANSWERS, *scores, *self.ends]
 
@@ -76,9 +76,9 @@ class _Shape:
         return record
 
 
-def _sources(run: Mapping[str, Any]) -> set[str]:
+def _sources(run: RunRecord) -> set[str]:
     """The columns that stand under MLflow's name already: those that input and expected are, whole."""
-    chosen = run["definition"]["dataset"]["columns"]
+    chosen = run.dataset.columns
     found = [chosen[name] for name in ("input", "expected") if name in chosen]
     return {said["column"] for said in found if isinstance(said["column"], str) and "split" not in said}
 

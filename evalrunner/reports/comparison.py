@@ -11,6 +11,7 @@ from evalrunner.compare.result import ComparedMetric, Comparison, Pair
 from evalrunner.domain import Cell, Completion, Metric, Row
 from evalrunner.formatting import DASH, counted, interval, money, number, one_line, plain_table, styled
 from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 
 if TYPE_CHECKING:
@@ -335,7 +336,7 @@ class ComparedRun:
     """
 
     folder: RunFolder
-    data: Mapping[str, Any]
+    record: RunRecord
     names: Mapping[str, str]
     scorers: frozenset[str]
     first: int = 0
@@ -343,7 +344,7 @@ class ComparedRun:
     @property
     def size(self) -> int:
         """How many samples it has."""
-        return int(self.data["definition"]["dataset"]["rows"])
+        return self.record.dataset.rows
 
     def rows(self) -> Iterator[Row]:
         """Its rows, each under the name of its candidate and at the place of its sample."""

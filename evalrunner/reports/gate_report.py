@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import GateResult
 from evalrunner.formatting import one_line, styled
-from evalrunner.reports.json import gate_data
 from evalrunner.reports.terminal import DONE, STYLES, gates_table, run_word
 from evalrunner.reports.view import RunView, stored_view
 from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.record import to_json
 from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -70,5 +70,5 @@ def gate_report_data(judged: GateReport) -> dict[str, Any]:
         "verdict": judged.verdict,
         "exit_code": judged.exit_code,
         "stopped": judged.stopped,
-        "gates": [gate_data(gate) for gate in judged.gates],
+        "gates": [to_json(gate) for gate in judged.gates],
     }

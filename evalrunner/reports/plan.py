@@ -152,7 +152,7 @@ def render_baseline(baseline: Baseline) -> Iterator[str]:
     yield f"{one_line(baseline.label, 120)}: baseline {one_line(head.name, 60)!r} of suite {one_line(head.suite, 60)!r}"
     outputs = ", with outputs" if head.outputs else ""
     yield f"  run {one_line(head.run_id, 60)}, {counted(len(baseline.rows), 'row')}, {counted(head.epochs, 'epoch')}{outputs}"
-    for name in head.provenance["targets"]:
+    for name in head.provenance.targets:
         yield f"  target {one_line(name, 60)}: {', '.join(_means(baseline, name))}"
     for scorer, origin in head.origin.items():
         if origin.get("run_id") != head.run_id:
@@ -160,7 +160,7 @@ def render_baseline(baseline: Baseline) -> Iterator[str]:
 
 
 def _means(baseline: Baseline, target: str) -> Iterator[str]:
-    for scorer in baseline.head.provenance["scorers"]:
+    for scorer in baseline.head.provenance.scorers:
         reduced = [
             math.fsum(values) / len(values)
             for (at, _), row in baseline.rows.items()

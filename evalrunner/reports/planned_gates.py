@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from evalrunner.baselines.file import Baseline, collect_rows
+from evalrunner.domain import Metric
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import EvalrunError
 from evalrunner.formatting import number, one_line
@@ -16,7 +16,8 @@ from evalrunner.gates.evidence import reduce_scores
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.sentences import amount
 from evalrunner.prompts import find_value
-from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, list_runs, read_json
+from evalrunner.runs.folder import RunFolder, list_runs
+from evalrunner.runs.record import MetricsRecord, RunRecord
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.aggregates import PASS_SCORE
 from evalrunner.stats.distributions import normal_quantile, variance
@@ -60,7 +61,7 @@ def last_run(suite: str, runs: Path) -> RunFolder | None:
     for folder in list_runs(runs):
         if folder.suite == suite:
             try:
-                if read_json(folder.path / RUN_FILE).get("status") == "finished":
+                if RunRecord.load(folder.path).status == "finished":
                     return folder
             except EvalrunError:
                 continue
@@ -109,7 +110,7 @@ def _spread(plan: Plan, gate: Gate, target: str, last: RunFolder | None) -> Spre
     partner = baseline.target_for(target, [one.name for one in plan.targets])
     if partner is None:
         return None
-    epochs = int(read_json(last.path / RUN_FILE).get("epochs", 1))
+    epochs = RunRecord.load(last.path).epochs
     pairs = list(_paired(plan, gate, (last, epochs, target), (baseline, partner)))
     drops = [drop for drop, _, _ in pairs]
     if len(pairs) < FEWEST or min(drops) == max(drops):
@@ -159,16 +160,14 @@ def _within(scores: Sequence[Sequence[float]]) -> float:
 
 def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: str) -> Iterator[str]:
     metric = _last_metric(gate, target, last)
-    if metric is None or metric["value"] is None or gate.spec.operator == "==":
+    if metric is None or metric.value is None or gate.spec.operator == "==":
         return
-    value, n = metric["value"], _samples(plan, gate, metric)
+    value, n = metric.value, _samples(plan, gate, metric)
     lower, strict = gate.spec.operator in (">=", ">"), gate.spec.operator in (">", "<")
     if gate.estimand.is_share and plan.design.cluster is None:
         chance = false_failure_rate_of_share(value, n, gate.spec.bound, lower=lower, strict=strict)
-    elif (
-        gate.estimand.aggregate.paired and metric["low"] is not None and metric["high"] is not None and metric["n"] > 1
-    ):
-        error = (metric["high"] - metric["low"]) / WIDTH * math.sqrt(metric["n"] / n)
+    elif gate.estimand.aggregate.paired and metric.low is not None and metric.high is not None and metric.n > 1:
+        error = (metric.high - metric.low) / WIDTH * math.sqrt(metric.n / n)
         chance = false_failure_rate_of_mean(value, error, gate.spec.bound, df=max(1, n - 1), lower=lower)
     else:
         return
@@ -176,20 +175,18 @@ def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: 
     yield f"red by chance{whose} in {said} of the runs, if {number(value)} (run {last.id}) is its true value"
 
 
-def _samples(plan: Plan, gate: Gate, metric: Mapping[str, Any]) -> int:
+def _samples(plan: Plan, gate: Gate, metric: Metric) -> int:
     """How many samples the metric will be of: those of the last run for a slice, else all."""
-    return max(1, int(metric["n"])) if gate.spec.slice else plan.scan.count
+    return max(1, metric.n) if gate.spec.slice else plan.scan.count
 
 
-def _last_metric(gate: Gate, target: str, last: RunFolder) -> Mapping[str, Any] | None:
+def _last_metric(gate: Gate, target: str, last: RunFolder) -> Metric | None:
     if gate.reducer.counts and gate.reducer.pass_score != PASS_SCORE:  # at_least_2 of another bound is another metric
         return None
     try:
-        targets = read_json(last.path / METRICS_FILE)["targets"]
-    except (EvalrunError, KeyError):
+        targets = MetricsRecord.load(last.path).targets
+    except EvalrunError:
         return None
-    for metric in targets.get(target, {}).get("metrics", ()):
-        if metric["name"] == gate.metric and metric["slice"] == (dict(gate.spec.slice) if gate.spec.slice else None):
-            found: Mapping[str, Any] = metric
-            return found
-    return None
+    metrics = targets[target].metrics if target in targets else ()
+    wanted = dict(gate.spec.slice) if gate.spec.slice else None
+    return next((metric for metric in metrics if metric.name == gate.metric and metric.slice == wanted), None)

@@ -10,12 +10,11 @@ from pathlib import Path
 from evalrunner.compare.result import Comparison
 from evalrunner.domain import GateResult
 from evalrunner.engine.result import RunResult, TargetResult
-from evalrunner.engine.stored_parts import stored_measures
 from evalrunner.formatting import counted, number
-from evalrunner.reports.json import gate_from_data, stored_comparison
-from evalrunner.reports.stored import stored_metrics, stored_run, stored_targets
+from evalrunner.reports.stored import stored_targets
 from evalrunner.reports.terminal import DONE, judge_warnings, next_step_lines, run_word
 from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.record import MetricsRecord, RunRecord
 from evalrunner.stats.measures import Measure
 from evalrunner.verdicts import WORST_FIRST, Verdict
 
@@ -112,23 +111,27 @@ def view_of(result: RunResult) -> RunView:
 
 
 def stored_view(folder: RunFolder) -> RunView:
-    """The view of a run folder; without a verdict where the run did not come to its end."""
-    run = stored_run(folder)
-    metrics = stored_metrics(folder, run)
+    """The view of a run folder; without a verdict where the run did not finish."""
+    run = RunRecord.load(folder.path)
+    return view_of_record(folder, run, run.load_metrics(folder.path))
+
+
+def view_of_record(folder: RunFolder, run: RunRecord, metrics: MetricsRecord | None) -> RunView:
+    """The view of a stored run whose files were read."""
     return RunView(
-        suite=run["suite"],
-        run_id=run["run_id"],
-        suite_file=Path(run["suite_file"]) if run.get("suite_file") else None,
-        measures=stored_measures(run),
+        suite=run.suite,
+        run_id=run.run_id,
+        suite_file=run.suite_file,
+        measures=run.measures,
         targets=stored_targets(folder, run, metrics),
-        gates=tuple(gate_from_data(gate) for gate in (metrics or {}).get("gates", ())),
-        verdict=run.get("verdict"),
-        exit_code=run.get("exit_code"),
-        rows=run.get("rows", 0),
-        rows_planned=run["rows_planned"],
-        started_at=datetime.fromisoformat(run["started_at"]),
-        duration_s=run.get("duration_s", 0.0),
-        stopped=run.get("stopped"),
-        notices=tuple(run.get("notices", ())),
-        comparison=stored_comparison(metrics["comparison"]) if metrics and "comparison" in metrics else None,
+        gates=() if metrics is None else metrics.gates,
+        verdict=run.verdict,
+        exit_code=run.exit_code,
+        rows=run.rows or 0,
+        rows_planned=run.rows_planned,
+        started_at=run.started_at,
+        duration_s=run.duration_s or 0.0,
+        stopped=run.stopped,
+        notices=run.notices,
+        comparison=None if metrics is None else metrics.comparison,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalrunner.domain import EMPTY
@@ -18,13 +18,24 @@ from evalrunner.redact import redact
 MAX_VALUE_LENGTH = 60  # characters of a value in a message
 LEAD = 16  # of these, how many precede the first difference of two long texts
 NAMED_SECTIONS = ("targets", "scorers")
+DATASET_FIELDS = ("digest", "rows", "columns", "where", "shuffle", "limit")
 TARGET_FIELDS = ("type", "model", "host", "params", "options", "args", "files", "prompt")
 SCORER_FIELDS = ("type", "options", "args", "version", "backend", "on_no_answer", "files")
-JUDGE_FIELDS = ("name", "model", "host", "params", "mode")
+JUDGE_FIELDS = ("name", "model", "host", "params")
 """What defines the rows of a run, so that a resumed run must have the same."""
 
 BASELINE_TARGET_FIELDS = ("type", "model", "options", "params", "prompt_digest")
-BASELINE_SCORER_FIELDS = ("type", "options", "args", "version", "backend", "range", "threshold", "on_no_answer", "binary")
+BASELINE_SCORER_FIELDS = (
+    "type",
+    "options",
+    "args",
+    "version",
+    "backend",
+    "range",
+    "threshold",
+    "on_no_answer",
+    "binary",
+)
 BASELINE_JUDGE_FIELDS = ("model", "params")
 """What makes the numbers of two runs comparable: the files are compared as well, the host is not."""
 
@@ -113,7 +124,7 @@ class Provenance:
         """What defines the rows, as plain data for `differences`; of `scorers` those that are named, or all."""
         return {
             "suite": self.suite,
-            "dataset": asdict(self.dataset),
+            "dataset": select_fields(self.dataset, DATASET_FIELDS),
             "targets": {name: select_fields(target, TARGET_FIELDS) for name, target in self.targets.items()},
             "scorers": {
                 name: self.scorer_definition(name) for name in self.scorers if scorers is None or name in scorers
@@ -127,21 +138,28 @@ class Provenance:
         judge = self.judges.get(name)
         return {
             **select_fields(self.scorers[name], SCORER_FIELDS),
-            "judge": None if judge is None else select_fields(judge, JUDGE_FIELDS),
+            "judge": None if judge is None else {**select_fields(judge, JUDGE_FIELDS), "judge_check": judge.mode},
         }
+
+
+NOTHING = Provenance(suite="", dataset=DatasetProvenance(digest="", rows=0), targets={}, scorers={})
+"""Where nothing was run."""
 
 
 def select_fields(part: object, names: Sequence[str]) -> dict[str, Any]:
     """The named fields of a part, as plain data."""
-    return {name: getattr(part, name) for name in names}
+    values = {name: getattr(part, name) for name in names}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def scorer_changes(before: Provenance, now: Provenance, name: str) -> list[str]:
+def scorer_changes(before: Provenance, now: Provenance, name: str, *, judges: bool = True) -> list[str]:
     """Why the scores of a scorer mean something else than before: `version: 'v1' → 'v2'`. Both must have the scorer."""
     old, new = before.scorers[name], now.scorers[name]
     changed = part_differences(_comparable_scorer(old), _comparable_scorer(new))
-    judges = [_comparable_judge(provenance.judges.get(name)) for provenance in (before, now)]
-    return changed + [f"judge.{line}" for line in part_differences(*judges)]
+    if judges:
+        asked = [_comparable_judge(provenance.judges.get(name)) for provenance in (before, now)]
+        changed += [f"judge.{line}" for line in part_differences(*asked)]
+    return changed
 
 
 def _comparable_scorer(scorer: ScorerProvenance) -> dict[str, Any]:
@@ -169,7 +187,6 @@ def without_prompts(provenance: Provenance) -> Provenance:
     """The provenance with the digests of prompts only, as a baseline stores it."""
     targets = {name: replace(target, prompt=None) for name, target in provenance.targets.items()}
     return replace(provenance, targets=targets)
-
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -14,27 +14,30 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
 
-from evalrunner.domain import EMPTY, Declaration
+from evalrunner.domain import EMPTY, Declaration, GateResult, Metric
 from evalrunner.errors import InvalidRunError
-from evalrunner.metrics import GateResult, Metric, Verdict
 from evalrunner.middleware.usage import Usage
-from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, write_json
+from evalrunner.runs.folder import METRICS_FILE, RUN_FILE
 from evalrunner.runs.provenance import (
-    DatasetProvenance,
     JudgeProvenance,
     Provenance,
     ScorerProvenance,
     TargetProvenance,
 )
+from evalrunner.storage import write_json
+from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
-    from evalrunner.stats.grouping import Design
     from evalrunner.stats.measures import Measure
+    from evalrunner.stats.summary import Design
 
 SCHEMA_VERSION = 2
+FIRST_KEYS = ("run_id", "suite", "suite_file", "status", "verdict", "exit_code", "stopped", "started_at", "finished_at", "duration_s", "rows", "rows_planned")  # fmt: skip
+"""The keys of `run.json` that a person looks for, which come first."""
+
 RunStatus: TypeAlias = Literal["running", "finished", "stopped", "interrupted"]
 T = TypeVar("T")
 
@@ -89,6 +92,11 @@ class TargetRecord(TargetProvenance):
 
     usage: UsageRecord = UsageRecord()
 
+    @classmethod
+    def of(cls, target: TargetProvenance, usage: Usage) -> Self:
+        """A target with the calls that were counted."""
+        return cls(**field_values(target), usage=UsageRecord.of(usage))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeRecord(JudgeProvenance):
@@ -96,6 +104,11 @@ class JudgeRecord(JudgeProvenance):
 
     self_check: SelfCheckRecord | None = None
     usage: UsageRecord = UsageRecord()
+
+    @classmethod
+    def of(cls, judge: JudgeProvenance, usage: Usage, self_check: SelfCheckRecord | None) -> Self:
+        """A judge with its calibration and the calls that were counted."""
+        return cls(**field_values(judge), usage=UsageRecord.of(usage), self_check=self_check)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +161,18 @@ class RunRecord(Provenance):
         """The record of a run folder. Raises InvalidRunError where it is missing, broken or of another version."""
         return _load(cls, folder / RUN_FILE)
 
+    def load_metrics(self, folder: Path) -> MetricsRecord | None:
+        """The numbers of the run, None where it did not finish. Raises InvalidRunError."""
+        return MetricsRecord.load(folder) if self.is_complete else None
+
     def write(self, folder: Path) -> None:
         """Write `run.json`, keys redacted. Raises RunError where the disk refuses."""
         write_json(folder / RUN_FILE, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """The record as `run.json` has it."""
-        return {"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **to_json(self)}
+        data = to_json(self)
+        return {"schema_version": SCHEMA_VERSION, **{name: data[name] for name in FIRST_KEYS}, **data}
 
     @property
     def is_complete(self) -> bool:
@@ -184,8 +202,8 @@ class RunRecord(Provenance):
     @property
     def design(self) -> Design:
         """How the samples are grouped and reduced."""
-        from evalrunner.stats.grouping import Design
-        from evalrunner.stats.reducers import parse_reducer
+        from evalrunner.stats.aggregates import parse_reducer
+        from evalrunner.stats.summary import Design
 
         reducers = tuple(parse_reducer(name) for name in self.reducers)
         return Design(reducers=reducers, cluster=self.cluster, slices=self.slices, seed=self.seed)
@@ -215,10 +233,10 @@ class TargetMetrics:
     metrics: tuple[Metric, ...]
     usage: UsageRecord = UsageRecord()
 
-    def headline(self, scorer: str, aggregate: str) -> Metric | None:
-        """The scorer's metric of that aggregate over all samples; its first metric where it has no such."""
+    def headline(self, scorer: str, declared: ScorerProvenance) -> Metric | None:
+        """The metric over all samples that the scorer's bare name means; its first metric where that is not there."""
         own = [metric for metric in self.metrics if metric.scorer == scorer and metric.slice is None]
-        return next((metric for metric in own if metric.aggregate == aggregate), own[0] if own else None)
+        return next((metric for metric in own if metric.aggregate == declared.headline), own[0] if own else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +266,11 @@ class MetricsRecord:
         if self.comparison is None:
             del data["comparison"]
         return {"schema_version": SCHEMA_VERSION, **data}
+
+
+def field_values(record: Any) -> dict[str, Any]:
+    """The fields of a record by name, with their values as they are."""
+    return {item.name: getattr(record, item.name) for item in fields(record)}
 
 
 def to_json(value: Any) -> Any:
@@ -300,7 +323,7 @@ def from_json(kind: type[T], data: Any, where: str = "") -> T:
     if not isinstance(data, Mapping):
         raise InvalidValueError(_expected(where, "a mapping", data))
     found: dict[str, Any] = {}
-    for name, hint, required in _fields_of(kind):
+    for name, hint, required in _fields_of(cast("Any", kind)):
         path = f"{where}.{name}" if where else name
         if name in data:
             found[name] = _from_json(hint, data[name], path)
@@ -350,8 +373,11 @@ def _from_json(hint: Any, value: Any, where: str) -> Any:
         item_hint = typing.get_args(hint)[1]
         return {name: _from_json(item_hint, item, f"{where}.{name}") for name, item in value.items()}
     if hasattr(hint, "from_json"):
-        return hint.from_json(value, where)
-    if is_dataclass(hint):
+        try:
+            return hint.from_json(value)
+        except (KeyError, TypeError, ValueError) as broken:
+            raise InvalidValueError(f"{where} is broken: {broken!r}") from None
+    if isinstance(hint, type) and is_dataclass(hint):
         return from_json(hint, value, where)
     return _scalar_from_json(hint, value, where)
 
@@ -361,7 +387,9 @@ def _tuple_from_json(hints: tuple[Any, ...], value: Any, where: str) -> tuple[An
     if not isinstance(value, list) or not (repeated or len(value) == len(hints)):
         raise InvalidValueError(_expected(where, "a list" if repeated else f"a list of {len(hints)}", value))
     each = [hints[0]] * len(value) if repeated else hints
-    return tuple(_from_json(hint, item, f"{where}[{place}]") for place, (hint, item) in enumerate(zip(each, value, strict=True)))
+    return tuple(
+        _from_json(hint, item, f"{where}[{place}]") for place, (hint, item) in enumerate(zip(each, value, strict=True))
+    )
 
 
 SCALARS: Mapping[Any, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}

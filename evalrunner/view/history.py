@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from evalrunner.domain import Metric
 from evalrunner.formatting import interval, number
-from evalrunner.reports.stored import headline_metric
-from evalrunner.view.shelf import ShelvedRun
+from evalrunner.view.shelf import StoredRun
 
 WIDTH: Final = 760
 HEIGHT: Final = 220
@@ -24,7 +24,7 @@ class Point:
     y: float
     low: float | None
     high: float | None
-    run: ShelvedRun
+    run: StoredRun
     said: str
 
 
@@ -54,21 +54,21 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
-def charts(runs: Sequence[ShelvedRun]) -> list[Chart]:
+def charts(runs: Sequence[StoredRun]) -> list[Chart]:
     """A chart for each scorer's headline metric over runs, oldest first; those without any number are left out."""
     ended = [run for run in runs if run.metrics is not None]
-    names = list(dict.fromkeys(name for run in reversed(ended) for name in run.data["scorers"]))
+    names = list(dict.fromkeys(name for run in reversed(ended) for name in run.record.scorers))
     found = [_chart(name, ended) for name in names]
     return [chart for chart in found if chart is not None]
 
 
-def _chart(scorer: str, runs: Sequence[ShelvedRun]) -> Chart | None:
+def _chart(scorer: str, runs: Sequence[StoredRun]) -> Chart | None:
     values = [_values(run, scorer) for run in runs]
     ends = [
         end
         for of_run in values
         for metric in of_run.values()
-        for end in (metric["value"], metric["low"], metric["high"])
+        for end in (metric.value, metric.low, metric.high)
         if isinstance(end, int | float)
     ]
     if not ends:
@@ -89,29 +89,22 @@ def _chart(scorer: str, runs: Sequence[ShelvedRun]) -> Chart | None:
             if metric is not None:
                 points[column] = _point(runs[column], target, metric, round(columns[column], 2), height)
         lines.append(Line(target, place % COLOURS, tuple(points.values()), tuple(_paths(points, breaks))))
-    name = next(metric["name"] for of_run in values for metric in of_run.values())
+    name = next(metric.name for of_run in values for metric in of_run.values())
     ticks = tuple((height(low + (high - low) * step / 4), number(low + (high - low) * step / 4)) for step in range(5))
     between = tuple(round((columns[place] + columns[place - 1]) / 2, 2) for place in breaks)
     newest = "; ".join(line.points[-1].said for line in lines)
     return Chart(name, tuple(lines), ticks, between, f"{name} over {len(runs)} runs. Last: {newest}")
 
 
-def _values(run: ShelvedRun, scorer: str) -> dict[str, Mapping[str, Any]]:
+def _values(run: StoredRun, scorer: str) -> dict[str, Metric]:
     """The scorer's headline metric of each target, where it has a value."""
-    said = run.data["scorers"].get(scorer)
-    if said is None or run.metrics is None:
-        return {}
-    alone = {"scorers": {scorer: said}}
-    found = {name: headline_metric(alone, target["metrics"]) for name, target in run.metrics["targets"].items()}
-    return {name: metric for name, metric in found.items() if metric is not None and metric["value"] is not None}
+    return {name: metric for name, metric in run.headlines_of(scorer).items() if metric.value is not None}
 
 
-def _point(run: ShelvedRun, target: str, metric: Mapping[str, Any], x: float, height: Any) -> Point:
-    ends = [None if metric[end] is None else height(metric[end]) for end in ("low", "high")]
-    said = (
-        f"{target}: {number(metric['value'], metric['unit'])} {interval(metric['low'], metric['high'])} n={metric['n']}"
-    )
-    return Point(x, height(metric["value"]), ends[0], ends[1], run, f"{said}, {run.started_at}")
+def _point(run: StoredRun, target: str, metric: Metric, x: float, height: Any) -> Point:
+    ends = [None if end is None else height(end) for end in (metric.low, metric.high)]
+    said = f"{target}: {number(metric.value, metric.unit)} {interval(metric.low, metric.high)} n={metric.n}"
+    return Point(x, height(metric.value), ends[0], ends[1], run, f"{said}, {run.started_at}")
 
 
 def _axis(ends: Sequence[float]) -> tuple[float, float]:
@@ -123,10 +116,9 @@ def _axis(ends: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _measures(run: ShelvedRun) -> tuple[Any, Any]:
+def _measures(run: StoredRun) -> tuple[Any, Any]:
     """What has to be the same for two runs to lie on one line."""
-    defined = run.data.get("definition") or {}
-    return (defined.get("dataset") or {}).get("digest"), defined.get("scorers")
+    return run.record.dataset.digest, run.record.definition()["scorers"]
 
 
 def _paths(points: Mapping[int, Point], breaks: Sequence[int]) -> list[str]:

@@ -14,7 +14,7 @@ from evalrunner.formatting import duration, interval, number, one_line
 from evalrunner.redact import redact
 from evalrunner.reports.comparison import amount, chance, output_text, pareto_lines, ranking_text, reading_notes
 from evalrunner.view.history import charts
-from evalrunner.view.shelf import BROKEN, ShelvedRun, file_of, find, read_run, readable, suites
+from evalrunner.view.shelf import StoredRun, file_of, find, read_run, readable, suites
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 NEWEST: Final = 10  # runs of a suite on the first page
@@ -98,7 +98,12 @@ class Pages:
 
     def _run(self, suite: str, run_id: str) -> Response:
         run = self._found(suite, run_id)
-        return self._page("run.html", title=f"{suite} {run_id}", run=run, comparison=_stored_comparison(run))
+        return self._page(
+            "run.html",
+            title=f"{suite} {run_id}",
+            run=run,
+            comparison=run.metrics.comparison if run.metrics is not None else None,
+        )
 
     def _file(self, suite: str, run_id: str, name: str) -> Response:
         run = self._found(suite, run_id)
@@ -107,7 +112,7 @@ class Pages:
             raise Problem(404, f"That run has no {name!r}.")
         return Response(200, path, path.suffix[1:], REPORT_POLICY if path.suffix == ".html" else POLICY)
 
-    def _found(self, suite: str, run_id: str) -> ShelvedRun:
+    def _found(self, suite: str, run_id: str) -> StoredRun:
         folder = find(self.output_dir, suite, run_id)
         run = None if folder is None else read_run(folder)
         if run is None:
@@ -151,16 +156,6 @@ class Pages:
         return environment
 
 
-def _stored_comparison(run: ShelvedRun) -> Any:
-    from evalrunner.reports.json import stored_comparison
-
-    data = (run.metrics or {}).get("comparison")
-    try:
-        return None if data is None else stored_comparison(data)
-    except BROKEN:  # of another version
-        return None
-
-
 def _plain(value: Any, limit: int = 200) -> str:
     """Text on one line, without what would turn its direction or steer a terminal it is copied to."""
     return one_line(str(value), limit)
@@ -187,9 +182,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "half": _half,
     "signed": _signed,
     "address": lambda text: quote(str(text), safe=""),
-    "ends": lambda metric: (
-        interval(metric["low"], metric["high"]) if isinstance(metric, Mapping) else interval(metric.low, metric.high)
-    ),
+    "ends": lambda metric: interval(metric.low, metric.high),
     "ranking": ranking_text,
     "output": lambda row: _plain(output_text(row), LONGEST),
     "beside": lambda comparison: "\n".join(reading_notes(comparison)),

@@ -2,58 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
-from typing import Any
 
+from evalrunner.domain import Metric
 from evalrunner.errors import RunNotFoundError
-from evalrunner.reports.stored import headline_metric, stored_metrics
-from evalrunner.runs.folder import RUN_FILE, RunFolder, list_runs, read_json
+from evalrunner.runs.folder import RunFolder, list_runs
+from evalrunner.runs.record import MetricsRecord, RunRecord
 
 FILES = ("report.html", "summary.md", "table.csv", "metrics.json", "run.json")  # of a run that a page may link to
-BROKEN = (RunNotFoundError, KeyError, TypeError, AttributeError, StopIteration, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class ShelvedRun:
-    """A run: what `run.json` and `metrics.json` hold of it, the latter None where it did not come to its end."""
+class StoredRun:
+    """A run: its record and its numbers, which are None where it did not finish."""
 
     folder: RunFolder
-    data: Mapping[str, Any]
-    metrics: Mapping[str, Any] | None
+    record: RunRecord
+    metrics: MetricsRecord | None
 
     @property
     def verdict(self) -> str:
-        return str(self.data.get("verdict") or "not finished")
+        return self.record.verdict or "not finished"
 
     @property
     def started_at(self) -> str:
         """`2026-11-23 10:15`, UTC."""
-        return str(self.data["started_at"])[:16].replace("T", " ")
+        return f"{self.record.started_at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
     @property
     def files(self) -> list[str]:
         return [name for name in FILES if (self.folder.path / name).is_file()]
 
     @property
-    def headlines(self) -> dict[str, Mapping[str, Any]]:
+    def headlines(self) -> dict[str, Metric]:
         """The headline metric of the first scorer by target."""
-        if self.metrics is None:
+        return self.headlines_of(next(iter(self.record.scorers)))
+
+    def headlines_of(self, scorer: str) -> dict[str, Metric]:
+        """The headline metric of a scorer by target, for those that have it."""
+        declared = self.record.scorers.get(scorer)
+        if self.metrics is None or declared is None:
             return {}
-        found = {name: headline_metric(self.data, one["metrics"]) for name, one in self.metrics["targets"].items()}
+        found = {name: target.headline(scorer, declared) for name, target in self.metrics.targets.items()}
         return {name: metric for name, metric in found.items() if metric is not None}
 
 
-def read_run(folder: RunFolder) -> ShelvedRun | None:
+def read_run(folder: RunFolder) -> StoredRun | None:
     """The run of a folder, or None where it cannot be read."""
     try:
-        data = read_json(folder.path / RUN_FILE)
-        run = ShelvedRun(folder, data, stored_metrics(folder, data))
-        _ = run.headlines, run.started_at, data["scorers"], data["targets"]
-    except BROKEN:
+        record = RunRecord.load(folder.path)
+        return StoredRun(folder, record, record.load_metrics(folder.path))
+    except RunNotFoundError:
         return None
-    return run
 
 
 def suites(output_dir: Path) -> dict[str, list[RunFolder]]:
@@ -77,7 +80,7 @@ def file_of(output_dir: Path, folder: RunFolder, name: str) -> Path | None:
     return path if path.resolve().is_relative_to(output_dir.resolve()) else None
 
 
-def readable(folders: Sequence[RunFolder]) -> list[ShelvedRun]:
+def readable(folders: Sequence[RunFolder]) -> list[StoredRun]:
     """Those of the runs that can be read, newest first: ids tell no more than the second."""
     found = [run for folder in folders if (run := read_run(folder)) is not None]
-    return sorted(found, key=lambda run: (str(run.data["started_at"]), run.folder.id), reverse=True)
+    return sorted(found, key=lambda run: (run.record.started_at, run.folder.id), reverse=True)

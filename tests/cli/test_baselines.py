@@ -21,7 +21,7 @@ def test_a_baseline_is_small_sorted_and_the_same_bytes_each_time() -> None:
     head, *rows = [json.loads(line) for line in first.splitlines()]
     assert list(head) == [
         "evalrun_baseline", "suite", "name", "run_id", "finished_at", "epochs", "outputs", "origin", "dataset",
-        "targets", "scorers", "judges",
+        "targets", "scorers", "judges", "seed",
     ]  # fmt: skip
     assert [row["id"] for row in rows] == ["q0", "q1", "q2"]
     assert rows[0] == {
@@ -51,9 +51,9 @@ def test_a_worse_model_fails_and_an_equal_one_passes() -> None:
     assert [evalrun(suite(), "-q").returncode, evalrun(suite("bad"), "-q").returncode] == [0, 1]
     _, (gate,) = gates("gate")
     assert gate["reason"] == (
-        "more than 5.00 points worse: drop 10.00 points [7.03, 14.04] (90 %); compared: options.column 'good' → 'bad'"
+        "more than 5.00 points worse: drop 10.00 points [7.03, 14.04] (90 %); compared: options.column: 'good' → 'bad'"
     )
-    assert gate["baseline"]["differs"] == ["options.column 'good' → 'bad'"]
+    assert gate["baseline"]["differs"] == ["options.column: 'good' → 'bad'"]
 
 
 def test_a_run_that_did_not_pass_is_no_baseline_but_by_force() -> None:
@@ -86,7 +86,7 @@ def test_a_changed_scorer_is_refused_before_the_run() -> None:
     accepted()
     done = evalrun(suite(scorers="[{type: exact_match, ignore_case: true}]"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'exact_match' is not what it was in 'main' (options.ignore_case none → True)" in done.stderr
+    assert "'exact_match' is not what it was in 'main' (options.ignore_case: not set → true)" in done.stderr
     assert "evalrun qa.yaml --no-gates, then evalrun baseline accept" in done.stderr
     assert len(list(Path("runs/qa").iterdir())) == 1
 
@@ -99,7 +99,7 @@ def test_changed_code_of_a_scorer_is_refused() -> None:
     accepted()
     Path("own.py").write_text("def exact_match(output, expected):\n    return output != expected\n")
     done = evalrun(suite(scorers=scorers))
-    assert (done.returncode, "the code of its function" in done.stderr) == (2, True)
+    assert (done.returncode, "the code in 'own.py' changed" in done.stderr) == (2, True)
 
 
 def test_changed_new_and_gone_samples_leave_the_pairing() -> None:
@@ -209,7 +209,7 @@ def test_an_improvement_has_to_be_proven() -> None:
     assert (code, found[1]["verdict"], found[1]["reason"]) == (
         0,
         "pass",
-        "better: gain 10.00 points [7.03, 14.04] (90 %); compared: options.column 'bad' → 'good'",
+        "better: gain 10.00 points [7.03, 14.04] (90 %); compared: options.column: 'bad' → 'good'",
     )
     code, found = gates(suite("bad", more=gate))
     assert (code, found[1]["verdict"]) == (4, "inconclusive")
@@ -262,4 +262,4 @@ def test_fewer_epochs_than_a_reducer_wants_are_refused_before_the_run() -> None:
     accepted()
     done = evalrun(suite(more="run: {epochs: 2, reducer: pass_at_2}\n"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'exact_match' is not what it was in 'main' (epochs 1, of which 'pass_at_2' wants 2)" in done.stderr
+    assert "'exact_match' is not what it was in 'main' (epochs 1, of which 'pass_at_2' needs 2)" in done.stderr

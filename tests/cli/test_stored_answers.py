@@ -66,9 +66,9 @@ def test_new_scorers_run_over_stored_answers() -> None:
     metrics = json.loads(done.stdout)
     assert (done.returncode, metrics["targets"]["m"]["metrics"][0]["value"]) == (0, 0.9)
     run = json.loads((Path("runs/qa") / metrics["run_id"] / "run.json").read_text())
-    assert (run["scored_from"]["run_id"], run["hashes"]["dataset"]) == (
+    assert (run["scored_from"]["run_id"], run["dataset"]["digest"]) == (
         folder.name,
-        json.loads((folder / "run.json").read_text())["hashes"]["dataset"],
+        json.loads((folder / "run.json").read_text())["dataset"]["digest"],
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 import evalrunner
 from evalrunner.commands.run import Session, plan_suite
 from evalrunner.endpoints.factory import EndpointPool
-from evalrunner.engine.definition import definition_of
+from evalrunner.engine.provenance import provenance_of_plan
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.runs.provenance import differences
 
@@ -57,7 +57,7 @@ def define(suite: str = "s.yaml", **options: Any) -> dict[str, Any]:
     async def plan() -> dict[str, Any]:
         async with EndpointPool() as pool:
             session = Session(evalrunner.RunOptions(**options), StopSignal())
-            return definition_of(plan_suite(suite, session, pool, Path()))
+            return provenance_of_plan(plan_suite(suite, session, pool, Path())).definition()
 
     return asyncio.run(plan())
 
@@ -84,6 +84,10 @@ def test_a_definition_is_plain_data_without_keys() -> None:
     }
     hidden = {"extra_headers": {"authorization": "[redacted]"}, "api_key": "[redacted]"}
     assert found["targets"]["gateway"] == {
+        "type": "model",
+        "options": None,
+        "args": {},
+        "files": {},
         "model": "m",
         "host": "http://127.0.0.1:9/v1",
         "params": {"temperature": 0, **hidden},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from evalrunner.domain import Cell, Completion, Failure, GateResult, Row, Sample
 from evalrunner.gates.build import GateBuilder
 from evalrunner.gates.check import Comparison, check_gates
 from evalrunner.gates.regression import CandidateRun
+from evalrunner.runs.provenance import DatasetProvenance, Provenance, ScorerProvenance, TargetProvenance
 from evalrunner.stats.measures import BUILTIN_MEASURES, Measure
 from evalrunner.stats.summary import Design, summarize
 from evalrunner.suite.gates import read_gates
@@ -18,7 +19,7 @@ from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import parse_document
 
 SCORED = "scored"
-MADE: Mapping[str, Any] = {"dataset": "d", "targets": {"m": {}}, "scorers": {}, "judges": {}}
+TARGETS = {"m": TargetProvenance(type="model")}
 
 
 def cell(value: float | str | None) -> Cell:
@@ -30,6 +31,12 @@ def cell(value: float | str | None) -> Cell:
         unscored = cause in ("no_answer", "judge", "judge_check")
         return Cell("unscored" if unscored else "error", reason=reason, cause=cause)  # type: ignore[arg-type]
     return Cell("scored", value)
+
+
+def provenance_of(measure: Measure, epochs: int) -> Provenance:
+    scorer = ScorerProvenance(type=measure.name, range=(0.0, 1.0), aggregates=("mean",), headline="mean")
+    dataset = DatasetProvenance(digest="d", rows=1)
+    return Provenance(suite="s", dataset=dataset, targets=TARGETS, scorers={measure.name: scorer}, epochs=epochs)
 
 
 def rows(
@@ -66,10 +73,10 @@ def judge(
     document.raise_problems()
     summary = summarize(now, [measure], ["m"], epochs=epochs, design=design)
     keys = {row.sample.index: sample_key(row.sample) for row in now}
-    provenance = {**MADE, "scorers": {measure.name: {}}}
+    provenance = provenance_of(measure, epochs)
     comparison = Comparison(CandidateRun(provenance, keys), {})
     if before is not None:
-        head = BaselineHead("s", "main", "run-0", None, epochs_before or epochs, provenance)
+        head = BaselineHead("main", "run-0", None, provenance_of(measure, epochs_before or epochs))
         stored = collect_rows(before, epochs=head.epochs)
         comparison = Comparison(CandidateRun(provenance, keys), {"main": Baseline(head, "main", stored)})
     return list(check_gates(found, summary, comparison))

@@ -115,7 +115,7 @@ def test_the_dataset_of_a_run_that_was_sent_is_read_again(server: str, client: A
 def test_rows_that_need_no_columns_are_the_same_dataset_when_they_are_read_again(server: str, client: Any) -> None:
     first = run("same", tracking(server, "log: [dataset]"))
     again = read("same-again", server, f"runs:/{Arrived(client, 'same').parent.info.run_id}/same")
-    assert run_file(again)["hashes"]["dataset"] == run_file(first)["hashes"]["dataset"]
+    assert run_file(again)["dataset"]["digest"] == run_file(first)["dataset"]["digest"]
     run("same", tracking(server, "log: [dataset]"))  # MLflow goes on naming the first run as the source of both
     newest = Arrived(client, "same").parents[0].info.run_id
     client.delete_run(Arrived(client, "same").parents[1].info.run_id)

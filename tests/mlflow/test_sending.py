@@ -79,7 +79,7 @@ def test_parameters_and_tags_say_what_was_run(server: str, client: Any, monkeypa
     gates = [tags["evalrun.gate.1"], tags["evalrun.gate.2"]]
     assert gates[0].startswith("pass: contains >= 0.9 [good]: 1, ")
     assert gates[1].startswith("fail: contains >= 0.9 [bad]: 0.5, misses the bound")
-    digest = json.loads((result.folder / "run.json").read_text())["hashes"]["dataset"]
+    digest = json.loads((result.folder / "run.json").read_text())["dataset"]["digest"]
     assert params == {
         "target": "good", "type": "recorded", "dataset.digest": digest, "seed": "0",
         "scorer.exact_match": "v1", "scorer.contains": "v1",
@@ -88,7 +88,7 @@ def test_parameters_and_tags_say_what_was_run(server: str, client: Any, monkeypa
 
 def test_the_dataset_is_an_input_of_every_run(client: Any, sent: SuiteResult) -> None:
     result, arrived = sent, Arrived(client, "sums")
-    digest = json.loads((result.folder / "run.json").read_text())["hashes"]["dataset"]
+    digest = json.loads((result.folder / "run.json").read_text())["dataset"]["digest"]
     for found in [arrived.parent, *arrived.targets.values()]:
         (used,) = client.get_run(found.info.run_id).inputs.dataset_inputs
         assert (used.dataset.name, used.dataset.digest) == ("sums", digest[:36])

@@ -72,7 +72,7 @@ def test_an_alias_is_the_version_that_it_meant_when_the_run_began(registry: Any)
     assert table["output"][0] == "PARIS"
     run = json.loads((result.folder / "run.json").read_text())
     assert run["targets"]["mlflow"]["model"] == f"models:/shouting/{first}"
-    assert run["definition"]["targets"]["mlflow"]["options"] == {"model_uri": "models:/shouting@champion"}
+    assert run["targets"]["mlflow"]["options"] == {"model_uri": "models:/shouting@champion"}
     latest = run_suite(write("models:/shouting/latest"), options=RunOptions(limit=1))
     assert list(latest.table["output"]) == ["PARIS!"]
 

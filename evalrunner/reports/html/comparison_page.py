@@ -17,8 +17,7 @@ from evalrunner.reports.html.data import comparison_part, scorer_part, target_pa
 from evalrunner.reports.html.pack import ANSWER, CELL, GROUP, STATES
 from evalrunner.reports.html.page import PageSize, write_page
 from evalrunner.reports.html.row_index import RowIndex
-from evalrunner.reports.json import comparison_data, metric_data
-from evalrunner.reports.stored import stored_metrics
+from evalrunner.runs.record import to_json
 
 
 def write_comparison(
@@ -63,8 +62,8 @@ def _placed(
 def _overview(
     runs: Sequence[ComparedRun], comparison: Comparison, metrics: Mapping[str, Sequence[Metric]]
 ) -> dict[str, Any]:
-    first = runs[0].data
-    rows = sum(run.data.get("rows") or 0 for run in runs)
+    first = runs[0].record
+    rows = sum(run.record.rows or 0 for run in runs)
     candidates = comparison.candidates
     differs = [
         f"{item.name} differs from {candidates[0].name} in {line}" for item in candidates for line in item.differs
@@ -78,30 +77,29 @@ def _overview(
         "verdict": None,
         "exit_code": 0,
         "about": {
-            "status": "finished" if all(run.data.get("status") == "finished" for run in runs) else "in part",
-            "started_at": first.get("started_at"),
-            "seed": first.get("seed"),
-            "epochs": max(run.data["epochs"] for run in runs),
+            "status": "finished" if all(run.record.status == "finished" for run in runs) else "in part",
+            "started_at": to_json(first.started_at),
+            "seed": first.seed,
+            "epochs": max(run.record.epochs for run in runs),
             "rows": rows,
-            "rows_planned": sum(run.data["rows_planned"] for run in runs),
+            "rows_planned": sum(run.record.rows_planned for run in runs),
             "stopped": None,
         },
-        "dataset_hash": first["definition"]["dataset"]["digest"] if comparison.paired else None,
-        "versions": first.get("versions") or {},
+        "dataset_hash": first.dataset.digest if comparison.paired else None,
+        "versions": dict(first.versions),
         "notices": differs,
-        "columns": [name for name in first.get("columns", ()) if name not in ("id", "input", "expected")],
-        "scorers": [scorer_part(name, said) for name, said in first["scorers"].items() if name in runs[0].scorers],
-        "judges": {name: said for name, said in (first.get("judges") or {}).items() if name in runs[0].scorers},
+        "columns": [name for name in first.columns if name not in ("id", "input", "expected")],
+        "scorers": [scorer_part(name, scorer) for name, scorer in first.scorers.items() if name in runs[0].scorers],
+        "judges": {name: to_json(judge) for name, judge in first.judges.items() if name in runs[0].scorers},
         "targets": [_target(run, target, metrics) for run in runs for target in run.names],
         "gates": [],
-        "comparison": comparison_part(comparison_data(comparison)),
+        "comparison": comparison_part(comparison),
         "shape": {"group": GROUP, "answer": ANSWER, "cell": CELL, "states": STATES},
     }
 
 
 def _target(run: ComparedRun, target: str, metrics: Mapping[str, Sequence[Metric]]) -> dict[str, Any]:
     name = run.names[target]
-    stored = stored_metrics(run.folder, run.data) or {"targets": {}}
-    usage = stored["targets"].get(target, {}).get("usage") or {}
-    found = {"metrics": [metric_data(metric) for metric in metrics[name]], "usage": usage}
-    return target_part(name, run.data["targets"][target], found)
+    numbers = run.record.load_metrics(run.folder.path)
+    usage = numbers.targets[target].usage if numbers is not None and target in numbers.targets else None
+    return target_part(name, run.record.targets[target], metrics[name], usage)

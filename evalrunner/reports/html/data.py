@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalrunner.compare.result import Comparison
+from evalrunner.domain import Metric
 from evalrunner.reports.html.pack import ANSWER, CELL, GROUP, STATES
-from evalrunner.reports.json import metric_data
-from evalrunner.reports.view import RunView, sentence, stored_view
-from evalrunner.runs.folder import METRICS_FILE, RUN_FILE, RunFolder, read_json
+from evalrunner.reports.view import sentence, view_of_record
+from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.provenance import ScorerProvenance, TargetProvenance
+from evalrunner.runs.record import MetricsRecord, RunRecord, UsageRecord, to_json
 
 ABOUT = ("status", "started_at", "finished_at", "duration_s", "seed", "epochs", "rows", "rows_planned", "stopped")
 DECLARED = ("range", "higher_is_better", "binary", "unit", "threshold", "headline", "version", "backend")
@@ -17,62 +20,65 @@ DECLARED = ("range", "higher_is_better", "binary", "unit", "threshold", "headlin
 
 def overview_data(folder: Path) -> dict[str, Any]:
     """Verdict, gates, metrics, usage and the parts of a run folder. Raises RunNotFoundError where it is none."""
-    run = read_json(folder / RUN_FILE)
-    view = stored_view(RunFolder(folder))
-    metrics = _metrics(folder, view)
-    names = list(run["targets"])
+    run = RunRecord.load(folder)
+    return overview_of_record(folder, run, run.load_metrics(folder))
+
+
+def overview_of_record(folder: Path, run: RunRecord, metrics: MetricsRecord | None) -> dict[str, Any]:
+    """The same of a run whose files were read, or are being written."""
+    view = view_of_record(RunFolder(folder), run, metrics)
+    counted = {} if metrics is None else metrics.targets
     return {
-        "suite": run["suite"],
-        "run_id": run["run_id"],
-        "description": (run.get("resolved") or {}).get("description"),
+        "suite": run.suite,
+        "run_id": run.run_id,
+        "description": run.resolved.get("description"),
         "word": view.word,
         "sentence": sentence(view),
         "verdict": view.verdict,
         "exit_code": view.exit_code,
-        "about": {key: run.get(key) for key in ABOUT},
-        "dataset_hash": (run.get("hashes") or {}).get("dataset"),
-        "versions": run.get("versions") or {},
-        "notices": run.get("notices") or [],
-        "columns": [name for name in run.get("columns", ()) if name not in ("id", "input", "expected")],
-        "scorers": [scorer_part(name, said) for name, said in run["scorers"].items()],
-        "judges": run.get("judges") or {},
-        "targets": [target_part(name, run["targets"][name], metrics["targets"].get(name) or {}) for name in names],
-        "gates": metrics["gates"],
-        "comparison": comparison_part(metrics.get("comparison")),
+        "about": {key: to_json(getattr(run, key)) for key in ABOUT},
+        "dataset_hash": run.dataset.digest,
+        "versions": dict(run.versions),
+        "notices": list(run.notices),
+        "columns": [name for name in run.columns if name not in ("id", "input", "expected")],
+        "scorers": [scorer_part(name, scorer) for name, scorer in run.scorers.items()],
+        "judges": to_json(run.judges),
+        "targets": [
+            target_part(name, target, view.targets[name].metrics, counted[name].usage if name in counted else None)
+            for name, target in run.targets.items()
+        ],
+        "gates": to_json(view.gates),
+        "comparison": comparison_part(view.comparison),
         "shape": {"group": GROUP, "answer": ANSWER, "cell": CELL, "states": STATES},
     }
 
 
-def _metrics(folder: Path, view: RunView) -> Mapping[str, Any]:
-    """What `metrics.json` holds; for a run that did not come to its end, the numbers of the rows that are on disk."""
-    if view.verdict is not None:
-        return read_json(folder / METRICS_FILE)
-    targets = {name: {"metrics": [metric_data(m) for m in found.metrics]} for name, found in view.targets.items()}
-    return {"targets": targets, "gates": []}
+def comparison_part(comparison: Comparison | None) -> dict[str, Any] | None:
+    """What the page shows of a comparison, as `metrics.json` has it: it computes the rest of its own numbers."""
+    if comparison is None:
+        return None
+    data = comparison.to_json()
+    return {key: data[key] for key in ("paired", "family", "metrics", "warnings", "notes")}
 
 
-def comparison_part(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows of a comparison, as `metrics.json` has it: the rest it works out of its own numbers."""
-    kept = ("paired", "family", "metrics", "warnings", "notes")
-    return None if data is None else {key: data[key] for key in kept}
-
-
-def scorer_part(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+def scorer_part(name: str, scorer: ScorerProvenance) -> dict[str, Any]:
     """What the page shows of a scorer."""
-    return {"name": name, "type": said.get("type"), **{key: said.get(key) for key in DECLARED}}
+    return {"name": name, "type": scorer.type, **{key: to_json(getattr(scorer, key)) for key in DECLARED}}
 
 
-def target_part(name: str, said: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows of a target, `said` by `run.json` and `found` in `metrics.json`."""
+def target_part(
+    name: str, target: TargetProvenance, metrics: Sequence[Metric], usage: UsageRecord | None
+) -> dict[str, Any]:
+    """What the page shows of a target; `usage` is None where nobody counted its calls."""
     return {
         "name": name,
-        "type": said.get("type"),
-        "model": said.get("model"),
-        "host": said.get("host"),
-        "params": said.get("params") or {},
-        "served_models": said.get("served_models") or [],
-        "usage": found.get("usage") or {},
-        "metrics": found.get("metrics") or [],
+        "type": target.type,
+        "model": target.model,
+        "host": target.host,
+        "params": dict(target.params),
+        "served_models": list(target.served_models),
+        "usage": {} if usage is None else to_json(usage),
+        "metrics": [to_json(metric) for metric in metrics],
     }
 
 

@@ -47,6 +47,7 @@ def folder_of(folder: Path, rows: list[Row], **about: Any) -> Path:
     run = {
         "run_id": "20261124T000000Z-0000", "suite": "made", "status": "running", "epochs": 1, "rows_planned": len(rows),
         "columns": ["topic"], "started_at": "2026-11-24T00:00:00Z", "seed": 0, "targets": {name: {"type": "python", "usage": {}} for name in NAMES}, "scorers": {"s": scorer},
+        "schema_version": 2, "suite_file": "made.yaml", "dataset": {"digest": "d", "rows": len(rows)},
     }  # fmt: skip
     write_json(folder / "run.json", {**run, **about})
     with RowLog(folder) as log:
