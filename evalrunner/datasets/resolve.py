@@ -24,7 +24,7 @@ from evalrunner.plugins import (
     resolve,
 )
 from evalrunner.suite.schema import DatasetSpec, keys_of
-from evalrunner.suite.validate import check_value, described
+from evalrunner.suite.validate import check_value, describe_type
 
 DATASET_KEYS = tuple(keys_of(DatasetSpec))
 SPLIT_ROLES = ("id", "input", "messages")
@@ -247,7 +247,7 @@ class DatasetResolver:
                 self.report(name, f"{name!r} is neither a key of a dataset nor an option of {kind!r}{hint}")
         for name in known:
             if parameters[name].default is inspect.Parameter.empty and name not in given:
-                self.report("", f"needs {name!r} ({described(parameters[name].annotation)}), an option of {kind!r}")
+                self.report("", f"needs {name!r} ({describe_type(parameters[name].annotation)}), an option of {kind!r}")
         return checked
 
 

@@ -18,7 +18,7 @@ from evalrunner.reports.csv import plain_text
 from evalrunner.reports.planned_gates import gate_lines
 from evalrunner.stats.summary import Design
 from evalrunner.suite.json_schema import first_line, option_docs
-from evalrunner.suite.validate import described
+from evalrunner.suite.validate import describe_type
 
 
 def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
@@ -143,7 +143,7 @@ def render_plugins(group: Group) -> Iterator[str]:
         for option in factory_options(factory).values():
             default = "required" if option.default is inspect.Parameter.empty else f"default {option.default!r}"
             said = f": {docs[option.name]}" if option.name in docs else ""
-            yield f"    {option.name} ({described(option.annotation)}, {default}){said}"
+            yield f"    {option.name} ({describe_type(option.annotation)}, {default}){said}"
 
 
 def render_baseline(baseline: Baseline) -> Iterator[str]:

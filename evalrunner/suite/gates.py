@@ -22,7 +22,7 @@ from evalrunner.suite.schema import (
     keys_of,
     top_keys,
 )
-from evalrunner.suite.validate import SectionReader, reads, shown
+from evalrunner.suite.validate import SectionReader, describe_value, reads
 
 GATE = re.compile(
     r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*(?P<operator>>=|<=|==|>|<)\s*(?P<bound>[^\s<>=]+)\s*"
@@ -39,7 +39,7 @@ def read_gates(reader: SectionReader, data: Mapping[str, Any]) -> tuple[GateSpec
 def read_gate_list(reader: SectionReader, items: Any, path: KeyPath) -> tuple[GateSpec, ...]:
     """The gates of a list; the rules of all gates are read from the top of the document."""
     if not isinstance(items, list):
-        reader.report(path, f"is {shown(items)}; it should be a list")
+        reader.report(path, f"is {describe_value(items)}; it should be a list")
         return ()
     rules = read_rules(reader, reader.document.data.get("gate_defaults"), ("gate_defaults",))
     found: list[GateSpec] = []
@@ -55,7 +55,9 @@ def read_gate_list(reader: SectionReader, items: Any, path: KeyPath) -> tuple[Ga
 def _gate_text(reader: SectionReader, item: Any, path: KeyPath, rules: GateRules) -> list[GateSpec]:
     found = GATE.fullmatch(item) if isinstance(item, str) else None
     if found is None:
-        reader.report(path, f"is {shown(item)}; it should read like 'exact_match >= 0.8' (one of >= > <= < ==)")
+        reader.report(
+            path, f"is {describe_value(item)}; it should read like 'exact_match >= 0.8' (one of >= > <= < ==)"
+        )
         return []
     metric = metric_text(reader, found["metric"], found["slice"], path)
     bound = _number(found["bound"])
@@ -173,11 +175,11 @@ class GateMappingParser:
         """What reads this gate: one of the three long forms, by its keys."""
         given = [name for name in ("per_sample", "max_drop", "improved") if name in self.item]
         if len(given) > 1:
-            self._report(given[1], f"stands beside {given[0]!r}; make two gates of them")
+            self._report(given[1], f"cannot be combined with {given[0]!r}; write two gates")
             return None
         if given and (bound := next((name for name in ("min", "max") if name in self.item), None)):
-            hint = "; it goes inside per_sample" if given == ["per_sample"] else "; make two gates of them"
-            self._report(bound, f"stands beside {given[0]!r}{hint}")
+            hint = "; move it into per_sample" if given == ["per_sample"] else "; write two gates"
+            self._report(bound, f"cannot be combined with {given[0]!r}{hint}")
             return None
         if given == ["per_sample"]:
             return self._per_sample
@@ -196,7 +198,9 @@ class GateMappingParser:
         found = METRIC.fullmatch(text) if text is not None else None
         if found is None:
             if text is not None:
-                reader.report(path, f"is {shown(text)}; it should be a metric such as exact_match or toxicity/p90")
+                reader.report(
+                    path, f"is {describe_value(text)}; it should be a metric such as exact_match or toxicity/p90"
+                )
             return None
         metric = metric_text(reader, found["metric"], found["slice"], path)
         return self._with_slice(metric) if metric is not None else None
@@ -210,7 +214,7 @@ class GateMappingParser:
         if mapping is None:
             return None
         if metric.slice is not None:
-            self._report("slice", "stands beside a metric that names one; keep one of them")
+            self._report("slice", "the metric already has a slice; keep one of them")
             return None
         if len(mapping) != 1 or isinstance(next(iter(mapping.values())), list | Mapping | None):
             self.reader.report(path, "should be one column and its value, such as {topic: law}")
@@ -223,7 +227,7 @@ class GateMappingParser:
         """Report keys of gates on a baseline that say nothing in this one."""
         for name in ("baseline", "baseline_required"):
             if name in self.item:
-                self._report(name, f"says nothing {whose}; it goes with max_drop or improved")
+                self._report(name, f"has no effect {whose}; it needs max_drop or improved")
 
     def _bounds(self, rules: GateRules) -> Iterable[GateSpec]:
         bounds: list[tuple[Operator, str]] = [(">=", "min"), ("<=", "max")]
@@ -231,11 +235,11 @@ class GateMappingParser:
         metric = self.metric_of()
         if not given:
             if "baseline" in self.item:
-                self._report("baseline", "needs 'max_drop' (how much worse it may be) or 'improved: true' beside it")
+                self._report("baseline", "needs 'max_drop' (the allowed drop) or 'improved: true' in the same gate")
             elif "metric" in self.item:
                 self.reader.report(self.path, "needs 'min' or 'max'; or 'baseline' with 'max_drop' or 'improved: true'")
             return
-        self._no_baseline_here(whose=f"beside {given[0][1]!r}")
+        self._no_baseline_here(whose=f"with {given[0][1]!r}")
         for operator, name in given:
             bound = self.reader.value(self.item[name], float, (*self.path, name))
             if bound is not None and metric is not None:
@@ -250,16 +254,16 @@ class GateMappingParser:
         metric = self.metric_of()
         if rules.baseline is None:
             name = "improved" if improved else "max_drop"
-            self._report(name, "needs 'baseline' beside it: what it is compared with, such as baseline: main")
+            self._report(name, "needs 'baseline' in the same gate, such as baseline: main")
             return
         bound: float | None = 0.0
         if not improved:
             path: KeyPath = (*self.path, "max_drop")
             bound = self.reader.value(self.item["max_drop"], float, path)
             if bound is not None and bound < 0:
-                self.reader.report(path, f"is {bound:g}; it is how much worse the metric may be: 0 or more")
+                self.reader.report(path, f"is {bound:g}; it should be at least 0 (the allowed drop)")
         elif self.reader.value(self.item["improved"], bool, (*self.path, "improved")) is False:
-            self.reader.report((*self.path, "improved"), "is false, which asks for nothing; take the gate out")
+            self.reader.report((*self.path, "improved"), "is false, which has no effect; remove the gate")
         if metric is None or bound is None:
             return
         said = (
@@ -287,8 +291,10 @@ class GateMappingParser:
         path: KeyPath = (*self.path, "per_sample")
         for name in ("metric", "slice"):
             if name in self.item:
-                self._report(name, "stands beside 'per_sample'" + ("; it goes inside" if name == "metric" else ""))
-        self._no_baseline_here(whose="beside 'per_sample'")
+                self._report(
+                    name, "cannot be combined with 'per_sample'" + ("; move it inside" if name == "metric" else "")
+                )
+        self._no_baseline_here(whose="with 'per_sample'")
         data = self.item["per_sample"]
         fields = self.reader.section(PerSampleKeys, data, path)
         if fields is None:
@@ -309,7 +315,7 @@ class GateMappingParser:
     def _rule(self, data: Mapping[str, Any], fields: Mapping[str, Any], path: KeyPath) -> PerSample | None:
         given = [name for name in ("min", "max") if name in data]
         if len(given) != 1:
-            self.reader.report(path, f"needs 'min' or 'max'{', not both' if given else ''}: what an epoch has to score")
+            self.reader.report(path, f"needs 'min' or 'max'{', not both' if given else ''}: the bound for an epoch")
             return None
         passes, epochs = fields.get("passes"), fields.get("of")
         if passes is not None and epochs is not None and passes > epochs:

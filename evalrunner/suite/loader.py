@@ -17,7 +17,7 @@ from evalrunner.suite import gates, models, sections  # noqa: F401  they registe
 from evalrunner.suite.models import default_name
 from evalrunner.suite.options import RunOptions, flag_of
 from evalrunner.suite.schema import KeyPath, Suite, TargetSpec, is_section, keys_of, top_keys
-from evalrunner.suite.sections import shown_address, shown_tracking
+from evalrunner.suite.sections import public_address, public_tracking
 from evalrunner.suite.validate import SectionReader, without_nulls
 from evalrunner.suite.yaml import Document, dotted, load_document, parse_document
 
@@ -26,7 +26,7 @@ STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
     """The document of a suite file with the options applied. Raises SuiteError where it is no YAML."""
-    document = load_document(Path(path), shown=str(path))
+    document = load_document(Path(path), label=str(path))
     apply_options(document, options or RunOptions())
     return document
 
@@ -72,27 +72,27 @@ def _file_name(reader: SectionReader, path: Path) -> str:
 
 def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any) -> Mapping[str, Any]:
     """The suite's data as it may be written down: addresses filled in, keys as the name of their variable."""
-    shown = {name: item for name, item in data.items() if name not in ("target", "targets", "judge")}
-    shown["targets"] = [
-        {**spec.model.shown, "name": spec.name}
+    public = {name: item for name, item in data.items() if name not in ("target", "targets", "judge")}
+    public["targets"] = [
+        {**spec.model.public, "name": spec.name}
         if spec.model is not None
         else {
             "type": spec.type,
             "name": spec.name,
             **spec.options,
-            **spec.shown,
+            **spec.public,
             **({"args": spec.args} if spec.args else {}),
         }
         for spec in targets
     ]
     if judge is not None:
-        shown["judge"] = {**judge.shown, "name": judge.name}
-    if "tracking" in shown:
-        shown["tracking"] = shown_tracking(shown["tracking"])
-    if isinstance(shown.get("dataset"), Mapping):
-        shown["dataset"] = shown_address(shown["dataset"])
-    shown["scorers"] = [_without_keys(item) for item in data.get("scorers") or []]
-    return shown
+        public["judge"] = {**judge.public, "name": judge.name}
+    if "tracking" in public:
+        public["tracking"] = public_tracking(public["tracking"])
+    if isinstance(public.get("dataset"), Mapping):
+        public["dataset"] = public_address(public["dataset"])
+    public["scorers"] = [_without_keys(item) for item in data.get("scorers") or []]
+    return public
 
 
 def _without_keys(item: Any) -> Any:
@@ -191,7 +191,7 @@ def _step_into(here: Any, step: str | int, path: KeyPath, flag: str) -> Any:
 def _place(items: list[Any], step: str | int, path: KeyPath, flag: str) -> int:
     place = int(step) if str(step).isdigit() else -1
     if not 0 <= place < len(items):
-        raise SuiteError(f"{flag}: {dotted(path[:-1])} is a list of {len(items)}; {step!r} is not a place in it")
+        raise SuiteError(f"{flag}: {dotted(path[:-1])} is a list of {len(items)}; {step!r} is not a valid index")
     return place
 
 

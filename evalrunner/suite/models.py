@@ -10,8 +10,8 @@ from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret
 from evalrunner.suite.schema import Key, KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec, keys_of
-from evalrunner.suite.sections import read_prompt, register_login, shown_address
-from evalrunner.suite.validate import SectionReader, reads, shown
+from evalrunner.suite.sections import public_address, read_prompt, register_login
+from evalrunner.suite.validate import SectionReader, describe_value, reads
 from evalrunner.suite.yaml import VARIABLE, has_variable
 
 SERVICE = "http"  # the one built-in type of target whose calls use the network
@@ -23,7 +23,7 @@ def read_targets(reader: SectionReader, data: Any, path: KeyPath) -> tuple[Targe
     if "target" in reader.document.data:
         reader.report(path, "cannot be combined with 'target'; keep one of them")
     if not isinstance(data, list) or not data:
-        reader.report(path, f"is {shown(data)}; it should be a list with at least one target")
+        reader.report(path, f"is {describe_value(data)}; it should be a list with at least one target")
         return ()
     found = [spec for place, item in enumerate(data) if (spec := read_target(reader, item, (*path, place))) is not None]
     refuse_double_names(reader, found)
@@ -61,7 +61,7 @@ def _with_address(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
     if filled is None:
         return None
     register_login(filled)
-    return replace(spec, options={**spec.options, "uri": filled}, shown=shown_address({"uri": spec.options["uri"]}))
+    return replace(spec, options={**spec.options, "uri": filled}, public=public_address({"uri": spec.options["uri"]}))
 
 
 def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
@@ -78,23 +78,23 @@ def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
         _register_variables(reader, given["url"].partition("?")[2])  # what stands in a query is mostly a key
     if isinstance(given.get("headers"), Mapping):
         options["headers"] = _headers(reader, given["headers"], (*path, "headers"))
-    shown = {**_shown_secrets(given), **{name: given[name] for name in ("url",) if name in given}}
-    return replace(spec, options=options, pace=PaceSpec(**pace), shown=shown)
+    public = {**_public_secrets(given), **{name: given[name] for name in ("url",) if name in given}}
+    return replace(spec, options=options, pace=PaceSpec(**pace), public=public)
 
 
 @reads(ModelSpec)
 def read_model(
     reader: SectionReader, item: Any, path: KeyPath, *, known: Mapping[str, Key] | None = None
 ) -> ModelSpec | None:
-    """A model string, or a mapping with `model`; API keys are registered as secrets and shown as their variable."""
+    """A model string, or a mapping with `model`; API keys are registered as secrets and written as their variable."""
     if isinstance(item, str):
         model = reader.text(item, path, fill=True)
         if model is not None and not model.strip():
             reader.report(path, "is empty; name a model, such as openai/gpt-5-mini")
             return None
-        return None if model is None else ModelSpec(model, model, shown={"model": model}, key_path=path)
+        return None if model is None else ModelSpec(model, model, public={"model": model}, key_path=path)
     if not isinstance(item, Mapping):
-        reader.report(path, f"is {shown(item)}; it should be a model string or a mapping with 'model'")
+        reader.report(path, f"is {describe_value(item)}; it should be a model string or a mapping with 'model'")
         return None
     keys = keys_of(ModelSpec)
     reader.check_keys(item, path, (*(known or keys), *(("type",) if "type" in item else ())))
@@ -116,7 +116,7 @@ def read_model(
         **{**fields, "name": fields.get("name") or fields["model"]},
         headers=headers,
         pace=PaceSpec(**pace),
-        shown={**texts, **_shown_secrets(item)},
+        public={**texts, **_public_secrets(item)},
         key_path=path,
     )
 
@@ -130,7 +130,7 @@ def _headers(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, st
         if text is None:
             continue
         if not name.isascii() or any(sign in name + text for sign in "\r\n\0") or not name.strip():
-            reader.report((*path, name), "is not a header that can be sent")
+            reader.report((*path, name), "is not a valid HTTP header")
             continue
         register_secret(text.removeprefix("Bearer ").strip())
         _register_variables(reader, str(value))  # a key with words around it
@@ -144,7 +144,7 @@ def _register_variables(reader: SectionReader, text: str) -> None:
         register_secret(reader.environ.get(inside.partition(":-")[0]))
 
 
-def _shown_secrets(item: Mapping[str, Any]) -> dict[str, Any]:
+def _public_secrets(item: Mapping[str, Any]) -> dict[str, Any]:
     """What may be written down of key and headers: their variable, never their value."""
 
     def shown_as(value: Any) -> str:
@@ -163,7 +163,7 @@ def _shown_secrets(item: Mapping[str, Any]) -> dict[str, Any]:
 def read_scorers(reader: SectionReader, data: Any, path: KeyPath) -> tuple[ScorerSpec, ...]:
     """The scorers: bare names, or mappings with `type` and the options of the factory."""
     if not isinstance(data, list) or not data:
-        reader.report(path, f"is {shown(data)}; it should be a list with at least one scorer")
+        reader.report(path, f"is {describe_value(data)}; it should be a list with at least one scorer")
         return ()
     found: list[ScorerSpec] = []
     for place, item in enumerate(data):
@@ -176,7 +176,7 @@ def read_scorers(reader: SectionReader, data: Any, path: KeyPath) -> tuple[Score
             if spec is not None:
                 found.append(spec)
         else:
-            reader.report(here, f"is {shown(item)}; it should be a name or a mapping with 'type'")
+            reader.report(here, f"is {describe_value(item)}; it should be a name or a mapping with 'type'")
     refuse_double_names(reader, found)
     return tuple(found)
 
@@ -217,5 +217,5 @@ def refuse_double_names(reader: SectionReader, found: Sequence[TargetSpec | Scor
     seen: set[str] = set()
     for spec in found:
         if spec.name in seen:
-            reader.report(spec.key_path, f"is the second one called {spec.name!r}; give one a `name:`")
+            reader.report(spec.key_path, f"duplicate name {spec.name!r}; set `name:` on one of them")
         seen.add(spec.name)

@@ -178,7 +178,7 @@ class PaceSpec:
 class ModelSpec:
     """A model behind an endpoint: what `target:` and `judge:` have in common.
 
-    `api_key` is the value to send, `shown` what may be written to disk: `${VAR}` in place of secrets.
+    `api_key` is the value to send, `public` what may be written to disk: `${VAR}` in place of secrets.
     """
 
     model: str = key("Model string; with base_url sent as it is", default="", path=True)
@@ -189,7 +189,7 @@ class ModelSpec:
     params: Mapping[str, Any] = key("Sampling parameters; null removes one of the suite's", default=EMPTY)
     pace: PaceSpec = key("", default=PaceSpec(), flat=True)
     price: PriceSpec | None = key("Price of the model", alias="prices")
-    shown: Mapping[str, Any] = EMPTY
+    public: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()
 
 
@@ -197,7 +197,7 @@ class ModelSpec:
 class TargetSpec:
     """Either `model` with an optional prompt, or `type` with the options of a target factory.
 
-    `pace` is that of a `type` whose calls use the network; `shown` replaces options that hold secrets.
+    `pace` is that of a `type` whose calls use the network; `public` replaces options that hold secrets.
     """
 
     name: str = key("Name in tables and gates")
@@ -207,7 +207,7 @@ class TargetSpec:
     options: Mapping[str, Any] = EMPTY
     args: Mapping[str, Any] = key("Extra arguments of a custom function", default=EMPTY, forms=("type", "http"))
     pace: PaceSpec = key("", default=PaceSpec(), flat=True, forms=("http",))
-    shown: Mapping[str, Any] = EMPTY
+    public: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()
 
 

@@ -27,7 +27,7 @@ from evalrunner.suite.schema import (
     keys_of,
     top_keys,
 )
-from evalrunner.suite.validate import SectionReader, reads, shown
+from evalrunner.suite.validate import SectionReader, describe_value, reads
 from evalrunner.suite.yaml import has_variable, load_document
 
 ROLES = ("system", "developer", "user", "assistant", "messages")
@@ -79,7 +79,7 @@ def _check_conditions(reader: SectionReader, conditions: Mapping[str, Any], path
     for name, wanted in conditions.items():
         for item in wanted if isinstance(wanted, list) else [wanted]:
             if isinstance(item, list | Mapping):
-                reader.report((*path, name), f"is {shown(item)}; it should be a plain value or a list of them")
+                reader.report((*path, name), f"is {describe_value(item)}; it should be a plain value or a list of them")
 
 
 @reads(ColumnSpec)
@@ -108,13 +108,15 @@ def read_prompt(reader: SectionReader, data: Any, path: KeyPath) -> PromptSpec |
     if isinstance(data, Mapping):
         return _prompt_file(reader, data, path)
     if not isinstance(data, list) or not data:
-        reader.report(path, f"is {shown(data)}; it should be text, a list of {{role: text}}, or {{file: path}}")
+        reader.report(
+            path, f"is {describe_value(data)}; it should be text, a list of {{role: text}}, or {{file: path}}"
+        )
         return None
     parts: list[PromptPart] = []
     for place, item in enumerate(data):
         here = (*path, place)
         if not isinstance(item, Mapping) or len(item) != 1:
-            reader.report(here, f"is {shown(item)}; it should be one role and its text, such as {{user: …}}")
+            reader.report(here, f"is {describe_value(item)}; it should be one role and its text, such as {{user: …}}")
             continue
         role, template = next(iter(item.items()))
         if role not in ROLES:
@@ -144,7 +146,7 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
     file = reader.folder / name
     try:
         if file.suffix in (".yaml", ".yml", ".json"):
-            inner = load_document(file, shown=str(file))
+            inner = load_document(file, label=str(file))
             nested = SectionReader(inner, file.parent, reader.environ)
             found = read_prompt(nested, inner.data, ())
             reader.document.problems.extend(inner.problems)
@@ -194,8 +196,10 @@ def read_texts(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, 
     for name, item in (reader.mapping(data, path) or {}).items():
         place = (*path, name)
         if isinstance(item, list | Mapping):
-            reader.report(place, f"is {shown(item)}; it should be a plain value")
-        elif (text := reader.text(item, place, fill=True) if isinstance(item, str) else shown(item)) is not None:
+            reader.report(place, f"is {describe_value(item)}; it should be a plain value")
+        elif (
+            text := reader.text(item, place, fill=True) if isinstance(item, str) else describe_value(item)
+        ) is not None:
             found[str(name)] = text
     return found
 
@@ -207,14 +211,14 @@ def register_login(uri: str | None) -> None:
         register_secret(login.group(0)[len("://") : -1].partition(":")[2])
 
 
-def shown_tracking(data: Any) -> Any:
+def public_tracking(data: Any) -> Any:
     """The section as it may be written down."""
     if not isinstance(data, Mapping):
         return data
-    return {name: shown_address(given) if isinstance(given, Mapping) else given for name, given in data.items()}
+    return {name: public_address(given) if isinstance(given, Mapping) else given for name, given in data.items()}
 
 
-def shown_address(data: Mapping[str, Any]) -> Mapping[str, Any]:
+def public_address(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """Data as it may be written down, where its `uri` is an address: a login stays where its password is a variable."""
     uri = data.get("uri")
     if not isinstance(uri, str):
@@ -249,7 +253,9 @@ def read_fail_on_error(reader: SectionReader, item: Any, path: KeyPath) -> FailO
         return FailOnError(share=item)
     if isinstance(item, str) and item.strip().isdigit() and int(item) >= 1:
         return FailOnError(count=int(item))
-    reader.report(path, f"is {shown(item)}; it should be a share of the rows such as 5%, or a count of at least 1")
+    reader.report(
+        path, f"is {describe_value(item)}; it should be a share of the rows such as 5%, or a count of at least 1"
+    )
     return None
 
 
@@ -269,7 +275,7 @@ def read_cache(reader: SectionReader, item: Any, path: KeyPath) -> CacheSpec:
 def _age_s(reader: SectionReader, item: Any, path: KeyPath) -> float | None:
     seconds = age_s(item)
     if seconds is None:
-        reader.report(path, f"is {shown(item)}; it should be a time such as 90s, 12h or 7d")
+        reader.report(path, f"is {describe_value(item)}; it should be a time such as 90s, 12h or 7d")
     return seconds
 
 

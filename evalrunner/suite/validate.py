@@ -46,7 +46,7 @@ def check_value(value: Any, annotation: Any, path: KeyPath, report: Report) -> A
         return _check_list(value, annotation, path, report)
     if origin in MAPPINGS or annotation in MAPPINGS:
         if not isinstance(value, Mapping):
-            report(path, f"is {shown(value)}; it should be a mapping")
+            report(path, f"is {describe_value(value)}; it should be a mapping")
             return value
         inner = inside[1] if len(inside) == 2 else Any
         return {name: check_value(item, inner, (*path, name), report) for name, item in value.items()}
@@ -65,7 +65,7 @@ def _check_plain(value: Any, annotation: Any, path: KeyPath, report: Report) -> 
     )
     if not fits:
         hint = "; put it in quotes" if annotation is str and isinstance(value, int | float) else ""
-        report(path, f"is {shown(value)}; it should be {described(annotation)}{hint}")
+        report(path, f"is {describe_value(value)}; it should be {describe_type(annotation)}{hint}")
     elif isinstance(value, float) and not math.isfinite(value):
         report(path, f"is {value}; it should be a finite number")
     return value
@@ -84,8 +84,8 @@ def _check_union(value: Any, choices: tuple[Any, ...], path: KeyPath, report: Re
         for at, what in closest:
             report(at, what)
     else:
-        names = [described(choice) for choice in choices if choice not in (None, type(None))]
-        report(path, f"is {shown(value)}; it should be {' or '.join(names)}")
+        names = [describe_type(choice) for choice in choices if choice not in (None, type(None))]
+        report(path, f"is {describe_value(value)}; it should be {' or '.join(names)}")
     return value
 
 
@@ -93,13 +93,13 @@ def _check_literal(value: Any, choices: tuple[Any, ...], path: KeyPath, report: 
     if not any(value == choice and type(value) is type(choice) for choice in choices):
         names = [str(choice) for choice in choices]
         hint = nearest(value, names) if isinstance(value, str) else ""
-        report(path, f"is {shown(value)}; it should be one of {', '.join(names)}{hint}")
+        report(path, f"is {describe_value(value)}; it should be one of {', '.join(names)}{hint}")
     return value
 
 
 def _check_list(value: Any, annotation: Any, path: KeyPath, report: Report) -> Any:
     if not isinstance(value, list | tuple):
-        report(path, f"is {shown(value)}; it should be a list")
+        report(path, f"is {describe_value(value)}; it should be a list")
         return value
     inside = get_args(annotation)
     inner = inside[0] if inside else Any
@@ -107,7 +107,7 @@ def _check_list(value: Any, annotation: Any, path: KeyPath, report: Report) -> A
     return tuple(items) if (get_origin(annotation) or annotation) is tuple else items
 
 
-def shown(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """`value` as people wrote it, cut short, for a message."""
     if isinstance(value, Mapping):
         return "a mapping"
@@ -119,7 +119,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…'"
 
 
-def described(annotation: Any) -> str:
+def describe_type(annotation: Any) -> str:
     """What an annotation asks for, in words."""
     origin = get_origin(annotation)
     if origin is Literal:
@@ -129,7 +129,7 @@ def described(annotation: Any) -> str:
     if origin in MAPPINGS or annotation in MAPPINGS:
         return "a mapping"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(described(choice) for choice in get_args(annotation) if choice is not type(None))
+        return " or ".join(describe_type(choice) for choice in get_args(annotation) if choice is not type(None))
     return NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
@@ -157,12 +157,12 @@ def check_options(
     for name, value in given.items():
         if name not in options:
             known = f"; it takes {', '.join(options)}" if options else "; it takes no options"
-            report((*path, name), f"is not an option here{nearest(name, options) or known}")
+            report((*path, name), f"unknown option{nearest(name, options) or known}")
         else:
             checked[name] = check_value(value, options[name].annotation, (*path, name), report)
     for name, option in options.items():
         if option.default is inspect.Parameter.empty and name not in given:
-            report(path, f"needs {name!r} ({described(option.annotation)})")
+            report(path, f"needs {name!r} ({describe_type(option.annotation)})")
     return checked
 
 
@@ -209,7 +209,7 @@ class SectionReader:
         """`data` if it is a mapping, else None and a problem."""
         if isinstance(data, Mapping):
             return data
-        self.report(path, f"is {shown(data)}; it should be a mapping")
+        self.report(path, f"is {describe_value(data)}; it should be a mapping")
         return None
 
     def check_keys(self, data: Mapping[str, Any], path: KeyPath, known: Collection[str]) -> None:
@@ -292,7 +292,7 @@ class SectionReader:
         if rules.get("unique") and isinstance(value, tuple):
             for place, item in enumerate(value):
                 if item in value[:place]:
-                    self.report((*path, place), f"is the second {item!r}; remove one")
+                    self.report((*path, place), f"duplicate {item!r}; remove one")
         return len(self.document.problems) == before
 
 

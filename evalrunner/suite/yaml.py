@@ -18,9 +18,9 @@ import yaml
 from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.suite.schema import KeyPath
 
-LARGEST = 16 * 1024 * 1024  # bytes of a suite file; data belongs into a dataset
-DEEPEST = 100  # levels of nesting
-MOST_VALUES = 1_000_000  # after anchors are followed: a few lines of aliases can name billions
+MAX_BYTES = 16 * 1024 * 1024  # bytes of a suite file; data belongs into a dataset
+MAX_DEPTH = 100  # levels of nesting
+MAX_VALUES = 1_000_000  # after anchors are followed: a few lines of aliases can name billions
 
 
 class _Loader(yaml.SafeLoader):
@@ -110,25 +110,25 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
-def load_document(path: Path, *, shown: str) -> Document:
+def load_document(path: Path, *, label: str) -> Document:
     """The document in a file. Raises SuiteError where it cannot be read or is no YAML."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         known = [str(other) for other in sorted(path.parent.glob("*.y*ml"))] if path.parent.is_dir() else []
-        raise SuiteError([Problem(shown, "", f"there is no such file{nearest(str(path), known)}")]) from None
+        raise SuiteError([Problem(label, "", f"file not found{nearest(str(path), known)}")]) from None
     except OSError as refused:
-        raise SuiteError([Problem(shown, "", f"cannot be read: {refused.strerror or refused}")]) from None
-    if len(raw) > LARGEST:
+        raise SuiteError([Problem(label, "", f"cannot be read: {refused.strerror or refused}")]) from None
+    if len(raw) > MAX_BYTES:
         raise SuiteError(
-            [Problem(shown, "", f"is larger than {LARGEST // 2**20} MiB; put the data into a dataset file")]
+            [Problem(label, "", f"is larger than {MAX_BYTES // 2**20} MiB; put the data into a dataset file")]
         )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as broken:
         line = raw.count(b"\n", 0, broken.start) + 1
-        raise SuiteError([Problem(f"{shown}:{line}:1", "", "is not UTF-8; save the file as UTF-8")]) from None
-    return parse_document(text, file=shown)
+        raise SuiteError([Problem(f"{label}:{line}:1", "", "is not UTF-8; save the file as UTF-8")]) from None
+    return parse_document(text, file=label)
 
 
 def parse_document(text: str, *, file: str) -> Document:
@@ -150,10 +150,10 @@ def _yaml_problem(broken: Exception, file: str) -> Problem:
     mark = getattr(broken, "problem_mark", None)
     where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
     if isinstance(broken, RecursionError):
-        return Problem(file, "", f"is nested deeper than {DEEPEST} levels")
+        return Problem(file, "", f"is nested deeper than {MAX_DEPTH} levels")
     what = getattr(broken, "problem", None) or getattr(broken, "reason", None) or str(broken)
     context = getattr(broken, "context", None)
-    hint = "; put texts that hold ? : , # or brackets in quotes" if mark is not None else ""
+    hint = "; quote text that contains ? : , # or brackets" if mark is not None else ""
     return Problem(where, "", f"is not valid YAML: {what}{f' ({context})' if context else ''}{hint}")
 
 
@@ -167,8 +167,8 @@ class _Builder:
 
     def build(self, node: yaml.Node, path: KeyPath, depth: int) -> Any:
         self.values += 1
-        if depth > DEEPEST or self.values > MOST_VALUES:
-            limit = f"{DEEPEST} levels" if depth > DEEPEST else f"{MOST_VALUES:,} values"
+        if depth > MAX_DEPTH or self.values > MAX_VALUES:
+            limit = f"{MAX_DEPTH} levels" if depth > MAX_DEPTH else f"{MAX_VALUES:,} values"
             raise yaml.constructor.ConstructorError(None, None, f"more than {limit}", node.start_mark)
         self.document.marks[path] = Mark(node.start_mark.line + 1, node.start_mark.column + 1)
         if isinstance(node, yaml.MappingNode):
@@ -184,14 +184,14 @@ class _Builder:
                 mark = Mark(key.start_mark.line + 1, key.start_mark.column + 1)
                 where = f"{self.document.file}:{mark.line}:{mark.column}"
                 name = dotted((*path, str(key.value)))
-                self.document.problems.append(Problem(where, name, "stands twice in one mapping; take one out"))
+                self.document.problems.append(Problem(where, name, "duplicate key; remove one"))
             if isinstance(key, yaml.ScalarNode):
                 seen.add(key.value)
         self.loader.flatten_mapping(node)  # merge keys come first, so what stands here itself wins
         data: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key that is not a plain text", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key that is not plain text", key.start_mark)
             name = str(key.value)
             inner = (*path, name)
             self.document.keys[inner] = Mark(key.start_mark.line + 1, key.start_mark.column + 1)

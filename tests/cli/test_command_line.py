@@ -95,7 +95,7 @@ def test_a_suite_that_is_not_there_is_one_sentence() -> None:
     write(SUITE)
     done = evalrun("sum.yaml")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "evalrun: sum.yaml: there is no such file; did you mean 'sums.yaml'?\n"
+    assert done.stderr == "evalrun: sum.yaml: file not found; did you mean 'sums.yaml'?\n"
 
 
 def test_the_problems_of_all_suites_come_before_any_call() -> None:

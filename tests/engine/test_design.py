@@ -80,7 +80,7 @@ def test_a_reducer_may_stand_at_the_top_of_the_suite() -> None:
             "s.yaml:5:10: reducer: cannot be combined with 'run.reducer'; keep one of them",
         ),
         ("slices: [topik]", "s.yaml:5:10: slices[0]: no sample has a value of 'topik'; did you mean 'topic'?"),
-        ("slices: [topic, topic]", "s.yaml:5:17: slices[1]: is the second 'topic'; remove one"),
+        ("slices: [topic, topic]", "s.yaml:5:17: slices[1]: duplicate 'topic'; remove one"),
         ("slices: [id]", "s.yaml:5:10: slices[0]: 'id' has over 100 values; slices are for columns with a few"),
         ("slices: topic", "s.yaml:5:9: slices: is 'topic'; it should be a list"),
     ],

@@ -107,19 +107,19 @@ def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() 
         ),
         (
             "gates: [{metric: exact_match, max_drop: 0.1}]",
-            "4:31: gates[0].max_drop: needs 'baseline' beside it: what it is compared with, such as baseline: main",
+            "4:31: gates[0].max_drop: needs 'baseline' in the same gate, such as baseline: main",
         ),
         (
             "gates: [{metric: exact_match, baseline: main}]",
-            "4:31: gates[0].baseline: needs 'max_drop' (how much worse it may be) or 'improved: true' beside it",
+            "4:31: gates[0].baseline: needs 'max_drop' (the allowed drop) or 'improved: true' in the same gate",
         ),
         (
             "gates: [{metric: exact_match, baseline: main, max_drop: -1}]",
-            "4:57: gates[0].max_drop: is -1; it is how much worse the metric may be: 0 or more",
+            "4:57: gates[0].max_drop: is -1; it should be at least 0 (the allowed drop)",
         ),
         (
             "gates: [{metric: exact_match, baseline: main, max_drop: 0.1, min: 0.5}]",
-            "4:62: gates[0].min: stands beside 'max_drop'; make two gates of them",
+            "4:62: gates[0].min: cannot be combined with 'max_drop'; write two gates",
         ),
         (
             "gates: [{metric: exact_match, min: 0.5, confidence: 95}]",
@@ -127,7 +127,7 @@ def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() 
         ),
         (
             "gates: [{metric: exact_match, min: 0.5, baseline: main}]",
-            "4:41: gates[0].baseline: says nothing beside 'min'; it goes with max_drop or improved",
+            "4:41: gates[0].baseline: has no effect with 'min'; it needs max_drop or improved",
         ),
         (
             "gates: [{metric: exact_match, min: 0.5, inconclusive: blok}]",

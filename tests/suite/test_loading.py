@@ -112,7 +112,7 @@ def test_all_problems_of_a_file_come_at_once_each_with_its_place() -> None:
     assert said == [
         "qa.yaml:1:32: dataset.limit: is 0; it should be at least 1",
         "qa.yaml:2:20: target.base_ur: unknown key; did you mean 'base_url'?",
-        "qa.yaml:5:5: scorers[1]: is the second one called 'exact_match'; give one a `name:`",
+        "qa.yaml:5:5: scorers[1]: duplicate name 'exact_match'; set `name:` on one of them",
         "qa.yaml:6:5: scorers[2]: needs 'type', the name of a scorer; did you mean {type: toxicity, …}?",
         "qa.yaml:8:5: gates[0]: compares with '80%', which is not a finite number; write it as a share, 80/100",
         "qa.yaml:9:7: run.timeoutt: unknown key; did you mean 'timeout'?",
@@ -135,12 +135,12 @@ def test_broken_yaml_names_line_and_column() -> None:
     (said,) = problems("dataset: [1, 2\ntarget: x\n")
     assert said.startswith("qa.yaml:2:7: is not valid YAML: ")
     (twice,) = problems(SMALL + "target: other\n")
-    assert twice == "qa.yaml:4:1: target: stands twice in one mapping; take one out"
+    assert twice == "qa.yaml:4:1: target: duplicate key; remove one"
 
 
 def test_a_missing_file_names_the_nearest_one() -> None:
     write(SMALL, "qa.yaml")
-    with pytest.raises(SuiteError, match=r"qq.yaml: there is no such file; did you mean 'qa.yaml'\?"):
+    with pytest.raises(SuiteError, match=r"qq.yaml: file not found; did you mean 'qa.yaml'\?"):
         load_suite("qq.yaml")
 
 
@@ -218,7 +218,7 @@ def test_a_wrong_option_is_blamed_on_the_option() -> None:
         "--set 'run.epochs=many': run.epochs: is 'many'; it should be a whole number"
     ]
     assert problems(SMALL, RunOptions(settings=("scorers.4.type=x",))) == [
-        "--set 'scorers.4.type=x': scorers is a list of 1; '4' is not a place in it"
+        "--set 'scorers.4.type=x': scorers is a list of 1; '4' is not a valid index"
     ]
 
 
