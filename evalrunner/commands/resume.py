@@ -11,11 +11,10 @@ from evalrunner.engine.plan import Plan
 from evalrunner.engine.provenance import provenance_of_plan
 from evalrunner.engine.resume import count_remaining_jobs
 from evalrunner.errors import SuiteError
-from evalrunner.runs.finished import FinishedRows
 from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.provenance import differences
 from evalrunner.runs.record import RunRecord
-from evalrunner.runs.row_log import cut_torn_line, scan_keys
+from evalrunner.runs.row_log import FinishedRows, cut_torn_line, scan_keys
 from evalrunner.suite.options import RunOptions, merge_options, options_from, require_redacted_options
 
 

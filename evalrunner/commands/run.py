@@ -48,8 +48,7 @@ from evalrunner.reports.ci import CiFiles
 from evalrunner.reports.csv import TableWriter, shape_of
 from evalrunner.reports.html.page import write_report
 from evalrunner.reports.outputs import check_apart, check_outputs, write_outputs
-from evalrunner.runs.folder import REPORT_FILE, RunFolder, create_run_folder
-from evalrunner.runs.lock import RunLock
+from evalrunner.runs.folder import REPORT_FILE, RunFolder, RunLock, create_run_folder
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
 from evalrunner.suite.loader import open_suite, read_suite

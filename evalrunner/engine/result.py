@@ -23,7 +23,7 @@ from evalrunner.gates.check import check_gates, run_verdict
 from evalrunner.gates.regression import CandidateRun
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
-from evalrunner.runs.provenance import Provenance, TargetProvenance
+from evalrunner.runs.provenance import Provenance, TargetProvenance, source_of
 from evalrunner.runs.record import (
     JudgeRecord,
     MetricsRecord,
@@ -36,7 +36,6 @@ from evalrunner.runs.record import (
     UsageRecord,
     field_values,
 )
-from evalrunner.runs.source_control import source_of
 from evalrunner.stats.summary import Summary
 from evalrunner.suite.options import RunOptions, options_data
 from evalrunner.verdicts import INTERRUPTED, Verdict

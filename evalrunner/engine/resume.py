@@ -8,8 +8,7 @@ from pathlib import Path
 
 from evalrunner.domain import EMPTY, Cell
 from evalrunner.engine.plan import Job
-from evalrunner.runs.finished import FinishedRows
-from evalrunner.runs.row_log import row_at
+from evalrunner.runs.row_log import FinishedRows, row_at
 
 
 def remaining(

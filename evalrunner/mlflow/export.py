@@ -19,7 +19,7 @@ from evalrunner.mlflow.state import Ledger, Place
 from evalrunner.mlflow.table import TABLE, evaluation_frame
 from evalrunner.plugins import TrackingResult
 from evalrunner.redact import redact_message
-from evalrunner.runs.lock import RunLock
+from evalrunner.runs.folder import RunLock
 from evalrunner.runs.record import MetricsRecord, RunRecord
 from evalrunner.runs.row_log import read_rows
 

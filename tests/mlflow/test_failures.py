@@ -19,7 +19,7 @@ from evalrunner.errors import RunError, RunLockedError
 from evalrunner.mlflow.export import mlflow as exporter
 from evalrunner.mlflow.opening import opened
 from evalrunner.mlflow.settings import Settings
-from evalrunner.runs.lock import RunLock
+from evalrunner.runs.folder import RunLock
 from tests.endpoints.conftest import free_port
 from tests.fakes.command import command_env, evalrun
 from tests.fakes.mlflow_server import Fault, faulty_proxy, mlflow_server

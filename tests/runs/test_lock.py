@@ -14,10 +14,10 @@ import pytest
 from filelock import FileLock, Timeout
 
 from evalrunner.errors import RunError, RunLockedError
-from evalrunner.runs.lock import RunLock
+from evalrunner.runs.folder import RunLock
 from tests.fakes.command import command_env
 
-HOLD = "from evalrunner.runs.lock import RunLock\nwith RunLock(pathlib.Path(sys.argv[1])):\n"
+HOLD = "from evalrunner.runs.folder import RunLock\nwith RunLock(pathlib.Path(sys.argv[1])):\n"
 WAIT = "from filelock import FileLock\nwith FileLock(sys.argv[1]):\n"
 
 

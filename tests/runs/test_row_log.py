@@ -11,9 +11,16 @@ import pytest
 from evalrunner.domain import Cell, Completion, Failure, JudgeCall, Row, Sample
 from evalrunner.errors import RunError
 from evalrunner.redact import register_secret
-from evalrunner.runs.finished import FinishedRow
-from evalrunner.runs.row_codec import encode_row
-from evalrunner.runs.row_log import RowLog, cut_torn_line, finished_rows, read_rows, row_at, scan_keys
+from evalrunner.runs.row_log import (
+    FinishedRow,
+    RowLog,
+    cut_torn_line,
+    encode_row,
+    finished_rows,
+    read_rows,
+    row_at,
+    scan_keys,
+)
 
 
 def make_row(name: str = "s1", **changes: object) -> Row:

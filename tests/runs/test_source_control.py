@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from evalrunner.runs.source_control import source_of
+from evalrunner.runs.provenance import source_of
 
 
 def git(*args: str, folder: Path) -> str:

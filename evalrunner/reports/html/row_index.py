@@ -14,8 +14,7 @@ from typing import IO
 
 from evalrunner.domain import Row
 from evalrunner.errors import RunError
-from evalrunner.runs.row_codec import BrokenRecord, decode_row
-from evalrunner.runs.row_log import NAME
+from evalrunner.runs.row_log import NAME, BrokenRecord, decode_row
 
 _TEXT = rb'"(?:[^"\\]|\\.)*"'
 # The head of a record as the log writes it: reading no more of a line is ten times as fast as reading it whole

@@ -10,8 +10,7 @@ from typing import Any
 import evalrunner
 from evalrunner.domain import Completion, Failure, Row
 from evalrunner.reports.worst_rows import BaselineScores
-from evalrunner.runs.row_codec import encode_row
-from evalrunner.runs.row_log import read_rows
+from evalrunner.runs.row_log import encode_row, read_rows
 from evalrunner.storage import write_json
 
 SUITE = """\

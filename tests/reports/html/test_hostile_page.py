@@ -14,8 +14,7 @@ import pytest
 import evalrunner
 from evalrunner.redact import register_secret
 from evalrunner.reports.html.page import write_report
-from evalrunner.runs.row_codec import encode_row
-from evalrunner.runs.row_log import read_rows
+from evalrunner.runs.row_log import encode_row, read_rows
 from tests.reports.html.conftest import Visit
 
 TEXTS = {

@@ -22,8 +22,7 @@ from evalrunner.reports.html.forest import forest_svg
 from evalrunner.reports.html.pack import inline_json, json_text
 from evalrunner.reports.html.page import ASSETS, SCRIPTS, STYLES, write_report
 from evalrunner.reports.html.row_index import RowIndex
-from evalrunner.runs.row_codec import encode_row
-from evalrunner.runs.row_log import RowLog
+from evalrunner.runs.row_log import RowLog, encode_row
 from evalrunner.storage import write_json
 from tests.fakes.command import evalrun
 from tests.reports.html.pages import enrich, make_run
