@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from evalrunner.engine.plan import Plan
-from evalrunner.engine.provenance import provenance_of_plan
-from evalrunner.engine.resume import count_remaining_jobs
+from evalrunner.engine.plan import Plan, count_remaining_jobs, provenance_of_plan
 from evalrunner.errors import SuiteError
 from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.provenance import differences

@@ -5,27 +5,26 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalrunner import __version__
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.commands.resume import ResumeState, find_resumable_run, load_resume_state
 from evalrunner.commands.track import check_trackers, send_after_run
 from evalrunner.datasets.file_lookup import store_stdin, stored_stdin
-from evalrunner.domain import ReplayReporter, Reporter, Row
+from evalrunner.domain import Metric, ReplayReporter, Reporter, Row
 from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.endpoints.local_weights import Progress
-from evalrunner.engine.assemble import Assembler
-from evalrunner.engine.comparing import compare_targets
-from evalrunner.engine.costs import add_spent, find_prices
-from evalrunner.engine.plan import Job, Plan, StoredAnswers
-from evalrunner.engine.preparing import prepare_scorers
+from evalrunner.engine.assemble import Assembler, prepare_scorers
+from evalrunner.engine.plan import Job, Plan, StoredAnswers, add_spent, find_prices, provenance_of_plan, remaining
 from evalrunner.engine.result import (
+    RowUsage,
     RunResult,
     TargetResult,
     conclude,
@@ -34,10 +33,7 @@ from evalrunner.engine.result import (
     started_record,
     stopped_early,
 )
-from evalrunner.engine.resume import remaining
-from evalrunner.engine.row_usage import RowUsage
-from evalrunner.engine.run_state import RunState
-from evalrunner.engine.runner import run_plan
+from evalrunner.engine.runner import RunState, run_plan
 from evalrunner.errors import Problem, RunError, SuiteError
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.cancellation import StopSignal
@@ -49,10 +45,14 @@ from evalrunner.reports.csv import TableWriter, shape_of
 from evalrunner.reports.html.page import write_report
 from evalrunner.reports.outputs import check_apart, check_outputs, write_outputs
 from evalrunner.runs.folder import REPORT_FILE, RunFolder, RunLock, create_run_folder
+from evalrunner.runs.provenance import part_differences
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
 from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
+
+if TYPE_CHECKING:
+    from evalrunner.compare.result import Comparison  # imported where there is something to compare
 
 
 @dataclass(slots=True)
@@ -325,3 +325,40 @@ class Execution:
             usage.in_error,
             compare_targets(plan, self.summary, {name: target.metrics for name, target in targets.items()}, usage),
         )  # fmt: skip
+
+
+def compare_targets(
+    plan: Plan, summary: Summary, known: Mapping[str, Sequence[Metric]], usage: RowUsage
+) -> Comparison | None:
+    """The comparison of a run's targets, None where there is but one. `known` holds all metrics of each.
+
+    Models are those that the rows tell of, so that a run that was broken off comes to the same in the end.
+    """
+    if len(plan.targets) < 2:
+        return None
+    from evalrunner.compare.compare import compare
+    from evalrunner.compare.result import Candidate
+
+    defined = provenance_of_plan(plan).definition()["targets"]
+    first = defined[plan.targets[0].name]
+    candidates = [
+        Candidate(
+            name=target.name,
+            target=target.name,
+            models=_names(target.model, usage.of_target(target.name).served_models),
+            differs=tuple(part_differences(first, defined[target.name])),
+        )
+        for target in plan.targets
+    ]
+    judges = {
+        scorer.bound.name: _names(
+            scorer.judge.name, {scorer.judge.model, *usage.judges[scorer.bound.name].served_models}
+        )
+        for scorer in plan.scorers
+        if scorer.judge is not None
+    }
+    return compare(summary, candidates, known, judges=judges)
+
+
+def _names(name: str | None, others: Collection[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, [name, *sorted(others)])))

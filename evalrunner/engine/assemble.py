@@ -6,7 +6,7 @@ Everything that is wrong is noted in the suite's document and raised at once, be
 from __future__ import annotations
 
 from asyncio import Semaphore
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,16 +16,22 @@ from evalrunner.baselines.file import Baseline, SampleKey
 from evalrunner.baselines.resolve import BaselineResolver
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.datasets.source import SampleSource, open_dataset
-from evalrunner.domain import Sample, SampleValidator, Scorer
+from evalrunner.domain import Preparable, Sample, SampleValidator, Scorer
 from evalrunner.endpoints.cost_bounds import unbounded_part
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.http import NeedsHttpEndpoint
-from evalrunner.engine.costs import PlannedModel
 from evalrunner.engine.design import ColumnCheck, design_of
 from evalrunner.engine.judge import JudgeSession
-from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget, StoredAnswers, StoredSamples
-from evalrunner.engine.provenance import tested_provenance
-from evalrunner.errors import SuiteError
+from evalrunner.engine.plan import (
+    Plan,
+    PlannedModel,
+    PlannedScorer,
+    PlannedTarget,
+    StoredAnswers,
+    StoredSamples,
+    tested_provenance,
+)
+from evalrunner.errors import Problem, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.budget import Side
@@ -49,7 +55,7 @@ from evalrunner.stats.summary import Design
 from evalrunner.storage import cache_folder
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
-from evalrunner.suite.yaml import Document
+from evalrunner.suite.yaml import Document, dotted
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
@@ -301,3 +307,18 @@ def _check_sample(
         if isinstance(function, SampleValidator) and (said := function.check(sample)):
             wrong.append(f"{scorer.bound.name}: {said}")
     return list(dict.fromkeys(wrong))
+
+
+async def prepare_scorers(plans: Sequence[Plan], tell: Callable[[str], None]) -> None:
+    """None, with every scorer ready. Raises SuiteError with all that are not; `tell` is told of a download."""
+    problems: list[Problem] = []
+    for plan in plans:
+        for scorer in plan.scorers:
+            function: object = scorer.bound.scorer.function
+            if isinstance(function, Preparable):
+                try:
+                    await function.prepare(tell)
+                except ValueError as wrong:
+                    problems.append(Problem(str(plan.suite.path), dotted(scorer.spec.key_path), str(wrong)))
+    if problems:
+        raise SuiteError(problems)

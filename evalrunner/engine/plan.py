@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from asyncio import Semaphore
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +16,31 @@ from evalrunner.baselines.file import Baseline, SampleKey
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.datasets.identity import digest_line
 from evalrunner.datasets.source import SampleSource, Scan
-from evalrunner.domain import Row, Sample, Target, row_name
-from evalrunner.endpoints.pricing import KnownPrice
-from evalrunner.engine.costs import PlannedModel
+from evalrunner.domain import EMPTY, Cell, Completion, Row, Sample, Target, row_name
+from evalrunner.endpoints.cost_bounds import WorstCase, check_cap
+from evalrunner.endpoints.factory import EndpointHandle
+from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint
 from evalrunner.engine.judge import JudgeSession
-from evalrunner.errors import SuiteError
+from evalrunner.errors import Problem, SuiteError
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
-from evalrunner.middleware.stack import CallTally, MiddlewareStack
+from evalrunner.middleware.stack import CallContext, CallTally, MiddlewareStack
+from evalrunner.plugins import known_names
 from evalrunner.prompts import Prompt
-from evalrunner.runs.provenance import Provenance
+from evalrunner.redact import without_secrets
+from evalrunner.runs.provenance import (
+    DatasetProvenance,
+    JudgeProvenance,
+    Provenance,
+    ScorerProvenance,
+    TargetProvenance,
+)
+from evalrunner.runs.row_log import FinishedRows, row_at
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.measures import Measure
 from evalrunner.stats.summary import Design
-from evalrunner.suite.schema import ScorerSpec, Suite
+from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun
 
@@ -175,3 +188,219 @@ class Plan:
             for epoch in range(1, self.suite.run.epochs + 1):
                 for target in self.targets:
                     yield Job(sample, target, epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedModel:
+    """A model that a plan asks: for the target of that name, or for the scorer of that name as its judge.
+
+    `say` makes a problem of a sentence, at the model's place in the suite.
+    """
+
+    name: str
+    context: CallContext
+    spec: ModelSpec
+    opened: EndpointHandle
+    params: Mapping[str, Any]
+    say: Callable[[str], Problem]
+
+    @property
+    def is_judge(self) -> bool:
+        return self.context.side == "judges"
+
+
+async def find_prices(
+    suite: Suite, models: tuple[PlannedModel, ...], *, ask_servers: bool
+) -> dict[tuple[Side, str], KnownPrice]:
+    """The price of each model by its side and name, put on its answers as well.
+
+    With `ask_servers` the server of a model is asked where only that can know. Raises SuiteError where a cap is set
+    that cannot hold: a price that nobody knows, or answers without end.
+    """
+    book, found, problems = PriceBook(suite.prices), {}, []
+    for model in models:
+        known = await book.find(model.spec, model.opened) if ask_servers else book.look_up(model.spec, model.opened)
+        found[model.context.side, model.name] = known
+        if known.price is not None:
+            model.context.price = partial(_priced, known)
+            model.context.worst_case = WorstCase(known.price)
+        if suite.run.max_cost is None:
+            continue
+        said = check_cap(model.spec.model, known.price, model.params, judge=model.is_judge)
+        if said is not None:
+            problems.append(model.say(said))
+    if problems:
+        raise SuiteError(problems)
+    return found
+
+
+def _priced(known: KnownPrice, endpoint: Any) -> PricedEndpoint:
+    return PricedEndpoint(endpoint, known)
+
+
+def add_spent(row: Row, spent: dict[Side, float]) -> None:
+    """Count in what a row of the row log had cost."""
+    if isinstance(row.answer, Completion):
+        spent["targets"] += row.answer.cost_usd or 0.0
+    spent["judges"] += sum(call.cost_usd or 0.0 for cell in row.cells.values() for call in cell.calls)
+
+
+def provenance_of_plan(plan: Plan) -> Provenance:
+    """What was planned. Custom code goes by the sha256 of the file that is named; what that file imports is not read."""
+    suite = plan.suite
+    specs = {spec.name: spec for spec in suite.targets}
+    return Provenance(
+        suite=suite.name,
+        dataset=DatasetProvenance(digest=plan.scan.digest, rows=plan.scan.count, **_selection(suite.dataset)),
+        targets={target.name: _target(target, specs[target.name], suite.folder) for target in plan.targets},
+        scorers={scorer.bound.name: _scorer(scorer, suite.folder) for scorer in plan.scorers},
+        judges={scorer.bound.name: _judge(scorer.judge) for scorer in plan.scorers if scorer.judge is not None},
+        seed=suite.run.seed,
+        epochs=suite.run.epochs,
+    )
+
+
+def tested_provenance(plan: Plan) -> Provenance:
+    """What a baseline is compared with: where stored answers are scored, the targets that gave them."""
+    provenance = provenance_of_plan(plan)
+    return provenance if plan.stored is None else replace(provenance, targets=plan.stored.provenance.targets)
+
+
+def plain(data: Any) -> Any:
+    """Data as it is read back from JSON, without secrets."""
+    return without_secrets(json.loads(json.dumps(data, default=str)))
+
+
+def _selection(spec: DatasetSpec) -> dict[str, Any]:
+    columns = {
+        item.name: {"column": column.column, **({"split": column.split} if column.split is not None else {})}
+        for item in fields(spec.columns)
+        if (column := getattr(spec.columns, item.name)) is not None
+    }
+    return {"columns": columns, "where": plain(dict(spec.where)), "shuffle": spec.shuffle, "limit": spec.limit}
+
+
+def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProvenance:
+    served_models = tuple(sorted(target.calls.usage.served_models))
+    if spec.type is None:
+        return TargetProvenance(
+            type=target.kind,
+            model=target.model,
+            host=target.host,
+            params=plain(dict(target.params)),
+            prompt=None if target.prompt is None else _templates(target.prompt.parts),
+            prompt_digest=None if target.prompt is None else target.prompt.digest,
+            served_models=served_models,
+        )
+    options = dict(spec.options)
+    if isinstance(target.call, RecordedRun):
+        options["run"] = target.call.run  # `last` would be another run when this one is resumed
+    return TargetProvenance(
+        type=spec.type,
+        model=target.model,  # the version that an alias meant
+        host=target.host,
+        params=plain(dict(target.params)),
+        options=plain(options),
+        args=plain(dict(spec.args)),
+        files=_files([spec.type, *_texts(spec.options)], folder),
+        served_models=served_models,
+    )
+
+
+def _templates(parts: tuple[tuple[str, str], ...] | None) -> tuple[Mapping[str, str], ...] | None:
+    """A mapping of role to text for each message; None where samples are sent as they are."""
+    return None if parts is None else tuple(plain([{role: template} for role, template in parts]))
+
+
+def _scorer(scorer: PlannedScorer, folder: Path) -> ScorerProvenance:
+    spec, declaration = scorer.spec, scorer.bound.scorer.declaration
+    reference = spec.type if ":" in spec.type else known_names("scorers").get(spec.type, spec.type)
+    custom = [] if reference.startswith("evalrunner.") else [reference]  # built-in ones have a version
+    return ScorerProvenance(
+        type=spec.type,
+        options=plain(dict(spec.options)),
+        args=plain(dict(spec.args)),
+        files=_files([*custom, *_texts(spec.options)], folder),
+        version=declaration.version,
+        backend=declaration.backend,
+        on_no_answer=scorer.bound.on_no_answer,
+        range=(declaration.low, declaration.high),
+        higher_is_better=declaration.higher_is_better,
+        binary=declaration.binary,
+        unit=declaration.unit,
+        threshold=declaration.threshold,
+        needs_answer=declaration.needs_answer,
+        needs_expected=declaration.needs_expected,
+        aggregates=tuple(declaration.aggregates),
+        headline=declaration.headline,
+    )
+
+
+def _judge(session: JudgeSession) -> JudgeProvenance:
+    return JudgeProvenance(
+        name=session.name,
+        model=session.model,
+        host=session.host,
+        mode=session.mode,
+        params=plain(dict(session.params)),
+        served_models=tuple(sorted(session.calls.usage.served_models)),
+    )
+
+
+def _texts(options: Mapping[str, Any]) -> Iterator[str]:
+    return (value for value in options.values() if isinstance(value, str))
+
+
+def _files(references: Iterable[str], folder: Path) -> dict[str, str]:
+    """The sha256 of each file that a `path/file.py:name` or an imported `package.module:name` leads to."""
+    digests: dict[str, str] = {}
+    for reference in references:
+        location, colon, name = reference.rpartition(":")
+        if not colon or not name.replace(".", "_").isidentifier():
+            continue
+        file = folder / location if location.endswith(".py") else _file_of_module(location)
+        try:
+            if file is not None:
+                digests[location] = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError:
+            continue  # not a file after all, or not readable
+    return digests
+
+
+def _file_of_module(name: str) -> Path | None:
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return Path(file) if file is not None else None
+
+
+def remaining(
+    jobs: Iterable[Job], finished: FinishedRows, folder: Path, *, retry_errors: bool = False
+) -> Iterator[Job]:
+    """The jobs without a finished row, lazily and in order; no row is made of what is skipped.
+
+    `retry_errors` adds those whose call failed, as a new attempt, and those with cells in error: these with their
+    stored row and the names of the scorers to call again. `folder` is the run's. Raises RunError where a row that
+    is needed cannot be read.
+    """
+    for job in jobs:
+        found = finished.find(job.sample.id, job.target.name, job.epoch)
+        if found is None:
+            yield job
+        elif retry_errors and found.failed:
+            yield replace(job, attempt=found.attempt + 1)
+        elif retry_errors and found.errors:
+            stored = row_at(folder, found.offset)
+            yield replace(job, attempt=found.attempt, stored=stored, scorers=found.errors)
+
+
+def count_remaining_jobs(rows: int, finished: FinishedRows, *, retry_errors: bool = False) -> int:
+    """How many jobs `remaining` yields of a plan of so many rows."""
+    again = finished.failed + finished.in_error if retry_errors else 0
+    return max(0, rows - len(finished)) + again
+
+
+def stored_cells(job: Job) -> Mapping[str, Cell]:
+    """The cells of a job's stored row that stay as they are, none where the whole row is to be made."""
+    if job.stored is None:
+        return EMPTY
+    again = job.scorers or frozenset()
+    return {name: cell for name, cell in job.stored.cells.items() if name not in again}

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalrunner.domain import Failure, GateResult, Metric
-from evalrunner.engine.judge import JudgeSession
-from evalrunner.engine.plan import Plan
-from evalrunner.engine.provenance import provenance_of_plan, tested_provenance
-from evalrunner.engine.row_usage import RowUsage
-from evalrunner.engine.run_state import RunState
+from evalrunner.domain import Cell, Completion, Failure, FailureKind, GateResult, Metric, Row
+from evalrunner.engine.judge import NOT_CHECKED, JudgeSession
+from evalrunner.engine.plan import Plan, provenance_of_plan, tested_provenance
+from evalrunner.engine.runner import RunState, ended_in_error
 from evalrunner.gates.check import Comparison as GateComparison
 from evalrunner.gates.check import check_gates, run_verdict
 from evalrunner.gates.regression import CandidateRun
@@ -245,3 +244,133 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+NO_REASON = "no reason was given"
+KINDS = 3  # of failures that are told of one target
+
+
+@dataclass(slots=True)
+class ErrorGroup:
+    """How often it happened, and what was said the first time."""
+
+    row: str
+    said: str
+    count: int = 0
+
+
+@dataclass(slots=True)
+class ErrorSummary:
+    """Failures of a run by target and kind, errors of its scorers and verdicts that could not be read by scorer."""
+
+    failed: dict[str, dict[str, ErrorGroup]] = field(default_factory=lambda: defaultdict(dict))
+    errors: dict[str, ErrorGroup] = field(default_factory=dict)
+    unread: dict[str, ErrorGroup] = field(default_factory=dict)
+
+    def add(self, row: Row) -> None:
+        """Count what went wrong in one row; where its call failed, that alone. Judges say themselves what kept them."""
+        answer = row.answer
+        if isinstance(answer, Failure):
+            _count(self.failed[row.target], answer.kind, row, answer.message)
+            return
+        for name, cell in row.cells.items():
+            if cell.state == "error" and NOT_CHECKED not in (cell.reason or ""):
+                _count(self.errors, name, row, cell.message or NO_REASON)
+            elif cell.state == "unscored" and cell.cause == "judge":
+                _count(self.unread, name, row, cell.reason or NO_REASON)
+
+    def lines(self, *, known: str = "") -> Iterator[str]:
+        """A sentence for each kind, the most frequent of a target first; none for what `known` says already."""
+        for target, kinds in self.failed.items():
+            for kind, trouble in sorted(kinds.items(), key=lambda item: -item[1].count)[:KINDS]:
+                if trouble.said in known:
+                    continue
+                yield f"{target}: {_counted(trouble.count, 'row')} failed ({kind}), such as {trouble.row!r}: {trouble.said}"
+        for scorer, trouble in self.errors.items():
+            kind, _, said = trouble.said.partition(": ")
+            if (said or kind) in known:
+                continue
+            yield f"{scorer}: {_counted(trouble.count, 'score')} in error, such as that of {trouble.row!r}: {trouble.said}"
+        for scorer, trouble in self.unread.items():
+            yield f"{scorer}: {_counted(trouble.count, 'verdict')} without a score, such as that on {trouble.row!r}: {trouble.said}"
+
+
+def _count(found: dict[str, ErrorGroup], name: str, row: Row, said: str) -> None:
+    trouble = found.get(name)
+    if trouble is None:
+        trouble = found[name] = ErrorGroup(row.sample.id, said)
+    trouble.count += 1
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
+
+
+@dataclass(slots=True)
+class RowCounts:
+    """How many rows of a target have an answer, and how many calls failed."""
+
+    answered: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class RowUsage:
+    """Totals for each target that is called over the network, and for each scorer that asks a judge.
+
+    `in_error` counts the rows that infrastructure kept from their answer or from one of their scores, `troubles` says
+    what did.
+    """
+
+    targets: dict[str, Usage]
+    judges: dict[str, Usage]
+    counts: dict[str, RowCounts]
+    in_error: int = 0
+    troubles: ErrorSummary = field(default_factory=ErrorSummary)
+
+    @classmethod
+    def of(cls, plan: Plan) -> RowUsage:
+        """Nothing counted yet."""
+        return cls(
+            {target.name: Usage() for target in plan.targets if target.host is not None},
+            {scorer.bound.name: Usage() for scorer in plan.scorers if scorer.judge is not None},
+            {target.name: RowCounts() for target in plan.targets},
+        )
+
+    def add(self, row: Row) -> None:
+        """Count one row in; an answer kept from before took nothing."""
+        counts = self.counts[row.target]
+        counts.failed += (failed := isinstance(row.answer, Failure))
+        counts.answered += not failed
+        in_error = failed or ended_in_error(row)
+        self.in_error += in_error
+        if in_error or self.judges:  # whose verdict may be one that cannot be read
+            self.troubles.add(row)
+        target = self.targets.get(row.target)
+        if target is not None and _was_called(row.answer):
+            target.add(row.answer)
+        for name, usage in self.judges.items():
+            _add_calls(usage, row.cells[name])
+
+    def of_target(self, name: str) -> Usage:
+        """The totals of a target; nothing for one that is not called over the network."""
+        return self.targets.get(name) or Usage()
+
+
+def _was_called(answer: Completion | Failure) -> bool:
+    return answer.kind not in NOT_CALLED if isinstance(answer, Failure) else not answer.cached
+
+
+def _add_calls(usage: Usage, cell: Cell) -> None:
+    for call in cell.calls:
+        if call.cached:
+            continue
+        usage.add(
+            Completion(
+                "", input_tokens=call.input_tokens, output_tokens=call.output_tokens, cost_usd=call.cost_usd,
+                served_model=call.model,
+            )
+        )  # fmt: skip

@@ -8,8 +8,7 @@ from concurrent.futures import Executor
 
 from evalrunner.domain import Cell, Completion, Failure, Sample
 from evalrunner.engine.judge import JudgeSession
-from evalrunner.engine.plan import Job, PlannedScorer
-from evalrunner.engine.resume import stored_cells
+from evalrunner.engine.plan import Job, PlannedScorer, stored_cells
 from evalrunner.middleware.deadline import RowDeadline
 from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
 

@@ -13,8 +13,7 @@ from evalrunner.errors import EvalrunError
 from evalrunner.formatting import duration, interval, number, one_line
 from evalrunner.redact import redact
 from evalrunner.reports.comparison import amount, chance, output_text, pareto_lines, ranking_text, reading_notes
-from evalrunner.view.history import charts
-from evalrunner.view.shelf import StoredRun, file_of, find, read_run, readable, suites
+from evalrunner.view.history import StoredRun, charts, file_of, find, read_run, readable, suites
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 NEWEST: Final = 10  # runs of a suite on the first page

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
-from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget
-from evalrunner.engine.resume import count_remaining_jobs, remaining, stored_cells
+from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget, count_remaining_jobs, remaining, stored_cells
 from evalrunner.engine.scoring import RowScorer
 from evalrunner.errors import RunError
 from evalrunner.middleware.deadline import RowDeadline, Timing
