@@ -63,10 +63,10 @@ def list_baselines(
     from evalrunner.baselines.file import FOLDER
     from evalrunner.reports.plan import baseline_lines
 
-    found = sorted(folder.rglob(f"{FOLDER}/*/*.jsonl"))
-    for line in baseline_lines(found):
+    files = sorted(folder.rglob(f"{FOLDER}/*/*.jsonl"))
+    for line in baseline_lines(files):
         typer.echo(line)
-    if not found:
+    if not files:
         typer.echo(f"no baselines in {str(folder)!r} yet; 'evalrun baseline accept' makes one from the last run")
 
 
@@ -84,14 +84,14 @@ def info() -> None:
     from evalrunner.middleware.cache import CACHE_FILE, cache_info
     from evalrunner.storage import cache_folder
 
-    found = cache_info(cache_folder() / CACHE_FILE)
-    typer.echo(f"path: {found.path}")
-    if not found.entries:
+    cached = cache_info(cache_folder() / CACHE_FILE)
+    typer.echo(f"path: {cached.path}")
+    if not cached.entries:
         typer.echo("answers: none yet")
         return
-    typer.echo(f"answers: {found.entries:,}, {size(found.size)}")
-    if found.oldest_s is not None and found.newest_s is not None:
-        typer.echo(f"oldest: {age(found.oldest_s)}, newest: {age(found.newest_s)}")
+    typer.echo(f"answers: {cached.entries:,}, {size(cached.size)}")
+    if cached.oldest_s is not None and cached.newest_s is not None:
+        typer.echo(f"oldest: {age(cached.oldest_s)}, newest: {age(cached.newest_s)}")
 
 
 @cache.command("clear")

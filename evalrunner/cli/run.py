@@ -140,9 +140,9 @@ class Printer:
             from evalrunner.formatting import json_for_log
             from evalrunner.redact import redact
 
-            found = [metrics_record(result).to_json() for result in results]
+            records = [metrics_record(result).to_json() for result in results]
             with unless_closed(sys.stdout):
-                print(redact(json_for_log(found[0] if len(found) == 1 else found)), flush=True)
+                print(redact(json_for_log(records[0] if len(records) == 1 else records)), flush=True)
             _print_next_steps(results)
         from evalrunner.reports.view import view_of
 
@@ -204,13 +204,13 @@ class Summary:
         self.worst = WorstRows(plan.measures)
 
     def on_row(self, row: Row, /) -> None:
-        assert self.worst is not None  # a run starts before its first row
+        assert self.worst is not None  # set by on_start
         self.worst.add(row)
 
     on_replayed_row = on_row
 
     def on_end(self, result: RunResult, /) -> None:
-        assert self.worst is not None  # a run starts before it ends
+        assert self.worst is not None  # set by on_start
         from evalrunner.reports.terminal import headline, next_step_lines, open_console, render_result
 
         console = open_console(self.out)
@@ -257,24 +257,24 @@ def gate(
         raise SuiteError(f"--output {str(output)!r}: the path should end in .json")
     register_environment()
     folder = find_run(run, asked.output_dir)
-    judged = reevaluate_gates(
+    report = reevaluate_gates(
         folder, runs=asked.output_dir, suite_file=suite, baseline=baseline, settings=asked.settings
     )
     if output is not None:
-        write_json(output, gate_report_data(judged))
+        write_json(output, gate_report_data(report))
     if as_json:
-        typer.echo(redact(json_for_log(gate_report_data(judged))))
+        typer.echo(redact(json_for_log(gate_report_data(report))))
     else:
         console = open_console(sys.stdout)
-        for part in render_gate_report(judged):
+        for part in render_gate_report(report):
             console.print(part)
-    view = gate_report_view(judged, suite)
+    view = gate_report_view(report, suite)
     annotate([view], sys.stderr if as_json else sys.stdout)
     try:
         add_stored_to_step(folder, view, asked.output_dir)
     except (OSError, RunError) as refused:  # the verdict is not affected
         print(f"note: a report could not be written: {refused}", file=sys.stderr)
-    raise typer.Exit(judged.exit_code)
+    raise typer.Exit(report.exit_code)
 
 
 @options.takes_options("score")

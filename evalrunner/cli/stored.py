@@ -55,13 +55,13 @@ def runs(
     from evalrunner.reports.terminal import open_console
     from evalrunner.runs.folder import list_runs
 
-    found = list_runs(asked.output_dir)
-    if not found:
+    folders = list_runs(asked.output_dir)
+    if not folders:
         typer.echo(f"no runs in {str(asked.output_dir)!r} yet; 'evalrun SUITE' starts one")
         return
-    open_console(sys.stdout).print(runs_table(found[:limit]))
-    if len(found) > limit:
-        typer.echo(f"and {len(found) - limit} older runs (--limit shows more)")
+    open_console(sys.stdout).print(runs_table(folders[:limit]))
+    if len(folders) > limit:
+        typer.echo(f"and {len(folders) - limit} older runs (--limit shows more)")
 
 
 @options.takes_options("report")
@@ -123,26 +123,26 @@ def compare(
     for path in paths:
         if path.suffix.lower() not in (".html", ".json"):
             raise SuiteError(f"-o {str(path)!r}: the extension should be .html or .json")
-    found = compare_runs(runs, asked.output_dir, wanted=metric or (), paired=not unpaired)
+    result = compare_runs(runs, asked.output_dir, wanted=metric or (), paired=not unpaired)
     for path in paths:
         if path.suffix.lower() == ".html":
-            write_comparison(path, found.runs, found.comparison, found.metrics)
+            write_comparison(path, result.runs, result.comparison, result.metrics)
         else:
-            write_json(path, found.comparison.to_json())
+            write_json(path, result.comparison.to_json())
     if as_json:
         import json
 
         from evalrunner.redact import redact
 
-        typer.echo(redact(json.dumps(found.comparison.to_json(), indent=2)))
+        typer.echo(redact(json.dumps(result.comparison.to_json(), indent=2)))
         return
     from evalrunner.reports.comparison import render_comparison, slice_comparison_tables
     from evalrunner.reports.terminal import open_console
 
     console = open_console(sys.stdout)
-    for part in render_comparison(found.comparison, found.differing(diff)):
+    for part in render_comparison(result.comparison, result.differing(diff)):
         console.print(part)
-    for table in slice_comparison_tables(found.comparison):
+    for table in slice_comparison_tables(result.comparison):
         console.print(table)
 
 
@@ -162,7 +162,7 @@ def diff(
     """
     from evalrunner.commands.diff import diff_runs
 
-    found = diff_runs(runs, asked.output_dir, targets=targets.split(",") if targets else (), keep=limit)
+    diffs = diff_runs(runs, asked.output_dir, targets=targets.split(",") if targets else (), keep=limit)
     from evalrunner.reports.comparison import diff_data, render_diff
 
     if as_json:
@@ -170,13 +170,13 @@ def diff(
 
         from evalrunner.redact import redact
 
-        data = [diff_data(each) for each in found]
+        data = [diff_data(each) for each in diffs]
         typer.echo(redact(json.dumps(data[0] if len(data) == 1 else data, indent=2)))
         return
     from evalrunner.reports.terminal import open_console
 
     console = open_console(sys.stdout)
-    for each in found:
+    for each in diffs:
         for part in render_diff(each):
             console.print(part)
 

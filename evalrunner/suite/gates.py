@@ -1,6 +1,6 @@
-"""The gates of a suite, from data to their typed form: `metric operator number`, or one of the long forms.
+"""The gates of a suite, from data to their typed form: `metric operator number`, or a mapping.
 
-Whether the suite can have the metric, the reducer or the slice is found when it is assembled.
+Whether the suite has the metric, the reducer and the slice is checked when it is assembled.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ def read_gate_list(reader: SectionReader, items: Any, path: KeyPath) -> tuple[Ga
         reader.report(path, f"is {describe_value(items)}; it should be a list")
         return ()
     rules = read_rules(reader, reader.document.data.get("gate_defaults"), ("gate_defaults",))
-    found: list[GateSpec] = []
+    specs: list[GateSpec] = []
     for place, item in enumerate(items):
         here = (*path, place)
         if isinstance(item, Mapping):
-            found.extend(GateMappingParser(reader, item, here, rules).read())
+            specs.extend(GateMappingParser(reader, item, here, rules).read())
         else:
-            found.extend(_gate_text(reader, item, here, rules))
-    return tuple(found)
+            specs.extend(_gate_text(reader, item, here, rules))
+    return tuple(specs)
 
 
 def _gate_text(reader: SectionReader, item: Any, path: KeyPath, rules: GateRules) -> list[GateSpec]:
-    found = GATE.fullmatch(item) if isinstance(item, str) else None
-    if found is None:
+    match = GATE.fullmatch(item) if isinstance(item, str) else None
+    if match is None:
         reader.report(
             path, f"is {describe_value(item)}; it should read like 'exact_match >= 0.8' (one of >= > <= < ==)"
         )
         return []
-    metric = metric_text(reader, found["metric"], found["slice"], path)
-    bound = _number(found["bound"])
+    metric = metric_text(reader, match["metric"], match["slice"], path)
+    bound = _number(match["bound"])
     if bound is None:
-        percent = found["bound"].endswith("%")
-        hint = f"; write it as a share, {found['bound'].rstrip('%')}/100" if percent else ""
-        reader.report(path, f"compares with {found['bound']!r}, which is not a finite number{hint}")
+        percent = match["bound"].endswith("%")
+        hint = f"; write it as a share, {match['bound'].rstrip('%')}/100" if percent else ""
+        reader.report(path, f"compares with {match['bound']!r}, which is not a finite number{hint}")
     if bound is None or metric is None:
         return []
-    operator: Operator = next(sign for sign in get_args(Operator) if sign == found["operator"])
-    text = f"{metric.text} {operator} {found['bound']}"
+    operator: Operator = next(sign for sign in get_args(Operator) if sign == match["operator"])
+    text = f"{metric.text} {operator} {match['bound']}"
     return [bounded(GateSpec(text, metric.metric, operator, bound, None, line_of(reader, path), path), metric, rules)]
 
 
@@ -81,7 +81,7 @@ def _number(text: str) -> float | None:
 
 
 class MetricText(NamedTuple):
-    """A metric as it is written, its slice taken out."""
+    """A metric as written in the suite, and its parts: name and slice."""
 
     text: str
     metric: str
@@ -103,21 +103,21 @@ def read_rules(reader: SectionReader, data: Any, path: KeyPath) -> GateRules:
 def apply_rules(reader: SectionReader, data: Mapping[str, Any], path: KeyPath, base: GateRules) -> GateRules:
     """`base` with the rules in `data` over it; `confidence: null` removes the default one."""
     given = {name: item for name, item in data.items() if item is not None}
-    found = reader.fields(keys_of(GateRules), given, path)
+    rules = reader.fields(keys_of(GateRules), given, path)
     if "confidence" in data and data["confidence"] is None:
-        found["confidence"] = None
-    return dataclasses.replace(base, **found)
+        rules["confidence"] = None
+    return dataclasses.replace(base, **rules)
 
 
 def line_of(reader: SectionReader, path: KeyPath) -> int | None:
     if any(path[:length] in reader.document.overridden for length in range(1, len(path) + 1)):
-        return None  # the command line set it, so it stands on no line
+        return None  # set by the command line
     mark = reader.document.mark(path)
     return mark.line if mark else None
 
 
 def metric_text(reader: SectionReader, name: str, slice_: str | None, path: KeyPath) -> MetricText | None:
-    """`exact_match` with the slice of `[topic=law]` beside it; None and a problem where that cannot be read."""
+    """The metric with the slice `[topic=law]` parsed; None and a problem if it is invalid."""
     if slice_ is None:
         return MetricText(name, name, None)
     column, equals, value = (part.strip() for part in slice_.partition("="))
@@ -128,12 +128,12 @@ def metric_text(reader: SectionReader, name: str, slice_: str | None, path: KeyP
 
 
 def bounded(spec: GateSpec, metric: MetricText, rules: GateRules) -> GateSpec:
-    """A gate on a bound with the rules that hold for it: with a confidence, unless it asks for one exact value."""
+    """A gate on a bound with its rules: with a confidence, unless it compares with `==`."""
     confidence = rules.confidence if spec.operator != "==" else None
-    said = f" at {confidence:.4g} confidence" if confidence is not None else ""
+    level = f" at {confidence:.4g} confidence" if confidence is not None else ""
     return dataclasses.replace(
         spec,
-        text=spec.text + said,
+        text=spec.text + level,
         kind="point" if confidence is None else "confidence",
         slice=metric.slice,
         confidence=confidence,
@@ -142,14 +142,14 @@ def bounded(spec: GateSpec, metric: MetricText, rules: GateRules) -> GateSpec:
     )
 
 
-AT_BASELINE = 0.95  # confidence of gates on a baseline that say none
+BASELINE_CONFIDENCE = 0.95  # of gates on a baseline that set none
 METRIC = re.compile(r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*")
 Form: TypeAlias = Callable[[GateRules], Iterable[GateSpec]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GateMappingParser:
-    """One gate in a long form, with the rules of the suite."""
+    """One gate written as a mapping, with the rules of the suite."""
 
     reader: SectionReader
     item: Mapping[str, Any]
@@ -157,7 +157,7 @@ class GateMappingParser:
     rules: GateRules
 
     def read(self) -> list[GateSpec]:
-        """The gate; two of them where it has both `min` and `max`; none and its problems where it is wrong."""
+        """The gate, or two if it has both `min` and `max`; none and its problems if it is invalid."""
         reader, item = self.reader, self.item
         before = len(reader.document.problems)
         reader.check_keys(item, self.path, keys_of(GateKeys))
@@ -166,13 +166,13 @@ class GateMappingParser:
         form = self._form()
         if form is None:
             return []
-        found = list(form(rules))
+        specs = list(form(rules))
         if len(reader.document.problems) > before:
             return []
-        return [dataclasses.replace(spec, target=target) for spec in found]
+        return [dataclasses.replace(spec, target=target) for spec in specs]
 
     def _form(self) -> Form | None:
-        """What reads this gate: one of the three long forms, by its keys."""
+        """The reader of this form of a gate, by its keys."""
         given = [name for name in ("per_sample", "max_drop", "improved") if name in self.item]
         if len(given) > 1:
             self._report(given[1], f"cannot be combined with {given[0]!r}; write two gates")
@@ -189,20 +189,20 @@ class GateMappingParser:
         self.reader.report((*self.path, name), message, at_key=True)
 
     def metric_of(self) -> MetricText | None:
-        """The metric with its slice, wherever that stands; None and its problems where it cannot be read."""
+        """The metric with its slice, from either key; None and its problems if it is invalid."""
         reader, path = self.reader, (*self.path, "metric")
         if "metric" not in self.item:
             reader.report(self.path, "needs 'metric'")
             return None
         text = reader.text(self.item["metric"], path)
-        found = METRIC.fullmatch(text) if text is not None else None
-        if found is None:
+        match = METRIC.fullmatch(text) if text is not None else None
+        if match is None:
             if text is not None:
                 reader.report(
                     path, f"is {describe_value(text)}; it should be a metric such as exact_match or toxicity/p90"
                 )
             return None
-        metric = metric_text(reader, found["metric"], found["slice"], path)
+        metric = metric_text(reader, match["metric"], match["slice"], path)
         return self._with_slice(metric) if metric is not None else None
 
     def _with_slice(self, metric: MetricText) -> MetricText | None:
@@ -223,11 +223,11 @@ class GateMappingParser:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         return MetricText(f"{metric.metric}[{column}={text}]", metric.metric, {column: text})
 
-    def _no_baseline_here(self, *, whose: str) -> None:
-        """Report keys of gates on a baseline that say nothing in this one."""
+    def _refuse_baseline_keys(self, *, other: str) -> None:
+        """Report keys of baseline gates, which have no effect in this one."""
         for name in ("baseline", "baseline_required"):
             if name in self.item:
-                self._report(name, f"has no effect {whose}; it needs max_drop or improved")
+                self._report(name, f"has no effect {other}; it needs max_drop or improved")
 
     def _bounds(self, rules: GateRules) -> Iterable[GateSpec]:
         bounds: list[tuple[Operator, str]] = [(">=", "min"), ("<=", "max")]
@@ -239,7 +239,7 @@ class GateMappingParser:
             elif "metric" in self.item:
                 self.reader.report(self.path, "needs 'min' or 'max'; or 'baseline' with 'max_drop' or 'improved: true'")
             return
-        self._no_baseline_here(whose=f"with {given[0][1]!r}")
+        self._refuse_baseline_keys(other=f"with {given[0][1]!r}")
         for operator, name in given:
             bound = self.reader.value(self.item[name], float, (*self.path, name))
             if bound is not None and metric is not None:
@@ -266,13 +266,13 @@ class GateMappingParser:
             self.reader.report((*self.path, "improved"), "is false, which has no effect; remove the gate")
         if metric is None or bound is None:
             return
-        said = (
+        wording = (
             f"better than {rules.baseline}"
             if improved
             else f"at most {self.item['max_drop']} worse than {rules.baseline}"
         )
         yield GateSpec(
-            f"{metric.text} {said}",
+            f"{metric.text} {wording}",
             metric.metric,
             "<=",
             bound,
@@ -280,7 +280,7 @@ class GateMappingParser:
             key_path=self.path,
             kind="improved" if improved else "max_drop",
             slice=metric.slice,
-            confidence=rules.confidence or AT_BASELINE,
+            confidence=rules.confidence or BASELINE_CONFIDENCE,
             baseline=rules.baseline,
             min_coverage=rules.min_coverage,
             inconclusive=rules.inconclusive,
@@ -294,7 +294,7 @@ class GateMappingParser:
                 self._report(
                     name, "cannot be combined with 'per_sample'" + ("; move it inside" if name == "metric" else "")
                 )
-        self._no_baseline_here(whose="with 'per_sample'")
+        self._refuse_baseline_keys(other="with 'per_sample'")
         data = self.item["per_sample"]
         fields = self.reader.section(PerSampleKeys, data, path)
         if fields is None:

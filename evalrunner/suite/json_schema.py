@@ -222,12 +222,12 @@ def _required(factory: Any) -> list[str]:
 def _typed(group: Group, keys: Mapping[str, Key]) -> list[Schema]:
     """A mapping with `type` for each part, and one for references to custom parts."""
     own = {name: _key(key) for name, key in keys.items() if name != "type"}
-    found: list[Schema] = []
+    forms: list[Schema] = []
     for name, factory in _factories(group):
         options = schema_of_options(factory_options(factory), option_docs(factory))
         if group == "targets" and name == SERVICE:
             options.update({pace: _key(key) for pace, key in keys_of(PaceSpec, "http").items()})
-        found.append(
+        forms.append(
             {
                 "type": "object",
                 "description": first_line(factory),
@@ -237,8 +237,8 @@ def _typed(group: Group, keys: Mapping[str, Key]) -> list[Schema]:
             }
         )
     reference = {"type": "string", "pattern": ":", "description": "package.module:name or path/file.py:name"}
-    found.append({"type": "object", "properties": {"type": reference}, "required": ["type"]})
-    return found
+    forms.append({"type": "object", "properties": {"type": reference}, "required": ["type"]})
+    return forms
 
 
 def _gate() -> Schema:
@@ -270,7 +270,7 @@ def first_line(factory: Callable[..., Any]) -> str:
 def option_docs(factory: Callable[..., Any]) -> dict[str, str]:
     """What the `Args:` section of the docstring says of each option, on one line."""
     _, args, rest = (inspect.getdoc(factory) or "").partition("Args:\n")
-    found: dict[str, str] = {}
+    docs: dict[str, str] = {}
     name = ""
     for line in rest.splitlines() if args else ():
         if line and not line.startswith("    "):
@@ -278,7 +278,7 @@ def option_docs(factory: Callable[..., Any]) -> dict[str, str]:
         option = OPTION.match(line)
         if option is not None:
             name = option["name"]
-            found[name] = option["text"].strip()
+            docs[name] = option["text"].strip()
         elif name and line.strip():
-            found[name] += " " + line.strip()
-    return found
+            docs[name] += " " + line.strip()
+    return docs

@@ -1,7 +1,7 @@
 """A suite file to a `Suite`, with every problem of the file at once.
 
-`read_suite` notes problems in the document and goes on, so that what is found later, when the parts are
-assembled, is reported together with them.
+`read_suite` reports problems to the document and continues, so that problems of the later assembly are raised together
+with them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
-    """The document of a suite file with the options applied. Raises SuiteError where it is no YAML."""
+    """The document of a suite file with the options applied. Raises SuiteError if it is not YAML."""
     document = load_document(Path(path), label=str(path))
     apply_options(document, options or RunOptions())
     return document
@@ -41,7 +41,7 @@ def load_suite(path: str | Path, options: RunOptions | None = None) -> Suite:
 
 
 def read_suite(document: Document) -> Suite | None:
-    """The suite of a document, or None where it is too broken to go on; problems stand in the document."""
+    """The suite of a document, or None if it is too broken; its problems are in the document."""
     path = Path(document.file)
     reader = SectionReader(document, path.parent)
     data = document.data
@@ -71,7 +71,7 @@ def _file_name(reader: SectionReader, path: Path) -> str:
 
 
 def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: Any) -> Mapping[str, Any]:
-    """The suite's data as it may be written down: addresses filled in, keys as the name of their variable."""
+    """The public data of the suite: addresses filled in, API keys as the name of their variable."""
     public = {name: item for name, item in data.items() if name not in ("target", "targets", "judge")}
     public["targets"] = [
         {**spec.model.public, "name": spec.name}
@@ -96,7 +96,7 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
 
 
 def _without_keys(item: Any) -> Any:
-    """A scorer's data with the secrets of a judge of its own taken out."""
+    """The data of a scorer without the secrets of its judge."""
     if isinstance(item, Mapping) and isinstance(item.get("judge"), Mapping):
         judge = {name: value for name, value in item["judge"].items() if name not in ("api_key", "headers")}
         return {**item, "judge": judge}
@@ -129,7 +129,7 @@ def _literal(value: Any, path: KeyPath) -> Any:
 
 
 def _set_cache(document: Document, mode: str) -> None:
-    """Change the mode wherever the suite has it, and keep its time to live."""
+    """Set the mode where the suite has it, and preserve the TTL."""
     flag = "--no-cache" if mode == "off" else "--cache"
     run = document.data.get("run")
     path: KeyPath = ("run", "cache") if isinstance(run, dict) and "cache" in run else ("cache",)
@@ -138,7 +138,7 @@ def _set_cache(document: Document, mode: str) -> None:
 
 
 def parse_condition(text: str) -> tuple[str, Any]:
-    """Column and value of `--where column=value`; the value is typed as YAML, so `[a, b]` means any of both."""
+    """Column and value of `--where column=value`; the value is typed as YAML, so `[a, b]` means either."""
     column, equals, value = text.partition("=")
     if not equals or not column.strip():
         raise SuiteError(f"--where {text!r}: should read column=value")
@@ -207,7 +207,7 @@ def _choose_targets(document: Document, wanted: tuple[str, ...]) -> None:
 
 
 def target_name(item: Any) -> str | None:
-    """The name that a target of the suite will have."""
+    """The name of a target in the data of a suite."""
     if not isinstance(item, dict):
         return item if isinstance(item, str) else None
     name = item.get("name") or item.get("model") or default_name(item.get("type"), item)

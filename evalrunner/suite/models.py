@@ -19,15 +19,15 @@ SERVICE = "http"  # the one built-in type of target whose calls use the network
 
 @reads(tuple[TargetSpec, ...])
 def read_targets(reader: SectionReader, data: Any, path: KeyPath) -> tuple[TargetSpec, ...]:
-    """`targets:`, each a model string, a model mapping, or `{type: …}` with options."""
+    """The `targets:`: each a model string, a model mapping, or `{type: …}` with options."""
     if "target" in reader.document.data:
         reader.report(path, "cannot be combined with 'target'; keep one of them")
     if not isinstance(data, list) or not data:
         reader.report(path, f"is {describe_value(data)}; it should be a list with at least one target")
         return ()
-    found = [spec for place, item in enumerate(data) if (spec := read_target(reader, item, (*path, place))) is not None]
-    refuse_double_names(reader, found)
-    return tuple(found)
+    specs = [spec for place, item in enumerate(data) if (spec := read_target(reader, item, (*path, place))) is not None]
+    refuse_double_names(reader, specs)
+    return tuple(specs)
 
 
 @reads(TargetSpec)
@@ -56,7 +56,7 @@ def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath)
 
 
 def _with_address(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
-    """The target with its option `uri` filled in, and that as it may be written to disk."""
+    """The target with its option `uri` filled in, and its public form."""
     filled = reader.text(spec.options["uri"], (*spec.key_path, "uri"), fill=True)
     if filled is None:
         return None
@@ -65,7 +65,7 @@ def _with_address(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
 
 
 def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
-    """The target with its own pace, its address and headers filled in, and what may be written down of them."""
+    """The target with its own limits, its address and headers filled in, and their public form."""
     given, path = spec.options, spec.key_path
     keys = keys_of(PaceSpec, "http")
     pace = reader.fields(keys, {name: value for name, value in given.items() if value is not None}, path)
@@ -75,7 +75,7 @@ def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
         if filled is None:
             return None
         options["url"] = filled
-        _register_variables(reader, given["url"].partition("?")[2])  # what stands in a query is mostly a key
+        _register_variables(reader, given["url"].partition("?")[2])  # a query often holds an API key
     if isinstance(given.get("headers"), Mapping):
         options["headers"] = _headers(reader, given["headers"], (*path, "headers"))
     public = {**_public_secrets(given), **{name: given[name] for name in ("url",) if name in given}}
@@ -103,7 +103,7 @@ def read_model(
     if not item.get("model"):
         reader.report(path, "needs 'model'")
         return None
-    own = ("headers", *keys_of(PaceSpec))  # headers hold secrets; the pace is a field of its own
+    own = ("headers", *keys_of(PaceSpec))  # headers may hold secrets; the limits are one field
     given = {name: value for name, value in item.items() if value is not None}
     fields = reader.fields({name: key for name, key in keys.items() if name not in own}, given, path)
     pace = reader.fields(keys_of(PaceSpec), given, path)
@@ -124,7 +124,7 @@ def read_model(
 def _headers(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, str]:
     if data is None:
         return EMPTY
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     for name, value in (reader.mapping(data, path) or {}).items():
         text = reader.text(value, (*path, name), fill=True)
         if text is None:
@@ -133,30 +133,30 @@ def _headers(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, st
             reader.report((*path, name), "is not a valid HTTP header")
             continue
         register_secret(text.removeprefix("Bearer ").strip())
-        _register_variables(reader, str(value))  # a key with words around it
-        found[name] = text
-    return found
+        _register_variables(reader, str(value))  # a key inside other text
+        headers[name] = text
+    return headers
 
 
 def _register_variables(reader: SectionReader, text: str) -> None:
-    """Keep the values of the variables in a text secret, also where they stand without what is around them."""
+    """Register the values of the variables in a text as secrets of their own."""
     for inside in VARIABLE.findall(text):
         register_secret(reader.environ.get(inside.partition(":-")[0]))
 
 
 def _public_secrets(item: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be written down of key and headers: their variable, never their value."""
+    """The public form of API key and headers: the name of a variable, never a value."""
 
-    def shown_as(value: Any) -> str:
+    def public_value(value: Any) -> str:
         return str(value) if has_variable(str(value)) else REDACTED
 
-    found: dict[str, Any] = {}
+    public: dict[str, Any] = {}
     if item.get("api_key") is not None:
-        found["api_key"] = shown_as(item["api_key"])
+        public["api_key"] = public_value(item["api_key"])
     if isinstance(item.get("headers"), Mapping):
-        found["headers"] = {name: shown_as(value) for name, value in item["headers"].items()}
-    found.update((name, item[name]) for name in ("params", *keys_of(PaceSpec), "prices") if item.get(name) is not None)
-    return found
+        public["headers"] = {name: public_value(value) for name, value in item["headers"].items()}
+    public.update((name, item[name]) for name in ("params", *keys_of(PaceSpec), "prices") if item.get(name) is not None)
+    return public
 
 
 @reads(tuple[ScorerSpec, ...])
@@ -165,20 +165,20 @@ def read_scorers(reader: SectionReader, data: Any, path: KeyPath) -> tuple[Score
     if not isinstance(data, list) or not data:
         reader.report(path, f"is {describe_value(data)}; it should be a list with at least one scorer")
         return ()
-    found: list[ScorerSpec] = []
+    specs: list[ScorerSpec] = []
     for place, item in enumerate(data):
         here = (*path, place)
         if isinstance(item, str):
             name, default = default_name(item, EMPTY) or item, default_on_no_answer(reader)
-            found.append(ScorerSpec(name, item, on_no_answer=default, key_path=here))
+            specs.append(ScorerSpec(name, item, on_no_answer=default, key_path=here))
         elif isinstance(item, Mapping):
             spec = _scorer(reader, item, here)
             if spec is not None:
-                found.append(spec)
+                specs.append(spec)
         else:
             reader.report(here, f"is {describe_value(item)}; it should be a name or a mapping with 'type'")
-    refuse_double_names(reader, found)
-    return tuple(found)
+    refuse_double_names(reader, specs)
+    return tuple(specs)
 
 
 def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> ScorerSpec | None:
@@ -200,22 +200,22 @@ def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> Sc
 
 def default_on_no_answer(reader: SectionReader) -> NoAnswer:
     """The suite's `on_no_answer`, for scorers that do not set it."""
-    found = reader.document.data.get("on_no_answer")
-    return next((choice for choice in get_args(NoAnswer) if choice == found), "unscored")
+    default = reader.document.data.get("on_no_answer")
+    return next((choice for choice in get_args(NoAnswer) if choice == default), "unscored")
 
 
 def default_name(kind: str | None, item: Mapping[str, Any]) -> str | None:
-    """The name of what has none: its type; of people's own code, the name of the function; MLflow's name of a metric."""
+    """The name of a target or scorer that sets none: its type, or the name of its custom function or external metric."""
     if kind in known_names("scorer_names") and (name := load("scorer_names", kind)(item)) is not None:
         return str(name)
     reference = item.get("function") if kind == "python" else kind
     return reference.rpartition(":")[2] or kind if isinstance(reference, str) else kind
 
 
-def refuse_double_names(reader: SectionReader, found: Sequence[TargetSpec | ScorerSpec]) -> None:
-    """Report what has the name of another one: their columns and metrics could not be told apart."""
+def refuse_double_names(reader: SectionReader, specs: Sequence[TargetSpec | ScorerSpec]) -> None:
+    """Report duplicate names: their columns and metrics would clash."""
     seen: set[str] = set()
-    for spec in found:
+    for spec in specs:
         if spec.name in seen:
             reader.report(spec.key_path, f"duplicate name {spec.name!r}; set `name:` on one of them")
         seen.add(spec.name)

@@ -62,23 +62,23 @@ class Key:
 def keys_of(kind: Any, form: str | None = None) -> Mapping[str, Key]:
     """The keys that a mapping for the dataclass `kind` may have, in order; with `form`, those of that form."""
     hints = typing.get_type_hints(kind)
-    found: dict[str, Key] = {}
+    keys: dict[str, Key] = {}
     for item in dataclasses.fields(kind):
         rules = item.metadata
         if "doc" not in rules or (form is not None and form not in rules.get("forms", (form,))):
             continue
         nested = without_none(hints[item.name])
         if rules.get("flat"):
-            found.update(keys_of(nested, form))
+            keys.update(keys_of(nested, form))
             continue
         name = rules.get("alias", item.name)
-        found[name] = Key(name, item.name, hints[item.name], rules, item.default)
+        keys[name] = Key(name, item.name, hints[item.name], rules, item.default)
         if "single" in rules:
-            found[rules["single"]] = Key(rules["single"], item.name, typing.get_args(nested)[0], rules, item.default)
+            keys[rules["single"]] = Key(rules["single"], item.name, typing.get_args(nested)[0], rules, item.default)
         if dataclasses.is_dataclass(nested):
             inner = top_keys(nested).values()
-            found.update((each.name, dataclasses.replace(each, field="")) for each in inner)
-    return found
+            keys.update((each.name, dataclasses.replace(each, field="")) for each in inner)
+    return keys
 
 
 def top_keys(kind: Any) -> dict[str, Key]:

@@ -89,15 +89,15 @@ def read_column(reader: SectionReader, item: Any, path: KeyPath) -> ColumnSpec |
         fields = reader.section(ColumnSpec, item, path)
         if "column" not in item:
             reader.report(path, "needs 'column'")
-        found = ColumnSpec(**fields or {})
+        source = ColumnSpec(**fields or {})
     else:
         column = reader.value(item, str | tuple[str, ...], path)
         if not column:
             return None
-        found = ColumnSpec(column)
-    if path[-1] != "expected" and not isinstance(found.column, str):
+        source = ColumnSpec(column)
+    if path[-1] != "expected" and not isinstance(source.column, str):
         reader.report(path, "is a list; only 'expected' may come from several columns")
-    return found
+    return source
 
 
 @reads(PromptSpec)
@@ -130,10 +130,10 @@ def read_prompt(reader: SectionReader, data: Any, path: KeyPath) -> PromptSpec |
 
 def _part(reader: SectionReader, role: str, template: Any, path: KeyPath) -> PromptPart | None:
     if isinstance(template, Mapping):
-        found = _prompt_file(reader, template, path)
-        if found is None or len(found.parts) != 1:
+        prompt = _prompt_file(reader, template, path)
+        if prompt is None or len(prompt.parts) != 1:
             return None
-        return PromptPart(role, found.parts[0].template, found.parts[0].file, path)
+        return PromptPart(role, prompt.parts[0].template, prompt.parts[0].file, path)
     text = reader.text(template, path)
     return None if text is None else PromptPart(role, text, key_path=path)
 
@@ -148,9 +148,9 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
         if file.suffix in (".yaml", ".yml", ".json"):
             inner = load_document(file, label=str(file))
             nested = SectionReader(inner, file.parent, reader.environ)
-            found = read_prompt(nested, inner.data, ())
+            prompt = read_prompt(nested, inner.data, ())
             reader.document.problems.extend(inner.problems)
-            return found
+            return prompt
         text = file.read_text(encoding="utf-8-sig")
     except SuiteError as broken:
         reader.document.problems.extend(broken.problems)
@@ -167,7 +167,7 @@ def read_tracking(reader: SectionReader, data: Any, path: KeyPath) -> TrackingSp
     mapping = reader.mapping(data, path) or {}
     trackers = known_names("exporters")
     reader.check_keys(mapping, path, trackers)
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for name in trackers:
         if name not in mapping:
             continue
@@ -175,24 +175,24 @@ def read_tracking(reader: SectionReader, data: Any, path: KeyPath) -> TrackingSp
         fields = reader.section(kind, mapping[name] if mapping[name] is not None else {}, (*path, name), nulls=True)
         register_login((fields or {}).get("uri"))
         if fields is not None:
-            found[name] = kind(**fields)
-    return TrackingSpec(found)
+            options[name] = kind(**fields)
+    return TrackingSpec(options)
 
 
 def read_address(reader: SectionReader, data: Any, name: str) -> str | None:
-    """The address alone that `tracking:` gives a tracker, its variables filled in; the rest is not read."""
+    """The address of a tracker in `tracking:`, its variables filled in; the rest of the section is not read."""
     given = data.get(name) if isinstance(data, Mapping) else None
     if not isinstance(given, Mapping) or given.get("uri") is None:
         return None
-    found = reader.text(given["uri"], ("tracking", name, "uri"), fill=True)
-    register_login(found)
-    return found
+    address = reader.text(given["uri"], ("tracking", name, "uri"), fill=True)
+    register_login(address)
+    return address
 
 
 @reads(Mapping[str, str])
 def read_texts(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, str]:
     """A mapping of plain values, each as text with its variables filled in."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, item in (reader.mapping(data, path) or {}).items():
         place = (*path, name)
         if isinstance(item, list | Mapping):
@@ -200,30 +200,30 @@ def read_texts(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, 
         elif (
             text := reader.text(item, place, fill=True) if isinstance(item, str) else describe_value(item)
         ) is not None:
-            found[str(name)] = text
-    return found
+            texts[str(name)] = text
+    return texts
 
 
 def register_login(uri: str | None) -> None:
-    """Keep the password in an address secret."""
+    """Register the password in an address as a secret."""
     login = LOGIN.search(uri or "")
     if login is not None:
         register_secret(login.group(0)[len("://") : -1].partition(":")[2])
 
 
 def public_tracking(data: Any) -> Any:
-    """The section as it may be written down."""
+    """The section as it may be written to disk."""
     if not isinstance(data, Mapping):
         return data
     return {name: public_address(given) if isinstance(given, Mapping) else given for name, given in data.items()}
 
 
 def public_address(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Data as it may be written down, where its `uri` is an address: a login stays where its password is a variable."""
+    """Data with a public `uri`: a login is removed unless its password is a variable."""
     uri = data.get("uri")
     if not isinstance(uri, str):
         return data
-    return {**data, "uri": LOGIN.sub(lambda found: found.group(0) if has_variable(found.group(0)) else "://", uri)}
+    return {**data, "uri": LOGIN.sub(lambda match: match.group(0) if has_variable(match.group(0)) else "://", uri)}
 
 
 @reads(RunSpec)
@@ -280,9 +280,9 @@ def _age_s(reader: SectionReader, item: Any, path: KeyPath) -> float | None:
 
 
 def age_s(item: Any) -> float | None:
-    """Seconds that a text such as `90s`, `12h` or `7d` means, or a bare number; None where it is no time."""
-    found = AGE.fullmatch(item) if isinstance(item, str) else None
-    seconds = float(found[1]) * AGE_S[found[2]] if found is not None else item
+    """Seconds of a time such as `90s`, `12h` or `7d`, or of a plain number; None if it is neither."""
+    match = AGE.fullmatch(item) if isinstance(item, str) else None
+    seconds = float(match[1]) * AGE_S[match[2]] if match is not None else item
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf:
         return float(seconds)
     return None

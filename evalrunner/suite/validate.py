@@ -32,7 +32,7 @@ MAPPINGS = (dict, Mapping, collections.abc.Mapping, collections.abc.MutableMappi
 
 
 def check_value(value: Any, annotation: Any, path: KeyPath, report: Report) -> Any:
-    """`value` as its annotation wants it (an int where a float is asked becomes one); problems go to `report`."""
+    """`value` converted to its annotation (an int becomes a float where one is declared); problems go to `report`."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if annotation is Any or annotation is inspect.Parameter.empty:
         return value
@@ -74,12 +74,12 @@ def _check_plain(value: Any, annotation: Any, path: KeyPath, report: Report) -> 
 def _check_union(value: Any, choices: tuple[Any, ...], path: KeyPath, report: Report) -> Any:
     closest: list[tuple[KeyPath, str]] | None = None
     for choice in choices:
-        found: list[tuple[KeyPath, str]] = []
-        checked = check_value(value, choice, path, lambda at, what, found=found: found.append((at, what)))  # type: ignore[misc]
-        if not found:
+        problems: list[tuple[KeyPath, str]] = []
+        checked = check_value(value, choice, path, lambda at, what, problems=problems: problems.append((at, what)))  # type: ignore[misc]
+        if not problems:
             return checked
-        if any(at != path for at, _ in found) or get_origin(choice) is Literal:
-            closest = found  # the right kind of thing with something wrong inside says more than "is no X"
+        if any(at != path for at, _ in problems) or get_origin(choice) is Literal:
+            closest = problems  # a problem inside the right type says more than "is no X"
     if closest is not None:
         for at, what in closest:
             report(at, what)
@@ -108,7 +108,7 @@ def _check_list(value: Any, annotation: Any, path: KeyPath, report: Report) -> A
 
 
 def describe_value(value: Any) -> str:
-    """`value` as people wrote it, cut short, for a message."""
+    """`value` as written in the suite, shortened, for a message."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -120,7 +120,7 @@ def describe_value(value: Any) -> str:
 
 
 def describe_type(annotation: Any) -> str:
-    """What an annotation asks for, in words."""
+    """The values that an annotation accepts, in words."""
     origin = get_origin(annotation)
     if origin is Literal:
         return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
@@ -167,7 +167,7 @@ def check_options(
 
 
 def schema_of_options(options: Mapping[str, inspect.Parameter], docs: Mapping[str, str]) -> dict[str, Any]:
-    """The `properties` of a factory's options, with what its docstring says of each."""
+    """The `properties` of a factory's options, with the description in its docstring."""
     properties: dict[str, Any] = {}
     for name, option in options.items():
         properties[name] = schema_of(option.annotation)
@@ -260,15 +260,15 @@ class SectionReader:
 
     def fields(self, keys: Mapping[str, Key], data: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
         """Field to value of the keys that `data` has, each checked by its annotation and rules."""
-        found: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         for name, key in keys.items():
             if name not in data or not key.field:
                 continue
             place = (*path, name)
             checked = self.read(key, data[name], place)
             if checked is not None and self._follows_rules(checked, key.rules, place):
-                found[key.field] = (checked,) if name == key.rules.get("single") else checked
-        return found
+                fields[key.field] = (checked,) if name == key.rules.get("single") else checked
+        return fields
 
     def read(self, key: Key, data: Any, path: KeyPath) -> Any:
         """The value of one key; None and its problems where it is wrong."""

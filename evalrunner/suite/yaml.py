@@ -1,7 +1,7 @@
-"""YAML text to plain data that remembers where each value stood.
+"""YAML text to plain data with the position of each value, and the `${VAR}` in it.
 
-YAML 1.2's plain scalars: `no`, `on` and `12:30` are text, as people mean them in a dataset. Duplicate keys are
-errors, anchors and merge keys work, dates stay text.
+Plain scalars of YAML 1.2: `no`, `on` and `12:30` are text, as dataset authors expect. Duplicate keys are errors,
+anchors and merge keys work, dates stay text.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import yaml
 from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.suite.schema import KeyPath
 
-MAX_BYTES = 16 * 1024 * 1024  # bytes of a suite file; data belongs into a dataset
+MAX_BYTES = 16 * 1024 * 1024  # of a suite file; data belongs in a dataset
 MAX_DEPTH = 100  # levels of nesting
-MAX_VALUES = 1_000_000  # after anchors are followed: a few lines of aliases can name billions
+MAX_VALUES = 1_000_000  # after aliases are resolved: a few lines can expand to billions
 
 
 class _Loader(yaml.SafeLoader):
     """Resolves plain scalars by the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema)."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  PyYAML's own shape
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  the attribute of PyYAML
 
 
 for _tag, _pattern, _first in (
@@ -51,7 +51,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where something stands: line and column from 1."""
+    """A position in a file: line and column, counted from 1."""
 
     line: int
     column: int
@@ -59,7 +59,7 @@ class Mark:
 
 @dataclass(slots=True)
 class Document:
-    """The data of one file with the marks of values and of their keys by path, and the problems found so far."""
+    """The data of one file, the positions of its values and keys by path, and the problems reported so far."""
 
     file: str
     data: Any = None
@@ -67,14 +67,14 @@ class Document:
     keys: dict[KeyPath, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     overridden: dict[KeyPath, str] = field(default_factory=dict)
-    left_out: set[str] = field(default_factory=set)  # targets of the suite that the command line did not choose
+    left_out: set[str] = field(default_factory=set)  # targets of the suite that the command line did not select
 
     def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
-        """Note what is wrong at `path`."""
+        """Report a problem at `path`."""
         self.problems.append(self.problem_at(path, message, at_key=at_key))
 
     def problem_at(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
-        """The problem with its place; a value that the command line set is blamed on its option."""
+        """The problem with its position; for a value set by the command line, that is its option."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.overridden:
                 return Problem(self.overridden[path[:length]], dotted(path), message)
@@ -84,14 +84,14 @@ class Document:
         return Problem(where, dotted(path), message)
 
     def mark(self, path: KeyPath) -> Mark | None:
-        """The mark of `path`, or of the nearest thing above it."""
+        """The position of `path`, or of its nearest parent."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.marks:
                 return self.marks[path[:length]]
         return None
 
     def raise_problems(self) -> None:
-        """Raise SuiteError with all problems, in the order of the file, if there are any."""
+        """Raise SuiteError with all problems in file order, if there are any."""
         if self.problems:
             raise SuiteError(sorted(set(self.problems), key=_place))
 
@@ -111,7 +111,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def load_document(path: Path, *, label: str) -> Document:
-    """The document in a file. Raises SuiteError where it cannot be read or is no YAML."""
+    """The document in a file. Raises SuiteError if it cannot be read or is not YAML."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def load_document(path: Path, *, label: str) -> Document:
 
 
 def parse_document(text: str, *, file: str) -> Document:
-    """The document in `text`. Raises SuiteError with line and column where it is no YAML."""
+    """The document in `text`. Raises SuiteError with line and column if it is not YAML."""
     document = Document(file)
     loader = _Loader(text)
     try:
@@ -158,7 +158,7 @@ def _yaml_problem(broken: Exception, file: str) -> Problem:
 
 
 class _Builder:
-    """Walks the node tree once, making data and marks."""
+    """Builds data and positions from the node tree, in one pass."""
 
     def __init__(self, loader: _Loader, document: Document) -> None:
         self.loader = loader
@@ -187,7 +187,7 @@ class _Builder:
                 self.document.problems.append(Problem(where, name, "duplicate key; remove one"))
             if isinstance(key, yaml.ScalarNode):
                 seen.add(key.value)
-        self.loader.flatten_mapping(node)  # merge keys come first, so what stands here itself wins
+        self.loader.flatten_mapping(node)  # merged keys come first, so the keys of the mapping itself win
         data: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -204,20 +204,20 @@ NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 
 class UnsetVariable(ValueError):
-    """A variable that is not set, or is not spelled as one. The message names it."""
+    """A variable that is not set or misspelled. The message names it."""
 
 
 def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """`text` with its variables filled in; an empty variable counts as unset, as in a shell's `:-`."""
+    """`text` with its variables filled in; an empty variable counts as unset, as for `:-` in a shell."""
     values = os.environ if environ is None else environ
 
-    def fill(found: re.Match[str]) -> str:
-        if found.group(0) == "$$":
+    def fill(match: re.Match[str]) -> str:
+        if match.group(0) == "$$":
             return "$"
-        parts = NAME.fullmatch(found.group(1))
+        parts = NAME.fullmatch(match.group(1))
         if parts is None:
             raise UnsetVariable(
-                f"{found.group(0)!r} is not ${{NAME}} or ${{NAME:-default}}; write $$ for a dollar sign"
+                f"{match.group(0)!r} is not ${{NAME}} or ${{NAME:-default}}; write $$ for a dollar sign"
             )
         name, default = parts.groups()
         value = values.get(name)
@@ -232,5 +232,5 @@ def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
 
 
 def has_variable(text: str) -> bool:
-    """Whether `interpolate` would fill in anything."""
-    return any(found.group(0) != "$$" for found in VARIABLE.finditer(text))
+    """Whether `text` has a variable to fill in."""
+    return any(match.group(0) != "$$" for match in VARIABLE.finditer(text))
