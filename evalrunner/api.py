@@ -14,7 +14,8 @@ from evalrunner.domain import GateResult, Reporter
 from evalrunner.engine.result import RunResult
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.plugins import known_names, load
-from evalrunner.reports.csv import shape_of, table_frame
+from evalrunner.reports.csv import table_frame, table_shape
+from evalrunner.reports.view import view_of
 from evalrunner.runs.row_log import read_rows
 from evalrunner.suite.options import RunOptions
 from evalrunner.verdicts import Verdict
@@ -61,7 +62,7 @@ class SuiteResult:
     @property
     def table(self) -> Any:
         """A pandas DataFrame with a row per answer, like `table.csv`."""
-        return table_frame(read_rows(self.folder), shape_of(self.details.plan), list(self.details.targets))
+        return table_frame(read_rows(self.folder), table_shape(view_of(self.details)), list(self.details.targets))
 
     @property
     def tables(self) -> dict[str, Any]:

@@ -409,13 +409,16 @@ class ReplayReporter(Protocol):
 
 @runtime_checkable
 class Reporter(Protocol):
-    """Receives the events of a run. A row is on disk before `on_row` is called."""
+    """Receives a run: `on_start` before the first call, `on_row` for each row once it is on disk, `on_end` at the end.
 
-    def on_start(self, plan: Any, folder: Any, /) -> None: ...
+    `run` is a `RunView` (`evalrunner.reports.view`): at the start without metrics and verdict, at the end with them.
+    """
+
+    def on_start(self, run: Any, /) -> None: ...
 
     def on_row(self, row: Row, /) -> None: ...
 
-    def on_end(self, result: Any, /) -> None: ...
+    def on_end(self, run: Any, /) -> None: ...
 
 
 class SampleValidator(ABC):

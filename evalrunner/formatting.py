@@ -67,9 +67,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them, short ones with as many digits as columns want: `0.420 s`, `12.3 s`, `4 min 5 s`."""
+    """`0.004 s`, `0.42 s`, `12.3 s`, `4 min 5 s`."""
     if seconds < 1:
-        return f"{seconds:.3f} s"
+        return f"{seconds:.2f} s" if seconds >= 0.1 else f"{seconds:.3f} s"
     return f"{seconds:.1f} s" if seconds < 60 else long_duration(seconds)
 
 
@@ -109,11 +109,10 @@ def size(count: int) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """`[0.74, 0.89]`, or a dash where there is none; an open end is an ellipsis."""
-    if low is None and high is None:
-        return DASH
-    ends = ["…" if end is None else f"{end:.3f}" for end in (low, high)]
-    return f"[{ends[0]}, {ends[1]}]"
+    """`0.740–0.890`, or a dash where there is none; `≥ 0.740` where one end is open."""
+    if low is None or high is None:
+        return DASH if low is None and high is None else f"≤ {high:.3f}" if low is None else f"≥ {low:.3f}"
+    return f"{low:.3f}–{high:.3f}" if low >= 0 else f"{low:.3f} to {high:.3f}"
 
 
 def plain_table(title: str, columns: Sequence[str], *, wraps: bool = False) -> Table:

@@ -13,7 +13,8 @@ import os
 import sys
 import tempfile
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,20 @@ def write_bytes(path: Path, data: bytes) -> None:
             raise
     except OSError as refused:
         raise RunError(f"cannot write {str(path)!r}: {refused.strerror}") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its extension, that takes its place at the end. Raises RunError."""
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as refused:
+        raise RunError(f"cannot write {str(path)!r}: {refused.strerror or refused}") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalrunner.api import SuiteResult
-    from evalrunner.domain import Row
-    from evalrunner.engine.plan import Plan
-    from evalrunner.engine.result import RunResult
+    from evalrunner.domain import Reporter
+    from evalrunner.reports.view import RunView
 
 _output_dir: Path | None = None  # of the whole process, set by the pytest plugin
 
@@ -37,10 +36,10 @@ def check(suite: str | Path, **options: Any) -> SuiteResult:
 
     if _output_dir is not None:
         options.setdefault("output_dir", _output_dir)
-    collector = _RowCollector()
+    summary = _Summary()
     message = None
     try:
-        result = run_suite(suite, options=RunOptions(**options), reporters=[collector])
+        result = run_suite(suite, options=RunOptions(**options), reporters=[summary])
     except SuiteError as error:
         problems = "\n".join(str(problem) for problem in error.problems)
         message = f"the suite is invalid; nothing was called:\n{redact_message(problems)}"
@@ -49,35 +48,27 @@ def check(suite: str | Path, **options: Any) -> SuiteResult:
     if message is not None:
         raise CheckFailed(message)
     if result.exit_code:
-        raise CheckFailed(collector.text(result.details))
+        raise CheckFailed(summary.text)
     return result
 
 
-class _RowCollector:
-    """Collects the worst rows for the message."""
+class _Summary:
+    """Keeps what the terminal would print of the run."""
 
-    def on_start(self, plan: Plan, folder: Any, /) -> None:
-        from evalrunner.reports.worst_rows import WorstRows
-
-        self.worst = WorstRows(plan.measures)
-
-    def on_row(self, row: Row, /) -> None:
-        self.worst.add(row)
-
-    def on_end(self, result: RunResult, /) -> None:
-        return
-
-    def text(self, result: RunResult) -> str:
-        """The reason in one sentence, then the summary as on the terminal."""
+    def __init__(self) -> None:
         import io
 
-        from evalrunner.formatting import one_line
-        from evalrunner.reports.terminal import open_console, render_result
-        from evalrunner.reports.view import sentence, view_of
+        from evalrunner.plugins import load
 
-        out = io.StringIO()
-        console = open_console(out)
-        for part in render_result(result, {name: self.worst.of(name) for name in result.targets}):
-            console.print(part)
-        lines = [line.rstrip() for line in out.getvalue().splitlines()]
-        return "\n".join([one_line(sentence(view_of(result)), 1_200), "", *lines])
+        self.out = io.StringIO()
+        self.terminal: Reporter = load("reporters", "terminal")(self.out)
+        self.on_start, self.on_row = self.terminal.on_start, self.terminal.on_row
+        self.text = ""
+
+    def on_end(self, run: RunView, /) -> None:
+        from evalrunner.formatting import one_line
+        from evalrunner.reports.view import sentence
+
+        self.terminal.on_end(run)
+        lines = [line.rstrip() for line in self.out.getvalue().splitlines()]
+        self.text = "\n".join([one_line(sentence(run), 1_200), "", *lines])

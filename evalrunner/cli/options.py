@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from evalrunner.plugins import BUILTIN
 from evalrunner.suite.options import RunOptions, options_of
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, unique prefix, path, or last.")]
@@ -23,6 +24,8 @@ SuiteFile = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line per suite, no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Diff = Annotated[int, typer.Option("--diff", min=0, metavar="N", help="Samples to show on which targets differ most.")]
+OUTPUT_FORMATS = " ".join(name for name in BUILTIN["reporters"] if name.startswith("."))
+"""The extensions of outputs, in place of this name in the docstring of a command."""
 
 
 def takes_options(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -43,7 +46,8 @@ def takes_options(command: str) -> Callable[[Callable[..., None]], Callable[...,
         signature = inspect.Signature([each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters])
         call.__dict__["__signature__"] = signature  # Typer reads it
         call.__annotations__ = {}
-        call.__doc__, call.__name__ = function.__doc__, function.__name__
+        call.__doc__ = (function.__doc__ or "").replace("OUTPUT_FORMATS", OUTPUT_FORMATS)
+        call.__name__ = function.__name__
         return call
 
     return decorate

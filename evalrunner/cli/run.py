@@ -8,10 +8,8 @@ import gc
 import os
 import shlex
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -20,15 +18,11 @@ from evalrunner.suite.options import RunOptions
 from evalrunner.verdicts import INTERRUPTED, exit_code
 
 if TYPE_CHECKING:
-    from evalrunner.domain import Reporter, Row
-    from evalrunner.engine.plan import Plan, StoredAnswers
+    from evalrunner.domain import Reporter
+    from evalrunner.engine.plan import StoredAnswers
     from evalrunner.engine.result import RunResult
     from evalrunner.middleware.cancellation import StopSignal
     from evalrunner.reports.view import RunView
-    from evalrunner.reports.worst_rows import WorstRows
-
-
-DRAWING_AFTER_S = 0.04
 
 
 @options.takes_options("run")
@@ -44,7 +38,7 @@ def run(
     Exit codes: 0 all gates pass, 1 a gate failed, 2 usage or suite error (nothing was called),
     3 untrusted or stopped early, 4 inconclusive, 130 interrupted.
 
-    Formats of --output: .csv .parquet .xlsx .jsonl .json .html .md .xml .svg .png
+    Formats of --output: OUTPUT_FORMATS
     """
     printer = Printer(quiet=quiet, as_json=as_json, diff=diff)
     results = run_and_print(suites or [], asked, printer)
@@ -104,15 +98,6 @@ def _to_stderr(line: str) -> None:
     print(for_log(line), file=sys.stderr)
 
 
-@contextlib.contextmanager
-def unless_closed(out: TextIO) -> Iterator[None]:
-    """Print to `out`; a reader that has closed the pipe does not change the exit code."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
-
-
 class Printer:
     """What a run prints: progress and summary, one line, or JSON."""
 
@@ -122,107 +107,51 @@ class Printer:
         self.as_json = as_json
 
     def reporters(self) -> list[Reporter]:
-        """The reporters of the run: progress, then the summary."""
-        from evalrunner.reports.progress import BarProgress, PlainProgress
+        """The reporters that print: progress, then the summary."""
+        from evalrunner.plugins import load
 
         if self.as_json:
             return []
-        if self.quiet:
-            return [Summary(sys.stdout, quiet=True)]
-        progress = BarProgress(sys.stderr) if sys.stderr.isatty() else PlainProgress(sys.stderr)
-        return [progress, Summary(sys.stdout, quiet=False, diff=self.diff)]
+        terminal = load("reporters", "terminal")(sys.stdout, quiet=self.quiet, diff=self.diff)
+        return [terminal] if self.quiet else [load("reporters", "progress")(sys.stderr), terminal]
 
     def finish(self, results: list[RunResult]) -> int:
         """Print the JSON and the annotations of all runs; returns the exit code of the command."""
-
-        if self.as_json:
-            from evalrunner.engine.result import metrics_record
-            from evalrunner.formatting import json_for_log
-            from evalrunner.redact import redact
-
-            records = [metrics_record(result).to_json() for result in results]
-            with unless_closed(sys.stdout):
-                print(redact(json_for_log(records[0] if len(records) == 1 else records)), flush=True)
-            _print_next_steps(results)
         from evalrunner.reports.view import view_of
 
-        annotate([view_of(result) for result in results], sys.stderr if self.as_json else sys.stdout)
+        views = [view_of(result) for result in results]
+        if self.as_json:
+            from evalrunner.formatting import json_for_log
+            from evalrunner.redact import redact
+            from evalrunner.reports.terminal import unless_closed
+
+            records = [view.numbers.to_json() for view in views if view.numbers is not None]
+            with unless_closed(sys.stdout):
+                print(redact(json_for_log(records[0] if len(records) == 1 else records)), flush=True)
+            _print_next_steps(views)
+        annotate(views, sys.stderr if self.as_json else sys.stdout)
         return exit_code(result.exit_code for result in results)
 
 
-def _print_next_steps(results: list[RunResult]) -> None:
+def _print_next_steps(views: list[RunView]) -> None:
     """Print to stderr which runs did not finish, why, and how to continue them: the JSON on stdout has no field for it."""
     from evalrunner.reports.terminal import headline, next_step_lines
 
-    for result in results:
-        if lines := list(next_step_lines(result)):
-            print(headline(result), *lines, sep="\n", file=sys.stderr)
+    for view in views:
+        if lines := list(next_step_lines(view)):
+            print(headline(view), *lines, sep="\n", file=sys.stderr)
 
 
 def annotate(views: list[RunView], out: TextIO) -> None:
     """Annotate gates that did not pass, in GitHub Actions."""
     from evalrunner.reports.github import gate_annotations, workspace_of
+    from evalrunner.reports.terminal import unless_closed
 
     workspace = workspace_of(os.environ)
     if workspace is not None:
         with unless_closed(out):
             for line in gate_annotations(views, workspace):
                 print(line, file=out, flush=True)
-
-
-def rows_that_differ(result: RunResult, count: int) -> tuple[tuple[Row, ...], ...]:
-    """The rows of the samples on which the targets of a run differ most, read from its row log."""
-    if result.comparison is None or count == 0:
-        return ()
-    from evalrunner.compare.disagreement import disagreeing_rows
-    from evalrunner.runs.row_log import read_rows
-
-    return disagreeing_rows(read_rows(result.folder), result.comparison.most_different[:count], list(result.targets))
-
-
-def import_drawing() -> None:
-    """Import what the summary is rendered with."""
-    from rich import box, console, table, text  # noqa: F401
-
-
-class Summary:
-    """Prints the summary of a run at its end, with its worst rows, or the `diff` samples on which targets differ most."""
-
-    def __init__(self, out: TextIO, *, quiet: bool, diff: int = 0) -> None:
-        self.out = out
-        self.quiet = quiet
-        self.diff = diff
-        self.worst: WorstRows | None = None
-
-    def on_start(self, plan: Plan, folder: Any, /) -> None:
-        from evalrunner.reports.worst_rows import WorstRows
-
-        # Rendering takes a while to import: done while the run waits for its first calls.
-        drawing = threading.Timer(DRAWING_AFTER_S, import_drawing)
-        drawing.daemon = True
-        drawing.start()
-        self.worst = WorstRows(plan.measures)
-
-    def on_row(self, row: Row, /) -> None:
-        assert self.worst is not None  # set by on_start
-        self.worst.add(row)
-
-    on_replayed_row = on_row
-
-    def on_end(self, result: RunResult, /) -> None:
-        assert self.worst is not None  # set by on_start
-        from evalrunner.reports.terminal import headline, next_step_lines, open_console, render_result
-
-        console = open_console(self.out)
-        with unless_closed(self.out):
-            if self.quiet:
-                line = headline(result)
-                line.append(f" · {result.folder}")
-                console.print(line, *next_step_lines(result), sep="\n", soft_wrap=True)
-                return
-            worst = {name: self.worst.of(name) for name in result.targets}
-            for part in render_result(result, worst, rows_that_differ(result, self.diff)):
-                console.print(part)
 
 
 @options.takes_options("gate")
@@ -246,9 +175,10 @@ def gate(
     from evalrunner.commands.regate import reevaluate_gates
     from evalrunner.errors import RunError, SuiteError
     from evalrunner.formatting import json_for_log
+    from evalrunner.plugins import load
     from evalrunner.redact import redact, register_environment
-    from evalrunner.reports.ci import add_stored_to_step
     from evalrunner.reports.gate_report import gate_report_data, gate_report_view, render_gate_report
+    from evalrunner.reports.outputs import STEP_SUMMARY, send_rows
     from evalrunner.reports.terminal import open_console
     from evalrunner.runs.folder import find_run
     from evalrunner.storage import write_json
@@ -268,10 +198,11 @@ def gate(
         console = open_console(sys.stdout)
         for part in render_gate_report(report):
             console.print(part)
-    view = gate_report_view(report, suite)
+    view = gate_report_view(report, suite, asked.output_dir)
     annotate([view], sys.stderr if as_json else sys.stdout)
     try:
-        add_stored_to_step(folder, view, asked.output_dir)
+        if step := os.environ.get("GITHUB_STEP_SUMMARY"):
+            send_rows(view, [load("reporters", STEP_SUMMARY)(Path(step))])
     except (OSError, RunError) as refused:  # the verdict is not affected
         print(f"note: a report could not be written: {refused}", file=sys.stderr)
     raise typer.Exit(report.exit_code)

@@ -28,21 +28,18 @@ def show(
 ) -> None:
     """Show a stored run: verdict, metrics, gates and rows.
 
-    Formats of --output: .md .xml .html .svg .png .csv .json .jsonl
+    Formats of --output: OUTPUT_FORMATS
     """
-    from evalrunner.reports.stored import render_run
-    from evalrunner.reports.terminal import open_console
+    from evalrunner.reports.outputs import replay, send_rows
+    from evalrunner.reports.terminal import TerminalReporter
+    from evalrunner.reports.view import stored_view
     from evalrunner.runs.folder import find_run
 
+    folder = find_run(run, asked.output_dir)
     if output:
-        from evalrunner.reports.outputs import write_stored
-
-        for path in output:
-            write_stored(find_run(run, asked.output_dir), Path(path), runs=asked.output_dir, max_bytes=max_kib * 1024)
-        return
-    console = open_console(sys.stdout)
-    for part in render_run(find_run(run, asked.output_dir), failed_only=failed):
-        console.print(part)
+        replay(folder, [Path(path) for path in output], runs=asked.output_dir, max_bytes=max_kib * 1024)
+    else:
+        send_rows(stored_view(folder, asked.output_dir), [TerminalReporter(sys.stdout, failed_only=failed, diff=3)])
 
 
 @options.takes_options("runs")
@@ -51,8 +48,7 @@ def runs(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum runs to list.")] = 20,
 ) -> None:
     """List stored runs, newest first."""
-    from evalrunner.reports.stored import runs_table
-    from evalrunner.reports.terminal import open_console
+    from evalrunner.reports.terminal import open_console, runs_table
     from evalrunner.runs.folder import list_runs
 
     folders = list_runs(asked.output_dir)
@@ -70,27 +66,28 @@ def report(
     run: options.Run = "last",
     output: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", metavar="PATH", help="Write this .html, .svg or .png instead. Repeatable."),
+        typer.Option("--output", "-o", metavar="PATH", help="Write PATH instead. Repeatable."),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Rewrite the HTML report or plot of a stored run."""
+    """Rewrite the HTML report of a stored run, or write another output.
+
+    Formats of --output: OUTPUT_FORMATS
+    """
     import webbrowser
 
-    from evalrunner.reports.html.write import check_png_support, rewrite_report
+    from evalrunner.reports.outputs import replay
     from evalrunner.runs.folder import REPORT_FILE, find_run
 
     folder = find_run(run, asked.output_dir)
     paths = [Path(name) for name in output or ()] or [folder.path / REPORT_FILE]
+    pages = [path for path in paths if path.suffix.lower() == ".html"]
+    if show and not pages:
+        pages = [folder.path / REPORT_FILE]
+    replay(folder, list(dict.fromkeys([*paths, *pages])), runs=asked.output_dir)
     for path in paths:
-        check_png_support(path)
-    for path in paths:
-        rewrite_report(folder, path, runs=asked.output_dir)
         typer.echo(path)
     if show:
-        pages = [path for path in paths if path.suffix.lower() == ".html"] or [
-            rewrite_report(folder, folder.path / REPORT_FILE, runs=asked.output_dir)
-        ]
         webbrowser.open(pages[0].resolve().as_uri())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -29,7 +30,6 @@ from evalrunner.engine.result import (
     TargetResult,
     conclude,
     ended_record,
-    metrics_record,
     started_record,
     stopped_early,
 )
@@ -39,13 +39,11 @@ from evalrunner.middleware.budget import Side
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.deadline import Timing, row_real_time_left_s
 from evalrunner.redact import redact, register_environment
-from evalrunner.reports.baseline_rows import baseline_lookup_of_plan
-from evalrunner.reports.ci import CiFiles
-from evalrunner.reports.csv import TableWriter, shape_of
-from evalrunner.reports.html.page import write_report
-from evalrunner.reports.outputs import check_apart, check_outputs, write_outputs
-from evalrunner.runs.folder import REPORT_FILE, RunFolder, RunLock, create_run_folder
+from evalrunner.reports.outputs import check_distinct, check_outputs, open_outputs
+from evalrunner.reports.view import RunView, view_at_start, view_of
+from evalrunner.runs.folder import RunFolder, RunLock, create_run_folder
 from evalrunner.runs.provenance import part_differences
+from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
 from evalrunner.suite.loader import open_suite, read_suite
@@ -91,7 +89,7 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
     results: list[RunResult] = []
     try:
         async with _planned(suites, session) as plans:
-            check_apart(session.options.outputs, [plan.suite.name for plan in plans])
+            check_distinct(session.options.outputs, [plan.suite.name for plan in plans])
             for plan in plans:
                 if session.stop.count:
                     break
@@ -211,29 +209,32 @@ class Execution:
         self.folder, self.started_at, self.earlier = folder, started_at, earlier
         self.begun, self.rows = time.monotonic(), 0
         self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design)
-        self.table = TableWriter(folder.path, shape_of(plan), names)
         self.usage = RowUsage.of(plan)
-        self.earlier_of = baseline_lookup_of_plan(plan)
-        self.ci = CiFiles(folder.path, plan.measures, names, options.outputs, earlier=self.earlier_of)
+        self.record = started_record(plan, options, run_id=folder.id, started_at=started_at)
+        self.view = view_at_start(plan, folder, self.record)
+        self.outputs = open_outputs(self.view, options.outputs, os.environ)
 
     async def run(self) -> RunResult:
         """The result, with every file written. Raises RunError where the disk refuses."""
         plan, folder = self.plan, self.folder
-        self.record = started_record(plan, self.options, run_id=folder.id, started_at=self.started_at)
         self.record.write(folder.path)
         plan.calls.begin(folder.path, folder.id, spent=self._spent())
-        for reporter in self.reporters:
-            reporter.on_start(plan, folder)
+        for reporter in (self.outputs, *self.reporters):
+            reporter.on_start(self.view)
         try:
             with RowLog(folder.path) as log:
                 state = await run_plan(plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop)
             self._include_earlier()
         finally:
             plan.calls.end(folder.path, complete=self.rows >= plan.rows)
-        result = self.ci.finish(self._result(state))
-        self._write_all(result)
+        result = _with_record(self._result(state), self.record)
+        view = view_of(result)
+        if problems := self.outputs.write_optional(view):
+            result = _with_record(replace(result, notices=(*result.notices, *problems)), self.record)
+            view = view_of(result)
+        self._write_all(result, view)
         for reporter in self.reporters:
-            reporter.on_end(result)
+            reporter.on_end(view)
         return result
 
     def _spent(self) -> dict[Side, float]:
@@ -260,9 +261,8 @@ class Execution:
 
     def _count(self, row: Row) -> None:
         self.summary.add(row)
-        self.table.add(row)
         self.usage.add(row)
-        self.ci.add(row)
+        self.outputs.on_row(row)
         self.rows += 1
 
     def _include_earlier(self) -> None:
@@ -275,23 +275,15 @@ class Execution:
                 if isinstance(reporter, ReplayReporter):
                     reporter.on_replayed_row(row)
 
-    def _write_all(self, result: RunResult) -> None:
-        """Every file of the run; one that cannot be written does not keep the others from being so."""
-        run, metrics = ended_record(self.record, result), metrics_record(result)
+    def _write_all(self, result: RunResult, view: RunView) -> None:
+        """Every file of the run; one that cannot be written does not keep the others from being written."""
+        record = result.record
+        assert record is not None  # made with the result
         refused: list[str] = []
-        writers: list[Callable[[], object]] = [
-            self.table.finish,
-            partial(metrics.write, result.folder),
-            partial(run.write, result.folder),
-            partial(
-                write_report, result.folder, result.folder / REPORT_FILE, earlier=self.earlier_of
-            ),  # reads those above
-            *[partial(write_outputs, result, [output]) for output in self.options.outputs],
-        ]
-        for write in writers:
+        for write in (partial(self.outputs.on_end, view), partial(record.write, result.folder)):
             try:
                 write()
-            except (RunError, OSError) as problem:
+            except RunError as problem:
                 refused.append(str(problem))
         if refused:
             raise RunError("; ".join(refused) + f"; the rows are safe in {str(result.folder)!r}")
@@ -362,3 +354,7 @@ def compare_targets(
 
 def _names(name: str | None, others: Collection[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, [name, *sorted(others)])))
+
+
+def _with_record(result: RunResult, started: RunRecord) -> RunResult:
+    return replace(result, record=ended_record(started, result))

@@ -133,7 +133,7 @@ class Comparison:
     most_different: tuple[int, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as `metrics.json` and `evalrun compare --json` have it, without `most_different`."""
+        """The comparison as `metrics.json` and `evalrun compare --json` have it."""
         return {
             "paired": self.paired,
             "alpha": self.alpha,
@@ -145,6 +145,7 @@ class Comparison:
             "pareto_fronts": [asdict(item) for item in self.pareto_fronts],
             "warnings": list(self.warnings),
             "notes": list(self.notes),
+            "most_different": list(self.most_different),
         }
 
     @classmethod
@@ -161,6 +162,7 @@ class Comparison:
             family=data["family"],
             warnings=tuple(data["warnings"]),
             notes=tuple(data["notes"]),
+            most_different=tuple(data["most_different"]),
         )
 
 

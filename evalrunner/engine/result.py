@@ -64,7 +64,8 @@ class TargetResult:
 class RunResult:
     """A finished run. `stopped` says in one sentence why it ended early, `notices` what else is worth knowing.
 
-    `duration_s` is that of this process: a run that went on began earlier. `comparison` holds several targets side by side.
+    `duration_s` is that of this process: a run that went on began earlier. `comparison` holds several targets side by side,
+    `record` is what `run.json` holds.
     """
 
     suite: str
@@ -83,6 +84,7 @@ class RunResult:
     notices: tuple[str, ...] = field(default=())
     in_error: int = 0
     comparison: Comparison | None = None
+    record: RunRecord | None = None
 
     @property
     def status(self) -> RunStatus:
@@ -169,6 +171,7 @@ def ended_record(started: RunRecord, result: RunResult) -> RunRecord:
         finished_at=result.finished_at,
         duration_s=round(result.duration_s, 3),
         rows=result.rows,
+        rows_in_error=result.in_error,
         verdict=result.verdict,
         exit_code=result.exit_code,
         stopped=result.stopped,

@@ -1,13 +1,10 @@
-"""`table.csv`: a row for every answer, in the order of target, sample and epoch.
-
-Rows arrive in any order, so their lines go to a temporary file as they come, and are put in order at the end:
-nothing but a place and an offset is held for each.
-"""
+"""Tables of a run's rows: CSV written while rows arrive, Parquet and Excel at the end."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
@@ -15,13 +12,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from evalrunner.domain import Completion, Row
-from evalrunner.engine.plan import Plan
-from evalrunner.errors import RunError
 from evalrunner.redact import redact
-from evalrunner.runs.folder import TABLE_FILE
+from evalrunner.reports.view import RunView
+from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.measures import Measure, output_rate
+from evalrunner.storage import replacing
 
 OWN_COLUMNS = ("id", "target", "epoch", "input")
+XLSX_CELL = 32_767  # characters that a cell of Excel holds
+XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0 §2.2 forbids them
 END_COLUMNS = ("latency", "token_count", "cost_usd", "finish_reason")
 STREAMED_COLUMNS = ("ttft", "output_rate")  # only where answers are streamed
 FORMULA = (
@@ -122,38 +121,104 @@ def _is_number(text: str) -> bool:
     return text.strip() == text
 
 
-class TableWriter:
-    """Takes rows in any order and writes `table.csv` of a run folder when it is closed."""
+class SpooledLines:
+    """Encoded lines of rows that arrive in any order, read back by target, sample and epoch.
 
-    def __init__(self, folder: Path, shape: TableShape, targets: Sequence[str]) -> None:
-        self.path = folder / TABLE_FILE
-        self.shape = shape
+    The lines are in a temporary file: only a key and an offset of each are held in memory.
+    """
+
+    def __init__(self, folder: Path, targets: Sequence[str]) -> None:
         self.order = {name: place for place, name in enumerate(targets)}
         self.keys = array("Q")  # target, sample and epoch in one number, so that a million of them stay small
         self.offsets = array("q", [0])
-        self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix=".table.")  # noqa: SIM115  lives with the run
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix=".rows.")  # noqa: SIM115  closed by its owner
 
-    def add(self, row: Row) -> None:
-        """Take one row."""
-        line = encode_line(self.shape.record(row).values())
+    def add(self, row: Row, line: bytes) -> None:
+        """Add the line of one row."""
         self.file.write(line)
         self.keys.append(self.order[row.target] << 52 | row.sample.index << 16 | row.epoch)
         self.offsets.append(self.offsets[-1] + len(line))
 
-    def finish(self) -> None:
-        """Write the table in order, under a temporary name, and rename it."""
-        part = self.path.with_name(f".{self.path.name}.part")
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """The lines in order, each with the place of its target."""
+        for place in sorted(range(len(self.keys)), key=self.keys.__getitem__):
+            self.file.seek(self.offsets[place])
+            yield self.keys[place] >> 52, self.file.read(self.offsets[place + 1] - self.offsets[place])
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        self.file.close()
+
+
+class CsvReporter:
+    """Writes `.csv`: a row for every answer, ordered by target, sample and epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_start(self, run: RunView, /) -> None:
+        self.shape = table_shape(run)
+        self.lines = SpooledLines(self.path.parent, list(run.targets))
+
+    def on_row(self, row: Row, /) -> None:
+        self.lines.add(row, encode_line(self.shape.record(row).values()))
+
+    def on_end(self, run: RunView, /) -> None:
         try:
-            with part.open("wb") as table:
+            with replacing(self.path) as part, part.open("wb") as table:
                 table.write(encode_line(self.shape.columns))
-                for place in sorted(range(len(self.keys)), key=self.keys.__getitem__):
-                    self.file.seek(self.offsets[place])
-                    table.write(self.file.read(self.offsets[place + 1] - self.offsets[place]))
-            part.replace(self.path)
-        except OSError as refused:
-            raise RunError(f"cannot write {str(self.path)!r}: {refused.strerror}") from None
+                table.writelines(line for _, line in self.lines)
         finally:
-            self.file.close()
+            self.lines.close()
+
+
+class ParquetReporter:
+    """Writes `.parquet`: the same table with typed columns. Needs pyarrow."""
+
+    requires = ("pyarrow", "parquet")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_start(self, run: RunView, /) -> None:
+        return
+
+    def on_end(self, run: RunView, /) -> None:
+        frame = _frame(run)
+        for name in frame.columns:
+            if frame[name].dtype.kind not in "iufb":  # a column of mixed types has no type in Parquet
+                frame[name] = [None if value is None else _utf8(str(value)) for value in frame[name]]
+        with replacing(self.path) as part:
+            frame.to_parquet(part, index=False)
+
+
+class XlsxReporter:
+    """Writes `.xlsx`: the same table as a sheet of Excel. Needs openpyxl."""
+
+    requires = ("openpyxl", "xlsx")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_start(self, run: RunView, /) -> None:
+        return
+
+    def on_end(self, run: RunView, /) -> None:
+        with replacing(self.path) as part:
+            _frame(run).map(_excel_cell).to_excel(part, sheet_name="rows", index=False, engine="openpyxl")
+
+
+def _frame(run: RunView) -> Any:
+    return table_frame(read_rows(run.folder), table_shape(run), list(run.targets))
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def _excel_cell(value: Any) -> Any:
+    return XLSX_ILLEGAL.sub("", guard_formula(value))[:XLSX_CELL] if isinstance(value, str) else value
 
 
 class _Line:
@@ -172,9 +237,9 @@ def encode_line(values: Any) -> bytes:
     return redact(line).encode("utf-8", errors="backslashreplace")
 
 
-def shape_of(plan: Plan) -> TableShape:
+def table_shape(run: RunView) -> TableShape:
     """The columns of a run's table."""
-    return TableShape(plan.scan.columns, plan.measures, streaming=plan.suite.streaming)
+    return TableShape(run.columns, run.measures, streaming=run.streaming)
 
 
 def table_frame(rows: Iterator[Row], shape: TableShape, targets: Sequence[str]) -> Any:

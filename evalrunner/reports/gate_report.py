@@ -1,16 +1,18 @@
-"""A stored run judged again, as lines of a terminal and as JSON."""
+"""Gates evaluated again on a stored run, as lines of a terminal and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import GateResult
 from evalrunner.formatting import one_line, styled
-from evalrunner.reports.terminal import DONE, STYLES, gates_table, run_word
-from evalrunner.reports.view import RunView, stored_view
+from evalrunner.reports.terminal import gates_table, word_style
+from evalrunner.reports.view import RunView, run_word, stored_view
+from evalrunner.reports.worst_rows import baseline_lookup_of_stored
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import to_json
 from evalrunner.verdicts import Verdict
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """What judging a stored run again came to. `gates_of` says whose gates they were."""
+    """The gates of a stored run, evaluated again. `gates_of` names the file that the gates are from."""
 
     folder: RunFolder
     suite: str
@@ -32,43 +34,45 @@ class GateReport:
     stopped: str | None = None
 
 
-def render_gate_report(judged: GateReport) -> Iterator[RenderableType]:
-    """Verdict first, then whose gates they were and the table of them."""
-    word = run_word(judged.verdict, judged.exit_code, gated=bool(judged.gates))
-    line = styled(f"{word} ", STYLES[judged.verdict] if word != DONE else "bold")
-    line.append(f"{one_line(judged.suite, 60)} {judged.folder.id}", style="bold")
-    line.append(f", gates of {one_line(judged.gates_of, 200)}")
-    if judged.stopped is not None:
-        line.append(f"\nnot finished: {one_line(judged.stopped, 600)}", style="bold magenta")
+def render_gate_report(report: GateReport) -> Iterator[RenderableType]:
+    """Verdict first, then where the gates are from, and their table."""
+    word = run_word(report.verdict, report.exit_code, gated=bool(report.gates))
+    line = styled(f"{word} ", word_style(word, report.verdict))
+    line.append(f"{one_line(report.suite, 60)} {report.folder.id}", style="bold")
+    line.append(f", gates of {one_line(report.gates_of, 200)}")
+    if report.stopped is not None:
+        line.append(f"\nnot finished: {one_line(report.stopped, 600)}", style="bold magenta")
     yield line
-    if judged.gates:
-        yield gates_table(judged.gates)
+    if report.gates:
+        yield gates_table(report.gates)
     else:
         yield styled("there are no gates")
 
 
-def gate_report_view(judged: GateReport, suite_file: Path | None) -> RunView:
-    """The run as it was stored with the verdicts that it has now; `suite_file` is whose gates they were, if another's."""
-    view = stored_view(judged.folder)
+def gate_report_view(report: GateReport, suite_file: Path | None, runs: Path) -> RunView:
+    """The stored run with its new verdicts. `suite_file` has the gates, if they are of another file; `runs` baselines."""
+    view = stored_view(report.folder, runs)
+    file = suite_file or view.suite_file
     return replace(
         view,
-        gates=judged.gates,
-        verdict=judged.verdict,
-        exit_code=judged.exit_code,
-        suite_file=suite_file or view.suite_file,
-        stopped=judged.stopped,
+        gates=report.gates,
+        verdict=report.verdict,
+        exit_code=report.exit_code,
+        suite_file=file,
+        stopped=report.stopped,
+        find_baseline=partial(baseline_lookup_of_stored, view.suite, file, report.gates, tuple(view.targets), runs),
     )
 
 
-def gate_report_data(judged: GateReport) -> dict[str, Any]:
+def gate_report_data(report: GateReport) -> dict[str, Any]:
     """The verdicts as JSON has them, under the names of `metrics.json`."""
     return {
         "schema_version": 1,
-        "run_id": judged.folder.id,
-        "suite": judged.suite,
-        "gates_of": judged.gates_of,
-        "verdict": judged.verdict,
-        "exit_code": judged.exit_code,
-        "stopped": judged.stopped,
-        "gates": [to_json(gate) for gate in judged.gates],
+        "run_id": report.folder.id,
+        "suite": report.suite,
+        "gates_of": report.gates_of,
+        "verdict": report.verdict,
+        "exit_code": report.exit_code,
+        "stopped": report.stopped,
+        "gates": [to_json(gate) for gate in report.gates],
     }

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from evalrunner.domain import GateResult
-from evalrunner.errors import Problem
+from evalrunner.domain import GateResult, Row
+from evalrunner.errors import Problem, RunError
 from evalrunner.formatting import one_line
+from evalrunner.reports.markdown import SUMMARY_BYTES, SummaryRows
 from evalrunner.reports.view import RunView, gate_sentence
 from evalrunner.verdicts import VERDICTS, WORST_FIRST
 
@@ -77,6 +78,30 @@ def command(kind: Kind, title: str, message: str, *, file: str | None = None, li
     }
     said = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value is not None)
     return f"::{kind} {said}::{_data(one_line(message, MESSAGE))}"
+
+
+class StepSummaryReporter:
+    """Appends the summary of a run to that of GitHub's step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_start(self, run: RunView, /) -> None:
+        self.rows = SummaryRows(run)
+
+    def on_row(self, row: Row, /) -> None:
+        self.rows.add(row)
+
+    def on_end(self, run: RunView, /) -> None:
+        room = room_for_summary(self.path)
+        if room < SMALLEST:
+            raise RunError("the summary of the step is full; this run's is in its folder")
+        add_to_summary(self.path, self.rows.markdown(run, min(SUMMARY_BYTES, room)))
+
+
+def in_ci(environ: Mapping[str, str]) -> bool:
+    """Whether a CI system runs us: all of them set `CI`."""
+    return environ.get("CI", "").lower() not in ("", "0", "false") or environ.get("GITHUB_ACTIONS") == "true"
 
 
 def room_for_summary(path: Path) -> int:

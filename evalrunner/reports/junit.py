@@ -3,38 +3,33 @@
 A row is an *error* where its call or one of its scorers failed, a *failure* where a score is on the bad half of its
 range, *skipped* where a scorer gave no score, or none of them applies; else it passed. A gate that failed is a
 failure, one that cannot be trusted an error, one that decides nothing is skipped unless it blocks.
-
-Rows arrive in any order, so their cases go to a temporary file as they come, and are put in order at the end.
 """
 
 from __future__ import annotations
 
 import html
 import re
-import tempfile
-from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
-from typing import IO
 
 from evalrunner.domain import Completion, Failure, GateResult, Row
 from evalrunner.formatting import number
 from evalrunner.redact import redact
-from evalrunner.reports.csv import plain_text
+from evalrunner.reports.csv import SpooledLines, plain_text
 from evalrunner.reports.markdown_escaping import LONGEST_KEY
 from evalrunner.reports.view import RunView, gate_sentence
 from evalrunner.reports.worst_rows import missed
-from evalrunner.runs.folder import RunFolder
-from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.measures import Measure
+from evalrunner.storage import replacing
 from evalrunner.verdicts import FAILED, VERDICTS
 
 LONGEST_TEXT = 500  # characters of an input or output: CI systems keep cases for ever, and refuse files of 30 MB
 LONGEST_NAME = 200
 FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 §2.2
 STEER = re.compile(r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # allowed, but no good in a page or a terminal
+END_OF_SUITE = b"  </testsuite>\n"
 RESULTS = ("failure", "error", "skipped")
 
 
@@ -56,79 +51,62 @@ class Counts:
             setattr(self, result, getattr(self, result) + 1)
 
 
-@dataclass(slots=True)
-class JUnitWriter:
-    """Takes rows in any order and writes `junit.xml` when it is finished."""
+class JUnitReporter:
+    """Writes `.xml`: JUnit, with a test suite for each target and one for the gates."""
 
-    folder: Path
-    suite: str
-    measures: Sequence[Measure]
-    targets: Sequence[str]
-    counts: dict[str, Counts] = field(init=False)
-    places: dict[str, list[tuple[int, int, int]]] = field(init=False)
-    offsets: array[int] = field(init=False)
-    file: IO[bytes] = field(init=False)
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
-    def __post_init__(self) -> None:
+    def on_start(self, run: RunView, /) -> None:
+        self.suite, self.measures, self.targets = run.suite, run.measures, list(run.targets)
         self.counts = {name: Counts() for name in self.targets}
-        self.places = {name: [] for name in self.targets}
-        self.offsets = array("q", [0])
-        self.file = tempfile.TemporaryFile(dir=self.folder, prefix=".junit.")  # noqa: SIM115  lives with the run
+        self.cases = SpooledLines(self.path.parent, self.targets)
 
-    def add(self, row: Row) -> None:
-        """Take one row."""
+    def on_row(self, row: Row, /) -> None:
         result, message, kind = row_result(row, self.measures)
         time_s = row.answer.latency_s or 0.0 if isinstance(row.answer, Completion) else 0.0
         name = row.sample.id if row.epoch == 1 else f"{row.sample.id} (epoch {row.epoch})"
         body = _texts(row) if result in ("failure", "error") else ""
         case = _case(f"{self.suite}.{row.target}", name, time_s, _result(result, message, kind, body))
-        encoded = case.encode()
-        self.file.write(encoded)
         self.counts[row.target].add(result, time_s)
-        self.places[row.target].append((row.sample.index, row.epoch, len(self.offsets) - 1))
-        self.offsets.append(self.offsets[-1] + len(encoded))
+        self.cases.add(row, case.encode())
 
-    def finish(self, view: RunView, path: Path) -> None:
-        """Write the file, under a temporary name, and rename it. Raises OSError."""
-        part = path.with_name(f".{path.name}.part")
+    def on_end(self, run: RunView, /) -> None:
         try:
-            with part.open("wb") as out:
-                for piece in self._pieces(view):
-                    out.write(piece)
-            part.replace(path)
+            with replacing(self.path) as part, part.open("wb") as out:
+                out.writelines(self._pieces(run))
         finally:
-            part.unlink(missing_ok=True)
-            self.file.close()
+            self.cases.close()
 
-    def _pieces(self, view: RunView) -> Iterator[bytes]:
+    def _pieces(self, run: RunView) -> Iterator[bytes]:
         gates = Counts()
-        cases = [_gate_case(self.suite, gate, view, gates) for gate in view.gates]
+        gate_cases = [_gate_case(self.suite, gate, run, gates) for gate in run.gates]
         every = [*self.counts.values(), gates]
         totals = Counts(*(sum(getattr(counts, name) for counts in every) for name in ("tests", *RESULTS)))
         yield b"<?xml version='1.0' encoding='UTF-8'?>\n"
-        totals.time_s = view.duration_s
+        totals.time_s = run.duration_s
         yield f"<testsuites name={_attribute(self.suite)} {_numbers(totals)}>\n".encode()
-        stamp = view.started_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        for target in self.targets:
-            yield _head(f"{self.suite}.{target}", self.counts[target], stamp)
-            for _, _, place in sorted(self.places[target]):
-                self.file.seek(self.offsets[place])
-                yield self.file.read(self.offsets[place + 1] - self.offsets[place])
-            yield b"  </testsuite>\n"
-        if cases:
+        stamp = run.started_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        open_target = -1
+        for target, case in self.cases:
+            yield from self._heads(open_target, target, stamp)
+            open_target = target
+            yield case
+        yield from self._heads(open_target, len(self.targets), stamp)
+        if gate_cases:
             yield _head(f"{self.suite}.gates", gates, stamp)
-            yield from (case.encode() for case in cases)
-            yield b"  </testsuite>\n"
+            yield from (case.encode() for case in gate_cases)
+            yield END_OF_SUITE
         yield b"</testsuites>\n"
 
-
-def write_junit(folder: RunFolder, view: RunView, path: Path) -> None:
-    """Write `junit.xml` of a stored run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = JUnitWriter(path.parent, view.suite, view.measures, list(view.targets))
-    for row in read_rows(folder.path):
-        writer.add(row)
-    writer.finish(view, path)
+    def _heads(self, before: int, target: int, stamp: str) -> Iterator[bytes]:
+        """The end of one target's suite and the head of the next; targets without a row have an empty one."""
+        for place in range(before, target):
+            if place >= 0:
+                yield END_OF_SUITE
+            if place + 1 < len(self.targets):
+                name = self.targets[place + 1]
+                yield _head(f"{self.suite}.{name}", self.counts[name], stamp)
 
 
 def row_result(row: Row, measures: Sequence[Measure]) -> tuple[str | None, str, str]:

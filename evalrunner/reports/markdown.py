@@ -6,21 +6,63 @@ Verdict first, then gates, metrics, and what was not scored; then rows until the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from evalrunner.domain import BaselineResult, GateResult, Metric
+from evalrunner.domain import BaselineResult, GateResult, Metric, Row
 from evalrunner.formatting import DASH, counted, duration, interval, number
 from evalrunner.reports.markdown_escaping import code, inline
 from evalrunner.reports.markdown_ranking import compared_table, comparison_notes, ranking_lines
 from evalrunner.reports.markdown_rows import render_row
-from evalrunner.reports.terminal import ALWAYS, cache_parts, label, usage_line, verdict_word
-from evalrunner.reports.view import RunView, sentence
-from evalrunner.reports.worst_rows import ShownRow
+from evalrunner.reports.terminal import ALWAYS, judge_warnings, label, next_step_lines, usage_line
+from evalrunner.reports.view import RunView, sentence, verdict_word
+from evalrunner.reports.worst_rows import Regressions, ShownRow, WorstRows
+from evalrunner.storage import write_text
 
+SUMMARY_BYTES = 512 * 1024  # GitHub drops a step's summary above 1,024 KiB, and the suites of a step share it
+ROWS_PER_TARGET = 25
 LONGEST_TEXT = 2_000  # characters of an input or output that are shown of a row
 CLOSING = 200  # bytes kept for the line that says what was left out
 MARKS = {"PASS": "✅", "DONE": "✅", "FAIL": "❌"}
-GATE_COLUMNS = ("verdict", "gate", "target", "value", "95 % interval", "bound", "why", "line")
+GATE_COLUMNS = ("verdict", "gate", "target", "value", "95% CI", "bound", "why", "line")
 RIGHT = frozenset(("value", "bound", "line", "scored", "skipped", "unscored", "errors"))
+
+
+class SummaryRows:
+    """The rows that a summary shows: those that got worse since the baseline, else the worst ones."""
+
+    def __init__(self, run: RunView) -> None:
+        baseline = run.find_baseline()
+        self.worst = WorstRows(run.measures, keep=ROWS_PER_TARGET)
+        self.regressions = Regressions(run.measures, baseline, keep=ROWS_PER_TARGET) if baseline is not None else None
+
+    def add(self, row: Row) -> None:
+        """Look at one row."""
+        self.worst.add(row)
+        if self.regressions is not None:
+            self.regressions.add(row)
+
+    def markdown(self, run: RunView, max_bytes: int) -> str:
+        """`summary.md` of a run with these rows."""
+        rows: dict[str, list[ShownRow]] = {}
+        for name in run.targets:
+            rows[name] = (self.regressions.shown(name) if self.regressions else []) or self.worst.shown(name)
+        return render_markdown(run, rows, max_bytes=max_bytes)
+
+
+class MarkdownReporter:
+    """Writes `.md`: the summary of a run for a pull request."""
+
+    def __init__(self, path: Path, *, max_bytes: int = SUMMARY_BYTES) -> None:
+        self.path, self.max_bytes = path, max_bytes
+
+    def on_start(self, run: RunView, /) -> None:
+        self.rows = SummaryRows(run)
+
+    def on_row(self, row: Row, /) -> None:
+        self.rows.add(row)
+
+    def on_end(self, run: RunView, /) -> None:
+        write_text(self.path, self.rows.markdown(run, self.max_bytes))
 
 
 def render_markdown(view: RunView, rows: Mapping[str, Sequence[ShownRow]], *, max_bytes: int) -> str:
@@ -31,10 +73,12 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[ShownRow]], *, ma
     planned = counted(view.rows_planned, "row")
     size = planned if view.rows == view.rows_planned else f"{view.rows:,} of {planned}"
     page.add(f"{size} in {duration(view.duration_s)} · run {code(view.run_id, 60)}", "")
-    for notice in view.notices:
+    for notice in (*view.notices, *judge_warnings(view.judges), *next_step_lines(view)):
         page.add(f"- note: {inline(notice, 600)}")
     if view.gates:
         page.table("Gates", GATE_COLUMNS, map(_gate, view.gates_worst_first))
+    reserved = page.left // 2 if any(rows.values()) else 0  # for rows, however many metrics there are
+    page.left -= reserved
     if view.comparison is not None:
         page.table("Side by side", *compared_table(view.comparison))
         page.list("Ranking", [*ranking_lines(view.comparison), *comparison_notes(view.comparison)])
@@ -42,8 +86,9 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[ShownRow]], *, ma
         title = f"Metrics of {code(name, 80)}" if len(view.targets) > 1 else "Metrics"
         changes = _changes(view.gates, name)
         page.table(title, _metric_columns(changes), _metric_lines(target.metrics, changes))
-        page.add("", inline(" · ".join([usage_line(target), *cache_parts(target.calls.cache)]), 400))
+        page.add("", inline(usage_line(target), 400))
         page.list("Not scored", _not_scored(target.metrics))
+    page.left += reserved
     for name, shown in rows.items():
         if shown:
             of = f" of {code(name, 80)}" if len(view.targets) > 1 else ""
@@ -133,7 +178,7 @@ def _changes(gates: Sequence[GateResult], target: str) -> dict[tuple[str, str], 
 
 def _metric_columns(changes: Mapping[tuple[str, str], BaselineResult]) -> tuple[str, ...]:
     baseline = ("against the baseline",) if changes else ()
-    return ("metric", "value", "95 % interval", *baseline, "scored", "skipped", "unscored", "errors")
+    return ("metric", "value", "95% CI", *baseline, "scored", "skipped", "unscored", "errors")
 
 
 def _metric_lines(

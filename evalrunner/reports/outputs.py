@@ -1,140 +1,177 @@
-"""`-o PATH`: copies of a run's results, the format by the extension."""
+"""The files of a run: one reporter for each format, found by its extension among the plug-ins.
+
+A reporter of a file is made with its path and gets the run as every `Reporter` does; one without `on_row` needs no rows.
+`requires` names the package it needs and the extra that installs it.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from evalrunner.engine.result import RunResult
-from evalrunner.errors import MissingExtraError, RunNotFoundError, SuiteError, nearest
-from evalrunner.redact import redact
-from evalrunner.reports.ci import JUNIT_FILE, SUMMARY_FILE, stored_markdown
-from evalrunner.reports.csv import guard_formula, shape_of, table_frame
-from evalrunner.reports.html.write import KINDS, check_png_support, rewrite_report
+from evalrunner.domain import Row
+from evalrunner.errors import MissingExtraError, RunError, SuiteError, nearest
+from evalrunner.plugins import factory_options, known_names, load
+from evalrunner.reports.view import RunView, stored_view
 from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, TABLE_FILE, RunFolder
-from evalrunner.runs.row_log import NAME as ROWS_FILE
 from evalrunner.runs.row_log import read_rows
-from evalrunner.storage import write_bytes
+from evalrunner.storage import replacing
 
-EXTRAS = ((".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "xlsx"), (".png", "resvg_py", "png"))
-STORED = {".csv": TABLE_FILE, ".json": METRICS_FILE, ".jsonl": ROWS_FILE}
-XLSX_CELL = 32_767  # characters that a cell of Excel holds
-XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0 §2.2 forbids them
+RUN_FILES: Final = {
+    ".csv": TABLE_FILE, ".json": METRICS_FILE, ".html": REPORT_FILE, ".md": "summary.md", ".xml": "junit.xml",
+}  # fmt: skip
+"""The formats with a place in the run folder. An output of the same format is a copy."""
+ALWAYS: Final = (".csv", ".json", ".html")
+CI: Final = (".md", ".xml")
+STEP_SUMMARY: Final = "step-summary"
 
 
-def check_outputs(outputs: Sequence[str], *, suites: int) -> None:
-    """Refuse what cannot be written, before anything is called. Raises SuiteError."""
+def extensions() -> list[str]:
+    """The extensions that `-o` takes: those built in, then those of installed packages."""
+    return [name for name in known_names("reporters") if name.startswith(".")]
+
+
+def check_outputs(outputs: Sequence[str], *, suites: int = 1) -> None:
+    """Refuse outputs that cannot be written, before the first call. Raises SuiteError."""
+    known = extensions() if outputs else []
     for output in outputs:
         extension = Path(output).suffix.lower()
-        if extension not in WRITERS:
+        if extension not in known:
             raise SuiteError(
-                f"-o {output!r}: the extension should be one of {', '.join(WRITERS)}{nearest(extension, WRITERS)}"
+                f"-o {output!r}: the extension should be one of {', '.join(known)}{nearest(extension, known)}"
             )
         if suites > 1 and "{suite}" not in output:
-            raise SuiteError(f"-o {output!r}: with several suites the path should hold {{suite}}")
-        for needed, package, extra in EXTRAS:
-            if extension == needed and importlib.util.find_spec(package) is None:
-                raise MissingExtraError(f"-o {output!r}", extra)
+            raise SuiteError(f"-o {output!r}: with several suites the path needs {{suite}}")
+        package, extra = getattr(load("reporters", extension), "requires", None) or (None, "")
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise MissingExtraError(f"-o {output!r}", extra)
 
 
-def check_apart(outputs: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse outputs that suites of one name would write over each other. Raises SuiteError."""
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+def check_distinct(outputs: Sequence[str], suites: Sequence[str]) -> None:
+    """Refuse outputs that suites of one name would overwrite. Raises SuiteError."""
+    twice = next((name for place, name in enumerate(suites) if name in suites[:place]), None)
     if outputs and twice is not None:
-        raise SuiteError(f"-o {outputs[0]!r}: two suites are called {twice!r}, and one would be written over the other")
+        raise SuiteError(f"-o {outputs[0]!r}: two suites are called {twice!r}, so one would overwrite the other")
 
 
-def write_outputs(result: RunResult, outputs: Sequence[str]) -> list[Path]:
-    """Write each output; returns where. The run folder has its files already."""
-    written: list[Path] = []
+@dataclass(slots=True)
+class Output:
+    """One file of a run, its reporter, and where it is copied to. `problem` is why it could not be written."""
+
+    path: Path
+    reporter: Any
+    copies: list[Path] = field(default_factory=list)
+    optional: bool = False
+    problem: str | None = None
+
+    def attempt(self, step: Callable[[], object]) -> None:
+        """Do a step of the reporter, unless an earlier one failed; a failure is noted, so other outputs go on."""
+        if self.problem is None:
+            try:
+                step()
+            except (OSError, RunError) as refused:
+                self.problem = str(refused)
+            except Exception as crash:  # a reporter of another package may raise anything
+                self.problem = f"{str(self.path)!r}: {type(crash).__name__}: {crash}"
+
+
+class Outputs:
+    """The reporters of all files of one run. One that fails does not keep the others from being written."""
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self.outputs = tuple(outputs)
+        self.row_takers = [(output, output.reporter.on_row) for output in outputs if hasattr(output.reporter, "on_row")]
+
+    def on_start(self, run: RunView, /) -> None:
+        for output in self.outputs:
+            output.attempt(lambda output=output: output.reporter.on_start(run))
+
+    def on_row(self, row: Row, /) -> None:
+        for output, on_row in self.row_takers:
+            if output.problem is None:
+                try:
+                    on_row(row)
+                except Exception as crash:  # as in Output.attempt, without a call more for each row
+                    output.problem = f"{str(output.path)!r}: {type(crash).__name__}: {crash}"
+
+    def write_optional(self, run: RunView) -> tuple[str, ...]:
+        """Write the files that a run can do without; returns what could not be written."""
+        chosen = [output for output in self.outputs if output.optional]
+        for output in chosen:
+            output.attempt(lambda output=output: output.reporter.on_end(run))
+        return tuple(f"a report could not be written: {output.problem}" for output in chosen if output.problem)
+
+    def on_end(self, run: RunView, /) -> None:
+        """Write the other files, then all copies. Raises RunError that names those that could not be written."""
+        for output in self.outputs:
+            if not output.optional:
+                output.attempt(lambda output=output: output.reporter.on_end(run))
+            for copy in output.copies:
+                output.attempt(lambda output=output, copy=copy: _copy(output.path, copy))
+        problems = [
+            output.problem for output in self.outputs if output.problem and (not output.optional or output.copies)
+        ]
+        if problems:
+            raise RunError("; ".join(problems))
+
+
+def _copy(source: Path, path: Path) -> None:
+    with replacing(path) as part:
+        shutil.copyfile(source, part)
+
+
+def open_outputs(run: RunView, outputs: Sequence[str], environ: Mapping[str, str]) -> Outputs:
+    """The files of a live run: those of its folder, those of `-o`, and in CI the summary and JUnit."""
+    from evalrunner.reports.github import in_ci
+
+    wanted: dict[str, list[Path]] = {}
+    for extension in (*ALWAYS, *(CI if in_ci(environ) else ())):
+        wanted[extension] = [run.folder / RUN_FILES[extension]]
     for output in outputs:
-        path = Path(output.replace("{suite}", result.suite))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.stem}.part{path.suffix}")
-        try:
-            WRITERS[path.suffix.lower()](result, part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        written.append(path)
-    return written
+        extension = Path(output).suffix.lower()
+        own = [run.folder / RUN_FILES[extension]] if extension in RUN_FILES else []
+        wanted.setdefault(extension, own).append(Path(output.replace("{suite}", run.suite)))
+    made = [
+        Output(paths[0], load("reporters", extension)(paths[0]), paths[1:], optional=extension in CI)
+        for extension, paths in wanted.items()
+    ]
+    if ".md" in wanted and (step := environ.get("GITHUB_STEP_SUMMARY")):
+        made.append(Output(Path(step), load("reporters", STEP_SUMMARY)(Path(step)), optional=True))
+    return Outputs(made)
 
 
-def write_stored(folder: RunFolder, output: Path, *, runs: Path, max_bytes: int) -> None:
-    """Write an output of a stored run; a summary takes at most `max_bytes`; `runs` is where baselines may be. Raises SuiteError for what it cannot be."""
-    from evalrunner.reports.baseline_rows import baseline_lookup_of_stored
-    from evalrunner.reports.junit import write_junit
-    from evalrunner.reports.view import stored_view
+def replay(folder: RunFolder, outputs: Sequence[Path], *, runs: Path, **options: Any) -> None:
+    """Write outputs of a stored run: its rows go through the same reporters once more.
 
-    suffix = output.suffix.lower()
-    if suffix == ".md":
-        view = stored_view(folder)
-        text = stored_markdown(folder, view, max_bytes=max_bytes, earlier=baseline_lookup_of_stored(view, runs))
-        write_bytes(output, redact(text).encode())
-    elif suffix == ".xml":
-        write_junit(folder, stored_view(folder), output)
-    elif suffix in KINDS:
-        check_png_support(output)
-        rewrite_report(folder, output, runs=runs)
-    elif suffix in STORED:
-        if not (folder.path / STORED[suffix]).is_file():
-            raise RunNotFoundError(f"run {folder.id} has no {STORED[suffix]}: it did not come to its end")
-        write_bytes(output, (folder.path / STORED[suffix]).read_bytes())
-    else:
-        known = (".md", ".xml", *KINDS, *STORED)
-        raise SuiteError(
-            f"-o {str(output)!r}: the extension should be one of {', '.join(known)}{nearest(suffix, known)}"
-        )
+    `runs` is where its baseline may be. `options`, such as `max_bytes`, go to the reporters that have them. Raises
+    SuiteError for an output that cannot be written, RunNotFoundError for a run that cannot be read.
+    """
+    check_outputs([str(path) for path in outputs])
+    run = stored_view(folder, runs)
+    send_rows(run, [_reporter(path, options) for path in outputs])
 
 
-def _copy(name: str) -> Callable[[RunResult, Path], None]:
-    def copy(result: RunResult, path: Path) -> None:
-        shutil.copyfile(result.folder / name, path)
-
-    return copy
-
-
-def _frame(result: RunResult) -> Any:
-    return table_frame(read_rows(result.folder), shape_of(result.plan), list(result.targets))
-
-
-def _write_parquet(result: RunResult, path: Path) -> None:
-    frame = _frame(result)
-    for name in frame.columns:
-        if frame[name].dtype.kind not in "iufb":  # a column of mixed types has no type in Parquet
-            frame[name] = [None if value is None else _utf8(str(value)) for value in frame[name]]
-    frame.to_parquet(path, index=False)
+def send_rows(run: RunView, reporters: Sequence[Any]) -> None:
+    """Send a stored run with its rows to reporters."""
+    for reporter in reporters:
+        reporter.on_start(run)
+    takers = [reporter.on_row for reporter in reporters if hasattr(reporter, "on_row")]
+    for row in _rows(run.folder) if takers else ():
+        for on_row in takers:
+            on_row(row)
+    for reporter in reporters:
+        reporter.on_end(run)
 
 
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", errors="backslashreplace").decode()
+def _rows(folder: Path) -> Iterator[Row]:
+    return read_rows(folder)
 
 
-def _write_xlsx(result: RunResult, path: Path) -> None:
-    _frame(result).map(_cell).to_excel(path, sheet_name="rows", index=False, engine="openpyxl")
-
-
-def _cell(value: Any) -> Any:
-    return XLSX_ILLEGAL.sub("", guard_formula(value))[:XLSX_CELL] if isinstance(value, str) else value
-
-
-def _write_plot(result: RunResult, path: Path) -> None:
-    rewrite_report(RunFolder(result.folder), path, runs=result.folder.parent.parent)
-
-
-WRITERS: dict[str, Callable[[RunResult, Path], None]] = {
-    ".csv": _copy(TABLE_FILE),
-    ".html": _copy(REPORT_FILE),
-    ".json": _copy(METRICS_FILE),
-    ".jsonl": _copy(ROWS_FILE),
-    ".md": _copy(SUMMARY_FILE),
-    ".xml": _copy(JUNIT_FILE),
-    ".parquet": _write_parquet,
-    ".png": _write_plot,
-    ".svg": _write_plot,
-    ".xlsx": _write_xlsx,
-}
+def _reporter(path: Path, options: Mapping[str, Any]) -> Any:
+    factory = load("reporters", path.suffix.lower())
+    taken = factory_options(factory)
+    return factory(path, **{name: value for name, value in options.items() if name in taken})

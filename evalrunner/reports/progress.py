@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from evalrunner.domain import Failure, Row
 from evalrunner.formatting import duration, one_line
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task
     from rich.text import Text
 
-    from evalrunner.engine.plan import Plan
+    from evalrunner.reports.view import RunView
 
 EVERY_S = 5.0  # between plain lines
 FEW = 5
@@ -25,17 +25,16 @@ SILENT_S = 30.0  # between plain lines where no row comes
 class Pace:
     """Counts of a run in progress, with the running mean of its first metric."""
 
-    def __init__(self, plan: Plan, clock: Callable[[], float]) -> None:
-        self.total = plan.rows
+    def __init__(self, run: RunView, clock: Callable[[], float]) -> None:
+        self.total = run.rows_planned
         self.clock = clock
         self.started = clock()
-        self.done = self.earlier = plan.earlier
+        self.done = self.earlier = run.rows
         self.failures = 0
-        first = plan.measures[0]
+        first = run.measures[0]
         self.scorer = first.name
         self.label = first.metric_name("mean")
-        self.calls = [target.calls for target in plan.targets]
-        self.calls += [scorer.judge.calls for scorer in plan.scorers if scorer.judge is not None]
+        self.tallies = run.tallies
         self.newest = self.started
         self.sum = 0.0
         self.scored = 0
@@ -57,7 +56,7 @@ class Pace:
         # the first rows may wait for a judge to be checked, which says nothing of the others
         if self.done - self.earlier >= FEW and self.done < self.total:
             parts.insert(1, f"{duration((self.total - self.done) / rate)} left")
-        if retries := sum(tally.retries for tally in self.calls):
+        if retries := sum(tally.retries for tally in self.tallies):
             parts.append(f"{retries:,} tried again")
         if self.scored:
             parts.append(f"{self.label} {self.sum / self.scored:.3f}")
@@ -87,9 +86,9 @@ class PlainProgress:
         self.next = 0.0
         self.ended = threading.Event()
 
-    def on_start(self, plan: Plan, folder: Any, /) -> None:
-        self.pace = Pace(plan, self.clock)
-        self.name = one_line(plan.suite.name, 60)
+    def on_start(self, run: RunView, /) -> None:
+        self.pace = Pace(run, self.clock)
+        self.name = one_line(run.suite, 60)
         self.next = self.clock() + self.every_s
         self.ended = threading.Event()
         threading.Thread(target=self._watch, args=(self.pace, self.ended), name="progress", daemon=True).start()
@@ -101,7 +100,7 @@ class PlainProgress:
             self.next = self.clock() + self.every_s
             self._tell(self.pace)
 
-    def on_end(self, result: Any, /) -> None:
+    def on_end(self, run: RunView, /) -> None:
         self.ended.set()
         self.pace = None
 
@@ -123,12 +122,12 @@ class BarProgress:
         self.bar: Progress | None = None
         self.task: Task | None = None
 
-    def on_start(self, plan: Plan, folder: Any, /) -> None:
+    def on_start(self, run: RunView, /) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
         from rich.text import Text
 
-        pace = self.pace = Pace(plan, time.monotonic)
+        pace = self.pace = Pace(run, time.monotonic)
 
         class Said(ProgressColumn):
             def render(self, task: Task) -> Text:
@@ -143,7 +142,7 @@ class BarProgress:
             transient=True,
             refresh_per_second=8,
         )
-        self.bar.add_task(one_line(plan.suite.name, 30), total=plan.rows, completed=pace.done)
+        self.bar.add_task(one_line(run.suite, 30), total=run.rows_planned, completed=pace.done)
         (self.task,) = self.bar.tasks
         self.bar.start()
 
@@ -152,10 +151,15 @@ class BarProgress:
         self.pace.add(row)
         self.task.completed = self.pace.done  # drawn with the next look, eight times a second
 
-    def on_end(self, result: Any, /) -> None:
+    def on_end(self, run: RunView, /) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def progress(out: TextIO) -> PlainProgress | BarProgress:
+    """A bar on a terminal, plain lines elsewhere."""
+    return BarProgress(out) if out.isatty() else PlainProgress(out)
 
 
 class FetchProgress:

@@ -1,98 +1,179 @@
-"""A run's results on a terminal: verdict first, gates, metrics with their counts, the worst rows, the files."""
+"""A run on a terminal, live or stored: verdict first, then gates, metrics with their counts, rows, files."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from evalrunner.domain import Completion, GateResult, Metric, Row
-from evalrunner.engine.result import RunResult, TargetResult
+from evalrunner.errors import RunNotFoundError
 from evalrunner.formatting import DASH, age, counted, duration, interval, number, one_line, plain_table, styled
 from evalrunner.middleware.cache import CacheTally
 from evalrunner.reports.comparison import render_comparison
+from evalrunner.reports.view import (
+    DONE,
+    JudgeView,
+    RunView,
+    TargetView,
+    run_word,
+    verdict_word,
+)
+from evalrunner.reports.worst_rows import WorstRows, failed
+from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.record import MetricsRecord, RunRecord
+from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.intervals import TOO_FEW_VALUES
-from evalrunner.verdicts import INTERRUPTED, VERDICTS
+from evalrunner.verdicts import VERDICTS, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-STYLES: Mapping[str, str] = {verdict: rule.style for verdict, rule in VERDICTS.items()}
-DONE = "DONE"
-ALWAYS = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
-SHARES = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
-MOST_SLICES = 20  # values of a column on a terminal
-LONGEST_BACKEND = 32  # characters beside a metric; run.json and the report have all of it
-LONGEST = 300  # characters of a text in such a table, before its column cuts it
+ALWAYS: Final = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
+WIDTH_SHARES: Final = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
+MAX_SLICES: Final = 20  # values of a column on a terminal
+MAX_BACKEND: Final = 32  # characters beside a metric; run.json and the report have all of it
+MAX_TEXT: Final = 300  # characters of a text in a table, before its column cuts it
+PAGE_ROWS: Final = 200  # rows of one table, so that a long list is printed while it is read
+IMPORT_AFTER_S: Final = 0.04
+FILES: Final = ("report.html", "table.csv", "metrics.json", "rows.jsonl", "run.json")
 
 
-def render_result(
-    result: RunResult, worst: dict[str, list[Row]], differing: Sequence[Sequence[Row]] = ()
-) -> Iterator[RenderableType]:
-    """The whole summary, piece by piece. `differing` are rows on which several targets differ, in place of the worst."""
-    from rich.text import Text
+class TerminalReporter:
+    """Prints a run at its end: its summary with the rows that did worst, or one line with `quiet`.
 
-    yield headline(result)
-    for notice in result.notices:
-        yield Text(f"note: {one_line(notice, 400)}", style="yellow")
-    if result.gates:
-        yield gates_table(result.gates)
-    for name, target in result.targets.items():
+    `diff` is how many samples on which several targets differ most are shown in place of the worst rows; `failed_only`
+    shows every failed row in place of them.
+    """
+
+    def __init__(
+        self, out: TextIO | None = None, *, quiet: bool = False, diff: int = 0, failed_only: bool = False
+    ) -> None:
+        self.out = sys.stdout if out is None else out
+        self.quiet, self.diff, self.failed_only = quiet, diff, failed_only
+
+    def on_start(self, run: RunView, /) -> None:
+        # Importing what tables are drawn with takes a while: done while the first calls are waited for.
+        drawing = threading.Timer(IMPORT_AFTER_S, _import_drawing)
+        drawing.daemon = True
+        drawing.start()
+        self.measures = run.measures
+        self.worst = WorstRows(run.measures)
+        self.failed: dict[str, list[Row]] = {}
+
+    def on_row(self, row: Row, /) -> None:
+        if not self.failed_only:
+            self.worst.add(row)
+        elif failed(row, self.measures):
+            self.failed.setdefault(row.target, []).append(row)
+
+    on_replayed_row = on_row
+
+    def on_end(self, run: RunView, /) -> None:
+        console = open_console(self.out)
+        with unless_closed(self.out):
+            if self.quiet:
+                line = headline(run)
+                line.append(f" · {run.folder}")
+                console.print(line, *next_step_lines(run), sep="\n", soft_wrap=True)
+                return
+            for part in self._parts(run):
+                console.print(part)
+
+    def _parts(self, run: RunView) -> Iterator[RenderableType]:
+        differing = () if self.failed_only else rows_that_differ(run, self.diff)
+        yield from render_run(run, differing)
+        for name in run.targets:
+            if self.failed_only:
+                yield from _failed_tables(name, self.failed.get(name, []))
+            elif not differing and (rows := self.worst.of(name)):
+                yield rows_table(f"worst rows of {one_line(name, 60)}", rows)
+        yield from closing_lines(run)
+
+
+def _import_drawing() -> None:
+    from rich import box, console, table, text  # noqa: F401
+
+
+@contextlib.contextmanager
+def unless_closed(out: TextIO) -> Iterator[None]:
+    """Print what is inside to `out`; a reader that has gone does not change the exit code."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+
+
+def open_console(out: TextIO) -> Console:
+    """A console that adds nothing of its own: no highlighting, no markup, no emoji; wide enough for a log."""
+    from rich.console import Console
+
+    return Console(file=out, highlight=False, markup=False, emoji=False, width=None if out.isatty() else 120)
+
+
+def render_run(run: RunView, differing: Sequence[Sequence[Row]] = ()) -> Iterator[RenderableType]:
+    """The summary of a run without its rows, piece by piece; `differing` are rows on which several targets differ."""
+    yield headline(run)
+    for notice in run.notices:
+        yield styled(f"note: {one_line(notice, 400)}", "yellow")
+    if run.gates:
+        yield gates_table(run.gates)
+    for name, target in run.targets.items():
         yield metrics_table(name, target)
         yield from interval_notes(target)
         yield from slice_tables(name, target)
-        yield Text(one_line(" · ".join([usage_line(target), *cache_parts(target.calls.cache)]), 400), style="dim")
-    for line in judge_usage_lines(result):
-        yield Text(one_line(line, 400), style="dim")
-    for line in judge_warnings(result):
-        yield Text(line, style="yellow")
-    if result.comparison is not None:
-        yield from render_comparison(result.comparison, differing)
-    for name in result.targets:
-        if worst.get(name) and not differing:
-            yield rows_table(f"worst rows of {one_line(name, 60)}", worst[name])
-    yield Text(f"files: {result.folder}/ (report.html, table.csv, metrics.json, rows.jsonl, run.json)")
-    for line in next_step_lines(result):
-        yield Text(line, style="bold")
+        yield styled(one_line(usage_line(target), 400), "dim")
+    for line in judge_usage_lines(run):
+        yield styled(one_line(line, 400), "dim")
+    for line in judge_warnings(run.judges):
+        yield styled(line, "yellow")
+    if run.comparison is not None:
+        yield from render_comparison(run.comparison, differing)
 
 
-def headline(result: RunResult) -> Any:
-    """`PASS qa: 50 rows in 12.3 s`, with the reason where it ended early."""
-    from rich.text import Text
+def closing_lines(run: RunView) -> Iterator[RenderableType]:
+    """Where the files of a run are, and the commands for what it left undone."""
+    names = [name for name in FILES if (run.folder / name).is_file()]
+    yield styled(f"files: {run.folder}/ ({', '.join(names)})")
+    for line in next_step_lines(run):
+        yield styled(line, "bold")
 
-    word = run_word(result.verdict, result.exit_code, gated=bool(result.gates))
-    style = STYLES[result.verdict] if word != DONE else "bold"
-    line = Text(f"{word} ", style=style)
-    line.append(f"{one_line(result.suite, 60)}: ", style="bold")
-    planned = result.plan.rows
-    rows = counted(result.rows, "row") if result.rows == planned else f"{result.rows:,} of {counted(planned, 'row')}"
-    line.append(f"{rows} in {duration(result.duration_s)}")
-    if result.stopped:
-        line.append(f"\nstopped early: {one_line(result.stopped, 600)}", style="bold magenta")
+
+def headline(run: RunView) -> Any:
+    """`PASS qa: 50 rows in 12.3 s`, with the reason where it stopped early."""
+    line = styled(f"{run.word} ", word_style(run.word, run.verdict))
+    line.append(f"{one_line(run.suite, 60)}: ", style="bold")
+    if run.verdict is None:
+        line.append("the run did not finish; the numbers are of the rows on disk")
+    else:
+        planned = counted(run.rows_planned, "row")
+        rows = planned if run.rows == run.rows_planned else f"{run.rows:,} of {planned}"
+        line.append(f"{rows} in {duration(run.duration_s)}")
+    if run.stopped:
+        line.append(f"\nstopped early: {one_line(run.stopped, 600)}", style="bold magenta")
     return line
 
 
-def run_word(verdict: str | None, exit_code: int | None, *, gated: bool) -> str:
-    """A run in one word: that of its verdict, DONE where no gate was there to be judged by."""
-    if verdict is None:
-        return "NOT FINISHED"
-    if exit_code == INTERRUPTED:
-        return "INTERRUPTED"
-    return verdict_word(verdict) if gated or exit_code else DONE
+def rows_that_differ(run: RunView, count: int) -> tuple[tuple[Row, ...], ...]:
+    """The rows of the samples on which the targets of a run differ most, read from its row log."""
+    if run.comparison is None or not run.comparison.most_different or count == 0:
+        return ()
+    from evalrunner.compare.disagreement import disagreeing_rows
 
-
-def verdict_word(verdict: str) -> str:
-    """`PASS`, `NO BASELINE`: a verdict as it is shown."""
-    return verdict.replace("_", " ").upper()
+    return disagreeing_rows(read_rows(run.folder), run.comparison.most_different[:count], list(run.targets))
 
 
 def gates_table(gates: Sequence[GateResult]) -> Table:
-    """A line for each gate and target: verdict, number, bound, and the sentence why."""
-    table = plain_table("gates", ("verdict", "gate", "target", "value", "95 % interval", "why"))
+    """A line for each gate and target: verdict, value, interval, reason."""
+    table = plain_table("gates", ("verdict", "gate", "target", "value", "95% CI", "reason"))
     for gate in gates:
         table.add_row(
-            styled(verdict_word(gate.verdict), STYLES[gate.verdict]),
+            styled(verdict_word(gate.verdict), VERDICTS[gate.verdict].style),
             styled(one_line(gate.gate, 80)),
             styled(one_line(gate.target, 40)),
             styled(number(gate.value)),
@@ -102,9 +183,9 @@ def gates_table(gates: Sequence[GateResult]) -> Table:
     return table
 
 
-def metrics_table(name: str, target: TargetResult) -> Table:
+def metrics_table(name: str, target: TargetView) -> Table:
     """Every metric of the suite's scorers with its interval and the four counts."""
-    columns = ("metric", "value", "95 % interval", "scored", "skipped", "unscored", "errors")
+    columns = ("metric", "value", "95% CI", "scored", "skipped", "unscored", "errors")
     table = plain_table(one_line(name, 80), columns)
     for metric in target.metrics:
         if metric.scorer in ALWAYS or metric.slice is not None:
@@ -114,15 +195,15 @@ def metrics_table(name: str, target: TargetResult) -> Table:
         table.add_row(styled(label(metric)), value, styled(interval(metric.low, metric.high)), *map(styled, counts))
         other = (metric.detail or {}).get("other_reading")
         if other is not None:
-            reading = "counting no answer as 0" if other["on_no_answer"] == "zero" else "leaving out no answer"
+            reading = "with no answer as 0" if other["on_no_answer"] == "zero" else "without unanswered rows"
             table.add_row(
                 styled(f"  {reading}", "dim"), styled(number(other["value"]), "dim"), "", styled(str(other["n"]), "dim")
             )
     return table
 
 
-def interval_notes(target: TargetResult) -> Iterator[Any]:
-    """What is to be known of intervals that the table does not show itself, such as too few clusters."""
+def interval_notes(target: TargetView) -> Iterator[Any]:
+    """Notes on intervals that the table cannot show, such as too few clusters."""
     found: dict[str, list[str]] = {}
     for metric in target.metrics:
         note = (metric.detail or {}).get("interval")
@@ -132,7 +213,7 @@ def interval_notes(target: TargetResult) -> Iterator[Any]:
         yield styled(one_line(f"{', '.join(names)}: {note}", 400), "dim")
 
 
-def slice_tables(name: str, target: TargetResult) -> Iterator[Table]:
+def slice_tables(name: str, target: TargetView) -> Iterator[Table]:
     """A table for each slice column: a line for each of its values, with every scorer's first metric."""
     found: dict[str, dict[str, dict[str, Metric]]] = {}
     for metric in target.metrics:
@@ -144,7 +225,7 @@ def slice_tables(name: str, target: TargetResult) -> Iterator[Table]:
         heads = [column, *(metric.name for metric in first.values())]
         title = f"{one_line(name, 80)} by {one_line(column, 40)}"
         table = plain_table(title, [one_line(head, 40) for head in heads], wraps=True)
-        for text, metrics in list(values.items())[:MOST_SLICES]:
+        for text, metrics in list(values.items())[:MAX_SLICES]:
             cells = [
                 styled(
                     f"{number(metric.value, metric.unit)} {interval(metric.low, metric.high)} n={metric.n}",
@@ -153,99 +234,97 @@ def slice_tables(name: str, target: TargetResult) -> Iterator[Table]:
                 for metric in metrics.values()
             ]
             table.add_row(styled(one_line(text, 40) or DASH), *cells)
-        if len(values) > MOST_SLICES:
-            table.add_row(styled(f"… and {len(values) - MOST_SLICES} more in metrics.json", "dim"))
+        if len(values) > MAX_SLICES:
+            table.add_row(styled(f"… and {len(values) - MAX_SLICES} more in metrics.json", "dim"))
         yield table
 
 
 def label(metric: Metric) -> str:
-    """The metric's name with the backend that made it, so that nobody takes one for the other."""
+    """The metric's name with its backend, so that two backends are not confused."""
     backend = (metric.detail or {}).get("backend")
-    return f"{metric.name} ({one_line(backend, LONGEST_BACKEND)})" if backend else metric.name
+    return f"{metric.name} ({one_line(backend, MAX_BACKEND)})" if backend else metric.name
 
 
-def usage_line(target: TargetResult) -> str:
-    """Time, tokens and cost of a target's calls."""
-    whole = [metric for metric in target.metrics if metric.slice is None]
-    found = {(metric.scorer, metric.aggregate): metric for metric in whole}
-    values = {key: metric.value for key, metric in found.items()}
+def usage_line(target: TargetView) -> str:
+    """Calls, latency, tokens and cost of a target."""
+    whole = {(metric.scorer, metric.aggregate): metric for metric in target.metrics if metric.slice is None}
+    values = {key: metric.value for key, metric in whole.items()}
     latency = [
-        f"{name} {number(values.get(('latency', name)), 's')}{_ends(found.get(('latency', name)))}"
+        f"{name} {number(values.get(('latency', name)), 's')}{_ends(whole.get(('latency', name)))}"
         for name in ("p50", "p90", "p99")
     ]
-    tokens = f"{number(values.get(('token_count', 'total')), 'tokens')} tokens out"
-    cost = f"cost {number(values.get(('cost_usd', 'total')), 'USD')}"
-    made, retries = target.calls.usage.calls, target.calls.retries
-    again = f" ({retries:,} tried again)" if retries else ""
-    calls = counted(made or target.usage.calls, "call") + again if made or target.usage.calls else "nothing was called"
+    calls = counted(target.usage.calls, "call") if target.usage.calls else "no calls"
     streamed = [f"first token p50 {number(first, 's')}"] if (first := values.get(("ttft", "p50"))) is not None else []
-    return " · ".join([calls, "latency " + ", ".join(latency), *streamed, tokens, cost])
+    parts = [
+        calls + _retries(target.retries),
+        "latency " + ", ".join(latency),
+        *streamed,
+        f"{number(values.get(('token_count', 'total')), 'tokens')} output tokens",
+        f"cost {number(values.get(('cost_usd', 'total')), 'USD')}",
+        *cache_parts(target.cache),
+    ]
+    return " · ".join(parts)
+
+
+def _retries(count: int) -> str:
+    return f" ({count:,} {'retry' if count == 1 else 'retries'})" if count else ""
 
 
 def _ends(metric: Metric | None) -> str:
-    """The interval behind a number of the line, or nothing where it has none."""
+    """The interval of a number in the line, or nothing where it has none."""
     if metric is None or (metric.low is None and metric.high is None):
         return ""
-    return f" {interval(metric.low, metric.high)}"
+    return f" ({interval(metric.low, metric.high)})"
 
 
-def cache_parts(tally: CacheTally) -> Iterator[str]:
-    """What the cache had: `cached 812/1,000, oldest 3 d`, and the money that this saved."""
-    if tally.hits:
+def cache_parts(tally: CacheTally | None) -> Iterator[str]:
+    """Cache hits and the money they saved: `cached 812/1,000, oldest 3 d`."""
+    if tally is not None and tally.hits:
         yield f"cached {tally.hits:,}/{tally.lookups:,}, oldest {age(tally.oldest_s)}"
-    if tally.saved_usd:
+    if tally is not None and tally.saved_usd:
         yield f"saved {number(tally.saved_usd, 'USD')}"
 
 
-def judge_usage_lines(result: RunResult) -> Iterator[str]:
-    """Calls, tokens and cost of each judge, apart from what the targets took; under a cap what of it is spent."""
-    for scorer in result.plan.scorers:
-        if scorer.judge is None:
-            continue
-        tally = scorer.judge.calls
-        usage, again = tally.usage, f" ({tally.retries:,} tried again)" if tally.retries else ""
-        cost = None if usage.unpriced or usage.calls == usage.failures else usage.cost_usd
+def judge_usage_lines(run: RunView) -> Iterator[str]:
+    """Calls, tokens and cost of each judge; then what of a cost cap is spent."""
+    for judge in run.judges:
+        usage = judge.usage
+        cost = None if usage.unpriced_calls else usage.cost_usd
         parts = [
-            f"judge of {scorer.bound.name}: {counted(usage.calls, 'call')}{again}",
-            f"{usage.output_tokens:,} tokens out",
+            f"judge of {judge.scorer}: {counted(usage.calls, 'call')}{_retries(judge.retries)}",
+            f"{usage.output_tokens:,} output tokens",
             f"cost {number(cost, 'USD')}",
-            *cache_parts(tally.cache),
+            *cache_parts(judge.cache),
         ]
         yield " · ".join(parts)
-    budget = result.plan.calls.budget
-    if budget is not None:
-        targets, judges = (number(budget.ledger.spent[side], "USD") for side in ("targets", "judges"))
-        yield f"spent at the most: targets {targets}, judges {judges}, of {number(budget.cap_usd, 'USD')} allowed"
+    if run.budget:
+        targets, judges, cap = (number(run.budget[side], "USD") for side in ("targets", "judges", "cap"))
+        yield f"spent: at most {targets} on targets and {judges} on judges, of {cap} allowed"
 
 
-def next_step_lines(result: RunResult) -> Iterator[str]:
-    """The commands that do what the run has left to do."""
-    resume = f"evalrun --resume {shlex.quote(str(result.folder))}"
-    if result.unfinished:
-        yield f"{counted(result.unfinished, 'row')} to go: {resume}"
-    if result.in_error:
-        yield f"{counted(result.in_error, 'row')} with errors, to be run again: {resume} --retry-errors"
+def next_step_lines(run: RunView) -> Iterator[str]:
+    """The commands for what a run left undone."""
+    resume = f"evalrun --resume {shlex.quote(str(run.folder))}"
+    if run.verdict is not None and run.rows < run.rows_planned:
+        yield f"{counted(run.rows_planned - run.rows, 'row')} unfinished. Resume: {resume}"
+    if run.rows_in_error:
+        yield f"{counted(run.rows_in_error, 'row')} with errors. Retry: {resume} --retry-errors"
 
 
-def judge_warnings(result: RunResult) -> Iterator[str]:
-    """What became of each judge that was checked and not believed."""
-    for scorer in result.plan.scorers:
-        desk = scorer.judge
-        if desk is None or desk.check is None or desk.check.passed:
+def judge_warnings(judges: Sequence[JudgeView]) -> Iterator[str]:
+    """A line for each judge that failed its sanity check, or could not be checked."""
+    for judge in judges:
+        check = judge.check
+        if check is None or check.passed:
             continue
-        if desk.check.failure is not None:
-            said = one_line(desk.check.failure.message, 300)
-            yield f"{scorer.bound.name}: the judge {one_line(desk.name, 80)} could not be checked, so it gave no verdict: {said}"
+        name = one_line(judge.name, 80)
+        if check.failure is not None:
+            yield f"{judge.scorer}: judge {name} could not be checked and gives no scores: {one_line(check.failure, 300)}"
             continue
-        score = f"{desk.check.right} of {desk.check.total} known pairs right, {desk.check.needed} needed"
-        kept = (
-            "its verdicts are shown all the same (judge_check: warn)"
-            if desk.mode == "warn"
-            else "its verdicts are not used"
-        )
+        used = "Its scores are used anyway (judge_check: warn)." if judge.mode == "warn" else "Its scores are not used."
         yield (
-            f"{scorer.bound.name}: the judge {one_line(desk.name, 80)} failed its self-check ({score}); {kept}. "
-            "Set a real one: --judge openai/gpt-5-mini, or judge: in the suite"
+            f"{judge.scorer}: judge {name} failed its sanity check ({check.right} of {check.total} known answers, {check.needed} needed). "
+            f"{used} Choose another judge: --judge openai/gpt-5-mini, or judge: in the suite"
             " (suites that read it: EVALRUN_JUDGE=openai/gpt-5-mini)."
         )
 
@@ -253,11 +332,11 @@ def judge_warnings(result: RunResult) -> Iterator[str]:
 def rows_table(title: str, rows: Sequence[Row]) -> Table:
     """Rows with input, accepted answers, output and scores, cut short."""
     names = list(rows[0].cells) if rows else []
-    table = plain_table(title, ("id", *SHARES, *names))
+    table = plain_table(title, ("id", *WIDTH_SHARES, *names))
     table.expand = True
     for column in table.columns[1:4]:
         column.no_wrap, column.overflow = True, "ellipsis"
-        column.ratio = SHARES[str(column.header)]
+        column.ratio = WIDTH_SHARES[str(column.header)]
     for row in rows:
         answer = row.answer
         output = answer.text if isinstance(answer, Completion) else f"[{answer}]"
@@ -265,16 +344,61 @@ def rows_table(title: str, rows: Sequence[Row]) -> Table:
             output = f"{output} [{answer.finish_reason}]"
         table.add_row(
             styled(one_line(row.sample.id, 24)),
-            styled(one_line(str(row.sample.input), LONGEST)),
-            styled(one_line(" | ".join(row.sample.expected), LONGEST)),
-            styled(one_line(output, LONGEST)),
+            styled(one_line(str(row.sample.input), MAX_TEXT)),
+            styled(one_line(" | ".join(row.sample.expected), MAX_TEXT)),
+            styled(one_line(output, MAX_TEXT)),
             *[styled(number(cell.value) if cell.state == "scored" else cell.state) for cell in row.cells.values()],
         )
     return table
 
 
-def open_console(out: TextIO) -> Console:
-    """A console that adds nothing of its own: no highlighting, no markup, no emoji; wide enough for a log."""
-    from rich.console import Console
+def _failed_tables(name: str, rows: list[Row]) -> Iterator[RenderableType]:
+    """Every failed row of a target in the order of the dataset."""
+    rows.sort(key=lambda row: (row.sample.index, row.epoch))
+    if not rows:
+        yield styled(f"{one_line(name, 60)}: no failed rows")
+    for start in range(0, len(rows), PAGE_ROWS):
+        yield rows_table(f"failed rows of {one_line(name, 60)} ({len(rows):,})", rows[start : start + PAGE_ROWS])
 
-    return Console(file=out, highlight=False, markup=False, emoji=False, width=None if out.isatty() else 120)
+
+def word_style(word: str, verdict: Verdict | None) -> str:
+    """How a run's word is printed."""
+    return "bold" if word == DONE else VERDICTS[verdict].style if verdict is not None else "bold yellow"
+
+
+def runs_table(runs: Sequence[RunFolder]) -> Table:
+    """A line for each run: suite, id, when, verdict, rows, and its headline metric."""
+    table = plain_table("", ("run", "suite", "verdict", "exit", "rows", "headline metric", "time"))
+    for folder in runs:
+        try:
+            run = RunRecord.load(folder.path)
+            metrics = run.load_metrics(folder.path)
+        except RunNotFoundError:
+            table.add_row(styled(folder.id), styled(one_line(folder.suite, 40)), styled("unreadable", "red"))
+            continue
+        word = run_word(run.verdict, run.exit_code, gated=metrics is not None and bool(metrics.gates))
+        table.add_row(
+            styled(folder.id),
+            styled(one_line(folder.suite, 40)),
+            styled(word, word_style(word, run.verdict)),
+            styled(DASH if run.exit_code is None else str(run.exit_code)),
+            styled(f"{DASH if run.rows is None else run.rows}/{run.rows_planned}"),
+            styled(_headline_metrics(run, metrics)),
+            styled(DASH if run.duration_s is None else duration(run.duration_s)),
+        )
+    return table
+
+
+def _headline_metrics(run: RunRecord, metrics: MetricsRecord | None) -> str:
+    """The first scorer's headline metric with its interval; of several targets a line for each of the first three."""
+    if metrics is None:
+        return DASH
+    scorer, declared = next(iter(run.scorers.items()))
+    lines: list[str] = []
+    for name, target in metrics.targets.items():
+        metric = target.headline(scorer, declared)
+        if metric is not None:
+            ends = f" {interval(metric.low, metric.high)}" if metric.low is not None else ""
+            label = one_line(name if len(metrics.targets) > 1 else metric.name, 30)
+            lines.append(f"{label} {number(metric.value)}{ends}")
+    return "\n".join([*lines[:3], *([f"and {len(lines) - 3} more"] if len(lines) > 3 else [])])

@@ -1,47 +1,97 @@
-"""A run as reports for others show it: the same from a run that has just ended and from a stored one."""
+"""A run as reporters see it: one view, built from a run in progress, one that just ended, or a stored one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Final, Literal
 
 from evalrunner.compare.result import Comparison
-from evalrunner.domain import GateResult
-from evalrunner.engine.result import RunResult, TargetResult
+from evalrunner.domain import EMPTY, GateResult, Metric
+from evalrunner.engine.plan import Plan
+from evalrunner.engine.result import RunResult, metrics_record
 from evalrunner.formatting import counted, number
-from evalrunner.reports.stored import stored_targets
-from evalrunner.reports.terminal import DONE, judge_warnings, next_step_lines, run_word
+from evalrunner.middleware.cache import CacheTally
+from evalrunner.middleware.stack import CallTally
+from evalrunner.reports.worst_rows import BaselineLookup, baseline_lookup_of_plan, baseline_lookup_of_stored
 from evalrunner.runs.folder import RunFolder
-from evalrunner.runs.record import MetricsRecord, RunRecord
+from evalrunner.runs.record import MetricsRecord, RunRecord, SelfCheckRecord, UsageRecord
+from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.measures import Measure
-from evalrunner.verdicts import WORST_FIRST, Verdict
+from evalrunner.stats.summary import summarize
+from evalrunner.verdicts import INTERRUPTED, WORST_FIRST, Verdict
+
+DONE: Final = "DONE"
+NOT_FINISHED: Final = "NOT FINISHED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetView:
+    """A target's metrics and the calls of its rows. `retries` and `cache` are known of a live run only."""
+
+    metrics: tuple[Metric, ...] = ()
+    usage: UsageRecord = UsageRecord()
+    retries: int = 0
+    cache: CacheTally | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeView:
+    """A scorer's judge: its calls, and how it did on its known answers.
+
+    `check` is None where it was not tested. `retries` and `cache` are known of a live run only.
+    """
+
+    scorer: str
+    name: str
+    mode: str
+    usage: UsageRecord
+    check: SelfCheckRecord | None = None
+    retries: int = 0
+    cache: CacheTally | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """What is told of a run. `suite_file` is None where nobody knows it; a run that has no end has no verdict."""
+    """A run, live or stored.
+
+    A run that has not ended has no verdict. `suite_file` is None where it is unknown. `columns` are those of the
+    dataset. `record` and `numbers` are what `run.json` and `metrics.json` hold. `find_baseline` looks up the baseline's scores of a row.
+    `tallies` count the calls of a run in progress, `budget` is what it may and did spend; a stored run has neither.
+    """
 
     suite: str
     run_id: str
+    folder: Path
     suite_file: Path | None
     measures: tuple[Measure, ...]
-    targets: Mapping[str, TargetResult]
+    columns: tuple[str, ...] = ()
+    streaming: bool = False
+    targets: Mapping[str, TargetView]
+    judges: tuple[JudgeView, ...] = ()
     gates: tuple[GateResult, ...] = ()
     verdict: Verdict | None
     exit_code: int | None
     rows: int
     rows_planned: int
+    rows_in_error: int = 0
     started_at: datetime
     duration_s: float
     stopped: str | None = None
-    notices: tuple[str, ...] = field(default=())
+    notices: tuple[str, ...] = ()
     comparison: Comparison | None = None
+    record: RunRecord | None = None
+    numbers: MetricsRecord | None = None
+    find_baseline: Callable[[], BaselineLookup | None] = lambda: None
+    tallies: tuple[CallTally, ...] = ()
+    budget: Mapping[Literal["targets", "judges", "cap"], float] = EMPTY
 
     @property
     def word(self) -> str:
-        """The run in one word: that of its verdict, DONE where nothing was to be judged."""
+        """The run in one word: `PASS`, `DONE` where there is no gate, `INTERRUPTED`, `NOT FINISHED`."""
         return run_word(self.verdict, self.exit_code, gated=bool(self.gates))
 
     @property
@@ -50,36 +100,54 @@ class RunView:
         return sorted(self.gates, key=lambda gate: (WORST_FIRST.index(gate.verdict), not gate.blocks))
 
 
+def run_word(verdict: Verdict | None, exit_code: int | None, *, gated: bool) -> str:
+    """A run in one word; `gated` says whether it had gates."""
+    if verdict is None:
+        return NOT_FINISHED
+    if exit_code == INTERRUPTED:
+        return "INTERRUPTED"
+    return verdict_word(verdict) if gated or exit_code else DONE
+
+
+def verdict_word(verdict: str) -> str:
+    """`PASS`, `NO BASELINE`."""
+    return verdict.replace("_", " ").upper()
+
+
 def sentence(view: RunView) -> str:
-    """What a colleague has to know, in one sentence or two: what the run came to, and why."""
-    if view.word == "NOT FINISHED":
-        return "The run ended before its end; the numbers are of the rows that are on disk."
+    """The result of the run and the reason for it, in one or two sentences."""
+    if view.word == NOT_FINISHED:
+        return "The run did not finish; the numbers are of the rows on disk."
     if view.word == "INTERRUPTED":
         return f"Interrupted after {view.rows:,} of {counted(view.rows_planned, 'row')}."
     if view.word == DONE:
-        return "Measured without gates, so there is no verdict."
+        return "There are no gates, so there is no verdict."
     early = f" It also stopped early: {view.stopped}." if view.stopped else ""
     first = view.gates_worst_first[0] if view.gates else None
     if view.verdict == "fail" and first is not None:
-        missed = sum(gate.verdict == "fail" for gate in view.gates)
-        return f"{missed} of {counted(len(view.gates), 'gate')} failed: {gate_sentence(first, view)}.{early}"
+        failed = sum(gate.verdict == "fail" for gate in view.gates)
+        return f"{failed} of {counted(len(view.gates), 'gate')} failed: {gate_sentence(first, view)}.{early}"
     if view.verdict == "untrusted":
-        why = view.stopped or (gate_sentence(first, view) if first is not None else "")
-        return f"The result could not be trusted, so it says nothing about the model: {why}."
+        reason = view.stopped or (gate_sentence(first, view) if first is not None else "")
+        return f"The result is not trusted and says nothing about the model: {reason}."
     if view.verdict == "inconclusive" and first is not None:
-        return f"There are too few rows to tell: {gate_sentence(first, view)}."
+        return f"There are too few samples to decide: {gate_sentence(first, view)}."
     return _passed(view)
 
 
 def _passed(view: RunView) -> str:
-    held = [gate for gate in view.gates if gate.verdict == "pass"]
-    said = [f"{len(held)} of {counted(len(view.gates), 'gate')} passed"]
-    noise = sum("within noise" in gate.reason for gate in held)
-    if noise:
-        said.append(f"{noise} of them within noise")
+    passing = [gate for gate in view.gates if gate.verdict == "pass"]
+    parts = [f"{len(passing)} of {counted(len(view.gates), 'gate')} passed"]
+    if close := sum(is_close(gate) for gate in passing):
+        parts.append(f"{close} of them not conclusively")
     others = [gate for gate in view.gates_worst_first if gate.verdict != "pass"]
-    said += [f"{gate.verdict.replace('_', ' ')}: {gate_sentence(gate, view)}" for gate in others[:1]]
-    return "; ".join(said) + "."
+    parts += [f"{gate.verdict.replace('_', ' ')}: {gate_sentence(gate, view)}" for gate in others[:1]]
+    return "; ".join(parts) + "."
+
+
+def is_close(gate: GateResult) -> bool:
+    """Whether the threshold of a point gate is inside the 95% CI."""
+    return gate.kind == "point" and gate.low is not None and gate.high is not None and gate.low < gate.bound < gate.high
 
 
 def gate_sentence(gate: GateResult, view: RunView) -> str:
@@ -89,49 +157,96 @@ def gate_sentence(gate: GateResult, view: RunView) -> str:
     return f"{gate.gate}{of}{value}: {gate.reason}"
 
 
+def view_at_start(plan: Plan, folder: RunFolder, record: RunRecord) -> RunView:
+    """The view of a run before its first call; `rows` are those that it had already when it was resumed."""
+    calls = [target.calls for target in plan.targets]
+    calls += [scorer.judge.calls for scorer in plan.scorers if scorer.judge is not None]
+    view = view_of_record(folder, record, {name: TargetView() for name in record.targets})
+    return replace(view, rows=plan.earlier, find_baseline=partial(baseline_lookup_of_plan, plan), tallies=tuple(calls))
+
+
 def view_of(result: RunResult) -> RunView:
-    """The view of a run that has just ended."""
-    return RunView(
-        suite=result.suite,
-        run_id=result.run_id,
-        suite_file=result.plan.suite.path,
-        measures=result.plan.measures,
-        targets=result.targets,
-        gates=result.gates,
-        verdict=result.verdict,
-        exit_code=result.exit_code,
-        rows=result.rows,
-        rows_planned=result.plan.rows,
-        started_at=result.started_at,
-        duration_s=result.duration_s,
-        stopped=result.stopped,
-        notices=(*result.notices, *judge_warnings(result), *next_step_lines(result)),
-        comparison=result.comparison,
+    """The view of a run that has just ended: that of its record, with what only this process knows."""
+    assert result.record is not None  # a run that ended has one
+    numbers, plan = metrics_record(result), result.plan
+    tallies = {name: target.calls for name, target in result.targets.items()}
+    targets = {
+        name: TargetView(
+            metrics=target.metrics, usage=target.usage, retries=tallies[name].retries, cache=tallies[name].cache
+        )
+        for name, target in numbers.targets.items()
+    }
+    view = view_of_record(RunFolder(result.folder), result.record, targets, numbers)
+    calls = {one.bound.name: one.judge.calls for one in plan.scorers if one.judge is not None}
+    judges = tuple(
+        replace(judge, retries=calls[judge.scorer].retries, cache=calls[judge.scorer].cache) for judge in view.judges
+    )
+    budget = plan.calls.budget
+    return replace(
+        view,
+        judges=judges,
+        find_baseline=partial(baseline_lookup_of_plan, plan),
+        budget={} if budget is None else {**budget.ledger.spent, "cap": budget.cap_usd},
     )
 
 
-def stored_view(folder: RunFolder) -> RunView:
-    """The view of a run folder; without a verdict where the run did not finish."""
+def stored_view(folder: RunFolder, runs: Path | None = None) -> RunView:
+    """The view of a stored run, counted from its rows where it did not finish. `runs` is where its baseline may be.
+
+    Raises InvalidRunError where the folder holds no run that can be read.
+    """
     run = RunRecord.load(folder.path)
-    return view_of_record(folder, run, run.load_metrics(folder.path))
+    numbers = run.load_metrics(folder.path)
+    if numbers is None:
+        names, rows = list(run.targets), read_rows(folder.path)
+        summary = summarize(rows, run.measures, names, epochs=run.epochs, streaming=run.streaming, design=run.design)
+        targets = {name: TargetView(metrics=summary.all_metrics(name)) for name in names}
+    else:
+        targets = {name: TargetView(metrics=one.metrics, usage=one.usage) for name, one in numbers.targets.items()}
+    return view_of_record(folder, run, targets, numbers, runs)
 
 
-def view_of_record(folder: RunFolder, run: RunRecord, metrics: MetricsRecord | None) -> RunView:
-    """The view of a stored run whose files were read."""
+def view_of_record(
+    folder: RunFolder,
+    run: RunRecord,
+    targets: Mapping[str, TargetView],
+    numbers: MetricsRecord | None = None,
+    runs: Path | None = None,
+) -> RunView:
+    """The view of a run by its record and its numbers, which are None where it did not end."""
+    gates = () if numbers is None else numbers.gates
     return RunView(
         suite=run.suite,
         run_id=run.run_id,
+        folder=folder.path,
         suite_file=run.suite_file,
         measures=run.measures,
-        targets=stored_targets(folder, run, metrics),
-        gates=() if metrics is None else metrics.gates,
+        columns=run.columns,
+        streaming=run.streaming,
+        targets=targets,
+        judges=tuple(
+            JudgeView(scorer=scorer, name=judge.name, mode=judge.mode, usage=judge.usage, check=judge.self_check)
+            for scorer, judge in run.judges.items()
+        ),
+        gates=gates,
         verdict=run.verdict,
         exit_code=run.exit_code,
         rows=run.rows or 0,
         rows_planned=run.rows_planned,
+        rows_in_error=run.rows_in_error or 0,
         started_at=run.started_at,
         duration_s=run.duration_s or 0.0,
         stopped=run.stopped,
         notices=run.notices,
-        comparison=None if metrics is None else metrics.comparison,
+        comparison=None if numbers is None else numbers.comparison,
+        record=run,
+        numbers=numbers,
+        find_baseline=partial(
+            baseline_lookup_of_stored,
+            run.suite,
+            run.suite_file,
+            gates,
+            tuple(targets),
+            runs or folder.path.parent.parent,
+        ),
     )

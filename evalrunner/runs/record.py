@@ -126,7 +126,7 @@ class RunRecord(Provenance):
     """A stored run: what was run, with which options, when, and how it ended (`run.json`).
 
     It is written at the start of a run with status `running` and again at its end; `finished_at`, `duration_s`, `rows`,
-    `verdict` and `exit_code` are None before. `columns` are the columns of the dataset, `resolved` is the suite as it was
+    `rows_in_error`, `verdict` and `exit_code` are None before. `columns` are the columns of the dataset, `resolved` is the suite as it was
     understood, `options` are those given on the command line.
     """
 
@@ -138,6 +138,7 @@ class RunRecord(Provenance):
     duration_s: float | None = None
     rows: int | None = None
     rows_planned: int
+    rows_in_error: int | None = None
     verdict: Verdict | None = None
     exit_code: int | None = None
     stopped: str | None = None

@@ -15,8 +15,9 @@ from junitparser import JUnitXml
 
 import evalrunner
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample
-from evalrunner.reports.junit import JUnitWriter, gate_result, row_result, write_junit
-from evalrunner.reports.view import stored_view
+from evalrunner.reports.junit import JUnitReporter, gate_result, row_result
+from evalrunner.reports.outputs import replay
+from evalrunner.reports.view import TargetView
 from evalrunner.runs.folder import RunFolder
 from evalrunner.stats.measures import Measure
 from tests.reports.hostile import HOSTILE
@@ -69,10 +70,11 @@ def test_a_gate_is_a_failure_only_where_the_model_missed_it() -> None:
 
 def write(folder: Path, rows: list[Row], **changes: Any) -> str:
     folder.mkdir(exist_ok=True)
-    writer = JUnitWriter(folder, "qa", MEASURES, ["a", "b"])
+    reporter = JUnitReporter(folder / "junit.xml")
+    reporter.on_start(view(measures=MEASURES, targets={"a": TargetView(), "b": TargetView()}))
     for one in rows:
-        writer.add(one)
-    writer.finish(view(**changes), folder / "junit.xml")
+        reporter.on_row(one)
+    reporter.on_end(view(**changes))
     assert [path.name for path in folder.iterdir()] == ["junit.xml"]
     return (folder / "junit.xml").read_text(encoding="utf-8")
 
@@ -157,7 +159,7 @@ def test_a_run_writes_it_and_a_stored_run_gives_the_same() -> None:
     parsed = JUnitXml.fromstring(text.encode())
     assert (parsed.tests, parsed.failures, parsed.errors) == (31, 16, 0)
     folder = RunFolder(result.folder)
-    write_junit(folder, stored_view(folder), Path("again/j.xml"))
+    replay(folder, [Path("again/j.xml")], runs=Path("runs"))
     assert without_times(Path("again/j.xml").read_text(encoding="utf-8")) == without_times(text)
 
 

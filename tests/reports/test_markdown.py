@@ -12,14 +12,11 @@ import pytest
 
 import evalrunner
 from evalrunner.domain import BaselineResult, Cell, Completion, Declaration, GateResult, Metric, Row, Sample
-from evalrunner.engine.result import TargetResult
-from evalrunner.middleware.usage import Usage
 from evalrunner.redact import register_secret
-from evalrunner.reports.ci import CiFiles, SummaryRows, stored_markdown
-from evalrunner.reports.markdown import render_markdown
+from evalrunner.reports.markdown import MarkdownReporter, SummaryRows, render_markdown
 from evalrunner.reports.markdown_escaping import block, code, inline
-from evalrunner.reports.outputs import write_stored
-from evalrunner.reports.view import RunView, sentence, stored_view
+from evalrunner.reports.outputs import replay
+from evalrunner.reports.view import RunView, TargetView, sentence
 from evalrunner.reports.worst_rows import BaselineScores, ShownRow
 from evalrunner.runs.folder import RunFolder
 from evalrunner.stats.measures import Measure
@@ -40,9 +37,10 @@ def view(**changes: Any) -> RunView:
         **{
             "suite": "qa",
             "run_id": "20260101T000000Z-0000",
+            "folder": Path("runs/qa/20260101T000000Z-0000"),
             "suite_file": Path("suites/qa.yaml"),
             "measures": (MEASURE,),
-            "targets": {"a": TargetResult((METRIC,), Usage(), 10, 0)},
+            "targets": {"a": TargetView(metrics=(METRIC,))},
             "gates": (GATE,),
             "verdict": "fail",
             "exit_code": 1,
@@ -67,15 +65,15 @@ def test_the_summary_of_a_run_says_the_verdict_first_then_gates_metrics_and_rows
         "**1 of 1 gate failed: exact_match &#62;= 0.8 is 0.500: misses the bound.**\n\n"
         "10 rows in 1.5 s · run <code>20260101T000000Z-0000</code>\n\n"
         "### Gates\n\n"
-        "| verdict | gate | target | value | 95 % interval | bound | why | line |\n"
+        "| verdict | gate | target | value | 95% CI | bound | why | line |\n"
         "| --- | --- | --- | ---: | --- | ---: | --- | ---: |\n"
-        "| **FAIL** | <code>exact_match &#62;= 0.8</code> | <code>a</code> | 0.500 | &#91;0.200, 0.800&#93; | 0.8 |"
+        "| **FAIL** | <code>exact_match &#62;= 0.8</code> | <code>a</code> | 0.500 | 0.200–0.800 | 0.8 |"
         " misses the bound | 7 |\n\n"
         "### Metrics\n\n"
-        "| metric | value | 95 % interval | scored | skipped | unscored | errors |\n"
+        "| metric | value | 95% CI | scored | skipped | unscored | errors |\n"
         "| --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
-        "| <code>exact_match/v1</code> | 0.500 | &#91;0.200, 0.800&#93; | 10 | 0 | 0 | 0 |\n\n"
-        "nothing was called · latency p50 –, p90 –, p99 – · – tokens out · cost –\n\n"
+        "| <code>exact_match/v1</code> | 0.500 | 0.200–0.800 | 10 | 0 | 0 | 0 |\n\n"
+        "no calls · latency p50 –, p90 –, p99 – · – output tokens · cost –\n\n"
         "### Worst rows\n\n"
         "<details><summary><code>id-3</code> · <code>exact_match</code> 0.000</summary><b>input</b><pre>question 3</pre>"
         "<b>expected</b><pre>right</pre><b>output</b><pre>no &#96;idea&#96;</pre></details>\n"
@@ -88,27 +86,27 @@ def test_the_summary_of_a_run_says_the_verdict_first_then_gates_metrics_and_rows
         ({}, "1 of 1 gate failed: exact_match >= 0.8 is 0.500: misses the bound."),
         (
             {"verdict": "untrusted", "exit_code": 3, "gates": (replace(GATE, verdict="untrusted", reason="no row was run"),)},
-            "The result could not be trusted, so it says nothing about the model: exact_match >= 0.8 is 0.500: no row was run.",
+            "The result is not trusted and says nothing about the model: exact_match >= 0.8 is 0.500: no row was run.",
         ),
         (
             {"verdict": "untrusted", "exit_code": 3, "gates": (), "stopped": "target 'a' answered none of its 10 rows"},
-            "The result could not be trusted, so it says nothing about the model: target 'a' answered none of its 10 rows.",
+            "The result is not trusted and says nothing about the model: target 'a' answered none of its 10 rows.",
         ),
         (
             {"verdict": "inconclusive", "exit_code": 4, "gates": (replace(GATE, verdict="inconclusive", reason="too few"),)},
-            "There are too few rows to tell: exact_match >= 0.8 is 0.500: too few.",
+            "There are too few samples to decide: exact_match >= 0.8 is 0.500: too few.",
         ),
         (
-            {"verdict": "pass", "exit_code": 0, "gates": (replace(GATE, verdict="pass", reason="within noise: …"),)},
-            "1 of 1 gate passed; 1 of them within noise.",
+            {"verdict": "pass", "exit_code": 0, "gates": (replace(GATE, verdict="pass", bound=0.5),)},
+            "1 of 1 gate passed; 1 of them not conclusively.",
         ),
         (
             {"verdict": "pass", "exit_code": 0, "gates": (replace(GATE, verdict="no_baseline", reason="none yet"),)},
             "0 of 1 gate passed; no baseline: exact_match >= 0.8 is 0.500: none yet.",
         ),
-        ({"verdict": "pass", "exit_code": 0, "gates": ()}, "Measured without gates, so there is no verdict."),
+        ({"verdict": "pass", "exit_code": 0, "gates": ()}, "There are no gates, so there is no verdict."),
         ({"exit_code": 130, "rows": 4}, "Interrupted after 4 of 10 rows."),
-        ({"verdict": None, "exit_code": None}, "The run ended before its end; the numbers are of the rows that are on disk."),
+        ({"verdict": None, "exit_code": None}, "The run did not finish; the numbers are of the rows on disk."),
     ],
 )  # fmt: skip
 def test_one_sentence_says_what_the_run_came_to(changes: dict[str, Any], said: str) -> None:
@@ -127,7 +125,7 @@ def test_the_gates_that_went_wrong_come_first_and_the_change_stands_beside_the_m
 
 def test_rows_that_got_worse_come_before_those_that_always_were_bad() -> None:
     before = {"id-1": BaselineScores({"exact_match": 1.0}, "right"), "id-2": BaselineScores({"exact_match": 0.0})}
-    rows = SummaryRows((MEASURE,), lambda row: before.get(row.sample.id))
+    rows = SummaryRows(view(find_baseline=lambda: lambda row: before.get(row.sample.id)))
     for place in (1, 2, 3):
         rows.add(row(place))
     text = rows.markdown(view(), 100_000)
@@ -193,16 +191,21 @@ def test_a_run_of_hostile_rows_is_a_harmless_page() -> None:
     assert (result.folder / "summary.md").read_text(encoding="utf-8") == text
 
 
+def stored_markdown(folder: RunFolder, **options: Any) -> str:
+    replay(folder, [Path("stored.md")], runs=Path("runs"), **options)
+    return Path("stored.md").read_text(encoding="utf-8")
+
+
 def test_a_stored_run_gives_the_same_summary_and_a_smaller_one_for_a_comment() -> None:
     result = write_run([f"question {place} " + "long " * 500 for place in range(60)], ("h.md",))
     folder = RunFolder(result.folder)
     whole = Path("h.md").read_text(encoding="utf-8")
-    assert stored_markdown(folder, stored_view(folder)) == whole
-    small = stored_markdown(folder, stored_view(folder), max_bytes=60 * 1024)
+    assert stored_markdown(folder) == whole
+    small = stored_markdown(folder, max_bytes=60 * 1024)
     assert len(small.encode()) <= 60 * 1024 < len(whole.encode())
     assert small.startswith(whole[: whole.index("### Worst")])
     assert "### Worst rows of <code>two</code>" in small
-    tiny = stored_markdown(folder, stored_view(folder), max_bytes=4096)
+    tiny = stored_markdown(folder, max_bytes=4096)
     assert len(tiny.encode()) <= 4096
     assert tiny.endswith("_More than fits here: the rest stands in the run folder._\n")
 
@@ -215,27 +218,28 @@ def test_a_run_that_did_not_come_to_its_end_has_numbers_and_no_verdict() -> None
     (result.folder / "run.json").write_text(json.dumps({**run, "status": "running"}))
     (result.folder / "metrics.json").unlink()
     folder = RunFolder(result.folder)
-    text = stored_markdown(folder, stored_view(folder))
-    assert text.startswith("## ⚠️ NOT FINISHED: h\n\n**The run ended before its end;")
+    text = stored_markdown(folder)
+    assert text.startswith("## ⚠️ NOT FINISHED: h\n\n**The run did not finish;")
     assert "| <code>exact_match/v1</code> | 0.000 |" in text
-    with pytest.raises(evalrunner.RunNotFoundError, match=r"has no metrics.json: it did not come to its end"):
-        write_stored(folder, Path("x.json"), runs=Path("runs"), max_bytes=1)
-    with pytest.raises(evalrunner.SuiteError, match=r"one of .md, .xml, .html, .svg, .png, .csv, .json, .jsonl"):
-        write_stored(folder, Path("x.pdf"), runs=Path("runs"), max_bytes=1)
+    with pytest.raises(evalrunner.RunNotFoundError, match=r"has no metrics.json: it did not finish"):
+        replay(folder, [Path("x.json")], runs=Path("runs"), max_bytes=1)
+    with pytest.raises(
+        evalrunner.SuiteError, match=r"one of .csv, .html, .json, .jsonl, .md, .parquet, .png, .svg, .xlsx, .xml"
+    ):
+        replay(folder, [Path("x.pdf")], runs=Path("runs"), max_bytes=1)
 
 
 def test_ten_thousand_rows_of_a_megabyte_stay_below_the_limit_of_github(tmp_path: Path) -> None:
     mega = "`<|@&" * 200_000
     gates = tuple(replace(GATE, gate=f"gate {place} {'|' * 100}", reason=mega) for place in range(100))
     metrics = tuple(replace(METRIC, slice={"topic": f"{place}{mega}"}) for place in range(300))
-    folder = tmp_path / "qa" / "run"
-    folder.mkdir(parents=True)
-    files = CiFiles(folder, (MEASURE,), ["a", "b"], ["x.md"], environ={})
+    summary = MarkdownReporter(tmp_path / "x.md")
+    summary.on_start(view())
     for place in range(10_000):
-        files.add(replace(row(place, mega), target="ab"[place % 2]))
-    target = TargetResult((METRIC, *metrics), Usage(), 10_000, 0)
-    assert files.rows is not None
-    text = files.rows.markdown(view(gates=gates, targets={"a": target, "b": target}), 512 * 1024)
+        summary.on_row(replace(row(place, mega), target="ab"[place % 2]))
+    target = TargetView(metrics=(METRIC, *metrics))
+    summary.on_end(view(gates=gates, targets={"a": target, "b": target}))
+    text = (tmp_path / "x.md").read_text(encoding="utf-8")
     assert 300 * 1024 < len(text.encode()) <= 512 * 1024
     assert text.count("| **FAIL** |") == 100
     assert "### Worst rows of <code>b</code>" in text

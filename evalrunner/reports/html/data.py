@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from evalrunner.compare.result import Comparison
 from evalrunner.domain import Metric
 from evalrunner.reports.html.pack import ANSWER, CELL, GROUP, STATES
-from evalrunner.reports.view import sentence, view_of_record
-from evalrunner.runs.folder import RunFolder
+from evalrunner.reports.view import RunView, sentence
 from evalrunner.runs.provenance import ScorerProvenance, TargetProvenance
-from evalrunner.runs.record import MetricsRecord, RunRecord, UsageRecord, to_json
+from evalrunner.runs.record import UsageRecord, to_json
 
 ABOUT = ("status", "started_at", "finished_at", "duration_s", "seed", "epochs", "rows", "rows_planned", "stopped")
 DECLARED = ("range", "higher_is_better", "binary", "unit", "threshold", "headline", "version", "backend")
 
 
-def overview_data(folder: Path) -> dict[str, Any]:
-    """Verdict, gates, metrics, usage and the parts of a run folder. Raises RunNotFoundError where it is none."""
-    run = RunRecord.load(folder)
-    return overview_of_record(folder, run, run.load_metrics(folder))
-
-
-def overview_of_record(folder: Path, run: RunRecord, metrics: MetricsRecord | None) -> dict[str, Any]:
-    """The same of a run whose files were read, or are being written."""
-    view = view_of_record(RunFolder(folder), run, metrics)
-    counted = {} if metrics is None else metrics.targets
+def overview_data(view: RunView) -> dict[str, Any]:
+    """Verdict, gates, metrics, usage and configuration of a run."""
+    run = view.record
+    assert run is not None  # only views of tests have none
     return {
         "suite": run.suite,
         "run_id": run.run_id,
@@ -44,7 +36,7 @@ def overview_of_record(folder: Path, run: RunRecord, metrics: MetricsRecord | No
         "scorers": [scorer_part(name, scorer) for name, scorer in run.scorers.items()],
         "judges": to_json(run.judges),
         "targets": [
-            target_part(name, target, view.targets[name].metrics, counted[name].usage if name in counted else None)
+            target_part(name, target, view.targets[name].metrics, view.targets[name].usage if view.numbers else None)
             for name, target in run.targets.items()
         ],
         "gates": to_json(view.gates),

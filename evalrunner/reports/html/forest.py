@@ -10,7 +10,9 @@ from typing import Any
 from evalrunner.formatting import interval, number, one_line
 from evalrunner.redact import redact
 from evalrunner.reports.html.data import overview_data
+from evalrunner.reports.view import RunView
 from evalrunner.stats.aggregates import find_aggregate
+from evalrunner.storage import write_bytes
 
 WIDTH, LEFT, RIGHT, LINE = 900, 250, 190, 24
 COLOURS = ("#2457c5", "#b04a10", "#0b7166", "#8b2f86", "#6a6200", "#4a5568")
@@ -18,9 +20,37 @@ FONT = "font-family='system-ui, Segoe UI, Roboto, Noto Sans, DejaVu Sans, sans-s
 PNG_SCALE = 2  # pixels of a picture for each of its units, so that it is sharp in a document
 
 
-def forest_svg(folder: Path) -> str:
+class SvgReporter:
+    """Writes `.svg`: the interval plot."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_start(self, run: RunView, /) -> None:
+        return
+
+    def on_end(self, run: RunView, /) -> None:
+        write_bytes(self.path, forest_svg(run).encode("utf-8", errors="replace"))
+
+
+class PngReporter:
+    """Writes `.png`: the interval plot as a picture. Needs resvg-py."""
+
+    requires = ("resvg_py", "png")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_start(self, run: RunView, /) -> None:
+        return
+
+    def on_end(self, run: RunView, /) -> None:
+        write_bytes(self.path, forest_png(run))
+
+
+def forest_svg(run: RunView) -> str:
     """Every metric of a run folder that has an interval, a line for each target, as SVG. Raises RunNotFoundError."""
-    overview = overview_data(folder)
+    overview = overview_data(run)
     body: list[str] = []
     y = 44.0
     for name in _names(overview):
@@ -37,7 +67,7 @@ def forest_svg(folder: Path) -> str:
     if not body:
         body.append(_text(20, y + 14, "no metric has an interval", size=13, fill="#565a5f"))
         y += 28
-    title = f"{overview['suite']}: metrics with 95 % intervals"
+    title = f"{overview['suite']}: metrics with 95% CIs"
     return redact(
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {y + 8:g}' width='{WIDTH}' height='{y + 8:g}' "
         f"role='img' {FONT}>\n<title>{_safe(title, 200)}</title>\n<rect width='100%' height='100%' fill='#ffffff'/>\n"
@@ -48,11 +78,11 @@ def forest_svg(folder: Path) -> str:
     )
 
 
-def forest_png(folder: Path) -> bytes:
+def forest_png(run: RunView) -> bytes:
     """The same as PNG. Needs the extra `png`."""
     import resvg_py
 
-    return bytes(resvg_py.svg_to_bytes(svg_string=forest_svg(folder), zoom=PNG_SCALE))
+    return bytes(resvg_py.svg_to_bytes(svg_string=forest_svg(run), zoom=PNG_SCALE))
 
 
 def _names(overview: Mapping[str, Any]) -> list[str]:

@@ -41,11 +41,11 @@ class Packer:
         targets: Sequence[str],
         *,
         limit: int,
-        earlier: BaselineLookup | None = None,
+        baseline: BaselineLookup | None = None,
     ) -> None:
         self.scorers, self.columns, self.targets = tuple(scorers), tuple(columns), tuple(targets)
         self.limit = limit
-        self.earlier = earlier
+        self.baseline = baseline
         self._strings: dict[str, int] = {}
 
     def packs(self, groups: Iterable[Mapping[int, Row]]) -> Iterator[str]:
@@ -81,10 +81,10 @@ class Packer:
         for target, row in rows.items():
             answers[target] = self._answer(row, target, prompts)
         before: list[Any] | None = None
-        if self.earlier is not None:
+        if self.baseline is not None:
             before = [None] * len(self.targets)
             for target, row in rows.items():
-                before[target] = self._before(self.earlier(row))
+                before[target] = self._before(self.baseline(row))
         return [
             sample.id[:ID_LIMIT],
             first.epoch,
@@ -136,9 +136,9 @@ class Packer:
         """The prompt as pairs of role and text; the place of an earlier target that was sent the same."""
         if messages is None:
             return None
-        for earlier, known in prompts:
+        for first, known in prompts:
             if known == messages:
-                return earlier
+                return first
         prompts.append((target, messages))
         return [[self._place(str(said.get("role", ""))), self._cut(_content(said))] for said in messages]
 

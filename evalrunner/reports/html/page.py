@@ -8,8 +8,6 @@ their hashes, and nothing else: no request, no frame, no form, no other code, an
 from __future__ import annotations
 
 import html
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,13 +16,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from evalrunner.domain import Row
-from evalrunner.errors import RunError
 from evalrunner.formatting import UNSAFE
 from evalrunner.redact import redact
 from evalrunner.reports.html.data import headline, overview_data, scorer_names, target_names
 from evalrunner.reports.html.pack import Packer, csp_hash, inline_json, json_text, packed_json, to_utf8
 from evalrunner.reports.html.row_index import RowIndex
+from evalrunner.reports.view import RunView
 from evalrunner.reports.worst_rows import BaselineLookup
+from evalrunner.storage import replacing
 
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("base.css", "overview.css", "plots.css", "rows.css", "detail.css", "print.css")
@@ -45,16 +44,29 @@ POLICY = (
 )
 
 
-def write_report(folder: Path, path: Path, *, earlier: BaselineLookup | None = None) -> Path:
+class HtmlReporter:
+    """Writes `.html`: the report of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_start(self, run: RunView, /) -> None:
+        return
+
+    def on_end(self, run: RunView, /) -> None:
+        write_report(run, self.path, baseline=run.find_baseline())
+
+
+def write_report(run: RunView, path: Path, *, baseline: BaselineLookup | None = None) -> Path:
     """Write the page of a run folder to `path`, under a temporary name first; returns it.
 
-    `earlier` says what a baseline has of a row, for the rows that got worse. Raises RunNotFoundError
+    `baseline` looks up the scores of a row in the baseline, for the rows that got worse. Raises RunNotFoundError
     where the folder holds no run, RunError where the disk refuses or the row log is broken.
     """
-    overview = overview_data(folder)
-    index = RowIndex(folder, target_names(overview))
+    overview = overview_data(run)
+    index = RowIndex(run.folder, target_names(overview))
     size = PageSize(groups=index.groups, answers=len(index.places), log_bytes=index.size)
-    return write_page(path, overview, index.read_groups(), size, earlier=earlier)
+    return write_page(path, overview, index.read_groups(), size, baseline=baseline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +89,7 @@ def write_page(
     groups: Iterable[Mapping[int, Row]],
     size: PageSize,
     *,
-    earlier: BaselineLookup | None = None,
+    baseline: BaselineLookup | None = None,
 ) -> Path:
     """Write a page of what stands above the rows and of the rows themselves, by the place of their target in it.
 
@@ -85,22 +97,11 @@ def write_page(
     """
     names, limit = target_names(overview), size.text_limit
     overview["rows"] = {"groups": size.groups, "shown": min(size.groups, MAX_GROUPS), "limit": limit}
-    overview["has_baseline_rows"] = earlier is not None
-    packer = Packer(scorer_names(overview), overview["columns"], names, limit=limit, earlier=earlier)
+    overview["has_baseline_rows"] = baseline is not None
+    packer = Packer(scorer_names(overview), overview["columns"], names, limit=limit, baseline=baseline)
     packs = packer.packs(islice(groups, MAX_GROUPS))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _write(file, headline(overview), json_text(overview), packs, plain=size.log_bytes < PLAIN_BELOW)
-            Path(part).chmod(0o644)
-            Path(part).replace(path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
-    except OSError as refused:
-        raise RunError(f"cannot write {str(path)!r}: {refused.strerror}") from None
+    with replacing(path) as part, part.open("wb") as file:
+        _write(file, headline(overview), json_text(overview), packs, plain=size.log_bytes < PLAIN_BELOW)
     return path
 
 

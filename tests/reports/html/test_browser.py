@@ -12,6 +12,8 @@ import pytest
 
 from evalrunner import run_suite
 from evalrunner.reports.html.page import write_report
+from evalrunner.reports.view import stored_view
+from evalrunner.runs.folder import RunFolder
 from tests.reports.html.conftest import READY, Visit
 from tests.reports.html.pages import baseline_of, enrich, make_run
 
@@ -27,7 +29,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         run = make_run().resolve()
     enrich(run)
-    return write_report(run, run / "report.html", earlier=baseline_of)
+    return write_report(stored_view(RunFolder(run)), run / "report.html", baseline=baseline_of)
 
 
 def rows_of(report: Path) -> list[dict[str, Any]]:
@@ -311,7 +313,7 @@ def test_a_large_run_is_packed_and_a_run_that_did_not_end_is_shown(visit: Open) 
     (folder / "metrics.json").unlink()  # as if it had been killed
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**run, "status": "running", "verdict": None, "exit_code": None}))
-    opened = visit(write_report(folder, folder / "report.html"))
+    opened = visit(write_report(stored_view(RunFolder(folder)), folder / "report.html"))
     assert 'data-coding="deflate"' in (folder / "report.html").read_text()
     assert opened.page.inner_text(".verdict .word").split()[-1] == "finished"
     assert opened.count() == "400 rows"

@@ -14,6 +14,8 @@ import pytest
 import evalrunner
 from evalrunner.redact import register_secret
 from evalrunner.reports.html.page import write_report
+from evalrunner.reports.view import stored_view
+from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import encode_row, read_rows
 from tests.reports.html.conftest import Visit
 
@@ -76,7 +78,7 @@ def make_hostile() -> Path:
     (folder / "rows.jsonl").write_bytes(
         b"".join(map(encode_row, rows))
     )  # a dataset may not have such ids; a folder may
-    return write_report(folder, folder / "report.html")
+    return write_report(stored_view(RunFolder(folder)), folder / "report.html")
 
 
 class Elements(HTMLParser):

@@ -22,6 +22,8 @@ from evalrunner.reports.html.forest import forest_svg
 from evalrunner.reports.html.pack import inline_json, json_text
 from evalrunner.reports.html.page import ASSETS, SCRIPTS, STYLES, write_report
 from evalrunner.reports.html.row_index import RowIndex
+from evalrunner.reports.view import stored_view
+from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import RowLog, encode_row
 from evalrunner.storage import write_json
 from tests.fakes.command import evalrun
@@ -71,7 +73,9 @@ def packs_of(page: Path) -> list[Any]:
 
 
 def test_the_policy_names_the_script_and_the_style_that_are_there(tmp_path: Path) -> None:
-    page = write_report(folder_of(tmp_path, [row(0)]), tmp_path / "report.html").read_text(encoding="utf-8")
+    page = write_report(stored_view(RunFolder(folder_of(tmp_path, [row(0)]))), tmp_path / "report.html").read_text(
+        encoding="utf-8"
+    )
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
     assert policy is not None and style is not None
@@ -105,7 +109,7 @@ def test_no_script_makes_html_of_text() -> None:
 
 def test_rows_stand_in_the_order_of_sample_epoch_and_target_and_the_last_record_counts(tmp_path: Path) -> None:
     arrived = [row(2), row(0, "two"), row(1, epoch=2), row(0, text="old"), row(1), row(0, text="new")]
-    page = write_report(folder_of(tmp_path, arrived), tmp_path / "report.html")
+    page = write_report(stored_view(RunFolder(folder_of(tmp_path, arrived))), tmp_path / "report.html")
     shown = [(group[0], group[1], [answer and answer[0] for answer in group[6]]) for group in packs_of(page)]
     assert shown == [
         ("q0", 1, ["new", "b"]), ("q1", 1, ["b", None]), ("q1", 2, ["b", None]), ("q2", 1, ["b", None]),
@@ -133,7 +137,9 @@ def test_a_record_in_another_order_of_keys_is_read_too(tmp_path: Path) -> None:
 
 
 def test_a_run_that_did_not_end_is_shown_with_what_it_has(tmp_path: Path) -> None:
-    page = write_report(folder_of(tmp_path, [row(0), row(1, value=0.0)]), tmp_path / "report.html")
+    page = write_report(
+        stored_view(RunFolder(folder_of(tmp_path, [row(0), row(1, value=0.0)]))), tmp_path / "report.html"
+    )
     overview = json.loads(next(text for attributes, text in scripts_of(page) if "overview" in attributes))
     metric = overview["targets"][0]["metrics"][0]
     assert (metric["name"], metric["value"], metric["n"]) == ("s/v1", 0.5, 2)
@@ -151,14 +157,16 @@ def test_keys_are_not_in_the_page_nor_in_the_picture(tmp_path: Path) -> None:
     register_secret("sk-secret-of-this-test")
     rows = [row(place, text=f"my key is sk-secret-of-this-test {'x' * 600}") for place in range(900)]
     folder = folder_of(tmp_path, rows, suite="sk-secret-of-this-test")
-    page = write_report(folder, tmp_path / "report.html")
+    page = write_report(stored_view(RunFolder(folder)), tmp_path / "report.html")
     assert "my key is [redacted]" in str(packs_of(page)[0])
     assert b"sk-secret" not in page.read_bytes()
-    assert "sk-secret" not in forest_svg(folder)
+    assert "sk-secret" not in forest_svg(stored_view(RunFolder(folder)))
 
 
 def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
-    page = write_report(folder_of(tmp_path, [row(0, text="x" * 1_000_000)]), tmp_path / "report.html")
+    page = write_report(
+        stored_view(RunFolder(folder_of(tmp_path, [row(0, text="x" * 1_000_000)]))), tmp_path / "report.html"
+    )
     (group,) = packs_of(page)
     assert group[6][0][0] == ["x" * 20_000, 1_000_000]
     assert page.stat().st_size < 250_000
@@ -168,7 +176,7 @@ def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
 def test_ten_thousand_rows_of_a_kilobyte_stay_below_twelve_megabytes(tmp_path: Path) -> None:
     rows = [row(place, text=hashlib.sha512(b"%d" % place).hexdigest() * 8) for place in range(10_000)]
     incompressible = [replace(each, answer=Completion(scrambled(place))) for place, each in enumerate(rows)]
-    page = write_report(folder_of(tmp_path, incompressible), tmp_path / "report.html")
+    page = write_report(stored_view(RunFolder(folder_of(tmp_path, incompressible))), tmp_path / "report.html")
     assert len(packs_of(page)) == 10_000
     assert 8_000_000 < page.stat().st_size < 12_000_000
 
@@ -180,7 +188,9 @@ def scrambled(place: int) -> str:
 
 def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [row(0), row(1)])
-    pages = [write_report(folder, tmp_path / name).read_bytes() for name in ("a.html", "b.html")]
+    pages = [
+        write_report(stored_view(RunFolder(folder)), tmp_path / name).read_bytes() for name in ("a.html", "b.html")
+    ]
     assert pages[0] == pages[1]
 
 
@@ -192,7 +202,7 @@ def test_the_interval_plot_is_a_picture_of_its_own() -> None:
     texts = [
         element.text for element in ET.fromstring(Path("plot.svg").read_text()).iter() if element.tag.endswith("text")
     ]
-    assert texts[:3] == ["capitals: metrics with 95 % intervals", "exact_match/v1", "short prompt"]
+    assert texts[:3] == ["capitals: metrics with 95% CIs", "exact_match/v1", "short prompt"]
     assert Path("plot.png").read_bytes().startswith(b"\x89PNG")
     assert "<title>UNTRUSTED capitals" in Path("page.html").read_text()
 
@@ -221,5 +231,8 @@ def test_the_page_is_opened_in_the_browser_that_the_user_names(tmp_path: Path) -
 def test_what_cannot_be_written_is_told() -> None:
     make_run(4)
     done = evalrun("report", "-o", "page.pdf")
-    assert (done.returncode, "should be one of .html, .svg, .png" in done.stderr) == (2, True)
+    assert (
+        done.returncode,
+        "should be one of .csv, .html, .json, .jsonl, .md, .parquet, .png, .svg, .xlsx, .xml" in done.stderr,
+    ) == (2, True)
     assert evalrun("report", "nope").returncode == 2
