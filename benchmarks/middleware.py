@@ -19,9 +19,7 @@ from itertools import count
 from pathlib import Path
 
 from evalrunner.domain import Completion, Endpoint, Request
-from evalrunner.endpoints.cost_bounds import WorstCase
-from evalrunner.endpoints.prices import Price
-from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
+from evalrunner.endpoints.pricing import KnownPrice, Price, PricedEndpoint, WorstCase
 from evalrunner.middleware.budget import Budget, BudgetedEndpoint, SpendLedger
 from evalrunner.middleware.cache import CachedEndpoint, CacheTally, ResponseCache
 from evalrunner.middleware.cancellation import StopSignal

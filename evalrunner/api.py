@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalrunner.commands.run import Session, run_suites
 from evalrunner.domain import GateResult, Reporter
@@ -19,6 +19,9 @@ from evalrunner.reports.view import view_of
 from evalrunner.runs.row_log import read_rows
 from evalrunner.suite.options import RunOptions
 from evalrunner.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import httpx
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,25 @@ class SuiteResult:
 
 
 def run_suite(
-    suite: str | Path | None = None, *, options: RunOptions | None = None, reporters: Sequence[Reporter] = ()
+    suite: str | Path | None = None,
+    *,
+    options: RunOptions | None = None,
+    reporters: Sequence[Reporter] = (),
+    http_client: httpx.AsyncClient | None = None,
 ) -> SuiteResult:
     """Run a suite file and return its result. Raises SuiteError before the first call if anything is wrong with it.
 
     `RunOptions(resume=RUN)` resumes a run; the suite may then be omitted. Works inside a running event loop, such as that
     of a notebook.
+
+    `http_client` sends all HTTP requests of the run in place of evalrun's own clients. It stays open.
     """
-    session = Session(options or RunOptions(), StopSignal())
+    if http_client is not None:
+        import httpx
+
+        if not isinstance(http_client, httpx.AsyncClient):
+            raise TypeError(f"http_client is a {type(http_client).__name__}; it should be an httpx.AsyncClient")
+    session = Session(options or RunOptions(), StopSignal(), http_client=http_client)
     (result,) = _run_anywhere(lambda: run_suites([suite] if suite is not None else [], session, reporters))
     return SuiteResult(result)
 

@@ -130,7 +130,7 @@ class Failure:
     """A call without an answer, caused by the infrastructure. It is never scored.
 
     `fatal` marks permanent failures: a rejected API key, an unknown model, an unknown host. `retry_after_s` is the wait
-    that the server requested.
+    that the server requested. `overloaded`: this process had too many requests in flight, so fewer are sent.
     """
 
     kind: FailureKind
@@ -140,6 +140,7 @@ class Failure:
     fatal: bool = False
     messages: tuple[Message, ...] | None = None
     rate_limit: RateLimitStatus | None = None
+    overloaded: bool = False
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

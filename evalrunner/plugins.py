@@ -140,7 +140,12 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "parquet": "evalrunner.datasets.parquet:parquet",
         "tsv": "evalrunner.datasets.csv:tsv",
     },
-    "endpoints": {},
+    "endpoints": {
+        "http": "evalrunner.endpoints.http:connect",
+        "litellm": "evalrunner.endpoints.litellm:connect",
+        "local": "evalrunner.endpoints.local:connect",
+        "openai": "evalrunner.endpoints.openai:connect",
+    },
     "reporters": {  # those of files by their extension
         ".csv": "evalrunner.reports.csv:CsvReporter",
         ".html": "evalrunner.reports.html.page:HtmlReporter",

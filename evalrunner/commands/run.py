@@ -20,8 +20,7 @@ from evalrunner.commands.resume import ResumeState, find_resumable_run, load_res
 from evalrunner.commands.track import check_trackers, send_after_run
 from evalrunner.datasets.file_lookup import store_stdin, stored_stdin
 from evalrunner.domain import Metric, ReplayReporter, Reporter, Row
-from evalrunner.endpoints.factory import EndpointPool
-from evalrunner.endpoints.local_weights import Progress
+from evalrunner.endpoints.factory import EndpointPool, Progress
 from evalrunner.engine.assemble import Assembler, prepare_scorers
 from evalrunner.engine.plan import Job, Plan, StoredAnswers, add_spent, find_prices, provenance_of_plan, remaining
 from evalrunner.engine.result import (
@@ -50,6 +49,8 @@ from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
 
 if TYPE_CHECKING:
+    import httpx
+
     from evalrunner.compare.result import Comparison  # imported where there is something to compare
 
 
@@ -60,7 +61,7 @@ class Session:
     `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C. `fetching` is
     told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on, `judged` that run,
     `stored` are answers to score in place of asking targets, `tell` is told where runs were sent, or that they were not,
-    and of models that scorers fetch.
+    and of models that scorers fetch. `http_client` sends all HTTP requests.
     """
 
     options: RunOptions
@@ -72,6 +73,7 @@ class Session:
     judged: RunRef | None = None
     stored: StoredAnswers | None = None
     tell: Callable[[str], None] | None = None
+    http_client: httpx.AsyncClient | None = None
 
 
 async def run_suites(suites: Sequence[str | Path], session: Session, reporters: Sequence[Reporter]) -> list[RunResult]:
@@ -121,7 +123,10 @@ async def _sent(result: RunResult, session: Session) -> RunResult:
 @asynccontextmanager
 async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncIterator[list[Plan]]:
     """The plans of suites with all that their first calls need: models fetched and loaded, packages imported, Ctrl-C heard."""
-    async with EndpointPool(user_agent=f"evalrunner/{__version__}", time_left_s=row_real_time_left_s) as pool:
+    user_agent = f"evalrunner/{__version__}"
+    async with EndpointPool(
+        http_client=session.http_client, user_agent=user_agent, time_left_s=row_real_time_left_s
+    ) as pool:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
             plans = [await priced(plan) for plan in plan_suites(suites, session, pool, Path(spool))]
             check_trackers(plans, session.options)

@@ -1,47 +1,55 @@
-"""A model of the suite as an endpoint: which of the three it is, where it goes, and which key goes with it.
+"""From a model of the suite to its endpoint: which kind it is, how its requests are sent, what it shares with others.
 
-With `base_url` it is any server that speaks OpenAI's API, and gets the target's own key alone. `openai/NAME` is
-OpenAI itself, `local/NAME` the embedded model, and all else goes through LiteLLM inside this process.
+The kinds are the `endpoints` of `plugins.BUILTIN`. A model with `base_url` is of kind `openai`; any other model is of
+the kind that its prefix names (`openai/NAME`, `local/NAME`), or goes through LiteLLM. Each entry is a function from a
+spec and an `EndpointContext` to an `EndpointHandle`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checkable
+from urllib.parse import urlsplit
 
 from evalrunner.domain import EMPTY, Endpoint
-from evalrunner.endpoints.http import HttpEndpoint, Service
-from evalrunner.endpoints.openai import PATHS, OpenAIEndpoint
-from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
-from evalrunner.endpoints.transport import DeadlineTransport, Transport
+from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice
+from evalrunner.endpoints.transport import DeadlineTransport, HttpService, Transport
 from evalrunner.errors import SuiteError
+from evalrunner.plugins import ReferenceProblem, known_names, load, load_attribute
 from evalrunner.redact import register_secret
-from evalrunner.suite.schema import ModelSpec
+from evalrunner.suite.schema import ModelSpec, TransportSpec
 
 if TYPE_CHECKING:
-    from evalrunner.endpoints.local_weights import Progress  # whose module imports what only a download needs
+    import httpx
 
-OPENAI_URL = "https://api.openai.com/v1"
-OPENAI_PREFIX = "openai/"
-LOCAL_PREFIX = "local/"
+SERVER_KIND, SERVICE_KIND, DEFAULT_KIND = "openai", "http", "litellm"
 CREDENTIAL_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization", "cookie"})
+PROXY_VARIABLES = ("all_proxy", "https_proxy", "http_proxy")
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called during a download with the bytes so far and in total."""
+
+
+def unknown_price() -> KnownPrice:
+    """What an endpoint says that does not know its price."""
+    return UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointHandle:
     """An endpoint and what to ask it for.
 
-    `model` is the name to send, `host` what may be shown of where it goes. `key` is the same for specs of one server
-    and API key, which share one pace; it holds no secret and means nothing to another process. `identity` says which
-    endpoint answers, the same in every process and without any secret. `max_concurrency` is how many calls the endpoint works
-    on at a time, None where it does not say. `enforces_timeout`: it gives up by itself at the limit it was opened with.
+    `model` is the name to send, `host` what may be shown of its address. `key` is the same for specs of one server and
+    API key, which share one concurrency limit; it holds no secret and means nothing to another process. `identity` says
+    which endpoint answers, the same in every process and without any secret. `max_concurrency` is how many calls the
+    endpoint works on at a time, None where it does not say. `enforces_timeout`: it drops a call by itself at the timeout
+    that it was opened with. `list_price` looks up the price that the kind of endpoint knows without a call.
     """
 
     endpoint: Endpoint
@@ -51,6 +59,7 @@ class EndpointHandle:
     identity: str
     max_concurrency: int | None = None
     enforces_timeout: bool = False
+    list_price: Callable[[], KnownPrice] = field(default=unknown_price, repr=False)
 
 
 @runtime_checkable
@@ -65,41 +74,165 @@ class Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server that speaks OpenAI's API and how it is asked: what makes two specs share an endpoint."""
+class EndpointContext:
+    """What the kinds of endpoints share within one pool: environment, transports, and endpoints already open."""
 
-    base_url: str
-    api_key: str | None
-    headers: tuple[tuple[str, str], ...]
-    timeout_s: float
+    def __init__(self, transports: Transports, environ: Mapping[str, str]) -> None:
+        self.transports = transports
+        self.environ = environ
+        self.timeout_s = 60.0
+        self.folder = Path()
+        self.endpoints: dict[object, Endpoint] = {}
+        self._keys: dict[object, str] = {}
+
+    def share(self, server: object, make: Callable[[], Endpoint]) -> Endpoint:
+        """The endpoint of this server: the same one for all specs that reach it in the same way."""
+        if server not in self.endpoints:
+            self.endpoints[server] = make()
+        return self.endpoints[server]
+
+    def key(self, address: str, api_key: str | None = None) -> str:
+        """The name of an address and API key within this pool: numbered, because it must not contain the key."""
+        return self._keys.setdefault((address, api_key), f"{address} #{len(self._keys) + 1}")
+
+    def transport(self, spec: TransportSpec | None, url: str) -> Transport:
+        """The transport for requests to a URL. Raises SuiteError where the suite asks for what cannot be."""
+        return self.transports.get(spec, url, self.folder)
+
+
+class Transports:
+    """The transports of one pool, each created when the first request may need it.
+
+    `transport`, or a transport over `http_client`, is used for all requests where it is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport | None,
+        http_client: httpx.AsyncClient | None,
+        environ: Mapping[str, str],
+        user_agent: str,
+        time_left_s: Callable[[], float] | None,
+    ) -> None:
+        self._environ = environ
+        self._user_agent = user_agent
+        self._time_left_s = time_left_s
+        self._open: dict[object, Transport] = {}
+        if transport is None and http_client is not None:
+            from evalrunner.endpoints.httpx_transport import HttpxTransport
+
+            transport = HttpxTransport(http_client, owned=False)
+        self._only = None if transport is None else self._with_deadline(transport)
+
+    def get(self, spec: TransportSpec | None, url: str, folder: Path) -> Transport:
+        """The transport that a spec names, or the one that can reach the URL."""
+        if self._only is not None:
+            return self._only
+        spec = spec or TransportSpec()
+        if spec.type is None and not spec.needs_httpx and self._uses_socks(url):
+            spec = TransportSpec(type="httpx")
+        name: object = (spec, folder) if spec.client is not None else spec
+        if name not in self._open:
+            self._open[name] = self._with_deadline(self._create(spec, folder))
+        return self._open[name]
+
+    async def aclose(self) -> None:
+        """Close all transports; a later request opens them again."""
+        opened, self._open = self._open, {}
+        for transport in (*opened.values(), *(() if self._only is None else (self._only,))):
+            await transport.aclose()
+
+    def _with_deadline(self, transport: Transport) -> Transport:
+        return transport if self._time_left_s is None else DeadlineTransport(transport, self._time_left_s)
+
+    def _create(self, spec: TransportSpec, folder: Path) -> Transport:
+        if spec.type != "httpx" and not spec.needs_httpx:
+            try:
+                import pyreqwest.client  # noqa: F401  no wheel for this platform, no default transport
+
+                from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
+
+                return PyreqwestTransport(user_agent=self._user_agent)
+            except ImportError as missing:
+                if spec.type == "pyreqwest":
+                    raise SuiteError(f"transport: pyreqwest cannot be imported here ({missing}); use httpx") from None
+        from evalrunner.endpoints.httpx_transport import HttpxTransport, open_client
+
+        if spec.client is not None:
+            client, owned = load_client(spec.client, folder)
+            return HttpxTransport(client, owned=owned)
+        client = open_client(
+            user_agent=self._user_agent, uds=spec.uds, cert=spec.cert, key=spec.key, verify=spec.verify
+        )
+        return HttpxTransport(client, owned=True)
+
+    def _uses_socks(self, url: str) -> bool:
+        """Whether the environment sets a SOCKS proxy for this URL, which pyreqwest does not support."""
+        names = [name for name in PROXY_VARIABLES for name in (name, name.upper())]
+        if not any(self._environ.get(name, "").startswith("socks") for name in names):
+            return False
+        from urllib.request import getproxies, proxy_bypass
+
+        parts, proxies = urlsplit(url), getproxies()
+        proxy = proxies.get(parts.scheme) or proxies.get("all", "")
+        return proxy.startswith("socks") and not proxy_bypass(parts.hostname or "")
+
+
+def load_client(reference: str, folder: Path) -> tuple[httpx.AsyncClient, bool]:
+    """The client behind a reference, and whether it is ours to close: one that a function made is, an object is not.
+
+    Raises SuiteError.
+    """
+    import httpx
+
+    try:
+        made = load_attribute(reference, folder=folder)
+    except ReferenceProblem as wrong:
+        raise SuiteError(f"transport.client: {wrong}") from None
+    owned = not isinstance(made, httpx.AsyncClient)
+    if owned:
+        if not callable(made):
+            raise SuiteError(f"transport.client: {reference!r} is a {type(made).__name__}, not a function")
+        try:
+            made = made()
+        except Exception as crash:  # whatever the user's function raises is the user's to read
+            raise SuiteError(f"transport.client: {reference!r} raised {type(crash).__name__}: {crash}") from crash
+    if not isinstance(made, httpx.AsyncClient):
+        raise SuiteError(f"transport.client: {reference!r} returned a {type(made).__name__}, not an httpx.AsyncClient")
+    return made, owned
 
 
 class EndpointPool:
     """The endpoints of one process. Specs of the same server and key share one; leaving the pool closes all.
 
-    `time_left_s` tells the real seconds that are left for what is under way, and no request outlasts them.
+    `http_client` is an `httpx.AsyncClient` for all HTTP requests; it stays open. `time_left_s` returns the real seconds
+    that the row which asks has left; no request outlasts them.
 
     async with EndpointPool() as pool:
-        opened = pool.open(spec, timeout_s=60)
+        handle = pool.open(spec, timeout_s=60)
         await pool.prepare()
-        answer = await opened.endpoint(Request(opened.model, messages))
+        answer = await handle.endpoint(Request(handle.model, messages))
     """
 
     def __init__(
         self,
         *,
         transport: Transport | None = None,
+        http_client: httpx.AsyncClient | None = None,
         environ: Mapping[str, str] | None = None,
         user_agent: str = "evalrun",
         time_left_s: Callable[[], float] | None = None,
     ) -> None:
-        self._transport = PyreqwestTransport(user_agent=user_agent) if transport is None else transport
-        if time_left_s is not None:
-            self._transport = DeadlineTransport(self._transport, time_left_s)
-        self._environ = os.environ if environ is None else environ
-        self._opened: dict[object, Endpoint] = {}
-        self._keys: dict[object, str] = {}
+        environ = os.environ if environ is None else environ
+        transports = Transports(
+            transport=transport,
+            http_client=http_client,
+            environ=environ,
+            user_agent=user_agent,
+            time_left_s=time_left_s,
+        )
+        self._context = EndpointContext(transports, environ)
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,140 +242,71 @@ class EndpointPool:
     ) -> None:
         await self.aclose()
 
-    def open(self, spec: ModelSpec, *, timeout_s: float) -> EndpointHandle:
-        """The endpoint of a spec; nothing is called. Raises SuiteError, MissingExtraError among them."""
-        register_secret(spec.api_key)
-        if spec.base_url is not None:
-            return self._server(spec, spec.base_url, spec.api_key, spec.model, timeout_s)
-        if spec.model.startswith(OPENAI_PREFIX):
-            return self._openai(spec, timeout_s)
-        if spec.model.startswith(LOCAL_PREFIX):
-            return self._local(spec)
-        return self._litellm(spec)
+    def open(self, spec: ModelSpec, *, timeout_s: float, folder: Path = Path()) -> EndpointHandle:
+        """The endpoint of a spec; nothing is called. References are relative to `folder`.
 
-    def open_http(self, service: Service, *, timeout_s: float) -> EndpointHandle:
-        """The endpoint of a service of one's own; nothing is called."""
-        headers = service.headers
-        server = ("service", service.origin, tuple(sorted(headers.items())), timeout_s)
-        endpoint = self._share(server, lambda: HttpEndpoint(self._transport, service, timeout_s=timeout_s))
-        login = "".join(f"{name}: {value}\n" for name, value in headers.items() if name.lower() in CREDENTIAL_HEADERS)
-        key, identity = self._key(service.origin, login), identity_of(service.origin, headers)
-        return EndpointHandle(endpoint, service.origin, service.origin, key, identity, enforces_timeout=True)
+        Raises SuiteError, MissingExtraError among them.
+        """
+        register_secret(spec.api_key)
+        return self._open(kind_of(spec), spec, timeout_s, folder)
+
+    def open_http(
+        self,
+        service: HttpService,
+        *,
+        timeout_s: float,
+        transport: TransportSpec | None = None,
+        folder: Path = Path(),
+    ) -> EndpointHandle:
+        """The endpoint of an HTTP service; nothing is called."""
+        return self._open(SERVICE_KIND, service, timeout_s, folder, transport)
 
     async def prepare(self, progress: Progress | None = None) -> None:
-        """None, with everything slow done that a first call would otherwise wait for: weights fetched, packages
-        imported. `progress` is told of a download. Raises RunError where it cannot be done.
+        """Do everything slow that a first call would wait for: fetch weights, import packages.
+
+        `progress` is called during a download. Raises RunError where something cannot be prepared.
         """
-        for endpoint in self._opened.values():
+        for endpoint in self._context.endpoints.values():
             if isinstance(endpoint, Preparable):
                 await endpoint.prepare(progress)
 
     async def aclose(self) -> None:
-        """None, with every endpoint and connection closed."""
-        opened, self._opened = self._opened, {}
-        for endpoint in opened.values():
+        """Close every endpoint and connection."""
+        endpoints, self._context.endpoints = self._context.endpoints, {}
+        for endpoint in endpoints.values():
             if isinstance(endpoint, Closable):
                 await endpoint.aclose()
-        await self._transport.aclose()
+        await self._context.transports.aclose()
 
-    def _openai(self, spec: ModelSpec, timeout_s: float) -> EndpointHandle:
-        base_url = self._environ.get("OPENAI_BASE_URL") or OPENAI_URL
-        api_key = spec.api_key or self._environ.get("OPENAI_API_KEY") or None
-        if api_key is None and base_url.rstrip("/") == OPENAI_URL:
-            raise SuiteError(
-                f"{spec.model!r} goes to OpenAI and needs a key: set OPENAI_API_KEY, give api_key, "
-                "or name another server with base_url"
-            )
-        register_secret(api_key)
-        return self._server(spec, base_url, api_key, spec.model.removeprefix(OPENAI_PREFIX), timeout_s)
+    def _open(self, kind: str, spec: Any, timeout_s: float, folder: Path, *more: Any) -> EndpointHandle:
+        self._context.timeout_s, self._context.folder = timeout_s, folder
+        handle: EndpointHandle = load("endpoints", kind)(spec, self._context, *more)
+        return handle
 
-    def _server(
-        self, spec: ModelSpec, base_url: str, api_key: str | None, model: str, timeout_s: float
-    ) -> EndpointHandle:
-        url, login = read_base_url(base_url)
-        headers = dict(spec.headers)
-        if login is not None and not api_key:
-            headers.setdefault("authorization", login)
-        checked = check_key(api_key)
-        server = Server(url, checked, tuple(sorted(headers.items())), timeout_s)
-        endpoint = self._share(
-            server,
-            lambda: OpenAIEndpoint(self._transport, url, api_key=checked, headers=headers, timeout_s=timeout_s),
+
+def kind_of(spec: ModelSpec) -> str:
+    """The kind of endpoint of a model."""
+    if spec.base_url is not None:
+        return SERVER_KIND
+    prefix, slash, _ = spec.model.partition("/")
+    return prefix if slash and prefix != SERVICE_KIND and prefix in known_names("endpoints") else DEFAULT_KIND
+
+
+def refuse_transport(spec: ModelSpec) -> None:
+    """Raises SuiteError where a transport is set for a model that sends no HTTP requests of ours."""
+    if spec.pace.transport is not None:
+        raise SuiteError(
+            f"'transport' has no effect on {spec.model!r}, whose requests another library sends; remove it, "
+            "or name a server with base_url"
         )
-        return EndpointHandle(
-            endpoint, model, url, self._key(url, checked), identity_of(url, headers), enforces_timeout=True
-        )
-
-    def _local(self, spec: ModelSpec) -> EndpointHandle:
-        from evalrunner.endpoints.local import LocalEndpoint, check_local_model
-
-        check_local_model(spec.model)
-        endpoint = self._share(spec.model, LocalEndpoint)
-        return EndpointHandle(
-            endpoint, spec.model, "this machine", self._key(spec.model), identity_of(spec.model), max_concurrency=1
-        )
-
-    def _litellm(self, spec: ModelSpec) -> EndpointHandle:
-        from evalrunner.endpoints.litellm import LiteLLMEndpoint
-
-        api_key, provider = check_key(spec.api_key), f"litellm {spec.model.partition('/')[0]}"
-        server = (provider, api_key, tuple(sorted(spec.headers.items())))
-        endpoint = self._share(server, lambda: LiteLLMEndpoint(api_key=api_key, headers=spec.headers))
-        identity = identity_of(provider, spec.headers)
-        return EndpointHandle(endpoint, spec.model, "LiteLLM", self._key(provider, api_key), identity)
-
-    def _share(self, server: object, make: Callable[[], Endpoint]) -> Endpoint:
-        """The endpoint that was made for this server, the same for all who ask it alike."""
-        if server not in self._opened:
-            self._opened[server] = make()
-        return self._opened[server]
-
-    def _key(self, address: str, api_key: str | None = None) -> str:
-        """The name of an address and API key within this pool, numbered, for the key itself must not stand in it."""
-        return self._keys.setdefault((address, api_key), f"{address} #{len(self._keys) + 1}")
 
 
 def identity_of(address: str, headers: Mapping[str, str] = EMPTY) -> str:
     """The address, and a hash of the suite's own headers: a gateway may route by them. Those of logins do not count."""
-    told = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in CREDENTIAL_HEADERS)
-    if not told:
+    sent = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in CREDENTIAL_HEADERS)
+    if not sent:
         return address
-    return f"{address} {hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
-
-
-def read_base_url(text: str) -> tuple[str, str | None]:
-    """The URL without a login and without a slash at its end, and the login as an `Authorization` header.
-
-    Raises SuiteError where requests cannot be sent there.
-    """
-    url = text.strip()
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:  # whose words may quote a password
-        raise SuiteError("base_url is no URL; it should look like http://localhost:4000/v1") from None
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    if parts.scheme not in ("http", "https") or not host:
-        raise SuiteError(f"base_url is {shown!r}; it should look like http://localhost:4000/v1")
-    if not url.isascii() or not url.isprintable() or " " in url or port == 0:
-        raise SuiteError(f"base_url {shown!r} holds what no URL can hold")
-    if parts.query or parts.fragment:
-        raise SuiteError(f"base_url {shown!r} has something after '?' or '#'; leave that out")
-    path = parts.path.rstrip("/")
-    for ending in PATHS.values():
-        if path.endswith(ending):
-            raise SuiteError(f"base_url {shown!r} should end before {ending!r}, which is added to it")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}", _login(parts.username, parts.password)
-
-
-def _login(username: str | None, password: str | None) -> str | None:
-    if username is None:
-        return None
-    word = f"{unquote(username)}:{unquote(password or '')}"
-    encoded = base64.b64encode(word.encode()).decode()
-    for secret in (password, unquote(password or ""), encoded, word):
-        register_secret(secret)
-    return f"Basic {encoded}"
+    return f"{address} {hashlib.sha256(json.dumps(sent).encode()).hexdigest()[:16]}"
 
 
 def check_key(api_key: str | None) -> str | None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Target
+from evalrunner.endpoints.factory import CREDENTIAL_HEADERS, EndpointContext, EndpointHandle, identity_of
 from evalrunner.endpoints.openai_errors import parse_failure, quote
 from evalrunner.endpoints.openai_replies import (
     count,
@@ -22,8 +23,9 @@ from evalrunner.endpoints.openai_replies import (
     read_error_reply,
     sound_text,
 )
-from evalrunner.endpoints.transport import Transport, TransportFault, describe_fault
+from evalrunner.endpoints.transport import HttpRequest, HttpService, Transport
 from evalrunner.prompts import ABSENT, find_value
+from evalrunner.suite.schema import TransportSpec
 
 MAX_LISTED_KEYS = 12  # of a reply, named in an error
 ADVICE = {  # what the words for models say, in those of a service
@@ -33,20 +35,12 @@ ADVICE = {  # what the words for models say, in those of a service
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """Where requests go: `origin` such as `http://localhost:8000`, and the headers of each."""
-
-    origin: str
-    headers: Mapping[str, str] = EMPTY
-
-
 @runtime_checkable
 class NeedsHttpEndpoint(Protocol):
     """What a target's factory returns that wants an endpoint of its own, wrapped as those of models are."""
 
     @property
-    def service(self) -> Service: ...
+    def service(self) -> HttpService: ...
 
     @property
     def described(self) -> Mapping[str, Any]:
@@ -58,10 +52,23 @@ class NeedsHttpEndpoint(Protocol):
         ...
 
 
+def connect(
+    service: HttpService, context: EndpointContext, transport_spec: TransportSpec | None = None
+) -> EndpointHandle:
+    """The endpoint of an HTTP service."""
+    headers, timeout_s = service.headers, context.timeout_s
+    transport = context.transport(transport_spec, service.origin)
+    server = ("http", service.origin, tuple(sorted(headers.items())), timeout_s, id(transport))
+    endpoint = context.share(server, lambda: HttpEndpoint(transport, service, timeout_s=timeout_s))
+    login = "".join(f"{name}: {value}\n" for name, value in headers.items() if name.lower() in CREDENTIAL_HEADERS)
+    key, identity = context.key(service.origin, login), identity_of(service.origin, headers)
+    return EndpointHandle(endpoint, service.origin, service.origin, key, identity, enforces_timeout=True)
+
+
 class HttpEndpoint:
     """An `Endpoint` over HTTP for a service that has a way of its own."""
 
-    def __init__(self, transport: Transport, service: Service, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, transport: Transport, service: HttpService, *, timeout_s: float = 60.0) -> None:
         self._transport = transport
         self._service = service
         self._timeout_s = timeout_s
@@ -77,18 +84,13 @@ class HttpEndpoint:
         headers = {"accept": "application/json, */*", **self._headers}
         if body is not None:
             headers.setdefault("content-type", asked["content_type"])
-        begun = time.perf_counter()
-        try:
-            reply = await self._transport.request(
-                asked["method"],
-                self._service.origin + asked["path"],
-                headers=headers,
-                body=None if body is None else body.encode(errors="replace"),
-                timeout_s=self._timeout_s,
-            )
-        except TransportFault as fault:
-            return describe_fault(fault, self._service.origin, self._timeout_s)
-        latency_s = time.perf_counter() - begun
+        started = time.perf_counter()
+        sent = None if body is None else body.encode(errors="replace")
+        url = self._service.origin + asked["path"]
+        reply = await self._transport.send(HttpRequest(asked["method"], url, headers, sent, self._timeout_s))
+        if isinstance(reply, Failure):
+            return reply
+        latency_s = time.perf_counter() - started
         if not 200 <= reply.status < 300:
             return _as_service(parse_failure(reply.status, reply.headers, reply.body, latency_s))
         return read_service(asked, reply.body, latency_s)

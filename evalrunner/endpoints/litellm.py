@@ -18,7 +18,8 @@ from dataclasses import replace
 from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, Request
-from evalrunner.endpoints.openai_errors import ErrorText, failure_from_error, quote
+from evalrunner.endpoints.factory import EndpointContext, EndpointHandle, check_key, identity_of, refuse_transport
+from evalrunner.endpoints.openai_errors import ErrorText, failure_from_error, quote, read_rate_limits
 from evalrunner.endpoints.openai_replies import (
     dollars,
     malformed,
@@ -27,9 +28,10 @@ from evalrunner.endpoints.openai_replies import (
     read_moderations,
     with_cost,
 )
-from evalrunner.endpoints.rate_limit_headers import read_rate_limits
+from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, price_from_table
 from evalrunner.endpoints.sse import ChatChunks
 from evalrunner.errors import MissingExtraError
+from evalrunner.suite.schema import ModelSpec
 
 LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 OWN_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
@@ -42,6 +44,23 @@ BROKEN_CONNECTION_ERRORS = frozenset(
 MALFORMED_REPLY_ERRORS = frozenset({"APIResponseValidationError", "JSONSchemaValidationError", "JSONDecodeError"})
 
 _importing = threading.Lock()
+
+
+def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
+    """The endpoint of any model string that LiteLLM knows. Raises MissingExtraError where LiteLLM is missing."""
+    refuse_transport(spec)
+    api_key, provider = check_key(spec.api_key), f"litellm {spec.model.partition('/')[0]}"
+    server = (provider, api_key, tuple(sorted(spec.headers.items())))
+    endpoint = context.share(server, lambda: LiteLLMEndpoint(api_key=api_key, headers=spec.headers))
+    identity = identity_of(provider, spec.headers)
+
+    def list_price() -> KnownPrice:
+        price = price_from_table(spec.model)
+        return UNKNOWN if price is None else KnownPrice(price, "table")
+
+    return EndpointHandle(
+        endpoint, spec.model, "LiteLLM", context.key(provider, api_key), identity, list_price=list_price
+    )
 
 
 class LiteLLMEndpoint:
@@ -98,11 +117,11 @@ class LiteLLMEndpoint:
 
     async def _hear(self, response: Any, request: Request, begun: float) -> Completion | Failure:
         """What a stream comes to. One that breaks off in silence gets an end from LiteLLM, which is not believed."""
-        pieces, first_s, told = ChatChunks(), None, None
+        chunks, first_s, told = ChatChunks(), None, None
         try:
             async for chunk in response:
-                pieces.take(chunk.model_dump(warnings=False))
-                if first_s is None and pieces.begun:
+                chunks.add(chunk.model_dump(warnings=False))
+                if first_s is None and chunks.begun:
                     first_s = time.perf_counter() - begun
                 if getattr(chunk, "usage", None) is not None:
                     told = chunk
@@ -112,7 +131,7 @@ class LiteLLMEndpoint:
         ending = [getattr(response, name, "") for name in ("received_finish_reason", "intermittent_finish_reason")]
         if ending == [None, None] and "mock_response" not in request.params:
             return Failure("connection", "the stream ended before the whole answer came")
-        answer = read_chat(pieces.reply(), latency_s=latency_s)
+        answer = read_chat(chunks.reply(), latency_s=latency_s)
         if isinstance(answer, Failure):
             return answer
         return replace(with_cost(answer, self._cost(told, request.model)), ttft_s=first_s)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from evalrunner.domain import EMPTY, Completion, Failure, Request
+from evalrunner.domain import EMPTY, Completion, Failure, Request, RequestKind
+from evalrunner.endpoints.factory import EndpointContext, EndpointHandle, check_key, identity_of
 from evalrunner.endpoints.openai_errors import parse_failure, quote
 from evalrunner.endpoints.openai_replies import (
     load_reply,
@@ -19,15 +21,65 @@ from evalrunner.endpoints.openai_replies import (
     read_usage,
     with_cost,
 )
-from evalrunner.endpoints.prices import cost_of
+from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, cost_of, price_of
 from evalrunner.endpoints.sse import ChatStream
-from evalrunner.endpoints.transport import Reply, Transport, TransportFault, describe_fault
+from evalrunner.endpoints.transport import HttpReply, HttpRequest, Transport
+from evalrunner.errors import SuiteError
+from evalrunner.redact import register_secret
 from evalrunner.storage import dump_json
+from evalrunner.suite.schema import ModelSpec
 
+OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_HOST = "api.openai.com"  # its replies tell no cost; for others a name says nothing of the price
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "moderate": "/moderations"}
 NO_NUMBER = "null"  # what the quick way makes of NaN; a text that says it costs but time
 USAGE_WANTED = {"include_usage": True}  # as stream_options; not all servers know it
+
+
+def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
+    """The endpoint of a server that speaks OpenAI's API: the one at `base_url`, else OpenAI itself.
+
+    Only the spec's own API key goes to a `base_url`; OpenAI itself gets OPENAI_API_KEY where the spec has none.
+    """
+    if spec.base_url is not None:
+        return _connect(spec, context, spec.base_url, spec.api_key, spec.model)
+    base_url = context.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+    api_key = spec.api_key or context.environ.get("OPENAI_API_KEY") or None
+    if api_key is None and base_url.rstrip("/") == OPENAI_URL:
+        raise SuiteError(
+            f"{spec.model!r} goes to OpenAI and needs a key: set OPENAI_API_KEY, give api_key, "
+            "or name another server with base_url"
+        )
+    register_secret(api_key)
+    return _connect(spec, context, base_url, api_key, spec.model.partition("/")[2])
+
+
+def _connect(
+    spec: ModelSpec, context: EndpointContext, base_url: str, api_key: str | None, model: str
+) -> EndpointHandle:
+    url, login = read_base_url(base_url)
+    headers = dict(spec.headers)
+    if login is not None and not api_key:
+        headers.setdefault("authorization", login)
+    checked, timeout_s = check_key(api_key), context.timeout_s
+    transport = context.transport(spec.pace.transport, url)
+    server = ("openai", url, checked, tuple(sorted(headers.items())), timeout_s, id(transport))
+    endpoint = context.share(
+        server, lambda: OpenAIEndpoint(transport, url, api_key=checked, headers=headers, timeout_s=timeout_s)
+    )
+
+    def list_price() -> KnownPrice:
+        price = price_of(model) if spec.base_url is None and _is_openai(urlsplit(url).hostname) else None
+        return UNKNOWN if price is None else KnownPrice(price, "table")
+
+    return EndpointHandle(
+        endpoint, model, url, context.key(url, checked), identity_of(url, headers),
+        enforces_timeout=True, list_price=list_price,
+    )  # fmt: skip
+
+
+def _is_openai(host: str | None) -> bool:
+    return host is not None and (host == OPENAI_HOST or host.endswith(f".{OPENAI_HOST}"))
 
 
 class OpenAIEndpoint:
@@ -47,10 +99,9 @@ class OpenAIEndpoint:
         self._transport = transport
         self._headers = _request_headers(api_key, headers)
         parts = urlsplit(self.base_url)
-        host = parts.hostname or ""
         self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._wants_usage = True  # until the server refuses stream_options
-        self._priced = host == OPENAI_HOST or host.endswith(f".{OPENAI_HOST}")
+        self._priced = _is_openai(parts.hostname)
 
     def __repr__(self) -> str:
         return f"OpenAIEndpoint({self._origin!r})"
@@ -64,43 +115,36 @@ class OpenAIEndpoint:
             return Failure("bad_request", f"the request cannot be written as JSON: {quote(str(unfit))}", fatal=True)
         if request.stream and request.kind == "chat":
             return await self._ask_streamed(request, body, wants_usage=wants_usage)
-        begun = time.perf_counter()
-        try:
-            reply = await self._transport.post(
-                self.base_url + PATHS[request.kind], headers=self._headers, body=body, timeout_s=self._timeout_s
-            )
-        except TransportFault as fault:
-            return describe_fault(fault, self._origin, self._timeout_s)
-        latency_s = time.perf_counter() - begun
+        started = time.perf_counter()
+        reply = await self._transport.send(self._post(request.kind, body))
+        if isinstance(reply, Failure):
+            return reply
+        latency_s = time.perf_counter() - started
         if not 200 <= reply.status < 300:
             return parse_failure(reply.status, reply.headers, reply.body, latency_s)
         data = load_reply(reply.body)
         return data if isinstance(data, Failure) else self._answer(request, data, reply.headers, latency_s)
 
+    def _post(self, kind: RequestKind, body: bytes) -> HttpRequest:
+        return HttpRequest("POST", self.base_url + PATHS[kind], self._headers, body, self._timeout_s)
+
     async def _ask_streamed(self, request: Request, body: bytes, *, wants_usage: bool) -> Completion | Failure:
-        """The answer, put together from its pieces. A fault after the last one that is needed does not matter."""
-        heard = TimedStream()
-        try:
-            reply = await self._transport.post_streamed(
-                self.base_url + PATHS["chat"],
-                headers=self._headers,
-                body=body,
-                timeout_s=self._timeout_s,
-                take=heard.take,
-            )
-        except TransportFault as fault:
-            if not heard.stream.whole:
-                return describe_fault(fault, self._origin, self._timeout_s)
-            reply = Reply(200, EMPTY, b"")
-        latency_s = heard.last_s or heard.seconds()
+        """The answer, assembled from its chunks. A failure after the last needed chunk does not matter."""
+        timed = TimedStream()
+        reply = await self._transport.send(self._post("chat", body), timed.feed)
+        if isinstance(reply, Failure):
+            if not timed.stream.whole:
+                return reply
+            reply = HttpReply(200, EMPTY, b"")
+        latency_s = timed.last_s or timed.seconds()
         if not 200 <= reply.status < 300:
             if wants_usage and reply.status in (400, 422) and b"stream_options" in reply.body:
                 self._wants_usage = False
                 return await self(request)
             return parse_failure(reply.status, reply.headers, reply.body, latency_s)
-        data = heard.stream.reply()
+        data = timed.stream.reply()
         answer = data if isinstance(data, Failure) else self._answer(request, data, reply.headers, latency_s)
-        return replace(answer, ttft_s=heard.first_s) if isinstance(answer, Completion) else answer
+        return replace(answer, ttft_s=timed.first_s) if isinstance(answer, Completion) else answer
 
     def _answer(
         self, request: Request, data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float
@@ -113,10 +157,10 @@ class OpenAIEndpoint:
     async def fetch(self, path: str, *, timeout_s: float) -> Any:
         """The JSON at a path of the server beside /v1, asked with the same key, or None where it is not to be had."""
         root = self.base_url.removesuffix("/v1")
+        reply = await self._transport.send(HttpRequest("GET", root + path, self._headers, None, timeout_s))
         try:
-            reply = await self._transport.get(root + path, headers=self._headers, timeout_s=timeout_s)
-            return json.loads(reply.body) if reply.status == 200 else None
-        except (TransportFault, ValueError, RecursionError):
+            return json.loads(reply.body) if isinstance(reply, HttpReply) and reply.status == 200 else None
+        except (ValueError, RecursionError):
             return None
 
 
@@ -132,9 +176,9 @@ class TimedStream:
     def seconds(self) -> float:
         return time.perf_counter() - self._begun
 
-    def take(self, piece: bytes) -> bool:
+    def feed(self, piece: bytes) -> bool:
         """Whether this was the last piece that is needed."""
-        self.stream.take(piece)
+        self.stream.feed(piece)
         if self.first_s is None and self.stream.begun:
             self.first_s = self.seconds()
         if self.stream.whole:
@@ -192,3 +236,38 @@ def _read(
         return read_chat(data, headers=headers, latency_s=latency_s, messages=request.messages)
     read = read_embeddings if request.kind == "embed" else read_moderations
     return read(data, texts=len(request.texts), headers=headers, latency_s=latency_s)
+
+
+def read_base_url(text: str) -> tuple[str, str | None]:
+    """The URL without a login and without a slash at its end, and the login as an `Authorization` header.
+
+    Raises SuiteError where requests cannot be sent there.
+    """
+    url = text.strip()
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # whose words may quote a password
+        raise SuiteError("base_url is no URL; it should look like http://localhost:4000/v1") from None
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if parts.scheme not in ("http", "https") or not host:
+        raise SuiteError(f"base_url is {shown!r}; it should look like http://localhost:4000/v1")
+    if not url.isascii() or not url.isprintable() or " " in url or port == 0:
+        raise SuiteError(f"base_url {shown!r} holds what no URL can hold")
+    if parts.query or parts.fragment:
+        raise SuiteError(f"base_url {shown!r} has something after '?' or '#'; leave that out")
+    path = parts.path.rstrip("/")
+    for ending in PATHS.values():
+        if path.endswith(ending):
+            raise SuiteError(f"base_url {shown!r} should end before {ending!r}, which is added to it")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}", _login(parts.username, parts.password)
+
+
+def _login(username: str | None, password: str | None) -> str | None:
+    if username is None:
+        return None
+    word = f"{unquote(username)}:{unquote(password or '')}"
+    encoded = base64.b64encode(word.encode()).decode()
+    for secret in (password, unquote(password or ""), encoded, word):
+        register_secret(secret)
+    return f"Basic {encoded}"

@@ -1,21 +1,129 @@
-"""An answer with an error in it, as a `Failure` of the right kind: pure, and for whatever bytes a server sends.
+"""Error replies as a `Failure` of the right kind, with what their headers say of rate limits and waits.
 
-The kind decides what happens next (asked again, waited, given up), so it is read from the status and from the
-codes and words that servers are known to use, not from the status alone: gateways answer 400 for nearly all.
+Pure, and for any bytes that a server sends. The kind decides what happens next (retry, backoff, abort), so it is read
+from the status and from the codes and words that servers are known to use: gateways answer 400 to nearly everything.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from evalrunner.domain import EMPTY, Completion, Failure, FailureKind
-from evalrunner.endpoints.rate_limit_headers import read_rate_limits
-from evalrunner.endpoints.retry_after import parse_wait_s
+from evalrunner.domain import EMPTY, Completion, Failure, FailureKind, RateLimitStatus
 from evalrunner.redact import REDACTED, redact_message
+
+MAX_HEADER_LENGTH = 64  # characters; no such header is longer
+PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s?(ms|[dhms]|us|µs|ns)")
+UNIT_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+EPOCH_FROM = 1e9  # seconds; as a wait it were thirty years, so it is a moment since 1970
+EPOCH_MS_FROM = 1e11  # and this one is in milliseconds
+
+
+def parse_wait_s(
+    text: str, headers: Mapping[str, str], *, unit_s: float = 1.0, now: float | None = None
+) -> float | None:
+    """Seconds from now, not negative, 0.0 for a moment that is past; None where `text` says none.
+
+    A bare number counts in `unit_s`. "Now" is what the server's own `date` says, if it says it.
+    """
+    if len(text) > MAX_HEADER_LENGTH:
+        return None
+    if text[:1].isdigit() and text[-1:] in "dhms":
+        return _duration(text)
+    try:
+        seconds = float(text) * unit_s
+    except ValueError:
+        return _until(text, headers, now)
+    if not math.isfinite(seconds) or seconds < 0:
+        return None
+    if seconds < EPOCH_FROM:
+        return seconds
+    then = seconds / 1000 if seconds >= EPOCH_MS_FROM else seconds
+    return max(0.0, then - _start(headers, now))
+
+
+def _duration(text: str) -> float | None:
+    parts = PART.findall(text)
+    whole = "".join(PART.split(text)[::3]).strip() == ""
+    return sum(float(number) * UNIT_S[unit] for number, unit in parts) if parts and whole else None
+
+
+def _until(text: str, headers: Mapping[str, str], now: float | None) -> float | None:
+    then = _moment(text)
+    return None if then is None else max(0.0, then - _start(headers, now))
+
+
+def _start(headers: Mapping[str, str], now: float | None) -> float:
+    told = None if now is not None else _moment(headers.get("date", "")[:MAX_HEADER_LENGTH])
+    return now if now is not None else told if told is not None else time.time()
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since 1970 of an ISO 8601 or HTTP date; one without a zone is in UTC."""
+    try:
+        if text[:4].isdigit():
+            then = datetime.fromisoformat(text)
+        else:
+            from email.utils import parsedate_to_datetime  # as long to import as this module
+
+            then = parsedate_to_datetime(text)
+        return (then if then.tzinfo is not None else then.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError, OSError):
+        return None
+
+
+MARK = "ratelimit-"  # in `x-ratelimit-…`, `anthropic-ratelimit-…`, and either behind LiteLLM's `llm_provider-`
+NAMES = ("remaining-requests", "reset-requests", "remaining-tokens", "reset-tokens")
+OTHER_NAMES = {
+    "requests-remaining": NAMES[0], "requests-reset": NAMES[1], "tokens-remaining": NAMES[2], "tokens-reset": NAMES[3],
+    "remaining": NAMES[0], "reset": NAMES[1], "remaining-req": NAMES[0],
+}  # fmt: skip
+"""Anthropic's way to say them, that of gateways which count calls only, and Mistral's."""
+RANKS = {
+    "llm_provider-x-": 1, "llm_provider-anthropic-": 2, "llm_provider-": 3, "x-": 4, "anthropic-": 5, "": 6,
+}  # fmt: skip
+"""What may stand before it; the highest counts: a proxy's own limits stand before those it hands on."""
+MAX_COUNT = 2**53  # a count beyond it is none
+
+
+def read_rate_limits(headers: Mapping[str, str]) -> RateLimitStatus | None:
+    """What is left by the rate headers, or None where there are none that can be read. Names are in lower case."""
+    found: dict[str, str] = {}
+    ranks: dict[str, int] = {}
+    for name, value in headers.items():
+        if MARK in name:
+            prefix, _, rest = name.partition(MARK)
+            rest = rest.removesuffix("-minute")
+            known = OTHER_NAMES.get(rest, rest)
+            rank = RANKS.get(prefix, 0)
+            if known in NAMES and rank > ranks.get(known, 0):
+                found[known], ranks[known] = value, rank
+    if not found:
+        return None
+    requests, tokens = _count(found.get(NAMES[0])), _count(found.get(NAMES[2]))
+    if requests is None and tokens is None:
+        return None
+    return RateLimitStatus(requests, _wait(found.get(NAMES[1]), headers), tokens, _wait(found.get(NAMES[3]), headers))
+
+
+def _count(text: str | None) -> int | None:
+    """A whole number, or None; a negative one is what some send where there is no limit."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return int(number) if 0 <= number < MAX_COUNT else None  # NaN is neither
+
+
+def _wait(text: str | None, headers: Mapping[str, str]) -> float | None:
+    return parse_wait_s(text, headers) if text else None
+
 
 MAX_MESSAGE_LENGTH = 200  # characters of another's words in a message of ours
 MAX_READ_CHARS = 20_000  # characters of an error page that are looked at

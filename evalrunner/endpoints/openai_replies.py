@@ -13,8 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, FinishReason, Message
-from evalrunner.endpoints.openai_errors import MAX_MESSAGE_LENGTH, error_text, failure_from_error, quote
-from evalrunner.endpoints.rate_limit_headers import read_rate_limits
+from evalrunner.endpoints.openai_errors import (
+    MAX_MESSAGE_LENGTH,
+    error_text,
+    failure_from_error,
+    quote,
+    read_rate_limits,
+)
 from evalrunner.storage import load_json
 
 COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, for models that it has a price for

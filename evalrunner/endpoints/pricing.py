@@ -1,18 +1,136 @@
-"""What a model of a suite costs, and who says so: the suite, its server, LiteLLM's table, or nobody."""
+"""What calls cost: prices from the suite, the server or LiteLLM's table, the cost of an answer, and its upper bound.
+
+LiteLLM's table is read without importing the package, which would take seconds: 3 MB of JSON in 0.04 s, at most once
+and only where a reply has no cost of its own. A model that is not in it has no price: None, never 0.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.util
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
-from urllib.parse import urlsplit
 
-from evalrunner.domain import Completion, Endpoint, Failure, Request
-from evalrunner.endpoints.factory import LOCAL_PREFIX, OPENAI_PREFIX, EndpointHandle
-from evalrunner.endpoints.openai import OPENAI_HOST
-from evalrunner.endpoints.openai_replies import Usage
-from evalrunner.endpoints.prices import Price, cost_of_tokens, price_of, read_price
+from evalrunner.domain import Completion, Endpoint, Failure, Message, Request
+from evalrunner.endpoints.openai_replies import Usage, count, dollars
 from evalrunner.suite.schema import ModelSpec, PriceSpec
+
+TABLE = "model_prices_and_context_window_backup.json"
+TOKEN_MODES = frozenset({"chat", "completion", "responses", "embedding", "moderation"})  # priced by the token
+TIER_PREFIX = "input_cost_per_token_above_"  # followed by the size of a prompt, such as 272k_tokens
+INPUT_RATES = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)(?:_above_\d+k_tokens)?")
+OUTPUT_RATES = re.compile(r"output_cost_per_(?:reasoning_)?token(?:_above_\d+k_tokens)?")
+SEARCH_PROVIDERS = frozenset({"perplexity"})  # each answer is searched for, at a price of its own
+MIN_TIER_TOKENS = 100_000  # tokens: the lowest of those sizes in the table
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars a token, and the limits of a model in tokens, None where the table has none.
+
+    `cached_usd_per_token` is for input that the provider had in its cache. `tiered`: long prompts cost more.
+    `max_rates` are the highest rates for input and output that may apply, None where those above are. `provider` is
+    LiteLLM's name for it. `has_surcharge`: calls cost something besides their tokens.
+    """
+
+    input_usd_per_token: float
+    output_usd_per_token: float
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    cached_usd_per_token: float | None = None
+    tiered: bool = False
+    max_rates: tuple[float, float] | None = None
+    provider: str | None = None
+    has_surcharge: bool = False
+
+    @property
+    def free(self) -> bool:
+        return not self.input_usd_per_token and not self.output_usd_per_token and not any(self.max_rates or ())
+
+
+def price_of(model: str) -> Price | None:
+    """The price of a model by the name its provider has for it, or None where nobody knows."""
+    return _table().get(model)
+
+
+def cost_of(asked: str, served: str | None, usage: Usage) -> float | None:
+    """US dollars for one answer, or None where the price or the tokens are not known for certain.
+
+    `served` is what the reply calls the model, often a dated name of the one that was asked for, whose price may be
+    its own. Other service tiers and the surcharge on long prompts are not worked out.
+    """
+    price = (price_of(served) if served else None) or price_of(asked)
+    if price is None or usage.service_tier not in (None, "default"):
+        return None
+    return cost_of_tokens(price, usage)
+
+
+def cost_of_tokens(price: Price, usage: Usage) -> float | None:
+    """US dollars for so many tokens, or None where too little is known of them."""
+    if not price.input_usd_per_token and not price.output_usd_per_token:
+        return 0.0
+    if usage.input_tokens is None or (price.tiered and usage.input_tokens > MIN_TIER_TOKENS):
+        return None
+    if usage.output_tokens is None and price.output_usd_per_token > 0:
+        return None
+    cached = min(usage.cached_tokens or 0, usage.input_tokens)
+    if cached and price.cached_usd_per_token is None:
+        cached = 0
+    return (
+        (usage.input_tokens - cached) * price.input_usd_per_token
+        + cached * (price.cached_usd_per_token or 0.0)
+        + (usage.output_tokens or 0) * price.output_usd_per_token
+    )
+
+
+@cache
+def _table() -> Mapping[str, Price]:
+    """Every price of the table, empty where litellm is not installed."""
+    found = importlib.util.find_spec("litellm")
+    if found is None or not found.submodule_search_locations:
+        return {}
+    path = Path(next(iter(found.submodule_search_locations))) / TABLE
+    try:
+        entries = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(entries, dict):
+        return {}
+    read = ((name, read_price(entry)) for name, entry in entries.items() if priced_by_token(entry))
+    return {name: price for name, price in read if price is not None}
+
+
+def priced_by_token(entry: Any) -> bool:
+    """Whether an entry of the table is about a model that is paid for by the token."""
+    return isinstance(entry, dict) and entry.get("mode") in TOKEN_MODES
+
+
+def read_price(entry: Mapping[str, Any]) -> Price | None:
+    """The price in an entry of LiteLLM's, of its table or of a proxy's list, None where one of the two rates is missing."""
+    costs = dollars(entry.get("input_cost_per_token")), dollars(entry.get("output_cost_per_token"))
+    if costs[0] is None or costs[1] is None:
+        return None
+    provider = entry.get("litellm_provider")
+    return Price(
+        costs[0],
+        costs[1],
+        count(entry.get("max_input_tokens")),
+        count(entry.get("max_output_tokens")),
+        dollars(entry.get("cache_read_input_token_cost")),
+        any(name.startswith(TIER_PREFIX) and entry[name] is not None for name in entry),
+        (_max_rate(entry, INPUT_RATES), _max_rate(entry, OUTPUT_RATES)),
+        provider if isinstance(provider, str) else None,
+        provider in SEARCH_PROVIDERS or dollars(entry.get("input_cost_per_request")) not in (None, 0.0),
+    )
+
+
+def _max_rate(entry: Mapping[str, Any], rates: re.Pattern[str]) -> float:
+    return max((dollars(value) or 0.0 for name, value in entry.items() if rates.fullmatch(name)), default=0.0)
+
 
 Source: TypeAlias = Literal["suite", "server", "table", "free", "unknown"]
 
@@ -33,6 +151,22 @@ class KnownPrice:
 UNKNOWN = KnownPrice(None, "unknown")
 
 
+class Priceable(Protocol):
+    """What the price of a model depends on besides the suite: an `EndpointHandle`."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def list_price(self) -> Callable[[], KnownPrice]: ...
+
+
 @runtime_checkable
 class FetchesJson(Protocol):
     """An endpoint whose server can be asked about itself."""
@@ -48,30 +182,28 @@ class PriceBook:
 
     def __init__(self, prices: Mapping[str, PriceSpec]) -> None:
         self._prices = prices
-        self._told: dict[str, Mapping[str, Price]] = {}
+        self._fetched: dict[str, Mapping[str, Price]] = {}
 
-    def look_up(self, spec: ModelSpec, opened: EndpointHandle) -> KnownPrice:
-        """The price as far as it is known without asking anybody."""
-        for stated in (spec.price, self._prices.get(spec.model), self._prices.get(opened.model)):
-            if stated is not None:
-                return KnownPrice(price_from_suite(stated), "suite")
-        if spec.base_url is None and spec.model.startswith(LOCAL_PREFIX):
-            return KnownPrice(FREE, "free")
-        told = self._told.get(opened.key, {}).get(opened.model)
-        if told is not None:
-            return KnownPrice(told, "server")
-        listed = None if spec.base_url is not None else price_from_table(spec.model, opened)
-        return UNKNOWN if listed is None else KnownPrice(listed, "table")
-
-    async def find(self, spec: ModelSpec, opened: EndpointHandle) -> KnownPrice:
-        """The price; the model's server is asked where only that can know."""
-        known = self.look_up(spec, opened)
-        if known.price is not None or opened.key in self._told or not isinstance(opened.endpoint, FetchesJson):
+    def look_up(self, spec: ModelSpec, handle: Priceable) -> KnownPrice:
+        """The price as far as it is known without a call: the suite's, the server's, or that of its kind of endpoint."""
+        for price in (spec.price, self._prices.get(spec.model), self._prices.get(handle.model)):
+            if price is not None:
+                return KnownPrice(price_from_suite(price), "suite")
+        known = handle.list_price()
+        if known.source == "free":
             return known
-        self._told[opened.key] = prices_from_proxy(
-            await opened.endpoint.fetch(MODEL_INFO, timeout_s=PRICE_REQUEST_TIMEOUT_S)
+        fetched = self._fetched.get(handle.key, {}).get(handle.model)
+        return known if fetched is None else KnownPrice(fetched, "server")
+
+    async def find(self, spec: ModelSpec, handle: Priceable) -> KnownPrice:
+        """The price; the model's server is asked where only that can know."""
+        known = self.look_up(spec, handle)
+        if known.price is not None or handle.key in self._fetched or not isinstance(handle.endpoint, FetchesJson):
+            return known
+        self._fetched[handle.key] = prices_from_proxy(
+            await handle.endpoint.fetch(MODEL_INFO, timeout_s=PRICE_REQUEST_TIMEOUT_S)
         )
-        return self.look_up(spec, opened)
+        return self.look_up(spec, handle)
 
 
 def price_from_suite(spec: PriceSpec) -> Price:
@@ -80,12 +212,8 @@ def price_from_suite(spec: PriceSpec) -> Price:
     return Price(spec.input / MILLION, spec.output / MILLION, None, spec.max_output_tokens, cached)
 
 
-def price_from_table(model: str, opened: EndpointHandle) -> Price | None:
-    """The price of a model string in LiteLLM's table; of `openai/NAME` only where it goes to OpenAI itself."""
-    if model.startswith(OPENAI_PREFIX):
-        host = urlsplit(opened.host).hostname or ""
-        to_openai = host == OPENAI_HOST or host.endswith(f".{OPENAI_HOST}")
-        return price_of(opened.model) if to_openai else None
+def price_from_table(model: str) -> Price | None:
+    """The price of a LiteLLM model string, with or without its provider, in LiteLLM's table."""
     provider, _, name = model.partition("/")
     if (price := price_of(model)) is not None:
         return price
@@ -142,3 +270,128 @@ class PricedEndpoint:
             return answer
         cost_usd = cost_of_tokens(price, Usage(answer.input_tokens, answer.output_tokens, answer.cached_tokens))
         return answer if cost_usd is None else replace(answer, cost_usd=cost_usd)
+
+
+PER_REQUEST = 32  # tokens that a provider's own template puts around a prompt; OpenAI's are 3
+PER_MESSAGE = 16  # and around each message; OpenAI's are 4, ChatML's 5, Llama 3's 7
+WITH_TOOLS = 1024  # what providers write themselves of how tools are used; Anthropic says 313 to 530
+CACHE_WRITE_FACTOR = 2.0  # times the price of a prompt that the provider is asked to keep: Anthropic, for an hour
+LENGTHS = ("max_tokens", "max_completion_tokens")
+SURCHARGED_PARAMS = frozenset({"service_tier", "web_search_options", "audio", "plugins"})
+FREE_VALUES = (None, "default", "flex")  # of those, what costs no more
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCase:
+    """What a call at a price can cost at the most, as the budget asks for it."""
+
+    price: Price
+
+    def __call__(self, request: Request, /) -> float | None:
+        return worst_case(request, self.price)
+
+
+def worst_case(request: Request, price: Price) -> float | None:
+    """The most US dollars that one try of a request can cost, or None where nothing bounds it.
+
+    A token is at least one byte of what is sent, so its bytes bound the prompt. The dearest rates are taken.
+    """
+    if price.free:
+        return 0.0
+    if price.has_surcharge or surcharged_option(request.params, request.tools) or unbounded_part(request.messages):
+        return None
+    length = max_answer_tokens(request, price)
+    if length is None:
+        return None
+    try:
+        sent = sent_bytes(request)
+    except (ValueError, RecursionError):  # it has no end, and the call itself will say so
+        return None
+    prompt = len(sent) + PER_REQUEST + PER_MESSAGE * (len(request.messages) + len(request.texts))
+    if request.tools or "tools" in request.params:
+        prompt += WITH_TOOLS
+    input_rate, output_rate = price.max_rates or (price.input_usd_per_token, price.output_usd_per_token)
+    if b'"cache_control"' in sent:
+        input_rate *= CACHE_WRITE_FACTOR
+    return prompt * input_rate + length * output_rate
+
+
+def max_answer_tokens(request: Request, price: Price) -> int | None:
+    """The most tokens that all answers to a request can have, None where nothing says it."""
+    return 0 if request.kind != "chat" else max_completion_tokens_of(request.params, price)
+
+
+def max_completion_tokens_of(params: Mapping[str, Any], price: Price) -> int | None:
+    """The most completion tokens under these params: their own limit, else the model's, for each of `n` answers."""
+    given = [value for name in LENGTHS if (value := params.get(name)) is not None]
+    limits = [value for value in given if isinstance(value, int) and not isinstance(value, bool) and value > 0]
+    limit = max(limits) if limits and len(limits) == len(given) else price.max_output_tokens
+    if limit is None:
+        return None
+    answers = [value for name in ("n", "best_of") if isinstance(value := params.get(name), int) and value > 1]
+    return limit * max([1, *answers])
+
+
+def sent_bytes(request: Request) -> bytes:
+    """All of a request that a provider may count as prompt, as JSON in UTF-8."""
+    sent = (request.messages, request.tools, request.response_format, request.texts, request.params)
+    return _ENCODER.encode(sent).encode("utf-8", "surrogatepass")
+
+
+def surcharged_option(params: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()) -> str | None:
+    """What of the params costs money beside tokens at the usual rates, None where nothing does."""
+    for name, value in params.items():
+        if name in SURCHARGED_PARAMS and value not in FREE_VALUES:
+            return f"params.{name}"
+    modalities = params.get("modalities")
+    if isinstance(modalities, list | tuple) and set(map(str, modalities)) - {"text"}:
+        return "params.modalities"
+    named = [*tools, *(params.get("tools") or ())]
+    if any(not isinstance(tool, Mapping) or tool.get("type", "function") != "function" for tool in named):
+        return "a tool that the provider runs"
+    return None
+
+
+def unbounded_part(messages: Sequence[Message]) -> str | None:
+    """The type of the first part of a message that is not text: images and sound have no bound of their own."""
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str) or content is None:
+            continue
+        for part in content if isinstance(content, list | tuple) else (content,):
+            kind = part.get("type", "text") if isinstance(part, Mapping) else "text" if isinstance(part, str) else "?"
+            if kind not in ("text", "refusal"):
+                return str(kind)
+    return None
+
+
+def check_cap(model: str, price: Price | None, params: Mapping[str, Any], *, judge: bool = False) -> str | None:
+    """Why a cost cap cannot hold for a model, with what to do about it, or None where it can."""
+    if price is None:
+        return (
+            f"max_cost is set, and the price of {model!r} is not known; say it, in US dollars for a million tokens: "
+            f"prices: {{{model}: {{input: …, output: …}}}}"
+        )
+    if price.free:
+        return None
+    if price.has_surcharge:
+        return f"max_cost is set, and calls to {model!r} cost more than their tokens; {OWN_PRICE}"
+    if (name := surcharged_option(params)) is not None:
+        return (
+            f"max_cost is set, and {name} costs more than tokens at the usual price; take it out, or take max_cost out"
+        )
+    if max_completion_tokens_of(params, price) is None:
+        where = "params: {max_tokens: …} of the judge" if judge else "params: {max_tokens: …}"
+        return f"max_cost is set, and nothing bounds how long an answer of {model!r} may be; set {where}"
+    return None
+
+
+OWN_PRICE = "give a price that covers them: prices: {MODEL: {input: …, output: …}}"
+
+
+def _plain(value: Any) -> Any:
+    """A mapping that is no dict as one; what JSON does not know counts as its text, for the call itself says so."""
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=_plain)

@@ -1,112 +1,127 @@
-"""The transport over pyreqwest: Rust's reqwest, one pool of connections for the whole process.
+"""The default transport: Rust's reqwest through pyreqwest, with one connection pool for the whole process.
 
-`python benchmarks/transports.py` on a busy two-core machine, 64 at once, CPU a request and of the import: pyreqwest
-0.21 ms and 6 ms, aiohttp 0.30 and 209, httpx over aiohttp 1.07 and 320, httpx alone 9.63 and 241.
+`python benchmarks/transports.py` on a busy two-core machine with 64 requests in flight, CPU per request and of the
+import: pyreqwest 0.21 ms and 6 ms, aiohttp 0.30 and 209, httpx over aiohttp 1.07 and 320, httpx alone 9.63 and 241.
 
-Each request carries its time limit down to pyreqwest, which then drops the connection. A task that is cancelled
-instead leaves its connection open until that limit: pyreqwest 0.15 gives up waiting, not asking.
+pyreqwest 0.15 has two limits. A task that is cancelled before the reply begins leaves its connection open until the
+request's timeout, so each request carries its timeout with it. And header values that are not ASCII cannot be read;
+they are left out of the reply.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
+import re
 import time
-from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from evalrunner.endpoints.transport import Reply, TransportFault
+from evalrunner.domain import Failure
+from evalrunner.endpoints.transport import (
+    CONNECT_TIMEOUT_S,
+    DRAIN_S,
+    MAX_BODY_BYTES,
+    MAX_TIMEOUT_S,
+    OUT_OF_FILES,
+    HttpReply,
+    HttpRequest,
+    Sink,
+    broken_connection,
+    connect_failure,
+    out_of_files,
+    request_timeout,
+    too_large,
+    unsendable,
+)
 
 if TYPE_CHECKING:
     from pyreqwest.client import Client
     from pyreqwest.request import RequestBuilder
     from pyreqwest.response import Response
 
-CONNECT_TIMEOUT_S = 30.0
-MAX_TIMEOUT_S = 86_400.0  # a limit beyond it is none, and infinity is no timedelta
-MAX_BODY_BYTES = 64 * 1024 * 1024  # a chat reply is kilobytes, a thousand long embeddings some 30 MB
-CHUNK = 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 EXIT_GRACE_S = 0.05
-LINGER_S = 0.5  # after the last piece that is needed, for the end of the body: then the connection can be used again
-CONNECTING = "(Connect)"  # reqwest's mark on a cause, beside (SendRequest), which is after the connection stood
+CONNECT_MARK = "(Connect)"  # how reqwest marks a cause before there was a connection
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class PyreqwestTransport:
-    """A `Transport`. The client is made with the first request and may be used from one event loop after the other."""
+    """A `Transport`. The client is created by the first request and works in one event loop after the other."""
 
     def __init__(self, *, user_agent: str = "evalrun", max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._user_agent = user_agent
-        self._largest_body = max_body_bytes
+        self._max_body_bytes = max_body_bytes
         self._client: Client | None = None
+        self._exceptions: Any = None
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Reply:
-        """The reply to a POST. Raises TransportFault."""
-        return await self._send("POST", url, headers, body, timeout_s)
-
-    async def post_streamed(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, take: Callable[[bytes], bool]
-    ) -> Reply:
-        """The reply to a POST, without the body of a status 2xx, which `take` gets as it comes. Raises TransportFault."""
-        return await self._send("POST", url, headers, body, timeout_s, take)
-
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout_s: float
-    ) -> Reply:
-        """The reply to a request of any method. Raises TransportFault."""
-        return await self._send(method, url, headers, body, timeout_s)
-
-    async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> Reply:
-        """The reply to a GET. Raises TransportFault."""
-        return await self._send("GET", url, headers, None, timeout_s)
+    async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply | Failure:
+        """The reply, or the failure that the library's exception means."""
+        limit = timedelta(seconds=min(request.timeout_s, MAX_TIMEOUT_S))
+        client = self._client or self._create()
+        try:
+            builder: RequestBuilder = client.request(request.method, request.url).headers(dict(request.headers))
+            builder = builder.timeout(limit)
+            if request.body is not None:
+                builder = builder.body_bytes(request.body)
+            if sink is not None:
+                builder = builder.streamed_read_buffer_limit(0)  # or the first 64 KiB would be waited for
+            async with builder.build_streamed() as response:
+                status, headers = response.status, _read_headers(response)
+                if sink is not None and 200 <= status < 300:
+                    body = await _stream_body(response, sink, self._max_body_bytes)
+                else:
+                    body = await _read_body(response, self._max_body_bytes)
+                return HttpReply(status, headers, body) if isinstance(body, bytes) else body
+        except Exception as error:
+            return self._failure_of(error, request)
 
     async def aclose(self) -> None:
-        """None, with the pool closed; a later request makes a new one."""
+        """Close the pool; a later request opens a new one."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
 
-    async def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout_s: float,
-        take: Callable[[bytes], bool] | None = None,
-    ) -> Reply:  # fmt: skip
-        limit = timedelta(seconds=min(timeout_s, MAX_TIMEOUT_S))
-        try:
-            request: RequestBuilder = self._ready().request(method, url).headers(dict(headers)).timeout(limit)
-            if body is not None:
-                request = request.body_bytes(body)
-            if take is not None:
-                request = request.streamed_read_buffer_limit(0)  # else the first 64 KiB are waited for
-            async with request.build_streamed() as response:
-                if take is not None and 200 <= response.status < 300:
-                    await _hand_on(response, take, self._largest_body)
-                    return Reply(response.status, dict(response.headers), b"")
-                content = await _read_body(response, self._largest_body)
-                return Reply(response.status, dict(response.headers), content)
-        except Exception as error:  # whatever the library raises becomes one kind of fault; all else goes on
-            raise _fault_of(error) from None
+    def _create(self) -> Client:
+        from pyreqwest import exceptions  # with the client: later there may be no file descriptor left to import it
+        from pyreqwest.client import ClientBuilder
 
-    def _ready(self) -> Client:
-        if self._client is None:
-            from pyreqwest.client import ClientBuilder
-
-            self._client = (
-                ClientBuilder()
-                .user_agent(self._user_agent)
-                .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
-                .follow_redirects(enable=False)  # a key must not go to another host
-                .default_cookie_store(enable=False)
-                .referer(enable=False)
-                .http1_only()  # on HTTP/2 256 at once took twice the time: a host's requests share 100 streams
-                .build()
-            )
-            atexit.unregister(_let_go)
-            atexit.register(_let_go)
+        self._exceptions = exceptions
+        self._client = (
+            ClientBuilder()
+            .user_agent(self._user_agent)
+            .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
+            .follow_redirects(enable=False)  # an API key must not go to another host
+            .default_cookie_store(enable=False)
+            .referer(enable=False)
+            .http1_only()  # on HTTP/2 256 at once took twice the time: requests to one host share 100 streams
+            .build()
+        )
+        atexit.unregister(_wait_for_library)
+        atexit.register(_wait_for_library)
         return self._client
 
+    def _failure_of(self, error: Exception, request: HttpRequest) -> Failure:
+        """The failure that an exception of the library means; any other exception is raised again."""
+        exceptions = self._exceptions
+        if isinstance(error, ValueError) and not isinstance(error, exceptions.RequestError):
+            return unsendable(request)
+        if not isinstance(error, exceptions.PyreqwestError):
+            raise error
+        causes = _causes(error)
+        if _is_out_of_files([*causes, str(error)]):
+            return out_of_files()
+        # not by class: a server that hangs is a ConnectTimeoutError as well, a connection that is cut a ConnectError
+        connecting = any(CONNECT_MARK in cause for cause in causes)
+        if isinstance(error, exceptions.RequestTimeoutError):
+            return connect_failure(request, "no connection in time") if connecting else request_timeout(request)
+        message = causes[-1] if causes else str(error)
+        return connect_failure(request, message) if connecting else broken_connection(request, message)
 
-def _let_go() -> None:
-    """None, after the library's thread had time to leave Python.
+
+def _wait_for_library() -> None:
+    """Give the library's thread time to leave Python.
 
     It may still hold the last cancelled requests when the interpreter ends, and then aborts the process: 11 of 60
     processes that had cancelled 64 requests, none of 240 that waited 0.02 s or longer.
@@ -114,68 +129,63 @@ def _let_go() -> None:
     time.sleep(EXIT_GRACE_S)
 
 
-async def _read_body(response: Response, largest: int) -> bytes:
-    """The whole body. Raises TransportFault where it is larger than allowed, also after it was unpacked."""
-    length = response.get_header("content-length")  # taken off by the library where it unpacks
+def _read_headers(response: Response) -> dict[str, str]:
+    """The headers; values that the library cannot decode, those that are not ASCII, are left out."""
+    try:
+        return dict(response.headers)
+    except ValueError:
+        pass
+    found: dict[str, str] = {}
+    for name in response.headers:
+        try:
+            found.setdefault(name, response.headers[name])
+        except ValueError:
+            continue
+    return found
+
+
+async def _read_body(response: Response, max_bytes: int) -> bytes | Failure:
+    """The whole body, or a failure where it is larger than allowed, before or after it is unpacked."""
+    try:
+        length = response.get_header("content-length")  # the library removes it where it unpacks
+    except ValueError:  # not ASCII
+        length = None
     if length is not None and length.isascii() and length.isdigit():
-        if int(length) > largest:
-            raise _too_large(largest)
-        return bytes(await response.bytes())
+        return too_large(max_bytes) if int(length) > max_bytes else bytes(await response.bytes())
     parts: list[bytes] = []
     size = 0
-    while (part := await response.body_reader.read(CHUNK)) is not None:
+    while (part := await response.body_reader.read(CHUNK_BYTES)) is not None:
         parts.append(bytes(part))
         size += len(part)
-        if size > largest:
-            raise _too_large(largest)
+        if size > max_bytes:
+            return too_large(max_bytes)
     return b"".join(parts)
 
 
-async def _hand_on(response: Response, take: Callable[[bytes], bool], largest: int) -> None:
-    """None, with the body handed to `take` piece by piece until it has all it needs."""
+async def _stream_body(response: Response, sink: Sink, max_bytes: int) -> bytes | Failure:
+    """Nothing, after the body went to the sink piece by piece until that had all it needs."""
     size = 0
     while (part := await response.body_reader.read_chunk()) is not None:
         size += len(part)
-        if size > largest:
-            raise _too_large(largest)
-        if take(bytes(part)):
+        if size > max_bytes:
+            return too_large(max_bytes)
+        if sink(bytes(part)):
             break
     else:
-        return
-    try:
-        async with asyncio.timeout(LINGER_S):
+        return b""
+    with contextlib.suppress(Exception):  # all that was needed came: how the connection ends does not matter
+        async with asyncio.timeout(DRAIN_S):
             await response.body_reader.read_chunk()
-    except Exception:  # all that was needed is here: how the connection ends does not matter
-        return
+    return b""
 
 
-def _too_large(largest: int) -> TransportFault:
-    return TransportFault("connection", f"the answer is larger than {largest / 1024 / 1024:.3g} MiB")
-
-
-def _fault_of(error: Exception) -> Exception:
-    """The fault that an exception of the library stands for; any other exception as it is."""
-    from pyreqwest import exceptions
-
-    if isinstance(error, TransportFault):
-        return error
-    causes = _causes(error)
-    message = causes[-1] if causes else str(error)
-    # not by the class: a server that hangs is a ConnectTimeoutError as well, a connection that is cut a ConnectError
-    connecting = any(CONNECTING in cause for cause in causes)
-    if isinstance(error, exceptions.RequestTimeoutError):
-        words = f"no {'connection' if connecting else 'answer'} in time"
-        return TransportFault("timeout", words, connecting=connecting)
-    if isinstance(error, ValueError) and not isinstance(error, exceptions.RequestError):
-        # without the library's words, for they quote the header with the key
-        return TransportFault("connection", "an address or a header that cannot be sent", connecting=True)
-    if isinstance(error, exceptions.PyreqwestError):
-        return TransportFault("connection", message, connecting=connecting)
-    return error
+def _is_out_of_files(causes: list[str]) -> bool:
+    numbers = (int(number) for cause in causes for number in OS_ERROR.findall(cause))
+    return any(number in OUT_OF_FILES for number in numbers) or any("oo many open files" in cause for cause in causes)
 
 
 def _causes(error: Exception) -> list[str]:
-    """What the library tells of an error, outermost first."""
+    """What the library says of an error, outermost first."""
     details: Any = getattr(error, "details", None)
-    found = details.get("causes") if isinstance(details, dict) else None
-    return [str(cause.get("message", "")) for cause in found or ()]
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return [str(cause.get("message", "")) for cause in causes or ()]

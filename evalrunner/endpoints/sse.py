@@ -78,8 +78,8 @@ class ChatChunks:
     _function: dict[str, Any] | None = None
     _rest: dict[str, Any] = field(default_factory=dict)
 
-    def take(self, chunk: Mapping[str, Any]) -> None:
-        """Take in one chunk."""
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Add one chunk."""
         if chunk.get("error"):
             self.error = chunk
             return
@@ -88,7 +88,7 @@ class ChatChunks:
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, Mapping) and choice.get("index") in (0, None):
-                self._take_choice(choice)
+                self._add_choice(choice)
 
     def reply(self) -> dict[str, Any]:
         """The whole as /chat/completions would have answered at once."""
@@ -111,18 +111,18 @@ class ChatChunks:
         plain = all(isinstance(part, str) for part in self._content)
         return "".join(self._content) if plain else self._content
 
-    def _take_choice(self, choice: Mapping[str, Any]) -> None:
+    def _add_choice(self, choice: Mapping[str, Any]) -> None:
         self._choice = self._choice or {"index": 0, "finish_reason": None}
         delta = choice.get("delta") or choice.get("message")  # a gateway may send a whole message as its one chunk
         if isinstance(delta, Mapping):
-            self._take_delta(delta)
+            self._add_delta(delta)
         if choice.get("finish_reason"):
             self._choice["finish_reason"] = choice["finish_reason"]
             self.ended = True
         if choice.get("error"):  # beside finish_reason "error"
             self.error = {"error": choice["error"]}
 
-    def _take_delta(self, delta: Mapping[str, Any]) -> None:
+    def _add_delta(self, delta: Mapping[str, Any]) -> None:
         content, refusal, calls = delta.get("content"), delta.get("refusal"), delta.get("tool_calls")
         if isinstance(content, str):
             self._content.append(content)
@@ -134,14 +134,14 @@ class ChatChunks:
             self._refusal.append(refusal)
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, Mapping):
-                self._take_call(call)
+                self._add_tool_call(call)
         function = delta.get("function_call")
         if isinstance(function, Mapping):  # tool calls as they were before there were tools
             self._function = self._function or {"name": "", "arguments": ""}
             merge_function(self._function, function)
         self.begun = self.begun or bool(content or refusal or calls or function)
 
-    def _take_call(self, piece: Mapping[str, Any]) -> None:
+    def _add_tool_call(self, piece: Mapping[str, Any]) -> None:
         """Merge a piece of a tool call into the call with its index.
 
         Servers differ: some leave the index out, some give every call the index 0, some a new id with each piece.
@@ -181,7 +181,7 @@ class ChatStream:
     """A streamed reply to /chat/completions as its bytes come. `done`: the server said that this was all."""
 
     done: bool = False
-    pieces: ChatChunks = field(default_factory=ChatChunks)
+    chunks: ChatChunks = field(default_factory=ChatChunks)
     _events: EventDecoder = field(default_factory=EventDecoder)
     _heard: bool = False  # an event
     _raw: bytearray = field(default_factory=bytearray)  # all there is until the first event: it may be plain JSON
@@ -190,42 +190,42 @@ class ChatStream:
     @property
     def begun(self) -> bool:
         """Whether something of the answer has come."""
-        return self.pieces.begun
+        return self.chunks.begun
 
     @property
     def whole(self) -> bool:
         """Whether the answer is there, or the error in its place, whatever becomes of the connection."""
-        return self.done or self.pieces.ended or self.pieces.error is not None
+        return self.done or self.chunks.ended or self.chunks.error is not None
 
-    def take(self, piece: bytes) -> None:
-        """Take in what came."""
+    def feed(self, piece: bytes) -> None:
+        """Read the next bytes of the stream."""
         if not self._heard:
             self._raw += piece
-        self._take_events(self._events.feed(piece))
+        self._read_events(self._events.feed(piece))
 
     def reply(self) -> dict[str, Any] | Failure:
         """The reply as JSON has it, once nothing more comes; of a server that does not stream, what it sent."""
         unreadable = self._unreadable  # before the last event, which may be half of one
-        self._take_events(self._events.close())
-        if self.pieces.error is not None:
-            return self.pieces.reply()
+        self._read_events(self._events.close())
+        if self.chunks.error is not None:
+            return self.chunks.reply()
         if not self._heard and not self._raw.lstrip().startswith(b":"):
             return load_reply(bytes(self._raw))
         if unreadable is not None:
             return malformed("has an event that is not JSON", unreadable)
         if not self.whole:
             return Failure("connection", "the stream ended before the whole answer came")
-        return self.pieces.reply()
+        return self.chunks.reply()
 
-    def _take_events(self, events: list[tuple[str, str]]) -> None:
+    def _read_events(self, events: list[tuple[str, str]]) -> None:
         for name, data in events:
             self._heard, self._raw = True, bytearray()
             if data.strip() == DONE:
                 self.done = True
             elif not self.done:
-                self._take_event(name, data)
+                self._read_event(name, data)
 
-    def _take_event(self, name: str, data: str) -> None:
+    def _read_event(self, name: str, data: str) -> None:
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
@@ -236,6 +236,6 @@ class ChatStream:
         if not isinstance(chunk, dict):
             self._unreadable = self._unreadable or data
         elif name == "error" and not chunk.get("error"):
-            self.pieces.take({"error": chunk})
+            self.chunks.add({"error": chunk})
         else:
-            self.pieces.take(chunk)
+            self.chunks.add(chunk)

@@ -1,104 +1,161 @@
-"""The one seam to the network: bytes out, a `Reply` or a `TransportFault` back.
+"""The seam to the network: a request goes to `send`, a reply or a failure comes back.
 
-Nothing above it knows what speaks HTTP, and a test hands in a transport of its own. `PyreqwestTransport` is the real one.
+    reply = await transport.send(HttpRequest("GET", "http://localhost:4000/model/info"))
+
+`PyreqwestTransport` is the fast default and `HttpxTransport` the flexible one. Nothing above this seam knows which one
+is used, and a test passes in its own.
 """
 
 from __future__ import annotations
 
+import errno
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
+from urllib.parse import urlsplit
 
-from evalrunner.domain import Failure
+from evalrunner.domain import EMPTY, Failure
 from evalrunner.endpoints.openai_errors import quote
+
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
+
+CONNECT_TIMEOUT_S = 30.0
+MAX_TIMEOUT_S = 86_400.0  # a longer timeout is none, and infinity is not a timedelta
+MAX_BODY_BYTES = 64 * 1024 * 1024  # a chat reply is kilobytes, a thousand long embeddings some 30 MB
+DRAIN_S = 0.5  # wait for the end of a body after its last needed piece, so that the connection can be reused
+DEADLINE_GRACE_S = 0.25  # lets the row report its own deadline before the connection is dropped
+RESERVED_FILES = 40  # descriptors that a run needs besides its connections
+OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+
+Sink: TypeAlias = Callable[[bytes], bool]
+"""Takes each piece of a streamed body as it comes; returns whether it was the last one needed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What a server answered. Header names are in lower case; of a repeated header the first is kept."""
+class HttpRequest:
+    """One HTTP request. After `timeout_s` its connection is dropped."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = EMPTY
+    body: bytes | None = None
+    timeout_s: float = 60.0
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the URL, without credentials: what a message may show."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpService:
+    """A service other than a model: `origin` such as `http://localhost:8000`, and the headers of each request."""
+
+    origin: str
+    headers: Mapping[str, str] = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A reply of a server. Header names are in lower case; of a repeated header the first value counts.
+
+    `body` is unpacked; it is empty where a sink took it.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-class TransportFault(Exception):
-    """No whole reply came. `connecting`: there was not even a connection, so nothing was asked."""
-
-    def __init__(self, kind: Literal["connection", "timeout"], message: str, *, connecting: bool = False) -> None:
-        super().__init__(message)
-        self.kind: Literal["connection", "timeout"] = kind
-        self.message = message
-        self.connecting = connecting
-
-
-def describe_fault(fault: TransportFault, origin: str, timeout_s: float) -> Failure:
-    """The failure of a call that got no reply. What could not even connect will not the next time either."""
-    why = quote(fault.message.partition(" (os error")[0])
-    if fault.connecting:
-        message = f"nothing answers at {origin} ({why[:1].lower()}{why[1:]}); is the server up?"
-        return Failure("connection", message, fatal=True)
-    if fault.kind == "timeout":
-        return Failure("timeout", f"no answer within {timeout_s:g} s")
-    return Failure("connection", f"the connection to {origin} broke before the whole answer came ({why})")
-
-
 class Transport(Protocol):
-    """Sends one request. After `timeout_s` its connection is dropped; redirects are handed back, not followed."""
+    """Sends HTTP requests. Redirects are returned, never followed: an API key must not go to another host."""
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Reply: ...
+    async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply | Failure:
+        """The whole reply, or a Failure of kind `connection` or `timeout` where there was none. Never raises.
 
-    async def post_streamed(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, take: Callable[[bytes], bool]
-    ) -> Reply:
-        """The reply, whose body is empty where the status is 2xx: it went to `take` as it came.
-
-        `take` says of each piece whether it was the last that is needed.
+        With `sink` the body of a reply with status 2xx goes there piece by piece; other bodies are in the reply.
         """
         ...
 
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout_s: float
-    ) -> Reply: ...
-
-    async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> Reply: ...
-
-    async def aclose(self) -> None: ...
-
-
-DEADLINE_GRACE_S = 0.25  # for whoever waits to say in their own words that time is up
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlineTransport:
-    """A `Transport` whose requests end when the real seconds are over that `time_left_s` tells as each is sent.
+    """A `Transport` whose requests end when the time of their row is over.
 
-    Whoever waits gives up by themselves then; this is what drops the connection, which giving up does not.
+    `time_left_s` returns the seconds that are left. The waiting row stops by itself then; this drops the connection.
     """
 
     inner: Transport
     time_left_s: Callable[[], float]
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Reply:
-        return await self.inner.post(url, headers=headers, body=body, timeout_s=self._limit_s(timeout_s))
-
-    async def post_streamed(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, take: Callable[[bytes], bool]
-    ) -> Reply:
-        limit_s = self._limit_s(timeout_s)
-        return await self.inner.post_streamed(url, headers=headers, body=body, timeout_s=limit_s, take=take)
-
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout_s: float
-    ) -> Reply:
-        limit_s = self._limit_s(timeout_s)
-        return await self.inner.request(method, url, headers=headers, body=body, timeout_s=limit_s)
-
-    async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> Reply:
-        return await self.inner.get(url, headers=headers, timeout_s=self._limit_s(timeout_s))
+    async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply | Failure:
+        left_s = max(0.0, self.time_left_s()) + DEADLINE_GRACE_S
+        if left_s < request.timeout_s:
+            request = replace(request, timeout_s=left_s)
+        return await self.inner.send(request, sink)
 
     async def aclose(self) -> None:
         await self.inner.aclose()
 
-    def _limit_s(self, timeout_s: float) -> float:
-        return min(timeout_s, max(0.0, self.time_left_s()) + DEADLINE_GRACE_S)
+
+def connect_failure(request: HttpRequest, reason: str) -> Failure:
+    """The failure of a request without a connection. Fatal: the next one would not connect either."""
+    why = quote(reason.partition(" (os error")[0])
+    message = f"nothing answers at {request.origin} ({why[:1].lower()}{why[1:]}); is the server up?"
+    return Failure("connection", message, fatal=True)
+
+
+def broken_connection(request: HttpRequest, reason: str) -> Failure:
+    """The failure of a request whose connection ended before the whole reply came."""
+    why = quote(reason.partition(" (os error")[0])
+    return Failure("connection", f"the connection to {request.origin} broke before the whole answer came ({why})")
+
+
+def request_timeout(request: HttpRequest) -> Failure:
+    """The failure of a request that got no whole reply in time."""
+    return Failure("timeout", f"no answer within {request.timeout_s:.4g} s")
+
+
+def unsendable(request: HttpRequest) -> Failure:
+    """The failure of a request that HTTP cannot express. Without the library's words, which may quote a key."""
+    return connect_failure(request, "an address or a header that cannot be sent")
+
+
+def out_of_files() -> Failure:
+    """The failure of a request for which this process had no file descriptor left. Fewer at once will do."""
+    message = "too many open files; lower concurrency or raise the limit (ulimit -n)"
+    return Failure("connection", message, overloaded=True)
+
+
+def too_large(max_bytes: int) -> Failure:
+    """The failure of a reply whose body is larger than allowed."""
+    return Failure("connection", f"the answer is larger than {max_bytes / 1024 / 1024:.3g} MiB")
+
+
+def connection_limit(wanted: int) -> int | None:
+    """How many connections may be open at once, None where nothing limits `wanted` of them.
+
+    Raises the soft limit of open files where `wanted` needs more than it allows.
+    """
+    if resource is None:
+        return None
+    needed = wanted + RESERVED_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return None
+    most = math.inf if hard == resource.RLIM_INFINITY else hard
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(most, needed)), hard))
+        soft = int(min(most, needed))
+    except (OSError, ValueError):  # some systems have a lower limit than they report
+        pass
+    return None if soft >= needed else max(1, soft - RESERVED_FILES)

@@ -17,9 +17,10 @@ from evalrunner.baselines.resolve import BaselineResolver
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.datasets.source import SampleSource, open_dataset
 from evalrunner.domain import Preparable, Sample, SampleValidator, Scorer
-from evalrunner.endpoints.cost_bounds import unbounded_part
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.http import NeedsHttpEndpoint
+from evalrunner.endpoints.pricing import unbounded_part
+from evalrunner.endpoints.transport import connection_limit
 from evalrunner.engine.design import ColumnCheck, design_of
 from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import (
@@ -37,6 +38,7 @@ from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.cache import CACHE_FILE
 from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.concurrency import MAX_CONCURRENCY
 from evalrunner.middleware.deadline import Timing
 from evalrunner.middleware.stack import CallContext, MiddlewareStack
 from evalrunner.plugins import (
@@ -53,7 +55,7 @@ from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.measures import Measure, builtin_measures
 from evalrunner.stats.summary import Design
 from evalrunner.storage import cache_folder
-from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, Suite, TargetSpec
+from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document, dotted
 from evalrunner.targets.prompted import PromptedTarget
@@ -173,7 +175,7 @@ class Assembler:
             return None
         merged = {**suite.params, **spec.model.params}
         params = {name: value for name, value in merged.items() if value is not None}
-        context = _call_context(spec.name, "targets", opened, spec.model.pace)
+        context = _call_context(spec.name, "targets", opened, spec.model.pace, suite.run)
         self._note_model(spec.name, context, spec.model, opened, params)
         call = PromptedTarget(
             calls.wrap(opened.endpoint, context), opened.model, prompt, params, spec.name, suite.streams(spec)
@@ -184,13 +186,23 @@ class Assembler:
 
     def _service(
         self, suite: Suite, made: NeedsHttpEndpoint, spec: TargetSpec, calls: MiddlewareStack
-    ) -> PlannedTarget:
+    ) -> PlannedTarget | None:
         """A target that asks a service of one's own, through the same wrappers as a model."""
         if suite.run.max_cost is not None and made.described.get("cost") is not None:
             said = "max_cost is set, and nothing bounds what a call to this service costs; take either out"
             self.document.problem(spec.key_path, said)
-        opened = self.pool.open_http(made.service, timeout_s=spec.pace.timeout or suite.run.timeout)
-        context = _call_context(spec.name, "targets", opened, spec.pace)
+        opened: EndpointHandle | None = self._guard(
+            (*spec.key_path, "transport"),
+            lambda: self.pool.open_http(
+                made.service,
+                timeout_s=spec.pace.timeout or suite.run.timeout,
+                transport=spec.pace.transport,
+                folder=suite.folder,
+            ),
+        )
+        if opened is None:
+            return None
+        context = _call_context(spec.name, "targets", opened, spec.pace, suite.run)
         call = made.with_endpoint(calls.wrap(opened.endpoint, context), name=spec.name)
         return PlannedTarget(
             spec.name, call, spec.type or "", None, opened.host, None, made.described, context.tally, context.breaker
@@ -212,7 +224,9 @@ class Assembler:
 
     def _open(self, suite: Suite, spec: ModelSpec) -> EndpointHandle | None:
         limit_s = spec.pace.timeout or suite.run.timeout
-        found: EndpointHandle | None = self._guard(spec.key_path, lambda: self.pool.open(spec, timeout_s=limit_s))
+        found: EndpointHandle | None = self._guard(
+            spec.key_path, lambda: self.pool.open(spec, timeout_s=limit_s, folder=suite.folder)
+        )
         return found
 
     def _scorer(self, suite: Suite, spec: ScorerSpec, calls: MiddlewareStack) -> PlannedScorer | None:
@@ -243,7 +257,7 @@ class Assembler:
         opened = self._open(suite, judge)
         if opened is None:
             return None
-        context = _call_context(f"judge of {spec.name}", "judges", opened, judge.pace)
+        context = _call_context(f"judge of {spec.name}", "judges", opened, judge.pace, suite.run)
         self._note_model(spec.name, context, judge, opened, judge.params)
         return JudgeSession(
             bound, calls.wrap(opened.endpoint, context), judge.name, opened.model, opened.host, suite.judge_check,
@@ -269,14 +283,16 @@ class Assembler:
         return replace(plan, baselines=baselines, keys=keys)
 
 
-def _call_context(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec) -> CallContext:
+def _call_context(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec, run: RunSpec) -> CallContext:
+    concurrency = pace.concurrency or run.concurrency
+    wanted = MAX_CONCURRENCY if concurrency == "auto" else concurrency
     return CallContext(
         label,
         side,
         opened.key,
         opened.identity,
         pace,
-        max_concurrency=opened.max_concurrency,
+        max_concurrency=opened.max_concurrency or connection_limit(wanted),
         enforces_timeout=opened.enforces_timeout,
     )
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from evalrunner.domain import Completion, Endpoint, Failure, Message, Request, Sample
-from evalrunner.endpoints.cost_bounds import max_completion_tokens_of, worst_case
-from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice
+from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice, max_completion_tokens_of, worst_case
 from evalrunner.engine.judge import JudgeSession, RecordingJudge
 from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.middleware.budget import Side

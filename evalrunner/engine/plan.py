@@ -17,9 +17,8 @@ from evalrunner.baselines.run_ref import RunRef
 from evalrunner.datasets.identity import digest_line
 from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import EMPTY, Cell, Completion, Row, Sample, Target, row_name
-from evalrunner.endpoints.cost_bounds import WorstCase, check_cap
 from evalrunner.endpoints.factory import EndpointHandle
-from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint
+from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint, WorstCase, check_cap
 from evalrunner.engine.judge import JudgeSession
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.gates.metric_lookup import Gate

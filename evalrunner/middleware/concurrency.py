@@ -182,7 +182,7 @@ class ConcurrencyLimiter:
                 self._dead[key] = failure
                 self._reject_waiting(failure, key)
             return
-        if failure.kind == "rate_limit" or failure.status in OVERLOAD_STATUS:
+        if failure.kind == "rate_limit" or failure.status in OVERLOAD_STATUS or failure.overloaded:
             self.refused += 1
             # a 503 without Retry-After means that the server is down, not that the rate is too high: no backoff for it
             backs_off = failure.kind == "rate_limit" or failure.retry_after_s is not None

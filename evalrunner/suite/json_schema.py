@@ -30,6 +30,7 @@ from evalrunner.suite.schema import (
     Suite,
     TargetSpec,
     TrackingSpec,
+    TransportSpec,
     is_section,
     keys_of,
     without_none,
@@ -52,6 +53,7 @@ DEFINITIONS: Mapping[Any, str] = {
     CacheSpec: "cache",
     FailOnError: "fail_on_error",
     PriceSpec: "price",
+    TransportSpec: "transport",
 }
 """Types that a file writes in more than one form, or in several places, with their names in the schema."""
 RULES = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
@@ -77,6 +79,9 @@ def suite_schema() -> Schema:
             "cache": _cache(),
             "fail_on_error": _fail_on_error(),
             "price": section_schema(PriceSpec),
+            "transport": {
+                "anyOf": [section_schema(TransportSpec)["properties"]["type"], section_schema(TransportSpec)]
+            },
         },
     }
 

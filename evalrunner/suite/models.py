@@ -9,7 +9,17 @@ from typing import Any, get_args
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret
-from evalrunner.suite.schema import Key, KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec, keys_of
+from evalrunner.suite.schema import (
+    Key,
+    KeyPath,
+    ModelSpec,
+    PaceSpec,
+    PromptSpec,
+    ScorerSpec,
+    TargetSpec,
+    TransportSpec,
+    keys_of,
+)
 from evalrunner.suite.sections import public_address, read_prompt, register_login
 from evalrunner.suite.validate import SectionReader, describe_value, reads
 from evalrunner.suite.yaml import VARIABLE, has_variable
@@ -80,6 +90,29 @@ def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
         options["headers"] = _headers(reader, given["headers"], (*path, "headers"))
     public = {**_public_secrets(given), **{name: given[name] for name in ("url",) if name in given}}
     return replace(spec, options=options, pace=PaceSpec(**pace), public=public)
+
+
+@reads(TransportSpec)
+def read_transport(reader: SectionReader, item: Any, path: KeyPath) -> TransportSpec | None:
+    """`httpx`, or a mapping; its files are relative to the suite."""
+    found = reader.section(TransportSpec, {"type": item} if isinstance(item, str) else item, path)
+    if found is None:
+        return None
+    for name in ("uds", "cert", "key", "verify"):
+        if isinstance(found.get(name), str):
+            found[name] = str(reader.folder / found[name])
+            if name != "uds" and not (reader.folder / found[name]).is_file():
+                reader.report((*path, name), f"there is no file {found[name]!r}")
+    spec = TransportSpec(**found)
+    settings = [name for name in ("uds", "cert", "key", "verify") if name in found]
+    if spec.client is not None and settings:
+        reader.report((*path, settings[0]), "cannot be combined with 'client'; set it on the client itself")
+    if spec.type == "pyreqwest" and spec.needs_httpx:
+        name = "client" if spec.client is not None else settings[0]
+        reader.report((*path, "type"), f"is pyreqwest, which has no {name!r}; use httpx, or leave 'type' out")
+    if spec.key is not None and spec.cert is None:
+        reader.report((*path, "key"), "needs 'cert', the certificate of this key")
+    return spec
 
 
 @reads(ModelSpec)

@@ -163,6 +163,23 @@ class PriceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TransportSpec:
+    """How HTTP requests are sent: by pyreqwest unless something here needs httpx, or by a user-defined client."""
+
+    type: Literal["pyreqwest", "httpx"] | None = key("HTTP library: pyreqwest (default) or httpx")
+    client: str | None = key("Function that returns an httpx.AsyncClient: my_module:make_client or path/file.py:name")
+    uds: str | None = key("Unix socket to connect to, relative to the suite", path=True)
+    cert: str | None = key("Client certificate, a PEM file", path=True)
+    verify: bool | str = key("CA bundle to trust, a PEM file; false accepts any certificate", default=True)
+    key: str | None = key("Private key of the client certificate, where cert does not hold it", path=True)
+
+    @property
+    def needs_httpx(self) -> bool:
+        """Whether only httpx can do what is asked."""
+        return self.verify is not True or any((self.client, self.uds, self.cert, self.key))
+
+
+@dataclass(frozen=True, slots=True)
 class PaceSpec:
     """How one model is called, where it differs from `run:`; None means as there."""
 
@@ -172,6 +189,7 @@ class PaceSpec:
     retries: int | None = key("Retries for transient failures", minimum=0)
     timeout: float | None = key("Timeout of one call, in seconds", above=0)
     stream: bool | None = key("Stream outputs, which measures the time to the first token", forms=("model",))
+    transport: TransportSpec | None = key("HTTP library for the requests: pyreqwest, httpx, or a mapping")
 
 
 @dataclass(frozen=True, slots=True)

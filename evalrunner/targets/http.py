@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, SampleValidator, row_name
-from evalrunner.endpoints.http import Service
+from evalrunner.endpoints.transport import HttpService
 from evalrunner.prompts import PromptError, template_context
 from evalrunner.templates import SYNTAX, as_text, bare_name, compile_filler
 
@@ -29,7 +29,7 @@ def http(
     input_tokens: str | None = None,
     output_tokens: str | None = None,
     cost: str | None = None,
-) -> HttpRequests:
+) -> RequestTemplate:
     """Asks a service of your own over HTTP: any request, the answer from a place in its JSON.
 
     Args:
@@ -47,8 +47,8 @@ def http(
         needed = "has no body; leave 'body' out" if method == "GET" else "needs 'body', what is sent"
         raise ValueError(f"a {method} {needed}")
     paths = {"output": output, "input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost}
-    return HttpRequests(
-        Service(origin, headers or EMPTY),
+    return RequestTemplate(
+        HttpService(origin, headers or EMPTY),
         method,
         _path_filler(path),
         None if body is None else compile_body(body),
@@ -58,10 +58,10 @@ def http(
 
 
 @dataclass(frozen=True, slots=True)
-class HttpRequests:
+class RequestTemplate:
     """What requests are made of. It is no target yet: `with_endpoint` makes it one that asks through that endpoint."""
 
-    service: Service
+    service: HttpService
     method: str
     path: Fill = field(repr=False)
     body: Fill | None = field(repr=False)
@@ -86,7 +86,7 @@ class HttpRequests:
 class HttpTarget(SampleValidator):
     """Asks the service for each sample."""
 
-    requests: HttpRequests
+    requests: RequestTemplate
     endpoint: Endpoint
     name: str = ""
 

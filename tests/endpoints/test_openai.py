@@ -14,7 +14,7 @@ import pytest
 from evalrunner.domain import EMPTY, Completion, Failure, Message, RateLimitStatus, Request
 from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
-from evalrunner.endpoints.transport import Reply
+from evalrunner.endpoints.transport import HttpReply, HttpRequest, Sink
 from tests.fakes.server import (
     Action,
     Answer,
@@ -37,14 +37,11 @@ class FixedTransport:
     """Answers every request with the same reply, and keeps what was asked."""
 
     def __init__(self, body: bytes, headers: Mapping[str, str] = EMPTY) -> None:
-        self.reply = Reply(200, headers, body)
-        self.asked: list[tuple[str, Mapping[str, str], bytes]] = []
+        self.reply = HttpReply(200, headers, body)
+        self.asked: list[tuple[str, Mapping[str, str], bytes | None]] = []
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Reply:
-        self.asked.append((url, headers, body))
-        return self.reply
-
-    async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> Reply:
+    async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply:
+        self.asked.append((request.url, request.headers, request.body))
         return self.reply
 
     async def aclose(self) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from evalrunner.endpoints.openai_replies import Usage
-from evalrunner.endpoints.prices import cost_of, price_of
+from evalrunner.endpoints.pricing import cost_of, price_of
 from tests.fakes.command import command_env
 
 pytestmark = [
@@ -54,7 +54,7 @@ def test_what_is_unknown_costs_none_and_what_is_free_costs_nothing() -> None:
 
 def test_the_table_is_read_without_importing_litellm() -> None:
     script = (
-        "import sys, evalrunner.endpoints.prices as p; "
+        "import sys, evalrunner.endpoints.pricing as p; "
         "assert p.price_of('gpt-4o') is not None; print('litellm' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=command_env())

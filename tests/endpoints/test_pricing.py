@@ -11,10 +11,20 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Completion, Failure, Request
-from evalrunner.endpoints.cost_bounds import WorstCase, check_cap, worst_case
 from evalrunner.endpoints.factory import EndpointPool
-from evalrunner.endpoints.prices import Price, price_of, read_price
-from evalrunner.endpoints.pricing import FREE, KnownPrice, PriceBook, PricedEndpoint, prices_from_proxy
+from evalrunner.endpoints.pricing import (
+    FREE,
+    KnownPrice,
+    Price,
+    PriceBook,
+    PricedEndpoint,
+    WorstCase,
+    check_cap,
+    price_of,
+    prices_from_proxy,
+    read_price,
+    worst_case,
+)
 from evalrunner.suite.schema import ModelSpec, PriceSpec
 from tests.endpoints.conftest import Proxy
 from tests.fakes.server import ScriptedServer, Status, always

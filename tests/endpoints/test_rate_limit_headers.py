@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evalrunner.domain import RateLimitStatus
-from evalrunner.endpoints.rate_limit_headers import read_rate_limits
-from evalrunner.endpoints.retry_after import parse_wait_s
+from evalrunner.endpoints.openai_errors import parse_wait_s, read_rate_limits
 
 NOW = {"date": "Wed, 21 Oct 2026 07:27:30 GMT"}  # 1792567650 s after 1970
 

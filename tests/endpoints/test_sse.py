@@ -30,7 +30,7 @@ def heard(*pieces: bytes) -> Completion | Failure:
     """What a stream of these pieces comes to."""
     stream = ChatStream()
     for piece in pieces:
-        stream.take(piece)
+        stream.feed(piece)
     reply = stream.reply()
     return reply if isinstance(reply, Failure) else read_chat(reply)
 

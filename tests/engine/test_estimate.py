@@ -14,8 +14,7 @@ import evalrunner
 from evalrunner.commands.run import Session, plan_suite
 from evalrunner.domain import Completion, Request
 from evalrunner.endpoints.factory import EndpointPool
-from evalrunner.endpoints.prices import Price
-from evalrunner.endpoints.pricing import FREE, KnownPrice
+from evalrunner.endpoints.pricing import FREE, KnownPrice, Price
 from evalrunner.engine.estimate import Estimate, ModelPrices, Total, estimate, total_of
 from evalrunner.middleware.cache import ResponseCache, is_cached, request_key
 from evalrunner.middleware.cancellation import StopSignal

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 from collections import Counter
@@ -84,14 +85,22 @@ class Malformed:
 
 
 @dataclass(frozen=True)
+class Raw:
+    """These bytes as the whole reply, head included; `close` ends the connection after them."""
+
+    reply: bytes
+    close: bool = False
+
+
+@dataclass(frozen=True)
 class Slow:
     """Another action after a wait."""
 
     seconds: float
-    then: Answer | Streamed | Status | Cut | Malformed = Answer()
+    then: Answer | Streamed | Status | Cut | Malformed | Raw = Answer()
 
 
-Action = Answer | Streamed | Status | Hang | Cut | Malformed | Slow
+Action = Answer | Streamed | Status | Hang | Cut | Malformed | Raw | Slow
 Script = Callable[[Any, int], Action]
 
 
@@ -102,6 +111,7 @@ class Recorded:
     path: str
     headers: Mapping[str, str]
     json: Any
+    method: str = "POST"
 
 
 def always(action: Action) -> Script:
@@ -128,7 +138,14 @@ def each_request(*actions: Action) -> Script:
 class ScriptedServer:
     """The server, as a context manager that starts and stops it."""
 
-    def __init__(self, script: Script | None = None, *, capacity: int | None = None) -> None:
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        capacity: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        uds: str | None = None,
+    ) -> None:
         self.script = script or always(Answer())
         self.capacity = capacity  # answers 429 while this many requests are in flight
         self.refused = 0
@@ -139,6 +156,8 @@ class ScriptedServer:
         self.connections = 0
         self.dropped = 0  # connections that the client closed while waiting for an answer
         self.port = 0
+        self.tls = tls
+        self.uds = uds  # path of the Unix socket to listen on in place of a port
         self._loop = asyncio.new_event_loop()
         self._open: set[_Connection] = set()
         self._thread = threading.Thread(target=self._run, name="scripted-server", daemon=True)
@@ -146,7 +165,7 @@ class ScriptedServer:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}/v1"
 
     def __enter__(self) -> ScriptedServer:
         self._thread.start()
@@ -172,10 +191,9 @@ class ScriptedServer:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(
-            self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=4096)
-        )
-        self.port = server.sockets[0].getsockname()[1]
+        server = self._loop.run_until_complete(self._listen())
+        if self.uds is None:
+            self.port = server.sockets[0].getsockname()[1]
         self._up.set()
         self._loop.run_forever()
         server.close()
@@ -183,6 +201,11 @@ class ScriptedServer:
             connection.drop()
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
+
+    async def _listen(self) -> asyncio.Server:
+        if self.uds is not None:
+            return await self._loop.create_unix_server(lambda: _Connection(self), self.uds)
+        return await self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=4096, ssl=self.tls)
 
     def take(self, connection: _Connection, request: Recorded) -> None:
         """Answer one request by the script. An exception in the script is answered with status 599 and its message."""
@@ -248,7 +271,11 @@ class _Connection(asyncio.Protocol):
             self.send(action, 0)
             return
         self.settle()
-        if isinstance(action, Cut):
+        if isinstance(action, Raw):
+            self.transport.write(action.reply)
+            if action.close:
+                self.transport.close()
+        elif isinstance(action, Cut):
             self.transport.write(_reply_bytes(Answer("cut off"))[: action.after_bytes])
             self.transport.close()
         else:
@@ -296,7 +323,8 @@ def _first_request(data: bytes) -> tuple[int, Recorded] | None:
         body = json.loads(data[end + len(HEAD_END) : size])
     except ValueError:
         body = None
-    return size, Recorded(first.split(" ")[1], headers, body)
+    method, path, _ = first.split(" ", 2)
+    return size, Recorded(path, headers, body, method)
 
 
 def event(data: Any) -> bytes:

@@ -14,8 +14,7 @@ import pytest
 
 from evalrunner.domain import Completion, Failure, Request
 from evalrunner.endpoints.openai import OpenAIEndpoint
-from evalrunner.endpoints.prices import Price
-from evalrunner.endpoints.pricing import KnownPrice, PricedEndpoint
+from evalrunner.endpoints.pricing import KnownPrice, Price, PricedEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrunner.errors import RunError
 from evalrunner.formatting import money

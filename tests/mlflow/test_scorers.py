@@ -16,8 +16,7 @@ import pytest
 
 from evalrunner import RunOptions, SuiteError, SuiteResult, run_suite
 from evalrunner.domain import Completion, Failure
-from evalrunner.endpoints.prices import Price
-from evalrunner.endpoints.pricing import KnownPrice
+from evalrunner.endpoints.pricing import KnownPrice, Price
 from evalrunner.engine.estimate import ModelPrices
 from evalrunner.mlflow.client import quiet_mlflow
 from evalrunner.mlflow.judge_proxy import HEADER, Asking, the_door

@@ -1,0 +1,236 @@
+"""The flexible transport: httpx, for Unix sockets, SOCKS proxies, client certificates and user-defined clients.
+
+httpx is imported when the first transport of this kind is created.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Iterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+
+from evalrunner.domain import Failure
+from evalrunner.endpoints.openai_errors import quote
+from evalrunner.endpoints.transport import (
+    CONNECT_TIMEOUT_S,
+    DRAIN_S,
+    MAX_BODY_BYTES,
+    MAX_TIMEOUT_S,
+    OUT_OF_FILES,
+    HttpReply,
+    HttpRequest,
+    Sink,
+    broken_connection,
+    connect_failure,
+    out_of_files,
+    request_timeout,
+    too_large,
+    unsendable,
+)
+from evalrunner.errors import SuiteError
+
+if TYPE_CHECKING:
+    import httpx
+
+KEEPALIVE_S = 30.0
+CONNECTING = frozenset({"connection.connect_tcp.started", "connection.start_tls.started"})  # events of httpcore
+SOCKS_HELP = "install httpx with its extra: pip install 'httpx[socks]'"
+
+
+class HttpxTransport:
+    """A `Transport` over an `httpx.AsyncClient`, which is closed with it only if `owned`."""
+
+    def __init__(self, client: httpx.AsyncClient, *, owned: bool, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+        import httpx
+
+        self._httpx = httpx
+        self._client = client
+        self._owned = owned
+        self._max_body_bytes = max_body_bytes
+
+    async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply | Failure:
+        """The reply, or the failure that an exception means: of httpx, or of whatever the client calls."""
+        limit_s = min(request.timeout_s, MAX_TIMEOUT_S)
+        loop, phase = asyncio.get_running_loop(), ""
+
+        async def on_event(event: str, _info: Any) -> None:
+            """Restart the clock when the request leaves the queue of the pool: the server does not cause that wait."""
+            nonlocal phase
+            if not phase:
+                limit.reschedule(loop.time() + limit_s)
+            phase = event
+
+        limit = asyncio.timeout(limit_s)
+        try:
+            async with limit:
+                return await self._send(request, sink, on_event)
+        except TimeoutError as error:
+            if not limit.expired():  # raised by something that the client calls
+                return _client_crash(error)
+            if phase in CONNECTING:
+                return connect_failure(request, "no connection in time")
+            return request_timeout(request) if phase or not self._has_pool() else _pool_exhausted(limit_s)
+        except Exception as error:  # a user-defined client may raise anything
+            return self._failure_of(error, request)
+
+    async def aclose(self) -> None:
+        """Close the client, unless it belongs to the caller."""
+        if self._owned:
+            await self._client.aclose()
+
+    async def _send(self, request: HttpRequest, sink: Sink | None, on_event: Any) -> HttpReply | Failure:
+        connect_s = min(CONNECT_TIMEOUT_S, request.timeout_s)
+        prepared = self._client.build_request(
+            request.method, request.url, content=request.body,
+            headers=[(name.encode("ascii"), value.encode()) for name, value in request.headers.items()],
+            timeout=self._httpx.Timeout(None, connect=connect_s),
+            extensions={"trace": on_event},
+        )  # fmt: skip
+        response = await self._client.send(prepared, stream=True, follow_redirects=False)
+        try:
+            headers: dict[str, str] = {}
+            for name, value in response.headers.raw:
+                headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+            if sink is not None and response.is_success:
+                body = await self._stream_body(response, sink)
+            else:
+                body = await self._read_body(response, headers.get("content-length", ""))
+            return HttpReply(response.status_code, headers, body) if isinstance(body, bytes) else body
+        finally:
+            await response.aclose()
+
+    async def _read_body(self, response: httpx.Response, length: str) -> bytes | Failure:
+        if length.isascii() and length.isdigit() and int(length) > self._max_body_bytes:
+            return too_large(self._max_body_bytes)
+        if response.is_stream_consumed:  # a hook of the client has read it
+            return response.content
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.aiter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > self._max_body_bytes:
+                return too_large(self._max_body_bytes)
+        return b"".join(parts)
+
+    async def _stream_body(self, response: httpx.Response, sink: Sink) -> bytes | Failure:
+        size = 0
+        parts = response.aiter_bytes()
+        async for part in parts:
+            size += len(part)
+            if size > self._max_body_bytes:
+                return too_large(self._max_body_bytes)
+            if sink(part):
+                break
+        else:
+            return b""
+        with contextlib.suppress(Exception):  # all that was needed came: how the connection ends does not matter
+            async with asyncio.timeout(DRAIN_S):
+                await anext(parts, b"")
+        return b""
+
+    def _has_pool(self) -> bool:
+        """Whether the client has a pool in which requests can wait; a mock transport has none."""
+        return isinstance(getattr(self._client, "_transport", None), self._httpx.AsyncHTTPTransport)
+
+    def _failure_of(self, error: Exception, request: HttpRequest) -> HttpReply | Failure:
+        httpx = self._httpx
+        if isinstance(error, httpx.HTTPStatusError):  # of a hook that calls raise_for_status
+            return HttpReply(error.response.status_code, dict(error.response.headers), b"")
+        if any(isinstance(cause, OSError) and cause.errno in OUT_OF_FILES for cause in _causes(error)):
+            return out_of_files()
+        if isinstance(error, httpx.PoolTimeout):
+            return _pool_exhausted(request.timeout_s)
+        if isinstance(error, httpx.ConnectTimeout):
+            return connect_failure(request, "no connection in time")
+        if isinstance(error, httpx.ConnectError | httpx.ProxyError):
+            return connect_failure(request, _message(error))
+        if isinstance(error, httpx.TimeoutException):
+            return request_timeout(request)
+        if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL | UnicodeError):
+            return unsendable(request)
+        if isinstance(error, httpx.TransportError | httpx.DecodingError):
+            return broken_connection(request, _message(error))
+        return _client_crash(error)
+
+
+def open_client(
+    *,
+    user_agent: str,
+    uds: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
+    verify: bool | str = True,
+) -> httpx.AsyncClient:
+    """An `httpx.AsyncClient` with our settings; `verify` is False or a CA file. Raises SuiteError for broken files."""
+    import httpx
+
+    context = _tls_context(cert, key, verify)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_S)
+    try:
+        return httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=uds, verify=context, limits=limits) if uds is not None else None,
+            verify=context,
+            limits=limits,
+            headers={"user-agent": user_agent},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            trust_env=uds is None,  # a Unix socket needs no proxy
+        )
+    except ImportError:
+        raise SuiteError(f"a SOCKS proxy is set in the environment; {SOCKS_HELP}") from None
+    except ValueError as wrong:
+        raise SuiteError(f"a proxy of the environment cannot be used: {quote(str(wrong))}") from None
+
+
+def _tls_context(cert: str | None, key: str | None, verify: bool | str) -> ssl.SSLContext:
+    """The system's certificates, or those of SSL_CERT_FILE, plus what the suite names."""
+    context = ssl.create_default_context()
+    try:
+        if isinstance(verify, str):
+            context.load_verify_locations(cafile=verify)
+    except (OSError, ValueError) as wrong:
+        raise SuiteError(f"transport.verify {verify!r} cannot be loaded: {_reason(wrong)}") from None
+    if verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        if cert is not None:
+            context.load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as wrong:
+        raise SuiteError(f"transport.cert {cert!r} cannot be loaded: {_reason(wrong)}") from None
+    return context
+
+
+def _reason(error: Exception) -> str:
+    return quote(str(getattr(error, "strerror", None) or error) or type(error).__name__)
+
+
+def _pool_exhausted(seconds: float) -> Failure:
+    """The failure of a request that never left the queue of the client's pool: no fault of the server."""
+    message = f"no free connection in the HTTP client's pool for {seconds:.4g} s; lower concurrency or raise its limits"
+    return Failure("connection", message, overloaded=True)
+
+
+def _client_crash(error: Exception) -> Failure:
+    message = quote(str(error))
+    return Failure("connection", f"the HTTP client raised {type(error).__name__}{f': {message}' if message else ''}")
+
+
+def _message(error: Exception) -> str:
+    return str(error) or next((str(cause) for cause in _causes(error) if str(cause)), type(error).__name__)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, those behind it and those inside of groups; a few at most, for chains may be rings."""
+    waiting, seen = [error], 0
+    while waiting and seen < 20:
+        cause = waiting.pop(0)
+        seen += 1
+        yield cause
+        if isinstance(cause, BaseExceptionGroup):
+            waiting += cause.exceptions
+        if (behind := cause.__cause__ or cause.__context__) is not None:
+            waiting.append(behind)
