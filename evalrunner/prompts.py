@@ -19,7 +19,7 @@ from evalrunner.templates import PromptError, compile_filler, hint
 
 __all__ = [
     "ABSENT",
-    "BrokenConversation",
+    "ConversationError",
     "Prompt",
     "PromptError",
     "compile_prompt",
@@ -36,7 +36,7 @@ Context: TypeAlias = Mapping[str, Any]
 Writer: TypeAlias = "Callable[[Sample, dict[str, Any]], Iterable[Message]]"
 
 
-class BrokenConversation(ValueError):
+class ConversationError(ValueError):
     """What should be a list of messages and is not. The message goes on from the name of its column."""
 
 
@@ -97,24 +97,24 @@ def find_value(data: Any, path: str) -> Any:
 
 
 def read_conversation(value: Any) -> tuple[Message, ...]:
-    """The messages in a list of {role, content}, or in its JSON text. Raises BrokenConversation."""
+    """The messages in a list of {role, content}, or in its JSON text. Raises ConversationError."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as broken:
-            raise BrokenConversation(f"is text that is not JSON ({broken}); it should be a list of messages") from None
+            raise ConversationError(f"is text that is not JSON ({broken}); it should be a list of messages") from None
     if not isinstance(value, list | tuple):
-        raise BrokenConversation("should be a list of messages such as {role: user, content: …}")
+        raise ConversationError("should be a list of messages such as {role: user, content: …}")
     if not value:
-        raise BrokenConversation("has no messages in it")
+        raise ConversationError("has no messages in it")
     for place, message in enumerate(value, 1):
         if not isinstance(message, Mapping):
-            raise BrokenConversation(f"has a message {place} that is no mapping of role and content")
+            raise ConversationError(f"has a message {place} that is no mapping of role and content")
         if not isinstance(message.get("role"), str) or not message["role"]:
-            raise BrokenConversation(f"has a message {place} without a role")
+            raise ConversationError(f"has a message {place} without a role")
         content = message.get("content")
         if not isinstance(content, str | list) and not (content is None and message.get("tool_calls")):
-            raise BrokenConversation(f"has a message {place} whose content is neither text nor a list of parts")
+            raise ConversationError(f"has a message {place} whose content is neither text nor a list of parts")
     return tuple(value)
 
 
@@ -148,7 +148,7 @@ def _write_conversation(column: str, sample: Sample, context: Context) -> Iterab
         raise PromptError(f"the prompt takes its messages from {column!r}, which this sample does not have{known}")
     try:
         return read_conversation(found)
-    except BrokenConversation as broken:
+    except ConversationError as broken:
         raise PromptError(f"the column {column!r} {broken}") from None
 
 

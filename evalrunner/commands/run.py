@@ -18,7 +18,7 @@ from evalrunner import __version__
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.commands.resume import ResumeState, find_resumable_run, load_resume_state
 from evalrunner.commands.track import check_trackers, send_after_run
-from evalrunner.datasets.file_lookup import store_stdin, stored_stdin
+from evalrunner.datasets.resolve import store_stdin, stored_stdin
 from evalrunner.domain import Metric, ReplayReporter, Reporter, Row
 from evalrunner.endpoints.factory import EndpointPool, Progress
 from evalrunner.engine.assemble import Assembler, prepare_scorers

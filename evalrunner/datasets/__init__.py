@@ -1,1 +1,1 @@
-"""Readers of datasets, and samples made of their records."""
+"""Datasets: a dataset spec to a stream of samples."""

@@ -1,72 +1,95 @@
-"""Records to the fields of samples, as `columns:` of the suite says."""
+"""Records to samples: the fields that `columns:` maps, and the ids.
+
+Given ids must be unique. The others are a hash of input and expected, never of the position, so that a sample keeps its
+id when rows are added, sorted or removed.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple
 from unicodedata import category
 
-from evalrunner.datasets.conditions import Getter, getter
-from evalrunner.datasets.identity import Fields, RowProblem, canonical
-from evalrunner.datasets.records import Record
-from evalrunner.domain import Message
+from evalrunner.datasets.records import Getter, Record, getter
+from evalrunner.domain import Message, Sample
 from evalrunner.errors import nearest
-from evalrunner.prompts import ABSENT, BrokenConversation, read_conversation
+from evalrunner.prompts import ABSENT, ConversationError, read_conversation
+from evalrunner.storage import KeyTable
 from evalrunner.suite.schema import ColumnSpec, ColumnsSpec
 
-MOST_NAMED = 12  # columns listed in an error; a wide table has hundreds
-USUAL_INPUTS = ("question", "prompt", "query", "instruction", "problem", "text", "user_input", "q")
+MAX_COLUMNS_NAMED = 12  # in an error; a wide table has hundreds
+COMMON_INPUT_NAMES = ("question", "prompt", "query", "instruction", "problem", "text", "user_input", "q")
 DELIMITERS = {";": "';'", "\t": '"\\t"', "|": "'|'"}
 PLAIN_YAML = re.compile(r"[^\W\d][\w ./?-]*")  # what needs no quotes as a value
-UNWELCOME = frozenset({"Cc", "Cs", "Zl", "Zp"})  # in ids, which become lines of logs and names in reports
+UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # not in ids, which become lines of logs and names in reports
+MAX_DUPLICATES_NAMED = 20  # given ids that are looked up again to name both lines; more are only counted
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
 
 
-class MissingColumn(RowProblem):
-    """A record lacks a column. `role` is what it was wanted for; `hint` says what to do."""
+class RecordError(ValueError):
+    """What is wrong with one record. The message continues its location."""
+
+
+class MissingColumnError(RecordError):
+    """A record lacks a column. `role` is the field it is for; `hint` says what to do."""
 
     def __init__(self, role: str, column: str, hint: str) -> None:
         super().__init__(f"no column {column!r}{hint}")
         self.role, self.column, self.hint = role, column, hint
 
 
-class Mapper:
-    """Reads records; one for text formats, where a cell without text is nothing, and one for the others."""
+class SampleFields(NamedTuple):
+    """The fields of a sample; `id` is None if the record gives none."""
+
+    id: str | None
+    input: Any
+    expected: tuple[str, ...]
+    messages: tuple[Message, ...] | None
+
+
+class ColumnMapper:
+    """Maps records to fields: for text formats, where an empty cell is no value, or for typed formats."""
 
     def __init__(self, columns: ColumnsSpec, *, text_only: bool) -> None:
         self._columns = columns
         self._text_only = text_only
-        self._get_id = _one(columns.id, "id")
-        self._get_input = _one(columns.input, "input")
-        self._get_messages = _one(columns.messages, "messages")
+        self._get_id = _single(columns.id, "id")
+        self._get_input = _single(columns.input, "input")
+        self._get_messages = _single(columns.messages, "messages")
         self._get_expected = [(name, getter(name)) for name in _names(columns.expected, "expected")]
         self._split = columns.expected.split if columns.expected is not None else None
 
-    def fields(self, record: Record) -> Fields:
-        """The fields of a sample. Raises RowProblem for the first thing that is wrong."""
+    def fields(self, record: Record) -> SampleFields:
+        """The fields of a sample. Raises RecordError for the first problem."""
         messages = self._messages(record)
-        return Fields(self._id(record), self._input(record, messages), self._expected(record), messages)
+        return SampleFields(self._id(record), self._input(record, messages), self._expected(record), messages)
 
-    def problems(self, record: Record) -> list[RowProblem]:
-        """Everything that is wrong with a record whose fields could not be read."""
-        found: list[RowProblem] = []
+    def problems(self, record: Record) -> list[RecordError]:
+        """All problems of a record whose fields could not be read."""
+        problems: list[RecordError] = []
         messages: tuple[Message, ...] | None = None
         try:
             messages = self._messages(record)
-        except RowProblem as wrong:
-            found.append(wrong)
-        if messages is not None or not found:  # else the input may only be missing with the conversation
+        except RecordError as wrong:
+            problems.append(wrong)
+        if messages is not None or not problems:  # else the input may be missing only because the conversation is
             try:
                 self._input(record, messages)
-            except RowProblem as wrong:
-                found.append(wrong)
+            except RecordError as wrong:
+                problems.append(wrong)
         for read in (self._id, self._expected):
             try:
                 read(record)
-            except RowProblem as wrong:
-                found.append(wrong)
-        return found
+            except RecordError as wrong:
+                problems.append(wrong)
+        return problems
 
     def _id(self, record: Record) -> str | None:
         spec = self._columns.id
@@ -80,11 +103,12 @@ class Mapper:
         elif isinstance(value, bool | int | float):
             text = _text(value)
         else:
-            raise RowProblem(f"has an id that is {_kind(value)}; it should be text or a number")
+            kind = "null" if value is None else "a list" if isinstance(value, list | tuple) else "a mapping"
+            raise RecordError(f"has an id that is {kind}; it must be text or a number")
         if not text or text.isspace():
-            raise RowProblem("has an empty id")
-        if not text.isprintable() and any(category(sign) in UNWELCOME for sign in text):
-            raise RowProblem(f"has an id with a control character in it: {text!r}")
+            raise RecordError("has an empty id")
+        if not text.isprintable() and any(category(character) in UNSAFE_CATEGORIES for character in text):
+            raise RecordError(f"has an id with a control character in it: {text!r}")
         return text
 
     def _input(self, record: Record, messages: tuple[Message, ...] | None) -> Any:
@@ -94,11 +118,11 @@ class Mapper:
             if spec is not None:
                 raise _missing("input", spec, record)
             if messages is None:
-                raise MissingColumn("input", "input", _input_hint(record, text_only=self._text_only))
+                raise MissingColumnError("input", "input", _input_hint(record, text_only=self._text_only))
             return _last_user_text(messages)
         if value is None or (self._text_only and value == ""):
             name = spec.column if spec is not None else "input"
-            raise RowProblem(f"has nothing in {name!r}, the input")
+            raise RecordError(f"has an empty input (column {name!r})")
         return value
 
     def _expected(self, record: Record) -> tuple[str, ...]:
@@ -119,10 +143,10 @@ class Mapper:
         for item in value if isinstance(value, list | tuple) else [value]:
             text = "" if item is None else _text(item)
             if self._split is None:
-                parts = [text]
+                answers = [text]
             else:
-                parts = [part.strip() for part in text.split(self._split)]
-            yield from (part for part in parts if part)
+                answers = [answer.strip() for answer in text.split(self._split)]
+            yield from (answer for answer in answers if answer)
 
     def _messages(self, record: Record) -> tuple[Message, ...] | None:
         spec = self._columns.messages
@@ -135,11 +159,11 @@ class Mapper:
         name = spec.column if spec is not None else "messages"
         try:
             return read_conversation(value)
-        except BrokenConversation as broken:
-            raise RowProblem(f"the column {name!r} {broken}") from None
+        except ConversationError as wrong:
+            raise RecordError(f"the column {name!r} {wrong}") from None
 
     def _is_conversation(self, value: Any, record: Record) -> bool:
-        """Whether a column that only happens to be called `messages` is one: where it has roles, or is the input."""
+        """Whether a column named `messages` that is not mapped is a conversation: it has roles, or is the only input."""
         if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
             return True
         listed = isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
@@ -147,9 +171,10 @@ class Mapper:
 
 
 def known_columns(names: Iterable[str]) -> str:
-    """The names for a message, cut short."""
+    """Column names for a message, at most MAX_COLUMNS_NAMED."""
     listed = list(names)
-    return (", ".join(listed[:MOST_NAMED]) + (", …" if len(listed) > MOST_NAMED else "")) or "no columns at all"
+    more = ", …" if len(listed) > MAX_COLUMNS_NAMED else ""
+    return (", ".join(listed[:MAX_COLUMNS_NAMED]) + more) or "no columns"
 
 
 def _names(spec: ColumnSpec | None, default: str) -> tuple[str, ...]:
@@ -158,34 +183,34 @@ def _names(spec: ColumnSpec | None, default: str) -> tuple[str, ...]:
     return (spec.column,) if isinstance(spec.column, str) else spec.column
 
 
-def _one(spec: ColumnSpec | None, default: str) -> Getter:
-    """The getter of a single column; an empty name means that there is none, whatever the file has."""
+def _single(spec: ColumnSpec | None, default: str) -> Getter:
+    """The getter of a single column. An empty name means that there is none, whatever the file has."""
     name = _names(spec, default)[0]
     return getter(name) if name else lambda record: ABSENT
 
 
-def _missing(role: str, spec: ColumnSpec, record: Record) -> MissingColumn:
+def _missing(role: str, spec: ColumnSpec, record: Record) -> MissingColumnError:
     name = _names(spec, role)[0]
-    return MissingColumn(role, name, f"; it has: {known_columns(record)}{nearest(name, record)}")
+    return MissingColumnError(role, name, f"; it has: {known_columns(record)}{nearest(name, record)}")
 
 
 def _input_hint(record: Record, *, text_only: bool) -> str:
-    """What the record has, and the likeliest column to say in the suite."""
+    """The columns of the record, and the likeliest mapping of the input."""
     names = list(record)
     if not names:
         return f"; it has: {known_columns(names)}"
-    for sign, written in DELIMITERS.items():
-        if text_only and len(names) == 1 and sign in names[0]:
-            return f"; it has: {names[0]!r}. Say what stands between the columns: delimiter: {written}"
+    for character, written in DELIMITERS.items():
+        if text_only and len(names) == 1 and character in names[0]:
+            return f"; it has: {names[0]!r}. Set the delimiter: delimiter: {written}"
     lowered = {name.lower(): name for name in names}
-    likely = next((lowered[usual] for usual in ("input", *USUAL_INPUTS) if usual in lowered), None)
+    likely = next((lowered[usual] for usual in ("input", *COMMON_INPUT_NAMES) if usual in lowered), None)
     likely = likely or next((name for name in names if name not in ("id", "expected")), names[0])
     written = likely if PLAIN_YAML.fullmatch(likely) else json.dumps(likely, ensure_ascii=False)
-    return f"; it has: {known_columns(names)}. Say which one it is: columns: {{input: {written}}}"
+    return f"; it has: {known_columns(names)}. Map the input: columns: {{input: {written}}}"
 
 
 def _text(value: Any) -> str:
-    """A value as an answer or an id: numbers as JSON has them, lists and mappings as their canonical JSON."""
+    """A value as an answer or an id: numbers as in JSON, lists and mappings as their canonical JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -193,12 +218,8 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else canonical(value).decode()
 
 
-def _kind(value: Any) -> str:
-    return "null" if value is None else "a list" if isinstance(value, list | tuple) else "a mapping"
-
-
 def _last_user_text(messages: tuple[Message, ...]) -> str:
-    """The text of the last message of the user. Raises RowProblem where there is none."""
+    """The text of the last user message. Raises RecordError if there is none."""
     for message in reversed(messages):
         if message["role"] == "user":
             content = message.get("content")
@@ -206,4 +227,83 @@ def _last_user_text(messages: tuple[Message, ...]) -> str:
                 return content
             texts = [part.get("text") for part in content or () if isinstance(part, dict)]
             return "\n".join(text for text in texts if isinstance(text, str))
-    raise RowProblem("has a conversation without a message of the user; say what the input is: columns: {input: …}")
+    raise RecordError("has a conversation without a user message; map the input: columns: {input: …}")
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical JSON of a value: sorted keys, no spaces. Raises RecordError for a value that has no JSON form."""
+    try:
+        return _encode(value).encode()
+    except UnicodeEncodeError:
+        raise RecordError("has half of a surrogate pair (\\ud800 to \\udfff), which is not a character") from None
+    except RecursionError:
+        raise RecordError("is nested too deep") from None
+    except ValueError:
+        raise RecordError("has a number that is not finite or exceeds a 64-bit float") from None
+    except TypeError as wrong:
+        raise RecordError(f"has a value that JSON cannot express: {wrong}") from None
+
+
+def content_id(fields: SampleFields) -> str:
+    """16 hex digits of input and expected, and of the conversation if that is the input."""
+    content: list[Any] = [fields.input, fields.expected]
+    if fields.messages is not None:
+        content.append(fields.messages)
+    return blake2b(canonical(content), digest_size=8).hexdigest()
+
+
+def digest_line(sample: Sample) -> bytes:
+    """The canonical JSON of a sample, of which the digest of a dataset is made."""
+    return canonical([sample.id, sample.input, sample.expected, sample.metadata, sample.messages])
+
+
+@dataclass(frozen=True, slots=True)
+class PossibleDuplicate:
+    """A given id whose 64-bit key was there before. `number` counts the samples before it."""
+
+    number: int
+    id: str
+    location: str
+
+
+@dataclass(slots=True)
+class FirstPassIds:
+    """Assigns ids while a dataset is read for the first time. `repeats` counts contents that occur more than once."""
+
+    repeats: dict[str, int] = field(default_factory=dict)
+    duplicates: list[PossibleDuplicate] = field(default_factory=list)
+    duplicate_count: int = 0
+    _seen: KeyTable = field(default_factory=KeyTable)
+    _number: int = -1
+
+    def assign(self, fields: SampleFields, location: str) -> str:
+        """The id of the next sample. Raises RecordError if the content has no JSON form."""
+        name = fields.id if fields.id is not None else content_id(fields)
+        self._number += 1
+        if self._seen.add(int.from_bytes(blake2b(name.encode(), digest_size=8).digest())):
+            return name
+        if fields.id is None:
+            self.repeats[name] = self.repeats.get(name, 1) + 1
+            return f"{name}-{self.repeats[name]}"
+        self.duplicate_count += 1
+        if len(self.duplicates) < MAX_DUPLICATES_NAMED:
+            self.duplicates.append(PossibleDuplicate(self._number, name, location))
+        return name
+
+
+@dataclass(slots=True)
+class LaterPassIds:
+    """Assigns the same ids again; `repeats` are those of the first pass."""
+
+    repeats: Mapping[str, int]
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    def assign(self, fields: SampleFields, location: str) -> str:
+        """The id of the next sample."""
+        if fields.id is not None:
+            return fields.id
+        name = content_id(fields)
+        if name not in self.repeats:
+            return name
+        count = self._counts[name] = self._counts.get(name, 0) + 1
+        return name if count == 1 else f"{name}-{count}"

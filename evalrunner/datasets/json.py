@@ -1,4 +1,4 @@
-"""JSON Lines, and JSON files that are one array of objects. Neither has to fit in memory."""
+"""JSON Lines, and JSON files that are one array of objects. Neither must fit in memory."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, NoReturn, TextIO
 
-from evalrunner.datasets.json_values import DEEPEST, deeper_than
-from evalrunner.datasets.records import Reader, Record
-from evalrunner.datasets.text_files import BrokenLine, read_records, undecoded
+from evalrunner.datasets.records import (
+    MAX_DEPTH,
+    InvalidRecord,
+    Reader,
+    Record,
+    deeper_than,
+    encoding_problem,
+    read_records,
+)
 
 CHUNK = 1 << 16  # characters read at a time from a JSON file
 BLANKS = " \t\r\n"
@@ -26,7 +32,7 @@ def json(*, path: str) -> Reader:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"holds {name}, which is no JSON; write null")
+    raise ValueError(f"has {name}, which is not JSON; write null")
 
 
 _decoder = JSONDecoder(parse_constant=_refuse_constant)
@@ -34,7 +40,7 @@ _decoder = JSONDecoder(parse_constant=_refuse_constant)
 
 @dataclass(slots=True)
 class JsonLines:
-    """Reads one file. Places are its lines, from 1."""
+    """Reads one file. Locations are its lines, from 1."""
 
     path: str
     text_only: bool = False
@@ -46,26 +52,29 @@ class JsonLines:
         for number, line in enumerate(text, 1):
             if line.isspace():
                 continue
-            place = f"{self.path}:{number}"
-            if line.strip() == "[":  # the other lines would only be more of the same
-                yield BrokenLine("opens an array; each line should be one object; for one array say type: json"), place
+            location = f"{self.path}:{number}"
+            if line.strip() == "[":  # every other line would be invalid too
+                yield (
+                    InvalidRecord("starts an array, but each line must be one object; for one array, set type: json"),
+                    location,
+                )
                 return
-            yield parse_record(line), place
+            yield parse_record(line), location
 
 
 def parse_record(line: str) -> Record:
-    """The object in one line, or a `BrokenLine`."""
-    said = undecoded(line)
-    if said:
-        return BrokenLine(said)
+    """The object in one line, or an `InvalidRecord`."""
+    problem = encoding_problem(line)
+    if problem:
+        return InvalidRecord(problem)
     try:
         value = _decoder.decode(line)
     except (ValueError, RecursionError) as broken:
-        return BrokenLine(explain(broken))
+        return InvalidRecord(explain(broken))
     if not isinstance(value, dict):
-        hint = "; for a file that is one array, say type: json" if isinstance(value, list) else ""
-        return BrokenLine(f'is {kind_of(value)} where each line should be an object, such as {{"input": …}}{hint}')
-    return BrokenLine(TOO_DEEP) if is_too_deep(line, value) else value
+        hint = "; for a file that is one array, set type: json" if isinstance(value, list) else ""
+        return InvalidRecord(f'is {kind_of(value)}, but each line must be an object, such as {{"input": …}}{hint}')
+    return InvalidRecord(TOO_DEEP) if is_too_deep(line, value) else value
 
 
 def explain(broken: ValueError | RecursionError) -> str:
@@ -75,16 +84,16 @@ def explain(broken: ValueError | RecursionError) -> str:
     if isinstance(broken, RecursionError):
         return TOO_DEEP
     if "digits" in str(broken):  # Python's guard against integers that take forever (CVE-2020-10735)
-        return "holds a whole number of more than 4,300 digits; write it as text"
+        return "has an integer of more than 4,300 digits; write it as text"
     return str(broken)
 
 
-TOO_DEEP = f"is nested more than {DEEPEST} levels deep"
+TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 
 
 def is_too_deep(text: str, value: Any) -> bool:
-    """Whether parsed JSON is nested so deep that a later step would fail over it; counting brackets is cheap."""
-    return text.count("[") + text.count("{") > DEEPEST and deeper_than(value, DEEPEST)
+    """Whether parsed JSON is nested too deep for a later step; counting brackets first is cheap."""
+    return text.count("[") + text.count("{") > MAX_DEPTH and deeper_than(value, MAX_DEPTH)
 
 
 def kind_of(value: Any) -> str:
@@ -95,7 +104,7 @@ def kind_of(value: Any) -> str:
 
 @dataclass(slots=True)
 class JsonArray:
-    """Reads one file, element by element. Places are the lines where elements start, from 1."""
+    """Reads one file, element by element. Locations are the lines where elements start, from 1."""
 
     path: str
     text_only: bool = False
@@ -104,86 +113,86 @@ class JsonArray:
         return read_records(self.path, self._records, newline="\n")
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
-        window = _Window(text)
-        sign = window.next_sign()
+        buffer = _Buffer(text)
+        sign = buffer.next_sign()
         if not sign:
             return
         if sign != "[":
-            hint = "; for one object a line, say type: jsonl" if sign == "{" else ""
-            yield BrokenLine(f"should be one array of objects: [{{…}}, {{…}}]{hint}"), f"{self.path}:{window.line}"
+            hint = "; for one object per line, set type: jsonl" if sign == "{" else ""
+            yield InvalidRecord(f"must be one array of objects: [{{…}}, {{…}}]{hint}"), f"{self.path}:{buffer.line}"
             return
-        window.skip()
-        if window.next_sign() == "]":
+        buffer.skip()
+        if buffer.next_sign() == "]":
             sign = "]"
         while sign != "]":
-            window.next_sign()
-            place = f"{self.path}:{window.line}"
+            buffer.next_sign()
+            location = f"{self.path}:{buffer.line}"
             try:
-                yield window.take_record(), place
-            except (ValueError, RecursionError) as broken:  # where the next element starts cannot be told
-                yield BrokenLine(explain(broken)), place
+                yield buffer.take_record(), location
+            except (ValueError, RecursionError) as broken:  # the start of the next element is unknown
+                yield InvalidRecord(explain(broken)), location
                 return
-            sign = window.next_sign()
+            sign = buffer.next_sign()
             if sign not in (",", "]"):
-                said = f"has {sign!r} where a comma or the closing ] should be" if sign else "ends before the closing ]"
-                yield BrokenLine(said), f"{self.path}:{window.line}"
+                problem = f"has {sign!r} in place of a comma or the closing ]" if sign else "ends before the closing ]"
+                yield InvalidRecord(problem), f"{self.path}:{buffer.line}"
                 return
             if sign == ",":
-                window.skip()
-        window.skip()
-        if window.next_sign():
-            yield BrokenLine("has text after the closing ] of the array"), f"{self.path}:{window.line}"
+                buffer.skip()
+        buffer.skip()
+        if buffer.next_sign():
+            yield InvalidRecord("has text after the closing ] of the array"), f"{self.path}:{buffer.line}"
 
 
-class _Window:
-    """The part of a file that is being parsed. `line` is where the next thing stands."""
+class _Buffer:
+    """The part of a file that is being parsed. `line` is the line of the next character."""
 
     def __init__(self, text: TextIO) -> None:
         self.line = 1
-        self._text = text
-        self._held = ""
+        self._file = text
+        self._buffered = ""
         self._at = 0
 
     def next_sign(self) -> str:
-        """The next character that is not blank, not taken yet; empty at the end of the file."""
+        """The next character that is not white space, without taking it; empty at the end of the file."""
         while True:
-            while self._at < len(self._held):
-                sign = self._held[self._at]
+            while self._at < len(self._buffered):
+                sign = self._buffered[self._at]
                 if sign not in BLANKS:
                     return sign
                 self.line += sign == "\n"
                 self._at += 1
-            if not self._read_on():
+            if not self._read_more():
                 return ""
 
     def skip(self) -> None:
         self._at += 1
 
     def take_record(self) -> Record:
-        """The next element if it is an object, else a `BrokenLine`. Raises ValueError where it is no JSON."""
+        """The next element if it is an object, else an `InvalidRecord`. Raises ValueError if it is not JSON."""
         while True:
             try:
-                value, end = _decoder.raw_decode(self._held, self._at)
+                value, end = _decoder.raw_decode(self._buffered, self._at)
             except JSONDecodeError as broken:
-                if self._read_on():
+                if self._read_more():
                     continue
-                line = self.line + self._held.count("\n", self._at, broken.pos)
+                line = self.line + self._buffered.count("\n", self._at, broken.pos)
                 raise ValueError(f"is not JSON: {broken.msg} at line {line}") from broken
-            if end < len(self._held) or not self._read_on():  # a number may go on in the next chunk
+            if end < len(self._buffered) or not self._read_more():  # a number may continue in the next chunk
                 break
-        taken = self._held[self._at : end]
+        taken = self._buffered[self._at : end]
         self._at = end
         self.line += taken.count("\n")
-        said = undecoded(taken)
-        if said:
-            return BrokenLine(said)
+        problem = encoding_problem(taken)
+        if problem:
+            return InvalidRecord(problem)
         if not isinstance(value, dict):
-            return BrokenLine(f'is {kind_of(value)} where each element should be an object, such as {{"input": …}}')
-        return BrokenLine(TOO_DEEP) if is_too_deep(taken, value) else value
+            return InvalidRecord(f'is {kind_of(value)}, but each element must be an object, such as {{"input": …}}')
+        return InvalidRecord(TOO_DEEP) if is_too_deep(taken, value) else value
 
-    def _read_on(self) -> bool:
-        """Whether there was more of the file. Reads as much again as is held, so long elements cost no more."""
-        more = self._text.read(max(CHUNK, len(self._held) - self._at))
-        self._held = self._held[self._at :] + more
+    def _read_more(self) -> bool:
+        """Whether there was more of the file. Doubles what is buffered, so that long elements stay linear."""
+        more = self._file.read(max(CHUNK, len(self._buffered) - self._at))
+        self._buffered = self._buffered[self._at :] + more
         self._at = 0
         return bool(more)

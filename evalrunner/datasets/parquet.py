@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evalrunner.datasets.json_values import NotJsonError, json_record
-from evalrunner.datasets.records import Reader, Record
-from evalrunner.datasets.text_files import BrokenLine
+from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
 from evalrunner.errors import MissingExtraError
 
-BATCH = 256  # rows turned into Python values at a time; wide tables hold whole documents in a row
+BATCH = 256  # rows converted to Python values at a time; rows of wide tables hold whole documents
 
 
 def parquet(*, path: str) -> Reader:
-    """Records of a Parquet file. Raises MissingExtraError where pyarrow is not installed."""
+    """Records of a Parquet file. Raises MissingExtraError if pyarrow is not installed."""
     try:
-        import pyarrow.parquet  # noqa: F401  asked for now, so that it is missed before the first pass
+        import pyarrow.parquet  # noqa: F401  reported now, not in the first pass
     except ImportError:
         raise MissingExtraError("Parquet files", "parquet") from None
     return ParquetRecords(path)
@@ -24,7 +22,7 @@ def parquet(*, path: str) -> Reader:
 
 @dataclass(slots=True)
 class ParquetRecords:
-    """Reads one file. Places count its rows, from 1."""
+    """Reads one file. Locations count its rows, from 1."""
 
     path: str
     text_only: bool = False
@@ -41,12 +39,15 @@ class ParquetRecords:
                         number += 1
                         yield _record(row), f"{self.path}:{number}"
         except (pyarrow.ArrowException, OSError, ValueError) as broken:
-            said = str(broken).strip().partition("\n")[0]
-            yield BrokenLine(f"cannot be read as Parquet: {said}"), f"{self.path}:{number + 1}" if number else self.path
+            reason = str(broken).strip().partition("\n")[0]
+            yield (
+                InvalidRecord(f"cannot be read as Parquet: {reason}"),
+                f"{self.path}:{number + 1}" if number else self.path,
+            )
 
 
 def _record(row: dict[str, object]) -> Record:
     try:
         return json_record(row)
     except NotJsonError as wrong:
-        return BrokenLine(str(wrong))
+        return InvalidRecord(str(wrong))

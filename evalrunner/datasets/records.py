@@ -1,20 +1,196 @@
-"""What a dataset's file holds, line by line, and what reads it."""
+"""Records of a dataset: what readers yield, the text files they read, their values as JSON data, and `where`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, TypeAlias
+import base64
+import codecs
+import gzip
+import io
+import math
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol, TextIO, TypeAlias
+
+from evalrunner.prompts import ABSENT, find_value
+
+GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 §2.3.1; the content decides, not the name: downloads are sometimes unpacked
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UNDECODED = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8 (PEP 383)
+MAX_DEPTH = 100  # levels of nesting, far below Python's recursion limit
 
 Record: TypeAlias = Mapping[str, Any]
-"""One line of a dataset as its file has it: column name to value."""
+"""One record of a dataset as its file has it: column name to value."""
+Getter: TypeAlias = Callable[[Record], Any]
 
 
 class Reader(Protocol):
-    """What a dataset factory returns: each call reads from the start, yielding the record and where it stands.
+    """What a dataset factory returns. Each call reads from the start and yields records with their locations.
 
-    The place is for error messages, such as `data/qa.csv:7`. `text_only` says that every value is text.
+    The location is for error messages, such as `data/qa.csv:7`. `text_only` says that every value is text.
     """
 
     text_only: bool
 
     def __call__(self) -> Iterator[tuple[Record, str]]: ...
+
+
+class InvalidRecord(dict[str, Any]):
+    """What a reader yields in place of a record that cannot be read: no columns, and a message.
+
+    A reader does not raise for one record, so that all invalid lines of a file are reported at once.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self.message = message
+
+
+class UnreadableFileError(Exception):
+    """A file of which nothing can be read. The message continues its name."""
+
+
+@contextmanager
+def open_text(path: str, *, newline: str) -> Iterator[TextIO]:
+    """The text of a file, unpacked and without BOM. Bytes that are not UTF-8 become `UNDECODED` characters."""
+    with Path(path).open("rb") as raw:
+        packed = raw.peek(2)[:2] == GZIP_MAGIC
+        stream = gzip.GzipFile(fileobj=raw) if packed else raw
+        if stream.peek(2)[:2] in UTF16_MARKS:
+            raise UnreadableFileError("is UTF-16; save it as UTF-8")
+        with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline=newline) as text:
+            yield text
+
+
+def read_records(
+    path: str, read: Callable[[TextIO], Iterator[tuple[Record, str]]], *, newline: str
+) -> Iterator[tuple[Record, str]]:
+    """What `read` yields for the file's text; an `InvalidRecord` if the file itself cannot be read."""
+    try:
+        with open_text(path, newline=newline) as text:
+            yield from read(text)
+    except UnreadableFileError as unreadable:
+        yield InvalidRecord(str(unreadable)), path
+    except (EOFError, zlib.error, gzip.BadGzipFile) as damaged:
+        yield InvalidRecord(f"is a damaged gzip file ({damaged}); download it again"), path
+    except OSError as refused:
+        yield InvalidRecord(f"cannot be read: {refused.strerror or refused}"), path
+
+
+def encoding_problem(text: str) -> str | None:
+    """What is wrong with the bytes behind `text`, None if they are UTF-8."""
+    if text.isascii():
+        return None
+    match = UNDECODED.search(text)
+    if match is None:
+        return None
+    byte = ord(match[0]) - 0xDC00
+    return f"has a byte that is not UTF-8 (0x{byte:02x} at character {match.start() + 1}); save the file as UTF-8"
+
+
+class NotJsonError(ValueError):
+    """A value that has no JSON form. The message continues the name of its column."""
+
+
+def json_record(record: Mapping[Any, Any]) -> Record:
+    """A record of another library (Parquet, YAML, a custom reader) as JSON data. Raises NotJsonError."""
+    values: dict[str, Any] = {}
+    for name, value in record.items():
+        if not isinstance(name, str):
+            raise NotJsonError(f"has a column {name!r} whose name is not text; put it in quotes")
+        try:
+            values[name] = json_value(value)
+        except NotJsonError as wrong:
+            raise NotJsonError(f"has a column {name!r} that {wrong}") from None
+    return values
+
+
+def json_value(value: Any, *, depth: int = 1) -> Any:
+    """The value as JSON data: dates as ISO 8601 text, NaN as null, bytes as text or else base64."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if depth > MAX_DEPTH:
+        raise NotJsonError(f"is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, float):
+        return _finite(value)
+    if isinstance(value, Mapping):
+        return {str(name): json_value(item, depth=depth + 1) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item, depth=depth + 1) for item in value]
+    if isinstance(value, Decimal):
+        return _finite(float(value)) if value % 1 or not value.is_finite() else int(value)
+    if isinstance(value, date | time):  # a datetime is a date
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return base64.b64encode(value).decode()
+    if callable(getattr(value, "tolist", None)):  # numpy's scalars and arrays, without importing numpy
+        return json_value(value.tolist(), depth=depth + 1)
+    raise NotJsonError(f"has a value of type {type(value).__name__}; use text, numbers, lists and mappings")
+
+
+def deeper_than(value: Any, limit: int) -> bool:
+    """Whether lists and mappings are nested more than `limit` levels deep."""
+    if not isinstance(value, dict | list):
+        return False
+    if limit <= 0:
+        return True
+    return any(deeper_than(item, limit - 1) for item in (value.values() if isinstance(value, dict) else value))
+
+
+def _finite(number: float) -> float | None:
+    """The number; None for NaN, by which tables mark a missing value."""
+    if math.isinf(number):
+        raise NotJsonError("has an infinite number")
+    return None if math.isnan(number) else number
+
+
+def getter(column: str) -> Getter:
+    """A function from a record to the value of a column or dotted path, `ABSENT` if it has none."""
+    if "." in column:
+        return lambda record: find_value(record, column)
+    return lambda record: record.get(column, ABSENT)
+
+
+def compile_where(where: Mapping[str, Any], *, text_only: bool) -> Callable[[Record], bool]:
+    """A function that says whether a record has, in every column, the value or one of the list.
+
+    Text formats compare as text, the others by type and value.
+    """
+    allowed = as_texts if text_only else as_keys
+    tests = [(getter(column), allowed(wanted)) for column, wanted in where.items()]
+    if text_only:
+        return lambda record: all(isinstance(cell := get(record), str) and cell in wanted for get, wanted in tests)
+    return lambda record: all(key_of(get(record)) in wanted for get, wanted in tests)
+
+
+def as_texts(wanted: Any) -> frozenset[str]:
+    """The cells of a text format that match: `true`, `True` and `TRUE` for true, the empty cell for null."""
+    texts: set[str] = set()
+    for item in wanted if isinstance(wanted, list | tuple) else [wanted]:
+        if isinstance(item, bool):
+            word = str(item)
+            texts.update((word.lower(), word, word.upper()))
+        else:
+            texts.add("" if item is None else str(item))
+    return frozenset(texts)
+
+
+def as_keys(wanted: Any) -> frozenset[Any]:
+    """The keys of typed values that match."""
+    return frozenset(key_of(item) for item in (wanted if isinstance(wanted, list | tuple) else [wanted]))
+
+
+def key_of(value: Any) -> Any:
+    """A key to compare typed values by: 1 equals 1.0 but not true; lists, mappings and absent values equal nothing."""
+    if value is ABSENT or isinstance(value, list | dict):
+        return ABSENT
+    return (isinstance(value, bool), value)

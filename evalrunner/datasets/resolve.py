@@ -1,18 +1,20 @@
-"""From the `dataset:` of a suite to its parts: readers found by name or extension, their options checked."""
+"""The `dataset:` of a suite to sources: files found, readers found by name or extension, their options checked."""
 
 from __future__ import annotations
 
+import difflib
 import functools
+import glob
 import inspect
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO, Protocol, get_args
 
-from evalrunner.datasets.file_lookup import EXTENSIONS, STDIN, FileNotResolved, find_files, spool_stdin, type_of
-from evalrunner.datasets.sources import CustomReader, DatasetSource, InlineRows, Source
+from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
 from evalrunner.domain import EMPTY
-from evalrunner.errors import Problem, SuiteError, nearest
+from evalrunner.errors import EvalrunError, Problem, SuiteError, nearest
 from evalrunner.plugins import (
     BUILTIN,
     Factory,
@@ -26,68 +28,194 @@ from evalrunner.plugins import (
 from evalrunner.suite.schema import DatasetSpec, keys_of
 from evalrunner.suite.validate import check_value, describe_type
 
+STDIN = "-"
+STDIN_COPY = "stdin"  # with the extension of its format
+EXTENSION_ALIASES = {"ndjson": "jsonl"}
+FILE_EXTENSIONS = tuple(sorted(f".{name}" for name in (*BUILTIN["datasets"], *EXTENSION_ALIASES)))
 DATASET_KEYS = tuple(keys_of(DatasetSpec))
-SPLIT_ROLES = ("id", "input", "messages")
+SINGLE_COLUMN_ROLES = ("id", "input", "messages")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One reader with its name in messages. `file` is what it reads, None if that is no file."""
+
+    reader: Reader
+    display_name: str
+    file: Path | None = None
+
+    @property
+    def text_only(self) -> bool:
+        return bool(getattr(self.reader, "text_only", False))
+
+    def records(self) -> Iterator[tuple[Record, str]]:
+        """Each record with its location as messages show it: `stdin`, not the name of its copy."""
+        if self.file is None or self.display_name == str(self.file):
+            return self.reader()
+        path = str(self.file)
+        return (
+            (record, self.display_name + place.removeprefix(path) if place.startswith(path) else place)
+            for record, place in self.reader()
+        )
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Size and time of the file, to see whether it changed after the check."""
+        try:
+            stat = self.file.stat() if self.file is not None else None
+        except OSError:
+            return None
+        return None if stat is None else (stat.st_size, stat.st_mtime_ns)
+
+
+def _unchanged(reader: Reader, spec: DatasetSpec) -> Reader:
+    return reader
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalDataset:
+    """What a `DatasetSource` returns: `records`, or a downloaded `file` that has them.
+
+    `display_name` is its name in messages. `origin` says exactly what was read: the permanent reference, and its name
+    and digest if it has them. `adapt` wraps the reader, for example to rename columns as the suite expects them.
+    """
+
+    display_name: str
+    origin: Mapping[str, str]
+    records: tuple[Record, ...] = ()
+    file: Path | None = None
+    adapt: Callable[[Reader, DatasetSpec], Reader] = _unchanged
+
+
+class DatasetSource(Protocol):
+    """Finds what `dataset: {NAME: REFERENCE}` means. Registered as NAME in the plug-in group `dataset_sources`.
+
+    `address` is that of the tracker NAME in the suite, None if it has none. `downloads` is a folder for files. Its
+    keyword-only parameters are further keys of `dataset:`. Raises ValueError if the reference leads nowhere.
+    """
+
+    def __call__(self, reference: str, address: str | None, downloads: Path, /, **options: Any) -> ExternalDataset: ...
+
+
+@dataclass(slots=True)
+class InlineRows:
+    """The rows in the suite file. Locations count from 0, as the suite's own messages do."""
+
+    rows: Sequence[Mapping[str, Any]]
+    text_only: bool = False
+
+    def __call__(self) -> Iterator[tuple[Record, str]]:
+        for number, row in enumerate(self.rows):
+            yield _checked_record(row), f"rows[{number}]"
+
+
+@dataclass(slots=True)
+class CustomReader:
+    """A user-defined reader. Whatever it raises or yields wrongly becomes an invalid record with its name.
+
+    `product` is what its factory returned: a function to call for every pass, or an iterable. If that can be read only
+    once, `make` calls the factory again. Records may come with their location or without.
+    """
+
+    product: Any
+    make: functools.partial[Any]
+    name: str
+    text_only: bool = False
+
+    def __call__(self) -> Iterator[tuple[Record, str]]:
+        number = 0
+        try:
+            for item in self._items():
+                number += 1
+                if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], str):
+                    yield _checked_record(item[0]), item[1]
+                else:
+                    yield _checked_record(item), f"{self.name}, row {number}"
+        except EvalrunError:
+            raise
+        except Exception as crash:  # user-defined code may raise anything
+            message = describe_crash(self.make.func, crash)
+            yield InvalidRecord(f"{message}, after row {number}" if number else message), self.name
+
+    def _items(self) -> Iterable[Any]:
+        items: Iterable[Any]
+        if callable(self.product):
+            items = self.product()
+            return items
+        items = self.product
+        if iter(items) is items:  # a generator: exhausted after one pass
+            self.product = self.make()
+        return items
+
+
+def _checked_record(row: Any) -> Record:
+    if isinstance(row, InvalidRecord):
+        return row
+    if not isinstance(row, Mapping):
+        return InvalidRecord(f"is of type {type(row).__name__}; a row must be a mapping of column to value")
+    try:
+        return json_record(row)
+    except NotJsonError as wrong:
+        return InvalidRecord(str(wrong))
 
 
 @dataclass(slots=True)
 class DatasetResolver:
-    """One dataset being opened. What is wrong is noted in `problems`; `spooled` is the copy of standard input.
+    """Resolves one dataset. `problems` collects what is wrong; `spooled` is the copy of standard input.
 
-    `kept` is the copy that an earlier process of the same run has made: it is read instead. `addresses` are those of
-    the suite's trackers, `origin` is what exactly was read from another system.
+    `stored_stdin` is the copy that an earlier process of the same run made; it is read instead. `addresses` are those
+    of the suite's trackers, `origin` is what exactly was read from another system.
     """
 
     spec: DatasetSpec
     folder: Path
     spool_folder: Path
     stdin: BinaryIO | None
-    kept: Path | None = None
+    stored_stdin: Path | None = None
     addresses: Mapping[str, str | None] = EMPTY
     problems: list[Problem] = field(default_factory=list)
     spooled: Path | None = None
     origin: Mapping[str, str] | None = None
     prepared: dict[str, tuple[Factory, dict[str, Any]]] = field(default_factory=dict)
 
-    def parts(self) -> tuple[Source, ...]:
-        """What there is to read. Raises SuiteError with everything that is wrong."""
+    def sources(self) -> tuple[Source, ...]:
+        """The sources to read. Raises SuiteError with all problems."""
         self._check_columns()
         if self.spec.source is not None:
-            found = self._external(self.spec.source)
+            sources = self._external(self.spec.source)
         elif self.spec.rows is not None:
-            found = self._inline(self.spec.rows)
+            sources = self._inline(self.spec.rows)
         elif self.spec.type is not None and self.spec.type not in BUILTIN["datasets"]:
-            found = self._own(self.spec.type)
+            sources = self._custom(self.spec.type)
         else:
-            found = self._files()
+            sources = self._files()
         if self.problems:
-            raise SuiteError(list(dict.fromkeys(self.problems)))  # every file of a glob may complain of one option
-        return tuple(found)
+            raise SuiteError(list(dict.fromkeys(self.problems)))  # every file of a glob may report the same option
+        return tuple(sources)
 
     def report(self, key: str, message: str) -> None:
         self.problems.append(Problem("", f"dataset.{key}" if key else "dataset", message))
 
     def _check_columns(self) -> None:
-        for role in SPLIT_ROLES:
+        for role in SINGLE_COLUMN_ROLES:
             spec = getattr(self.spec.columns, role)
             if spec is not None and spec.split is not None:
-                self.report(f"columns.{role}.split", f"splits {role!r}; only 'expected' can be several")
+                self.report(f"columns.{role}.split", f"splits {role!r}; only 'expected' can have several values")
         expected = self.spec.columns.expected
         if expected is not None and expected.split == "":
-            self.report("columns.expected.split", "is empty; it should be what stands between the answers, such as '|'")
+            self.report("columns.expected.split", "is empty; set the separator of the answers, such as '|'")
 
     def _inline(self, rows: tuple[Mapping[str, Any], ...]) -> list[Source]:
         if self.spec.path is not None:
-            self.report("rows", "stands beside 'path'; keep one of them")
+            self.report("rows", "cannot be combined with 'path'; keep one of them")
         if self.spec.type is not None:
-            self.report("type", "is for files; rows need none")
+            self.report("type", "is only for files; remove it")
         self._check_options({}, "rows")
         return [Source(InlineRows(rows), "rows")]
 
     def _external(self, name: str) -> list[Source]:
-        """The parts of a dataset of another system, found first, so that the options of its reader can be checked."""
+        """The source of a dataset in another system, fetched first, so that the options of its reader can be checked."""
         if self.spec.type is not None:
-            self.report("type", f"is for files; what {name!r} finds needs none")
+            self.report("type", f"is only for files; remove it for a dataset from {name!r}")
         source: DatasetSource = load("dataset_sources", name)
         own = factory_options(source)
         options = {
@@ -95,22 +223,22 @@ class DatasetResolver:
             for key, value in self.spec.source_options.items()
         }
         try:
-            found = source(self.spec.reference, self.addresses.get(name), self.spool_folder, **options)
+            dataset = source(self.spec.reference, self.addresses.get(name), self.spool_folder, **options)
         except ValueError as refused:
             self.report(name, str(refused))
             return []
-        self.origin = found.origin
-        if found.file is None:
+        self.origin = dataset.origin
+        if dataset.file is None:
             self._check_options({}, name)
-            return [Source(found.adapt(InlineRows(found.records), self.spec), found.display_name)]
-        parts = self._builtin(found.file, type_of(found.file.name) or "", found.display_name)
-        return [replace(part, reader=found.adapt(part.reader, self.spec)) for part in parts]
+            return [Source(dataset.adapt(InlineRows(dataset.records), self.spec), dataset.display_name)]
+        sources = self._builtin(dataset.file, type_of(dataset.file.name) or "", dataset.display_name)
+        return [replace(part, reader=dataset.adapt(part.reader, self.spec)) for part in sources]
 
     def _files(self) -> list[Source]:
-        """The parts of files that built-in readers read."""
+        """The sources of files that built-in readers read."""
         path = self.spec.path
         if not path:
-            self.report("path", "is missing; name a file, a glob, or - for standard input")
+            self.report("path", "is missing; set a file, a glob, or - for standard input")
             return []
         try:
             if path == STDIN:
@@ -121,29 +249,29 @@ class DatasetResolver:
         except FileNotResolved as missing:
             self.report("path", str(missing))
             return []
-        found: list[Source] = []
+        sources: list[Source] = []
         for file in files:
-            known = self.spec.type or type_of(file.name)
-            if known is None:
-                types = ", ".join(dict.fromkeys(EXTENSIONS.values()))
-                self.report("type", f"the name of {str(file)!r} does not say what it is; say type: one of {types}")
+            kind = self.spec.type or type_of(file.name) or ""
+            if kind:
+                sources.extend(self._builtin(file, kind, str(file)))
             else:
-                found.extend(self._builtin(file, known, str(file)))
-        return found
+                types = ", ".join(BUILTIN["datasets"])
+                self.report("type", f"the name of {str(file)!r} does not tell its format; set type: one of {types}")
+        return sources
 
     def _spool(self, extension: str) -> Path:
-        return self.kept or spool_stdin(self.stdin, self.spool_folder, extension)
+        return self.stored_stdin or spool_stdin(self.stdin, self.spool_folder, extension)
 
-    def _builtin(self, file: Path, kind: str, shown: str) -> list[Source]:
+    def _builtin(self, file: Path, kind: str, display_name: str) -> list[Source]:
         prepared = self._prepare(kind)
         if prepared is None:
             return []
         factory, options = prepared
-        made = self._attempt(kind, functools.partial(factory, path=str(file), **options))
-        return [] if made is None else [Source(made, shown, file)]
+        reader = self._call_factory(kind, functools.partial(factory, path=str(file), **options))
+        return [] if reader is None else [Source(reader, display_name, file)]
 
-    def _own(self, kind: str) -> list[Source]:
-        """The part of a reader of one's own, or one for each file where its path names files."""
+    def _custom(self, kind: str) -> list[Source]:
+        """The source of a custom reader, or one for each file if its path names files."""
         prepared = self._prepare(kind)
         if prepared is None:
             return []
@@ -154,20 +282,20 @@ class DatasetResolver:
             if wanted is not None and wanted.name == "path" and wanted.default is wanted.empty:
                 self.report("path", f"is missing; {kind!r} needs it")
                 return []
-            return self._own_part(kind, functools.partial(factory, **options), kind, None)
+            return self._custom_source(kind, functools.partial(factory, **options), kind, None)
         if wanted is None:
-            self.report("path", f"is not for {kind!r}, which has no such option")
+            self.report("path", f"is not an option of {kind!r}; remove it")
             return []
-        kinds = get_args(wanted.annotation) or (wanted.annotation,)
-        as_wanted = Path if Path in kinds and str not in kinds else str
-        found: list[Source] = []
-        for file in self._own_files(self.spec.path, kind):
+        annotations = get_args(wanted.annotation) or (wanted.annotation,)
+        as_wanted = Path if Path in annotations and str not in annotations else str
+        sources: list[Source] = []
+        for file in self._custom_files(self.spec.path):
             make = functools.partial(factory, path=as_wanted(file), **options)
-            found.extend(self._own_part(kind, make, str(file), Path(file)))
-        return found
+            sources.extend(self._custom_source(kind, make, str(file), Path(file)))
+        return sources
 
-    def _own_files(self, path: str, kind: str) -> list[str]:
-        """The files a path names; the path itself where there are none, since only the reader knows what it means."""
+    def _custom_files(self, path: str) -> list[str]:
+        """The files that a path names, or the path itself: only the reader knows what it means."""
         try:
             if path == STDIN:
                 self.spooled = self._spool("data")
@@ -179,38 +307,39 @@ class DatasetResolver:
                 return []
             return [path]
 
-    def _own_part(self, kind: str, make: functools.partial[Any], shown: str, file: Path | None) -> list[Source]:
-        made = self._attempt(kind, make)
-        if made is None:
+    def _custom_source(
+        self, kind: str, make: functools.partial[Any], display_name: str, file: Path | None
+    ) -> list[Source]:
+        product = self._call_factory(kind, make)
+        if product is None:
             return []
-        if not callable(made) and not hasattr(made, "__iter__"):
-            self.report(
-                "type", f"{kind!r} returned a {type(made).__name__}; it should return a function that yields rows"
-            )
+        if not callable(product) and not hasattr(product, "__iter__"):
+            returned = type(product).__name__
+            self.report("type", f"{kind!r} returned a {returned}; it must return a function that yields rows")
             return []
-        reader = CustomReader(made, make, kind, text_only=bool(getattr(made, "text_only", False)))
-        return [Source(reader, shown, file)]
+        reader = CustomReader(product, make, kind, text_only=bool(getattr(product, "text_only", False)))
+        return [Source(reader, display_name, file)]
 
-    def _attempt(self, kind: str, make: functools.partial[Any]) -> Any:
-        """What a factory returns, or None with its complaint noted."""
+    def _call_factory(self, kind: str, make: functools.partial[Any]) -> Any:
+        """What a factory returns, or None with its error reported."""
         try:
-            made = make()
+            product = make()
         except SuiteError as wrong:
             for problem in wrong.problems:
                 self.report("type", problem.message)
             return None
-        except Exception as crash:  # whatever people's factories raise; the built-in ones complain of their options
+        except Exception as crash:  # a custom factory may raise anything; built-in ones reject their options
             if kind in BUILTIN["datasets"] and isinstance(crash, ValueError):
                 self.report("", str(crash))
             else:
                 self.report("type", describe_crash(make.func, crash))
             return None
-        if made is None:
-            self.report("type", f"{kind!r} returned nothing; it should return a function that yields rows")
-        return made
+        if product is None:
+            self.report("type", f"{kind!r} returned nothing; it must return a function that yields rows")
+        return product
 
     def _prepare(self, kind: str) -> tuple[Factory, dict[str, Any]] | None:
-        """The factory of a type with its options, or None with what is wrong noted once."""
+        """The factory of a type with its options, or None with the problem reported once."""
         if kind in self.prepared:
             return self.prepared[kind]
         before = len(self.problems)
@@ -226,7 +355,7 @@ class DatasetResolver:
         return factory, options
 
     def _check_options(self, parameters: Mapping[str, inspect.Parameter], kind: str) -> dict[str, Any]:
-        """The options that the suite gives, checked against the parameters of the factory."""
+        """The options of the suite, checked against the parameters of the factory."""
         given = self.spec.options
         takes_all = any(_takes_all(item) for item in parameters.values())
         known = [name for name, item in parameters.items() if name != "path" and not _takes_all(item)]
@@ -252,7 +381,7 @@ class DatasetResolver:
 
 
 def parameters_of(factory: Factory) -> dict[str, inspect.Parameter]:
-    """What a factory can be given by name; people's own need not have keyword-only ones."""
+    """The parameters of a factory that can be passed by name."""
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(factory, eval_str=True).parameters
     return {name: item for name, item in parameters.items() if item.kind in named}
@@ -260,3 +389,94 @@ def parameters_of(factory: Factory) -> dict[str, inspect.Parameter]:
 
 def _takes_all(parameter: inspect.Parameter) -> bool:
     return parameter.kind is parameter.VAR_KEYWORD
+
+
+class FileNotResolved(ValueError):
+    """A path that names no file to read. The message is a whole sentence."""
+
+
+def find_files(path: str, folder: Path) -> list[Path]:
+    """The file a path names, or all that a glob matches, sorted. Raises FileNotResolved."""
+    exact = folder / Path(path).expanduser()
+    if exact.is_dir():
+        raise FileNotResolved(
+            f"{str(exact)!r} is a folder; name a file in it, or several with a glob: {path.rstrip('/')}/*.jsonl"
+        )
+    if exact.is_file():
+        return [exact]
+    if exact.exists():
+        raise FileNotResolved(
+            f"{str(exact)!r} is a pipe or a device, but a dataset is read twice; pipe the data to '-' instead"
+        )
+    if not glob.has_magic(path):
+        raise FileNotResolved(f"file {str(exact)!r} not found{nearest_file(exact, folder)}")
+    pattern = Path(path).expanduser()
+    rooted = str(pattern) if pattern.is_absolute() else f"{glob.escape(str(folder))}/{pattern}"
+    names = glob.iglob(rooted, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern and finds hidden files
+    matches = sorted(Path(name) for name in names)
+    files = [match for match in matches if match.is_file()]
+    if not files:
+        raise FileNotResolved(f"no file matches {str(exact)!r}{' (only folders do)' if matches else ''}")
+    return [Path(str(file).removeprefix("./")) for file in files] if str(folder) == "." else files
+
+
+def nearest_file(missing: Path, folder: Path) -> str:
+    """`; did you mean 'data/qa.csv'?` with the nearest existing file, as the suite would write it."""
+    written = _relative(missing, folder)
+    if written != missing and written.exists():
+        return f"; paths are relative to the suite's folder, and {str(written)!r} is in the working folder"
+    here = Path(missing.anchor)
+    for name in missing.parts[1:] if missing.anchor else missing.parts:
+        if (here / name).exists():
+            here = here / name
+            continue
+        near = difflib.get_close_matches(name, [entry.name for entry in here.iterdir()] if here.is_dir() else [], n=1)
+        if not near:
+            return ""
+        here = here / near[0]
+    return f"; did you mean {str(_relative(here, folder))!r}?"
+
+
+def type_of(name: str) -> str | None:
+    """The built-in reader for a file's extension, None if there is none. Text formats may be packed as `.gz`."""
+    lowered = name.lower()
+    extension = Path(lowered.removesuffix(".gz")).suffix.removeprefix(".")
+    kind = EXTENSION_ALIASES.get(extension, extension)
+    if kind not in BUILTIN["datasets"] or (kind == "parquet" and lowered.endswith(".gz")):
+        return None
+    return kind
+
+
+def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str) -> Path:
+    """The file that standard input was copied to, because it is read twice. Raises FileNotResolved."""
+    if stdin is None:
+        raise FileNotResolved("the path is '-', but there is no standard input")
+    if stdin.isatty():
+        raise FileNotResolved("the path is '-', but nothing is piped in: evalrun suite.yaml < data.jsonl")
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{STDIN_COPY}.{extension}"
+    partial = target.with_name(target.name + ".part")
+    with partial.open("wb") as file:
+        shutil.copyfileobj(stdin, file)
+    return partial.replace(target)
+
+
+def store_stdin(spooled: Path, folder: Path) -> Path:
+    """The copy of standard input in the run folder, written atomically. Raises OSError."""
+    target = folder / spooled.name
+    if target.exists() and target.samefile(spooled):
+        return target  # a resumed run reads it from there
+    partial = target.with_name(target.name + ".part")
+    shutil.copyfile(spooled, partial)
+    return partial.replace(target)
+
+
+def stored_stdin(folder: Path) -> Path | None:
+    """The copy that `store_stdin` left in a run folder, None if the dataset did not come from standard input."""
+    copies = [path for path in sorted(folder.glob(f"{STDIN_COPY}.*")) if path.suffix != ".part"]
+    return copies[0] if copies else None
+
+
+def _relative(path: Path, folder: Path) -> Path:
+    """The path as the suite would write it."""
+    return path.relative_to(folder) if path.is_relative_to(folder) else path

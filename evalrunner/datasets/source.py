@@ -1,38 +1,61 @@
-"""A dataset of a suite as samples: scanned once before the first call, then streamed as often as asked.
+"""A dataset as samples: scanned once before the first call, then streamed as often as needed.
 
-Rows go where → shuffle → limit. Neither pass holds more than one row at a time; what grows with the dataset are
-8-byte keys and offsets.
+Rows go through where, shuffle and limit, in this order. Neither pass holds more than one row at a time; what grows with
+the dataset are 8-byte keys and offsets.
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import itertools
+import json
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
-from evalrunner.datasets.checks import ScanReport, StrictObserver
-from evalrunner.datasets.identity import FirstPass, LaterPass, RowProblem, digest_line
-from evalrunner.datasets.order import Shuffle
-from evalrunner.datasets.resolve import DatasetResolver
-from evalrunner.datasets.rows import SourceRows
-from evalrunner.datasets.sources import Source
+from evalrunner.datasets.columns import (
+    ColumnMapper,
+    FirstPassIds,
+    LaterPassIds,
+    MissingColumnError,
+    PossibleDuplicate,
+    RecordError,
+    digest_line,
+    known_columns,
+)
+from evalrunner.datasets.records import InvalidRecord, Record, compile_where, getter
+from evalrunner.datasets.resolve import DatasetResolver, Source
 from evalrunner.domain import EMPTY, Sample
-from evalrunner.errors import Problem, RunError, SuiteError
+from evalrunner.errors import Problem, RunError, SuiteError, nearest
+from evalrunner.prompts import ABSENT
 from evalrunner.suite.schema import DatasetSpec
 
-Check = Callable[[Sample], Sequence[str]]
-SAMPLES = "samples"  # the scope of what is wrong with every sample
+MAX_PROBLEMS = 20
+MAX_GROUPS = 100  # a problem of every record is one of the first record, so its group comes early
+MAX_VALUES_NAMED = 5  # values of a column in the message for a `where` that matches nothing
+MAX_VALUES_READ = 1000  # to find the nearest one
+MAX_VALUE_LENGTH = 40  # characters of a value in a message
+SAMPLES = "samples"  # the scope of problems that every sample has
+SEPARATOR = b"\0"  # between a sample and its location in the shuffle file; JSON escapes it, so neither contains it
+
+SampleCheck: TypeAlias = Callable[[Sample], Sequence[str]]
+Group: TypeAlias = tuple[Hashable, Hashable]
+"""A scope (a file, or all samples) and a problem in it."""
+Ranked: TypeAlias = tuple[int, Sample, str]
+"""Rank, sample and location."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the first pass found.
+    """The result of the first pass.
 
     `columns` are the source's own, in order of appearance. `digest` is the sha256 of the canonical JSON of every
     sample in order. `expected` counts the samples that have an accepted answer.
@@ -54,80 +77,81 @@ def open_dataset(
     stored_stdin: Path | None = None,
     addresses: Mapping[str, str | None] = EMPTY,
 ) -> SampleSource:
-    """The dataset of a suite. Raises SuiteError where it names no file, no reader or wrong options.
+    """The dataset of a suite. Raises SuiteError for a missing file, an unknown reader or wrong options.
 
-    Paths are relative to `folder`. `spool_folder` takes standard input, downloads and shuffled samples, for as long as
-    the source lives. `stored_stdin` is a file that is read in place of standard input, where a run goes on. `addresses`
-    are those of the suite's trackers.
+    Paths are relative to `folder`. `spool_folder` holds standard input, downloads and shuffled samples while the source
+    lives. `stored_stdin` is a file read in place of standard input when a run is resumed. `addresses` are those of the
+    suite's trackers.
     """
-    opening = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses)
-    source = SampleSource(spec, opening.parts(), spool_folder, spooled=opening.spooled)
-    source.origin = opening.origin
+    resolver = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses)
+    source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled)
+    source.origin = resolver.origin
     return source
 
 
 class SampleSource:
     """Samples in a fixed order with fixed ids, streamed from the source each time they are iterated over.
 
-    `spooled` is the file that standard input was written to, None where the dataset is not read from there. `origin` says
-    what exactly was read from another system.
+    `spooled` is the copy of standard input, None if the dataset is not read from it. `origin` is what exactly was read
+    from another system.
     """
 
     origin: Mapping[str, str] | None = None
 
     def __init__(
-        self, spec: DatasetSpec, parts: Sequence[Source], spool_folder: Path, *, spooled: Path | None = None
+        self, spec: DatasetSpec, sources: Sequence[Source], spool_folder: Path, *, spooled: Path | None = None
     ) -> None:
         self.spooled = spooled
         self._spec = spec
-        self._rows = SourceRows(spec, tuple(parts))
+        self._rows = SourceRows(spec, tuple(sources))
         self._spool_folder = spool_folder
         self._shuffle: Shuffle | None = None
         self._stamps: list[tuple[int, int] | None] = []
         self._repeats: dict[str, int] = {}
         self._count: int | None = None
 
-    def scan(self, check: Check) -> Scan:
-        """Read everything once, and `check` every sample that will be used; it returns what is wrong with one.
+    def scan(self, check: SampleCheck) -> Scan:
+        """Read everything once, and call `check` for every sample that will be used; it returns the problems of one.
 
-        Raises SuiteError with the first problems, and for a dataset that comes out empty.
+        Raises SuiteError with the first problems, and for an empty dataset.
         """
-        self._stamps = [part.stamp() for part in self._rows.parts]
-        findings, ids = ScanReport(unseen=set(self._spec.where)), FirstPass()
+        self._stamps = [source.stamp() for source in self._rows.sources]
+        report, ids = ScanReport(unseen=set(self._spec.where)), FirstPassIds()
         count, answered = 0, 0
         digest = hashlib.sha256()
-        for sample, place in self._ordered(findings, ids):
+        for sample, location in self._in_order(report, ids):
             count += 1
             answered += bool(sample.expected)
-            findings.on_candidate(SAMPLES)
+            report.on_candidate(SAMPLES)
             try:
                 digest.update(digest_line(sample) + b"\n")
-            except RowProblem as wrong:
-                findings.problem(Problem(place, "", str(wrong)))
+            except RecordError as wrong:
+                report.on_problem(Problem(location, "", str(wrong)))
                 continue
-            for said in check(sample):
-                whole = Problem(place, "", f"{said} (so for every sample)")
-                findings.problem(Problem(place, "", said), group=(SAMPLES, said), whole=whole)
-        problems = self._rows.problems(findings, ids)
+            for message in check(sample):
+                whole = Problem(location, "", f"{message} (the same for every sample)")
+                report.on_problem(Problem(location, "", message), group=(SAMPLES, message), whole=whole)
+        problems = self._rows.problems(report, ids)
         if problems or not count:
-            raise SuiteError(problems or [self._rows.why_empty(findings)])
+            raise SuiteError(problems or [self._rows.empty_reason(report)])
         self._repeats, self._count = ids.repeats, count
-        return Scan(count, tuple(findings.columns), digest.hexdigest(), _notices(ids.repeats), answered)
+        return Scan(count, tuple(report.columns), digest.hexdigest(), _duplicate_notices(ids.repeats), answered)
 
     def __iter__(self) -> Iterator[Sample]:
-        """The samples, with the ids and in the order of the scan. Raises RunError where the source has changed."""
+        """The samples, with the ids and in the order of the scan. Raises RunError if the source has changed."""
         if self._count is None:
             self.scan(lambda sample: ())
         if self._shuffle is not None:
             return (sample for sample, _ in self._shuffle)
-        return self._again()
+        return self._stream()
 
-    def _again(self) -> Iterator[Sample]:
-        for part, stamp in zip(self._rows.parts, self._stamps, strict=True):
-            if part.stamp() != stamp:
-                raise RunError(f"{part.display_name} changed after it was checked; run again")
+    def _stream(self) -> Iterator[Sample]:
+        for source, stamp in zip(self._rows.sources, self._stamps, strict=True):
+            if source.stamp() != stamp:
+                raise RunError(f"{source.display_name} changed after it was checked; run again")
         count = 0
-        for sample, _ in self._limited(self._rows.iter_samples(StrictObserver(), LaterPass(self._repeats))):
+        samples = self._rows.iter_samples(StrictObserver(), LaterPassIds(self._repeats))
+        for sample, _ in itertools.islice(samples, self._spec.limit):
             count += 1
             if count > (self._count or 0):
                 break
@@ -135,29 +159,287 @@ class SampleSource:
         if count != self._count:
             raise RunError(f"the dataset changed after it was checked: it had {self._count:,} samples; run again")
 
-    def _ordered(self, findings: ScanReport, ids: FirstPass) -> Iterator[tuple[Sample, str]]:
-        """The samples of the first pass with their places, in the order of the run."""
-        kept = self._rows.iter_samples(findings, ids)
+    def _in_order(self, report: ScanReport, ids: FirstPassIds) -> Iterator[tuple[Sample, str]]:
+        """The samples of the first pass with their locations, in the order of the run."""
+        samples = self._rows.iter_samples(report, ids)
         if self._spec.shuffle is None:
-            return self._limited(kept)
+            return itertools.islice(samples, self._spec.limit)
         self._spool_folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix="shuffled-", suffix=".jsonl", dir=self._spool_folder)
         os.close(handle)
         path = Path(name)
         weakref.finalize(self, path.unlink, missing_ok=True)
         self._shuffle = Shuffle(path, seed=self._spec.shuffle, limit=self._spec.limit)
-        self._shuffle.fill(kept)
+        self._shuffle.fill(samples)
         return iter(self._shuffle)
 
-    def _limited(self, samples: Iterator[tuple[Sample, str]]) -> Iterator[tuple[Sample, str]]:
-        return itertools.islice(samples, self._spec.limit)
 
-
-def _notices(repeats: Mapping[str, int]) -> tuple[str, ...]:
+def _duplicate_notices(repeats: Mapping[str, int]) -> tuple[str, ...]:
     extra = sum(repeats.values()) - len(repeats)
     if not extra:
         return ()
     if extra == 1:
         return ("1 sample is an exact duplicate of another one (same input and expected); its id ends in -2",)
-    endings = "-2, -3 …" if max(repeats.values()) > 2 else "-2"
-    return (f"{extra:,} samples are exact duplicates of others (same input and expected); their ids end in {endings}",)
+    suffixes = "-2, -3 …" if max(repeats.values()) > 2 else "-2"
+    return (f"{extra:,} samples are exact duplicates of others (same input and expected); their ids end in {suffixes}",)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRows:
+    """The rows of all sources of a dataset, read from the start as often as needed."""
+
+    spec: DatasetSpec
+    sources: tuple[Source, ...]
+
+    def iter_samples(self, observer: ScanObserver, ids: FirstPassIds | LaterPassIds) -> Iterator[tuple[Sample, str]]:
+        """Every sample that `where` selects, with its location. `observer` gets the problems of the others."""
+        index = 0
+        where = self.spec.where
+        for source in self.sources:
+            mapper = ColumnMapper(self.spec.columns, text_only=source.text_only)
+            selects = compile_where(where, text_only=source.text_only) if where else None
+            for record, location in source.records():
+                if isinstance(record, InvalidRecord):
+                    observer.on_problem(Problem(location, "", record.message))
+                    continue
+                observer.on_record(record)
+                if selects is not None and not selects(record):
+                    continue
+                observer.on_candidate(source.display_name)
+                try:
+                    fields = mapper.fields(record)
+                    name = ids.assign(fields, location)
+                except RecordError as wrong:
+                    for problem in mapper.problems(record) or [wrong]:
+                        self._report(observer, source, location, problem)
+                    continue
+                yield Sample(name, fields.input, fields.expected, record, fields.messages, index), location
+                index += 1
+
+    def problems(self, report: ScanReport, ids: FirstPassIds) -> list[Problem]:
+        """All problems of the first pass."""
+        hint = "" if self.spec.columns.id else "; if 'id' does not identify samples, map columns: {id: …}"
+        for duplicate, first in self._firsts(ids.duplicates):
+            message = f"has the id {duplicate.id!r} of {first}; ids must be unique"
+            report.on_problem(Problem(duplicate.location, "", message + hint))
+            hint = ""  # once is enough
+        report.total += ids.duplicate_count - len(ids.duplicates)
+        unknown = [column for column in self.spec.where if column in report.unseen] if report.rows else []
+        return [*(self._unknown_column(column, report.columns) for column in unknown), *report.problems()]
+
+    def empty_reason(self, report: ScanReport) -> Problem:
+        """Why there is no sample: no rows, or none that `where` selects, with the values that there are."""
+        if not report.rows:
+            message = f"none of the {len(self.sources)} files that match {self.spec.path!r} has a row"
+            return Problem("", "dataset", message if len(self.sources) > 1 else f"{self._display_name} has no rows")
+        conditions = ", ".join(f"{column}: {_display(wanted)}" for column, wanted in self.spec.where.items())
+        values = "; ".join(self._values(column) for column in self.spec.where)
+        message = f"{{{conditions}}} matches none of the {report.rows:,} rows of {self._display_name}; {values}"
+        return Problem("", "dataset.where", message)
+
+    @property
+    def _display_name(self) -> str:
+        return self.sources[0].display_name if len(self.sources) == 1 else str(self.spec.path)
+
+    def _report(self, observer: ScanObserver, source: Source, location: str, wrong: RecordError) -> None:
+        problem = Problem(location, "", str(wrong))
+        if not isinstance(wrong, MissingColumnError):
+            observer.on_problem(problem)
+            return
+        mapped = getattr(self.spec.columns, wrong.role) is not None
+        key = f"dataset.columns.{wrong.role}" if mapped else "dataset"
+        whole = Problem("", key, f"no column {wrong.column!r} in {source.display_name}{wrong.hint}")
+        observer.on_problem(problem, group=(source.display_name, (wrong.role, wrong.column)), whole=whole)
+
+    def _firsts(self, duplicates: Iterable[PossibleDuplicate]) -> Iterator[tuple[PossibleDuplicate, str]]:
+        """Each true duplicate with the location of the first sample of its id. Reads everything again."""
+        duplicates = list(duplicates)
+        wanted = {duplicate.id for duplicate in duplicates}
+        firsts: dict[str, tuple[int, str]] = {}
+        if wanted:
+            for number, (sample, location) in enumerate(self.iter_samples(ScanObserver(), LaterPassIds({}))):
+                if sample.id in wanted:
+                    firsts.setdefault(sample.id, (number, location))
+        for duplicate in duplicates:
+            number, location = firsts[duplicate.id]
+            if number != duplicate.number:  # else two ids share their 64-bit key
+                yield duplicate, location
+
+    def _unknown_column(self, column: str, columns: Iterable[str]) -> Problem:
+        known = list(columns)
+        message = (
+            f"no column {column!r} in {self._display_name}; it has: {known_columns(known)}{nearest(column, known)}"
+        )
+        return Problem("", f"dataset.where.{column}", message)
+
+    def _values(self, column: str) -> str:
+        """The values that a column has, with the one nearest to the condition."""
+        get = getter(column)
+        values: dict[str, Any] = {}
+        for record in self._records():
+            value = get(record)
+            if value is not ABSENT:
+                values.setdefault(_display(value), value)
+            if len(values) > MAX_VALUES_READ:
+                break
+        texts = [value for value in values.values() if isinstance(value, str)]
+        wanted = self.spec.where[column]
+        hint = nearest(wanted, texts) if isinstance(wanted, str) and wanted not in texts else ""
+        more = ", …" if len(values) > MAX_VALUES_NAMED else ""
+        return f"{column!r} has {', '.join(list(values)[:MAX_VALUES_NAMED])}{more}{hint}"
+
+    def _records(self) -> Iterator[Record]:
+        for source in self.sources:
+            yield from (record for record, _ in source.records() if not isinstance(record, InvalidRecord))
+
+
+def _display(value: Any) -> str:
+    """A value as the suite would write it, cut to MAX_VALUE_LENGTH."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_display(item) for item in value)}]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    text = repr(value)
+    return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + "…"
+
+
+class ScanObserver:
+    """Is notified of what a pass reads. This one ignores it."""
+
+    def on_record(self, record: Record) -> None:
+        """A record was read."""
+
+    def on_candidate(self, scope: Hashable) -> None:
+        """`where` selected a record, or a sample will be checked."""
+
+    def on_problem(self, problem: Problem, *, group: Group | None = None, whole: Problem | None = None) -> None:
+        """A problem was found. `whole` replaces it if everything in the scope of the group has it."""
+
+
+class StrictObserver(ScanObserver):
+    """For later passes: a problem that the first pass did not find means that the data changed."""
+
+    def on_problem(self, problem: Problem, *, group: Group | None = None, whole: Problem | None = None) -> None:
+        raise RunError(f"the dataset changed after it was checked: {problem}")
+
+
+@dataclass(slots=True)
+class ScanReport(ScanObserver):
+    """For the first pass: the first problems, the number of all, and the columns and rows read."""
+
+    rows: int = 0
+    columns: dict[str, None] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
+    total: int = 0
+    _first: list[tuple[Problem, Group | None]] = field(default_factory=list)
+    _wholes: dict[Group, Problem] = field(default_factory=dict)
+    _members: Counter[Group | None] = field(default_factory=Counter)
+    _scopes: Counter[Hashable] = field(default_factory=Counter)
+
+    def on_record(self, record: Record) -> None:
+        self.rows += 1
+        if not self.columns.keys() >= record.keys():
+            self.columns.update(dict.fromkeys(record))
+        if self.unseen:
+            self.unseen = {column for column in self.unseen if getter(column)(record) is ABSENT}
+
+    def on_candidate(self, scope: Hashable) -> None:
+        self._scopes[scope] += 1
+
+    def on_problem(self, problem: Problem, *, group: Group | None = None, whole: Problem | None = None) -> None:
+        self.total += 1
+        first = group is not None and whole is not None and group not in self._members
+        if len(self._first) < MAX_PROBLEMS or (first and len(self._wholes) < MAX_PROBLEMS):
+            self._first.append((problem, group))
+            if first and group is not None and whole is not None:
+                self._wholes[group] = whole
+        if group in self._members or len(self._members) < MAX_GROUPS:
+            self._members[group] += 1
+
+    def problems(self) -> list[Problem]:
+        """The first problems in order, and a last line that counts the others. One of every record is reported once."""
+        total = self.total
+        listed: list[Problem] = []
+        reported: set[Group] = set()
+        for problem, group in self._first:
+            if group is None or self._members[group] < self._scopes[group[0]]:
+                listed.append(problem)
+            elif group not in reported:
+                reported.add(group)
+                listed.append(self._wholes.get(group, problem))
+                total -= self._members[group] - 1
+        listed = listed[:MAX_PROBLEMS]
+        if total > len(listed):
+            listed.append(Problem("", "", f"… and {total - len(listed):,} more"))
+        return listed
+
+
+class Shuffle:
+    """Samples in a file in the order of a seed. Call `fill` first; then iterate as often as needed.
+
+    The rank of a sample is a hash of seed and id, so that the order stays when rows are added. A limit takes the first
+    samples of that order. Only ranks and offsets are in memory.
+    """
+
+    def __init__(self, path: Path, *, seed: int, limit: int | None) -> None:
+        self.path = path
+        self._seed = seed
+        self._limit = limit
+        self._offsets: Iterable[int] = ()
+
+    def fill(self, samples: Iterable[tuple[Sample, str]]) -> None:
+        """Write every sample with its location; with a limit only those that may be among the first."""
+        with self.path.open("wb") as file:
+            ranked = ((rank_of(sample.id, self._seed), sample, location) for sample, location in samples)
+            write = _SampleWriter(file.write)
+            self._offsets = _all(ranked, write) if self._limit is None else _lowest(ranked, write, self._limit)
+
+    def __iter__(self) -> Iterator[tuple[Sample, str]]:
+        with self.path.open("rb") as file:
+            for index, offset in enumerate(self._offsets):
+                file.seek(offset)
+                text, _, location = file.readline().rstrip(b"\n").rpartition(SEPARATOR)
+                name, value, expected, metadata, listed = json.loads(text)
+                messages = None if listed is None else tuple(listed)
+                yield Sample(name, value, tuple(expected), metadata, messages, index), location.decode(errors="replace")
+
+
+def rank_of(name: str, seed: int) -> int:
+    """The 64-bit rank of a sample in the order of a seed."""
+    return int.from_bytes(blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest())
+
+
+class _SampleWriter:
+    """Appends samples to a file and returns the offset of each."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._end = 0
+
+    def __call__(self, sample: Sample, location: str) -> int:
+        fields = [sample.id, sample.input, sample.expected, sample.metadata, sample.messages]
+        suffix = location.encode(errors="replace").replace(b"\n", b" ")
+        line = json.dumps(fields).encode() + SEPARATOR + suffix + b"\n"
+        start, self._end = self._end, self._end + len(line)
+        self._write(line)
+        return start
+
+
+def _all(ranked: Iterable[Ranked], write: _SampleWriter) -> array[int]:
+    """The offsets of all samples by rank; equal ranks keep the order of the source."""
+    ranks, offsets = array("Q"), array("Q")
+    for rank, sample, location in ranked:
+        ranks.append(rank)
+        offsets.append(write(sample, location))
+    return array("Q", (offsets[number] for number in sorted(range(len(ranks)), key=ranks.__getitem__)))
+
+
+def _lowest(ranked: Iterable[Ranked], write: _SampleWriter, limit: int) -> array[int]:
+    """The offsets of the `limit` samples of lowest rank, in order of rank."""
+    lowest: list[tuple[int, int, int]] = []  # rank and number negated: the one to replace first is on top
+    for number, (rank, sample, location) in enumerate(ranked):
+        if len(lowest) < limit:
+            heapq.heappush(lowest, (-rank, -number, write(sample, location)))
+        elif rank < -lowest[0][0]:
+            heapq.heapreplace(lowest, (-rank, -number, write(sample, location)))
+    return array("Q", (offset for _, _, offset in sorted(lowest, reverse=True)))

@@ -14,7 +14,7 @@ from typing import Any
 
 from evalrunner.baselines.file import Baseline, SampleKey
 from evalrunner.baselines.run_ref import RunRef
-from evalrunner.datasets.identity import digest_line
+from evalrunner.datasets.columns import digest_line
 from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import EMPTY, Cell, Completion, Row, Sample, Target, row_name
 from evalrunner.endpoints.factory import EndpointHandle

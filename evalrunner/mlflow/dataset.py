@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from evalrunner.datasets.file_lookup import EXTENSIONS, type_of
 from evalrunner.datasets.records import Record
-from evalrunner.datasets.sources import ExternalDataset
+from evalrunner.datasets.resolve import FILE_EXTENSIONS, ExternalDataset, type_of
 from evalrunner.mlflow.client import (
     check_mlflow,
     missing_database,
@@ -234,4 +233,4 @@ def _names(logged: Any) -> list[str]:
 
 def _check_type(name: str) -> None:
     if type_of(name) is None:
-        raise ValueError(f"{name!r} is no file of rows; those that are read end in {', '.join(EXTENSIONS)}")
+        raise ValueError(f"{name!r} is no file of rows; those that are read end in {', '.join(FILE_EXTENSIONS)}")

@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalrunner.datasets.records import Reader, Record
-from evalrunner.datasets.text_files import BrokenLine
+from evalrunner.datasets.records import InvalidRecord, Reader, Record
 from evalrunner.suite.schema import DatasetSpec
 
 NAMES = {"inputs": "input", "ground_truth": "expected", "targets": "expected"}
@@ -101,7 +100,7 @@ class Renamed:
 
     def __call__(self) -> Iterator[tuple[Record, str]]:
         for record, place in self.reader():
-            yield record if isinstance(record, BrokenLine) else self._renamed(record), place
+            yield record if isinstance(record, InvalidRecord) else self._renamed(record), place
 
     def _renamed(self, record: Record) -> Record:
         if isinstance(record.get("inputs"), Mapping) and "inputs" not in self.kept:

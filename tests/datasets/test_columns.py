@@ -26,7 +26,7 @@ def test_a_missing_input_column_names_what_the_file_has_and_what_to_say() -> Non
     assert problems("data/qa.csv") == [
         (
             "dataset: no column 'input' in data/qa.csv; it has: question, answer. "
-            "Say which one it is: columns: {input: question}"
+            "Map the input: columns: {input: question}"
         )
     ]
 
@@ -101,17 +101,17 @@ def test_several_columns_are_all_accepted() -> None:
 def test_only_expected_can_be_split_and_not_by_nothing() -> None:
     path = jsonl({"input": "q"})
     assert problems(path, columns=columns(input=ColumnSpec("input", "|"), expected=ColumnSpec("input", ""))) == [
-        "dataset.columns.input.split: splits 'input'; only 'expected' can be several",
-        "dataset.columns.expected.split: is empty; it should be what stands between the answers, such as '|'",
+        "dataset.columns.input.split: splits 'input'; only 'expected' can have several values",
+        "dataset.columns.expected.split: is empty; set the separator of the answers, such as '|'",
     ]
 
 
 def test_an_input_of_nothing_is_a_problem_of_its_row() -> None:
     assert problems(jsonl({"input": None}, {"input": ""}, {"input": 0})) == [
-        "qa.jsonl:1: has nothing in 'input', the input"
+        "qa.jsonl:1: has an empty input (column 'input')"
     ]
     write("qa.csv", "input,expected\n,1\nb,2\n")
-    assert problems("qa.csv") == ["qa.csv:2: has nothing in 'input', the input"]
+    assert problems("qa.csv") == ["qa.csv:2: has an empty input (column 'input')"]
 
 
 def test_a_scan_counts_the_samples_that_have_an_answer() -> None:
@@ -168,7 +168,7 @@ def test_a_column_that_only_happens_to_be_called_messages_is_left_alone() -> Non
         ),
         (
             [{"role": "system", "content": "x"}],
-            "has a conversation without a message of the user; say what the input is: columns: {input: …}",
+            "has a conversation without a user message; map the input: columns: {input: …}",
         ),
     ],
 )

@@ -26,15 +26,15 @@ def test_a_quoted_field_holds_commas_quotes_and_lines() -> None:
 
 def test_a_line_number_is_where_the_record_starts() -> None:
     write("qa.csv", 'input,expected\n"two\nlines",a\n\nlonely\n')
-    assert problems("qa.csv") == ["qa.csv:5: has 1 field where the header has 2"]
+    assert problems("qa.csv") == ["qa.csv:5: has 1 field, but the header has 2"]
 
 
 def test_all_broken_lines_of_a_csv_are_named_at_once() -> None:
     write("qa.csv", 'input,expected\none\ntwo,2,too much\n"bad" quote,x\nfine,y\n"open,z\nlast,w\n')
-    off = "if the file does not use quotes, say quoting: false"
+    off = "if the file does not use quotes, set quoting: false"
     assert problems("qa.csv") == [
-        "qa.csv:2: has 1 field where the header has 2",
-        "qa.csv:3: has 3 fields where the header has 2; a field with ',' in it needs quotes",
+        "qa.csv:2: has 1 field, but the header has 2",
+        "qa.csv:3: has 3 fields, but the header has 2; a field with ',' in it needs quotes",
         f'qa.csv:4: has text after a closing quote (a quote inside a quoted field is written ""); {off}',
         f"qa.csv:6: opens a quote that is never closed; {off}",
     ]
@@ -43,8 +43,8 @@ def test_all_broken_lines_of_a_csv_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("input,expected,input", "qa.csv:1: names the column 'input' twice; names have to differ"),
-        (",input", "qa.csv:1: has no name for column 1; give it one, or take the column out"),
+        ("input,expected,input", "qa.csv:1: has the column 'input' twice; column names must be unique"),
+        (",input", "qa.csv:1: has no name for column 1; name the column or remove it"),
         ("input,caf\udce9", "qa.csv:1: has a byte that is not UTF-8 (0xe9 at character 9); save the file as UTF-8"),
     ],
 )
@@ -68,21 +68,18 @@ def test_another_delimiter_is_an_option_and_is_guessed_in_the_error() -> None:
     write("qa.csv", "input;expected\na, b;1\n")
     assert inputs("qa.csv", options={"delimiter": ";"}) == ["a, b"]
     assert problems("qa.csv", options={"delimiter": ";;"}) == [
-        "dataset: the delimiter is ';;'; it should be one character, such as ',' or ';'"
+        "dataset: the delimiter is ';;'; it must be one character, such as ',' or ';'"
     ]
     write("qb.csv", "input;expected\na;1\n")
     assert problems("qb.csv") == [
-        (
-            "dataset: no column 'input' in qb.csv; it has: 'input;expected'. "
-            "Say what stands between the columns: delimiter: ';'"
-        )
+        ("dataset: no column 'input' in qb.csv; it has: 'input;expected'. Set the delimiter: delimiter: ';'")
     ]
 
 
 def test_with_quoting_off_a_quote_is_a_character_like_any_other() -> None:
     write("qa.tsv", 'input\texpected\n"Who" said "it\tme"\n')
     assert inputs("qa.tsv", options={"quoting": False}) == ['"Who" said "it']
-    assert "say quoting: false" in problems("qa.tsv")[0]
+    assert "set quoting: false" in problems("qa.tsv")[0]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
@@ -140,24 +137,24 @@ def test_all_broken_lines_of_a_jsonl_file_are_named_at_once() -> None:
     write("qa.jsonl", "\n".join(lines))
     assert problems("qa.jsonl") == [
         (
-            'qa.jsonl:3: is a list where each line should be an object, such as {"input": …}; '
-            "for a file that is one array, say type: json"
+            'qa.jsonl:3: is a list, but each line must be an object, such as {"input": …}; '
+            "for a file that is one array, set type: json"
         ),
-        "qa.jsonl:4: holds NaN, which is no JSON; write null",
+        "qa.jsonl:4: has NaN, which is not JSON; write null",
         "qa.jsonl:5: is not JSON: Expecting property name enclosed in double quotes at character 2",
-        "qa.jsonl:6: holds a number that is not finite, or beyond what a 64-bit float can hold",
-        'qa.jsonl:7: is text where each line should be an object, such as {"input": …}',
-        "qa.jsonl:8: holds Infinity, which is no JSON; write null",
+        "qa.jsonl:6: has a number that is not finite or exceeds a 64-bit float",
+        'qa.jsonl:7: is text, but each line must be an object, such as {"input": …}',
+        "qa.jsonl:8: has Infinity, which is not JSON; write null",
     ]
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("9" * 5000, "holds a whole number of more than 4,300 digits; write it as text"),
+        ("9" * 5000, "has an integer of more than 4,300 digits; write it as text"),
         ("[" * 150 + "]" * 150, "is nested more than 100 levels deep"),
         ("[" * 100_000 + "]" * 100_000, "is nested more than 100 levels deep"),
-        ('"\\ud800"', "holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"),
+        ('"\\ud800"', "has half of a surrogate pair (\\ud800 to \\udfff), which is not a character"),
     ],
     ids=["digits", "deep", "deeper", "surrogate"],
 )
@@ -175,7 +172,7 @@ def test_brackets_in_a_text_are_no_nesting() -> None:
 
 def test_an_array_in_a_jsonl_file_is_recognized() -> None:
     write("qa.jsonl", '[\n  {"input": 1},\n  {"input": 2}\n]\n')
-    said = "opens an array; each line should be one object; for one array say type: json"
+    said = "starts an array, but each line must be one object; for one array, set type: json"
     assert problems("qa.jsonl") == [f"qa.jsonl:1: {said}"]
     assert inputs("qa.jsonl", type="json") == [1, 2]
 
@@ -187,21 +184,21 @@ def test_a_json_file_is_an_array_of_objects() -> None:
 
 def test_elements_that_are_no_objects_are_named_with_their_lines() -> None:
     write("qa.json", '[1,\n{"input": "fine"},\n"x",\nnull]')
-    each = 'where each element should be an object, such as {"input": …}'
+    each = 'but each element must be an object, such as {"input": …}'
     assert problems("qa.json") == [
-        f"qa.json:1: is a number {each}",
-        f"qa.json:3: is text {each}",
-        f"qa.json:4: is null {each}",
+        f"qa.json:1: is a number, {each}",
+        f"qa.json:3: is text, {each}",
+        f"qa.json:4: is null, {each}",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"input": 1}', "1: should be one array of objects: [{…}, {…}]; for one object a line, say type: jsonl"),
-        ("3", "1: should be one array of objects: [{…}, {…}]"),
+        ('{"input": 1}', "1: must be one array of objects: [{…}, {…}]; for one object per line, set type: jsonl"),
+        ("3", "1: must be one array of objects: [{…}, {…}]"),
         ('[{"input": 1},]', "1: is not JSON: Expecting value at line 1"),
-        ('[{"input": 1}\n{"input": 2}]', "2: has '{' where a comma or the closing ] should be"),
+        ('[{"input": 1}\n{"input": 2}]', "2: has '{' in place of a comma or the closing ]"),
         ('[{"input": 1},\n{"input": 2}', "2: ends before the closing ]"),
         ('[{"input": 1}]\n[', "2: has text after the closing ] of the array"),
         ('[\n{"a": 1,\n"b": oops}]', "2: is not JSON: Expecting value at line 3"),

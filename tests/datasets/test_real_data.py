@@ -35,10 +35,10 @@ def test_the_human_labels_of_nq301_need_quoting_off(shared_data: Path) -> None:
     assert any('"' in sample.metadata["Model answer"] for sample in found)
     kept = samples(name, folder=shared_data, options={"quoting": False}, where={"id": 7}, **spec)
     assert {sample.metadata["id"] for sample in kept} == {"7"}
-    assert "say quoting: false" in problems(name, folder=shared_data, **spec)[0]
+    assert "set quoting: false" in problems(name, folder=shared_data, **spec)[0]
 
 
 def test_a_file_that_lacks_a_tab_in_every_row_is_refused(shared_data: Path) -> None:
     said = problems("openqa_eval/NQ301_text-davinci-003.tsv", folder=shared_data, options={"quoting": False})
-    assert "NQ301_text-davinci-003.tsv:2: has 4 fields where the header has 5" in said[0]
+    assert "NQ301_text-davinci-003.tsv:2: has 4 fields, but the header has 5" in said[0]
     assert said[-1] == "… and 1,470 more"

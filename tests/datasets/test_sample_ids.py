@@ -57,8 +57,8 @@ def test_exact_duplicates_are_numbered_and_noticed() -> None:
 def test_duplicates_of_given_ids_are_errors_that_name_both_lines() -> None:
     path = jsonl({"qid": "a", "input": 1}, {"qid": "b", "input": 1}, {"qid": "a", "input": 2}, {"qid": "a", "input": 3})
     assert problems(path, columns=columns(id="qid")) == [
-        "qa.jsonl:3: has the id 'a' of qa.jsonl:1; ids have to be unique",
-        "qa.jsonl:4: has the id 'a' of qa.jsonl:1; ids have to be unique",
+        "qa.jsonl:3: has the id 'a' of qa.jsonl:1; ids must be unique",
+        "qa.jsonl:4: has the id 'a' of qa.jsonl:1; ids must be unique",
     ]
 
 
@@ -67,8 +67,8 @@ def test_duplicates_are_found_across_the_files_of_a_glob() -> None:
     write("b.csv", "id,input\n3,x\n2,z\n")
     assert problems("*.csv") == [
         (
-            "b.csv:3: has the id '2' of a.csv:3; ids have to be unique; "
-            "if 'id' is not what tells samples apart, map columns: {id: …}"
+            "b.csv:3: has the id '2' of a.csv:3; ids must be unique; "
+            "if 'id' does not identify samples, map columns: {id: …}"
         )
     ]
 
@@ -96,9 +96,9 @@ def test_whatever_an_id_column_holds_is_made_text() -> None:
     [
         ("", "has an empty id"),
         ("  ", "has an empty id"),
-        (None, "has an id that is null; it should be text or a number"),
-        ([1], "has an id that is a list; it should be text or a number"),
-        ({"a": 1}, "has an id that is a mapping; it should be text or a number"),
+        (None, "has an id that is null; it must be text or a number"),
+        ([1], "has an id that is a list; it must be text or a number"),
+        ({"a": 1}, "has an id that is a mapping; it must be text or a number"),
         ("a\nb", "has an id with a control character in it: 'a\\nb'"),
         ("a\x1b[31m", "has an id with a control character in it: 'a\\x1b[31m'"),
         ("a\x85b", "has an id with a control character in it: 'a\\x85b'"),

@@ -68,7 +68,7 @@ def test_what_is_wrong_with_every_sample_is_told_once() -> None:
         source(numbered(1000)).scan(check)
     assert str(raised.value) == (
         "qa.jsonl:1: the template uses 'inptu', which this sample does not have; did you mean 'input'? "
-        "(so for every sample)"
+        "(the same for every sample)"
     )
 
 
@@ -87,7 +87,7 @@ def test_problems_of_every_kind_are_found_in_one_pass() -> None:
     assert [line.split("; ")[0] for line in said] == [
         "qa.jsonl:2: is not JSON: Expecting property name enclosed in double quotes at character 2",
         "qa.jsonl:3: is two",
-        "qa.jsonl:4: has nothing in 'input', the input",
+        "qa.jsonl:4: has an empty input (column 'input')",
         "qa.jsonl:3: has the id 'a' of qa.jsonl:1",
     ]
 

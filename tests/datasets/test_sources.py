@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.datasets.file_lookup import store_stdin, stored_stdin
+from evalrunner.datasets.resolve import store_stdin, stored_stdin
 from evalrunner.datasets.source import open_dataset
 from evalrunner.suite.schema import DatasetSpec
 from tests.datasets.reading import inputs, problems, samples, scan, source, write
@@ -16,9 +16,9 @@ from tests.datasets.reading import inputs, problems, samples, scan, source, writ
 
 def test_a_missing_file_names_the_nearest_one() -> None:
     write("data/qa.csv", "input\nhi\n")
-    assert problems("data/qa.csvv") == ["dataset.path: there is no file 'data/qa.csvv'; did you mean 'data/qa.csv'?"]
-    assert problems("dat/qa.cvs") == ["dataset.path: there is no file 'dat/qa.cvs'; did you mean 'data/qa.csv'?"]
-    assert problems("elsewhere.json") == ["dataset.path: there is no file 'elsewhere.json'"]
+    assert problems("data/qa.csvv") == ["dataset.path: file 'data/qa.csvv' not found; did you mean 'data/qa.csv'?"]
+    assert problems("dat/qa.cvs") == ["dataset.path: file 'dat/qa.cvs' not found; did you mean 'data/qa.csv'?"]
+    assert problems("elsewhere.json") == ["dataset.path: file 'elsewhere.json' not found"]
 
 
 def test_paths_are_relative_to_the_suite_and_not_to_the_working_folder() -> None:
@@ -27,7 +27,7 @@ def test_paths_are_relative_to_the_suite_and_not_to_the_working_folder() -> None
     assert inputs("data/qa.csv", folder=Path("suites")) == ["hi"]
     assert problems("other.csv", folder=Path("suites")) == [
         (
-            "dataset.path: there is no file 'suites/other.csv'; "
+            "dataset.path: file 'suites/other.csv' not found; "
             "paths are relative to the suite's folder, and 'other.csv' is in the working folder"
         )
     ]
@@ -59,14 +59,14 @@ def test_a_file_whose_name_looks_like_a_glob_is_itself() -> None:
 def test_several_empty_files_are_named_together() -> None:
     write("a.csv", "input\n")
     write("b.csv", "input\n")
-    assert problems("*.csv") == ["dataset: none of the 2 files that '*.csv' matches has a row"]
+    assert problems("*.csv") == ["dataset: none of the 2 files that match '*.csv' has a row"]
 
 
 def test_a_column_that_one_file_of_a_glob_lacks_names_that_file() -> None:
     write("a.csv", "input\nx\ny\n")
     write("b.csv", "inptu\nx\ny\n")
     assert problems("*.csv") == [
-        "dataset: no column 'input' in b.csv; it has: inptu. Say which one it is: columns: {input: inptu}"
+        "dataset: no column 'input' in b.csv; it has: inptu. Map the input: columns: {input: inptu}"
     ]
 
 
@@ -76,7 +76,7 @@ def test_a_folder_or_a_name_that_says_nothing_is_an_error() -> None:
         "dataset.path: 'data' is a folder; name a file in it, or several with a glob: data/*.jsonl"
     ]
     assert problems("data/qa.txt") == [
-        "dataset.type: the name of 'data/qa.txt' does not say what it is; say type: one of csv, json, jsonl, parquet, tsv"
+        "dataset.type: the name of 'data/qa.txt' does not tell its format; set type: one of csv, json, jsonl, parquet, tsv"
     ]
     assert inputs("data/qa.txt", type="csv") == ["hi"]
 
@@ -123,7 +123,7 @@ def test_standard_input_takes_a_type_and_its_options() -> None:
 def test_messages_call_standard_input_by_its_name() -> None:
     assert problems("-", stdin=io.BytesIO(b'{"input": 1}\n{oops\n'))[0].startswith("stdin:2: is not JSON")
     assert problems("-", stdin=io.BytesIO(b"")) == ["dataset: stdin has no rows"]
-    assert problems("-") == ["dataset.path: the path is '-', but there is no standard input here"]
+    assert problems("-") == ["dataset.path: the path is '-', but there is no standard input"]
 
 
 def test_rows_of_the_suite_are_a_dataset() -> None:
@@ -137,8 +137,8 @@ def test_rows_of_the_suite_are_a_dataset() -> None:
 def test_rows_that_are_wrong_are_named_by_their_place() -> None:
     rows: tuple[Any, ...] = ({"input": "a"}, {"input": None}, {"q": "b"}, {3: "x"})
     assert problems(rows=rows) == [
-        "rows[1]: has nothing in 'input', the input",
-        "rows[2]: no column 'input'; it has: q. Say which one it is: columns: {input: q}",
+        "rows[1]: has an empty input (column 'input')",
+        "rows[2]: no column 'input'; it has: q. Map the input: columns: {input: q}",
         "rows[3]: has a column 3 whose name is not text; put it in quotes",
     ]
     assert problems(rows=()) == ["dataset: rows has no rows"]
@@ -146,15 +146,15 @@ def test_rows_that_are_wrong_are_named_by_their_place() -> None:
 
 def test_rows_take_no_path_type_or_options() -> None:
     assert problems("qa.csv", rows=({"input": 1},), type="csv", options={"shufle": 1}) == [
-        "dataset.rows: stands beside 'path'; keep one of them",
-        "dataset.type: is for files; rows need none",
+        "dataset.rows: cannot be combined with 'path'; keep one of them",
+        "dataset.type: is only for files; remove it",
         "dataset.shufle: 'shufle' is neither a key of a dataset nor an option of 'rows'; did you mean 'shuffle'?",
     ]
 
 
 def test_a_dataset_without_a_path_is_an_error() -> None:
-    assert problems() == ["dataset.path: is missing; name a file, a glob, or - for standard input"]
-    assert problems(type="csv") == ["dataset.path: is missing; name a file, a glob, or - for standard input"]
+    assert problems() == ["dataset.path: is missing; set a file, a glob, or - for standard input"]
+    assert problems(type="csv") == ["dataset.path: is missing; set a file, a glob, or - for standard input"]
 
 
 OWN = """
@@ -224,7 +224,7 @@ def test_a_generator_or_a_list_will_do() -> None:
         (
             "nothing",
             {},
-            "dataset.type: 'own.py:nothing' returned nothing; it should return a function that yields rows",
+            "dataset.type: 'own.py:nothing' returned nothing; it must return a function that yields rows",
         ),
         ("absent", {}, "dataset.type: 'own.py' has no 'absent'"),
     ],
@@ -240,20 +240,18 @@ def test_what_goes_wrong_in_a_reader_of_ones_own_is_told_with_its_name(
 def test_rows_of_ones_own_reader_are_checked() -> None:
     write("own.py", OWN)
     assert problems(type="own.py:strange") == [
-        "own.py:strange, row 2: is of type str; a row is a mapping of column to value",
+        "own.py:strange, row 2: is of type str; a row must be a mapping of column to value",
         (
-            "own.py:strange, row 3: has a column 'input' that holds a value of type object; "
-            "rows are made of text, numbers, lists and mappings"
+            "own.py:strange, row 3: has a column 'input' that has a value of type object; "
+            "use text, numbers, lists and mappings"
         ),
-        "own.py:strange, row 4: has nothing in 'input', the input",
+        "own.py:strange, row 4: has an empty input (column 'input')",
     ]
 
 
 def test_a_path_that_a_reader_has_no_use_for_is_an_error() -> None:
     write("own.py", OWN)
-    assert problems("qa.csv", type="own.py:stops") == [
-        "dataset.path: is not for 'own.py:stops', which has no such option"
-    ]
+    assert problems("qa.csv", type="own.py:stops") == ["dataset.path: is not an option of 'own.py:stops'; remove it"]
 
 
 def test_a_run_that_goes_on_reads_the_copy_of_stdin_that_it_kept(tmp_path: Path) -> None:

@@ -74,13 +74,13 @@ def test_a_where_column_that_no_row_has_is_an_error_with_the_nearest_name() -> N
 def test_a_where_that_keeps_nothing_names_the_values_there_are() -> None:
     assert problems(jsonl(ROWS), where={"split": "tset"}) == [
         (
-            "dataset.where: {split: 'tset'} keeps none of the 3 rows of qa.jsonl; "
+            "dataset.where: {split: 'tset'} matches none of the 3 rows of qa.jsonl; "
             "'split' has 'train', 'test', 'dev'; did you mean 'test'?"
         )
     ]
     many = [{"input": n, "n": n} for n in range(10)]
     assert problems(jsonl(many), where={"n": [True, 77]}) == [
-        "dataset.where: {n: [true, 77]} keeps none of the 10 rows of qa.jsonl; 'n' has 0, 1, 2, 3, 4, …"
+        "dataset.where: {n: [true, 77]} matches none of the 10 rows of qa.jsonl; 'n' has 0, 1, 2, 3, 4, …"
     ]
 
 

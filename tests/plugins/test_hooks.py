@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalrunner.baselines.resolve import baseline_of_run
-from evalrunner.datasets.sources import ExternalDataset
+from evalrunner.datasets.resolve import ExternalDataset
 from evalrunner.plugins import TrackingResult
 from evalrunner.runs.folder import find_run
 from evalrunner.suite.schema import key
