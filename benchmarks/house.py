@@ -205,12 +205,15 @@ def functions_in(module: Module) -> list[tuple[str, int]]:
 
 
 def run_file_readers(module: Module) -> list[str]:
-    """Each place that reads a run's `run.json` or `metrics.json`, as `file:line`: a call of a reading function whose
-    arguments or object name the file, directly or through a variable of the same function.
+    """Each place that reads a run's `run.json` or `metrics.json`, as `file:line`.
+
+    That is a call of a reading function whose arguments or object name the file, directly or through a variable of the
+    same function. A function of the same module that reads one of its parameters is a reading function too.
     """
     places = set()
-    scopes = [node for node in ast.walk(module.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    for scope in [*scopes, module.tree]:
+    functions = [node for node in ast.walk(module.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    readers = {*READERS, *(function.name for function in functions if reads_a_parameter(function))}
+    for scope in [*functions, module.tree]:
         variables = {
             target.id
             for node in ast.walk(scope)
@@ -219,9 +222,19 @@ def run_file_readers(module: Module) -> list[str]:
             if isinstance(target, ast.Name)
         }
         for node in ast.walk(scope):
-            if isinstance(node, ast.Call) and called_name(node) in READERS and names_run_file(node, variables):
+            if isinstance(node, ast.Call) and called_name(node) in readers and names_run_file(node, variables):
                 places.add(f"{module.name}:{node.lineno}")
     return sorted(places)
+
+
+def reads_a_parameter(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    parameters = {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)}
+    return any(
+        isinstance(node, ast.Call)
+        and called_name(node) in READERS
+        and any(isinstance(part, ast.Name) and part.id in parameters for part in ast.walk(node))
+        for node in ast.walk(function)
+    )
 
 
 def called_name(call: ast.Call) -> str:

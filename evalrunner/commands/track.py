@@ -14,7 +14,7 @@ from evalrunner.engine.result import RunResult
 from evalrunner.errors import EvalrunError
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.plugins import Exporter, TrackingResult, known_names, load
-from evalrunner.runs.folder import RUN_FILE, read_json
+from evalrunner.runs.record import RunRecord
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.schema import Suite
 from evalrunner.verdicts import UNTRUSTED, exit_code
@@ -33,8 +33,7 @@ def track_run(folder: Path, addresses: Mapping[str, str]) -> dict[str, TrackingR
     Raises SuiteError if a destination is wrong, RunNotFoundError if the run is broken, RunLockedError if another process
     writes it.
     """
-    resolved = read_json(folder / RUN_FILE).get("resolved")
-    section = resolved.get("tracking") if isinstance(resolved, Mapping) else None
+    section = RunRecord.load(folder).resolved.get("tracking")
     names = list(addresses) or list(section or ()) or list(known_names("exporters"))[:1]
     return {name: _exporter(name).send(folder, addresses.get(name)) for name in names}
 
