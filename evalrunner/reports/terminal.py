@@ -228,7 +228,7 @@ def slice_tables(name: str, target: TargetView) -> Iterator[Table]:
         for text, metrics in list(values.items())[:MAX_SLICES]:
             cells = [
                 styled(
-                    f"{number(metric.value, metric.unit)} {interval(metric.low, metric.high)} n={metric.n}",
+                    f"{number(metric.value, metric.unit)} ({interval(metric.low, metric.high)}) n={metric.n}",
                     None if metric.trusted else "magenta",
                 )
                 for metric in metrics.values()
@@ -398,7 +398,7 @@ def _headline_metrics(run: RunRecord, metrics: MetricsRecord | None) -> str:
     for name, target in metrics.targets.items():
         metric = target.headline(scorer, declared)
         if metric is not None:
-            ends = f" {interval(metric.low, metric.high)}" if metric.low is not None else ""
+            ends = f" ({interval(metric.low, metric.high)})" if metric.low is not None else ""
             label = one_line(name if len(metrics.targets) > 1 else metric.name, 30)
             lines.append(f"{label} {number(metric.value)}{ends}")
     return "\n".join([*lines[:3], *([f"and {len(lines) - 3} more"] if len(lines) > 3 else [])])

@@ -107,7 +107,7 @@ def _values(run: StoredRun, scorer: str) -> dict[str, Metric]:
 
 def _point(run: StoredRun, target: str, metric: Metric, x: float, height: Any) -> Point:
     ends = [None if end is None else height(end) for end in (metric.low, metric.high)]
-    said = f"{target}: {number(metric.value, metric.unit)} {interval(metric.low, metric.high)} n={metric.n}"
+    said = f"{target}: {number(metric.value, metric.unit)} ({interval(metric.low, metric.high)}) n={metric.n}"
     return Point(x, height(metric.value), ends[0], ends[1], run, f"{said}, {run.started_at}")
 
 

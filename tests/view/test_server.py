@@ -89,7 +89,7 @@ def test_runs_stand_by_suite_with_verdict_and_headline(browser: Browser) -> None
     shown = plain(browser.page("/"))
     assert "1 of 1 runs, newest first" in shown
     assert f"{result.run_id}" in shown
-    assert "pass 40/40 one 0.750 [0.598, 0.858]" in shown
+    assert "pass 40/40 one 0.750 0.598–0.858" in shown
 
 
 def test_a_suite_shows_its_metric_over_runs_and_where_the_data_changed(browser: Browser) -> None:
@@ -99,7 +99,7 @@ def test_a_suite_shows_its_metric_over_runs_and_where_the_data_changed(browser: 
     assert len(re.findall("<circle", page)) == 3
     assert len(re.findall("<polyline", page)) == 1  # the third run has other data, so no line leads there
     assert len(re.findall('class="break"', page)) == 1
-    assert "one: 0.750 [0.598, 0.858] n=40" in html.unescape(page)
+    assert "one: 0.750 (0.598–0.858) n=40" in html.unescape(page)
     assert 'aria-label="exact_match/v1 over 3 runs. Last: one: 0.667' in page
 
 
