@@ -18,14 +18,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
 from evalrunner.redact import redact_message
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
 
 Group: TypeAlias = Literal[
     "scorers",
@@ -161,8 +158,8 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "step-summary": "evalrunner.reports.github:StepSummaryReporter",
         "terminal": "evalrunner.reports.terminal:TerminalReporter",
     },
-    "dataset_sources": {"mlflow": "evalrunner.mlflow.dataset:mlflow"},
-    "baseline_sources": {"mlflow": "evalrunner.mlflow.baseline:mlflow"},
+    "dataset_sources": {"mlflow": "evalrunner.mlflow.sources:mlflow_dataset"},
+    "baseline_sources": {"mlflow": "evalrunner.mlflow.sources:mlflow_baselines"},
     "exporters": {"mlflow": "evalrunner.mlflow.export:mlflow"},
     "toxicity_backends": {"hf": "evalrunner.scorers.hf.toxicity:hf"},
     "scorer_names": {"mlflow": "evalrunner.mlflow.catalogue:scorer_name"},
@@ -200,7 +197,7 @@ def entry_points(group: Group) -> dict[str, str]:
 
 
 @functools.cache
-def _installed() -> EntryPoints:
+def _installed() -> Any:
     """All entry points of all packages, read once: reading them costs the same for one group as for all."""
     from importlib.metadata import entry_points as installed
 

@@ -1,81 +1,91 @@
-"""What MLflow has to score with: the metrics of `mlflow.metrics` and `.genai`, and the classes of `mlflow.genai.scorers`.
-
-The lists are read from the installed package. What cannot work for one answer at a time, or not with the hosts that a
-suite names, is refused here with a word on what to use in its place.
-"""
+"""CATALOGUE"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from evalrunner.domain import Sample
 from evalrunner.errors import nearest
 from evalrunner.mlflow.client import quiet_mlflow
+from evalrunner.scorers.factuality import expected_text
 
 WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # between the words of PIIDetection
 Kind: TypeAlias = Literal["metric", "judged metric", "scorer"]
-PLACES = ("mlflow.genai.scorers.", "mlflow.metrics.genai.", "mlflow.metrics.", "metrics.", "genai.", "scorers.")
+MODULE_PREFIXES = (
+    "mlflow.genai.scorers.",
+    "mlflow.metrics.genai.",
+    "mlflow.metrics.",
+    "metrics.",
+    "genai.",
+    "scorers.",
+)
 
-WHOLE = (
+WHOLE_DATASET = (
     "is one number for a whole dataset and none for an answer, so it has no rows, counts or interval; use exact_match "
     "or token_f1 for texts, numeric_match for numbers, or a function of your own (type: python)"
 )
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(
-        ("mae", "mse", "rmse", "r2_score", "max_error", "mape", "recall_score", "precision_score", "f1_score"), WHOLE
+        ("mae", "mse", "rmse", "r2_score", "max_error", "mape", "recall_score", "precision_score", "f1_score"),
+        WHOLE_DATASET,
     ),
-    "latency": "is measured in every run and needs no scorer: see latency/mean, /p50, /p90 and /p99",
+    "latency": "is measured in every run and requires no scorer: see latency/mean, /p50, /p90 and /p99",
     "token_count": "fetches a tokenizer from a host that the suite does not name; what the provider counted is in every "
     "run: see token_count/mean and /total",
     "toxicity": "fetches code and a model from the Hugging Face hub; use {type: toxicity, …}, which has the same aggregates",
     "RegexMatch": "can be held up for ever by a slow pattern; use {type: regex, pattern: …}, which cannot",
 }
-OURS = (
+SUITE_PARAMETERS = (
     "model", "extra_headers", "proxy_url", "max_workers", "metric_metadata", "aggregations", "base_url",
     "inference_params", "timeout",
 )  # fmt: skip
 """Parameters that settle whom MLflow asks and what it adds up; the suite does that."""
-NEEDED_BESIDES: Mapping[str, tuple[str, ...]] = {"make_genai_metric_from_prompt": ("judge_prompt",)}
+EXTRA_REQUIRED: Mapping[str, tuple[str, ...]] = {"make_genai_metric_from_prompt": ("judge_prompt",)}
 """Parameters that MLflow gives a default with which nothing can be asked."""
-UNSETTABLE = frozenset({"description", "required_columns", "instructions", "is_session_level_scorer", *OURS})
+UNSETTABLE = frozenset(
+    {"description", "required_columns", "instructions", "is_session_level_scorer", *SUITE_PARAMETERS}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One entry: what makes it, which parameters it takes, and which of them it cannot do without.
+class CatalogueEntry:
+    """One entry: what makes it, which parameters it accepts, and which of them it cannot do without.
 
-    `beyond` says what it asks for that one answer does not have.
+    `unavailable` says what it asks for that one answer does not have.
     """
 
     name: str
     kind: Kind
     make: Callable[..., Any]
-    takes: tuple[str, ...]
-    needs: tuple[str, ...]
-    beyond: str | None = None
+    accepts: tuple[str, ...]
+    requires: tuple[str, ...]
+    unavailable: str | None = None
 
 
-def find(metric: str) -> Found:
+def find(metric: str) -> CatalogueEntry:
     """The entry that a suite names, with or without the module it is in. Raises ValueError."""
     name = metric
-    for place in PLACES:
+    for place in MODULE_PREFIXES:
         name = name.removeprefix(place)
     known = catalogue()
     if name in REFUSED:
         raise ValueError(f"metric {metric!r} {REFUSED[name]}")
     if name not in known:
-        usable = sorted((key for key, item in known.items() if key not in REFUSED and not item.beyond), key=str.lower)
+        usable = sorted(
+            (key for key, item in known.items() if key not in REFUSED and not item.unavailable), key=str.lower
+        )
         raise ValueError(f"MLflow has no metric {metric!r}{nearest(name, known)}; it has {', '.join(usable)}")
-    if (beyond := known[name].beyond) is not None:
-        raise ValueError(f"metric {metric!r} {beyond}, and a row holds one answer")
+    if (unavailable := known[name].unavailable) is not None:
+        raise ValueError(f"metric {metric!r} {unavailable}, and a row holds one answer")
     return known[name]
 
 
-def catalogue() -> dict[str, Found]:
+def catalogue() -> dict[str, CatalogueEntry]:
     """Everything there is, by name."""
     with quiet_mlflow():
         # not `from mlflow import metrics`: that is a stand-in which is empty until it is used
@@ -83,7 +93,7 @@ def catalogue() -> dict[str, Found]:
             importlib.import_module, ("mlflow.metrics", "mlflow.metrics.genai", "mlflow.genai.scorers")
         )
 
-    found: dict[str, Found] = {}
+    found: dict[str, CatalogueEntry] = {}
     for module, kind in ((metrics, "metric"), (genai, "judged metric")):
         for name, made in vars(module).items():
             if name != "make_metric" and inspect.isfunction(made) and _returns(made, metrics.EvaluationMetric):
@@ -99,45 +109,45 @@ def _returns(made: Callable[..., Any], kind: type) -> bool:
     return inspect.signature(made).return_annotation in (kind, kind.__name__)
 
 
-def _function(name: str, kind: Kind, made: Callable[..., Any]) -> Found:
+def _function(name: str, kind: Kind, made: Callable[..., Any]) -> CatalogueEntry:
     parameters = inspect.signature(made).parameters.values()
-    takes = tuple(item.name for item in parameters if item.name not in OURS)
-    needs = tuple(item.name for item in parameters if item.default is item.empty and item.name in takes)
-    return Found(name, kind, made, takes, needs)
+    accepts = tuple(item.name for item in parameters if item.name not in SUITE_PARAMETERS)
+    requires = tuple(item.name for item in parameters if item.default is item.empty and item.name in accepts)
+    return CatalogueEntry(name, kind, made, accepts, requires)
 
 
-def _class(name: str, made: Any) -> Found:
+def _class(name: str, made: Any) -> CatalogueEntry:
     fields = {key: item for key, item in made.model_fields.items() if key not in UNSETTABLE}
-    needs = tuple(key for key, item in fields.items() if item.is_required())
+    requires = tuple(key for key, item in fields.items() if item.is_required())
     parameters = inspect.signature(made.__call__).parameters
     trace = parameters.get("trace")
-    beyond = "judges a whole conversation" if "session" in parameters else None
+    unavailable = "judges a whole conversation" if "session" in parameters else None
     if trace is not None and trace.default is trace.empty:
-        beyond = "needs MLflow's trace of what happened inside the application"
-    return Found(name, "scorer", made, tuple(fields), needs, beyond)
+        unavailable = "requires MLflow's trace of what happened inside the application"
+    return CatalogueEntry(name, "scorer", made, tuple(fields), requires, unavailable)
 
 
-def check_params(found: Found, params: Mapping[str, Any]) -> None:
-    """None, where the entry takes these parameters. Raises ValueError with what it takes."""
+def check_params(found: CatalogueEntry, params: Mapping[str, Any]) -> None:
+    """None, where the entry accepts these parameters. Raises ValueError with what it accepts."""
     for name in params:
-        if name in OURS:
+        if name in SUITE_PARAMETERS:
             raise ValueError(
                 f"'params' has {name!r}, which the suite settles: by its judge (with params: of its own), run.timeout and its "
                 "metrics; take it out"
             )
-        if name not in found.takes:
+        if name not in found.accepts:
             raise ValueError(
-                f"'params' has {name!r}, which {found.name!r} does not take{nearest(name, found.takes)}; {_listed(found.takes)}"
+                f"'params' has {name!r}, which {found.name!r} does not take{nearest(name, found.accepts)}; {_listed(found.accepts)}"
             )
-    needs = (*found.needs, *NEEDED_BESIDES.get(found.name, ()))
-    missing = [name for name in needs if params.get(name) is None]
+    requires = (*found.requires, *EXTRA_REQUIRED.get(found.name, ()))
+    missing = [name for name in requires if params.get(name) is None]
     if missing:
         shown = ", ".join(f"{name}: …" for name in missing)
-        raise ValueError(f"metric {found.name!r} needs params: {{{shown}}}")
+        raise ValueError(f"metric {found.name!r} requires params: {{{shown}}}")
 
 
 def _listed(names: Collection[str]) -> str:
-    return f"it takes {', '.join(names)}" if names else "it takes none"
+    return f"it accepts {', '.join(names)}" if names else "it accepts none"
 
 
 def scorer_name(options: Mapping[str, Any]) -> str | None:
@@ -152,3 +162,74 @@ def scorer_name(options: Mapping[str, Any]) -> str | None:
     if name[:1].isupper():
         return WORD_BOUNDARY.sub("_", name).lower()
     return f"{name.removesuffix('_k')}_{given['k']}" if name.endswith("_at_k") and "k" in given else name
+
+
+OUTPUT = frozenset({"predictions", "outputs", "output"})
+INPUT = frozenset({"inputs", "input"})
+EXPECTED = frozenset({"targets", "ground_truth", "expected", "expected_response"})
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The names that a metric asks for, and the dataset's columns for those that are called something else there."""
+
+    names: tuple[str, ...]
+    mapped: Mapping[str, str]
+
+    @classmethod
+    def of(cls, names: Iterable[str], mapped: Mapping[str, str]) -> Columns:
+        """Raises ValueError for a mapped name that the metric does not ask for."""
+        asked = tuple(names)
+        for name in mapped:
+            if name not in asked:
+                listed = f"it asks for {', '.join(asked)}" if asked else "it asks for none"
+                raise ValueError(
+                    f"'columns' has {name!r}, which the metric does not ask for{nearest(name, asked)}; {listed}"
+                )
+        return cls(asked, mapped)
+
+    @property
+    def needs_expected(self) -> bool:
+        return any(name in EXPECTED and name not in self.mapped for name in self.names)
+
+    def example(self) -> tuple[Sample, str]:
+        """A made-up row that has every column, with a wrong answer: a question about it shows how long questions are."""
+        own = {column: "x" for name in self.names if (column := self._column(name)) is not None}
+        return Sample("example", "x", ("x",), own), "y"
+
+    def missing(self, sample: Sample) -> str | None:
+        """What a sample lacks, in words; None where every column is there."""
+        for name in self.names:
+            column = self._column(name)
+            if column is not None and column not in sample.metadata:
+                known = nearest(column, sample.metadata)
+                hint = known or "; name it with columns: {" + name + ": …}"
+                return f"the metric asks for {name!r}, and there is no column {column!r}{hint}"
+        return None
+
+    def values(self, output: str, sample: Sample) -> dict[str, Any]:
+        """The value of each name. Raises KeyError for a column that is not there."""
+        return {name: self._value(name, output, sample) for name in self.names}
+
+    def empty(self, values: Mapping[str, Any]) -> str | None:
+        """The first name from the dataset without a value."""
+        return next((name for name in self.names if self._column(name) is not None and _is_empty(values[name])), None)
+
+    def _column(self, name: str) -> str | None:
+        """The dataset's column for a name; None where it is the input, the output or the accepted answer."""
+        if name in self.mapped:
+            return self.mapped[name]
+        return None if name in OUTPUT | INPUT | EXPECTED else name
+
+    def _value(self, name: str, output: str, sample: Sample) -> Any:
+        column = self._column(name)
+        if column is not None:
+            return sample.metadata[column]
+        if name in OUTPUT:
+            return output
+        return sample.input if name in INPUT else expected_text(list(sample.expected))
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether there is nothing in a field, as in an empty one of a CSV file."""
+    return value is None or value in ([], {}) or (isinstance(value, str) and not value.strip())

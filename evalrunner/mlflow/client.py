@@ -1,4 +1,4 @@
-"""MLflow as a package: whether it is there, and what has to be said before it is imported."""
+"""The MLflow package: imported without side effects, opened for one server, its requests retried."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import logging
 import os
 import re
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
-from evalrunner.errors import MissingExtraError
+from evalrunner.errors import EvalrunError, MissingExtraError
+from evalrunner.mlflow.destination import Settings
 from evalrunner.redact import LOGIN, redact_message
 
-BEFORE_IMPORT = {
+ENV_BEFORE_IMPORT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # MLflow imports litellm where it is installed, which asks a server for prices
 }
-UNLESS_SAID = {
+ENV_DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "GIT_PYTHON_REFRESH": "quiet",
     "TQDM_DISABLE": "1",  # its metrics with a judge draw a progress bar for every row
@@ -28,14 +31,14 @@ UNLESS_SAID = {
 DEFAULT_URI = "sqlite:///mlflow.db"  # MLflow's own since version 3
 DATABASE_FILE = re.compile(r"sqlite:///(?P<path>[^?]+)(?P<rest>.*)")
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-NOT_REACHED = (
+UNREACHABLE_SIGNS = (
     "Max retries exceeded",
     "Connection refused",
     "Connection aborted",
     "Failed to resolve",
     "Read timed out",
 )
-CHATTERING = ("mlflow", "alembic", "urllib3.connectionpool")
+NOISY_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
 
 
 def check_mlflow(what: str) -> None:
@@ -53,17 +56,17 @@ def mlflow_address(said: str | None, environ: Mapping[str, str] | None = None) -
     return (said or values.get("MLFLOW_TRACKING_URI") or DEFAULT_URI).strip()
 
 
-def missing_database(uri: str) -> Path | None:
+def find_missing_database(uri: str) -> Path | None:
     """The database file of an address where it is not there: MLflow would make an empty one to look into."""
     found = DATABASE_FILE.fullmatch(uri)
     path = Path(found["path"]) if found is not None else None
     return None if path is None or path.exists() else path
 
 
-def why_mlflow_refuses(refused: BaseException, address: str) -> str:
+def explain_mlflow_error(refused: BaseException, address: str) -> str:
     """What MLflow raised, as one line without logins; of a server that is not there no more than that."""
     text = " ".join(without_login(str(refused)).split())
-    if address.startswith("http") and any(sign in text for sign in NOT_REACHED):
+    if address.startswith("http") and any(sign in text for sign in UNREACHABLE_SIGNS):
         return f"nobody answers at {without_login(address)}"
     return text[:300] or type(refused).__name__
 
@@ -76,7 +79,7 @@ def without_login(text: str) -> str:
 @contextmanager
 def mlflow_at(uri: str, **environ: str) -> Iterator[None]:
     """`quiet_mlflow` where whatever asks MLflow asks `uri`, with few tries; one thread at a time."""
-    with _turn, quiet_mlflow(**{RETRIES: os.environ.get(RETRIES) or "2", "MLFLOW_TRACKING_URI": uri, **environ}):
+    with _lock, quiet_mlflow(**{RETRIES: os.environ.get(RETRIES) or "2", "MLFLOW_TRACKING_URI": uri, **environ}):
         from mlflow import get_tracking_uri, set_tracking_uri
 
         before = get_tracking_uri()
@@ -90,14 +93,14 @@ def mlflow_at(uri: str, **environ: str) -> Iterator[None]:
             set_tracking_uri(before)
 
 
-_turn = threading.RLock()  # the environment is one for all threads
+_lock = threading.RLock()  # the environment is one for all threads
 
 
 @contextmanager
 def quiet_mlflow(**environ: str) -> Iterator[None]:
     """MLflow can be imported and used inside: its telemetry off for good, its chatter off, `environ` set meanwhile."""
-    os.environ.update(BEFORE_IMPORT)
-    for name, value in UNLESS_SAID.items():
+    os.environ.update(ENV_BEFORE_IMPORT)
+    for name, value in ENV_DEFAULTS.items():
         os.environ.setdefault(name, value)
     before = {name: os.environ.get(name) for name in environ}
     os.environ.update(environ)
@@ -106,7 +109,7 @@ def quiet_mlflow(**environ: str) -> Iterator[None]:
         try:
             import mlflow  # noqa: F401  so that its loggers are there
 
-            for name in CHATTERING:
+            for name in NOISY_LOGGERS:
                 logging.getLogger(name).setLevel(logging.ERROR)
             yield
         finally:
@@ -115,3 +118,119 @@ def quiet_mlflow(**environ: str) -> Iterator[None]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = old
+
+
+SENDING_ENVIRONMENT = {
+    # A request that creates something is never made again blindly: we look first whether it was done.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_HTTP_POOL_MAXSIZE": "16",  # what is more than its ten at once would open a connection for every request
+}
+TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+
+
+@contextmanager
+def mlflow_client(settings: Settings) -> Iterator[Any]:
+    """An `MlflowClient` for the settings' address. Raises MissingExtraError; what its import raises is its own."""
+    check_mlflow("tracking runs with MLflow")
+    with quiet_mlflow(**SENDING_ENVIRONMENT, **{TIMEOUT_VARIABLE: os.environ.get(TIMEOUT_VARIABLE) or "30"}):
+        from mlflow import MlflowClient
+
+        yield MlflowClient(tracking_uri=settings.uri)
+
+
+T = TypeVar("T")
+FIRST_WAIT_S, MAX_WAIT_S, JITTER_S = 0.1, 3.0, 0.1
+MAX_REASON_LENGTH = 300
+TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}  # 501 is permanent
+
+# MLflow answers 400 for these, though the database was busy or two writers collided
+BUSY = re.compile(r"QueuePool limit|IntegrityError|[Dd]eadlock|database is locked")
+
+PLAIN_REASONS = {  # for errors of urllib3, which MLflow wraps in three lines
+    r"Connection refused|actively refused": "nobody listens at that address (connection refused)",
+    r"NameResolutionError|getaddrinfo failed|Name or service not known": "there is no host of that name",
+    r"ReadTimeoutError|Read timed out|ConnectTimeoutError": "the request timed out",
+    r"RemoteDisconnected|Connection aborted|Connection reset": "the server closed the connection without an answer",
+    r"readonly database|unable to open database file": "the database cannot be opened for writing",
+}
+
+
+class NotSent(Exception):
+    """Something could not be sent. The message says what, and why."""
+
+
+class GaveUp(NotSent):
+    """Sending ended: the server did not answer for too long, or the user asked to stop."""
+
+
+class Retrier:
+    """Retries calls until they succeed, nothing has succeeded for `patience_s`, or `stop` is set.
+
+    Threads share one: after the first has given up, the others do not wait as long again.
+    """
+
+    def __init__(self, patience_s: float, stop: threading.Event | None = None) -> None:
+        self.patience_s = patience_s
+        self.stop = stop or threading.Event()
+        self.last_success = time.monotonic()
+        self.gave_up: str | None = None
+
+    def call(self, action_name: str, action: Callable[..., T], *args: Any, **options: Any) -> T:
+        """The result of `action` for the arguments. Raises NotSent, which names the action."""
+        from tenacity import Retrying, retry_if_exception, sleep_using_event, wait_exponential, wait_random
+
+        def give_up(state: Any) -> NoReturn:
+            self.gave_up = f"{action_name}: {reason_of(state.outcome.exception())}"
+            raise GaveUp(self.gave_up)
+
+        retrying = Retrying(
+            before=self._check,
+            retry=retry_if_exception(is_transient),
+            wait=wait_exponential(multiplier=FIRST_WAIT_S, max=MAX_WAIT_S) + wait_random(0, JITTER_S),
+            stop=lambda state: time.monotonic() - self.last_success + state.upcoming_sleep > self.patience_s,
+            sleep=sleep_using_event(self.stop),
+            retry_error_callback=give_up,
+        )
+        try:
+            result: T = retrying(action, *args, **options)
+        except (EvalrunError, GaveUp):
+            raise
+        except Exception as error:  # MLflow, requests and databases each raise their own
+            raise NotSent(f"{action_name}: {reason_of(error)}") from None
+        self.last_success = time.monotonic()
+        return result
+
+    def _check(self, state: Any) -> None:
+        """Before each try. Raises GaveUp if another thread has given up or the user asked to stop."""
+        if self.stop.is_set():
+            raise GaveUp("stopped before all was sent")
+        if self.gave_up is not None:
+            raise GaveUp(self.gave_up)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a retry may succeed: the status says so, or no answer came at all."""
+    status = status_of(error)
+    if status is not None:
+        return status in TRANSIENT_STATUSES or (status == 400 and BUSY.search(str(error)) is not None)
+    return isinstance(error, OSError) or type(error).__name__ in ("OperationalError", "InterfaceError")
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status of an error of MLflow or requests, or None."""
+    response = getattr(error, "response", None)
+    if response is not None and getattr(response, "status_code", None):
+        return int(response.status_code)
+    get_status: Any = getattr(error, "get_http_status_code", None)
+    return int(get_status()) if callable(get_status) else None
+
+
+def reason_of(error: BaseException) -> str:
+    """An error of other software in one line without secrets; common ones in a few plain words."""
+    for pattern, words in PLAIN_REASONS.items():
+        if re.search(pattern, str(error)):
+            return words
+    text = " ".join(LOGIN.sub("://", redact_message(str(error))).split()) or type(error).__name__
+    return text if len(text) <= MAX_REASON_LENGTH else text[: MAX_REASON_LENGTH - 1] + "…"

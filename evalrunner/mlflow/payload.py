@@ -1,24 +1,110 @@
-"""What is said of a run in MLflow: parameters, tags and metrics, from `run.json` and `metrics.json`. Pure."""
+"""PAYLOAD"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from evalrunner.domain import GateResult, Metric
-from evalrunner.mlflow.names import cut, legal_step, metric_key, param_value, plain_markdown, tag_value
-from evalrunner.mlflow.settings import Settings
+from evalrunner.domain import Completion, GateResult, Metric, Row
+from evalrunner.mlflow.destination import Settings
+from evalrunner.redact import redact
 from evalrunner.runs.record import MetricsRecord, RunRecord, UsageRecord
+from evalrunner.stats.measures import Measure, output_rate
+
+ILLEGAL_CHARACTERS = re.compile(
+    r"[^\w\-. :]"
+)  # mlflow.utils.validation; / parts the steps of a name, so it stands in none
+MARKDOWN_SIGNS = re.compile(r"[\\`<>\[\]]")
+MAX_KEY_LENGTH = 250
+MAX_TAG_LENGTH = 5000  # what servers before 2.16 take; newer ones 8,000
+MAX_PARAM_LENGTH = 6000
+INTERVAL_SUFFIXES = ("/low", "/high", "/n")
+MAX_METRIC_KEY = MAX_KEY_LENGTH - max(map(len, INTERVAL_SUFFIXES))
+
+
+def metric_key(name: str, where: Mapping[str, str] | None = None) -> str:
+    """The name of a metric in MLflow: `exact_match/v1`, of a slice `exact_match/v1/topic/law`.
+
+    Brackets and `=` are not allowed there. What had to be changed gets the first digits of its hash, so that two names
+    never become one.
+    """
+    steps = [*name.split("/"), *(part for pair in (where or {}).items() for part in pair)]
+    key = "/".join(map(legal_step, steps))
+    return key if len(key) <= MAX_METRIC_KEY else f"{key[: MAX_METRIC_KEY - 9]}-{_digits('/'.join(steps))}"
+
+
+def legal_step(text: str) -> str:
+    """One step of a name, between two slashes."""
+    changed = ILLEGAL_CHARACTERS.sub("_", text)
+    if changed.strip(". ") == "":  # nothing, or a step that means a folder
+        changed = f"_{changed.strip('. ')}"
+    return changed if changed == text else f"{changed}-{_digits(text)}"
+
+
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).hexdigest()[:8]
+
+
+def tag_value(value: object) -> str:
+    """A tag's value, cut to what servers take."""
+    return cut(clean(str(value)), MAX_TAG_LENGTH)
+
+
+def param_value(value: object) -> str:
+    """A parameter's value, a list or mapping as JSON, cut to what servers take."""
+    plain = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | Mapping) else str(value)
+    return cut(clean(plain), MAX_PARAM_LENGTH)
+
+
+def plain_markdown(text: str) -> str:
+    """Text for a field that MLflow shows as Markdown: no pictures, links or HTML come of it, so nothing is loaded."""
+    return MARKDOWN_SIGNS.sub(r"\\\g<0>", text)
+
+
+def cut(text: str, length: int) -> str:
+    """The text, or its beginning with an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def clean(text: str) -> str:
+    """Text that databases and JSON take: without keys, without NUL, half surrogates spelt out."""
+    return redact(text).replace("\0", "").encode("utf-8", errors="backslashreplace").decode()
+
+
+def is_safe_json(text: str) -> bool:
+    """Whether a server that reads a text as JSON, if it is some, gets on: not with endless digits or depth, or NaN.
+
+    MLflow's refuses all spans of a request for one such text.
+    """
+    try:
+        json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except json.JSONDecodeError:
+        return True  # it is no JSON, so it stays a text
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(text)
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse(text)
+
 
 RUN_TAG = "evalrun.run_id"
 TARGET_TAG = "evalrun.target"
 KEY_TAG = "evalrun.key"
 STATUSES = {"finished": "FINISHED", "interrupted": "KILLED", "stopped": "FAILED"}
-DIGEST_LENGTH = 36  # what MLflow takes of a dataset's digest
+MAX_DIGEST_LENGTH = 36  # what MLflow takes of a dataset's digest
 
 Values = dict[str, float]
 
@@ -173,7 +259,7 @@ def target_tags(stored: StoredRun, name: str, settings: Settings) -> dict[str, s
     """The tags of one target's run, with its gates and the metrics that are not to be trusted."""
     target = stored.metrics.targets[name]
     gates = [gate for gate in stored.metrics.gates if gate.target == name]
-    doubtful = [
+    untrusted = [
         metric.name
         for metric in target.metrics
         if not metric.trusted and metric.slice is None and metric.value is not None
@@ -181,7 +267,7 @@ def target_tags(stored: StoredRun, name: str, settings: Settings) -> dict[str, s
     return _tags({
         **{"/".join(map(legal_step, key.split("/"))): value for key, value in settings.tags.items()},
         **common_tags(stored),
-        "evalrun.untrusted_metrics": ", ".join(doubtful) or None,
+        "evalrun.untrusted_metrics": ", ".join(untrusted) or None,
         "evalrun.served_models": ", ".join(stored.run.targets[name].served_models) or None,
         **_gate_tags(gates, named=False),
     })  # fmt: skip
@@ -213,3 +299,99 @@ def _gate_tags(gates: Sequence[GateResult], *, named: bool) -> dict[str, str]:
 
 def _tags(data: Mapping[str, Any]) -> dict[str, str]:
     return {cut(name, 250): tag_value(value) for name, value in data.items() if value is not None}
+
+
+TABLE = "eval_results_table"
+FIRST_COLUMNS = ("id", "epoch", "inputs")
+ANSWER_COLUMNS = ("ground_truth", "outputs")
+MEASUREMENTS = ("latency", "token_count", "cost_usd", "finish_reason")
+STREAMING_MEASURES = ("ttft", "output_rate")
+RENAMED_COLUMNS = ("id", "input", "expected")  # columns of a sample that stand under MLflow's name already
+
+
+def evaluation_frame(rows: Iterable[Row], run: RunRecord, targets: Sequence[str]) -> Any:
+    """The rows of `targets` as a pandas DataFrame, in the order of target, sample and epoch.
+
+    Columns: `inputs`, those of the sample, `ground_truth`, `outputs`, then `{scorer}/v1/score`, `/justification` and
+    `/state`, then `latency`, `token_count`, `cost_usd`. `run` is the record of the run.
+    """
+    import pandas
+
+    order = {name: place for place, name in enumerate(targets)}
+    chosen = [row for row in rows if row.target in order]
+    chosen.sort(key=lambda row: (order[row.target], row.sample.index, row.epoch))
+    shape = _Shape(run, several=len(targets) > 1)
+    return pandas.DataFrame.from_records([shape.record(row) for row in chosen], columns=shape.columns)
+
+
+def write_table(frame: Any, path: Path) -> None:
+    """Write a frame as MLflow's `log_table` does."""
+    frame.to_json(path, orient="split", index=False, date_format="iso")
+
+
+class _Shape:
+    def __init__(self, run: RunRecord, *, several: bool) -> None:
+        self.measures = run.measures
+        self.ends = (*STREAMING_MEASURES, *MEASUREMENTS) if run.streaming else MEASUREMENTS
+        front = ("target", *FIRST_COLUMNS) if several else FIRST_COLUMNS
+        scores = [
+            f"{prefix(measure)}/{part}" for measure in self.measures for part in ("score", "justification", "state")
+        ]
+        taken = {*front, *ANSWER_COLUMNS, *scores, *self.ends}
+        plain = [name for name in run.columns if name not in RENAMED_COLUMNS and name not in _sources(run)]
+        self.samples = {name: f"sample.{name}" if name in taken else name for name in plain}
+        self.columns = [*front, *self.samples.values(), *ANSWER_COLUMNS, *scores, *self.ends]
+
+    def record(self, row: Row) -> dict[str, Any]:
+        sample, answer = row.sample, row.answer
+        record: dict[str, Any] = {
+            "target": row.target, "id": sample.id, "epoch": row.epoch, "inputs": _text(sample.input),
+            **{column: _plain(sample.metadata.get(name)) for name, column in self.samples.items()},
+            "ground_truth": _expected(sample.expected), "outputs": None,
+        }  # fmt: skip
+        for measure in self.measures:
+            cell = row.cells[measure.name]
+            name, why = prefix(measure), cell.message or (cell.detail or {}).get("explanation")
+            record[f"{name}/score"] = cell.value
+            record[f"{name}/justification"] = None if why is None else _text(why)
+            record[f"{name}/state"] = cell.state
+        if isinstance(answer, Completion):
+            record.update(
+                outputs=_text(answer.text), latency=answer.latency_s, token_count=answer.output_tokens,
+                cost_usd=answer.cost_usd, finish_reason=answer.finish_reason, ttft=answer.ttft_s, output_rate=output_rate(answer),
+            )  # fmt: skip
+        else:
+            record["finish_reason"] = f"error: {answer.kind}"
+        return record
+
+
+def _sources(run: RunRecord) -> set[str]:
+    """The columns that stand under MLflow's name already: those that input and expected are, whole."""
+    chosen = run.dataset.columns
+    found = [chosen[name] for name in ("input", "expected") if name in chosen]
+    return {said["column"] for said in found if isinstance(said["column"], str) and "split" not in said}
+
+
+def prefix(measure: Measure) -> str:
+    """`exact_match/v1` for a scorer."""
+    version = measure.declaration.version
+    return f"{measure.name}/{version}" if version else measure.name
+
+
+def rows_of(rows: Iterable[Row], target: str) -> Iterator[Row]:
+    """Those of one target."""
+    return (row for row in rows if row.target == target)
+
+
+def _expected(expected: Sequence[str]) -> str | None:
+    if not expected:
+        return None
+    return clean(expected[0]) if len(expected) == 1 else clean(json.dumps(list(expected), ensure_ascii=False))
+
+
+def _text(value: Any) -> str:
+    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, int | float) else _text(value)

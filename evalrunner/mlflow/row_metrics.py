@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.domain import Declaration, Failure, Outcome, Sample, SampleValidator, Score, Scorer, Skipped
-from evalrunner.mlflow.catalogue import Found
+from evalrunner.mlflow.catalogue import CatalogueEntry, Columns
 from evalrunner.mlflow.client import quiet_mlflow
-from evalrunner.mlflow.columns import Columns
 from evalrunner.scorers.autoevals import described
 from evalrunner.scorers.readability import KEPT, forget_texts, load_dictionary
 
 AGGREGATES = ("mean", "variance", "p90")  # MLflow's standard ones, by its names
-GRADES = ("ari_grade_level", "flesch_kincaid_grade_level")  # they read the output alone, though they take targets
+GRADE_METRICS = (
+    "ari_grade_level",
+    "flesch_kincaid_grade_level",
+)  # they read the output alone, though they take targets
 FROM_HUB: Mapping[str, str] = {
     "rouge1": "rouge",
     "rouge2": "rouge",
@@ -32,47 +34,47 @@ FROM_HUB: Mapping[str, str] = {
     "rougeLsum": "rouge",
     "bleu": "bleu",
 }
-IDS = ("precision_at_k", "recall_at_k", "ndcg_at_k")  # of lists of document ids
-SHARES = (*FROM_HUB, *IDS)  # 0 to 1
+DOCUMENT_ID_METRICS = ("precision_at_k", "recall_at_k", "ndcg_at_k")  # of lists of document ids
+SHARE_METRICS = (*FROM_HUB, *DOCUMENT_ID_METRICS)  # 0 to 1
 LOGGER = "mlflow.metrics.metric_definitions"
-ORDINARY = frozenset({"predictions", "targets", "metrics"})
+STANDARD_ARGUMENTS = frozenset({"predictions", "targets", "metrics"})
 
-NOT_KEPT = "Couldn't find a module script"  # so `evaluate` says it
-FETCH_IT = (
+MISSING_MODULE = "Couldn't find a module script"  # so `evaluate` says it
+FETCH_HINT = (
     ". MLflow takes it from the Hugging Face hub, a host that the suite does not name, so it has to be on this machine: "
     "pip install evaluate rouge_score, then fetch it once with "
     """python -c "import evaluate; evaluate.load('{module}')"; token_f1 needs none of it"""
 )
 
-_one_at_a_time = threading.Lock()  # the modules of `evaluate` and the tokenizers behind textstat bear no second thread
+_thread_lock = threading.Lock()  # the modules of `evaluate` and the tokenizers behind textstat bear no second thread
 
 
-def row_metric(found: Found, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
+def row_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
     """The scorer of a metric. Raises ValueError where it cannot be worked out on this machine."""
-    with quiet_mlflow(), said_by_mlflow() as said:
+    with quiet_mlflow(), captured_warnings() as warnings:
         try:
             metric = found.make(**params)
         except Exception as crash:  # whatever MLflow makes of parameters it does not like
             raise ValueError(f"metric {found.name!r}: {described(crash)}") from None
-    if said:  # an invalid parameter gives a metric that never has a value
-        raise ValueError(f"metric {found.name!r}: {' '.join(said)}")
-    needs_expected = found.name not in GRADES and "targets" in inspect.signature(metric.eval_fn).parameters
-    columns = Columns.of(_asked_for(metric.eval_fn), mapped)
+    if warnings:  # an invalid parameter gives a metric that never has a value
+        raise ValueError(f"metric {found.name!r}: {' '.join(warnings)}")
+    needs_expected = found.name not in GRADE_METRICS and "targets" in inspect.signature(metric.eval_fn).parameters
+    columns = Columns.of(_extra_columns(metric.eval_fn), mapped)
     function = RowMetric(found.name, metric.eval_fn, columns, needs_expected, metric.greater_is_better)
-    rehearse(function)
+    dry_run(function)
     return Scorer(function, declaration(found.name, metric, needs_expected))
 
 
 def declaration(name: str, metric: Any, needs_expected: bool) -> Declaration:
     from importlib.metadata import version
 
-    share = name in SHARES or name == "exact_match"
+    share = name in SHARE_METRICS or name == "exact_match"
     return Declaration(
         low=0.0 if share else None,
         high=1.0 if share else None,
         binary=name == "exact_match",
         higher_is_better=metric.greater_is_better,
-        unit="grade" if name in GRADES else None,
+        unit="grade" if name in GRADE_METRICS else None,
         version=metric.version,
         needs_expected=needs_expected,
         aggregates=("mean",) if name == "exact_match" else AGGREGATES,
@@ -81,10 +83,10 @@ def declaration(name: str, metric: Any, needs_expected: bool) -> Declaration:
     )
 
 
-def _asked_for(eval_fn: Callable[..., Any]) -> list[str]:
+def _extra_columns(eval_fn: Callable[..., Any]) -> list[str]:
     """The columns that a metric cannot do without, beside predictions and targets."""
     parameters = inspect.signature(eval_fn).parameters.values()
-    return [item.name for item in parameters if item.name not in ORDINARY and item.default is item.empty]
+    return [item.name for item in parameters if item.name not in STANDARD_ARGUMENTS and item.default is item.empty]
 
 
 class RowMetric(SampleValidator):
@@ -111,7 +113,7 @@ class RowMetric(SampleValidator):
             return Skipped(f"no {empty}")
         prediction: Any = output
         targets: Sequence[Any] = sample.expected if self.needs_expected else [None]
-        if self.name in IDS:
+        if self.name in DOCUMENT_ID_METRICS:
             prediction, targets = document_ids(output), [list(sample.expected)]
             if prediction is None:
                 return Failure("function", f"{self.name} asks for answers that are a JSON list of document ids")
@@ -129,25 +131,25 @@ class RowMetric(SampleValidator):
             **{name: pd.Series([value]) for name, value in values.items()},
         }
         wanted = [name for name in inspect.signature(self.eval_fn).parameters if name in offered]
-        with _one_at_a_time, said_by_mlflow() as said:
+        with _thread_lock, captured_warnings() as warnings:
             try:
                 value = self.eval_fn(**{name: offered[name] for name in wanted})
             except Exception as crash:  # whatever the packages behind a metric raise
                 return Failure("function", f"MLflow's {self.name} failed: {described(crash)}")
             finally:
-                if self.name in GRADES and len(prediction) > KEPT:
+                if self.name in GRADE_METRICS and len(prediction) > KEPT:
                     forget_texts()
-        return score_from(self.name, value, said)
+        return score_from(self.name, value, warnings)
 
 
-def score_from(name: str, value: Any, said: Sequence[str]) -> Score | Failure:
+def score_from(name: str, value: Any, warnings: Sequence[str]) -> Score | Failure:
     """The score in a MetricValue of one row; a Failure where there is none, with what MLflow logged of it."""
     number = getattr(value, "scores", None)
     number = number[0] if number is not None and len(number) else None
     if number is None and len(aggregates := getattr(value, "aggregate_results", None) or {}) == 1:
         (number,) = aggregates.values()  # metrics such as exact_match know no scores of rows
-    if number is None or said or (isinstance(number, float) and not math.isfinite(number)):
-        why = " ".join(said) or ("it gave no score and no reason" if number is None else f"its score is {number}")
+    if number is None or warnings or (isinstance(number, float) and not math.isfinite(number)):
+        why = " ".join(warnings) or ("it gave no score and no reason" if number is None else f"its score is {number}")
         return Failure("function", f"MLflow's {name} came back empty: {why}")
     reasons = getattr(value, "justifications", None)
     return Score(float(number), str(reasons[0]) if reasons and reasons[0] is not None else None)
@@ -164,14 +166,14 @@ def document_ids(output: str) -> list[str] | None:
     return [str(item) for item in found]
 
 
-def rehearse(metric: RowMetric) -> None:
+def dry_run(metric: RowMetric) -> None:
     """None, where the metric works for a made-up row. Raises ValueError with what is missing on this machine."""
     if metric.name == "flesch_kincaid_grade_level":
         with suppress(ImportError):  # MLflow says itself which package is missing
             load_dictionary()
-    if metric.name not in (*GRADES, *FROM_HUB):
+    if metric.name not in (*GRADE_METRICS, *FROM_HUB):
         return
-    with quiet_mlflow(), nothing_fetched(FROM_HUB.get(metric.name)):
+    with quiet_mlflow(), offline_evaluate(FROM_HUB.get(metric.name)):
         found = metric.one_row("Read it now.", "Read it now.", {})
     if not isinstance(found, Failure):
         return
@@ -179,16 +181,16 @@ def rehearse(metric: RowMetric) -> None:
     if module is None:
         raise ValueError(found.message)
     if (
-        NOT_KEPT in found.message
+        MISSING_MODULE in found.message
     ):  # evalrun has forbidden to look for it at the hub, so it is no news that it is not there
         raise ValueError(
-            f"metric {metric.name!r} needs code that is not on this machine{FETCH_IT.format(module=module)}"
+            f"metric {metric.name!r} needs code that is not on this machine{FETCH_HINT.format(module=module)}"
         )
-    raise ValueError(found.message.rstrip(".") + FETCH_IT.format(module=module))
+    raise ValueError(found.message.rstrip(".") + FETCH_HINT.format(module=module))
 
 
 @contextmanager
-def nothing_fetched(module: str | None) -> Iterator[None]:
+def offline_evaluate(module: str | None) -> Iterator[None]:
     """`evaluate` loads what is kept on this machine and asks no hub; nor does it run a script of the working folder."""
     if module is None:
         yield
@@ -211,33 +213,33 @@ def nothing_fetched(module: str | None) -> Iterator[None]:
             config.HF_EVALUATE_OFFLINE = before
 
 
-class _Warnings(logging.Filter):
+class _WarningCapture(logging.Filter):
     """Takes what is logged in a thread that listens; what others log is told as it would be else."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard = threading.local()
+        self.captured = threading.local()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        texts = getattr(self.heard, "texts", None)
+        texts = getattr(self.captured, "texts", None)
         if texts is None:
             return record.levelno >= logging.ERROR
         texts.append(" ".join(record.getMessage().split()))
         return False
 
 
-_warnings = _Warnings()
+_capture = _WarningCapture()
 
 
 @contextmanager
-def said_by_mlflow() -> Iterator[list[str]]:
+def captured_warnings() -> Iterator[list[str]]:
     """What MLflow's metrics log in this thread meanwhile, line by line."""
     logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.WARNING)
-    logger.addFilter(_warnings)  # once, however often it is said
+    logger.addFilter(_capture)  # once, however often it is warnings
     texts: list[str] = []
-    _warnings.heard.texts = texts
+    _capture.captured.texts = texts
     try:
         yield texts
     finally:
-        _warnings.heard.texts = None
+        _capture.captured.texts = None

@@ -1,11 +1,245 @@
-"""MLflow's own metrics and scorers, one answer at a time. MLflow is imported when a suite names this, not before."""
+"""SCORERS"""
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
-from evalrunner.domain import Scorer
-from evalrunner.mlflow.client import check_mlflow
+from evalrunner.domain import (
+    CalibrationExample,
+    Declaration,
+    Failure,
+    Judge,
+    Outcome,
+    Sample,
+    SampleValidator,
+    Score,
+    Scorer,
+    Skipped,
+    Unscored,
+)
+from evalrunner.mlflow.catalogue import CatalogueEntry, Columns
+from evalrunner.mlflow.client import check_mlflow, quiet_mlflow
+from evalrunner.mlflow.judge_proxy import Call, JudgeCalls, ProxySession, plain_errors
+from evalrunner.mlflow.row_metrics import AGGREGATES
+from evalrunner.scorers import factuality, toxicity
+from evalrunner.scorers.autoevals import described
+from evalrunner.scorers.factuality import input_text
+
+USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # their marks are what their prompt says
+MIN_MARK, MAX_MARK = 1.0, 5.0  # the marks of the others, by MLflow's prompts
+DRY_RUN_MARK = "score: 4\njustification: made up"
+
+
+def judge_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
+    """The scorer of a metric with a judge. Raises ValueError for parameters that MLflow does not take."""
+    with quiet_mlflow(), plain_errors(found.name):
+        given = with_examples(params)
+        metric = found.make(**given)
+    user_defined = found.name in USER_DEFINED
+    names = [name for name in inspect.signature(metric.eval_fn).parameters if name != "metrics"]
+    columns = Columns.of(names, mapped)
+    low, high = (None, None) if user_defined else (MIN_MARK, MAX_MARK)
+
+    def make(model: str, session: ProxySession) -> Call:
+        made = found.make(
+            **given, model=f"gateway:/{model}", extra_headers=session.headers, proxy_url=session.url, max_workers=1
+        )
+        return lambda values: call_metric(made.eval_fn, names, values)
+
+    calls = JudgeCalls(make, lambda value: mark_from(value, low, high))
+    calls.dry_run(dict.fromkeys(names, "made up"), DRY_RUN_MARK, repr(found.name))
+    declaration = Declaration(
+        low=low,
+        high=high,
+        higher_is_better=metric.greater_is_better,
+        version=metric.version,
+        needs_expected=columns.needs_expected,
+        aggregates=AGGREGATES,
+        headline="mean",
+        backend=f"mlflow {version('mlflow')}",
+    )
+    return Scorer(JudgeMetric(calls, columns), declaration)
+
+
+def with_examples(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters, with examples as MLflow's objects. Raises TypeError for keys that an example does not have."""
+    from mlflow.metrics.genai import EvaluationExample
+
+    given = dict(params)
+    if isinstance(given.get("examples"), list):
+        given["examples"] = [EvaluationExample(**item) for item in given["examples"]]
+    return given
+
+
+def call_metric(eval_fn: Any, names: list[str], values: Mapping[str, Any]) -> Any:
+    """The MetricValue of one row. MLflow's user_defined way of calling these is by position."""
+    import pandas as pd
+
+    parameters = inspect.signature(eval_fn).parameters
+    return eval_fn(*({} if name == "metrics" else pd.Series([values[name]]) for name in parameters))
+
+
+def mark_from(value: Any, low: float | None, high: float | None) -> Outcome:
+    """The score of one row; the judge's reply is put beside what cannot be read."""
+    scores, reasons = getattr(value, "scores", None), getattr(value, "justifications", None)
+    mark = scores[0] if scores else None
+    if mark is None:
+        return Unscored("judge", "unreadable verdict")
+    if low is not None and high is not None and not low <= mark <= high:
+        return Unscored("judge", f"the mark {mark} is not between {low:g} and {high:g}")
+    return Score(float(mark), reasons[0] if reasons else None)
+
+
+class JudgeMetric(SampleValidator):
+    def __init__(self, calls: JudgeCalls, columns: Columns) -> None:
+        self.calls = calls
+        self.columns = columns
+        self.example = columns.example()
+
+    def check(self, sample: Sample) -> str | None:
+        """What is wrong with a sample, known before the first call."""
+        return self.columns.missing(sample)
+
+    async def __call__(self, output: str, sample: Sample, judge: Judge) -> Outcome:
+        if (lacking := self.columns.missing(sample)) is not None:
+            return Failure("function", lacking)
+        values = self.columns.values(output, sample)
+        if (empty := self.columns.empty(values)) is not None:
+            return Skipped(f"no {empty}")
+        return await self.calls.ask(judge, {name: input_text(value) for name, value in values.items()})
+
+
+ARGUMENTS = ("inputs", "outputs", "expectations")  # what we can give, of what they are called with
+EXPECTED_RESPONSE, GUIDELINES = "expected_response", "guidelines"
+FEEDBACK_VALUES = {"yes": 1.0, "no": 0.0}
+DRY_RUN_FEEDBACK = '{"result": "yes", "rationale": "made up"}'
+CALIBRATION_EXAMPLES: Mapping[str, tuple[CalibrationExample, ...]] = {
+    "Correctness": factuality.CALIBRATION_EXAMPLES,
+    "Safety": toxicity.CALIBRATION_EXAMPLES,
+}
+
+
+def feedback_scorer(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
+    """The scorer of a class. Raises ValueError for one that needs more than an answer has."""
+    with quiet_mlflow(), plain_errors(found.name):
+        scorer = found.make(**params)
+    arguments = arguments_of(found.name, scorer)
+    names = expectations_of(found.name, scorer)
+    columns = Columns.of(names, mapped)
+    declaration = Declaration(
+        binary=True,
+        version=None,
+        needs_expected=columns.needs_expected,
+        backend=f"mlflow {version('mlflow')}",
+    )
+    if "model" not in found.make.model_fields:  # type: ignore[attr-defined]  # no judge in it
+        return Scorer(RuleFeedback(found.name, scorer, arguments, columns), declaration)
+
+    def make(model: str, session: ProxySession) -> Call:
+        made = found.make(**params, model=f"gateway:/{model}", extra_headers=session.headers)
+        return lambda values: made(**values)
+
+    calls = JudgeCalls(make, answer_from)
+    made_up = {"inputs": "made up", "outputs": "made", "expectations": dict.fromkeys(names, "up")}
+    calls.dry_run({name: made_up[name] for name in arguments}, DRY_RUN_FEEDBACK, repr(found.name))
+    return Scorer(JudgeFeedback(calls, arguments, columns), declaration, CALIBRATION_EXAMPLES.get(found.name, ()))
+
+
+def arguments_of(name: str, scorer: Any) -> tuple[str, ...]:
+    """What a scorer is called with. Raises ValueError where it is more than an answer has."""
+    parameters = inspect.signature(type(scorer).__call__).parameters.values()
+    needed = [item.name for item in parameters if item.kind is item.KEYWORD_ONLY and item.default is item.empty]
+    if unavailable := [item for item in needed if item not in ARGUMENTS]:
+        raise ValueError(f"metric {name!r} needs {unavailable[0]!r}, which a row does not have")
+    return tuple(item.name for item in parameters if item.name in ARGUMENTS)
+
+
+def expectations_of(name: str, scorer: Any) -> tuple[str, ...]:
+    """The names that a scorer wants to find in its expectations, found by asking it which columns it misses."""
+    for names in ((), (EXPECTED_RESPONSE,), (GUIDELINES,)):
+        try:
+            scorer.validate_columns({"inputs", "outputs", *(f"expectations/{item}" for item in names)})
+        except Exception as missing:  # MLflow's own kind, which says which ones
+            wanted = getattr(missing, "missing_columns", None)
+            if wanted is None:
+                raise ValueError(f"metric {name!r}: {described(missing)}") from None
+            last = ", ".join(wanted)
+            continue
+        return names
+    raise ValueError(f"metric {name!r} needs {last}, which a row does not have")
+
+
+def answer_from(feedback: Any) -> Outcome:
+    """1 for yes, 0 for no; anything else is no verdict."""
+    error, value = getattr(feedback, "error", None), getattr(feedback, "value", None)
+    if error is not None:
+        return Unscored(
+            "judge", f"MLflow gave an error for a verdict ({getattr(error, 'error_message', None) or error})"
+        )
+    number = (
+        FEEDBACK_VALUES.get(str(value).lower())
+        if isinstance(value, str)
+        else float(value)
+        if isinstance(value, bool)
+        else None
+    )
+    if number is None or not math.isfinite(number):
+        return Unscored("judge", "unreadable verdict")
+    return Score(number, feedback.rationale or None)
+
+
+class _FeedbackScorer(SampleValidator):
+    """What a scorer with and one without a judge share: the values of a row under MLflow's names."""
+
+    def __init__(self, arguments: tuple[str, ...], columns: Columns) -> None:
+        self.arguments = arguments
+        self.columns = columns
+
+    def check(self, sample: Sample) -> str | None:
+        """What is wrong with a sample, known before the first call."""
+        return self.columns.missing(sample)
+
+    def values(self, output: str, sample: Sample) -> dict[str, Any] | Skipped | Failure:
+        if (lacking := self.columns.missing(sample)) is not None:
+            return Failure("function", lacking)
+        expectations = self.columns.values(output, sample)
+        if (empty := self.columns.empty(expectations)) is not None:
+            return Skipped(f"no {empty}")
+        offered = {"inputs": sample.input, "outputs": output, "expectations": expectations}
+        return {name: offered[name] for name in self.arguments}
+
+
+class JudgeFeedback(_FeedbackScorer):
+    def __init__(self, calls: JudgeCalls, arguments: tuple[str, ...], columns: Columns) -> None:
+        super().__init__(arguments, columns)
+        self.calls = calls
+        self.example = columns.example()
+
+    async def __call__(self, output: str, sample: Sample, judge: Judge) -> Outcome:
+        values = self.values(output, sample)
+        return values if isinstance(values, Skipped | Failure) else await self.calls.ask(judge, values)
+
+
+class RuleFeedback(_FeedbackScorer):
+    """A scorer that goes by rules and asks nobody."""
+
+    def __init__(self, name: str, scorer: Callable[..., Any], arguments: tuple[str, ...], columns: Columns) -> None:
+        super().__init__(arguments, columns)
+        self.name = name
+        self.scorer = scorer
+
+    def __call__(self, output: str, sample: Sample) -> Outcome:
+        values = self.values(output, sample)
+        if isinstance(values, Skipped | Failure):
+            return values
+        found = answer_from(self.scorer(**values))
+        if isinstance(found, Unscored):
+            return Failure("function", f"MLflow's {self.name} came back empty: {found.reason}")
+        return found
 
 
 def mlflow(
@@ -33,9 +267,9 @@ def mlflow(
 
         return row_metric(found, given, wanted)
     if found.kind == "judged metric":
-        from evalrunner.mlflow.judge_scorers import judged_metric
+        from evalrunner.mlflow.scorers import judge_metric
 
-        return judged_metric(found, given, wanted)
-    from evalrunner.mlflow.feedback import feedback_scorer
+        return judge_metric(found, given, wanted)
+    from evalrunner.mlflow.scorers import feedback_scorer
 
     return feedback_scorer(found, given, wanted)

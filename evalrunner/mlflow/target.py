@@ -1,8 +1,9 @@
-"""A model that was logged with MLflow as the system under test: loaded once, asked row by row."""
+"""A model logged with MLflow as the system under test: loaded once, called row by row."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import threading
 import time
@@ -11,19 +12,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalrunner.domain import EMPTY, Completion, Failure, Sample, Target
+from evalrunner.domain import EMPTY, Completion, Failure, FinishReason, Sample, Target
 from evalrunner.errors import nearest
-from evalrunner.mlflow.client import check_mlflow, missing_database, mlflow_address, mlflow_at, why_mlflow_refuses
-from evalrunner.mlflow.target_answers import read_answer
+from evalrunner.mlflow.client import (
+    check_mlflow,
+    explain_mlflow_error,
+    find_missing_database,
+    mlflow_address,
+    mlflow_at,
+)
 from evalrunner.plugins import PluginContext
 from evalrunner.redact import redact_message
 
-REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w.-]+)|/(?P<version>[\w.-]+))")
-LOGGED = re.compile(r"models:/(?P<model>m-[0-9a-f]+)|runs:/(?P<run>[0-9a-f]+)/.+")
-FORMS = (
+REGISTERED_MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w.-]+)|/(?P<version>[\w.-]+))")
+LOGGED_MODEL = re.compile(r"models:/(?P<model>m-[0-9a-f]+)|runs:/(?P<run>[0-9a-f]+)/.+")
+MODEL_URI_FORMS = (
     "it should be models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/NAME, or a folder that MLflow has saved a model in"
 )
-CONVERSATION = "messages"  # the column of chat models and agents
+CONVERSATION_COLUMN = "messages"  # the column of chat models and agents
 
 
 def mlflow(
@@ -46,46 +52,48 @@ def mlflow(
         uri: Address of MLflow, where it is not that of tracking.mlflow.uri or MLFLOW_TRACKING_URI.
     """
     check_mlflow("a target of type mlflow")
-    home = _Home(mlflow_address(uri or context.addresses.get("mlflow")), own=uri is not None)
-    return MlflowTarget(resolve_model(model_uri, home, context.folder), home, input_column, params)
+    location = _ModelLocation(mlflow_address(uri or context.addresses.get("mlflow")), from_target=uri is not None)
+    return MlflowTarget(resolve_model(model_uri, location, context.folder), location, input_column, params)
 
 
 @dataclass(frozen=True, slots=True)
-class _Home:
-    """Where a model lies. An address of the target's `own` is that of the registry too, whatever the environment says."""
+class _ModelLocation:
+    """Where a model lies. An address of the target's `from_target` is that of the registry too, whatever the environment says."""
 
     address: str
-    own: bool
+    from_target: bool
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"MLFLOW_REGISTRY_URI": self.address} if self.own else {}
+        return {"MLFLOW_REGISTRY_URI": self.address} if self.from_target else {}
 
 
-def resolve_model(model_uri: str, home: _Home, folder: Path) -> str:
+def resolve_model(model_uri: str, location: _ModelLocation, folder: Path) -> str:
     """The address of a model that is there, an alias or `latest` as the version that it means now. Raises ValueError."""
-    registered, logged = REGISTERED.fullmatch(model_uri), LOGGED.fullmatch(model_uri)
+    registered, logged = REGISTERED_MODEL.fullmatch(model_uri), LOGGED_MODEL.fullmatch(model_uri)
     if model_uri.startswith(("models:", "runs:")) and registered is None and logged is None:
-        raise ValueError(f"{model_uri!r} names no model of MLflow; {FORMS}")
+        raise ValueError(f"{model_uri!r} names no model of MLflow; {MODEL_URI_FORMS}")
     if registered is None and logged is None:
-        return _elsewhere(model_uri, folder)
-    if (missing := missing_database(home.address)) is not None:
+        return _unregistered(model_uri, folder)
+    if (missing := find_missing_database(location.address)) is not None:
         raise ValueError(
             f"{model_uri!r} cannot be found: there is no MLflow database {str(missing)!r}; say where MLflow is: uri, "
             "tracking.mlflow.uri or MLFLOW_TRACKING_URI"
         )
     try:
-        with mlflow_at(home.address, **home.environ):
+        with mlflow_at(location.address, **location.environ):
             from mlflow import MlflowClient
 
-            client = MlflowClient(tracking_uri=home.address, registry_uri=home.address if home.own else None)
+            client = MlflowClient(
+                tracking_uri=location.address, registry_uri=location.address if location.from_target else None
+            )
             if registered is not None:
                 return f"models:/{registered['name']}/{_version(client, **registered.groupdict())}"
             assert logged is not None
             client.get_logged_model(logged["model"]) if logged["model"] else client.get_run(logged["run"])
             return model_uri
-    except Exception as refused:  # MLflow, requests and databases each raise their own
-        raise ValueError(f"{model_uri!r} cannot be found: {why_mlflow_refuses(refused, home.address)}") from None
+    except Exception as refused:  # MLflow, requests and databases each raise their from_target
+        raise ValueError(f"{model_uri!r} cannot be found: {explain_mlflow_error(refused, location.address)}") from None
 
 
 def _version(client: Any, name: str, alias: str | None, version: str | None) -> str:
@@ -102,16 +110,18 @@ def _version(client: Any, name: str, alias: str | None, version: str | None) -> 
     return str(max(versions))
 
 
-def _elsewhere(model_uri: str, folder: Path) -> str:
+def _unregistered(model_uri: str, folder: Path) -> str:
     """The address of a model outside MLflow's registry and runs: a bucket's as it is, a folder's relative to the suite."""
     scheme, colon, _ = model_uri.partition(":/")
     if scheme in ("http", "https") or (colon and not scheme):
-        raise ValueError(f"{model_uri!r} names no model of MLflow; {FORMS}")
+        raise ValueError(f"{model_uri!r} names no model of MLflow; {MODEL_URI_FORMS}")
     if colon:
         return model_uri
     path = folder / Path(model_uri).expanduser()
     if not (path / "MLmodel").is_file():
-        raise ValueError(f"there is no folder {model_uri!r} with a model (a file MLmodel) in {str(folder)!r}; {FORMS}")
+        raise ValueError(
+            f"there is no folder {model_uri!r} with a model (a file MLmodel) in {str(folder)!r}; {MODEL_URI_FORMS}"
+        )
     return str(path)
 
 
@@ -120,7 +130,7 @@ class MlflowTarget:
     """Asks the model in a thread. What it raises is its row's failure. `model` names its version."""
 
     model: str
-    home: _Home
+    location: _ModelLocation
     input_column: str | None = None
     params: Mapping[str, Any] = EMPTY
     _loaded: Any = None
@@ -135,7 +145,7 @@ class MlflowTarget:
         try:
             answer = await asyncio.to_thread(self._ask, loaded, sample)
         except Exception as crash:  # whatever a model raises belongs to its row, not to the run
-            return Failure("function", f"{self.model}: {_said(crash)}")
+            return Failure("function", f"{self.model}: {_describe_error(crash)}")
         return read_answer(answer, latency_s=time.perf_counter() - started, model=self.model)
 
     def _load(self) -> Any:
@@ -143,9 +153,9 @@ class MlflowTarget:
         with self._loading:
             if self._loaded is None and self._problem is None:
                 try:
-                    self._loaded = _load_pyfunc(self.model, self.home)
-                except Exception as crash:  # a model is code: what it raises while it is loaded is its own
-                    self._problem = _said(crash)
+                    self._loaded = _load_pyfunc(self.model, self.location)
+                except Exception as crash:  # a model is code: what it raises while it is loaded is its from_target
+                    self._problem = _describe_error(crash)
         return self._loaded
 
     def _ask(self, loaded: Any, sample: Sample) -> Any:
@@ -173,8 +183,8 @@ class MlflowTarget:
         )
 
 
-def _load_pyfunc(model: str, home: _Home) -> Any:
-    with mlflow_at(home.address, **home.environ):
+def _load_pyfunc(model: str, location: _ModelLocation) -> Any:
+    with mlflow_at(location.address, **location.environ):
         from mlflow.pyfunc import load_model
 
         return load_model(model, suppress_warnings=True)
@@ -195,11 +205,11 @@ def columns_for(sample: Sample, inputs: Sequence[tuple[str, bool]], input_column
         inputs = inputs or [(input_column, False)]
     if len(inputs) == 1 or not inputs:
         name, listed = inputs[0] if inputs else ("inputs", False)
-        return {name: _asked(sample, name, listed)}
+        return {name: _input_value(sample, name, listed)}
     found: dict[str, Any] = {}
     for name, listed in inputs:
-        if name == input_column or (input_column is None and name in ("input", "inputs", CONVERSATION)):
-            found[name] = _asked(sample, name, listed)
+        if name == input_column or (input_column is None and name in ("input", "inputs", CONVERSATION_COLUMN)):
+            found[name] = _input_value(sample, name, listed)
         elif name in sample.metadata:
             found[name] = sample.metadata[name]
         else:
@@ -207,15 +217,116 @@ def columns_for(sample: Sample, inputs: Sequence[tuple[str, bool]], input_column
     return found
 
 
-def _asked(sample: Sample, name: str, listed: bool) -> Any:
+def _input_value(sample: Sample, name: str, listed: bool) -> Any:
     """The input of a sample, as a conversation where the model's column is one."""
-    if name != CONVERSATION and not (name == "input" and listed):  # so agents call it
+    if name != CONVERSATION_COLUMN and not (name == "input" and listed):  # so agents call it
         return sample.input
     if sample.messages is not None:
         return [dict(message) for message in sample.messages]
     return sample.input if isinstance(sample.input, list) else [{"role": "user", "content": str(sample.input)}]
 
 
-def _said(crash: Exception) -> str:
+def _describe_error(crash: Exception) -> str:
     text = " ".join(redact_message(str(crash)).split())
     return f"{type(crash).__name__}: {text}"[:400]
+
+
+TEXT_KEYS = (
+    "content",
+    "text",
+    "output",
+    "answer",
+    "response",
+)  # where a model that answers with a mapping has its text
+TOKEN_KEYS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))  # of chats, of responses
+FINISH_REASONS: Mapping[str, FinishReason] = {
+    "length": "length",
+    "content_filter": "filtered",
+    "max_output_tokens": "length",
+}
+
+
+def read_answer(answer: Any, *, latency_s: float, model: str) -> Completion:
+    """The completion in an answer, with its tokens and how it ended where the model says so."""
+    answer = _unwrap(answer)
+    text = text_of(answer)
+    fields = answer if isinstance(answer, dict) else {}
+    tokens_in, tokens_out = _tokens(fields.get("usage"))
+    finish_reason: FinishReason = FINISH_REASONS.get(_reason(fields), "stop" if text.strip() else "empty")
+    return Completion(
+        text if text.strip() else "",
+        finish_reason,
+        latency_s,
+        served_model=model,
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+    )
+
+
+def text_of(answer: Any) -> str:
+    """The text in what a model answered for one row: a text, or a list, array, frame or mapping with one in it."""
+    answer = _unwrap(answer)
+    if isinstance(answer, str):
+        return answer
+    if answer is None:
+        return ""
+    if isinstance(answer, dict):
+        if (found := _chat_text(answer)) is not None:
+            return found
+        for name in TEXT_KEYS:
+            if isinstance(answer.get(name), str):
+                return str(answer[name])
+        if len(answer) == 1:
+            return text_of(next(iter(answer.values())))
+    return json.dumps(answer, ensure_ascii=False, default=str)
+
+
+def _unwrap(answer: Any) -> Any:
+    """The answer of the one row that was asked, out of what may hold several."""
+    if hasattr(answer, "to_dict") and hasattr(answer, "columns"):
+        answer = answer.to_dict("records")
+    elif hasattr(answer, "tolist"):
+        answer = answer.tolist()
+    return _unwrap(answer[0]) if isinstance(answer, list) and len(answer) == 1 else answer
+
+
+def _chat_text(answer: Mapping[str, Any]) -> str | None:
+    """The text of a chat completion, of an agent's messages, or of a response; None where it is none of these."""
+    if choices := _mappings(answer.get("choices")):
+        message = choices[0].get("message")
+        return _content(message.get("content")) if isinstance(message, Mapping) else None
+    if messages := _mappings(answer.get("messages")):
+        return _content(messages[-1].get("content"))
+    if (output := _mappings(answer.get("output"))) and all("type" in item for item in output):
+        return "".join(_content(item.get("content")) for item in output if item["type"] == "message")
+    return None
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    """The mappings of a list that has nothing else in it, else none."""
+    return value if isinstance(value, list) and all(isinstance(item, Mapping) for item in value) else []
+
+
+def _content(content: Any) -> str:
+    """The text of a message: it may come in parts, some of which are none."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(str(part["text"]) for part in parts if isinstance(part, Mapping) and part.get("text"))
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    """Why a chat model or an agent stopped, as it says it itself."""
+    choices, details = _mappings(answer.get("choices")), answer.get("incomplete_details")
+    if choices:
+        return str(choices[0].get("finish_reason"))
+    return str(details.get("reason")) if isinstance(details, Mapping) else ""
+
+
+def _tokens(usage: Any) -> tuple[int | None, int | None]:
+    """Tokens in and out, under either of OpenAI's pairs of names."""
+    if not isinstance(usage, Mapping):
+        return None, None
+    counts = [usage.get(name, usage.get(other)) for name, other in TOKEN_KEYS]
+    known = [count if isinstance(count, int) else None for count in counts]
+    return known[0], known[1]

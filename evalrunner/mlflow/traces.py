@@ -1,66 +1,99 @@
-"""Rows as traces of MLflow, with their scores as assessments: what its evaluation view shows row by row.
-
-The ids of traces and assessments come from the row, so a trace that is sent twice is there once.
-"""
+"""TRACES"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from evalrunner.domain import Cell, Completion, Row
-from evalrunner.mlflow.names import clean, cut, harmless_as_json, tag_value
-from evalrunner.mlflow.payload import RUN_TAG, TARGET_TAG, StoredRun
-from evalrunner.mlflow.retry import NotSent, Retrier
-from evalrunner.mlflow.state import Ledger, Place
-from evalrunner.mlflow.table import rows_of
-from evalrunner.mlflow.trace_pool import Lanes
+from evalrunner.mlflow.client import NotSent, Retrier
+from evalrunner.mlflow.destination import Destination, SendState
+from evalrunner.mlflow.payload import RUN_TAG, TARGET_TAG, StoredRun, clean, cut, is_safe_json, rows_of, tag_value
 from evalrunner.runs.row_log import read_rows
 
-TOGETHER = 200  # rows that are sent side by side, and whose spans go in one request
-BYTES_TOGETHER = 1 << 20  # of their texts: what stands in front of servers often takes no more
-DELETED_TOGETHER = 100  # what MLflow takes
-PREVIEW = 1000  # characters of input and output that lists show
+# MLflow's server has fifteen connections to its database and takes two for a trace. Fifteen requests at a time each get
+# one, wait for their second, and nobody gets on for half a minute, other users neither. So these and the four targets
+# that are sent at a time stay below that; more would not be faster either, as one process writes.
+TRACE_CONCURRENCY = 8
+
+
+class TracePool:
+    """Threads that all targets of a run share for their traces; a context manager."""
+
+    def __init__(self, threads: int = TRACE_CONCURRENCY) -> None:
+        self._pool = ThreadPoolExecutor(threads, "evalrun-traces")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def run(self, actions: Sequence[Callable[[], None]]) -> None:
+        """Run all actions. Raises what one of them raised; those that had not begun by then are left out."""
+        running: list[Future[None]] = [self._pool.submit(action) for action in actions]
+        try:
+            for one in running:
+                one.result()
+        except BaseException:
+            for one in running:
+                one.cancel()
+            wait(running)
+            raise
+
+
+MAX_ROWS_PER_BATCH = 200  # rows that are sent side by side, and whose spans go in one request
+MAX_BYTES_PER_BATCH = 1 << 20  # of their texts: what stands in front of servers often takes no more
+DELETIONS_PER_REQUEST = 100  # what MLflow takes
+MAX_PREVIEW_LENGTH = 1000  # characters of input and output that lists show
 
 
 class TraceSender:
     """Sends the rows of one target as traces of its run."""
 
     def __init__(
-        self, client: Any, stored: StoredRun, ledger: Ledger, place: Place, target: str, retrier: Retrier
+        self, client: Any, stored: StoredRun, state: SendState, destination: Destination, target: str, retrier: Retrier
     ) -> None:
         from mlflow.tracing.client import TracingClient
 
-        self.client, self.stored, self.place, self.target, self.retrier = client, stored, place, target, retrier
-        self.ledger = ledger
+        self.client, self.stored, self.destination, self.target, self.retrier = (
+            client,
+            stored,
+            destination,
+            target,
+            retrier,
+        )
+        self.state = state
         self.tracing = TracingClient(client.tracking_uri)
 
-    def send(self, lanes: Lanes) -> None:
+    def send(self, pool: TracePool) -> None:
         """Send every row, and take away traces of answers that the run has no more. Raises NotSent.
 
         A trace is made before its span is sent: the other way round costs the server half as much again.
         """
         wanted: set[str] = set()
-        before = self.place.traces.get(self.target, 0)  # rows that an earlier try has sent whole
+        before = self.destination.traces.get(self.target, 0)  # rows that an earlier try has sent whole
         made: list[Trace] = []
         seen = 0
-        for some in _together(rows_of(read_rows(self.stored.folder), self.target)):
-            traces = [Trace(row, self.stored, self.place, self.target) for row in some]
+        for some in _batches(rows_of(read_rows(self.stored.folder), self.target)):
+            traces = [Trace(row, self.stored, self.destination, self.target) for row in some]
             wanted.update(trace.id for trace in traces)
             seen += len(traces)
             if seen > before:
-                lanes.run([*self._spans_of(made), *(partial(self._start, trace) for trace in traces)])
+                pool.run([*self._spans_of(made), *(partial(self._start, trace) for trace in traces)])
                 self._note(seen - len(traces))
                 made = traces
-        lanes.run(self._spans_of(made))
+        pool.run(self._spans_of(made))
         self._note(seen)
         self._remove_others(wanted)
 
     def _note(self, rows: int) -> None:
-        if rows > self.place.traces.get(self.target, 0):
-            self.ledger.note(self.place, traces=(self.target, rows))
+        if rows > self.destination.traces.get(self.target, 0):
+            self.state.record(self.destination, traces=(self.target, rows))
 
     def _spans_of(self, traces: Sequence[Trace]) -> list[Callable[[], None]]:
         """One request with the spans of traces that are there, none for none."""
@@ -70,7 +103,7 @@ class TraceSender:
 
     def _log_spans(self, spans: Sequence[Any]) -> None:
         try:
-            self.tracing.log_spans(str(self.place.experiment_id), list(spans))
+            self.tracing.log_spans(str(self.destination.experiment_id), list(spans))
         except NotImplementedError as refused:
             if "could not identify" not in str(refused):
                 raise NotSent("the server is older than MLflow 3.4 and takes no traces of runs") from None
@@ -86,9 +119,9 @@ class TraceSender:
     def _remove_others(self, wanted: set[str]) -> None:
         """Traces of rows that were made again since the run was sent before."""
         stale = [found for found in self._found() if found not in wanted]
-        for start in range(0, len(stale), DELETED_TOGETHER):
-            ids = stale[start : start + DELETED_TOGETHER]
-            self.retrier.call("traces", self.client.delete_traces, str(self.place.experiment_id), trace_ids=ids)
+        for start in range(0, len(stale), DELETIONS_PER_REQUEST):
+            ids = stale[start : start + DELETIONS_PER_REQUEST]
+            self.retrier.call("traces", self.client.delete_traces, str(self.destination.experiment_id), trace_ids=ids)
 
     def _found(self) -> Iterator[str]:
         token: str | None = None
@@ -96,7 +129,7 @@ class TraceSender:
             page = self.retrier.call(
                 "traces",
                 self.client.search_traces,
-                locations=[str(self.place.experiment_id)], run_id=self.place.runs[self.target], max_results=500,
+                locations=[str(self.destination.experiment_id)], run_id=self.destination.runs[self.target], max_results=500,
                     include_spans=False,
                 page_token=token,
             )  # fmt: skip
@@ -109,9 +142,9 @@ class TraceSender:
 class Trace:
     """One row as MLflow's entities."""
 
-    def __init__(self, row: Row, stored: StoredRun, place: Place, target: str) -> None:
-        self.row, self.stored, self.place = row, stored, place
-        self.run_id = place.runs[target]
+    def __init__(self, row: Row, stored: StoredRun, destination: Destination, target: str) -> None:
+        self.row, self.stored, self.destination = row, stored, destination
+        self.run_id = destination.runs[target]
         self.number = int(_digits(f"{self.run_id} {row.sample.id} {row.epoch} {row.attempt}", 32), 16) or 1
         self.id = f"tr-{self.number:032x}"
         # the row log has no clock: the order of the dataset is kept, and what the answer took
@@ -129,15 +162,15 @@ class Trace:
         answer = self.row.answer
         if not isinstance(answer, Completion):
             return {"error": str(answer)}
-        return answer.text if harmless_as_json(answer.text) else {"content": answer.text}
+        return answer.text if is_safe_json(answer.text) else {"content": answer.text}
 
     @property
     def preview(self) -> str:
         """The input as lists show it. MLflow pairs rows of two runs by it, so epochs and long inputs are told apart."""
         text = clean(_plain(self.row.sample.input))
         epoch = f" (epoch {self.row.epoch})" if self.stored.epochs > 1 else ""
-        ending = f" [{cut(clean(self.row.sample.id), 100)}]" if len(text) + len(epoch) > PREVIEW else ""
-        return cut(text, PREVIEW - len(ending + epoch)) + ending + epoch
+        ending = f" [{cut(clean(self.row.sample.id), 100)}]" if len(text) + len(epoch) > MAX_PREVIEW_LENGTH else ""
+        return cut(text, MAX_PREVIEW_LENGTH - len(ending + epoch)) + ending + epoch
 
     def span(self) -> Any:
         """The one span of the trace."""
@@ -148,7 +181,7 @@ class Trace:
         from opentelemetry.trace import Status, StatusCode
 
         answer = self.row.answer
-        said: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             "mlflow.traceRequestId": self.id,
             "mlflow.spanType": "CHAT_MODEL" if answer.messages is not None else "CHAIN",
             "mlflow.spanInputs": self.inputs,
@@ -156,21 +189,21 @@ class Trace:
         }
         if isinstance(answer, Completion):
             if answer.input_tokens is not None and answer.output_tokens is not None:
-                said["mlflow.chat.tokenUsage"] = {
+                attributes["mlflow.chat.tokenUsage"] = {
                     "input_tokens": answer.input_tokens,
                     "output_tokens": answer.output_tokens,
                     "total_tokens": answer.input_tokens + answer.output_tokens,
                 }
             if answer.served_model:
-                said["mlflow.llm.model"] = answer.served_model
+                attributes["mlflow.llm.model"] = answer.served_model
             if answer.cost_usd is not None:
-                said["mlflow.llm.cost"] = {"total_cost": answer.cost_usd}
+                attributes["mlflow.llm.cost"] = {"total_cost": answer.cost_usd}
         status = Status(StatusCode.OK) if isinstance(answer, Completion) else Status(StatusCode.ERROR, str(answer))
         return Span(
             ReadableSpan(
                 name=cut(clean(self.row.target), 200) or "target",
                 context=build_otel_context(self.number, self.number & (2**64 - 1) or 1),
-                attributes={name: clean(dump_span_attribute_value(value)) for name, value in said.items()},
+                attributes={name: clean(dump_span_attribute_value(value)) for name, value in attributes.items()},
                 start_time=self.start_ms * 1_000_000,
                 end_time=(self.start_ms + self.took_ms) * 1_000_000,
                 status=status,
@@ -185,12 +218,12 @@ class Trace:
         row = self.row
         return TraceInfo(
             trace_id=self.id,
-            trace_location=TraceLocation.from_experiment_id(str(self.place.experiment_id)),
+            trace_location=TraceLocation.from_experiment_id(str(self.destination.experiment_id)),
             request_time=self.start_ms,
             execution_duration=self.took_ms,
             state=TraceState.OK if isinstance(row.answer, Completion) else TraceState.ERROR,
             request_preview=self.preview,
-            response_preview=cut(clean(_plain(self.outputs)), PREVIEW),
+            response_preview=cut(clean(_plain(self.outputs)), MAX_PREVIEW_LENGTH),
             client_request_id=cut(clean(f"{row.sample.id}/{row.epoch}"), 50),
             trace_metadata={"mlflow.sourceRun": self.run_id},
             tags={
@@ -238,7 +271,7 @@ class Trace:
         return assessment
 
 
-def _together(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """Rows in lots of so many, and of not much more than so many bytes; always the same lots for the same rows."""
     some: list[Row] = []
     size = 0
@@ -246,7 +279,7 @@ def _together(rows: Iterable[Row]) -> Iterator[list[Row]]:
         some.append(row)
         size += len(row.answer.text) if isinstance(row.answer, Completion) else 0
         size += len(str(row.sample.input))
-        if len(some) >= TOGETHER or size >= BYTES_TOGETHER:
+        if len(some) >= MAX_ROWS_PER_BATCH or size >= MAX_BYTES_PER_BATCH:
             yield some
             some, size = [], 0
     if some:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from evalrunner.mlflow.client import mlflow_at
-from evalrunner.mlflow.opening import opened
-from evalrunner.mlflow.settings import Settings
+from evalrunner.mlflow.client import mlflow_at, opened
+from evalrunner.mlflow.destination import Settings
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ import pytest
 
 from evalrunner import RunOptions, SuiteError, run_suite
 from evalrunner.errors import RunError, RunLockedError
+from evalrunner.mlflow.client import opened
+from evalrunner.mlflow.destination import Settings
 from evalrunner.mlflow.export import mlflow as exporter
-from evalrunner.mlflow.opening import opened
-from evalrunner.mlflow.settings import Settings
 from evalrunner.runs.folder import RunLock
 from tests.endpoints.conftest import free_port
 from tests.fakes.command import command_env, evalrun
@@ -238,7 +238,7 @@ def test_a_run_that_did_not_end_is_not_sent(server: str) -> None:
     result = run("unfinished")
     path = result.folder / "run.json"
     path.write_text(path.read_text().replace('"status": "finished"', '"status": "running"'))
-    with pytest.raises(RunError, match="did not come to its end"):
+    with pytest.raises(RunError, match="did not finish"):
         exporter.send(result.folder, server)
 
 

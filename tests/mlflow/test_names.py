@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from evalrunner.mlflow.names import clean, harmless_as_json, metric_key, param_value, plain_markdown, tag_value
+from evalrunner.mlflow.payload import clean, harmless_as_json, metric_key, param_value, plain_markdown, tag_value
 
 LEGAL = re.compile(r"[/\w.\- :]*")  # what mlflow.utils.validation lets pass
 

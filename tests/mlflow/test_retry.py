@@ -9,7 +9,7 @@ import time
 import pytest
 
 from evalrunner.errors import SuiteError
-from evalrunner.mlflow.retry import GaveUp, NotSent, Retrier, is_transient
+from evalrunner.mlflow.client import GaveUp, NotSent, Retrier, is_transient
 
 pytestmark = [
     pytest.mark.mlflow,

@@ -13,7 +13,7 @@ import pytest
 
 from evalrunner import RunOptions, SuiteError, run_suite
 from evalrunner.mlflow.client import quiet_mlflow
-from evalrunner.mlflow.target_answers import read_answer, text_of
+from evalrunner.mlflow.target import read_answer, text_of
 from tests.endpoints.conftest import free_port
 from tests.fakes.server import Answer, ScriptedServer, Status
 from tests.mlflow.conftest import Arrived, client, server  # noqa: F401  fixtures

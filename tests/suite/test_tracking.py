@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalrunner import SuiteError
-from evalrunner.mlflow.settings import MlflowSpec
+from evalrunner.mlflow.destination import MlflowSpec
 from evalrunner.suite.loader import load_suite
 from tests.fakes.command import evalrun
 

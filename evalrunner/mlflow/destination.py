@@ -1,0 +1,221 @@
+"""DEST"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from evalrunner.domain import EMPTY
+from evalrunner.errors import RunNotFoundError, SuiteError
+from evalrunner.mlflow.client import DATABASE_FILE, mlflow_address
+from evalrunner.redact import LOGIN
+from evalrunner.runs.folder import read_json
+from evalrunner.runs.record import RunRecord
+from evalrunner.storage import write_json
+from evalrunner.suite.schema import key
+from evalrunner.suite.sections import read_tracking, register_login
+from evalrunner.suite.validate import SectionReader
+from evalrunner.suite.yaml import Document
+
+URI = re.compile(r"(https?|sqlite|(mysql|postgresql|mssql)(\+\w+)?|databricks)://\S+|databricks")
+
+
+TrackedPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "traces"]
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowSpec:
+    """`tracking.mlflow` with its variables filled in; None means as the environment or MLflow has it."""
+
+    uri: str | None = key("Tracking server or database", path=True)
+    experiment: str | None = key("Experiment (default: the name of the suite)", path=True)
+    run_name: str | None = key("Name of the run (default: suite and run id)", path=True)
+    tags: Mapping[str, str] = key("Extra tags of the run", default=EMPTY)
+    log: tuple[TrackedPart, ...] = key("Parts to send", default=("metrics", "table", "report", "dataset"))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is sent where. `uri` may hold a login, `display_uri` is it without."""
+
+    uri: str
+    experiment: str
+    run_name: str
+    tags: Mapping[str, str]
+    log: tuple[TrackedPart, ...]
+
+    @property
+    def display_uri(self) -> str:
+        return LOGIN.sub("://", self.uri)
+
+    @property
+    def remote(self) -> bool:
+        """Whether a server answers, rather than a database that this process opens."""
+        return self.uri.startswith(("http", "databricks"))
+
+
+def settings_of(
+    spec: MlflowSpec | None, address: str | None, *, suite: str, run_id: str, environ: Mapping[str, str]
+) -> Settings:
+    """The settings of a run. `address` is an address that replaces the suite's; None or "" keeps the configured one.
+
+    Raises SuiteError for an address that MLflow cannot use.
+    """
+    given = spec or MlflowSpec()
+    uri = mlflow_address(address or given.uri, environ)
+    where = "--mlflow" if address else "tracking.mlflow.uri" if given.uri else "MLFLOW_TRACKING_URI"
+    if not URI.fullmatch(uri):
+        raise SuiteError(
+            f"{where}: {LOGIN.sub('://', uri)!r} should be http(s)://…, sqlite:///…, another database that MLflow "
+            f"takes, or databricks (MLflow 3 keeps runs in no plain folders)"
+        )
+    register_login(uri)
+    return Settings(
+        uri=_absolute(uri.rstrip("/") if uri.startswith("http") else uri),
+        experiment=given.experiment or environ.get("MLFLOW_EXPERIMENT_NAME") or suite,
+        run_name=given.run_name or f"{suite} {run_id}",
+        tags=given.tags,
+        log=given.log,
+    )
+
+
+def stored_spec(run: RunRecord, environ: Mapping[str, str], *, elsewhere: bool = False) -> MlflowSpec | None:
+    """What the suite of a stored run said of MLflow, its variables filled in anew. Raises SuiteError.
+
+    `elsewhere` is for a run that goes to another address: then the suite's need not be known.
+    """
+    data = run.resolved.get("tracking")
+    if data is None:
+        return None
+    said = data.get("mlflow") if isinstance(data, Mapping) else None
+    if elsewhere and isinstance(said, Mapping):
+        data = {**data, "mlflow": {name: item for name, item in said.items() if name != "uri"}}
+    document = Document("run.json", {"tracking": data})
+    found = read_tracking(SectionReader(document, Path(), environ), data, ("tracking",))
+    document.raise_problems()
+    spec: MlflowSpec | None = found.options.get("mlflow")
+    return spec
+
+
+def _absolute(uri: str) -> str:
+    """A database file by its whole path, so that it is the same one from another folder."""
+    found = DATABASE_FILE.fullmatch(uri)
+    absolute = found is None or found["path"].startswith("/")
+    return uri if found is None or absolute else f"sqlite:///{Path(found['path']).resolve()}{found['rest']}"
+
+
+STATE_FILE = "mlflow.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(slots=True)
+class Destination:
+    """One server and experiment that the run goes to. `runs` is a target's name, or "" for the suite, to MLflow's id.
+
+    `content` is what of the run was sent: another one has to be sent again, with a later `stamp_ms`, because of several
+    values of a metric MLflow shows the latest. `traces` counts the rows of each target whose traces are there, in the
+    order of the row log. `problem` says why it was not sent.
+    """
+
+    uri: str
+    experiment: str
+    experiment_id: str | None = None
+    runs: dict[str, str] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+    traces: dict[str, int] = field(default_factory=dict)
+    content: str | None = None
+    stamp_ms: int = 0
+    sent: bool = False
+    problem: str | None = None
+
+    @property
+    def suite_run_id(self) -> str | None:
+        return self.runs.get("")
+
+    def reset(self) -> None:
+        """Take everything as still to be done."""
+        self.done, self.traces = [], {}
+
+    @property
+    def url(self) -> str | None:
+        """The page of the run, where a server shows one."""
+        if not self.uri.startswith("http") or self.suite_run_id is None:
+            return None
+        return f"{self.uri}/#/experiments/{self.experiment_id}/runs/{self.suite_run_id}"
+
+
+class SendState:
+    """The destinations of a run, written to its folder with every change. Safe with several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / STATE_FILE
+        self._lock = threading.Lock()
+        self.destinations = (
+            [_destination_from(item) for item in read_json(self.path)["destinations"]] if self.path.is_file() else []
+        )
+
+    def destination(self, uri: str, experiment: str) -> Destination:
+        """The destination of an address and experiment, a new one if it is the first time."""
+        for destination in self.destinations:
+            if (destination.uri, destination.experiment) == (uri, experiment):
+                return destination
+        self.destinations.append(Destination(uri, experiment))
+        return self.destinations[-1]
+
+    def begin(self, destination: Destination, content: str, finished_ms: int) -> None:
+        """Note what is being sent. What was done for something else is to be done again."""
+        if destination.content != content:
+            destination.content, destination.sent = content, False
+            destination.reset()
+            destination.stamp_ms = max(finished_ms, destination.stamp_ms + 1)
+        self.write()
+
+    def record(
+        self,
+        destination: Destination,
+        *,
+        run: tuple[str, str] | None = None,
+        done: str | None = None,
+        traces: tuple[str, int] | None = None,
+    ) -> None:
+        """Note a run that is there by now, a step that is done, or how many rows of a target are."""
+        with self._lock:
+            if run is not None:
+                destination.runs[run[0]] = run[1]
+            if done is not None and done not in destination.done:
+                destination.done.append(done)
+            if traces is not None:
+                destination.traces[traces[0]] = traces[1]
+        self.write()
+
+    def write(self) -> None:
+        """Write the file. Raises RunError where the disk refuses."""
+        with self._lock:
+            destinations = [
+                {
+                    "uri": destination.uri,
+                    "experiment": destination.experiment,
+                    "experiment_id": destination.experiment_id,
+                    "runs": dict(destination.runs),
+                    "done": sorted(destination.done),
+                    "traces": dict(destination.traces),
+                    "content": destination.content,
+                    "stamp_ms": destination.stamp_ms,
+                    "sent": destination.sent,
+                    "problem": destination.problem,
+                    "url": destination.url,
+                }
+                for destination in self.destinations
+            ]
+            write_json(self.path, {"schema_version": SCHEMA_VERSION, "destinations": destinations})
+
+
+def _destination_from(item: Mapping[str, Any]) -> Destination:
+    try:
+        return Destination(**{name: value for name, value in item.items() if name != "url"})
+    except TypeError as broken:
+        raise RunNotFoundError(f"{STATE_FILE} is not what a run leaves behind: {broken}") from None
