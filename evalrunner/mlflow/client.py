@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from evalrunner.errors import EvalrunError, MissingExtraError
-from evalrunner.mlflow.destination import Settings
 from evalrunner.redact import LOGIN, redact_message
 
 ENV_BEFORE_IMPORT = {
@@ -131,13 +130,13 @@ TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 
 @contextmanager
-def mlflow_client(settings: Settings) -> Iterator[Any]:
-    """An `MlflowClient` for the settings' address. Raises MissingExtraError; what its import raises is its own."""
+def mlflow_client(uri: str) -> Iterator[Any]:
+    """An `MlflowClient` for an address, without retries of its own. Raises MissingExtraError; what its import raises is its own."""
     check_mlflow("tracking runs with MLflow")
     with quiet_mlflow(**SENDING_ENVIRONMENT, **{TIMEOUT_VARIABLE: os.environ.get(TIMEOUT_VARIABLE) or "30"}):
         from mlflow import MlflowClient
 
-        yield MlflowClient(tracking_uri=settings.uri)
+        yield MlflowClient(tracking_uri=uri)
 
 
 T = TypeVar("T")

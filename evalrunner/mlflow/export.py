@@ -426,7 +426,7 @@ def _send(stored: StoredRun, settings: Settings, retrier: Retrier) -> TrackingRe
     content = content_of(stored, settings)
     again = destination.sent and destination.content == content
     try:
-        with mlflow_client(settings) as client:
+        with mlflow_client(settings.uri) as client:
             sender = Sender(client, stored, settings, state, destination, retrier)
             if again and sender.is_there():
                 return _result(destination, already_sent=True)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from evalrunner.mlflow.client import mlflow_at, opened
-from evalrunner.mlflow.destination import Settings
+from evalrunner.mlflow.client import mlflow_at, mlflow_client
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +20,7 @@ def server(mlflow_address: str) -> str:
 @pytest.fixture
 def client(server: str) -> Iterator[Any]:
     """MLflow's own client of the server."""
-    with warnings.catch_warnings(), opened(Settings(server, "", "", {}, ())) as found:
+    with warnings.catch_warnings(), mlflow_client(server) as found:
         yield found
 
 

@@ -37,9 +37,9 @@ def run(name: str, more: str = "", suite: str = SUITE, *, folder: Path = Path(),
 
 
 def ledger(folder: Path) -> dict[str, Any]:
-    """The one place in the run's `mlflow.json`."""
-    (place,) = json.loads((folder / "mlflow.json").read_text(encoding="utf-8"))["places"]
-    return dict(place)
+    """The one destination in the run's `mlflow.json`."""
+    (destination,) = json.loads((folder / "mlflow.json").read_text(encoding="utf-8"))["destinations"]
+    return dict(destination)
 
 
 def tracking(uri: str, more: str) -> str:

@@ -16,8 +16,7 @@ import pytest
 
 from evalrunner import RunOptions, SuiteError, run_suite
 from evalrunner.errors import RunError, RunLockedError
-from evalrunner.mlflow.client import opened
-from evalrunner.mlflow.destination import Settings
+from evalrunner.mlflow.client import mlflow_client
 from evalrunner.mlflow.export import mlflow as exporter
 from evalrunner.runs.folder import RunLock
 from tests.endpoints.conftest import free_port
@@ -126,7 +125,7 @@ def test_a_server_that_is_killed_and_started_again_gets_the_rest(tmp_path: Path)
             "track", str(result.folder), "--mlflow", again
         )  # MLflow keeps addresses of artifacts in a process
         assert done.returncode == 0, done.stderr
-        with warnings.catch_warnings(), opened(Settings(again, "", "", {}, ())) as client:
+        with warnings.catch_warnings(), mlflow_client(again) as client:
             whole(client, "killed", traces=3)
 
 

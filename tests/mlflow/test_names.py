@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from evalrunner.mlflow.payload import clean, harmless_as_json, metric_key, param_value, plain_markdown, tag_value
+from evalrunner.mlflow.payload import clean, is_safe_json, metric_key, param_value, plain_markdown, tag_value
 
 LEGAL = re.compile(r"[/\w.\- :]*")  # what mlflow.utils.validation lets pass
 
@@ -51,6 +51,6 @@ def test_a_description_is_shown_as_it_is_written() -> None:
 
 def test_texts_that_no_server_can_read_as_json_are_told_from_others() -> None:
     harmless = ["", "four", "4", '{"a": [1.5, null]}', "000", "1" * 4000, "[1"]
-    assert [text for text in harmless if not harmless_as_json(text)] == []
+    assert [text for text in harmless if not is_safe_json(text)] == []
     bad = ["1" * 5000, "[" * 100_000 + "]" * 100_000, "NaN", "[-Infinity]", '{"a": 1e999}', f"[{'7' * 5000}]"]
-    assert [text[:9] for text in bad if harmless_as_json(text)] == []
+    assert [text[:9] for text in bad if is_safe_json(text)] == []

@@ -78,7 +78,7 @@ def test_retries_end_when_nothing_succeeded_for_the_patience() -> None:
 
 
 def test_a_success_renews_the_patience() -> None:
-    retrier = Retrier(0.4)
+    retrier = Retrier(1.0)
     for _ in range(4):
         assert retrier.call("metrics", Flaky(ConnectionError(), ConnectionError())) == "done"
 

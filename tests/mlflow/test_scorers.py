@@ -19,14 +19,14 @@ from evalrunner.domain import Completion, Failure
 from evalrunner.endpoints.pricing import KnownPrice, Price
 from evalrunner.engine.estimate import ModelPrices
 from evalrunner.mlflow.client import quiet_mlflow
-from evalrunner.mlflow.judge_proxy import HEADER, Asking, the_door
+from evalrunner.mlflow.judge_proxy import TOKEN_HEADER, PendingCall, judge_proxy
 from evalrunner.mlflow.scorers import mlflow
 from evalrunner.runs.row_log import read_rows
 from evalrunner.scorers.factuality import CALIBRATION_EXAMPLES
 from tests.engine.test_estimate import estimates
 from tests.fakes.pronouncing import write_dictionary
 from tests.fakes.server import Action, Answer, Hang, Script, ScriptedServer, Status, always
-from tests.scorers.front_door import ScriptedJudge, cell_of, judged
+from tests.scorers.scorer_calls import ScriptedJudge, cell_of, judged
 
 pytestmark = [
     pytest.mark.mlflow,
@@ -248,7 +248,7 @@ def test_a_mark_comes_from_the_judge_of_the_suite_and_nobody_else(monkeypatch: p
     result, server = run_judged(always(MARK), "[{type: mlflow, metric: genai.answer_similarity}]")
     assert {str(port) for _, port in reached} <= {
         server.base_url.split(":")[2].split("/")[0],
-        the_door().address.split(":")[2],
+        judge_proxy().address.split(":")[2],
     }
     (first, *_) = cells(result, "answer_similarity")
     assert (first.value, first.detail) == (4.0, {"explanation": "close enough"})
@@ -463,15 +463,15 @@ def test_a_question_that_is_not_put_because_the_run_stops_drops_its_row_and_is_n
 def test_the_door_is_shut_to_whoever_has_no_token() -> None:
     import requests
 
-    url = f"{the_door().address}/gateway/mlflow/v1/chat/completions"
-    for headers in ({}, {HEADER: "guessed"}):
+    url = f"{judge_proxy().address}/gateway/mlflow/v1/chat/completions"
+    for headers in ({}, {TOKEN_HEADER: "guessed"}):
         reply = requests.post(url, json={"messages": []}, headers=headers, timeout=5)
         assert (reply.status_code, reply.json()) == (404, {"error": {"message": "nobody asks a judge here"}})
 
 
 def test_nobody_is_asked_for_a_cell_that_has_ended() -> None:
     judge = ScriptedJudge(lambda text: Failure("server", "never"))
-    asking = Asking(judge, loop=None)  # type: ignore[arg-type]
+    asking = PendingCall(judge, loop=None)  # type: ignore[arg-type]
     asking.end()
     with pytest.raises(Exception, match=r"^$"):
         asking.ask({"messages": []})

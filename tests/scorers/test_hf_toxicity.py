@@ -22,7 +22,7 @@ from evalrunner.scorers.toxicity import toxicity
 from evalrunner.suite.options import RunOptions
 from tests.fakes.classifier import MAX_TOKENS, WORDS, save_classifier
 from tests.fakes.command import evalrun
-from tests.scorers.front_door import HOSTILE, sample
+from tests.scorers.scorer_calls import HOSTILE, sample
 
 pytestmark = pytest.mark.hf
 INSTALLED = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))

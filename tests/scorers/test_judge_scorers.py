@@ -22,7 +22,7 @@ from evalrunner.scorers.autoevals import judge_client_class
 from evalrunner.scorers.call import BoundScorer, call_async
 from evalrunner.scorers.factuality import factuality
 from evalrunner.scorers.toxicity import toxicity
-from tests.scorers.front_door import HOSTILE, ScriptedJudge, cell_of, choosing, judged, sample, tool_call
+from tests.scorers.scorer_calls import HOSTILE, ScriptedJudge, cell_of, choosing, judged, sample, tool_call
 
 ROOT = Path(__file__).parents[2]
 

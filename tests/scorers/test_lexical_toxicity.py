@@ -12,7 +12,7 @@ from evalrunner.domain import Cell, Declaration
 from evalrunner.errors import MissingExtraError
 from evalrunner.scorers.lexical_toxicity import LONGEST, SCORED, direct_sums, load_model, split_sentences
 from evalrunner.scorers.toxicity import toxicity
-from tests.scorers.front_door import HOSTILE, cell_of, score_of
+from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 installed = importlib.util.find_spec("profanity_check") is not None
 needs_model = pytest.mark.skipif(not installed, reason="the extra local is not installed")

@@ -8,7 +8,7 @@ import pytest
 
 from evalrunner.domain import Cell, Declaration
 from evalrunner.scorers.numeric import last_number, numeric_match
-from tests.scorers.front_door import HOSTILE, cell_of, score_of
+from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 
 def test_what_it_declares() -> None:

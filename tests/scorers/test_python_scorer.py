@@ -11,7 +11,7 @@ from evalrunner.domain import Cell, Completion, Declaration
 from evalrunner.plugins import PluginContext, ReferenceProblem, SignatureError
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.python import python
-from tests.scorers.front_door import cell_of, sample
+from tests.scorers.scorer_calls import cell_of, sample
 
 TONE = """
 from __future__ import annotations

@@ -16,7 +16,7 @@ from evalrunner.errors import MissingExtraError
 from evalrunner.scorers.readability import KEPT, ari_grade_level, flesch_kincaid_grade_level
 from tests.fakes.command import command_env, evalrun
 from tests.fakes.pronouncing import write_dictionary
-from tests.scorers.front_door import HOSTILE, cell_of, score_of
+from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 installed = importlib.util.find_spec("textstat") is not None
 needs_textstat = pytest.mark.skipif(not installed, reason="the extra readability is not installed")

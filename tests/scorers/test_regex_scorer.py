@@ -11,7 +11,7 @@ import pytest
 from evalrunner.domain import Cell, Declaration
 from evalrunner.scorers.numeric import parse_number
 from evalrunner.scorers.regex import SEARCHED, regex
-from tests.scorers.front_door import HOSTILE, cell_of, score_of
+from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 LAST_NUMBER = r"-?[\d,]*\.?\d+"
 

@@ -25,7 +25,7 @@ from evalrunner.plugins import SignatureError
 from evalrunner.redact import register_secret
 from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_without_call, offer
 from evalrunner.scorers.text import exact_match
-from tests.scorers.front_door import ScriptedJudge, cell_of, choosing, sample
+from tests.scorers.scorer_calls import ScriptedJudge, cell_of, choosing, sample
 
 OPEN = Declaration(low=None, high=None)
 

@@ -11,7 +11,7 @@ import pytest
 
 from evalrunner.domain import Cell, Declaration, Failure, Score, Scorer, Skipped, Unscored
 from evalrunner.scorers.call import cell_from
-from tests.scorers.front_door import cell_of
+from tests.scorers.scorer_calls import cell_of
 
 OPEN = Declaration(low=None, high=None)
 

@@ -13,7 +13,7 @@ import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration
 from evalrunner.scorers.text import contains, exact_match, token_f1
-from tests.scorers.front_door import HOSTILE, cell_of, score_of
+from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 
 def squad_normalize(text: str) -> str:

@@ -12,7 +12,7 @@ from evalrunner.scorers.factuality import CALIBRATION_EXAMPLES, factuality
 from evalrunner.scorers.judge_calibration import JudgeCheck, check_judge, pairs_needed
 from evalrunner.scorers.toxicity import CALIBRATION_EXAMPLES as TOXIC_PAIRS
 from evalrunner.scorers.toxicity import toxicity
-from tests.scorers.front_door import ScriptedJudge, choosing
+from tests.scorers.scorer_calls import ScriptedJudge, choosing
 
 DOWN = Failure("server", "503", 503)
 
