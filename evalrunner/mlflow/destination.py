@@ -109,7 +109,7 @@ def _absolute(uri: str) -> str:
 
 
 STATE_FILE = "mlflow.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(slots=True)
@@ -154,9 +154,7 @@ class SendState:
     def __init__(self, folder: Path) -> None:
         self.path = folder / STATE_FILE
         self._lock = threading.Lock()
-        self.destinations = (
-            [_destination_from(item) for item in read_json(self.path)["destinations"]] if self.path.is_file() else []
-        )
+        self.destinations = _read(self.path) if self.path.is_file() else []
 
     def destination(self, uri: str, experiment: str) -> Destination:
         """The destination of an address and experiment, a new one if it is the first time."""
@@ -214,8 +212,16 @@ class SendState:
             write_json(self.path, {"schema_version": SCHEMA_VERSION, "destinations": destinations})
 
 
-def _destination_from(item: Mapping[str, Any]) -> Destination:
+def _read(path: Path) -> list[Destination]:
+    data = read_json(path)
+    if data.get("schema_version") != SCHEMA_VERSION:
+        raise RunNotFoundError(
+            f"{str(path)!r} was written by another version of evalrun; delete it to send the run again"
+        )
     try:
-        return Destination(**{name: value for name, value in item.items() if name != "url"})
-    except TypeError as broken:
-        raise RunNotFoundError(f"{STATE_FILE} is not what a run leaves behind: {broken}") from None
+        return [
+            Destination(**{name: value for name, value in item.items() if name != "url"})
+            for item in data["destinations"]
+        ]
+    except (KeyError, TypeError) as broken:
+        raise RunNotFoundError(f"{str(path)!r} is not a valid {STATE_FILE}: {broken!r}") from None
