@@ -13,11 +13,12 @@ import pytest
 import evalrunner
 from benchmarks.house import Module, find_circles, functions_in, import_graph, read_modules
 from tests.fakes.command import ROOT, command_env
+from tests.fakes.server import ScriptedServer
 
 MODULES = sorted((ROOT / "evalrunner").rglob("*.py"))
 HEAVY = (
     "pandas", "scipy", "sklearn", "mlflow", "litellm", "openai", "autoevals", "xllamacpp", "pyarrow", "numpy", "nltk", "textstat",
-    "torch", "transformers", "httpx", "tenacity",
+    "torch", "transformers", "httpx", "pyreqwest", "tenacity",
 )  # fmt: skip
 
 
@@ -74,6 +75,19 @@ def test_a_run_without_judges_imports_nothing_heavy(tmp_path: Path) -> None:
     )
     code = "from evalrunner.cli.main import app\napp(['s.yaml'], standalone_mode=False)"
     assert heavy_after(code, tmp_path) == set()
+
+
+@pytest.mark.parametrize(("transport", "other"), [("pyreqwest", "httpx"), ("httpx", "pyreqwest")])
+def test_a_run_imports_only_the_http_library_it_uses(tmp_path: Path, transport: str, other: str) -> None:
+    with ScriptedServer() as server:
+        (tmp_path / "s.yaml").write_text(
+            "dataset: {rows: [{input: a, expected: ok}]}\nscorers: [contains]\n"
+            f"target: {{model: m, base_url: '{server.base_url}', transport: {transport}}}\n"
+        )
+        found = heavy_after("from evalrunner.cli.main import app\napp(['s.yaml'], standalone_mode=False)", tmp_path)
+        assert server.calls == 1
+    assert transport in found
+    assert other not in found
 
 
 @pytest.mark.slow

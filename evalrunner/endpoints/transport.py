@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
@@ -18,10 +19,8 @@ from urllib.parse import urlsplit
 from evalrunner.domain import EMPTY, Failure
 from evalrunner.endpoints.openai_errors import quote
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # Windows has no such limit
-    resource = None  # type: ignore[assignment]
 
 CONNECT_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 86_400.0  # a longer timeout is none, and infinity is not a timedelta
@@ -146,7 +145,7 @@ def connection_limit(wanted: int) -> int | None:
 
     Raises the soft limit of open files where `wanted` needs more than it allows.
     """
-    if resource is None:
+    if sys.platform == "win32":  # has no such limit
         return None
     needed = wanted + RESERVED_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
