@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from evalrunner.engine.plan import Plan, count_remaining_jobs, provenance_of_plan
+from evalrunner.engine.plan import Plan, count_remaining_jobs
 from evalrunner.errors import SuiteError
 from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.provenance import differences
@@ -60,7 +60,7 @@ def load_resume_state(stored: ResumableRun, plan: Plan) -> ResumeState:
 
     Call it with the run's lock held: a last line that was torn is cut off.
     """
-    found = differences(stored.record.definition(), provenance_of_plan(plan).definition())
+    found = differences(stored.record.definition(), plan.provenance.definition())
     if found:
         listed = "\n".join(f"  {line}" for line in found)
         raise SuiteError(

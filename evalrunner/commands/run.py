@@ -22,7 +22,7 @@ from evalrunner.datasets.resolve import store_stdin, stored_stdin
 from evalrunner.domain import Metric, ReplayReporter, Reporter, Row
 from evalrunner.endpoints.factory import EndpointPool, Progress
 from evalrunner.engine.assemble import Assembler, prepare_scorers
-from evalrunner.engine.plan import Job, Plan, StoredAnswers, add_spent, find_prices, provenance_of_plan, remaining
+from evalrunner.engine.plan import Job, Plan, StoredAnswers, add_spent, find_prices, remaining_jobs
 from evalrunner.engine.result import (
     RowUsage,
     RunResult,
@@ -176,7 +176,7 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
         refresh=session.options.refresh, stored_stdin=stored_stdin(session.resumed) if session.resumed else None,
-        judging=session.options.gates, stored=session.stored,
+        gating=session.options.gates, stored=session.stored,
         judged=session.stored.judged if session.stored is not None else session.judged,
     )  # fmt: skip
     return assembler.assemble(read)
@@ -254,7 +254,7 @@ class Execution:
         jobs = self.plan.jobs()
         if self.earlier is None:
             return jobs
-        return remaining(jobs, self.earlier.finished, self.folder.path, retry_errors=self.options.retry_errors)
+        return remaining_jobs(jobs, self.earlier.finished, self.folder.path, retry_errors=self.options.retry_errors)
 
     def _emit(self, log: RowLog, row: Row) -> None:
         log.write(row)  # on disk before anyone sees it
@@ -314,7 +314,7 @@ class Execution:
             *plan.scan.notices,
             *plan.calls.notices,
             *(self.earlier.notices if self.earlier is not None else ()),
-            *usage.troubles.lines(known=stopped or ""),
+            *usage.errors.lines(known=stopped or ""),
         )
         return RunResult(
             plan.suite.name, self.folder.id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
@@ -336,7 +336,7 @@ def compare_targets(
     from evalrunner.compare.compare import compare
     from evalrunner.compare.result import Candidate
 
-    defined = provenance_of_plan(plan).definition()["targets"]
+    defined = plan.provenance.definition()["targets"]
     first = defined[plan.targets[0].name]
     candidates = [
         Candidate(

@@ -1,18 +1,17 @@
-"""Specs to callables: factories found, their options checked, endpoints opened, gates matched to metrics.
+"""Assemble a plan from a suite: resolve factories, check options, open endpoints, scan the dataset, build gates.
 
-Everything that is wrong is noted in the suite's document and raised at once, before the first call.
+Every problem is added to the document of the suite; all of them are raised at once, before the first call.
 """
 
 from __future__ import annotations
 
 from asyncio import Semaphore
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from evalrunner.baselines.file import Baseline, SampleKey
 from evalrunner.baselines.resolve import BaselineResolver
 from evalrunner.baselines.run_ref import RunRef
 from evalrunner.datasets.source import SampleSource, open_dataset
@@ -30,7 +29,7 @@ from evalrunner.engine.plan import (
     PlannedTarget,
     StoredAnswers,
     StoredSamples,
-    tested_provenance,
+    provenance_of,
 )
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
@@ -61,18 +60,17 @@ from evalrunner.suite.yaml import Document, dotted
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
-AUTO_FUNCTIONS = 16  # calls of people's own code at once, which cannot say how many it bears
+MAX_FUNCTION_CALLS = 16  # concurrent calls of user-defined code, which declares no limit
 UNCALLED = (RecordedColumn, RecordedRun)
 
 
 @dataclass(slots=True)
 class Assembler:
-    """What assembling needs to know beside the suite. `runs` is the runs folder, `spool` takes temporary files.
+    """Builds the plan of a suite. `runs` is the runs folder, `spool` a folder for temporary files.
 
-    `stop` is the wish to stop of the command, `timing` the clock of its waits.
-    `stored_stdin` is the copy of standard input in the folder of a run that goes on.
-    Without `judging` no baseline is read. `judged` is the run that is compared with one, where it is there already.
-    `stored` answers are scored in place of asking targets.
+    `stop` is the stop signal of the command, `timing` the clock of its waits. `stored_stdin` is the copy of standard
+    input in the folder of a resumed run. Without `gating` no baseline is read. `judged` is the run that gates compare
+    with a baseline, if it exists already. `stored` answers are scored instead of calling targets.
     """
 
     document: Document
@@ -86,26 +84,26 @@ class Assembler:
     timing: Timing = Timing()
     refresh: bool = False
     models: list[PlannedModel] = field(default_factory=list)
-    judging: bool = True
+    gating: bool = True
     judged: RunRef | None = None
     stored: StoredAnswers | None = None
 
     def assemble(self, suite: Suite) -> Plan:
-        """The plan of a suite, its dataset scanned. Raises SuiteError with every problem of the file."""
+        """The plan of a suite. Raises SuiteError with every problem of the file."""
         calls = MiddlewareStack(
             suite.run, StopSignal(self.stop), self.timing, cache_folder() / CACHE_FILE, self.trace, self.refresh
         )
-        targets = [made for spec in suite.targets if (made := self._target(suite, spec, calls)) is not None]
-        scorers = [bound for spec in suite.scorers if (bound := self._scorer(suite, spec, calls)) is not None]
+        targets = [item for spec in suite.targets if (item := self._target(suite, spec, calls)) is not None]
+        scorers = [scorer for spec in suite.scorers if (scorer := self._scorer(suite, spec, calls)) is not None]
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
-        shelf = BaselineResolver(
+        resolver = BaselineResolver(
             suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, judged=self.judged
         )
-        baselines = resolve_baselines(self.document, gates, shelf) if self.judging else {}
+        baselines = resolve_baselines(self.document, gates, resolver) if self.gating else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
-        assert dataset is not None  # without it there was a problem
+        assert dataset is not None  # None is a problem
         columns, keeper = ColumnCheck(design), SampleKeyIndex() if baselines else None
         check = partial(_check_sample, targets, scorers, columns, capped=suite.run.max_cost is not None)
         scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(keeper.before(check) if keeper else check))
@@ -113,9 +111,14 @@ class Assembler:
             columns.report(self.document, scan.columns)
         self.document.raise_problems()
         models = tuple(self.models)
-        plan = Plan(suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, models, design=design)
-        plan = replace(plan, stored=self.stored)
-        return self._with_baselines(plan, baselines, keeper.keys if keeper is not None else {})
+        provenance = provenance_of(suite, scan, targets, scorers)
+        if baselines:  # they must be of the same scorers and judges
+            reject_incompatible(self.document, gates, baselines, provenance)
+            self.document.raise_problems()
+        return Plan(
+            suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, provenance, models, design=design,
+            baselines=baselines, keys=keeper.keys if keeper is not None else {}, stored=self.stored,
+        )  # fmt: skip
 
     def _dataset(self, suite: Suite) -> SampleSource | StoredSamples:
         if self.stored is not None:
@@ -130,7 +133,7 @@ class Assembler:
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:
-        """What `make` returns, or None with its complaint noted at `path`."""
+        """The result of `make`, or None if it raises; its problem is added at `path`."""
         try:
             return make()
         except SuiteError as wrong:
@@ -147,7 +150,7 @@ class Assembler:
         return PluginContext(suite.folder, self.runs, args, suite.tracking.addresses)
 
     def _make(self, group: Group, kind: str, spec: TargetSpec | ScorerSpec, suite: Suite) -> Any:
-        """What the factory of a spec returns; None where its name or its options are wrong, which are noted."""
+        """The result of the factory of a section; None if its name or its options are wrong, which is added to the document."""
         path = (*spec.key_path, "type") if self.document.keys.get((*spec.key_path, "type")) else spec.key_path
         factory = self._guard(path, lambda: resolve(group, kind, folder=suite.folder))
         if factory is None:
@@ -166,9 +169,11 @@ class Assembler:
             made = self._make("targets", spec.type, spec, suite)
             if isinstance(made, NeedsHttpEndpoint):
                 return self._service(suite, made, spec, calls)
-            turns = None if isinstance(made, UNCALLED) or suite.run.concurrency != "auto" else Semaphore(AUTO_FUNCTIONS)
+            slots = (
+                None if isinstance(made, UNCALLED) or suite.run.concurrency != "auto" else Semaphore(MAX_FUNCTION_CALLS)
+            )
             model = getattr(made, "model", None)  # a target that asks one model may name it
-            return None if made is None else PlannedTarget(spec.name, made, spec.type, model, turns=turns)
+            return None if made is None else PlannedTarget(spec.name, made, spec.type, model, slots=slots)
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)
         if prompt is None or opened is None:
@@ -176,7 +181,7 @@ class Assembler:
         merged = {**suite.params, **spec.model.params}
         params = {name: value for name, value in merged.items() if value is not None}
         context = _call_context(spec.name, "targets", opened, spec.model.pace, suite.run)
-        self._note_model(spec.name, context, spec.model, opened, params)
+        self._add_model(spec.name, context, spec.model, opened, params)
         call = PromptedTarget(
             calls.wrap(opened.endpoint, context), opened.model, prompt, params, spec.name, suite.streams(spec)
         )
@@ -187,10 +192,10 @@ class Assembler:
     def _service(
         self, suite: Suite, made: NeedsHttpEndpoint, spec: TargetSpec, calls: MiddlewareStack
     ) -> PlannedTarget | None:
-        """A target that asks a service of one's own, through the same wrappers as a model."""
+        """A target that calls an HTTP service, through the same middleware as a model."""
         if suite.run.max_cost is not None and made.described.get("cost") is not None:
-            said = "max_cost is set, and nothing bounds what a call to this service costs; take either out"
-            self.document.problem(spec.key_path, said)
+            message = "max_cost is set, but the cost of a call to this service is not bounded; remove one of them"
+            self.document.problem(spec.key_path, message)
         opened: EndpointHandle | None = self._guard(
             (*spec.key_path, "transport"),
             lambda: self.pool.open_http(
@@ -208,16 +213,16 @@ class Assembler:
             spec.name, call, spec.type or "", None, opened.host, None, made.described, context.tally, context.breaker
         )
 
-    def _note_model(
+    def _add_model(
         self, name: str, context: CallContext, spec: ModelSpec, opened: EndpointHandle, params: Mapping[str, Any]
     ) -> None:
-        say = partial(self.document.problem_at, spec.key_path)
-        self.models.append(PlannedModel(name, context, spec, opened, params, say))
+        problem = partial(self.document.problem_at, spec.key_path)
+        self.models.append(PlannedModel(name, context, spec, opened, params, problem))
 
     def _prompt(self, spec: PromptSpec | None) -> Prompt | None:
         if spec is None:
             return compile_prompt(None)
-        for part in spec.parts:  # one by one, so that a mistake is blamed on its own line
+        for part in spec.parts:  # one by one, so that a problem has its own line
             if self._guard(part.key_path, partial(compile_prompt, [(part.role, part.template)])) is None:
                 return None
         return compile_prompt([(part.role, part.template) for part in spec.parts])
@@ -240,7 +245,7 @@ class Assembler:
         )
         if bound is None or not bound.wants_judge:
             if spec.judge is not None and bound is not None:
-                self.document.problem((*spec.key_path, "judge"), f"{spec.name!r} asks no judge; take the key out")
+                self.document.problem((*spec.key_path, "judge"), f"{spec.name!r} does not use a judge; remove the key")
             return None if bound is None else PlannedScorer(bound, spec)
         session = self._judge_session(suite, spec, bound, calls)
         return None if session is None else PlannedScorer(bound, spec, session)
@@ -258,14 +263,14 @@ class Assembler:
         if opened is None:
             return None
         context = _call_context(f"judge of {spec.name}", "judges", opened, judge.pace, suite.run)
-        self._note_model(spec.name, context, judge, opened, judge.params)
+        self._add_model(spec.name, context, judge, opened, judge.params)
         return JudgeSession(
             bound, calls.wrap(opened.endpoint, context), judge.name, opened.model, opened.host, suite.judge_check,
             judge.params, context.tally, context.breaker, stream=bool(judge.pace.stream),
         )  # fmt: skip
 
     def _gates(self, suite: Suite, measures: list[Measure], design: Design) -> tuple[Gate, ...]:
-        maker = GateBuilder(
+        builder = GateBuilder(
             self.document,
             [*measures, *builtin_measures(streaming=suite.streaming)],
             targets=[target.name for target in suite.targets],
@@ -273,14 +278,7 @@ class Assembler:
             epochs=suite.run.epochs,
             broken=len(measures) < len(suite.scorers),
         )
-        return maker.make(suite.gates)
-
-    def _with_baselines(self, plan: Plan, baselines: Mapping[str, Baseline], keys: Mapping[int, SampleKey]) -> Plan:
-        """The plan with the baselines of its gates, which are of the same scorers and judges."""
-        if baselines:
-            reject_incompatible(self.document, plan.gates, baselines, tested_provenance(plan))
-            self.document.raise_problems()
-        return replace(plan, baselines=baselines, keys=keys)
+        return builder.make(suite.gates)
 
 
 def _call_context(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec, run: RunSpec) -> CallContext:
@@ -300,40 +298,40 @@ def _call_context(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec
 def _check_sample(
     targets: list[PlannedTarget], scorers: list[PlannedScorer], columns: ColumnCheck, sample: Sample, *, capped: bool
 ) -> list[str]:
-    """What is wrong with a sample for any target or scorer: a template that cannot be filled in, a missing column.
+    """The problems of a sample: a template that cannot be filled in, a missing column.
 
-    Under a cost cap also what nothing bounds the cost of.
+    Under a cost cap also a message part whose cost is not bounded.
     """
     columns.add(sample)
-    wrong: list[str] = []
+    problems: list[str] = []
     for target in targets:
         try:
             if target.prompt is not None:
                 messages = target.prompt.render(sample)
                 if capped and (kind := unbounded_part(messages)) is not None:
-                    wrong.append(
-                        f"max_cost is set, and nothing bounds what a part of type {kind!r} costs; take either out"
+                    problems.append(
+                        f"max_cost is set, but the cost of a part of type {kind!r} is not bounded; remove one of them"
                     )
-            elif isinstance(target.call, SampleValidator) and (said := target.call.check(sample)):
-                wrong.append(said)
+            elif isinstance(target.call, SampleValidator) and (problem := target.call.check(sample)):
+                problems.append(problem)
         except PromptError as broken:
-            wrong.append(str(broken))
+            problems.append(str(broken))
     for scorer in scorers:
         function: object = scorer.bound.scorer.function
-        if isinstance(function, SampleValidator) and (said := function.check(sample)):
-            wrong.append(f"{scorer.bound.name}: {said}")
-    return list(dict.fromkeys(wrong))
+        if isinstance(function, SampleValidator) and (problem := function.check(sample)):
+            problems.append(f"{scorer.bound.name}: {problem}")
+    return list(dict.fromkeys(problems))
 
 
-async def prepare_scorers(plans: Sequence[Plan], tell: Callable[[str], None]) -> None:
-    """None, with every scorer ready. Raises SuiteError with all that are not; `tell` is told of a download."""
+async def prepare_scorers(plans: Sequence[Plan], notify: Callable[[str], None]) -> None:
+    """Prepare every scorer. Raises SuiteError with all that fail; `notify` is called about downloads."""
     problems: list[Problem] = []
     for plan in plans:
         for scorer in plan.scorers:
             function: object = scorer.bound.scorer.function
             if isinstance(function, Preparable):
                 try:
-                    await function.prepare(tell)
+                    await function.prepare(notify)
                 except ValueError as wrong:
                     problems.append(Problem(str(plan.suite.path), dotted(scorer.spec.key_path), str(wrong)))
     if problems:

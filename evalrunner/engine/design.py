@@ -1,4 +1,4 @@
-"""How a suite's samples are put together: its reducers, and whether its cluster and slices are in the data."""
+"""The design of a suite: its reducers, and a check that its cluster and slice columns are in the data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from evalrunner.stats.summary import Design, Groups
 from evalrunner.suite.schema import KeyPath, Suite
 from evalrunner.suite.yaml import Document
 
-MOST_VALUES = 100  # of a slice column; a table of more says nothing, and a column of ids is a mistake
+MAX_SLICE_VALUES = 100  # a table of more is unreadable, and a column of ids is a mistake
 
 
 def design_of(suite: Suite, document: Document) -> Design:
-    """The design of a suite; what is wrong with its reducers is noted in the document."""
+    """The design of a suite. Problems of its reducers are added to the document."""
     return Design(
         reducers=_reducers(suite, document), cluster=suite.dataset.cluster, slices=suite.slices, seed=suite.run.seed
     )
@@ -37,16 +37,16 @@ def _reducers(suite: Suite, document: Document) -> tuple[Reducer, ...]:
         if reducer.k > suite.run.epochs:
             document.problem(here, f"{name!r} needs {reducer.k} epochs; the suite runs {suite.run.epochs}")
         if reducer in found:
-            document.problem(here, f"names {name!r} a second time")
+            document.problem(here, f"{name!r} is listed twice")
         found.append(reducer)
     if not given:
-        document.problem(path, "is empty; name a reducer, such as mean, or take the key out")
+        document.problem(path, "is empty; name a reducer, such as mean, or remove the key")
     return tuple(found) or (MEAN_REDUCER,)
 
 
 @dataclass(slots=True)
 class ColumnCheck:
-    """Sees every sample of the first pass, and then says which cluster or slice column cannot be one."""
+    """Collects the values of cluster and slice columns during the scan, and reports unusable columns."""
 
     design: Design
     groups: list[tuple[KeyPath, Groups, set[str]]] = field(default_factory=list)
@@ -59,19 +59,19 @@ class ColumnCheck:
             self.groups.append((("slices", place), Groups(column), set()))
 
     def add(self, sample: Sample) -> None:
-        """Note the values of one sample."""
+        """Collect the values of one sample."""
         self.seen += 1
         for _, groups, texts in self.groups:
-            if len(texts) <= MOST_VALUES:
+            if len(texts) <= MAX_SLICE_VALUES:
                 texts.add(groups.text_of(sample))
 
     def report(self, document: Document, columns: tuple[str, ...]) -> None:
-        """Note what is wrong with the columns, which are those of the dataset."""
+        """Add the problems to the document. `columns` are those of the dataset."""
         for path, groups, texts in self.groups:
             if texts <= {""} and self.seen:
                 known = nearest(groups.column, columns) or f"; it has {', '.join(columns)}"
                 document.problem(path, f"no sample has a value of {groups.column!r}{known}")
-            elif path[0] == "slices" and len(texts) > MOST_VALUES:
+            elif path[0] == "slices" and len(texts) > MAX_SLICE_VALUES:
                 document.problem(
-                    path, f"{groups.column!r} has over {MOST_VALUES} values; slices are for columns with a few"
+                    path, f"{groups.column!r} has over {MAX_SLICE_VALUES} values; slices are for columns with a few"
                 )

@@ -1,9 +1,9 @@
-"""What a plan will take before it is run: calls, those answered already, prompt tokens, money. Nothing is called.
+"""Estimate a plan before it runs: calls, cache hits, prompt tokens, cost. Nothing is called.
 
-Tokens are estimated from bytes. The low end of a cost is the estimated prompt and one token of answer a call; the high
-end is what a cost cap would set aside, so that a run with a cap of at least that much is not stopped by it. What a
-judge will be sent depends on answers that are not there yet: its numbers take answers as long as what is expected at
-the low end and as long as the target may write at the high end.
+Tokens are estimated from bytes. The low end of a cost is the estimated prompt and one output token for each call; the
+high end is what a cost cap would reserve, so a run with a cap of at least that much is not stopped by it. The prompts of
+a judge depend on answers that do not exist yet: its low end assumes answers as long as the expected ones, its high end
+answers as long as the target may write.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from evalrunner.scorers.judge_calibration import pair_sample
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
-IsKept: TypeAlias = Callable[[Endpoint, Request], bool]
-"""Whether the answer that an endpoint of the plan would give is kept from an earlier run."""
+IsCached: TypeAlias = Callable[[Endpoint, Request], bool]
+"""Whether the answer of an endpoint to a request is in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPrices:
-    """The prices of a plan's models: of targets by their name, of judges by the name of the scorer that asks them."""
+    """The prices of models: of targets by their name, of judges by the name of their scorer."""
 
     targets: Mapping[str, KnownPrice] = field(default_factory=dict)
     judges: Mapping[str, KnownPrice] = field(default_factory=dict)
@@ -38,10 +38,11 @@ class ModelPrices:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one target or judge will take. `name` is the target's or the scorer's, `model` None where no model is asked.
+    """The estimate of one target or judge. `name` is that of the target or scorer; `model` is None if none is called.
 
-    `calls` holds the `checks` of the judge and what is `cached`; of a judge only its checks can be known to be.
-    `prompt_tokens` are of calls that will be made. `high_usd` is None where nothing bounds it, both are None without a price.
+    `calls` includes the `checks` of the self-check and the `cached` ones; of a judge only the self-check can be cached.
+    `prompt_tokens` are those of calls that will be made. `high_usd` is None if it is not bounded, both are None if the
+    price is unknown.
     """
 
     side: Side
@@ -58,16 +59,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The sum of a side's estimates: None where one of them has no such number."""
+    """The sum of the estimates of a side, None if one of them has no such number."""
 
     low_usd: float | None
     high_usd: float | None
 
 
-async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsKept | None = None) -> tuple[Estimate, ...]:
-    """What each target and each judge of a plan will take, in one pass over the samples."""
-    kept = is_cached or (lambda endpoint, request: False)
-    targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), kept) for target in plan.targets]
+async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | None = None) -> tuple[Estimate, ...]:
+    """The estimate of each target and judge of a plan, in one pass over the samples."""
+    cached = is_cached or (lambda endpoint, request: False)
+    targets = [_TargetCount(target, prices.targets.get(target.name, UNKNOWN), cached) for target in plan.targets]
     judges = [
         await _JudgeCount.of(scorer.bound, session, prices.judges.get(scorer.bound.name, UNKNOWN))
         for scorer in plan.scorers
@@ -80,7 +81,7 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsKept | None 
             length = await target.answer_bytes(sample) if judges else (0, 0)
             for judge in judges if length is not None else ():
                 judge.add(sample, length or (0, 0), epochs)
-    return (*(target.estimate() for target in targets), *(judge.estimate(kept) for judge in judges))
+    return (*(target.estimate() for target in targets), *(judge.estimate(cached) for judge in judges))
 
 
 def total_of(estimates: Iterable[Estimate], side: Side) -> Total:
@@ -95,7 +96,7 @@ def total_of(estimates: Iterable[Estimate], side: Side) -> Total:
 
 @dataclass(slots=True)
 class _Money:
-    """The cost of calls at a price, added up."""
+    """The cost of calls at a price."""
 
     price: KnownPrice
     tokens: float = 0.0
@@ -103,7 +104,7 @@ class _Money:
     high: float | None = 0.0
 
     def add(self, tokens: float, most: float | None, times: int = 1) -> None:
-        """So many calls with a prompt of `tokens`, each of which costs no more than `most`."""
+        """Add `times` calls with a prompt of `tokens`, each at a cost of `most` or less."""
         self.tokens += tokens * times
         self.calls += times
         self.high = None if self.high is None or (most is None and times) else self.high + (most or 0.0) * times
@@ -116,14 +117,14 @@ class _Money:
 
 
 class _TargetCount:
-    """One target's calls, counted sample by sample."""
+    """The calls of one target, counted sample by sample."""
 
-    def __init__(self, target: PlannedTarget, price: KnownPrice, kept: IsKept) -> None:
+    def __init__(self, target: PlannedTarget, price: KnownPrice, is_cached: IsCached) -> None:
         self.target = target
         self.call = target.call if isinstance(target.call, PromptedTarget) else None
         self.price = price if self.call is not None else KnownPrice(FREE, "free")
         self.money = _Money(self.price)
-        self.kept = kept
+        self.is_cached = is_cached
         self.calls = self.cached = 0
 
     def add(self, sample: Sample, epochs: int) -> None:
@@ -131,16 +132,16 @@ class _TargetCount:
         if self.call is None:
             return
         messages = self.call.prompt.render(sample)
-        asked = [Request(self.call.model, messages, self.call.params, epoch=epoch) for epoch in range(1, epochs + 1)]
-        known = sum(self.kept(self.call.endpoint, request) for request in asked)
+        requests = [Request(self.call.model, messages, self.call.params, epoch=epoch) for epoch in range(1, epochs + 1)]
+        known = sum(self.is_cached(self.call.endpoint, request) for request in requests)
         self.cached += known
-        most = None if self.price.price is None else worst_case(asked[0], self.price.price)
+        most = None if self.price.price is None else worst_case(requests[0], self.price.price)
         self.money.add(text_bytes(messages) / BYTES_PER_TOKEN, most, epochs - known)
 
     async def answer_bytes(self, sample: Sample) -> tuple[int, int | None] | None:
-        """How long the answer may be: as what is expected, and as the target's limit has it, None where it has none.
+        """Bytes of the answer: as long as the expected ones, and the limit of the target, None if there is no limit.
 
-        None where it is known already that there will be no answer.
+        None if it is known that there will be no answer.
         """
         if isinstance(self.target.call, RecordedColumn | RecordedRun):
             answer = await self.target.call(sample, 1)
@@ -160,8 +161,8 @@ class _TargetCount:
 
 
 class _JudgeCount:
-    """One judge's calls. How much its scorer writes around a row is read off a question that is known: the first about
-    a known pair, or else the one about the scorer's example.
+    """The calls of one judge. How much its scorer writes around a row is measured on a known request: the first of the
+    self-check, or else the one about the example of the scorer.
     """
 
     def __init__(
@@ -176,19 +177,19 @@ class _JudgeCount:
         self.bound, self.session, self.price = bound, session, price
         self.checks = checks if session.mode != "off" else []
         self.first = first
-        self.around = around  # bytes of a question besides what is about the row
+        self.around = around  # bytes of a request besides those about the row
         self.money = _Money(price)
         self.rows = 0
 
     @classmethod
     async def of(cls, bound: BoundScorer, session: JudgeSession, price: KnownPrice) -> _JudgeCount:
-        """The count of a scorer's judge, before any row."""
-        checks = await known_questions(bound, session)
+        """The count of the judge of a scorer before the first row."""
+        checks = await self_check_requests(bound, session)
         example = getattr(bound.scorer.function, "example", None)
         if checks:
             first, example = checks[0], _example(bound)
-        elif example is not None and (asked := await _questions(bound, session, *example)):
-            first = asked[0]
+        elif example is not None and (requests := await _requests(bound, session, *example)):
+            first = requests[0]
         else:
             return cls(bound, session, price, checks, Request(session.model, (), session.params), 0)
         sample, output = example
@@ -197,7 +198,7 @@ class _JudgeCount:
         return cls(bound, session, price, checks, first, max(0, around))
 
     def add(self, sample: Sample, answer: tuple[int, int | None], times: int) -> None:
-        """Count a sample that is asked so many times, its answers of so many bytes at the least and at the most."""
+        """Add a sample that is judged `times` times; `answer` is the least and the most bytes of its answer."""
         if self.bound.scorer.declaration.needs_expected and not sample.expected:
             return
         self.rows += times
@@ -207,7 +208,7 @@ class _JudgeCount:
         self.money.add((self.around + own + answer[0]) / BYTES_PER_TOKEN, self._most(most), times)
 
     def _most(self, own: int | None) -> float | None:
-        """The most that a question about a row with so many bytes of its own can cost."""
+        """The highest cost of a request about a row with that many bytes."""
         price = self.price.price
         if price is None or price.free:
             return None if price is None else 0.0
@@ -216,11 +217,11 @@ class _JudgeCount:
             return None
         return most + own * (price.max_rates or (price.input_usd_per_token,))[0]
 
-    def estimate(self, kept: IsKept) -> Estimate:
+    def estimate(self, is_cached: IsCached) -> Estimate:
         checks = self.checks if self.rows else []
         cached = 0
         for request in checks:
-            known = kept(self.session.endpoint, request)
+            known = is_cached(self.session.endpoint, request)
             cached += known
             most = None if self.price.price is None else worst_case(request, self.price.price)
             tokens = (text_bytes(request.messages) + _json_bytes(request.tools)) / BYTES_PER_TOKEN
@@ -231,13 +232,13 @@ class _JudgeCount:
         )  # fmt: skip
 
 
-async def known_questions(bound: BoundScorer, session: JudgeSession) -> list[Request]:
-    """What the scorer asks its judge about the known pairs, in their order. Nobody is asked; a scorer without any is not called."""
+async def self_check_requests(bound: BoundScorer, session: JudgeSession) -> list[Request]:
+    """The requests of the self-check, in order. No model is called; a scorer without a self-check is not called."""
     pairs = enumerate(bound.scorer.calibration_examples)
     return [
-        asked
+        request
         for place, pair in pairs
-        for asked in await _questions(bound, session, pair_sample(place, pair), pair.output)
+        for request in await _requests(bound, session, pair_sample(place, pair), pair.output)
     ]
 
 
@@ -246,16 +247,16 @@ def _example(bound: BoundScorer) -> tuple[Sample, str]:
     return pair_sample(0, pair), pair.output
 
 
-async def _questions(bound: BoundScorer, session: JudgeSession, sample: Sample, output: str) -> list[Request]:
-    """What a scorer asks its judge about an answer. Nobody is asked."""
-    asked: list[Request] = []
+async def _requests(bound: BoundScorer, session: JudgeSession, sample: Sample, output: str) -> list[Request]:
+    """The requests of a scorer to its judge about an answer. No model is called."""
+    requests: list[Request] = []
 
-    async def note(request: Request, /) -> Completion | Failure:
-        asked.append(request)
-        return Failure("connection", "this is a plan; nothing is asked", fatal=True)
+    async def record(request: Request, /) -> Completion | Failure:
+        requests.append(request)
+        return Failure("connection", "this is a plan; no model is called", fatal=True)
 
-    await outcome_async(bound, sample, Completion(output), RecordingJudge(note, session.model, session.params))
-    return asked
+    await outcome_async(bound, sample, Completion(output), RecordingJudge(record, session.model, session.params))
+    return requests
 
 
 def text_bytes(messages: Iterable[Message]) -> int:

@@ -1,4 +1,4 @@
-"""Judges at work: a judge is checked before its first verdict, and every question to it is accounted for."""
+"""Judge sessions: a judge is calibrated before its first verdict, and every call to it is recorded."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.judge_calibration import JudgeCheck, check_judge
 from evalrunner.suite.schema import JudgeCheck as CheckMode
 
-NOT_CHECKED = "self-check not done: "
-CHECK_TRIES = 3  # self-checks that infrastructure broke off, before the judge is given up
+NOT_CHECKED = "self-check did not finish: "
+MAX_SELF_CHECKS = 3  # that failed calls ended, before the judge is aborted
 
 
 @dataclass(slots=True)
 class RecordingJudge:
-    """A judge as one cell sees it: it notes what each question took."""
+    """The judge of one cell. `calls` records the tokens, cost and latency of each call."""
 
     endpoint: Endpoint
     model: str
@@ -61,9 +61,9 @@ class RecordingJudge:
 
 @dataclass(slots=True)
 class JudgeSession:
-    """One scorer's judge for a run: its endpoint, its self-check, and whether it may be asked at all.
+    """The judge of one scorer during a run: its endpoint, its self-check, and whether it may be called.
 
-    `check` is the newest result, None before the first. `breaker` knows whether the endpoint is still worth asking.
+    `check` is the latest self-check, None before the first; `attempts` counts them.
     """
 
     bound: BoundScorer
@@ -77,41 +77,41 @@ class JudgeSession:
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     stream: bool = False
     check: JudgeCheck | None = None
-    tries: int = 0
+    attempts: int = 0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def ended(self) -> Failure | None:
-        """Why the judge is not asked any more, if it is not."""
+        """Why the judge was aborted, if it was."""
         return self.breaker.open_reason
 
     def for_row(self, row: str = "") -> RecordingJudge:
         """The judge for one cell of a row."""
-        return RecordingJudge(self._ask_endpoint, self.model, self.params, f"{row}/{self.bound.name}", self.stream)
+        return RecordingJudge(self._call_endpoint, self.model, self.params, f"{row}/{self.bound.name}", self.stream)
 
     async def ensure_calibrated(self) -> Unscored | Failure | None:
-        """None if the judge may be asked, else what its cells get: the first caller puts the known pairs to it."""
+        """None if the judge may be called, else the outcome of its cells. The first caller runs the self-check."""
         if self.ended is not None:
             return self.ended
         if self.mode == "off" or not self.bound.scorer.calibration_examples:
             return None
-        if self._open_question():
+        if self._needs_check():
             async with self._lock:
-                if self._open_question():
-                    self.tries += 1
+                if self._needs_check():
+                    self.attempts += 1
                     self.check = await check_judge(self.bound, self.for_row("self-check"))
-        assert self.check is not None  # whoever came before has asked
+        assert self.check is not None  # there was a check by now
         if self.check.failure is not None:
             return Failure(self.check.failure.kind, NOT_CHECKED + self.check.failure.message)
         if self.check.passed or self.mode == "warn":
             return None
         return Unscored("judge_check", f"self-check {self.check.right} of {self.check.total}")
 
-    def _open_question(self) -> bool:
+    def _needs_check(self) -> bool:
         if self.check is None:
             return True
-        return self.check.failure is not None and self.tries < CHECK_TRIES and self.ended is None
+        return self.check.failure is not None and self.attempts < MAX_SELF_CHECKS and self.ended is None
 
-    async def _ask_endpoint(self, request: Request, /) -> Completion | Failure:
+    async def _call_endpoint(self, request: Request, /) -> Completion | Failure:
         """The endpoint's answer, counted by the circuit breaker."""
         return await self.breaker.call(partial(self.endpoint, request))

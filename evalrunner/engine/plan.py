@@ -1,4 +1,7 @@
-"""What a suite comes to once its names are callables: all that a run needs, and nothing has been called yet."""
+"""The plan of a run: a suite with its names resolved to callables, its dataset scanned, its prices and its provenance.
+
+Nothing has been called yet.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +49,9 @@ from evalrunner.targets.recorded import RecordedRun
 
 @dataclass(frozen=True, slots=True)
 class PlannedTarget:
-    """A target with what it was made of, for the record. `host` is where it sends to, None for nowhere.
+    """A target and what it consists of. `host` is where it sends requests, None if it sends none.
 
-    `turns` bounds how many calls of people's own code are under way.
+    `slots` limits the concurrency of user-defined code.
     """
 
     name: str
@@ -60,12 +63,12 @@ class PlannedTarget:
     params: Mapping[str, Any] = field(default_factory=dict)
     calls: CallTally = field(default_factory=CallTally)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
-    turns: Semaphore | None = None
+    slots: Semaphore | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedScorer:
-    """A scorer with what the suite said of it and the session of the judge it asks, if it asks one."""
+    """A scorer, its section of the suite, and the session of the judge it asks, if any."""
 
     bound: BoundScorer
     spec: ScorerSpec
@@ -78,7 +81,7 @@ class PlannedScorer:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row to make. `stored` is the row of an earlier try whose answer is kept: only `scorers` are called again."""
+    """One row to produce. `stored` is the row of an earlier attempt whose answer is reused: only `scorers` run again."""
 
     sample: Sample
     target: PlannedTarget
@@ -89,12 +92,20 @@ class Job:
 
     @property
     def row(self) -> str:
-        """What the row is called where it asks somebody."""
+        """The name of the row in requests."""
         return row_name(self.sample.id, self.target.name, self.epoch)
+
+    @property
+    def stored_cells(self) -> Mapping[str, Cell]:
+        """The cells of the stored row that are reused; none if the whole row is new."""
+        if self.stored is None:
+            return EMPTY
+        again = self.scorers or frozenset()
+        return {name: cell for name, cell in self.stored.cells.items() if name not in again}
 
 
 class StoredSamples:
-    """The samples of stored rows, in their order, as a dataset: nothing of the suite's own dataset is read."""
+    """The samples of stored rows as a dataset, in their order. The dataset of the suite is not read."""
 
     spooled: Path | None = None
     origin: Mapping[str, str] | None = None
@@ -104,16 +115,16 @@ class StoredSamples:
         self.digest = digest
 
     def scan(self, check: Callable[[Sample], Sequence[str]]) -> Scan:
-        """What the samples have; `check` says what is wrong with one. Raises SuiteError with the first that is."""
+        """The scan of the samples; `check` lists the problems of one. Raises SuiteError for the first with a problem."""
         columns: dict[str, None] = {}
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for sample in self.samples:
             columns.update(dict.fromkeys(str(name) for name in sample.metadata))
-            found.update(digest_line(sample) + b"\n")
-            if wrong := check(sample):
-                raise SuiteError(f"sample {sample.id!r}: {wrong[0]}")
+            digest.update(digest_line(sample) + b"\n")
+            if problems := check(sample):
+                raise SuiteError(f"sample {sample.id!r}: {problems[0]}")
         answered = sum(1 for sample in self.samples if sample.expected)
-        return Scan(len(self.samples), tuple(columns), self.digest or found.hexdigest(), (), answered)
+        return Scan(len(self.samples), tuple(columns), self.digest or digest.hexdigest(), (), answered)
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
@@ -123,7 +134,7 @@ class StoredSamples:
 class StoredAnswers:
     """Answers of a run or a baseline, to score again. `provenance` is that of the run that gave them, `label` its path.
 
-    `judged` is that run, None where the answers are a baseline's.
+    `judged` is that run, None if the answers are those of a baseline.
     """
 
     label: str
@@ -136,7 +147,7 @@ class StoredAnswers:
     judged: RunRef | None = None
 
     def apply(self, document: Document) -> None:
-        """Put the stored targets and epochs into a suite, in place of those it has."""
+        """Replace the targets and epochs of a suite by the stored ones."""
         data = document.data
         if not isinstance(data, dict):
             return
@@ -151,11 +162,11 @@ class StoredAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A suite, assembled and scanned. `rows` is how many rows the run will have, `calls` what its endpoints share.
+    """A suite, assembled and scanned. `calls` is the middleware that its endpoints share.
 
-    `earlier` is how many of the rows are there from before, where the run goes on. `models` are those it asks, and `prices` is filled in with what they cost before the first call.
-    `baselines` are those that its gates name and that are there; `keys` tell the samples by their place, where there
-    are such. `stored` is what the answers come from where no target is asked.
+    `provenance` describes what will be run. `models` are the models it asks, `prices` their prices by side and name.
+    `baselines` are those that gates name, as far as they exist; `keys` identify samples by their place, for gates on a
+    baseline. `stored` holds the answers to score if no target is asked. `earlier` is how many rows a resumed run has.
     """
 
     suite: Suite
@@ -165,6 +176,7 @@ class Plan:
     scorers: tuple[PlannedScorer, ...]
     gates: tuple[Gate, ...]
     calls: MiddlewareStack
+    provenance: Provenance
     models: tuple[PlannedModel, ...] = ()
     earlier: int = 0
     prices: Mapping[tuple[Side, str], KnownPrice] = field(default_factory=dict)
@@ -175,6 +187,7 @@ class Plan:
 
     @property
     def rows(self) -> int:
+        """How many rows the run will have."""
         return self.scan.count * len(self.targets) * self.suite.run.epochs
 
     @property
@@ -182,7 +195,7 @@ class Plan:
         return tuple(scorer.measure for scorer in self.scorers)
 
     def jobs(self) -> Iterator[Job]:
-        """Every call to make, lazily, the targets interleaved so that a slow hour hits them all alike."""
+        """Every row to produce, lazily. Targets are interleaved, so that a slow hour affects all of them alike."""
         for sample in self.dataset:
             for epoch in range(1, self.suite.run.epochs + 1):
                 for target in self.targets:
@@ -191,9 +204,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlannedModel:
-    """A model that a plan asks: for the target of that name, or for the scorer of that name as its judge.
+    """A model that a plan asks: for the target of that name, or as the judge of the scorer of that name.
 
-    `say` makes a problem of a sentence, at the model's place in the suite.
+    `problem` makes a problem of a message, at the position of the model in the suite.
     """
 
     name: str
@@ -201,7 +214,7 @@ class PlannedModel:
     spec: ModelSpec
     opened: EndpointHandle
     params: Mapping[str, Any]
-    say: Callable[[str], Problem]
+    problem: Callable[[str], Problem]
 
     @property
     def is_judge(self) -> bool:
@@ -211,26 +224,26 @@ class PlannedModel:
 async def find_prices(
     suite: Suite, models: tuple[PlannedModel, ...], *, ask_servers: bool
 ) -> dict[tuple[Side, str], KnownPrice]:
-    """The price of each model by its side and name, put on its answers as well.
+    """The price of each model by its side and name; its answers are priced from now on.
 
-    With `ask_servers` the server of a model is asked where only that can know. Raises SuiteError where a cap is set
-    that cannot hold: a price that nobody knows, or answers without end.
+    With `ask_servers` a server is asked for a price that only it knows. Raises SuiteError if a cost cap cannot be
+    enforced: the price is unknown, or the length of answers is not limited.
     """
-    book, found, problems = PriceBook(suite.prices), {}, []
+    book, prices, problems = PriceBook(suite.prices), {}, []
     for model in models:
         known = await book.find(model.spec, model.opened) if ask_servers else book.look_up(model.spec, model.opened)
-        found[model.context.side, model.name] = known
+        prices[model.context.side, model.name] = known
         if known.price is not None:
             model.context.price = partial(_priced, known)
             model.context.worst_case = WorstCase(known.price)
         if suite.run.max_cost is None:
             continue
-        said = check_cap(model.spec.model, known.price, model.params, judge=model.is_judge)
-        if said is not None:
-            problems.append(model.say(said))
+        message = check_cap(model.spec.model, known.price, model.params, judge=model.is_judge)
+        if message is not None:
+            problems.append(model.problem(message))
     if problems:
         raise SuiteError(problems)
-    return found
+    return prices
 
 
 def _priced(known: KnownPrice, endpoint: Any) -> PricedEndpoint:
@@ -238,35 +251,56 @@ def _priced(known: KnownPrice, endpoint: Any) -> PricedEndpoint:
 
 
 def add_spent(row: Row, spent: dict[Side, float]) -> None:
-    """Count in what a row of the row log had cost."""
+    """Add the cost of a row of the row log."""
     if isinstance(row.answer, Completion):
         spent["targets"] += row.answer.cost_usd or 0.0
     spent["judges"] += sum(call.cost_usd or 0.0 for cell in row.cells.values() for call in cell.calls)
 
 
-def provenance_of_plan(plan: Plan) -> Provenance:
-    """What was planned. Custom code goes by the sha256 of the file that is named; what that file imports is not read."""
-    suite = plan.suite
+def provenance_of(
+    suite: Suite, scan: Scan, targets: Sequence[PlannedTarget], scorers: Sequence[PlannedScorer]
+) -> Provenance:
+    """What will be run. Custom code is identified by the sha256 of its file; what that file imports is not read."""
     specs = {spec.name: spec for spec in suite.targets}
     return Provenance(
         suite=suite.name,
-        dataset=DatasetProvenance(digest=plan.scan.digest, rows=plan.scan.count, **_selection(suite.dataset)),
-        targets={target.name: _target(target, specs[target.name], suite.folder) for target in plan.targets},
-        scorers={scorer.bound.name: _scorer(scorer, suite.folder) for scorer in plan.scorers},
-        judges={scorer.bound.name: _judge(scorer.judge) for scorer in plan.scorers if scorer.judge is not None},
+        dataset=DatasetProvenance(digest=scan.digest, rows=scan.count, **_selection(suite.dataset)),
+        targets={target.name: _target(target, specs[target.name], suite.folder) for target in targets},
+        scorers={scorer.bound.name: _scorer(scorer, suite.folder) for scorer in scorers},
+        judges={scorer.bound.name: _judge(scorer.judge) for scorer in scorers if scorer.judge is not None},
         seed=suite.run.seed,
         epochs=suite.run.epochs,
     )
 
 
+def served_provenance(plan: Plan) -> Provenance:
+    """The provenance of a plan with the models that have served its targets and judges so far."""
+    provenance = plan.provenance
+    targets = {target.name: target.calls for target in plan.targets}
+    judges = {scorer.bound.name: scorer.judge.calls for scorer in plan.scorers if scorer.judge is not None}
+    return replace(
+        provenance,
+        targets={
+            name: replace(part, served_models=_served(targets[name])) for name, part in provenance.targets.items()
+        },
+        judges={name: replace(part, served_models=_served(judges[name])) for name, part in provenance.judges.items()},
+    )
+
+
+def _served(calls: CallTally) -> tuple[str, ...]:
+    return tuple(sorted(calls.usage.served_models))
+
+
 def tested_provenance(plan: Plan) -> Provenance:
-    """What a baseline is compared with: where stored answers are scored, the targets that gave them."""
-    provenance = provenance_of_plan(plan)
+    """What a baseline is compared with: if stored answers are scored, the targets that gave them."""
+    provenance = served_provenance(plan)
     return provenance if plan.stored is None else replace(provenance, targets=plan.stored.provenance.targets)
 
 
 def plain(data: Any) -> Any:
     """Data as it is read back from JSON, without secrets."""
+    if not data:
+        return data
     return without_secrets(json.loads(json.dumps(data, default=str)))
 
 
@@ -280,7 +314,6 @@ def _selection(spec: DatasetSpec) -> dict[str, Any]:
 
 
 def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProvenance:
-    served_models = tuple(sorted(target.calls.usage.served_models))
     if spec.type is None:
         return TargetProvenance(
             type=target.kind,
@@ -289,25 +322,23 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
             params=plain(dict(target.params)),
             prompt=None if target.prompt is None else _templates(target.prompt.parts),
             prompt_digest=None if target.prompt is None else target.prompt.digest,
-            served_models=served_models,
         )
     options = dict(spec.options)
     if isinstance(target.call, RecordedRun):
         options["run"] = target.call.run  # `last` would be another run when this one is resumed
     return TargetProvenance(
         type=spec.type,
-        model=target.model,  # the version that an alias meant
+        model=target.model,  # an alias is resolved to its version
         host=target.host,
         params=plain(dict(target.params)),
         options=plain(options),
         args=plain(dict(spec.args)),
         files=_files([spec.type, *_texts(spec.options)], folder),
-        served_models=served_models,
     )
 
 
 def _templates(parts: tuple[tuple[str, str], ...] | None) -> tuple[Mapping[str, str], ...] | None:
-    """A mapping of role to text for each message; None where samples are sent as they are."""
+    """A mapping of role to text for each message; None if samples are sent as they are."""
     return None if parts is None else tuple(plain([{role: template} for role, template in parts]))
 
 
@@ -342,7 +373,6 @@ def _judge(session: JudgeSession) -> JudgeProvenance:
         host=session.host,
         mode=session.mode,
         params=plain(dict(session.params)),
-        served_models=tuple(sorted(session.calls.usage.served_models)),
     )
 
 
@@ -351,7 +381,7 @@ def _texts(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _files(references: Iterable[str], folder: Path) -> dict[str, str]:
-    """The sha256 of each file that a `path/file.py:name` or an imported `package.module:name` leads to."""
+    """The sha256 of each file that a `path/file.py:name` or an imported `package.module:name` refers to."""
     digests: dict[str, str] = {}
     for reference in references:
         location, colon, name = reference.rpartition(":")
@@ -362,7 +392,7 @@ def _files(references: Iterable[str], folder: Path) -> dict[str, str]:
             if file is not None:
                 digests[location] = hashlib.sha256(file.read_bytes()).hexdigest()
         except OSError:
-            continue  # not a file after all, or not readable
+            continue  # not a file, or not readable
     return digests
 
 
@@ -371,14 +401,13 @@ def _file_of_module(name: str) -> Path | None:
     return Path(file) if file is not None else None
 
 
-def remaining(
+def remaining_jobs(
     jobs: Iterable[Job], finished: FinishedRows, folder: Path, *, retry_errors: bool = False
 ) -> Iterator[Job]:
-    """The jobs without a finished row, lazily and in order; no row is made of what is skipped.
+    """The jobs without a finished row, lazily and in order; finished rows are skipped without reading them.
 
-    `retry_errors` adds those whose call failed, as a new attempt, and those with cells in error: these with their
-    stored row and the names of the scorers to call again. `folder` is the run's. Raises RunError where a row that
-    is needed cannot be read.
+    `retry_errors` adds jobs whose call failed, as a new attempt, and jobs with cells in error, with their stored row and
+    the scorers to call again. `folder` is that of the run. Raises RunError if a row that is needed cannot be read.
     """
     for job in jobs:
         found = finished.find(job.sample.id, job.target.name, job.epoch)
@@ -392,14 +421,6 @@ def remaining(
 
 
 def count_remaining_jobs(rows: int, finished: FinishedRows, *, retry_errors: bool = False) -> int:
-    """How many jobs `remaining` yields of a plan of so many rows."""
+    """How many jobs `remaining_jobs` yields for a plan with that number of rows."""
     again = finished.failed + finished.in_error if retry_errors else 0
     return max(0, rows - len(finished)) + again
-
-
-def stored_cells(job: Job) -> Mapping[str, Cell]:
-    """The cells of a job's stored row that stay as they are, none where the whole row is to be made."""
-    if job.stored is None:
-        return EMPTY
-    again = job.scorers or frozenset()
-    return {name: cell for name, cell in job.stored.cells.items() if name not in again}

@@ -1,4 +1,12 @@
-"""What a run came to: verdict, metrics and counts per target, and where it went wrong, if it did."""
+"""The result of a run: verdict, metrics and counts per target, a summary of its errors, and its records for the disk.
+
+Calls and money are counted in four places, each for its own question:
+
+- `MiddlewareStack` counts the calls of this process, retries included (`CallTally`; `targets` and `judges` of `run.json`).
+- `RowUsage`, here, counts what the rows took, so that a resumed run comes to the same total (`usage` of `metrics.json`).
+- `Summary` makes the metrics `cost_usd` and `token_count`: a distribution over samples, with its interval.
+- `Budget` adds up what a cost cap has reserved and spent, before a call is made.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import Cell, Completion, Failure, FailureKind, GateResult, Metric, Row
 from evalrunner.engine.judge import NOT_CHECKED, JudgeSession
-from evalrunner.engine.plan import Plan, provenance_of_plan, tested_provenance
+from evalrunner.engine.plan import Plan, served_provenance, tested_provenance
 from evalrunner.engine.runner import RunState, ended_in_error
 from evalrunner.gates.check import Comparison as GateComparison
 from evalrunner.gates.check import check_gates, run_verdict
 from evalrunner.gates.regression import CandidateRun
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
-from evalrunner.runs.provenance import Provenance, TargetProvenance, source_of
+from evalrunner.runs.provenance import TargetProvenance, source_of
 from evalrunner.runs.record import (
     JudgeRecord,
     MetricsRecord,
@@ -47,9 +55,9 @@ PACKAGES = ("evalrunner", "autoevals", "litellm", "xllamacpp", "alt-profanity-ch
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
-    """One target's numbers. `usage` is what its rows took, `ended` is why it was given up, `failed` counts failed rows.
+    """The numbers of one target. `usage` is what its rows took, `failed` counts failed rows.
 
-    `calls` is what this process did for them: tries, answers that were kept from before.
+    `ended` is why the target was aborted. `calls` counts the calls of this process, retries and cache hits included.
     """
 
     metrics: tuple[Metric, ...]
@@ -62,10 +70,10 @@ class TargetResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A finished run. `stopped` says in one sentence why it ended early, `notices` what else is worth knowing.
+    """A run that ended. `stopped` says in one sentence why it ended early; `in_error` counts rows with an error.
 
-    `duration_s` is that of this process: a run that went on began earlier. `comparison` holds several targets side by side,
-    `record` is what `run.json` holds.
+    `duration_s` is that of this process, so a resumed run started earlier. `comparison` compares several targets,
+    `record` is the content of `run.json`.
     """
 
     suite: str
@@ -88,60 +96,56 @@ class RunResult:
 
     @property
     def status(self) -> RunStatus:
-        """`finished`, `stopped` where the run ended early, or `interrupted`."""
+        """`finished`, `stopped` if the run ended early, or `interrupted`."""
         if self.exit_code == INTERRUPTED:
             return "interrupted"
         return "finished" if self.stopped is None else "stopped"
 
     @property
     def unfinished(self) -> int:
-        """Rows that were planned and are not there."""
+        """How many planned rows are missing."""
         return max(0, self.plan.rows - self.rows)
 
 
 def conclude(
     plan: Plan, state: RunState, usage: RowUsage, summary: Summary, *, gates: bool
 ) -> tuple[tuple[GateResult, ...], Verdict, int]:
-    """The verdicts of a run's gates, that of the run, and its exit code."""
+    """The gate results of a run, its verdict and its exit code."""
     results = check_gates(plan.gates, summary, _compared(plan)) if gates else ()
     unfinished = stopped_early(plan, state, usage) is not None
     return results, *run_verdict(results, unfinished=unfinished, interrupted=state.interrupted)
 
 
 def _compared(plan: Plan) -> GateComparison:
-    """What gates on a baseline compare; the models that served the plan are known by now."""
+    """The sides of gates on a baseline; the models that served the plan are known by now."""
     if not plan.baselines:
         return GateComparison()
     return GateComparison(CandidateRun(tested_provenance(plan), plan.keys), plan.baselines)
 
 
 def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
-    """Why a run did not do all it was to do, in one sentence, or None: a limit, an endpoint given up, no answer at all."""
-    said: list[str] = []
+    """Why a run ended early, in one sentence, or None: a limit, an aborted target or judge, no answer at all."""
+    reasons: list[str] = []
     if plan.calls.stop.reason is not None:
-        said.append(plan.calls.stop.reason)
+        reasons.append(plan.calls.stop.reason)
     for target in plan.targets:
-        breaker, counts = target.breaker, usage.counts[target.name]
-        if breaker.open_reason is not None:
-            said.append(f"target {target.name!r} was given up: {breaker.open_reason.message}")
+        failure, counts = target.breaker.open_reason, usage.counts[target.name]
+        if failure is not None:
+            reasons.append(f"target {target.name!r} aborted: {failure.message}")
         elif counts.failed and not counts.answered and not state.interrupted:
-            none = (
-                "did not answer its only row" if counts.failed == 1 else f"answered none of its {counts.failed:,} rows"
-            )
-            said.append(f"target {target.name!r} {none}")
+            rows = "its only row" if counts.failed == 1 else f"any of its {counts.failed:,} rows"
+            reasons.append(f"target {target.name!r} did not answer {rows}")
     for scorer in plan.scorers:
-        if scorer.judge is not None and scorer.judge.ended is not None:
-            said.append(
-                f"the judge of {scorer.bound.name!r}, {scorer.judge.name}, was given up: {scorer.judge.ended.message}"
-            )
-    return "; ".join(said) or None
+        if scorer.judge is not None and (failure := scorer.judge.ended) is not None:
+            reasons.append(f"judge {scorer.judge.name!r} of {scorer.bound.name!r} aborted: {failure.message}")
+    return "; ".join(reasons) or None
 
 
 def started_record(plan: Plan, options: RunOptions, *, run_id: str, started_at: datetime) -> RunRecord:
-    """The record of a run that starts, status `running`."""
-    suite, provenance = plan.suite, provenance_of_plan(plan)
+    """The record of a run that starts, with status `running`."""
+    suite = plan.suite
     return RunRecord(
-        **{**field_values(provenance), "targets": {}, "judges": {}, **_counted_parts(plan, provenance)},
+        **{**field_values(plan.provenance), **_counted_parts(plan)},
         run_id=run_id,
         suite_file=suite.path,
         status="running",
@@ -166,7 +170,7 @@ def ended_record(started: RunRecord, result: RunResult) -> RunRecord:
     """The record of a run that ended, with its calls, served models and verdict."""
     return replace(
         started,
-        **_counted_parts(result.plan, provenance_of_plan(result.plan)),
+        **_counted_parts(result.plan),
         status=result.status,
         finished_at=result.finished_at,
         duration_s=round(result.duration_s, 3),
@@ -179,8 +183,9 @@ def ended_record(started: RunRecord, result: RunResult) -> RunRecord:
     )
 
 
-def _counted_parts(plan: Plan, provenance: Provenance) -> dict[str, Any]:
-    """Targets and judges with the calls that were counted by now."""
+def _counted_parts(plan: Plan) -> dict[str, Any]:
+    """Targets and judges with the models that served them and the calls counted so far."""
+    provenance = served_provenance(plan)
     judges = {scorer.bound.name: scorer.judge for scorer in plan.scorers if scorer.judge is not None}
     return {
         "targets": {
@@ -213,17 +218,17 @@ def _scored_from(plan: Plan) -> ScoredFrom | None:
     if stored is None:
         return None
     started_at = None if stored.judged is None else stored.judged.started_at
-    targets = {name: TargetProvenance(**_target_fields(target)) for name, target in stored.provenance.targets.items()}
+    targets = {name: _without_calls(target) for name, target in stored.provenance.targets.items()}
     return ScoredFrom(run_id=stored.run_id, path=stored.label, targets=targets, started_at=started_at)
 
 
-def _target_fields(target: TargetProvenance) -> dict[str, Any]:
-    """The fields that say what a target was, without the calls made for it."""
-    return {item.name: getattr(target, item.name) for item in fields(TargetProvenance)}
+def _without_calls(target: TargetProvenance) -> TargetProvenance:
+    """What a target was, without the calls made for it."""
+    return TargetProvenance(**{item.name: getattr(target, item.name) for item in fields(TargetProvenance)})
 
 
 def metrics_record(result: RunResult) -> MetricsRecord:
-    """The numbers of a run."""
+    """The numbers of a run, for `metrics.json`."""
     return MetricsRecord(
         run_id=result.run_id,
         suite=result.suite,
@@ -239,70 +244,70 @@ def metrics_record(result: RunResult) -> MetricsRecord:
 
 
 def package_versions() -> dict[str, str]:
-    """The versions of Python and of the packages that can change a number."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages that can change a number."""
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
-NO_REASON = "no reason was given"
-KINDS = 3  # of failures that are told of one target
+NO_REASON = "no reason given"
+MAX_FAILURE_KINDS = 3  # reported for one target
 
 
 @dataclass(slots=True)
 class ErrorGroup:
-    """How often it happened, and what was said the first time."""
+    """Errors of one kind: how many, and the first one as an example."""
 
-    row: str
-    said: str
+    sample_id: str
+    message: str
     count: int = 0
 
 
 @dataclass(slots=True)
 class ErrorSummary:
-    """Failures of a run by target and kind, errors of its scorers and verdicts that could not be read by scorer."""
+    """Errors of a run: failed calls by target and kind, scorer errors and unreadable judge verdicts by scorer."""
 
-    failed: dict[str, dict[str, ErrorGroup]] = field(default_factory=lambda: defaultdict(dict))
-    errors: dict[str, ErrorGroup] = field(default_factory=dict)
-    unread: dict[str, ErrorGroup] = field(default_factory=dict)
+    failures: dict[str, dict[str, ErrorGroup]] = field(default_factory=lambda: defaultdict(dict))
+    scorer_errors: dict[str, ErrorGroup] = field(default_factory=dict)
+    unreadable: dict[str, ErrorGroup] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
-        """Count what went wrong in one row; where its call failed, that alone. Judges say themselves what kept them."""
+        """Count the errors of one row; of a failed call the failure only. Judges that were not calibrated report that themselves."""
         answer = row.answer
         if isinstance(answer, Failure):
-            _count(self.failed[row.target], answer.kind, row, answer.message)
+            _count_error(self.failures[row.target], answer.kind, row, answer.message)
             return
         for name, cell in row.cells.items():
             if cell.state == "error" and NOT_CHECKED not in (cell.reason or ""):
-                _count(self.errors, name, row, cell.message or NO_REASON)
+                _count_error(self.scorer_errors, name, row, cell.message or NO_REASON)
             elif cell.state == "unscored" and cell.cause == "judge":
-                _count(self.unread, name, row, cell.reason or NO_REASON)
+                _count_error(self.unreadable, name, row, cell.reason or NO_REASON)
 
     def lines(self, *, known: str = "") -> Iterator[str]:
-        """A sentence for each kind, the most frequent of a target first; none for what `known` says already."""
-        for target, kinds in self.failed.items():
-            for kind, trouble in sorted(kinds.items(), key=lambda item: -item[1].count)[:KINDS]:
-                if trouble.said in known:
-                    continue
-                yield f"{target}: {_counted(trouble.count, 'row')} failed ({kind}), such as {trouble.row!r}: {trouble.said}"
-        for scorer, trouble in self.errors.items():
-            kind, _, said = trouble.said.partition(": ")
-            if (said or kind) in known:
-                continue
-            yield f"{scorer}: {_counted(trouble.count, 'score')} in error, such as that of {trouble.row!r}: {trouble.said}"
-        for scorer, trouble in self.unread.items():
-            yield f"{scorer}: {_counted(trouble.count, 'verdict')} without a score, such as that on {trouble.row!r}: {trouble.said}"
+        """A sentence for each kind, the most frequent of a target first; none for what `known` already says."""
+        for target, kinds in self.failures.items():
+            for kind, group in sorted(kinds.items(), key=lambda item: -item[1].count)[:MAX_FAILURE_KINDS]:
+                if group.message not in known:
+                    yield f"{target}: {_counted(group.count, 'row')} failed ({kind}), {_example(group)}"
+        for scorer, group in self.scorer_errors.items():
+            kind, _, message = group.message.partition(": ")
+            if (message or kind) not in known:
+                yield f"{scorer}: {_counted(group.count, 'score')} in error, {_example(group)}"
+        for scorer, group in self.unreadable.items():
+            yield f"{scorer}: {_counted(group.count, 'verdict')} without a score, {_example(group)}"
 
 
-def _count(found: dict[str, ErrorGroup], name: str, row: Row, said: str) -> None:
-    trouble = found.get(name)
-    if trouble is None:
-        trouble = found[name] = ErrorGroup(row.sample.id, said)
-    trouble.count += 1
+def _count_error(groups: dict[str, ErrorGroup], name: str, row: Row, message: str) -> None:
+    group = groups.setdefault(name, ErrorGroup(row.sample.id, message))
+    group.count += 1
+
+
+def _example(group: ErrorGroup) -> str:
+    return f"e.g. {group.sample_id!r}: {group.message}"
 
 
 def _counted(count: int, noun: str) -> str:
@@ -314,7 +319,7 @@ NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
 
 @dataclass(slots=True)
 class RowCounts:
-    """How many rows of a target have an answer, and how many calls failed."""
+    """How many rows of a target were answered and how many failed."""
 
     answered: int = 0
     failed: int = 0
@@ -322,21 +327,21 @@ class RowCounts:
 
 @dataclass(slots=True)
 class RowUsage:
-    """Totals for each target that is called over the network, and for each scorer that asks a judge.
+    """What the rows took, by target that is called over the network and by scorer that asks a judge.
 
-    `in_error` counts the rows that infrastructure kept from their answer or from one of their scores, `troubles` says
-    what did.
+    It is counted from the rows alone, so a run that was resumed comes to the same as one that was not. `in_error` counts
+    the rows that lack their answer or a score because of an error; `errors` summarizes those errors.
     """
 
     targets: dict[str, Usage]
     judges: dict[str, Usage]
     counts: dict[str, RowCounts]
     in_error: int = 0
-    troubles: ErrorSummary = field(default_factory=ErrorSummary)
+    errors: ErrorSummary = field(default_factory=ErrorSummary)
 
     @classmethod
     def of(cls, plan: Plan) -> RowUsage:
-        """Nothing counted yet."""
+        """The totals of a plan before its first row."""
         return cls(
             {target.name: Usage() for target in plan.targets if target.host is not None},
             {scorer.bound.name: Usage() for scorer in plan.scorers if scorer.judge is not None},
@@ -344,14 +349,14 @@ class RowUsage:
         )
 
     def add(self, row: Row) -> None:
-        """Count one row in; an answer kept from before took nothing."""
+        """Count one row; a cached answer took nothing."""
         counts = self.counts[row.target]
         counts.failed += (failed := isinstance(row.answer, Failure))
         counts.answered += not failed
         in_error = failed or ended_in_error(row)
         self.in_error += in_error
-        if in_error or self.judges:  # whose verdict may be one that cannot be read
-            self.troubles.add(row)
+        if in_error or self.judges:  # a judge's verdict may be unreadable
+            self.errors.add(row)
         target = self.targets.get(row.target)
         if target is not None and _was_called(row.answer):
             target.add(row.answer)
@@ -359,7 +364,7 @@ class RowUsage:
             _add_calls(usage, row.cells[name])
 
     def of_target(self, name: str) -> Usage:
-        """The totals of a target; nothing for one that is not called over the network."""
+        """The totals of a target; zero for one that is not called over the network."""
         return self.targets.get(name) or Usage()
 
 

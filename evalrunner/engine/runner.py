@@ -1,4 +1,4 @@
-"""Rows out of a plan: N workers pull jobs from one lazy iterator, and each row is handed on as it is done."""
+"""Run the jobs of a plan: N workers pull from one lazy iterator, and each row is emitted as it finishes."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from evalrunner.middleware.deadline import RowDeadline, pause_deadline
 from evalrunner.plugins import name_of
 from evalrunner.suite.schema import FailOnError
 
-GRACE_S = 5.0  # what calls in flight get to finish once somebody asked to stop
-AUTO_ROWS = 256  # under way at once where the endpoints find their own pace: a row that queues costs a few kilobytes
-AUTO_THREADS = 64
+GRACE_S = 5.0  # for calls in flight to finish after a stop request
+MAX_AUTO_WORKERS = 256  # while endpoints adapt their own concurrency; a waiting row costs a few kilobytes
+MAX_AUTO_THREADS = 64
 
 
 async def run_plan(plan: Plan, jobs: Iterator[Job], *, emit: Callable[[Row], None], stop: StopSignal) -> RunState:
-    """Run the jobs, handing each row to `emit` in order of completion.
+    """Run the jobs and pass each row to `emit` in order of completion.
 
-    A target that cannot work, or has failed many rows in a row, is not asked again; the others finish. A stop ends the
-    run after the calls in flight: GRACE_S seconds where somebody waits for it, the time of a call otherwise.
+    A target whose circuit is open is not called again; the others finish. A stop request ends the run after the calls in
+    flight: they get GRACE_S seconds if the user interrupted, the timeout of a call otherwise.
     """
     state = RunState.of(plan)
-    asked = plan.suite.run.concurrency
-    concurrency = max(1, min(AUTO_ROWS if asked == "auto" else asked, plan.rows))
+    requested = plan.suite.run.concurrency
+    concurrency = max(1, min(MAX_AUTO_WORKERS if requested == "auto" else requested, plan.rows))
     loop = asyncio.get_running_loop()
-    threads = min(concurrency, AUTO_THREADS) if asked == "auto" else concurrency
+    threads = min(concurrency, MAX_AUTO_THREADS) if requested == "auto" else concurrency
     executor = ThreadPoolExecutor(threads, thread_name_prefix="evalrun-worker")
     loop.set_default_executor(executor)
     try:
         scorer = RowScorer(plan.scorers, executor)
-        work = Work(jobs, plan, scorer, state, emit, stop)
-        workers = [asyncio.create_task(work.pull()) for _ in range(concurrency)]
+        pool = WorkerPool(jobs, plan, scorer, state, emit, stop)
+        workers = [asyncio.create_task(pool.work()) for _ in range(concurrency)]
         await _until_done(workers, plan, state, stop)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
-        # A thread that hangs in someone's function must not hold the loop's own end.
+        # a thread that hangs in user-defined code must not block the end of the loop
         loop.set_default_executor(ThreadPoolExecutor(1))
     return state
 
@@ -53,14 +53,14 @@ async def _until_done(workers: list[asyncio.Task[None]], plan: Plan, state: RunS
     limit_s = plan.suite.run.run_timeout
     alarm = None
     if limit_s is not None:
-        alarm = asyncio.get_running_loop().call_later(limit_s, stop.request, _out_of_time(limit_s))
+        alarm = asyncio.get_running_loop().call_later(limit_s, stop.request, _timeout_reason(limit_s))
     waiter = asyncio.create_task(stop.wait())
     pending: set[asyncio.Task[None]] = set(workers)
     try:
         while pending and not waiter.done():
             done, rest = await asyncio.wait({*pending, waiter}, return_when=asyncio.FIRST_COMPLETED)
             pending = rest - {waiter}
-            _raise_of(done - {waiter})
+            _raise_errors(done - {waiter})
         if stop.count:
             state.interrupted = stop.interrupted
             await _let_finish(pending, plan, stop)
@@ -74,31 +74,31 @@ async def _until_done(workers: list[asyncio.Task[None]], plan: Plan, state: RunS
 
 
 async def _let_finish(pending: set[asyncio.Task[None]], plan: Plan, stop: StopSignal) -> None:
-    """Wait for what is in flight: it is paid for, so a run that stops by itself has the patience of a call."""
+    """Wait for the calls in flight: they are paid for, so a run that stops by itself waits for the timeout of a call."""
     begun, limit_s = time.monotonic(), plan.suite.run.run_timeout
     while pending:
-        hurried = stop.interrupted or (limit_s is not None and stop.reason == _out_of_time(limit_s))
-        left_s = begun + (GRACE_S if hurried else plan.suite.run.timeout) - time.monotonic()
-        if stop.force or left_s <= 0:
+        urgent = stop.interrupted or (limit_s is not None and stop.reason == _timeout_reason(limit_s))
+        remaining_s = begun + (GRACE_S if urgent else plan.suite.run.timeout) - time.monotonic()
+        if stop.force or remaining_s <= 0:
             return
-        done, pending = await asyncio.wait(pending, timeout=min(0.05, left_s))
-        _raise_of(done)
+        done, pending = await asyncio.wait(pending, timeout=min(0.05, remaining_s))
+        _raise_errors(done)
 
 
-def _out_of_time(limit_s: float) -> str:
-    return f"the run's time limit of {limit_s:g} s is reached"
+def _timeout_reason(limit_s: float) -> str:
+    return f"run timeout of {limit_s:g} s reached"
 
 
-def _raise_of(done: set[asyncio.Task[None]]) -> None:
-    """Raise what ended a worker: a full disk, or a dataset that changed. One that was dropped by a stop is none."""
+def _raise_errors(done: set[asyncio.Task[None]]) -> None:
+    """Raise the exception that ended a worker, such as a full disk; a canceled worker has none."""
     for worker in done:
         if not worker.cancelled():
             worker.result()
 
 
 @dataclass(slots=True)
-class Work:
-    """What the workers of a run share."""
+class WorkerPool:
+    """What the workers of a run share: jobs, scorers, state, and where rows go."""
 
     jobs: Iterator[Job]
     plan: Plan
@@ -107,15 +107,15 @@ class Work:
     emit: Callable[[Row], None]
     stop: StopSignal
 
-    async def pull(self) -> None:
-        """One worker: job after job until there is none left, or nobody wants more."""
+    async def work(self) -> None:
+        """One worker: job after job until none is left or a stop is requested."""
         while not self.stop.count:
             job = next(self.jobs, None)
             if job is None:
                 return
             breaker = job.target.breaker
             if breaker.is_open():
-                if self.state.all_ended:
+                if self.state.all_aborted:
                     return
                 continue
             deadline = RowDeadline(self.plan.suite.run.row_timeout, self.plan.calls.timing)
@@ -128,7 +128,7 @@ class Work:
             cells = await self.scorer.score(job, answer, deadline)
             row = Row(job.sample, job.target.name, job.epoch, answer, cells, job.attempt)
             self.emit(row)
-            reason = self.state.note(row)
+            reason = self.state.add(row)
             if reason is not None:
                 self.stop.request(reason)
 
@@ -137,73 +137,73 @@ async def _call_target(job: Job, deadline: RowDeadline) -> Completion | Failure:
     try:
         async with deadline:
             try:
-                if job.target.turns is None:
+                if job.target.slots is None:
                     return await job.target.call(job.sample, job.epoch)
-                return await _call_in_turn(job, job.target.turns)
-            except Exception as crash:  # a target of someone's own that raises is a failure of its row, not of the run
-                said = f"{type(crash).__name__}: {crash}"
-                return Failure("function", f"{name_of(type(job.target.call))} raised {said}"[:500])
+                return await _call_limited(job, job.target.slots)
+            except Exception as crash:  # an exception in a user-defined target fails its row, not the run
+                message = f"{name_of(type(job.target.call))} raised {type(crash).__name__}: {crash}"
+                return Failure("function", message[:500])
     except TimeoutError:
         return Failure("timeout", f"no answer within the row timeout of {deadline.limit_s:g} s")
 
 
-async def _call_in_turn(job: Job, turns: asyncio.Semaphore) -> Completion | Failure:
-    """The answer of a target that bounds how many calls are under way; the row's clock stands still until its turn."""
+async def _call_limited(job: Job, slots: asyncio.Semaphore) -> Completion | Failure:
+    """The answer of a target whose concurrency is limited; the deadline of the row pauses while it waits."""
     with pause_deadline():
-        await turns.acquire()
+        await slots.acquire()
     try:
         return await job.target.call(job.sample, job.epoch)
     finally:
-        turns.release()
+        slots.release()
 
 
 @dataclass(slots=True)
 class RunState:
-    """How a run fares, kept up to date while it goes. `rows` counts those of this process."""
+    """The counts of a run while it runs. `rows` counts those of this process, `max_errors` comes from `fail_on_error`."""
 
     targets: dict[str, CircuitBreaker] = field(default_factory=dict)
     rows: int = 0
     errors: int = 0
-    most_errors: int | None = None
-    allowed: str = ""
+    max_errors: int | None = None
+    rule: str = ""
     interrupted: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
-        """The state of a run that has not begun."""
+        """The state of a run before its first row."""
         rule = plan.suite.run.fail_on_error
-        most = rule.rows(plan.rows) if rule is not None else None
-        return cls({target.name: target.breaker for target in plan.targets}, most_errors=most, allowed=said_of(rule))
+        limit = rule.rows(plan.rows) if rule is not None else None
+        return cls({target.name: target.breaker for target in plan.targets}, max_errors=limit, rule=rule_text(rule))
 
     @property
-    def all_ended(self) -> bool:
-        """Whether no target is asked any more."""
+    def all_aborted(self) -> bool:
+        """Whether every target was aborted."""
         return all(target.open_reason is not None for target in self.targets.values())
 
-    def note(self, row: Row) -> str | None:
-        """Count one row in; the sentence why the run should stop, if it should."""
+    def add(self, row: Row) -> str | None:
+        """Count one row; the reason why the run should stop, if any."""
         self.rows += 1
         if not ended_in_error(row):
             return None
         self.errors += 1
-        if self.most_errors is None or self.errors < self.most_errors:
+        if self.max_errors is None or self.errors < self.max_errors:
             return None
         rows = "1 row" if self.errors == 1 else f"{self.errors:,} rows"
-        return f"{rows} ended in error, and fail_on_error is {self.allowed}"
+        return f"{rows} ended in error, and fail_on_error is {self.rule}"
 
 
-def said_of(rule: FailOnError | None) -> str:
-    """The rule as people write it."""
+def rule_text(rule: FailOnError | None) -> str:
+    """The rule as the suite spells it."""
     if rule is None:
         return ""
     return str(rule.count) if rule.count is not None else f"{100 * (rule.share or 0):g}%"
 
 
 def ended_in_error(row: Row) -> bool:
-    """Whether infrastructure kept the row from its answer or from one of its scores."""
+    """Whether an error left the row without its answer or without one of its scores."""
     if isinstance(row.answer, Failure):
         return True
-    for cell in row.cells.values():  # noqa: SIM110  any() takes three times as long for so few, and every row comes here
+    for cell in row.cells.values():  # noqa: SIM110  any() takes three times as long for a few cells, for every row
         if cell.state == "error":
             return True
     return False

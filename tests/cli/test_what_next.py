@@ -62,8 +62,8 @@ def test_each_kind_of_failure_is_told_in_the_words_of_the_provider() -> None:
     with ScriptedServer(refuses_some) as server:
         done = evalrun(write(server.base_url))
     said = flat(done.stdout)
-    assert "note: m: 4 rows failed (bad_request), such as 'q" in said and "(HTTP 418): I am a teapot" in said
-    assert "note: m: 1 row failed (server), such as 'q3': the server failed (HTTP 500): the disk is full" in said
+    assert "note: m: 4 rows failed (bad_request), e.g. 'q" in said and "(HTTP 418): I am a teapot" in said
+    assert "note: m: 1 row failed (server), e.g. 'q3': the server failed (HTTP 500): the disk is full" in said
     assert said.index("4 rows failed") < said.index("1 row failed")
 
 
@@ -73,9 +73,8 @@ def test_what_a_scorer_raised_is_told_with_its_row() -> None:
     )
     with ScriptedServer() as server:
         done = evalrun(write(server.base_url, more=", {type: python, name: own, function: own.py:own}"))
-    assert (
-        "note: own: 1 score in error, such as that of 'q7': function: own() in own.py:3 raised ValueError: not today"
-        in flat(done.stdout)
+    assert "note: own: 1 score in error, e.g. 'q7': function: own() in own.py:3 raised ValueError: not today" in flat(
+        done.stdout
     )
 
 
@@ -85,7 +84,7 @@ def test_what_a_judge_said_in_place_of_a_verdict_is_told_with_its_row() -> None:
         done = evalrun(write(server.base_url, more=judge), "--set", "judge_check=off")
         told = flat(done.stdout)
         checked = flat(evalrun(write(server.base_url, more=judge)).stdout)
-    assert "note: toxicity: 20 verdicts without a score, such as that on 'q" in told
+    assert "note: toxicity: 20 verdicts without a score, e.g. 'q" in told
     assert "Well, it depends." in told
     assert "verdicts without a score" not in checked, "that the judge failed its check is said already"
 
@@ -93,7 +92,7 @@ def test_what_a_judge_said_in_place_of_a_verdict_is_told_with_its_row() -> None:
 def test_what_the_headline_says_is_not_said_twice() -> None:
     done = evalrun(write("http://127.0.0.1:9/v1"))
     assert flat(done.stdout).count("nothing answers at http://127.0.0.1:9") == 1
-    assert "stopped early: target 'm' was given up: nothing answers" in done.stdout
+    assert "stopped early: target 'm' aborted: nothing answers" in done.stdout
 
 
 def test_a_judge_that_is_not_there_is_told_of_once_beside_the_headline_and_has_no_cost() -> None:
@@ -101,7 +100,7 @@ def test_a_judge_that_is_not_there_is_told_of_once_beside_the_headline_and_has_n
         suite = write(server.base_url, more=", factuality")
         done = evalrun(suite, "--set", 'judge={model: j, name: j, base_url: "http://127.0.0.1:9/v1"}')
     said = flat(done.stdout)
-    assert "stopped early: the judge of 'factuality', j, was given up: nothing answers" in said
+    assert "stopped early: judge 'j' of 'factuality' aborted: nothing answers" in said
     assert said.count("nothing answers at http://127.0.0.1:9") == 2 and "scores in error" not in said
     assert re.search(r"judge of factuality: \d calls? · 0 tokens out · cost –", said)
 

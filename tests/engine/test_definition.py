@@ -13,7 +13,6 @@ import pytest
 import evalrunner
 from evalrunner.commands.run import Session, plan_suite
 from evalrunner.endpoints.factory import EndpointPool
-from evalrunner.engine.plan import provenance_of_plan
 from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.runs.provenance import differences
 
@@ -57,7 +56,7 @@ def define(suite: str = "s.yaml", **options: Any) -> dict[str, Any]:
     async def plan() -> dict[str, Any]:
         async with EndpointPool() as pool:
             session = Session(evalrunner.RunOptions(**options), StopSignal())
-            return provenance_of_plan(plan_suite(suite, session, pool, Path())).definition()
+            return plan_suite(suite, session, pool, Path()).provenance.definition()
 
     return asyncio.run(plan())
 

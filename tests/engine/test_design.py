@@ -73,8 +73,8 @@ def test_a_reducer_may_stand_at_the_top_of_the_suite() -> None:
             "s.yaml:5:27: run.reducer: 'at_least_3' needs 3 epochs; the suite runs 2",
         ),
         ("reducer: meen", "s.yaml:5:10: reducer: unknown reducer 'meen'; did you mean 'mean'?"),
-        ("reducer: [mean, mean]", "s.yaml:5:17: reducer[1]: names 'mean' a second time"),
-        ("reducer: []", "s.yaml:5:10: reducer: is empty; name a reducer, such as mean, or take the key out"),
+        ("reducer: [mean, mean]", "s.yaml:5:17: reducer[1]: 'mean' is listed twice"),
+        ("reducer: []", "s.yaml:5:10: reducer: is empty; name a reducer, such as mean, or remove the key"),
         (
             "reducer: mean\nrun: {reducer: mean}",
             "s.yaml:5:10: reducer: cannot be combined with 'run.reducer'; keep one of them",

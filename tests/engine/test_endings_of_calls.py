@@ -118,7 +118,7 @@ def test_a_target_that_cannot_work_is_given_up_at_once_and_others_finish(action:
     assert result.details.targets["other"].answered == 200
     assert result.exit_code == 3
     stopped = result.details.stopped or ""
-    assert "target 'm' was given up: " in stopped and said in stopped
+    assert "target 'm' aborted: " in stopped and said in stopped
     assert "sk-secret" not in stopped
 
 

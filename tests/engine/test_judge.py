@@ -95,7 +95,7 @@ def test_an_endpoint_that_fails_during_the_check_is_an_error_not_a_failed_check(
     result, server = run(lambda request, nth: Status(500, "oops"), "gates: [factuality >= 0.5]\nrun: {retries: 0}\n")
     cells = [row.cells["factuality"] for row in read_rows(result.folder)]
     assert {cell.state for cell in cells} == {"error"}
-    assert all((cell.message or "").startswith("server: self-check not done") for cell in cells)
+    assert all((cell.message or "").startswith("server: self-check did not finish") for cell in cells)
     assert "the judge's provider failed on 4 (server)" in result.gates[0].reason
     assert server.calls <= 3 * 4
 
@@ -112,7 +112,7 @@ def test_a_judge_with_a_wrong_key_is_given_up_at_once() -> None:
     result, server = run(lambda request, nth: Status(401, {"error": {"message": "wrong key"}}), rows=100)
     assert server.calls <= 4
     assert result.exit_code == 3
-    assert "the judge of 'factuality', judge-1, was given up" in (result.details.stopped or "")
+    assert "judge 'judge-1' of 'factuality' aborted" in (result.details.stopped or "")
 
 
 def test_a_verdict_that_cannot_be_read_is_unscored_never_zero() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
-from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget, count_remaining_jobs, remaining, stored_cells
+from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget, count_remaining_jobs, remaining_jobs
 from evalrunner.engine.scoring import RowScorer
 from evalrunner.errors import RunError
 from evalrunner.middleware.deadline import RowDeadline, Timing
@@ -20,7 +20,7 @@ from evalrunner.scorers.call import BoundScorer
 from evalrunner.suite.schema import ScorerSpec
 
 FINE = {"exact": Cell("scored", 1.0), "tone": Cell("scored", 0.5)}
-HALF = {"exact": Cell("scored", 1.0), "tone": Cell("error", None, "self-check not done: down", cause="server")}
+HALF = {"exact": Cell("scored", 1.0), "tone": Cell("error", None, "self-check did not finish: down", cause="server")}
 UNREAD = {"exact": Cell("scored", 1.0), "tone": Cell("unscored", None, "self-check 2 of 12", cause="judge_check")}
 DOWN = {name: Cell("error", None, "down", cause="server") for name in FINE}
 
@@ -49,7 +49,7 @@ def write(rows: list[Row]) -> None:
 
 def left(*, retry_errors: bool = False) -> list[Job]:
     finished = scan_keys(Path())
-    found = list(remaining(all_jobs(), finished, Path(), retry_errors=retry_errors))
+    found = list(remaining_jobs(all_jobs(), finished, Path(), retry_errors=retry_errors))
     assert count_remaining_jobs(12, finished, retry_errors=retry_errors) == len(found)
     return found
 
@@ -75,7 +75,7 @@ def test_errors_are_left_alone_unless_they_are_to_be_retried() -> None:
     again, scored_again = left(retry_errors=True)
     assert again == Job(jobs[1].sample, jobs[1].target, jobs[1].epoch, attempt=3)
     assert (scored_again.attempt, scored_again.stored, scored_again.scorers) == (3, rows[4], frozenset({"tone"}))
-    assert (stored_cells(again), stored_cells(scored_again)) == ({}, {"exact": HALF["exact"]})
+    assert (again.stored_cells, scored_again.stored_cells) == ({}, {"exact": HALF["exact"]})
 
 
 def test_what_was_mended_is_not_retried_again() -> None:
@@ -98,7 +98,7 @@ def test_only_the_scorers_in_error_are_called_again() -> None:
 
     job = next(all_jobs())
     write([made(job, HALF)])
-    (again,) = remaining([job], scan_keys(Path()), Path(), retry_errors=True)
+    (again,) = remaining_jobs([job], scan_keys(Path()), Path(), retry_errors=True)
     assert again.stored is not None
     scorers = [
         PlannedScorer(BoundScorer.bind(name, Scorer(function, Declaration())), ScorerSpec(name, "python"))
@@ -121,7 +121,7 @@ def test_rows_of_before_and_of_now_are_each_there_once() -> None:
     write(before)
     finished = scan_keys(Path())
     now: list[Row] = []
-    for job in remaining(all_jobs(), finished, Path(), retry_errors=True):
+    for job in remaining_jobs(all_jobs(), finished, Path(), retry_errors=True):
         if job.target.name == "a":  # as in a run that is ended again before it is through
             now.append(made(job, attempt=job.attempt))
             write(now[-1:])
@@ -133,7 +133,7 @@ def test_rows_of_before_and_of_now_are_each_there_once() -> None:
 def test_a_row_that_changes_while_it_is_needed_is_a_sentence() -> None:
     job = next(all_jobs())
     write([made(job, HALF)])
-    jobs = remaining([job], scan_keys(Path()), Path(), retry_errors=True)
+    jobs = remaining_jobs([job], scan_keys(Path()), Path(), retry_errors=True)
     Path("rows.jsonl").write_bytes(Path("rows.jsonl").read_bytes().replace(b"right", b"wrong"))
     with pytest.raises(RunError, match="the line from byte 0 on: the checksum does not fit; the row log was changed"):
         list(jobs)
@@ -156,7 +156,7 @@ def test_no_row_is_made_of_what_is_finished() -> None:
             asked += 1
             yield Job(Sample(str(number), "?"), TARGETS[0], 1)
 
-    found = remaining(jobs(), finished, Path(), retry_errors=True)
+    found = remaining_jobs(jobs(), finished, Path(), retry_errors=True)
     assert (len(finished), asked) == (rows, 0)
     assert (next(found).sample.id, asked) == (str(rows), rows + 1)
     assert sum(1 for _ in found) == 99

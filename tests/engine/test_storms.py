@@ -135,7 +135,7 @@ def test_a_run_has_a_time_limit_and_keeps_what_it_has() -> None:
         suite = write_suite(server.base_url, 400, "concurrency: 2, run_timeout: 0.5")
         result = evalrunner.run_suite(suite)
     assert result.exit_code == 3
-    assert "the run's time limit of 0.5 s is reached" in (result.details.stopped or "")
+    assert "run timeout of 0.5 s reached" in (result.details.stopped or "")
     assert 0 < result.details.rows < 400
     assert len(list(read_rows(result.folder))) == result.details.rows
 
