@@ -1,14 +1,68 @@
-"""Scorers that compare texts: cheap, offline, the same every time."""
+"""Scorers that compare the output with the accepted answers as text, and the normalization that they share."""
 
 from __future__ import annotations
 
+import re
+import string
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from evalrunner.domain import Declaration, Sample, Scorer, Skipped
-from evalrunner.scorers.normalize import Normalizer, normalizer
+
+PUNCTUATION = str.maketrans("", "", string.punctuation)  # SQuAD's: the 32 signs of ASCII, no typographic quotes
+ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
+ARTICLES_WITH_GAP = re.compile(r"\b(?:a|an|the)\b\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalizer:
+    """Text to the form in which it is compared; always in Unicode's NFC and without blanks at its ends."""
+
+    case: bool = False
+    punctuation: bool = False
+    articles: bool = False
+    whitespace: bool = False
+
+    def __call__(self, text: str) -> str:
+        if not text.isascii():
+            text = unicodedata.normalize("NFC", text)
+        if self.case:
+            text = text.lower() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
+        if self.punctuation:
+            text = text.translate(PUNCTUATION)
+        if self.articles:
+            # Where runs of blanks count, an article takes the blanks after it along and leaves no hole.
+            text = ARTICLES.sub(" ", text) if self.whitespace else ARTICLES_WITH_GAP.sub("", text)
+        return " ".join(text.split()) if self.whitespace else text.strip()
+
+    def of_answer(self, answer: str) -> tuple[Normalizer, str]:
+        """An accepted answer in the form to compare with, and the steps that its counterpart then goes through.
+
+        They are fewer where all of them would leave nothing of the answer (`A`, `the`, `+`): SQuAD's script makes
+        the empty text of such a one, which then equals any other text that it empties.
+        """
+        rule, wanted = self, self(answer)
+        if not wanted and self.articles:
+            rule = replace(rule, articles=False)
+            wanted = rule(answer)
+        if not wanted and self.punctuation:
+            rule = replace(rule, punctuation=False)
+            wanted = rule(answer)
+        return rule, wanted
+
+
+SQUAD = Normalizer(case=True, punctuation=True, articles=True, whitespace=True)
+
+
+def normalizer(case: bool, punctuation: bool, articles: bool, whitespace: bool, shorthand: str) -> Normalizer:
+    """The steps that a scorer's options ask for; `shorthand` is its option `normalize`."""
+    if shorthand == "squad":
+        return SQUAD
+    return Normalizer(case=case, punctuation=punctuation, articles=articles, whitespace=whitespace)
+
 
 __all__ = ["contains", "exact_match", "token_f1"]
 

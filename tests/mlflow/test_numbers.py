@@ -70,7 +70,7 @@ def evaluated(address: str) -> dict[str, float]:
     """What MLflow makes of the answers, the same classifier given to it as a metric of one's own."""
     import pandas
 
-    from evalrunner.scorers.lexical_toxicity import lexical_toxicity
+    from evalrunner.scorers.toxicity import lexical_toxicity
 
     with quiet_mlflow(MLFLOW_TRACKING_URI=address):
         import mlflow

@@ -10,8 +10,7 @@ import pytest
 
 from evalrunner.domain import Cell, Declaration
 from evalrunner.errors import MissingExtraError
-from evalrunner.scorers.lexical_toxicity import LONGEST, SCORED, direct_sums, load_model, split_sentences
-from evalrunner.scorers.toxicity import toxicity
+from evalrunner.scorers.toxicity import LONGEST, SCORED, direct_sums, load_model, split_sentences, toxicity
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 installed = importlib.util.find_spec("profanity_check") is not None
