@@ -1,4 +1,4 @@
-"""Templates to messages: what a prompt sends, and the sentence for each thing that cannot be filled in."""
+"""Templates to messages: what a prompt sends, and the error for each template that cannot be rendered."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refusal(template: str, sample: Sample = SAMPLE) -> str:
     return str(raised.value)
 
 
-def test_a_list_of_roles_becomes_messages_in_its_order() -> None:
+def test_a_list_of_roles_becomes_messages_in_order() -> None:
     prompt = compile_prompt([("system", "Be short."), ("user", "Q: {{ question }}"), ("assistant", "A:")])
     assert prompt.roles == ("system", "user", "assistant")
     assert prompt.render(SAMPLE) == (
@@ -52,7 +52,7 @@ def test_without_a_prompt_a_conversation_is_sent_as_it_is() -> None:
     assert compile_prompt(None).render(Sample("a", "hi", messages=TALK)) == TALK
 
 
-def test_a_conversation_can_stand_between_other_messages() -> None:
+def test_a_conversation_can_be_inserted_between_messages() -> None:
     prompt = compile_prompt([("system", "Be short."), ("messages", "messages"), ("user", "{{ topic }}?")])
     assert prompt.roles == ("system", "messages", "user")
     sent = prompt.render(Sample("a", "hi", metadata={"topic": "sums"}, messages=TALK))
@@ -68,11 +68,11 @@ def test_a_conversation_can_stand_between_other_messages() -> None:
         ("messages", {"messages": list(TALK)}),
     ],
 )
-def test_a_conversation_may_come_from_any_column(column: str, row: dict[str, Any]) -> None:
+def test_a_conversation_can_come_from_any_column(column: str, row: dict[str, Any]) -> None:
     assert compile_prompt([("messages", column)]).render(Sample("a", "hi", metadata=row)) == TALK
 
 
-def test_a_conversation_that_is_not_there_or_broken_is_an_error() -> None:
+def test_a_missing_or_invalid_conversation_is_an_error() -> None:
     prompt = compile_prompt([("messages", "tlak")])
     with pytest.raises(PromptError, match=r"from 'tlak', which this sample does not have; did you mean 'talk'\?"):
         prompt.render(Sample("a", "hi", metadata={"talk": list(TALK)}))
@@ -80,7 +80,7 @@ def test_a_conversation_that_is_not_there_or_broken_is_an_error() -> None:
         prompt.render(Sample("a", "hi", metadata={"tlak": [{"content": "x"}]}))
 
 
-def test_our_names_win_over_source_columns() -> None:
+def test_sample_fields_take_precedence_over_source_columns() -> None:
     row = {"input": "theirs", "id": "theirs", "expected": "theirs", "messages": "theirs"}
     sample = Sample("ours", "our input", ("our answer",), row, TALK)
     assert (
@@ -89,24 +89,22 @@ def test_our_names_win_over_source_columns() -> None:
     )
 
 
-def test_expected_is_text_a_list_or_undefined() -> None:
+def test_expected_in_templates_is_text_a_list_or_undefined() -> None:
     assert filled("{{ expected }}") == "4"
     assert filled("{{ expected|join(' or ') }}", Sample("a", "q", ("4", "four"))) == "4 or four"
     assert filled("{{ expected is defined }}", Sample("a", "q", (), {"expected": ""})) == "false"
 
 
-def test_a_column_whose_name_is_no_word_is_reached_through_metadata() -> None:
+def test_a_column_name_with_spaces_is_reached_through_metadata() -> None:
     assert filled("{{ metadata['my col'] }}") == "x"
     assert (
         filled("{{ metadata }}", Sample("a", "q", (), {"metadata": "a column of that name"})) == "a column of that name"
     )
-    assert refusal("{{ my col }}").endswith(
-        "; a column whose name is not one plain word is written metadata['the name']"
-    )
+    assert refusal("{{ my col }}").endswith("; write a column whose name is not a single word as metadata['the name']")
     assert refusal("{{ mycol }}").endswith("; did you mean metadata['my col']?")
 
 
-def test_values_are_shown_as_a_reader_would_write_them() -> None:
+def test_values_are_rendered_as_json_or_text() -> None:
     assert (
         filled("{{ choices }}|{{ meta }}|{{ none }}|{{ 1 == 1 }}|{{ 1.5 }}") == '["3", "4"]|{"values": [1]}||true|1.5'
     )
@@ -114,7 +112,7 @@ def test_values_are_shown_as_a_reader_would_write_them() -> None:
     assert filled("{{ input }}", Sample("a", "<b> & 'c'")) == "<b> & 'c'"
 
 
-def test_a_key_of_the_data_goes_before_a_method_of_that_name() -> None:
+def test_a_key_takes_precedence_over_a_method_of_the_same_name() -> None:
     assert filled("{{ meta.values }} {{ meta['values'] }} {{ choices.1 }}") == "[1] [1] 4"
 
 
@@ -133,17 +131,17 @@ def test_a_key_of_the_data_goes_before_a_method_of_that_name() -> None:
         ("{{ 1 / 0 }}", "the template failed: ZeroDivisionError: division by zero"),
     ],
 )  # fmt: skip
-def test_what_a_sample_does_not_have_is_told_in_a_sentence(template: str, said: str) -> None:
+def test_undefined_names_are_reported_in_a_sentence(template: str, said: str) -> None:
     assert refusal(template) == said
 
 
-def test_a_name_like_no_other_is_told_with_those_there_are() -> None:
+def test_an_undefined_name_without_a_near_match_lists_all_columns() -> None:
     assert refusal("{{ zzz }}", Sample("a", "q", (), {"topic": 1})) == (
         "the template uses 'zzz', which this sample does not have; it has metadata, topic, id, input"
     )
 
 
-def test_a_default_is_no_error() -> None:
+def test_a_default_filter_prevents_the_undefined_error() -> None:
     assert filled("{{ zzz|default('none') }}{% if zzz is defined %}x{% endif %}") == "none"
 
 
@@ -156,7 +154,7 @@ def test_a_default_is_no_error() -> None:
         ("{{ choices|random }}", "line 1 of the user message: No filter named 'random'."),
     ],
 )
-def test_a_template_that_cannot_be_read_is_told_with_its_line(template: str, said: str) -> None:
+def test_a_syntax_error_names_its_line(template: str, said: str) -> None:
     with pytest.raises(PromptError) as raised:
         compile_prompt([("user", template)])
     assert str(raised.value) == said
@@ -166,12 +164,12 @@ def test_a_template_that_cannot_be_read_is_told_with_its_line(template: str, sai
     "template",
     ["x\n{% include 'a' %}", "x\n{% import 'a' as b %}", "x\n{% from 'a' import b %}", "x\n{% extends 'a' %}"],
 )
-def test_there_are_no_other_templates(template: str) -> None:
+def test_include_import_and_extends_are_refused(template: str) -> None:
     with pytest.raises(PromptError) as raised:
         compile_prompt([("system", template)])
     assert str(raised.value) == (
-        "line 2 of the system message: there are no other templates to include, import or extend; "
-        "say {file: PATH} in the suite instead"
+        "line 2 of the system message: a prompt cannot include, import or extend templates; "
+        "use {file: PATH} in the suite instead"
     )
 
 
@@ -187,24 +185,24 @@ def test_there_are_no_other_templates(template: str) -> None:
         "{{ metadata.pop('question') }}",
     ],
 )
-def test_a_template_stays_in_its_sandbox(template: str) -> None:
+def test_templates_are_sandboxed(template: str) -> None:
     assert refusal(template)
     assert list(ROW) == ["question", "topic", "choices", "meta", "none", "my col"]
 
 
-def test_templates_that_break_the_compiler_are_refused() -> None:
+def test_templates_that_crash_the_compiler_are_refused() -> None:
     for template in ("{{" + "(" * 5000 + "1" + ")" * 5000 + "}}", "{{ " + "9" * 5000 + " }}"):
         with pytest.raises(PromptError, match="the user message cannot be compiled"):
             compile_prompt([("user", template)])
 
 
-def test_text_from_the_data_is_never_a_template() -> None:
+def test_text_of_the_data_is_never_rendered_as_a_template() -> None:
     assert filled("{{ input }}", Sample("a", "{{ id }} {% raise %}")) == "{{ id }} {% raise %}"
     assert compile_prompt(None).render(Sample("a", "{{ id }}")) == ({"role": "user", "content": "{{ id }}"},)
 
 
 @pytest.mark.parametrize("text", ["plain", "one\ntwo\n", "one\n\n", "a\r\nb\rc\r\n", "{ } }} %}", ""])
-def test_text_without_a_template_reads_as_jinja_would_have_it(text: str) -> None:
+def test_text_without_a_template_has_line_ends_as_in_jinja(text: str) -> None:
     assert filled(text) == filled("{# nothing #}" + text)
 
 
@@ -221,14 +219,14 @@ def test_a_prompt_needs_a_message() -> None:
         compile_prompt([])
 
 
-def test_a_path_finds_the_longest_name_first() -> None:
+def test_find_value_prefers_the_longest_key() -> None:
     data = {"a": {"b": [{"c": 1}]}, "a.b": {"0": {"c": 2}}, "d.e": {"f": 3}, "": 4}
     paths = ["a.b.0.c", "d.e.f", "a.b.1.c", "a.b", "", "d", "a.b.0.c.x", "a.b.-1"]
     assert [find_value(data, path) for path in paths] == [2, 3, ABSENT, {"0": {"c": 2}}, 4, ABSENT, ABSENT, ABSENT]
     assert find_value({"a": [[1, 2]]}, "a.0.1") == 2
 
 
-def test_jinja_is_imported_only_for_templates() -> None:
+def test_jinja_is_imported_only_for_templates_that_need_it() -> None:
     code = """
 import sys
 from evalrunner.domain import Sample
@@ -253,7 +251,7 @@ print("jinja2" in sys.modules)
         "{{ metadata }} and {{ class }}",
     ],
 )
-def test_names_alone_are_filled_in_as_jinja_does_it(template: str) -> None:
+def test_templates_of_names_alone_render_as_in_jinja(template: str) -> None:
     sample = Sample(
         "x", "in <b> {{ x }}", ("a", "b"), {"yes": True, "none_at_all": None, "number": 1.5, "items": [1, {"a": "é"}]}
     )

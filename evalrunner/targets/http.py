@@ -11,8 +11,14 @@ from urllib.parse import quote, urlsplit
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, SampleValidator, row_name
 from evalrunner.endpoints.transport import HttpService
-from evalrunner.prompts import PromptError, template_context
-from evalrunner.templates import SYNTAX, as_text, bare_name, compile_filler
+from evalrunner.prompts import (
+    TEMPLATE_MARKS,
+    PromptError,
+    compile_template,
+    single_name,
+    template_context,
+    value_text,
+)
 
 Fill: TypeAlias = Callable[[dict[str, Any]], Any]
 ADDRESS = re.compile(r"(?P<origin>(?i:https?)://[A-Za-z0-9._\-:\[\]]+)(?P<path>(?:[/?].*)?)", re.DOTALL)
@@ -109,7 +115,7 @@ def split_address(url: str) -> tuple[str, str]:
     found = ADDRESS.fullmatch(text)
     if found is None:
         host = re.split(r"[/?]", text.partition("://")[2], maxsplit=1)[0]
-        if any(sign in host or text.startswith(sign) for sign in SYNTAX):
+        if any(sign in host or text.startswith(sign) for sign in TEMPLATE_MARKS):
             raise ValueError("url: a template may stand after the host, not before or in it: data must not choose it")
         if "@" in host:
             raise ValueError("url: a login does not belong in it; send it in headers")
@@ -125,7 +131,7 @@ def split_address(url: str) -> tuple[str, str]:
 
 
 def _path_filler(path: str) -> Fill:
-    fill = compile_filler("the url", path, write=_as_url_part)
+    fill = compile_template("the url", path, write=_as_url_part)
 
     def fill_path(context: dict[str, Any]) -> str:
         filled = fill(context)
@@ -137,7 +143,7 @@ def _path_filler(path: str) -> Fill:
 
 
 def _as_url_part(value: Any) -> str:
-    return quote(str(as_text(value)), safe="", errors="replace")
+    return quote(str(value_text(value)), safe="", errors="replace")
 
 
 def compile_body(body: Any) -> Fill:
@@ -149,7 +155,7 @@ def compile_body(body: Any) -> Fill:
         parts = [_compile_part(item) for item in body]
         return lambda context: [fill(context) for fill in parts]
     if isinstance(body, str):
-        return compile_filler("the body", body)
+        return compile_template("the body", body)
     raise ValueError("body should be a mapping, a list or a text")
 
 
@@ -158,7 +164,7 @@ def _compile_part(item: Any) -> Fill:
         return compile_body(item)
     if not isinstance(item, str):
         return lambda context: item
-    fill, name = compile_filler("the body", item), bare_name(item)
+    fill, name = compile_template("the body", item), single_name(item)
 
     def fill_part(context: dict[str, Any]) -> Any:
         value = context.get(name) if name is not None else None

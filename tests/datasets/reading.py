@@ -1,4 +1,4 @@
-"""The front door of datasets for tests: write a file into the working folder, open it, scan it, read it."""
+"""Helpers of the dataset tests: write a file into the working folder, open, scan and read it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def inputs(path: str | None = None, **spec: Any) -> list[Any]:
 
 
 def problems(path: str | None = None, **spec: Any) -> list[str]:
-    """What is said of a dataset that is wrong, line by line."""
+    """The messages for an invalid dataset, line by line."""
     with pytest.raises(SuiteError) as raised:
         source(path, **spec).scan(lambda sample: ())
     return [str(problem) for problem in raised.value.problems]

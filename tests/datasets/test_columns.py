@@ -21,7 +21,7 @@ def test_id_input_and_expected_are_used_when_nothing_is_mapped() -> None:
     assert sample.metadata == {"id": 7, "input": {"q": 1}, "expected": 4, "note": None}
 
 
-def test_a_missing_input_column_names_what_the_file_has_and_what_to_say() -> None:
+def test_a_missing_input_column_lists_the_columns_and_suggests_a_mapping() -> None:
     write("data/qa.csv", "question,answer\nwho,me\nwhat,it\n")
     assert problems("data/qa.csv") == [
         (
@@ -31,12 +31,12 @@ def test_a_missing_input_column_names_what_the_file_has_and_what_to_say() -> Non
     ]
 
 
-def test_a_name_that_yaml_would_misread_is_suggested_in_quotes() -> None:
+def test_a_suggested_column_is_quoted_if_yaml_needs_it() -> None:
     write("qa.csv", "Question: text,answer\nwho,me\n")
     assert problems("qa.csv")[0].endswith('columns: {input: "Question: text"}')
 
 
-def test_a_mapped_column_that_the_file_lacks_is_one_problem_with_the_nearest_name() -> None:
+def test_a_mapped_column_missing_in_every_record_is_one_problem_with_the_nearest_name() -> None:
     write("qa.csv", "question,answer\nwho,me\nwhat,it\n")
     assert problems("qa.csv", columns=columns(input="questoin", expected="anwser")) == [
         "dataset.columns.input: no column 'questoin' in qa.csv; it has: question, answer; did you mean 'question'?",
@@ -44,7 +44,7 @@ def test_a_mapped_column_that_the_file_lacks_is_one_problem_with_the_nearest_nam
     ]
 
 
-def test_a_mapped_column_that_some_records_lack_is_a_problem_of_each() -> None:
+def test_a_mapped_column_missing_in_some_records_is_a_problem_of_each() -> None:
     path = jsonl({"q": 1, "a": 1}, {"q": 2}, {"q": 3, "a": 3}, {"a": 4})
     assert problems(path, columns=columns(input="q", expected="a")) == [
         "qa.jsonl:2: no column 'a'; it has: q",
@@ -58,7 +58,7 @@ def test_dotted_paths_reach_into_mappings_and_lists() -> None:
     assert (sample.id, sample.input, sample.expected) == ("me", "who", ("you",))
 
 
-def test_a_column_whose_name_holds_dots_goes_before_the_path() -> None:
+def test_a_column_name_with_dots_takes_precedence_over_a_path() -> None:
     path = jsonl({"a.b": "name", "a": {"b": "path"}, "c.d": {"e": "half"}})
     (sample,) = samples(path, columns=columns(input="a.b", expected="c.d.e"))
     assert (sample.input, sample.expected) == ("name", ("half",))
@@ -81,24 +81,24 @@ def test_a_column_whose_name_holds_dots_goes_before_the_path() -> None:
         ([{"b": 1}], ('{"b":1}',)),
     ],
 )
-def test_expected_is_every_accepted_answer_as_text(value: Any, accepted: tuple[str, ...]) -> None:
+def test_expected_holds_every_accepted_answer_as_text(value: Any, accepted: tuple[str, ...]) -> None:
     (sample,) = samples(jsonl({"input": "q", "expected": value}))
     assert sample.expected == accepted
 
 
-def test_split_parts_one_text_into_answers_without_blanks() -> None:
+def test_split_separates_answers_and_strips_them() -> None:
     write("qa.csv", "input,answers\nq, a | b ||c|\n")
     (sample,) = samples("qa.csv", columns=columns(expected=ColumnSpec("answers", "|")))
     assert sample.expected == ("a", "b", "c")
 
 
-def test_several_columns_are_all_accepted() -> None:
+def test_several_expected_columns_are_all_accepted_answers() -> None:
     write("qa.csv", "input,short,long\nq,a,a b\nr,,c\n")
     first, second = samples("qa.csv", columns=columns(expected=("short", "long")))
     assert (first.expected, second.expected) == (("a", "a b"), ("c",))
 
 
-def test_only_expected_can_be_split_and_not_by_nothing() -> None:
+def test_split_is_only_for_expected_and_not_empty() -> None:
     path = jsonl({"input": "q"})
     assert problems(path, columns=columns(input=ColumnSpec("input", "|"), expected=ColumnSpec("input", ""))) == [
         "dataset.columns.input.split: splits 'input'; only 'expected' can have several values",
@@ -106,7 +106,7 @@ def test_only_expected_can_be_split_and_not_by_nothing() -> None:
     ]
 
 
-def test_an_input_of_nothing_is_a_problem_of_its_row() -> None:
+def test_an_empty_input_is_a_problem_of_its_row() -> None:
     assert problems(jsonl({"input": None}, {"input": ""}, {"input": 0})) == [
         "qa.jsonl:1: has an empty input (column 'input')"
     ]
@@ -114,7 +114,7 @@ def test_an_input_of_nothing_is_a_problem_of_its_row() -> None:
     assert problems("qa.csv") == ["qa.csv:2: has an empty input (column 'input')"]
 
 
-def test_a_scan_counts_the_samples_that_have_an_answer() -> None:
+def test_a_scan_counts_samples_with_an_expected_answer() -> None:
     found = scan(jsonl({"input": 1, "expected": "x"}, {"input": 2}, {"input": 3, "expected": ""}))
     assert (found.count, found.expected) == (3, 1)
 
@@ -122,19 +122,19 @@ def test_a_scan_counts_the_samples_that_have_an_answer() -> None:
 TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes?"}, {"role": "user", "content": "bye"}]
 
 
-def test_a_mapped_conversation_is_kept_and_its_last_user_message_is_the_input() -> None:
+def test_the_input_of_a_conversation_is_its_last_user_message() -> None:
     (sample,) = samples(jsonl({"talk": TALK}), columns=columns(messages="talk"))
     assert (sample.input, sample.messages) == ("bye", tuple(TALK))
 
 
-def test_a_conversation_may_be_json_text_in_a_csv_cell() -> None:
+def test_a_conversation_can_be_json_text_in_a_csv_cell() -> None:
     cell = json.dumps(TALK).replace('"', '""')
     write("qa.csv", f'talk,expected\n"{cell}",x\n')
     (sample,) = samples("qa.csv", columns=columns(messages="talk"))
     assert (sample.input, sample.messages) == ("bye", tuple(TALK))
 
 
-def test_parts_of_a_message_give_their_text() -> None:
+def test_the_text_parts_of_a_message_are_the_input() -> None:
     parts = [
         {"type": "text", "text": "what is"},
         {"type": "image_url", "image_url": {}},
@@ -144,12 +144,12 @@ def test_parts_of_a_message_give_their_text() -> None:
     assert sample.input == "what is\nthis"
 
 
-def test_an_input_column_goes_before_the_conversation() -> None:
+def test_an_input_column_takes_precedence_over_the_conversation() -> None:
     (sample,) = samples(jsonl({"input": "q", "messages": TALK}))
     assert (sample.input, sample.messages) == ("q", tuple(TALK))
 
 
-def test_a_column_that_only_happens_to_be_called_messages_is_left_alone() -> None:
+def test_a_messages_column_without_roles_is_no_conversation() -> None:
     first, second = samples(jsonl({"input": "q", "messages": ["a", "b"]}, {"input": "r", "messages": 3}))
     assert (first.messages, second.messages) == (None, None)
 
@@ -157,9 +157,9 @@ def test_a_column_that_only_happens_to_be_called_messages_is_left_alone() -> Non
 @pytest.mark.parametrize(
     ("talk", "said"),
     [
-        ([], "the column 'talk' has no messages in it"),
-        (None, "the column 'talk' should be a list of messages such as {role: user, content: …}"),
-        (["hi"], "the column 'talk' has a message 1 that is no mapping of role and content"),
+        ([], "the column 'talk' has no messages"),
+        (None, "the column 'talk' must be a list of messages such as {role: user, content: …}"),
+        (["hi"], "the column 'talk' has a message 1 that is not a mapping of role and content"),
         ([*TALK, {"content": "x"}], "the column 'talk' has a message 4 without a role"),
         ([{"role": 1, "content": "x"}], "the column 'talk' has a message 1 without a role"),
         (
@@ -172,12 +172,12 @@ def test_a_column_that_only_happens_to_be_called_messages_is_left_alone() -> Non
         ),
     ],
 )
-def test_what_is_no_conversation_is_a_problem_of_its_row(talk: Any, said: str) -> None:
+def test_an_invalid_conversation_is_a_problem_of_its_row(talk: Any, said: str) -> None:
     path = jsonl({"talk": TALK}, {"talk": talk})
     assert problems(path, columns=columns(messages="talk")) == [f"qa.jsonl:2: {said}"]
 
 
-def test_an_assistant_message_may_be_tool_calls_alone() -> None:
+def test_an_assistant_message_can_have_only_tool_calls() -> None:
     talk = [*TALK, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]
     (sample,) = samples(jsonl({"talk": talk}), columns=columns(messages="talk"))
     assert sample.messages == tuple(talk)

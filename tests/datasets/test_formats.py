@@ -1,4 +1,4 @@
-"""Files to records: what each format is read as, and what is said of a broken line."""
+"""Files to records: each format, and the message for each invalid line."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def test_a_csv_row_becomes_a_sample_with_its_columns_as_metadata() -> None:
     assert samples("data/qa.csv") == [Sample("q1", "2+2?", ("4",), row)]
 
 
-def test_a_quoted_field_holds_commas_quotes_and_lines() -> None:
+def test_a_quoted_field_can_contain_commas_quotes_and_newlines() -> None:
     write("qa.csv", 'input,expected\n"a, ""b""\nand c",yes\n')
     assert inputs("qa.csv") == ['a, "b"\nand c']
 
 
-def test_a_line_number_is_where_the_record_starts() -> None:
+def test_the_line_number_is_where_the_record_starts() -> None:
     write("qa.csv", 'input,expected\n"two\nlines",a\n\nlonely\n')
     assert problems("qa.csv") == ["qa.csv:5: has 1 field, but the header has 2"]
 
 
-def test_all_broken_lines_of_a_csv_are_named_at_once() -> None:
+def test_all_invalid_lines_of_a_csv_are_reported_at_once() -> None:
     write("qa.csv", 'input,expected\none\ntwo,2,too much\n"bad" quote,x\nfine,y\n"open,z\nlast,w\n')
     off = "if the file does not use quotes, set quoting: false"
     assert problems("qa.csv") == [
@@ -48,23 +48,23 @@ def test_all_broken_lines_of_a_csv_are_named_at_once() -> None:
         ("input,caf\udce9", "qa.csv:1: has a byte that is not UTF-8 (0xe9 at character 9); save the file as UTF-8"),
     ],
 )
-def test_a_header_that_cannot_name_columns_is_an_error(header: str, said: str) -> None:
+def test_an_invalid_header_is_an_error(header: str, said: str) -> None:
     write("qa.csv", f"{header}\n1,2,3\n".encode(errors="surrogateescape"))
     assert problems("qa.csv") == [said]
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
-def test_every_kind_of_line_end_is_read(ends: str) -> None:
+def test_every_kind_of_line_ending_is_read(ends: str) -> None:
     write("qa.csv", ends.join(["input,expected", "a,1", "", "b,2", ""]))
     assert inputs("qa.csv") == ["a", "b"]
 
 
-def test_a_field_may_be_longer_than_what_csv_allows_by_default() -> None:
+def test_a_field_can_be_longer_than_the_csv_default_limit() -> None:
     write("qa.csv", f"input,expected\n{'x' * 300_000},1\n")
     assert [len(text) for text in inputs("qa.csv")] == [300_000]
 
 
-def test_another_delimiter_is_an_option_and_is_guessed_in_the_error() -> None:
+def test_another_delimiter_is_an_option_and_is_suggested_in_the_error() -> None:
     write("qa.csv", "input;expected\na, b;1\n")
     assert inputs("qa.csv", options={"delimiter": ";"}) == ["a, b"]
     assert problems("qa.csv", options={"delimiter": ";;"}) == [
@@ -76,13 +76,13 @@ def test_another_delimiter_is_an_option_and_is_guessed_in_the_error() -> None:
     ]
 
 
-def test_with_quoting_off_a_quote_is_a_character_like_any_other() -> None:
+def test_with_quoting_false_a_quote_is_an_ordinary_character() -> None:
     write("qa.tsv", 'input\texpected\n"Who" said "it\tme"\n')
     assert inputs("qa.tsv", options={"quoting": False}) == ['"Who" said "it']
     assert "set quoting: false" in problems("qa.tsv")[0]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_column_name() -> None:
     write("qa.csv", b"\xef\xbb\xbfinput\nhi\n")
     write("qa.jsonl", b'\xef\xbb\xbf{"input": "hi"}\n')
     write("qa.json", b'\xef\xbb\xbf[{"input": "hi"}]')
@@ -90,7 +90,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["qa.csv", "qa.jsonl"])
-def test_bytes_that_are_not_utf8_are_an_error_of_their_line(name: str) -> None:
+def test_bytes_that_are_not_utf8_are_reported_with_their_line(name: str) -> None:
     lines = {"qa.csv": "input\nok\ncafé\nok\n", "qa.jsonl": '{"input": 1}\n{"input": 1}\n{"input": "café"}\n'}
     write(name, lines[name].encode("latin-1"))
     (said,) = problems(name)
@@ -112,18 +112,18 @@ def test_utf16_is_recognized() -> None:
         ("qa.ndjson.gz", '{"input": "hi"}\n'),
     ],
 )
-def test_text_formats_may_be_packed(name: str, text: str) -> None:
+def test_gzipped_text_formats_are_read(name: str, text: str) -> None:
     write(name, gzip.compress(text.encode()))
     assert inputs(name) == ["hi"]
 
 
-def test_a_packed_file_that_was_cut_off_is_an_error() -> None:
+def test_a_truncated_gzip_file_is_an_error() -> None:
     write("qa.jsonl.gz", gzip.compress(b'{"input": "hi"}\n' * 1000)[:-12])
     (said,) = problems("qa.jsonl.gz")
     assert said.startswith("qa.jsonl.gz: is a damaged gzip file")
 
 
-def test_all_broken_lines_of_a_jsonl_file_are_named_at_once() -> None:
+def test_all_invalid_lines_of_a_jsonl_file_are_reported_at_once() -> None:
     lines = [
         '{"input": 1}',
         "",
@@ -158,14 +158,14 @@ def test_all_broken_lines_of_a_jsonl_file_are_named_at_once() -> None:
     ],
     ids=["digits", "deep", "deeper", "surrogate"],
 )
-def test_json_that_python_chokes_on_is_an_error_of_its_line(value: str, said: str) -> None:
+def test_json_that_python_cannot_parse_is_reported_with_its_line(value: str, said: str) -> None:
     write("qa.jsonl", f'{{"input": {value}}}\n')
     write("qa.json", f'[{{"input": {value}}}]\n')
     assert problems("qa.jsonl") == [f"qa.jsonl:1: {said}"]
     assert problems("qa.json") == [f"qa.json:1: {said}"]
 
 
-def test_brackets_in_a_text_are_no_nesting() -> None:
+def test_brackets_in_a_string_do_not_count_as_nesting() -> None:
     write("qa.jsonl", json.dumps({"input": "[" * 500}) + "\n")
     assert inputs("qa.jsonl") == ["[" * 500]
 
@@ -182,7 +182,7 @@ def test_a_json_file_is_an_array_of_objects() -> None:
     assert inputs("qa.json") == [0, 1, 2]
 
 
-def test_elements_that_are_no_objects_are_named_with_their_lines() -> None:
+def test_elements_that_are_not_objects_are_reported_with_their_lines() -> None:
     write("qa.json", '[1,\n{"input": "fine"},\n"x",\nnull]')
     each = 'but each element must be an object, such as {"input": …}'
     assert problems("qa.json") == [
@@ -204,12 +204,12 @@ def test_elements_that_are_no_objects_are_named_with_their_lines() -> None:
         ('[\n{"a": 1,\n"b": oops}]', "2: is not JSON: Expecting value at line 3"),
     ],
 )
-def test_a_json_file_that_is_no_array_of_objects_is_an_error(text: str, said: str) -> None:
+def test_a_json_file_that_is_not_an_array_of_objects_is_an_error(text: str, said: str) -> None:
     write("qa.json", text)
     assert problems("qa.json") == [f"qa.json:{said}"]
 
 
-def test_a_json_array_is_read_piece_by_piece() -> None:
+def test_a_json_array_is_streamed() -> None:
     rows = [{"input": "é" * (n % 700), "n": n} for n in range(1, 2000)]
     write("qa.json", json.dumps(rows, ensure_ascii=False))
     found = samples("qa.json")
@@ -231,7 +231,7 @@ def test_parquet_values_keep_their_types() -> None:
     assert inputs("qa.parquet", where={"n": 2}) == ["b"]
 
 
-def test_parquet_values_that_json_lacks_become_what_comes_nearest() -> None:
+def test_parquet_values_without_a_json_type_are_converted() -> None:
     from datetime import UTC, datetime
     from decimal import Decimal
 
@@ -251,14 +251,14 @@ def test_parquet_values_that_json_lacks_become_what_comes_nearest() -> None:
     }  # fmt: skip
 
 
-def test_a_file_that_is_no_parquet_is_an_error() -> None:
+def test_an_invalid_parquet_file_is_an_error() -> None:
     pytest.importorskip("pyarrow", reason="needs the extra parquet")
     write("qa.parquet", "input\nhi\n")
     (said,) = problems("qa.parquet")
     assert said.startswith("qa.parquet: cannot be read as Parquet: ")
 
 
-def test_parquet_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_pyarrow_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     from evalrunner.datasets.parquet import parquet
@@ -272,12 +272,12 @@ def test_parquet_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", ["qa.csv", "qa.tsv", "qa.jsonl", "qa.json"])
-def test_an_empty_file_is_an_error_that_says_so(name: str) -> None:
+def test_an_empty_file_is_an_error(name: str) -> None:
     write(name, "")
     assert problems(name) == [f"dataset: {name} has no rows"]
 
 
-def test_a_header_alone_is_no_dataset() -> None:
+def test_a_file_with_only_a_header_is_an_error() -> None:
     write("qa.csv", "input,expected\n")
     assert problems("qa.csv") == ["dataset: qa.csv has no rows"]
 
@@ -289,7 +289,7 @@ def test_the_same_rows_have_the_same_digest_in_every_json_format() -> None:
     assert scan("qa.json").digest == scan("qa.jsonl").digest != scan("qa.jsonl", limit=2).digest
 
 
-def test_a_file_that_cannot_be_read_is_an_error() -> None:
+def test_an_unreadable_file_is_an_error() -> None:
     opened = source(write("qa.csv", "input\nhi\n"))
     Path("qa.csv").unlink()
     with pytest.raises(SuiteError, match=r"qa\.csv: cannot be read: No such file"):

@@ -1,4 +1,4 @@
-"""Published datasets, read as their authors left them."""
+"""Published datasets, read unchanged."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from evalrunner.suite.schema import ColumnSpec
 from tests.datasets.reading import columns, problems, samples
 
 
-def test_gsm8k_is_read_whole(shared_data: Path) -> None:
+def test_gsm8k_is_read_completely(shared_data: Path) -> None:
     found = samples("gsm8k/test.jsonl", folder=shared_data, columns=columns(input="question", expected="answer"))
     assert len(found) == len({sample.id for sample in found}) == 1319
     assert found[0].input.startswith("Janet’s ducks lay 16 eggs per day.")
     assert found[0].expected[0].endswith("#### 18")
 
 
-def test_humaneval_is_read_packed_and_by_its_own_ids(shared_data: Path) -> None:
+def test_humaneval_is_read_gzipped_with_its_own_ids(shared_data: Path) -> None:
     found = samples("humaneval/HumanEval.jsonl.gz", folder=shared_data, columns=columns(id="task_id", input="prompt"))
     assert [sample.id for sample in found] == [f"HumanEval/{n}" for n in range(164)]
 
 
-def test_natural_questions_are_one_dataset_of_three_files(shared_data: Path) -> None:
+def test_a_glob_over_three_natural_questions_files_is_one_dataset(shared_data: Path) -> None:
     found = samples("nq_open/*.jsonl", folder=shared_data, columns=columns(input="question", expected="answer"))
     assert len(found) == 3610 + 1800 + 1769
     assert found[0].expected == ("14 December 1972 UTC", "December 1972")
 
 
-def test_the_human_labels_of_nq301_need_quoting_off(shared_data: Path) -> None:
+def test_the_human_labels_of_nq301_need_quoting_false(shared_data: Path) -> None:
     spec = {"columns": columns(id=ColumnSpec(""), input="Question", expected="Model answer")}
     name = "openqa_eval/NQ301_human.tsv"
     found = samples(name, folder=shared_data, options={"quoting": False}, **spec)
@@ -38,7 +38,7 @@ def test_the_human_labels_of_nq301_need_quoting_off(shared_data: Path) -> None:
     assert "set quoting: false" in problems(name, folder=shared_data, **spec)[0]
 
 
-def test_a_file_that_lacks_a_tab_in_every_row_is_refused(shared_data: Path) -> None:
+def test_a_file_with_a_missing_tab_in_every_row_is_an_error(shared_data: Path) -> None:
     said = problems("openqa_eval/NQ301_text-davinci-003.tsv", folder=shared_data, options={"quoting": False})
     assert "NQ301_text-davinci-003.tsv:2: has 4 fields, but the header has 5" in said[0]
     assert said[-1] == "… and 1,470 more"

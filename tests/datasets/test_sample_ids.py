@@ -1,4 +1,4 @@
-"""Ids: given ones are unique, the others depend on content alone."""
+"""Sample ids: given ids are unique, the others depend on content alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ids(*rows: Any, **spec: Any) -> list[str]:
     return [sample.id for sample in samples(jsonl(*rows), **spec)]
 
 
-def test_an_id_is_a_hash_of_input_and_expected_and_not_of_the_place() -> None:
+def test_an_id_is_a_hash_of_input_and_expected_not_of_the_position() -> None:
     a, b = {"input": "a", "expected": "1"}, {"input": "b", "expected": "1"}
     first, second = ids(a, b)
     assert re.fullmatch(r"[0-9a-f]{16}", first)
@@ -34,14 +34,14 @@ def test_the_same_text_has_the_same_id_in_every_format() -> None:
     assert [sample.id for sample in samples("qa.csv")] == ids({"expected": "1", "input": "a"})
 
 
-def test_conversations_that_end_alike_have_ids_of_their_own() -> None:
+def test_conversations_with_the_same_last_message_have_different_ids() -> None:
     end = {"role": "user", "content": "and now?"}
     talks = [[{"role": "user", "content": text}, end] for text in ("a", "b")]
     first, second = ids(*({"messages": talk} for talk in talks))
     assert first != second
 
 
-def test_exact_duplicates_are_numbered_and_noticed() -> None:
+def test_exact_duplicates_are_numbered_and_reported_in_a_notice() -> None:
     a, b = {"input": "a"}, {"input": "b"}
     plain = ids(a)[0]
     assert [name for name in ids(a, b, a, a) if name.startswith(plain)] == [plain, f"{plain}-2", f"{plain}-3"]
@@ -54,7 +54,7 @@ def test_exact_duplicates_are_numbered_and_noticed() -> None:
     assert scan(jsonl(a, b)).notices == ()
 
 
-def test_duplicates_of_given_ids_are_errors_that_name_both_lines() -> None:
+def test_duplicate_given_ids_are_errors_that_name_both_lines() -> None:
     path = jsonl({"qid": "a", "input": 1}, {"qid": "b", "input": 1}, {"qid": "a", "input": 2}, {"qid": "a", "input": 3})
     assert problems(path, columns=columns(id="qid")) == [
         "qa.jsonl:3: has the id 'a' of qa.jsonl:1; ids must be unique",
@@ -73,19 +73,19 @@ def test_duplicates_are_found_across_the_files_of_a_glob() -> None:
     ]
 
 
-def test_of_many_duplicates_the_first_twenty_are_named_and_the_others_counted() -> None:
+def test_the_first_twenty_duplicates_are_named_and_the_others_counted() -> None:
     path = jsonl(*({"id": "same", "input": n} for n in range(50)))
     said = problems(path)
     assert len(said) == 21
     assert said[-1] == "… and 29 more"
 
 
-def test_what_where_leaves_out_may_have_the_id_of_another() -> None:
+def test_rows_excluded_by_where_can_repeat_an_id() -> None:
     rows = [{"id": "a", "input": 1, "split": "train"}, {"id": "a", "input": 2, "split": "test"}]
     assert ids(*rows, where={"split": "test"}) == ["a"]
 
 
-def test_whatever_an_id_column_holds_is_made_text() -> None:
+def test_ids_are_converted_to_text() -> None:
     assert ids({"id": 3, "input": 1}, {"id": "x/1", "input": 1}, {"id": 1.5, "input": 1}, {"id": True, "input": 1}) == [
         "3", "x/1", "1.5", "true",
     ]  # fmt: skip
@@ -105,14 +105,14 @@ def test_whatever_an_id_column_holds_is_made_text() -> None:
         ("a\u2028b", "has an id with a control character in it: 'a\\u2028b'"),
     ],
 )
-def test_an_id_that_is_none_is_a_problem_of_its_row(given: Any, said: str) -> None:
+def test_an_invalid_id_is_a_problem_of_its_row(given: Any, said: str) -> None:
     assert problems(jsonl({"id": given, "input": 1})) == [f"qa.jsonl:1: {said}"]
 
 
-def test_an_id_may_hold_any_letter() -> None:
+def test_an_id_can_contain_any_letter() -> None:
     assert ids({"id": "à\xa0日本\u200d👩", "input": 1}) == ["à\xa0日本\u200d👩"]
 
 
-def test_an_empty_name_of_the_id_column_means_that_there_is_none() -> None:
+def test_an_empty_id_column_name_disables_given_ids() -> None:
     rows = [{"id": 1, "input": "a"}, {"id": 1, "input": "b"}]
     assert ids(*rows, columns=columns(id=ColumnSpec(""))) == ids({"input": "a"}, {"input": "b"})

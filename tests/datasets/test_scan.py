@@ -1,4 +1,4 @@
-"""Two passes: the first finds everything that is wrong before the first call, the second streams the same samples."""
+"""Two passes: the first reports all problems before the first call, the second streams the same samples."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_sample_that_will_be_used_is_checked_and_no_other() -> None:
     assert seen == list(opened)
 
 
-def test_what_is_wrong_with_some_samples_is_told_of_each() -> None:
+def test_a_problem_of_some_samples_is_reported_for_each() -> None:
     with pytest.raises(SuiteError) as raised:
         source(numbered(4)).scan(lambda sample: ["is odd", "is unlucky"] if sample.index % 2 else [])
     assert [str(problem) for problem in raised.value.problems] == [
@@ -54,7 +54,7 @@ def test_what_is_wrong_with_some_samples_is_told_of_each() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_wrong_with_every_sample_is_told_once() -> None:
+def test_a_problem_of_every_sample_is_reported_once() -> None:
     prompt = compile_prompt([("user", "{{ inptu }}")])
 
     def check(sample: Sample) -> list[str]:
@@ -79,7 +79,7 @@ def test_twenty_problems_are_listed_and_the_others_counted() -> None:
     assert said[20:] == ["… and 1,180 more"]
 
 
-def test_problems_of_every_kind_are_found_in_one_pass() -> None:
+def test_problems_of_every_kind_are_reported_in_one_pass() -> None:
     write("qa.jsonl", '{"id": "a", "input": 1}\n{oops\n{"id": "a", "input": 2}\n{"id": "b", "input": null}\n')
     with pytest.raises(SuiteError) as raised:
         source("qa.jsonl", where={"id": ["a", "b"]}).scan(lambda sample: ["is two"] if sample.input == 2 else [])
@@ -92,11 +92,11 @@ def test_problems_of_every_kind_are_found_in_one_pass() -> None:
     ]
 
 
-def test_samples_can_be_read_without_a_scan_before() -> None:
+def test_samples_can_be_read_without_an_explicit_scan() -> None:
     assert [sample.input for sample in source(numbered(2))] == ["q0", "q1"]
 
 
-def test_two_readings_at_once_do_not_disturb_each_other() -> None:
+def test_two_iterations_at_once_are_independent() -> None:
     for spec in ({}, {"shuffle": 3}):
         opened = source(numbered(50), **spec)
         opened.scan(lambda sample: ())
@@ -105,7 +105,7 @@ def test_two_readings_at_once_do_not_disturb_each_other() -> None:
         assert all(one == other for one, other in pairs)
 
 
-def test_a_file_that_changed_after_the_scan_ends_the_run() -> None:
+def test_a_file_that_changed_after_the_scan_is_an_error() -> None:
     opened = source(numbered(5))
     opened.scan(lambda sample: ())
     Path("qa.jsonl").write_text('{"input": "other"}\n', encoding="utf-8")
@@ -113,7 +113,7 @@ def test_a_file_that_changed_after_the_scan_ends_the_run() -> None:
         list(opened)
 
 
-def test_a_file_that_loses_or_breaks_rows_unnoticed_ends_the_run_too() -> None:
+def test_rows_lost_after_the_scan_are_an_error_even_with_an_unchanged_stamp() -> None:
     opened = source(numbered(5))
     opened.scan(lambda sample: ())
     before = Path("qa.jsonl").stat()
@@ -148,7 +148,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs elsewhere")
 @pytest.mark.parametrize("spec", [{}, {"shuffle": 1}, {"shuffle": 1, "limit": 50_000}])
-def test_a_hundred_thousand_lines_are_not_held_in_memory(spec: dict[str, int]) -> None:
+def test_memory_stays_flat_for_a_hundred_thousand_lines(spec: dict[str, int]) -> None:
     numbered(1000, "few.jsonl")
     numbered(100_000, "many.jsonl")
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -1,4 +1,4 @@
-"""Where a dataset comes from: paths, globs, standard input, rows in the suite, readers of one's own."""
+"""Sources of a dataset: paths, globs, standard input, inline rows, custom readers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evalrunner.suite.schema import DatasetSpec
 from tests.datasets.reading import inputs, problems, samples, scan, source, write
 
 
-def test_a_missing_file_names_the_nearest_one() -> None:
+def test_a_missing_file_suggests_the_nearest_name() -> None:
     write("data/qa.csv", "input\nhi\n")
     assert problems("data/qa.csvv") == ["dataset.path: file 'data/qa.csvv' not found; did you mean 'data/qa.csv'?"]
     assert problems("dat/qa.cvs") == ["dataset.path: file 'dat/qa.cvs' not found; did you mean 'data/qa.csv'?"]
@@ -34,7 +34,7 @@ def test_paths_are_relative_to_the_suite_and_not_to_the_working_folder() -> None
     assert inputs(str(Path("other.csv").resolve()), folder=Path("suites")) == ["hi"]
 
 
-def test_a_glob_is_one_dataset_in_the_order_of_the_names() -> None:
+def test_a_glob_is_one_dataset_sorted_by_file_name() -> None:
     write("data/b.csv", "input,x\nb,1\n")
     write("data/a.jsonl", '{"input": "a", "y": 1}\n')
     write("data/deep/c.json", '[{"input": "c"}]')
@@ -43,26 +43,26 @@ def test_a_glob_is_one_dataset_in_the_order_of_the_names() -> None:
     assert scan("data/*.*").columns == ("input", "y", "x")
 
 
-def test_a_glob_without_a_match_says_so() -> None:
+def test_a_glob_without_a_match_is_an_error() -> None:
     Path("data/folder.csv").mkdir(parents=True)
     assert problems("data/*.jsonl") == ["dataset.path: no file matches 'data/*.jsonl'"]
     assert problems("data/*.csv") == ["dataset.path: no file matches 'data/*.csv' (only folders do)"]
 
 
-def test_a_file_whose_name_looks_like_a_glob_is_itself() -> None:
+def test_an_existing_file_name_with_glob_characters_is_that_file() -> None:
     write("qa[1].csv", "input\nhi\n")
     assert inputs("qa[1].csv") == ["hi"]
     write("odd[x]/qa.csv", "input\nhi\n")
     assert inputs("*.csv", folder=Path("odd[x]")) == ["hi"]
 
 
-def test_several_empty_files_are_named_together() -> None:
+def test_several_empty_files_are_one_problem() -> None:
     write("a.csv", "input\n")
     write("b.csv", "input\n")
     assert problems("*.csv") == ["dataset: none of the 2 files that match '*.csv' has a row"]
 
 
-def test_a_column_that_one_file_of_a_glob_lacks_names_that_file() -> None:
+def test_a_column_missing_in_one_file_of_a_glob_names_that_file() -> None:
     write("a.csv", "input\nx\ny\n")
     write("b.csv", "inptu\nx\ny\n")
     assert problems("*.csv") == [
@@ -70,7 +70,7 @@ def test_a_column_that_one_file_of_a_glob_lacks_names_that_file() -> None:
     ]
 
 
-def test_a_folder_or_a_name_that_says_nothing_is_an_error() -> None:
+def test_a_folder_or_an_unknown_extension_is_an_error() -> None:
     write("data/qa.txt", "input\nhi\n")
     assert problems("data") == [
         "dataset.path: 'data' is a folder; name a file in it, or several with a glob: data/*.jsonl"
@@ -81,16 +81,16 @@ def test_a_folder_or_a_name_that_says_nothing_is_an_error() -> None:
     assert inputs("data/qa.txt", type="csv") == ["hi"]
 
 
-def test_the_case_of_an_extension_does_not_matter() -> None:
+def test_extensions_are_case_insensitive() -> None:
     assert inputs(write("QA.CSV", "input\nhi\n")) == ["hi"]
 
 
-def test_an_unknown_type_names_the_nearest() -> None:
+def test_an_unknown_type_suggests_the_nearest_name() -> None:
     write("qa.csv", "input\nhi\n")
     assert problems("qa.csv", type="csvv") == ["dataset.type: unknown dataset 'csvv'; did you mean 'csv'?"]
 
 
-def test_options_are_those_of_the_reader() -> None:
+def test_options_are_checked_against_the_reader() -> None:
     write("qa.csv", "input\nhi\n")
     assert problems("qa.csv", options={"delimeter": ";", "lmit": 3, "quoting": "off"}) == [
         "dataset.delimeter: 'delimeter' is neither a key of a dataset nor an option of 'csv'; did you mean 'delimiter'?",
@@ -99,13 +99,13 @@ def test_options_are_those_of_the_reader() -> None:
     ]
 
 
-def test_a_wrong_option_is_told_once_for_all_files_of_a_glob() -> None:
+def test_a_wrong_option_is_reported_once_for_all_files_of_a_glob() -> None:
     write("a.csv", "input\nhi\n")
     write("b.csv", "input\nhi\n")
     assert len(problems("*.csv", options={"quotes": False})) == 1
 
 
-def test_standard_input_is_jsonl_by_default_and_read_more_than_once() -> None:
+def test_stdin_is_jsonl_by_default_and_can_be_read_repeatedly() -> None:
     opened = source("-", stdin=io.BytesIO(b'{"input": "a"}\n{"input": "b"}\n'))
     assert opened.scan(lambda sample: ()).count == 2
     assert [sample.input for sample in opened] == [sample.input for sample in opened] == ["a", "b"]
@@ -113,20 +113,20 @@ def test_standard_input_is_jsonl_by_default_and_read_more_than_once() -> None:
     assert opened.spooled.read_bytes() == b'{"input": "a"}\n{"input": "b"}\n'
 
 
-def test_standard_input_takes_a_type_and_its_options() -> None:
+def test_stdin_takes_a_type_and_its_options() -> None:
     stdin = io.BytesIO(b"input;n\na;1\n")
     assert [sample.metadata for sample in samples("-", type="csv", options={"delimiter": ";"}, stdin=stdin)] == [
         {"input": "a", "n": "1"}
     ]
 
 
-def test_messages_call_standard_input_by_its_name() -> None:
+def test_messages_name_stdin_not_its_copy() -> None:
     assert problems("-", stdin=io.BytesIO(b'{"input": 1}\n{oops\n'))[0].startswith("stdin:2: is not JSON")
     assert problems("-", stdin=io.BytesIO(b"")) == ["dataset: stdin has no rows"]
     assert problems("-") == ["dataset.path: the path is '-', but there is no standard input"]
 
 
-def test_rows_of_the_suite_are_a_dataset() -> None:
+def test_inline_rows_are_a_dataset() -> None:
     rows = ({"input": "2+2?", "expected": 4, "tag": "sum"}, {"input": "3+3?", "expected": ["6", "six"]})
     first, second = samples(rows=rows)
     assert (first.input, first.expected, first.metadata) == ("2+2?", ("4",), rows[0])
@@ -134,7 +134,7 @@ def test_rows_of_the_suite_are_a_dataset() -> None:
     assert inputs(rows=rows, where={"tag": "sum"}) == ["2+2?"]
 
 
-def test_rows_that_are_wrong_are_named_by_their_place() -> None:
+def test_invalid_inline_rows_are_reported_by_index() -> None:
     rows: tuple[Any, ...] = ({"input": "a"}, {"input": None}, {"q": "b"}, {3: "x"})
     assert problems(rows=rows) == [
         "rows[1]: has an empty input (column 'input')",
@@ -144,7 +144,7 @@ def test_rows_that_are_wrong_are_named_by_their_place() -> None:
     assert problems(rows=()) == ["dataset: rows has no rows"]
 
 
-def test_rows_take_no_path_type_or_options() -> None:
+def test_inline_rows_take_no_path_type_or_options() -> None:
     assert problems("qa.csv", rows=({"input": 1},), type="csv", options={"shufle": 1}) == [
         "dataset.rows: cannot be combined with 'path'; keep one of them",
         "dataset.type: is only for files; remove it",
@@ -195,7 +195,7 @@ def strange():
 """
 
 
-def test_a_reader_of_ones_own_is_a_function_that_returns_a_function() -> None:
+def test_a_custom_reader_is_a_function_that_returns_a_function() -> None:
     write("own.py", OWN)
     assert inputs(type="own.py:reader") == [0, 1]
     assert inputs(type="own.py:reader", options={"count": 3}) == [0, 1, 2]
@@ -203,7 +203,7 @@ def test_a_reader_of_ones_own_is_a_function_that_returns_a_function() -> None:
     assert sample.metadata == {"input": 0, "day": "2024-01-02"}
 
 
-def test_a_generator_or_a_list_will_do() -> None:
+def test_a_custom_reader_can_be_a_generator_or_a_list() -> None:
     write("own.py", OWN)
     write("words.txt", "a b c")
     assert inputs("words.txt", type="own.py:lines") == ["a", "b", "c"]
@@ -229,15 +229,13 @@ def test_a_generator_or_a_list_will_do() -> None:
         ("absent", {}, "dataset.type: 'own.py' has no 'absent'"),
     ],
 )
-def test_what_goes_wrong_in_a_reader_of_ones_own_is_told_with_its_name(
-    name: str, options: dict[str, Any], said: str
-) -> None:
+def test_errors_of_a_custom_reader_are_reported_with_its_name(name: str, options: dict[str, Any], said: str) -> None:
     write("own.py", OWN)
     expected = said.removesuffix("; put it in quotes")
     assert problems(type=f"own.py:{name}", options=options) == [expected]
 
 
-def test_rows_of_ones_own_reader_are_checked() -> None:
+def test_rows_of_a_custom_reader_are_checked() -> None:
     write("own.py", OWN)
     assert problems(type="own.py:strange") == [
         "own.py:strange, row 2: is of type str; a row must be a mapping of column to value",
@@ -249,12 +247,12 @@ def test_rows_of_ones_own_reader_are_checked() -> None:
     ]
 
 
-def test_a_path_that_a_reader_has_no_use_for_is_an_error() -> None:
+def test_a_path_for_a_reader_without_a_path_option_is_an_error() -> None:
     write("own.py", OWN)
     assert problems("qa.csv", type="own.py:stops") == ["dataset.path: is not an option of 'own.py:stops'; remove it"]
 
 
-def test_a_run_that_goes_on_reads_the_copy_of_stdin_that_it_kept(tmp_path: Path) -> None:
+def test_a_resumed_run_reads_the_stored_copy_of_stdin(tmp_path: Path) -> None:
     opened = source("-", stdin=io.BytesIO(b'{"input": "a"}\n'))
     assert opened.spooled is not None
     run = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""A cost cap: never overspent, whatever happens to a call or to the process, and nothing lost when it is reached."""
+"""The cost cap: never exceeded, whatever happens to a call or the process, and no row is lost when it is reached."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def budgeted(model: Any, money: Budget, most: float | None = 0.5, side: Any = "t
         (Failure("server", "broken"), 0.5),
     ],
 )
-def test_what_a_call_counts_as(tmp_path: Path, answer: Any, spent: float) -> None:
+def test_cost_recorded_for_each_outcome_of_a_call(tmp_path: Path, answer: Any, spent: float) -> None:
     cap = budget(tmp_path, 1.0)
     assert asyncio.run(budgeted(Model(answer), cap)(ASKED)) == answer
     assert cap.ledger.spent == {"targets": spent, "judges": 0.0}
     assert read_ledger(tmp_path)[0].settled == {"targets": spent, "judges": 0.0}
 
 
-def test_a_call_that_is_given_up_or_crashes_counts_in_full(tmp_path: Path) -> None:
+def test_a_canceled_or_crashed_call_counts_its_worst_case_cost(tmp_path: Path) -> None:
     async def run() -> None:
         cap = budget(tmp_path, 2.0)
         model = Model(PAID)
@@ -94,20 +94,20 @@ def test_a_call_that_is_given_up_or_crashes_counts_in_full(tmp_path: Path) -> No
     asyncio.run(run())
 
 
-def test_what_costs_nothing_is_not_written_down(tmp_path: Path) -> None:
+def test_free_calls_are_not_in_the_ledger(tmp_path: Path) -> None:
     cap = budget(tmp_path, 0.01)
     assert asyncio.run(budgeted(Model(Completion("ok", cost_usd=0.0)), cap, 0.0)(ASKED)).text == "ok"  # type: ignore[union-attr]
     assert (tmp_path / LEDGER_FILE).read_bytes() == b""
 
 
-def test_a_call_without_a_bound_is_not_made(tmp_path: Path) -> None:
+def test_a_call_of_unbounded_cost_is_not_made_under_a_cap(tmp_path: Path) -> None:
     model = Model()
     answer = asyncio.run(budgeted(model, budget(tmp_path, 1.0), None)(ASKED))
     assert isinstance(answer, Failure) and answer.kind == "bad_request" and "nothing bounds the cost" in answer.message
     assert model.calls == 0
 
 
-def test_at_the_cap_the_run_is_asked_to_stop_and_says_why(tmp_path: Path) -> None:
+def test_reaching_the_cost_cap_stops_the_run_with_a_reason(tmp_path: Path) -> None:
     async def run() -> None:
         cap = budget(tmp_path, 1.0)
         endpoint = budgeted(Model(), cap)
@@ -119,7 +119,7 @@ def test_at_the_cap_the_run_is_asked_to_stop_and_says_why(tmp_path: Path) -> Non
     asyncio.run(run())
 
 
-def test_who_does_not_fit_waits_in_line_until_others_are_settled(tmp_path: Path) -> None:
+def test_a_reservation_that_does_not_fit_waits_for_calls_in_flight(tmp_path: Path) -> None:
     async def run() -> None:
         cap = budget(tmp_path, 1.0)
         model = Model(Completion("ok", cost_usd=0.1))
@@ -147,7 +147,7 @@ def test_who_does_not_fit_waits_in_line_until_others_are_settled(tmp_path: Path)
     asyncio.run(run())
 
 
-def test_those_in_line_are_dropped_when_the_cap_is_reached_and_those_in_flight_finish(tmp_path: Path) -> None:
+def test_at_the_cap_waiting_calls_are_dropped_and_calls_in_flight_finish(tmp_path: Path) -> None:
     async def run() -> None:
         cap = budget(tmp_path, 1.0)
         model = Model(Completion("ok", cost_usd=0.5))
@@ -163,7 +163,7 @@ def test_those_in_line_are_dropped_when_the_cap_is_reached_and_those_in_flight_f
     asyncio.run(run())
 
 
-def test_a_turn_that_comes_while_its_row_is_given_up_is_given_back(tmp_path: Path) -> None:
+def test_a_reservation_granted_to_a_canceled_row_is_released(tmp_path: Path) -> None:
     async def run() -> None:
         cap = budget(tmp_path, 1.0)
         held = await cap.reserve(1.0, "targets")
@@ -187,7 +187,7 @@ def test_a_turn_that_comes_while_its_row_is_given_up_is_given_back(tmp_path: Pat
     asyncio.run(run())
 
 
-def test_the_server_never_counts_more_than_the_cap_and_a_higher_one_finishes(tmp_path: Path) -> None:
+def test_the_server_never_counts_more_than_the_cap_and_a_resume_with_a_higher_cap_finishes(tmp_path: Path) -> None:
     cost = [0.0]
 
     def script(request: Any, nth: int) -> Any:
@@ -246,7 +246,7 @@ asyncio.run(main())
 """
 
 
-def test_calls_of_a_killed_process_count_in_full(tmp_path: Path) -> None:
+def test_calls_in_flight_in_a_killed_process_count_their_worst_case_cost(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", CALLER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=command_env()
     )
@@ -267,7 +267,7 @@ def test_calls_of_a_killed_process_count_in_full(tmp_path: Path) -> None:
     assert again.reserve("judges", 0.25) == spent.next
 
 
-def test_a_torn_last_line_is_cut_off_and_a_broken_one_within_is_an_error(tmp_path: Path) -> None:
+def test_a_torn_last_ledger_line_is_removed_and_an_invalid_line_is_an_error(tmp_path: Path) -> None:
     ledger = SpendLedger(tmp_path)
     ledger.settle(ledger.reserve("targets", 0.5), "targets", 0.25)
     whole = (tmp_path / LEDGER_FILE).read_bytes()
@@ -282,13 +282,13 @@ def test_a_torn_last_line_is_cut_off_and_a_broken_one_within_is_an_error(tmp_pat
         SpendLedger(tmp_path)
 
 
-def test_what_was_spent_without_a_cap_counts(tmp_path: Path) -> None:
+def test_spending_without_a_cap_counts_toward_a_later_cap(tmp_path: Path) -> None:
     assert SpendLedger(tmp_path, before={"targets": 0.5, "judges": 0.25}).spent == {"targets": 0.5, "judges": 0.25}
     assert SpendLedger(tmp_path, before={"targets": 0.75, "judges": 0.1}).spent == {"targets": 0.75, "judges": 0.25}
     assert SpendLedger(tmp_path).spent == {"targets": 0.75, "judges": 0.25}
 
 
-def test_a_ledger_that_cannot_be_written_stops_the_run_before_the_call(tmp_path: Path) -> None:
+def test_an_unwritable_ledger_stops_the_run_before_the_call(tmp_path: Path) -> None:
     async def run() -> None:
         cap = budget(tmp_path, 1.0)
         cap.ledger.close()
@@ -304,11 +304,11 @@ def test_a_ledger_that_cannot_be_written_stops_the_run_before_the_call(tmp_path:
 @pytest.mark.parametrize(
     ("usd", "said"), [(2.0, "$2.00"), (1.9834, "$1.98"), (0.05, "$0.05"), (0.0042, "$0.0042"), (0.9616673, "$0.9617"), (2e-7, "$0.0000002"), (1234.5, "$1,234.50"), (0, "$0.00")]
 )  # fmt: skip
-def test_money_is_said_with_the_digits_it_needs(usd: float, said: str) -> None:
+def test_money_format_keeps_small_amounts_visible(usd: float, said: str) -> None:
     assert money(usd) == said
 
 
-def test_whatever_happens_on_the_wire_the_cap_holds(tmp_path: Path) -> None:
+def test_the_cost_cap_holds_under_network_faults(tmp_path: Path) -> None:
     """The server counts what it worked on, also where its answer never arrives; only refusals cost it nothing."""
     cost = [0.0]
 

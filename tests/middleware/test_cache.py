@@ -1,4 +1,4 @@
-"""A cached endpoint: nothing is paid twice, nothing bad is kept, and a changed question is a new one."""
+"""The cached endpoint: nothing is paid for twice, only complete answers are cached, a changed request is a new key."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def cached(model: Any, path: Path, *, run: str = "run1", at: float = 0.0, **opti
     return CachedEndpoint(model, store, "http://host/v1", run_id=run, tally=CacheTally(), **options)
 
 
-def test_a_second_run_does_not_ask_again_and_says_what_it_saved(tmp_path: Path) -> None:
+def test_a_second_run_hits_the_cache_and_reports_what_it_saved(tmp_path: Path) -> None:
     model = Model()
     first, second = cached(model, tmp_path), cached(model, tmp_path, run="run2", at=3600.0)
     assert asyncio.run(first(ASKED)) == PAID
@@ -75,7 +75,7 @@ def test_a_second_run_does_not_ask_again_and_says_what_it_saved(tmp_path: Path) 
         Completion("  ", "stop"),
     ],
 )
-def test_what_is_no_whole_answer_is_asked_again(tmp_path: Path, bad: Any) -> None:
+def test_incomplete_answers_are_not_cached(tmp_path: Path, bad: Any) -> None:
     model = Model([bad, PAID])
     endpoint = cached(model, tmp_path)
     assert [asyncio.run(endpoint(ASKED)) for _ in range(3)] == [bad, PAID, FREE]
@@ -84,14 +84,14 @@ def test_what_is_no_whole_answer_is_asked_again(tmp_path: Path, bad: Any) -> Non
 @pytest.mark.parametrize(
     "good", [Completion("", "tool_calls", tool_calls=({"function": {"name": "f"}},)), Completion("", data=[[0.5]])]
 )
-def test_tool_calls_and_vectors_are_kept(tmp_path: Path, good: Completion) -> None:
+def test_tool_calls_and_embeddings_are_cached(tmp_path: Path, good: Completion) -> None:
     model = Model(good)
     endpoint = cached(model, tmp_path)
     answers = [asyncio.run(endpoint(ASKED)) for _ in range(2)]
     assert answers == [good, replace(good, cached=True, cost_usd=0.0)]
 
 
-def test_whatever_can_change_an_answer_makes_another_question() -> None:
+def test_the_cache_key_covers_everything_that_can_change_an_answer() -> None:
     schema = {"type": "object", "properties": {"why": {}, "verdict": {}}}
     other_order = {"type": "object", "properties": {"verdict": {}, "why": {}}}
     asked = [
@@ -111,20 +111,20 @@ def test_whatever_can_change_an_answer_makes_another_question() -> None:
     assert len(set(keys)) == 12 and None not in keys
 
 
-def test_who_asks_and_the_order_of_params_change_nothing() -> None:
+def test_the_cache_key_ignores_the_row_and_the_order_of_params() -> None:
     one = replace(ASKED, params={"temperature": 0, "seed": 1}, row="q1/t/1")
     two = replace(ASKED, params={"seed": 1, "temperature": 0}, row="q2/t/1")
     assert request_key("x", one) == request_key("x", two)
 
 
-def test_a_request_that_is_no_json_passes_through(tmp_path: Path) -> None:
+def test_a_request_without_a_json_form_bypasses_the_cache(tmp_path: Path) -> None:
     model = Model()
     endpoint = cached(model, tmp_path)
     odd = replace(ASKED, params={"stop": object()})
     assert [asyncio.run(endpoint(odd)) for _ in range(2)] == [PAID, PAID]
 
 
-def test_an_answer_grows_too_old(tmp_path: Path) -> None:
+def test_a_cached_answer_expires_after_its_ttl(tmp_path: Path) -> None:
     model = Model()
     asyncio.run(cached(model, tmp_path)(ASKED))
     assert asyncio.run(cached(model, tmp_path, run="run2", at=60.0, ttl_s=60.0)(ASKED)) == FREE
@@ -132,7 +132,7 @@ def test_an_answer_grows_too_old(tmp_path: Path) -> None:
     assert asyncio.run(cached(model, tmp_path, run="run4", at=121.0, ttl_s=60.0)(ASKED)) == FREE, "it is new again"
 
 
-def test_refresh_asks_again_once_and_overwrites(tmp_path: Path) -> None:
+def test_refresh_calls_once_and_overwrites_the_cache_entry(tmp_path: Path) -> None:
     newer = replace(PAID, text="four")
     model = Model([PAID, newer])
     asyncio.run(cached(model, tmp_path)(ASKED))
@@ -143,7 +143,7 @@ def test_refresh_asks_again_once_and_overwrites(tmp_path: Path) -> None:
     assert model.calls == 2
 
 
-def test_what_a_run_paid_before_it_was_interrupted_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_answers_paid_before_an_interruption_are_restored_with_cost_and_latency(tmp_path: Path) -> None:
     model = Model()
     asyncio.run(cached(model, tmp_path)(ASKED))
     resumed = cached(model, tmp_path, at=1e9, read=False, ttl_s=1.0)
@@ -157,7 +157,7 @@ def test_what_a_run_paid_before_it_was_interrupted_comes_back_as_it_was(tmp_path
     assert model.calls == 1
 
 
-def test_equal_requests_at_once_are_asked_once(tmp_path: Path) -> None:
+def test_equal_requests_in_flight_share_one_call(tmp_path: Path) -> None:
     async def run() -> None:
         model = Model()
         one = cached(model, tmp_path)
@@ -169,7 +169,7 @@ def test_equal_requests_at_once_are_asked_once(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_when_the_first_fails_the_next_asks(tmp_path: Path) -> None:
+def test_when_a_shared_call_fails_the_next_waiting_request_calls(tmp_path: Path) -> None:
     async def run() -> None:
         failed = Failure("server", "broken", 500)
         model = Model([failed, PAID])
@@ -180,7 +180,7 @@ def test_when_the_first_fails_the_next_asks(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_when_the_first_is_given_up_the_next_asks(tmp_path: Path) -> None:
+def test_when_a_shared_call_is_canceled_the_next_waiting_request_calls(tmp_path: Path) -> None:
     async def run() -> None:
         model = Model()
         model.go.clear()
@@ -199,7 +199,7 @@ def test_when_the_first_is_given_up_the_next_asks(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_waiting_for_another_row_does_not_count_as_time_of_this_one(tmp_path: Path) -> None:
+def test_waiting_for_a_shared_call_pauses_the_row_deadline(tmp_path: Path) -> None:
     async def run() -> None:
         timing = Timing(0.001)
         model = Model()
@@ -246,7 +246,7 @@ asyncio.run(main())
 """
 
 
-def test_two_processes_with_one_cache_pay_each_request_at_most_twice(tmp_path: Path) -> None:
+def test_two_processes_sharing_a_cache_pay_for_each_request_at_most_twice(tmp_path: Path) -> None:
     def script(request: Any, nth: int) -> Any:
         return Slow(0.005, Answer(request["messages"][0]["content"]))
 

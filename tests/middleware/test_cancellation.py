@@ -1,4 +1,4 @@
-"""The wish to stop: who waits is woken, who comes is turned away, and nothing is left behind."""
+"""The stop signal: it wakes waiting tasks, rejects new ones and leaves none behind."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from evalrunner.middleware.cancellation import StopSignal
 
 
-def test_what_is_waited_for_comes() -> None:
+def test_unless_stopped_returns_the_result() -> None:
     async def main() -> str:
         return await StopSignal().unless_stopped(asyncio.sleep(0, "done"))
 
     assert asyncio.run(main()) == "done"
 
 
-def test_a_stop_wakes_those_who_wait_also_below_it() -> None:
+def test_a_stop_cancels_waits_of_the_signal_and_its_children() -> None:
     async def main() -> list[object]:
         signal = StopSignal()
         below = StopSignal(signal)
@@ -31,7 +31,7 @@ def test_a_stop_wakes_those_who_wait_also_below_it() -> None:
     assert asyncio.run(main()) == [asyncio.CancelledError] * 3
 
 
-def test_after_a_stop_nobody_begins_to_wait() -> None:
+def test_no_wait_starts_after_a_stop() -> None:
     async def main() -> None:
         signal = StopSignal()
         signal.request("enough")
@@ -43,7 +43,7 @@ def test_after_a_stop_nobody_begins_to_wait() -> None:
     asyncio.run(main())
 
 
-def test_what_is_ready_when_a_stop_is_asked_for_is_not_used() -> None:
+def test_a_result_ready_at_the_time_of_a_stop_is_discarded() -> None:
     async def main() -> None:
         signal = StopSignal()
         ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -57,7 +57,7 @@ def test_what_is_ready_when_a_stop_is_asked_for_is_not_used() -> None:
     asyncio.run(main())
 
 
-def test_a_failure_of_what_is_waited_for_goes_on() -> None:
+def test_unless_stopped_raises_the_exception_of_the_awaited_task() -> None:
     async def fail() -> None:
         raise ValueError("broken")
 
@@ -68,7 +68,7 @@ def test_a_failure_of_what_is_waited_for_goes_on() -> None:
     asyncio.run(main())
 
 
-def test_cancelling_who_waits_cancels_what_is_waited_for() -> None:
+def test_canceling_the_caller_cancels_the_awaited_task() -> None:
     async def main() -> bool:
         waited = asyncio.ensure_future(asyncio.sleep(1000))
         task = asyncio.create_task(StopSignal().unless_stopped(waited))

@@ -1,4 +1,4 @@
-"""As many calls in flight as a server bears: found by trying, held, left when it refuses all, and never exceeded."""
+"""The concurrency limit: adapts to what the server accepts, backs off when it refuses, and is never exceeded."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def load(server: Endpoint, limiter: ConcurrencyLimiter, seconds: float, *, worke
         (1, 1.0, 120), (3, 1.0, 120), (20, 1.0, 60), (100, 1.0, 60),
     ],
 )  # fmt: skip
-def test_auto_holds_what_a_server_bears(cap: int, latency_s: float, seconds: float, refused_at: str) -> None:
+def test_the_adaptive_limit_finds_the_concurrency_a_server_accepts(
+    cap: int, latency_s: float, seconds: float, refused_at: str
+) -> None:
     server = CappedServer(cap, latency_s=latency_s, refusal_s=0.001 if refused_at == "once" else latency_s)
     limiter = auto()
     load(server, limiter, seconds)
@@ -70,7 +72,7 @@ def test_auto_holds_what_a_server_bears(cap: int, latency_s: float, seconds: flo
     assert server.most_in_flight <= cap + max(1, cap // 20) + 1
 
 
-def test_auto_against_a_fixed_twenty() -> None:
+def test_the_adaptive_limit_keeps_up_with_a_fixed_limit_of_twenty() -> None:
     kinds: dict[str, Callable[[], ConcurrencyLimiter]] = {
         "auto": auto,
         "fixed": lambda: ConcurrencyLimiter.fixed(20, timing=TIME),
@@ -85,20 +87,20 @@ def test_auto_against_a_fixed_twenty() -> None:
     assert found["auto"][1] < 0.02 * sum(found["auto"])
 
 
-def test_auto_rises_to_its_ceiling_where_nothing_refuses_it_and_not_beyond() -> None:
+def test_the_adaptive_limit_rises_to_its_ceiling_without_refusals() -> None:
     server, limiter = CappedServer(spread=0.9, latency_s=1.0), auto(100)
     load(server, limiter, 20)
     assert (limiter.limit, server.most_in_flight, limiter.max_in_flight) == (100, 100, 100)
 
 
-def test_it_does_not_rise_where_it_is_not_used() -> None:
+def test_an_unused_limit_does_not_rise() -> None:
     server, limiter = CappedServer(), auto()
     load(server, limiter, 20, workers=3)
     assert (limiter.limit, server.most_in_flight) == (4, 3)
 
 
 @pytest.mark.parametrize("parallel", [1, 8])
-def test_a_server_that_queues_is_not_given_more_than_helps(parallel: int) -> None:
+def test_the_limit_stops_rising_when_more_calls_bring_no_throughput(parallel: int) -> None:
     server, limiter = CappedServer(parallel=parallel, spread=0.5), auto()
     load(server, limiter, 60)
     answered, _ = server.between(10, 60)
@@ -107,14 +109,14 @@ def test_a_server_that_queues_is_not_given_more_than_helps(parallel: int) -> Non
 
 
 @pytest.mark.parametrize("habit", [0.02, 0.05, 0.1])
-def test_refusals_that_come_whatever_is_in_flight_do_not_keep_it_down(habit: float) -> None:
+def test_a_baseline_of_refusals_does_not_lower_the_limit(habit: float) -> None:
     server = CappedServer(habit=habit, latency_s=0.2)
     load(server, auto(32), 80, workers=100)
     answered, _ = server.between(40, 80)
     assert answered >= 0.8 * 40 * 32 / 0.2
 
 
-def test_a_storm_is_waited_for_and_left_soon() -> None:
+def test_backoff_during_an_outage_and_recovery_after_it() -> None:
     server, limiter = CappedServer(20, down=(15, 45)), auto()
     load(server, limiter, 80)
     _, refused = server.between(15, 45)
@@ -123,28 +125,28 @@ def test_a_storm_is_waited_for_and_left_soon() -> None:
     assert answered >= 0.9 * 20 * 20 / 0.1
 
 
-def test_in_a_storm_the_server_says_how_long_to_wait() -> None:
+def test_backoff_during_an_outage_follows_retry_after() -> None:
     server = CappedServer(20, down=(15, 45), retry_after_s=20.0)
     load(server, auto(), 60)
     assert server.between(17, 45)[1] <= 4
     assert server.between(56.5, 60)[0] >= 500
 
 
-def test_a_used_up_minute_is_held_by_fixed_numbers_too() -> None:
+def test_a_fixed_limit_backs_off_at_a_rate_limit_too() -> None:
     server = CappedServer(rpm=300, retry_after_s=5.0)
     load(server, ConcurrencyLimiter.fixed(20, timing=TIME), 180)
     assert server.answered >= 880
     assert server.refused < 240
 
 
-def test_headers_slow_it_before_it_is_refused() -> None:
+def test_rate_limit_headers_hold_calls_before_they_are_refused() -> None:
     server = CappedServer(rpm=600, tells=True)
     load(server, auto(), 180)
     assert server.answered >= 1790
     assert server.refused <= 3
 
 
-def test_tokens_that_are_left_count_as_the_calls_they_suffice_for() -> None:
+def test_remaining_tokens_are_converted_to_remaining_calls() -> None:
     async def main() -> int:
         told = Completion(
             "", input_tokens=90, output_tokens=10, rate_limit=RateLimitStatus(tokens=250, tokens_reset_s=30)
@@ -161,7 +163,7 @@ def test_tokens_that_are_left_count_as_the_calls_they_suffice_for() -> None:
     assert run_virtual(main()) == 3
 
 
-def test_a_provider_that_refuses_all_is_given_up() -> None:
+def test_a_provider_that_refuses_every_call_for_ten_minutes_is_a_fatal_failure() -> None:
     failures = load(CappedServer(down=(0, 10_000)), auto(label="the provider at example"), 900, workers=20)
     last = failures[-1]
     assert last.kind == "rate_limit"
@@ -171,7 +173,7 @@ def test_a_provider_that_refuses_all_is_given_up() -> None:
     assert 10 <= sum(not failure.fatal for failure in failures) < 200
 
 
-def test_other_failures_do_not_hold_it() -> None:
+def test_server_errors_do_not_cause_backoff() -> None:
     inner, limiter = Playing(Failure("server", "down", 500), latency_s=0.1), auto()
 
     async def main() -> None:
@@ -190,7 +192,7 @@ def test_other_failures_do_not_hold_it() -> None:
         Failure("connection", "nothing answers there", fatal=True),
     ],
 )
-def test_what_fails_for_good_at_first_is_asked_four_times_at_most(failure: Failure) -> None:
+def test_a_fatal_first_failure_is_returned_to_all_waiting_calls(failure: Failure) -> None:
     inner = Playing(failure, latency_s=0.1)
 
     async def main() -> set[Completion | Failure]:
@@ -202,7 +204,7 @@ def test_what_fails_for_good_at_first_is_asked_four_times_at_most(failure: Failu
     assert inner.calls == 4
 
 
-def test_a_model_that_is_not_there_does_not_end_another() -> None:
+def test_a_fatal_failure_of_one_model_does_not_affect_another() -> None:
     async def ask(request: Request, /) -> Completion | Failure:
         return PARIS if request.model == "m" else Failure("bad_request", "no such model", 404, fatal=True)
 
@@ -213,7 +215,7 @@ def test_a_model_that_is_not_there_does_not_end_another() -> None:
     assert [isinstance(answer, Failure) for answer in run_virtual(main())] == [True, False, True]
 
 
-def test_turns_go_in_the_order_of_asking() -> None:
+def test_permits_are_granted_in_order() -> None:
     seen: list[str] = []
 
     async def inner(request: Request, /) -> Completion | Failure:
@@ -229,7 +231,7 @@ def test_turns_go_in_the_order_of_asking() -> None:
     assert seen == [str(number) for number in range(30)]
 
 
-def test_no_turn_is_lost_when_callers_give_up() -> None:
+def test_canceled_callers_lose_no_permit() -> None:
     draw = random.Random(3)
 
     async def main() -> tuple[int, int, int]:
@@ -248,7 +250,7 @@ def test_no_turn_is_lost_when_callers_give_up() -> None:
     assert run_virtual(main()) == (0, 0, 5)
 
 
-def test_after_a_stop_nothing_is_sent_and_nobody_waits() -> None:
+def test_a_stop_cancels_waiting_and_new_calls() -> None:
     async def main() -> tuple[int, list[Any]]:
         stop, inner = StopSignal(), Playing(PARIS, latency_s=1.0)
         endpoint = ConcurrencyLimitedEndpoint(inner, ConcurrencyLimiter.fixed(2, timing=TIME), stop)
@@ -266,7 +268,7 @@ def test_after_a_stop_nothing_is_sent_and_nobody_waits() -> None:
     assert found == [Completion] * 2 + [asyncio.CancelledError] * 8
 
 
-def test_a_row_that_waits_for_its_turn_is_not_slow() -> None:
+def test_waiting_for_a_permit_pauses_the_row_deadline() -> None:
     async def main() -> list[Completion | Failure]:
         endpoint = ConcurrencyLimitedEndpoint(
             Playing(PARIS, latency_s=1.0), ConcurrencyLimiter.fixed(1, timing=TIME), StopSignal()
@@ -307,7 +309,7 @@ def drive(
 
 
 @pytest.mark.parametrize("bound", [1, 7, 30])
-def test_a_fixed_bound_is_never_exceeded_on_the_wire(bound: int) -> None:
+def test_a_fixed_limit_is_never_exceeded_at_the_server(bound: int) -> None:
     def script(_request: Any, nth: int) -> Any:
         return Status(503) if nth % 11 == 0 else Status(429) if nth % 17 == 0 else Slow(0.002 * (nth % 3))
 
@@ -316,7 +318,7 @@ def test_a_fixed_bound_is_never_exceeded_on_the_wire(bound: int) -> None:
         assert 0.6 * bound <= server.most_in_flight <= bound
 
 
-def test_auto_finds_what_a_real_server_bears() -> None:
+def test_the_adaptive_limit_against_a_real_server() -> None:
     with ScriptedServer(always(Slow(0.02, Answer())), capacity=20) as server:
         limiter = ConcurrencyLimiter.auto(timing=Timing(scale=0.02))
         assert drive(server, limiter, 2000) == 2000
@@ -341,7 +343,7 @@ def troubles(_request: Any, nth: int) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["auto", "fixed"])
-def test_on_a_bad_day_all_rows_are_answered(kind: str) -> None:
+def test_all_rows_are_answered_under_mixed_faults(kind: str) -> None:
     timing = Timing(scale=0.02)
     limiter = (
         ConcurrencyLimiter.auto(64, timing=timing) if kind == "auto" else ConcurrencyLimiter.fixed(32, timing=timing)

@@ -1,4 +1,4 @@
-"""A row's time: its calls and waits count, waiting for a turn does not; and each call ends with it."""
+"""The row deadline and the call timeout: calls and backoff count, queues do not, and calls end with their row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.fakes.virtual_time import VirtualTiming, run_virtual
 TIME = VirtualTiming()
 
 
-def test_a_row_ends_at_its_limit() -> None:
+def test_a_row_times_out_at_its_deadline() -> None:
     async def main() -> float:
         with pytest.raises(TimeoutError):
             async with RowDeadline(10.0, TIME):
@@ -35,7 +35,7 @@ def test_a_row_ends_at_its_limit() -> None:
     assert run_virtual(main()) == 10.0
 
 
-def test_waiting_for_a_turn_does_not_count_also_where_several_wait() -> None:
+def test_overlapping_pauses_do_not_count() -> None:
     async def waiting(seconds: float) -> None:
         with pause_deadline():
             await asyncio.sleep(seconds)
@@ -51,12 +51,12 @@ def test_waiting_for_a_turn_does_not_count_also_where_several_wait() -> None:
     assert run_virtual(main()) == (7.0, 0.5)
 
 
-def test_without_a_clock_there_is_no_end() -> None:
+def test_without_a_deadline_the_time_left_is_infinite() -> None:
     with pause_deadline():
         assert row_time_left_s() == row_real_time_left_s() == float("inf")
 
 
-def test_real_seconds_are_scaled() -> None:
+def test_real_time_left_is_scaled() -> None:
     async def main() -> tuple[float, float]:
         async with RowDeadline(600.0, Timing(scale=0.01)):
             return row_time_left_s(), row_real_time_left_s()
@@ -78,21 +78,21 @@ def limited(inner: Endpoint, timeout_s: float, row_s: float | None) -> tuple[Com
     return run_virtual(main())
 
 
-def test_a_call_ends_at_its_own_limit() -> None:
+def test_a_call_times_out_after_its_own_timeout() -> None:
     found = limited(Playing(PARIS, latency_s=1000), 60.0, None)
     assert found == (Failure("timeout", "no answer within 60 s"), 60.0)
 
 
-def test_a_call_is_not_ended_before_it() -> None:
+def test_a_call_within_its_timeout_succeeds() -> None:
     assert limited(Playing(PARIS, latency_s=59), 60.0, 600.0) == (PARIS, 359.0)
 
 
-def test_a_call_ends_with_its_row() -> None:
+def test_a_call_times_out_with_its_row() -> None:
     with pytest.raises(TimeoutError):  # for the row's own limit is over as well
         limited(Playing(PARIS, latency_s=1000), 60.0, 30.0)
 
 
-def test_what_a_row_has_left_is_said_where_it_ends_a_call() -> None:
+def test_a_timeout_message_names_the_time_left_of_the_row() -> None:
     async def main() -> Completion | Failure:
         clock = RowDeadline(30.0, TIME)
         await asyncio.sleep(20)
@@ -103,7 +103,7 @@ def test_what_a_row_has_left_is_said_where_it_ends_a_call() -> None:
     assert run_virtual(main()) == Failure("timeout", "no answer within the 10 s left of the row timeout of 30 s")
 
 
-def test_the_connection_of_a_row_that_is_given_up_is_dropped() -> None:
+def test_the_connection_of_a_timed_out_row_is_dropped() -> None:
     async def main(base_url: str) -> None:
         transport = DeadlineTransport(PyreqwestTransport(), row_real_time_left_s)
         endpoint = OpenAIEndpoint(transport, base_url, timeout_s=600.0)

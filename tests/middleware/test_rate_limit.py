@@ -1,4 +1,4 @@
-"""Calls and tokens a minute: never more than allowed, never much less, and whoever waits can be stopped."""
+"""Requests and tokens per minute: never exceeded, nearly used up, and waits can be stopped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def times(
 
 
 @pytest.mark.parametrize(("rpm", "burst"), [(6, 1), (60, 1), (600, 10), (0.5, 1)])
-def test_calls_are_spread_over_the_minute(rpm: float, burst: int) -> None:
+def test_requests_are_spread_over_the_minute(rpm: float, burst: int) -> None:
     count = 40
     came = times(Timed(), count, rpm=rpm)
     assert came == sorted(came)
@@ -56,7 +56,7 @@ def test_calls_are_spread_over_the_minute(rpm: float, burst: int) -> None:
         assert sum(came[first] <= when < came[first] + 60 for when in came) <= rpm + burst
 
 
-def test_tokens_are_estimated_and_then_settled_by_what_was_used() -> None:
+def test_estimated_tokens_are_corrected_by_usage() -> None:
     asked = Request("m", ({"role": "user", "content": "x" * 400},), params={"max_tokens": 900})  # 1,000 at most
     inner = Timed(Completion("ok", input_tokens=100, output_tokens=100))
     came = times(inner, 120, tpm=6000, asked=asked)
@@ -64,7 +64,7 @@ def test_tokens_are_estimated_and_then_settled_by_what_was_used() -> None:
     assert 0.85 * spent <= came[-1] + 6 <= 1.1 * spent
 
 
-def test_an_answer_longer_than_estimated_is_paid_for_afterwards() -> None:
+def test_usage_above_the_estimate_delays_later_calls() -> None:
     async def main() -> list[float]:
         inner = Timed(Completion("ok", input_tokens=0, output_tokens=6000), latency_s=1.0)
         endpoint = rated(inner, tpm=6000)
@@ -78,16 +78,16 @@ def test_an_answer_longer_than_estimated_is_paid_for_afterwards() -> None:
     assert 110 <= third <= 130
 
 
-def test_a_call_larger_than_a_minutes_tokens_is_not_kept_for_ever() -> None:
+def test_a_call_larger_than_tpm_is_still_made() -> None:
     asked = Request("m", ({"role": "user", "content": "x"},), params={"max_tokens": 100_000})
     assert len(times(Timed(Failure("rate_limit", "slower", 429)), 3, tpm=60, asked=asked)) == 3
 
 
-def test_without_limits_nothing_waits() -> None:
+def test_without_rate_limits_nothing_waits() -> None:
     assert times(Timed(), 100) == [0.0] * 100
 
 
-def test_whoever_gives_up_takes_nothing() -> None:
+def test_a_canceled_wait_uses_no_tokens() -> None:
     async def main() -> list[float]:
         inner = Timed()
         endpoint = rated(inner, rpm=60)
@@ -101,7 +101,7 @@ def test_whoever_gives_up_takes_nothing() -> None:
     assert run_virtual(main()) == pytest.approx([0.0, 1.0])
 
 
-def test_a_stop_ends_the_wait() -> None:
+def test_a_stop_ends_the_wait_for_a_rate_limit() -> None:
     async def main() -> tuple[int, int]:
         stop, inner = StopSignal(), Playing(PARIS)
         endpoint = rated(inner, 60, stop=stop)
@@ -114,7 +114,7 @@ def test_a_stop_ends_the_wait() -> None:
     assert run_virtual(main()) == (3, 7)
 
 
-def test_a_row_that_waits_for_the_minute_is_not_slow() -> None:
+def test_waiting_for_a_rate_limit_pauses_the_row_deadline() -> None:
     async def main() -> list[Completion | Failure]:
         endpoint = rated(Timed(), 60)
 

@@ -1,4 +1,4 @@
-"""Answers on disk: whole, private, shared by processes, and never a reason for a run to end."""
+"""The response cache on disk: complete, private, shared by processes, and never a reason for a run to fail."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def writer(path: Path, count: int, name: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_cached_answer_round_trips(tmp_path: Path) -> None:
     store = ResponseCache(tmp_path / "a" / "answers.sqlite", now=lambda: 1000.0)
     assert not store.path.exists(), "made at the first use"
     assert store.get(b"k") is None
@@ -59,7 +59,7 @@ def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
     again.close()
 
 
-def test_the_file_is_its_owners_alone_and_holds_no_key(tmp_path: Path) -> None:
+def test_the_cache_file_is_private_and_holds_no_api_key(tmp_path: Path) -> None:
     register_secret("sk-very-secret-1")
     store = ResponseCache(tmp_path / "answers.sqlite")
     store.put(b"k", Completion("the key is sk-very-secret-1"), paid_by="r/")
@@ -71,7 +71,7 @@ def test_the_file_is_its_owners_alone_and_holds_no_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["half a pair \ud800", "NUL \x00 and \x1b[31m"])
-def test_what_a_model_says_does_not_break_it(tmp_path: Path, text: str) -> None:
+def test_odd_model_output_is_cached_or_skipped(tmp_path: Path, text: str) -> None:
     store = ResponseCache(tmp_path / "answers.sqlite")
     store.put(b"k", Completion(text), paid_by="r/")
     kept = store.get(b"k")
@@ -81,7 +81,7 @@ def test_what_a_model_says_does_not_break_it(tmp_path: Path, text: str) -> None:
     store.close()
 
 
-def test_a_broken_file_is_moved_aside(tmp_path: Path) -> None:
+def test_a_damaged_cache_file_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_bytes(b"no database at all " * 500)
     told: list[str] = []
@@ -94,7 +94,7 @@ def test_a_broken_file_is_moved_aside(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE accounts (name)")
@@ -111,7 +111,7 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
         clear_cache(path)
 
 
-def test_a_folder_that_takes_no_file_switches_it_off_and_says_so_once(tmp_path: Path) -> None:
+def test_an_unwritable_folder_disables_the_cache_with_one_notice(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     told: list[str] = []
     store = ResponseCache(tmp_path / "file" / "answers.sqlite", notify=told.append)
@@ -122,7 +122,7 @@ def test_a_folder_that_takes_no_file_switches_it_off_and_says_so_once(tmp_path: 
     assert "Not a directory" in told[0] or "File exists" in told[0]
 
 
-def test_a_file_that_breaks_under_way_switches_it_off(tmp_path: Path) -> None:
+def test_damage_during_a_run_disables_the_cache(tmp_path: Path) -> None:
     told: list[str] = []
     store = ResponseCache(tmp_path / "answers.sqlite", notify=told.append)
     store.put(b"k", WHOLE, paid_by="r/")
@@ -136,14 +136,14 @@ def test_a_file_that_breaks_under_way_switches_it_off(tmp_path: Path) -> None:
     ]
 
 
-def test_several_processes_write_at_once(tmp_path: Path) -> None:
+def test_several_processes_write_to_one_cache(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     writers = [writer(path, 300, name) for name in ("a", "b", "c")]
     assert [(process.communicate()[1], process.returncode) for process in writers] == [("", 0)] * 3
     assert cache_info(path).entries == 900
 
 
-def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
+def test_answers_of_a_killed_process_are_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     process = writer(path, 1_000_000, "killed")
     assert process.stdout is not None
@@ -161,7 +161,7 @@ def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_store_that_somebody_else_holds_does_not_end_the_run(tmp_path: Path) -> None:
+def test_a_locked_cache_does_not_fail_the_run(tmp_path: Path) -> None:
     store = ResponseCache(tmp_path / "answers.sqlite")
     store.put(b"k", WHOLE, paid_by="r/")
     holder = sqlite3.connect(store.path, isolation_level=None)
@@ -176,7 +176,7 @@ def test_a_store_that_somebody_else_holds_does_not_end_the_run(tmp_path: Path) -
     store.close()
 
 
-def test_what_is_kept_can_be_told_and_cleared_while_a_run_goes_on(tmp_path: Path) -> None:
+def test_cache_info_and_clear_during_a_run(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     assert cache_info(path).entries == clear_cache(path) == 0
     assert not path.exists()
@@ -197,7 +197,7 @@ def test_what_is_kept_can_be_told_and_cleared_while_a_run_goes_on(tmp_path: Path
     assert cache_info(path).entries == 1
 
 
-def test_a_store_that_is_alone_finds_what_it_was_given_now_and_before(tmp_path: Path) -> None:
+def test_an_exclusive_cache_finds_new_and_earlier_answers(tmp_path: Path) -> None:
     path, keys = tmp_path / "answers.sqlite", [bytes([place]) * 32 for place in range(100)]
     answers = {key: Completion(f"answer {place}") for place, key in enumerate(keys)}
 
@@ -217,7 +217,7 @@ def test_a_store_that_is_alone_finds_what_it_was_given_now_and_before(tmp_path: 
     later.close()
 
 
-def test_answers_that_come_together_are_on_disk_after_a_moment(tmp_path: Path) -> None:
+def test_batched_answers_reach_the_disk_within_the_write_interval(tmp_path: Path) -> None:
     path, keys = tmp_path / "answers.sqlite", [bytes([place]) * 32 for place in range(10)]
 
     async def put_all() -> None:

@@ -1,4 +1,4 @@
-"""What failed in passing is asked again, after waits that the server may lengthen; all else is not."""
+"""Retries of transient failures: backoff, Retry-After, restarts and the row deadline."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def waits(*answers: Completion | Failure, retries: int = 5) -> list[float]:
     return timing.seen
 
 
-def test_what_failed_in_passing_is_asked_again_and_told() -> None:
+def test_transient_failures_are_retried_and_reported() -> None:
     inner, told = Playing(BUSY, BUSY, PARIS), []
     answer = asyncio.run(retrying(inner, on_retry=told.append)(ASKED))
     assert (answer, inner.calls, told) == (PARIS, 3, [BUSY, BUSY])
 
 
-def test_a_failure_that_stays_says_how_often_it_was_tried() -> None:
+def test_the_last_failure_names_the_number_of_attempts() -> None:
     inner = Playing(BUSY)
     answer = asyncio.run(retrying(inner)(ASKED))
     assert inner.calls == 6
     assert answer == Failure("rate_limit", "the server asks for a slower pace (HTTP 429) (6 attempts)", 429)
 
 
-def test_no_retries_is_one_try() -> None:
+def test_zero_retries_is_one_attempt() -> None:
     inner = Playing(BUSY)
     assert asyncio.run(retrying(inner, retries=0)(ASKED)) == BUSY
     assert inner.calls == 1
@@ -91,18 +91,18 @@ def test_no_retries_is_one_try() -> None:
         (Failure("missing", ""), False),
     ],
 )
-def test_only_passing_failures_are_asked_again(failure: Failure, *, again: bool) -> None:
+def test_only_transient_failures_are_retried(failure: Failure, *, again: bool) -> None:
     assert is_retryable(failure, answered=True) is again
 
 
-def test_a_server_that_was_never_there_is_not_asked_again() -> None:
+def test_a_server_that_was_never_reached_is_not_retried() -> None:
     inner = Playing(DOWN)
     assert asyncio.run(retrying(inner)(ASKED)) == DOWN
     assert inner.calls == 1
 
 
 @pytest.mark.parametrize("first", [PARIS, Failure("bad_request", "no", 400), Failure("malformed", "is not JSON")])
-def test_a_server_that_answered_before_may_come_back(first: Completion | Failure) -> None:
+def test_a_server_that_answered_before_is_retried(first: Completion | Failure) -> None:
     async def go() -> list[Completion | Failure]:
         inner = Playing(first, *[PARIS] * (first is not PARIS and first.kind == "malformed"), DOWN, DOWN, PARIS)
         endpoint = retrying(inner)
@@ -112,9 +112,7 @@ def test_a_server_that_answered_before_may_come_back(first: Completion | Failure
 
 
 @pytest.mark.parametrize(("away_s", "retries", "answered"), [(20.0, 2, True), (20.0, 0, False), (90.0, 2, False)])
-def test_a_server_that_restarts_is_waited_for_whatever_the_number_of_tries(
-    away_s: float, retries: int, *, answered: bool
-) -> None:
+def test_a_restarting_server_is_retried_for_the_grace_period(away_s: float, retries: int, *, answered: bool) -> None:
     async def go() -> Completion | Failure:
         back = 0.0
 
@@ -129,7 +127,7 @@ def test_a_server_that_restarts_is_waited_for_whatever_the_number_of_tries(
     assert (asyncio.run(go()) == PARIS) is answered
 
 
-def test_tries_count_again_once_a_server_is_back() -> None:
+def test_the_number_of_retries_applies_once_a_server_is_back() -> None:
     async def go() -> tuple[Completion | Failure, int]:
         inner = Playing(PARIS, DOWN, BUSY)
         endpoint = retrying(inner, retries=3)
@@ -141,7 +139,7 @@ def test_tries_count_again_once_a_server_is_back() -> None:
     assert calls == 1 + 4
 
 
-def test_waits_grow_to_the_cap_and_are_spread() -> None:
+def test_backoff_grows_to_its_cap_with_full_jitter() -> None:
     seen = waits(BUSY, retries=200)
     assert all(wait <= min(30.0, 0.5 * 2**nth) for nth, wait in enumerate(seen))
     late = seen[10:]
@@ -150,7 +148,7 @@ def test_waits_grow_to_the_cap_and_are_spread() -> None:
 
 
 @pytest.mark.parametrize("asked", [0.2, 7.0, 100.0])
-def test_the_wait_that_the_server_asks_for_is_a_floor(asked: float) -> None:
+def test_retry_after_is_the_minimum_wait(asked: float) -> None:
     seen = waits(Failure("rate_limit", "", 429, retry_after_s=asked), retries=50)
     assert min(seen) >= asked
     assert max(seen) <= max(30.0, asked + 0.5)
@@ -163,7 +161,7 @@ def test_the_wait_that_the_server_asks_for_is_a_floor(asked: float) -> None:
         (1e300, "the server asks to wait"),
     ],
 )
-def test_a_wait_longer_than_the_row_may_take_ends_it_at_once(asked: float, message: str) -> None:
+def test_a_wait_longer_than_the_row_timeout_fails_at_once(asked: float, message: str) -> None:
     async def go() -> Completion | Failure:
         async with RowDeadline(600.0, FAST):
             return await retrying(Playing(Failure("rate_limit", "no more today", 429, retry_after_s=asked)))(ASKED)
@@ -173,7 +171,7 @@ def test_a_wait_longer_than_the_row_may_take_ends_it_at_once(asked: float, messa
     assert (answer.kind, answer.status, answer.message[: len(message)]) == ("rate_limit", 429, message)
 
 
-def test_what_is_left_of_a_rows_time_counts() -> None:
+def test_a_wait_longer_than_the_time_left_of_the_row_fails_at_once() -> None:
     async def go() -> Completion | Failure:
         timing = Timing(scale=0.01)
         async with RowDeadline(10.0, timing):
@@ -186,12 +184,12 @@ def test_what_is_left_of_a_rows_time_counts() -> None:
     )  # fmt: skip
 
 
-def test_without_a_rows_clock_no_wait_is_longer_than_an_hour() -> None:
+def test_without_a_row_deadline_the_longest_wait_is_an_hour() -> None:
     answer = asyncio.run(retrying(Playing(Failure("rate_limit", "quota", 429, retry_after_s=90_000.0)))(ASKED))
     assert str(answer) == ("rate_limit: the server asks to wait 1 d 1 h, longer than the longest wait of 3600 s; quota")
 
 
-def test_a_stop_ends_a_wait() -> None:
+def test_a_stop_ends_the_backoff() -> None:
     async def go() -> int:
         stop, inner = StopSignal(), Playing(Failure("rate_limit", "", 429, retry_after_s=3000.0))
         task = asyncio.create_task(retrying(inner, stop=stop, timing=Timing())(ASKED))
@@ -204,7 +202,7 @@ def test_a_stop_ends_a_wait() -> None:
     assert asyncio.run(go()) == 1
 
 
-def test_what_servers_do_in_passing_is_mended() -> None:
+def test_retries_recover_from_transient_server_faults() -> None:
     script = in_order(
         Status(429, headers={"retry-after": "1"}), Status(500), Malformed(), Cut(0), Status(503), Answer("Paris")
     )
@@ -231,5 +229,5 @@ def test_what_servers_do_in_passing_is_mended() -> None:
         (3599.7, "1 h"), (7170, "2 h"), (86_400, "1 d"), (172_800 - 1, "2 d"), (180_000, "2 d 2 h"),
     ],
 )  # fmt: skip
-def test_durations_in_words(seconds: float, words: str) -> None:
+def test_long_durations_in_words(seconds: float, words: str) -> None:
     assert long_duration(seconds) == words
