@@ -18,34 +18,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
+from evalrunner.plugin_table import BUILTIN, Group
 from evalrunner.redact import redact_message
-
-Group: TypeAlias = Literal[
-    "scorers",
-    "targets",
-    "datasets",
-    "endpoints",
-    "reporters",
-    "dataset_sources",
-    "baseline_sources",
-    "exporters",
-    "toxicity_backends",
-    "scorer_names",
-]
-"""A kind of plug-in. Each is a table in `BUILTIN` and an entry point group `evalrunner.<group>`.
-
-- scorers, targets, datasets: factories, named by `type:` (a file's extension for datasets).
-- endpoints: model prefixes. reporters: outputs of a run.
-- dataset_sources: keys of `dataset:` that name a place outside the file system. See `DatasetSource`.
-- baseline_sources: schemes of `baseline: SCHEME:…`. See `BaselineSource`.
-- exporters: keys of `tracking:`. See `Exporter`.
-- toxicity_backends: factories of scorer functions for `{type: toxicity, backend: NAME}`.
-- scorer_names: for a scorer type, a function from its options to the name it has if the suite gives none.
-"""
 
 Factory: TypeAlias = Callable[..., Any]
 
@@ -109,61 +87,6 @@ class Exporter(Protocol):
     def tables(self, folder: Path, targets: Sequence[str]) -> dict[str, Any]:
         """Data frames of a stored run with the tracker's names of columns, by name."""
 
-
-BUILTIN: Mapping[Group, Mapping[str, str]] = {
-    "scorers": {
-        "ari_grade_level": "evalrunner.scorers.readability:ari_grade_level",
-        "contains": "evalrunner.scorers.text:contains",
-        "exact_match": "evalrunner.scorers.text:exact_match",
-        "factuality": "evalrunner.scorers.factuality:factuality",
-        "flesch_kincaid_grade_level": "evalrunner.scorers.readability:flesch_kincaid_grade_level",
-        "mlflow": "evalrunner.mlflow.scorers:mlflow",
-        "numeric_match": "evalrunner.scorers.numeric:numeric_match",
-        "python": "evalrunner.scorers.python:python",
-        "regex": "evalrunner.scorers.regex:regex",
-        "token_f1": "evalrunner.scorers.text:token_f1",
-        "toxicity": "evalrunner.scorers.toxicity:toxicity",
-    },
-    "targets": {
-        "http": "evalrunner.targets.http:http",
-        "mlflow": "evalrunner.mlflow.target:mlflow",
-        "python": "evalrunner.targets.python:python",
-        "recorded": "evalrunner.targets.recorded:recorded",
-    },
-    "datasets": {
-        "csv": "evalrunner.datasets.csv:csv",
-        "json": "evalrunner.datasets.json:json",
-        "jsonl": "evalrunner.datasets.json:jsonl",
-        "parquet": "evalrunner.datasets.parquet:parquet",
-        "tsv": "evalrunner.datasets.csv:tsv",
-    },
-    "endpoints": {
-        "http": "evalrunner.endpoints.http:connect",
-        "litellm": "evalrunner.endpoints.litellm:connect",
-        "local": "evalrunner.endpoints.local:connect",
-        "openai": "evalrunner.endpoints.openai:connect",
-    },
-    "reporters": {  # those of files by their extension
-        ".csv": "evalrunner.reports.csv:CsvReporter",
-        ".html": "evalrunner.reports.html.page:HtmlReporter",
-        ".json": "evalrunner.reports.json:JsonReporter",
-        ".jsonl": "evalrunner.reports.json:JsonlReporter",
-        ".md": "evalrunner.reports.markdown:MarkdownReporter",
-        ".parquet": "evalrunner.reports.csv:ParquetReporter",
-        ".png": "evalrunner.reports.html.forest:PngReporter",
-        ".svg": "evalrunner.reports.html.forest:SvgReporter",
-        ".xlsx": "evalrunner.reports.csv:XlsxReporter",
-        ".xml": "evalrunner.reports.junit:JUnitReporter",
-        "progress": "evalrunner.reports.progress:progress",
-        "step-summary": "evalrunner.reports.github:StepSummaryReporter",
-        "terminal": "evalrunner.reports.terminal:TerminalReporter",
-    },
-    "dataset_sources": {"mlflow": "evalrunner.mlflow.sources:mlflow_dataset"},
-    "baseline_sources": {"mlflow": "evalrunner.mlflow.sources:mlflow_baselines"},
-    "exporters": {"mlflow": "evalrunner.mlflow.export:mlflow"},
-    "toxicity_backends": {"hf": "evalrunner.scorers.hf.toxicity:hf"},
-    "scorer_names": {"mlflow": "evalrunner.mlflow.catalogue:scorer_name"},
-}
 
 RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})
 """Keys of the suite itself beside `type`; a factory may not have an option of such a name."""

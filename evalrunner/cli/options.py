@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evalrunner.plugins import BUILTIN
+from evalrunner.plugin_table import BUILTIN
 from evalrunner.suite.options import RunOptions, options_of
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, unique prefix, path, or last.")]
@@ -93,7 +93,7 @@ def value_of(item: dataclasses.Field[Any], given: Any) -> Any:
     if item.name == "where":
         from evalrunner.suite.loader import parse_condition
 
-        return dict(parse_condition(text) for text in given or ())
+        return dict(parse_condition(text) for text in given or ()) or None
     if item.name == "concurrency":
         return concurrency_of(given)
     if isinstance(item.default, bool):

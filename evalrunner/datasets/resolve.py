@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, Protocol, get_args
 from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
 from evalrunner.domain import EMPTY
 from evalrunner.errors import EvalrunError, Problem, SuiteError, nearest
+from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import (
-    BUILTIN,
     Factory,
     ReferenceProblem,
     describe_crash,

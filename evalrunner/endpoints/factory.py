@@ -1,6 +1,6 @@
 """From a model of the suite to its endpoint: which kind it is, how its requests are sent, what it shares with others.
 
-The kinds are the `endpoints` of `plugins.BUILTIN`. A model with `base_url` is of kind `openai`; any other model is of
+The kinds are the `endpoints` of `plugin_table.BUILTIN`. A model with `base_url` is of kind `openai`; any other model is of
 the kind that its prefix names (`openai/NAME`, `local/NAME`), or goes through LiteLLM. Each entry is a function from a
 spec and an `EndpointContext` to an `EndpointHandle`.
 """

@@ -40,8 +40,8 @@ from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY
 from evalrunner.middleware.deadline import Timing
 from evalrunner.middleware.stack import CallContext, MiddlewareStack
+from evalrunner.plugin_table import Group
 from evalrunner.plugins import (
-    Group,
     PluginContext,
     ReferenceProblem,
     SignatureError,

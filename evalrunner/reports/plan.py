@@ -13,7 +13,8 @@ from evalrunner.engine.estimate import Estimate, Total, total_of
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrunner.errors import SuiteError
 from evalrunner.formatting import counted, money, number, one_line
-from evalrunner.plugins import Group, factory_options, known_names, resolve
+from evalrunner.plugin_table import Group
+from evalrunner.plugins import factory_options, known_names, resolve
 from evalrunner.reports.csv import plain_text
 from evalrunner.reports.planned_gates import gate_lines
 from evalrunner.stats.summary import Design

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalrunner.plugins import Group, factory_options, known_names, load, resolve
+from evalrunner.plugin_table import Group
+from evalrunner.plugins import factory_options, known_names, load, resolve
 from evalrunner.suite.models import SERVICE
 from evalrunner.suite.schema import (
     CacheSpec,

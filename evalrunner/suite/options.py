@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evalrunner.domain import EMPTY
 from evalrunner.errors import SuiteError
 from evalrunner.redact import LOGIN, may_be_secret, redact
 
@@ -82,9 +81,8 @@ class RunOptions:
     limit: int | None = option(
         "Maximum samples to run.", metavar="N", minimum=1, sets="dataset.limit", commands=("run", "plan")
     )
-    where: Mapping[str, Any] = option(
+    where: Mapping[str, Any] | None = option(
         "Only samples with this value; [a, b] means either. Repeatable.",
-        default=EMPTY,
         metavar="COLUMN=VALUE",
         sets="dataset.where",
         commands=("run", "plan"),
@@ -215,10 +213,10 @@ def merge_options(stored: RunOptions, given: RunOptions) -> RunOptions:
             continue
         if not item.metadata["adds"]:
             changes[item.name] = old if new == item.default else new
-        elif isinstance(old, Mapping):
-            changes[item.name] = {**old, **new} if new else old
-        else:
+        elif isinstance(item.default, tuple):
             changes[item.name] = (*(value for value in old if value not in new), *new)
+        else:
+            changes[item.name] = {**(old or {}), **(new or {})} or None
     return dataclasses.replace(given, **changes)
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner import plugins as registry
-from evalrunner import run_suite
+from evalrunner import plugin_table, run_suite
 from evalrunner.commands.track import track_run
 from evalrunner.errors import SuiteError
 from evalrunner.plugins import ReferenceProblem, known_names, load
@@ -125,8 +124,8 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, entry_points: str, pa
 
 
 def forget_installed() -> None:
-    registry.entry_points.cache_clear()
-    registry._installed.cache_clear()
+    plugins.entry_points.cache_clear()
+    plugins._installed.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +237,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one() -> None:
 
 
 def test_every_built_in_name_leads_to_something() -> None:
-    for group, names in registry.BUILTIN.items():
+    for group, names in plugin_table.BUILTIN.items():
         for name in names:
             assert load(group, name) is not None, f"{group}: {name}"
 
