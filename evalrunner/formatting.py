@@ -1,4 +1,4 @@
-"""Untrusted text and bare numbers, made fit for a terminal."""
+"""Numbers, durations, and untrusted text that is safe to print."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ DASH = "–"
 # What a line of a log begins with, or holds, to give a command to the machine that reads it: `::error` of GitHub,
 # `##[…]` and `##vso[…]` of GitHub and Azure, `##teamcity[…]`
 COMMAND = re.compile(r"::|##(?=\w*\[)")
-READ_BY = ("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
-LOG_IS_READ = any(os.environ.get(name) for name in READ_BY)
+LOG_READERS = ("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
+LOG_HAS_READER = any(os.environ.get(name) for name in LOG_READERS)
 
 
 def without_commands(text: str) -> str:
-    """`text` in which no machine finds a command: a character of no width stands inside the mark of one."""
+    """`text` without workflow commands: a zero-width space breaks their marks."""
     return COMMAND.sub(lambda found: f"{found.group()[0]}\u200b{found.group()[1:]}", text)
 
 
 def for_log(text: str) -> str:
-    """`text` as it may be printed: without commands where a machine reads along."""
-    return without_commands(text) if LOG_IS_READ else text
+    """`text` as it may be printed: without workflow commands where a CI system reads the log."""
+    return without_commands(text) if LOG_HAS_READER else text
 
 
 def json_for_log(data: Any) -> str:
-    """Data as JSON with line breaks, equal to the data, and without commands where a machine reads along."""
+    """Data as indented JSON, without workflow commands where a CI system reads the log."""
     text = json.dumps(data, indent=2)
-    return text.replace("##", "#\\u0023") if LOG_IS_READ else text  # within a text only: JSON has no # elsewhere
+    return text.replace("##", "#\\u0023") if LOG_HAS_READER else text  # within a text only: JSON has no # elsewhere
 
 
 def one_line(text: str, limit: int) -> str:
@@ -48,7 +48,7 @@ def one_line(text: str, limit: int) -> str:
 
 
 def number(value: float | None, unit: str | None = None) -> str:
-    """A number as people read it: four significant digits, its unit behind it, a dash for none."""
+    """A number with three decimals and its unit: `0.742`, `$0.0031`, `0.42 s`; a dash for None."""
     if value is None:
         return DASH
     if unit == "USD":
@@ -94,7 +94,7 @@ def money(usd: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How old something is, in its largest unit: `40 s`, `12 min`, `5 h`, `3 d`."""
+    """An age in its largest unit: `40 s`, `12 min`, `5 h`, `3 d`."""
     for unit, length_s in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= length_s:
             return f"{seconds / length_s:.0f} {unit}"
@@ -102,7 +102,7 @@ def age(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people say them: `812 B`, `4.1 KB`, `3.2 MB`."""
+    """`812 B`, `4.1 KB`, `3.2 MB`."""
     if count < 1000:
         return f"{count} B"
     return f"{count / 1000:,.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:,.1f} MB"

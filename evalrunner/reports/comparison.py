@@ -1,4 +1,4 @@
-"""A comparison on a terminal: who stands where, what is proven, what it takes, and the rows that differ most."""
+"""Comparisons of targets and of runs on a terminal: values, ranking, significance, cost, and the rows that changed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-SIDE_BY_SIDE: Final = 4  # metrics of one table; more make a further one
-MOST_PAIRS: Final = 15  # of a metric on a terminal: those of six candidates
-MOST_SLICES: Final = 20
-MOST_DIFFERENCES: Final = 4  # lines on what sets a candidate apart from the first
-LONGEST: Final = 300
-NAME: Final = 40
+METRICS_PER_TABLE: Final = 4  # more make a further table
+MAX_PAIRS: Final = 15  # of a metric on a terminal: those of six candidates
+MAX_SLICES: Final = 20
+MAX_DIFFERENCES: Final = 4  # lines on how a candidate differs from the first
+MAX_TEXT: Final = 300
+MAX_NAME: Final = 40
 SHOWN_COSTS: Final = ("latency/p50", "latency/p90", "token_count/mean", "cost_usd/mean")
 
 
@@ -45,14 +45,14 @@ def render_comparison(comparison: Comparison, rows: Sequence[Sequence[Row]] = ()
 
 
 def reading_notes(comparison: Comparison) -> Iterator[str]:
-    """What has to be known to read the numbers: what is corrected for, what is not."""
+    """How to read the numbers: what is adjusted for multiple tests and what is not."""
     tests = counted(comparison.family, "test")
     yield (
-        f"± is half the 95 % interval of a number alone, and those of pairs are unadjusted too; p is after Holm over "
-        f"{tests} (pairs × metrics); bold, > and letters go by p < {comparison.alpha:g}"
+        f"95% CIs are unadjusted. p-values: Holm-adjusted over {tests} (pairs × metrics). Bold: significantly better "
+        f"than all others (p < {comparison.alpha:g}); targets that share a letter do not differ significantly."
     )
     if comparison.costs or comparison.slices:
-        yield "latency, tokens, cost and slices stand outside of that, and who is outdone is told by the numbers as they are"
+        yield "Latency, tokens, cost and slices are not tested; Pareto-optimal is by the values as they are."
     yield from comparison.notes
 
 
@@ -64,40 +64,44 @@ def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
             found.setdefault((metric.name, column), []).append((text, metric))
     names = [item.name for item in comparison.candidates]
     for (name, column), values in found.items():
-        title = f"{one_line(name, 60)} by {one_line(column, NAME)} (unadjusted)"
-        table = plain_table(title, [one_line(column, NAME), *[one_line(each, NAME) for each in names]], wraps=True)
-        for text, metric in values[:MOST_SLICES]:
+        title = f"{one_line(name, 60)} by {one_line(column, MAX_NAME)} (unadjusted)"
+        table = plain_table(
+            title, [one_line(column, MAX_NAME), *[one_line(each, MAX_NAME) for each in names]], wraps=True
+        )
+        for text, metric in values[:MAX_SLICES]:
             cells = [_value(metric.values.get(each)) for each in names]
-            table.add_row(styled(one_line(text, NAME) or DASH), *[styled(cell) for cell in cells])
-        if len(values) > MOST_SLICES:
-            table.add_row(styled(f"… and {len(values) - MOST_SLICES} more (--json)", "dim"))
+            table.add_row(styled(one_line(text, MAX_NAME) or DASH), *[styled(cell) for cell in cells])
+        if len(values) > MAX_SLICES:
+            table.add_row(styled(f"… and {len(values) - MAX_SLICES} more (--json)", "dim"))
         yield table
 
 
 def disagreement_tables(groups: Sequence[Sequence[Row]]) -> Iterator[RenderableType]:
     """For each sample a line with its input and accepted answers, then every candidate's output and scores."""
-    yield styled("where they differ most", "bold")
+    yield styled("largest differences between targets", "bold")
     for rows in groups:
         sample = rows[0].sample
         expected = f" → {one_line(' | '.join(sample.expected), 100)}" if sample.expected else ""
         names = list(dict.fromkeys(name for row in rows for name in row.cells))
         yield styled(f"{one_line(sample.id, 24)}: {one_line(str(sample.input), 200)}{expected}")
-        table = plain_table("", ("target", "output", *[one_line(name, NAME) for name in names]))
+        table = plain_table("", ("target", "output", *[one_line(name, MAX_NAME) for name in names]))
         table.title, table.expand = None, True
         table.columns[1].no_wrap, table.columns[1].overflow, table.columns[1].ratio = True, "ellipsis", 1
         for row in rows:
             cells = [row.cells.get(name) for name in names]
-            said = [
+            scores = [
                 DASH if cell is None else number(cell.value) if cell.value is not None else cell.state for cell in cells
             ]
             table.add_row(
-                styled(one_line(row.target, NAME)), styled(one_line(output_text(row), LONGEST)), *map(styled, said)
+                styled(one_line(row.target, MAX_NAME)),
+                styled(one_line(output_text(row), MAX_TEXT)),
+                *map(styled, scores),
             )
         yield table
 
 
 def output_text(row: Row) -> str:
-    """What a row's target said, or how its call ended."""
+    """The output of a row, or how its call failed."""
     answer = row.answer
     if not isinstance(answer, Completion):
         return f"[{answer}]"
@@ -105,30 +109,30 @@ def output_text(row: Row) -> str:
 
 
 def amount(value: float | None, unit: str | None) -> str:
-    """A number with its unit; money with as many digits as it takes to see any."""
+    """A number with its unit; money with as many digits as the amount needs."""
     return money(value) if value is not None and unit == "USD" else number(value, unit)
 
 
-def chance(p: float | None) -> str:
-    """A p-value as people read it."""
+def p_value(p: float | None) -> str:
+    """`.034`, `<.001`."""
     if p is None:
         return DASH
     return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
 def _tables(comparison: Comparison) -> Iterator[Table]:
-    """Targets × metrics, the best of a metric in bold only where it is better than every other one; then what it takes."""
+    """Targets × metrics, the best in bold only where it is significantly better than all others; then cost and latency."""
     costs = [metric for metric in comparison.costs if metric.name in SHOWN_COSTS]
     costs.sort(key=lambda metric: SHOWN_COSTS.index(metric.name))
     quality = comparison.metrics
-    groups = [quality[start : start + SIDE_BY_SIDE] for start in range(0, len(quality), SIDE_BY_SIDE)]
-    for title, group in [*(("side by side", group) for group in groups), ("what it takes", costs)]:
+    groups = [quality[start : start + METRICS_PER_TABLE] for start in range(0, len(quality), METRICS_PER_TABLE)]
+    for title, group in [*(("comparison", group) for group in groups), ("cost and latency", costs)]:
         if not group:
             continue
-        heads = [one_line(metric.name, NAME) + ("" if metric.higher_is_better else " ↓") for metric in group]
+        heads = [one_line(metric.name, MAX_NAME) + ("" if metric.higher_is_better else " ↓") for metric in group]
         table = plain_table(title, ("target", *heads), wraps=True)
         for name in _order(comparison):
-            table.add_row(styled(one_line(name, NAME)), *[_cell(metric, name) for metric in group])
+            table.add_row(styled(one_line(name, MAX_NAME)), *[_cell(metric, name) for metric in group])
         yield table
 
 
@@ -152,12 +156,12 @@ def _cell(metric: ComparedMetric, name: str) -> Any:
 
 
 def _value(value: Metric | None) -> str:
-    """`0.742 ±0.024`, with the counts where rows have no score."""
+    """`0.742 (0.718–0.766)`, with the counts where rows have no score."""
     if value is None or value.value is None:
         return DASH
-    half = "" if value.low is None or value.high is None else f" ±{(value.high - value.low) / 2:.3f}"
     missing = value.unscored + value.errors
-    return f"{number(value.value)}{half}" + (f" ({missing:,} of {value.n + missing:,} without)" if missing else "")
+    ends = "" if value.low is None and value.high is None else f" ({interval(value.low, value.high)})"
+    return f"{number(value.value)}{ends}" + (f", {missing:,} of {value.n + missing:,} unscored" if missing else "")
 
 
 def ranking_text(metric: ComparedMetric) -> str:
@@ -168,7 +172,7 @@ def ranking_text(metric: ComparedMetric) -> str:
         if place:
             parts.append(metric.ranking.signs[place - 1])
         value = metric.values.get(name)
-        parts.append(f"{one_line(name, NAME)} {number(None if value is None else value.value)}")
+        parts.append(f"{one_line(name, MAX_NAME)} {number(None if value is None else value.value)}")
     return f"{one_line(metric.name, 60)}: {' '.join(parts)}"
 
 
@@ -177,26 +181,26 @@ def _ranking_lines(metric: ComparedMetric) -> Iterator[Any]:
         return
     yield styled(ranking_text(metric), "bold" if metric.ranking.best is not None else None)
     for better, worse in metric.ranking.differing:
-        yield styled(f"  {one_line(better, NAME)} is better than {one_line(worse, NAME)} all the same")
+        yield styled(f"  {one_line(better, MAX_NAME)} is also better than {one_line(worse, MAX_NAME)}")
 
 
 def _pairs_table(metric: ComparedMetric, *, paired: bool) -> Table:
-    """A line for each pair: the difference, how sure, and who did better on how many samples."""
-    columns = ["pair", "difference", "95 % interval", "p", "n"]
-    table = plain_table("", columns + (["win/tie/loss", "left out"] if paired else []))
+    """A line for each pair: the difference, its significance, and who did better on how many samples."""
+    columns = ["pair", "difference", "95% CI", "p", "n"]
+    table = plain_table("", columns + (["win/tie/loss", "excluded"] if paired else []))
     table.title = None
-    for pair in metric.pairs[:MOST_PAIRS]:
+    for pair in metric.pairs[:MAX_PAIRS]:
         table.add_row(*[styled(cell, style) for cell, style in _pair_cells(pair, paired=paired)])
-    if len(metric.pairs) > MOST_PAIRS:
-        table.add_row(styled(f"… and {len(metric.pairs) - MOST_PAIRS} more in JSON", "dim"))
+    if len(metric.pairs) > MAX_PAIRS:
+        table.add_row(styled(f"… and {len(metric.pairs) - MAX_PAIRS} more in JSON", "dim"))
     return table
 
 
 def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]:
-    yield f"{one_line(pair.first, NAME)} − {one_line(pair.second, NAME)}", None
+    yield f"{one_line(pair.first, MAX_NAME)} − {one_line(pair.second, MAX_NAME)}", None
     yield DASH if pair.difference is None else f"{pair.difference:+.3f}", "bold" if pair.better is not None else None
     yield interval(pair.low, pair.high), None
-    yield chance(pair.p_adjusted), None
+    yield p_value(pair.p_adjusted), None
     yield f"{pair.n:,}", None
     if paired:
         yield f"{pair.wins:,}/{pair.ties:,}/{pair.losses:,}", None
@@ -204,35 +208,35 @@ def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]
 
 
 def pareto_lines(comparison: Comparison) -> Iterator[str]:
-    """For each metric who is outdone by nobody in it and in what it takes at once."""
+    """For each metric the targets that are Pareto-optimal in it and in latency or cost."""
     found: dict[str, list[str]] = {}
     for front in comparison.pareto_fronts:
-        members = ", ".join(one_line(name, NAME) for name in front.members)
+        members = ", ".join(one_line(name, MAX_NAME) for name in front.members)
         missing = (
-            f" (no numbers of {', '.join(one_line(name, NAME) for name in front.missing)})" if front.missing else ""
+            f" (no value: {', '.join(one_line(name, MAX_NAME) for name in front.missing)})" if front.missing else ""
         )
-        found.setdefault(one_line(front.quality, 60), []).append(f"{members} with {front.against}{missing}")
+        found.setdefault(one_line(front.quality, 60), []).append(f"{members} (with {front.against}){missing}")
     for quality, parts in found.items():
-        yield f"{quality}, outdone by nobody: {'; '.join(parts)}"
+        yield f"{quality}, Pareto-optimal: {'; '.join(parts)}"
 
 
 def _difference_lines(comparison: Comparison) -> Iterator[Any]:
-    """What sets each candidate apart from the first."""
+    """How each candidate differs from the first in configuration."""
     first = comparison.candidates[0].name
     for candidate in comparison.candidates[1:]:
-        lines = candidate.differs[:MOST_DIFFERENCES]
+        lines = candidate.differs[:MAX_DIFFERENCES]
         more = len(candidate.differs) - len(lines)
         if lines:
-            yield styled(f"{one_line(candidate.name, NAME)} differs from {one_line(first, NAME)} in:", "dim")
+            yield styled(f"{one_line(candidate.name, MAX_NAME)} differs from {one_line(first, MAX_NAME)} in:", "dim")
         for line in (*lines, *([f"… and {more} more"] if more else [])):
             yield styled(f"  {one_line(line, 200)}", "dim")
 
 
-SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
+DIFF_SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
 
 
 def render_diff(found: RunDiff) -> Iterator[RenderableType]:
-    """A line that counts, what was measured otherwise, then the rows that got worst."""
+    """A line with the counts, what differs in configuration, then the rows, worst first."""
     changes = found.changes
     sides = [f"{one_line(run, 40)}/{one_line(target, 40)}" for run, target in (found.before, found.after)]
     yield styled(f"{sides[0]} → {sides[1]}: {'; '.join(_counts(changes))}", "bold")
@@ -245,7 +249,7 @@ def render_diff(found: RunDiff) -> Iterator[RenderableType]:
 
 
 def diff_data(found: RunDiff) -> dict[str, Any]:
-    """The same as JSON has it, texts whole."""
+    """The same as JSON, texts in full."""
     changes = found.changes
     names = (
         "same",
@@ -270,39 +274,39 @@ def _counts(changes: Changes) -> Iterator[str]:
     kinds = {
         "worse": changes.worse,
         "better": changes.better,
-        "scored otherwise": changes.state_changed,
-        "in words only": changes.output_changed,
+        "state changed": changes.state_changed,
+        "output only": changes.output_changed,
     }
     listed = ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)
     yield f"{counted(changes.changed, 'row')} changed" + (f" ({listed})" if listed else "")
-    yield f"{changes.same:,} the same"
+    yield f"{changes.same:,} unchanged"
     if changes.different_sample:
-        yield f"{changes.different_sample:,} left out, as their samples are not the same"
+        yield f"{changes.different_sample:,} excluded: their samples differ"
     if changes.before_only or changes.after_only:
         yield f"{changes.before_only:,} only before, {changes.after_only:,} only after"
 
 
 def _table(found: RunDiff) -> Table:
-    table = plain_table("", ("id", *SHARES, *[one_line(name, 40) for name in found.scorers]))
+    table = plain_table("", ("id", *DIFF_SHARES, *[one_line(name, 40) for name in found.scorers]))
     table.title, table.expand = None, True
-    for column, share in zip(table.columns[1:4], SHARES.values(), strict=True):
+    for column, share in zip(table.columns[1:4], DIFF_SHARES.values(), strict=True):
         column.no_wrap, column.overflow, column.ratio = True, "ellipsis", share
     for change in found.changes.rows:
         texts = [str(change.after.sample.input), output_text(change.before), output_text(change.after)]
         scores = [_score(change, name) for name in found.scorers]
         table.add_row(
-            styled(one_line(change.after.sample.id, 24)), *[styled(one_line(text, LONGEST)) for text in texts], *scores
+            styled(one_line(change.after.sample.id, 24)), *[styled(one_line(text, MAX_TEXT)) for text in texts], *scores
         )
     return table
 
 
 def _score(change: Change, name: str) -> Any:
     """`1.000 → 0.000`, or the one score where it is the same."""
-    before, after = (_said(row.cells.get(name)) for row in (change.before, change.after))
+    before, after = (_shown(row.cells.get(name)) for row in (change.before, change.after))
     return styled(after if before == after else f"{before} → {after}", None if name in change.scores else "dim")
 
 
-def _said(cell: Cell | None) -> str:
+def _shown(cell: Cell | None) -> str:
     if cell is None:
         return DASH
     return number(cell.value) if cell.value is not None else cell.state

@@ -1,4 +1,4 @@
-"""What GitHub shows of a run: annotations on the lines of the suite, and the summary of the step."""
+"""GitHub Actions: annotations on the lines of a suite, and the summary of a step."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from evalrunner.reports.markdown import SUMMARY_BYTES, SummaryRows
 from evalrunner.reports.view import RunView, gate_sentence
 from evalrunner.verdicts import VERDICTS, WORST_FIRST
 
-MOST = 10  # annotations of one kind that GitHub shows of a step
+MAX_ANNOTATIONS = 10  # annotations of one kind that GitHub shows of a step
 STEP_BYTES = 1024 * 1024  # a step's summary that is larger is dropped as a whole
-SPARE = 16 * 1024  # bytes of it that are left to whatever else the step writes
-SMALLEST = 2_000  # bytes below which a summary says too little
-MESSAGE = 600
-PLACE = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?")
+RESERVED_BYTES = 16 * 1024  # bytes of it that are left to whatever else the step writes
+MIN_SUMMARY_BYTES = 2_000  # bytes below which a summary says too little
+MAX_MESSAGE = 600
+LOCATION = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?")
 
 Kind: TypeAlias = Literal["error", "warning", "notice"]
 KINDS: tuple[Kind, ...] = ("error", "warning", "notice")
@@ -54,7 +54,7 @@ def problem_annotations(problems: Sequence[Problem], workspace: Path) -> Iterato
     """Workflow commands for what is wrong with suites, at most ten."""
     lines = []
     for problem in problems:
-        place = PLACE.fullmatch(problem.where)
+        place = LOCATION.fullmatch(problem.where)
         named = Path(place["file"] if place else problem.where)
         file = _relative(named, workspace) if named.is_file() else None
         said = ": ".join(part for part in (problem.key, problem.message) if part)
@@ -77,7 +77,7 @@ def command(kind: Kind, title: str, message: str, *, file: str | None = None, li
         "title": one_line(title, 120),
     }
     said = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value is not None)
-    return f"::{kind} {said}::{_data(one_line(message, MESSAGE))}"
+    return f"::{kind} {said}::{_data(one_line(message, MAX_MESSAGE))}"
 
 
 class StepSummaryReporter:
@@ -94,7 +94,7 @@ class StepSummaryReporter:
 
     def on_end(self, run: RunView, /) -> None:
         room = room_for_summary(self.path)
-        if room < SMALLEST:
+        if room < MIN_SUMMARY_BYTES:
             raise RunError("the summary of the step is full; this run's is in its folder")
         add_to_summary(self.path, self.rows.markdown(run, min(SUMMARY_BYTES, room)))
 
@@ -107,7 +107,7 @@ def in_ci(environ: Mapping[str, str]) -> bool:
 def room_for_summary(path: Path) -> int:
     """Bytes that one more run may add to the summary of a step: half of what is left, as other runs may follow."""
     taken = path.stat().st_size if path.exists() else 0
-    return (STEP_BYTES - SPARE - taken) // 2
+    return (STEP_BYTES - RESERVED_BYTES - taken) // 2
 
 
 def add_to_summary(path: Path, text: str) -> None:
@@ -125,12 +125,12 @@ def _worst_first(views: Sequence[RunView]) -> Iterator[tuple[RunView, GateResult
 
 
 def _at_most(kind: Kind, lines: Sequence[str]) -> Iterator[str]:
-    if len(lines) <= MOST:
+    if len(lines) <= MAX_ANNOTATIONS:
         yield from lines
         return
-    yield from lines[: MOST - 1]
-    more = len(lines) - MOST + 1
-    yield command(kind, "evalrun", f"and {more} more; all of them are in the log and in the summary")
+    yield from lines[: MAX_ANNOTATIONS - 1]
+    more = len(lines) - MAX_ANNOTATIONS + 1
+    yield command(kind, "evalrun", f"and {more} more; the log and the summary have all")
 
 
 def _relative(path: Path | None, workspace: Path) -> str | None:

@@ -25,10 +25,12 @@ from evalrunner.stats.measures import Measure
 from evalrunner.storage import replacing
 from evalrunner.verdicts import FAILED, VERDICTS
 
-LONGEST_TEXT = 500  # characters of an input or output: CI systems keep cases for ever, and refuse files of 30 MB
-LONGEST_NAME = 200
+MAX_TEXT = 500  # characters of an input or output: CI systems keep cases for ever, and refuse files of 30 MB
+MAX_NAME = 200
 FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 §2.2
-STEER = re.compile(r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # allowed, but no good in a page or a terminal
+CONTROL = re.compile(
+    r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)  # allowed, but no good in a page or a terminal
 END_OF_SUITE = b"  </testsuite>\n"
 RESULTS = ("failure", "error", "skipped")
 
@@ -174,14 +176,14 @@ def _texts(row: Row) -> str:
     answer = row.answer
     output = answer.text if isinstance(answer, Completion) else str(answer)
     texts = {"input": plain_text(row.sample.input), "expected": " | ".join(row.sample.expected), "output": output}
-    return "\n".join(f"{name}: {_cut(text, LONGEST_TEXT)}" for name, text in texts.items() if text)
+    return "\n".join(f"{name}: {_cut(text, MAX_TEXT)}" for name, text in texts.items() if text)
 
 
 def _attribute(text: str) -> str:
-    return f'"{html.escape(" ".join(_cut(text, LONGEST_NAME).split()))}"'
+    return f'"{html.escape(" ".join(_cut(text, MAX_NAME).split()))}"'
 
 
 def _cut(text: str, limit: int) -> str:
     """The first `limit` characters that XML and a terminal may see, without keys."""
-    shown = STEER.sub("", FORBIDDEN.sub("", redact(text[: limit + LONGEST_KEY])[:limit]))
+    shown = CONTROL.sub("", FORBIDDEN.sub("", redact(text[: limit + LONGEST_KEY])[:limit]))
     return shown if len(text) <= limit else shown + "…"

@@ -1,6 +1,6 @@
-"""`summary.md`: a run for a colleague who opens the pull request, in GitHub's Markdown.
+"""`summary.md`: a run as a summary of a pull request, in GitHub's Markdown.
 
-Verdict first, then gates, metrics, and what was not scored; then rows until the bytes that were allowed are used up.
+Verdict first, then gates, metrics and unscored rows; then rows until the allowed size is used up.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from evalrunner.storage import write_text
 
 SUMMARY_BYTES = 512 * 1024  # GitHub drops a step's summary above 1,024 KiB, and the suites of a step share it
 ROWS_PER_TARGET = 25
-LONGEST_TEXT = 2_000  # characters of an input or output that are shown of a row
-CLOSING = 200  # bytes kept for the line that says what was left out
+MAX_TEXT = 2_000  # characters of an input or output that are shown of a row
+CLOSING = 200  # bytes reserved for the line that says that something is cut
 MARKS = {"PASS": "✅", "DONE": "✅", "FAIL": "❌"}
-GATE_COLUMNS = ("verdict", "gate", "target", "value", "95% CI", "bound", "why", "line")
+GATE_COLUMNS = ("verdict", "gate", "target", "value", "95% CI", "bound", "reason", "line")
 RIGHT = frozenset(("value", "bound", "line", "scored", "skipped", "unscored", "errors"))
 
 
@@ -80,26 +80,26 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[ShownRow]], *, ma
     reserved = page.left // 2 if any(rows.values()) else 0  # for rows, however many metrics there are
     page.left -= reserved
     if view.comparison is not None:
-        page.table("Side by side", *compared_table(view.comparison))
+        page.table("Comparison", *compared_table(view.comparison))
         page.list("Ranking", [*ranking_lines(view.comparison), *comparison_notes(view.comparison)])
     for name, target in view.targets.items():
         title = f"Metrics of {code(name, 80)}" if len(view.targets) > 1 else "Metrics"
         changes = _changes(view.gates, name)
         page.table(title, _metric_columns(changes), _metric_lines(target.metrics, changes))
         page.add("", inline(usage_line(target), 400))
-        page.list("Not scored", _not_scored(target.metrics))
+        page.list("Unscored rows", _unscored(target.metrics))
     page.left += reserved
     for name, shown in rows.items():
         if shown:
             of = f" of {code(name, 80)}" if len(view.targets) > 1 else ""
-            kind = "Rows that got worse" if shown[0].before is not None else "Worst rows"
-            share = page.left // (len(rows) - list(rows).index(name))  # so that the last target has rows as well
-            page.rows(f"{kind}{of}", (render_row(row, min(LONGEST_TEXT, max_bytes // 100)) for row in shown), share)
+            kind = "Regressions" if shown[0].before is not None else "Worst rows"
+            share = page.left // (len(rows) - list(rows).index(name))  # so that the last target gets rows too
+            page.rows(f"{kind}{of}", (render_row(row, min(MAX_TEXT, max_bytes // 100)) for row in shown), share)
     return page.text()
 
 
 class Page:
-    """Lines as long as they fit; what does not is counted and said."""
+    """Lines, as long as they fit; those that do not are counted."""
 
     def __init__(self, max_bytes: int) -> None:
         self.lines: list[str] = []
@@ -144,8 +144,8 @@ class Page:
                     break
 
     def text(self) -> str:
-        """The page, with a last line where something did not fit."""
-        closing = ["", "_More than fits here: the rest stands in the run folder._"] if self.dropped else []
+        """The page, with a last line if something is cut."""
+        closing = ["", "_Cut to fit: the run folder has the rest._"] if self.dropped else []
         return "\n".join([*self.lines, *closing]).rstrip("\n") + "\n"
 
 
@@ -168,7 +168,7 @@ def _gate(gate: GateResult) -> tuple[str, ...]:
 
 
 def _changes(gates: Sequence[GateResult], target: str) -> dict[tuple[str, str], BaselineResult]:
-    """What is known of a target's metrics against a baseline, by the metric's name and slice."""
+    """The change of a target's metrics since the baseline, by metric and slice."""
     return {
         (gate.metric, _slice(gate.slice)): gate.baseline
         for gate in gates
@@ -177,7 +177,7 @@ def _changes(gates: Sequence[GateResult], target: str) -> dict[tuple[str, str], 
 
 
 def _metric_columns(changes: Mapping[tuple[str, str], BaselineResult]) -> tuple[str, ...]:
-    baseline = ("against the baseline",) if changes else ()
+    baseline = ("vs baseline",) if changes else ()
     return ("metric", "value", "95% CI", *baseline, "scored", "skipped", "unscored", "errors")
 
 
@@ -207,20 +207,20 @@ def _change(change: BaselineResult | None) -> str:
     """`0.032 worse than main (0.847), n=200`, or a dash."""
     if change is None or change.drop is None:
         return DASH
-    way = "worse than" if change.drop > 0 else "better than" if change.drop < 0 else "as"
+    direction = "worse than" if change.drop > 0 else "better than" if change.drop < 0 else "as"
     size = "" if change.drop == 0 else f"{abs(change.drop):.3f} "
-    return inline(f"{size}{way} {change.name} ({number(change.value)}), n={change.n:,}", 120)
+    return inline(f"{size}{direction} {change.name} ({number(change.value)}), n={change.n:,}", 120)
 
 
-def _not_scored(metrics: Sequence[Metric]) -> Iterator[str]:
-    """For each scorer the reasons why rows have no score, with their counts."""
-    told: set[str] = set()
+def _unscored(metrics: Sequence[Metric]) -> Iterator[str]:
+    """The reasons of each scorer's unscored rows, with their counts."""
+    seen: set[str] = set()
     for metric in metrics:
         reasons = (metric.detail or {}).get("reasons")
-        if not reasons or metric.scorer in told or metric.scorer in ALWAYS or metric.slice is not None:
+        if not reasons or metric.scorer in seen or metric.scorer in ALWAYS or metric.slice is not None:
             continue
-        told.add(metric.scorer)
+        seen.add(metric.scorer)
         most = sorted(reasons.items(), key=lambda item: -item[1])
         more = f" and {len(most) - 5} other reasons" if len(most) > 5 else ""
-        said = ", ".join(f"{count:,} × {inline(str(reason), 200)}" for reason, count in most[:5])
-        yield f"{code(metric.scorer, 80)}: {said}{more}"
+        listed = ", ".join(f"{count:,} × {inline(str(reason), 200)}" for reason, count in most[:5])
+        yield f"{code(metric.scorer, 80)}: {listed}{more}"

@@ -1,21 +1,21 @@
-"""Several targets side by side in `summary.md`: the numbers, and for each metric who is really better."""
+"""Several targets in `summary.md`: the values, and which are significantly better."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from evalrunner.compare.result import ComparedMetric, Comparison
-from evalrunner.formatting import DASH, counted, number
+from evalrunner.formatting import DASH, counted, interval, number
 from evalrunner.reports.comparison import amount
 from evalrunner.reports.markdown_escaping import code, inline
 
 COSTS = ("latency/p50", "cost_usd/mean")
-MOST = 6  # metrics of the table; all are in the lists below it
+MAX_METRICS = 6  # metrics of the table; all are in the lists below it
 
 
 def compared_table(comparison: Comparison) -> tuple[Sequence[str], list[tuple[str, ...]]]:
-    """The columns of targets × metrics and a line for each target; the best in bold where it really is."""
-    metrics = list(comparison.metrics[:MOST]) + [cost for cost in comparison.costs if cost.name in COSTS]
+    """The columns of targets × metrics and a line for each target; the best in bold where that is significant."""
+    metrics = list(comparison.metrics[:MAX_METRICS]) + [cost for cost in comparison.costs if cost.name in COSTS]
     columns = ["target", *(inline(metric.name, 60) for metric in metrics)]
     lines = [(code(item.name, 60), *(_cell(metric, item.name) for metric in metrics)) for item in comparison.candidates]
     return columns, lines
@@ -35,11 +35,13 @@ def ranking_lines(comparison: Comparison) -> Iterator[str]:
 
 
 def comparison_notes(comparison: Comparison) -> Iterator[str]:
-    """What casts doubt on the comparison, then how to read it."""
+    """The warnings of a comparison, then how to read it."""
     yield from (f"warning: {inline(text, 400)}" for text in comparison.warnings)
     tests = counted(comparison.family, "test")
     yield inline(
-        f"> is proven (p < {comparison.alpha:g} after Holm over {tests}), ≈ is not; bold is better than all others", 300
+        f"> significantly better (p < {comparison.alpha:g}, Holm-adjusted over {tests}), ≈ not significant; "
+        "bold: significantly better than all others",
+        300,
     )
 
 
@@ -49,6 +51,6 @@ def _cell(metric: ComparedMetric, name: str) -> str:
         return DASH
     if ranking is None:
         return inline(amount(value.value, metric.unit), 40)
-    half = "" if value.low is None or value.high is None else f" ±{(value.high - value.low) / 2:.3f}"
-    shown = inline(f"{number(value.value)}{half}", 40)
+    ends = "" if value.low is None and value.high is None else f" ({interval(value.low, value.high)})"
+    shown = inline(f"{number(value.value)}{ends}", 40)
     return f"**{shown}**" if ranking.best == name else shown

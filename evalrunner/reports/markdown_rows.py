@@ -10,7 +10,7 @@ from evalrunner.reports.csv import plain_text
 from evalrunner.reports.markdown_escaping import block, code
 from evalrunner.reports.worst_rows import BaselineScores, ShownRow
 
-WHY = 500  # characters of a scorer's reason
+MAX_REASON = 500  # characters of a scorer's reason
 
 
 def render_row(shown: ShownRow, limit: int) -> str:
@@ -19,14 +19,14 @@ def render_row(shown: ShownRow, limit: int) -> str:
     epoch = f" epoch {row.epoch}" if row.epoch > 1 else ""
     scores = " · ".join(_score(name, cell, shown.before) for name, cell in row.cells.items())
     texts = "".join(f"<b>{title}</b>{block(text, limit)}" for title, text in _texts(shown))
-    reasons = "".join(f"<b>why</b> {code(name, 60)}{block(text, WHY)}" for name, text in _reasons(row))
+    reasons = "".join(f"<b>reason</b> {code(name, 60)}{block(text, MAX_REASON)}" for name, text in _reasons(row))
     return f"<details><summary>{code(row.sample.id, 60)}{epoch} · {scores}</summary>{texts}{reasons}</details>"
 
 
 def _score(name: str, cell: Cell, before: BaselineScores | None) -> str:
     value = number(cell.value) if cell.state == "scored" else cell.state
-    earlier = before.scores.get(name) if before is not None else None
-    return f"{code(name, 60)} {value}" + (f" (was {number(earlier)})" if earlier is not None else "")
+    previous = before.scores.get(name) if before is not None else None
+    return f"{code(name, 60)} {value}" + (f" (was {number(previous)})" if previous is not None else "")
 
 
 def _texts(shown: ShownRow) -> Iterator[tuple[str, str]]:
@@ -35,7 +35,7 @@ def _texts(shown: ShownRow) -> Iterator[tuple[str, str]]:
     if sample.expected:
         yield "expected", "\n".join(sample.expected)
     if shown.before is not None and shown.before.output is not None:
-        yield "output of the baseline", shown.before.output
+        yield "baseline output", shown.before.output
     if isinstance(answer, Completion):
         yield "output" if answer.finish_reason == "stop" else f"output ({answer.finish_reason})", answer.text
     else:
@@ -43,8 +43,8 @@ def _texts(shown: ShownRow) -> Iterator[tuple[str, str]]:
 
 
 def _reasons(row: Row) -> Iterator[tuple[str, str]]:
-    """What scorers said of their scores."""
+    """The reasons that scorers gave."""
     for name, cell in row.cells.items():
-        said = cell.message or (cell.detail or {}).get("explanation")
-        if said:
-            yield name, str(said)
+        reason = cell.message or (cell.detail or {}).get("explanation")
+        if reason:
+            yield name, str(reason)

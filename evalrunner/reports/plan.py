@@ -1,4 +1,4 @@
-"""A plan as lines of text: what would run, and what would be sent."""
+"""What a suite would do, as lines of text: plan, prompts, cost estimate, plug-ins, baselines."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def _scorer(scorer: PlannedScorer, design: Design) -> str:
     if scorer.judge is None:
         return f"{names}{backend}"
     pairs = len(scorer.bound.scorer.calibration_examples)
-    check = f", checked on {pairs} known pairs first" if pairs and scorer.judge.mode != "off" else ""
+    check = f", sanity check on {pairs} known answers" if pairs and scorer.judge.mode != "off" else ""
     return f"{names}{backend}; judge {one_line(scorer.judge.name, 80)} at {scorer.judge.host}{check}"
 
 
 def render_prompts(plan: Plan, show: int) -> Iterator[str]:
-    """The rendered prompts of so many samples, for each target that has one."""
+    """The rendered prompts of the first `show` samples, for each target that has one."""
     for sample in islice(plan.dataset, show):
         for target in plan.targets:
             if target.prompt is None:
@@ -86,7 +86,7 @@ UNKNOWN = "price unknown"
 
 
 def render_estimates(estimates: Sequence[Estimate]) -> Iterator[str]:
-    """A line for each target and judge, then the totals of both, then how the numbers came about."""
+    """A line for each target and judge, then the totals, then notes on the estimate."""
     for item in estimates:
         who = f"target {one_line(item.name, 60)}" if item.side == "targets" else f"judge of {one_line(item.name, 60)}"
         yield f"  {who}: {', '.join(_parts(item))}"
@@ -95,21 +95,21 @@ def render_estimates(estimates: Sequence[Estimate]) -> Iterator[str]:
         sides.append(f"judges {_range(total_of(estimates, 'judges'))}")
     yield f"  cost: {', '.join(sides)}"
     if any(item.price.price is None for item in estimates):
-        yield "  note: where a price is unknown, prices: {MODEL: {input: …, output: …}} says it, for a million tokens"
+        yield "  note: set unknown prices with prices: {MODEL: {input: …, output: …}}, per million tokens"
     if any(item.high_usd is None and item.price.price is not None for item in estimates):
-        yield "  note: a cost without an upper end gets one from params: {max_tokens: …}"
+        yield "  note: params: {max_tokens: …} bounds a cost that has no upper end"
     if any(item.prompt_tokens for item in estimates):
-        yield "  note: prompt tokens are estimated at 4 bytes each; the upper end of a cost is what max_cost would set aside"
+        yield "  note: prompt tokens are estimated at 4 bytes each; max_cost reserves the upper end of a cost"
     if any(item.side == "judges" for item in estimates):
-        yield "  note: what judges read depends on the answers; which verdicts are kept is known of self-checks only"
+        yield "  note: judge tokens depend on the answers; cache hits are known for the sanity check only"
 
 
 def _parts(item: Estimate) -> Iterator[str]:
-    extra = [f"{item.checks:,} of them self-checks"] if item.checks else []
+    extra = [f"including {item.checks:,} for the sanity check"] if item.checks else []
     extra += [f"{item.cached:,} cached"] if item.cached else []
     yield counted(item.calls, "call") + (f" ({', '.join(extra)})" if extra else "")
     if item.model is None:
-        yield "nothing that is paid for here"
+        yield "not billed here"
         return
     yield f"about {counted(item.prompt_tokens, 'prompt token')}"
     yield "free" if item.price.source == "free" else _range(Total(item.low_usd, item.high_usd))
@@ -127,7 +127,7 @@ def _range(total: Total) -> str:
 
 NOT_BY_TYPE = {
     "targets": ["a model string such as openai/gpt-5-mini or local/smollm2-135m-instruct, or {model, base_url, …}"],
-    "datasets": ["a path whose ending says the reader; rows: […] inline; - for standard input"],
+    "datasets": ["a path (its extension selects the reader), rows: […] inline, or - for standard input"],
     "scorers": [],
 }
 
@@ -148,7 +148,7 @@ def render_plugins(group: Group) -> Iterator[str]:
 
 
 def render_baseline(baseline: Baseline) -> Iterator[str]:
-    """A baseline line by line: its run, what it depends on, and the mean score of each scorer by target."""
+    """A baseline line by line: its run, its size, and the mean score of each scorer by target."""
     head = baseline.head
     yield f"{one_line(baseline.label, 120)}: baseline {one_line(head.name, 60)!r} of suite {one_line(head.suite, 60)!r}"
     outputs = ", with outputs" if head.outputs else ""
@@ -157,7 +157,7 @@ def render_baseline(baseline: Baseline) -> Iterator[str]:
         yield f"  target {one_line(name, 60)}: {', '.join(_means(baseline, name))}"
     for scorer, origin in head.origin.items():
         if origin.get("run_id") != head.run_id:
-            yield f"  {one_line(scorer, 60)} began with run {one_line(str(origin.get('run_id')), 60)}"
+            yield f"  {one_line(scorer, 60)} has its origin in run {one_line(str(origin.get('run_id')), 60)}"
 
 
 def _means(baseline: Baseline, target: str) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _means(baseline: Baseline, target: str) -> Iterator[str]:
 
 
 def baseline_lines(paths: Iterable[Path]) -> Iterator[str]:
-    """A line for each file: the run that it is of and how many rows it has, or what is wrong with it."""
+    """A line for each file: its run and its number of rows, or what is wrong with it."""
     for path in paths:
         try:
             found = read_baseline(path, label=str(path))

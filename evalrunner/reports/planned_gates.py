@@ -1,4 +1,4 @@
-"""What a plan's gates can see: the smallest drop, and how often a point gate goes red by chance. From earlier runs."""
+"""The power of a plan's gates: the smallest detectable drop, and how often a point gate fails by chance."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from evalrunner.stats.power import (
 )
 from evalrunner.stats.summary import value_text
 
-FEWEST = 20  # pairs from which a variance is believed
-WIDTH = 2 * normal_quantile(0.975)  # of a 95 % interval, in standard errors
+MIN_PAIRS = 20  # to estimate a variance from
+CI_WIDTH = 2 * normal_quantile(0.975)  # of a 95% CI, in standard errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,15 @@ class Spread:
 
 
 def gate_lines(plan: Plan, gate: Gate, runs: Path) -> Iterator[str]:
-    """What is worth knowing of one gate before it is run, a line each."""
+    """The power of one gate, a line for each target."""
     last = last_run(plan.suite.name, runs)
     for target in plan.targets:
         if gate.spec.target in (None, target.name):
             whose = f" for {one_line(target.name, 40)}" if len(plan.targets) > 1 else ""
             if gate.spec.baseline is not None:
-                yield from _smallest(plan, gate, target.name, last, whose)
+                yield from _detectable_drop(plan, gate, target.name, last, whose)
             elif gate.spec.kind == "point" and last is not None:
-                yield from _chance_of_red(plan, gate, target.name, last, whose)
+                yield from _false_failure_rate(plan, gate, target.name, last, whose)
 
 
 def last_run(suite: str, runs: Path) -> RunFolder | None:
@@ -68,32 +68,32 @@ def last_run(suite: str, runs: Path) -> RunFolder | None:
     return None
 
 
-def _smallest(plan: Plan, gate: Gate, target: str, last: RunFolder | None, whose: str) -> Iterator[str]:
+def _detectable_drop(plan: Plan, gate: Gate, target: str, last: RunFolder | None, whose: str) -> Iterator[str]:
     n = plan.scan.count
     spread = _spread(plan, gate, target, last) if gate.spec.slice is None else None
     alpha = 1 - (gate.spec.confidence or 0.95)
     if spread is not None:
         least = smallest_drop(n=n, variance=spread.variance, df=spread.df, span=_span(gate), alpha=alpha)
-        yield f"smallest drop that it sees in four of five runs{whose}: {amount(gate, least)} ({spread.source})"
+        yield f"smallest detectable drop{whose} (80% power): {amount(gate, least)} ({spread.source})"
     elif gate.estimand.is_share:
         found = smallest_drops_by_discordance(n)
         least = found[0][1]
         drops = ", ".join(f"{100 * drop:.1f}" for _, drop in found)
         shares = ", ".join(f"{100 * share:.0f}" for share, _ in found)
         of = " of the whole dataset" if gate.spec.slice else ""
-        related = "; related samples tell less" if plan.design.cluster is not None else ""
+        related = "; more with clustered samples" if plan.design.cluster is not None else ""
         yield (
-            f"smallest drop that it sees in four of five runs{whose}: {drops} points, if {shares} % of the "
-            f"{n:,} samples{of} come out differently{related}"
+            f"smallest detectable drop{whose} (80% power): {drops} points, if {shares}% of the {n:,} samples{of} change"
+            f"{related}"
         )
     else:
-        yield f"smallest drop that it sees{whose}: not known before there is a baseline and a run besides"
+        yield f"smallest detectable drop{whose}: unknown until there is a baseline and one more run"
         return
     if gate.spec.kind == "max_drop" and 0 < gate.spec.bound < least:
         needed = math.ceil(n * (least / gate.spec.bound) ** 2)
         yield (
-            f"warning: max_drop {amount(gate, gate.spec.bound)} is finer than that{whose}, so it will often be "
-            f"inconclusive; about {needed:,} samples would do"
+            f"warning: max_drop {amount(gate, gate.spec.bound)} is below that{whose}, so the gate will often be "
+            f"inconclusive; about {needed:,} samples are needed"
         )
 
 
@@ -113,7 +113,7 @@ def _spread(plan: Plan, gate: Gate, target: str, last: RunFolder | None) -> Spre
     epochs = RunRecord.load(last.path).epochs
     pairs = list(_paired(plan, gate, (last, epochs, target), (baseline, partner)))
     drops = [drop for drop, _, _ in pairs]
-    if len(pairs) < FEWEST or min(drops) == max(drops):
+    if len(pairs) < MIN_PAIRS or min(drops) == max(drops):
         return None
     source = f"from {len(pairs):,} samples of run {last.id} and {one_line(baseline.label, 40)}"
     n = len(drops)
@@ -158,7 +158,7 @@ def _within(scores: Sequence[Sequence[float]]) -> float:
     )  # fmt: skip
 
 
-def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: str) -> Iterator[str]:
+def _false_failure_rate(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: str) -> Iterator[str]:
     metric = _last_metric(gate, target, last)
     if metric is None or metric.value is None or gate.spec.operator == "==":
         return
@@ -167,12 +167,12 @@ def _chance_of_red(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: 
     if gate.estimand.is_share and plan.design.cluster is None:
         chance = false_failure_rate_of_share(value, n, gate.spec.bound, lower=lower, strict=strict)
     elif gate.estimand.aggregate.paired and metric.low is not None and metric.high is not None and metric.n > 1:
-        error = (metric.high - metric.low) / WIDTH * math.sqrt(metric.n / n)
+        error = (metric.high - metric.low) / CI_WIDTH * math.sqrt(metric.n / n)
         chance = false_failure_rate_of_mean(value, error, gate.spec.bound, df=max(1, n - 1), lower=lower)
     else:
         return
-    said = "under 0.1 %" if chance < 0.001 else f"{100 * chance:.2g} %"
-    yield f"red by chance{whose} in {said} of the runs, if {number(value)} (run {last.id}) is its true value"
+    share = "under 0.1%" if chance < 0.001 else f"{100 * chance:.2g}%"
+    yield f"fails by chance{whose} in {share} of runs, if the true value is {number(value)} (run {last.id})"
 
 
 def _samples(plan: Plan, gate: Gate, metric: Metric) -> int:

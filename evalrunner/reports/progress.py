@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, plain lines every few seconds elsewhere."""
+"""Progress of a run: a bar on a terminal, plain lines every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from evalrunner.reports.view import RunView
 
 EVERY_S = 5.0  # between plain lines
-FEW = 5
-QUIET_S = 5.0  # without a row, from which on it is said
-SILENT_S = 30.0  # between plain lines where no row comes
+MIN_ROWS = 5  # from which the rate is trusted
+QUIET_S = 5.0  # without a row, after which the line says so
+SILENT_S = 30.0  # between plain lines while no row finishes
 
 
 class Pace:
@@ -49,15 +49,15 @@ class Pace:
             self.sum += value
             self.scored += 1
 
-    def said(self) -> str:
-        """Rate, time left, failures, calls made again, the running metric, and how long no row came, in one line."""
+    def text(self) -> str:
+        """Rate, time left, failures, retries, running mean, and how long no row finished, in one line."""
         rate = (self.done - self.earlier) / max(self.clock() - self.started, 1e-9)
         parts = [f"{rate:.1f} rows/s", f"{self.failures} failed"]
-        # the first rows may wait for a judge to be checked, which says nothing of the others
-        if self.done - self.earlier >= FEW and self.done < self.total:
+        # the first rows may wait for the sanity check of a judge
+        if self.done - self.earlier >= MIN_ROWS and self.done < self.total:
             parts.insert(1, f"{duration((self.total - self.done) / rate)} left")
         if retries := sum(tally.retries for tally in self.tallies):
-            parts.append(f"{retries:,} tried again")
+            parts.append(f"{retries:,} {'retry' if retries == 1 else 'retries'}")
         if self.scored:
             parts.append(f"{self.label} {self.sum / self.scored:.3f}")
         quiet_s = self.clock() - self.newest
@@ -67,7 +67,7 @@ class Pace:
 
 
 class PlainProgress:
-    """A line now and then, for logs; rarely where no row comes, so that a run that waits is not taken for dead."""
+    """A line every few seconds, for logs; fewer while no row finishes, so that a run that waits does not look hung."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class PlainProgress:
         self.pace.add(row)
         if self.clock() >= self.next:
             self.next = self.clock() + self.every_s
-            self._tell(self.pace)
+            self._print(self.pace)
 
     def on_end(self, run: RunView, /) -> None:
         self.ended.set()
@@ -107,14 +107,14 @@ class PlainProgress:
     def _watch(self, pace: Pace, ended: threading.Event) -> None:
         while not ended.wait(self.silent_s):
             if self.clock() - pace.newest >= self.silent_s:
-                self._tell(pace)
+                self._print(pace)
 
-    def _tell(self, pace: Pace) -> None:
-        print(f"{self.name}: {pace.done}/{pace.total} rows, {pace.said()}", file=self.out, flush=True)
+    def _print(self, pace: Pace) -> None:
+        print(f"{self.name}: {pace.done}/{pace.total} rows, {pace.text()}", file=self.out, flush=True)
 
 
 class BarProgress:
-    """A bar that is drawn over, for terminals; it goes on telling the time where no row comes."""
+    """A bar for terminals, which also moves on while no row finishes."""
 
     def __init__(self, out: TextIO) -> None:
         self.out = out
@@ -129,15 +129,15 @@ class BarProgress:
 
         pace = self.pace = Pace(run, time.monotonic)
 
-        class Said(ProgressColumn):
+        class PaceColumn(ProgressColumn):
             def render(self, task: Task) -> Text:
-                return Text(pace.said())
+                return Text(pace.text())
 
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            Said(),
+            PaceColumn(),
             console=Console(file=self.out),
             transient=True,
             refresh_per_second=8,
@@ -149,7 +149,7 @@ class BarProgress:
     def on_row(self, row: Row, /) -> None:
         assert self.pace is not None and self.task is not None  # a run starts before its first row
         self.pace.add(row)
-        self.task.completed = self.pace.done  # drawn with the next look, eight times a second
+        self.task.completed = self.pace.done  # redrawn eight times a second
 
     def on_end(self, run: RunView, /) -> None:
         if self.bar is not None:
@@ -163,20 +163,20 @@ def progress(out: TextIO) -> PlainProgress | BarProgress:
 
 
 class FetchProgress:
-    """How far a download is: redrawn on a terminal, a line for every quarter elsewhere."""
+    """The progress of a download: redrawn on a terminal, a line for every quarter elsewhere."""
 
     def __init__(self, out: TextIO) -> None:
         self.out = out
-        self.told = -1
+        self.last_step = -1
 
     def __call__(self, done: int, total: int, /) -> None:
         drawn = self.out.isatty()
         step = done * (100 if drawn else 4) // max(total, 1)
-        if step == self.told:
+        if step == self.last_step:
             return
-        self.told = step
-        said = f"fetching the weights of the embedded model, once: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
+        self.last_step = step
+        line = f"downloading the weights of the embedded model, once: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
         if drawn:
             filled = done * 30 // max(total, 1)
-            said = f"\r{said} [{'━' * filled}{' ' * (30 - filled)}]" + ("\n" if done >= total else "")
-        print(said, file=self.out, end="" if drawn else "\n", flush=True)
+            line = f"\r{line} [{'━' * filled}{' ' * (30 - filled)}]" + ("\n" if done >= total else "")
+        print(line, file=self.out, end="" if drawn else "\n", flush=True)

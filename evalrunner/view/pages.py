@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from evalrunner.errors import EvalrunError
 from evalrunner.formatting import duration, interval, number, one_line
 from evalrunner.redact import redact
-from evalrunner.reports.comparison import amount, chance, output_text, pareto_lines, ranking_text, reading_notes
+from evalrunner.reports.comparison import amount, output_text, p_value, pareto_lines, ranking_text, reading_notes
 from evalrunner.view.history import StoredRun, charts, file_of, find, read_run, readable, suites
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -177,7 +177,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "duration": duration,
     "amount": amount,
     "pareto_fronts": lambda comparison: "\n".join(pareto_lines(comparison)),
-    "chance": chance,
+    "p_value": p_value,
     "half": _half,
     "signed": _signed,
     "address": lambda text: quote(str(text), safe=""),
