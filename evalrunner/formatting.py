@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # C0 and C1 controls (escape sequences start with one), the direction overrides, and halves of surrogate pairs
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
 DASH = "–"
+KEY_MARGIN = 4096  # characters searched for keys beyond those that are shown, so that no key is cut in half
 # What a line of a log begins with, or holds, to give a command to the machine that reads it: `::error` of GitHub,
 # `##[…]` and `##vso[…]` of GitHub and Azure, `##teamcity[…]`
 COMMAND = re.compile(r"::|##(?=\w*\[)")

@@ -15,10 +15,9 @@ from datetime import UTC
 from pathlib import Path
 
 from evalrunner.domain import Completion, Failure, GateResult, Row
-from evalrunner.formatting import number
+from evalrunner.formatting import KEY_MARGIN, number
 from evalrunner.redact import redact
 from evalrunner.reports.csv import SpooledLines, plain_text
-from evalrunner.reports.markdown_escaping import LONGEST_KEY
 from evalrunner.reports.view import RunView, gate_sentence
 from evalrunner.reports.worst_rows import missed
 from evalrunner.stats.measures import Measure
@@ -185,5 +184,5 @@ def _attribute(text: str) -> str:
 
 def _cut(text: str, limit: int) -> str:
     """The first `limit` characters that XML and a terminal may see, without keys."""
-    shown = CONTROL.sub("", FORBIDDEN.sub("", redact(text[: limit + LONGEST_KEY])[:limit]))
+    shown = CONTROL.sub("", FORBIDDEN.sub("", redact(text[: limit + KEY_MARGIN])[:limit]))
     return shown if len(text) <= limit else shown + "…"

@@ -5,17 +5,19 @@ Verdict first, then gates, metrics and unscored rows; then rows until the allowe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from evalrunner.domain import BaselineResult, GateResult, Metric, Row
-from evalrunner.formatting import DASH, counted, duration, interval, number
-from evalrunner.reports.markdown_escaping import code, inline
-from evalrunner.reports.markdown_ranking import compared_table, comparison_notes, ranking_lines
-from evalrunner.reports.markdown_rows import render_row
+from evalrunner.compare.result import ComparedMetric, Comparison
+from evalrunner.domain import BaselineResult, Cell, Completion, GateResult, Metric, Row
+from evalrunner.formatting import DASH, KEY_MARGIN, UNSAFE, counted, duration, interval, number
+from evalrunner.redact import redact
+from evalrunner.reports.comparison import amount
+from evalrunner.reports.csv import plain_text
 from evalrunner.reports.terminal import ALWAYS, judge_warnings, label, next_step_lines, usage_line
 from evalrunner.reports.view import RunView, sentence, verdict_word
-from evalrunner.reports.worst_rows import Regressions, ShownRow, WorstRows
+from evalrunner.reports.worst_rows import BaselineScores, Regressions, ShownRow, WorstRows
 from evalrunner.storage import write_text
 
 SUMMARY_BYTES = 512 * 1024  # GitHub drops a step's summary above 1,024 KiB, and the suites of a step share it
@@ -224,3 +226,142 @@ def _unscored(metrics: Sequence[Metric]) -> Iterator[str]:
         more = f" and {len(most) - 5} other reasons" if len(most) > 5 else ""
         listed = ", ".join(f"{count:,} × {inline(str(reason), 200)}" for reason, count in most[:5])
         yield f"{code(metric.scorer, 80)}: {listed}{more}"
+
+
+COSTS = ("latency/p50", "cost_usd/mean")
+MAX_METRICS = 6  # metrics of the table; all are in the lists below it
+
+
+def compared_table(comparison: Comparison) -> tuple[Sequence[str], list[tuple[str, ...]]]:
+    """The columns of targets × metrics and a line for each target; the best in bold where that is significant."""
+    metrics = list(comparison.metrics[:MAX_METRICS]) + [cost for cost in comparison.costs if cost.name in COSTS]
+    columns = ["target", *(inline(metric.name, 60) for metric in metrics)]
+    lines = [(code(item.name, 60), *(_cell(metric, item.name) for metric in metrics)) for item in comparison.candidates]
+    return columns, lines
+
+
+def ranking_lines(comparison: Comparison) -> Iterator[str]:
+    """For each metric the order with its signs, then the pairs that differ where the signs cannot show it."""
+    for metric in comparison.metrics:
+        ranking = metric.ranking
+        if ranking is None:
+            continue
+        parts = [code(ranking.order[0], 60)]
+        for sign, name in zip(ranking.signs, ranking.order[1:], strict=True):
+            parts += ["&gt;" if sign == ">" else sign, code(name, 60)]
+        differing = [f"{code(better, 60)} is better than {code(worse, 60)}" for better, worse in ranking.differing]
+        yield f"{inline(metric.name, 60)}: {' '.join(parts)}" + (f"; {', '.join(differing)}" if differing else "")
+
+
+def comparison_notes(comparison: Comparison) -> Iterator[str]:
+    """The warnings of a comparison, then how to read it."""
+    yield from (f"warning: {inline(text, 400)}" for text in comparison.warnings)
+    tests = counted(comparison.family, "test")
+    yield inline(
+        f"> significantly better (p < {comparison.alpha:g}, Holm-adjusted over {tests}), ≈ not significant; "
+        "bold: significantly better than all others",
+        300,
+    )
+
+
+def _cell(metric: ComparedMetric, name: str) -> str:
+    value, ranking = metric.values.get(name), metric.ranking
+    if value is None or value.value is None:
+        return DASH
+    if ranking is None:
+        return inline(amount(value.value, metric.unit), 40)
+    ends = "" if value.low is None and value.high is None else f" ({interval(value.low, value.high)})"
+    shown = inline(f"{number(value.value)}{ends}", 40)
+    return f"**{shown}**" if ranking.best == name else shown
+
+
+MAX_REASON = 500  # characters of a scorer's reason
+
+
+def render_row(shown: ShownRow, limit: int) -> str:
+    """The row as one `<details>`, each of its texts cut to `limit` characters."""
+    row = shown.row
+    epoch = f" epoch {row.epoch}" if row.epoch > 1 else ""
+    scores = " · ".join(_score(name, cell, shown.before) for name, cell in row.cells.items())
+    texts = "".join(f"<b>{title}</b>{block(text, limit)}" for title, text in _texts(shown))
+    reasons = "".join(f"<b>reason</b> {code(name, 60)}{block(text, MAX_REASON)}" for name, text in _reasons(row))
+    return f"<details><summary>{code(row.sample.id, 60)}{epoch} · {scores}</summary>{texts}{reasons}</details>"
+
+
+def _score(name: str, cell: Cell, before: BaselineScores | None) -> str:
+    value = number(cell.value) if cell.state == "scored" else cell.state
+    previous = before.scores.get(name) if before is not None else None
+    return f"{code(name, 60)} {value}" + (f" (was {number(previous)})" if previous is not None else "")
+
+
+def _texts(shown: ShownRow) -> Iterator[tuple[str, str]]:
+    sample, answer = shown.row.sample, shown.row.answer
+    yield "input", plain_text(sample.input)
+    if sample.expected:
+        yield "expected", "\n".join(sample.expected)
+    if shown.before is not None and shown.before.output is not None:
+        yield "baseline output", shown.before.output
+    if isinstance(answer, Completion):
+        yield "output" if answer.finish_reason == "stop" else f"output ({answer.finish_reason})", answer.text
+    else:
+        yield "no output", str(answer)
+
+
+def _reasons(row: Row) -> Iterator[tuple[str, str]]:
+    """The reasons that scorers gave."""
+    for name, cell in row.cells.items():
+        reason = cell.message or (cell.detail or {}).get("explanation")
+        if reason:
+            yield name, str(reason)
+
+
+# Untrusted text stays text on GitHub, whatever is in it. Every mark that Markdown, HTML or GitHub reads something into
+# becomes a character reference, and so do line breaks: a text is one line of the file and cannot end its table, tag or
+# code. References do not stop what GitHub looks for in the finished page (mentions, issue numbers, addresses, emoji): a
+# zero-width space behind the mark does.
+INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b\u2028\u2029\u2060-\u2064\ufff9-\ufffb\U000e0000-\U000e007f]+")
+LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
+ACTIVE = "&<>\"'\\`*_~[]!|#@${}:^"  # Markdown reads nothing into the other marks, but at the start of a line
+REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in ACTIVE}
+HARMLESS = {  # and better to read as they are: no emphasis within a word (CommonMark 0.31, §6.2)
+    "_": re.compile(r"(?<=\w)&#95;(?=\w)"),
+    ":": re.compile(r"&#58;(?= )"),
+}
+NO_WIDTH = "&#8203;"
+LOOKED_FOR = re.compile(  # what GitHub makes a link or a picture of, each at the place where it can be broken
+    r"(?<=&#64;)|(?<=&#58;)(?=[A-Za-z/+-])|(?<=&#35;)(?=\w)|(?i:(?<=\bwww)(?=\.)|(?<=\bgh)(?=-\d))"
+)
+
+
+def inline(text: str, limit: int) -> str:
+    """`text` on one line for a paragraph or a cell of a table, cut to `limit` characters."""
+    shown = " ".join(UNSAFE.sub(" ", INVISIBLE.sub("", _cut(text, limit))).split())
+    return LOOKED_FOR.sub(NO_WIDTH, _escaped(shown))
+
+
+def code(text: str, limit: int) -> str:
+    """`text` on one line as code, cut to `limit` characters; a dash where there is nothing to show."""
+    shown = inline(text, limit)
+    return f"<code>{shown}</code>" if shown else DASH
+
+
+def block(text: str, limit: int) -> str:
+    """`text` with its line breaks as `<pre>`, on one line, for inside an element of HTML; cut to `limit` characters."""
+    lines = [
+        UNSAFE.sub("", INVISIBLE.sub("", line.replace("\t", "    "))) for line in LINE_END.split(_cut(text, limit))
+    ]
+    shown = "&#10;".join(_escaped(line) for line in lines)
+    return f"<pre>{shown}</pre>"
+
+
+def _escaped(text: str) -> str:
+    text = text.translate(REFERENCES)
+    for mark, place in HARMLESS.items():
+        text = place.sub(mark, text)
+    return text
+
+
+def _cut(text: str, limit: int) -> str:
+    """The first `limit` characters without keys; an ellipsis says that there are more."""
+    shown = redact(text[: limit + KEY_MARGIN])[:limit]
+    return shown if len(text) <= limit else shown + "…"

@@ -13,8 +13,7 @@ import pytest
 import evalrunner
 from evalrunner.domain import BaselineResult, Cell, Completion, Declaration, GateResult, Metric, Row, Sample
 from evalrunner.redact import register_secret
-from evalrunner.reports.markdown import MarkdownReporter, SummaryRows, render_markdown
-from evalrunner.reports.markdown_escaping import block, code, inline
+from evalrunner.reports.markdown import MarkdownReporter, SummaryRows, block, code, inline, render_markdown
 from evalrunner.reports.outputs import replay
 from evalrunner.reports.view import RunView, TargetView, sentence
 from evalrunner.reports.worst_rows import BaselineScores, ShownRow
