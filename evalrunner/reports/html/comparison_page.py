@@ -13,10 +13,17 @@ from evalrunner.compare.result import Comparison
 from evalrunner.domain import Metric, Row
 from evalrunner.formatting import counted
 from evalrunner.reports.comparison import ComparedRun
-from evalrunner.reports.html.data import comparison_part, scorer_part, target_part
-from evalrunner.reports.html.pack import ANSWER, CELL, GROUP, STATES
+from evalrunner.reports.html.data import (
+    ANSWER,
+    CELL,
+    GROUP,
+    STATES,
+    RowIndex,
+    comparison_part,
+    scorer_part,
+    target_part,
+)
 from evalrunner.reports.html.page import PageSize, write_page
-from evalrunner.reports.html.row_index import RowIndex
 from evalrunner.runs.record import to_json
 
 

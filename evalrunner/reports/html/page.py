@@ -18,9 +18,19 @@ from typing import IO, Any
 from evalrunner.domain import Row
 from evalrunner.formatting import UNSAFE
 from evalrunner.redact import redact
-from evalrunner.reports.html.data import headline, overview_data, scorer_names, target_names
-from evalrunner.reports.html.pack import Packer, csp_hash, inline_json, json_text, packed_json, to_utf8
-from evalrunner.reports.html.row_index import RowIndex
+from evalrunner.reports.html.data import (
+    Packer,
+    RowIndex,
+    csp_hash,
+    headline,
+    inline_json,
+    json_text,
+    overview_data,
+    packed_json,
+    scorer_names,
+    target_names,
+    to_utf8,
+)
 from evalrunner.reports.view import RunView
 from evalrunner.reports.worst_rows import BaselineLookup
 from evalrunner.storage import replacing

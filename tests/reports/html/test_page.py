@@ -18,10 +18,9 @@ import pytest
 from evalrunner.domain import Cell, Completion, Row, Sample
 from evalrunner.errors import RunError
 from evalrunner.redact import register_secret
+from evalrunner.reports.html.data import RowIndex, inline_json, json_text
 from evalrunner.reports.html.forest import forest_svg
-from evalrunner.reports.html.pack import inline_json, json_text
 from evalrunner.reports.html.page import ASSETS, SCRIPTS, STYLES, write_report
-from evalrunner.reports.html.row_index import RowIndex
 from evalrunner.reports.view import stored_view
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.row_log import RowLog, encode_row

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.reports.html.pack import GROUP
+from evalrunner.reports.html.data import GROUP
 from tests.fakes.command import evalrun
 from tests.reports.html.conftest import Visit
 from tests.reports.html.test_page import packs_of
