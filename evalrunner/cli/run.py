@@ -177,9 +177,8 @@ def gate(
     from evalrunner.formatting import json_for_log
     from evalrunner.plugins import load
     from evalrunner.redact import redact, register_environment
-    from evalrunner.reports.gate_report import gate_report_data, gate_report_view, render_gate_report
     from evalrunner.reports.outputs import STEP_SUMMARY, send_rows
-    from evalrunner.reports.terminal import open_console
+    from evalrunner.reports.terminal import gate_report_data, gate_report_view, open_console, render_gate_report
     from evalrunner.runs.folder import find_run
     from evalrunner.storage import write_json
 

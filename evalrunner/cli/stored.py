@@ -113,7 +113,7 @@ def compare(
     or judges are refused; prompts, params and models may differ and are listed.
     """
     from evalrunner.commands.compare import compare_runs
-    from evalrunner.reports.html.comparison_page import write_comparison
+    from evalrunner.reports.html.page import write_comparison
     from evalrunner.storage import write_json
 
     paths = [Path(name) for name in output or ()]

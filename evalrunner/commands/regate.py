@@ -21,7 +21,7 @@ from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
 from evalrunner.gates.check import Comparison, check_gates, run_verdict
 from evalrunner.gates.regression import CandidateRun
-from evalrunner.reports.gate_report import GateReport
+from evalrunner.reports.terminal import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows

@@ -8,6 +8,9 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from evalrunner.domain import Completion, GateResult, Metric, Row
@@ -21,11 +24,12 @@ from evalrunner.reports.view import (
     RunView,
     TargetView,
     run_word,
+    stored_view,
     verdict_word,
 )
-from evalrunner.reports.worst_rows import WorstRows, failed
+from evalrunner.reports.worst_rows import WorstRows, baseline_lookup_of_stored, failed
 from evalrunner.runs.folder import RunFolder
-from evalrunner.runs.record import MetricsRecord, RunRecord
+from evalrunner.runs.record import MetricsRecord, RunRecord, to_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.intervals import TOO_FEW_VALUES
 from evalrunner.verdicts import VERDICTS, Verdict
@@ -402,3 +406,60 @@ def _headline_metrics(run: RunRecord, metrics: MetricsRecord | None) -> str:
             label = one_line(name if len(metrics.targets) > 1 else metric.name, 30)
             lines.append(f"{label} {number(metric.value)}{ends}")
     return "\n".join([*lines[:3], *([f"and {len(lines) - 3} more"] if len(lines) > 3 else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """The gates of a stored run, evaluated again. `gates_of` names the file that the gates are from."""
+
+    folder: RunFolder
+    suite: str
+    gates_of: str
+    gates: tuple[GateResult, ...]
+    verdict: Verdict
+    exit_code: int
+    stopped: str | None = None
+
+
+def render_gate_report(report: GateReport) -> Iterator[RenderableType]:
+    """Verdict first, then where the gates are from, and their table."""
+    word = run_word(report.verdict, report.exit_code, gated=bool(report.gates))
+    line = styled(f"{word} ", word_style(word, report.verdict))
+    line.append(f"{one_line(report.suite, 60)} {report.folder.id}", style="bold")
+    line.append(f", gates of {one_line(report.gates_of, 200)}")
+    if report.stopped is not None:
+        line.append(f"\nnot finished: {one_line(report.stopped, 600)}", style="bold magenta")
+    yield line
+    if report.gates:
+        yield gates_table(report.gates)
+    else:
+        yield styled("there are no gates")
+
+
+def gate_report_view(report: GateReport, suite_file: Path | None, runs: Path) -> RunView:
+    """The stored run with its new verdicts. `suite_file` has the gates, if they are of another file; `runs` baselines."""
+    view = stored_view(report.folder, runs)
+    file = suite_file or view.suite_file
+    return replace(
+        view,
+        gates=report.gates,
+        verdict=report.verdict,
+        exit_code=report.exit_code,
+        suite_file=file,
+        stopped=report.stopped,
+        find_baseline=partial(baseline_lookup_of_stored, view.suite, file, report.gates, tuple(view.targets), runs),
+    )
+
+
+def gate_report_data(report: GateReport) -> dict[str, Any]:
+    """The verdicts as JSON has them, under the names of `metrics.json`."""
+    return {
+        "schema_version": 1,
+        "run_id": report.folder.id,
+        "suite": report.suite,
+        "gates_of": report.gates_of,
+        "verdict": report.verdict,
+        "exit_code": report.exit_code,
+        "stopped": report.stopped,
+        "gates": [to_json(gate) for gate in report.gates],
+    }
