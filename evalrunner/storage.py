@@ -14,7 +14,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as refused:
         raise RunError(f"cannot write {str(path)!r}: {refused.strerror or refused}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # gone with its folder, or never made
+            part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

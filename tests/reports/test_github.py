@@ -38,7 +38,7 @@ def env(**more: str) -> dict[str, str]:
     return {**ACTIONS, "GITHUB_WORKSPACE": str(Path.cwd()), **more}
 
 
-def test_a_command_is_escaped_as_the_runner_reads_it_back() -> None:
+def test_command_is_escaped_for_the_runner() -> None:
     assert command("error", "a, b: 5 %", "50 % of\nx: y, z", file="a,b.yaml", line=3) == (
         "::error file=a%2Cb.yaml,line=3,title=a%2C b%3A 5 %25::50 %25 of x: y, z"
     )
@@ -61,27 +61,27 @@ def gate(verdict: Any, *, blocks: bool = True, place: int = 0) -> GateResult:
         ("pass", True, None),
     ],
 )
-def test_what_makes_the_run_red_is_an_error(verdict: str, blocks: bool, kind: str | None) -> None:
+def test_gate_that_fails_the_run_is_an_error_annotation(verdict: str, blocks: bool, kind: str | None) -> None:
     said = list(gate_annotations([view(gates=(gate(verdict, blocks=blocks),))], Path()))
     word = verdict.replace("_", " ")
     assert said == ([] if kind is None else [f"::{kind} file=suites/qa.yaml,title=qa%3A {word}::g0 is 0.500: why"])
 
 
-def test_github_shows_ten_of_a_kind_so_the_tenth_says_how_many_more() -> None:
+def test_tenth_annotation_counts_the_rest() -> None:
     gates = (*[gate("untrusted", place=place) for place in range(1, 13)], gate("fail", place=99))
     said = list(gate_annotations([view(gates=gates), view(gates=(gate("inconclusive", blocks=False),))], Path()))
     assert len(said) == 11
     assert said[0] == "::error file=suites/qa.yaml,line=99,title=qa%3A fail::g99 is 0.500: why"
-    assert said[9] == "::error title=evalrun::and 4 more; all of them are in the log and in the summary"
+    assert said[9] == "::error title=evalrun::and 4 more; the log and the summary have all"
     assert said[10].startswith("::warning ")
 
 
-def test_a_suite_outside_of_the_checkout_has_no_line_in_it() -> None:
+def test_suite_outside_the_checkout_is_annotated_without_a_line() -> None:
     (said,) = gate_annotations([view(suite_file=Path("/elsewhere/qa.yaml"))], Path("/checkout"))
     assert said == "::error title=qa%3A fail::exact_match >= 0.8 is 0.500: misses the bound"
 
 
-def test_in_actions_a_failed_gate_is_told_at_its_line() -> None:
+def test_failed_gate_is_annotated_at_its_line() -> None:
     done = evalrun(write("0", "no", "no"), env=env())
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == (
@@ -92,7 +92,7 @@ def test_in_actions_a_failed_gate_is_told_at_its_line() -> None:
     assert {"summary.md", "junit.xml"} <= {path.name for path in folder.iterdir()}
 
 
-def test_outside_of_ci_nothing_is_annotated_and_nothing_more_is_written() -> None:
+def test_no_annotations_and_no_ci_files_outside_ci() -> None:
     done = evalrun(write("no"), env={"CI": "false"})
     assert "::" not in done.stdout + done.stderr
     (folder,) = Path("runs/sums").iterdir()
@@ -105,13 +105,13 @@ def test_json_on_stdout_stays_json() -> None:
     assert done.stderr.startswith("::error file=sums.yaml,line=6")
 
 
-def test_what_is_wrong_with_a_suite_is_told_at_its_line() -> None:
+def test_suite_error_is_annotated_at_its_line() -> None:
     done = evalrun(write("0", gate="exact_mach >= 0.5"), env=env())
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("::error file=sums.yaml,line=6,title=suite::gates[0]")
 
 
-def test_suites_share_the_summary_of_a_step_and_stay_below_its_limit() -> None:
+def test_suites_share_the_step_summary_within_its_limit() -> None:
     step = Path("step.md")
     step.write_text("before\n")
     names = [write(*["no " + "word " * 2_000] * 200, name=f"s{place}.yaml") for place in range(4)]
@@ -124,7 +124,7 @@ def test_suites_share_the_summary_of_a_step_and_stay_below_its_limit() -> None:
     assert room_for_summary(step) > 0
 
 
-def test_a_full_summary_is_a_note_and_no_loss() -> None:
+def test_full_step_summary_is_a_note() -> None:
     step = Path("step.md")
     step.write_bytes(b"x" * (STEP_BYTES - 1_000))
     done = evalrun(write("0"), env=env(GITHUB_STEP_SUMMARY=str(step)))
@@ -133,7 +133,7 @@ def test_a_full_summary_is_a_note_and_no_loss() -> None:
     assert step.stat().st_size == STEP_BYTES - 1_000
 
 
-def test_a_summary_that_cannot_be_written_is_a_note_and_no_loss() -> None:
+def test_unwritable_step_summary_is_a_note() -> None:
     done = evalrun(write("0"), env=env(GITHUB_STEP_SUMMARY="no/such/folder/step.md"))
     assert done.returncode == 0
     assert "note: a report could not be written" in done.stdout
@@ -141,7 +141,7 @@ def test_a_summary_that_cannot_be_written_is_a_note_and_no_loss() -> None:
     assert (folder / "summary.md").exists() and (folder / "metrics.json").exists()
 
 
-def test_a_stored_run_that_is_judged_again_is_told_of_as_well() -> None:
+def test_reevaluated_gates_are_annotated_and_summarized() -> None:
     write("0", "1", "no")
     assert evalrun("sums.yaml", "-q").returncode == 0
     write("0", "1", "no", gate="exact_match >= 0.9")
@@ -168,7 +168,7 @@ COMMANDS = (
 )
 
 
-def test_a_model_gives_the_runner_no_commands() -> None:
+def test_model_output_cannot_issue_workflow_commands() -> None:
     name = write(*COMMANDS)
     for args in (
         (name,),
@@ -184,7 +184,7 @@ def test_a_model_gives_the_runner_no_commands() -> None:
                 assert not re.search(r"##\w*\[", line), (args, line)
 
 
-def test_a_failing_function_gives_the_runner_no_commands() -> None:
+def test_exceptions_cannot_issue_workflow_commands() -> None:
     write("0")
     Path("bad.py").write_text("def answer(input):\n    raise ValueError('a\\n::error::owned ##[error]owned')\n")
     Path("sums.yaml").write_text(
@@ -196,7 +196,7 @@ def test_a_failing_function_gives_the_runner_no_commands() -> None:
     assert len(found) == 2 and all(line.startswith("::error file=sums.yaml,") for line in found)
 
 
-def test_a_command_is_broken_wherever_it_stands() -> None:
+def test_workflow_commands_are_broken_anywhere_in_a_text() -> None:
     for text in COMMANDS:
         assert COMMAND.search(without_commands(text)) is None
     assert without_commands("a:b ## c [d]") == "a:b ## c [d]"

@@ -56,11 +56,11 @@ def scored(value: float) -> Cell:
         (row(answer=Failure("timeout", "after 60 s")), ("error", "after 60 s", "timeout")),
     ],
 )  # fmt: skip
-def test_a_miss_is_a_failure_what_broke_an_error_and_no_score_is_skipped(row: Row, result: Any) -> None:
+def test_low_score_is_a_failure_broken_call_an_error_missing_score_skipped(row: Row, result: Any) -> None:
     assert row_result(row, MEASURES) == result
 
 
-def test_a_gate_is_a_failure_only_where_the_model_missed_it() -> None:
+def test_gate_is_a_junit_failure_only_if_it_failed() -> None:
     said = {
         ("pass", True): None, ("fail", True): "failure", ("untrusted", True): "error", ("inconclusive", True): "error",
         ("inconclusive", False): "skipped", ("no_baseline", False): "skipped",
@@ -79,7 +79,7 @@ def write(folder: Path, rows: list[Row], **changes: Any) -> str:
     return (folder / "junit.xml").read_text(encoding="utf-8")
 
 
-def test_the_file_has_a_suite_for_each_target_and_one_for_the_gates(tmp_path: Path) -> None:
+def test_junit_has_a_suite_per_target_and_one_for_gates(tmp_path: Path) -> None:
     rows = [
         replace(row(1, exact_match=scored(0)), epoch=2),
         row(1, exact_match=scored(1)),
@@ -109,14 +109,14 @@ def test_the_file_has_a_suite_for_each_target_and_one_for_the_gates(tmp_path: Pa
     )
 
 
-def test_rows_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
+def test_junit_does_not_depend_on_row_order(tmp_path: Path) -> None:
     rows = [row(place, exact_match=scored(place % 2)) for place in range(200)]
     first = write(tmp_path / "one", rows)
     random.Random(7).shuffle(rows)
     assert write(tmp_path / "two", rows) == first
 
 
-def test_what_xml_forbids_or_a_text_would_do_is_gone(tmp_path: Path) -> None:
+def test_junit_drops_characters_that_xml_forbids(tmp_path: Path) -> None:
     rows = [
         replace(
             row(place, Completion(text), exact_match=scored(0)), sample=Sample(text[:300], text, (text,), index=place)
@@ -140,14 +140,14 @@ def test_what_xml_forbids_or_a_text_would_do_is_gone(tmp_path: Path) -> None:
     assert len(text) < 400_000
 
 
-def test_ten_thousand_rows_of_a_megabyte_make_a_small_file(tmp_path: Path) -> None:
+def test_junit_of_ten_thousand_large_rows_is_small(tmp_path: Path) -> None:
     mega = "<&\x00" * 350_000
     text = write(tmp_path / "out", [row(place, Completion(mega), exact_match=scored(0)) for place in range(10_000)])
     assert len(text) < 30_000_000
     assert ElementTree.fromstring(text).attrib["tests"] == "10001"
 
 
-def test_a_run_writes_it_and_a_stored_run_gives_the_same() -> None:
+def test_stored_run_gives_the_same_junit() -> None:
     rows = [{"input": f"{place}?", "expected": "x", "out": "xy"[place % 2]} for place in range(30)]
     Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     Path("j.yaml").write_text(

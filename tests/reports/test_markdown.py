@@ -57,14 +57,14 @@ def row(place: int, output: str = "wrong", value: float = 0.0) -> Row:
     return Row(sample, "a", 1, Completion(output), {"exact_match": Cell("scored", value)})
 
 
-def test_the_summary_of_a_run_says_the_verdict_first_then_gates_metrics_and_rows() -> None:
+def test_summary_shows_verdict_then_gates_metrics_and_rows() -> None:
     shown = ShownRow(row(3, "no `idea`"))
     assert render_markdown(view(), {"a": [shown]}, max_bytes=100_000) == (
         "## ❌ FAIL: qa\n\n"
         "**1 of 1 gate failed: exact_match &#62;= 0.8 is 0.500: misses the bound.**\n\n"
         "10 rows in 1.5 s · run <code>20260101T000000Z-0000</code>\n\n"
         "### Gates\n\n"
-        "| verdict | gate | target | value | 95% CI | bound | why | line |\n"
+        "| verdict | gate | target | value | 95% CI | bound | reason | line |\n"
         "| --- | --- | --- | ---: | --- | ---: | --- | ---: |\n"
         "| **FAIL** | <code>exact_match &#62;= 0.8</code> | <code>a</code> | 0.500 | 0.200–0.800 | 0.8 |"
         " misses the bound | 7 |\n\n"
@@ -108,11 +108,11 @@ def test_the_summary_of_a_run_says_the_verdict_first_then_gates_metrics_and_rows
         ({"verdict": None, "exit_code": None}, "The run did not finish; the numbers are of the rows on disk."),
     ],
 )  # fmt: skip
-def test_one_sentence_says_what_the_run_came_to(changes: dict[str, Any], said: str) -> None:
+def test_sentence_states_the_result_and_its_reason(changes: dict[str, Any], said: str) -> None:
     assert sentence(view(**changes)) == said
 
 
-def test_the_gates_that_went_wrong_come_first_and_the_change_stands_beside_the_metric() -> None:
+def test_failed_gates_come_first_and_metrics_show_the_change_since_the_baseline() -> None:
     base = BaselineResult(name="main", origin=None, value=0.6, drop=0.1, low=0.05, high=0.15, n=9)
     gates = (replace(GATE, verdict="pass"), replace(GATE, gate="later", verdict="fail", baseline=base))
     text = render_markdown(view(gates=gates), {}, max_bytes=100_000)
@@ -122,20 +122,20 @@ def test_the_gates_that_went_wrong_come_first_and_the_change_stands_beside_the_m
     assert "0.100 better than main (0.600), n=9" in render_markdown(view(gates=better), {}, max_bytes=100_000)
 
 
-def test_rows_that_got_worse_come_before_those_that_always_were_bad() -> None:
+def test_regressions_come_before_rows_that_were_always_bad() -> None:
     before = {"id-1": BaselineScores({"exact_match": 1.0}, "right"), "id-2": BaselineScores({"exact_match": 0.0})}
     rows = SummaryRows(view(find_baseline=lambda: lambda row: before.get(row.sample.id)))
     for place in (1, 2, 3):
         rows.add(row(place))
     text = rows.markdown(view(), 100_000)
-    assert "### Rows that got worse" in text
+    assert "### Regressions" in text
     assert "<code>exact_match</code> 0.000 (was 1.000)" in text
-    assert "<b>output of the baseline</b><pre>right</pre>" in text
+    assert "<b>baseline output</b><pre>right</pre>" in text
     assert "id-2" not in text and "id-3" not in text
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_text_stays_a_text_whatever_stands_in_it(text: str) -> None:
+def test_hostile_text_stays_text(text: str) -> None:
     page = f"para {inline(text, 300)} end\n\n| a | b |\n| --- | --- |\n| {code(text, 300)} | {inline(text, 300)} |\n\n<details>{block(text, 300)}</details>\n"
     read = Page(page)
     assert read.tags <= TAGS
@@ -151,13 +151,13 @@ def test_a_text_stays_a_text_whatever_stands_in_it(text: str) -> None:
     )
 
 
-def test_what_is_shown_in_code_is_the_text_itself() -> None:
+def test_code_shows_the_text_itself() -> None:
     text = "if a < b && c[0] == 'x' | `y`:\n\treturn \"@z\"  # 1\n\n\nend"
     assert Page(f"<details>{block(text, 300)}</details>").code == [text.replace("\t", "    ")]
     assert inline(text, 8) == "if a &#60; b…"
 
 
-def test_keys_are_taken_out_before_a_text_is_cut() -> None:
+def test_keys_are_redacted_before_a_text_is_cut() -> None:
     register_secret("sk-a-key-that-nobody-may-see")
     for limit in range(90, 130):
         assert "sk" not in inline("x" * 100 + "sk-a-key-that-nobody-may-see", limit)
@@ -179,7 +179,7 @@ def write_run(texts: list[str], outputs: tuple[str, ...], **options: Any) -> eva
     return evalrunner.run_suite("h.yaml", options=evalrunner.RunOptions(outputs=outputs, **options))
 
 
-def test_a_run_of_hostile_rows_is_a_harmless_page() -> None:
+def test_summary_of_hostile_rows_is_harmless() -> None:
     texts = [text for text in HOSTILE if "\ud800" not in text]  # a dataset may not hold those
     result = write_run(texts, ("h.md",))
     text = Path("h.md").read_text(encoding="utf-8")
@@ -195,7 +195,7 @@ def stored_markdown(folder: RunFolder, **options: Any) -> str:
     return Path("stored.md").read_text(encoding="utf-8")
 
 
-def test_a_stored_run_gives_the_same_summary_and_a_smaller_one_for_a_comment() -> None:
+def test_stored_run_has_the_same_summary_and_a_smaller_one_for_a_comment() -> None:
     result = write_run([f"question {place} " + "long " * 500 for place in range(60)], ("h.md",))
     folder = RunFolder(result.folder)
     whole = Path("h.md").read_text(encoding="utf-8")
@@ -206,10 +206,10 @@ def test_a_stored_run_gives_the_same_summary_and_a_smaller_one_for_a_comment() -
     assert "### Worst rows of <code>two</code>" in small
     tiny = stored_markdown(folder, max_bytes=4096)
     assert len(tiny.encode()) <= 4096
-    assert tiny.endswith("_More than fits here: the rest stands in the run folder._\n")
+    assert tiny.endswith("_Cut to fit: the run folder has the rest._\n")
 
 
-def test_a_run_that_did_not_come_to_its_end_has_numbers_and_no_verdict() -> None:
+def test_unfinished_run_has_numbers_and_no_verdict() -> None:
     result = write_run(["a", "b"], ())
     run = json.loads((result.folder / "run.json").read_text())
     for name in ("verdict", "exit_code", "rows", "duration_s", "stopped", "finished_at"):
@@ -228,7 +228,7 @@ def test_a_run_that_did_not_come_to_its_end_has_numbers_and_no_verdict() -> None
         replay(folder, [Path("x.pdf")], runs=Path("runs"), max_bytes=1)
 
 
-def test_ten_thousand_rows_of_a_megabyte_stay_below_the_limit_of_github(tmp_path: Path) -> None:
+def test_summary_of_ten_thousand_large_rows_stays_below_the_limit_of_github(tmp_path: Path) -> None:
     mega = "`<|@&" * 200_000
     gates = tuple(replace(GATE, gate=f"gate {place} {'|' * 100}", reason=mega) for place in range(100))
     metrics = tuple(replace(METRIC, slice={"topic": f"{place}{mega}"}) for place in range(300))
@@ -244,6 +244,6 @@ def test_ten_thousand_rows_of_a_megabyte_stay_below_the_limit_of_github(tmp_path
     assert "### Worst rows of <code>b</code>" in text
 
 
-def test_nothing_is_written_that_nobody_asked_for() -> None:
+def test_summary_and_junit_are_written_only_on_request() -> None:
     result = write_run(["a"], ())
     assert not (result.folder / "summary.md").exists() and not (result.folder / "junit.xml").exists()

@@ -31,16 +31,16 @@ def refuses_twice(request: Any, nth: int) -> Action:
     return Slow(0.5, Status(500) if nth <= 2 else Answer())
 
 
-def test_a_log_hears_of_a_run_in_which_no_row_comes() -> None:
+def test_log_reports_retries_while_no_row_finishes() -> None:
     out = io.StringIO()
     with ScriptedServer(refuses_twice) as server:
         evalrunner.run_suite(write(server.base_url, 2), reporters=[PlainProgress(out, silent_s=0.1)])
     lines = out.getvalue().splitlines()
     assert lines and lines[0].startswith("s: 0/2 rows, 0.0 rows/s, 0 failed")
-    assert any("2 tried again" in line for line in lines)
+    assert any("2 retries" in line for line in lines)
 
 
-def test_a_log_hears_how_far_it_is_and_no_time_left_at_the_end() -> None:
+def test_log_reports_progress_and_no_time_left_at_the_end() -> None:
     out = io.StringIO()
     with ScriptedServer() as server:
         evalrunner.run_suite(write(server.base_url, 20), reporters=[PlainProgress(out, every_s=0.0)])
@@ -50,7 +50,7 @@ def test_a_log_hears_how_far_it_is_and_no_time_left_at_the_end() -> None:
     assert lines[-1].startswith("s: 20/20 rows, ") and " left" not in lines[-1]
 
 
-def test_a_bar_tells_of_calls_made_again_while_no_row_comes() -> None:
+def test_bar_reports_retries_while_no_row_finishes() -> None:
     with ScriptedServer(refuses_twice) as server:
         command = [sys.executable, "-m", "evalrunner", write(server.base_url, 2)]
         ours, theirs = pty.openpty()
@@ -66,4 +66,4 @@ def test_a_bar_tells_of_calls_made_again_while_no_row_comes() -> None:
         run.communicate(timeout=30)
     assert run.returncode == 0
     frames = ESCAPE.sub("", drawn.decode()).replace("\r", "\n").splitlines()
-    assert any("0/2" in frame and "2 tried again" in frame for frame in frames)
+    assert any("0/2" in frame and "2 retries" in frame for frame in frames)

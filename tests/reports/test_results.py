@@ -62,7 +62,7 @@ def recomputed(table: pandas.DataFrame, prefix: str, threshold: float) -> dict[s
     }
 
 
-def test_metrics_can_be_recomputed_from_the_table_with_pandas_alone() -> None:
+def test_metrics_can_be_recomputed_from_the_table() -> None:
     result = evalrunner.run_suite(write_suite())
     table = pandas.read_csv(result.folder / "table.csv")
     metrics = json.loads((result.folder / "metrics.json").read_text())
@@ -82,7 +82,7 @@ def test_metrics_can_be_recomputed_from_the_table_with_pandas_alone() -> None:
     assert checked == 16
 
 
-def test_the_same_suite_and_seed_give_the_same_bytes() -> None:
+def test_equal_runs_give_equal_bytes() -> None:
     name = write_suite()
     first, second = evalrunner.run_suite(name), evalrunner.run_suite(name, options=evalrunner.RunOptions(concurrency=1))
     assert (first.folder / "table.csv").read_bytes() == (second.folder / "table.csv").read_bytes()
@@ -90,7 +90,7 @@ def test_the_same_suite_and_seed_give_the_same_bytes() -> None:
     assert texts[0] == texts[1]
 
 
-def test_the_table_has_the_columns_of_the_contract_in_order() -> None:
+def test_table_columns_and_their_order() -> None:
     result = evalrunner.run_suite(write_suite(12))
     table = pandas.read_csv(result.folder / "table.csv")
     assert list(table.columns) == [
@@ -105,7 +105,7 @@ def test_the_table_has_the_columns_of_the_contract_in_order() -> None:
     assert list(table["input"][:12]) == [f"What is {place}+1?" for place in range(12)]
 
 
-def test_python_gets_metrics_and_a_table() -> None:
+def test_run_suite_returns_metrics_and_a_table() -> None:
     result = evalrunner.run_suite(write_suite(20))
     assert result.exit_code == 3 and result.verdict == "untrusted"  # a quarter of the answers of one are empty
     assert result.metrics["two/contains/v1"] == pytest.approx(12 / 18)
@@ -115,13 +115,13 @@ def test_python_gets_metrics_and_a_table() -> None:
     assert crashed == "function: length() in mine.py:3 raised ValueError: no length for this one"
 
 
-def test_one_target_needs_no_name_in_its_metrics() -> None:
+def test_metric_names_have_no_target_prefix_with_one_target() -> None:
     result = evalrunner.run_suite(write_suite(20), options=evalrunner.RunOptions(targets=("two",)))
     assert result.metrics["contains/v1"] == pytest.approx(12 / 18)
     assert result.verdict == "pass"
 
 
-def test_results_go_where_they_are_asked_for() -> None:
+def test_outputs_are_written_to_their_paths() -> None:
     outputs = (
         "out/t.csv",
         "out/t.json",
@@ -156,7 +156,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_texts_stay_texts_and_numbers_stay_numbers() -> None:
+def test_csv_disarms_formulas_and_keeps_numbers() -> None:
     lines = [json.dumps({"input": text, "expected": "-4.5", "out": text}) for text in [*HOSTILE, "-4.5"]]
     Path("h.jsonl").write_text("\n".join(lines))
     Path("h.yaml").write_text(

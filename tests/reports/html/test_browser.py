@@ -39,7 +39,7 @@ def rows_of(report: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("width", [400, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_any_screen_and_asks_for_nothing(visit: Open, report: Path, width: int, scheme: str) -> None:
+def test_page_fits_any_screen_and_makes_no_request(visit: Open, report: Path, width: int, scheme: str) -> None:
     opened = visit(report, width=width, scheme=scheme)
     opened.shoot(f"report-{scheme}-{width}")
     opened.shoot(f"report-{scheme}-{width}-whole", whole=True)
@@ -50,7 +50,7 @@ def test_the_page_fits_any_screen_and_asks_for_nothing(visit: Open, report: Path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(visit: Open, report: Path, scheme: str) -> None:
+def test_axe_finds_no_serious_issue(visit: Open, report: Path, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     opened = visit(report, scheme=scheme)
     found = axe.run(opened.page).response["violations"]
@@ -65,7 +65,7 @@ def test_axe_finds_nothing_serious(visit: Open, report: Path, scheme: str) -> No
     assert serious == []
 
 
-def test_the_first_screen_says_verdict_gates_and_why(visit: Open, report: Path) -> None:
+def test_first_screen_shows_verdict_gates_and_reasons(visit: Open, report: Path) -> None:
     page = visit(report).page
     assert page.inner_text("h1") == "capitals"
     assert page.inner_text(".verdict .word").split()[-1] == "Untrusted"
@@ -82,7 +82,7 @@ def test_the_first_screen_says_verdict_gates_and_why(visit: Open, report: Path) 
     assert "gate at 0.500, pass" in label and "baseline main at" in label
 
 
-def test_pictures_have_names_and_numbers(visit: Open, report: Path) -> None:
+def test_charts_have_names_and_numbers(visit: Open, report: Path) -> None:
     page = visit(report).page
     named = page.locator("main svg[role=img]").evaluate_all(
         "all => all.map(one => one.querySelector('title').textContent)"
@@ -97,7 +97,7 @@ def test_pictures_have_names_and_numbers(visit: Open, report: Path) -> None:
     assert page.locator("#slices tbody tr").count() == 3
 
 
-def test_a_cached_answer_does_not_make_its_target_look_free(visit: Open, report: Path) -> None:
+def test_cached_answers_do_not_lower_the_cost_of_a_target(visit: Open, report: Path) -> None:
     page = visit(report).page
     figure = page.locator("#tradeoff figure").first
     figure.locator("summary").click()
@@ -112,7 +112,7 @@ def test_a_cached_answer_does_not_make_its_target_look_free(visit: Open, report:
     assert cached == ["12", "12", "10"]
 
 
-def test_rows_are_searched_filtered_and_sorted(visit: Open, report: Path) -> None:
+def test_rows_can_be_searched_filtered_and_sorted(visit: Open, report: Path) -> None:
     opened = visit(report)
     page = opened.page
     assert opened.count() == "120 rows"
@@ -147,7 +147,7 @@ def test_rows_are_searched_filtered_and_sorted(visit: Open, report: Path) -> Non
     assert page.inner_text("#live") == "120 rows found"
 
 
-def test_only_disagreements_are_those_where_scores_differ(visit: Open, report: Path) -> None:
+def test_disagreement_filter_keeps_rows_with_different_scores(visit: Open, report: Path) -> None:
     opened = visit(report)
     opened.page.select_option("#show", "disagree")
     opened.page.select_option("#scorer", label="contains")
@@ -157,7 +157,7 @@ def test_only_disagreements_are_those_where_scores_differ(visit: Open, report: P
     assert opened.count() == f"{sum(len(values) > 1 for values in by_id.values())} of 120 rows"
 
 
-def test_pages_are_turned(visit: Open, report: Path) -> None:
+def test_rows_are_paginated(visit: Open, report: Path) -> None:
     opened = visit(report)
     assert opened.ids()[0] == "q0" and len(opened.ids()) == 50
     opened.page.click("#pages >> text=Last")
@@ -165,7 +165,7 @@ def test_pages_are_turned(visit: Open, report: Path) -> None:
     assert "101–120 of 120" in opened.page.inner_text("#pages")
 
 
-def test_a_row_is_shown_whole_with_word_diffs(visit: Open, report: Path) -> None:
+def test_row_detail_has_full_texts_and_word_diffs(visit: Open, report: Path) -> None:
     page = visit(report).page
     page.click("#row-table >> text=q1 >> nth=0")
     assert page.inner_text("#detail-title") == "q1"
@@ -180,7 +180,7 @@ def test_a_row_is_shown_whole_with_word_diffs(visit: Open, report: Path) -> None
     assert "The capital of Japan" in out and "Tokyo" not in out
 
 
-def test_a_row_is_held_against_what_the_baseline_had(visit: Open, report: Path) -> None:
+def test_row_detail_shows_the_baseline(visit: Open, report: Path) -> None:
     opened = visit(report)
     page = opened.page
     page.select_option("#show", "worse")
@@ -194,14 +194,14 @@ def test_a_row_is_held_against_what_the_baseline_had(visit: Open, report: Path) 
     assert "elsewhere" in "".join(page.locator(".baseline-diff del").all_text_contents())
 
 
-def test_why_a_row_has_no_score_is_in_its_detail(visit: Open, report: Path) -> None:
+def test_row_detail_shows_why_a_score_is_missing(visit: Open, report: Path) -> None:
     page = visit(report, link="#row=q4").page
     text = page.inner_text("dialog")
     assert "ValueError: the service is down" in text
     assert "no_answer: empty" in text
 
 
-def test_a_link_opens_its_row_and_the_address_follows(visit: Open, report: Path) -> None:
+def test_link_opens_a_row_and_the_address_follows(visit: Open, report: Path) -> None:
     page = visit(report, link="#row=q7").page
     assert page.inner_text("#detail-title") == "q7"
     page.keyboard.press("ArrowRight")
@@ -215,7 +215,7 @@ def test_a_link_opens_its_row_and_the_address_follows(visit: Open, report: Path)
     assert page.inner_text("#detail-title") == "q9"
 
 
-def test_the_table_is_walked_with_the_keyboard(visit: Open, report: Path) -> None:
+def test_table_works_with_the_keyboard(visit: Open, report: Path) -> None:
     page = visit(report).page
     page.locator("#row-table tbody th a").first.focus()
     page.keyboard.press("ArrowDown")
@@ -228,7 +228,7 @@ def test_the_table_is_walked_with_the_keyboard(visit: Open, report: Path) -> Non
     assert page.evaluate("document.activeElement.textContent") == "q49"
 
 
-def test_what_is_filtered_is_exported(visit: Open, report: Path, tmp_path: Path) -> None:
+def test_export_has_the_filtered_rows(visit: Open, report: Path, tmp_path: Path) -> None:
     page = visit(report).page
     page.select_option("#column", label="topic")
     page.select_option("#value", "=europe")
@@ -259,7 +259,7 @@ def test_what_is_filtered_is_exported(visit: Open, report: Path, tmp_path: Path)
     assert lines[1]["contains/v1/score"] in (0, 1, None)
 
 
-def test_the_theme_can_be_changed_and_paper_shows_no_buttons(visit: Open, report: Path) -> None:
+def test_theme_can_be_changed_and_print_has_no_buttons(visit: Open, report: Path) -> None:
     page = visit(report).page
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.click("#theme")
@@ -272,7 +272,7 @@ def test_the_theme_can_be_changed_and_paper_shows_no_buttons(visit: Open, report
 
 
 @pytest.mark.parametrize("by", ["system", "button"])
-def test_paper_has_the_light_colours_whoever_wished_for_dark(visit: Open, report: Path, by: str) -> None:
+def test_print_uses_light_colors_in_a_dark_theme(visit: Open, report: Path, by: str) -> None:
     def colours(page: Any) -> list[str]:
         names = ["--page", "--ink", "--untrusted", "--target-0", "--out", "color-scheme"]
         return list(
@@ -290,7 +290,7 @@ def test_paper_has_the_light_colours_whoever_wished_for_dark(visit: Open, report
     assert colours(dark) == colours(light)
 
 
-def test_epochs_are_rows_of_their_own(visit: Open) -> None:
+def test_each_epoch_is_a_row(visit: Open) -> None:
     Path("app.py").write_text("def answer(input, epoch):\n    return f'{input} {epoch}'\n")
     Path("epochs.yaml").write_text(
         "dataset: {rows: [{id: 'a b&epoch=9', input: x, expected: x 2}, {input: y}]}\n"
@@ -303,7 +303,7 @@ def test_epochs_are_rows_of_their_own(visit: Open) -> None:
     assert opened.count() == "6 rows"
 
 
-def test_a_large_run_is_packed_and_a_run_that_did_not_end_is_shown(visit: Open) -> None:
+def test_large_run_is_packed_and_unfinished_run_is_shown(visit: Open) -> None:
     lines = [
         {"id": f"q{place}", "input": "x" * 900, "expected": "7", "out": f"{place} {place % 10}"} for place in range(400)
     ]

@@ -95,7 +95,7 @@ class Elements(HTMLParser):
             self.kinds.append(dict(attrs).get("type"))
 
 
-def test_the_data_never_becomes_an_element() -> None:
+def test_data_never_becomes_an_element() -> None:
     page = make_hostile().read_text(encoding="utf-8")
     assert SECRET not in page
     found = Elements()
@@ -108,7 +108,7 @@ def test_the_data_never_becomes_an_element() -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [400, 1600])
-def test_a_hostile_page_runs_and_loads_nothing(visit: Callable[..., Visit], tmp_path: Path, width: int) -> None:
+def test_page_of_hostile_rows_runs_and_loads_nothing(visit: Callable[..., Visit], tmp_path: Path, width: int) -> None:
     opened = visit(make_hostile(), width=width)
     page = opened.page
     assert opened.count() == f"{len(TEXTS)} rows"
@@ -131,7 +131,7 @@ def test_a_hostile_page_runs_and_loads_nothing(visit: Callable[..., Visit], tmp_
 
 
 @pytest.mark.browser
-def test_controls_and_overrides_are_shown_as_escapes(visit: Callable[..., Visit]) -> None:
+def test_control_characters_are_shown_as_escapes(visit: Callable[..., Visit]) -> None:
     page = visit(make_hostile()).page
     for name, escapes in (
         ("ansi", ["\\e"]),
@@ -158,7 +158,7 @@ def test_every_hostile_row_has_a_link(visit: Callable[..., Visit]) -> None:
 
 
 @pytest.mark.browser
-def test_an_exported_table_holds_no_formula_and_says_what_was_cut(visit: Callable[..., Visit], tmp_path: Path) -> None:
+def test_exported_table_has_no_formulas_and_marks_cut_texts(visit: Callable[..., Visit], tmp_path: Path) -> None:
     page = visit(make_hostile()).page
     with page.expect_download() as download:
         page.click("#export-csv")

@@ -71,7 +71,7 @@ def packs_of(page: Path) -> list[Any]:
     return groups
 
 
-def test_the_policy_names_the_script_and_the_style_that_are_there(tmp_path: Path) -> None:
+def test_content_security_policy_has_the_hashes_of_script_and_style(tmp_path: Path) -> None:
     page = write_report(stored_view(RunFolder(folder_of(tmp_path, [row(0)]))), tmp_path / "report.html").read_text(
         encoding="utf-8"
     )
@@ -89,7 +89,7 @@ def test_the_policy_names_the_script_and_the_style_that_are_there(tmp_path: Path
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page
 
 
-def test_no_script_makes_html_of_text() -> None:
+def test_scripts_never_parse_text_as_html() -> None:
     forbidden = (
         "innerHTML",
         "outerHTML",
@@ -106,7 +106,7 @@ def test_no_script_makes_html_of_text() -> None:
     assert [name for name, text in texts.items() if text.count("\n") > 300] == []
 
 
-def test_rows_stand_in_the_order_of_sample_epoch_and_target_and_the_last_record_counts(tmp_path: Path) -> None:
+def test_rows_are_ordered_and_the_last_record_of_a_row_counts(tmp_path: Path) -> None:
     arrived = [row(2), row(0, "two"), row(1, epoch=2), row(0, text="old"), row(1), row(0, text="new")]
     page = write_report(stored_view(RunFolder(folder_of(tmp_path, arrived))), tmp_path / "report.html")
     shown = [(group[0], group[1], [answer and answer[0] for answer in group[6]]) for group in packs_of(page)]
@@ -115,7 +115,7 @@ def test_rows_stand_in_the_order_of_sample_epoch_and_target_and_the_last_record_
     ]  # fmt: skip
 
 
-def test_a_torn_last_line_is_left_out_and_a_broken_one_is_told(tmp_path: Path) -> None:
+def test_torn_last_line_is_skipped_and_a_broken_line_is_an_error(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [row(0), row(1)])
     log = folder / "rows.jsonl"
     whole = log.read_bytes()
@@ -126,7 +126,7 @@ def test_a_torn_last_line_is_left_out_and_a_broken_one_is_told(tmp_path: Path) -
         list(RowIndex(folder, NAMES).read_groups())
 
 
-def test_a_record_in_another_order_of_keys_is_read_too(tmp_path: Path) -> None:
+def test_record_with_other_key_order_is_read(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [])
     record = json.loads(encode_row(row(3, "two")))
     del record["sum"]
@@ -135,7 +135,7 @@ def test_a_record_in_another_order_of_keys_is_read_too(tmp_path: Path) -> None:
     assert [list(rows) for rows in RowIndex(folder, NAMES).read_groups()] == [[1]]
 
 
-def test_a_run_that_did_not_end_is_shown_with_what_it_has(tmp_path: Path) -> None:
+def test_unfinished_run_is_shown_with_its_rows(tmp_path: Path) -> None:
     page = write_report(
         stored_view(RunFolder(folder_of(tmp_path, [row(0), row(1, value=0.0)]))), tmp_path / "report.html"
     )
@@ -145,14 +145,14 @@ def test_a_run_that_did_not_end_is_shown_with_what_it_has(tmp_path: Path) -> Non
     assert "<title>NOT FINISHED made" in page.read_text(encoding="utf-8")
 
 
-def test_data_cannot_end_its_element() -> None:
+def test_data_cannot_close_its_script_element() -> None:
     hostile = "</script><!-- <script> \u2028\u2029 & \ud800"
     text = inline_json(json_text({"x": hostile}))
     assert not {b"<", b">", b"&"} & {text[place : place + 1] for place in range(len(text))}
     assert json.loads(text)["x"] == hostile
 
 
-def test_keys_are_not_in_the_page_nor_in_the_picture(tmp_path: Path) -> None:
+def test_keys_are_redacted_in_page_and_plot(tmp_path: Path) -> None:
     register_secret("sk-secret-of-this-test")
     rows = [row(place, text=f"my key is sk-secret-of-this-test {'x' * 600}") for place in range(900)]
     folder = folder_of(tmp_path, rows, suite="sk-secret-of-this-test")
@@ -162,7 +162,7 @@ def test_keys_are_not_in_the_page_nor_in_the_picture(tmp_path: Path) -> None:
     assert "sk-secret" not in forest_svg(stored_view(RunFolder(folder)))
 
 
-def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
+def test_long_texts_are_cut_and_marked(tmp_path: Path) -> None:
     page = write_report(
         stored_view(RunFolder(folder_of(tmp_path, [row(0, text="x" * 1_000_000)]))), tmp_path / "report.html"
     )
@@ -172,7 +172,7 @@ def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_rows_of_a_kilobyte_stay_below_twelve_megabytes(tmp_path: Path) -> None:
+def test_page_of_ten_thousand_rows_stays_below_twelve_megabytes(tmp_path: Path) -> None:
     rows = [row(place, text=hashlib.sha512(b"%d" % place).hexdigest() * 8) for place in range(10_000)]
     incompressible = [replace(each, answer=Completion(scrambled(place))) for place, each in enumerate(rows)]
     page = write_report(stored_view(RunFolder(folder_of(tmp_path, incompressible))), tmp_path / "report.html")
@@ -185,7 +185,7 @@ def scrambled(place: int) -> str:
     return base64.b85encode(hashlib.shake_256(b"%d" % place).digest(820)).decode()
 
 
-def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_page_of_the_same_folder_has_the_same_bytes(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [row(0), row(1)])
     pages = [
         write_report(stored_view(RunFolder(folder)), tmp_path / name).read_bytes() for name in ("a.html", "b.html")
@@ -193,7 +193,7 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_the_interval_plot_is_a_picture_of_its_own() -> None:
+def test_interval_plot_as_svg_and_png() -> None:
     folder = make_run(30)
     enrich(folder)
     done = evalrun("report", "last", "-o", "plot.svg", "-o", "plot.png", "-o", "page.html")
@@ -206,7 +206,7 @@ def test_the_interval_plot_is_a_picture_of_its_own() -> None:
     assert "<title>UNTRUSTED capitals" in Path("page.html").read_text()
 
 
-def test_a_report_is_made_again_from_its_folder_alone() -> None:
+def test_report_is_rewritten_from_its_folder() -> None:
     folder = make_run(10)
     written = (folder / "report.html").read_bytes()
     (folder / "report.html").unlink()
@@ -217,7 +217,7 @@ def test_a_report_is_made_again_from_its_folder_alone() -> None:
     assert (folder / "report.html").read_bytes() == written
 
 
-def test_the_page_is_opened_in_the_browser_that_the_user_names(tmp_path: Path) -> None:
+def test_open_uses_the_configured_browser(tmp_path: Path) -> None:
     folder = make_run(4)
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/asked\n')
@@ -227,7 +227,7 @@ def test_the_page_is_opened_in_the_browser_that_the_user_names(tmp_path: Path) -
     assert (tmp_path / "asked").read_text().strip() == (folder / "report.html").resolve().as_uri()
 
 
-def test_what_cannot_be_written_is_told() -> None:
+def test_unknown_extension_and_run_are_errors() -> None:
     make_run(4)
     done = evalrun("report", "-o", "page.pdf")
     assert (

@@ -53,7 +53,7 @@ def compared() -> Path:
     return Path("out/side.html")
 
 
-def test_a_page_of_several_runs_has_their_targets_and_the_rows_of_the_same_samples() -> None:
+def test_comparison_page_has_all_targets_and_rows_of_the_same_samples() -> None:
     page = compared()
     overview = overview_of(page)
     names = [target["name"] for target in overview["targets"]]  # type: ignore[attr-defined]
@@ -71,7 +71,7 @@ def test_a_page_of_several_runs_has_their_targets_and_the_rows_of_the_same_sampl
 
 
 @pytest.mark.browser
-def test_the_ranking_is_shown_with_its_signs_and_letters(visit: Callable[..., Visit]) -> None:
+def test_ranking_shows_signs_and_letters(visit: Callable[..., Visit]) -> None:
     write()
     assert evalrun("s.yaml", "-q").returncode == 0
     opened = visit(next(Path("runs/s").glob("*/report.html")).resolve())
@@ -86,7 +86,7 @@ def test_the_ranking_is_shown_with_its_signs_and_letters(visit: Callable[..., Vi
 
 
 @pytest.mark.browser
-def test_rows_of_several_runs_stand_side_by_side(visit: Callable[..., Visit]) -> None:
+def test_rows_of_several_runs_are_side_by_side(visit: Callable[..., Visit]) -> None:
     opened = visit(compared().resolve())
     opened.shoot("compared-runs")
     assert opened.page.locator("h1").inner_text() == "s"
