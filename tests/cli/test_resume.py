@@ -207,7 +207,7 @@ def test_errors_are_run_again_where_asked_the_call_or_only_the_scorer() -> None:
         broken.update(target=False, judge=False)
         untouched = evalrun("--resume", "last")
         assert (untouched.returncode, server.calls) == (0, 10)
-        assert "10 rows with errors, to be run again: evalrun --resume" in untouched.stdout
+        assert "10 rows with errors. Retry: evalrun --resume" in untouched.stdout
         done = evalrun("--resume", "last", "--retry-errors")
         assert done.returncode == 0, done.stderr
         assert server.calls == 11  # q3 alone; of the others only the verdict was missing

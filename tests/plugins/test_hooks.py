@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner import plugin_table, run_suite
+from evalrunner import plugin_table, plugins, run_suite
 from evalrunner.commands.track import track_run
 from evalrunner.errors import SuiteError
 from evalrunner.plugins import ReferenceProblem, known_names, load
