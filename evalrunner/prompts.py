@@ -292,7 +292,7 @@ def _environment(write: Callable[[Any], Any]) -> jinja2.Environment:
     from jinja2.utils import missing
 
     class UndefinedNameError(jinja2.UndefinedError):
-        """An undefined name, kept so that the error can suggest the nearest one. `value` is what it was used of."""
+        """An undefined name, for an error that suggests the nearest one. `value` is what it was used of."""
 
         def __init__(self, value: Any, undefined_name: Any, message: str | None) -> None:
             super().__init__(message)

@@ -117,7 +117,7 @@ def test_a_key_takes_precedence_over_a_method_of_the_same_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         ("{{ questoin }}", "the template uses 'questoin', which this sample does not have; did you mean 'question'?"),
         ("{{ questoin.x.y }}", "the template uses 'questoin', which this sample does not have; did you mean 'question'?"),
@@ -131,8 +131,8 @@ def test_a_key_takes_precedence_over_a_method_of_the_same_name() -> None:
         ("{{ 1 / 0 }}", "the template failed: ZeroDivisionError: division by zero"),
     ],
 )  # fmt: skip
-def test_undefined_names_are_reported_in_a_sentence(template: str, said: str) -> None:
-    assert refusal(template) == said
+def test_undefined_names_are_reported_in_a_sentence(template: str, message: str) -> None:
+    assert refusal(template) == message
 
 
 def test_an_undefined_name_without_a_near_match_lists_all_columns() -> None:
@@ -146,7 +146,7 @@ def test_a_default_filter_prevents_the_undefined_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         ("one\n{% if %}", "line 2 of the user message: Expected an expression, got 'end of statement block'"),
         ("{{ input", "line 1 of the user message: unexpected end of template, expected 'end of print statement'."),
@@ -154,10 +154,10 @@ def test_a_default_filter_prevents_the_undefined_error() -> None:
         ("{{ choices|random }}", "line 1 of the user message: No filter named 'random'."),
     ],
 )
-def test_a_syntax_error_names_its_line(template: str, said: str) -> None:
+def test_a_syntax_error_names_its_line(template: str, message: str) -> None:
     with pytest.raises(PromptError) as raised:
         compile_prompt([("user", template)])
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def _missing(role: str, spec: ColumnSpec, record: Record) -> MissingColumnError:
 
 
 def _input_hint(record: Record, *, text_only: bool) -> str:
-    """The columns of the record, and the likeliest mapping of the input."""
+    """The columns of the record, and the most likely mapping of the input."""
     names = list(record)
     if not names:
         return f"; it has: {known_columns(names)}"

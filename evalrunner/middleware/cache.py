@@ -40,7 +40,7 @@ INSERT = "INSERT OR REPLACE INTO answers (key, created, paid_by, session, answer
 SELECT = "SELECT key, created, paid_by, session, answer FROM answers WHERE key = ?"
 WRITE_INTERVAL_S = 0.1  # at most this much is lost with the process
 BATCH = 256  # answers written together: one by one they take four times as long
-PREFIXES = 1 << 20  # key prefixes told apart in memory: a lookup of a missing key in the file takes 7 µs
+PREFIXES = 1 << 20  # key prefixes distinguished in memory: a lookup of a missing key in the file takes 7 µs
 CHECKPOINT_PAGES = 4000  # of 4 KB; with the default of 1,000 a write takes a quarter longer
 DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})

@@ -28,7 +28,7 @@ MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL = 50, 3200  # answers between two probes,
 MIN_GAIN = 1.25  # in answers a second, for twice as many calls in flight; less is no gain
 WEIGHT, SLOW_WEIGHT = 1 / 32, 1 / 256  # of one answer in the moving averages
 MAX_BASELINE_SHARE = 0.15  # of refusals that do not depend on the concurrency
-MIN_BASELINE_SHARE = 0.03  # shares of some thirty answers cannot be told from less
+MIN_BASELINE_SHARE = 0.03  # thirty answers cannot distinguish smaller shares
 NO_REFUSALS_SHARE = 0.002  # reached some 180 answers after one refusal
 HIGH_FAILURE_SHARE, HIGH_TIMEOUT_SHARE = 0.25, 0.1
 
@@ -235,7 +235,7 @@ class ConcurrencyLimiter:
 
 
 class FixedLimit:
-    """A limit that stays as it is, whatever comes back. `value` is the limit; `sent` the number of the next call."""
+    """A limit that never changes. `value` is the limit; `sent` the number of the next call."""
 
     def __init__(self, value: int) -> None:
         self.value = value

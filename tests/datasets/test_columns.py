@@ -155,7 +155,7 @@ def test_a_messages_column_without_roles_is_no_conversation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("talk", "said"),
+    ("talk", "message"),
     [
         ([], "the column 'talk' has no messages"),
         (None, "the column 'talk' must be a list of messages such as {role: user, content: …}"),
@@ -172,9 +172,9 @@ def test_a_messages_column_without_roles_is_no_conversation() -> None:
         ),
     ],
 )
-def test_an_invalid_conversation_is_a_problem_of_its_row(talk: Any, said: str) -> None:
+def test_an_invalid_conversation_is_a_problem_of_its_row(talk: Any, message: str) -> None:
     path = jsonl({"talk": TALK}, {"talk": talk})
-    assert problems(path, columns=columns(messages="talk")) == [f"qa.jsonl:2: {said}"]
+    assert problems(path, columns=columns(messages="talk")) == [f"qa.jsonl:2: {message}"]
 
 
 def test_an_assistant_message_can_have_only_tool_calls() -> None:

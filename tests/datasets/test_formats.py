@@ -41,16 +41,16 @@ def test_all_invalid_lines_of_a_csv_are_reported_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
         ("input,expected,input", "qa.csv:1: has the column 'input' twice; column names must be unique"),
         (",input", "qa.csv:1: has no name for column 1; name the column or remove it"),
         ("input,caf\udce9", "qa.csv:1: has a byte that is not UTF-8 (0xe9 at character 9); save the file as UTF-8"),
     ],
 )
-def test_an_invalid_header_is_an_error(header: str, said: str) -> None:
+def test_an_invalid_header_is_an_error(header: str, message: str) -> None:
     write("qa.csv", f"{header}\n1,2,3\n".encode(errors="surrogateescape"))
-    assert problems("qa.csv") == [said]
+    assert problems("qa.csv") == [message]
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
@@ -93,8 +93,8 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column_name() -> None:
 def test_bytes_that_are_not_utf8_are_reported_with_their_line(name: str) -> None:
     lines = {"qa.csv": "input\nok\ncafé\nok\n", "qa.jsonl": '{"input": 1}\n{"input": 1}\n{"input": "café"}\n'}
     write(name, lines[name].encode("latin-1"))
-    (said,) = problems(name)
-    assert said.startswith(f"{name}:3: has a byte that is not UTF-8 (0xe9 at character ")
+    (message,) = problems(name)
+    assert message.startswith(f"{name}:3: has a byte that is not UTF-8 (0xe9 at character ")
 
 
 def test_utf16_is_recognized() -> None:
@@ -119,8 +119,8 @@ def test_gzipped_text_formats_are_read(name: str, text: str) -> None:
 
 def test_a_truncated_gzip_file_is_an_error() -> None:
     write("qa.jsonl.gz", gzip.compress(b'{"input": "hi"}\n' * 1000)[:-12])
-    (said,) = problems("qa.jsonl.gz")
-    assert said.startswith("qa.jsonl.gz: is a damaged gzip file")
+    (message,) = problems("qa.jsonl.gz")
+    assert message.startswith("qa.jsonl.gz: is a damaged gzip file")
 
 
 def test_all_invalid_lines_of_a_jsonl_file_are_reported_at_once() -> None:
@@ -149,7 +149,7 @@ def test_all_invalid_lines_of_a_jsonl_file_are_reported_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("9" * 5000, "has an integer of more than 4,300 digits; write it as text"),
         ("[" * 150 + "]" * 150, "is nested more than 100 levels deep"),
@@ -158,11 +158,11 @@ def test_all_invalid_lines_of_a_jsonl_file_are_reported_at_once() -> None:
     ],
     ids=["digits", "deep", "deeper", "surrogate"],
 )
-def test_json_that_python_cannot_parse_is_reported_with_its_line(value: str, said: str) -> None:
+def test_json_that_python_cannot_parse_is_reported_with_its_line(value: str, message: str) -> None:
     write("qa.jsonl", f'{{"input": {value}}}\n')
     write("qa.json", f'[{{"input": {value}}}]\n')
-    assert problems("qa.jsonl") == [f"qa.jsonl:1: {said}"]
-    assert problems("qa.json") == [f"qa.json:1: {said}"]
+    assert problems("qa.jsonl") == [f"qa.jsonl:1: {message}"]
+    assert problems("qa.json") == [f"qa.json:1: {message}"]
 
 
 def test_brackets_in_a_string_do_not_count_as_nesting() -> None:
@@ -172,8 +172,8 @@ def test_brackets_in_a_string_do_not_count_as_nesting() -> None:
 
 def test_an_array_in_a_jsonl_file_is_recognized() -> None:
     write("qa.jsonl", '[\n  {"input": 1},\n  {"input": 2}\n]\n')
-    said = "starts an array, but each line must be one object; for one array, set type: json"
-    assert problems("qa.jsonl") == [f"qa.jsonl:1: {said}"]
+    message = "starts an array, but each line must be one object; for one array, set type: json"
+    assert problems("qa.jsonl") == [f"qa.jsonl:1: {message}"]
     assert inputs("qa.jsonl", type="json") == [1, 2]
 
 
@@ -193,7 +193,7 @@ def test_elements_that_are_not_objects_are_reported_with_their_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"input": 1}', "1: must be one array of objects: [{…}, {…}]; for one object per line, set type: jsonl"),
         ("3", "1: must be one array of objects: [{…}, {…}]"),
@@ -204,9 +204,9 @@ def test_elements_that_are_not_objects_are_reported_with_their_lines() -> None:
         ('[\n{"a": 1,\n"b": oops}]', "2: is not JSON: Expecting value at line 3"),
     ],
 )
-def test_a_json_file_that_is_not_an_array_of_objects_is_an_error(text: str, said: str) -> None:
+def test_a_json_file_that_is_not_an_array_of_objects_is_an_error(text: str, message: str) -> None:
     write("qa.json", text)
-    assert problems("qa.json") == [f"qa.json:{said}"]
+    assert problems("qa.json") == [f"qa.json:{message}"]
 
 
 def test_a_json_array_is_streamed() -> None:
@@ -254,8 +254,8 @@ def test_parquet_values_without_a_json_type_are_converted() -> None:
 def test_an_invalid_parquet_file_is_an_error() -> None:
     pytest.importorskip("pyarrow", reason="needs the extra parquet")
     write("qa.parquet", "input\nhi\n")
-    (said,) = problems("qa.parquet")
-    assert said.startswith("qa.parquet: cannot be read as Parquet: ")
+    (message,) = problems("qa.parquet")
+    assert message.startswith("qa.parquet: cannot be read as Parquet: ")
 
 
 def test_parquet_without_pyarrow_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

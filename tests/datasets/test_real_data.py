@@ -33,12 +33,12 @@ def test_the_human_labels_of_nq301_need_quoting_false(shared_data: Path) -> None
     assert len(found) == 1490
     assert sum(sample.metadata["Acceptable?"] == "Yes" for sample in found) > 700
     assert any('"' in sample.metadata["Model answer"] for sample in found)
-    kept = samples(name, folder=shared_data, options={"quoting": False}, where={"id": 7}, **spec)
-    assert {sample.metadata["id"] for sample in kept} == {"7"}
+    rows = samples(name, folder=shared_data, options={"quoting": False}, where={"id": 7}, **spec)
+    assert {sample.metadata["id"] for sample in rows} == {"7"}
     assert "set quoting: false" in problems(name, folder=shared_data, **spec)[0]
 
 
 def test_a_file_with_a_missing_tab_in_every_row_is_an_error(shared_data: Path) -> None:
-    said = problems("openqa_eval/NQ301_text-davinci-003.tsv", folder=shared_data, options={"quoting": False})
-    assert "NQ301_text-davinci-003.tsv:2: has 4 fields, but the header has 5" in said[0]
-    assert said[-1] == "… and 1,470 more"
+    message = problems("openqa_eval/NQ301_text-davinci-003.tsv", folder=shared_data, options={"quoting": False})
+    assert "NQ301_text-davinci-003.tsv:2: has 4 fields, but the header has 5" in message[0]
+    assert message[-1] == "… and 1,470 more"

@@ -75,9 +75,9 @@ def test_duplicates_are_found_across_the_files_of_a_glob() -> None:
 
 def test_the_first_twenty_duplicates_are_named_and_the_others_counted() -> None:
     path = jsonl(*({"id": "same", "input": n} for n in range(50)))
-    said = problems(path)
-    assert len(said) == 21
-    assert said[-1] == "… and 29 more"
+    message = problems(path)
+    assert len(message) == 21
+    assert message[-1] == "… and 29 more"
 
 
 def test_rows_excluded_by_where_can_repeat_an_id() -> None:
@@ -92,7 +92,7 @@ def test_ids_are_converted_to_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("", "has an empty id"),
         ("  ", "has an empty id"),
@@ -105,8 +105,8 @@ def test_ids_are_converted_to_text() -> None:
         ("a\u2028b", "has an id with a control character in it: 'a\\u2028b'"),
     ],
 )
-def test_an_invalid_id_is_a_problem_of_its_row(given: Any, said: str) -> None:
-    assert problems(jsonl({"id": given, "input": 1})) == [f"qa.jsonl:1: {said}"]
+def test_an_invalid_id_is_a_problem_of_its_row(given: Any, message: str) -> None:
+    assert problems(jsonl({"id": given, "input": 1})) == [f"qa.jsonl:1: {message}"]
 
 
 def test_an_id_can_contain_any_letter() -> None:

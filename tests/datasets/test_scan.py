@@ -74,17 +74,17 @@ def test_a_problem_of_every_sample_is_reported_once() -> None:
 
 def test_twenty_problems_are_listed_and_the_others_counted() -> None:
     write("qa.jsonl", '{"input": 1}\n' + "{oops\n" * 1200)
-    said = problems("qa.jsonl")
-    assert [line.split(": ")[0] for line in said[:20]] == [f"qa.jsonl:{n}" for n in range(2, 22)]
-    assert said[20:] == ["… and 1,180 more"]
+    message = problems("qa.jsonl")
+    assert [line.split(": ")[0] for line in message[:20]] == [f"qa.jsonl:{n}" for n in range(2, 22)]
+    assert message[20:] == ["… and 1,180 more"]
 
 
 def test_problems_of_every_kind_are_reported_in_one_pass() -> None:
     write("qa.jsonl", '{"id": "a", "input": 1}\n{oops\n{"id": "a", "input": 2}\n{"id": "b", "input": null}\n')
     with pytest.raises(SuiteError) as raised:
         source("qa.jsonl", where={"id": ["a", "b"]}).scan(lambda sample: ["is two"] if sample.input == 2 else [])
-    said = [str(problem) for problem in raised.value.problems]
-    assert [line.split("; ")[0] for line in said] == [
+    message = [str(problem) for problem in raised.value.problems]
+    assert [line.split("; ")[0] for line in message] == [
         "qa.jsonl:2: is not JSON: Expecting property name enclosed in double quotes at character 2",
         "qa.jsonl:3: is two",
         "qa.jsonl:4: has an empty input (column 'input')",
@@ -118,13 +118,13 @@ def test_rows_lost_after_the_scan_are_an_error_even_with_an_unchanged_stamp() ->
     opened.scan(lambda sample: ())
     before = Path("qa.jsonl").stat()
     text = Path("qa.jsonl").read_text(encoding="utf-8")
-    for changed, said in (
+    for changed, message in (
         (text[:-1].rsplit("\n", 1)[0].ljust(len(text), "\n"), "it had 5 samples"),
         ("?" + text[1:], "qa.jsonl:1: is not JSON"),
     ):
         Path("qa.jsonl").write_text(changed, encoding="utf-8")
         os.utime("qa.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
-        with pytest.raises(RunError, match=said):
+        with pytest.raises(RunError, match=message):
             list(opened)
 
 
@@ -156,7 +156,7 @@ def test_memory_stays_flat_for_a_hundred_thousand_lines(spec: dict[str, int]) ->
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     count, kib = map(int, done.stdout.split())
     assert count == spec.get("limit", 100_000)
-    # as dicts the rows take 50 MB; what is kept are keys of 8 bytes, and offsets and ranks where they are shuffled
+    # as dicts the rows take 50 MB; only keys of 8 bytes are stored, and offsets and ranks if shuffled
     assert kib < 16_000
 
 

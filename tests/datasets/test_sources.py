@@ -214,7 +214,7 @@ def test_a_custom_reader_can_be_a_generator_or_a_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "message"),
     [
         ("listed", {}, "dataset: needs 'count' (a whole number), an option of 'own.py:listed'"),
         ("listed", {"count": "2"}, "dataset.count: 'count' is '2'; it should be a whole number; put it in quotes"),
@@ -229,9 +229,9 @@ def test_a_custom_reader_can_be_a_generator_or_a_list() -> None:
         ("absent", {}, "dataset.type: 'own.py' has no 'absent'"),
     ],
 )
-def test_errors_of_a_custom_reader_are_reported_with_its_name(name: str, options: dict[str, Any], said: str) -> None:
+def test_errors_of_a_custom_reader_are_reported_with_its_name(name: str, options: dict[str, Any], message: str) -> None:
     write("own.py", OWN)
-    expected = said.removesuffix("; put it in quotes")
+    expected = message.removesuffix("; put it in quotes")
     assert problems(type=f"own.py:{name}", options=options) == [expected]
 
 
@@ -258,12 +258,12 @@ def test_a_resumed_run_reads_the_stored_copy_of_stdin(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     assert stored_stdin(run) is None
-    kept = store_stdin(opened.spooled, run)
+    copy = store_stdin(opened.spooled, run)
     (run / "stdin.jsonl.part").write_bytes(b"of a copy that was broken off")
-    assert stored_stdin(run) == kept == run / "stdin.jsonl"
-    again = open_dataset(DatasetSpec(path="-"), folder=Path(), spool_folder=Path("spool"), stored_stdin=kept)
+    assert stored_stdin(run) == copy == run / "stdin.jsonl"
+    again = open_dataset(DatasetSpec(path="-"), folder=Path(), spool_folder=Path("spool"), stored_stdin=copy)
     again.scan(lambda sample: ())
     assert [sample.input for sample in again] == ["a"]
-    assert again.spooled == kept
-    assert store_stdin(kept, run) == kept
-    assert kept.read_bytes() == b'{"input": "a"}\n'
+    assert again.spooled == copy
+    assert store_stdin(copy, run) == copy
+    assert copy.read_bytes() == b'{"input": "a"}\n'

@@ -23,7 +23,7 @@ def jsonl(rows: list[Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("where", "kept"),
+    ("where", "selected"),
     [
         ({"split": "test"}, ["b"]),
         ({"split": ["test", "dev"]}, ["b", "c"]),
@@ -37,12 +37,12 @@ def jsonl(rows: list[Any]) -> str:
         ({"split": ["test", "train"], "n": 1, "meta.lang": "de"}, ["b"]),
     ],
 )
-def test_where_selects_rows_with_the_value_or_one_of_a_list(where: dict[str, Any], kept: list[str]) -> None:
-    assert inputs(jsonl(ROWS), where=where) == kept
+def test_where_selects_rows_with_the_value_or_one_of_a_list(where: dict[str, Any], selected: list[str]) -> None:
+    assert inputs(jsonl(ROWS), where=where) == selected
 
 
 @pytest.mark.parametrize(
-    ("where", "kept"),
+    ("where", "selected"),
     [
         ({"year": 2020}, ["a"]),
         ({"year": "2020"}, ["a"]),
@@ -53,9 +53,9 @@ def test_where_selects_rows_with_the_value_or_one_of_a_list(where: dict[str, Any
         ({"rate": 0.5}, ["b"]),
     ],
 )
-def test_where_compares_text_formats_as_text(where: dict[str, Any], kept: list[str]) -> None:
+def test_where_compares_text_formats_as_text(where: dict[str, Any], selected: list[str]) -> None:
     write("qa.csv", "input,year,good,rate\na,2020,true,1\nb,2021,True,0.5\nc,,false,0.50\n")
-    assert inputs("qa.csv", where=where) == kept
+    assert inputs("qa.csv", where=where) == selected
 
 
 def test_where_compares_each_file_of_a_glob_by_its_format() -> None:

@@ -51,16 +51,16 @@ class CappedServer:
     """Accepts `cap` calls in flight and rejects others after `refusal_s`; answers take about `latency_s`.
 
     With `parallel` it works on so many at a time and lets the rest queue. `rpm` is a limit for each minute of the
-    clock, `habit` the share that is refused whatever is in flight. `down` are (from, to) seconds in which it refuses all.
+    clock, `baseline` the share that is refused whatever is in flight. `down` are (from, to) seconds in which it refuses all.
     """
 
     def __init__(
         self, cap: int = 10_000, *, latency_s: float = 0.1, refusal_s: float = 0.001, spread: float = 0.2,
-        parallel: int = 10_000, rpm: int | None = None, habit: float = 0.0, retry_after_s: float | None = None,
-        down: tuple[float, float] = (0.0, 0.0), tells: bool = False,
+        parallel: int = 10_000, rpm: int | None = None, baseline: float = 0.0, retry_after_s: float | None = None,
+        down: tuple[float, float] = (0.0, 0.0), sends_headers: bool = False,
     ) -> None:  # fmt: skip
         self.cap, self.latency_s, self.refusal_s, self.spread = cap, latency_s, refusal_s, spread
-        self.rpm, self.habit, self.retry_after_s, self.down, self.tells = rpm, habit, retry_after_s, down, tells
+        self.rpm, self.baseline, self.retry_after_s, self.down, self.sends_headers = rpm, baseline, retry_after_s, down, sends_headers
         self.at_work = asyncio.Semaphore(parallel)
         self.draw = random.Random(1)
         self.in_flight = self.most_in_flight = self.calls = self.refused = self.answered = 0
@@ -90,7 +90,7 @@ class CappedServer:
 
     def _refusal(self, now: float) -> Failure | None:
         busy = Failure("rate_limit", "slower", 429, self.retry_after_s)
-        if self.down[0] <= now < self.down[1] or self.in_flight > self.cap or self.draw.random() < self.habit:
+        if self.down[0] <= now < self.down[1] or self.in_flight > self.cap or self.draw.random() < self.baseline:
             return busy
         if self.rpm is None:
             return None
@@ -102,7 +102,7 @@ class CappedServer:
         return Failure("rate_limit", "slower", 429, self.retry_after_s, rate_limit=self._allowance(now))
 
     def _allowance(self, now: float) -> RateLimitStatus | None:
-        if not self.tells or self.rpm is None:
+        if not self.sends_headers or self.rpm is None:
             return None
         return RateLimitStatus(max(0, self.rpm - self.in_minute), 60 - now % 60)
 

@@ -29,7 +29,7 @@ PAID = Completion("ok", cost_usd=0.25)
 
 
 class Model:
-    """An endpoint that answers what it is told to, once `go` is set."""
+    """An endpoint that returns the given answer once `go` is set."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers, self.calls = list(answers) or [PAID], 0
@@ -58,11 +58,11 @@ def budgeted(model: Any, money: Budget, most: float | None = 0.5, side: Any = "t
     [
         (Completion("ok", cost_usd=0.25), 0.25),
         (Completion("ok", cost_usd=0.0, cached=True), 0.0),
-        (Completion("ok"), 0.5),  # nobody told what it cost
+        (Completion("ok"), 0.5),  # unknown cost
         (Failure("timeout", "no answer"), 0.5),
         (Failure("connection", "it broke"), 0.5),
         (Failure("malformed", "no JSON"), 0.5),
-        (Failure("connection", "nobody is there", fatal=True), 0.0),
+        (Failure("connection", "connection refused", fatal=True), 0.0),
         (Failure("rate_limit", "slower", 429), 0.0),
         (Failure("auth", "no key", 401), 0.0),
         (Failure("bad_request", "no", 400), 0.0),
@@ -128,7 +128,7 @@ def test_a_reservation_that_does_not_fit_waits_for_calls_in_flight(tmp_path: Pat
         order: list[int] = []
 
         async def row(number: int) -> None:
-            async with RowDeadline(10.0, Timing(0.001)):  # 10 ms, in which waiting in line does not count
+            async with RowDeadline(10.0, Timing(0.001)):  # 10 ms; waiting in the queue does not count
                 await endpoint(ASKED)
                 order.append(number)
 
@@ -170,7 +170,7 @@ def test_a_reservation_granted_to_a_canceled_row_is_released(tmp_path: Path) -> 
         late = asyncio.create_task(cap.reserve(1.0, "judges"))
         third = asyncio.create_task(cap.reserve(0.5, "judges"))
         await asyncio.sleep(0)
-        cap.settle(held, 0.25)  # the head still does not fit, and nobody is in flight
+        cap.settle(held, 0.25)  # the head still does not fit, and no call is in flight
         await asyncio.wait({late, third})
         assert late.cancelled() and third.cancelled() and cap.stop.count == 1
         cap.stop = StopSignal()
@@ -302,14 +302,14 @@ def test_an_unwritable_ledger_stops_the_run_before_the_call(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("usd", "said"), [(2.0, "$2.00"), (1.9834, "$1.98"), (0.05, "$0.05"), (0.0042, "$0.0042"), (0.9616673, "$0.9617"), (2e-7, "$0.0000002"), (1234.5, "$1,234.50"), (0, "$0.00")]
+    ("usd", "text"), [(2.0, "$2.00"), (1.9834, "$1.98"), (0.05, "$0.05"), (0.0042, "$0.0042"), (0.9616673, "$0.9617"), (2e-7, "$0.0000002"), (1234.5, "$1,234.50"), (0, "$0.00")]
 )  # fmt: skip
-def test_money_format_keeps_small_amounts_visible(usd: float, said: str) -> None:
-    assert money(usd) == said
+def test_money_format_keeps_small_amounts_visible(usd: float, text: str) -> None:
+    assert money(usd) == text
 
 
 def test_the_cost_cap_holds_under_network_faults(tmp_path: Path) -> None:
-    """The server counts what it worked on, also where its answer never arrives; only refusals cost it nothing."""
+    """The server counts its work, even if the answer never arrives. Only refusals are free."""
     cost = [0.0]
 
     def script(request: Any, nth: int) -> Any:

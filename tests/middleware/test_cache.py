@@ -24,7 +24,7 @@ FREE = replace(PAID, cached=True, latency_s=None, cost_usd=0.0)
 
 
 class Model:
-    """An endpoint that counts, and answers as it is told to."""
+    """An endpoint that counts its calls and returns the given answers."""
 
     def __init__(self, answer: Any = PAID) -> None:
         self.answer, self.calls = answer, 0
@@ -42,14 +42,14 @@ opened: list[ResponseCache] = []
 
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
-    """Every store of a test is closed after it, as a run closes its own."""
+    """Closes every cache of a test, as a run does."""
     yield
     while opened:
         opened.pop().close()
 
 
 def cached(model: Any, path: Path, *, run: str = "run1", at: float = 0.0, **options: Any) -> CachedEndpoint:
-    """One process of a run: a store of its own over the shared file."""
+    """One process of a run: its own `ResponseCache` on the shared file."""
     opened.append(store := ResponseCache(path / "answers.sqlite", now=lambda: at))
     return CachedEndpoint(model, store, "http://host/v1", run_id=run, tally=CacheTally(), **options)
 

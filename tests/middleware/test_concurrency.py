@@ -28,7 +28,7 @@ def auto(ceiling: int = 256, **more: Any) -> ConcurrencyLimiter:
 
 
 def load(server: Endpoint, limiter: ConcurrencyLimiter, seconds: float, *, workers: int = 300) -> list[Failure]:
-    """Ask all the time from so many workers, in virtual time; the failures that came back."""
+    """The failures of constant calls from `workers` tasks, in virtual time."""
     failures: list[Failure] = []
 
     async def work(endpoint: ConcurrencyLimitedEndpoint) -> None:
@@ -108,9 +108,9 @@ def test_the_limit_stops_rising_when_more_calls_bring_no_throughput(parallel: in
     assert limiter.limit <= 8 * max(parallel, 4)
 
 
-@pytest.mark.parametrize("habit", [0.02, 0.05, 0.1])
-def test_a_baseline_of_refusals_does_not_lower_the_limit(habit: float) -> None:
-    server = CappedServer(habit=habit, latency_s=0.2)
+@pytest.mark.parametrize("baseline", [0.02, 0.05, 0.1])
+def test_a_baseline_of_refusals_does_not_lower_the_limit(baseline: float) -> None:
+    server = CappedServer(baseline=baseline, latency_s=0.2)
     load(server, auto(32), 80, workers=100)
     answered, _ = server.between(40, 80)
     assert answered >= 0.8 * 40 * 32 / 0.2
@@ -120,7 +120,7 @@ def test_backoff_during_an_outage_and_recovery_after_it() -> None:
     server, limiter = CappedServer(20, down=(15, 45)), auto()
     load(server, limiter, 80)
     _, refused = server.between(15, 45)
-    assert refused < 60  # of a server that refuses within a millisecond
+    assert refused < 60  # the server refuses within a millisecond
     answered, _ = server.between(60, 80)
     assert answered >= 0.9 * 20 * 20 / 0.1
 
@@ -140,7 +140,7 @@ def test_a_fixed_limit_backs_off_at_a_rate_limit_too() -> None:
 
 
 def test_rate_limit_headers_hold_calls_before_they_are_refused() -> None:
-    server = CappedServer(rpm=600, tells=True)
+    server = CappedServer(rpm=600, sends_headers=True)
     load(server, auto(), 180)
     assert server.answered >= 1790
     assert server.refused <= 3
@@ -148,10 +148,10 @@ def test_rate_limit_headers_hold_calls_before_they_are_refused() -> None:
 
 def test_remaining_tokens_are_converted_to_remaining_calls() -> None:
     async def main() -> int:
-        told = Completion(
+        limited = Completion(
             "", input_tokens=90, output_tokens=10, rate_limit=RateLimitStatus(tokens=250, tokens_reset_s=30)
         )
-        inner = Playing(told, PARIS)
+        inner = Playing(limited, PARIS)
         endpoint = ConcurrencyLimitedEndpoint(inner, ConcurrencyLimiter.fixed(8, timing=TIME), StopSignal())
         await endpoint(ASKED)
         tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(8)]
@@ -286,7 +286,7 @@ def test_waiting_for_a_permit_pauses_the_row_deadline() -> None:
 def drive(
     server: ScriptedServer, limiter: ConcurrencyLimiter, rows: int, *, workers: int = 64, timeout_s: float = 5.0
 ) -> int:
-    """How many of so many rows were answered, over real sockets."""
+    """The number of rows answered, over real sockets."""
     timing = Timing(scale=0.02)
     answered = 0
 
@@ -329,7 +329,7 @@ def test_the_adaptive_limit_against_a_real_server() -> None:
 
 
 def troubles(_request: Any, nth: int) -> Any:
-    """What providers do on a bad day: of 200 calls 10 are refused, 4 fail, 2 are cut, 2 are no JSON, 1 hangs."""
+    """Mixed faults: of 200 calls 10 are refused, 4 fail, 2 are cut, 2 are not JSON, 1 hangs."""
     place = nth * 37 % 200
     if place < 10:
         return Status(429, headers={"retry-after": "1"})

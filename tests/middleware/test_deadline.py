@@ -88,7 +88,7 @@ def test_a_call_within_its_timeout_succeeds() -> None:
 
 
 def test_a_call_times_out_with_its_row() -> None:
-    with pytest.raises(TimeoutError):  # for the row's own limit is over as well
+    with pytest.raises(TimeoutError):  # because the row's own deadline has passed too
         limited(Playing(PARIS, latency_s=1000), 60.0, 30.0)
 
 

@@ -17,7 +17,7 @@ TIME = VirtualTiming()
 
 
 class Timed:
-    """Keeps when each call came."""
+    """Records the time of each call."""
 
     def __init__(self, answer: Completion | Failure = PARIS, latency_s: float = 0.1) -> None:
         self.answer, self.latency_s = answer, latency_s
@@ -74,7 +74,7 @@ def test_usage_above_the_estimate_delays_later_calls() -> None:
 
     first, second, third = run_virtual(main())
     assert first == 0.0
-    assert 50 <= second <= 60  # a minute's worth, less what may be used at once
+    assert 50 <= second <= 60  # a minute's worth, less the burst
     assert 110 <= third <= 130
 
 

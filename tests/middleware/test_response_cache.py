@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from evalrunner.middleware.cache import ResponseCache
 from evalrunner.domain import Completion
-store = ResponseCache(Path(sys.argv[1]), notify=lambda said: sys.exit(said))
+store = ResponseCache(Path(sys.argv[1]), notify=lambda message: sys.exit(message))
 for n in range(int(sys.argv[2])):
     store.put(b"%s %d" % (sys.argv[3].encode(), n), Completion(f"{sys.argv[3]} {n}"), paid_by="r/")
     print(n, flush=True)
@@ -50,9 +50,9 @@ def test_a_cached_answer_round_trips(tmp_path: Path) -> None:
     store.put(b"k", WHOLE, paid_by="run/q/t/1")
     store.close()
     again = ResponseCache(store.path)
-    kept = again.get(b"k")
-    assert kept is not None
-    assert (kept.answer, kept.created, kept.paid_by, kept.session) == (WHOLE, 1000.0, "run/q/t/1", store.session)
+    entry = again.get(b"k")
+    assert entry is not None
+    assert (entry.answer, entry.created, entry.paid_by, entry.session) == (WHOLE, 1000.0, "run/q/t/1", store.session)
     again.claim(b"k")
     claimed = again.get(b"k")
     assert claimed is not None and claimed.session == again.session
@@ -74,8 +74,8 @@ def test_the_cache_file_is_private_and_holds_no_api_key(tmp_path: Path) -> None:
 def test_odd_model_output_is_cached_or_skipped(tmp_path: Path, text: str) -> None:
     store = ResponseCache(tmp_path / "answers.sqlite")
     store.put(b"k", Completion(text), paid_by="r/")
-    kept = store.get(b"k")
-    assert (kept.answer.text if kept else None) == (None if "\ud800" in text else text)
+    entry = store.get(b"k")
+    assert (entry.answer.text if entry else None) == (None if "\ud800" in text else text)
     assert store.disabled is None
     store.close()
     store.close()
@@ -84,12 +84,12 @@ def test_odd_model_output_is_cached_or_skipped(tmp_path: Path, text: str) -> Non
 def test_a_damaged_cache_file_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_bytes(b"no database at all " * 500)
-    told: list[str] = []
-    store = ResponseCache(path, notify=told.append, now=lambda: 7.0)
+    notices: list[str] = []
+    store = ResponseCache(path, notify=notices.append, now=lambda: 7.0)
     store.put(b"k", WHOLE, paid_by="r/")
     assert store.get(b"k") is not None
     aside = tmp_path / "answers.sqlite.broken-7"
-    assert told == [f"the answer cache {str(path)!r} is damaged: moved to {str(aside)!r} and started anew"]
+    assert notices == [f"the answer cache {str(path)!r} is damaged: moved to {str(aside)!r} and started anew"]
     assert aside.read_bytes().startswith(b"no database")
     store.close()
 
@@ -99,11 +99,11 @@ def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE accounts (name)")
     other.close()
-    before, told = path.read_bytes(), []
-    store = ResponseCache(path, notify=told.append)
+    before, notices = path.read_bytes(), []
+    store = ResponseCache(path, notify=notices.append)
     store.put(b"k", WHOLE, paid_by="r/")
     assert store.get(b"k") is None
-    assert told == [
+    assert notices == [
         f"the answer cache {str(path)!r} is disabled: it is a database of another program; the run continues without it"
     ]
     assert path.read_bytes() == before
@@ -113,25 +113,25 @@ def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:
 
 def test_an_unwritable_folder_disables_the_cache_with_one_notice(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    told: list[str] = []
-    store = ResponseCache(tmp_path / "file" / "answers.sqlite", notify=told.append)
+    notices: list[str] = []
+    store = ResponseCache(tmp_path / "file" / "answers.sqlite", notify=notices.append)
     for _ in range(3):
         store.put(b"k", WHOLE, paid_by="r/")
         assert store.get(b"k") is None
-    assert len(told) == 1 and told[0] == store.disabled
-    assert "Not a directory" in told[0] or "File exists" in told[0]
+    assert len(notices) == 1 and notices[0] == store.disabled
+    assert "Not a directory" in notices[0] or "File exists" in notices[0]
 
 
 def test_damage_during_a_run_disables_the_cache(tmp_path: Path) -> None:
-    told: list[str] = []
-    store = ResponseCache(tmp_path / "answers.sqlite", notify=told.append)
+    notices: list[str] = []
+    store = ResponseCache(tmp_path / "answers.sqlite", notify=notices.append)
     store.put(b"k", WHOLE, paid_by="r/")
     other = sqlite3.connect(store.path)
     other.execute("DROP TABLE answers")
     other.close()
     store.put(b"l", WHOLE, paid_by="r/")
     assert store.get(b"k") is None
-    assert told == [
+    assert notices == [
         f"the answer cache {str(store.path)!r} is disabled: no such table: answers; the run continues without it"
     ]
 
@@ -154,8 +154,8 @@ def test_answers_of_a_killed_process_are_on_disk(tmp_path: Path) -> None:
     rest, _ = process.communicate()
     last = max([200, *(int(line) for line in rest.splitlines() if line)])
     store = ResponseCache(path)
-    kept = [store.get(b"killed %d" % n) for n in range(last + 1)]
-    assert [entry.answer.text if entry else None for entry in kept] == [f"killed {n}" for n in range(last + 1)]
+    entries = [store.get(b"killed %d" % n) for n in range(last + 1)]
+    assert [entry.answer.text if entry else None for entry in entries] == [f"killed {n}" for n in range(last + 1)]
     store.put(b"after", WHOLE, paid_by="r/")
     assert store.disabled is None
     store.close()
@@ -206,14 +206,14 @@ def test_an_exclusive_cache_finds_new_and_earlier_answers(tmp_path: Path) -> Non
         assert store.get(keys[0]) is None
         for key in keys[:-1]:
             store.put(key, answers[key], paid_by="run/row")
-        found = [kept and kept.answer for kept in map(store.get, keys)]  # some of them not written yet
+        found = [entry and entry.answer for entry in map(store.get, keys)]  # some of them not written yet
         store.close()
         return found
 
     wanted = [*[answers[key] for key in keys[:-1]], None]
     assert asyncio.run(fill()) == wanted
     later = ResponseCache(path, exclusive=True)
-    assert [kept and kept.answer for kept in map(later.get, keys)] == wanted
+    assert [entry and entry.answer for entry in map(later.get, keys)] == wanted
     later.close()
 
 
@@ -224,8 +224,8 @@ def test_batched_answers_reach_the_disk_within_the_write_interval(tmp_path: Path
         store, other = ResponseCache(path), ResponseCache(path)
         for key in keys:
             store.put(key, Completion("Paris"), paid_by="run/row")
-        # though nobody closes the store, or puts more in
-        while any(other.get(key) is None for key in keys):  # noqa: ASYNC110  no event tells what a file has
+        # without a close or another put
+        while any(other.get(key) is None for key in keys):  # noqa: ASYNC110  there is no event for the contents of a file
             await asyncio.sleep(WRITE_INTERVAL_S / 5)
         store.close()
         other.close()

@@ -29,7 +29,7 @@ def retrying(inner: Endpoint, *, retries: int = 5, stop: StopSignal | None = Non
 
 
 class Waits(Timing):
-    """A clock whose waits take no time and are kept."""
+    """A clock that records its waits and takes no time for them."""
 
     __slots__ = ("seen",)
 
@@ -48,9 +48,9 @@ def waits(*answers: Completion | Failure, retries: int = 5) -> list[float]:
 
 
 def test_transient_failures_are_retried_and_reported() -> None:
-    inner, told = Playing(BUSY, BUSY, PARIS), []
-    answer = asyncio.run(retrying(inner, on_retry=told.append)(ASKED))
-    assert (answer, inner.calls, told) == (PARIS, 3, [BUSY, BUSY])
+    inner, retried = Playing(BUSY, BUSY, PARIS), []
+    answer = asyncio.run(retrying(inner, on_retry=retried.append)(ASKED))
+    assert (answer, inner.calls, retried) == (PARIS, 3, [BUSY, BUSY])
 
 
 def test_the_last_failure_names_the_number_of_attempts() -> None:

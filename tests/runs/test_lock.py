@@ -1,4 +1,4 @@
-"""The run lock: one process writes a run, a second one is told which, and a dead process holds nothing."""
+"""The run lock: one process writes a run, a second one gets an error that names it, and a dead process holds no lock."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ def run(tmp_path: Path) -> Path:
 def test_a_second_process_gets_an_error_that_names_the_holder(run: Path) -> None:
     with holder(HOLD, run) as process, pytest.raises(RunLockedError) as caught, RunLock(run):
         pass
-    said = f"run {run.name} is being written by process {process.pid} on this machine; wait for it to finish or stop it"
-    assert (str(caught.value), caught.value.exit_code) == (said, 2)
+    message = (
+        f"run {run.name} is being written by process {process.pid} on this machine; wait for it to finish or stop it"
+    )
+    assert (str(caught.value), caught.value.exit_code) == (message, 2)
     with RunLock(run):
         pass
 
