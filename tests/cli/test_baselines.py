@@ -12,7 +12,7 @@ from tests.cli.two_models import BASELINE, accepted, data, gates, suite
 from tests.fakes.command import evalrun
 
 
-def test_a_baseline_is_small_sorted_and_the_same_bytes_each_time() -> None:
+def test_baseline_file_is_small_sorted_and_deterministic() -> None:
     data(3, worse=0)
     evalrun(suite(), "-q")
     said = accepted()
@@ -33,7 +33,7 @@ def test_a_baseline_is_small_sorted_and_the_same_bytes_each_time() -> None:
     assert BASELINE.read_bytes() == first
 
 
-def test_a_line_changes_where_a_score_does() -> None:
+def test_baseline_lines_change_only_with_their_score() -> None:
     data(worse=1)
     evalrun(suite(), "-q")
     accepted()
@@ -44,7 +44,7 @@ def test_a_line_changes_where_a_score_does() -> None:
     assert sum(one != other for one, other in zip(before[1:], after[1:], strict=True)) == 1
 
 
-def test_a_worse_model_fails_and_an_equal_one_passes() -> None:
+def test_worse_model_fails_and_equal_model_passes() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -56,7 +56,7 @@ def test_a_worse_model_fails_and_an_equal_one_passes() -> None:
     assert gate["baseline"]["differs"] == ["options.column: 'good' → 'bad'"]
 
 
-def test_a_run_that_did_not_pass_is_no_baseline_but_by_force() -> None:
+def test_accepting_a_failed_run_requires_force() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -67,7 +67,7 @@ def test_a_run_that_did_not_pass_is_no_baseline_but_by_force() -> None:
     assert "in place of" in accepted("--force")
 
 
-def test_the_ratchet_remembers_where_it_began() -> None:
+def test_baseline_remembers_its_origin_across_accepts() -> None:
     data(worse=6)
     evalrun(suite(), "-q")
     accepted()
@@ -80,7 +80,7 @@ def test_the_ratchet_remembers_where_it_began() -> None:
     assert f"3.00 points below its origin {first}" in gate["reason"]
 
 
-def test_a_changed_scorer_is_refused_before_the_run() -> None:
+def test_changed_scorer_is_refused_before_the_run() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -91,7 +91,7 @@ def test_a_changed_scorer_is_refused_before_the_run() -> None:
     assert len(list(Path("runs/qa").iterdir())) == 1
 
 
-def test_changed_code_of_a_scorer_is_refused() -> None:
+def test_changed_scorer_code_is_refused() -> None:
     data()
     Path("own.py").write_text("def exact_match(output, expected):\n    return output == expected\n")
     scorers = "[{type: python, function: own.py:exact_match}]"
@@ -102,7 +102,7 @@ def test_changed_code_of_a_scorer_is_refused() -> None:
     assert (done.returncode, "the code in 'own.py' changed" in done.stderr) == (2, True)
 
 
-def test_changed_new_and_gone_samples_leave_the_pairing() -> None:
+def test_changed_new_and_removed_samples_are_not_paired() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -115,7 +115,7 @@ def test_changed_new_and_gone_samples_leave_the_pairing() -> None:
     assert "4 samples left out (1 changed, 1 new, 2 gone)" in gate["reason"]
 
 
-def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
+def test_refusing_hard_samples_is_not_an_improvement() -> None:
     data(worse=8)
     evalrun(suite("bad", drop=0.01), "-q")
     accepted()
@@ -130,7 +130,7 @@ def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
     )
 
 
-def test_a_key_in_an_output_does_not_reach_a_baseline() -> None:
+def test_api_key_in_an_output_is_redacted_in_the_baseline() -> None:
     data(1, worse=0)
     Path("data.csv").write_text(
         "id,input,expected,good,bad,topic\nq0,0?,sk-secret-0123456789,sk-secret-0123456789,no,a\n"
@@ -141,7 +141,7 @@ def test_a_key_in_an_output_does_not_reach_a_baseline() -> None:
     assert "sk-secret" not in BASELINE.read_text()
 
 
-def test_a_broken_baseline_is_said_with_its_line() -> None:
+def test_broken_baseline_is_reported_with_its_line_number() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -157,7 +157,7 @@ HEADS = {"scorers": "[]", "targets": '{"m":1}', "origin": "[]"}
 
 
 @pytest.mark.parametrize("key", HEADS)
-def test_a_head_with_something_else_in_it_is_said_not_stumbled_over(key: str) -> None:
+def test_invalid_baseline_header_is_reported(key: str) -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -172,7 +172,7 @@ def test_a_head_with_something_else_in_it_is_said_not_stumbled_over(key: str) ->
     assert evalrun(suite()).returncode == 2
 
 
-def test_what_a_merge_left_behind_is_no_baseline() -> None:
+def test_merge_conflict_markers_in_a_baseline_are_reported() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -188,7 +188,7 @@ def test_what_a_merge_left_behind_is_no_baseline() -> None:
     assert "main.jsonl:2: is no row of a baseline" in evalrun(suite()).stderr
 
 
-def test_several_gates_fail_together_only_where_holm_says_so() -> None:
+def test_holm_correction_applies_across_gates() -> None:
     data(200, worse=11)
     gate = "  - {metric: exact_match, baseline: main, max_drop: 0.03}\n"
     evalrun(suite(drop=0.03), "-q")
@@ -200,7 +200,7 @@ def test_several_gates_fail_together_only_where_holm_says_so() -> None:
     assert found[0]["reason"].startswith("worse, but not proven beyond max_drop: drop 5.50 points")
 
 
-def test_an_improvement_has_to_be_proven() -> None:
+def test_improved_gate_requires_significance() -> None:
     data(200, worse=20)
     gate = "  - {metric: exact_match, baseline: main, improved: true, inconclusive: block}\n"
     evalrun(suite("bad"), "-q")
@@ -215,7 +215,7 @@ def test_an_improvement_has_to_be_proven() -> None:
     assert (code, found[1]["verdict"]) == (4, "inconclusive")
 
 
-def test_baselines_are_listed_and_shown() -> None:
+def test_baseline_list_and_show() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -226,7 +226,7 @@ def test_baselines_are_listed_and_shown() -> None:
     assert "baseline 'main' of suite 'qa'" in shown and "target m: exact_match 1.000 (n=200)" in shown
 
 
-def test_a_baseline_is_fit_for_git() -> None:
+def test_baseline_file_suits_git() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -236,7 +236,7 @@ def test_a_baseline_is_fit_for_git() -> None:
     assert numbers.stdout.split() == ["201", "0", "baselines/qa/main.jsonl"]  # text, and a line a row
 
 
-def test_what_is_not_there_yet_is_named_with_what_makes_it() -> None:
+def test_missing_baseline_names_the_command_that_creates_it() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -256,7 +256,7 @@ def test_what_is_not_there_yet_is_named_with_what_makes_it() -> None:
     assert evalrun("baseline", "accept", "--name", "main.jsonl").returncode == 2
 
 
-def test_fewer_epochs_than_a_reducer_wants_are_refused_before_the_run() -> None:
+def test_fewer_epochs_than_the_reducer_needs_are_refused_before_the_run() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()

@@ -1,4 +1,4 @@
-"""`evalrun cache`: what is kept for later runs, told and removed."""
+"""`evalrun cache`: info and clear."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fakes.command import evalrun
 
 
 def keep(folder: Path, *ages_s: float) -> Path:
-    """A store with an answer of each age."""
+    """A cache file with one answer of each age."""
     path = folder / "answers.sqlite"
     for place, age_s in enumerate(ages_s):
         store = ResponseCache(path, now=lambda age_s=age_s: time.time() - age_s)  # type: ignore[misc]
@@ -21,7 +21,7 @@ def keep(folder: Path, *ages_s: float) -> Path:
     return path
 
 
-def test_nothing_is_kept_at_first(tmp_path: Path) -> None:
+def test_cache_is_empty_at_first(tmp_path: Path) -> None:
     env = {"EVALRUN_CACHE_DIR": str(tmp_path / "kept")}
     told, cleared = evalrun("cache", "info", env=env), evalrun("cache", "clear", env=env)
     assert (told.returncode, told.stderr) == (0, "")
@@ -30,7 +30,7 @@ def test_nothing_is_kept_at_first(tmp_path: Path) -> None:
     assert not (tmp_path / "kept").exists()
 
 
-def test_what_is_kept_is_told_and_removed(tmp_path: Path) -> None:
+def test_cache_info_and_clear(tmp_path: Path) -> None:
     env = {"EVALRUN_CACHE_DIR": str(tmp_path)}
     path = keep(tmp_path, 10 * 86_400, 5 * 3600, 30)
     told = evalrun("cache", "info", env=env)
@@ -42,13 +42,13 @@ def test_what_is_kept_is_told_and_removed(tmp_path: Path) -> None:
     assert "answers: none yet" in evalrun("cache", "info", env=env).stdout
 
 
-def test_an_age_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+def test_invalid_age_is_one_error_line(tmp_path: Path) -> None:
     done = evalrun("cache", "clear", "--older-than", "7 moons", env={"EVALRUN_CACHE_DIR": str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "evalrun: --older-than is '7 moons'; it should be a time such as 90s, 12h or 7d\n"
 
 
-def test_a_file_that_is_no_store_is_one_sentence(tmp_path: Path) -> None:
+def test_corrupt_cache_file_is_one_error_line(tmp_path: Path) -> None:
     (tmp_path / "answers.sqlite").write_bytes(b"something else " * 500)
     for command in ("info", "clear"):
         done = evalrun("cache", command, env={"EVALRUN_CACHE_DIR": str(tmp_path)})

@@ -1,4 +1,4 @@
-"""The command line, through a process of its own: what is printed, where, and the exit code."""
+"""The command line in a subprocess: stdout, stderr and exit code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(text: str, name: str = "sums.yaml") -> str:
     return name
 
 
-def test_a_suite_is_run_by_its_name_alone() -> None:
+def test_suite_path_alone_runs_the_suite() -> None:
     done = evalrun(write(SUITE + "gates: [contains >= 0.6]\n"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("PASS sums: 4 rows in ")
@@ -49,12 +49,12 @@ def test_a_suite_is_run_by_its_name_alone() -> None:
     ("gate", "code", "word"),
     [("contains >= 0.6", 0, "PASS"), ("exact_match >= 0.9", 1, "FAIL"), ("latency < 1", 1, "FAIL")],
 )
-def test_the_exit_code_is_that_of_the_gates(gate: str, code: int, word: str) -> None:
+def test_exit_code_is_that_of_the_gates(gate: str, code: int, word: str) -> None:
     done = evalrun("run", write(SUITE + f"gates: ['{gate}']\n"), "--quiet")
     assert (done.returncode, done.stdout.split()[0], done.stderr) == (code, word, "")
 
 
-def test_gates_can_be_left_out() -> None:
+def test_no_gates_option_skips_the_verdict() -> None:
     done = evalrun("--no-gates", "-q", write(SUITE + "gates: [exact_match >= 0.9]\n"))
     assert (done.returncode, done.stdout.split()[0]) == (0, "DONE")
     assert evalrun("show", "last").stdout.startswith("DONE sums")
@@ -63,7 +63,7 @@ def test_gates_can_be_left_out() -> None:
     assert "pass" not in listed.lower()
 
 
-def test_json_is_printed_and_nothing_else() -> None:
+def test_json_option_prints_only_json() -> None:
     name = write(SUITE)
     one = evalrun(name, "--json")
     assert one.stderr == ""
@@ -75,7 +75,7 @@ def test_json_is_printed_and_nothing_else() -> None:
     assert [found["suite"] for found in both] == ["sums", "more"]
 
 
-def test_what_people_s_functions_print_is_no_part_of_the_results() -> None:
+def test_output_of_user_functions_is_not_part_of_stdout() -> None:
     Path("own.py").write_text("def answer(sample):\n    print('noise')\n    return 'nine'\n")
     name = write(SUITE.replace("{type: recorded, column: out}", "{type: python, function: 'own.py:answer'}"))
     done = evalrun(name, "--json")
@@ -85,20 +85,20 @@ def test_what_people_s_functions_print_is_no_part_of_the_results() -> None:
     assert "noise" not in shown.stdout and "DONE sums" in shown.stdout
 
 
-def test_a_mistyped_command_is_no_suite() -> None:
+def test_mistyped_command_is_not_a_suite() -> None:
     done = evalrun("shwo", "last")
     assert done.returncode == 2
     assert "No such command 'shwo'. Did you mean 'show'?" in done.stderr
 
 
-def test_a_suite_that_is_not_there_is_one_sentence() -> None:
+def test_missing_suite_is_one_error_line() -> None:
     write(SUITE)
     done = evalrun("sum.yaml")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "evalrun: sum.yaml: file not found; did you mean 'sums.yaml'?\n"
 
 
-def test_the_problems_of_all_suites_come_before_any_call() -> None:
+def test_problems_of_all_suites_are_reported_before_any_call() -> None:
     good = write(SUITE)
     done = evalrun(good, write(SUITE.replace("exact_match", "exact_mach"), "bad.yaml"))
     assert done.returncode == 2
@@ -106,7 +106,7 @@ def test_the_problems_of_all_suites_come_before_any_call() -> None:
     assert not Path("runs").exists()
 
 
-def test_several_suites_need_a_path_for_each() -> None:
+def test_output_path_of_several_suites_needs_a_placeholder() -> None:
     one, two = write(SUITE), write(SUITE.replace("sums", "more"), "more.yaml")
     refused = evalrun(one, two, "-o", "out.csv")
     assert (refused.returncode, "the path should hold {suite}" in refused.stderr) == (2, True)
@@ -114,28 +114,28 @@ def test_several_suites_need_a_path_for_each() -> None:
     assert {path.name for path in Path().iterdir()} >= {"sums.csv", "more.csv", "m"}
 
 
-def test_two_suites_of_one_name_do_not_write_over_each_other() -> None:
+def test_suites_with_the_same_name_do_not_overwrite_each_other() -> None:
     done = evalrun(write(SUITE), write(SUITE, "again.yaml"), "-o", "{suite}.csv")
     assert done.returncode == 2
     assert "-o '{suite}.csv': two suites are called 'sums', and one would be written over the other" in done.stderr
     assert not Path("runs").exists()
 
 
-def test_an_output_of_an_unknown_kind_is_refused_before_the_run() -> None:
+def test_unknown_output_format_is_refused_before_the_run() -> None:
     done = evalrun(write(SUITE), "-o", "report.htm")
     assert done.returncode == 2
     assert "did you mean '.html'?" in done.stderr
     assert not Path("runs").exists()
 
 
-def test_options_stand_before_or_after_the_suite() -> None:
+def test_options_are_accepted_before_and_after_the_suite() -> None:
     name = write(SUITE)
     for args in (["-j", "2", name, "--limit", "2", "-q"], ["run", "-q", name, "--where", "out=[nine, ten]"]):
         done = evalrun(*args)
         assert done.stdout.startswith("DONE sums: 2 rows"), done.stdout + done.stderr
 
 
-def test_a_run_is_shown_again() -> None:
+def test_show_prints_a_stored_run() -> None:
     evalrun(write(SUITE), "-q")
     shown = evalrun("show")
     assert shown.returncode == 0
@@ -148,14 +148,14 @@ def test_a_run_is_shown_again() -> None:
     assert evalrun("show", "nope").returncode == 2
 
 
-def test_plan_and_validate_call_nothing() -> None:
+def test_plan_and_validate_call_no_model() -> None:
     name = write(SUITE + "gates: [contains >= 0.6]\n")
     assert evalrun("validate", name).stdout == "sums.yaml: ok (4 samples, 1 target, 2 scorers, 1 gate)\n"
     assert "sums: 4 samples × 1 target = 4 rows" in evalrun("plan", name).stdout
     assert not Path("runs").exists()
 
 
-def test_standard_input_is_a_dataset() -> None:
+def test_dataset_is_read_from_standard_input() -> None:
     text = SUITE.split("dataset:", maxsplit=1)[0] + "dataset: '-'\n" + SUITE[SUITE.index("target:") :]
     done = evalrun(write(text), "-q", stdin='{"input": "1+1?", "expected": "2", "out": "2"}\n')
     assert done.stdout.startswith("DONE sums: 1 row "), done.stderr
@@ -163,7 +163,7 @@ def test_standard_input_is_a_dataset() -> None:
     assert (folder / "stdin.jsonl").is_file()
 
 
-def test_a_first_suite_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_writes_a_suite_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     done = evalrun("init", "first")
     assert done.stdout.splitlines()[1] == "run it: evalrun first/suite.yaml"
     assert evalrun("validate", "first/suite.yaml").returncode == 0
@@ -174,21 +174,19 @@ def test_version_names_the_distribution() -> None:
     assert re.fullmatch(r"evalrunner \d+\.\d+\.\d+\n", evalrun("--version").stdout)
 
 
-def test_nothing_typed_is_help() -> None:
+def test_no_arguments_prints_help() -> None:
     assert "Usage: evalrun" in evalrun().stdout + evalrun().stderr
 
 
 @pytest.mark.model
-def test_a_first_suite_of_the_embedded_model_ends_well() -> None:
+def test_init_suite_passes_with_the_embedded_model() -> None:
     pytest.importorskip("xllamacpp")
     evalrun("init", "first")
     done = evalrun("first/suite.yaml", "-q")
     assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stdout + done.stderr
 
 
-def test_a_first_suite_without_the_extra_takes_recorded_answers(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_init_without_the_local_extra_uses_recorded_outputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from evalrunner.cli import inspect
     from evalrunner.suite.loader import load_suite
 
@@ -199,7 +197,7 @@ def test_a_first_suite_without_the_extra_takes_recorded_answers(
     assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stdout + done.stderr
 
 
-def test_a_gate_on_a_target_that_was_not_chosen_is_left_out() -> None:
+def test_gates_of_unselected_targets_are_dropped() -> None:
     text = SUITE.replace(
         "target: {type: recorded, column: out}",
         "targets: [{type: recorded, column: out, name: a}, {type: recorded, column: expected, name: b}]",
@@ -209,7 +207,7 @@ def test_a_gate_on_a_target_that_was_not_chosen_is_left_out() -> None:
     assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stderr
 
 
-def test_a_misspelt_scorer_is_told_once() -> None:
+def test_misspelled_scorer_is_reported_once() -> None:
     done = evalrun(write(SUITE.replace("exact_match", "exact_mach") + "gates: [exact_match >= 0.5]\n"))
     assert done.stderr == (
         "evalrun: sums.yaml:9:11: scorers[0]: unknown scorer 'exact_mach'; did you mean 'exact_match'?\n"

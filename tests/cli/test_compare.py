@@ -1,4 +1,4 @@
-"""Providers side by side through the command line: a suite of several targets, and stored runs."""
+"""Comparison of targets through the command line: one suite with several targets, and stored runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stored(number: int = -1) -> Path:
     return sorted(Path("runs").glob("*/*"), key=lambda path: path.name)[number]
 
 
-def test_four_recorded_models_agree_with_a_script_of_pandas_and_statsmodels(shared_data: Path) -> None:
+def test_comparison_agrees_with_pandas_and_statsmodels(shared_data: Path) -> None:
     import pandas
     from scipy.stats import ttest_1samp
     from statsmodels.stats.contingency_tables import mcnemar
@@ -76,7 +76,7 @@ def test_four_recorded_models_agree_with_a_script_of_pandas_and_statsmodels(shar
 
 
 @pytest.mark.slow
-def test_the_four_models_are_ranked(shared_data: Path) -> None:
+def test_recorded_models_are_ranked(shared_data: Path) -> None:
     gsm8k(shared_data)
     done = evalrun("gsm8k.yaml", "--diff", "2")
     assert done.returncode == 0, done.stderr
@@ -90,7 +90,7 @@ def test_the_four_models_are_ranked(shared_data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_runs_of_one_target_each_compare_as_one_run_of_them_all(shared_data: Path) -> None:
+def test_separate_runs_compare_like_one_run_with_all_targets(shared_data: Path) -> None:
     gsm8k(shared_data, "[numeric_match]")
     whole = json.loads(evalrun("gsm8k.yaml", "--json").stdout)["comparison"]
     for name in MODELS:
@@ -107,7 +107,7 @@ ROWS = [{"input": f"{place}?", "expected": str(place), "a": str(place), "b": str
 
 
 def write(name: str, target: str = "{type: recorded, column: a, name: m}", **keys: Any) -> str:
-    """A small suite; `keys` go over its own."""
+    """A small suite; `keys` override its own."""
     rows = keys.pop("rows", ROWS)
     Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     suite = {"name": name, "dataset": f"{name}.jsonl", "scorers": ["exact_match"], **keys}
@@ -123,7 +123,7 @@ def run(name: str, *args: str) -> str:
     return str(json.loads(done.stdout)["run_id"])
 
 
-def test_targets_of_one_name_are_told_by_their_runs() -> None:
+def test_targets_with_the_same_name_are_labeled_by_run() -> None:
     one, two = run(write("s")), run(write("s", "{type: recorded, column: b, name: m}"))
     done = evalrun("compare", one, two)
     assert done.returncode == 0, done.stderr
@@ -131,7 +131,7 @@ def test_targets_of_one_name_are_told_by_their_runs() -> None:
     assert "options.column: 'a' → 'b'" in done.stdout
 
 
-def test_runs_of_other_data_are_refused_unless_unpaired() -> None:
+def test_runs_with_different_data_are_refused_unless_unpaired() -> None:
     one, two = run(write("s")), run(write("s", "{type: recorded, column: b, name: n}", rows=ROWS[:30]))
     done = evalrun("compare", one, two)
     assert done.returncode == 2
@@ -144,7 +144,7 @@ def test_runs_of_other_data_are_refused_unless_unpaired() -> None:
     assert "win/tie/loss" not in weaker.stdout
 
 
-def test_runs_of_other_scorers_are_refused_and_what_differs_is_named() -> None:
+def test_runs_with_different_scorers_are_refused_with_the_differences() -> None:
     one = run(write("s"))
     two = run(write("s", scorers=[{"type": "exact_match", "normalize": "squad"}, "contains"]))
     done = evalrun("compare", one, two, "--unpaired")
@@ -154,7 +154,7 @@ def test_runs_of_other_scorers_are_refused_and_what_differs_is_named() -> None:
     assert "--unpaired" not in done.stderr.partition("differ in what is measured")[2]
 
 
-def test_only_the_scorers_of_the_metric_asked_for_have_to_be_the_same() -> None:
+def test_only_scorers_of_the_requested_metric_must_match() -> None:
     one, two = run(write("s")), run(write("s", scorers=["exact_match", "contains"]))
     assert evalrun("compare", one, two).returncode == 2
     assert evalrun("compare", one, two, "--metric", "exact_match").returncode == 0
@@ -162,7 +162,7 @@ def test_only_the_scorers_of_the_metric_asked_for_have_to_be_the_same() -> None:
     assert wrong.returncode == 2
 
 
-def test_other_epochs_are_compared_by_their_means_only() -> None:
+def test_runs_with_different_epochs_are_compared_by_means_only() -> None:
     one, two = run(write("s")), run(write("s"), "--epochs", "3")
     done = evalrun("compare", one, two)
     assert done.returncode == 0, done.stderr
@@ -174,7 +174,7 @@ def test_other_epochs_are_compared_by_their_means_only() -> None:
     assert "epochs: 1 → 3, on which median depends" in done.stderr
 
 
-def test_a_run_alone_or_twice_is_no_comparison() -> None:
+def test_comparison_needs_two_different_runs() -> None:
     one = run(write("s"))
     alone, twice = evalrun("compare", one), evalrun("compare", one, "last")
     assert (alone.returncode, twice.returncode) == (2, 2)
@@ -182,7 +182,7 @@ def test_a_run_alone_or_twice_is_no_comparison() -> None:
     assert "named twice" in twice.stderr
 
 
-def test_names_and_answers_cannot_steer_the_terminal() -> None:
+def test_escape_sequences_in_names_and_outputs_are_neutralized() -> None:
     evil = "\x1b]8;;http://evil\x1b\\x\x1b[31m\u202e"
     rows = [{"input": f"{evil}{place}", "expected": "1", "a": f"{evil}1", "b": "1"} for place in range(3)]
     Path("s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -191,7 +191,7 @@ def test_names_and_answers_cannot_steer_the_terminal() -> None:
         '  - {type: recorded, column: b, name: "\\u202eb"}\nscorers: [{type: exact_match, name: "\\e[31mx"}]\n'
     )
     done = evalrun("s.yaml")
-    if done.returncode == 2:  # the suite refuses such names before anyone prints them
+    if done.returncode == 2:  # the suite rejects such names before they are printed
         assert "\x1b" not in done.stderr
         Path("s.yaml").write_text(
             Path("s.yaml").read_text().replace("\\e[2J", "").replace("\\u202e", "").replace("\\e[31m", "")
@@ -203,7 +203,7 @@ def test_names_and_answers_cannot_steer_the_terminal() -> None:
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", shown)
 
 
-def test_the_summary_for_a_pull_request_ranks_the_targets() -> None:
+def test_markdown_summary_ranks_the_targets() -> None:
     rows = [
         {"input": f"{n}", "expected": "x", "a": "x" if n % 9 else "", "b": "x" if n % 2 else "y"} for n in range(80)
     ]
@@ -221,13 +221,13 @@ def test_the_summary_for_a_pull_request_ranks_the_targets() -> None:
     assert "exact_match/v1: a 1.000 > @b | <b> 0.500" in shown
 
 
-def test_a_single_target_has_no_comparison() -> None:
+def test_single_target_has_no_comparison() -> None:
     done = evalrun(write("s"))
     assert "side by side" not in done.stdout
     assert "comparison" not in json.loads((stored() / "metrics.json").read_text())
 
 
-def test_long_names_and_missing_scores_cut_no_number_off() -> None:
+def test_long_names_and_missing_scores_do_not_truncate_numbers() -> None:
     rows = [
         {"input": f"{n}", "expected": "x", "t0": "x", "t1": "x" if n % 9 else "", "t2": "x" if n % 2 else "y"}
         for n in range(200)
@@ -252,7 +252,7 @@ def test_long_names_and_missing_scores_cut_no_number_off() -> None:
 @pytest.mark.parametrize(
     ("name", "key"), [("run.json", "targets"), ("run.json", "scorers"), ("metrics.json", "targets")]
 )
-def test_a_broken_file_of_a_run_is_named_and_no_mistake_of_ours(name: str, key: str) -> None:
+def test_corrupt_run_file_is_named_and_not_a_crash(name: str, key: str) -> None:
     one, two = run(write("s")), run(write("s", "{type: recorded, column: b, name: n}"))
     broken = next(Path("runs").glob(f"*/{two}")) / name
     broken.write_text(json.dumps({**json.loads(broken.read_text()), key: None}))
@@ -264,7 +264,7 @@ def test_a_broken_file_of_a_run_is_named_and_no_mistake_of_ours(name: str, key: 
     assert (listed.returncode, listed.stdout.count("unreadable")) == (0, 1)
 
 
-def test_a_run_without_rows_says_that_it_has_nothing_to_compare() -> None:
+def test_run_without_rows_has_nothing_to_compare() -> None:
     rows = [{"input": "q", "expected": "x", "a": "x", "b": "y"}]
     one, two = run(write("s", rows=rows)), run(write("s", "{type: recorded, column: b, name: n}", rows=rows))
     (next(Path("runs").glob(f"*/{two}")) / "rows.jsonl").unlink()

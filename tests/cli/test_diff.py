@@ -1,4 +1,4 @@
-"""What changed from one run to another, row by row."""
+"""`evalrun diff`: rows that changed between runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = [
     ("q3", "red", "blue", "red"),  # better
     ("q4", "red", "Red", "red"),  # in words only
     ("q5", "dark red", "dark red", "red"),  # worse by less
-    ("q6", "red", "red", ""),  # not answered any more: as bad as can be
+    ("q6", "red", "red", ""),  # no answer any more: the worst change
 ]
 
 
@@ -38,7 +38,7 @@ def run(*args: str) -> str:
     return str(json.loads(done.stdout)["run_id"])
 
 
-def test_two_targets_of_a_run_show_what_changed_the_worst_first() -> None:
+def test_diff_of_two_targets_lists_regressions_first() -> None:
     write(ROWS)
     found = json.loads(evalrun("diff", run(), "--json").stdout)
     assert found["counts"] == {
@@ -55,7 +55,7 @@ def test_two_targets_of_a_run_show_what_changed_the_worst_first() -> None:
     assert "and 3 more" in shown
 
 
-def test_two_runs_are_held_against_each_other_by_target() -> None:
+def test_diff_pairs_runs_by_target() -> None:
     write(ROWS)
     one = run()
     write(
@@ -76,7 +76,7 @@ def test_two_runs_are_held_against_each_other_by_target() -> None:
     assert "1 left out, as their samples are not the same; 1 only before, 1 only after" in shown
 
 
-def test_scorers_that_changed_are_named() -> None:
+def test_diff_names_changed_scorers() -> None:
     write(ROWS)
     one = run()
     write(ROWS, SUITE.replace("normalize: squad", "normalize: none"))
@@ -85,7 +85,7 @@ def test_scorers_that_changed_are_named() -> None:
     assert "measured otherwise: scorers 'exact_match'.options.normalize: 'squad' → 'none'" in done.stdout
 
 
-def test_what_cannot_be_held_against_each_other_is_said() -> None:
+def test_diff_of_incomparable_runs_is_an_error() -> None:
     write(ROWS)
     one = run("--target", "old")
     write(ROWS, SUITE.replace("name: old", "name: other").replace("name: new", "name: more"))
@@ -104,7 +104,7 @@ def test_what_cannot_be_held_against_each_other_is_said() -> None:
     assert evalrun("diff", one, two, "--targets", "old,more").returncode == 0
 
 
-def test_runs_are_listed_with_their_headline_metric_and_its_interval() -> None:
+def test_runs_lists_headline_metric_with_interval() -> None:
     write(ROWS)
     run()
     shown = evalrun("runs").stdout
@@ -112,7 +112,7 @@ def test_runs_are_listed_with_their_headline_metric_and_its_interval() -> None:
     assert "new 0.600 [0.231, 0.882]" in shown
 
 
-def test_a_target_whose_name_holds_a_comma_can_be_named() -> None:
+def test_diff_accepts_target_names_with_commas() -> None:
     write(ROWS, SUITE.replace("name: old", "name: 'old, tuned'"))
     one = run()
     done = evalrun("diff", one, "--targets", "new,old, tuned", "--json")

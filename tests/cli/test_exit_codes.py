@@ -20,7 +20,7 @@ dataset: data.csv
 target: {type: recorded, column: out}
 scorers: [exact_match, contains]
 """
-DEAD = "http://127.0.0.1:9"  # the discard port, where nobody listens
+DEAD = "http://127.0.0.1:9"  # the discard port, where no server listens
 
 
 def write(gates: str, *, right: int = 60, wrong: int = 40, silent: int = 0, more: str = "") -> str:
@@ -51,24 +51,24 @@ def reason(*args: str) -> str:
     return found
 
 
-def test_0_is_for_gates_that_all_pass() -> None:
+def test_exit_code_0_all_gates_pass() -> None:
     assert code_and_word(write("exact_match >= 0.5, contains >= 0.5")) == (0, "PASS")
     assert code_and_word(write("{metric: exact_match, min: 0.5, confidence: 0.95}")) == (0, "PASS")
 
 
-def test_1_is_for_a_gate_that_failed() -> None:
+def test_exit_code_1_gate_failed() -> None:
     assert code_and_word(write("exact_match >= 0.7")) == (1, "FAIL")
     assert code_and_word(write("{metric: exact_match, min: 0.7, confidence: 0.95}")) == (1, "FAIL")
 
 
-def test_2_is_for_a_typo_and_names_the_nearest() -> None:
+def test_exit_code_2_typo_suggests_the_nearest_name() -> None:
     done = evalrun(write("exact_mach >= 0.5"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "codes.yaml:5:9: gates[0]: no metric 'exact_mach' in this suite; did you mean 'exact_match'?" in done.stderr
     assert not Path("runs").exists()
 
 
-def test_3_is_for_a_provider_that_is_down_never_1() -> None:
+def test_exit_code_3_provider_down_is_never_1() -> None:
     with ScriptedServer(always(Status(500))) as server:
         suite = served("exact_match >= 0.5", server.base_url)
         assert code_and_word(suite) == (3, "UNTRUSTED")
@@ -76,7 +76,7 @@ def test_3_is_for_a_provider_that_is_down_never_1() -> None:
     assert code_and_word(served("exact_match >= 0.5", DEAD)) == (3, "UNTRUSTED")
 
 
-def test_code_of_ones_own_that_fails_is_not_called_a_provider() -> None:
+def test_failing_user_code_is_not_reported_as_provider_failure() -> None:
     Path("own.py").write_text("def fails(output):\n    raise ValueError(output)\n")
     suite = write("own >= 0.5")
     text = Path(suite).read_text()
@@ -91,7 +91,7 @@ def test_code_of_ones_own_that_fails_is_not_called_a_provider() -> None:
     assert reason(suite) == "scored 0 of 100 rows: the target's function failed on 100 (function)"
 
 
-def test_3_is_for_a_provider_that_is_down_beside_a_baseline_too() -> None:
+def test_exit_code_3_provider_down_with_a_baseline() -> None:
     gate = "{metric: exact_match, baseline: main, max_drop: 0.2}"
     with ScriptedServer(always(Answer("ok"))) as server:
         assert code_and_word(served(gate, server.base_url)) == (0, "NO BASELINE")
@@ -101,7 +101,7 @@ def test_3_is_for_a_provider_that_is_down_beside_a_baseline_too() -> None:
     assert "the provider failed" in reason(served(gate, DEAD))
 
 
-def test_3_is_for_a_provider_that_fails_now_and_then_where_that_could_turn_the_verdict() -> None:
+def test_exit_code_3_provider_errors_that_could_change_the_verdict() -> None:
     outcomes = [Answer("ok")] * 80 + [Answer("no")] * 17 + [Status(500)] * 3
     with ScriptedServer(lambda request, nth: outcomes[(nth - 1) % 100]) as server:
         suite = served("exact_match >= 0.81", server.base_url)
@@ -109,7 +109,7 @@ def test_3_is_for_a_provider_that_fails_now_and_then_where_that_could_turn_the_v
         assert code_and_word(suite) == (3, "UNTRUSTED")
 
 
-def test_4_is_for_an_inconclusive_gate_where_that_blocks() -> None:
+def test_exit_code_4_inconclusive_gate_that_blocks() -> None:
     gate = "{metric: exact_match, min: %s, confidence: 0.95%s}"
     above, below = gate % (0.55, ""), gate % (0.65, "")
     assert code_and_word(write(above)) == (0, "INCONCLUSIVE")  # 60 of 100 is on the right side, though not proven
@@ -119,7 +119,7 @@ def test_4_is_for_an_inconclusive_gate_where_that_blocks() -> None:
     assert code_and_word(write(below, more="inconclusive: warn")) == (0, "INCONCLUSIVE")
 
 
-def test_an_inconclusive_gate_says_what_would_decide() -> None:
+def test_inconclusive_gate_reports_the_samples_needed() -> None:
     suite = write("{metric: exact_match, min: 0.55, confidence: 0.95}")
     (found,) = json.loads(evalrun(suite, "--json").stdout)["gates"]
     assert found["verdict"] == "inconclusive"
@@ -130,13 +130,13 @@ def test_an_inconclusive_gate_says_what_would_decide() -> None:
     )
 
 
-def test_a_baseline_that_is_not_there_changes_nothing_unless_it_is_required() -> None:
+def test_missing_baseline_has_no_effect_unless_required() -> None:
     gate = "{metric: exact_match, baseline: main, max_drop: 0.02}"
     done = evalrun(write(gate))
     assert (done.returncode, done.stdout.split(" codes")[0]) == (0, "NO BASELINE")
     assert "evalrun baseline accept" in " ".join(done.stdout.split())
     assert code_and_word(write(gate, more="baseline_required: true")) == (3, "NO BASELINE")
-    assert evalrun("baseline", "accept").returncode == 0  # all that such a run wants is the baseline
+    assert evalrun("baseline", "accept").returncode == 0  # only the baseline was missing
     assert code_and_word(write(gate, more="baseline_required: true"))[0] in (0, 4)
 
 
@@ -148,14 +148,14 @@ def test_a_baseline_that_is_not_there_changes_nothing_unless_it_is_required() ->
         ("'{unclear}', contains >= 0.1", 4, "INCONCLUSIVE"),
     ],
 )
-def test_of_several_the_first_in_the_order_counts(gates: str, code: int, word: str) -> None:
+def test_worst_verdict_of_several_gates_decides_the_exit_code(gates: str, code: int, word: str) -> None:
     unclear = "{metric: exact_match, min: 0.65, confidence: 0.95}"
     untrusted = "{metric: exact_match, min: 0.1, min_coverage: 1}"
     text = gates.replace("'{unclear}'", unclear).replace("'{untrusted}'", untrusted)
     assert code_and_word(write(text, silent=2)) == (code, word)
 
 
-def test_of_several_suites_the_first_in_the_order_counts() -> None:
+def test_worst_verdict_of_several_suites_decides_the_exit_code() -> None:
     good = write("exact_match >= 0.1")
     Path("bad.yaml").write_text(Path(good).read_text().replace("codes", "bad").replace("0.1", "0.9"))
     assert evalrun(good, served("exact_match >= 0.5", DEAD), "-q").returncode == 3
@@ -163,7 +163,7 @@ def test_of_several_suites_the_first_in_the_order_counts() -> None:
     assert evalrun(good, "bad.yaml", "missing.yaml", "-q").returncode == 2
 
 
-def test_130_is_for_an_interrupt_though_a_gate_failed() -> None:
+def test_exit_code_130_interrupt_despite_a_failed_gate() -> None:
     with ScriptedServer(lambda request, nth: Answer("no") if nth < 10 else Slow(0.2)) as server:
         suite = served("exact_match >= 0.9", server.base_url)
         Path("served.csv").write_text("id,input,expected\n" + "".join(f"q{i},{i}?,ok\n" for i in range(500)))
@@ -175,4 +175,4 @@ def test_130_is_for_an_interrupt_though_a_gate_failed() -> None:
         run.send_signal(signal.SIGINT)
         out, _ = run.communicate(timeout=30)
     assert (run.returncode, out.split()[0]) == (130, "INTERRUPTED")
-    assert evalrun("gate").returncode == 1  # judged again: what was scored failed
+    assert evalrun("gate").returncode == 1  # gates checked again: the scored rows fail

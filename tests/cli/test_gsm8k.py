@@ -1,4 +1,4 @@
-"""Four models on GSM8K, recorded: the figures of gates on a baseline, through the command line."""
+"""Baseline gates on recorded GSM8K outputs of four models, through the command line."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def accept() -> None:
 
 
 @pytest.mark.parametrize("model", RIGHT)
-def test_the_last_number_tells_right_from_wrong(shared_data: Path, model: str) -> None:
+def test_numeric_match_agrees_with_recorded_labels(shared_data: Path, model: str) -> None:
     _, metrics = run(shared_data, model)
     first = metrics["targets"]["model"]["metrics"][0]
     assert (first["name"], first["n"], round(first["value"] * 1319)) == ("numeric_match/v1", 1319, RIGHT[model])
 
 
-def test_a_much_smaller_model_fails(shared_data: Path) -> None:
+def test_much_smaller_model_fails(shared_data: Path) -> None:
     run(shared_data, LARGE_CHECKED)
     accept()
     code, metrics = run(shared_data, SMALL, drop(0.05))
@@ -58,7 +58,7 @@ def test_a_much_smaller_model_fails(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize(("most", "code", "verdict"), [(0.01, 1, "fail"), (0.05, 4, "inconclusive"), (0.07, 0, "pass")])
-def test_how_large_a_drop_is_allowed_decides(shared_data: Path, most: float, code: int, verdict: str) -> None:
+def test_max_drop_decides_the_verdict(shared_data: Path, most: float, code: int, verdict: str) -> None:
     run(shared_data, SMALL_CHECKED)
     accept()
     ended, metrics = run(shared_data, LARGE, drop(most))
@@ -72,7 +72,7 @@ def test_how_large_a_drop_is_allowed_decides(shared_data: Path, most: float, cod
         assert "a drop of 6.69 points could still be hidden" in gate["reason"]
 
 
-def test_forty_rows_decide_nothing_and_say_how_many_would(shared_data: Path) -> None:
+def test_forty_rows_are_inconclusive_and_report_the_samples_needed(shared_data: Path) -> None:
     run(shared_data, SMALL_CHECKED)
     accept()
     code, metrics = run(shared_data, LARGE, drop(0.02), "--limit", "40")
@@ -81,7 +81,7 @@ def test_forty_rows_decide_nothing_and_say_how_many_would(shared_data: Path) -> 
     assert (gate["baseline"]["n"], gate["baseline"]["left_out"]) == (40, 1279)
 
 
-def test_a_run_against_itself_passes_from_133_rows_on(shared_data: Path) -> None:
+def test_run_against_itself_passes_with_133_rows_or_more(shared_data: Path) -> None:
     run(shared_data, SMALL_CHECKED)
     accept()
     verdicts = {}

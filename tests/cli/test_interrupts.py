@@ -1,4 +1,4 @@
-"""Ctrl-C: what is done is on disk and named, and the process ends with 130."""
+"""Ctrl-C: finished rows are on disk and the process exits with 130."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wait_for(server: ScriptedServer, calls: int) -> None:
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_ctrl_c_keeps_what_is_done(sign: signal.Signals) -> None:
+def test_first_ctrl_c_preserves_finished_rows(sign: signal.Signals) -> None:
     with ScriptedServer(lambda request, nth: Slow(0.02)) as server:
         run = start(server.base_url)
         wait_for(server, 20)
@@ -55,7 +55,7 @@ def test_a_first_ctrl_c_keeps_what_is_done(sign: signal.Signals) -> None:
     assert f"rows to go: evalrun --resume {folder}" in out
 
 
-def test_a_second_ctrl_c_does_not_wait_for_calls_that_hang() -> None:
+def test_second_ctrl_c_cancels_hanging_calls() -> None:
     with ScriptedServer(lambda request, nth: Answer() if nth <= 10 else Slow(30)) as server:
         run = start(server.base_url)
         wait_for(server, 14)
@@ -71,7 +71,7 @@ def test_a_second_ctrl_c_does_not_wait_for_calls_that_hang() -> None:
     assert len(list(read_rows(folder))) == 10
 
 
-def test_a_function_that_hangs_does_not_hold_the_end() -> None:
+def test_hanging_user_function_does_not_block_the_exit() -> None:
     Path("app.py").write_text(
         "import time\ndef answer(input):\n    time.sleep(0 if input == '0?' else 60)\n    return 'ok'\n"
     )

@@ -1,4 +1,4 @@
-"""`evalrun --resume RUN`: what is finished stays, what is missing is run, and only the same run goes on."""
+"""`evalrun --resume RUN`: finished rows stay, missing rows run, and a changed suite is refused."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def timeless(folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_killed_twenty_times_ends_as_one_that_was_not() -> None:
+def test_run_killed_twenty_times_equals_an_uninterrupted_run() -> None:
     rows, concurrency, kills = 400, 8, 0
     draw = random.Random(5)
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
@@ -84,7 +84,7 @@ def test_a_run_killed_twenty_times_ends_as_one_that_was_not() -> None:
             run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=command_env())
             until = time.monotonic() + 20
             while server.calls == seen and run.poll() is None and time.monotonic() < until:
-                time.sleep(0.002)  # its first call is out
+                time.sleep(0.002)  # until its first call is in flight
             time.sleep(draw.uniform(0.0, 0.09))
             run.send_signal(signal.SIGKILL)
             run.communicate()
@@ -108,7 +108,7 @@ def test_a_run_killed_twenty_times_ends_as_one_that_was_not() -> None:
 
 
 def stop_halfway(rows: int = 120) -> tuple[Path, int]:
-    """A run that was interrupted, and how many of its rows are there."""
+    """An interrupted run and the number of its rows."""
     process = subprocess.Popen(
         [sys.executable, "-m", "evalrunner", "long.yaml"],
         stdout=subprocess.PIPE,
@@ -126,7 +126,7 @@ def stop_halfway(rows: int = 120) -> tuple[Path, int]:
     return run_folder(), sum(keys(run_folder()).values())
 
 
-def test_an_interrupted_run_goes_on_where_it_was() -> None:
+def test_interrupted_run_resumes() -> None:
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=120)
         folder, there = stop_halfway()
@@ -139,7 +139,7 @@ def test_an_interrupted_run_goes_on_where_it_was() -> None:
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
 
 
-def test_a_torn_last_line_is_cut_off_and_said() -> None:
+def test_torn_last_line_is_truncated_and_reported() -> None:
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=120)
         folder, there = stop_halfway()
@@ -161,7 +161,7 @@ def test_a_torn_last_line_is_cut_off_and_said() -> None:
         (("run: {", "params: {temperature: 1}\nrun: {seed: 4, "), "seed: 0 → 4"),
     ],
 )
-def test_another_run_is_refused_and_what_differs_is_named(change: tuple[str, str], said: str) -> None:
+def test_resume_of_a_changed_run_is_refused_with_the_differences(change: tuple[str, str], said: str) -> None:
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=40, concurrency=2)
         folder, there = stop_halfway(40)
@@ -176,7 +176,7 @@ def test_another_run_is_refused_and_what_differs_is_named(change: tuple[str, str
     assert sum(keys(folder).values()) == there
 
 
-def test_what_only_changes_how_it_goes_may_change() -> None:
+def test_execution_options_may_change_on_resume() -> None:
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=40, concurrency=2)
         stop_halfway(40)
@@ -190,7 +190,7 @@ def test_what_only_changes_how_it_goes_may_change() -> None:
     assert len(Path("rows.csv").read_text().splitlines()) == 81
 
 
-def test_errors_are_run_again_where_asked_the_call_or_only_the_scorer() -> None:
+def test_retry_errors_repeats_the_call_or_only_the_scorer() -> None:
     broken = {"target": True, "judge": True}
 
     def script(request: Any, nth: int) -> Action:
@@ -218,7 +218,7 @@ def test_errors_are_run_again_where_asked_the_call_or_only_the_scorer() -> None:
     }
 
 
-def test_two_processes_cannot_write_one_run() -> None:
+def test_two_processes_cannot_write_the_same_run() -> None:
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=2000, concurrency=2)
         process = subprocess.Popen(
@@ -237,7 +237,7 @@ def test_two_processes_cannot_write_one_run() -> None:
     assert f"is being written by process {process.pid} on this machine" in second.stderr
 
 
-def test_a_dataset_from_standard_input_is_read_again_from_the_runs_folder() -> None:
+def test_resume_reads_standard_input_dataset_from_the_run_folder() -> None:
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=40, concurrency=2)
         text = Path("long.yaml").read_text().replace("dataset: data.jsonl", "dataset: {path: '-', limit: 30}")
@@ -250,7 +250,7 @@ def test_a_dataset_from_standard_input_is_read_again_from_the_runs_folder() -> N
     assert sum(keys(run_folder()).values()) == 30
 
 
-def test_what_there_is_to_resume_is_said_where_it_cannot() -> None:
+def test_resume_error_lists_resumable_runs() -> None:
     assert "there are no runs" in evalrun("--resume", "last").stderr
     assert "goes with --resume" in evalrun("x.yaml", "--retry-errors").stderr
     done = evalrun("run")

@@ -1,4 +1,4 @@
-"""Gates in every form that a suite may have them, and what is wrong told with its place, before any call."""
+"""All forms of gates in a suite; problems are reported with line and column before any call."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def problems(more: str) -> list[str]:
     return [str(problem) for problem in raised.value.problems]
 
 
-def test_a_slice_may_stand_in_the_text_or_beside_it() -> None:
+def test_gate_slice_is_read_from_the_text_or_its_own_key() -> None:
     text = gate("'exact_match[topic=law] >= 0.7'")
     assert (text.text, text.metric, text.slice) == ("exact_match[topic=law] >= 0.7", "exact_match", {"topic": "law"})
     beside = gate("{metric: exact_match, slice: {topic: law}, min: 0.7}")
     assert (beside.text, beside.metric, beside.slice) == (text.text, text.metric, text.slice)
 
 
-def test_a_confidence_makes_a_gate_one_with_confidence() -> None:
+def test_confidence_key_makes_a_confidence_gate() -> None:
     own = gate("{metric: exact_match, min: 0.7, confidence: 0.9}")
     assert (own.kind, own.confidence, own.text) == ("confidence", 0.9, "exact_match >= 0.7 at 0.9 confidence")
     default = gate("exact_match >= 0.7", "gate_defaults: {confidence: 0.95}")
@@ -58,7 +58,7 @@ def test_a_confidence_makes_a_gate_one_with_confidence() -> None:
     assert (exact.kind, exact.confidence) == ("point", None)
 
 
-def test_a_gate_on_a_baseline_has_a_confidence_whatever_the_others_have() -> None:
+def test_baseline_gates_always_have_a_confidence() -> None:
     drop = gate("{metric: exact_match, baseline: main, max_drop: 0.02}")
     assert (drop.kind, drop.bound, drop.baseline, drop.confidence) == ("max_drop", 0.02, "main", 0.95)
     assert drop.text == "exact_match at most 0.02 worse than main"
@@ -67,14 +67,14 @@ def test_a_gate_on_a_baseline_has_a_confidence_whatever_the_others_have() -> Non
     assert better.text == "exact_match better than old"
 
 
-def test_a_gate_on_samples_over_their_epochs() -> None:
+def test_per_sample_gate_is_read() -> None:
     rule = "{per_sample: {metric: exact_match, min: 1, passes: 3, of: 5, share: 0.9}, confidence: 0.95}"
     found = gate(rule, "run: {epochs: 5}")
     assert found.per_sample == PerSample(">=", 1.0, 3, 5)
     assert (found.operator, found.bound, found.kind) == (">=", 0.9, "confidence")
 
 
-def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() -> None:
+def test_gate_rules_precedence_is_gate_then_gate_defaults_then_top_level() -> None:
     more = "min_coverage: 0.5\ninconclusive: warn\nbaseline_required: true\ngate_defaults: {min_coverage: 0.8}"
     found = gate("{metric: exact_match, baseline: main, max_drop: 0.1, inconclusive: block}", more)
     assert (found.min_coverage, found.inconclusive, found.baseline_required) == (0.8, "block", True)
@@ -175,8 +175,8 @@ def test_rules_come_from_the_gate_then_the_defaults_then_the_top_of_the_suite() 
         ),
     ],
 )
-def test_what_cannot_be_is_an_error_of_the_suite(more: str, expected: str | None) -> None:
-    if expected is None:  # a path to what is not there is a baseline that is yet to be made
+def test_invalid_gates_are_suite_errors(more: str, expected: str | None) -> None:
+    if expected is None:  # a path that does not exist is a baseline to be created later
         assert evalrunner.run_suite(write(more)).gates[0].verdict == "no_baseline"
     else:
         assert problems(more) == [f"s.yaml:{expected}"]
@@ -206,7 +206,7 @@ def validator() -> Any:
         ("{per_sample: {metric: exact_match, min: 1, max: 2, passes: 1}}", False),
     ],
 )
-def test_the_schema_says_what_the_check_says(gate: str, fits: bool, validator: Any) -> None:
+def test_gate_schema_agrees_with_the_check(gate: str, fits: bool, validator: Any) -> None:
     data = {"dataset": "d.csv", "target": "m", "scorers": ["exact_match"], "gates": [yaml.safe_load(gate)]}
     assert (list(validator.iter_errors(data)) == []) is fits
 
@@ -224,12 +224,12 @@ def test_the_schema_says_what_the_check_says(gate: str, fits: bool, validator: A
         ),
     ],
 )
-def test_a_bound_that_can_only_pass_or_only_fail_is_an_error_of_the_suite(text: str, said: str) -> None:
+def test_bound_outside_the_range_of_a_metric_is_a_suite_error(text: str, said: str) -> None:
     (problem,) = problems(f"gates: ['{text}']" if text[0] != "{" else f"gates: [{text}]")
     assert problem.partition(": ")[2] == said
 
 
-def test_a_bound_at_an_end_of_the_range_is_none() -> None:
+def test_bound_at_the_end_of_the_range_is_valid() -> None:
     result = evalrunner.run_suite(
         write("gates: [exact_match >= 1, exact_match <= 1, exact_match > 0, toxicity/variance <= 0.25]")
     )

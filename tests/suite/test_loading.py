@@ -1,4 +1,4 @@
-"""A suite file to a `Suite`, through `load_suite`: what is right is typed, what is wrong is told with its place."""
+"""`load_suite`: a valid suite file becomes a `Suite`, problems are reported with line and column."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def problems(text: str, options: RunOptions | None = None) -> list[str]:
     return str(raised.value).splitlines()
 
 
-def test_a_small_suite_takes_the_defaults() -> None:
+def test_minimal_suite_uses_defaults() -> None:
     suite = load_suite(write(SMALL))
     assert suite.name == "qa"
     assert suite.dataset == DatasetSpec(path="data.csv")
@@ -43,7 +43,7 @@ def test_a_small_suite_takes_the_defaults() -> None:
     assert suite.judge_check == "on"
 
 
-def test_every_form_of_the_contract_is_read() -> None:
+def test_all_documented_forms_are_parsed() -> None:
     suite = load_suite(
         write("""\
         name: qa.v2
@@ -97,7 +97,7 @@ def test_every_form_of_the_contract_is_read() -> None:
     assert suite.run == RunSpec(4, 2, 3, 7.0)
 
 
-def test_all_problems_of_a_file_come_at_once_each_with_its_place() -> None:
+def test_all_problems_are_reported_at_once_with_line_and_column() -> None:
     said = problems("""\
         dataset: {path: qa.csv, limit: 0}
         target: {model: x, base_ur: http://x}
@@ -120,7 +120,7 @@ def test_all_problems_of_a_file_come_at_once_each_with_its_place() -> None:
     ]
 
 
-def test_a_suite_of_another_shape_says_what_a_suite_needs() -> None:
+def test_missing_required_keys_are_named() -> None:
     assert problems("") == [
         "qa.yaml: is empty; a suite needs at least dataset, target and scorers ('evalrun init' writes one)"
     ]
@@ -131,27 +131,27 @@ def test_a_suite_of_another_shape_says_what_a_suite_needs() -> None:
     ]
 
 
-def test_broken_yaml_names_line_and_column() -> None:
+def test_invalid_yaml_is_reported_with_line_and_column() -> None:
     (said,) = problems("dataset: [1, 2\ntarget: x\n")
     assert said.startswith("qa.yaml:2:7: is not valid YAML: ")
     (twice,) = problems(SMALL + "target: other\n")
     assert twice == "qa.yaml:4:1: target: duplicate key; remove one"
 
 
-def test_a_missing_file_names_the_nearest_one() -> None:
+def test_missing_suite_file_suggests_the_nearest_name() -> None:
     write(SMALL, "qa.yaml")
     with pytest.raises(SuiteError, match=r"qq.yaml: file not found; did you mean 'qa.yaml'\?"):
         load_suite("qq.yaml")
 
 
-def test_plain_words_stay_words_as_in_yaml_1_2() -> None:
+def test_plain_scalars_follow_yaml_1_2() -> None:
     suite = load_suite(
         write('dataset: {rows: [{input: "Is it?", expected: no, at: 12:30, on: 2026-01-02, n: 010}]}\n' + SMALL[18:])
     )
     assert suite.dataset.rows == ({"input": "Is it?", "expected": "no", "at": "12:30", "on": "2026-01-02", "n": 10},)
 
 
-def test_variables_are_filled_in_where_they_may_be_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_interpolated_only_in_allowed_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_KEY", "sk-very-secret")
     monkeypatch.setenv("DATA", "elsewhere.csv")
     suite = load_suite(
@@ -176,7 +176,7 @@ def test_variables_are_filled_in_where_they_may_be_and_nowhere_else(monkeypatch:
     assert suite.resolved["targets"][0]["api_key"] == "${GATEWAY_KEY}"
 
 
-def test_an_unset_variable_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unset_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMPTY_ONE", "")
     said = problems("""\
         dataset: d.csv
@@ -191,7 +191,7 @@ def test_an_unset_variable_is_an_error_that_names_it(monkeypatch: pytest.MonkeyP
     assert "'${NOT A NAME}' is not ${NAME}" in said[2]
 
 
-def test_the_command_line_goes_over_settings_over_the_suite() -> None:
+def test_precedence_is_command_line_then_set_then_suite() -> None:
     text = SMALL + "run: {epochs: 2, seed: 5}\n"
     suite = load_suite(
         write(text),
@@ -204,7 +204,7 @@ def test_the_command_line_goes_over_settings_over_the_suite() -> None:
     assert suite.scorers[0].type == "contains"
 
 
-def test_options_choose_targets_and_their_address() -> None:
+def test_target_and_base_url_options_select_targets() -> None:
     text = "dataset: d.csv\ntargets: [{name: a, model: m1}, {name: b, model: m2}, {type: recorded, column: c}]\nscorers: [contains]\n"
     chosen = load_suite(write(text), RunOptions(targets=("b", "openai/gpt-5"), base_url="http://localhost:9/v1"))
     assert [(target.name, target.model and target.model.base_url) for target in chosen.targets] == [
@@ -213,7 +213,7 @@ def test_options_choose_targets_and_their_address() -> None:
     ]
 
 
-def test_a_wrong_option_is_blamed_on_the_option() -> None:
+def test_invalid_option_value_names_the_option() -> None:
     assert problems(SMALL, RunOptions(settings=("run.epochs=many",))) == [
         "--set 'run.epochs=many': run.epochs: is 'many'; it should be a whole number"
     ]
@@ -222,14 +222,14 @@ def test_a_wrong_option_is_blamed_on_the_option() -> None:
     ]
 
 
-def test_a_billion_laughs_are_stopped() -> None:
+def test_yaml_alias_bomb_is_rejected() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     (said,) = problems("\n".join(lines))
     assert "more than 1,000,000 values" in said
 
 
-def test_prompts_come_from_files_too() -> None:
+def test_prompt_is_read_from_a_file() -> None:
     Path("p.txt").write_text("Q: {{ input }}\n")
     Path("roles.yaml").write_text("- system: Short.\n- user: '{{ input }}'\n")
     text = "dataset: d.csv\ntargets: [{model: m, prompt: {file: p.txt}}, {model: m, name: n, prompt: {file: roles.yaml}}]\nscorers: [contains]\n"
@@ -242,7 +242,7 @@ def test_prompts_come_from_files_too() -> None:
     assert "'q.txt' cannot be read" in said
 
 
-def test_gates_have_two_forms() -> None:
+def test_gates_are_read_as_text_and_as_mapping() -> None:
     gates = load_suite(write(SMALL + "gates: [exact_match>=.5, {metric: latency/p90, max: 2, min: 0.1}]\n")).gates
     assert gates == (
         GateSpec("exact_match >= .5", "exact_match", ">=", 0.5, None, 4, ("gates", 0)),
@@ -251,7 +251,7 @@ def test_gates_have_two_forms() -> None:
     )
 
 
-def test_a_target_is_chosen_by_its_default_name_and_gates_on_others_go() -> None:
+def test_target_is_selected_by_default_name_and_gates_of_other_targets_are_dropped() -> None:
     text = (
         "dataset: d.csv\ntargets: [{type: recorded, column: c}, {name: b, model: m2}]\nscorers: [contains]\n"
         "gates: [contains >= 0.5]\n"

@@ -1,4 +1,4 @@
-"""How a run was called is kept for its resume, without what may be a key, and what is said then goes over it."""
+"""`RunOptions` are stored for a resume without secrets; options of the resume override them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ ALL = RunOptions(
 )
 
 
-def test_what_was_asked_for_comes_back() -> None:
+def test_run_options_round_trip_through_json() -> None:
     assert options_data(RunOptions()) == {}
     assert options_from(json.loads(json.dumps(options_data(ALL)))) == ALL
 
 
-def test_what_is_of_the_moment_is_not_kept() -> None:
+def test_transient_options_are_not_stored() -> None:
     moment = RunOptions(
         refresh=True, resume="last", retry_errors=True, wait_scale=0.1, output_dir=Path("x"), debug=True, limit=1
     )
@@ -55,7 +55,7 @@ def test_what_is_of_the_moment_is_not_kept() -> None:
         ("params.user=sk-known-to-all", "--set params.user"),
     ],
 )
-def test_a_setting_that_may_hold_a_key_is_named_and_not_kept(setting: str, flag: str) -> None:
+def test_settings_with_secrets_are_redacted_and_named(setting: str, flag: str) -> None:
     register_secret("sk-known-to-all")
     data = options_data(RunOptions(settings=("run.seed=1", setting)))
     assert data == {"settings": ["run.seed=1"], "redacted": [flag]}
@@ -66,12 +66,12 @@ def test_a_setting_that_may_hold_a_key_is_named_and_not_kept(setting: str, flag:
     require_redacted_options(data, RunOptions(settings=(flag.removeprefix("--set ") + "=another",)))
 
 
-def test_the_name_of_a_variable_is_no_key() -> None:
+def test_variable_reference_is_not_a_secret() -> None:
     options = RunOptions(settings=("target.api_key=${MY_API_KEY}",))
     assert options_from(options_data(options)) == options
 
 
-def test_an_address_with_a_login_has_to_be_given_again() -> None:
+def test_url_with_a_password_is_redacted_and_required_again_on_resume() -> None:
     data = options_data(RunOptions(base_url="http://me:geheim@host/v1", settings=("target.api_key=x",)))
     assert data == {"settings": [], "redacted": ["--base-url", "--set target.api_key"]}
     with pytest.raises(
@@ -82,7 +82,7 @@ def test_an_address_with_a_login_has_to_be_given_again() -> None:
     require_redacted_options({}, RunOptions())
 
 
-def test_what_is_given_at_a_resume_goes_over_what_was_stored() -> None:
+def test_resume_options_override_stored_options() -> None:
     given = RunOptions(
         resume="last",
         retry_errors=True,
@@ -121,6 +121,6 @@ def test_what_is_given_at_a_resume_goes_over_what_was_stored() -> None:
     assert merge_options(ALL, RunOptions()) == ALL
 
 
-def test_options_of_another_version_are_refused() -> None:
+def test_unknown_stored_option_is_an_error() -> None:
     with pytest.raises(SuiteError, match=r"options\.fancy is not an option of this version"):
         options_from({"fancy": 1})

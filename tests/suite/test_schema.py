@@ -1,4 +1,4 @@
-"""The JSON Schema says what the check says."""
+"""The JSON Schema agrees with the check."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def validator() -> Any:
 
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_suite_of_ours_fits(path: Path, validator: Any) -> None:
+def test_example_suites_match_the_schema(path: Path, validator: Any) -> None:
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     if "dataset" in data:
         assert list(validator.iter_errors(data)) == []
@@ -44,7 +44,7 @@ def test_every_suite_of_ours_fits(path: Path, validator: Any) -> None:
         {"colour": "red"},
     ],
 )
-def test_what_the_check_refuses_the_schema_refuses(change: dict[str, Any], validator: Any) -> None:
+def test_schema_rejects_what_the_check_rejects(change: dict[str, Any], validator: Any) -> None:
     assert list(validator.iter_errors({**SMALL, **change}))
 
 
@@ -59,11 +59,11 @@ def test_what_the_check_refuses_the_schema_refuses(change: dict[str, Any], valid
         {"dataset": {"path": "d.csv", "delimiter": ";", "columns": {"expected": {"column": "a", "split": "|"}}}},
     ],
 )
-def test_what_the_check_takes_the_schema_takes(change: dict[str, Any], validator: Any) -> None:
+def test_schema_accepts_what_the_check_accepts(change: dict[str, Any], validator: Any) -> None:
     assert list(validator.iter_errors({**SMALL, **change})) == []
 
 
-def test_an_editor_is_told_what_an_option_does() -> None:
+def test_schema_describes_scorer_options() -> None:
     scorers = suite_schema()["$defs"]["scorer"]["anyOf"]
     exact = next(item for item in scorers if item.get("properties", {}).get("type", {}).get("const") == "exact_match")
     assert exact["properties"]["ignore_case"]["type"] == "boolean"

@@ -19,7 +19,7 @@ def load(section: str) -> MlflowSpec | None:
     return load_suite("s.yaml").tracking.options.get("mlflow")
 
 
-def test_its_fields_are_filled_in_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_fields_interpolate_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOST", "http://mlflow:5000")
     found = load(
         "tracking: {mlflow: {uri: '${HOST}', experiment: '${NAME:-qa}', tags: {n: 3, ok: true, host: '${HOST}'}}}"
@@ -32,7 +32,7 @@ def test_its_fields_are_filled_in_from_variables(monkeypatch: pytest.MonkeyPatch
     assert load("") is None
 
 
-def test_everything_wrong_in_it_is_told_with_its_place() -> None:
+def test_tracking_problems_are_reported_with_line_and_column() -> None:
     with pytest.raises(SuiteError) as wrong:
         load(
             "tracking:\n  mlflow:\n    url: x\n    log: [metric]\n    tags: {a: [1]}\n    run_name: ${MISSING}\n  wandb: {}\n"
@@ -53,7 +53,7 @@ def test_everything_wrong_in_it_is_told_with_its_place() -> None:
     ]
 
 
-def test_an_address_after_the_option_is_one_and_a_suite_is_none() -> None:
+def test_mlflow_option_takes_an_address_but_not_a_suite() -> None:
     from evalrunner.cli.main import with_address
 
     for args, given in (
@@ -66,7 +66,7 @@ def test_an_address_after_the_option_is_one_and_a_suite_is_none() -> None:
         assert [with_address(args, place) for place in range(len(args))] == given
 
 
-def test_a_stored_run_that_is_nobodys_goes_where_the_option_says() -> None:
+def test_track_rejects_an_invalid_mlflow_address() -> None:
     Path("s.yaml").write_text(SUITE)
     assert evalrun("s.yaml", "-q").returncode == 0
     done = evalrun("track", "--mlflow", "ftp://host")

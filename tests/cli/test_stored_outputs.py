@@ -1,4 +1,4 @@
-"""What goes on from stored answers: judged again, scored anew, planned by."""
+"""Commands on stored outputs: gate, score, and plan with earlier runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.cli.two_models import BASELINE, accepted, data, gates, oldest_first, 
 from tests.fakes.command import evalrun
 
 
-def test_a_stored_run_is_judged_again_by_the_suite_as_it_is_now() -> None:
+def test_gate_uses_the_current_suite_file() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -30,7 +30,7 @@ def test_a_stored_run_is_judged_again_by_the_suite_as_it_is_now() -> None:
     assert (done.returncode, "gates of the run itself, as 'qa.yaml' is not here" in done.stdout) == (1, True)
 
 
-def test_a_stored_run_is_judged_against_another_run() -> None:
+def test_gate_compares_with_another_run() -> None:
     data()
     evalrun(suite("bad"), "-q")
     evalrun(suite(), "-q")
@@ -43,7 +43,7 @@ def test_a_stored_run_is_judged_against_another_run() -> None:
     assert evalrun("gate", "last", "--baseline", "nope").returncode == 2
 
 
-def test_a_gate_that_is_new_can_be_tried_on_a_stored_run() -> None:
+def test_new_gate_can_be_tried_on_a_stored_run() -> None:
     data()
     evalrun(suite("bad"), "-q")
     Path("new.yaml").write_text(
@@ -55,7 +55,7 @@ def test_a_gate_that_is_new_can_be_tried_on_a_stored_run() -> None:
     assert evalrun("gate", "--suite", "new.yaml", "--set", "gates=[exact_mach >= 0.5]").returncode == 2
 
 
-def test_new_scorers_run_over_stored_answers() -> None:
+def test_score_applies_new_scorers_to_stored_outputs() -> None:
     data()
     evalrun(suite("bad"), "-q")
     (folder,) = Path("runs/qa").iterdir()
@@ -72,7 +72,7 @@ def test_new_scorers_run_over_stored_answers() -> None:
     )
 
 
-def test_a_baseline_with_outputs_is_brought_up_to_a_changed_scorer() -> None:
+def test_score_updates_a_baseline_with_outputs() -> None:
     data(worse=0)
     evalrun(suite(), "-q")
     accepted("--with-outputs")
@@ -83,10 +83,10 @@ def test_a_baseline_with_outputs_is_brought_up_to_a_changed_scorer() -> None:
     assert evalrun(name, "-q").returncode == 0
     assert b"'targets'" not in BASELINE.read_bytes()
     head = json.loads(BASELINE.read_text().splitlines()[0])
-    assert head["targets"]["m"]["options"] == {"column": "good"}  # still what gave the answers
+    assert head["targets"]["m"]["options"] == {"column": "good"}  # still the target that produced the outputs
 
 
-def test_a_baseline_without_outputs_cannot_be_scored_again() -> None:
+def test_score_refuses_a_baseline_without_outputs() -> None:
     data()
     evalrun(suite(), "-q")
     accepted()
@@ -94,7 +94,7 @@ def test_a_baseline_without_outputs_cannot_be_scored_again() -> None:
     assert (done.returncode, "has no outputs that could be scored again" in done.stderr) == (2, True)
 
 
-def test_a_slice_that_a_stored_run_cannot_have_is_an_error_of_the_suite() -> None:
+def test_unknown_slice_of_a_stored_run_is_a_suite_error() -> None:
     data(20)
     evalrun(suite(), "-q")
     more = "  - 'exact_match[{0}=law] >= 0.5'\nslices: [{0}]\n"
@@ -106,7 +106,7 @@ def test_a_slice_that_a_stored_run_cannot_have_is_an_error_of_the_suite() -> Non
     assert evalrun("gate").returncode == 0
 
 
-def test_a_plan_says_what_its_gates_can_see() -> None:
+def test_plan_reports_the_power_of_gates() -> None:
     data(200, worse=20)
     plan = evalrun("plan", suite(drop=0.01, more="  - exact_match >= 0.9\n")).stdout
     assert "smallest drop that it sees in four of five runs: 5.5, 7.8, 9.5 points, if 10, 20, 30 %" in plan
@@ -120,7 +120,7 @@ def test_a_plan_says_what_its_gates_can_see() -> None:
     assert f"red by chance in 44 % of the runs, if 0.900 (run {last.name}) is its true value" in plan
 
 
-def test_a_plan_counts_the_pairs_that_the_test_of_graded_scores_adds() -> None:
+def test_plan_counts_pairs_for_graded_scores() -> None:
     lines = [f"q{i},{i}?,{0.5 + i % 7 / 20},{0.5 + i % 5 / 20}" for i in range(50)]
     Path("data.csv").write_text("id,input,good,bad\n" + "\n".join(lines) + "\n")
     Path("own.py").write_text("def grade(output):\n    return float(output)\n")
@@ -133,7 +133,7 @@ def test_a_plan_counts_the_pairs_that_the_test_of_graded_scores_adds() -> None:
     assert f"in four of five runs: {100 * planned:.2f} points (from 50 samples" in evalrun("plan", "qa.yaml").stdout
 
 
-def test_a_plan_knows_that_related_samples_make_a_gate_go_red_more_often() -> None:
+def test_plan_accounts_for_clusters() -> None:
     lines = [f"q{i},{i}?,yes,{'yes' if i // 10 % 10 < 9 else 'no'},{i // 10}" for i in range(400)]  # whole passages
     Path("data.csv").write_text("id,input,expected,good,passage\n" + "\n".join(lines) + "\n")
     text = Path(suite()).read_text().partition("gates:")[0] + "gates: [exact_match >= 0.85]\n"
@@ -145,7 +145,7 @@ def test_a_plan_knows_that_related_samples_make_a_gate_go_red_more_often() -> No
     assert "red by chance in 16 % of the runs" in evalrun("plan", "qa.yaml").stdout  # .05 is one error of 40 passages
 
 
-def test_a_plan_does_not_take_samples_over_another_bound_for_those_of_a_gate() -> None:
+def test_plan_uses_the_bound_of_each_gate() -> None:
     data(50, worse=20)
     gate = "  - {{per_sample: {{metric: exact_match, min: {}, passes: 2, share: 0.5}}}}\nrun: {{epochs: 2, reducer: at_least_2}}\n"
     evalrun(suite("bad", more=gate.format(1)), "-q")

@@ -1,4 +1,4 @@
-"""A run that goes on from another folder, and what is said of one that cannot."""
+"""Resume from another folder, and the errors of runs that cannot be resumed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUITE = 'name: s\ndataset: data.csv\ntarget: {{model: m, name: m, base_url: "{ad
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    """A provider, and a run of ten rows that has made six of them, in the folder `there` beside the test's own."""
+    """A server, and an interrupted run with six of its ten rows, in the sibling folder `there`."""
     with ScriptedServer() as server:
         Path("there/suites").mkdir(parents=True)
         os.chdir("there")
@@ -34,11 +34,11 @@ def run_folder() -> Path:
     return folder
 
 
-def test_a_run_goes_on_from_any_working_folder(server: ScriptedServer) -> None:
+def test_resume_works_from_any_working_directory(server: ScriptedServer) -> None:
     folder = run_folder()
     elsewhere = Path("../elsewhere/suites")
     elsewhere.mkdir(parents=True)
-    (elsewhere / "s.yaml").write_text("name: another\n")  # of the same name, and none of this run's business
+    (elsewhere / "s.yaml").write_text("name: another\n")  # same name, unrelated to this run
     os.chdir(elsewhere.parent)
     done = evalrun("--resume", str(folder))
     assert done.returncode == 0, done.stderr
@@ -49,7 +49,7 @@ def test_a_run_goes_on_from_any_working_folder(server: ScriptedServer) -> None:
     assert (again.returncode, server.calls) == (0, 14), again.stderr
 
 
-def test_a_suite_that_moved_is_asked_for_and_taken_from_where_it_is_said_to_be(server: ScriptedServer) -> None:
+def test_resume_asks_for_a_moved_suite_and_accepts_its_path(server: ScriptedServer) -> None:
     Path("suites").rename("moved")
     refused = evalrun("--resume", "last")
     assert refused.returncode == 2
@@ -60,14 +60,14 @@ def test_a_suite_that_moved_is_asked_for_and_taken_from_where_it_is_said_to_be(s
     assert server.calls == 14
 
 
-def test_a_folder_without_its_run_file_is_said_to_be_one(server: ScriptedServer) -> None:
+def test_folder_without_run_json_is_an_error(server: ScriptedServer) -> None:
     (run_folder() / "run.json").unlink()
     done = evalrun("--resume", str(run_folder()))
     assert done.returncode == 2
     assert "has no run.json, which says how the run was made" in done.stderr
 
 
-def test_a_line_that_was_changed_is_named_with_what_to_do_and_can_be_taken_out(server: ScriptedServer) -> None:
+def test_corrupt_row_is_named_and_can_be_removed(server: ScriptedServer) -> None:
     log = run_folder() / "rows.jsonl"
     lines = log.read_bytes().splitlines(True)
     log.write_bytes(b"".join([*lines[:2], lines[2].replace(b'"text":"ok"', b'"text":"no"'), *lines[3:]]))

@@ -1,4 +1,4 @@
-"""What is said at the end of a run that went wrong: why, and what to do about it."""
+"""The end of a run that failed: causes and next steps."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def interrupted(server: ScriptedServer, *args: str, calls: int) -> subprocess.Co
     return subprocess.CompletedProcess(command, run.returncode, out, err)
 
 
-def test_each_kind_of_failure_is_told_in_the_words_of_the_provider() -> None:
+def test_failures_are_reported_with_the_provider_message() -> None:
     with ScriptedServer(refuses_some) as server:
         done = evalrun(write(server.base_url))
     said = flat(done.stdout)
@@ -67,7 +67,7 @@ def test_each_kind_of_failure_is_told_in_the_words_of_the_provider() -> None:
     assert said.index("4 rows failed") < said.index("1 row failed")
 
 
-def test_what_a_scorer_raised_is_told_with_its_row() -> None:
+def test_scorer_exception_is_reported_with_its_row() -> None:
     Path("own.py").write_text(
         "def own(input):\n    if input == '7':\n        raise ValueError('not today')\n    return 1\n"
     )
@@ -78,7 +78,7 @@ def test_what_a_scorer_raised_is_told_with_its_row() -> None:
     )
 
 
-def test_what_a_judge_said_in_place_of_a_verdict_is_told_with_its_row() -> None:
+def test_unreadable_judge_reply_is_reported_with_its_row() -> None:
     with ScriptedServer(always(Answer("Well, it depends."))) as server:
         judge = f', {{type: toxicity, backend: judge, judge: {{model: j, base_url: "{server.base_url}"}}}}'
         done = evalrun(write(server.base_url, more=judge), "--set", "judge_check=off")
@@ -89,13 +89,13 @@ def test_what_a_judge_said_in_place_of_a_verdict_is_told_with_its_row() -> None:
     assert "verdicts without a score" not in checked, "that the judge failed its check is said already"
 
 
-def test_what_the_headline_says_is_not_said_twice() -> None:
+def test_headline_is_not_repeated() -> None:
     done = evalrun(write("http://127.0.0.1:9/v1"))
     assert flat(done.stdout).count("nothing answers at http://127.0.0.1:9") == 1
     assert "stopped early: target 'm' aborted: nothing answers" in done.stdout
 
 
-def test_a_judge_that_is_not_there_is_told_of_once_beside_the_headline_and_has_no_cost() -> None:
+def test_unreachable_judge_is_reported_once_and_costs_nothing() -> None:
     with ScriptedServer() as server:
         suite = write(server.base_url, more=", factuality")
         done = evalrun(suite, "--set", 'judge={model: j, name: j, base_url: "http://127.0.0.1:9/v1"}')
@@ -106,7 +106,7 @@ def test_a_judge_that_is_not_there_is_told_of_once_beside_the_headline_and_has_n
 
 
 @pytest.mark.parametrize("option", ["-q", "--json"])
-def test_the_command_to_go_on_is_told_where_little_else_is(option: str) -> None:
+def test_quiet_output_includes_the_resume_command(option: str) -> None:
     with ScriptedServer(lambda request, nth: Slow(0.1) if nth > 6 else Status(500)) as server:
         done = interrupted(server, write(server.base_url), option, calls=12)
     assert done.returncode == 130
@@ -118,13 +118,13 @@ def test_the_command_to_go_on_is_told_where_little_else_is(option: str) -> None:
         assert json.loads(done.stdout)["exit_code"] == 130
 
 
-def test_a_run_that_did_all_it_had_to_tells_json_alone() -> None:
+def test_finished_run_prints_only_json() -> None:
     with ScriptedServer() as server:
         done = evalrun(write(server.base_url), "--json")
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_suites_that_an_interruption_kept_from_beginning_are_named() -> None:
+def test_suites_not_started_after_an_interrupt_are_named() -> None:
     with ScriptedServer(lambda request, nth: Slow(0.1)) as server:
         suites = [write(server.base_url, name=name) for name in "abc"]
         done = interrupted(server, *suites, "-q", calls=24)
@@ -133,7 +133,7 @@ def test_suites_that_an_interruption_kept_from_beginning_are_named() -> None:
     assert not Path("runs/c").exists()
 
 
-def test_calls_that_were_dropped_on_their_way_are_counted() -> None:
+def test_cancelled_calls_are_counted() -> None:
     with ScriptedServer(lambda request, nth: Answer() if nth <= 6 else Hang()) as server:
         write(server.base_url)
         done = evalrun("s.yaml", "--set", "run.run_timeout=2", "--set", "run.row_timeout=1")
@@ -145,7 +145,7 @@ def test_calls_that_were_dropped_on_their_way_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("said", "stops_at"), [("0.2", 4), (".2", 4), ("20%", 4), ("3", 3)])
-def test_a_share_of_errors_may_be_given_on_the_command_line(said: str, stops_at: int) -> None:
+def test_fail_on_error_accepts_a_percentage(said: str, stops_at: int) -> None:
     with ScriptedServer(lambda request, nth: Status(500) if nth % 2 else Answer()) as server:
         done = evalrun(write(server.base_url), "--fail-on-error", said, "--concurrency", "1", "-q")
     assert done.returncode == 3
