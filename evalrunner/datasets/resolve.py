@@ -25,8 +25,8 @@ from evalrunner.plugins import (
     load,
     resolve,
 )
-from evalrunner.suite.schema import DatasetSpec, keys_of
-from evalrunner.suite.validate import check_value, describe_type
+from evalrunner.suite.schema import DatasetSpec
+from evalrunner.suite.validate import check_value, describe_type, keys_of
 
 STDIN = "-"
 STDIN_COPY = "stdin"  # with the extension of its format

@@ -11,18 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias, get_args
 
-from evalrunner.suite.schema import (
-    GateKeys,
-    GateRules,
-    GateSpec,
-    KeyPath,
-    Operator,
-    PerSample,
-    PerSampleKeys,
-    keys_of,
-    top_keys,
-)
-from evalrunner.suite.validate import SectionReader, describe_value, reads
+from evalrunner.suite.schema import GateKeys, GateRules, GateSpec, KeyPath, Operator, PerSample, PerSampleKeys
+from evalrunner.suite.validate import SectionReader, describe_value, keys_of, reads, top_keys
 
 GATE = re.compile(
     r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*(?P<operator>>=|<=|==|>|<)\s*(?P<bound>[^\s<>=]+)\s*"

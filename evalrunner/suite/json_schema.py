@@ -22,7 +22,6 @@ from evalrunner.suite.schema import (
     FailOnError,
     GateKeys,
     GateSpec,
-    Key,
     ModelSpec,
     PaceSpec,
     PriceSpec,
@@ -32,12 +31,9 @@ from evalrunner.suite.schema import (
     TargetSpec,
     TrackingSpec,
     TransportSpec,
-    is_section,
-    keys_of,
-    without_none,
 )
 from evalrunner.suite.sections import ROLES
-from evalrunner.suite.validate import schema_of, schema_of_options
+from evalrunner.suite.validate import Key, is_section, keys_of, schema_of, schema_of_options, without_none
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}

@@ -16,9 +16,9 @@ from evalrunner.errors import SuiteError
 from evalrunner.suite import gates, models, sections  # noqa: F401  they register the readers of their keys
 from evalrunner.suite.models import default_name
 from evalrunner.suite.options import RunOptions, flag_of
-from evalrunner.suite.schema import KeyPath, Suite, TargetSpec, is_section, keys_of, top_keys
+from evalrunner.suite.schema import KeyPath, Suite, TargetSpec
 from evalrunner.suite.sections import public_address, public_tracking
-from evalrunner.suite.validate import SectionReader, without_nulls
+from evalrunner.suite.validate import SectionReader, is_section, keys_of, top_keys, without_nulls
 from evalrunner.suite.yaml import Document, dotted, load_document, parse_document
 
 STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")

@@ -9,20 +9,9 @@ from typing import Any, get_args
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret
-from evalrunner.suite.schema import (
-    Key,
-    KeyPath,
-    ModelSpec,
-    PaceSpec,
-    PromptSpec,
-    ScorerSpec,
-    TargetSpec,
-    TransportSpec,
-    keys_of,
-)
+from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec, TransportSpec
 from evalrunner.suite.sections import public_address, read_prompt, register_login
-from evalrunner.suite.validate import SectionReader, describe_value, reads
-from evalrunner.suite.yaml import VARIABLE, has_variable
+from evalrunner.suite.validate import VARIABLE, Key, SectionReader, describe_value, has_variable, keys_of, reads
 
 SERVICE = "http"  # the one built-in type of target whose calls use the network
 

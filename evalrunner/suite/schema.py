@@ -7,10 +7,7 @@ Mappings that hold options of a factory keep them in `options`.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,66 +33,6 @@ def key(doc: str, *, default: Any = None, **rules: Any) -> Any:
     the mapping that have it).
     """
     return field(default=default, metadata={"doc": doc, **rules})
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key of a section: its name in the file, the field that holds it, and what that field declares.
-
-    `field` is empty for a key that another section reads.
-    """
-
-    name: str
-    field: str
-    annotation: Any
-    rules: Mapping[str, Any]
-    default: Any
-
-    @property
-    def doc(self) -> str:
-        """What the key means, for editors."""
-        doc: str = self.rules["doc"]
-        return doc
-
-
-@functools.cache
-def keys_of(kind: Any, form: str | None = None) -> Mapping[str, Key]:
-    """The keys that a mapping for the dataclass `kind` may have, in order; with `form`, those of that form."""
-    hints = typing.get_type_hints(kind)
-    keys: dict[str, Key] = {}
-    for item in dataclasses.fields(kind):
-        rules = item.metadata
-        if "doc" not in rules or (form is not None and form not in rules.get("forms", (form,))):
-            continue
-        nested = without_none(hints[item.name])
-        if rules.get("flat"):
-            keys.update(keys_of(nested, form))
-            continue
-        name = rules.get("alias", item.name)
-        keys[name] = Key(name, item.name, hints[item.name], rules, item.default)
-        if "single" in rules:
-            keys[rules["single"]] = Key(rules["single"], item.name, typing.get_args(nested)[0], rules, item.default)
-        if dataclasses.is_dataclass(nested):
-            inner = top_keys(nested).values()
-            keys.update((each.name, dataclasses.replace(each, field="")) for each in inner)
-    return keys
-
-
-def top_keys(kind: Any) -> dict[str, Key]:
-    """The keys of a section that may also be written at the top of the suite."""
-    return {name: inner for name, inner in keys_of(kind).items() if inner.rules.get("top")}
-
-
-def is_section(annotation: Any) -> bool:
-    """Whether a key holds a mapping whose keys are the fields of a dataclass."""
-    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
-
-
-def without_none(annotation: Any) -> Any:
-    """`X` for `X | None`; any other annotation as it is."""
-    choices = [choice for choice in typing.get_args(annotation) if choice is not type(None)]
-    optional = len(choices) == 1 and type(None) in typing.get_args(annotation)
-    return choices[0] if optional else annotation
 
 
 @dataclass(frozen=True, slots=True)

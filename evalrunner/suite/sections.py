@@ -24,11 +24,9 @@ from evalrunner.suite.schema import (
     PromptSpec,
     RunSpec,
     TrackingSpec,
-    keys_of,
-    top_keys,
 )
-from evalrunner.suite.validate import SectionReader, describe_value, reads
-from evalrunner.suite.yaml import has_variable, load_document
+from evalrunner.suite.validate import SectionReader, describe_value, has_variable, keys_of, reads, top_keys
+from evalrunner.suite.yaml import load_document
 
 ROLES = ("system", "developer", "user", "assistant", "messages")
 SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")

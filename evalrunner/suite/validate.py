@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import functools
 import inspect
 import math
 import os
@@ -21,14 +22,16 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from evalrunner.errors import nearest
-from evalrunner.suite.schema import Key, KeyPath, is_section, keys_of, without_none
-from evalrunner.suite.yaml import Document, UnsetVariable, interpolate
+from evalrunner.suite.schema import KeyPath
+from evalrunner.suite.yaml import Document
 
 Report = Callable[[KeyPath, str], None]
 NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 SCHEMA = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 MAPPINGS = (dict, Mapping, collections.abc.Mapping, collections.abc.MutableMapping)
+VARIABLE = re.compile(r"\$(?:\$|\{([^}]*)\})")
+VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 
 def check_value(value: Any, annotation: Any, path: KeyPath, report: Report) -> Any:
@@ -178,6 +181,101 @@ def schema_of_options(options: Mapping[str, inspect.Parameter], docs: Mapping[st
     return properties
 
 
+class UnsetVariable(ValueError):
+    """A variable that is not set or misspelled. The message names it."""
+
+
+def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """`text` with its variables filled in; an empty variable counts as unset, as for `:-` in a shell."""
+    values = os.environ if environ is None else environ
+
+    def fill(match: re.Match[str]) -> str:
+        if match.group(0) == "$$":
+            return "$"
+        parts = VARIABLE_NAME.fullmatch(match.group(1))
+        if parts is None:
+            raise UnsetVariable(
+                f"{match.group(0)!r} is not ${{NAME}} or ${{NAME:-default}}; write $$ for a dollar sign"
+            )
+        name, default = parts.groups()
+        value = values.get(name)
+        if value:
+            return value
+        if default is not None:
+            return default
+        state = "is empty" if value is not None else "is not set"
+        raise UnsetVariable(f"the variable {name} {state}; export {name}=… or write ${{{name}:-default}}")
+
+    return VARIABLE.sub(fill, text)
+
+
+def has_variable(text: str) -> bool:
+    """Whether `text` has a variable to fill in."""
+    return any(match.group(0) != "$$" for match in VARIABLE.finditer(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a section: its name in the file, the field that holds it, and what that field declares.
+
+    `field` is empty for a key that another section reads. `kind` is the annotation without None.
+    """
+
+    name: str
+    field: str
+    annotation: Any
+    kind: Any
+    rules: Mapping[str, Any]
+    default: Any
+
+    @property
+    def doc(self) -> str:
+        """What the key means, for editors."""
+        doc: str = self.rules["doc"]
+        return doc
+
+
+@functools.cache
+def keys_of(kind: Any, form: str | None = None) -> Mapping[str, Key]:
+    """The keys that a mapping for the dataclass `kind` may have, in order; with `form`, those of that form."""
+    hints = typing.get_type_hints(kind)
+    keys: dict[str, Key] = {}
+    for item in dataclasses.fields(kind):
+        rules = item.metadata
+        if "doc" not in rules or (form is not None and form not in rules.get("forms", (form,))):
+            continue
+        nested = without_none(hints[item.name])
+        if rules.get("flat"):
+            keys.update(keys_of(nested, form))
+            continue
+        name = rules.get("alias", item.name)
+        keys[name] = Key(name, item.name, hints[item.name], nested, rules, item.default)
+        if "single" in rules:
+            one = typing.get_args(nested)[0]
+            keys[rules["single"]] = Key(rules["single"], item.name, one, one, rules, item.default)
+        if dataclasses.is_dataclass(nested):
+            inner = top_keys(nested).values()
+            keys.update((each.name, dataclasses.replace(each, field="")) for each in inner)
+    return keys
+
+
+def top_keys(kind: Any) -> dict[str, Key]:
+    """The keys of a section that may also be written at the top of the suite."""
+    return {name: inner for name, inner in keys_of(kind).items() if inner.rules.get("top")}
+
+
+def is_section(annotation: Any) -> bool:
+    """Whether a key holds a mapping whose keys are the fields of a dataclass."""
+    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
+
+
+def without_none(annotation: Any) -> Any:
+    """`X` for `X | None`; any other annotation as it is."""
+    choices = [choice for choice in typing.get_args(annotation) if choice is not type(None)]
+    optional = len(choices) == 1 and type(None) in typing.get_args(annotation)
+    return choices[0] if optional else annotation
+
+
 FORMS: dict[Any, Callable[[SectionReader, Any, KeyPath], Any]] = {}
 """Annotations of keys that have a reader of their own, because a file writes them in more than one form."""
 
@@ -272,7 +370,7 @@ class SectionReader:
 
     def read(self, key: Key, data: Any, path: KeyPath) -> Any:
         """The value of one key; None and its problems where it is wrong."""
-        kind: Any = without_none(key.annotation)
+        kind = key.kind
         if kind in FORMS:
             return FORMS[kind](self, data, path)
         if key.rules.get("path"):

@@ -6,7 +6,6 @@ anchors and merge keys work, dates stay text.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -197,40 +196,3 @@ class _Builder:
             self.document.keys[inner] = Mark(key.start_mark.line + 1, key.start_mark.column + 1)
             data[name] = self.build(value, inner, depth + 1)
         return data
-
-
-VARIABLE = re.compile(r"\$(?:\$|\{([^}]*)\})")
-NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
-
-
-class UnsetVariable(ValueError):
-    """A variable that is not set or misspelled. The message names it."""
-
-
-def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """`text` with its variables filled in; an empty variable counts as unset, as for `:-` in a shell."""
-    values = os.environ if environ is None else environ
-
-    def fill(match: re.Match[str]) -> str:
-        if match.group(0) == "$$":
-            return "$"
-        parts = NAME.fullmatch(match.group(1))
-        if parts is None:
-            raise UnsetVariable(
-                f"{match.group(0)!r} is not ${{NAME}} or ${{NAME:-default}}; write $$ for a dollar sign"
-            )
-        name, default = parts.groups()
-        value = values.get(name)
-        if value:
-            return value
-        if default is not None:
-            return default
-        state = "is empty" if value is not None else "is not set"
-        raise UnsetVariable(f"the variable {name} {state}; export {name}=… or write ${{{name}:-default}}")
-
-    return VARIABLE.sub(fill, text)
-
-
-def has_variable(text: str) -> bool:
-    """Whether `text` has a variable to fill in."""
-    return any(match.group(0) != "$$" for match in VARIABLE.finditer(text))
