@@ -173,11 +173,9 @@ def gate(
     Exit codes: 0 all gates pass, 1 a gate failed, 2 usage or suite error, 3 untrusted or not finished, 4 inconclusive.
     """
     from evalrunner.commands.regate import reevaluate_gates
-    from evalrunner.errors import RunError, SuiteError
+    from evalrunner.errors import SuiteError
     from evalrunner.formatting import json_for_log
-    from evalrunner.plugins import load
     from evalrunner.redact import redact, register_environment
-    from evalrunner.reports.outputs import STEP_SUMMARY, send_rows
     from evalrunner.reports.terminal import gate_report_data, gate_report_view, open_console, render_gate_report
     from evalrunner.runs.folder import find_run
     from evalrunner.storage import write_json
@@ -199,12 +197,21 @@ def gate(
             console.print(part)
     view = gate_report_view(report, suite, asked.output_dir)
     annotate([view], sys.stderr if as_json else sys.stdout)
+    _add_to_step_summary(view)
+    raise typer.Exit(report.exit_code)
+
+
+def _add_to_step_summary(view: RunView) -> None:
+    """Add the summary of a stored run to that of the step, in GitHub Actions."""
+    from evalrunner.errors import RunError
+    from evalrunner.plugins import load
+    from evalrunner.reports.outputs import STEP_SUMMARY, send_rows
+
     try:
         if step := os.environ.get("GITHUB_STEP_SUMMARY"):
             send_rows(view, [load("reporters", STEP_SUMMARY)(Path(step))])
     except (OSError, RunError) as refused:  # the verdict is not affected
         print(f"note: a report could not be written: {refused}", file=sys.stderr)
-    raise typer.Exit(report.exit_code)
 
 
 @options.takes_options("score")
