@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import evalrunner
-from benchmarks.house import Module, find_circles, functions_in, import_graph, read_modules
+from benchmarks.house import Module, find_circles, functions_in, import_graph, read_modules, run_file_readers
 from tests.fakes.command import ROOT, command_env
 from tests.fakes.server import ScriptedServer
 
@@ -53,6 +53,11 @@ def test_the_circle_finder_sees_imports_inside_functions() -> None:
     }
     modules = [Module(name, Path(name), text, ast.parse(text)) for name, text in sources.items()]
     assert find_circles(import_graph(modules, "evalrunner")) == [["a/one.py", "a/three.py", "a/two.py"]]
+
+
+def test_one_file_reads_stored_runs() -> None:
+    places = [place for module in read_modules(ROOT, "evalrunner") for place in run_file_readers(module)]
+    assert {place.partition(":")[0] for place in places} == {"runs/record.py"}
 
 
 def heavy_after(code: str, tmp: Path) -> set[str]:
