@@ -189,7 +189,7 @@ def cell_message(cause: Cause | None, reason: str | None) -> str | None:
     """A reason with its cause in front. For people only: code reads the cause."""
     if cause is None:
         return reason
-    family = "judge" if cause == "judge_check" else cause
+    family = "judge sanity check" if cause == "judge_check" else cause
     return f"{family}: {reason}" if reason is not None else family
 
 
@@ -345,7 +345,7 @@ class GateResult:
     `low` and `high` are the 95% CI for display; `gate_low` and `gate_high` the one-sided bounds at `confidence` that
     decided. `rows_to_decide` is how many rows an inconclusive gate needs to decide with a probability of 50% and of 80%;
     None if no practical number is enough. `blocks`: whether an inconclusive verdict or a missing baseline changes the exit
-    code.
+    code. `details` are further facts behind the reason.
     """
 
     gate: str
@@ -366,6 +366,22 @@ class GateResult:
     baseline: BaselineResult | None = None
     blocks: bool = True
     slice: Mapping[str, str] | None = None
+    details: tuple[str, ...] = ()
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the bound of a point gate is inside the 95% CI, so that the verdict is not conclusive."""
+        return (
+            self.kind == "point"
+            and self.low is not None
+            and self.high is not None
+            and self.low < self.bound < self.high
+        )
+
+    @property
+    def full_reason(self) -> str:
+        """The reason with all details: `8.1 points worse (…); allowed 5; 3 samples excluded (3 new)`."""
+        return "; ".join((self.reason, *self.details))
 
     @property
     def exit_code(self) -> int:

@@ -61,7 +61,7 @@ def test_a_failing_suite_fails_with_the_output_of_the_command_line() -> None:
     write(gate="exact_match >= 0.9")
     done = run_pytest()
     assert done.returncode == 1
-    assert "1 of 1 gate failed: exact_match >= 0.9 is 0.667: misses the bound" in done.stdout
+    assert "1 of 1 gate failed: exact_match >= 0.9 is 0.667: misses the threshold" in done.stdout
     expected = stable_lines(command_line("sums.yaml").stdout)
     assert [line for line in expected if line not in stable_lines(done.stdout)] == []
     assert "test_sums.py:5: CheckFailed" in done.stdout

@@ -1,4 +1,4 @@
-"""A stored run accepted as a baseline: refused unless it is finished and passed, the ratchet's origin kept."""
+"""Accepts a stored run as a baseline: only if it finished and passed. The origin of the first baseline is inherited."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from evalrunner.verdicts import ACCEPTABLE
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Where a baseline was written, how many rows it has, and the run that was the baseline before."""
+    """Where a baseline was written, how many rows it has, and the run of the baseline it replaced."""
 
     path: Path
     rows: int
-    before: str | None
+    replaced: str | None
 
 
 def accept_run(
@@ -39,19 +39,19 @@ def accept_run(
 ) -> Accepted:
     """Write a run's scores as the baseline `name` beside its suite file.
 
-    Raises SuiteError where the run is not one to compare with; `force` takes one all the same, as long as it has rows.
+    Raises SuiteError if the run did not finish or pass; `force` accepts it anyway, as long as it has rows.
     """
     if not NAME.fullmatch(name) or is_path(name):
-        raise SuiteError(f"--name {name!r}: should be of letters, digits, '.', '_' and '-', such as main, and no file")
+        raise SuiteError(f"--name {name!r}: use letters, digits, '.', '_' and '-', such as main; not a file name")
     run = RunRecord.load(folder.path)
     refused = _why_not(run)
     if refused is not None and not force:
-        raise SuiteError(f"run {folder.id} {refused}, so it is no baseline; --force takes it all the same")
+        raise SuiteError(f"cannot accept run {folder.id}: it {refused}. Use --force to accept it anyway")
     path = baseline_path(_suite_folder(run, suite_file), run.suite, name)
     before = _before(path, force=force)
     rows = collect_rows(read_rows(folder.path), epochs=run.epochs, outputs=outputs)
     if not rows:
-        raise SuiteError(f"run {folder.id} has no rows, so there is nothing to compare with")
+        raise SuiteError(f"cannot accept run {folder.id}: it has no rows")
     provenance = run.provenance
     head = BaselineHead(
         name=name,
@@ -75,8 +75,8 @@ def _suite_folder(run: RunRecord, suite_file: Path | None) -> Path:
     file = suite_file if suite_file is not None else run.suite_file
     if not file.is_file():
         raise SuiteError(
-            f"the suite {str(file)!r} is not here, and baselines are kept beside it; go to the folder that the run was "
-            "started in, or name the file: --suite FILE"
+            f"suite {str(file)!r} not found; baselines are stored beside it. Run the command in the folder where the run was "
+            "started, or pass --suite FILE"
         )
     return file.parent
 
@@ -98,7 +98,7 @@ def _metrics(run: RunRecord, folder: RunFolder) -> Mapping[str, TargetMetrics]:
 
 
 def new_origin(run_id: str, targets: Mapping[str, TargetMetrics], provenance: Provenance) -> dict[str, Any]:
-    """The origin that a run is to itself: for each scorer the values of its metrics, by target."""
+    """The origin that a run is for itself: for each scorer the values of its metrics, by target."""
     origin: dict[str, Any] = {}
     for scorer in provenance.scorers:
         values = {
@@ -110,7 +110,7 @@ def new_origin(run_id: str, targets: Mapping[str, TargetMetrics], provenance: Pr
 
 
 def inherited_origin(new: Mapping[str, Any], provenance: Provenance, before: Baseline | None) -> dict[str, Any]:
-    """The origin of a baseline accepted over `before`: theirs for scorers that have not changed, with targets added."""
+    """The origin of a baseline that replaces `before`: inherited for scorers that have not changed, with new targets added."""
     if before is None:
         return dict(new)
     found: dict[str, Any] = {}

@@ -1,8 +1,7 @@
-"""Baselines as files meant for git: a head line, then a line a row, sorted; the same run gives the same bytes.
+"""Baselines as files for git: a head line, then one line per row, sorted; the same run gives the same bytes.
 
-The head says what the numbers depend on: the dataset's digest, the scorers and judges with their versions, and as the
-system under test the prompt, params and served models of each target. `origin` remembers, for each scorer, the first
-run of the ratchet and its values.
+The head holds what the numbers depend on: the dataset's digest, the scorers and judges with their versions, and the
+prompt, params and served models of each target. `origin` holds, for each scorer, the first accepted run and its values.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from evalrunner.domain import Cell, Completion, Row, Sample
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.redact import redact
 from evalrunner.runs.provenance import Provenance, without_prompts
-from evalrunner.runs.record import from_json, to_json
+from evalrunner.runs.record import RunRecord, from_json, to_json
 from evalrunner.stats.summary import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, cell_code
 from evalrunner.storage import write_text
 
@@ -36,14 +35,34 @@ STATES = {
     ERROR: "error",
 }
 CODES = {name: code for code, name in STATES.items()}
-BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what reading anything else raises
-NOT_RUN = "not_run"  # an epoch that is not there, as in a run that stopped early
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by reading any other file
+NOT_RUN = "not_run"  # a missing epoch, as in a run that stopped early
 CONFLICT = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")  # what git leaves in a file that it could not merge
 
 
 @dataclass(frozen=True, slots=True)
+class RunRef:
+    """A stored run whose gates are decided: neither it nor a later run can be its baseline."""
+
+    id: str
+    started_at: datetime
+
+    @classmethod
+    def of(cls, run: RunRecord) -> RunRef:
+        """The run of a record; where it scored stored answers, the run that produced them."""
+        source = run.scored_from
+        if source is not None and source.started_at is not None:
+            return cls(source.run_id, source.started_at)
+        return cls(run.run_id, run.started_at)
+
+    @property
+    def started_ms(self) -> int:
+        return round(self.started_at.timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
 class SampleKey:
-    """What says that two samples are the same: the id, and hashes of input and expected."""
+    """Identifies a sample across runs: the id, and hashes of input and expected output."""
 
     id: str
     input: str
@@ -52,13 +71,13 @@ class SampleKey:
 
 @dataclass(frozen=True, slots=True)
 class BaselineRow:
-    """One sample of one target: the scores of its epochs by scorer, None where there is none, with their states."""
+    """One sample of one target: the scores of its epochs by scorer, None for a missing one, with their states."""
 
     key: SampleKey
     target: str
     scores: Mapping[str, tuple[float | None, ...]]
     states: Mapping[str, tuple[str, ...]]
-    kept: Mapping[str, Any] | None = None  # input, expected, metadata and outputs, where they were asked for
+    content: Mapping[str, Any] | None = None  # input, expected, metadata and outputs, if they were stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +102,7 @@ class BaselineHead:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline, read: `label` is the name or path that messages have, `path` its file, None for a run's.
+    """A baseline that was read. `label` is its name or path in messages, `path` its file, None for a run.
 
     Rows by target and sample id.
     """
@@ -98,14 +117,14 @@ class Baseline:
         return tuple(self.head.provenance.targets)
 
     def target_for(self, name: str, others: Iterable[str]) -> str | None:
-        """The target to compare `name` with: that of its name, or the only one where `others`, the run's, are one too."""
+        """The target to compare `name` with: that of its name, or the only one if the run has only one too (`others`)."""
         if name in self.targets:
             return name
         return self.targets[0] if len(self.targets) == 1 and len(tuple(others)) == 1 else None
 
 
 def baseline_path(suite_folder: Path, suite: str, name: str) -> Path:
-    """Where the baseline of a suite is kept: beside the suite file."""
+    """Where the baseline of a suite is stored: beside the suite file."""
     return suite_folder / FOLDER / suite / f"{name}.jsonl"
 
 
@@ -121,7 +140,7 @@ def _hash(value: Any) -> str:
 
 
 def collect_rows(rows: Iterable[Row], *, epochs: int, outputs: bool = False) -> dict[tuple[str, str], BaselineRow]:
-    """The rows of a run as a baseline has them, by target and sample id."""
+    """The rows of a run in the form of a baseline, by target and sample id."""
     cells: dict[tuple[str, str], dict[int, Row]] = {}
     for row in rows:
         cells.setdefault((row.target, row.sample.id), {})[row.epoch] = row
@@ -141,7 +160,7 @@ def _baseline_row(found: Mapping[int, Row], epochs: int, *, outputs: bool) -> Ba
             name: tuple(STATES[cell_code(cell)] if cell else NOT_RUN for cell in column)
             for name, column in cells.items()
         },
-        _kept(first.sample, every) if outputs else None,
+        _content(first.sample, every) if outputs else None,
     )
 
 
@@ -149,7 +168,7 @@ def _value(cell: Cell | None) -> float | None:
     return cell.value if cell is not None and cell.state == "scored" else None
 
 
-def _kept(sample: Sample, rows: Iterable[Row | None]) -> dict[str, Any]:
+def _content(sample: Sample, rows: Iterable[Row | None]) -> dict[str, Any]:
     answers = [row.answer if row is not None else None for row in rows]
     return {
         "input": sample.input,
@@ -165,7 +184,7 @@ def _kept(sample: Sample, rows: Iterable[Row | None]) -> dict[str, Any]:
 
 
 def write_baseline(path: Path, head: BaselineHead, rows: Iterable[BaselineRow]) -> None:
-    """Write a baseline, sorted by target and id. Raises RunError where the disk refuses."""
+    """Write a baseline, sorted by target and id. Raises RunError if the file cannot be written."""
     ordered = sorted(rows, key=lambda row: (row.target, row.key.id))
     write_text(path, "\n".join([_line(_head_data(head)), *(_line(_row_data(row)) for row in ordered)]) + "\n")
 
@@ -199,7 +218,7 @@ def _row_data(row: BaselineRow) -> dict[str, Any]:
     odd = {name: list(states) for name, states in row.states.items() if any(state != "scored" for state in states)}
     if odd:
         data["states"] = odd
-    return {**data, **(row.kept or {})}
+    return {**data, **(row.content or {})}
 
 
 def _short(value: float | None) -> float | int | None:
@@ -207,7 +226,7 @@ def _short(value: float | None) -> float | int | None:
 
 
 def read_baseline(path: Path, *, label: str) -> Baseline:
-    """The baseline in a file. Raises SuiteError where it is none or broken, and FileNotFoundError where there is none."""
+    """The baseline in a file. Raises SuiteError if it is broken, FileNotFoundError if there is none."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             head = _read_head(path, file.readline())
@@ -232,19 +251,19 @@ def _read_head(path: Path, line: str) -> BaselineHead:
                 data["name"], data["run_id"], finished_at, provenance, data["origin"], bool(data["outputs"])
             )
     except BROKEN:
-        said = _of_conflict(line) or "is no baseline; 'evalrun baseline accept' writes one"
+        problem = _merge_conflict(line) or "is not a baseline file; create one with 'evalrun baseline accept'"
     else:
-        said = f"is a baseline of version {version!r}; this evalrun reads version {VERSION}"
-    raise SuiteError([Problem(f"{path}:1", "", said)])
+        problem = f"is a baseline of version {version!r}; this evalrun reads version {VERSION}"
+    raise SuiteError([Problem(f"{path}:1", "", problem)])
 
 
 def _is_mapping_of_mappings(data: Any) -> bool:
     return isinstance(data, Mapping) and all(isinstance(value, Mapping) for value in data.values())
 
 
-def _of_conflict(line: str) -> str | None:
-    """What to say of a line that a merge left behind, or None for another one."""
-    return "is left of a merge; take the file whole from one side" if line.startswith(CONFLICT) else None
+def _merge_conflict(line: str) -> str | None:
+    """The problem of a line that a merge left behind, or None for any other line."""
+    return "is a merge conflict marker; restore the whole file from one side" if line.startswith(CONFLICT) else None
 
 
 def _read_rows(path: Path, lines: Iterable[str], epochs: int) -> Iterator[tuple[tuple[str, str], BaselineRow]]:
@@ -255,14 +274,14 @@ def _read_rows(path: Path, lines: Iterable[str], epochs: int) -> Iterator[tuple[
         try:
             row = _row_of(json.loads(line), epochs)
         except BROKEN:
-            said = (
-                _of_conflict(line) or "is no row of a baseline; accept the run again, or take the file from git again"
+            problem = (
+                _merge_conflict(line) or "is not a baseline row; accept the run again, or restore the file from git"
             )
-            raise SuiteError([Problem(f"{path}:{number}", "", said)]) from None
+            raise SuiteError([Problem(f"{path}:{number}", "", problem)]) from None
         place = (row.target, row.key.id)
         if place in seen:
-            said = f"has the sample {row.key.id!r} a second time, as a merge may leave it; take the file whole from one side"
-            raise SuiteError([Problem(f"{path}:{number}", "", said)])
+            problem = f"repeats sample {row.key.id!r}, as a merge can leave it; restore the whole file from one side"
+            raise SuiteError([Problem(f"{path}:{number}", "", problem)])
         seen.add(place)
         yield place, row
 
@@ -271,11 +290,11 @@ def _row_of(data: Mapping[str, Any], epochs: int) -> BaselineRow:
     scores = {name: tuple(_finite(value) for value in values) for name, values in data["scores"].items()}
     states = dict.fromkeys(scores, ("scored",) * epochs)
     states.update({name: tuple(map(str, found)) for name, found in data.get("states", {}).items()})
-    kept = {name: data[name] for name in ("input", "expected", "metadata", "outputs")} if "outputs" in data else None
+    content = {name: data[name] for name in ("input", "expected", "metadata", "outputs")} if "outputs" in data else None
     key = SampleKey(data["id"], data["input_hash"], data["expected_hash"])
     if any(len(values) != epochs for values in scores.values()) or not isinstance(key.id, str):
-        raise ValueError("not what a row has")
-    return BaselineRow(key, data["target"], scores, states, kept)
+        raise ValueError("not a row")
+    return BaselineRow(key, data["target"], scores, states, content)
 
 
 def _finite(value: Any) -> float | None:

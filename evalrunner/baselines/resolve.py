@@ -1,4 +1,4 @@
-"""What a gate's `baseline:` means: a name beside the suite file, a path, or an earlier run."""
+"""Resolves the `baseline:` of a gate: a name beside the suite file, a path, an earlier run, or another system."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from evalrunner.baselines.file import Baseline, BaselineHead, baseline_path, collect_rows, read_baseline
-from evalrunner.baselines.run_ref import RunRef
+from evalrunner.baselines.file import Baseline, BaselineHead, RunRef, baseline_path, collect_rows, read_baseline
 from evalrunner.domain import EMPTY
-from evalrunner.errors import RunNotFoundError
+from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.plugins import known_names, load
 from evalrunner.runs.folder import RUN_FILE, RUN_ID, RunFolder, find_run
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
+from evalrunner.suite.schema import GateSpec
+from evalrunner.suite.yaml import Document
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RUN = "run:"
@@ -23,7 +24,7 @@ SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9_-]+):(?P<rest>.*)", re.DOTALL)
 
 
 class BadBaselineReference(ValueError):
-    """A `baseline:` that is neither a name nor a path nor a run. The message says what it should be."""
+    """A `baseline:` that is not a name, a path or a run. The message lists the forms."""
 
 
 class BaselineSource(Protocol):
@@ -39,11 +40,11 @@ class BaselineSource(Protocol):
     def accepts(self, reference: str) -> bool:
         """Whether a reference with its scheme has one of the forms."""
 
-    def find(self, reference: str, suite: str, address: str | None, judged: RunRef | None) -> Baseline | None:
+    def find(self, reference: str, suite: str, address: str | None, candidate: RunRef | None) -> Baseline | None:
         """The baseline, or None if no run has passed yet. Raises RunNotFoundError and SuiteError.
 
-        `address` is that of the tracker in the suite, None if the suite gives none. `judged` is the run that is
-        compared, if it is stored already: a baseline is older.
+        `address` is that of the tracker in the suite, None if the suite gives none. `candidate` is the run
+        that is compared, if it is stored already: a baseline is older.
         """
 
 
@@ -64,24 +65,24 @@ def scheme_of(reference: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BaselineResolver:
-    """Where baselines are looked for: beside the suite file, under the suite's name; in the runs folder; elsewhere.
+    """Resolves references to baselines: beside the suite file, in the runs folder, or in another system.
 
-    `addresses` are those of the suite's trackers. `judged` is the run that is compared, where that is there already.
+    `addresses` are those of the suite's trackers. `candidate` is the run that is compared, if it is stored already.
     """
 
     folder: Path
     suite: str
     runs: Path
     addresses: Mapping[str, str | None] = field(default=EMPTY, kw_only=True)
-    judged: RunRef | None = field(default=None, kw_only=True)
+    candidate: RunRef | None = field(default=None, kw_only=True)
 
-    def find(self, reference: str) -> Baseline | None:
-        """The baseline, or None where there is none yet. Raises BadBaselineReference, RunNotFoundError and SuiteError."""
+    def resolve(self, reference: str) -> Baseline | None:
+        """The baseline, or None if there is none yet. Raises BadBaselineReference, RunNotFoundError and SuiteError."""
         if reference.startswith(RUN):
             return baseline_of_run(find_run(reference.removeprefix(RUN).strip(), self.runs))
         source = baseline_source(reference)
         if source is not None and source.accepts(reference):
-            return source.find(reference, self.suite, self.addresses.get(scheme_of(reference)), self.judged)
+            return source.find(reference, self.suite, self.addresses.get(scheme_of(reference)), self.candidate)
         if is_path(reference) and source is None:
             path = self.folder / reference
             if (path / RUN_FILE).is_file():
@@ -90,7 +91,7 @@ class BaselineResolver:
         if not NAME.fullmatch(reference):
             forms = ["a name such as main", "a path to a .jsonl file", "run:RUN", *_external_forms()]
             listed = f"{', '.join(forms[:-1])} or {forms[-1]}"
-            raise BadBaselineReference(f"{reference!r} is no baseline: it should be {listed}")
+            raise BadBaselineReference(f"{reference!r} is not a baseline reference; use {listed}")
         found = self._read(baseline_path(self.folder, self.suite, reference), reference)
         if found is None and RUN_ID.fullmatch(reference):
             return baseline_of_run(find_run(reference, self.runs))
@@ -108,13 +109,55 @@ def _external_forms() -> Iterator[str]:
         yield from load("baseline_sources", name).forms
 
 
+def missing_reason(reference: str, baseline: Baseline | None, target: str, partner: str | None, scorer: str) -> str:
+    """Why there is nothing to compare with yet: no baseline, or one without this target or this scorer."""
+    if baseline is None and baseline_source(reference) is not None:
+        return f"{reference!r} has no passing run of this suite yet"
+    if baseline is None:
+        return f"no file {reference!r} beside the suite yet" if is_path(reference) else f"no baseline {reference!r} yet"
+    if partner is None:
+        return f"baseline {reference!r} has no target {target!r} yet (it has {', '.join(baseline.targets)})"
+    return f"baseline {reference!r} has no scorer {scorer!r} yet"
+
+
+def how_to_create(reference: str) -> str:
+    """The command that creates the baseline of a reference."""
+    if (source := baseline_source(reference)) is not None:
+        return source.how_to_add
+    if NAME.fullmatch(reference) and not is_path(reference):
+        name = f" last --name {reference}" if reference != "main" else ""
+        return f"create it from a good run: evalrun baseline accept{name}"
+    return "'evalrun baseline accept' creates the baseline with the name main"
+
+
+def resolve_baselines(document: Document, specs: Sequence[GateSpec], resolver: BaselineResolver) -> dict[str, Baseline]:
+    """The baselines that gates name, by that name, as far as they exist. References that are wrong are reported."""
+    found: dict[str, Baseline] = {}
+    seen: set[str] = set()
+    for spec in specs:
+        name = spec.baseline
+        if name is None or name in seen:
+            continue
+        seen.add(name)
+        try:
+            baseline = resolver.resolve(name)
+        except (BadBaselineReference, RunNotFoundError) as wrong:
+            document.problem((*spec.key_path, "baseline"), str(wrong))
+        except SuiteError as broken:
+            document.problems.extend(broken.problems)
+        else:
+            if baseline is not None:
+                found[name] = baseline
+    return found
+
+
 def is_path(reference: str) -> bool:
-    """Whether a `baseline:` is the path of a file or a run folder, not a name."""
+    """Whether a reference is the path of a file or a run folder, not a name."""
     return not reference.startswith(RUN) and ("/" in reference or reference.endswith(".jsonl"))
 
 
 def baseline_of_run(folder: RunFolder) -> Baseline:
-    """A stored run as a baseline. Raises RunNotFoundError where the run is broken or has no rows."""
+    """A stored run as a baseline. Raises RunNotFoundError if the run is broken or has no rows."""
     run = RunRecord.load(folder.path)
     head = BaselineHead(folder.id, folder.id, run.finished_at, run.provenance)
     rows = collect_rows(read_rows(folder.path), epochs=head.epochs)

@@ -36,7 +36,7 @@ def accept(
     register_environment()
     folder = find_run(run, asked.output_dir)
     done = accept_run(folder, name=name, suite_file=suite, force=force, outputs=with_outputs)
-    instead = f", in place of {done.before}" if done.before not in (None, folder.id) else ""
+    instead = f", in place of {done.replaced}" if done.replaced not in (None, folder.id) else ""
     typer.echo(f"{done.path}: {done.rows:,} rows of run {folder.id}{instead}; commit it")
 
 

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalrunner.baselines.file import RunRef
 from evalrunner.baselines.resolve import (
     BaselineResolver,
     baseline_of_run,
     baseline_source,
+    resolve_baselines,
     scheme_of,
 )
-from evalrunner.baselines.run_ref import RunRef
 from evalrunner.domain import GateResult, Row
 from evalrunner.engine.design import ColumnCheck
 from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
-from evalrunner.gates.check import Comparison, check_gates, run_verdict
+from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
+from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
 from evalrunner.gates.regression import CandidateRun
 from evalrunner.reports.terminal import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
@@ -56,30 +57,30 @@ def reevaluate_gates(
     document.left_out.update(_named(data) - set(run.targets))
     streaming = run.streaming
     measures, design = run.measures, _design(run, data)
-    maker = GateBuilder(
+    builder = GateBuilder(
         document,
         [*measures, *builtin_measures(streaming=streaming)],
         targets=list(run.targets),
         design=design,
         epochs=run.epochs,
     )
-    gates = maker.make(specs)
+    gates = builder.build(specs)
     addresses = _tracker_addresses(run, reader, data, specs)
     document.raise_problems()
-    shelf = _Shelf(base, run.suite, runs, baseline, addresses=addresses, judged=RunRef.of(run))
-    baselines = resolve_baselines(document, gates, shelf)
+    resolver = _NamedResolver(base, run.suite, runs, baseline, addresses=addresses, candidate=RunRef.of(run))
+    baselines = resolve_baselines(document, [gate.spec for gate in gates], resolver)
     provenance = run.provenance
     reject_incompatible(document, gates, baselines, provenance)
     document.raise_problems()
-    keeper, check = SampleKeyIndex(), _check_of_new(run, data)
+    sample_keys, check = SampleKeyIndex(), _check_of_new(run, data)
     columns: dict[str, None] = {}
     summary = summarize(
-        _noting(read_rows(folder.path), keeper, check, columns), measures, list(run.targets), epochs=run.epochs,
+        _noting(read_rows(folder.path), sample_keys, check, columns), measures, list(run.targets), epochs=run.epochs,
         streaming=streaming, design=design,
     )  # fmt: skip
     check.report(document, tuple(columns))
     document.raise_problems()
-    results = check_gates(gates, summary, Comparison(CandidateRun(provenance, keeper.keys), baselines))
+    results = check_gates(gates, summary, BaselineContext(CandidateRun(provenance, sample_keys.keys), baselines))
     return _judged(folder, run, gates_of, results)
 
 
@@ -111,16 +112,16 @@ def _with_baseline(specs: Sequence[GateSpec], baseline: str | None) -> tuple[Gat
 
 
 @dataclass(frozen=True, slots=True)
-class _Shelf(BaselineResolver):
-    """A shelf where what the command line named is also a path from here, or a run."""
+class _NamedResolver(BaselineResolver):
+    """A resolver that also takes the reference of the command line as a path from the working folder, or as a run."""
 
     named: str | None = None
 
-    def find(self, reference: str) -> Any:
+    def resolve(self, reference: str) -> Any:
         if reference != self.named:
-            return BaselineResolver.find(self, reference)
+            return BaselineResolver.resolve(self, reference)
         path = Path(reference)
-        found = BaselineResolver.find(self, str(path.absolute()) if path.exists() else reference)
+        found = BaselineResolver.resolve(self, str(path.absolute()) if path.exists() else reference)
         if found is None:
             try:
                 return baseline_of_run(find_run(reference, self.runs))
@@ -158,16 +159,18 @@ def _slices(data: Mapping[str, Any]) -> list[str]:
 
 
 def _check_of_new(run: RunRecord, data: Mapping[str, Any]) -> ColumnCheck:
-    """A check of the slices that the suite has by now and the run had not: its own were checked when it was made."""
+    """A check of the slices that the suite has by now and the run had not: its own were checked when it was provenance."""
     check, known = ColumnCheck(Design(slices=tuple(_slices(data)))), run.design.slices
     check.groups = [each for each in check.groups if each[1].column not in known]
     return check
 
 
-def _noting(rows: Iterator[Row], keeper: SampleKeyIndex, check: ColumnCheck, columns: dict[str, None]) -> Iterator[Row]:
+def _noting(
+    rows: Iterator[Row], sample_keys: SampleKeyIndex, check: ColumnCheck, columns: dict[str, None]
+) -> Iterator[Row]:
     """The rows, while their samples are noted, with the columns that new slices may be of."""
     for row in rows:
-        keeper.note(row.sample)
+        sample_keys.add(row.sample)
         if check.groups:
             check.add(row.sample)
             columns.update(dict.fromkeys(row.sample.metadata))

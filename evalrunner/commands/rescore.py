@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from evalrunner.baselines.file import Baseline, BaselineRow, read_baseline
-from evalrunner.baselines.run_ref import RunRef
+from evalrunner.baselines.file import Baseline, BaselineRow, RunRef, read_baseline
 from evalrunner.domain import Completion, Failure, Sample
 from evalrunner.engine.plan import StoredAnswers, StoredSamples
 from evalrunner.errors import RunNotFoundError, SuiteError
@@ -73,12 +72,12 @@ def _of_baseline(baseline: Baseline) -> StoredAnswers:
 
 
 def _sample_of(row: BaselineRow) -> Sample:
-    kept = row.kept or {}
+    kept = row.content or {}
     return Sample(row.key.id, kept.get("input"), tuple(kept.get("expected", ())), kept.get("metadata") or {})
 
 
 def _answers_of(row: BaselineRow) -> Iterator[Completion | Failure]:
-    for output in (row.kept or {}).get("outputs", ()):
+    for output in (row.content or {}).get("outputs", ()):
         if output is None:
             yield Failure("missing", "the run that this is a baseline of had no answer here")
         else:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrunner import __version__
-from evalrunner.baselines.run_ref import RunRef
+from evalrunner.baselines.file import RunRef
 from evalrunner.commands.resume import ResumeState, find_resumable_run, load_resume_state
 from evalrunner.commands.track import check_trackers, send_after_run
 from evalrunner.datasets.resolve import store_stdin, stored_stdin

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from evalrunner.baselines.resolve import BaselineResolver
-from evalrunner.baselines.run_ref import RunRef
+from evalrunner.baselines.file import RunRef
+from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.datasets.source import SampleSource, open_dataset
 from evalrunner.domain import Preparable, Sample, SampleValidator, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
@@ -32,7 +32,7 @@ from evalrunner.engine.plan import (
     provenance_of,
 )
 from evalrunner.errors import Problem, SuiteError
-from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible, resolve_baselines
+from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.cache import CACHE_FILE
@@ -98,15 +98,15 @@ class Assembler:
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
         resolver = BaselineResolver(
-            suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, judged=self.judged
+            suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, candidate=self.judged
         )
-        baselines = resolve_baselines(self.document, gates, resolver) if self.gating else {}
+        baselines = resolve_baselines(self.document, [gate.spec for gate in gates], resolver) if self.gating else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
         assert dataset is not None  # None is a problem
-        columns, keeper = ColumnCheck(design), SampleKeyIndex() if baselines else None
+        columns, keys = ColumnCheck(design), SampleKeyIndex() if baselines else None
         check = partial(_check_sample, targets, scorers, columns, capped=suite.run.max_cost is not None)
-        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(keeper.before(check) if keeper else check))
+        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(keys.then(check) if keys else check))
         if scan is not None:
             columns.report(self.document, scan.columns)
         self.document.raise_problems()
@@ -117,7 +117,7 @@ class Assembler:
             self.document.raise_problems()
         return Plan(
             suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, provenance, models, design=design,
-            baselines=baselines, keys=keeper.keys if keeper is not None else {}, stored=self.stored,
+            baselines=baselines, keys=keys.keys if keys is not None else {}, stored=self.stored,
         )  # fmt: skip
 
     def _dataset(self, suite: Suite) -> SampleSource | StoredSamples:
@@ -278,7 +278,7 @@ class Assembler:
             epochs=suite.run.epochs,
             broken=len(measures) < len(suite.scorers),
         )
-        return builder.make(suite.gates)
+        return builder.build(suite.gates)
 
 
 def _call_context(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec, run: RunSpec) -> CallContext:

@@ -105,7 +105,7 @@ class JudgeSession:
             return Failure(self.check.failure.kind, NOT_CHECKED + self.check.failure.message)
         if self.check.passed or self.mode == "warn":
             return None
-        return Unscored("judge_check", f"self-check {self.check.right} of {self.check.total}")
+        return Unscored("judge_check", f"{self.check.right} of {self.check.total} known answers")
 
     def _needs_check(self) -> bool:
         if self.check is None:

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evalrunner.baselines.file import Baseline, SampleKey
-from evalrunner.baselines.run_ref import RunRef
+from evalrunner.baselines.file import Baseline, RunRef, SampleKey
 from evalrunner.datasets.columns import digest_line
 from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import EMPTY, Cell, Completion, Row, Sample, Target, row_name

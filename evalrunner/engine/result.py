@@ -25,8 +25,7 @@ from evalrunner.domain import Cell, Completion, Failure, FailureKind, GateResult
 from evalrunner.engine.judge import NOT_CHECKED, JudgeSession
 from evalrunner.engine.plan import Plan, served_provenance, tested_provenance
 from evalrunner.engine.runner import RunState, ended_in_error
-from evalrunner.gates.check import Comparison as GateComparison
-from evalrunner.gates.check import check_gates, run_verdict
+from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
 from evalrunner.gates.regression import CandidateRun
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
@@ -116,11 +115,11 @@ def conclude(
     return results, *run_verdict(results, unfinished=unfinished, interrupted=state.interrupted)
 
 
-def _compared(plan: Plan) -> GateComparison:
+def _compared(plan: Plan) -> BaselineContext:
     """The sides of gates on a baseline; the models that served the plan are known by now."""
     if not plan.baselines:
-        return GateComparison()
-    return GateComparison(CandidateRun(tested_provenance(plan), plan.keys), plan.baselines)
+        return BaselineContext()
+    return BaselineContext(CandidateRun(tested_provenance(plan), plan.keys), plan.baselines)
 
 
 def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:

@@ -1,4 +1,4 @@
-"""Metrics to verdicts: every gate on each target it is about, those on a baseline together. Pure."""
+"""Metrics to verdicts: every gate on each of its targets, and the verdict of the run. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from evalrunner.baselines.file import Baseline
 from evalrunner.domain import BaselineResult, GateResult
-from evalrunner.gates.evidence import Evidence, gather, value_of
+from evalrunner.gates.evidence import Evidence, gather_evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.regression import CandidateRun, TestedGate, decide, evaluate_gate
+from evalrunner.gates.regression import CandidateRun, TestedGate, decide_gates, evaluate_gate
 from evalrunner.gates.threshold import GateDecision, check_threshold
 from evalrunner.runs.provenance import NOTHING
 from evalrunner.stats.aggregates import metric_interval
@@ -21,30 +21,30 @@ NO_CANDIDATE = CandidateRun(NOTHING, {})
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What gates on a baseline need beside the numbers: the run's own side, and the baselines by name, if they are there."""
+class BaselineContext:
+    """What gates on a baseline need besides the numbers: the candidate run, and the baselines that exist, by name."""
 
-    side: CandidateRun = NO_CANDIDATE
+    candidate: CandidateRun = NO_CANDIDATE
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
 
 def check_gates(
-    gates: Sequence[Gate], summary: Summary, comparison: Comparison = Comparison()
+    gates: Sequence[Gate], summary: Summary, context: BaselineContext = BaselineContext()
 ) -> tuple[GateResult, ...]:
-    """The verdict of every gate for each target it is about, in the order of the suite."""
-    places = [
+    """The verdict of every gate for each of its targets, in the order of the suite."""
+    pairs = [
         (gate, target) for gate in gates for target in summary.targets if gate.spec.target in (None, target)
     ]  # fmt: skip
-    evidence = [gather(gate, summary, target) for gate, target in places]
-    intervals = [_interval(gate, found) for (gate, _), found in zip(places, evidence, strict=True)]
-    compared = _compare(places, evidence, comparison)
+    evidence = [gather_evidence(gate, summary, target) for gate, target in pairs]
+    intervals = [_interval(gate, found) for (gate, _), found in zip(pairs, evidence, strict=True)]
+    compared = _check_regressions(pairs, evidence, context)
     results: list[GateResult] = []
-    for at, (gate, target) in enumerate(places):
+    for at, (gate, target) in enumerate(pairs):
         if at in compared:
-            finding, standing = compared[at]
+            decision, comparison = compared[at]
         else:
-            finding, standing = check_threshold(gate, evidence[at], interval=intervals[at]), None
-        results.append(_result(gate, target, evidence[at], intervals[at], finding, standing))
+            decision, comparison = check_threshold(gate, evidence[at], interval=intervals[at]), None
+        results.append(_result(gate, target, evidence[at], intervals[at], decision, comparison))
     return tuple(results)
 
 
@@ -58,25 +58,25 @@ def run_verdict(results: Sequence[GateResult], *, unfinished: bool, interrupted:
     return verdict, exit_code(codes)
 
 
-def _compare(
-    places: Sequence[tuple[Gate, str]], evidence: Sequence[Evidence], comparison: Comparison
+def _check_regressions(
+    pairs: Sequence[tuple[Gate, str]], evidence: Sequence[Evidence], context: BaselineContext
 ) -> dict[int, tuple[GateDecision, BaselineResult | None]]:
-    """The findings of the gates on a baseline by their place, those of one baseline decided together."""
+    """The decisions of the gates on a baseline by their position; those of one baseline are decided together."""
     families: dict[str, dict[int, TestedGate]] = {}
-    for at, (gate, target) in enumerate(places):
+    for at, (gate, target) in enumerate(pairs):
         name = gate.spec.baseline
         if name is not None:
-            baseline = comparison.baselines.get(name)
-            tested = evaluate_gate(gate, target, evidence[at], comparison.side, baseline)
+            baseline = context.baselines.get(name)
+            tested = evaluate_gate(gate, target, evidence[at], context.candidate, baseline)
             families.setdefault(name, {})[at] = tested
-    found: dict[int, tuple[GateDecision, BaselineResult | None]] = {}
+    decisions: dict[int, tuple[GateDecision, BaselineResult | None]] = {}
     for family in families.values():
-        found.update(zip(family, decide(list(family.values()), comparison.side), strict=True))
-    return found
+        decisions.update(zip(family, decide_gates(list(family.values()), context.candidate), strict=True))
+    return decisions
 
 
 def _interval(gate: Gate, evidence: Evidence) -> tuple[float | None, float | None]:
-    """The 95 % interval of a gate's metric, as the metric itself has it."""
+    """The 95% interval of a gate's metric, the same as in the metric itself."""
     values, clusters = evidence.values, evidence.reduced.clusters
     found = metric_interval(gate.estimand, values, clusters=clusters, level=LEVEL, seed=evidence.seed)
     return found.low, found.high
@@ -87,11 +87,10 @@ def _result(
     target: str,
     evidence: Evidence,
     interval: tuple[float | None, float | None],
-    finding: GateDecision,
-    standing: BaselineResult | None,
+    decision: GateDecision,
+    comparison: BaselineResult | None,
 ) -> GateResult:
-    spec, rows = gate.spec, finding.rows
-    decides = (rows.even, rows.strong) if rows and rows.even is not None and rows.strong is not None else None
+    spec, rows = gate.spec, decision.rows
     return GateResult(
         gate=spec.text,
         target=target,
@@ -100,23 +99,24 @@ def _result(
         low=interval[0],
         high=interval[1],
         bound=spec.bound,
-        verdict=finding.verdict,
-        reason=finding.reason,
+        verdict=decision.verdict,
+        reason=decision.reason,
         line=spec.line,
         kind=spec.kind,
         confidence=spec.confidence,
-        gate_low=finding.low,
-        gate_high=finding.high,
-        rows_to_decide=decides,
-        baseline=standing,
-        blocks=_blocks(gate, finding),
+        gate_low=decision.low,
+        gate_high=decision.high,
+        rows_to_decide=(rows.even, rows.strong) if rows and rows.even is not None and rows.strong is not None else None,
+        baseline=comparison,
+        blocks=_blocks(gate, decision),
         slice=spec.slice,
+        details=decision.details,
     )
 
 
-def _blocks(gate: Gate, finding: GateDecision) -> bool:
-    """Whether a verdict that is neither good nor bad changes the exit code."""
-    if finding.verdict == "inconclusive":
+def _blocks(gate: Gate, decision: GateDecision) -> bool:
+    """Whether the verdict changes the exit code: for some verdicts the suite decides."""
+    if decision.verdict == "inconclusive":
         policy = gate.spec.inconclusive
-        return policy == "block" or (policy == "block_if_worse" and finding.worse)
-    return gate.spec.baseline_required if finding.verdict == "no_baseline" else True
+        return policy == "block" or (policy == "block_if_worse" and decision.worse)
+    return gate.spec.baseline_required if decision.verdict == "no_baseline" else True

@@ -1,43 +1,90 @@
 """Gates on a baseline: `max_drop` (non-inferiority) and `improved`, on paired samples. Pure.
 
-Passing needs every gate, so *pass* takes no correction; *fail* and *improved* take Holm's over the gates of that
-baseline as the suite fixes them, those that could not be tested among them.
+A run and its baseline are paired sample by sample, on the id and the same input and expected output; epochs are reduced
+first. A run passes only if all its gates pass, so *pass* needs no correction; *fail* and *improved* take Holm's over the
+gates of one baseline as the suite lists them, those that could not be tested among them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from evalrunner.baselines.file import Baseline, SampleKey, metric_key
-from evalrunner.baselines.resolve import NAME, baseline_source, is_path
+from evalrunner.baselines.file import Baseline, BaselineRow, SampleKey, metric_key
+from evalrunner.baselines.resolve import how_to_create, missing_reason
 from evalrunner.domain import BaselineResult
-from evalrunner.gates.evidence import Evidence, value_of
+from evalrunner.gates.evidence import (
+    Evidence,
+    amount,
+    percent,
+    reduce_scores,
+    samples_needed,
+    samples_needed_in_detail,
+    value_of,
+    why_unscored,
+)
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.pairing import Pairing, differences, drops_of, pair_up
-from evalrunner.gates.sentences import amount, percent, what_decides, why_missing
 from evalrunner.gates.threshold import GateDecision
-from evalrunner.runs.provenance import Provenance
+from evalrunner.runs.provenance import Provenance, scorer_changes, target_changes
 from evalrunner.stats.hypothesis_tests import NonInferiority, RowsToDecide, holm, mcnemar, non_inferiority
 from evalrunner.verdicts import Verdict
 
-NOTHING = NonInferiority(None, None, None, "inconclusive", 0, 0.0, None)
+UNTESTED = NonInferiority(None, None, None, "inconclusive", 0, 0.0, None)
+SKIPPED = "its scorer skipped them"
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateRun:
-    """What is compared with a baseline: its run's provenance, and its samples by their place in the dataset."""
+    """The run that is compared with a baseline: its provenance, and its samples by their position in the dataset."""
 
     provenance: Provenance
     keys: Mapping[int, SampleKey]
 
 
 @dataclass(frozen=True, slots=True)
-class TestedGate:
-    """One gate on one target, tested by itself; `worst` with the candidate's missing pairs at the worst end.
+class Pair:
+    """One sample that is in both runs: the baseline's reduced score, and the candidate's or None."""
 
-    `missing_reason` says why there is nothing to compare with yet.
+    baseline: float
+    candidate: float | None
+    cluster: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """The pairs of one gate, and the samples excluded: changed, new, gone, or without a score in the baseline."""
+
+    pairs: tuple[Pair, ...]
+    changed: int = 0
+    new: int = 0
+    gone: int = 0
+    unscored: int = 0
+
+    @property
+    def excluded(self) -> int:
+        """Samples that are in no pair."""
+        return self.changed + self.new + self.gone + self.unscored
+
+    @property
+    def missing(self) -> int:
+        """Pairs without a score of the candidate."""
+        return sum(1 for pair in self.pairs if pair.candidate is None)
+
+    @property
+    def note(self) -> str | None:
+        """`3 samples excluded (1 changed, 2 new)`, or None."""
+        kinds = {"changed": self.changed, "new": self.new, "gone": self.gone, "unscored in the baseline": self.unscored}
+        counts = [f"{count:,} {name}" for name, count in kinds.items() if count]
+        noun = "sample" if self.excluded == 1 else "samples"
+        return f"{self.excluded:,} {noun} excluded ({', '.join(counts)})" if counts else None
+
+
+@dataclass(frozen=True, slots=True)
+class TestedGate:
+    """One gate on one target, tested alone. `worst` is the test with missing scores at the worst end of the range.
+
+    `partner` is the target of the baseline. `missing_reason` says why there is nothing to compare with yet.
     """
 
     gate: Gate
@@ -52,27 +99,24 @@ class TestedGate:
 
 
 def evaluate_gate(
-    gate: Gate, target: str, evidence: Evidence, side: CandidateRun | None, baseline: Baseline | None
+    gate: Gate, target: str, evidence: Evidence, candidate: CandidateRun, baseline: Baseline | None
 ) -> TestedGate:
-    """The test of a gate on a target; without a baseline or a partner in it there is none."""
-    partner = (
-        baseline.target_for(target, side.provenance.targets) if baseline is not None and side is not None else None
-    )
-    missing_reason = _missing_reason(gate, target, baseline, partner)
-    if side is None or baseline is None or partner is None or missing_reason is not None:
-        return TestedGate(gate, target, evidence, Pairing(()), NOTHING, None, baseline, partner, missing_reason)
-    pairing = pair_up(gate, evidence, side.keys, baseline, partner)
-    binary = _binary(gate, baseline)
-    result = _test(gate, list(drops_of(gate, pairing.pairs)), clustered=evidence.clusters is not None, binary=binary)
-    worst = None
-    end = _worst_end(gate)
+    """The test of a gate on a target. There is none without a baseline that has the target and the scorer."""
+    partner = None if baseline is None else baseline.target_for(target, candidate.provenance.targets)
+    if baseline is None or partner is None or gate.measure.name not in baseline.head.provenance.scorers:
+        missing = missing_reason(gate.spec.baseline or "main", baseline, target, partner, gate.measure.name)
+        return TestedGate(gate, target, evidence, Pairing(()), UNTESTED, None, baseline, partner, missing)
+    pairing = pair_up(gate, evidence, candidate.keys, baseline, partner)
+    clustered, binary = evidence.clusters is not None, _is_binary(gate, baseline)
+    result = _test(gate, list(drops_of(gate, pairing.pairs)), clustered=clustered, binary=binary)
+    worst, end = None, gate.estimand.low if gate.higher_is_better else gate.estimand.high
     if pairing.missing and end is not None:
         filled = list(drops_of(gate, pairing.pairs, worst=end))
-        worst = _test(gate, filled, clustered=evidence.clusters is not None, binary=binary)
+        worst = _test(gate, filled, clustered=clustered, binary=binary)
     return TestedGate(gate, target, evidence, pairing, result, worst, baseline, partner)
 
 
-def _binary(gate: Gate, baseline: Baseline) -> bool:
+def _is_binary(gate: Gate, baseline: Baseline) -> bool:
     """Whether the scores of both sides are 0 or 1 by construction."""
     if gate.estimand.aggregate.always_share:
         return True
@@ -82,42 +126,36 @@ def _binary(gate: Gate, baseline: Baseline) -> bool:
 
 def _test(gate: Gate, drops: Sequence[tuple[float, int]], *, clustered: bool, binary: bool) -> NonInferiority:
     assert gate.spec.confidence is not None  # gates on a baseline have one
-    found = [drop for drop, _ in drops]
-    width = gate.estimand.sample_width
-    span = None if binary else width if width is not None else _seen(found)
+    values, width = [drop for drop, _ in drops], gate.estimand.sample_width
+    if width is None:  # an open range: the largest difference observed
+        width = max((abs(drop) for drop in values), default=0.0) or 1.0
     clusters = [cluster for _, cluster in drops] if clustered else None
     alpha = 1 - gate.spec.confidence
-    return non_inferiority(found, max_drop=gate.spec.bound, span=span, clusters=clusters, alpha=alpha)
+    span = None if binary else width
+    return non_inferiority(values, max_drop=gate.spec.bound, span=span, clusters=clusters, alpha=alpha)
 
 
-def _seen(drops: Sequence[float]) -> float:
-    """What stands for the width of an open range: the largest difference that was seen."""
-    return max((abs(drop) for drop in drops), default=0.0) or 1.0
-
-
-def _worst_end(gate: Gate) -> float | None:
-    return gate.estimand.low if gate.higher_is_better else gate.estimand.high
-
-
-def decide(tested: Sequence[TestedGate], side: CandidateRun) -> list[tuple[GateDecision, BaselineResult | None]]:
-    """The verdicts of all gates on one baseline, and how each stands against it."""
+def decide_gates(
+    tested: Sequence[TestedGate], candidate: CandidateRun
+) -> list[tuple[GateDecision, BaselineResult | None]]:
+    """The verdicts of all gates on one baseline, each with its comparison to the baseline."""
     results = [one.result for one in tested]
     verdicts = _verdicts(tested, results)
-    found: list[tuple[GateDecision, BaselineResult | None]] = []
+    decisions: list[tuple[GateDecision, BaselineResult | None]] = []
     for place, one in enumerate(tested):
         if one.missing_reason is not None:
-            found.append((_no_baseline(one.gate, one.missing_reason), None))
+            how = how_to_create(one.gate.spec.baseline or "main")
+            decisions.append((GateDecision("no_baseline", f"{one.missing_reason}; {how}"), None))
             continue
-        compared = _compared(one, side)
-        finding = _untrusted(one) or _finding(one, verdicts[place], compared)
-        if finding.verdict not in ("untrusted", "fail") and one.worst is not None:
-            other = _verdicts(tested, [one.worst if at == place else result for at, result in enumerate(results)])[
-                place
-            ]
+        comparison = _comparison(one, candidate)
+        decision = _untrusted(one) or _decision(one, verdicts[place], comparison)
+        if decision.verdict not in ("untrusted", "fail") and one.worst is not None:
+            changed = [one.worst if at == place else result for at, result in enumerate(results)]
+            other = _verdicts(tested, changed)[place]
             if other != verdicts[place]:
-                finding = _flips(one, verdicts[place], other)
-        found.append((finding, compared))
-    return found
+                decision = _depends_on_missing(one, verdicts[place], other)
+        decisions.append((decision, comparison))
+    return decisions
 
 
 def _verdicts(tested: Sequence[TestedGate], results: Sequence[NonInferiority]) -> list[Verdict]:
@@ -125,45 +163,20 @@ def _verdicts(tested: Sequence[TestedGate], results: Sequence[NonInferiority]) -
     improved = [one.gate.spec.kind == "improved" for one in tested]
     fails = holm([_p(r.p_worse if better else r.p_fail) for r, better in zip(results, improved, strict=True)])
     gains = holm([_p(r.p_better if better else r.p_fail) for r, better in zip(results, improved, strict=True)])
-    said: list[Verdict] = []
+    verdicts: list[Verdict] = []
     for one, result, fail, gain in zip(tested, results, fails, gains, strict=True):
         alpha = 1 - (one.gate.spec.confidence or 0.0) + 1e-12
         passed = gain <= alpha if one.gate.spec.kind == "improved" else result.decision == "pass"
-        said.append("pass" if passed else "fail" if fail <= alpha else "inconclusive")
-    return said
+        verdicts.append("pass" if passed else "fail" if fail <= alpha else "inconclusive")
+    return verdicts
 
 
 def _p(value: float | None) -> float:
     return 1.0 if value is None else value
 
 
-def _missing_reason(gate: Gate, target: str, baseline: Baseline | None, partner: str | None) -> str | None:
-    """What is not there yet: the baseline, this target or this scorer in it; None where all is."""
-    name = gate.spec.baseline or "main"
-    if baseline is None and baseline_source(name) is not None:
-        return f"{name!r} has no run of this suite that passed yet"
-    if baseline is None:
-        return f"no file {name!r} beside the suite yet" if is_path(name) else f"no baseline {name!r} yet"
-    if partner is None:
-        return f"the baseline {name!r} has no target {target!r} yet (it has {', '.join(baseline.targets)})"
-    known = gate.measure.name in baseline.head.provenance.scorers
-    return None if known else f"the baseline {name!r} has no {gate.measure.name!r} yet"
-
-
-def _no_baseline(gate: Gate, missing_reason: str) -> GateDecision:
-    name = gate.spec.baseline or "main"
-    if (source := baseline_source(name)) is not None:
-        return GateDecision("no_baseline", f"{missing_reason}; {source.how_to_add}")
-    if NAME.fullmatch(name) and not is_path(name):
-        command = "evalrun baseline accept" + (f" last --name {name}" if name != "main" else "")
-        return GateDecision("no_baseline", f"{missing_reason}; once a run is good, this makes one: {command}")
-    return GateDecision(
-        "no_baseline", f"{missing_reason}; 'evalrun baseline accept' makes one that is called by its name: main"
-    )
-
-
-def _compared(one: TestedGate, side: CandidateRun) -> BaselineResult:
-    assert one.baseline is not None and one.partner is not None  # the caller has seen to it
+def _comparison(one: TestedGate, candidate: CandidateRun) -> BaselineResult:
+    assert one.baseline is not None and one.partner is not None  # the caller has checked
     pairs = [pair for pair in one.pairing.pairs if pair.candidate is not None]
     before = [one.gate.estimand.of_sample(pair.baseline) for pair in pairs]
     result = one.result
@@ -176,17 +189,19 @@ def _compared(one: TestedGate, side: CandidateRun) -> BaselineResult:
         low=result.low,
         high=result.high,
         n=result.n,
-        left_out=one.pairing.left_out,
+        left_out=one.pairing.excluded,
         missing=one.pairing.missing,
         p_value=_p_value(one),
         method=result.method,
         origin_drop=drop,
-        differs=differences(side.provenance, one.target, one.baseline, one.partner),
+        differs=tuple(
+            target_changes(one.baseline.head.provenance.targets[one.partner], candidate.provenance.targets[one.target])
+        ),
     )
 
 
 def _p_value(one: TestedGate) -> float | None:
-    """The two-sided p-value of "no difference": exact McNemar's for 0/1 scores, else that of the t."""
+    """The two-sided p-value of "no difference": exact McNemar's for 0/1 scores, else that of the t-test."""
     result = one.result
     if result.method == "tango":
         drops = [drop for drop, _ in drops_of(one.gate, one.pairing.pairs)]
@@ -199,88 +214,82 @@ def _p_value(one: TestedGate) -> float | None:
 def _untrusted(one: TestedGate) -> GateDecision | None:
     """The verdict where there is too little to compare: no pairs, or too few with a score of the candidate."""
     pairing = one.pairing
-    total = len(pairing.pairs)
+    total, details = len(pairing.pairs), () if pairing.note is None else (pairing.note,)
     if not total:
-        return GateDecision("untrusted", f"nothing to compare: no sample is scored in both{pairing.says_left_out()}")
+        note = f": {pairing.note}" if pairing.note else ""
+        return GateDecision("untrusted", f"no sample has a score in both runs{note}")
     scored = total - pairing.missing
     if scored / total < one.gate.spec.min_coverage or not scored:
-        why = why_missing(one.evidence, one.gate.measure.name) or "its scorer skipped them"
-        return GateDecision("untrusted", f"scored {scored} of {total} pairs: {why}{pairing.says_left_out()}")
+        why = why_unscored(one.evidence, one.gate.measure.name) or SKIPPED
+        return GateDecision("untrusted", f"scored {scored} of {total} pairs: {why}", details=details)
     return None
 
 
-def _finding(one: TestedGate, verdict: Verdict, compared: BaselineResult) -> GateDecision:
+def _decision(one: TestedGate, verdict: Verdict, comparison: BaselineResult) -> GateDecision:
     gate, result = one.gate, one.result
-    drop = _drop(gate, result)
     rows: RowsToDecide | None = None
+    change = _change(gate, result)
+    note = f" ({result.note})" if result.note and verdict == "inconclusive" else ""
     if gate.spec.kind == "improved":
-        said = {"pass": "better", "fail": "worse, not better", "inconclusive": "no gain proven"}[verdict] + f": {drop}"
+        endings = {"pass": "", "fail": "; an improvement is required", "inconclusive": ": not significant"}
+        reason = change + endings[verdict] + note
         worse = result.estimate is not None and result.estimate >= 0
     else:
+        allowed = "allowed" if (result.estimate or 0.0) > 0 else "allowed drop"
+        rows = result.rows if verdict == "inconclusive" else None
+        reason = f"{change}; {allowed} {_bound(gate)}{note}"
         worse = result.worse
-        if verdict == "inconclusive":
-            rows = result.rows
-        said = _says_drop(gate, result, verdict, drop)
-    if verdict == "inconclusive":
-        said += f" ({result.note})" if result.note else ""
-        said += what_decides(rows, epochs=one.evidence.noisy_within)
-    said += _says_origin(one, compared) + one.pairing.says_left_out()
-    if compared.differs:
-        said += f"; compared: {', '.join(compared.differs)}"
-    return GateDecision(verdict, said, None, result.low, result.high, rows, worse)
+        if rows is not None:
+            reason = f"{reason}.{samples_needed(rows)}".removesuffix(".")
+    details = samples_needed_in_detail(rows, more_epochs_help=one.evidence.more_epochs_help)
+    details += _notes(one, comparison)
+    return GateDecision(verdict, reason, None, result.low, result.high, rows, worse, tuple(details))
 
 
-def _drop(gate: Gate, result: NonInferiority) -> str:
+def _bound(gate: Gate) -> str:
+    """The allowed drop, as the suite gives it: in points for a metric in 0..1."""
+    return f"{100 * gate.spec.bound:.4g}" if gate.estimand.bounds == (0.0, 1.0) else f"{gate.spec.bound:.4g}"
+
+
+def _change(gate: Gate, result: NonInferiority) -> str:
+    """`8.1 points worse (90% CI 0.8–15.5)`; the interval is of the change in the direction that is named."""
     if result.estimate is None:
-        return "drop unknown"
-    word = "drop" if result.estimate >= 0 else "gain"
-    sign = 1 if result.estimate >= 0 else -1
-    text = f"{word} {amount(gate, sign * result.estimate)}"
+        return "change unknown"
+    sign = -1 if result.estimate < 0 else 1
+    size = amount(gate, sign * result.estimate)
+    change = f"{size} {'worse' if result.estimate > 0 else 'better'}" if result.estimate else "no change"
     if result.low is None or result.high is None:
-        return text
-    low, high = sorted((sign * result.low, sign * result.high))
-    level = percent(2 * (gate.spec.confidence or 0.95) - 1)
-    return f"{text} [{_bare(gate, low)}, {_bare(gate, high)}] ({level})"
+        return change
+    low, high = (amount(gate, end, unit=False) for end in sorted((sign * result.low, sign * result.high)))
+    between = " to " if low.startswith("-") or high.startswith("-") else "–"
+    return f"{change} ({percent(2 * (gate.spec.confidence or 0.95) - 1)} CI {low}{between}{high})"
 
 
-def _bare(gate: Gate, value: float) -> str:
-    return amount(gate, value).split(" ")[0]
+def _notes(one: TestedGate, comparison: BaselineResult) -> Iterator[str]:
+    if comparison.origin_drop is not None and comparison.origin_drop > 0:
+        yield f"{amount(one.gate, comparison.origin_drop)} below the first baseline, run {comparison.origin}"
+    if one.pairing.note is not None:
+        yield one.pairing.note
+    if comparison.differs:
+        yield f"differs from the baseline in {', '.join(comparison.differs)}"
 
 
-def _says_drop(gate: Gate, result: NonInferiority, verdict: Verdict, drop: str) -> str:
-    most = amount(gate, gate.spec.bound)
-    if verdict == "pass":
-        return f"not more than {most} worse: {drop}"
-    if verdict == "fail":
-        return f"more than {most} worse: {drop}"
-    word = "worse, but not proven beyond max_drop" if result.worse else "not decided"
-    hidden = f"; a drop of {amount(gate, result.high)} could still be hidden" if result.high is not None else ""
-    return f"{word}: {drop}{hidden}"
-
-
-def _says_origin(one: TestedGate, compared: BaselineResult) -> str:
-    """How far it has come down since the first baseline, where that is another run."""
-    if compared.origin_drop is None or compared.origin_drop <= 0:
-        return ""
-    return f"; {amount(one.gate, compared.origin_drop)} below its origin {compared.origin}"
-
-
-def _flips(one: TestedGate, verdict: Verdict, other: Verdict) -> GateDecision:
+def _depends_on_missing(one: TestedGate, verdict: Verdict, other: Verdict) -> GateDecision:
+    """The verdict that does not hold for every possible score of the pairs without one."""
     now = "passes" if verdict == "pass" else "is inconclusive"
-    total = len(one.pairing.pairs)
-    why = why_missing(one.evidence, one.gate.measure.name) or "its scorer skipped them"
-    then = {"fail": "fail", "inconclusive": "be inconclusive", "pass": "pass"}[str(other)]
+    total, missing = len(one.pairing.pairs), one.pairing.missing
+    why = why_unscored(one.evidence, one.gate.measure.name) or SKIPPED
     reason = (
-        f"{now} without the {one.pairing.missing} of {total} pairs that have no score, but would {then} with them at "
-        f"the worst end: {why}"
+        f"{now} on the {total - missing} of {total} pairs with a score, but the other {missing} could change that "
+        f"(worst case: {other}): {why}"
     )
-    return replace(GateDecision("untrusted", reason), low=one.result.low, high=one.result.high)
+    return GateDecision("untrusted", reason, low=one.result.low, high=one.result.high)
 
 
 def origin_drop(gate: Gate, evidence: Evidence, baseline: Baseline, target: str) -> tuple[str | None, float | None]:
-    """The run where the ratchet of a metric began, and how much worse the candidate is than that was, unpaired.
+    """The run of the first accepted baseline, and how much worse the candidate is than that, unpaired.
 
-    Without the second where the baseline is that very run.
+    The drop is None where the baseline is that very run.
     """
     origin = baseline.head.origin.get(gate.measure.name) or {}
     values = (origin.get("values") or {}).get(target) or {}
@@ -288,3 +297,57 @@ def origin_drop(gate: Gate, evidence: Evidence, baseline: Baseline, target: str)
     if then is None or now is None or origin.get("run_id") == baseline.head.run_id:
         return origin.get("run_id"), None
     return origin.get("run_id"), then - now if gate.higher_is_better else now - then
+
+
+def pair_up(
+    gate: Gate, evidence: Evidence, keys: Mapping[int, SampleKey], baseline: Baseline, target: str
+) -> Pairing:  # fmt: skip
+    """The pairs of a gate's samples with those of the baseline's `target`.
+
+    A sample that the candidate's scorer skips is paired too, without a score.
+    """
+    pairs: list[Pair] = []
+    counts = {"changed": 0, "new": 0, "unscored": 0}
+    seen: set[str] = set()
+    for place, score in evidence.by_position():
+        key = keys[place]
+        seen.add(key.id)
+        row = baseline.rows.get((target, key.id))
+        if row is None:
+            counts["new"] += 1
+        elif row.key != key:
+            counts["changed"] += 1
+        elif (value := _reduced(gate, row)) is None:
+            counts["unscored"] += score is not None
+        else:
+            pairs.append(Pair(value, score, evidence.cluster_of(place)))
+    gone = 0 if gate.spec.slice else sum(1 for at, id_ in baseline.rows if at == target and id_ not in seen)
+    return Pairing(tuple(pairs), counts["changed"], counts["new"], gone, counts["unscored"])
+
+
+def _reduced(gate: Gate, row: BaselineRow) -> float | None:
+    return reduce_scores(gate, [value for value in row.scores.get(gate.measure.name, ()) if value is not None])
+
+
+def drops_of(gate: Gate, pairs: Iterable[Pair], *, worst: float | None = None) -> Iterator[tuple[float, int]]:
+    """How much worse the candidate is in each pair, with the pair's cluster; missing ones at `worst`, or excluded."""
+    estimand = gate.estimand
+    for pair in pairs:
+        candidate = pair.candidate if pair.candidate is not None else worst
+        if candidate is None:
+            continue
+        before, now = estimand.of_sample(pair.baseline), estimand.of_sample(candidate)
+        yield (before - now if gate.higher_is_better else now - before), pair.cluster
+
+
+def incompatibilities(gate: Gate, provenance: Provenance, baseline: Baseline) -> list[str]:
+    """Why the gate's metric cannot be compared with the baseline's: how the scorers or judges differ."""
+    name, head = gate.measure.name, baseline.head
+    if name not in head.provenance.scorers:
+        return []
+    reasons = scorer_changes(head.provenance, provenance, name)
+    if head.epochs < gate.reducer.k:
+        reasons.append(f"epochs {head.epochs}, but {gate.reducer.name!r} needs {gate.reducer.k}")
+    elif head.epochs != gate.epochs and not gate.reducer.unbiased:
+        reasons.append(f"epochs {head.epochs} → {gate.epochs}, on which {gate.reducer.name!r} depends")
+    return reasons

@@ -1,8 +1,8 @@
-"""Gates on a bound: point gates by the value alone, gates with confidence by its one-sided bounds. Pure.
+"""Gates on a threshold: point gates by the value alone, gates with confidence by its one-sided bounds. Pure.
 
-A point gate passes or fails by its value. With confidence it passes if the bound on the bad side clears, fails if even
-that on the good side misses, and is inconclusive between. Either is untrusted where rows apply but too few were
-scored, or where the verdict would be another with what is missing at the worst end: a broken provider is not a bad
+A point gate passes or fails by its value. With confidence it passes if the bound on the bad side meets the threshold,
+fails if even the bound on the good side misses it, and is inconclusive in between. Either is untrusted if too few of
+the samples have a score, or if the missing scores could change the verdict: a provider that is down is not a bad
 model, nor a good one.
 """
 
@@ -12,9 +12,15 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from evalrunner.gates.evidence import Evidence, value_of
+from evalrunner.gates.evidence import (
+    Evidence,
+    percent,
+    samples_needed,
+    samples_needed_in_detail,
+    value_of,
+    why_unscored,
+)
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.sentences import percent, what_decides, why_missing
 from evalrunner.stats.aggregates import gate_bounds
 from evalrunner.stats.hypothesis_tests import RowsToDecide, rows_to_decide
 from evalrunner.verdicts import Verdict
@@ -26,7 +32,10 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """A verdict with its sentence, and what it was come to by. `worse`: a value on the wrong side, though not proven."""
+    """A verdict with its reason and the numbers that decided.
+
+    `details` are further sentences. `worse`: the value is on the wrong side, though that is not proven.
+    """
 
     verdict: Verdict
     reason: str
@@ -35,71 +44,76 @@ class GateDecision:
     high: float | None = None
     rows: RowsToDecide | None = None
     worse: bool = False
+    details: tuple[str, ...] = ()
 
 
 def check_threshold(gate: Gate, evidence: Evidence, *, interval: tuple[float | None, float | None]) -> GateDecision:
-    """The verdict of a gate on a bound. `interval` is the 95 % one of its metric, for the word on noise."""
-    if (nothing := without_rows(gate, evidence)) is not None:
+    """The verdict of a gate on a threshold. `interval` is the 95% interval of its metric."""
+    if (nothing := without_scores(gate, evidence)) is not None:
         return nothing
-    found = _decide(gate, evidence.values, evidence.reduced.clusters, evidence)
-    for end in gate.estimand.aggregate.worst_ends(gate.estimand, gate.spec.operator) if evidence.missing else ():
+    decision = _decide(gate, evidence.values, evidence.reduced.clusters, evidence)
+    ends = gate.estimand.aggregate.worst_ends(gate.estimand, gate.spec.operator) if evidence.missing else ()
+    for end in ends:
         other = _decide(gate, *evidence.filled(end), evidence)
-        if found.verdict not in ("fail", other.verdict):
-            return replace(found, verdict="untrusted", reason=_flips(gate, evidence, found, other), rows=None)
-    if gate.spec.kind == "point":
-        return replace(found, reason=_with_noise(gate, found, interval))
-    return found
+        if decision.verdict not in ("fail", other.verdict):
+            reason = _depends_on_missing(gate, evidence, decision, other)
+            return replace(decision, verdict="untrusted", reason=reason, rows=None, details=())
+    return _with_noise(gate, decision, interval) if gate.spec.kind == "point" else decision
 
 
-def without_rows(gate: Gate, evidence: Evidence) -> GateDecision | None:
-    """The verdict where no row applies, or too few of those that do were scored; else None."""
+def without_scores(gate: Gate, evidence: Evidence) -> GateDecision | None:
+    """The verdict where the scorer applies to no sample, or too few of them have a score; else None."""
     if not evidence.total:
         if evidence.reduced.skipped:
-            return GateDecision("fail", f"no row applies: all {evidence.reduced.skipped} were skipped")
+            return GateDecision("fail", f"no sample applies: all {evidence.reduced.skipped} were skipped")
         if gate.spec.slice:
             ((column, value),) = gate.spec.slice.items()
-            return GateDecision("fail", f"no row applies: no sample has {value!r} in {column!r}")
-        return GateDecision("untrusted", "no row was run")
+            return GateDecision("fail", f"no sample applies: none has {value!r} in {column!r}")
+        return GateDecision("untrusted", "no sample was run")
     scored = len(evidence.values)
     if evidence.coverage < gate.spec.min_coverage or not scored:
-        said = f"scored {scored} of {evidence.total} rows: {why_missing(evidence, gate.measure.name)}"
-        return GateDecision("untrusted", said, value_of(gate, evidence))
+        why = why_unscored(evidence, gate.measure.name)
+        return GateDecision(
+            "untrusted", f"scored {scored} of {evidence.total} samples: {why}", value_of(gate, evidence)
+        )
     return None
 
 
-def clears(gate: Gate, value: float) -> bool:
-    """Whether a value is on the right side of the gate's bound."""
+def meets(gate: Gate, value: float) -> bool:
+    """Whether a value is on the right side of the gate's threshold."""
     return COMPARE[gate.spec.operator](value, gate.spec.bound)
 
 
 def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, evidence: Evidence) -> GateDecision:
     value = gate.estimand.value(values)
-    assert value is not None  # something was scored
+    assert value is not None  # there are scores
     if gate.spec.confidence is None:
-        cleared = clears(gate, value)
-        return GateDecision("pass" if cleared else "fail", "clears the bound" if cleared else "misses the bound", value)
+        passed = meets(gate, value)
+        return GateDecision("pass" if passed else "fail", f"{'meets' if passed else 'misses'} the threshold", value)
     bounds = gate_bounds(
         gate.estimand, values, confidence=gate.spec.confidence, clusters=clusters, seed=evidence.seed
     )  # fmt: skip
-    least = gate.spec.operator in (">=", ">")
-    bad, good = (bounds.low, bounds.high) if least else (bounds.high, bounds.low)
+    lower = gate.spec.operator in (">=", ">")
+    bad, good = (bounds.low, bounds.high) if lower else (bounds.high, bounds.low)
     at = f"at {percent(gate.spec.confidence)} confidence"
-    side = ("at least", "at most") if least else ("at most", "at least")
-    if bad is not None and clears(gate, bad):
-        return GateDecision("pass", f"{side[0]} {bad:.4g} {at}, which clears the bound", value, bounds.low, bounds.high)
-    if good is not None and not clears(gate, good):
-        said = f"{side[1]} {good:.4g} {at}, which misses the bound"
-        return GateDecision("fail", said, value, bounds.low, bounds.high)
-    rows = _rows(gate, value, bad if clears(gate, value) else good, len(values))
-    note = f" ({bounds.note})" if bounds.note else ""
-    ends = " and ".join(f"{end:.4g}" if end is not None else "no end" for end in (bounds.low, bounds.high))
-    said = (
-        f"not decided: {at} it is between {ends}{note}"
-        if bounds.method
-        else f"not decided: {bounds.note or 'no interval'}"
-    )
-    said += what_decides(rows, epochs=evidence.noisy_within)
-    return GateDecision("inconclusive", said, value, bounds.low, bounds.high, rows, not clears(gate, value))
+    side = ("at least", "at most") if lower else ("at most", "at least")
+    if bad is not None and meets(gate, bad):
+        return GateDecision("pass", f"{side[0]} {bad:.4g} {at}: meets the threshold", value, bounds.low, bounds.high)
+    if good is not None and not meets(gate, good):
+        reason = f"{side[1]} {good:.4g} {at}: misses the threshold"
+        return GateDecision("fail", reason, value, bounds.low, bounds.high)
+    rows = _rows(gate, value, bad if meets(gate, value) else good, len(values))
+    if bounds.method:
+        note = f" ({bounds.note})" if bounds.note else ""
+        ends = " and ".join(f"{end:.4g}" if end is not None else "no end" for end in (bounds.low, bounds.high))
+        reason = f"between {ends} {at}{note}: not conclusive."
+    else:
+        reason = f"not conclusive: {bounds.note or 'no interval'}."
+    details = samples_needed_in_detail(rows, more_epochs_help=evidence.more_epochs_help)
+    return GateDecision(
+        "inconclusive", (reason + samples_needed(rows)).removesuffix("."), value, bounds.low, bounds.high, rows,
+        not meets(gate, value), tuple(details),
+    )  # fmt: skip
 
 
 def _rows(gate: Gate, value: float, end: float | None, n: int) -> RowsToDecide | None:
@@ -108,19 +122,21 @@ def _rows(gate: Gate, value: float, end: float | None, n: int) -> RowsToDecide |
     return rows_to_decide(n, half=abs(value - end), estimate=value, bound=gate.spec.bound)
 
 
-def _flips(gate: Gate, evidence: Evidence, found: GateDecision, other: GateDecision) -> str:
-    total = evidence.total
-    now = "passes" if found.verdict == "pass" else "is inconclusive"
-    then = f"{other.value:.4g}" if gate.spec.kind == "point" else other.verdict.replace("fail", "a fail")
+def _depends_on_missing(gate: Gate, evidence: Evidence, decision: GateDecision, other: GateDecision) -> str:
+    """Why a verdict does not hold for every possible score of the samples without one."""
+    now = "passes" if decision.verdict == "pass" else "is inconclusive"
+    worst = f"{other.value:.4g}" if gate.spec.kind == "point" else other.verdict
+    why = why_unscored(evidence, gate.measure.name)
     return (
-        f"{now} without the {evidence.missing} of {total} rows that have no score, but would be {then} with them at "
-        f"the worst end: {why_missing(evidence, gate.measure.name)}"
+        f"{now} on the {len(evidence.values)} of {evidence.total} samples with a score, but the other "
+        f"{evidence.missing} could change that (worst case: {worst}): {why}"
     )
 
 
-def _with_noise(gate: Gate, found: GateDecision, interval: tuple[float | None, float | None]) -> str:
+def _with_noise(gate: Gate, decision: GateDecision, interval: tuple[float | None, float | None]) -> GateDecision:
     low, high = interval
     if low is None or high is None or not low < gate.spec.bound < high:
-        return found.reason
-    said = "within noise: its 95 % interval spans the bound"
-    return said if found.verdict == "pass" else f"{found.reason}; {said}"
+        return decision
+    noise = "threshold is inside the 95% CI: not conclusive"
+    reason = noise if decision.verdict == "pass" else f"{decision.reason}; {noise}"
+    return replace(decision, reason=reason)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from evalrunner.baselines.file import Baseline, read_baseline
-from evalrunner.baselines.run_ref import RunRef
+from evalrunner.baselines.file import Baseline, RunRef, read_baseline
 from evalrunner.datasets.records import InvalidRecord, Reader, Record
 from evalrunner.datasets.resolve import FILE_EXTENSIONS, ExternalDataset, type_of
 from evalrunner.errors import RunNotFoundError
@@ -367,19 +366,19 @@ class MlflowBaselines:
     def accepts(self, reference: str) -> bool:
         return BASELINE_REFERENCE.fullmatch(reference) is not None
 
-    def find(self, reference: str, suite: str, address: str | None, judged: RunRef | None) -> Baseline | None:
+    def find(self, reference: str, suite: str, address: str | None, candidate: RunRef | None) -> Baseline | None:
         """The baseline of the newest run that passed in an experiment, or of the run of an id; None if none has passed.
 
         Without `address` the environment says where MLflow is. Raises RunNotFoundError if MLflow does not answer or the
         run of an id has no baseline, and SuiteError if the baseline is broken.
         """
-        return _find(reference, suite, mlflow_address(address), judged)
+        return _find(reference, suite, mlflow_address(address), candidate)
 
 
 mlflow_baselines = MlflowBaselines()
 
 
-def _find(reference: str, suite: str, address: str, judged: RunRef | None) -> Baseline | None:
+def _find(reference: str, suite: str, address: str, candidate: RunRef | None) -> Baseline | None:
     check_mlflow(f"baseline: {reference}")
     if (missing := find_missing_database(address)) is not None:  # before the first run is sent there
         if reference.startswith(RUN_SCHEME):
@@ -390,7 +389,7 @@ def _find(reference: str, suite: str, address: str, judged: RunRef | None) -> Ba
 
         try:
             client = MlflowClient(tracking_uri=address)
-            for run_id in _runs(client, reference, suite, judged):
+            for run_id in _runs(client, reference, suite, candidate):
                 if BASELINE_FILE in [item.path for item in client.list_artifacts(run_id)]:
                     path = Path(client.download_artifacts(run_id, BASELINE_FILE, folder))
                     return replace(read_baseline(path, label=reference), path=None)
@@ -406,7 +405,7 @@ def _find(reference: str, suite: str, address: str, judged: RunRef | None) -> Ba
     return None
 
 
-def _runs(client: Any, reference: str, suite: str, judged: RunRef | None) -> Iterator[str]:
+def _runs(client: Any, reference: str, suite: str, candidate: RunRef | None) -> Iterator[str]:
     """MLflow's ids of the runs that may have the baseline, the newest first."""
     if reference.startswith(RUN_SCHEME):
         yield reference.removeprefix(RUN_SCHEME)
@@ -416,10 +415,10 @@ def _runs(client: Any, reference: str, suite: str, judged: RunRef | None) -> Ite
     if experiment is None:  # before the first run is sent there
         return
     wanted = f"tags.`evalrun.suite` = '{suite}' and attributes.status = 'FINISHED'"
-    if judged is not None:
-        wanted += f" and attributes.start_time < {judged.started_ms}"
+    if candidate is not None:
+        wanted += f" and attributes.start_time < {candidate.started_ms}"
     newest = ["attributes.start_time DESC"]
     for run in client.search_runs([experiment.experiment_id], wanted, max_results=MAX_RUNS, order_by=newest):
-        itself = judged is not None and run.data.tags.get("evalrun.run_id") == judged.id
+        itself = candidate is not None and run.data.tags.get("evalrun.run_id") == candidate.id
         if run.data.tags.get("evalrun.verdict") in ACCEPTABLE and not itself:
             yield run.info.run_id

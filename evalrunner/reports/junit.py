@@ -143,7 +143,7 @@ def _gate_case(suite: str, gate: GateResult, view: RunView, counts: Counts) -> s
     result = gate_result(gate)
     counts.add(result)
     line = f"\nline {gate.line} of the suite" if gate.line else ""
-    body = f"{gate_sentence(gate, view)}{line}"
+    body = "\n".join((gate_sentence(gate, view), *gate.details)) + line
     name = gate.gate if len(view.targets) == 1 else f"{gate.gate} ({gate.target})"
     return _case(f"{suite}.gates", name, 0.0, _result(result, gate.reason, gate.verdict, body))
 

@@ -164,7 +164,7 @@ def _gate(gate: GateResult) -> tuple[str, ...]:
         inline(number(gate.value), 40),
         inline(interval(gate.low, gate.high), 60),
         inline(f"{gate.bound:g}", 20),
-        inline(gate.reason, 600),
+        inline(gate.full_reason, 600),
         str(gate.line or DASH),
     )
 

@@ -12,9 +12,8 @@ from evalrunner.domain import Metric
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import EvalrunError
 from evalrunner.formatting import number, one_line
-from evalrunner.gates.evidence import reduce_scores
+from evalrunner.gates.evidence import amount, reduce_scores
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.sentences import amount
 from evalrunner.prompts import find_value
 from evalrunner.runs.folder import RunFolder, list_runs
 from evalrunner.runs.record import MetricsRecord, RunRecord

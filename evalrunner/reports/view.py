@@ -138,16 +138,11 @@ def sentence(view: RunView) -> str:
 def _passed(view: RunView) -> str:
     passing = [gate for gate in view.gates if gate.verdict == "pass"]
     parts = [f"{len(passing)} of {counted(len(view.gates), 'gate')} passed"]
-    if close := sum(is_close(gate) for gate in passing):
+    if close := sum(gate.is_close for gate in passing):
         parts.append(f"{close} of them not conclusively")
     others = [gate for gate in view.gates_worst_first if gate.verdict != "pass"]
     parts += [f"{gate.verdict.replace('_', ' ')}: {gate_sentence(gate, view)}" for gate in others[:1]]
     return "; ".join(parts) + "."
-
-
-def is_close(gate: GateResult) -> bool:
-    """Whether the threshold of a point gate is inside the 95% CI."""
-    return gate.kind == "point" and gate.low is not None and gate.high is not None and gate.low < gate.bound < gate.high
 
 
 def gate_sentence(gate: GateResult, view: RunView) -> str:

@@ -141,7 +141,7 @@ def baseline_lookup_of_stored(
     if not names or suite_file is None:
         return None
     try:
-        baseline = BaselineResolver(suite_file.parent, suite, runs).find(names[0])
+        baseline = BaselineResolver(suite_file.parent, suite, runs).resolve(names[0])
     except (EvalrunError, BadBaselineReference):  # a report shows the worst rows then
         return None
     return None if baseline is None else baseline_lookup(baseline, targets)
@@ -155,7 +155,7 @@ def baseline_lookup(baseline: Baseline, targets: Sequence[str]) -> BaselineLooku
         found = baseline.rows.get((target, row.sample.id)) if target is not None else None
         if found is None or found.key != sample_key(row.sample):
             return None
-        return BaselineScores(_means(found), _output(found.kept, row.epoch))
+        return BaselineScores(_means(found), _output(found.content, row.epoch))
 
     return find
 

@@ -343,7 +343,9 @@ def _cell_from_record_1(record: Mapping[str, Any]) -> Cell:
     cause, colon, reason = (cell.reason or "").partition(": ")
     if cell.state == "skipped" or cause not in _CAUSES:
         return cell
-    typed: Any = "judge_check" if cause == "judge" and reason.startswith("self-check") else cause
+    typed: Any = cause
+    if cause == "judge" and reason.startswith("self-check "):
+        typed, reason = "judge_check", f"{reason.removeprefix('self-check ')} known answers"
     return replace(cell, cause=typed, reason=reason if colon else None)
 
 

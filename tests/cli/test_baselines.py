@@ -50,9 +50,8 @@ def test_worse_model_fails_and_equal_model_passes() -> None:
     accepted()
     assert [evalrun(suite(), "-q").returncode, evalrun(suite("bad"), "-q").returncode] == [0, 1]
     _, (gate,) = gates("gate")
-    assert gate["reason"] == (
-        "more than 5.00 points worse: drop 10.00 points [7.03, 14.04] (90 %); compared: options.column: 'good' → 'bad'"
-    )
+    assert gate["reason"] == "10.0 points worse (90% CI 7.0–14.0); allowed 5"
+    assert gate["details"] == ["differs from the baseline in options.column: 'good' → 'bad'"]
     assert gate["baseline"]["differs"] == ["options.column: 'good' → 'bad'"]
 
 
@@ -63,7 +62,7 @@ def test_accepting_a_failed_run_requires_force() -> None:
     assert evalrun(suite("bad"), "-q").returncode == 1
     refused = evalrun("baseline", "accept")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "did not pass (fail), so it is no baseline; --force takes it all the same" in refused.stderr
+    assert "it did not pass (fail). Use --force to accept it anyway" in refused.stderr
     assert "in place of" in accepted("--force")
 
 
@@ -77,7 +76,7 @@ def test_baseline_remembers_its_origin_across_accepts() -> None:
     code, (gate,) = gates(suite("bad", drop=0.08))
     assert (code, gate["verdict"], gate["baseline"]["drop"], gate["baseline"]["origin"]) == (0, "pass", 0.0, first)
     assert gate["baseline"]["origin_drop"] == pytest.approx(0.03)
-    assert f"3.00 points below its origin {first}" in gate["reason"]
+    assert f"3.0 points below the first baseline, run {first}" in gate["details"]
 
 
 def test_changed_scorer_is_refused_before_the_run() -> None:
@@ -86,7 +85,9 @@ def test_changed_scorer_is_refused_before_the_run() -> None:
     accepted()
     done = evalrun(suite(scorers="[{type: exact_match, ignore_case: true}]"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'exact_match' is not what it was in 'main' (options.ignore_case: not set → true)" in done.stderr
+    assert (
+        "cannot compare 'exact_match' with 'main': it has changed (options.ignore_case: not set → true)" in done.stderr
+    )
     assert "evalrun qa.yaml --no-gates, then evalrun baseline accept" in done.stderr
     assert len(list(Path("runs/qa").iterdir())) == 1
 
@@ -112,7 +113,7 @@ def test_changed_new_and_removed_samples_are_not_paired() -> None:
     Path("data.csv").write_text("\n".join(lines) + "\n")
     code, (gate,) = gates(suite())
     assert (code, gate["baseline"]["n"], gate["baseline"]["left_out"]) == (0, 197, 4)
-    assert "4 samples left out (1 changed, 1 new, 2 gone)" in gate["reason"]
+    assert "4 samples excluded (1 changed, 1 new, 2 gone)" in gate["details"]
 
 
 def test_refusing_hard_samples_is_not_an_improvement() -> None:
@@ -148,9 +149,9 @@ def test_broken_baseline_is_reported_with_its_line_number() -> None:
     BASELINE.write_text(BASELINE.read_text().replace('"id":"q1"', '"id":q1'))
     done = evalrun(suite())
     assert done.returncode == 2
-    assert "baselines/qa/main.jsonl:3: is no row of a baseline" in done.stderr
+    assert "baselines/qa/main.jsonl:3: is not a baseline row" in done.stderr
     BASELINE.write_text("{}\n")
-    assert "baselines/qa/main.jsonl:1: is no baseline" in evalrun(suite()).stderr
+    assert "baselines/qa/main.jsonl:1: is not a baseline file" in evalrun(suite()).stderr
 
 
 HEADS = {"scorers": "[]", "targets": '{"m":1}', "origin": "[]"}
@@ -166,7 +167,7 @@ def test_invalid_baseline_header_is_reported(key: str) -> None:
     done = evalrun(suite())
     assert (done.returncode, done.stderr) == (
         2,
-        "evalrun: baselines/qa/main.jsonl:1: is no baseline; 'evalrun baseline accept' writes one\n",
+        "evalrun: baselines/qa/main.jsonl:1: is not a baseline file; create one with 'evalrun baseline accept'\n",
     )
     BASELINE.write_text("[" * 100_000)
     assert evalrun(suite()).returncode == 2
@@ -179,13 +180,13 @@ def test_merge_conflict_markers_in_a_baseline_are_reported() -> None:
     head, first, *rest = BASELINE.read_text().splitlines()
     torn = ["<<<<<<< ours", first, "=======", first.replace("[1]", "[0]"), ">>>>>>> theirs"]
     BASELINE.write_text("\n".join([head, *torn, *rest]))
-    assert "main.jsonl:2: is left of a merge; take the file whole from one side" in evalrun(suite()).stderr
+    assert "main.jsonl:2: is a merge conflict marker; restore the whole file from one side" in evalrun(suite()).stderr
     BASELINE.write_text("\n".join([*torn[:1], head, *torn[2:3], head, *torn[4:], first, *rest]))
-    assert "main.jsonl:1: is left of a merge" in evalrun(suite()).stderr
+    assert "main.jsonl:1: is a merge conflict marker" in evalrun(suite()).stderr
     BASELINE.write_text("\n".join([head, first, first.replace("[1]", "[0]"), *rest]))
-    assert "main.jsonl:3: has the sample 'q0' a second time, as a merge may leave it" in evalrun(suite()).stderr
+    assert "main.jsonl:3: repeats sample 'q0', as a merge can leave it" in evalrun(suite()).stderr
     BASELINE.write_text("\n".join([head, first.replace("[1]", "[1,1]"), *rest]))
-    assert "main.jsonl:2: is no row of a baseline" in evalrun(suite()).stderr
+    assert "main.jsonl:2: is not a baseline row" in evalrun(suite()).stderr
 
 
 def test_holm_correction_applies_across_gates() -> None:
@@ -197,7 +198,7 @@ def test_holm_correction_applies_across_gates() -> None:
     several, found = gates(suite("bad", drop=0.03, more=gate * 4))
     assert (alone, several) == (1, 4)
     assert {gate["verdict"] for gate in found} == {"inconclusive"}
-    assert found[0]["reason"].startswith("worse, but not proven beyond max_drop: drop 5.50 points")
+    assert found[0]["reason"].startswith("5.5 points worse (90% CI 3.4–8.8); allowed 3")
 
 
 def test_improved_gate_requires_significance() -> None:
@@ -209,8 +210,9 @@ def test_improved_gate_requires_significance() -> None:
     assert (code, found[1]["verdict"], found[1]["reason"]) == (
         0,
         "pass",
-        "better: gain 10.00 points [7.03, 14.04] (90 %); compared: options.column: 'bad' → 'good'",
+        "10.0 points better (90% CI 7.0–14.0)",
     )
+    assert found[1]["details"] == ["differs from the baseline in options.column: 'bad' → 'good'"]
     code, found = gates(suite("bad", more=gate))
     assert (code, found[1]["verdict"]) == (4, "inconclusive")
 
@@ -246,12 +248,12 @@ def test_missing_baseline_names_the_command_that_creates_it() -> None:
     code, found = gates("qa.yaml")
     assert (code, [gate["verdict"] for gate in found]) == (0, ["pass", "no_baseline"])
     assert found[1]["reason"] == (
-        "the baseline 'main' has no target 'n' yet (it has m); once a run is good, this makes one: evalrun baseline accept"
+        "baseline 'main' has no target 'n' yet (it has m); create it from a good run: evalrun baseline accept"
     )
     Path("qa.yaml").write_text(text.replace("baseline: main", "baseline: other/main.jsonl"))
     _, found = gates("qa.yaml")
     assert found[0]["reason"] == (
-        "no file 'other/main.jsonl' beside the suite yet; 'evalrun baseline accept' makes one that is called by its name: main"
+        "no file 'other/main.jsonl' beside the suite yet; 'evalrun baseline accept' creates the baseline with the name main"
     )
     assert evalrun("baseline", "accept", "--name", "main.jsonl").returncode == 2
 
@@ -262,4 +264,4 @@ def test_fewer_epochs_than_the_reducer_needs_are_refused_before_the_run() -> Non
     accepted()
     done = evalrun(suite(more="run: {epochs: 2, reducer: pass_at_2}\n"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'exact_match' is not what it was in 'main' (epochs 1, of which 'pass_at_2' needs 2)" in done.stderr
+    assert "cannot compare 'exact_match' with 'main': it has changed (epochs 1, but 'pass_at_2' needs 2)" in done.stderr

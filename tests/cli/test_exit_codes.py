@@ -72,7 +72,7 @@ def test_exit_code_3_provider_down_is_never_1() -> None:
     with ScriptedServer(always(Status(500))) as server:
         suite = served("exact_match >= 0.5", server.base_url)
         assert code_and_word(suite) == (3, "UNTRUSTED")
-        assert reason(suite) == "scored 0 of 20 rows: the provider failed on 20 (server)"
+        assert reason(suite) == "scored 0 of 20 samples: the provider failed on 20 (server)"
     assert code_and_word(served("exact_match >= 0.5", DEAD)) == (3, "UNTRUSTED")
 
 
@@ -83,12 +83,12 @@ def test_failing_user_code_is_not_reported_as_provider_failure() -> None:
     Path(suite).write_text(
         text.replace("[exact_match, contains]", "[{type: python, name: own, function: own.py:fails}]")
     )
-    assert reason(suite) == "scored 0 of 100 rows: the scorer failed on 100 (function)"
+    assert reason(suite) == "scored 0 of 100 samples: the scorer failed on 100 (function)"
     Path(suite).write_text(
         text.replace("own >=", "contains >=").replace("{type: recorded, column: out}", "{type: python, function: own.py:fails}")
     )  # fmt: skip
     Path("own.py").write_text("def fails(input):\n    raise ValueError(input)\n")
-    assert reason(suite) == "scored 0 of 100 rows: the target's function failed on 100 (function)"
+    assert reason(suite) == "scored 0 of 100 samples: the target's function failed on 100 (function)"
 
 
 def test_exit_code_3_provider_down_with_a_baseline() -> None:
@@ -125,9 +125,9 @@ def test_inconclusive_gate_reports_the_samples_needed() -> None:
     assert found["verdict"] == "inconclusive"
     assert found["rows_to_decide"] == [303, 693]
     assert found["reason"] == (
-        "not decided: at 95 % confidence it is between 0.513 and 0.6825; about 303 rows would decide with even odds, "
-        "693 with 80 %"
+        "between 0.513 and 0.6825 at 95% confidence: not conclusive. About 700 samples are needed to decide"
     )
+    assert found["details"] == ["303 samples decide with 50% power, 693 with 80%"]
 
 
 def test_missing_baseline_has_no_effect_unless_required() -> None:

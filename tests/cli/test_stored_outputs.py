@@ -51,7 +51,7 @@ def test_new_gate_can_be_tried_on_a_stored_run() -> None:
     )
     code, found = gates("gate", "--suite", "new.yaml")
     assert (code, [gate["verdict"] for gate in found]) == (1, ["no_baseline", "fail", "fail"])
-    assert (found[1]["value"], found[2]["reason"]) == (0.9, "no row applies: all 200 were skipped")
+    assert (found[1]["value"], found[2]["reason"]) == (0.9, "no sample applies: all 200 were skipped")
     assert evalrun("gate", "--suite", "new.yaml", "--set", "gates=[exact_mach >= 0.5]").returncode == 2
 
 
@@ -110,13 +110,13 @@ def test_plan_reports_the_power_of_gates() -> None:
     data(200, worse=20)
     plan = evalrun("plan", suite(drop=0.01, more="  - exact_match >= 0.9\n")).stdout
     assert "smallest drop that it sees in four of five runs: 5.5, 7.8, 9.5 points, if 10, 20, 30 %" in plan
-    assert "warning: max_drop 1.00 points is finer than that" in plan
+    assert "warning: max_drop 1.0 points is finer than that" in plan
     evalrun(suite(drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
     accepted()
     evalrun(suite("bad", drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
     (_, last) = oldest_first()
     plan = evalrun("plan", suite("bad", drop=0.01, more="  - exact_match >= 0.9\n")).stdout
-    assert f"5.31 points (from 200 samples of run {last.name} and main)" in plan
+    assert f"5.3 points (from 200 samples of run {last.name} and main)" in plan
     assert f"red by chance in 44 % of the runs, if 0.900 (run {last.name}) is its true value" in plan
 
 
@@ -130,7 +130,7 @@ def test_plan_counts_pairs_for_graded_scores() -> None:
     evalrun(suite("bad", scorers=grade), "-q")
     drops = [i % 7 / 20 - i % 5 / 20 for i in range(50)]
     planned = smallest_drop(n=50, variance=statistics.variance(drops), span=1.0)
-    assert f"in four of five runs: {100 * planned:.2f} points (from 50 samples" in evalrun("plan", "qa.yaml").stdout
+    assert f"in four of five runs: {100 * planned:.1f} points (from 50 samples" in evalrun("plan", "qa.yaml").stdout
 
 
 def test_plan_accounts_for_clusters() -> None:

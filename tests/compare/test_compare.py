@@ -20,7 +20,7 @@ def ones(*counts: tuple[int, float]) -> list[float]:
     return [value for count, value in counts for _ in range(count)]
 
 
-def test_neighbours_that_do_not_differ_may_still_be_far_apart() -> None:
+def test_significance_is_not_transitive_in_a_ranking() -> None:
     # 12 samples against 4 for A before B and for B before C, so 24 against 8 for A before C
     scores = {
         "A": {"right": ones((12, 1), (4, 0), (12, 1), (4, 0), (168, 1))},
@@ -41,7 +41,7 @@ def test_neighbours_that_do_not_differ_may_still_be_far_apart() -> None:
     ]
 
 
-def test_pairs_count_wins_ties_and_losses_and_leave_out_what_has_one_side() -> None:
+def test_pairs_count_wins_ties_losses_and_one_sided_samples() -> None:
     first: list[float | None] = [1, 1, 0, 0, None, 1, None]
     second: list[float | None] = [1, 0, 1, 0, 1, None, None]
     comparison = compared({"x": {"right": first}, "y": {"right": second}}, [RIGHT])
@@ -55,7 +55,7 @@ def test_pairs_count_wins_ties_and_losses_and_leave_out_what_has_one_side() -> N
     )
 
 
-def test_rows_that_were_never_made_are_told() -> None:
+def test_missing_rows_are_a_warning() -> None:
     rows = rows_of({"x": {"right": [1.0] * 10}, "y": {"right": [1.0] * 10}})
     comparison = compared_rows(rows[:18], ["x", "y"], [RIGHT])
     assert comparison.warnings == (
@@ -63,7 +63,7 @@ def test_rows_that_were_never_made_are_told() -> None:
     )
 
 
-def test_the_family_is_all_pairs_of_all_quality_metrics() -> None:
+def test_holm_family_is_all_pairs_of_all_quality_metrics() -> None:
     chance = random.Random(2)
     scores = {
         name: {
@@ -89,7 +89,7 @@ def test_the_family_is_all_pairs_of_all_quality_metrics() -> None:
         assert all(pair.p_adjusted is None and pair.better is None for pair in metric.pairs)
 
 
-def test_equal_targets_are_seldom_told_apart() -> None:
+def test_false_positive_rate_of_equal_targets() -> None:
     chance = random.Random(17)
     runs, alarms = 300, 0
     for _ in range(runs):
@@ -106,7 +106,7 @@ def test_equal_targets_are_seldom_told_apart() -> None:
     assert alarms <= 23  # of 300 runs at .05 each, the binomial's upper 1 %
 
 
-def test_of_what_is_bad_less_is_better() -> None:
+def test_lower_is_better_metrics_rank_the_lowest_first() -> None:
     scores = {"mild": {"harm": ones((5, 1), (95, 0))}, "wild": {"harm": ones((40, 1), (60, 0))}}
     comparison = compared(scores, [HARM], latency={"mild": 2.0, "wild": 1.0})
     (metric,) = comparison.metrics
@@ -118,7 +118,7 @@ def test_of_what_is_bad_less_is_better() -> None:
     ]
 
 
-def test_answers_from_the_cache_make_nobody_cheap() -> None:
+def test_cached_answers_are_excluded_from_cost_comparison() -> None:
     scores = {"kept": {"right": [1.0, 0.0]}, "paid": {"right": [1.0, 1.0]}}
     rows = rows_of(scores, latency={"paid": 1.0})
     rows = [
@@ -137,7 +137,7 @@ def test_answers_from_the_cache_make_nobody_cheap() -> None:
     assert fronts == {"latency/p50": (("paid",), ("kept",)), "cost_usd/mean": (("paid",), ("kept",))}
 
 
-def test_slices_stand_outside_the_family() -> None:
+def test_slices_are_outside_the_holm_family() -> None:
     topics = [{"topic": "law" if place < 60 else "art"} for place in range(120)]
     scores = {"x": {"right": ones((60, 1), (60, 0))}, "y": {"right": ones((30, 1), (90, 0))}}
     comparison = compared(scores, [RIGHT], metadata=topics, design=Design(slices=("topic",)))
@@ -150,7 +150,7 @@ def test_slices_stand_outside_the_family() -> None:
     assert comparison.family == 1
 
 
-def test_related_samples_tell_less_and_that_is_said() -> None:
+def test_clustered_comparisons_are_weaker_and_carry_a_note() -> None:
     clusters = [{"page": str(place // 10)} for place in range(200)]
     scores = {"x": {"right": ones((100, 1), (100, 0))}, "y": {"right": ones((90, 1), (110, 0))}}
     plain = compared(scores, [RIGHT]).metrics[0].pairs[0]
@@ -161,7 +161,7 @@ def test_related_samples_tell_less_and_that_is_said() -> None:
     assert comparison.notes == ("samples are related by 'page'; the tests take the error over those clusters",)
 
 
-def test_graded_scores_want_twenty_pairs() -> None:
+def test_graded_comparisons_need_twenty_pairs() -> None:
     scores = {"x": {"graded": [1.0] * 19}, "y": {"graded": [0.0] * 19}}
     comparison = compared(scores, [GRADED])
     (pair,) = comparison.metrics[0].pairs
@@ -170,7 +170,7 @@ def test_graded_scores_want_twenty_pairs() -> None:
     assert comparison.family == 1
 
 
-def test_a_judge_of_a_contestants_family_is_named() -> None:
+def test_a_judge_of_the_same_model_family_is_a_warning() -> None:
     scores = {"ours": {"right": [1.0, 0.0]}, "theirs": {"right": [0.0, 1.0]}}
     models = {"ours": "openai/gpt-5-mini", "theirs": "claude-sonnet"}
     comparison = compared(scores, [RIGHT], models=models, judges={"right": ("openai/gpt-5",)})
@@ -180,7 +180,7 @@ def test_a_judge_of_a_contestants_family_is_named() -> None:
     assert compared(scores, [RIGHT], models=models, judges={"right": ("qwen3",)}).warnings == ()
 
 
-def test_metrics_can_be_picked_by_any_of_their_names() -> None:
+def test_metrics_can_be_selected_by_any_name() -> None:
     harm = Measure("tox", Declaration(aggregates=("mean", "p90", "ratio"), threshold=0.5, higher_is_better=False))
     scores = {name: {"right": [1.0, 0.0], "tox": [0.2, 0.7]} for name in "xy"}
     design = Design(reducers=(parse_reducer("mean"), parse_reducer("pass_at_1")))
@@ -196,19 +196,19 @@ def test_metrics_can_be_picked_by_any_of_their_names() -> None:
         names("tox/p90")
 
 
-def test_a_share_above_a_threshold_is_a_pair_of_yes_and_no() -> None:
+def test_ratio_comparisons_use_binary_pairs() -> None:
     tox = Measure("tox", Declaration(aggregates=("ratio",), headline="ratio", threshold=0.5, higher_is_better=False))
     comparison = compared({"x": {"tox": [0.2, 0.7, 0.1]}, "y": {"tox": [0.4, 0.9, 0.6]}}, [tox])
     (pair,) = comparison.metrics[0].pairs
     assert (pair.method, pair.difference, pair.wins, pair.ties) == ("mcnemar", pytest.approx(-1 / 3), 1, 2)
 
 
-def test_the_samples_that_differ_most_come_first() -> None:
+def test_most_disagreeing_samples_come_first() -> None:
     scores = {"x": {"graded": [0.5, 0.9, 0.0, 0.4]}, "y": {"graded": [0.5, 0.1, 1.0, 0.5]}}
     assert compared(scores, [GRADED]).most_different == (2, 1, 3)
 
 
-def test_unpaired_is_weaker_and_says_so() -> None:
+def test_unpaired_comparisons_are_weaker_and_carry_a_note() -> None:
     chance = random.Random(3)
     hard = [chance.random() for _ in range(200)]
     scores = {"x": {"right": [float(h < 0.6) for h in hard]}, "y": {"right": [float(h < 0.5) for h in hard]}}
@@ -220,7 +220,7 @@ def test_unpaired_is_weaker_and_says_so() -> None:
     assert apart.most_different == ()
 
 
-def test_the_order_of_the_contestants_changes_no_verdict() -> None:
+def test_the_order_of_candidates_changes_no_result() -> None:
     scores = {"x": {"right": ones((60, 1), (40, 0))}, "y": {"right": ones((30, 1), (70, 0))}}
     there = compared(scores, [RIGHT]).metrics[0]
     back = compared(dict(reversed(scores.items())), [RIGHT]).metrics[0]

@@ -13,7 +13,7 @@ from evalrunner.compare.ranking import compact_letters, rank
 from evalrunner.compare.result import ParetoFront, Ranking
 
 
-def test_a_differs_from_c_though_neither_differs_from_b() -> None:
+def test_letters_of_a_nontransitive_ranking() -> None:
     found = rank({"A": 0.8, "B": 0.7, "C": 0.6}, [("A", "C")], higher_is_better=True)
     assert found == Ranking(
         order=("A", "B", "C"),
@@ -24,7 +24,7 @@ def test_a_differs_from_c_though_neither_differs_from_b() -> None:
     )
 
 
-def test_a_sign_stands_only_where_all_before_beat_all_after() -> None:
+def test_a_greater_sign_requires_all_before_to_beat_all_after() -> None:
     values = {"A": 0.9, "B": 0.8, "C": 0.4, "D": 0.3}
     better = [("A", "C"), ("A", "D"), ("B", "C"), ("B", "D")]
     found = rank(values, better, higher_is_better=True)
@@ -35,20 +35,20 @@ def test_a_sign_stands_only_where_all_before_beat_all_after() -> None:
     assert without.differing == tuple(better[:-1])
 
 
-def test_the_best_beats_every_other_one() -> None:
+def test_best_is_significantly_better_than_every_other() -> None:
     values = {"A": 0.9, "B": 0.5, "C": 0.4}
     assert rank(values, [("A", "B"), ("A", "C")], higher_is_better=True).best == "A"
     assert rank(values, [("A", "B")], higher_is_better=True).best is None
     assert rank({"A": 0.9}, [], higher_is_better=True).best is None
 
 
-def test_less_is_better_where_the_metric_says_so_and_names_break_ties() -> None:
+def test_lower_is_better_ranking_with_ties_broken_by_name() -> None:
     assert rank({"b": 0.2, "a": 0.2, "c": 0.1}, [], higher_is_better=False).order == ("c", "a", "b")
     assert rank({"b": 0.2, "a": 0.2, "c": None}, [], higher_is_better=True).order == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_two_share_a_letter_exactly_where_they_do_not_differ(seed: int) -> None:
+def test_candidates_share_a_letter_exactly_if_not_significantly_different(seed: int) -> None:
     chance = random.Random(seed)
     names = [chr(65 + place) for place in range(chance.randrange(2, 8))]
     differ = {pair for pair in itertools.combinations(names, 2) if chance.random() < 0.5}
@@ -75,17 +75,17 @@ def test_two_share_a_letter_exactly_where_they_do_not_differ(seed: int) -> None:
         ("photo3", ()),
     ],
 )
-def test_a_name_tells_the_family(name: str, families: tuple[str, ...]) -> None:
+def test_model_family_from_the_model_name(name: str, families: tuple[str, ...]) -> None:
     assert model_families(name) == families
 
 
-def test_a_judge_is_kin_by_family_or_by_name() -> None:
+def test_shared_family_by_family_or_model_name() -> None:
     assert shared_family(["openai/gpt-5-mini"], ["azure/gpt-4o"]) == "of the same family, GPT"
     assert shared_family(["mine"], ["mine", "served"]) == "the same model, mine"
     assert shared_family(["openai/gpt-5-mini"], ["claude-sonnet"]) is None
 
 
-def test_who_is_outdone_on_both_is_not_on_the_front() -> None:
+def test_dominated_candidates_are_not_pareto_optimal() -> None:
     quality = {"cheap": 0.6, "middle": 0.6, "dear": 0.9, "worse": 0.5, "unknown": 0.95}
     cost = {"cheap": 1.0, "middle": 2.0, "dear": 5.0, "worse": 6.0, "unknown": None}
     found = pareto_front(("q", quality), ("cost", cost), higher_is_better=True)

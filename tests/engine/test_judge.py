@@ -72,9 +72,11 @@ def test_a_judge_that_passes_its_check_is_believed() -> None:
 def test_a_judge_that_fails_its_check_is_not_asked_further() -> None:
     result, server = run(lenient, "gates: [factuality >= 0.5]\n", rows=40)
     assert server.calls == 12
-    assert {row.cells["factuality"].message for row in read_rows(result.folder)} == {"judge: self-check 6 of 12"}
+    assert {row.cells["factuality"].message for row in read_rows(result.folder)} == {
+        "judge sanity check: 6 of 12 known answers"
+    }
     assert (result.verdict, result.exit_code) == ("untrusted", 3)
-    assert "the judge is not to be believed (self-check 6 of 12)" in result.gates[0].reason
+    assert "the judge failed its sanity check (6 of 12 known answers)" in result.gates[0].reason
     table = result.table
     assert set(table["factuality/v1/state"]) == {"unscored"}
 

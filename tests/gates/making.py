@@ -9,7 +9,7 @@ from typing import Any
 from evalrunner.baselines.file import Baseline, BaselineHead, collect_rows, sample_key
 from evalrunner.domain import Cell, Completion, Failure, GateResult, Row, Sample
 from evalrunner.gates.build import GateBuilder
-from evalrunner.gates.check import Comparison, check_gates
+from evalrunner.gates.check import BaselineContext, check_gates
 from evalrunner.gates.regression import CandidateRun
 from evalrunner.runs.provenance import DatasetProvenance, Provenance, ScorerProvenance, TargetProvenance
 from evalrunner.stats.measures import BUILTIN_MEASURES, Measure
@@ -68,15 +68,15 @@ def judge(
     document = parse_document(f"gates: [{gates}]", file="s.yaml")
     specs = read_gates(SectionReader(document, Path()), document.data)
     design = design or Design()
-    maker = GateBuilder(document, [measure, *BUILTIN_MEASURES], targets=["m"], design=design, epochs=epochs)
-    found = maker.make(specs)
+    builder = GateBuilder(document, [measure, *BUILTIN_MEASURES], targets=["m"], design=design, epochs=epochs)
+    found = builder.build(specs)
     document.raise_problems()
     summary = summarize(now, [measure], ["m"], epochs=epochs, design=design)
     keys = {row.sample.index: sample_key(row.sample) for row in now}
     provenance = provenance_of(measure, epochs)
-    comparison = Comparison(CandidateRun(provenance, keys), {})
+    comparison = BaselineContext(CandidateRun(provenance, keys), {})
     if before is not None:
         head = BaselineHead("main", "run-0", None, provenance_of(measure, epochs_before or epochs))
         stored = collect_rows(before, epochs=head.epochs)
-        comparison = Comparison(CandidateRun(provenance, keys), {"main": Baseline(head, "main", stored)})
+        comparison = BaselineContext(CandidateRun(provenance, keys), {"main": Baseline(head, "main", stored)})
     return list(check_gates(found, summary, comparison))

@@ -50,70 +50,72 @@ DOWN = Cell("error", reason="500", cause="server")
 SKIPPED = Cell("skipped", reason="no expected answer")
 
 
-def test_a_value_that_clears_the_bound_passes() -> None:
+def test_a_value_that_meets_the_threshold_passes() -> None:
     result = verdict(cells(99, RIGHT) + cells(1, WRONG), "exact_match", ">=", 0.8)
     assert (result.verdict, result.reason, result.metric, result.line) == (
         "pass",
-        "clears the bound",
+        "meets the threshold",
         "exact_match/v1",
         9,
     )
 
 
-def test_a_value_near_the_bound_says_that_it_is_within_noise() -> None:
+def test_a_threshold_inside_the_interval_is_reported_as_not_conclusive() -> None:
     result = verdict(cells(82, RIGHT) + cells(18, WRONG), "exact_match", ">=", 0.8)
-    assert (result.verdict, result.reason) == ("pass", "within noise: its 95 % interval spans the bound")
+    assert (result.verdict, result.reason) == ("pass", "threshold is inside the 95% CI: not conclusive")
 
 
-def test_a_value_that_misses_the_bound_fails() -> None:
+def test_a_value_that_misses_the_threshold_fails() -> None:
     assert verdict(cells(50, RIGHT) + cells(50, WRONG), "exact_match", ">=", 0.8).verdict == "fail"
     assert verdict(cells(50, Cell("scored", 0.5)), "toxicity/p90", "<", 0.5).verdict == "fail"
     assert verdict(cells(50, Cell("scored", 0.5)), "toxicity/p90", "<=", 0.5).verdict == "pass"
 
 
-def test_a_gate_that_no_row_applies_to_fails() -> None:
+def test_a_gate_without_applicable_samples_fails() -> None:
     result = verdict(cells(10, SKIPPED), "exact_match", ">=", 0.0)
-    assert (result.verdict, result.reason) == ("fail", "no row applies: all 10 were skipped")
+    assert (result.verdict, result.reason) == ("fail", "no sample applies: all 10 were skipped")
 
 
-def test_a_provider_that_is_down_is_not_a_bad_model() -> None:
+def test_provider_errors_make_a_gate_untrusted() -> None:
     result = verdict(cells(5, WRONG) + cells(95, DOWN), "exact_match", ">=", 0.8)
     assert result.verdict == "untrusted"
-    assert result.reason == "scored 5 of 100 rows: the provider failed on 95 (server)"
+    assert result.reason == "scored 5 of 100 samples: the provider failed on 95 (server)"
 
 
-def test_a_judge_that_cannot_be_read_is_not_a_bad_model() -> None:
+def test_unreadable_judge_replies_make_a_gate_untrusted() -> None:
     result = verdict(cells(12, UNREADABLE), "factuality", ">=", 0.5)
     assert (result.verdict, result.value) == ("untrusted", None)
-    assert "the judge could not be read on 12" in result.reason
+    assert "the judge's reply was unreadable on 12" in result.reason
 
 
-def test_a_judge_that_failed_its_check_is_named_as_such() -> None:
+def test_a_failed_judge_sanity_check_is_the_reason_of_an_untrusted_gate() -> None:
     result = verdict(
-        cells(12, Cell("unscored", reason="self-check 6 of 12", cause="judge_check")), "factuality", ">=", 0.5
+        cells(12, Cell("unscored", reason="6 of 12 known answers", cause="judge_check")), "factuality", ">=", 0.5
     )
-    assert result.reason == "scored 0 of 12 rows: the judge is not to be believed (self-check 6 of 12)"
+    assert result.reason == "scored 0 of 12 samples: the judge failed its sanity check (6 of 12 known answers)"
 
 
 def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
     result = verdict(cells(78, RIGHT) + cells(19, WRONG) + cells(3, REFUSED), "exact_match", ">=", 0.8)
     assert result.verdict == "untrusted"
-    assert result.reason.startswith("passes without the 3 of 100 rows that have no score, but would be 0.78")
+    assert result.reason.startswith(
+        "passes on the 97 of 100 samples with a score, but the other 3 could change that (worst case: 0.78): "
+    )
     assert "the model did not answer 3 (refused)" in result.reason
 
 
-def test_missing_cells_that_cannot_turn_the_verdict_do_not_matter() -> None:
+def test_missing_scores_that_cannot_change_the_verdict_are_ignored() -> None:
     assert verdict(cells(97, RIGHT) + cells(3, DOWN), "exact_match", ">=", 0.9).verdict == "pass"
 
 
-def test_an_open_range_has_no_worst_value_but_a_quantile_has() -> None:
+def test_only_quantiles_have_a_worst_value_in_an_open_range() -> None:
     quick = cells(97, RIGHT) + cells(3, DOWN)
     assert verdict(quick, "latency/mean", "<", 2).verdict == "pass"
     assert verdict(quick, "latency/p90", "<", 2).verdict == "pass"
     assert verdict(quick, "latency/p99", "<", 2).verdict == "untrusted"
 
 
-def test_exit_codes_go_in_the_order_of_the_contract() -> None:
+def test_precedence_of_exit_codes() -> None:
     assert exit_code([]) == 0
     assert exit_code([0, 4, 3]) == 3
     assert exit_code([3, 1, 4]) == 1
@@ -121,7 +123,7 @@ def test_exit_codes_go_in_the_order_of_the_contract() -> None:
     assert exit_code([2, 130, 1]) == 130
 
 
-def test_a_run_takes_the_verdict_of_its_worst_gate() -> None:
+def test_the_verdict_of_a_run_is_that_of_its_worst_gate() -> None:
     assert worst_verdict([]) == "pass"
     down, good = (
         verdict(cells(9, DOWN), "exact_match", ">=", 0.5),
@@ -143,7 +145,7 @@ def test_a_run_takes_the_verdict_of_its_worst_gate() -> None:
         ("cost_usd/total", "cost_usd/total"),
     ],
 )
-def test_a_metric_may_be_named_with_or_without_its_version(text: str, name: str) -> None:
+def test_a_metric_name_may_omit_the_version(text: str, name: str) -> None:
     measure, aggregate, _ = find_metric(text, MEASURES)
     assert measure.metric_name(aggregate) == name
 
@@ -156,6 +158,6 @@ def test_a_metric_may_be_named_with_or_without_its_version(text: str, name: str)
         ("toxicity/v2", "it has|did you mean"),
     ],
 )
-def test_a_metric_the_suite_cannot_have_is_refused_with_the_nearest(text: str, hint: str) -> None:
+def test_an_unknown_metric_is_refused_with_the_nearest_name(text: str, hint: str) -> None:
     with pytest.raises(UnknownMetric, match=hint):
         find_metric(text, MEASURES)

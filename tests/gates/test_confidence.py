@@ -27,7 +27,7 @@ def test_the_exact_one_sided_bound_decides(right: int, verdict: str) -> None:
     assert found.low is not None and found.low < low  # what is shown is two-sided, and so wider
 
 
-def test_a_model_at_the_bound_passes_in_at_most_a_twentieth_of_its_runs() -> None:
+def test_a_model_at_the_threshold_passes_in_at_most_5_percent_of_runs() -> None:
     from evalrunner.stats.distributions import binomial_cdf
 
     for n, bound in ((20, 0.8), (50, 0.9), (100, 0.5)):
@@ -46,29 +46,32 @@ def test_a_gate_with_max_is_mirrored() -> None:
     assert [judge(gate, TOXIC, found)[0].verdict for found in (few, many)] == ["pass", "fail"]
 
 
-def test_what_is_missing_makes_a_verdict_untrusted_where_it_could_turn_it() -> None:
+def test_missing_scores_that_could_change_the_verdict_make_it_untrusted() -> None:
     scores = [1.0] * 88 + [0.0] * 9 + ["server: 500"] * 3
     (found,) = judge(SURE % 0.83, EXACT, rows(scores, "exact_match"))
     assert (found.verdict, found.reason) == (
         "untrusted",
         (
-            "passes without the 3 of 100 rows that have no score, but would be inconclusive with them at the worst end: "
+            "passes on the 97 of 100 samples with a score, but the other 3 could change that (worst case: inconclusive): "
             "the provider failed on 3 (server)"
         ),
     )
     assert judge(SURE % 0.7, EXACT, rows(scores, "exact_match"))[0].verdict == "pass"
 
 
-def test_each_gate_has_its_own_coverage() -> None:
+def test_min_coverage_is_set_per_gate() -> None:
     scores: list[float | str | None] = [1.0] * 90 + ["judge: unreadable"] * 10
     strict, easy = judge(
         "{metric: quality, min: 0.5}, {metric: quality, min: 0.5, min_coverage: 0.9}", GRADED, rows(scores, "quality")
     )
-    assert (strict.verdict, strict.reason) == ("untrusted", "scored 90 of 100 rows: the judge could not be read on 10")
+    assert (strict.verdict, strict.reason) == (
+        "untrusted",
+        "scored 90 of 100 samples: the judge's reply was unreadable on 10",
+    )
     assert easy.verdict == "pass"
 
 
-def test_a_slice_is_judged_by_itself_and_an_empty_one_fails() -> None:
+def test_a_slice_gate_uses_its_samples_only_and_an_empty_slice_fails() -> None:
     topics = [{"topic": "law" if index % 4 == 0 else "art"} for index in range(40)]
     found = judge(
         "'exact_match[topic=law] >= 0.9', 'exact_match[topic=art] >= 0.9', 'exact_match[topic=sun] >= 0.9'",
@@ -81,7 +84,7 @@ def test_a_slice_is_judged_by_itself_and_an_empty_one_fails() -> None:
         ("pass", 1.0, {"topic": "art"}),
         ("fail", None, {"topic": "sun"}),
     ]
-    assert found[2].reason == "no row applies: no sample has 'sun' in 'topic'"
+    assert found[2].reason == "no sample applies: none has 'sun' in 'topic'"
 
 
 def test_a_reducer_is_named_in_the_metric() -> None:
@@ -105,7 +108,7 @@ def test_a_reducer_is_named_in_the_metric() -> None:
         ("metric: exact_match, max: 0, passes: 2, share: 0.2", "exact_match/v1/at_least_2", 0.3),
     ],
 )
-def test_samples_are_counted_over_their_epochs(rule: str, metric: str, value: float) -> None:
+def test_per_sample_gates_count_passed_epochs(rule: str, metric: str, value: float) -> None:
     scores = [(1.0, 1.0, 0.0)] * 70 + [(1.0, 0.0, 0.0)] * 30
     plain, sure = judge(
         f"{{per_sample: {{{rule}}}}}, {{per_sample: {{{rule}}}, confidence: 0.95}}",
@@ -122,10 +125,10 @@ def test_a_sample_with_too_few_scored_epochs_is_unscored() -> None:
     gate = "{per_sample: {metric: exact_match, min: 1, passes: 2, share: 0.98}}"
     (found,) = judge(gate, EXACT, rows(scores, "exact_match"), epochs=2)
     assert found.verdict == "untrusted"
-    assert "without the 4 of 100 rows that have no score" in found.reason
+    assert "on the 96 of 100 samples with a score, but the other 4" in found.reason
 
 
-def test_related_samples_tell_less() -> None:
+def test_clustered_samples_widen_the_interval() -> None:
     scores = [1.0] * 85 + [0.0] * 15
     apart = judge(SURE % 0.75, EXACT, rows(scores, "exact_match"))[0]
     passages = [{"passage": f"p{index // 10}"} for index in range(100)]
@@ -134,19 +137,19 @@ def test_related_samples_tell_less() -> None:
     assert (apart.verdict, related.verdict) == ("pass", "inconclusive")
 
 
-def test_too_few_clusters_decide_nothing() -> None:
+def test_too_few_clusters_are_inconclusive() -> None:
     passages = [{"passage": f"p{index % 3}"} for index in range(100)]
     (found,) = judge(
         SURE % 0.75, EXACT, rows([1.0] * 100, "exact_match", passages), design=Design(cluster="passage")
     )  # fmt: skip
     assert (found.verdict, found.reason) == (
         "inconclusive",
-        "not decided: no interval: 3 clusters, at least 5 are needed",
+        "not conclusive: no interval: 3 clusters, at least 5 are needed",
     )
 
 
-def test_more_epochs_are_named_where_they_would_help() -> None:
+def test_more_epochs_are_suggested_where_they_would_help() -> None:
     mixed = [(1.0, 0.0)] * 30 + [(1.0, 1.0)] * 5 + [(0.0, 0.0)] * 5
     (found,) = judge("{metric: quality, min: 0.47, confidence: 0.95}", GRADED, rows(mixed, "quality"), epochs=2)
     assert found.verdict == "inconclusive"
-    assert "as would more epochs" in found.reason
+    assert "more epochs would help as well" in found.details

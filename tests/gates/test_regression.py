@@ -19,7 +19,7 @@ TOXIC = Measure(
 DROP = "{metric: %s, baseline: main, max_drop: %s}"
 
 
-def test_the_drop_is_that_of_the_pairs_with_tangos_interval() -> None:
+def test_the_drop_is_the_mean_paired_difference_with_tangos_interval() -> None:
     before = rows([1.0] * 90 + [0.0] * 10, "exact_match")
     now = rows([1.0] * 80 + [0.0] * 12 + [1.0] * 8, "exact_match")  # 10 worse, 8 better
     (found,) = judge(DROP % ("exact_match", 0.1), EXACT, now, before=before)
@@ -31,16 +31,16 @@ def test_the_drop_is_that_of_the_pairs_with_tangos_interval() -> None:
     assert (found.verdict, against.method, against.p_value) == ("pass", "tango", pytest.approx(0.8145, abs=1e-4))
 
 
-def test_without_the_baseline_the_command_that_makes_one_is_named() -> None:
+def test_a_missing_baseline_names_the_command_that_creates_it() -> None:
     (found,) = judge(DROP % ("exact_match", 0.1), EXACT, rows([1.0], "exact_match"))
     assert (found.verdict, found.blocks, found.reason) == (
         "no_baseline",
         False,
-        "no baseline 'main' yet; once a run is good, this makes one: evalrun baseline accept",
+        "no baseline 'main' yet; create it from a good run: evalrun baseline accept",
     )
 
 
-def test_where_less_is_better_a_drop_is_a_rise() -> None:
+def test_for_lower_is_better_metrics_an_increase_is_a_drop() -> None:
     low, high = rows([0.1] * 40, "toxicity"), rows([0.3] * 39 + [0.29], "toxicity")
     (worse,) = judge(DROP % ("toxicity", 0.05), TOXIC, high, before=low)
     (better,) = judge(DROP % ("toxicity", 0.05), TOXIC, low, before=high)
@@ -49,41 +49,41 @@ def test_where_less_is_better_a_drop_is_a_rise() -> None:
     assert (better.verdict, better.baseline.drop) == ("pass", pytest.approx(-0.19975))
 
 
-def test_a_ratio_is_paired_as_yes_and_no() -> None:
+def test_a_ratio_is_paired_as_binary_scores() -> None:
     before, now = rows([0.6] * 5 + [0.1] * 95, "toxicity"), rows([0.9] * 30 + [0.2] * 70, "toxicity")
     (found,) = judge(DROP % ("toxicity/ratio", 0.1), TOXIC, now, before=before)
     assert found.baseline is not None
     assert (found.verdict, found.baseline.drop, found.baseline.method) == ("fail", 0.25, "tango")
 
 
-def test_fewer_than_twenty_graded_pairs_decide_nothing() -> None:
+def test_fewer_than_twenty_graded_pairs_are_inconclusive() -> None:
     few = rows([0.5] * 19, "quality")
     (found,) = judge(DROP % ("quality", 0.5), GRADED, few, before=few)
     assert (found.verdict, "19 pairs; at least 20 are needed" in found.reason) == ("inconclusive", True)
 
 
-def test_a_candidates_missing_scores_count_as_the_worst_there_is() -> None:
+def test_missing_candidate_scores_are_set_to_the_worst_value() -> None:
     before = rows([1.0] * 100, "exact_match")
     now = rows([1.0] * 96 + ["no_answer: refused"] * 4, "exact_match")
     (found,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
     assert (found.verdict, found.reason) == (
         "untrusted",
         (
-            "passes without the 4 of 100 pairs that have no score, but would be inconclusive with them at the worst end: "
+            "passes on the 96 of 100 pairs with a score, but the other 4 could change that (worst case: inconclusive): "
             "the model did not answer 4 (refused)"
         ),
     )
     assert judge(DROP % ("exact_match", 0.15), EXACT, now, before=before)[0].verdict == "pass"
 
 
-def test_skipping_is_no_way_to_get_better() -> None:
+def test_skipped_pairs_make_a_regression_gate_untrusted() -> None:
     before = rows([1.0] * 50 + [0.0] * 50, "exact_match")
     now = rows([1.0] * 50 + [None] * 50, "exact_match")
     (found,) = judge(DROP % ("exact_match", 0.2), EXACT, now, before=before)
     assert (found.verdict, found.reason) == ("untrusted", "scored 50 of 100 pairs: its scorer skipped them")
 
 
-def test_too_few_pairs_with_a_score_are_not_trusted_and_say_whose_doing_it_is() -> None:
+def test_too_few_scored_pairs_are_untrusted_with_the_cause() -> None:
     before = rows([1.0] * 100, "exact_match")
     now = rows([1.0] * 60 + ["server: 500"] * 40, "exact_match")
     (found,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
@@ -93,13 +93,13 @@ def test_too_few_pairs_with_a_score_are_not_trusted_and_say_whose_doing_it_is() 
     )
 
 
-def test_no_sample_in_both_is_nothing_to_compare() -> None:
+def test_runs_without_a_common_sample_are_untrusted() -> None:
     before = rows([1.0] * 3, "exact_match", [{}] * 3)
     now = [row for row in rows([1.0] * 6, "exact_match") if row.sample.index > 2]
     (found,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
     assert (found.verdict, found.reason) == (
         "untrusted",
-        "nothing to compare: no sample is scored in both; 6 samples left out (3 new, 3 gone)",
+        "no sample has a score in both runs: 6 samples excluded (3 new, 3 gone)",
     )
 
 
@@ -112,7 +112,7 @@ def test_epochs_are_reduced_before_they_are_paired() -> None:
     assert found.baseline.method == "t-padded"  # thirds are no yes and no
 
 
-def test_a_slice_is_paired_by_itself() -> None:
+def test_a_slice_gate_pairs_only_its_samples() -> None:
     topics = [{"topic": "law" if index < 40 else "art"} for index in range(80)]
     before = rows([1.0] * 80, "exact_match", topics)
     now = rows([1.0] * 20 + [0.0] * 20 + [1.0] * 40, "exact_match", topics)
@@ -127,14 +127,14 @@ def test_a_slice_is_paired_by_itself() -> None:
     assert drops == [("fail", 40, 0.5), ("pass", 40, 0.0)]
 
 
-def test_a_further_reducer_can_have_a_baseline() -> None:
+def test_an_additional_reducer_can_have_a_baseline() -> None:
     design = Design(reducers=(parse_reducer("mean"), parse_reducer("pass_at_1")))
     before, now = rows([(1.0, 1.0)] * 60, "exact_match"), rows([(1.0, 0.0)] * 60, "exact_match")
     (found,) = judge(DROP % ("exact_match/pass_at_1", 0.1), EXACT, now, before=before, epochs=2, design=design)
     assert (found.metric, found.verdict) == ("exact_match/v1/pass_at_1", "fail")
 
 
-def test_passing_takes_no_correction_but_failing_does() -> None:
+def test_holm_correction_applies_to_fail_but_not_to_pass() -> None:
     before = rows([1.0] * 200, "exact_match")
     near = rows([1.0] * 189 + [0.0] * 11, "exact_match")  # p = .019 against a margin of .03
     gate = DROP % ("exact_match", 0.03)
@@ -147,7 +147,9 @@ def test_passing_takes_no_correction_but_failing_does() -> None:
 @pytest.mark.parametrize(
     ("right", "verdict", "blocks"), [(110, "pass", True), (101, "inconclusive", False), (90, "inconclusive", True), (60, "fail", True)]
 )  # fmt: skip
-def test_better_has_to_be_proven_and_worse_is_a_fail(right: int, verdict: str, blocks: bool) -> None:
+def test_improved_gates_pass_only_on_significant_gains_and_fail_on_losses(
+    right: int, verdict: str, blocks: bool
+) -> None:
     before = rows([1.0] * 90 + [0.0] * 60, "exact_match")
     now = rows([1.0] * right + [0.0] * (150 - right), "exact_match")
     if right == 101:
@@ -159,7 +161,7 @@ def test_better_has_to_be_proven_and_worse_is_a_fail(right: int, verdict: str, b
 @pytest.mark.parametrize(
     ("policy", "blocks"), [("block", [True, True]), ("block_if_worse", [True, False]), ("warn", [False, False])]
 )
-def test_whether_an_inconclusive_gate_blocks_is_said_in_the_suite(policy: str, blocks: list[bool]) -> None:
+def test_the_suite_sets_whether_an_inconclusive_gate_blocks(policy: str, blocks: list[bool]) -> None:
     before = rows([1.0] * 100, "exact_match")
     gate = f"{{metric: exact_match, baseline: main, max_drop: 0.05, inconclusive: {policy}}}"
     worse = rows([1.0] * 94 + [0.0] * 6, "exact_match")

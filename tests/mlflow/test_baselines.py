@@ -100,9 +100,12 @@ def test_a_server_that_cannot_be_asked_is_an_error_before_the_run() -> None:
 @pytest.mark.parametrize(
     ("baseline", "said"),
     [
-        ("mlflow:exp/main", "'mlflow:exp/main' is no baseline: it should be .*mlflow:experiment/NAME or mlflow:run/ID"),
-        ("mlflow:experiment/", "'mlflow:experiment/' is no baseline"),
-        ("mlflow:Experiment/main.jsonl", "is no baseline"),
+        (
+            "mlflow:exp/main",
+            "'mlflow:exp/main' is not a baseline reference; use .*mlflow:experiment/NAME or mlflow:run/ID",
+        ),
+        ("mlflow:experiment/", "'mlflow:experiment/' is not a baseline reference"),
+        ("mlflow:Experiment/main.jsonl", "is not a baseline reference"),
         (f"mlflow:run/{'0' * 32}", "cannot be had from MLflow: .*Run with id=0+ not found"),
         (
             "mlflow:run/BARE",

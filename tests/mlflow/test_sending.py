@@ -78,7 +78,7 @@ def test_parameters_and_tags_say_what_was_run(server: str, client: Any, monkeypa
     assert (tags["evalrun.ci_url"], tags["mlflow.note.content"]) == ("https://ci.example/job/1", "Sums.")
     gates = [tags["evalrun.gate.1"], tags["evalrun.gate.2"]]
     assert gates[0].startswith("pass: contains >= 0.9 [good]: 1, ")
-    assert gates[1].startswith("fail: contains >= 0.9 [bad]: 0.5, misses the bound")
+    assert gates[1].startswith("fail: contains >= 0.9 [bad]: 0.5, misses the threshold")
     digest = json.loads((result.folder / "run.json").read_text())["dataset"]["digest"]
     assert params == {
         "target": "good", "type": "recorded", "dataset.digest": digest, "seed": "0",

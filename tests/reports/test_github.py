@@ -78,15 +78,15 @@ def test_tenth_annotation_counts_the_rest() -> None:
 
 def test_suite_outside_the_checkout_is_annotated_without_a_line() -> None:
     (said,) = gate_annotations([view(suite_file=Path("/elsewhere/qa.yaml"))], Path("/checkout"))
-    assert said == "::error title=qa%3A fail::exact_match >= 0.8 is 0.500: misses the bound"
+    assert said == "::error title=qa%3A fail::exact_match >= 0.8 is 0.500: misses the threshold"
 
 
 def test_failed_gate_is_annotated_at_its_line() -> None:
     done = evalrun(write("0", "no", "no"), env=env())
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == (
-        "::error file=sums.yaml,line=6,title=sums%3A fail::exact_match >= 0.5 is 0.333: misses the bound; within noise: "
-        "its 95 %25 interval spans the bound"
+        "::error file=sums.yaml,line=6,title=sums%3A fail::exact_match >= 0.5 is 0.333: misses the threshold; "
+        "threshold is inside the 95%25 CI: not conclusive"
     )
     (folder,) = Path("runs/sums").iterdir()
     assert {"summary.md", "junit.xml"} <= {path.name for path in folder.iterdir()}

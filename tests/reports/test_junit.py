@@ -102,8 +102,8 @@ def test_junit_has_a_suite_per_target_and_one_for_gates(tmp_path: Path) -> None:
         "input: question?\nexpected: yes | no\noutput: timeout: after 60 s</error></testcase>\n"
         "  </testsuite>\n"
         '  <testsuite name="qa.gates" tests="1" failures="1" errors="0" time="0.000" skipped="0" timestamp="2026-01-01T00:00:00">\n'
-        '    <testcase classname="qa.gates" name="exact_match &gt;= 0.8" time="0.000"><failure message="misses the bound" type="fail">'
-        "exact_match &gt;= 0.8 is 0.500: misses the bound\nline 7 of the suite</failure></testcase>\n"
+        '    <testcase classname="qa.gates" name="exact_match &gt;= 0.8" time="0.000"><failure message="misses the threshold" type="fail">'
+        "exact_match &gt;= 0.8 is 0.500: misses the threshold\nline 7 of the suite</failure></testcase>\n"
         "  </testsuite>\n"
         "</testsuites>\n"
     )

@@ -27,7 +27,9 @@ TAGS = {
     "tr", "th", "td",
 }  # fmt: skip
 MEASURE = Measure("exact_match", Declaration(binary=True))
-GATE = GateResult("exact_match >= 0.8", "a", "exact_match/v1", 0.5, 0.2, 0.8, 0.8, "fail", "misses the bound", line=7)
+GATE = GateResult(
+    "exact_match >= 0.8", "a", "exact_match/v1", 0.5, 0.2, 0.8, 0.8, "fail", "misses the threshold", line=7
+)
 METRIC = Metric("exact_match/v1", "exact_match", "mean", 0.5, 10, low=0.2, high=0.8)
 
 
@@ -61,7 +63,7 @@ def test_summary_shows_verdict_then_gates_metrics_and_rows() -> None:
     shown = ShownRow(row(3, "no `idea`"))
     assert render_markdown(view(), {"a": [shown]}, max_bytes=100_000) == (
         "## ❌ FAIL: qa\n\n"
-        "**1 of 1 gate failed: exact_match &#62;= 0.8 is 0.500: misses the bound.**\n\n"
+        "**1 of 1 gate failed: exact_match &#62;= 0.8 is 0.500: misses the threshold.**\n\n"
         "10 rows in 1.5 s · run <code>20260101T000000Z-0000</code>\n\n"
         "### Gates\n\n"
         "| verdict | gate | target | value | 95% CI | bound | reason | line |\n"
@@ -82,7 +84,7 @@ def test_summary_shows_verdict_then_gates_metrics_and_rows() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "1 of 1 gate failed: exact_match >= 0.8 is 0.500: misses the bound."),
+        ({}, "1 of 1 gate failed: exact_match >= 0.8 is 0.500: misses the threshold."),
         (
             {"verdict": "untrusted", "exit_code": 3, "gates": (replace(GATE, verdict="untrusted", reason="no row was run"),)},
             "The result is not trusted and says nothing about the model: exact_match >= 0.8 is 0.500: no row was run.",

@@ -213,7 +213,7 @@ def test_version_1_rows_are_read_with_their_causes() -> None:
         "read": (Cell("unscored", None, "judge: a: b"), Cell("unscored", None, "a: b", cause="judge")),
         "tried": (
             Cell("unscored", None, "judge: self-check 6 of 12"),
-            Cell("unscored", None, "self-check 6 of 12", cause="judge_check"),
+            Cell("unscored", None, "6 of 12 known answers", cause="judge_check"),
         ),
         "down": (Cell("error", None, "server: 500: no"), Cell("error", None, "500: no", cause="server")),
         "unknown": (Cell("unscored", None, "not reported"), Cell("unscored", None, "not reported")),
@@ -225,7 +225,9 @@ def test_version_1_rows_are_read_with_their_causes() -> None:
     (row,) = read_rows(Path())
     assert isinstance(row.answer, Completion) and row.answer.finish_reason == "stop"
     assert row.cells == {name: new for name, (_, new) in cells.items()}
-    assert [cell.message for cell in row.cells.values()] == [old.message for old, _ in cells.values()]
+    messages = [cell.message for cell in row.cells.values()]
+    assert messages[3] == "judge sanity check: 6 of 12 known answers"
+    assert [*messages[:3], *messages[4:]] == [old.message for name, (old, _) in cells.items() if name != "tried"]
     assert scan_keys(Path()).find("s1", "m", 2) is not None
 
 

@@ -33,8 +33,8 @@ OPEN = Declaration(low=None, high=None)
         (None, Cell("skipped", reason="the scorer returned None")),
         (Skipped("no unit in the question"), Cell("skipped", reason="no unit in the question")),
         (
-            Unscored("judge_check", "self-check 6 of 12"),
-            Cell("unscored", reason="self-check 6 of 12", cause="judge_check"),
+            Unscored("judge_check", "6 of 12 known answers"),
+            Cell("unscored", reason="6 of 12 known answers", cause="judge_check"),
         ),
         (Unscored("no_answer", "refused"), Cell("unscored", reason="refused", cause="no_answer")),
         (Failure("timeout", "after 60 s"), Cell("error", reason="after 60 s", cause="timeout")),

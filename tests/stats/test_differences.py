@@ -24,7 +24,7 @@ def test_newcombes_interval_has_its_known_values(counts: tuple[int, int, int, in
     assert newcombe(*counts) == (pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5))
 
 
-def test_pairs_of_0_and_1_are_those_of_mcnemar_and_tango() -> None:
+def test_binary_pairs_use_mcnemar_and_tango() -> None:
     from scipy.stats import binomtest
 
     differences = [1.0] * 209 + [-1.0] * 152 + [0.0] * 958
@@ -34,7 +34,7 @@ def test_pairs_of_0_and_1_are_those_of_mcnemar_and_tango() -> None:
     assert (found.estimate, found.n, found.method) == (57 / 1319, 1319, "mcnemar")
 
 
-def test_graded_pairs_are_students_t_with_a_pair_at_each_end() -> None:
+def test_graded_pairs_use_students_t_with_a_pseudo_pair_at_each_end() -> None:
     from scipy.stats import t, ttest_1samp
 
     differences = [random.Random(3).uniform(-0.4, 0.6) for _ in range(60)]
@@ -48,7 +48,7 @@ def test_graded_pairs_are_students_t_with_a_pair_at_each_end() -> None:
 
 @pytest.mark.parametrize("span", [None, 1.0])
 @pytest.mark.parametrize("clusters", [None, [place // 4 for place in range(80)]])
-def test_a_pair_turned_round_says_the_same(span: float | None, clusters: list[int] | None) -> None:
+def test_swapping_the_sides_of_a_pair_mirrors_the_difference(span: float | None, clusters: list[int] | None) -> None:
     chance = random.Random(5)
     differences = [float(chance.choice([-1, 0, 0, 0, 1, 1])) for _ in range(80)]
     there = paired_difference(differences, span=span, clusters=clusters)
@@ -57,7 +57,7 @@ def test_a_pair_turned_round_says_the_same(span: float | None, clusters: list[in
     assert (there.low, there.high) == (pytest.approx(-(back.high or 0)), pytest.approx(-(back.low or 0)))
 
 
-def test_too_few_pairs_prove_nothing() -> None:
+def test_too_few_pairs_give_no_p_value() -> None:
     found = paired_difference([0.5] * 19, span=1.0)
     assert (found.estimate, found.p_value, found.method) == (0.5, None, None)
     assert found.note == "19 pairs; at least 20 are needed"
@@ -67,7 +67,7 @@ def test_too_few_pairs_prove_nothing() -> None:
     assert paired_difference([]).note == "no pairs"
 
 
-def test_shares_of_two_samples_are_those_of_the_n_minus_1_test() -> None:
+def test_two_sample_shares_use_the_n_minus_1_test() -> None:
     from scipy.stats import chi2, chi2_contingency, fisher_exact
 
     table = [[30, 40], [48, 32]]
@@ -77,7 +77,7 @@ def test_shares_of_two_samples_are_those_of_the_n_minus_1_test() -> None:
     assert shares_p(5, 5, 9, 9) == shares_p(0, 5, 0, 9) == 1.0
 
 
-def test_two_samples_of_graded_scores_are_welchs_with_wider_errors() -> None:
+def test_two_sample_graded_scores_use_welchs_t_with_padded_errors() -> None:
     from scipy.stats import ttest_ind
 
     chance = random.Random(7)
@@ -89,7 +89,7 @@ def test_two_samples_of_graded_scores_are_welchs_with_wider_errors() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(30, 30), (25, 200)])
-def test_two_equal_samples_of_rare_low_scores_seldom_differ(sizes: tuple[int, int]) -> None:
+def test_false_positive_rate_of_two_equal_samples_with_rare_low_scores(sizes: tuple[int, int]) -> None:
     chance = random.Random(11)
     alarms = 0
     for _ in range(2000):
@@ -99,7 +99,7 @@ def test_two_equal_samples_of_rare_low_scores_seldom_differ(sizes: tuple[int, in
     assert alarms <= 2000 * 0.065  # the band that graded pairs are held to
 
 
-def test_clusters_make_two_samples_tell_less() -> None:
+def test_clusters_widen_two_sample_intervals() -> None:
     first, second = [float(place % 8 < 6) for place in range(80)], [float(place % 8 < 3) for place in range(80)]
     groups = [place // 8 for place in range(80)], [place % 10 for place in range(80)]
     plain = two_sample_difference(first, second)

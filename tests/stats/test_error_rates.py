@@ -20,7 +20,7 @@ def plausible(hits: int, low: float, high: float, repeats: int = REPEATS) -> boo
 
 
 @pytest.mark.parametrize("n", [20, 100])
-def test_graded_means_are_covered_where_students_t_does_not_reach(n: int) -> None:
+def test_coverage_of_graded_means_where_students_t_fails(n: int) -> None:
     generator = numpy.random.default_rng(11)
     drawn = numpy.where(generator.random((REPEATS, n)) < 0.9, 1.0, generator.beta(2, 2, (REPEATS, n)))
     found = [metric_interval(GRADED, values) for values in drawn.tolist()]
@@ -31,7 +31,7 @@ def test_graded_means_are_covered_where_students_t_does_not_reach(n: int) -> Non
     assert plain < covered and (n > 20 or not plausible(plain, 0.93, 0.98))
 
 
-def test_clusters_are_covered_and_ignoring_them_is_not() -> None:
+def test_coverage_of_clustered_intervals_and_of_ignoring_clusters() -> None:
     generator = numpy.random.default_rng(12)
     clusters = [place // 10 for place in range(200)]
     heeded = ignored = 0
@@ -47,7 +47,7 @@ def test_clusters_are_covered_and_ignoring_them_is_not() -> None:
 
 
 @pytest.mark.parametrize("icc", [0.0, 0.3])
-def test_a_clustered_model_at_the_margin_seldom_passes(icc: float) -> None:
+def test_false_pass_rate_of_a_clustered_model_at_the_margin(icc: float) -> None:
     generator = numpy.random.default_rng(13)
     clusters = [place // 5 for place in range(100)]
     shares = [0.125, 0.075, 0.8]  # a drop of .05, a fifth of the pairs differing
@@ -60,7 +60,7 @@ def test_a_clustered_model_at_the_margin_seldom_passes(icc: float) -> None:
 
 
 @pytest.mark.parametrize("n", [20, 50, 200])
-def test_a_graded_model_at_the_margin_seldom_passes_with_rare_large_drops(n: int) -> None:
+def test_false_pass_rate_of_a_graded_model_with_rare_large_drops(n: int) -> None:
     generator = numpy.random.default_rng(14)
     large = generator.random((REPEATS, n)) < 0.05
     noise = generator.normal(0, 0.02, (REPEATS, n))
@@ -69,7 +69,7 @@ def test_a_graded_model_at_the_margin_seldom_passes_with_rare_large_drops(n: int
         assert plausible(found.count("pass"), 0.0, 0.065)
 
 
-def test_holm_holds_five_gates_at_the_border() -> None:
+def test_holm_controls_the_false_fail_rate_of_five_gates() -> None:
     generator = numpy.random.default_rng(15)
     plain = corrected = 0
     for _ in range(REPEATS):
@@ -80,7 +80,7 @@ def test_holm_holds_five_gates_at_the_border() -> None:
     assert plausible(plain, 0.18, 0.26)
 
 
-def test_the_smallest_drop_is_found_four_times_out_of_five() -> None:
+def test_the_smallest_detectable_drop_is_found_with_80_percent_power() -> None:
     generator = numpy.random.default_rng(16)
     drop = smallest_drop_binary(n=500, discordance=0.2)
     counts = generator.multinomial(500, [(0.2 + drop) / 2, (0.2 - drop) / 2, 0.8], size=REPEATS)

@@ -32,14 +32,14 @@ def test_tangos_interval_has_its_known_values(counts: tuple[int, int, int], low:
     assert tango(*counts) == (pytest.approx(low, abs=6e-6), pytest.approx(high, abs=6e-6))
 
 
-def test_tangos_interval_turns_with_the_pair() -> None:
+def test_tangos_interval_mirrors_with_the_pair() -> None:
     low, high = tango(12, 2, 50)
     assert tango(2, 12, 50) == (pytest.approx(-high), pytest.approx(-low))
     assert tango(50, 0, 50)[1] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("b", "c"), [(209, 152), (0, 0), (5, 0), (0, 5), (7, 7), (1, 4)])
-def test_mcnemar_is_statsmodels(b: int, c: int) -> None:
+def test_mcnemar_matches_statsmodels(b: int, c: int) -> None:
     tables = pytest.importorskip("statsmodels.stats.contingency_tables")
     assert mcnemar(b, c) == pytest.approx(float(tables.mcnemar([[3, b], [c, 4]], exact=True).pvalue), abs=1e-9)
     binomtest = pytest.importorskip("scipy.stats").binomtest
@@ -52,7 +52,7 @@ def test_mcnemar_of_the_recorded_models() -> None:
     assert mcnemar(209, 152) == pytest.approx(0.00315, abs=5e-6)
 
 
-def test_holm_is_statsmodels() -> None:
+def test_holm_matches_statsmodels() -> None:
     multipletests = pytest.importorskip("statsmodels.stats.multitest").multipletests
     for p_values in ([0.01, 0.04, 0.03, 0.005], [0.5], [0.2, 0.2, 0.9], [0.0, 1.0]):
         assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
@@ -64,7 +64,7 @@ def pairs(b: int, c: int, n: int) -> list[float]:
 
 
 @pytest.mark.parametrize(("max_drop", "decision"), [(0.01, "fail"), (0.05, "inconclusive"), (0.07, "pass")])
-def test_a_drop_is_judged_by_both_ends_of_its_interval(max_drop: float, decision: str) -> None:
+def test_a_drop_is_decided_by_both_ends_of_its_interval(max_drop: float, decision: str) -> None:
     found = non_inferiority(pairs(209, 152, 1319), max_drop=max_drop)
     assert (found.decision, found.method, found.n) == (decision, "tango", 1319)
     assert (found.estimate, found.low, found.high) == (
@@ -75,14 +75,14 @@ def test_a_drop_is_judged_by_both_ends_of_its_interval(max_drop: float, decision
     assert found.worse
 
 
-def test_an_undecided_gate_says_how_many_rows_would_decide_it() -> None:
+def test_an_inconclusive_test_reports_the_rows_needed_to_decide() -> None:
     found = non_inferiority(pairs(4, 4, 40), max_drop=0.02)
     assert (found.decision, found.rows, found.worse) == ("inconclusive", RowsToDecide(1353, 3093), False)
     at_the_bound = non_inferiority(pairs(5, 4, 50), max_drop=0.02)
     assert at_the_bound.rows == RowsToDecide(None, None)  # no practical number
 
 
-def test_rows_that_did_not_decide_are_not_said_to_be_enough() -> None:
+def test_rows_needed_exceed_the_rows_that_did_not_decide() -> None:
     drops = [1] * 8 + [-1] * 4 + [0] * 188
     found = non_inferiority(drops, max_drop=0.05)
     assert found.high is not None and found.high > 0.05 and found.rows is not None
@@ -94,7 +94,7 @@ def test_rows_that_did_not_decide_are_not_said_to_be_enough() -> None:
     assert more.decision == "pass"
 
 
-def test_a_run_against_itself_passes_once_there_are_rows_enough() -> None:
+def test_an_identical_run_passes_given_enough_rows() -> None:
     assert rows_to_prove_equivalence(0.02) == 133
     found = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
     assert (found.decision, found.rows) == ("inconclusive", RowsToDecide(133, 133))
@@ -102,13 +102,13 @@ def test_a_run_against_itself_passes_once_there_are_rows_enough() -> None:
     assert non_inferiority(pairs(0, 0, 133), max_drop=0.02).decision == "pass"
 
 
-def test_without_pairs_nothing_is_decided() -> None:
+def test_no_pairs_are_inconclusive() -> None:
     assert non_inferiority([], max_drop=0.02) == NonInferiority(
         None, None, None, "inconclusive", 0, 0.02, None, note="no pairs"
     )
 
 
-def test_graded_scores_are_padded_with_a_pair_at_each_end_of_the_range() -> None:
+def test_graded_scores_are_padded_with_a_pseudo_pair_at_each_end() -> None:
     scipy_stats = pytest.importorskip("scipy.stats")
     draw = random.Random(2)
     drops = [draw.gauss(0.01, 0.1) for _ in range(60)]
@@ -120,14 +120,14 @@ def test_graded_scores_are_padded_with_a_pair_at_each_end_of_the_range() -> None
     assert found.estimate == pytest.approx(math.fsum(drops) / 60)
 
 
-def test_few_graded_pairs_and_few_clusters_decide_nothing() -> None:
+def test_few_graded_pairs_and_few_clusters_are_inconclusive() -> None:
     few = non_inferiority([0.0] * 19, max_drop=0.9, span=1.0)
     assert (few.decision, few.note) == ("inconclusive", "19 pairs; at least 20 are needed")
     four = non_inferiority([0.0] * 400, max_drop=0.5, clusters=[place % 4 for place in range(400)])
     assert (four.decision, four.note) == ("inconclusive", "4 clusters; at least 5 are needed")
 
 
-def test_clusters_make_a_drop_less_certain() -> None:
+def test_clusters_widen_the_interval_of_a_drop() -> None:
     drops = [1.0 if place // 10 % 8 == 0 else 0.0 for place in range(800)]  # whole clusters differ
     alone = non_inferiority(drops, max_drop=0.15)
     clusters = [place // 10 for place in range(800)]
@@ -137,7 +137,7 @@ def test_clusters_make_a_drop_less_certain() -> None:
     assert (graded.decision, graded.method) == ("inconclusive", "t-padded-clustered")
 
 
-def test_a_drop_that_is_the_same_everywhere_is_not_widened_by_rounding() -> None:
+def test_a_constant_drop_is_not_widened_by_rounding() -> None:
     clusters = [place // 4 for place in range(20)]
     befores = [0.1 + 0.2 * cluster for cluster in clusters]
     steady = [before - (before - 0.02) for before in befores]  # .02, but for the last bits
@@ -147,7 +147,7 @@ def test_a_drop_that_is_the_same_everywhere_is_not_widened_by_rounding() -> None
     assert (found.low, found.high) == (pytest.approx(equal.low), pytest.approx(equal.high))
 
 
-def test_graded_scores_that_are_all_or_nothing_must_pass_as_such_too() -> None:
+def test_all_or_nothing_graded_scores_must_also_pass_the_binary_test() -> None:
     found = non_inferiority([0.0] * 50, max_drop=0.05, span=1.0)
     assert (found.decision, found.p_pass) == ("inconclusive", non_inferiority([0.0] * 50, max_drop=0.05).p_pass)
     scaled = non_inferiority([0.0] * 50, max_drop=0.5, span=10.0)
@@ -174,5 +174,5 @@ def passing_at_margin(n: int, margin: float, discordance: float) -> float:
 
 @pytest.mark.parametrize("margin", [0.02, 0.05])
 @pytest.mark.parametrize("discordance", [0.05, 0.1, 0.3])
-def test_a_model_at_the_margin_seldom_passes(margin: float, discordance: float) -> None:
+def test_false_pass_rate_at_the_margin(margin: float, discordance: float) -> None:
     assert passing_at_margin(50, margin, discordance) <= 0.055

@@ -28,12 +28,12 @@ def test_wilson_and_clopper_pearson_agree_with_scipy_and_statsmodels(successes: 
     assert clopper_pearson(successes, n, confidence=0.95) == pytest.approx(exact, abs=1e-9)
 
 
-def test_wilson_worked_by_hand() -> None:
+def test_wilson_by_hand() -> None:
     low, high = wilson(8, 10, level=0.95)  # (0.8 + 0.19207 ± 1.96·√(0.016 + 0.0096)) / 1.38415
     assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
 
 
-def test_nothing_observed_says_nothing() -> None:
+def test_wilson_of_no_rows_is_zero_to_one() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
     assert clopper_pearson(0, 0, confidence=0.95) == (0.0, 1.0)
     assert metric_interval(SHARE, []) == Interval(None, None, 0.95, None, 0)
@@ -58,7 +58,7 @@ def draws(n: int, make: Callable[[random.Random], float], seed: int = 1) -> list
         (Estimand(aggregate=find_aggregate("total")), 40, None),
     ],
 )
-def test_each_metric_has_the_interval_that_belongs_to_it(estimand: Estimand, n: int, method: str | None) -> None:
+def test_interval_method_of_each_metric(estimand: Estimand, n: int, method: str | None) -> None:
     values = draws(n, (lambda draw: float(draw.random() < 0.7)) if estimand.binary else random.Random.random)
     found = metric_interval(estimand, values)
     assert (found.method, found.n, found.level) == (method, n, 0.95)
@@ -69,7 +69,7 @@ def test_each_metric_has_the_interval_that_belongs_to_it(estimand: Estimand, n: 
     assert metric_interval(estimand, values[::-1]) == found  # the order of rows changes nothing
 
 
-def test_students_interval_is_scipys() -> None:
+def test_students_interval_matches_scipy() -> None:
     scipy_stats = pytest.importorskip("scipy.stats")
     values = draws(50, lambda draw: draw.gauss(5, 2))
     other = scipy_stats.ttest_1samp(values, 0).confidence_interval(0.95)
@@ -77,7 +77,7 @@ def test_students_interval_is_scipys() -> None:
     assert (found.low, found.high) == (pytest.approx(other.low, abs=1e-9), pytest.approx(other.high, abs=1e-9))
 
 
-def test_a_graded_mean_is_worth_as_many_outcomes_as_its_error_says() -> None:
+def test_effective_sample_size_of_a_graded_mean() -> None:
     values = [0.0, 0.5, 1.0, 1.0, 0.5] * 8
     found = metric_interval(GRADED, values)
     mean, error = 0.6, math.sqrt(0.14 / 39)  # population variance .14
@@ -87,7 +87,7 @@ def test_a_graded_mean_is_worth_as_many_outcomes_as_its_error_says() -> None:
     assert (other_scale.low, other_scale.high) == (pytest.approx(10 * found.low), pytest.approx(10 * found.high))
 
 
-def test_equal_values_are_not_certainty() -> None:
+def test_equal_values_carry_a_warning() -> None:
     graded = metric_interval(GRADED, [1.0] * 20)
     assert graded.n_effective == 20
     assert graded.low is not None and 0.75 < graded.low < 0.9
@@ -99,13 +99,13 @@ def test_equal_values_are_not_certainty() -> None:
             assert found.note == "all values are equal: the interval cannot show what was not observed"
 
 
-def test_one_value_has_no_interval_unless_it_is_a_yes_or_no() -> None:
+def test_a_single_value_has_an_interval_only_if_binary() -> None:
     assert metric_interval(GRADED, [0.5]).method is None
     assert metric_interval(Estimand(aggregate=find_aggregate("variance")), [0.5]).low is None
     assert metric_interval(SHARE, [1.0]).low == pytest.approx(0.2065, abs=1e-4)
 
 
-def test_bca_is_scipys_but_for_what_is_drawn() -> None:
+def test_bca_matches_scipy_except_for_the_resamples() -> None:
     scipy_stats = pytest.importorskip("scipy.stats")
     numpy = pytest.importorskip("numpy")
     for n in (25, 300):
@@ -123,13 +123,13 @@ def test_bca_is_scipys_but_for_what_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("values", [(0.6735480531105029, 1.7414238118768908), (0.1, 0.3), (1 / 3, 2 / 3)])
-def test_the_bootstrap_of_two_values_spans_both_whatever_their_last_bits(values: tuple[float, float]) -> None:
+def test_bootstrap_of_two_values_spans_both(values: tuple[float, float]) -> None:
     found = metric_interval(OPEN, values)
     assert (found.low, found.high) == (pytest.approx(values[0]), pytest.approx(values[1]))
     assert metric_interval(Estimand(aggregate=find_aggregate("variance")), values).low == 0.0
 
 
-def test_order_statistics_are_those_of_the_binomial() -> None:
+def test_quantile_ranks_match_the_binomial() -> None:
     binom = pytest.importorskip("scipy.stats").binom
     for n in (12, 36, 100, 999):
         for share in (0.5, 0.9, 0.99):
@@ -139,7 +139,7 @@ def test_order_statistics_are_those_of_the_binomial() -> None:
             assert (low, high) == (max(fits, default=None), min(above, default=None))
 
 
-def test_a_p90_has_no_upper_end_below_36_rows() -> None:
+def test_p90_has_no_upper_end_below_36_rows() -> None:
     for n, open_end in ((35, True), (36, False)):
         found = metric_interval(Estimand(aggregate=find_aggregate("p90")), draws(n, random.Random.random))
         assert (found.high is None) == open_end
@@ -154,14 +154,14 @@ def inspects_error(values: Sequence[float], clusters: Sequence[int]) -> float:
     return math.sqrt(sum(total**2 for total in sums) * len(names) / (len(names) - 1)) / len(values)
 
 
-def test_the_jackknife_is_inspects_error_for_equal_clusters() -> None:
+def test_the_jackknife_matches_inspect_for_equal_clusters() -> None:
     values = draws(120, random.Random.random)
     clusters = [place // 4 for place in range(120)]
     assert mean_error(values, clusters).error == pytest.approx(inspects_error(values, clusters), rel=1e-12)
     assert mean_error(values, clusters).effective == 30
 
 
-def test_few_clusters_are_warned_of_and_fewer_have_no_interval() -> None:
+def test_few_clusters_carry_a_warning_and_fewer_have_no_interval() -> None:
     values = draws(60, lambda draw: float(draw.random() < 0.7))
     notes = {}
     for count in (4, 5, 19, 20):
@@ -176,7 +176,7 @@ def test_few_clusters_are_warned_of_and_fewer_have_no_interval() -> None:
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "variance", "ratio", "p50"])
-def test_related_samples_tell_less(aggregate: str) -> None:
+def test_clustered_samples_widen_the_interval(aggregate: str) -> None:
     draw = random.Random(4)
     centres = [draw.random() for _ in range(40)]
     values = [min(1.0, max(0.0, centres[place // 10] + draw.gauss(0, 0.02))) for place in range(400)]
@@ -187,7 +187,7 @@ def test_related_samples_tell_less(aggregate: str) -> None:
     assert found.high - found.low > 1.5 * (alone.high - alone.low)  # type: ignore[operator]
 
 
-def test_a_gates_bounds_are_exact_for_unclustered_shares_and_the_metrics_own_otherwise() -> None:
+def test_gate_bounds_are_exact_for_unclustered_shares() -> None:
     values = [1.0] * 17 + [0.0] * 3
     found = gate_bounds(SHARE, values, confidence=0.95)
     assert found.method == "clopper-pearson"
@@ -200,7 +200,7 @@ def test_a_gates_bounds_are_exact_for_unclustered_shares_and_the_metrics_own_oth
 
 
 @pytest.mark.parametrize("n", [20, 100, 500])
-def test_the_exact_bound_lets_at_most_five_in_a_hundred_through_and_wilsons_more(n: int) -> None:
+def test_false_pass_rate_of_exact_and_wilson_bounds(n: int) -> None:
     passing = {}
     for name, bound in (
         ("exact", [clopper_pearson(k, n, confidence=0.95)[0] for k in range(n + 1)]),
@@ -256,7 +256,7 @@ def accepted(interval: Callable[[float, int], tuple[float, float]]) -> bool:
     )
 
 
-def test_wilson_covers_as_it_should_and_wald_jeffreys_and_clopper_pearson_do_not() -> None:
+def test_coverage_of_wilson_wald_jeffreys_and_clopper_pearson() -> None:
     names = {"wilson": wilson, "wald": wald, "jeffreys": jeffreys, "clopper-pearson": exact}
     assert {name: accepted(interval) for name, interval in names.items()} == {
         "wilson": True,

@@ -26,7 +26,7 @@ def test_the_smallest_drop_of_a_thousand_rows() -> None:
     )
 
 
-def test_the_smallest_drop_is_the_formulas() -> None:
+def test_the_smallest_detectable_drop_matches_the_formula() -> None:
     scipy_stats = pytest.importorskip("scipy.stats")
     quantiles = scipy_stats.t.ppf(0.95, 199) + scipy_stats.t.ppf(0.8, 199)
     assert smallest_drop(n=200, variance=0.09, deff=1.5) == pytest.approx(quantiles * math.sqrt(0.09 * 1.5 / 200))
@@ -35,13 +35,13 @@ def test_the_smallest_drop_is_the_formulas() -> None:
     assert found == pytest.approx(smallest_drop(n=200, variance=0.2 - found**2))
 
 
-def test_clusters_cost_rows() -> None:
+def test_clusters_raise_the_smallest_detectable_drop() -> None:
     assert design_effect([1] * 50, 0.3) == 1.0
     assert design_effect([5] * 20, 0.1) == pytest.approx(1.4)
     assert smallest_drop(n=100, variance=0.1, df=19) > smallest_drop(n=100, variance=0.1)
 
 
-def test_more_epochs_help_only_where_the_noise_lies_within_samples() -> None:
+def test_more_epochs_help_only_if_variance_is_within_samples() -> None:
     draw = random.Random(3)
     samples = [[draw.gauss(centre, 0.5) for _ in range(4)] for centre in [draw.gauss(0, 0.05) for _ in range(500)]]
     means = [sum(each) / 4 for each in samples]
@@ -54,7 +54,7 @@ def test_more_epochs_help_only_where_the_noise_lies_within_samples() -> None:
     assert (steady, none) == (pytest.approx(now, rel=1e-9), 0.0)
 
 
-def test_a_point_gate_goes_red_by_chance() -> None:
+def test_false_failure_rate_of_a_point_gate_on_a_share() -> None:
     binom = pytest.importorskip("scipy.stats").binom
     assert false_failure_rate_of_share(0.82, 100, 0.8) == pytest.approx(0.25, abs=0.005)
     assert false_failure_rate_of_share(0.82, 500, 0.8) == pytest.approx(0.11, abs=0.005)
@@ -66,7 +66,7 @@ def test_a_point_gate_goes_red_by_chance() -> None:
     assert false_failure_rate_of_share(0.82, 7, 0.8) == pytest.approx(float(binom.cdf(5, 7, 0.82)))
 
 
-def test_a_mean_goes_red_by_chance_too() -> None:
+def test_false_failure_rate_of_a_point_gate_on_a_mean() -> None:
     assert false_failure_rate_of_mean(0.5, 0.1, 0.5, df=40) == pytest.approx(0.5)
     assert false_failure_rate_of_mean(0.7, 0.1, 0.5, df=40) == pytest.approx(0.026, abs=0.001)
     assert false_failure_rate_of_mean(0.7, 0.1, 0.5, df=40, lower=False) == pytest.approx(0.974, abs=0.001)

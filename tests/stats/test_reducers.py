@@ -25,13 +25,13 @@ from evalrunner.stats.aggregates import parse_reducer
         ("pass_k_2", [1.0, 0.0, 0.0, 0.0], 0.0),
     ],
 )
-def test_reducers_worked_by_hand(name: str, scores: list[float], expected: float) -> None:
+def test_reducers_by_hand(name: str, scores: list[float], expected: float) -> None:
     assert parse_reducer(name).reduce(scores) == pytest.approx(expected)
     assert parse_reducer(name).name == name
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
-def test_pass_at_k_and_pass_k_are_any_and_all_of_k_epochs_drawn(k: int) -> None:
+def test_pass_at_k_and_pass_k_match_enumeration(k: int) -> None:
     scores = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0]
     drawn = list(combinations(scores, k))
     assert parse_reducer(f"pass_at_{k}").reduce(scores) == pytest.approx(sum(max(some) for some in drawn) / len(drawn))
@@ -44,7 +44,7 @@ def test_fewer_than_k_scored_epochs_give_no_score() -> None:
     assert parse_reducer("mean").reduce([]) is None
 
 
-def test_only_some_reducers_may_be_compared_over_different_numbers_of_epochs() -> None:
+def test_unbiased_reducers_compare_across_numbers_of_epochs() -> None:
     names = ("mean", "median", "mode", "max", "at_least_2", "pass_at_2", "pass_k_2")
     assert [name for name in names if parse_reducer(name).unbiased] == ["mean", "pass_at_2", "pass_k_2"]
 
@@ -63,7 +63,7 @@ def test_only_some_reducers_may_be_compared_over_different_numbers_of_epochs() -
         ("pass_k_3", 3, True, True),
     ],
 )
-def test_what_is_zero_or_one_by_construction(name: str, epochs: int, from_binary: bool, from_graded: bool) -> None:
+def test_which_reducers_yield_binary_scores(name: str, epochs: int, from_binary: bool, from_graded: bool) -> None:
     reducer = parse_reducer(name)
     assert reducer.yields_binary(binary=True, epochs=epochs) == from_binary
     assert reducer.yields_binary(binary=False, epochs=epochs) == from_graded
@@ -73,10 +73,10 @@ def test_what_is_zero_or_one_by_construction(name: str, epochs: int, from_binary
     ("name", "hint"),
     [("medain", "did you mean 'median'"), ("pass_at_0", "known reducers: mean"), ("at_least", "known reducers")],
 )
-def test_an_unknown_reducer_is_refused(name: str, hint: str) -> None:
+def test_an_unknown_reducer_raises_value_error(name: str, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
         parse_reducer(name)
 
 
-def test_what_counts_as_passed_can_be_said() -> None:
+def test_the_pass_score_of_a_reducer_can_be_set() -> None:
     assert parse_reducer("at_least_2", pass_score=0.5).reduce([0.5, 0.4, 0.9]) == 1.0

@@ -42,7 +42,7 @@ def test_only_scored_cells_enter_a_metric_and_the_others_are_counted() -> None:
         Cell("scored", 1.0),
         Cell("skipped", reason="no expected answer"),
         Cell("unscored", reason="length", cause="no_answer"),
-        Cell("unscored", reason="self-check 6 of 12", cause="judge_check"),
+        Cell("unscored", reason="6 of 12 known answers", cause="judge_check"),
         Cell("error", reason="no answer within 60 s", cause="timeout"),
     ]
     summary = summarize((row(i, {"exact_match": cell}) for i, cell in enumerate(cells)), [EXACT], ["m"])
@@ -63,19 +63,19 @@ def test_only_scored_cells_enter_a_metric_and_the_others_are_counted() -> None:
         n_effective=3.0,
         trusted=False,
         detail={
-            "reasons": {"judge: self-check 6 of 12": 1, "no_answer: length": 1, "timeout": 1},
+            "reasons": {"judge sanity check: 6 of 12 known answers": 1, "no_answer: length": 1, "timeout": 1},
             "other_reading": {"on_no_answer": "zero", "value": 0.5, "n": 4},
         },
     )
 
 
-def test_no_number_comes_from_no_rows() -> None:
+def test_no_rows_give_no_value() -> None:
     summary = summarize([row(0, {"exact_match": Cell("skipped", reason="no expected answer")})], [EXACT], ["m"])
     found = metric(summary, "exact_match/v1")
     assert (found.value, found.low, found.high, found.n, found.trusted) == (None, None, None, 0, False)
 
 
-def test_answers_not_given_can_count_as_zero_and_both_readings_are_kept() -> None:
+def test_missing_answers_can_count_as_zero_and_both_readings_are_reported() -> None:
     cells = [Cell("scored", 1.0), Cell("scored", 0.0), Cell("scored", 0.0, "refused", cause="no_answer")]
     found = metric(
         summarize((row(i, {"exact_match": c}) for i, c in enumerate(cells)), [EXACT], ["m"]), "exact_match/v1"
@@ -99,7 +99,7 @@ def test_a_graded_scorer_has_its_aggregates_under_mlflows_names() -> None:
     assert metric(summary, "toxicity/v1/ratio").method == "wilson"
 
 
-def test_latency_tokens_and_cost_are_always_there() -> None:
+def test_latency_tokens_and_cost_are_always_computed() -> None:
     failed = Failure("timeout", "no answer")
     cells = {"exact_match": Cell("scored", 1.0)}
     rows = [row(0, cells), row(1, cells, answer=failed), row(2, cells, answer=Completion("recorded"))]
@@ -110,7 +110,7 @@ def test_latency_tokens_and_cost_are_always_there() -> None:
     assert metric(summary, "cost_usd/total").value == 0.25
 
 
-def test_a_cost_nobody_reported_is_not_zero() -> None:
+def test_an_unreported_cost_is_not_zero() -> None:
     unpriced = Completion("x", latency_s=0.1)
     summary = summarize([row(0, {"exact_match": Cell("scored", 1.0)}, answer=unpriced)], [EXACT], ["m"])
     cost = metric(summary, "cost_usd/total")
@@ -132,7 +132,7 @@ def test_epochs_are_reduced_to_one_score_per_sample() -> None:
     assert (found.method, found.n_effective) == ("wilson-effective", 3.0)  # not as if every epoch were a row
 
 
-def test_the_order_of_rows_changes_no_bit() -> None:
+def test_metrics_do_not_depend_on_row_order() -> None:
     draw = random.Random(3)
     rows = [row(i, {"toxicity": Cell("scored", draw.random())}) for i in range(1000)]
     shuffled = draw.sample(rows, len(rows))
@@ -140,19 +140,19 @@ def test_the_order_of_rows_changes_no_bit() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.9, 0.99, 1.0])
-def test_quantiles_are_numpys(share: float) -> None:
+def test_quantiles_match_numpy(share: float) -> None:
     draw = random.Random(5)
     for n in (1, 2, 7, 100):
         values = sorted(draw.random() for _ in range(n))
         assert quantile(values, share) == pytest.approx(float(numpy.quantile(values, share)), abs=1e-15)
 
 
-def test_an_unknown_aggregate_is_a_mistake_of_the_program() -> None:
+def test_an_unknown_aggregate_raises_value_error() -> None:
     with pytest.raises(ValueError, match="unknown aggregate 'median'"):
         find_aggregate("median")
 
 
-def test_every_metric_has_the_interval_that_belongs_to_it_with_its_method_and_size() -> None:
+def test_every_metric_has_its_interval_method_and_effective_size() -> None:
     draw = random.Random(9)
     rows = [
         row(i, {"exact_match": Cell("scored", float(draw.random() < 0.8)), "toxicity": Cell("scored", draw.random())},
@@ -219,7 +219,7 @@ def test_related_samples_have_a_clustered_interval() -> None:
     assert (few.detail or {})["interval"] == "only 6 clusters: the interval may be too narrow"
 
 
-def test_samples_without_a_cluster_are_one_each() -> None:
+def test_samples_without_a_cluster_value_are_clusters_of_one() -> None:
     rows = [topical(i, float(i % 4 != 0), passage=None if i >= 20 else "a") for i in range(40)]
     summary = summarize(rows, [EXACT], ["m"], design=Design(cluster="passage"))
     assert len(set(summary.reduced("m", "exact_match").clusters or ())) == 21
@@ -237,7 +237,7 @@ def repeated() -> list[Row]:
     return rows
 
 
-def test_several_reducers_stand_beside_each_other_under_their_own_names() -> None:
+def test_additional_reducers_have_metrics_under_their_names() -> None:
     reducers = tuple(parse_reducer(name) for name in ("mean", "at_least_2", "pass_k_3", "mode"))
     summary = summarize(reversed(repeated()), [EXACT], ["m"], epochs=3, design=Design(reducers=reducers))
     found = {each.name: each for each in summary.metrics("m") if each.scorer == "exact_match"}
@@ -250,13 +250,13 @@ def test_several_reducers_stand_beside_each_other_under_their_own_names() -> Non
     assert {each.reducer for each in summary.metrics("m") if each.scorer == "latency"} == {"mean"}
 
 
-def test_one_reducer_stands_behind_the_plain_names() -> None:
+def test_the_primary_reducer_has_the_plain_metric_names() -> None:
     design = Design(reducers=(parse_reducer("at_least_2"),))
     found = metric(summarize(repeated(), [EXACT], ["m"], epochs=3, design=design), "exact_match/v1")
     assert (found.reducer, found.value, found.n, found.errors) == ("at_least_2", pytest.approx(2 / 3), 3, 1)
 
 
-def test_what_a_gate_needs_can_be_asked_for() -> None:
+def test_a_summary_gives_reduced_scores_and_estimands() -> None:
     summary = summarize(repeated(), [EXACT], ["m"], epochs=3)
     reducer = parse_reducer("at_least_2")
     reduced = summary.reduced("m", "exact_match", reducer=reducer)
@@ -267,7 +267,7 @@ def test_what_a_gate_needs_can_be_asked_for() -> None:
     assert metric_interval(plain, summary.reduced("m", "exact_match").values).method == "wilson-effective"
 
 
-def test_the_order_of_rows_changes_no_bit_of_clusters_and_slices() -> None:
+def test_clusters_and_slices_do_not_depend_on_row_order() -> None:
     draw = random.Random(3)
     rows = [
         topical(i, float(draw.random() < 0.7), topic=f"t{i % 3}", passage=f"p{draw.randrange(40)}") for i in range(400)

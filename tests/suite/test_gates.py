@@ -143,7 +143,7 @@ def test_gate_rules_precedence_is_gate_then_gate_defaults_then_top_level() -> No
         ),
         (
             "gates: [{per_sample: {metric: exact_match, min: 1, passes: 3, of: 5}}]",
-            "4:67: gates[0].per_sample.of: is 5, but the run has 1 epoch; set run.epochs to 5, or leave 'of' out",
+            "4:67: gates[0].per_sample.of: is 5, but the run has 1 epoch; set run.epochs to 5, or remove 'of'",
         ),
         (
             "gates: [{per_sample: {metric: exact_match, min: 1, passes: 6, of: 5}}]",
@@ -151,15 +151,15 @@ def test_gate_rules_precedence_is_gate_then_gate_defaults_then_top_level() -> No
         ),
         (
             "gates: [{metric: toxicity/p90, baseline: main, max_drop: 0.1}]",
-            "4:18: gates[0].metric: 'toxicity/v1/p90' cannot be paired sample by sample; only a mean or a ratio has a drop, such as 'toxicity'",
+            "4:18: gates[0].metric: 'toxicity/v1/p90' cannot be paired sample by sample; use a mean or a ratio, such as 'toxicity'",
         ),
         (
             "gates: [{metric: latency, baseline: main, max_drop: 0.1}]",
-            "4:18: gates[0].metric: 'latency/mean' is kept in no baseline; give it a 'max'",
+            "4:18: gates[0].metric: baselines do not hold 'latency/mean'; use 'max' instead",
         ),
         (
             "gates: [{metric: cost_usd/total, max: 1, confidence: 0.9}]",
-            "4:9: gates[0]: 'cost_usd/total' is a total, which has no interval; give this gate confidence: null",
+            "4:9: gates[0]: 'cost_usd/total' is a total, which has no interval; set confidence: null for this gate",
         ),
         (
             "gates: [{metric: exact_match, baseline: '../x y', max_drop: 0.1}]\ngate_defaults: {baseline: a b}",
@@ -167,7 +167,7 @@ def test_gate_rules_precedence_is_gate_then_gate_defaults_then_top_level() -> No
         ),
         (
             "gates: [{metric: exact_match, baseline: a b, max_drop: 0.1}]",
-            "4:41: gates[0].baseline: 'a b' is no baseline: it should be a name such as main, a path to a .jsonl file, run:RUN, mlflow:experiment/NAME or mlflow:run/ID",
+            "4:41: gates[0].baseline: 'a b' is not a baseline reference; use a name such as main, a path to a .jsonl file, run:RUN, mlflow:experiment/NAME or mlflow:run/ID",
         ),
         (
             "gates: [{metric: exact_match, baseline: 'run:nope', max_drop: 0.1}]",
@@ -214,13 +214,13 @@ def test_gate_schema_agrees_with_the_check(gate: str, fits: bool, validator: Any
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("exact_match >= 80", "gates[0]: compares with 80, but 'exact_match/v1' is always 0..1; 80 % is 0.8"),
+        ("exact_match >= 80", "gates[0]: compares with 80, but 'exact_match/v1' is always 0..1; 80% is 0.8"),
         ("toxicity/ratio < -0.1", "gates[0]: compares with -0.1, but 'toxicity/v1/ratio' is always 0..1"),
         ("toxicity/variance < 0.3", "gates[0]: compares with 0.3, but 'toxicity/v1/variance' is always 0..0.25"),
         ("latency/p90 > -1", "gates[0]: compares with -1, but 'latency/p90' is always 0 or more"),
         (
             "{metric: exact_match, baseline: main, max_drop: 2}",
-            "gates[0].max_drop: is 2, but 'exact_match/v1' cannot drop by more than 1; 2 % is 0.02",
+            "gates[0].max_drop: is 2, but 'exact_match/v1' cannot drop by more than 1; 2% is 0.02",
         ),
     ],
 )

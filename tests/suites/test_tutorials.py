@@ -55,5 +55,5 @@ def test_the_factuality_tutorial_reports_that_its_judge_failed_the_judge_check(
     result = run_suite(SUITES / "tutorial_factuality.yaml", options=RunOptions(settings=("target.model=small",)))
     frame = result.tables["eval_results_table"]
     assert list(frame["factuality/v1/state"]) == ["unscored"] * 3  # the small model cannot judge
-    assert all("self-check" in why for why in frame["factuality/v1/justification"])
+    assert all("sanity check" in why for why in frame["factuality/v1/justification"])
     assert frame["outputs"].str.len().min() > 0

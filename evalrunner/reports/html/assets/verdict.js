@@ -74,6 +74,7 @@ function gateNotes(gate) {
     if (Number.isFinite(before.origin_drop)) notes.push(`drop against its origin, ${before.origin}: ${signed(before.origin_drop)}`);
   } else if (gate.confidence && (Number.isFinite(gate.gate_low) || Number.isFinite(gate.gate_high)))
     notes.push(`one-sided at ${percent(gate.confidence)}: ${interval(gate.gate_low, gate.gate_high)}`);
+  notes.push(...(gate.details || []));
   return notes;
 }
 
