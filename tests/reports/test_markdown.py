@@ -69,7 +69,7 @@ def test_summary_shows_verdict_then_gates_metrics_and_rows() -> None:
         "| verdict | gate | target | value | 95% CI | bound | reason | line |\n"
         "| --- | --- | --- | ---: | --- | ---: | --- | ---: |\n"
         "| **FAIL** | <code>exact_match &#62;= 0.8</code> | <code>a</code> | 0.500 | 0.200–0.800 | 0.8 |"
-        " misses the bound | 7 |\n\n"
+        " misses the threshold | 7 |\n\n"
         "### Metrics\n\n"
         "| metric | value | 95% CI | scored | skipped | unscored | errors |\n"
         "| --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
