@@ -20,7 +20,7 @@ from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.rate_limit import BYTES_PER_TOKEN
 from evalrunner.scorers.call import BoundScorer, outcome_async
-from evalrunner.scorers.judge_calibration import pair_sample
+from evalrunner.scorers.judge_calibration import example_sample
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
@@ -238,13 +238,13 @@ async def self_check_requests(bound: BoundScorer, session: JudgeSession) -> list
     return [
         request
         for place, pair in pairs
-        for request in await _requests(bound, session, pair_sample(place, pair), pair.output)
+        for request in await _requests(bound, session, example_sample(place, pair), pair.output)
     ]
 
 
 def _example(bound: BoundScorer) -> tuple[Sample, str]:
     pair = bound.scorer.calibration_examples[0]
-    return pair_sample(0, pair), pair.output
+    return example_sample(0, pair), pair.output
 
 
 async def _requests(bound: BoundScorer, session: JudgeSession, sample: Sample, output: str) -> list[Request]:

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 from evalrunner.domain import Completion, Failure, Judge, Outcome, Unscored
 from evalrunner.mlflow.client import quiet_mlflow
-from evalrunner.scorers.autoevals import described
+from evalrunner.scorers.autoevals import describe_error
 
 TOKEN_HEADER = "X-Evalrun-Session"  # noqa: S105  the name of a header
 MAX_WAIT_S = "86400"  # the judge has time limits of its own; MLflow's would put the question again
@@ -295,7 +295,7 @@ class JudgeCalls:
 
     def _unreadable(self, pending: PendingCall, crash: Exception) -> Outcome:
         if pending.last is None:  # no reply was read yet, so the fault is not in one
-            return Failure("function", f"MLflow failed before it was_asked the judge: {described(crash)}")
+            return Failure("function", f"MLflow failed before it was_asked the judge: {describe_error(crash)}")
         return Unscored("judge", f"unreadable verdict: {shortened(pending.last.text)}")  # type: ignore[union-attr]
 
     def _read_safely(self, pending: PendingCall, found: Any) -> Outcome:
@@ -317,7 +317,7 @@ class JudgeCalls:
             try:
                 call(values)
             except Exception as crash:  # a metric of one's own may not be able to read the made-up reply
-                crashed = f": {described(crash)}"
+                crashed = f": {describe_error(crash)}"
         if not dry_run_handler.was_asked:
             from importlib.metadata import version
 
@@ -360,4 +360,4 @@ def plain_errors(name: str) -> Iterator[None]:
         found = "; ".join(": ".join([*map(str, item["loc"]), item["msg"]]) for item in errors())
         raise ValueError(f"metric {name!r}: {found}") from None
     except Exception as crash:  # whatever MLflow makes of parameters it does not like
-        raise ValueError(f"metric {name!r}: {described(crash)}") from None
+        raise ValueError(f"metric {name!r}: {describe_error(crash)}") from None

@@ -19,8 +19,8 @@ from typing import Any
 from evalrunner.domain import Declaration, Failure, Outcome, Sample, SampleValidator, Score, Scorer, Skipped
 from evalrunner.mlflow.catalogue import CatalogueEntry, Columns
 from evalrunner.mlflow.client import quiet_mlflow
-from evalrunner.scorers.autoevals import described
-from evalrunner.scorers.readability import KEPT, forget_texts, load_dictionary
+from evalrunner.scorers.autoevals import describe_error
+from evalrunner.scorers.readability import MAX_CACHED_LENGTH, clear_text_caches, load_dictionary
 
 AGGREGATES = ("mean", "variance", "p90")  # MLflow's standard ones, by its names
 GRADE_METRICS = (
@@ -55,7 +55,7 @@ def row_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping
         try:
             metric = found.make(**params)
         except Exception as crash:  # whatever MLflow makes of parameters it does not like
-            raise ValueError(f"metric {found.name!r}: {described(crash)}") from None
+            raise ValueError(f"metric {found.name!r}: {describe_error(crash)}") from None
     if warnings:  # an invalid parameter gives a metric that never has a value
         raise ValueError(f"metric {found.name!r}: {' '.join(warnings)}")
     needs_expected = found.name not in GRADE_METRICS and "targets" in inspect.signature(metric.eval_fn).parameters
@@ -135,10 +135,10 @@ class RowMetric(SampleValidator):
             try:
                 value = self.eval_fn(**{name: offered[name] for name in wanted})
             except Exception as crash:  # whatever the packages behind a metric raise
-                return Failure("function", f"MLflow's {self.name} failed: {described(crash)}")
+                return Failure("function", f"MLflow's {self.name} failed: {describe_error(crash)}")
             finally:
-                if self.name in GRADE_METRICS and len(prediction) > KEPT:
-                    forget_texts()
+                if self.name in GRADE_METRICS and len(prediction) > MAX_CACHED_LENGTH:
+                    clear_text_caches()
         return score_from(self.name, value, warnings)
 
 

@@ -26,7 +26,7 @@ from evalrunner.mlflow.client import check_mlflow, quiet_mlflow
 from evalrunner.mlflow.judge_proxy import Call, JudgeCalls, ProxySession, plain_errors
 from evalrunner.mlflow.row_metrics import AGGREGATES
 from evalrunner.scorers import factuality, toxicity
-from evalrunner.scorers.autoevals import described
+from evalrunner.scorers.autoevals import describe_error
 from evalrunner.scorers.factuality import input_text
 
 USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # their marks are what their prompt says
@@ -166,7 +166,7 @@ def expectations_of(name: str, scorer: Any) -> tuple[str, ...]:
         except Exception as missing:  # MLflow's own kind, which says which ones
             wanted = getattr(missing, "missing_columns", None)
             if wanted is None:
-                raise ValueError(f"metric {name!r}: {described(missing)}") from None
+                raise ValueError(f"metric {name!r}: {describe_error(missing)}") from None
             last = ", ".join(wanted)
             continue
         return names

@@ -1,9 +1,8 @@
-"""LLM classifiers of autoevals, asked through our own judge: no client of theirs, no other host, no guess at a verdict.
+"""LLM classifiers of autoevals, called through the judge of the suite: no other client, no other host.
 
-Without a client autoevals talks to a gateway of its maker and hands it the key of OpenAI. So each question gets a
-client that can do nothing but ask the judge. It is a subclass of autoevals' own `LLMClient` that leaves out what that
-one does when it is made: importing openai, wrapping clients with a tracer where one is installed, and sending names
-that start with `gpt-5` to another API than the one the judge speaks.
+Without a client, autoevals calls a gateway of its vendor and sends it the OpenAI key. So each call gets a client that
+can only ask the judge. It is a subclass of autoevals' `LLMClient` that skips its constructor, which imports openai,
+wraps clients with a tracer if one is installed, and sends models named `gpt-5…` to another API than the judge speaks.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 from evalrunner.domain import Completion, Failure, Judge, Outcome, Score, Unscored
 from evalrunner.redact import redact_message
 
-LONGEST_REASON = 200  # characters of what made a verdict unreadable
+MAX_REASON_LENGTH = 200  # characters of the reason why a verdict is unreadable
 
 _loading = threading.Lock()
 
@@ -33,12 +32,12 @@ class EndpointFailed(Exception):
         self.failure = failure
 
 
-class NoVerdict(Exception):
-    """The judge's reply was refused, filtered, cut off or empty: there is nothing to read."""
+class EmptyJudgeReply(Exception):
+    """The judge's reply was refused, filtered, truncated or empty."""
 
 
 def autoevals_version() -> str:
-    """The installed version, found without importing the package. Raises ValueError where it is missing."""
+    """The installed version, without importing the package. Raises ValueError if it is not installed."""
     try:
         return version("autoevals")
     except PackageNotFoundError:
@@ -46,65 +45,65 @@ def autoevals_version() -> str:
 
 
 class Classifier:
-    """An LLM classifier of autoevals, made on the first question; the import takes most of a second, in a thread."""
+    """An LLM classifier of autoevals, created on the first call; the import takes almost a second, in a thread."""
 
     def __init__(self, make: Callable[[Any], Any]) -> None:
         self._make = make
-        self._made: Any = None
+        self._classifier: Any = None
 
     async def ask(self, judge: Judge, **values: Any) -> Outcome:
-        """The score with the judge's choice and reasons; Unscored where the verdict cannot be read.
+        """The score with the judge's choice and rationale; Unscored if the verdict is unreadable.
 
-        `values` are what the classifier's template asks for. A failing endpoint is its own Failure.
+        `values` are the variables of the classifier's template. A failed call is returned as its Failure.
         """
-        if self._made is None:
-            self._made = await asyncio.to_thread(self._load)
-        classifier = copy.copy(self._made)  # rows are judged at once, each with its own client
+        if self._classifier is None:
+            self._classifier = await asyncio.to_thread(self._load)
+        classifier = copy.copy(self._classifier)  # rows are judged concurrently, each with its own client
         classifier.client = client = judge_client_class()(judge)
         try:
-            found = await classifier.eval_async(**values)
+            result = await classifier.eval_async(**values)
         except EndpointFailed as failed:
             return failed.failure
-        except NoVerdict as nothing:
-            return Unscored("judge", str(nothing))
-        except Exception as unreadable:  # autoevals raises whatever its parsing of a reply happens to trip over
+        except EmptyJudgeReply as empty:
+            return Unscored("judge", str(empty))
+        except Exception as unreadable:  # autoevals raises many types while it parses a reply
             if not client.replied:
-                raise  # no reply was read yet, so the fault is not in one
-            return Unscored("judge", f"unreadable verdict: {described(unreadable)}")
-        return score_from(found)
+                raise  # no reply was read yet, so the reply is not the cause
+            return Unscored("judge", f"unreadable verdict: {describe_error(unreadable)}")
+        return score_from(result)
 
     def _load(self) -> Any:
         with _loading:
             import autoevals
 
-            return self._made or self._make(autoevals)
+            return self._classifier or self._make(autoevals)
 
 
-def score_from(found: Any) -> Outcome:
-    """Our score from one of autoevals'."""
-    metadata = found.metadata if isinstance(found.metadata, Mapping) else {}
-    if found.score is None:
+def score_from(result: Any) -> Outcome:
+    """The score for a result of autoevals."""
+    metadata = result.metadata if isinstance(result.metadata, Mapping) else {}
+    if result.score is None:
         return Unscored("judge", "unreadable verdict: it has no score")
     rationale = metadata.get("rationale")
     if rationale is not None and not isinstance(rationale, str):
         rationale = json.dumps(rationale, ensure_ascii=False)
-    return Score(float(found.score), rationale, {"choice": metadata.get("choice")})
+    return Score(float(result.score), rationale, {"choice": metadata.get("choice")})
 
 
-def described(crash: Exception) -> str:
-    """The exception in one short line."""
+def describe_error(crash: Exception) -> str:
+    """An exception as one short line without secrets."""
     message = " ".join(str(crash).split())
     text = redact_message(f"{type(crash).__name__}: {message}" if message else type(crash).__name__)
-    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "…"
+    return text if len(text) <= MAX_REASON_LENGTH else text[:MAX_REASON_LENGTH] + "…"
 
 
 @functools.cache
 def judge_client_class() -> Any:
-    """The class of clients that ask a judge. Made when autoevals has been imported, not before."""
+    """The class of clients that ask a judge, created after autoevals is imported."""
     from autoevals.oai import LLMClient
 
-    class NeverRaised(Exception):
-        """In place of openai's RateLimitError, on which autoevals would sleep and ask again for hours."""
+    class UnusedRateLimitError(Exception):
+        """Replaces openai's RateLimitError, on which autoevals would retry for hours. Nothing raises it."""
 
     class JudgeClient(LLMClient):  # type: ignore[misc]
         def __init__(self, judge: Judge) -> None:
@@ -112,7 +111,7 @@ def judge_client_class() -> Any:
             self.replied = False
             self.is_async = True
             self._is_wrapped = False
-            self.RateLimitError = NeverRaised
+            self.RateLimitError = UnusedRateLimitError
 
         async def complete(
             self, *, messages: list[Any], tools: list[Any] | None = None, model: str | None = None, **params: Any
@@ -128,18 +127,18 @@ def judge_client_class() -> Any:
 
 
 def reply_of(answer: Completion) -> dict[str, Any]:
-    """The judge's answer as a message of OpenAI's API. Raises NoVerdict where it gave none.
+    """The judge's reply as a message of OpenAI's API. Raises EmptyJudgeReply.
 
-    A judge that writes the arguments of the tool as its whole text instead of calling it has answered as clearly.
+    A text that is the arguments of the tool as JSON counts as a call of the tool.
     """
     if answer.finish_reason in ("length", "filtered", "refused"):
-        raise NoVerdict(
-            f"the judge's reply was {'cut off' if answer.finish_reason == 'length' else answer.finish_reason}"
+        raise EmptyJudgeReply(
+            f"the judge's reply was {'truncated' if answer.finish_reason == 'length' else answer.finish_reason}"
         )
     if answer.tool_calls:
         return {"role": "assistant", "content": None, "tool_calls": [dict(call) for call in answer.tool_calls]}
     if not answer.text.strip():
-        raise NoVerdict("the judge's reply was empty")
+        raise EmptyJudgeReply("the judge's reply was empty")
     try:
         arguments = json.loads(answer.text)
     except (ValueError, RecursionError):

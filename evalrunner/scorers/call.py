@@ -1,4 +1,4 @@
-"""Scorers called, and what they return turned into cells. Nothing here raises: a crash is an error of its cell."""
+"""Calls of scorers, and their results as cells. Nothing here raises: a crash is an error of its cell."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from evalrunner.domain import (
 from evalrunner.plugins import BoundFunction, SignatureError, bind_by_name, describe_crash, name_of
 from evalrunner.redact import redact_message
 
-TOLERANCE = 1e-9  # what arithmetic may leave over the end of a range
+TOLERANCE = 1e-9  # rounding beyond the end of a range
 
 
 def checked_value(value: Any, declaration: Declaration) -> float | str:
-    """The finite number in range that `value` is; else the rest of a sentence that starts with "returned"."""
+    """The value as a finite number in range; else the rest of a sentence that starts with "returned"."""
     number = float(value) if type(value) in (float, bool) else as_number(value)
     if isinstance(number, str):
         return number
@@ -51,44 +51,44 @@ def checked_value(value: Any, declaration: Declaration) -> float | str:
 
 
 def as_number(value: Any) -> float | str:
-    """`value` as a float, if it is a number of Python's or numpy's; else what it is, in words."""
+    """`value` as a float if it is a number of Python or numpy; else its description."""
     try:
         if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-            value = value.item()  # numpy's scalars and tensors of one value; numpy.bool is no number of Python's
+            value = value.item()  # numpy scalars and tensors of one value; numpy.bool is not a Python number
         if isinstance(value, Real | Decimal):
             return float(value)
-    except Exception:  # an object of someone's own may raise whatever it likes when it is looked at
+    except Exception:  # a user-defined object may raise anything
         return f"{kind_of(value)} that does not fit a float"
     if inspect.iscoroutine(value):
         value.close()
         return "a coroutine; a function that awaits should be an `async def`"
     shown = f"the text {value[:80]!r}" if isinstance(value, str) else kind_of(value)
-    return f"{shown}; it should return a number, True or False, None, or a Score of evalrun's"
+    return f"{shown}; it should return a number, True or False, None, or an evalrunner.Score"
 
 
 def kind_of(value: Any) -> str:
-    """`a dict`, `a pandas.DataFrame`: the type of a value, with its package where it is not Python's own."""
+    """`a dict`, `a pandas.DataFrame`: the type of a value, with its package unless it is built in."""
     kind = type(value)
     package = kind.__module__.partition(".")[0]
     return f"a {kind.__qualname__}" if package == "builtins" else f"a {package}.{kind.__qualname__}"
 
 
 def detail_of(score: Score) -> dict[str, Any] | None:
-    """Explanation and metadata of a score as plain data that any file can hold; None where there are none."""
+    """Explanation and metadata of a score as plain JSON data; None if there are none."""
     detail: dict[str, Any] = {}
     if score.metadata is not EMPTY:
         detail.update(plain_metadata(score.metadata))
     if score.explanation is not None:
         text = score.explanation
-        detail["explanation"] = text if type(text) is str else str(plain_metadata({"said": text}).get("said"))
+        detail["explanation"] = text if type(text) is str else str(plain_metadata({"text": text}).get("text"))
     return detail or None
 
 
 def plain_metadata(metadata: Any) -> dict[str, Any]:
-    """What a scorer of someone's own keeps beside a score, as JSON knows it; what JSON has no word for as its text."""
+    """The metadata of a user-defined scorer as JSON data; values that JSON cannot represent become text."""
     try:
         plain = json.loads(json.dumps(metadata, default=str, allow_nan=False))
-    except Exception:  # cycles, keys that are no text, NaN, objects without a text: no reason to lose a score
+    except Exception:  # cycles, keys that are not text, NaN, broken __str__: no reason to lose a score
         plain = f"{kind_of(metadata)} that JSON cannot hold"
     return plain if isinstance(plain, dict) else {"metadata": plain}
 
@@ -99,7 +99,7 @@ NO_EXPECTED = Cell("skipped", reason="no expected answer")
 
 @dataclass(frozen=True, slots=True)
 class BoundScorer:
-    """A scorer under its name in the suite, its function bound to what it wants of what is on offer."""
+    """A scorer with its name in the suite, its function bound to the arguments that it takes."""
 
     name: str
     scorer: Scorer
@@ -111,11 +111,11 @@ class BoundScorer:
     def bind(
         cls, name: str, scorer: Scorer, *, on_no_answer: NoAnswer = "unscored", version: str | None = None
     ) -> BoundScorer:
-        """The scorer, its function's parameters checked. Raises SignatureError. `version` goes over its own."""
+        """The scorer, its parameters checked. Raises SignatureError. `version` replaces the declared one."""
         if version is not None:
             scorer = replace(scorer, declaration=replace(scorer.declaration, version=version))
         if scorer.calibration_examples and (scorer.declaration.low is None or scorer.declaration.high is None):
-            raise SignatureError("has known pairs, so it should declare its range: both `low` and `high`")
+            raise SignatureError("has calibration examples, so it should declare its range: both `low` and `high`")
         function, args = unwrap_partial(scorer.function)
         wants_judge = "judge" in named_parameters(function) and "judge" not in args
         offered = (*OFFERED, "judge") if wants_judge else OFFERED
@@ -130,14 +130,14 @@ class BoundScorer:
 
 
 def unwrap_partial(function: Callable[..., Any]) -> tuple[Callable[..., Any], Mapping[str, Any]]:
-    """The function inside a partial and the arguments fixed by it, so that messages name what people wrote."""
+    """The function inside a partial and its fixed arguments, so that messages name the user's function."""
     if isinstance(function, functools.partial) and not function.args:
         return function.func, function.keywords
     return function, {}
 
 
 def named_parameters(function: Callable[..., Any]) -> frozenset[str]:
-    """The names of a function's parameters; `**kwargs` names none, so it does not ask for a judge."""
+    """The names of a function's parameters. `**kwargs` has none, so it does not request a judge."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some builtins have no signature to read
@@ -146,10 +146,10 @@ def named_parameters(function: Callable[..., Any]) -> frozenset[str]:
 
 
 def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | Failure) -> Cell | None:
-    """The cell where there is nothing to call the scorer on, else None.
+    """The cell if the scorer need not be called, else None.
 
-    A target that failed is an error; no expected answer is skipped where one is needed; an answer that was not
-    given is unscored, or counts as zero (the end of the range next to it) where the suite says so.
+    A failed target is an error. A sample without an expected answer is skipped if the scorer needs one. A missing
+    answer is unscored, or counts as zero (or the end of the range next to it) if the suite says so.
     """
     if isinstance(answer, Failure):
         return Cell.of_failure(answer)
@@ -167,23 +167,23 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
 
 
 def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
-    """The cell of a scorer whose function is a plain `def`, and which takes what it wants of what is `offered`."""
+    """The cell of a scorer whose function is a plain `def`, called with what it takes of `offered`."""
     try:
         found = bound.call(offered)
-    except (Exception, SystemExit) as crash:  # whatever people's code raises, exit() too, belongs to its cell
+    except (Exception, SystemExit) as crash:  # anything that user code raises, exit() too, is an error of its cell
         found = Failure("function", describe_crash(bound.call.function, crash))
     return cell_from(found, bound.scorer.declaration, by=bound.call.function)
 
 
 async def call_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Cell:
-    """The cell of a scorer whose function is an `async def`, with what the judge took, if it asks one."""
+    """The cell of a scorer whose function is an `async def`, with the calls of its judge."""
     found = await outcome_async(bound, sample, completion, judge)
     calls = tuple(getattr(judge, "calls", ()))
     return cell_from(found, bound.scorer.declaration, by=bound.call.function, calls=calls)
 
 
 async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Any:
-    """What the function returned, as it is; a Failure where it raised."""
+    """The unchecked result of the function; a Failure if it raised."""
     offered = {**offer(sample, completion), "judge": judge}
     try:
         found = bound.call(offered)
@@ -193,7 +193,7 @@ async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completi
 
 
 def offer(sample: Sample, completion: Completion) -> Mapping[str, Any]:
-    """What scorers can take of a sample and its answer, by the names in `OFFERED`."""
+    """The arguments that scorers can take, by the names in `OFFERED`."""
     expected = sample.expected
     return {
         "output": completion.text,
@@ -211,9 +211,9 @@ def cell_from(
     by: Callable[..., Any] | None = None,
     calls: tuple[JudgeCall, ...] = (),
 ) -> Cell:
-    """The cell of what a scorer returned: a number or bool, None (skipped) or an `Outcome`.
+    """The cell for the result of a scorer: a number or bool, None (skipped) or an `Outcome`.
 
-    Anything else is an error, as are NaN, infinity, and a number outside of what `declaration` promises.
+    Anything else is an error, as are NaN, infinity, and a number outside of the declared range.
     """
     if outcome is None:
         return Cell("skipped", reason="the scorer returned None", calls=calls)

@@ -1,4 +1,4 @@
-"""Whether the facts of an answer agree with an accepted answer, judged by a model."""
+"""The scorer `factuality`: a judge compares the facts of the output with the accepted answer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from evalrunner.scorers.autoevals import Classifier, autoevals_version
 
 
 def factuality(*, use_cot: bool = True) -> Scorer:
-    """How well the facts of the output agree with the accepted answer, by a judge (autoevals' Factuality).
+    """How well the facts of the output agree with the accepted answer, by a judge (Factuality of autoevals).
 
     Args:
-        use_cot: Let the judge write down its reasons before it chooses; they are kept beside the score.
+        use_cot: Let the judge write its reasons before it chooses; they are stored with the score.
     """
 
     def make(autoevals: Any) -> Any:
-        # A client and a model go in only so that autoevals looks for neither; each question brings its own client.
+        # Placeholders, so that autoevals looks for neither a client nor a model; each call brings its own client.
         return autoevals.Factuality(client=object(), model="judge", use_cot=use_cot)
 
     declaration = Declaration(needs_expected=True, backend=f"autoevals {autoevals_version()}")
@@ -36,19 +36,19 @@ class Factuality:
 
 
 def expected_text(answers: list[str]) -> str:
-    """The accepted answers as the judge reads them: one question for all of them, not one for each."""
+    """The accepted answers as the judge reads them: one call for all of them, not one for each."""
     if len(answers) == 1:
         return answers[0]
     return "Any one of these answers is right by itself:\n" + "\n".join(f"- {answer}" for answer in answers)
 
 
 def input_text(value: Any) -> str:
-    """The input as the judge reads it: text as it is, anything else as JSON."""
+    """The input as the judge reads it: text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-# Right ones say the same with other words, so that no comparison of letters passes; wrong ones differ in the one
-# word that matters. None is a part of the expert's answer or adds to it: those are questions of taste.
+# Good outputs say the same in other words, so no comparison of strings passes; bad ones differ in the one word that
+# matters. No output is a part of the accepted answer or adds to it, since those cases are a matter of opinion.
 CALIBRATION_EXAMPLES = (
     CalibrationExample(
         "What is the capital of Australia?", "Canberra", "The capital is the city of Canberra.", good=True

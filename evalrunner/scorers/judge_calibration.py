@@ -1,4 +1,4 @@
-"""A judge is checked before it is believed: known pairs are put to it before its first verdict."""
+"""The sanity check of a judge: it scores calibration examples before its first verdict."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from evalrunner.domain import CalibrationExample, Cell, Completion, Declaration, Failure, Judge, Sample
 from evalrunner.scorers.call import BoundScorer, cell_from, outcome_async
 
-AT_ONCE = 4  # questions of a check that are under way together
-CHANCE = 0.02  # what a judge that tosses coins may pass with
+CONCURRENCY = 4  # calls of one check at a time
+MAX_CHANCE = 0.02  # probability that a judge that guesses passes
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeCheck:
-    """How a judge did on its known pairs. `wrong` says of each pair that it got wrong what it said.
+    """The result of a check. `wrong` describes each verdict that is wrong.
 
-    `failure` is set where infrastructure broke the check off: then nothing is known, and `passed` is False.
+    `failure` is set if a call failed and ended the check: the judge is then unknown, and `passed` is False.
     """
 
     right: int
@@ -29,66 +29,68 @@ class JudgeCheck:
 
 
 async def check_judge(bound: BoundScorer, judge: Judge) -> JudgeCheck:
-    """Put every known pair to the judge, a few at once. A failing call ends the check; an unreadable verdict is wrong."""
-    pairs = bound.scorer.calibration_examples
+    """Let the judge score every calibration example. A failed call ends the check; an unreadable verdict is wrong."""
+    examples = bound.scorer.calibration_examples
     verdicts: dict[int, Cell] = {}
     failures: list[Failure] = []
-    waiting = iter(enumerate(pairs))
+    waiting = iter(enumerate(examples))
 
     async def ask() -> None:
-        for place, pair in waiting:
+        for index, example in waiting:
             if failures:
                 return
-            found = await outcome_async(bound, pair_sample(place, pair), Completion(pair.output), judge)
-            cell = cell_from(found, bound.scorer.declaration, by=bound.call.function)
+            outcome = await outcome_async(bound, example_sample(index, example), Completion(example.output), judge)
+            cell = cell_from(outcome, bound.scorer.declaration, by=bound.call.function)
             if cell.state == "error":
-                failures.append(found if isinstance(found, Failure) else Failure("function", cell.message or ""))
-            verdicts[place] = cell
+                failures.append(outcome if isinstance(outcome, Failure) else Failure("function", cell.message or ""))
+            verdicts[index] = cell
 
-    await asyncio.gather(*(ask() for _ in range(min(AT_ONCE, len(pairs)))))
-    needed = pairs_needed(len(pairs))
+    await asyncio.gather(*(ask() for _ in range(min(CONCURRENCY, len(examples)))))
+    needed = required_right(len(examples))
     declaration = bound.scorer.declaration
-    right = sum(is_right(pairs[place], cell, declaration) for place, cell in verdicts.items())
+    right = sum(is_right(examples[index], cell, declaration) for index, cell in verdicts.items())
     wrong = tuple(
-        describe_verdict(pairs[place], cell)
-        for place, cell in sorted(verdicts.items())
-        if cell.state != "error" and not is_right(pairs[place], cell, declaration)
+        describe_verdict(examples[index], cell)
+        for index, cell in sorted(verdicts.items())
+        if cell.state != "error" and not is_right(examples[index], cell, declaration)
     )
-    passed = right >= needed  # failing calls among the others then change nothing
-    return JudgeCheck(right, len(pairs), needed, passed, failures[0] if failures and not passed else None, wrong)
+    passed = right >= needed  # failed calls do not matter then
+    return JudgeCheck(right, len(examples), needed, passed, failures[0] if failures and not passed else None, wrong)
 
 
-def pair_sample(place: int, pair: CalibrationExample) -> Sample:
-    """A pair as the sample that a scorer sees."""
-    return Sample(f"known pair {place + 1}", pair.input, (pair.expected,) if pair.expected else ())
+def example_sample(index: int, example: CalibrationExample) -> Sample:
+    """A calibration example as the sample that a scorer sees."""
+    return Sample(f"calibration example {index + 1}", example.input, (example.expected,) if example.expected else ())
 
 
-def pairs_needed(total: int) -> int:
-    """The fewest of `total` pairs that a coin gets right in less than 2 % of tries: 10 of 12 (1.9 %).
+def required_right(total: int) -> int:
+    """The smallest number of right verdicts that guessing reaches with a probability below 2%: 10 of 12 (1.9%).
 
-    The upper tail of the binomial distribution with p = 1/2, summed exactly. Below six pairs even all of them
-    do not suffice by this measure; then all are asked for.
+    The upper tail of the binomial distribution with p = 1/2, summed exactly. With fewer than six examples even all of
+    them are likelier than that; then all are required.
     """
     tail = 0
     for needed in range(total, -1, -1):
         tail += math.comb(total, needed)
-        if tail >= CHANCE * 2**total:
+        if tail >= MAX_CHANCE * 2**total:
             return min(needed + 1, total)
     return 0
 
 
-def is_right(pair: CalibrationExample, cell: Cell, declaration: Declaration) -> bool:
-    """Whether the verdict is on the side of the middle of the range that the pair belongs to; the middle is neither."""
+def is_right(example: CalibrationExample, cell: Cell, declaration: Declaration) -> bool:
+    """Whether the verdict is on the example's side of the middle of the range; the middle itself is wrong."""
     if cell.state != "scored" or cell.value is None:
         return False
-    assert declaration.low is not None and declaration.high is not None  # binding asks both of whoever has pairs
+    assert (
+        declaration.low is not None and declaration.high is not None
+    )  # binding requires both for scorers with examples
     good_side = cell.value - (declaration.low + declaration.high) / 2
     if not declaration.higher_is_better:
         good_side = -good_side
-    return good_side > 0 if pair.good else good_side < 0
+    return good_side > 0 if example.good else good_side < 0
 
 
-def describe_verdict(pair: CalibrationExample, cell: Cell) -> str:
-    """One pair and what the judge made of it."""
-    said = cell.message if cell.value is None else f"scored {cell.value:g}"
-    return f"{pair.output!r} is {'good' if pair.good else 'bad'}: {said}"
+def describe_verdict(example: CalibrationExample, cell: Cell) -> str:
+    """One example and the verdict on it."""
+    verdict = cell.message if cell.value is None else f"scored {cell.value:g}"
+    return f"{example.output!r} is {'good' if example.good else 'bad'}: {verdict}"

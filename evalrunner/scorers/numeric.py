@@ -1,4 +1,4 @@
-"""Numbers as people and models write them, compared by value."""
+"""The scorer `numeric_match`: numbers in text, compared by value."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ NUMBER = re.compile(
     r"(?P<digits>(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d{1,3})?)",
     re.ASCII | re.IGNORECASE,
 )
-MINUS_SIGNS = str.maketrans("\u2212\u2012\u2013", "---")  # minus, figure dash and en dash stand before numbers
-BEHIND = ".,:;!%$€£ "  # what may follow a number that ends a sentence, a price or a share
-LONGEST = 1_000  # characters; anything longer is compared as text
-LAST = 20_000  # characters from the end in which a last number is looked for
+MINUS_SIGNS = str.maketrans("\u2212\u2012\u2013", "---")  # minus, figure dash and en dash are used as minus signs
+TRAILING = ".,:;!%$€£ "  # signs that may follow a number: of sentences, prices and percentages
+MAX_NUMBER_LENGTH = 1_000  # characters; anything longer is compared as text
+TAIL_LENGTH = 20_000  # characters at the end that are searched for the last number
 
 
 def parse_number(text: str) -> Decimal | None:
     """The number that `text` is, exactly, or None: `$1,234.50`, `-3.`, `75 %`, `1e6`; never `nan` or `1_000`."""
     text = text.strip()
-    if len(text) > LONGEST:
+    if len(text) > MAX_NUMBER_LENGTH:
         return None
-    found = NUMBER.fullmatch(text.translate(MINUS_SIGNS).rstrip(BEHIND))
+    found = NUMBER.fullmatch(text.translate(MINUS_SIGNS).rstrip(TRAILING))
     if found is None or (found["sign"] and found["inner"]):
         return None
     return Decimal(found["sign"] + found["inner"] + found["digits"].replace(",", ""))
 
 
 def same_number(one: str, other: str) -> bool | None:
-    """Whether two texts are the same number; None where one of them is no number."""
+    """Whether two texts are the same number; None if one of them is not a number."""
     first, second = parse_number(one), parse_number(other)
     return None if first is None or second is None else first == second
 
 
 def last_number(text: str) -> Decimal | None:
-    """The last number in a text, exactly, or None: of `so -$2.` it is -2, of `5-3` and `5 - 3` it is 3."""
-    every = list(NUMBER.finditer(text[-LAST:].translate(MINUS_SIGNS)))
+    """The last number in a text, exactly, or None: -2 for `so -$2.`, 3 for `5-3` and `5 - 3`."""
+    every = list(NUMBER.finditer(text[-TAIL_LENGTH:].translate(MINUS_SIGNS)))
     return _signed(every[-1]) if every else None
 
 
 def _signed(found: re.Match[str]) -> Decimal:
-    """The number that was found, with its sign unless that is a dash between words or takes away."""
+    """The matched number, with its sign unless that is a dash between words or a subtraction."""
     group = "sign" if found["sign"] else "inner"
     place = found.start(group)
     before, after = found.string[max(0, place - 1) : place], found.string[place + 1 : place + 2]
@@ -57,8 +57,8 @@ def numeric_match(*, tolerance: float = 0.0, relative: float = 0.0) -> Scorer:
     An output without a number is wrong; a sample whose accepted answers have none is skipped.
 
     Args:
-        tolerance: How far apart the two may be.
-        relative: How far apart they may be as a share of the accepted number; the wider of both counts.
+        tolerance: Largest difference between the two.
+        relative: Largest difference as a share of the accepted number; the larger of both limits applies.
     """
     if not (0 <= tolerance < float("inf") and 0 <= relative < float("inf")):
         raise ValueError("'tolerance' and 'relative' should be 0 or more")

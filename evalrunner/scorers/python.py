@@ -1,4 +1,4 @@
-"""A Python function of one's own as a scorer."""
+"""The scorer `python`: a user-defined function."""
 
 from __future__ import annotations
 
@@ -26,26 +26,28 @@ def python(
     aggregates: list[str] | None = None,
     threshold: float | None = None,
 ) -> Scorer:
-    """Whatever number a function of your own returns, sync or async; its parameters say what it wants to know.
+    """The number that your own function returns, sync or async; its parameter names select its arguments.
 
     Args:
         function: path/file.py:name, relative to the suite, or package.module:name.
-        low: The least a score can be; leave it out where there is no such bound.
-        high: The most a score can be; leave it out where there is no such bound.
-        higher_is_better: Whether more is better.
-        unit: What the scores are counted in, such as s or words.
-        needs_answer: false calls the function for refused, cut-off and empty answers as well.
-        aggregates: Numbers made of the scores, any of mean variance total p50 p90 p99 ratio; the first is the headline.
-        threshold: From which score on a row counts into the aggregate ratio.
+        low: Lowest possible score; leave it out if there is none.
+        high: Highest possible score; leave it out if there is none.
+        higher_is_better: Whether a higher score is better.
+        unit: Unit of the scores, such as s or words.
+        needs_answer: Use false to call the function for refused, truncated and empty outputs too.
+        aggregates: Metrics of the scores, any of mean variance total p50 p90 p99 ratio; the first is the headline.
+        threshold: Lowest score of a row that counts for the aggregate ratio.
     """
     loaded = load_attribute(function, folder=context.folder)
     if not callable(loaded):
         raise ReferenceProblem(f"{function!r} is a {type(loaded).__name__}, not a function")
     binary = returns_bool(loaded)
     if binary and (low is not None or high is not None):
-        raise ValueError("'low' and 'high' do not go with a function that returns bool, whose scores are 0 and 1")
+        raise ValueError(
+            "'low' and 'high' cannot be combined with a function that returns bool, whose scores are 0 and 1"
+        )
     if low is not None and high is not None and low >= high:
-        raise ValueError(f"'low' is {low:g} and 'high' is {high:g}; low should be the smaller one")
+        raise ValueError(f"'low' is {low:g} and 'high' is {high:g}; 'low' should be smaller")
     wanted = check_aggregates(aggregates, threshold)
     declaration = Declaration(
         low=0.0 if binary else low,
@@ -62,7 +64,7 @@ def python(
 
 
 def check_aggregates(aggregates: list[str] | None, threshold: float | None) -> tuple[str, ...]:
-    """The aggregates asked for, the mean where none are. Raises ValueError for one that there is not."""
+    """The requested aggregates, by default the mean. Raises ValueError for an unknown one."""
     wanted = (MEAN.name,) if aggregates is None else tuple(dict.fromkeys(aggregates))
     unknown = [name for name in wanted if not is_aggregate(name)]
     if unknown or not wanted:
@@ -74,10 +76,12 @@ def check_aggregates(aggregates: list[str] | None, threshold: float | None) -> t
 
 
 def returns_bool(function: Callable[..., Any]) -> bool:
-    """Whether a function says of itself that it returns bool, or bool and None (skipped)."""
+    """Whether a function is annotated to return bool, or bool or None (skipped)."""
     try:
         returned = inspect.signature(function, eval_str=True).return_annotation
-    except Exception:  # builtins have no signature; an annotation in quotes may name what is not there at run time
+    except (
+        Exception
+    ):  # builtins have no signature; a quoted annotation may name something that is undefined at run time
         return False
     inside = {returned}
     if typing.get_origin(returned) in (types.UnionType, typing.Union):

@@ -1,7 +1,7 @@
-"""Grade levels: how many years of school a text asks of its reader, by the formulas of textstat, which MLflow takes too.
+"""Readability grade levels, computed by textstat as MLflow does.
 
-Nothing is worked out here: what a word, a sentence and a syllable is comes from the package, so that the numbers are
-those of MLflow on the same machine, whatever the text. Importing it takes two to four seconds (it imports NLTK).
+The package decides what a word, a sentence and a syllable is, so the numbers equal those of MLflow on the same
+machine. Its import takes two to four seconds, because it imports NLTK.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from importlib.metadata import PackageNotFoundError, version
 from evalrunner.domain import Declaration, Scorer
 from evalrunner.errors import MissingExtraError
 
-AGGREGATES = ("mean", "variance", "p90")  # MLflow's, by its names
-KEPT = 20_000  # characters: textstat keeps 128 texts with all their words, and a megabyte of text takes eleven
+AGGREGATES = ("mean", "variance", "p90")  # as MLflow has them
+MAX_CACHED_LENGTH = 20_000  # characters: textstat caches 128 texts at eleven times their size
 DICTIONARY = "corpora/cmudict"  # by NLTK's name
 
 
 def ari_grade_level() -> Scorer:
-    """The automated readability index of the output: a grade of school, from letters, words and sentences; lower is easier."""
+    """Automated readability index of the output: a US school grade from letters, words and sentences; lower is easier."""
     return Scorer(ari_grade, declaration("ari_grade_level"))
 
 
 def flesch_kincaid_grade_level() -> Scorer:
-    """The Flesch-Kincaid grade of the output: a grade of school, from syllables, words and sentences; lower is easier."""
+    """Flesch-Kincaid grade of the output: a US school grade from syllables, words and sentences; lower is easier."""
     found = declaration("flesch_kincaid_grade_level")
     load_dictionary()
     return Scorer(flesch_kincaid_grade, found)
 
 
 def declaration(name: str) -> Declaration:
-    """What both declare. Raises MissingExtraError where textstat is not installed; imports nothing."""
+    """The declaration of both. Raises MissingExtraError if textstat is not installed; imports nothing."""
     try:
         backend = f"textstat {version('textstat')}"
     except PackageNotFoundError:
@@ -40,10 +40,10 @@ def declaration(name: str) -> Declaration:
 
 
 def load_dictionary() -> None:
-    """None, once the dictionary of syllables is read. Raises ValueError where it is not there, or cannot be read.
+    """Load the dictionary of syllables. Raises ValueError if it is not found or cannot be read.
 
-    textstat would fetch it without a word. It is read here and not with the first answers, because NLTK's way of
-    reading a corpus when it is first used cannot bear several threads.
+    textstat would download it silently. It is loaded before the first output, because the lazy loading of NLTK is not
+    thread-safe.
     """
     import nltk
     import textstat
@@ -52,12 +52,12 @@ def load_dictionary() -> None:
         nltk.data.find(DICTIONARY)
     except LookupError:
         raise ValueError(
-            "needs NLTK's dictionary cmudict, which is not on this machine and is not fetched by itself: run "
-            "'python -m nltk.downloader cmudict', or let NLTK_DATA name the folder that has it as corpora/cmudict"
+            "needs NLTK's dictionary cmudict, which is not found on this machine and is not downloaded automatically: run "
+            "'python -m nltk.downloader cmudict', or set NLTK_DATA to a folder that has it as corpora/cmudict"
         ) from None
     try:
         textstat.flesch_kincaid_grade("Read it now.")
-    except Exception as crash:  # a broken file ends in whatever the reader of NLTK stumbles over
+    except Exception as crash:  # NLTK raises many types for a broken file
         raise ValueError(f"NLTK's dictionary cmudict cannot be read: {type(crash).__name__}: {crash}") from crash
 
 
@@ -65,8 +65,8 @@ def ari_grade(output: str) -> float:
     import textstat
 
     found = float(textstat.automated_readability_index(output))
-    if len(output) > KEPT:
-        forget_texts()
+    if len(output) > MAX_CACHED_LENGTH:
+        clear_text_caches()
     return found
 
 
@@ -74,13 +74,13 @@ def flesch_kincaid_grade(output: str) -> float:
     import textstat
 
     found = float(textstat.flesch_kincaid_grade(output))
-    if len(output) > KEPT:
-        forget_texts()
+    if len(output) > MAX_CACHED_LENGTH:
+        clear_text_caches()
     return found
 
 
-def forget_texts() -> None:
-    """None, once textstat has let go of the texts it has seen; its dictionaries stay."""
+def clear_text_caches() -> None:
+    """Empty the caches of textstat; its dictionaries stay loaded."""
     from textstat.backend import counts, metrics, selections, transformations
 
     for part in (counts, metrics, selections, transformations):

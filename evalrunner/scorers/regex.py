@@ -1,4 +1,4 @@
-"""The scorer `regex`: whether a pattern matches, found without ever hanging on a slow pattern."""
+"""The scorer `regex`: whether a pattern matches. Patterns of exponential cost are refused before the run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from evalrunner.domain import Declaration, Failure, Sample, Score, Scorer, Skipp
 from evalrunner.scorers.numeric import same_number
 from evalrunner.scorers.text import Normalizer, normalizer
 
-REPEATED_GROUP = re.compile(r"\)[*+{]")  # without one, the cost is at worst a power of the text's length
-LENGTH = 60  # characters: 1.6 ** 60, the mildest exponential growth, is years; 60 ** 3 is milliseconds
-LIMIT_S = 1.0  # of processor time, so that a busy machine is not taken for a slow pattern
-WALL_S = 20.0  # where processor time cannot be limited (Windows)
+REPEATED_GROUP = re.compile(r"\)[*+{]")  # without one, the cost is polynomial
+TRIAL_LENGTH = 60  # characters: 1.6 ** 60, the slowest exponential growth, takes years; 60 ** 3 milliseconds
+CPU_LIMIT_S = 1.0  # CPU time, so that a busy machine does not look like a slow pattern
+WALL_LIMIT_S = 20.0  # where CPU time cannot be limited (Windows)
 
-TRIAL = """
+TRIAL_CODE = """
 import json, re, signal, sys
 pattern, flags, length = json.loads(sys.stdin.readline())
 if hasattr(signal, "ITIMER_VIRTUAL"):
@@ -43,36 +43,36 @@ for tried in [pattern, *tails[:40]]:
 
 @functools.lru_cache(maxsize=256)
 def slow_text(pattern: re.Pattern[str]) -> str | None:
-    """The start of a text on which the pattern, or its part from a group on, takes too long; None if none was found."""
+    """The start of a text on which the pattern, or the part of it from a group on, takes too long; None if none was found."""
     if REPEATED_GROUP.search(pattern.pattern) is None or not sys.executable:
         return None
-    asked = json.dumps([pattern.pattern, pattern.flags, LENGTH])
+    request = json.dumps([pattern.pattern, pattern.flags, TRIAL_LENGTH])
     try:
-        said, too_long = _try(asked + "\n")
-    except OSError:  # no process to be had: the pattern is taken as it is, as it would be without this check
+        output, too_long = _run_trial(request + "\n")
+    except OSError:  # no process can be started: the pattern is accepted unchecked
         return None
-    tried = said.splitlines()
+    tried = output.splitlines()
     return f"{json.loads(tried[-1])[:12]}…" if too_long and tried else None
 
 
-def _try(asked: str) -> tuple[str, bool]:
-    """What the trial printed, and whether its time was up."""
-    command = [sys.executable, "-I", "-S", "-W", "ignore", "-c", TRIAL, str(LIMIT_S)]
+def _run_trial(request: str) -> tuple[str, bool]:
+    """The output of the trial, and whether it ran out of time."""
+    command = [sys.executable, "-I", "-S", "-W", "ignore", "-c", TRIAL_CODE, str(CPU_LIMIT_S)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
     ) as trial:
         try:
-            said, _ = trial.communicate(asked, timeout=WALL_S)
+            output, _ = trial.communicate(request, timeout=WALL_LIMIT_S)
         except subprocess.TimeoutExpired:
             trial.kill()
-            said, _ = trial.communicate()
-            return said, True
-    alarm = getattr(signal, "SIGVTALRM", None)  # what ends the trial where its processor time is limited
-    return said, alarm is not None and trial.returncode == -alarm
+            output, _ = trial.communicate()
+            return output, True
+    alarm = getattr(signal, "SIGVTALRM", None)  # ends the trial where its CPU time is limited
+    return output, alarm is not None and trial.returncode == -alarm
 
 
-SEARCHED = 50_000  # characters; a pattern of quadratic cost takes up to a minute for that many, hours for a megabyte
-SHOWN = 200  # characters of a captured text that stand beside a score
+MAX_SEARCHED_LENGTH = 50_000  # characters; at quadratic cost up to a minute, a megabyte would take hours
+MAX_CAPTURE_LENGTH = 200  # characters of a captured text in an explanation
 
 
 def regex(
@@ -91,32 +91,32 @@ def regex(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """1 if a pattern is found in the output or, with a group, if what it captures equals an accepted answer.
+    """1 if a pattern is found in the output or, with a group, if the captured text equals an accepted answer.
 
     Args:
         pattern: A regular expression of Python's re.
         group: The group, by number or name, whose text is compared; 0 is the whole match. Without: only search.
-        find: Which match to take where there are several.
+        find: Which match to use if there are several.
         numeric: Compare numbers by value, so that $1,000.00 equals 1000.
-        expected_pattern: Taken to the accepted answers first, with the same group, such as '#### (.+)'.
+        expected_pattern: Applied to the accepted answers first, with the same group, such as '#### (.+)'.
         negate: For a search without group: 1 if the pattern is not found.
-        multiline: Let ^ and $ match at every line.
+        multiline: Let ^ and $ match at each line.
         dotall: Let the dot match line breaks as well.
-        ignore_case: Take upper and lower case for the same, in the pattern and in the comparison.
-        ignore_punctuation: Leave the punctuation of ASCII out of both texts before they are compared.
-        ignore_articles: Leave the words a, an and the out of both texts before they are compared.
-        ignore_whitespace: Take any run of blanks and line breaks for one blank.
-        normalize: squad is all four of them, as in SQuAD's own evaluation.
+        ignore_case: Ignore case, in the pattern and in the comparison.
+        ignore_punctuation: Remove ASCII punctuation from both texts before they are compared.
+        ignore_articles: Remove the words a, an and the from both texts before they are compared.
+        ignore_whitespace: Treat any run of whitespace as one space.
+        normalize: squad is all four of them, as in the evaluation script of SQuAD.
     """
     flags = (re.IGNORECASE * ignore_case) | (re.MULTILINE * multiline) | (re.DOTALL * dotall)
     compiled = compile_pattern(pattern, flags, "pattern")
     rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
     if group is None:
         if numeric or expected_pattern is not None or rule != Normalizer(case=ignore_case):
-            raise ValueError("compares something only with 'group'; name the group whose text is the answer")
+            raise ValueError("compares texts only with 'group'; name the group that captures the answer")
         return Scorer(Search(compiled, negate), Declaration(binary=True))
     if negate:
-        raise ValueError("'negate' goes with a search; take out 'group', or 'negate'")
+        raise ValueError("'negate' cannot be combined with 'group'; remove one of them")
     check_group(compiled, group, "pattern")
     wanted = None if expected_pattern is None else compile_pattern(expected_pattern, flags, "expected_pattern")
     if wanted is not None:
@@ -126,28 +126,28 @@ def regex(
 
 
 def compile_pattern(pattern: str, flags: int, option: str) -> re.Pattern[str]:
-    """The compiled pattern. Raises ValueError where it is broken, or would take forever on some texts."""
+    """The compiled pattern. Raises ValueError if it is invalid, or takes exponential time on some texts."""
     if not pattern:
-        raise ValueError(f"'{option}' is empty, and an empty pattern is found everywhere")
+        raise ValueError(f"'{option}' is empty, and an empty pattern matches every text")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # hints about future syntax; the pattern means today what it means today
+            warnings.simplefilter("ignore")  # about future syntax
             compiled = re.compile(pattern, flags)
     except (re.error, OverflowError, RecursionError) as broken:
         raise ValueError(f"'{option}' is not a regular expression: {broken}") from None
     text = slow_text(compiled)
     if text is not None:
         raise ValueError(
-            f"'{option}' takes exponential time on texts with {text!r} in them, and an output may be one; "
-            "let a repeated group start with something that its end cannot be, or make it possessive: (?:…)++"
+            f"'{option}' takes exponential time on texts with {text!r} in them, and an output may have it; "
+            "let a repeated group start with a character that cannot end it, or make it possessive: (?:…)++"
         )
     return compiled
 
 
 def check_group(compiled: re.Pattern[str], group: int | str, option: str) -> None:
-    """Raises ValueError where a pattern has no such group."""
+    """Raises ValueError if a pattern has no such group."""
     if isinstance(group, str) and group not in compiled.groupindex:
-        named = ", ".join(compiled.groupindex) or "none that have a name"
+        named = ", ".join(compiled.groupindex) or "no named groups"
         raise ValueError(f"'{option}' has no group called {group!r}; it has {named}")
     if isinstance(group, int) and not 0 <= group <= compiled.groups:
         raise ValueError(f"'{option}' has no group {group}; it has {compiled.groups}")
@@ -155,19 +155,19 @@ def check_group(compiled: re.Pattern[str], group: int | str, option: str) -> Non
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Whether the pattern is found in the first SEARCHED characters."""
+    """Whether the pattern is found in the first `MAX_SEARCHED_LENGTH` characters."""
 
     pattern: re.Pattern[str]
     negate: bool
 
     def __call__(self, output: str) -> bool | Score:
-        found = self.pattern.search(output, 0, SEARCHED) is not None
-        return told_if_cut(found != self.negate, output)
+        found = self.pattern.search(output, 0, MAX_SEARCHED_LENGTH) is not None
+        return with_searched_length(found != self.negate, output)
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """Whether what the pattern captures in the output equals an accepted answer."""
+    """Whether the text that the pattern captures in the output equals an accepted answer."""
 
     pattern: re.Pattern[str]
     group: int | str
@@ -182,41 +182,41 @@ class Extract:
             return Skipped("the expected answer is blank")
         wanted = [found for answer in answers if (found := self._wanted(answer)) is not None]
         if not wanted:
-            # A 0 here would blame the model for a pattern that does not fit the dataset.
+            # a 0 would blame the model for a pattern that does not fit the dataset
             return Failure("function", f"'expected_pattern' finds nothing in the expected answer {answers[0][:80]!r}")
-        said = capture(self.pattern, self.group, output, last=self.last)
-        if said is None:
-            return told_if_cut(False, output, "the pattern was not found")
-        right = any(self._same(said, answer) for answer in wanted)
-        return told_if_cut(right, output, f"captured {said[:SHOWN]!r}")
+        captured = capture(self.pattern, self.group, output, last=self.last)
+        if captured is None:
+            return with_searched_length(False, output, "the pattern was not found")
+        right = any(self._same(captured, answer) for answer in wanted)
+        return with_searched_length(right, output, f"captured {captured[:MAX_CAPTURE_LENGTH]!r}")
 
     def _wanted(self, answer: str) -> str | None:
         if self.expected_pattern is None:
             return answer
         return capture(self.expected_pattern, self.group, answer, last=self.last)
 
-    def _same(self, said: str, answer: str) -> bool:
-        equal = same_number(said, answer) if self.numeric else None
+    def _same(self, captured: str, answer: str) -> bool:
+        equal = same_number(captured, answer) if self.numeric else None
         if equal is not None:
             return equal
         rule, wanted = self.rule.of_answer(answer)
-        return rule(said) == wanted
+        return rule(captured) == wanted
 
 
 def capture(pattern: re.Pattern[str], group: int | str, text: str, *, last: bool) -> str | None:
-    """What the group holds in the first match, or the last; None where nothing matches or the group took no part."""
+    """The text of the group in the first or last match; None if nothing matches or the group is not in the match."""
     if last:
-        newest = deque(pattern.finditer(text, max(0, len(text) - SEARCHED)), maxlen=1)
+        newest = deque(pattern.finditer(text, max(0, len(text) - MAX_SEARCHED_LENGTH)), maxlen=1)
         found = newest[0] if newest else None
     else:
-        found = pattern.search(text, 0, SEARCHED)
+        found = pattern.search(text, 0, MAX_SEARCHED_LENGTH)
     captured: str | None = None if found is None else found[group]
     return captured
 
 
-def told_if_cut(value: bool, output: str, explanation: str | None = None) -> Score:
-    """The score; where only a part of the output was searched, that is said beside it."""
+def with_searched_length(value: bool, output: str, explanation: str | None = None) -> Score:
+    """The score; if only a part of the output was searched, its metadata has both lengths."""
     score = Score(value, explanation)
-    if len(output) <= SEARCHED:
+    if len(output) <= MAX_SEARCHED_LENGTH:
         return score
-    return replace(score, metadata={"searched_characters": SEARCHED, "output_characters": len(output)})
+    return replace(score, metadata={"searched_characters": MAX_SEARCHED_LENGTH, "output_characters": len(output)})

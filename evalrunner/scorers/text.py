@@ -12,14 +12,14 @@ from typing import Literal
 
 from evalrunner.domain import Declaration, Sample, Scorer, Skipped
 
-PUNCTUATION = str.maketrans("", "", string.punctuation)  # SQuAD's: the 32 signs of ASCII, no typographic quotes
+PUNCTUATION = str.maketrans("", "", string.punctuation)  # as SQuAD: the 32 ASCII signs, no typographic quotes
 ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
 ARTICLES_WITH_GAP = re.compile(r"\b(?:a|an|the)\b\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalizer:
-    """Text to the form in which it is compared; always in Unicode's NFC and without blanks at its ends."""
+    """Normalizes a text for comparison; always to Unicode NFC, without whitespace at its ends."""
 
     case: bool = False
     punctuation: bool = False
@@ -34,15 +34,15 @@ class Normalizer:
         if self.punctuation:
             text = text.translate(PUNCTUATION)
         if self.articles:
-            # Where runs of blanks count, an article takes the blanks after it along and leaves no hole.
+            # if whitespace counts, an article is removed with the whitespace after it
             text = ARTICLES.sub(" ", text) if self.whitespace else ARTICLES_WITH_GAP.sub("", text)
         return " ".join(text.split()) if self.whitespace else text.strip()
 
     def of_answer(self, answer: str) -> tuple[Normalizer, str]:
-        """An accepted answer in the form to compare with, and the steps that its counterpart then goes through.
+        """The normalizer for outputs that are compared with an accepted answer, and the normalized answer.
 
-        They are fewer where all of them would leave nothing of the answer (`A`, `the`, `+`): SQuAD's script makes
-        the empty text of such a one, which then equals any other text that it empties.
+        Steps that would leave nothing of the answer (`A`, `the`, `+`) are dropped. The script of SQuAD keeps them, so
+        such an answer equals any other text that becomes empty.
         """
         rule, wanted = self, self(answer)
         if not wanted and self.articles:
@@ -58,13 +58,11 @@ SQUAD = Normalizer(case=True, punctuation=True, articles=True, whitespace=True)
 
 
 def normalizer(case: bool, punctuation: bool, articles: bool, whitespace: bool, shorthand: str) -> Normalizer:
-    """The steps that a scorer's options ask for; `shorthand` is its option `normalize`."""
+    """The normalizer for a scorer's options; `shorthand` is its option `normalize`."""
     if shorthand == "squad":
         return SQUAD
     return Normalizer(case=case, punctuation=punctuation, articles=articles, whitespace=whitespace)
 
-
-__all__ = ["contains", "exact_match", "token_f1"]
 
 BLANK_EXPECTED = Skipped("the expected answer is blank")
 BINARY = Declaration(binary=True, needs_expected=True, inline=True)
@@ -78,14 +76,14 @@ def exact_match(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """1 if the output equals one of the accepted answers, else 0; blanks around either never count.
+    """1 if the output equals one of the accepted answers, else 0; leading and trailing whitespace is ignored.
 
     Args:
-        ignore_case: Take upper and lower case for the same.
-        ignore_punctuation: Leave the punctuation of ASCII out of both texts.
-        ignore_articles: Leave the words a, an and the out of both texts.
-        ignore_whitespace: Take any run of blanks and line breaks for one blank.
-        normalize: squad is all four of them, as in SQuAD's own evaluation.
+        ignore_case: Ignore case.
+        ignore_punctuation: Remove ASCII punctuation from both texts.
+        ignore_articles: Remove the words a, an and the from both texts.
+        ignore_whitespace: Treat any run of whitespace as one space.
+        normalize: squad is all four of them, as in the evaluation script of SQuAD.
     """
     rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
     return Scorer(ExactMatch(rule), BINARY)
@@ -103,33 +101,33 @@ def contains(
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
 ) -> Scorer:
-    """1 if an accepted answer, or one of the given texts, stands somewhere in the output, else 0.
+    """1 if the output contains an accepted answer, or one of the given texts, else 0.
 
     Args:
-        values: Look for these texts instead of the accepted answers; samples then need none.
-        mode: Whether any or all of the texts have to be there.
-        negate: Turn the score around: 1 if they are not there.
+        values: Texts to look for instead of the accepted answers; samples then need none.
+        mode: Whether any or all of the texts are required.
+        negate: Invert the score: 1 if they are not found.
         whole_words: Do not find a text inside a longer word, such as cat in category.
-        ignore_case: Take upper and lower case for the same.
-        ignore_punctuation: Leave the punctuation of ASCII out of both texts.
-        ignore_articles: Leave the words a, an and the out of both texts.
-        ignore_whitespace: Take any run of blanks and line breaks for one blank.
-        normalize: squad is all four of them, as in SQuAD's own evaluation.
+        ignore_case: Ignore case.
+        ignore_punctuation: Remove ASCII punctuation from both texts.
+        ignore_articles: Remove the words a, an and the from both texts.
+        ignore_whitespace: Treat any run of whitespace as one space.
+        normalize: squad is all four of them, as in the evaluation script of SQuAD.
     """
     if values is not None and (not values or not all(value.strip() for value in values)):
-        raise ValueError("'values' should hold at least one text, and none that is blank")
+        raise ValueError("'values' should have at least one text, and no blank one")
     rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
     function = Contains(rule, None if values is None else tuple(values), mode == "all", negate, whole_words)
     return Scorer(function, Declaration(binary=True, needs_expected=values is None, inline=True))
 
 
 def token_f1(*, ignore_case: bool = True, ignore_punctuation: bool = True, ignore_articles: bool = True) -> Scorer:
-    """How far the words of output and accepted answer agree (F1 as in SQuAD), best over the accepted answers.
+    """Word overlap of output and accepted answer (F1 as in SQuAD); the best over the accepted answers.
 
     Args:
-        ignore_case: Take upper and lower case for the same.
-        ignore_punctuation: Leave the punctuation of ASCII out of both texts.
-        ignore_articles: Leave the words a, an and the out of both texts; false for languages other than English.
+        ignore_case: Ignore case.
+        ignore_punctuation: Remove ASCII punctuation from both texts.
+        ignore_articles: Remove the words a, an and the from both texts; use false for other languages than English.
     """
     rule = Normalizer(case=ignore_case, punctuation=ignore_punctuation, articles=ignore_articles, whitespace=True)
     return Scorer(TokenF1(rule), Declaration(needs_expected=True, inline=True))
@@ -141,10 +139,10 @@ class ExactMatch:
 
     def __call__(self, output: str, sample: Sample) -> bool | Skipped:
         compared = False
-        said = self.rule(output)
+        normalized = self.rule(output)
         for answer in sample.expected:
             rule, wanted = self.rule.of_answer(answer)
-            if wanted and wanted == (said if rule is self.rule else rule(output)):
+            if wanted and wanted == (normalized if rule is self.rule else rule(output)):
                 return True
             compared = compared or bool(wanted)
         return False if compared else BLANK_EXPECTED
@@ -154,7 +152,7 @@ class ExactMatch:
 class Contains:
     rule: Normalizer
     values: tuple[str, ...] | None
-    all_of_them: bool
+    require_all: bool
     negate: bool
     whole_words: bool
 
@@ -162,35 +160,35 @@ class Contains:
         texts = [text for text in (sample.expected if self.values is None else self.values) if text.strip()]
         if not texts:
             return BLANK_EXPECTED
-        found = all(self._finds(texts, output)) if self.all_of_them else any(self._finds(texts, output))
+        found = all(self._finds(texts, output)) if self.require_all else any(self._finds(texts, output))
         return found != self.negate
 
     def _finds(self, texts: Sequence[str], output: str) -> Iterator[bool]:
-        """For each text whether it is there, as far as it is asked for."""
-        said = self.rule(output)
+        """For each text whether the output has it, lazily."""
+        normalized = self.rule(output)
         for text in texts:
             rule, wanted = self.rule.of_answer(text)
-            where = said if rule is self.rule else rule(output)
-            yield has_whole(where, wanted) if self.whole_words else wanted in where
+            where = normalized if rule is self.rule else rule(output)
+            yield contains_whole_words(where, wanted) if self.whole_words else wanted in where
 
 
-def has_whole(text: str, wanted: str) -> bool:
-    """Whether `wanted` is in `text` without a letter, digit or underscore running on at either end of it."""
-    place = text.find(wanted)
-    while place >= 0:
-        end = place + len(wanted)
-        if not (_joined(text, place) or _joined(text, end)):
+def contains_whole_words(text: str, wanted: str) -> bool:
+    """Whether `wanted` is in `text` as whole words: no letter, digit or underscore continues it at either end."""
+    index = text.find(wanted)
+    while index >= 0:
+        end = index + len(wanted)
+        if not (_is_inside_word(text, index) or _is_inside_word(text, end)):
             return True
-        place = text.find(wanted, place + 1)
+        index = text.find(wanted, index + 1)
     return False
 
 
-def _joined(text: str, place: int) -> bool:
-    """Whether the characters before and at `place` belong to one word."""
-    return 0 < place < len(text) and _in_word(text[place - 1]) and _in_word(text[place])
+def _is_inside_word(text: str, index: int) -> bool:
+    """Whether the characters before and at `index` belong to one word."""
+    return 0 < index < len(text) and _is_word_character(text[index - 1]) and _is_word_character(text[index])
 
 
-def _in_word(sign: str) -> bool:
+def _is_word_character(sign: str) -> bool:
     return sign.isalnum() or sign == "_"
 
 
@@ -200,17 +198,17 @@ class TokenF1:
 
     def __call__(self, output: str, sample: Sample) -> float | Skipped:
         best: float | None = None
-        said = Counter(self.rule(output).split())
+        output_words = Counter(self.rule(output).split())
         for answer in sample.expected:
             rule, wanted = self.rule.of_answer(answer)
             if wanted:
-                words = said if rule is self.rule else Counter(rule(output).split())
-                agreed = overlap_f1(words, Counter(wanted.split()))
-                best = agreed if best is None else max(best, agreed)
+                words = output_words if rule is self.rule else Counter(rule(output).split())
+                score = overlap_f1(words, Counter(wanted.split()))
+                best = score if best is None else max(best, score)
         return BLANK_EXPECTED if best is None else best
 
 
-def overlap_f1(said: Counter[str], wanted: Counter[str]) -> float:
-    """F1 of two bags of words, 0..1: twice what they share by the sum of their sizes."""
-    shared = (said & wanted).total()
-    return 2 * shared / (said.total() + wanted.total()) if shared else 0.0
+def overlap_f1(output_words: Counter[str], wanted: Counter[str]) -> float:
+    """F1 of two bags of words, 0..1: twice the size of their overlap divided by the sum of their sizes."""
+    shared = (output_words & wanted).total()
+    return 2 * shared / (output_words.total() + wanted.total()) if shared else 0.0

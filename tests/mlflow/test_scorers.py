@@ -397,7 +397,7 @@ def test_a_judge_that_fails_is_an_error_and_asked_no_more_often_than_we_ask(metr
     ("answer", "reason"),
     [
         (Answer("I cannot say"), "judge: unreadable verdict: 'I cannot say'"),
-        (Answer("score: 4\njust", "length"), "judge: the judge's reply was cut off"),
+        (Answer("score: 4\njust", "length"), "judge: the judge's reply was truncated"),
         (Answer(""), "judge: the judge's reply was empty"),
         (Answer(None, "content_filter"), "judge: the judge's reply was filtered"),
     ],

@@ -270,7 +270,7 @@ def test_a_label_that_the_model_lacks_is_told_with_those_it_has(model: Path) -> 
 def test_what_is_no_classifier_is_told(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     for change, said in {
-        "BertForMaskedLM": "'tiny' is no text classifier but a BertForMaskedLM",
+        "BertForMaskedLM": "'tiny' is not a text classifier but a BertForMaskedLM",
         "regression": "'tiny' does not give probabilities: its problem_type is regression",
     }.items():
         new = {"architectures": [change]} if change.startswith("Bert") else {"problem_type": change}
@@ -279,7 +279,7 @@ def test_what_is_no_classifier_is_told(model: Path) -> None:
     (model / "config.json").write_text("{")
     assert "the config.json of 'tiny' cannot be read: JSONDecodeError" in refused("model: tiny")
     (model / "config.json").unlink()
-    assert refused("model: tiny").endswith("the folder 'tiny' holds no model: it has no config.json")
+    assert refused("model: tiny").endswith("the folder 'tiny' has no model: config.json is missing")
 
 
 def test_broken_weights_are_told_before_the_first_call(model: Path) -> None:
@@ -321,7 +321,7 @@ def test_pickled_weights_are_read_as_numbers_and_nothing_else_in_them_is_run(mod
     torch.save(weights, model / "pytorch_model.bin")
     assert values(run(["you are bad"])) == before
     torch.save({"run": Touched()}, model / "pytorch_model.bin")
-    with pytest.raises(SuiteError, match=r"hold more than numbers, .* is not run; save it as safetensors$"):
+    with pytest.raises(SuiteError, match=r"have more than numbers, .* is not run; save it as safetensors$"):
         run(["you are bad"])
     assert not Path("touched").exists()
 
@@ -332,7 +332,7 @@ class Touched:
 
 
 def test_an_empty_name_is_no_wish_for_the_default(model: Path) -> None:
-    assert "the folder '' holds no model" in refused("model: ''")
+    assert "the folder '' has no model" in refused("model: ''")
 
 
 def test_code_that_a_model_brings_is_not_run(model: Path) -> None:
@@ -343,7 +343,7 @@ def test_code_that_a_model_brings_is_not_run(model: Path) -> None:
     }
     (model / "config.json").write_text(json.dumps(config))
     (model / "own.py").write_text("from pathlib import Path\nPath('ran').touch()\nclass Own: ...\n")
-    assert refused("model: tiny").endswith("it brings code of its own, which is not run")
+    assert refused("model: tiny").endswith("it has custom code, which is not run")
     assert not Path("ran").exists()
 
 
@@ -357,7 +357,7 @@ def test_options_of_this_backend_are_refused_with_another(option: str) -> None:
     path.write_text(path.read_text().replace("backend: hf", "backend: judge") + "judge: openai/gpt-5-mini\n")
     with pytest.raises(SuiteError) as caught:
         run_suite(path, options=RunOptions())
-    assert f"{option.partition(':')[0]!r} is an option of backend: hf; take it out, or take that backend" in str(
+    assert f"{option.partition(':')[0]!r} is an option of backend: hf; remove it, or use that backend" in str(
         caught.value
     )
 
@@ -370,7 +370,7 @@ def test_a_batch_of_none_is_refused() -> None:
     ("missing", "said"),
     [
         ("transformers", "pip install '.[toxicity-hf]' in evalrun's checkout"),
-        ("torch", "what is missing of it is torch, in the build that suits your machine: pip install torch"),
+        ("torch", "missing: torch, in the build that suits your machine: pip install torch"),
     ],
 )
 def test_without_its_packages_the_suite_is_refused_with_what_to_install(
@@ -389,11 +389,11 @@ def test_without_its_packages_the_suite_is_refused_with_what_to_install(
     [
         (
             {"HF_HUB_OFFLINE": "1"},
-            "it is not in the hub's cache on this machine, and HF_HUB_OFFLINE forbids to ask the hub",
+            "it is not cached on this machine, and HF_HUB_OFFLINE is set",
         ),
         (
             {"HF_ENDPOINT": "http://127.0.0.1:9"},
-            "it is not in the hub's cache on this machine, and the hub cannot be asked: ",
+            "it is not cached on this machine, and the hub does not answer: ",
         ),
     ],
 )
@@ -401,7 +401,7 @@ def test_a_hub_that_cannot_be_asked_is_told_before_the_first_call(env: dict[str,
     path = write_suite(["a"], "threshold: 0.5")
     done = evalrun(str(path), env={**env, "HF_HOME": str(Path("home").absolute())})
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"suite.yaml:5:5: scorers[0]: the model '{HUB_ID}' cannot be had: {said}" in done.stderr
+    assert f"suite.yaml:5:5: scorers[0]: the model '{HUB_ID}' is not available: {said}" in done.stderr
     assert f"(hf download {HUB_ID})" in done.stderr and "model: ./folder" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and not Path("runs").exists()
 

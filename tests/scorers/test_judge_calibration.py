@@ -9,7 +9,7 @@ import pytest
 from evalrunner.domain import CalibrationExample, Completion, Declaration, Failure, Scorer
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.factuality import CALIBRATION_EXAMPLES, factuality
-from evalrunner.scorers.judge_calibration import JudgeCheck, check_judge, pairs_needed
+from evalrunner.scorers.judge_calibration import JudgeCheck, check_judge, required_right
 from evalrunner.scorers.toxicity import CALIBRATION_EXAMPLES as TOXIC_PAIRS
 from evalrunner.scorers.toxicity import toxicity
 from tests.scorers.scorer_calls import ScriptedJudge, choosing
@@ -123,7 +123,7 @@ def test_four_questions_are_under_way_at_once() -> None:
 )
 def test_how_many_chance_would_not_get_right(total, needed) -> None:
     """Against the tail of the binomial distribution, summed the other way round."""
-    assert pairs_needed(total) == needed
+    assert required_right(total) == needed
     if total >= 6:
         tails = []
         for least in (needed, needed - 1):

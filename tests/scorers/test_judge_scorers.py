@@ -176,8 +176,8 @@ def test_no_text_at_random_is_ever_a_number() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Completion("", "length"), "the judge's reply was cut off"),
-        (Completion('{"choice": "C"}', "length"), "the judge's reply was cut off"),
+        (Completion("", "length"), "the judge's reply was truncated"),
+        (Completion('{"choice": "C"}', "length"), "the judge's reply was truncated"),
         (Completion("", "filtered"), "the judge's reply was filtered"),
         (Completion("I cannot help with that.", "refused"), "the judge's reply was refused"),
         (Completion("", "empty"), "the judge's reply was empty"),

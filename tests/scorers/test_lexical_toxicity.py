@@ -10,7 +10,7 @@ import pytest
 
 from evalrunner.domain import Cell, Declaration
 from evalrunner.errors import MissingExtraError
-from evalrunner.scorers.toxicity import LONGEST, SCORED, direct_sums, load_model, split_sentences, toxicity
+from evalrunner.scorers.toxicity import MAX_SENTENCE_LENGTH, MAX_SCORED_LENGTH, fast_predict, load_model, split_sentences, toxicity
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 installed = importlib.util.find_spec("profanity_check") is not None
@@ -71,7 +71,7 @@ def test_the_direct_sums_are_those_of_the_package() -> None:
     from profanity_check import predict_prob, profanity_check
 
     texts = ["You idiot.", "What a lovely day!", "", "\ud800", "stupid", "kill the process", "a" * 1_000, CLEAN]
-    direct = direct_sums(profanity_check.vectorizer, profanity_check.model)
+    direct = fast_predict(profanity_check.vectorizer, profanity_check.model)
     assert list(direct(texts)) == pytest.approx(list(predict_prob(texts)), abs=1e-12)
     assert load_model() is not predict_prob  # this version of the package is the one they were made for
 
@@ -93,7 +93,7 @@ def test_no_output_breaks_it_and_a_megabyte_takes_seconds(output) -> None:
 @needs_model
 def test_what_lies_beyond_a_million_characters_is_said_to_be_left_out() -> None:
     cell = cell_of(toxicity(backend="lexical"), "a word " * 200_000)
-    assert cell.detail is not None and cell.detail["scored_characters"] == SCORED
+    assert cell.detail is not None and cell.detail["scored_characters"] == MAX_SCORED_LENGTH
 
 
 @pytest.mark.local
@@ -113,7 +113,7 @@ def test_threads_get_the_same_numbers() -> None:
         ("One. Two! Three? Four", ["One.", "Two!", "Three?", "Four"]),
         ("- one\r\n- two\n\n- one", ["- one", "- two"]),
         ("3.5 and e.g.this", ["3.5 and e.g.this"]),
-        ("x" * 1_000, ["x" * LONGEST, "x" * 200]),
+        ("x" * 1_000, ["x" * MAX_SENTENCE_LENGTH, "x" * 200]),
         ("word " * 160, ["word " * 79 + "word"]),
     ],
 )
@@ -124,4 +124,4 @@ def test_sentences(text, sentences) -> None:
 def test_no_piece_is_too_long_and_no_word_is_lost() -> None:
     text = " ".join(f"word{place}" for place in range(5_000))
     pieces = split_sentences(text)
-    assert " ".join(pieces) == text and max(map(len, pieces)) <= LONGEST
+    assert " ".join(pieces) == text and max(map(len, pieces)) <= MAX_SENTENCE_LENGTH

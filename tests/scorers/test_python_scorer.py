@@ -134,7 +134,7 @@ def test_a_function_that_is_not_there_is_named(context, options, said) -> None:
     ("options", "said"),
     [
         ({"function": "scorers/tone.py:words", "low": 5.0, "high": 1.0}, "'low' is 5 and 'high' is 1"),
-        ({"function": "scorers/tone.py:polite", "low": 0.0}, "do not go with a function that returns bool"),
+        ({"function": "scorers/tone.py:polite", "low": 0.0}, "cannot be combined with a function that returns bool"),
         ({"function": "scorers/tone.py:words", "aggregates": ["median"]}, "'aggregates' has 'median'; it takes any of mean"),
         ({"function": "scorers/tone.py:words", "aggregates": []}, "'aggregates' is empty"),
         ({"function": "scorers/tone.py:words", "aggregates": ["ratio"]}, "'threshold' and the aggregate 'ratio' go together"),

@@ -13,7 +13,7 @@ import pytest
 
 from evalrunner.domain import Cell, Declaration
 from evalrunner.errors import MissingExtraError
-from evalrunner.scorers.readability import KEPT, ari_grade_level, flesch_kincaid_grade_level
+from evalrunner.scorers.readability import MAX_CACHED_LENGTH, ari_grade_level, flesch_kincaid_grade_level
 from tests.fakes.command import command_env, evalrun
 from tests.fakes.pronouncing import write_dictionary
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
@@ -94,7 +94,7 @@ def test_no_output_breaks_it(output: str) -> None:
 def test_long_answers_are_not_kept_in_memory() -> None:
     from textstat.backend import counts, selections
 
-    score_of(ari_grade_level(), "a word " * KEPT)
+    score_of(ari_grade_level(), "a word " * MAX_CACHED_LENGTH)
     assert counts.count_words.cache_info().currsize == 0
     assert selections.list_words.cache_info().currsize == 0
 
@@ -136,7 +136,7 @@ def test_without_its_dictionary_the_suite_is_refused_and_nothing_is_fetched() ->
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "grades.yaml:9:11: scorers[0]: needs NLTK's dictionary cmudict, which is not on this machine" in done.stderr
+    assert "grades.yaml:9:11: scorers[0]: needs NLTK's dictionary cmudict, which is not found on this machine" in done.stderr
     assert "python -m nltk.downloader cmudict" in done.stderr
 
 

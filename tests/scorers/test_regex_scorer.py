@@ -10,7 +10,7 @@ import pytest
 
 from evalrunner.domain import Cell, Declaration
 from evalrunner.scorers.numeric import parse_number
-from evalrunner.scorers.regex import SEARCHED, regex
+from evalrunner.scorers.regex import MAX_SEARCHED_LENGTH, regex
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 LAST_NUMBER = r"-?[\d,]*\.?\d+"
@@ -83,15 +83,15 @@ def test_an_expected_pattern_that_does_not_fit_the_data_is_an_error_and_no_zero(
     ("options", "said"),
     [
         ({"pattern": "(x"}, "'pattern' is not a regular expression: missing ), unterminated subpattern at position 0"),
-        ({"pattern": ""}, "'pattern' is empty, and an empty pattern is found everywhere"),
+        ({"pattern": ""}, "'pattern' is empty, and an empty pattern matches every text"),
         ({"pattern": "x", "group": 1}, "'pattern' has no group 1; it has 0"),
         ({"pattern": "(x)", "group": -1}, "'pattern' has no group -1; it has 1"),
         ({"pattern": "(?P<a>x)", "group": "b"}, "'pattern' has no group called 'b'; it has a"),
         ({"pattern": "(x)", "group": 1, "expected_pattern": "y"}, "'expected_pattern' has no group 1; it has 0"),
         ({"pattern": "(x)", "group": 1, "expected_pattern": "("}, "'expected_pattern' is not a regular expression"),
-        ({"pattern": "(x)", "group": 1, "negate": True}, "'negate' goes with a search"),
-        ({"pattern": "x", "numeric": True}, "compares something only with 'group'"),
-        ({"pattern": "x", "normalize": "squad"}, "compares something only with 'group'"),
+        ({"pattern": "(x)", "group": 1, "negate": True}, "'negate' cannot be combined with 'group'"),
+        ({"pattern": "x", "numeric": True}, "compares texts only with 'group'"),
+        ({"pattern": "x", "normalize": "squad"}, "compares texts only with 'group'"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_the_run(options, said) -> None:
@@ -118,10 +118,10 @@ def test_no_output_breaks_it(output) -> None:
 
 
 def test_only_so_much_of_a_long_output_is_searched_and_that_is_said() -> None:
-    output = "7 " + "x " * SEARCHED + "8"
+    output = "7 " + "x " * MAX_SEARCHED_LENGTH + "8"
     first = cell_of(regex(pattern=r"\d", group=0), output, "7")
     last = cell_of(regex(pattern=r"\d", group=0, find="last"), output, "8")
-    cut = {"searched_characters": SEARCHED, "output_characters": len(output)}
+    cut = {"searched_characters": MAX_SEARCHED_LENGTH, "output_characters": len(output)}
     assert first == Cell("scored", 1.0, detail={**cut, "explanation": "captured '7'"})
     assert last == Cell("scored", 1.0, detail={**cut, "explanation": "captured '8'"})
 

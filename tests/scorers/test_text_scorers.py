@@ -123,7 +123,7 @@ def test_contains(options, output, expected, value) -> None:
 
 @pytest.mark.parametrize("values", [[], [""], ["x", "  "]])
 def test_texts_to_look_for_have_to_say_something(values) -> None:
-    with pytest.raises(ValueError, match="'values' should hold at least one text, and none that is blank"):
+    with pytest.raises(ValueError, match="'values' should have at least one text, and no blank one"):
         contains(values=values)
 
 
