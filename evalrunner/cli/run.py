@@ -59,7 +59,7 @@ def run_and_print(
         trace = _to_stderr if asked.debug else None
         fetching = FetchProgress(sys.stderr)
         session = Session(
-            asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching, stored=stored, tell=_to_stderr
+            asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching, stored=stored, notify=_to_stderr
         )
         return await run_suites(suites, session, reporters)
 

@@ -1,4 +1,4 @@
-"""A comparison of stored runs, offline: whether they may be compared, and how all their targets compare."""
+"""Compare stored runs offline: check that they are comparable, then compare all their targets."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from evalrunner.stats.summary import summarize
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """Stored runs and what comparing them came to. `metrics` holds all of each candidate."""
+    """Stored runs and their comparison. `metrics` holds all metrics of each candidate."""
 
     runs: tuple[ComparedRun, ...]
     comparison: Comparison
     metrics: Mapping[str, tuple[Metric, ...]]
 
     def differing(self, count: int) -> tuple[tuple[Row, ...], ...]:
-        """The rows of the samples whose scores differ most, one of each candidate a group."""
+        """The rows of the samples whose scores differ most: a group for each sample, a row for each candidate."""
         places = self.comparison.most_different[:count]
         names = [candidate.name for candidate in self.comparison.candidates]
         return disagreeing_rows((row for run in self.runs for row in run.rows()), places, names) if places else ()
@@ -39,12 +39,12 @@ class RunComparison:
 def compare_runs(
     references: Sequence[str], output_dir: Path, *, wanted: Sequence[str] = (), paired: bool = True
 ) -> RunComparison:
-    """The comparison of stored runs. Raises SuiteError that names what differs where they may not be compared.
+    """The comparison of stored runs. Raises SuiteError that lists what differs if they are not comparable.
 
-    They may not where scorers or judges differ, nor, unless they are compared unpaired, where the datasets do.
+    Scorers and judges must be the same; datasets too, unless the comparison is unpaired.
     """
     runs = _open_runs(references, output_dir, wanted, paired=paired)
-    _refuse(runs, paired=paired)
+    _check_comparable(runs, paired=paired)
     candidates = tuple(_candidates(runs))
     names = [candidate.name for candidate in candidates]
     summary = summarize(
@@ -55,26 +55,26 @@ def compare_runs(
         streaming=all(run.record.streaming for run in runs),
         design=runs[0].record.design,
     )
-    known = {name: summary.all_metrics(name) for name in names}
+    metrics = {name: summary.all_metrics(name) for name in names}
     try:
-        found = compare(summary, candidates, known, judges=_judges(runs), wanted=wanted, paired=paired)
+        comparison = compare(summary, candidates, metrics, judges=_judges(runs), wanted=wanted, paired=paired)
     except NotComparable as wrong:
         raise SuiteError(f"--metric: {wrong}") from None
-    return RunComparison(runs, replace(found, notes=(*_notes(runs), *found.notes)), known)
+    return RunComparison(runs, replace(comparison, notes=(*_notes(runs), *comparison.notes)), metrics)
 
 
 def _open_runs(
     references: Sequence[str], output_dir: Path, wanted: Sequence[str], *, paired: bool
 ) -> tuple[ComparedRun, ...]:
-    """The runs, with a name for each candidate: its target's, with the run's in front where two have the same."""
+    """The runs with the names of their candidates: that of the target, prefixed by the run if it is not unique."""
     folders = [find_run(reference, output_dir) for reference in references]
     twice = [path for path, count in Counter(folder.path.resolve() for folder in folders).items() if count > 1]
     if twice:
-        raise SuiteError(f"run {twice[0].name} is named twice; a run does not differ from itself")
+        raise SuiteError(f"run {twice[0].name} is named twice; name another run")
     data = [RunRecord.load(folder.path) for folder in folders]
     count = Counter(target for run in data for target in run.targets)
     if sum(count.values()) < 2:
-        raise SuiteError(f"run {folders[0].id} has one target: name another run to compare it with")
+        raise SuiteError(f"run {folders[0].id} has one target; name another run to compare it with")
     scorers = _scorers(data, wanted)
     runs: list[ComparedRun] = []
     first = 0
@@ -86,27 +86,27 @@ def _open_runs(
 
 
 def _scorers(data: Sequence[RunRecord], wanted: Sequence[str]) -> frozenset[str]:
-    """The scorers that are compared: those of the metrics that are asked for, else all that any run has."""
+    """The scorers to compare: those of the requested metrics, or else those of all runs."""
     every = frozenset(name for run in data for name in run.scorers)
     return (every & {text.partition("/")[0] for text in wanted}) or every
 
 
-def _refuse(runs: Sequence[ComparedRun], *, paired: bool) -> None:
-    """Raise SuiteError where two runs do not measure the same thing."""
+def _check_comparable(runs: Sequence[ComparedRun], *, paired: bool) -> None:
+    """Raise SuiteError if two runs do not measure the same."""
     first = runs[0]
     for other in runs[1:]:
-        found = differences(_compared_part(first), _compared_part(other))
+        changes = differences(_compared_part(first), _compared_part(other))
         datasets = [run.record.definition()["dataset"] for run in (first, other)]
         if paired and datasets[0]["digest"] != datasets[1]["digest"]:
-            found += differences({"dataset": datasets[0]}, {"dataset": datasets[1]})
-        found += _of_reducers(first, other)
-        if found:
-            listed = "\n".join(f"  {line}" for line in found)
-            only_data = all(line.startswith("dataset") for line in found)
-            way = "\n--unpaired compares runs of different datasets, the weaker way" if only_data else ""
+            changes += differences({"dataset": datasets[0]}, {"dataset": datasets[1]})
+        changes += _reducer_changes(first, other)
+        if changes:
+            lines = "\n".join(f"  {line}" for line in changes)
+            only_data = all(line.startswith("dataset") for line in changes)
+            hint = "\n--unpaired compares runs of different datasets, with less power" if only_data else ""
             raise SuiteError(
-                f"runs {first.folder.id} and {other.folder.id} cannot be compared, for they differ in what is "
-                f"measured:\n{listed}{way}"
+                f"runs {first.folder.id} and {other.folder.id} are not comparable: they measure different things:\n"
+                f"{lines}{hint}"
             )
 
 
@@ -114,7 +114,7 @@ def _compared_part(run: ComparedRun) -> dict[str, Any]:
     return {"scorers": run.record.definition(scorers=run.scorers)["scorers"]}
 
 
-def _of_reducers(first: ComparedRun, other: ComparedRun) -> list[str]:
+def _reducer_changes(first: ComparedRun, other: ComparedRun) -> list[str]:
     reducers = [run.record.design.reducers for run in (first, other)]
     epochs = [run.record.epochs for run in (first, other)]
     if reducers[0] != reducers[1]:
@@ -127,7 +127,7 @@ def _of_reducers(first: ComparedRun, other: ComparedRun) -> list[str]:
 
 
 def _candidates(runs: Sequence[ComparedRun]) -> Iterator[Candidate]:
-    """Every target of every run, with what distinguishes it from the first of all."""
+    """Every target of every run, with its differences from the first one."""
     first: Mapping[str, Any] | None = None
     for run in runs:
         definition = run.record.definition()["targets"]
@@ -143,7 +143,7 @@ def _candidates(runs: Sequence[ComparedRun]) -> Iterator[Candidate]:
 
 
 def _judges(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
-    """The names that the judge of each scorer goes by."""
+    """The names of the judge of each scorer."""
     names: dict[str, dict[str, None]] = {}
     for run in runs:
         for scorer, judge in run.record.judges.items():
@@ -158,7 +158,7 @@ def _notes(runs: Sequence[ComparedRun]) -> Iterator[str]:
             rows = "some" if record.rows is None else f"{record.rows:,}"
             yield f"run {run.folder.id} did not finish: it has {rows} of {record.rows_planned:,} rows"
     if len(epochs := {run.record.epochs for run in runs}) > 1:
-        yield f"the runs asked each sample {' and '.join(map(str, sorted(epochs)))} times; scores are reduced first"
+        yield f"the runs have {' and '.join(map(str, sorted(epochs)))} epochs; scores are reduced first"
     groups = {(run.record.cluster, run.record.slices) for run in runs}
     if len(groups) > 1:
         yield f"the runs group their samples differently; the groups of {runs[0].folder.id} are used"

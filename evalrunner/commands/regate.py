@@ -1,4 +1,4 @@
-"""A stored run judged again, offline, from its folder alone: by the gates of its suite as that is now, or as it was."""
+"""Reevaluate the gates of a stored run offline: those of its suite file, or those the run was started with."""
 
 from __future__ import annotations
 
@@ -45,21 +45,20 @@ def reevaluate_gates(
     baseline: str | None = None,
     settings: Sequence[str] = (),
 ) -> GateReport:
-    """The verdicts on a stored run. Raises SuiteError where a gate cannot be about it, or its baseline not be compared.
+    """The gate results of a stored run. Raises SuiteError if a gate does not fit the run or its baseline.
 
-    `baseline` (a name, a path or a run) stands in for that of every gate that has one.
+    `baseline` (a name, a path or a run) replaces that of every gate that has one.
     """
     run = RunRecord.load(folder.path)
     document, gates_of, base = _document(run, suite_file, tuple(settings))
     reader = SectionReader(document, base)
     data = document.data if isinstance(document.data, Mapping) else {}
     specs = _with_baseline(read_gates(reader, data), baseline)
-    document.left_out.update(_named(data) - set(run.targets))
-    streaming = run.streaming
+    document.left_out.update(_target_names(data) - set(run.targets))
     measures, design = run.measures, _design(run, data)
     builder = GateBuilder(
         document,
-        [*measures, *builtin_measures(streaming=streaming)],
+        [*measures, *builtin_measures(streaming=run.streaming)],
         targets=list(run.targets),
         design=design,
         epochs=run.epochs,
@@ -67,33 +66,33 @@ def reevaluate_gates(
     gates = builder.build(specs)
     addresses = _tracker_addresses(run, reader, data, specs)
     document.raise_problems()
-    resolver = _NamedResolver(base, run.suite, runs, baseline, addresses=addresses, candidate=RunRef.of(run))
+    resolver = _CommandLineResolver(base, run.suite, runs, baseline, addresses=addresses, candidate=RunRef.of(run))
     baselines = resolve_baselines(document, [gate.spec for gate in gates], resolver)
     provenance = run.provenance
     reject_incompatible(document, gates, baselines, provenance)
     document.raise_problems()
-    sample_keys, check = SampleKeyIndex(), _check_of_new(run, data)
+    keys, check = SampleKeyIndex(), _check_of_new_slices(run, data)
     columns: dict[str, None] = {}
     summary = summarize(
-        _noting(read_rows(folder.path), sample_keys, check, columns), measures, list(run.targets), epochs=run.epochs,
-        streaming=streaming, design=design,
+        _indexed(read_rows(folder.path), keys, check, columns), measures, list(run.targets), epochs=run.epochs,
+        streaming=run.streaming, design=design,
     )  # fmt: skip
     check.report(document, tuple(columns))
     document.raise_problems()
-    results = check_gates(gates, summary, BaselineContext(CandidateRun(provenance, sample_keys.keys), baselines))
-    return _judged(folder, run, gates_of, results)
+    results = check_gates(gates, summary, BaselineContext(CandidateRun(provenance, keys.keys), baselines))
+    return _report(folder, run, gates_of, results)
 
 
 def _document(
     run: RunRecord, suite_file: Path | None, settings: tuple[str, ...]
 ) -> tuple[Document, str, Path]:  # fmt: skip
-    """The document with the gates, whose they are, and the folder that its paths are relative to."""
+    """The document with the gates, its description, and the folder of its relative paths."""
     file = suite_file if suite_file is not None else run.suite_file
     if suite_file is not None or file.is_file():
-        return open_suite(file, RunOptions(settings=settings)), f"{file} as it is now", file.parent
+        return open_suite(file, RunOptions(settings=settings)), f"{file}", file.parent
     if settings:
-        raise SuiteError(f"--set changes a suite file, and {str(file)!r} is not here; name one: --suite FILE")
-    return Document(RUN_FILE, dict(run.resolved)), f"the run itself, as {str(file)!r} is not here", file.parent
+        raise SuiteError(f"--set changes a suite file, and {str(file)!r} was not found; name one: --suite FILE")
+    return Document(RUN_FILE, dict(run.resolved)), f"the run, because {str(file)!r} was not found", file.parent
 
 
 def _with_baseline(specs: Sequence[GateSpec], baseline: str | None) -> tuple[GateSpec, ...]:
@@ -112,8 +111,8 @@ def _with_baseline(specs: Sequence[GateSpec], baseline: str | None) -> tuple[Gat
 
 
 @dataclass(frozen=True, slots=True)
-class _NamedResolver(BaselineResolver):
-    """A resolver that also takes the reference of the command line as a path from the working folder, or as a run."""
+class _CommandLineResolver(BaselineResolver):
+    """Resolves the baseline of the command line also as a path from the working folder, or as a run."""
 
     named: str | None = None
 
@@ -121,34 +120,34 @@ class _NamedResolver(BaselineResolver):
         if reference != self.named:
             return BaselineResolver.resolve(self, reference)
         path = Path(reference)
-        found = BaselineResolver.resolve(self, str(path.absolute()) if path.exists() else reference)
-        if found is None:
+        baseline = BaselineResolver.resolve(self, str(path.absolute()) if path.exists() else reference)
+        if baseline is None:
             try:
                 return baseline_of_run(find_run(reference, self.runs))
             except RunNotFoundError:
                 raise RunNotFoundError(
-                    f"--baseline {reference!r} is no baseline of this suite, no file and no run"
+                    f"--baseline {reference!r} not found: neither a baseline of this suite, nor a file, nor a run"
                 ) from None
-        return found
+        return baseline
 
 
 def _tracker_addresses(
     run: RunRecord, reader: SectionReader, data: Mapping[str, Any], specs: Sequence[GateSpec]
 ) -> dict[str, str | None]:
-    """The address of each tracker that a gate has its baseline in: as an option of the run or else the suite says."""
+    """The address of each tracker that a gate names: that of the option of the run, or else of the suite."""
     given = run.options
     names = {scheme_of(spec.baseline) for spec in specs if spec.baseline and baseline_source(spec.baseline) is not None}
     return {name: given.get(name) or read_address(reader, data.get("tracking"), name) for name in names}
 
 
-def _named(data: Mapping[str, Any]) -> set[str]:
-    """The targets that a suite names."""
+def _target_names(data: Mapping[str, Any]) -> set[str]:
+    """The names of the targets of a suite."""
     items = data["targets"] if isinstance(data.get("targets"), list) else [data.get("target")]
     return {name for item in items if (name := target_name(item)) is not None}
 
 
 def _design(run: RunRecord, data: Mapping[str, Any]) -> Design:
-    """The design of the run, with the slices that the suite has by now."""
+    """The design of the run, with the slices that the suite file has added."""
     stored = run.design
     return dataclasses.replace(stored, slices=tuple(dict.fromkeys([*stored.slices, *_slices(data)])))
 
@@ -158,26 +157,24 @@ def _slices(data: Mapping[str, Any]) -> list[str]:
     return [column for column in given if isinstance(column, str)] if isinstance(given, list) else []
 
 
-def _check_of_new(run: RunRecord, data: Mapping[str, Any]) -> ColumnCheck:
-    """A check of the slices that the suite has by now and the run had not: its own were checked when it was provenance."""
+def _check_of_new_slices(run: RunRecord, data: Mapping[str, Any]) -> ColumnCheck:
+    """A check of the slices that the suite file has added; those of the run were checked when it started."""
     check, known = ColumnCheck(Design(slices=tuple(_slices(data)))), run.design.slices
     check.groups = [each for each in check.groups if each[1].column not in known]
     return check
 
 
-def _noting(
-    rows: Iterator[Row], sample_keys: SampleKeyIndex, check: ColumnCheck, columns: dict[str, None]
-) -> Iterator[Row]:
-    """The rows, while their samples are noted, with the columns that new slices may be of."""
+def _indexed(rows: Iterator[Row], keys: SampleKeyIndex, check: ColumnCheck, columns: dict[str, None]) -> Iterator[Row]:
+    """The rows; meanwhile their samples are indexed and the columns for new slices collected."""
     for row in rows:
-        sample_keys.add(row.sample)
+        keys.add(row.sample)
         if check.groups:
             check.add(row.sample)
             columns.update(dict.fromkeys(row.sample.metadata))
         yield row
 
 
-def _judged(folder: RunFolder, run: RunRecord, gates_of: str, results: tuple[GateResult, ...]) -> GateReport:
+def _report(folder: RunFolder, run: RunRecord, gates_of: str, results: tuple[GateResult, ...]) -> GateReport:
     stopped = None if run.status == "finished" else run.stopped or f"the run was {run.status}"
     verdict, code = run_verdict(results, unfinished=stopped is not None)
     return GateReport(folder, run.suite, gates_of, results, verdict, code, stopped)

@@ -1,6 +1,6 @@
-"""Answers that were given before, with the samples they were given to: of a stored run, or of a baseline with outputs.
+"""Score stored answers again: those of a run, or of a baseline with outputs.
 
-What runs over them is a run of its own that calls no target; judges are asked as usual.
+This is a run of its own that calls no target; judges are called as usual.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from evalrunner.targets.recorded import RecordedRun, uncalled
 
 
 def load_answers(reference: str, runs: Path) -> StoredAnswers:
-    """The answers of a run, or of a baseline's file. Raises RunNotFoundError and SuiteError."""
+    """The answers of a run or of a baseline file. Raises RunNotFoundError and SuiteError."""
     if reference.endswith(".jsonl") and Path(reference).is_file():
         return _of_baseline(read_baseline(Path(reference), label=reference))
     return _of_run(find_run(reference, runs))
@@ -51,8 +51,8 @@ def _of_baseline(baseline: Baseline) -> StoredAnswers:
     head = baseline.head
     if not head.outputs:
         raise SuiteError(
-            f"{baseline.label!r} has no outputs that could be scored again; baselines keep them with "
-            "'evalrun baseline accept --with-outputs'"
+            f"baseline {baseline.label!r} has no outputs to score; accept a run with them: "
+            "evalrun baseline accept --with-outputs"
         )
     samples: dict[str, Sample] = {}
     answers: dict[str, dict[tuple[str, int], Completion | Failure]] = {}
@@ -66,19 +66,19 @@ def _of_baseline(baseline: Baseline) -> StoredAnswers:
         None,
         head.epochs,
         StoredSamples(samples.values(), None),
-        {name: RecordedRun(found, head.run_id) for name, found in answers.items()},
+        {name: RecordedRun(each, head.run_id) for name, each in answers.items()},
         head.provenance,
     )
 
 
 def _sample_of(row: BaselineRow) -> Sample:
-    kept = row.content or {}
-    return Sample(row.key.id, kept.get("input"), tuple(kept.get("expected", ())), kept.get("metadata") or {})
+    content = row.content or {}
+    return Sample(row.key.id, content.get("input"), tuple(content.get("expected", ())), content.get("metadata") or {})
 
 
 def _answers_of(row: BaselineRow) -> Iterator[Completion | Failure]:
     for output in (row.content or {}).get("outputs", ()):
         if output is None:
-            yield Failure("missing", "the run that this is a baseline of had no answer here")
+            yield Failure("missing", "the run of the baseline has no answer for this sample")
         else:
             yield Completion(output["text"], output["finish_reason"], tool_calls=tuple(output.get("tool_calls", ())))

@@ -1,4 +1,4 @@
-"""Runs of suites, from their plans to their files: rows as they come, the verdict, and every report."""
+"""Run suites: plan them, execute each plan, write every file, and send the runs to trackers."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Session:
-    """What the runs of one command share: options, the wish to stop, and where requests are told for debugging.
+    """What the runs of one command share: the options, the stop signal, and callbacks.
 
-    `listen` is called when the first call is about to be made, to connect the wish to stop with Ctrl-C. `fetching` is
-    told of weights that are being fetched, in bytes. `resumed` is the folder of a run that goes on, `judged` that run,
-    `stored` are answers to score in place of asking targets, `tell` is told where runs were sent, or that they were not,
-    and of models that scorers fetch. `http_client` sends all HTTP requests.
+    `trace` receives requests for debugging, `fetching` the progress of downloads of weights in bytes, `notify` messages
+    about tracking and downloads. `listen` is called before the first call, to connect the stop signal to Ctrl-C.
+    `resumed` is the folder of a resumed run, `judged` that run. `stored` are answers to score instead of calling targets.
+    `http_client` sends all HTTP requests.
     """
 
     options: RunOptions
@@ -72,21 +72,21 @@ class Session:
     resumed: Path | None = None
     judged: RunRef | None = None
     stored: StoredAnswers | None = None
-    tell: Callable[[str], None] | None = None
+    notify: Callable[[str], None] | None = None
     http_client: httpx.AsyncClient | None = None
 
 
 async def run_suites(suites: Sequence[str | Path], session: Session, reporters: Sequence[Reporter]) -> list[RunResult]:
-    """Run suites one after the other over one pool of connections; each has its run.
+    """Run suites one after the other over one connection pool.
 
     All are loaded, checked and scanned before the first call. Raises SuiteError with the problems of all of them.
     """
     if session.options.resume is not None:
         return [await _resume(suites, session, session.options.resume, reporters)]
     if session.options.retry_errors:
-        raise SuiteError("--retry-errors goes with --resume RUN: it runs again what ended in error there")
+        raise SuiteError("--retry-errors requires --resume RUN: it runs the failed rows of that run again")
     if not suites:
-        raise SuiteError("name a suite: evalrun SUITE…, or a run to go on with: evalrun --resume last")
+        raise SuiteError("name a suite: evalrun SUITE…, or a run to resume: evalrun --resume last")
     check_outputs(session.options.outputs, suites=len(suites))
     results: list[RunResult] = []
     try:
@@ -96,7 +96,7 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
                 if session.stop.count:
                     break
                 results.append(await execute(plan, session.options, reporters))
-    finally:  # no run waits until another is sent, and what ended is sent whatever became of the next one
+    finally:  # after all runs, so that none waits for another to be sent; also if the next one fails
         results = [await _sent(result, session) for result in results]
     return results
 
@@ -104,9 +104,9 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
 async def _resume(
     suites: Sequence[str | Path], session: Session, reference: str, reporters: Sequence[Reporter]
 ) -> RunResult:
-    """The result of a run that goes on. Raises SuiteError where its suite is another one by now."""
+    """The result of a resumed run. Raises SuiteError if its suite has changed."""
     if len(suites) > 1:
-        raise SuiteError("--resume goes on with one run, so it takes one suite at the most")
+        raise SuiteError("--resume takes at most one suite, because it resumes one run")
     stored = find_resumable_run(reference, session.options)
     session = replace(session, options=stored.options, resumed=stored.folder.path, judged=RunRef.of(stored.record))
     check_outputs(session.options.outputs, suites=1)
@@ -117,12 +117,12 @@ async def _resume(
 
 
 async def _sent(result: RunResult, session: Session) -> RunResult:
-    return await send_after_run(result, session.options, session.stop, session.tell)
+    return await send_after_run(result, session.options, session.stop, session.notify)
 
 
 @asynccontextmanager
 async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncIterator[list[Plan]]:
-    """The plans of suites with all that their first calls need: models fetched and loaded, packages imported, Ctrl-C heard."""
+    """The plans of suites, ready for their first call: models fetched and loaded, packages imported, Ctrl-C connected."""
     user_agent = f"evalrunner/{__version__}"
     async with EndpointPool(
         http_client=session.http_client, user_agent=user_agent, time_left_s=row_real_time_left_s
@@ -130,7 +130,7 @@ async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncItera
         with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
             plans = [await priced(plan) for plan in plan_suites(suites, session, pool, Path(spool))]
             check_trackers(plans, session.options)
-            await prepare_scorers(plans, session.tell or (lambda _: None))
+            await prepare_scorers(plans, session.notify or (lambda _: None))
             await pool.prepare(session.fetching)
             if session.listen is not None:
                 session.listen(session.stop)
@@ -138,9 +138,9 @@ async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncItera
 
 
 async def priced(plan: Plan, *, ask_servers: bool | None = None) -> Plan:
-    """The plan with what its models cost. Servers are asked where a cap has to hold, unless said otherwise.
+    """The plan with the prices of its models. By default servers are asked only if there is a cost cap.
 
-    Raises SuiteError where a cap cannot hold.
+    Raises SuiteError if a cost cap cannot be enforced.
     """
     asks = plan.suite.run.max_cost is not None if ask_servers is None else ask_servers
     return replace(plan, prices=await find_prices(plan.suite, plan.models, ask_servers=asks))
@@ -163,7 +163,7 @@ def plan_suites(suites: Sequence[str | Path], session: Session, pool: EndpointPo
 
 
 def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: Path) -> Plan:
-    """The plan of a suite file with the session's options. Raises SuiteError with everything that is wrong."""
+    """The plan of a suite file with the options of the session. Raises SuiteError with every problem."""
     register_environment()
     document = open_suite(suite, session.options)
     if session.stored is not None:
@@ -171,7 +171,7 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
     read = read_suite(document)
     if read is None:
         document.raise_problems()
-    assert read is not None  # or it had problems
+    assert read is not None  # None is a problem
     assembler = Assembler(
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
@@ -185,9 +185,9 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
 async def execute(
     plan: Plan, options: RunOptions, reporters: Sequence[Reporter], earlier: ResumeState | None = None
 ) -> RunResult:
-    """The result of a run, with every file written. Raises RunError where the disk refuses."""
-    if earlier is not None:  # whoever found it holds its lock
-        plan = replace(plan, earlier=plan.rows - earlier.to_do)
+    """The result of a run, with every file written. Raises RunError if the disk refuses."""
+    if earlier is not None:  # the caller holds its lock
+        plan = replace(plan, earlier=plan.rows - earlier.remaining)
         return await Execution(plan, options, reporters, earlier.folder, earlier.started_at, earlier).run()
     started_at = datetime.now(UTC)
     folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
@@ -198,7 +198,7 @@ async def execute(
 
 
 class Execution:
-    """A run under way: where it writes, and what its rows come to."""
+    """One run in progress: its folder, counters and reporters."""
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class Execution:
         names = [target.name for target in plan.targets]
         self.plan, self.options, self.reporters = plan, options, reporters
         self.folder, self.started_at, self.earlier = folder, started_at, earlier
-        self.begun, self.rows = time.monotonic(), 0
+        self.started_s, self.rows = time.monotonic(), 0
         self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design)
         self.usage = RowUsage.of(plan)
         self.record = started_record(plan, options, run_id=folder.id, started_at=started_at)
@@ -220,7 +220,7 @@ class Execution:
         self.outputs = open_outputs(self.view, options.outputs, os.environ)
 
     async def run(self) -> RunResult:
-        """The result, with every file written. Raises RunError where the disk refuses."""
+        """The result, with every file written. Raises RunError if the disk refuses."""
         plan, folder = self.plan, self.folder
         self.record.write(folder.path)
         plan.calls.begin(folder.path, folder.id, spent=self._spent())
@@ -243,7 +243,7 @@ class Execution:
         return result
 
     def _spent(self) -> dict[Side, float]:
-        """What the rows from before had cost, asked only where a cap is to hold."""
+        """The cost of the rows of a resumed run; counted only if there is a cost cap."""
         spent: dict[Side, float] = {"targets": 0.0, "judges": 0.0}
         if self.earlier is not None and self.plan.suite.run.max_cost is not None:
             for row in finished_rows(self.folder.path, self.earlier.finished):
@@ -257,7 +257,7 @@ class Execution:
         return remaining_jobs(jobs, self.earlier.finished, self.folder.path, retry_errors=self.options.retry_errors)
 
     def _emit(self, log: RowLog, row: Row) -> None:
-        log.write(row)  # on disk before anyone sees it
+        log.write(row)  # on disk before any reporter sees it
         if self.earlier is not None:
             self.earlier.finished.drop(row.sample.id, row.target, row.epoch)
         self._count(row)
@@ -271,7 +271,7 @@ class Execution:
         self.rows += 1
 
     def _include_earlier(self) -> None:
-        """Count in the rows from before that were not made again: after the calls, so that those need not wait."""
+        """Count the rows that were finished before the resume: after the calls, so that those need not wait."""
         if self.earlier is None:
             return
         for row in finished_rows(self.folder.path, self.earlier.finished):
@@ -281,9 +281,9 @@ class Execution:
                     reporter.on_replayed_row(row)
 
     def _write_all(self, result: RunResult, view: RunView) -> None:
-        """Every file of the run; one that cannot be written does not keep the others from being written."""
+        """Write every file of the run; one that fails does not prevent the others."""
         record = result.record
-        assert record is not None  # made with the result
+        assert record is not None  # set with the result
         refused: list[str] = []
         for write in (partial(self.outputs.on_end, view), partial(record.write, result.folder)):
             try:
@@ -318,7 +318,7 @@ class Execution:
         )
         return RunResult(
             plan.suite.name, self.folder.id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
-            self.started_at, datetime.now(UTC), time.monotonic() - self.begun, redact(stopped) if stopped else None, notices,
+            self.started_at, datetime.now(UTC), time.monotonic() - self.started_s, redact(stopped) if stopped else None, notices,
             usage.in_error,
             compare_targets(plan, self.summary, {name: target.metrics for name, target in targets.items()}, usage),
         )  # fmt: skip
@@ -327,9 +327,9 @@ class Execution:
 def compare_targets(
     plan: Plan, summary: Summary, known: Mapping[str, Sequence[Metric]], usage: RowUsage
 ) -> Comparison | None:
-    """The comparison of a run's targets, None where there is but one. `known` holds all metrics of each.
+    """The comparison of the targets of a run, None if there is one. `known` holds all metrics of each.
 
-    Models are those that the rows tell of, so that a run that was broken off comes to the same in the end.
+    Served models are read from the rows, so a resumed run gives the same comparison.
     """
     if len(plan.targets) < 2:
         return None

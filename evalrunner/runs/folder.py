@@ -1,4 +1,4 @@
-"""The run folder, `runs/<suite>/<run id>/`, and finding one again by path, id, prefix, or `last`."""
+"""The run folder, `runs/<suite>/<run id>/`: create it, find it by path, id, prefix or `last`, and lock it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPORT_FILE = "report.html"
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Where one run keeps its files."""
+    """The folder of one run."""
 
     path: Path
 
@@ -42,7 +42,7 @@ class RunFolder:
 
 
 def create_run_folder(output_dir: Path, suite: str, *, now: datetime) -> RunFolder:
-    """A new folder with an id of the time (UTC) and four hex digits. Raises RunError where it cannot be made."""
+    """A new folder whose id is the time (UTC) and four hex digits. Raises RunError if it cannot be created."""
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     while True:
         path = output_dir / suite / f"{stamp}-{secrets.token_hex(2)}"
@@ -51,40 +51,40 @@ def create_run_folder(output_dir: Path, suite: str, *, now: datetime) -> RunFold
         except FileExistsError:
             if path.is_dir():
                 continue
-            raise RunError(f"cannot make the run folder {str(path)!r}: a file is in its way") from None
+            raise RunError(f"cannot create run folder {str(path)!r}: a file of that name exists") from None
         except OSError as refused:
-            raise RunError(f"cannot make the run folder {str(path)!r}: {refused.strerror}") from None
+            raise RunError(f"cannot create run folder {str(path)!r}: {refused.strerror}") from None
         return RunFolder(path)
 
 
 def list_runs(output_dir: Path) -> list[RunFolder]:
     """All runs below a folder, newest first."""
-    found = [
+    runs = [
         RunFolder(path)
         for path in output_dir.glob("*/*")
         if RUN_ID.fullmatch(path.name) and (path / RUN_FILE).is_file()
     ]
-    return sorted(found, key=_age, reverse=True)
+    return sorted(runs, key=_age, reverse=True)
 
 
 def _age(run: RunFolder) -> tuple[str, int, str]:
-    """What sorts runs by their age: the second they began in, then when they were last written."""
+    """The sort key for age: the second of the start, then the time of the last write."""
     return run.id.partition("-")[0], (run.path / RUN_FILE).stat().st_mtime_ns, run.suite
 
 
 def find_run(reference: str, output_dir: Path) -> RunFolder:
-    """The run that a path, an id, a unique prefix of one, or `last` means. Raises RunNotFoundError."""
+    """The run of a path, an id, a unique prefix of an id, or `last`. Raises RunNotFoundError."""
     path = Path(reference)
     if (path / RUN_FILE).is_file():
         return RunFolder(path)
     if (path / ROWS_FILE).is_file():
         raise RunNotFoundError(
-            f"{reference!r} has no {RUN_FILE}, which says how the run was made; it is of no use without"
+            f"{reference!r} has no {RUN_FILE}, which describes the run; restore it or name another run"
         )
     runs = list_runs(output_dir)
     if reference == "last":
         if not runs:
-            raise RunNotFoundError(f"there are no runs in {str(output_dir)!r} yet; 'evalrun SUITE' makes one")
+            raise RunNotFoundError(f"no runs in {str(output_dir)!r} yet; start one: evalrun SUITE")
         return runs[0]
     matching = [run for run in runs if run.id == reference] or [run for run in runs if run.id.startswith(reference)]
     if not matching or not reference:
@@ -93,19 +93,19 @@ def find_run(reference: str, output_dir: Path) -> RunFolder:
     if len(matching) > 1:
         names = ", ".join(run.id for run in matching[:5])
         raise RunNotFoundError(
-            f"{reference!r} could be {names}{' …' if len(matching) > 5 else ''}; give more of the id"
+            f"{reference!r} is ambiguous: {names}{' …' if len(matching) > 5 else ''}; give more of the id"
         )
     return matching[0]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The data of a JSON file of a run. Raises RunNotFoundError where it is missing or broken."""
+    """The data of a JSON file in a run folder. Raises RunNotFoundError if it is missing or broken."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as broken:
         raise RunNotFoundError(f"{str(path)!r} cannot be read: {broken}") from None
     if not isinstance(data, dict):
-        raise RunNotFoundError(f"{str(path)!r} is not what a run leaves behind")
+        raise RunNotFoundError(f"{str(path)!r} is not a valid run file")
     return data
 
 

@@ -145,7 +145,7 @@ class Provenance:
 
 
 NOTHING = Provenance(suite="", dataset=DatasetProvenance(digest="", rows=0), targets={}, scorers={})
-"""Where nothing was run."""
+"""The provenance where nothing was run."""
 
 
 def select_fields(part: object, names: Sequence[str]) -> dict[str, Any]:
@@ -192,41 +192,41 @@ def without_prompts(provenance: Provenance) -> Provenance:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A line for each thing that differs, with its old and its new value; none where a run may go on.
+    """A line for each difference between two definitions, with its old and its new value; none if a run can be resumed.
 
-    More epochs than before are no difference. Values are cut short, and keys taken out.
+    More epochs than before are no difference. Values are shortened and keys redacted.
     """
-    found: list[str] = []
+    lines: list[str] = []
     for section in dict.fromkeys([*before, *now]):
         old, new = before.get(section, ABSENT), now.get(section, ABSENT)
         if section == "epochs":
-            found.extend(_of_epochs(old, new))
+            lines.extend(_of_epochs(old, new))
         elif section == "dataset":
-            found.extend(_of_dataset(old, new))
+            lines.extend(_of_dataset(old, new))
         elif section in NAMED_SECTIONS:
-            found.extend(_of_named(section, old, new))
+            lines.extend(_of_named(section, old, new))
         else:
-            found.extend(_of_values(section, old, new))
-    return found
+            lines.extend(_of_values(section, old, new))
+    return lines
 
 
 def part_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """How two targets, or two scorers, of a definition differ: `params.temperature: 0 → 1`."""
+    """The differences of two targets or scorers of a definition: `params.temperature: 0 → 1`."""
     return [line.lstrip(".: ") for line in _of_part("", old, new)]
 
 
 def _of_epochs(old: Any, new: Any) -> Iterator[str]:
     if isinstance(old, int) and isinstance(new, int) and new >= old:
         return
-    yield f"epochs: {_shown(old)} → {_shown(new)} (more may be asked for, fewer not)"
+    yield f"epochs: {_value_text(old)} → {_value_text(new)} (more epochs are allowed, fewer are not)"
 
 
 def _of_dataset(old: Any, new: Any) -> Iterator[str]:
     old, new = _mapping(old), _mapping(new)
     if old.get("digest") != new.get("digest"):
         counts = [data["rows"] for data in (old, new) if isinstance(data.get("rows"), int)]
-        said = " → ".join(f"{count:,}" for count in dict.fromkeys(counts))
-        yield f"dataset: its rows changed ({said or '?'} {'row' if counts[-1:] == [1] else 'rows'}, other content)"
+        rows = " → ".join(f"{count:,}" for count in dict.fromkeys(counts))
+        yield f"dataset: its rows changed ({rows or '?'} {'row' if counts[-1:] == [1] else 'rows'}, other content)"
     hidden = ("digest", "rows")
     yield from _of_values("dataset", _without(old, hidden), _without(new, hidden))
 
@@ -235,19 +235,19 @@ def _of_named(section: str, old: Any, new: Any) -> Iterator[str]:
     old, new = _mapping(old), _mapping(new)
     for name in dict.fromkeys([*old, *new]):
         if name not in new:
-            yield f"{section}: {_shown(name)} was taken out"
+            yield f"{section}: {_value_text(name)} was removed"
         elif name not in old:
-            yield f"{section}: {_shown(name)} was added"
+            yield f"{section}: {_value_text(name)} was added"
         else:
-            yield from _of_part(f"{section} {_shown(name)}", _mapping(old[name]), _mapping(new[name]))
+            yield from _of_part(f"{section} {_value_text(name)}", _mapping(old[name]), _mapping(new[name]))
 
 
 def _of_part(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """The differences of one target or scorer: files are told by name, and everything by its values."""
+    """The differences of one target or scorer: of files only the name, of everything else the values."""
     files_before, files = _mapping(old.get("files")), _mapping(new.get("files"))
     for name in dict.fromkeys([*files_before, *files]):
         if name in files_before and name in files and files_before[name] != files[name]:
-            yield f"{path}: the code in {_shown(name)} changed"
+            yield f"{path}: the code in {_value_text(name)} changed"
     yield from _of_values(path, _without(old, ("files",)), _without(new, ("files",)))
 
 
@@ -259,7 +259,7 @@ def _of_values(path: str, old: Any, new: Any) -> Iterator[str]:
         for place, (one, other) in enumerate(zip(old, new, strict=True)):
             yield from _of_values(f"{path}[{place}]", one, other)
     elif not _same(old, new):
-        yield f"{path}: {' → '.join(_shown_both(old, new))}"
+        yield f"{path}: {' → '.join(_value_texts(old, new))}"
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -280,22 +280,22 @@ def _without(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 def _name(name: Any) -> str:
     text = str(name)
-    return text if text.isprintable() and len(text) <= MAX_VALUE_LENGTH else _shown(text)
+    return text if text.isprintable() and len(text) <= MAX_VALUE_LENGTH else _value_text(text)
 
 
-def _shown_both(old: Any, new: Any) -> tuple[str, str]:
-    """Both values; of long texts what surrounds their first difference."""
+def _value_texts(old: Any, new: Any) -> tuple[str, str]:
+    """Both values; of long texts the part around their first difference."""
     if not isinstance(old, str) or not isinstance(new, str) or max(len(old), len(new)) <= MAX_VALUE_LENGTH:
-        return _shown(old), _shown(new)
+        return _value_text(old), _value_text(new)
     shared = next(
         (place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
     )
     start = max(0, shared - LEAD)
-    return _shown(old, start), _shown(new, start)
+    return _value_text(old, start), _value_text(new, start)
 
 
-def _shown(value: Any, start: int = 0) -> str:
-    """A value on one line, cut short, without keys and without what a terminal would obey."""
+def _value_text(value: Any, start: int = 0) -> str:
+    """A value on one line, shortened, with keys redacted and control characters escaped."""
     if value is ABSENT:
         return "not set"
     if not isinstance(value, str):
@@ -313,19 +313,19 @@ BRANCHES = (
     "BITBUCKET_BRANCH",
 )  # fmt: skip
 JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
-DEEPEST = 40  # folders above the suite's that are looked into
-LARGEST = 1 << 20  # bytes of a file of git's that is read
+MAX_PARENT_FOLDERS = 40  # searched for .git
+MAX_GIT_FILE_BYTES = 1 << 20
 
 
 def source_of(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """`commit`, `branch` and `ci_url` as far as they are known: of the repository around `folder`, else as CI says."""
+    """`commit`, `branch` and `ci_url` as far as known: from the repository around `folder`, else from CI variables."""
     commit, branch = _checked_out(folder)
-    found = {
+    values = {
         "commit": commit or _first(environ, COMMITS),
         "branch": branch or _first(environ, BRANCHES),  # CI checks out a commit without a branch
         "ci_url": _job(environ),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str | None:
@@ -341,7 +341,7 @@ def _job(environ: Mapping[str, str]) -> str | None:
 
 
 def _checked_out(folder: Path) -> tuple[str | None, str | None]:
-    """Commit and branch of the checkout that a folder is in."""
+    """Commit and branch of the checkout around a folder."""
     try:
         git = _git_folder(folder.resolve())
         if git is None:
@@ -351,22 +351,22 @@ def _checked_out(folder: Path) -> tuple[str | None, str | None]:
             return (head if COMMIT.fullmatch(head) else None), None
         name = head.removeprefix("ref:").strip()
         return _commit_of(git, name), name.removeprefix("refs/heads/")
-    except (OSError, ValueError):  # somebody else's file: what is not there or not readable is not known
+    except (OSError, ValueError):  # a file of git that is missing or unreadable: unknown
         return None, None
 
 
 def _git_folder(folder: Path) -> Path | None:
-    for place in (folder, *folder.parents[:DEEPEST]):
+    for place in (folder, *folder.parents[:MAX_PARENT_FOLDERS]):
         git = place / ".git"
         if git.is_dir():
             return git
-        if git.is_file():  # a worktree or a submodule names its folder
+        if git.is_file():  # a worktree or a submodule refers to its folder
             return place / _read(git).removeprefix("gitdir:").strip()
     return None
 
 
 def _commit_of(git: Path, name: str) -> str | None:
-    """The commit of a branch, from its own file or from the packed ones; worktrees share those of their main folder."""
+    """The commit of a branch, from its own file or from packed-refs; worktrees share those of the main folder."""
     shared = git / _read(git / "commondir") if (git / "commondir").is_file() else git
     for place in (git / name, shared / name):
         if place.is_file() and COMMIT.fullmatch(_read(place)):
@@ -381,4 +381,4 @@ def _commit_of(git: Path, name: str) -> str | None:
 
 def _read(path: Path) -> str:
     with path.open("rb") as file:
-        return file.read(LARGEST).decode().strip()
+        return file.read(MAX_GIT_FILE_BYTES).decode().strip()

@@ -323,14 +323,14 @@ def from_json(kind: type[T], data: Any, where: str = "") -> T:
     """The record in plain JSON data. Raises InvalidValueError for a missing key or a value of another type."""
     if not isinstance(data, Mapping):
         raise InvalidValueError(_expected(where, "a mapping", data))
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, hint, required in _fields_of(cast("Any", kind)):
         path = f"{where}.{name}" if where else name
         if name in data:
-            found[name] = _from_json(hint, data[name], path)
+            values[name] = _from_json(hint, data[name], path)
         elif required:
             raise InvalidValueError(f"{path} is missing")
-    return kind(**found)
+    return kind(**values)
 
 
 @cache
@@ -411,5 +411,5 @@ def _scalar_from_json(hint: Any, value: Any, where: str) -> Any:
 
 
 def _expected(where: str, kind: str, value: Any) -> str:
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    return f"{where or 'the file'} should be {kind}, not {shown if len(shown) <= 40 else shown[:39] + '…'}"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return f"{where or 'the file'} should be {kind}, not {text if len(text) <= 40 else text[:39] + '…'}"

@@ -1,4 +1,7 @@
-"""The row log: append-only, one line a row in order of arrival, on disk before anyone sees the row."""
+"""The row log `rows.jsonl`: append-only, one line for each row, on disk before any reporter sees the row.
+
+Every line carries a checksum, so a truncated or edited line is detected.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,13 @@ from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.storage import KeyTable, dump_json, load_json
 
 NAME = ROWS_FILE
-SYNC_EVERY_S = 1.0  # a write survives the end of the process without it; this is for the end of the machine
-BLOCK = 1 << 16  # bytes that are looked through at a time for the last newline
-BROKEN = (ValueError, KeyError, AttributeError, TypeError)  # what a line that is no record is refused with
+SYNC_INTERVAL_S = 1.0  # a write survives a crash of the process without fsync; this is for a crash of the machine
+BLOCK_BYTES = 1 << 16  # read at a time in search of the last newline
+DECODE_ERRORS = (ValueError, KeyError, AttributeError, TypeError)  # raised for a line that is not a record
 
 
 class RowLog:
-    """Appends rows to `rows.jsonl` of a run folder, each with one write of its whole line."""
+    """Appends rows to `rows.jsonl` of a run folder, one write for each line."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
@@ -37,13 +40,13 @@ class RowLog:
         self._synced = time.monotonic()
 
     def write(self, row: Row) -> None:
-        """Append one row. Raises RunError where the disk refuses."""
+        """Append one row. Raises RunError if the disk refuses."""
         line = encode_row(row)
         try:
             written = os.write(self._file, line)
             while written < len(line):  # a full disk or a signal can cut a write short
                 written += os.write(self._file, line[written:])
-            if time.monotonic() - self._synced > SYNC_EVERY_S:
+            if time.monotonic() - self._synced > SYNC_INTERVAL_S:
                 os.fsync(self._file)
                 self._synced = time.monotonic()
         except OSError as refused:
@@ -59,10 +62,10 @@ class RowLog:
         os.close(self._file)
 
 
-def cut_torn_line(folder: Path) -> int:
-    """How many bytes of a last line that was cut off while it was written have been taken off the log, 0 for none.
+def remove_truncated_line(folder: Path) -> int:
+    """Remove a last line that was truncated while it was written; returns its bytes, 0 if there was none.
 
-    A line that lacks nothing but its newline gets it. Only for whoever holds the run's lock. Raises RunError.
+    A line that lacks only its newline gets it. The caller holds the lock of the run. Raises RunError.
     """
     path = folder / NAME
     try:
@@ -72,24 +75,23 @@ def cut_torn_line(folder: Path) -> int:
             line = file.read()
             if not line:
                 return 0
-            if whole := _is_whole(line):
+            if complete := _is_complete(line):
                 file.write(b"\n")
             else:
                 file.truncate(start)
             file.flush()
             os.fsync(file.fileno())
-            return 0 if whole else len(line)
+            return 0 if complete else len(line)
     except FileNotFoundError:
         return 0
     except OSError as refused:
-        raise RunError(f"cannot mend {str(path)!r}: {refused.strerror}") from None
+        raise RunError(f"cannot repair {str(path)!r}: {refused.strerror}") from None
 
 
 def scan_keys(folder: Path) -> FinishedRows:
-    """The last record of every key of a run, each line read once and no row made of it.
+    """The last record of every key of a run. Each line is read once; no row is built.
 
-    A torn last line is left out. Raises RunError for a line in the middle that is broken: something else has
-    written there.
+    A truncated last line is skipped. Raises RunError for a broken line in the middle: something else changed the file.
     """
     path, finished = folder / NAME, FinishedRows()
     try:
@@ -97,12 +99,12 @@ def scan_keys(folder: Path) -> FinishedRows:
             for number, line in enumerate(file, 1):
                 try:
                     finished.add(decode_head(line), finished.size)
-                except BROKEN as broken:
-                    if not line.endswith(b"\n"):  # cut off while it was written
+                except DECODE_ERRORS as broken:
+                    if not line.endswith(b"\n"):  # truncated while it was written
                         break
                     raise RunError(
-                        f"{path}:{number}: {broken}; the row log was changed by something else: "
-                        "restore it, or take the line out, and a resume makes its row again"
+                        f"{path}:{number}: {broken}; the row log was edited: "
+                        "restore it, or remove the line, and a resumed run produces its row again"
                     ) from None
                 finished.size += len(line)
     except FileNotFoundError:
@@ -111,20 +113,20 @@ def scan_keys(folder: Path) -> FinishedRows:
 
 
 def read_rows(folder: Path) -> Iterator[Row]:
-    """The rows of a run in order of arrival, the last record of a key only. A torn last line is left out.
+    """The rows of a run in order of arrival, the last record of each key. A truncated last line is skipped.
 
-    Raises RunError for a line in the middle that is broken.
+    Raises RunError for a broken line in the middle.
     """
     yield from finished_rows(folder, scan_keys(folder))
 
 
 def finished_rows(folder: Path, finished: FinishedRows) -> Iterator[Row]:
-    """The rows whose records count, in order of arrival; what was written after the scan is not read."""
+    """The rows that count, in order of arrival. Lines written after the scan are not read."""
     return _rows_at(folder / NAME, finished.offsets())
 
 
 def row_at(folder: Path, offset: int) -> Row:
-    """The row whose line begins at this byte of the log. Raises RunError."""
+    """The row whose line starts at this byte of the log. Raises RunError."""
     (row,) = _rows_at(folder / NAME, [offset])
     return row
 
@@ -136,47 +138,46 @@ def _rows_at(path: Path, offsets: Iterable[int]) -> Iterator[Row]:
                 file.seek(offset)
                 try:
                     yield decode_row(file.readline())
-                except BROKEN as broken:
-                    said = f"{path}: the line from byte {offset} on: {broken}"
-                    raise RunError(f"{said}; the row log was changed by something else") from None
+                except DECODE_ERRORS as broken:
+                    raise RunError(f"{path}: line at byte {offset}: {broken}; the row log was edited") from None
     except FileNotFoundError:
         return
 
 
 def _last_line(file: BinaryIO) -> int:
-    """Where what comes after the last newline begins."""
+    """The position after the last newline."""
     place = file.seek(0, os.SEEK_END)
     while place > 0:
-        start = max(0, place - BLOCK)
+        start = max(0, place - BLOCK_BYTES)
         file.seek(start)
-        found = file.read(place - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        newline = file.read(place - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         place = start
     return 0
 
 
-def _is_whole(line: bytes) -> bool:
+def _is_complete(line: bytes) -> bool:
     try:
         decode_head(line)
-    except BROKEN:
+    except DECODE_ERRORS:
         return False
     return True
 
 
 VERSION = 2
-"""Version 1 had the cause of a cell without a score as a prefix of its reason: `judge: unreadable verdict`."""
+"""In version 1 the cause of a cell without a score was a prefix of its reason: `judge: unreadable verdict`."""
 READABLE = (1, VERSION)
 _MARK = b',"sum":"'
 _CAUSES = frozenset(get_args(UnscoredCause) + get_args(FailureKind))
 _TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
 _TEXT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
 _HEAD = re.compile(rb'\{"v":[12],"id":%b,"target":%b,"epoch":(\d+),"attempt":(\d+),' % (_TEXT, _TEXT))
-_FAILURE, _ERROR = b'"failure":{', b'"state":"error"'  # never inside a text, where quotes are escaped
+_FAILURE, _ERROR = b'"failure":{', b'"state":"error"'  # cannot occur in a text, where quotes are escaped
 
 
 class BrokenRecord(ValueError):
-    """A line of a row log that is torn, edited or of another version."""
+    """A line of a row log that is truncated, edited or of another version."""
 
 
 def encode_row(row: Row) -> bytes:
@@ -184,7 +185,7 @@ def encode_row(row: Row) -> bytes:
     record = row_to_record(row)
     try:
         body = redact(dump_json(record))[:-1].encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and UTF-8 cannot
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can express and UTF-8 cannot
         body = redact(json.dumps(record, separators=(",", ":"), default=str))[:-1].encode()
     return b'%b%b%08x"}\n' % (body, _MARK, zlib.crc32(body))
 
@@ -195,21 +196,21 @@ def decode_row(line: bytes) -> Row:
 
 
 def decode_head(line: bytes) -> RowHead:
-    """Key and state of the row of one line, read without the rest where nothing went wrong in it. Raises BrokenRecord."""
+    """Key and state of the row of one line. A row without errors is not decoded further. Raises BrokenRecord."""
     body = _body(line)
-    found = _HEAD.match(body)
-    if found is None or _FAILURE in body or _ERROR in body:
+    match = _HEAD.match(body)
+    if match is None or _FAILURE in body or _ERROR in body:
         return _head_from_record(_record(body))
-    id, target, epoch, attempt = found.groups()
+    id, target, epoch, attempt = match.groups()
     return RowHead(_unescaped(id), _unescaped(target), int(epoch), int(attempt))
 
 
 def _body(line: bytes) -> bytes:
-    """What the checksum is of, once it fits."""
+    """The part of the line that the checksum covers, after checking it."""
     line = line.rstrip(b"\n")
     body, tail = line[:-_TAIL], line[-_TAIL:]
     if tail[: len(_MARK)] != _MARK or tail[len(_MARK) : -2] != b"%08x" % zlib.crc32(body):
-        raise BrokenRecord("the checksum does not fit")
+        raise BrokenRecord("wrong checksum")
     return body
 
 
@@ -228,14 +229,14 @@ def _head_from_record(record: Mapping[str, Any]) -> RowHead:
 
 
 def _unescaped(text: bytes) -> bytes:
-    """The text between the quotes of a JSON string."""
+    """The text of the inside of a JSON string."""
     if b"\\" not in text:
         return text
     return str(json.loads(b'"%b"' % text)).encode("utf-8", errors="surrogatepass")
 
 
 def row_to_record(row: Row) -> dict[str, Any]:
-    """The row as the row log has it; what is None or empty in cells is left out."""
+    """The record of a row; None and empty fields of cells are omitted."""
     sample, answer = row.sample, row.answer
     record: dict[str, Any] = {
         "v": VERSION,
@@ -338,7 +339,7 @@ def _cell_from_record(record: Mapping[str, Any]) -> Cell:
 
 
 def _cell_from_record_1(record: Mapping[str, Any]) -> Cell:
-    """A cell of version 1, its cause taken out of its reason."""
+    """A cell of version 1, whose cause is split from its reason."""
     cell = _cell_from_record(record)
     cause, colon, reason = (cell.reason or "").partition(": ")
     if cell.state == "skipped" or cause not in _CAUSES:
@@ -349,12 +350,12 @@ def _cell_from_record_1(record: Mapping[str, Any]) -> Cell:
     return replace(cell, cause=typed, reason=reason if colon else None)
 
 
-SUCCEEDED, FAILED, SUPERSEDED = 0, 1, 2  # codes of records; from FIRST_NAMES on, the place of a set of names of cells
-FIRST_NAMES = 3
+SUCCEEDED, FAILED, SUPERSEDED = 0, 1, 2  # record codes; from FIRST_ERROR_SET on, an index of a set of failed cells
+FIRST_ERROR_SET = 3
 
 
 class RowHead(NamedTuple):
-    """What a line of the row log says before anyone makes a row of it. `errors` are the cells in error."""
+    """Key and state of a line of the row log, before its row is built. `errors` are the cells in error."""
 
     id: bytes
     target: bytes
@@ -366,7 +367,7 @@ class RowHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FinishedRow:
-    """The last record of one key: where its line begins, and what is to be run again of it, if anything."""
+    """The last record of one key: where its line starts, and what a retry would run again."""
 
     offset: int
     attempt: int
@@ -375,7 +376,7 @@ class FinishedRow:
 
 
 class FinishedRows:
-    """The last record of every key. A key is held as 64 bits of a hash salted anew for each process.
+    """The last record of every key, in a few dozen bytes each. A key is 64 bits of a hash salted for each process.
 
     Two keys of one run share them by chance in 1 of 37 million runs of a million rows, and nobody can aim for it.
     `size` is where the last whole line ends, in bytes.
@@ -390,7 +391,7 @@ class FinishedRows:
         self._code_of: dict[frozenset[str], int] = {}
 
     def __len__(self) -> int:
-        """How many keys there are, whatever became of them."""
+        """How many keys there are, failed ones included."""
         return len(self._codes) - self._codes.count(SUPERSEDED)
 
     @property
@@ -400,11 +401,11 @@ class FinishedRows:
 
     @property
     def in_error(self) -> int:
-        """How many rows have an answer, and a cell in error."""
+        """How many rows have an answer and a cell in error."""
         return len(self) - self._codes.count(SUCCEEDED) - self._codes.count(FAILED)
 
     def add(self, head: RowHead, offset: int) -> None:
-        """Take the record of a line that begins at `offset`; an earlier one of its key counts no longer."""
+        """Add the record of the line at `offset`; it supersedes an earlier one of its key."""
         code = FAILED if head.failed else SUCCEEDED if not head.errors else self._code(head.errors)
         key = self._hash(head.id, head.target, head.epoch)
         superseded = self._places.put(key, len(self._offsets))
@@ -415,22 +416,22 @@ class FinishedRows:
         self._codes.append(code)
 
     def find(self, id: str, target: str, epoch: int) -> FinishedRow | None:
-        """The record of a key, or None where it is still to be run."""
+        """The record of a key, or None if there is none."""
         place = self._place(id, target, epoch)
         if place is None:
             return None
         code = self._codes[place]
-        errors = self._names[code - FIRST_NAMES] if code >= FIRST_NAMES else frozenset[str]()
+        errors = self._names[code - FIRST_ERROR_SET] if code >= FIRST_ERROR_SET else frozenset[str]()
         return FinishedRow(self._offsets[place], self._attempts[place], code == FAILED, errors)
 
     def drop(self, id: str, target: str, epoch: int) -> None:
-        """Forget the record of a key, if there is one: it has been run again."""
+        """Drop the record of a key, if there is one: the row was run again."""
         place = self._place(id, target, epoch)
         if place is not None:
             self._codes[place] = SUPERSEDED
 
     def offsets(self) -> Iterator[int]:
-        """Where the records that count begin, in the order of the file."""
+        """The positions of the records that count, in file order."""
         return (offset for offset, code in zip(self._offsets, self._codes, strict=True) if code != SUPERSEDED)
 
     def _place(self, id: str, target: str, epoch: int) -> int | None:
@@ -444,11 +445,11 @@ class FinishedRows:
 
     def _code(self, names: frozenset[str]) -> int:
         if names not in self._code_of:
-            self._code_of[names] = FIRST_NAMES + len(self._names)
+            self._code_of[names] = FIRST_ERROR_SET + len(self._names)
             self._names.append(names)
         return self._code_of[names]
 
 
 def _as_written(name: str) -> bytes:
-    """A name as the row log has it, where no key of the environment stands."""
+    """A name as the row log spells it, keys redacted."""
     return redact(name).encode("utf-8", errors="surrogatepass")

@@ -166,7 +166,7 @@ def test_runs_with_different_epochs_are_compared_by_means_only() -> None:
     one, two = run(write("s")), run(write("s"), "--epochs", "3")
     done = evalrun("compare", one, two)
     assert done.returncode == 0, done.stderr
-    assert "asked each sample 1 and 3 times" in done.stdout
+    assert "the runs have 1 and 3 epochs" in done.stdout
     reducer = {"run": {"reducer": ["median"]}}
     one, two = run(write("s", **reducer)), run(write("s", **reducer), "--epochs", "3")
     done = evalrun("compare", one, two)

@@ -82,7 +82,7 @@ def test_diff_names_changed_scorers() -> None:
     write(ROWS, SUITE.replace("normalize: squad", "normalize: none"))
     done = evalrun("diff", one, run())
     assert done.returncode == 0, done.stderr
-    assert "measured otherwise: scorers 'exact_match'.options.normalize: 'squad' → 'none'" in done.stdout
+    assert "measured differently: scorers 'exact_match'.options.normalize: 'squad' → 'none'" in done.stdout
 
 
 def test_diff_of_incomparable_runs_is_an_error() -> None:
@@ -92,10 +92,10 @@ def test_diff_of_incomparable_runs_is_an_error() -> None:
     two = run()
     for args, said in (
         ((one,), "name another run"),
-        ((one, two), "no target in common; say which: --targets A,B; there are 'old', 'other', 'more'"),
-        ((one, two, "--targets", "old,mor"), "no target 'mor' in that run; did you mean 'more'?"),
+        ((one, two), "no target in common; name two: --targets A,B; known: 'old', 'other', 'more'"),
+        ((one, two, "--targets", "old,mor"), "unknown target 'mor'; did you mean 'more'?"),
         ((one, two, one), "3 were named"),
-        ((two, "--targets", "more"), "does not differ from itself"),
+        ((two, "--targets", "more"), "cannot be compared with itself"),
         (("nothing",), "no run 'nothing'"),
     ):
         done = evalrun("diff", *args)

@@ -134,12 +134,12 @@ def test_interrupted_run_resumes() -> None:
         done = evalrun("--resume", folder.name[:12])
         assert done.returncode == 0, done.stderr
         assert server.calls - seen <= 120 - there
-    assert f"gone on with run {folder.name}: {there} of 120 rows were there, {120 - there} to do" in done.stdout
+    assert f"resumed run {folder.name}: {there} of 120 rows were finished, {120 - there} remaining" in done.stdout
     assert sum(keys(folder).values()) == 120
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
 
 
-def test_torn_last_line_is_truncated_and_reported() -> None:
+def test_a_truncated_last_line_is_removed_and_reported() -> None:
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=120)
         folder, there = stop_halfway()
@@ -147,8 +147,8 @@ def test_torn_last_line_is_truncated_and_reported() -> None:
         log.write_bytes(log.read_bytes()[:-20])
         done = evalrun("--resume", "last")
         assert done.returncode == 0, done.stderr
-    assert "the last line of the row log was torn" in done.stdout
-    assert f"{there - 1} of 120 rows were there" in done.stdout
+    assert "the last line of the row log was truncated" in done.stdout
+    assert f"{there - 1} of 120 rows were finished" in done.stdout
     assert set(keys(folder).values()) == {1}
 
 
@@ -172,7 +172,7 @@ def test_resume_of_a_changed_run_is_refused_with_the_differences(change: tuple[s
         done = evalrun("--resume", "last")
         assert server.calls == seen
     assert done.returncode == 2
-    assert said in done.stderr and f"run {folder.name} cannot go on" in done.stderr
+    assert said in done.stderr and f"cannot resume run {folder.name}" in done.stderr
     assert sum(keys(folder).values()) == there
 
 
@@ -251,7 +251,7 @@ def test_resume_reads_standard_input_dataset_from_the_run_folder() -> None:
 
 
 def test_resume_error_lists_resumable_runs() -> None:
-    assert "there are no runs" in evalrun("--resume", "last").stderr
-    assert "goes with --resume" in evalrun("x.yaml", "--retry-errors").stderr
+    assert "no runs in" in evalrun("--resume", "last").stderr
+    assert "requires --resume" in evalrun("x.yaml", "--retry-errors").stderr
     done = evalrun("run")
     assert (done.returncode, "name a suite" in done.stderr) == (2, True)

@@ -42,7 +42,7 @@ def test_resume_works_from_any_working_directory(server: ScriptedServer) -> None
     os.chdir(elsewhere.parent)
     done = evalrun("--resume", str(folder))
     assert done.returncode == 0, done.stderr
-    assert "6 of 10 rows were there, 4 to do" in done.stdout
+    assert "6 of 10 rows were finished, 4 remaining" in done.stdout
     assert server.calls == 14
     os.chdir(folder.parent)  # the second time by a relative path, from within
     again = evalrun("--resume", folder.name)
@@ -54,7 +54,10 @@ def test_resume_asks_for_a_moved_suite_and_accepts_its_path(server: ScriptedServ
     refused = evalrun("--resume", "last")
     assert refused.returncode == 2
     folder = run_folder().relative_to(Path.cwd())
-    assert f"'suites/s.yaml', is not there; say where it is: evalrun SUITE --resume {folder}" in refused.stderr
+    assert (
+        f"suite 'suites/s.yaml' of run {folder.name} not found; name its file: evalrun SUITE --resume {folder}"
+        in refused.stderr
+    )
     done = evalrun("moved/s.yaml", "--resume", "last")
     assert done.returncode == 0, done.stderr
     assert server.calls == 14
@@ -64,7 +67,7 @@ def test_folder_without_run_json_is_an_error(server: ScriptedServer) -> None:
     (run_folder() / "run.json").unlink()
     done = evalrun("--resume", str(run_folder()))
     assert done.returncode == 2
-    assert "has no run.json, which says how the run was made" in done.stderr
+    assert "has no run.json, which describes the run" in done.stderr
 
 
 def test_corrupt_row_is_named_and_can_be_removed(server: ScriptedServer) -> None:
@@ -73,9 +76,9 @@ def test_corrupt_row_is_named_and_can_be_removed(server: ScriptedServer) -> None
     log.write_bytes(b"".join([*lines[:2], lines[2].replace(b'"text":"ok"', b'"text":"no"'), *lines[3:]]))
     refused = evalrun("--resume", "last")
     assert refused.returncode == 3
-    assert "rows.jsonl:3: the checksum does not fit" in refused.stderr
-    assert "restore it, or take the line out, and a resume makes its row again" in refused.stderr
+    assert "rows.jsonl:3: wrong checksum" in refused.stderr
+    assert "restore it, or remove the line, and a resumed run produces its row again" in refused.stderr
     log.write_bytes(b"".join([*lines[:2], *lines[3:]]))
     done = evalrun("--resume", "last")
-    assert "5 of 10 rows were there, 5 to do" in done.stdout
+    assert "5 of 10 rows were finished, 5 remaining" in done.stdout
     assert len({json.loads(line)["id"] for line in log.read_text().splitlines()}) == 10

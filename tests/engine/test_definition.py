@@ -125,7 +125,7 @@ def test_what_only_changes_how_a_run_goes_is_free() -> None:
         ("s.yaml", "seed: 1", "seed: 2", ["scorers 'factuality'.judge.params.seed: 1 → 2"]),
         ("s.yaml", "model: judge-1", "model: j2", [f"scorers 'factuality'.judge.{n}: 'judge-1' → 'j2'" for n in ("name", "model")]),
         ("s.yaml", '"Answer."', '"Answer!"', ["targets 'gateway'.prompt[0].system: 'Answer.' → 'Answer!'"]),
-        ("s.yaml", "- exact_match\n", "- contains\n", ["scorers: 'exact_match' was taken out", "scorers: 'contains' was added"]),
+        ("s.yaml", "- exact_match\n", "- contains\n", ["scorers: 'exact_match' was removed", "scorers: 'contains' was added"]),
         ("app.py", "'a'", "'b'", ["targets 'answer': the code in 'app.py' changed"]),
         ("own.py", "0.5", "0.6", ["scorers 'own': the code in 'own.py' changed"]),
         ("data.jsonl", "1?", "9?", ["dataset: its rows changed (3 rows, other content)"]),

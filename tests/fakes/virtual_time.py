@@ -60,7 +60,13 @@ class CappedServer:
         down: tuple[float, float] = (0.0, 0.0), sends_headers: bool = False,
     ) -> None:  # fmt: skip
         self.cap, self.latency_s, self.refusal_s, self.spread = cap, latency_s, refusal_s, spread
-        self.rpm, self.baseline, self.retry_after_s, self.down, self.sends_headers = rpm, baseline, retry_after_s, down, sends_headers
+        self.rpm, self.baseline, self.retry_after_s, self.down, self.sends_headers = (
+            rpm,
+            baseline,
+            retry_after_s,
+            down,
+            sends_headers,
+        )
         self.at_work = asyncio.Semaphore(parallel)
         self.draw = random.Random(1)
         self.in_flight = self.most_in_flight = self.calls = self.refused = self.answered = 0

@@ -30,11 +30,11 @@ def test_a_run_is_found_by_path_id_prefix_or_last() -> None:
 
 
 def test_what_is_not_there_or_not_unique_is_said() -> None:
-    with pytest.raises(RunNotFoundError, match="there are no runs in 'runs' yet"):
+    with pytest.raises(RunNotFoundError, match="no runs in 'runs' yet"):
         find_run("last", Path("runs"))
     make_run(datetime(2026, 1, 2, tzinfo=UTC))
     make_run(datetime(2026, 1, 2, tzinfo=UTC))
-    with pytest.raises(RunNotFoundError, match="could be .*; give more of the id"):
+    with pytest.raises(RunNotFoundError, match="is ambiguous: .*; give more of the id"):
         find_run("2026", Path("runs"))
     with pytest.raises(RunNotFoundError, match="no run '1999' in 'runs'; the newest is 2026"):
         find_run("1999", Path("runs"))
@@ -51,7 +51,7 @@ def test_files_are_whole_or_not_there() -> None:
 
 def test_a_file_in_the_way_is_a_sentence() -> None:
     Path("runs").write_text("")
-    with pytest.raises(RunError, match="cannot make the run folder"):
+    with pytest.raises(RunError, match="cannot create run folder"):
         create_run_folder(Path("runs"), "qa", now=datetime.now(UTC))
 
 

@@ -59,7 +59,7 @@ def test_a_definition_that_was_written_and_read_is_the_same() -> None:
         ("seed", 7, ["seed: 0 → 7"]),
         ("suite", "qb", ["suite: 'qa' → 'qb'"]),
         ("epochs", 3, []),
-        ("epochs", 1, ["epochs: 2 → 1 (more may be asked for, fewer not)"]),
+        ("epochs", 1, ["epochs: 2 → 1 (more epochs are allowed, fewer are not)"]),
         ("dataset/limit", 20, ["dataset.limit: null → 20"]),
         ("dataset/where/split", ["test", "train"], ["dataset.where.split: 'test' → ['test', 'train']"]),
         ("dataset/where/topic", "law", ["dataset.where.topic: not set → 'law'"]),
@@ -106,7 +106,7 @@ def test_several_differences_are_all_named() -> None:
     del now["seed"]
     assert differences(BEFORE, now) == [
         "targets 'gpt'.model: 'gpt-5-mini' → 'gpt-5'",
-        "targets: 'own' was taken out",
+        "targets: 'own' was removed",
         "seed: 0 → not set",
     ]
 
@@ -122,7 +122,7 @@ def test_values_are_untrusted_text() -> None:
 def test_a_run_that_kept_no_definition_differs_in_all_of_it() -> None:
     assert differences({}, {"seed": 0, "epochs": 1, "scorers": {"a": {}}, "dataset": {"digest": "a", "rows": 1}}) == [
         "seed: not set → 0",
-        "epochs: not set → 1 (more may be asked for, fewer not)",
+        "epochs: not set → 1 (more epochs are allowed, fewer are not)",
         "scorers: 'a' was added",
         "dataset: its rows changed (1 row, other content)",
     ]

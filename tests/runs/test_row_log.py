@@ -14,10 +14,10 @@ from evalrunner.redact import register_secret
 from evalrunner.runs.row_log import (
     FinishedRow,
     RowLog,
-    cut_torn_line,
     encode_row,
     finished_rows,
     read_rows,
+    remove_truncated_line,
     row_at,
     scan_keys,
 )
@@ -86,7 +86,7 @@ def test_a_line_cut_off_at_the_end_is_left_out() -> None:
 def test_a_line_that_was_changed_is_seen() -> None:
     path = write([make_row(), make_row("s2")])
     path.write_bytes(path.read_bytes().replace(b"Paris", b"Rome!", 1))
-    with pytest.raises(RunError, match=r"rows.jsonl:1: the checksum does not fit"):
+    with pytest.raises(RunError, match=r"rows.jsonl:1: wrong checksum"):
         list(read_rows(Path()))
 
 
@@ -165,9 +165,9 @@ def test_a_torn_last_line_is_cut_off_and_counted() -> None:
     first = whole.index(b"\n") + 1
     for left in (first + 1, first + 40, len(whole) - 3):
         path.write_bytes(whole[:left])
-        assert cut_torn_line(Path()) == left - first
+        assert remove_truncated_line(Path()) == left - first
         assert path.read_bytes() == whole[:first]
-        assert cut_torn_line(Path()) == 0
+        assert remove_truncated_line(Path()) == 0
     write([make_row("s2")])
     assert path.read_bytes() == whole
 
@@ -176,10 +176,10 @@ def test_a_log_of_nothing_but_a_torn_line_is_empty_then() -> None:
     path = write([make_row(answer=Completion("x" * 200_000))])
     path.write_bytes(path.read_bytes()[:150_000])
     assert len(scan_keys(Path())) == 0
-    assert cut_torn_line(Path()) == 150_000
+    assert remove_truncated_line(Path()) == 150_000
     assert path.read_bytes() == b""
-    assert cut_torn_line(Path()) == 0
-    assert cut_torn_line(Path("nowhere")) == 0
+    assert remove_truncated_line(Path()) == 0
+    assert remove_truncated_line(Path("nowhere")) == 0
 
 
 def test_a_last_line_that_lacks_its_newline_alone_is_kept() -> None:
@@ -187,15 +187,15 @@ def test_a_last_line_that_lacks_its_newline_alone_is_kept() -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     assert list(read_rows(Path())) == [make_row(), make_row("s2")]
-    assert cut_torn_line(Path()) == 0
+    assert remove_truncated_line(Path()) == 0
     assert path.read_bytes() == whole
 
 
 def test_a_broken_last_line_that_has_its_newline_was_not_torn() -> None:
     path = write([make_row(), make_row("s2")])
     path.write_bytes(path.read_bytes()[:-7] + b"\n")
-    assert cut_torn_line(Path()) == 0
-    with pytest.raises(RunError, match=r"rows.jsonl:2: the checksum does not fit; the row log was changed"):
+    assert remove_truncated_line(Path()) == 0
+    with pytest.raises(RunError, match=r"rows.jsonl:2: wrong checksum; the row log was edited"):
         scan_keys(Path())
 
 

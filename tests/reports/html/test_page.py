@@ -122,7 +122,7 @@ def test_torn_last_line_is_skipped_and_a_broken_line_is_an_error(tmp_path: Path)
     log.write_bytes(whole + encode_row(row(2))[:-9])
     assert RowIndex(folder, NAMES).groups == 2
     log.write_bytes(whole.replace(b'"a0"', b'"a?"'))
-    with pytest.raises(RunError, match="byte 0: the checksum does not fit"):
+    with pytest.raises(RunError, match="byte 0: wrong checksum"):
         list(RowIndex(folder, NAMES).read_groups())
 
 
