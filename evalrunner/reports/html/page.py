@@ -48,11 +48,7 @@ from evalrunner.storage import replacing
 
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("base.css", "overview.css", "plots.css", "rows.css", "detail.css", "print.css")
-SCRIPTS = (
-    "text.js", "dom.js", "data.js", "scales.js", "bars.js", "verdict.js", "ranking.js", "cards.js", "counts.js", "usage.js",
-    "axes.js", "forest.js", "histograms.js", "running.js", "tradeoff.js", "slices.js", "diff.js", "filters.js", "query.js",
-    "table.js", "detail.js", "compare.js", "export.js", "main.js",
-)  # fmt: skip
+SCRIPTS = ("dom.js", "data.js", "summary.js", "charts.js", "rows.js", "detail.js", "export.js", "main.js")
 
 PLAIN_BELOW = 400_000  # bytes of a row log: below, rows stand in the page as JSON that a person can read
 TEXT_BUDGET = 40_000_000  # characters: what a browser inflates and parses in a second

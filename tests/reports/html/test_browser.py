@@ -70,7 +70,7 @@ def test_first_screen_shows_verdict_gates_and_reasons(visit: Open, report: Path)
     assert page.inner_text("h1") == "capitals"
     assert page.inner_text(".verdict .word").split()[-1] == "Untrusted"
     assert page.inner_text(".verdict .why").startswith(
-        "The result could not be trusted, so it says nothing about the model:"
+        "The result is not trusted and says nothing about the model:"
     )
     assert "6 gates: 3 untrusted, 2 inconclusive, 1 pass" in page.inner_text(".verdict .facts")
     gates = page.locator("#gates tbody tr").all_inner_texts()
@@ -88,8 +88,8 @@ def test_charts_have_names_and_numbers(visit: Open, report: Path) -> None:
         "all => all.map(one => one.querySelector('title').textContent)"
     )
     assert named == [
-        "Metrics with 95 % intervals", "exact_match/v1 against mean cost of an answer", "exact_match/v1 against latency p50",
-        "Scores of exact_match", "Mean of exact_match over the rows so far", "Latency",
+        "Metrics with 95% CIs", "exact_match/v1 against mean cost per answer", "exact_match/v1 against latency p50",
+        "Scores of exact_match", "Running mean of exact_match", "Latency",
     ]  # fmt: skip
     assert page.locator("details.numbers").count() == len(named)
     page.select_option("#picture-scorer", label="token_f1")
@@ -190,7 +190,7 @@ def test_row_detail_shows_the_baseline(visit: Open, report: Path) -> None:
     assert set(opened.ids()) == worse and worse
     assert "was 1" in page.locator("#row-table tbody tr").first.inner_text()
     page.locator("#row-table tbody th a").first.click()
-    page.click("text=Word diff from the baseline's answer")
+    page.click("text=Word diff from the baseline")
     assert "elsewhere" in "".join(page.locator(".baseline-diff del").all_text_contents())
 
 

@@ -1,4 +1,4 @@
-// The data of the page: what stands above the rows is read at once, the rows pack by pack while the page can be read.
+// The data of the page: the overview is read at once, the rows pack by pack in the background.
 
 const DATA = JSON.parse(document.getElementById("overview").textContent);
 const SHAPE = DATA.shape;
@@ -24,7 +24,7 @@ async function unpacked(element) {
   return JSON.parse(await new Response(stream).text());
 }
 
-// Read all packs; `progress` is told how much is there.
+// Read all packs; `progress` gets the share that is read.
 async function loadRows(progress) {
   const packs = [...document.querySelectorAll("script.pack")];
   for (const [place, element] of packs.entries()) {
@@ -65,13 +65,13 @@ class RowOf {
   }
 }
 
-// What a row is called in a link: its id, and its epoch where there are several.
+// The link of a row: its id, and its epoch if there are several.
 function linkOf(row) {
   const id = encodeURIComponent(row.id.toWellFormed ? row.id.toWellFormed() : row.id.replace(/\p{Cs}/gu, "\ufffd"));
   return `#row=${id}` + (DATA.about.epochs > 1 ? `&epoch=${row.epoch}` : "");
 }
 
-// The row that a link means, or null.
+// The row of a link, or null.
 function rowOfLink(hash) {
   const found = /^#row=([^&]*)(?:&epoch=(\d+))?$/.exec(hash);
   if (!found) return null;
@@ -81,4 +81,147 @@ function rowOfLink(hash) {
 
 function decoded(text) {
   try { return decodeURIComponent(text); } catch { return text; }
+}
+
+// Scales: the range of a metric in a chart, and round ticks.
+
+function metricOf(target, name, slice) {
+  return target.metrics.find((metric) => metric.name === name && sliceKey(metric.slice) === sliceKey(slice));
+}
+
+function sliceKey(slice) {
+  return slice ? JSON.stringify(Object.entries(slice).sort()) : "";
+}
+
+function sliceText(slice) {
+  return Object.entries(slice || {}).map(([column, value]) => `${column} = ${value}`).join(", ");
+}
+
+function scorerOf(name) {
+  return DATA.scorers.find((scorer) => scorer.name === name);
+}
+
+// The headline metric of each scorer over all rows; one for each reducer.
+function headlines() {
+  const names = [];
+  for (const scorer of DATA.scorers)
+    for (const target of DATA.targets)
+      for (const metric of target.metrics) {
+        const headline = metric.scorer === scorer.name && metric.aggregate === (scorer.headline || "mean");
+        if (headline && !metric.slice && !names.includes(metric.name)) names.push(metric.name);
+      }
+  return names;
+}
+
+function gatesOf(metricName, targetName) {
+  return DATA.gates.filter((gate) => gate.metric === metricName && gate.target === targetName && !gate.slice);
+}
+
+// The range of a metric in a chart: that of its scorer, or else that of its values.
+function domainOf(metricName) {
+  const seen = [];
+  let declared = [null, null];
+  for (const target of DATA.targets) {
+    for (const metric of target.metrics) {
+      if (metric.name !== metricName) continue;
+      const scorer = scorerOf(metric.scorer);
+      if (scorer && !["variance", "total"].includes(metric.aggregate)) declared = scorer.range || declared;
+      seen.push(metric.value, metric.low, metric.high);
+    }
+    for (const gate of gatesOf(metricName, target.name)) seen.push(boundOf(gate), gate.baseline && gate.baseline.value);
+  }
+  const known = seen.filter((value) => Number.isFinite(value));
+  if (!known.length) return [0, 1];
+  let low = Math.min(...known), high = Math.max(...known);
+  const nought = !Number.isFinite(declared[0]) && low >= 0 ? 0 : low;
+  const room = (high - nought || Math.abs(high) || 1) * 0.08;
+  low = Number.isFinite(declared[0]) ? Math.min(declared[0], low) : low >= 0 ? 0 : low - room;
+  high = Number.isFinite(declared[1]) ? Math.max(declared[1], high) : high + room;
+  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+}
+
+// The bound of a gate on the scale of its metric; a drop is measured from the baseline.
+function boundOf(gate) {
+  if (gate.kind === "max_drop" || gate.kind === "improved") {
+    const before = gate.baseline && gate.baseline.value;
+    if (!Number.isFinite(before)) return null;
+    const allowed = gate.kind === "max_drop" ? gate.bound : 0;
+    const metric = DATA.targets.flatMap((target) => target.metrics).find((found) => found.name === gate.metric);
+    return metric && !metric.higher_is_better ? before + allowed : before - allowed;
+  }
+  return gate.bound;
+}
+
+function linear([low, high], [from, to]) {
+  return (value) => from + ((value - low) / (high - low)) * (to - from);
+}
+
+function ticks([low, high], wanted) {
+  const rough = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
+  const found = [];
+  for (let value = Math.ceil(low / step - 1e-9) * step; value <= high + step * 1e-6; value += step) found.push(Number(value.toPrecision(12)));
+  return found;
+}
+
+function tickText(value, unit) {
+  const size = Math.abs(value);
+  const text = size >= 1000 && size < 100_000 ? count(value) : size >= 1000 ? value.toLocaleString("en-US", { notation: "compact", maximumFractionDigits: 1 }) : String(Number(value.toPrecision(3)));
+  return unit === "USD" ? `$${text}` : unit === "s" ? `${text} s` : text;
+}
+
+// A quantile of a sorted list (linear interpolation, as in the metrics).
+function quantile(sorted, share) {
+  if (!sorted.length) return null;
+  const place = (sorted.length - 1) * share, below = Math.floor(place), above = Math.ceil(place);
+  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+}
+
+// A bar: the range of a metric, its 95% CI, its value, the threshold of its gate and the baseline.
+
+function bar(metric, place, options) {
+  const domain = options.domain, to = linear(domain, [0, 100]);
+  const inside = (value) => Math.min(100, Math.max(0, to(value)));
+  const track = h("div", { class: `bar ${cssColour(place)}`, role: "img", "aria-label": barText(metric, options) });
+  const put = (kind, value, until) => {
+    if (!Number.isFinite(value)) return;
+    const part = h("i", { class: kind });
+    part.style.left = `${inside(value)}%`;
+    if (until !== undefined) part.style.width = `${Math.max(0.4, inside(until) - inside(value))}%`;
+    track.append(part);
+  };
+  if (Number.isFinite(metric.low) || Number.isFinite(metric.high))
+    put("likely", Number.isFinite(metric.low) ? metric.low : domain[0], Number.isFinite(metric.high) ? metric.high : domain[1]);
+  for (const gate of options.gates) {
+    const bound = boundOf(gate);
+    put(`bound ${gate.verdict}`, bound);
+    if (gate.baseline) put("before", gate.baseline.value);
+  }
+  put("value", metric.value);
+  return track;
+}
+
+// The bar in words.
+function barText(metric, { domain, gates }) {
+  const words = [`${metric.name}: ${number(metric.value, metric.unit)}`];
+  if (Number.isFinite(metric.low) || Number.isFinite(metric.high))
+    words.push(`${percent(metric.level || 0.95)} CI ${interval(metric.low, metric.high)}`);
+  for (const gate of gates) {
+    if (Number.isFinite(boundOf(gate))) words.push(`gate at ${number(boundOf(gate))}, ${VERDICTS[gate.verdict] || gate.verdict}`);
+    if (gate.baseline && Number.isFinite(gate.baseline.value)) words.push(`baseline ${gate.baseline.name} at ${number(gate.baseline.value)}`);
+  }
+  words.push(`drawn from ${number(domain[0])} to ${number(domain[1])}`);
+  return words.join("; ");
+}
+
+// A legend of the marks that occur.
+function barLegend() {
+  const likely = DATA.targets.some((target) => target.metrics.some((metric) => Number.isFinite(metric.low)));
+  const before = DATA.gates.some((gate) => gate.baseline && Number.isFinite(gate.baseline.value));
+  const line = (kind, text) => h("li", null, h("span", { class: `sign ${kind}`, "aria-hidden": "true" }, h("i", { class: kind })), text);
+  return h("ul", { class: "legend" },
+    line("value", "value"),
+    likely && line("likely", "95% CI"),
+    DATA.gates.length > 0 && line("bound", "gate"),
+    before && line("before", "baseline"));
 }

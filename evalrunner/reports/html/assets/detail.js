@@ -1,4 +1,93 @@
-// One row, whole: input, accepted answers, and of each target the answer, its scores and why, its prompt, what it took.
+// Word diff: the fewest words to take out and put in (Myers 1986, "An O(ND) difference algorithm"), up to a limit.
+
+const MAX_EDITS = 600; // beyond, the texts have little in common and a diff would only be confetti
+const MOST_WORDS = 6000;
+
+function words(text) {
+  return text.match(/\s+|[\p{L}\p{N}\p{M}_]+|[^\s\p{L}\p{N}\p{M}_]/gu) || [];
+}
+
+// A list of [kind, text] from one text to another: "same", "out", "in".
+function diffWords(from, to) {
+  const a = words(from), b = words(to);
+  if (a.length + b.length > MOST_WORDS) return null;
+  let start = 0, end = 0;
+  while (start < a.length && start < b.length && a[start] === b[start]) start++;
+  while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
+  const middle = edits(a.slice(start, a.length - end), b.slice(start, b.length - end));
+  if (!middle) return null;
+  return joined([...a.slice(0, start).map((word) => ["same", word]), ...middle, ...(end ? a.slice(-end) : []).map((word) => ["same", word])]);
+}
+
+function edits(a, b) {
+  const most = Math.min(a.length + b.length, MAX_EDITS);
+  const reach = new Int32Array(2 * most + 3), trail = [];
+  for (let d = 0; d <= most; d++) {
+    trail.push(reach.slice(most + 1 - d - 1, most + 1 + d + 2));
+    for (let k = -d; k <= d; k += 2) {
+      const down = k === -d || (k !== d && reach[most + 1 + k - 1] < reach[most + 1 + k + 1]);
+      let x = down ? reach[most + 1 + k + 1] : reach[most + 1 + k - 1] + 1;
+      while (x < a.length && x - k < b.length && a[x] === b[x - k]) x++;
+      reach[most + 1 + k] = x;
+      if (x >= a.length && x - k >= b.length) return walkBack(a, b, trail);
+    }
+  }
+  return null;
+}
+
+function walkBack(a, b, trail) {
+  const found = [];
+  let x = a.length, y = b.length;
+  for (let d = trail.length - 1; d >= 0; d--) {
+    const reach = (k) => trail[d][k + d + 1], k = x - y;
+    const before = k === -d || (k !== d && reach(k - 1) < reach(k + 1)) ? k + 1 : k - 1;
+    const fromX = d ? reach(before) : 0, fromY = d ? fromX - before : 0;
+    while (x > fromX && y > fromY) { found.push(["same", a[--x]]); y--; }
+    if (d) found.push(before === k + 1 ? ["in", b[--y]] : ["out", a[--x]]);
+  }
+  return found.reverse();
+}
+
+// Neighbours of one kind as one piece, what goes out before what comes in. Blanks between two changes belong to both.
+function joined(pieces) {
+  const found = [];
+  let out = "", put = "";
+  const flush = () => { if (out) found.push(["out", out]); if (put) found.push(["in", put]); out = put = ""; };
+  pieces.forEach(([kind, text], place) => {
+    const changing = (out || put) && place + 1 < pieces.length && pieces[place + 1][0] !== "same";
+    if (kind === "out") out += text;
+    else if (kind === "in") put += text;
+    else if (changing && /^[ \t]+$/.test(text)) { out += text; put += text; }
+    else {
+      flush();
+      if (found.length && found.at(-1)[0] === "same") found.at(-1)[1] += text; else found.push(["same", text]);
+    }
+  });
+  flush();
+  return found;
+}
+
+// The two texts with removed and added words marked.
+function diffBlock(from, to) {
+  const pieces = diffWords(kept(from), kept(to));
+  if (!pieces) return [h("p", { class: "cut" }, "too long or too different for a word diff"), textBlock(to)];
+  if (!pieces.some(([kind]) => kind !== "same")) return [h("p", { class: "none" }, "identical"), textBlock(to)];
+  return h("div", { class: "text", dir: "auto" }, pieces.map(([kind, text]) =>
+    kind === "same" ? shown(text) : h(kind === "out" ? "del" : "ins", null, h("span", { class: "unseen" }, kind === "out" ? " removed: " : " added: "), shown(text), h("span", { class: "unseen" }, " "))));
+}
+
+// The expected answer that is closest to the output.
+function nearest(accepted, output) {
+  let best = null, fewest = Infinity;
+  for (const text of accepted.slice(0, 12)) {
+    const pieces = diffWords(kept(text), kept(output));
+    const size = pieces ? pieces.reduce((sum, [kind, piece]) => sum + (kind === "same" ? 0 : piece.length), 0) : 1e9;
+    if (size < fewest) [best, fewest] = [text, size];
+  }
+  return best;
+}
+
+// The detail of a row: input, expected answers, and for each target output, scores with reasons, prompt, cost and latency.
 
 let OPEN = null;
 
@@ -38,8 +127,8 @@ function detailHead(row) {
 
 function stepRow(event) {
   if (!OPEN || event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
-  const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key], to = FOUND[FOUND.indexOf(OPEN) + way];
-  if (way && to && FOUND.indexOf(OPEN) >= 0) { event.preventDefault(); openRow(to); }
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], to = FOUND[FOUND.indexOf(OPEN) + step];
+  if (step && to && FOUND.indexOf(OPEN) >= 0) { event.preventDefault(); openRow(to); }
 }
 
 async function copyLink() {
@@ -54,8 +143,8 @@ function detailBody(row) {
   return [
     h("section", { class: "pair" },
       h("div", null, h("h3", null, "Input"), textBlock(row.input)),
-      h("div", null, h("h3", null, row.expected.length > 1 ? "Accepted answers" : "Expected"), row.expected.length ? row.expected.map((text) => textBlock(text)) : h("p", { class: "none" }, "none given"))),
-    metadata.length > 0 && h("details", { class: "meta", open: metadata.length <= 6 }, h("summary", null, `Data of the sample (${metadata.length})`),
+      h("div", null, h("h3", null, row.expected.length > 1 ? "Accepted answers" : "Expected"), row.expected.length ? row.expected.map((text) => textBlock(text)) : h("p", { class: "none" }, "none"))),
+    metadata.length > 0 && h("details", { class: "meta", open: metadata.length <= 6 }, h("summary", null, `Sample fields (${metadata.length})`),
       h("dl", { class: "facts-list" }, metadata.map(([name, value]) => h("div", null, h("dt", { dir: "auto" }, oneLine(name, 80)), h("dd", { dir: "auto" }, shown(value)))))),
     h("div", { class: `answers count-${Math.min(DATA.targets.length, 4)}` }, DATA.targets.map((target, place) => answerBlock(row, place))),
     compareBlock(row),
@@ -64,7 +153,7 @@ function detailBody(row) {
 
 function answerBlock(row, target) {
   const answer = row.answer(target);
-  if (!answer) return h("section", { class: "answer-block" }, h("h3", null, targetName(target)), h("p", { class: "none" }, "not asked"));
+  if (!answer) return h("section", { class: "answer-block" }, h("h3", null, targetName(target)), h("p", { class: "none" }, "no answer"));
   const finishReason = row.finishReason(target);
   const facts = [finishReason, Number.isFinite(answer[A.latency_s]) && seconds(answer[A.latency_s]), Number.isFinite(answer[A.ttft_s]) && `first token ${seconds(answer[A.ttft_s])}`,
     Number.isFinite(answer[A.output_tokens]) && `${count(answer[A.output_tokens])} tokens`, Number.isFinite(answer[A.cost_usd]) && number(answer[A.cost_usd], "USD"),
@@ -81,7 +170,7 @@ function answerBlock(row, target) {
     compared && h("label", { class: "switch" }, h("input", { type: "checkbox", class: "diff-switch", onchange: (event) => showDiff(event.target.checked) }), "word diff from the expected answer"),
     failed && h("p", { class: "pill bad" }, "the call failed"),
     box,
-    before !== null && before !== undefined && !failed && h("details", { class: "baseline-diff" }, h("summary", null, "Word diff from the baseline's answer"), diffBlock(before, answer[A.text])),
+    before !== null && before !== undefined && !failed && h("details", { class: "baseline-diff" }, h("summary", null, "Word diff from the baseline"), diffBlock(before, answer[A.text])),
     answer[A.tool_calls] && [h("h4", null, "Tool calls"), textBlock(answer[A.tool_calls], "mono")],
     h("h4", null, "Scores"), DATA.scorers.map((scorer, place) => cellBlock(row, target, place)),
     promptBlock(row, target));
@@ -104,4 +193,22 @@ function promptBlock(row, target) {
   if (!messages) return null;
   return h("details", { class: "prompt" }, h("summary", null, `Prompt (${counted(messages.length, "message")})`),
     messages.map(([role, text]) => [h("h4", { class: "role" }, oneLine(row.string(role) || "", 40)), textBlock(text)]));
+}
+
+// The word diff of two targets' outputs.
+
+function compareBlock(row) {
+  const asked = DATA.targets.map((_, place) => place).filter((place) => row.answer(place) && row.answer(place)[A.failure] === null);
+  if (asked.length < 2) return null;
+  const box = h("div", { class: "answer-text" });
+  const options = () => asked.map((place) => h("option", { value: place }, oneLine(DATA.targets[place].name, 60)));
+  const pick = (id, label) => h("label", { for: id, class: "pick" }, `${label} `, h("select", { id, onchange: () => draw() }, options()));
+  const one = pick("diff-from", "From"), other = pick("diff-to", "to");
+  const draw = () => {
+    const [from, to] = [one, other].map((label) => Number(label.querySelector("select").value));
+    box.replaceChildren(...[diffBlock(row.answer(from)[A.text], row.answer(to)[A.text])].flat());
+  };
+  other.querySelector("select").value = String(asked[1]);
+  draw();
+  return h("section", { class: "between" }, h("h3", null, "Compare two targets"), h("p", null, one, " ", other), box);
 }

@@ -1,4 +1,91 @@
-// Elements are made here and nowhere else. A child that is a string becomes a text node: there is no way from data to HTML.
+// Numbers, and untrusted text that is safe to show. Characters that could mislead a reader are shown as escapes.
+
+const DASH = "–";
+// C0 and C1 controls but for tab and line feed, direction overrides, invisible characters, tags, half surrogate pairs
+const UNSAFE = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}\p{Cs}]/gu;
+const NAMED = { "\0": "\\0", "\x1b": "\\e", "\r": "\\r", "\x07": "\\a", "\b": "\\b" };
+
+function escapeOf(character) {
+  if (NAMED[character]) return NAMED[character];
+  const code = character.codePointAt(0);
+  if (code < 0x100) return "\\x" + code.toString(16).padStart(2, "0");
+  return code > 0xffff ? `\\u{${code.toString(16)}}` : "\\u" + code.toString(16).padStart(4, "0");
+}
+
+// The text with nothing in it that acts on its surroundings.
+function plain(text) {
+  return String(text).replaceAll("\r\n", "\n").replace(UNSAFE, escapeOf);
+}
+
+// The text on one line, cut to `limit` characters.
+function oneLine(text, limit) {
+  const line = plain(text.slice(0, limit * 2).replace(/\s+/g, " ").trim());
+  return line.length > limit || text.length > limit * 2 ? line.slice(0, limit - 1) + "…" : line;
+}
+
+function grouped(value, digits) {
+  return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+function count(value) {
+  return grouped(value, 0);
+}
+
+function counted(value, noun) {
+  return value === 1 ? `1 ${noun}` : `${count(value)} ${noun}s`;
+}
+
+function seconds(value) {
+  if (value < 1) return `${grouped(value, value >= 0.1 ? 2 : 3)} s`;
+  if (value < 59.95) return `${grouped(value, 1)} s`;
+  const whole = Math.round(value), minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${String(whole % 60).padStart(2, "0")} s`;
+  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
+}
+
+// A number with its unit; a dash for none.
+function number(value, unit) {
+  if (value === null || value === undefined) return DASH;
+  if (unit === "USD") {
+    const small = Math.abs(value) < 0.01 && value !== 0;
+    return "$" + (small ? String(Number(value.toPrecision(2))) : grouped(value, Math.abs(value) < 1 ? 4 : 2));
+  }
+  if (unit === "tokens") return grouped(value, Number.isInteger(value) || value >= 1000 ? 0 : 1);
+  if (unit === "s") return seconds(value);
+  const text = grouped(value, Math.abs(value) < 1000 ? 3 : 1);
+  return unit ? `${text} ${unit}` : text;
+}
+
+// A score of one row: whole numbers without decimals, so that 0 and 1 are seen at once.
+function scoreText(value) {
+  if (value === null || value === undefined) return DASH;
+  return Number.isInteger(value) ? count(value) : grouped(value, Math.abs(value) < 1000 ? 3 : 1);
+}
+
+function signed(value) {
+  return (value > 0 ? "+" : value < 0 ? "−" : "±") + number(Math.abs(value));
+}
+
+function interval(low, high, unit) {
+  const missing = (end) => end === null || end === undefined;
+  if (missing(low) || missing(high)) return missing(low) && missing(high) ? DASH : missing(low) ? `≤ ${number(high, unit)}` : `≥ ${number(low, unit)}`;
+  return `${number(low, unit)}${low < 0 || unit ? " to " : "–"}${number(high, unit)}`;
+}
+
+function percent(share) {
+  return `${grouped(share * 100, share > 0 && share < 0.1 ? 1 : 0)}%`;
+}
+
+// A text of the data: `[its start, its length]` where it was cut.
+function kept(text) {
+  return Array.isArray(text) ? text[0] : text;
+}
+
+function lengthOf(text) {
+  return Array.isArray(text) ? text[1] : text.length;
+}
+
+// Elements are created here only. A string child becomes a text node, so data never becomes HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -27,14 +114,14 @@ function s(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-// A drawing with a title and a description for those who do not see it.
+// A drawing with a title and a description for screen readers.
 function drawing(width, height, title, description, ...children) {
   const id = `drawing-${(drawing.made = (drawing.made || 0) + 1)}`;
   return s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-labelledby": `${id}-t ${id}-d` },
     s("title", { id: `${id}-t` }, title), s("desc", { id: `${id}-d` }, description), children);
 }
 
-// The text with its escapes set apart, for places where a reader looks closely.
+// The text with its escapes highlighted.
 function shown(text) {
   const parts = document.createDocumentFragment();
   const whole = text.replaceAll("\r\n", "\n");
@@ -48,7 +135,7 @@ function shown(text) {
   return parts;
 }
 
-// A block with a text of the data, and a word where it was cut.
+// A block with a text of the data, with a note where it is cut.
 function textBlock(text, kind) {
   if (text === null || text === undefined) return h("p", { class: "none" }, "none");
   const block = h("div", { class: `text ${kind || ""}`, dir: "auto" }, shown(kept(text)));
@@ -57,7 +144,7 @@ function textBlock(text, kind) {
 }
 
 function cutNote(text) {
-  return h("p", { class: "cut" }, `cut here: ${count(kept(text).length)} of ${count(text[1])} characters; the whole is in table.csv and rows.jsonl`);
+  return h("p", { class: "cut" }, `cut here: ${count(kept(text).length)} of ${count(text[1])} characters; table.csv and rows.jsonl have the full text`);
 }
 
 const sectionsMade = [];

@@ -1,9 +1,9 @@
-// What is filtered, as files. A line for each answer, as in table.csv; texts that were cut in the page are cut here too.
+// Export of the matching rows, a line for each answer, as in table.csv. Texts that are cut in the page are cut here too.
 
 const FORMULA = /^[=+\-@\t\r\n]/;
 
 function records() {
-  return FOUND.flatMap((row) => targetsAsked().filter((target) => row.answer(target)).map((target) => recordOf(row, target)));
+  return FOUND.flatMap((row) => selectedTargets().filter((target) => row.answer(target)).map((target) => recordOf(row, target)));
 }
 
 function recordOf(row, target) {
@@ -24,7 +24,7 @@ function recordOf(row, target) {
   return record.set("cut", [row.input, answer[A.text], ...row.expected].some(Array.isArray));
 }
 
-// One field of CSV: quoted where it has to be, disarmed where a spreadsheet would take it for a formula.
+// One CSV field: quoted if needed, disarmed if a spreadsheet would read a formula.
 function csvField(value) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "string") return String(value);
