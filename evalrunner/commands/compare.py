@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalrunner.compare.compare import compare
-from evalrunner.compare.disagreement import disagreeing_rows
-from evalrunner.compare.metrics import NotComparable
+from evalrunner.compare.compare import NotComparable, compare
+from evalrunner.compare.diff import disagreeing_rows
 from evalrunner.compare.result import Candidate, Comparison
 from evalrunner.domain import Metric, Row
 from evalrunner.errors import SuiteError

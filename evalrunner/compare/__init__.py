@@ -1,1 +1,1 @@
-"""Targets side by side: who is really better, by how much, and what it costs. Pure."""
+"""Comparison of targets or runs: significant differences, rankings, cost and latency. Pure."""

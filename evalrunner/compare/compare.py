@@ -1,7 +1,7 @@
-"""Contestants of one summary to a comparison: every pair on every quality metric, corrected for being so many.
+"""Candidates of one summary compared: every pair on every quality metric, with Holm-adjusted p-values. Pure.
 
-The family of Holm's correction is all pairs × quality metrics. Slices, latency, tokens and money stand outside of it:
-they are shown with what each test alone says, and rank nobody.
+The family of Holm's correction is all pairs × quality metrics. Slices, latency, tokens and cost are outside of it: they
+are shown with the p-value of each test alone, and do not enter a ranking.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final, TypeAlias
 
-from evalrunner.compare.metrics import ComparableMetric, cost_metrics, find_metrics, quality_metrics
-from evalrunner.compare.pairing import Scale, Scores, pair_scores, unpaired_scores
-from evalrunner.compare.pareto import pareto_front
-from evalrunner.compare.ranking import rank
-from evalrunner.compare.result import ALPHA, Candidate, ComparedMetric, Comparison, Pair, ParetoFront
-from evalrunner.compare.warnings import comparison_warnings
+from evalrunner.compare.ranking import pareto_front, rank
+from evalrunner.compare.result import (
+    ALPHA,
+    Candidate,
+    ComparedMetric,
+    Comparison,
+    Pair,
+    ParetoFront,
+    comparison_warnings,
+)
 from evalrunner.domain import Metric
-from evalrunner.stats.hypothesis_tests import holm
+from evalrunner.errors import nearest
+from evalrunner.stats.aggregates import MEAN, Estimand, Reducer, find_aggregate
+from evalrunner.stats.hypothesis_tests import Difference, holm, paired_difference, two_sample_difference
+from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, Measure
 from evalrunner.stats.summary import Summary
 
-MAX_DISAGREEING_SAMPLES: Final = 100  # samples whose scores differ most that are kept
-AGAINST: Final = ("cost_usd/mean", "latency/p50")  # what quality is weighed against
-SHOWN: Final = ("latency/p50", "latency/p90")  # without a test: no paired test belongs to a quantile
+MAX_DISAGREEING_SAMPLES: Final = 100  # samples whose scores differ most
+COSTS: Final = ("cost_usd/mean", "latency/p50")  # the other axis of Pareto fronts
+QUANTILES: Final = ("latency/p50", "latency/p90")  # without a test: there is no paired test of a quantile
 
 Where: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -40,19 +47,19 @@ def compare(
 ) -> Comparison:
     """The comparison of the summary's targets, which are the candidates by name.
 
-    `known` holds what `summary.all_metrics` says of each, `judges` the names that the judge of a scorer goes by.
-    `wanted` names metrics; without it all quality metrics are compared. Raises NotComparable for one that cannot be.
+    `known` holds `summary.all_metrics` of each, `judges` the names of each scorer's judge. `wanted` names metrics;
+    without it all quality metrics are compared. Raises NotComparable for a metric that cannot be compared.
     """
-    readings = find_metrics(wanted, summary) if wanted else quality_metrics(summary)
+    compared_metrics = find_metrics(wanted, summary) if wanted else quality_metrics(summary)
     table = _Table(summary, tuple(item.name for item in candidates), _Known(known), paired)
-    scores = {reading.name: table.scores(reading) for reading in readings}
-    metrics, family = _decided([table.compared(reading, scores[reading.name]) for reading in readings])
+    scores = {reading.name: table.scores(reading) for reading in compared_metrics}
+    metrics, family = _adjusted([table.compared(reading, scores[reading.name]) for reading in compared_metrics])
     costs = tuple(_costs(table))
     return Comparison(
         candidates=tuple(candidates),
         metrics=metrics,
         costs=costs,
-        slices=tuple(item for reading in readings for item in table.sliced(reading, scores[reading.name])),
+        slices=tuple(item for reading in compared_metrics for item in table.sliced(reading, scores[reading.name])),
         pareto_fronts=tuple(_pareto_fronts(metrics, costs)),
         paired=paired,
         family=family,
@@ -73,14 +80,14 @@ class _Known:
         }
 
     def of(self, names: Sequence[str], reading: tuple[str, str], where: Where = ()) -> dict[str, Metric]:
-        """Each candidate's metric of this name and reducer, where it has one."""
+        """Each candidate's metric with this name and reducer, if it has one."""
         found = {name: self._found.get((name, *reading, where)) for name in names}
         return {name: metric for name, metric in found.items() if metric is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """All candidates' numbers, and how two of them are held against each other."""
+    """The scores of all candidates, and how two of them are compared."""
 
     summary: Summary
     names: tuple[str, ...]
@@ -91,7 +98,7 @@ class _Table:
         return {name: reading.values(self.summary, name) for name in self.names}
 
     def sliced(self, reading: ComparableMetric, scores: Mapping[str, Scores]) -> Iterator[ComparedMetric]:
-        """The metric in each value of each slice column, in the order of their text."""
+        """The metric for each value of each slice column, sorted by text."""
         for column, groups in self.summary.slices.items():
             parts: dict[int, dict[str, dict[int, float]]] = {}
             for name, side in scores.items():
@@ -104,32 +111,32 @@ class _Table:
     def compared(
         self, reading: ComparableMetric, scores: Mapping[str, Scores], where: Mapping[str, str] | None = None
     ) -> ComparedMetric:
-        """The metric of all candidates with every pair, none of them decided yet."""
-        said = reading.measure.declaration
+        """The metric of all candidates with every pair, before correction."""
+        declaration = reading.measure.declaration
         clusters = None if self.summary.clusters is None else self.summary.clusters.codes
-        scale = Scale(reading.binary(self.summary), reading.width(self.summary), said.higher_is_better, clusters)
-        held = pair_scores if self.paired else unpaired_scores
+        scale = Scale(reading.binary(self.summary), reading.width(self.summary), declaration.higher_is_better, clusters)
+        compare_two = pair_scores if self.paired else unpaired_scores
         return ComparedMetric(
             name=reading.name,
             scorer=reading.measure.name,
             aggregate=reading.aggregate,
             reducer=reading.reducer.name,
-            unit=said.unit,
-            higher_is_better=said.higher_is_better,
+            unit=declaration.unit,
+            higher_is_better=declaration.higher_is_better,
             values=self.known.of(self.names, (reading.name, reading.reducer.name), tuple((where or {}).items())),
-            pairs=tuple(held(two, scores[two[0]], scores[two[1]], scale) for two in combinations(self.names, 2)),
+            pairs=tuple(compare_two(two, scores[two[0]], scores[two[1]], scale) for two in combinations(self.names, 2)),
             slice=where,
         )
 
 
-def _decided(metrics: Sequence[ComparedMetric]) -> tuple[tuple[ComparedMetric, ...], int]:
-    """The metrics with p-values adjusted over all their pairs, who is better, and the ranking; and the family's size."""
+def _adjusted(metrics: Sequence[ComparedMetric]) -> tuple[tuple[ComparedMetric, ...], int]:
+    """The metrics with Holm-adjusted p-values, the better of each pair, and rankings; and the size of the family."""
     family = [pair for metric in metrics for pair in metric.pairs]
-    # a pair that nothing can be said of stays in the family, so that its size does not hang on the data
+    # a pair without a p-value stays in the family, so that its size does not depend on the data
     adjusted = iter(holm([1.0 if pair.p_value is None else pair.p_value for pair in family]))
     found: list[ComparedMetric] = []
     for metric in metrics:
-        pairs = tuple(_judged(pair, next(adjusted), metric) for pair in metric.pairs)
+        pairs = tuple(_corrected(pair, next(adjusted), metric) for pair in metric.pairs)
         better = [(pair.better, pair.worse) for pair in pairs if pair.better is not None and pair.worse is not None]
         values = {name: value.value for name, value in metric.values.items()}
         ranking = rank(values, better, higher_is_better=metric.higher_is_better)
@@ -137,7 +144,7 @@ def _decided(metrics: Sequence[ComparedMetric]) -> tuple[tuple[ComparedMetric, .
     return tuple(found), len(family)
 
 
-def _judged(pair: Pair, adjusted: float, metric: ComparedMetric) -> Pair:
+def _corrected(pair: Pair, adjusted: float, metric: ComparedMetric) -> Pair:
     if pair.p_value is None or pair.difference is None:
         return pair
     first = (pair.difference > 0) == metric.higher_is_better
@@ -146,25 +153,25 @@ def _judged(pair: Pair, adjusted: float, metric: ComparedMetric) -> Pair:
 
 
 def _costs(table: _Table) -> Iterator[ComparedMetric]:
-    """Latency, tokens and money by their means, and the quantiles of latency, where there are any numbers."""
+    """Latency, tokens and cost by their means, and the quantiles of latency, where there are values."""
     for reading in cost_metrics(table.summary):
         scores = table.scores(reading)
         if any(scores.values()):
             whole = table.compared(reading, scores)
             yield whole
-            for name in SHOWN:
+            for name in QUANTILES:
                 if name.startswith(f"{reading.measure.name}/"):
                     values = table.known.of(table.names, (name, reading.reducer.name))
                     yield replace(whole, name=name, aggregate=name.partition("/")[2], values=values, pairs=())
 
 
 def _pareto_fronts(metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMetric]) -> Iterator[ParetoFront]:
-    kept = _kept_answers(costs)
+    cached = _cached_answers(costs)
     for metric in metrics:
         quality = {name: value.value for name, value in metric.values.items()}
         for cost in costs:
-            if cost.name in AGAINST:
-                free = kept if cost.scorer == "cost_usd" else {}  # what was paid for in another run is not cheap
+            if cost.name in COSTS:
+                free = cached if cost.scorer == "cost_usd" else {}  # answers paid for in another run are not cheap
                 spent = {name: None if name in free else value.value for name, value in cost.values.items()}
                 found = pareto_front(
                     (metric.name, quality), (cost.name, spent), higher_is_better=metric.higher_is_better
@@ -173,25 +180,25 @@ def _pareto_fronts(metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMe
                     yield found
 
 
-def _kept_answers(costs: Sequence[ComparedMetric]) -> dict[str, int]:
-    """How many answers of each candidate came from the cache: they have a cost, nothing, and no latency."""
+def _cached_answers(costs: Sequence[ComparedMetric]) -> dict[str, int]:
+    """The number of cached answers of each candidate: they cost 0 and have no latency."""
     by_name = {cost.name: cost.values for cost in costs}
     paid, timed = by_name.get("cost_usd/mean", {}), by_name.get("latency/mean", {})
-    kept = {name: value.n - (timed[name].n if name in timed else 0) for name, value in paid.items()}
-    return {name: count for name, count in kept.items() if count > 0}
+    cached = {name: value.n - (timed[name].n if name in timed else 0) for name, value in paid.items()}
+    return {name: count for name, count in cached.items() if count > 0}
 
 
 def _notes(
     summary: Summary, metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMetric], *, paired: bool
 ) -> Iterator[str]:
     if not paired:
-        yield "unpaired: the samples differ, so how hard they are is part of the noise; only large differences show"
+        yield "unpaired: the samples differ, so their difficulty adds noise; only large differences are significant"
     if summary.clusters is not None:
-        yield f"samples are related by {summary.clusters.column!r}; the tests take the error over those clusters"
-    for name, count in _kept_answers(costs).items():
-        yield f"{count:,} answers of {name} came from the cache and cost nothing, so its cost cannot be compared"
-    said = {pair.note for metric in metrics for pair in metric.pairs if pair.note is not None and pair.n}
-    yield from sorted(said)
+        yield f"samples are clustered by {summary.clusters.column!r}; tests use the standard error over clusters"
+    for name, count in _cached_answers(costs).items():
+        yield f"{count:,} answers of {name} are cached and cost nothing, so its cost cannot be compared"
+    notes = {pair.note for metric in metrics for pair in metric.pairs if pair.note is not None and pair.n}
+    yield from sorted(notes)
 
 
 def _most_different(metrics: Sequence[ComparedMetric], scores: Mapping[str, Mapping[str, Scores]]) -> tuple[int, ...]:
@@ -212,3 +219,159 @@ def _most_different(metrics: Sequence[ComparedMetric], scores: Mapping[str, Mapp
             if gap > 0:
                 spread[place] = spread.get(place, 0.0) + gap / width
     return tuple(heapq.nsmallest(MAX_DISAGREEING_SAMPLES, spread, key=lambda place: (-spread[place], place)))
+
+
+BUILTIN_NAMES: Final = frozenset(measure.name for measure in ALL_BUILTIN_MEASURES)  # cost and latency, not quality
+
+
+class NotComparable(ValueError):
+    """A metric that the suite does not have, or that has no test of differences. The message lists the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparableMetric:
+    """A metric that can be compared: the mean of one number per sample, after reducing epochs."""
+
+    measure: Measure
+    reducer: Reducer
+    aggregate: str
+    name: str
+
+    def values(self, summary: Summary, target: str) -> dict[int, float]:
+        """The number of each scored sample by its place in the dataset."""
+        reduced = summary.reduced(target, self.measure.name, reducer=self.reducer)
+        found = dict(zip(reduced.samples, reduced.values, strict=True))
+        estimand = self.estimand(summary)
+        return {place: estimand.of_sample(value) for place, value in found.items()}
+
+    def estimand(self, summary: Summary) -> Estimand:
+        """What the metric estimates."""
+        return summary.estimand(self.measure, self.aggregate, reducer=self.reducer)
+
+    def binary(self, summary: Summary) -> bool:
+        """Whether the number of every sample is 0 or 1 by construction."""
+        return self.estimand(summary).is_share
+
+    def width(self, summary: Summary) -> float | None:
+        """The width of the range of the numbers; None if it is open."""
+        return self.estimand(summary).sample_width
+
+
+def quality_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
+    """Each scorer by its headline if that can be paired, else by its mean, and by every other reducer of the suite."""
+    found: list[ComparableMetric] = []
+    for measure in summary.measures:
+        if measure.name not in BUILTIN_NAMES:
+            plain = {reading.aggregate: reading for reading in _paired_metrics(summary, measure)}
+            wanted = (measure.declaration.headline, MEAN.name, *plain)
+            found.extend(plain[name] for name in [name for name in wanted if name in plain][:1])
+            found.extend(_reducer_metrics(summary, measure))
+    return tuple(found)
+
+
+def cost_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
+    """Latency, tokens and cost, each by its mean."""
+    return tuple(
+        ComparableMetric(measure, summary.reducer_of(measure.name), MEAN.name, measure.metric_name(MEAN.name))
+        for measure in summary.measures
+        if measure.name in BUILTIN_NAMES
+    )
+
+
+def find_metrics(wanted: Sequence[str], summary: Summary) -> tuple[ComparableMetric, ...]:
+    """The metrics named `exact_match`, `exact_match/v1`, `toxicity/ratio` … Raises NotComparable."""
+    by_name: dict[str, ComparableMetric] = {}
+    for reading in quality_metrics(summary):  # a bare name is the scorer's main one
+        by_name.setdefault(reading.measure.name, reading)
+        by_name.setdefault(_unversioned(reading), reading)
+    for measure in summary.measures:
+        for reading in (
+            (*_paired_metrics(summary, measure), *_reducer_metrics(summary, measure))
+            if measure.name not in BUILTIN_NAMES
+            else ()
+        ):
+            by_name[reading.name] = by_name[_unversioned(reading)] = reading
+    found: dict[str, ComparableMetric] = {}
+    for text in wanted:
+        if text not in by_name:
+            known = sorted({reading.name for reading in by_name.values()})
+            hint = nearest(text, by_name) or f"; choose from {', '.join(known)}"
+            raise NotComparable(f"cannot compare by {text!r}{hint}")
+        found[by_name[text].name] = by_name[text]
+    return tuple(found.values())
+
+
+def _paired_metrics(summary: Summary, measure: Measure) -> Iterator[ComparableMetric]:
+    for name in measure.declaration.aggregates:
+        if find_aggregate(name).paired:
+            yield ComparableMetric(measure, summary.reducer_of(measure.name), name, measure.metric_name(name))
+
+
+def _reducer_metrics(summary: Summary, measure: Measure) -> Iterator[ComparableMetric]:
+    for reducer in summary.design.other_reducers:
+        yield ComparableMetric(measure, reducer, MEAN.name, measure.reducer_name(reducer))
+
+
+def _unversioned(reading: ComparableMetric) -> str:
+    """The metric's name without the version."""
+    version = reading.measure.declaration.version
+    return reading.name.replace(f"/{version}", "", 1) if version else reading.name
+
+
+Scores = Mapping[int, float]  # by the position of the sample in the dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The scale of scores: 0 or 1 by construction (`binary`), or in a range of this `width`, None if it is open.
+
+    `clusters` holds the cluster of each position.
+    """
+
+    binary: bool
+    width: float | None
+    higher_is_better: bool
+    clusters: Sequence[int] | None = None
+
+    def span(self, *sides: Scores) -> float | None:
+        """The width for tests of graded scores, that of the observed scores if the range is open; None for 0/1 scores."""
+        if self.binary:
+            return None
+        if self.width is not None:
+            return self.width
+        seen = [value for side in sides for value in side.values()]
+        return (max(seen) - min(seen) if seen else 0.0) or 1.0  # for constant scores any width gives the same
+
+
+def pair_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:
+    """The paired difference of two candidates; samples with a score on one side only are excluded and counted."""
+    places = sorted(first.keys() & second.keys())
+    differences = [first[place] - second[place] for place in places]
+    clusters = None if scale.clusters is None else [scale.clusters[place] for place in places]
+    found = paired_difference(differences, span=scale.span(first, second), clusters=clusters)
+    up, down = sum(1 for item in differences if item > 0), sum(1 for item in differences if item < 0)
+    wins, losses = (up, down) if scale.higher_is_better else (down, up)
+    left_out = len(first) + len(second) - 2 * len(places)
+    return _pair(names, found, left_out=left_out, counts=(wins, len(places) - wins - losses, losses))
+
+
+def unpaired_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:
+    """The difference of two candidates on different samples."""
+    sides = [[side[place] for place in sorted(side)] for side in (first, second)]
+    clusters = None
+    if scale.clusters is not None:
+        of = scale.clusters
+        clusters = [of[place] for place in sorted(first)], [of[place] for place in sorted(second)]
+    found = two_sample_difference(sides[0], sides[1], span=scale.span(first, second), clusters=clusters)
+    return _pair(names, found)
+
+
+def _pair(
+    names: tuple[str, str], found: Difference, *, left_out: int = 0, counts: tuple[int, int, int] | None = None
+) -> Pair:
+    wins, ties, losses = counts or (None, None, None)
+    return Pair(
+        first=names[0], second=names[1], difference=found.estimate, low=found.low, high=found.high,
+        p_value=found.p_value, method=found.method, n=found.n, wins=wins, ties=ties, losses=losses,
+        left_out=left_out, note=found.note,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows of the same samples before and after: which changed, and which of them for the worse."""
+"""Differences between rows of the same samples in two runs, and the samples on which candidates disagree most."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evalrunner.stats.measures import Measure
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row that changed. `worse` is by how much of a range its scores fell on average, negative where they rose."""
+    """A changed row. `worse` is the mean drop of its scores as a share of their range, negative for gains."""
 
     before: Row
     after: Row
@@ -23,10 +23,11 @@ class Change:
 
 @dataclass(slots=True)
 class Changes:
-    """What changed in all: `rows` are those that got worst, then the others; the counts are of rows.
+    """All changes: `rows` has the worst first; the others are counts of rows.
 
-    `output_changed` changed their output and no score, `state_changed` a score without getting better or worse, such as one that has no
-    value any more. `other` are samples that are not the same by now, `before_only` and `after_only` are on one side.
+    `output_changed` rows have another output and equal scores, `state_changed` rows a score that got neither better nor
+    worse, such as one without a value now. `different_sample` counts samples that changed, `before_only` and `after_only`
+    those in one run only.
     """
 
     same: int = 0
@@ -46,7 +47,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class RunDiff:
-    """What changed from one target to another, each a run's id and its name; `notes` say where they were measured otherwise."""
+    """The changes from one target to another, each a run id and a target name. `notes` say how scorers differ."""
 
     before: tuple[str, str]
     after: tuple[str, str]
@@ -58,9 +59,9 @@ class RunDiff:
 def diff_rows(
     after: Iterable[Row], before: Callable[[Row], Row | None], measures: Sequence[Measure], *, keep: int
 ) -> Changes:
-    """The changes of the rows `after`, each against the row that `before` finds for it; the `keep` worst are kept.
+    """The changes of the rows `after`, each against the row that `before` finds for it; with the `keep` worst in `rows`.
 
-    `before_only` is left to whoever knows how many there were.
+    The caller sets `before_only`, as it knows how many rows there were.
     """
     found = Changes()
     heap: list[tuple[float, int, int, int, Change]] = []
@@ -82,20 +83,20 @@ def diff_rows(
 
 
 def change_of(before: Row, after: Row, measures: Mapping[str, Declaration]) -> Change | None:
-    """How a row changed, in its output or in any score; None where it did not."""
+    """How a row changed, in its output or a score; None if it did not."""
     shared = [name for name in measures if name in before.cells and name in after.cells]
     state_changed = tuple(name for name in shared if _key(before.cells[name]) != _key(after.cells[name]))
-    output = said(before) != said(after)
+    output = output_text(before) != output_text(after)
     if not state_changed and not output:
         return None
-    falls = [fall(before.cells[name], after.cells[name], measures[name]) for name in shared]
-    return Change(before, after, sum(falls) / len(falls) if falls else 0.0, state_changed, output)
+    drops = [score_drop(before.cells[name], after.cells[name], measures[name]) for name in shared]
+    return Change(before, after, sum(drops) / len(drops) if drops else 0.0, state_changed, output)
 
 
-def fall(before: Cell, after: Cell, declared: Declaration) -> float:
-    """By how much of its range a score got worse; of an open range, by how much of the larger of both.
+def score_drop(before: Cell, after: Cell, declared: Declaration) -> float:
+    """The drop of a score as a share of its range; of an open range, as a share of the larger score.
 
-    An answer that is not given any more is as bad as can be; a failure of the infrastructure says nothing.
+    A missing answer is the largest drop; a failed call is none.
     """
     if before.value is not None and after.value is not None:
         drop = before.value - after.value if declared.higher_is_better else after.value - before.value
@@ -105,8 +106,8 @@ def fall(before: Cell, after: Cell, declared: Declaration) -> float:
     return float(_unanswered(after)) - float(_unanswered(before))
 
 
-def said(row: Row) -> str:
-    """What the target said, or how its call ended."""
+def output_text(row: Row) -> str:
+    """The output of the target, or the failure of its call."""
     return row.answer.text if isinstance(row.answer, Completion) else str(row.answer)
 
 
@@ -129,3 +130,27 @@ def _count(found: Changes, change: Change | None) -> None:
         found.better += 1
     else:
         found.state_changed += 1
+
+
+def disagreeing_rows(rows: Iterable[Row], places: Sequence[int], names: Sequence[str]) -> tuple[tuple[Row, ...], ...]:
+    """For each place in the dataset the rows of one epoch, of the candidates in the order of their `names`.
+
+    The epoch is the first in which scores differ. One pass; only the rows of those positions are held.
+    """
+    found: dict[int, dict[int, list[Row]]] = {place: {} for place in places}
+    order = {name: place for place, name in enumerate(names)}
+    for row in rows:
+        if row.sample.index in found:
+            found[row.sample.index].setdefault(row.epoch, []).append(row)
+    picked: list[tuple[Row, ...]] = []
+    for epochs in found.values():
+        together = [epochs[epoch] for epoch in sorted(epochs)]
+        if together:
+            differing = next((group for group in together if _differ(group)), together[0])
+            picked.append(tuple(sorted(differing, key=lambda row: order[row.target])))
+    return tuple(picked)
+
+
+def _differ(rows: Sequence[Row]) -> bool:
+    names = {name for row in rows for name in row.cells}
+    return any(len({row.cells[name].value for row in rows if name in row.cells}) > 1 for name in names)

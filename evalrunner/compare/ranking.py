@@ -1,19 +1,19 @@
-"""Who stands before whom: order, signs and letters from the pairs that really differ."""
+"""Rankings from significant differences: order, signs and compact letters. And Pareto fronts."""
 
 from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping, Sequence
 
-from evalrunner.compare.result import Ranking
+from evalrunner.compare.result import ParetoFront, Ranking
 
 BEATS, ABOUT = ">", "≈"
 
 
 def rank(values: Mapping[str, float | None], better: Iterable[tuple[str, str]], *, higher_is_better: bool) -> Ranking:
-    """The ranking by `values`; `better` holds the pairs (better, worse) that really differ.
+    """The ranking by `values`; `better` holds the significant pairs (better, worse).
 
-    Those without a value come last and are told apart from nobody.
+    Candidates without a value come last and differ from none.
     """
     wins = frozenset(better)
 
@@ -31,17 +31,17 @@ def rank(values: Mapping[str, float | None], better: Iterable[tuple[str, str]], 
     best = order[0] if len(order) > 1 and all((order[0], other) in wins for other in order[1:]) else None
     differing = tuple(
         pair
-        for stretch in stretches(order, signs)
-        for place, one in enumerate(stretch)
-        for other in stretch[place + 1 :]
+        for group in groups(order, signs)
+        for place, one in enumerate(group)
+        for other in group[place + 1 :]
         for pair in ((one, other), (other, one))
         if pair in wins
     )
     return Ranking(order=order, signs=signs, letters=compact_letters(order, wins), best=best, differing=differing)
 
 
-def stretches(order: Sequence[str], signs: Sequence[str]) -> list[list[str]]:
-    """The order cut where `>` stands."""
+def groups(order: Sequence[str], signs: Sequence[str]) -> list[list[str]]:
+    """The order, split at each `>`."""
     found = [list(order[:1])] if order else []
     for sign, name in zip(signs, order[1:], strict=True):
         if sign == BEATS:
@@ -52,7 +52,7 @@ def stretches(order: Sequence[str], signs: Sequence[str]) -> list[list[str]]:
 
 
 def compact_letters(order: Sequence[str], differ: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Letters such that two names share one exactly where they do not differ: insert and absorb (Piepho 2004, §3).
+    """Letters such that two names share one exactly if they do not differ: insert and absorb (Piepho 2004, §3).
 
     The first name gets `a`.
     """
@@ -75,3 +75,28 @@ def _letter(place: int) -> str:
     """a, b … z, then A … Z, then (52) and so on: no two columns share one."""
     letters = string.ascii_letters
     return letters[place] if place < len(letters) else f"({place})"
+
+
+def pareto_front(
+    quality: tuple[str, Mapping[str, float | None]], against: tuple[str, Mapping[str, float | None]], *,
+    higher_is_better: bool,
+) -> ParetoFront | None:  # fmt: skip
+    """The Pareto front of a quality metric and a cost (lower is better); None if no candidate has both.
+
+    Each is the metric's name with the value of every candidate. Candidates that are equal on both are on the front.
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    points: dict[str, tuple[float, float]] = {}
+    for name, value in quality[1].items():
+        cost = against[1].get(name)
+        if value is not None and cost is not None:
+            points[name] = (sign * value, -cost)
+    if not points:
+        return None
+    members = tuple(
+        name
+        for name, point in points.items()
+        if not any(other != point and other[0] >= point[0] and other[1] >= point[1] for other in points.values())
+    )
+    missing = tuple(name for name in quality[1] if name not in points)
+    return ParetoFront(quality=quality[0], against=against[0], members=members, missing=missing)

@@ -1,8 +1,9 @@
-"""What a comparison comes to: pairs, rankings, fronts, and what is to be known beside them, all frozen."""
+"""The result of a comparison: pairs, rankings, Pareto fronts, and warnings about shared model families. All frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
@@ -14,9 +15,9 @@ ALPHA: Final = 0.05  # two-sided, over the whole family
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """Who is compared: a target of a run. `run` is None where all are of one run; `differs` is against the first.
+    """A target of a run that is compared. `run` is None if all are of one run; `differs` is against the first candidate.
 
-    `models` are the names it goes by: as the suite has it, and as it was served.
+    `models` are the names of its model: in the suite, and as served.
     """
 
     name: str
@@ -28,11 +29,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two candidates on one metric: `difference` is first − second in the metric's unit, with its 95 % interval.
+    """Two candidates on one metric: `difference` is first − second in the metric's unit, with its 95% CI.
 
     `p_value` is of this test alone, `p_adjusted` after Holm over the family, None outside of it. `better` is the one
-    that really is (p_adjusted < .05). `wins` are the samples on which the first did better, `losses` the second.
-    `n` pairs; `left_out` samples have a score on one side only. Unpaired, `n` counts the values of both sides.
+    that is significantly better (p_adjusted < .05). `wins` counts samples on which the first is better, `losses` the second.
+    `n` counts pairs, `left_out` samples with a score on one side only. Unpaired, `n` counts the values of both sides.
     """
 
     first: str
@@ -53,17 +54,17 @@ class Pair:
 
     @property
     def worse(self) -> str | None:
-        """The other one of the two, where one is better."""
+        """The other candidate, if one is better."""
         return None if self.better is None else self.second if self.better == self.first else self.first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Contestants from best to worst by their mean, then name, and what stands between each two of them.
+    """Candidates from best to worst by their mean, then name, with a sign between neighbors.
 
-    `>` only where every one up to there is better than every one after it; else `≈`. Contestants that share a letter
-    were not told apart. `best` is better than every other one, or there is none. `differing` are the pairs (better,
-    worse) that differ inside a stretch of `≈`, where the signs cannot show it.
+    `>` only if every candidate before is significantly better than every one after it; else `≈`. Candidates that share a
+    letter are not significantly different. `best` is significantly better than every other, or None. `differing` are the
+    pairs (better, worse) that differ inside a group joined by `≈`, where the signs cannot show it.
     """
 
     order: tuple[str, ...]
@@ -75,7 +76,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedMetric:
-    """One metric of all candidates. Without a `ranking` it stands outside the family: its p-values are unadjusted.
+    """One metric of all candidates. Without a `ranking` it is outside the family: its p-values are unadjusted.
 
     `values` holds each candidate's own number, over all the samples it was scored on.
     """
@@ -101,9 +102,9 @@ class ComparedMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParetoFront:
-    """Who no other one outdoes in quality and in what it takes at once, by the numbers as they are.
+    """The Pareto-optimal candidates in quality and cost, by their values alone.
 
-    `missing` are those that have no number on one of the two, and so cannot be placed.
+    `missing` candidates have no value of one of the two.
     """
 
     quality: str
@@ -114,10 +115,10 @@ class ParetoFront:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Contestants side by side. `metrics` are the family; `costs` (latency, tokens, money) and `slices` stand outside.
+    """Compared candidates. `metrics` are the family; `costs` (latency, tokens, money) and `slices` are outside of it.
 
-    `family` is how many tests Holm's correction is over. `warnings` say what casts doubt on all of it, `notes` what
-    else is to be known. `most_different` are places of samples in the dataset, the most different scores first.
+    `family` is the number of tests of Holm's correction. `warnings` are threats to validity, `notes` other remarks.
+    `most_different` are positions of samples in the dataset, the most different scores first.
     """
 
     candidates: tuple[Candidate, ...]
@@ -204,3 +205,100 @@ def _metric_from_json(item: Mapping[str, Any]) -> ComparedMetric:
 def _with_tuples(item: Mapping[str, Any]) -> dict[str, Any]:
     """The item with tuples in place of lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}
+
+
+MAX_EXCLUDED: Final = 0.05  # share of the samples of a pair; the 5% that the default min_coverage of gates allows
+
+
+def comparison_warnings(
+    metrics: Sequence[ComparedMetric], candidates: Sequence[Candidate], judges: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """A sentence for each threat to validity: judges of a candidate's model family, and many missing scores."""
+    for metric in metrics:
+        yield from _judge_warnings(metric, candidates, judges.get(metric.scorer, ()))
+    yield from _missing_scores(metrics)
+    for metric in metrics:
+        yield from _missing_rows(metric)
+
+
+def _missing_scores(metrics: Sequence[ComparedMetric]) -> Iterator[str]:
+    """Candidates with missing scores, once for all metrics that miss the same number."""
+    missing: dict[tuple[str, int, int], list[str]] = {}
+    for metric in metrics:
+        for name, value in metric.values.items():
+            if not value.trusted:
+                left = value.unscored + value.errors
+                missing.setdefault((name, left, value.n + left), []).append(metric.name)
+    for (name, left, total), names in missing.items():
+        if not total:
+            yield f"{name} has no sample that the scorer applies to ({', '.join(names)})"
+            continue
+        yield (
+            f"{name} has no score on {left:,} of {total:,} samples ({', '.join(names)}), which are excluded from "
+            "pairs: a target that fails on hard samples looks better than it is"
+        )
+
+
+def _missing_rows(metric: ComparedMetric) -> Iterator[str]:
+    """Pairs that miss many samples though neither side misses scores: rows that never ran."""
+    for pair in metric.pairs:
+        sides = [metric.values.get(name) for name in (pair.first, pair.second)]
+        many = pair.left_out > MAX_EXCLUDED * (pair.n + pair.left_out)
+        if many and all(side is None or side.trusted for side in sides):
+            yield (
+                f"{metric.name}: on {pair.left_out:,} samples only one of {pair.first} and {pair.second} has a score; "
+                f"they are excluded from the {pair.n:,} pairs"
+            )
+
+
+def _judge_warnings(metric: ComparedMetric, candidates: Sequence[Candidate], judge: Sequence[str]) -> Iterator[str]:
+    """Judges prefer answers like their own (Zheng et al. 2023, §3.3; Panickssery et al. 2024)."""
+    related: dict[str, list[str]] = {}
+    for candidate in candidates:
+        shared = shared_family(judge, candidate.models)
+        if shared is not None:
+            related.setdefault(shared, []).append(candidate.name)
+    for shared, names in related.items():
+        if len(names) < len(candidates):
+            who = ", ".join(names)
+            yield f"{metric.name}: the judge {judge[0]} is {shared}, as {who}; judges favor their own family"
+        else:
+            yield f"{metric.name}: the judge {judge[0]} is {shared}, as all candidates"
+
+
+FAMILIES: Final[Mapping[str, str]] = {
+    "GPT": r"gpt|chatgpt|davinci|o[134](?=$|[-:])",  # OpenAI: also its reasoning models o1, o3, o4
+    "Claude": r"claude",  # Anthropic
+    "Gemini": r"gemini|gemma|palm|bison",  # Google: Gemma is built from the same research and data as Gemini
+    "Llama": r"llama|vicuna|alpaca",  # Meta, and models tuned from it
+    "Mistral": r"mistral|mixtral|ministral|codestral|magistral|devstral",
+    "Qwen": r"qwen|qwq",  # Alibaba
+    "DeepSeek": r"deepseek",
+    "Command": r"command-?[ar]|c4ai|aya",  # Cohere
+    "Grok": r"grok",  # xAI
+    "Nova": r"nova-(micro|lite|pro|premier)",  # Amazon
+    "Phi": r"phi-?[1-9]",  # Microsoft
+    "GLM": r"glm",  # Zhipu
+    "Kimi": r"kimi|moonshot",
+    "SmolLM": r"smollm",  # Hugging Face
+    "Granite": r"granite",  # IBM
+}
+"""A pattern per family, matched at the start of a word of a model's name. A name can match two:
+`deepseek-r1-distill-llama-70b` has Llama's weights and DeepSeek's training data."""
+_WORD = {name: re.compile(rf"(?:^|[^a-z0-9])(?:{pattern})", re.IGNORECASE) for name, pattern in FAMILIES.items()}
+
+
+def model_families(name: str) -> tuple[str, ...]:
+    """The families in a model's name; empty for other names, such as a gateway's own."""
+    return tuple(family for family, pattern in _WORD.items() if pattern.search(name))
+
+
+def shared_family(judge: Iterable[str], candidate: Iterable[str]) -> str | None:
+    """What two models share: a family or the name; None for nothing. Each has several names."""
+    judges, candidates = set(judge), set(candidate)
+    same = sorted(judges & candidates)
+    if same:
+        return f"the same model, {same[0]}"
+    families = {family for name in candidates for family in model_families(name)}
+    shared = [family for name in sorted(judges) for family in model_families(name) if family in families]
+    return f"of the same family, {shared[0]}" if shared else None

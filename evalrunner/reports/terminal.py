@@ -167,7 +167,7 @@ def rows_that_differ(run: RunView, count: int) -> tuple[tuple[Row, ...], ...]:
     """The rows of the samples on which the targets of a run differ most, read from its row log."""
     if run.comparison is None or not run.comparison.most_different or count == 0:
         return ()
-    from evalrunner.compare.disagreement import disagreeing_rows
+    from evalrunner.compare.diff import disagreeing_rows
 
     return disagreeing_rows(read_rows(run.folder), run.comparison.most_different[:count], list(run.targets))
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from evalrunner.compare.metrics import NotComparable
+from evalrunner.compare.compare import NotComparable
 from evalrunner.domain import Declaration
 from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.hypothesis_tests import holm, mcnemar
@@ -48,7 +48,7 @@ def test_pairs_count_wins_ties_losses_and_one_sided_samples() -> None:
     (pair,) = comparison.metrics[0].pairs
     assert (pair.wins, pair.ties, pair.losses, pair.n, pair.left_out) == (1, 2, 1, 4, 2)
     assert comparison.metrics[0].values["x"].unscored == 2
-    why = "and pairs without one are left out: whoever leaves out what is hard looks better"
+    why = "which are excluded from pairs: a target that fails on hard samples looks better than it is"
     assert comparison.warnings == (
         f"x has no score on 2 of 7 samples (right/v1), {why}",
         f"y has no score on 2 of 7 samples (right/v1), {why}",
@@ -59,7 +59,7 @@ def test_missing_rows_are_a_warning() -> None:
     rows = rows_of({"x": {"right": [1.0] * 10}, "y": {"right": [1.0] * 10}})
     comparison = compared_rows(rows[:18], ["x", "y"], [RIGHT])
     assert comparison.warnings == (
-        "right/v1: on 2 samples only one of x and y has a score; they are left out of the 8 pairs",
+        "right/v1: on 2 samples only one of x and y has a score; they are excluded from the 8 pairs",
     )
 
 
@@ -128,9 +128,7 @@ def test_cached_answers_are_excluded_from_cost_comparison() -> None:
         for row in rows
     ]
     comparison = compared_rows(rows, list(scores), [RIGHT])
-    assert comparison.notes == (
-        "2 answers of kept came from the cache and cost nothing, so its cost cannot be compared",
-    )
+    assert comparison.notes == ("2 answers of kept are cached and cost nothing, so its cost cannot be compared",)
     fronts = {
         pareto_front.against: (pareto_front.members, pareto_front.missing) for pareto_front in comparison.pareto_fronts
     }
@@ -158,7 +156,7 @@ def test_clustered_comparisons_are_weaker_and_carry_a_note() -> None:
     found = comparison.metrics[0].pairs[0]
     assert plain.p_value is not None and found.p_value is not None and plain.p_value < 0.01 < found.p_value
     assert found.method == "tango-clustered"
-    assert comparison.notes == ("samples are related by 'page'; the tests take the error over those clusters",)
+    assert comparison.notes == ("samples are clustered by 'page'; tests use the standard error over clusters",)
 
 
 def test_graded_comparisons_need_twenty_pairs() -> None:
@@ -175,7 +173,7 @@ def test_a_judge_of_the_same_model_family_is_a_warning() -> None:
     models = {"ours": "openai/gpt-5-mini", "theirs": "claude-sonnet"}
     comparison = compared(scores, [RIGHT], models=models, judges={"right": ("openai/gpt-5",)})
     assert comparison.warnings == (
-        "right/v1: the judge openai/gpt-5 is of the same family, GPT, as ours; judges favour their own kind",
+        "right/v1: the judge openai/gpt-5 is of the same family, GPT, as ours; judges favor their own family",
     )
     assert compared(scores, [RIGHT], models=models, judges={"right": ("qwen3",)}).warnings == ()
 
@@ -192,7 +190,7 @@ def test_metrics_can_be_selected_by_any_name() -> None:
     assert names("right", "tox/ratio") == ["right/v1", "tox/v1/ratio"]
     assert names("tox/v1/mean", "tox") == ["tox/v1/mean"]
     assert names("right/pass_at_1") == ["right/v1/pass_at_1"]
-    with pytest.raises(NotComparable, match=r"no metric 'tox/p90' whose differences can be tested"):
+    with pytest.raises(NotComparable, match=r"cannot compare by 'tox/p90'"):
         names("tox/p90")
 
 

@@ -7,10 +7,8 @@ import random
 
 import pytest
 
-from evalrunner.compare.families import model_families, shared_family
-from evalrunner.compare.pareto import pareto_front
-from evalrunner.compare.ranking import compact_letters, rank
-from evalrunner.compare.result import ParetoFront, Ranking
+from evalrunner.compare.ranking import compact_letters, pareto_front, rank
+from evalrunner.compare.result import ParetoFront, Ranking, model_families, shared_family
 
 
 def test_letters_of_a_nontransitive_ranking() -> None:
