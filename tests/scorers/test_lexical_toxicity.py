@@ -10,7 +10,14 @@ import pytest
 
 from evalrunner.domain import Cell, Declaration
 from evalrunner.errors import MissingExtraError
-from evalrunner.scorers.toxicity import MAX_SENTENCE_LENGTH, MAX_SCORED_LENGTH, fast_predict, load_model, split_sentences, toxicity
+from evalrunner.scorers.toxicity import (
+    MAX_SCORED_LENGTH,
+    MAX_SENTENCE_LENGTH,
+    fast_predict,
+    load_model,
+    split_sentences,
+    toxicity,
+)
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 installed = importlib.util.find_spec("profanity_check") is not None

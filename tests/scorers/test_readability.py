@@ -136,7 +136,10 @@ def test_without_its_dictionary_the_suite_is_refused_and_nothing_is_fetched() ->
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "grades.yaml:9:11: scorers[0]: needs NLTK's dictionary cmudict, which is not found on this machine" in done.stderr
+    assert (
+        "grades.yaml:9:11: scorers[0]: needs NLTK's dictionary cmudict, which is not found on this machine"
+        in done.stderr
+    )
     assert "python -m nltk.downloader cmudict" in done.stderr
 
 
