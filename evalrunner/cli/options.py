@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,9 +80,9 @@ def _value_type(annotation: Any) -> Any:
     choices = [choice for choice in typing.get_args(annotation) if choice is not type(None)]
     if annotation in (bool, Path):
         return annotation
-    if type(None) in typing.get_args(annotation):
-        return choices[0] | None if len(choices) == 1 and choices[0] in (int, float, str) else str | None
-    return list[str] | None
+    if type(None) not in typing.get_args(annotation) or typing.get_origin(choices[0]) is Mapping:
+        return list[str] | None
+    return choices[0] | None if len(choices) == 1 and choices[0] in (int, float, str) else str | None
 
 
 def value_of(item: dataclasses.Field[Any], given: Any) -> Any:
