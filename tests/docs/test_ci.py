@@ -139,10 +139,10 @@ def test_the_workflow_fails_on_a_regression_passes_without_one_and_exits_3_on_a_
     ]
     summary = (repository.folder / "step.md").read_text(encoding="utf-8")
     assert " worse than main (0.995), n=200 |" in summary
-    got_worse = summary.rpartition("### Rows that got worse\n\n")[2].splitlines()[0]
+    got_worse = summary.rpartition("### Regressions\n\n")[2].splitlines()[0]
     assert got_worse == (
         "<details><summary><code>q0</code> · <code>exact_match</code> 0.000 (was 1.000)</summary><b>input</b><pre>0+1?</pre>"
-        "<b>expected</b><pre>1</pre><b>output of the baseline</b><pre>1</pre><b>output</b><pre>0</pre></details>"
+        "<b>expected</b><pre>1</pre><b>baseline output</b><pre>1</pre><b>output</b><pre>0</pre></details>"
     )
     dead = f"target: {{model: m, base_url: 'http://127.0.0.1:{closed_port()}/v1'}}\nprompt: '{{{{ input }}}}'\nrun: {{retries: 0}}"
     repository.commit("dead", wrong=[19], suite=SUITE.replace("target: {type: recorded, column: output}", dead))
