@@ -313,6 +313,6 @@ def check_key(api_key: str | None) -> str | None:
     """The key without blanks around it, or None where there is none. Raises SuiteError, without the key in it."""
     key = (api_key or "").strip()
     if not key.isascii() or not key.isprintable():
-        raise SuiteError("api_key holds signs that no key has, such as a line break; was it copied whole?")
+        raise SuiteError("api_key contains invalid characters, such as a line break; was it copied completely?")
     register_secret(key)
     return key or None

@@ -1,8 +1,8 @@
-"""A service of one's own behind an address: any request, and the answer from a place in its JSON.
+"""An HTTP service as an endpoint: any request, and the answer from a path in its JSON reply.
 
-What is asked stands in the request's `params`, rendered: `method`, `path` (from the host on), `body` (text or None),
-`content_type`, and the dotted paths `output`, `input_tokens`, `output_tokens` and `cost` of what is wanted. So the
-endpoint itself knows a host and headers, no more, and no request can go elsewhere.
+The request's `params` hold its rendered parts: `method`, `path` (after the host), `body` (text or None), `content_type`,
+and the dotted paths `output`, `input_tokens`, `output_tokens` and `cost` to read from the reply. The endpoint itself
+knows only a host and headers, so no request can go elsewhere.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from evalrunner.endpoints.openai_replies import (
     dollars,
     malformed,
     read_error_reply,
-    sound_text,
+    valid_text,
 )
 from evalrunner.endpoints.transport import HttpRequest, HttpService, Transport
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.suite.schema import TransportSpec
 
 MAX_LISTED_KEYS = 12  # of a reply, named in an error
-ADVICE = {  # what the words for models say, in those of a service
+ADVICE = {  # of messages about models, with the keys of an HTTP service
     "check api_key": "check headers",
-    "has no such model or no such address; check model and base_url": "has no such address; check url",
-    "give the new address as base_url": "give the new address as url",
+    "has no such model or URL; check model and base_url": "has no such URL; check url",
+    "set base_url to the new address": "set url to the new address",
 }
 
 
 @runtime_checkable
 class NeedsHttpEndpoint(Protocol):
-    """What a target's factory returns that wants an endpoint of its own, wrapped as those of models are."""
+    """A target that needs an HTTP endpoint with the middleware of a model; what its factory returns."""
 
     @property
     def service(self) -> HttpService: ...
 
     @property
     def described(self) -> Mapping[str, Any]:
-        """What defines its requests, for the record; no secrets."""
+        """The parts that define its requests, for provenance, without secrets."""
         ...
 
     def with_endpoint(self, endpoint: Endpoint, /, *, name: str) -> Target:
-        """The target called `name`, which asks through that endpoint."""
+        """The target called `name` that uses this endpoint."""
         ...
 
 
@@ -66,7 +66,7 @@ def connect(
 
 
 class HttpEndpoint:
-    """An `Endpoint` over HTTP for a service that has a way of its own."""
+    """An `Endpoint` for a service with its own HTTP interface."""
 
     def __init__(self, transport: Transport, service: HttpService, *, timeout_s: float = 60.0) -> None:
         self._transport = transport
@@ -78,78 +78,78 @@ class HttpEndpoint:
         return f"HttpEndpoint({self._service.origin!r})"
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        """The answer. `latency_s` is from before the request is sent until its last byte came."""
-        asked = request.params
-        body: str | None = asked.get("body")
+        """The answer. `latency_s` is measured from before the request is sent to the last byte of the reply."""
+        params = request.params
+        body: str | None = params.get("body")
         headers = {"accept": "application/json, */*", **self._headers}
         if body is not None:
-            headers.setdefault("content-type", asked["content_type"])
+            headers.setdefault("content-type", params["content_type"])
         started = time.perf_counter()
         sent = None if body is None else body.encode(errors="replace")
-        url = self._service.origin + asked["path"]
-        reply = await self._transport.send(HttpRequest(asked["method"], url, headers, sent, self._timeout_s))
+        url = self._service.origin + params["path"]
+        reply = await self._transport.send(HttpRequest(params["method"], url, headers, sent, self._timeout_s))
         if isinstance(reply, Failure):
             return reply
         latency_s = time.perf_counter() - started
         if not 200 <= reply.status < 300:
             return _as_service(parse_failure(reply.status, reply.headers, reply.body, latency_s))
-        return read_service(asked, reply.body, latency_s)
+        return read_service(params, reply.body, latency_s)
 
 
 def _as_service(answer: Completion | Failure) -> Completion | Failure:
-    """The failure with the names that keys of a service have."""
+    """The failure with the keys of an HTTP service in its advice."""
     if isinstance(answer, Completion):
         return answer
-    said = answer.message
-    for words, ours in ADVICE.items():
-        said = said.replace(words, ours, 1)
-    return replace(answer, message=said)
+    message = answer.message
+    for advice, replacement in ADVICE.items():
+        message = message.replace(advice, replacement, 1)
+    return replace(answer, message=message)
 
 
-def read_service(asked: Mapping[str, Any], body: bytes, latency_s: float | None = None) -> Completion | Failure:
-    """The completion in the body of a reply: the whole as text, or what stands where `output` says."""
-    wanted = {name: asked.get(name) for name in ("input_tokens", "output_tokens", "cost")}
-    output = asked.get("output")
-    if output is None and not any(wanted.values()):
+def read_service(params: Mapping[str, Any], body: bytes, latency_s: float | None = None) -> Completion | Failure:
+    """The completion in the body of a reply: the whole body as text, or the value at the path `output`."""
+    paths = {name: params.get(name) for name in ("input_tokens", "output_tokens", "cost")}
+    output = params.get("output")
+    if output is None and not any(paths.values()):
         return _completion(body.decode("utf-8", "replace"), EMPTY, latency_s)
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or a number of 4,300 digits
         return malformed("is not JSON" if body.strip() else "is empty", body)
-    told = {name: find_value(data, path) for name, path in wanted.items() if path}
+    usage = {name: find_value(data, path) for name, path in paths.items() if path}
     if output is None:
-        return _completion(body.decode("utf-8", "replace"), told, latency_s)
-    found = find_value(data, output)
-    if found is ABSENT:
+        return _completion(body.decode("utf-8", "replace"), usage, latency_s)
+    value = find_value(data, output)
+    if value is ABSENT:
         return _without_output(output, data, latency_s)
-    if found is None:
-        return _completion("", told, latency_s)
-    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-    return _completion(text, told, latency_s)
+    if value is None:
+        return _completion("", usage, latency_s)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _completion(text, usage, latency_s)
 
 
-def _completion(text: str, told: Mapping[str, Any], latency_s: float | None) -> Completion:
-    text = sound_text(text)
+def _completion(text: str, usage: Mapping[str, Any], latency_s: float | None) -> Completion:
+    text = valid_text(text)
     return Completion(
         text,
         finish_reason="stop" if text and not text.isspace() else "empty",
         latency_s=latency_s,
-        input_tokens=count(told.get("input_tokens")),
-        output_tokens=count(told.get("output_tokens")),
-        cost_usd=dollars(told.get("cost")),
+        input_tokens=count(usage.get("input_tokens")),
+        output_tokens=count(usage.get("output_tokens")),
+        cost_usd=dollars(usage.get("cost")),
     )
 
 
 def _without_output(output: str, data: Any, latency_s: float | None) -> Completion | Failure:
-    """The failure of a reply without the path: the error that it tells of, or most likely a mistake in the suite."""
+    """The failure of a reply without the path: the error that it contains, or most likely a mistake in the suite."""
     if isinstance(data, Mapping) and data.get("error"):
         return read_error_reply(data, latency_s=latency_s)
-    said = f"the answer has no {output!r}, which the target's output names; {_known(output, data)}"
-    return Failure("malformed", said, fatal=True)  # if it is the first answer, so will be all others
+    message = f"the reply has no {output!r}, the target's output; {_describe_keys(output, data)}"
+    return Failure("malformed", message, fatal=True)  # if it is the first answer, all others will lack it too
 
 
-def _known(output: str, data: Any) -> str:
-    """What there is in place of a path, at the place where it leaves the data."""
+def _describe_keys(output: str, data: Any) -> str:
+    """The keys at the point where a path leaves the data."""
     here, rest, at = data, output, ""
     while "." in rest:
         step, _, after = rest.partition(".")

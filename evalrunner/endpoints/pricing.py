@@ -24,17 +24,17 @@ TOKEN_MODES = frozenset({"chat", "completion", "responses", "embedding", "modera
 TIER_PREFIX = "input_cost_per_token_above_"  # followed by the size of a prompt, such as 272k_tokens
 INPUT_RATES = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)(?:_above_\d+k_tokens)?")
 OUTPUT_RATES = re.compile(r"output_cost_per_(?:reasoning_)?token(?:_above_\d+k_tokens)?")
-SEARCH_PROVIDERS = frozenset({"perplexity"})  # each answer is searched for, at a price of its own
-MIN_TIER_TOKENS = 100_000  # tokens: the lowest of those sizes in the table
+SEARCH_PROVIDERS = frozenset({"perplexity"})  # every answer includes a search with its own price
+MIN_TIER_TOKENS = 100_000  # the smallest prompt in the table that costs more
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars a token, and the limits of a model in tokens, None where the table has none.
+    """US dollars per token, and the limits of a model in tokens, None where the table has none.
 
-    `cached_usd_per_token` is for input that the provider had in its cache. `tiered`: long prompts cost more.
-    `max_rates` are the highest rates for input and output that may apply, None where those above are. `provider` is
-    LiteLLM's name for it. `has_surcharge`: calls cost something besides their tokens.
+    `cached_usd_per_token` is for input from the provider's cache. `tiered`: long prompts cost more. `max_rates` are the
+    highest rates for input and output that may apply, None if the regular ones are. `provider` is LiteLLM's name of it.
+    `has_surcharge`: calls cost more than their tokens.
     """
 
     input_usd_per_token: float
@@ -53,17 +53,17 @@ class Price:
 
 
 def price_of(model: str) -> Price | None:
-    """The price of a model by the name its provider has for it, or None where nobody knows."""
+    """The price of a model by its provider's name for it, or None if it is unknown."""
     return _table().get(model)
 
 
-def cost_of(asked: str, served: str | None, usage: Usage) -> float | None:
+def cost_of(requested: str, served: str | None, usage: Usage) -> float | None:
     """US dollars for one answer, or None where the price or the tokens are not known for certain.
 
     `served` is what the reply calls the model, often a dated name of the one that was asked for, whose price may be
     its own. Other service tiers and the surcharge on long prompts are not worked out.
     """
-    price = (price_of(served) if served else None) or price_of(asked)
+    price = (price_of(served) if served else None) or price_of(requested)
     if price is None or usage.service_tier not in (None, "default"):
         return None
     return cost_of_tokens(price, usage)
@@ -90,10 +90,10 @@ def cost_of_tokens(price: Price, usage: Usage) -> float | None:
 @cache
 def _table() -> Mapping[str, Price]:
     """Every price of the table, empty where litellm is not installed."""
-    found = importlib.util.find_spec("litellm")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("litellm")
+    if package is None or not package.submodule_search_locations:
         return {}
-    path = Path(next(iter(found.submodule_search_locations))) / TABLE
+    path = Path(next(iter(package.submodule_search_locations))) / TABLE
     try:
         entries = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -142,7 +142,7 @@ FREE = Price(0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class KnownPrice:
-    """A price and who says so. `price` is None where nobody does."""
+    """A price and its source. `price` is None if it is unknown."""
 
     price: Price | None
     source: Source
@@ -169,15 +169,15 @@ class Priceable(Protocol):
 
 @runtime_checkable
 class FetchesJson(Protocol):
-    """An endpoint whose server can be asked about itself."""
+    """An endpoint that can request JSON about its server."""
 
     async def fetch(self, path: str, *, timeout_s: float) -> Any: ...
 
 
 class PriceBook:
-    """The prices of a suite's models. Each server is asked at most once, and only by `find`.
+    """The prices of a suite's models. Only `find` sends a request, at most one to each server.
 
-    `prices` are those of the suite, by the model as the suite has it or by the name that is sent.
+    `prices` are those of the suite, by the model in the suite or by the name that is sent.
     """
 
     def __init__(self, prices: Mapping[str, PriceSpec]) -> None:
@@ -196,7 +196,7 @@ class PriceBook:
         return known if fetched is None else KnownPrice(fetched, "server")
 
     async def find(self, spec: ModelSpec, handle: Priceable) -> KnownPrice:
-        """The price; the model's server is asked where only that can know."""
+        """The price; requested from the model's server if nothing else has it."""
         known = self.look_up(spec, handle)
         if known.price is not None or handle.key in self._fetched or not isinstance(handle.endpoint, FetchesJson):
             return known
@@ -207,7 +207,7 @@ class PriceBook:
 
 
 def price_from_suite(spec: PriceSpec) -> Price:
-    """The price that a suite states, which is in US dollars for a million tokens."""
+    """The price in a suite, which is in US dollars per million tokens."""
     cached = None if spec.cached_input is None else spec.cached_input / MILLION
     return Price(spec.input / MILLION, spec.output / MILLION, None, spec.max_output_tokens, cached)
 
@@ -217,18 +217,17 @@ def price_from_table(model: str) -> Price | None:
     provider, _, name = model.partition("/")
     if (price := price_of(model)) is not None:
         return price
-    price = price_of(name)  # the table leaves out the provider where the name says enough
+    price = price_of(name)  # the table omits the provider where the name is unique
     return price if price is not None and provider and (price.provider or "").startswith(provider) else None
 
 
 def prices_from_proxy(data: Any) -> Mapping[str, Price]:
-    """Name to price from a reply of LiteLLM's proxy to /model/info; of several deployments of a name, the most expensive.
+    """Name to price from a reply of LiteLLM's proxy to /model/info; of several deployments the most expensive.
 
-    A name is left out where one of its deployments has no price. The proxy says 0 where it does not know, so that is
-    no price either.
+    A name with a deployment of unknown price is omitted. The proxy states an unknown price as 0, so 0 is unknown too.
     """
     entries = data.get("data") if isinstance(data, Mapping) else None
-    found: dict[str, Price | None] = {}
+    prices: dict[str, Price | None] = {}
     for entry in entries if isinstance(entries, list) else ():
         if not isinstance(entry, Mapping) or not isinstance(name := entry.get("model_name"), str):
             continue
@@ -236,8 +235,8 @@ def prices_from_proxy(data: Any) -> Mapping[str, Price]:
         price = read_price(info) if isinstance(info, Mapping) else None
         if price is not None and price.free:
             price = None
-        found[name] = _more_expensive(found[name], price) if name in found else price
-    return {name: price for name, price in found.items() if price is not None}
+        prices[name] = _more_expensive(prices[name], price) if name in prices else price
+    return {name: price for name, price in prices.items() if price is not None}
 
 
 def _more_expensive(one: Price | None, other: Price | None) -> Price | None:
@@ -256,7 +255,7 @@ def _more_expensive(one: Price | None, other: Price | None) -> Price | None:
 
 @dataclass(frozen=True, slots=True)
 class PricedEndpoint:
-    """An endpoint whose answers have a cost: worked out at `price`, over the server's own word where the suite says it."""
+    """An endpoint that adds the cost to answers. A price in the suite overrides the cost stated by the server."""
 
     inner: Endpoint
     known: KnownPrice
@@ -272,18 +271,18 @@ class PricedEndpoint:
         return answer if cost_usd is None else replace(answer, cost_usd=cost_usd)
 
 
-PER_REQUEST = 32  # tokens that a provider's own template puts around a prompt; OpenAI's are 3
-PER_MESSAGE = 16  # and around each message; OpenAI's are 4, ChatML's 5, Llama 3's 7
-WITH_TOOLS = 1024  # what providers write themselves of how tools are used; Anthropic says 313 to 530
-CACHE_WRITE_FACTOR = 2.0  # times the price of a prompt that the provider is asked to keep: Anthropic, for an hour
+PER_REQUEST = 32  # tokens that a provider's template adds to a prompt; OpenAI adds 3
+PER_MESSAGE = 16  # and to each message; OpenAI 4, ChatML 5, Llama 3 7
+WITH_TOOLS = 1024  # for the provider's instructions on tools; Anthropic states 313 to 530
+CACHE_WRITE_FACTOR = 2.0  # times the price of a prompt that the provider caches: Anthropic, for an hour
 LENGTHS = ("max_tokens", "max_completion_tokens")
 SURCHARGED_PARAMS = frozenset({"service_tier", "web_search_options", "audio", "plugins"})
-FREE_VALUES = (None, "default", "flex")  # of those, what costs no more
+FREE_VALUES = (None, "default", "flex")  # values without a surcharge
 
 
 @dataclass(frozen=True, slots=True)
 class WorstCase:
-    """What a call at a price can cost at the most, as the budget asks for it."""
+    """The maximum cost of a call at a price, for the budget."""
 
     price: Price
 
@@ -292,9 +291,9 @@ class WorstCase:
 
 
 def worst_case(request: Request, price: Price) -> float | None:
-    """The most US dollars that one try of a request can cost, or None where nothing bounds it.
+    """The maximum cost in US dollars of one attempt of a request, or None if there is no limit.
 
-    A token is at least one byte of what is sent, so its bytes bound the prompt. The dearest rates are taken.
+    A token is at least one byte, so the bytes sent limit the prompt. The highest rates are used.
     """
     if price.free:
         return 0.0
@@ -305,7 +304,7 @@ def worst_case(request: Request, price: Price) -> float | None:
         return None
     try:
         sent = sent_bytes(request)
-    except (ValueError, RecursionError):  # it has no end, and the call itself will say so
+    except (ValueError, RecursionError):  # it refers to itself; the call reports that
         return None
     prompt = len(sent) + PER_REQUEST + PER_MESSAGE * (len(request.messages) + len(request.texts))
     if request.tools or "tools" in request.params:
@@ -317,12 +316,12 @@ def worst_case(request: Request, price: Price) -> float | None:
 
 
 def max_answer_tokens(request: Request, price: Price) -> int | None:
-    """The most tokens that all answers to a request can have, None where nothing says it."""
-    return 0 if request.kind != "chat" else max_completion_tokens_of(request.params, price)
+    """The maximum tokens of all answers to a request, or None if there is no limit."""
+    return 0 if request.kind != "chat" else completion_token_limit(request.params, price)
 
 
-def max_completion_tokens_of(params: Mapping[str, Any], price: Price) -> int | None:
-    """The most completion tokens under these params: their own limit, else the model's, for each of `n` answers."""
+def completion_token_limit(params: Mapping[str, Any], price: Price) -> int | None:
+    """The maximum completion tokens with these params: their own limit, or the model's, times `n` answers."""
     given = [value for name in LENGTHS if (value := params.get(name)) is not None]
     limits = [value for value in given if isinstance(value, int) and not isinstance(value, bool) and value > 0]
     limit = max(limits) if limits and len(limits) == len(given) else price.max_output_tokens
@@ -333,13 +332,13 @@ def max_completion_tokens_of(params: Mapping[str, Any], price: Price) -> int | N
 
 
 def sent_bytes(request: Request) -> bytes:
-    """All of a request that a provider may count as prompt, as JSON in UTF-8."""
+    """The parts of a request that a provider may count as prompt, as JSON in UTF-8."""
     sent = (request.messages, request.tools, request.response_format, request.texts, request.params)
     return _ENCODER.encode(sent).encode("utf-8", "surrogatepass")
 
 
 def surcharged_option(params: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()) -> str | None:
-    """What of the params costs money beside tokens at the usual rates, None where nothing does."""
+    """The name of a param or tool that costs more than its tokens, or None."""
     for name, value in params.items():
         if name in SURCHARGED_PARAMS and value not in FREE_VALUES:
             return f"params.{name}"
@@ -366,27 +365,25 @@ def unbounded_part(messages: Sequence[Message]) -> str | None:
 
 
 def check_cap(model: str, price: Price | None, params: Mapping[str, Any], *, judge: bool = False) -> str | None:
-    """Why a cost cap cannot hold for a model, with what to do about it, or None where it can."""
+    """Why a cost limit cannot hold for a model, and what to do about it, or None if it can."""
     if price is None:
         return (
-            f"max_cost is set, and the price of {model!r} is not known; say it, in US dollars for a million tokens: "
+            f"max_cost is set, but the price of {model!r} is unknown; set it in US dollars per million tokens: "
             f"prices: {{{model}: {{input: …, output: …}}}}"
         )
     if price.free:
         return None
     if price.has_surcharge:
-        return f"max_cost is set, and calls to {model!r} cost more than their tokens; {OWN_PRICE}"
+        return f"max_cost is set, but calls to {model!r} cost more than their tokens; {OWN_PRICE}"
     if (name := surcharged_option(params)) is not None:
-        return (
-            f"max_cost is set, and {name} costs more than tokens at the usual price; take it out, or take max_cost out"
-        )
-    if max_completion_tokens_of(params, price) is None:
+        return f"max_cost is set, but {name} costs more than its tokens; remove one of the two"
+    if completion_token_limit(params, price) is None:
         where = "params: {max_tokens: …} of the judge" if judge else "params: {max_tokens: …}"
-        return f"max_cost is set, and nothing bounds how long an answer of {model!r} may be; set {where}"
+        return f"max_cost is set, but nothing limits the length of an answer of {model!r}; set {where}"
     return None
 
 
-OWN_PRICE = "give a price that covers them: prices: {MODEL: {input: …, output: …}}"
+OWN_PRICE = "set a price that covers them: prices: {MODEL: {input: …, output: …}}"
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,8 @@
-"""A streamed chat answer, put together: bytes to events, events to the reply that an unstreamed call would have got.
+"""Streamed chat answers: bytes to server-sent events, events to the reply of a call without streaming.
 
-Pure, and never raising, whatever bytes come. What is cut off before its end is a failure, never a short answer.
-Server-sent events are read as https://html.spec.whatwg.org/multipage/server-sent-events.html has them, but for an
-event at the very end that lacks its blank line, which counts: servers are known to leave it out after [DONE].
+Pure, and never raises for any bytes. An interrupted stream is a failure, never a short answer. Events are parsed by
+https://html.spec.whatwg.org/multipage/server-sent-events.html with one exception: a last event without its blank line
+counts, because some servers omit it after [DONE].
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ BOM = b"\xef\xbb\xbf"
 
 @dataclass(slots=True)
 class EventDecoder:
-    """Bytes, cut anywhere, to events: pairs of name and data, both text. The name is mostly empty."""
+    """Decodes bytes, split anywhere, to events: pairs of name and data, both text. The name is mostly empty."""
 
-    _rest: bytearray = field(default_factory=bytearray)  # of a line whose end has not come
+    _rest: bytearray = field(default_factory=bytearray)  # the incomplete last line
     _name: str = ""
     _data: list[str] = field(default_factory=list)
-    _fresh: bool = True
+    _at_start: bool = True
 
     def feed(self, piece: bytes) -> list[tuple[str, str]]:
-        """The events that are whole with this piece."""
+        """The events that this piece completes."""
         self._rest += piece
-        if b"\n" not in piece and b"\r" not in piece:  # no second look at a long line
+        if b"\n" not in piece and b"\r" not in piece:  # do not scan a long line twice
             return []
-        # a carriage return at the very end may be half of a line end
+        # a final carriage return may be the first half of a line end
         end = max(self._rest.rfind(b"\n"), self._rest.rfind(b"\r", 0, len(self._rest) - 1)) + 1
         whole, self._rest = bytes(self._rest[:end]), self._rest[end:]
         return self._read(whole.splitlines())
 
     def close(self) -> list[tuple[str, str]]:
-        """The event that nothing came after."""
+        """The last event, if it has no blank line."""
         rest, self._rest = bytes(self._rest), bytearray()
         return self._read([*rest.splitlines(), b""])
 
     def _read(self, lines: list[bytes]) -> list[tuple[str, str]]:
         events: list[tuple[str, str]] = []
         for line in lines:
-            if self._fresh:
-                self._fresh, line = False, line.removeprefix(BOM)  # noqa: PLW2901
+            if self._at_start:
+                self._at_start, line = False, line.removeprefix(BOM)  # noqa: PLW2901
             if not line:
                 if any(self._data):
                     events.append((self._name, "\n".join(self._data)))
                 self._name, self._data = "", []
                 continue
             name, _, value = line.partition(b":")  # a comment has an empty name
-            text = value.removeprefix(b" ").decode("utf-8", "replace")  # a line is whole, so its letters are
+            text = value.removeprefix(b" ").decode("utf-8", "replace")  # a complete line has complete characters
             if name == b"data":
                 self._data.append(text)
             elif name == b"event":
@@ -64,14 +64,14 @@ class EventDecoder:
 
 @dataclass(slots=True)
 class ChatChunks:
-    """The chunks of one chat answer. `begun`: something of the answer has come; `ended`: its finish reason has."""
+    """The chunks of one chat answer. `begun`: the answer has started; `finished`: its finish reason has arrived."""
 
     begun: bool = False
-    ended: bool = False
+    finished: bool = False
     error: Mapping[str, Any] | None = None
     _choice: dict[str, Any] | None = None
     _content: list[Any] = field(default_factory=list)
-    _odd: Any = None  # content that is neither text nor parts
+    _other_content: Any = None  # content that is neither text nor parts
     _refusal: list[str] = field(default_factory=list)
     _calls: list[dict[str, Any]] = field(default_factory=list)
     _places: dict[Any, int] = field(default_factory=dict)  # index of a tool call to its place in `_calls`
@@ -91,12 +91,12 @@ class ChatChunks:
                 self._add_choice(choice)
 
     def reply(self) -> dict[str, Any]:
-        """The whole as /chat/completions would have answered at once."""
+        """The reply that /chat/completions would have sent without streaming."""
         if self.error is not None:
             return dict(self.error)
         if self._choice is None:
             return {**self._rest, "choices": []}
-        message: dict[str, Any] = {"role": "assistant", "content": self._whole_content()}
+        message: dict[str, Any] = {"role": "assistant", "content": self._joined_content()}
         if self._refusal:
             message["refusal"] = "".join(self._refusal)
         if self._calls:
@@ -105,20 +105,20 @@ class ChatChunks:
             message["function_call"] = self._function
         return {**self._rest, "choices": [{**self._choice, "message": message}]}
 
-    def _whole_content(self) -> Any:
-        if self._odd is not None:
-            return self._odd
+    def _joined_content(self) -> Any:
+        if self._other_content is not None:
+            return self._other_content
         plain = all(isinstance(part, str) for part in self._content)
         return "".join(self._content) if plain else self._content
 
     def _add_choice(self, choice: Mapping[str, Any]) -> None:
         self._choice = self._choice or {"index": 0, "finish_reason": None}
-        delta = choice.get("delta") or choice.get("message")  # a gateway may send a whole message as its one chunk
+        delta = choice.get("delta") or choice.get("message")  # a gateway may send a whole message in one chunk
         if isinstance(delta, Mapping):
             self._add_delta(delta)
         if choice.get("finish_reason"):
             self._choice["finish_reason"] = choice["finish_reason"]
-            self.ended = True
+            self.finished = True
         if choice.get("error"):  # beside finish_reason "error"
             self.error = {"error": choice["error"]}
 
@@ -129,14 +129,14 @@ class ChatChunks:
         elif isinstance(content, list):
             self._content.extend(content)
         elif content is not None:
-            self._odd = content
+            self._other_content = content
         if isinstance(refusal, str):
             self._refusal.append(refusal)
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, Mapping):
                 self._add_tool_call(call)
         function = delta.get("function_call")
-        if isinstance(function, Mapping):  # tool calls as they were before there were tools
+        if isinstance(function, Mapping):  # the predecessor of tool calls
             self._function = self._function or {"name": "", "arguments": ""}
             merge_function(self._function, function)
         self.begun = self.begun or bool(content or refusal or calls or function)
@@ -144,13 +144,13 @@ class ChatChunks:
     def _add_tool_call(self, piece: Mapping[str, Any]) -> None:
         """Merge a piece of a tool call into the call with its index.
 
-        Servers differ: some leave the index out, some give every call the index 0, some a new id with each piece.
+        Servers differ: some omit the index, some give every call the index 0, some send a new id with each piece.
         """
-        said = piece.get("function")
-        function: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
+        given = piece.get("function")
+        function: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         index = piece.get("index")
         place = self._places.get(index) if index is not None else len(self._calls) - 1
-        if place is None or place < 0 or _starts_another(self._calls[place], piece, function):
+        if place is None or place < 0 or _starts_next_call(self._calls[place], piece, function):
             place = len(self._calls)
             self._calls.append({"type": "function", "function": {"name": "", "arguments": ""}})
         self._places[index] = place
@@ -160,66 +160,66 @@ class ChatChunks:
         merge_function(call["function"], function)
 
 
-def _starts_another(call: Mapping[str, Any], piece: Mapping[str, Any], function: Mapping[str, Any]) -> bool:
+def _starts_next_call(call: Mapping[str, Any], piece: Mapping[str, Any], function: Mapping[str, Any]) -> bool:
     named_before = bool(call["function"]["name"])
     return named_before and bool(function.get("name")) and piece.get("id") not in (None, "", call.get("id"))
 
 
 def merge_function(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
-    """Add to a function call its name, which comes once or each time, and a piece of its arguments."""
+    """Add a piece to a function call: its name, which comes once or every time, and part of its arguments."""
     name, arguments = piece.get("name"), piece.get("arguments")
     if isinstance(name, str) and not whole["name"]:
         whole["name"] = name
     if isinstance(arguments, str):
         whole["arguments"] += arguments
-    elif arguments is not None:  # not in pieces, then
+    elif arguments is not None:  # sent as a whole
         whole["arguments"] = json.dumps(arguments, ensure_ascii=False, default=str)
 
 
 @dataclass(slots=True)
 class ChatStream:
-    """A streamed reply to /chat/completions as its bytes come. `done`: the server said that this was all."""
+    """A streamed reply to /chat/completions. `done`: the server sent its end marker."""
 
     done: bool = False
     chunks: ChatChunks = field(default_factory=ChatChunks)
     _events: EventDecoder = field(default_factory=EventDecoder)
-    _heard: bool = False  # an event
-    _raw: bytearray = field(default_factory=bytearray)  # all there is until the first event: it may be plain JSON
+    _has_events: bool = False
+    _raw: bytearray = field(default_factory=bytearray)  # the bytes until the first event: they may be plain JSON
     _unreadable: str | None = None
 
     @property
     def begun(self) -> bool:
-        """Whether something of the answer has come."""
+        """Whether the answer has started."""
         return self.chunks.begun
 
     @property
-    def whole(self) -> bool:
-        """Whether the answer is there, or the error in its place, whatever becomes of the connection."""
-        return self.done or self.chunks.ended or self.chunks.error is not None
+    def complete(self) -> bool:
+        """Whether the answer, or the error in its place, is complete, even if the connection breaks now."""
+        return self.done or self.chunks.finished or self.chunks.error is not None
 
     def feed(self, piece: bytes) -> None:
         """Read the next bytes of the stream."""
-        if not self._heard:
+        if not self._has_events:
             self._raw += piece
         self._read_events(self._events.feed(piece))
 
     def reply(self) -> dict[str, Any] | Failure:
-        """The reply as JSON has it, once nothing more comes; of a server that does not stream, what it sent."""
-        unreadable = self._unreadable  # before the last event, which may be half of one
+        """The reply as parsed JSON at the end of the stream; of a server that does not stream, the JSON it sent."""
+        unreadable = self._unreadable  # read first: the last event may be incomplete
         self._read_events(self._events.close())
         if self.chunks.error is not None:
             return self.chunks.reply()
-        if not self._heard and not self._raw.lstrip().startswith(b":"):
+        if not self._has_events and not self._raw.lstrip().startswith(b":"):
             return load_reply(bytes(self._raw))
         if unreadable is not None:
             return malformed("has an event that is not JSON", unreadable)
-        if not self.whole:
-            return Failure("connection", "the stream ended before the whole answer came")
+        if not self.complete:
+            return Failure("connection", "the stream ended before the reply was complete")
         return self.chunks.reply()
 
     def _read_events(self, events: list[tuple[str, str]]) -> None:
         for name, data in events:
-            self._heard, self._raw = True, bytearray()
+            self._has_events, self._raw = True, bytearray()
             if data.strip() == DONE:
                 self.done = True
             elif not self.done:

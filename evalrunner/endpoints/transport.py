@@ -109,14 +109,14 @@ class DeadlineTransport:
 def connect_failure(request: HttpRequest, reason: str) -> Failure:
     """The failure of a request without a connection. Fatal: the next one would not connect either."""
     why = quote(reason.partition(" (os error")[0])
-    message = f"nothing answers at {request.origin} ({why[:1].lower()}{why[1:]}); is the server up?"
+    message = f"cannot connect to {request.origin} ({why[:1].lower()}{why[1:]}); is the server running?"
     return Failure("connection", message, fatal=True)
 
 
 def broken_connection(request: HttpRequest, reason: str) -> Failure:
     """The failure of a request whose connection ended before the whole reply came."""
     why = quote(reason.partition(" (os error")[0])
-    return Failure("connection", f"the connection to {request.origin} broke before the whole answer came ({why})")
+    return Failure("connection", f"the connection to {request.origin} closed before the reply was complete ({why})")
 
 
 def request_timeout(request: HttpRequest) -> Failure:
@@ -125,8 +125,9 @@ def request_timeout(request: HttpRequest) -> Failure:
 
 
 def unsendable(request: HttpRequest) -> Failure:
-    """The failure of a request that HTTP cannot express. Without the library's words, which may quote a key."""
-    return connect_failure(request, "an address or a header that cannot be sent")
+    """The failure of a request that HTTP cannot express. Without the library's message, which may quote an API key."""
+    message = f"the request to {request.origin} cannot be sent: its URL or a header contains invalid characters"
+    return Failure("connection", message, fatal=True)
 
 
 def out_of_files() -> Failure:
@@ -137,7 +138,7 @@ def out_of_files() -> Failure:
 
 def too_large(max_bytes: int) -> Failure:
     """The failure of a reply whose body is larger than allowed."""
-    return Failure("connection", f"the answer is larger than {max_bytes / 1024 / 1024:.3g} MiB")
+    return Failure("connection", f"the reply is larger than {max_bytes / 1024 / 1024:.3g} MiB")
 
 
 def connection_limit(wanted: int) -> int | None:

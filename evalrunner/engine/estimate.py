@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from evalrunner.domain import Completion, Endpoint, Failure, Message, Request, Sample
-from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice, max_completion_tokens_of, worst_case
+from evalrunner.endpoints.pricing import FREE, UNKNOWN, KnownPrice, completion_token_limit, worst_case
 from evalrunner.engine.judge import JudgeSession, RecordingJudge
 from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.middleware.budget import Side
@@ -149,7 +149,7 @@ class _TargetCount:
                 return None
             return _size(answer.text), _size(answer.text)
         short = max((_size(text) for text in sample.expected), default=0)
-        limit = None if self.call is None else max_completion_tokens_of(self.call.params, self.price.price or FREE)
+        limit = None if self.call is None else completion_token_limit(self.call.params, self.price.price or FREE)
         return short, None if limit is None else limit * BYTES_PER_TOKEN
 
     def estimate(self) -> Estimate:

@@ -1,4 +1,4 @@
-"""A service of one's own as the system under test: a request made of the sample, the answer out of the reply."""
+"""An HTTP service as the target: a request rendered from the sample, the answer read from the reply."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from evalrunner.prompts import (
 
 Fill: TypeAlias = Callable[[dict[str, Any]], Any]
 ADDRESS = re.compile(r"(?P<origin>(?i:https?)://[A-Za-z0-9._\-:\[\]]+)(?P<path>(?:[/?].*)?)", re.DOTALL)
-DOTS = re.compile(r"(?i)(?:\.|%2e){1,2}")  # a step to the same folder or to the one above, in every spelling
+DOTS = re.compile(r"(?i)(?:\.|%2e){1,2}")  # `.` and `..`, also percent-encoded
 
 
 def http(
@@ -36,21 +36,21 @@ def http(
     output_tokens: str | None = None,
     cost: str | None = None,
 ) -> RequestTemplate:
-    """Asks a service of your own over HTTP: any request, the answer from a place in its JSON.
+    """Calls an HTTP service: any request, with the answer at a path in the JSON reply.
 
     Args:
-        url: Its address; after the host it may hold templates, whose values are percent-encoded.
+        url: URL; templates are allowed after the host, and their values are percent-encoded.
         method: GET, POST or PUT.
-        headers: Headers of each request; `${VAR}` is filled in, and their values are kept as secrets.
-        body: What is sent: a mapping or list is sent as JSON, text as it is; every text in it is a template.
-        output: Dotted path of the answer in the JSON of the reply, such as result.0.text; without it the whole reply.
+        headers: Headers of each request; `${VAR}` is replaced, and the values are treated as secrets.
+        body: Request body: a mapping or list is sent as JSON, text unchanged; every text in it is a template.
+        output: Dotted path of the answer in the JSON reply, such as result.0.text; default: the whole reply.
         input_tokens: Dotted path of the number of prompt tokens.
         output_tokens: Dotted path of the number of completion tokens.
         cost: Dotted path of the cost in US dollars.
     """
-    origin, path = split_address(url)
+    origin, path = split_url(url)
     if (body is None) != (method == "GET"):
-        needed = "has no body; leave 'body' out" if method == "GET" else "needs 'body', what is sent"
+        needed = "has no body; remove 'body'" if method == "GET" else "needs 'body'"
         raise ValueError(f"a {method} {needed}")
     paths = {"output": output, "input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost}
     return RequestTemplate(
@@ -58,14 +58,14 @@ def http(
         method,
         _path_filler(path),
         None if body is None else compile_body(body),
-        {name: said for name, said in paths.items() if said is not None},
+        {name: dotted for name, dotted in paths.items() if dotted is not None},
         {"method": method, "path": path, "body": body, **paths},
     )
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTemplate:
-    """What requests are made of. It is no target yet: `with_endpoint` makes it one that asks through that endpoint."""
+    """The parts of the requests. Not a target yet: `with_endpoint` returns one that uses the endpoint."""
 
     service: HttpService
     method: str
@@ -78,19 +78,19 @@ class RequestTemplate:
         return HttpTarget(self, endpoint, name)
 
     def render(self, sample: Sample) -> Request:
-        """The request for one sample. Raises PromptError where a template uses what the sample does not have."""
+        """The request for one sample. Raises PromptError if a template uses something that the sample lacks."""
         context = template_context(sample)
-        asked: dict[str, Any] = {"method": self.method, "path": self.path(context), **self.paths}
+        params: dict[str, Any] = {"method": self.method, "path": self.path(context), **self.paths}
         if self.body is not None:
             filled = self.body(context)
-            asked["content_type"] = "text/plain; charset=utf-8" if isinstance(filled, str) else "application/json"
-            asked["body"] = filled if isinstance(filled, str) else _as_json(filled)
-        return Request(self.service.origin, params=asked)
+            params["content_type"] = "text/plain; charset=utf-8" if isinstance(filled, str) else "application/json"
+            params["body"] = filled if isinstance(filled, str) else _as_json(filled)
+        return Request(self.service.origin, params=params)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpTarget(SampleValidator):
-    """Asks the service for each sample."""
+    """Calls the service for each sample."""
 
     requests: RequestTemplate
     endpoint: Endpoint
@@ -104,30 +104,30 @@ class HttpTarget(SampleValidator):
         return replace(answer, messages=({"role": "user", "content": sent},))
 
     def check(self, sample: Sample) -> str | None:
-        """None, after a trial of the templates. Raises PromptError where they do not fit the sample."""
+        """None if the templates render. Raises PromptError if they do not."""
         self.requests.render(sample)
         return None
 
 
-def split_address(url: str) -> tuple[str, str]:
-    """Scheme with host and port, and the path behind them. Raises ValueError where data could choose the host."""
+def split_url(url: str) -> tuple[str, str]:
+    """Scheme with host and port, and the path after them. Raises ValueError if data could choose the host."""
     text = url.strip()
-    found = ADDRESS.fullmatch(text)
-    if found is None:
+    match = ADDRESS.fullmatch(text)
+    if match is None:
         host = re.split(r"[/?]", text.partition("://")[2], maxsplit=1)[0]
         if any(sign in host or text.startswith(sign) for sign in TEMPLATE_MARKS):
-            raise ValueError("url: a template may stand after the host, not before or in it: data must not choose it")
+            raise ValueError("url: templates are allowed after the host only, because data must not choose the host")
         if "@" in host:
-            raise ValueError("url: a login does not belong in it; send it in headers")
+            raise ValueError("url must not contain credentials; send them in headers")
         raise ValueError("url should look like http://localhost:8000/answer")
     try:
-        parts = urlsplit(found["origin"])
+        parts = urlsplit(match["origin"])
         if not parts.hostname or parts.port == 0:
             raise ValueError
     except ValueError:
         raise ValueError("url should look like http://localhost:8000/answer") from None
-    path = found["path"]
-    return found["origin"], path if path.startswith("/") else f"/{path}"
+    path = match["path"]
+    return match["origin"], path if path.startswith("/") else f"/{path}"
 
 
 def _path_filler(path: str) -> Fill:
@@ -136,7 +136,7 @@ def _path_filler(path: str) -> Fill:
     def fill_path(context: dict[str, Any]) -> str:
         filled = fill(context)
         if any(DOTS.fullmatch(step) for step in re.split(r"[/\\]", filled.partition("?")[0])):
-            raise PromptError(f"the url {filled!r} has a step '.' or '..' in it, which would lead to another address")
+            raise PromptError(f"the url {filled!r} contains '.' or '..', which would lead to another path")
         return filled
 
     return fill_path
@@ -147,7 +147,7 @@ def _as_url_part(value: Any) -> str:
 
 
 def compile_body(body: Any) -> Fill:
-    """What fills in a body: its texts are templates, and one that is only a name keeps a value that is no text."""
+    """A function that renders a body: its texts are templates, and one that is only a name keeps the type of its value."""
     if isinstance(body, Mapping):
         items = {str(name): _compile_part(item) for name, item in body.items()}
         return lambda context: {name: fill(context) for name, fill in items.items()}
@@ -156,7 +156,7 @@ def compile_body(body: Any) -> Fill:
         return lambda context: [fill(context) for fill in parts]
     if isinstance(body, str):
         return compile_template("the body", body)
-    raise ValueError("body should be a mapping, a list or a text")
+    raise ValueError("body should be a mapping, a list or text")
 
 
 def _compile_part(item: Any) -> Fill:

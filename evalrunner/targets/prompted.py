@@ -1,4 +1,4 @@
-"""A prompt in front of an endpoint: the usual system under test."""
+"""A model with a prompt: the usual target."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evalrunner.prompts import Prompt
 
 @dataclass(frozen=True, slots=True)
 class PromptedTarget:
-    """Renders the prompt with the sample and asks the endpoint for a chat completion, in pieces if it is to `stream`."""
+    """Renders the prompt with the sample and requests a chat completion from the endpoint, as a stream if `stream`."""
 
     endpoint: Endpoint
     model: str

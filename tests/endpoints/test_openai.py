@@ -159,7 +159,7 @@ def test_a_dead_host_is_fatal_and_named() -> None:
         closed.bind(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{closed.getsockname()[1]}"
     assert ask(f"{origin}/v1", ASKED, api_key="sk-geheim-1") == [
-        Failure("connection", f"nothing answers at {origin} (connection refused); is the server up?", fatal=True)
+        Failure("connection", f"cannot connect to {origin} (connection refused); is the server running?", fatal=True)
     ]
     unknown = ask("http://no-such-host.invalid/v1", ASKED)[0]
     assert isinstance(unknown, Failure)

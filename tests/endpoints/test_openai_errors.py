@@ -80,14 +80,14 @@ def test_a_filter_that_answers_with_an_error_is_an_ending_not_a_failure(body: An
 
 def test_a_message_says_what_to_do_and_what_the_server_said() -> None:
     assert failed(401, error("Incorrect API key provided.")) == Failure(
-        "auth", "the server refused the key; check api_key (HTTP 401): Incorrect API key provided", 401, fatal=True
+        "auth", "the server rejected the API key; check api_key (HTTP 401): Incorrect API key provided", 401, fatal=True
     )
     assert failed(502, b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>").message == (
         "the server failed (HTTP 502): 502 Bad Gateway"
     )
     assert failed(302, b"", {"location": "https://elsewhere.example/v1?key=1"}).message == (
-        "redirects to another address are not followed (HTTP 302 to https://elsewhere.example/v1); "
-        "a key must not travel there unseen, so give the new address as base_url"
+        "redirects are not followed (HTTP 302 to https://elsewhere.example/v1), "
+        "because the API key must not go to another host; set base_url to the new address"
     )
 
 

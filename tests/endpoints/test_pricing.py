@@ -241,14 +241,14 @@ def test_why_a_cap_cannot_hold_and_what_to_do() -> None:
     assert check_cap("m", PRICE, {"max_tokens": 5}) is None
     assert check_cap("m", FREE, {}) is None
     assert check_cap("m", None, {"max_tokens": 5}) == (
-        "max_cost is set, and the price of 'm' is not known; say it, in US dollars for a million tokens: "
+        "max_cost is set, but the price of 'm' is unknown; set it in US dollars per million tokens: "
         "prices: {m: {input: …, output: …}}"
     )
     assert check_cap("m", PRICE, {}) == (
-        "max_cost is set, and nothing bounds how long an answer of 'm' may be; set params: {max_tokens: …}"
+        "max_cost is set, but nothing limits the length of an answer of 'm'; set params: {max_tokens: …}"
     )
     assert check_cap("m", PRICE, {}, judge=True) == (
-        "max_cost is set, and nothing bounds how long an answer of 'm' may be; set params: {max_tokens: …} of the judge"
+        "max_cost is set, but nothing limits the length of an answer of 'm'; set params: {max_tokens: …} of the judge"
     )
     assert "params.service_tier costs more" in (check_cap("m", PRICE, {"max_tokens": 5, "service_tier": "auto"}) or "")
     assert "more than their tokens" in (check_cap("m", Price(1e-6, 1e-6, has_surcharge=True), {"max_tokens": 5}) or "")

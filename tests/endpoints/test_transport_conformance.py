@@ -140,7 +140,7 @@ def test_redirects_are_returned_and_no_cookie_is_kept(opener: Opener) -> None:
 def test_a_cut_connection_is_a_transient_failure(opener: Opener, after_bytes: int) -> None:
     failure = failure_of(opener, Cut(after_bytes))
     assert (failure.kind, failure.fatal, failure.overloaded) == ("connection", False, False)
-    assert "broke before the whole answer came" in failure.message
+    assert "closed before the reply was complete" in failure.message
 
 
 def test_a_reply_that_is_not_http_is_a_transient_failure(opener: Opener) -> None:
@@ -161,7 +161,7 @@ def test_a_closed_port_and_an_unknown_host_are_fatal(opener: Opener) -> None:
     refused = send(opener(), request_to(f"http://127.0.0.1:{port}/v1", None))
     assert isinstance(refused, Failure)
     assert (refused.kind, refused.fatal) == ("connection", True)
-    assert f"nothing answers at http://127.0.0.1:{port} (" in refused.message
+    assert f"cannot connect to http://127.0.0.1:{port} (" in refused.message
     unknown = send(opener(), request_to("http://no-such-host.invalid/v1", None))
     assert isinstance(unknown, Failure)
     assert (unknown.kind, unknown.fatal) == ("connection", True)

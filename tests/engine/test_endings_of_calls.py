@@ -126,7 +126,7 @@ def test_a_host_that_is_not_there_is_one_plain_sentence() -> None:
     suite = write_suite("http://127.0.0.1:9/v1", "gates: [exact_match >= 0.5]\n", [f"q{i}" for i in range(100)])
     result = evalrunner.run_suite(suite, options=QUICK)
     assert result.exit_code == 3
-    assert "nothing answers at http://127.0.0.1:9" in (result.details.stopped or "")
+    assert "cannot connect to http://127.0.0.1:9" in (result.details.stopped or "")
     assert result.details.rows <= 16
 
 

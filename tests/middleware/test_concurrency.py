@@ -188,7 +188,7 @@ def test_server_errors_do_not_cause_backoff() -> None:
 @pytest.mark.parametrize(
     "failure",
     [
-        Failure("auth", "the server refused the key", 401, fatal=True),
+        Failure("auth", "the server rejected the API key", 401, fatal=True),
         Failure("connection", "nothing answers there", fatal=True),
     ],
 )

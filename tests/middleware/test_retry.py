@@ -18,8 +18,8 @@ from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http
 from tests.fakes.server import Answer, Cut, Malformed, ScriptedServer, Status, in_order
 
 FAST = Timing(scale=0.001)
-BUSY = Failure("rate_limit", "the server asks for a slower pace (HTTP 429)", 429)
-DOWN = Failure("connection", "nothing answers at http://127.0.0.1:1 (…); is the server up?", fatal=True)
+BUSY = Failure("rate_limit", "the server's rate limit is reached (HTTP 429)", 429)
+DOWN = Failure("connection", "cannot connect to http://127.0.0.1:1 (…); is the server running?", fatal=True)
 
 
 def retrying(inner: Endpoint, *, retries: int = 5, stop: StopSignal | None = None, **more: Any) -> RetryEndpoint:
@@ -57,7 +57,7 @@ def test_the_last_failure_names_the_number_of_attempts() -> None:
     inner = Playing(BUSY)
     answer = asyncio.run(retrying(inner)(ASKED))
     assert inner.calls == 6
-    assert answer == Failure("rate_limit", "the server asks for a slower pace (HTTP 429) (6 attempts)", 429)
+    assert answer == Failure("rate_limit", "the server's rate limit is reached (HTTP 429) (6 attempts)", 429)
 
 
 def test_zero_retries_is_one_attempt() -> None:

@@ -103,7 +103,7 @@ def test_values_in_an_address_are_percent_encoded(tmp_path: Path) -> None:
     ],
 )
 def test_data_cannot_choose_the_host(tmp_path: Path, url: str) -> None:
-    assert "data must not choose it" in refused(tmp_path, url=url, body="x")
+    assert "data must not choose the host" in refused(tmp_path, url=url, body="x")
 
 
 @pytest.mark.parametrize("value", ["..", ".", "%2e%2e"])
@@ -113,7 +113,7 @@ def test_data_cannot_climb_out_of_the_path(tmp_path: Path, value: str) -> None:
         assert server.requests[0].path == "/a/%252e%252e/b"
     else:
         said = refused(tmp_path, {**ROW, "input": value}, url="http://127.0.0.1:1/a/{{ input }}/b", method="GET")
-        assert "would lead to another address" in said
+        assert "would lead to another path" in said
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_data_cannot_climb_out_of_the_path(tmp_path: Path, value: str) -> None:
         ({"url": "http://h/{{ nothing }}", "body": "x"}, "uses 'nothing', which this sample does not have"),
         ({"url": "http://h/x", "body": {"q": "{{ input"}}, "line 1 of the body"),
         ({"url": "ftp://h/x", "body": "x"}, "url should look like http://"),
-        ({"url": "http://u:geheim@h/x", "body": "x"}, "send it in headers"),
+        ({"url": "http://u:geheim@h/x", "body": "x"}, "send them in headers"),
         ({"url": "http://h:port/x", "body": "x"}, "url should look like http://"),
         ({"url": "http://h/x"}, "a POST needs 'body'"),
-        ({"url": "http://h/x", "method": "GET", "body": "x"}, "leave 'body' out"),
+        ({"url": "http://h/x", "method": "GET", "body": "x"}, "remove 'body'"),
         ({"url": "http://h/x", "method": "DELETE", "body": "x"}, "it should be one of GET, POST, PUT"),
         ({"url": "http://h/x", "body": "x", "stream": True}, "'stream'|stream"),
         ({"url": "http://h/${NOT_THERE}", "body": "x"}, "NOT_THERE is not set"),
@@ -158,7 +158,7 @@ def test_what_stands_at_the_path(tmp_path: Path, reply: Any, text: str, finish_r
 @pytest.mark.parametrize(
     ("action", "kind", "words"),
     [
-        (Status(200, {"b": 1, "c": {}}), "malformed", "no 'a.x', which the target's output names; it has 'b', 'c'"),
+        (Status(200, {"b": 1, "c": {}}), "malformed", "no 'a.x', the target's output; it has 'b', 'c'"),
         (Status(200, {"a": {"y": 1}}), "malformed", "'a' has 'y'"),
         (Status(200, {"a": []}), "malformed", "'a' is a list of 0"),
         (Status(200, {"error": {"message": "no capacity", "code": 503}}), "server", "no capacity"),
@@ -166,10 +166,10 @@ def test_what_stands_at_the_path(tmp_path: Path, reply: Any, text: str, finish_r
         (Malformed(b""), "malformed", "is empty"),
         (Status(401, "no"), "auth", "check headers"),
         (Status(404, "no"), "bad_request", "check url"),
-        (Status(307, headers={"location": "http://127.0.0.1:1/x"}), "bad_request", "as url"),
-        (Status(429, "no"), "rate_limit", "slower pace"),
+        (Status(307, headers={"location": "http://127.0.0.1:1/x"}), "bad_request", "set url to"),
+        (Status(429, "no"), "rate_limit", "rate limit"),
         (Status(500, "no"), "server", "failed"),
-        (Cut(30), "connection", "broke"),
+        (Cut(30), "connection", "closed before"),
         (Hang(), "timeout", "within 0.5 s"),
         (Slow(3.0), "timeout", "within 0.5 s"),
     ],
@@ -194,7 +194,7 @@ def test_calls_go_through_what_is_around_those_of_models(tmp_path: Path) -> None
 def test_nothing_answers_there(tmp_path: Path) -> None:
     result = run_suite(suite(tmp_path, {"url": "http://127.0.0.1:1/x", "body": "x"}))
     assert (result.exit_code, result.details.stopped is not None) == (3, True)
-    assert "nothing answers at http://127.0.0.1:1" in str(result.details.stopped)
+    assert "cannot connect to http://127.0.0.1:1" in str(result.details.stopped)
 
 
 def test_keys_are_sent_and_never_written_down(tmp_path: Path) -> None:
