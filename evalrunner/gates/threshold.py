@@ -8,10 +8,12 @@ model, nor a good one.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from evalrunner.domain import Metric
 from evalrunner.gates.evidence import (
     Evidence,
     percent,
@@ -23,6 +25,7 @@ from evalrunner.gates.evidence import (
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.aggregates import gate_bounds
 from evalrunner.stats.hypothesis_tests import RowsToDecide, rows_to_decide
+from evalrunner.stats.power import CI_WIDTH, false_failure_rate_of_mean, false_failure_rate_of_share
 from evalrunner.verdicts import Verdict
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -82,6 +85,19 @@ def without_scores(gate: Gate, evidence: Evidence) -> GateDecision | None:
 def meets(gate: Gate, value: float) -> bool:
     """Whether a value is on the right side of the gate's threshold."""
     return COMPARE[gate.spec.operator](value, gate.spec.bound)
+
+
+def false_failure_rate(gate: Gate, metric: Metric, n: int, *, clustered: bool) -> float | None:
+    """How often a point gate on n samples fails by chance if the value of `metric` is the true one; None if unknown."""
+    if metric.value is None or gate.spec.operator == "==":
+        return None
+    lower, strict, bound = gate.spec.operator in (">=", ">"), gate.spec.operator in (">", "<"), gate.spec.bound
+    if gate.estimand.is_share and not clustered:
+        return false_failure_rate_of_share(metric.value, n, bound, lower=lower, strict=strict)
+    if gate.estimand.aggregate.paired and metric.low is not None and metric.high is not None and metric.n > 1:
+        error = (metric.high - metric.low) / CI_WIDTH * math.sqrt(metric.n / n)
+        return false_failure_rate_of_mean(metric.value, error, bound, df=max(1, n - 1), lower=lower)
+    return None
 
 
 def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, evidence: Evidence) -> GateDecision:

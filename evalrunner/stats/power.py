@@ -1,24 +1,68 @@
-"""Before a run: the smallest drop it can see, and how often a gate goes red by chance."""
+"""Statistical power before a run: the smallest detectable drop, and how often a point gate fails by chance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from evalrunner.stats.distributions import binomial_cdf, t_quantile, t_tail, variance
+from evalrunner.stats.distributions import binomial_cdf, normal_quantile, t_quantile, t_tail, variance
 from evalrunner.stats.hypothesis_tests import ALPHA
+from evalrunner.stats.intervals import mean_error
 
 POWER: Final = 0.8
-DISCORDANCES: Final = (0.1, 0.2, 0.3)  # shares of pairs that differ, where no earlier run tells
+DISCORDANCES: Final = (0.1, 0.2, 0.3)  # assumed shares of pairs that differ, without an earlier run
 WITHIN_HALF: Final = 0.5  # share of the variance inside samples above which more epochs help
+MIN_PAIRS: Final = 20  # to estimate a variance from
+CI_WIDTH: Final = 2 * normal_quantile(0.975)  # of a 95% CI, in standard errors
+
+
+@dataclass(frozen=True, slots=True)
+class PairedSpread:
+    """The variance ω² of paired differences, with the inflation by clusters; `df` is that of the clusters, if any."""
+
+    variance: float
+    df: float | None
+    pairs: int
+
+
+def paired_spread(
+    differences: Sequence[float],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    within: Sequence[float] | None = None,
+    epochs: int = 1,
+    planned: int = 1,
+) -> PairedSpread | None:
+    """The spread of differences, one per pair; None for under 20 pairs, equal differences, or a single cluster.
+
+    With `within`, as of `variance_at_epochs`, the variance is that at `planned` epochs instead of `epochs`.
+    """
+    n = len(differences)
+    if n < MIN_PAIRS or min(differences) == max(differences):
+        return None
+    if clusters is not None:
+        codes = {cluster: code for code, cluster in enumerate(dict.fromkeys(clusters))}
+        if len(codes) < 2:
+            return None
+        found = mean_error(differences, [codes[cluster] for cluster in clusters])
+        return PairedSpread(found.error**2 * n, found.df, n)
+    if within is not None and epochs > 1 and epochs != planned:
+        return PairedSpread(variance_at_epochs(differences, within=within, epochs=epochs, planned=planned)[0], None, n)
+    return PairedSpread(variance(differences) * n / (n - 1), None, n)
+
+
+def samples_for_drop(n: int, *, smallest: float, drop: float) -> int:
+    """How many samples detect `drop` if n detect `smallest`: the error falls with the root of the samples."""
+    return math.ceil(n * (smallest / drop) ** 2)
 
 
 def smallest_drop(
     *, n: int, variance: float, deff: float = 1.0, df: float | None = None, span: float = 0.0, alpha: float = ALPHA,
     power: float = POWER,
 ) -> float:  # fmt: skip
-    """The drop that n pairs find with chance `power` at one-sided `alpha`: (t_{1−α} + t_power)·√(ω²·deff/n).
+    """The drop that n pairs detect with probability `power` at one-sided `alpha`: (t_{1−α} + t_power)·√(ω²·deff/n).
 
     `variance` is ω², that of the paired differences of reduced scores; `df` is C_eff − 1 where samples are clustered,
     else n − 1. `span` is the range of graded scores, whose test adds a pair at each end of it; 0 for 0/1 scores. These
@@ -41,9 +85,9 @@ def smallest_drop_binary(
     alpha: float = ALPHA,
     power: float = POWER,
 ) -> float:
-    """The same for 0/1 scores of which a share `discordance` (ψ) differs between the runs: ω² = ψ − Δ²."""
+    """The same for 0/1 scores, a share `discordance` (ψ) of which differs between the runs: ω² = ψ − Δ²."""
     found = 0.0
-    for _ in range(50):  # Δ stands on both sides; the map contracts, as Δ is small against ψ
+    for _ in range(50):  # Δ is on both sides; the map contracts, as Δ is small against ψ
         spread = max(0.0, discordance - found * found)
         found = min(discordance, smallest_drop(n=n, variance=spread, deff=deff, df=df, alpha=alpha, power=power))
     return found
@@ -52,18 +96,18 @@ def smallest_drop_binary(
 def smallest_drops_by_discordance(
     n: int, *, deff: float = 1.0, df: float | None = None
 ) -> tuple[tuple[float, float], ...]:
-    """Pairs of a supposed discordance and the smallest drop to be seen at it, for 0/1 scores."""
+    """Pairs of an assumed discordance and the smallest detectable drop at it, for 0/1 scores."""
     return tuple((psi, smallest_drop_binary(n=n, discordance=psi, deff=deff, df=df)) for psi in DISCORDANCES)
 
 
 def variance_at_epochs(
     differences: Sequence[float], *, within: Sequence[float], epochs: int, planned: int
 ) -> tuple[float, float]:
-    """What ω² would be at `planned` epochs from a pair of runs at `epochs`, and the share of it now that lies within samples.
+    """ω² at `planned` epochs, from a pair of runs at `epochs`, and the share of the current variance within samples.
 
     `differences` are of the mean scores, one a sample; `within` is for each the sum of both runs' variances over
-    epochs (ddof 1). ω_B² + (σ²_A + σ²_B)/K with ω_B² = max(0, Var(d̄) − within/K). Over half of it within samples is
-    what more epochs are good for; else only more samples help.
+    epochs (ddof 1). ω_B² + (σ²_A + σ²_B)/K with ω_B² = max(0, Var(d̄) − within/K). If over half of it is within
+    samples, more epochs help; else only more samples do.
     """
     total = variance(differences) * len(differences) / (len(differences) - 1)
     inside = math.fsum(within) / len(within) if within else 0.0
@@ -73,20 +117,20 @@ def variance_at_epochs(
 
 
 def design_effect(sizes: Sequence[int], icc: float) -> float:
-    """By what clusters of these sizes inflate a variance: 1 + (Σm²/Σm − 1)·ICC (Kish 1965, §8.2, for unequal sizes)."""
+    """The factor by which clusters of these sizes inflate a variance: 1 + (Σm²/Σm − 1)·ICC (Kish 1965, §8.2, for unequal sizes)."""
     return 1 + (sum(size * size for size in sizes) / sum(sizes) - 1) * max(0.0, icc)
 
 
 def false_failure_rate_of_share(
     true: float, n: int, bound: float, *, lower: bool = True, strict: bool = False
 ) -> float:
-    """How often a share of n samples misses a point gate when it is truly `true`: exact.
+    """How often a share of n samples misses a point gate if the true share is `true`: exact.
 
-    `lower`: the gate asks for at least the bound, else for at most it; `strict`: for more than it, or less.
+    `lower`: the gate requires at least the bound, else at most it; `strict`: more than it, or less.
     """
     edge = bound * n
     whole = abs(edge - round(edge)) < 1e-9 * max(1.0, edge)
-    if lower:  # red are counts below the bound, with `strict` those at it too
+    if lower:  # counts below the bound fail, with `strict` those at it too
         least = round(edge) + int(strict) if whole else math.ceil(edge)
         return binomial_cdf(least - 1, n, true)
     most = round(edge) - int(strict) if whole else math.floor(edge)
