@@ -109,15 +109,17 @@ def test_unknown_slice_of_a_stored_run_is_a_suite_error() -> None:
 def test_plan_reports_the_power_of_gates() -> None:
     data(200, worse=20)
     plan = evalrun("plan", suite(drop=0.01, more="  - exact_match >= 0.9\n")).stdout
-    assert "smallest drop that it sees in four of five runs: 5.5, 7.8, 9.5 points, if 10, 20, 30 %" in plan
-    assert "warning: max_drop 1.0 points is finer than that" in plan
+    assert (
+        "smallest detectable drop (80% power): 5.5, 7.8, 9.5 points, if 10, 20, 30% of the 200 samples change" in plan
+    )
+    assert "warning: max_drop 1.0 points is below that" in plan
     evalrun(suite(drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
     accepted()
     evalrun(suite("bad", drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
     (_, last) = oldest_first()
     plan = evalrun("plan", suite("bad", drop=0.01, more="  - exact_match >= 0.9\n")).stdout
     assert f"5.3 points (from 200 samples of run {last.name} and main)" in plan
-    assert f"red by chance in 44 % of the runs, if 0.900 (run {last.name}) is its true value" in plan
+    assert f"fails by chance in 44% of runs, if the true value is 0.900 (run {last.name})" in plan
 
 
 def test_plan_counts_pairs_for_graded_scores() -> None:
@@ -130,7 +132,7 @@ def test_plan_counts_pairs_for_graded_scores() -> None:
     evalrun(suite("bad", scorers=grade), "-q")
     drops = [i % 7 / 20 - i % 5 / 20 for i in range(50)]
     planned = smallest_drop(n=50, variance=statistics.variance(drops), span=1.0)
-    assert f"in four of five runs: {100 * planned:.1f} points (from 50 samples" in evalrun("plan", "qa.yaml").stdout
+    assert f"(80% power): {100 * planned:.1f} points (from 50 samples" in evalrun("plan", "qa.yaml").stdout
 
 
 def test_plan_accounts_for_clusters() -> None:
@@ -139,16 +141,16 @@ def test_plan_accounts_for_clusters() -> None:
     text = Path(suite()).read_text().partition("gates:")[0] + "gates: [exact_match >= 0.85]\n"
     Path("qa.yaml").write_text(text)
     evalrun("qa.yaml", "-q")
-    assert "red by chance in under 0.1 % of the runs" in evalrun("plan", "qa.yaml").stdout
+    assert "fails by chance in under 0.1% of runs" in evalrun("plan", "qa.yaml").stdout
     Path("qa.yaml").write_text(text.replace("dataset: data.csv", "dataset: {path: data.csv, cluster: passage}"))
     evalrun("qa.yaml", "-q")
-    assert "red by chance in 16 % of the runs" in evalrun("plan", "qa.yaml").stdout  # .05 is one error of 40 passages
+    assert "fails by chance in 16% of runs" in evalrun("plan", "qa.yaml").stdout  # .05 is one error of 40 passages
 
 
 def test_plan_uses_the_bound_of_each_gate() -> None:
     data(50, worse=20)
     gate = "  - {{per_sample: {{metric: exact_match, min: {}, passes: 2, share: 0.5}}}}\nrun: {{epochs: 2, reducer: at_least_2}}\n"
     evalrun(suite("bad", more=gate.format(1)), "-q")
-    assert "red by chance" in evalrun("plan", "qa.yaml").stdout
+    assert "fails by chance" in evalrun("plan", "qa.yaml").stdout
     suite("bad", more=gate.format(0.5))
-    assert "red by chance" not in evalrun("plan", "qa.yaml").stdout
+    assert "fails by chance" not in evalrun("plan", "qa.yaml").stdout
