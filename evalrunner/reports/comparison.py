@@ -58,12 +58,12 @@ def reading_notes(comparison: Comparison) -> Iterator[str]:
 
 def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
     """A table for each metric and slice column: a line for each value, a column for each candidate."""
-    found: dict[tuple[str, str], list[tuple[str, ComparedMetric]]] = {}
+    by_column: dict[tuple[str, str], list[tuple[str, ComparedMetric]]] = {}
     for metric in comparison.slices:
         for column, text in (metric.slice or {}).items():
-            found.setdefault((metric.name, column), []).append((text, metric))
+            by_column.setdefault((metric.name, column), []).append((text, metric))
     names = [item.name for item in comparison.candidates]
-    for (name, column), values in found.items():
+    for (name, column), values in by_column.items():
         title = f"{one_line(name, 60)} by {one_line(column, MAX_NAME)} (unadjusted)"
         table = plain_table(
             title, [one_line(column, MAX_NAME), *[one_line(each, MAX_NAME) for each in names]], wraps=True
@@ -209,14 +209,14 @@ def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]
 
 def pareto_lines(comparison: Comparison) -> Iterator[str]:
     """For each metric the targets that are Pareto-optimal in it and in latency or cost."""
-    found: dict[str, list[str]] = {}
+    by_quality: dict[str, list[str]] = {}
     for front in comparison.pareto_fronts:
         members = ", ".join(one_line(name, MAX_NAME) for name in front.members)
         missing = (
             f" (no value: {', '.join(one_line(name, MAX_NAME) for name in front.missing)})" if front.missing else ""
         )
-        found.setdefault(one_line(front.quality, 60), []).append(f"{members} (with {front.against}){missing}")
-    for quality, parts in found.items():
+        by_quality.setdefault(one_line(front.quality, 60), []).append(f"{members} (with {front.against}){missing}")
+    for quality, parts in by_quality.items():
         yield f"{quality}, Pareto-optimal: {'; '.join(parts)}"
 
 
@@ -235,22 +235,22 @@ def _difference_lines(comparison: Comparison) -> Iterator[Any]:
 DIFF_SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
 
 
-def render_diff(found: RunDiff) -> Iterator[RenderableType]:
+def render_diff(diff: RunDiff) -> Iterator[RenderableType]:
     """A line with the counts, what differs in configuration, then the rows, worst first."""
-    changes = found.changes
-    sides = [f"{one_line(run, 40)}/{one_line(target, 40)}" for run, target in (found.before, found.after)]
+    changes = diff.changes
+    sides = [f"{one_line(run, 40)}/{one_line(target, 40)}" for run, target in (diff.before, diff.after)]
     yield styled(f"{sides[0]} → {sides[1]}: {'; '.join(_counts(changes))}", "bold")
-    for note in found.notes:
+    for note in diff.notes:
         yield styled(f"note: {one_line(note, 300)}", "yellow")
     if changes.rows:
-        yield _table(found)
+        yield _table(diff)
     if changes.changed > len(changes.rows):
         yield styled(f"and {changes.changed - len(changes.rows):,} more (--limit shows more)", "dim")
 
 
-def diff_data(found: RunDiff) -> dict[str, Any]:
+def diff_data(diff: RunDiff) -> dict[str, Any]:
     """The same as JSON, texts in full."""
-    changes = found.changes
+    changes = diff.changes
     names = (
         "same",
         "worse",
@@ -262,10 +262,10 @@ def diff_data(found: RunDiff) -> dict[str, Any]:
         "after_only",
     )
     return {
-        "before": {"run": found.before[0], "target": found.before[1]},
-        "after": {"run": found.after[0], "target": found.after[1]},
+        "before": {"run": diff.before[0], "target": diff.before[1]},
+        "after": {"run": diff.after[0], "target": diff.after[1]},
         "counts": {name: getattr(changes, name) for name in names},
-        "notes": list(found.notes),
+        "notes": list(diff.notes),
         "rows": [_row_data(change) for change in changes.rows],
     }
 
@@ -286,14 +286,14 @@ def _counts(changes: Changes) -> Iterator[str]:
         yield f"{changes.before_only:,} only before, {changes.after_only:,} only after"
 
 
-def _table(found: RunDiff) -> Table:
-    table = plain_table("", ("id", *DIFF_SHARES, *[one_line(name, 40) for name in found.scorers]))
+def _table(diff: RunDiff) -> Table:
+    table = plain_table("", ("id", *DIFF_SHARES, *[one_line(name, 40) for name in diff.scorers]))
     table.title, table.expand = None, True
     for column, share in zip(table.columns[1:4], DIFF_SHARES.values(), strict=True):
         column.no_wrap, column.overflow, column.ratio = True, "ellipsis", share
-    for change in found.changes.rows:
+    for change in diff.changes.rows:
         texts = [str(change.after.sample.input), output_text(change.before), output_text(change.after)]
-        scores = [_score(change, name) for name in found.scorers]
+        scores = [_score(change, name) for name in diff.scorers]
         table.add_row(
             styled(one_line(change.after.sample.id, 24)), *[styled(one_line(text, MAX_TEXT)) for text in texts], *scores
         )

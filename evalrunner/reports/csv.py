@@ -35,7 +35,7 @@ FORMULA = (
 
 
 class TableShape:
-    """The columns of a run's table: ours first, a sample's own column that has one of our names gets a prefix."""
+    """The columns of a run's table. A sample column with the name of another column gets the prefix `sample.`."""
 
     def __init__(self, sample_columns: Sequence[str], measures: Sequence[Measure], *, streaming: bool = False) -> None:
         self.measures = tuple(measures)
@@ -58,7 +58,7 @@ class TableShape:
             yield f"{measure.name}/{version}" if version else measure.name
 
     def record(self, row: Row) -> dict[str, Any]:
-        """The row by column: numbers as numbers, None where there is nothing."""
+        """The row by column: numbers as numbers, None for missing values."""
         sample, answer = row.sample, row.answer
         record: dict[str, Any] = {
             "id": sample.id, "target": row.target, "epoch": row.epoch, "input": plain_text(sample.input),
@@ -86,7 +86,7 @@ class TableShape:
 
 
 def expected_text(expected: Sequence[str]) -> str | None:
-    """One accepted answer as it is, several as a JSON list, None where there is none."""
+    """One expected answer as it is, several as a JSON list, None for none."""
     if not expected:
         return None
     return expected[0] if len(expected) == 1 else json.dumps(list(expected), ensure_ascii=False)
@@ -104,7 +104,7 @@ def _plain(value: Any) -> Any:
 
 
 def guard_formula(value: Any) -> Any:
-    """The value as a spreadsheet may see it: text that would be a formula gets an apostrophe, numbers do not."""
+    """The value, safe for spreadsheets: text that would be a formula gets an apostrophe, numbers do not."""
     if not isinstance(value, str):
         return value
     text = value.replace("\0", "")  # readers of CSV stop at a NUL
@@ -222,7 +222,7 @@ def _excel_cell(value: Any) -> Any:
 
 
 class _Line:
-    """A file that keeps nothing: its writer hands back what it wrote, so that one writer serves every line."""
+    """A file that returns what is written to it, so that one CSV writer serves every line."""
 
     def write(self, text: str, /) -> str:
         return text
@@ -243,7 +243,7 @@ def table_shape(run: RunView) -> TableShape:
 
 
 def table_frame(rows: Iterator[Row], shape: TableShape, targets: Sequence[str]) -> Any:
-    """The table as a pandas DataFrame, with the texts as they are: no guard against spreadsheets."""
+    """The table as a pandas DataFrame, with texts unchanged: no guard against formulas."""
     import pandas
 
     order = {name: place for place, name in enumerate(targets)}

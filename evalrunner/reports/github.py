@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = ("error", "warning", "notice")
 
 
 def workspace_of(environ: Mapping[str, str]) -> Path | None:
-    """The folder that GitHub's paths are relative to, or None where no GitHub runs us."""
+    """The folder that GitHub's paths are relative to, or None outside GitHub Actions."""
     if environ.get("GITHUB_ACTIONS") != "true":
         return None
     return Path(environ.get("GITHUB_WORKSPACE") or ".")
@@ -35,35 +35,35 @@ def workspace_of(environ: Mapping[str, str]) -> Path | None:
 
 def gate_annotations(views: Sequence[RunView], workspace: Path) -> Iterator[str]:
     """Workflow commands for the gates of runs, at most ten of a kind: the worst first, then how many more there are."""
-    found: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
+    by_kind: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
     for view in views:
         if view.stopped:
             title = f"{view.suite} stopped early"
-            found["error"].append(command("error", title, view.stopped, file=_relative(view.suite_file, workspace)))
+            by_kind["error"].append(command("error", title, view.stopped, file=_relative(view.suite_file, workspace)))
     for view, gate in _worst_first(views):
         kind = kind_of(gate)
         if kind is not None:
             title = f"{view.suite}: {gate.verdict.replace('_', ' ')}"
             file = _relative(view.suite_file, workspace)
-            found[kind].append(command(kind, title, gate_sentence(gate, view), file=file, line=gate.line))
-    for kind, lines in found.items():
+            by_kind[kind].append(command(kind, title, gate_sentence(gate, view), file=file, line=gate.line))
+    for kind, lines in by_kind.items():
         yield from _at_most(kind, lines)
 
 
 def problem_annotations(problems: Sequence[Problem], workspace: Path) -> Iterator[str]:
-    """Workflow commands for what is wrong with suites, at most ten."""
+    """Workflow commands for the problems of suites, at most ten."""
     lines = []
     for problem in problems:
-        place = LOCATION.fullmatch(problem.where)
-        named = Path(place["file"] if place else problem.where)
+        location = LOCATION.fullmatch(problem.where)
+        named = Path(location["file"] if location else problem.where)
         file = _relative(named, workspace) if named.is_file() else None
-        said = ": ".join(part for part in (problem.key, problem.message) if part)
-        lines.append(command("error", "suite", said, file=file, line=int(place["line"]) if place else None))
+        message = ": ".join(part for part in (problem.key, problem.message) if part)
+        lines.append(command("error", "suite", message, file=file, line=int(location["line"]) if location else None))
     yield from _at_most("error", lines)
 
 
 def kind_of(gate: GateResult) -> Kind | None:
-    """How loud GitHub is told of a gate: an error where it makes the run red; None where there is nothing to say."""
+    """The kind of a gate's annotation: an error if it fails the run; None if it needs none."""
     if gate.verdict == "pass":
         return None
     return "error" if gate.blocks else VERDICTS[gate.verdict].severity
@@ -76,8 +76,8 @@ def command(kind: Kind, title: str, message: str, *, file: str | None = None, li
         "line": None if line is None or file is None else str(line),
         "title": one_line(title, 120),
     }
-    said = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value is not None)
-    return f"::{kind} {said}::{_data(one_line(message, MAX_MESSAGE))}"
+    listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value is not None)
+    return f"::{kind} {listed}::{_data(one_line(message, MAX_MESSAGE))}"
 
 
 class StepSummaryReporter:
@@ -100,7 +100,7 @@ class StepSummaryReporter:
 
 
 def in_ci(environ: Mapping[str, str]) -> bool:
-    """Whether a CI system runs us: all of them set `CI`."""
+    """Whether this process runs in CI: all CI systems set `CI`."""
     return environ.get("CI", "").lower() not in ("", "0", "false") or environ.get("GITHUB_ACTIONS") == "true"
 
 
@@ -111,7 +111,7 @@ def room_for_summary(path: Path) -> int:
 
 
 def add_to_summary(path: Path, text: str) -> None:
-    """Append to the summary of the step, whose file other programs write to as well. Raises OSError."""
+    """Append to the summary of the step, a file that other programs write to as well. Raises OSError."""
     with path.open("ab") as file:
         file.write(text.encode("utf-8") + b"\n")
 

@@ -36,7 +36,7 @@ RESULTS = ("failure", "error", "skipped")
 
 @dataclass(slots=True)
 class Counts:
-    """How the cases of a test suite ended, and seconds that they took."""
+    """The results of a test suite and its duration in seconds."""
 
     tests: int = 0
     failure: int = 0
@@ -111,7 +111,7 @@ class JUnitReporter:
 
 
 def row_result(row: Row, measures: Sequence[Measure]) -> tuple[str | None, str, str]:
-    """How a row ended: `error`, `failure`, `skipped` or None for a pass, the message, and its type."""
+    """The result of a row: `error`, `failure`, `skipped` or None for a pass, then the message and its type."""
     if isinstance(row.answer, Failure):
         return "error", row.answer.message, row.answer.kind
     cells = [(measure, row.cells[measure.name]) for measure in measures]
@@ -130,7 +130,7 @@ def row_result(row: Row, measures: Sequence[Measure]) -> tuple[str | None, str, 
 
 
 def gate_result(gate: GateResult) -> str | None:
-    """How a gate ended as a case."""
+    """The result of a gate as a test case."""
     if gate.verdict == "pass":
         return None
     rule = VERDICTS[gate.verdict]
@@ -149,8 +149,8 @@ def _gate_case(suite: str, gate: GateResult, view: RunView, counts: Counts) -> s
 
 
 def _head(name: str, counts: Counts, stamp: str) -> bytes:
-    said = f'{_numbers(counts)} skipped="{counts.skipped}" timestamp="{stamp}"'
-    return f"  <testsuite name={_attribute(name)} {said}>\n".encode()
+    attributes = f'{_numbers(counts)} skipped="{counts.skipped}" timestamp="{stamp}"'
+    return f"  <testsuite name={_attribute(name)} {attributes}>\n".encode()
 
 
 def _numbers(counts: Counts) -> str:
@@ -159,8 +159,8 @@ def _numbers(counts: Counts) -> str:
 
 
 def _case(classname: str, name: str, time_s: float, inside: str) -> str:
-    said = f'classname={_attribute(classname)} name={_attribute(name)} time="{time_s:.3f}"'
-    return f"    <testcase {said}>{inside}</testcase>\n" if inside else f"    <testcase {said}/>\n"
+    attributes = f'classname={_attribute(classname)} name={_attribute(name)} time="{time_s:.3f}"'
+    return f"    <testcase {attributes}>{inside}</testcase>\n" if inside else f"    <testcase {attributes}/>\n"
 
 
 def _result(result: str | None, message: str, kind: str, body: str) -> str:
@@ -183,6 +183,6 @@ def _attribute(text: str) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """The first `limit` characters that XML and a terminal may see, without keys."""
-    shown = CONTROL.sub("", FORBIDDEN.sub("", redact(text[: limit + KEY_MARGIN])[:limit]))
-    return shown if len(text) <= limit else shown + "…"
+    """The first `limit` characters that are safe in XML and on a terminal, keys redacted."""
+    start = CONTROL.sub("", FORBIDDEN.sub("", redact(text[: limit + KEY_MARGIN])[:limit]))
+    return start if len(text) <= limit else start + "…"

@@ -17,12 +17,12 @@ from evalrunner.reports.comparison import amount
 from evalrunner.reports.csv import plain_text
 from evalrunner.reports.terminal import ALWAYS, judge_warnings, label, next_step_lines, usage_line
 from evalrunner.reports.view import RunView, sentence, verdict_word
-from evalrunner.reports.worst_rows import BaselineScores, Regressions, ShownRow, WorstRows
+from evalrunner.reports.worst_rows import BaselineScores, NotableRow, Regressions, WorstRows
 from evalrunner.storage import write_text
 
 SUMMARY_BYTES = 512 * 1024  # GitHub drops a step's summary above 1,024 KiB, and the suites of a step share it
 ROWS_PER_TARGET = 25
-MAX_TEXT = 2_000  # characters of an input or output that are shown of a row
+MAX_TEXT = 2_000  # characters of an input or output in a row
 CLOSING = 200  # bytes reserved for the line that says that something is cut
 MARKS = {"PASS": "✅", "DONE": "✅", "FAIL": "❌"}
 GATE_COLUMNS = ("verdict", "gate", "target", "value", "95% CI", "bound", "reason", "line")
@@ -45,9 +45,9 @@ class SummaryRows:
 
     def markdown(self, run: RunView, max_bytes: int) -> str:
         """`summary.md` of a run with these rows."""
-        rows: dict[str, list[ShownRow]] = {}
+        rows: dict[str, list[NotableRow]] = {}
         for name in run.targets:
-            rows[name] = (self.regressions.shown(name) if self.regressions else []) or self.worst.shown(name)
+            rows[name] = (self.regressions.rows_of(name) if self.regressions else []) or self.worst.rows_of(name)
         return render_markdown(run, rows, max_bytes=max_bytes)
 
 
@@ -67,7 +67,7 @@ class MarkdownReporter:
         write_text(self.path, self.rows.markdown(run, self.max_bytes))
 
 
-def render_markdown(view: RunView, rows: Mapping[str, Sequence[ShownRow]], *, max_bytes: int) -> str:
+def render_markdown(view: RunView, rows: Mapping[str, Sequence[NotableRow]], *, max_bytes: int) -> str:
     """The summary of a run, of at most `max_bytes` bytes of UTF-8; `rows` are the worst of each target, worst first."""
     page = Page(max_bytes)
     page.add(f"## {MARKS.get(view.word, '⚠️')} {view.word}: {inline(view.suite, 80)}", "")
@@ -91,12 +91,12 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[ShownRow]], *, ma
         page.add("", inline(usage_line(target), 400))
         page.list("Unscored rows", _unscored(target.metrics))
     page.left += reserved
-    for name, shown in rows.items():
-        if shown:
+    for name, selected in rows.items():
+        if selected:
             of = f" of {code(name, 80)}" if len(view.targets) > 1 else ""
-            kind = "Regressions" if shown[0].before is not None else "Worst rows"
+            kind = "Regressions" if selected[0].before is not None else "Worst rows"
             share = page.left // (len(rows) - list(rows).index(name))  # so that the last target gets rows too
-            page.rows(f"{kind}{of}", (render_row(row, min(MAX_TEXT, max_bytes // 100)) for row in shown), share)
+            page.rows(f"{kind}{of}", (render_row(row, min(MAX_TEXT, max_bytes // 100)) for row in selected), share)
     return page.text()
 
 
@@ -131,9 +131,9 @@ class Page:
 
     def list(self, title: str, items: Iterable[str]) -> None:
         """Add a list under a word in bold, if there is anything in it."""
-        found = list(items)
-        if found and self.heading(f"**{title}**"):
-            for item in found:
+        lines = list(items)
+        if lines and self.heading(f"**{title}**"):
+            for item in lines:
                 self.add(f"- {item}")
 
     def rows(self, title: str, rows: Iterable[str], share: int) -> None:
@@ -271,19 +271,19 @@ def _cell(metric: ComparedMetric, name: str) -> str:
     if ranking is None:
         return inline(amount(value.value, metric.unit), 40)
     ends = "" if value.low is None and value.high is None else f" ({interval(value.low, value.high)})"
-    shown = inline(f"{number(value.value)}{ends}", 40)
-    return f"**{shown}**" if ranking.best == name else shown
+    text = inline(f"{number(value.value)}{ends}", 40)
+    return f"**{text}**" if ranking.best == name else text
 
 
 MAX_REASON = 500  # characters of a scorer's reason
 
 
-def render_row(shown: ShownRow, limit: int) -> str:
+def render_row(selected: NotableRow, limit: int) -> str:
     """The row as one `<details>`, each of its texts cut to `limit` characters."""
-    row = shown.row
+    row = selected.row
     epoch = f" epoch {row.epoch}" if row.epoch > 1 else ""
-    scores = " · ".join(_score(name, cell, shown.before) for name, cell in row.cells.items())
-    texts = "".join(f"<b>{title}</b>{block(text, limit)}" for title, text in _texts(shown))
+    scores = " · ".join(_score(name, cell, selected.before) for name, cell in row.cells.items())
+    texts = "".join(f"<b>{title}</b>{block(text, limit)}" for title, text in _texts(selected))
     reasons = "".join(f"<b>reason</b> {code(name, 60)}{block(text, MAX_REASON)}" for name, text in _reasons(row))
     return f"<details><summary>{code(row.sample.id, 60)}{epoch} · {scores}</summary>{texts}{reasons}</details>"
 
@@ -294,13 +294,13 @@ def _score(name: str, cell: Cell, before: BaselineScores | None) -> str:
     return f"{code(name, 60)} {value}" + (f" (was {number(previous)})" if previous is not None else "")
 
 
-def _texts(shown: ShownRow) -> Iterator[tuple[str, str]]:
-    sample, answer = shown.row.sample, shown.row.answer
+def _texts(selected: NotableRow) -> Iterator[tuple[str, str]]:
+    sample, answer = selected.row.sample, selected.row.answer
     yield "input", plain_text(sample.input)
     if sample.expected:
         yield "expected", "\n".join(sample.expected)
-    if shown.before is not None and shown.before.output is not None:
-        yield "baseline output", shown.before.output
+    if selected.before is not None and selected.before.output is not None:
+        yield "baseline output", selected.before.output
     if isinstance(answer, Completion):
         yield "output" if answer.finish_reason == "stop" else f"output ({answer.finish_reason})", answer.text
     else:
@@ -335,14 +335,14 @@ LOOKED_FOR = re.compile(  # what GitHub makes a link or a picture of, each at th
 
 def inline(text: str, limit: int) -> str:
     """`text` on one line for a paragraph or a cell of a table, cut to `limit` characters."""
-    shown = " ".join(UNSAFE.sub(" ", INVISIBLE.sub("", _cut(text, limit))).split())
-    return LOOKED_FOR.sub(NO_WIDTH, _escaped(shown))
+    line = " ".join(UNSAFE.sub(" ", INVISIBLE.sub("", _cut(text, limit))).split())
+    return LOOKED_FOR.sub(NO_WIDTH, _escaped(line))
 
 
 def code(text: str, limit: int) -> str:
     """`text` on one line as code, cut to `limit` characters; a dash where there is nothing to show."""
-    shown = inline(text, limit)
-    return f"<code>{shown}</code>" if shown else DASH
+    line = inline(text, limit)
+    return f"<code>{line}</code>" if line else DASH
 
 
 def block(text: str, limit: int) -> str:
@@ -350,8 +350,8 @@ def block(text: str, limit: int) -> str:
     lines = [
         UNSAFE.sub("", INVISIBLE.sub("", line.replace("\t", "    "))) for line in LINE_END.split(_cut(text, limit))
     ]
-    shown = "&#10;".join(_escaped(line) for line in lines)
-    return f"<pre>{shown}</pre>"
+    content = "&#10;".join(_escaped(line) for line in lines)
+    return f"<pre>{content}</pre>"
 
 
 def _escaped(text: str) -> str:
@@ -363,5 +363,5 @@ def _escaped(text: str) -> str:
 
 def _cut(text: str, limit: int) -> str:
     """The first `limit` characters without keys; an ellipsis says that there are more."""
-    shown = redact(text[: limit + KEY_MARGIN])[:limit]
-    return shown if len(text) <= limit else shown + "…"
+    start = redact(text[: limit + KEY_MARGIN])[:limit]
+    return start if len(text) <= limit else start + "…"

@@ -1,6 +1,6 @@
 """The files of a run: one reporter for each format, found by its extension among the plug-ins.
 
-A reporter of a file is made with its path and gets the run as every `Reporter` does; one without `on_row` needs no rows.
+A reporter of a file is constructed with its path and receives the run as every `Reporter` does. `on_row` is optional.
 `requires` names the package it needs and the extra that installs it.
 """
 
@@ -69,7 +69,7 @@ class Output:
     problem: str | None = None
 
     def attempt(self, step: Callable[[], object]) -> None:
-        """Do a step of the reporter, unless an earlier one failed; a failure is noted, so other outputs go on."""
+        """Run a step of the reporter unless an earlier one failed. A failure is recorded and does not stop other outputs."""
         if self.problem is None:
             try:
                 step()
@@ -80,7 +80,7 @@ class Output:
 
 
 class Outputs:
-    """The reporters of all files of one run. One that fails does not keep the others from being written."""
+    """The reporters of all files of one run. A failure of one does not affect the others."""
 
     def __init__(self, outputs: Sequence[Output]) -> None:
         self.outputs = tuple(outputs)
@@ -99,7 +99,7 @@ class Outputs:
                     output.problem = f"{str(output.path)!r}: {type(crash).__name__}: {crash}"
 
     def write_optional(self, run: RunView) -> tuple[str, ...]:
-        """Write the files that a run can do without; returns what could not be written."""
+        """Write the optional files; returns a notice for each that could not be written."""
         chosen = [output for output in self.outputs if output.optional]
         for output in chosen:
             output.attempt(lambda output=output: output.reporter.on_end(run))
@@ -135,13 +135,13 @@ def open_outputs(run: RunView, outputs: Sequence[str], environ: Mapping[str, str
         extension = Path(output).suffix.lower()
         own = [run.folder / RUN_FILES[extension]] if extension in RUN_FILES else []
         wanted.setdefault(extension, own).append(Path(output.replace("{suite}", run.suite)))
-    made = [
+    selected = [
         Output(paths[0], load("reporters", extension)(paths[0]), paths[1:], optional=extension in CI)
         for extension, paths in wanted.items()
     ]
     if ".md" in wanted and (step := environ.get("GITHUB_STEP_SUMMARY")):
-        made.append(Output(Path(step), load("reporters", STEP_SUMMARY)(Path(step)), optional=True))
-    return Outputs(made)
+        selected.append(Output(Path(step), load("reporters", STEP_SUMMARY)(Path(step)), optional=True))
+    return Outputs(selected)
 
 
 def replay(folder: RunFolder, outputs: Sequence[Path], *, runs: Path, **options: Any) -> None:

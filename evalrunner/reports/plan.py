@@ -133,7 +133,7 @@ NOT_BY_TYPE = {
 
 
 def render_plugins(group: Group) -> Iterator[str]:
-    """Each part of a group with its first line and its options."""
+    """Each plug-in of a group with its summary and its options."""
     yield from NOT_BY_TYPE[group]
     for name, home in sorted(known_names(group).items()):
         factory = resolve(group, name, folder=Path())
@@ -143,8 +143,8 @@ def render_plugins(group: Group) -> Iterator[str]:
         docs = option_docs(factory)
         for option in factory_options(factory).values():
             default = "required" if option.default is inspect.Parameter.empty else f"default {option.default!r}"
-            said = f": {docs[option.name]}" if option.name in docs else ""
-            yield f"    {option.name} ({describe_type(option.annotation)}, {default}){said}"
+            about = f": {docs[option.name]}" if option.name in docs else ""
+            yield f"    {option.name} ({describe_type(option.annotation)}, {default}){about}"
 
 
 def render_baseline(baseline: Baseline) -> Iterator[str]:
@@ -175,8 +175,8 @@ def baseline_lines(paths: Iterable[Path]) -> Iterator[str]:
     """A line for each file: its run and its number of rows, or what is wrong with it."""
     for path in paths:
         try:
-            found = read_baseline(path, label=str(path))
+            baseline = read_baseline(path, label=str(path))
         except (SuiteError, FileNotFoundError) as broken:
             yield one_line(str(broken), 200)
         else:
-            yield f"{path}: run {one_line(found.head.run_id, 60)}, {counted(len(found.rows), 'row')}"
+            yield f"{path}: run {one_line(baseline.head.run_id, 60)}, {counted(len(baseline.rows), 'row')}"

@@ -106,7 +106,7 @@ def _import_drawing() -> None:
 
 @contextlib.contextmanager
 def unless_closed(out: TextIO) -> Iterator[None]:
-    """Print what is inside to `out`; a reader that has gone does not change the exit code."""
+    """Print to `out`; a reader that has closed the pipe does not change the exit code."""
     try:
         yield
     except BrokenPipeError:
@@ -141,7 +141,7 @@ def render_run(run: RunView, differing: Sequence[Sequence[Row]] = ()) -> Iterato
 
 
 def closing_lines(run: RunView) -> Iterator[RenderableType]:
-    """Where the files of a run are, and the commands for what it left undone."""
+    """The files of a run, and the commands for the next steps."""
     names = [name for name in FILES if (run.folder / name).is_file()]
     yield styled(f"files: {run.folder}/ ({', '.join(names)})")
     for line in next_step_lines(run):
@@ -208,23 +208,23 @@ def metrics_table(name: str, target: TargetView) -> Table:
 
 def interval_notes(target: TargetView) -> Iterator[Any]:
     """Notes on intervals that the table cannot show, such as too few clusters."""
-    found: dict[str, list[str]] = {}
+    by_note: dict[str, list[str]] = {}
     for metric in target.metrics:
         note = (metric.detail or {}).get("interval")
         if note and metric.slice is None and metric.scorer not in ALWAYS and not note.endswith(TOO_FEW_VALUES):
-            found.setdefault(note, []).append(metric.name)
-    for note, names in found.items():
+            by_note.setdefault(note, []).append(metric.name)
+    for note, names in by_note.items():
         yield styled(one_line(f"{', '.join(names)}: {note}", 400), "dim")
 
 
 def slice_tables(name: str, target: TargetView) -> Iterator[Table]:
     """A table for each slice column: a line for each of its values, with every scorer's first metric."""
-    found: dict[str, dict[str, dict[str, Metric]]] = {}
+    by_column: dict[str, dict[str, dict[str, Metric]]] = {}
     for metric in target.metrics:
         for column, text in (metric.slice or {}).items():
             if metric.scorer not in ALWAYS:
-                found.setdefault(column, {}).setdefault(text, {}).setdefault(metric.scorer, metric)
-    for column, values in found.items():
+                by_column.setdefault(column, {}).setdefault(text, {}).setdefault(metric.scorer, metric)
+    for column, values in by_column.items():
         first = next(iter(values.values()))
         heads = [column, *(metric.name for metric in first.values())]
         title = f"{one_line(name, 80)} by {one_line(column, 40)}"
@@ -307,7 +307,7 @@ def judge_usage_lines(run: RunView) -> Iterator[str]:
 
 
 def next_step_lines(run: RunView) -> Iterator[str]:
-    """The commands for what a run left undone."""
+    """The commands that finish a run or retry its errors."""
     resume = f"evalrun --resume {shlex.quote(str(run.folder))}"
     if run.verdict is not None and run.rows < run.rows_planned:
         yield f"{counted(run.rows_planned - run.rows, 'row')} unfinished. Resume: {resume}"
@@ -366,7 +366,7 @@ def _failed_tables(name: str, rows: list[Row]) -> Iterator[RenderableType]:
 
 
 def word_style(word: str, verdict: Verdict | None) -> str:
-    """How a run's word is printed."""
+    """The style of a run's word."""
     return "bold" if word == DONE else VERDICTS[verdict].style if verdict is not None else "bold yellow"
 
 
@@ -422,7 +422,7 @@ class GateReport:
 
 
 def render_gate_report(report: GateReport) -> Iterator[RenderableType]:
-    """Verdict first, then where the gates are from, and their table."""
+    """The verdict, the source of the gates, and their table."""
     word = run_word(report.verdict, report.exit_code, gated=bool(report.gates))
     line = styled(f"{word} ", word_style(word, report.verdict))
     line.append(f"{one_line(report.suite, 60)} {report.folder.id}", style="bold")

@@ -96,7 +96,7 @@ class RunView:
 
     @property
     def gates_worst_first(self) -> list[GateResult]:
-        """The gates by how bad their verdict is; those that do not change the exit code after those that do."""
+        """The gates, worst verdict first; of equal verdicts those that change the exit code first."""
         return sorted(self.gates, key=lambda gate: (WORST_FIRST.index(gate.verdict), not gate.blocks))
 
 

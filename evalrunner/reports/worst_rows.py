@@ -1,4 +1,4 @@
-"""The rows that did worst, and those that got worse, kept while the rows go by."""
+"""The worst rows of a run and its regressions against a baseline, selected while rows arrive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evalrunner.stats.measures import Measure
 
 @dataclass(frozen=True, slots=True)
 class BaselineScores:
-    """What an earlier run had for the same sample: scorer to score, and the output where it was kept."""
+    """The baseline of a row: scorer to score, and the output where the baseline has outputs."""
 
     scores: Mapping[str, float]
     output: str | None = None
@@ -29,8 +29,8 @@ BaselineLookup: TypeAlias = Callable[[Row], BaselineScores | None]
 
 
 @dataclass(frozen=True, slots=True)
-class ShownRow:
-    """A row that is worth a look, with what there was before where it got worse."""
+class NotableRow:
+    """A row of a summary, with its baseline where it got worse."""
 
     row: Row
     before: BaselineScores | None = None
@@ -42,60 +42,60 @@ class WorstRows:
     def __init__(self, measures: Sequence[Measure], *, keep: int = 5) -> None:
         self.measures = tuple(measures)
         self.keep = keep
-        self.heaps: dict[str, list[tuple[float, int, int, ShownRow]]] = {}
+        self.heaps: dict[str, list[tuple[float, int, int, NotableRow]]] = {}
 
     def add(self, row: Row) -> None:
         """Look at one row."""
-        self._keep(badness(row, self.measures), row)
+        self._offer(badness(row, self.measures), row)
 
     def of(self, target: str) -> list[Row]:
         """The worst rows of a target, the worst first."""
-        return [shown.row for shown in self.shown(target)]
+        return [notable.row for notable in self.rows_of(target)]
 
-    def shown(self, target: str) -> list[ShownRow]:
-        """The same, with what there was before."""
+    def rows_of(self, target: str) -> list[NotableRow]:
+        """The same, with their baseline."""
         return [item[3] for item in sorted(self.heaps.get(target, []), key=lambda item: item[:3], reverse=True)]
 
-    def _keep(self, bad: float, row: Row, before: BaselineScores | None = None) -> None:
+    def _offer(self, bad: float, row: Row, before: BaselineScores | None = None) -> None:
         if bad <= 0:
             return
         heap = self.heaps.setdefault(row.target, [])
         rank = (bad, -row.sample.index, -row.epoch)
         if len(heap) < self.keep:
-            heapq.heappush(heap, (*rank, ShownRow(row, before)))
+            heapq.heappush(heap, (*rank, NotableRow(row, before)))
         elif rank > heap[0][:3]:
-            heapq.heapreplace(heap, (*rank, ShownRow(row, before)))
+            heapq.heapreplace(heap, (*rank, NotableRow(row, before)))
 
 
 class Regressions(WorstRows):
-    """Holds the rows of each target that got worse the most since an earlier run, by `earlier` of a row."""
+    """Holds the largest regressions of each target since the baseline."""
 
-    def __init__(self, measures: Sequence[Measure], earlier: BaselineLookup, *, keep: int = 5) -> None:
+    def __init__(self, measures: Sequence[Measure], baseline: BaselineLookup, *, keep: int = 5) -> None:
         super().__init__(measures, keep=keep)
-        self.earlier = earlier
+        self.baseline = baseline
 
     def add(self, row: Row) -> None:
         """Look at one row."""
-        before = self.earlier(row)
+        before = self.baseline(row)
         if before is not None:
-            self._keep(fall(row, before, self.measures), row, before)
+            self._offer(fall(row, before, self.measures), row, before)
 
 
 def fall(row: Row, before: BaselineScores, measures: Sequence[Measure]) -> float:
-    """How much worse a row's worst score got, in 0..1 of its range; 0 where none did."""
+    """The largest drop of a row's scores, in 0..1 of their range; 0 if none dropped."""
     falls = [0.0]
     for measure in measures:
-        earlier, value = before.scores.get(measure.name), row.cells[measure.name].value
+        previous, value = before.scores.get(measure.name), row.cells[measure.name].value
         declaration = measure.declaration
-        if earlier is None or value is None or declaration.low is None or declaration.high is None:
+        if previous is None or value is None or declaration.low is None or declaration.high is None:
             continue
-        drop = (earlier - value) / ((declaration.high - declaration.low) or 1)
+        drop = (previous - value) / ((declaration.high - declaration.low) or 1)
         falls.append(drop if declaration.higher_is_better else -drop)
     return max(falls)
 
 
 def badness(row: Row, measures: Sequence[Measure]) -> float:
-    """How far a row's scores lie from the best, in 0..1, on average over those whose range is known; no answer is worst."""
+    """The mean distance of a row's scores from the best, in 0..1, over those with a known range; no answer is worst."""
     parts: list[float] = []
     for measure in measures:
         declaration = measure.declaration
@@ -110,7 +110,7 @@ def badness(row: Row, measures: Sequence[Measure]) -> float:
 
 
 def failed(row: Row, measures: Sequence[Measure]) -> bool:
-    """Whether a row needs a look: its call failed, a cell has no value, or a score is on the bad half of its range."""
+    """Whether a row is a failure: its call failed, a score is missing, or a score is in the lower half of its range."""
     if isinstance(row.answer, Failure):
         return True
     if any(cell.state in ("error", "unscored") for cell in row.cells.values()):
@@ -119,7 +119,7 @@ def failed(row: Row, measures: Sequence[Measure]) -> bool:
 
 
 def missed(cell: Cell, measure: Measure) -> bool:
-    """Whether a cell is a miss of quality: scored, and on the bad half of its range; an open range has no half."""
+    """Whether a score is in the lower half of its range; never for an open range."""
     declaration = measure.declaration
     if cell.state != "scored" or cell.value is None or declaration.low is None or declaration.high is None:
         return False
@@ -128,7 +128,7 @@ def missed(cell: Cell, measure: Measure) -> bool:
 
 
 def baseline_lookup_of_plan(plan: Plan) -> BaselineLookup | None:
-    """What the first baseline that the gates of a plan name has of a row; None where there is none."""
+    """The lookup in the first baseline of a plan's gates; None where there is none."""
     baseline = next(iter(plan.baselines.values()), None)
     return None if baseline is None else baseline_lookup(baseline, [target.name for target in plan.targets])
 
@@ -148,24 +148,24 @@ def baseline_lookup_of_stored(
 
 
 def baseline_lookup(baseline: Baseline, targets: Sequence[str]) -> BaselineLookup:
-    """What a baseline has of a row, where it has the same sample: its scores, averaged over epochs, and an output."""
+    """The lookup of a row in a baseline that has the same sample: scores averaged over epochs, and an output."""
 
     def find(row: Row) -> BaselineScores | None:
         target = baseline.target_for(row.target, targets)
-        found = baseline.rows.get((target, row.sample.id)) if target is not None else None
-        if found is None or found.key != sample_key(row.sample):
+        stored = baseline.rows.get((target, row.sample.id)) if target is not None else None
+        if stored is None or stored.key != sample_key(row.sample):
             return None
-        return BaselineScores(_means(found), _output(found.content, row.epoch))
+        return BaselineScores(_means(stored), _output(stored.content, row.epoch))
 
     return find
 
 
-def _means(found: BaselineRow) -> dict[str, float]:
-    known = {name: [value for value in values if value is not None] for name, values in found.scores.items()}
+def _means(stored: BaselineRow) -> dict[str, float]:
+    known = {name: [value for value in values if value is not None] for name, values in stored.scores.items()}
     return {name: math.fsum(values) / len(values) for name, values in known.items() if values}
 
 
-def _output(kept: Mapping[str, Any] | None, epoch: int) -> str | None:
-    outputs = kept["outputs"] if kept is not None else []
+def _output(content: Mapping[str, Any] | None, epoch: int) -> str | None:
+    outputs = content["outputs"] if content is not None else []
     answer = outputs[epoch - 1] if epoch <= len(outputs) else None
     return str(answer["text"]) if answer is not None else None

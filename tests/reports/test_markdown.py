@@ -16,7 +16,7 @@ from evalrunner.redact import register_secret
 from evalrunner.reports.markdown import MarkdownReporter, SummaryRows, block, code, inline, render_markdown
 from evalrunner.reports.outputs import replay
 from evalrunner.reports.view import RunView, TargetView, sentence
-from evalrunner.reports.worst_rows import BaselineScores, ShownRow
+from evalrunner.reports.worst_rows import BaselineScores, NotableRow
 from evalrunner.runs.folder import RunFolder
 from evalrunner.stats.measures import Measure
 from tests.reports.hostile import HOSTILE
@@ -60,7 +60,7 @@ def row(place: int, output: str = "wrong", value: float = 0.0) -> Row:
 
 
 def test_summary_shows_verdict_then_gates_metrics_and_rows() -> None:
-    shown = ShownRow(row(3, "no `idea`"))
+    shown = NotableRow(row(3, "no `idea`"))
     assert render_markdown(view(), {"a": [shown]}, max_bytes=100_000) == (
         "## ❌ FAIL: qa\n\n"
         "**1 of 1 gate failed: exact_match &#62;= 0.8 is 0.500: misses the threshold.**\n\n"

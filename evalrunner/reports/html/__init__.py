@@ -1,1 +1,1 @@
-"""`report.html`: a run as one page that opens from disk, reaches no network and runs nothing it shows."""
+"""`report.html`: a run as one file that needs no network and never runs the data it shows."""

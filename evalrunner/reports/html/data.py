@@ -6,7 +6,7 @@ each row, so a log of any length can be read in order.
 A pack is `{"strings": […], "groups": […]}`. Repeated texts are places in `strings`, long texts are cut. A group is a
 sample in one epoch: `[id, epoch, index, input, expected, metadata, answers, baseline]`, with an answer (or null) for
 each target. The fields are in the order of `GROUP`, `ANSWER` and `CELL`, which the page receives. A text that was cut is
-`[the part that is kept, its length]`.
+`[its start, its length]`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def overview_data(view: RunView) -> dict[str, Any]:
 
 
 def comparison_part(comparison: Comparison | None) -> dict[str, Any] | None:
-    """What the page shows of a comparison, as `metrics.json` has it: it computes the rest of its own numbers."""
+    """The comparison in the data of the page, with the keys of `metrics.json`."""
     if comparison is None:
         return None
     data = comparison.to_json()
@@ -74,14 +74,14 @@ def comparison_part(comparison: Comparison | None) -> dict[str, Any] | None:
 
 
 def scorer_part(name: str, scorer: ScorerProvenance) -> dict[str, Any]:
-    """What the page shows of a scorer."""
+    """A scorer in the data of the page."""
     return {"name": name, "type": scorer.type, **{key: to_json(getattr(scorer, key)) for key in DECLARED}}
 
 
 def target_part(
     name: str, target: TargetProvenance, metrics: Sequence[Metric], usage: UsageRecord | None
 ) -> dict[str, Any]:
-    """What the page shows of a target; `usage` is None where nobody counted its calls."""
+    """A target in the data of the page; `usage` is None where its calls were not counted."""
     return {
         "name": name,
         "type": target.type,
@@ -162,15 +162,15 @@ class RowIndex:
             return
         with self.path.open("rb") as file:
             current = -1
-            found: dict[int, int] = {}
+            offsets: dict[int, int] = {}
             for place in self.places:
                 group, target = divmod(self._keys[place], _TARGETS)
-                if group != current and found:
-                    yield self._decode(file, found)
-                    found = {}
+                if group != current and offsets:
+                    yield self._decode(file, offsets)
+                    offsets = {}
                 current = group
-                found[target] = self._offsets[place]
-            yield self._decode(file, found)
+                offsets[target] = self._offsets[place]
+            yield self._decode(file, offsets)
 
     def _decode(self, file: IO[bytes], offsets: Mapping[int, int]) -> Mapping[int, Row]:
         rows: dict[int, Row] = {}
@@ -186,7 +186,7 @@ class RowIndex:
 
 
 def _head(path: Path, line: bytes) -> tuple[bytes, int, int]:
-    """Target (as JSON), epoch and place of a record; read whole where it is not spelled as we spell it."""
+    """Target (as JSON), epoch and index of a record; parsed in full where its keys are in another order."""
     head = _HEAD.match(line)
     if head is not None:
         return head[1], int(head[2]), int(head[3])
@@ -204,7 +204,7 @@ ANSWER = (
 )  # fmt: skip
 CELL = ("state", "value", "reason", "detail", "cost_usd")
 STATES = ("scored", "skipped", "unscored", "error")
-ID_LIMIT = 500  # characters of an id or a value of metadata that are shown; what is longer is no name any more
+ID_LIMIT = 500  # characters of an id or a sample field
 EACH = 400_000  # characters of a pack: enough for deflate to find repetitions, and inflated in one breath
 
 
@@ -273,12 +273,12 @@ class Packer:
             before,
         ]
 
-    def _before(self, found: BaselineScores | None) -> list[Any] | None:
-        """What the baseline had: a score for each scorer, then its output, each None where there is none."""
-        if found is None:
+    def _before(self, stored: BaselineScores | None) -> list[Any] | None:
+        """The baseline of a row: a score for each scorer, then its output, each None where it is missing."""
+        if stored is None:
             return None
-        output = self._cut(found.output) if found.output is not None else None
-        return [[found.scores.get(name) for name in self.scorers], output]
+        output = self._cut(stored.output) if stored.output is not None else None
+        return [[stored.scores.get(name) for name in self.scorers], output]
 
     def _value(self, value: Any) -> int:
         if value is None:
@@ -291,8 +291,17 @@ class Packer:
         cells = [self._cell(row.cells[name]) if name in row.cells else None for name in self.scorers]
         messages = self._messages(answer.messages, target, prompts)
         if isinstance(answer, Failure):
-            said = f"{answer.kind}: {answer.message}"
-            return [None, self._place(f"error: {answer.kind}"), self._cut(said), *[None] * 6, 0, cells, messages, None]
+            failure = f"{answer.kind}: {answer.message}"
+            return [
+                None,
+                self._place(f"error: {answer.kind}"),
+                self._cut(failure),
+                *[None] * 6,
+                0,
+                cells,
+                messages,
+                None,
+            ]
         return [
             self._cut(answer.text),
             self._place(answer.finish_reason),
@@ -310,14 +319,14 @@ class Packer:
         ]
 
     def _messages(self, messages: Sequence[Mapping[str, Any]] | None, target: int, prompts: list[Any]) -> Any:
-        """The prompt as pairs of role and text; the place of an earlier target that was sent the same."""
+        """The prompt as pairs of role and text, or the place of an earlier target with the same prompt."""
         if messages is None:
             return None
         for first, known in prompts:
             if known == messages:
                 return first
         prompts.append((target, messages))
-        return [[self._place(str(said.get("role", ""))), self._cut(_content(said))] for said in messages]
+        return [[self._place(str(message.get("role", ""))), self._cut(_content(message))] for message in messages]
 
     def _cell(self, cell: Cell) -> list[Any]:
         packed: list[Any] = [STATES.index(cell.state), cell.value]
@@ -337,7 +346,7 @@ def _short(seconds: float | None) -> float | None:
 
 
 def _content(message: Mapping[str, Any]) -> str:
-    """What a message says: its content alone where that is all, else all but its role as JSON."""
+    """The content of a message; with other keys than role and content, all but the role as JSON."""
     if len(message) == 2 and "role" in message and "content" in message:
         return _text(message["content"])
     rest = {key: value for key, value in message.items() if key != "role"}
@@ -355,7 +364,7 @@ _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u202
 
 
 def json_text(data: Any) -> str:
-    """Data as JSON on one line, keys redacted. NaN is refused: no reader of JSON knows it."""
+    """Data as JSON on one line, API keys redacted. Raises ValueError for NaN, which JSON does not have."""
     return redact(json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str))
 
 
@@ -365,7 +374,7 @@ def to_utf8(text: str) -> bytes:
 
 
 def inline_json(text: str) -> bytes:
-    """JSON as the content of a script element that is data: nothing in it ends the element."""
+    """JSON as the content of a data script element, which it cannot close."""
     return to_utf8(text.translate(_ESCAPES))
 
 
@@ -375,5 +384,5 @@ def packed_json(text: str) -> bytes:
 
 
 def csp_hash(text: str) -> str:
-    """What a Content-Security-Policy calls an inline script or style by: `'sha256-…'`."""
+    """The source of an inline script or style in a Content-Security-Policy: `'sha256-…'`."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""The interval plot as a picture of its own: SVG made here, PNG by resvg (extra `png`)."""
+"""The interval plot as SVG, and as PNG by resvg (extra `png`)."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class PngReporter:
 
 
 def forest_svg(run: RunView) -> str:
-    """Every metric of a run folder that has an interval, a line for each target, as SVG. Raises RunNotFoundError."""
+    """Every metric with an interval, a line for each target, as SVG."""
     overview = overview_data(run)
     body: list[str] = []
     y = 44.0
     for name in _names(overview):
         body.append(_text(20, y + 14, name, size=13, weight=600))
         y += 22
-        found = list(_of(overview, name))
-        low, high = _domain(overview, found)
-        for place, target, metric in found:
+        lines = list(_of(overview, name))
+        low, high = _domain(overview, lines)
+        for place, target, metric in lines:
             body.extend(_line(overview, place, target, metric, y + LINE / 2, (low, high)))
             y += LINE
         body.append(_text(LEFT, y + 12, f"{low:g}", size=11, fill="#565a5f"))
@@ -94,19 +94,19 @@ def _names(overview: Mapping[str, Any]) -> list[str]:
 
 
 def _of(overview: Mapping[str, Any], name: str) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-    """The places, names and metrics of the targets that have a value of it."""
+    """The places, names and metrics of the targets that have a value of the metric."""
     for place, target in enumerate(overview["targets"]):
         for metric in target["metrics"]:
             if metric["name"] == name and not metric["slice"] and metric["value"] is not None:
                 yield place, target["name"], metric
 
 
-def _domain(overview: Mapping[str, Any], found: Sequence[tuple[int, str, Mapping[str, Any]]]) -> tuple[float, float]:
-    """The range that a metric is drawn over: its scorer's, or what there is to see."""
-    ends = [m[key] for _, _, m in found for key in ("low", "value", "high") if m[key] is not None]
+def _domain(overview: Mapping[str, Any], lines: Sequence[tuple[int, str, Mapping[str, Any]]]) -> tuple[float, float]:
+    """The range of a metric in the plot: that of its scorer, or that of its values."""
+    ends = [m[key] for _, _, m in lines for key in ("low", "value", "high") if m[key] is not None]
     low, high = min(ends), max(ends)
     for scorer in overview["scorers"]:
-        if scorer["name"] == found[0][2]["scorer"] and find_aggregate(found[0][2]["aggregate"]).in_score_units:
+        if scorer["name"] == lines[0][2]["scorer"] and find_aggregate(lines[0][2]["aggregate"]).in_score_units:
             declared = scorer["range"] or (None, None)
             low = low if declared[0] is None else min(low, declared[0])
             high = high if declared[1] is None else max(high, declared[1])
@@ -140,8 +140,8 @@ def _line(
             at = x(gate["bound"])
             yield f"<path d='M{at:.1f} {y - 9:g}V{y + 9:g}' stroke='#1d1f21' stroke-width='1.5' stroke-dasharray='3 2'/>"
     yield f"<circle cx='{x(metric['value']):.1f}' cy='{y:g}' r='5' fill='{colour}'/>"
-    said = f"{number(metric['value'], metric['unit'])} ({interval(metric['low'], metric['high'])})"
-    yield _text(WIDTH - 20, y + 4, said, size=12, anchor="end")
+    label = f"{number(metric['value'], metric['unit'])} ({interval(metric['low'], metric['high'])})"
+    yield _text(WIDTH - 20, y + 4, label, size=12, anchor="end")
 
 
 def _text(
@@ -162,5 +162,5 @@ def _text(
 
 
 def _safe(text: str, limit: int) -> str:
-    """Untrusted text as XML has it: one line, nothing that XML 1.0 forbids."""
+    """Untrusted text escaped for XML: one line, without characters that XML 1.0 forbids."""
     return escape(one_line(text, limit).replace("\ufffe", " ").replace("\uffff", " "))

@@ -50,10 +50,10 @@ ASSETS = Path(__file__).parent / "assets"
 STYLES = ("base.css", "overview.css", "plots.css", "rows.css", "detail.css", "print.css")
 SCRIPTS = ("dom.js", "data.js", "summary.js", "charts.js", "rows.js", "detail.js", "export.js", "main.js")
 
-PLAIN_BELOW = 400_000  # bytes of a row log: below, rows stand in the page as JSON that a person can read
-TEXT_BUDGET = 40_000_000  # characters: what a browser inflates and parses in a second
-TEXT_LIMITS = (400, 20_000)  # characters of one text, at the least and at the most
-MAX_GROUPS = 50_000  # samples × epochs of one page; beyond, the first of them and a word that says so
+PLAIN_BELOW = 400_000  # bytes of a row log: below, rows are in the page as readable JSON
+TEXT_BUDGET = 40_000_000  # characters: a browser inflates and parses them in a second
+TEXT_LIMITS = (400, 20_000)  # characters of one text: minimum and maximum
+MAX_GROUPS = 50_000  # samples × epochs of one page; of more, the first ones and a note
 
 POLICY = (
     "default-src 'none'; connect-src 'none'; img-src 'none'; base-uri 'none'; form-action 'none'; "
@@ -88,7 +88,7 @@ def write_report(run: RunView, path: Path, *, baseline: BaselineLookup | None = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageSize:
-    """How much a page is to show: samples × epochs, answers of all targets, bytes of the row logs."""
+    """The size of a page: samples × epochs, answers of all targets, bytes of the row logs."""
 
     groups: int
     answers: int
@@ -108,7 +108,7 @@ def write_page(
     *,
     baseline: BaselineLookup | None = None,
 ) -> Path:
-    """Write a page of what stands above the rows and of the rows themselves, by the place of their target in it.
+    """Write a page of an overview and rows, each row at the place of its target.
 
     The targets may come from one run or from several, as long as the groups hold the same sample in the same epoch.
     """
@@ -125,8 +125,8 @@ def write_page(
 def _write(file: IO[bytes], title: str, overview: str, packs: Iterator[str], *, plain: bool) -> None:
     style, script = page_style(), page_script()
     policy = POLICY.format(style=csp_hash(style), script=csp_hash(script))
-    shown = html.escape(UNSAFE.sub(" ", redact(title))[:300])
-    file.write(to_utf8(HEAD.format(policy=policy, title=shown, style=style)))
+    escaped = html.escape(UNSAFE.sub(" ", redact(title))[:300])
+    file.write(to_utf8(HEAD.format(policy=policy, title=escaped, style=style)))
     file.write(b'<script type="application/json" id="overview">')
     file.write(inline_json(overview))
     file.write(to_utf8(f"</script>\n<script>{script}</script>\n"))
@@ -203,8 +203,8 @@ def _groups(
     place_of = {name: place for place, name in enumerate(names)}
     streams = [_placed(run, index, place_of) for run, index in zip(runs, indexes, strict=True)]
     together = heapq.merge(*streams, key=lambda item: item[0])
-    for _, found in groupby(together, key=lambda item: item[0]):
-        yield {place: row for _, rows in found for place, row in rows.items()}
+    for _, items in groupby(together, key=lambda item: item[0]):
+        yield {place: row for _, rows in items for place, row in rows.items()}
 
 
 def _placed(
