@@ -1,1 +1,1 @@
-"""Runs sent to trackers, from the files of their folder alone, so that it can be done at once, later, or again."""
+"""MLflow: scorers, targets, datasets, baselines and the export of runs, each reached through a plug-in hook."""

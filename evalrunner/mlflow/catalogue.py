@@ -1,4 +1,7 @@
-"""CATALOGUE"""
+"""The metrics and scorers of the installed MLflow, the parameters that they accept, and the columns that they need.
+
+Metrics that cannot score one output at a time, or that would contact other hosts, are refused with an alternative.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,8 @@ MODULE_PREFIXES = (
 )
 
 WHOLE_DATASET = (
-    "is one number for a whole dataset and none for an answer, so it has no rows, counts or interval; use exact_match "
-    "or token_f1 for texts, numeric_match for numbers, or a function of your own (type: python)"
+    "is one number for a whole dataset, without scores of rows, counts or an interval; use exact_match or token_f1 for "
+    "texts, numeric_match for numbers, or your own function (type: python)"
 )
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(
@@ -35,18 +38,18 @@ REFUSED: Mapping[str, str] = {
         WHOLE_DATASET,
     ),
     "latency": "is measured in every run and requires no scorer: see latency/mean, /p50, /p90 and /p99",
-    "token_count": "fetches a tokenizer from a host that the suite does not name; what the provider counted is in every "
-    "run: see token_count/mean and /total",
-    "toxicity": "fetches code and a model from the Hugging Face hub; use {type: toxicity, …}, which has the same aggregates",
-    "RegexMatch": "can be held up for ever by a slow pattern; use {type: regex, pattern: …}, which cannot",
+    "token_count": "downloads a tokenizer from a host that the suite does not name; the tokens counted by the provider "
+    "are in every run: see token_count/mean and /total",
+    "toxicity": "downloads code and a model from the Hugging Face hub; use {type: toxicity, …}, which has the same aggregates",
+    "RegexMatch": "can hang on a slow pattern; use {type: regex, pattern: …}, which cannot",
 }
 SUITE_PARAMETERS = (
     "model", "extra_headers", "proxy_url", "max_workers", "metric_metadata", "aggregations", "base_url",
     "inference_params", "timeout",
 )  # fmt: skip
-"""Parameters that settle whom MLflow asks and what it adds up; the suite does that."""
+"""Parameters that decide which model MLflow calls and how it aggregates; the suite decides that."""
 EXTRA_REQUIRED: Mapping[str, tuple[str, ...]] = {"make_genai_metric_from_prompt": ("judge_prompt",)}
-"""Parameters that MLflow gives a default with which nothing can be asked."""
+"""Parameters that are required in practice, though MLflow has a default."""
 UNSETTABLE = frozenset(
     {"description", "required_columns", "instructions", "is_session_level_scorer", *SUITE_PARAMETERS}
 )
@@ -54,9 +57,9 @@ UNSETTABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One entry: what makes it, which parameters it accepts, and which of them it cannot do without.
+    """A metric or scorer of MLflow: its factory, and the parameters that it accepts and requires.
 
-    `unavailable` says what it asks for that one answer does not have.
+    `unavailable` says what it needs that one output does not have.
     """
 
     name: str
@@ -68,7 +71,7 @@ class CatalogueEntry:
 
 
 def find(metric: str) -> CatalogueEntry:
-    """The entry that a suite names, with or without the module it is in. Raises ValueError."""
+    """The entry that a suite names, with or without its module. Raises ValueError."""
     name = metric
     for place in MODULE_PREFIXES:
         name = name.removeprefix(place)
@@ -81,14 +84,14 @@ def find(metric: str) -> CatalogueEntry:
         )
         raise ValueError(f"MLflow has no metric {metric!r}{nearest(name, known)}; it has {', '.join(usable)}")
     if (unavailable := known[name].unavailable) is not None:
-        raise ValueError(f"metric {metric!r} {unavailable}, and a row holds one answer")
+        raise ValueError(f"metric {metric!r} {unavailable}, and a row has one output")
     return known[name]
 
 
 def catalogue() -> dict[str, CatalogueEntry]:
-    """Everything there is, by name."""
+    """All entries by name."""
     with quiet_mlflow():
-        # not `from mlflow import metrics`: that is a stand-in which is empty until it is used
+        # `from mlflow import metrics` would be a lazy module that is empty at first
         metrics, genai, scorers = map(
             importlib.import_module, ("mlflow.metrics", "mlflow.metrics.genai", "mlflow.genai.scorers")
         )
@@ -123,21 +126,21 @@ def _class(name: str, made: Any) -> CatalogueEntry:
     trace = parameters.get("trace")
     unavailable = "judges a whole conversation" if "session" in parameters else None
     if trace is not None and trace.default is trace.empty:
-        unavailable = "requires MLflow's trace of what happened inside the application"
+        unavailable = "needs MLflow's trace of what happened inside the application"
     return CatalogueEntry(name, "scorer", made, tuple(fields), requires, unavailable)
 
 
 def check_params(found: CatalogueEntry, params: Mapping[str, Any]) -> None:
-    """None, where the entry accepts these parameters. Raises ValueError with what it accepts."""
+    """Raises ValueError for parameters that the entry does not accept, or requires and does not get."""
     for name in params:
         if name in SUITE_PARAMETERS:
             raise ValueError(
-                f"'params' has {name!r}, which the suite settles: by its judge (with params: of its own), run.timeout and its "
-                "metrics; take it out"
+                f"'params' has {name!r}, which the suite decides: with its judge (and the judge's params), run.timeout and its "
+                "metrics; remove it"
             )
         if name not in found.accepts:
             raise ValueError(
-                f"'params' has {name!r}, which {found.name!r} does not take{nearest(name, found.accepts)}; {_listed(found.accepts)}"
+                f"'params' has {name!r}, which {found.name!r} does not accept{nearest(name, found.accepts)}; {_listed(found.accepts)}"
             )
     requires = (*found.requires, *EXTRA_REQUIRED.get(found.name, ()))
     missing = [name for name in requires if params.get(name) is None]
@@ -151,7 +154,7 @@ def _listed(names: Collection[str]) -> str:
 
 
 def scorer_name(options: Mapping[str, Any]) -> str | None:
-    """What MLflow calls a metric in its results: `precision_at_3`, `relevance_to_query` for RelevanceToQuery."""
+    """The name of a metric in MLflow's results: `precision_at_3`, `relevance_to_query` for RelevanceToQuery."""
     metric, params = options.get("metric"), options.get("params")
     if not isinstance(metric, str):
         return None
@@ -171,20 +174,20 @@ EXPECTED = frozenset({"targets", "ground_truth", "expected", "expected_response"
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names that a metric asks for, and the dataset's columns for those that are called something else there."""
+    """The values that a metric needs by name, and the dataset columns for those with another name there."""
 
     names: tuple[str, ...]
     mapped: Mapping[str, str]
 
     @classmethod
     def of(cls, names: Iterable[str], mapped: Mapping[str, str]) -> Columns:
-        """Raises ValueError for a mapped name that the metric does not ask for."""
+        """Raises ValueError for a mapped name that the metric does not need."""
         asked = tuple(names)
         for name in mapped:
             if name not in asked:
-                listed = f"it asks for {', '.join(asked)}" if asked else "it asks for none"
+                listed = f"it needs {', '.join(asked)}" if asked else "it needs none"
                 raise ValueError(
-                    f"'columns' has {name!r}, which the metric does not ask for{nearest(name, asked)}; {listed}"
+                    f"'columns' has {name!r}, which the metric does not need{nearest(name, asked)}; {listed}"
                 )
         return cls(asked, mapped)
 
@@ -193,22 +196,22 @@ class Columns:
         return any(name in EXPECTED and name not in self.mapped for name in self.names)
 
     def example(self) -> tuple[Sample, str]:
-        """A made-up row that has every column, with a wrong answer: a question about it shows how long questions are."""
+        """A placeholder row with every column and a wrong output, to estimate the size of judge calls."""
         own = {column: "x" for name in self.names if (column := self._column(name)) is not None}
         return Sample("example", "x", ("x",), own), "y"
 
     def missing(self, sample: Sample) -> str | None:
-        """What a sample lacks, in words; None where every column is there."""
+        """A message about the column that a sample lacks, or None."""
         for name in self.names:
             column = self._column(name)
             if column is not None and column not in sample.metadata:
                 known = nearest(column, sample.metadata)
                 hint = known or "; name it with columns: {" + name + ": …}"
-                return f"the metric asks for {name!r}, and there is no column {column!r}{hint}"
+                return f"the metric needs {name!r}, but there is no column {column!r}{hint}"
         return None
 
     def values(self, output: str, sample: Sample) -> dict[str, Any]:
-        """The value of each name. Raises KeyError for a column that is not there."""
+        """The value of each name. Raises KeyError for a missing column."""
         return {name: self._value(name, output, sample) for name in self.names}
 
     def empty(self, values: Mapping[str, Any]) -> str | None:
@@ -216,7 +219,7 @@ class Columns:
         return next((name for name in self.names if self._column(name) is not None and _is_empty(values[name])), None)
 
     def _column(self, name: str) -> str | None:
-        """The dataset's column for a name; None where it is the input, the output or the accepted answer."""
+        """The dataset column for a name; None for the input, the output and the accepted answer."""
         if name in self.mapped:
             return self.mapped[name]
         return None if name in OUTPUT | INPUT | EXPECTED else name

@@ -20,14 +20,14 @@ from evalrunner.redact import LOGIN, redact_message
 ENV_BEFORE_IMPORT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # MLflow imports litellm where it is installed, which asks a server for prices
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # MLflow imports litellm if it is installed, which downloads prices
 }
 ENV_DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "GIT_PYTHON_REFRESH": "quiet",
-    "TQDM_DISABLE": "1",  # its metrics with a judge draw a progress bar for every row
+    "TQDM_DISABLE": "1",  # its metrics with a judge draw a progress bar per row
 }
-DEFAULT_URI = "sqlite:///mlflow.db"  # MLflow's own since version 3
+DEFAULT_URI = "sqlite:///mlflow.db"  # the default of MLflow since version 3
 DATABASE_FILE = re.compile(r"sqlite:///(?P<path>[^?]+)(?P<rest>.*)")
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 UNREACHABLE_SIGNS = (
@@ -41,32 +41,29 @@ NOISY_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
 
 
 def check_mlflow(what: str) -> None:
-    """None, where MLflow is installed; imports nothing. Raises MissingExtraError for `what` needs it."""
+    """Raises MissingExtraError for `what` if MLflow is not installed; imports nothing."""
     if importlib.util.find_spec("mlflow") is None:
         raise MissingExtraError(what, "mlflow")
 
 
-def mlflow_address(said: str | None, environ: Mapping[str, str] | None = None) -> str:
-    """Where MLflow is: what the suite or an option says, else MLFLOW_TRACKING_URI, else MLflow's own default.
-
-    One rule for all that is read from MLflow and sent there.
-    """
+def mlflow_address(configured: str | None, environ: Mapping[str, str] | None = None) -> str:
+    """The address of MLflow: `configured`, else MLFLOW_TRACKING_URI, else MLflow's default, for reading and sending."""
     values = os.environ if environ is None else environ
-    return (said or values.get("MLFLOW_TRACKING_URI") or DEFAULT_URI).strip()
+    return (configured or values.get("MLFLOW_TRACKING_URI") or DEFAULT_URI).strip()
 
 
 def find_missing_database(uri: str) -> Path | None:
-    """The database file of an address where it is not there: MLflow would make an empty one to look into."""
+    """The database file of an address if it does not exist: MLflow would create an empty one."""
     found = DATABASE_FILE.fullmatch(uri)
     path = Path(found["path"]) if found is not None else None
     return None if path is None or path.exists() else path
 
 
 def explain_mlflow_error(refused: BaseException, address: str) -> str:
-    """What MLflow raised, as one line without logins; of a server that is not there no more than that."""
+    """An exception of MLflow as one line without logins."""
     text = " ".join(without_login(str(refused)).split())
     if address.startswith("http") and any(sign in text for sign in UNREACHABLE_SIGNS):
-        return f"nobody answers at {without_login(address)}"
+        return f"no server answers at {without_login(address)}"
     return text[:300] or type(refused).__name__
 
 
@@ -77,7 +74,7 @@ def without_login(text: str) -> str:
 
 @contextmanager
 def mlflow_at(uri: str, **environ: str) -> Iterator[None]:
-    """`quiet_mlflow` where whatever asks MLflow asks `uri`, with few tries; one thread at a time."""
+    """`quiet_mlflow` with `uri` as MLflow's address and few retries; one thread at a time."""
     with _lock, quiet_mlflow(**{RETRIES: os.environ.get(RETRIES) or "2", "MLFLOW_TRACKING_URI": uri, **environ}):
         from mlflow import get_tracking_uri, set_tracking_uri
 
@@ -85,28 +82,28 @@ def mlflow_at(uri: str, **environ: str) -> Iterator[None]:
         if before == uri:
             yield
             return
-        set_tracking_uri(uri)  # a program that has called this itself is heard before the environment
+        set_tracking_uri(uri)  # a call of the program takes precedence over the environment
         try:
             yield
         finally:
             set_tracking_uri(before)
 
 
-_lock = threading.RLock()  # the environment is one for all threads
+_lock = threading.RLock()  # all threads share the environment
 
 
 @contextmanager
 def quiet_mlflow(**environ: str) -> Iterator[None]:
-    """MLflow can be imported and used inside: its telemetry off for good, its chatter off, `environ` set meanwhile."""
+    """A context to import and use MLflow: telemetry and messages are off, and `environ` is set inside."""
     os.environ.update(ENV_BEFORE_IMPORT)
     for name, value in ENV_DEFAULTS.items():
         os.environ.setdefault(name, value)
     before = {name: os.environ.get(name) for name in environ}
     os.environ.update(environ)
-    with warnings.catch_warnings(record=True):  # kept from the screen also where MLflow asks for them again
-        warnings.simplefilter("ignore")  # what MLflow and its packages warn of is not for our users to mend
+    with warnings.catch_warnings(record=True):  # hidden also where MLflow enables them again
+        warnings.simplefilter("ignore")  # of MLflow and its packages, about nothing that users can change
         try:
-            import mlflow  # noqa: F401  so that its loggers are there
+            import mlflow  # noqa: F401  so that its loggers exist
 
             for name in NOISY_LOGGERS:
                 logging.getLogger(name).setLevel(logging.ERROR)
@@ -120,18 +117,18 @@ def quiet_mlflow(**environ: str) -> Iterator[None]:
 
 
 SENDING_ENVIRONMENT = {
-    # A request that creates something is never made again blindly: we look first whether it was done.
+    # requests are retried by Retrier, which first checks whether the object was created
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    "MLFLOW_HTTP_POOL_MAXSIZE": "16",  # what is more than its ten at once would open a connection for every request
+    "MLFLOW_HTTP_POOL_MAXSIZE": "16",  # its default of ten would open a new connection for each further request
 }
 TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 
 @contextmanager
 def mlflow_client(uri: str) -> Iterator[Any]:
-    """An `MlflowClient` for an address, without retries of its own. Raises MissingExtraError; what its import raises is its own."""
+    """An `MlflowClient` for an address, without retries of its own. Raises MissingExtraError, and whatever the import of MLflow raises."""
     check_mlflow("tracking runs with MLflow")
     with quiet_mlflow(**SENDING_ENVIRONMENT, **{TIMEOUT_VARIABLE: os.environ.get(TIMEOUT_VARIABLE) or "30"}):
         from mlflow import MlflowClient

@@ -1,4 +1,4 @@
-"""DEST"""
+"""Destinations of runs in MLflow: where they are sent, under which names, and what is there already (`mlflow.json`)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TrackedPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "trace
 
 @dataclass(frozen=True, slots=True)
 class MlflowSpec:
-    """`tracking.mlflow` with its variables filled in; None means as the environment or MLflow has it."""
+    """The keys of `tracking.mlflow`, variables filled in; None uses the environment or the default of MLflow."""
 
     uri: str | None = key("Tracking server or database", path=True)
     experiment: str | None = key("Experiment (default: the name of the suite)", path=True)
@@ -40,7 +40,7 @@ class MlflowSpec:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is sent where. `uri` may hold a login, `display_uri` is it without."""
+    """What is sent where. `uri` may have a login, `display_uri` has none."""
 
     uri: str
     experiment: str
@@ -54,14 +54,14 @@ class Settings:
 
     @property
     def remote(self) -> bool:
-        """Whether a server answers, rather than a database that this process opens."""
+        """Whether the address is a server, not a database that this process opens."""
         return self.uri.startswith(("http", "databricks"))
 
 
 def settings_of(
     spec: MlflowSpec | None, address: str | None, *, suite: str, run_id: str, environ: Mapping[str, str]
 ) -> Settings:
-    """The settings of a run. `address` is an address that replaces the suite's; None or "" keeps the configured one.
+    """The settings of a run. `address` replaces that of the suite; None or "" keeps the configured one.
 
     Raises SuiteError for an address that MLflow cannot use.
     """
@@ -84,9 +84,9 @@ def settings_of(
 
 
 def stored_spec(run: RunRecord, environ: Mapping[str, str], *, elsewhere: bool = False) -> MlflowSpec | None:
-    """What the suite of a stored run said of MLflow, its variables filled in anew. Raises SuiteError.
+    """The `tracking.mlflow` of a stored run, variables filled in again. Raises SuiteError.
 
-    `elsewhere` is for a run that goes to another address: then the suite's need not be known.
+    `elsewhere` is for a run that is sent to another address: the suite's address is then not read.
     """
     data = run.resolved.get("tracking")
     if data is None:
@@ -102,7 +102,7 @@ def stored_spec(run: RunRecord, environ: Mapping[str, str], *, elsewhere: bool =
 
 
 def _absolute(uri: str) -> str:
-    """A database file by its whole path, so that it is the same one from another folder."""
+    """The address of a database file with its absolute path, so that it is the same from any folder."""
     found = DATABASE_FILE.fullmatch(uri)
     absolute = found is None or found["path"].startswith("/")
     return uri if found is None or absolute else f"sqlite:///{Path(found['path']).resolve()}{found['rest']}"
@@ -114,11 +114,11 @@ SCHEMA_VERSION = 2
 
 @dataclass(slots=True)
 class Destination:
-    """One server and experiment that the run goes to. `runs` is a target's name, or "" for the suite, to MLflow's id.
+    """A server and an experiment that a run is sent to. `runs` maps a target, or "" for the suite, to MLflow's run id.
 
-    `content` is what of the run was sent: another one has to be sent again, with a later `stamp_ms`, because of several
-    values of a metric MLflow shows the latest. `traces` counts the rows of each target whose traces are there, in the
-    order of the row log. `problem` says why it was not sent.
+    `content` is a digest of what was sent: other content is sent again, with a later `stamp_ms`, because MLflow shows
+    the latest of several values of a metric. `traces` counts the rows of each target whose traces are sent, in order of
+    the row log. `problem` says why sending failed.
     """
 
     uri: str
@@ -137,19 +137,19 @@ class Destination:
         return self.runs.get("")
 
     def reset(self) -> None:
-        """Take everything as still to be done."""
+        """Mark every step as not done."""
         self.done, self.traces = [], {}
 
     @property
     def url(self) -> str | None:
-        """The page of the run, where a server shows one."""
+        """The web page of the run, None for a database."""
         if not self.uri.startswith("http") or self.suite_run_id is None:
             return None
         return f"{self.uri}/#/experiments/{self.experiment_id}/runs/{self.suite_run_id}"
 
 
 class SendState:
-    """The destinations of a run, written to its folder with every change. Safe with several threads."""
+    """The destinations of a run, written to its folder with every change. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / STATE_FILE
@@ -157,7 +157,7 @@ class SendState:
         self.destinations = _read(self.path) if self.path.is_file() else []
 
     def destination(self, uri: str, experiment: str) -> Destination:
-        """The destination of an address and experiment, a new one if it is the first time."""
+        """The destination for an address and experiment, created if it is new."""
         for destination in self.destinations:
             if (destination.uri, destination.experiment) == (uri, experiment):
                 return destination
@@ -165,7 +165,7 @@ class SendState:
         return self.destinations[-1]
 
     def begin(self, destination: Destination, content: str, finished_ms: int) -> None:
-        """Note what is being sent. What was done for something else is to be done again."""
+        """Record what is being sent. Steps that were done for other content are reset."""
         if destination.content != content:
             destination.content, destination.sent = content, False
             destination.reset()
@@ -180,7 +180,7 @@ class SendState:
         done: str | None = None,
         traces: tuple[str, int] | None = None,
     ) -> None:
-        """Note a run that is there by now, a step that is done, or how many rows of a target are."""
+        """Record a created run, a finished step, or the number of rows of a target whose traces are sent."""
         with self._lock:
             if run is not None:
                 destination.runs[run[0]] = run[1]
@@ -191,7 +191,7 @@ class SendState:
         self.write()
 
     def write(self) -> None:
-        """Write the file. Raises RunError where the disk refuses."""
+        """Write the file. Raises RunError if it cannot be written."""
         with self._lock:
             destinations = [
                 {

@@ -1,4 +1,8 @@
-"""EXPORT"""
+"""Send a stored run to MLflow, exactly once: a run for the suite, and below it one for each target.
+
+Each step finds what an earlier attempt did, or can be repeated: runs are looked up by a tag before they are created,
+metrics have the time of the run, artifacts overwrite themselves. So an interrupted sending is simply repeated.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ from evalrunner.stats.summary import Design, Summary
 
 
 def dataset_name(stored: StoredRun) -> str:
-    """What a run's dataset is called in MLflow: as it was there, else as its file, else as the suite."""
+    """The name of a run's dataset in MLflow: its name there, else that of its file, else that of the suite."""
     said = stored.run.resolved.get("dataset")
     path = said if isinstance(said, str) else said.get("path") if isinstance(said, Mapping) else None
     known = (stored.run.dataset_from or {}).get("name")
@@ -51,8 +55,8 @@ def dataset_name(stored: StoredRun) -> str:
 
 
 def source_of(stored: StoredRun, run_id: str) -> dict[str, str]:
-    """Type and address of the dataset of a run that was sent as `run_id`, in MLflow's words."""
-    if is_whole(stored):  # `local` is the type that MLflow asks its own artifacts for
+    """Type and source of the dataset of a run that was sent as `run_id`, in MLflow's format."""
+    if is_whole(stored):  # `local` is the type of MLflow's own artifacts
         return {"source_type": "local", "source": json.dumps({"uri": f"runs:/{run_id}/{ROWS_FILE}"})}
     return {
         "source_type": "code",
@@ -61,12 +65,12 @@ def source_of(stored: StoredRun, run_id: str) -> dict[str, str]:
 
 
 def is_whole(stored: StoredRun) -> bool:
-    """Whether the run's rows have every sample: a part of a dataset is not what its digest says."""
+    """Whether the run's rows have every sample: the digest is that of the whole dataset."""
     return (stored.run.rows or 0) >= stored.run.rows_planned
 
 
 def write_dataset(rows: Iterable[Row], stored: StoredRun, path: Path) -> None:
-    """Write the samples of a run's rows in their order, one a line, so that they are the same ones without `columns`."""
+    """Write the samples of a run's rows in order, one per line, so that they can be read without `columns`."""
     samples: dict[str, Sample] = {}
     for row in rows:
         samples.setdefault(row.sample.id, row.sample)
@@ -77,9 +81,9 @@ def write_dataset(rows: Iterable[Row], stored: StoredRun, path: Path) -> None:
 
 
 def _columns(sample: Sample, chosen: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The source's own columns, and what the suite chose under the name that it goes by everywhere.
+    """The columns of the source, and input, expected, id and messages under these names.
 
-    A column that another one stands in for is kept as `sample.NAME`.
+    A column of the source with such a name and another value becomes `sample.NAME`.
     """
     found = {
         "id": sample.id,
@@ -94,12 +98,12 @@ def _columns(sample: Sample, chosen: Mapping[str, Any]) -> Iterator[tuple[str, A
 
 
 def earlier_steps(stored: StoredRun) -> dict[str, dict[int, Values]]:
-    """By target, the metrics at each step before the last; nothing where there was one epoch."""
+    """By target, the metrics at each step before the last, over the epochs up to that step; empty for one epoch."""
     found: dict[str, dict[int, Values]] = {name: {} for name in stored.targets}
     if stored.epochs < 2:
         return found
     design = stored.run.design
-    steps = range(design.primary_reducer.k, stored.epochs)  # of fewer epochs the reducer has nothing to say
+    steps = range(design.primary_reducer.k, stored.epochs)  # the reducer needs k epochs
     summaries = {step: _summary(stored, design, step) for step in steps}
     _count(read_rows(stored.folder), summaries)
     for step, summary in summaries.items():
@@ -126,14 +130,11 @@ def _count(rows: Iterable[Row], summaries: Mapping[int, Summary]) -> None:
                 summary.add(row)
 
 
-CONCURRENCY = 4  # targets and parts of the suite that are sent side by side to a server; a database is written by one
-METRICS_PER_REQUEST, TAGS_PER_REQUEST = (
-    800,
-    100,
-)  # MLflow takes 1,000 things in one request, 100 of them tags, 100 parameters
+CONCURRENCY = 4  # targets and steps sent concurrently to a server; a database has one writer
+METRICS_PER_REQUEST, TAGS_PER_REQUEST = 800, 100  # MLflow takes 1,000 items per request, at most 100 tags
 REPORTS = ("report.html", "summary.md", "metrics.json")
 TABLE_FILE = f"{TABLE}.json"
-LOGGED_TAG = "mlflow.loggedArtifacts"  # by it the evaluation view finds its tables
+LOGGED_TAG = "mlflow.loggedArtifacts"  # the evaluation view finds tables by it
 LOGGED_TABLE = '[{"path": "eval_results_table.json", "type": "table"}]'
 
 
@@ -154,10 +155,10 @@ class Sender:
         self.key = run_key(stored)
 
     def send(self) -> None:
-        """Send what is not there yet. Raises NotSent; what is done by then is noted."""
+        """Send what is missing. Raises NotSent; finished steps are recorded."""
         self.destination.experiment_id = self._find_experiment()
         there = {name: ids[0] for name, ids in self._existing().items()}
-        if any(there.get(name) != run_id for name, run_id in self.destination.runs.items()):  # deleted there since
+        if any(there.get(name) != run_id for name, run_id in self.destination.runs.items()):  # deleted in MLflow since
             self.destination.reset()
         self.destination.runs = there
         tags = payload.run_tags(self.stored, self.settings)
@@ -176,7 +177,7 @@ class Sender:
         self._remove_duplicates()
 
     def is_there(self) -> bool:
-        """Whether every run that was sent is still there."""
+        """Whether every run that was sent still exists."""
         there = self._existing()
         return all(run_id in there.get(name, []) for name, run_id in self.destination.runs.items())
 
@@ -184,7 +185,7 @@ class Sender:
         return self.retrier.call(what, action, *args, **options)
 
     def _step(self, step: str, action: Callable[[], None]) -> None:
-        """Do a step unless it is noted as done."""
+        """Run a step unless it is recorded as done."""
         if step not in self.destination.done:
             action()
             self.state.record(self.destination, done=step)
@@ -206,12 +207,12 @@ class Sender:
         try:
             return str(self._call(f"experiment {name!r}", find_or_create))
         except NotSent as refused:
-            if "already exists" not in str(refused):  # somebody else was faster
+            if "already exists" not in str(refused):  # created concurrently
                 raise
             return str(self._call(f"experiment {name!r}", find_or_create))
 
     def _existing(self) -> dict[str, list[str]]:
-        """What is there of this run, by target: MLflow's ids, the oldest first."""
+        """The runs in MLflow that belong to this run, by target: their ids, oldest first."""
         query = f"tags.`{KEY_TAG}` = '{self.key}'"
         found: dict[str, list[Any]] = {}
         for run in self._call(
@@ -224,14 +225,14 @@ class Sender:
         }
 
     def _find_or_create_run(self, name: str, run_name: str, tags: Mapping[str, str]) -> str:
-        """The id of the run of a target, or of the suite: the one that is there, else a new one."""
+        """The id of the run of a target, or of the suite; created if it does not exist."""
         if name in self.destination.runs:
             return self.destination.runs[name]
         asked = False
 
         def find_or_create() -> str:
             nonlocal asked
-            if asked and (ids := self._existing().get(name)):  # the answer to the try before was lost
+            if asked and (ids := self._existing().get(name)):  # the response of the previous attempt was lost
                 return ids[0]
             asked = True
             marks = {KEY_TAG: self.key, **({TARGET_TAG: name} if name else {})}
@@ -245,7 +246,7 @@ class Sender:
         return run_id
 
     def _parts_of_suite(self, tags: Mapping[str, str]) -> Iterator[Callable[[], None]]:
-        """What the run of the suite gets; no part waits for another."""
+        """The steps for the run of the suite, independent of each other."""
         stored, log, run_id = self.stored, self.settings.log, self._run("")
         values = {stored.epochs: payload.run_metrics(stored)} if "metrics" in log else {}
         parts: dict[str, Callable[[], None]] = {
@@ -296,7 +297,7 @@ class Sender:
             metrics, items, marks = metrics[METRICS_PER_REQUEST:], items[TAGS_PER_REQUEST:], marks[TAGS_PER_REQUEST:]
 
     def _send_rows(self) -> None:
-        """The rows of the dataset, which is the source of the input that every run has."""
+        """Send the rows of the dataset, the source of the dataset input of every run."""
         with tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
             path = Path(folder) / ROWS_FILE
             write_dataset(read_rows(self.stored.folder), self.stored, path)
@@ -321,7 +322,7 @@ class Sender:
                 self._call(name, self.client.log_artifact, run_id, str(path))
 
     def _send_baseline(self, run_id: str) -> None:
-        """The scores of every row, so that a gate elsewhere can compare with this run: `baseline: mlflow:…`."""
+        """Send the scores of every row, for gates with `baseline: mlflow:…`."""
         baseline = baseline_of_run(RunFolder(self.stored.folder))
         with tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
             path = Path(folder) / BASELINE_FILE
@@ -333,14 +334,14 @@ class Sender:
         with tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
             path = Path(folder) / TABLE_FILE
             write_table(frame, path)
-            # not mlflow's log_table: called twice, it adds the rows to those that are there
+            # not log_table of MLflow, which appends rows if it is called twice
             self._call("table", self.client.log_artifact, run_id, str(path))
 
     def _finish_run(self, run_id: str, status: str) -> None:
         self._call("ending the run", self.client.set_terminated, run_id, status, self.stored.finished_ms)
 
     def _remove_duplicates(self) -> None:
-        """Delete a run that a server made although its answer never came."""
+        """Delete runs that a server created although its response was lost."""
         for name, ids in self._existing().items():
             for run_id in ids:
                 if run_id != self.destination.runs.get(name):
@@ -348,13 +349,13 @@ class Sender:
 
 
 def run_key(stored: StoredRun) -> str:
-    """What a run is found by again: its id alone could be another machine's."""
+    """The key that identifies a run in MLflow; its id alone could be used on another machine too."""
     said = f"{stored.id} {to_json(stored.run.started_at)} {stored.run.suite} {stored.run.dataset.digest}"
     return hashlib.sha256(said.encode("utf-8", errors="backslashreplace")).hexdigest()[:32]
 
 
 def content_of(stored: StoredRun, settings: Settings) -> str:
-    """What is to be sent, as a digest: a run that was gone on with is another content."""
+    """A digest of what is sent; it changes if the run is resumed."""
     parts = (
         str((stored.folder / ROW_LOG_FILE).stat().st_size) if (stored.folder / ROW_LOG_FILE).is_file() else "0",
         str(to_json(stored.run.finished_at)),
@@ -398,7 +399,7 @@ class MlflowExporter:
             return _send(stored, stored_settings(run, address), Retrier(patience_s, stop))
 
     def note_unsent(self, folder: Path, address: str | None, problem: str) -> TrackingResult:
-        """Record in the run's folder that it was to be sent and was not."""
+        """Record in the run's folder that it was not sent."""
         settings = stored_settings(RunRecord.load(folder), address)
         state = SendState(folder)
         destination = state.destination(settings.display_uri, settings.experiment)
@@ -415,7 +416,7 @@ mlflow = MlflowExporter()
 
 
 def stored_settings(run: RunRecord, address: str | None) -> Settings:
-    """Where a stored run is to be sent, variables of its suite filled in again. Raises SuiteError."""
+    """The settings for sending a stored run, variables of its suite filled in again. Raises SuiteError."""
     spec = stored_spec(run, os.environ, elsewhere=bool(address))
     return settings_of(spec, address, suite=run.suite, run_id=run.run_id, environ=os.environ)
 

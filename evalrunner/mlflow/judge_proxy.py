@@ -1,4 +1,10 @@
-"""PROXY"""
+"""A proxy on this machine through which MLflow, which calls models by HTTP only, asks the judge of a cell.
+
+MLflow calls judges by HTTP from its own threads. The gateway that it is configured with is a server on loopback, which
+hands each call to the judge of the cell in question. So the calls are cached, rate-limited, counted and priced like all
+others, and MLflow has no address of a provider and no key. Each caller has a session with its own token; calls without
+a token are refused. A call is made once: failures are answered with a status that MLflow does not retry.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +28,21 @@ from evalrunner.mlflow.client import quiet_mlflow
 from evalrunner.scorers.autoevals import describe_error
 
 TOKEN_HEADER = "X-Evalrun-Session"  # noqa: S105  the name of a header
-MAX_WAIT_S = "86400"  # the judge has time limits of its own; MLflow's would put the question again
-UNKNOWN_CALLER, FAILED = 404, 400  # MLflow repeats neither
+MAX_WAIT_S = "86400"  # the judge has its own timeouts; with MLflow's it would retry
+UNKNOWN_CALLER, FAILED = 404, 400  # MLflow retries neither
 
 
 class QuestionHandler(Protocol):
-    """What answers the questions of a session, in the thread of whoever asks."""
+    """Answers the calls of a session, in the thread of the caller."""
 
     def ask(self, question: Mapping[str, Any]) -> Completion | Failure: ...
 
 
 @dataclass(slots=True)
 class PendingCall:
-    """One cell's questions: `last` is what the judge said last, None before it has said anything.
+    """The calls of one cell. `last` is the last reply of the judge, None before the first.
 
-    `cancelled` is whether a question was not put because the run is to stop.
+    `cancelled` says whether a call was dropped because the run is stopping.
     """
 
     judge: Judge
@@ -48,7 +54,7 @@ class PendingCall:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, question: Mapping[str, Any]) -> Completion | Failure:
-        """The judge's answer to a request of OpenAI's API, waited for in the calling thread."""
+        """The judge's reply to a request of OpenAI's API; blocks the calling thread."""
         params = {name: value for name, value in question.items() if name not in ("model", "stream")}
         messages, tools = params.pop("messages"), params.pop("tools", None)
         wanted = params.pop("response_format", None)
@@ -68,7 +74,7 @@ class PendingCall:
         return self.last
 
     def end(self) -> None:
-        """Nobody waits for the cell any more: questions under way are given up, and no more are put."""
+        """Cancel the calls in flight and refuse new ones: nothing waits for the cell any more."""
         with self._lock:
             self.closed = True
             for future in tuple(self._in_flight):
@@ -76,7 +82,7 @@ class PendingCall:
 
 
 class ProxySession:
-    """One caller's way through the proxy. While `handler` is set, its questions go to that cell's judge."""
+    """One caller of the proxy. While `handler` is set, it answers the calls of the session."""
 
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(32)
@@ -90,12 +96,12 @@ class ProxySession:
 
     @property
     def url(self) -> str:
-        """Where chat questions go."""
-        return f"{self.proxy.address}/gateway/mlflow/v1/chat/completions"  # MLflow's own path to a gateway
+        """The address for chat requests."""
+        return f"{self.proxy.address}/gateway/mlflow/v1/chat/completions"  # the path that MLflow uses for gateways
 
     @contextmanager
     def open(self, handler: QuestionHandler) -> Iterator[None]:
-        """Questions of the session go to the judge of `handler`, and MLflow's gateway is this proxy."""
+        """Calls of the session go to `handler`, and MLflow uses this proxy as its gateway."""
         self.handler = handler
         try:
             with self.proxy.in_environment():
@@ -105,7 +111,7 @@ class ProxySession:
 
 
 class JudgeProxy:
-    """The server, in a thread of its own."""
+    """The server, in its own thread."""
 
     def __init__(self) -> None:
         self.sessions: WeakValueDictionary[str, ProxySession] = WeakValueDictionary()
@@ -120,7 +126,7 @@ class JudgeProxy:
 
     @contextmanager
     def in_environment(self) -> Iterator[None]:
-        """The environment says that this proxy is MLflow's gateway, for as long as anybody is inside."""
+        """The environment names this proxy as MLflow's gateway while at least one caller is inside."""
         with self._lock:
             self._users += 1
             if self._users == 1:
@@ -159,7 +165,7 @@ _proxy: JudgeProxy | None = None
 
 
 def judge_proxy() -> JudgeProxy:
-    """The one proxy of this process, opened when it is first asked for."""
+    """The one proxy of this process, started at the first call."""
     global _proxy
     with _starting:
         if _proxy is None:
@@ -175,7 +181,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _RequestHandler(BaseHTTPRequestHandler):
-    """One question. The body is read only once the token has been found good."""
+    """One call. The body is read only if the token is valid."""
 
     server: _Server
 
@@ -183,13 +189,13 @@ class _RequestHandler(BaseHTTPRequestHandler):
         session = self.server.sessions.get(self.headers.get(TOKEN_HEADER, ""))
         handler = None if session is None else session.handler
         if handler is None:
-            self._reply(UNKNOWN_CALLER, {"error": {"message": "nobody asks a judge here"}})
+            self._reply(UNKNOWN_CALLER, {"error": {"message": "unknown token"}})
             return
         question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         try:
             answer = handler.ask(question)
         except CancelledError:
-            self._reply(FAILED, {"error": {"message": "nobody waits for the verdict any more"}})
+            self._reply(FAILED, {"error": {"message": "the run no longer waits for this verdict"}})
             return
         if isinstance(answer, Failure):
             self._reply(FAILED, {"error": {"message": answer.message}})
@@ -208,18 +214,18 @@ class _RequestHandler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: requests are no news."""
+        """Log nothing."""
 
 
 def missing_verdict(answer: Completion) -> str | None:
-    """Why there is reason to read in a judge's reply, or None where there is."""
+    """Why a judge's reply has no verdict, or None if it has text."""
     if answer.finish_reason in ("length", "filtered", "refused"):
-        return f"the judge's reply was {'cut off' if answer.finish_reason == 'length' else answer.finish_reason}"
+        return f"the judge's reply was {'truncated' if answer.finish_reason == 'length' else answer.finish_reason}"
     return None if answer.text.strip() else "the judge's reply was empty"
 
 
 def chat_reply(answer: Completion) -> dict[str, Any]:
-    """The judge's answer as OpenAI's API has it. Tokens are not told: they are counted where the judge is asked."""
+    """The judge's reply in the format of OpenAI's API, without tokens: they are counted where the judge is called."""
     message = {"role": "assistant", "content": answer.text}
     return {
         "id": "verdict",
@@ -231,19 +237,19 @@ def chat_reply(answer: Completion) -> dict[str, Any]:
     }
 
 
-MAX_THREADS = 256  # threads that wait for a judge; how many questions are put at once is settled where it is was_asked
-MAX_REPLY_LENGTH = 200  # characters of a reply that cannot be read
+MAX_THREADS = 256  # threads that wait for a judge; its own limits decide how many calls are in flight
+MAX_REPLY_LENGTH = 200  # characters of an unreadable reply
 
 Call: TypeAlias = Callable[[Mapping[str, Any]], Any]
-"""A metric of MLflow with everything set but the values of one row."""
+"""A metric of MLflow, called with the values of one row."""
 MakeCall: TypeAlias = Callable[[str, ProxySession], Call]
-"""The call of a metric whose questions name a model and go over a session."""
+"""Creates the call of a metric for a model name and a session."""
 
 
 class JudgeCalls:
-    """Calls of one metric, as many at once as are was_asked for, each with a metric and a session of its own.
+    """Concurrent calls of one metric, each with its own metric object and session.
 
-    A metric is made with the address and the headers of its questions, so it is idle with its session and used again.
+    A metric object is created with the address and headers of its calls, so it is reused together with its session.
     """
 
     def __init__(self, make: MakeCall, read: Callable[[Any], Outcome]) -> None:
@@ -253,9 +259,9 @@ class JudgeCalls:
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="mlflow judge")
 
     async def ask(self, judge: Judge, values: Mapping[str, Any]) -> Outcome:
-        """The score; the judge's Failure as it is, Unscored where it gave no verdict that can be read.
+        """The score; the judge's Failure unchanged; Unscored without a readable verdict.
 
-        Raises CancelledError where the run is to stop.
+        Raises CancelledError if the run is stopping.
         """
         model, session, call = self._take_idle(judge.model)
         loop = asyncio.get_running_loop()
@@ -263,9 +269,9 @@ class JudgeCalls:
         try:
             outcome = await loop.run_in_executor(self._threads, self._call, session, call, pending, values)
         finally:
-            pending.end()  # a row whose time is up waits no longer; its session is not used again
+            pending.end()  # after a timeout of the row its session is not reused
         self._idle.append((model, session, call))
-        if pending.cancelled:  # and its row with it, to be was_asked when the run goes on
+        if pending.cancelled:  # and its row with it; a resume runs it again
             raise asyncio.CancelledError
         return outcome
 
@@ -275,26 +281,26 @@ class JudgeCalls:
             if idle[0] == model:
                 return idle
         session = ProxySession()
-        with quiet_mlflow():  # making some of them warns that MLflow has newer ones
+        with quiet_mlflow():  # some of them warn that MLflow has newer ones
             return model, session, self._make(model, session)
 
     def _call(self, session: ProxySession, call: Call, pending: PendingCall, values: Mapping[str, Any]) -> Outcome:
         with session.open(pending):
             try:
                 found = call(values)
-            except Exception as crash:  # MLflow raises whatever its parsing of a reply happens to trip over
+            except Exception as crash:  # MLflow raises many types while it parses a reply
                 return self._failed_answer(pending) or self._unreadable(pending, crash)
         return self._failed_answer(pending) or self._read_safely(pending, found)
 
     def _failed_answer(self, pending: PendingCall) -> Outcome | None:
-        """What the cell gets where the last question was not answered; MLflow words that in its own way, or not at all."""
+        """The outcome if the last call was not answered, which MLflow reports differently or not at all."""
         if isinstance(pending.last, Failure):
             return pending.last
         nothing = None if pending.last is None else missing_verdict(pending.last)
         return None if nothing is None else Unscored("judge", nothing)
 
     def _unreadable(self, pending: PendingCall, crash: Exception) -> Outcome:
-        if pending.last is None:  # no reply was read yet, so the fault is not in one
+        if pending.last is None:  # no reply was read yet, so the reply is not the cause
             return Failure("function", f"MLflow failed before it was_asked the judge: {describe_error(crash)}")
         return Unscored("judge", f"unreadable verdict: {shortened(pending.last.text)}")  # type: ignore[union-attr]
 
@@ -305,9 +311,9 @@ class JudgeCalls:
         return outcome
 
     def dry_run(self, values: Mapping[str, Any], reply: str, what: str) -> None:
-        """None, if a made-up question comes through the door. Raises ValueError where this MLflow asks somebody else.
+        """Make one call with placeholder values. Raises ValueError if this version of MLflow does not call the proxy.
 
-        It also imports what MLflow imports when it first asks, once and before the rows.
+        It also triggers the imports of MLflow's first call before the run.
         """
         dry_run_handler = _DryRun(reply)
         session = ProxySession()
@@ -316,7 +322,7 @@ class JudgeCalls:
             crashed = ""
             try:
                 call(values)
-            except Exception as crash:  # a metric of one's own may not be able to read the made-up reply
+            except Exception as crash:  # a user-defined metric may not understand the placeholder reply
                 crashed = f": {describe_error(crash)}"
         if not dry_run_handler.was_asked:
             from importlib.metadata import version
@@ -327,7 +333,7 @@ class JudgeCalls:
 
 @dataclass(slots=True)
 class _DryRun:
-    """Stands for a cell: knows one reply, and whether it was was_asked."""
+    """Stands in for a cell: has one reply, and records whether it was called."""
 
     reply: str
     was_asked: bool = False
@@ -338,7 +344,7 @@ class _DryRun:
 
 
 def silence_numpy() -> None:
-    """MLflow's metrics take the mean of no scores at all where a reply cannot be read; nobody needs to hear of it."""
+    """Silence warnings of numpy: MLflow takes the mean of no scores if a reply is unreadable."""
     for message in ("Mean of empty slice", "invalid value encountered in", "Degrees of freedom <= 0"):
         warnings.filterwarnings("ignore", message, RuntimeWarning, r"numpy\._core\.")
 
@@ -350,7 +356,7 @@ def shortened(reply: str) -> str:
 
 @contextmanager
 def plain_errors(name: str) -> Iterator[None]:
-    """What MLflow raises when it is given the parameters of a suite, as the ValueError of that suite."""
+    """Turn what MLflow raises for parameters of a suite into a ValueError in one line."""
     try:
         yield
     except ValueError as wrong:
@@ -359,5 +365,5 @@ def plain_errors(name: str) -> Iterator[None]:
             raise
         found = "; ".join(": ".join([*map(str, item["loc"]), item["msg"]]) for item in errors())
         raise ValueError(f"metric {name!r}: {found}") from None
-    except Exception as crash:  # whatever MLflow makes of parameters it does not like
+    except Exception as crash:  # MLflow raises many types for invalid parameters
         raise ValueError(f"metric {name!r}: {describe_error(crash)}") from None

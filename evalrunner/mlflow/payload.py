@@ -1,4 +1,4 @@
-"""PAYLOAD"""
+"""The data of a run as MLflow takes it: names, parameters, tags, metrics and the evaluation table. Pure."""
 
 from __future__ import annotations
 
@@ -18,22 +18,19 @@ from evalrunner.redact import redact
 from evalrunner.runs.record import MetricsRecord, RunRecord, UsageRecord
 from evalrunner.stats.measures import Measure, output_rate
 
-ILLEGAL_CHARACTERS = re.compile(
-    r"[^\w\-. :]"
-)  # mlflow.utils.validation; / parts the steps of a name, so it stands in none
+ILLEGAL_CHARACTERS = re.compile(r"[^\w\-. :]")  # of mlflow.utils.validation; / separates the steps of a name
 MARKDOWN_SIGNS = re.compile(r"[\\`<>\[\]]")
 MAX_KEY_LENGTH = 250
-MAX_TAG_LENGTH = 5000  # what servers before 2.16 take; newer ones 8,000
+MAX_TAG_LENGTH = 5000  # the limit of servers before 2.16; 8,000 since
 MAX_PARAM_LENGTH = 6000
 INTERVAL_SUFFIXES = ("/low", "/high", "/n")
 MAX_METRIC_KEY = MAX_KEY_LENGTH - max(map(len, INTERVAL_SUFFIXES))
 
 
 def metric_key(name: str, where: Mapping[str, str] | None = None) -> str:
-    """The name of a metric in MLflow: `exact_match/v1`, of a slice `exact_match/v1/topic/law`.
+    """The name of a metric in MLflow: `exact_match/v1`, for a slice `exact_match/v1/topic/law`.
 
-    Brackets and `=` are not allowed there. What had to be changed gets the first digits of its hash, so that two names
-    never become one.
+    Brackets and `=` are not allowed there. A changed name gets the start of its hash, so that names stay distinct.
     """
     steps = [*name.split("/"), *(part for pair in (where or {}).items() for part in pair)]
     key = "/".join(map(legal_step, steps))
@@ -41,9 +38,9 @@ def metric_key(name: str, where: Mapping[str, str] | None = None) -> str:
 
 
 def legal_step(text: str) -> str:
-    """One step of a name, between two slashes."""
+    """One step of a name, between two slashes, with legal characters."""
     changed = ILLEGAL_CHARACTERS.sub("_", text)
-    if changed.strip(". ") == "":  # nothing, or a step that means a folder
+    if changed.strip(". ") == "":  # empty, or a name of a folder
         changed = f"_{changed.strip('. ')}"
     return changed if changed == text else f"{changed}-{_digits(text)}"
 
@@ -53,40 +50,40 @@ def _digits(text: str) -> str:
 
 
 def tag_value(value: object) -> str:
-    """A tag's value, cut to what servers take."""
+    """The value of a tag, truncated to the limit of servers."""
     return cut(clean(str(value)), MAX_TAG_LENGTH)
 
 
 def param_value(value: object) -> str:
-    """A parameter's value, a list or mapping as JSON, cut to what servers take."""
+    """The value of a parameter, a list or mapping as JSON, truncated to the limit of servers."""
     plain = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | Mapping) else str(value)
     return cut(clean(plain), MAX_PARAM_LENGTH)
 
 
 def plain_markdown(text: str) -> str:
-    """Text for a field that MLflow shows as Markdown: no pictures, links or HTML come of it, so nothing is loaded."""
+    """Text for a field that MLflow shows as Markdown, escaped so that it has no images, links or HTML."""
     return MARKDOWN_SIGNS.sub(r"\\\g<0>", text)
 
 
 def cut(text: str, length: int) -> str:
-    """The text, or its beginning with an ellipsis."""
+    """The text, truncated to `length` with an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def clean(text: str) -> str:
-    """Text that databases and JSON take: without keys, without NUL, half surrogates spelt out."""
+    """Text for databases and JSON: secrets redacted, without NUL, lone surrogates escaped."""
     return redact(text).replace("\0", "").encode("utf-8", errors="backslashreplace").decode()
 
 
 def is_safe_json(text: str) -> bool:
-    """Whether a server that reads a text as JSON, if it is some, gets on: not with endless digits or depth, or NaN.
+    """Whether a server can parse a text as JSON: false for NaN, endless digits and extreme nesting.
 
-    MLflow's refuses all spans of a request for one such text.
+    For one such text MLflow refuses all spans of a request.
     """
     try:
         json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except json.JSONDecodeError:
-        return True  # it is no JSON, so it stays a text
+        return True  # not JSON, so it stays a text
     except (ValueError, RecursionError):
         return False
     return True
@@ -104,14 +101,14 @@ RUN_TAG = "evalrun.run_id"
 TARGET_TAG = "evalrun.target"
 KEY_TAG = "evalrun.key"
 STATUSES = {"finished": "FINISHED", "interrupted": "KILLED", "stopped": "FAILED"}
-MAX_DIGEST_LENGTH = 36  # what MLflow takes of a dataset's digest
+MAX_DIGEST_LENGTH = 36  # MLflow's limit
 
 Values = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run's folder with what its two files say."""
+    """A run's folder with the records of its files."""
 
     folder: Path
     run: RunRecord
@@ -127,7 +124,7 @@ class StoredRun:
 
     @property
     def status(self) -> str:
-        """As MLflow has it."""
+        """The status in MLflow's terms."""
         return STATUSES.get(self.run.status, "FAILED")
 
     @property
@@ -148,7 +145,7 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def target_metrics(metrics: Sequence[Metric]) -> Values:
-    """The metrics of a target that have a value, each with its interval and the number of samples behind it."""
+    """The metrics of a target that have a value, each with its interval and number of samples."""
     found: Values = {}
     for metric in metrics:
         if metric.value is None or not math.isfinite(metric.value):
@@ -163,7 +160,7 @@ def target_metrics(metrics: Sequence[Metric]) -> Values:
 
 
 def run_metrics(stored: StoredRun) -> Values:
-    """What the run of the suite shows: the metrics of its targets, with the target's name in front where there are several."""
+    """The metrics of the suite's run: those of its targets, prefixed with the target if there are several."""
     several = len(stored.targets) > 1
     found: Values = {}
     for name, target in stored.metrics.targets.items():
@@ -193,7 +190,7 @@ def _usage(prefix: str, parts: Iterable[UsageRecord]) -> Values:
 
 
 def run_params(stored: StoredRun) -> dict[str, str]:
-    """What defines the suite's run. Nothing that a resume may change: MLflow never changes a parameter."""
+    """The parameters of the suite's run. A resume changes none of them, since MLflow refuses changes of parameters."""
     run = stored.run
     return _texts({
         "suite": run.suite,
@@ -206,7 +203,7 @@ def run_params(stored: StoredRun) -> dict[str, str]:
 
 
 def target_params(stored: StoredRun, name: str) -> dict[str, str]:
-    """What defines one target's run: the model, its parameters and prompt, the scorers and judges."""
+    """The parameters of a target's run: the model, its parameters and prompt, the scorers and judges."""
     run = stored.run
     target = run.targets[name]
     return _texts({
@@ -239,7 +236,7 @@ def _texts(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_tags(stored: StoredRun, settings: Settings) -> dict[str, str]:
-    """The tags of the suite's run: of the user, of git and CI, of the verdict, and a tag a gate."""
+    """The tags of the suite's run: of the user, of git and CI, of the verdict, and one for each gate."""
     run = stored.run
     return _tags({
         **{"/".join(map(legal_step, name.split("/"))): value for name, value in settings.tags.items()},
@@ -256,7 +253,7 @@ def run_tags(stored: StoredRun, settings: Settings) -> dict[str, str]:
 
 
 def target_tags(stored: StoredRun, name: str, settings: Settings) -> dict[str, str]:
-    """The tags of one target's run, with its gates and the metrics that are not to be trusted."""
+    """The tags of a target's run, with its gates and its untrusted metrics."""
     target = stored.metrics.targets[name]
     gates = [gate for gate in stored.metrics.gates if gate.target == name]
     untrusted = [
@@ -274,7 +271,7 @@ def target_tags(stored: StoredRun, name: str, settings: Settings) -> dict[str, s
 
 
 def common_tags(stored: StoredRun) -> dict[str, Any]:
-    """Where the run comes from, in the names that MLflow shows."""
+    """The origin of a run under the names that MLflow shows."""
     source = stored.run.source
     return {
         "evalrun.suite": stored.run.suite,
@@ -288,7 +285,7 @@ def common_tags(stored: StoredRun) -> dict[str, Any]:
 
 
 def _gate_tags(gates: Sequence[GateResult], *, named: bool) -> dict[str, str]:
-    """`evalrun.gate.1`: the gate, its verdict and why; their texts have signs that names of tags may not have."""
+    """`evalrun.gate.1`: the gate, its verdict and reason. Names of gates have characters that tag names must not have."""
     found: dict[str, str] = {}
     for place, gate in enumerate(gates, 1):
         value = "no value" if gate.value is None else f"{gate.value:.6g}"
@@ -306,7 +303,7 @@ FIRST_COLUMNS = ("id", "epoch", "inputs")
 ANSWER_COLUMNS = ("ground_truth", "outputs")
 MEASUREMENTS = ("latency", "token_count", "cost_usd", "finish_reason")
 STREAMING_MEASURES = ("ttft", "output_rate")
-RENAMED_COLUMNS = ("id", "input", "expected")  # columns of a sample that stand under MLflow's name already
+RENAMED_COLUMNS = ("id", "input", "expected")  # columns of a sample that have another name in MLflow
 
 
 def evaluation_frame(rows: Iterable[Row], run: RunRecord, targets: Sequence[str]) -> Any:
@@ -325,7 +322,7 @@ def evaluation_frame(rows: Iterable[Row], run: RunRecord, targets: Sequence[str]
 
 
 def write_table(frame: Any, path: Path) -> None:
-    """Write a frame as MLflow's `log_table` does."""
+    """Write a frame in the format of MLflow's `log_table`."""
     frame.to_json(path, orient="split", index=False, date_format="iso")
 
 
@@ -366,20 +363,20 @@ class _Shape:
 
 
 def _sources(run: RunRecord) -> set[str]:
-    """The columns that stand under MLflow's name already: those that input and expected are, whole."""
+    """The columns that MLflow's names replace: those that are input and expected, unchanged."""
     chosen = run.dataset.columns
     found = [chosen[name] for name in ("input", "expected") if name in chosen]
     return {said["column"] for said in found if isinstance(said["column"], str) and "split" not in said}
 
 
 def prefix(measure: Measure) -> str:
-    """`exact_match/v1` for a scorer."""
+    """The prefix of a scorer's columns, such as `exact_match/v1`."""
     version = measure.declaration.version
     return f"{measure.name}/{version}" if version else measure.name
 
 
 def rows_of(rows: Iterable[Row], target: str) -> Iterator[Row]:
-    """Those of one target."""
+    """The rows of one target."""
     return (row for row in rows if row.target == target)
 
 

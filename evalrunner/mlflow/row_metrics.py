@@ -1,7 +1,7 @@
-"""Metrics of `mlflow.metrics` that work something out of an answer without asking anybody, called for one row.
+"""Metrics of `mlflow.metrics` without a judge, computed one row at a time.
 
-MLflow logs a warning and leaves a metric out of its results where it cannot be worked out. Here such a row is an
-error with the text of the warning. Nothing is fetched: what a metric needs from a hub has to be on this machine.
+MLflow logs a warning and omits a metric that it cannot compute. Here such a row is an error with the text of the
+warning. Nothing is downloaded: what a metric needs from the Hugging Face hub has to be on this machine.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from evalrunner.mlflow.client import quiet_mlflow
 from evalrunner.scorers.autoevals import describe_error
 from evalrunner.scorers.readability import MAX_CACHED_LENGTH, clear_text_caches, load_dictionary
 
-AGGREGATES = ("mean", "variance", "p90")  # MLflow's standard ones, by its names
+AGGREGATES = ("mean", "variance", "p90")  # as MLflow has them
 GRADE_METRICS = (
     "ari_grade_level",
     "flesch_kincaid_grade_level",
-)  # they read the output alone, though they take targets
+)  # they use only the output, though they accept targets
 FROM_HUB: Mapping[str, str] = {
     "rouge1": "rouge",
     "rouge2": "rouge",
@@ -39,22 +39,22 @@ SHARE_METRICS = (*FROM_HUB, *DOCUMENT_ID_METRICS)  # 0 to 1
 LOGGER = "mlflow.metrics.metric_definitions"
 STANDARD_ARGUMENTS = frozenset({"predictions", "targets", "metrics"})
 
-MISSING_MODULE = "Couldn't find a module script"  # so `evaluate` says it
+MISSING_MODULE = "Couldn't find a module script"  # the message of `evaluate`
 FETCH_HINT = (
-    ". MLflow takes it from the Hugging Face hub, a host that the suite does not name, so it has to be on this machine: "
-    "pip install evaluate rouge_score, then fetch it once with "
-    """python -c "import evaluate; evaluate.load('{module}')"; token_f1 needs none of it"""
+    ". MLflow loads it from the Hugging Face hub, a host that the suite does not name, so download it before: "
+    "pip install evaluate rouge_score, then "
+    """python -c "import evaluate; evaluate.load('{module}')"; token_f1 does not need it"""
 )
 
-_thread_lock = threading.Lock()  # the modules of `evaluate` and the tokenizers behind textstat bear no second thread
+_thread_lock = threading.Lock()  # modules of `evaluate` and the tokenizers of textstat are not thread-safe
 
 
 def row_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
-    """The scorer of a metric. Raises ValueError where it cannot be worked out on this machine."""
+    """The scorer of a metric. Raises ValueError if it cannot be computed on this machine."""
     with quiet_mlflow(), captured_warnings() as warnings:
         try:
             metric = found.make(**params)
-        except Exception as crash:  # whatever MLflow makes of parameters it does not like
+        except Exception as crash:  # MLflow raises many types for invalid parameters
             raise ValueError(f"metric {found.name!r}: {describe_error(crash)}") from None
     if warnings:  # an invalid parameter gives a metric that never has a value
         raise ValueError(f"metric {found.name!r}: {' '.join(warnings)}")
@@ -84,7 +84,7 @@ def declaration(name: str, metric: Any, needs_expected: bool) -> Declaration:
 
 
 def _extra_columns(eval_fn: Callable[..., Any]) -> list[str]:
-    """The columns that a metric cannot do without, beside predictions and targets."""
+    """The columns that a metric requires besides predictions and targets."""
     parameters = inspect.signature(eval_fn).parameters.values()
     return [item.name for item in parameters if item.name not in STANDARD_ARGUMENTS and item.default is item.empty]
 
@@ -102,7 +102,7 @@ class RowMetric(SampleValidator):
         self.best = max if higher_is_better else min
 
     def check(self, sample: Sample) -> str | None:
-        """What is wrong with a sample, known before the first call."""
+        """The problem of a sample, known before the first call."""
         return self.columns.missing(sample)
 
     def __call__(self, output: str, sample: Sample) -> Outcome:
@@ -116,7 +116,7 @@ class RowMetric(SampleValidator):
         if self.name in DOCUMENT_ID_METRICS:
             prediction, targets = document_ids(output), [list(sample.expected)]
             if prediction is None:
-                return Failure("function", f"{self.name} asks for answers that are a JSON list of document ids")
+                return Failure("function", f"{self.name} needs outputs that are a JSON list of document ids")
         found = [self.one_row(prediction, target, values) for target in targets]
         failed = next((item for item in found if isinstance(item, Failure)), None)
         return failed or self.best((item for item in found if isinstance(item, Score)), key=lambda item: item.value)
@@ -134,7 +134,7 @@ class RowMetric(SampleValidator):
         with _thread_lock, captured_warnings() as warnings:
             try:
                 value = self.eval_fn(**{name: offered[name] for name in wanted})
-            except Exception as crash:  # whatever the packages behind a metric raise
+            except Exception as crash:  # the packages of a metric raise many types
                 return Failure("function", f"MLflow's {self.name} failed: {describe_error(crash)}")
             finally:
                 if self.name in GRADE_METRICS and len(prediction) > MAX_CACHED_LENGTH:
@@ -143,20 +143,20 @@ class RowMetric(SampleValidator):
 
 
 def score_from(name: str, value: Any, warnings: Sequence[str]) -> Score | Failure:
-    """The score in a MetricValue of one row; a Failure where there is none, with what MLflow logged of it."""
+    """The score in a MetricValue of one row; a Failure with what MLflow logged if there is none."""
     number = getattr(value, "scores", None)
     number = number[0] if number is not None and len(number) else None
     if number is None and len(aggregates := getattr(value, "aggregate_results", None) or {}) == 1:
-        (number,) = aggregates.values()  # metrics such as exact_match know no scores of rows
+        (number,) = aggregates.values()  # metrics such as exact_match have no scores of rows
     if number is None or warnings or (isinstance(number, float) and not math.isfinite(number)):
-        why = " ".join(warnings) or ("it gave no score and no reason" if number is None else f"its score is {number}")
-        return Failure("function", f"MLflow's {name} came back empty: {why}")
+        why = " ".join(warnings) or ("MLflow gave no reason" if number is None else f"its score is {number}")
+        return Failure("function", f"MLflow's {name} returned no score: {why}")
     reasons = getattr(value, "justifications", None)
     return Score(float(number), str(reasons[0]) if reasons and reasons[0] is not None else None)
 
 
 def document_ids(output: str) -> list[str] | None:
-    """The ids in an answer that is a JSON list of texts and whole numbers, as text; else None."""
+    """The ids in an output that is a JSON list of texts and integers, as text; else None."""
     try:
         found = json.loads(output)
     except (ValueError, RecursionError):
@@ -167,9 +167,9 @@ def document_ids(output: str) -> list[str] | None:
 
 
 def dry_run(metric: RowMetric) -> None:
-    """None, where the metric works for a made-up row. Raises ValueError with what is missing on this machine."""
+    """Compute the metric for a placeholder row. Raises ValueError with what is missing on this machine."""
     if metric.name == "flesch_kincaid_grade_level":
-        with suppress(ImportError):  # MLflow says itself which package is missing
+        with suppress(ImportError):  # MLflow reports the missing package
             load_dictionary()
     if metric.name not in (*GRADE_METRICS, *FROM_HUB):
         return
@@ -180,32 +180,30 @@ def dry_run(metric: RowMetric) -> None:
     module = FROM_HUB.get(metric.name)
     if module is None:
         raise ValueError(found.message)
-    if (
-        MISSING_MODULE in found.message
-    ):  # evalrun has forbidden to look for it at the hub, so it is no news that it is not there
+    if MISSING_MODULE in found.message:  # the download was disabled, so the message of the hub does not help
         raise ValueError(
-            f"metric {metric.name!r} needs code that is not on this machine{FETCH_HINT.format(module=module)}"
+            f"metric {metric.name!r} needs code that is not found on this machine{FETCH_HINT.format(module=module)}"
         )
     raise ValueError(found.message.rstrip(".") + FETCH_HINT.format(module=module))
 
 
 @contextmanager
 def offline_evaluate(module: str | None) -> Iterator[None]:
-    """`evaluate` loads what is kept on this machine and asks no hub; nor does it run a script of the working folder."""
+    """`evaluate` loads cached modules only, and no script of the working folder."""
     if module is None:
         yield
         return
     if (Path(module) / f"{module}.py").is_file():
         raise ValueError(
-            f"the working folder has {module}/{module}.py, which MLflow would run in place of its own; move it"
+            f"the working folder has {module}/{module}.py, which MLflow would run instead of its own; move it"
         )
     with quiet_mlflow(HF_EVALUATE_OFFLINE="1", HF_UPDATE_DOWNLOAD_COUNTS="0"):
         try:
             from evaluate import config
-        except ImportError:  # MLflow says so itself
+        except ImportError:  # MLflow reports it
             yield
             return
-        logging.getLogger("evaluate").setLevel(logging.ERROR)  # that it takes what is kept here is as it should be
+        logging.getLogger("evaluate").setLevel(logging.ERROR)  # it warns that it uses the cache, as intended
         before, config.HF_EVALUATE_OFFLINE = config.HF_EVALUATE_OFFLINE, True  # it may have been imported before
         try:
             yield
@@ -214,7 +212,7 @@ def offline_evaluate(module: str | None) -> Iterator[None]:
 
 
 class _WarningCapture(logging.Filter):
-    """Takes what is logged in a thread that listens; what others log is told as it would be else."""
+    """Captures what is logged in threads that listen; other threads log as usual."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -233,10 +231,10 @@ _capture = _WarningCapture()
 
 @contextmanager
 def captured_warnings() -> Iterator[list[str]]:
-    """What MLflow's metrics log in this thread meanwhile, line by line."""
+    """The lines that MLflow's metrics log in this thread meanwhile."""
     logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.WARNING)
-    logger.addFilter(_capture)  # once, however often it is warnings
+    logger.addFilter(_capture)  # has no effect if it was added before
     texts: list[str] = []
     _capture.captured.texts = texts
     try:

@@ -1,4 +1,7 @@
-"""SCORERS"""
+"""The scorer `mlflow`: metrics of `mlflow.metrics` and scorers of `mlflow.genai.scorers`, one output at a time.
+
+Metrics with a judge ask that of the suite. MLflow is imported when a suite uses this scorer, not before.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,13 @@ from evalrunner.scorers import factuality, toxicity
 from evalrunner.scorers.autoevals import describe_error
 from evalrunner.scorers.factuality import input_text
 
-USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # their marks are what their prompt says
-MIN_MARK, MAX_MARK = 1.0, 5.0  # the marks of the others, by MLflow's prompts
-DRY_RUN_MARK = "score: 4\njustification: made up"
+USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # the range of their marks depends on the prompt
+MIN_MARK, MAX_MARK = 1.0, 5.0  # of the others, as in MLflow's prompts
+DRY_RUN_MARK = "score: 4\njustification: placeholder"
 
 
 def judge_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
-    """The scorer of a metric with a judge. Raises ValueError for parameters that MLflow does not take."""
+    """The scorer of a metric with a judge. Raises ValueError for parameters that MLflow does not accept."""
     with quiet_mlflow(), plain_errors(found.name):
         given = with_examples(params)
         metric = found.make(**given)
@@ -51,7 +54,7 @@ def judge_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mappi
         return lambda values: call_metric(made.eval_fn, names, values)
 
     calls = JudgeCalls(make, lambda value: mark_from(value, low, high))
-    calls.dry_run(dict.fromkeys(names, "made up"), DRY_RUN_MARK, repr(found.name))
+    calls.dry_run(dict.fromkeys(names, "placeholder"), DRY_RUN_MARK, repr(found.name))
     declaration = Declaration(
         low=low,
         high=high,
@@ -66,7 +69,7 @@ def judge_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mappi
 
 
 def with_examples(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters, with examples as MLflow's objects. Raises TypeError for keys that an example does not have."""
+    """The parameters with examples as MLflow's objects. Raises TypeError for unknown keys of an example."""
     from mlflow.metrics.genai import EvaluationExample
 
     given = dict(params)
@@ -76,7 +79,7 @@ def with_examples(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def call_metric(eval_fn: Any, names: list[str], values: Mapping[str, Any]) -> Any:
-    """The MetricValue of one row. MLflow's user_defined way of calling these is by position."""
+    """The MetricValue of one row, called by position as MLflow does."""
     import pandas as pd
 
     parameters = inspect.signature(eval_fn).parameters
@@ -84,7 +87,7 @@ def call_metric(eval_fn: Any, names: list[str], values: Mapping[str, Any]) -> An
 
 
 def mark_from(value: Any, low: float | None, high: float | None) -> Outcome:
-    """The score of one row; the judge's reply is put beside what cannot be read."""
+    """The score of one row with the judge's justification."""
     scores, reasons = getattr(value, "scores", None), getattr(value, "justifications", None)
     mark = scores[0] if scores else None
     if mark is None:
@@ -101,7 +104,7 @@ class JudgeMetric(SampleValidator):
         self.example = columns.example()
 
     def check(self, sample: Sample) -> str | None:
-        """What is wrong with a sample, known before the first call."""
+        """The problem of a sample, known before the first call."""
         return self.columns.missing(sample)
 
     async def __call__(self, output: str, sample: Sample, judge: Judge) -> Outcome:
@@ -113,10 +116,10 @@ class JudgeMetric(SampleValidator):
         return await self.calls.ask(judge, {name: input_text(value) for name, value in values.items()})
 
 
-ARGUMENTS = ("inputs", "outputs", "expectations")  # what we can give, of what they are called with
+ARGUMENTS = ("inputs", "outputs", "expectations")  # the arguments that a row provides
 EXPECTED_RESPONSE, GUIDELINES = "expected_response", "guidelines"
 FEEDBACK_VALUES = {"yes": 1.0, "no": 0.0}
-DRY_RUN_FEEDBACK = '{"result": "yes", "rationale": "made up"}'
+DRY_RUN_FEEDBACK = '{"result": "yes", "rationale": "placeholder"}'
 CALIBRATION_EXAMPLES: Mapping[str, tuple[CalibrationExample, ...]] = {
     "Correctness": factuality.CALIBRATION_EXAMPLES,
     "Safety": toxicity.CALIBRATION_EXAMPLES,
@@ -124,7 +127,7 @@ CALIBRATION_EXAMPLES: Mapping[str, tuple[CalibrationExample, ...]] = {
 
 
 def feedback_scorer(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
-    """The scorer of a class. Raises ValueError for one that needs more than an answer has."""
+    """The scorer of a class. Raises ValueError if it needs more than one output."""
     with quiet_mlflow(), plain_errors(found.name):
         scorer = found.make(**params)
     arguments = arguments_of(found.name, scorer)
@@ -144,13 +147,13 @@ def feedback_scorer(found: CatalogueEntry, params: Mapping[str, Any], mapped: Ma
         return lambda values: made(**values)
 
     calls = JudgeCalls(make, answer_from)
-    made_up = {"inputs": "made up", "outputs": "made", "expectations": dict.fromkeys(names, "up")}
-    calls.dry_run({name: made_up[name] for name in arguments}, DRY_RUN_FEEDBACK, repr(found.name))
+    placeholders = {"inputs": "x", "outputs": "y", "expectations": dict.fromkeys(names, "z")}
+    calls.dry_run({name: placeholders[name] for name in arguments}, DRY_RUN_FEEDBACK, repr(found.name))
     return Scorer(JudgeFeedback(calls, arguments, columns), declaration, CALIBRATION_EXAMPLES.get(found.name, ()))
 
 
 def arguments_of(name: str, scorer: Any) -> tuple[str, ...]:
-    """What a scorer is called with. Raises ValueError where it is more than an answer has."""
+    """The arguments of a scorer. Raises ValueError if it needs one that a row does not have."""
     parameters = inspect.signature(type(scorer).__call__).parameters.values()
     needed = [item.name for item in parameters if item.kind is item.KEYWORD_ONLY and item.default is item.empty]
     if unavailable := [item for item in needed if item not in ARGUMENTS]:
@@ -159,11 +162,11 @@ def arguments_of(name: str, scorer: Any) -> tuple[str, ...]:
 
 
 def expectations_of(name: str, scorer: Any) -> tuple[str, ...]:
-    """The names that a scorer wants to find in its expectations, found by asking it which columns it misses."""
+    """The names that a scorer reads from its expectations, determined by its own check of missing columns."""
     for names in ((), (EXPECTED_RESPONSE,), (GUIDELINES,)):
         try:
             scorer.validate_columns({"inputs", "outputs", *(f"expectations/{item}" for item in names)})
-        except Exception as missing:  # MLflow's own kind, which says which ones
+        except Exception as missing:  # an exception of MLflow, which lists them
             wanted = getattr(missing, "missing_columns", None)
             if wanted is None:
                 raise ValueError(f"metric {name!r}: {describe_error(missing)}") from None
@@ -174,11 +177,11 @@ def expectations_of(name: str, scorer: Any) -> tuple[str, ...]:
 
 
 def answer_from(feedback: Any) -> Outcome:
-    """1 for yes, 0 for no; anything else is no verdict."""
+    """1 for yes, 0 for no; anything else is unreadable."""
     error, value = getattr(feedback, "error", None), getattr(feedback, "value", None)
     if error is not None:
         return Unscored(
-            "judge", f"MLflow gave an error for a verdict ({getattr(error, 'error_message', None) or error})"
+            "judge", f"MLflow returned an error instead of a verdict ({getattr(error, 'error_message', None) or error})"
         )
     number = (
         FEEDBACK_VALUES.get(str(value).lower())
@@ -193,14 +196,14 @@ def answer_from(feedback: Any) -> Outcome:
 
 
 class _FeedbackScorer(SampleValidator):
-    """What a scorer with and one without a judge share: the values of a row under MLflow's names."""
+    """Base of scorers with and without a judge: the values of a row under MLflow's names."""
 
     def __init__(self, arguments: tuple[str, ...], columns: Columns) -> None:
         self.arguments = arguments
         self.columns = columns
 
     def check(self, sample: Sample) -> str | None:
-        """What is wrong with a sample, known before the first call."""
+        """The problem of a sample, known before the first call."""
         return self.columns.missing(sample)
 
     def values(self, output: str, sample: Sample) -> dict[str, Any] | Skipped | Failure:
@@ -225,7 +228,7 @@ class JudgeFeedback(_FeedbackScorer):
 
 
 class RuleFeedback(_FeedbackScorer):
-    """A scorer that goes by rules and asks nobody."""
+    """A scorer that applies rules and calls no model."""
 
     def __init__(self, name: str, scorer: Callable[..., Any], arguments: tuple[str, ...], columns: Columns) -> None:
         super().__init__(arguments, columns)
@@ -238,7 +241,7 @@ class RuleFeedback(_FeedbackScorer):
             return values
         found = answer_from(self.scorer(**values))
         if isinstance(found, Unscored):
-            return Failure("function", f"MLflow's {self.name} came back empty: {found.reason}")
+            return Failure("function", f"MLflow's {self.name} returned no score: {found.reason}")
         return found
 
 
@@ -248,12 +251,12 @@ def mlflow(
     params: dict[str, Any] | None = None,
     columns: dict[str, str] | None = None,
 ) -> Scorer:
-    """A metric of `mlflow.metrics`, or a scorer of `mlflow.genai.scorers`; those with a judge ask the suite's.
+    """A metric of `mlflow.metrics` or a scorer of `mlflow.genai.scorers`; those with a judge ask the suite's.
 
     Args:
-        metric: Its name, such as rouge1, answer_similarity or Correctness.
-        params: What the metric itself takes, such as {k: 3} or {guidelines: Be polite.}.
-        columns: Which column of the dataset holds what the metric asks for by another name, such as {context: passage}.
+        metric: Name of the metric, such as rouge1, answer_similarity or Correctness.
+        params: Parameters of the metric, such as {k: 3} or {guidelines: Be polite.}.
+        columns: Dataset columns for values that the metric calls by another name, such as {context: passage}.
     """
     check_mlflow("type: mlflow")
     from evalrunner.mlflow.catalogue import check_params, find

@@ -1,4 +1,4 @@
-"""SOURCES"""
+"""Datasets and baselines read from MLflow: evaluation tables, logged and evaluation datasets, baselines of runs."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from evalrunner.suite.schema import DatasetSpec
 from evalrunner.verdicts import ACCEPTABLE
 
 RENAMED_COLUMNS = {"inputs": "input", "ground_truth": "expected", "targets": "expected"}
-RESULT_COLUMNS = re.compile(r".+/(score|justification|state)")  # of scorers: they will be made anew
+RESULT_COLUMNS = re.compile(r".+/(score|justification|state)")  # results of scorers, which are computed again
 MEASUREMENT_COLUMNS = {"epoch", "target", "latency", "token_count", "cost_usd", "finish_reason", "ttft", "output_rate"}
-ANSWER_EXPECTATIONS = ("expected_response", "expected")  # expectations that are an answer, the likeliest first
+ANSWER_EXPECTATIONS = ("expected_response", "expected")  # expectations that are an answer, by priority
 FACTS_EXPECTATION = "expected_facts"
 MLFLOW_TAG_PREFIX = "mlflow."
 
 
 def records_of_table(table: Mapping[str, Any]) -> Iterator[Record]:
-    """The rows of an evaluation table, of several epochs the first, without what scorers found."""
+    """The rows of an evaluation table without results of scorers; only the first of several epochs."""
     columns = [str(name) for name in table["columns"]]
     for values in table["data"]:
         row = dict(zip(columns, values, strict=True))
@@ -53,7 +53,7 @@ def records_of_table(table: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def _accepted_answers(text: str) -> Any:
-    """The accepted answers that we write as a JSON list; any other text as it is."""
+    """The accepted answers if the text is a JSON list of them; any other text unchanged."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -62,10 +62,10 @@ def _accepted_answers(text: str) -> Any:
 
 
 def record_of_evaluation(data: Mapping[str, Any]) -> Record:
-    """A record of an evaluation dataset: each of its inputs a column, and so each of its expectations.
+    """A record of an evaluation dataset, with a column for each input and each expectation.
 
-    The only input is `input` as well, unless it is a conversation. `expected` is the expected answer, or all expected
-    facts as one text, for an answer is to have every one of them.
+    A single input is also `input`, unless it is a conversation. `expected` is the expected answer, or all expected facts
+    as one text, since an answer should have all of them.
     """
     inputs, expectations = _mapping(data.get("inputs")), _mapping(data.get("expectations"))
     found: dict[str, Any] = dict(inputs)
@@ -92,7 +92,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _without_mlflow_tags(value: Any) -> Any:
-    """Tags or outputs without the tags that MLflow sets itself."""
+    """Tags or outputs without the tags of MLflow itself."""
     if not isinstance(value, Mapping):
         return value
     return {name: item for name, item in value.items() if not str(name).startswith(MLFLOW_TAG_PREFIX)}
@@ -100,9 +100,9 @@ def _without_mlflow_tags(value: Any) -> Any:
 
 @dataclass(slots=True)
 class RenamedReader:
-    """A reader whose records have our names in place of MLflow's: `inputs` is input, `ground_truth` is expected.
+    """A reader that renames MLflow's columns: `inputs` to input, `ground_truth` to expected.
 
-    `original_names` are columns that the suite calls by MLflow's own name. Rows whose inputs are a mapping are taken apart.
+    `original_names` are columns that the suite uses by MLflow's name. Inputs that are a mapping become columns.
     """
 
     reader: Reader
@@ -111,7 +111,7 @@ class RenamedReader:
 
     @classmethod
     def of(cls, reader: Reader, spec: DatasetSpec) -> RenamedReader:
-        """The reader of a suite's dataset."""
+        """The reader for the dataset of a suite."""
         columns = [getattr(spec.columns, role) for role in ("id", "input", "expected", "messages")]
         named = [column.column for column in columns if column is not None]
         original_names = {name for item in named for name in ((item,) if isinstance(item, str) else item)}
@@ -134,8 +134,8 @@ class RenamedReader:
         return found
 
 
-TABLE_FILE = "eval_results_table.json"  # what mlflow.evaluate and evalrun write
-ROWS_FILE = "dataset.jsonl"  # what evalrun keeps of the dataset of a run that it sends
+TABLE_FILE = "eval_results_table.json"  # written by mlflow.evaluate and evalrun
+ROWS_FILE = "dataset.jsonl"  # the dataset of a run, sent by evalrun
 RUN_REFERENCE = re.compile(r"(runs:/)?(?P<id>[0-9a-f]{32})(/(?P<name>.+?))?/?")
 EVALUATION_REFERENCE = re.compile(r"(datasets:/)?(?P<id>d-[0-9a-f]{32})|datasets:/(?P<name>.+)")
 REFERENCE_FORMS = (
@@ -158,12 +158,12 @@ def mlflow_dataset(
     """
     run, evaluation = RUN_REFERENCE.fullmatch(reference), EVALUATION_REFERENCE.fullmatch(reference)
     if run is None and evaluation is None:
-        raise ValueError(f"{reference!r} names nothing in MLflow; {REFERENCE_FORMS}")
+        raise ValueError(f"{reference!r} is not a reference to MLflow; {REFERENCE_FORMS}")
     check_mlflow("dataset: {mlflow: …}")
     address = mlflow_address(uri or address)
     if (missing := find_missing_database(address)) is not None:
         raise ValueError(
-            f"there is no MLflow database {str(missing)!r} to read {reference!r} from; say where MLflow is: "
+            f"there is no MLflow database {str(missing)!r} to read {reference!r} from; set the address of MLflow: "
             "tracking: {mlflow: {uri: …}}, or MLFLOW_TRACKING_URI"
         )
     try:
@@ -177,7 +177,7 @@ def mlflow_dataset(
             return finder.of_evaluation(evaluation["id"] or finder.id_of(evaluation["name"]))
     except ValueError:
         raise
-    except Exception as refused:  # MLflow, requests and databases each raise their own
+    except Exception as refused:  # MLflow, requests and databases raise different types
         said = explain_mlflow_error(refused, address)
         raise ValueError(f"{reference!r} cannot be read from MLflow at {without_login(address)}: {said}") from None
 
@@ -189,7 +189,7 @@ class _Finder:
     folder: Path
 
     def of_run(self, run_id: str, name: str | None) -> ExternalDataset:
-        """The table of a run or of the one run below it, else its one dataset; or what it calls `name`."""
+        """The table of a run or of its only child run, else its only dataset; or its file or dataset `name`."""
         run = self.client.get_run(run_id)
         logged = {
             (item.dataset.name, item.dataset.digest, item.dataset.source): item.dataset
@@ -234,18 +234,18 @@ class _Finder:
         return [item.path for item in self.client.list_artifacts(run_id, below) if not item.is_dir]
 
     def _artifact(self, run_id: str, name: str) -> ExternalDataset:
-        """A file of a run, downloaded: the rows of a table, or itself."""
+        """A downloaded file of a run: the rows of a table, or the file itself."""
         _check_type(name)
         origin = {"mlflow": f"runs:/{run_id}/{name}"}
         shown = f"{name} of MLflow's run {run_id}"
         path = Path(self.client.download_artifacts(run_id, name, self._new_folder()))
         if path.suffix == ".json" and path.open("rb").read(100).lstrip().startswith(b'{"columns":'):
-            table = json.loads(path.read_text(encoding="utf-8"))  # as mlflow.log_table writes it
+            table = json.loads(path.read_text(encoding="utf-8"))  # the format of mlflow.log_table
             return _found(shown, origin, tuple(records_of_table(table)))
         return _found(shown, origin, file=path)
 
     def _logged(self, run: Any, dataset: Any) -> ExternalDataset:
-        """A dataset that was logged as a run's input, from the source it has."""
+        """A dataset that was logged as an input of a run, read from its source."""
         source, shown = json.loads(dataset.source), f"the dataset {dataset.name!r} of MLflow's run {run.info.run_id}"
         if dataset.source_type == EVALUATION_SOURCE:
             return self.of_evaluation(source["dataset_id"])
@@ -255,13 +255,13 @@ class _Finder:
         elif dataset.source_type == "code":
             made_by = (source.get("tags") or {}).get("mlflow.source.name", "code")
             raise ValueError(
-                f"{shown} was made by {made_by}, and MLflow has its name and digest, not its "
-                "rows; name the file that they came from: dataset: PATH"
+                f"{shown} was created by {made_by}, and MLflow has its name and digest, but not its rows; name the file that they "
+                "came from: dataset: PATH"
             )
         elif dataset.source_type != "local":
             raise ValueError(
-                f"{shown} lies at {without_login(where)!r} ({dataset.source_type}), and no host is asked but MLflow's; bring "
-                "it here and name the file: dataset: PATH"
+                f"{shown} is stored at {without_login(where)!r} ({dataset.source_type}), and only MLflow's host is contacted; "
+                "download it and name the file: dataset: PATH"
             )
         else:
             found = self._local(shown, where)
@@ -269,9 +269,9 @@ class _Finder:
         return _found(shown, {**origin, "name": dataset.name, "digest": dataset.digest}, found.records, found.file)
 
     def _holder(self, run: Any, dataset: Any) -> str | None:
-        """The run that keeps the rows, where evalrun has sent this one: the run itself, or that of its suite.
+        """The run that has the rows if evalrun sent it: the run itself, or that of its suite.
 
-        MLflow knows one source for all datasets of an experiment that have one name and digest: that of the first.
+        All datasets of an experiment with the same name and digest have one source in MLflow: that of the first.
         """
         digest = run.data.params.get("dataset.digest", "")
         if "evalrun.run_id" not in run.data.tags or not digest.startswith(dataset.digest):
@@ -280,7 +280,7 @@ class _Finder:
         return next((one for one in runs if one is not None and ROWS_FILE in self._files(one)), None)
 
     def _local(self, shown: str, where: str) -> ExternalDataset:
-        """What lies at a local path, or among the artifacts of this MLflow."""
+        """A file at a local path, or among the artifacts of this MLflow."""
         if (run := RUN_REFERENCE.fullmatch(where)) is not None and run["name"]:
             return self._artifact(run["id"], run["name"])
         parts = urlsplit(where)
@@ -292,30 +292,30 @@ class _Finder:
             path = download_artifacts(artifact_uri=where, dst_path=target, tracking_uri=self.address)
             return _found(shown, {}, file=Path(path))
         if parts.scheme not in ("", "file") or parts.netloc:
-            raise ValueError(f"{shown} lies at {without_login(where)!r}, and no host is asked but MLflow's")
+            raise ValueError(f"{shown} is stored at {without_login(where)!r}, and only MLflow's host is contacted")
         file = Path(unquote(parts.path) if parts.scheme else where)
         _check_type(file.name)
         if not file.is_file():
-            raise ValueError(f"{shown} lies at {str(file)!r}, which is not there on this machine")
+            raise ValueError(f"{shown} is stored at {str(file)!r}, which is not found on this machine")
         return _found(shown, {}, file=file)
 
     def id_of(self, name: str) -> str:
-        """The id of the evaluation dataset of a name. Raises ValueError where there is none, or several."""
+        """The id of the evaluation dataset of a name. Raises ValueError if there is none or more than one."""
         if "'" in name:
-            raise ValueError(f"the name {name!r} has a quote in it, which MLflow cannot look for; say its id: d-…")
+            raise ValueError(f"the name {name!r} has a quote, which MLflow cannot search for; use its id: d-…")
         found = list(self.client.search_datasets(filter_string=f"name = '{name}'"))
         if len(found) == 1:
             return str(found[0].dataset_id)
         if found:
             ids = ", ".join(one.dataset_id for one in found[:MAX_LISTED])
-            raise ValueError(f"there are several evaluation datasets {name!r}; say the id of one: {ids}")
+            raise ValueError(f"there are several evaluation datasets {name!r}; use the id of one: {ids}")
         known = ", ".join(sorted({one.name for one in self.client.search_datasets(max_results=50)})[:MAX_LISTED])
         raise ValueError(
             f"there is no evaluation dataset {name!r} in MLflow at {without_login(self.address)}; it has: {known or 'none'}"
         )
 
     def of_evaluation(self, dataset_id: str) -> ExternalDataset:
-        """The records of an evaluation dataset, in the order in which they were made."""
+        """The records of an evaluation dataset, in order of creation."""
         dataset = self.client.get_dataset(dataset_id)
         made = sorted(dataset.records, key=lambda record: (record.created_time, record.dataset_record_id))
         records = tuple(record_of_evaluation(_data(record)) for record in made)
@@ -339,20 +339,20 @@ def _data(record: Any) -> dict[str, Any]:
 
 
 def _names(logged: Any) -> list[str]:
-    """The names of logged datasets; with their digest where two have one name."""
+    """The names of logged datasets; with their digest if a name is not unique."""
     names = [one.name for one in logged]
     return [one.name if names.count(one.name) == 1 else f"{one.name}@{one.digest}" for one in logged]
 
 
 def _check_type(name: str) -> None:
     if type_of(name) is None:
-        raise ValueError(f"{name!r} is no file of rows; those that are read end in {', '.join(FILE_EXTENSIONS)}")
+        raise ValueError(f"{name!r} is not a file of rows; supported extensions: {', '.join(FILE_EXTENSIONS)}")
 
 
 BASELINE_FILE = "baseline.jsonl"
 BASELINE_REFERENCE = re.compile(r"mlflow:(experiment|run)/.*\S.*")
 EXPERIMENT_SCHEME, RUN_SCHEME = "mlflow:experiment/", "mlflow:run/"
-MAX_RUNS = 500  # runs of the suite and its targets, the newest first
+MAX_RUNS = 500  # runs of the suite and its targets, newest first
 
 
 class MlflowBaselines:
@@ -380,9 +380,9 @@ mlflow_baselines = MlflowBaselines()
 
 def _find(reference: str, suite: str, address: str, candidate: RunRef | None) -> Baseline | None:
     check_mlflow(f"baseline: {reference}")
-    if (missing := find_missing_database(address)) is not None:  # before the first run is sent there
+    if (missing := find_missing_database(address)) is not None:  # no run was sent yet
         if reference.startswith(RUN_SCHEME):
-            raise RunNotFoundError(f"{reference!r} cannot be had from MLflow: there is no database {str(missing)!r}")
+            raise RunNotFoundError(f"{reference!r} cannot be read from MLflow: there is no database {str(missing)!r}")
         return None
     with mlflow_at(address), tempfile.TemporaryDirectory(prefix="evalrun-") as folder:
         from mlflow import MlflowClient
@@ -395,24 +395,22 @@ def _find(reference: str, suite: str, address: str, candidate: RunRef | None) ->
                     return replace(read_baseline(path, label=reference), path=None)
         except RunNotFoundError:
             raise
-        except Exception as refused:  # MLflow, requests and databases each raise their own
+        except Exception as refused:  # MLflow, requests and databases raise different types
             said = explain_mlflow_error(refused, address)
-            raise RunNotFoundError(f"{reference!r} cannot be had from MLflow: {said}") from None
+            raise RunNotFoundError(f"{reference!r} cannot be read from MLflow: {said}") from None
     if reference.startswith(RUN_SCHEME):
-        raise RunNotFoundError(
-            f"{reference!r} has no {BASELINE_FILE}, which evalrun writes for a run of a suite that it sends with its table"
-        )
+        raise RunNotFoundError(f"{reference!r} has no {BASELINE_FILE}, which evalrun sends with the table of a run")
     return None
 
 
 def _runs(client: Any, reference: str, suite: str, candidate: RunRef | None) -> Iterator[str]:
-    """MLflow's ids of the runs that may have the baseline, the newest first."""
+    """The ids of runs that may have the baseline, newest first."""
     if reference.startswith(RUN_SCHEME):
         yield reference.removeprefix(RUN_SCHEME)
         return
     name = reference.removeprefix(EXPERIMENT_SCHEME)
     experiment = client.get_experiment_by_name(name)
-    if experiment is None:  # before the first run is sent there
+    if experiment is None:  # no run was sent yet
         return
     wanted = f"tags.`evalrun.suite` = '{suite}' and attributes.status = 'FINISHED'"
     if candidate is not None:

@@ -26,9 +26,7 @@ from evalrunner.redact import redact_message
 
 REGISTERED_MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w.-]+)|/(?P<version>[\w.-]+))")
 LOGGED_MODEL = re.compile(r"models:/(?P<model>m-[0-9a-f]+)|runs:/(?P<run>[0-9a-f]+)/.+")
-MODEL_URI_FORMS = (
-    "it should be models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/NAME, or a folder that MLflow has saved a model in"
-)
+MODEL_URI_FORMS = "it should be models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/NAME, or a folder with a saved model"
 CONVERSATION_COLUMN = "messages"  # the column of chat models and agents
 
 
@@ -40,16 +38,16 @@ def mlflow(
     params: Mapping[str, Any] = EMPTY,
     uri: str | None = None,
 ) -> Target:
-    """A model logged with MLflow (pyfunc, and so every flavour that has one), such as models:/qa@champion.
+    """A model logged with MLflow (pyfunc, so any flavor that supports it), such as models:/qa@champion.
 
-    An alias and `latest` are resolved to a version once, before the run, and the version is what is written down.
+    An alias and `latest` are resolved to a version once, before the run, and the version is recorded.
 
     Args:
         model_uri: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model, or a folder, relative to the suite.
-        input_column: The model's column that gets the input; without it the only one, or the one called as a column of
+        input_column: Column of the model for the input; the default is its only column, or the one named like a column of
             the dataset. A chat model or agent gets the conversation.
-        params: Parameters of the model, such as temperature, where it takes any.
-        uri: Address of MLflow, where it is not that of tracking.mlflow.uri or MLFLOW_TRACKING_URI.
+        params: Parameters of the model, such as temperature.
+        uri: Address of MLflow, if it differs from tracking.mlflow.uri and MLFLOW_TRACKING_URI.
     """
     check_mlflow("a target of type mlflow")
     location = _ModelLocation(mlflow_address(uri or context.addresses.get("mlflow")), from_target=uri is not None)
@@ -58,7 +56,7 @@ def mlflow(
 
 @dataclass(frozen=True, slots=True)
 class _ModelLocation:
-    """Where a model lies. An address of the target's `from_target` is that of the registry too, whatever the environment says."""
+    """The MLflow that has a model. An address `from_target` is used for the registry too, whatever the environment says."""
 
     address: str
     from_target: bool
@@ -69,15 +67,15 @@ class _ModelLocation:
 
 
 def resolve_model(model_uri: str, location: _ModelLocation, folder: Path) -> str:
-    """The address of a model that is there, an alias or `latest` as the version that it means now. Raises ValueError."""
+    """The address of an existing model, an alias or `latest` replaced by its current version. Raises ValueError."""
     registered, logged = REGISTERED_MODEL.fullmatch(model_uri), LOGGED_MODEL.fullmatch(model_uri)
     if model_uri.startswith(("models:", "runs:")) and registered is None and logged is None:
-        raise ValueError(f"{model_uri!r} names no model of MLflow; {MODEL_URI_FORMS}")
+        raise ValueError(f"{model_uri!r} is not a model of MLflow; {MODEL_URI_FORMS}")
     if registered is None and logged is None:
         return _unregistered(model_uri, folder)
     if (missing := find_missing_database(location.address)) is not None:
         raise ValueError(
-            f"{model_uri!r} cannot be found: there is no MLflow database {str(missing)!r}; say where MLflow is: uri, "
+            f"{model_uri!r} cannot be found: there is no MLflow database {str(missing)!r}; set the address of MLflow: uri, "
             "tracking.mlflow.uri or MLFLOW_TRACKING_URI"
         )
     try:
@@ -97,12 +95,12 @@ def resolve_model(model_uri: str, location: _ModelLocation, folder: Path) -> str
 
 
 def _version(client: Any, name: str, alias: str | None, version: str | None) -> str:
-    """The version of a registered model: the one said, or the one that an alias or `latest` means now."""
+    """The version of a registered model; an alias and `latest` mean the current one."""
     if alias is not None:
         return str(client.get_model_version_by_alias(name, alias).version)
     if version is not None and version.isdigit():
         return str(client.get_model_version(name, version).version)
-    if version != "latest":  # a stage, which MLflow itself looks for
+    if version != "latest":  # a stage, which MLflow resolves
         return str(version)
     versions = [int(one.version) for one in client.search_model_versions(f"name='{name}'")]
     if not versions:
@@ -111,10 +109,10 @@ def _version(client: Any, name: str, alias: str | None, version: str | None) -> 
 
 
 def _unregistered(model_uri: str, folder: Path) -> str:
-    """The address of a model outside MLflow's registry and runs: a bucket's as it is, a folder's relative to the suite."""
+    """The address of a model outside MLflow's registry and runs: that of a bucket, or a folder relative to the suite."""
     scheme, colon, _ = model_uri.partition(":/")
     if scheme in ("http", "https") or (colon and not scheme):
-        raise ValueError(f"{model_uri!r} names no model of MLflow; {MODEL_URI_FORMS}")
+        raise ValueError(f"{model_uri!r} is not a model of MLflow; {MODEL_URI_FORMS}")
     if colon:
         return model_uri
     path = folder / Path(model_uri).expanduser()
@@ -127,7 +125,7 @@ def _unregistered(model_uri: str, folder: Path) -> str:
 
 @dataclass(slots=True)
 class MlflowTarget:
-    """Asks the model in a thread. What it raises is its row's failure. `model` names its version."""
+    """Calls the model in a thread. An exception is the failure of its row. `model` is its address with the version."""
 
     model: str
     location: _ModelLocation
@@ -144,17 +142,17 @@ class MlflowTarget:
         started = time.perf_counter()
         try:
             answer = await asyncio.to_thread(self._ask, loaded, sample)
-        except Exception as crash:  # whatever a model raises belongs to its row, not to the run
+        except Exception as crash:  # an exception of the model is the failure of its row
             return Failure("function", f"{self.model}: {_describe_error(crash)}")
         return read_answer(answer, latency_s=time.perf_counter() - started, model=self.model)
 
     def _load(self) -> Any:
-        """The model, or None and the reason; tried once."""
+        """The model, or None and `_problem`; loaded once."""
         with self._loading:
             if self._loaded is None and self._problem is None:
                 try:
                     self._loaded = _load_pyfunc(self.model, self.location)
-                except Exception as crash:  # a model is code: what it raises while it is loaded is its from_target
+                except Exception as crash:  # a model is code and may raise anything
                     self._problem = _describe_error(crash)
         return self._loaded
 
@@ -166,9 +164,9 @@ class MlflowTarget:
         return loaded.predict(pandas.DataFrame([row]), **({"params": params} if params else {}))
 
     def _split_params(self, metadata: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The parameters that are columns of the model, as chat models have them, and those of its signature.
+        """The parameters that are columns of the model, as in chat models, and those of its signature.
 
-        Raises ValueError for one that is neither: MLflow would leave it out.
+        Raises ValueError for one that is neither: MLflow would ignore it.
         """
         schema, signature = metadata.get_input_schema(), metadata.get_params_schema()
         columns = schema.input_names() if schema is not None and schema.has_input_names() else []
@@ -191,7 +189,7 @@ def _load_pyfunc(model: str, location: _ModelLocation) -> Any:
 
 
 def _inputs_of(metadata: Any) -> list[tuple[str, bool]]:
-    """The columns that a model cannot do without, each with whether it is a list, as a conversation is."""
+    """The required columns of a model, each with whether it is a list, as a conversation is."""
     schema = metadata.get_input_schema()
     if schema is None or schema.is_tensor_spec():
         return []
@@ -200,7 +198,7 @@ def _inputs_of(metadata: Any) -> list[tuple[str, bool]]:
 
 
 def columns_for(sample: Sample, inputs: Sequence[tuple[str, bool]], input_column: str | None) -> dict[str, Any]:
-    """What the model's columns get. Raises ValueError where one of them gets nothing."""
+    """The values of the model's columns. Raises ValueError if one has no value."""
     if input_column is not None:
         inputs = inputs or [(input_column, False)]
     if len(inputs) == 1 or not inputs:
@@ -213,13 +211,13 @@ def columns_for(sample: Sample, inputs: Sequence[tuple[str, bool]], input_column
         elif name in sample.metadata:
             found[name] = sample.metadata[name]
         else:
-            raise ValueError(f"the model wants the column {name!r}, which the sample does not have")
+            raise ValueError(f"the model needs the column {name!r}, which the sample does not have")
     return found
 
 
 def _input_value(sample: Sample, name: str, listed: bool) -> Any:
-    """The input of a sample, as a conversation where the model's column is one."""
-    if name != CONVERSATION_COLUMN and not (name == "input" and listed):  # so agents call it
+    """The input of a sample, as a conversation if the model's column is one."""
+    if name != CONVERSATION_COLUMN and not (name == "input" and listed):  # the name that agents use
         return sample.input
     if sample.messages is not None:
         return [dict(message) for message in sample.messages]
@@ -237,8 +235,11 @@ TEXT_KEYS = (
     "output",
     "answer",
     "response",
-)  # where a model that answers with a mapping has its text
-TOKEN_KEYS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))  # of chats, of responses
+)  # keys for the text of an output that is a mapping
+TOKEN_KEYS = (
+    ("prompt_tokens", "input_tokens"),
+    ("completion_tokens", "output_tokens"),
+)  # of the chat and the responses API
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "length": "length",
     "content_filter": "filtered",
@@ -247,7 +248,7 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
 
 
 def read_answer(answer: Any, *, latency_s: float, model: str) -> Completion:
-    """The completion in an answer, with its tokens and how it ended where the model says so."""
+    """The completion of an output, with its tokens and finish reason if the model reports them."""
     answer = _unwrap(answer)
     text = text_of(answer)
     fields = answer if isinstance(answer, dict) else {}
@@ -264,7 +265,7 @@ def read_answer(answer: Any, *, latency_s: float, model: str) -> Completion:
 
 
 def text_of(answer: Any) -> str:
-    """The text in what a model answered for one row: a text, or a list, array, frame or mapping with one in it."""
+    """The text of a model's output for one row: a text, or a list, array, frame or mapping that has one."""
     answer = _unwrap(answer)
     if isinstance(answer, str):
         return answer
@@ -282,7 +283,7 @@ def text_of(answer: Any) -> str:
 
 
 def _unwrap(answer: Any) -> Any:
-    """The answer of the one row that was asked, out of what may hold several."""
+    """The output of the one row, unwrapped from lists, arrays and frames."""
     if hasattr(answer, "to_dict") and hasattr(answer, "columns"):
         answer = answer.to_dict("records")
     elif hasattr(answer, "tolist"):
@@ -291,7 +292,7 @@ def _unwrap(answer: Any) -> Any:
 
 
 def _chat_text(answer: Mapping[str, Any]) -> str | None:
-    """The text of a chat completion, of an agent's messages, or of a response; None where it is none of these."""
+    """The text of a chat completion, of an agent's messages, or of a response; None for anything else."""
     if choices := _mappings(answer.get("choices")):
         message = choices[0].get("message")
         return _content(message.get("content")) if isinstance(message, Mapping) else None
@@ -303,12 +304,12 @@ def _chat_text(answer: Mapping[str, Any]) -> str | None:
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    """The mappings of a list that has nothing else in it, else none."""
+    """A list of mappings unchanged; an empty list for anything else."""
     return value if isinstance(value, list) and all(isinstance(item, Mapping) for item in value) else []
 
 
 def _content(content: Any) -> str:
-    """The text of a message: it may come in parts, some of which are none."""
+    """The text of a message, which may have parts without text."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
@@ -316,7 +317,7 @@ def _content(content: Any) -> str:
 
 
 def _reason(answer: Mapping[str, Any]) -> str:
-    """Why a chat model or an agent stopped, as it says it itself."""
+    """The finish reason of a chat model or an agent."""
     choices, details = _mappings(answer.get("choices")), answer.get("incomplete_details")
     if choices:
         return str(choices[0].get("finish_reason"))
@@ -324,7 +325,7 @@ def _reason(answer: Mapping[str, Any]) -> str:
 
 
 def _tokens(usage: Any) -> tuple[int | None, int | None]:
-    """Tokens in and out, under either of OpenAI's pairs of names."""
+    """Input and output tokens, under either of OpenAI's pairs of names."""
     if not isinstance(usage, Mapping):
         return None, None
     counts = [usage.get(name, usage.get(other)) for name, other in TOKEN_KEYS]

@@ -1,4 +1,7 @@
-"""TRACES"""
+"""Rows as traces of MLflow, with their scores as assessments, for its evaluation view.
+
+The ids of traces and assessments are derived from the row, so a trace that is sent twice is there once.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from evalrunner.mlflow.destination import Destination, SendState
 from evalrunner.mlflow.payload import RUN_TAG, TARGET_TAG, StoredRun, clean, cut, is_safe_json, rows_of, tag_value
 from evalrunner.runs.row_log import read_rows
 
-# MLflow's server has fifteen connections to its database and takes two for a trace. Fifteen requests at a time each get
-# one, wait for their second, and nobody gets on for half a minute, other users neither. So these and the four targets
-# that are sent at a time stay below that; more would not be faster either, as one process writes.
+# MLflow's server has fifteen connections to its database and needs two for a trace. Fifteen concurrent requests would
+# each get one and wait for the second, which blocks the server for half a minute. So these and the four targets that are
+# sent concurrently stay below that. More would not be faster, since one process writes.
 TRACE_CONCURRENCY = 8
 
 
 class TracePool:
-    """Threads that all targets of a run share for their traces; a context manager."""
+    """Threads for traces, shared by all targets of a run; a context manager."""
 
     def __init__(self, threads: int = TRACE_CONCURRENCY) -> None:
         self._pool = ThreadPoolExecutor(threads, "evalrun-traces")
@@ -34,7 +37,7 @@ class TracePool:
         self._pool.shutdown(cancel_futures=True)
 
     def run(self, actions: Sequence[Callable[[], None]]) -> None:
-        """Run all actions. Raises what one of them raised; those that had not begun by then are left out."""
+        """Run all actions. Raises the first exception; actions that have not started by then are skipped."""
         running: list[Future[None]] = [self._pool.submit(action) for action in actions]
         try:
             for one in running:
@@ -46,10 +49,10 @@ class TracePool:
             raise
 
 
-MAX_ROWS_PER_BATCH = 200  # rows that are sent side by side, and whose spans go in one request
-MAX_BYTES_PER_BATCH = 1 << 20  # of their texts: what stands in front of servers often takes no more
-DELETIONS_PER_REQUEST = 100  # what MLflow takes
-MAX_PREVIEW_LENGTH = 1000  # characters of input and output that lists show
+MAX_ROWS_PER_BATCH = 200  # rows sent concurrently, with their spans in one request
+MAX_BYTES_PER_BATCH = 1 << 20  # of their texts: a common limit of reverse proxies
+DELETIONS_PER_REQUEST = 100  # the limit of MLflow
+MAX_PREVIEW_LENGTH = 1000  # characters of input and output in lists
 
 
 class TraceSender:
@@ -71,12 +74,12 @@ class TraceSender:
         self.tracing = TracingClient(client.tracking_uri)
 
     def send(self, pool: TracePool) -> None:
-        """Send every row, and take away traces of answers that the run has no more. Raises NotSent.
+        """Send every row, and delete traces of rows that were run again. Raises NotSent.
 
-        A trace is made before its span is sent: the other way round costs the server half as much again.
+        A trace is created before its span is sent, since the other order costs the server half as much again.
         """
         wanted: set[str] = set()
-        before = self.destination.traces.get(self.target, 0)  # rows that an earlier try has sent whole
+        before = self.destination.traces.get(self.target, 0)  # rows that an earlier attempt sent completely
         made: list[Trace] = []
         seen = 0
         for some in _batches(rows_of(read_rows(self.stored.folder), self.target)):
@@ -96,7 +99,7 @@ class TraceSender:
             self.state.record(self.destination, traces=(self.target, rows))
 
     def _spans_of(self, traces: Sequence[Trace]) -> list[Callable[[], None]]:
-        """One request with the spans of traces that are there, none for none."""
+        """One request with the spans of existing traces, or none."""
         if not traces:
             return []
         return [lambda: self.retrier.call("traces", self._log_spans, [trace.span() for trace in traces])]
@@ -108,7 +111,7 @@ class TraceSender:
             if "could not identify" not in str(refused):
                 raise NotSent("the server is older than MLflow 3.4 and takes no traces of runs") from None
             forget = getattr(getattr(self.tracing.store, "_get_server_version", None), "cache_clear", None)
-            if forget is not None:  # it keeps for good that the server once did not say its version
+            if forget is not None:  # it caches that the server did not report its version
                 forget()
             raise ConnectionError("the server did not say its version") from None
 
@@ -117,7 +120,7 @@ class TraceSender:
         self.retrier.call("traces", self.tracing.start_trace, info)
 
     def _remove_others(self, wanted: set[str]) -> None:
-        """Traces of rows that were made again since the run was sent before."""
+        """Delete the traces of rows that were run again since the last sending."""
         stale = [found for found in self._found() if found not in wanted]
         for start in range(0, len(stale), DELETIONS_PER_REQUEST):
             ids = stale[start : start + DELETIONS_PER_REQUEST]
@@ -140,14 +143,14 @@ class TraceSender:
 
 
 class Trace:
-    """One row as MLflow's entities."""
+    """One row as entities of MLflow."""
 
     def __init__(self, row: Row, stored: StoredRun, destination: Destination, target: str) -> None:
         self.row, self.stored, self.destination = row, stored, destination
         self.run_id = destination.runs[target]
         self.number = int(_digits(f"{self.run_id} {row.sample.id} {row.epoch} {row.attempt}", 32), 16) or 1
         self.id = f"tr-{self.number:032x}"
-        # the row log has no clock: the order of the dataset is kept, and what the answer took
+        # the row log has no times, so they follow the order of the dataset and the latency
         self.start_ms = stored.started_ms + row.sample.index * stored.epochs + row.epoch - 1
         latency_s = row.answer.latency_s if isinstance(row.answer, Completion) else None
         self.took_ms = round((latency_s or 0.0) * 1000)
@@ -166,7 +169,7 @@ class Trace:
 
     @property
     def preview(self) -> str:
-        """The input as lists show it. MLflow pairs rows of two runs by it, so epochs and long inputs are told apart."""
+        """The input for lists. MLflow pairs rows of two runs by it, so it distinguishes epochs and long inputs."""
         text = clean(_plain(self.row.sample.input))
         epoch = f" (epoch {self.row.epoch})" if self.stored.epochs > 1 else ""
         ending = f" [{cut(clean(self.row.sample.id), 100)}]" if len(text) + len(epoch) > MAX_PREVIEW_LENGTH else ""
@@ -207,12 +210,12 @@ class Trace:
                 start_time=self.start_ms * 1_000_000,
                 end_time=(self.start_ms + self.took_ms) * 1_000_000,
                 status=status,
-                resource=Resource.get_empty(),  # else what OTEL_… variables say of this machine becomes tags
+                resource=Resource.get_empty(),  # otherwise OTEL_… variables of this machine become tags
             )
         )
 
     def info(self) -> Any:
-        """What is known of the trace as a whole, its scores with it."""
+        """The trace without its span, with the scores of the row."""
         from mlflow.entities import TraceInfo, TraceLocation, TraceState
 
         row = self.row
@@ -272,7 +275,7 @@ class Trace:
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows in lots of so many, and of not much more than so many bytes; always the same lots for the same rows."""
+    """Batches of rows, limited in rows and bytes; the same rows give the same batches."""
     some: list[Row] = []
     size = 0
     for row in rows:

@@ -85,14 +85,14 @@ def test_a_run_judged_again_asks_where_its_command_line_said(server: str, client
 def test_where_there_is_no_database_yet_there_is_no_baseline() -> None:
     suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
     assert run("fresh", "", suite).verdict == "no_baseline"
-    with pytest.raises(SuiteError, match=r"cannot be had from MLflow: there is no database 'mlflow.db'"):
+    with pytest.raises(SuiteError, match=r"cannot be read from MLflow: there is no database 'mlflow.db'"):
         run("fresh", "", suite.replace("mlflow:experiment/NAME", f"mlflow:run/{'0' * 32}"))
     assert not Path("mlflow.db").exists()
 
 
 def test_a_server_that_cannot_be_asked_is_an_error_before_the_run() -> None:
     suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
-    with pytest.raises(SuiteError, match=r"cannot be had from MLflow: nobody answers at http://127.0.0.1:\d+$"):
+    with pytest.raises(SuiteError, match=r"cannot be read from MLflow: no server answers at http://127.0.0.1:\d+$"):
         run("nowhere", tracking(f"http://127.0.0.1:{free_port()}", "log: []"), suite)
     assert not Path("runs").exists()
 
@@ -106,10 +106,10 @@ def test_a_server_that_cannot_be_asked_is_an_error_before_the_run() -> None:
         ),
         ("mlflow:experiment/", "'mlflow:experiment/' is not a baseline reference"),
         ("mlflow:Experiment/main.jsonl", "is not a baseline reference"),
-        (f"mlflow:run/{'0' * 32}", "cannot be had from MLflow: .*Run with id=0+ not found"),
+        (f"mlflow:run/{'0' * 32}", "cannot be read from MLflow: .*Run with id=0+ not found"),
         (
             "mlflow:run/BARE",
-            "has no baseline.jsonl, which evalrun writes for a run of a suite that it sends with its table",
+            "has no baseline.jsonl, which evalrun sends with the table of a run",
         ),
     ],
 )

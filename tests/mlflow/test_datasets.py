@@ -73,13 +73,13 @@ def test_a_table_may_be_read_under_mlflows_own_names(server: str, client: Any) -
 
 
 def test_what_is_no_run_is_told_before_anything_is_called(server: str) -> None:
-    with pytest.raises(SuiteError, match=r"'nobody' names nothing in MLflow; it should be a run's id .*datasets:/NAME"):
+    with pytest.raises(SuiteError, match=r"'nobody' is not a reference to MLflow; it should be a run's id .*datasets:/NAME"):
         read("odd", server, "nobody")
     with pytest.raises(SuiteError, match=rf"cannot be read from MLflow at {server}: RESOURCE_DOES_NOT_EXIST"):
         read("none", server, "0" * 32)
     with pytest.raises(SuiteError, match="there is no evaluation dataset 'nobody' in MLflow at"):
         read("none", server, "datasets:/nobody")
-    with pytest.raises(SuiteError, match=r"there is no MLflow database 'mlflow.db' to read .* say where MLflow is: "):
+    with pytest.raises(SuiteError, match=r"there is no MLflow database 'mlflow.db' to read .* set the address of MLflow: "):
         run("nowhere", "", AGAIN.replace("ID", "0" * 32))
     assert not Path("mlflow.db").exists()
     assert not Path("runs").exists()
@@ -159,18 +159,18 @@ def test_a_logged_dataset_is_read_from_the_file_it_was_made_of(server: str, mlfl
     with pytest.raises(SuiteError, match="'delimitr' is neither a key of a dataset nor an option of 'csv'"):
         read("typo", server, run_id, "delimitr: ';'")
     path.unlink()
-    with pytest.raises(SuiteError, match=r"facts.csv', which is not there on this machine"):
+    with pytest.raises(SuiteError, match=r"facts.csv', which is not found on this machine"):
         read("gone", server, run_id)
 
 
 def test_a_dataset_that_lies_elsewhere_is_refused(server: str, mlflow: Any) -> None:
     with pytest.raises(SuiteError, match=r"lies at 'https://example.org/x.csv' \(http\), and no host is asked but"):
         read("far", server, log(mlflow, source="https://example.org/x.csv"))
-    with pytest.raises(SuiteError, match=r"lies at 's3://bucket/x.csv' \(s3\), and no host is asked but MLflow's"):
+    with pytest.raises(SuiteError, match=r"lies at 's3://bucket/x.csv' \(s3\), and only MLflow's host is contacted"):
         read("far", server, log(mlflow, source="s3://bucket/x.csv"))
     with pytest.raises(SuiteError, match="was made by .*, and MLflow has its name and digest, not its rows"):
         read("far", server, log(mlflow))
-    with pytest.raises(SuiteError, match=r"'x.bin' is no file of rows; those that are read end in .csv"):
+    with pytest.raises(SuiteError, match=r"'x.bin' is not a file of rows; supported extensions: .csv"):
         read("far", server, log(mlflow, source=str(Path("x.bin").resolve())))
 
 

@@ -108,7 +108,7 @@ def test_lists_of_document_ids() -> None:
     text = run("[{type: mlflow, metric: ndcg_at_k, params: {k: 2}}]", rows=[{**rows[0], "out": "Paris"}])
     (cell,) = cells(text, "ndcg_at_2")
     assert cell.state == "error"
-    assert "asks for answers that are a JSON list of document ids" in cell.message
+    assert "needs outputs that are a JSON list of document ids" in cell.message
 
 
 def test_any_accepted_answer_is_right() -> None:
@@ -123,7 +123,7 @@ def test_a_metric_that_comes_back_empty_is_an_error_with_the_words_of_mlflow() -
     assert (cell.state, cell.value) == ("error", None)
     assert cell.message is not None
     assert cell.message.startswith(
-        "function: MLflow's precision came back empty: Cannot calculate metric 'precision_at_k'"
+        "function: MLflow's precision returned no score: Cannot calculate metric 'precision_at_k'"
     )
 
 
@@ -132,7 +132,7 @@ def test_what_is_fetched_from_a_hub_is_refused_and_the_hub_not_asked(monkeypatch
     connect = socket.socket.connect
     monkeypatch.setattr(socket.socket, "connect", lambda self, to: reached.append(to) or connect(self, to))
     said = problems("[{type: mlflow, metric: rouge1}, {type: mlflow, metric: bleu}]")
-    assert "metric 'rouge1' needs code that is not on this machine. MLflow takes it from " in said
+    assert "metric 'rouge1' needs code that is not found on this machine. MLflow takes it from " in said
     assert "the Hugging Face hub, a host that the suite does not name" in said
     assert reached == []
 
@@ -213,13 +213,13 @@ def test_rules_of_mlflow_need_no_judge() -> None:
         ("metric: Guidelines, params: {guidelines: 3}", "metric 'Guidelines': guidelines: "),
         (
             "metric: answer_similarity, params: {model: 'openai:/gpt-4'}",
-            "has 'model', which the suite settles: by its judge (with params: of its own), run.timeout and",
+            "has 'model', which the suite decides: by its judge (with params: of its own), run.timeout and",
         ),
         (
             "metric: Correctness, params: {inference_params: {temperature: 0.5}}",
             "has 'inference_params', which the suite",
         ),
-        ("metric: Safety, params: {timeout: 3}", "has 'timeout', which the suite settles"),
+        ("metric: Safety, params: {timeout: 3}", "has 'timeout', which the suite decides"),
         ("metric: make_genai_metric_from_prompt, params: {name: fun}", "needs params: {judge_prompt: …}"),
         ("metric: mae", "is one number for a whole dataset"),
         ("metric: latency", "is measured in every run"),
@@ -227,7 +227,7 @@ def test_rules_of_mlflow_need_no_judge() -> None:
         ("metric: toxicity", "use {type: toxicity"),
         ("metric: RetrievalGroundedness", "needs MLflow's trace"),
         ("metric: UserFrustration", "judges a whole conversation"),
-        ("metric: exact_match, columns: {context: x}", "'columns' has 'context', which the metric does not ask for"),
+        ("metric: exact_match, columns: {context: x}", "'columns' has 'context', which the metric does not need"),
         ("metric: faithfulness, judge: {model: x, base_url: 'http://127.0.0.1:9/v1'}", "there is no column 'context'"),
         ("metric: Correctness", "'correctness' needs a judge"),
     ],
@@ -466,7 +466,7 @@ def test_the_door_is_shut_to_whoever_has_no_token() -> None:
     url = f"{judge_proxy().address}/gateway/mlflow/v1/chat/completions"
     for headers in ({}, {TOKEN_HEADER: "guessed"}):
         reply = requests.post(url, json={"messages": []}, headers=headers, timeout=5)
-        assert (reply.status_code, reply.json()) == (404, {"error": {"message": "nobody asks a judge here"}})
+        assert (reply.status_code, reply.json()) == (404, {"error": {"message": "unknown token"}})
 
 
 def test_nobody_is_asked_for_a_cell_that_has_ended() -> None:

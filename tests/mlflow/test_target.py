@@ -96,11 +96,11 @@ def test_a_run_does_not_go_on_with_another_version_behind_the_alias(registry: An
         ),
         ("models:/nobody/3", "'models:/nobody/3' cannot be found: .*name=nobody, version=3.* not found"),
         ("models:/nobody/latest", "cannot be found: MLflow has no version of a model 'nobody'"),
-        ("models:/nobody@", "'models:/nobody@' names no model of MLflow; it should be models:/NAME@ALIAS, "),
-        ("'models:'", "names no model of MLflow"),
+        ("models:/nobody@", "'models:/nobody@' is not a model of MLflow; it should be models:/NAME@ALIAS, "),
+        ("'models:'", "is not a model of MLflow"),
         (f"runs:/{'0' * 32}/model", "cannot be found: .*Run with id=0+ not found"),
         ("models:/m-0123", "'models:/m-0123' cannot be found: "),
-        ("http://127.0.0.1:9/model", "names no model of MLflow"),
+        ("http://127.0.0.1:9/model", "is not a model of MLflow"),
         ("./nowhere", r"there is no folder './nowhere' with a model \(a file MLmodel\) in "),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_model_that_is_not_there_is_told_before_the_run(registry: Any, uri: st
 def test_a_server_that_is_not_there_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    with pytest.raises(SuiteError, match=rf"'models:/qa@champion' cannot be found: nobody answers at {address}$"):
+    with pytest.raises(SuiteError, match=rf"'models:/qa@champion' cannot be found: no server answers at {address}$"):
         run_suite(write("models:/qa@champion"))
 
 
@@ -259,7 +259,7 @@ def test_the_registry_is_where_the_suite_says_mlflow_is(
     result = run_suite(write("", own), options=RunOptions(limit=1))
     assert list(result.table["output"]) == ["PARIS"]
     assert "very-secret-word" not in "".join(path.read_text() for path in result.folder.glob("*.json*"))
-    with pytest.raises(SuiteError, match="there is no MLflow database 'mlflow.db'; say where MLflow is: uri, "):
+    with pytest.raises(SuiteError, match="there is no MLflow database 'mlflow.db'; set the address of MLflow: uri, "):
         run_suite(write("models:/placed@champion"))
 
 
