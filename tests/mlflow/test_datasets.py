@@ -133,7 +133,7 @@ def test_a_dataset_of_which_a_run_saw_only_a_part_is_not_kept_as_if_it_were_whol
     said["rows"] = 1  # as a run that was stopped says
     (result.folder / "run.json").write_text(json.dumps(said))
     assert exporter.send(result.folder, server).problem is None
-    with pytest.raises(SuiteError, match="was made by part.yaml, and MLflow has its name and digest, not its rows"):
+    with pytest.raises(SuiteError, match="was created by part.yaml, and MLflow has its name and digest, but not its rows"):
         read("part-again", server, f"runs:/{Arrived(client, 'part').parent.info.run_id}/part")
 
 
@@ -164,11 +164,11 @@ def test_a_logged_dataset_is_read_from_the_file_it_was_made_of(server: str, mlfl
 
 
 def test_a_dataset_that_lies_elsewhere_is_refused(server: str, mlflow: Any) -> None:
-    with pytest.raises(SuiteError, match=r"lies at 'https://example.org/x.csv' \(http\), and no host is asked but"):
+    with pytest.raises(SuiteError, match=r"is stored at 'https://example.org/x.csv' \(http\), and only MLflow's host is contacted"):
         read("far", server, log(mlflow, source="https://example.org/x.csv"))
-    with pytest.raises(SuiteError, match=r"lies at 's3://bucket/x.csv' \(s3\), and only MLflow's host is contacted"):
+    with pytest.raises(SuiteError, match=r"is stored at 's3://bucket/x.csv' \(s3\), and only MLflow's host is contacted"):
         read("far", server, log(mlflow, source="s3://bucket/x.csv"))
-    with pytest.raises(SuiteError, match="was made by .*, and MLflow has its name and digest, not its rows"):
+    with pytest.raises(SuiteError, match="was created by .*, and MLflow has its name and digest, but not its rows"):
         read("far", server, log(mlflow))
     with pytest.raises(SuiteError, match=r"'x.bin' is not a file of rows; supported extensions: .csv"):
         read("far", server, log(mlflow, source=str(Path("x.bin").resolve())))

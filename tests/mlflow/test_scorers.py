@@ -207,7 +207,7 @@ def test_rules_of_mlflow_need_no_judge() -> None:
     ("scorer", "said"),
     [
         ("metric: answer_similarty", "MLflow has no metric 'answer_similarty'; did you mean 'answer_similarity'?"),
-        ("metric: precision_at_k, params: {kk: 3}", "does not take; did you mean 'k'?; it takes k"),
+        ("metric: precision_at_k, params: {kk: 3}", "does not accept; did you mean 'k'?; it accepts k"),
         ("metric: precision_at_k", "metric 'precision_at_k' needs params: {k: …}"),
         ("metric: precision_at_k, params: {k: 0}", "'k' should be a positive integer; found: 0"),
         ("metric: Guidelines, params: {guidelines: 3}", "metric 'Guidelines': guidelines: "),
