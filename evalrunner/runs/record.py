@@ -304,15 +304,23 @@ def _load(kind: type[T], path: Path) -> T:
         raise InvalidRunError(f"{path}: not found; name the folder of a run that has it") from None
     except (OSError, ValueError) as broken:
         raise InvalidRunError(f"{path}: cannot be read ({broken}); restore the file or name another run") from None
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise InvalidRunError(f"{path}: written by a newer version of evalrun (schema {version}); upgrade evalrun")
-    if isinstance(version, int) and version < SCHEMA_VERSION:
-        raise InvalidRunError(f"{path}: written by an older version of evalrun (schema {version}); run the suite again")
     try:
+        _check_version(data, path)
         return from_json(kind, data)
     except InvalidValueError as wrong:
         raise InvalidRunError(f"{path}: {wrong}; restore the file or name another run") from None
+
+
+def _check_version(data: Any, path: Path) -> None:
+    if not isinstance(data, Mapping):
+        raise InvalidValueError(_expected("", "a mapping", data))
+    if "schema_version" not in data:
+        raise InvalidValueError("schema_version is missing")
+    version = _scalar_from_json(int, data["schema_version"], "schema_version")
+    if version > SCHEMA_VERSION:
+        raise InvalidRunError(f"{path}: written by a newer version of evalrun (schema {version}); upgrade evalrun")
+    if version < SCHEMA_VERSION:
+        raise InvalidRunError(f"{path}: written by an older version of evalrun (schema {version}); run the suite again")
 
 
 class InvalidValueError(ValueError):

@@ -1,4 +1,4 @@
-"""Reducers, clusters and slices through the front door: what a suite may say of them, and what comes of it."""
+"""Reducers, clusters and slices in whole runs: valid and invalid suites, and what reaches the files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def metrics(result: Any) -> list[dict[str, Any]]:
     return [metric for metric in found if metric["scorer"] == "exact_match"]
 
 
-def test_slices_clusters_and_reducers_reach_the_files() -> None:
+def test_slices_clusters_and_reducers_are_in_the_files() -> None:
     more = "slices: [topic]\nrun: {epochs: 2, reducer: [mean, at_least_2]}"
     result = evalrunner.run_suite(write_suite(more, dataset=", cluster: passage"))
     assert [(each["name"], each["reducer"], each["slice"], each["method"], each["n"]) for each in metrics(result)] == [
@@ -60,7 +60,7 @@ def test_slices_clusters_and_reducers_reach_the_files() -> None:
     assert (run["reducers"], run["cluster"], run["slices"]) == (["mean", "at_least_2"], "passage", ["topic"])
 
 
-def test_a_reducer_may_stand_at_the_top_of_the_suite() -> None:
+def test_reducer_is_accepted_at_the_top_of_the_suite() -> None:
     result = evalrunner.run_suite(write_suite("reducer: median\nrun: {epochs: 2}"))
     assert [each["reducer"] for each in metrics(result)] == ["median"]
 
@@ -85,11 +85,11 @@ def test_a_reducer_may_stand_at_the_top_of_the_suite() -> None:
         ("slices: topic", "s.yaml:5:9: slices: is 'topic'; it should be a list"),
     ],
 )
-def test_what_cannot_be_is_an_error_of_the_suite(more: str, expected: str) -> None:
+def test_invalid_design_is_a_suite_error(more: str, expected: str) -> None:
     assert problems(more) == [expected]
 
 
-def test_a_cluster_that_no_sample_has_is_an_error_of_the_suite() -> None:
+def test_cluster_column_without_values_is_a_suite_error() -> None:
     assert problems("", dataset=", cluster: pasage") == [
         "s.yaml:2:38: dataset.cluster: no sample has a value of 'pasage'; did you mean 'passage'?"
     ]

@@ -1,4 +1,4 @@
-"""What a run will take, before anything is called: calls, what is cached, prompt tokens, a range of cost."""
+"""Estimates before the first call: calls, cache hits, prompt tokens, a range of cost."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def estimates(
     return list(asyncio.run(run()))
 
 
-def test_targets_without_a_price_and_without_a_bound_are_told_apart() -> None:
+def test_unknown_price_and_unbounded_cost_are_distinguished() -> None:
     with ScriptedServer() as server:
         bounded, unbounded = estimates(suite(server.base_url), ModelPrices({"bounded": CHEAP, "open": CHEAP}))
         unpriced, _ = estimates("s.yaml", ModelPrices(), epochs=3)
@@ -65,7 +65,7 @@ def test_targets_without_a_price_and_without_a_bound_are_told_apart() -> None:
     assert (unpriced.calls, unpriced.low_usd, unpriced.high_usd) == (30, None, None)
 
 
-def test_what_is_kept_already_is_not_paid_again(tmp_path: Path) -> None:
+def test_cached_answers_cost_nothing(tmp_path: Path) -> None:
     store = ResponseCache(tmp_path / "answers.sqlite")
     prices = ModelPrices({"bounded": CHEAP, "open": CHEAP})
 
@@ -85,7 +85,7 @@ def test_what_is_kept_already_is_not_paid_again(tmp_path: Path) -> None:
     store.close()
 
 
-def test_the_upper_end_is_a_cap_that_holds_the_run() -> None:
+def test_upper_estimate_is_a_sufficient_cost_cap() -> None:
     """A server that writes as much as it may, and counts every byte as a token, stays below it."""
     with ScriptedServer() as server:
         (found,) = estimates(suite(server.base_url, TARGETS.splitlines()[0] + "\n"), ModelPrices({"bounded": CHEAP}))
@@ -105,7 +105,7 @@ def test_the_upper_end_is_a_cap_that_holds_the_run() -> None:
 JUDGED = 'judge: {model: j, base_url: "URL", params: {max_tokens: 100}}\nscorers: [factuality]\n'
 
 
-def test_judges_are_counted_with_their_self_checks_and_apart() -> None:
+def test_judge_estimate_includes_self_checks() -> None:
     with ScriptedServer() as server:
         text = suite(server.base_url, TARGETS.splitlines()[0] + "\n  - {type: recorded, column: out}\n")
         Path(text).write_text(
@@ -135,13 +135,13 @@ def test_judges_are_counted_with_their_self_checks_and_apart() -> None:
     assert total_of([target, recorded, judge], "targets") == Total(target.low_usd, target.high_usd)
 
 
-def test_what_is_said_of_it() -> None:
-    told = [
+def test_rendered_estimate() -> None:
+    estimates = [
         Estimate("targets", "gateway", "m", 200, 0, 50, 12_400, 0.0139, 0.42, CHEAP),
         Estimate("targets", "own", None, 200, 0, 0, 0, 0.0, 0.0, KnownPrice(FREE, "free")),
         Estimate("judges", "factuality", "j", 412, 12, 12, 90_000, None, None, KnownPrice(None, "unknown")),
     ]
-    assert list(render_estimates(told)) == [
+    assert list(render_estimates(estimates)) == [
         "  target gateway: 200 calls (50 cached), about 12,400 prompt tokens, $0.0139 to $0.42",
         "  target own: 200 calls, nothing that is paid for here",
         "  judge of factuality: 412 calls (12 of them self-checks, 12 cached), about 90,000 prompt tokens, price unknown",

@@ -1,4 +1,4 @@
-"""Judges through whole runs: checked first, believed only then, and nobody else is ever asked."""
+"""Judges in whole runs: trusted only after their self-check; no other host is contacted."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(
         ), server
 
 
-def test_a_judge_that_passes_its_check_is_believed() -> None:
+def test_judge_that_passes_its_self_check_is_trusted() -> None:
     result, server = run(wise, "gates: [factuality >= 0.5]\n")
     assert server.calls == 12 + 4
     assert (result.metrics["factuality/v1/mean"], result.exit_code) == (0.5, 0)
@@ -69,7 +69,7 @@ def test_a_judge_that_passes_its_check_is_believed() -> None:
     assert [call.model for call in row.cells["factuality"].calls] == ["scripted-1"]
 
 
-def test_a_judge_that_fails_its_check_is_not_asked_further() -> None:
+def test_judge_that_fails_its_self_check_is_not_called_again() -> None:
     result, server = run(lenient, "gates: [factuality >= 0.5]\n", rows=40)
     assert server.calls == 12
     assert {row.cells["factuality"].message for row in read_rows(result.folder)} == {
@@ -81,19 +81,19 @@ def test_a_judge_that_fails_its_check_is_not_asked_further() -> None:
     assert set(table["factuality/v1/state"]) == {"unscored"}
 
 
-def test_without_a_gate_a_failed_check_does_not_change_the_exit_code() -> None:
+def test_failed_self_check_without_gate_keeps_the_exit_code() -> None:
     result, _ = run(lenient)
     assert (result.verdict, result.exit_code) == ("pass", 0)
     assert result.metrics["factuality/v1/mean"] is None
 
 
 @pytest.mark.parametrize(("mode", "calls"), [("warn", 16), ("off", 4)])
-def test_the_check_can_be_overridden(mode: str, calls: int) -> None:
+def test_self_check_can_be_overridden(mode: str, calls: int) -> None:
     result, server = run(lenient, f"judge_check: {mode}\n")
     assert (server.calls, result.metrics["factuality/v1/mean"]) == (calls, 1.0)
 
 
-def test_an_endpoint_that_fails_during_the_check_is_an_error_not_a_failed_check() -> None:
+def test_endpoint_failure_during_self_check_is_an_error() -> None:
     result, server = run(lambda request, nth: Status(500, "oops"), "gates: [factuality >= 0.5]\nrun: {retries: 0}\n")
     cells = [row.cells["factuality"] for row in read_rows(result.folder)]
     assert {cell.state for cell in cells} == {"error"}
@@ -102,7 +102,7 @@ def test_an_endpoint_that_fails_during_the_check_is_an_error_not_a_failed_check(
     assert server.calls <= 3 * 4
 
 
-def test_a_check_that_was_broken_off_is_tried_again() -> None:
+def test_interrupted_self_check_is_repeated() -> None:
     def script(request: Any, nth: int) -> Action:
         return Status(500, "oops") if nth == 1 else wise(request, nth)
 
@@ -110,14 +110,14 @@ def test_a_check_that_was_broken_off_is_tried_again() -> None:
     assert [row.cells["factuality"].state for row in read_rows(result.folder)][1:] == ["scored"] * 3
 
 
-def test_a_judge_with_a_wrong_key_is_given_up_at_once() -> None:
+def test_judge_with_a_wrong_key_is_aborted() -> None:
     result, server = run(lambda request, nth: Status(401, {"error": {"message": "wrong key"}}), rows=100)
     assert server.calls <= 4
     assert result.exit_code == 3
     assert "judge 'judge-1' of 'factuality' aborted" in (result.details.stopped or "")
 
 
-def test_a_verdict_that_cannot_be_read_is_unscored_never_zero() -> None:
+def test_unreadable_verdict_is_unscored_not_zero() -> None:
     def script(request: Any, nth: int) -> Action:
         question, _ = parts_of(request)
         if not question.startswith("Question"):
@@ -132,7 +132,7 @@ def test_a_verdict_that_cannot_be_read_is_unscored_never_zero() -> None:
     assert all(cell.value is None for cell in cells.values())
 
 
-def test_a_judge_scorer_without_a_judge_never_falls_back_to_the_target() -> None:
+def test_judge_scorer_never_falls_back_to_the_target_model() -> None:
     Path("j.yaml").write_text(
         "dataset: {rows: [{input: a, expected: b, out: c}]}\ntarget: {type: recorded, column: out}\nscorers: [factuality]\n"
     )
@@ -140,7 +140,7 @@ def test_a_judge_scorer_without_a_judge_never_falls_back_to_the_target() -> None
         evalrunner.run_suite("j.yaml")
 
 
-def test_no_host_but_the_suites_own_is_ever_contacted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_hosts_of_the_suite_are_contacted(monkeypatch: pytest.MonkeyPatch) -> None:
     """autoevals left to itself talks to a gateway of its maker and hands it this key."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-must-not-leave")
     reached: list[Any] = []

@@ -1,4 +1,4 @@
-"""A run goes on where it ended: what is finished is not done again, and what is retried keeps what was paid for."""
+"""Resumed runs: finished rows are not run again, and retried rows reuse paid answers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def left(*, retry_errors: bool = False) -> list[Job]:
     return found
 
 
-def test_only_what_is_missing_is_left_in_the_order_of_the_plan() -> None:
+def test_remaining_jobs_are_the_missing_rows_in_plan_order() -> None:
     jobs = list(all_jobs())
     assert left() == jobs
     write([made(jobs[7]), made(jobs[0]), made(jobs[11]), made(jobs[3])])
@@ -63,7 +63,7 @@ def test_only_what_is_missing_is_left_in_the_order_of_the_plan() -> None:
     assert left() == []
 
 
-def test_errors_are_left_alone_unless_they_are_to_be_retried() -> None:
+def test_failed_rows_are_retried_only_on_request() -> None:
     jobs = list(all_jobs())
     down = Failure("server", "down", 503)
     rows = [made(job) for job in jobs]
@@ -78,14 +78,14 @@ def test_errors_are_left_alone_unless_they_are_to_be_retried() -> None:
     assert (again.stored_cells, scored_again.stored_cells) == ({}, {"exact": HALF["exact"]})
 
 
-def test_what_was_mended_is_not_retried_again() -> None:
+def test_repaired_rows_are_not_retried_again() -> None:
     jobs = list(all_jobs())
     write([made(jobs[0], HALF), made(jobs[1], DOWN, Failure("server", "down")), made(jobs[0])])
     write([made(jobs[1], attempt=2)])
     assert left(retry_errors=True) == jobs[2:]
 
 
-def test_only_the_scorers_in_error_are_called_again() -> None:
+def test_retry_calls_only_the_failed_scorers() -> None:
     called: list[str] = []
 
     def exact(output: str) -> float:
@@ -115,7 +115,7 @@ def test_only_the_scorers_in_error_are_called_again() -> None:
     assert (list(cells), called) == (["exact", "tone"], ["tone"])
 
 
-def test_rows_of_before_and_of_now_are_each_there_once() -> None:
+def test_resumed_run_has_every_row_once() -> None:
     jobs = list(all_jobs())
     before = [made(job, HALF) for job in jobs[:4]]
     write(before)
@@ -130,7 +130,7 @@ def test_rows_of_before_and_of_now_are_each_there_once() -> None:
     assert [*finished_rows(Path(), finished), *now] == list(read_rows(Path()))
 
 
-def test_a_row_that_changes_while_it_is_needed_is_a_sentence() -> None:
+def test_row_edited_during_a_resume_is_a_plain_error() -> None:
     job = next(all_jobs())
     write([made(job, HALF)])
     jobs = remaining_jobs([job], scan_keys(Path()), Path(), retry_errors=True)
@@ -140,7 +140,7 @@ def test_a_row_that_changes_while_it_is_needed_is_a_sentence() -> None:
 
 
 @pytest.mark.slow
-def test_no_row_is_made_of_what_is_finished() -> None:
+def test_finished_rows_are_not_decoded() -> None:
     """The lines hold no JSON behind their heads, so that whoever made a row of one would be told."""
     rows = 200_000
     with Path("rows.jsonl").open("wb") as file:

@@ -1,4 +1,4 @@
-"""Run folders, and finding one again."""
+"""Run folders: creating, listing and finding them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_run_is_found_by_path_id_prefix_or_last() -> None:
     assert find_run("last", Path("runs")) == new
 
 
-def test_what_is_not_there_or_not_unique_is_said() -> None:
+def test_missing_or_ambiguous_run_is_an_error() -> None:
     with pytest.raises(RunNotFoundError, match="no runs in 'runs' yet"):
         find_run("last", Path("runs"))
     make_run(datetime(2026, 1, 2, tzinfo=UTC))
@@ -40,7 +40,7 @@ def test_what_is_not_there_or_not_unique_is_said() -> None:
         find_run("1999", Path("runs"))
 
 
-def test_files_are_whole_or_not_there() -> None:
+def test_files_are_written_atomically() -> None:
     path = Path("run.json")
     write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="Out of range float"):
@@ -49,13 +49,13 @@ def test_files_are_whole_or_not_there() -> None:
     assert [item.name for item in Path().iterdir()] == ["run.json"]
 
 
-def test_a_file_in_the_way_is_a_sentence() -> None:
+def test_a_file_in_place_of_the_run_folder_is_a_plain_error() -> None:
     Path("runs").write_text("")
     with pytest.raises(RunError, match="cannot create run folder"):
         create_run_folder(Path("runs"), "qa", now=datetime.now(UTC))
 
 
-def test_of_two_runs_of_one_second_the_last_is_the_one_that_was_written_last(tmp_path: Path) -> None:
+def test_last_run_of_the_same_second_is_the_one_written_last(tmp_path: Path) -> None:
     for place, name in enumerate(["20261124T071801Z-ffff", "20261124T071801Z-0000"]):
         folder = tmp_path / "qa" / name
         folder.mkdir(parents=True)

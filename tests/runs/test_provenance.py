@@ -1,4 +1,4 @@
-"""What differs between two definitions of a run is named, with old and new, and nothing else is."""
+"""Differences between two definitions of a run: each with its old and new value."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return now
 
 
-def test_a_definition_that_was_written_and_read_is_the_same() -> None:
+def test_definition_survives_a_json_round_trip() -> None:
     assert differences(BEFORE, json.loads(json.dumps(BEFORE))) == []
 
 
@@ -83,7 +83,7 @@ def test_a_definition_that_was_written_and_read_is_the_same() -> None:
         ("scorers/exact_match/judge", {"model": "j"}, ["scorers 'exact_match'.judge: null → {'model': 'j'}"]),
     ],
 )  # fmt: skip
-def test_each_difference_has_a_line_with_old_and_new(path: str, value: Any, said: list[str] | None) -> None:
+def test_each_difference_is_a_line_with_old_and_new_value(path: str, value: Any, said: list[str] | None) -> None:
     found = differences(BEFORE, changed(path, value))
     if said is None:
         assert len(found) == 1 and found[0].endswith("… → null") and len(found[0]) < 120
@@ -91,7 +91,7 @@ def test_each_difference_has_a_line_with_old_and_new(path: str, value: Any, said
         assert found == said
 
 
-def test_rows_that_came_are_counted_beside_the_cause() -> None:
+def test_changed_dataset_reports_row_counts_and_selection() -> None:
     now = changed("dataset/digest", "bb")
     now["dataset"].update(rows=1201, where={})
     assert differences(BEFORE, now) == [
@@ -100,7 +100,7 @@ def test_rows_that_came_are_counted_beside_the_cause() -> None:
     ]
 
 
-def test_several_differences_are_all_named() -> None:
+def test_all_differences_are_listed() -> None:
     now = changed("targets/gpt/model", "gpt-5")
     del now["targets"]["own"]
     del now["seed"]
@@ -111,7 +111,7 @@ def test_several_differences_are_all_named() -> None:
     ]
 
 
-def test_values_are_untrusted_text() -> None:
+def test_values_are_redacted_escaped_and_shortened() -> None:
     register_secret("sk-definition-1")
     (said,) = differences(BEFORE, changed("targets/gpt/model", "\x1b[31m\u202e sk-definition-1 " + "x" * 500))
     assert said.startswith(r"targets 'gpt'.model: 'gpt-5-mini' → '\x1b[31m\u202e [redacted] xxx")
@@ -119,7 +119,7 @@ def test_values_are_untrusted_text() -> None:
     assert len(said) < 130
 
 
-def test_a_run_that_kept_no_definition_differs_in_all_of_it() -> None:
+def test_empty_definition_differs_in_every_section() -> None:
     assert differences({}, {"seed": 0, "epochs": 1, "scorers": {"a": {}}, "dataset": {"digest": "a", "rows": 1}}) == [
         "seed: not set → 0",
         "epochs: not set → 1 (more epochs are allowed, fewer are not)",

@@ -1,4 +1,4 @@
-"""The row log: what was written comes back, and what was torn or changed is seen."""
+"""The row log: rows survive a round trip; truncated and edited lines are detected."""
 
 from __future__ import annotations
 
@@ -58,39 +58,39 @@ def write(rows: list[Row]) -> Path:
     return Path("rows.jsonl")
 
 
-def test_a_row_comes_back_as_it_was() -> None:
+def test_row_survives_a_round_trip() -> None:
     failed = make_row("s2", answer=Failure("timeout", "no answer within 60 s", status=408), cells={})
     rows = [make_row(), failed]
     write(rows)
     assert list(read_rows(Path())) == rows
 
 
-def test_half_a_surrogate_pair_is_kept() -> None:
+def test_lone_surrogate_survives_a_round_trip() -> None:
     rows = [make_row(answer=Completion("\ud800 broken"), cells={})]
     write(rows)
     assert list(read_rows(Path())) == rows
 
 
-def test_the_last_record_of_a_key_wins() -> None:
+def test_last_record_of_a_key_counts() -> None:
     again = make_row(answer=Completion("second try"), attempt=2)
     write([make_row(), make_row("s2"), again])
     assert list(read_rows(Path())) == [make_row("s2"), again]
 
 
-def test_a_line_cut_off_at_the_end_is_left_out() -> None:
+def test_truncated_last_line_is_skipped() -> None:
     path = write([make_row(), make_row("s2")])
     path.write_bytes(path.read_bytes()[:-7])
     assert list(read_rows(Path())) == [make_row()]
 
 
-def test_a_line_that_was_changed_is_seen() -> None:
+def test_edited_line_is_detected() -> None:
     path = write([make_row(), make_row("s2")])
     path.write_bytes(path.read_bytes().replace(b"Paris", b"Rome!", 1))
     with pytest.raises(RunError, match=r"rows.jsonl:1: wrong checksum"):
         list(read_rows(Path()))
 
 
-def test_keys_never_reach_the_log() -> None:
+def test_api_keys_are_redacted_in_the_row_log() -> None:
     register_secret('sk-log"secret\\1')
     register_secret("sk-plain-secret")
     path = write([make_row(answer=Completion('my key is sk-log"secret\\1, or sk-plain-secret'), cells={})])
@@ -100,7 +100,7 @@ def test_keys_never_reach_the_log() -> None:
     assert row.answer.text == "my key is [redacted], or [redacted]"
 
 
-def test_a_run_without_rows_has_none() -> None:
+def test_missing_row_log_has_no_rows() -> None:
     assert list(read_rows(Path("nowhere"))) == []
 
 
@@ -112,7 +112,7 @@ IN_ERROR = {
 }
 
 
-def test_keys_and_states_are_read_without_the_rows() -> None:
+def test_keys_and_states_are_read_without_decoding_rows() -> None:
     rows = [
         make_row(),
         make_row("s2", answer=FAILED, cells={"exact_match": Cell("error", None, "timeout")}, attempt=3),
@@ -137,7 +137,7 @@ def test_keys_and_states_are_read_without_the_rows() -> None:
     assert row_at(Path(), starts[2]) == rows[2]
 
 
-def test_the_last_record_of_a_key_says_its_state() -> None:
+def test_last_record_of_a_key_determines_its_state() -> None:
     write([make_row("s1", answer=FAILED, cells={}), make_row("s2"), make_row("s1", attempt=2)])
     finished = scan_keys(Path())
     found = finished.find("s1", "m", 2)
@@ -145,7 +145,7 @@ def test_the_last_record_of_a_key_says_its_state() -> None:
     assert (len(finished), finished.failed, found.attempt, found.failed) == (2, 0, 2, False)
 
 
-def test_what_was_run_again_is_no_longer_among_the_finished_rows() -> None:
+def test_retried_rows_are_dropped_from_the_finished_rows() -> None:
     rows = [make_row("s1", answer=FAILED, cells={}), make_row("s2"), make_row("s3")]
     write(rows)
     finished = scan_keys(Path())
@@ -159,7 +159,7 @@ def test_what_was_run_again_is_no_longer_among_the_finished_rows() -> None:
     assert list(read_rows(Path())) == [*rows[1:], again]
 
 
-def test_a_torn_last_line_is_cut_off_and_counted() -> None:
+def test_truncated_last_line_is_removed_and_its_bytes_returned() -> None:
     path = write([make_row(), make_row("s2")])
     whole = path.read_bytes()
     first = whole.index(b"\n") + 1
@@ -172,7 +172,7 @@ def test_a_torn_last_line_is_cut_off_and_counted() -> None:
     assert path.read_bytes() == whole
 
 
-def test_a_log_of_nothing_but_a_torn_line_is_empty_then() -> None:
+def test_row_log_of_one_truncated_line_becomes_empty() -> None:
     path = write([make_row(answer=Completion("x" * 200_000))])
     path.write_bytes(path.read_bytes()[:150_000])
     assert len(scan_keys(Path())) == 0
@@ -182,7 +182,7 @@ def test_a_log_of_nothing_but_a_torn_line_is_empty_then() -> None:
     assert remove_truncated_line(Path("nowhere")) == 0
 
 
-def test_a_last_line_that_lacks_its_newline_alone_is_kept() -> None:
+def test_last_line_without_newline_is_kept() -> None:
     path = write([make_row(), make_row("s2")])
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
@@ -191,7 +191,7 @@ def test_a_last_line_that_lacks_its_newline_alone_is_kept() -> None:
     assert path.read_bytes() == whole
 
 
-def test_a_broken_last_line_that_has_its_newline_was_not_torn() -> None:
+def test_broken_last_line_with_newline_is_an_error() -> None:
     path = write([make_row(), make_row("s2")])
     path.write_bytes(path.read_bytes()[:-7] + b"\n")
     assert remove_truncated_line(Path()) == 0
@@ -199,7 +199,7 @@ def test_a_broken_last_line_that_has_its_newline_was_not_torn() -> None:
         scan_keys(Path())
 
 
-def test_a_record_of_another_version_is_refused() -> None:
+def test_unknown_row_log_version_is_rejected() -> None:
     line = encode_row(make_row())[:-19].replace(b'{"v":2,', b'{"v":3,', 1)
     Path("rows.jsonl").write_bytes(b'%b,"sum":"%08x"}\n' % (line, zlib.crc32(line)))
     with pytest.raises(RunError, match="version 3; this evalrun reads versions up to 2"):
@@ -231,14 +231,14 @@ def test_version_1_rows_are_read_with_their_causes() -> None:
     assert scan_keys(Path()).find("s1", "m", 2) is not None
 
 
-def test_an_id_that_holds_a_key_is_found_again() -> None:
+def test_sample_id_containing_an_api_key_is_found() -> None:
     register_secret("sk-in-the-id")
     write([make_row("row sk-in-the-id 7")])
     assert scan_keys(Path()).find("row sk-in-the-id 7", "m", 2) is not None
 
 
 @pytest.mark.slow
-def test_two_hundred_thousand_rows_are_held_in_few_bytes() -> None:
+def test_index_of_200000_rows_stays_small() -> None:
     line = encode_row(make_row("00000000"))
     body = line[: line.rindex(b',"sum"')]
     with Path("rows.jsonl").open("wb") as file:

@@ -1,4 +1,4 @@
-"""The commit behind a run, as git and CI tell it."""
+"""The commit of a run, from git or CI variables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def git(*args: str, folder: Path) -> str:
     ).stdout.strip()  # fmt: skip
 
 
-def test_a_checkout_tells_commit_and_branch_in_each_of_its_shapes(tmp_path: Path) -> None:
+def test_commit_and_branch_are_read_from_every_kind_of_checkout(tmp_path: Path) -> None:
     main = tmp_path / "main"
     (main / "suites").mkdir(parents=True)
     git("init", "-b", "topic/x", folder=main)
@@ -31,7 +31,7 @@ def test_a_checkout_tells_commit_and_branch_in_each_of_its_shapes(tmp_path: Path
     assert source_of(main, {"GITHUB_REF_NAME": "from-ci"}) == {"commit": commit, "branch": "from-ci"}
 
 
-def test_ci_tells_what_a_folder_without_git_does_not(tmp_path: Path) -> None:
+def test_ci_variables_replace_a_missing_git_folder(tmp_path: Path) -> None:
     assert source_of(tmp_path, {}) == {}
     environ = {"GITHUB_SHA": "f" * 40, "GITHUB_RUN_ID": "7", "GITHUB_REPOSITORY": "me/mine"}
     assert source_of(tmp_path, environ) == {
@@ -41,7 +41,7 @@ def test_ci_tells_what_a_folder_without_git_does_not(tmp_path: Path) -> None:
     assert source_of(tmp_path, {"BUILD_URL": "https://me:secret@ci/1"}) == {"ci_url": "https://ci/1"}
 
 
-def test_a_broken_repository_is_none(tmp_path: Path) -> None:
+def test_broken_repository_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_bytes(b"\xff\xfe")
     assert source_of(tmp_path, {}) == {}

@@ -1,4 +1,4 @@
-"""The runs folder in a browser, over real sockets: what is shown, what cannot be reached, what cannot run."""
+"""The server of the runs folder, over real sockets: what it shows, rejects and escapes."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def plain(text: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
-def test_an_empty_folder_says_what_to_do(browser: Browser) -> None:
+def test_empty_runs_folder_explains_what_to_do(browser: Browser) -> None:
     assert "There are no runs yet" in browser.page("/")
 
 
-def test_runs_stand_by_suite_with_verdict_and_headline(browser: Browser) -> None:
+def test_runs_are_listed_by_suite_with_verdict_and_headline(browser: Browser) -> None:
     result = evalrunner.run_suite(write_suite(more=ONE))
     shown = plain(browser.page("/"))
     assert "1 of 1 runs, newest first" in shown
@@ -92,7 +92,7 @@ def test_runs_stand_by_suite_with_verdict_and_headline(browser: Browser) -> None
     assert "pass 40/40 one 0.750 0.598–0.858" in shown
 
 
-def test_a_suite_shows_its_metric_over_runs_and_where_the_data_changed(browser: Browser) -> None:
+def test_suite_page_charts_metrics_and_marks_dataset_changes(browser: Browser) -> None:
     for good, total in ((30, 40), (30, 40), (20, 30)):
         evalrunner.run_suite(write_suite(good=good, total=total, more=ONE))
     page = browser.page("/suites/s")
@@ -103,7 +103,7 @@ def test_a_suite_shows_its_metric_over_runs_and_where_the_data_changed(browser: 
     assert 'aria-label="exact_match/v1 over 3 runs. Last: one: 0.667' in page
 
 
-def test_ticked_runs_are_compared(browser: Browser) -> None:
+def test_selected_runs_are_compared(browser: Browser) -> None:
     first = evalrunner.run_suite(write_suite(more=ONE)).run_id
     second = evalrunner.run_suite(write_suite(more=ONE.replace("column: a, name: one", "column: b, name: two"))).run_id
     shown = plain(browser.page(f"/compare?run=s/{first}&run=s/{second}"))
@@ -113,7 +113,7 @@ def test_ticked_runs_are_compared(browser: Browser) -> None:
     assert "Where they differ most" in shown
 
 
-def test_runs_that_may_not_be_compared_say_why(browser: Browser) -> None:
+def test_incomparable_runs_explain_why(browser: Browser) -> None:
     first = evalrunner.run_suite(write_suite(more=ONE)).run_id
     second = evalrunner.run_suite(write_suite(total=30, more=ONE)).run_id
     path = f"/compare?run=s/{first}&run=s/{second}"
@@ -127,7 +127,7 @@ def test_runs_that_may_not_be_compared_say_why(browser: Browser) -> None:
     assert browser.ask("/compare?run=s/nothing")[0] == 404
 
 
-def test_nothing_that_a_run_holds_becomes_part_of_a_page(browser: Browser) -> None:
+def test_run_content_is_escaped_in_pages(browser: Browser) -> None:
     run = evalrunner.run_suite(write_suite(more=TWO)).run_id
     for path in (
         "/",
@@ -147,7 +147,7 @@ def test_nothing_that_a_run_holds_becomes_part_of_a_page(browser: Browser) -> No
     assert "<script>alert(1)</script>" in plain(browser.page(f"/compare?run=s/{run}"))
 
 
-def test_only_listed_files_of_listed_runs_are_sent(browser: Browser) -> None:
+def test_only_listed_files_of_listed_runs_are_served(browser: Browser) -> None:
     run = evalrunner.run_suite(write_suite(more=ONE))
     (run.folder / "report.html").write_text("<!doctype html><p>report")
     Path("secret.txt").write_text("secret")
@@ -174,7 +174,7 @@ def test_only_listed_files_of_listed_runs_are_sent(browser: Browser) -> None:
     assert browser.ask(f"/runs/s/{run.run_id}/summary.md")[0] == 404
 
 
-def test_another_host_is_refused(browser: Browser) -> None:
+def test_other_host_names_are_rejected(browser: Browser) -> None:
     evalrunner.run_suite(write_suite(more=ONE))
     for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[", "10.0.0.1"):
         status, _, text = browser.ask("/", headers={"Host": host})
@@ -184,18 +184,18 @@ def test_another_host_is_refused(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "ANYTHING"])
-def test_nothing_can_be_changed(browser: Browser, method: str) -> None:
+def test_other_methods_are_rejected(browser: Browser, method: str) -> None:
     status, headers, _ = browser.ask("/", method)
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
 
-def test_a_head_has_no_body(browser: Browser) -> None:
+def test_head_response_has_no_body(browser: Browser) -> None:
     status, headers, text = browser.ask("/", "HEAD")
     assert (status, text) == (200, "")
     assert int(headers["Content-Length"]) > 100
 
 
-def test_a_run_that_cannot_be_read_does_not_hide_the_others(browser: Browser) -> None:
+def test_unreadable_run_does_not_hide_the_others(browser: Browser) -> None:
     run = evalrunner.run_suite(write_suite(more=ONE)).run_id
     broken = Path("runs/s/20200101T000000Z-0000")
     broken.mkdir(parents=True)

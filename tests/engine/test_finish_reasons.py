@@ -1,4 +1,4 @@
-"""Whatever a provider does ends as the right failure or ending in its row, and never as a score."""
+"""Every behavior of a provider becomes the right failure or finish reason of a row, never a score."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rows_of(result: evalrunner.SuiteResult) -> dict[str, Row]:
     return {row.sample.id: row for row in read_rows(result.folder)}
 
 
-def test_each_ending_is_told_apart_and_none_is_scored() -> None:
+def test_finish_reasons_are_distinguished_and_not_scored() -> None:
     with ScriptedServer(by_input) as server:
         result = evalrunner.run_suite(write_suite(server.base_url), options=QUICK)
     rows = rows_of(result)
@@ -81,7 +81,7 @@ def test_each_ending_is_told_apart_and_none_is_scored() -> None:
     assert (metric.value, metric.n, metric.unscored, metric.errors, metric.trusted) == (1.0, 1, 7, 8, False)
 
 
-def test_a_provider_that_is_down_makes_the_run_untrusted_never_failed() -> None:
+def test_provider_outage_makes_the_run_untrusted_not_failed() -> None:
     def script(request: Any, nth: int) -> Action:
         return Answer("Paris") if nth <= 5 else Status(503, "down")
 
@@ -89,7 +89,7 @@ def test_a_provider_that_is_down_makes_the_run_untrusted_never_failed() -> None:
         suite = write_suite(server.base_url, "gates: [exact_match >= 0.9]\n", [f"q{i}" for i in range(40)])
         result = evalrunner.run_suite(suite, options=QUICK)
     assert (result.verdict, result.exit_code) == ("untrusted", 3)
-    assert result.gates[0].reason == "scored 5 of 40 rows: the provider failed on 35 (server)"
+    assert result.gates[0].reason == "scored 5 of 40 samples: the provider failed on 35 (server)"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_provider_that_is_down_makes_the_run_untrusted_never_failed() -> None:
         (Status(404, {"error": {"code": "model_not_found", "message": "The model `m` does not exist"}}), "model"),
     ],
 )
-def test_a_target_that_cannot_work_is_given_up_at_once_and_others_finish(action: Action, said: str) -> None:
+def test_misconfigured_target_is_aborted_and_others_finish(action: Action, said: str) -> None:
     inputs = [f"q{i}" for i in range(200)]
     with (
         ScriptedServer(lambda request, nth: action) as bad,
@@ -122,7 +122,7 @@ def test_a_target_that_cannot_work_is_given_up_at_once_and_others_finish(action:
     assert "sk-secret" not in stopped
 
 
-def test_a_host_that_is_not_there_is_one_plain_sentence() -> None:
+def test_unreachable_host_is_a_plain_error() -> None:
     suite = write_suite("http://127.0.0.1:9/v1", "gates: [exact_match >= 0.5]\n", [f"q{i}" for i in range(100)])
     result = evalrunner.run_suite(suite, options=QUICK)
     assert result.exit_code == 3
@@ -130,7 +130,7 @@ def test_a_host_that_is_not_there_is_one_plain_sentence() -> None:
     assert result.details.rows <= 16
 
 
-def test_a_key_goes_to_its_own_host_and_into_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_key_is_sent_to_its_host_only_and_never_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai-alone")
     echo = Answer("you sent sk-secret-key-1 and sk-of-openai-alone")
     with ScriptedServer(lambda request, nth: echo) as server:
@@ -143,7 +143,7 @@ def test_a_key_goes_to_its_own_host_and_into_no_file(monkeypatch: pytest.MonkeyP
         assert "sk-secret" not in text and "sk-of-openai" not in text, path
 
 
-def test_parameters_are_passed_through_and_null_takes_one_out() -> None:
+def test_params_are_passed_through_and_null_removes_one() -> None:
     more = "params: {temperature: 0, max_tokens: 7, logit_bias: {'1': 2}}\n"
     with ScriptedServer() as server:
         suite = write_suite(server.base_url, more, ["q"])
@@ -160,7 +160,7 @@ def test_parameters_are_passed_through_and_null_takes_one_out() -> None:
         }
 
 
-def test_no_more_rows_are_under_way_than_allowed() -> None:
+def test_concurrency_limits_rows_in_flight() -> None:
     from tests.fakes.server import Slow
 
     with ScriptedServer(lambda request, nth: Slow(0.01)) as server:
@@ -170,7 +170,7 @@ def test_no_more_rows_are_under_way_than_allowed() -> None:
     assert result.metrics["token_count/total"] == 200
 
 
-def test_epochs_ask_each_sample_again() -> None:
+def test_epochs_call_each_sample_again() -> None:
     with ScriptedServer(lambda request, nth: Answer("Paris" if nth % 2 else "Rome")) as server:
         suite = write_suite(server.base_url, inputs=["a", "b"])
         result = evalrunner.run_suite(suite, options=evalrunner.RunOptions(epochs=4, concurrency=1))

@@ -1,4 +1,4 @@
-"""Money is spent once and never beyond the cap, by the server's own count; answers are kept where they should be."""
+"""The cost cap holds by the server's own count, and answers are cached where they should be."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def yes(request: Any, nth: int) -> Action:
     return Slow(0.002, Answer("yes"))
 
 
-def test_a_cap_at_half_of_what_a_run_needs_holds_and_a_higher_one_finishes() -> None:
+def test_run_stops_at_the_cost_cap_and_finishes_with_a_higher_one() -> None:
     with ScriptedServer(yes) as server:
         cap = 60 * USD / 2
         result = evalrunner.run_suite(write(server.base_url), options=evalrunner.RunOptions(max_cost=cap))
@@ -46,7 +46,7 @@ def test_a_cap_at_half_of_what_a_run_needs_holds_and_a_higher_one_finishes() -> 
         assert (resumed.exit_code, resumed.details.rows, server.calls) == (0, 60, 60)
 
 
-def test_a_cap_counts_what_was_spent_before_it_was_set() -> None:
+def test_cost_cap_counts_earlier_spending() -> None:
     with ScriptedServer(yes) as server:
         write(server.base_url, run="concurrency: 1, run_timeout: 0.15")
         evalrunner.run_suite("s.yaml")
@@ -59,7 +59,7 @@ def test_a_cap_counts_what_was_spent_before_it_was_set() -> None:
     assert result.exit_code == 3
 
 
-def test_a_call_that_times_out_counts_as_what_it_may_have_cost() -> None:
+def test_timed_out_call_counts_at_its_worst_case_cost() -> None:
     with ScriptedServer(lambda request, nth: Hang() if nth <= 3 else Answer("yes")) as server:
         write(server.base_url, rows=30, run="concurrency: 1, timeout: 0.2, retries: 0")
         result = evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(max_cost=1.0))
@@ -77,7 +77,7 @@ def test_a_call_that_times_out_counts_as_what_it_may_have_cost() -> None:
         (PRICES, "temperature: 0", "nothing bounds how long an answer of 'm' may be"),
     ],
 )
-def test_a_cap_that_cannot_hold_is_refused_before_the_first_call(more: str, params: str, said: str) -> None:
+def test_unenforceable_cost_cap_is_rejected_before_the_first_call(more: str, params: str, said: str) -> None:
     with ScriptedServer(yes) as server:
         suite = Path(write(server.base_url, more=more))
         suite.write_text(suite.read_text().replace("max_tokens: 5", params))
@@ -87,7 +87,7 @@ def test_a_cap_that_cannot_hold_is_refused_before_the_first_call(more: str, para
     assert said in done.stderr and done.stderr.startswith("evalrun: s.yaml:3:9: target: ")
 
 
-def test_images_are_refused_under_a_cap_before_the_first_call() -> None:
+def test_images_under_a_cost_cap_are_rejected_before_the_first_call() -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     with ScriptedServer(yes) as server:
         suite = Path(write(server.base_url, rows=2))
@@ -98,7 +98,7 @@ def test_images_are_refused_under_a_cap_before_the_first_call() -> None:
     assert "image_url" in done.stderr and "max_cost" in done.stderr
 
 
-def test_answers_of_targets_are_kept_for_other_runs_only_where_asked() -> None:
+def test_target_answers_are_cached_across_runs_only_on_request() -> None:
     served = {"model": "one"}
 
     def script(request: Any, nth: int) -> Action:
@@ -121,7 +121,7 @@ def test_answers_of_targets_are_kept_for_other_runs_only_where_asked() -> None:
         assert server.calls == 50
 
 
-def test_what_the_cache_had_is_shown() -> None:
+def test_cache_hits_are_reported() -> None:
     with ScriptedServer(yes) as server:
         write(server.base_url, rows=10)
         command("s.yaml", "--cache")
@@ -131,7 +131,7 @@ def test_what_the_cache_had_is_shown() -> None:
     assert "10" in command("cache", "info").stdout
 
 
-def test_each_epoch_is_asked_and_kept_on_its_own() -> None:
+def test_each_epoch_has_its_own_cache_entry() -> None:
     with ScriptedServer(yes) as server:
         write(server.base_url, rows=4)
         evalrunner.run_suite("s.yaml", options=evalrunner.RunOptions(cache="all", epochs=3))
@@ -140,7 +140,7 @@ def test_each_epoch_is_asked_and_kept_on_its_own() -> None:
         assert server.calls == 16
 
 
-def test_failures_and_answers_that_are_not_whole_are_not_kept() -> None:
+def test_failures_and_incomplete_answers_are_not_cached() -> None:
     answers: dict[str, Action] = {
         "question 0": Answer("ye", finish_reason="length"),
         "question 1": Answer("", finish_reason="content_filter"),
@@ -154,7 +154,7 @@ def test_failures_and_answers_that_are_not_whole_are_not_kept() -> None:
         assert server.calls == 8
 
 
-def test_neither_key_nor_header_nor_prompt_stands_in_the_cache() -> None:
+def test_cache_contains_no_key_header_or_prompt() -> None:
     with ScriptedServer(yes) as server:
         suite = Path(write(server.base_url, rows=3))
         secret = 'api_key: sk-very-secret-key, headers: {x-team: "blue-team-header"}'
@@ -173,7 +173,7 @@ def run_cached(barrier: Any) -> None:
     assert result.details.in_error == 0 and result.details.rows == 60
 
 
-def test_two_processes_share_one_cache_and_pay_for_nothing_more_than_twice() -> None:
+def test_two_processes_share_one_cache() -> None:
     with ScriptedServer(yes) as server:
         write(server.base_url, rows=60)
         context = multiprocessing.get_context("spawn")

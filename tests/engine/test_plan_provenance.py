@@ -1,4 +1,4 @@
-"""What defines a run is taken from its plan: all that changes what rows mean, no keys, and nothing else."""
+"""The provenance of a plan: everything that changes the meaning of rows, no secrets, and nothing else."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def edit(old: str, new: str, file: str = "s.yaml") -> None:
     Path(file).write_text(text.replace(old, new))
 
 
-def test_a_definition_is_plain_data_without_keys() -> None:
+def test_definition_is_plain_json_without_secrets() -> None:
     found = define()
     text = json.dumps(found)
     assert json.loads(text) == found
@@ -108,7 +108,7 @@ def test_a_definition_is_plain_data_without_keys() -> None:
     assert (found["seed"], found["epochs"], found["suite"]) == (3, 2, "defined")
 
 
-def test_what_only_changes_how_a_run_goes_is_free() -> None:
+def test_execution_options_may_change_on_resume() -> None:
     before = define()
     edit("gates: [exact_match >= 0.5]", "gates: [exact_match >= 0.9]\ncache: all")
     edit("sk-definition-key", "sk-another-key")
@@ -133,7 +133,7 @@ def test_what_only_changes_how_a_run_goes_is_free() -> None:
         ("s.yaml", "run: {", "judge_check: off\nrun: {", ["scorers 'factuality'.judge.judge_check: 'on' → 'off'"]),
     ],
 )  # fmt: skip
-def test_what_changes_the_meaning_of_rows_is_named(file: str, old: str, new: str, said: list[str]) -> None:
+def test_changes_to_the_meaning_of_rows_are_listed(file: str, old: str, new: str, said: list[str]) -> None:
     before = define()
     if old == "- exact_match\n":
         edit("gates: [exact_match >= 0.5]\n", "")
@@ -141,7 +141,7 @@ def test_what_changes_the_meaning_of_rows_is_named(file: str, old: str, new: str
     assert differences(before, define()) == said
 
 
-def test_rows_recorded_by_the_last_run_are_those_of_the_run_it_was_then() -> None:
+def test_recorded_last_run_is_resolved_to_its_id() -> None:
     def suite(run: str) -> str:
         Path("r.yaml").write_text(
             f"name: r\ndataset: {{rows: [{{input: a, out: b}}]}}\ntarget: {{type: recorded, run: {run}}}\n"

@@ -1,4 +1,4 @@
-"""The runs folder in a real browser: runs are ticked and compared, nothing else is asked for, nothing runs."""
+"""The runs folder in a real browser: runs are selected and compared; nothing else is requested or executed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(suite: str) -> None:
     assert evalrun(suite, "-q").returncode in (0, 3)
 
 
-def test_runs_are_ticked_and_compared(open_page: Callable[..., Visit]) -> None:
+def test_selected_runs_are_compared_in_the_browser(open_page: Callable[..., Visit]) -> None:
     run(write_suite(more=ONE))
     run(write_suite(more=ONE.replace("column: a, name: one", "column: b, name: two").replace(">= 0.5", ">= 0")))
     page = open_page("/").page
@@ -65,7 +65,7 @@ def test_runs_are_ticked_and_compared(open_page: Callable[..., Visit]) -> None:
     assert page.locator(".best").first.inner_text() == "0.750"
 
 
-def test_a_run_leads_to_its_report_which_works_in_its_sandbox(open_page: Callable[..., Visit]) -> None:
+def test_report_of_a_run_works_in_its_sandbox(open_page: Callable[..., Visit]) -> None:
     run(write_suite(more=ONE))
     opened = open_page("/suites/s")
     opened.page.locator("svg a").first.click()
@@ -76,9 +76,7 @@ def test_a_run_leads_to_its_report_which_works_in_its_sandbox(open_page: Callabl
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1600])
-def test_pages_fit_any_screen_and_axe_finds_nothing_serious(
-    open_page: Callable[..., Visit], width: int, scheme: str
-) -> None:
+def test_pages_fit_any_screen_and_pass_axe(open_page: Callable[..., Visit], width: int, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     run(write_suite(more=TWO))
     run(write_suite(more=TWO))

@@ -1,4 +1,4 @@
-"""A provider that limits, hiccups, lies and hangs: every answer that could be had is there, and none from a failure."""
+"""Rate limits, transient failures and hangs: every row is answered, and no failure becomes an answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_suite(address: str, rows: int, run: str, more: str = "") -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("concurrency", ["32", "auto"])
-def test_every_row_of_a_stormy_run_is_answered_once(concurrency: str) -> None:
+def test_every_row_is_answered_once_despite_failures(concurrency: str) -> None:
     draw = random.Random(11)
     dealt: Counter[str] = Counter()
 
@@ -71,7 +71,7 @@ def test_every_row_of_a_stormy_run_is_answered_once(concurrency: str) -> None:
     assert calls.retries == sum(dealt.values()) - ROWS
 
 
-def test_no_retries_means_none() -> None:
+def test_zero_retries_disables_retries() -> None:
     with ScriptedServer(lambda request, nth: Status(503, "down")) as server:
         suite = write_suite(server.base_url, 5, "retries: 0, concurrency: 2")
         result = evalrunner.run_suite(suite)
@@ -79,7 +79,7 @@ def test_no_retries_means_none() -> None:
     assert result.details.in_error == 5
 
 
-def test_a_daily_quota_ends_the_row_at_once_and_says_so() -> None:
+def test_daily_quota_fails_the_row_without_waiting() -> None:
     quota = Status(429, {"error": {"message": "daily limit"}}, {"retry-after": "19200"})
     with ScriptedServer(lambda request, nth: quota if "1" in str(request["messages"]) else Answer("yes")) as server:
         suite = write_suite(server.base_url, 2, "concurrency: 1")
@@ -90,7 +90,7 @@ def test_a_daily_quota_ends_the_row_at_once_and_says_so() -> None:
     assert "asks to wait 5 h 20 min, longer than the row timeout of 600 s" in said and "daily limit" in said
 
 
-def test_a_provider_that_is_down_for_good_is_given_up_and_the_run_can_go_on() -> None:
+def test_permanent_outage_aborts_the_target_and_the_run_is_resumable() -> None:
     down = True
 
     def script(request: Any, nth: int) -> Action:
@@ -111,7 +111,7 @@ def test_a_provider_that_is_down_for_good_is_given_up_and_the_run_can_go_on() ->
     assert again.metrics["exact_match/v1"] == 1.0
 
 
-def test_a_hung_connection_costs_one_timeout_not_a_worker() -> None:
+def test_hung_connection_costs_one_timeout() -> None:
     with ScriptedServer(lambda request, nth: Hang() if nth <= 4 else Answer("yes")) as server:
         suite = write_suite(
             server.base_url, 60, "concurrency: 4, timeout: 0.5, row_timeout: 30000"
@@ -121,7 +121,7 @@ def test_a_hung_connection_costs_one_timeout_not_a_worker() -> None:
     assert result.details.in_error == 0
 
 
-def test_a_row_has_a_time_limit_of_its_own() -> None:
+def test_row_timeout_limits_a_row() -> None:
     with ScriptedServer(lambda request, nth: Hang()) as server:
         suite = write_suite(server.base_url, 2, "timeout: 60, row_timeout: 0.4, concurrency: 2")
         result = evalrunner.run_suite(suite)
@@ -130,7 +130,7 @@ def test_a_row_has_a_time_limit_of_its_own() -> None:
     }
 
 
-def test_a_run_has_a_time_limit_and_keeps_what_it_has() -> None:
+def test_run_timeout_ends_the_run_and_keeps_its_rows() -> None:
     with ScriptedServer(lambda request, nth: Slow(0.05, Answer("yes"))) as server:
         suite = write_suite(server.base_url, 400, "concurrency: 2, run_timeout: 0.5")
         result = evalrunner.run_suite(suite)
@@ -141,7 +141,7 @@ def test_a_run_has_a_time_limit_and_keeps_what_it_has() -> None:
 
 
 @pytest.mark.parametrize(("rule", "most"), [("20", 20), ("5%", 10), ("1", 1), ("0.05", 10)])
-def test_too_many_errors_stop_a_run(rule: str, most: int) -> None:
+def test_fail_on_error_stops_the_run(rule: str, most: int) -> None:
     bad = Status(400, {"error": {"message": "no"}})
     with ScriptedServer(lambda request, nth: bad if nth % 2 else Answer("yes")) as server:
         suite = write_suite(server.base_url, 200, f"concurrency: 1, fail_on_error: {rule}")
@@ -151,7 +151,7 @@ def test_too_many_errors_stop_a_run(rule: str, most: int) -> None:
     assert f"{most} row{'s' if most > 1 else ''} ended in error, and fail_on_error is" in (result.details.stopped or "")
 
 
-def test_rates_of_a_target_are_kept() -> None:
+def test_rate_limits_of_a_target_are_respected() -> None:
     with ScriptedServer(lambda request, nth: Answer("yes")) as server:
         suite = write_suite(server.base_url, 30, "concurrency: 8", ", rpm: 600")
         result = evalrunner.run_suite(suite, options=evalrunner.RunOptions(wait_scale=0.05))
