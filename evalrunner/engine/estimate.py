@@ -40,7 +40,7 @@ class ModelPrices:
 class Estimate:
     """The estimate of one target or judge. `name` is that of the target or scorer; `model` is None if none is called.
 
-    `calls` includes the `checks` of the self-check and the `cached` ones; of a judge only the self-check can be cached.
+    `calls` includes the `checks` of the sanity check and the `cached` ones; of a judge only the sanity check can be cached.
     `prompt_tokens` are those of calls that will be made. `high_usd` is None if it is not bounded, both are None if the
     price is unknown.
     """
@@ -162,7 +162,7 @@ class _TargetCount:
 
 class _JudgeCount:
     """The calls of one judge. How much its scorer writes around a row is measured on a known request: the first of the
-    self-check, or else the one about the example of the scorer.
+    sanity check, or else the one about the example of the scorer.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class _JudgeCount:
     @classmethod
     async def of(cls, bound: BoundScorer, session: JudgeSession, price: KnownPrice) -> _JudgeCount:
         """The count of the judge of a scorer before the first row."""
-        checks = await self_check_requests(bound, session)
+        checks = await sanity_check_requests(bound, session)
         example = getattr(bound.scorer.function, "example", None)
         if checks:
             first, example = checks[0], _example(bound)
@@ -232,8 +232,8 @@ class _JudgeCount:
         )  # fmt: skip
 
 
-async def self_check_requests(bound: BoundScorer, session: JudgeSession) -> list[Request]:
-    """The requests of the self-check, in order. No model is called; a scorer without a self-check is not called."""
+async def sanity_check_requests(bound: BoundScorer, session: JudgeSession) -> list[Request]:
+    """The requests of the sanity check, in order. No model is called; a scorer without a sanity check is not called."""
     pairs = enumerate(bound.scorer.calibration_examples)
     return [
         request

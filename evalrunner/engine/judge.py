@@ -15,8 +15,8 @@ from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.judge_calibration import JudgeCheck, check_judge
 from evalrunner.suite.schema import JudgeCheck as CheckMode
 
-NOT_CHECKED = "self-check did not finish: "
-MAX_SELF_CHECKS = 3  # that failed calls ended, before the judge is aborted
+NOT_CHECKED = "sanity check did not finish: "
+MAX_SANITY_CHECKS = 3  # that failed calls ended, before the judge is aborted
 
 
 @dataclass(slots=True)
@@ -61,9 +61,9 @@ class RecordingJudge:
 
 @dataclass(slots=True)
 class JudgeSession:
-    """The judge of one scorer during a run: its endpoint, its self-check, and whether it may be called.
+    """The judge of one scorer during a run: its endpoint, its sanity check, and whether it may be called.
 
-    `check` is the latest self-check, None before the first; `attempts` counts them.
+    `check` is the latest sanity check, None before the first; `attempts` counts them.
     """
 
     bound: BoundScorer
@@ -90,7 +90,7 @@ class JudgeSession:
         return RecordingJudge(self._call_endpoint, self.model, self.params, f"{row}/{self.bound.name}", self.stream)
 
     async def ensure_calibrated(self) -> Unscored | Failure | None:
-        """None if the judge may be called, else the outcome of its cells. The first caller runs the self-check."""
+        """None if the judge may be called, else the outcome of its cells. The first caller runs the sanity check."""
         if self.ended is not None:
             return self.ended
         if self.mode == "off" or not self.bound.scorer.calibration_examples:
@@ -99,7 +99,7 @@ class JudgeSession:
             async with self._lock:
                 if self._needs_check():
                     self.attempts += 1
-                    self.check = await check_judge(self.bound, self.for_row("self-check"))
+                    self.check = await check_judge(self.bound, self.for_row("sanity-check"))
         assert self.check is not None  # there was a check by now
         if self.check.failure is not None:
             return Failure(self.check.failure.kind, NOT_CHECKED + self.check.failure.message)
@@ -110,7 +110,7 @@ class JudgeSession:
     def _needs_check(self) -> bool:
         if self.check is None:
             return True
-        return self.check.failure is not None and self.attempts < MAX_SELF_CHECKS and self.ended is None
+        return self.check.failure is not None and self.attempts < MAX_SANITY_CHECKS and self.ended is None
 
     async def _call_endpoint(self, request: Request, /) -> Completion | Failure:
         """The endpoint's answer, counted by the circuit breaker."""

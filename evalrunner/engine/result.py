@@ -35,8 +35,8 @@ from evalrunner.runs.record import (
     MetricsRecord,
     RunRecord,
     RunStatus,
+    SanityCheckRecord,
     ScoredFrom,
-    SelfCheckRecord,
     TargetMetrics,
     TargetRecord,
     UsageRecord,
@@ -191,18 +191,18 @@ def _counted_parts(plan: Plan) -> dict[str, Any]:
             target.name: TargetRecord.of(provenance.targets[target.name], target.calls.usage) for target in plan.targets
         },
         "judges": {
-            name: JudgeRecord.of(provenance.judges[name], judge.calls.usage, _self_check(judge))
+            name: JudgeRecord.of(provenance.judges[name], judge.calls.usage, _sanity_check(judge))
             for name, judge in judges.items()
         },
     }
 
 
-def _self_check(judge: JudgeSession) -> SelfCheckRecord | None:
+def _sanity_check(judge: JudgeSession) -> SanityCheckRecord | None:
     check = judge.check
     if check is None:
         return None
     failure = None if check.failure is None else str(check.failure)
-    return SelfCheckRecord(
+    return SanityCheckRecord(
         right=check.right,
         total=check.total,
         needed=check.needed,

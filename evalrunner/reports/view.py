@@ -18,7 +18,7 @@ from evalrunner.middleware.cache import CacheTally
 from evalrunner.middleware.stack import CallTally
 from evalrunner.reports.worst_rows import BaselineLookup, baseline_lookup_of_plan, baseline_lookup_of_stored
 from evalrunner.runs.folder import RunFolder
-from evalrunner.runs.record import MetricsRecord, RunRecord, SelfCheckRecord, UsageRecord
+from evalrunner.runs.record import MetricsRecord, RunRecord, SanityCheckRecord, UsageRecord
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.measures import Measure
 from evalrunner.stats.summary import summarize
@@ -49,7 +49,7 @@ class JudgeView:
     name: str
     mode: str
     usage: UsageRecord
-    check: SelfCheckRecord | None = None
+    check: SanityCheckRecord | None = None
     retries: int = 0
     cache: CacheTally | None = None
 
@@ -220,7 +220,7 @@ def view_of_record(
         streaming=run.streaming,
         targets=targets,
         judges=tuple(
-            JudgeView(scorer=scorer, name=judge.name, mode=judge.mode, usage=judge.usage, check=judge.self_check)
+            JudgeView(scorer=scorer, name=judge.name, mode=judge.mode, usage=judge.usage, check=judge.sanity_check)
             for scorer, judge in run.judges.items()
         ),
         gates=gates,

@@ -75,7 +75,7 @@ class UsageRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelfCheckRecord:
+class SanityCheckRecord:
     """How a judge did on its known answers; `failure` is set where a call failed and nothing is known."""
 
     right: int
@@ -102,13 +102,13 @@ class TargetRecord(TargetProvenance):
 class JudgeRecord(JudgeProvenance):
     """A judge, its calibration and the calls made to it."""
 
-    self_check: SelfCheckRecord | None = None
+    sanity_check: SanityCheckRecord | None = None
     usage: UsageRecord = UsageRecord()
 
     @classmethod
-    def of(cls, judge: JudgeProvenance, usage: Usage, self_check: SelfCheckRecord | None) -> Self:
+    def of(cls, judge: JudgeProvenance, usage: Usage, sanity_check: SanityCheckRecord | None) -> Self:
         """A judge with its calibration and the calls that were counted."""
-        return cls(**field_values(judge), usage=UsageRecord.of(usage), self_check=self_check)
+        return cls(**field_values(judge), usage=UsageRecord.of(usage), sanity_check=sanity_check)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,7 +105,7 @@ def test_upper_estimate_is_a_sufficient_cost_cap() -> None:
 JUDGED = 'judge: {model: j, base_url: "URL", params: {max_tokens: 100}}\nscorers: [factuality]\n'
 
 
-def test_judge_estimate_includes_self_checks() -> None:
+def test_judge_estimate_includes_sanity_checks() -> None:
     with ScriptedServer() as server:
         text = suite(server.base_url, TARGETS.splitlines()[0] + "\n  - {type: recorded, column: out}\n")
         Path(text).write_text(
@@ -143,15 +143,15 @@ def test_rendered_estimate() -> None:
     ]
     assert list(render_estimates(estimates)) == [
         "  target gateway: 200 calls (50 cached), about 12,400 prompt tokens, $0.0139 to $0.42",
-        "  target own: 200 calls, nothing that is paid for here",
-        "  judge of factuality: 412 calls (12 of them self-checks, 12 cached), about 90,000 prompt tokens, price unknown",
+        "  target own: 200 calls, not billed here",
+        "  judge of factuality: 412 calls (including 12 for the sanity check, 12 cached), about 90,000 prompt tokens, price unknown",
         "  cost: targets $0.0139 to $0.42, judges price unknown",
-        "  note: where a price is unknown, prices: {MODEL: {input: …, output: …}} says it, for a million tokens",
-        "  note: prompt tokens are estimated at 4 bytes each; the upper end of a cost is what max_cost would set aside",
-        "  note: what judges read depends on the answers; which verdicts are kept is known of self-checks only",
+        "  note: set unknown prices with prices: {MODEL: {input: …, output: …}}, per million tokens",
+        "  note: prompt tokens are estimated at 4 bytes each; max_cost reserves the upper end of a cost",
+        "  note: judge tokens depend on the answers; cache hits are known for the sanity check only",
     ]
     assert list(render_estimates([Estimate("targets", "t", "m", 1, 0, 0, 7, 0.5, None, CHEAP)]))[:3] == [
         "  target t: 1 call, about 7 prompt tokens, $0.50 or more",
         "  cost: targets $0.50 or more",
-        "  note: a cost without an upper end gets one from params: {max_tokens: …}",
+        "  note: params: {max_tokens: …} bounds a cost that has no upper end",
     ]

@@ -1,4 +1,4 @@
-"""Judges in whole runs: trusted only after their self-check; no other host is contacted."""
+"""Judges in whole runs: trusted only after their sanity check; no other host is contacted."""
 
 from __future__ import annotations
 
@@ -57,19 +57,26 @@ def run(
         ), server
 
 
-def test_judge_that_passes_its_self_check_is_trusted() -> None:
+def test_judge_that_passes_its_sanity_check_is_trusted() -> None:
     result, server = run(wise, "gates: [factuality >= 0.5]\n")
     assert server.calls == 12 + 4
     assert (result.metrics["factuality/v1/mean"], result.exit_code) == (0.5, 0)
     said = json.loads((result.folder / "run.json").read_text())["judges"]["factuality"]
-    assert said["self_check"] == {"right": 12, "total": 12, "needed": 10, "passed": True, "failure": None, "wrong": []}
+    assert said["sanity_check"] == {
+        "right": 12,
+        "total": 12,
+        "needed": 10,
+        "passed": True,
+        "failure": None,
+        "wrong": [],
+    }
     assert said["usage"]["calls"] == 16
     (row,) = [row for row in read_rows(result.folder) if row.sample.index == 0]
     assert row.cells["factuality"].detail == {"explanation": "because", "choice": "D"}
     assert [call.model for call in row.cells["factuality"].calls] == ["scripted-1"]
 
 
-def test_judge_that_fails_its_self_check_is_not_called_again() -> None:
+def test_judge_that_fails_its_sanity_check_is_not_called_again() -> None:
     result, server = run(lenient, "gates: [factuality >= 0.5]\n", rows=40)
     assert server.calls == 12
     assert {row.cells["factuality"].message for row in read_rows(result.folder)} == {
@@ -81,28 +88,28 @@ def test_judge_that_fails_its_self_check_is_not_called_again() -> None:
     assert set(table["factuality/v1/state"]) == {"unscored"}
 
 
-def test_failed_self_check_without_gate_keeps_the_exit_code() -> None:
+def test_failed_sanity_check_without_gate_keeps_the_exit_code() -> None:
     result, _ = run(lenient)
     assert (result.verdict, result.exit_code) == ("pass", 0)
     assert result.metrics["factuality/v1/mean"] is None
 
 
 @pytest.mark.parametrize(("mode", "calls"), [("warn", 16), ("off", 4)])
-def test_self_check_can_be_overridden(mode: str, calls: int) -> None:
+def test_sanity_check_can_be_overridden(mode: str, calls: int) -> None:
     result, server = run(lenient, f"judge_check: {mode}\n")
     assert (server.calls, result.metrics["factuality/v1/mean"]) == (calls, 1.0)
 
 
-def test_endpoint_failure_during_self_check_is_an_error() -> None:
+def test_endpoint_failure_during_sanity_check_is_an_error() -> None:
     result, server = run(lambda request, nth: Status(500, "oops"), "gates: [factuality >= 0.5]\nrun: {retries: 0}\n")
     cells = [row.cells["factuality"] for row in read_rows(result.folder)]
     assert {cell.state for cell in cells} == {"error"}
-    assert all((cell.message or "").startswith("server: self-check did not finish") for cell in cells)
+    assert all((cell.message or "").startswith("server: sanity check did not finish") for cell in cells)
     assert "the judge's provider failed on 4 (server)" in result.gates[0].reason
     assert server.calls <= 3 * 4
 
 
-def test_interrupted_self_check_is_repeated() -> None:
+def test_interrupted_sanity_check_is_repeated() -> None:
     def script(request: Any, nth: int) -> Action:
         return Status(500, "oops") if nth == 1 else wise(request, nth)
 

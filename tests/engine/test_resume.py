@@ -20,7 +20,7 @@ from evalrunner.scorers.call import BoundScorer
 from evalrunner.suite.schema import ScorerSpec
 
 FINE = {"exact": Cell("scored", 1.0), "tone": Cell("scored", 0.5)}
-HALF = {"exact": Cell("scored", 1.0), "tone": Cell("error", None, "self-check did not finish: down", cause="server")}
+HALF = {"exact": Cell("scored", 1.0), "tone": Cell("error", None, "sanity check did not finish: down", cause="server")}
 UNREAD = {"exact": Cell("scored", 1.0), "tone": Cell("unscored", None, "2 of 12 known answers", cause="judge_check")}
 DOWN = {name: Cell("error", None, "down", cause="server") for name in FINE}
 

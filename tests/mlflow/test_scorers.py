@@ -345,7 +345,7 @@ def test_yes_and_no_are_one_and_zero_once_the_judge_has_passed_its_check() -> No
     assert cells(result, "correctness")[0].detail == {"explanation": "so it is"}
     assert server.calls == 12 + 3
     said = json.loads((result.folder / "run.json").read_text())["judges"]["correctness"]
-    assert said["self_check"]["passed"]
+    assert said["sanity_check"]["passed"]
     assert "json_schema" in str(server.requests[0].json["response_format"])
 
 

@@ -81,7 +81,7 @@ function gateNotes(gate) {
 function noticesOf() {
   const notices = [...DATA.notices];
   for (const [scorer, judge] of Object.entries(DATA.judges)) {
-    const check = judge.self_check;
+    const check = judge.sanity_check;
     if (!check || check.passed) continue;
     notices.push(check.failure ? `${scorer}: judge ${judge.name} could not be checked and gives no scores: ${check.failure}`
       : `${scorer}: judge ${judge.name} failed its sanity check (${check.right} of ${check.total} known answers, ${check.needed} needed)`);
