@@ -22,10 +22,9 @@ from evalrunner.domain import Completion, Endpoint, Request
 from evalrunner.endpoints.pricing import KnownPrice, Price, PricedEndpoint, WorstCase
 from evalrunner.middleware.budget import Budget, BudgetedEndpoint, SpendLedger
 from evalrunner.middleware.cache import CachedEndpoint, CacheTally, ResponseCache
-from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import ConcurrencyLimitedEndpoint, ConcurrencyLimiter
-from evalrunner.middleware.deadline import RowDeadline, TimeoutEndpoint, Timing
+from evalrunner.middleware.deadline import RowDeadline, StopSignal, TimeoutEndpoint, Timing
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from evalrunner.middleware.stack import CallContext, MiddlewareStack

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evalrunner.commands.run import Session, run_suites
 from evalrunner.domain import GateResult, Reporter
 from evalrunner.engine.result import RunResult
-from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import StopSignal
 from evalrunner.plugins import known_names, load
 from evalrunner.reports.csv import table_frame, table_shape
 from evalrunner.reports.view import view_of

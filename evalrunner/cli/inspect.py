@@ -26,7 +26,7 @@ def _print_plans(suites: list[str], asked: RunOptions, lines: Callable[[str, Pla
     from evalrunner import __version__
     from evalrunner.commands.run import Session, plan_suites
     from evalrunner.endpoints.factory import EndpointPool
-    from evalrunner.middleware.cancellation import StopSignal
+    from evalrunner.middleware.deadline import StopSignal
 
     async def plan_all() -> None:
         async with EndpointPool(user_agent=f"evalrunner/{__version__}") as pool:

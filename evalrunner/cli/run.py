@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evalrunner.domain import Reporter
     from evalrunner.engine.plan import StoredAnswers
     from evalrunner.engine.result import RunResult
-    from evalrunner.middleware.cancellation import StopSignal
+    from evalrunner.middleware.deadline import StopSignal
     from evalrunner.reports.view import RunView
 
 
@@ -52,7 +52,7 @@ def run_and_print(
     import asyncio
 
     from evalrunner.commands.run import Session, run_suites
-    from evalrunner.middleware.cancellation import StopSignal
+    from evalrunner.middleware.deadline import StopSignal
     from evalrunner.reports.progress import FetchProgress
 
     async def run_all() -> list[RunResult]:

@@ -35,8 +35,7 @@ from evalrunner.engine.result import (
 from evalrunner.engine.runner import RunState, run_plan
 from evalrunner.errors import Problem, RunError, SuiteError
 from evalrunner.middleware.budget import Side
-from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import Timing, row_real_time_left_s
+from evalrunner.middleware.deadline import StopSignal, Timing, row_real_time_left_s
 from evalrunner.redact import redact, register_environment
 from evalrunner.reports.outputs import check_distinct, check_outputs, open_outputs
 from evalrunner.reports.view import RunView, view_at_start, view_of

@@ -12,7 +12,7 @@ from pathlib import Path
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.result import RunResult
 from evalrunner.errors import EvalrunError
-from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import StopSignal
 from evalrunner.plugins import Exporter, TrackingResult, known_names, load
 from evalrunner.runs.record import RunRecord
 from evalrunner.suite.options import RunOptions

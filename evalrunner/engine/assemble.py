@@ -36,9 +36,8 @@ from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompati
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.cache import CACHE_FILE
-from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY
-from evalrunner.middleware.deadline import Timing
+from evalrunner.middleware.deadline import StopSignal, Timing
 from evalrunner.middleware.stack import CallContext, MiddlewareStack
 from evalrunner.plugin_table import Group
 from evalrunner.plugins import (

@@ -13,9 +13,8 @@ from typing import Self
 from evalrunner.domain import Completion, Failure, Row
 from evalrunner.engine.plan import Job, Plan
 from evalrunner.engine.scoring import RowScorer
-from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
-from evalrunner.middleware.deadline import RowDeadline, pause_deadline
+from evalrunner.middleware.deadline import RowDeadline, StopSignal, pause_deadline
 from evalrunner.plugins import name_of
 from evalrunner.suite.schema import FailOnError
 

@@ -22,8 +22,7 @@ from typing import Any, Literal, TypeAlias
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.errors import RunError
 from evalrunner.formatting import money
-from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import pause_deadline
+from evalrunner.middleware.deadline import StopSignal, pause_deadline
 
 Side: TypeAlias = Literal["targets", "judges"]
 SIDES: tuple[Side, ...] = ("targets", "judges")

@@ -14,8 +14,7 @@ from typing import TypeAlias
 
 from evalrunner.domain import Completion, Endpoint, Failure, RateLimitStatus, Request
 from evalrunner.formatting import long_duration
-from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import Timing, pause_deadline
+from evalrunner.middleware.deadline import StopSignal, Timing, pause_deadline
 
 MAX_CONCURRENCY = 256
 OUTAGE_LIMIT_S = 600.0  # refusals for so long end the calls to a server

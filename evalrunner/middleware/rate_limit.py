@@ -7,8 +7,7 @@ from collections import deque
 from typing import Any
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
-from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import Timing, pause_deadline
+from evalrunner.middleware.deadline import StopSignal, Timing, pause_deadline
 
 REQUESTS_BURST_S, TOKENS_BURST_S = 1.0, 6.0  # the part of the minute that may be used at once
 BYTES_PER_TOKEN = 4  # of English; other languages and code take up to three times as many tokens

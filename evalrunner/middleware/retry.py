@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.formatting import long_duration
-from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import CURRENT, Timing
+from evalrunner.middleware.deadline import CURRENT, StopSignal, Timing
 
 TRANSIENT_KINDS = frozenset({"timeout", "rate_limit", "server", "connection", "malformed"})
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})

@@ -15,10 +15,9 @@ from pathlib import Path
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.middleware.budget import Budget, BudgetedEndpoint, Side, SpendLedger, WorstCase
 from evalrunner.middleware.cache import CACHE_FILE, CachedEndpoint, CacheTally, ResponseCache, is_cached
-from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY, ConcurrencyLimitedEndpoint, ConcurrencyLimiter
-from evalrunner.middleware.deadline import TimeoutEndpoint, Timing
+from evalrunner.middleware.deadline import StopSignal, TimeoutEndpoint, Timing
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from evalrunner.middleware.usage import CountingEndpoint, Usage

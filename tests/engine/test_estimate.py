@@ -17,7 +17,7 @@ from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.endpoints.pricing import FREE, KnownPrice, Price
 from evalrunner.engine.estimate import Estimate, ModelPrices, Total, estimate, total_of
 from evalrunner.middleware.cache import ResponseCache, is_cached, request_key
-from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import StopSignal
 from evalrunner.reports.plan import render_estimates
 from tests.fakes.server import Answer, ScriptedServer
 

@@ -13,7 +13,7 @@ import pytest
 import evalrunner
 from evalrunner.commands.run import Session, plan_suite
 from evalrunner.endpoints.factory import EndpointPool
-from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import StopSignal
 from evalrunner.runs.provenance import differences
 
 SUITE = """

@@ -19,8 +19,7 @@ from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrunner.errors import RunError
 from evalrunner.formatting import money
 from evalrunner.middleware.budget import LEDGER_FILE, Budget, BudgetedEndpoint, SpendLedger, read_ledger
-from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import RowDeadline, Timing
+from evalrunner.middleware.deadline import RowDeadline, StopSignal, Timing
 from tests.fakes.command import command_env
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status
 
@@ -226,7 +225,7 @@ import asyncio, sys
 from pathlib import Path
 from evalrunner.middleware.budget import Budget, BudgetedEndpoint
 from evalrunner.middleware.budget import SpendLedger
-from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import StopSignal
 from evalrunner.domain import Completion, Request
 
 async def model(request):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from evalrunner.middleware.cancellation import StopSignal
+from evalrunner.middleware.deadline import StopSignal
 
 
 def test_unless_stopped_returns_the_result() -> None:

@@ -11,9 +11,8 @@ import pytest
 
 from evalrunner.domain import Completion, Endpoint, Failure, RateLimitStatus, Request
 from evalrunner.endpoints.openai import OpenAIEndpoint
-from evalrunner.middleware.cancellation import StopSignal
 from evalrunner.middleware.concurrency import ConcurrencyLimitedEndpoint, ConcurrencyLimiter
-from evalrunner.middleware.deadline import RowDeadline, Timing
+from evalrunner.middleware.deadline import RowDeadline, StopSignal, Timing
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from tests.fakes.endpoints import ASKED, PARIS, Playing, numbered, over_http
 from tests.fakes.server import Answer, Cut, Hang, Malformed, ScriptedServer, Slow, Status, always

@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
-from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import RowDeadline
+from evalrunner.middleware.deadline import RowDeadline, StopSignal
 from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from tests.fakes.endpoints import ASKED, PARIS, Playing
 from tests.fakes.virtual_time import VirtualTiming, run_virtual

@@ -11,8 +11,7 @@ import pytest
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.formatting import long_duration
-from evalrunner.middleware.cancellation import StopSignal
-from evalrunner.middleware.deadline import RowDeadline, Timing
+from evalrunner.middleware.deadline import RowDeadline, StopSignal, Timing
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules, is_retryable
 from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http
 from tests.fakes.server import Answer, Cut, Malformed, ScriptedServer, Status, in_order
