@@ -157,15 +157,12 @@ class Transports:
             except ImportError as missing:
                 if spec.type == "pyreqwest":
                     raise SuiteError(f"transport: pyreqwest cannot be imported here ({missing}); use httpx") from None
-        from evalrunner.endpoints.httpx_transport import HttpxTransport, open_client
+        from evalrunner.endpoints.httpx_transport import HttpxTransport, open_httpx
 
         if spec.client is not None:
             client, owned = load_client(spec.client, folder)
             return HttpxTransport(client, owned=owned)
-        client = open_client(
-            user_agent=self._user_agent, uds=spec.uds, cert=spec.cert, key=spec.key, verify=spec.verify
-        )
-        return HttpxTransport(client, owned=True)
+        return open_httpx(user_agent=self._user_agent, uds=spec.uds, cert=spec.cert, key=spec.key, verify=spec.verify)
 
     def _uses_socks(self, url: str) -> bool:
         """Whether the environment sets a SOCKS proxy for this URL, which pyreqwest does not support."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -36,19 +37,33 @@ if TYPE_CHECKING:
     import httpx
 
 KEEPALIVE_S = 30.0
+REQUESTS_PER_CLIENT = 16
 CONNECTING = frozenset({"connection.connect_tcp.started", "connection.start_tls.started"})  # events of httpcore
 SOCKS_HELP = "install httpx with its extra: pip install 'httpx[socks]'"
 
 
 class HttpxTransport:
-    """A `Transport` over an `httpx.AsyncClient`, which is closed with it only if `owned`."""
+    """A `Transport` over an `httpx.AsyncClient`, which is closed with it only if `owned`.
 
-    def __init__(self, client: httpx.AsyncClient, *, owned: bool, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    With `open_another` it opens further clients for more than `REQUESTS_PER_CLIENT` requests at once: each request scans
+    the whole pool of its client, which at 200 in one pool takes longer than most servers do.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        owned: bool,
+        open_another: Callable[[], httpx.AsyncClient] | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
         import httpx
 
         self._httpx = httpx
-        self._client = client
+        self._clients = [client]
+        self._in_flight = [0]
         self._owned = owned
+        self._open_another = open_another
         self._max_body_bytes = max_body_bytes
 
     async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply | Failure:
@@ -64,9 +79,11 @@ class HttpxTransport:
             phase = event
 
         limit = asyncio.timeout(limit_s)
+        place = self._next_client()
+        self._in_flight[place] += 1
         try:
             async with limit:
-                return await self._send(request, sink, on_event)
+                return await self._send(self._clients[place], request, sink, on_event)
         except TimeoutError as error:
             if not limit.expired():  # raised by something that the client calls
                 return _client_crash(error)
@@ -75,21 +92,37 @@ class HttpxTransport:
             return request_timeout(request) if phase or not self._has_pool() else _pool_exhausted(limit_s)
         except Exception as error:  # a user-defined client may raise anything
             return self._failure_of(error, request)
+        finally:
+            self._in_flight[place] -= 1
 
     async def aclose(self) -> None:
         """Close the client, unless it belongs to the caller."""
         if self._owned:
-            await self._client.aclose()
+            for client in self._clients:
+                await client.aclose()
 
-    async def _send(self, request: HttpRequest, sink: Sink | None, on_event: Any) -> HttpReply | Failure:
+    def _next_client(self) -> int:
+        """The place of the first client that has room for a request."""
+        if self._open_another is None:
+            return 0
+        for place, count in enumerate(self._in_flight):
+            if count < REQUESTS_PER_CLIENT:
+                return place
+        self._clients.append(self._open_another())
+        self._in_flight.append(0)
+        return len(self._clients) - 1
+
+    async def _send(
+        self, client: httpx.AsyncClient, request: HttpRequest, sink: Sink | None, on_event: Any
+    ) -> HttpReply | Failure:
         connect_s = min(CONNECT_TIMEOUT_S, request.timeout_s)
-        prepared = self._client.build_request(
+        prepared = client.build_request(
             request.method, request.url, content=request.body,
             headers=[(name.encode("ascii"), value.encode()) for name, value in request.headers.items()],
             timeout=self._httpx.Timeout(None, connect=connect_s),
             extensions={"trace": on_event},
         )  # fmt: skip
-        response = await self._client.send(prepared, stream=True, follow_redirects=False)
+        response = await client.send(prepared, stream=True, follow_redirects=False)
         try:
             headers: dict[str, str] = {}
             for name, value in response.headers.raw:
@@ -134,7 +167,7 @@ class HttpxTransport:
 
     def _has_pool(self) -> bool:
         """Whether the client has a pool in which requests can wait; a mock transport has none."""
-        return isinstance(getattr(self._client, "_transport", None), self._httpx.AsyncHTTPTransport)
+        return isinstance(getattr(self._clients[0], "_transport", None), self._httpx.AsyncHTTPTransport)
 
     def _failure_of(self, error: Exception, request: HttpRequest) -> HttpReply | Failure:
         httpx = self._httpx
@@ -157,18 +190,23 @@ class HttpxTransport:
         return _client_crash(error)
 
 
-def open_client(
+def open_httpx(
     *,
     user_agent: str,
     uds: str | None = None,
     cert: str | None = None,
     key: str | None = None,
     verify: bool | str = True,
-) -> httpx.AsyncClient:
-    """An `httpx.AsyncClient` with our settings; `verify` is False or a CA file. Raises SuiteError for broken files."""
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> HttpxTransport:
+    """A transport with clients of our settings; `verify` is False or a CA file. Raises SuiteError for broken files."""
+    open_another = partial(_open_client, user_agent, uds, _tls_context(cert, key, verify))
+    return HttpxTransport(open_another(), owned=True, open_another=open_another, max_body_bytes=max_body_bytes)
+
+
+def _open_client(user_agent: str, uds: str | None, context: ssl.SSLContext) -> httpx.AsyncClient:
     import httpx
 
-    context = _tls_context(cert, key, verify)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_S)
     try:
         return httpx.AsyncClient(

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from evalrunner.domain import Failure
-from evalrunner.endpoints.httpx_transport import HttpxTransport, open_client
+from evalrunner.endpoints.httpx_transport import open_httpx as open_httpx_transport
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 from evalrunner.endpoints.transport import MAX_BODY_BYTES, HttpReply, HttpRequest, Sink, Transport
 from tests.fakes.command import command_env
@@ -32,8 +32,7 @@ def open_pyreqwest(max_body_bytes: int = MAX_BODY_BYTES) -> Transport:
 
 
 def open_httpx(max_body_bytes: int = MAX_BODY_BYTES, **options: Any) -> Transport:
-    client = open_client(user_agent="evalrunner/1.2", **options)
-    return HttpxTransport(client, owned=True, max_body_bytes=max_body_bytes)
+    return open_httpx_transport(user_agent="evalrunner/1.2", max_body_bytes=max_body_bytes, **options)
 
 
 @pytest.fixture(params=[open_pyreqwest, open_httpx], ids=["pyreqwest", "httpx"])
@@ -469,8 +468,8 @@ CROWDED = """
 import asyncio, resource, sys
 from evalrunner.endpoints.transport import HttpRequest
 if sys.argv[2] == "httpx":
-    from evalrunner.endpoints.httpx_transport import HttpxTransport, open_client
-    transport = HttpxTransport(open_client(user_agent="x"), owned=True)
+    from evalrunner.endpoints.httpx_transport import open_httpx
+    transport = open_httpx(user_agent="x")
 else:
     from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
     transport = PyreqwestTransport()
