@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +16,7 @@ from evalrunner.suite.options import RunOptions
 
 if TYPE_CHECKING:
     from evalrunner.engine.plan import Plan
+    from evalrunner.plugins import Group
 
 
 def _print_plans(suites: list[str], asked: RunOptions, lines: Callable[[str, Plan], AsyncIterator[str]]) -> None:
@@ -107,10 +108,36 @@ def list_parts(
     group: Annotated[Literal["scorers", "targets", "datasets"], typer.Argument(help="Kind of parts.")],
 ) -> None:
     """List scorers, targets or datasets with their options."""
-    from evalrunner.reports.plan import render_plugins
-
-    for line in render_plugins(group):
+    for line in _plugin_lines(group):
         typer.echo(line)
+
+
+NOT_BY_TYPE = {
+    "targets": ["a model string such as openai/gpt-5-mini or local/smollm2-135m-instruct, or {model, base_url, …}"],
+    "datasets": ["a path (its extension selects the reader), rows: […] inline, or - for standard input"],
+    "scorers": [],
+}
+
+
+def _plugin_lines(group: Group) -> Iterator[str]:
+    """Each plug-in of a group with its summary and its options."""
+    import inspect
+
+    from evalrunner.plugins import factory_options, known_names, resolve
+    from evalrunner.suite.json_schema import first_line, option_docs
+    from evalrunner.suite.validate import describe_type
+
+    yield from NOT_BY_TYPE[group]
+    for name, home in sorted(known_names(group).items()):
+        factory = resolve(group, name, folder=Path())
+        yield f"{name}: {first_line(factory)}"
+        if not home.startswith("evalrunner."):
+            yield f"    from {home}"
+        docs = option_docs(factory)
+        for option in factory_options(factory).values():
+            default = "required" if option.default is inspect.Parameter.empty else f"default {option.default!r}"
+            about = f": {docs[option.name]}" if option.name in docs else ""
+            yield f"    {option.name} ({describe_type(option.annotation)}, {default}){about}"
 
 
 SUITE = """\
