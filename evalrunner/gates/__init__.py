@@ -1,1 +1,1 @@
-"""Conditions on metrics, and their verdicts."""
+"""Gates: conditions on metrics, and their verdicts. Pure."""

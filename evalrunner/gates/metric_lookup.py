@@ -1,4 +1,4 @@
-"""What a gate's metric means among the measures of a suite, found before anything is called."""
+"""Looks up the metric of a gate among the measures of a suite, before the first call."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from evalrunner.suite.schema import GateSpec
 
 
 class UnknownMetric(ValueError):
-    """A metric that this suite cannot have. The message names the nearest that it has."""
+    """A metric that the suite does not have. The message names the nearest one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A gate with its metric found: `measure`, the name of one of its aggregates, and what makes a sample's score.
+    """A gate with its metric: the measure, one of its aggregates by name, and the reducer of epochs.
 
-    `metric` is its full name without its slice. `reducer` of a gate on samples over their epochs is the one that its
-    rule makes. `epochs` are the run's.
+    `metric` is the full name without the slice. A `per_sample` gate has its own reducer. `epochs` are those of the run.
     """
 
     spec: GateSpec
@@ -32,11 +31,12 @@ class Gate:
 
     @property
     def estimand(self) -> Estimand:
-        """What the metric estimates, which says what interval it has."""
+        """What the metric estimates, which determines its interval."""
         return self.measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
 
     @property
     def higher_is_better(self) -> bool:
+        """The direction of the metric."""
         return self.reducer.counts or self.measure.declaration.higher_is_better
 
 
@@ -45,20 +45,20 @@ def find_metric(
 ) -> tuple[Measure, str, Reducer]:
     """The measure, aggregate and reducer behind `exact_match`, `toxicity/v1/p90` or `exact_match/pass_at_2`.
 
-    `reducers` are the suite's, the one behind plain names first. A bare name means the headline aggregate. Raises UnknownMetric.
+    `reducers` are the suite's, the primary one first. A bare name means the headline aggregate. Raises UnknownMetric.
     """
     name, *rest = text.split("/")
     by_name = {measure.name: measure for measure in measures}
     if name not in by_name:
         if name in {measure.name for measure in STREAMING_MEASURES}:
-            raise UnknownMetric(f"no metric {text!r} where answers are not streamed; set stream: true in run:")
+            raise UnknownMetric(f"metric {text!r} needs streamed answers; set stream: true in run:")
         raise UnknownMetric(f"no metric {text!r} in this suite{nearest(name, by_name) or _known(by_name)}")
     measure = by_name[name]
     if rest and rest[0] == measure.declaration.version:
         rest = rest[1:]
-    always = measure in ALL_BUILTIN_MEASURES
-    reducer = MEAN_REDUCER if always else reducers[0]
-    if rest and not always and (found := _reducer(rest[0], reducers)) is not None:
+    builtin = measure in ALL_BUILTIN_MEASURES
+    reducer = MEAN_REDUCER if builtin else reducers[0]
+    if rest and not builtin and (found := _reducer(rest[0], reducers)) is not None:
         reducer, rest = found, rest[1:]
         if not rest:
             return measure, MEAN.name, reducer
@@ -77,12 +77,12 @@ def _reducer(text: str, reducers: Sequence[Reducer]) -> Reducer | None:
 
 
 def _not_listed(text: str) -> str | None:
-    """What to do about a reducer that the suite does not have, or None where the text is not the name of any."""
+    """A hint for a reducer that the suite does not list; None if the text is not a reducer."""
     try:
         parse_reducer(text)
     except ValueError:
         return None
-    return f"; {text!r} is a reducer that it does not list: add it to 'reducer:'"
+    return f"; add the reducer {text!r} to 'reducer:'"
 
 
 def _known(names: Iterable[str]) -> str:

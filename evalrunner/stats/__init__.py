@@ -1,1 +1,1 @@
-"""Many scores to few numbers: tallies, aggregates, intervals."""
+"""Scores to metrics, pure: aggregates, confidence intervals, hypothesis tests, power."""

@@ -48,9 +48,9 @@ def normal_quantile(p: float) -> float:
     return NORMAL.inv_cdf(p)
 
 
-@lru_cache(maxsize=1024)  # a run asks for the same few, once a metric and slice
+@lru_cache(maxsize=1024)  # a run uses the same few, once per metric and slice
 def t_quantile(p: float, df: float) -> float:
-    """Quantile of Student's t with `df` > 0 degrees of freedom, which need not be whole."""
+    """Quantile of Student's t with `df` > 0 degrees of freedom, not necessarily an integer."""
     if p == 0.5:
         return 0.0
     if p < 0.5:
@@ -74,7 +74,7 @@ def t_tail(t: float, df: float) -> float:
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b)."""
+    """The regularized incomplete beta function I_x(a, b)."""
     if x <= 0:
         return 0.0
     return 1.0 if x >= 1 else _beta_share(x, 1 - x, a, b)
@@ -127,12 +127,12 @@ def _log_beta(a: float, b: float) -> float:
 
 
 def _stirling_rest(x: float) -> float:
-    """What Stirling's formula leaves of lgamma(x), to 1e-17 from 100 on (Abramowitz & Stegun 6.1.41)."""
+    """The remainder of Stirling's formula for lgamma(x), to 1e-17 from 100 on (Abramowitz & Stegun 6.1.41)."""
     return 1 / (12 * x) - 1 / (360 * x**3) + 1 / (1260 * x**5)
 
 
 def _beta_share(x: float, rest: float, a: float, b: float) -> float:
-    """I_x(a, b) with `rest` = 1 − x handed in, as whoever calls may know it more exactly."""
+    """I_x(a, b) with `rest` = 1 − x as a parameter, as the caller may know it more exactly."""
     if x <= 0 or rest <= 0:
         return 0.0 if x <= 0 else 1.0
     pareto_front = math.exp(a * math.log(x) + b * math.log(rest) - _log_beta(a, b))
@@ -163,7 +163,7 @@ def _beta_fraction(x: float, a: float, b: float) -> float:
 def _root(
     rising: Callable[[float], float], slope: Callable[[float], float], ends: tuple[float, float], start: float
 ) -> float:
-    """Where a rising function is zero between `ends`: Newton's method, halving where a step would leave them."""
+    """The zero of an increasing function between `ends`: Newton's method, bisecting where a step would leave them."""
     low, high = ends
     x = start if low < start < high else (low + high) / 2
     for _ in range(200):

@@ -1,6 +1,8 @@
-"""Paired tests of two sets of scores of the same samples: is one worse, and by more than allowed?
+"""Hypothesis tests for two sets of scores: non-inferiority of paired drops, and two-sided differences.
 
-A drop is baseline − candidate, in the scores' own unit, turned so that positive is worse.
+A drop is baseline − candidate in the unit of the scores, with the sign changed where needed so that positive is worse.
+Differences are paired if the same samples were scored on both sides, else of two independent samples; those tests are
+weaker, because the difficulty of the samples adds noise.
 """
 
 from __future__ import annotations
@@ -15,15 +17,15 @@ from evalrunner.stats.intervals import LEVEL, MIN_CLUSTERS, ROUNDING, mean_error
 
 ALPHA: Final = 0.05  # one-sided
 MIN_GRADED_PAIRS: Final = 20  # pairs of graded scores below which nothing is decided
-STRONG: Final = ((1.645 + 0.842) / 1.645) ** 2  # 2.29: from even odds to 80 %, by the normal quantiles of .95 and .8
-MOST_ROWS: Final = 100  # times the rows there are: more is no practical number
+STRONG: Final = ((1.645 + 0.842) / 1.645) ** 2  # 2.29: from 50% to 80% power, by the normal quantiles of .95 and .8
+MAX_ROW_FACTOR: Final = 100  # times the rows there are: more is no practical number
 
 Decision: TypeAlias = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True)
 class RowsToDecide:
-    """How many rows would decide, with even odds and with 80 %; None where that is no practical number."""
+    """The number of rows needed to decide with 50% and with 80% power; None if that is impractical."""
 
     even: int | None
     strong: int | None
@@ -31,10 +33,10 @@ class RowsToDecide:
 
 @dataclass(frozen=True, slots=True)
 class NonInferiority:
-    """The drop with its two-sided interval at 1 − 2α: `high` is the largest drop that could still be hidden.
+    """The drop with its two-sided interval at 1 − 2α: `high` is the largest drop that cannot be ruled out.
 
-    `p_pass` is the chance of data like these from a drop of exactly `max_drop` or more, `p_fail` from one of it or
-    less, `p_worse` from none, `p_better` from no gain; None where nothing can be said. `decision` is uncorrected:
+    `p_pass` is the p-value of "the drop is `max_drop` or more", `p_fail` of "it is `max_drop` or less", `p_worse` of
+    "there is no drop", `p_better` of "there is no gain"; None without a test. `decision` is uncorrected:
     with several gates on one baseline, `fail` takes Holm over their `p_fail`.
     """
 
@@ -54,7 +56,7 @@ class NonInferiority:
 
     @property
     def worse(self) -> bool:
-        """Whether a drop above zero is proven (at α = .05, uncorrected)."""
+        """Whether a drop above zero is significant (at α = .05, uncorrected)."""
         return self.p_worse is not None and self.p_worse <= ALPHA
 
 
@@ -66,10 +68,10 @@ def non_inferiority(
     clusters: Sequence[int] | None = None,
     alpha: float = ALPHA,
 ) -> NonInferiority:
-    """Whether the mean of `drops`, one a pair, is at most `max_drop`: each side tested at `alpha`.
+    """Whether the mean of `drops`, one per pair, is at most `max_drop`: each side tested at `alpha`.
 
     `span` is None for pairs of 0/1 scores (Tango's score interval); otherwise the width of the scores' range, or for
-    an open one of what was seen (Student's t with two pseudo-pairs). `clusters` holds the cluster of each pair.
+    an open one of the observed scores (Student's t with two pseudo-pairs). `clusters` holds the cluster of each pair.
     """
     n = len(drops)
     nothing = NonInferiority(None, None, None, "inconclusive", n, max_drop, None)
@@ -84,28 +86,28 @@ def non_inferiority(
         found = _binary(drops, nothing, clusters, alpha)
     else:
         found = _graded(drops, nothing, span, clusters, alpha)
-    assert found.p_pass is not None and found.p_fail is not None  # what has pairs has them
+    assert found.p_pass is not None and found.p_fail is not None  # both are set if there are pairs
     decision: Decision = "pass" if found.p_pass <= alpha else "fail" if found.p_fail <= alpha else "inconclusive"
     rows = found.rows if decision == "inconclusive" else None
     note = None if clusters is None else mean_error(drops, clusters).note
     if decision == "inconclusive" and min(drops) == max(drops) == 0:
-        note = "no pair differs, and so few cannot rule the drop out"
+        note = "no pair differs, but there are too few to rule out the drop"
     return replace(found, estimate=estimate, decision=decision, rows=rows, note=note)
 
 
 def rows_to_prove_equivalence(max_drop: float, *, alpha: float = ALPHA) -> int | None:
-    """From how many rows on 0/1 scores without any difference rule out a drop of `max_drop`: z²(1 − δ)/δ."""
+    """How many rows of 0/1 scores without any difference rule out a drop of `max_drop`: z²(1 − δ)/δ."""
     return math.ceil(normal_quantile(1 - alpha) ** 2 * (1 - max_drop) / max_drop) if max_drop > 0 else None
 
 
 def rows_to_decide(n: int, *, half: float, estimate: float, bound: float) -> RowsToDecide:
-    """n·(h/|estimate − bound|)² rows for even odds and 2.29 times that for 80 %, `half` being the one-sided half-width.
+    """n·(h/|estimate − bound|)² rows for 50% power and 2.29 times that for 80%; `half` is the one-sided half-width.
 
-    None where it would take over a hundred times the rows there are. More than there are, in any case: they did not
-    decide, though the half-width of a lopsided interval may say that they should have.
+    None if over a hundred times the current rows are needed. Never fewer than one more row than there are: those did
+    not decide, even where the half-width of an asymmetric interval suggests that they should.
     """
     gap = abs(estimate - bound)
-    if gap == 0 or not (half / gap) ** 2 <= MOST_ROWS:
+    if gap == 0 or not (half / gap) ** 2 <= MAX_ROW_FACTOR:
         return RowsToDecide(None, None)
     even = n * (half / gap) ** 2
     return RowsToDecide(max(n + 1, math.ceil(even)), max(n + 1, math.ceil(even * STRONG)))
@@ -114,8 +116,8 @@ def rows_to_decide(n: int, *, half: float, estimate: float, bound: float) -> Row
 def tango(b: float, c: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
     """Interval for (b − c)/n, the difference of two paired shares (Tango 1998, eq. 5 and 6).
 
-    `b` pairs are right in the first alone, `c` in the second alone, of `n`; counts may be fractional, as clusters
-    leave them.
+    `b` pairs are right in the first alone, `c` in the second alone, of `n`; counts may be fractional, as adjusted for
+    clusters.
     """
     z = normal_quantile(0.5 + level / 2)
     middle = (b - c) / n
@@ -123,7 +125,7 @@ def tango(b: float, c: float, n: float, *, level: float = 0.95) -> tuple[float, 
 
 
 def tango_score(b: float, c: float, n: float, difference: float) -> float:
-    """How many standard errors (b − c)/n lies above `difference`, the error being that under it (Tango 1998, eq. 5)."""
+    """The number of standard errors by which (b − c)/n exceeds `difference`, under that difference (Tango 1998, eq. 5)."""
     linear = (2 * n - b + c) * difference - b - c
     root = math.sqrt(max(0.0, linear**2 + 8 * n * c * difference * (1 - difference)))
     share = (root - linear) / (4 * n)  # of pairs right in the second alone, the likeliest given the difference
@@ -143,7 +145,7 @@ def mcnemar(b: int, c: int, *, sides: Literal[1, 2] = 2) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """The p-values adjusted for being several (Holm 1979), in their order: at most α where the family rejects at α."""
+    """Holm-adjusted p-values (Holm 1979), in their order: at most α if the family rejects at α."""
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
     adjusted = [0.0] * len(p_values)
     highest = 0.0
@@ -158,7 +160,7 @@ def _too_few(count: int, noun: str, least: int) -> str:
 
 
 def _crossing(b: float, c: float, n: float, score: float, ends: tuple[float, float]) -> float:
-    """The difference at which the score, which falls with it, is `score`."""
+    """The difference at which the score is `score`; it falls with the difference."""
     low, high = ends
     for _ in range(60):  # halves the width 2 down to rounding
         middle = (low + high) / 2
@@ -194,7 +196,7 @@ def _binary(
 
 
 def _inflation(drops: Sequence[float], clusters: Sequence[int], alpha: float) -> float:
-    """By how much clustered pairs tell less (Rao & Scott 1992), and the price of an error known from few clusters."""
+    """The variance inflation of clustered pairs (Rao & Scott 1992), and of an error estimated from few clusters."""
     found = mean_error(drops, clusters)
     unrelated = variance(drops) / len(drops)
     ratio = max(1.0, found.error**2 / unrelated) if unrelated > 0 else 1.0
@@ -205,10 +207,10 @@ def _inflation(drops: Sequence[float], clusters: Sequence[int], alpha: float) ->
 def _graded(
     drops: Sequence[float], base: NonInferiority, span: float, clusters: Sequence[int] | None, alpha: float
 ) -> NonInferiority:
-    """Student's t with one pseudo-pair at each end of the range, for drops that are rare, large and not yet seen.
+    """Student's t with one pseudo-pair at each end of the range, for drops that are rare, large and not observed yet.
 
-    Drops that are all nothing or the whole range are those of 0/1 scores: to pass they must pass Tango's test too, as
-    t lets 8 % through at 50 pairs.
+    Drops that are all 0 or the whole range are those of 0/1 scores: to pass they must also pass Tango's test, as t
+    passes 8% at 50 pairs.
     """
     padded = [*drops, span, -span]
     n = len(padded)
@@ -217,7 +219,9 @@ def _graded(
     if clusters is not None:
         spread = mean_error(drops, clusters)
         unrelated = variance(drops) / len(drops)
-        varied = unrelated > (ROUNDING * span) ** 2  # else all drops are one, and their ratio is that of roundings
+        varied = (
+            unrelated > (ROUNDING * span) ** 2
+        )  # else all drops are equal, and the ratio is that of rounding errors
         error *= math.sqrt(max(1.0, spread.error**2 / unrelated)) if varied else 1.0
         df = float(spread.count - 1)
     half = t_quantile(1 - alpha, df) * error
@@ -237,10 +241,9 @@ def _graded(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """First − second, from `low` to `high`; without a `method` nothing can be said, and `note` says why.
+    """First − second with its interval `low`..`high`. Without a `method` there is no test, and `note` says why.
 
-    `n` counts pairs, or the values of both sides where there are none. `p_value` is the chance of a difference as
-    large as this one, either way, where there is none in truth.
+    `n` counts pairs, or the values of both sides if unpaired. `p_value` is two-sided, of "no difference".
     """
 
     estimate: float | None
@@ -259,10 +262,10 @@ def paired_difference(
     clusters: Sequence[int] | None = None,
     level: float = LEVEL,
 ) -> Difference:
-    """The mean of `differences`, one a pair: exact McNemar with Tango's interval for 0/1 scores (`span` None).
+    """The mean of `differences`, one per pair: exact McNemar with Tango's interval for 0/1 scores (`span` None).
 
     Otherwise Student's t with one pseudo-pair at +`span` and one at −`span`, the width of the scores' range.
-    `clusters` holds the cluster of each pair; both then take the error over clusters.
+    `clusters` holds the cluster of each pair; both then use the standard error over clusters.
     """
     n = len(differences)
     if n and span is None and clusters is None:
@@ -271,13 +274,13 @@ def paired_difference(
         low, high = tango(first, second, n, level=level)
         return Difference((first - second) / n, low, high, mcnemar(first, second), "mcnemar", n)
     alpha = (1 - level) / 2
-    there = non_inferiority(differences, max_drop=0.0, span=span, clusters=clusters, alpha=alpha)
-    back = non_inferiority([-item for item in differences], max_drop=0.0, span=span, clusters=clusters, alpha=alpha)
-    if there.p_worse is None or there.p_better is None or back.high is None:
-        return Difference(there.estimate, None, None, None, None, n, there.note)
-    few = there.note if clusters is not None and "cluster" in (there.note or "") else None
-    p_value = min(1.0, 2 * min(there.p_worse, there.p_better))
-    return Difference(there.estimate, -back.high, there.high, p_value, there.method, n, few)
+    forward = non_inferiority(differences, max_drop=0.0, span=span, clusters=clusters, alpha=alpha)
+    backward = non_inferiority([-item for item in differences], max_drop=0.0, span=span, clusters=clusters, alpha=alpha)
+    if forward.p_worse is None or forward.p_better is None or backward.high is None:
+        return Difference(forward.estimate, None, None, None, None, n, forward.note)
+    few = forward.note if clusters is not None and "cluster" in (forward.note or "") else None
+    p_value = min(1.0, 2 * min(forward.p_worse, forward.p_better))
+    return Difference(forward.estimate, -backward.high, forward.high, p_value, forward.method, n, few)
 
 
 def two_sample_difference(
@@ -290,8 +293,8 @@ def two_sample_difference(
 ) -> Difference:
     """The difference of two means of unrelated samples: Newcombe's interval and the N − 1 test for 0/1 (`span` None).
 
-    Otherwise Welch's t, each side's variance counting one more deviation as large as the range is wide (`span`), for
-    what is rare and was not seen. `clusters` holds the clusters of each side.
+    Otherwise Welch's t, with one more deviation as large as the range (`span`) in the variance of each side, for rare
+    values that were not observed. `clusters` holds the clusters of each side.
     """
     n = len(first) + len(second)
     if not first or not second:
@@ -335,7 +338,7 @@ def newcombe(first: int, first_n: int, second: int, second_n: int, *, level: flo
 def shares_p(first: int, first_n: int, second: int, second_n: int) -> float:
     """The two-sided p-value of "two equal shares", by the N − 1 χ² test (Campbell 2007, after E. S. Pearson 1947).
 
-    Fisher's exact test, by Irwin's rule, where a cell of the table is expected to hold less than one (ibid.).
+    Fisher's exact test, by Irwin's rule, if the expected count of a cell of the table is below one (ibid.).
     """
     n, right = first_n + second_n, first + second
     if right in (0, n):
@@ -348,7 +351,7 @@ def shares_p(first: int, first_n: int, second: int, second_n: int) -> float:
 
 
 def _fisher(first: int, first_n: int, right: int, n: int) -> float:
-    """The chance of a table as unlikely as this one or more, its margins given (Irwin 1935)."""
+    """The probability of a table as unlikely as this one or more, given its margins (Irwin 1935)."""
     lowest, highest = max(0, right - (n - first_n)), min(right, first_n)
     ways = {
         count: math.comb(first_n, count) * math.comb(n - first_n, right - count) for count in range(lowest, highest + 1)
@@ -357,6 +360,6 @@ def _fisher(first: int, first_n: int, right: int, n: int) -> float:
 
 
 def _padded_error(values: Sequence[float], span: float) -> float:
-    """The standard error of a mean, the squares of the deviations counting one more as large as the range is wide."""
+    """The standard error of a mean, with one more deviation as large as the range."""
     n = len(values)
     return math.sqrt((variance(values) * n + span * span) / n / n)

@@ -19,8 +19,7 @@ from evalrunner.prompts import ABSENT, find_value
 from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, metric_interval
 from evalrunner.stats.intervals import Interval
 from evalrunner.stats.measures import (
-    BUILTIN_MEASURES,
-    STREAMING_MEASURES,
+    ALL_BUILTIN_MEASURES,
     Measure,
     builtin_cells,
     builtin_measures,
@@ -29,24 +28,24 @@ from evalrunner.stats.measures import (
 MIN_COVERAGE: Final = 0.95  # share of the samples a scorer applies to that must have been scored
 
 SCORED: Final = 0
-ZEROED: Final = 1  # no answer, counted as zero because the suite says so
+ZEROED: Final = 1  # no answer, counted as zero by on_no_answer: zero
 SKIPPED: Final = 2
 NO_ANSWER: Final = 3
 JUDGE: Final = 4
 ERROR: Final = 5
-TOO_FEW_EPOCHS: Final = 6  # of a sample: fewer of its epochs are there than its reducer needs
+TOO_FEW_EPOCHS: Final = 6  # of a sample: fewer scored epochs than its reducer needs
 
 Reason: TypeAlias = tuple[Cause | None, str | None]
-"""Why cells have no score: the cause, and what was said of it; of errors the kind alone, as their messages all differ."""
-MAX_REASONS = 20  # kept apart; error messages of a storm can all differ
+"""Why a cell has no score: cause and reason; for errors the kind alone, as every message may differ."""
+MAX_REASONS = 20  # distinct ones to count
 
 
 @dataclass(slots=True)
 class Tally:
     """The values of one scorer on one target as they arrive, in any order.
 
-    `samples` holds each row's place in the dataset, so that epochs of one sample can be put together; `epochs` is None
-    where there is but one.
+    `samples` holds each row's position in the dataset, to group the epochs of a sample; `epochs` is None for a single
+    epoch.
     """
 
     values: array[float] = field(default_factory=lambda: array("d"))
@@ -56,7 +55,7 @@ class Tally:
     epochs: array[int] | None = None
 
     def add(self, sample: int, cell: Cell, *, epoch: int = 1) -> None:
-        """Count one cell in."""
+        """Count one cell."""
         code = cell_code(cell)
         self.values.append(cell.value if cell.value is not None else math.nan)
         self.codes.append(code)
@@ -84,9 +83,9 @@ def cell_code(cell: Cell) -> int:
 class ReducedScores:
     """One score per sample. `values` are those of the scored samples; the counts are of samples.
 
-    `samples` holds the place of each value's sample in the dataset, `clusters` its cluster where samples are related;
-    `absent` the places of the samples that should have a value and have none. `zeroed` of the scored ones have no
-    answer and count as zero.
+    `samples` holds the position of each value's sample, `clusters` its cluster if samples are clustered, `absent` the
+    positions of the samples that should have a value and have none. `zeroed` of the scored ones have no answer and
+    count as zero.
     """
 
     values: array[float]
@@ -112,14 +111,14 @@ class ReducedScores:
 
 @dataclass(frozen=True, slots=True)
 class SampleScores:
-    """A value and a code for each sample, aligned: all that a reducer leaves of a tally."""
+    """A value and a code for each sample, aligned: a tally after reducing epochs."""
 
     samples: array[int]
     values: array[float]
     codes: array[int]
 
     def split(self, groups: array[int]) -> dict[int, SampleScores]:
-        """The parts by group, `groups` holding that of each place in the dataset."""
+        """The parts by group; `groups` holds the group of each position in the dataset."""
         parts: dict[int, SampleScores] = {}
         for sample, value, code in zip(self.samples, self.values, self.codes, strict=True):
             part = parts.get(groups[sample])
@@ -131,7 +130,7 @@ class SampleScores:
         return parts
 
     def partition_states(self, clusters: array[int] | None = None) -> ReducedScores:
-        """The scored ones apart from the others, which are counted; `clusters` holds that of each place."""
+        """The scored samples, and counts of the others; `clusters` holds the cluster of each position."""
         values, samples, absent = array("d"), array("q"), array("q")
         for sample, value, code in zip(self.samples, self.values, self.codes, strict=True):
             if code <= ZEROED:
@@ -148,9 +147,9 @@ class SampleScores:
 
 
 def reduce_tally(tally: Tally, reducer: Reducer = MEAN_REDUCER) -> SampleScores:
-    """Epochs to one score per sample; one with fewer scored epochs than the reducer needs takes its worst state."""
+    """Epochs to one score per sample; a sample with too few scored epochs takes its worst state."""
     if tally.epochs is None:
-        if reducer.kind in ("mean", "median", "mode", "max"):  # of one epoch they are that epoch
+        if reducer.kind in ("mean", "median", "mode", "max"):  # of one epoch these are its score
             return SampleScores(tally.samples, tally.values, tally.codes)
         epochs = array("i", [1]) * len(tally.values)
     else:
@@ -173,12 +172,12 @@ def reduce_tally(tally: Tally, reducer: Reducer = MEAN_REDUCER) -> SampleScores:
 
 
 def _worst(codes: Sequence[int]) -> int:
-    """The worst state of a sample without a value; all its epochs scored, they were too few."""
+    """The worst state of a sample without a value; too few epochs if all of them are scored."""
     worst = max(codes)
     return worst if worst > ZEROED else TOO_FEW_EPOCHS
 
 
-UNKNOWN: Final = -1  # the group of a sample that was not seen yet
+UNKNOWN: Final = -1  # the group of a sample that was not added yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,26 +202,26 @@ class Design:
 
 @dataclass(slots=True)
 class Groups:
-    """Which value of a column each sample has: a code by its place in the dataset, and the text of every code.
+    """The value of a column for each sample: a code by its position in the dataset, and the text of every code.
 
-    With `apart` a sample without a value is a group of its own, else all those are one, whose text is empty.
+    With `singletons` each sample without a value is its own group, else they form one group with an empty text.
     """
 
     column: str
-    apart: bool = False
+    singletons: bool = False
     codes: array[int] = field(default_factory=lambda: array("i"))
     texts: list[str] = field(default_factory=list)
     _known: dict[str, int] = field(default_factory=dict)
 
     def add(self, sample: Sample) -> None:
-        """Note the value of one sample; seen again it changes nothing."""
+        """Add the value of one sample; adding it again changes nothing."""
         index = sample.index
         if index >= len(self.codes):
             self.codes.extend([UNKNOWN] * (index + 1 - len(self.codes)))
         elif self.codes[index] != UNKNOWN:
             return
         text = self.text_of(sample)
-        if self.apart and not text:
+        if self.singletons and not text:
             self.codes[index] = len(self.texts)
             self.texts.append(text)
             return
@@ -232,7 +231,7 @@ class Groups:
         self.codes[index] = code
 
     def text_of(self, sample: Sample) -> str:
-        """The value of the column in a sample, empty where there is none."""
+        """The value of the column in a sample, empty if there is none."""
         return value_text(find_value(sample.metadata, self.column))
 
     def code_of(self, text: str) -> int | None:
@@ -241,7 +240,7 @@ class Groups:
 
 
 def value_text(value: Any) -> str:
-    """The value of a column as a group's name: text as it is, anything else as JSON, nothing as nothing."""
+    """The value of a column as a group's name: text unchanged, other values as JSON, a missing value as empty text."""
     if value is ABSENT or value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
@@ -249,7 +248,7 @@ def value_text(value: Any) -> str:
 
 @dataclass(slots=True)
 class Summary:
-    """What is known of a run's numbers so far. Rows go in by `add`; metrics can be asked for at any time."""
+    """The metrics of the rows so far. Rows are added with `add`; metrics are available at any time."""
 
     measures: tuple[Measure, ...]
     targets: tuple[str, ...]
@@ -268,10 +267,10 @@ class Summary:
                 self.tallies[target, measure.name] = Tally(epochs=array("i") if self.epochs > 1 else None)
         self.slices = {column: Groups(column) for column in self.design.slices}
         if self.design.cluster is not None:
-            self.clusters = Groups(self.design.cluster, apart=True)
+            self.clusters = Groups(self.design.cluster, singletons=True)
 
     def add(self, row: Row) -> None:
-        """Count one row in."""
+        """Count one row."""
         self._known.clear()
         index = row.sample.index
         for name, cell in row.cells.items():
@@ -286,9 +285,9 @@ class Summary:
     def reduced(
         self, target: str, measure: str, *, reducer: Reducer | None = None, slice: Mapping[str, str] | None = None
     ) -> ReducedScores:
-        """One score per sample of a measure, by the plain reducer or the one asked for, of all samples or of a slice.
+        """One score per sample of a measure, by its primary reducer or the given one, of all samples or of a slice.
 
-        A slice that no sample is in has no values and no counts. Raises KeyError for a column that is no slice.
+        An empty slice has no values and no counts. Raises KeyError for a column that is not a slice.
         """
         found = reduce_tally(self.tallies[target, measure], reducer or self.reducer_of(measure))
         for column, text in (slice or {}).items():
@@ -299,15 +298,15 @@ class Summary:
         return found.partition_states(None if self.clusters is None else self.clusters.codes)
 
     def reducer_of(self, measure: str) -> Reducer:
-        """The reducer behind a measure's plain names: that of the suite, the mean for what is always there."""
+        """The reducer of metric names without a reducer: the suite's, or the mean for built-in measures."""
         return (
             MEAN_REDUCER
-            if any(always.name == measure for always in (*BUILTIN_MEASURES, *STREAMING_MEASURES))
+            if any(builtin.name == measure for builtin in ALL_BUILTIN_MEASURES)
             else self.design.primary_reducer
         )
 
     def estimand(self, measure: Measure, aggregate_name: str, *, reducer: Reducer | None = None) -> Estimand:
-        """What a metric estimates: hand it to `gate_bounds` with the reduced values."""
+        """What a metric estimates; goes into `gate_bounds` with the reduced values."""
         return measure.estimand(aggregate_name, reducer=reducer or self.reducer_of(measure.name), epochs=self.epochs)
 
     def metrics(self, target: str) -> tuple[Metric, ...]:
@@ -315,19 +314,19 @@ class Summary:
         if target not in self._known:
             self._known[target] = tuple(
                 self._metric(target, measure, reduced, (name, reducer, None))
-                for measure, reducer, names in self._readings()
+                for measure, reducer, names in self._reduced_measures()
                 for reduced in [self.reduced(target, measure.name, reducer=reducer)]
                 for name in names
             )
         return self._known[target]
 
     def sliced(self, target: str) -> tuple[Metric, ...]:
-        """The same metrics for each value of each slice column, the values in the order of their text."""
+        """The same metrics for each value of each slice column, sorted by text."""
         found: dict[tuple[str, str], list[Metric]] = {
             (column, text): [] for column, groups in self.slices.items() for text in sorted(groups.texts)
         }
         clusters = None if self.clusters is None else self.clusters.codes
-        for measure, reducer, names in self._readings() if found else ():
+        for measure, reducer, names in self._reduced_measures() if found else ():
             per_sample = reduce_tally(self.tallies[target, measure.name], reducer)
             for column, groups in self.slices.items():
                 for code, part in per_sample.split(groups.codes).items():
@@ -337,23 +336,23 @@ class Summary:
         return tuple(metric for metrics in found.values() for metric in metrics)
 
     def all_metrics(self, target: str) -> tuple[Metric, ...]:
-        """Those over all samples, then those of the slices."""
+        """The metrics over all samples, then those of the slices."""
         return (*self.metrics(target), *self.sliced(target))
 
-    def _readings(self) -> Iterator[tuple[Measure, Reducer, tuple[str, ...]]]:
-        """Each measure with its plain reducer and its aggregates, then with each further one and the mean."""
+    def _reduced_measures(self) -> Iterator[tuple[Measure, Reducer, tuple[str, ...]]]:
+        """Each measure with its primary reducer and its aggregates, then with each other reducer and the mean."""
         for measure in self.measures:
             yield measure, self.reducer_of(measure.name), measure.declaration.aggregates
-            if measure not in (*BUILTIN_MEASURES, *STREAMING_MEASURES):
-                for further in self.design.other_reducers:
-                    yield measure, further, (MEAN.name,)
+            if measure not in ALL_BUILTIN_MEASURES:
+                for reducer in self.design.other_reducers:
+                    yield measure, reducer, (MEAN.name,)
 
     def _metric(
         self, target: str, measure: Measure, reduced: ReducedScores, what: tuple[str, Reducer, Mapping[str, str] | None]
     ) -> Metric:
         name, reducer, where = what
         further = reducer in self.design.other_reducers
-        said, values = measure.declaration, reduced.values
+        declaration, values = measure.declaration, reduced.values
         estimand = measure.estimand(name, reducer=reducer, epochs=self.epochs)
         if reduced.clusters is None and estimand.aggregate.order_based:
             values = array("d", sorted(values))
@@ -367,7 +366,7 @@ class Summary:
             skipped=reduced.skipped,
             unscored=reduced.no_answer + reduced.judge,
             errors=reduced.errors,
-            version=said.version,
+            version=declaration.version,
             reducer=reducer.name,
             slice=where,
             low=found.low,
@@ -375,8 +374,8 @@ class Summary:
             level=found.level if found.method else None,
             method=found.method,
             n_effective=found.n_effective,
-            unit=said.unit,
-            higher_is_better=said.higher_is_better,
+            unit=declaration.unit,
+            higher_is_better=declaration.higher_is_better,
             trusted=len(values) > 0 and coverage(reduced) >= MIN_COVERAGE,
             detail=_detail(measure, estimand, reduced, found, None if where else self.tallies[target, measure.name]),
         )
@@ -424,7 +423,7 @@ def _detail(
 
 
 def other_reading(reduced: ReducedScores, estimand: Estimand, declaration: Declaration) -> Mapping[str, Any] | None:
-    """What the metric would be with the other meaning of answers that were not given, where it differs."""
+    """The metric with the other setting of `on_no_answer`, if it differs."""
     values = list(reduced.values)
     if reduced.zeroed:
         zeros = sum(1 for value in values if value == 0)

@@ -73,13 +73,17 @@ def test_a_table_may_be_read_under_mlflows_own_names(server: str, client: Any) -
 
 
 def test_what_is_no_run_is_told_before_anything_is_called(server: str) -> None:
-    with pytest.raises(SuiteError, match=r"'nobody' is not a reference to MLflow; it should be a run's id .*datasets:/NAME"):
+    with pytest.raises(
+        SuiteError, match=r"'nobody' is not a reference to MLflow; it should be a run's id .*datasets:/NAME"
+    ):
         read("odd", server, "nobody")
     with pytest.raises(SuiteError, match=rf"cannot be read from MLflow at {server}: RESOURCE_DOES_NOT_EXIST"):
         read("none", server, "0" * 32)
     with pytest.raises(SuiteError, match="there is no evaluation dataset 'nobody' in MLflow at"):
         read("none", server, "datasets:/nobody")
-    with pytest.raises(SuiteError, match=r"there is no MLflow database 'mlflow.db' to read .* set the address of MLflow: "):
+    with pytest.raises(
+        SuiteError, match=r"there is no MLflow database 'mlflow.db' to read .* set the address of MLflow: "
+    ):
         run("nowhere", "", AGAIN.replace("ID", "0" * 32))
     assert not Path("mlflow.db").exists()
     assert not Path("runs").exists()
@@ -133,7 +137,9 @@ def test_a_dataset_of_which_a_run_saw_only_a_part_is_not_kept_as_if_it_were_whol
     said["rows"] = 1  # as a run that was stopped says
     (result.folder / "run.json").write_text(json.dumps(said))
     assert exporter.send(result.folder, server).problem is None
-    with pytest.raises(SuiteError, match="was created by part.yaml, and MLflow has its name and digest, but not its rows"):
+    with pytest.raises(
+        SuiteError, match="was created by part.yaml, and MLflow has its name and digest, but not its rows"
+    ):
         read("part-again", server, f"runs:/{Arrived(client, 'part').parent.info.run_id}/part")
 
 
@@ -164,9 +170,13 @@ def test_a_logged_dataset_is_read_from_the_file_it_was_made_of(server: str, mlfl
 
 
 def test_a_dataset_that_lies_elsewhere_is_refused(server: str, mlflow: Any) -> None:
-    with pytest.raises(SuiteError, match=r"is stored at 'https://example.org/x.csv' \(http\), and only MLflow's host is contacted"):
+    with pytest.raises(
+        SuiteError, match=r"is stored at 'https://example.org/x.csv' \(http\), and only MLflow's host is contacted"
+    ):
         read("far", server, log(mlflow, source="https://example.org/x.csv"))
-    with pytest.raises(SuiteError, match=r"is stored at 's3://bucket/x.csv' \(s3\), and only MLflow's host is contacted"):
+    with pytest.raises(
+        SuiteError, match=r"is stored at 's3://bucket/x.csv' \(s3\), and only MLflow's host is contacted"
+    ):
         read("far", server, log(mlflow, source="s3://bucket/x.csv"))
     with pytest.raises(SuiteError, match="was created by .*, and MLflow has its name and digest, but not its rows"):
         read("far", server, log(mlflow))

@@ -98,7 +98,7 @@ def test_an_identical_run_passes_given_enough_rows() -> None:
     assert rows_to_prove_equivalence(0.02) == 133
     found = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
     assert (found.decision, found.rows) == ("inconclusive", RowsToDecide(133, 133))
-    assert found.note == "no pair differs, and so few cannot rule the drop out"
+    assert found.note == "no pair differs, but there are too few to rule out the drop"
     assert non_inferiority(pairs(0, 0, 133), max_drop=0.02).decision == "pass"
 
 

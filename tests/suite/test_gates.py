@@ -99,7 +99,7 @@ def test_gate_rules_precedence_is_gate_then_gate_defaults_then_top_level() -> No
         ),
         (
             "gates: [exact_match/pass_at_2 >= 0.5]",
-            "4:9: gates[0]: no metric 'exact_match/pass_at_2' in this suite; 'pass_at_2' is a reducer that it does not list: add it to 'reducer:'",
+            "4:9: gates[0]: no metric 'exact_match/pass_at_2' in this suite; add the reducer 'pass_at_2' to 'reducer:'",
         ),
         (
             "gates: ['exact_match[topic] >= 0.5']",
