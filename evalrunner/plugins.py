@@ -30,7 +30,7 @@ Factory: TypeAlias = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class PluginContext:
-    """What a factory may want to know beside its options, if its first parameter is called `context`.
+    """What a factory can use besides its options, if its first parameter is named `context`.
 
     `folder` is the suite's, `runs` the runs folder, `args` what the suite passes to user-defined functions.
     `addresses` has the address of each tracker in the suite's `tracking:`, None where the suite gives no address.
@@ -89,11 +89,11 @@ class Exporter(Protocol):
 
 
 RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})
-"""Keys of the suite itself beside `type`; a factory may not have an option of such a name."""
+"""Keys of the suite itself besides `type`; options of a factory cannot have these names."""
 
 
 class ReferenceProblem(ValueError):
-    """A name that leads nowhere. The message says what is wrong and, where it can, the nearest known name."""
+    """A name that cannot be resolved. The message says why, with the nearest known name."""
 
 
 def known_names(group: Group) -> dict[str, str]:
@@ -166,12 +166,12 @@ def load_module(name: str) -> Any:
         if missing.name and (name == missing.name or name.startswith(missing.name + ".")):
             raise ReferenceProblem(f"there is no module {name!r} to import") from None
         raise ReferenceProblem(f"importing {name!r} failed: {missing}") from missing
-    except Exception as crash:  # whatever the user's module raises is the user's to read
+    except Exception as crash:  # a user's module may raise anything
         raise ReferenceProblem(f"importing {name!r} failed: {type(crash).__name__}: {crash}") from crash
 
 
 def load_file(location: str, *, folder: Path) -> Any:
-    """The module in a file, loaded once per path; its own folder is not put on `sys.path`."""
+    """The module in a file, loaded once per path. Its folder is not added to `sys.path`."""
     path = (folder / location).resolve()
     name = f"evalrun_file_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     if name in sys.modules:
@@ -193,42 +193,40 @@ def load_file(location: str, *, folder: Path) -> Any:
 
 
 def check_factory(reference: str, factory: Any) -> Factory:
-    """The factory itself, unless it is none, or has an option whose name the suite keeps for itself."""
+    """The factory. Raises ReferenceProblem if it is not callable or has an option with a reserved name."""
     if not callable(factory):
         raise ReferenceProblem(f"{reference!r} is a {type(factory).__name__}, not a function")
     for option in factory_options(factory).values():
         if option.name in RESERVED_OPTIONS:
-            raise ReferenceProblem(
-                f"{reference!r} has an option {option.name!r}, a name that suites keep for themselves"
-            )
+            raise ReferenceProblem(f"{reference!r} has an option {option.name!r}, which is a reserved name in suites")
     found: Factory = factory
     return found
 
 
 def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a factory, with evaluated annotations: what a suite may set."""
+    """The keyword-only parameters of a factory, with evaluated annotations: the keys that a suite may set."""
     signature = inspect.signature(factory, eval_str=True)
     return {name: item for name, item in signature.parameters.items() if item.kind is item.KEYWORD_ONLY}
 
 
 def call_factory(factory: Factory, options: Mapping[str, Any], context: PluginContext) -> Any:
-    """What the factory returns for the options; it gets the context first if its first parameter is called so."""
+    """The result of the factory for the options; it gets the context if its first parameter is named `context`."""
     first = next(iter(inspect.signature(factory).parameters.values()), None)
     if first is not None and first.name == "context" and first.kind is not first.KEYWORD_ONLY:
         return factory(context, **options)
     return factory(**options)
 
 
-MAX_MESSAGE_LENGTH = 300  # characters of someone else's error message
+MAX_MESSAGE_LENGTH = 300  # characters of an error message of user code
 
 
 class SignatureError(ValueError):
-    """A function asks for something that is not on offer. The message names it."""
+    """A function has a required parameter that is not available. The message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundFunction:
-    """A function with the names it takes of those offered; `args` are passed along every time."""
+    """A function with the names that it takes of those offered; `args` are passed with every call."""
 
     function: Callable[..., Any]
     wanted: tuple[str, ...]
@@ -238,7 +236,7 @@ class BoundFunction:
 
     def __call__(self, offered: Mapping[str, Any]) -> Any:
         named = {}
-        for name in self.wanted:  # a comprehension would be a function of its own for each call
+        for name in self.wanted:  # a comprehension would be slower per call
             named[name] = offered[name]
         if self.positional is not None:
             return self.function(offered[self.positional], **named, **self.args)
@@ -252,9 +250,9 @@ def bind_by_name(
     args: Mapping[str, Any] | None = None,
     single: str | None = None,
 ) -> BoundFunction:
-    """`function` bound to what it wants of `offered` and to its own `args`. Raises SignatureError.
+    """`function` bound to the parameters that it takes of `offered` and to its `args`. Raises SignatureError.
 
-    A function with one required parameter of a name that is not on offer gets `single` in it, if that is given.
+    If its only required parameter has another name, it gets `single`.
     """
     args = dict(args or {})
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
@@ -262,15 +260,15 @@ def bind_by_name(
     )
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # a builtin such as str.upper: nothing to read, so it gets the one value
+    except (TypeError, ValueError):  # a builtin such as str.upper without a signature: it gets the one value
         return BoundFunction(function, (), args, single, is_async)
     named = [item for item in parameters if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
     takes_all = any(item.kind is item.VAR_KEYWORD for item in parameters)
-    refuse_unknown_args(function, args, named, takes_all=takes_all)
-    open_ones = [item for item in parameters if item.kind is not item.VAR_KEYWORD and item.name not in args]
+    check_args(function, args, named, takes_all=takes_all)
+    unbound = [item for item in parameters if item.kind is not item.VAR_KEYWORD and item.name not in args]
     required = [
         item
-        for item in open_ones
+        for item in unbound
         if item.default is item.empty and item.kind is not item.VAR_POSITIONAL and item.name not in offered
     ]
     positional = None
@@ -281,24 +279,24 @@ def bind_by_name(
     if required:
         missing = required[0].name
         raise SignatureError(
-            f"{name_of(function)} wants {missing!r}, which is not among {', '.join(offered)}"
-            f"{nearest(missing, offered)}; give it under `args`, or a default"
+            f"{name_of(function)} needs {missing!r}, which is not among {', '.join(offered)}"
+            f"{nearest(missing, offered)}; set it under `args`, or give it a default"
         )
     wanted = tuple(offered) if takes_all else tuple(item.name for item in named if item.name in offered)
     return BoundFunction(function, tuple(name for name in wanted if name not in args), args, positional, is_async)
 
 
-def refuse_unknown_args(
+def check_args(
     function: Callable[..., Any], args: Mapping[str, Any], named: Sequence[inspect.Parameter], *, takes_all: bool
 ) -> None:
     known = [item.name for item in named]
     for name in args:
         if name not in known and not takes_all:
-            raise SignatureError(f"{name_of(function)} takes no {name!r}{nearest(name, known)}")
+            raise SignatureError(f"{name_of(function)} has no parameter {name!r}{nearest(name, known)}")
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """The function's name as its author wrote it, with parentheses."""
+    """The qualified name of the function, with parentheses."""
     return f"{getattr(function, '__qualname__', type(function).__name__)}()"
 
 
@@ -316,21 +314,21 @@ def describe_crash(function: Callable[..., Any], crash: BaseException) -> str:
         if trace.tb_frame.f_code.co_filename == code.co_filename:
             line = trace.tb_lineno
         trace = trace.tb_next
-    location = f" in {shown_path(code.co_filename)}:{line}" if code is not None and line is not None else ""
+    location = f" in {display_path(code.co_filename)}:{line}" if code is not None and line is not None else ""
     try:
         message = " ".join(str(crash).split())
-    except Exception:  # an exception whose own text cannot be made is still told by its type
+    except Exception:  # an exception without a text is reported by its type
         message = ""
     if len(message) > MAX_MESSAGE_LENGTH:
         message = message[:MAX_MESSAGE_LENGTH] + "…"
-    said = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
-    return redact_message(f"{name_of(function)}{location} raised {said}")
+    text = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
+    return redact_message(f"{name_of(function)}{location} raised {text}")
 
 
-def shown_path(filename: str) -> str:
-    """A path as people know it: from the working folder on, else the file's name alone."""
+def display_path(filename: str) -> str:
+    """A path relative to the working folder, else the file name."""
     path = Path(filename)
     try:
         return path.relative_to(Path.cwd()).as_posix()
-    except (ValueError, OSError):  # elsewhere, or the working folder is gone
+    except (ValueError, OSError):  # outside the working folder, or that was deleted
         return path.name

@@ -128,4 +128,4 @@ def test_a_baseline_that_cannot_be_there_is_an_error_before_the_run(
 def test_an_experiment_without_a_good_run_is_named_for_what_it_is(server: str) -> None:
     suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good").replace("experiment/NAME", "experiment/none")
     reason = run("early", tracking(server, "log: []"), suite).gates[0].reason
-    assert reason.startswith("'mlflow:experiment/none' has no run of this suite that passed yet; once a run is good, ")
+    assert reason.startswith("'mlflow:experiment/none' has no passing run of this suite yet; once a run is good, ")

@@ -203,7 +203,7 @@ def test_a_baseline_source_of_a_package_finds_baselines_by_its_scheme(notebook: 
     missing = run_suite(suite(notebook, gate.format("notebook:none")))
     assert missing.gates[0].verdict == "no_baseline"
     assert missing.gates[0].reason == (
-        "'notebook:none' has no run of this suite that passed yet; run the suite with tracking: {notebook: …}"
+        "'notebook:none' has no passing run of this suite yet; run the suite with tracking: {notebook: …}"
     )
     found = run_suite(suite(notebook, gate.format(f"notebook:{missing.run_id}")))
     assert found.gates[0].verdict == "inconclusive", found.gates[0].reason

@@ -111,7 +111,7 @@ def test_a_function_that_needs_no_answer_sees_the_rows_without_one(context) -> N
 
 def test_wrong_args_are_found_before_the_run(context) -> None:
     scorer = python(with_args(context, strct=True), function="scorers/tone.py:polite")
-    with pytest.raises(SignatureError, match=r"polite\(\) takes no 'strct'; did you mean 'strict'\?"):
+    with pytest.raises(SignatureError, match=r"polite\(\) has no parameter 'strct'; did you mean 'strict'\?"):
         BoundScorer.bind("polite", scorer)
 
 

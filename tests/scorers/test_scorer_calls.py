@@ -109,7 +109,7 @@ def test_a_parameter_that_nobody_offers_is_found_before_the_run() -> None:
     def wrong(output, expcted):
         return 1
 
-    with pytest.raises(SignatureError, match="wants 'expcted', .*did you mean 'expected'"):
+    with pytest.raises(SignatureError, match="needs 'expcted', .*did you mean 'expected'"):
         BoundScorer.bind("wrong", Scorer(wrong))
 
 

@@ -67,7 +67,7 @@ def test_nothing_is_an_empty_answer_and_a_number_is_a_mistake() -> None:
 @pytest.mark.parametrize(
     ("code", "function", "said"),
     [
-        ("def answer(x, y): return x", "app.py:answer", r"app.yaml:3:9: target: answer\(\) wants 'x'"),
+        ("def answer(x, y): return x", "app.py:answer", r"app.yaml:3:9: target: answer\(\) needs 'x'"),
         ("def answer(input): return 1", "app.py:anwser", "'app.py' has no 'anwser'; did you mean 'answer'"),
         ("answer = 3", "app.py:answer", "'app.py:answer' is a int, not a function"),
         ("1/0", "app.py:answer", "importing 'app.py' failed: ZeroDivisionError: division by zero"),
