@@ -121,7 +121,7 @@ class LiteLLMEndpoint:
         try:
             async for chunk in response:
                 chunks.add(chunk.model_dump(warnings=False))
-                if first_s is None and chunks.started:
+                if first_s is None and chunks.begun:
                     first_s = time.perf_counter() - started
                 if getattr(chunk, "usage", None) is not None:
                     with_usage = chunk
