@@ -1,4 +1,4 @@
-"""Records to samples: the fields that `columns:` maps, and the ids.
+"""Records to samples: the fields that `columns:` maps, the records that `where:` selects, and the ids.
 
 Given ids must be unique. The others are a hash of input and expected, never of the position, so that a sample keeps its
 id when rows are added, sorted or removed.
@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from unicodedata import category
 
-from evalrunner.datasets.records import Getter, Record, getter
+from evalrunner.datasets.records import Record
 from evalrunner.domain import Message, Sample
 from evalrunner.errors import nearest
-from evalrunner.prompts import ABSENT, ConversationError, read_conversation
+from evalrunner.prompts import ABSENT, ConversationError, find_value, read_conversation
 from evalrunner.storage import KeyTable
 from evalrunner.suite.schema import ColumnSpec, ColumnsSpec
 
@@ -27,6 +27,8 @@ DELIMITERS = {";": "';'", "\t": '"\\t"', "|": "'|'"}
 PLAIN_YAML = re.compile(r"[^\W\d][\w ./?-]*")  # what needs no quotes as a value
 UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # not in ids, which become lines of logs and names in reports
 MAX_DUPLICATES_NAMED = 20  # given ids that are looked up again to name both lines; more are only counted
+
+Getter: TypeAlias = Callable[[Record], Any]
 
 _encode = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
@@ -228,6 +230,49 @@ def _last_user_text(messages: tuple[Message, ...]) -> str:
             texts = [part.get("text") for part in content or () if isinstance(part, dict)]
             return "\n".join(text for text in texts if isinstance(text, str))
     raise RecordError("has a conversation without a user message; map the input: columns: {input: …}")
+
+
+def getter(column: str) -> Getter:
+    """A function from a record to the value of a column or dotted path, `ABSENT` if it has none."""
+    if "." in column:
+        return lambda record: find_value(record, column)
+    return lambda record: record.get(column, ABSENT)
+
+
+def compile_where(where: Mapping[str, Any], *, text_only: bool) -> Callable[[Record], bool]:
+    """A function that says whether a record has, in every column, the value or one of the list.
+
+    Text formats compare as text, the others by type and value.
+    """
+    allowed = as_texts if text_only else as_keys
+    tests = [(getter(column), allowed(wanted)) for column, wanted in where.items()]
+    if text_only:
+        return lambda record: all(isinstance(cell := get(record), str) and cell in wanted for get, wanted in tests)
+    return lambda record: all(key_of(get(record)) in wanted for get, wanted in tests)
+
+
+def as_texts(wanted: Any) -> frozenset[str]:
+    """The cells of a text format that match: `true`, `True` and `TRUE` for true, the empty cell for null."""
+    texts: set[str] = set()
+    for item in wanted if isinstance(wanted, list | tuple) else [wanted]:
+        if isinstance(item, bool):
+            word = str(item)
+            texts.update((word.lower(), word, word.upper()))
+        else:
+            texts.add("" if item is None else str(item))
+    return frozenset(texts)
+
+
+def as_keys(wanted: Any) -> frozenset[Any]:
+    """The keys of typed values that match."""
+    return frozenset(key_of(item) for item in (wanted if isinstance(wanted, list | tuple) else [wanted]))
+
+
+def key_of(value: Any) -> Any:
+    """A key to compare typed values by: 1 equals 1.0 but not true; lists, mappings and absent values equal nothing."""
+    if value is ABSENT or isinstance(value, list | dict):
+        return ABSENT
+    return (isinstance(value, bool), value)
 
 
 def canonical(value: Any) -> bytes:

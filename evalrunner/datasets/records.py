@@ -1,4 +1,4 @@
-"""Records of a dataset: what readers yield, the text files they read, their values as JSON data, and `where`."""
+"""Records of a dataset: what readers yield, the text files they read, and values as JSON data."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias
 
-from evalrunner.prompts import ABSENT, find_value
-
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 §2.3.1; the content decides, not the name: downloads are sometimes unpacked
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 UNDECODED = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8 (PEP 383)
@@ -25,7 +23,6 @@ MAX_DEPTH = 100  # levels of nesting, far below Python's recursion limit
 
 Record: TypeAlias = Mapping[str, Any]
 """One record of a dataset as its file has it: column name to value."""
-Getter: TypeAlias = Callable[[Record], Any]
 
 
 class Reader(Protocol):
@@ -151,46 +148,3 @@ def _finite(number: float) -> float | None:
     if math.isinf(number):
         raise NotJsonError("has an infinite number")
     return None if math.isnan(number) else number
-
-
-def getter(column: str) -> Getter:
-    """A function from a record to the value of a column or dotted path, `ABSENT` if it has none."""
-    if "." in column:
-        return lambda record: find_value(record, column)
-    return lambda record: record.get(column, ABSENT)
-
-
-def compile_where(where: Mapping[str, Any], *, text_only: bool) -> Callable[[Record], bool]:
-    """A function that says whether a record has, in every column, the value or one of the list.
-
-    Text formats compare as text, the others by type and value.
-    """
-    allowed = as_texts if text_only else as_keys
-    tests = [(getter(column), allowed(wanted)) for column, wanted in where.items()]
-    if text_only:
-        return lambda record: all(isinstance(cell := get(record), str) and cell in wanted for get, wanted in tests)
-    return lambda record: all(key_of(get(record)) in wanted for get, wanted in tests)
-
-
-def as_texts(wanted: Any) -> frozenset[str]:
-    """The cells of a text format that match: `true`, `True` and `TRUE` for true, the empty cell for null."""
-    texts: set[str] = set()
-    for item in wanted if isinstance(wanted, list | tuple) else [wanted]:
-        if isinstance(item, bool):
-            word = str(item)
-            texts.update((word.lower(), word, word.upper()))
-        else:
-            texts.add("" if item is None else str(item))
-    return frozenset(texts)
-
-
-def as_keys(wanted: Any) -> frozenset[Any]:
-    """The keys of typed values that match."""
-    return frozenset(key_of(item) for item in (wanted if isinstance(wanted, list | tuple) else [wanted]))
-
-
-def key_of(value: Any) -> Any:
-    """A key to compare typed values by: 1 equals 1.0 but not true; lists, mappings and absent values equal nothing."""
-    if value is ABSENT or isinstance(value, list | dict):
-        return ABSENT
-    return (isinstance(value, bool), value)

@@ -28,10 +28,12 @@ from evalrunner.datasets.columns import (
     MissingColumnError,
     PossibleDuplicate,
     RecordError,
+    compile_where,
     digest_line,
+    getter,
     known_columns,
 )
-from evalrunner.datasets.records import InvalidRecord, Record, compile_where, getter
+from evalrunner.datasets.records import InvalidRecord, Record
 from evalrunner.datasets.resolve import DatasetResolver, Source
 from evalrunner.domain import EMPTY, Sample
 from evalrunner.errors import Problem, RunError, SuiteError, nearest
