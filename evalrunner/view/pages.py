@@ -1,4 +1,4 @@
-"""Addresses to pages. Everything that runs hold is anybody's text: it is escaped, and cleaned of what could steer."""
+"""The pages of the runs folder by address. Content of runs is untrusted: it is escaped, and control characters removed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from evalrunner.reports.comparison import amount, output_text, p_value, pareto_l
 from evalrunner.view.history import StoredRun, charts, file_of, find, read_run, readable, suites
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-NEWEST: Final = 10  # runs of a suite on the first page
-MOST: Final = 200  # runs of a suite on its own
-DIFFERING: Final = 5  # samples below a comparison
-LONGEST: Final = 4000  # characters of an answer on a page
+MAX_INDEX_RUNS: Final = 10  # of a suite on the first page
+MAX_SUITE_RUNS: Final = 200  # on the page of a suite
+MAX_DIFFERENT_SAMPLES: Final = 5  # below a comparison
+MAX_OUTPUT_LENGTH: Final = 4000
 TYPES: Final[Mapping[str, str]] = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "json": "application/json",
-    "csv": "text/plain; charset=utf-8",  # shown, not handed to whatever opens tables
+    "csv": "text/plain; charset=utf-8",  # shown, not opened in a spreadsheet
     "md": "text/plain; charset=utf-8",
 }
 POLICY: Final = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 REPORT_POLICY: Final = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
-"""A report brings its own policy; in the sandbox it has an origin of its own, so it could read nothing of this server."""
+"""A report has its own policy; the sandbox gives it a separate origin, so it cannot read from this server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is sent. `body` is a text, or a file that is sent as it is."""
+    """The response to a request. `body` is a text, or a file that is sent unchanged."""
 
     status: int
     body: str | Path
@@ -42,8 +42,8 @@ class Response:
     policy: str = POLICY
 
 
-class Problem(Exception):
-    """What a page says instead. `status` is HTTP's."""
+class PageError(Exception):
+    """An error that is shown as a page, with an HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -57,16 +57,16 @@ class Pages:
         self.output_dir = output_dir
 
     def get(self, address: str) -> Response:
-        """The page of an address, whatever it is: an unknown one gets a page that says so."""
+        """The page of an address; an unknown address gets an error page."""
         try:
             split = urlsplit(address)
             parts = [unquote(part, errors="replace") for part in split.path.split("/") if part]
             query = parse_qs(split.query, max_num_fields=100, errors="replace")
             return self._route(parts, query)
-        except Problem as problem:
-            return self._page("problem.html", status=problem.status, title="Not here", message=str(problem))
-        except (EvalrunError, ValueError) as said:
-            return self._page("problem.html", status=400, title="That cannot be shown", message=str(said))
+        except PageError as problem:
+            return self._page("problem.html", status=problem.status, title="Not found", message=str(problem))
+        except (EvalrunError, ValueError) as error:
+            return self._page("problem.html", status=400, title="Invalid request", message=str(error))
 
     def _route(self, parts: Sequence[str], query: Mapping[str, Sequence[str]]) -> Response:
         if not parts:
@@ -81,22 +81,22 @@ class Pages:
             return self._run(parts[1], parts[2])
         if parts[0] == "runs" and len(parts) == 4:
             return self._file(*parts[1:])
-        raise Problem(404, "There is no such page.")
+        raise PageError(404, "Unknown page.")
 
     def _index(self) -> Response:
         found = suites(self.output_dir)
-        shown = [(name, readable(runs[:NEWEST]), len(runs)) for name, runs in found.items()]
+        shown = [(name, readable(runs[:MAX_INDEX_RUNS]), len(runs)) for name, runs in found.items()]
         return self._page("index.html", title="Runs", suites=shown, folder=str(self.output_dir))
 
     def _suite(self, name: str) -> Response:
         folders = suites(self.output_dir).get(name)
         if folders is None:
-            raise Problem(404, f"There is no run of a suite {name!r}.")
-        runs = readable(folders[:MOST])
+            raise PageError(404, f"No runs of suite {name!r}.")
+        runs = readable(folders[:MAX_SUITE_RUNS])
         return self._page("suite.html", title=name, suite=name, runs=runs, charts=charts(list(reversed(runs))))
 
     def _run(self, suite: str, run_id: str) -> Response:
-        run = self._found(suite, run_id)
+        run = self._load(suite, run_id)
         return self._page(
             "run.html",
             title=f"{suite} {run_id}",
@@ -105,39 +105,39 @@ class Pages:
         )
 
     def _file(self, suite: str, run_id: str, name: str) -> Response:
-        run = self._found(suite, run_id)
+        run = self._load(suite, run_id)
         path = file_of(self.output_dir, run.folder, name)
         if path is None:
-            raise Problem(404, f"That run has no {name!r}.")
+            raise PageError(404, f"The run has no file {name!r}.")
         return Response(200, path, path.suffix[1:], REPORT_POLICY if path.suffix == ".html" else POLICY)
 
-    def _found(self, suite: str, run_id: str) -> StoredRun:
+    def _load(self, suite: str, run_id: str) -> StoredRun:
         folder = find(self.output_dir, suite, run_id)
         run = None if folder is None else read_run(folder)
         if run is None:
-            raise Problem(404, f"There is no run {run_id!r} of a suite {suite!r} that can be read.")
+            raise PageError(404, f"No readable run {run_id!r} of suite {suite!r}.")
         return run
 
     def _compare(self, query: Mapping[str, Sequence[str]]) -> Response:
-        """The comparison of the runs that are ticked, each as suite/id."""
+        """The comparison of the selected runs, each as suite/id."""
         from evalrunner.commands.compare import compare_runs
 
-        ticked = [text.partition("/") for text in query.get("run", ())]
-        if not ticked:
-            raise Problem(400, "Tick two runs or more to compare them, or one that has several targets.")
-        paths = [str(self._found(suite, run_id).folder.path) for suite, _, run_id in ticked]
+        selected = [text.partition("/") for text in query.get("run", ())]
+        if not selected:
+            raise PageError(400, "Select two or more runs, or one run with several targets.")
+        paths = [str(self._load(suite, run_id).folder.path) for suite, _, run_id in selected]
         paired = "unpaired" not in query
         try:
             found = compare_runs(paths, self.output_dir, paired=paired)
-        except EvalrunError as said:
+        except EvalrunError as error:
             again = "&".join(f"run={quote(text, safe='')}" for text in query["run"])
-            way = f"/compare?{again}&unpaired=1" if "--unpaired" in str(said) else None
+            unpaired = f"/compare?{again}&unpaired=1" if "--unpaired" in str(error) else None
             return self._page(
-                "problem.html", status=400, title="These runs cannot be compared", message=str(said), way=way
+                "problem.html", status=400, title="Runs not comparable", message=str(error), unpaired=unpaired
             )
-        rows = found.differing(DIFFERING)
+        rows = found.differing(MAX_DIFFERENT_SAMPLES)
         return self._page(
-            "comparison.html", title="Side by side", comparison=found.comparison, runs=found.runs, rows=rows
+            "comparison.html", title="Comparison", comparison=found.comparison, runs=found.runs, rows=rows
         )
 
     def _page(self, template: str, *, status: int = 200, **values: Any) -> Response:
@@ -156,12 +156,12 @@ class Pages:
 
 
 def _plain(value: Any, limit: int = 200) -> str:
-    """Text on one line, without what would turn its direction or steer a terminal it is copied to."""
+    """Text on one line, without control and direction characters."""
     return one_line(str(value), limit)
 
 
 def _half(metric: Any) -> str:
-    """`±0.024`, or nothing."""
+    """`±0.024`, or an empty text."""
     return (
         "" if metric is None or metric.low is None or metric.high is None else f"±{(metric.high - metric.low) / 2:.3f}"
     )
@@ -183,6 +183,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "address": lambda text: quote(str(text), safe=""),
     "ends": lambda metric: interval(metric.low, metric.high),
     "ranking": ranking_text,
-    "output": lambda row: _plain(output_text(row), LONGEST),
-    "beside": lambda comparison: "\n".join(reading_notes(comparison)),
+    "output": lambda row: _plain(output_text(row), MAX_OUTPUT_LENGTH),
+    "notes": lambda comparison: "\n".join(reading_notes(comparison)),
 }

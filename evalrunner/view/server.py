@@ -1,7 +1,7 @@
-"""The server behind `evalrun view`: this machine only, reading only.
+"""The server of `evalrun view`: local and read-only.
 
-A page of another site can make a browser ask us, and by DNS rebinding even under a name of its own: whoever asks for
-another host than this machine is refused, and no answer may be used by another origin.
+A page of another site can make a browser send requests here, through DNS rebinding even under its own host name. So
+requests for any host other than this machine are rejected, and no other origin may use a response.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from evalrunner.redact import redact_message
 from evalrunner.view.pages import TYPES, Pages, Response
 
 ADDRESS: Final = "127.0.0.1"
-OURS: Final = frozenset({"127.0.0.1", "localhost", "::1"})  # names under which a browser on this machine may ask
+LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})  # accepted in the Host header
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -29,11 +29,11 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-IDLE_S: Final = 30.0  # a connection that says nothing for so long is closed
+IDLE_TIMEOUT_S: Final = 30.0
 
 
 def make_server(output_dir: Path, port: int) -> ThreadingHTTPServer:
-    """A server that listens on this machine; port 0 takes a free one. Raises RunError where the port is taken."""
+    """A server on this machine; port 0 selects a free one. Raises RunError if the port is taken."""
     pages = Pages(output_dir)
 
     class Handler(PageHandler):
@@ -43,32 +43,34 @@ def make_server(output_dir: Path, port: int) -> ThreadingHTTPServer:
     try:
         server = ThreadingHTTPServer((ADDRESS, port), Handler)
     except OSError as refused:
-        raise RunError(f"cannot listen on {ADDRESS}:{port}: {refused.strerror}; --port names another one") from None
+        raise RunError(
+            f"cannot listen on {ADDRESS}:{port}: {refused.strerror}; choose another port with --port"
+        ) from None
     server.daemon_threads = True
     return server
 
 
 class PageHandler(BaseHTTPRequestHandler, ABC):
-    """Answers GET and HEAD, and nothing else."""
+    """Handles GET and HEAD requests, and no others."""
 
     protocol_version = "HTTP/1.1"
     server_version = "evalrun"
     sys_version = ""
-    timeout = IDLE_S
+    timeout = IDLE_TIMEOUT_S
 
     @abstractmethod
     def answer(self) -> Response:
-        """What is sent."""
+        """The response to the request."""
 
     def do_GET(self) -> None:
-        if not self._asks_this_machine():
-            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server answers for this machine only")
+        if not self._is_for_this_machine():
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server accepts requests for this machine only")
             return
         try:
             response = self.answer()
-        except Exception as problem:  # one page that fails must not end the server
+        except Exception as problem:  # an error in one page must not stop the server
             print(redact_message(f"evalrun view: {self.path!r}: {problem!r}"), file=sys.stderr)
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this page could not be made; the terminal says why")
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the terminal")
             return
         self._send(response)
 
@@ -76,21 +78,21 @@ class PageHandler(BaseHTTPRequestHandler, ABC):
         self.do_GET()
 
     def __getattr__(self, name: str) -> Any:
-        """What the base class looks for to answer any other method."""
+        """The handler of any other method, which the base class looks up by name."""
         if name.startswith("do_"):
             return self._not_allowed
         raise AttributeError(name)
 
     def _not_allowed(self) -> None:
-        self.close_connection = True  # whatever body comes is not read
-        self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD: nothing can be changed here")
+        self.close_connection = True  # the body is not read
+        self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are allowed: the server is read-only")
 
-    def _asks_this_machine(self) -> bool:
+    def _is_for_this_machine(self) -> bool:
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1:
             return False
         try:
-            return urlsplit(f"//{hosts[0]}").hostname in OURS
+            return urlsplit(f"//{hosts[0]}").hostname in LOCAL_HOSTS
         except ValueError:
             return False
 
@@ -101,7 +103,7 @@ class PageHandler(BaseHTTPRequestHandler, ABC):
             if self.command != "HEAD":
                 self.wfile.write(data)
             return
-        assert isinstance(response.body, Path)  # or it is a text
+        assert isinstance(response.body, Path)  # not a text
         with response.body.open("rb") as file:
             file.seek(0, 2)
             self._head(response.status, TYPES[response.kind], file.tell(), response.policy)
@@ -127,4 +129,4 @@ class PageHandler(BaseHTTPRequestHandler, ABC):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing of each page: what was asked is anybody's text, and the terminal is for what goes wrong."""
+        """Log no requests: addresses are untrusted text, and the terminal is for errors."""

@@ -81,7 +81,7 @@ def plain(text: str) -> str:
 
 
 def test_empty_runs_folder_explains_what_to_do(browser: Browser) -> None:
-    assert "There are no runs yet" in browser.page("/")
+    assert "No runs yet" in browser.page("/")
 
 
 def test_runs_are_listed_by_suite_with_verdict_and_headline(browser: Browser) -> None:
@@ -110,7 +110,7 @@ def test_selected_runs_are_compared(browser: Browser) -> None:
     assert "exact_match/v1: one 0.750 > two 0.000" in shown
     assert "one − two +0.750" in shown
     assert "30 / 10 / 0" in shown
-    assert "Where they differ most" in shown
+    assert "Samples with the largest differences" in shown
 
 
 def test_incomparable_runs_explain_why(browser: Browser) -> None:
@@ -178,7 +178,7 @@ def test_other_host_names_are_rejected(browser: Browser) -> None:
     evalrunner.run_suite(write_suite(more=ONE))
     for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[", "10.0.0.1"):
         status, _, text = browser.ask("/", headers={"Host": host})
-        assert (status, text) == (421, "this server answers for this machine only\n"), host
+        assert (status, text) == (421, "this server accepts requests for this machine only\n"), host
     for host in (f"localhost:{browser.port}", "localhost", "127.0.0.1:1", "[::1]:80"):
         assert browser.ask("/", headers={"Host": host})[0] == 200, host
 
