@@ -51,7 +51,9 @@ class DelimitedReader:
         header: list[str] = []
         for row, line in self._rows(text):
             location = f"{self.path}:{line}"
-            broken = row if isinstance(row, str) else encoding_problem("".join(row))
+            broken = row if isinstance(row, str) else None
+            if not isinstance(row, str) and not (joined := "".join(row)).isascii():
+                broken = encoding_problem(joined)
             if not header:
                 header = [] if isinstance(row, str) else [name.strip() for name in row]
                 broken = broken or header_problem(header)
@@ -102,9 +104,6 @@ class DelimitedReader:
 
 def header_problem(names: list[str]) -> str | None:
     """What is wrong with the names of the columns, or None."""
-    problem = encoding_problem("".join(names))
-    if problem:
-        return problem
     for number, name in enumerate(names, 1):
         if not name:
             return f"has no name for column {number}; name the column or remove it"

@@ -44,10 +44,6 @@ class Source:
     display_name: str
     file: Path | None = None
 
-    @property
-    def text_only(self) -> bool:
-        return bool(getattr(self.reader, "text_only", False))
-
     def records(self) -> Iterator[tuple[Record, str]]:
         """Each record with its location as messages show it: `stdin`, not the name of its copy."""
         if self.file is None or self.display_name == str(self.file):

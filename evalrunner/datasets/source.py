@@ -198,8 +198,9 @@ class SourceRows:
         index = 0
         where = self.spec.where
         for source in self.sources:
-            mapper = ColumnMapper(self.spec.columns, text_only=source.text_only)
-            selects = compile_where(where, text_only=source.text_only) if where else None
+            text_only = bool(getattr(source.reader, "text_only", False))
+            mapper = ColumnMapper(self.spec.columns, text_only=text_only)
+            selects = compile_where(where, text_only=text_only) if where else None
             for record, location in source.records():
                 if isinstance(record, InvalidRecord):
                     observer.on_problem(Problem(location, "", record.message))
