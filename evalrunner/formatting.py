@@ -123,7 +123,7 @@ def plain_table(title: str, columns: Sequence[str], *, wraps: bool = False) -> T
 
     table = Table(title=styled(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        wide = wraps or name in ("why", "input", "output", "expected", "metric", "gate", "target", "pair")
+        wide = wraps or name in ("reason", "input", "output", "expected", "metric", "gate", "target", "pair")
         right = name in ("value", "scored", "skipped", "unscored", "errors")
         table.add_column(
             styled(name), justify="right" if right else "left", overflow="fold", ratio=None, no_wrap=not wide

@@ -52,7 +52,7 @@ def reading_notes(comparison: Comparison) -> Iterator[str]:
         f"than all others (p < {comparison.alpha:g}); targets that share a letter do not differ significantly."
     )
     if comparison.costs or comparison.slices:
-        yield "Latency, tokens, cost and slices are not tested; Pareto-optimal is by the values as they are."
+        yield "Latency, tokens, cost and slices are not tested; Pareto-optimality uses the values without their CIs."
     yield from comparison.notes
 
 
