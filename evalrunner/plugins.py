@@ -229,14 +229,14 @@ class BoundFunction:
     """A function with the names that it takes of those offered; `args` are passed with every call."""
 
     function: Callable[..., Any]
-    wanted: tuple[str, ...]
+    parameters: tuple[str, ...]
     args: Mapping[str, Any]
     positional: str | None = None
     is_async: bool = False
 
     def __call__(self, offered: Mapping[str, Any]) -> Any:
         named = {}
-        for name in self.wanted:  # a comprehension would be slower per call
+        for name in self.parameters:  # a comprehension would be slower per call
             named[name] = offered[name]
         if self.positional is not None:
             return self.function(offered[self.positional], **named, **self.args)

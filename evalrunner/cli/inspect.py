@@ -16,7 +16,7 @@ from evalrunner.suite.options import RunOptions
 
 if TYPE_CHECKING:
     from evalrunner.engine.plan import Plan
-    from evalrunner.plugins import Group
+    from evalrunner.plugin_table import Group
 
 
 def _print_plans(suites: list[str], asked: RunOptions, lines: Callable[[str, Plan], AsyncIterator[str]]) -> None:

@@ -59,7 +59,13 @@ def run_and_print(
         trace = _to_stderr if asked.debug else None
         fetching = FetchProgress(sys.stderr)
         session = Session(
-            asked, StopSignal(), trace, listen=_listen_to_ctrl_c, fetching=fetching, stored=stored, notify=_to_stderr
+            asked,
+            StopSignal(),
+            trace,
+            listen=_listen_to_ctrl_c,
+            fetching=fetching,
+            stored=stored,
+            notify=_to_stderr,
         )
         return await run_suites(suites, session, reporters)
 
@@ -75,7 +81,7 @@ def run_and_print(
 
 
 def _listen_to_ctrl_c(stop: StopSignal) -> None:
-    def asked() -> None:
+    def on_interrupt() -> None:
         stop.request()
         if stop.count == 1:
             print("\nstopping: waiting for in-flight requests (Ctrl-C again cancels them)", file=sys.stderr)
@@ -87,7 +93,7 @@ def _listen_to_ctrl_c(stop: StopSignal) -> None:
 
     try:
         for sign in (signal.SIGINT, signal.SIGTERM):  # the second is how CI cancels a job
-            asyncio.get_running_loop().add_signal_handler(sign, asked)
+            asyncio.get_running_loop().add_signal_handler(sign, on_interrupt)
     except NotImplementedError:  # Windows has no signal handlers on the loop: Ctrl-C raises KeyboardInterrupt there
         return
 

@@ -73,7 +73,7 @@ class _Known:
     """The metrics of each candidate by name, reducer and slice."""
 
     def __init__(self, known: Mapping[str, Sequence[Metric]]) -> None:
-        self._found: dict[tuple[str, str, str, Where], Metric] = {
+        self._metrics: dict[tuple[str, str, str, Where], Metric] = {
             (candidate, metric.name, metric.reducer, tuple((metric.slice or {}).items())): metric
             for candidate, metrics in known.items()
             for metric in metrics
@@ -81,7 +81,7 @@ class _Known:
 
     def of(self, names: Sequence[str], reading: tuple[str, str], where: Where = ()) -> dict[str, Metric]:
         """Each candidate's metric with this name and reducer, if it has one."""
-        found = {name: self._found.get((name, *reading, where)) for name in names}
+        found = {name: self._metrics.get((name, *reading, where)) for name in names}
         return {name: metric for name, metric in found.items() if metric is not None}
 
 

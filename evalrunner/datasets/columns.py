@@ -318,14 +318,14 @@ class FirstPassIds:
     repeats: dict[str, int] = field(default_factory=dict)
     duplicates: list[PossibleDuplicate] = field(default_factory=list)
     duplicate_count: int = 0
-    _seen: KeyTable = field(default_factory=KeyTable)
+    _names: KeyTable = field(default_factory=KeyTable)
     _number: int = -1
 
     def assign(self, fields: SampleFields, location: str) -> str:
         """The id of the next sample. Raises RecordError if the content has no JSON form."""
         name = fields.id if fields.id is not None else content_id(fields)
         self._number += 1
-        if self._seen.add(int.from_bytes(blake2b(name.encode(), digest_size=8).digest())):
+        if self._names.add(int.from_bytes(blake2b(name.encode(), digest_size=8).digest())):
             return name
         if fields.id is None:
             self.repeats[name] = self.repeats.get(name, 1) + 1

@@ -71,8 +71,8 @@ class LiteLLMEndpoint:
     ) -> None:
         if importlib.util.find_spec("litellm") is None:
             raise MissingExtraError("a model that is neither openai/… nor local/… and has no base_url", "litellm")
-        given = {"api_key": api_key, "api_base": base_url, "extra_headers": dict(headers) or None}
-        self._given = {name: value for name, value in given.items() if value is not None}
+        options = {"api_key": api_key, "api_base": base_url, "extra_headers": dict(headers) or None}
+        self._options = {name: value for name, value in options.items() if value is not None}
         self._litellm: Any = None
         self._include_usage = True  # in streams, until a provider rejects stream_options
 
@@ -146,7 +146,7 @@ class LiteLLMEndpoint:
             return None
 
     async def _call(self, request: Request, *, include_usage: bool) -> Any:
-        options = {**request.params, **self._given, "model": request.model, "num_retries": 0, "max_retries": 0}
+        options = {**request.params, **self._options, "model": request.model, "num_retries": 0, "max_retries": 0}
         if request.kind == "embed":
             return await self._litellm.aembedding(input=list(request.texts), **options)
         if request.kind == "moderate":

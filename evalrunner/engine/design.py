@@ -50,7 +50,7 @@ class ColumnCheck:
 
     design: Design
     groups: list[tuple[KeyPath, Groups, set[str]]] = field(default_factory=list)
-    seen: int = 0
+    samples: int = 0
 
     def __post_init__(self) -> None:
         if self.design.cluster is not None:
@@ -60,7 +60,7 @@ class ColumnCheck:
 
     def add(self, sample: Sample) -> None:
         """Collect the values of one sample."""
-        self.seen += 1
+        self.samples += 1
         for _, groups, texts in self.groups:
             if len(texts) <= MAX_SLICE_VALUES:
                 texts.add(groups.text_of(sample))
@@ -68,7 +68,7 @@ class ColumnCheck:
     def report(self, document: Document, columns: tuple[str, ...]) -> None:
         """Add the problems to the document. `columns` are those of the dataset."""
         for path, groups, texts in self.groups:
-            if texts <= {""} and self.seen:
+            if texts <= {""} and self.samples:
                 known = nearest(groups.column, columns) or f"; it has {', '.join(columns)}"
                 document.problem(path, f"no sample has a value of {groups.column!r}{known}")
             elif path[0] == "slices" and len(texts) > MAX_SLICE_VALUES:

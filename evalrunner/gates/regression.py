@@ -63,18 +63,18 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """The pairs of one gate, and the samples excluded: changed, new, gone, or without a score in the baseline."""
+    """The pairs of one gate, and the samples excluded: changed, new, removed, or without a score in the baseline."""
 
     pairs: tuple[Pair, ...]
     changed: int = 0
     new: int = 0
-    gone: int = 0
+    removed: int = 0
     unscored: int = 0
 
     @property
     def excluded(self) -> int:
         """Samples that are in no pair."""
-        return self.changed + self.new + self.gone + self.unscored
+        return self.changed + self.new + self.removed + self.unscored
 
     @property
     def missing(self) -> int:
@@ -84,7 +84,12 @@ class Pairing:
     @property
     def note(self) -> str | None:
         """`3 samples excluded (1 changed, 2 new)`, or None."""
-        kinds = {"changed": self.changed, "new": self.new, "gone": self.gone, "unscored in the baseline": self.unscored}
+        kinds = {
+            "changed": self.changed,
+            "new": self.new,
+            "removed": self.removed,
+            "unscored in the baseline": self.unscored,
+        }
         counts = [f"{count:,} {name}" for name, count in kinds.items() if count]
         noun = "sample" if self.excluded == 1 else "samples"
         return f"{self.excluded:,} {noun} excluded ({', '.join(counts)})" if counts else None

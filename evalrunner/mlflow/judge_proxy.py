@@ -301,7 +301,7 @@ class JudgeCalls:
 
     def _unreadable(self, pending: PendingCall, crash: Exception) -> Outcome:
         if pending.last is None:  # no reply was read yet, so the reply is not the cause
-            return Failure("function", f"MLflow failed before it was_asked the judge: {describe_error(crash)}")
+            return Failure("function", f"MLflow failed before it called the judge: {describe_error(crash)}")
         return Unscored("judge", f"unreadable verdict: {shortened(pending.last.text)}")  # type: ignore[union-attr]
 
     def _read_safely(self, pending: PendingCall, found: Any) -> Outcome:
@@ -324,7 +324,7 @@ class JudgeCalls:
                 call(values)
             except Exception as crash:  # a user-defined metric may not understand the placeholder reply
                 crashed = f": {describe_error(crash)}"
-        if not dry_run_handler.was_asked:
+        if not dry_run_handler.is_called:
             from importlib.metadata import version
 
             raise ValueError(f"MLflow {version('mlflow')} does not ask the judge of the suite for {what}{crashed}")
@@ -336,10 +336,10 @@ class _DryRun:
     """Stands in for a cell: has one reply, and records whether it was called."""
 
     reply: str
-    was_asked: bool = False
+    is_called: bool = False
 
     def ask(self, question: Mapping[str, Any]) -> Completion:
-        self.was_asked = True
+        self.is_called = True
         return Completion(self.reply)
 
 

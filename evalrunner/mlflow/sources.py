@@ -241,8 +241,8 @@ class _Finder:
         path = Path(self.client.download_artifacts(run_id, name, self._new_folder()))
         if path.suffix == ".json" and path.open("rb").read(100).lstrip().startswith(b'{"columns":'):
             table = json.loads(path.read_text(encoding="utf-8"))  # the format of mlflow.log_table
-            return _found(shown, origin, tuple(records_of_table(table)))
-        return _found(shown, origin, file=path)
+            return _external_dataset(shown, origin, tuple(records_of_table(table)))
+        return _external_dataset(shown, origin, file=path)
 
     def _logged(self, run: Any, dataset: Any) -> ExternalDataset:
         """A dataset that was logged as an input of a run, read from its source."""
@@ -266,7 +266,9 @@ class _Finder:
         else:
             found = self._local(shown, where)
         origin = {"mlflow": f"runs:/{run.info.run_id}/{dataset.name}@{dataset.digest}"}
-        return _found(shown, {**origin, "name": dataset.name, "digest": dataset.digest}, found.records, found.file)
+        return _external_dataset(
+            shown, {**origin, "name": dataset.name, "digest": dataset.digest}, found.records, found.file
+        )
 
     def _holder(self, run: Any, dataset: Any) -> str | None:
         """The run that has the rows if evalrun sent it: the run itself, or that of its suite.
@@ -290,14 +292,14 @@ class _Finder:
             _check_type(where)
             target = self._new_folder()
             path = download_artifacts(artifact_uri=where, dst_path=target, tracking_uri=self.address)
-            return _found(shown, {}, file=Path(path))
+            return _external_dataset(shown, {}, file=Path(path))
         if parts.scheme not in ("", "file") or parts.netloc:
             raise ValueError(f"{shown} is stored at {without_login(where)!r}, and only MLflow's host is contacted")
         file = Path(unquote(parts.path) if parts.scheme else where)
         _check_type(file.name)
         if not file.is_file():
             raise ValueError(f"{shown} is stored at {str(file)!r}, which is not found on this machine")
-        return _found(shown, {}, file=file)
+        return _external_dataset(shown, {}, file=file)
 
     def id_of(self, name: str) -> str:
         """The id of the evaluation dataset of a name. Raises ValueError if there is none or more than one."""
@@ -320,14 +322,14 @@ class _Finder:
         made = sorted(dataset.records, key=lambda record: (record.created_time, record.dataset_record_id))
         records = tuple(record_of_evaluation(_data(record)) for record in made)
         origin = {"mlflow": f"datasets:/{dataset_id}", "name": dataset.name, "digest": dataset.digest}
-        return _found(f"MLflow's evaluation dataset {dataset.name!r} {dataset_id}", origin, records)
+        return _external_dataset(f"MLflow's evaluation dataset {dataset.name!r} {dataset_id}", origin, records)
 
     def _new_folder(self) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)
         return tempfile.mkdtemp(prefix="mlflow-", dir=self.folder)
 
 
-def _found(
+def _external_dataset(
     display_name: str, origin: Mapping[str, str], records: tuple[Record, ...] = (), file: Path | None = None
 ) -> ExternalDataset:
     return ExternalDataset(display_name, origin, records, file, RenamedReader.of)

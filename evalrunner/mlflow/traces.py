@@ -121,12 +121,12 @@ class TraceSender:
 
     def _remove_others(self, wanted: set[str]) -> None:
         """Delete the traces of rows that were run again since the last sending."""
-        stale = [found for found in self._found() if found not in wanted]
+        stale = [found for found in self._trace_ids() if found not in wanted]
         for start in range(0, len(stale), DELETIONS_PER_REQUEST):
             ids = stale[start : start + DELETIONS_PER_REQUEST]
             self.retrier.call("traces", self.client.delete_traces, str(self.destination.experiment_id), trace_ids=ids)
 
-    def _found(self) -> Iterator[str]:
+    def _trace_ids(self) -> Iterator[str]:
         token: str | None = None
         while True:
             page = self.retrier.call(

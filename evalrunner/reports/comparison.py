@@ -302,11 +302,11 @@ def _table(diff: RunDiff) -> Table:
 
 def _score(change: Change, name: str) -> Any:
     """`1.000 → 0.000`, or the one score where it is the same."""
-    before, after = (_shown(row.cells.get(name)) for row in (change.before, change.after))
+    before, after = (_cell_text(row.cells.get(name)) for row in (change.before, change.after))
     return styled(after if before == after else f"{before} → {after}", None if name in change.scores else "dim")
 
 
-def _shown(cell: Cell | None) -> str:
+def _cell_text(cell: Cell | None) -> str:
     if cell is None:
         return DASH
     return number(cell.value) if cell.value is not None else cell.state

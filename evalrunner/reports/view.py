@@ -136,9 +136,9 @@ def sentence(view: RunView) -> str:
 
 
 def _passed(view: RunView) -> str:
-    passing = [gate for gate in view.gates if gate.verdict == "pass"]
-    parts = [f"{len(passing)} of {counted(len(view.gates), 'gate')} passed"]
-    if close := sum(gate.is_close for gate in passing):
+    passed = [gate for gate in view.gates if gate.verdict == "pass"]
+    parts = [f"{len(passed)} of {counted(len(view.gates), 'gate')} passed"]
+    if close := sum(gate.is_close for gate in passed):
         parts.append(f"{close} of them not conclusively")
     others = [gate for gate in view.gates_worst_first if gate.verdict != "pass"]
     parts += [f"{gate.verdict.replace('_', ' ')}: {gate_sentence(gate, view)}" for gate in others[:1]]

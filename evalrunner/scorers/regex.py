@@ -180,7 +180,7 @@ class Extract:
         answers = [answer for answer in sample.expected if answer.strip()]
         if not answers:
             return Skipped("the expected answer is blank")
-        wanted = [found for answer in answers if (found := self._wanted(answer)) is not None]
+        wanted = [found for answer in answers if (found := self._reference(answer)) is not None]
         if not wanted:
             # a 0 would blame the model for a pattern that does not fit the dataset
             return Failure("function", f"'expected_pattern' finds nothing in the expected answer {answers[0][:80]!r}")
@@ -190,7 +190,7 @@ class Extract:
         right = any(self._same(captured, answer) for answer in wanted)
         return with_searched_length(right, output, f"captured {captured[:MAX_CAPTURE_LENGTH]!r}")
 
-    def _wanted(self, answer: str) -> str | None:
+    def _reference(self, answer: str) -> str | None:
         if self.expected_pattern is None:
             return answer
         return capture(self.expected_pattern, self.group, answer, last=self.last)

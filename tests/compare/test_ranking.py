@@ -1,4 +1,4 @@
-"""Order, signs and letters: what is told apart, and nothing more."""
+"""Order, signs and letters of a ranking."""
 
 from __future__ import annotations
 

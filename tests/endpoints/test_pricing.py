@@ -224,8 +224,8 @@ def test_the_dearest_rate_is_taken() -> None:
     assert tiered is not None
     assert (tiered.max_rates, tiered.tiered) == ((3e-6, 2e-5), True)
     short, kept = chat(max_tokens=0), chat([{"type": "text", "text": "a", "cache_control": {}}], max_tokens=1)
-    dearest = Price(3e-6, 2e-5)
-    assert worst_case(chat(max_tokens=9), tiered) == worst_case(chat(max_tokens=9), dearest)
+    most_expensive = Price(3e-6, 2e-5)
+    assert worst_case(chat(max_tokens=9), tiered) == worst_case(chat(max_tokens=9), most_expensive)
     assert worst_case(short, tiered) is None, "no limit that means anything"
     usual = worst_case(chat([{"type": "text", "text": "a"}], max_tokens=1), PRICE)
     assert usual is not None and (worst_case(kept, PRICE) or 0) > 1.9 * usual

@@ -67,7 +67,7 @@ def test_every_row_is_answered_once_despite_failures(concurrency: str) -> None:
     assert result.exit_code == 0
     assert most <= (32 if concurrency == "32" else 256)
     calls = result.details.targets["m"].calls
-    assert calls.usage.calls == sum(dealt.values())  # tries are counted once, whoever made them
+    assert calls.usage.calls == sum(dealt.values())  # attempts are counted once
     assert calls.retries == sum(dealt.values()) - ROWS
 
 

@@ -141,7 +141,7 @@ def test_row_edited_during_a_resume_is_a_plain_error() -> None:
 
 @pytest.mark.slow
 def test_finished_rows_are_not_decoded() -> None:
-    """The lines hold no JSON behind their heads, so that whoever made a row of one would be told."""
+    """The lines have no JSON after their heads, so that decoding a row would fail."""
     rows = 200_000
     with Path("rows.jsonl").open("wb") as file:
         for number in range(rows):

@@ -26,7 +26,7 @@ HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date"
 def mlflow_server(folder: Path, port: int, started: list[int] | None = None) -> Iterator[str]:
     """The address of a server that stores its data in `folder`; leaving the context stops all its processes.
 
-    The id of its group of processes is added to `started`, for whoever wants to kill it.
+    The id of its process group is added to `started`, so that a test can kill it.
     """
     quiet = {
         "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "LITELLM_LOCAL_MODEL_COST_MAP": "True",

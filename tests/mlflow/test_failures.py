@@ -78,7 +78,7 @@ def test_a_refused_key_is_told_at_once_and_not_shown(server: str, monkeypatch: p
     fault = Fault(lambda number: "before", status=401)
     with faulty_proxy(server, fault) as refusing:
         result = run("refused", mlflow=refusing)
-    assert len(fault.seen) == 1  # asking again would not mend it
+    assert len(fault.seen) == 1  # a retry would not help
     assert "token-very" not in (result.folder / "mlflow.json").read_text()
     assert "401" in ledger(result.folder)["problem"]
 

@@ -67,7 +67,7 @@ BARELY = ("", " ", "\n", "…", "'", "```", ".", "\U0001f600", "a")
 
 
 def evaluated(address: str) -> dict[str, float]:
-    """What MLflow makes of the answers, the same classifier given to it as a metric of one's own."""
+    """MLflow's scores of the answers, with the same classifier as a custom metric."""
     import pandas
 
     from evalrunner.scorers.toxicity import lexical_toxicity

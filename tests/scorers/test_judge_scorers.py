@@ -158,7 +158,7 @@ def test_a_verdict_that_cannot_be_read_is_unscored_and_never_a_number(answer) ->
         assert cell.state == "unscored" and cell.value is None
         assert cell.message is not None and cell.message.startswith("judge: unreadable verdict: ")
         assert len(cell.message) < 300 and "\n" not in cell.message
-        assert len(cell.calls) == 1  # it was paid for all the same
+        assert len(cell.calls) == 1  # it was paid for
 
 
 def test_no_text_at_random_is_ever_a_number() -> None:

@@ -1,4 +1,4 @@
-"""A function of one's own as a scorer."""
+"""User-defined functions as scorers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service of one's own as the target: what is sent, what is read, and that data cannot lead a request elsewhere."""
+"""An HTTP service as the target: the request, the reply, and that data cannot redirect a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of one's own as targets, through whole runs."""
+"""User-defined functions as targets, in whole runs."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class PendingText:
 class HfToxicity(Preparable):
     """The probability of a label by a classifier, as an async scorer."""
 
-    found: FoundModel
+    model: FoundModel
     label: str
     batch_size: int
     device: str
@@ -64,12 +64,12 @@ class HfToxicity(Preparable):
     @property
     def label_in_results(self) -> str:
         """The backend and model, as every result of the scorer names them."""
-        return f"hf {self.found.label}"
+        return f"hf {self.model.label}"
 
     async def prepare(self, tell: Callable[[str], None]) -> None:
         """Load the model. `tell` gets a message before a download. Raises ValueError if it is not available."""
         if self._loaded is None:
-            self._loaded = await in_thread(lambda: load_model(self.found, self.device, tell))
+            self._loaded = await in_thread(lambda: load_model(self.model, self.device, tell))
 
     async def __call__(self, output: str) -> Outcome:
         if output in self._scores:
@@ -119,7 +119,7 @@ class HfToxicity(Preparable):
         except Exception as crash:  # an error of the model is the error of its cell
             if len(texts) > 1:  # only one of them may be the cause
                 return [outcome for text in texts for outcome in self._outcomes(loaded, [text])]
-            return [Failure("function", f"the model {self.found.name!r} raised {describe_error(crash)}")]
+            return [Failure("function", f"the model {self.model.name!r} raised {describe_error(crash)}")]
         return [score_of(value, cut=cut) for value, cut in found]
 
     def _resolve(self, part: Sequence[PendingText], outcomes: Sequence[Outcome]) -> None:
