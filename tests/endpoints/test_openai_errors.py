@@ -1,4 +1,4 @@
-"""An answer with an error in it becomes the failure of the right kind, in one clean sentence."""
+"""Error replies become failures of the right kind, with one clean sentence."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from evalrunner.domain import Completion, Failure
-from evalrunner.endpoints.openai_errors import parse_failure, quote, retry_after_s
+from evalrunner.domain import Completion, Failure, RateLimitStatus
+from evalrunner.endpoints.openai_errors import parse_failure, parse_wait_s, quote, read_rate_limits, retry_after_s
 from evalrunner.redact import register_secret
 
 
@@ -59,7 +59,7 @@ def error(message: str, **more: Any) -> dict[str, Any]:
         (529, error("Overloaded", type="overloaded_error"), "server", False),
     ],
 )  # fmt: skip
-def test_the_kind_follows_status_codes_and_known_words(status: int, body: Any, kind: str, fatal: bool) -> None:
+def test_the_kind_follows_status_and_error_codes(status: int, body: Any, kind: str, fatal: bool) -> None:
     found = failed(status, body)
     assert (found.kind, found.fatal, found.status) == (kind, fatal, status)
 
@@ -72,13 +72,13 @@ def test_the_kind_follows_status_codes_and_known_words(status: int, body: Any, k
         {"error": {"innererror": {"code": "ResponsibleAIPolicyViolation"}, "message": "no"}},
     ],
 )
-def test_a_filter_that_answers_with_an_error_is_an_ending_not_a_failure(body: Any) -> None:
+def test_a_content_filter_with_an_error_status_is_a_completion(body: Any) -> None:
     assert parse_failure(400, {}, json.dumps(body).encode(), 0.5) == Completion(
         "", finish_reason="filtered", latency_s=0.5
     )
 
 
-def test_a_message_says_what_to_do_and_what_the_server_said() -> None:
+def test_a_message_has_advice_and_quotes_the_server() -> None:
     assert failed(401, error("Incorrect API key provided.")) == Failure(
         "auth", "the server rejected the API key; check api_key (HTTP 401): Incorrect API key provided", 401, fatal=True
     )
@@ -91,7 +91,7 @@ def test_a_message_says_what_to_do_and_what_the_server_said() -> None:
     )
 
 
-def test_a_message_holds_no_key_no_control_characters_and_is_short() -> None:
+def test_a_message_is_short_without_keys_and_control_characters() -> None:
     register_secret("geheim-1234567")
     found = failed(500, error("key geheim-1234567, Bearer abcdefghijk, sk-proj-abcdefgh\x1b[31m\u202e" + "x" * 5000))
     assert "geheim" not in found.message
@@ -100,7 +100,7 @@ def test_a_message_holds_no_key_no_control_characters_and_is_short() -> None:
     assert len(found.message) < 300
 
 
-def test_a_key_that_is_broken_by_invisible_signs_is_hidden_as_well() -> None:
+def test_a_key_with_invisible_characters_inside_is_redacted() -> None:
     register_secret("zwischen räumen")
     assert "räumen" not in quote("zwischen\u200bräumen zwischen\nräumen")
 
@@ -128,13 +128,71 @@ def test_a_key_that_is_broken_by_invisible_signs_is_hidden_as_well() -> None:
         ({"retry-after": "Wed, 99 Oct 99999 07:28:00 GMT"}, None),
     ],
 )
-def test_the_wait_that_the_server_asks_for(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_headers(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(headers) == seconds
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"\xff\xfe", b"[" * 100_000, b"null", b"{}", b'{"error": []}', b'{"error": 3}', b"[[]]"]
 )
-def test_no_body_raises(body: bytes) -> None:
+def test_error_parsing_never_raises(body: bytes) -> None:
     for status in (300, 400, 401, 404, 429, 500, 599):
         assert isinstance(parse_failure(status, {}, body), Failure)
+
+
+NOW = {"date": "Wed, 21 Oct 2026 07:27:30 GMT"}  # 1792567650 s after 1970
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({}, None),
+        ({"content-type": "application/json"}, None),
+        ({"x-ratelimit-limit-requests": "60"}, None),
+        (  # OpenAI
+            {
+                "x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s",
+                "x-ratelimit-remaining-tokens": "149984", "x-ratelimit-reset-tokens": "6m0s",
+            },
+            RateLimitStatus(59, 1.0, 149_984, 360.0),
+        ),
+        ({"llm_provider-x-ratelimit-remaining-requests": "3"}, RateLimitStatus(3)),
+        (  # a LiteLLM proxy's own limits stand before those behind it
+            {"x-ratelimit-remaining-requests": "7", "llm_provider-x-ratelimit-remaining-requests": "3"},
+            RateLimitStatus(7),
+        ),
+        (
+            {
+                "anthropic-ratelimit-requests-remaining": "4", **NOW,
+                "anthropic-ratelimit-requests-reset": "2026-10-21T07:28:00Z",
+            },
+            RateLimitStatus(4, 30.0),
+        ),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1792567680", **NOW}, RateLimitStatus(0, 30.0)),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1792567680000", **NOW}, RateLimitStatus(0, 30.0)),
+        ({"ratelimit-remaining": "2", "ratelimit-reset": "1.5"}, RateLimitStatus(2, 1.5)),
+        ({"x-ratelimit-remaining-tokens-minute": "9"}, RateLimitStatus(tokens=9)),
+        ({"x-ratelimit-remaining-requests": "-1"}, None),  # no limit
+        ({"x-ratelimit-remaining-requests": "3.0", "x-ratelimit-reset-requests": "soon"}, RateLimitStatus(3)),
+        ({"x-ratelimit-remaining-requests": "nan", "x-ratelimit-remaining-tokens": "1e999"}, None),
+        ({"x-ratelimit-remaining-requests": "9" * 400}, None),
+        ({"x-ratelimit-remaining-requests": "many", "ratelimit-": "", "x-ratelimit-remaining": ""}, None),
+    ],
+)  # fmt: skip
+def test_rate_limit_headers_of_different_servers(headers: dict[str, str], found: RateLimitStatus | None) -> None:
+    assert read_rate_limits(headers) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1s", 1.0), ("6m0s", 360.0), ("20ms", 0.02), ("1.5", 1.5), ("1h2m3.5s", 3723.5), ("2d", 172_800.0),
+        ("59.999s", 59.999), ("0", 0.0), ("1792567650", 0.0), ("1792567651", 1.0), ("1792567000", 0.0),
+        ("2026-10-21T07:28:00+00:00", 30.0), ("2026-10-21T07:28:00", 30.0), ("2026-10-21T09:28:00+02:00", 30.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 30.0), ("Wed, 21 Oct 2026 07:28:00", 30.0), ("2020-01-01T00:00:00Z", 0.0),
+        ("-1", None), ("nan", None), ("inf", None), ("1x", None), ("s", None), ("1s!2s", None), ("9" * 500, None),
+        ("²s", None), ("0000-00-00T00:00:00Z", None), (" ", None), ("12 12 12 12", None),
+    ],
+)  # fmt: skip
+def test_formats_of_reset_times(text: str, seconds: float | None) -> None:
+    assert parse_wait_s(text, NOW) == seconds

@@ -1,4 +1,4 @@
-"""Replies of OpenAI's API, in all the forms that servers give them."""
+"""Replies of OpenAI's API in all the forms that servers send."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parsed(data: Any, headers: dict[str, str] | None = None) -> Completion | Fai
     return parse_chat(raw, headers=headers or {}, latency_s=0.25)
 
 
-def test_a_whole_reply() -> None:
+def test_a_complete_reply() -> None:
     data = reply(model="gpt-5-mini-2025-08-07", usage={"prompt_tokens": 12, "completion_tokens": 3})
     assert parsed(data, {"x-litellm-response-cost": "0.0002"}) == Completion(
         "Paris",
@@ -67,20 +67,20 @@ def test_a_whole_reply() -> None:
         ({"content": [{"type": "text", "text": "Par"}, {"type": "image"}, "is"]}, "stop", "stop", "Paris"),
     ],
 )
-def test_how_it_ended(message: Any, reason: Any, finish_reason: str, text: str) -> None:
+def test_finish_reasons(message: Any, reason: Any, finish_reason: str, text: str) -> None:
     found = parsed(reply(message, reason))
     assert isinstance(found, Completion)
     assert (found.finish_reason, found.text) == (finish_reason, text)
 
 
 @pytest.mark.parametrize("reason", ["tool_calls", "stop", None])  # "stop" is what a forced call ends with
-def test_tool_calls_are_kept(reason: str | None) -> None:
+def test_tool_calls_are_part_of_the_completion(reason: str | None) -> None:
     found = parsed(reply({"content": None, "tool_calls": [CALL]}, reason))
     assert isinstance(found, Completion)
     assert (found.finish_reason, found.tool_calls) == ("tool_calls", (CALL,))
 
 
-def test_a_tool_call_of_the_older_form_is_kept_in_todays() -> None:
+def test_a_function_call_becomes_a_tool_call() -> None:
     found = parsed(reply({"content": None, "function_call": CALL["function"]}, "function_call"))
     assert isinstance(found, Completion)
     assert found.tool_calls == ({"type": "function", "function": CALL["function"]},)
@@ -103,7 +103,7 @@ def test_a_tool_call_of_the_older_form_is_kept_in_todays() -> None:
         (b'{"choices": [{"message": {"content": 3}}]}', "the reply has content that is not text"),
     ],
 )
-def test_what_cannot_be_read_is_malformed_and_says_how_it_begins(body: bytes, begins: str) -> None:
+def test_a_malformed_reply_is_quoted(body: bytes, begins: str) -> None:
     found = parsed(body)
     assert isinstance(found, Failure)
     assert (found.kind, found.fatal) == ("malformed", False)
@@ -123,37 +123,37 @@ def test_what_cannot_be_read_is_malformed_and_says_how_it_begins(body: bytes, be
         (reply({"content": ""}, "error", error=None), "malformed"),
     ],
 )
-def test_an_error_with_status_200_is_the_failure_that_it_says(data: Any, kind: str) -> None:
+def test_an_error_with_status_200_is_a_failure(data: Any, kind: str) -> None:
     found = parsed(data)
     assert isinstance(found, Failure)
     assert found.kind == kind
 
 
-def test_an_empty_error_beside_an_answer_is_none() -> None:
+def test_an_empty_error_next_to_an_answer_is_ignored() -> None:
     assert isinstance(parsed(reply(error=None)), Completion)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1, "3", True, None, 2.5, [], -0.5])
-def test_a_count_that_is_none_is_not_kept(value: Any) -> None:
+def test_invalid_token_counts_are_ignored(value: Any) -> None:
     assert count(value) is None
     assert read_usage({"usage": {"prompt_tokens": value, "completion_tokens": 4.0}}).output_tokens == 4
 
 
 @pytest.mark.parametrize("cost", ["None", "nan", "-1", "", "inf"])
-def test_a_cost_that_is_none_is_not_kept(cost: str) -> None:
+def test_invalid_costs_are_ignored(cost: str) -> None:
     found = parsed(reply(), {"x-litellm-response-cost": cost})
     assert isinstance(found, Completion)
     assert found.cost_usd is None
 
 
-def test_half_a_surrogate_pair_becomes_text_that_can_be_written() -> None:
+def test_half_a_surrogate_pair_is_replaced() -> None:
     found = parsed(b'{"choices": [{"message": {"content": "a\\ud83d b \\ud83d\\ude00"}}]}')
     assert isinstance(found, Completion)
     assert found.text == "a\ufffd b \U0001f600"
     assert found.text.encode()
 
 
-def test_embeddings_come_in_the_order_of_the_texts() -> None:
+def test_embeddings_are_in_the_order_of_the_texts() -> None:
     data = {
         "data": [{"index": 1, "embedding": [3, 4.5]}, {"index": 0, "embedding": [1, 2]}],
         "usage": {"prompt_tokens": 4},
@@ -165,13 +165,13 @@ def test_embeddings_come_in_the_order_of_the_texts() -> None:
 @pytest.mark.parametrize(
     "items", [None, [], [{"embedding": "AAAA"}], [{"embedding": [1, None]}], [{"embedding": []}], [3]]
 )
-def test_embeddings_that_are_none_are_malformed(items: Any) -> None:
+def test_invalid_embeddings_are_malformed(items: Any) -> None:
     found = read_embeddings({"data": items}, texts=1)
     assert isinstance(found, Failure)
     assert found.kind == "malformed"
 
 
-def test_moderations_keep_what_was_said_of_each_text() -> None:
+def test_moderations_have_one_result_per_text() -> None:
     results = [{"flagged": True, "categories": {"hate": True}, "category_scores": {"hate": 0.9}}]
     assert read_moderations({"results": results, "model": "m"}, texts=1) == Completion(
         "", served_model="m", data=results
@@ -181,7 +181,7 @@ def test_moderations_keep_what_was_said_of_each_text() -> None:
 
 
 def mutated(value: Any, rng: random.Random) -> Any:
-    """`value` with something in it replaced, taken out, or wrapped."""
+    """`value` with something in it replaced, removed or wrapped."""
     odd = [None, True, -1, 1e999, math.nan, 10**30, "", "\ud800", "x" * 300, [], {}, [[]], {"error": {}}, "\x00"]
     if rng.random() < 0.15:
         return rng.choice(odd)
@@ -195,7 +195,7 @@ def mutated(value: Any, rng: random.Random) -> Any:
     return value
 
 
-def test_nothing_that_a_server_sends_raises() -> None:
+def test_reply_parsing_never_raises() -> None:
     rng = random.Random(0)
     whole = reply(
         {"content": [{"type": "text", "text": "a"}], "refusal": None, "tool_calls": [CALL], "function_call": {}},

@@ -1,10 +1,12 @@
-"""Who says what a model costs, what an answer cost, and the most that a call can cost."""
+"""Prices and their sources, the cost of an answer, and the maximum cost of a call."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from evalrunner.domain import Completion, Failure, Request
 from evalrunner.endpoints.factory import EndpointPool
+from evalrunner.endpoints.openai_replies import Usage
 from evalrunner.endpoints.pricing import (
     FREE,
     KnownPrice,
@@ -20,6 +23,7 @@ from evalrunner.endpoints.pricing import (
     PricedEndpoint,
     WorstCase,
     check_cap,
+    cost_of,
     price_of,
     prices_from_proxy,
     read_price,
@@ -27,6 +31,7 @@ from evalrunner.endpoints.pricing import (
 )
 from evalrunner.suite.schema import ModelSpec, PriceSpec
 from tests.endpoints.conftest import Proxy
+from tests.fakes.command import command_env
 from tests.fakes.server import ScriptedServer, Status, always
 
 needs_table = pytest.mark.skipif(importlib.util.find_spec("litellm") is None, reason="the table comes with litellm")
@@ -59,7 +64,7 @@ def server_model(server: ScriptedServer, model: str = "big", **options: Any) -> 
     return ModelSpec(model, model, base_url=server.base_url, api_key="sk-own-key-1", **options)
 
 
-def test_the_server_is_asked_with_the_targets_key_and_once() -> None:
+def test_prices_are_requested_once_with_the_api_key_of_the_target() -> None:
     with ScriptedServer(always(Status(200, INFO))) as server:
 
         async def find() -> list[KnownPrice]:
@@ -77,16 +82,16 @@ def test_the_server_is_asked_with_the_targets_key_and_once() -> None:
 @pytest.mark.parametrize(
     "reply", [Status(404), Status(401, {"error": "no"}), Status(200, b"<html>"), Status(200, []), Status(200, {"data": 3})]
 )  # fmt: skip
-def test_a_server_that_tells_nothing_leaves_the_price_unknown(reply: Status) -> None:
+def test_a_server_without_prices_leaves_the_price_unknown(reply: Status) -> None:
     with ScriptedServer(always(reply)) as server:
         assert prices(server_model(server)) == KnownPrice(None, "unknown")
 
 
-def test_a_server_that_is_not_there_leaves_the_price_unknown() -> None:
+def test_an_unreachable_server_leaves_the_price_unknown() -> None:
     assert prices(ModelSpec("m", "m", base_url="http://127.0.0.1:1/v1")) == KnownPrice(None, "unknown")
 
 
-def test_what_the_suite_says_goes_first_and_nobody_is_asked() -> None:
+def test_a_price_in_the_suite_comes_first_without_a_request() -> None:
     stated = KnownPrice(Price(0.15e-6, 0.6e-6, None, 512, 0.075e-6), "suite")
     with ScriptedServer(always(Status(200, INFO))) as server:
         assert prices(server_model(server, price=STATED)) == stated
@@ -97,7 +102,7 @@ def test_what_the_suite_says_goes_first_and_nobody_is_asked() -> None:
 
 
 @needs_table
-def test_the_table_is_for_openai_itself_and_litellm_and_never_for_a_server_of_ones_own() -> None:
+def test_the_table_prices_openai_and_litellm_but_no_base_url() -> None:
     gpt = ModelSpec("openai/gpt-4o", "x", api_key="sk-1234567")
     assert prices(gpt) == KnownPrice(price_of("gpt-4o"), "table")
     with ScriptedServer(always(Status(404))) as server:
@@ -120,7 +125,7 @@ def test_the_embedded_model_is_free() -> None:
 @pytest.mark.slow
 @pytest.mark.local
 @needs_table
-def test_a_real_proxy_tells_its_prices(proxy: Proxy) -> None:
+def test_prices_of_a_real_proxy(proxy: Proxy) -> None:
     def at(model: str) -> KnownPrice:
         return prices(ModelSpec(model, model, base_url=proxy.base_url, api_key=proxy.key))
 
@@ -141,7 +146,9 @@ def test_a_real_proxy_tells_its_prices(proxy: Proxy) -> None:
         (Completion("a", input_tokens=100), None, None),
     ],
 )
-def test_the_suites_price_goes_over_the_servers_word(answer: Completion, by_suite: Any, otherwise: Any) -> None:
+def test_a_price_in_the_suite_overrides_the_cost_of_the_server(
+    answer: Completion, by_suite: Any, otherwise: Any
+) -> None:
     async def endpoint(request: Request, /) -> Completion | Failure:
         return answer
 
@@ -155,7 +162,7 @@ def test_the_suites_price_goes_over_the_servers_word(answer: Completion, by_suit
     assert cost(KnownPrice(None, "unknown")) == answer.cost_usd
 
 
-def test_cached_input_has_its_price() -> None:
+def test_cached_input_has_its_own_price() -> None:
     async def endpoint(request: Request, /) -> Completion | Failure:
         return Completion("a", input_tokens=100, output_tokens=0, cached_tokens=80)
 
@@ -168,7 +175,7 @@ def chat(text: Any = "héé", **params: Any) -> Request:
     return Request("m", ({"role": "user", "content": text},), params)
 
 
-def test_the_bytes_of_a_prompt_bound_its_tokens() -> None:
+def test_the_bytes_of_a_prompt_limit_its_tokens() -> None:
     one, longer = worst_case(chat(max_tokens=1), PRICE), worst_case(chat("héé" + "é" * 100, max_tokens=1), PRICE)
     assert one is not None and longer is not None
     assert longer - one == pytest.approx(200e-6)
@@ -191,7 +198,7 @@ def test_the_bytes_of_a_prompt_bound_its_tokens() -> None:
         ({}, None, None),
     ],
 )
-def test_what_bounds_an_answer(params: Any, own: int | None, tokens: int | None) -> None:
+def test_the_token_limit_of_an_answer(params: Any, own: int | None, tokens: int | None) -> None:
     bound = worst_case(chat(**params), Price(0.0, 1.0, max_output_tokens=own))
     assert bound == tokens
 
@@ -209,12 +216,12 @@ def test_what_bounds_an_answer(params: Any, own: int | None, tokens: int | None)
         Request("m", params={"max_tokens": 5}, tools=({"type": "web_search"},)),
     ],
 )
-def test_what_has_no_bound(request_: Request) -> None:
+def test_requests_without_a_maximum_cost(request_: Request) -> None:
     assert WorstCase(PRICE)(request_) is None
     assert WorstCase(FREE)(request_) == 0.0
 
 
-def test_the_dearest_rate_is_taken() -> None:
+def test_the_maximum_cost_uses_the_highest_rate() -> None:
     tiered = read_price({
         "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5, "input_cost_per_token_above_200k_tokens": 2e-6,
         "output_cost_per_token_above_200k_tokens": 2e-5, "input_cost_per_token_batches": 9.0,
@@ -232,12 +239,12 @@ def test_the_dearest_rate_is_taken() -> None:
     assert prices_from_proxy({"data": [{"model_name": "a", "model_info": {"input_cost_per_token": 1}}]}) == {}
 
 
-def test_embeddings_cost_what_is_sent() -> None:
+def test_the_maximum_cost_of_embeddings_is_their_input() -> None:
     bound = worst_case(Request("m", kind="embed", texts=("a" * 1000,)), Price(1e-6, 0.0))
     assert bound is not None and 1e-3 <= bound <= 1.3e-3
 
 
-def test_why_a_cap_cannot_hold_and_what_to_do() -> None:
+def test_a_cost_limit_that_cannot_hold_says_what_to_do() -> None:
     assert check_cap("m", PRICE, {"max_tokens": 5}) is None
     assert check_cap("m", FREE, {}) is None
     assert check_cap("m", None, {"max_tokens": 5}) == (
@@ -252,3 +259,56 @@ def test_why_a_cap_cannot_hold_and_what_to_do() -> None:
     )
     assert "params.service_tier costs more" in (check_cap("m", PRICE, {"max_tokens": 5, "service_tier": "auto"}) or "")
     assert "more than their tokens" in (check_cap("m", Price(1e-6, 1e-6, has_surcharge=True), {"max_tokens": 5}) or "")
+
+
+def needs_table(test: Any) -> Any:
+    """Marks a test that needs the price table of the litellm package."""
+    missing = importlib.util.find_spec("litellm") is None
+    return pytest.mark.litellm(pytest.mark.skipif(missing, reason="the table comes with litellm")(test))
+
+
+@needs_table
+def test_a_price_has_its_limits_and_an_unknown_model_has_none() -> None:
+    price = price_of("gpt-4o")
+    assert price is not None
+    assert price.input_usd_per_token == pytest.approx(2.5e-6)
+    assert price.output_usd_per_token == pytest.approx(1e-5)
+    assert (price.max_input_tokens, price.max_output_tokens) == (128_000, 16_384)
+    assert price_of("no-such-model") is None
+    assert price_of("sample_spec") is None  # the table's own explanation
+
+
+@needs_table
+@pytest.mark.parametrize(
+    ("served", "usage", "dollars"),
+    [
+        ("gpt-4o", Usage(1000, 100), 1000 * 2.5e-6 + 100 * 1e-5),
+        (None, Usage(1000, 100), 1000 * 2.5e-6 + 100 * 1e-5),
+        ("gpt-4o-2024-05-13", Usage(1000, 100), 1000 * 5e-6 + 100 * 1.5e-5),  # a dated name with its own price
+        ("gpt-4o-2099-01-01", Usage(1000, 100), 1000 * 2.5e-6 + 100 * 1e-5),
+        ("gpt-4o", Usage(1000, 100, cached_tokens=800), 200 * 2.5e-6 + 800 * 1.25e-6 + 100 * 1e-5),
+        ("gpt-4o", Usage(1000, 100, service_tier="default"), 1000 * 2.5e-6 + 100 * 1e-5),
+        ("gpt-4o", Usage(1000, 100, service_tier="flex"), None),
+        ("gpt-4o", Usage(None, 100), None),
+        ("gpt-4o", Usage(1000, None), None),
+    ],
+)
+def test_the_cost_of_an_answer(served: str | None, usage: Usage, dollars: float | None) -> None:
+    assert cost_of("gpt-4o", served, usage) == (None if dollars is None else pytest.approx(dollars))
+
+
+@needs_table
+def test_an_unknown_price_is_none_and_a_free_model_costs_zero() -> None:
+    assert cost_of("no-such-model", None, Usage(10, 10)) is None
+    assert cost_of("omni-moderation-latest", None, Usage()) == 0.0
+    assert cost_of("text-embedding-3-small", None, Usage(1000)) == pytest.approx(2e-5)
+
+
+@needs_table
+def test_the_table_is_read_without_importing_litellm() -> None:
+    script = (
+        "import sys, evalrunner.endpoints.pricing as p; "
+        "assert p.price_of('gpt-4o') is not None; print('litellm' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=command_env())
+    assert done.stdout.strip() == "False"

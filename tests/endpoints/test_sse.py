@@ -1,4 +1,4 @@
-"""Streamed answers put together from bytes: whatever the cuts between pieces, and whatever a server means by a chunk."""
+"""Streamed answers from bytes: split anywhere, with every variant of a chunk that servers send."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHOLE = b"".join(
 
 
 def heard(*pieces: bytes) -> Completion | Failure:
-    """What a stream of these pieces comes to."""
+    """The result of a stream of these pieces."""
     stream = ChatStream()
     for piece in pieces:
         stream.feed(piece)
@@ -41,7 +41,7 @@ def said(*chunks: Any, end: bytes = DONE) -> Completion | Failure:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-def test_a_stream_may_be_cut_into_pieces_anywhere(size: int, line_end: bytes) -> None:
+def test_a_stream_may_be_split_anywhere(size: int, line_end: bytes) -> None:
     raw = WHOLE.replace(b"\n", line_end)
     pieces = [raw[start : start + size] for start in range(0, len(raw), size)]
     whole = Completion("".join(WORDS), "stop", input_tokens=3, output_tokens=4, served_model="m-2")
@@ -61,12 +61,12 @@ def test_a_stream_may_be_cut_into_pieces_anywhere(size: int, line_end: bytes) ->
         (b"data: \xff\xfe\n\n", [("", "\ufffd\ufffd")]),
     ],
 )
-def test_events_as_the_standard_has_them(raw: bytes, events: list[tuple[str, str]]) -> None:
+def test_events_follow_the_standard(raw: bytes, events: list[tuple[str, str]]) -> None:
     reader = EventDecoder()
     assert [*reader.feed(raw), *reader.close()] == events
 
 
-def test_a_long_line_in_many_pieces_is_looked_at_once() -> None:
+def test_a_long_line_in_many_pieces_is_scanned_once() -> None:
     text = "x" * 3_000_000
     raw = event(delta("stop", content=text))
     found = heard(*(raw[start : start + 100] for start in range(0, len(raw), 100)))
@@ -75,14 +75,14 @@ def test_a_long_line_in_many_pieces_is_looked_at_once() -> None:
 
 
 @pytest.mark.parametrize("end", range(len(WHOLE) - len(DONE) - 130, 0, -23))
-def test_what_breaks_off_before_its_end_is_never_an_answer(end: int) -> None:
-    """The last pieces, which tell no more than usage, may be missing."""
+def test_an_interrupted_stream_is_never_an_answer(end: int) -> None:
+    """The last pieces, which only contain usage, may be missing."""
     found = heard(WHOLE[:end])
     assert isinstance(found, Failure), found
     assert found.kind in ("connection", "malformed")
 
 
-def test_an_answer_without_the_usage_chunk_or_without_done_is_whole() -> None:
+def test_an_answer_is_complete_without_usage_or_done() -> None:
     found = said(delta(content="Paris"), delta("stop"), end=b"")
     assert found == Completion("Paris", "stop", served_model="scripted-1")
     assert said(delta(content="Paris")) == Completion("Paris", "stop", served_model="scripted-1")  # no finish reason
@@ -91,7 +91,7 @@ def test_an_answer_without_the_usage_chunk_or_without_done_is_whole() -> None:
     )
 
 
-def test_usage_that_comes_with_every_chunk_is_that_of_the_last() -> None:
+def test_usage_in_every_chunk_counts_from_the_last() -> None:
     chunks = [{**delta(content="a"), "usage": {"completion_tokens": 1}}, {**delta("stop"), "usage": USAGE}]
     found = said(*chunks)
     assert isinstance(found, Completion)
@@ -113,7 +113,7 @@ def call(index: int | None, name: str | None = None, arguments: str = "", id: st
         [call(0, "f", '{"a"', "c1"), call(0, "f", ": 1}", "c1"), call(1, "g", "{}", "c2")],  # the name each time
     ],
 )
-def test_pieces_of_tool_calls_are_put_together(pieces: list[dict[str, Any]]) -> None:
+def test_pieces_of_tool_calls_are_merged(pieces: list[dict[str, Any]]) -> None:
     found = said(*(delta(tool_calls=[piece]) for piece in pieces), delta("tool_calls"))
     assert isinstance(found, Completion)
     assert (found.text, found.finish_reason) == ("", "tool_calls")
@@ -136,7 +136,7 @@ def test_pieces_of_tool_calls_are_put_together(pieces: list[dict[str, Any]]) -> 
         ([delta(function_call={"name": "f", "arguments": "{"}), delta("stop", function_call={"arguments": "}"})], "", "tool_calls"),
     ],
 )  # fmt: skip
-def test_what_the_pieces_come_to(chunks: list[Any], text: str, finish_reason: str) -> None:
+def test_chunks_are_merged_to_a_completion(chunks: list[Any], text: str, finish_reason: str) -> None:
     found = said(*chunks)
     assert isinstance(found, Completion), found
     assert (found.text, found.finish_reason) == (text, finish_reason)
@@ -154,19 +154,19 @@ def test_what_the_pieces_come_to(chunks: list[Any], text: str, finish_reason: st
         (delta("stop", content=7), "malformed"),
     ],
 )
-def test_an_error_in_the_middle_is_no_short_answer(chunk: Any, kind: str) -> None:
+def test_an_error_in_a_stream_is_a_failure(chunk: Any, kind: str) -> None:
     found = said(delta(content="Par"), chunk)
     assert isinstance(found, Failure)
     assert found.kind == kind
 
 
-def test_an_event_called_error_is_one() -> None:
+def test_an_error_event_is_a_failure() -> None:
     found = heard(event(delta(content="Par")), b'event: error\ndata: {"message": "overloaded"}\n\n')
     assert isinstance(found, Failure)
     assert (found.kind, "overloaded" in found.message) == ("server", True)
 
 
-def test_a_piece_that_is_no_json_is_not_left_out() -> None:
+def test_an_event_that_is_not_json_is_malformed() -> None:
     found = heard(event(delta(content="Par")), b'data: {"choices": [{\n\n', event(delta("stop")), DONE)
     assert isinstance(found, Failure)
     assert found.kind == "malformed"
@@ -176,7 +176,7 @@ def test_a_piece_that_is_no_json_is_not_left_out() -> None:
     ("raw", "kind"),
     [(b"", "malformed"), (b"<html>", "malformed"), (b": ping\n\n", "connection"), (DONE, "malformed")],
 )
-def test_nothing_is_no_answer(raw: bytes, kind: str) -> None:
+def test_an_empty_stream_is_a_failure(raw: bytes, kind: str) -> None:
     found = heard(raw)
     assert isinstance(found, Failure)
     assert found.kind == kind

@@ -1,4 +1,4 @@
-"""Streamed answers over real sockets: when the first piece came, and that no broken stream is taken for an answer."""
+"""Streamed answers over real sockets: time to the first token, and broken streams."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def ask(
     return asyncio.run(go())
 
 
-def test_an_answer_in_pieces_tells_when_the_first_came() -> None:
+def test_a_streamed_answer_has_the_time_to_the_first_token() -> None:
     with ScriptedServer(always(Answer("Paris it is", pause_s=0.1, model="m-2"))) as server:
         found = ask(server, 3)[2]
         assert server.requests[0].json == {
@@ -67,7 +67,7 @@ def test_an_answer_in_pieces_tells_when_the_first_came() -> None:
     assert 0.2 <= found.ttft_s < found.latency_s - 0.2  # the first piece has no text; two words and the end come after
 
 
-def test_streaming_is_no_part_of_what_is_asked() -> None:
+def test_requests_with_and_without_streaming_are_equal() -> None:
     assert Request("m", USER, stream=True) == Request("m", USER)
     assert hash(Request("m", stream=True)) == hash(Request("m"))
 
@@ -81,7 +81,7 @@ def test_a_server_that_does_not_stream_answers_without_a_time_to_the_first_token
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_server_that_refuses_stream_options_is_asked_without_from_then_on(status: int) -> None:
+def test_rejected_stream_options_are_not_sent_again(status: int) -> None:
     def strict(request: Any, _nth: int) -> Action:
         if "stream_options" in request:
             return Status(status, {"error": {"message": "Unrecognized request argument: stream_options"}})
@@ -125,7 +125,7 @@ def test_a_broken_stream_is_a_failure(action: Action, kind: str) -> None:
 
 
 @pytest.mark.parametrize("action", [Hang(), Streamed((PAR,), "hang"), Streamed((PAR, *(0.05, PAR) * 100))])
-def test_a_stream_ends_at_the_time_limit_and_drops_its_connection(action: Action) -> None:
+def test_a_stream_ends_at_the_timeout_and_drops_its_connection(action: Action) -> None:
     with ScriptedServer(always(action)) as server:
         found = ask(server, timeout_s=0.3)[0]
         assert isinstance(found, Failure)
@@ -133,7 +133,7 @@ def test_a_stream_ends_at_the_time_limit_and_drops_its_connection(action: Action
         assert server.settle() == (1, 1, 0)
 
 
-def test_a_cancelled_stream_drops_its_connection() -> None:
+def test_a_canceled_stream_drops_its_connection() -> None:
     with ScriptedServer(always(Streamed((PAR,), "hang"))) as server:
 
         async def give_up() -> None:
@@ -150,7 +150,7 @@ def test_a_cancelled_stream_drops_its_connection() -> None:
 
 
 @pytest.mark.parametrize("ending", ["hang", "cut"])
-def test_what_becomes_of_the_connection_after_the_last_piece_does_not_matter(ending: Any) -> None:
+def test_a_broken_connection_after_the_last_chunk_is_ignored(ending: Any) -> None:
     pieces = (PAR, event(delta("stop", content="is")), event({"choices": [], "usage": {"completion_tokens": 2}}), DONE)
     with ScriptedServer(always(Streamed(pieces, ending))) as server:
         found = ask(server, 2)[1]
@@ -160,14 +160,14 @@ def test_what_becomes_of_the_connection_after_the_last_piece_does_not_matter(end
     assert found.latency_s < 0.4  # what is waited for the end of the body is no latency
 
 
-def test_an_answer_whose_end_came_stands_when_the_rest_does_not() -> None:
+def test_an_answer_with_a_finish_reason_is_complete_without_the_rest() -> None:
     with ScriptedServer(always(Streamed((PAR, event(delta("length"))), "hang"))) as server:
         found = ask(server, timeout_s=0.3)[0]
     assert isinstance(found, Completion)
     assert (found.text, found.finish_reason, found.output_tokens) == ("Par", "length", None)
 
 
-def test_a_stream_beyond_the_bound_is_a_failure() -> None:
+def test_a_stream_larger_than_allowed_is_a_failure() -> None:
     with ScriptedServer(always(Streamed((PAR * 2000, DONE)))) as server:
         found = ask(server, transport=PyreqwestTransport(max_body_bytes=100_000))[0]
     assert isinstance(found, Failure)
@@ -188,7 +188,7 @@ def suite(base_url: str, *, run: dict[str, Any], gates: tuple[str, ...] = (), **
 
 
 @pytest.mark.parametrize(("run", "target"), [({"stream": True}, {}), ({}, {"stream": True})])
-def test_a_run_that_streams_has_the_metrics_of_it(run: dict[str, Any], target: dict[str, Any]) -> None:
+def test_a_streaming_run_has_ttft_and_output_rate(run: dict[str, Any], target: dict[str, Any]) -> None:
     with ScriptedServer(always(Answer("Paris it is", pause_s=0.02, output_tokens=6))) as server:
         done = evalrun(suite(server.base_url, run=run, gates=("ttft/p90 < 20", "output_rate > 0.1"), **target))
     assert (done.returncode, done.stderr) == (0, ""), done
@@ -208,7 +208,7 @@ def test_a_run_that_streams_has_the_metrics_of_it(run: dict[str, Any], target: d
     assert "first token p50" in shown.stdout
 
 
-def test_a_run_that_does_not_stream_has_none_of_them() -> None:
+def test_a_run_without_streaming_has_no_ttft() -> None:
     with ScriptedServer(always(Answer("Paris it is"))) as server:
         result = run_suite(suite(server.base_url, run={}), options=RunOptions())
         assert "stream" not in server.requests[0].json
@@ -217,17 +217,17 @@ def test_a_run_that_does_not_stream_has_none_of_them() -> None:
 
 
 @pytest.mark.parametrize("target", [{}, {"stream": False}])
-def test_a_gate_on_them_without_streaming_is_a_mistake_of_the_suite(target: dict[str, Any]) -> None:
+def test_a_ttft_gate_without_streaming_is_a_suite_error(target: dict[str, Any]) -> None:
     run = {"stream": bool(target)}  # a target's own word goes first
     with pytest.raises(SuiteError, match="metric 'ttft/p90' needs streamed answers; set stream: true"):
         run_suite(suite("http://127.0.0.1:1/v1", run=run, gates=("ttft/p90 < 1",), **target))
 
 
-def test_a_server_that_does_not_stream_leaves_a_gate_on_them_untrusted() -> None:
+def test_a_ttft_gate_is_untrusted_if_the_server_does_not_stream() -> None:
     with ScriptedServer(always(Status(200, PLAIN))) as server:
         result = run_suite(suite(server.base_url, run={"stream": True}, gates=("ttft < 1",)))
     assert (result.exit_code, result.verdict) == (3, "untrusted")
-    assert "nobody reported it for 4" in result.gates[0].reason
+    assert "the provider did not report it for 4" in result.gates[0].reason
 
 
 LITELLM = [
@@ -310,7 +310,7 @@ class TestThroughLiteLLM:
 @pytest.mark.slow
 @pytest.mark.litellm
 @pytest.mark.model
-def test_through_a_real_proxy(proxy: Proxy) -> None:
+def test_streaming_through_a_real_proxy(proxy: Proxy) -> None:
     async def go() -> Completion | Failure:
         transport = PyreqwestTransport()
         endpoint = OpenAIEndpoint(transport, proxy.base_url, api_key=proxy.key)
@@ -328,7 +328,7 @@ def test_through_a_real_proxy(proxy: Proxy) -> None:
 
 
 @pytest.mark.model
-def test_the_embedded_models_own_server_streams(embedded: Any) -> None:
+def test_the_server_of_the_embedded_model_streams(embedded: Any) -> None:
     async def ask_twice() -> list[Completion | Failure]:
         transport = PyreqwestTransport()
         endpoint = OpenAIEndpoint(transport, embedded.base_url, api_key=embedded.server_key)

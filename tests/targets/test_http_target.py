@@ -32,7 +32,7 @@ def suite(path: Path, target: dict[str, Any], row: dict[str, Any] = ROW) -> Path
 
 
 def asked(path: Path, action: Action, row: dict[str, Any] = ROW, **target: Any) -> tuple[Row, ScriptedServer]:
-    """The row that one call comes to, and the server that was called; `url` goes on from its address."""
+    """The row of one call, and the server that was called; `url` is appended to its base URL."""
     with ScriptedServer(always(action)) as server:
         url = f"http://127.0.0.1:{server.port}{target.pop('url', '/answer')}"
         if target.get("method") != "GET":
@@ -43,13 +43,13 @@ def asked(path: Path, action: Action, row: dict[str, Any] = ROW, **target: Any) 
 
 
 def refused(path: Path, row: dict[str, Any] = ROW, **target: Any) -> str:
-    """What is said of a target that no call is made to."""
+    """The error message of a target that is not called."""
     with pytest.raises(SuiteError) as caught:
         run_suite(suite(path, target, row))
     return str(caught.value)
 
 
-def test_a_body_is_sent_as_json_and_the_answer_is_found_in_the_reply(tmp_path: Path) -> None:
+def test_a_body_is_sent_as_json_and_the_answer_is_read_from_its_path(tmp_path: Path) -> None:
     reply = {"result": [{"text": "Paris"}], "usage": {"in": 7, "out": 2}, "price": 0.5}
     row, server = asked(
         tmp_path,
@@ -75,7 +75,7 @@ def test_a_body_is_sent_as_json_and_the_answer_is_found_in_the_reply(tmp_path: P
     assert row.cells["exact_match"].value == 1.0
 
 
-def test_a_text_is_sent_as_it_is_and_the_whole_reply_is_the_answer(tmp_path: Path) -> None:
+def test_a_text_body_is_sent_unchanged_and_the_whole_reply_is_the_answer(tmp_path: Path) -> None:
     row, server = asked(tmp_path, Status(200, "Paris"), body="{{ input }} <{{ n }}>", method="PUT")
     assert server.requests[0].headers["content-type"] == "text/plain; charset=utf-8"
     assert server.requests[0].json is None
@@ -84,7 +84,7 @@ def test_a_text_is_sent_as_it_is_and_the_whole_reply_is_the_answer(tmp_path: Pat
     assert row.answer.text == "Paris"
 
 
-def test_values_in_an_address_are_percent_encoded(tmp_path: Path) -> None:
+def test_values_in_a_url_are_percent_encoded(tmp_path: Path) -> None:
     row = {**ROW, "input": "a/b?c=d&é #"}
     _, server = asked(tmp_path, Status(200, "x"), row, method="GET", url="/v1/{{ input }}?q={{ input }}&n={{ n + 1 }}")
     assert server.requests[0].path == "/v1/a%2Fb%3Fc%3Dd%26%C3%A9%20%23?q=a%2Fb%3Fc%3Dd%26%C3%A9%20%23&n=4"
@@ -107,7 +107,7 @@ def test_data_cannot_choose_the_host(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["..", ".", "%2e%2e"])
-def test_data_cannot_climb_out_of_the_path(tmp_path: Path, value: str) -> None:
+def test_data_cannot_leave_the_path(tmp_path: Path, value: str) -> None:
     if "%" in value:  # its percent sign is encoded, so it stays a name
         _, server = asked(tmp_path, Status(200, "x"), {**ROW, "input": value}, method="GET", url="/a/{{ input }}/b")
         assert server.requests[0].path == "/a/%252e%252e/b"
@@ -133,7 +133,7 @@ def test_data_cannot_climb_out_of_the_path(tmp_path: Path, value: str) -> None:
         ({"url": "http://h/x", "body": "x", "timeout": 0}, "it should be above 0"),
     ],
 )
-def test_mistakes_are_found_before_the_first_call(tmp_path: Path, target: dict[str, Any], words: str) -> None:
+def test_suite_errors_are_reported_before_the_first_call(tmp_path: Path, target: dict[str, Any], words: str) -> None:
     said = refused(tmp_path, **target)
     assert any(word in said for word in words.split("|")), said
     assert "geheim" not in said
@@ -149,7 +149,7 @@ def test_mistakes_are_found_before_the_first_call(tmp_path: Path, target: dict[s
         ({"a": "half \ud800"}, "half \ufffd", "stop"),
     ],
 )
-def test_what_stands_at_the_path(tmp_path: Path, reply: Any, text: str, finish_reason: str) -> None:
+def test_values_at_the_output_path(tmp_path: Path, reply: Any, text: str, finish_reason: str) -> None:
     row, _ = asked(tmp_path, Status(200, reply), output="a")
     assert isinstance(row.answer, Completion)
     assert (row.answer.text, row.answer.finish_reason) == (text, finish_reason)
@@ -174,15 +174,15 @@ def test_what_stands_at_the_path(tmp_path: Path, reply: Any, text: str, finish_r
         (Slow(3.0), "timeout", "within 0.5 s"),
     ],
 )
-def test_ways_to_fail(tmp_path: Path, action: Action, kind: str, words: str) -> None:
+def test_failures_of_a_service_have_their_kind(tmp_path: Path, action: Action, kind: str, words: str) -> None:
     row, server = asked(tmp_path, action, output="a.x")
     assert isinstance(row.answer, Failure)
     assert (row.answer.kind, words in row.answer.message) == (kind, True), row.answer
     assert server.calls == 1
 
 
-def test_calls_go_through_what_is_around_those_of_models(tmp_path: Path) -> None:
-    """Its own retries and time limit count, and so do its calls."""
+def test_calls_to_a_service_use_the_middleware_of_models(tmp_path: Path) -> None:
+    """Its own retries and timeout apply, and its calls are counted."""
     with ScriptedServer(in_order(Status(500, "no"), Hang(), Status(200, {"a": "Paris"}))) as server:
         target = {"url": f"http://127.0.0.1:{server.port}/", "body": "x", "output": "a", "retries": 2, "timeout": 0.2}
         options = RunOptions(output_dir=tmp_path / "runs", wait_scale=0.01)
@@ -191,13 +191,13 @@ def test_calls_go_through_what_is_around_those_of_models(tmp_path: Path) -> None
     assert result.metrics["exact_match/v1"] == 1.0
 
 
-def test_nothing_answers_there(tmp_path: Path) -> None:
+def test_an_unreachable_service_is_a_failure(tmp_path: Path) -> None:
     result = run_suite(suite(tmp_path, {"url": "http://127.0.0.1:1/x", "body": "x"}))
     assert (result.exit_code, result.details.stopped is not None) == (3, True)
     assert "cannot connect to http://127.0.0.1:1" in str(result.details.stopped)
 
 
-def test_keys_are_sent_and_never_written_down(tmp_path: Path) -> None:
+def test_secrets_are_sent_and_never_written_to_disk(tmp_path: Path) -> None:
     env = {"TEAM_SECRET_WORD": "geheim-header-1", "QUERY_WORD": "geheim-query-1"}
     with ScriptedServer(always(Status(200, "geheim-header-1 geheim-query-1"))) as server:
         target = {
@@ -216,7 +216,7 @@ def test_keys_are_sent_and_never_written_down(tmp_path: Path) -> None:
     assert "geheim" not in done.stdout + done.stderr
 
 
-def test_plan_and_list_and_schema_know_it(tmp_path: Path) -> None:
+def test_plan_list_and_schema_include_the_http_target(tmp_path: Path) -> None:
     file = suite(
         tmp_path, {"url": "http://example.test:8/x?q={{ input }}", "method": "GET", "rpm": 60, "concurrency": 2}
     )

@@ -40,25 +40,25 @@ def run(code: str, *, function: str = "app.py:answer", args: str = "{}") -> dict
         "from evalrunner import Completion\ndef answer(input): return Completion(input.upper(), output_tokens=1)",
     ],
 )
-def test_a_function_takes_what_it_names(code: str) -> None:
+def test_a_function_receives_the_parameters_it_names(code: str) -> None:
     rows = run(code)
     assert [rows[name].answer.text for name in "ab"] == ["ONE", "TWO"]
     assert all(rows[name].cells["exact_match"].value == 1 for name in "ab")
 
 
-def test_its_args_come_from_the_suite() -> None:
+def test_args_of_a_function_come_from_the_suite() -> None:
     rows = run("def answer(input, mark): return input + mark", args='{mark: "!"}')
     assert rows["a"].answer.text == "one!"
 
 
-def test_what_it_raises_is_its_rows_failure() -> None:
+def test_an_exception_of_a_function_fails_its_row() -> None:
     rows = run("def answer(input):\n    if input == 'two':\n        raise KeyError('gone')\n    return 'ONE'\n")
     assert rows["a"].cells["exact_match"].value == 1
     assert rows["b"].answer == Failure("function", "answer() in app.py:3 raised KeyError: 'gone'")
     assert rows["b"].cells["exact_match"].state == "error"
 
 
-def test_nothing_is_an_empty_answer_and_a_number_is_a_mistake() -> None:
+def test_none_is_an_empty_answer_and_a_number_is_a_failure() -> None:
     rows = run("def answer(input): return None if input == 'one' else 7")
     assert isinstance(rows["a"].answer, Completion) and rows["a"].answer.finish_reason == "empty"
     assert rows["b"].answer.message == "answer() returned a int; it should return text or a Completion"
@@ -76,7 +76,7 @@ def test_nothing_is_an_empty_answer_and_a_number_is_a_mistake() -> None:
         ("", "answer", "neither 'package.module:name' nor 'path/file.py:name'"),
     ],
 )
-def test_what_cannot_work_is_found_before_the_run(code: str, function: str, said: str) -> None:
+def test_an_unusable_function_is_reported_before_the_run(code: str, function: str, said: str) -> None:
     with pytest.raises(SuiteError, match=said):
         run(code, function=function)
     assert not Path("runs").exists()
