@@ -20,7 +20,7 @@ ROWS = [
     ("q1", "red", "red", "red"),  # the same
     ("q2", "red", "red", "blue"),  # worse
     ("q3", "red", "blue", "red"),  # better
-    ("q4", "red", "Red", "red"),  # in words only
+    ("q4", "red", "Red", "red"),  # output only
     ("q5", "dark red", "dark red", "red"),  # worse by less
     ("q6", "red", "red", ""),  # no answer any more: the worst change
 ]
@@ -48,7 +48,7 @@ def test_diff_of_two_targets_lists_regressions_first() -> None:
     assert found["rows"][0]["before"]["scores"]["exact_match"] == {"state": "scored", "value": 1.0}
     assert found["rows"][0]["after"]["output"] == "blue"
     shown = evalrun("diff", "last", "--targets", "new,old", "--limit", "2").stdout
-    assert "/new → " in shown and "/old: 5 rows changed (1 worse, 3 better, 1 in words only); 1 the same" in " ".join(
+    assert "/new → " in shown and "/old: 5 rows changed (1 worse, 3 better, 1 output only); 1 unchanged" in " ".join(
         shown.split()
     )
     assert re.search(r"q3 +q3\? +red +blue +1\.000 → 0\.000", shown)
@@ -108,7 +108,7 @@ def test_runs_lists_headline_metric_with_interval() -> None:
     write(ROWS)
     run()
     shown = evalrun("runs").stdout
-    assert re.search(r" DONE +0 +12/12 +old 0\.833 \[0\.436, 0\.970\] ", shown)
+    assert re.search(r" DONE +0 +12/12 +old 0\.833 \(0\.436–0\.970\) ", shown)
     assert "new 0.600 [0.231, 0.882]" in shown
 
 
