@@ -83,7 +83,7 @@ def test_recorded_models_are_ranked(shared_data: Path) -> None:
     text = done.stdout
     assert "numeric_match/v1: large_checked 0.563 > small_checked 0.390 > large 0.347 > small 0.217\n" in text
     assert re.search(r"large_checked +0\.563 ±0\.027 a ", text)
-    assert re.search(r" small_checked − large +\+0\.043 +\[0\.015, 0\.071\] +\.009 +1,319 +209/958/152 ", text)
+    assert re.search(r" small_checked − large +\+0\.043 +0\.015–0\.071 +\.009 +1,319 +209/958/152 ", text)
     after = text.partition("where they differ most")[2]
     assert len(re.findall(r"^ target +output +numeric_match", after, re.MULTILINE)) == 2
     assert "where they differ most" not in evalrun("gsm8k.yaml", "--diff", "0").stdout
@@ -214,7 +214,7 @@ def test_markdown_summary_ranks_the_targets() -> None:
     )
     assert evalrun("s.yaml", "-o", "s.md", "-q").returncode == 0
     text = Path("s.md").read_text(encoding="utf-8")
-    assert "| <code>a</code> | **1.000 ±0.026** |" in text
+    assert "| <code>a</code> | **1.000 (0.949–1.000)** |" in text
     assert re.search(r"- exact_match/v1: <code>a</code> &gt; <code>&#64;&#8203;b &#124; &#60;b&#62;</code>\n", text)
     assert "a has no score on 9 of 80 samples" in text  # nine answers of a are empty
     shown = evalrun("show", "last").stdout
@@ -223,7 +223,7 @@ def test_markdown_summary_ranks_the_targets() -> None:
 
 def test_single_target_has_no_comparison() -> None:
     done = evalrun(write("s"))
-    assert "side by side" not in done.stdout
+    assert "comparison" not in done.stdout
     assert "comparison" not in json.loads((stored() / "metrics.json").read_text())
 
 
@@ -238,13 +238,13 @@ def test_long_names_and_missing_scores_do_not_truncate_numbers() -> None:
     scorers = [{"type": "exact_match", "name": f"exact_match_{n}"} for n in range(4)]
     Path("s.yaml").write_text(f"name: s\ndataset: s.jsonl\ntargets:\n{targets}scorers: {json.dumps(scorers)}\n")
     text = evalrun("s.yaml").stdout
-    side, pairs = text.partition("side by side")[2].split("exact_match_0/v1:", 1)
-    assert len(re.findall(r"\(23 of\b", side)) == 4
-    assert [len(re.findall(rf"(?:0[.][0-9]+|without\)) {letter} ", side)) for letter in "ab"] == [8, 4]
+    side, pairs = text.partition("comparison")[2].split("exact_match_0/v1:", 1)
+    assert len(re.findall(r"\b23 of 200 unscored\b", side)) == 4
+    assert [len(re.findall(rf"(?:[01][.][0-9]+\)|unscored) {letter} ", side)) for letter in "ab"] == [8, 4]
     for line in (
-        r" difference +95 % interval +p +n +win/tie/loss +left out ",
-        r" \+0\.500 +\[0\.431, 0\.569\] +<\.001 +200 +100/100/0 +0 ",
-        r" \+0\.497 +\[0\.424, 0\.570\] +<\.001 +177 +88/89/0 +23 ",
+        r" difference +95% CI +p +n +win/tie/loss +excluded ",
+        r" \+0\.500 +0\.431–0\.569 +<\.001 +200 +100/100/0 +0 ",
+        r" \+0\.497 +0\.424–0\.570 +<\.001 +177 +88/89/0 +23 ",
     ):
         assert re.search(line, pairs), pairs[:2000]
 
@@ -270,5 +270,5 @@ def test_run_without_rows_has_nothing_to_compare() -> None:
     (next(Path("runs").glob(f"*/{two}")) / "rows.jsonl").unlink()
     done = evalrun("compare", one, two)
     assert done.returncode == 0, done.stderr
-    assert "n has no sample that a score could be of (exact_match/v1)" in done.stdout
+    assert "n has no sample that the scorer applies to (exact_match/v1)" in done.stdout
     assert "0 of 0" not in done.stdout

@@ -52,7 +52,7 @@ def test_first_ctrl_c_preserves_finished_rows(sign: signal.Signals) -> None:
     assert len(list(read_rows(folder))) == calls  # every call that was made has its row
     kept = {"metrics.json", "report.html", "rows.jsonl", "run.json", "table.csv"}
     assert kept <= {path.name for path in folder.iterdir()}
-    assert f"rows to go: evalrun --resume {folder}" in out
+    assert f"rows unfinished. Resume: evalrun --resume {folder}" in out
 
 
 def test_second_ctrl_c_cancels_hanging_calls() -> None:

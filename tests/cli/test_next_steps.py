@@ -102,7 +102,7 @@ def test_unreachable_judge_is_reported_once_and_costs_nothing() -> None:
     said = flat(done.stdout)
     assert "stopped early: judge 'j' of 'factuality' aborted: cannot connect" in said
     assert said.count("cannot connect to http://127.0.0.1:9") == 2 and "scores in error" not in said
-    assert re.search(r"judge of factuality: \d calls? · 0 tokens out · cost –", said)
+    assert re.search(r"judge of factuality: \d calls? · 0 output tokens · cost –", said)
 
 
 @pytest.mark.parametrize("option", ["-q", "--json"])
@@ -112,8 +112,8 @@ def test_quiet_output_includes_the_resume_command(option: str) -> None:
     assert done.returncode == 130
     told = done.stderr if option == "--json" else done.stdout
     assert "INTERRUPTED s: " in told
-    assert f"rows to go: evalrun --resume {run_folder()}\n" in told
-    assert f"6 rows with errors, to be run again: evalrun --resume {run_folder()} --retry-errors\n" in told
+    assert f"rows unfinished. Resume: evalrun --resume {run_folder()}\n" in told
+    assert f"6 rows with errors. Retry: evalrun --resume {run_folder()} --retry-errors\n" in told
     if option == "--json":
         assert json.loads(done.stdout)["exit_code"] == 130
 
