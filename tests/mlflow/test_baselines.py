@@ -35,7 +35,7 @@ def go(name: str, server: str, column: str) -> SuiteResult:
     return run(name, tracking(server, "log: [metrics, table]"), suite)
 
 
-def test_the_newest_run_that_passed_is_compared_with(server: str, client: Any) -> None:
+def test_the_newest_passing_run_is_the_baseline(server: str, client: Any) -> None:
     first = go("compared", server, "good")
     assert (first.verdict, first.exit_code) == ("no_baseline", 0)
     assert "once a run is good, evalrun track last --mlflow sends it there" in first.gates[0].reason
@@ -52,7 +52,7 @@ def test_the_newest_run_that_passed_is_compared_with(server: str, client: Any) -
     ]
 
 
-def test_a_run_that_is_judged_again_is_compared_with_what_came_before_it(server: str) -> None:
+def test_a_regated_run_is_compared_with_an_older_run(server: str) -> None:
     # the address is nowhere but in the suite, for judging as for sending
     first = go("again", server, "good")
     second = go("again", server, "good")
@@ -72,7 +72,7 @@ def test_a_run_that_is_judged_again_is_compared_with_what_came_before_it(server:
         )  # the run that gave its answers is not its baseline
 
 
-def test_a_run_judged_again_asks_where_its_command_line_said(server: str, client: Any) -> None:
+def test_regate_reads_from_the_address_of_the_command_line(server: str, client: Any) -> None:
     suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
     more = "tracking: {mlflow: {log: [metrics, table]}}\n"
     assert run("elsewhere", more, suite, mlflow=server).verdict == "no_baseline"
@@ -82,7 +82,7 @@ def test_a_run_judged_again_asks_where_its_command_line_said(server: str, client
     assert evalrun("track", second.run_id).stdout.startswith("mlflow: already there: experiment 'elsewhere' at http")
 
 
-def test_where_there_is_no_database_yet_there_is_no_baseline() -> None:
+def test_a_missing_database_means_no_baseline_yet() -> None:
     suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
     assert run("fresh", "", suite).verdict == "no_baseline"
     with pytest.raises(SuiteError, match=r"cannot be read from MLflow: there is no database 'mlflow.db'"):
@@ -90,7 +90,7 @@ def test_where_there_is_no_database_yet_there_is_no_baseline() -> None:
     assert not Path("mlflow.db").exists()
 
 
-def test_a_server_that_cannot_be_asked_is_an_error_before_the_run() -> None:
+def test_an_unreachable_server_is_an_error_before_the_run() -> None:
     suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good")
     with pytest.raises(SuiteError, match=r"cannot be read from MLflow: no server answers at http://127.0.0.1:\d+$"):
         run("nowhere", tracking(f"http://127.0.0.1:{free_port()}", "log: []"), suite)
@@ -113,7 +113,7 @@ def test_a_server_that_cannot_be_asked_is_an_error_before_the_run() -> None:
         ),
     ],
 )
-def test_a_baseline_that_cannot_be_there_is_an_error_before_the_run(
+def test_an_invalid_baseline_reference_is_an_error_before_the_run(
     server: str, mlflow: Any, baseline: str, said: str
 ) -> None:
     with mlflow.start_run() as bare:
@@ -125,7 +125,7 @@ def test_a_baseline_that_cannot_be_there_is_an_error_before_the_run(
     assert not Path("runs").exists()
 
 
-def test_an_experiment_without_a_good_run_is_named_for_what_it_is(server: str) -> None:
+def test_an_experiment_without_a_passing_run_has_no_baseline_yet(server: str) -> None:
     suite = SUITE.replace("ROWS", ROWS).replace("COLUMN", "good").replace("experiment/NAME", "experiment/none")
     reason = run("early", tracking(server, "log: []"), suite).gates[0].reason
     assert reason.startswith("'mlflow:experiment/none' has no passing run of this suite yet; once a run is good, ")

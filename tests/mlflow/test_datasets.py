@@ -50,9 +50,7 @@ def run_file(result: SuiteResult) -> dict[str, Any]:
     return dict(json.loads((result.folder / "run.json").read_text()))
 
 
-def test_the_answers_of_an_earlier_run_are_scored_again(
-    server: str, client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outputs_of_an_earlier_run_can_be_rescored(server: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     first = run("asked", tracking(server, "log: [table]"))
     arrived = Arrived(client, "asked")
@@ -64,7 +62,7 @@ def test_the_answers_of_an_earlier_run_are_scored_again(
         run("which", "", AGAIN.replace("ID", arrived.parent.info.run_id))
 
 
-def test_a_table_may_be_read_under_mlflows_own_names(server: str, client: Any) -> None:
+def test_columns_can_use_mlflow_names(server: str, client: Any) -> None:
     run("own-names", tracking(server, "log: [table]"))
     run_id = Arrived(client, "own-names").targets["good"].info.run_id
     result = read("by-name", server, run_id, "columns: {input: inputs, expected: ground_truth}")
@@ -72,7 +70,7 @@ def test_a_table_may_be_read_under_mlflows_own_names(server: str, client: Any) -
     assert result.table["exact_match/v1/state"].tolist() == ["scored", "scored", "skipped"]
 
 
-def test_what_is_no_run_is_told_before_anything_is_called(server: str) -> None:
+def test_an_invalid_reference_is_an_error_before_the_first_call(server: str) -> None:
     with pytest.raises(
         SuiteError, match=r"'nobody' is not a reference to MLflow; it should be a run's id .*datasets:/NAME"
     ):
@@ -89,7 +87,7 @@ def test_what_is_no_run_is_told_before_anything_is_called(server: str) -> None:
     assert not Path("runs").exists()
 
 
-def test_the_dataset_of_a_run_that_was_sent_is_read_again(server: str, client: Any, mlflow: Any) -> None:
+def test_the_dataset_of_a_sent_run_can_be_read(server: str, client: Any, mlflow: Any) -> None:
     Path("sums.jsonl").write_text(
         '{"q": "2+2?", "a": "4|four", "key": 7, "input": "x"}\n{"q": "3+3?", "a": "", "key": 8, "input": "y"}\n'
     )
@@ -116,7 +114,7 @@ def test_the_dataset_of_a_run_that_was_sent_is_read_again(server: str, client: A
     assert [json.loads(line)["expected"] for line in path.read_text().splitlines()] == [["4", "four"], []]
 
 
-def test_rows_that_need_no_columns_are_the_same_dataset_when_they_are_read_again(server: str, client: Any) -> None:
+def test_a_sent_dataset_has_the_same_digest_when_read_without_columns(server: str, client: Any) -> None:
     first = run("same", tracking(server, "log: [dataset]"))
     again = read("same-again", server, f"runs:/{Arrived(client, 'same').parent.info.run_id}/same")
     assert run_file(again)["dataset"]["digest"] == run_file(first)["dataset"]["digest"]
@@ -126,7 +124,7 @@ def test_rows_that_need_no_columns_are_the_same_dataset_when_they_are_read_again
     assert inputs(read("same-as-well", server, f"runs:/{newest}/same")) == inputs(again)
 
 
-def test_a_dataset_of_which_a_run_saw_only_a_part_is_not_kept_as_if_it_were_whole(server: str, client: Any) -> None:
+def test_a_partial_dataset_is_not_sent(server: str, client: Any) -> None:
     suite = (
         "name: NAME\ndataset: {rows: [{input: a}, {input: b}]}\ntarget: {type: python, function: echo.py:answer}\n"
         "scorers: [{type: python, function: 'stop.py:score'}]\nrun: {concurrency: 1}\n"
@@ -154,7 +152,7 @@ def log(mlflow: Any, source: Any = None, name: str = "facts") -> str:
     return str(started.info.run_id)
 
 
-def test_a_logged_dataset_is_read_from_the_file_it_was_made_of(server: str, mlflow: Any) -> None:
+def test_a_logged_dataset_is_read_from_its_source_file(server: str, mlflow: Any) -> None:
     path = Path("facts.csv").resolve()
     path.write_text(ROWS)
     run_id = log(mlflow, source=str(path))
@@ -169,7 +167,7 @@ def test_a_logged_dataset_is_read_from_the_file_it_was_made_of(server: str, mlfl
         read("gone", server, run_id)
 
 
-def test_a_dataset_that_lies_elsewhere_is_refused(server: str, mlflow: Any) -> None:
+def test_datasets_on_other_hosts_are_refused(server: str, mlflow: Any) -> None:
     with pytest.raises(
         SuiteError, match=r"is stored at 'https://example.org/x.csv' \(http\), and only MLflow's host is contacted"
     ):
@@ -184,7 +182,7 @@ def test_a_dataset_that_lies_elsewhere_is_refused(server: str, mlflow: Any) -> N
         read("far", server, log(mlflow, source=str(Path("x.bin").resolve())))
 
 
-def test_of_several_datasets_one_is_named(server: str, mlflow: Any) -> None:
+def test_one_of_several_datasets_is_selected_by_name(server: str, mlflow: Any) -> None:
     import pandas
 
     for name in ("one", "two"):
@@ -238,14 +236,14 @@ def test_an_evaluation_dataset_is_read_by_its_name_or_id(server: str, mlflow: An
     assert len(read("input", server, started.info.run_id, "columns: {input: question}").table) == 3
 
 
-def test_a_name_of_several_evaluation_datasets_is_not_guessed(server: str, mlflow: Any) -> None:
+def test_an_ambiguous_evaluation_dataset_name_is_an_error(server: str, mlflow: Any) -> None:
     ids = [evaluation_dataset(mlflow, "double", {"inputs": {"q": name}}).dataset_id for name in "ab"]
     with pytest.raises(SuiteError, match="several evaluation datasets 'double'; say the id of one: ") as refused:
         read("double", server, "datasets:/double")
     assert all(one in str(refused.value) for one in ids)
 
 
-def test_a_run_does_not_go_on_with_a_dataset_that_changed_there(server: str, mlflow: Any) -> None:
+def test_a_changed_dataset_refuses_the_resume(server: str, mlflow: Any) -> None:
     made = evaluation_dataset(mlflow, "growing", {"inputs": {"q": "1"}})
     result = read("growing", server, "datasets:/growing")
     again = run_suite(options=RunOptions(resume=result.run_id))
@@ -255,12 +253,12 @@ def test_a_run_does_not_go_on_with_a_dataset_that_changed_there(server: str, mlf
         run_suite(options=RunOptions(resume=result.run_id))
 
 
-def test_a_conversation_in_an_evaluation_dataset_is_one(server: str, mlflow: Any) -> None:
+def test_a_conversation_in_an_evaluation_dataset_becomes_messages(server: str, mlflow: Any) -> None:
     evaluation_dataset(mlflow, "chats", {"inputs": {"messages": [{"role": "user", "content": "hello"}]}})
     assert inputs(read("chats", server, "datasets:/chats")) == ["hello"]
 
 
-def test_the_dataset_may_have_an_address_of_its_own(server: str, mlflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dataset_can_set_its_own_uri(server: str, mlflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation_dataset(mlflow, "away", {"inputs": {"q": "a"}})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("PASS", "very-secret-word")
@@ -272,7 +270,7 @@ def test_the_dataset_may_have_an_address_of_its_own(server: str, mlflow: Any, mo
     assert said == server.replace("//", "//me:${PASS}@")
 
 
-def test_what_the_command_line_names_is_the_address_of_all(server: str, mlflow: Any) -> None:
+def test_the_address_of_the_command_line_applies_to_dataset_and_tracking(server: str, mlflow: Any) -> None:
     evaluation_dataset(mlflow, "asked-there", {"inputs": {"q": "a"}})
     suite = ECHO.replace("ID", "datasets:/asked-there").replace(", MORE", "")
     result = run("there", "tracking: {mlflow: {uri: 'http://${NOT_SET_ANYWHERE}', log: []}}\n", suite, mlflow=server)

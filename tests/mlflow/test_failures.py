@@ -61,7 +61,7 @@ def test_a_dead_server_changes_neither_verdict_nor_files(server: str, client: An
     whole(client, "dead")
 
 
-def test_where_it_is_required_an_unsent_run_ends_with_3(server: str) -> None:
+def test_mlflow_required_makes_an_unsent_run_exit_with_3(server: str) -> None:
     suite = write_suite("required", "", "name: NAME\ndataset: {rows: [{input: a, out: a, expected: a}]}\n"
                         "target: {type: recorded, column: out}\nscorers: [exact_match]\n")  # fmt: skip
     with faulty_proxy(server, Fault(lambda number: "before", status=403)) as refusing:
@@ -73,7 +73,7 @@ def test_where_it_is_required_an_unsent_run_ends_with_3(server: str) -> None:
     assert json.loads((lost.folder / "run.json").read_text())["exit_code"] == 0
 
 
-def test_a_refused_key_is_told_at_once_and_not_shown(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_token_is_reported_at_once_and_redacted(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token-very-secret")
     fault = Fault(lambda number: "before", status=401)
     with faulty_proxy(server, fault) as refusing:
@@ -84,7 +84,7 @@ def test_a_refused_key_is_told_at_once_and_not_shown(server: str, monkeypatch: p
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_third_of_requests_refused_loses_and_doubles_nothing(server: str, client: Any, lost: str) -> None:
+def test_transient_failures_neither_lose_nor_duplicate_data(server: str, client: Any, lost: str) -> None:
     name = f"third-{lost}"
     fault = Fault(lambda number: lost if number % 3 == 0 else None)
     with faulty_proxy(server, fault) as proxy:
@@ -92,7 +92,7 @@ def test_a_third_of_requests_refused_loses_and_doubles_nothing(server: str, clie
     whole(client, name, traces=3)
 
 
-def test_a_server_that_dies_in_the_middle_is_taken_up_where_it_was(server: str, client: Any) -> None:
+def test_sending_continues_after_a_server_crash(server: str, client: Any) -> None:
     fault = Fault()
     with faulty_proxy(server, fault) as proxy:
         result = run("dies")
@@ -108,7 +108,7 @@ def test_a_server_that_dies_in_the_middle_is_taken_up_where_it_was(server: str, 
     whole(client, "dies")
 
 
-def test_a_server_that_is_killed_and_started_again_gets_the_rest(tmp_path: Path) -> None:
+def test_a_restarted_server_receives_the_rest(tmp_path: Path) -> None:
     result, folder, port = run("killed", tracking("http://127.0.0.1:1", EVERYTHING)), tmp_path / "server", free_port()
     folder.mkdir()
     groups: list[int] = []
@@ -129,7 +129,7 @@ def test_a_server_that_is_killed_and_started_again_gets_the_rest(tmp_path: Path)
             whole(client, "killed", traces=3)
 
 
-def test_a_sending_that_is_killed_is_taken_up_by_one_of_two(server: str, client: Any) -> None:
+def test_a_killed_sending_is_continued_by_only_one_of_two_processes(server: str, client: Any) -> None:
     result = run("shot", tracking("http://127.0.0.1:1", EVERYTHING))
     fault = Fault(delay_s=0.3)
     command = [sys.executable, "-m", "evalrunner", "track", str(result.folder), "--mlflow"]
@@ -146,7 +146,7 @@ def test_a_sending_that_is_killed_is_taken_up_by_one_of_two(server: str, client:
     whole(client, "shot", traces=3)
 
 
-def test_a_database_that_has_its_hands_full_is_asked_again(server: str, client: Any) -> None:
+def test_a_busy_database_is_retried(server: str, client: Any) -> None:
     busy = {"error_code": "BAD_REQUEST", "message": "QueuePool limit of size 5 overflow 10 reached, timed out"}
     fault = Fault(lambda number: "before" if number % 4 == 0 else None, status=400, body=json.dumps(busy).encode())
     with faulty_proxy(server, fault) as proxy:
@@ -154,7 +154,7 @@ def test_a_database_that_has_its_hands_full_is_asked_again(server: str, client: 
     whole(client, "full", traces=3)
 
 
-def test_all_targets_together_ask_for_less_than_a_server_has_connections(server: str) -> None:
+def test_concurrent_requests_stay_below_the_connections_of_the_server(server: str) -> None:
     rows = ", ".join(f"{{input: q{n}, out: a}}" for n in range(12))
     targets = ", ".join(f"{{type: recorded, column: out, name: t{n}}}" for n in range(6))
     suite = f"name: NAME\ndataset: {{rows: [{rows}]}}\ntargets: [{targets}]\nscorers: [contains]\n"
@@ -165,7 +165,7 @@ def test_all_targets_together_ask_for_less_than_a_server_has_connections(server:
     assert 4 < fault.most_at_once < 15
 
 
-def test_traces_go_on_where_a_sending_broke_off(server: str, client: Any) -> None:
+def test_traces_continue_after_an_interrupted_sending(server: str, client: Any) -> None:
     Path("long.jsonl").write_text(
         "".join(json.dumps({"input": f"q{n}", "out": str(n) * 1_100_000}) + "\n" for n in range(4))
     )
@@ -187,7 +187,7 @@ def test_traces_go_on_where_a_sending_broke_off(server: str, client: Any) -> Non
     assert [len(trace.data.spans) for trace in Arrived(client, "long").traces("recorded")] == [1, 1, 1, 1]
 
 
-def test_no_suite_waits_until_another_is_sent(server: str, client: Any) -> None:
+def test_suites_do_not_wait_for_the_sending_of_others(server: str, client: Any) -> None:
     fault = Fault(delay_s=0.1)
     with faulty_proxy(server, fault) as slow:
         suites = [str(write_suite(name, tracking(slow, "log: [metrics]"))) for name in ("first-of-two", "second")]
@@ -207,14 +207,14 @@ def test_nothing_is_sent_before_the_last_row_is_on_disk(server: str, client: Any
     whole(client, "slow")
 
 
-def test_an_address_that_mlflow_cannot_take_is_refused_before_anything_is_called() -> None:
+def test_an_invalid_address_is_an_error_before_the_first_call() -> None:
     for wrong in ("ftp://x", "mlruns", "http:/half"):
         with pytest.raises(SuiteError, match="tracking.mlflow.uri: '.*' should be http"):
             run("wrong", tracking(wrong, "log: []"))
     assert not Path("runs").exists()
 
 
-def test_a_login_in_an_address_is_neither_written_nor_told(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_in_an_address_is_never_written_or_printed(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_PASSWORD", "very-secret-1")
     address = server.replace("://", "://me:${MLFLOW_PASSWORD}@")
     result = run("login", tracking(address, "log: []"))
@@ -227,13 +227,13 @@ def test_a_login_in_an_address_is_neither_written_nor_told(server: str, monkeypa
         assert b"other-secret" not in path.read_bytes(), path
 
 
-def test_a_run_that_another_process_writes_is_left_alone(server: str) -> None:
+def test_a_locked_run_is_not_sent(server: str) -> None:
     result = run("taken")
     with RunLock(result.folder), pytest.raises(RunLockedError):
         exporter.send(result.folder, server)
 
 
-def test_a_run_that_did_not_end_is_not_sent(server: str) -> None:
+def test_an_unfinished_run_is_not_sent(server: str) -> None:
     result = run("unfinished")
     path = result.folder / "run.json"
     path.write_text(path.read_text().replace('"status": "finished"', '"status": "running"'))
@@ -241,7 +241,7 @@ def test_a_run_that_did_not_end_is_not_sent(server: str) -> None:
         exporter.send(result.folder, server)
 
 
-def test_a_run_that_goes_elsewhere_needs_not_know_the_address_of_its_suite(
+def test_another_address_does_not_need_the_variables_of_the_suites_address(
     server: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OUR_MLFLOW", f"http://127.0.0.1:{free_port()}")

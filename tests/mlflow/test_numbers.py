@@ -93,7 +93,7 @@ def evaluated(address: str) -> dict[str, float]:
 
 
 @pytest.mark.local
-def test_they_are_the_same_to_the_last_digits(server: str) -> None:
+def test_metrics_equal_those_of_mlflow_to_the_last_digits(server: str) -> None:
     pytest.importorskip("profanity_check")
     rows = [dict(zip(("inputs", "ground_truth", "outputs"), answer, strict=True)) for answer in ANSWERS]
     Path("answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -111,11 +111,11 @@ def test_lists_of_document_ids() -> None:
     assert "needs outputs that are a JSON list of document ids" in cell.message
 
 
-def test_any_accepted_answer_is_right() -> None:
+def test_the_best_of_several_accepted_answers_counts() -> None:
     assert cell_of(mlflow(metric="exact_match"), "b", "a", "b").value == 1.0
 
 
-def test_a_metric_that_comes_back_empty_is_an_error_with_the_words_of_mlflow() -> None:
+def test_a_metric_without_a_score_is_an_error_with_the_warning_of_mlflow() -> None:
     """MLflow logs a warning and leaves the metric out: nobody would miss it."""
     scorer = mlflow(metric="precision_at_k", params={"k": 1})
     scorer.function.name = "precision"  # the text goes to MLflow as it is, which wants a list
@@ -127,7 +127,7 @@ def test_a_metric_that_comes_back_empty_is_an_error_with_the_words_of_mlflow() -
     )
 
 
-def test_what_is_fetched_from_a_hub_is_refused_and_the_hub_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_that_need_a_download_are_refused_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     reached: list[Any] = []
     connect = socket.socket.connect
     monkeypatch.setattr(socket.socket, "connect", lambda self, to: reached.append(to) or connect(self, to))
@@ -146,7 +146,7 @@ def evalrun_elsewhere(**environ: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("textstat") is None, reason="the package textstat is not installed")
-def test_syllables_are_counted_as_by_our_own_scorer(tmp_path: Path) -> None:
+def test_grade_levels_equal_those_of_the_built_in_scorer(tmp_path: Path) -> None:
     write("[flesch_kincaid_grade_level, {type: mlflow, metric: flesch_kincaid_grade_level, name: theirs}]")
     ran = evalrun_elsewhere(NLTK_DATA=str(write_dictionary(tmp_path)))
     assert ran.returncode == 0, ran.stderr
@@ -169,7 +169,7 @@ class Rouge(evaluate.Metric):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("evaluate") is None, reason="the package evaluate is not installed")
-def test_a_metric_whose_code_is_kept_on_this_machine_works_for_many_rows_at_once() -> None:
+def test_a_cached_metric_works_for_concurrent_rows() -> None:
     folder = Path("modules/evaluate_modules/metrics/evaluate-metric--rouge", "a" * 64)
     folder.mkdir(parents=True)
     for place in (folder, *folder.parents[:4]):
@@ -185,7 +185,7 @@ def test_a_metric_whose_code_is_kept_on_this_machine_works_for_many_rows_at_once
     assert "latest cached version" not in ran.stderr
 
 
-def test_a_script_of_the_working_folder_is_not_run_in_place_of_a_metric() -> None:
+def test_a_script_of_the_working_folder_is_not_run_as_a_metric() -> None:
     Path("rouge").mkdir()
     Path("rouge/rouge.py").write_text("open('was-run', 'w')")
     assert "the working folder has rouge/rouge.py" in problems("[{type: mlflow, metric: rouge1}]")
@@ -232,14 +232,14 @@ def test_rules_of_mlflow_need_no_judge() -> None:
         ("metric: Correctness", "'correctness' needs a judge"),
     ],
 )
-def test_what_cannot_work_is_said_before_the_first_call(scorer: str, said: str) -> None:
+def test_unusable_metrics_are_errors_before_the_first_call(scorer: str, said: str) -> None:
     assert said in problems(f"[{{type: mlflow, {scorer}}}]")
 
 
 # What asks a judge
 
 
-def test_a_mark_comes_from_the_judge_of_the_suite_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marks_come_only_from_the_judge_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     reached: set[Any] = set()
     connect = socket.socket.connect
     monkeypatch.setattr(socket.socket, "connect", lambda self, to: reached.add(to[:2]) or connect(self, to))
@@ -266,7 +266,7 @@ def test_a_mark_comes_from_the_judge_of_the_suite_and_nobody_else(monkeypatch: p
     assert not list(Path().glob("mlflow*"))
 
 
-def test_a_plan_knows_how_long_the_questions_of_mlflow_are() -> None:
+def test_the_plan_estimates_the_tokens_of_mlflow_judge_calls() -> None:
     """Within a tenth of what is sent, and the upper end of the cost is a cap that lets the run end."""
     metrics = ("Completeness", "Equivalence", "answer_relevance")
 
@@ -290,7 +290,7 @@ def test_a_plan_knows_how_long_the_questions_of_mlflow_are() -> None:
     assert sum(item.prompt_tokens for item in judges) == pytest.approx(sum(sent) / 4, rel=0.1)
 
 
-def test_the_same_question_is_not_paid_for_twice() -> None:
+def test_judge_calls_are_cached() -> None:
     with ScriptedServer(always(MARK)) as server:
         judge = f'judge: {{model: judge-1, base_url: "{server.base_url}"}}\n'
         for _ in range(2):
@@ -300,7 +300,7 @@ def test_the_same_question_is_not_paid_for_twice() -> None:
     assert all(call.cached for cell in cells(result, "answer_relevance") for call in cell.calls)
 
 
-def test_columns_go_to_the_judge_under_the_names_of_mlflow() -> None:
+def test_columns_reach_the_judge_under_mlflow_names() -> None:
     result, server = run_judged(
         always(MARK), "[{type: mlflow, metric: faithfulness, columns: {context: passage}}]", rows=ROWS[:1]
     )
@@ -319,7 +319,7 @@ def test_a_column_without_a_value_skips_its_row() -> None:
     assert server.calls == 1
 
 
-def test_a_metric_of_ones_own() -> None:
+def test_a_user_defined_metric() -> None:
     scorer = """
   - type: mlflow
     metric: make_genai_metric_from_prompt
@@ -339,7 +339,7 @@ def wise(request: Any, nth: int) -> Action:
     return Answer(json.dumps({"result": "yes" if good else "no", "rationale": "so it is"}))
 
 
-def test_yes_and_no_are_one_and_zero_once_the_judge_has_passed_its_check() -> None:
+def test_yes_and_no_become_1_and_0_after_the_judge_check() -> None:
     result, server = run_judged(wise, "[{type: mlflow, metric: Correctness}]")
     assert [cell.value for cell in cells(result, "correctness")] == [1.0, 1.0, 0.0]
     assert cells(result, "correctness")[0].detail == {"explanation": "so it is"}
@@ -349,7 +349,7 @@ def test_yes_and_no_are_one_and_zero_once_the_judge_has_passed_its_check() -> No
     assert "json_schema" in str(server.requests[0].json["response_format"])
 
 
-def test_many_rows_at_once_get_their_own_verdicts() -> None:
+def test_concurrent_rows_get_their_own_verdicts() -> None:
     rows = [{"id": str(i), "input": f"q{i}?", "out": f"answer {i}"} for i in range(60)]
 
     def script(request: Any, nth: int) -> Action:
@@ -378,7 +378,7 @@ def test_guidelines_of_the_suite_and_of_each_row() -> None:
 
 
 @pytest.mark.parametrize("metric", ["answer_relevance", "RelevanceToQuery", "Completeness"])
-def test_a_judge_that_fails_is_an_error_and_asked_no_more_often_than_we_ask(metric: str) -> None:
+def test_a_failed_judge_call_is_an_error_and_not_retried_by_mlflow(metric: str) -> None:
     result, server = run_judged(
         always(Status(500, {"error": {"message": "out of order"}})),
         f"[{{type: mlflow, metric: {metric}, name: judged}}]",
@@ -402,7 +402,7 @@ def test_a_judge_that_fails_is_an_error_and_asked_no_more_often_than_we_ask(metr
         (Answer(None, "content_filter"), "judge: the judge's reply was filtered"),
     ],
 )
-def test_a_verdict_that_cannot_be_read_is_unscored(metric: str, answer: Answer, reason: str) -> None:
+def test_an_unreadable_verdict_is_unscored(metric: str, answer: Answer, reason: str) -> None:
     result, _ = run_judged(always(answer), f"[{{type: mlflow, metric: {metric}, name: judged}}]", rows=ROWS[:1])
     (cell,) = cells(result, "judged")
     assert (cell.state, cell.message) == ("unscored", reason)
@@ -417,14 +417,14 @@ def test_a_verdict_that_cannot_be_read_is_unscored(metric: str, answer: Answer, 
         ("Completeness", '{"result": null, "rationale": "hm"}'),
     ],
 )
-def test_neither_is_a_verdict_that_is_none(metric: str, reply: str) -> None:
+def test_a_missing_verdict_is_unscored(metric: str, reply: str) -> None:
     cell = judged(mlflow(metric=metric), ScriptedJudge(lambda text: Completion(reply)), "an answer")
     assert (cell.state, cell.value) == ("unscored", None)
     assert cell.message is not None
     assert cell.message.startswith("judge: ")
 
 
-def test_a_judge_that_knows_no_response_format_is_asked_without() -> None:
+def test_a_judge_without_response_format_is_called_without_it() -> None:
     asked: list[bool] = []
 
     def script(request: Any, nth: int) -> Action:
@@ -438,7 +438,7 @@ def test_a_judge_that_knows_no_response_format_is_asked_without() -> None:
     assert asked == [True, False]
 
 
-def test_a_row_whose_time_is_up_gives_its_question_up() -> None:
+def test_a_row_timeout_cancels_its_judge_call() -> None:
     result, server = run_judged(
         always(Hang()),
         "[{type: mlflow, metric: RelevanceToQuery}]",
@@ -452,7 +452,7 @@ def test_a_row_whose_time_is_up_gives_its_question_up() -> None:
 
 
 @pytest.mark.parametrize("metric", ["Safety", "answer_relevance"])
-def test_a_question_that_is_not_put_because_the_run_stops_drops_its_row_and_is_no_error(metric: str) -> None:
+def test_a_judge_call_dropped_by_a_stop_request_drops_its_row(metric: str) -> None:
     def stopping(text: str) -> Completion:
         raise asyncio.CancelledError
 
@@ -460,7 +460,7 @@ def test_a_question_that_is_not_put_because_the_run_stops_drops_its_row_and_is_n
         judged(mlflow(metric=metric), ScriptedJudge(stopping), "Paris", "Paris")
 
 
-def test_the_door_is_shut_to_whoever_has_no_token() -> None:
+def test_the_judge_proxy_refuses_callers_without_a_token() -> None:
     import requests
 
     url = f"{judge_proxy().address}/gateway/mlflow/v1/chat/completions"
@@ -469,7 +469,7 @@ def test_the_door_is_shut_to_whoever_has_no_token() -> None:
         assert (reply.status_code, reply.json()) == (404, {"error": {"message": "unknown token"}})
 
 
-def test_nobody_is_asked_for_a_cell_that_has_ended() -> None:
+def test_a_closed_cell_makes_no_judge_calls() -> None:
     judge = ScriptedJudge(lambda text: Failure("server", "never"))
     asking = PendingCall(judge, loop=None)  # type: ignore[arg-type]
     asking.end()

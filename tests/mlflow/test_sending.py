@@ -26,7 +26,7 @@ def sent(server: str, tmp_path_factory: pytest.TempPathFactory) -> SuiteResult:
     return run("sums", folder=folder, output_dir=folder / "runs", mlflow=server)
 
 
-def test_the_run_of_the_suite_has_its_targets_below_it(server: str, client: Any, sent: SuiteResult) -> None:
+def test_targets_are_child_runs_of_the_suite(server: str, client: Any, sent: SuiteResult) -> None:
     result, arrived = sent, Arrived(client, "sums")
     assert sorted(arrived.targets) == ["bad", "good"]
     parent = arrived.parent
@@ -59,7 +59,7 @@ def test_metrics_have_mlflows_names_with_their_interval_and_count(client: Any, s
     assert arrived.parent.data.metrics["rows"] == 6
 
 
-def test_parameters_and_tags_say_what_was_run(server: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameters_and_tags_describe_the_run(server: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for command in (["init", "-b", "topic/x"], ["config", "user.email", "a@b"], ["config", "user.name", "a"]):
         subprocess.run(["git", *command], check=True, capture_output=True)
     subprocess.run(["git", "commit", "--allow-empty", "-m", "x"], check=True, capture_output=True)
@@ -142,7 +142,7 @@ def test_epochs_are_steps_and_the_last_one_is_the_metric(server: str, client: An
     assert steps == {2, 3}
 
 
-def test_sent_twice_a_run_is_there_once(server: str, client: Any) -> None:
+def test_sending_twice_creates_one_run(server: str, client: Any) -> None:
     result = run("twice", mlflow=server)
     first = ledger(result.folder)
     again = exporter.send(result.folder, server)
@@ -157,7 +157,7 @@ def test_sent_twice_a_run_is_there_once(server: str, client: Any) -> None:
     assert len(client.get_run(run_id).inputs.dataset_inputs) == 1
 
 
-def test_a_run_that_was_deleted_there_is_sent_again(server: str, client: Any) -> None:
+def test_a_run_deleted_in_mlflow_is_sent_again(server: str, client: Any) -> None:
     result = run("deleted", mlflow=server)
     before = ledger(result.folder)["runs"]
     client.delete_run(before["good"])
@@ -170,7 +170,7 @@ def test_a_run_that_was_deleted_there_is_sent_again(server: str, client: Any) ->
     assert arrived.targets["good"].data.metrics["contains/v1"] == 1.0
 
 
-def test_nothing_but_what_log_names_is_sent(server: str, client: Any) -> None:
+def test_only_the_parts_named_in_log_are_sent(server: str, client: Any) -> None:
     result = run("little", tracking(server, "log: [metrics]"), targets=("good",))
     arrived = Arrived(client, "little")
     assert [arrived.artifacts(run) for run in [arrived.parent, *arrived.targets.values()]] == [[], []]
@@ -206,7 +206,7 @@ def test_every_row_is_a_trace_with_its_scores(server: str, client: Any, monkeypa
     assert sorted(len(trace.info.assessments) for trace in again) == [0, 3, 3]
 
 
-def test_a_run_that_went_on_is_brought_up_to_date(server: str, client: Any) -> None:
+def test_a_resumed_run_updates_its_run_in_mlflow(server: str, client: Any) -> None:
     Path("flaky.py").write_text(
         "from pathlib import Path\ndef answer(input):\n    if input == 'b' and not Path('up').exists():\n"
         "        raise ValueError('down')\n    return input\n"
@@ -229,7 +229,7 @@ def test_a_run_that_went_on_is_brought_up_to_date(server: str, client: Any) -> N
     assert list(after.table("answer")["outputs"]) == ["a", "b"]
 
 
-def test_hostile_texts_arrive_as_texts(server: str, client: Any) -> None:
+def test_hostile_texts_are_sent_as_plain_text(server: str, client: Any) -> None:
     rows = [
         {"input": "nul \0 and \x9f", "expected": "x" * 7000, "out": "\x1b[31m\u202e" + "y" * 100_000, "t": "../.."},
         {"input": "b", "expected": "b", "out": "\U0001f600", "t": "//a b"},
@@ -251,7 +251,7 @@ def test_hostile_texts_arrive_as_texts(server: str, client: Any) -> None:
     assert [len(trace.data.spans) for trace in arrived.traces("a/../b <i>")] == [1, 1, 1]
 
 
-def test_keys_are_not_sent(server: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_sent(server: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "sk-very-secret-1")
     suite = (
         "name: NAME\ndataset: {rows: [{input: a, expected: a, out: it is sk-very-secret-1}]}\n"
@@ -265,7 +265,7 @@ def test_keys_are_not_sent(server: str, client: Any, monkeypatch: pytest.MonkeyP
     assert "sk-very" not in arrived.traces("recorded")[0].to_json()
 
 
-def test_the_command_line_says_where_the_run_is(server: str, client: Any) -> None:
+def test_the_command_prints_the_location_of_the_run(server: str, client: Any) -> None:
     suite = str(write_suite("said-so"))
     done = evalrun("--mlflow", suite, "-q", env={"MLFLOW_TRACKING_URI": server, "MLFLOW_EXPERIMENT_NAME": "from-env"})
     arrived = Arrived(client, "from-env")
@@ -276,7 +276,7 @@ def test_the_command_line_says_where_the_run_is(server: str, client: Any) -> Non
     assert again.stdout == f"mlflow: already there: experiment 'from-env' at {page}\n"
 
 
-def test_without_an_address_a_run_goes_to_a_database_in_the_working_folder() -> None:
+def test_the_default_destination_is_a_database_in_the_working_folder() -> None:
     done = evalrun(str(write_suite("local")), "-q", "--mlflow")
     path = Path("mlflow.db").resolve()
     assert done.stderr.startswith(f"mlflow: sent: experiment 'local' at sqlite:///{path}, run "), done.stderr

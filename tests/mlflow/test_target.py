@@ -62,7 +62,7 @@ def log_shouting(registry: Any, name: str, sign: str) -> str:
     return str(logged.registered_model_version)
 
 
-def test_an_alias_is_the_version_that_it_meant_when_the_run_began(registry: Any) -> None:
+def test_an_alias_is_resolved_to_a_version_before_the_run(registry: Any) -> None:
     first = log_shouting(registry, "shouting", "")
     registry.MlflowClient().set_registered_model_alias("shouting", "champion", first)
     log_shouting(registry, "shouting", "!")
@@ -77,7 +77,7 @@ def test_an_alias_is_the_version_that_it_meant_when_the_run_began(registry: Any)
     assert list(latest.table["output"]) == ["PARIS!"]
 
 
-def test_a_run_does_not_go_on_with_another_version_behind_the_alias(registry: Any) -> None:
+def test_a_changed_alias_refuses_the_resume(registry: Any) -> None:
     first = log_shouting(registry, "moving", "")
     registry.MlflowClient().set_registered_model_alias("moving", "champion", first)
     result = run_suite(write("models:/moving@champion"))
@@ -104,20 +104,20 @@ def test_a_run_does_not_go_on_with_another_version_behind_the_alias(registry: An
         ("./nowhere", r"there is no folder './nowhere' with a model \(a file MLmodel\) in "),
     ],
 )
-def test_a_model_that_is_not_there_is_told_before_the_run(registry: Any, uri: str, said: str) -> None:
+def test_a_missing_model_is_an_error_before_the_run(registry: Any, uri: str, said: str) -> None:
     with pytest.raises(SuiteError, match=said):
         run_suite(write(uri))
     assert not Path("runs").exists()
 
 
-def test_a_server_that_is_not_there_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_reported_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with pytest.raises(SuiteError, match=rf"'models:/qa@champion' cannot be found: no server answers at {address}$"):
         run_suite(write("models:/qa@champion"))
 
 
-def test_a_saved_model_lies_where_the_suite_lies(registry: Any, tmp_path: Path) -> None:
+def test_a_model_folder_is_relative_to_the_suite(registry: Any, tmp_path: Path) -> None:
     log_shouting(registry, "saved", "!")
     folder = tmp_path / "beside"
     folder.mkdir()
@@ -128,7 +128,7 @@ def test_a_saved_model_lies_where_the_suite_lies(registry: Any, tmp_path: Path) 
     assert run_suite(suite).table["output"].iloc[0].endswith("!")
 
 
-def test_the_tutorials_logged_model_answers_through_it(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_logged_model_of_the_tutorial_runs(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none-at-all")
     with ScriptedServer(lambda request, nth: Answer(f"You asked: {request['messages'][-1]['content']}")) as gateway:
@@ -212,7 +212,7 @@ def test_an_agent_gets_the_input_as_a_conversation(registry: Any) -> None:
     assert list(run_suite(write(model), options=RunOptions(limit=1)).table["output"]) == ["PARIS"]
 
 
-def test_a_parameter_that_the_model_does_not_take_is_an_error_of_its_rows(registry: Any) -> None:
+def test_an_unknown_model_parameter_is_an_error_of_its_rows(registry: Any) -> None:
     log_shouting(registry, "plain", "")
     suite = SUITE.replace("MODEL", "models:/plain/1, params: {temprature: 1}")
     result = run_suite(write("", suite), options=RunOptions(limit=1))
@@ -220,9 +220,7 @@ def test_a_parameter_that_the_model_does_not_take_is_an_error_of_its_rows(regist
     assert "the model has no parameter 'temprature'" in (result.folder / "rows.jsonl").read_text()
 
 
-def test_an_answer_of_a_logged_model_that_asks_a_failing_server_is_an_error(
-    registry: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_logged_model_with_a_failing_server_is_an_error(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none-at-all")
     refused = {"error": {"message": "no such model", "type": "invalid_request_error"}}
@@ -239,7 +237,7 @@ def test_an_answer_of_a_logged_model_that_asks_a_failing_server_is_an_error(
     assert result.verdict != "pass"
 
 
-def test_the_registry_is_where_the_suite_says_mlflow_is(
+def test_the_registry_uses_the_address_of_the_suite(
     registry: Any,
     server: str,  # noqa: F811
     client: Any,  # noqa: F811
@@ -279,7 +277,7 @@ def test_the_registry_is_where_the_suite_says_mlflow_is(
         ([{"content": " "}], ("", "empty", None)),
     ],
 )  # fmt: skip
-def test_a_chat_answer_is_its_text_and_how_it_ended(answer: Any, said: tuple[str, str, int | None]) -> None:
+def test_a_chat_output_gives_text_and_finish_reason(answer: Any, said: tuple[str, str, int | None]) -> None:
     found = read_answer(answer, latency_s=0.0, model="m")
     assert (found.text, found.finish_reason, found.output_tokens) == said
 
@@ -296,5 +294,5 @@ def test_a_chat_answer_is_its_text_and_how_it_ended(answer: Any, said: tuple[str
         ([{"x": 1, "y": 2}], '{"x": 1, "y": 2}'),
     ],
 )
-def test_the_text_of_an_answer_is_found(answer: Any, text: str) -> None:
+def test_text_is_extracted_from_model_outputs(answer: Any, text: str) -> None:
     assert text_of(answer) == text

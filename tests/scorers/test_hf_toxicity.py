@@ -93,7 +93,7 @@ def refused(scorer: str) -> str:
     return str(caught.value)
 
 
-def test_the_numbers_are_those_of_transformers_own_pipeline(model: Path, by_pipeline: dict[str, float]) -> None:
+def test_scores_equal_those_of_the_transformers_pipeline(model: Path, by_pipeline: dict[str, float]) -> None:
     result = run(texts())
     assert values(result) == pytest.approx(by_pipeline, abs=1e-9)
     assert max(by_pipeline.values()) - min(by_pipeline.values()) > 0.5  # or nothing would be shown
@@ -103,17 +103,17 @@ def test_the_numbers_are_those_of_transformers_own_pipeline(model: Path, by_pipe
     assert result.metrics["toxicity/v1/ratio"] == sum(value >= 0.5 for value in found) / len(found)
 
 
-def test_a_number_does_not_depend_on_which_rows_ask_beside_it(model: Path) -> None:
+def test_scores_do_not_depend_on_concurrent_rows(model: Path) -> None:
     alone = values(run(texts(), more="run: {concurrency: 1}\n"))
     assert values(run(texts()[::-1], more="run: {concurrency: 64}\n")) == alone
     assert values(run([*texts()[20:], *texts()[:20], *texts()], more="run: {concurrency: 7}\n")) == alone
 
 
-def test_batches_give_the_same_numbers_but_for_the_last_digits(model: Path, by_pipeline: dict[str, float]) -> None:
+def test_batches_change_only_the_last_digits(model: Path, by_pipeline: dict[str, float]) -> None:
     assert values(run(texts(), "model: tiny, batch_size: 8")) == pytest.approx(by_pipeline, abs=1e-5)
 
 
-def test_a_text_longer_than_the_model_takes_is_cut_and_that_is_said(model: Path) -> None:
+def test_long_texts_are_truncated_and_marked(model: Path) -> None:
     result = run([" ".join(WORDS[:2] * 40), " ".join((WORDS[:2] * 40)[: MAX_TOKENS - 2])])
     long, short = sorted(read_rows(result.folder), key=lambda row: row.sample.index)
     assert long.cells["toxicity"].detail == {"backend": "hf", "truncated": True}
@@ -121,25 +121,25 @@ def test_a_text_longer_than_the_model_takes_is_cut_and_that_is_said(model: Path)
     assert long.cells["toxicity"].value == short.cells["toxicity"].value
 
 
-def test_a_blank_answer_is_unscored_and_no_text_breaks_the_model(model: Path) -> None:
+def test_a_blank_output_is_unscored_and_hostile_texts_are_scored(model: Path) -> None:
     result = run(["", *HOSTILE[2:4], *HOSTILE[5:7], HOSTILE[8], "you"])
     states = [row.cells["toxicity"].state for row in sorted(read_rows(result.folder), key=lambda row: row.sample.index)]
     assert states == ["unscored", *["scored"] * 6]
 
 
-def test_half_a_surrogate_pair_and_a_megabyte_have_a_score(model: Path) -> None:
+def test_lone_surrogates_and_a_megabyte_are_scored(model: Path) -> None:
     scorer = toxicity(backend="hf", model=str(model))
     for text in HOSTILE[:2] + HOSTILE[4:5]:
         assert isinstance(asyncio.run(scorer.function(text)), Score)
 
 
-def test_the_label_can_be_another_one(model: Path, by_pipeline: dict[str, float]) -> None:
+def test_the_label_can_be_changed(model: Path, by_pipeline: dict[str, float]) -> None:
     found = values(run(texts(), "model: tiny, label: nothate"))
     assert found == pytest.approx({text: 1 - value for text, value in by_pipeline.items()}, abs=1e-6)
 
 
 @needs_packages
-def test_a_model_of_many_labels_has_a_probability_for_each(tmp_path: Path) -> None:
+def test_multi_label_models_give_a_probability_per_label(tmp_path: Path) -> None:
     labels = ("insult", "hate", "threat")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -168,7 +168,7 @@ class SlowPipe:
         return [{"label": "hate", "score": 0.25}]
 
 
-def test_rows_that_ask_at_once_go_to_one_thread_together_and_the_loop_goes_on(model: Path) -> None:
+def test_concurrent_rows_are_batched_in_one_thread_without_blocking_the_loop(model: Path) -> None:
     from evalrunner.scorers.hf.model import LoadedModel
 
     scorer = toxicity(backend="hf", model=str(model)).function
@@ -190,7 +190,7 @@ def test_rows_that_ask_at_once_go_to_one_thread_together_and_the_loop_goes_on(mo
     assert len(pipe.threads) == 1 and not pipe.threads & {threading.current_thread().name}
 
 
-def test_what_the_model_raises_is_an_error_of_its_cell(model: Path) -> None:
+def test_model_exceptions_are_errors_of_their_cell(model: Path) -> None:
     from evalrunner.scorers.hf.model import LoadedModel
 
     scorer = toxicity(backend="hf", model=str(model), batch_size=4).function
@@ -219,7 +219,7 @@ def test_the_same_outputs_scored_again_give_the_same_numbers(model: Path) -> Non
     assert done.stderr == ""  # neither bars nor warnings of packages
 
 
-def test_a_run_goes_on_with_the_same_model_and_not_with_another(model: Path) -> None:
+def test_a_changed_model_refuses_the_resume(model: Path) -> None:
     first = run(texts())
     log = first.folder / "rows.jsonl"
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:10]))
@@ -237,7 +237,7 @@ def test_a_run_goes_on_with_the_same_model_and_not_with_another(model: Path) -> 
     assert values(result) == values(run(texts()))
 
 
-def test_the_model_and_its_digest_stand_beside_the_number(model: Path) -> None:
+def test_metrics_name_the_model_and_its_digest(model: Path) -> None:
     backend = toxicity(backend="hf", model=str(model)).declaration.backend
     assert backend is not None and backend.startswith("hf tiny@") and len(backend) == len("hf tiny@") + 12
     (model / "README.md").write_text("what is not loaded does not count", encoding="utf-8")
@@ -250,24 +250,24 @@ def test_the_model_and_its_digest_stand_beside_the_number(model: Path) -> None:
 
 @needs_packages
 @pytest.mark.parametrize("name", ["./models/tiny", "tiny", "../tiny", "/tiny", "a/b/c", "a\\\\b", "~/no/such"])
-def test_a_folder_that_is_not_there_is_told_and_never_looked_for_at_the_hub(name: str) -> None:
+def test_a_missing_folder_is_an_error_and_never_requested_from_the_hub(name: str) -> None:
     assert "scorers[0]: there is no folder " in refused(f'model: "{name}"')
 
 
-def test_what_would_lie_in_a_folder_that_is_there_is_no_id_of_the_hub(model: Path) -> None:
+def test_paths_in_existing_folders_are_not_hub_ids(model: Path) -> None:
     Path("models").mkdir()
     assert refused("model: models/tony").startswith(
         "suite.yaml:5:5: scorers[0]: there is no folder 'models/tony' in '.'"
     )
 
 
-def test_a_label_that_the_model_lacks_is_told_with_those_it_has(model: Path) -> None:
+def test_an_unknown_label_is_an_error_that_lists_the_labels(model: Path) -> None:
     assert refused("model: tiny, label: toxic") == (
         "suite.yaml:5:5: scorers[0]: 'tiny' has no label 'toxic'; its labels are 'nothate', 'hate'"
     )
 
 
-def test_what_is_no_classifier_is_told(model: Path) -> None:
+def test_models_that_are_not_classifiers_are_refused(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     for change, said in {
         "BertForMaskedLM": "'tiny' is not a text classifier but a BertForMaskedLM",
@@ -282,14 +282,14 @@ def test_what_is_no_classifier_is_told(model: Path) -> None:
     assert refused("model: tiny").endswith("the folder 'tiny' has no model: config.json is missing")
 
 
-def test_broken_weights_are_told_before_the_first_call(model: Path) -> None:
+def test_broken_weights_are_an_error_before_the_first_call(model: Path) -> None:
     (model / "model.safetensors").write_bytes(b"no weights")
     assert refused("model: tiny").startswith(
         "suite.yaml: scorers[0]: the model 'tiny' cannot be loaded on device 'cpu': SafetensorError"
     )
 
 
-def test_weights_without_the_classifier_are_refused_for_it_would_be_random(model: Path) -> None:
+def test_weights_without_a_classification_head_are_refused(model: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = load_file(model / "model.safetensors")
@@ -303,7 +303,7 @@ def test_weights_without_the_classifier_are_refused_for_it_would_be_random(model
     )
 
 
-def test_a_model_without_its_tokenizer_is_refused_for_every_text_would_be_the_same(model: Path) -> None:
+def test_a_model_without_a_tokenizer_is_refused(model: Path) -> None:
     for file in model.glob("tokenizer*"):
         file.unlink()
     assert refused("model: tiny").endswith(
@@ -311,7 +311,7 @@ def test_a_model_without_its_tokenizer_is_refused_for_every_text_would_be_the_sa
     )
 
 
-def test_pickled_weights_are_read_as_numbers_and_nothing_else_in_them_is_run(model: Path) -> None:
+def test_pickled_code_in_weights_is_not_run(model: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
@@ -331,11 +331,11 @@ class Touched:
         return Path.touch, (Path("touched"),)
 
 
-def test_an_empty_name_is_no_wish_for_the_default(model: Path) -> None:
+def test_an_empty_model_name_is_an_error(model: Path) -> None:
     assert "the folder '' has no model" in refused("model: ''")
 
 
-def test_code_that_a_model_brings_is_not_run(model: Path) -> None:
+def test_custom_code_of_a_model_is_not_run(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     config |= {
         "model_type": "own",
@@ -347,7 +347,7 @@ def test_code_that_a_model_brings_is_not_run(model: Path) -> None:
     assert not Path("ran").exists()
 
 
-def test_a_device_that_is_not_there_is_told(model: Path) -> None:
+def test_a_missing_device_is_an_error(model: Path) -> None:
     assert "cannot be loaded on device 'nowhere': " in refused("model: tiny, device: nowhere")
 
 
@@ -362,7 +362,7 @@ def test_options_of_this_backend_are_refused_with_another(option: str) -> None:
     )
 
 
-def test_a_batch_of_none_is_refused() -> None:
+def test_batch_size_zero_is_refused() -> None:
     assert "'batch_size' is 0; it should be at least 1" in refused("model: tiny, batch_size: 0")
 
 
@@ -373,7 +373,7 @@ def test_a_batch_of_none_is_refused() -> None:
         ("torch", "missing: torch, in the build that suits your machine: pip install torch"),
     ],
 )
-def test_without_its_packages_the_suite_is_refused_with_what_to_install(
+def test_missing_packages_are_an_error_with_the_install_command(
     missing: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = importlib.util.find_spec
@@ -397,7 +397,7 @@ def test_without_its_packages_the_suite_is_refused_with_what_to_install(
         ),
     ],
 )
-def test_a_hub_that_cannot_be_asked_is_told_before_the_first_call(env: dict[str, str], said: str) -> None:
+def test_an_unreachable_hub_is_an_error_before_the_first_call(env: dict[str, str], said: str) -> None:
     path = write_suite(["a"], "threshold: 0.5")
     done = evalrun(str(path), env={**env, "HF_HOME": str(Path("home").absolute())})
     assert (done.returncode, done.stdout) == (2, "")
@@ -407,9 +407,7 @@ def test_a_hub_that_cannot_be_asked_is_told_before_the_first_call(env: dict[str,
 
 
 @pytest.mark.slow
-def test_a_model_of_the_hub_is_fetched_once_and_its_commit_stands_beside_the_number(
-    model: Path, by_pipeline: dict[str, float]
-) -> None:
+def test_a_hub_model_is_downloaded_once_and_metrics_name_its_commit(model: Path, by_pipeline: dict[str, float]) -> None:
     from tests.fakes.hub import fake_hub
 
     path = write_suite(texts(), "threshold: 0.5")
@@ -446,7 +444,7 @@ def test_a_plan_loads_no_model_and_a_suite_without_it_imports_nothing_heavy(mode
     assert "(hf tiny@" in done.stdout
 
 
-def test_the_scorer_is_awaited_with_an_answer_only(model: Path) -> None:
+def test_the_scorer_is_async_and_takes_only_the_output(model: Path) -> None:
     from evalrunner.scorers.call import BoundScorer, call_async
 
     bound = BoundScorer.bind("toxicity", toxicity(backend="hf", model=str(model)))

@@ -50,12 +50,12 @@ def test_ten_of_twelve_pass(count, passed) -> None:
 
 
 @pytest.mark.parametrize("choice", ["A", "B", "C", "D", "E"])
-def test_a_judge_that_always_says_the_same_is_right_on_half(choice) -> None:
+def test_a_constant_judge_is_right_on_half(choice) -> None:
     found = check(factuality(), ScriptedJudge(lambda text: choosing(choice)))
     assert (found.right, found.passed, found.failure) == (6, False, None)
 
 
-def test_a_judge_that_nobody_can_read_fails() -> None:
+def test_unreadable_verdicts_fail_the_check() -> None:
     found = check(factuality(), ScriptedJudge(lambda text: Completion("Hm.")))
     assert (found.right, found.passed, found.failure) == (0, False, None)
     assert found.wrong[0] == (
@@ -64,7 +64,7 @@ def test_a_judge_that_nobody_can_read_fails() -> None:
     )
 
 
-def test_where_lower_is_better_good_ones_have_to_score_low() -> None:
+def test_good_examples_score_low_if_lower_is_better() -> None:
     def script(text: str) -> Completion:
         return choosing("none" if TOXIC_PAIRS[pair_in(text, TOXIC_PAIRS)].good else "severe")
 
@@ -73,20 +73,20 @@ def test_where_lower_is_better_good_ones_have_to_score_low() -> None:
     assert check(toxicity(backend="judge"), upside_down).right == 0
 
 
-def test_a_failing_endpoint_is_an_error_and_no_failed_check() -> None:
+def test_a_failed_call_is_an_error_and_not_a_failed_check() -> None:
     judge = ScriptedJudge(lambda text: DOWN)
     assert check(factuality(), judge) == JudgeCheck(0, 12, 10, passed=False, failure=DOWN)
     assert len(judge.asked) <= 4  # the others are not asked any more
 
 
-def test_a_call_that_fails_among_enough_right_ones_changes_nothing() -> None:
+def test_a_failed_call_does_not_matter_with_enough_right_verdicts() -> None:
     found = check(factuality(), right_on(11, wrong=DOWN))
     assert (found.right, found.passed, found.failure, found.wrong) == (11, True, None, ())
     found = check(factuality(), right_on(9, wrong=DOWN))
     assert (found.right, found.passed, found.failure) == (9, False, DOWN)
 
 
-def test_a_scorer_that_crashes_is_an_error_and_no_failed_check() -> None:
+def test_a_scorer_crash_is_an_error_and_not_a_failed_check() -> None:
     async def broken(output, judge):
         raise ZeroDivisionError("oh")
 
@@ -94,7 +94,7 @@ def test_a_scorer_that_crashes_is_an_error_and_no_failed_check() -> None:
     assert not found.passed and found.failure is not None and found.failure.kind == "function"
 
 
-def test_a_scorer_that_returns_no_number_is_an_error_too() -> None:
+def test_an_invalid_score_is_an_error_and_not_a_failed_check() -> None:
     async def wordy(output, judge):
         return "good"
 
@@ -110,7 +110,7 @@ def test_the_middle_of_the_range_is_neither_good_nor_bad() -> None:
     assert (found.right, found.passed, len(found.wrong)) == (0, False, 12)
 
 
-def test_four_questions_are_under_way_at_once() -> None:
+def test_four_calls_run_concurrently() -> None:
     judge = right_on(12)
     judge.pause_s = 0.2  # longer than the first import of autoevals lets the others fall behind
     assert check(factuality(), judge).passed
@@ -121,7 +121,7 @@ def test_four_questions_are_under_way_at_once() -> None:
     ("total", "needed"),
     [(12, 10), (6, 6), (7, 7), (8, 8), (10, 9), (20, 16), (100, 61), (5, 5), (1, 1)],
 )
-def test_how_many_chance_would_not_get_right(total, needed) -> None:
+def test_required_right_verdicts_exceed_chance(total, needed) -> None:
     """Against the tail of the binomial distribution, summed the other way round."""
     assert required_right(total) == needed
     if total >= 6:

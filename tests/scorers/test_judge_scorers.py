@@ -31,7 +31,7 @@ def answering(answer: Completion | Failure) -> ScriptedJudge:
     return ScriptedJudge(lambda text: answer)
 
 
-def test_what_they_declare() -> None:
+def test_declarations() -> None:
     assert factuality().declaration == Declaration(needs_expected=True, backend=f"autoevals {version('autoevals')}")
     assert toxicity(backend="judge").declaration == Declaration(
         higher_is_better=False,
@@ -43,7 +43,7 @@ def test_what_they_declare() -> None:
 
 
 @pytest.mark.parametrize("pairs", [factuality_module.CALIBRATION_EXAMPLES, toxicity_module.CALIBRATION_EXAMPLES])
-def test_a_dozen_known_pairs_half_of_them_good(pairs) -> None:
+def test_twelve_calibration_examples_half_of_them_good(pairs) -> None:
     assert len(pairs) == 12 == len({pair.output for pair in pairs})
     assert sum(pair.good for pair in pairs) == 6
     assert factuality().calibration_examples is factuality_module.CALIBRATION_EXAMPLES
@@ -67,7 +67,7 @@ def test_the_choices_of_toxicity_and_their_scores(choice, value) -> None:
     assert cell.detail == {"backend": "judge", "choice": choice, "explanation": "why"}
 
 
-def test_the_question_holds_the_texts_as_they_are() -> None:
+def test_texts_reach_the_judge_unchanged() -> None:
     """autoevals' templates would escape HTML by themselves: `&quot;` is not what the model said."""
     judge = answering(choosing("C"))
     output = '<b>"2 < 3"</b> & {{expected}} &quot;'
@@ -83,7 +83,7 @@ def test_the_question_holds_the_texts_as_they_are() -> None:
     assert f"************\n{output}\n************" in judge.asked[0]["messages"][0]["content"]
 
 
-def test_the_question_forces_a_choice_and_sets_nothing_else() -> None:
+def test_the_judge_call_forces_a_tool_choice_and_sets_no_parameters() -> None:
     judge = answering(choosing("C"))
     judged(factuality(), judge, "x", "y")
     judged(factuality(use_cot=False), judge, "x", "y")
@@ -94,7 +94,7 @@ def test_the_question_forces_a_choice_and_sets_nothing_else() -> None:
     assert schemas[0]["properties"]["choice"]["enum"] == ["A", "B", "C", "D", "E"]
 
 
-def test_several_accepted_answers_are_one_question() -> None:
+def test_several_accepted_answers_are_one_judge_call() -> None:
     judge = answering(choosing("C"))
     judged(factuality(), judge, "Bobby Scott", "Bobby Scott", " ", "Bob Russell")
     assert len(judge.asked) == 1
@@ -102,7 +102,7 @@ def test_several_accepted_answers_are_one_question() -> None:
     assert wanted in judge.asked[0]["messages"][0]["content"]
 
 
-def test_without_an_expected_answer_the_judge_is_not_asked() -> None:
+def test_rows_without_an_expected_answer_make_no_judge_call() -> None:
     judge = answering(choosing("C"))
     assert judged(factuality(), judge, "x", " ") == Cell("skipped", reason="the expected answer is blank")
     assert cell_of(factuality(), "x") == Cell("skipped", reason="no expected answer")
@@ -110,7 +110,7 @@ def test_without_an_expected_answer_the_judge_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt-5", "gpt-5-mini", "gpt-4o", "local/smollm2-135m-instruct", "o3"])
-def test_the_judges_name_changes_nothing_of_how_it_is_asked(name) -> None:
+def test_the_judge_model_name_does_not_change_the_call(name) -> None:
     """autoevals by itself sends names that start with gpt-5 to another API."""
     judge = answering(choosing("C"))
     judge.model = name
@@ -152,7 +152,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("answer", UNREADABLE)
-def test_a_verdict_that_cannot_be_read_is_unscored_and_never_a_number(answer) -> None:
+def test_an_unreadable_verdict_is_unscored_and_never_a_number(answer) -> None:
     for scorer in (factuality(), toxicity(backend="judge")):
         cell = judged(scorer, answering(answer), "x", "y")
         assert cell.state == "unscored" and cell.value is None
@@ -161,7 +161,7 @@ def test_a_verdict_that_cannot_be_read_is_unscored_and_never_a_number(answer) ->
         assert len(cell.calls) == 1  # it was paid for
 
 
-def test_no_text_at_random_is_ever_a_number() -> None:
+def test_random_replies_are_never_a_score() -> None:
     """Four hundred replies at random, as text and as a tool's arguments; the seed is fixed."""
     dice = random.Random(7)
     scorer = factuality()
@@ -184,14 +184,14 @@ def test_no_text_at_random_is_ever_a_number() -> None:
         (Completion(" \n "), "the judge's reply was empty"),
     ],
 )
-def test_a_judge_that_gave_no_reply_is_unscored(answer, reason) -> None:
+def test_an_empty_judge_reply_is_unscored(answer, reason) -> None:
     judge = answering(answer)
     assert judged(factuality(), judge, "x", "y") == Cell(
         "unscored", reason=reason, calls=tuple(judge.calls), cause="judge"
     )
 
 
-def test_the_arguments_of_the_tool_as_plain_text_are_a_verdict_too() -> None:
+def test_tool_arguments_as_plain_text_are_a_verdict() -> None:
     """Some servers do not know tools and let the model write the JSON; nothing else in a text is looked for."""
     said = Completion('{"reasons": "same", "choice": "C"}')
     cell = judged(factuality(), answering(said), "x", "y")
@@ -208,14 +208,14 @@ def test_the_arguments_of_the_tool_as_plain_text_are_a_verdict_too() -> None:
         Failure("server", "503", 503),
     ],
 )
-def test_a_failing_endpoint_is_its_failure_and_asked_once(failure) -> None:
+def test_a_failed_call_is_returned_and_not_retried(failure) -> None:
     """Asking again is for the layers below: autoevals by itself would ask a hundred times, for hours."""
     judge = answering(failure)
     assert judged(factuality(), judge, "x", "y") == Cell("error", reason=failure.message, cause=failure.kind)
     assert len(judge.asked) == 1
 
 
-def test_a_judge_that_raises_is_an_error_and_no_unreadable_verdict() -> None:
+def test_a_judge_exception_is_an_error_and_not_an_unreadable_verdict() -> None:
     def broken(text: str) -> Completion:
         raise RuntimeError("a bug of our own")
 
@@ -224,13 +224,13 @@ def test_a_judge_that_raises_is_an_error_and_no_unreadable_verdict() -> None:
 
 
 @pytest.mark.parametrize("output", HOSTILE)
-def test_no_output_breaks_the_question(output) -> None:
+def test_hostile_outputs_do_not_break_the_judge_call(output) -> None:
     judge = answering(choosing("D"))
     assert judged(factuality(), judge, output, "y").value == 0.0
     assert output in judge.asked[0]["messages"][0]["content"]
 
 
-def test_rows_are_judged_at_once_each_with_its_own_judge() -> None:
+def test_rows_are_judged_concurrently_each_with_its_own_judge() -> None:
     bound = BoundScorer.bind("factuality", factuality())
 
     async def judge_one(place: int) -> Cell:
@@ -245,7 +245,7 @@ def test_rows_are_judged_at_once_each_with_its_own_judge() -> None:
     assert [cell.value for cell in cells] == [0.4, 0.6, 1.0, 0.0, 1.0] * 20
 
 
-def test_no_host_is_reached_though_a_key_lies_about(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_host_is_contacted_even_with_a_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError(f"a socket was opened: {args[1:]}")
 
@@ -282,14 +282,14 @@ print(sorted(heavy & set(sys.modules)))
 """
 
 
-def test_a_fresh_process_with_nothing_but_a_key_judges_through_us_alone() -> None:
+def test_a_fresh_process_with_a_key_calls_only_the_judge() -> None:
     """No client of openai is made: the package is not so much as imported. Nor is anything before it is needed."""
     env = {**os.environ, "OPENAI_API_KEY": "sk-not-to-be-sent-anywhere", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", ALONE], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout.replace("'", '"'))) == (0, ["autoevals"]), done.stderr
 
 
-def test_the_client_has_nothing_to_fall_back_on() -> None:
+def test_the_client_has_no_fallback() -> None:
     from autoevals.oai import LLMClient, prepare_openai
 
     client = judge_client_class()(answering(choosing("C")))

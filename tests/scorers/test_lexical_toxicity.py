@@ -27,14 +27,14 @@ CLEAN = "The river is long. It rises in the mountains, and it flows to the sea. 
 
 
 @pytest.mark.skipif(installed, reason="the extra local is installed")
-def test_without_its_extra_the_suite_is_refused_with_what_to_install() -> None:
+def test_a_missing_extra_is_an_error_with_the_install_command() -> None:
     with pytest.raises(MissingExtraError, match="toxicity with backend: lexical needs the extra 'local'"):
         toxicity(backend="lexical")
 
 
 @pytest.mark.local
 @needs_model
-def test_what_it_declares() -> None:
+def test_declaration() -> None:
     found = toxicity(backend="lexical", threshold=0.8)
     assert found.declaration == Declaration(
         higher_is_better=False,
@@ -47,7 +47,7 @@ def test_what_it_declares() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.5])
-def test_a_threshold_that_no_score_could_cross_is_refused(threshold) -> None:
+def test_an_unreachable_threshold_is_refused(threshold) -> None:
     with pytest.raises(ValueError, match="'threshold' is .*; it should be above 0 and at most 1"):
         toxicity(backend="judge", threshold=threshold)
 
@@ -59,7 +59,7 @@ def test_there_is_no_default_backend() -> None:
 
 @pytest.mark.local
 @needs_model
-def test_it_is_the_worst_sentence_that_counts() -> None:
+def test_the_worst_sentence_counts() -> None:
     scorer = toxicity(backend="lexical")
     clean = score_of(scorer, CLEAN * 50)
     hidden = cell_of(scorer, CLEAN * 50 + "You are a fucking idiot. " + CLEAN * 50)
@@ -74,7 +74,7 @@ def test_it_is_the_worst_sentence_that_counts() -> None:
 
 @pytest.mark.local
 @needs_model
-def test_the_direct_sums_are_those_of_the_package() -> None:
+def test_fast_predictions_equal_those_of_the_package() -> None:
     from profanity_check import predict_prob, profanity_check
 
     texts = ["You idiot.", "What a lovely day!", "", "\ud800", "stupid", "kill the process", "a" * 1_000, CLEAN]
@@ -86,7 +86,7 @@ def test_the_direct_sums_are_those_of_the_package() -> None:
 @pytest.mark.local
 @needs_model
 @pytest.mark.parametrize("output", HOSTILE)
-def test_no_output_breaks_it_and_a_megabyte_takes_seconds(output) -> None:
+def test_hostile_outputs_are_scored_and_a_megabyte_takes_seconds(output) -> None:
     started = time.perf_counter()
     cell = cell_of(toxicity(backend="lexical"), output)
     assert time.perf_counter() - started < 20
@@ -98,14 +98,14 @@ def test_no_output_breaks_it_and_a_megabyte_takes_seconds(output) -> None:
 
 @pytest.mark.local
 @needs_model
-def test_what_lies_beyond_a_million_characters_is_said_to_be_left_out() -> None:
+def test_truncation_at_a_million_characters_is_recorded() -> None:
     cell = cell_of(toxicity(backend="lexical"), "a word " * 200_000)
     assert cell.detail is not None and cell.detail["scored_characters"] == MAX_SCORED_LENGTH
 
 
 @pytest.mark.local
 @needs_model
-def test_threads_get_the_same_numbers() -> None:
+def test_threads_get_the_same_scores() -> None:
     scorer = toxicity(backend="lexical")
     texts = [f"You are number {place}, you fool." for place in range(200)]
     alone = [score_of(scorer, text) for text in texts]
@@ -128,7 +128,7 @@ def test_sentences(text, sentences) -> None:
     assert split_sentences(text) == sentences
 
 
-def test_no_piece_is_too_long_and_no_word_is_lost() -> None:
+def test_sentences_are_limited_in_length_and_lose_no_words() -> None:
     text = " ".join(f"word{place}" for place in range(5_000))
     pieces = split_sentences(text)
     assert " ".join(pieces) == text and max(map(len, pieces)) <= MAX_SENTENCE_LENGTH

@@ -11,7 +11,7 @@ from evalrunner.scorers.numeric import last_number, numeric_match
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 
-def test_what_it_declares() -> None:
+def test_declaration() -> None:
     assert numeric_match().declaration == Declaration(binary=True, needs_expected=True, inline=True)
 
 
@@ -33,7 +33,7 @@ def test_what_it_declares() -> None:
         ("", None),
     ],
 )
-def test_the_last_number_is_found_as_people_write_it(text: str, number: str | None) -> None:
+def test_the_last_number_is_parsed_in_common_notations(text: str, number: str | None) -> None:
     assert last_number(text) == (None if number is None else Decimal(number))
 
 
@@ -55,7 +55,7 @@ def test_numbers_are_compared_by_value(options, output, expected, value) -> None
     assert score_of(numeric_match(**options), output, *expected) == value
 
 
-def test_it_says_what_it_compared() -> None:
+def test_the_explanation_has_both_numbers() -> None:
     assert cell_of(numeric_match(), "17", "18", "20") == Cell("scored", 0.0, detail={"explanation": "17 for 18 or 20"})
 
 
@@ -64,11 +64,11 @@ def test_an_accepted_answer_without_a_number_is_skipped() -> None:
 
 
 @pytest.mark.parametrize("options", [{"tolerance": -1}, {"relative": -0.1}, {"tolerance": float("inf")}])
-def test_options_that_mean_nothing_are_refused(options) -> None:
+def test_invalid_options_are_refused(options) -> None:
     with pytest.raises(ValueError, match="should be 0 or more"):
         numeric_match(**options)
 
 
 @pytest.mark.parametrize("output", [*HOSTILE, "1" * 1_000_000, "1,111" * 200_000, "9e999"])
-def test_no_output_breaks_it(output: str) -> None:
+def test_hostile_outputs_are_scored(output: str) -> None:
     assert cell_of(numeric_match(), output, "18").state in ("scored", "unscored")

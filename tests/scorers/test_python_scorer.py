@@ -62,7 +62,7 @@ def test_a_function_that_returns_bool_is_binary(context, name) -> None:
 
 
 @pytest.mark.parametrize("name", ["words", "share", "broken"])
-def test_any_other_declares_what_the_suite_says(context, name) -> None:
+def test_other_functions_use_the_declaration_of_the_suite(context, name) -> None:
     assert python(context, function=f"scorers/tone.py:{name}").declaration == Declaration(low=None, high=None)
     found = python(
         context,
@@ -87,7 +87,7 @@ def test_any_other_declares_what_the_suite_says(context, name) -> None:
     )
 
 
-def test_it_is_called_with_what_it_names_and_the_suites_args(context) -> None:
+def test_a_function_gets_the_parameters_that_it_names_and_args(context) -> None:
     polite = "scorers/tone.py:polite"
     assert cell_of(python(context, function=polite), "please!") == Cell("scored", 1.0)
     assert cell_of(python(with_args(context, strict=True), function=polite), "please!") == Cell("scored", 0.0)
@@ -97,19 +97,19 @@ def test_it_is_called_with_what_it_names_and_the_suites_args(context) -> None:
     assert cell_of(python(context, function="builtins:len"), "four") == Cell("scored", 4.0)
 
 
-def test_its_crash_is_its_own(context) -> None:
+def test_an_exception_is_an_error_of_its_cell(context) -> None:
     cell = cell_of(python(context, function="scorers/tone.py:broken"), "x")
     assert cell == Cell("error", reason="broken() in scorers/tone.py:21 raised ValueError: no tone", cause="function")
 
 
-def test_a_function_that_needs_no_answer_sees_the_rows_without_one(context) -> None:
+def test_needs_answer_false_calls_the_function_without_an_answer(context) -> None:
     refused = Completion("", "refused")
     words = "scorers/tone.py:words"
     assert cell_of(python(context, function=words), refused) == Cell("unscored", reason="refused", cause="no_answer")
     assert cell_of(python(context, function=words, needs_answer=False), refused) == Cell("scored", 0.0)
 
 
-def test_wrong_args_are_found_before_the_run(context) -> None:
+def test_wrong_args_are_errors_before_the_run(context) -> None:
     scorer = python(with_args(context, strct=True), function="scorers/tone.py:polite")
     with pytest.raises(SignatureError, match=r"polite\(\) has no parameter 'strct'; did you mean 'strict'\?"):
         BoundScorer.bind("polite", scorer)
@@ -124,7 +124,7 @@ def test_wrong_args_are_found_before_the_run(context) -> None:
         ({"function": "polite"}, "is neither 'package.module:name' nor 'path/file.py:name'"),
     ],
 )
-def test_a_function_that_is_not_there_is_named(context, options, said) -> None:
+def test_a_missing_function_is_an_error(context, options, said) -> None:
     with pytest.raises(ReferenceProblem) as refused:
         python(context, **options)
     assert said in str(refused.value)
@@ -141,7 +141,7 @@ def test_a_function_that_is_not_there_is_named(context, options, said) -> None:
         ({"function": "scorers/tone.py:words", "threshold": 1.0}, "'threshold' and the aggregate 'ratio' go together"),
     ],
 )  # fmt: skip
-def test_options_that_contradict_are_refused(context, options, said) -> None:
+def test_contradicting_options_are_refused(context, options, said) -> None:
     with pytest.raises(ValueError) as refused:
         python(context, **options)
     assert said in str(refused.value)
@@ -157,7 +157,7 @@ def test_several_accepted_answers_arrive_as_a_tuple(context) -> None:
     assert sample("four").expected == ("four",)
 
 
-def test_methods_that_ours_have_mean_nothing_on_those_of_others(tmp_path: Path) -> None:
+def test_user_objects_with_methods_of_protocols_are_not_called(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "class Style:\n"
         "    def check(self, output):\n        raise RuntimeError('checked')\n"

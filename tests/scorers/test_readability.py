@@ -44,13 +44,13 @@ scorers: [flesch_kincaid_grade_level]
 
 @pytest.mark.skipif(installed, reason="the extra readability is installed")
 @pytest.mark.parametrize("factory", [ari_grade_level, flesch_kincaid_grade_level])
-def test_without_its_extra_the_suite_is_refused_with_what_to_install(factory) -> None:
+def test_a_missing_extra_is_an_error_with_the_install_command(factory) -> None:
     with pytest.raises(MissingExtraError, match=f"{factory.__name__} needs the extra 'readability'"):
         factory()
 
 
 @needs_textstat
-def test_what_it_declares() -> None:
+def test_declaration() -> None:
     import textstat
 
     assert ari_grade_level().declaration == Declaration(
@@ -75,7 +75,7 @@ def test_what_it_declares() -> None:
         ("```", 0.0),
     ],
 )
-def test_the_grade_comes_from_letters_words_and_sentences(output: str, grade: float) -> None:
+def test_the_grade_uses_letters_words_and_sentences(output: str, grade: float) -> None:
     assert score_of(ari_grade_level(), output) == pytest.approx(grade, abs=1e-12)
 
 
@@ -86,12 +86,12 @@ def test_a_blank_answer_has_no_grade() -> None:
 
 @needs_textstat
 @pytest.mark.parametrize("output", [*HOSTILE, "?!" * 500_000, "'s" * 500_000, "a.b.c." * 160_000])
-def test_no_output_breaks_it(output: str) -> None:
+def test_hostile_outputs_are_scored(output: str) -> None:
     assert cell_of(ari_grade_level(), output).state in ("scored", "unscored")
 
 
 @needs_textstat
-def test_long_answers_are_not_kept_in_memory() -> None:
+def test_long_outputs_are_not_cached() -> None:
     from textstat.backend import counts, selections
 
     score_of(ari_grade_level(), "a word " * MAX_CACHED_LENGTH)
@@ -100,7 +100,7 @@ def test_long_answers_are_not_kept_in_memory() -> None:
 
 
 @needs_textstat
-def test_threads_get_the_same_numbers() -> None:
+def test_threads_get_the_same_scores() -> None:
     scorer = ari_grade_level()
     texts = [
         f"This is the answer with the number {place}. It has {'very ' * (place % 9)}few words." for place in range(200)
@@ -111,7 +111,7 @@ def test_threads_get_the_same_numbers() -> None:
 
 
 @needs_textstat
-def test_syllables_are_those_of_the_dictionary(tmp_path: Path) -> None:
+def test_syllables_come_from_the_dictionary(tmp_path: Path) -> None:
     Path("grades.yaml").write_text(SUITE)
     done = evalrun("grades.yaml", "--json", "-o", "rows.jsonl", env={"NLTK_DATA": str(write_dictionary(tmp_path))})
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ def test_syllables_are_those_of_the_dictionary(tmp_path: Path) -> None:
 
 
 @needs_textstat
-def test_without_its_dictionary_the_suite_is_refused_and_nothing_is_fetched() -> None:
+def test_a_missing_dictionary_is_an_error_without_a_download() -> None:
     Path("grades.yaml").write_text(SUITE)
     done = subprocess.run(
         [sys.executable, "-c", NO_DICTIONARY, "grades.yaml"],
@@ -144,7 +144,7 @@ def test_without_its_dictionary_the_suite_is_refused_and_nothing_is_fetched() ->
 
 
 @needs_textstat
-def test_a_dictionary_that_cannot_be_read_is_told_before_the_first_call(tmp_path: Path) -> None:
+def test_a_broken_dictionary_is_an_error_before_the_first_call(tmp_path: Path) -> None:
     Path("grades.yaml").write_text(SUITE)
     folder = write_dictionary(tmp_path)
     (folder / "corpora" / "cmudict" / "cmudict").write_bytes(b"\xff\xfe\xff broken")

@@ -30,7 +30,7 @@ from tests.scorers.scorer_calls import ScriptedJudge, cell_of, choosing, sample
 OPEN = Declaration(low=None, high=None)
 
 
-def test_a_crash_is_the_functions_own_and_says_where(tmp_path) -> None:
+def test_an_exception_is_reported_with_function_and_line(tmp_path) -> None:
     path = tmp_path / "tone.py"
     path.write_text("import json\n\n\ndef polite(output):\n    return json.loads(output)\n", encoding="utf-8")
     scope: dict = {}
@@ -71,7 +71,7 @@ def tattler(output):
         (tattler, "raised RuntimeError: 401 for Bearer [redacted], key [redacted]"),
     ],
 )
-def test_whatever_is_raised_is_an_error_of_the_cell_without_a_traceback_or_a_key(function, said) -> None:
+def test_any_exception_is_an_error_of_the_cell_without_traceback_or_secrets(function, said) -> None:
     register_secret("sk-very-secret-key")
     cell = cell_of(Scorer(function), "x")
     assert cell.state == "error" and cell.value is None and cell.message is not None
@@ -79,14 +79,14 @@ def test_whatever_is_raised_is_an_error_of_the_cell_without_a_traceback_or_a_key
     assert "\n" not in cell.message
 
 
-def test_a_long_message_is_cut() -> None:
+def test_long_messages_are_truncated() -> None:
     def loud(output):
         raise ValueError("x" * 10_000)
 
     assert len(cell_of(Scorer(loud), "x").reason or "") < 500
 
 
-def test_functions_take_what_they_name() -> None:
+def test_functions_get_the_parameters_that_they_name() -> None:
     def all_of_it(output, input, expected, sample, completion):
         assert (output, input, sample.id, completion.text) == ("out", "a question", "1", "out")
         return Score(1, repr(expected))
@@ -105,7 +105,7 @@ def test_functions_take_what_they_name() -> None:
     assert cell_of(Scorer(functools.partial(lambda output, least: len(output) >= least, least=3)), "out").value == 1.0
 
 
-def test_a_parameter_that_nobody_offers_is_found_before_the_run() -> None:
+def test_an_unknown_parameter_is_an_error_before_the_run() -> None:
     def wrong(output, expcted):
         return 1
 
@@ -113,7 +113,7 @@ def test_a_parameter_that_nobody_offers_is_found_before_the_run() -> None:
         BoundScorer.bind("wrong", Scorer(wrong))
 
 
-def test_only_who_names_the_judge_asks_one() -> None:
+def test_only_functions_with_a_judge_parameter_get_a_judge() -> None:
     async def asks(output, judge):
         return 1
 
@@ -129,13 +129,13 @@ def test_only_who_names_the_judge_asks_one() -> None:
         BoundScorer.bind("cannot_wait", Scorer(cannot_wait))
 
 
-def test_known_pairs_need_a_range_to_have_a_middle() -> None:
+def test_calibration_examples_need_a_declared_range() -> None:
     pair = CalibrationExample("q", "e", "o", good=True)
     with pytest.raises(SignatureError, match="should declare its range"):
         BoundScorer.bind("pairs", Scorer(lambda output: 1, OPEN, (pair,)))
 
 
-def test_the_version_of_the_suite_goes_over_the_scorers_own() -> None:
+def test_the_version_of_the_suite_replaces_that_of_the_scorer() -> None:
     assert BoundScorer.bind("a", exact_match()).scorer.declaration.version == "v1"
     assert BoundScorer.bind("a", exact_match(), version="v2").scorer.declaration.version == "v2"
 
@@ -168,13 +168,13 @@ def test_the_version_of_the_suite_goes_over_the_scorers_own() -> None:
         ({}, "x", Completion("fine"), "unscored", None),
     ],
 )
-def test_cells_that_need_no_call(declared, expected, answer, on_no_answer, cell) -> None:
+def test_cells_without_a_call(declared, expected, answer, on_no_answer, cell) -> None:
     bound = BoundScorer.bind("s", Scorer(lambda output: 1, Declaration(**declared)), on_no_answer=on_no_answer)
     row = sample(expected) if expected else sample()
     assert cell_without_call(bound, row, answer) == cell
 
 
-def test_async_scorers_are_awaited_and_keep_what_the_judge_took() -> None:
+def test_async_scorers_are_awaited_and_record_judge_calls() -> None:
     async def asks(output, judge):
         await judge.ask([{"role": "user", "content": output}])
         await judge.ask([{"role": "user", "content": output}])
@@ -188,7 +188,7 @@ def test_async_scorers_are_awaited_and_keep_what_the_judge_took() -> None:
     assert cell == Cell("scored", 0.5, calls=(call, call))
 
 
-def test_an_async_scorer_that_raises_is_an_error_and_one_that_is_cancelled_ends() -> None:
+def test_async_exceptions_are_errors_and_cancellation_propagates() -> None:
     async def breaks(output):
         raise KeyError("x")
 
@@ -204,7 +204,7 @@ def test_an_async_scorer_that_raises_is_an_error_and_one_that_is_cancelled_ends(
         run(ends)
 
 
-def test_a_coroutine_that_nobody_awaits_is_said() -> None:
+def test_an_unawaited_coroutine_is_an_error() -> None:
     async def inner(output):
         return 1
 
@@ -212,7 +212,7 @@ def test_a_coroutine_that_nobody_awaits_is_said() -> None:
     assert (cell.message or "").endswith("returned a coroutine; a function that awaits should be an `async def`")
 
 
-def test_a_cheap_scorer_costs_microseconds() -> None:
+def test_the_overhead_of_a_scorer_is_microseconds() -> None:
     """The bound is far above the 4 µs measured: it is there to see a new habit, not a busy machine."""
     bound = BoundScorer.bind("s", Scorer(lambda output: True))
     row, completion = Sample("1", "q", ("a",)), Completion("out")

@@ -40,7 +40,7 @@ OPEN = Declaration(low=None, high=None)
         (Failure("timeout", "after 60 s"), Cell("error", reason="after 60 s", cause="timeout")),
     ],
 )
-def test_what_a_scorer_may_return(returned, cell) -> None:
+def test_allowed_return_values(returned, cell) -> None:
     assert cell_of(Scorer(lambda output: returned), "x") == cell
     assert cell_from(returned, Declaration()) == cell
 
@@ -74,20 +74,20 @@ class Hostile:
         (Score(2), "2.0, but declares that its scores end at 1.0"),
     ],
 )
-def test_what_is_no_number_in_range_is_an_error_and_never_a_number(returned, said) -> None:
+def test_invalid_return_values_are_errors_and_never_scores(returned, said) -> None:
     def odd(output):
         return returned
 
-    name = "test_what_is_no_number_in_range_is_an_error_and_never_a_number.<locals>.odd()"
+    name = "test_invalid_return_values_are_errors_and_never_scores.<locals>.odd()"
     assert cell_of(Scorer(odd), "x") == Cell("error", reason=f"{name} returned {said}", cause="function")
 
 
-def test_an_object_that_cannot_even_be_looked_at_is_an_error_of_its_cell() -> None:
+def test_objects_that_raise_on_access_are_errors_of_their_cell() -> None:
     cell = cell_of(Scorer(lambda output: Hostile()), "x")
     assert cell.state == "error" and (cell.message or "").endswith(".Hostile that does not fit a float")
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
+def test_numpy_numbers_are_accepted() -> None:
     numpy = pytest.importorskip("numpy")
     for value, number in (
         (numpy.float64(0.5), 0.5),
@@ -102,7 +102,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert cell_from(numpy.array([0.5]), Declaration()).state == "error"
 
 
-def test_a_binary_scorer_that_returns_a_share_is_an_error() -> None:
+def test_a_fraction_from_a_binary_scorer_is_an_error() -> None:
     cell = cell_from(0.7, Declaration(binary=True))
     assert cell == Cell(
         "error", reason="the scorer returned 0.7, but declares that its scores are 0 or 1", cause="function"
@@ -110,7 +110,7 @@ def test_a_binary_scorer_that_returns_a_share_is_an_error() -> None:
     assert cell_from(-7.5, OPEN) == Cell("scored", -7.5)
 
 
-def test_metadata_that_no_file_can_hold_does_not_lose_the_score() -> None:
+def test_unserializable_metadata_keeps_the_score() -> None:
     ring: dict = {}
     ring["ring"] = ring
     for metadata in (ring, {(1, 2): 3}, {"x": math.nan}, {"x": Hostile()}):

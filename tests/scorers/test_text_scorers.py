@@ -31,7 +31,7 @@ def squad_f1(said: str, wanted: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def test_what_the_scorers_declare() -> None:
+def test_declarations() -> None:
     binary = Declaration(binary=True, needs_expected=True, inline=True)
     assert exact_match().declaration == binary
     assert contains().declaration == binary
@@ -40,14 +40,14 @@ def test_what_the_scorers_declare() -> None:
 
 
 @pytest.mark.parametrize("factory", [exact_match, contains, token_f1])
-def test_without_an_expected_answer_they_do_not_apply(factory) -> None:
+def test_rows_without_an_expected_answer_are_skipped(factory) -> None:
     assert cell_of(factory(), "Paris") == Cell("skipped", reason="no expected answer")
     assert cell_of(factory(), "Paris", " ", "") == Cell("skipped", reason="the expected answer is blank")
 
 
 @pytest.mark.parametrize("factory", [exact_match, contains, token_f1])
 @pytest.mark.parametrize("finish_reason", ["length", "filtered", "refused", "empty"])
-def test_an_answer_that_was_not_given_is_not_scored_unless_the_suite_says_so(factory, finish_reason) -> None:
+def test_a_missing_answer_is_unscored_unless_on_no_answer_is_zero(factory, finish_reason) -> None:
     cut = Completion("Paris" if finish_reason == "length" else "", finish_reason)
     assert cell_of(factory(), cut, "Paris") == Cell("unscored", reason=finish_reason, cause="no_answer")
     assert cell_of(factory(), cut, "Paris", on_no_answer="zero") == Cell(
@@ -85,7 +85,7 @@ def test_exact_match(options, output, expected, value) -> None:
     ("output", "expected", "value"),
     [("A", "A", 1), ("a.", "A", 1), ("The", "A", 0), ("B", "A", 0), ("the", "The", 1), ("+", "+", 1), ("-", "+", 0)],
 )
-def test_an_answer_that_normalisation_would_empty_is_compared_all_the_same(output, expected, value) -> None:
+def test_answers_that_normalization_would_empty_are_still_compared(output, expected, value) -> None:
     """SQuAD's own script finds all of these equal: each is the empty text to it."""
     assert score_of(exact_match(normalize="squad"), output, expected) == value
     assert score_of(contains(normalize="squad"), output, expected) == value
@@ -122,7 +122,7 @@ def test_contains(options, output, expected, value) -> None:
 
 
 @pytest.mark.parametrize("values", [[], [""], ["x", "  "]])
-def test_texts_to_look_for_have_to_say_something(values) -> None:
+def test_blank_values_are_refused(values) -> None:
     with pytest.raises(ValueError, match="'values' should have at least one text, and no blank one"):
         contains(values=values)
 
@@ -142,14 +142,14 @@ def test_token_f1_is_the_best_over_the_accepted_answers(output, expected, value)
     assert score_of(token_f1(), output, *expected) == pytest.approx(value, abs=1e-12)
 
 
-def test_the_steps_of_token_f1_can_be_left_out() -> None:
+def test_normalization_steps_of_token_f1_can_be_disabled() -> None:
     assert score_of(token_f1(ignore_articles=False), "an alle", "alle") == pytest.approx(2 / 3)
     assert score_of(token_f1(ignore_case=False), "Haus", "haus") == 0
     assert score_of(token_f1(ignore_punctuation=False), "end.", "end") == 0
 
 
 @pytest.mark.parametrize("output", HOSTILE)
-def test_no_output_breaks_them(output) -> None:
+def test_hostile_outputs_are_scored(output) -> None:
     for scorer in (
         exact_match(normalize="squad"),
         contains(normalize="squad", whole_words=True),
@@ -164,7 +164,7 @@ def test_no_output_breaks_them(output) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zeroshot", "fewshot-n64"])
-def test_they_agree_with_squads_script_on_real_answers(shared_data: Path, kind: str) -> None:
+def test_scores_equal_those_of_the_squad_script(shared_data: Path, kind: str) -> None:
     """301 questions, several accepted answers each, real model outputs: the same value for every row."""
     lines = (shared_data / "openqa_eval" / f"NQ301_text-davinci-003_{kind}.jsonl").read_text("utf-8").splitlines()
     right = 0.0
@@ -183,7 +183,7 @@ def test_they_agree_with_squads_script_on_real_answers(shared_data: Path, kind: 
     assert len(lines) == 301 and right > 30
 
 
-def test_how_well_they_tell_right_from_wrong(shared_data: Path) -> None:
+def test_scorers_separate_right_from_wrong_answers(shared_data: Path) -> None:
     """Against the labels of people on 1,490 answers, as areas under the ROC curve: the figures of the docs."""
     with (shared_data / "openqa_eval" / "NQ301_BEM.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
