@@ -27,7 +27,7 @@ class Line:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}%"
 
 
 def between(values: Sequence[float]) -> str:

@@ -62,7 +62,7 @@ def shares(repeats: int) -> Iterator[Line]:
             found = f"mean {percent(covered.mean())}, {between(list(covered))}"
             label = found if n == 20 else label
             if name == "Wilson":
-                asked = f"mean 94.5 to 96 %, all {percent(least)} to {percent(most)}"
+                asked = f"mean 94.5 to 96%, all {percent(least)} to {percent(most)}"
                 yield Line(f"0/1, Wilson, n = {n:,}", found, asked, good)
         if name != "Wilson":
             yield Line(f"0/1, {name}, n = 20", label, "misses these bands at some n", not met)
@@ -72,8 +72,8 @@ def shares(repeats: int) -> Iterator[Line]:
             low = numpy.array([way(k, n) for k in range(n + 1)])
             worst = max(worst, float((chances[n] * (low >= SHARES[:, None])).sum(axis=1).max()))
         yield Line(
-            f"gate at 95 % confidence, model at the bound passes, {name}", f"at most {percent(worst)}",
-            "at most 5.0 %" if name != "Wilson" else "more", (worst <= 0.05) == (name != "Wilson"),
+            f"gate at 95% confidence, model at the threshold passes, {name}", f"at most {percent(worst)}",
+            "at most 5.0%" if name != "Wilson" else "more", (worst <= 0.05) == (name != "Wilson"),
         )  # fmt: skip
 
 
@@ -88,18 +88,18 @@ def wilson_bound(k: int, n: int) -> float:
 # ---- graded means ----------------------------------------------------------------------------------------------
 
 DISTRIBUTIONS: dict[str, tuple[Draw, float]] = {
-    "90 % at 1, the rest Beta(2, 2)": (lambda g, s: numpy.where(g.random(s) < 0.9, 1.0, g.beta(2, 2, s)), 0.95),
+    "90% at 1, others Beta(2, 2)": (lambda g, s: numpy.where(g.random(s) < 0.9, 1.0, g.beta(2, 2, s)), 0.95),
     "uniform": (lambda g, s: g.random(s), 0.5),
     "Beta(8, 2)": (lambda g, s: g.beta(8, 2, s), 0.8),
     "0, ½, 1 with .2, .3, .5": (lambda g, s: g.choice([0.0, 0.5, 1.0], s, p=[0.2, 0.3, 0.5]), 0.65),
     "bimodal, Beta(½, ½)": (lambda g, s: g.beta(0.5, 0.5, s), 0.5),
-    "rare low: 5 % uniform below ½, else 1": (
+    "rare low: 5% uniform below ½, else 1": (
         lambda g, s: numpy.where(g.random(s) < 0.05, g.uniform(0, 0.5, s), 1.0), 0.9625,
     ),
 }  # fmt: skip
 HARDER: dict[str, tuple[Draw, float]] = {
-    "90 % at 1, the rest uniform": (lambda g, s: numpy.where(g.random(s) < 0.9, 1.0, g.random(s)), 0.95),
-    "rare low below a spread: 5 % Beta(2, 8), else Beta(20, 2)": (
+    "90% at 1, others uniform": (lambda g, s: numpy.where(g.random(s) < 0.9, 1.0, g.random(s)), 0.95),
+    "rare low below a spread: 5% Beta(2, 8), else Beta(20, 2)": (
         lambda g, s: numpy.where(g.random(s) < 0.05, g.beta(2, 8, s), g.beta(20, 2, s)), 0.05 * 0.2 + 0.95 * 20 / 22,
     ),
 }  # fmt: skip
@@ -111,15 +111,15 @@ def graded(repeats: int) -> Iterator[Line]:
     for name, (draw, mean) in DISTRIBUTIONS.items():
         found = [_graded_coverage(draw(generator, (repeats, n)), mean) for n in (20, 50, 100, 200, 500)]
         good = min(found) >= 0.93 and max(found) <= 0.98
-        yield Line(f"graded, {name}, n = 20 to 500", between(found), "93 to 98 %", good)
+        yield Line(f"graded, {name}, n = 20 to 500", between(found), "93 to 98%", good)
     for name, (draw, mean) in HARDER.items():
         found = [_graded_coverage(draw(generator, (repeats, n)), mean) for n in (20, 50, 100, 200, 500)]
         label = ", ".join(percent(share) for share in found)
         yield Line(f"graded, {name}, n = 20, 50, 100, 200, 500", label, "–", None)
-    drawn = DISTRIBUTIONS["90 % at 1, the rest Beta(2, 2)"][0](generator, (repeats, 20))
+    drawn = DISTRIBUTIONS["90% at 1, others Beta(2, 2)"][0](generator, (repeats, 20))
     half = t_quantile(0.975, 19) * drawn.std(axis=1, ddof=1) / math.sqrt(20)
     plain = float((abs(drawn.mean(axis=1) - 0.95) <= half).mean())
-    yield Line("graded, Student's t instead, 90 % at 1, the rest Beta(2, 2), n = 20", percent(plain), "–", None)
+    yield Line("graded, Student's t instead, 90% at 1, others Beta(2, 2), n = 20", percent(plain), "–", None)
 
 
 def _graded_coverage(drawn: numpy.ndarray, mean: float) -> float:
@@ -143,11 +143,11 @@ def clustered(repeats: int) -> Iterator[Line]:
     good = min(easy) >= 0.92 and max(easy) <= 0.97 and 0.94 <= numpy.mean(easy) <= 0.96
     yield Line(
         "clustered, 20 and 50 clusters, ICC ≤ .1", f"mean {percent(float(numpy.mean(easy)))}, {between(easy)}",
-        "mean 94 to 96 %, all 92 to 97 %", bool(good),
+        "mean 94 to 96%, all 92 to 97%", bool(good),
     )  # fmt: skip
     yield Line(
         "clustered, 5 and 10 clusters, or ICC .3", f"mean {percent(float(numpy.mean(hard)))}, {between(hard)}",
-        "mean at least 93 %, all at least 87 %", bool(min(hard) >= 0.87 and numpy.mean(hard) >= 0.93),
+        "mean at least 93%, all at least 87%", bool(min(hard) >= 0.87 and numpy.mean(hard) >= 0.93),
     )  # fmt: skip
     ignored = _clustered_coverage(generator, 20, 0.3, 0.8, [20] * 20, repeats, heeded=False)
     yield Line("clusters ignored, 20 of 20 samples each, ICC .3", percent(ignored), "–", None)
@@ -187,7 +187,7 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; default: all")
     parser.add_argument("--repeats", type=int, default=10_000, help="repeats of a simulated cell")
     options = parser.parse_args()
-    print("| what | measured | asked for | met |\n|---|---|---|---|")
+    print("| method | measured | required | met |\n|---|---|---|---|")
     met = True
     for name in options.sections or SECTIONS:
         for line in SECTIONS[name](options.repeats):

@@ -28,7 +28,7 @@ def paired(repeats: int) -> Iterator[Line]:
         yield Line(
             f"max_drop, 0/1, at the margin passes, n = {n:,}",
             f"at most {percent(most)}",
-            "at most 5.5 %",
+            "at most 5.5%",
             most <= 0.055,
         )
     least, most = _insignificant_at_margin()
@@ -95,7 +95,7 @@ def _clustered_paired(repeats: int) -> Iterator[Line]:
                     hits += non_inferiority(drops, max_drop=margin, clusters=clusters).decision == "pass"
                 worst, met = max(worst, hits / repeats), met and at_most(hits, repeats, 0.065)
     yield Line(
-        "max_drop, clustered 0/1, 20 and 50 clusters, ICC ≤ .3", f"at most {percent(worst)}", "at most 6.5 %", met
+        "max_drop, clustered 0/1, 20 and 50 clusters, ICC ≤ .3", f"at most {percent(worst)}", "at most 6.5%", met
     )
 
 
@@ -129,7 +129,7 @@ def _graded_paired(repeats: int) -> Iterator[Line]:
             found.append(hits / repeats)
             met = met and at_most(hits, repeats, 0.065)
         yield Line(
-            f"max_drop .05, graded, {name}, n = 20, 50, 200", f"at most {percent(max(found))}", "at most 6.5 %", met
+            f"max_drop .05, graded, {name}, n = 20, 50, 200", f"at most {percent(max(found))}", "at most 6.5%", met
         )
 
 
@@ -150,18 +150,18 @@ def _several_gates(repeats: int) -> Iterator[Line]:
         ]
         all_pass += max(scores) <= -Z
     yield Line(
-        "five gates at the border, any fails, with Holm",
+        "five gates at the margin, any fails, with Holm",
         percent(corrected / repeats),
-        "at most 5.5 %",
+        "at most 5.5%",
         at_most(corrected, repeats, 0.055),
     )
     yield Line(
-        "five gates at the border, any fails, without", percent(plain / repeats), "about 22 %", plain / repeats > 0.15
+        "five gates at the margin, any fails, without", percent(plain / repeats), "about 22%", plain / repeats > 0.15
     )
     yield Line(
         "one of five gates at its margin, all pass",
         percent(all_pass / repeats),
-        "at most 5.5 %",
+        "at most 5.5%",
         at_most(all_pass, repeats, 0.055),
     )
 
@@ -180,7 +180,7 @@ def power(repeats: int) -> Iterator[Line]:
     yield Line(
         "power at the smallest drop, 0/1, n = 200 to 1,000",
         between(found),
-        "77 to 86 %",
+        "77 to 86%",
         min(found) >= 0.77 and max(found) <= 0.86,
     )
     found = []
@@ -192,7 +192,7 @@ def power(repeats: int) -> Iterator[Line]:
     yield Line(
         "power at the smallest drop, graded, n = 50 and 200",
         between(found),
-        "77 to 86 %",
+        "77 to 86%",
         min(found) >= 0.77 and max(found) <= 0.86,
     )
     found = []
@@ -208,7 +208,7 @@ def power(repeats: int) -> Iterator[Line]:
     yield Line(
         "power at the smallest drop, graded in 40 and 100 clusters",
         between(found),
-        "77 to 86 %",
+        "77 to 86%",
         min(found) >= 0.77 and max(found) <= 0.86,
     )
 
