@@ -73,8 +73,8 @@ def test_timed_out_call_counts_at_its_worst_case_cost() -> None:
 @pytest.mark.parametrize(
     ("more", "params", "said"),
     [
-        ("", "max_tokens: 5", "the price of 'm' is not known"),
-        (PRICES, "temperature: 0", "nothing bounds how long an answer of 'm' may be"),
+        ("", "max_tokens: 5", "the price of 'm' is unknown"),
+        (PRICES, "temperature: 0", "nothing limits the length of an answer of 'm'"),
     ],
 )
 def test_unenforceable_cost_cap_is_rejected_before_the_first_call(more: str, params: str, said: str) -> None:

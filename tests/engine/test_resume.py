@@ -12,7 +12,7 @@ import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sample, Scorer
 from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget, count_remaining_jobs, remaining_jobs
-from evalrunner.engine.scoring import RowScorer
+from evalrunner.engine.runner import RowScorer
 from evalrunner.errors import RunError
 from evalrunner.middleware.deadline import RowDeadline, Timing
 from evalrunner.runs.row_log import RowLog, finished_rows, read_rows, scan_keys
