@@ -43,7 +43,7 @@ class NeedsHttpEndpoint(Protocol):
     def service(self) -> HttpService: ...
 
     @property
-    def described(self) -> Mapping[str, Any]:
+    def definition(self) -> Mapping[str, Any]:
         """The parts that define its requests, for provenance, without secrets."""
         ...
 

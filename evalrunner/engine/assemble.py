@@ -192,7 +192,7 @@ class Assembler:
         self, suite: Suite, made: NeedsHttpEndpoint, spec: TargetSpec, calls: MiddlewareStack
     ) -> PlannedTarget | None:
         """A target that calls an HTTP service, through the same middleware as a model."""
-        if suite.run.max_cost is not None and made.described.get("cost") is not None:
+        if suite.run.max_cost is not None and made.definition.get("cost") is not None:
             message = "max_cost is set, but the cost of a call to this service is not bounded; remove one of them"
             self.document.problem(spec.key_path, message)
         opened: EndpointHandle | None = self._guard(
@@ -209,7 +209,7 @@ class Assembler:
         context = _call_context(spec.name, "targets", opened, spec.pace, suite.run)
         call = made.with_endpoint(calls.wrap(opened.endpoint, context), name=spec.name)
         return PlannedTarget(
-            spec.name, call, spec.type or "", None, opened.host, None, made.described, context.tally, context.breaker
+            spec.name, call, spec.type or "", None, opened.host, None, made.definition, context.tally, context.breaker
         )
 
     def _add_model(

@@ -72,7 +72,7 @@ class RequestTemplate:
     path: Fill = field(repr=False)
     body: Fill | None = field(repr=False)
     paths: Mapping[str, str]
-    described: Mapping[str, Any]
+    definition: Mapping[str, Any]
 
     def with_endpoint(self, endpoint: Endpoint, /, *, name: str) -> HttpTarget:
         return HttpTarget(self, endpoint, name)

@@ -157,6 +157,18 @@ def test_a_wrong_transport_is_a_suite_error_with_its_position(tmp_path: Path, tr
     assert "suite.yaml:3:" in message
 
 
+def test_a_judge_takes_a_transport_too(tmp_path: Path) -> None:
+    (tmp_path / "clients.py").write_text(CLIENT.replace("Paris", "not a verdict"))
+    text = SUITE.format(target="{type: recorded, column: expected}").replace("contains", "factuality")
+    judge = f"judge: {{model: m, base_url: '{URL}', transport: {{client: clients.py:make_client}}}}\njudge_check: off\n"
+    (tmp_path / "suite.yaml").write_text(text + judge)
+    found = run_suite(tmp_path / "suite.yaml", options=RunOptions(output_dir=tmp_path / "runs"))
+    assert list(found.table["factuality/v1/state"]) == ["unscored"] * 2
+    (tmp_path / "suite.yaml").write_text(text + judge.replace("make_client}", "make_client, uds: s}"))
+    with pytest.raises(SuiteError, match=r"judge\.transport\.uds: cannot be combined with 'client'"):
+        run_suite(tmp_path / "suite.yaml")
+
+
 @pytest.mark.parametrize("model", ["local/smollm2-135m-instruct", "anthropic/claude-3-haiku"])
 def test_a_transport_for_a_model_without_http_requests_of_ours_is_refused(tmp_path: Path, model: str) -> None:
     assert "'transport' has no effect on" in problem(tmp_path, f"{{model: {model}, transport: httpx}}")
