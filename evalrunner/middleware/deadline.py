@@ -1,7 +1,8 @@
 """Deadlines and cancellation: the clock of all waits, the deadline of a row, the timeout of a call, the stop signal.
 
 A row's deadline covers its calls, the waits between retries and its scorers. It is paused while the row waits in a
-queue: a row that queues because the provider limits the rate is not slow.
+queue: a row that queues because the provider limits the rate is not slow. An HTTP endpoint enforces the timeout of a
+call itself (`endpoints.transport`), other endpoints get `TimeoutEndpoint`. The timeout of a run is the runner's.
 """
 
 from __future__ import annotations

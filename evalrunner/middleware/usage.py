@@ -1,4 +1,8 @@
-"""Calls, tokens and cost of an endpoint."""
+"""Calls, tokens and cost of an endpoint: every attempt of this process, retries and lost answers included.
+
+Three other counts have other scopes: `engine.result.RowUsage` adds up the rows of the whole run, resumed ones included;
+the metric `cost_usd` is a statistic of answered rows; `budget.SpendLedger` records what may have been paid.
+"""
 
 from __future__ import annotations
 

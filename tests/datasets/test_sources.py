@@ -10,6 +10,7 @@ import pytest
 
 from evalrunner.datasets.resolve import store_stdin, stored_stdin
 from evalrunner.datasets.source import open_dataset
+from evalrunner.plugins import BUILTIN
 from evalrunner.suite.schema import DatasetSpec
 from tests.datasets.reading import inputs, problems, samples, scan, source, write
 
@@ -83,6 +84,14 @@ def test_a_folder_or_an_unknown_extension_is_an_error() -> None:
 
 def test_extensions_are_case_insensitive() -> None:
     assert inputs(write("QA.CSV", "input\nhi\n")) == ["hi"]
+
+
+def test_a_registered_reader_is_found_by_its_file_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUILTIN["datasets"], "records", "evalrunner.datasets.json:jsonl")  # type: ignore[index]
+    write("qa.records", '{"input": "a"}\n')
+    assert inputs("qa.records") == ["a"]
+    write("qa.unknown", '{"input": "a"}\n')
+    assert problems("qa.unknown")[0].endswith("set type: one of csv, json, jsonl, parquet, tsv, records")
 
 
 def test_an_unknown_type_suggests_the_nearest_name() -> None:
