@@ -84,16 +84,16 @@ def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
 @reads(TransportSpec)
 def read_transport(reader: SectionReader, item: Any, path: KeyPath) -> TransportSpec | None:
     """`httpx`, or a mapping; its files are relative to the suite."""
-    found = reader.section(TransportSpec, {"type": item} if isinstance(item, str) else item, path)
-    if found is None:
+    fields = reader.section(TransportSpec, {"type": item} if isinstance(item, str) else item, path)
+    if fields is None:
         return None
     for name in ("uds", "cert", "key", "verify"):
-        if isinstance(found.get(name), str):
-            found[name] = str(reader.folder / found[name])
-            if name != "uds" and not (reader.folder / found[name]).is_file():
-                reader.report((*path, name), f"there is no file {found[name]!r}")
-    spec = TransportSpec(**found)
-    settings = [name for name in ("uds", "cert", "key", "verify") if name in found]
+        if isinstance(fields.get(name), str):
+            fields[name] = str(reader.folder / fields[name])
+            if name != "uds" and not (reader.folder / fields[name]).is_file():
+                reader.report((*path, name), f"there is no file {fields[name]!r}")
+    spec = TransportSpec(**fields)
+    settings = [name for name in ("uds", "cert", "key", "verify") if name in fields]
     if spec.client is not None and settings:
         reader.report((*path, settings[0]), "cannot be combined with 'client'; set it on the client itself")
     if spec.type == "pyreqwest" and spec.needs_httpx:

@@ -15,8 +15,8 @@ from tests.fakes.command import evalrun
 def test_baseline_file_is_small_sorted_and_deterministic() -> None:
     data(3, worse=0)
     evalrun(suite(), "-q")
-    said = accepted()
-    assert said.startswith("baselines/qa/main.jsonl: 3 rows of run ") and said.endswith("; commit it\n")
+    message = accepted()
+    assert message.startswith("baselines/qa/main.jsonl: 3 rows of run ") and message.endswith("; commit it\n")
     first = BASELINE.read_bytes()
     head, *rows = [json.loads(line) for line in first.splitlines()]
     assert list(head) == [
@@ -195,10 +195,10 @@ def test_holm_correction_applies_across_gates() -> None:
     evalrun(suite(drop=0.03), "-q")
     accepted()
     alone, _ = gates(suite("bad", drop=0.03))
-    several, found = gates(suite("bad", drop=0.03, more=gate * 4))
+    several, result = gates(suite("bad", drop=0.03, more=gate * 4))
     assert (alone, several) == (1, 4)
-    assert {gate["verdict"] for gate in found} == {"inconclusive"}
-    assert found[0]["reason"].startswith("5.5 points worse (90% CI 3.4–8.8); allowed 3")
+    assert {gate["verdict"] for gate in result} == {"inconclusive"}
+    assert result[0]["reason"].startswith("5.5 points worse (90% CI 3.4–8.8); allowed 3")
 
 
 def test_improved_gate_requires_significance() -> None:
@@ -206,15 +206,15 @@ def test_improved_gate_requires_significance() -> None:
     gate = "  - {metric: exact_match, baseline: main, improved: true, inconclusive: block}\n"
     evalrun(suite("bad"), "-q")
     accepted()
-    code, found = gates(suite("good", more=gate))
-    assert (code, found[1]["verdict"], found[1]["reason"]) == (
+    code, result = gates(suite("good", more=gate))
+    assert (code, result[1]["verdict"], result[1]["reason"]) == (
         0,
         "pass",
         "10.0 points better (90% CI 7.0–14.0)",
     )
-    assert found[1]["details"] == ["differs from the baseline in options.column: 'bad' → 'good'"]
-    code, found = gates(suite("bad", more=gate))
-    assert (code, found[1]["verdict"]) == (4, "inconclusive")
+    assert result[1]["details"] == ["differs from the baseline in options.column: 'bad' → 'good'"]
+    code, result = gates(suite("bad", more=gate))
+    assert (code, result[1]["verdict"]) == (4, "inconclusive")
 
 
 def test_baseline_list_and_show() -> None:
@@ -224,8 +224,8 @@ def test_baseline_list_and_show() -> None:
     accepted("--name", "v2")
     listed = evalrun("baseline", "list").stdout.splitlines()
     assert [line.split(":")[0] for line in listed] == ["baselines/qa/main.jsonl", "baselines/qa/v2.jsonl"]
-    shown = evalrun("baseline", "show", str(BASELINE)).stdout
-    assert "baseline 'main' of suite 'qa'" in shown and "target m: exact_match 1.000 (n=200)" in shown
+    output = evalrun("baseline", "show", str(BASELINE)).stdout
+    assert "baseline 'main' of suite 'qa'" in output and "target m: exact_match 1.000 (n=200)" in output
 
 
 def test_baseline_file_suits_git() -> None:
@@ -245,14 +245,14 @@ def test_missing_baseline_names_the_command_that_creates_it() -> None:
     text = Path(suite()).read_text()
     two = "targets: [{name: m, type: recorded, column: good}, {name: n, type: recorded, column: good}]\n"
     Path("qa.yaml").write_text(text.replace("target: {name: m, type: recorded, column: good}\n", two))
-    code, found = gates("qa.yaml")
-    assert (code, [gate["verdict"] for gate in found]) == (0, ["pass", "no_baseline"])
-    assert found[1]["reason"] == (
+    code, result = gates("qa.yaml")
+    assert (code, [gate["verdict"] for gate in result]) == (0, ["pass", "no_baseline"])
+    assert result[1]["reason"] == (
         "baseline 'main' has no target 'n' yet (it has m); create it from a good run: evalrun baseline accept"
     )
     Path("qa.yaml").write_text(text.replace("baseline: main", "baseline: other/main.jsonl"))
-    _, found = gates("qa.yaml")
-    assert found[0]["reason"] == (
+    _, result = gates("qa.yaml")
+    assert result[0]["reason"] == (
         "no file 'other/main.jsonl' beside the suite yet; 'evalrun baseline accept' creates the baseline with the name main"
     )
     assert evalrun("baseline", "accept", "--name", "main.jsonl").returncode == 2

@@ -23,9 +23,9 @@ def keep(folder: Path, *ages_s: float) -> Path:
 
 def test_cache_is_empty_at_first(tmp_path: Path) -> None:
     env = {"EVALRUN_CACHE_DIR": str(tmp_path / "kept")}
-    told, cleared = evalrun("cache", "info", env=env), evalrun("cache", "clear", env=env)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout == f"path: {tmp_path / 'kept' / 'answers.sqlite'}\nanswers: none yet\n"
+    output, cleared = evalrun("cache", "info", env=env), evalrun("cache", "clear", env=env)
+    assert (output.returncode, output.stderr) == (0, "")
+    assert output.stdout == f"path: {tmp_path / 'kept' / 'answers.sqlite'}\nanswers: none yet\n"
     assert (cleared.returncode, cleared.stdout, cleared.stderr) == (0, "0 answers removed\n", "")
     assert not (tmp_path / "kept").exists()
 
@@ -33,10 +33,10 @@ def test_cache_is_empty_at_first(tmp_path: Path) -> None:
 def test_cache_info_and_clear(tmp_path: Path) -> None:
     env = {"EVALRUN_CACHE_DIR": str(tmp_path)}
     path = keep(tmp_path, 10 * 86_400, 5 * 3600, 30)
-    told = evalrun("cache", "info", env=env)
-    assert told.returncode == 0
+    output = evalrun("cache", "info", env=env)
+    assert output.returncode == 0
     lines = rf"path: {re.escape(str(path))}\nanswers: 3, [\d.]+ KB\noldest: 10 d, newest: 3\d s\n"
-    assert re.fullmatch(lines, told.stdout), told.stdout
+    assert re.fullmatch(lines, output.stdout), output.stdout
     assert evalrun("cache", "clear", "--older-than", "7d", env=env).stdout == "1 answer removed\n"
     assert evalrun("cache", "clear", env=env).stdout == "2 answers removed\n"
     assert "answers: none yet" in evalrun("cache", "info", env=env).stdout

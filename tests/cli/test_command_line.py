@@ -72,7 +72,7 @@ def test_json_option_prints_only_json() -> None:
     (folder,) = Path("runs/sums").iterdir()
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     both = json.loads(evalrun("--json", name, write(SUITE.replace("sums", "more"), "more.yaml")).stdout)
-    assert [found["suite"] for found in both] == ["sums", "more"]
+    assert [result["suite"] for result in both] == ["sums", "more"]
 
 
 def test_output_of_user_functions_is_not_part_of_stdout() -> None:
@@ -81,8 +81,8 @@ def test_output_of_user_functions_is_not_part_of_stdout() -> None:
     done = evalrun(name, "--json")
     assert list(json.loads(done.stdout)["targets"]) == ["answer"]
     assert "noise" in done.stderr
-    shown = evalrun(name)
-    assert "noise" not in shown.stdout and "DONE sums" in shown.stdout
+    output = evalrun(name)
+    assert "noise" not in output.stdout and "DONE sums" in output.stdout
 
 
 def test_mistyped_command_is_not_a_suite() -> None:
@@ -137,9 +137,9 @@ def test_options_are_accepted_before_and_after_the_suite() -> None:
 
 def test_show_prints_a_stored_run() -> None:
     evalrun(write(SUITE), "-q")
-    shown = evalrun("show")
-    assert shown.returncode == 0
-    assert "4 rows in" in shown.stdout and "worst rows" in shown.stdout
+    output = evalrun("show")
+    assert output.returncode == 0
+    assert "4 rows in" in output.stdout and "worst rows" in output.stdout
     failed = evalrun("show", "last", "--failed")
     assert "failed rows of recorded (" in failed.stdout
     assert "4+4?" in failed.stdout and "2+2?" not in failed.stdout

@@ -198,9 +198,9 @@ def test_escape_sequences_in_names_and_outputs_are_neutralized() -> None:
         )
         done = evalrun("s.yaml")
     assert done.returncode == 0, done.stderr
-    shown = done.stdout + evalrun("compare", "last").stdout
-    assert "[bold]" in shown
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", shown)
+    output = done.stdout + evalrun("compare", "last").stdout
+    assert "[bold]" in output
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", output)
 
 
 def test_markdown_summary_ranks_the_targets() -> None:
@@ -217,8 +217,8 @@ def test_markdown_summary_ranks_the_targets() -> None:
     assert "| <code>a</code> | **1.000 (0.949–1.000)** |" in text
     assert re.search(r"- exact_match/v1: <code>a</code> &gt; <code>&#64;&#8203;b &#124; &#60;b&#62;</code>\n", text)
     assert "a has no score on 9 of 80 samples" in text  # nine answers of a are empty
-    shown = evalrun("show", "last").stdout
-    assert "exact_match/v1: a 1.000 > @b | <b> 0.500" in shown
+    output = evalrun("show", "last").stdout
+    assert "exact_match/v1: a 1.000 > @b | <b> 0.500" in output
 
 
 def test_single_target_has_no_comparison() -> None:

@@ -40,19 +40,19 @@ def run(*args: str) -> str:
 
 def test_diff_of_two_targets_lists_regressions_first() -> None:
     write(ROWS)
-    found = json.loads(evalrun("diff", run(), "--json").stdout)
-    assert found["counts"] == {
+    result = json.loads(evalrun("diff", run(), "--json").stdout)
+    assert result["counts"] == {
         "same": 1, "worse": 3, "better": 1, "state_changed": 0, "output_changed": 1, "different_sample": 0, "before_only": 0, "after_only": 0,
     }  # fmt: skip
-    assert [row["id"] for row in found["rows"]] == ["q2", "q6", "q5", "q4", "q3"]
-    assert found["rows"][0]["before"]["scores"]["exact_match"] == {"state": "scored", "value": 1.0}
-    assert found["rows"][0]["after"]["output"] == "blue"
-    shown = evalrun("diff", "last", "--targets", "new,old", "--limit", "2").stdout
-    assert "/new → " in shown and "/old: 5 rows changed (1 worse, 3 better, 1 output only); 1 unchanged" in " ".join(
-        shown.split()
+    assert [row["id"] for row in result["rows"]] == ["q2", "q6", "q5", "q4", "q3"]
+    assert result["rows"][0]["before"]["scores"]["exact_match"] == {"state": "scored", "value": 1.0}
+    assert result["rows"][0]["after"]["output"] == "blue"
+    output = evalrun("diff", "last", "--targets", "new,old", "--limit", "2").stdout
+    assert "/new → " in output and "/old: 5 rows changed (1 worse, 3 better, 1 output only); 1 unchanged" in " ".join(
+        output.split()
     )
-    assert re.search(r"q3 +q3\? +red +blue +1\.000 → 0\.000", shown)
-    assert "and 3 more" in shown
+    assert re.search(r"q3 +q3\? +red +blue +1\.000 → 0\.000", output)
+    assert "and 3 more" in output
 
 
 def test_diff_pairs_runs_by_target() -> None:
@@ -67,13 +67,13 @@ def test_diff_pairs_runs_by_target() -> None:
         ]
     )
     two = run()
-    found = json.loads(evalrun("diff", one, two, "--json").stdout)
-    old = next(each for each in found if each["after"]["target"] == "old")
+    result = json.loads(evalrun("diff", one, two, "--json").stdout)
+    old = next(each for each in result if each["after"]["target"] == "old")
     assert old["counts"] == {
         "same": 1, "worse": 1, "better": 1, "state_changed": 0, "output_changed": 1, "different_sample": 1, "before_only": 1, "after_only": 1,
     }  # fmt: skip
-    shown = " ".join(evalrun("diff", one, two, "--targets", "old").stdout.split())
-    assert "1 excluded: their samples differ" in shown
+    output = " ".join(evalrun("diff", one, two, "--targets", "old").stdout.split())
+    assert "1 excluded: their samples differ" in output
 
 
 def test_diff_names_changed_scorers() -> None:
@@ -90,7 +90,7 @@ def test_diff_of_incomparable_runs_is_an_error() -> None:
     one = run("--target", "old")
     write(ROWS, SUITE.replace("name: old", "name: other").replace("name: new", "name: more"))
     two = run()
-    for args, said in (
+    for args, message in (
         ((one,), "name another run"),
         ((one, two), "no target in common; name two: --targets A,B; known: 'old', 'other', 'more'"),
         ((one, two, "--targets", "old,mor"), "unknown target 'mor'; did you mean 'more'?"),
@@ -100,16 +100,16 @@ def test_diff_of_incomparable_runs_is_an_error() -> None:
     ):
         done = evalrun("diff", *args)
         assert done.returncode == 2, args
-        assert said in done.stderr, args
+        assert message in done.stderr, args
     assert evalrun("diff", one, two, "--targets", "old,more").returncode == 0
 
 
 def test_runs_lists_headline_metric_with_interval() -> None:
     write(ROWS)
     run()
-    shown = evalrun("runs").stdout
-    assert re.search(r" DONE +0 +12/12 +old 0\.833 \(0\.436–0\.970\) ", shown)
-    assert "new 0.600 (0.231–0.882)" in shown
+    output = evalrun("runs").stdout
+    assert re.search(r" DONE +0 +12/12 +old 0\.833 \(0\.436–0\.970\) ", output)
+    assert "new 0.600 (0.231–0.882)" in output
 
 
 def test_diff_accepts_target_names_with_commas() -> None:
@@ -117,6 +117,6 @@ def test_diff_accepts_target_names_with_commas() -> None:
     one = run()
     done = evalrun("diff", one, "--targets", "new,old, tuned", "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert (found["before"]["target"], found["after"]["target"]) == ("new", "old, tuned")
+    result = json.loads(done.stdout)
+    assert (result["before"]["target"], result["after"]["target"]) == ("new", "old, tuned")
     assert "takes two names" in evalrun("diff", one, "--targets", "old,new,other").stderr

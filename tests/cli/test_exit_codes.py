@@ -47,8 +47,8 @@ def code_and_word(*args: str) -> tuple[int, str]:
 
 
 def reason(*args: str) -> str:
-    found: str = json.loads(evalrun(*args, "--json").stdout)["gates"][0]["reason"]
-    return found
+    result: str = json.loads(evalrun(*args, "--json").stdout)["gates"][0]["reason"]
+    return result
 
 
 def test_exit_code_0_all_gates_pass() -> None:
@@ -121,13 +121,13 @@ def test_exit_code_4_inconclusive_gate_that_blocks() -> None:
 
 def test_inconclusive_gate_reports_the_samples_needed() -> None:
     suite = write("{metric: exact_match, min: 0.55, confidence: 0.95}")
-    (found,) = json.loads(evalrun(suite, "--json").stdout)["gates"]
-    assert found["verdict"] == "inconclusive"
-    assert found["rows_to_decide"] == [303, 693]
-    assert found["reason"] == (
+    (result,) = json.loads(evalrun(suite, "--json").stdout)["gates"]
+    assert result["verdict"] == "inconclusive"
+    assert result["rows_to_decide"] == [303, 693]
+    assert result["reason"] == (
         "between 0.513 and 0.6825 at 95% confidence: not conclusive. About 700 samples are needed to decide"
     )
-    assert found["details"] == ["303 samples decide with 50% power, 693 with 80%"]
+    assert result["details"] == ["303 samples decide with 50% power, 693 with 80%"]
 
 
 def test_missing_baseline_has_no_effect_unless_required() -> None:

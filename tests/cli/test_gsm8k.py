@@ -48,9 +48,9 @@ def test_much_smaller_model_fails(shared_data: Path) -> None:
     accept()
     code, metrics = run(shared_data, SMALL, drop(0.05))
     (gate,) = metrics["gates"]
-    found = gate["baseline"]
+    result = gate["baseline"]
     assert (code, gate["verdict"]) == (1, "fail")
-    assert (round(100 * found["drop"], 1), round(100 * found["low"], 1), round(100 * found["high"], 1)) == (
+    assert (round(100 * result["drop"], 1), round(100 * result["low"], 1), round(100 * result["high"], 1)) == (
         34.6,
         32.1,
         37.0,
@@ -63,10 +63,10 @@ def test_max_drop_decides_the_verdict(shared_data: Path, most: float, code: int,
     accept()
     ended, metrics = run(shared_data, LARGE, drop(most))
     (gate,) = metrics["gates"]
-    found = gate["baseline"]
-    assert (ended, gate["verdict"], found["n"], found["method"]) == (code, verdict, 1319, "tango")
-    assert [round(100 * found[end], 2) for end in ("drop", "low", "high")] == [4.32, 1.96, 6.69]
-    assert round(found["p_value"], 5) == 0.00315
+    result = gate["baseline"]
+    assert (ended, gate["verdict"], result["n"], result["method"]) == (code, verdict, 1319, "tango")
+    assert [round(100 * result[end], 2) for end in ("drop", "low", "high")] == [4.32, 1.96, 6.69]
+    assert round(result["p_value"], 5) == 0.00315
     if verdict == "inconclusive":
         assert gate["reason"].startswith("4.3 points worse (90% CI 2.0–6.7); allowed 5. About ")
         assert gate["reason"].endswith(" samples are needed to decide")

@@ -50,8 +50,8 @@ def test_first_ctrl_c_preserves_finished_rows(sign: signal.Signals) -> None:
     (folder,) = Path("runs/long").iterdir()
     assert f"files: {folder}/" in out
     assert len(list(read_rows(folder))) == calls  # every call that was made has its row
-    kept = {"metrics.json", "report.html", "rows.jsonl", "run.json", "table.csv"}
-    assert kept <= {path.name for path in folder.iterdir()}
+    files = {"metrics.json", "report.html", "rows.jsonl", "run.json", "table.csv"}
+    assert files <= {path.name for path in folder.iterdir()}
     assert f"rows unfinished. Resume: evalrun --resume {folder}" in out
 
 

@@ -61,10 +61,10 @@ def interrupted(server: ScriptedServer, *args: str, calls: int) -> subprocess.Co
 def test_failures_are_reported_with_the_provider_message() -> None:
     with ScriptedServer(refuses_some) as server:
         done = evalrun(write(server.base_url))
-    said = flat(done.stdout)
-    assert "note: m: 4 rows failed (bad_request), e.g. 'q" in said and "(HTTP 418): I am a teapot" in said
-    assert "note: m: 1 row failed (server), e.g. 'q3': the server failed (HTTP 500): the disk is full" in said
-    assert said.index("4 rows failed") < said.index("1 row failed")
+    message = flat(done.stdout)
+    assert "note: m: 4 rows failed (bad_request), e.g. 'q" in message and "(HTTP 418): I am a teapot" in message
+    assert "note: m: 1 row failed (server), e.g. 'q3': the server failed (HTTP 500): the disk is full" in message
+    assert message.index("4 rows failed") < message.index("1 row failed")
 
 
 def test_scorer_exception_is_reported_with_its_row() -> None:
@@ -82,11 +82,11 @@ def test_unreadable_judge_reply_is_reported_with_its_row() -> None:
     with ScriptedServer(always(Answer("Well, it depends."))) as server:
         judge = f', {{type: toxicity, backend: judge, judge: {{model: j, base_url: "{server.base_url}"}}}}'
         done = evalrun(write(server.base_url, more=judge), "--set", "judge_check=off")
-        told = flat(done.stdout)
+        output = flat(done.stdout)
         checked = flat(evalrun(write(server.base_url, more=judge)).stdout)
-    assert "note: toxicity: 20 verdicts without a score, e.g. 'q" in told
-    assert "Well, it depends." in told
-    assert "verdicts without a score" not in checked, "that the judge failed its check is said already"
+    assert "note: toxicity: 20 verdicts without a score, e.g. 'q" in output
+    assert "Well, it depends." in output
+    assert "verdicts without a score" not in checked, "that the judge failed its check is reported already"
 
 
 def test_headline_is_not_repeated() -> None:
@@ -99,10 +99,10 @@ def test_unreachable_judge_is_reported_once_and_costs_nothing() -> None:
     with ScriptedServer() as server:
         suite = write(server.base_url, more=", factuality")
         done = evalrun(suite, "--set", 'judge={model: j, name: j, base_url: "http://127.0.0.1:9/v1"}')
-    said = flat(done.stdout)
-    assert "stopped early: judge 'j' of 'factuality' aborted: cannot connect" in said
-    assert said.count("cannot connect to http://127.0.0.1:9") == 2 and "scores in error" not in said
-    assert re.search(r"judge of factuality: \d calls? · 0 output tokens · cost –", said)
+    message = flat(done.stdout)
+    assert "stopped early: judge 'j' of 'factuality' aborted: cannot connect" in message
+    assert message.count("cannot connect to http://127.0.0.1:9") == 2 and "scores in error" not in message
+    assert re.search(r"judge of factuality: \d calls? · 0 output tokens · cost –", message)
 
 
 @pytest.mark.parametrize("option", ["-q", "--json"])
@@ -110,10 +110,10 @@ def test_quiet_output_includes_the_resume_command(option: str) -> None:
     with ScriptedServer(lambda request, nth: Slow(0.1) if nth > 6 else Status(500)) as server:
         done = interrupted(server, write(server.base_url), option, calls=12)
     assert done.returncode == 130
-    told = done.stderr if option == "--json" else done.stdout
-    assert "INTERRUPTED s: " in told
-    assert f"rows unfinished. Resume: evalrun --resume {run_folder()}\n" in told
-    assert f"6 rows with errors. Retry: evalrun --resume {run_folder()} --retry-errors\n" in told
+    output = done.stderr if option == "--json" else done.stdout
+    assert "INTERRUPTED s: " in output
+    assert f"rows unfinished. Resume: evalrun --resume {run_folder()}\n" in output
+    assert f"6 rows with errors. Retry: evalrun --resume {run_folder()} --retry-errors\n" in output
     if option == "--json":
         assert json.loads(done.stdout)["exit_code"] == 130
 
@@ -144,9 +144,9 @@ def test_cancelled_calls_are_counted() -> None:
     assert usage["calls"] == calls
 
 
-@pytest.mark.parametrize(("said", "stops_at"), [("0.2", 4), (".2", 4), ("20%", 4), ("3", 3)])
-def test_fail_on_error_accepts_a_percentage(said: str, stops_at: int) -> None:
+@pytest.mark.parametrize(("message", "stops_at"), [("0.2", 4), (".2", 4), ("20%", 4), ("3", 3)])
+def test_fail_on_error_accepts_a_percentage(message: str, stops_at: int) -> None:
     with ScriptedServer(lambda request, nth: Status(500) if nth % 2 else Answer()) as server:
-        done = evalrun(write(server.base_url), "--fail-on-error", said, "--concurrency", "1", "-q")
+        done = evalrun(write(server.base_url), "--fail-on-error", message, "--concurrency", "1", "-q")
     assert done.returncode == 3
     assert f"stopped early: {stops_at} rows ended in error, and fail_on_error is" in done.stdout

@@ -153,7 +153,7 @@ def test_a_truncated_last_line_is_removed_and_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (("model: m, name", "model: m2, name"), "'m' → 'm2'"),
         (("[exact_match, ", "[contains, "), "'contains' was added"),
@@ -161,7 +161,7 @@ def test_a_truncated_last_line_is_removed_and_reported() -> None:
         (("run: {", "params: {temperature: 1}\nrun: {seed: 4, "), "seed: 0 → 4"),
     ],
 )
-def test_resume_of_a_changed_run_is_refused_with_the_differences(change: tuple[str, str], said: str) -> None:
+def test_resume_of_a_changed_run_is_refused_with_the_differences(change: tuple[str, str], message: str) -> None:
     with ScriptedServer(answer) as server, ScriptedServer(judge) as judges:
         write(server.base_url, judges.base_url, rows=40, concurrency=2)
         folder, there = stop_halfway(40)
@@ -172,7 +172,7 @@ def test_resume_of_a_changed_run_is_refused_with_the_differences(change: tuple[s
         done = evalrun("--resume", "last")
         assert server.calls == seen
     assert done.returncode == 2
-    assert said in done.stderr and f"cannot resume run {folder.name}" in done.stderr
+    assert message in done.stderr and f"cannot resume run {folder.name}" in done.stderr
     assert sum(keys(folder).values()) == there
 
 

@@ -49,9 +49,9 @@ def test_new_gate_can_be_tried_on_a_stored_run() -> None:
     Path("new.yaml").write_text(
         Path("qa.yaml").read_text() + "  - 'exact_match[topic=law] >= 0.95'\n  - latency < 1\nslices: [topic]\n"
     )
-    code, found = gates("gate", "--suite", "new.yaml")
-    assert (code, [gate["verdict"] for gate in found]) == (1, ["no_baseline", "fail", "fail"])
-    assert (found[1]["value"], found[2]["reason"]) == (0.9, "no sample applies: all 200 were skipped")
+    code, result = gates("gate", "--suite", "new.yaml")
+    assert (code, [gate["verdict"] for gate in result]) == (1, ["no_baseline", "fail", "fail"])
+    assert (result[1]["value"], result[2]["reason"]) == (0.9, "no sample applies: all 200 were skipped")
     assert evalrun("gate", "--suite", "new.yaml", "--set", "gates=[exact_mach >= 0.5]").returncode == 2
 
 

@@ -29,8 +29,8 @@ def write(more: str) -> Path:
 
 
 def gate(text: str, more: str = "") -> GateSpec:
-    (found,) = load_suite(write(f"gates: [{text}]\n{more}")).gates
-    return found
+    (result,) = load_suite(write(f"gates: [{text}]\n{more}")).gates
+    return result
 
 
 def problems(more: str) -> list[str]:
@@ -69,15 +69,15 @@ def test_baseline_gates_always_have_a_confidence() -> None:
 
 def test_per_sample_gate_is_read() -> None:
     rule = "{per_sample: {metric: exact_match, min: 1, passes: 3, of: 5, share: 0.9}, confidence: 0.95}"
-    found = gate(rule, "run: {epochs: 5}")
-    assert found.per_sample == PerSample(">=", 1.0, 3, 5)
-    assert (found.operator, found.bound, found.kind) == (">=", 0.9, "confidence")
+    result = gate(rule, "run: {epochs: 5}")
+    assert result.per_sample == PerSample(">=", 1.0, 3, 5)
+    assert (result.operator, result.bound, result.kind) == (">=", 0.9, "confidence")
 
 
 def test_gate_rules_precedence_is_gate_then_gate_defaults_then_top_level() -> None:
     more = "min_coverage: 0.5\ninconclusive: warn\nbaseline_required: true\ngate_defaults: {min_coverage: 0.8}"
-    found = gate("{metric: exact_match, baseline: main, max_drop: 0.1, inconclusive: block}", more)
-    assert (found.min_coverage, found.inconclusive, found.baseline_required) == (0.8, "block", True)
+    result = gate("{metric: exact_match, baseline: main, max_drop: 0.1, inconclusive: block}", more)
+    assert (result.min_coverage, result.inconclusive, result.baseline_required) == (0.8, "block", True)
     plain = gate("exact_match >= 0.5")
     assert (plain.min_coverage, plain.inconclusive, plain.baseline_required) == (0.95, "block_if_worse", False)
 
@@ -212,7 +212,7 @@ def test_gate_schema_agrees_with_the_check(gate: str, fits: bool, validator: Any
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("exact_match >= 80", "gates[0]: compares with 80, but 'exact_match/v1' is always 0..1; 80% is 0.8"),
         ("toxicity/ratio < -0.1", "gates[0]: compares with -0.1, but 'toxicity/v1/ratio' is always 0..1"),
@@ -224,9 +224,9 @@ def test_gate_schema_agrees_with_the_check(gate: str, fits: bool, validator: Any
         ),
     ],
 )
-def test_bound_outside_the_range_of_a_metric_is_a_suite_error(text: str, said: str) -> None:
+def test_bound_outside_the_range_of_a_metric_is_a_suite_error(text: str, message: str) -> None:
     (problem,) = problems(f"gates: ['{text}']" if text[0] != "{" else f"gates: [{text}]")
-    assert problem.partition(": ")[2] == said
+    assert problem.partition(": ")[2] == message
 
 
 def test_bound_at_the_end_of_the_range_is_valid() -> None:

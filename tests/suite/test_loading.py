@@ -98,7 +98,7 @@ def test_all_documented_forms_are_parsed() -> None:
 
 
 def test_all_problems_are_reported_at_once_with_line_and_column() -> None:
-    said = problems("""\
+    message = problems("""\
         dataset: {path: qa.csv, limit: 0}
         target: {model: x, base_ur: http://x}
         scorers:
@@ -109,7 +109,7 @@ def test_all_problems_are_reported_at_once_with_line_and_column() -> None:
           - exact_match > 80%
         run: {timeoutt: 3, epochs: two}
         """)
-    assert said == [
+    assert message == [
         "qa.yaml:1:32: dataset.limit: is 0; it should be at least 1",
         "qa.yaml:2:20: target.base_ur: unknown key; did you mean 'base_url'?",
         "qa.yaml:5:5: scorers[1]: duplicate name 'exact_match'; set `name:` on one of them",
@@ -132,8 +132,8 @@ def test_missing_required_keys_are_named() -> None:
 
 
 def test_invalid_yaml_is_reported_with_line_and_column() -> None:
-    (said,) = problems("dataset: [1, 2\ntarget: x\n")
-    assert said.startswith("qa.yaml:2:7: is not valid YAML: ")
+    (message,) = problems("dataset: [1, 2\ntarget: x\n")
+    assert message.startswith("qa.yaml:2:7: is not valid YAML: ")
     (twice,) = problems(SMALL + "target: other\n")
     assert twice == "qa.yaml:4:1: target: duplicate key; remove one"
 
@@ -178,7 +178,7 @@ def test_environment_variables_are_interpolated_only_in_allowed_fields(monkeypat
 
 def test_unset_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMPTY_ONE", "")
-    said = problems("""\
+    message = problems("""\
         dataset: d.csv
         targets:
           - {model: a, name: one, api_key: "${NOPE}"}
@@ -186,9 +186,9 @@ def test_unset_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) ->
           - {model: a, name: three, api_key: "${NOT A NAME}"}
         scorers: [exact_match]
         """)
-    assert "the variable NOPE is not set" in said[0]
-    assert "the variable EMPTY_ONE is empty" in said[1]
-    assert "'${NOT A NAME}' is not ${NAME}" in said[2]
+    assert "the variable NOPE is not set" in message[0]
+    assert "the variable EMPTY_ONE is empty" in message[1]
+    assert "'${NOT A NAME}' is not ${NAME}" in message[2]
 
 
 def test_precedence_is_command_line_then_set_then_suite() -> None:
@@ -225,8 +225,8 @@ def test_invalid_option_value_names_the_option() -> None:
 def test_yaml_alias_bomb_is_rejected() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
-    (said,) = problems("\n".join(lines))
-    assert "more than 1,000,000 values" in said
+    (message,) = problems("\n".join(lines))
+    assert "more than 1,000,000 values" in message
 
 
 def test_prompt_is_read_from_a_file() -> None:
@@ -238,8 +238,8 @@ def test_prompt_is_read_from_a_file() -> None:
         ("user", "Q: {{ input }}")
     ]
     assert two.prompt is not None and [part.role for part in two.prompt.parts] == ["system", "user"]
-    (said,) = problems(text.replace("p.txt", "q.txt"))
-    assert "'q.txt' cannot be read" in said
+    (message,) = problems(text.replace("p.txt", "q.txt"))
+    assert "'q.txt' cannot be read" in message
 
 
 def test_gates_are_read_as_text_and_as_mapping() -> None:

@@ -21,10 +21,10 @@ def load(section: str) -> MlflowSpec | None:
 
 def test_tracking_fields_interpolate_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOST", "http://mlflow:5000")
-    found = load(
+    result = load(
         "tracking: {mlflow: {uri: '${HOST}', experiment: '${NAME:-qa}', tags: {n: 3, ok: true, host: '${HOST}'}}}"
     )
-    assert found == MlflowSpec(
+    assert result == MlflowSpec(
         "http://mlflow:5000", "qa", None, {"n": "3", "ok": "true", "host": "http://mlflow:5000"},
         ("metrics", "table", "report", "dataset"),
     )  # fmt: skip
@@ -37,8 +37,8 @@ def test_tracking_problems_are_reported_with_line_and_column() -> None:
         load(
             "tracking:\n  mlflow:\n    url: x\n    log: [metric]\n    tags: {a: [1]}\n    run_name: ${MISSING}\n  wandb: {}\n"
         )
-    said = [str(problem) for problem in wrong.value.problems]
-    assert said == [
+    message = [str(problem) for problem in wrong.value.problems]
+    assert message == [
         "s.yaml:6:5: tracking.mlflow.url: unknown key; did you mean 'uri'?",
         (
             "s.yaml:7:11: tracking.mlflow.log[0]: is 'metric'; it should be one of metrics, table, report, dataset, "
