@@ -1,4 +1,4 @@
-"""What the tests of tracking share: one server for all of them, and its client to read back what arrived."""
+"""Fixtures for MLflow: one server for all tests, and a client to read what was sent."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def client(server: str) -> Iterator[Any]:
 
 @pytest.fixture
 def mlflow(server: str) -> Iterator[Any]:
-    """The package, talking to the server, as somebody who logs datasets has it."""
+    """The package with the address of the server, as used to log datasets."""
     with warnings.catch_warnings(), mlflow_at(server):
-        warnings.simplefilter("ignore")  # what it says to those who log is not for us
+        warnings.simplefilter("ignore")  # about logging
         import mlflow
 
         yield mlflow
 
 
 class Arrived:
-    """What MLflow has of a run: the run of the suite, and those of its targets by name."""
+    """The runs of an experiment: that of the suite, and those of its targets by name."""
 
     def __init__(self, client: Any, experiment: str) -> None:
         self.client = client
@@ -60,7 +60,7 @@ class Arrived:
         import mlflow
 
         run_id = self.targets[target].info.run_id
-        mlflow.set_tracking_uri(self.client.tracking_uri)  # its own search for tables asks no other address
+        mlflow.set_tracking_uri(self.client.tracking_uri)  # its search for tables uses this address only
         try:
             return self.client.load_table(self.experiment_id, "eval_results_table.json", [run_id])
         finally:

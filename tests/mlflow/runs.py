@@ -1,4 +1,4 @@
-"""Suites whose runs the tests send: answers that exist already, so that nothing is asked."""
+"""Suites with recorded outputs, whose runs the tests send."""
 
 from __future__ import annotations
 

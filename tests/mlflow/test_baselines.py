@@ -1,4 +1,4 @@
-"""A gate that compares with the newest run in MLflow that passed."""
+"""Gates with the newest passing run in MLflow as their baseline."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_the_newest_passing_run_is_the_baseline(server: str, client: Any) -> Non
     assert (baseline.value, baseline.n) == (1.0, 60)
     worse = go("compared", server, "bad")
     assert (worse.verdict, worse.exit_code) == ("fail", 1)
-    assert go("compared", server, "bad").exit_code == 1  # the failed one has not become what is compared with
+    assert go("compared", server, "bad").exit_code == 1  # the failed run is not the new baseline
     assert "baseline.jsonl" in [
         item.path for item in client.list_artifacts(Arrived(client, "compared").parents[0].info.run_id)
     ]
 
 
 def test_a_regated_run_is_compared_with_an_older_run(server: str) -> None:
-    # the address is nowhere but in the suite, for judging as for sending
+    # only the suite has the address, for gates as for sending
     first = go("again", server, "good")
     second = go("again", server, "good")
     assert [first.verdict, second.verdict] == ["no_baseline", "pass"]
@@ -69,7 +69,7 @@ def test_a_regated_run_is_compared_with_an_older_run(server: str) -> None:
         assert json.loads((scored.path / "run.json").read_text())["verdict"] == verdict
         assert (
             reevaluate_gates(scored, runs=runs).verdict == verdict
-        )  # the run that gave its answers is not its baseline
+        )  # the run with its outputs is not its baseline
 
 
 def test_regate_reads_from_the_address_of_the_command_line(server: str, client: Any) -> None:

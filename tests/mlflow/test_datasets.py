@@ -1,4 +1,4 @@
-"""Datasets that lie in MLflow: tables of runs, datasets logged to runs, evaluation datasets."""
+"""Datasets in MLflow: tables of runs, datasets logged to runs, evaluation datasets."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ def test_the_dataset_of_a_sent_run_can_be_read(server: str, client: Any, mlflow:
         if column in first.table:
             assert again.table[column].tolist() == first.table[column].tolist(), column
 
-    below = read("target", server, arrived.targets["answer"].info.run_id)  # its dataset is the only thing it has
+    below = read("target", server, arrived.targets["answer"].info.run_id)  # it has only its dataset
     assert inputs(below) == inputs(first)
     (used,) = arrived.parent.inputs.dataset_inputs
     assert run_file(below)["dataset_from"] == {
         "mlflow": f"runs:/{arrived.targets['answer'].info.run_id}/sums@{used.dataset.digest}",
         "name": "sums", "digest": used.dataset.digest,
     }  # fmt: skip
-    path = Path(mlflow.data.get_source(used.dataset).load())  # MLflow itself finds the rows as well
+    path = Path(mlflow.data.get_source(used.dataset).load())  # MLflow can load the rows too
     assert [json.loads(line)["expected"] for line in path.read_text().splitlines()] == [["4", "four"], []]
 
 
@@ -118,7 +118,7 @@ def test_a_sent_dataset_has_the_same_digest_when_read_without_columns(server: st
     first = run("same", tracking(server, "log: [dataset]"))
     again = read("same-again", server, f"runs:/{Arrived(client, 'same').parent.info.run_id}/same")
     assert run_file(again)["dataset"]["digest"] == run_file(first)["dataset"]["digest"]
-    run("same", tracking(server, "log: [dataset]"))  # MLflow goes on naming the first run as the source of both
+    run("same", tracking(server, "log: [dataset]"))  # MLflow names the first run as the source of both
     newest = Arrived(client, "same").parents[0].info.run_id
     client.delete_run(Arrived(client, "same").parents[1].info.run_id)
     assert inputs(read("same-as-well", server, f"runs:/{newest}/same")) == inputs(again)
@@ -142,7 +142,7 @@ def test_a_partial_dataset_is_not_sent(server: str, client: Any) -> None:
 
 
 def log(mlflow: Any, source: Any = None, name: str = "facts") -> str:
-    """The id of a run that a dataset was logged to. MLflow takes two of one name and content for one, of one source."""
+    """The id of a run that a dataset was logged to. MLflow treats two with the same name and content as one, with one source."""
     import pandas
 
     frame = pandas.DataFrame({"inputs": ["q1", str(source)]})

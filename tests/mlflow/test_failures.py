@@ -1,4 +1,4 @@
-"""Servers that are down, slow, or break: the run is never lost, and what arrives is there exactly once."""
+"""Servers that are down, slow, or crash: the run is never lost, and everything is sent exactly once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EVERYTHING = "log: [metrics, table, report, dataset, traces]"
 
 
 def whole(client: Any, name: str, *, traces: int = 0) -> Arrived:
-    """What arrived of a run of the usual suite, which is all of it, and nothing of it twice."""
+    """The runs in MLflow, checked to be complete and without duplicates."""
     arrived = Arrived(client, name)
     assert (len(arrived.parents), sorted(arrived.targets), arrived.count) == (1, ["bad", "good"], 3)
     assert arrived.parent.data.metrics["rows"] == 6
@@ -97,7 +97,7 @@ def test_sending_continues_after_a_server_crash(server: str, client: Any) -> Non
     with faulty_proxy(server, fault) as proxy:
         result = run("dies")
         broken = 0
-        for more in range(2, 40, 2):  # each try comes a little further
+        for more in range(2, 40, 2):  # each attempt gets a little further
             fault.fails = lambda number, more=more: "drop" if number > more else None
             fault.seen.clear()
             if exporter.send(result.folder, proxy, patience_s=0.1).problem is None:
@@ -123,7 +123,7 @@ def test_a_restarted_server_receives_the_rest(tmp_path: Path) -> None:
     with mlflow_server(folder, port) as again:
         done = evalrun(
             "track", str(result.folder), "--mlflow", again
-        )  # MLflow keeps addresses of artifacts in a process
+        )  # MLflow caches addresses of artifacts in a process
         assert done.returncode == 0, done.stderr
         with warnings.catch_warnings(), mlflow_client(again) as client:
             whole(client, "killed", traces=3)
@@ -179,7 +179,7 @@ def test_traces_continue_after_an_interrupted_sending(server: str, client: Any) 
     with faulty_proxy(server, fault) as proxy:
         broken = exporter.send(result.folder, proxy, patience_s=3)
         assert broken.problem is not None
-        assert ledger(result.folder)["traces"] == {"recorded": 2}  # each row is a lot of its own
+        assert ledger(result.folder)["traces"] == {"recorded": 2}  # each row is a separate batch
         fault.fails = lambda number: None
         fault.seen.clear()
         assert exporter.send(result.folder, proxy).problem is None

@@ -1,4 +1,4 @@
-"""Names that MLflow takes, and no two that become one."""
+"""Names for MLflow are legal and stay distinct."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from evalrunner.mlflow.payload import clean, is_safe_json, metric_key, param_value, plain_markdown, tag_value
 
-LEGAL = re.compile(r"[/\w.\- :]*")  # what mlflow.utils.validation lets pass
+LEGAL = re.compile(r"[/\w.\- :]*")  # as in mlflow.utils.validation
 
 
 @pytest.mark.parametrize(

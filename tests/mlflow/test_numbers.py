@@ -1,4 +1,4 @@
-"""Our numbers beside those of `mlflow.models.evaluate`, from the same answers: the same to 1e-9."""
+"""Metrics equal those of `mlflow.models.evaluate` on the same outputs, to 1e-9."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ name: NAME
 dataset: {path: NAME.jsonl, columns: {input: inputs, expected: ground_truth}}
 target: {type: recorded, column: outputs}
 scorers: [exact_match, ari_grade_level, flesch_kincaid_grade_level]
-on_no_answer: zero   # as MLflow has it: a blank answer has grade 0
+on_no_answer: zero   # as in MLflow: a blank output has grade 0
 """
 HATE = """\
 name: NAME
@@ -106,7 +106,7 @@ def test_metrics_equal_those_of_mlflow_to_the_last_digits(server: str) -> None:
 
 
 def made_up(size: int, seed: int) -> list[tuple[str, str, str]]:
-    """Answers of a few pieces each, a sixth of them right and a sixth of them hardly there."""
+    """Random outputs, a sixth of them right and a sixth of them almost empty."""
     draw = random.Random(seed)
     rows = []
     for place in range(size):
@@ -120,7 +120,7 @@ def made_up(size: int, seed: int) -> list[tuple[str, str, str]]:
 
 
 def real(shared: Path) -> list[tuple[str, str, str]]:
-    """Forty solutions that a model wrote, with what should come out."""
+    """Forty solutions of a model, with the expected results."""
     lines = (shared / "gsm8k" / "example_model_solutions.jsonl").read_text(encoding="utf-8").splitlines()[:40]
     rows = [json.loads(line) for line in lines]
     return [(row["question"], row["ground_truth"], row["6b_finetuning"]["solution"]) for row in rows]
@@ -133,7 +133,7 @@ def answers_of(shared: Path) -> dict[str, list[tuple[str, str, str]]]:
 
 
 def theirs_of(datasets: dict[str, Any], env: dict[str, str]) -> dict[str, Any]:
-    """What MLflow finds in each, by the call of its tutorials: metrics, and its table by columns."""
+    """The results of MLflow for each, called as in its tutorials: metrics, and its table by columns."""
     Path("answers.json").write_text(json.dumps(datasets))
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("reference.py")), "answers.json", "found.json"],
@@ -144,7 +144,7 @@ def theirs_of(datasets: dict[str, Any], env: dict[str, str]) -> dict[str, Any]:
 
 
 def ours_of(datasets: dict[str, Any], suite: str, env: dict[str, str]) -> dict[str, dict[str, float]]:
-    """What a suite finds in each: its metrics by name. The tables are written as files."""
+    """The metrics of a suite for each, by name. The tables are written to files."""
     for name, rows in datasets.items():
         lines = [json.dumps(dict(zip(("inputs", "ground_truth", "outputs"), row, strict=True))) for row in rows]
         Path(f"{name}.jsonl").write_text("\n".join(lines) + "\n")
@@ -158,7 +158,7 @@ def ours_of(datasets: dict[str, Any], suite: str, env: dict[str, str]) -> dict[s
 
 
 def scores_of(name: str, column: str) -> list[float]:
-    """A column of our table, which stands in the order of the dataset."""
+    """A column of the table in the order of the dataset."""
     import pandas
 
     return list(pandas.read_csv(f"{name}.csv")[column])
@@ -182,7 +182,7 @@ def test_question_answering_gives_the_same_numbers(server: str, shared_data: Pat
 
 
 def said(size: int, seed: int) -> list[tuple[str, str, str]]:
-    """Answers of words that the classifier knows, from one to more than it reads."""
+    """Outputs of words that the classifier knows, from one to more than its limit."""
     draw = random.Random(seed)
     words = ("you are", "kind", "stupid", "the rain", "very", "hate", "love", "it is .", "unheard-of !", "Größe")
     return [

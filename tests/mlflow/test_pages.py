@@ -1,4 +1,4 @@
-"""MLflow's own pages of a run that was sent, in a browser: rows, scores and reasons are there to be seen."""
+"""MLflow's web pages of a sent run, in a browser: rows, scores and explanations are visible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAIT_MS = 90_000  # MLflow's pages are large, and the machine may be busy
 
 @pytest.fixture
 def page() -> Iterator[Any]:
-    """A page in Chromium of the system; the test is skipped where there is none."""
+    """A page in the system's Chromium; skips the test if there is none."""
     import shutil
 
     playwright = pytest.importorskip("playwright.sync_api")
@@ -50,7 +50,7 @@ def test_the_evaluation_page_shows_rows_scores_and_answers(server: str, client: 
     page.get_by_text(f"shown {result.run_id}"[:12]).first.wait_for()
     page.screenshot(path=SCREENSHOTS / "mlflow-runs.png")
     bad = arrived.targets["bad"].info.run_id
-    page.goto("about:blank")  # from one of its own pages MLflow does not read the address anew
+    page.goto("about:blank")  # MLflow does not reload for another address
     page.goto(
         f"{server}/#/experiments/{arrived.experiment_id}/evaluation-runs?selectedRunUuid={good}&compareToRunUuid={bad}"
     )

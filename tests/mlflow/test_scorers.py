@@ -1,4 +1,4 @@
-"""type: mlflow through whole runs: MLflow's own metrics and judges, and a judge on a real socket that is asked by us."""
+"""The scorer `mlflow` in whole runs: metrics of MLflow, and a judge on a real socket that only evalrun calls."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def problems(scorers: str, more: str = "", rows: Any = ROWS) -> str:
     return str(refused.value)
 
 
-# What asks nobody
+# Metrics without a judge
 
 
 def test_the_numbers_are_those_of_mlflow_on_the_same_rows() -> None:
@@ -116,9 +116,9 @@ def test_the_best_of_several_accepted_answers_counts() -> None:
 
 
 def test_a_metric_without_a_score_is_an_error_with_the_warning_of_mlflow() -> None:
-    """MLflow logs a warning and leaves the metric out: nobody would miss it."""
+    """MLflow logs a warning and omits the metric."""
     scorer = mlflow(metric="precision_at_k", params={"k": 1})
-    scorer.function.name = "precision"  # the text goes to MLflow as it is, which wants a list
+    scorer.function.name = "precision"  # the output is passed to MLflow as text, but it needs a list
     cell = cell_of(scorer, "no list", "a")
     assert (cell.state, cell.value) == ("error", None)
     assert cell.message is not None
@@ -138,7 +138,7 @@ def test_metrics_that_need_a_download_are_refused_without_network(monkeypatch: p
 
 
 def evalrun_elsewhere(**environ: str) -> subprocess.CompletedProcess[str]:
-    """`evalrun m.yaml --json` in a process of its own, which has imported nothing yet."""
+    """`evalrun m.yaml --json` in a new process."""
     code = "import sys; from evalrunner.cli.main import main; sys.argv = ['evalrun', 'm.yaml', '--json']; main()"
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     command = [sys.executable, "-c", code]
@@ -236,7 +236,7 @@ def test_unusable_metrics_are_errors_before_the_first_call(scorer: str, said: st
     assert said in problems(f"[{{type: mlflow, {scorer}}}]")
 
 
-# What asks a judge
+# Metrics with a judge
 
 
 def test_marks_come_only_from_the_judge_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,7 @@ def test_marks_come_only_from_the_judge_of_the_suite(monkeypatch: pytest.MonkeyP
 
 
 def test_the_plan_estimates_the_tokens_of_mlflow_judge_calls() -> None:
-    """Within a tenth of what is sent, and the upper end of the cost is a cap that lets the run end."""
+    """The estimate is within 10% of the tokens sent, and its upper end works as a cost cap."""
     metrics = ("Completeness", "Equivalence", "answer_relevance")
 
     def both(request: Any, nth: int) -> Action:
@@ -331,7 +331,7 @@ def test_a_user_defined_metric() -> None:
 
 
 def wise(request: Any, nth: int) -> Action:
-    """Knows the known pairs, and takes what holds its expected answer for right."""
+    """Knows the calibration examples, and accepts outputs that contain the expected answer."""
     text = request["messages"][-1]["content"]
     good = next(
         (pair.good for pair in CALIBRATION_EXAMPLES if pair.output in text and pair.input in text), "Milan" not in text
@@ -471,8 +471,8 @@ def test_the_judge_proxy_refuses_callers_without_a_token() -> None:
 
 def test_a_closed_cell_makes_no_judge_calls() -> None:
     judge = ScriptedJudge(lambda text: Failure("server", "never"))
-    asking = PendingCall(judge, loop=None)  # type: ignore[arg-type]
-    asking.end()
+    pending = PendingCall(judge, loop=None)  # type: ignore[arg-type]
+    pending.end()
     with pytest.raises(Exception, match=r"^$"):
-        asking.ask({"messages": []})
+        pending.ask({"messages": []})
     assert judge.asked == []

@@ -1,4 +1,4 @@
-"""What arrives in MLflow, read back from a real server with MLflow's own client."""
+"""Runs in MLflow, read back from a real server with MLflow's client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def sent(server: str, tmp_path_factory: pytest.TempPathFactory) -> SuiteResult:
-    """A run that was sent and that tests only look at."""
+    """A sent run, read-only for tests."""
     folder = tmp_path_factory.mktemp("sent")
     return run("sums", folder=folder, output_dir=folder / "runs", mlflow=server)
 
@@ -129,7 +129,7 @@ def test_epochs_are_steps_and_the_last_one_is_the_metric(server: str, client: An
     result = run("steps", tracking(server, "log: [metrics, traces]"), suite)
     arrived = Arrived(client, "steps")
     run_id = arrived.targets["answer"].info.run_id
-    # MLflow pairs the rows of two runs by what stands here
+    # MLflow pairs the rows of two runs by the preview
     assert sorted(trace.info.request_preview for trace in arrived.traces("answer")) == [
         f"{number} (epoch {epoch})" for number in (1, 2) for epoch in (1, 2, 3)
     ]
@@ -147,7 +147,7 @@ def test_sending_twice_creates_one_run(server: str, client: Any) -> None:
     first = ledger(result.folder)
     again = exporter.send(result.folder, server)
     assert (again.already_sent, again.problem, again.run_id) == (True, None, first["runs"][""])
-    (result.folder / "mlflow.json").unlink()  # even where the run folder has forgotten it
+    (result.folder / "mlflow.json").unlink()  # even without the record in the run folder
     third = exporter.send(result.folder, server)
     assert (third.problem, ledger(result.folder)["runs"]) == (None, first["runs"])
     arrived = Arrived(client, "twice")
@@ -176,7 +176,7 @@ def test_only_the_parts_named_in_log_are_sent(server: str, client: Any) -> None:
     assert [arrived.artifacts(run) for run in [arrived.parent, *arrived.targets.values()]] == [[], []]
     assert client.get_run(arrived.parent.info.run_id).inputs.dataset_inputs == []
     assert "contains/v1" in arrived.targets["good"].data.metrics
-    # the only target's metrics stand in the run of the suite as well, without its name
+    # the metrics of a single target are in the suite's run too, without its name
     assert arrived.parent.data.metrics["contains/v1"] == result.metrics["contains/v1"]
 
 
@@ -198,7 +198,7 @@ def test_every_row_is_a_trace_with_its_scores(server: str, client: Any, monkeypa
         for said in found.info.assessments
     }
     assert scores == {"expected_response": ("4", "HUMAN"), "exact_match": (0.0, "CODE"), "contains": (0.0, "CODE")}
-    assert [said.name for said in traces["no answer known"].info.assessments] == []  # nothing applies to it
+    assert [said.name for said in traces["no answer known"].info.assessments] == []  # no scorer applies
     (result.folder / "mlflow.json").unlink()
     assert exporter.send(result.folder).problem is None
     again = Arrived(client, "traced").traces("bad")

@@ -1,4 +1,4 @@
-"""Models logged with MLflow as targets: loaded from a real registry, their alias resolved to a version once."""
+"""Models logged with MLflow as targets: loaded from a real registry, with aliases resolved once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evalrunner.mlflow.client import quiet_mlflow
 from evalrunner.mlflow.target import read_answer, text_of
 from tests.endpoints.conftest import free_port
 from tests.fakes.server import Answer, ScriptedServer, Status
-from tests.mlflow.conftest import Arrived, client, server  # noqa: F401  fixtures
+from tests.mlflow.conftest import Arrived
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
@@ -34,8 +34,8 @@ def write(model: str, suite: str = SUITE) -> Path:
 
 
 @pytest.fixture
-def registry(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:  # noqa: F811
-    """The package, talking to the server, as somebody who logs models has it."""
+def registry(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The package with the address of the server, as used to log models."""
     if importlib.util.find_spec("mlflow") is None:
         pytest.skip("the extra 'mlflow' is not installed")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
@@ -47,7 +47,7 @@ def registry(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:  # 
 
 
 def log_shouting(registry: Any, name: str, sign: str) -> str:
-    """The version of a model that shouts, written to a file so that it needs no module of ours."""
+    """A registered version of a model that shouts, from a file so that it needs no module of the tests."""
     code = Path("shouting.py")
     code.write_text(
         "import mlflow\n\nclass Shouting(mlflow.pyfunc.PythonModel):\n"
@@ -55,7 +55,7 @@ def log_shouting(registry: Any, name: str, sign: str) -> str:
         "        text = model_input.iloc[0, 0]\n        if text == 'boom':\n            raise ValueError('no')\n"
         f"        return [text.upper() + {sign!r}]\n\nmlflow.models.set_model(Shouting())\n"
     )
-    with warnings.catch_warnings(record=True):  # MLflow wants type hints of those who log models
+    with warnings.catch_warnings(record=True):  # MLflow recommends type hints
         logged = registry.pyfunc.log_model(
             name="model", python_model=str(code), registered_model_name=name, pip_requirements=[]
         )
@@ -239,8 +239,8 @@ def test_a_logged_model_with_a_failing_server_is_an_error(registry: Any, monkeyp
 
 def test_the_registry_uses_the_address_of_the_suite(
     registry: Any,
-    server: str,  # noqa: F811
-    client: Any,  # noqa: F811
+    server: str,
+    client: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     version = log_shouting(registry, "placed", "")
