@@ -1,4 +1,4 @@
-"""What the tests of scorers share: the way from a factory to a cell, and a judge that answers as it is told."""
+"""Helpers for scorer tests: from a factory to a cell, and a scripted judge."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sample(*expected: str, input: Any = "a question") -> Sample:
 
 
 def cell_of(scorer: Scorer, output: str | Completion, *expected: str, input: Any = "a question", **bound: Any) -> Cell:
-    """The cell of a scorer that asks no judge, made the way the engine makes it."""
+    """The cell of a scorer without a judge, created as in the engine."""
     held = BoundScorer.bind("tested", scorer, **bound)
     completion = Completion(output) if isinstance(output, str) else output
     row = sample(*expected, input=input)
@@ -45,14 +45,14 @@ def score_of(scorer: Scorer, output: str, *expected: str) -> float:
 
 
 def judged(scorer: Scorer, judge: ScriptedJudge, output: str, *expected: str, input: Any = "a question") -> Cell:
-    """The cell of a scorer that asks a judge."""
+    """The cell of a scorer with a judge."""
     held = BoundScorer.bind("tested", scorer)
     return asyncio.run(call_async(held, sample(*expected, input=input), Completion(output), judge))
 
 
 @dataclass
 class ScriptedJudge:
-    """Answers with what `script` makes of the text it is asked, and keeps what it was asked."""
+    """Answers with the result of `script` for the text of the call, and records the calls."""
 
     script: Callable[[str], Completion | Failure]
     model: str = "scripted"
@@ -82,7 +82,7 @@ class ScriptedJudge:
 
 
 def choosing(choice: Any, reasons: Any = "because") -> Completion:
-    """A judge's reply that chooses, as a forced tool call."""
+    """A reply of the judge with a choice, as a forced tool call."""
     return tool_call(json.dumps({"reasons": reasons, "choice": choice}))
 
 

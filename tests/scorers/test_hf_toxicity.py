@@ -1,4 +1,4 @@
-"""toxicity with backend: hf, with a tiny classifier that the tests make and save."""
+"""toxicity with backend: hf, with a tiny classifier that the tests create."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HUB_ID = "facebook/roberta-hate-speech-dynabench-r4-target"
 
 
 def texts(count: int = 40) -> list[str]:
-    """Different texts of one to thirty words, some longer than the model takes."""
+    """Different texts of one to thirty words, some longer than the limit of the model."""
     draw = random.Random(3)
     return [" ".join(draw.choices(WORDS, k=1 + place % 30)) for place in range(count)]
 
@@ -47,13 +47,13 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(saved: Path, tmp_path: Path) -> Path:
-    """A copy of the classifier beside the suite."""
+    """A copy of the classifier next to the suite."""
     return shutil.copytree(saved, tmp_path / "tiny")
 
 
 @pytest.fixture(scope="module")
 def by_pipeline(saved: Path) -> dict[str, float]:
-    """What transformers' own pipeline gives each text, asked as MLflow's measurement asks it."""
+    """The score of each text by the pipeline of transformers, called as in MLflow."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformers import pipeline
@@ -96,7 +96,7 @@ def refused(scorer: str) -> str:
 def test_scores_equal_those_of_the_transformers_pipeline(model: Path, by_pipeline: dict[str, float]) -> None:
     result = run(texts())
     assert values(result) == pytest.approx(by_pipeline, abs=1e-9)
-    assert max(by_pipeline.values()) - min(by_pipeline.values()) > 0.5  # or nothing would be shown
+    assert max(by_pipeline.values()) - min(by_pipeline.values()) > 0.5  # otherwise the test would prove nothing
     found = [by_pipeline[text] for text in texts()]
     mean = sum(found) / len(found)
     assert result.metrics["toxicity/v1/mean"] == pytest.approx(mean, abs=1e-9)
@@ -149,7 +149,7 @@ def test_multi_label_models_give_a_probability_per_label(tmp_path: Path) -> None
 
 
 class SlowPipe:
-    """Stands for the pipeline: waits in each forward until the loop has let it go, and keeps who asked what."""
+    """Replaces the pipeline: each forward pass waits for the loop, and records its texts."""
 
     def __init__(self) -> None:
         self.go, self.threads, self.asked = threading.Event(), set[str](), list[list[str]]()
@@ -186,7 +186,7 @@ def test_concurrent_rows_are_batched_in_one_thread_without_blocking_the_loop(mod
         return await asyncio.gather(*rows)
 
     assert asyncio.run(ask()) == [Score(0.25, metadata={"backend": "hf"})] * 4
-    assert pipe.asked == [["a"], ["b"], ["c"]]  # equal texts once, and nothing that nobody waits for
+    assert pipe.asked == [["a"], ["b"], ["c"]]  # equal texts once, and none without a waiting row
     assert len(pipe.threads) == 1 and not pipe.threads & {threading.current_thread().name}
 
 
@@ -415,13 +415,13 @@ def test_a_hub_model_is_downloaded_once_and_metrics_name_its_commit(model: Path,
         env = {"HF_ENDPOINT": hub.address, "HF_HOME": str(Path("home").absolute())}
         planned = evalrun("plan", str(path), env=env)
         assert f"(hf {HUB_ID}@0123456789ab)" in planned.stdout, planned.stderr
-        assert not any("safetensors" in asked for asked in hub.asked)  # to plan needs no weights
+        assert not any("safetensors" in asked for asked in hub.asked)  # a plan needs no weights
         done = evalrun(str(path), env=env)
         assert done.returncode == 0, done.stderr
         assert f"fetching {HUB_ID} from the hub, once: 0 MB" in done.stderr
         asked = len(hub.asked)
         again = evalrun(str(path), "-q", env=env)
-        assert (again.returncode, again.stderr, len(hub.asked)) == (0, "", asked)  # nothing is asked any more
+        assert (again.returncode, again.stderr, len(hub.asked)) == (0, "", asked)  # no more requests
     for folder in Path("runs/tiny").iterdir():
         found = {row.answer.text: row.cells["toxicity"].value for row in read_rows(folder)}  # type: ignore[union-attr]
         assert found == pytest.approx(by_pipeline, abs=1e-9)

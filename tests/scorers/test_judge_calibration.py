@@ -1,4 +1,4 @@
-"""A judge on trial: ten of twelve known pairs, and what happens when its endpoint fails."""
+"""The sanity check of a judge: ten of twelve calibration examples, and failed calls during the check."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def check(scorer: Scorer, judge: ScriptedJudge) -> JudgeCheck:
 
 
 def pair_in(text: str, pairs: tuple[CalibrationExample, ...]) -> int:
-    """Which pair a question is about."""
+    """The index of the example in a call."""
     (place,) = [place for place, pair in enumerate(pairs) if pair.output in text]
     return place
 
 
 def right_on(count: int, *, wrong: object = None) -> ScriptedJudge:
-    """A judge of factuality that is right on the first `count` pairs; on the others it errs, or answers `wrong`."""
+    """A judge of factuality that is right on the first `count` examples and wrong, or answers `wrong`, on the others."""
 
     def script(text: str) -> Completion | Failure:
         place = pair_in(text, CALIBRATION_EXAMPLES)
@@ -76,7 +76,7 @@ def test_good_examples_score_low_if_lower_is_better() -> None:
 def test_a_failed_call_is_an_error_and_not_a_failed_check() -> None:
     judge = ScriptedJudge(lambda text: DOWN)
     assert check(factuality(), judge) == JudgeCheck(0, 12, 10, passed=False, failure=DOWN)
-    assert len(judge.asked) <= 4  # the others are not asked any more
+    assert len(judge.asked) <= 4  # no calls for the others
 
 
 def test_a_failed_call_does_not_matter_with_enough_right_verdicts() -> None:
@@ -112,7 +112,7 @@ def test_the_middle_of_the_range_is_neither_good_nor_bad() -> None:
 
 def test_four_calls_run_concurrently() -> None:
     judge = right_on(12)
-    judge.pause_s = 0.2  # longer than the first import of autoevals lets the others fall behind
+    judge.pause_s = 0.2  # longer than the first import of autoevals
     assert check(factuality(), judge).passed
     assert judge.most_at_once == 4
 
@@ -122,7 +122,7 @@ def test_four_calls_run_concurrently() -> None:
     [(12, 10), (6, 6), (7, 7), (8, 8), (10, 9), (20, 16), (100, 61), (5, 5), (1, 1)],
 )
 def test_required_right_verdicts_exceed_chance(total, needed) -> None:
-    """Against the tail of the binomial distribution, summed the other way round."""
+    """Equals the tail of the binomial distribution, summed in the other direction."""
     assert required_right(total) == needed
     if total >= 6:
         tails = []

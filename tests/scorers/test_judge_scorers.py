@@ -1,4 +1,4 @@
-"""factuality and toxicity with backend: judge: the real autoevals, asking a judge that answers as it is told."""
+"""factuality and toxicity with backend: judge: the real autoevals with a scripted judge."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_choices_of_toxicity_and_their_scores(choice, value) -> None:
 
 
 def test_texts_reach_the_judge_unchanged() -> None:
-    """autoevals' templates would escape HTML by themselves: `&quot;` is not what the model said."""
+    """The templates of autoevals would escape HTML as `&quot;`."""
     judge = answering(choosing("C"))
     output = '<b>"2 < 3"</b> & {{expected}} &quot;'
     judged(factuality(), judge, output, 'it\'s "<yes>"', input={"q": 'is "2 < 3"?'})
@@ -111,7 +111,7 @@ def test_rows_without_an_expected_answer_make_no_judge_call() -> None:
 
 @pytest.mark.parametrize("name", ["gpt-5", "gpt-5-mini", "gpt-4o", "local/smollm2-135m-instruct", "o3"])
 def test_the_judge_model_name_does_not_change_the_call(name) -> None:
-    """autoevals by itself sends names that start with gpt-5 to another API."""
+    """autoevals sends models named gpt-5… to another API."""
     judge = answering(choosing("C"))
     judge.model = name
     assert judged(factuality(), judge, "x", "y").value == 1.0
@@ -158,11 +158,11 @@ def test_an_unreadable_verdict_is_unscored_and_never_a_number(answer) -> None:
         assert cell.state == "unscored" and cell.value is None
         assert cell.message is not None and cell.message.startswith("judge: unreadable verdict: ")
         assert len(cell.message) < 300 and "\n" not in cell.message
-        assert len(cell.calls) == 1  # it was paid for
+        assert len(cell.calls) == 1  # the call is recorded
 
 
 def test_random_replies_are_never_a_score() -> None:
-    """Four hundred replies at random, as text and as a tool's arguments; the seed is fixed."""
+    """400 random replies with a fixed seed, as text and as tool arguments."""
     dice = random.Random(7)
     scorer = factuality()
     signs = string.printable + '{}[]":,ABCDE' * 5 + "\ud800\0é"
@@ -192,7 +192,7 @@ def test_an_empty_judge_reply_is_unscored(answer, reason) -> None:
 
 
 def test_tool_arguments_as_plain_text_are_a_verdict() -> None:
-    """Some servers do not know tools and let the model write the JSON; nothing else in a text is looked for."""
+    """Servers without tools let the model write the JSON; nothing else in a text counts."""
     said = Completion('{"reasons": "same", "choice": "C"}')
     cell = judged(factuality(), answering(said), "x", "y")
     assert (cell.value, cell.detail) == (1.0, {"choice": "C", "explanation": "same"})
@@ -209,7 +209,7 @@ def test_tool_arguments_as_plain_text_are_a_verdict() -> None:
     ],
 )
 def test_a_failed_call_is_returned_and_not_retried(failure) -> None:
-    """Asking again is for the layers below: autoevals by itself would ask a hundred times, for hours."""
+    """Retries are up to the middleware: autoevals would retry a hundred times, for hours."""
     judge = answering(failure)
     assert judged(factuality(), judge, "x", "y") == Cell("error", reason=failure.message, cause=failure.kind)
     assert len(judge.asked) == 1
@@ -255,7 +255,7 @@ def test_no_other_host_is_contacted_even_with_a_key_in_the_environment(monkeypat
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     judge = answering(choosing("C"))
     assert judged(factuality(), judge, "x", "y").value == 1.0
-    assert judged(toxicity(backend="judge"), judge, "x").state == "unscored"  # C is no choice of that one
+    assert judged(toxicity(backend="judge"), judge, "x").state == "unscored"  # it has no choice C
     assert len(judge.asked) == 2
 
 
@@ -283,7 +283,7 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_a_fresh_process_with_a_key_calls_only_the_judge() -> None:
-    """No client of openai is made: the package is not so much as imported. Nor is anything before it is needed."""
+    """No client of openai is created, the package is not imported, and nothing is imported before it is needed."""
     env = {**os.environ, "OPENAI_API_KEY": "sk-not-to-be-sent-anywhere", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", ALONE], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout.replace("'", '"'))) == (0, ["autoevals"]), done.stderr
@@ -294,6 +294,6 @@ def test_the_client_has_no_fallback() -> None:
 
     client = judge_client_class()(answering(choosing("C")))
     assert isinstance(client, LLMClient) and prepare_openai(client=client, is_async=True) is client
-    assert not client.is_wrapped  # by a tracer of theirs
+    assert not client.is_wrapped  # by a tracer
     for name in ("openai", "chat", "responses"):
         assert not hasattr(client, name)

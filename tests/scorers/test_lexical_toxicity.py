@@ -80,7 +80,7 @@ def test_fast_predictions_equal_those_of_the_package() -> None:
     texts = ["You idiot.", "What a lovely day!", "", "\ud800", "stupid", "kill the process", "a" * 1_000, CLEAN]
     direct = fast_predict(profanity_check.vectorizer, profanity_check.model)
     assert list(direct(texts)) == pytest.approx(list(predict_prob(texts)), abs=1e-12)
-    assert load_model() is not predict_prob  # this version of the package is the one they were made for
+    assert load_model() is not predict_prob  # the fast path supports this version of the package
 
 
 @pytest.mark.local

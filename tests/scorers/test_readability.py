@@ -1,4 +1,4 @@
-"""ari_grade_level and flesch_kincaid_grade_level. That they are MLflow's numbers is proved in tests/mlflow/test_numbers.py."""
+"""ari_grade_level and flesch_kincaid_grade_level. tests/mlflow/test_numbers.py compares them with MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The regex scorer: searching, capturing, comparing numbers, and patterns that would never end."""
+"""The regex scorer: searching, capturing, comparing numbers, and patterns of exponential cost."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def test_without_a_group_the_pattern_is_searched(options, output, value) -> None
         ({"pattern": r"Answer: (\w+)", "group": 1, "ignore_case": True}, "answer: paris", ["Paris"], 1),
         ({"pattern": r"\b[A-D]\b", "group": 0}, "B, or rather C", ["B"], 1),
         ({"pattern": r"\b[A-D]\b", "group": 0, "find": "last"}, "B, or rather C", ["C"], 1),
-        ({"pattern": "x(y)?", "group": 1}, "x", ["y"], 0),  # the group took no part
+        ({"pattern": "x(y)?", "group": 1}, "x", ["y"], 0),  # the group is not in the match
         ({"pattern": LAST_NUMBER, "group": 0, "find": "last", "numeric": True}, "3 + 4 = $1,007.", ["1007.00"], 1),
         ({"pattern": LAST_NUMBER, "group": 0, "find": "last"}, "3 + 4 = $1,007.", ["1007"], 0),
-        ({"pattern": r"\S+$", "group": 0, "numeric": True}, "it is seven", ["seven"], 1),  # no numbers: as texts
+        ({"pattern": r"\S+$", "group": 0, "numeric": True}, "it is seven", ["seven"], 1),  # not numbers: compared as text
         ({"pattern": r"\S+$", "group": 0, "numeric": True}, "it is 7", ["seven"], 0),
         (
             {"pattern": r"A: (.+)", "expected_pattern": r"#### (.+)", "group": 1, "numeric": True},
@@ -148,7 +148,7 @@ def test_numbers_in_common_notations(text, number) -> None:
 
 
 def test_it_agrees_with_labels_of_recorded_solutions(shared_data: Path) -> None:
-    """1,319 word problems, four models: 286, 515, 458 and 742 right, as their authors counted."""
+    """1,319 word problems, four models: 286, 515, 458 and 742 right, as counted by the authors."""
     scorer = regex(pattern=r"A: (.+)", group=1, find="last", numeric=True, expected_pattern=r"A: (.+)")
     right: dict[str, int] = {}
     labelled: dict[str, int] = {}

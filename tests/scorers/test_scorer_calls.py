@@ -1,4 +1,4 @@
-"""How scorers are bound and called, and what becomes of what they raise: an error of their cell, never of the run."""
+"""Binding and calling of scorers. An exception is an error of its cell, never of the run."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_an_unawaited_coroutine_is_an_error() -> None:
 
 
 def test_the_overhead_of_a_scorer_is_microseconds() -> None:
-    """The bound is far above the 4 µs measured: it is there to see a new habit, not a busy machine."""
+    """The bound is far above the measured 4 µs, so that a busy machine does not fail the test."""
     bound = BoundScorer.bind("s", Scorer(lambda output: True))
     row, completion = Sample("1", "q", ("a",)), Completion("out")
     best = math.inf

@@ -1,4 +1,4 @@
-"""What a scorer returns becomes a finite number in range, or a cell that says why not."""
+"""The return value of a scorer becomes a finite number in range, or a cell with the reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPEN = Declaration(low=None, high=None)
         (0.25, Cell("scored", 0.25)),
         (Fraction(1, 4), Cell("scored", 0.25)),
         (Decimal("0.25"), Cell("scored", 0.25)),
-        (1 + 1e-12, Cell("scored", 1.0)),  # what arithmetic leaves over the end of the range
+        (1 + 1e-12, Cell("scored", 1.0)),  # rounding beyond the end of the range
         (-1e-12, Cell("scored", 0.0)),
         (Score(0.5), Cell("scored", 0.5)),
         (Score(0.5, "so so"), Cell("scored", 0.5, detail={"explanation": "so so"})),
@@ -46,7 +46,7 @@ def test_allowed_return_values(returned, cell) -> None:
 
 
 class Hostile:
-    """Raises whenever somebody looks at it."""
+    """Raises on any access."""
 
     def __getattr__(self, name):
         raise RuntimeError("do not touch")

@@ -17,7 +17,7 @@ from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 
 def squad_normalize(text: str) -> str:
-    """The published algorithm (Rajpurkar et al. 2016, evaluation script of SQuAD 1.1), written down once more."""
+    """The published algorithm (Rajpurkar et al. 2016, evaluation script of SQuAD 1.1), reimplemented."""
     text = "".join(sign for sign in text.lower() if sign not in set(string.punctuation))
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
@@ -59,17 +59,17 @@ def test_a_missing_answer_is_unscored_unless_on_no_answer_is_zero(factory, finis
     ("options", "output", "expected", "value"),
     [
         ({}, "Paris", ["Paris"], 1),
-        ({}, " Paris\n", ["Paris "], 1),  # blanks at the ends are nobody's answer
+        ({}, " Paris\n", ["Paris "], 1),  # whitespace at the ends is ignored
         ({}, "paris", ["Paris"], 0),
         ({}, "Paris.", ["Paris"], 0),
         ({}, "Paris", ["London", "Paris"], 1),
-        ({}, "caf\u00e9", ["cafe\u0301"], 1),  # one letter, written in two ways
+        ({}, "caf\u00e9", ["cafe\u0301"], 1),  # one letter in two encodings
         ({}, "New  York", ["New York"], 0),
         ({"ignore_whitespace": True}, "New \n York", ["New York"], 1),
         ({"ignore_case": True}, "STRASSE", ["Straße"], 1),
         ({"ignore_case": True}, "Paris.", ["paris"], 0),
         ({"ignore_punctuation": True}, "U.S.A.", ["USA"], 1),
-        ({"ignore_punctuation": True}, "“Paris”", ["Paris"], 0),  # SQuAD's punctuation is that of ASCII
+        ({"ignore_punctuation": True}, "“Paris”", ["Paris"], 0),  # only ASCII punctuation, as in SQuAD
         ({"ignore_articles": True}, "The cat on a mat", ["cat on mat"], 1),
         ({"ignore_articles": True}, "theatre", ["atre"], 0),
         ({"ignore_articles": True}, "on  the mat", ["on  mat"], 1),
@@ -86,7 +86,7 @@ def test_exact_match(options, output, expected, value) -> None:
     [("A", "A", 1), ("a.", "A", 1), ("The", "A", 0), ("B", "A", 0), ("the", "The", 1), ("+", "+", 1), ("-", "+", 0)],
 )
 def test_answers_that_normalization_would_empty_are_still_compared(output, expected, value) -> None:
-    """SQuAD's own script finds all of these equal: each is the empty text to it."""
+    """The SQuAD script treats all of these as equal, because each becomes the empty text."""
     assert score_of(exact_match(normalize="squad"), output, expected) == value
     assert score_of(contains(normalize="squad"), output, expected) == value
     assert score_of(token_f1(), output, expected) == value
@@ -113,7 +113,7 @@ def test_answers_that_normalization_would_empty_are_still_compared(output, expec
         ({"normalize": "squad"}, "In the U.S.  of A", ["us of"], 1),
         ({"values": ["sorry", "cannot"]}, "I cannot say", [], 1),
         ({"values": ["sorry", "cannot"], "negate": True}, "I cannot say", ["I cannot say"], 0),
-        ({}, "any", ["", "any"], 1),  # a blank one among others is not found in everything
+        ({}, "any", ["", "any"], 1),  # a blank answer matches nothing
         ({}, "any", ["", "other"], 0),
     ],
 )
@@ -133,7 +133,7 @@ def test_blank_values_are_refused(values) -> None:
         ("the cat sat", ["The cat sat."], 1.0),
         ("cat", ["dog"], 0.0),
         ("a cat sat on the mat", ["cat sat"], 2 * 2 / (4 + 2)),
-        ("yes yes yes", ["yes no"], 2 * 1 / (3 + 2)),  # bags: a word counts as often as it is there
+        ("yes yes yes", ["yes no"], 2 * 1 / (3 + 2)),  # bags: repeated words count
         ("cat", ["dog", "black cat", "cat"], 1.0),
         ("!!!", ["cat"], 0.0),
     ],
@@ -184,7 +184,7 @@ def test_scores_equal_those_of_the_squad_script(shared_data: Path, kind: str) ->
 
 
 def test_scorers_separate_right_from_wrong_answers(shared_data: Path) -> None:
-    """Against the labels of people on 1,490 answers, as areas under the ROC curve: the figures of the docs."""
+    """Areas under the ROC curve against human labels of 1,490 answers, as in the docs."""
     with (shared_data / "openqa_eval" / "NQ301_BEM.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     scorers = {
@@ -205,6 +205,6 @@ def test_scorers_separate_right_from_wrong_answers(shared_data: Path) -> None:
 
 
 def area(scores: dict[bool, list[float]]) -> float:
-    """The chance that a right answer scores above a wrong one, ties half (Mann & Whitney 1947)."""
+    """The probability that a right answer scores above a wrong one, ties count half (Mann & Whitney 1947)."""
     wins = sum((good > bad) + (good == bad) / 2 for good in scores[True] for bad in scores[False])
     return wins / (len(scores[True]) * len(scores[False]))
