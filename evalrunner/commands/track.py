@@ -24,7 +24,7 @@ POLL_INTERVAL_S = 0.1
 NOTICE_AFTER_S = 20.0  # on a busy machine the import of a tracker's package alone takes nearly as long
 STOP_GRACE_S = 3.0  # after a stop request
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def track_run(folder: Path, addresses: Mapping[str, str]) -> dict[str, TrackingResult]:
@@ -46,7 +46,7 @@ def check_trackers(plans: Sequence[Plan], options: RunOptions) -> None:
 
 
 async def send_after_run(
-    result: RunResult, options: RunOptions, stop: StopSignal, tell: Tell | None = None
+    result: RunResult, options: RunOptions, stop: StopSignal, notify: Notify | None = None
 ) -> RunResult:
     """The result of a run after it was sent, with a notice for each tracker that did not get it.
 
@@ -57,17 +57,17 @@ async def send_after_run(
         if stop.interrupted:
             sent = exporter.note_unsent(result.folder, address, "the run was interrupted")
         else:
-            sent = await _send(name, exporter, result, address, stop, tell)
+            sent = await _send(name, exporter, result, address, stop, notify)
         if sent.problem is None:
-            if tell is not None and not stop.count:
-                tell(f"{name}: {sent}")
+            if notify is not None and not stop.count:
+                notify(f"{name}: {sent}")
             continue
         warning = (
             f"{name}: not sent to {sent.destination}: {sent.problem}; the run is safe in {str(result.folder)!r} and "
             f"can be sent later: evalrun track {result.folder}"
         )
-        if tell is not None:
-            tell(f"evalrun: warning: {warning}")
+        if notify is not None:
+            notify(f"evalrun: warning: {warning}")
         code = exit_code([result.exit_code, UNTRUSTED]) if _is_required(name, options) else result.exit_code
         result = replace(result, notices=(*result.notices, warning), exit_code=code)
     return result
@@ -93,7 +93,7 @@ def _is_required(name: str, options: RunOptions) -> bool:
 
 
 async def _send(
-    name: str, exporter: Exporter, result: RunResult, address: str | None, stop: StopSignal, tell: Tell | None
+    name: str, exporter: Exporter, result: RunResult, address: str | None, stop: StopSignal, notify: Notify | None
 ) -> TrackingResult:
     """The outcome of sending, in a thread that a second Ctrl-C does not wait for."""
     suite = result.plan.suite
@@ -109,12 +109,12 @@ async def _send(
 
     thread = threading.Thread(target=work, name="evalrun-tracking", daemon=True)
     thread.start()
-    waited_s, started, told = 0.0, time.monotonic(), tell is None
+    waited_s, started, notified = 0.0, time.monotonic(), notify is None
     while thread.is_alive() and waited_s < STOP_GRACE_S and stop.count < 2:
         await asyncio.sleep(POLL_INTERVAL_S)
-        if tell is not None and not told and time.monotonic() - started > NOTICE_AFTER_S:
-            told = True
-            tell(f"{name}: still sending to {destination}; Ctrl-C leaves the rest to evalrun track {result.folder}")
+        if notify is not None and not notified and time.monotonic() - started > NOTICE_AFTER_S:
+            notified = True
+            notify(f"{name}: still sending to {destination}; Ctrl-C leaves the rest to evalrun track {result.folder}")
         if stop.count:
             stopped.set()
             waited_s += POLL_INTERVAL_S

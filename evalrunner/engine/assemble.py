@@ -165,14 +165,16 @@ class Assembler:
             return PlannedTarget(spec.name, self.stored.answers[spec.name], "recorded")
         if spec.model is None:
             assert spec.type is not None  # a target is either a model or has a type
-            made = self._make("targets", spec.type, spec, suite)
-            if isinstance(made, NeedsHttpEndpoint):
-                return self._service(suite, made, spec, calls)
+            instance = self._make("targets", spec.type, spec, suite)
+            if isinstance(instance, NeedsHttpEndpoint):
+                return self._service(suite, instance, spec, calls)
             slots = (
-                None if isinstance(made, UNCALLED) or suite.run.concurrency != "auto" else Semaphore(MAX_FUNCTION_CALLS)
+                None
+                if isinstance(instance, UNCALLED) or suite.run.concurrency != "auto"
+                else Semaphore(MAX_FUNCTION_CALLS)
             )
-            model = getattr(made, "model", None)  # a target that asks one model may name it
-            return None if made is None else PlannedTarget(spec.name, made, spec.type, model, slots=slots)
+            model = getattr(instance, "model", None)  # a target that asks one model may name it
+            return None if instance is None else PlannedTarget(spec.name, instance, spec.type, model, slots=slots)
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)
         if prompt is None or opened is None:
@@ -189,16 +191,16 @@ class Assembler:
         )
 
     def _service(
-        self, suite: Suite, made: NeedsHttpEndpoint, spec: TargetSpec, calls: MiddlewareStack
+        self, suite: Suite, instance: NeedsHttpEndpoint, spec: TargetSpec, calls: MiddlewareStack
     ) -> PlannedTarget | None:
         """A target that calls an HTTP service, through the same middleware as a model."""
-        if suite.run.max_cost is not None and made.definition.get("cost") is not None:
+        if suite.run.max_cost is not None and instance.definition.get("cost") is not None:
             message = "max_cost is set, but the cost of a call to this service is not bounded; remove one of them"
             self.document.problem(spec.key_path, message)
         opened: EndpointHandle | None = self._guard(
             (*spec.key_path, "transport"),
             lambda: self.pool.open_http(
-                made.service,
+                instance.service,
                 timeout_s=spec.pace.timeout or suite.run.timeout,
                 transport=spec.pace.transport,
                 folder=suite.folder,
@@ -207,9 +209,17 @@ class Assembler:
         if opened is None:
             return None
         context = _call_context(spec.name, "targets", opened, spec.pace, suite.run)
-        call = made.with_endpoint(calls.wrap(opened.endpoint, context), name=spec.name)
+        call = instance.with_endpoint(calls.wrap(opened.endpoint, context), name=spec.name)
         return PlannedTarget(
-            spec.name, call, spec.type or "", None, opened.host, None, made.definition, context.tally, context.breaker
+            spec.name,
+            call,
+            spec.type or "",
+            None,
+            opened.host,
+            None,
+            instance.definition,
+            context.tally,
+            context.breaker,
         )
 
     def _add_model(
@@ -234,10 +244,10 @@ class Assembler:
         return found
 
     def _scorer(self, suite: Suite, spec: ScorerSpec, calls: MiddlewareStack) -> PlannedScorer | None:
-        made = self._make("scorers", spec.type, spec, suite)
-        if made is None:
+        instance = self._make("scorers", spec.type, spec, suite)
+        if instance is None:
             return None
-        scorer = made if isinstance(made, Scorer) else Scorer(made)
+        scorer = instance if isinstance(instance, Scorer) else Scorer(instance)
         bound: BoundScorer | None = self._guard(
             spec.key_path,
             lambda: BoundScorer.bind(spec.name, scorer, on_no_answer=spec.on_no_answer, version=spec.version),

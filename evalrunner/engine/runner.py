@@ -75,10 +75,10 @@ async def _until_done(workers: list[asyncio.Task[None]], plan: Plan, state: RunS
 
 async def _let_finish(pending: set[asyncio.Task[None]], plan: Plan, stop: StopSignal) -> None:
     """Wait for the calls in flight: they are paid for, so a run that stops by itself waits for the timeout of a call."""
-    begun, limit_s = time.monotonic(), plan.suite.run.run_timeout
+    started_s, limit_s = time.monotonic(), plan.suite.run.run_timeout
     while pending:
         urgent = stop.interrupted or (limit_s is not None and stop.reason == _timeout_reason(limit_s))
-        remaining_s = begun + (GRACE_S if urgent else plan.suite.run.timeout) - time.monotonic()
+        remaining_s = started_s + (GRACE_S if urgent else plan.suite.run.timeout) - time.monotonic()
         if stop.force or remaining_s <= 0:
             return
         done, pending = await asyncio.wait(pending, timeout=min(0.05, remaining_s))

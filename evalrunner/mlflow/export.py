@@ -39,9 +39,9 @@ from evalrunner.mlflow.sources import BASELINE_FILE, ROWS_FILE
 from evalrunner.mlflow.traces import TRACE_CONCURRENCY, TracePool, TraceSender
 from evalrunner.plugins import TrackingResult
 from evalrunner.redact import redact_message
+from evalrunner.runs.folder import ROWS_FILE as ROW_LOG_FILE
 from evalrunner.runs.folder import RunFolder, RunLock
 from evalrunner.runs.record import MetricsRecord, RunRecord, to_json
-from evalrunner.runs.row_log import NAME as ROW_LOG_FILE
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Design, Summary
 

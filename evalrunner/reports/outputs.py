@@ -10,6 +10,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,7 +89,7 @@ class Outputs:
 
     def on_start(self, run: RunView, /) -> None:
         for output in self.outputs:
-            output.attempt(lambda output=output: output.reporter.on_start(run))
+            output.attempt(partial(output.reporter.on_start, run))
 
     def on_row(self, row: Row, /) -> None:
         for output, on_row in self.row_takers:
@@ -102,16 +103,16 @@ class Outputs:
         """Write the optional files; returns a notice for each that could not be written."""
         chosen = [output for output in self.outputs if output.optional]
         for output in chosen:
-            output.attempt(lambda output=output: output.reporter.on_end(run))
+            output.attempt(partial(output.reporter.on_end, run))
         return tuple(f"a report could not be written: {output.problem}" for output in chosen if output.problem)
 
     def on_end(self, run: RunView, /) -> None:
         """Write the other files, then all copies. Raises RunError that names those that could not be written."""
         for output in self.outputs:
             if not output.optional:
-                output.attempt(lambda output=output: output.reporter.on_end(run))
+                output.attempt(partial(output.reporter.on_end, run))
             for copy in output.copies:
-                output.attempt(lambda output=output, copy=copy: _copy(output.path, copy))
+                output.attempt(partial(_copy, output.path, copy))
         problems = [
             output.problem for output in self.outputs if output.problem and (not output.optional or output.copies)
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from evalrunner.compare.result import Comparison
 from evalrunner.domain import EMPTY, GateResult, Metric
@@ -87,7 +87,7 @@ class RunView:
     numbers: MetricsRecord | None = None
     find_baseline: Callable[[], BaselineLookup | None] = lambda: None
     tallies: tuple[CallTally, ...] = ()
-    budget: Mapping[Literal["targets", "judges", "cap"], float] = EMPTY
+    budget: Mapping[str, float] = EMPTY
 
     @property
     def word(self) -> str:
@@ -181,7 +181,7 @@ def view_of(result: RunResult) -> RunView:
         view,
         judges=judges,
         find_baseline=partial(baseline_lookup_of_plan, plan),
-        budget={} if budget is None else {**budget.ledger.spent, "cap": budget.cap_usd},
+        budget={} if budget is None else dict(budget.ledger.spent) | {"cap": budget.cap_usd},
     )
 
 

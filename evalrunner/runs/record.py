@@ -235,7 +235,7 @@ class TargetMetrics:
     usage: UsageRecord = UsageRecord()
 
     def headline(self, scorer: str, declared: ScorerProvenance) -> Metric | None:
-        """The metric over all samples that the scorer's bare name means; its first metric where that is not there."""
+        """The headline metric of a scorer over all samples; its first metric if it has none."""
         own = [metric for metric in self.metrics if metric.scorer == scorer and metric.slice is None]
         return next((metric for metric in own if metric.aggregate == declared.headline), own[0] if own else None)
 

@@ -25,7 +25,6 @@ from evalrunner.redact import redact
 from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.storage import KeyTable, dump_json, load_json
 
-NAME = ROWS_FILE
 SYNC_INTERVAL_S = 1.0  # a write survives a crash of the process without fsync; this is for a crash of the machine
 BLOCK_BYTES = 1 << 16  # read at a time in search of the last newline
 DECODE_ERRORS = (ValueError, KeyError, AttributeError, TypeError)  # raised for a line that is not a record
@@ -35,7 +34,7 @@ class RowLog:
     """Appends rows to `rows.jsonl` of a run folder, one write for each line."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+        self.path = folder / ROWS_FILE
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._synced = time.monotonic()
 
@@ -67,7 +66,7 @@ def remove_truncated_line(folder: Path) -> int:
 
     A line that lacks only its newline gets it. The caller holds the lock of the run. Raises RunError.
     """
-    path = folder / NAME
+    path = folder / ROWS_FILE
     try:
         with path.open("r+b") as file:
             start = _last_line(file)
@@ -93,7 +92,7 @@ def scan_keys(folder: Path) -> FinishedRows:
 
     A truncated last line is skipped. Raises RunError for a broken line in the middle: something else changed the file.
     """
-    path, finished = folder / NAME, FinishedRows()
+    path, finished = folder / ROWS_FILE, FinishedRows()
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -122,12 +121,12 @@ def read_rows(folder: Path) -> Iterator[Row]:
 
 def finished_rows(folder: Path, finished: FinishedRows) -> Iterator[Row]:
     """The rows that count, in order of arrival. Lines written after the scan are not read."""
-    return _rows_at(folder / NAME, finished.offsets())
+    return _rows_at(folder / ROWS_FILE, finished.offsets())
 
 
 def row_at(folder: Path, offset: int) -> Row:
     """The row whose line starts at this byte of the log. Raises RunError."""
-    (row,) = _rows_at(folder / NAME, [offset])
+    (row,) = _rows_at(folder / ROWS_FILE, [offset])
     return row
 
 
@@ -378,7 +377,7 @@ class FinishedRow:
 class FinishedRows:
     """The last record of every key, in a few dozen bytes each. A key is 64 bits of a hash salted for each process.
 
-    Two keys of one run share them by chance in 1 of 37 million runs of a million rows, and nobody can aim for it.
+    Two keys of one run share them by chance in 1 of 37 million runs of a million rows, and the salt makes it impossible to provoke.
     `size` is where the last whole line ends, in bytes.
     """
 

@@ -85,8 +85,8 @@ class Pages:
 
     def _index(self) -> Response:
         found = suites(self.output_dir)
-        shown = [(name, readable(runs[:MAX_INDEX_RUNS]), len(runs)) for name, runs in found.items()]
-        return self._page("index.html", title="Runs", suites=shown, folder=str(self.output_dir))
+        sections = [(name, readable(runs[:MAX_INDEX_RUNS]), len(runs)) for name, runs in found.items()]
+        return self._page("index.html", title="Runs", suites=sections, folder=str(self.output_dir))
 
     def _suite(self, name: str) -> Response:
         folders = suites(self.output_dir).get(name)

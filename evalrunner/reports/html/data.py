@@ -27,9 +27,10 @@ from evalrunner.errors import RunError
 from evalrunner.redact import redact
 from evalrunner.reports.view import RunView, sentence
 from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores
+from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.runs.provenance import ScorerProvenance, TargetProvenance
 from evalrunner.runs.record import UsageRecord, to_json
-from evalrunner.runs.row_log import NAME, BrokenRecord, decode_row
+from evalrunner.runs.row_log import BrokenRecord, decode_row
 from evalrunner.storage import dump_json
 
 ABOUT = ("status", "started_at", "finished_at", "duration_s", "seed", "epochs", "rows", "rows_planned", "stopped")
@@ -121,7 +122,7 @@ class RowIndex:
     """The last record of each sample, epoch and target of a run folder, in that order. A torn last line is left out."""
 
     def __init__(self, folder: Path, targets: Sequence[str]) -> None:
-        self.path = folder / NAME
+        self.path = folder / ROWS_FILE
         self.targets = tuple(targets)
         self.size = self.path.stat().st_size if self.path.exists() else 0
         self._keys = array("Q")
