@@ -1,4 +1,4 @@
-"""From a model of the suite to its endpoint: which kind it is, how its requests are sent, what it shares with others.
+"""The endpoint of a model: its kind, the transport of its requests, and what it shares with other models.
 
 The kinds are the `endpoints` of `plugin_table.BUILTIN`. A model with `base_url` is of kind `openai`; any other model is of
 the kind that its prefix names (`openai/NAME`, `local/NAME`), or goes through LiteLLM. Each entry is a function from a
@@ -37,19 +37,19 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 def unknown_price() -> KnownPrice:
-    """What an endpoint says that does not know its price."""
+    """The list price of an endpoint that knows none."""
     return UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointHandle:
-    """An endpoint and what to ask it for.
+    """An endpoint with the name of its model, its address and its limits.
 
-    `model` is the name to send, `host` what may be shown of its address. `key` is the same for specs of one server and
-    API key, which share one concurrency limit; it holds no secret and means nothing to another process. `identity` says
-    which endpoint answers, the same in every process and without any secret. `max_concurrency` is how many calls the
-    endpoint works on at a time, None where it does not say. `enforces_timeout`: it drops a call by itself at the timeout
-    that it was opened with. `list_price` looks up the price that the kind of endpoint knows without a call.
+    `model` is the name to send, `host` its address without credentials. `key` is the same for specs of one server
+    and API key, which share one concurrency limit; it has no secret and is valid in this process only. `identity` says
+    which endpoint answers, the same in every process and without secrets. `max_concurrency` is the number of calls that
+    the endpoint processes at a time, None if unknown. `enforces_timeout`: it drops a call by itself at the timeout
+    that it was opened with. `list_price` returns the price that the endpoint knows without a call.
     """
 
     endpoint: Endpoint
@@ -75,7 +75,7 @@ class Closable(Protocol):
 
 
 class EndpointContext:
-    """What the kinds of endpoints share within one pool: environment, transports, and endpoints already open."""
+    """Shared state of the endpoints of one pool: environment, transports, and endpoints already open."""
 
     def __init__(self, transports: Transports, environ: Mapping[str, str]) -> None:
         self.transports = transports
@@ -86,7 +86,7 @@ class EndpointContext:
         self._keys: dict[object, str] = {}
 
     def share(self, server: object, make: Callable[[], Endpoint]) -> Endpoint:
-        """The endpoint of this server: the same one for all specs that reach it in the same way."""
+        """The endpoint of a server, created once for all specs that use it in the same way."""
         if server not in self.endpoints:
             self.endpoints[server] = make()
         return self.endpoints[server]
@@ -96,14 +96,14 @@ class EndpointContext:
         return self._keys.setdefault((address, api_key), f"{address} #{len(self._keys) + 1}")
 
     def transport(self, spec: TransportSpec | None, url: str) -> Transport:
-        """The transport for requests to a URL. Raises SuiteError where the suite asks for what cannot be."""
+        """The transport for requests to a URL. Raises SuiteError if the spec cannot be met."""
         return self.transports.get(spec, url, self.folder)
 
 
 class Transports:
-    """The transports of one pool, each created when the first request may need it.
+    """The transports of one pool, each created when a spec needs it.
 
-    `transport`, or a transport over `http_client`, is used for all requests where it is given.
+    If `transport` or `http_client` is set, it sends all requests.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Transports:
 
 
 def load_client(reference: str, folder: Path) -> tuple[httpx.AsyncClient, bool]:
-    """The client behind a reference, and whether it is ours to close: one that a function made is, an object is not.
+    """The client behind a reference, and whether to close it: one that a function returned is closed, an object is not.
 
     Raises SuiteError.
     """
@@ -193,7 +193,7 @@ def load_client(reference: str, folder: Path) -> tuple[httpx.AsyncClient, bool]:
             raise SuiteError(f"transport.client: {reference!r} is a {type(made).__name__}, not a function")
         try:
             made = made()
-        except Exception as crash:  # whatever the user's function raises is the user's to read
+        except Exception as crash:  # an exception of user code is reported as it is
             raise SuiteError(f"transport.client: {reference!r} raised {type(crash).__name__}: {crash}") from crash
     if not isinstance(made, httpx.AsyncClient):
         raise SuiteError(f"transport.client: {reference!r} returned a {type(made).__name__}, not an httpx.AsyncClient")
@@ -290,7 +290,7 @@ def kind_of(spec: ModelSpec) -> str:
 
 
 def refuse_transport(spec: ModelSpec) -> None:
-    """Raises SuiteError where a transport is set for a model that sends no HTTP requests of ours."""
+    """Raises SuiteError if a transport is set for a model whose requests another library sends."""
     if spec.pace.transport is not None:
         raise SuiteError(
             f"'transport' has no effect on {spec.model!r}, whose requests another library sends; remove it, "
@@ -298,8 +298,13 @@ def refuse_transport(spec: ModelSpec) -> None:
         )
 
 
+def address_of(url: str, transport: TransportSpec | None) -> str:
+    """What tells one server from another: its URL, and the Unix socket it is reached through."""
+    return url if transport is None or transport.uds is None else f"{url} at {transport.uds}"
+
+
 def identity_of(address: str, headers: Mapping[str, str] = EMPTY) -> str:
-    """The address, and a hash of the suite's own headers: a gateway may route by them. Those of logins do not count."""
+    """The address, and a hash of the custom headers, by which a gateway may route. Credentials are excluded."""
     sent = sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in CREDENTIAL_HEADERS)
     if not sent:
         return address
@@ -307,7 +312,7 @@ def identity_of(address: str, headers: Mapping[str, str] = EMPTY) -> str:
 
 
 def check_key(api_key: str | None) -> str | None:
-    """The key without blanks around it, or None where there is none. Raises SuiteError, without the key in it."""
+    """The API key without surrounding whitespace, or None. Raises SuiteError, which does not quote it."""
     key = (api_key or "").strip()
     if not key.isascii() or not key.isprintable():
         raise SuiteError("api_key contains invalid characters, such as a line break; was it copied completely?")

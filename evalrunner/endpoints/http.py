@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Target
-from evalrunner.endpoints.factory import CREDENTIAL_HEADERS, EndpointContext, EndpointHandle, identity_of
+from evalrunner.endpoints.factory import CREDENTIAL_HEADERS, EndpointContext, EndpointHandle, address_of, identity_of
 from evalrunner.endpoints.openai_errors import parse_failure, quote
 from evalrunner.endpoints.openai_replies import (
     count,
@@ -61,7 +61,8 @@ def connect(
     server = ("http", service.origin, tuple(sorted(headers.items())), timeout_s, id(transport))
     endpoint = context.share(server, lambda: HttpEndpoint(transport, service, timeout_s=timeout_s))
     login = "".join(f"{name}: {value}\n" for name, value in headers.items() if name.lower() in CREDENTIAL_HEADERS)
-    key, identity = context.key(service.origin, login), identity_of(service.origin, headers)
+    address = address_of(service.origin, transport_spec)
+    key, identity = context.key(address, login), identity_of(address, headers)
     return EndpointHandle(endpoint, service.origin, service.origin, key, identity, enforces_timeout=True)
 
 

@@ -67,7 +67,7 @@ class HttpxTransport:
         self._max_body_bytes = max_body_bytes
 
     async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply | Failure:
-        """The reply, or the failure that an exception means: of httpx, or of whatever the client calls."""
+        """The reply, or the failure that an exception means: of httpx, or of anything that the client calls."""
         limit_s = min(request.timeout_s, MAX_TIMEOUT_S)
         loop, phase = asyncio.get_running_loop(), ""
 

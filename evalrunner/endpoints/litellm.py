@@ -97,7 +97,7 @@ class LiteLLMEndpoint:
             response = await self._call(request, include_usage=include_usage)
             if request.stream and request.kind == "chat":
                 return await self._read_stream(response, request, started)
-        except Exception as error:  # LiteLLM raises classes of its own, of openai's, httpx's and Python's
+        except Exception as error:  # LiteLLM raises exceptions of litellm, openai, httpx and Python
             if request.stream and include_usage and _rejects_usage(error):
                 self._include_usage = False
                 return await self(request)

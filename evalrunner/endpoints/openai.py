@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from evalrunner.domain import EMPTY, Completion, Failure, Request, RequestKind
-from evalrunner.endpoints.factory import EndpointContext, EndpointHandle, check_key, identity_of
+from evalrunner.endpoints.factory import EndpointContext, EndpointHandle, address_of, check_key, identity_of
 from evalrunner.endpoints.openai_errors import parse_failure, quote
 from evalrunner.endpoints.openai_replies import (
     load_reply,
@@ -62,7 +62,7 @@ def _connect(
     if credentials is not None and not api_key:
         headers.setdefault("authorization", credentials)
     checked, timeout_s = check_key(api_key), context.timeout_s
-    transport = context.transport(spec.pace.transport, url)
+    transport, address = context.transport(spec.pace.transport, url), address_of(url, spec.pace.transport)
     server = ("openai", url, checked, tuple(sorted(headers.items())), timeout_s, id(transport))
     endpoint = context.share(
         server, lambda: OpenAIEndpoint(transport, url, api_key=checked, headers=headers, timeout_s=timeout_s)
@@ -73,7 +73,7 @@ def _connect(
         return UNKNOWN if price is None else KnownPrice(price, "table")
 
     return EndpointHandle(
-        endpoint, model, url, context.key(url, checked), identity_of(url, headers),
+        endpoint, model, url, context.key(address, checked), identity_of(address, headers),
         enforces_timeout=True, list_price=list_price,
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Error replies as a `Failure` of the right kind, with what their headers say of rate limits and waits.
 
 Pure, and for any bytes that a server sends. The kind decides what happens next (retry, backoff, abort), so it is read
-from the status and from the codes and words that servers are known to use: gateways answer 400 to nearly everything.
+from the status and from known error codes and texts of servers: gateways answer 400 to nearly everything.
 """
 
 from __future__ import annotations
@@ -190,29 +190,29 @@ def failure_from_error(
     return Failure(kind, message, status, retry_after_s(headers), fatal, rate_limit=read_rate_limits(headers))
 
 
-def _classify(status: int, words: str) -> tuple[FailureKind, str, bool]:
+def _classify(status: int, text: str) -> tuple[FailureKind, str, bool]:
     """Kind of failure, message with advice, and whether it is permanent."""
-    if status in (401, 403, 407) or (status < 500 and status != 429 and NO_KEY.search(words)):
+    if status in (401, 403, 407) or (status < 500 and status != 429 and NO_KEY.search(text)):
         return "auth", "the server rejected the API key; check api_key", True
-    if status == 402 or (status < 500 and NO_QUOTA.search(words)):
+    if status == 402 or (status < 500 and NO_QUOTA.search(text)):
         return "rate_limit", "the account has no quota left; waiting does not help, a payment may", True
-    if status == 413 or (status != 429 and TOO_LONG.search(words)):
+    if status == 413 or (status != 429 and TOO_LONG.search(text)):
         return "context_length", "the request exceeds the model's context length; shorten the prompt", False
     if status == 429:
         return "rate_limit", "the server's rate limit is reached", False
-    if status < 500 and NO_SUCH_MODEL.search(words):
+    if status < 500 and NO_SUCH_MODEL.search(text):
         return "bad_request", "the server does not know this model; check its name", True
     if status in MISSING_STATUS:
         return "bad_request", "the server has no such model or URL; check model and base_url", True
     if status in TIMEOUT_STATUS:
         return "timeout", "the server timed out", False
     if status >= 500 or status in TRANSIENT_STATUS:
-        return _server_kind(words)
+        return _server_kind(text)
     return "bad_request", "the server rejected the request", False
 
 
-def _server_kind(words: str) -> tuple[FailureKind, str, bool]:
-    if NO_KEY.search(words):  # LiteLLM reports a missing key with status 500
+def _server_kind(text: str) -> tuple[FailureKind, str, bool]:
+    if NO_KEY.search(text):  # LiteLLM reports a missing key with status 500
         return "auth", "no API key for this provider; set api_key or its environment variable", True
     return "server", "the server failed", False
 

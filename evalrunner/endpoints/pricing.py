@@ -1,7 +1,7 @@
 """What calls cost: prices from the suite, the server or LiteLLM's table, the cost of an answer, and its upper bound.
 
 LiteLLM's table is read without importing the package, which would take seconds: 3 MB of JSON in 0.04 s, at most once
-and only where a reply has no cost of its own. A model that is not in it has no price: None, never 0.
+and only if a reply states no cost. The price of a model that is not in it is None, never 0.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def cost_of(requested: str, served: str | None, usage: Usage) -> float | None:
     """US dollars for one answer, or None where the price or the tokens are not known for certain.
 
     `served` is what the reply calls the model, often a dated name of the one that was asked for, whose price may be
-    its own. Other service tiers and the surcharge on long prompts are not worked out.
+    its own. Other service tiers and the surcharge on long prompts are not computed.
     """
     price = (price_of(served) if served else None) or price_of(requested)
     if price is None or usage.service_tier not in (None, "default"):
@@ -352,7 +352,7 @@ def surcharged_option(params: Mapping[str, Any], tools: Sequence[Mapping[str, An
 
 
 def unbounded_part(messages: Sequence[Message]) -> str | None:
-    """The type of the first part of a message that is not text: images and sound have no bound of their own."""
+    """The type of the first part of a message that is not text: images and sound have no cost limit."""
     for message in messages:
         content = message.get("content")
         if isinstance(content, str) or content is None:

@@ -48,7 +48,7 @@ OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class PyreqwestTransport:
-    """A `Transport`. The client is created by the first request and works in one event loop after the other."""
+    """A `Transport`. The client is created by the first request and can be used in several event loops in turn."""
 
     def __init__(self, *, user_agent: str = "evalrun", max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._user_agent = user_agent
@@ -145,9 +145,9 @@ def _read_headers(response: Response) -> dict[str, str]:
 
 
 async def _read_body(response: Response, max_bytes: int) -> bytes | Failure:
-    """The whole body, or a failure where it is larger than allowed, before or after it is unpacked."""
+    """The whole body, or a failure if it is larger than allowed, compressed or not."""
     try:
-        length = response.get_header("content-length")  # the library removes it where it unpacks
+        length = response.get_header("content-length")  # the library removes it from compressed replies
     except ValueError:  # not ASCII
         length = None
     if length is not None and length.isascii() and length.isdigit():

@@ -3,7 +3,7 @@
     reply = await transport.send(HttpRequest("GET", "http://localhost:4000/model/info"))
 
 `PyreqwestTransport` is the fast default and `HttpxTransport` the flexible one. Nothing above this seam knows which one
-is used, and a test passes in its own.
+is used; tests pass their own.
 """
 
 from __future__ import annotations

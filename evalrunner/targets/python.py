@@ -48,14 +48,14 @@ class PythonTarget:
                 returned = await self.function(offered)
             else:
                 returned = await asyncio.to_thread(self.function, offered)
-        except Exception as crash:  # whatever people's code raises belongs to its row, not to the run
+        except Exception as crash:  # an exception of user code fails its row, not the run
             return Failure("function", describe_crash(self.function.function, crash))
         latency_s = time.perf_counter() - started
         return completion_from(returned, latency_s, self.function.function)
 
 
 def completion_from(returned: Any, latency_s: float, function: Callable[..., Any]) -> Completion | Failure:
-    """The completion in what a function returned: text, None (empty), or a Completion of its own."""
+    """The completion for a return value: text, None (empty), or a Completion."""
     if isinstance(returned, Failure | Completion):
         return returned
     if returned is None or (isinstance(returned, str) and not returned.strip()):

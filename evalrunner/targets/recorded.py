@@ -22,7 +22,7 @@ def recorded(
     Args:
         column: Column of the dataset with the output, or a dotted path into JSON.
         run: An earlier run: its id, a unique prefix, a path, or `last`.
-        target: Which target of that run, where it had several.
+        target: Target of that run, if it has several.
     """
     if (column is None) == (run is None):
         raise ValueError("needs either 'column' (a column of the dataset) or 'run' (an earlier run)")

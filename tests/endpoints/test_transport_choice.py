@@ -105,6 +105,15 @@ def test_models_of_one_server_with_different_transports_share_no_endpoint() -> N
     assert one.key == other.key  # but they share one concurrency limit: the server is the same
 
 
+def test_servers_on_different_unix_sockets_share_neither_limits_nor_cached_answers() -> None:
+    pool = EndpointPool(environ={})
+    one, same, other = (pool.open(spec(uds=path), timeout_s=5.0) for path in ("/tmp/a", "/tmp/a", "/tmp/b"))
+    assert (one.key, one.identity) == (same.key, same.identity)
+    assert one.key != other.key
+    assert one.identity != other.identity
+    assert one.host == other.host == URL
+
+
 def test_a_model_on_a_unix_socket_relative_to_the_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with ScriptedServer(always(Answer("Paris")), uds=str(tmp_path / "s")) as server:

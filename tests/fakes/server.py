@@ -7,8 +7,7 @@
         ...  # server.base_url, server.requests, server.calls, server.most_in_flight
 
 `nth` counts all calls from 1. `in_order(...)` plays actions over all calls, `each_request(...)` over the calls of
-one and the same request, which is what retries are tested with. The server runs in a thread of its own with a
-loop of its own, so a test may block or use asyncio as it likes.
+one request, to test retries. The server runs in its own thread and event loop, so a test may block or use asyncio.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ HEAD_END = b"\r\n\r\n"
 class Answer:
     """A completion. `message` replaces or adds fields of the message, `extra` fields of the whole reply.
 
-    A request that says `stream: true` gets it word by word, with `pause_s` before each.
+    A request with `stream: true` gets it word by word, with `pause_s` before each.
     """
 
     text: str | None = "ok"
@@ -48,7 +47,7 @@ class Answer:
 class Streamed:
     """A body in chunks: bytes are written unchanged, a number is a wait in seconds.
 
-    It ends as it should, is `cut` after the last piece, or goes on for ever (`hang`).
+    It ends regularly, is `cut` after the last piece, or never ends (`hang`).
     """
 
     pieces: tuple[bytes | float, ...]

@@ -7,7 +7,7 @@ import threading
 
 
 class SocksProxy:
-    """A context manager; `port` is where it listens, `connections` how often it connected somebody."""
+    """A context manager; `port` is where it listens, `connections` the number of connections it made."""
 
     def __init__(self) -> None:
         self.port = 0
