@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import evalrunner
 from benchmarks.house import Module, find_circles, functions_in, import_graph, read_modules, run_file_readers
+from tests.docs.examples import PAGES
 from tests.fakes.command import ROOT, command_env
 from tests.fakes.server import ScriptedServer
 
@@ -20,6 +23,17 @@ HEAVY = (
     "pandas", "scipy", "sklearn", "mlflow", "litellm", "openai", "autoevals", "xllamacpp", "pyarrow", "numpy", "nltk", "textstat",
     "torch", "transformers", "httpx", "pyreqwest", "tenacity",
 )  # fmt: skip
+
+
+# The glossary has the terms to use instead. Brackets keep a plain search for the phrases from finding this file.
+BANNED_NAME = re.compile(
+    r"(^|_)(said|told|shown|kept|made|heard|gone|asked|tried)(_|$)|^_?(found|given|wanted|seen|held|Found)$"
+)
+BANNED_PHRASE = re.compile(
+    r"gone[ ]on|going[ ]on[ ]with|told[ ]apart|outd[o]ne|tried[ ]again|kept[ ]answers|in[ ]passing|\bm[e]nd(s|ed)?\b"
+    r"|people's own|of one's own|beforehand|\bdear(er|est)\b|\bwhoever\b|all the same|at the most\b|\bso many (rows|calls|samples)\b",
+    re.IGNORECASE,
+)
 
 
 def test_public_names_are_sorted_and_importable() -> None:
@@ -58,6 +72,49 @@ def test_the_circle_finder_sees_imports_inside_functions() -> None:
 def test_one_file_reads_stored_runs() -> None:
     places = [place for module in read_modules(ROOT, "evalrunner") for place in run_file_readers(module)]
     assert {place.partition(":")[0] for place in places} == {"runs/record.py"}
+
+
+def declared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and name of every module-level constant, function, class, method, field and attribute of `self`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+        if isinstance(node, ast.Module | ast.ClassDef):
+            for statement in node.body:
+                targets = (
+                    statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+                )
+                yield from ((statement.lineno, target.id) for target in targets if isinstance(target, ast.Name))
+
+
+def test_no_name_is_a_participle() -> None:
+    names = [
+        f"{path.relative_to(ROOT)}:{line} {name}"
+        for path in MODULES
+        for line, name in declared_names(ast.parse(path.read_text(encoding="utf-8")))
+        if BANNED_NAME.search(name)
+    ]
+    assert names == []
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Docs, source, suites, tests and help texts, each with its name."""
+    listed = [*PAGES, ROOT / "CHANGELOG.md", *(ROOT / "suites").glob("*.yaml"), *(ROOT / "evalrunner").rglob("*.*")]
+    for path in [*listed, *(ROOT / "tests").rglob("*.py")]:
+        if path.suffix in (".md", ".py", ".yaml", ".js", ".html", ".css") and path != Path(__file__):
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+
+
+def test_the_banned_phrases_do_not_come_back() -> None:
+    phrases = [
+        f"{name}:{number} {match[0]}"
+        for name, text in texts()
+        for number, line in enumerate(text.splitlines(), start=1)
+        for match in BANNED_PHRASE.finditer(line)
+    ]
+    assert phrases == []
 
 
 def heavy_after(code: str, tmp: Path) -> set[str]:

@@ -400,8 +400,8 @@ def pair_up(
             counts["unscored"] += score is not None
         else:
             pairs.append(Pair(value, score, evidence.cluster_of(place)))
-    gone = 0 if gate.spec.slice else sum(1 for at, id_ in baseline.rows if at == target and id_ not in seen)
-    return Pairing(tuple(pairs), counts["changed"], counts["new"], gone, counts["unscored"])
+    removed = 0 if gate.spec.slice else sum(1 for at, id_ in baseline.rows if at == target and id_ not in seen)
+    return Pairing(tuple(pairs), counts["changed"], counts["new"], removed, counts["unscored"])
 
 
 def _reduced(gate: Gate, row: BaselineRow) -> float | None:

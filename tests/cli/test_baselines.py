@@ -113,7 +113,7 @@ def test_changed_new_and_removed_samples_are_not_paired() -> None:
     Path("data.csv").write_text("\n".join(lines) + "\n")
     code, (gate,) = gates(suite())
     assert (code, gate["baseline"]["n"], gate["baseline"]["left_out"]) == (0, 197, 4)
-    assert "4 samples excluded (1 changed, 1 new, 2 gone)" in gate["details"]
+    assert "4 samples excluded (1 changed, 1 new, 2 removed)" in gate["details"]
 
 
 def test_refusing_hard_samples_is_not_an_improvement() -> None:

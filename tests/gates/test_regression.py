@@ -99,7 +99,7 @@ def test_runs_without_a_common_sample_are_untrusted() -> None:
     (found,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
     assert (found.verdict, found.reason) == (
         "untrusted",
-        "no sample has a score in both runs: 6 samples excluded (3 new, 3 gone)",
+        "no sample has a score in both runs: 6 samples excluded (3 new, 3 removed)",
     )
 
 
