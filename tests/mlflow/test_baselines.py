@@ -67,9 +67,7 @@ def test_a_regated_run_is_compared_with_an_older_run(server: str) -> None:
         scored = find_run("last", runs)
         assert scored.id not in (first.run_id, second.run_id)
         assert json.loads((scored.path / "run.json").read_text())["verdict"] == verdict
-        assert (
-            reevaluate_gates(scored, runs=runs).verdict == verdict
-        )  # the run with its outputs is not its baseline
+        assert reevaluate_gates(scored, runs=runs).verdict == verdict  # the run with its outputs is not its baseline
 
 
 def test_regate_reads_from_the_address_of_the_command_line(server: str, client: Any) -> None:

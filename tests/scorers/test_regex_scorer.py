@@ -51,7 +51,12 @@ def test_without_a_group_the_pattern_is_searched(options, output, value) -> None
         ({"pattern": "x(y)?", "group": 1}, "x", ["y"], 0),  # the group is not in the match
         ({"pattern": LAST_NUMBER, "group": 0, "find": "last", "numeric": True}, "3 + 4 = $1,007.", ["1007.00"], 1),
         ({"pattern": LAST_NUMBER, "group": 0, "find": "last"}, "3 + 4 = $1,007.", ["1007"], 0),
-        ({"pattern": r"\S+$", "group": 0, "numeric": True}, "it is seven", ["seven"], 1),  # not numbers: compared as text
+        (
+            {"pattern": r"\S+$", "group": 0, "numeric": True},
+            "it is seven",
+            ["seven"],
+            1,
+        ),  # not numbers: compared as text
         ({"pattern": r"\S+$", "group": 0, "numeric": True}, "it is 7", ["seven"], 0),
         (
             {"pattern": r"A: (.+)", "expected_pattern": r"#### (.+)", "group": 1, "numeric": True},
