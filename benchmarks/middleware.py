@@ -71,7 +71,7 @@ def stack(run: RunSpec, *, capped: bool = False, enforces_timeout: bool = True) 
         calls = MiddlewareStack(run, STOP, TIMING, folder / "users.sqlite")
         context = CallContext("mock", "targets", "mock", "mock", PaceSpec(), enforces_timeout=enforces_timeout)
         context.price = lambda endpoint: PricedEndpoint(endpoint, PRICE)
-        context.bound = WorstCase(PRICE.price) if capped and PRICE.price is not None else None
+        context.worst_case = WorstCase(PRICE.price) if capped and PRICE.price is not None else None
         wrapped = calls.wrap(nothing, context)
         calls.begin(folder, "run", spent={})
         return wrapped
