@@ -32,7 +32,6 @@ STDIN = "-"
 STDIN_COPY = "stdin"  # with the extension of its format
 EXTENSION_ALIASES = {"ndjson": "jsonl"}
 FILE_EXTENSIONS = tuple(sorted(f".{name}" for name in (*BUILTIN["datasets"], *EXTENSION_ALIASES)))
-DATASET_KEYS = tuple(keys_of(DatasetSpec))
 SINGLE_COLUMN_ROLES = ("id", "input", "messages")
 
 
@@ -367,7 +366,7 @@ class DatasetResolver:
             elif takes_all:
                 checked[name] = value
             else:
-                choices = [*known, *DATASET_KEYS, *known_names("dataset_sources")]
+                choices = [*known, *keys_of(DatasetSpec), *known_names("dataset_sources")]
                 hint = nearest(name, choices) or f"; known here: {', '.join(choices)}"
                 self.report(name, f"{name!r} is neither a key of a dataset nor an option of {kind!r}{hint}")
         for name in known:
