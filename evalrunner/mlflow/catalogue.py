@@ -37,7 +37,7 @@ REFUSED: Mapping[str, str] = {
         ("mae", "mse", "rmse", "r2_score", "max_error", "mape", "recall_score", "precision_score", "f1_score"),
         WHOLE_DATASET,
     ),
-    "latency": "is measured in every run and requires no scorer: see latency/mean, /p50, /p90 and /p99",
+    "latency": "is measured in every run and needs no scorer: see latency/mean, /p50, /p90 and /p99",
     "token_count": "downloads a tokenizer from a host that the suite does not name; the tokens counted by the provider "
     "are in every run: see token_count/mean and /total",
     "toxicity": "downloads code and a model from the Hugging Face hub; use {type: toxicity, …}, which has the same aggregates",
@@ -146,7 +146,7 @@ def check_params(found: CatalogueEntry, params: Mapping[str, Any]) -> None:
     missing = [name for name in requires if params.get(name) is None]
     if missing:
         shown = ", ".join(f"{name}: …" for name in missing)
-        raise ValueError(f"metric {found.name!r} requires params: {{{shown}}}")
+        raise ValueError(f"metric {found.name!r} needs params: {{{shown}}}")
 
 
 def _listed(names: Collection[str]) -> str:

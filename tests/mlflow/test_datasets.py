@@ -238,7 +238,7 @@ def test_an_evaluation_dataset_is_read_by_its_name_or_id(server: str, mlflow: An
 
 def test_an_ambiguous_evaluation_dataset_name_is_an_error(server: str, mlflow: Any) -> None:
     ids = [evaluation_dataset(mlflow, "double", {"inputs": {"q": name}}).dataset_id for name in "ab"]
-    with pytest.raises(SuiteError, match="several evaluation datasets 'double'; say the id of one: ") as refused:
+    with pytest.raises(SuiteError, match="several evaluation datasets 'double'; use the id of one: ") as refused:
         read("double", server, "datasets:/double")
     assert all(one in str(refused.value) for one in ids)
 

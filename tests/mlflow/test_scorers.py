@@ -132,7 +132,7 @@ def test_metrics_that_need_a_download_are_refused_without_network(monkeypatch: p
     connect = socket.socket.connect
     monkeypatch.setattr(socket.socket, "connect", lambda self, to: reached.append(to) or connect(self, to))
     said = problems("[{type: mlflow, metric: rouge1}, {type: mlflow, metric: bleu}]")
-    assert "metric 'rouge1' needs code that is not found on this machine. MLflow takes it from " in said
+    assert "metric 'rouge1' needs code that is not found on this machine. MLflow loads it from " in said
     assert "the Hugging Face hub, a host that the suite does not name" in said
     assert reached == []
 
@@ -213,7 +213,7 @@ def test_rules_of_mlflow_need_no_judge() -> None:
         ("metric: Guidelines, params: {guidelines: 3}", "metric 'Guidelines': guidelines: "),
         (
             "metric: answer_similarity, params: {model: 'openai:/gpt-4'}",
-            "has 'model', which the suite decides: by its judge (with params: of its own), run.timeout and",
+            "has 'model', which the suite decides: with its judge (and the judge's params), run.timeout and",
         ),
         (
             "metric: Correctness, params: {inference_params: {temperature: 0.5}}",
