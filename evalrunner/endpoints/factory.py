@@ -63,7 +63,7 @@ class EndpointHandle:
 
 
 @runtime_checkable
-class Preparable(Protocol):
+class PreparableEndpoint(Protocol):
     """An endpoint that has something slow to do before its first call."""
 
     async def prepare(self, progress: Progress | None = None) -> None: ...
@@ -264,7 +264,7 @@ class EndpointPool:
         `progress` is called during a download. Raises RunError where something cannot be prepared.
         """
         for endpoint in self._context.endpoints.values():
-            if isinstance(endpoint, Preparable):
+            if isinstance(endpoint, PreparableEndpoint):
                 await endpoint.prepare(progress)
 
     async def aclose(self) -> None:
