@@ -63,7 +63,7 @@ class TrackingResult:
 class Exporter(Protocol):
     """Sends stored runs to a tracker. Registered in the group `exporters` as its key in `tracking:`.
 
-    `options` is a dataclass of the section's keys, fields made by `key()`; one of them is `uri`, the address. Addresses
+    `options` is a dataclass of the section's keys, fields created by `key()`; one of them is `uri`, the address. Addresses
     that are arguments come from the command line: None uses the suite's, "" the configured one even without a section.
     The first line of the docstring describes the section in the JSON Schema.
     """

@@ -98,36 +98,36 @@ def catalogue() -> dict[str, CatalogueEntry]:
 
     found: dict[str, CatalogueEntry] = {}
     for module, kind in ((metrics, "metric"), (genai, "judged metric")):
-        for name, made in vars(module).items():
-            if name != "make_metric" and inspect.isfunction(made) and _returns(made, metrics.EvaluationMetric):
-                found[name] = _function(name, kind, made)  # type: ignore[arg-type]
+        for name, factory in vars(module).items():
+            if name != "make_metric" and inspect.isfunction(factory) and _returns(factory, metrics.EvaluationMetric):
+                found[name] = _function(name, kind, factory)  # type: ignore[arg-type]
     for name in scorers.__all__:
-        made = getattr(scorers, name)
-        if inspect.isclass(made) and issubclass(made, scorers.Scorer) and made is not scorers.Scorer:
-            found[name] = _class(name, made)
+        factory = getattr(scorers, name)
+        if inspect.isclass(factory) and issubclass(factory, scorers.Scorer) and factory is not scorers.Scorer:
+            found[name] = _class(name, factory)
     return found
 
 
-def _returns(made: Callable[..., Any], kind: type) -> bool:
-    return inspect.signature(made).return_annotation in (kind, kind.__name__)
+def _returns(factory: Callable[..., Any], kind: type) -> bool:
+    return inspect.signature(factory).return_annotation in (kind, kind.__name__)
 
 
-def _function(name: str, kind: Kind, made: Callable[..., Any]) -> CatalogueEntry:
-    parameters = inspect.signature(made).parameters.values()
+def _function(name: str, kind: Kind, factory: Callable[..., Any]) -> CatalogueEntry:
+    parameters = inspect.signature(factory).parameters.values()
     accepts = tuple(item.name for item in parameters if item.name not in SUITE_PARAMETERS)
     requires = tuple(item.name for item in parameters if item.default is item.empty and item.name in accepts)
-    return CatalogueEntry(name, kind, made, accepts, requires)
+    return CatalogueEntry(name, kind, factory, accepts, requires)
 
 
-def _class(name: str, made: Any) -> CatalogueEntry:
-    fields = {key: item for key, item in made.model_fields.items() if key not in UNSETTABLE}
+def _class(name: str, factory: Any) -> CatalogueEntry:
+    fields = {key: item for key, item in factory.model_fields.items() if key not in UNSETTABLE}
     requires = tuple(key for key, item in fields.items() if item.is_required())
-    parameters = inspect.signature(made.__call__).parameters
+    parameters = inspect.signature(factory.__call__).parameters
     trace = parameters.get("trace")
     unavailable = "judges a whole conversation" if "session" in parameters else None
     if trace is not None and trace.default is trace.empty:
         unavailable = "needs MLflow's trace of what happened inside the application"
-    return CatalogueEntry(name, "scorer", made, tuple(fields), requires, unavailable)
+    return CatalogueEntry(name, "scorer", factory, tuple(fields), requires, unavailable)
 
 
 def check_params(found: CatalogueEntry, params: Mapping[str, Any]) -> None:
@@ -145,8 +145,8 @@ def check_params(found: CatalogueEntry, params: Mapping[str, Any]) -> None:
     requires = (*found.requires, *EXTRA_REQUIRED.get(found.name, ()))
     missing = [name for name in requires if params.get(name) is None]
     if missing:
-        shown = ", ".join(f"{name}: …" for name in missing)
-        raise ValueError(f"metric {found.name!r} needs params: {{{shown}}}")
+        listed = ", ".join(f"{name}: …" for name in missing)
+        raise ValueError(f"metric {found.name!r} needs params: {{{listed}}}")
 
 
 def _listed(names: Collection[str]) -> str:

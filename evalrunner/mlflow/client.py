@@ -128,7 +128,7 @@ TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 @contextmanager
 def mlflow_client(uri: str) -> Iterator[Any]:
-    """An `MlflowClient` for an address, without retries of its own. Raises MissingExtraError, and whatever the import of MLflow raises."""
+    """An `MlflowClient` for an address, without its own retries. Raises MissingExtraError, and what the import of MLflow raises."""
     check_mlflow("tracking runs with MLflow")
     with quiet_mlflow(**SENDING_ENVIRONMENT, **{TIMEOUT_VARIABLE: os.environ.get(TIMEOUT_VARIABLE) or "30"}):
         from mlflow import MlflowClient

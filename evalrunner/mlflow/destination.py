@@ -91,9 +91,9 @@ def stored_spec(run: RunRecord, environ: Mapping[str, str], *, elsewhere: bool =
     data = run.resolved.get("tracking")
     if data is None:
         return None
-    said = data.get("mlflow") if isinstance(data, Mapping) else None
-    if elsewhere and isinstance(said, Mapping):
-        data = {**data, "mlflow": {name: item for name, item in said.items() if name != "uri"}}
+    section = data.get("mlflow") if isinstance(data, Mapping) else None
+    if elsewhere and isinstance(section, Mapping):
+        data = {**data, "mlflow": {name: item for name, item in section.items() if name != "uri"}}
     document = Document("run.json", {"tracking": data})
     found = read_tracking(SectionReader(document, Path(), environ), data, ("tracking",))
     document.raise_problems()

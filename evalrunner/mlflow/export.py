@@ -48,8 +48,8 @@ from evalrunner.stats.summary import Design, Summary
 
 def dataset_name(stored: StoredRun) -> str:
     """The name of a run's dataset in MLflow: its name there, else that of its file, else that of the suite."""
-    said = stored.run.resolved.get("dataset")
-    path = said if isinstance(said, str) else said.get("path") if isinstance(said, Mapping) else None
+    section = stored.run.resolved.get("dataset")
+    path = section if isinstance(section, str) else section.get("path") if isinstance(section, Mapping) else None
     known = (stored.run.dataset_from or {}).get("name")
     return str(known or (Path(path).stem if path and path != "-" else stored.run.suite))[:250] or "dataset"
 
@@ -236,10 +236,10 @@ class Sender:
                 return ids[0]
             asked = True
             marks = {KEY_TAG: self.key, **({TARGET_TAG: name} if name else {})}
-            made = self.client.create_run(
+            created = self.client.create_run(
                 self.destination.experiment_id, self.stored.started_ms, {**tags, **marks}, run_name[:250]
             )
-            return str(made.info.run_id)
+            return str(created.info.run_id)
 
         run_id = str(self._call("making the run", find_or_create))
         self.state.record(self.destination, run=(name, run_id))
@@ -350,8 +350,8 @@ class Sender:
 
 def run_key(stored: StoredRun) -> str:
     """The key that identifies a run in MLflow; its id alone could be used on another machine too."""
-    said = f"{stored.id} {to_json(stored.run.started_at)} {stored.run.suite} {stored.run.dataset.digest}"
-    return hashlib.sha256(said.encode("utf-8", errors="backslashreplace")).hexdigest()[:32]
+    text = f"{stored.id} {to_json(stored.run.started_at)} {stored.run.suite} {stored.run.dataset.digest}"
+    return hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).hexdigest()[:32]
 
 
 def content_of(stored: StoredRun, settings: Settings) -> str:

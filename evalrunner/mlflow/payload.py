@@ -366,7 +366,7 @@ def _sources(run: RunRecord) -> set[str]:
     """The columns that MLflow's names replace: those that are input and expected, unchanged."""
     chosen = run.dataset.columns
     found = [chosen[name] for name in ("input", "expected") if name in chosen]
-    return {said["column"] for said in found if isinstance(said["column"], str) and "split" not in said}
+    return {column["column"] for column in found if isinstance(column["column"], str) and "split" not in column}
 
 
 def prefix(measure: Measure) -> str:

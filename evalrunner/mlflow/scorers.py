@@ -48,10 +48,10 @@ def judge_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mappi
     low, high = (None, None) if user_defined else (MIN_MARK, MAX_MARK)
 
     def make(model: str, session: ProxySession) -> Call:
-        made = found.make(
+        metric_for_model = found.make(
             **given, model=f"gateway:/{model}", extra_headers=session.headers, proxy_url=session.url, max_workers=1
         )
-        return lambda values: call_metric(made.eval_fn, names, values)
+        return lambda values: call_metric(metric_for_model.eval_fn, names, values)
 
     calls = JudgeCalls(make, lambda value: mark_from(value, low, high))
     calls.dry_run(dict.fromkeys(names, "placeholder"), DRY_RUN_MARK, repr(found.name))
@@ -143,8 +143,8 @@ def feedback_scorer(found: CatalogueEntry, params: Mapping[str, Any], mapped: Ma
         return Scorer(RuleFeedback(found.name, scorer, arguments, columns), declaration)
 
     def make(model: str, session: ProxySession) -> Call:
-        made = found.make(**params, model=f"gateway:/{model}", extra_headers=session.headers)
-        return lambda values: made(**values)
+        metric_for_model = found.make(**params, model=f"gateway:/{model}", extra_headers=session.headers)
+        return lambda values: metric_for_model(**values)
 
     calls = JudgeCalls(make, answer_from)
     placeholders = {"inputs": "x", "outputs": "y", "expectations": dict.fromkeys(names, "z")}

@@ -178,8 +178,8 @@ def mlflow_dataset(
     except ValueError:
         raise
     except Exception as refused:  # MLflow, requests and databases raise different types
-        said = explain_mlflow_error(refused, address)
-        raise ValueError(f"{reference!r} cannot be read from MLflow at {without_login(address)}: {said}") from None
+        reason = explain_mlflow_error(refused, address)
+        raise ValueError(f"{reference!r} cannot be read from MLflow at {without_login(address)}: {reason}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,15 +201,15 @@ class _Finder:
         having = [one for one in (run, *below) if TABLE_FILE in self._files(one.info.run_id)]
         if len(having) > 1:
             names = ", ".join(f"{one.info.run_name} {one.info.run_id}" for one in having[:MAX_LISTED])
-            data = "".join(f"; or its dataset: runs:/{run_id}/{said}" for said in _names(logged)[:1])
+            data = "".join(f"; or its dataset: runs:/{run_id}/{one}" for one in _names(logged)[:1])
             raise ValueError(f"the run {run_id!r} has several tables; name the run of one target: {names}{data}")
         if having:
             return self._artifact(having[0].info.run_id, TABLE_FILE)
         if len(logged) == 1:
             return self._logged(run, next(iter(logged)))
         if logged:
-            said = ", ".join(f"runs:/{run_id}/{one}" for one in _names(logged)[:MAX_LISTED])
-            raise ValueError(f"the run {run_id!r} has several datasets; name one: {said}")
+            listed = ", ".join(f"runs:/{run_id}/{one}" for one in _names(logged)[:MAX_LISTED])
+            raise ValueError(f"the run {run_id!r} has several datasets; name one: {listed}")
         files = ", ".join(self._files(run_id)[:MAX_LISTED]) or "none"
         raise ValueError(
             f"the run {run_id!r} has no {TABLE_FILE} and no dataset was logged to it; its files: {files} (one of them is "
@@ -222,8 +222,8 @@ class _Finder:
         if len(matching) == 1:
             return self._logged(run, matching[0])
         if matching:
-            said = ", ".join(f"runs:/{run_id}/{one.name}@{one.digest}" for one in matching[:MAX_LISTED])
-            raise ValueError(f"the run {run_id!r} has several datasets {name!r}; name one: {said}")
+            listed = ", ".join(f"runs:/{run_id}/{one.name}@{one.digest}" for one in matching[:MAX_LISTED])
+            raise ValueError(f"the run {run_id!r} has several datasets {name!r}; name one: {listed}")
         parent = name.rpartition("/")[0]
         if name in self._files(run_id, parent or None):
             return self._artifact(run_id, name)
@@ -237,16 +237,19 @@ class _Finder:
         """A downloaded file of a run: the rows of a table, or the file itself."""
         _check_type(name)
         origin = {"mlflow": f"runs:/{run_id}/{name}"}
-        shown = f"{name} of MLflow's run {run_id}"
+        display_name = f"{name} of MLflow's run {run_id}"
         path = Path(self.client.download_artifacts(run_id, name, self._new_folder()))
         if path.suffix == ".json" and path.open("rb").read(100).lstrip().startswith(b'{"columns":'):
             table = json.loads(path.read_text(encoding="utf-8"))  # the format of mlflow.log_table
-            return _external_dataset(shown, origin, tuple(records_of_table(table)))
-        return _external_dataset(shown, origin, file=path)
+            return _external_dataset(display_name, origin, tuple(records_of_table(table)))
+        return _external_dataset(display_name, origin, file=path)
 
     def _logged(self, run: Any, dataset: Any) -> ExternalDataset:
         """A dataset that was logged as an input of a run, read from its source."""
-        source, shown = json.loads(dataset.source), f"the dataset {dataset.name!r} of MLflow's run {run.info.run_id}"
+        source, display_name = (
+            json.loads(dataset.source),
+            f"the dataset {dataset.name!r} of MLflow's run {run.info.run_id}",
+        )
         if dataset.source_type == EVALUATION_SOURCE:
             return self.of_evaluation(source["dataset_id"])
         where = next((str(source[key]) for key in ("uri", "url", "path") if source.get(key)), dataset.source)
@@ -255,19 +258,19 @@ class _Finder:
         elif dataset.source_type == "code":
             made_by = (source.get("tags") or {}).get("mlflow.source.name", "code")
             raise ValueError(
-                f"{shown} was created by {made_by}, and MLflow has its name and digest, but not its rows; name the file that they "
+                f"{display_name} was created by {made_by}, and MLflow has its name and digest, but not its rows; name the file that they "
                 "came from: dataset: PATH"
             )
         elif dataset.source_type != "local":
             raise ValueError(
-                f"{shown} is stored at {without_login(where)!r} ({dataset.source_type}), and only MLflow's host is contacted; "
+                f"{display_name} is stored at {without_login(where)!r} ({dataset.source_type}), and only MLflow's host is contacted; "
                 "download it and name the file: dataset: PATH"
             )
         else:
-            found = self._local(shown, where)
+            found = self._local(display_name, where)
         origin = {"mlflow": f"runs:/{run.info.run_id}/{dataset.name}@{dataset.digest}"}
         return _external_dataset(
-            shown, {**origin, "name": dataset.name, "digest": dataset.digest}, found.records, found.file
+            display_name, {**origin, "name": dataset.name, "digest": dataset.digest}, found.records, found.file
         )
 
     def _holder(self, run: Any, dataset: Any) -> str | None:
@@ -281,7 +284,7 @@ class _Finder:
         runs = [run.info.run_id, run.data.tags.get("mlflow.parentRunId")]
         return next((one for one in runs if one is not None and ROWS_FILE in self._files(one)), None)
 
-    def _local(self, shown: str, where: str) -> ExternalDataset:
+    def _local(self, display_name: str, where: str) -> ExternalDataset:
         """A file at a local path, or among the artifacts of this MLflow."""
         if (run := RUN_REFERENCE.fullmatch(where)) is not None and run["name"]:
             return self._artifact(run["id"], run["name"])
@@ -292,14 +295,16 @@ class _Finder:
             _check_type(where)
             target = self._new_folder()
             path = download_artifacts(artifact_uri=where, dst_path=target, tracking_uri=self.address)
-            return _external_dataset(shown, {}, file=Path(path))
+            return _external_dataset(display_name, {}, file=Path(path))
         if parts.scheme not in ("", "file") or parts.netloc:
-            raise ValueError(f"{shown} is stored at {without_login(where)!r}, and only MLflow's host is contacted")
+            raise ValueError(
+                f"{display_name} is stored at {without_login(where)!r}, and only MLflow's host is contacted"
+            )
         file = Path(unquote(parts.path) if parts.scheme else where)
         _check_type(file.name)
         if not file.is_file():
-            raise ValueError(f"{shown} is stored at {str(file)!r}, which is not found on this machine")
-        return _external_dataset(shown, {}, file=file)
+            raise ValueError(f"{display_name} is stored at {str(file)!r}, which is not found on this machine")
+        return _external_dataset(display_name, {}, file=file)
 
     def id_of(self, name: str) -> str:
         """The id of the evaluation dataset of a name. Raises ValueError if there is none or more than one."""
@@ -319,8 +324,8 @@ class _Finder:
     def of_evaluation(self, dataset_id: str) -> ExternalDataset:
         """The records of an evaluation dataset, in order of creation."""
         dataset = self.client.get_dataset(dataset_id)
-        made = sorted(dataset.records, key=lambda record: (record.created_time, record.dataset_record_id))
-        records = tuple(record_of_evaluation(_data(record)) for record in made)
+        by_creation = sorted(dataset.records, key=lambda record: (record.created_time, record.dataset_record_id))
+        records = tuple(record_of_evaluation(_data(record)) for record in by_creation)
         origin = {"mlflow": f"datasets:/{dataset_id}", "name": dataset.name, "digest": dataset.digest}
         return _external_dataset(f"MLflow's evaluation dataset {dataset.name!r} {dataset_id}", origin, records)
 
@@ -398,8 +403,8 @@ def _find(reference: str, suite: str, address: str, candidate: RunRef | None) ->
         except RunNotFoundError:
             raise
         except Exception as refused:  # MLflow, requests and databases raise different types
-            said = explain_mlflow_error(refused, address)
-            raise RunNotFoundError(f"{reference!r} cannot be read from MLflow: {said}") from None
+            reason = explain_mlflow_error(refused, address)
+            raise RunNotFoundError(f"{reference!r} cannot be read from MLflow: {reason}") from None
     if reference.startswith(RUN_SCHEME):
         raise RunNotFoundError(f"{reference!r} has no {BASELINE_FILE}, which evalrun sends with the table of a run")
     return None

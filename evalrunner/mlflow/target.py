@@ -56,7 +56,7 @@ def mlflow(
 
 @dataclass(frozen=True, slots=True)
 class _ModelLocation:
-    """The MLflow that has a model. An address `from_target` is used for the registry too, whatever the environment says."""
+    """The MLflow that has a model. An address `from_target` is used for the registry too, regardless of the environment."""
 
     address: str
     from_target: bool

@@ -80,17 +80,17 @@ class TraceSender:
         """
         wanted: set[str] = set()
         before = self.destination.traces.get(self.target, 0)  # rows that an earlier attempt sent completely
-        made: list[Trace] = []
+        started: list[Trace] = []
         seen = 0
         for some in _batches(rows_of(read_rows(self.stored.folder), self.target)):
             traces = [Trace(row, self.stored, self.destination, self.target) for row in some]
             wanted.update(trace.id for trace in traces)
             seen += len(traces)
             if seen > before:
-                pool.run([*self._spans_of(made), *(partial(self._start, trace) for trace in traces)])
+                pool.run([*self._spans_of(started), *(partial(self._start, trace) for trace in traces)])
                 self._note(seen - len(traces))
-                made = traces
-        pool.run(self._spans_of(made))
+                started = traces
+        pool.run(self._spans_of(started))
         self._note(seen)
         self._remove_others(wanted)
 

@@ -62,8 +62,8 @@ def as_number(value: Any) -> float | str:
     if inspect.iscoroutine(value):
         value.close()
         return "a coroutine; a function that awaits should be an `async def`"
-    shown = f"the text {value[:80]!r}" if isinstance(value, str) else kind_of(value)
-    return f"{shown}; it should return a number, True or False, None, or an evalrunner.Score"
+    description = f"the text {value[:80]!r}" if isinstance(value, str) else kind_of(value)
+    return f"{description}; it should return a number, True or False, None, or an evalrunner.Score"
 
 
 def kind_of(value: Any) -> str:
