@@ -173,7 +173,8 @@ class Assembler:
                 if isinstance(instance, UNCALLED) or suite.run.concurrency != "auto"
                 else Semaphore(MAX_FUNCTION_CALLS)
             )
-            model = getattr(instance, "model", None)  # a target that asks one model may name it
+            model = getattr(instance, "model", None)  # a target that calls one model can name it
+            model = model if isinstance(model, str) else None
             return None if instance is None else PlannedTarget(spec.name, instance, spec.type, model, slots=slots)
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)

@@ -1,1 +1,1 @@
-"""Functions of one completion, and the judges some of them ask."""
+"""Scorers: factories of functions from one output to one score, some of which ask a judge."""

@@ -252,3 +252,15 @@ def test_a_suite_without_a_tracker_loads_none() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], env=command_env(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_target_can_name_the_model_that_it_calls() -> None:
+    Path("bot.py").write_text(
+        "class Bot:\n    model = 'bot-7'\n    async def __call__(self, sample, epoch):\n"
+        "        from evalrunner import Completion\n        return Completion('a')\n\ndef bot():\n    return Bot()\n"
+    )
+    Path("s.yaml").write_text(
+        "dataset: {rows: [{input: a, expected: a}]}\ntarget: {type: 'bot.py:bot', name: bot}\nscorers: [exact_match]\n"
+    )
+    result = run_suite("s.yaml")
+    assert json.loads((result.folder / "run.json").read_text())["targets"]["bot"]["model"] == "bot-7"
