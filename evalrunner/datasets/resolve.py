@@ -1,4 +1,4 @@
-"""The `dataset:` of a suite to sources: files found, readers found by name or extension, their options checked."""
+"""Open the `dataset:` of a suite: find its files, find its reader by name or extension, check the options."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, get_args
 
 from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
+from evalrunner.datasets.source import SampleSource, Source
 from evalrunner.domain import EMPTY
 from evalrunner.errors import EvalrunError, Problem, SuiteError, nearest
 from evalrunner.plugin_table import BUILTIN
@@ -33,33 +34,6 @@ STDIN_COPY = "stdin"  # with the extension of its format
 EXTENSION_ALIASES = {"ndjson": "jsonl"}
 FILE_EXTENSIONS = tuple(sorted(f".{name}" for name in (*BUILTIN["datasets"], *EXTENSION_ALIASES)))
 SINGLE_COLUMN_ROLES = ("id", "input", "messages")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One reader with its name in messages. `file` is what it reads, None if that is no file."""
-
-    reader: Reader
-    display_name: str
-    file: Path | None = None
-
-    def records(self) -> Iterator[tuple[Record, str]]:
-        """Each record with its location as messages show it: `stdin`, not the name of its copy."""
-        if self.file is None or self.display_name == str(self.file):
-            return self.reader()
-        path = str(self.file)
-        return (
-            (record, self.display_name + place.removeprefix(path) if place.startswith(path) else place)
-            for record, place in self.reader()
-        )
-
-    def stamp(self) -> tuple[int, int] | None:
-        """Size and time of the file, to see whether it changed after the check."""
-        try:
-            stat = self.file.stat() if self.file is not None else None
-        except OSError:
-            return None
-        return None if stat is None else (stat.st_size, stat.st_mtime_ns)
 
 
 def _unchanged(reader: Reader, spec: DatasetSpec) -> Reader:
@@ -151,6 +125,27 @@ def _checked_record(row: Any) -> Record:
         return json_record(row)
     except NotJsonError as wrong:
         return InvalidRecord(str(wrong))
+
+
+def open_dataset(
+    spec: DatasetSpec,
+    *,
+    folder: Path,
+    spool_folder: Path,
+    stdin: BinaryIO | None = None,
+    stored_stdin: Path | None = None,
+    addresses: Mapping[str, str | None] = EMPTY,
+) -> SampleSource:
+    """The dataset of a suite. Raises SuiteError for a missing file, an unknown reader or wrong options.
+
+    Paths are relative to `folder`. `spool_folder` holds standard input, downloads and shuffled samples while the source
+    lives. `stored_stdin` is a file read in place of standard input when a run is resumed. `addresses` are those of the
+    suite's trackers.
+    """
+    resolver = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses)
+    source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled)
+    source.origin = resolver.origin
+    return source
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 from evalrunner.datasets.columns import (
     ColumnMapper,
@@ -33,9 +33,8 @@ from evalrunner.datasets.columns import (
     getter,
     known_columns,
 )
-from evalrunner.datasets.records import InvalidRecord, Record
-from evalrunner.datasets.resolve import DatasetResolver, Source
-from evalrunner.domain import EMPTY, Sample
+from evalrunner.datasets.records import InvalidRecord, Reader, Record
+from evalrunner.domain import Sample
 from evalrunner.errors import Problem, RunError, SuiteError, nearest
 from evalrunner.prompts import ABSENT
 from evalrunner.suite.schema import DatasetSpec
@@ -68,27 +67,6 @@ class Scan:
     digest: str
     notices: tuple[str, ...] = ()
     expected: int = 0
-
-
-def open_dataset(
-    spec: DatasetSpec,
-    *,
-    folder: Path,
-    spool_folder: Path,
-    stdin: BinaryIO | None = None,
-    stored_stdin: Path | None = None,
-    addresses: Mapping[str, str | None] = EMPTY,
-) -> SampleSource:
-    """The dataset of a suite. Raises SuiteError for a missing file, an unknown reader or wrong options.
-
-    Paths are relative to `folder`. `spool_folder` holds standard input, downloads and shuffled samples while the source
-    lives. `stored_stdin` is a file read in place of standard input when a run is resumed. `addresses` are those of the
-    suite's trackers.
-    """
-    resolver = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses)
-    source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled)
-    source.origin = resolver.origin
-    return source
 
 
 class SampleSource:
@@ -184,6 +162,33 @@ def _duplicate_notices(repeats: Mapping[str, int]) -> tuple[str, ...]:
         return ("1 sample is an exact duplicate of another one (same input and expected); its id ends in -2",)
     suffixes = "-2, -3 …" if max(repeats.values()) > 2 else "-2"
     return (f"{extra:,} samples are exact duplicates of others (same input and expected); their ids end in {suffixes}",)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One reader with its name in messages. `file` is what it reads, None if that is no file."""
+
+    reader: Reader
+    display_name: str
+    file: Path | None = None
+
+    def records(self) -> Iterator[tuple[Record, str]]:
+        """Each record with its location as messages show it: `stdin`, not the name of its copy."""
+        if self.file is None or self.display_name == str(self.file):
+            return self.reader()
+        path = str(self.file)
+        return (
+            (record, self.display_name + place.removeprefix(path) if place.startswith(path) else place)
+            for record, place in self.reader()
+        )
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Size and time of the file, to see whether it changed after the check."""
+        try:
+            stat = self.file.stat() if self.file is not None else None
+        except OSError:
+            return None
+        return None if stat is None else (stat.st_size, stat.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 from evalrunner.baselines.file import RunRef
 from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
-from evalrunner.datasets.source import SampleSource, open_dataset
+from evalrunner.datasets.resolve import open_dataset
+from evalrunner.datasets.source import SampleSource
 from evalrunner.domain import Preparable, Sample, SampleValidator, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.http import NeedsHttpEndpoint

@@ -7,7 +7,8 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from evalrunner.datasets.source import SampleSource, Scan, open_dataset
+from evalrunner.datasets.resolve import open_dataset
+from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import Sample
 from evalrunner.errors import SuiteError
 from evalrunner.suite.schema import ColumnSpec, ColumnsSpec, DatasetSpec

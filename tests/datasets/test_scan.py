@@ -131,7 +131,7 @@ def test_rows_lost_after_the_scan_are_an_error_even_with_an_unchanged_stamp() ->
 MEASURE = """
 import json, resource, sys
 from pathlib import Path
-from evalrunner.datasets.source import open_dataset
+from evalrunner.datasets.resolve import open_dataset
 from evalrunner.suite.schema import DatasetSpec
 
 def read(path):
