@@ -42,9 +42,11 @@ def json_for_log(data: Any) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    """`text` on one line without anything that could steer a terminal, cut to `limit` characters."""
+    """`text` on one line without control characters, API keys or workflow commands, cut to `limit` characters."""
     cut = text[: 4 * limit]
-    clean = for_log(" ".join(UNSAFE.sub(" ", redact(cut)).split()))
+    clean = " ".join(UNSAFE.sub(" ", redact(cut)).split())
+    if LOG_HAS_READER:
+        clean = without_commands(clean)
     return clean if len(clean) <= limit and len(cut) == len(text) else clean[: limit - 1] + "…"
 
 
