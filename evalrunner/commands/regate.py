@@ -26,8 +26,7 @@ from evalrunner.reports.terminal import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.measures import builtin_measures
-from evalrunner.stats.summary import Design, summarize
+from evalrunner.stats.summary import Design, builtin_measures, summarize
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.loader import open_suite, target_name
 from evalrunner.suite.options import RunOptions

@@ -26,8 +26,7 @@ from evalrunner.domain import Metric
 from evalrunner.errors import nearest
 from evalrunner.stats.aggregates import MEAN, Estimand, Reducer, find_aggregate
 from evalrunner.stats.hypothesis_tests import Difference, holm, paired_difference, two_sample_difference
-from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, Measure
-from evalrunner.stats.summary import Summary
+from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Measure, Summary
 
 MAX_DISAGREEING_SAMPLES: Final = 100  # samples whose scores differ most
 COSTS: Final = ("cost_usd/mean", "latency/p50")  # the other axis of Pareto fronts

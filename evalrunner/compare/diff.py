@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalrunner.domain import Cell, Completion, Declaration, Row
-from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Measure
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,7 @@ from evalrunner.plugins import (
 from evalrunner.prompts import Prompt, PromptError, compile_prompt
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
-from evalrunner.stats.measures import Measure, builtin_measures
-from evalrunner.stats.summary import Design, Groups
+from evalrunner.stats.summary import Design, Groups, Measure, builtin_measures
 from evalrunner.storage import cache_folder
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options

@@ -39,8 +39,7 @@ from evalrunner.runs.provenance import (
 )
 from evalrunner.runs.row_log import FinishedRows, row_at
 from evalrunner.scorers.call import BoundScorer
-from evalrunner.stats.measures import Measure
-from evalrunner.stats.summary import Design
+from evalrunner.stats.summary import Design, Measure
 from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun

@@ -263,6 +263,7 @@ class ErrorGroup:
 
     sample_id: str
     message: str
+    reason: str | None = None
     count: int = 0
 
 
@@ -282,7 +283,7 @@ class ErrorSummary:
             return
         for name, cell in row.cells.items():
             if cell.state == "error" and NOT_CHECKED not in (cell.reason or ""):
-                _count_error(self.scorer_errors, name, row, cell.message or NO_REASON)
+                _count_error(self.scorer_errors, name, row, cell.message or NO_REASON, cell.reason)
             elif cell.state == "unscored" and cell.cause == "judge":
                 _count_error(self.unreadable, name, row, cell.reason or NO_REASON)
 
@@ -293,15 +294,14 @@ class ErrorSummary:
                 if group.message not in known:
                     yield f"{target}: {_counted(group.count, 'row')} failed ({kind}), {_example(group)}"
         for scorer, group in self.scorer_errors.items():
-            kind, _, message = group.message.partition(": ")
-            if (message or kind) not in known:
+            if (group.reason or group.message) not in known:
                 yield f"{scorer}: {_counted(group.count, 'score')} in error, {_example(group)}"
         for scorer, group in self.unreadable.items():
             yield f"{scorer}: {_counted(group.count, 'verdict')} without a score, {_example(group)}"
 
 
-def _count_error(groups: dict[str, ErrorGroup], name: str, row: Row, message: str) -> None:
-    group = groups.setdefault(name, ErrorGroup(row.sample.id, message))
+def _count_error(groups: dict[str, ErrorGroup], name: str, row: Row, message: str, reason: str | None = None) -> None:
+    group = groups.setdefault(name, ErrorGroup(row.sample.id, message, reason))
     group.count += 1
 
 

@@ -11,8 +11,7 @@ from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
 from evalrunner.gates.regression import incompatibilities
 from evalrunner.runs.provenance import Provenance
 from evalrunner.stats.aggregates import MEAN, Reducer
-from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, Measure
-from evalrunner.stats.summary import Design
+from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Design, Measure
 from evalrunner.suite.schema import GateSpec
 from evalrunner.suite.yaml import Document
 

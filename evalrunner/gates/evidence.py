@@ -13,9 +13,9 @@ from evalrunner.domain import FailureKind
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.distributions import variance
 from evalrunner.stats.hypothesis_tests import RowsToDecide
-from evalrunner.stats.measures import BUILTIN_MEASURES
 from evalrunner.stats.power import WITHIN_HALF
 from evalrunner.stats.summary import (
+    BUILTIN_MEASURES,
     ERROR,
     JUDGE,
     NO_ANSWER,

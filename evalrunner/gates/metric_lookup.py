@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalrunner.errors import nearest
 from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, parse_reducer
-from evalrunner.stats.measures import ALL_BUILTIN_MEASURES, STREAMING_MEASURES, Measure
+from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, STREAMING_MEASURES, Measure
 from evalrunner.suite.schema import GateSpec
 
 

@@ -16,7 +16,7 @@ from evalrunner.domain import Completion, GateResult, Metric, Row
 from evalrunner.mlflow.destination import Settings
 from evalrunner.redact import redact
 from evalrunner.runs.record import MetricsRecord, RunRecord, UsageRecord
-from evalrunner.stats.measures import Measure, output_rate
+from evalrunner.stats.summary import Measure, output_rate
 
 ILLEGAL_CHARACTERS = re.compile(r"[^\w\-. :]")  # of mlflow.utils.validation; / separates the steps of a name
 MARKDOWN_SIGNS = re.compile(r"[\\`<>\[\]]")

@@ -15,7 +15,7 @@ from evalrunner.domain import Completion, Row
 from evalrunner.redact import redact
 from evalrunner.reports.view import RunView
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.measures import Measure, output_rate
+from evalrunner.stats.summary import Measure, output_rate
 from evalrunner.storage import replacing
 
 OWN_COLUMNS = ("id", "target", "epoch", "input")

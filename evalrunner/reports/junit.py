@@ -20,7 +20,7 @@ from evalrunner.redact import redact
 from evalrunner.reports.csv import SpooledLines, plain_text
 from evalrunner.reports.view import RunView, gate_sentence
 from evalrunner.reports.worst_rows import missed
-from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Measure
 from evalrunner.storage import replacing
 from evalrunner.verdicts import FAILED, VERDICTS
 

@@ -20,8 +20,7 @@ from evalrunner.reports.worst_rows import BaselineLookup, baseline_lookup_of_pla
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import MetricsRecord, RunRecord, SanityCheckRecord, UsageRecord
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.measures import Measure
-from evalrunner.stats.summary import summarize
+from evalrunner.stats.summary import Measure, summarize
 from evalrunner.verdicts import INTERRUPTED, WORST_FIRST, Verdict
 
 DONE: Final = "DONE"

@@ -14,7 +14,7 @@ from evalrunner.baselines.resolve import BadBaselineReference, BaselineResolver
 from evalrunner.domain import Cell, Failure, GateResult, Row
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import EvalrunError
-from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Measure
 
 
 @dataclass(frozen=True, slots=True)

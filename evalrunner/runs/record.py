@@ -31,8 +31,7 @@ from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
-    from evalrunner.stats.measures import Measure
-    from evalrunner.stats.summary import Design
+    from evalrunner.stats.summary import Design, Measure
 
 SCHEMA_VERSION = 2
 FIRST_KEYS = ("run_id", "suite", "suite_file", "status", "verdict", "exit_code", "stopped", "started_at", "finished_at", "duration_s", "rows", "rows_planned")  # fmt: skip
@@ -196,7 +195,7 @@ class RunRecord(Provenance):
     @property
     def measures(self) -> tuple[Measure, ...]:
         """The scorers with what they declared."""
-        from evalrunner.stats.measures import Measure
+        from evalrunner.stats.summary import Measure
 
         return tuple(Measure(name, _declaration(scorer)) for name, scorer in self.scorers.items())
 

@@ -16,7 +16,7 @@ from evalrunner.baselines.resolve import (
     resolve_baselines,
 )
 from evalrunner.errors import RunNotFoundError, SuiteError
-from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Measure
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import parse_document

@@ -8,8 +8,7 @@ from typing import Any
 from evalrunner.compare.compare import compare
 from evalrunner.compare.result import Candidate, Comparison
 from evalrunner.domain import Cell, Completion, Declaration, Row, Sample
-from evalrunner.stats.measures import Measure
-from evalrunner.stats.summary import Design, summarize
+from evalrunner.stats.summary import Design, Measure, summarize
 
 RIGHT = Measure("right", Declaration(binary=True))
 GRADED = Measure("graded", Declaration())

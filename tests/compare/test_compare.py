@@ -11,8 +11,7 @@ from evalrunner.compare.compare import NotComparable
 from evalrunner.domain import Declaration
 from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.hypothesis_tests import holm, mcnemar
-from evalrunner.stats.measures import Measure
-from evalrunner.stats.summary import Design
+from evalrunner.stats.summary import Design, Measure
 from tests.compare.making import GRADED, HARM, RIGHT, compared, compared_rows, rows_of
 
 

@@ -12,8 +12,7 @@ from evalrunner.gates.build import GateBuilder
 from evalrunner.gates.check import BaselineContext, check_gates
 from evalrunner.gates.regression import CandidateRun
 from evalrunner.runs.provenance import DatasetProvenance, Provenance, ScorerProvenance, TargetProvenance
-from evalrunner.stats.measures import BUILTIN_MEASURES, Measure
-from evalrunner.stats.summary import Design, summarize
+from evalrunner.stats.summary import BUILTIN_MEASURES, Design, Measure, summarize
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import parse_document

@@ -9,8 +9,7 @@ import pytest
 from evalrunner.domain import Cell, Completion, Declaration, Failure, GateResult, Row, Sample
 from evalrunner.gates.check import check_gates
 from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
-from evalrunner.stats.measures import BUILTIN_MEASURES, Measure
-from evalrunner.stats.summary import summarize
+from evalrunner.stats.summary import BUILTIN_MEASURES, Measure, summarize
 from evalrunner.suite.schema import GateSpec, Operator
 from evalrunner.verdicts import exit_code, worst_verdict
 

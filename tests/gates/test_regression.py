@@ -7,8 +7,7 @@ import pytest
 from evalrunner.domain import Declaration
 from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.hypothesis_tests import non_inferiority
-from evalrunner.stats.measures import Measure
-from evalrunner.stats.summary import Design
+from evalrunner.stats.summary import Design, Measure
 from tests.gates.making import judge, rows
 
 EXACT = Measure("exact_match", Declaration(binary=True))

@@ -19,7 +19,7 @@ from evalrunner.reports.junit import JUnitReporter, gate_result, row_result
 from evalrunner.reports.outputs import replay
 from evalrunner.reports.view import TargetView
 from evalrunner.runs.folder import RunFolder
-from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Measure
 from tests.reports.hostile import HOSTILE
 from tests.reports.test_markdown import GATE, view
 

@@ -18,7 +18,7 @@ from evalrunner.reports.outputs import replay
 from evalrunner.reports.view import RunView, TargetView, sentence
 from evalrunner.reports.worst_rows import BaselineScores, NotableRow
 from evalrunner.runs.folder import RunFolder
-from evalrunner.stats.measures import Measure
+from evalrunner.stats.summary import Measure
 from tests.reports.hostile import HOSTILE
 from tests.reports.pages import Page
 

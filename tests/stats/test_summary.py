@@ -11,8 +11,7 @@ import pytest
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Metric, Row, Sample
 from evalrunner.stats.aggregates import find_aggregate, gate_bounds, metric_interval, parse_reducer
 from evalrunner.stats.distributions import quantile
-from evalrunner.stats.measures import Measure
-from evalrunner.stats.summary import Design, Summary, summarize
+from evalrunner.stats.summary import Design, Measure, Summary, summarize
 
 EXACT = Measure("exact_match", Declaration(binary=True))
 TOXICITY = Measure(
