@@ -125,10 +125,9 @@ def read_model(
     if not item.get("model"):
         reader.report(path, "needs 'model'")
         return None
-    own = ("headers", *keys_of(PaceSpec))  # headers may hold secrets; the limits are one field
     given = {name: value for name, value in item.items() if value is not None}
-    fields = reader.fields({name: key for name, key in keys.items() if name not in own}, given, path)
-    pace = reader.fields(keys_of(PaceSpec), given, path)
+    plain = {name: key for name, key in keys.items() if name != "headers"}  # which may hold secrets
+    fields = reader.fields(plain, given, path)
     headers = _headers(reader, item.get("headers"), (*path, "headers"))
     if "model" not in fields:
         return None
@@ -137,7 +136,6 @@ def read_model(
     return ModelSpec(
         **{**fields, "name": fields.get("name") or fields["model"]},
         headers=headers,
-        pace=PaceSpec(**pace),
         public={**texts, **_public_secrets(item)},
         key_path=path,
     )

@@ -218,7 +218,8 @@ def has_variable(text: str) -> bool:
 class Key:
     """A key of a section: its name in the file, the field that holds it, and what that field declares.
 
-    `field` is empty for a key that another section reads. `kind` is the annotation without None.
+    `field` is empty for a key that another section reads. `kind` is the annotation without None. `part` is the field
+    and the dataclass that hold the value of a key written in their place.
     """
 
     name: str
@@ -227,6 +228,7 @@ class Key:
     kind: Any
     rules: Mapping[str, Any]
     default: Any
+    part: tuple[str, Any] | None = None
 
     @property
     def doc(self) -> str:
@@ -246,7 +248,8 @@ def keys_of(kind: Any, form: str | None = None) -> Mapping[str, Key]:
             continue
         nested = without_none(hints[item.name])
         if rules.get("flat"):
-            keys.update(keys_of(nested, form))
+            inner_keys = keys_of(nested, form).values()
+            keys.update((each.name, dataclasses.replace(each, part=(item.name, nested))) for each in inner_keys)
             continue
         name = rules.get("alias", item.name)
         keys[name] = Key(name, item.name, hints[item.name], nested, rules, item.default)
@@ -359,14 +362,16 @@ class SectionReader:
     def fields(self, keys: Mapping[str, Key], data: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
         """Field to value of the keys that `data` has, each checked by its annotation and rules."""
         fields: dict[str, Any] = {}
+        parts: dict[tuple[str, Any], dict[str, Any]] = {}
         for name, key in keys.items():
             if name not in data or not key.field:
                 continue
             place = (*path, name)
             checked = self.read(key, data[name], place)
             if checked is not None and self._follows_rules(checked, key.rules, place):
-                fields[key.field] = (checked,) if name == key.rules.get("single") else checked
-        return fields
+                values = fields if key.part is None else parts.setdefault(key.part, {})
+                values[key.field] = (checked,) if name == key.rules.get("single") else checked
+        return {**fields, **{name: kind(**values) for (name, kind), values in parts.items()}}
 
     def read(self, key: Key, data: Any, path: KeyPath) -> Any:
         """The value of one key; None and its problems where it is wrong."""

@@ -39,8 +39,8 @@ def read(text: str) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def test_keys_are_read_by_name_and_alias_with_variables_filled_in() -> None:
-    assert read("{name: a, share: 1, labels: [x, y], ttl: 3, file: '${DATA}', size: 2}") == (
-        {"name": "a", "share": 1.0, "labels": ("x", "y"), "ttl_s": 3.0, "file": "d.csv", "size": 2},
+    assert read("{name: a, share: 1, labels: [x, y], ttl: 3, rpm: 9, file: '${DATA}', size: 2}") == (
+        {"name": "a", "share": 1.0, "labels": ("x", "y"), "ttl_s": 3.0, "file": "d.csv", "size": 2, "pace": Pace(9.0)},
         [],
     )
 
