@@ -20,7 +20,7 @@ from evalrunner.stats.summary import Measure
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import parse_document
-from tests.gates.making import provenance_of, rows
+from tests.gates.builders import provenance_of, rows
 
 EXACT = "exact_match"
 GATE = "gates: [{metric: exact_match, baseline: %s, max_drop: 0.1}]"

@@ -1,4 +1,4 @@
-"""Contestants side by side: pairs, the family, what stands outside of it, and what is said beside it."""
+"""Comparisons: pairs, the Holm family and what is outside of it, warnings and notes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evalrunner.domain import Declaration
 from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.hypothesis_tests import holm, mcnemar
 from evalrunner.stats.summary import Design, Measure
-from tests.compare.making import GRADED, HARM, RIGHT, compared, compared_rows, rows_of
+from tests.compare.builders import GRADED, HARM, RIGHT, compared, compared_rows, rows_of
 
 
 def ones(*counts: tuple[int, float]) -> list[float]:
@@ -102,7 +102,7 @@ def test_false_positive_rate_of_equal_targets() -> None:
         }
         comparison = compared(scores, [RIGHT, GRADED])
         alarms += any(pair.better is not None for metric in comparison.metrics for pair in metric.pairs)
-    assert alarms <= 23  # of 300 runs at .05 each, the binomial's upper 1 %
+    assert alarms <= 23  # of 300 runs at .05 each, the binomial's upper 1%
 
 
 def test_lower_is_better_metrics_rank_the_lowest_first() -> None:

@@ -1,4 +1,4 @@
-"""Verdicts of point gates, each from hand-made rows."""
+"""Verdicts of point gates, on small hand-written rows."""
 
 from __future__ import annotations
 

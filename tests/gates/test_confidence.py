@@ -1,4 +1,4 @@
-"""Gates with confidence: one-sided bounds, what is missing, slices, reducers, samples over their epochs."""
+"""Gates with confidence: one-sided bounds, missing scores, slices, reducers, per-sample rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from evalrunner.domain import Declaration
 from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.intervals import clopper_pearson
 from evalrunner.stats.summary import Design, Measure
-from tests.gates.making import judge, rows
+from tests.gates.builders import judge, rows
 
 EXACT = Measure("exact_match", Declaration(binary=True))
 GRADED = Measure("quality", Declaration())
@@ -23,7 +23,7 @@ def test_the_exact_one_sided_bound_decides(right: int, verdict: str) -> None:
     (found,) = judge(SURE % 0.8, EXACT, rows([1.0] * right + [0.0] * (100 - right), "exact_match"))
     low, high = clopper_pearson(right, 100, confidence=0.95)
     assert (found.verdict, found.gate_low, found.gate_high) == (verdict, low, high)
-    assert found.low is not None and found.low < low  # what is shown is two-sided, and so wider
+    assert found.low is not None and found.low < low  # the displayed interval is two-sided, so it is wider
 
 
 def test_a_model_at_the_threshold_passes_in_at_most_5_percent_of_runs() -> None:

@@ -1,4 +1,4 @@
-"""Gates on a baseline, each from hand-made rows: pairs, directions, what is missing, several at once."""
+"""Gates on a baseline, on small hand-written rows: pairs, directions, missing scores, several gates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from evalrunner.domain import Declaration
 from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.hypothesis_tests import non_inferiority
 from evalrunner.stats.summary import Design, Measure
-from tests.gates.making import judge, rows
+from tests.gates.builders import judge, rows
 
 EXACT = Measure("exact_match", Declaration(binary=True))
 GRADED = Measure("quality", Declaration())
@@ -108,7 +108,7 @@ def test_epochs_are_reduced_before_they_are_paired() -> None:
     (found,) = judge(DROP % ("exact_match", 0.1), EXACT, now, before=before, epochs=3, epochs_before=2)
     assert found.baseline is not None
     assert (found.verdict, found.baseline.n, found.baseline.drop) == ("fail", 50, pytest.approx(1 / 3))
-    assert found.baseline.method == "t-padded"  # thirds are no yes and no
+    assert found.baseline.method == "t-padded"  # thirds are not binary
 
 
 def test_a_slice_gate_pairs_only_its_samples() -> None:

@@ -1,4 +1,4 @@
-"""Differences either way: fixed values, agreement with scipy and statsmodels, symmetry, and the rate of false alarms."""
+"""Two-sided differences: known values, agreement with scipy and statsmodels, symmetry, false positive rate."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_false_positive_rate_of_two_equal_samples_with_rare_low_scores(sizes: tu
         first, second = ([0.0 if chance.random() < 0.05 else 1.0 for _ in range(n)] for n in sizes)
         found = two_sample_difference(first, second, span=1.0)
         alarms += found.p_value is not None and found.p_value < 0.05
-    assert alarms <= 2000 * 0.065  # the band that graded pairs are held to
+    assert alarms <= 2000 * 0.065  # the band for graded pairs
 
 
 def test_clusters_widen_two_sample_intervals() -> None:

@@ -1,4 +1,4 @@
-"""Our own quantiles against scipy's, to nine digits."""
+"""Quantiles and tails compared with scipy's, to nine digits."""
 
 from __future__ import annotations
 

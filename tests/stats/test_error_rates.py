@@ -86,7 +86,7 @@ def test_the_smallest_detectable_drop_is_found_with_80_percent_power() -> None:
     counts = generator.multinomial(500, [(0.2 + drop) / 2, (0.2 - drop) / 2, 0.8], size=REPEATS)
     found = sum(tango_score(int(b), int(c), 500, 0.0) >= 1.6448536 for b, c, _ in counts)
     assert plausible(found, 0.77, 0.86)
-    for spread in (0.1, 0.3):  # steady scores, where the test's two pairs are most of the width, and others
+    for spread in (0.1, 0.3):  # constant scores, where the pseudo-pairs are most of the width, and others
         graded = smallest_drop(n=100, variance=spread**2, span=1.0)
         drawn = generator.normal(graded, spread, (REPEATS, 100)).tolist()
         found = sum(non_inferiority(drops, max_drop=0.0, span=1.0).decision == "fail" for drops in drawn)

@@ -1,4 +1,4 @@
-"""Paired tests: fixed values, agreement with other software, and the chance of a wrong decision by enumeration."""
+"""Paired tests: known values, agreement with other software, error rates by enumeration."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_all_or_nothing_graded_scores_must_also_pass_the_binary_test() -> None:
 
 
 def passing_at_margin(n: int, margin: float, discordance: float) -> float:
-    """How often a model that sits exactly at the margin passes: over every outcome there can be."""
+    """How often a model that sits exactly at the margin passes: over every possible outcome."""
     worse, better = (discordance + margin) / 2, (discordance - margin) / 2
     logs = [math.lgamma(k + 1) for k in range(n + 1)]
     found = 0.0

@@ -1,4 +1,4 @@
-"""Which interval belongs to what, known values, and the coverage that tells the right one from its neighbours."""
+"""Intervals of each metric: known values and coverage."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ BANDS = {20: (0.895, 0.985), 50: (0.92, 0.985), 200: (0.93, 0.97)}
 
 
 def accepted(interval: Callable[[float, int], tuple[float, float]]) -> bool:
-    """Whether the coverage of an interval for shares is as it should be at each n, on average and at its worst."""
+    """Whether the coverage of an interval for shares is in its band at each n, on average and at worst."""
     found = {n: coverages(interval, n) for n in BANDS}
     return all(
         0.945 <= sum(each) / len(each) <= 0.96 and min(each) >= BANDS[n][0] and max(each) <= BANDS[n][1]

@@ -1,4 +1,4 @@
-"""What a suite can see before it is run."""
+"""Statistical power: smallest detectable drops and false failure rates."""
 
 from __future__ import annotations
 

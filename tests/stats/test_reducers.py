@@ -1,4 +1,4 @@
-"""Epochs to one score: the definitions, and which of them may be compared and counted as 0/1."""
+"""Reducers: definitions, comparability over epochs, and binary results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evalrunner.stats.aggregates import parse_reducer
     [
         ("mean", [1.0, 0.0, 0.5, 0.5], 0.5),
         ("median", [0.0, 1.0, 0.25, 0.5], 0.375),
-        ("mode", [0.5, 1.0, 1.0, 0.5, 0.0], 0.5),  # of equally common ones the first
+        ("mode", [0.5, 1.0, 1.0, 0.5, 0.0], 0.5),  # the first of equally common ones
         ("max", [0.0, 0.75, 0.5], 0.75),
         ("at_least_2", [1.0, 0.9, 1.0], 1.0),
         ("at_least_2", [1.0, 0.9, 0.0], 0.0),

@@ -1,4 +1,4 @@
-"""Rows to metrics, worked by hand."""
+"""Rows to metrics, computed by hand."""
 
 from __future__ import annotations
 
@@ -211,9 +211,7 @@ def test_related_samples_have_a_clustered_interval() -> None:
     alone = metric(summarize(rows, [EXACT], ["m"]), "exact_match/v1")
     found = metric(summarize(rows, [EXACT], ["m"], design=Design(cluster="passage")), "exact_match/v1")
     assert (alone.method, found.method, found.value) == ("wilson", "wilson-clustered", 0.75)
-    assert found.n_effective is not None and found.n_effective == pytest.approx(
-        39
-    )  # 40 clusters that say one thing each
+    assert found.n_effective is not None and found.n_effective == pytest.approx(39)  # 40 clusters of equal scores
     few = metric(summarize(rows[:30], [EXACT], ["m"], design=Design(cluster="passage")), "exact_match/v1")
     assert (few.detail or {})["interval"] == "only 6 clusters: the interval may be too narrow"
 

@@ -1,4 +1,4 @@
-"""Rows, summaries and baselines by hand, for tests of verdicts."""
+"""Builds rows, summaries and baselines for tests of gates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TARGETS = {"m": TargetProvenance(type="model")}
 
 
 def cell(value: float | str | None) -> Cell:
-    """A number is a score; a text the reason for none (`server: …`, `no_answer: …`, `judge: …`); None a skip."""
+    """A number is a score; a text the cause and reason for no score (`server: …`, `no_answer: …`, `judge: …`); None a skip."""
     if value is None:
         return Cell("skipped", reason="no expected answer")
     if isinstance(value, str):
@@ -41,7 +41,7 @@ def provenance_of(measure: Measure, epochs: int) -> Provenance:
 def rows(
     scores: Sequence[float | str | Sequence[float | str | None] | None], name: str, metadata: Sequence[Any] = ()
 ) -> list[Row]:
-    """A row a score, or one for each epoch where there are several."""
+    """One row per score, or one per epoch for a sequence."""
     found: list[Row] = []
     for index, several in enumerate(scores):
         each = several if isinstance(several, list | tuple) else [several]
@@ -63,7 +63,7 @@ def judge(
     epochs_before: int | None = None,
     design: Design | None = None,
 ) -> list[GateResult]:
-    """The verdicts of `gates`, as a suite has them, on the rows of now, beside a baseline of the rows of before."""
+    """The verdicts of `gates` of a suite on the rows `now`, against a baseline of the rows `before`."""
     document = parse_document(f"gates: [{gates}]", file="s.yaml")
     specs = read_gates(SectionReader(document, Path()), document.data)
     design = design or Design()

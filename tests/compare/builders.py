@@ -1,4 +1,4 @@
-"""Rows of several targets by hand, and the comparison of them."""
+"""Builds rows of several targets, and their comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cell(value: float | None) -> Cell:
 
 
 def rows_of(scores: Scores, *, metadata: Sequence[Any] = (), latency: Mapping[str, float] | None = None) -> list[Row]:
-    """A row for each score of each target; `scores` is by target, then by scorer."""
+    """One row for each score of each target; `scores` is by target, then by scorer."""
     found: list[Row] = []
     for target, by_scorer in scores.items():
         for index in range(len(next(iter(by_scorer.values())))):
@@ -43,7 +43,7 @@ def compared(
     latency: Mapping[str, float] | None = None,
     **options: Any,
 ) -> Comparison:
-    """The comparison of targets whose scores are given."""
+    """The comparison of targets with these scores."""
     rows = rows_of(scores, metadata=metadata, latency=latency)
     return compared_rows(rows, list(scores), measures, design=design, models=models, **options)
 
@@ -57,7 +57,7 @@ def compared_rows(
     models: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Comparison:
-    """The comparison of targets whose rows are given."""
+    """The comparison of targets with these rows."""
     summary = summarize(rows, measures, names, design=design or Design())
     known = {name: summary.all_metrics(name) for name in names}
     candidates = [Candidate(name=name, target=name, models=((models or {}).get(name, ""),)) for name in names]
