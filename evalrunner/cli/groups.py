@@ -16,7 +16,7 @@ baseline = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Accept
 @baseline.command("accept")
 @options.takes_options("baseline accept")
 def accept(
-    asked: RunOptions,
+    run_options: RunOptions,
     run: options.Run = "last",
     name: Annotated[str, typer.Option("--name", help="Name of the baseline in gates.")] = "main",
     force: Annotated[bool, typer.Option("--force", help="Accept a run that failed or did not finish.")] = False,
@@ -34,7 +34,7 @@ def accept(
     from evalrunner.runs.folder import find_run
 
     register_environment()
-    folder = find_run(run, asked.output_dir)
+    folder = find_run(run, run_options.output_dir)
     done = accept_run(folder, name=name, suite_file=suite, force=force, outputs=with_outputs)
     instead = f", in place of {done.replaced}" if done.replaced not in (None, folder.id) else ""
     typer.echo(f"{done.path}: {done.rows:,} rows of run {folder.id}{instead}; commit it")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evalrunner.plugin_table import Group
 
 
-def _print_plans(suites: list[str], asked: RunOptions, lines: Callable[[str, Plan], AsyncIterator[str]]) -> None:
+def _print_plans(suites: list[str], run_options: RunOptions, lines: Callable[[str, Plan], AsyncIterator[str]]) -> None:
     """Plan every suite and print its `lines`. No model is called."""
     import asyncio
     import tempfile
@@ -32,7 +32,7 @@ def _print_plans(suites: list[str], asked: RunOptions, lines: Callable[[str, Pla
     async def plan_all() -> None:
         async with EndpointPool(user_agent=f"evalrunner/{__version__}") as pool:
             with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
-                plans = plan_suites(suites, Session(asked, StopSignal()), pool, Path(spool))
+                plans = plan_suites(suites, Session(run_options, StopSignal()), pool, Path(spool))
                 for suite, plan in zip(suites, plans, strict=True):
                     async for line in lines(suite, plan):
                         typer.echo(line)
@@ -60,7 +60,7 @@ def validate(suites: options.Suites) -> None:
 
 @options.takes_options("plan")
 def plan(
-    asked: RunOptions,
+    run_options: RunOptions,
     suites: options.Suites,
     show: Annotated[int, typer.Option("--show", min=0, metavar="N", help="Samples whose prompts to show.")] = 0,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no server for prices.")] = False,
@@ -70,7 +70,9 @@ def plan(
     Samples, calls, targets, judges, scorers and gates; no model is called. A LiteLLM proxy that the suite names is
     asked for its prices, unless --offline. The power of gates is estimated from earlier runs, if there are any.
     """
-    _print_plans(suites, asked, lambda _, plan: _plan_lines(plan, show=show, offline=offline, runs=asked.output_dir))
+    _print_plans(
+        suites, run_options, lambda _, plan: _plan_lines(plan, show=show, offline=offline, runs=run_options.output_dir)
+    )
 
 
 async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> AsyncIterator[str]:

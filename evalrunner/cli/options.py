@@ -37,8 +37,8 @@ def takes_options(command: str) -> Callable[[Callable[..., None]], Callable[...,
         own = [*inspect.signature(function, eval_str=True).parameters.values()][1:]
 
         def call(**given: Any) -> None:
-            asked = {item.name: value_of(item, given.pop(item.name)) for item in fields}
-            function(RunOptions(**asked), **given)
+            run_options = {item.name: value_of(item, given.pop(item.name)) for item in fields}
+            function(RunOptions(**run_options), **given)
 
         declared = [_parameter(item, hints[item.name]) for item in fields]
         shared = [parameter for parameter in declared if parameter.name == "output_dir"]  # the last of every command

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @options.takes_options("run")
 def run(
-    asked: RunOptions,
+    run_options: RunOptions,
     suites: options.MaybeSuites = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -41,12 +41,12 @@ def run(
     Formats of --output: OUTPUT_FORMATS
     """
     printer = Printer(quiet=quiet, as_json=as_json, diff=diff)
-    results = run_and_print(suites or [], asked, printer)
+    results = run_and_print(suites or [], run_options, printer)
     raise typer.Exit(printer.finish(results))
 
 
 def run_and_print(
-    suites: list[str], asked: RunOptions, printer: Printer, stored: StoredAnswers | None = None
+    suites: list[str], run_options: RunOptions, printer: Printer, stored: StoredAnswers | None = None
 ) -> list[RunResult]:
     """Run suites with progress on stderr and each summary on stdout as it is known."""
     import asyncio
@@ -56,10 +56,10 @@ def run_and_print(
     from evalrunner.reports.progress import FetchProgress
 
     async def run_all() -> list[RunResult]:
-        trace = _to_stderr if asked.debug else None
+        trace = _to_stderr if run_options.debug else None
         fetching = FetchProgress(sys.stderr)
         session = Session(
-            asked,
+            run_options,
             StopSignal(),
             trace,
             listen=_listen_to_ctrl_c,
@@ -162,7 +162,7 @@ def annotate(views: list[RunView], out: TextIO) -> None:
 
 @options.takes_options("gate")
 def gate(
-    asked: RunOptions,
+    run_options: RunOptions,
     run: options.Run = "last",
     baseline: Annotated[
         str | None,
@@ -189,9 +189,9 @@ def gate(
     if output is not None and output.suffix != ".json":
         raise SuiteError(f"--output {str(output)!r}: the path should end in .json")
     register_environment()
-    folder = find_run(run, asked.output_dir)
+    folder = find_run(run, run_options.output_dir)
     report = reevaluate_gates(
-        folder, runs=asked.output_dir, suite_file=suite, baseline=baseline, settings=asked.settings
+        folder, runs=run_options.output_dir, suite_file=suite, baseline=baseline, settings=run_options.settings
     )
     if output is not None:
         write_json(output, gate_report_data(report))
@@ -201,7 +201,7 @@ def gate(
         console = open_console(sys.stdout)
         for part in render_gate_report(report):
             console.print(part)
-    view = gate_report_view(report, suite, asked.output_dir)
+    view = gate_report_view(report, suite, run_options.output_dir)
     annotate([view], sys.stderr if as_json else sys.stdout)
     _add_to_step_summary(view)
     raise typer.Exit(report.exit_code)
@@ -222,7 +222,7 @@ def _add_to_step_summary(view: RunView) -> None:
 
 @options.takes_options("score")
 def score(
-    asked: RunOptions,
+    run_options: RunOptions,
     run: Annotated[str, typer.Argument(metavar="RUN|FILE", help="Run, or a baseline .jsonl with outputs.")] = "last",
     suite: options.SuiteFile = None,
     quiet: options.Quiet = False,
@@ -236,12 +236,12 @@ def score(
     from evalrunner.commands.rescore import load_answers
     from evalrunner.errors import SuiteError
 
-    stored = load_answers(run, asked.output_dir)
+    stored = load_answers(run, run_options.output_dir)
     file = suite if suite is not None else stored.suite_file
     if file is None or not file.is_file():
         state = "a baseline does not name its suite" if file is None else f"suite {str(file)!r} not found"
         raise SuiteError(f"{state}; pass it: --suite FILE")
-    asked = dataclasses.replace(asked, gates=asked.gates and stored.suite_file is not None)
+    run_options = dataclasses.replace(run_options, gates=run_options.gates and stored.suite_file is not None)
     printer = Printer(quiet=quiet, as_json=as_json)
-    results = run_and_print([str(file)], asked, printer, stored)
+    results = run_and_print([str(file)], run_options, printer, stored)
     raise typer.Exit(printer.finish(results))

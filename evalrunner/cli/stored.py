@@ -15,7 +15,7 @@ from evalrunner.suite.options import RunOptions
 
 @options.takes_options("show")
 def show(
-    asked: RunOptions,
+    run_options: RunOptions,
     run: options.Run = "last",
     failed: Annotated[bool, typer.Option("--failed", help="Show all failed and unscored rows, and no others.")] = False,
     output: Annotated[
@@ -35,25 +35,27 @@ def show(
     from evalrunner.reports.view import stored_view
     from evalrunner.runs.folder import find_run
 
-    folder = find_run(run, asked.output_dir)
+    folder = find_run(run, run_options.output_dir)
     if output:
-        replay(folder, [Path(path) for path in output], runs=asked.output_dir, max_bytes=max_kib * 1024)
+        replay(folder, [Path(path) for path in output], runs=run_options.output_dir, max_bytes=max_kib * 1024)
     else:
-        send_rows(stored_view(folder, asked.output_dir), [TerminalReporter(sys.stdout, failed_only=failed, diff=3)])
+        send_rows(
+            stored_view(folder, run_options.output_dir), [TerminalReporter(sys.stdout, failed_only=failed, diff=3)]
+        )
 
 
 @options.takes_options("runs")
 def runs(
-    asked: RunOptions,
+    run_options: RunOptions,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum runs to list.")] = 20,
 ) -> None:
     """List stored runs, newest first."""
     from evalrunner.reports.terminal import open_console, runs_table
     from evalrunner.runs.folder import list_runs
 
-    folders = list_runs(asked.output_dir)
+    folders = list_runs(run_options.output_dir)
     if not folders:
-        typer.echo(f"no runs in {str(asked.output_dir)!r} yet; 'evalrun SUITE' starts one")
+        typer.echo(f"no runs in {str(run_options.output_dir)!r} yet; 'evalrun SUITE' starts one")
         return
     open_console(sys.stdout).print(runs_table(folders[:limit]))
     if len(folders) > limit:
@@ -62,7 +64,7 @@ def runs(
 
 @options.takes_options("report")
 def report(
-    asked: RunOptions,
+    run_options: RunOptions,
     run: options.Run = "last",
     output: Annotated[
         list[str] | None,
@@ -79,12 +81,12 @@ def report(
     from evalrunner.reports.outputs import replay
     from evalrunner.runs.folder import REPORT_FILE, find_run
 
-    folder = find_run(run, asked.output_dir)
+    folder = find_run(run, run_options.output_dir)
     paths = [Path(name) for name in output or ()] or [folder.path / REPORT_FILE]
     pages = [path for path in paths if path.suffix.lower() == ".html"]
     if show and not pages:
         pages = [folder.path / REPORT_FILE]
-    replay(folder, list(dict.fromkeys([*paths, *pages])), runs=asked.output_dir)
+    replay(folder, list(dict.fromkeys([*paths, *pages])), runs=run_options.output_dir)
     for path in paths:
         typer.echo(path)
     if show:
@@ -93,7 +95,7 @@ def report(
 
 @options.takes_options("compare")
 def compare(
-    asked: RunOptions,
+    run_options: RunOptions,
     runs: options.Runs,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", "-m", metavar="NAME", help="Compare only this metric. Repeatable.")
@@ -120,7 +122,7 @@ def compare(
     for path in paths:
         if path.suffix.lower() not in (".html", ".json"):
             raise SuiteError(f"-o {str(path)!r}: the extension should be .html or .json")
-    result = compare_runs(runs, asked.output_dir, wanted=metric or (), paired=not unpaired)
+    result = compare_runs(runs, run_options.output_dir, wanted=metric or (), paired=not unpaired)
     for path in paths:
         if path.suffix.lower() == ".html":
             write_comparison(path, result.runs, result.comparison, result.metrics)
@@ -145,7 +147,7 @@ def compare(
 
 @options.takes_options("diff")
 def diff(
-    asked: RunOptions,
+    run_options: RunOptions,
     runs: options.Runs,
     targets: Annotated[
         str | None, typer.Option("--targets", metavar="A,B", help="Target of the first run and of the second.")
@@ -159,7 +161,7 @@ def diff(
     """
     from evalrunner.commands.diff import diff_runs
 
-    diffs = diff_runs(runs, asked.output_dir, targets=targets.split(",") if targets else (), keep=limit)
+    diffs = diff_runs(runs, run_options.output_dir, targets=targets.split(",") if targets else (), keep=limit)
     from evalrunner.reports.comparison import diff_data, render_diff
 
     if as_json:
@@ -180,7 +182,7 @@ def diff(
 
 @options.takes_options("track")
 def track(
-    asked: RunOptions,
+    run_options: RunOptions,
     run: options.Run = "last",
 ) -> None:
     """Send a stored run to MLflow.
@@ -195,8 +197,8 @@ def track(
     from evalrunner.runs.folder import find_run
 
     register_environment()
-    folder = find_run(run, asked.output_dir)
-    sent = track_run(folder.path, {} if asked.mlflow is None else {"mlflow": asked.mlflow})
+    folder = find_run(run, run_options.output_dir)
+    sent = track_run(folder.path, {} if run_options.mlflow is None else {"mlflow": run_options.mlflow})
     for name, result in sent.items():
         if result.problem is None:
             typer.echo(f"{name}: {result}")
@@ -207,7 +209,7 @@ def track(
 
 @options.takes_options("view")
 def view(
-    asked: RunOptions,
+    run_options: RunOptions,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="Local port; 0 picks a free one.")
     ] = 0,
@@ -219,9 +221,9 @@ def view(
     """
     from evalrunner.view.server import ADDRESS, make_server
 
-    server = make_server(asked.output_dir, port)
+    server = make_server(run_options.output_dir, port)
     address = f"http://{ADDRESS}:{server.server_port}/"
-    typer.echo(f"{address} shows {str(asked.output_dir)!r}; stop it with Ctrl-C")
+    typer.echo(f"{address} shows {str(run_options.output_dir)!r}; stop it with Ctrl-C")
     if not no_open:
         import webbrowser
 

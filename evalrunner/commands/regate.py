@@ -53,7 +53,7 @@ def reevaluate_gates(
     reader = SectionReader(document, base)
     data = document.data if isinstance(document.data, Mapping) else {}
     specs = _with_baseline(read_gates(reader, data), baseline)
-    document.left_out.update(_target_names(data) - set(run.targets))
+    document.excluded_targets.update(_target_names(data) - set(run.targets))
     measures, design = run.measures, _design(run, data)
     builder = GateBuilder(
         document,

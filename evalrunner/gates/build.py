@@ -40,7 +40,7 @@ class GateBuilder:
 
     def build(self, specs: Sequence[GateSpec]) -> tuple[Gate, ...]:
         """The gates, without those on targets that were not selected."""
-        gates = [self._build(spec) for spec in specs if spec.target not in self.document.left_out]
+        gates = [self._build(spec) for spec in specs if spec.target not in self.document.excluded_targets]
         return tuple(gate for gate in gates if gate is not None)
 
     def _build(self, spec: GateSpec) -> Gate | None:

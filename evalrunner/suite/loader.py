@@ -203,7 +203,7 @@ def _choose_targets(document: Document, wanted: tuple[str, ...]) -> None:
     names = {name: item for item in known if (name := target_name(item)) is not None}
     data["targets"] = [names.get(name, name) for name in wanted]
     document.overridden[("targets",)] = "--target"
-    document.left_out.update(names.keys() - set(wanted))
+    document.excluded_targets.update(names.keys() - set(wanted))
 
 
 def target_name(item: Any) -> str | None:

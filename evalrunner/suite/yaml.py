@@ -66,7 +66,7 @@ class Document:
     keys: dict[KeyPath, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     overridden: dict[KeyPath, str] = field(default_factory=dict)
-    left_out: set[str] = field(default_factory=set)  # targets of the suite that the command line did not select
+    excluded_targets: set[str] = field(default_factory=set)  # targets of the suite that the command line did not select
 
     def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
         """Report a problem at `path`."""

@@ -20,8 +20,8 @@ def parse(*args: str) -> RunOptions:
     parsed: list[RunOptions] = []
 
     @takes_options("run")
-    def command(asked: RunOptions) -> None:
-        parsed.append(asked)
+    def command(run_options: RunOptions) -> None:
+        parsed.append(run_options)
 
     scratch = typer.Typer()
     scratch.command()(command)
