@@ -114,17 +114,15 @@ class WorkerPool:
             if job is None:
                 return
             breaker = job.target.breaker
-            if breaker.is_open():
-                if self.state.all_aborted:
-                    return
-                continue
             deadline = RowDeadline(self.plan.suite.run.row_timeout, self.plan.calls.timing)
             if job.stored is not None:
                 answer = job.stored.answer
             else:
                 answer = await breaker.call(partial(_call_target, job, deadline))
-            if answer is breaker.open_reason:
-                continue  # not a row of this run; a resume calls the target again
+            if answer is breaker.open_reason:  # not a row of this run; a resume calls the target again
+                if self.state.all_aborted:
+                    return
+                continue
             cells = await self.scorer.score(job, answer, deadline)
             row = Row(job.sample, job.target.name, job.epoch, answer, cells, job.attempt)
             self.emit(row)

@@ -66,8 +66,7 @@ class ConcurrencyLimitedEndpoint:
     stop: StopSignal
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        self.stop.check()
-        permit = self.limiter.try_acquire(request)
+        permit = self.limiter.try_acquire(request, self.stop)
         if permit is None:
             permit = await self.limiter.acquire(request, self.stop)
         if isinstance(permit, Failure):
@@ -127,11 +126,12 @@ class ConcurrencyLimiter:
         """How many calls may be in flight now."""
         return self._backoff.limit(self._limit.value)
 
-    def try_acquire(self, request: Request) -> Admission | None:
-        """A permit, None if the call has to wait."""
+    def try_acquire(self, request: Request, stop: StopSignal) -> Admission | None:
+        """A permit, None if the call has to wait. A stop raises CancelledError."""
+        stop.check()
+        now = self._timing.now()
         if self._dead and (dead := self._dead.get((request.model, request.kind))):
             return dead
-        now = self._timing.now()
         if self._backoff.consecutive and self._backoff.is_hopeless(now):
             return self._outage()
         if self._queue or self.in_flight >= self.limit or now < self._backoff.until or self._quota.is_empty(now):
