@@ -73,8 +73,8 @@ class CatalogueEntry:
 def find(metric: str) -> CatalogueEntry:
     """The entry that a suite names, with or without its module. Raises ValueError."""
     name = metric
-    for place in MODULE_PREFIXES:
-        name = name.removeprefix(place)
+    for prefix in MODULE_PREFIXES:
+        name = name.removeprefix(prefix)
     known = catalogue()
     if name in REFUSED:
         raise ValueError(f"metric {metric!r} {REFUSED[name]}")

@@ -24,7 +24,7 @@ from evalrunner.suite.yaml import Document
 URI = re.compile(r"(https?|sqlite|(mysql|postgresql|mssql)(\+\w+)?|databricks)://\S+|databricks")
 
 
-TrackedPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "traces"]
+LogPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "traces"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class MlflowSpec:
     experiment: str | None = key("Experiment (default: the name of the suite)", path=True)
     run_name: str | None = key("Name of the run (default: suite and run id)", path=True)
     tags: Mapping[str, str] = key("Extra tags of the run", default=EMPTY)
-    log: tuple[TrackedPart, ...] = key("Parts to send", default=("metrics", "table", "report", "dataset"))
+    log: tuple[LogPart, ...] = key("Parts to send", default=("metrics", "table", "report", "dataset"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Settings:
     experiment: str
     run_name: str
     tags: Mapping[str, str]
-    log: tuple[TrackedPart, ...]
+    log: tuple[LogPart, ...]
 
     @property
     def display_uri(self) -> str:

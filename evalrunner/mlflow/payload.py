@@ -287,10 +287,10 @@ def common_tags(stored: StoredRun) -> dict[str, Any]:
 def _gate_tags(gates: Sequence[GateResult], *, named: bool) -> dict[str, str]:
     """`evalrun.gate.1`: the gate, its verdict and reason. Names of gates have characters that tag names must not have."""
     found: dict[str, str] = {}
-    for place, gate in enumerate(gates, 1):
+    for number, gate in enumerate(gates, 1):
         value = "no value" if gate.value is None else f"{gate.value:.6g}"
         of = f" [{gate.target}]" if named else ""
-        found[f"evalrun.gate.{place}"] = f"{gate.verdict}: {gate.gate}{of}: {value}, {gate.reason}"
+        found[f"evalrun.gate.{number}"] = f"{gate.verdict}: {gate.gate}{of}: {value}, {gate.reason}"
     return found
 
 
@@ -314,7 +314,7 @@ def evaluation_frame(rows: Iterable[Row], run: RunRecord, targets: Sequence[str]
     """
     import pandas
 
-    order = {name: place for place, name in enumerate(targets)}
+    order = {name: index for index, name in enumerate(targets)}
     chosen = [row for row in rows if row.target in order]
     chosen.sort(key=lambda row: (order[row.target], row.sample.index, row.epoch))
     shape = _Shape(run, several=len(targets) > 1)

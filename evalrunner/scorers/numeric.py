@@ -45,8 +45,8 @@ def last_number(text: str) -> Decimal | None:
 def _signed(found: re.Match[str]) -> Decimal:
     """The matched number, with its sign unless that is a dash between words or a subtraction."""
     group = "sign" if found["sign"] else "inner"
-    place = found.start(group)
-    before, after = found.string[max(0, place - 1) : place], found.string[place + 1 : place + 2]
+    index = found.start(group)
+    before, after = found.string[max(0, index - 1) : index], found.string[index + 1 : index + 2]
     dash = before.isalnum() or before in (")", "%") or after == " "
     return Decimal(("" if dash else found[group]) + found["digits"].replace(",", ""))
 

@@ -27,7 +27,7 @@ import json, re, signal, sys
 pattern, flags, length = json.loads(sys.stdin.readline())
 if hasattr(signal, "ITIMER_VIRTUAL"):
     signal.setitimer(signal.ITIMER_VIRTUAL, float(sys.argv[1]))
-tails = [pattern[place:] for place, sign in enumerate(pattern) if sign == "("]
+tails = [pattern[index:] for index, sign in enumerate(pattern) if sign == "("]
 for tried in [pattern, *tails[:40]]:
     try:
         compiled = re.compile(tried, flags)

@@ -189,13 +189,13 @@ def find_model(model: str, label: str, folder: Path, *, hub_only: bool = False) 
     Its config is read, so that an unknown label is an error before anything is loaded. A name that cannot be an id of
     the hub, or whose owner is an existing folder, is never requested from the hub.
     """
-    place = folder / Path(model).expanduser()
+    path = folder / Path(model).expanduser()
     named = HUB_ID.fullmatch(model)
-    if not hub_only and (place.is_dir() or named is None or (folder / named["owner"]).is_dir()):
-        if not place.is_dir():
+    if not hub_only and (path.is_dir() or named is None or (folder / named["owner"]).is_dir()):
+        if not path.is_dir():
             raise ValueError(f"there is no folder {model!r} in {str(folder)!r}; hub models are named owner/name")
-        check_config(model, place, label)
-        return FoundModel(model, f"{place.resolve().name}@{digest_of(place)[:12]}", place)
+        check_config(model, path, label)
+        return FoundModel(model, f"{path.resolve().name}@{digest_of(path)[:12]}", path)
     hub = find_on_hub(model)
     check_config(model, hub.folder, label)
     return FoundModel(model, f"{hub.id}@{hub.commit[:12]}", hub.folder, hub)
@@ -308,8 +308,8 @@ def probabilities(loaded: LoadedModel, texts: Sequence[str], label: str) -> list
     cut = [bool(one.overflowing) for one in encoded.encodings] if encoded.encodings else [False] * len(texts)
     logits = pipe.forward(encoded)["logits"]
     found: list[tuple[float, bool]] = []
-    for place, was_cut in enumerate(cut):
-        scores = pipe.postprocess({"logits": logits[place : place + 1]}, top_k=None)
+    for index, was_cut in enumerate(cut):
+        scores = pipe.postprocess({"logits": logits[index : index + 1]}, top_k=None)
         found.append((next(float(one["score"]) for one in scores if one["label"] == label), was_cut))
     return found
 
