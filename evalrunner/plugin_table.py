@@ -64,8 +64,8 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
     "reporters": {  # those of files by their extension
         ".csv": "evalrunner.reports.csv:CsvReporter",
         ".html": "evalrunner.reports.html.page:HtmlReporter",
-        ".json": "evalrunner.reports.json:JsonReporter",
-        ".jsonl": "evalrunner.reports.json:JsonlReporter",
+        ".json": "evalrunner.reports.outputs:JsonReporter",
+        ".jsonl": "evalrunner.reports.outputs:JsonlReporter",
         ".md": "evalrunner.reports.markdown:MarkdownReporter",
         ".parquet": "evalrunner.reports.csv:ParquetReporter",
         ".png": "evalrunner.reports.html.forest:PngReporter",

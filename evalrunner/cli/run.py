@@ -123,20 +123,26 @@ class Printer:
 
     def finish(self, results: list[RunResult]) -> int:
         """Print the JSON and the annotations of all runs; returns the exit code of the command."""
-        from evalrunner.reports.view import view_of
+        if self.as_json or "GITHUB_ACTIONS" in os.environ:
+            from evalrunner.reports.view import view_of
 
-        views = [view_of(result) for result in results]
-        if self.as_json:
-            from evalrunner.formatting import json_for_log
-            from evalrunner.redact import redact
-            from evalrunner.reports.terminal import unless_closed
-
-            records = [view.numbers.to_json() for view in views if view.numbers is not None]
-            with unless_closed(sys.stdout):
-                print(redact(json_for_log(records[0] if len(records) == 1 else records)), flush=True)
-            _print_next_steps(views)
-        annotate(views, sys.stderr if self.as_json else sys.stdout)
+            views = [view_of(result) for result in results]
+            if self.as_json:
+                _print_json(views)
+            annotate(views, sys.stderr if self.as_json else sys.stdout)
         return exit_code(result.exit_code for result in results)
+
+
+def _print_json(views: list[RunView]) -> None:
+    """Print the metrics of all runs as one JSON document, and the next steps to stderr."""
+    from evalrunner.formatting import json_for_log
+    from evalrunner.redact import redact
+    from evalrunner.reports.terminal import unless_closed
+
+    records = [view.numbers.to_json() for view in views if view.numbers is not None]
+    with unless_closed(sys.stdout):
+        print(redact(json_for_log(records[0] if len(records) == 1 else records)), flush=True)
+    _print_next_steps(views)
 
 
 def _print_next_steps(views: list[RunView]) -> None:

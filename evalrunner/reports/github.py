@@ -99,11 +99,6 @@ class StepSummaryReporter:
         add_to_summary(self.path, self.rows.markdown(run, min(SUMMARY_BYTES, room)))
 
 
-def in_ci(environ: Mapping[str, str]) -> bool:
-    """Whether this process runs in CI: all CI systems set `CI`."""
-    return environ.get("CI", "").lower() not in ("", "0", "false") or environ.get("GITHUB_ACTIONS") == "true"
-
-
 def room_for_summary(path: Path) -> int:
     """Bytes that one more run may add to the summary of a step: half of what is left, as other runs may follow."""
     taken = path.stat().st_size if path.exists() else 0

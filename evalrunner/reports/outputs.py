@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from evalrunner.domain import Row
-from evalrunner.errors import MissingExtraError, RunError, SuiteError, nearest
+from evalrunner.errors import MissingExtraError, RunError, RunNotFoundError, SuiteError, nearest
 from evalrunner.plugins import factory_options, known_names, load
 from evalrunner.reports.view import RunView, stored_view
-from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, TABLE_FILE, RunFolder
+from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, ROWS_FILE, TABLE_FILE, RunFolder
 from evalrunner.runs.row_log import read_rows
-from evalrunner.storage import replacing
+from evalrunner.storage import replacing, write_json
 
 RUN_FILES: Final = {
     ".csv": TABLE_FILE, ".json": METRICS_FILE, ".html": REPORT_FILE, ".md": "summary.md", ".xml": "junit.xml",
@@ -127,8 +127,6 @@ def _copy(source: Path, path: Path) -> None:
 
 def open_outputs(run: RunView, outputs: Sequence[str], environ: Mapping[str, str]) -> Outputs:
     """The files of a live run: those of its folder, those of `-o`, and in CI the summary and JUnit."""
-    from evalrunner.reports.github import in_ci
-
     wanted: dict[str, list[Path]] = {}
     for extension in (*ALWAYS, *(CI if in_ci(environ) else ())):
         wanted[extension] = [run.folder / RUN_FILES[extension]]
@@ -143,6 +141,11 @@ def open_outputs(run: RunView, outputs: Sequence[str], environ: Mapping[str, str
     if ".md" in wanted and (step := environ.get("GITHUB_STEP_SUMMARY")):
         selected.append(Output(Path(step), load("reporters", STEP_SUMMARY)(Path(step)), optional=True))
     return Outputs(selected)
+
+
+def in_ci(environ: Mapping[str, str]) -> bool:
+    """Whether this process runs in CI: all CI systems set `CI`."""
+    return environ.get("CI", "").lower() not in ("", "0", "false") or environ.get("GITHUB_ACTIONS") == "true"
 
 
 def replay(folder: RunFolder, outputs: Sequence[Path], *, runs: Path, **options: Any) -> None:
@@ -176,3 +179,32 @@ def _reporter(path: Path, options: Mapping[str, Any]) -> Any:
     factory = load("reporters", path.suffix.lower())
     taken = factory_options(factory)
     return factory(path, **{name: value for name, value in options.items() if name in taken})
+
+
+class JsonReporter:
+    """Writes `.json`: every metric with its counts and interval, every gate with its verdict."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_start(self, run: RunView, /) -> None:
+        return
+
+    def on_end(self, run: RunView, /) -> None:
+        if run.numbers is None:
+            raise RunNotFoundError(f"run {run.run_id} has no {METRICS_FILE}: it did not finish")
+        write_json(self.path, run.numbers.to_json())
+
+
+class JsonlReporter:
+    """Writes `.jsonl`: a copy of the run's row log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_start(self, run: RunView, /) -> None:
+        return
+
+    def on_end(self, run: RunView, /) -> None:
+        with replacing(self.path) as part:
+            shutil.copyfile(run.folder / ROWS_FILE, part)
