@@ -59,7 +59,9 @@ def read_suite(document: Document) -> Suite | None:
     fields = {"name": _file_name(reader, path) if "name" not in given else "", **reader.fields(keys, given, ())}
     if not all(fields.get(name) for name in ("dataset", "targets", "scorers")):
         return None
-    return Suite(**fields, path=path, resolved=_resolved(data, fields["targets"], fields.get("judge")))
+    return Suite(
+        **fields, path=path, folder=path.parent, resolved=_resolved(data, fields["targets"], fields.get("judge"))
+    )
 
 
 def _file_name(reader: SectionReader, path: Path) -> str:

@@ -327,7 +327,10 @@ class TrackingSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """One suite file, checked. `resolved` is what may be written to disk: secrets as the name of their variable."""
+    """One suite file, checked. Paths in it are relative to `folder`.
+
+    `resolved` is what may be written to disk: secrets as the name of their variable.
+    """
 
     name: str = key(
         "Name of the suite and of its run folders",
@@ -356,12 +359,8 @@ class Suite:
     prices: Mapping[str, PriceSpec] = key("Prices of models that no price table has", default=EMPTY)
     tracking: TrackingSpec = key("Trackers that runs are sent to", default=TrackingSpec())
     path: Path
+    folder: Path
     resolved: Mapping[str, Any] = EMPTY
-
-    @property
-    def folder(self) -> Path:
-        """The folder that paths in the suite are relative to."""
-        return self.path.parent
 
     def streams(self, target: TargetSpec) -> bool:
         """Whether the outputs of a target are streamed; only models can."""
