@@ -343,20 +343,21 @@ def from_json(kind: type[T], data: Any, where: str = "") -> T:
 @cache
 def _fields_of(kind: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
     """Name, type and whether it is required, of each field."""
-    hints = typing.get_type_hints(kind, localns={"Comparison": _comparison_type(kind)})
+    hints = typing.get_type_hints(kind, localns={"Comparison": _LazyComparison})
     return tuple(
         (item.name, hints[item.name], item.default is MISSING and item.default_factory is MISSING)
         for item in fields(kind)
     )
 
 
-def _comparison_type(kind: type[Any]) -> Any:
-    """The type that only metrics of several targets need; imported only for them."""
-    if kind is not MetricsRecord:
-        return None
-    from evalrunner.compare.result import Comparison
+class _LazyComparison:
+    """Stands for `Comparison` in the types of a record: imported only if a run has one."""
 
-    return Comparison
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Comparison:
+        from evalrunner.compare.result import Comparison
+
+        return Comparison.from_json(data)
 
 
 def _from_json(hint: Any, value: Any, where: str) -> Any:
