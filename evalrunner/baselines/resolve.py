@@ -50,17 +50,17 @@ class BaselineSource(Protocol):
 
 def baseline_source(reference: str) -> BaselineSource | None:
     """The source of another system that a reference names by its scheme, or None."""
-    found = SCHEME.fullmatch(reference)
-    if found is None or found["scheme"] not in known_names("baseline_sources"):
+    match = SCHEME.fullmatch(reference)
+    if match is None or match["scheme"] not in known_names("baseline_sources"):
         return None
-    source: BaselineSource = load("baseline_sources", found["scheme"])
+    source: BaselineSource = load("baseline_sources", match["scheme"])
     return source
 
 
 def scheme_of(reference: str) -> str:
     """The scheme before the colon of a reference, such as `run`; empty if it has none."""
-    found = SCHEME.fullmatch(reference)
-    return found["scheme"] if found is not None else ""
+    match = SCHEME.fullmatch(reference)
+    return match["scheme"] if match is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

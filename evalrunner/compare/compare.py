@@ -80,8 +80,8 @@ class _Known:
 
     def of(self, names: Sequence[str], reading: tuple[str, str], where: Where = ()) -> dict[str, Metric]:
         """Each candidate's metric with this name and reducer, if it has one."""
-        found = {name: self._metrics.get((name, *reading, where)) for name in names}
-        return {name: metric for name, metric in found.items() if metric is not None}
+        result = {name: self._metrics.get((name, *reading, where)) for name in names}
+        return {name: metric for name, metric in result.items() if metric is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +133,14 @@ def _adjusted(metrics: Sequence[ComparedMetric]) -> tuple[tuple[ComparedMetric, 
     family = [pair for metric in metrics for pair in metric.pairs]
     # a pair without a p-value stays in the family, so that its size does not depend on the data
     adjusted = iter(holm([1.0 if pair.p_value is None else pair.p_value for pair in family]))
-    found: list[ComparedMetric] = []
+    result: list[ComparedMetric] = []
     for metric in metrics:
         pairs = tuple(_corrected(pair, next(adjusted), metric) for pair in metric.pairs)
         better = [(pair.better, pair.worse) for pair in pairs if pair.better is not None and pair.worse is not None]
         values = {name: value.value for name, value in metric.values.items()}
         ranking = rank(values, better, higher_is_better=metric.higher_is_better)
-        found.append(replace(metric, pairs=pairs, ranking=ranking))
-    return tuple(found), len(family)
+        result.append(replace(metric, pairs=pairs, ranking=ranking))
+    return tuple(result), len(family)
 
 
 def _corrected(pair: Pair, adjusted: float, metric: ComparedMetric) -> Pair:
@@ -172,11 +172,11 @@ def _pareto_fronts(metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMe
             if cost.name in COSTS:
                 free = cached if cost.scorer == "cost_usd" else {}  # answers paid for in another run are not cheap
                 spent = {name: None if name in free else value.value for name, value in cost.values.items()}
-                found = pareto_front(
+                result = pareto_front(
                     (metric.name, quality), (cost.name, spent), higher_is_better=metric.higher_is_better
                 )
-                if found is not None:
-                    yield found
+                if result is not None:
+                    yield result
 
 
 def _cached_answers(costs: Sequence[ComparedMetric]) -> dict[str, int]:
@@ -213,8 +213,8 @@ def _most_different(metrics: Sequence[ComparedMetric], scores: Mapping[str, Mapp
         if width == 0:
             continue
         for place in {place for side in sides for place in side}:
-            found = [side[place] for side in sides if place in side]
-            gap = max(found) - min(found)
+            scored = [side[place] for side in sides if place in side]
+            gap = max(scored) - min(scored)
             if gap > 0:
                 spread[place] = spread.get(place, 0.0) + gap / width
     return tuple(heapq.nsmallest(MAX_DISAGREEING_SAMPLES, spread, key=lambda place: (-spread[place], place)))
@@ -239,9 +239,9 @@ class ComparableMetric:
     def values(self, summary: Summary, target: str) -> dict[int, float]:
         """The number of each scored sample by its place in the dataset."""
         reduced = summary.reduced(target, self.measure.name, reducer=self.reducer)
-        found = dict(zip(reduced.samples, reduced.values, strict=True))
+        result = dict(zip(reduced.samples, reduced.values, strict=True))
         estimand = self.estimand(summary)
-        return {place: estimand.of_sample(value) for place, value in found.items()}
+        return {place: estimand.of_sample(value) for place, value in result.items()}
 
     def estimand(self, summary: Summary) -> Estimand:
         """What the metric estimates."""
@@ -258,14 +258,14 @@ class ComparableMetric:
 
 def quality_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
     """Each scorer by its headline if that can be paired, else by its mean, and by every other reducer of the suite."""
-    found: list[ComparableMetric] = []
+    result: list[ComparableMetric] = []
     for measure in summary.measures:
         if measure.name not in BUILTIN_NAMES:
             plain = {reading.aggregate: reading for reading in _paired_metrics(summary, measure)}
             wanted = (measure.declaration.headline, MEAN.name, *plain)
-            found.extend(plain[name] for name in [name for name in wanted if name in plain][:1])
-            found.extend(_reducer_metrics(summary, measure))
-    return tuple(found)
+            result.extend(plain[name] for name in [name for name in wanted if name in plain][:1])
+            result.extend(_reducer_metrics(summary, measure))
+    return tuple(result)
 
 
 def cost_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
@@ -290,14 +290,14 @@ def find_metrics(wanted: Sequence[str], summary: Summary) -> tuple[ComparableMet
             else ()
         ):
             by_name[reading.name] = by_name[_unversioned(reading)] = reading
-    found: dict[str, ComparableMetric] = {}
+    result: dict[str, ComparableMetric] = {}
     for text in wanted:
         if text not in by_name:
             known = sorted({reading.name for reading in by_name.values()})
             hint = nearest(text, by_name) or f"; choose from {', '.join(known)}"
             raise NotComparable(f"cannot compare by {text!r}{hint}")
-        found[by_name[text].name] = by_name[text]
-    return tuple(found.values())
+        result[by_name[text].name] = by_name[text]
+    return tuple(result.values())
 
 
 def _paired_metrics(summary: Summary, measure: Measure) -> Iterator[ComparableMetric]:
@@ -347,11 +347,11 @@ def pair_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Sc
     places = sorted(first.keys() & second.keys())
     differences = [first[place] - second[place] for place in places]
     clusters = None if scale.clusters is None else [scale.clusters[place] for place in places]
-    found = paired_difference(differences, span=scale.span(first, second), clusters=clusters)
+    result = paired_difference(differences, span=scale.span(first, second), clusters=clusters)
     up, down = sum(1 for item in differences if item > 0), sum(1 for item in differences if item < 0)
     wins, losses = (up, down) if scale.higher_is_better else (down, up)
     left_out = len(first) + len(second) - 2 * len(places)
-    return _pair(names, found, left_out=left_out, counts=(wins, len(places) - wins - losses, losses))
+    return _pair(names, result, left_out=left_out, counts=(wins, len(places) - wins - losses, losses))
 
 
 def unpaired_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:
@@ -361,16 +361,16 @@ def unpaired_scores(names: tuple[str, str], first: Scores, second: Scores, scale
     if scale.clusters is not None:
         of = scale.clusters
         clusters = [of[place] for place in sorted(first)], [of[place] for place in sorted(second)]
-    found = two_sample_difference(sides[0], sides[1], span=scale.span(first, second), clusters=clusters)
-    return _pair(names, found)
+    result = two_sample_difference(sides[0], sides[1], span=scale.span(first, second), clusters=clusters)
+    return _pair(names, result)
 
 
 def _pair(
-    names: tuple[str, str], found: Difference, *, left_out: int = 0, counts: tuple[int, int, int] | None = None
+    names: tuple[str, str], result: Difference, *, left_out: int = 0, counts: tuple[int, int, int] | None = None
 ) -> Pair:
     wins, ties, losses = counts or (None, None, None)
     return Pair(
-        first=names[0], second=names[1], difference=found.estimate, low=found.low, high=found.high,
-        p_value=found.p_value, method=found.method, n=found.n, wins=wins, ties=ties, losses=losses,
-        left_out=left_out, note=found.note,
+        first=names[0], second=names[1], difference=result.estimate, low=result.low, high=result.high,
+        p_value=result.p_value, method=result.method, n=result.n, wins=wins, ties=ties, losses=losses,
+        left_out=left_out, note=result.note,
     )  # fmt: skip

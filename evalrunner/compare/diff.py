@@ -63,23 +63,23 @@ def diff_rows(
 
     The caller sets `before_only`, as it knows how many rows there were.
     """
-    found = Changes()
+    result = Changes()
     heap: list[tuple[float, int, int, int, Change]] = []
     declared = {measure.name: measure.declaration for measure in measures}
     for number, row in enumerate(after):
         earlier = before(row)
         if earlier is None:
-            found.after_only += 1
+            result.after_only += 1
         elif (earlier.sample.input, earlier.sample.expected) != (row.sample.input, row.sample.expected):
-            found.different_sample += 1
+            result.different_sample += 1
         else:
             change = change_of(earlier, row, declared)
-            _count(found, change)
+            _count(result, change)
             if change is not None:
                 item = (change.worse, -row.sample.index, -row.epoch, -number, change)
                 (heapq.heappush if len(heap) < keep else heapq.heappushpop)(heap, item)
-    found.rows = [item[-1] for item in sorted(heap, key=lambda item: item[:-1], reverse=True)]
-    return found
+    result.rows = [item[-1] for item in sorted(heap, key=lambda item: item[:-1], reverse=True)]
+    return result
 
 
 def change_of(before: Row, after: Row, measures: Mapping[str, Declaration]) -> Change | None:
@@ -119,17 +119,17 @@ def _key(cell: Cell) -> tuple[str, float | None]:
     return cell.state, cell.value
 
 
-def _count(found: Changes, change: Change | None) -> None:
+def _count(result: Changes, change: Change | None) -> None:
     if change is None:
-        found.same += 1
+        result.same += 1
     elif not change.scores:
-        found.output_changed += 1
+        result.output_changed += 1
     elif change.worse > 0:
-        found.worse += 1
+        result.worse += 1
     elif change.worse < 0:
-        found.better += 1
+        result.better += 1
     else:
-        found.state_changed += 1
+        result.state_changed += 1
 
 
 def disagreeing_rows(rows: Iterable[Row], places: Sequence[int], names: Sequence[str]) -> tuple[tuple[Row, ...], ...]:
@@ -137,13 +137,13 @@ def disagreeing_rows(rows: Iterable[Row], places: Sequence[int], names: Sequence
 
     The epoch is the first in which scores differ. One pass; only the rows of those positions are held.
     """
-    found: dict[int, dict[int, list[Row]]] = {place: {} for place in places}
+    result: dict[int, dict[int, list[Row]]] = {place: {} for place in places}
     order = {name: place for place, name in enumerate(names)}
     for row in rows:
-        if row.sample.index in found:
-            found[row.sample.index].setdefault(row.epoch, []).append(row)
+        if row.sample.index in result:
+            result[row.sample.index].setdefault(row.epoch, []).append(row)
     picked: list[tuple[Row, ...]] = []
-    for epochs in found.values():
+    for epochs in result.values():
         together = [epochs[epoch] for epoch in sorted(epochs)]
         if together:
             differing = next((group for group in together if _differ(group)), together[0])

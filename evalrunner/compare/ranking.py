@@ -42,13 +42,13 @@ def rank(values: Mapping[str, float | None], better: Iterable[tuple[str, str]], 
 
 def groups(order: Sequence[str], signs: Sequence[str]) -> list[list[str]]:
     """The order, split at each `>`."""
-    found = [list(order[:1])] if order else []
+    result = [list(order[:1])] if order else []
     for sign, name in zip(signs, order[1:], strict=True):
         if sign == BEATS:
-            found.append([name])
+            result.append([name])
         else:
-            found[-1].append(name)
-    return found
+            result[-1].append(name)
+    return result
 
 
 def compact_letters(order: Sequence[str], differ: Iterable[tuple[str, str]]) -> dict[str, str]:

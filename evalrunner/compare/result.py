@@ -94,9 +94,9 @@ class ComparedMetric:
 
     def pair(self, one: str, other: str) -> Pair:
         """The pair of two candidates, in whichever order. Raises KeyError."""
-        for found in self.pairs:
-            if {found.first, found.second} == {one, other}:
-                return found
+        for pair in self.pairs:
+            if {pair.first, pair.second} == {one, other}:
+                return pair
         raise KeyError((one, other))
 
 

@@ -145,7 +145,7 @@ def _beta_fraction(x: float, a: float, b: float) -> float:
     """The continued fraction of I_x(a, b) (DLMF 8.17.22), by the modified Lentz method (Thompson & Barnett 1986)."""
     numerator, denominator = 1.0, 1 - (a + b) * x / (a + 1)
     denominator = 1 / (denominator if abs(denominator) > _TINY else _TINY)
-    found = denominator
+    result = denominator
     for m in range(1, 20_000):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
@@ -154,10 +154,10 @@ def _beta_fraction(x: float, a: float, b: float) -> float:
             denominator = 1 / (denominator if abs(denominator) > _TINY else _TINY)
             numerator = 1 + term / numerator
             numerator = numerator if abs(numerator) > _TINY else _TINY
-            found *= denominator * numerator
+            result *= denominator * numerator
         if abs(denominator * numerator - 1) < 1e-15:
             break
-    return found
+    return result
 
 
 def _root(

@@ -83,16 +83,16 @@ def non_inferiority(
     if span is not None and n < MIN_GRADED_PAIRS:
         return replace(nothing, estimate=estimate, note=_too_few(n, "pair", MIN_GRADED_PAIRS))
     if span is None:
-        found = _binary(drops, nothing, clusters, alpha)
+        result = _binary(drops, nothing, clusters, alpha)
     else:
-        found = _graded(drops, nothing, span, clusters, alpha)
-    assert found.p_pass is not None and found.p_fail is not None  # both are set if there are pairs
-    decision: Decision = "pass" if found.p_pass <= alpha else "fail" if found.p_fail <= alpha else "inconclusive"
-    rows = found.rows if decision == "inconclusive" else None
+        result = _graded(drops, nothing, span, clusters, alpha)
+    assert result.p_pass is not None and result.p_fail is not None  # both are set if there are pairs
+    decision: Decision = "pass" if result.p_pass <= alpha else "fail" if result.p_fail <= alpha else "inconclusive"
+    rows = result.rows if decision == "inconclusive" else None
     note = None if clusters is None else mean_error(drops, clusters).note
     if decision == "inconclusive" and min(drops) == max(drops) == 0:
         note = "no pair differs, but there are too few to rule out the drop"
-    return replace(found, estimate=estimate, decision=decision, rows=rows, note=note)
+    return replace(result, estimate=estimate, decision=decision, rows=rows, note=note)
 
 
 def rows_to_prove_equivalence(max_drop: float, *, alpha: float = ALPHA) -> int | None:
@@ -197,10 +197,10 @@ def _binary(
 
 def _inflation(drops: Sequence[float], clusters: Sequence[int], alpha: float) -> float:
     """The variance inflation of clustered pairs (Rao & Scott 1992), and of an error estimated from few clusters."""
-    found = mean_error(drops, clusters)
+    result = mean_error(drops, clusters)
     unrelated = variance(drops) / len(drops)
-    ratio = max(1.0, found.error**2 / unrelated) if unrelated > 0 else 1.0
-    few = t_quantile(1 - alpha, found.count - 1) / normal_quantile(1 - alpha)
+    ratio = max(1.0, result.error**2 / unrelated) if unrelated > 0 else 1.0
+    few = t_quantile(1 - alpha, result.count - 1) / normal_quantile(1 - alpha)
     return ratio * few**2
 
 
@@ -226,17 +226,17 @@ def _graded(
         df = float(spread.count - 1)
     half = t_quantile(1 - alpha, df) * error
     scores = [(mean - point) / error for point in (base.max_drop, 0.0)]
-    found = replace(
+    result = replace(
         base, low=mean - half, high=mean + half, method="t-padded" if clusters is None else "t-padded-clustered",
         rows=rows_to_decide(n - 2, half=half, estimate=math.fsum(drops) / (n - 2), bound=base.max_drop),
         p_pass=t_tail(-scores[0], df), p_fail=t_tail(scores[0], df),
         p_worse=t_tail(scores[1], df), p_better=t_tail(-scores[1], df),
     )  # fmt: skip
     if any(abs(drop) not in (0.0, span) for drop in drops):
-        return found
+        return result
     other = _binary(drops, replace(base, max_drop=base.max_drop / span), clusters, alpha)
-    assert found.p_pass is not None and other.p_pass is not None and other.high is not None  # both have pairs
-    return replace(found, p_pass=max(found.p_pass, other.p_pass), high=max(mean + half, span * other.high))
+    assert result.p_pass is not None and other.p_pass is not None and other.high is not None  # both have pairs
+    return replace(result, p_pass=max(result.p_pass, other.p_pass), high=max(mean + half, span * other.high))
 
 
 @dataclass(frozen=True, slots=True)

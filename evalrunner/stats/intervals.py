@@ -117,16 +117,16 @@ def variance_interval(values: Sequence[float], *, level: float, seed: int) -> In
 
     The error of a variance σ² is √((μ₄ − σ⁴)/n) (Cramér 1946, §27.4).
     """
-    n, found = len(values), variance(values) if min(values) < max(values) else 0.0
+    n, result = len(values), variance(values) if min(values) < max(values) else 0.0
     if n < 2:
         return Interval(None, None, level, None, n, note=ONE_VALUE)
     if n <= MAX_RESAMPLED_ROWS:
-        low, high = bca(values, "variance", level=level, seed=seed) or (found, found)
-        return Interval(low, high, level, "bca", n, float(n), _note_if_constant(found))
+        low, high = bca(values, "variance", level=level, seed=seed) or (result, result)
+        return Interval(low, high, level, "bca", n, float(n), _note_if_constant(result))
     mean = math.fsum(values) / n
     fourth = math.fsum((value - mean) ** 4 for value in values) / n
-    half = normal_quantile(0.5 + level / 2) * math.sqrt(max(0.0, fourth - found * found) / n)
-    return Interval(max(0.0, found - half), found + half, level, "moments", n, float(n), _note_if_constant(found))
+    half = normal_quantile(0.5 + level / 2) * math.sqrt(max(0.0, fourth - result * result) / n)
+    return Interval(max(0.0, result - half), result + half, level, "moments", n, float(n), _note_if_constant(result))
 
 
 def quantile_interval(
@@ -159,19 +159,19 @@ def clustered_mean_interval(
     n, spread = len(values), mean_error(values, clusters)
     mean = math.fsum(values) / n
     if low is not None and high is not None:
-        found = _wilson_effective(
+        result = _wilson_effective(
             (low, high), mean, spread.error, n, level=level, df=spread.df, method="wilson-clustered"
         )
     else:
-        found = _clipped(_student(mean, spread.error, n, level=level, df=spread.df, method="t-clustered"), low, high)
-    return replace(found, note=spread.note or found.note)
+        result = _clipped(_student(mean, spread.error, n, level=level, df=spread.df, method="t-clustered"), low, high)
+    return replace(result, note=spread.note or result.note)
 
 
 def clustered_variance_interval(values: Sequence[float], clusters: Sequence[int], *, level: float) -> Interval:
     """Student's interval for a variance, with the error over clusters."""
     spread = variance_error(values, clusters)
-    found = _student(variance(values), spread.error, len(values), level=level, df=spread.df, method="t-clustered")
-    return replace(_clipped(found, 0.0, None), note=spread.note or found.note)
+    result = _student(variance(values), spread.error, len(values), level=level, df=spread.df, method="t-clustered")
+    return replace(_clipped(result, 0.0, None), note=spread.note or result.note)
 
 
 def clustered_quantile_interval(
@@ -186,8 +186,8 @@ def clustered_quantile_interval(
     worth = below * (1 - below) / spread.error**2 if spread.error > 0 and 0 < below < 1 else float(n)
     tail = 0.5 + level / 2
     worth = min(float(n), worth) * (normal_quantile(tail) / t_quantile(tail, spread.df)) ** 2
-    found = quantile_interval(values, share, level=level, n_effective=worth, method="order-statistics-clustered")
-    return replace(found, note=found.note or spread.note)
+    result = quantile_interval(values, share, level=level, n_effective=worth, method="order-statistics-clustered")
+    return replace(result, note=result.note or spread.note)
 
 
 def _wilson_effective(
@@ -279,12 +279,12 @@ def _acceleration(centred: Sequence[float], statistic: Statistic) -> float:
 def _resamples(centred: Sequence[float], statistic: Statistic, seed: int) -> list[float]:
     draw = random.Random(seed)
     n = len(centred)
-    found: list[float] = []
+    result: list[float] = []
     for _ in range(RESAMPLES):
         chosen = draw.choices(centred, k=n)
         mean = sum(chosen) / n
-        found.append(mean if statistic == "mean" else sum(value * value for value in chosen) / n - mean * mean)
-    return sorted(found)
+        result.append(mean if statistic == "mean" else sum(value * value for value in chosen) / n - mean * mean)
+    return sorted(result)
 
 
 def _resamples_with_numpy(centred: Sequence[float], statistic: Statistic, seed: int) -> list[float]:
@@ -292,12 +292,12 @@ def _resamples_with_numpy(centred: Sequence[float], statistic: Statistic, seed: 
 
     draw = numpy.random.default_rng(seed)
     values = numpy.asarray(centred)
-    found: list[float] = []
-    while len(found) < RESAMPLES:  # in pieces of at most a million, so that memory stays small
-        rows = min(RESAMPLES - len(found), max(1, 1_000_000 // len(values)))
+    result: list[float] = []
+    while len(result) < RESAMPLES:  # in pieces of at most a million, so that memory stays small
+        rows = min(RESAMPLES - len(result), max(1, 1_000_000 // len(values)))
         chosen = values[draw.integers(0, len(values), size=(rows, len(values)))]
-        found.extend((chosen.mean(axis=1) if statistic == "mean" else chosen.var(axis=1)).tolist())
-    return sorted(found)
+        result.extend((chosen.mean(axis=1) if statistic == "mean" else chosen.var(axis=1)).tolist())
+    return sorted(result)
 
 
 @dataclass(frozen=True, slots=True)

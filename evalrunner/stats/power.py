@@ -46,8 +46,8 @@ def paired_spread(
         codes = {cluster: code for code, cluster in enumerate(dict.fromkeys(clusters))}
         if len(codes) < 2:
             return None
-        found = mean_error(differences, [codes[cluster] for cluster in clusters])
-        return PairedSpread(found.error**2 * n, found.df, n)
+        result = mean_error(differences, [codes[cluster] for cluster in clusters])
+        return PairedSpread(result.error**2 * n, result.df, n)
     if within is not None and epochs > 1 and epochs != planned:
         return PairedSpread(variance_at_epochs(differences, within=within, epochs=epochs, planned=planned)[0], None, n)
     return PairedSpread(variance(differences) * n / (n - 1), None, n)
@@ -86,11 +86,11 @@ def smallest_drop_binary(
     power: float = POWER,
 ) -> float:
     """The same for 0/1 scores, a share `discordance` (ψ) of which differs between the runs: ω² = ψ − Δ²."""
-    found = 0.0
+    result = 0.0
     for _ in range(50):  # Δ is on both sides; the map contracts, as Δ is small against ψ
-        spread = max(0.0, discordance - found * found)
-        found = min(discordance, smallest_drop(n=n, variance=spread, deff=deff, df=df, alpha=alpha, power=power))
-    return found
+        spread = max(0.0, discordance - result * result)
+        result = min(discordance, smallest_drop(n=n, variance=spread, deff=deff, df=df, alpha=alpha, power=power))
+    return result
 
 
 def smallest_drops_by_discordance(

@@ -247,7 +247,7 @@ def reduce_tally(tally: Tally, reducer: Reducer = MEAN_REDUCER) -> SampleScores:
         epochs = tally.epochs
     keys = [sample << 24 | epoch for sample, epoch in zip(tally.samples, epochs, strict=True)]
     order = sorted(range(len(keys)), key=keys.__getitem__)  # by sample, then epoch, whatever the order of arrival
-    found = SampleScores(array("q"), array("d"), array("b"))
+    result = SampleScores(array("q"), array("d"), array("b"))
     for sample, places in groupby(order, key=tally.samples.__getitem__):
         scores: list[float] = []
         codes: list[int] = []
@@ -256,10 +256,10 @@ def reduce_tally(tally: Tally, reducer: Reducer = MEAN_REDUCER) -> SampleScores:
             if codes[-1] <= ZEROED:
                 scores.append(tally.values[place])
         value = reducer.reduce(scores)
-        found.samples.append(sample)
-        found.values.append(math.nan if value is None else value)
-        found.codes.append(SCORED if value is not None else _worst(codes))
-    return found
+        result.samples.append(sample)
+        result.values.append(math.nan if value is None else value)
+        result.codes.append(SCORED if value is not None else _worst(codes))
+    return result
 
 
 def _worst(codes: Sequence[int]) -> int:
@@ -380,13 +380,13 @@ class Summary:
 
         An empty slice has no values and no counts. Raises KeyError for a column that is not a slice.
         """
-        found = reduce_tally(self.tallies[target, measure], reducer or self.reducer_of(measure))
+        result = reduce_tally(self.tallies[target, measure], reducer or self.reducer_of(measure))
         for column, text in (slice or {}).items():
             groups = self.slices[column]
             code = groups.code_of(text)
-            parts = found.split(groups.codes)
-            found = parts.get(-2 if code is None else code) or SampleScores(array("q"), array("d"), array("b"))
-        return found.partition_states(None if self.clusters is None else self.clusters.codes)
+            parts = result.split(groups.codes)
+            result = parts.get(-2 if code is None else code) or SampleScores(array("q"), array("d"), array("b"))
+        return result.partition_states(None if self.clusters is None else self.clusters.codes)
 
     def reducer_of(self, measure: str) -> Reducer:
         """The reducer of metric names without a reducer: the suite's, or the mean for built-in measures."""
@@ -413,18 +413,18 @@ class Summary:
 
     def sliced(self, target: str) -> tuple[Metric, ...]:
         """The same metrics for each value of each slice column, sorted by text."""
-        found: dict[tuple[str, str], list[Metric]] = {
+        result: dict[tuple[str, str], list[Metric]] = {
             (column, text): [] for column, groups in self.slices.items() for text in sorted(groups.texts)
         }
         clusters = None if self.clusters is None else self.clusters.codes
-        for measure, reducer, names in self._reduced_measures() if found else ():
+        for measure, reducer, names in self._reduced_measures() if result else ():
             per_sample = reduce_tally(self.tallies[target, measure.name], reducer)
             for column, groups in self.slices.items():
                 for code, part in per_sample.split(groups.codes).items():
                     reduced, text = part.partition_states(clusters), groups.texts[code]
                     what = [(name, reducer, {column: text}) for name in names]
-                    found[column, text].extend(self._metric(target, measure, reduced, each) for each in what)
-        return tuple(metric for metrics in found.values() for metric in metrics)
+                    result[column, text].extend(self._metric(target, measure, reduced, each) for each in what)
+        return tuple(metric for metrics in result.values() for metric in metrics)
 
     def all_metrics(self, target: str) -> tuple[Metric, ...]:
         """The metrics over all samples, then those of the slices."""
@@ -447,7 +447,7 @@ class Summary:
         estimand = measure.estimand(name, reducer=reducer, epochs=self.epochs)
         if reduced.clusters is None and estimand.aggregate.order_based:
             values = array("d", sorted(values))
-        found = metric_interval(estimand, values, clusters=reduced.clusters, seed=self.design.seed)
+        result = metric_interval(estimand, values, clusters=reduced.clusters, seed=self.design.seed)
         return Metric(
             name=measure.reducer_name(reducer) if further else measure.metric_name(name),
             scorer=measure.name,
@@ -460,15 +460,15 @@ class Summary:
             version=declaration.version,
             reducer=reducer.name,
             slice=where,
-            low=found.low,
-            high=found.high,
-            level=found.level if found.method else None,
-            method=found.method,
-            n_effective=found.n_effective,
+            low=result.low,
+            high=result.high,
+            level=result.level if result.method else None,
+            method=result.method,
+            n_effective=result.n_effective,
             unit=declaration.unit,
             higher_is_better=declaration.higher_is_better,
             trusted=len(values) > 0 and coverage(reduced) >= MIN_COVERAGE,
-            detail=_detail(measure, estimand, reduced, found, None if where else self.tallies[target, measure.name]),
+            detail=_detail(measure, estimand, reduced, result, None if where else self.tallies[target, measure.name]),
         )
 
 
@@ -494,7 +494,7 @@ def coverage(reduced: ReducedScores) -> float:
 
 
 def _detail(
-    measure: Measure, estimand: Estimand, reduced: ReducedScores, found: Interval, tally: Tally | None
+    measure: Measure, estimand: Estimand, reduced: ReducedScores, result: Interval, tally: Tally | None
 ) -> Mapping[str, Any] | None:
     declaration = measure.declaration
     detail: dict[str, Any] = {}
@@ -502,8 +502,8 @@ def _detail(
         detail["backend"] = declaration.backend
     if estimand.aggregate.needs_threshold:
         detail["threshold"] = declaration.threshold
-    if found.note is not None:
-        detail["interval"] = found.note
+    if result.note is not None:
+        detail["interval"] = result.note
     if tally is not None and tally.reasons:
         texts = ((cell_message(*reason) or "", count) for reason, count in tally.reasons.items())
         detail["reasons"] = dict(sorted(texts))
