@@ -42,7 +42,8 @@ from evalrunner.runs.record import (
     UsageRecord,
     field_values,
 )
-from evalrunner.stats.summary import Summary
+from evalrunner.runs.row_log import read_rows
+from evalrunner.stats.summary import Summary, summarize
 from evalrunner.suite.options import RunOptions, options_data
 from evalrunner.verdicts import INTERRUPTED, Verdict
 
@@ -224,6 +225,15 @@ def _scored_from(plan: Plan) -> ScoredFrom | None:
 def _without_calls(target: TargetProvenance) -> TargetProvenance:
     """What a target was, without the calls made for it."""
     return TargetProvenance(**{item.name: getattr(target, item.name) for item in fields(TargetProvenance)})
+
+
+def unfinished_metrics(run: RunRecord, folder: Path) -> dict[str, tuple[Metric, ...]]:
+    """The metrics of a stored run that did not finish, by target, from the rows on disk."""
+    names = list(run.targets)
+    summary = summarize(
+        read_rows(folder), run.measures, names, epochs=run.epochs, streaming=run.streaming, design=run.design
+    )
+    return {name: summary.all_metrics(name) for name in names}
 
 
 def metrics_record(result: RunResult) -> MetricsRecord:

@@ -23,15 +23,7 @@ XLSX_CELL = 32_767  # characters that a cell of Excel holds
 XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0 §2.2 forbids them
 END_COLUMNS = ("latency", "token_count", "cost_usd", "finish_reason")
 STREAMED_COLUMNS = ("ttft", "output_rate")  # only where answers are streamed
-FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-)  # what spreadsheets take for the start of a formula, or skip before one
+FORMULA = frozenset("=+-@\t\r\n")  # characters at which spreadsheets start a formula, or which they skip before one
 
 
 class TableShape:
@@ -103,14 +95,11 @@ def _plain(value: Any) -> Any:
     return plain_text(value)
 
 
-def guard_formula(value: Any) -> Any:
-    """The value, safe for spreadsheets: text that would be a formula gets an apostrophe, numbers do not."""
-    if not isinstance(value, str):
-        return value
-    text = value.replace("\0", "")  # readers of CSV stop at a NUL
-    if text.startswith(FORMULA) and not _is_number(text):
-        return "'" + text
-    return text
+def guard_formula(text: str) -> str:
+    """Text that is safe for spreadsheets: a formula gets an apostrophe, numbers do not."""
+    if "\0" in text:  # readers of CSV stop at a NUL
+        text = text.replace("\0", "")
+    return "'" + text if text[:1] in FORMULA and not _is_number(text) else text
 
 
 def _is_number(text: str) -> bool:

@@ -12,15 +12,14 @@ from typing import Final
 from evalrunner.compare.result import Comparison
 from evalrunner.domain import EMPTY, GateResult, Metric
 from evalrunner.engine.plan import Plan
-from evalrunner.engine.result import RunResult, metrics_record
+from evalrunner.engine.result import RunResult, metrics_record, unfinished_metrics
 from evalrunner.formatting import counted, number
 from evalrunner.middleware.cache import CacheTally
 from evalrunner.middleware.stack import CallTally
 from evalrunner.reports.worst_rows import BaselineLookup, baseline_lookup_of_plan, baseline_lookup_of_stored
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import MetricsRecord, RunRecord, SanityCheckRecord, UsageRecord
-from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.summary import Measure, summarize
+from evalrunner.stats.summary import Measure
 from evalrunner.verdicts import INTERRUPTED, WORST_FIRST, Verdict
 
 DONE: Final = "DONE"
@@ -192,9 +191,8 @@ def stored_view(folder: RunFolder, runs: Path | None = None) -> RunView:
     run = RunRecord.load(folder.path)
     numbers = run.load_metrics(folder.path)
     if numbers is None:
-        names, rows = list(run.targets), read_rows(folder.path)
-        summary = summarize(rows, run.measures, names, epochs=run.epochs, streaming=run.streaming, design=run.design)
-        targets = {name: TargetView(metrics=summary.all_metrics(name)) for name in names}
+        counted_rows = unfinished_metrics(run, folder.path)
+        targets = {name: TargetView(metrics=metrics) for name, metrics in counted_rows.items()}
     else:
         targets = {name: TargetView(metrics=one.metrics, usage=one.usage) for name, one in numbers.targets.items()}
     return view_of_record(folder, run, targets, numbers, runs)
