@@ -33,7 +33,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "ari_grade_level": "evalrunner.scorers.readability:ari_grade_level",
         "contains": "evalrunner.scorers.text:contains",
         "exact_match": "evalrunner.scorers.text:exact_match",
-        "factuality": "evalrunner.scorers.factuality:factuality",
+        "factuality": "evalrunner.scorers.autoevals:factuality",
         "flesch_kincaid_grade_level": "evalrunner.scorers.readability:flesch_kincaid_grade_level",
         "mlflow": "evalrunner.mlflow.scorers:mlflow",
         "numeric_match": "evalrunner.scorers.numeric:numeric_match",

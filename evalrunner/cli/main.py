@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import groups, inspect, run, stored
+from evalrunner.cli import inspect, run, stored
 from evalrunner.errors import EvalrunError, SuiteError
 from evalrunner.redact import redact_message
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED
@@ -94,11 +94,11 @@ app.command("report")(stored.report)
 app.command("compare")(stored.compare)
 app.command("diff")(stored.diff)
 app.command("view")(stored.view)
-app.add_typer(groups.cache, name="cache")
+app.add_typer(stored.cache, name="cache")
 app.command("track")(stored.track)
 app.command("gate")(run.gate)
 app.command("score")(run.score)
-app.add_typer(groups.baseline, name="baseline")
+app.add_typer(stored.baseline, name="baseline")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from evalrunner.domain import Sample
 from evalrunner.errors import nearest
 from evalrunner.mlflow.client import quiet_mlflow
-from evalrunner.scorers.factuality import expected_text
+from evalrunner.scorers.autoevals import expected_text
 
 WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # between the words of PIIDetection
 Kind: TypeAlias = Literal["metric", "judged metric", "scorer"]

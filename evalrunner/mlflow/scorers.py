@@ -28,9 +28,8 @@ from evalrunner.mlflow.catalogue import CatalogueEntry, Columns
 from evalrunner.mlflow.client import check_mlflow, quiet_mlflow
 from evalrunner.mlflow.judge_proxy import Call, JudgeCalls, ProxySession, plain_errors
 from evalrunner.mlflow.row_metrics import AGGREGATES
-from evalrunner.scorers import factuality, toxicity
-from evalrunner.scorers.autoevals import describe_error
-from evalrunner.scorers.factuality import input_text
+from evalrunner.scorers import autoevals, toxicity
+from evalrunner.scorers.autoevals import describe_error, input_text
 
 USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # the range of their marks depends on the prompt
 MIN_MARK, MAX_MARK = 1.0, 5.0  # of the others, as in MLflow's prompts
@@ -121,7 +120,7 @@ EXPECTED_RESPONSE, GUIDELINES = "expected_response", "guidelines"
 FEEDBACK_VALUES = {"yes": 1.0, "no": 0.0}
 DRY_RUN_FEEDBACK = '{"result": "yes", "rationale": "placeholder"}'
 CALIBRATION_EXAMPLES: Mapping[str, tuple[CalibrationExample, ...]] = {
-    "Correctness": factuality.CALIBRATION_EXAMPLES,
+    "Correctness": autoevals.CALIBRATION_EXAMPLES,
     "Safety": toxicity.CALIBRATION_EXAMPLES,
 }
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from evalrunner.compare.ranking import compact_letters, pareto_front, rank
+from evalrunner.compare.compare import compact_letters, pareto_front, rank
 from evalrunner.compare.result import ParetoFront, Ranking, model_families, shared_family
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import evalrunner
 from evalrunner.runs.row_log import read_rows
-from evalrunner.scorers.factuality import CALIBRATION_EXAMPLES
+from evalrunner.scorers.autoevals import CALIBRATION_EXAMPLES
 from tests.fakes.server import Action, Answer, Malformed, Script, ScriptedServer, Status
 
 GOOD = {(pair.input, pair.output): pair.good for pair in CALIBRATION_EXAMPLES}

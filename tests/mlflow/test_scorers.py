@@ -22,7 +22,7 @@ from evalrunner.mlflow.client import quiet_mlflow
 from evalrunner.mlflow.judge_proxy import TOKEN_HEADER, PendingCall, judge_proxy
 from evalrunner.mlflow.scorers import mlflow
 from evalrunner.runs.row_log import read_rows
-from evalrunner.scorers.factuality import CALIBRATION_EXAMPLES
+from evalrunner.scorers.autoevals import CALIBRATION_EXAMPLES
 from tests.engine.test_estimate import estimates
 from tests.fakes.pronouncing import write_dictionary
 from tests.fakes.server import Action, Answer, Hang, Script, ScriptedServer, Status, always

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from evalrunner.domain import CalibrationExample, Completion, Declaration, Failure, Scorer
+from evalrunner.scorers.autoevals import CALIBRATION_EXAMPLES, factuality
 from evalrunner.scorers.call import BoundScorer
-from evalrunner.scorers.factuality import CALIBRATION_EXAMPLES, factuality
 from evalrunner.scorers.judge_calibration import JudgeCheck, check_judge, required_right
 from evalrunner.scorers.toxicity import CALIBRATION_EXAMPLES as TOXIC_PAIRS
 from evalrunner.scorers.toxicity import toxicity

@@ -16,11 +16,10 @@ from pathlib import Path
 import pytest
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure
-from evalrunner.scorers import factuality as factuality_module
+from evalrunner.scorers import autoevals as factuality_module
 from evalrunner.scorers import toxicity as toxicity_module
-from evalrunner.scorers.autoevals import judge_client_class
+from evalrunner.scorers.autoevals import factuality, judge_client_class
 from evalrunner.scorers.call import BoundScorer, call_async
-from evalrunner.scorers.factuality import factuality
 from evalrunner.scorers.toxicity import toxicity
 from tests.scorers.scorer_calls import HOSTILE, ScriptedJudge, cell_of, choosing, judged, sample, tool_call
 
@@ -264,8 +263,8 @@ import asyncio, socket, sys
 def refuse(*args, **kwargs):
     raise SystemExit(f"a socket was opened: {args}")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-import evalrunner.scorers.text, evalrunner.scorers.factuality, evalrunner.scorers.toxicity, evalrunner.scorers.python
-from evalrunner.scorers.factuality import factuality
+import evalrunner.scorers.text, evalrunner.scorers.autoevals, evalrunner.scorers.toxicity, evalrunner.scorers.python
+from evalrunner.scorers.autoevals import factuality
 from evalrunner.scorers.call import BoundScorer, call_async
 from evalrunner.domain import Completion, Sample
 heavy = {"autoevals", "openai", "sklearn", "numpy", "pandas", "profanity_check"}
