@@ -36,7 +36,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "factuality": "evalrunner.scorers.autoevals:factuality",
         "flesch_kincaid_grade_level": "evalrunner.scorers.readability:flesch_kincaid_grade_level",
         "mlflow": "evalrunner.mlflow.scorers:mlflow",
-        "numeric_match": "evalrunner.scorers.numeric:numeric_match",
+        "numeric_match": "evalrunner.scorers.text:numeric_match",
         "python": "evalrunner.scorers.python:python",
         "regex": "evalrunner.scorers.regex:regex",
         "token_f1": "evalrunner.scorers.text:token_f1",

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from evalrunner.domain import Declaration, Failure, Sample, Score, Scorer, Skipped
-from evalrunner.scorers.numeric import same_number
-from evalrunner.scorers.text import Normalizer, normalizer
+from evalrunner.scorers.text import Normalizer, normalizer, same_number
 
 REPEATED_GROUP = re.compile(r"\)[*+{]")  # without one, the cost is polynomial
 TRIAL_LENGTH = 60  # characters: 1.6 ** 60, the slowest exponential growth, takes years; 60 ** 3 milliseconds

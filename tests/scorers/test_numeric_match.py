@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from evalrunner.domain import Cell, Declaration
-from evalrunner.scorers.numeric import last_number, numeric_match
+from evalrunner.scorers.text import last_number, numeric_match
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 

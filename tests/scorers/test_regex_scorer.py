@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from evalrunner.domain import Cell, Declaration
-from evalrunner.scorers.numeric import parse_number
 from evalrunner.scorers.regex import MAX_SEARCHED_LENGTH, regex
+from evalrunner.scorers.text import parse_number
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 LAST_NUMBER = r"-?[\d,]*\.?\d+"
