@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -31,7 +32,6 @@ OUTPUT_FORMATS = " ".join(name for name in BUILTIN["reporters"] if name.startswi
 def takes_options(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator: the function gets the options that `RunOptions` declares for `command` as its first argument."""
     fields = options_of(command)
-    hints = typing.get_type_hints(RunOptions)
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = [*inspect.signature(function, eval_str=True).parameters.values()][1:]
@@ -40,7 +40,7 @@ def takes_options(command: str) -> Callable[[Callable[..., None]], Callable[...,
             run_options = {item.name: value_of(item, given.pop(item.name)) for item in fields}
             function(RunOptions(**run_options), **given)
 
-        declared = [_parameter(item, hints[item.name]) for item in fields]
+        declared = [_parameters()[item.name] for item in fields]
         shared = [parameter for parameter in declared if parameter.name == "output_dir"]  # the last of every command
         parameters = [*(each for each in declared if each not in shared), *own, *shared]
         signature = inspect.Signature([each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters])
@@ -51,6 +51,14 @@ def takes_options(command: str) -> Callable[[Callable[..., None]], Callable[...,
         return call
 
     return decorate
+
+
+@functools.cache
+def _parameters() -> dict[str, inspect.Parameter]:
+    """The parameter of each option, made once for all commands."""
+    hints = typing.get_type_hints(RunOptions)
+    declared = [item for item in dataclasses.fields(RunOptions) if "help" in item.metadata]
+    return {item.name: _parameter(item, hints[item.name]) for item in declared}
 
 
 def _parameter(item: dataclasses.Field[Any], annotation: Any) -> inspect.Parameter:
