@@ -71,20 +71,20 @@ def test_timed_out_call_counts_at_its_worst_case_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "params", "said"),
+    ("more", "params", "message"),
     [
         ("", "max_tokens: 5", "the price of 'm' is unknown"),
         (PRICES, "temperature: 0", "nothing limits the length of an answer of 'm'"),
     ],
 )
-def test_unenforceable_cost_cap_is_rejected_before_the_first_call(more: str, params: str, said: str) -> None:
+def test_unenforceable_cost_cap_is_rejected_before_the_first_call(more: str, params: str, message: str) -> None:
     with ScriptedServer(yes) as server:
         suite = Path(write(server.base_url, more=more))
         suite.write_text(suite.read_text().replace("max_tokens: 5", params))
         done = command("s.yaml", "--max-cost", "1")
         assert done.returncode == 2
         assert {request.path for request in server.requests} <= {"/model/info"}  # asked for the price, nothing else
-    assert said in done.stderr and done.stderr.startswith("evalrun: s.yaml:3:9: target: ")
+    assert message in done.stderr and done.stderr.startswith("evalrun: s.yaml:3:9: target: ")
 
 
 def test_images_under_a_cost_cap_are_rejected_before_the_first_call() -> None:

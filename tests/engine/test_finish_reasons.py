@@ -93,13 +93,13 @@ def test_provider_outage_makes_the_run_untrusted_not_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "said"),
+    ("action", "reason"),
     [
         (Status(401, {"error": {"message": "bad key sk-secret-key-1"}}), "key"),
         (Status(404, {"error": {"code": "model_not_found", "message": "The model `m` does not exist"}}), "model"),
     ],
 )
-def test_misconfigured_target_is_aborted_and_others_finish(action: Action, said: str) -> None:
+def test_misconfigured_target_is_aborted_and_others_finish(action: Action, reason: str) -> None:
     inputs = [f"q{i}" for i in range(200)]
     with (
         ScriptedServer(lambda request, nth: action) as bad,
@@ -118,7 +118,7 @@ def test_misconfigured_target_is_aborted_and_others_finish(action: Action, said:
     assert result.details.targets["other"].answered == 200
     assert result.exit_code == 3
     stopped = result.details.stopped or ""
-    assert "target 'm' aborted: " in stopped and said in stopped
+    assert "target 'm' aborted: " in stopped and reason in stopped
     assert "sk-secret" not in stopped
 
 

@@ -61,8 +61,8 @@ def test_judge_that_passes_its_sanity_check_is_trusted() -> None:
     result, server = run(wise, "gates: [factuality >= 0.5]\n")
     assert server.calls == 12 + 4
     assert (result.metrics["factuality/v1/mean"], result.exit_code) == (0.5, 0)
-    said = json.loads((result.folder / "run.json").read_text())["judges"]["factuality"]
-    assert said["sanity_check"] == {
+    record = json.loads((result.folder / "run.json").read_text())["judges"]["factuality"]
+    assert record["sanity_check"] == {
         "right": 12,
         "total": 12,
         "needed": 10,
@@ -70,7 +70,7 @@ def test_judge_that_passes_its_sanity_check_is_trusted() -> None:
         "failure": None,
         "wrong": [],
     }
-    assert said["usage"]["calls"] == 16
+    assert record["usage"]["calls"] == 16
     (row,) = [row for row in read_rows(result.folder) if row.sample.index == 0]
     assert row.cells["factuality"].detail == {"explanation": "because", "choice": "D"}
     assert [call.model for call in row.cells["factuality"].calls] == ["scripted-1"]

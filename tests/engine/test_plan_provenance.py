@@ -119,7 +119,7 @@ def test_execution_options_may_change_on_resume() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "message"),
     [
         ("s.yaml", "temperature: 0", "temperature: 0.7", ["targets 'gateway'.params.temperature: 0 → 0.7"]),
         ("s.yaml", "seed: 1", "seed: 2", ["scorers 'factuality'.judge.params.seed: 1 → 2"]),
@@ -133,12 +133,12 @@ def test_execution_options_may_change_on_resume() -> None:
         ("s.yaml", "run: {", "judge_check: off\nrun: {", ["scorers 'factuality'.judge.judge_check: 'on' → 'off'"]),
     ],
 )  # fmt: skip
-def test_changes_to_the_meaning_of_rows_are_listed(file: str, old: str, new: str, said: list[str]) -> None:
+def test_changes_to_the_meaning_of_rows_are_listed(file: str, old: str, new: str, message: list[str]) -> None:
     before = define()
     if old == "- exact_match\n":
         edit("gates: [exact_match >= 0.5]\n", "")
     edit(old, new, file)
-    assert differences(before, define()) == said
+    assert differences(before, define()) == message
 
 
 def test_recorded_last_run_is_resolved_to_its_id() -> None:

@@ -55,7 +55,7 @@ def test_every_row_is_answered_once_despite_failures(concurrency: str) -> None:
         suite = write_suite(server.base_url, ROWS, f"concurrency: {concurrency}, timeout: 2, seed: 3")
         result = evalrunner.run_suite(suite, options=evalrunner.RunOptions(wait_scale=0.02))
         most = server.most_in_flight
-    print(f"dealt {dict(dealt)}, most in flight {most}")  # shown by pytest -rP, and where it fails
+    print(f"dealt {dict(dealt)}, most in flight {most}")  # printed by pytest -rP, and where it fails
     assert all(dealt[name] > 0 for _, name, _ in TROUBLE)
     lines = [json.loads(line) for line in (result.folder / "rows.jsonl").read_text().splitlines()]
     assert Counter((line["id"], line["target"], line["epoch"]) for line in lines) == Counter(
@@ -86,8 +86,8 @@ def test_daily_quota_fails_the_row_without_waiting() -> None:
         result = evalrunner.run_suite(suite)
         assert server.calls == 2
     (failed,) = [row for row in read_rows(result.folder) if not isinstance(row.answer, Completion)]
-    said = str(failed.answer)
-    assert "asks to wait 5 h 20 min, longer than the row timeout of 600 s" in said and "daily limit" in said
+    answer = str(failed.answer)
+    assert "asks to wait 5 h 20 min, longer than the row timeout of 600 s" in answer and "daily limit" in answer
 
 
 def test_permanent_outage_aborts_the_target_and_the_run_is_resumable() -> None:

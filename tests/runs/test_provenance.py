@@ -54,7 +54,7 @@ def test_definition_survives_a_json_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "message"),
     [
         ("seed", 7, ["seed: 0 → 7"]),
         ("suite", "qb", ["suite: 'qa' → 'qb'"]),
@@ -83,12 +83,12 @@ def test_definition_survives_a_json_round_trip() -> None:
         ("scorers/exact_match/judge", {"model": "j"}, ["scorers 'exact_match'.judge: null → {'model': 'j'}"]),
     ],
 )  # fmt: skip
-def test_each_difference_is_a_line_with_old_and_new_value(path: str, value: Any, said: list[str] | None) -> None:
+def test_each_difference_is_a_line_with_old_and_new_value(path: str, value: Any, message: list[str] | None) -> None:
     found = differences(BEFORE, changed(path, value))
-    if said is None:
+    if message is None:
         assert len(found) == 1 and found[0].endswith("… → null") and len(found[0]) < 120
     else:
-        assert found == said
+        assert found == message
 
 
 def test_changed_dataset_reports_row_counts_and_selection() -> None:
@@ -113,10 +113,10 @@ def test_all_differences_are_listed() -> None:
 
 def test_values_are_redacted_escaped_and_shortened() -> None:
     register_secret("sk-definition-1")
-    (said,) = differences(BEFORE, changed("targets/gpt/model", "\x1b[31m\u202e sk-definition-1 " + "x" * 500))
-    assert said.startswith(r"targets 'gpt'.model: 'gpt-5-mini' → '\x1b[31m\u202e [redacted] xxx")
-    assert said.endswith("'…")
-    assert len(said) < 130
+    (message,) = differences(BEFORE, changed("targets/gpt/model", "\x1b[31m\u202e sk-definition-1 " + "x" * 500))
+    assert message.startswith(r"targets 'gpt'.model: 'gpt-5-mini' → '\x1b[31m\u202e [redacted] xxx")
+    assert message.endswith("'…")
+    assert len(message) < 130
 
 
 def test_empty_definition_differs_in_every_section() -> None:

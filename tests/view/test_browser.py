@@ -33,7 +33,7 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Visit]]:  # noqa: F811
         contexts.append(context)
         opened = Visit(context.new_page())
         visits.append(opened)
-        opened.page.on("console", lambda said: opened.wrong.append(said.text))
+        opened.page.on("console", lambda message: opened.wrong.append(message.text))
         opened.page.on("pageerror", lambda error: opened.wrong.append(str(error)))
         opened.page.on("dialog", lambda dialog: (opened.wrong.append(dialog.message), dialog.dismiss()))
         opened.page.on("request", lambda asked: asked.url.startswith(home) or opened.wrong.append(asked.url))
