@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from evalrunner.verdicts import GateKind, Verdict, gate_exit_code
 
@@ -282,6 +282,9 @@ class Scorer:
     function: Callable[..., Any]
     declaration: Declaration = field(default_factory=Declaration)
     calibration_examples: tuple[CalibrationExample, ...] = ()
+
+
+TOO_FEW_VALUES: Final = "from so few values"  # ends the note of an interval with an open end
 
 
 @dataclass(frozen=True, slots=True)

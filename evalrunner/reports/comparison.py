@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from evalrunner.compare.diff import Change, Changes, RunDiff
-from evalrunner.compare.result import ComparedMetric, Comparison, Pair
 from evalrunner.domain import Cell, Completion, Metric, Row
 from evalrunner.formatting import DASH, counted, interval, money, number, one_line, plain_table, styled
 from evalrunner.runs.folder import RunFolder
@@ -17,6 +15,9 @@ from evalrunner.runs.row_log import read_rows
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+
+    from evalrunner.compare.diff import Change, Changes, RunDiff
+    from evalrunner.compare.result import ComparedMetric, Comparison, Pair
 
 METRICS_PER_TABLE: Final = 4  # more make a further table
 MAX_PAIRS: Final = 15  # of a metric on a terminal: those of six candidates

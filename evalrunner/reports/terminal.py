@@ -13,10 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from evalrunner.domain import Completion, GateResult, Metric, Row
+from evalrunner.domain import TOO_FEW_VALUES, Completion, GateResult, Metric, Row
 from evalrunner.errors import RunNotFoundError
 from evalrunner.formatting import DASH, age, counted, duration, interval, number, one_line, plain_table, styled
-from evalrunner.middleware.cache import CacheTally
 from evalrunner.reports.comparison import render_comparison
 from evalrunner.reports.view import (
     DONE,
@@ -31,12 +30,13 @@ from evalrunner.reports.worst_rows import WorstRows, baseline_lookup_of_stored, 
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import MetricsRecord, RunRecord, to_json
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.intervals import TOO_FEW_VALUES
 from evalrunner.verdicts import VERDICTS, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+
+    from evalrunner.middleware.cache import CacheTally
 
 ALWAYS: Final = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
 WIDTH_SHARES: Final = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts

@@ -7,20 +7,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from evalrunner.compare.result import Comparison
 from evalrunner.domain import EMPTY, GateResult, Metric
-from evalrunner.engine.plan import Plan
-from evalrunner.engine.result import RunResult, metrics_record, unfinished_metrics
 from evalrunner.formatting import counted, number
-from evalrunner.middleware.cache import CacheTally
-from evalrunner.middleware.stack import CallTally
 from evalrunner.reports.worst_rows import BaselineLookup, baseline_lookup_of_plan, baseline_lookup_of_stored
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import MetricsRecord, RunRecord, SanityCheckRecord, UsageRecord
-from evalrunner.stats.summary import Measure
 from evalrunner.verdicts import INTERRUPTED, WORST_FIRST, Verdict
+
+if TYPE_CHECKING:
+    from evalrunner.compare.result import Comparison
+    from evalrunner.engine.plan import Plan
+    from evalrunner.engine.result import RunResult
+    from evalrunner.middleware.cache import CacheTally
+    from evalrunner.middleware.stack import CallTally
+    from evalrunner.stats.summary import Measure
 
 DONE: Final = "DONE"
 NOT_FINISHED: Final = "NOT FINISHED"
@@ -160,6 +162,8 @@ def view_at_start(plan: Plan, folder: RunFolder, record: RunRecord) -> RunView:
 
 def view_of(result: RunResult) -> RunView:
     """The view of a run that has just ended: that of its record, with what only this process knows."""
+    from evalrunner.engine.result import metrics_record
+
     assert result.record is not None  # a run that ended has one
     numbers, plan = metrics_record(result), result.plan
     tallies = {name: target.calls for name, target in result.targets.items()}
@@ -191,6 +195,8 @@ def stored_view(folder: RunFolder, runs: Path | None = None) -> RunView:
     run = RunRecord.load(folder.path)
     numbers = run.load_metrics(folder.path)
     if numbers is None:
+        from evalrunner.engine.result import unfinished_metrics
+
         counted_rows = unfinished_metrics(run, folder.path)
         targets = {name: TargetView(metrics=metrics) for name, metrics in counted_rows.items()}
     else:

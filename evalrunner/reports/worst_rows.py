@@ -7,14 +7,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from evalrunner.baselines.file import Baseline, BaselineRow, sample_key
-from evalrunner.baselines.resolve import BadBaselineReference, BaselineResolver
 from evalrunner.domain import Cell, Failure, GateResult, Row
-from evalrunner.engine.plan import Plan
 from evalrunner.errors import EvalrunError
-from evalrunner.stats.summary import Measure
+
+if TYPE_CHECKING:
+    from evalrunner.baselines.file import Baseline, BaselineRow
+    from evalrunner.engine.plan import Plan
+    from evalrunner.stats.summary import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,8 @@ def baseline_lookup_of_stored(
     names = [gate.baseline.name for gate in gates if gate.baseline is not None]
     if not names or suite_file is None:
         return None
+    from evalrunner.baselines.resolve import BadBaselineReference, BaselineResolver
+
     try:
         baseline = BaselineResolver(suite_file.parent, suite, runs).resolve(names[0])
     except (EvalrunError, BadBaselineReference):  # a report shows the worst rows then
@@ -149,6 +152,8 @@ def baseline_lookup_of_stored(
 
 def baseline_lookup(baseline: Baseline, targets: Sequence[str]) -> BaselineLookup:
     """The lookup of a row in a baseline that has the same sample: scores averaged over epochs, and an output."""
+
+    from evalrunner.baselines.file import sample_key
 
     def find(row: Row) -> BaselineScores | None:
         target = baseline.target_for(row.target, targets)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
+from evalrunner.domain import TOO_FEW_VALUES
 from evalrunner.stats.distributions import (
     NORMAL,
     beta_quantile,
@@ -23,7 +24,6 @@ from evalrunner.stats.distributions import (
 
 LEVEL: Final = 0.95  # two-sided, for display
 MIN_ROWS_FOR_T: Final = 30  # rows from which the t interval of an unbounded mean is used; below, BCa
-TOO_FEW_VALUES: Final = "from so few values"  # ends the note of an interval that is open
 ROUNDING: Final = 1e-12  # an error below this share of the range is rounding: the values do not vary
 ONE_VALUE: Final = "no interval from a single value"
 
