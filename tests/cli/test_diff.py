@@ -73,7 +73,7 @@ def test_diff_pairs_runs_by_target() -> None:
         "same": 1, "worse": 1, "better": 1, "state_changed": 0, "output_changed": 1, "different_sample": 1, "before_only": 1, "after_only": 1,
     }  # fmt: skip
     output = " ".join(evalrun("diff", one, two, "--targets", "old").stdout.split())
-    assert "1 excluded: their samples differ" in output
+    assert "1 excluded: their samples differ; 1 only before, 1 only after" in output
 
 
 def test_diff_names_changed_scorers() -> None:
