@@ -418,7 +418,7 @@ def test_a_hub_model_is_downloaded_once_and_metrics_name_its_commit(model: Path,
         assert not any("safetensors" in asked for asked in hub.asked)  # a plan needs no weights
         done = evalrun(str(path), env=env)
         assert done.returncode == 0, done.stderr
-        assert f"fetching {HUB_ID} from the hub, once: 0 MB" in done.stderr
+        assert f"downloading {HUB_ID} from the Hugging Face hub, once: 0 MB" in done.stderr
         asked = len(hub.asked)
         again = evalrun(str(path), "-q", env=env)
         assert (again.returncode, again.stderr, len(hub.asked)) == (0, "", asked)  # no more requests
