@@ -145,6 +145,13 @@ def test_every_page_is_in_the_index() -> None:
     assert [page for page in sorted(pages) if page != "README.md" and f"({page})" not in index] == []
 
 
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_path_of_the_map_exists(page: str) -> None:
+    named = re.findall(r"`([\w/.]+(?:\.py|/))`", (ROOT / page).read_text(encoding="utf-8"))
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "evalrunner" / name).exists()] == []
+
+
 def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
