@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from evalrunner import __version__
 from evalrunner.baselines.file import RunRef
-from evalrunner.commands.resume import ResumeState, find_resumable_run, load_resume_state
 from evalrunner.commands.track import check_trackers, send_after_run
 from evalrunner.datasets.resolve import store_stdin, stored_stdin
 from evalrunner.domain import Metric, ReplayReporter, Reporter, Row
@@ -34,7 +33,6 @@ from evalrunner.engine.result import (
 )
 from evalrunner.engine.runner import RunState, run_plan
 from evalrunner.errors import Problem, RunError, SuiteError
-from evalrunner.middleware.budget import Side
 from evalrunner.middleware.deadline import StopSignal, Timing, row_real_time_left_s
 from evalrunner.redact import redact, register_environment
 from evalrunner.reports.outputs import check_distinct, check_outputs, open_outputs
@@ -50,7 +48,9 @@ from evalrunner.suite.options import RunOptions
 if TYPE_CHECKING:
     import httpx
 
+    from evalrunner.commands.resume import ResumeState
     from evalrunner.compare.result import Comparison  # imported where there is something to compare
+    from evalrunner.middleware.budget import Side
 
 
 @dataclass(slots=True)
@@ -106,6 +106,8 @@ async def _resume(
     """The result of a resumed run. Raises SuiteError if its suite has changed."""
     if len(suites) > 1:
         raise SuiteError("--resume takes at most one suite, because it resumes one run")
+    from evalrunner.commands.resume import find_resumable_run, load_resume_state
+
     stored = find_resumable_run(reference, session.options)
     session = replace(session, options=stored.options, resumed=stored.folder.path, judged=RunRef.of(stored.record))
     check_outputs(session.options.outputs, suites=1)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from evalrunner.baselines.file import RunRef
 from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
@@ -34,7 +34,6 @@ from evalrunner.engine.plan import (
 from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.middleware.budget import Side
 from evalrunner.middleware.cache import CACHE_FILE
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY
 from evalrunner.middleware.deadline import StopSignal, Timing
@@ -58,6 +57,9 @@ from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document, dotted
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
+
+if TYPE_CHECKING:
+    from evalrunner.middleware.budget import Side
 
 MAX_FUNCTION_CALLS = 16  # concurrent calls of user-defined code, which declares no limit
 UNCALLED = (RecordedColumn, RecordedRun)

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, Message, Request, Unscored
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.stack import CallTally
 from evalrunner.scorers.call import BoundScorer
-from evalrunner.scorers.judge_calibration import JudgeCheck, check_judge
 from evalrunner.suite.schema import JudgeCheck as CheckMode
+
+if TYPE_CHECKING:
+    from evalrunner.scorers.judge_calibration import JudgeCheck
 
 NOT_CHECKED = "sanity check did not finish: "
 MAX_SANITY_CHECKS = 3  # that failed calls ended, before the judge is aborted
@@ -96,6 +98,8 @@ class JudgeSession:
         if self.mode == "off" or not self.bound.scorer.calibration_examples:
             return None
         if self._needs_check():
+            from evalrunner.scorers.judge_calibration import check_judge
+
             async with self._lock:
                 if self._needs_check():
                     self.attempts += 1

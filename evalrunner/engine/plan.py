@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalrunner.baselines.file import Baseline, RunRef, SampleKey
 from evalrunner.datasets.columns import digest_line
@@ -24,7 +24,6 @@ from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint, 
 from evalrunner.engine.judge import JudgeSession
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.middleware.budget import Side
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.stack import CallContext, CallTally, MiddlewareStack
 from evalrunner.plugins import known_names
@@ -43,6 +42,9 @@ from evalrunner.stats.summary import Design, Measure
 from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun
+
+if TYPE_CHECKING:
+    from evalrunner.middleware.budget import Side
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,20 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
-from evalrunner.middleware.budget import Budget, BudgetedEndpoint, Side, SpendLedger, WorstCase
 from evalrunner.middleware.cache import CACHE_FILE, CachedEndpoint, CacheTally, ResponseCache, is_cached
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY, ConcurrencyLimitedEndpoint, ConcurrencyLimiter
 from evalrunner.middleware.deadline import StopSignal, TimeoutEndpoint, Timing
-from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from evalrunner.middleware.usage import CountingEndpoint, Usage
 from evalrunner.redact import redact_message
 from evalrunner.suite.schema import PaceSpec, RunSpec
+
+if TYPE_CHECKING:
+    from evalrunner.middleware.budget import Budget, Side, WorstCase  # imported below where there is a cap
 
 
 @dataclass(slots=True)
@@ -100,6 +102,8 @@ class MiddlewareStack:
         Answers of targets are cached in the run folder; those of judges, or all, in the user's own file.
         """
         if self.run.max_cost is not None:
+            from evalrunner.middleware.budget import Budget, SpendLedger
+
             self.budget = Budget(self.run.max_cost, SpendLedger(folder, before=spent), self.stop)
         mode = self.run.cache.mode
         if mode != "off":
@@ -142,6 +146,8 @@ class MiddlewareStack:
             wrapped = TracedEndpoint(wrapped, context.label, self.trace)
         wrapped = CountingEndpoint(wrapped, context.tally.usage)
         if self.budget is not None and context.worst_case is not None:
+            from evalrunner.middleware.budget import BudgetedEndpoint
+
             wrapped = BudgetedEndpoint(wrapped, self.budget, context.worst_case, side=context.side)
         wrapped = CircuitBreakerEndpoint(wrapped, context.breaker)
         wrapped = self._limited(wrapped, context)
@@ -177,6 +183,8 @@ class MiddlewareStack:
             # its own number is a bound within an adaptive limit of the run, but replaces a fixed one
             wrapped = ConcurrencyLimitedEndpoint(shared if self.run.concurrency == "auto" else endpoint, own, self.stop)
         if pace.rpm is not None or pace.tpm is not None:
+            from evalrunner.middleware.rate_limit import RateLimitedEndpoint
+
             wrapped = RateLimitedEndpoint(wrapped, pace.rpm, pace.tpm, timing=self.timing, stop=self.stop)
         return wrapped
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evalrunner.compare.result import ComparedMetric, Comparison
 from evalrunner.domain import BaselineResult, Cell, Completion, GateResult, Metric, Row
 from evalrunner.formatting import DASH, KEY_MARGIN, UNSAFE, counted, duration, interval, number
 from evalrunner.redact import redact
-from evalrunner.reports.comparison import amount
 from evalrunner.reports.csv import plain_text
 from evalrunner.reports.terminal import ALWAYS, judge_warnings, label, next_step_lines, usage_line
 from evalrunner.reports.view import RunView, sentence, verdict_word
 from evalrunner.reports.worst_rows import BaselineScores, NotableRow, Regressions, WorstRows
 from evalrunner.storage import write_text
+
+if TYPE_CHECKING:
+    from evalrunner.compare.result import ComparedMetric, Comparison
 
 SUMMARY_BYTES = 512 * 1024  # GitHub drops a step's summary above 1,024 KiB, and the suites of a step share it
 ROWS_PER_TARGET = 25
@@ -269,6 +271,8 @@ def _cell(metric: ComparedMetric, name: str) -> str:
     if value is None or value.value is None:
         return DASH
     if ranking is None:
+        from evalrunner.reports.comparison import amount
+
         return inline(amount(value.value, metric.unit), 40)
     ends = "" if value.low is None and value.high is None else f" ({interval(value.low, value.high)})"
     text = inline(f"{number(value.value)}{ends}", 40)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from evalrunner.domain import TOO_FEW_VALUES, Completion, GateResult, Metric, Row
 from evalrunner.errors import RunNotFoundError
 from evalrunner.formatting import DASH, age, counted, duration, interval, number, one_line, plain_table, styled
-from evalrunner.reports.comparison import render_comparison
 from evalrunner.reports.view import (
     DONE,
     JudgeView,
@@ -137,6 +136,8 @@ def render_run(run: RunView, differing: Sequence[Sequence[Row]] = ()) -> Iterato
     for line in judge_warnings(run.judges):
         yield styled(line, "yellow")
     if run.comparison is not None:
+        from evalrunner.reports.comparison import render_comparison
+
         yield from render_comparison(run.comparison, differing)
 
 

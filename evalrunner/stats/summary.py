@@ -448,17 +448,18 @@ class Summary:
         if reduced.clusters is None and estimand.aggregate.order_based:
             values = array("d", sorted(values))
         result = metric_interval(estimand, values, clusters=reduced.clusters, seed=self.design.seed)
+        value, reducer_name = estimand.value(values), reducer.name
         return Metric(
             name=measure.reducer_name(reducer) if further else measure.metric_name(name),
             scorer=measure.name,
             aggregate=name,
-            value=estimand.value(values),
+            value=value,
             n=len(values),
             skipped=reduced.skipped,
             unscored=reduced.no_answer + reduced.judge,
             errors=reduced.errors,
             version=declaration.version,
-            reducer=reducer.name,
+            reducer=reducer_name,
             slice=where,
             low=result.low,
             high=result.high,

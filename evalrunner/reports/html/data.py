@@ -19,9 +19,8 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from evalrunner.compare.result import Comparison
 from evalrunner.domain import Cell, Failure, Metric, Row
 from evalrunner.errors import RunError
 from evalrunner.redact import redact
@@ -32,6 +31,9 @@ from evalrunner.runs.provenance import ScorerProvenance, TargetProvenance
 from evalrunner.runs.record import UsageRecord, to_json
 from evalrunner.runs.row_log import BrokenRecord, decode_row
 from evalrunner.storage import dump_json
+
+if TYPE_CHECKING:
+    from evalrunner.compare.result import Comparison
 
 ABOUT = ("status", "started_at", "finished_at", "duration_s", "seed", "epochs", "rows", "rows_planned", "stopped")
 DECLARED = ("range", "higher_is_better", "binary", "unit", "threshold", "headline", "version", "backend")

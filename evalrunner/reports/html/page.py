@@ -14,13 +14,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from evalrunner.compare.result import Comparison
 from evalrunner.domain import Metric, Row
 from evalrunner.formatting import UNSAFE, counted
 from evalrunner.redact import redact
-from evalrunner.reports.comparison import ComparedRun
 from evalrunner.reports.html.data import (
     ANSWER,
     CELL,
@@ -43,6 +41,10 @@ from evalrunner.reports.html.data import (
 )
 from evalrunner.reports.view import RunView
 from evalrunner.reports.worst_rows import BaselineLookup
+
+if TYPE_CHECKING:
+    from evalrunner.compare.result import Comparison
+    from evalrunner.reports.comparison import ComparedRun
 from evalrunner.runs.record import to_json
 from evalrunner.storage import replacing
 
