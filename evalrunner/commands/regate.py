@@ -21,7 +21,7 @@ from evalrunner.engine.assemble import ColumnCheck
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
-from evalrunner.gates.regression import CandidateRun
+from evalrunner.gates.evidence import CandidateRun
 from evalrunner.reports.terminal import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
 from evalrunner.runs.record import RunRecord

@@ -11,9 +11,9 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Target
+from evalrunner.domain import EMPTY, Completion, Failure, Request
 from evalrunner.endpoints.factory import CREDENTIAL_HEADERS, EndpointContext, EndpointHandle, address_of, identity_of
 from evalrunner.endpoints.openai_errors import parse_failure, quote
 from evalrunner.endpoints.openai_replies import (
@@ -33,23 +33,6 @@ ADVICE = {  # of messages about models, with the keys of an HTTP service
     "has no such model or URL; check model and base_url": "has no such URL; check url",
     "set base_url to the new address": "set url to the new address",
 }
-
-
-@runtime_checkable
-class NeedsHttpEndpoint(Protocol):
-    """A target that needs an HTTP endpoint with the middleware of a model; what its factory returns."""
-
-    @property
-    def service(self) -> HttpService: ...
-
-    @property
-    def definition(self) -> Mapping[str, Any]:
-        """The parts that define its requests, for provenance, without secrets."""
-        ...
-
-    def with_endpoint(self, endpoint: Endpoint, /, *, name: str) -> Target:
-        """The target called `name` that uses this endpoint."""
-        ...
 
 
 def connect(

@@ -13,10 +13,10 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
-from evalrunner.domain import EMPTY, Failure
+from evalrunner.domain import EMPTY, Endpoint, Failure, Target
 from evalrunner.endpoints.openai_errors import quote
 
 if sys.platform != "win32":
@@ -57,6 +57,23 @@ class HttpService:
 
     origin: str
     headers: Mapping[str, str] = EMPTY
+
+
+@runtime_checkable
+class NeedsHttpEndpoint(Protocol):
+    """A target that needs an HTTP endpoint with the middleware of a model; what its factory returns."""
+
+    @property
+    def service(self) -> HttpService: ...
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        """The parts that define its requests, for provenance, without secrets."""
+        ...
+
+    def with_endpoint(self, endpoint: Endpoint, /, *, name: str) -> Target:
+        """The target called `name` that uses this endpoint."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

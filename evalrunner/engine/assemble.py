@@ -18,9 +18,8 @@ from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.source import SampleSource
 from evalrunner.domain import Preparable, Sample, SampleValidator, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
-from evalrunner.endpoints.http import NeedsHttpEndpoint
 from evalrunner.endpoints.pricing import unbounded_part
-from evalrunner.endpoints.transport import connection_limit
+from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
 from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import (
     Plan,

@@ -26,7 +26,7 @@ from evalrunner.engine.judge import NOT_CHECKED, JudgeSession
 from evalrunner.engine.plan import Plan, served_provenance, tested_provenance
 from evalrunner.engine.runner import RunState, ended_in_error
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
-from evalrunner.gates.regression import CandidateRun
+from evalrunner.gates.evidence import CandidateRun
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
 from evalrunner.runs.provenance import TargetProvenance, source_of

@@ -8,7 +8,6 @@ from evalrunner.baselines.file import Baseline, SampleKey, sample_key
 from evalrunner.domain import Sample
 from evalrunner.errors import nearest
 from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
-from evalrunner.gates.regression import incompatibilities
 from evalrunner.runs.provenance import Provenance
 from evalrunner.stats.aggregates import MEAN, Reducer
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Design, Measure
@@ -119,6 +118,10 @@ def reject_incompatible(
     document: Document, gates: Sequence[Gate], baselines: Mapping[str, Baseline], provenance: Provenance
 ) -> None:
     """Report every gate whose scorer or judge differs from its baseline's: the numbers do not mean the same."""
+    if not baselines:
+        return
+    from evalrunner.gates.regression import incompatibilities
+
     for gate in gates:
         baseline = baselines.get(gate.spec.baseline or "")
         wrong = incompatibilities(gate, provenance, baseline) if baseline is not None else []

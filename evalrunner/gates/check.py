@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from evalrunner.baselines.file import Baseline
 from evalrunner.domain import BaselineResult, GateResult
-from evalrunner.gates.evidence import Evidence, gather_evidence, value_of
+from evalrunner.gates.evidence import CandidateRun, Evidence, gather_evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.regression import CandidateRun, TestedGate, decide_gates, evaluate_gate
 from evalrunner.gates.threshold import GateDecision, check_threshold
 from evalrunner.runs.provenance import NOTHING
 from evalrunner.stats.aggregates import metric_interval
 from evalrunner.stats.intervals import LEVEL
 from evalrunner.stats.summary import Summary
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED, Verdict, exit_code, worst_verdict
+
+if TYPE_CHECKING:
+    from evalrunner.baselines.file import Baseline
+    from evalrunner.gates.regression import TestedGate
 
 NO_CANDIDATE = CandidateRun(NOTHING, {})
 
@@ -62,6 +65,10 @@ def _check_regressions(
     pairs: Sequence[tuple[Gate, str]], evidence: Sequence[Evidence], context: BaselineContext
 ) -> dict[int, tuple[GateDecision, BaselineResult | None]]:
     """The decisions of the gates on a baseline by their position; those of one baseline are decided together."""
+    if all(gate.spec.baseline is None for gate, _ in pairs):
+        return {}
+    from evalrunner.gates.regression import decide_gates, evaluate_gate
+
     families: dict[str, dict[int, TestedGate]] = {}
     for at, (gate, target) in enumerate(pairs):
         name = gate.spec.baseline

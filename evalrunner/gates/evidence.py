@@ -7,13 +7,11 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 from evalrunner.domain import FailureKind
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.distributions import variance
-from evalrunner.stats.hypothesis_tests import RowsToDecide
-from evalrunner.stats.power import WITHIN_HALF
 from evalrunner.stats.summary import (
     BUILTIN_MEASURES,
     ERROR,
@@ -29,7 +27,20 @@ from evalrunner.stats.summary import (
     reduce_tally,
 )
 
+if TYPE_CHECKING:
+    from evalrunner.baselines.file import SampleKey
+    from evalrunner.runs.provenance import Provenance
+    from evalrunner.stats.hypothesis_tests import RowsToDecide
+
 REPORTED_BY_PROVIDER: Final = ("cost_usd", "token_count", "ttft", "output_rate")  # missing values are no judge's fault
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRun:
+    """The run that is compared with a baseline: its provenance, and its samples by their position in the dataset."""
+
+    provenance: Provenance
+    keys: Mapping[int, SampleKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,8 @@ class Evidence:
             return False
         inside = _variance_within(self.tally, set(self.reduced.samples))
         total = variance(values) * len(values) / (len(values) - 1)
+        from evalrunner.stats.power import WITHIN_HALF
+
         return total > 0 and inside / total > WITHIN_HALF
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evalrunner.errors import nearest
 from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, parse_reducer
@@ -20,6 +20,7 @@ class Gate:
     """A gate with its metric: the measure, one of its aggregates by name, and the reducer of epochs.
 
     `metric` is the full name without the slice. A `per_sample` gate has its own reducer. `epochs` are those of the run.
+    `estimand` is what the metric estimates, which determines its interval.
     """
 
     spec: GateSpec
@@ -28,11 +29,11 @@ class Gate:
     metric: str
     reducer: Reducer = MEAN_REDUCER
     epochs: int = 1
+    estimand: Estimand = field(init=False, compare=False)
 
-    @property
-    def estimand(self) -> Estimand:
-        """What the metric estimates, which determines its interval."""
-        return self.measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
+    def __post_init__(self) -> None:
+        estimand = self.measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
+        object.__setattr__(self, "estimand", estimand)
 
     @property
     def higher_is_better(self) -> bool:

@@ -15,6 +15,7 @@ from evalrunner.baselines.file import Baseline, BaselineRow, SampleKey, collect_
 from evalrunner.baselines.resolve import how_to_create, missing_reason
 from evalrunner.domain import BaselineResult, Row
 from evalrunner.gates.evidence import (
+    CandidateRun,
     Evidence,
     amount,
     percent,
@@ -42,14 +43,6 @@ from evalrunner.verdicts import Verdict
 
 UNTESTED = NonInferiority(None, None, None, "inconclusive", 0, 0.0, None)
 SKIPPED = "its scorer skipped them"
-
-
-@dataclass(frozen=True, slots=True)
-class CandidateRun:
-    """The run that is compared with a baseline: its provenance, and its samples by their position in the dataset."""
-
-    provenance: Provenance
-    keys: Mapping[int, SampleKey]
 
 
 @dataclass(frozen=True, slots=True)

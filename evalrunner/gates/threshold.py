@@ -12,6 +12,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from evalrunner.domain import Metric
 from evalrunner.gates.evidence import (
@@ -24,9 +25,10 @@ from evalrunner.gates.evidence import (
 )
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.aggregates import gate_bounds
-from evalrunner.stats.hypothesis_tests import RowsToDecide, rows_to_decide
-from evalrunner.stats.power import CI_WIDTH, false_failure_rate_of_mean, false_failure_rate_of_share
 from evalrunner.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from evalrunner.stats.hypothesis_tests import RowsToDecide
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
@@ -91,6 +93,8 @@ def false_failure_rate(gate: Gate, metric: Metric, n: int, *, clustered: bool) -
     """How often a point gate on n samples fails by chance if the value of `metric` is the true one; None if unknown."""
     if metric.value is None or gate.spec.operator == "==":
         return None
+    from evalrunner.stats.power import CI_WIDTH, false_failure_rate_of_mean, false_failure_rate_of_share
+
     lower, strict, bound = gate.spec.operator in (">=", ">"), gate.spec.operator in (">", "<"), gate.spec.bound
     if gate.estimand.is_share and not clustered:
         return false_failure_rate_of_share(metric.value, n, bound, lower=lower, strict=strict)
@@ -135,6 +139,8 @@ def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None,
 def _rows(gate: Gate, value: float, end: float | None, n: int) -> RowsToDecide | None:
     if end is None:
         return None
+    from evalrunner.stats.hypothesis_tests import rows_to_decide
+
     return rows_to_decide(n, half=abs(value - end), estimate=value, bound=gate.spec.bound)
 
 

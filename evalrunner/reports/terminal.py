@@ -254,10 +254,8 @@ def usage_line(target: TargetView) -> str:
     """Calls, latency, tokens and cost of a target."""
     whole = {(metric.scorer, metric.aggregate): metric for metric in target.metrics if metric.slice is None}
     values = {key: metric.value for key, metric in whole.items()}
-    latency = [
-        f"{name} {number(values.get(('latency', name)), 's')}{_ends(whole.get(('latency', name)))}"
-        for name in ("p50", "p90", "p99")
-    ]
+    quantiles = {name: number(values.get(("latency", name)), "s") for name in ("p50", "p90", "p99")}
+    latency = [f"{name} {text}{_ends(whole.get(('latency', name)))}" for name, text in quantiles.items()]
     calls = counted(target.usage.calls, "call") if target.usage.calls else "no calls"
     streamed = [f"first token p50 {number(first, 's')}"] if (first := values.get(("ttft", "p50"))) is not None else []
     parts = [
