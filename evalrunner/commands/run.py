@@ -224,7 +224,7 @@ class Execution:
         """The result, with every file written. Raises RunError if the disk refuses."""
         plan, folder = self.plan, self.folder
         self.record.write(folder.path)
-        plan.calls.begin(folder.path, folder.id, spent=self._spent())
+        plan.calls.begin(folder.path, self.record.run_id, spent=self._spent())
         for reporter in (self.outputs, *self.reporters):
             reporter.on_start(self.view)
         try:
@@ -318,7 +318,7 @@ class Execution:
             *usage.errors.lines(known=stopped or ""),
         )
         return RunResult(
-            plan.suite.name, self.folder.id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
+            plan.suite.name, self.record.run_id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
             self.started_at, datetime.now(UTC), time.monotonic() - self.started_s, redact(stopped) if stopped else None, notices,
             usage.in_error,
             compare_targets(plan, self.summary, {name: target.metrics for name, target in targets.items()}, usage),

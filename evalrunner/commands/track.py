@@ -13,6 +13,7 @@ from evalrunner.engine.plan import Plan
 from evalrunner.engine.result import RunResult
 from evalrunner.errors import EvalrunError
 from evalrunner.middleware.deadline import StopSignal
+from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import Exporter, TrackingResult, known_names, load
 from evalrunner.runs.record import RunRecord
 from evalrunner.suite.options import RunOptions
@@ -81,7 +82,7 @@ def _exporter(name: str) -> Exporter:
 def _requests(suite: Suite, options: RunOptions) -> dict[str, str | None]:
     """The address of each tracker that the suite or an option of its name asks for, as `Exporter` takes it."""
     requests: dict[str, str | None] = dict.fromkeys(suite.tracking.options)
-    for name in known_names("exporters"):
+    for name in BUILTIN["exporters"]:  # only these can have options on the command line
         address: str | None = getattr(options, name, None)
         if address is not None or _is_required(name, options):
             requests[name] = address or ""

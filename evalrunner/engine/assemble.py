@@ -20,7 +20,6 @@ from evalrunner.domain import Preparable, Sample, SampleValidator, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.pricing import unbounded_part
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
-from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import (
     Plan,
     PlannedModel,
@@ -58,6 +57,7 @@ from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
 if TYPE_CHECKING:
+    from evalrunner.engine.judge import JudgeSession
     from evalrunner.middleware.budget import Side
 
 MAX_FUNCTION_CALLS = 16  # concurrent calls of user-defined code, which declares no limit
@@ -264,6 +264,8 @@ class Assembler:
     def _judge_session(
         self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: MiddlewareStack
     ) -> JudgeSession | None:
+        from evalrunner.engine.judge import JudgeSession
+
         judge = spec.judge or suite.judge
         if judge is None:
             self.document.problem(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, Message, Request, Unscored
+from evalrunner.engine.plan import NOT_CHECKED
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.stack import CallTally
 from evalrunner.scorers.call import BoundScorer
@@ -17,7 +18,6 @@ from evalrunner.suite.schema import JudgeCheck as CheckMode
 if TYPE_CHECKING:
     from evalrunner.scorers.judge_calibration import JudgeCheck
 
-NOT_CHECKED = "sanity check did not finish: "
 MAX_SANITY_CHECKS = 3  # that failed calls ended, before the judge is aborted
 
 

@@ -21,7 +21,6 @@ from evalrunner.datasets.source import SampleSource, Scan
 from evalrunner.domain import EMPTY, Cell, Completion, Row, Sample, Target, row_name
 from evalrunner.endpoints.factory import EndpointHandle
 from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint, WorstCase, check_cap
-from evalrunner.engine.judge import JudgeSession
 from evalrunner.errors import Problem, SuiteError
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
@@ -44,7 +43,11 @@ from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun
 
 if TYPE_CHECKING:
+    from evalrunner.engine.judge import JudgeSession
     from evalrunner.middleware.budget import Side
+
+
+NOT_CHECKED = "sanity check did not finish: "  # begins the reason of a judge's cells whose check failed to end
 
 
 @dataclass(frozen=True, slots=True)

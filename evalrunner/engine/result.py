@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import Cell, Completion, Failure, FailureKind, GateResult, Metric, Row
-from evalrunner.engine.judge import NOT_CHECKED, JudgeSession
-from evalrunner.engine.plan import Plan, served_provenance, tested_provenance
+from evalrunner.engine.plan import NOT_CHECKED, Plan, served_provenance, tested_provenance
 from evalrunner.engine.runner import RunState, ended_in_error
+from evalrunner.formatting import counted
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
 from evalrunner.gates.evidence import CandidateRun
 from evalrunner.middleware.stack import CallTally
@@ -49,6 +49,7 @@ from evalrunner.verdicts import INTERRUPTED, Verdict
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
+    from evalrunner.engine.judge import JudgeSession
 
 PACKAGES = ("evalrunner", "autoevals", "litellm", "xllamacpp", "alt-profanity-check", "scikit-learn")
 
@@ -302,12 +303,12 @@ class ErrorSummary:
         for target, kinds in self.failures.items():
             for kind, group in sorted(kinds.items(), key=lambda item: -item[1].count)[:MAX_FAILURE_KINDS]:
                 if group.message not in known:
-                    yield f"{target}: {_counted(group.count, 'row')} failed ({kind}), {_example(group)}"
+                    yield f"{target}: {counted(group.count, 'row')} failed ({kind}), {_example(group)}"
         for scorer, group in self.scorer_errors.items():
             if (group.reason or group.message) not in known:
-                yield f"{scorer}: {_counted(group.count, 'score')} in error, {_example(group)}"
+                yield f"{scorer}: {counted(group.count, 'score')} in error, {_example(group)}"
         for scorer, group in self.unreadable.items():
-            yield f"{scorer}: {_counted(group.count, 'verdict')} without a score, {_example(group)}"
+            yield f"{scorer}: {counted(group.count, 'verdict')} without a score, {_example(group)}"
 
 
 def _count_error(groups: dict[str, ErrorGroup], name: str, row: Row, message: str, reason: str | None = None) -> None:
@@ -317,10 +318,6 @@ def _count_error(groups: dict[str, ErrorGroup], name: str, row: Row, message: st
 
 def _example(group: ErrorGroup) -> str:
     return f"e.g. {group.sample_id!r}: {group.message}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})

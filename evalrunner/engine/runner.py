@@ -8,16 +8,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from evalrunner.domain import Cell, Completion, Failure, Row, Sample
-from evalrunner.engine.judge import JudgeSession
 from evalrunner.engine.plan import Job, Plan, PlannedScorer
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.deadline import RowDeadline, StopSignal, pause_deadline
 from evalrunner.plugins import name_of
 from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
 from evalrunner.suite.schema import FailOnError
+
+if TYPE_CHECKING:
+    from evalrunner.engine.judge import JudgeSession
 
 GRACE_S = 5.0  # for calls in flight to finish after a stop request
 MAX_AUTO_WORKERS = 256  # while endpoints adapt their own concurrency; a waiting row costs a few kilobytes
@@ -226,7 +228,7 @@ class RowScorer:
 
         A scorer that has not finished at the deadline of the row gives an error.
         """
-        cells: dict[str, Cell] = dict(job.stored_cells)
+        cells: dict[str, Cell] = {} if job.stored is None else dict(job.stored_cells)
         for bound in self.bound:
             cell = None if bound.name in cells else cell_without_call(bound, job.sample, answer)
             if cell is not None:

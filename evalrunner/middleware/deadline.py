@@ -152,10 +152,12 @@ class StopSignal:
     """A stop that can be requested from anywhere: once to finish the calls in flight, twice to cancel them.
 
     A signal with a `parent` belongs to one run of several. It also stops when its parent does, never the other way round.
-    `reason` is the first one given; a stop requested at the keyboard has none.
+    `count` is how often a stop was requested, of this signal or its parent. `reason` is the first one given; a stop
+    requested at the keyboard has none.
     """
 
     def __init__(self, parent: StopSignal | None = None) -> None:
+        self.count: int = 0 if parent is None else parent.count
         self._requests = 0
         self._parent = parent
         self.children: list[StopSignal] = []
@@ -166,11 +168,6 @@ class StopSignal:
             parent.children.append(self)
             if parent.count:
                 self._requested.set()
-
-    @property
-    def count(self) -> int:
-        """How often a stop was requested, of this signal or its parent."""
-        return max(self._requests, self._parent.count if self._parent is not None else 0)
 
     @property
     def interrupted(self) -> bool:
@@ -187,6 +184,7 @@ class StopSignal:
         self._requests += 1
         if self.reason is None:
             self.reason = reason
+        self.update_count()
         self.notify()
 
     def notify(self) -> None:
@@ -196,6 +194,12 @@ class StopSignal:
             task.cancel()
         for child in self.children:
             child.notify()
+
+    def update_count(self) -> None:
+        """Bring `count` up to date, here and in the children. It is a plain number because every call reads it."""
+        self.count = max(self._requests, 0 if self._parent is None else self._parent.count)
+        for child in self.children:
+            child.update_count()
 
     async def wait(self) -> None:
         """Return when a stop is requested."""

@@ -175,10 +175,11 @@ def rows_that_differ(run: RunView, count: int) -> tuple[tuple[Row, ...], ...]:
 
 def gates_table(gates: Sequence[GateResult]) -> Table:
     """A line for each gate and target: verdict, value, interval, reason."""
+    words = [verdict_word(gate.verdict) for gate in gates]
     table = plain_table("gates", ("verdict", "gate", "target", "value", "95% CI", "reason"))
-    for gate in gates:
+    for gate, word in zip(gates, words, strict=True):
         table.add_row(
-            styled(verdict_word(gate.verdict), VERDICTS[gate.verdict].style),
+            styled(word, VERDICTS[gate.verdict].style),
             styled(one_line(gate.gate, 80)),
             styled(one_line(gate.target, 40)),
             styled(number(gate.value)),
@@ -255,15 +256,17 @@ def usage_line(target: TargetView) -> str:
     whole = {(metric.scorer, metric.aggregate): metric for metric in target.metrics if metric.slice is None}
     values = {key: metric.value for key, metric in whole.items()}
     quantiles = {name: number(values.get(("latency", name)), "s") for name in ("p50", "p90", "p99")}
-    latency = [f"{name} {text}{_ends(whole.get(('latency', name)))}" for name, text in quantiles.items()]
     calls = counted(target.usage.calls, "call") if target.usage.calls else "no calls"
     streamed = [f"first token p50 {number(first, 's')}"] if (first := values.get(("ttft", "p50"))) is not None else []
+    tokens = f"{number(values.get(('token_count', 'total')), 'tokens')} output tokens"
+    cost = f"cost {number(values.get(('cost_usd', 'total')), 'USD')}"
+    latency = [f"{name} {text}{_ends(whole.get(('latency', name)))}" for name, text in quantiles.items()]
     parts = [
         calls + _retries(target.retries),
         "latency " + ", ".join(latency),
         *streamed,
-        f"{number(values.get(('token_count', 'total')), 'tokens')} output tokens",
-        f"cost {number(values.get(('cost_usd', 'total')), 'USD')}",
+        tokens,
+        cost,
         *cache_parts(target.cache),
     ]
     return " · ".join(parts)

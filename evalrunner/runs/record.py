@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
 
 from evalrunner.domain import EMPTY, Declaration, GateResult, Metric
 from evalrunner.errors import InvalidRunError
-from evalrunner.middleware.usage import Usage
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE
 from evalrunner.runs.provenance import (
     JudgeProvenance,
@@ -31,6 +30,7 @@ from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
+    from evalrunner.middleware.usage import Usage
     from evalrunner.stats.summary import Design, Measure
 
 SCHEMA_VERSION = 2
@@ -68,6 +68,8 @@ class UsageRecord:
     @property
     def usage(self) -> Usage:
         """The count again."""
+        from evalrunner.middleware.usage import Usage
+
         return Usage(
             self.calls, self.failures, self.input_tokens, self.output_tokens, self.cost_usd or 0.0, self.unpriced_calls
         )
