@@ -1,4 +1,7 @@
-"""`evalrunner.check`: a suite as one test, which fails with the output of the command line."""
+"""`evalrunner.check`: a suite as one test, which fails with the output of the command line. And the pytest plugin.
+
+It imports nothing of evalrunner until a test calls `check`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pytest
+
     from evalrunner.api import SuiteResult
     from evalrunner.domain import Reporter
     from evalrunner.reports.view import RunView
@@ -72,3 +77,17 @@ class _Summary:
         self.terminal.on_end(run)
         lines = [line.rstrip() for line in self.out.getvalue().splitlines()]
         self.text = "\n".join([one_line(sentence(run), 1_200), "", *lines])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.getgroup("evalrun").addoption(
+        "--evalrun-output-dir", metavar="PATH", help="where evalrunner.check makes run folders (default: runs)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the option where it is given."""
+    path = config.getoption("--evalrun-output-dir", default=None)
+    if path:
+        use_output_dir(Path(path).absolute())

@@ -74,6 +74,10 @@ def test_one_file_reads_stored_runs() -> None:
     assert {place.partition(":")[0] for place in places} == {"runs/record.py"}
 
 
+def test_the_package_has_at_most_150_files() -> None:
+    assert len(MODULES) <= 150
+
+
 def declared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Line and name of every module-level constant, function, class, method, field and attribute of `self`."""
     for node in ast.walk(tree):

@@ -39,7 +39,7 @@ def write(gate: str = "exact_match >= 0.3", third: str = "'8'", tests: str = TES
 
 
 def run_pytest(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "evalrunner.pytest_plugin", "-q", *args]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "evalrunner.testing", "-q", *args]
     env = command_env({"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""})
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
@@ -104,7 +104,7 @@ def test_the_plugin_imports_nothing_until_a_test_needs_it() -> None:
     Path("test_plain.py").write_text(
         "import sys\n\ndef test_plain():\n"
         "    loaded = [name for name in sys.modules if name.startswith('evalrunner')]\n"
-        "    assert sorted(loaded) == ['evalrunner', 'evalrunner.pytest_plugin']\n"
+        "    assert sorted(loaded) == ['evalrunner', 'evalrunner.testing']\n"
     )
     done = run_pytest("test_plain.py")
     assert done.returncode == 0, done.stdout
@@ -112,5 +112,5 @@ def test_the_plugin_imports_nothing_until_a_test_needs_it() -> None:
 
 def test_the_pytest_plugin_is_an_entry_point() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert '[project.entry-points.pytest11]\nevalrunner = "evalrunner.pytest_plugin"\n' in text
-    assert os.path.isfile(ROOT / "evalrunner" / "pytest_plugin.py")
+    assert '[project.entry-points.pytest11]\nevalrunner = "evalrunner.testing"\n' in text
+    assert os.path.isfile(ROOT / "evalrunner" / "testing.py")
