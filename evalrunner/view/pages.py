@@ -363,13 +363,6 @@ def _plain(value: Any, limit: int = 200) -> str:
     return one_line(str(value), limit)
 
 
-def _half(metric: Any) -> str:
-    """`±0.024`, or an empty text."""
-    return (
-        "" if metric is None or metric.low is None or metric.high is None else f"±{(metric.high - metric.low) / 2:.3f}"
-    )
-
-
 def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}"
 
@@ -381,7 +374,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "amount": amount,
     "pareto_fronts": lambda comparison: "\n".join(pareto_lines(comparison)),
     "p_value": p_value,
-    "half": _half,
     "signed": _signed,
     "address": lambda text: quote(str(text), safe=""),
     "ends": lambda metric: interval(metric.low, metric.high),
