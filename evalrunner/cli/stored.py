@@ -72,7 +72,7 @@ def report(
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Rewrite the HTML report of a stored run, or write another output.
+    """Write the report or other outputs of a stored run.
 
     Formats of --output: OUTPUT_FORMATS
     """

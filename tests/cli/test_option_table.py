@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from evalrunner.cli.main import app
 from evalrunner.cli.options import takes_options
 from evalrunner.suite.options import RunOptions, flag_of, options_of
+from tests.fakes.command import evalrun
 
 
 def parse(*args: str) -> RunOptions:
@@ -72,3 +73,11 @@ def test_help_is_not_truncated_at_80_columns(command: str, monkeypatch: pytest.M
 def test_help_texts_are_at_most_ten_words() -> None:
     declared = [item.metadata["help"] for item in dataclasses.fields(RunOptions) if "help" in item.metadata]
     assert [text for text in declared if len(text.split()) > 10] == []
+
+
+def test_the_list_of_commands_is_not_cut_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = evalrun("--help").stdout.splitlines()  # a process: the runner of tests has a wider limit for short texts
+    commands = lines[lines.index("Commands:") + 1 :]
+    assert len(commands) == len(app.registered_commands) + len(app.registered_groups)
+    assert [line for line in commands if line.endswith("...") or len(line) > 80] == []
