@@ -6,7 +6,8 @@ from itertools import combinations
 
 import pytest
 
-from evalrunner.stats.aggregates import parse_reducer
+from evalrunner.scorers.python import python
+from evalrunner.stats.aggregates import AGGREGATE_NAMES, REDUCER_NAMES, parse_reducer
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,11 @@ def test_an_unknown_reducer_raises_value_error(name: str, hint: str) -> None:
 
 def test_the_pass_score_of_a_reducer_can_be_set() -> None:
     assert parse_reducer("at_least_2", pass_score=0.5).reduce([0.5, 0.4, 0.9]) == 1.0
+
+
+def test_no_aggregate_is_named_like_a_reducer_except_the_mean() -> None:
+    assert set(AGGREGATE_NAMES) & set(REDUCER_NAMES) == {"mean"}  # a metric's last name would mean two things
+
+
+def test_the_python_scorer_documents_every_aggregate() -> None:
+    assert [name for name in AGGREGATE_NAMES if name not in (python.__doc__ or "")] == []
