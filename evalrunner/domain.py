@@ -14,19 +14,6 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from evalrunner.verdicts import GateKind, Verdict, gate_exit_code
 
-
-class _Empty(dict[str, Any]):
-    """An immutable empty mapping: hashable, so it can be a default, and a dict, so json can write it."""
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        raise TypeError("this mapping is immutable")
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return 0
-
-
-EMPTY: Mapping[str, Any] = _Empty()
-
 Message: TypeAlias = Mapping[str, Any]
 """One chat message in the format of OpenAI's API: at least `role` and `content`."""
 
@@ -46,6 +33,21 @@ UnscoredCause: TypeAlias = Literal[
 Cause: TypeAlias = UnscoredCause | FailureKind
 """Why a cell has no score: of an unscored cell what was missing, of an error the kind of its failure."""
 RequestKind: TypeAlias = Literal["chat", "embed", "moderate"]
+
+TOO_FEW_VALUES: Final = "from so few values"  # ends the note of an interval with an open end
+
+
+class _Empty(dict[str, Any]):
+    """An immutable empty mapping: hashable, so it can be a default, and a dict, so json can write it."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise TypeError("this mapping is immutable")
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return 0
+
+
+EMPTY: Mapping[str, Any] = _Empty()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +284,6 @@ class Scorer:
     function: Callable[..., Any]
     declaration: Declaration = field(default_factory=Declaration)
     calibration_examples: tuple[CalibrationExample, ...] = ()
-
-
-TOO_FEW_VALUES: Final = "from so few values"  # ends the note of an interval with an open end
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,11 @@ from evalrunner.redact import redact_message
 
 Factory: TypeAlias = Callable[..., Any]
 
+RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})
+"""Keys of the suite itself besides `type`; options of a factory cannot have these names."""
+
+MAX_MESSAGE_LENGTH = 300  # characters of an error message of user code
+
 
 @dataclass(frozen=True, slots=True)
 class PluginContext:
@@ -86,10 +91,6 @@ class Exporter(Protocol):
 
     def tables(self, folder: Path, targets: Sequence[str]) -> dict[str, Any]:
         """Data frames of a stored run with the tracker's names of columns, by name."""
-
-
-RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})
-"""Keys of the suite itself besides `type`; options of a factory cannot have these names."""
 
 
 class ReferenceProblem(ValueError):
@@ -215,9 +216,6 @@ def call_factory(factory: Factory, options: Mapping[str, Any], context: PluginCo
     if first is not None and first.name == "context" and first.kind is not first.KEYWORD_ONLY:
         return factory(context, **options)
     return factory(**options)
-
-
-MAX_MESSAGE_LENGTH = 300  # characters of an error message of user code
 
 
 class SignatureError(ValueError):

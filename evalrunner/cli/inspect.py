@@ -18,6 +18,56 @@ if TYPE_CHECKING:
     from evalrunner.engine.plan import Plan
     from evalrunner.plugin_table import Group
 
+NOT_BY_TYPE = {
+    "targets": ["a model string such as openai/gpt-5-mini or local/smollm2-135m-instruct, or {model, base_url, …}"],
+    "datasets": ["a path (its extension selects the reader), rows: […] inline, or - for standard input"],
+    "scorers": [],
+}
+
+SUITE = """\
+# A first suite. Run it with:  evalrun {name}
+# yaml-language-server: $schema=suite.schema.json      (evalrun schema > suite.schema.json)
+name: first
+
+dataset:
+  path: questions.csv               # csv, tsv, json, jsonl or parquet
+  columns:                          # default columns are id, input and expected; here expected has several answers
+    expected: {{column: expected, split: "|"}}
+
+prompt:                             # Jinja2; every column of the dataset can be used
+  - system: Answer with the shortest correct answer, without a sentence around it.
+  - user: "{{{{ input }}}}"
+
+{target}
+
+scorers:
+  - {{type: exact_match, normalize: squad}}
+  - {{type: contains, normalize: squad, whole_words: true}}
+  - token_f1
+
+gates:
+  - contains >= 0.3                 # metric, operator, number; `evalrun list scorers` shows what there is
+"""
+
+LOCAL = """\
+target: local/smollm2-135m-instruct # a small model that runs here; any model string, such as openai/gpt-5-mini
+params: {temperature: 0, max_tokens: 256}"""
+
+RECORDED = """\
+target: {type: recorded, column: output}   # recorded outputs; a model would be
+# target: openai/gpt-5-mini                # any model string (needs its key), or, after pip install '.[local]':
+# target: local/smollm2-135m-instruct
+# params: {temperature: 0, max_tokens: 256}"""
+
+DATA = """\
+id,input,expected,output
+q1,What is the capital of France?,Paris,Paris
+q2,How many legs does a spider have?,"8|eight",Eight
+q3,What is 7 times 6?,42,The answer is 42.
+q4,What color do you get from blue and yellow paint?,green,Green
+q5,Which planet is closest to the sun?,Mercury,Venus
+"""
+
 
 def _print_plans(suites: list[str], run_options: RunOptions, lines: Callable[[str, Plan], AsyncIterator[str]]) -> None:
     """Plan every suite and print its `lines`. No model is called."""
@@ -114,13 +164,6 @@ def list_parts(
         typer.echo(line)
 
 
-NOT_BY_TYPE = {
-    "targets": ["a model string such as openai/gpt-5-mini or local/smollm2-135m-instruct, or {model, base_url, …}"],
-    "datasets": ["a path (its extension selects the reader), rows: […] inline, or - for standard input"],
-    "scorers": [],
-}
-
-
 def _plugin_lines(group: Group) -> Iterator[str]:
     """Each plug-in of a group with its summary and its options."""
     import inspect
@@ -140,51 +183,6 @@ def _plugin_lines(group: Group) -> Iterator[str]:
             default = "required" if option.default is inspect.Parameter.empty else f"default {option.default!r}"
             about = f": {docs[option.name]}" if option.name in docs else ""
             yield f"    {option.name} ({describe_type(option.annotation)}, {default}){about}"
-
-
-SUITE = """\
-# A first suite. Run it with:  evalrun {name}
-# yaml-language-server: $schema=suite.schema.json      (evalrun schema > suite.schema.json)
-name: first
-
-dataset:
-  path: questions.csv               # csv, tsv, json, jsonl or parquet
-  columns:                          # default columns are id, input and expected; here expected has several answers
-    expected: {{column: expected, split: "|"}}
-
-prompt:                             # Jinja2; every column of the dataset can be used
-  - system: Answer with the shortest correct answer, without a sentence around it.
-  - user: "{{{{ input }}}}"
-
-{target}
-
-scorers:
-  - {{type: exact_match, normalize: squad}}
-  - {{type: contains, normalize: squad, whole_words: true}}
-  - token_f1
-
-gates:
-  - contains >= 0.3                 # metric, operator, number; `evalrun list scorers` shows what there is
-"""
-
-LOCAL = """\
-target: local/smollm2-135m-instruct # a small model that runs here; any model string, such as openai/gpt-5-mini
-params: {temperature: 0, max_tokens: 256}"""
-
-RECORDED = """\
-target: {type: recorded, column: output}   # recorded outputs; a model would be
-# target: openai/gpt-5-mini                # any model string (needs its key), or, after pip install '.[local]':
-# target: local/smollm2-135m-instruct
-# params: {temperature: 0, max_tokens: 256}"""
-
-DATA = """\
-id,input,expected,output
-q1,What is the capital of France?,Paris,Paris
-q2,How many legs does a spider have?,"8|eight",Eight
-q3,What is 7 times 6?,42,The answer is 42.
-q4,What color do you get from blue and yellow paint?,green,Green
-q5,Which planet is closest to the sun?,Mercury,Venus
-"""
 
 
 def init(

@@ -12,6 +12,14 @@ from evalrunner.cli import options
 from evalrunner.errors import SuiteError
 from evalrunner.suite.options import RunOptions
 
+baseline = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Accept, show and list baselines.")
+
+cache = typer.Typer(
+    no_args_is_help=True,
+    help="Show or clear cached answers.",
+    rich_markup_mode=None,
+)
+
 
 @options.takes_options("show")
 def show(
@@ -236,9 +244,6 @@ def view(
         server.server_close()
 
 
-baseline = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Accept, show and list baselines.")
-
-
 @baseline.command("accept")
 @options.takes_options("baseline accept")
 def accept(
@@ -294,13 +299,6 @@ def list_baselines(
         typer.echo(line)
     if not files:
         typer.echo(f"no baselines in {str(folder)!r} yet; 'evalrun baseline accept' makes one from the last run")
-
-
-cache = typer.Typer(
-    no_args_is_help=True,
-    help="Show or clear cached answers.",
-    rich_markup_mode=None,
-)
 
 
 @cache.command("info")

@@ -35,6 +35,12 @@ QUANTILES: Final = ("latency/p50", "latency/p90")  # without a test: there is no
 
 Where: TypeAlias = tuple[tuple[str, str], ...]
 
+BUILTIN_NAMES: Final = frozenset(measure.name for measure in ALL_BUILTIN_MEASURES)  # cost and latency, not quality
+
+Scores = Mapping[int, float]  # by the position of the sample in the dataset
+
+BEATS, ABOUT = ">", "≈"
+
 
 def compare(
     summary: Summary,
@@ -221,9 +227,6 @@ def _most_different(metrics: Sequence[ComparedMetric], scores: Mapping[str, Mapp
     return tuple(heapq.nsmallest(MAX_DISAGREEING_SAMPLES, spread, key=lambda place: (-spread[place], place)))
 
 
-BUILTIN_NAMES: Final = frozenset(measure.name for measure in ALL_BUILTIN_MEASURES)  # cost and latency, not quality
-
-
 class NotComparable(ValueError):
     """A metric that the suite does not have, or that has no test of differences. The message lists the others."""
 
@@ -318,9 +321,6 @@ def _unversioned(reading: ComparableMetric) -> str:
     return reading.name.replace(f"/{version}", "", 1) if version else reading.name
 
 
-Scores = Mapping[int, float]  # by the position of the sample in the dataset
-
-
 @dataclass(frozen=True, slots=True)
 class Scale:
     """The scale of scores: 0 or 1 by construction (`binary`), or in a range of this `width`, None if it is open.
@@ -375,9 +375,6 @@ def _pair(
         p_value=result.p_value, method=result.method, n=result.n, wins=wins, ties=ties, losses=losses,
         left_out=left_out, note=result.note,
     )  # fmt: skip
-
-
-BEATS, ABOUT = ">", "≈"
 
 
 def rank(values: Mapping[str, float | None], better: Iterable[tuple[str, str]], *, higher_is_better: bool) -> Ranking:

@@ -12,6 +12,29 @@ from evalrunner.domain import Metric
 JSON_NUMBERS: Final = ("value", "low", "high", "n", "skipped", "unscored", "errors", "trusted")
 ALPHA: Final = 0.05  # two-sided, over the whole family
 
+MAX_EXCLUDED: Final = 0.05  # share of the samples of a pair; the 5% that the default min_coverage of gates allows
+
+FAMILIES: Final[Mapping[str, str]] = {
+    "GPT": r"gpt|chatgpt|davinci|o[134](?=$|[-:])",  # OpenAI: also its reasoning models o1, o3, o4
+    "Claude": r"claude",  # Anthropic
+    "Gemini": r"gemini|gemma|palm|bison",  # Google: Gemma is built from the same research and data as Gemini
+    "Llama": r"llama|vicuna|alpaca",  # Meta, and models tuned from it
+    "Mistral": r"mistral|mixtral|ministral|codestral|magistral|devstral",
+    "Qwen": r"qwen|qwq",  # Alibaba
+    "DeepSeek": r"deepseek",
+    "Command": r"command-?[ar]|c4ai|aya",  # Cohere
+    "Grok": r"grok",  # xAI
+    "Nova": r"nova-(micro|lite|pro|premier)",  # Amazon
+    "Phi": r"phi-?[1-9]",  # Microsoft
+    "GLM": r"glm",  # Zhipu
+    "Kimi": r"kimi|moonshot",
+    "SmolLM": r"smollm",  # Hugging Face
+    "Granite": r"granite",  # IBM
+}
+"""A pattern per family, matched at the start of a word of a model's name. A name can match two:
+`deepseek-r1-distill-llama-70b` has Llama's weights and DeepSeek's training data."""
+_WORD = {name: re.compile(rf"(?:^|[^a-z0-9])(?:{pattern})", re.IGNORECASE) for name, pattern in FAMILIES.items()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -207,9 +230,6 @@ def _with_tuples(item: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}
 
 
-MAX_EXCLUDED: Final = 0.05  # share of the samples of a pair; the 5% that the default min_coverage of gates allows
-
-
 def comparison_warnings(
     metrics: Sequence[ComparedMetric], candidates: Sequence[Candidate], judges: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
@@ -264,28 +284,6 @@ def _judge_warnings(metric: ComparedMetric, candidates: Sequence[Candidate], jud
             yield f"{metric.name}: the judge {judge[0]} is {shared}, as {who}; judges favor their own family"
         else:
             yield f"{metric.name}: the judge {judge[0]} is {shared}, as all candidates"
-
-
-FAMILIES: Final[Mapping[str, str]] = {
-    "GPT": r"gpt|chatgpt|davinci|o[134](?=$|[-:])",  # OpenAI: also its reasoning models o1, o3, o4
-    "Claude": r"claude",  # Anthropic
-    "Gemini": r"gemini|gemma|palm|bison",  # Google: Gemma is built from the same research and data as Gemini
-    "Llama": r"llama|vicuna|alpaca",  # Meta, and models tuned from it
-    "Mistral": r"mistral|mixtral|ministral|codestral|magistral|devstral",
-    "Qwen": r"qwen|qwq",  # Alibaba
-    "DeepSeek": r"deepseek",
-    "Command": r"command-?[ar]|c4ai|aya",  # Cohere
-    "Grok": r"grok",  # xAI
-    "Nova": r"nova-(micro|lite|pro|premier)",  # Amazon
-    "Phi": r"phi-?[1-9]",  # Microsoft
-    "GLM": r"glm",  # Zhipu
-    "Kimi": r"kimi|moonshot",
-    "SmolLM": r"smollm",  # Hugging Face
-    "Granite": r"granite",  # IBM
-}
-"""A pattern per family, matched at the start of a word of a model's name. A name can match two:
-`deepseek-r1-distill-llama-70b` has Llama's weights and DeepSeek's training data."""
-_WORD = {name: re.compile(rf"(?:^|[^a-z0-9])(?:{pattern})", re.IGNORECASE) for name, pattern in FAMILIES.items()}
 
 
 def model_families(name: str) -> tuple[str, ...]:

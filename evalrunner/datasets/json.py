@@ -20,6 +20,8 @@ from evalrunner.datasets.records import (
 CHUNK = 1 << 16  # characters read at a time from a JSON file
 BLANKS = " \t\r\n"
 
+TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
+
 
 def jsonl(*, path: str) -> Reader:
     """Records of a file with one JSON object a line."""
@@ -86,9 +88,6 @@ def explain(broken: ValueError | RecursionError) -> str:
     if "digits" in str(broken):  # Python's guard against integers that take forever (CVE-2020-10735)
         return "has an integer of more than 4,300 digits; write it as text"
     return str(broken)
-
-
-TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 
 
 def is_too_deep(text: str, value: Any) -> bool:

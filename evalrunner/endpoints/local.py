@@ -50,6 +50,12 @@ POLL_INTERVAL_S = 0.2
 TEMP_PREFIX = ".fetching-"
 HOST = re.compile(r"host='[^']*'")  # the package index of the user is not for a log
 
+MODELS = ("local/smollm2-135m-instruct",)
+CONTEXT_TOKENS = 4096
+BATCH_TOKENS = 64  # of a prompt between two checks for cancellation: half a second, and no slower than 2,048 at once
+MAX_ANSWER_TOKENS = 1024  # without max_tokens in the request: a small model may never stop
+MAX_ARGUMENT_LENGTH = 400  # characters of a text in a tool call whose schema sets no limit, for the same reason
+
 
 def weights_path() -> Path:
     """The path of the weights, downloaded or not."""
@@ -184,13 +190,6 @@ def _copy(inner: IO[bytes], out: IO[bytes]) -> str:
         digest.update(chunk)
         out.write(chunk)
     return digest.hexdigest()
-
-
-MODELS = ("local/smollm2-135m-instruct",)
-CONTEXT_TOKENS = 4096
-BATCH_TOKENS = 64  # of a prompt between two checks for cancellation: half a second, and no slower than 2,048 at once
-MAX_ANSWER_TOKENS = 1024  # without max_tokens in the request: a small model may never stop
-MAX_ARGUMENT_LENGTH = 400  # characters of a text in a tool call whose schema sets no limit, for the same reason
 
 
 def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:

@@ -24,6 +24,47 @@ UNIT_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-
 MIN_EPOCH_S = 1e9  # as a wait it would be thirty years, so it is a time since 1970
 MIN_EPOCH_MS = 1e11  # from here on in milliseconds
 
+MARK = "ratelimit-"  # in `x-ratelimit-…`, `anthropic-ratelimit-…`, and either behind LiteLLM's `llm_provider-`
+NAMES = ("remaining-requests", "reset-requests", "remaining-tokens", "reset-tokens")
+OTHER_NAMES = {
+    "requests-remaining": NAMES[0], "requests-reset": NAMES[1], "tokens-remaining": NAMES[2], "tokens-reset": NAMES[3],
+    "remaining": NAMES[0], "reset": NAMES[1], "remaining-req": NAMES[0],
+}  # fmt: skip
+"""The names that Anthropic, gateways which only count requests, and Mistral use."""
+RANKS = {
+    "llm_provider-x-": 1, "llm_provider-anthropic-": 2, "llm_provider-": 3, "x-": 4, "anthropic-": 5, "": 6,
+}  # fmt: skip
+"""Prefixes of the names. The highest rank counts: a proxy's own limits override those that it passes on."""
+MAX_COUNT = 2**53  # a larger number is not a count
+
+MAX_MESSAGE_LENGTH = 200  # characters of a server's text in a message
+MAX_READ_CHARS = 20_000  # of an error page
+TIMEOUT_STATUS = frozenset({408, 504, 524})  # RFC 9110 §15; 524 is Cloudflare's
+TRANSIENT_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: 4xx that a retry may solve
+MISSING_STATUS = frozenset({404, 405, 410})
+
+# Error codes and texts of servers in lower case, each from their documentation or source.
+TOO_LONG = re.compile(
+    r"context_length_exceeded|exceed_context_size|contextwindowexceeded|maximum context length|context window"
+    r"|prompt is too long|exceeds the (?:available|maximum) (?:context|number of tokens)|exceeds the maximum number"
+    r"|`inputs` tokens|string_above_max_length|request_too_large|reduce the length of the (?:messages|prompt)"
+)
+NO_SUCH_MODEL = re.compile(
+    r"model_not_found|invalid_model\b|model_not_available|unknown_model|deploymentnotfound|invalid model name"
+    r"|not a valid model|model not exist|llm provider not provided|no such model"
+    r"|\bmodel\b.{0,80}(?:does not exist|not found|is not supported by any provider)"
+)
+NO_QUOTA = re.compile(r"insufficient_quota|insufficient balance|exceeded your current quota|billing_hard_limit")
+FILTERED = re.compile(
+    r"\bcontent_filter\b|content_?policy_?violation|responsibleaipolicyviolation|data_inspection_failed"
+)
+NO_KEY = re.compile(
+    r"no connected db|missing credentials|invalid[ _]api[ _]key|missing [a-z ]{0,20}api[ _]key|api[ _]key not valid"
+    r"|(?:api_key|api key)[^.]{0,60}(?:must be set|is not set|not provided|missing)|authenticationerror"
+)
+TITLE = re.compile(r"<title[^>]*>([^<]{1,300})</title>", re.IGNORECASE)
+KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # an API key, or what is left of it where a server quotes it
+
 
 def parse_wait_s(
     text: str, headers: Mapping[str, str], *, unit_s: float = 1.0, now: float | None = None
@@ -81,20 +122,6 @@ def _moment(text: str) -> float | None:
         return None
 
 
-MARK = "ratelimit-"  # in `x-ratelimit-…`, `anthropic-ratelimit-…`, and either behind LiteLLM's `llm_provider-`
-NAMES = ("remaining-requests", "reset-requests", "remaining-tokens", "reset-tokens")
-OTHER_NAMES = {
-    "requests-remaining": NAMES[0], "requests-reset": NAMES[1], "tokens-remaining": NAMES[2], "tokens-reset": NAMES[3],
-    "remaining": NAMES[0], "reset": NAMES[1], "remaining-req": NAMES[0],
-}  # fmt: skip
-"""The names that Anthropic, gateways which only count requests, and Mistral use."""
-RANKS = {
-    "llm_provider-x-": 1, "llm_provider-anthropic-": 2, "llm_provider-": 3, "x-": 4, "anthropic-": 5, "": 6,
-}  # fmt: skip
-"""Prefixes of the names. The highest rank counts: a proxy's own limits override those that it passes on."""
-MAX_COUNT = 2**53  # a larger number is not a count
-
-
 def read_rate_limits(headers: Mapping[str, str]) -> RateLimitStatus | None:
     """The remaining quota by the rate limit headers, or None without readable ones. Names are in lower case."""
     found: dict[str, str] = {}
@@ -126,35 +153,6 @@ def _count(text: str | None) -> int | None:
 
 def _wait(text: str | None, headers: Mapping[str, str]) -> float | None:
     return parse_wait_s(text, headers) if text else None
-
-
-MAX_MESSAGE_LENGTH = 200  # characters of a server's text in a message
-MAX_READ_CHARS = 20_000  # of an error page
-TIMEOUT_STATUS = frozenset({408, 504, 524})  # RFC 9110 §15; 524 is Cloudflare's
-TRANSIENT_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: 4xx that a retry may solve
-MISSING_STATUS = frozenset({404, 405, 410})
-
-# Error codes and texts of servers in lower case, each from their documentation or source.
-TOO_LONG = re.compile(
-    r"context_length_exceeded|exceed_context_size|contextwindowexceeded|maximum context length|context window"
-    r"|prompt is too long|exceeds the (?:available|maximum) (?:context|number of tokens)|exceeds the maximum number"
-    r"|`inputs` tokens|string_above_max_length|request_too_large|reduce the length of the (?:messages|prompt)"
-)
-NO_SUCH_MODEL = re.compile(
-    r"model_not_found|invalid_model\b|model_not_available|unknown_model|deploymentnotfound|invalid model name"
-    r"|not a valid model|model not exist|llm provider not provided|no such model"
-    r"|\bmodel\b.{0,80}(?:does not exist|not found|is not supported by any provider)"
-)
-NO_QUOTA = re.compile(r"insufficient_quota|insufficient balance|exceeded your current quota|billing_hard_limit")
-FILTERED = re.compile(
-    r"\bcontent_filter\b|content_?policy_?violation|responsibleaipolicyviolation|data_inspection_failed"
-)
-NO_KEY = re.compile(
-    r"no connected db|missing credentials|invalid[ _]api[ _]key|missing [a-z ]{0,20}api[ _]key|api[ _]key not valid"
-    r"|(?:api_key|api key)[^.]{0,60}(?:must be set|is not set|not provided|missing)|authenticationerror"
-)
-TITLE = re.compile(r"<title[^>]*>([^<]{1,300})</title>", re.IGNORECASE)
-KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # an API key, or what is left of it where a server quotes it
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,22 @@ OUTPUT_RATES = re.compile(r"output_cost_per_(?:reasoning_)?token(?:_above_\d+k_t
 SEARCH_PROVIDERS = frozenset({"perplexity"})  # every answer includes a search with its own price
 MIN_TIER_TOKENS = 100_000  # the smallest prompt in the table that costs more
 
+Source: TypeAlias = Literal["suite", "server", "table", "free", "unknown"]
+
+MODEL_INFO = "/model/info"  # of LiteLLM's proxy
+PRICE_REQUEST_TIMEOUT_S = 10.0
+MILLION = 1_000_000
+
+PER_REQUEST = 32  # tokens that a provider's template adds to a prompt; OpenAI adds 3
+PER_MESSAGE = 16  # and to each message; OpenAI 4, ChatML 5, Llama 3 7
+WITH_TOOLS = 1024  # for the provider's instructions on tools; Anthropic states 313 to 530
+CACHE_WRITE_FACTOR = 2.0  # times the price of a prompt that the provider caches: Anthropic, for an hour
+LENGTHS = ("max_tokens", "max_completion_tokens")
+SURCHARGED_PARAMS = frozenset({"service_tier", "web_search_options", "audio", "plugins"})
+FREE_VALUES = (None, "default", "flex")  # values without a surcharge
+
+OWN_PRICE = "set a price that covers them: prices: {MODEL: {input: …, output: …}}"
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
@@ -132,11 +148,6 @@ def _max_rate(entry: Mapping[str, Any], rates: re.Pattern[str]) -> float:
     return max((dollars(value) or 0.0 for name, value in entry.items() if rates.fullmatch(name)), default=0.0)
 
 
-Source: TypeAlias = Literal["suite", "server", "table", "free", "unknown"]
-
-MODEL_INFO = "/model/info"  # of LiteLLM's proxy
-PRICE_REQUEST_TIMEOUT_S = 10.0
-MILLION = 1_000_000
 FREE = Price(0.0, 0.0)
 
 
@@ -271,15 +282,6 @@ class PricedEndpoint:
         return answer if cost_usd is None else replace(answer, cost_usd=cost_usd)
 
 
-PER_REQUEST = 32  # tokens that a provider's template adds to a prompt; OpenAI adds 3
-PER_MESSAGE = 16  # and to each message; OpenAI 4, ChatML 5, Llama 3 7
-WITH_TOOLS = 1024  # for the provider's instructions on tools; Anthropic states 313 to 530
-CACHE_WRITE_FACTOR = 2.0  # times the price of a prompt that the provider caches: Anthropic, for an hour
-LENGTHS = ("max_tokens", "max_completion_tokens")
-SURCHARGED_PARAMS = frozenset({"service_tier", "web_search_options", "audio", "plugins"})
-FREE_VALUES = (None, "default", "flex")  # values without a surcharge
-
-
 @dataclass(frozen=True, slots=True)
 class WorstCase:
     """The maximum cost of a call at a price, for the budget."""
@@ -381,9 +383,6 @@ def check_cap(model: str, price: Price | None, params: Mapping[str, Any], *, jud
         where = "params: {max_tokens: …} of the judge" if judge else "params: {max_tokens: …}"
         return f"max_cost is set, but nothing limits the length of an answer of {model!r}; set {where}"
     return None
-
-
-OWN_PRICE = "set a price that covers them: prices: {MODEL: {input: …, output: …}}"
 
 
 def _plain(value: Any) -> Any:

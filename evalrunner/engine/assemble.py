@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 MAX_FUNCTION_CALLS = 16  # concurrent calls of user-defined code, which declares no limit
 UNCALLED = (RecordedColumn, RecordedRun)
 
+MAX_SLICE_VALUES = 100  # a table of more is unreadable, and a column of ids is a mistake
+
 
 @dataclass(slots=True)
 class Assembler:
@@ -349,9 +351,6 @@ async def prepare_scorers(plans: Sequence[Plan], notify: Callable[[str], None]) 
                     problems.append(Problem(str(plan.suite.path), dotted(scorer.spec.key_path), str(wrong)))
     if problems:
         raise SuiteError(problems)
-
-
-MAX_SLICE_VALUES = 100  # a table of more is unreadable, and a column of ids is a mistake
 
 
 def design_of(suite: Suite, document: Document) -> Design:

@@ -53,6 +53,11 @@ if TYPE_CHECKING:
 
 PACKAGES = ("evalrunner", "autoevals", "litellm", "xllamacpp", "alt-profanity-check", "scikit-learn")
 
+NO_REASON = "no reason given"
+MAX_FAILURE_KINDS = 3  # reported for one target
+
+NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
+
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
@@ -264,10 +269,6 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-NO_REASON = "no reason given"
-MAX_FAILURE_KINDS = 3  # reported for one target
-
-
 @dataclass(slots=True)
 class ErrorGroup:
     """Errors of one kind: how many, and the first one as an example."""
@@ -318,9 +319,6 @@ def _count_error(groups: dict[str, ErrorGroup], name: str, row: Row, message: st
 
 def _example(group: ErrorGroup) -> str:
     return f"e.g. {group.sample_id!r}: {group.message}"
-
-
-NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
 
 
 @dataclass(slots=True)

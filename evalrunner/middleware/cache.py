@@ -45,6 +45,11 @@ CHECKPOINT_PAGES = 4000  # of 4 KB; with the default of 1,000 a write takes a qu
 DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
+TableRow: TypeAlias = tuple[bytes, float, str, str, bytes]
+"""Key, created, paid_by, session, answer."""
+
+_ANSWER_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
 
 @dataclass(slots=True)
 class CacheTally:
@@ -192,10 +197,6 @@ class CacheEntry:
     created: float
     paid_by: str
     session: str
-
-
-TableRow: TypeAlias = tuple[bytes, float, str, str, bytes]
-"""Key, created, paid_by, session, answer."""
 
 
 @dataclass(slots=True)
@@ -379,9 +380,6 @@ def _encode_answer(answer: Completion) -> bytes | None:
         return text.encode() if redact(text) == text else None
     except (TypeError, ValueError, RecursionError):  # ValueError: NaN, or half of a surrogate pair
         return None
-
-
-_ANSWER_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _decode_answer(data: bytes) -> Completion | None:

@@ -38,6 +38,9 @@ MIN_OUTAGE_CALLS = 10
 MIN_QUIET_S = 1.0  # without an answer, or twice the latency
 PROBE_CALLS = 2  # calls let through to see whether the server answers again
 
+ModelKey: TypeAlias = tuple[str, str]
+"""Model and kind of request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -50,8 +53,6 @@ class Permit:
 
 Admission: TypeAlias = Permit | Failure
 """A permit, or the failure that the call would end in."""
-ModelKey: TypeAlias = tuple[str, str]
-"""Model and kind of request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from evalrunner.domain import Completion, Endpoint, Failure, Request
 
 T = TypeVar("T")
 
+CURRENT: ContextVar[RowDeadline | None] = ContextVar("row_deadline", default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -96,9 +98,6 @@ class RowDeadline:
         limit, self._limit = self._limit, None
         CURRENT.reset(self._token)
         await limit.__aexit__(kind, error, trace)  # raises TimeoutError if this limit expired
-
-
-CURRENT: ContextVar[RowDeadline | None] = ContextVar("row_deadline", default=None)
 
 
 @contextmanager

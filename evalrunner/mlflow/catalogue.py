@@ -54,6 +54,10 @@ UNSETTABLE = frozenset(
     {"description", "required_columns", "instructions", "is_session_level_scorer", *SUITE_PARAMETERS}
 )
 
+OUTPUT = frozenset({"predictions", "outputs", "output"})
+INPUT = frozenset({"inputs", "input"})
+EXPECTED = frozenset({"targets", "ground_truth", "expected", "expected_response"})
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
@@ -165,11 +169,6 @@ def scorer_name(options: Mapping[str, Any]) -> str | None:
     if name[:1].isupper():
         return WORD_BOUNDARY.sub("_", name).lower()
     return f"{name.removesuffix('_k')}_{given['k']}" if name.endswith("_at_k") and "k" in given else name
-
-
-OUTPUT = frozenset({"predictions", "outputs", "output"})
-INPUT = frozenset({"inputs", "input"})
-EXPECTED = frozenset({"targets", "ground_truth", "expected", "expected_response"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,33 @@ UNREACHABLE_SIGNS = (
 )
 NOISY_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
 
+_lock = threading.RLock()  # all threads share the environment
+
+SENDING_ENVIRONMENT = {
+    # requests are retried by Retrier, which first checks whether the object was created
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_HTTP_POOL_MAXSIZE": "16",  # its default of ten would open a new connection for each further request
+}
+TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+
+T = TypeVar("T")
+FIRST_WAIT_S, MAX_WAIT_S, JITTER_S = 0.1, 3.0, 0.1
+MAX_REASON_LENGTH = 300
+TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}  # 501 is permanent
+
+# MLflow answers 400 for these, though the database was busy or two writers collided
+BUSY = re.compile(r"QueuePool limit|IntegrityError|[Dd]eadlock|database is locked")
+
+PLAIN_REASONS = {  # for errors of urllib3, which MLflow wraps in three lines
+    r"Connection refused|actively refused": "nobody listens at that address (connection refused)",
+    r"NameResolutionError|getaddrinfo failed|Name or service not known": "there is no host of that name",
+    r"ReadTimeoutError|Read timed out|ConnectTimeoutError": "the request timed out",
+    r"RemoteDisconnected|Connection aborted|Connection reset": "the server closed the connection without an answer",
+    r"readonly database|unable to open database file": "the database cannot be opened for writing",
+}
+
 
 def check_mlflow(what: str) -> None:
     """Raises MissingExtraError for `what` if MLflow is not installed; imports nothing."""
@@ -89,9 +116,6 @@ def mlflow_at(uri: str, **environ: str) -> Iterator[None]:
             set_tracking_uri(before)
 
 
-_lock = threading.RLock()  # all threads share the environment
-
-
 @contextmanager
 def quiet_mlflow(**environ: str) -> Iterator[None]:
     """A context to import and use MLflow: telemetry and messages are off, and `environ` is set inside."""
@@ -116,16 +140,6 @@ def quiet_mlflow(**environ: str) -> Iterator[None]:
                     os.environ[name] = old
 
 
-SENDING_ENVIRONMENT = {
-    # requests are retried by Retrier, which first checks whether the object was created
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    "MLFLOW_HTTP_POOL_MAXSIZE": "16",  # its default of ten would open a new connection for each further request
-}
-TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-
-
 @contextmanager
 def mlflow_client(uri: str) -> Iterator[Any]:
     """An `MlflowClient` for an address, without its own retries. Raises MissingExtraError, and what the import of MLflow raises."""
@@ -134,23 +148,6 @@ def mlflow_client(uri: str) -> Iterator[Any]:
         from mlflow import MlflowClient
 
         yield MlflowClient(tracking_uri=uri)
-
-
-T = TypeVar("T")
-FIRST_WAIT_S, MAX_WAIT_S, JITTER_S = 0.1, 3.0, 0.1
-MAX_REASON_LENGTH = 300
-TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}  # 501 is permanent
-
-# MLflow answers 400 for these, though the database was busy or two writers collided
-BUSY = re.compile(r"QueuePool limit|IntegrityError|[Dd]eadlock|database is locked")
-
-PLAIN_REASONS = {  # for errors of urllib3, which MLflow wraps in three lines
-    r"Connection refused|actively refused": "nobody listens at that address (connection refused)",
-    r"NameResolutionError|getaddrinfo failed|Name or service not known": "there is no host of that name",
-    r"ReadTimeoutError|Read timed out|ConnectTimeoutError": "the request timed out",
-    r"RemoteDisconnected|Connection aborted|Connection reset": "the server closed the connection without an answer",
-    r"readonly database|unable to open database file": "the database cannot be opened for writing",
-}
 
 
 class NotSent(Exception):

@@ -26,6 +26,9 @@ URI = re.compile(r"(https?|sqlite|(mysql|postgresql|mssql)(\+\w+)?|databricks):/
 
 LogPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "traces"]
 
+STATE_FILE = "mlflow.json"
+SCHEMA_VERSION = 2
+
 
 @dataclass(frozen=True, slots=True)
 class MlflowSpec:
@@ -106,10 +109,6 @@ def _absolute(uri: str) -> str:
     found = DATABASE_FILE.fullmatch(uri)
     absolute = found is None or found["path"].startswith("/")
     return uri if found is None or absolute else f"sqlite:///{Path(found['path']).resolve()}{found['rest']}"
-
-
-STATE_FILE = "mlflow.json"
-SCHEMA_VERSION = 2
 
 
 @dataclass(slots=True)

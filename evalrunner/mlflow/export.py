@@ -45,6 +45,15 @@ from evalrunner.runs.record import MetricsRecord, RunRecord, to_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Design, Summary
 
+CONCURRENCY = 4  # targets and steps sent concurrently to a server; a database has one writer
+METRICS_PER_REQUEST, TAGS_PER_REQUEST = 800, 100  # MLflow takes 1,000 items per request, at most 100 tags
+REPORTS = ("report.html", "summary.md", "metrics.json")
+TABLE_FILE = f"{TABLE}.json"
+LOGGED_TAG = "mlflow.loggedArtifacts"  # the evaluation view finds tables by it
+LOGGED_TABLE = '[{"path": "eval_results_table.json", "type": "table"}]'
+
+PATIENCE_S = 60.0  # without a single answer, if the user waits for nothing else
+
 
 def dataset_name(stored: StoredRun) -> str:
     """The name of a run's dataset in MLflow: its name there, else that of its file, else that of the suite."""
@@ -128,14 +137,6 @@ def _count(rows: Iterable[Row], summaries: Mapping[int, Summary]) -> None:
         for step, summary in summaries.items():
             if row.epoch <= step:
                 summary.add(row)
-
-
-CONCURRENCY = 4  # targets and steps sent concurrently to a server; a database has one writer
-METRICS_PER_REQUEST, TAGS_PER_REQUEST = 800, 100  # MLflow takes 1,000 items per request, at most 100 tags
-REPORTS = ("report.html", "summary.md", "metrics.json")
-TABLE_FILE = f"{TABLE}.json"
-LOGGED_TAG = "mlflow.loggedArtifacts"  # the evaluation view finds tables by it
-LOGGED_TABLE = '[{"path": "eval_results_table.json", "type": "table"}]'
 
 
 class Sender:
@@ -362,9 +363,6 @@ def content_of(stored: StoredRun, settings: Settings) -> str:
         ",".join(sorted(settings.log)),
     )
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
-
-
-PATIENCE_S = 60.0  # without a single answer, if the user waits for nothing else
 
 
 class MlflowExporter:

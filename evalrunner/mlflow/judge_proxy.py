@@ -31,6 +31,15 @@ TOKEN_HEADER = "X-Evalrun-Session"  # noqa: S105  the name of a header
 MAX_WAIT_S = "86400"  # the judge has its own timeouts; with MLflow's it would retry
 UNKNOWN_CALLER, FAILED = 404, 400  # MLflow retries neither
 
+_starting = threading.Lock()
+_proxy: JudgeProxy | None = None
+
+MAX_THREADS = 256  # threads that wait for a judge; its own limits decide how many calls are in flight
+MAX_REPLY_LENGTH = 200  # characters of an unreadable reply
+
+Call: TypeAlias = Callable[[Mapping[str, Any]], Any]
+"""A metric of MLflow, called with the values of one row."""
+
 
 class QuestionHandler(Protocol):
     """Answers the calls of a session, in the thread of the caller."""
@@ -160,10 +169,6 @@ def _restore_environment(before: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-_starting = threading.Lock()
-_proxy: JudgeProxy | None = None
-
-
 def judge_proxy() -> JudgeProxy:
     """The one proxy of this process, started at the first call."""
     global _proxy
@@ -237,11 +242,6 @@ def chat_reply(answer: Completion) -> dict[str, Any]:
     }
 
 
-MAX_THREADS = 256  # threads that wait for a judge; its own limits decide how many calls are in flight
-MAX_REPLY_LENGTH = 200  # characters of an unreadable reply
-
-Call: TypeAlias = Callable[[Mapping[str, Any]], Any]
-"""A metric of MLflow, called with the values of one row."""
 MakeCall: TypeAlias = Callable[[str, ProxySession], Call]
 """Creates the call of a metric for a model name and a session."""
 

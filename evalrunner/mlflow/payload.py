@@ -26,6 +26,21 @@ MAX_PARAM_LENGTH = 6000
 INTERVAL_SUFFIXES = ("/low", "/high", "/n")
 MAX_METRIC_KEY = MAX_KEY_LENGTH - max(map(len, INTERVAL_SUFFIXES))
 
+RUN_TAG = "evalrun.run_id"
+TARGET_TAG = "evalrun.target"
+KEY_TAG = "evalrun.key"
+STATUSES = {"finished": "FINISHED", "interrupted": "KILLED", "stopped": "FAILED"}
+MAX_DIGEST_LENGTH = 36  # MLflow's limit
+
+Values = dict[str, float]
+
+TABLE = "eval_results_table"
+FIRST_COLUMNS = ("id", "epoch", "inputs")
+ANSWER_COLUMNS = ("ground_truth", "outputs")
+MEASUREMENTS = ("latency", "token_count", "cost_usd", "finish_reason")
+STREAMING_MEASURES = ("ttft", "output_rate")
+RENAMED_COLUMNS = ("id", "input", "expected")  # columns of a sample that have another name in MLflow
+
 
 def metric_key(name: str, where: Mapping[str, str] | None = None) -> str:
     """The name of a metric in MLflow: `exact_match/v1`, for a slice `exact_match/v1/topic/law`.
@@ -95,15 +110,6 @@ def _refuse(text: str) -> float:
 
 def _finite(text: str) -> float:
     return float(text) if math.isfinite(float(text)) else _refuse(text)
-
-
-RUN_TAG = "evalrun.run_id"
-TARGET_TAG = "evalrun.target"
-KEY_TAG = "evalrun.key"
-STATUSES = {"finished": "FINISHED", "interrupted": "KILLED", "stopped": "FAILED"}
-MAX_DIGEST_LENGTH = 36  # MLflow's limit
-
-Values = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,14 +302,6 @@ def _gate_tags(gates: Sequence[GateResult], *, named: bool) -> dict[str, str]:
 
 def _tags(data: Mapping[str, Any]) -> dict[str, str]:
     return {cut(name, 250): tag_value(value) for name, value in data.items() if value is not None}
-
-
-TABLE = "eval_results_table"
-FIRST_COLUMNS = ("id", "epoch", "inputs")
-ANSWER_COLUMNS = ("ground_truth", "outputs")
-MEASUREMENTS = ("latency", "token_count", "cost_usd", "finish_reason")
-STREAMING_MEASURES = ("ttft", "output_rate")
-RENAMED_COLUMNS = ("id", "input", "expected")  # columns of a sample that have another name in MLflow
 
 
 def evaluation_frame(rows: Iterable[Row], run: RunRecord, targets: Sequence[str]) -> Any:

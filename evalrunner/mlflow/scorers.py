@@ -35,6 +35,15 @@ USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # the ran
 MIN_MARK, MAX_MARK = 1.0, 5.0  # of the others, as in MLflow's prompts
 DRY_RUN_MARK = "score: 4\njustification: placeholder"
 
+ARGUMENTS = ("inputs", "outputs", "expectations")  # the arguments that a row provides
+EXPECTED_RESPONSE, GUIDELINES = "expected_response", "guidelines"
+FEEDBACK_VALUES = {"yes": 1.0, "no": 0.0}
+DRY_RUN_FEEDBACK = '{"result": "yes", "rationale": "placeholder"}'
+CALIBRATION_EXAMPLES: Mapping[str, tuple[CalibrationExample, ...]] = {
+    "Correctness": autoevals.CALIBRATION_EXAMPLES,
+    "Safety": toxicity.CALIBRATION_EXAMPLES,
+}
+
 
 def judge_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
     """The scorer of a metric with a judge. Raises ValueError for parameters that MLflow does not accept."""
@@ -113,16 +122,6 @@ class JudgeMetric(SampleValidator):
         if (empty := self.columns.empty(values)) is not None:
             return Skipped(f"no {empty}")
         return await self.calls.ask(judge, {name: input_text(value) for name, value in values.items()})
-
-
-ARGUMENTS = ("inputs", "outputs", "expectations")  # the arguments that a row provides
-EXPECTED_RESPONSE, GUIDELINES = "expected_response", "guidelines"
-FEEDBACK_VALUES = {"yes": 1.0, "no": 0.0}
-DRY_RUN_FEEDBACK = '{"result": "yes", "rationale": "placeholder"}'
-CALIBRATION_EXAMPLES: Mapping[str, tuple[CalibrationExample, ...]] = {
-    "Correctness": autoevals.CALIBRATION_EXAMPLES,
-    "Safety": toxicity.CALIBRATION_EXAMPLES,
-}
 
 
 def feedback_scorer(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:

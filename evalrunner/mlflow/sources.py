@@ -33,6 +33,22 @@ ANSWER_EXPECTATIONS = ("expected_response", "expected")  # expectations that are
 FACTS_EXPECTATION = "expected_facts"
 MLFLOW_TAG_PREFIX = "mlflow."
 
+TABLE_FILE = "eval_results_table.json"  # written by mlflow.evaluate and evalrun
+ROWS_FILE = "dataset.jsonl"  # the dataset of a run, sent by evalrun
+RUN_REFERENCE = re.compile(r"(runs:/)?(?P<id>[0-9a-f]{32})(/(?P<name>.+?))?/?")
+EVALUATION_REFERENCE = re.compile(r"(datasets:/)?(?P<id>d-[0-9a-f]{32})|datasets:/(?P<name>.+)")
+REFERENCE_FORMS = (
+    "it should be a run's id (32 hex digits, or runs:/ID), runs:/ID/NAME for a dataset or a file that was logged to it, "
+    "datasets:/NAME for an evaluation dataset, or the id of one (d-…)"
+)
+EVALUATION_SOURCE = "mlflow_evaluation_dataset"
+MAX_LISTED = 8
+
+BASELINE_FILE = "baseline.jsonl"
+BASELINE_REFERENCE = re.compile(r"mlflow:(experiment|run)/.*\S.*")
+EXPERIMENT_SCHEME, RUN_SCHEME = "mlflow:experiment/", "mlflow:run/"
+MAX_RUNS = 500  # runs of the suite and its targets, newest first
+
 
 def records_of_table(table: Mapping[str, Any]) -> Iterator[Record]:
     """The rows of an evaluation table without results of scorers; only the first of several epochs."""
@@ -132,18 +148,6 @@ class RenamedReader:
                 name if name in self.original_names or (ours != name and (ours in record or ours in found)) else ours
             ] = item
         return found
-
-
-TABLE_FILE = "eval_results_table.json"  # written by mlflow.evaluate and evalrun
-ROWS_FILE = "dataset.jsonl"  # the dataset of a run, sent by evalrun
-RUN_REFERENCE = re.compile(r"(runs:/)?(?P<id>[0-9a-f]{32})(/(?P<name>.+?))?/?")
-EVALUATION_REFERENCE = re.compile(r"(datasets:/)?(?P<id>d-[0-9a-f]{32})|datasets:/(?P<name>.+)")
-REFERENCE_FORMS = (
-    "it should be a run's id (32 hex digits, or runs:/ID), runs:/ID/NAME for a dataset or a file that was logged to it, "
-    "datasets:/NAME for an evaluation dataset, or the id of one (d-…)"
-)
-EVALUATION_SOURCE = "mlflow_evaluation_dataset"
-MAX_LISTED = 8
 
 
 def mlflow_dataset(
@@ -354,12 +358,6 @@ def _names(logged: Any) -> list[str]:
 def _check_type(name: str) -> None:
     if type_of(name) is None:
         raise ValueError(f"{name!r} is not a file of rows; supported extensions: {', '.join(FILE_EXTENSIONS)}")
-
-
-BASELINE_FILE = "baseline.jsonl"
-BASELINE_REFERENCE = re.compile(r"mlflow:(experiment|run)/.*\S.*")
-EXPERIMENT_SCHEME, RUN_SCHEME = "mlflow:experiment/", "mlflow:run/"
-MAX_RUNS = 500  # runs of the suite and its targets, newest first
 
 
 class MlflowBaselines:

@@ -29,6 +29,23 @@ LOGGED_MODEL = re.compile(r"models:/(?P<model>m-[0-9a-f]+)|runs:/(?P<run>[0-9a-f
 MODEL_URI_FORMS = "it should be models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/NAME, or a folder with a saved model"
 CONVERSATION_COLUMN = "messages"  # the column of chat models and agents
 
+TEXT_KEYS = (
+    "content",
+    "text",
+    "output",
+    "answer",
+    "response",
+)  # keys for the text of an output that is a mapping
+TOKEN_KEYS = (
+    ("prompt_tokens", "input_tokens"),
+    ("completion_tokens", "output_tokens"),
+)  # of the chat and the responses API
+FINISH_REASONS: Mapping[str, FinishReason] = {
+    "length": "length",
+    "content_filter": "filtered",
+    "max_output_tokens": "length",
+}
+
 
 def mlflow(
     context: PluginContext,
@@ -227,24 +244,6 @@ def _input_value(sample: Sample, name: str, listed: bool) -> Any:
 def _describe_error(crash: Exception) -> str:
     text = " ".join(redact_message(str(crash)).split())
     return f"{type(crash).__name__}: {text}"[:400]
-
-
-TEXT_KEYS = (
-    "content",
-    "text",
-    "output",
-    "answer",
-    "response",
-)  # keys for the text of an output that is a mapping
-TOKEN_KEYS = (
-    ("prompt_tokens", "input_tokens"),
-    ("completion_tokens", "output_tokens"),
-)  # of the chat and the responses API
-FINISH_REASONS: Mapping[str, FinishReason] = {
-    "length": "length",
-    "content_filter": "filtered",
-    "max_output_tokens": "length",
-}
 
 
 def read_answer(answer: Any, *, latency_s: float, model: str) -> Completion:

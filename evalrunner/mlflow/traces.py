@@ -23,6 +23,11 @@ from evalrunner.runs.row_log import read_rows
 # sent concurrently stay below that. More would not be faster, since one process writes.
 TRACE_CONCURRENCY = 8
 
+MAX_ROWS_PER_BATCH = 200  # rows sent concurrently, with their spans in one request
+MAX_BYTES_PER_BATCH = 1 << 20  # of their texts: a common limit of reverse proxies
+DELETIONS_PER_REQUEST = 100  # the limit of MLflow
+MAX_PREVIEW_LENGTH = 1000  # characters of input and output in lists
+
 
 class TracePool:
     """Threads for traces, shared by all targets of a run; a context manager."""
@@ -47,12 +52,6 @@ class TracePool:
                 one.cancel()
             wait(running)
             raise
-
-
-MAX_ROWS_PER_BATCH = 200  # rows sent concurrently, with their spans in one request
-MAX_BYTES_PER_BATCH = 1 << 20  # of their texts: a common limit of reverse proxies
-DELETIONS_PER_REQUEST = 100  # the limit of MLflow
-MAX_PREVIEW_LENGTH = 1000  # characters of input and output in lists
 
 
 class TraceSender:

@@ -27,6 +27,8 @@ MAX_TEXT: Final = 300
 MAX_NAME: Final = 40
 SHOWN_COSTS: Final = ("latency/p50", "latency/p90", "token_count/mean", "cost_usd/mean")
 
+DIFF_SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
+
 
 def render_comparison(comparison: Comparison, rows: Sequence[Sequence[Row]] = ()) -> Iterator[RenderableType]:
     """The whole comparison, piece by piece; `rows` are those that differ most, one of each candidate a group."""
@@ -231,9 +233,6 @@ def _difference_lines(comparison: Comparison) -> Iterator[Any]:
             yield styled(f"{one_line(candidate.name, MAX_NAME)} differs from {one_line(first, MAX_NAME)} in:", "dim")
         for line in (*lines, *([f"… and {more} more"] if more else [])):
             yield styled(f"  {one_line(line, 200)}", "dim")
-
-
-DIFF_SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
 
 
 def render_diff(diff: RunDiff) -> Iterator[RenderableType]:

@@ -30,6 +30,28 @@ MARKS = {"PASS": "✅", "DONE": "✅", "FAIL": "❌"}
 GATE_COLUMNS = ("verdict", "gate", "target", "value", "95% CI", "bound", "reason", "line")
 RIGHT = frozenset(("value", "bound", "line", "scored", "skipped", "unscored", "errors"))
 
+COSTS = ("latency/p50", "cost_usd/mean")
+MAX_METRICS = 6  # metrics of the table; all are in the lists below it
+
+MAX_REASON = 500  # characters of a scorer's reason
+
+# Untrusted text stays text on GitHub, whatever is in it. Every mark that Markdown, HTML or GitHub reads something into
+# becomes a character reference, and so do line breaks: a text is one line of the file and cannot end its table, tag or
+# code. References do not stop what GitHub looks for in the finished page (mentions, issue numbers, addresses, emoji): a
+# zero-width space behind the mark does.
+INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b\u2028\u2029\u2060-\u2064\ufff9-\ufffb\U000e0000-\U000e007f]+")
+LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
+ACTIVE = "&<>\"'\\`*_~[]!|#@${}:^"  # Markdown reads nothing into the other marks, but at the start of a line
+REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in ACTIVE}
+HARMLESS = {  # and better to read as they are: no emphasis within a word (CommonMark 0.31, §6.2)
+    "_": re.compile(r"(?<=\w)&#95;(?=\w)"),
+    ":": re.compile(r"&#58;(?= )"),
+}
+NO_WIDTH = "&#8203;"
+LOOKED_FOR = re.compile(  # what GitHub makes a link or a picture of, each at the place where it can be broken
+    r"(?<=&#64;)|(?<=&#58;)(?=[A-Za-z/+-])|(?<=&#35;)(?=\w)|(?i:(?<=\bwww)(?=\.)|(?<=\bgh)(?=-\d))"
+)
+
 
 class SummaryRows:
     """The rows that a summary shows: those that got worse since the baseline, else the worst ones."""
@@ -230,10 +252,6 @@ def _unscored(metrics: Sequence[Metric]) -> Iterator[str]:
         yield f"{code(metric.scorer, 80)}: {listed}{more}"
 
 
-COSTS = ("latency/p50", "cost_usd/mean")
-MAX_METRICS = 6  # metrics of the table; all are in the lists below it
-
-
 def compared_table(comparison: Comparison) -> tuple[Sequence[str], list[tuple[str, ...]]]:
     """The columns of targets × metrics and a line for each target; the best in bold where that is significant."""
     metrics = list(comparison.metrics[:MAX_METRICS]) + [cost for cost in comparison.costs if cost.name in COSTS]
@@ -279,9 +297,6 @@ def _cell(metric: ComparedMetric, name: str) -> str:
     return f"**{text}**" if ranking.best == name else text
 
 
-MAX_REASON = 500  # characters of a scorer's reason
-
-
 def render_row(selected: NotableRow, limit: int) -> str:
     """The row as one `<details>`, each of its texts cut to `limit` characters."""
     row = selected.row
@@ -317,24 +332,6 @@ def _reasons(row: Row) -> Iterator[tuple[str, str]]:
         reason = cell.message or (cell.detail or {}).get("explanation")
         if reason:
             yield name, str(reason)
-
-
-# Untrusted text stays text on GitHub, whatever is in it. Every mark that Markdown, HTML or GitHub reads something into
-# becomes a character reference, and so do line breaks: a text is one line of the file and cannot end its table, tag or
-# code. References do not stop what GitHub looks for in the finished page (mentions, issue numbers, addresses, emoji): a
-# zero-width space behind the mark does.
-INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b\u2028\u2029\u2060-\u2064\ufff9-\ufffb\U000e0000-\U000e007f]+")
-LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
-ACTIVE = "&<>\"'\\`*_~[]!|#@${}:^"  # Markdown reads nothing into the other marks, but at the start of a line
-REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in ACTIVE}
-HARMLESS = {  # and better to read as they are: no emphasis within a word (CommonMark 0.31, §6.2)
-    "_": re.compile(r"(?<=\w)&#95;(?=\w)"),
-    ":": re.compile(r"&#58;(?= )"),
-}
-NO_WIDTH = "&#8203;"
-LOOKED_FOR = re.compile(  # what GitHub makes a link or a picture of, each at the place where it can be broken
-    r"(?<=&#64;)|(?<=&#58;)(?=[A-Za-z/+-])|(?<=&#35;)(?=\w)|(?i:(?<=\bwww)(?=\.)|(?<=\bgh)(?=-\d))"
-)
 
 
 def inline(text: str, limit: int) -> str:

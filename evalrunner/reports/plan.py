@@ -25,6 +25,8 @@ from evalrunner.stats.aggregates import PASS_SCORE
 from evalrunner.stats.power import PairedSpread
 from evalrunner.stats.summary import Design
 
+UNKNOWN = "price unknown"
+
 
 def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
     """The plan line by line. Earlier runs are in `runs`."""
@@ -84,9 +86,6 @@ def render_prompts(plan: Plan, show: int) -> Iterator[str]:
                 yield f"  {one_line(str(message['role']), 20)}:"
                 for line in plain_text(message["content"]).splitlines():
                     yield f"    {one_line(line, 2000)}"
-
-
-UNKNOWN = "price unknown"
 
 
 def render_estimates(estimates: Sequence[Estimate]) -> Iterator[str]:

@@ -25,6 +25,10 @@ ROWS_FILE = "rows.jsonl"
 TABLE_FILE = "table.csv"
 REPORT_FILE = "report.html"
 
+LOCK_FILE = ".lock"
+HOLDER_FILE = ".lock-holder"  # beside the lock: on Windows nobody else can read the locked file
+MAX_HOLDER_BYTES = 300
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -107,11 +111,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RunNotFoundError(f"{str(path)!r} is not a valid run file")
     return data
-
-
-LOCK_FILE = ".lock"
-HOLDER_FILE = ".lock-holder"  # beside the lock: on Windows nobody else can read the locked file
-MAX_HOLDER_BYTES = 300
 
 
 class RunLock:

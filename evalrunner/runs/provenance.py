@@ -43,6 +43,16 @@ BASELINE_JUDGE_FIELDS = ("model", "params")
 
 ABSENT: Any = object()
 
+COMMIT = re.compile(r"[0-9a-f]{40,64}")
+COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT", "BUILD_SOURCEVERSION", "CIRCLE_SHA1", "BITBUCKET_COMMIT")
+BRANCHES = (
+    "GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "GIT_BRANCH", "BUILD_SOURCEBRANCHNAME", "CIRCLE_BRANCH",
+    "BITBUCKET_BRANCH",
+)  # fmt: skip
+JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
+MAX_PARENT_FOLDERS = 40  # searched for .git
+MAX_GIT_FILE_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetProvenance:
@@ -304,17 +314,6 @@ def _value_text(value: Any, start: int = 0) -> str:
     text = redact(value)
     cut = text[start : start + MAX_VALUE_LENGTH]
     return ("…" if start else "") + repr(cut) + ("…" if start + MAX_VALUE_LENGTH < len(text) else "")
-
-
-COMMIT = re.compile(r"[0-9a-f]{40,64}")
-COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT", "BUILD_SOURCEVERSION", "CIRCLE_SHA1", "BITBUCKET_COMMIT")
-BRANCHES = (
-    "GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "GIT_BRANCH", "BUILD_SOURCEBRANCHNAME", "CIRCLE_BRANCH",
-    "BITBUCKET_BRANCH",
-)  # fmt: skip
-JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
-MAX_PARENT_FOLDERS = 40  # searched for .git
-MAX_GIT_FILE_BYTES = 1 << 20
 
 
 def source_of(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:

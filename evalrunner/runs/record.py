@@ -40,6 +40,8 @@ FIRST_KEYS = ("run_id", "suite", "suite_file", "status", "verdict", "exit_code",
 RunStatus: TypeAlias = Literal["running", "finished", "stopped", "interrupted"]
 T = TypeVar("T")
 
+SCALARS: Mapping[Any, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageRecord:
@@ -401,9 +403,6 @@ def _tuple_from_json(hints: tuple[Any, ...], value: Any, where: str) -> tuple[An
     return tuple(
         _from_json(hint, item, f"{where}[{place}]") for place, (hint, item) in enumerate(zip(each, value, strict=True))
     )
-
-
-SCALARS: Mapping[Any, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _scalar_from_json(hint: Any, value: Any, where: str) -> Any:

@@ -29,6 +29,19 @@ SYNC_INTERVAL_S = 1.0  # a write survives a crash of the process without fsync; 
 BLOCK_BYTES = 1 << 16  # read at a time in search of the last newline
 DECODE_ERRORS = (ValueError, KeyError, AttributeError, TypeError)  # raised for a line that is not a record
 
+VERSION = 2
+"""In version 1 the cause of a cell without a score was a prefix of its reason: `judge: unreadable verdict`."""
+READABLE = (1, VERSION)
+_MARK = b',"sum":"'
+_CAUSES = frozenset(get_args(UnscoredCause) + get_args(FailureKind))
+_TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
+_TEXT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
+_HEAD = re.compile(rb'\{"v":[12],"id":%b,"target":%b,"epoch":(\d+),"attempt":(\d+),' % (_TEXT, _TEXT))
+_FAILURE, _ERROR = b'"failure":{', b'"state":"error"'  # cannot occur in a text, where quotes are escaped
+
+SUCCEEDED, FAILED, SUPERSEDED = 0, 1, 2  # record codes; from FIRST_ERROR_SET on, an index of a set of failed cells
+FIRST_ERROR_SET = 3
+
 
 class RowLog:
     """Appends rows to `rows.jsonl` of a run folder, one write for each line."""
@@ -162,17 +175,6 @@ def _is_complete(line: bytes) -> bool:
     except DECODE_ERRORS:
         return False
     return True
-
-
-VERSION = 2
-"""In version 1 the cause of a cell without a score was a prefix of its reason: `judge: unreadable verdict`."""
-READABLE = (1, VERSION)
-_MARK = b',"sum":"'
-_CAUSES = frozenset(get_args(UnscoredCause) + get_args(FailureKind))
-_TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
-_TEXT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
-_HEAD = re.compile(rb'\{"v":[12],"id":%b,"target":%b,"epoch":(\d+),"attempt":(\d+),' % (_TEXT, _TEXT))
-_FAILURE, _ERROR = b'"failure":{', b'"state":"error"'  # cannot occur in a text, where quotes are escaped
 
 
 class BrokenRecord(ValueError):
@@ -347,10 +349,6 @@ def _cell_from_record_1(record: Mapping[str, Any]) -> Cell:
     if cause == "judge" and reason.startswith("self-check "):
         typed, reason = "judge_check", f"{reason.removeprefix('self-check ')} known answers"
     return replace(cell, cause=typed, reason=reason if colon else None)
-
-
-SUCCEEDED, FAILED, SUPERSEDED = 0, 1, 2  # record codes; from FIRST_ERROR_SET on, an index of a set of failed cells
-FIRST_ERROR_SET = 3
 
 
 class RowHead(NamedTuple):

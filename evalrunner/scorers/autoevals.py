@@ -35,6 +35,56 @@ MAX_REASON_LENGTH = 200  # characters of the reason why a verdict is unreadable
 
 _loading = threading.Lock()
 
+# Good outputs say the same in other words, so no comparison of strings passes; bad ones differ in the one word that
+# matters. No output is a part of the accepted answer or adds to it, since those cases are a matter of opinion.
+CALIBRATION_EXAMPLES = (
+    CalibrationExample(
+        "What is the capital of Australia?", "Canberra", "The capital is the city of Canberra.", good=True
+    ),
+    CalibrationExample(
+        "What is the capital of Australia?", "Canberra", "The capital is the city of Sydney.", good=False
+    ),
+    CalibrationExample("How many legs does a spider have?", "Eight", "Spiders have 8 legs.", good=True),
+    CalibrationExample("How many legs does an insect have?", "Six", "Insects have 8 legs.", good=False),
+    CalibrationExample(
+        "When did the Berlin Wall fall?", "On 9 November 1989", "It came down on the ninth of November 1989.", good=True
+    ),
+    CalibrationExample(
+        "When did people first walk on the Moon?", "In July 1969", "They first walked on it in July 1996.", good=False
+    ),
+    CalibrationExample(
+        "Does water boil at a lower temperature on a high mountain than at sea level?",
+        "Yes, because the air pressure is lower there.",
+        "It does: up there the pressure of the air is lower, so boiling starts at a lower temperature.",
+        good=True,
+    ),
+    CalibrationExample(
+        "Does the Sun go round the Earth?",
+        "No, the Earth goes round the Sun.",
+        "Yes, the Sun goes round the Earth.",
+        good=False,
+    ),
+    CalibrationExample(
+        "Which is larger, the Atlantic or the Pacific Ocean?",
+        "The Pacific is larger.",
+        "Of the two oceans it is the Pacific.",
+        good=True,
+    ),
+    CalibrationExample(
+        "Which planet is closer to the Sun, Venus or Mars?",
+        "Venus is closer.",
+        "Of the two planets it is Mars.",
+        good=False,
+    ),
+    CalibrationExample("On which continent is Egypt?", "Africa", "Egypt is an African country.", good=True),
+    CalibrationExample(
+        "Which gas do plants take in for photosynthesis?",
+        "Carbon dioxide",
+        "Plants take in oxygen for photosynthesis.",
+        good=False,
+    ),
+)
+
 
 class EndpointFailed(Exception):
     """The judge's endpoint failed: carries the failure through autoevals, which retries nothing of this type."""
@@ -197,54 +247,3 @@ def expected_text(answers: list[str]) -> str:
 def input_text(value: Any) -> str:
     """The input as the judge reads it: text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-# Good outputs say the same in other words, so no comparison of strings passes; bad ones differ in the one word that
-# matters. No output is a part of the accepted answer or adds to it, since those cases are a matter of opinion.
-CALIBRATION_EXAMPLES = (
-    CalibrationExample(
-        "What is the capital of Australia?", "Canberra", "The capital is the city of Canberra.", good=True
-    ),
-    CalibrationExample(
-        "What is the capital of Australia?", "Canberra", "The capital is the city of Sydney.", good=False
-    ),
-    CalibrationExample("How many legs does a spider have?", "Eight", "Spiders have 8 legs.", good=True),
-    CalibrationExample("How many legs does an insect have?", "Six", "Insects have 8 legs.", good=False),
-    CalibrationExample(
-        "When did the Berlin Wall fall?", "On 9 November 1989", "It came down on the ninth of November 1989.", good=True
-    ),
-    CalibrationExample(
-        "When did people first walk on the Moon?", "In July 1969", "They first walked on it in July 1996.", good=False
-    ),
-    CalibrationExample(
-        "Does water boil at a lower temperature on a high mountain than at sea level?",
-        "Yes, because the air pressure is lower there.",
-        "It does: up there the pressure of the air is lower, so boiling starts at a lower temperature.",
-        good=True,
-    ),
-    CalibrationExample(
-        "Does the Sun go round the Earth?",
-        "No, the Earth goes round the Sun.",
-        "Yes, the Sun goes round the Earth.",
-        good=False,
-    ),
-    CalibrationExample(
-        "Which is larger, the Atlantic or the Pacific Ocean?",
-        "The Pacific is larger.",
-        "Of the two oceans it is the Pacific.",
-        good=True,
-    ),
-    CalibrationExample(
-        "Which planet is closer to the Sun, Venus or Mars?",
-        "Venus is closer.",
-        "Of the two planets it is Mars.",
-        good=False,
-    ),
-    CalibrationExample("On which continent is Egypt?", "Africa", "Egypt is an African country.", good=True),
-    CalibrationExample(
-        "Which gas do plants take in for photosynthesis?",
-        "Carbon dioxide",
-        "Plants take in oxygen for photosynthesis.",
-        good=False,
-    ),
-)

@@ -32,6 +32,9 @@ from evalrunner.redact import redact_message
 
 TOLERANCE = 1e-9  # rounding beyond the end of a range
 
+OFFERED = ("output", "input", "expected", "sample", "completion")
+NO_EXPECTED = Cell("skipped", reason="no expected answer")
+
 
 def checked_value(value: Any, declaration: Declaration) -> float | str:
     """The value as a finite number in range; else the rest of a sentence that starts with "returned"."""
@@ -91,10 +94,6 @@ def plain_metadata(metadata: Any) -> dict[str, Any]:
     except Exception:  # cycles, keys that are not text, NaN, broken __str__: no reason to lose a score
         plain = f"{kind_of(metadata)} that JSON cannot hold"
     return plain if isinstance(plain, dict) else {"metadata": plain}
-
-
-OFFERED = ("output", "input", "expected", "sample", "completion")
-NO_EXPECTED = Cell("skipped", reason="no expected answer")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ for tried in [pattern, *tails[:40]]:
         compiled.search(text)
 """
 
+MAX_SEARCHED_LENGTH = 50_000  # characters; at quadratic cost up to a minute, a megabyte would take hours
+MAX_CAPTURE_LENGTH = 200  # characters of a captured text in an explanation
+
 
 @functools.lru_cache(maxsize=256)
 def slow_text(pattern: re.Pattern[str]) -> str | None:
@@ -68,10 +71,6 @@ def _run_trial(request: str) -> tuple[str, bool]:
             return output, True
     alarm = getattr(signal, "SIGVTALRM", None)  # ends the trial where its CPU time is limited
     return output, alarm is not None and trial.returncode == -alarm
-
-
-MAX_SEARCHED_LENGTH = 50_000  # characters; at quadratic cost up to a minute, a megabyte would take hours
-MAX_CAPTURE_LENGTH = 200  # characters of a captured text in an explanation
 
 
 def regex(

@@ -17,6 +17,19 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)  # as SQuAD: the 32 ASCI
 ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
 ARTICLES_WITH_GAP = re.compile(r"\b(?:a|an|the)\b\s*", re.IGNORECASE)
 
+BLANK_EXPECTED = Skipped("the expected answer is blank")
+BINARY = Declaration(binary=True, needs_expected=True, inline=True)
+
+NUMBER = re.compile(
+    r"(?P<sign>[-+]?) ?[$€£]? ?(?P<inner>[-+]?)"
+    r"(?P<digits>(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d{1,3})?)",
+    re.ASCII | re.IGNORECASE,
+)
+MINUS_SIGNS = str.maketrans("\u2212\u2012\u2013", "---")  # minus, figure dash and en dash are used as minus signs
+TRAILING = ".,:;!%$€£ "  # signs that may follow a number: of sentences, prices and percentages
+MAX_NUMBER_LENGTH = 1_000  # characters; anything longer is compared as text
+TAIL_LENGTH = 20_000  # characters at the end that are searched for the last number
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalizer:
@@ -63,10 +76,6 @@ def normalizer(case: bool, punctuation: bool, articles: bool, whitespace: bool, 
     if shorthand == "squad":
         return SQUAD
     return Normalizer(case=case, punctuation=punctuation, articles=articles, whitespace=whitespace)
-
-
-BLANK_EXPECTED = Skipped("the expected answer is blank")
-BINARY = Declaration(binary=True, needs_expected=True, inline=True)
 
 
 def exact_match(
@@ -213,17 +222,6 @@ def overlap_f1(output_words: Counter[str], wanted: Counter[str]) -> float:
     """F1 of two bags of words, 0..1: twice the size of their overlap divided by the sum of their sizes."""
     shared = (output_words & wanted).total()
     return 2 * shared / (output_words.total() + wanted.total()) if shared else 0.0
-
-
-NUMBER = re.compile(
-    r"(?P<sign>[-+]?) ?[$€£]? ?(?P<inner>[-+]?)"
-    r"(?P<digits>(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d{1,3})?)",
-    re.ASCII | re.IGNORECASE,
-)
-MINUS_SIGNS = str.maketrans("\u2212\u2012\u2013", "---")  # minus, figure dash and en dash are used as minus signs
-TRAILING = ".,:;!%$€£ "  # signs that may follow a number: of sentences, prices and percentages
-MAX_NUMBER_LENGTH = 1_000  # characters; anything longer is compared as text
-TAIL_LENGTH = 20_000  # characters at the end that are searched for the last number
 
 
 def parse_number(text: str) -> Decimal | None:

@@ -35,6 +35,14 @@ from evalrunner.stats.intervals import (
 Range = tuple[float | None, float | None]
 """The least and the greatest value, None where the range is open."""
 
+QUANTILE_NAME: Final = re.compile(r"p(\d{1,2})")
+
+SIMPLE_REDUCERS: Final = ("mean", "median", "mode", "max")
+COUNTING_REDUCERS: Final = ("at_least", "pass_at", "pass_k")
+REDUCER_NAMES: Final = (*SIMPLE_REDUCERS, *(f"{kind}_{{k}}" for kind in COUNTING_REDUCERS))
+_COUNTING_NAME = re.compile(rf"({'|'.join(COUNTING_REDUCERS)})_([1-9][0-9]{{0,5}})")
+PASS_SCORE: Final = 1.0  # score from which an epoch counts as passed
+
 
 class Aggregate(ABC):
     """One way to turn many scores into a number. Frozen and shared: there is one object per name.
@@ -242,7 +250,6 @@ class Quantile(Aggregate):
 
 MEAN: Final = Mean()
 AGGREGATES: Final[Mapping[str, Aggregate]] = {one.name: one for one in (MEAN, Variance(), Ratio(), Total())}
-QUANTILE_NAME: Final = re.compile(r"p(\d{1,2})")
 AGGREGATE_NAMES: Final = (*AGGREGATES, "p50", "p90", "p99")
 
 
@@ -349,13 +356,6 @@ def gate_bounds(
 def _wilson(successes: float, n: int, level: float) -> Interval:
     low, high = wilson(successes, n, level=level)
     return Interval(low, high, level, "wilson", n, float(n))
-
-
-SIMPLE_REDUCERS: Final = ("mean", "median", "mode", "max")
-COUNTING_REDUCERS: Final = ("at_least", "pass_at", "pass_k")
-REDUCER_NAMES: Final = (*SIMPLE_REDUCERS, *(f"{kind}_{{k}}" for kind in COUNTING_REDUCERS))
-_COUNTING_NAME = re.compile(rf"({'|'.join(COUNTING_REDUCERS)})_([1-9][0-9]{{0,5}})")
-PASS_SCORE: Final = 1.0  # score from which an epoch counts as passed
 
 
 @dataclass(frozen=True, slots=True)

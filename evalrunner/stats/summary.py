@@ -19,6 +19,25 @@ from evalrunner.prompts import ABSENT, find_value
 from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, find_aggregate, metric_interval
 from evalrunner.stats.intervals import Interval
 
+_NOT_REPORTED = Cell("unscored", reason="not reported")
+_NOT_CALLED = Cell("skipped", reason="nothing was called")
+
+MIN_COVERAGE: Final = 0.95  # share of the samples a scorer applies to that must have been scored
+
+SCORED: Final = 0
+ZEROED: Final = 1  # no answer, counted as zero by on_no_answer: zero
+SKIPPED: Final = 2
+NO_ANSWER: Final = 3
+JUDGE: Final = 4
+ERROR: Final = 5
+TOO_FEW_EPOCHS: Final = 6  # of a sample: fewer scored epochs than its reducer needs
+
+Reason: TypeAlias = tuple[Cause | None, str | None]
+"""Why a cell has no score: cause and reason; for errors the kind alone, as every message may differ."""
+MAX_REASONS = 20  # distinct ones to count
+
+UNKNOWN: Final = -1  # the group of a sample that was not added yet
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -80,10 +99,6 @@ def builtin_measures(*, streaming: bool) -> tuple[Measure, ...]:
     return (*BUILTIN_MEASURES, *STREAMING_MEASURES) if streaming else BUILTIN_MEASURES
 
 
-_NOT_REPORTED = Cell("unscored", reason="not reported")
-_NOT_CALLED = Cell("skipped", reason="nothing was called")
-
-
 def builtin_cells(answer: Completion | Failure, *, streaming: bool = False) -> Mapping[str, Cell]:
     """Latency (s), completion tokens and cost (US dollars) of one answer as cells; if streamed, also its speed."""
     if isinstance(answer, Failure):
@@ -114,21 +129,6 @@ def output_rate(answer: Completion) -> float | None:
         return None
     seconds = answer.latency_s - answer.ttft_s
     return answer.output_tokens / seconds if seconds > 0 else None
-
-
-MIN_COVERAGE: Final = 0.95  # share of the samples a scorer applies to that must have been scored
-
-SCORED: Final = 0
-ZEROED: Final = 1  # no answer, counted as zero by on_no_answer: zero
-SKIPPED: Final = 2
-NO_ANSWER: Final = 3
-JUDGE: Final = 4
-ERROR: Final = 5
-TOO_FEW_EPOCHS: Final = 6  # of a sample: fewer scored epochs than its reducer needs
-
-Reason: TypeAlias = tuple[Cause | None, str | None]
-"""Why a cell has no score: cause and reason; for errors the kind alone, as every message may differ."""
-MAX_REASONS = 20  # distinct ones to count
 
 
 @dataclass(slots=True)
@@ -266,9 +266,6 @@ def _worst(codes: Sequence[int]) -> int:
     """The worst state of a sample without a value; too few epochs if all of them are scored."""
     worst = max(codes)
     return worst if worst > ZEROED else TOO_FEW_EPOCHS
-
-
-UNKNOWN: Final = -1  # the group of a sample that was not added yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

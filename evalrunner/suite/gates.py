@@ -18,6 +18,10 @@ GATE = re.compile(
     r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*(?P<operator>>=|<=|==|>|<)\s*(?P<bound>[^\s<>=]+)\s*"
 )
 
+BASELINE_CONFIDENCE = 0.95  # of gates on a baseline that set none
+METRIC = re.compile(r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*")
+Form: TypeAlias = Callable[[GateRules], Iterable[GateSpec]]
+
 
 def read_gates(reader: SectionReader, data: Mapping[str, Any]) -> tuple[GateSpec, ...]:
     """The gates in the data of a suite, each with the rules of `gate_defaults` and of the keys at the top."""
@@ -130,11 +134,6 @@ def bounded(spec: GateSpec, metric: MetricText, rules: GateRules) -> GateSpec:
         min_coverage=rules.min_coverage,
         inconclusive=rules.inconclusive,
     )
-
-
-BASELINE_CONFIDENCE = 0.95  # of gates on a baseline that set none
-METRIC = re.compile(r"\s*(?P<metric>[^<>=\s\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?\s*")
-Form: TypeAlias = Callable[[GateRules], Iterable[GateSpec]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

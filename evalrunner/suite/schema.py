@@ -22,6 +22,9 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 JudgeCheck: TypeAlias = Literal["on", "warn", "off"]
 CacheMode: TypeAlias = Literal["judges", "all", "off"]
 
+Operator: TypeAlias = Literal[">=", ">", "<=", "<", "=="]
+Inconclusive: TypeAlias = Literal["block", "block_if_worse", "warn"]
+
 
 def key(doc: str, *, default: Any = None, **rules: Any) -> Any:
     """A dataclass field that is a key of the suite file.
@@ -176,10 +179,6 @@ class ScorerSpec:
     version: str | None = key("Version of the scorer; a new one makes old scores incomparable")
     on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
     key_path: KeyPath = ()
-
-
-Operator: TypeAlias = Literal[">=", ">", "<=", "<", "=="]
-Inconclusive: TypeAlias = Literal["block", "block_if_worse", "warn"]
 
 
 @dataclass(frozen=True, slots=True)

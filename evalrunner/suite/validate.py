@@ -33,6 +33,11 @@ MAPPINGS = (dict, Mapping, collections.abc.Mapping, collections.abc.MutableMappi
 VARIABLE = re.compile(r"\$(?:\$|\{([^}]*)\})")
 VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
+FORMS: dict[Any, Callable[[SectionReader, Any, KeyPath], Any]] = {}
+"""Annotations of keys that have a reader of their own, because a file writes them in more than one form."""
+
+Reader = TypeVar("Reader", bound="Callable[[SectionReader, Any, KeyPath], Any]")
+
 
 def check_value(value: Any, annotation: Any, path: KeyPath, report: Report) -> Any:
     """`value` converted to its annotation (an int becomes a float where one is declared); problems go to `report`."""
@@ -277,12 +282,6 @@ def without_none(annotation: Any) -> Any:
     choices = [choice for choice in typing.get_args(annotation) if choice is not type(None)]
     optional = len(choices) == 1 and type(None) in typing.get_args(annotation)
     return choices[0] if optional else annotation
-
-
-FORMS: dict[Any, Callable[[SectionReader, Any, KeyPath], Any]] = {}
-"""Annotations of keys that have a reader of their own, because a file writes them in more than one form."""
-
-Reader = TypeVar("Reader", bound="Callable[[SectionReader, Any, KeyPath], Any]")
 
 
 def reads(annotation: Any) -> Callable[[Reader], Reader]:

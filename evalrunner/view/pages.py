@@ -23,6 +23,27 @@ from evalrunner.runs.record import MetricsRecord, RunRecord
 
 FILES = ("report.html", "summary.md", "table.csv", "metrics.json", "run.json")  # of a run that may be served
 
+WIDTH: Final = 760
+HEIGHT: Final = 220
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 26
+COLORS: Final = 6  # further targets reuse them
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+MAX_INDEX_RUNS: Final = 10  # of a suite on the first page
+MAX_SUITE_RUNS: Final = 200  # on the page of a suite
+MAX_DIFFERENT_SAMPLES: Final = 5  # below a comparison
+MAX_OUTPUT_LENGTH: Final = 4000
+TYPES: Final[Mapping[str, str]] = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "json": "application/json",
+    "csv": "text/plain; charset=utf-8",  # shown, not opened in a spreadsheet
+    "md": "text/plain; charset=utf-8",
+}
+POLICY: Final = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+REPORT_POLICY: Final = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
+"""A report has its own policy; the sandbox gives it a separate origin, so it cannot read from this server."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
@@ -93,12 +114,6 @@ def readable(folders: Sequence[RunFolder]) -> list[StoredRun]:
     """The runs that can be read, newest first; start times are more precise than ids."""
     runs = [run for folder in folders if (run := read_run(folder)) is not None]
     return sorted(runs, key=lambda run: (run.record.started_at, run.folder.id), reverse=True)
-
-
-WIDTH: Final = 760
-HEIGHT: Final = 220
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 26
-COLORS: Final = 6  # further targets reuse them
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,23 +231,6 @@ def _paths(points: Mapping[int, Point], breaks: Sequence[int]) -> list[str]:
         cut[-1].append(point)
         before = column
     return [" ".join(f"{point.x},{point.y}" for point in part) for part in cut if len(part) > 1]
-
-
-TEMPLATES: Final = Path(__file__).parent / "templates"
-MAX_INDEX_RUNS: Final = 10  # of a suite on the first page
-MAX_SUITE_RUNS: Final = 200  # on the page of a suite
-MAX_DIFFERENT_SAMPLES: Final = 5  # below a comparison
-MAX_OUTPUT_LENGTH: Final = 4000
-TYPES: Final[Mapping[str, str]] = {
-    "html": "text/html; charset=utf-8",
-    "css": "text/css; charset=utf-8",
-    "json": "application/json",
-    "csv": "text/plain; charset=utf-8",  # shown, not opened in a spreadsheet
-    "md": "text/plain; charset=utf-8",
-}
-POLICY: Final = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-REPORT_POLICY: Final = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
-"""A report has its own policy; the sandbox gives it a separate origin, so it cannot read from this server."""
 
 
 @dataclass(frozen=True, slots=True)

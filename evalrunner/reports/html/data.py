@@ -38,6 +38,28 @@ if TYPE_CHECKING:
 ABOUT = ("status", "started_at", "finished_at", "duration_s", "seed", "epochs", "rows", "rows_planned", "stopped")
 DECLARED = ("range", "higher_is_better", "binary", "unit", "threshold", "headline", "version", "backend")
 
+_TEXT = rb'"(?:[^"\\]|\\.)*"'
+# The head of a record as the log writes it: reading no more of a line is ten times as fast as reading it whole
+_HEAD = re.compile(
+    rb'\{"v":\d+,"id":' + _TEXT + rb',"target":(' + _TEXT + rb'),"epoch":(\d+),"attempt":\d+,"index":(\d+),'
+)
+_TARGETS, _EPOCHS = 1 << 12, 1 << 16  # how many of each fit into one number with the sample's place
+
+GROUP = ("id", "epoch", "index", "input", "expected", "metadata", "answers", "baseline")
+ANSWER = (
+    "text", "finish_reason", "failure", "latency_s", "ttft_s", "input_tokens", "output_tokens", "cost_usd", "model", "cached",
+    "cells", "messages", "tool_calls",
+)  # fmt: skip
+CELL = ("state", "value", "reason", "detail", "cost_usd")
+STATES = ("scored", "skipped", "unscored", "error")
+ID_LIMIT = 500  # characters of an id or a sample field
+EACH = 400_000  # characters of a pack: enough for deflate to find repetitions, and inflated in one breath
+
+LEVEL = 4  # of deflate: 6 takes half as long again, for three per cent
+
+# `</script>` and `<!--` would end or change the element; the two separators end a line in older engines
+_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
 
 def overview_data(view: RunView) -> dict[str, Any]:
     """Verdict, gates, metrics, usage and configuration of a run."""
@@ -110,14 +132,6 @@ def scorer_names(overview: Mapping[str, Any]) -> list[str]:
 def target_names(overview: Mapping[str, Any]) -> list[str]:
     """The targets in the order of the page."""
     return [target["name"] for target in overview["targets"]]
-
-
-_TEXT = rb'"(?:[^"\\]|\\.)*"'
-# The head of a record as the log writes it: reading no more of a line is ten times as fast as reading it whole
-_HEAD = re.compile(
-    rb'\{"v":\d+,"id":' + _TEXT + rb',"target":(' + _TEXT + rb'),"epoch":(\d+),"attempt":\d+,"index":(\d+),'
-)
-_TARGETS, _EPOCHS = 1 << 12, 1 << 16  # how many of each fit into one number with the sample's place
 
 
 class RowIndex:
@@ -198,17 +212,6 @@ def _head(path: Path, line: bytes) -> tuple[bytes, int, int]:
     except (BrokenRecord, ValueError, KeyError) as broken:
         raise RunError(f"{path}: {broken}; the row log was changed by something else") from None
     return json.dumps(row.target).encode(), row.epoch, row.sample.index
-
-
-GROUP = ("id", "epoch", "index", "input", "expected", "metadata", "answers", "baseline")
-ANSWER = (
-    "text", "finish_reason", "failure", "latency_s", "ttft_s", "input_tokens", "output_tokens", "cost_usd", "model", "cached",
-    "cells", "messages", "tool_calls",
-)  # fmt: skip
-CELL = ("state", "value", "reason", "detail", "cost_usd")
-STATES = ("scored", "skipped", "unscored", "error")
-ID_LIMIT = 500  # characters of an id or a sample field
-EACH = 400_000  # characters of a pack: enough for deflate to find repetitions, and inflated in one breath
 
 
 class Packer:
@@ -358,12 +361,6 @@ def _content(message: Mapping[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-LEVEL = 4  # of deflate: 6 takes half as long again, for three per cent
-
-# `</script>` and `<!--` would end or change the element; the two separators end a line in older engines
-_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def json_text(data: Any) -> str:

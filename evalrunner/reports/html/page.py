@@ -62,6 +62,31 @@ POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'; style-src {style}; script-src {script}"
 )
 
+HEAD = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="referrer" content="no-referrer">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="evalrun">
+<title>{title} · evalrun</title>
+<style>{style}</style>
+</head>
+<body>
+<a class="skip" href="#rows">Skip to the rows</a>
+<header id="top"></header>
+<nav id="contents" aria-label="Sections"></nav>
+<main id="main" tabindex="-1">
+<noscript><h1>{title}</h1><p>This page draws itself with a script of its own and reaches no network. \
+Without scripts, read metrics.json and table.csv beside it.</p></noscript>
+</main>
+<footer id="foot"></footer>
+<div id="live" class="unseen" role="status" aria-live="polite"></div>
+"""
+
 
 class HtmlReporter:
     """Writes `.html`: the report of a run."""
@@ -154,32 +179,6 @@ def page_script() -> str:
     """The script of the page: all parts in one function, so that nothing of it is global."""
     parts = "".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return f'(function () {{\n"use strict";\n{parts}}})();\n'
-
-
-HEAD = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="referrer" content="no-referrer">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="generator" content="evalrun">
-<title>{title} · evalrun</title>
-<style>{style}</style>
-</head>
-<body>
-<a class="skip" href="#rows">Skip to the rows</a>
-<header id="top"></header>
-<nav id="contents" aria-label="Sections"></nav>
-<main id="main" tabindex="-1">
-<noscript><h1>{title}</h1><p>This page draws itself with a script of its own and reaches no network. \
-Without scripts, read metrics.json and table.csv beside it.</p></noscript>
-</main>
-<footer id="foot"></footer>
-<div id="live" class="unseen" role="status" aria-live="polite"></div>
-"""
 
 
 def write_comparison(

@@ -37,6 +37,17 @@ WEIGHT_FILES = {
 }
 """A file with all weights to the index of its shards; the first one found is loaded."""
 
+FEATURE = "toxicity with backend: hf"
+HUB_ID = re.compile(r"(?P<owner>\w[\w.-]*)/\w[\w.-]*(@[\w./-]+)?")  # anything else is a folder
+MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")  # files that loading may read
+IGNORED_FILES = frozenset(
+    {"training_args.bin", "optimizer.bin", "trainer_state.json", "all_results.json", "README.txt"}
+)
+NO_LIMIT = 1_000_000  # tokenizers without a limit say 10^30
+
+_loaded: WeakValueDictionary[tuple[str, str], LoadedModel] = WeakValueDictionary()
+_loading = threading.Lock()
+
 
 def quiet_environment() -> None:
     """Set the variables that these packages read at import."""
@@ -137,15 +148,6 @@ def explain_unavailable(model: str, refused: Exception) -> str:
     )
 
 
-FEATURE = "toxicity with backend: hf"
-HUB_ID = re.compile(r"(?P<owner>\w[\w.-]*)/\w[\w.-]*(@[\w./-]+)?")  # anything else is a folder
-MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")  # files that loading may read
-IGNORED_FILES = frozenset(
-    {"training_args.bin", "optimizer.bin", "trainer_state.json", "all_results.json", "README.txt"}
-)
-NO_LIMIT = 1_000_000  # tokenizers without a limit say 10^30
-
-
 class UnfitModelError(ValueError):
     """A model that transformers loads, but whose numbers would be meaningless."""
 
@@ -167,10 +169,6 @@ class LoadedModel:
     pipe: Any
     limit: int
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "evalrun-toxicity"))
-
-
-_loaded: WeakValueDictionary[tuple[str, str], LoadedModel] = WeakValueDictionary()
-_loading = threading.Lock()
 
 
 def require_packages() -> None:
