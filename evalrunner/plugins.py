@@ -62,7 +62,7 @@ class TrackingResult:
     already_sent: bool = False
 
     def __str__(self) -> str:
-        return f"{'already there' if self.already_sent else 'sent'}: {self.location}"
+        return f"{'already sent' if self.already_sent else 'sent'}: {self.location}"
 
 
 class Exporter(Protocol):

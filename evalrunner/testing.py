@@ -82,7 +82,7 @@ class _Summary:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
     parser.getgroup("evalrun").addoption(
-        "--evalrun-output-dir", metavar="PATH", help="where evalrunner.check makes run folders (default: runs)"
+        "--evalrun-output-dir", metavar="PATH", help="folder for the runs of evalrunner.check (default: runs)"
     )
 
 

@@ -72,7 +72,7 @@ def test_an_untrusted_suite_fails_with_its_reason() -> None:
     write(third="''")
     done = run_pytest()
     assert done.returncode == 1
-    assert "CheckFailed: The result is not trusted and says nothing about the model: exact_match >= 0.3" in done.stdout
+    assert "CheckFailed: The result is untrusted and says nothing about the model: exact_match >= 0.3" in done.stdout
     assert "UNTRUSTED" in done.stdout
 
 

@@ -280,7 +280,7 @@ def _read_rows(path: Path, lines: Iterable[str], epochs: int) -> Iterator[tuple[
             raise SuiteError([Problem(f"{path}:{number}", "", problem)]) from None
         place = (row.target, row.key.id)
         if place in seen:
-            problem = f"repeats sample {row.key.id!r}, as a merge can leave it; restore the whole file from one side"
+            problem = f"repeats sample {row.key.id!r}, perhaps after a merge; restore the whole file from one side"
             raise SuiteError([Problem(f"{path}:{number}", "", problem)])
         seen.add(place)
         yield place, row

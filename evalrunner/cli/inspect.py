@@ -113,12 +113,12 @@ def plan(
     run_options: RunOptions,
     suites: options.Suites,
     show: Annotated[int, typer.Option("--show", min=0, metavar="N", help="Samples whose prompts to show.")] = 0,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no server for prices.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not request prices from servers.")] = False,
 ) -> None:
     """Show what would run and what it may cost.
 
-    Samples, calls, targets, judges, scorers and gates; no model is called. A LiteLLM proxy that the suite names is
-    asked for its prices, unless --offline. The power of gates is estimated from earlier runs, if there are any.
+    Samples, calls, targets, judges, scorers and gates; no model is called. Without --offline, prices are requested
+    from LiteLLM proxies in the suite. The power of gates is estimated from earlier runs, if there are any.
     """
     _print_plans(
         suites, run_options, lambda _, plan: _plan_lines(plan, show=show, offline=offline, runs=run_options.output_dir)
@@ -157,7 +157,7 @@ def schema() -> None:
 
 
 def list_parts(
-    group: Annotated[Literal["scorers", "targets", "datasets"], typer.Argument(help="Kind of parts.")],
+    group: Annotated[Literal["scorers", "targets", "datasets"], typer.Argument(help="What to list.")],
 ) -> None:
     """List scorers, targets or datasets with their options."""
     for line in _plugin_lines(group):

@@ -212,7 +212,7 @@ def track(
             typer.echo(f"{name}: {result}")
     problems = [f"{name}: not sent to {one.destination}: {one.problem}" for name, one in sent.items() if one.problem]
     if problems:
-        raise RunError("; ".join(problems) + "; what arrived is recorded, so try again")
+        raise RunError("; ".join(problems) + "; the parts that arrived are recorded, so you can try again")
 
 
 @options.takes_options("view")
@@ -298,7 +298,7 @@ def list_baselines(
     for line in baseline_lines(files):
         typer.echo(line)
     if not files:
-        typer.echo(f"no baselines in {str(folder)!r} yet; 'evalrun baseline accept' makes one from the last run")
+        typer.echo(f"no baselines in {str(folder)!r} yet; 'evalrun baseline accept' creates one from the last run")
 
 
 @cache.command("info")

@@ -292,7 +292,7 @@ class Execution:
             except RunError as problem:
                 refused.append(str(problem))
         if refused:
-            raise RunError("; ".join(refused) + f"; the rows are safe in {str(result.folder)!r}")
+            raise RunError("; ".join(refused) + f"; the rows are saved in {str(result.folder)!r}")
 
     def _result(self, state: RunState) -> RunResult:
         plan, usage = self.plan, self.usage

@@ -64,7 +64,7 @@ async def send_after_run(
                 notify(f"{name}: {sent}")
             continue
         warning = (
-            f"{name}: not sent to {sent.destination}: {sent.problem}; the run is safe in {str(result.folder)!r} and "
+            f"{name}: not sent to {sent.destination}: {sent.problem}; the run is saved in {str(result.folder)!r} and "
             f"can be sent later: evalrun track {result.folder}"
         )
         if notify is not None:
@@ -119,4 +119,8 @@ async def _send(
         if stop.count:
             stopped.set()
             waited_s += POLL_INTERVAL_S
-    return results[0] if results else exporter.note_unsent(result.folder, address, "stopped before all was sent")
+    return (
+        results[0]
+        if results
+        else exporter.note_unsent(result.folder, address, "interrupted before everything was sent")
+    )

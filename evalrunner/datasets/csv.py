@@ -18,7 +18,7 @@ def csv(*, path: str, quoting: bool = True, delimiter: str = ",") -> Reader:
 
     Args:
         quoting: Whether double quotes enclose fields. If false, they are ordinary characters.
-        delimiter: The one character between fields.
+        delimiter: The character between fields.
     """
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"the delimiter is {delimiter!r}; it must be one character, such as ',' or ';'")

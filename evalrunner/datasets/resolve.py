@@ -246,7 +246,7 @@ class DatasetResolver:
                 sources.extend(self._builtin(file, kind, str(file)))
             else:
                 types = ", ".join(BUILTIN["datasets"])
-                self.report("type", f"the name of {str(file)!r} does not tell its format; set type: one of {types}")
+                self.report("type", f"cannot tell the format of {str(file)!r} from its name; set type: one of {types}")
         return sources
 
     def _spool(self, extension: str) -> Path:
@@ -362,7 +362,7 @@ class DatasetResolver:
                 checked[name] = value
             else:
                 choices = [*known, *keys_of(DatasetSpec), *known_names("dataset_sources")]
-                hint = nearest(name, choices) or f"; known here: {', '.join(choices)}"
+                hint = nearest(name, choices) or f"; valid keys: {', '.join(choices)}"
                 self.report(name, f"{name!r} is neither a key of a dataset nor an option of {kind!r}{hint}")
         for name in known:
             if parameters[name].default is inspect.Parameter.empty and name not in given:

@@ -88,7 +88,7 @@ class HttpxTransport:
             if not limit.expired():  # raised by something that the client calls
                 return _client_crash(error)
             if phase in CONNECTING:
-                return connect_failure(request, "no connection in time")
+                return connect_failure(request, "timed out")
             return request_timeout(request) if phase or not self._has_pool() else _pool_exhausted(limit_s)
         except Exception as error:  # a user-defined client may raise anything
             return self._failure_of(error, request)
@@ -178,7 +178,7 @@ class HttpxTransport:
         if isinstance(error, httpx.PoolTimeout):
             return _pool_exhausted(request.timeout_s)
         if isinstance(error, httpx.ConnectTimeout):
-            return connect_failure(request, "no connection in time")
+            return connect_failure(request, "timed out")
         if isinstance(error, httpx.ConnectError | httpx.ProxyError):
             return connect_failure(request, _message(error))
         if isinstance(error, httpx.TimeoutException):

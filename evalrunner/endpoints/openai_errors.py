@@ -193,7 +193,7 @@ def _classify(status: int, text: str) -> tuple[FailureKind, str, bool]:
     if status in (401, 403, 407) or (status < 500 and status != 429 and NO_KEY.search(text)):
         return "auth", "the server rejected the API key; check api_key", True
     if status == 402 or (status < 500 and NO_QUOTA.search(text)):
-        return "rate_limit", "the account has no quota left; waiting does not help, a payment may", True
+        return "rate_limit", "the account's quota is exhausted; waiting does not help, check its billing", True
     if status == 413 or (status != 429 and TOO_LONG.search(text)):
         return "context_length", "the request exceeds the model's context length; shorten the prompt", False
     if status == 429:

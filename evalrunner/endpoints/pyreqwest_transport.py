@@ -115,7 +115,7 @@ class PyreqwestTransport:
         # not by class: a server that hangs is a ConnectTimeoutError as well, a connection that is cut a ConnectError
         connecting = any(CONNECT_MARK in cause for cause in causes)
         if isinstance(error, exceptions.RequestTimeoutError):
-            return connect_failure(request, "no connection in time") if connecting else request_timeout(request)
+            return connect_failure(request, "timed out") if connecting else request_timeout(request)
         message = causes[-1] if causes else str(error)
         return connect_failure(request, message) if connecting else broken_connection(request, message)
 

@@ -33,8 +33,8 @@ WorstCase: TypeAlias = Callable[[Request], float | None]
 
 MAYBE_PAID = frozenset({"timeout", "connection", "malformed"})  # failures after which the provider may have worked
 UNBOUNDED = (
-    "nothing bounds the cost of this request, so it is not made under a cost cap: "
-    "it has images, sound or other parts that are not text, or no limit of output tokens"
+    "nothing bounds the cost of this request, so it is not sent under a cost cap: "
+    "it has images, audio or other parts that are not text, or no limit of output tokens"
 )
 
 

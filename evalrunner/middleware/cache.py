@@ -300,7 +300,9 @@ class ResponseCache:
         self.path.replace(aside)
         for suffix in COMPANIONS:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        self.notify(f"the answer cache {str(self.path)!r} is damaged: moved to {str(aside)!r} and started anew")
+        self.notify(
+            f"the answer cache {str(self.path)!r} is damaged: moved to {str(aside)!r} and replaced by an empty one"
+        )
         return _open_database(self.path)
 
 

@@ -230,7 +230,7 @@ class ConcurrencyLimiter:
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._grant_waiting)
 
     def _outage(self) -> Failure:
-        message = f"{self._label} refused every call for {long_duration(self._outage_limit_s)}; no more calls are made"
+        message = f"{self._label} rejected every call for {long_duration(self._outage_limit_s)}; no more calls are made"
         return Failure("rate_limit", message, fatal=True)
 
 

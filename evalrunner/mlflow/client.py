@@ -59,8 +59,8 @@ TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}  
 BUSY = re.compile(r"QueuePool limit|IntegrityError|[Dd]eadlock|database is locked")
 
 PLAIN_REASONS = {  # for errors of urllib3, which MLflow wraps in three lines
-    r"Connection refused|actively refused": "nobody listens at that address (connection refused)",
-    r"NameResolutionError|getaddrinfo failed|Name or service not known": "there is no host of that name",
+    r"Connection refused|actively refused": "no server is listening at that address (connection refused)",
+    r"NameResolutionError|getaddrinfo failed|Name or service not known": "the host name cannot be resolved",
     r"ReadTimeoutError|Read timed out|ConnectTimeoutError": "the request timed out",
     r"RemoteDisconnected|Connection aborted|Connection reset": "the server closed the connection without an answer",
     r"readonly database|unable to open database file": "the database cannot be opened for writing",
@@ -198,7 +198,7 @@ class Retrier:
     def _check(self, state: Any) -> None:
         """Before each try. Raises GaveUp if another thread has given up or the user asked to stop."""
         if self.stop.is_set():
-            raise GaveUp("stopped before all was sent")
+            raise GaveUp("interrupted before everything was sent")
         if self.gave_up is not None:
             raise GaveUp(self.gave_up)
 

@@ -74,7 +74,7 @@ def settings_of(
     if not URI.fullmatch(uri):
         raise SuiteError(
             f"{where}: {LOGIN.sub('://', uri)!r} should be http(s)://…, sqlite:///…, another database that MLflow "
-            f"takes, or databricks (MLflow 3 keeps runs in no plain folders)"
+            f"supports, or databricks (MLflow 3 does not store runs in plain folders)"
         )
     register_login(uri)
     return Settings(

@@ -242,7 +242,7 @@ class Sender:
             )
             return str(created.info.run_id)
 
-        run_id = str(self._call("making the run", find_or_create))
+        run_id = str(self._call("creating the run", find_or_create))
         self.state.record(self.destination, run=(name, run_id))
         return run_id
 
@@ -339,14 +339,14 @@ class Sender:
             self._call("table", self.client.log_artifact, run_id, str(path))
 
     def _finish_run(self, run_id: str, status: str) -> None:
-        self._call("ending the run", self.client.set_terminated, run_id, status, self.stored.finished_ms)
+        self._call("finishing the run", self.client.set_terminated, run_id, status, self.stored.finished_ms)
 
     def _remove_duplicates(self) -> None:
         """Delete runs that a server created although its response was lost."""
         for name, ids in self._existing().items():
             for run_id in ids:
                 if run_id != self.destination.runs.get(name):
-                    self._call("removing a double", self.client.delete_run, run_id)
+                    self._call("removing a duplicate", self.client.delete_run, run_id)
 
 
 def run_key(stored: StoredRun) -> str:

@@ -41,7 +41,7 @@ STANDARD_ARGUMENTS = frozenset({"predictions", "targets", "metrics"})
 
 MISSING_MODULE = "Couldn't find a module script"  # the message of `evaluate`
 FETCH_HINT = (
-    ". MLflow loads it from the Hugging Face hub, a host that the suite does not name, so download it before: "
+    ". MLflow loads it from the Hugging Face hub, a host that the suite does not name, so download it first: "
     "pip install evaluate rouge_score, then "
     """python -c "import evaluate; evaluate.load('{module}')"; token_f1 does not need it"""
 )

@@ -101,7 +101,7 @@ def mark_from(value: Any, low: float | None, high: float | None) -> Outcome:
     if mark is None:
         return Unscored("judge", "unreadable verdict")
     if low is not None and high is not None and not low <= mark <= high:
-        return Unscored("judge", f"the mark {mark} is not between {low:g} and {high:g}")
+        return Unscored("judge", f"the score {mark} is not between {low:g} and {high:g}")
     return Score(float(mark), reasons[0] if reasons else None)
 
 

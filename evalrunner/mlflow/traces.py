@@ -108,11 +108,11 @@ class TraceSender:
             self.tracing.log_spans(str(self.destination.experiment_id), list(spans))
         except NotImplementedError as refused:
             if "could not identify" not in str(refused):
-                raise NotSent("the server is older than MLflow 3.4 and takes no traces of runs") from None
+                raise NotSent("the server is older than MLflow 3.4 and does not accept traces of runs") from None
             forget = getattr(getattr(self.tracing.store, "_get_server_version", None), "cache_clear", None)
             if forget is not None:  # it caches that the server did not report its version
                 forget()
-            raise ConnectionError("the server did not say its version") from None
+            raise ConnectionError("the server did not report its version") from None
 
     def _start(self, trace: Trace) -> None:
         info = trace.info()

@@ -95,7 +95,7 @@ class StepSummaryReporter:
     def on_end(self, run: RunView, /) -> None:
         room = room_for_summary(self.path)
         if room < MIN_SUMMARY_BYTES:
-            raise RunError("the summary of the step is full; this run's is in its folder")
+            raise RunError("the step summary is full; the summary of this run is in its folder")
         add_to_summary(self.path, self.rows.markdown(run, min(SUMMARY_BYTES, room)))
 
 
@@ -125,7 +125,7 @@ def _at_most(kind: Kind, lines: Sequence[str]) -> Iterator[str]:
         return
     yield from lines[: MAX_ANNOTATIONS - 1]
     more = len(lines) - MAX_ANNOTATIONS + 1
-    yield command(kind, "evalrun", f"and {more} more; the log and the summary have all")
+    yield command(kind, "evalrun", f"and {more} more; the log and the summary list all")
 
 
 def _relative(path: Path | None, workspace: Path) -> str | None:

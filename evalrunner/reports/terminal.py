@@ -154,7 +154,7 @@ def headline(run: RunView) -> Any:
     line = styled(f"{run.word} ", word_style(run.word, run.verdict))
     line.append(f"{one_line(run.suite, 60)}: ", style="bold")
     if run.verdict is None:
-        line.append("the run did not finish; the numbers are of the rows on disk")
+        line.append("the run did not finish; the numbers cover the rows on disk")
     else:
         planned = counted(run.rows_planned, "row")
         rows = planned if run.rows == run.rows_planned else f"{run.rows:,} of {planned}"
@@ -201,7 +201,9 @@ def metrics_table(name: str, target: TargetView) -> Table:
         table.add_row(styled(label(metric)), value, styled(interval(metric.low, metric.high)), *map(styled, counts))
         other = (metric.detail or {}).get("other_reading")
         if other is not None:
-            reading = "with no answer as 0" if other["on_no_answer"] == "zero" else "without unanswered rows"
+            reading = (
+                "counting missing answers as 0" if other["on_no_answer"] == "zero" else "excluding missing answers"
+            )
             table.add_row(
                 styled(f"  {reading}", "dim"), styled(number(other["value"]), "dim"), "", styled(str(other["n"]), "dim")
             )

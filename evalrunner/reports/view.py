@@ -117,7 +117,7 @@ def verdict_word(verdict: str) -> str:
 def sentence(view: RunView) -> str:
     """The result of the run and the reason for it, in one or two sentences."""
     if view.word == NOT_FINISHED:
-        return "The run did not finish; the numbers are of the rows on disk."
+        return "The run did not finish; the numbers cover the rows on disk."
     if view.word == "INTERRUPTED":
         return f"Interrupted after {view.rows:,} of {counted(view.rows_planned, 'row')}."
     if view.word == DONE:
@@ -129,7 +129,7 @@ def sentence(view: RunView) -> str:
         return f"{failed} of {counted(len(view.gates), 'gate')} failed: {gate_sentence(first, view)}.{early}"
     if view.verdict == "untrusted":
         reason = view.stopped or (gate_sentence(first, view) if first is not None else "")
-        return f"The result is not trusted and says nothing about the model: {reason}."
+        return f"The result is untrusted and says nothing about the model: {reason}."
     if view.verdict == "inconclusive" and first is not None:
         return f"There are too few samples to decide: {gate_sentence(first, view)}."
     return _passed(view)

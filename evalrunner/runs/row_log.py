@@ -63,7 +63,7 @@ class RowLog:
                 self._synced = time.monotonic()
         except OSError as refused:
             raise RunError(
-                f"cannot write {str(self.path)!r}: {refused.strerror}; the rows before it are safe"
+                f"cannot write {str(self.path)!r}: {refused.strerror}; the rows before it are saved"
             ) from None
 
     def __enter__(self) -> Self:
@@ -116,7 +116,7 @@ def scan_keys(folder: Path) -> FinishedRows:
                         break
                     raise RunError(
                         f"{path}:{number}: {broken}; the row log was edited: "
-                        "restore it, or remove the line, and a resumed run produces its row again"
+                        "restore it, or remove the line, and a resumed run repeats its row"
                     ) from None
                 finished.size += len(line)
     except FileNotFoundError:

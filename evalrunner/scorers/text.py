@@ -262,8 +262,8 @@ def numeric_match(*, tolerance: float = 0.0, relative: float = 0.0) -> Scorer:
     An output without a number is wrong; a sample whose accepted answers have none is skipped.
 
     Args:
-        tolerance: Largest difference between the two.
-        relative: Largest difference as a share of the accepted number; the larger of both limits applies.
+        tolerance: Maximum absolute difference.
+        relative: Maximum difference as a share of the accepted number; the larger of both limits applies.
     """
     if not (0 <= tolerance < float("inf") and 0 <= relative < float("inf")):
         raise ValueError("'tolerance' and 'relative' should be 0 or more")

@@ -139,7 +139,7 @@ class ModelSpec:
     `api_key` is the value to send, `public` what may be written to disk: `${VAR}` in place of secrets.
     """
 
-    model: str = key("Model string; with base_url sent as it is", default="", path=True)
+    model: str = key("Model string; sent unchanged with base_url", default="", path=True)
     name: str = key("Name in tables and gates", default="", path=True)
     base_url: str | None = key("Base URL of an OpenAI-compatible endpoint", path=True)
     api_key: str | None = key("API key, such as ${LITELLM_API_KEY}", path=True)

@@ -316,7 +316,7 @@ class SectionReader:
         """Report every unknown key, with the nearest known one."""
         for name in data:
             if name not in known:
-                hint = nearest(name, known) or f"; known here: {', '.join(known)}"
+                hint = nearest(name, known) or f"; valid keys: {', '.join(known)}"
                 self.report((*path, name), f"unknown key{hint}", at_key=True)
 
     def value(self, data: Any, annotation: Any, path: KeyPath) -> Any:

@@ -64,7 +64,7 @@ class PageHandler(BaseHTTPRequestHandler, ABC):
 
     def do_GET(self) -> None:
         if not self._is_for_this_machine():
-            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server accepts requests for this machine only")
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server only accepts requests to 127.0.0.1 and localhost")
             return
         try:
             response = self.answer()

@@ -184,7 +184,7 @@ def test_merge_conflict_markers_in_a_baseline_are_reported() -> None:
     BASELINE.write_text("\n".join([*torn[:1], head, *torn[2:3], head, *torn[4:], first, *rest]))
     assert "main.jsonl:1: is a merge conflict marker" in evalrun(suite()).stderr
     BASELINE.write_text("\n".join([head, first, first.replace("[1]", "[0]"), *rest]))
-    assert "main.jsonl:3: repeats sample 'q0', as a merge can leave it" in evalrun(suite()).stderr
+    assert "main.jsonl:3: repeats sample 'q0', perhaps after a merge" in evalrun(suite()).stderr
     BASELINE.write_text("\n".join([head, first.replace("[1]", "[1,1]"), *rest]))
     assert "main.jsonl:2: is not a baseline row" in evalrun(suite()).stderr
 

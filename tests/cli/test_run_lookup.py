@@ -77,7 +77,7 @@ def test_corrupt_row_is_named_and_can_be_removed(server: ScriptedServer) -> None
     refused = evalrun("--resume", "last")
     assert refused.returncode == 3
     assert "rows.jsonl:3: wrong checksum" in refused.stderr
-    assert "restore it, or remove the line, and a resumed run produces its row again" in refused.stderr
+    assert "restore it, or remove the line, and a resumed run repeats its row" in refused.stderr
     log.write_bytes(b"".join([*lines[:2], *lines[3:]]))
     done = evalrun("--resume", "last")
     assert "5 of 10 rows were finished, 5 remaining" in done.stdout

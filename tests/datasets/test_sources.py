@@ -76,7 +76,7 @@ def test_a_folder_or_an_unknown_extension_is_an_error() -> None:
         "dataset.path: 'data' is a folder; name a file in it, or several with a glob: data/*.jsonl"
     ]
     assert problems("data/qa.txt") == [
-        "dataset.type: the name of 'data/qa.txt' does not tell its format; set type: one of csv, json, jsonl, parquet, tsv"
+        "dataset.type: cannot tell the format of 'data/qa.txt' from its name; set type: one of csv, json, jsonl, parquet, tsv"
     ]
     assert inputs("data/qa.txt", type="csv") == ["hi"]
 

@@ -151,7 +151,7 @@ def test_the_workflow_fails_on_a_regression_passes_without_one_and_exits_3_on_a_
     assert "the provider failed" in down.stdout or "aborted" in down.stdout
     summary = (repository.folder / "step.md").read_text(encoding="utf-8")
     assert re.findall(r"^## \S+ (\w+): qa$", summary, re.MULTILINE) == ["PASS", "FAIL", "UNTRUSTED"]
-    assert "The result is not trusted and says nothing about the model" in summary
+    assert "The result is untrusted and says nothing about the model" in summary
 
 
 def test_action_inputs_cannot_inject_shell_commands(repository: Repository) -> None:

@@ -167,7 +167,7 @@ def test_a_provider_that_refuses_every_call_for_ten_minutes_is_a_fatal_failure()
     last = failures[-1]
     assert last.kind == "rate_limit"
     assert last.fatal
-    assert last.message == "the provider at example refused every call for 10 min; no more calls are made"
+    assert last.message == "the provider at example rejected every call for 10 min; no more calls are made"
     assert sum(failure.fatal for failure in failures) == 20
     assert 10 <= sum(not failure.fatal for failure in failures) < 200
 

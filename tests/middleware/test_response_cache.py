@@ -89,7 +89,9 @@ def test_a_damaged_cache_file_is_moved_aside(tmp_path: Path) -> None:
     store.put(b"k", WHOLE, paid_by="r/")
     assert store.get(b"k") is not None
     aside = tmp_path / "answers.sqlite.broken-7"
-    assert notices == [f"the answer cache {str(path)!r} is damaged: moved to {str(aside)!r} and started anew"]
+    assert notices == [
+        f"the answer cache {str(path)!r} is damaged: moved to {str(aside)!r} and replaced by an empty one"
+    ]
     assert aside.read_bytes().startswith(b"no database")
     store.close()
 

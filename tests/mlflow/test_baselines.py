@@ -77,7 +77,7 @@ def test_regate_reads_from_the_address_of_the_command_line(server: str, client: 
     second = run("elsewhere", more, suite, mlflow=server)
     assert second.verdict == "pass"
     assert reevaluate_gates(find_run(second.run_id, Path("runs")), runs=Path("runs")).verdict == "pass"
-    assert evalrun("track", second.run_id).stdout.startswith("mlflow: already there: experiment 'elsewhere' at http")
+    assert evalrun("track", second.run_id).stdout.startswith("mlflow: already sent: experiment 'elsewhere' at http")
 
 
 def test_a_missing_database_means_no_baseline_yet() -> None:

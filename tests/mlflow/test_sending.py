@@ -273,7 +273,7 @@ def test_the_command_prints_the_location_of_the_run(server: str, client: Any) ->
     assert (done.returncode, done.stderr) == (1, f"mlflow: sent: experiment 'from-env' at {page}\n")
     again = evalrun("track", "last", "--mlflow", server, env={"MLFLOW_EXPERIMENT_NAME": "from-env"})
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout == f"mlflow: already there: experiment 'from-env' at {page}\n"
+    assert again.stdout == f"mlflow: already sent: experiment 'from-env' at {page}\n"
 
 
 def test_the_default_destination_is_a_database_in_the_working_folder() -> None:
@@ -281,4 +281,4 @@ def test_the_default_destination_is_a_database_in_the_working_folder() -> None:
     path = Path("mlflow.db").resolve()
     assert done.stderr.startswith(f"mlflow: sent: experiment 'local' at sqlite:///{path}, run "), done.stderr
     assert path.is_file()
-    assert evalrun("track").stdout.startswith("mlflow: already there: experiment 'local'")
+    assert evalrun("track").stdout.startswith("mlflow: already sent: experiment 'local'")

@@ -164,7 +164,7 @@ def test_an_exporter_that_does_not_answer_leaves_a_notice_and_the_verdict(notebo
     result = run_suite(suite(notebook, label="down"))
     assert (result.verdict, result.exit_code) == ("pass", 0)
     (notice,) = result.details.notices
-    assert notice.startswith(f"notebook: not sent to {notebook}: the notebook is closed; the run is safe in ")
+    assert notice.startswith(f"notebook: not sent to {notebook}: the notebook is closed; the run is saved in ")
     assert notice.endswith(f"can be sent later: evalrun track {result.folder}")
 
 
@@ -221,7 +221,7 @@ def test_a_scorer_of_a_package_can_name_itself_by_its_options(notebook: Path) ->
 def test_a_stored_run_is_sent_to_the_tracker_of_its_suite(notebook: Path) -> None:
     result = run_suite(suite(notebook))
     sent = track_run(result.folder, {})
-    assert {name: str(each) for name, each in sent.items()} == {"notebook": f"already there: page {result.folder.name}"}
+    assert {name: str(each) for name, each in sent.items()} == {"notebook": f"already sent: page {result.folder.name}"}
 
 
 def test_two_plugins_of_one_name_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_tenth_annotation_counts_the_rest() -> None:
     said = list(gate_annotations([view(gates=gates), view(gates=(gate("inconclusive", blocks=False),))], Path()))
     assert len(said) == 11
     assert said[0] == "::error file=suites/qa.yaml,line=99,title=qa%3A fail::g99 is 0.500: why"
-    assert said[9] == "::error title=evalrun::and 4 more; the log and the summary have all"
+    assert said[9] == "::error title=evalrun::and 4 more; the log and the summary list all"
     assert said[10].startswith("::warning ")
 
 
@@ -129,7 +129,7 @@ def test_full_step_summary_is_a_note() -> None:
     step.write_bytes(b"x" * (STEP_BYTES - 1_000))
     done = evalrun(write("0"), env=env(GITHUB_STEP_SUMMARY=str(step)))
     assert done.returncode == 0
-    assert "note: a report could not be written: the summary of the step is full" in done.stdout
+    assert "note: a report could not be written: the step summary is full" in done.stdout
     assert step.stat().st_size == STEP_BYTES - 1_000
 
 

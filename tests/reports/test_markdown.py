@@ -87,11 +87,11 @@ def test_summary_shows_verdict_then_gates_metrics_and_rows() -> None:
         ({}, "1 of 1 gate failed: exact_match >= 0.8 is 0.500: misses the threshold."),
         (
             {"verdict": "untrusted", "exit_code": 3, "gates": (replace(GATE, verdict="untrusted", reason="no row was run"),)},
-            "The result is not trusted and says nothing about the model: exact_match >= 0.8 is 0.500: no row was run.",
+            "The result is untrusted and says nothing about the model: exact_match >= 0.8 is 0.500: no row was run.",
         ),
         (
             {"verdict": "untrusted", "exit_code": 3, "gates": (), "stopped": "target 'a' answered none of its 10 rows"},
-            "The result is not trusted and says nothing about the model: target 'a' answered none of its 10 rows.",
+            "The result is untrusted and says nothing about the model: target 'a' answered none of its 10 rows.",
         ),
         (
             {"verdict": "inconclusive", "exit_code": 4, "gates": (replace(GATE, verdict="inconclusive", reason="too few"),)},
@@ -107,7 +107,7 @@ def test_summary_shows_verdict_then_gates_metrics_and_rows() -> None:
         ),
         ({"verdict": "pass", "exit_code": 0, "gates": ()}, "There are no gates, so there is no verdict."),
         ({"exit_code": 130, "rows": 4}, "Interrupted after 4 of 10 rows."),
-        ({"verdict": None, "exit_code": None}, "The run did not finish; the numbers are of the rows on disk."),
+        ({"verdict": None, "exit_code": None}, "The run did not finish; the numbers cover the rows on disk."),
     ],
 )  # fmt: skip
 def test_sentence_states_the_result_and_its_reason(changes: dict[str, Any], said: str) -> None:

@@ -49,7 +49,7 @@ def test_keys_are_read_by_name_and_alias_with_variables_filled_in() -> None:
     ("text", "problem"),
     [
         ("{size: 1, nam: a}", "s.yaml:1:11: nam: unknown key; did you mean 'name'?"),
-        ("{size: 1, resolved: a}", "s.yaml:1:11: resolved: unknown key; known here: "),
+        ("{size: 1, resolved: a}", "s.yaml:1:11: resolved: unknown key; valid keys: "),
         ("{name: a}", "s.yaml:1:1: needs 'size', such as size: 3"),
         ("{size: 1, name: A}", "s.yaml:1:17: name: 'A' should be lower-case letters"),
         ("{size: 1, share: 2}", "s.yaml:1:18: share: is 2; it should be at least 0 and at most 1; write a percentage"),

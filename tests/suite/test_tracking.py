@@ -49,7 +49,7 @@ def test_tracking_problems_are_reported_with_line_and_column() -> None:
             "s.yaml:9:15: tracking.mlflow.run_name: the variable MISSING is not set; export MISSING=… or write "
             "${MISSING:-default}"
         ),
-        "s.yaml:10:3: tracking.wandb: unknown key; known here: mlflow",
+        "s.yaml:10:3: tracking.wandb: unknown key; valid keys: mlflow",
     ]
 
 

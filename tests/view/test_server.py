@@ -178,7 +178,7 @@ def test_other_host_names_are_rejected(browser: Browser) -> None:
     evalrunner.run_suite(write_suite(more=ONE))
     for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[", "10.0.0.1"):
         status, _, text = browser.ask("/", headers={"Host": host})
-        assert (status, text) == (421, "this server accepts requests for this machine only\n"), host
+        assert (status, text) == (421, "this server only accepts requests to 127.0.0.1 and localhost\n"), host
     for host in (f"localhost:{browser.port}", "localhost", "127.0.0.1:1", "[::1]:80"):
         assert browser.ask("/", headers={"Host": host})[0] == 200, host
 

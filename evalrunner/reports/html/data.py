@@ -196,9 +196,7 @@ class RowIndex:
             try:
                 rows[target] = decode_row(file.readline())
             except (BrokenRecord, ValueError, KeyError) as broken:
-                raise RunError(
-                    f"{self.path}: byte {offset}: {broken}; the row log was changed by something else"
-                ) from None
+                raise RunError(f"{self.path}: byte {offset}: {broken}; another program changed the row log") from None
         return rows
 
 
@@ -210,7 +208,7 @@ def _head(path: Path, line: bytes) -> tuple[bytes, int, int]:
     try:
         row = decode_row(line)
     except (BrokenRecord, ValueError, KeyError) as broken:
-        raise RunError(f"{path}: {broken}; the row log was changed by something else") from None
+        raise RunError(f"{path}: {broken}; another program changed the row log") from None
     return json.dumps(row.target).encode(), row.epoch, row.sample.index
 
 

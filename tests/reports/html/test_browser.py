@@ -69,7 +69,7 @@ def test_first_screen_shows_verdict_gates_and_reasons(visit: Open, report: Path)
     page = visit(report).page
     assert page.inner_text("h1") == "capitals"
     assert page.inner_text(".verdict .word").split()[-1] == "Untrusted"
-    assert page.inner_text(".verdict .why").startswith("The result is not trusted and says nothing about the model:")
+    assert page.inner_text(".verdict .why").startswith("The result is untrusted and says nothing about the model:")
     assert "6 gates: 3 untrusted, 2 inconclusive, 1 pass" in page.inner_text(".verdict .facts")
     gates = page.locator("#gates tbody tr").all_inner_texts()
     assert len(gates) == 6

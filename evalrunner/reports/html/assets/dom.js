@@ -63,7 +63,7 @@ function scoreText(value) {
 }
 
 function signed(value) {
-  return (value > 0 ? "+" : value < 0 ? "−" : "±") + number(Math.abs(value));
+  return (value > 0 ? "+" : value < 0 ? "−" : "") + number(Math.abs(value));
 }
 
 function interval(low, high, unit) {

@@ -166,8 +166,8 @@ function cardLine(metric, target, place, domain) {
       h("span", { class: "faint n" }, interval(metric.low, metric.high, metric.unit) === DASH ? "no interval" : interval(metric.low, metric.high, metric.unit))),
     bar(metric, place, { domain, gates }),
     h("p", { class: "counts" }, countsOf(metric).map((text) => h("span", null, text)),
-      !metric.trusted && h("strong", { class: "warn" }, "not trusted: too few scored")),
-    other && h("p", { class: "faint small" }, `${other.on_no_answer === "zero" ? "with no answer as 0" : "without unanswered rows"}: ${number(other.value, metric.unit)} (n ${count(other.n)})`));
+      !metric.trusted && h("strong", { class: "warn" }, "untrusted: too few scored")),
+    other && h("p", { class: "faint small" }, `${other.on_no_answer === "zero" ? "counting missing answers as 0" : "excluding missing answers"}: ${number(other.value, metric.unit)} (n ${count(other.n)})`));
 }
 
 // The counts: scored always, the others where they are not zero.
@@ -187,7 +187,7 @@ function numbersSection() {
       if (metric) rows.push([
         h("span", { class: "mono" }, name, (metric.detail || {}).backend ? h("span", { class: "faint" }, ` (${metric.detail.backend})`) : null),
         ...(SEVERAL ? [targetName(place)] : []),
-        [number(metric.value, metric.unit), !metric.trusted && metric.value !== null && scorerOf(metric.scorer) ? h("strong", { class: "warn", title: "not trusted: too few rows scored" }, " !") : null],
+        [number(metric.value, metric.unit), !metric.trusted && metric.value !== null && scorerOf(metric.scorer) ? h("strong", { class: "warn", title: "untrusted: too few samples scored" }, " !") : null],
         h("span", { title: metric.method || "" }, interval(metric.low, metric.high, metric.unit)),
         ...["n", "skipped", "unscored", "errors"].map((key) => h("span", { class: metric[key] ? "" : "nought" }, count(metric[key]))),
       ]);
