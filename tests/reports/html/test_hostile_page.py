@@ -171,4 +171,4 @@ def test_exported_table_has_no_formulas_and_marks_cut_texts(visit: Callable[...,
         assert not [value for value in row.values() if value.startswith(("=", "+", "@", "\t", "\r", "-"))]
     assert {row["id"][:4] for row in rows if row["cut"] == "true"} == {"long"}
     page.locator("#row-table tbody th a").nth(list(TEXTS).index("long")).click()
-    assert "cut here: 20,000 of 1,000,000 characters" in page.inner_text("dialog")
+    assert "truncated: 20,000 of 1,000,000 characters" in page.inner_text("dialog")

@@ -168,7 +168,7 @@ function runningChart(scorer) {
     }
   });
   const title = `Running mean of ${DATA.scorers[scorer].name}`;
-  return [drawing(width, height, title, "A line for each target; the table below has points of it.", parts),
+  return [drawing(width, height, title, "A line for each target; the table below lists some of its points.", parts),
     numbersOf(title, [["Target", ""], ["After row", "n"], ["Mean", "n"]], rows)];
 }
 

@@ -132,7 +132,7 @@ function stepRow(event) {
 }
 
 async function copyLink() {
-  let text = "The address bar has the link";
+  let text = "The link is in the address bar";
   try { await navigator.clipboard.writeText(location.href); text = "Link copied"; } catch { /* the browser does not let a file do that */ }
   document.getElementById("copy-link").textContent = text;
   say(text);

@@ -144,11 +144,11 @@ function textBlock(text, kind) {
 }
 
 function cutNote(text) {
-  return h("p", { class: "cut" }, `cut here: ${count(kept(text).length)} of ${count(text[1])} characters; table.csv and rows.jsonl have the full text`);
+  return h("p", { class: "cut" }, `truncated: ${count(kept(text).length)} of ${count(text[1])} characters; table.csv and rows.jsonl have the full text`);
 }
 
 const sectionsMade = [];
-const SHORT_TITLES = { "not-scored": "Not scored", cost: "Cost and time", tradeoff: "Trade-offs", numbers: "All numbers", about: "About" };
+const SHORT_TITLES = { tradeoff: "Trade-offs", about: "About" };
 
 // A part of the page under a heading of its own; it gets a line in the contents, shorter where the title is long.
 function section(id, title, ...children) {
@@ -180,7 +180,7 @@ function cssColour(place) {
   return `target-${place % 6}`;
 }
 
-// The name of a target behind its mark, so that it is told by shape and not by colour alone.
+// The name of a target behind its mark, so that shape identifies it, not color alone.
 function targetName(place) {
   const { name } = DATA.targets[place];
   return h("span", { class: `target-name${name.length <= 26 ? " whole" : ""}` }, targetKey(place), h("span", { dir: "auto" }, oneLine(name, 120)));

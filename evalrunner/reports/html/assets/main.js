@@ -31,7 +31,7 @@ function chartsSection() {
   const latency = h("div", { id: "latency-picture" }, "…");
   DRAW.push(() => latency.replaceChildren(...[latencyChart()].flat()));
   return section("distributions", "Distributions", h("div", { class: "bar-line" }, targetLegend(), DATA.scorers.length > 1 && pickScorer("picture-scorer", change)),
-    h("div", { class: "figures" }, figure("Scores", "rows by score", scores), figure("Running mean", "mean of the rows so far", running), figure("Latency", "seconds per answer; the last bin has the slowest 0.5%", latency)));
+    h("div", { class: "figures" }, figure("Scores", "rows by score", scores), figure("Running mean", "mean of the rows so far", running), figure("Latency", "seconds per answer; the last bin contains the slowest 0.5%", latency)));
 }
 
 function buildPage() {
@@ -50,9 +50,9 @@ function buildPage() {
 function rowsNote() {
   const { groups, shown: kept, limit } = DATA.rows;
   const parts = ["Click a row or press Enter for details; arrow keys move between rows."];
-  if (kept < groups) parts.push(`The page has the first ${count(kept)} of ${count(groups)} rows; table.csv has all.`);
+  if (kept < groups) parts.push(`The page shows the first ${count(kept)} of ${count(groups)} rows; table.csv has all of them.`);
   if (ROWS.some((row) => [row.input, ...DATA.targets.map((_, place) => row.output(place))].some(Array.isArray)))
-    parts.push(`Texts are cut after ${count(limit)} characters; table.csv and rows.jsonl have the full texts.`);
+    parts.push(`Texts are truncated after ${count(limit)} characters; table.csv and rows.jsonl have the full texts.`);
   return parts.join(" ");
 }
 
