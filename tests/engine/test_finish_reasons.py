@@ -111,6 +111,7 @@ def test_misconfigured_target_is_aborted_and_others_finish(action: Action, reaso
             .read_text()
             .replace("target: {", "targets:\n  - {")
             .replace("\nscorers", f'\n  - {{model: m, name: other, base_url: "{good.base_url}"}}\nscorers')
+            .replace("timeout: 1", "timeout: 30, row_timeout: 60000")  # scaled: the default of a row is 0.6 s
         )
         Path(suite).write_text(text)
         result = evalrunner.run_suite(suite, options=QUICK)
