@@ -27,6 +27,7 @@ from evalrunner.redact import redact_message
 
 Factory: TypeAlias = Callable[..., Any]
 
+VARIADIC = frozenset({inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD})
 RESERVED_OPTIONS = frozenset({"type", "name", "version", "judge", "on_no_answer", "args"})
 """Keys of the suite itself besides `type`; options of a factory cannot have these names."""
 
@@ -211,11 +212,21 @@ def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:
 
 
 def call_factory(factory: Factory, options: Mapping[str, Any], context: PluginContext) -> Any:
-    """The result of the factory for the options; it gets the context if its first parameter is named `context`."""
-    first = next(iter(inspect.signature(factory).parameters.values()), None)
-    if first is not None and first.name == "context" and first.kind is not first.KEYWORD_ONLY:
-        return factory(context, **options)
-    return factory(**options)
+    """The result of the factory for the options; it gets the context if its first parameter is named `context`.
+
+    Raises ReferenceProblem if it has another required parameter, as a function to be called for each row has.
+    """
+    parameters = [item for item in inspect.signature(factory).parameters.values() if item.kind is not item.KEYWORD_ONLY]
+    given = [context] if parameters and parameters[0].name == "context" else []
+    needed = [
+        item.name for item in parameters[len(given) :] if item.default is item.empty and item.kind not in VARIADIC
+    ]
+    if needed:
+        raise ReferenceProblem(
+            f"{name_of(factory)} needs {needed[0]!r}, which a factory does not get; to call it for each row, use "
+            "`type: python` with `function:`"
+        )
+    return factory(*given, **options)
 
 
 class SignatureError(ValueError):

@@ -8,6 +8,7 @@ import pytest
 
 from evalrunner import RunOptions, run_suite
 from evalrunner.domain import Cell, Completion, Declaration
+from evalrunner.errors import SuiteError
 from evalrunner.plugins import PluginContext, ReferenceProblem, SignatureError
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.scorers.python import python
@@ -170,3 +171,16 @@ def test_user_objects_with_methods_of_protocols_are_not_called(tmp_path: Path) -
         "scorers: [{type: python, function: 'own.py:style', name: style}]\n"
     )
     assert run_suite(tmp_path / "s.yaml", options=RunOptions(output_dir=tmp_path / "runs")).metrics["style/v1"] == 1.0
+
+
+def test_a_function_in_place_of_a_factory_is_an_error_of_the_suite(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def polite(output):\n    return True\n")
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ndataset: {rows: [{input: a, out: a}]}\ntarget: {type: recorded, column: out}\nscorers: [{type: 'own.py:polite'}]\n"
+    )
+    with pytest.raises(SuiteError) as refused:
+        run_suite(tmp_path / "s.yaml", options=RunOptions(output_dir=tmp_path / "runs"))
+    assert str(refused.value).endswith(
+        "s.yaml:4:11: scorers[0]: polite() needs 'output', which a factory does not get; to call it for each row, use "
+        "`type: python` with `function:`"
+    )
