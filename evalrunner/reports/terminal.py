@@ -236,7 +236,7 @@ def slice_tables(name: str, target: TargetView) -> Iterator[Table]:
         for text, metrics in list(values.items())[:MAX_SLICES]:
             cells = [
                 styled(
-                    f"{number(metric.value, metric.unit)} ({interval(metric.low, metric.high)}) n={metric.n}",
+                    f"{number(metric.value, metric.unit)}{_ends(metric)} n={metric.n}",
                     None if metric.trusted else "magenta",
                 )
                 for metric in metrics.values()

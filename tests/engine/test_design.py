@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import evalrunner
+from evalrunner.reports.terminal import TerminalReporter
 
 SUITE = """\
 name: s
@@ -58,6 +59,18 @@ def test_slices_clusters_and_reducers_are_in_the_files() -> None:
     assert result.metrics["exact_match/v1"] == pytest.approx(2 / 3)  # of all samples, not of the last slice
     run = json.loads((result.folder / "run.json").read_text())
     assert (run["reducers"], run["cluster"], run["slices"]) == (["mean", "at_least_2"], "passage", ["topic"])
+
+
+def test_a_slice_without_an_interval_is_printed_without_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s.yaml").write_text(
+        "name: s\ndataset: {rows: [{input: a, expected: a, out: a, topic: one}]}\nslices: [topic]\n"
+        "target: {type: recorded, column: out}\nscorers: [{type: python, function: 'builtins:len'}]\n"
+    )
+    result = evalrunner.run_suite("s.yaml", reporters=(TerminalReporter(),))
+    assert result.exit_code == 0
+    printed = capsys.readouterr().out
+    assert "1.000 n=1" in printed
+    assert "(–)" not in printed
 
 
 def test_reducer_is_accepted_at_the_top_of_the_suite() -> None:
