@@ -321,7 +321,7 @@ class BaselineResult:
     """A gate's metric compared with its baseline over paired samples, in the metric's unit.
 
     `drop` is how much worse the candidate is (negative: better), `low` and `high` its 90% CI; the upper end is the largest
-    drop that the data does not rule out. `n` counts pairs, `left_out` the samples that changed or exist on one side only,
+    drop that the data does not rule out. `n` counts pairs, `excluded` the samples that changed or exist on one side only,
     `missing` the pairs without a score of the candidate. `differs` names the compared parts (prompt, params, model).
     """
 
@@ -332,7 +332,7 @@ class BaselineResult:
     low: float | None = None
     high: float | None = None
     n: int = 0
-    left_out: int = 0
+    excluded: int = 0
     missing: int = 0
     p_value: float | None = None
     method: str | None = None
@@ -345,7 +345,7 @@ class GateResult:
     """One gate's verdict for one target: the value, the bound, and the reason. `line` is its line in the suite.
 
     `low` and `high` are the 95% CI for display; `gate_low` and `gate_high` the one-sided bounds at `confidence` that
-    decided. `rows_to_decide` is how many rows an inconclusive gate needs to decide with a probability of 50% and of 80%;
+    decided. `samples_to_decide` is how many samples an inconclusive gate needs to decide with a probability of 50% and of 80%;
     None if no practical number is enough. `blocks`: whether an inconclusive verdict or a missing baseline changes the exit
     code. `details` are further facts behind the reason.
     """
@@ -364,7 +364,7 @@ class GateResult:
     confidence: float | None = None
     gate_low: float | None = None
     gate_high: float | None = None
-    rows_to_decide: tuple[int, int] | None = None
+    samples_to_decide: tuple[int, int] | None = None
     baseline: BaselineResult | None = None
     blocks: bool = True
     slice: Mapping[str, str] | None = None

@@ -351,8 +351,8 @@ def pair_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Sc
     result = paired_difference(differences, span=scale.span(first, second), clusters=clusters)
     up, down = sum(1 for item in differences if item > 0), sum(1 for item in differences if item < 0)
     wins, losses = (up, down) if scale.higher_is_better else (down, up)
-    left_out = len(first) + len(second) - 2 * len(places)
-    return _pair(names, result, left_out=left_out, counts=(wins, len(places) - wins - losses, losses))
+    excluded = len(first) + len(second) - 2 * len(places)
+    return _pair(names, result, excluded=excluded, counts=(wins, len(places) - wins - losses, losses))
 
 
 def unpaired_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:
@@ -367,13 +367,13 @@ def unpaired_scores(names: tuple[str, str], first: Scores, second: Scores, scale
 
 
 def _pair(
-    names: tuple[str, str], result: Difference, *, left_out: int = 0, counts: tuple[int, int, int] | None = None
+    names: tuple[str, str], result: Difference, *, excluded: int = 0, counts: tuple[int, int, int] | None = None
 ) -> Pair:
     wins, ties, losses = counts or (None, None, None)
     return Pair(
         first=names[0], second=names[1], difference=result.estimate, low=result.low, high=result.high,
         p_value=result.p_value, method=result.method, n=result.n, wins=wins, ties=ties, losses=losses,
-        left_out=left_out, note=result.note,
+        excluded=excluded, note=result.note,
     )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ class Pair:
 
     `p_value` is of this test alone, `p_adjusted` after Holm over the family, None outside of it. `better` is the one
     that is significantly better (p_adjusted < .05). `wins` counts samples on which the first is better, `losses` the second.
-    `n` counts pairs, `left_out` samples with a score on one side only. Unpaired, `n` counts the values of both sides.
+    `n` counts pairs, `excluded` samples with a score on one side only. Unpaired, `n` counts the values of both sides.
     """
 
     first: str
@@ -71,7 +71,7 @@ class Pair:
     wins: int | None = None
     ties: int | None = None
     losses: int | None = None
-    left_out: int = 0
+    excluded: int = 0
     better: str | None = None
     note: str | None = None
 
@@ -263,10 +263,10 @@ def _missing_rows(metric: ComparedMetric) -> Iterator[str]:
     """Pairs that miss many samples though neither side misses scores: rows that never ran."""
     for pair in metric.pairs:
         sides = [metric.values.get(name) for name in (pair.first, pair.second)]
-        many = pair.left_out > MAX_EXCLUDED * (pair.n + pair.left_out)
+        many = pair.excluded > MAX_EXCLUDED * (pair.n + pair.excluded)
         if many and all(side is None or side.trusted for side in sides):
             yield (
-                f"{metric.name}: on {pair.left_out:,} samples only one of {pair.first} and {pair.second} has a score; "
+                f"{metric.name}: on {pair.excluded:,} samples only one of {pair.first} and {pair.second} has a score; "
                 f"they are excluded from the {pair.n:,} pairs"
             )
 

@@ -113,7 +113,9 @@ def _result(
         confidence=spec.confidence,
         gate_low=decision.low,
         gate_high=decision.high,
-        rows_to_decide=(rows.even, rows.strong) if rows and rows.even is not None and rows.strong is not None else None,
+        samples_to_decide=(rows.even, rows.strong)
+        if rows and rows.even is not None and rows.strong is not None
+        else None,
         baseline=comparison,
         blocks=_blocks(gate, decision),
         slice=spec.slice,

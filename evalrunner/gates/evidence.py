@@ -30,7 +30,7 @@ from evalrunner.stats.summary import (
 if TYPE_CHECKING:
     from evalrunner.baselines.file import SampleKey
     from evalrunner.runs.provenance import Provenance
-    from evalrunner.stats.hypothesis_tests import RowsToDecide
+    from evalrunner.stats.hypothesis_tests import SamplesToDecide
 
 REPORTED_BY_PROVIDER: Final = ("cost_usd", "token_count", "ttft", "output_rate")  # missing values are no judge's fault
 
@@ -227,7 +227,7 @@ def amount(gate: Gate, value: float, *, unit: bool = True) -> str:
     return f"{text} {noun}" if unit and noun else text
 
 
-def samples_needed(rows: RowsToDecide | None) -> str:
+def samples_needed(rows: SamplesToDecide | None) -> str:
     """` About 1,900 samples are needed to decide.`, rounded to two digits; empty where that is unknown."""
     if rows is None:
         return ""
@@ -237,8 +237,8 @@ def samples_needed(rows: RowsToDecide | None) -> str:
     return f" About {math.ceil(rows.strong / digits) * digits:,} samples are needed to decide."
 
 
-def samples_needed_in_detail(rows: RowsToDecide | None, *, more_epochs_help: bool) -> list[str]:
-    """The same for even odds and 80% power, and whether more epochs would do as well."""
+def samples_needed_in_detail(rows: SamplesToDecide | None, *, more_epochs_help: bool) -> list[str]:
+    """The same for 50% and 80% power, and whether more epochs would do as well."""
     if rows is None or rows.even is None or rows.strong is None:
         return []
     counts = f"{rows.even:,} samples decide with 50% power, " if rows.even != rows.strong else ""

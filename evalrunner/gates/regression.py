@@ -30,7 +30,7 @@ from evalrunner.gates.threshold import GateDecision
 from evalrunner.prompts import find_value
 from evalrunner.runs.provenance import Provenance, scorer_changes, target_changes
 from evalrunner.stats.distributions import variance
-from evalrunner.stats.hypothesis_tests import NonInferiority, RowsToDecide, holm, mcnemar, non_inferiority
+from evalrunner.stats.hypothesis_tests import NonInferiority, SamplesToDecide, holm, mcnemar, non_inferiority
 from evalrunner.stats.power import (
     PairedSpread,
     paired_spread,
@@ -197,7 +197,7 @@ def _comparison(one: TestedGate, candidate: CandidateRun) -> BaselineResult:
         low=result.low,
         high=result.high,
         n=result.n,
-        left_out=one.pairing.excluded,
+        excluded=one.pairing.excluded,
         missing=one.pairing.missing,
         p_value=_p_value(one),
         method=result.method,
@@ -235,7 +235,7 @@ def _untrusted(one: TestedGate) -> GateDecision | None:
 
 def _decision(one: TestedGate, verdict: Verdict, comparison: BaselineResult) -> GateDecision:
     gate, result = one.gate, one.result
-    rows: RowsToDecide | None = None
+    rows: SamplesToDecide | None = None
     change = _change(gate, result)
     note = f" ({result.note})" if result.note and verdict == "inconclusive" else ""
     if gate.spec.kind == "improved":

@@ -28,7 +28,7 @@ from evalrunner.stats.aggregates import gate_bounds
 from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from evalrunner.stats.hypothesis_tests import RowsToDecide
+    from evalrunner.stats.hypothesis_tests import SamplesToDecide
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
@@ -47,7 +47,7 @@ class GateDecision:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    rows: RowsToDecide | None = None
+    rows: SamplesToDecide | None = None
     worse: bool = False
     details: tuple[str, ...] = ()
 
@@ -136,12 +136,12 @@ def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None,
     )  # fmt: skip
 
 
-def _rows(gate: Gate, value: float, end: float | None, n: int) -> RowsToDecide | None:
+def _rows(gate: Gate, value: float, end: float | None, n: int) -> SamplesToDecide | None:
     if end is None:
         return None
-    from evalrunner.stats.hypothesis_tests import rows_to_decide
+    from evalrunner.stats.hypothesis_tests import samples_to_decide
 
-    return rows_to_decide(n, half=abs(value - end), estimate=value, bound=gate.spec.bound)
+    return samples_to_decide(n, half=abs(value - end), estimate=value, bound=gate.spec.bound)
 
 
 def _depends_on_missing(gate: Gate, evidence: Evidence, decision: GateDecision, other: GateDecision) -> str:

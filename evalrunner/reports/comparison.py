@@ -207,7 +207,7 @@ def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]
     yield f"{pair.n:,}", None
     if paired:
         yield f"{pair.wins:,}/{pair.ties:,}/{pair.losses:,}", None
-        yield f"{pair.left_out:,}", "yellow" if pair.left_out else None
+        yield f"{pair.excluded:,}", "yellow" if pair.excluded else None
 
 
 def pareto_lines(comparison: Comparison) -> Iterator[str]:

@@ -18,14 +18,14 @@ from evalrunner.stats.intervals import LEVEL, MIN_CLUSTERS, ROUNDING, mean_error
 ALPHA: Final = 0.05  # one-sided
 MIN_GRADED_PAIRS: Final = 20  # pairs of graded scores below which nothing is decided
 STRONG: Final = ((1.645 + 0.842) / 1.645) ** 2  # 2.29: from 50% to 80% power, by the normal quantiles of .95 and .8
-MAX_ROW_FACTOR: Final = 100  # times the rows there are: more is no practical number
+MAX_ROW_FACTOR: Final = 100  # times the current samples: more is no practical number
 
 Decision: TypeAlias = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True)
-class RowsToDecide:
-    """The number of rows needed to decide with 50% and with 80% power; None if that is impractical."""
+class SamplesToDecide:
+    """The number of samples needed to decide with 50% and with 80% power; None if that is impractical."""
 
     even: int | None
     strong: int | None
@@ -51,7 +51,7 @@ class NonInferiority:
     p_fail: float | None = None
     p_worse: float | None = None
     p_better: float | None = None
-    rows: RowsToDecide | None = None
+    rows: SamplesToDecide | None = None
     note: str | None = None
 
     @property
@@ -95,22 +95,22 @@ def non_inferiority(
     return replace(result, estimate=estimate, decision=decision, rows=rows, note=note)
 
 
-def rows_to_prove_equivalence(max_drop: float, *, alpha: float = ALPHA) -> int | None:
-    """How many rows of 0/1 scores without any difference rule out a drop of `max_drop`: z²(1 − δ)/δ."""
+def samples_to_prove_equivalence(max_drop: float, *, alpha: float = ALPHA) -> int | None:
+    """How many samples with equal 0/1 scores rule out a drop of `max_drop`: z²(1 − δ)/δ."""
     return math.ceil(normal_quantile(1 - alpha) ** 2 * (1 - max_drop) / max_drop) if max_drop > 0 else None
 
 
-def rows_to_decide(n: int, *, half: float, estimate: float, bound: float) -> RowsToDecide:
-    """n·(h/|estimate − bound|)² rows for 50% power and 2.29 times that for 80%; `half` is the one-sided half-width.
+def samples_to_decide(n: int, *, half: float, estimate: float, bound: float) -> SamplesToDecide:
+    """n·(h/|estimate − bound|)² samples for 50% power and 2.29 times that for 80%; `half` is the one-sided half-width.
 
-    None if over a hundred times the current rows are needed. Never fewer than one more row than there are: those did
+    None if over a hundred times the current samples are needed. Never fewer than one more than there are: those did
     not decide, even where the half-width of an asymmetric interval suggests that they should.
     """
     gap = abs(estimate - bound)
     if gap == 0 or not (half / gap) ** 2 <= MAX_ROW_FACTOR:
-        return RowsToDecide(None, None)
+        return SamplesToDecide(None, None)
     even = n * (half / gap) ** 2
-    return RowsToDecide(max(n + 1, math.ceil(even)), max(n + 1, math.ceil(even * STRONG)))
+    return SamplesToDecide(max(n + 1, math.ceil(even)), max(n + 1, math.ceil(even * STRONG)))
 
 
 def tango(b: float, c: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
@@ -184,11 +184,11 @@ def _binary(
         worse, better = NORMAL.cdf(-at_zero), NORMAL.cdf(at_zero)
     half = normal_quantile(1 - alpha) * math.sqrt(((b + c) / n - estimate**2) / (n * worth))
     if half > 0:
-        rows = rows_to_decide(n, half=half, estimate=estimate, bound=base.max_drop)
+        rows = samples_to_decide(n, half=half, estimate=estimate, bound=base.max_drop)
     else:
-        enough = rows_to_prove_equivalence(base.max_drop, alpha=alpha)
+        enough = samples_to_prove_equivalence(base.max_drop, alpha=alpha)
         needed = None if enough is None else math.ceil(enough / worth)
-        rows = RowsToDecide(needed, needed)
+        rows = SamplesToDecide(needed, needed)
     return replace(
         base, low=low, high=high, method="tango" if clusters is None else "tango-clustered", rows=rows,
         p_pass=NORMAL.cdf(at_margin), p_fail=NORMAL.cdf(-at_margin), p_worse=worse, p_better=better,
@@ -228,7 +228,7 @@ def _graded(
     scores = [(mean - point) / error for point in (base.max_drop, 0.0)]
     result = replace(
         base, low=mean - half, high=mean + half, method="t-padded" if clusters is None else "t-padded-clustered",
-        rows=rows_to_decide(n - 2, half=half, estimate=math.fsum(drops) / (n - 2), bound=base.max_drop),
+        rows=samples_to_decide(n - 2, half=half, estimate=math.fsum(drops) / (n - 2), bound=base.max_drop),
         p_pass=t_tail(-scores[0], df), p_fail=t_tail(scores[0], df),
         p_worse=t_tail(scores[1], df), p_better=t_tail(-scores[1], df),
     )  # fmt: skip

@@ -112,7 +112,7 @@ def test_changed_new_and_removed_samples_are_not_paired() -> None:
     lines[2:4] = ["new,new?,yes,yes,no,law"]
     Path("data.csv").write_text("\n".join(lines) + "\n")
     code, (gate,) = gates(suite())
-    assert (code, gate["baseline"]["n"], gate["baseline"]["left_out"]) == (0, 197, 4)
+    assert (code, gate["baseline"]["n"], gate["baseline"]["excluded"]) == (0, 197, 4)
     assert "4 samples excluded (1 changed, 1 new, 2 removed)" in gate["details"]
 
 

@@ -123,7 +123,7 @@ def test_inconclusive_gate_reports_the_samples_needed() -> None:
     suite = write("{metric: exact_match, min: 0.55, confidence: 0.95}")
     (result,) = json.loads(evalrun(suite, "--json").stdout)["gates"]
     assert result["verdict"] == "inconclusive"
-    assert result["rows_to_decide"] == [303, 693]
+    assert result["samples_to_decide"] == [303, 693]
     assert result["reason"] == (
         "between 0.513 and 0.6825 at 95% confidence: not conclusive. About 700 samples are needed to decide"
     )

@@ -77,8 +77,8 @@ def test_forty_rows_are_inconclusive_and_report_the_samples_needed(shared_data: 
     accept()
     code, metrics = run(shared_data, LARGE, drop(0.02), "--limit", "40")
     (gate,) = metrics["gates"]
-    assert (code, gate["verdict"], gate["rows_to_decide"]) == (0, "inconclusive", [1353, 3093])
-    assert (gate["baseline"]["n"], gate["baseline"]["left_out"]) == (40, 1279)
+    assert (code, gate["verdict"], gate["samples_to_decide"]) == (0, "inconclusive", [1353, 3093])
+    assert (gate["baseline"]["n"], gate["baseline"]["excluded"]) == (40, 1279)
 
 
 def test_run_against_itself_passes_with_133_rows_or_more(shared_data: Path) -> None:

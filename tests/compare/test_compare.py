@@ -45,7 +45,7 @@ def test_pairs_count_wins_ties_losses_and_one_sided_samples() -> None:
     second: list[float | None] = [1, 0, 1, 0, 1, None, None]
     comparison = compared({"x": {"right": first}, "y": {"right": second}}, [RIGHT])
     (pair,) = comparison.metrics[0].pairs
-    assert (pair.wins, pair.ties, pair.losses, pair.n, pair.left_out) == (1, 2, 1, 4, 2)
+    assert (pair.wins, pair.ties, pair.losses, pair.n, pair.excluded) == (1, 2, 1, 4, 2)
     assert comparison.metrics[0].values["x"].unscored == 2
     why = "which are excluded from pairs: a target that fails on hard samples looks better than it is"
     assert comparison.warnings == (

@@ -9,11 +9,11 @@ import pytest
 
 from evalrunner.stats.hypothesis_tests import (
     NonInferiority,
-    RowsToDecide,
+    SamplesToDecide,
     holm,
     mcnemar,
     non_inferiority,
-    rows_to_prove_equivalence,
+    samples_to_prove_equivalence,
     tango,
     tango_score,
 )
@@ -77,9 +77,9 @@ def test_a_drop_is_decided_by_both_ends_of_its_interval(max_drop: float, decisio
 
 def test_an_inconclusive_test_reports_the_rows_needed_to_decide() -> None:
     found = non_inferiority(pairs(4, 4, 40), max_drop=0.02)
-    assert (found.decision, found.rows, found.worse) == ("inconclusive", RowsToDecide(1353, 3093), False)
+    assert (found.decision, found.rows, found.worse) == ("inconclusive", SamplesToDecide(1353, 3093), False)
     at_the_bound = non_inferiority(pairs(5, 4, 50), max_drop=0.02)
-    assert at_the_bound.rows == RowsToDecide(None, None)  # no practical number
+    assert at_the_bound.rows == SamplesToDecide(None, None)  # no practical number
 
 
 def test_rows_needed_exceed_the_rows_that_did_not_decide() -> None:
@@ -89,15 +89,15 @@ def test_rows_needed_exceed_the_rows_that_did_not_decide() -> None:
     assert (found.decision, found.rows.even) == ("inconclusive", 201)
     clusters = [place % 5 for place in range(60)]
     related = non_inferiority([0.0] * 60, max_drop=0.05, clusters=clusters)
-    assert (related.decision, related.rows) == ("inconclusive", RowsToDecide(88, 88))
+    assert (related.decision, related.rows) == ("inconclusive", SamplesToDecide(88, 88))
     more = non_inferiority([0.0] * 90, max_drop=0.05, clusters=[place % 5 for place in range(90)])
     assert more.decision == "pass"
 
 
 def test_an_identical_run_passes_given_enough_rows() -> None:
-    assert rows_to_prove_equivalence(0.02) == 133
+    assert samples_to_prove_equivalence(0.02) == 133
     found = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
-    assert (found.decision, found.rows) == ("inconclusive", RowsToDecide(133, 133))
+    assert (found.decision, found.rows) == ("inconclusive", SamplesToDecide(133, 133))
     assert found.note == "no pair differs, but there are too few to rule out the drop"
     assert non_inferiority(pairs(0, 0, 133), max_drop=0.02).decision == "pass"
 

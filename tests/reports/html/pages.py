@@ -82,8 +82,8 @@ def enrich(folder: Path) -> None:
         {
             "gate": "{metric: token_f1, min: 0.5, confidence: 0.95}", "target": "short prompt", "metric": "token_f1/v1/mean",
             "value": 0.62, "low": 0.55, "high": 0.67, "bound": 0.6, "verdict": "inconclusive", "line": 21,
-            "reason": "not decided; about 840 rows would decide with even odds, 1,920 with 80 %", "kind": "confidence", "confidence": 0.95,
-            "gate_low": 0.56, "gate_high": 0.66, "rows_to_decide": [840, 1920], "baseline": None, "blocks": True, "slice": None,
+            "reason": "between 0.560 and 0.660 at 95% confidence: not conclusive. About 1,900 samples are needed to decide", "kind": "confidence", "confidence": 0.95,
+            "gate_low": 0.56, "gate_high": 0.66, "samples_to_decide": [840, 1920], "baseline": None, "blocks": True, "slice": None,
         }
     )  # fmt: skip
     write_json(folder / "metrics.json", metrics)
@@ -111,14 +111,14 @@ def baseline_gate(target: str, whole: dict[str, Any]) -> dict[str, Any]:
     """A gate against a baseline as `metrics.json` has it."""
     before = {
         "name": "main", "origin": "20261101T080000Z-0a1b", "value": whole["value"] + 0.03, "drop": 0.03, "low": -0.01,
-        "high": 0.07, "n": 109, "left_out": 2, "missing": 0, "p_value": 0.2, "method": "tango", "origin_drop": None,
+        "high": 0.07, "n": 109, "excluded": 2, "missing": 0, "p_value": 0.2, "method": "tango", "origin_drop": None,
         "differs": ["prompt"],
     }  # fmt: skip
     return {
         "gate": "{metric: contains, baseline: main, max_drop: 0.02}", "target": target, "metric": "contains/v1",
         "value": whole["value"], "low": whole["low"], "high": whole["high"], "bound": 0.02, "verdict": "inconclusive",
-        "reason": "not decided: drop 3.00 points [-1.00, 7.00] (90 %); a drop of 7.00 points could still be hidden", "line": 20, "kind": "max_drop", "confidence": 0.95,
-        "gate_low": None, "gate_high": None, "rows_to_decide": None, "baseline": before, "blocks": True, "slice": None,
+        "reason": "3.0 points worse (90% CI -1.0 to 7.0); allowed 2", "line": 20, "kind": "max_drop", "confidence": 0.95,
+        "gate_low": None, "gate_high": None, "samples_to_decide": None, "baseline": before, "blocks": True, "slice": None,
     }  # fmt: skip
 
 

@@ -73,8 +73,8 @@ def test_first_screen_shows_verdict_gates_and_reasons(visit: Open, report: Path)
     assert "6 gates: 3 untrusted, 2 inconclusive, 1 pass" in page.inner_text(".verdict .facts")
     gates = page.locator("#gates tbody tr").all_inner_texts()
     assert len(gates) == 6
-    assert "could still be hidden" in gates[4] and "baseline main" in gates[4]
-    assert "840 rows would decide" in gates[5]
+    assert "3.0 points worse" in gates[4] and "baseline main" in gates[4]
+    assert "About 1,900 samples are needed" in gates[5]
     assert page.locator("#metrics .card h3").all_inner_texts() == ["exact_match/v1", "contains/v1", "token_f1/v1/mean"]
     label = page.locator("#metrics .card").nth(1).locator("[role=img]").nth(1).get_attribute("aria-label")
     assert "gate at 0.500, pass" in label and "baseline main at" in label

@@ -70,7 +70,7 @@ function gateNotes(gate) {
   const before = gate.baseline;
   if (before) {
     notes.push(`baseline ${before.name}: ${number(before.value)}, ${counted(before.n, "pair")}` +
-      (before.left_out ? `, ${counted(before.left_out, "sample")} excluded` : "") + (before.missing ? `, ${before.missing} unscored` : ""));
+      (before.excluded ? `, ${counted(before.excluded, "sample")} excluded` : "") + (before.missing ? `, ${before.missing} unscored` : ""));
     if (Number.isFinite(before.origin_drop)) notes.push(`drop since its origin, ${before.origin}: ${signed(before.origin_drop)}`);
   } else if (gate.confidence && (Number.isFinite(gate.gate_low) || Number.isFinite(gate.gate_high)))
     notes.push(`one-sided ${percent(gate.confidence)} bound: ${interval(gate.gate_low, gate.gate_high)}`);
@@ -123,7 +123,7 @@ function pairsOf(metric, paired) {
     interval(pair.low, pair.high),
     pValueText(pair.p_adjusted),
     count(pair.n),
-    ...(paired ? [[pair.wins, pair.ties, pair.losses].map(count).join(" / "), count(pair.left_out)] : []),
+    ...(paired ? [[pair.wins, pair.ties, pair.losses].map(count).join(" / "), count(pair.excluded)] : []),
   ]);
   return h("details", { class: "pairs" }, h("summary", null, "Every pair"), table(`Every pair on ${metric.name}`, columns, rows));
 }
