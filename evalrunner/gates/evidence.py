@@ -176,7 +176,7 @@ def why_unscored(evidence: Evidence, scorer: str) -> str:
         kinds = [reason or "" for cause, reason in evidence.reasons if cause == "no_answer"]
         reasons.append(f"the model did not answer {silent}{_in_brackets(kinds)}")
     if few := evidence.count(TOO_FEW_EPOCHS):
-        reasons.append(f"too few epochs of {few} have a score")
+        reasons.append(f"too few scored epochs for {few}")
     return "; ".join(reasons)
 
 

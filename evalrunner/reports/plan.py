@@ -57,7 +57,7 @@ def _target(target: PlannedTarget) -> str:
     if target.host is None:
         return target.kind
     params = ", ".join(f"{name}={value}" for name, value in target.params.items() if value is not None)
-    return f"{one_line(target.model or target.kind, 80)} at {target.host}" + (
+    return f"{one_line(target.model or target.kind, 80)} {_where(target.host)}" + (
         f" with {one_line(params, 200)}" if params else ""
     )
 
@@ -71,7 +71,12 @@ def _scorer(scorer: PlannedScorer, design: Design) -> str:
         return f"{names}{backend}"
     pairs = len(scorer.bound.scorer.calibration_examples)
     check = f", sanity check on {pairs} known answers" if pairs and scorer.judge.mode != "off" else ""
-    return f"{names}{backend}; judge {one_line(scorer.judge.name, 80)} at {scorer.judge.host}{check}"
+    return f"{names}{backend}; judge {one_line(scorer.judge.name, 80)} {_where(scorer.judge.host)}{check}"
+
+
+def _where(host: str) -> str:
+    """`at models.example`, `on this machine`."""
+    return f"on {host}" if host == "this machine" else f"at {host}"
 
 
 def render_prompts(plan: Plan, show: int) -> Iterator[str]:
