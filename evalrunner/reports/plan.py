@@ -239,7 +239,7 @@ def _false_failure_rate(plan: Plan, gate: Gate, target: str, last: RunFolder, wh
     n = max(1, metric.n) if gate.spec.slice else plan.scan.count  # samples that the metric will be of
     chance = false_failure_rate(gate, metric, n, clustered=plan.design.cluster is not None)
     if chance is not None:
-        share = "under 0.1%" if chance < 0.001 else f"{100 * chance:.2g}%"
+        share = "under 0.1%" if chance < 0.001 else f"{100 * chance:.2g}%" if chance < 0.995 else f"{100 * chance:.0f}%"
         yield f"fails by chance{whose} in {share} of runs, if the true value is {number(metric.value)} (run {last.id})"
 
 

@@ -96,8 +96,12 @@ class PromptSpec:
 class PriceSpec:
     """US dollars per million tokens."""
 
-    input: float = key("US dollars per million prompt tokens", default=0.0, minimum=0, needed="")
-    output: float = key("US dollars per million completion tokens", default=0.0, minimum=0, needed="")
+    input: float = key(
+        "US dollars per million prompt tokens", default=0.0, minimum=0, needed="(US dollars per million tokens)"
+    )
+    output: float = key(
+        "US dollars per million completion tokens", default=0.0, minimum=0, needed="(US dollars per million tokens)"
+    )
     cached_input: float | None = key("US dollars per million cached prompt tokens", minimum=0)
     max_output_tokens: int | None = key("Maximum output tokens of the model, if params set none", minimum=1)
 
