@@ -154,29 +154,29 @@ class NotSent(Exception):
     """Something could not be sent. The message says what, and why."""
 
 
-class GaveUp(NotSent):
+class SendingStopped(NotSent):
     """Sending ended: the server did not answer for too long, or the user asked to stop."""
 
 
 class Retrier:
     """Retries calls until they succeed, nothing has succeeded for `patience_s`, or `stop` is set.
 
-    Threads share one: after the first has given up, the others do not wait as long again.
+    Threads share one: after the first has stopped, the others do not wait as long again.
     """
 
     def __init__(self, patience_s: float, stop: threading.Event | None = None) -> None:
         self.patience_s = patience_s
         self.stop = stop or threading.Event()
         self.last_success = time.monotonic()
-        self.gave_up: str | None = None
+        self.stop_reason: str | None = None
 
     def call(self, action_name: str, action: Callable[..., T], *args: Any, **options: Any) -> T:
         """The result of `action` for the arguments. Raises NotSent, which names the action."""
         from tenacity import Retrying, retry_if_exception, sleep_using_event, wait_exponential, wait_random
 
-        def give_up(state: Any) -> NoReturn:
-            self.gave_up = f"{action_name}: {reason_of(state.outcome.exception())}"
-            raise GaveUp(self.gave_up)
+        def stop_sending(state: Any) -> NoReturn:
+            self.stop_reason = f"{action_name}: {reason_of(state.outcome.exception())}"
+            raise SendingStopped(self.stop_reason)
 
         retrying = Retrying(
             before=self._check,
@@ -184,11 +184,11 @@ class Retrier:
             wait=wait_exponential(multiplier=FIRST_WAIT_S, max=MAX_WAIT_S) + wait_random(0, JITTER_S),
             stop=lambda state: time.monotonic() - self.last_success + state.upcoming_sleep > self.patience_s,
             sleep=sleep_using_event(self.stop),
-            retry_error_callback=give_up,
+            retry_error_callback=stop_sending,
         )
         try:
             result: T = retrying(action, *args, **options)
-        except (EvalrunError, GaveUp):
+        except (EvalrunError, SendingStopped):
             raise
         except Exception as error:  # MLflow, requests and databases each raise their own
             raise NotSent(f"{action_name}: {reason_of(error)}") from None
@@ -196,11 +196,11 @@ class Retrier:
         return result
 
     def _check(self, state: Any) -> None:
-        """Before each try. Raises GaveUp if another thread has given up or the user asked to stop."""
+        """Before each attempt. Raises SendingStopped if another thread has stopped or the user asked to stop."""
         if self.stop.is_set():
-            raise GaveUp("interrupted before everything was sent")
-        if self.gave_up is not None:
-            raise GaveUp(self.gave_up)
+            raise SendingStopped("interrupted before everything was sent")
+        if self.stop_reason is not None:
+            raise SendingStopped(self.stop_reason)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -166,7 +166,7 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
 
 
 def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
-    """The cell of a scorer whose function is a plain `def`, called with what it takes of `offered`."""
+    """The cell of a scorer whose function is a plain `def`, called with the parameters of `offered` that it names."""
     try:
         found = bound.call(offered)
     except (Exception, SystemExit) as crash:  # anything that user code raises, exit() too, is an error of its cell

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from evalrunner.errors import SuiteError
-from evalrunner.mlflow.client import GaveUp, NotSent, Retrier, is_transient
+from evalrunner.mlflow.client import NotSent, Retrier, SendingStopped, is_transient
 
 pytestmark = [
     pytest.mark.mlflow,
@@ -70,10 +70,12 @@ def test_errors_of_evalrunner_pass_unchanged() -> None:
 
 def test_retries_end_when_nothing_succeeded_for_the_patience() -> None:
     retrier, started = Retrier(0.3), time.monotonic()
-    with pytest.raises(GaveUp, match=r"^metrics: no server is listening at that address \(connection refused\)$"):
+    with pytest.raises(
+        SendingStopped, match=r"^metrics: no server is listening at that address \(connection refused\)$"
+    ):
         retrier.call("metrics", Flaky(*[ConnectionError("Connection refused")] * 50))
     assert time.monotonic() - started < 1
-    with pytest.raises(GaveUp, match="^metrics: no server"):  # the next call does not wait as long again
+    with pytest.raises(SendingStopped, match="^metrics: no server"):  # the next call does not wait as long again
         retrier.call("table", Flaky())
 
 
@@ -87,6 +89,6 @@ def test_a_stop_request_ends_the_wait_at_once() -> None:
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
     started = time.monotonic()
-    with pytest.raises(GaveUp, match="^interrupted before everything was sent$"):
+    with pytest.raises(SendingStopped, match="^interrupted before everything was sent$"):
         Retrier(60, stop).call("metrics", Flaky(*[ConnectionError()] * 50))
     assert time.monotonic() - started < 2
