@@ -27,7 +27,7 @@ LOG_HAS_READER = any(os.environ.get(name) for name in LOG_READERS)
 
 def without_commands(text: str) -> str:
     """`text` without workflow commands: a zero-width space breaks their marks."""
-    return COMMAND.sub(lambda found: f"{found.group()[0]}\u200b{found.group()[1:]}", text)
+    return COMMAND.sub(lambda match: f"{match.group()[0]}\u200b{match.group()[1:]}", text)
 
 
 def for_log(text: str) -> str:
@@ -78,13 +78,13 @@ def duration(seconds: float) -> str:
 
 def long_duration(seconds: float) -> str:
     """Seconds in words with two units at most, rounded: `5 h 20 min`."""
-    left = round(seconds)
+    remaining = round(seconds)
     units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
     for (unit, size), (smaller, part) in pairwise(units):
-        if left >= size:
-            rest = round(left % size / part)
-            whole, rest = (left // size + 1, 0) if rest * part >= size else (left // size, rest)
-            return f"{whole} {unit} {rest} {smaller}" if rest else f"{whole} {unit}"
+        if remaining >= size:
+            rest = round(remaining % size / part)
+            count, rest = (remaining // size + 1, 0) if rest * part >= size else (remaining // size, rest)
+            return f"{count} {unit} {rest} {smaller}" if rest else f"{count} {unit}"
     return f"{seconds:.3g} s"
 
 

@@ -111,14 +111,14 @@ def known_names(group: Group) -> dict[str, str]:
 @functools.cache
 def entry_points(group: Group) -> dict[str, str]:
     """The entry points `evalrunner.<group>` of installed packages, name to `module:attribute`."""
-    found: dict[str, str] = {}
+    points: dict[str, str] = {}
     for point in _installed().select(group=f"evalrunner.{group}"):
-        if found.get(point.name, point.value) != point.value:
+        if points.get(point.name, point.value) != point.value:
             raise ReferenceProblem(
-                f"two packages name one of their {group} {point.name!r}: {found[point.name]} and {point.value}"
+                f"two packages name one of their {group} {point.name!r}: {points[point.name]} and {point.value}"
             )
-        found[point.name] = point.value
-    return found
+        points[point.name] = point.value
+    return points
 
 
 @functools.cache
@@ -152,13 +152,13 @@ def load_attribute(reference: str, *, folder: Path) -> Any:
     if not location or not attribute:
         raise ReferenceProblem(f"{reference!r} is neither 'package.module:name' nor 'path/file.py:name'")
     module = load_file(location, folder=folder) if location.endswith(".py") else load_module(location)
-    found = module
+    value = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             public = [name for name in vars(module) if not name.startswith("_")]
             raise ReferenceProblem(f"{location!r} has no {attribute!r}{nearest(attribute, public)}")
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def load_module(name: str) -> Any:
@@ -201,8 +201,8 @@ def check_factory(reference: str, factory: Any) -> Factory:
     for option in factory_options(factory).values():
         if option.name in RESERVED_OPTIONS:
             raise ReferenceProblem(f"{reference!r} has an option {option.name!r}, which is a reserved name in suites")
-    found: Factory = factory
-    return found
+    checked: Factory = factory
+    return checked
 
 
 def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:
@@ -291,8 +291,8 @@ def bind_by_name(
             f"{name_of(function)} needs {missing!r}, which is not among {', '.join(offered)}"
             f"{nearest(missing, offered)}; set it under `args`, or give it a default"
         )
-    wanted = tuple(offered) if takes_all else tuple(item.name for item in named if item.name in offered)
-    return BoundFunction(function, tuple(name for name in wanted if name not in args), args, positional, is_async)
+    taken_names = tuple(offered) if takes_all else tuple(item.name for item in named if item.name in offered)
+    return BoundFunction(function, tuple(name for name in taken_names if name not in args), args, positional, is_async)
 
 
 def check_args(

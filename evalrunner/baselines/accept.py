@@ -44,7 +44,7 @@ def accept_run(
     if not NAME.fullmatch(name) or is_path(name):
         raise SuiteError(f"--name {name!r}: use letters, digits, '.', '_' and '-', such as main; not a file name")
     run = RunRecord.load(folder.path)
-    refused = _why_not(run)
+    refused = _refusal_reason(run)
     if refused is not None and not force:
         raise SuiteError(f"cannot accept run {folder.id}: it {refused}. Use --force to accept it anyway")
     path = baseline_path(_suite_folder(run, suite_file), run.suite, name)
@@ -65,7 +65,7 @@ def accept_run(
     return Accepted(path, len(rows), before.head.run_id if before is not None else None)
 
 
-def _why_not(run: RunRecord) -> str | None:
+def _refusal_reason(run: RunRecord) -> str | None:
     if run.status != "finished":
         return "did not finish" if run.status == "running" else f"was {run.status}"
     return None if run.verdict in ACCEPTABLE else f"did not pass ({run.verdict})"
@@ -113,12 +113,12 @@ def inherited_origin(new: Mapping[str, Any], provenance: Provenance, before: Bas
     """The origin of a baseline that replaces `before`: inherited for scorers that have not changed, with new targets added."""
     if before is None:
         return dict(new)
-    found: dict[str, Any] = {}
-    for scorer, ours in new.items():
-        theirs = before.head.origin.get(scorer)
+    origins: dict[str, Any] = {}
+    for scorer, fresh in new.items():
+        stored = before.head.origin.get(scorer)
         known = scorer in before.head.provenance.scorers
-        if theirs is None or not known or scorer_changes(before.head.provenance, provenance, scorer, judges=False):
-            found[scorer] = ours
+        if stored is None or not known or scorer_changes(before.head.provenance, provenance, scorer, judges=False):
+            origins[scorer] = fresh
         else:
-            found[scorer] = {**theirs, "values": {**ours["values"], **theirs["values"]}}
-    return found
+            origins[scorer] = {**stored, "values": {**fresh["values"], **stored["values"]}}
+    return origins

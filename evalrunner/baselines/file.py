@@ -34,7 +34,6 @@ STATES = {
     JUDGE: "judge",
     ERROR: "error",
 }
-CODES = {name: code for code, name in STATES.items()}
 BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by reading any other file
 NOT_RUN = "not_run"  # a missing epoch, as in a run that stopped early
 CONFLICT = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")  # what git leaves in a file that it could not merge
@@ -144,12 +143,12 @@ def collect_rows(rows: Iterable[Row], *, epochs: int, outputs: bool = False) -> 
     cells: dict[tuple[str, str], dict[int, Row]] = {}
     for row in rows:
         cells.setdefault((row.target, row.sample.id), {})[row.epoch] = row
-    return {place: _baseline_row(found, epochs, outputs=outputs) for place, found in cells.items()}
+    return {place: _baseline_row(by_epoch, epochs, outputs=outputs) for place, by_epoch in cells.items()}
 
 
-def _baseline_row(found: Mapping[int, Row], epochs: int, *, outputs: bool) -> BaselineRow:
-    first = found[min(found)]
-    every = [found.get(epoch) for epoch in range(1, epochs + 1)]
+def _baseline_row(by_epoch: Mapping[int, Row], epochs: int, *, outputs: bool) -> BaselineRow:
+    first = by_epoch[min(by_epoch)]
+    every = [by_epoch.get(epoch) for epoch in range(1, epochs + 1)]
     names = list(first.cells)
     cells = {name: [row.cells.get(name) if row is not None else None for row in every] for name in names}
     return BaselineRow(
@@ -289,7 +288,7 @@ def _read_rows(path: Path, lines: Iterable[str], epochs: int) -> Iterator[tuple[
 def _row_of(data: Mapping[str, Any], epochs: int) -> BaselineRow:
     scores = {name: tuple(_finite(value) for value in values) for name, values in data["scores"].items()}
     states = dict.fromkeys(scores, ("scored",) * epochs)
-    states.update({name: tuple(map(str, found)) for name, found in data.get("states", {}).items()})
+    states.update({name: tuple(map(str, names)) for name, names in data.get("states", {}).items()})
     content = {name: data[name] for name in ("input", "expected", "metadata", "outputs")} if "outputs" in data else None
     key = SampleKey(data["id"], data["input_hash"], data["expected_hash"])
     if any(len(values) != epochs for values in scores.values()) or not isinstance(key.id, str):

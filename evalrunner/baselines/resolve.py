@@ -92,10 +92,10 @@ class BaselineResolver:
             forms = ["a name such as main", "a path to a .jsonl file", "run:RUN", *_external_forms()]
             listed = f"{', '.join(forms[:-1])} or {forms[-1]}"
             raise BadBaselineReference(f"{reference!r} is not a baseline reference; use {listed}")
-        found = self._read(baseline_path(self.folder, self.suite, reference), reference)
-        if found is None and RUN_ID.fullmatch(reference):
+        baseline = self._read(baseline_path(self.folder, self.suite, reference), reference)
+        if baseline is None and RUN_ID.fullmatch(reference):
             return baseline_of_run(find_run(reference, self.runs))
-        return found
+        return baseline
 
     def _read(self, path: Path, label: str) -> Baseline | None:
         try:
@@ -132,7 +132,7 @@ def how_to_create(reference: str) -> str:
 
 def resolve_baselines(document: Document, specs: Sequence[GateSpec], resolver: BaselineResolver) -> dict[str, Baseline]:
     """The baselines that gates name, by that name, as far as they exist. References that are wrong are reported."""
-    found: dict[str, Baseline] = {}
+    baselines: dict[str, Baseline] = {}
     seen: set[str] = set()
     for spec in specs:
         name = spec.baseline
@@ -147,8 +147,8 @@ def resolve_baselines(document: Document, specs: Sequence[GateSpec], resolver: B
             document.problems.extend(broken.problems)
         else:
             if baseline is not None:
-                found[name] = baseline
-    return found
+                baselines[name] = baseline
+    return baselines
 
 
 def is_path(reference: str) -> bool:

@@ -75,8 +75,8 @@ def run_and_print(
     reporters = printer.reporters()
     with contextlib.redirect_stdout(sys.stderr):  # output of user functions and models is not part of the results
         results = asyncio.run(run_all())
-    if results and (left := suites[len(results) :]):
-        print(f"not started: {' '.join(map(shlex.quote, left))}", file=sys.stderr)
+    if results and (not_started := suites[len(results) :]):
+        print(f"not started: {' '.join(map(shlex.quote, not_started))}", file=sys.stderr)
     return results
 
 

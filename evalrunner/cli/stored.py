@@ -168,10 +168,9 @@ def diff(
     Rows whose output or score changed, largest regressions first. With one run, its targets are compared.
     """
     from evalrunner.commands.diff import diff_runs
-
-    diffs = diff_runs(runs, run_options.output_dir, targets=targets.split(",") if targets else (), keep=limit)
     from evalrunner.reports.comparison import diff_data, render_diff
 
+    diffs = diff_runs(runs, run_options.output_dir, targets=targets.split(",") if targets else (), keep=limit)
     if as_json:
         import json
 
@@ -266,16 +265,15 @@ def accept(
 
     register_environment()
     folder = find_run(run, run_options.output_dir)
-    done = accept_run(folder, name=name, suite_file=suite, force=force, outputs=with_outputs)
-    instead = f", in place of {done.replaced}" if done.replaced not in (None, folder.id) else ""
-    typer.echo(f"{done.path}: {done.rows:,} rows of run {folder.id}{instead}; commit it")
+    accepted = accept_run(folder, name=name, suite_file=suite, force=force, outputs=with_outputs)
+    instead = f", in place of {accepted.replaced}" if accepted.replaced not in (None, folder.id) else ""
+    typer.echo(f"{accepted.path}: {accepted.rows:,} rows of run {folder.id}{instead}; commit it")
 
 
 @baseline.command("show")
 def show_baseline(path: Annotated[Path, typer.Argument(metavar="FILE", help="The .jsonl file of a baseline.")]) -> None:
     """Show the provenance and metrics of a baseline."""
     from evalrunner.baselines.file import read_baseline
-    from evalrunner.errors import SuiteError
     from evalrunner.reports.plan import render_baseline
 
     try:
@@ -325,7 +323,6 @@ def clear(
     ] = None,
 ) -> None:
     """Remove cached answers. Runs in progress continue."""
-    from evalrunner.errors import SuiteError
     from evalrunner.formatting import counted
     from evalrunner.middleware.cache import CACHE_FILE, clear_cache
     from evalrunner.storage import cache_folder

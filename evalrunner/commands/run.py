@@ -59,8 +59,8 @@ class Session:
 
     `trace` receives requests for debugging, `fetching` the progress of downloads of weights in bytes, `notify` messages
     about tracking and downloads. `listen` is called before the first call, to connect the stop signal to Ctrl-C.
-    `resumed` is the folder of a resumed run, `judged` that run. `stored` are answers to score instead of calling targets.
-    `http_client` sends all HTTP requests.
+    `resumed` is the folder of a resumed run, `candidate` that run as the one its gates compare. `stored` are answers to
+    score instead of calling targets. `http_client` sends all HTTP requests.
     """
 
     options: RunOptions
@@ -69,7 +69,7 @@ class Session:
     listen: Callable[[StopSignal], None] | None = None
     fetching: Progress | None = None
     resumed: Path | None = None
-    judged: RunRef | None = None
+    candidate: RunRef | None = None
     stored: StoredAnswers | None = None
     notify: Callable[[str], None] | None = None
     http_client: httpx.AsyncClient | None = None
@@ -109,7 +109,7 @@ async def _resume(
     from evalrunner.commands.resume import find_resumable_run, load_resume_state
 
     stored = find_resumable_run(reference, session.options)
-    session = replace(session, options=stored.options, resumed=stored.folder.path, judged=RunRef.of(stored.record))
+    session = replace(session, options=stored.options, resumed=stored.folder.path, candidate=RunRef.of(stored.record))
     check_outputs(session.options.outputs, suites=1)
     with RunLock(stored.folder.path):
         async with _planned(suites or [stored.find_suite()], session) as (plan,):
@@ -178,18 +178,20 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
         refresh=session.options.refresh, stored_stdin=stored_stdin(session.resumed) if session.resumed else None,
         gating=session.options.gates, stored=session.stored,
-        judged=session.stored.judged if session.stored is not None else session.judged,
+        candidate=session.stored.candidate if session.stored is not None else session.candidate,
     )  # fmt: skip
     return assembler.assemble(read)
 
 
 async def execute(
-    plan: Plan, options: RunOptions, reporters: Sequence[Reporter], earlier: ResumeState | None = None
+    plan: Plan, options: RunOptions, reporters: Sequence[Reporter], resume_state: ResumeState | None = None
 ) -> RunResult:
     """The result of a run, with every file written. Raises RunError if the disk refuses."""
-    if earlier is not None:  # the caller holds its lock
-        plan = replace(plan, earlier=plan.rows - earlier.remaining)
-        return await Execution(plan, options, reporters, earlier.folder, earlier.started_at, earlier).run()
+    if resume_state is not None:  # the caller holds its lock
+        plan = replace(plan, rows_before=plan.rows - resume_state.remaining)
+        return await Execution(
+            plan, options, reporters, resume_state.folder, resume_state.started_at, resume_state
+        ).run()
     started_at = datetime.now(UTC)
     folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
     with RunLock(folder.path):
@@ -208,11 +210,11 @@ class Execution:
         reporters: Sequence[Reporter],
         folder: RunFolder,
         started_at: datetime,
-        earlier: ResumeState | None = None,
+        resume_state: ResumeState | None = None,
     ) -> None:
         names = [target.name for target in plan.targets]
         self.plan, self.options, self.reporters = plan, options, reporters
-        self.folder, self.started_at, self.earlier = folder, started_at, earlier
+        self.folder, self.started_at, self.resume_state = folder, started_at, resume_state
         self.started_s, self.rows = time.monotonic(), 0
         self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design)
         self.usage = RowUsage.of(plan)
@@ -230,7 +232,7 @@ class Execution:
         try:
             with RowLog(folder.path) as log:
                 state = await run_plan(plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop)
-            self._include_earlier()
+            self._count_rows_before()
         finally:
             plan.calls.end(folder.path, complete=self.rows >= plan.rows)
         result = _with_record(self._result(state), self.record)
@@ -246,21 +248,23 @@ class Execution:
     def _spent(self) -> dict[Side, float]:
         """The cost of the rows of a resumed run; counted only if there is a cost cap."""
         spent: dict[Side, float] = {"targets": 0.0, "judges": 0.0}
-        if self.earlier is not None and self.plan.suite.run.max_cost is not None:
-            for row in finished_rows(self.folder.path, self.earlier.finished):
+        if self.resume_state is not None and self.plan.suite.run.max_cost is not None:
+            for row in finished_rows(self.folder.path, self.resume_state.finished):
                 add_spent(row, spent)
         return spent
 
     def _jobs(self) -> Iterator[Job]:
         jobs = self.plan.jobs()
-        if self.earlier is None:
+        if self.resume_state is None:
             return jobs
-        return remaining_jobs(jobs, self.earlier.finished, self.folder.path, retry_errors=self.options.retry_errors)
+        return remaining_jobs(
+            jobs, self.resume_state.finished, self.folder.path, retry_errors=self.options.retry_errors
+        )
 
     def _emit(self, log: RowLog, row: Row) -> None:
         log.write(row)  # on disk before any reporter sees it
-        if self.earlier is not None:
-            self.earlier.finished.drop(row.sample.id, row.target, row.epoch)
+        if self.resume_state is not None:
+            self.resume_state.finished.drop(row.sample.id, row.target, row.epoch)
         self._count(row)
         for reporter in self.reporters:
             reporter.on_row(row)
@@ -271,11 +275,11 @@ class Execution:
         self.outputs.on_row(row)
         self.rows += 1
 
-    def _include_earlier(self) -> None:
+    def _count_rows_before(self) -> None:
         """Count the rows that were finished before the resume: after the calls, so that those need not wait."""
-        if self.earlier is None:
+        if self.resume_state is None:
             return
-        for row in finished_rows(self.folder.path, self.earlier.finished):
+        for row in finished_rows(self.folder.path, self.resume_state.finished):
             self._count(row)
             for reporter in self.reporters:
                 if isinstance(reporter, ReplayReporter):
@@ -303,7 +307,6 @@ class Execution:
                 usage.of_target(target.name),
                 usage.counts[target.name].answered,
                 usage.counts[target.name].failed,
-                target.breaker.open_reason,
                 target.calls,
             )
             for target in plan.targets
@@ -314,7 +317,7 @@ class Execution:
         notices = (
             *plan.scan.notices,
             *plan.calls.notices,
-            *(self.earlier.notices if self.earlier is not None else ()),
+            *(self.resume_state.notices if self.resume_state is not None else ()),
             *usage.errors.lines(known=stopped or ""),
         )
         return RunResult(

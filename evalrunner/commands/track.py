@@ -75,8 +75,8 @@ async def send_after_run(
 
 
 def _exporter(name: str) -> Exporter:
-    found: Exporter = load("exporters", name)
-    return found
+    exporter: Exporter = load("exporters", name)
+    return exporter
 
 
 def _requests(suite: Suite, options: RunOptions) -> dict[str, str | None]:

@@ -57,7 +57,7 @@ def compare(
     without it all quality metrics are compared. Raises NotComparable for a metric that cannot be compared.
     """
     compared_metrics = find_metrics(wanted, summary) if wanted else quality_metrics(summary)
-    table = _Table(summary, tuple(item.name for item in candidates), _Known(known), paired)
+    table = _Table(summary, tuple(item.name for item in candidates), _MetricIndex(known), paired)
     scores = {reading.name: table.scores(reading) for reading in compared_metrics}
     metrics, family = _adjusted([table.compared(reading, scores[reading.name]) for reading in compared_metrics])
     costs = tuple(_costs(table))
@@ -75,7 +75,7 @@ def compare(
     )
 
 
-class _Known:
+class _MetricIndex:
     """The metrics of each candidate by name, reducer and slice."""
 
     def __init__(self, known: Mapping[str, Sequence[Metric]]) -> None:
@@ -97,7 +97,7 @@ class _Table:
 
     summary: Summary
     names: tuple[str, ...]
-    known: _Known
+    known: _MetricIndex
     paired: bool
 
     def scores(self, reading: ComparableMetric) -> dict[str, Scores]:
@@ -163,12 +163,12 @@ def _costs(table: _Table) -> Iterator[ComparedMetric]:
     for reading in cost_metrics(table.summary):
         scores = table.scores(reading)
         if any(scores.values()):
-            whole = table.compared(reading, scores)
-            yield whole
+            mean_cost = table.compared(reading, scores)
+            yield mean_cost
             for name in QUANTILES:
                 if name.startswith(f"{reading.measure.name}/"):
                     values = table.known.of(table.names, (name, reading.reducer.name))
-                    yield replace(whole, name=name, aggregate=name.partition("/")[2], values=values, pairs=())
+                    yield replace(mean_cost, name=name, aggregate=name.partition("/")[2], values=values, pairs=())
 
 
 def _pareto_fronts(metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMetric]) -> Iterator[ParetoFront]:
@@ -215,8 +215,8 @@ def _most_different(metrics: Sequence[ComparedMetric], scores: Mapping[str, Mapp
     spread: dict[int, float] = {}
     for metric in metrics:
         sides = list(scores[metric.name].values())
-        seen = [value for side in sides for value in side.values()]
-        width = (max(seen) - min(seen)) if seen else 0.0
+        values = [value for side in sides for value in side.values()]
+        width = (max(values) - min(values)) if values else 0.0
         if width == 0:
             continue
         for place in {place for side in sides for place in side}:
@@ -339,8 +339,8 @@ class Scale:
             return None
         if self.width is not None:
             return self.width
-        seen = [value for side in sides for value in side.values()]
-        return (max(seen) - min(seen) if seen else 0.0) or 1.0  # for constant scores any width gives the same
+        values = [value for side in sides for value in side.values()]
+        return (max(values) - min(values) if values else 0.0) or 1.0  # for constant scores any width gives the same
 
 
 def pair_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:

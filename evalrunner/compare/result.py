@@ -247,14 +247,14 @@ def _missing_scores(metrics: Sequence[ComparedMetric]) -> Iterator[str]:
     for metric in metrics:
         for name, value in metric.values.items():
             if not value.trusted:
-                left = value.unscored + value.errors
-                missing.setdefault((name, left, value.n + left), []).append(metric.name)
-    for (name, left, total), names in missing.items():
+                absent = value.unscored + value.errors
+                missing.setdefault((name, absent, value.n + absent), []).append(metric.name)
+    for (name, absent, total), names in missing.items():
         if not total:
             yield f"{name} has no sample that the scorer applies to ({', '.join(names)})"
             continue
         yield (
-            f"{name} has no score on {left:,} of {total:,} samples ({', '.join(names)}), which are excluded from "
+            f"{name} has no score on {absent:,} of {total:,} samples ({', '.join(names)}), which are excluded from "
             "pairs: a target that fails on hard samples looks better than it is"
         )
 

@@ -201,14 +201,14 @@ def _input_hint(record: Record, *, text_only: bool) -> str:
     names = list(record)
     if not names:
         return f"; it has: {known_columns(names)}"
-    for character, written in DELIMITERS.items():
+    for character, literal in DELIMITERS.items():
         if text_only and len(names) == 1 and character in names[0]:
-            return f"; it has: {names[0]!r}. Set the delimiter: delimiter: {written}"
+            return f"; it has: {names[0]!r}. Set the delimiter: delimiter: {literal}"
     lowered = {name.lower(): name for name in names}
     likely = next((lowered[usual] for usual in ("input", *COMMON_INPUT_NAMES) if usual in lowered), None)
     likely = likely or next((name for name in names if name not in ("id", "expected")), names[0])
-    written = likely if PLAIN_YAML.fullmatch(likely) else json.dumps(likely, ensure_ascii=False)
-    return f"; it has: {known_columns(names)}. Map the input: columns: {{input: {written}}}"
+    literal = likely if PLAIN_YAML.fullmatch(likely) else json.dumps(likely, ensure_ascii=False)
+    return f"; it has: {known_columns(names)}. Map the input: columns: {{input: {literal}}}"
 
 
 def _text(value: Any) -> str:

@@ -179,15 +179,15 @@ class _Buffer:
                 raise ValueError(f"is not JSON: {broken.msg} at line {line}") from broken
             if end < len(self._buffered) or not self._read_more():  # a number may continue in the next chunk
                 break
-        taken = self._buffered[self._at : end]
+        text = self._buffered[self._at : end]
         self._at = end
-        self.line += taken.count("\n")
-        problem = encoding_problem(taken)
+        self.line += text.count("\n")
+        problem = encoding_problem(text)
         if problem:
             return InvalidRecord(problem)
         if not isinstance(value, dict):
             return InvalidRecord(f'is {kind_of(value)}, but each element must be an object, such as {{"input": …}}')
-        return InvalidRecord(TOO_DEEP) if is_too_deep(taken, value) else value
+        return InvalidRecord(TOO_DEEP) if is_too_deep(text, value) else value
 
     def _read_more(self) -> bool:
         """Whether there was more of the file. Doubles what is buffered, so that long elements stay linear."""

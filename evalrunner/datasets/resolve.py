@@ -267,20 +267,20 @@ class DatasetResolver:
             return []
         factory, options = prepared
         parameters = parameters_of(factory)
-        wanted = parameters.get("path") or next((item for item in parameters.values() if _takes_all(item)), None)
+        path_option = parameters.get("path") or next((item for item in parameters.values() if _takes_all(item)), None)
         if self.spec.path is None:
-            if wanted is not None and wanted.name == "path" and wanted.default is wanted.empty:
+            if path_option is not None and path_option.name == "path" and path_option.default is path_option.empty:
                 self.report("path", f"is missing; {kind!r} needs it")
                 return []
             return self._custom_source(kind, functools.partial(factory, **options), kind, None)
-        if wanted is None:
+        if path_option is None:
             self.report("path", f"is not an option of {kind!r}; remove it")
             return []
-        annotations = get_args(wanted.annotation) or (wanted.annotation,)
-        as_wanted = Path if Path in annotations and str not in annotations else str
+        annotations = get_args(path_option.annotation) or (path_option.annotation,)
+        path_type = Path if Path in annotations and str not in annotations else str
         sources: list[Source] = []
         for file in self._custom_files(self.spec.path):
-            make = functools.partial(factory, path=as_wanted(file), **options)
+            make = functools.partial(factory, path=path_type(file), **options)
             sources.extend(self._custom_source(kind, make, str(file), Path(file)))
         return sources
 
@@ -412,9 +412,9 @@ def find_files(path: str, folder: Path) -> list[Path]:
 
 def nearest_file(missing: Path, folder: Path) -> str:
     """`; did you mean 'data/qa.csv'?` with the nearest existing file, as the suite would write it."""
-    written = _relative(missing, folder)
-    if written != missing and written.exists():
-        return f"; paths are relative to the suite's folder, and {str(written)!r} is in the working folder"
+    relative = _relative(missing, folder)
+    if relative != missing and relative.exists():
+        return f"; paths are relative to the suite's folder, and {str(relative)!r} is in the working folder"
     here = Path(missing.anchor)
     for name in missing.parts[1:] if missing.anchor else missing.parts:
         if (here / name).exists():

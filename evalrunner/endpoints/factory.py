@@ -184,20 +184,22 @@ def load_client(reference: str, folder: Path) -> tuple[httpx.AsyncClient, bool]:
     import httpx
 
     try:
-        made = load_attribute(reference, folder=folder)
+        client = load_attribute(reference, folder=folder)
     except ReferenceProblem as wrong:
         raise SuiteError(f"transport.client: {wrong}") from None
-    owned = not isinstance(made, httpx.AsyncClient)
+    owned = not isinstance(client, httpx.AsyncClient)
     if owned:
-        if not callable(made):
-            raise SuiteError(f"transport.client: {reference!r} is a {type(made).__name__}, not a function")
+        if not callable(client):
+            raise SuiteError(f"transport.client: {reference!r} is a {type(client).__name__}, not a function")
         try:
-            made = made()
+            client = client()
         except Exception as crash:  # an exception of user code is reported as it is
             raise SuiteError(f"transport.client: {reference!r} raised {type(crash).__name__}: {crash}") from crash
-    if not isinstance(made, httpx.AsyncClient):
-        raise SuiteError(f"transport.client: {reference!r} returned a {type(made).__name__}, not an httpx.AsyncClient")
-    return made, owned
+    if not isinstance(client, httpx.AsyncClient):
+        raise SuiteError(
+            f"transport.client: {reference!r} returned a {type(client).__name__}, not an httpx.AsyncClient"
+        )
+    return client, owned
 
 
 class EndpointPool:

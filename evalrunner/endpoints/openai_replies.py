@@ -49,14 +49,6 @@ class Usage:
     service_tier: str | None = None
 
 
-def parse_chat(
-    body: bytes, *, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
-) -> Completion | Failure:
-    """The completion in the body of a reply to /chat/completions."""
-    data = load_reply(body)
-    return data if isinstance(data, Failure) else read_chat(data, headers=headers, latency_s=latency_s)
-
-
 def load_reply(body: bytes) -> dict[str, Any] | Failure:
     """The JSON object of a body, or a failure for a body that is none or contains an error."""
     try:
@@ -177,7 +169,7 @@ def read_error_reply(
 ) -> Completion | Failure:
     """The failure for the `error` in a reply with status 200."""
     error = data["error"]
-    code = next((found for name in ("code", "status") if (found := _http_status(error, name))), 500)
+    code = next((status for name in ("code", "status") if (status := _http_status(error, name))), 500)
     return failure_from_error(code, error_text(data), headers, latency_s)
 
 

@@ -135,13 +135,13 @@ def _read_headers(response: Response) -> dict[str, str]:
         return dict(response.headers)
     except ValueError:
         pass
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     for name in response.headers:
         try:
-            found.setdefault(name, response.headers[name])
+            headers.setdefault(name, response.headers[name])
         except ValueError:
             continue
-    return found
+    return headers
 
 
 async def _read_body(response: Response, max_bytes: int) -> bytes | Failure:

@@ -35,8 +35,8 @@ class EventDecoder:
             return []
         # a final carriage return may be the first half of a line end
         end = max(self._rest.rfind(b"\n"), self._rest.rfind(b"\r", 0, len(self._rest) - 1)) + 1
-        whole, self._rest = bytes(self._rest[:end]), self._rest[end:]
-        return self._read(whole.splitlines())
+        complete, self._rest = bytes(self._rest[:end]), self._rest[end:]
+        return self._read(complete.splitlines())
 
     def close(self) -> list[tuple[str, str]]:
         """The last event, if it has no blank line."""

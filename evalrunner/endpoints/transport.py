@@ -169,10 +169,10 @@ def connection_limit(wanted: int) -> int | None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return None
-    most = math.inf if hard == resource.RLIM_INFINITY else hard
+    ceiling = math.inf if hard == resource.RLIM_INFINITY else hard
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(most, needed)), hard))
-        soft = int(min(most, needed))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(ceiling, needed)), hard))
+        soft = int(min(ceiling, needed))
     except (OSError, ValueError):  # some systems have a lower limit than they report
         pass
     return None if soft >= needed else max(1, soft - RESERVED_FILES)

@@ -71,7 +71,7 @@ class Assembler:
     """Builds the plan of a suite. `runs` is the runs folder, `spool` a folder for temporary files.
 
     `stop` is the stop signal of the command, `timing` the clock of its waits. `stored_stdin` is the copy of standard
-    input in the folder of a resumed run. Without `gating` no baseline is read. `judged` is the run that gates compare
+    input in the folder of a resumed run. Without `gating` no baseline is read. `candidate` is the run that gates compare
     with a baseline, if it exists already. `stored` answers are scored instead of calling targets.
     """
 
@@ -87,7 +87,7 @@ class Assembler:
     refresh: bool = False
     models: list[PlannedModel] = field(default_factory=list)
     gating: bool = True
-    judged: RunRef | None = None
+    candidate: RunRef | None = None
     stored: StoredAnswers | None = None
 
     def assemble(self, suite: Suite) -> Plan:
@@ -100,7 +100,7 @@ class Assembler:
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
         resolver = BaselineResolver(
-            suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, candidate=self.judged
+            suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, candidate=self.candidate
         )
         baselines = resolve_baselines(self.document, [gate.spec for gate in gates], resolver) if self.gating else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
@@ -242,10 +242,10 @@ class Assembler:
 
     def _open(self, suite: Suite, spec: ModelSpec) -> EndpointHandle | None:
         limit_s = spec.pace.timeout or suite.run.timeout
-        found: EndpointHandle | None = self._guard(
+        handle: EndpointHandle | None = self._guard(
             spec.key_path, lambda: self.pool.open(spec, timeout_s=limit_s, folder=suite.folder)
         )
-        return found
+        return handle
 
     def _scorer(self, suite: Suite, spec: ScorerSpec, calls: MiddlewareStack) -> PlannedScorer | None:
         instance = self._make("scorers", spec.type, spec, suite)
@@ -365,7 +365,7 @@ def _reducers(suite: Suite, document: Document) -> tuple[Reducer, ...]:
     if given is None:
         return (MEAN_REDUCER,)
     path: KeyPath = ("reducer",) if ("reducer",) in document.marks else ("run", "reducer")
-    found: list[Reducer] = []
+    reducers: list[Reducer] = []
     for place, name in enumerate([given] if isinstance(given, str) else given):
         here = path if isinstance(given, str) else (*path, place)
         try:
@@ -375,12 +375,12 @@ def _reducers(suite: Suite, document: Document) -> tuple[Reducer, ...]:
             continue
         if reducer.k > suite.run.epochs:
             document.problem(here, f"{name!r} needs {reducer.k} epochs; the suite runs {suite.run.epochs}")
-        if reducer in found:
+        if reducer in reducers:
             document.problem(here, f"{name!r} is listed twice")
-        found.append(reducer)
+        reducers.append(reducer)
     if not given:
         document.problem(path, "is empty; name a reducer, such as mean, or remove the key")
-    return tuple(found) or (MEAN_REDUCER,)
+    return tuple(reducers) or (MEAN_REDUCER,)
 
 
 @dataclass(slots=True)

@@ -86,8 +86,8 @@ async def estimate(plan: Plan, prices: ModelPrices, *, is_cached: IsCached | Non
 
 def total_of(estimates: Iterable[Estimate], side: Side) -> Total:
     """The sum of one side."""
-    found = [item for item in estimates if item.side == side]
-    lows, highs = [item.low_usd for item in found], [item.high_usd for item in found]
+    chosen = [item for item in estimates if item.side == side]
+    lows, highs = [item.low_usd for item in chosen], [item.high_usd for item in chosen]
     return Total(
         None if None in lows else sum(low for low in lows if low is not None),
         None if None in highs else sum(high for high in highs if high is not None),
@@ -103,11 +103,11 @@ class _Money:
     calls: int = 0
     high: float | None = 0.0
 
-    def add(self, tokens: float, most: float | None, times: int = 1) -> None:
+    def add(self, tokens: float, highest: float | None, times: int = 1) -> None:
         """Add `times` calls with a prompt of `tokens`, each at a cost of `most` or less."""
         self.tokens += tokens * times
         self.calls += times
-        self.high = None if self.high is None or (most is None and times) else self.high + (most or 0.0) * times
+        self.high = None if self.high is None or (highest is None and times) else self.high + (highest or 0.0) * times
 
     def ends(self) -> tuple[float | None, float | None]:
         price = self.price.price
@@ -133,10 +133,10 @@ class _TargetCount:
             return
         messages = self.call.prompt.render(sample)
         requests = [Request(self.call.model, messages, self.call.params, epoch=epoch) for epoch in range(1, epochs + 1)]
-        known = sum(self.is_cached(self.call.endpoint, request) for request in requests)
-        self.cached += known
-        most = None if self.price.price is None else worst_case(requests[0], self.price.price)
-        self.money.add(text_bytes(messages) / BYTES_PER_TOKEN, most, epochs - known)
+        cached = sum(self.is_cached(self.call.endpoint, request) for request in requests)
+        self.cached += cached
+        highest = None if self.price.price is None else worst_case(requests[0], self.price.price)
+        self.money.add(text_bytes(messages) / BYTES_PER_TOKEN, highest, epochs - cached)
 
     async def answer_bytes(self, sample: Sample) -> tuple[int, int | None] | None:
         """Bytes of the answer: as long as the expected ones, and the limit of the target, None if there is no limit.
@@ -203,29 +203,29 @@ class _JudgeCount:
             return
         self.rows += times
         text = sample.input if isinstance(sample.input, str) else json.dumps(sample.input, default=str)
-        own = _size(text) + sum(_size(accepted) for accepted in sample.expected)
-        most = None if answer[1] is None else own + answer[1]
-        self.money.add((self.around + own + answer[0]) / BYTES_PER_TOKEN, self._most(most), times)
+        row_bytes = _size(text) + sum(_size(accepted) for accepted in sample.expected)
+        max_bytes = None if answer[1] is None else row_bytes + answer[1]
+        self.money.add((self.around + row_bytes + answer[0]) / BYTES_PER_TOKEN, self._most(max_bytes), times)
 
-    def _most(self, own: int | None) -> float | None:
+    def _most(self, row_bytes: int | None) -> float | None:
         """The highest cost of a request about a row with that many bytes."""
         price = self.price.price
         if price is None or price.free:
             return None if price is None else 0.0
-        most = worst_case(self.first, price)
-        if most is None or own is None:
+        highest = worst_case(self.first, price)
+        if highest is None or row_bytes is None:
             return None
-        return most + own * (price.max_rates or (price.input_usd_per_token,))[0]
+        return highest + row_bytes * (price.max_rates or (price.input_usd_per_token,))[0]
 
     def estimate(self, is_cached: IsCached) -> Estimate:
         checks = self.checks if self.rows else []
         cached = 0
         for request in checks:
-            known = is_cached(self.session.endpoint, request)
-            cached += known
-            most = None if self.price.price is None else worst_case(request, self.price.price)
+            hit = is_cached(self.session.endpoint, request)
+            cached += hit
+            highest = None if self.price.price is None else worst_case(request, self.price.price)
             tokens = (text_bytes(request.messages) + _json_bytes(request.tools)) / BYTES_PER_TOKEN
-            self.money.add(tokens, most, 0 if known else 1)
+            self.money.add(tokens, highest, 0 if hit else 1)
         return Estimate(
             "judges", self.bound.name, self.session.name, self.rows + len(checks), len(checks), cached,
             round(self.money.tokens), *self.money.ends(), self.price,

@@ -13,7 +13,7 @@ from evalrunner.engine.plan import NOT_CHECKED
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.stack import CallTally
 from evalrunner.scorers.call import BoundScorer
-from evalrunner.suite.schema import JudgeCheck as CheckMode
+from evalrunner.suite.schema import JudgeCheckMode
 
 if TYPE_CHECKING:
     from evalrunner.scorers.judge_calibration import JudgeCheck
@@ -73,7 +73,7 @@ class JudgeSession:
     name: str
     model: str
     host: str
-    mode: CheckMode = "on"
+    mode: JudgeCheckMode = "on"
     params: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     calls: CallTally = field(default_factory=CallTally)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -83,7 +83,7 @@ class JudgeSession:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
-    def ended(self) -> Failure | None:
+    def open_reason(self) -> Failure | None:
         """Why the judge was aborted, if it was."""
         return self.breaker.open_reason
 
@@ -93,8 +93,8 @@ class JudgeSession:
 
     async def ensure_calibrated(self) -> Unscored | Failure | None:
         """None if the judge may be called, else the outcome of its cells. The first caller runs the sanity check."""
-        if self.ended is not None:
-            return self.ended
+        if self.open_reason is not None:
+            return self.open_reason
         if self.mode == "off" or not self.bound.scorer.calibration_examples:
             return None
         if self._needs_check():
@@ -114,7 +114,7 @@ class JudgeSession:
     def _needs_check(self) -> bool:
         if self.check is None:
             return True
-        return self.check.failure is not None and self.attempts < MAX_SANITY_CHECKS and self.ended is None
+        return self.check.failure is not None and self.attempts < MAX_SANITY_CHECKS and self.open_reason is None
 
     async def _call_endpoint(self, request: Request, /) -> Completion | Failure:
         """The endpoint's answer, counted by the circuit breaker."""

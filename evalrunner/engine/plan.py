@@ -137,7 +137,7 @@ class StoredSamples:
 class StoredAnswers:
     """Answers of a run or a baseline, to score again. `provenance` is that of the run that gave them, `label` its path.
 
-    `judged` is that run, None if the answers are those of a baseline.
+    `candidate` is that run, None if the answers are those of a baseline.
     """
 
     label: str
@@ -147,7 +147,7 @@ class StoredAnswers:
     samples: StoredSamples
     answers: Mapping[str, RecordedRun]
     provenance: Provenance
-    judged: RunRef | None = None
+    candidate: RunRef | None = None
 
     def apply(self, document: Document) -> None:
         """Replace the targets and epochs of a suite by the stored ones."""
@@ -169,7 +169,8 @@ class Plan:
 
     `provenance` describes what will be run. `models` are the models it asks, `prices` their prices by side and name.
     `baselines` are those that gates name, as far as they exist; `keys` identify samples by their place, for gates on a
-    baseline. `stored` holds the answers to score if no target is asked. `earlier` is how many rows a resumed run has.
+    baseline. `stored` holds the answers to score if no target is asked. `rows_before` is how many rows a resumed run
+    has already.
     """
 
     suite: Suite
@@ -181,7 +182,7 @@ class Plan:
     calls: MiddlewareStack
     provenance: Provenance
     models: tuple[PlannedModel, ...] = ()
-    earlier: int = 0
+    rows_before: int = 0
     prices: Mapping[tuple[Side, str], KnownPrice] = field(default_factory=dict)
     design: Design = Design()
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
@@ -413,14 +414,14 @@ def remaining_jobs(
     the scorers to call again. `folder` is that of the run. Raises RunError if a row that is needed cannot be read.
     """
     for job in jobs:
-        found = finished.find(job.sample.id, job.target.name, job.epoch)
-        if found is None:
+        entry = finished.find(job.sample.id, job.target.name, job.epoch)
+        if entry is None:
             yield job
-        elif retry_errors and found.failed:
-            yield replace(job, attempt=found.attempt + 1)
-        elif retry_errors and found.errors:
-            stored = row_at(folder, found.offset)
-            yield replace(job, attempt=found.attempt, stored=stored, scorers=found.errors)
+        elif retry_errors and entry.failed:
+            yield replace(job, attempt=entry.attempt + 1)
+        elif retry_errors and entry.errors:
+            stored = row_at(folder, entry.offset)
+            yield replace(job, attempt=entry.attempt, stored=stored, scorers=entry.errors)
 
 
 def count_remaining_jobs(rows: int, finished: FinishedRows, *, retry_errors: bool = False) -> int:

@@ -63,14 +63,13 @@ NOT_CALLED: frozenset[FailureKind] = frozenset({"function", "missing"})
 class TargetResult:
     """The numbers of one target. `usage` is what its rows took, `failed` counts failed rows.
 
-    `ended` is why the target was aborted. `calls` counts the calls of this process, retries and cache hits included.
+    `calls` counts the calls of this process, retries and cache hits included.
     """
 
     metrics: tuple[Metric, ...]
     usage: Usage
     answered: int
     failed: int
-    ended: Failure | None = None
     calls: CallTally = field(default_factory=CallTally)
 
 
@@ -107,11 +106,6 @@ class RunResult:
             return "interrupted"
         return "finished" if self.stopped is None else "stopped"
 
-    @property
-    def unfinished(self) -> int:
-        """How many planned rows are missing."""
-        return max(0, self.plan.rows - self.rows)
-
 
 def conclude(
     plan: Plan, state: RunState, usage: RowUsage, summary: Summary, *, gates: bool
@@ -142,7 +136,7 @@ def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
             rows = "its only row" if counts.failed == 1 else f"any of its {counts.failed:,} rows"
             reasons.append(f"target {target.name!r} did not answer {rows}")
     for scorer in plan.scorers:
-        if scorer.judge is not None and (failure := scorer.judge.ended) is not None:
+        if scorer.judge is not None and (failure := scorer.judge.open_reason) is not None:
             reasons.append(f"judge {scorer.judge.name!r} of {scorer.bound.name!r} aborted: {failure.message}")
     return "; ".join(reasons) or None
 
@@ -223,7 +217,7 @@ def _scored_from(plan: Plan) -> ScoredFrom | None:
     stored = plan.stored
     if stored is None:
         return None
-    started_at = None if stored.judged is None else stored.judged.started_at
+    started_at = None if stored.candidate is None else stored.candidate.started_at
     targets = {name: _without_calls(target) for name, target in stored.provenance.targets.items()}
     return ScoredFrom(run_id=stored.run_id, path=stored.label, targets=targets, started_at=started_at)
 

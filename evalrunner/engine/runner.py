@@ -91,9 +91,9 @@ def _timeout_reason(limit_s: float) -> str:
     return f"run timeout of {limit_s:g} s reached"
 
 
-def _raise_errors(done: set[asyncio.Task[None]]) -> None:
+def _raise_errors(finished: set[asyncio.Task[None]]) -> None:
     """Raise the exception that ended a worker, such as a full disk; a canceled worker has none."""
-    for worker in done:
+    for worker in finished:
         if not worker.cancelled():
             worker.result()
 
@@ -243,11 +243,11 @@ class RowScorer:
         return {name: cells[name] for name in self.names}
 
     async def _score_slow(
-        self, job: Job, answer: Completion, deadline: RowDeadline, done: Collection[str]
+        self, job: Job, answer: Completion, deadline: RowDeadline, finished: Collection[str]
     ) -> dict[str, Cell]:
         """The cells of async and threaded scorers, run concurrently."""
-        threaded = [bound for bound in self.threaded if bound.name not in done]
-        awaited = [(bound, session) for bound, session in self.awaited if bound.name not in done]
+        threaded = [bound for bound in self.threaded if bound.name not in finished]
+        awaited = [(bound, session) for bound, session in self.awaited if bound.name not in finished]
         cells: dict[str, Cell] = {}
 
         async def call(bound: BoundScorer, session: JudgeSession | None) -> None:

@@ -39,7 +39,7 @@ def check_gates(
         (gate, target) for gate in gates for target in summary.targets if gate.spec.target in (None, target)
     ]  # fmt: skip
     evidence = [gather_evidence(gate, summary, target) for gate, target in pairs]
-    intervals = [_interval(gate, found) for (gate, _), found in zip(pairs, evidence, strict=True)]
+    intervals = [_interval(gate, each) for (gate, _), each in zip(pairs, evidence, strict=True)]
     compared = _check_regressions(pairs, evidence, context)
     results: list[GateResult] = []
     for at, (gate, target) in enumerate(pairs):
@@ -85,8 +85,8 @@ def _check_regressions(
 def _interval(gate: Gate, evidence: Evidence) -> tuple[float | None, float | None]:
     """The 95% interval of a gate's metric, the same as in the metric itself."""
     values, clusters = evidence.values, evidence.reduced.clusters
-    found = metric_interval(gate.estimand, values, clusters=clusters, level=LEVEL, seed=evidence.seed)
-    return found.low, found.high
+    result = metric_interval(gate.estimand, values, clusters=clusters, level=LEVEL, seed=evidence.seed)
+    return result.low, result.high
 
 
 def _result(

@@ -97,8 +97,8 @@ class Evidence:
         """Samples in error because a call to the target failed, and those because the scorer failed."""
         failed = {place for place, code in zip(self.calls.samples, self.calls.codes, strict=True) if code == ERROR}
         states = zip(self.per_sample.samples, self.per_sample.codes, strict=True)
-        found = Counter(place in failed for place, code in states if code == ERROR)
-        return found[True], found[False]
+        counts = Counter(place in failed for place, code in states if code == ERROR)
+        return counts[True], counts[False]
 
     def cluster_of(self, place: int) -> int:
         """The cluster of the sample at a position of the dataset."""
@@ -163,20 +163,20 @@ def _variance_within(tally: Tally, samples: set[int]) -> float:
     for sample, value, code in zip(tally.samples, tally.values, tally.codes, strict=True):
         if code <= ZEROED and sample in samples:
             scores.setdefault(sample, []).append(value)
-    spread = [variance(found) / (len(found) - 1) for found in scores.values() if len(found) > 1]
+    spread = [variance(epochs) / (len(epochs) - 1) for epochs in scores.values() if len(epochs) > 1]
     return math.fsum(spread) / len(spread) if spread else 0.0
 
 
 def why_unscored(evidence: Evidence, scorer: str) -> str:
     """Why samples have no score. A failed provider, an unreadable judge and a silent model are different things."""
     reasons = _error_reasons(evidence)
-    if judged := evidence.count(JUDGE):
-        reasons.append(_judge_reason(judged, evidence.reasons, scorer))
-    if silent := evidence.count(NO_ANSWER):
+    if unreadable := evidence.count(JUDGE):
+        reasons.append(_judge_reason(unreadable, evidence.reasons, scorer))
+    if unanswered := evidence.count(NO_ANSWER):
         kinds = [reason or "" for cause, reason in evidence.reasons if cause == "no_answer"]
-        reasons.append(f"the model did not answer {silent}{_in_brackets(kinds)}")
-    if few := evidence.count(TOO_FEW_EPOCHS):
-        reasons.append(f"too few scored epochs for {few}")
+        reasons.append(f"the model did not answer {unanswered}{_in_brackets(kinds)}")
+    if too_few_epochs := evidence.count(TOO_FEW_EPOCHS):
+        reasons.append(f"too few scored epochs for {too_few_epochs}")
     return "; ".join(reasons)
 
 

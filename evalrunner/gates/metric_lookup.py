@@ -59,8 +59,8 @@ def find_metric(
         rest = rest[1:]
     builtin = measure in ALL_BUILTIN_MEASURES
     reducer = MEAN_REDUCER if builtin else reducers[0]
-    if rest and not builtin and (found := _reducer(rest[0], reducers)) is not None:
-        reducer, rest = found, rest[1:]
+    if rest and not builtin and (named := _reducer(rest[0], reducers)) is not None:
+        reducer, rest = named, rest[1:]
         if not rest:
             return measure, MEAN.name, reducer
     if not rest:

@@ -314,15 +314,15 @@ def detectable_drop(gate: Gate, n: int, spread: PairedSpread | None) -> Detectab
         span = 0.0 if gate.estimand.is_share else gate.estimand.sample_width or 0.0
         alpha = 1 - (gate.spec.confidence or 0.95)
         drop = smallest_drop(n=n, variance=spread.variance, df=spread.df, span=span, alpha=alpha)
-        found = DetectableDrop(drop, spread.pairs)
+        result = DetectableDrop(drop, spread.pairs)
     elif gate.estimand.is_share:
         by_discordance = smallest_drops_by_discordance(n)
-        found = DetectableDrop(by_discordance[0][1], by_discordance=by_discordance)
+        result = DetectableDrop(by_discordance[0][1], by_discordance=by_discordance)
     else:
         return None
-    if gate.spec.kind == "max_drop" and 0 < gate.spec.bound < found.drop:
-        return replace(found, samples_needed=samples_for_drop(n, smallest=found.drop, drop=gate.spec.bound))
-    return found
+    if gate.spec.kind == "max_drop" and 0 < gate.spec.bound < result.drop:
+        return replace(result, samples_needed=samples_for_drop(n, smallest=result.drop, drop=gate.spec.bound))
+    return result
 
 
 def spread_between(

@@ -141,29 +141,29 @@ class BudgetedEndpoint:
     side: Side
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        most = self.bound(request)
-        if most is None:
+        max_cost = self.bound(request)
+        if max_cost is None:
             return Failure("bad_request", UNBOUNDED)
-        if most == 0:
+        if max_cost == 0:
             return await self.inner(request)
-        reservation = await self.budget.reserve(most, self.side)
-        cost = most  # unless the answer says otherwise: the provider may have worked on a canceled call
+        reservation = await self.budget.reserve(max_cost, self.side)
+        cost = max_cost  # unless the answer says otherwise: the provider may have worked on a canceled call
         try:
             answer = await self.inner(request)
-            cost = cost_of_call(answer, most)
+            cost = cost_of_call(answer, max_cost)
             return answer
         finally:
             self.budget.settle(reservation, cost)
 
 
-def cost_of_call(answer: Completion | Failure, most: float) -> float:
+def cost_of_call(answer: Completion | Failure, max_cost: float) -> float:
     """The cost to record for a call: nothing if it was refused, and the most it can cost if that is unknown."""
     if isinstance(answer, Completion):
-        return most if answer.cost_usd is None else answer.cost_usd
+        return max_cost if answer.cost_usd is None else answer.cost_usd
     if answer.kind == "connection" and answer.fatal:  # the server was never reached
         return 0.0
     unclear = answer.kind in MAYBE_PAID or (answer.kind == "server" and answer.status is None)
-    return most if unclear else 0.0
+    return max_cost if unclear else 0.0
 
 
 @dataclass(slots=True)

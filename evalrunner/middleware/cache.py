@@ -465,9 +465,8 @@ def _open_existing(path: Path) -> sqlite3.Connection:
 
 
 def _unusable(path: Path, refused: Exception) -> EvalrunError:
-    if isinstance(
-        refused, sqlite3.OperationalError
-    ):  # locked, read-only or a full disk: removing the file is no remedy
+    # locked, read-only or a full disk: removing the file is no remedy
+    if isinstance(refused, sqlite3.OperationalError):
         return EvalrunError(f"the answer cache {str(path)!r} cannot be used now: {refused}")
     return EvalrunError(
         f"the answer cache {str(path)!r} cannot be read: {refused}; remove the file if you do not need it"

@@ -48,9 +48,8 @@ class CircuitBreaker:
             return
         self.consecutive_failures += 1
         if answer.fatal and not self._any_answer:
-            self.open_reason = replace(
-                answer
-            )  # a copy: callers tell the reason from the failure that opened the circuit
+            # a copy: callers distinguish the reason from the failure that opened the circuit
+            self.open_reason = replace(answer)
         elif self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
             message = f"{self.consecutive_failures} consecutive calls failed; the last one: {answer.message}"
             self.open_reason = replace(answer, message=message, fatal=True)

@@ -111,14 +111,8 @@ def pause_deadline() -> Iterator[None]:
         yield
 
 
-def row_time_left_s() -> float:
-    """Seconds left for the current row; infinite without a deadline."""
-    deadline = CURRENT.get()
-    return float("inf") if deadline is None else deadline.left_s()
-
-
 def row_real_time_left_s() -> float:
-    """The same in real seconds, for code that uses another clock."""
+    """Real seconds left for the current row, for code that uses another clock; infinite without a deadline."""
     deadline = CURRENT.get()
     return float("inf") if deadline is None else deadline.left_s() * deadline.timing.scale
 
@@ -143,8 +137,8 @@ class TimeoutEndpoint:
                 raise
             if deadline is None or self.timeout_s <= left_s:
                 return Failure("timeout", f"no answer within {self.timeout_s:g} s")
-            left = f"the {max(0.0, left_s):.3g} s left of the row timeout of {deadline.limit_s:g} s"
-            return Failure("timeout", f"no answer within {left}")
+            remaining = f"the {max(0.0, left_s):.3g} s left of the row timeout of {deadline.limit_s:g} s"
+            return Failure("timeout", f"no answer within {remaining}")
 
 
 class StopSignal:

@@ -14,9 +14,7 @@ TRANSIENT_KINDS = frozenset({"timeout", "rate_limit", "server", "connection", "m
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 """RFC 9110 §15, RFC 8470 §5.2, RFC 6585 §4. Another 4xx is a fault of the request: a retry gives the same."""
 MAX_WAIT_S = 3600.0  # without a row deadline
-RESTART_GRACE_S = (
-    30.0  # a server that answered before is retried this long, whatever the number of retries: it restarts
-)
+RESTART_GRACE_S = 30.0  # for a server that answered before and may restart, whatever the number of retries
 RESTART_POLL_S = 5.0  # the longest wait between two attempts meanwhile
 
 

@@ -191,11 +191,13 @@ class MiddlewareStack:
     def _limiter(self, key: str, concurrency: int | str, context: CallContext) -> ConcurrencyLimiter:
         """The limiter of a server and key, never above what the endpoint itself works on at once."""
         if key not in self._limiters:
-            most = context.max_concurrency or MAX_CONCURRENCY
+            ceiling = context.max_concurrency or MAX_CONCURRENCY
             if concurrency == "auto":
-                limiter = ConcurrencyLimiter.auto(most, timing=self.timing, label=context.label)
+                limiter = ConcurrencyLimiter.auto(ceiling, timing=self.timing, label=context.label)
             else:
-                limiter = ConcurrencyLimiter.fixed(min(int(concurrency), most), timing=self.timing, label=context.label)
+                limiter = ConcurrencyLimiter.fixed(
+                    min(int(concurrency), ceiling), timing=self.timing, label=context.label
+                )
             self._limiters[key] = limiter
         return self._limiters[key]
 

@@ -38,16 +38,6 @@ class Usage:
         if answer.served_model is not None:
             self.served_models.add(answer.served_model)
 
-    def include(self, other: Usage) -> None:
-        """Add the totals of another usage."""
-        self.calls += other.calls
-        self.failures += other.failures
-        self.input_tokens += other.input_tokens
-        self.output_tokens += other.output_tokens
-        self.cost_usd += other.cost_usd
-        self.unpriced += other.unpriced
-        self.served_models |= other.served_models
-
 
 @dataclass(frozen=True, slots=True)
 class CountingEndpoint:

@@ -100,16 +100,16 @@ def catalogue() -> dict[str, CatalogueEntry]:
             importlib.import_module, ("mlflow.metrics", "mlflow.metrics.genai", "mlflow.genai.scorers")
         )
 
-    found: dict[str, CatalogueEntry] = {}
+    entries: dict[str, CatalogueEntry] = {}
     for module, kind in ((metrics, "metric"), (genai, "judged metric")):
         for name, factory in vars(module).items():
             if name != "make_metric" and inspect.isfunction(factory) and _returns(factory, metrics.EvaluationMetric):
-                found[name] = _function(name, kind, factory)  # type: ignore[arg-type]
+                entries[name] = _function(name, kind, factory)  # type: ignore[arg-type]
     for name in scorers.__all__:
         factory = getattr(scorers, name)
         if inspect.isclass(factory) and issubclass(factory, scorers.Scorer) and factory is not scorers.Scorer:
-            found[name] = _class(name, factory)
-    return found
+            entries[name] = _class(name, factory)
+    return entries
 
 
 def _returns(factory: Callable[..., Any], kind: type) -> bool:
@@ -134,7 +134,7 @@ def _class(name: str, factory: Any) -> CatalogueEntry:
     return CatalogueEntry(name, "scorer", factory, tuple(fields), requires, unavailable)
 
 
-def check_params(found: CatalogueEntry, params: Mapping[str, Any]) -> None:
+def check_params(entry: CatalogueEntry, params: Mapping[str, Any]) -> None:
     """Raises ValueError for parameters that the entry does not accept, or requires and does not get."""
     for name in params:
         if name in SUITE_PARAMETERS:
@@ -142,15 +142,15 @@ def check_params(found: CatalogueEntry, params: Mapping[str, Any]) -> None:
                 f"'params' has {name!r}, which the suite decides: with its judge (and the judge's params), run.timeout and its "
                 "metrics; remove it"
             )
-        if name not in found.accepts:
+        if name not in entry.accepts:
             raise ValueError(
-                f"'params' has {name!r}, which {found.name!r} does not accept{nearest(name, found.accepts)}; {_listed(found.accepts)}"
+                f"'params' has {name!r}, which {entry.name!r} does not accept{nearest(name, entry.accepts)}; {_listed(entry.accepts)}"
             )
-    requires = (*found.requires, *EXTRA_REQUIRED.get(found.name, ()))
+    requires = (*entry.requires, *EXTRA_REQUIRED.get(entry.name, ()))
     missing = [name for name in requires if params.get(name) is None]
     if missing:
         listed = ", ".join(f"{name}: …" for name in missing)
-        raise ValueError(f"metric {found.name!r} needs params: {{{listed}}}")
+        raise ValueError(f"metric {entry.name!r} needs params: {{{listed}}}")
 
 
 def _listed(names: Collection[str]) -> str:
@@ -181,14 +181,14 @@ class Columns:
     @classmethod
     def of(cls, names: Iterable[str], mapped: Mapping[str, str]) -> Columns:
         """Raises ValueError for a mapped name that the metric does not need."""
-        asked = tuple(names)
+        needed = tuple(names)
         for name in mapped:
-            if name not in asked:
-                listed = f"it needs {', '.join(asked)}" if asked else "it needs none"
+            if name not in needed:
+                listed = f"it needs {', '.join(needed)}" if needed else "it needs none"
                 raise ValueError(
-                    f"'columns' has {name!r}, which the metric does not need{nearest(name, asked)}; {listed}"
+                    f"'columns' has {name!r}, which the metric does not need{nearest(name, needed)}; {listed}"
                 )
-        return cls(asked, mapped)
+        return cls(needed, mapped)
 
     @property
     def needs_expected(self) -> bool:
@@ -196,8 +196,8 @@ class Columns:
 
     def example(self) -> tuple[Sample, str]:
         """A placeholder row with every column and a wrong output, to estimate the size of judge calls."""
-        own = {column: "x" for name in self.names if (column := self._column(name)) is not None}
-        return Sample("example", "x", ("x",), own), "y"
+        values = {column: "x" for name in self.names if (column := self._column(name)) is not None}
+        return Sample("example", "x", ("x",), values), "y"
 
     def missing(self, sample: Sample) -> str | None:
         """A message about the column that a sample lacks, or None."""

@@ -81,8 +81,8 @@ def mlflow_address(configured: str | None, environ: Mapping[str, str] | None = N
 
 def find_missing_database(uri: str) -> Path | None:
     """The database file of an address if it does not exist: MLflow would create an empty one."""
-    found = DATABASE_FILE.fullmatch(uri)
-    path = Path(found["path"]) if found is not None else None
+    match = DATABASE_FILE.fullmatch(uri)
+    path = Path(match["path"]) if match is not None else None
     return None if path is None or path.exists() else path
 
 
@@ -133,11 +133,16 @@ def quiet_mlflow(**environ: str) -> Iterator[None]:
                 logging.getLogger(name).setLevel(logging.ERROR)
             yield
         finally:
-            for name, old in before.items():
-                if old is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = old
+            restore_environment(before)
+
+
+def restore_environment(before: Mapping[str, str | None]) -> None:
+    """Set variables to their values before; those that were not set are removed."""
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextmanager

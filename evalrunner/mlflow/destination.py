@@ -68,9 +68,9 @@ def settings_of(
 
     Raises SuiteError for an address that MLflow cannot use.
     """
-    given = spec or MlflowSpec()
-    uri = mlflow_address(address or given.uri, environ)
-    where = "--mlflow" if address else "tracking.mlflow.uri" if given.uri else "MLFLOW_TRACKING_URI"
+    configured = spec or MlflowSpec()
+    uri = mlflow_address(address or configured.uri, environ)
+    where = "--mlflow" if address else "tracking.mlflow.uri" if configured.uri else "MLFLOW_TRACKING_URI"
     if not URI.fullmatch(uri):
         raise SuiteError(
             f"{where}: {LOGIN.sub('://', uri)!r} should be http(s)://…, sqlite:///…, another database that MLflow "
@@ -79,10 +79,10 @@ def settings_of(
     register_login(uri)
     return Settings(
         uri=_absolute(uri.rstrip("/") if uri.startswith("http") else uri),
-        experiment=given.experiment or environ.get("MLFLOW_EXPERIMENT_NAME") or suite,
-        run_name=given.run_name or f"{suite} {run_id}",
-        tags=given.tags,
-        log=given.log,
+        experiment=configured.experiment or environ.get("MLFLOW_EXPERIMENT_NAME") or suite,
+        run_name=configured.run_name or f"{suite} {run_id}",
+        tags=configured.tags,
+        log=configured.log,
     )
 
 
@@ -98,17 +98,17 @@ def stored_spec(run: RunRecord, environ: Mapping[str, str], *, elsewhere: bool =
     if elsewhere and isinstance(section, Mapping):
         data = {**data, "mlflow": {name: item for name, item in section.items() if name != "uri"}}
     document = Document("run.json", {"tracking": data})
-    found = read_tracking(SectionReader(document, Path(), environ), data, ("tracking",))
+    tracking = read_tracking(SectionReader(document, Path(), environ), data, ("tracking",))
     document.raise_problems()
-    spec: MlflowSpec | None = found.options.get("mlflow")
+    spec: MlflowSpec | None = tracking.options.get("mlflow")
     return spec
 
 
 def _absolute(uri: str) -> str:
     """The address of a database file with its absolute path, so that it is the same from any folder."""
-    found = DATABASE_FILE.fullmatch(uri)
-    absolute = found is None or found["path"].startswith("/")
-    return uri if found is None or absolute else f"sqlite:///{Path(found['path']).resolve()}{found['rest']}"
+    match = DATABASE_FILE.fullmatch(uri)
+    absolute = match is None or match["path"].startswith("/")
+    return uri if match is None or absolute else f"sqlite:///{Path(match['path']).resolve()}{match['rest']}"
 
 
 @dataclass(slots=True)

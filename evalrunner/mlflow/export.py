@@ -94,13 +94,13 @@ def _columns(sample: Sample, chosen: Mapping[str, Any]) -> Iterator[tuple[str, A
 
     A column of the source with such a name and another value becomes `sample.NAME`.
     """
-    found = {
+    values = {
         "id": sample.id,
         "input": sample.input,
         "expected": sample.expected[0] if len(sample.expected) == 1 else list(sample.expected),
         "messages": None if sample.messages is None else [dict(message) for message in sample.messages],
     }
-    roles = {name: item for name, item in found.items() if name in chosen and item is not None}
+    roles = {name: item for name, item in values.items() if name in chosen and item is not None}
     for name, item in sample.metadata.items():
         yield (f"sample.{name}" if name in roles and item != roles[name] else name), item
     yield from roles.items()
@@ -108,27 +108,27 @@ def _columns(sample: Sample, chosen: Mapping[str, Any]) -> Iterator[tuple[str, A
 
 def earlier_steps(stored: StoredRun) -> dict[str, dict[int, Values]]:
     """By target, the metrics at each step before the last, over the epochs up to that step; empty for one epoch."""
-    found: dict[str, dict[int, Values]] = {name: {} for name in stored.targets}
+    steps_by_target: dict[str, dict[int, Values]] = {name: {} for name in stored.targets}
     if stored.epochs < 2:
-        return found
+        return steps_by_target
     design = stored.run.design
     steps = range(design.primary_reducer.k, stored.epochs)  # the reducer needs k epochs
     summaries = {step: _summary(stored, design, step) for step in steps}
     _count(read_rows(stored.folder), summaries)
     for step, summary in summaries.items():
         for name in stored.targets:
-            found[name][step] = target_metrics(summary.metrics(name))
-    return found
+            steps_by_target[name][step] = target_metrics(summary.metrics(name))
+    return steps_by_target
 
 
 def _summary(stored: StoredRun, design: Design, epochs: int) -> Summary:
-    few = tuple(reducer for reducer in design.reducers if reducer.k <= epochs)
+    reducers = tuple(reducer for reducer in design.reducers if reducer.k <= epochs)
     return Summary(
         stored.run.measures,
         tuple(stored.targets),
         epochs,
         stored.run.streaming,
-        replace(design, slices=(), reducers=few),
+        replace(design, slices=(), reducers=reducers),
     )
 
 
@@ -198,12 +198,12 @@ class Sender:
         name = self.settings.experiment
 
         def find_or_create() -> str:
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is None:
                 return str(self.client.create_experiment(name))
-            if found.lifecycle_stage != "active":
+            if experiment.lifecycle_stage != "active":
                 raise NotSent(f"the experiment {name!r} is deleted there; restore it or name another")
-            return str(found.experiment_id)
+            return str(experiment.experiment_id)
 
         try:
             return str(self._call(f"experiment {name!r}", find_or_create))
@@ -215,27 +215,27 @@ class Sender:
     def _existing(self) -> dict[str, list[str]]:
         """The runs in MLflow that belong to this run, by target: their ids, oldest first."""
         query = f"tags.`{KEY_TAG}` = '{self.key}'"
-        found: dict[str, list[Any]] = {}
+        runs_by_target: dict[str, list[Any]] = {}
         for run in self._call(
             "looking for the run", self.client.search_runs, [self.destination.experiment_id], query, max_results=1000
         ):
-            found.setdefault(run.data.tags.get(TARGET_TAG, ""), []).append(run)
+            runs_by_target.setdefault(run.data.tags.get(TARGET_TAG, ""), []).append(run)
         return {
             name: [run.info.run_id for run in sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))]
-            for name, runs in found.items()
+            for name, runs in runs_by_target.items()
         }
 
     def _find_or_create_run(self, name: str, run_name: str, tags: Mapping[str, str]) -> str:
         """The id of the run of a target, or of the suite; created if it does not exist."""
         if name in self.destination.runs:
             return self.destination.runs[name]
-        asked = False
+        attempted = False
 
         def find_or_create() -> str:
-            nonlocal asked
-            if asked and (ids := self._existing().get(name)):  # the response of the previous attempt was lost
+            nonlocal attempted
+            if attempted and (ids := self._existing().get(name)):  # the response of the previous attempt was lost
                 return ids[0]
-            asked = True
+            attempted = True
             marks = {KEY_TAG: self.key, **({TARGET_TAG: name} if name else {})}
             created = self.client.create_run(
                 self.destination.experiment_id, self.stored.started_ms, {**tags, **marks}, run_name[:250]
@@ -271,8 +271,8 @@ class Sender:
         run_id = self._find_or_create_run(name, name, tags)
         values = dict(steps)
         if "metrics" in log:
-            own = payload.target_metrics(stored.metrics.targets[name].metrics)
-            values[stored.epochs] = {**own, **payload.usage_metrics(stored, name)}
+            metric_values = payload.target_metrics(stored.metrics.targets[name].metrics)
+            values[stored.epochs] = {**metric_values, **payload.usage_metrics(stored, name)}
         self._step(f"target {name}", lambda: self._batch(run_id, values, payload.target_params(stored, name), tags))
         if "dataset" in log:
             self._step(f"dataset {name}", lambda: self._send_dataset(run_id))
@@ -313,8 +313,8 @@ class Sender:
             **source_of(self.stored, self._run("")),
             profile=json.dumps({"num_rows": self.stored.run.dataset.rows}),
         )
-        given = DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
-        self._call("dataset", self.client.log_inputs, run_id, [given])
+        dataset_input = DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
+        self._call("dataset", self.client.log_inputs, run_id, [dataset_input])
 
     def _send_reports(self, run_id: str) -> None:
         for name in REPORTS:

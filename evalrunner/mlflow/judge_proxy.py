@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeAlias
 from weakref import WeakValueDictionary
 
 from evalrunner.domain import Completion, Failure, Judge, Outcome, Unscored
-from evalrunner.mlflow.client import quiet_mlflow
+from evalrunner.mlflow.client import quiet_mlflow, restore_environment
 from evalrunner.scorers.autoevals import describe_error
 
 TOKEN_HEADER = "X-Evalrun-Session"  # noqa: S105  the name of a header
@@ -66,12 +66,12 @@ class PendingCall:
         """The judge's reply to a request of OpenAI's API; blocks the calling thread."""
         params = {name: value for name, value in question.items() if name not in ("model", "stream")}
         messages, tools = params.pop("messages"), params.pop("tools", None)
-        wanted = params.pop("response_format", None)
+        response_format = params.pop("response_format", None)
         with self._lock:
             if self.closed:
                 raise CancelledError
-            asked = self.judge.ask(messages, params=params, tools=tools or (), response_format=wanted)
-            future = asyncio.run_coroutine_threadsafe(asked, self.loop)
+            coroutine = self.judge.ask(messages, params=params, tools=tools or (), response_format=response_format)
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
             self._in_flight.add(future)
         try:
             self.last = future.result()
@@ -146,27 +146,19 @@ class JudgeProxy:
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
-                    _restore_environment(self._previous)
+                    restore_environment(self._previous)
 
     def _set(self) -> None:
         past_proxies = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"
         beside = os.environ.get(past_proxies)
-        wanted = {
+        variables = {
             "MLFLOW_GATEWAY_URI": self.address,
             "MLFLOW_GATEWAY_ROUTE_TIMEOUT_SECONDS": MAX_WAIT_S,
             "MLFLOW_GENAI_EVAL_LLM_TIMEOUT": MAX_WAIT_S,
             past_proxies: f"{beside},127.0.0.1" if beside else "127.0.0.1",
         }
-        self._previous = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
-
-
-def _restore_environment(before: Mapping[str, str | None]) -> None:
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+        self._previous = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
 
 
 def judge_proxy() -> JudgeProxy:
@@ -287,25 +279,25 @@ class JudgeCalls:
     def _call(self, session: ProxySession, call: Call, pending: PendingCall, values: Mapping[str, Any]) -> Outcome:
         with session.open(pending):
             try:
-                found = call(values)
+                result = call(values)
             except Exception as crash:  # MLflow raises many types while it parses a reply
                 return self._failed_answer(pending) or self._unreadable(pending, crash)
-        return self._failed_answer(pending) or self._read_safely(pending, found)
+        return self._failed_answer(pending) or self._read_safely(pending, result)
 
     def _failed_answer(self, pending: PendingCall) -> Outcome | None:
         """The outcome if the last call was not answered, which MLflow reports differently or not at all."""
         if isinstance(pending.last, Failure):
             return pending.last
-        nothing = None if pending.last is None else missing_verdict(pending.last)
-        return None if nothing is None else Unscored("judge", nothing)
+        reason = None if pending.last is None else missing_verdict(pending.last)
+        return None if reason is None else Unscored("judge", reason)
 
     def _unreadable(self, pending: PendingCall, crash: Exception) -> Outcome:
         if pending.last is None:  # no reply was read yet, so the reply is not the cause
             return Failure("function", f"MLflow failed before it called the judge: {describe_error(crash)}")
         return Unscored("judge", f"unreadable verdict: {shortened(pending.last.text)}")  # type: ignore[union-attr]
 
-    def _read_safely(self, pending: PendingCall, found: Any) -> Outcome:
-        outcome = self._read(found)
+    def _read_safely(self, pending: PendingCall, result: Any) -> Outcome:
+        outcome = self._read(result)
         if isinstance(outcome, Unscored) and isinstance(pending.last, Completion):
             return Unscored("judge", f"{outcome.reason}: {shortened(pending.last.text)}")
         return outcome
@@ -315,16 +307,16 @@ class JudgeCalls:
 
         It also triggers the imports of MLflow's first call before the run.
         """
-        dry_run_handler = _DryRun(reply)
+        handler = _DryRun(reply)
         session = ProxySession()
-        with quiet_mlflow(), session.open(dry_run_handler):
-            call = self._make("dry_run_handler", session)
+        with quiet_mlflow(), session.open(handler):
+            call = self._make("dry-run", session)
             crashed = ""
             try:
                 call(values)
             except Exception as crash:  # a user-defined metric may not understand the placeholder reply
                 crashed = f": {describe_error(crash)}"
-        if not dry_run_handler.is_called:
+        if not handler.is_called:
             from importlib.metadata import version
 
             raise ValueError(f"MLflow {version('mlflow')} does not ask the judge of the suite for {what}{crashed}")
@@ -363,7 +355,7 @@ def plain_errors(name: str) -> Iterator[None]:
         errors = getattr(wrong, "errors", None)
         if errors is None:
             raise
-        found = "; ".join(": ".join([*map(str, item["loc"]), item["msg"]]) for item in errors())
-        raise ValueError(f"metric {name!r}: {found}") from None
+        details = "; ".join(": ".join([*map(str, item["loc"]), item["msg"]]) for item in errors())
+        raise ValueError(f"metric {name!r}: {details}") from None
     except Exception as crash:  # MLflow raises many types for invalid parameters
         raise ValueError(f"metric {name!r}: {describe_error(crash)}") from None

@@ -152,32 +152,32 @@ def _milliseconds(moment: datetime) -> int:
 
 def target_metrics(metrics: Sequence[Metric]) -> Values:
     """The metrics of a target that have a value, each with its interval and number of samples."""
-    found: Values = {}
+    values: Values = {}
     for metric in metrics:
         if metric.value is None or not math.isfinite(metric.value):
             continue
         key = metric_key(metric.name, metric.slice)
-        found[key] = float(metric.value)
+        values[key] = float(metric.value)
         for end in ("low", "high", "n"):
             value = getattr(metric, end)
             if value is not None and math.isfinite(value):
-                found[f"{key}/{end}"] = float(value)
-    return found
+                values[f"{key}/{end}"] = float(value)
+    return values
 
 
 def run_metrics(stored: StoredRun) -> Values:
     """The metrics of the suite's run: those of its targets, prefixed with the target if there are several."""
     several = len(stored.targets) > 1
-    found: Values = {}
+    values: Values = {}
     for name, target in stored.metrics.targets.items():
-        whole = [metric for metric in target.metrics if metric.slice is None]
+        overall = [metric for metric in target.metrics if metric.slice is None]
         prefix = f"{legal_step(name)}/" if several else ""
-        found.update((f"{prefix}{key}"[-250:], value) for key, value in target_metrics(whole).items())
-    found.update(_usage("usage/targets", [target.usage for target in stored.run.targets.values()]))
-    found.update(_usage("usage/judges", [judge.usage for judge in stored.run.judges.values()]))
-    found["duration_s"] = stored.run.duration_s or 0.0
-    found["rows"] = float(stored.run.rows or 0)
-    return found
+        values.update((f"{prefix}{key}"[-250:], value) for key, value in target_metrics(overall).items())
+    values.update(_usage("usage/targets", [target.usage for target in stored.run.targets.values()]))
+    values.update(_usage("usage/judges", [judge.usage for judge in stored.run.judges.values()]))
+    values["duration_s"] = stored.run.duration_s or 0.0
+    values["rows"] = float(stored.run.rows or 0)
+    return values
 
 
 def usage_metrics(stored: StoredRun, target: str) -> Values:
@@ -186,13 +186,13 @@ def usage_metrics(stored: StoredRun, target: str) -> Values:
 
 
 def _usage(prefix: str, parts: Iterable[UsageRecord]) -> Values:
-    found: Values = {}
+    values: Values = {}
     for part in parts:
         for name in ("calls", "failures", "input_tokens", "output_tokens", "cost_usd"):
             value = getattr(part, name)
             if value is not None:
-                found[f"{prefix}/{name}"] = found.get(f"{prefix}/{name}", 0.0) + float(value)
-    return found
+                values[f"{prefix}/{name}"] = values.get(f"{prefix}/{name}", 0.0) + float(value)
+    return values
 
 
 def run_params(stored: StoredRun) -> dict[str, str]:
@@ -228,13 +228,13 @@ def target_params(stored: StoredRun, name: str) -> dict[str, str]:
 
 
 def _scorer_params(run: RunRecord) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     for name, scorer in run.scorers.items():
         version = scorer.version or "unversioned"
-        found[f"scorer.{legal_step(name)}"] = version + (f" ({scorer.backend})" if scorer.backend else "")
+        params[f"scorer.{legal_step(name)}"] = version + (f" ({scorer.backend})" if scorer.backend else "")
     for name, judge in run.judges.items():
-        found[f"judge.{legal_step(name)}"] = judge.model
-    return found
+        params[f"judge.{legal_step(name)}"] = judge.model
+    return params
 
 
 def _texts(data: Mapping[str, Any]) -> dict[str, str]:
@@ -292,12 +292,12 @@ def common_tags(stored: StoredRun) -> dict[str, Any]:
 
 def _gate_tags(gates: Sequence[GateResult], *, named: bool) -> dict[str, str]:
     """`evalrun.gate.1`: the gate, its verdict and reason. Names of gates have characters that tag names must not have."""
-    found: dict[str, str] = {}
+    tags: dict[str, str] = {}
     for number, gate in enumerate(gates, 1):
         value = "no value" if gate.value is None else f"{gate.value:.6g}"
         of = f" [{gate.target}]" if named else ""
-        found[f"evalrun.gate.{number}"] = f"{gate.verdict}: {gate.gate}{of}: {value}, {gate.reason}"
-    return found
+        tags[f"evalrun.gate.{number}"] = f"{gate.verdict}: {gate.gate}{of}: {value}, {gate.reason}"
+    return tags
 
 
 def _tags(data: Mapping[str, Any]) -> dict[str, str]:
@@ -363,8 +363,8 @@ class _Shape:
 def _sources(run: RunRecord) -> set[str]:
     """The columns that MLflow's names replace: those that are input and expected, unchanged."""
     chosen = run.dataset.columns
-    found = [chosen[name] for name in ("input", "expected") if name in chosen]
-    return {column["column"] for column in found if isinstance(column["column"], str) and "split" not in column}
+    mapped = [chosen[name] for name in ("input", "expected") if name in chosen]
+    return {column["column"] for column in mapped if isinstance(column["column"], str) and "split" not in column}
 
 
 def prefix(measure: Measure) -> str:

@@ -49,20 +49,20 @@ FETCH_HINT = (
 _thread_lock = threading.Lock()  # modules of `evaluate` and the tokenizers of textstat are not thread-safe
 
 
-def row_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
+def row_metric(entry: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
     """The scorer of a metric. Raises ValueError if it cannot be computed on this machine."""
     with quiet_mlflow(), captured_warnings() as warnings:
         try:
-            metric = found.make(**params)
+            metric = entry.make(**params)
         except Exception as crash:  # MLflow raises many types for invalid parameters
-            raise ValueError(f"metric {found.name!r}: {describe_error(crash)}") from None
+            raise ValueError(f"metric {entry.name!r}: {describe_error(crash)}") from None
     if warnings:  # an invalid parameter gives a metric that never has a value
-        raise ValueError(f"metric {found.name!r}: {' '.join(warnings)}")
-    needs_expected = found.name not in GRADE_METRICS and "targets" in inspect.signature(metric.eval_fn).parameters
+        raise ValueError(f"metric {entry.name!r}: {' '.join(warnings)}")
+    needs_expected = entry.name not in GRADE_METRICS and "targets" in inspect.signature(metric.eval_fn).parameters
     columns = Columns.of(_extra_columns(metric.eval_fn), mapped)
-    function = RowMetric(found.name, metric.eval_fn, columns, needs_expected, metric.greater_is_better)
+    function = RowMetric(entry.name, metric.eval_fn, columns, needs_expected, metric.greater_is_better)
     dry_run(function)
-    return Scorer(function, declaration(found.name, metric, needs_expected))
+    return Scorer(function, declaration(entry.name, metric, needs_expected))
 
 
 def declaration(name: str, metric: Any, needs_expected: bool) -> Declaration:
@@ -117,9 +117,9 @@ class RowMetric(SampleValidator):
             prediction, targets = document_ids(output), [list(sample.expected)]
             if prediction is None:
                 return Failure("function", f"{self.name} needs outputs that are a JSON list of document ids")
-        found = [self.one_row(prediction, target, values) for target in targets]
-        failed = next((item for item in found if isinstance(item, Failure)), None)
-        return failed or self.best((item for item in found if isinstance(item, Score)), key=lambda item: item.value)
+        results = [self.one_row(prediction, target, values) for target in targets]
+        failed = next((item for item in results if isinstance(item, Failure)), None)
+        return failed or self.best((item for item in results if isinstance(item, Score)), key=lambda item: item.value)
 
     def one_row(self, prediction: Any, target: Any, values: Mapping[str, Any]) -> Score | Failure:
         import pandas as pd
@@ -130,10 +130,10 @@ class RowMetric(SampleValidator):
             "metrics": {},
             **{name: pd.Series([value]) for name, value in values.items()},
         }
-        wanted = [name for name in inspect.signature(self.eval_fn).parameters if name in offered]
+        names = [name for name in inspect.signature(self.eval_fn).parameters if name in offered]
         with _thread_lock, captured_warnings() as warnings:
             try:
-                value = self.eval_fn(**{name: offered[name] for name in wanted})
+                value = self.eval_fn(**{name: offered[name] for name in names})
             except Exception as crash:  # the packages of a metric raise many types
                 return Failure("function", f"MLflow's {self.name} failed: {describe_error(crash)}")
             finally:
@@ -158,12 +158,12 @@ def score_from(name: str, value: Any, warnings: Sequence[str]) -> Score | Failur
 def document_ids(output: str) -> list[str] | None:
     """The ids in an output that is a JSON list of texts and integers, as text; else None."""
     try:
-        found = json.loads(output)
+        ids = json.loads(output)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, list) or any(not isinstance(item, str | int) or isinstance(item, bool) for item in found):
+    if not isinstance(ids, list) or any(not isinstance(item, str | int) or isinstance(item, bool) for item in ids):
         return None
-    return [str(item) for item in found]
+    return [str(item) for item in ids]
 
 
 def dry_run(metric: RowMetric) -> None:
@@ -174,17 +174,17 @@ def dry_run(metric: RowMetric) -> None:
     if metric.name not in (*GRADE_METRICS, *FROM_HUB):
         return
     with quiet_mlflow(), offline_evaluate(FROM_HUB.get(metric.name)):
-        found = metric.one_row("Read it now.", "Read it now.", {})
-    if not isinstance(found, Failure):
+        result = metric.one_row("Read it now.", "Read it now.", {})
+    if not isinstance(result, Failure):
         return
     module = FROM_HUB.get(metric.name)
     if module is None:
-        raise ValueError(found.message)
-    if MISSING_MODULE in found.message:  # the download was disabled, so the message of the hub does not help
+        raise ValueError(result.message)
+    if MISSING_MODULE in result.message:  # the download was disabled, so the message of the hub does not help
         raise ValueError(
             f"metric {metric.name!r} needs code that is not found on this machine{FETCH_HINT.format(module=module)}"
         )
-    raise ValueError(found.message.rstrip(".") + FETCH_HINT.format(module=module))
+    raise ValueError(result.message.rstrip(".") + FETCH_HINT.format(module=module))
 
 
 @contextmanager

@@ -24,10 +24,10 @@ from evalrunner.domain import (
     Skipped,
     Unscored,
 )
-from evalrunner.mlflow.catalogue import CatalogueEntry, Columns
+from evalrunner.mlflow.catalogue import CatalogueEntry, Columns, check_params, find
 from evalrunner.mlflow.client import check_mlflow, quiet_mlflow
 from evalrunner.mlflow.judge_proxy import Call, JudgeCalls, ProxySession, plain_errors
-from evalrunner.mlflow.row_metrics import AGGREGATES
+from evalrunner.mlflow.row_metrics import AGGREGATES, row_metric
 from evalrunner.scorers import autoevals, toxicity
 from evalrunner.scorers.autoevals import describe_error, input_text
 
@@ -45,24 +45,49 @@ CALIBRATION_EXAMPLES: Mapping[str, tuple[CalibrationExample, ...]] = {
 }
 
 
-def judge_metric(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
+def mlflow(
+    *,
+    metric: str,
+    params: dict[str, Any] | None = None,
+    columns: dict[str, str] | None = None,
+) -> Scorer:
+    """A metric of `mlflow.metrics` or a scorer of `mlflow.genai.scorers`; those with a judge ask the suite's.
+
+    Args:
+        metric: Name of the metric, such as rouge1, answer_similarity or Correctness.
+        params: Parameters of the metric, such as {k: 3} or {guidelines: Be polite.}.
+        columns: Dataset columns for values that the metric calls by another name, such as {context: passage}.
+    """
+    check_mlflow("type: mlflow")
+    entry = find(metric)
+    given = dict(params or {})
+    check_params(entry, given)
+    wanted = dict(columns or {})
+    if entry.kind == "metric":
+        return row_metric(entry, given, wanted)
+    if entry.kind == "judged metric":
+        return judge_metric(entry, given, wanted)
+    return feedback_scorer(entry, given, wanted)
+
+
+def judge_metric(entry: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
     """The scorer of a metric with a judge. Raises ValueError for parameters that MLflow does not accept."""
-    with quiet_mlflow(), plain_errors(found.name):
+    with quiet_mlflow(), plain_errors(entry.name):
         given = with_examples(params)
-        metric = found.make(**given)
-    user_defined = found.name in USER_DEFINED
+        metric = entry.make(**given)
+    user_defined = entry.name in USER_DEFINED
     names = [name for name in inspect.signature(metric.eval_fn).parameters if name != "metrics"]
     columns = Columns.of(names, mapped)
     low, high = (None, None) if user_defined else (MIN_MARK, MAX_MARK)
 
     def make(model: str, session: ProxySession) -> Call:
-        metric_for_model = found.make(
+        metric_for_model = entry.make(
             **given, model=f"gateway:/{model}", extra_headers=session.headers, proxy_url=session.url, max_workers=1
         )
         return lambda values: call_metric(metric_for_model.eval_fn, names, values)
 
     calls = JudgeCalls(make, lambda value: mark_from(value, low, high))
-    calls.dry_run(dict.fromkeys(names, "placeholder"), DRY_RUN_MARK, repr(found.name))
+    calls.dry_run(dict.fromkeys(names, "placeholder"), DRY_RUN_MARK, repr(entry.name))
     declaration = Declaration(
         low=low,
         high=high,
@@ -124,12 +149,12 @@ class JudgeMetric(SampleValidator):
         return await self.calls.ask(judge, {name: input_text(value) for name, value in values.items()})
 
 
-def feedback_scorer(found: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
+def feedback_scorer(entry: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:
     """The scorer of a class. Raises ValueError if it needs more than one output."""
-    with quiet_mlflow(), plain_errors(found.name):
-        scorer = found.make(**params)
-    arguments = arguments_of(found.name, scorer)
-    names = expectations_of(found.name, scorer)
+    with quiet_mlflow(), plain_errors(entry.name):
+        scorer = entry.make(**params)
+    arguments = arguments_of(entry.name, scorer)
+    names = expectations_of(entry.name, scorer)
     columns = Columns.of(names, mapped)
     declaration = Declaration(
         binary=True,
@@ -137,17 +162,17 @@ def feedback_scorer(found: CatalogueEntry, params: Mapping[str, Any], mapped: Ma
         needs_expected=columns.needs_expected,
         backend=f"mlflow {version('mlflow')}",
     )
-    if "model" not in found.make.model_fields:  # type: ignore[attr-defined]  # no judge in it
-        return Scorer(RuleFeedback(found.name, scorer, arguments, columns), declaration)
+    if "model" not in entry.make.model_fields:  # type: ignore[attr-defined]  # no judge in it
+        return Scorer(RuleFeedback(entry.name, scorer, arguments, columns), declaration)
 
     def make(model: str, session: ProxySession) -> Call:
-        metric_for_model = found.make(**params, model=f"gateway:/{model}", extra_headers=session.headers)
+        metric_for_model = entry.make(**params, model=f"gateway:/{model}", extra_headers=session.headers)
         return lambda values: metric_for_model(**values)
 
     calls = JudgeCalls(make, answer_from)
     placeholders = {"inputs": "x", "outputs": "y", "expectations": dict.fromkeys(names, "z")}
-    calls.dry_run({name: placeholders[name] for name in arguments}, DRY_RUN_FEEDBACK, repr(found.name))
-    return Scorer(JudgeFeedback(calls, arguments, columns), declaration, CALIBRATION_EXAMPLES.get(found.name, ()))
+    calls.dry_run({name: placeholders[name] for name in arguments}, DRY_RUN_FEEDBACK, repr(entry.name))
+    return Scorer(JudgeFeedback(calls, arguments, columns), declaration, CALIBRATION_EXAMPLES.get(entry.name, ()))
 
 
 def arguments_of(name: str, scorer: Any) -> tuple[str, ...]:
@@ -237,40 +262,7 @@ class RuleFeedback(_FeedbackScorer):
         values = self.values(output, sample)
         if isinstance(values, Skipped | Failure):
             return values
-        found = answer_from(self.scorer(**values))
-        if isinstance(found, Unscored):
-            return Failure("function", f"MLflow's {self.name} returned no score: {found.reason}")
-        return found
-
-
-def mlflow(
-    *,
-    metric: str,
-    params: dict[str, Any] | None = None,
-    columns: dict[str, str] | None = None,
-) -> Scorer:
-    """A metric of `mlflow.metrics` or a scorer of `mlflow.genai.scorers`; those with a judge ask the suite's.
-
-    Args:
-        metric: Name of the metric, such as rouge1, answer_similarity or Correctness.
-        params: Parameters of the metric, such as {k: 3} or {guidelines: Be polite.}.
-        columns: Dataset columns for values that the metric calls by another name, such as {context: passage}.
-    """
-    check_mlflow("type: mlflow")
-    from evalrunner.mlflow.catalogue import check_params, find
-
-    found = find(metric)
-    given = dict(params or {})
-    check_params(found, given)
-    wanted = dict(columns or {})
-    if found.kind == "metric":
-        from evalrunner.mlflow.row_metrics import row_metric
-
-        return row_metric(found, given, wanted)
-    if found.kind == "judged metric":
-        from evalrunner.mlflow.scorers import judge_metric
-
-        return judge_metric(found, given, wanted)
-    from evalrunner.mlflow.scorers import feedback_scorer
-
-    return feedback_scorer(found, given, wanted)
+        outcome = answer_from(self.scorer(**values))
+        if isinstance(outcome, Unscored):
+            return Failure("function", f"MLflow's {self.name} returned no score: {outcome.reason}")
+        return outcome

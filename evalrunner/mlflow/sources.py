@@ -57,24 +57,24 @@ def records_of_table(table: Mapping[str, Any]) -> Iterator[Record]:
         row = dict(zip(columns, values, strict=True))
         if row.get("epoch", 1) != 1:
             continue
-        original_names = {
+        record = {
             name: item
             for name, item in row.items()
             if name not in MEASUREMENT_COLUMNS and not RESULT_COLUMNS.fullmatch(name)
         }
         for name in ("ground_truth", "targets", "expected"):
-            if isinstance(text := original_names.get(name), str) and text.startswith("["):
-                original_names[name] = _accepted_answers(text)
-        yield original_names
+            if isinstance(text := record.get(name), str) and text.startswith("["):
+                record[name] = _accepted_answers(text)
+        yield record
 
 
 def _accepted_answers(text: str) -> Any:
     """The accepted answers if the text is a JSON list of them; any other text unchanged."""
     try:
-        found = json.loads(text)
+        answers = json.loads(text)
     except ValueError:
         return text
-    return found if isinstance(found, list) and all(isinstance(item, str) for item in found) else text
+    return answers if isinstance(answers, list) and all(isinstance(item, str) for item in answers) else text
 
 
 def record_of_evaluation(data: Mapping[str, Any]) -> Record:
@@ -84,23 +84,23 @@ def record_of_evaluation(data: Mapping[str, Any]) -> Record:
     as one text, since an answer should have all of them.
     """
     inputs, expectations = _mapping(data.get("inputs")), _mapping(data.get("expectations"))
-    found: dict[str, Any] = dict(inputs)
+    record: dict[str, Any] = dict(inputs)
     if len(inputs) == 1 and "messages" not in inputs:
-        found.setdefault("input", next(iter(inputs.values())))
+        record.setdefault("input", next(iter(inputs.values())))
     for name, item in expectations.items():
-        found.setdefault(name if name not in found or name == "expected" else f"expectations.{name}", item)
+        record.setdefault(name if name not in record or name == "expected" else f"expectations.{name}", item)
     answer = next((expectations[name] for name in ANSWER_EXPECTATIONS if expectations.get(name) is not None), None)
     facts = expectations.get(FACTS_EXPECTATION)
     if answer is None and isinstance(facts, list) and facts:
         answer = "\n".join(str(fact) for fact in facts)
     if answer is not None:
-        found["expected"] = answer
+        record["expected"] = answer
     for name in ("outputs", "tags"):
-        if own := _without_mlflow_tags(data.get(name)):
-            found.setdefault(name, own)
+        if content := _without_mlflow_tags(data.get(name)):
+            record.setdefault(name, content)
     if data.get("dataset_record_id"):
-        found.setdefault("id", data["dataset_record_id"])
-    return found
+        record.setdefault("id", data["dataset_record_id"])
+    return record
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -141,13 +141,15 @@ class RenamedReader:
         if isinstance(record.get("inputs"), Mapping) and "inputs" not in self.original_names:
             others = {name: item for name, item in record.items() if name not in ("inputs", "expectations")}
             return {**record_of_evaluation(record), **others}
-        found: dict[str, Any] = {}
+        renamed: dict[str, Any] = {}
         for name, item in record.items():
-            ours = RENAMED_COLUMNS.get(name, name)
-            found[
-                name if name in self.original_names or (ours != name and (ours in record or ours in found)) else ours
+            new_name = RENAMED_COLUMNS.get(name, name)
+            renamed[
+                name
+                if name in self.original_names or (new_name != name and (new_name in record or new_name in renamed))
+                else new_name
             ] = item
-        return found
+        return renamed
 
 
 def mlflow_dataset(
@@ -250,19 +252,17 @@ class _Finder:
 
     def _logged(self, run: Any, dataset: Any) -> ExternalDataset:
         """A dataset that was logged as an input of a run, read from its source."""
-        source, display_name = (
-            json.loads(dataset.source),
-            f"the dataset {dataset.name!r} of MLflow's run {run.info.run_id}",
-        )
+        source = json.loads(dataset.source)
+        display_name = f"the dataset {dataset.name!r} of MLflow's run {run.info.run_id}"
         if dataset.source_type == EVALUATION_SOURCE:
             return self.of_evaluation(source["dataset_id"])
         where = next((str(source[key]) for key in ("uri", "url", "path") if source.get(key)), dataset.source)
         if (holder := self._holder(run, dataset)) is not None:
-            found = self._artifact(holder, ROWS_FILE)
+            dataset_file = self._artifact(holder, ROWS_FILE)
         elif dataset.source_type == "code":
-            made_by = (source.get("tags") or {}).get("mlflow.source.name", "code")
+            creator = (source.get("tags") or {}).get("mlflow.source.name", "code")
             raise ValueError(
-                f"{display_name} was created by {made_by}, and MLflow has its name and digest, but not its rows; name the file that they "
+                f"{display_name} was created by {creator}, and MLflow has its name and digest, but not its rows; name the file that they "
                 "came from: dataset: PATH"
             )
         elif dataset.source_type != "local":
@@ -271,10 +271,13 @@ class _Finder:
                 "download it and name the file: dataset: PATH"
             )
         else:
-            found = self._local(display_name, where)
+            dataset_file = self._local(display_name, where)
         origin = {"mlflow": f"runs:/{run.info.run_id}/{dataset.name}@{dataset.digest}"}
         return _external_dataset(
-            display_name, {**origin, "name": dataset.name, "digest": dataset.digest}, found.records, found.file
+            display_name,
+            {**origin, "name": dataset.name, "digest": dataset.digest},
+            dataset_file.records,
+            dataset_file.file,
         )
 
     def _holder(self, run: Any, dataset: Any) -> str | None:
@@ -314,11 +317,11 @@ class _Finder:
         """The id of the evaluation dataset of a name. Raises ValueError if there is none or more than one."""
         if "'" in name:
             raise ValueError(f"the name {name!r} has a quote, which MLflow cannot search for; use its id: d-…")
-        found = list(self.client.search_datasets(filter_string=f"name = '{name}'"))
-        if len(found) == 1:
-            return str(found[0].dataset_id)
-        if found:
-            ids = ", ".join(one.dataset_id for one in found[:MAX_LISTED])
+        datasets = list(self.client.search_datasets(filter_string=f"name = '{name}'"))
+        if len(datasets) == 1:
+            return str(datasets[0].dataset_id)
+        if datasets:
+            ids = ", ".join(one.dataset_id for one in datasets[:MAX_LISTED])
             raise ValueError(f"there are several evaluation datasets {name!r}; use the id of one: {ids}")
         known = ", ".join(sorted({one.name for one in self.client.search_datasets(max_results=50)})[:MAX_LISTED])
         raise ValueError(
@@ -417,11 +420,11 @@ def _runs(client: Any, reference: str, suite: str, candidate: RunRef | None) -> 
     experiment = client.get_experiment_by_name(name)
     if experiment is None:  # no run was sent yet
         return
-    wanted = f"tags.`evalrun.suite` = '{suite}' and attributes.status = 'FINISHED'"
+    query = f"tags.`evalrun.suite` = '{suite}' and attributes.status = 'FINISHED'"
     if candidate is not None:
-        wanted += f" and attributes.start_time < {candidate.started_ms}"
+        query += f" and attributes.start_time < {candidate.started_ms}"
     newest = ["attributes.start_time DESC"]
-    for run in client.search_runs([experiment.experiment_id], wanted, max_results=MAX_RUNS, order_by=newest):
+    for run in client.search_runs([experiment.experiment_id], query, max_results=MAX_RUNS, order_by=newest):
         itself = candidate is not None and run.data.tags.get("evalrun.run_id") == candidate.id
         if run.data.tags.get("evalrun.verdict") in ACCEPTABLE and not itself:
             yield run.info.run_id

@@ -107,7 +107,7 @@ def resolve_model(model_uri: str, location: _ModelLocation, folder: Path) -> str
             assert logged is not None
             client.get_logged_model(logged["model"]) if logged["model"] else client.get_run(logged["run"])
             return model_uri
-    except Exception as refused:  # MLflow, requests and databases each raise their from_target
+    except Exception as refused:  # MLflow, requests and databases each raise their own
         raise ValueError(f"{model_uri!r} cannot be found: {explain_mlflow_error(refused, location.address)}") from None
 
 
@@ -221,15 +221,15 @@ def columns_for(sample: Sample, inputs: Sequence[tuple[str, bool]], input_column
     if len(inputs) == 1 or not inputs:
         name, listed = inputs[0] if inputs else ("inputs", False)
         return {name: _input_value(sample, name, listed)}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, listed in inputs:
         if name == input_column or (input_column is None and name in ("input", "inputs", CONVERSATION_COLUMN)):
-            found[name] = _input_value(sample, name, listed)
+            values[name] = _input_value(sample, name, listed)
         elif name in sample.metadata:
-            found[name] = sample.metadata[name]
+            values[name] = sample.metadata[name]
         else:
             raise ValueError(f"the model needs the column {name!r}, which the sample does not have")
-    return found
+    return values
 
 
 def _input_value(sample: Sample, name: str, listed: bool) -> Any:
@@ -271,8 +271,8 @@ def text_of(answer: Any) -> str:
     if answer is None:
         return ""
     if isinstance(answer, dict):
-        if (found := _chat_text(answer)) is not None:
-            return found
+        if (text := _chat_text(answer)) is not None:
+            return text
         for name in TEXT_KEYS:
             if isinstance(answer.get(name), str):
                 return str(answer[name])

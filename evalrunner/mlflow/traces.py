@@ -62,14 +62,8 @@ class TraceSender:
     ) -> None:
         from mlflow.tracing.client import TracingClient
 
-        self.client, self.stored, self.destination, self.target, self.retrier = (
-            client,
-            stored,
-            destination,
-            target,
-            retrier,
-        )
-        self.state = state
+        self.client, self.stored, self.state = client, stored, state
+        self.destination, self.target, self.retrier = destination, target, retrier
         self.tracing = TracingClient(client.tracking_uri)
 
     def send(self, pool: TracePool) -> None:
@@ -120,7 +114,7 @@ class TraceSender:
 
     def _remove_others(self, wanted: set[str]) -> None:
         """Delete the traces of rows that were run again since the last sending."""
-        stale = [found for found in self._trace_ids() if found not in wanted]
+        stale = [trace_id for trace_id in self._trace_ids() if trace_id not in wanted]
         for start in range(0, len(stale), DELETIONS_PER_REQUEST):
             ids = stale[start : start + DELETIONS_PER_REQUEST]
             self.retrier.call("traces", self.client.delete_traces, str(self.destination.experiment_id), trace_ids=ids)
@@ -135,7 +129,7 @@ class TraceSender:
                     include_spans=False,
                 page_token=token,
             )  # fmt: skip
-            yield from (found.info.trace_id for found in page)
+            yield from (trace.info.trace_id for trace in page)
             token = page.token
             if not token:
                 return

@@ -27,9 +27,8 @@ from evalrunner.verdicts import FAILED, VERDICTS
 MAX_TEXT = 500  # characters of an input or output: CI systems keep cases for ever, and refuse files of 30 MB
 MAX_NAME = 200
 FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 §2.2
-CONTROL = re.compile(
-    r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)  # allowed, but no good in a page or a terminal
+# allowed in XML, but harmful in a page or a terminal
+CONTROL = re.compile(r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 END_OF_SUITE = b"  </testsuite>\n"
 RESULTS = ("failure", "error", "skipped")
 

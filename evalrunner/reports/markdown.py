@@ -246,9 +246,9 @@ def _unscored(metrics: Sequence[Metric]) -> Iterator[str]:
         if not reasons or metric.scorer in seen or metric.scorer in ALWAYS or metric.slice is not None:
             continue
         seen.add(metric.scorer)
-        most = sorted(reasons.items(), key=lambda item: -item[1])
-        more = f" and {len(most) - 5} other reasons" if len(most) > 5 else ""
-        listed = ", ".join(f"{count:,} × {inline(str(reason), 200)}" for reason, count in most[:5])
+        by_count = sorted(reasons.items(), key=lambda item: -item[1])
+        more = f" and {len(by_count) - 5} other reasons" if len(by_count) > 5 else ""
+        listed = ", ".join(f"{count:,} × {inline(str(reason), 200)}" for reason, count in by_count[:5])
         yield f"{code(metric.scorer, 80)}: {listed}{more}"
 
 

@@ -177,8 +177,8 @@ def _rows(folder: Path) -> Iterator[Row]:
 
 def _reporter(path: Path, options: Mapping[str, Any]) -> Any:
     factory = load("reporters", path.suffix.lower())
-    taken = factory_options(factory)
-    return factory(path, **{name: value for name, value in options.items() if name in taken})
+    accepted = factory_options(factory)
+    return factory(path, **{name: value for name, value in options.items() if name in accepted})
 
 
 class JsonReporter:

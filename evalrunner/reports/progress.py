@@ -29,7 +29,7 @@ class Pace:
         self.total = run.rows_planned
         self.clock = clock
         self.started = clock()
-        self.done = self.earlier = run.rows
+        self.done = self.rows_before = run.rows
         self.failures = 0
         first = run.measures[0]
         self.scorer = first.name
@@ -51,10 +51,10 @@ class Pace:
 
     def text(self) -> str:
         """Rate, time left, failures, retries, running mean, and how long no row finished, in one line."""
-        rate = (self.done - self.earlier) / max(self.clock() - self.started, 1e-9)
+        rate = (self.done - self.rows_before) / max(self.clock() - self.started, 1e-9)
         parts = [f"{rate:.1f} rows/s", f"{self.failures} failed"]
         # the first rows may wait for the sanity check of a judge
-        if self.done - self.earlier >= MIN_ROWS and self.done < self.total:
+        if self.done - self.rows_before >= MIN_ROWS and self.done < self.total:
             parts.insert(1, f"{duration((self.total - self.done) / rate)} left")
         if retries := sum(tally.retries for tally in self.tallies):
             parts.append(f"{retries:,} {'retry' if retries == 1 else 'retries'}")
@@ -170,13 +170,13 @@ class FetchProgress:
         self.last_step = -1
 
     def __call__(self, done: int, total: int, /) -> None:
-        drawn = self.out.isatty()
-        step = done * (100 if drawn else 4) // max(total, 1)
+        is_terminal = self.out.isatty()
+        step = done * (100 if is_terminal else 4) // max(total, 1)
         if step == self.last_step:
             return
         self.last_step = step
         line = f"downloading the weights of the embedded model, once: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
-        if drawn:
+        if is_terminal:
             filled = done * 30 // max(total, 1)
             line = f"\r{line} [{'━' * filled}{' ' * (30 - filled)}]" + ("\n" if done >= total else "")
-        print(line, file=self.out, end="" if drawn else "\n", flush=True)
+        print(line, file=self.out, end="" if is_terminal else "\n", flush=True)

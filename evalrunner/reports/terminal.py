@@ -255,14 +255,14 @@ def label(metric: Metric) -> str:
 
 def usage_line(target: TargetView) -> str:
     """Calls, latency, tokens and cost of a target."""
-    whole = {(metric.scorer, metric.aggregate): metric for metric in target.metrics if metric.slice is None}
-    values = {key: metric.value for key, metric in whole.items()}
+    overall = {(metric.scorer, metric.aggregate): metric for metric in target.metrics if metric.slice is None}
+    values = {key: metric.value for key, metric in overall.items()}
     quantiles = {name: number(values.get(("latency", name)), "s") for name in ("p50", "p90", "p99")}
     calls = counted(target.usage.calls, "call") if target.usage.calls else "no calls"
     streamed = [f"first token p50 {number(first, 's')}"] if (first := values.get(("ttft", "p50"))) is not None else []
     tokens = f"{number(values.get(('token_count', 'total')), 'tokens')} output tokens"
     cost = f"cost {number(values.get(('cost_usd', 'total')), 'USD')}"
-    latency = [f"{name} {text}{_ends(whole.get(('latency', name)))}" for name, text in quantiles.items()]
+    latency = [f"{name} {text}{_ends(overall.get(('latency', name)))}" for name, text in quantiles.items()]
     parts = [
         calls + _retries(target.retries),
         "latency " + ", ".join(latency),

@@ -59,8 +59,9 @@ class RunView:
     """A run, live or stored.
 
     A run that has not ended has no verdict. `suite_file` is None where it is unknown. `columns` are those of the
-    dataset. `record` and `numbers` are what `run.json` and `metrics.json` hold. `find_baseline` looks up the baseline's scores of a row.
-    `tallies` count the calls of a run in progress, `budget` is what it may and did spend; a stored run has neither.
+    dataset. `record` and `numbers` are what `run.json` and `metrics.json` hold. `find_baseline` looks up the baseline's
+    scores of a row. `tallies` count the calls of a run in progress, `budget` is what it may and did spend; a stored run
+    has neither.
     """
 
     suite: str
@@ -157,7 +158,9 @@ def view_at_start(plan: Plan, folder: RunFolder, record: RunRecord) -> RunView:
     calls = [target.calls for target in plan.targets]
     calls += [scorer.judge.calls for scorer in plan.scorers if scorer.judge is not None]
     view = view_of_record(folder, record, {name: TargetView() for name in record.targets})
-    return replace(view, rows=plan.earlier, find_baseline=partial(baseline_lookup_of_plan, plan), tallies=tuple(calls))
+    return replace(
+        view, rows=plan.rows_before, find_baseline=partial(baseline_lookup_of_plan, plan), tallies=tuple(calls)
+    )
 
 
 def view_of(result: RunResult) -> RunView:

@@ -169,8 +169,8 @@ def scorer_changes(before: Provenance, now: Provenance, name: str, *, judges: bo
     old, new = before.scorers[name], now.scorers[name]
     changed = part_differences(_comparable_scorer(old), _comparable_scorer(new))
     if judges:
-        asked = [_comparable_judge(provenance.judges.get(name)) for provenance in (before, now)]
-        changed += [f"judge.{line}" for line in part_differences(*asked)]
+        settings = [_comparable_judge(provenance.judges.get(name)) for provenance in (before, now)]
+        changed += [f"judge.{line}" for line in part_differences(*settings)]
     return changed
 
 

@@ -129,8 +129,8 @@ class RunRecord(Provenance):
     """A stored run: what was run, with which options, when, and how it ended (`run.json`).
 
     It is written at the start of a run with status `running` and again at its end; `finished_at`, `duration_s`, `rows`,
-    `rows_in_error`, `verdict` and `exit_code` are None before. `columns` are the columns of the dataset, `resolved` is the suite as it was
-    understood, `options` are those given on the command line.
+    `rows_in_error`, `verdict` and `exit_code` are None before. `columns` are the columns of the dataset, `resolved` is
+    the suite as it was understood, `options` are those given on the command line.
     """
 
     run_id: str

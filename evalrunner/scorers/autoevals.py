@@ -86,6 +86,32 @@ CALIBRATION_EXAMPLES = (
 )
 
 
+def factuality(*, use_cot: bool = True) -> Scorer:
+    """How well the facts of the output agree with the accepted answer, by a judge (Factuality of autoevals).
+
+    Args:
+        use_cot: Let the judge write its reasons before it chooses; they are stored with the score.
+    """
+
+    def make(autoevals: Any) -> Any:
+        # Placeholders, so that autoevals looks for neither a client nor a model; each call brings its own client.
+        return autoevals.Factuality(client=object(), model="judge", use_cot=use_cot)
+
+    declaration = Declaration(needs_expected=True, backend=f"autoevals {autoevals_version()}")
+    return Scorer(Factuality(Classifier(make)), declaration, CALIBRATION_EXAMPLES)
+
+
+class Factuality:
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+
+    async def __call__(self, output: str, input: Any, sample: Sample, judge: Judge) -> Outcome:
+        answers = [answer for answer in sample.expected if answer.strip()]
+        if not answers:
+            return Skipped("the expected answer is blank")
+        return await self.classifier.ask(judge, output=output, expected=expected_text(answers), input=input_text(input))
+
+
 class EndpointFailed(Exception):
     """The judge's endpoint failed: carries the failure through autoevals, which retries nothing of this type."""
 
@@ -209,32 +235,6 @@ def reply_of(answer: Completion) -> dict[str, Any]:
         call = {"type": "function", "function": {"name": "select_choice", "arguments": answer.text}}
         return {"role": "assistant", "content": None, "tool_calls": [call]}
     return {"role": "assistant", "content": answer.text}
-
-
-def factuality(*, use_cot: bool = True) -> Scorer:
-    """How well the facts of the output agree with the accepted answer, by a judge (Factuality of autoevals).
-
-    Args:
-        use_cot: Let the judge write its reasons before it chooses; they are stored with the score.
-    """
-
-    def make(autoevals: Any) -> Any:
-        # Placeholders, so that autoevals looks for neither a client nor a model; each call brings its own client.
-        return autoevals.Factuality(client=object(), model="judge", use_cot=use_cot)
-
-    declaration = Declaration(needs_expected=True, backend=f"autoevals {autoevals_version()}")
-    return Scorer(Factuality(Classifier(make)), declaration, CALIBRATION_EXAMPLES)
-
-
-class Factuality:
-    def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier
-
-    async def __call__(self, output: str, input: Any, sample: Sample, judge: Judge) -> Outcome:
-        answers = [answer for answer in sample.expected if answer.strip()]
-        if not answers:
-            return Skipped("the expected answer is blank")
-        return await self.classifier.ask(judge, output=output, expected=expected_text(answers), input=input_text(input))
 
 
 def expected_text(answers: list[str]) -> str:

@@ -168,25 +168,25 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
 def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
     """The cell of a scorer whose function is a plain `def`, called with the parameters of `offered` that it names."""
     try:
-        found = bound.call(offered)
+        outcome = bound.call(offered)
     except (Exception, SystemExit) as crash:  # anything that user code raises, exit() too, is an error of its cell
-        found = Failure("function", describe_crash(bound.call.function, crash))
-    return cell_from(found, bound.scorer.declaration, by=bound.call.function)
+        outcome = Failure("function", describe_crash(bound.call.function, crash))
+    return cell_from(outcome, bound.scorer.declaration, by=bound.call.function)
 
 
 async def call_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Cell:
     """The cell of a scorer whose function is an `async def`, with the calls of its judge."""
-    found = await outcome_async(bound, sample, completion, judge)
+    outcome = await outcome_async(bound, sample, completion, judge)
     calls = tuple(getattr(judge, "calls", ()))
-    return cell_from(found, bound.scorer.declaration, by=bound.call.function, calls=calls)
+    return cell_from(outcome, bound.scorer.declaration, by=bound.call.function, calls=calls)
 
 
 async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completion, judge: Judge | None) -> Any:
     """The unchecked result of the function; a Failure if it raised."""
     offered = {**offer(sample, completion), "judge": judge}
     try:
-        found = bound.call(offered)
-        return await found if inspect.isawaitable(found) else found
+        result = bound.call(offered)
+        return await result if inspect.isawaitable(result) else result
     except (Exception, SystemExit) as crash:  # as above
         return Failure("function", describe_crash(bound.call.function, crash))
 

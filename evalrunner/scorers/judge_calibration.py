@@ -81,9 +81,8 @@ def is_right(example: CalibrationExample, cell: Cell, declaration: Declaration) 
     """Whether the verdict is on the example's side of the middle of the range; the middle itself is wrong."""
     if cell.state != "scored" or cell.value is None:
         return False
-    assert (
-        declaration.low is not None and declaration.high is not None
-    )  # binding requires both for scorers with examples
+    # binding requires both for scorers with examples
+    assert declaration.low is not None and declaration.high is not None
     good_side = cell.value - (declaration.low + declaration.high) / 2
     if not declaration.higher_is_better:
         good_side = -good_side

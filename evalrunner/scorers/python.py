@@ -48,7 +48,7 @@ def python(
         )
     if low is not None and high is not None and low >= high:
         raise ValueError(f"'low' is {low:g} and 'high' is {high:g}; 'low' should be smaller")
-    wanted = check_aggregates(aggregates, threshold)
+    selected = check_aggregates(aggregates, threshold)
     declaration = Declaration(
         low=0.0 if binary else low,
         high=1.0 if binary else high,
@@ -56,8 +56,8 @@ def python(
         higher_is_better=higher_is_better,
         unit=unit,
         needs_answer=needs_answer,
-        aggregates=wanted,
-        headline=wanted[0],
+        aggregates=selected,
+        headline=selected[0],
         threshold=threshold,
     )
     return Scorer(functools.partial(loaded, **context.args) if context.args else loaded, declaration)
@@ -65,23 +65,21 @@ def python(
 
 def check_aggregates(aggregates: list[str] | None, threshold: float | None) -> tuple[str, ...]:
     """The requested aggregates, by default the mean. Raises ValueError for an unknown one."""
-    wanted = (MEAN.name,) if aggregates is None else tuple(dict.fromkeys(aggregates))
-    unknown = [name for name in wanted if not is_aggregate(name)]
-    if unknown or not wanted:
+    selected = (MEAN.name,) if aggregates is None else tuple(dict.fromkeys(aggregates))
+    unknown = [name for name in selected if not is_aggregate(name)]
+    if unknown or not selected:
         named = f"has {unknown[0]!r}" if unknown else "is empty"
         raise ValueError(f"'aggregates' {named}; it takes any of {', '.join(AGGREGATE_NAMES)}")
-    if any(find_aggregate(name).needs_threshold for name in wanted) != (threshold is not None):
+    if any(find_aggregate(name).needs_threshold for name in selected) != (threshold is not None):
         raise ValueError("'threshold' and the aggregate 'ratio' go together; give both or neither")
-    return wanted
+    return selected
 
 
 def returns_bool(function: Callable[..., Any]) -> bool:
     """Whether a function is annotated to return bool, or bool or None (skipped)."""
     try:
         returned = inspect.signature(function, eval_str=True).return_annotation
-    except (
-        Exception
-    ):  # builtins have no signature; a quoted annotation may name something that is undefined at run time
+    except Exception:  # builtins have no signature; a quoted annotation may be undefined at run time
         return False
     inside = {returned}
     if typing.get_origin(returned) in (types.UnionType, typing.Union):

@@ -23,9 +23,9 @@ def ari_grade_level() -> Scorer:
 
 def flesch_kincaid_grade_level() -> Scorer:
     """Flesch-Kincaid grade of the output: a US school grade from syllables, words and sentences; lower is easier."""
-    found = declaration("flesch_kincaid_grade_level")
+    declared = declaration("flesch_kincaid_grade_level")
     load_dictionary()
-    return Scorer(flesch_kincaid_grade, found)
+    return Scorer(flesch_kincaid_grade, declared)
 
 
 def declaration(name: str) -> Declaration:
@@ -64,19 +64,19 @@ def load_dictionary() -> None:
 def ari_grade(output: str) -> float:
     import textstat
 
-    found = float(textstat.automated_readability_index(output))
+    grade = float(textstat.automated_readability_index(output))
     if len(output) > MAX_CACHED_LENGTH:
         clear_text_caches()
-    return found
+    return grade
 
 
 def flesch_kincaid_grade(output: str) -> float:
     import textstat
 
-    found = float(textstat.flesch_kincaid_grade(output))
+    grade = float(textstat.flesch_kincaid_grade(output))
     if len(output) > MAX_CACHED_LENGTH:
         clear_text_caches()
-    return found
+    return grade
 
 
 def clear_text_caches() -> None:

@@ -43,36 +43,6 @@ MAX_SEARCHED_LENGTH = 50_000  # characters; at quadratic cost up to a minute, a 
 MAX_CAPTURE_LENGTH = 200  # characters of a captured text in an explanation
 
 
-@functools.lru_cache(maxsize=256)
-def slow_text(pattern: re.Pattern[str]) -> str | None:
-    """The start of a text on which the pattern, or the part of it from a group on, takes too long; None if none was found."""
-    if REPEATED_GROUP.search(pattern.pattern) is None or not sys.executable:
-        return None
-    request = json.dumps([pattern.pattern, pattern.flags, TRIAL_LENGTH])
-    try:
-        output, too_long = _run_trial(request + "\n")
-    except OSError:  # no process can be started: the pattern is accepted unchecked
-        return None
-    tried = output.splitlines()
-    return f"{json.loads(tried[-1])[:12]}…" if too_long and tried else None
-
-
-def _run_trial(request: str) -> tuple[str, bool]:
-    """The output of the trial, and whether it ran out of time."""
-    command = [sys.executable, "-I", "-S", "-W", "ignore", "-c", TRIAL_CODE, str(CPU_LIMIT_S)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
-    ) as trial:
-        try:
-            output, _ = trial.communicate(request, timeout=WALL_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            trial.kill()
-            output, _ = trial.communicate()
-            return output, True
-    alarm = getattr(signal, "SIGVTALRM", None)  # ends the trial where its CPU time is limited
-    return output, alarm is not None and trial.returncode == -alarm
-
-
 def regex(
     *,
     pattern: str,
@@ -116,11 +86,41 @@ def regex(
     if negate:
         raise ValueError("'negate' cannot be combined with 'group'; remove one of them")
     check_group(compiled, group, "pattern")
-    wanted = None if expected_pattern is None else compile_pattern(expected_pattern, flags, "expected_pattern")
-    if wanted is not None:
-        check_group(wanted, group, "expected_pattern")
-    function = Extract(compiled, group, find == "last", numeric, wanted, rule)
+    expected = None if expected_pattern is None else compile_pattern(expected_pattern, flags, "expected_pattern")
+    if expected is not None:
+        check_group(expected, group, "expected_pattern")
+    function = Extract(compiled, group, find == "last", numeric, expected, rule)
     return Scorer(function, Declaration(binary=True, needs_expected=True))
+
+
+@functools.lru_cache(maxsize=256)
+def slow_text(pattern: re.Pattern[str]) -> str | None:
+    """The start of a text on which the pattern, or the part of it from a group on, takes too long; None if none was found."""
+    if REPEATED_GROUP.search(pattern.pattern) is None or not sys.executable:
+        return None
+    request = json.dumps([pattern.pattern, pattern.flags, TRIAL_LENGTH])
+    try:
+        output, too_long = _run_trial(request + "\n")
+    except OSError:  # no process can be started: the pattern is accepted unchecked
+        return None
+    tried = output.splitlines()
+    return f"{json.loads(tried[-1])[:12]}…" if too_long and tried else None
+
+
+def _run_trial(request: str) -> tuple[str, bool]:
+    """The output of the trial, and whether it ran out of time."""
+    command = [sys.executable, "-I", "-S", "-W", "ignore", "-c", TRIAL_CODE, str(CPU_LIMIT_S)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
+    ) as trial:
+        try:
+            output, _ = trial.communicate(request, timeout=WALL_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            trial.kill()
+            output, _ = trial.communicate()
+            return output, True
+    alarm = getattr(signal, "SIGVTALRM", None)  # ends the trial where its CPU time is limited
+    return output, alarm is not None and trial.returncode == -alarm
 
 
 def compile_pattern(pattern: str, flags: int, option: str) -> re.Pattern[str]:
@@ -159,8 +159,8 @@ class Search:
     negate: bool
 
     def __call__(self, output: str) -> bool | Score:
-        found = self.pattern.search(output, 0, MAX_SEARCHED_LENGTH) is not None
-        return with_searched_length(found != self.negate, output)
+        matches = self.pattern.search(output, 0, MAX_SEARCHED_LENGTH) is not None
+        return with_searched_length(matches != self.negate, output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Extract:
         answers = [answer for answer in sample.expected if answer.strip()]
         if not answers:
             return Skipped("the expected answer is blank")
-        wanted = [found for answer in answers if (found := self._reference(answer)) is not None]
+        wanted = [reference for answer in answers if (reference := self._reference(answer)) is not None]
         if not wanted:
             # a 0 would blame the model for a pattern that does not fit the dataset
             return Failure("function", f"'expected_pattern' finds nothing in the expected answer {answers[0][:80]!r}")
@@ -205,10 +205,10 @@ def capture(pattern: re.Pattern[str], group: int | str, text: str, *, last: bool
     """The text of the group in the first or last match; None if nothing matches or the group is not in the match."""
     if last:
         newest = deque(pattern.finditer(text, max(0, len(text) - MAX_SEARCHED_LENGTH)), maxlen=1)
-        found = newest[0] if newest else None
+        match = newest[0] if newest else None
     else:
-        found = pattern.search(text, 0, MAX_SEARCHED_LENGTH)
-    captured: str | None = None if found is None else found[group]
+        match = pattern.search(text, 0, MAX_SEARCHED_LENGTH)
+    captured: str | None = None if match is None else match[group]
     return captured
 
 

@@ -170,8 +170,8 @@ class Contains:
         texts = [text for text in (sample.expected if self.values is None else self.values) if text.strip()]
         if not texts:
             return BLANK_EXPECTED
-        found = all(self._finds(texts, output)) if self.require_all else any(self._finds(texts, output))
-        return found != self.negate
+        matches = all(self._finds(texts, output)) if self.require_all else any(self._finds(texts, output))
+        return matches != self.negate
 
     def _finds(self, texts: Sequence[str], output: str) -> Iterator[bool]:
         """For each text whether the output has it, lazily."""
@@ -229,10 +229,10 @@ def parse_number(text: str) -> Decimal | None:
     text = text.strip()
     if len(text) > MAX_NUMBER_LENGTH:
         return None
-    found = NUMBER.fullmatch(text.translate(MINUS_SIGNS).rstrip(TRAILING))
-    if found is None or (found["sign"] and found["inner"]):
+    match = NUMBER.fullmatch(text.translate(MINUS_SIGNS).rstrip(TRAILING))
+    if match is None or (match["sign"] and match["inner"]):
         return None
-    return Decimal(found["sign"] + found["inner"] + found["digits"].replace(",", ""))
+    return Decimal(match["sign"] + match["inner"] + match["digits"].replace(",", ""))
 
 
 def same_number(one: str, other: str) -> bool | None:
@@ -247,13 +247,13 @@ def last_number(text: str) -> Decimal | None:
     return _signed(every[-1]) if every else None
 
 
-def _signed(found: re.Match[str]) -> Decimal:
+def _signed(match: re.Match[str]) -> Decimal:
     """The matched number, with its sign unless that is a dash between words or a subtraction."""
-    group = "sign" if found["sign"] else "inner"
-    index = found.start(group)
-    before, after = found.string[max(0, index - 1) : index], found.string[index + 1 : index + 2]
+    group = "sign" if match["sign"] else "inner"
+    index = match.start(group)
+    before, after = match.string[max(0, index - 1) : index], match.string[index + 1 : index + 2]
     dash = before.isalnum() or before in (")", "%") or after == " "
-    return Decimal(("" if dash else found[group]) + found["digits"].replace(",", ""))
+    return Decimal(("" if dash else match[group]) + match["digits"].replace(",", ""))
 
 
 def numeric_match(*, tolerance: float = 0.0, relative: float = 0.0) -> Scorer:
@@ -282,8 +282,8 @@ class NumericMatch:
         wanted = [number for answer in sample.expected if (number := last_number(answer)) is not None]
         if not wanted:
             return Skipped("the expected answer has no number")
-        given = last_number(output)
-        if given is None:
+        last = last_number(output)
+        if last is None:
             return Score(0.0, "no number in the output")
-        near = any(abs(given - number) <= max(self.tolerance, self.relative * abs(number)) for number in wanted)
-        return Score(float(near), f"{given} for {' or '.join(map(str, wanted))}")
+        near = any(abs(last - number) <= max(self.tolerance, self.relative * abs(number)) for number in wanted)
+        return Score(float(near), f"{last} for {' or '.join(map(str, wanted))}")

@@ -12,9 +12,7 @@ from functools import lru_cache
 from statistics import NormalDist
 
 NORMAL = NormalDist()
-MANY_DF = (
-    1000.0  # from here the expansion of the t quantile is exact to 1e-12, and the continued fraction is not needed
-)
+MANY_DF = 1000.0  # from here the expansion of the t quantile alone is exact to 1e-12
 _TINY = 1e-300  # keeps Lentz's method off a division by zero
 _PRECISE = 1e-16
 
@@ -135,10 +133,10 @@ def _beta_share(x: float, rest: float, a: float, b: float) -> float:
     """I_x(a, b) with `rest` = 1 − x as a parameter, as the caller may know it more exactly."""
     if x <= 0 or rest <= 0:
         return 0.0 if x <= 0 else 1.0
-    pareto_front = math.exp(a * math.log(x) + b * math.log(rest) - _log_beta(a, b))
+    factor = math.exp(a * math.log(x) + b * math.log(rest) - _log_beta(a, b))
     if x < (a + 1) / (a + b + 2):  # where the fraction converges fast; else by symmetry
-        return pareto_front * _beta_fraction(x, a, b) / a
-    return 1 - pareto_front * _beta_fraction(rest, b, a) / b
+        return factor * _beta_fraction(x, a, b) / a
+    return 1 - factor * _beta_fraction(rest, b, a) / b
 
 
 def _beta_fraction(x: float, a: float, b: float) -> float:

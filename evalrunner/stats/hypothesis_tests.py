@@ -173,8 +173,8 @@ def _binary(
 ) -> NonInferiority:
     n = len(drops)
     b, c = sum(1 for drop in drops if drop > 0), sum(1 for drop in drops if drop < 0)
-    estimate, worth = (b - c) / n, 1.0 if clusters is None else 1 / _inflation(drops, clusters, alpha)
-    scaled = (b * worth, c * worth, n * worth)
+    estimate, weight = (b - c) / n, 1.0 if clusters is None else 1 / _inflation(drops, clusters, alpha)
+    scaled = (b * weight, c * weight, n * weight)
     low, high = tango(*scaled, level=1 - 2 * alpha)
     at_margin = tango_score(*scaled, base.max_drop)
     if clusters is None:
@@ -182,12 +182,12 @@ def _binary(
     else:
         at_zero = tango_score(*scaled, 0.0)
         worse, better = NORMAL.cdf(-at_zero), NORMAL.cdf(at_zero)
-    half = normal_quantile(1 - alpha) * math.sqrt(((b + c) / n - estimate**2) / (n * worth))
+    half = normal_quantile(1 - alpha) * math.sqrt(((b + c) / n - estimate**2) / (n * weight))
     if half > 0:
         rows = samples_to_decide(n, half=half, estimate=estimate, bound=base.max_drop)
     else:
         enough = samples_to_prove_equivalence(base.max_drop, alpha=alpha)
-        needed = None if enough is None else math.ceil(enough / worth)
+        needed = None if enough is None else math.ceil(enough / weight)
         rows = SamplesToDecide(needed, needed)
     return replace(
         base, low=low, high=high, method="tango" if clusters is None else "tango-clustered", rows=rows,
@@ -200,8 +200,8 @@ def _inflation(drops: Sequence[float], clusters: Sequence[int], alpha: float) ->
     result = mean_error(drops, clusters)
     unrelated = variance(drops) / len(drops)
     ratio = max(1.0, result.error**2 / unrelated) if unrelated > 0 else 1.0
-    few = t_quantile(1 - alpha, result.count - 1) / normal_quantile(1 - alpha)
-    return ratio * few**2
+    small_sample_factor = t_quantile(1 - alpha, result.count - 1) / normal_quantile(1 - alpha)
+    return ratio * small_sample_factor**2
 
 
 def _graded(
@@ -219,9 +219,8 @@ def _graded(
     if clusters is not None:
         spread = mean_error(drops, clusters)
         unrelated = variance(drops) / len(drops)
-        varied = (
-            unrelated > (ROUNDING * span) ** 2
-        )  # else all drops are equal, and the ratio is that of rounding errors
+        # if all drops are equal, the ratio is that of rounding errors
+        varied = unrelated > (ROUNDING * span) ** 2
         error *= math.sqrt(max(1.0, spread.error**2 / unrelated)) if varied else 1.0
         df = float(spread.count - 1)
     half = t_quantile(1 - alpha, df) * error
@@ -278,9 +277,9 @@ def paired_difference(
     backward = non_inferiority([-item for item in differences], max_drop=0.0, span=span, clusters=clusters, alpha=alpha)
     if forward.p_worse is None or forward.p_better is None or backward.high is None:
         return Difference(forward.estimate, None, None, None, None, n, forward.note)
-    few = forward.note if clusters is not None and "cluster" in (forward.note or "") else None
+    note = forward.note if clusters is not None and "cluster" in (forward.note or "") else None
     p_value = min(1.0, 2 * min(forward.p_worse, forward.p_better))
-    return Difference(forward.estimate, -backward.high, forward.high, p_value, forward.method, n, few)
+    return Difference(forward.estimate, -backward.high, forward.high, p_value, forward.method, n, note)
 
 
 def two_sample_difference(

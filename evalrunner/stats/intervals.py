@@ -139,8 +139,8 @@ def quantile_interval(
 ) -> Interval:
     """Order statistics for a quantile. With `n_effective` the ranks are stretched to that number of unrelated values."""
     n = len(values)
-    worth = float(n) if n_effective is None else n_effective
-    counted = max(1, math.floor(worth))
+    effective = float(n) if n_effective is None else n_effective
+    counted = max(1, math.floor(effective))
     low, high = quantile_ranks(counted, share, level=level)
     if low is None and high is None:
         return Interval(None, None, level, None, n, note=f"no interval {TOO_FEW_VALUES}")
@@ -149,7 +149,7 @@ def quantile_interval(
     highest = None if high is None else ordered[min(n, math.ceil(high * n / counted)) - 1]
     ends = [name for name, end in (("lower", low), ("upper", high)) if end is None]
     note = f"no {ends[0]} end {TOO_FEW_VALUES}" if ends else None
-    return Interval(lowest, highest, level, method, n, float(worth), note)
+    return Interval(lowest, highest, level, method, n, float(effective), note)
 
 
 def clustered_mean_interval(
@@ -183,10 +183,10 @@ def clustered_quantile_interval(
     inside = [float(value <= at) for value in values]
     spread = mean_error(inside, clusters)
     below = math.fsum(inside) / n
-    worth = below * (1 - below) / spread.error**2 if spread.error > 0 and 0 < below < 1 else float(n)
+    effective = below * (1 - below) / spread.error**2 if spread.error > 0 and 0 < below < 1 else float(n)
     tail = 0.5 + level / 2
-    worth = min(float(n), worth) * (normal_quantile(tail) / t_quantile(tail, spread.df)) ** 2
-    result = quantile_interval(values, share, level=level, n_effective=worth, method="order-statistics-clustered")
+    effective = min(float(n), effective) * (normal_quantile(tail) / t_quantile(tail, spread.df)) ** 2
+    result = quantile_interval(values, share, level=level, n_effective=effective, method="order-statistics-clustered")
     return replace(result, note=result.note or spread.note)
 
 
@@ -266,12 +266,12 @@ def _acceleration(centred: Sequence[float], statistic: Statistic) -> float:
     """The skewness of the influence of each value, from the jackknife (Efron 1987, eq. 6.6)."""
     n = len(centred)
     if statistic == "mean":
-        left_out = [-value / (n - 1) for value in centred]
+        leave_one_out = [-value / (n - 1) for value in centred]
     else:
         squares = math.fsum(value * value for value in centred)
-        left_out = [(squares - value * value) / (n - 1) - (value / (n - 1)) ** 2 for value in centred]
-    middle = math.fsum(left_out) / n
-    gaps = [middle - value for value in left_out]
+        leave_one_out = [(squares - value * value) / (n - 1) - (value / (n - 1)) ** 2 for value in centred]
+    middle = math.fsum(leave_one_out) / n
+    gaps = [middle - value for value in leave_one_out]
     spread = math.fsum(gap * gap for gap in gaps)
     return math.fsum(gap**3 for gap in gaps) / (6 * spread**1.5) if spread > 0 else 0.0
 
@@ -340,15 +340,15 @@ def variance_error(values: Sequence[float], clusters: Sequence[int]) -> Clustere
     squares = math.fsum((value - centre) ** 2 for value in values)
 
     def without(group: Sequence[float]) -> float:
-        left = n - len(group)
-        mean = (total - math.fsum(value - centre for value in group)) / left
-        return (squares - math.fsum((value - centre) ** 2 for value in group)) / left - mean * mean
+        rest = n - len(group)
+        mean = (total - math.fsum(value - centre for value in group)) / rest
+        return (squares - math.fsum((value - centre) ** 2 for value in group)) / rest - mean * mean
 
     return jackknife(values, clusters, squares / n - (total / n) ** 2, without)
 
 
 def jackknife(
-    values: Sequence[float], clusters: Sequence[int], whole: float, without: Callable[[Sequence[float]], float]
+    values: Sequence[float], clusters: Sequence[int], statistic: float, without: Callable[[Sequence[float]], float]
 ) -> ClusteredError:
     """The error of the statistic `whole` from its value `without` each cluster; infinite for a single cluster."""
     groups = values_by_cluster(values, clusters)
@@ -356,7 +356,7 @@ def jackknife(
     effective = len(values) ** 2 / math.fsum(len(group) ** 2 for group in groups)
     if count < 2:
         return ClusteredError(math.inf, count, effective)
-    spread = math.fsum((without(group) - whole) ** 2 for group in groups)
+    spread = math.fsum((without(group) - statistic) ** 2 for group in groups)
     return ClusteredError(math.sqrt((count - 1) / count * spread), count, effective)
 
 

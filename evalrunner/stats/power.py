@@ -129,11 +129,11 @@ def false_failure_rate_of_share(
     `lower`: the gate requires at least the bound, else at most it; `strict`: more than it, or less.
     """
     edge = bound * n
-    whole = abs(edge - round(edge)) < 1e-9 * max(1.0, edge)
+    is_integer = abs(edge - round(edge)) < 1e-9 * max(1.0, edge)
     if lower:  # counts below the bound fail, with `strict` those at it too
-        least = round(edge) + int(strict) if whole else math.ceil(edge)
+        least = round(edge) + int(strict) if is_integer else math.ceil(edge)
         return binomial_cdf(least - 1, n, true)
-    most = round(edge) - int(strict) if whole else math.floor(edge)
+    most = round(edge) - int(strict) if is_integer else math.floor(edge)
     return 1 - binomial_cdf(most, n, true)
 
 

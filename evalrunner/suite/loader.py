@@ -197,15 +197,15 @@ def _place(items: list[Any], step: str | int, path: KeyPath, flag: str) -> int:
     return place
 
 
-def _choose_targets(document: Document, wanted: tuple[str, ...]) -> None:
+def _choose_targets(document: Document, selected: tuple[str, ...]) -> None:
     data = document.data
     single = data.pop("target", None)
     known = data.get("targets") if isinstance(data.get("targets"), list) else []
     known = [*known, *([single] if single is not None else [])]
     names = {name: item for item in known if (name := target_name(item)) is not None}
-    data["targets"] = [names.get(name, name) for name in wanted]
+    data["targets"] = [names.get(name, name) for name in selected]
     document.overridden[("targets",)] = "--target"
-    document.excluded_targets.update(names.keys() - set(wanted))
+    document.excluded_targets.update(names.keys() - set(selected))
 
 
 def target_name(item: Any) -> str | None:

@@ -37,8 +37,8 @@ def option(
     """A field of `RunOptions` that is an option of the command line.
 
     `flags` are its names there (default: the name of the field); `values` are what a pair such as `--cache/--no-cache`
-    means; `sets` is the key of the suite that it overrides; `commands` have it, all if there are none. It is `stored` in `run.json` for a
-    resume, where new values replace the stored ones, or are added to them (`adds`).
+    means; `sets` is the key of the suite that it overrides; `commands` have it, all if there are none. It is `stored`
+    in `run.json` for a resume, where new values replace the stored ones, or are added to them (`adds`).
     """
     about = {
         "help": help,

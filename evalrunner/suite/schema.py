@@ -19,7 +19,7 @@ from evalrunner.verdicts import GateKind
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The path of a value in the suite, such as `("scorers", 1, "type")`."""
 
-JudgeCheck: TypeAlias = Literal["on", "warn", "off"]
+JudgeCheckMode: TypeAlias = Literal["on", "warn", "off"]
 CacheMode: TypeAlias = Literal["judges", "all", "off"]
 
 Operator: TypeAlias = Literal[">=", ">", "<=", "<", "=="]
@@ -350,7 +350,7 @@ class Suite:
     )
     params: Mapping[str, Any] = key("Sampling parameters of every target, never of judges", default=EMPTY)
     judge: ModelSpec | None = key("The model that judge scorers ask")
-    judge_check: JudgeCheck = key("Effect of a failed judge sanity check", default="on")
+    judge_check: JudgeCheckMode = key("Effect of a failed judge sanity check", default="on")
     scorers: tuple[ScorerSpec, ...] = key("Scorers of every output", needed=", such as scorers: [exact_match]")
     on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
     gates: tuple[GateSpec, ...] = key("Conditions that decide the verdict", default=())

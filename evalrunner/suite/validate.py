@@ -380,8 +380,8 @@ class SectionReader:
         if key.rules.get("path"):
             return self.text(data, path, fill=True)
         if is_section(kind):
-            found = self.section(kind, data, path)
-            return None if found is None else kind(**found)
+            fields = self.section(kind, data, path)
+            return None if fields is None else kind(**fields)
         return self.value(data, key.annotation, path)
 
     def _follows_rules(self, value: Any, rules: Mapping[str, Any], path: KeyPath) -> bool:

@@ -42,14 +42,14 @@ class RecordedColumn(SampleValidator):
     column: str
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
-        found = find_value(sample.metadata, self.column)
-        if found is ABSENT:
+        output = find_value(sample.metadata, self.column)
+        if output is ABSENT:
             known = ", ".join(map(str, sample.metadata))
             hint = nearest(self.column, map(str, sample.metadata)) or f"; it has {known}"
             return Failure("missing", f"the sample has no column {self.column!r}{hint}")
-        if found is None or (isinstance(found, str) and not found.strip()):
+        if output is None or (isinstance(output, str) and not output.strip()):
             return Completion("", "empty")
-        return Completion(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str))
+        return Completion(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, default=str))
 
     def check(self, sample: Sample) -> str | None:
         """The problem with a sample, or None: a missing column is reported before the run."""

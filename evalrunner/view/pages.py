@@ -76,8 +76,8 @@ class StoredRun:
         declared = self.record.scorers.get(scorer)
         if self.metrics is None or declared is None:
             return {}
-        found = {name: target.headline(scorer, declared) for name, target in self.metrics.targets.items()}
-        return {name: metric for name, metric in found.items() if metric is not None}
+        metrics = {name: target.headline(scorer, declared) for name, target in self.metrics.targets.items()}
+        return {name: metric for name, metric in metrics.items() if metric is not None}
 
 
 def read_run(folder: RunFolder) -> StoredRun | None:
@@ -286,8 +286,8 @@ class Pages:
         raise PageError(404, "Unknown page.")
 
     def _index(self) -> Response:
-        found = suites(self.output_dir)
-        sections = [(name, readable(runs[:MAX_INDEX_RUNS]), len(runs)) for name, runs in found.items()]
+        runs_by_suite = suites(self.output_dir)
+        sections = [(name, readable(runs[:MAX_INDEX_RUNS]), len(runs)) for name, runs in runs_by_suite.items()]
         return self._page("index.html", title="Runs", suites=sections, folder=str(self.output_dir))
 
     def _suite(self, name: str) -> Response:
@@ -330,16 +330,16 @@ class Pages:
         paths = [str(self._load(suite, run_id).folder.path) for suite, _, run_id in selected]
         paired = "unpaired" not in query
         try:
-            found = compare_runs(paths, self.output_dir, paired=paired)
+            result = compare_runs(paths, self.output_dir, paired=paired)
         except EvalrunError as error:
             again = "&".join(f"run={quote(text, safe='')}" for text in query["run"])
             unpaired = f"/compare?{again}&unpaired=1" if "--unpaired" in str(error) else None
             return self._page(
                 "problem.html", status=400, title="Runs not comparable", message=str(error), unpaired=unpaired
             )
-        rows = found.differing(MAX_DIFFERENT_SAMPLES)
+        rows = result.differing(MAX_DIFFERENT_SAMPLES)
         return self._page(
-            "comparison.html", title="Comparison", comparison=found.comparison, runs=found.runs, rows=rows
+            "comparison.html", title="Comparison", comparison=result.comparison, runs=result.runs, rows=rows
         )
 
     def _page(self, template: str, *, status: int = 200, **values: Any) -> Response:

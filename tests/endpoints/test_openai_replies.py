@@ -13,7 +13,7 @@ from evalrunner.domain import Completion, Failure
 from evalrunner.endpoints.openai_replies import (
     count,
     load_reply,
-    parse_chat,
+    read_chat,
     read_embeddings,
     read_moderations,
     read_usage,
@@ -29,7 +29,14 @@ def reply(message: Any = None, finish_reason: Any = "stop", **more: Any) -> dict
 
 def parsed(data: Any, headers: dict[str, str] | None = None) -> Completion | Failure:
     raw = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return parse_chat(raw, headers=headers or {}, latency_s=0.25)
+    return parse_chat(raw, headers or {}, latency_s=0.25)
+
+
+def parse_chat(
+    raw: bytes, headers: dict[str, str] | None = None, latency_s: float | None = None
+) -> Completion | Failure:
+    data = load_reply(raw)
+    return data if isinstance(data, Failure) else read_chat(data, headers=headers or {}, latency_s=latency_s)
 
 
 def test_a_complete_reply() -> None:

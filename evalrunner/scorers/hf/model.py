@@ -64,8 +64,8 @@ class HubModel:
     commit: str
     folder: Path
 
-    def fetch(self, tell: Callable[[str], None]) -> None:
-        """Download tokenizer and weights unless they are cached. `tell` gets a message before a download. Raises ValueError."""
+    def fetch(self, notify: Callable[[str], None]) -> None:
+        """Download tokenizer and weights unless they are cached. `notify` gets a message before a download. Raises ValueError."""
         if is_complete(self.folder):
             return
         try:
@@ -74,7 +74,7 @@ class HubModel:
             info = HfApi().model_info(self.id, revision=self.commit, files_metadata=True, timeout=TIMEOUT_S)
             sizes = {one.rfilename: one.size or 0 for one in info.siblings or ()}
             weights = weight_files(sizes)
-            tell(
+            notify(
                 f"downloading {self.id} from the Hugging Face hub, once: {sum(sizes[name] for name in weights) / 1e6:.0f} MB"
             )
             for name in [*(name for name in TOKENIZER_FILES if name in sizes), *weights]:
@@ -96,9 +96,8 @@ def find_on_hub(model: str) -> HubModel:
 
         path = try_to_load_from_cache(name, "config.json", revision=revision)
         if not isinstance(path, str):
-            HfApi().model_info(
-                name, revision=revision, timeout=TIMEOUT_S
-            )  # fails at once, while a download retries for long
+            # fails at once, while a download retries for long
+            HfApi().model_info(name, revision=revision, timeout=TIMEOUT_S)
             path = hf_hub_download(name, "config.json", revision=revision, etag_timeout=TIMEOUT_S)
     except Exception as refused:  # as above
         raise ValueError(explain_unavailable(model, refused)) from None
@@ -108,8 +107,8 @@ def find_on_hub(model: str) -> HubModel:
 
 def is_complete(folder: Path) -> bool:
     """Whether the cache has all weights; its files are complete or missing."""
-    for whole, index in WEIGHT_FILES.items():
-        if (folder / whole).exists():
+    for single_file, index in WEIGHT_FILES.items():
+        if (folder / single_file).exists():
             return True
         if (folder / index).exists():
             parts = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()
@@ -120,11 +119,11 @@ def is_complete(folder: Path) -> bool:
 def weight_files(files: Iterable[str]) -> list[str]:
     """The files of the weights in the format that transformers prefers. Raises ValueError if there are none."""
     names = list(files)
-    for whole, index in WEIGHT_FILES.items():
-        if whole in names:
-            return [whole]
+    for single_file, index in WEIGHT_FILES.items():
+        if single_file in names:
+            return [single_file]
         if index in names:
-            stem, _, ending = whole.rpartition(".")
+            stem, _, ending = single_file.rpartition(".")
             return [*(name for name in names if name.startswith(f"{stem}-") and name.endswith(f".{ending}")), index]
     raise ValueError("it has no weights that torch can read")
 
@@ -221,51 +220,51 @@ def check_config(model: str, folder: Path, label: str) -> None:
 
 def digest_of(folder: Path) -> str:
     """The sha256 of the names and contents of all files that loading may read."""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
         if path.name not in IGNORED_FILES and path.is_file():
             with path.open("rb") as file:
-                whole.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return whole.hexdigest()
+                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
-def load_model(found: FoundModel, device: str, tell: Callable[[str], None]) -> LoadedModel:
+def load_model(model: FoundModel, device: str, notify: Callable[[str], None]) -> LoadedModel:
     """The model in memory, shared by all scorers that load it on the same device. Raises ValueError if it cannot be loaded."""
-    if found.hub is not None:
-        found.hub.fetch(tell)
+    if model.hub is not None:
+        model.hub.fetch(notify)
     with _loading:
-        key = (f"{found.folder.resolve()} {found.label}", device)
+        key = (f"{model.folder.resolve()} {model.label}", device)
         loaded = _loaded.get(key)
         if loaded is None:
-            loaded = _loaded[key] = _load(found, device)
+            loaded = _loaded[key] = _load(model, device)
         return loaded
 
 
-def _load(found: FoundModel, device: str) -> LoadedModel:
+def _load(model: FoundModel, device: str) -> LoadedModel:
     try:
         with quiet_transformers():
             from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-            ours = {"local_files_only": True, "trust_remote_code": False}
-            tokenizer = AutoTokenizer.from_pretrained(str(found.folder), **ours)
+            safe_options = {"local_files_only": True, "trust_remote_code": False}
+            tokenizer = AutoTokenizer.from_pretrained(str(model.folder), **safe_options)
             if len(tokenizer) <= len(tokenizer.all_special_tokens):  # the default of transformers
                 raise UnfitModelError(
                     "it has no vocabulary: its tokenizer's files (tokenizer.json, vocab.txt …) are missing"
                 )
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                str(found.folder), output_loading_info=True, **ours
+            classifier, info = AutoModelForSequenceClassification.from_pretrained(
+                str(model.folder), output_loading_info=True, **safe_options
             )
-            left = [*info.get("missing_keys", ()), *(one[0] for one in info.get("mismatched_keys", ()))]
-            if left:
+            missing = [*info.get("missing_keys", ()), *(one[0] for one in info.get("mismatched_keys", ()))]
+            if missing:
                 raise UnfitModelError(
-                    f"its weights lack {', '.join(sorted(map(str, left))[:3])}, which would be random"
+                    f"its weights lack {', '.join(sorted(map(str, missing))[:3])}, which would be random"
                 )
-            pipe = pipeline("text-classification", model=model, tokenizer=tokenizer, device=device)
+            pipe = pipeline("text-classification", model=classifier, tokenizer=tokenizer, device=device)
     except Exception as crash:  # transformers, torch, tokenizers and safetensors each raise their own
         raise ValueError(
-            f"the model {found.name!r} cannot be loaded on device {device!r}: {explain_load_error(crash)}"
+            f"the model {model.name!r} cannot be loaded on device {device!r}: {explain_load_error(crash)}"
         ) from None
-    return LoadedModel(pipe, token_limit(tokenizer, model.config))
+    return LoadedModel(pipe, token_limit(tokenizer, classifier.config))
 
 
 def explain_load_error(crash: Exception) -> str:
@@ -305,11 +304,11 @@ def probabilities(loaded: LoadedModel, texts: Sequence[str], label: str) -> list
     )
     cut = [bool(one.overflowing) for one in encoded.encodings] if encoded.encodings else [False] * len(texts)
     logits = pipe.forward(encoded)["logits"]
-    found: list[tuple[float, bool]] = []
+    result: list[tuple[float, bool]] = []
     for index, was_cut in enumerate(cut):
         scores = pipe.postprocess({"logits": logits[index : index + 1]}, top_k=None)
-        found.append((next(float(one["score"]) for one in scores if one["label"] == label), was_cut))
-    return found
+        result.append((next(float(one["score"]) for one in scores if one["label"] == label), was_cut))
+    return result
 
 
 def replace_surrogates(text: str) -> str:

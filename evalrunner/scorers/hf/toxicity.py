@@ -66,10 +66,10 @@ class HfToxicity(Preparable):
         """The backend and model, as every result of the scorer names them."""
         return f"hf {self.model.label}"
 
-    async def prepare(self, tell: Callable[[str], None]) -> None:
-        """Load the model. `tell` gets a message before a download. Raises ValueError if it is not available."""
+    async def prepare(self, notify: Callable[[str], None]) -> None:
+        """Load the model. `notify` gets a message before a download. Raises ValueError if it is not available."""
         if self._loaded is None:
-            self._loaded = await in_thread(lambda: load_model(self.model, self.device, tell))
+            self._loaded = await in_thread(lambda: load_model(self.model, self.device, notify))
 
     async def __call__(self, output: str) -> Outcome:
         if output in self._scores:
@@ -94,33 +94,30 @@ class HfToxicity(Preparable):
             await self.prepare(lambda _: None)  # already done in a run
             assert self._loaded is not None
             while self._queue:
-                texts_to_score, self._queue = self._queue, []
+                texts, self._queue = self._queue, []
                 if self.batch_size > 1:  # texts of similar length need the least padding
-                    texts_to_score.sort(key=lambda pending: (len(pending.text), pending.text))
-                await loop.run_in_executor(self._loaded.thread, self._score_all, self._loaded, texts_to_score, loop)
+                    texts.sort(key=lambda pending: (len(pending.text), pending.text))
+                await loop.run_in_executor(self._loaded.thread, self._score_all, self._loaded, texts, loop)
         except Exception as crash:  # no row may wait forever, whatever was raised
             self._queue = []
-            self._resolve(
-                left := list(self._pending.values()), [Failure("function", describe_error(crash))] * len(left)
-            )
+            pending_texts = list(self._pending.values())
+            self._resolve(pending_texts, [Failure("function", describe_error(crash))] * len(pending_texts))
 
-    def _score_all(
-        self, loaded: LoadedModel, texts_to_score: Sequence[PendingText], loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _score_all(self, loaded: LoadedModel, texts: Sequence[PendingText], loop: asyncio.AbstractEventLoop) -> None:
         """Runs in the model's thread; each score is returned as soon as it is known."""
-        for start in range(0, len(texts_to_score), self.batch_size):
-            part = [pending for pending in texts_to_score[start : start + self.batch_size] if pending.waiting]
+        for start in range(0, len(texts), self.batch_size):
+            part = [pending for pending in texts[start : start + self.batch_size] if pending.waiting]
             if part and not loop.is_closed():
                 loop.call_soon_threadsafe(self._resolve, part, self._outcomes(loaded, [one.text for one in part]))
 
     def _outcomes(self, loaded: LoadedModel, texts: Sequence[str]) -> list[Outcome]:
         try:
-            found = probabilities(loaded, texts, self.label)
+            scores = probabilities(loaded, texts, self.label)
         except Exception as crash:  # an error of the model is the error of its cell
             if len(texts) > 1:  # only one of them may be the cause
                 return [outcome for text in texts for outcome in self._outcomes(loaded, [text])]
             return [Failure("function", f"the model {self.model.name!r} raised {describe_error(crash)}")]
-        return [score_of(value, cut=cut) for value, cut in found]
+        return [score_of(value, cut=cut) for value, cut in scores]
 
     def _resolve(self, part: Sequence[PendingText], outcomes: Sequence[Outcome]) -> None:
         for pending, outcome in zip(part, outcomes, strict=True):
