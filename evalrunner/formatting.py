@@ -64,9 +64,14 @@ def number(value: float | None, unit: str | None = None) -> str:
     return f"{text} {unit}" if unit else text
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 row`, `1,000 rows`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """`1 row`, `1,000 rows`; `plural` is for nouns whose plural is irregular."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or f'{noun}s'}"
+
+
+def plain_text(value: Any) -> str:
+    """A value as text: text unchanged, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def duration(seconds: float) -> str:

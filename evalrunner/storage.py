@@ -52,6 +52,18 @@ def dump_json(value: Any, *, fallback: Callable[[Any], str] = _encode) -> str:
         return fallback(value)
 
 
+def mapping_as_dict(value: Any) -> Any:
+    """Any mapping as a dict, as the `default` of an encoder. Raises TypeError for other values."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def dict_or_text(value: Any) -> Any:
+    """A mapping as a dict, any other value as its text, as the `default` of an encoder."""
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, with API keys redacted. Raises RunError where the disk refuses."""
     write_bytes(path, redact(text).encode("utf-8", errors="backslashreplace"))

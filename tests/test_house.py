@@ -150,10 +150,10 @@ def test_a_run_imports_only_the_http_library_it_uses(tmp_path: Path, transport: 
             "dataset: {rows: [{input: a, expected: ok}]}\nscorers: [contains]\n"
             f"target: {{model: m, base_url: '{server.base_url}', transport: {transport}}}\n"
         )
-        found = heavy_after("from evalrunner.cli.main import app\napp(['s.yaml'], standalone_mode=False)", tmp_path)
+        result = heavy_after("from evalrunner.cli.main import app\napp(['s.yaml'], standalone_mode=False)", tmp_path)
         assert server.calls == 1
-    assert transport in found
-    assert other not in found
+    assert transport in result
+    assert other not in result
 
 
 @pytest.mark.slow

@@ -45,9 +45,9 @@ def test_load_json_equals_the_json_module(text: str) -> None:
 def test_invalid_json_raises_the_error_of_the_json_module(text: str) -> None:
     with pytest.raises((ValueError, RecursionError)) as wanted:
         json.loads(text.encode())
-    with pytest.raises(wanted.type) as found:
+    with pytest.raises(wanted.type) as result:
         load_json(text.encode())
-    assert str(found.value) == str(wanted.value)
+    assert str(result.value) == str(wanted.value)
 
 
 def test_utf_16_and_utf_32_are_read() -> None:

@@ -26,7 +26,7 @@ from evalrunner.endpoints.sse import ChatStream
 from evalrunner.endpoints.transport import HttpReply, HttpRequest, Transport
 from evalrunner.errors import SuiteError
 from evalrunner.redact import register_secret
-from evalrunner.storage import dump_json
+from evalrunner.storage import dump_json, mapping_as_dict
 from evalrunner.suite.schema import ModelSpec
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -34,6 +34,8 @@ OPENAI_HOST = "api.openai.com"  # its replies have no cost; on other servers a n
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "moderate": "/moderations"}
 NAN_AS_JSON = "null"  # the fast encoder writes NaN as null; a text with that word only costs time
 INCLUDE_USAGE = {"include_usage": True}  # as stream_options; not all servers know it
+
+_ENCODER = json.JSONEncoder(allow_nan=False, default=mapping_as_dict)
 
 
 def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
@@ -211,16 +213,6 @@ def _request_body(request: Request, *, include_usage: bool) -> dict[str, Any]:
         else:
             body.pop("stream_options", None)
     return body
-
-
-def _plain(value: Any) -> Any:
-    """Any mapping as a dict; json.dumps calls this for types that it does not know."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{value!r} is a {type(value).__name__}")
-
-
-_ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)
 
 
 def _dump_body(body: Mapping[str, Any]) -> bytes:

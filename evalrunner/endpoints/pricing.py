@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from evalrunner.domain import Completion, Endpoint, Failure, Message, Request
 from evalrunner.endpoints.openai_replies import Usage, count, dollars
+from evalrunner.storage import dict_or_text
 from evalrunner.suite.schema import ModelSpec, PriceSpec
 
 TABLE = "model_prices_and_context_window_backup.json"
@@ -42,6 +43,8 @@ SURCHARGED_PARAMS = frozenset({"service_tier", "web_search_options", "audio", "p
 FREE_VALUES = (None, "default", "flex")  # values without a surcharge
 
 OWN_PRICE = "set a price that covers them: prices: {MODEL: {input: …, output: …}}"
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=dict_or_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,11 +386,3 @@ def check_cap(model: str, price: Price | None, params: Mapping[str, Any], *, jud
         where = "params: {max_tokens: …} of the judge" if judge else "params: {max_tokens: …}"
         return f"max_cost is set, but nothing limits the length of an answer of {model!r}; set {where}"
     return None
-
-
-def _plain(value: Any) -> Any:
-    """A mapping that is no dict as one; what JSON does not know counts as its text, for the call itself says so."""
-    return dict(value) if isinstance(value, Mapping) else str(value)
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, default=_plain)

@@ -21,6 +21,7 @@ from evalrunner.middleware.budget import Side
 from evalrunner.middleware.rate_limit import BYTES_PER_TOKEN
 from evalrunner.scorers.call import BoundScorer, outcome_async
 from evalrunner.scorers.judge_calibration import example_sample
+from evalrunner.storage import dict_or_text
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
@@ -272,8 +273,4 @@ def _size(text: str) -> int:
 
 
 def _json_bytes(value: Any) -> int:
-    return len(json.dumps(value, default=_plain)) if value else 0
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else str(value)
+    return len(json.dumps(value, default=dict_or_text)) if value else 0

@@ -13,7 +13,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,6 +22,7 @@ from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.errors import EvalrunError
 from evalrunner.middleware.deadline import pause_deadline
 from evalrunner.redact import redact
+from evalrunner.storage import mapping_as_dict
 
 CACHE_FILE = "answers.sqlite"
 COMPANIONS = ("-wal", "-shm")  # suffixes of the files that SQLite keeps beside the database
@@ -49,6 +50,8 @@ TableRow: TypeAlias = tuple[bytes, float, str, str, bytes]
 """Key, created, paid_by, session, answer."""
 
 _ANSWER_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+_KEY_ENCODER = json.JSONEncoder(separators=(",", ":"), default=mapping_as_dict)
 
 
 @dataclass(slots=True)
@@ -174,15 +177,6 @@ def request_key(identity: str, request: Request) -> bytes | None:
 
 def _name(item: tuple[str, Any]) -> str:
     return item[0]
-
-
-def _as_dict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{value!r} is a {type(value).__name__}")
-
-
-_KEY_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_as_dict)
 
 
 class ForeignFileError(Exception):

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.domain import Completion, GateResult, Metric, Row
+from evalrunner.formatting import plain_text
 from evalrunner.mlflow.destination import Settings
 from evalrunner.redact import redact
 from evalrunner.runs.record import MetricsRecord, RunRecord, UsageRecord
-from evalrunner.stats.summary import Measure, output_rate
+from evalrunner.stats.summary import output_rate
 
 ILLEGAL_CHARACTERS = re.compile(r"[^\w\-. :]")  # of mlflow.utils.validation; / separates the steps of a name
 MARKDOWN_SIGNS = re.compile(r"[\\`<>\[\]]")
@@ -330,7 +331,9 @@ class _Shape:
         self.ends = (*STREAMING_MEASURES, *MEASUREMENTS) if run.streaming else MEASUREMENTS
         front = ("target", *FIRST_COLUMNS) if several else FIRST_COLUMNS
         scores = [
-            f"{prefix(measure)}/{part}" for measure in self.measures for part in ("score", "justification", "state")
+            f"{measure.versioned_name}/{part}"
+            for measure in self.measures
+            for part in ("score", "justification", "state")
         ]
         taken = {*front, *ANSWER_COLUMNS, *scores, *self.ends}
         plain = [name for name in run.columns if name not in RENAMED_COLUMNS and name not in _sources(run)]
@@ -346,7 +349,7 @@ class _Shape:
         }  # fmt: skip
         for measure in self.measures:
             cell = row.cells[measure.name]
-            name, why = prefix(measure), cell.message or (cell.detail or {}).get("explanation")
+            name, why = measure.versioned_name, cell.message or (cell.detail or {}).get("explanation")
             record[f"{name}/score"] = cell.value
             record[f"{name}/justification"] = None if why is None else _text(why)
             record[f"{name}/state"] = cell.state
@@ -367,12 +370,6 @@ def _sources(run: RunRecord) -> set[str]:
     return {column["column"] for column in mapped if isinstance(column["column"], str) and "split" not in column}
 
 
-def prefix(measure: Measure) -> str:
-    """The prefix of a scorer's columns, such as `exact_match/v1`."""
-    version = measure.declaration.version
-    return f"{measure.name}/{version}" if version else measure.name
-
-
 def rows_of(rows: Iterable[Row], target: str) -> Iterator[Row]:
     """The rows of one target."""
     return (row for row in rows if row.target == target)
@@ -385,7 +382,7 @@ def _expected(expected: Sequence[str]) -> str | None:
 
 
 def _text(value: Any) -> str:
-    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+    return clean(plain_text(value))
 
 
 def _plain(value: Any) -> Any:

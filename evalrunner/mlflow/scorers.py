@@ -24,12 +24,13 @@ from evalrunner.domain import (
     Skipped,
     Unscored,
 )
+from evalrunner.formatting import plain_text
 from evalrunner.mlflow.catalogue import CatalogueEntry, Columns, check_params, find
 from evalrunner.mlflow.client import check_mlflow, quiet_mlflow
 from evalrunner.mlflow.judge_proxy import Call, JudgeCalls, ProxySession, plain_errors
 from evalrunner.mlflow.row_metrics import AGGREGATES, row_metric
 from evalrunner.scorers import autoevals, toxicity
-from evalrunner.scorers.autoevals import describe_error, input_text
+from evalrunner.scorers.autoevals import describe_error
 
 USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # the range of their marks depends on the prompt
 MIN_MARK, MAX_MARK = 1.0, 5.0  # of the others, as in MLflow's prompts
@@ -146,7 +147,7 @@ class JudgeMetric(SampleValidator):
         values = self.columns.values(output, sample)
         if (empty := self.columns.empty(values)) is not None:
             return Skipped(f"no {empty}")
-        return await self.calls.ask(judge, {name: input_text(value) for name, value in values.items()})
+        return await self.calls.ask(judge, {name: plain_text(value) for name, value in values.items()})
 
 
 def feedback_scorer(entry: CatalogueEntry, params: Mapping[str, Any], mapped: Mapping[str, str]) -> Scorer:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from evalrunner.domain import Completion, Row
+from evalrunner.formatting import plain_text
 from evalrunner.redact import redact
 from evalrunner.reports.view import RunView
 from evalrunner.runs.row_log import read_rows
@@ -33,8 +34,8 @@ class TableShape:
         self.measures = tuple(measures)
         self.streaming = streaming
         self.cells = [
-            (measure.name, *(f"{prefix}/{part}" for part in ("score", "state", "justification")))
-            for measure, prefix in zip(self.measures, self.prefixes(), strict=True)
+            (measure.name, *(f"{measure.versioned_name}/{part}" for part in ("score", "state", "justification")))
+            for measure in self.measures
         ]
         ending = (*STREAMED_COLUMNS, *END_COLUMNS) if streaming else END_COLUMNS
         scores = [column for _, *columns in self.cells for column in columns]
@@ -42,12 +43,6 @@ class TableShape:
         plain = [name for name in sample_columns if name not in ("id", "input", "expected")]
         self.samples = {name: f"sample.{name}" if name in taken else name for name in plain}
         self.columns = (*OWN_COLUMNS, *self.samples.values(), "expected", "output", *scores, *ending)
-
-    def prefixes(self) -> Iterator[str]:
-        """`exact_match/v1` for each scorer."""
-        for measure in self.measures:
-            version = measure.declaration.version
-            yield f"{measure.name}/{version}" if version else measure.name
 
     def record(self, row: Row) -> dict[str, Any]:
         """The row by column: numbers as numbers, None for missing values."""
@@ -82,11 +77,6 @@ def expected_text(expected: Sequence[str]) -> str | None:
     if not expected:
         return None
     return expected[0] if len(expected) == 1 else json.dumps(list(expected), ensure_ascii=False)
-
-
-def plain_text(value: Any) -> str:
-    """A value as text: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _plain(value: Any) -> Any:

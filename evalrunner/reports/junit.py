@@ -15,9 +15,9 @@ from datetime import UTC
 from pathlib import Path
 
 from evalrunner.domain import Completion, Failure, GateResult, Row
-from evalrunner.formatting import KEY_MARGIN, number
+from evalrunner.formatting import KEY_MARGIN, number, plain_text
 from evalrunner.redact import redact
-from evalrunner.reports.csv import SpooledLines, plain_text
+from evalrunner.reports.csv import SpooledLines
 from evalrunner.reports.view import RunView, gate_sentence
 from evalrunner.reports.worst_rows import missed
 from evalrunner.stats.summary import Measure

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrunner.domain import BaselineResult, Cell, Completion, GateResult, Metric, Row
-from evalrunner.formatting import DASH, KEY_MARGIN, UNSAFE, counted, duration, interval, number
+from evalrunner.formatting import DASH, KEY_MARGIN, UNSAFE, counted, duration, interval, number, plain_text
 from evalrunner.redact import redact
-from evalrunner.reports.csv import plain_text
 from evalrunner.reports.terminal import ALWAYS, judge_warnings, label, next_step_lines, usage_line
 from evalrunner.reports.view import RunView, sentence, verdict_word
 from evalrunner.reports.worst_rows import BaselineScores, NotableRow, Regressions, WorstRows

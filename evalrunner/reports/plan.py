@@ -12,12 +12,11 @@ from evalrunner.domain import Metric
 from evalrunner.engine.estimate import Estimate, Total, total_of
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrunner.errors import EvalrunError, SuiteError
-from evalrunner.formatting import counted, money, number, one_line
+from evalrunner.formatting import counted, money, number, one_line, plain_text
 from evalrunner.gates.evidence import amount
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.regression import detectable_drop, spread_between
 from evalrunner.gates.threshold import false_failure_rate
-from evalrunner.reports.csv import plain_text
 from evalrunner.runs.folder import RunFolder, list_runs
 from evalrunner.runs.record import MetricsRecord, RunRecord
 from evalrunner.runs.row_log import read_rows

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from evalrunner.domain import Failure, Row
-from evalrunner.formatting import duration, one_line
+from evalrunner.formatting import counted, duration, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
@@ -57,7 +57,7 @@ class Pace:
         if self.done - self.rows_before >= MIN_ROWS and self.done < self.total:
             parts.insert(1, f"{duration((self.total - self.done) / rate)} left")
         if retries := sum(tally.retries for tally in self.tallies):
-            parts.append(f"{retries:,} {'retry' if retries == 1 else 'retries'}")
+            parts.append(counted(retries, "retry", "retries"))
         if self.scored:
             parts.append(f"{self.label} {self.sum / self.scored:.3f}")
         quiet_s = self.clock() - self.newest

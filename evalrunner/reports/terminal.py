@@ -275,7 +275,7 @@ def usage_line(target: TargetView) -> str:
 
 
 def _retries(count: int) -> str:
-    return f" ({count:,} {'retry' if count == 1 else 'retries'})" if count else ""
+    return f" ({counted(count, 'retry', 'retries')})" if count else ""
 
 
 def _ends(metric: Metric | None) -> str:

@@ -29,6 +29,7 @@ from evalrunner.domain import (
     Skipped,
     Unscored,
 )
+from evalrunner.formatting import plain_text
 from evalrunner.redact import redact_message
 
 MAX_REASON_LENGTH = 200  # characters of the reason why a verdict is unreadable
@@ -109,7 +110,7 @@ class Factuality:
         answers = [answer for answer in sample.expected if answer.strip()]
         if not answers:
             return Skipped("the expected answer is blank")
-        return await self.classifier.ask(judge, output=output, expected=expected_text(answers), input=input_text(input))
+        return await self.classifier.ask(judge, output=output, expected=expected_text(answers), input=plain_text(input))
 
 
 class EndpointFailed(Exception):
@@ -242,8 +243,3 @@ def expected_text(answers: list[str]) -> str:
     if len(answers) == 1:
         return answers[0]
     return "Any one of these answers is right by itself:\n" + "\n".join(f"- {answer}" for answer in answers)
-
-
-def input_text(value: Any) -> str:
-    """The input as the judge reads it: text unchanged, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

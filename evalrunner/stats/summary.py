@@ -46,16 +46,19 @@ class Measure:
     name: str
     declaration: Declaration
 
+    @property
+    def versioned_name(self) -> str:
+        """`exact_match/v1`; the name alone where there is no version."""
+        return f"{self.name}/{self.declaration.version}" if self.declaration.version else self.name
+
     def metric_name(self, aggregate_name: str) -> str:
         """`exact_match/v1`, `toxicity/v1/p90`, `latency/p50`: names as in MLflow."""
-        version = f"/{self.declaration.version}" if self.declaration.version else ""
         bare = self.declaration.binary and aggregate_name == MEAN.name
-        return f"{self.name}{version}" if bare else f"{self.name}{version}/{aggregate_name}"
+        return self.versioned_name if bare else f"{self.versioned_name}/{aggregate_name}"
 
     def reducer_name(self, reducer: Reducer) -> str:
         """`exact_match/v1/at_least_3`: the mean over samples of the scores of an additional reducer."""
-        version = f"/{self.declaration.version}" if self.declaration.version else ""
-        return f"{self.name}{version}/{reducer.name}"
+        return f"{self.versioned_name}/{reducer.name}"
 
     def estimand(self, aggregate_name: str, *, reducer: Reducer = MEAN_REDUCER, epochs: int = 1) -> Estimand:
         """What an aggregate of the reduced scores estimates, which determines its interval."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from evalrunner.domain import Completion, Failure, Row, Sample, SampleValidator, Target
 from evalrunner.errors import RunNotFoundError, nearest
+from evalrunner.formatting import plain_text
 from evalrunner.plugins import PluginContext
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.runs.folder import RunFolder, find_run
@@ -49,7 +49,7 @@ class RecordedColumn(SampleValidator):
             return Failure("missing", f"the sample has no column {self.column!r}{hint}")
         if output is None or (isinstance(output, str) and not output.strip()):
             return Completion("", "empty")
-        return Completion(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, default=str))
+        return Completion(plain_text(output))
 
     def check(self, sample: Sample) -> str | None:
         """The problem with a sample, or None: a missing column is reported before the run."""

@@ -43,32 +43,32 @@ def resolver(folder: Path) -> BaselineResolver:
 
 def test_a_baseline_file_round_trips(tmp_path: Path) -> None:
     path = baseline_path(tmp_path, "s", "main")
-    found = stored(path, [1.0, 0.0, "server: 500", "no_answer: refused", "judge: unreadable", None])
-    scores = {key: row.scores[EXACT] for (_, key), row in found.rows.items()}
+    result = stored(path, [1.0, 0.0, "server: 500", "no_answer: refused", "judge: unreadable", None])
+    scores = {key: row.scores[EXACT] for (_, key), row in result.rows.items()}
     assert scores == {"s0": (1.0,), "s1": (0.0,), "s2": (None,), "s3": (None,), "s4": (None,), "s5": (None,)}
-    states = [found.rows["m", f"s{n}"].states[EXACT] for n in range(6)]
+    states = [result.rows["m", f"s{n}"].states[EXACT] for n in range(6)]
     assert states == [("scored",), ("scored",), ("error",), ("no_answer",), ("judge",), ("skipped",)]
     before = path.read_bytes()
-    write_baseline(path, found.head, found.rows.values())
+    write_baseline(path, result.head, result.rows.values())
     assert path.read_bytes() == before
 
 
 def test_a_name_is_a_file_beside_the_suite(tmp_path: Path) -> None:
     assert resolver(tmp_path).resolve("main") is None
     stored(baseline_path(tmp_path, "s", "main"))
-    found = resolver(tmp_path).resolve("main")
-    assert found is not None and (found.label, found.path) == ("main", baseline_path(tmp_path, "s", "main"))
+    result = resolver(tmp_path).resolve("main")
+    assert result is not None and (result.label, result.path) == ("main", baseline_path(tmp_path, "s", "main"))
 
 
 def test_a_path_is_relative_to_the_suite(tmp_path: Path) -> None:
     stored(tmp_path / "other" / "kept.jsonl")
-    found = resolver(tmp_path).resolve("other/kept.jsonl")
-    assert found is not None and found.label == "other/kept.jsonl"
+    result = resolver(tmp_path).resolve("other/kept.jsonl")
+    assert result is not None and result.label == "other/kept.jsonl"
     assert resolver(tmp_path).resolve("other/missing.jsonl") is None
 
 
 @pytest.mark.parametrize(("reference", "path"), [("main", False), ("a/b", True), ("a.jsonl", True), ("run:a/b", False)])
-def test_what_is_a_path(reference: str, path: bool) -> None:
+def test_references_with_a_slash_or_jsonl_extension_are_paths(reference: str, path: bool) -> None:
     assert is_path(reference) is path
 
 
@@ -97,11 +97,11 @@ def test_each_baseline_of_a_suite_is_resolved_once_and_problems_are_reported(tmp
 
 
 def test_missing_baselines_targets_and_scorers_are_named(tmp_path: Path) -> None:
-    found = stored(baseline_path(tmp_path, "s", "main"))
+    result = stored(baseline_path(tmp_path, "s", "main"))
     assert missing_reason("main", None, "m", None, EXACT) == "no baseline 'main' yet"
     assert missing_reason("a/b.jsonl", None, "m", None, EXACT) == "no file 'a/b.jsonl' beside the suite yet"
-    assert missing_reason("main", found, "n", None, EXACT) == "baseline 'main' has no target 'n' yet (it has m)"
-    assert missing_reason("main", found, "m", "m", "tone") == "baseline 'main' has no scorer 'tone' yet"
+    assert missing_reason("main", result, "n", None, EXACT) == "baseline 'main' has no target 'n' yet (it has m)"
+    assert missing_reason("main", result, "m", "m", "tone") == "baseline 'main' has no scorer 'tone' yet"
 
 
 def test_the_command_that_creates_a_baseline() -> None:

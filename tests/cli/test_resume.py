@@ -194,8 +194,8 @@ def test_retry_errors_repeats_the_call_or_only_the_scorer() -> None:
     broken = {"target": True, "judge": True}
 
     def script(request: Any, nth: int) -> Action:
-        asked = request["messages"][-1]["content"]
-        return Status(400, "no") if broken["target"] and asked.endswith("3") else Answer("answer 1")
+        requested = request["messages"][-1]["content"]
+        return Status(400, "no") if broken["target"] and requested.endswith("3") else Answer("answer 1")
 
     def verdict(request: Any, nth: int) -> Action:
         return Status(400, "no") if broken["judge"] else Answer("yes")

@@ -23,14 +23,14 @@ def cell(value: float | None) -> Cell:
 
 def rows_of(scores: Scores, *, metadata: Sequence[Any] = (), latency: Mapping[str, float] | None = None) -> list[Row]:
     """One row for each score of each target; `scores` is by target, then by scorer."""
-    found: list[Row] = []
+    result: list[Row] = []
     for target, by_scorer in scores.items():
         for index in range(len(next(iter(by_scorer.values())))):
             about = metadata[index] if metadata else {}
             cells = {name: cell(values[index]) for name, values in by_scorer.items()}
             answer = Completion(f"{target} {index}", latency_s=(latency or {}).get(target), output_tokens=5)
-            found.append(Row(Sample(f"s{index}", "q", metadata=about, index=index), target, 1, answer, cells))
-    return found
+            result.append(Row(Sample(f"s{index}", "q", metadata=about, index=index), target, 1, answer, cells))
+    return result
 
 
 def compared(

@@ -152,9 +152,9 @@ def test_clustered_comparisons_are_weaker_and_carry_a_note() -> None:
     scores = {"x": {"right": ones((100, 1), (100, 0))}, "y": {"right": ones((90, 1), (110, 0))}}
     plain = compared(scores, [RIGHT]).metrics[0].pairs[0]
     comparison = compared(scores, [RIGHT], metadata=clusters, design=Design(cluster="page"))
-    found = comparison.metrics[0].pairs[0]
-    assert plain.p_value is not None and found.p_value is not None and plain.p_value < 0.01 < found.p_value
-    assert found.method == "tango-clustered"
+    result = comparison.metrics[0].pairs[0]
+    assert plain.p_value is not None and result.p_value is not None and plain.p_value < 0.01 < result.p_value
+    assert result.method == "tango-clustered"
     assert comparison.notes == ("samples are clustered by 'page'; tests use the standard error over clusters",)
 
 

@@ -12,8 +12,8 @@ from evalrunner.compare.result import ParetoFront, Ranking, model_families, shar
 
 
 def test_letters_of_a_nontransitive_ranking() -> None:
-    found = rank({"A": 0.8, "B": 0.7, "C": 0.6}, [("A", "C")], higher_is_better=True)
-    assert found == Ranking(
+    result = rank({"A": 0.8, "B": 0.7, "C": 0.6}, [("A", "C")], higher_is_better=True)
+    assert result == Ranking(
         order=("A", "B", "C"),
         signs=("≈", "≈"),
         letters={"A": "a", "B": "ab", "C": "b"},
@@ -25,9 +25,9 @@ def test_letters_of_a_nontransitive_ranking() -> None:
 def test_a_greater_sign_requires_all_before_to_beat_all_after() -> None:
     values = {"A": 0.9, "B": 0.8, "C": 0.4, "D": 0.3}
     better = [("A", "C"), ("A", "D"), ("B", "C"), ("B", "D")]
-    found = rank(values, better, higher_is_better=True)
-    assert (found.signs, found.best, found.differing) == (("≈", ">", "≈"), None, ())
-    assert found.letters == {"A": "a", "B": "a", "C": "b", "D": "b"}
+    result = rank(values, better, higher_is_better=True)
+    assert (result.signs, result.best, result.differing) == (("≈", ">", "≈"), None, ())
+    assert result.letters == {"A": "a", "B": "a", "C": "b", "D": "b"}
     without = rank(values, better[:-1], higher_is_better=True)
     assert without.signs == ("≈", "≈", "≈")
     assert without.differing == tuple(better[:-1])
@@ -86,8 +86,8 @@ def test_shared_family_by_family_or_model_name() -> None:
 def test_dominated_candidates_are_not_pareto_optimal() -> None:
     quality = {"cheap": 0.6, "middle": 0.6, "dear": 0.9, "worse": 0.5, "unknown": 0.95}
     cost = {"cheap": 1.0, "middle": 2.0, "dear": 5.0, "worse": 6.0, "unknown": None}
-    found = pareto_front(("q", quality), ("cost", cost), higher_is_better=True)
-    assert found == ParetoFront(quality="q", against="cost", members=("cheap", "dear"), missing=("unknown",))
+    result = pareto_front(("q", quality), ("cost", cost), higher_is_better=True)
+    assert result == ParetoFront(quality="q", against="cost", members=("cheap", "dear"), missing=("unknown",))
     turned = pareto_front(("q", quality), ("cost", cost), higher_is_better=False)
     assert (turned is not None and turned.members == ("cheap", "worse")) or turned.members == (
         "cheap",

@@ -42,10 +42,10 @@ def samples(path: str | None = None, **spec: Any) -> list[Sample]:
     """The samples of a dataset, which are the same in every pass."""
     opened = source(path, **spec)
     opened.scan(lambda sample: ())
-    found = list(opened)
-    assert found == list(opened)
-    assert [sample.index for sample in found] == list(range(len(found)))
-    return found
+    result = list(opened)
+    assert result == list(opened)
+    assert [sample.index for sample in result] == list(range(len(result)))
+    return result
 
 
 def inputs(path: str | None = None, **spec: Any) -> list[Any]:

@@ -115,8 +115,8 @@ def test_an_empty_input_is_a_problem_of_its_row() -> None:
 
 
 def test_a_scan_counts_samples_with_an_expected_answer() -> None:
-    found = scan(jsonl({"input": 1, "expected": "x"}, {"input": 2}, {"input": 3, "expected": ""}))
-    assert (found.count, found.expected) == (3, 1)
+    result = scan(jsonl({"input": 1, "expected": "x"}, {"input": 2}, {"input": 3, "expected": ""}))
+    assert (result.count, result.expected) == (3, 1)
 
 
 TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes?"}, {"role": "user", "content": "bye"}]

@@ -212,8 +212,8 @@ def test_a_json_file_that_is_not_an_array_of_objects_is_an_error(text: str, mess
 def test_a_json_array_is_streamed() -> None:
     rows = [{"input": "é" * (n % 700), "n": n} for n in range(1, 2000)]
     write("qa.json", json.dumps(rows, ensure_ascii=False))
-    found = samples("qa.json")
-    assert [dict(sample.metadata) for sample in found] == rows
+    result = samples("qa.json")
+    assert [dict(sample.metadata) for sample in result] == rows
 
 
 def parquet_file(name: str, table: dict[str, list[object]]) -> str:

@@ -130,10 +130,10 @@ def test_limit_applies_after_shuffle(limit: int) -> None:
 def test_shuffled_conversations_and_duplicates_round_trip() -> None:
     talk = [{"role": "user", "content": "hé\u2028"}]
     rows = [{"messages": talk, "expected": ["a", "b"]}] * 3 + [{"messages": [*talk, *talk]}]
-    found = samples(jsonl(rows), shuffle=0)
+    result = samples(jsonl(rows), shuffle=0)
     plain = {sample.id: sample for sample in samples(jsonl(rows))}
     assert len(plain) == 4
-    assert {s.id: (s.input, s.expected, s.messages) for s in found} == {
+    assert {s.id: (s.input, s.expected, s.messages) for s in result} == {
         s.id: (s.input, s.expected, s.messages) for s in plain.values()
     }
 

@@ -184,16 +184,16 @@ def test_the_action_installs_its_own_checkout_and_uses_every_input() -> None:
     assert install["env"]["ACTION_PATH"] == "${{ github.action_path }}"
     words = shlex.split(install["run"].replace('"$ACTION_PATH${INPUT_EXTRAS:+[$INPUT_EXTRAS]}"', "PATH"))
     assert words == ["python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "PATH"]
-    used = {found["name"] for found in INPUT.finditer(json.dumps(steps)) if found["name"]}
+    used = {result["name"] for result in INPUT.finditer(json.dumps(steps)) if result["name"]}
     assert used | {"artifact"} == set(ACTION["inputs"])
 
 
 def test_the_comment_step_writes_a_comment_within_the_size_limit_of_github(repository: Repository) -> None:
     (step,) = yaml.safe_load(example("comment-step.yml"))
     repository.run_action(**workflow_inputs())
-    said = repository.folder / ".bin" / "gh"
-    said.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > gh.txt\ncp "$5" said.md\n')
-    said.chmod(0o755)
+    message = repository.folder / ".bin" / "gh"
+    message.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > gh.txt\ncp "$5" said.md\n')
+    message.chmod(0o755)
     done = repository.run(step["run"], NUMBER="7", GH_TOKEN="none")
     assert done.returncode == 0, done.stderr
     assert (repository.folder / "gh.txt").read_text().split() == ["pr", "comment", "7", "--body-file", "comment.md"]

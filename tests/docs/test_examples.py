@@ -16,13 +16,13 @@ RUN = ("sh", "python", "yaml")  # languages whose blocks are examples
 
 def pages() -> list[Any]:
     """The pages with something to run, marked with what they need."""
-    found = []
+    result = []
     for page in PAGES:
         if any(example.verb in ("run", "in") for example in read_examples(page)):
             wanted = sorted(needs(page) & {"model", "local", "litellm", "mlflow"})
             marks = [getattr(pytest.mark, what) for what in [*wanted, *(["slow"] if "mlflow" in wanted else [])]]
-            found.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
-    return found
+            result.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
+    return result
 
 
 @pytest.mark.parametrize("page", pages())

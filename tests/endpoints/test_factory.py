@@ -33,9 +33,9 @@ def sent(one: ModelSpec, server: ScriptedServer, **environ: str) -> tuple[str, s
 
     async def ask() -> None:
         async with EndpointPool(environ=environ) as pool:
-            found = pool.open(one, timeout_s=5.0)
+            result = pool.open(one, timeout_s=5.0)
             await pool.prepare()
-            assert isinstance(await found.endpoint(Request(found.model)), Completion)
+            assert isinstance(await result.endpoint(Request(result.model)), Completion)
 
     asyncio.run(ask())
     last = server.requests[-1]
@@ -62,8 +62,8 @@ def test_openai_models_lose_their_prefix_and_read_key_and_base_url_from_the_envi
         assert sent(spec("openai/gpt-5-mini"), server, **environ) == ("gpt-5-mini", "Bearer sk-umgebung")
         assert sent(spec("openai/m", api_key="sk-eigen-1"), server, **environ) == ("m", "Bearer sk-eigen-1")
         assert sent(spec("openai/m"), server, OPENAI_BASE_URL=server.base_url) == ("m", None)
-    found = opened(spec("openai/gpt-5-mini"), OPENAI_API_KEY="sk-umgebung")
-    assert (found.model, found.host) == ("gpt-5-mini", "https://api.openai.com/v1")
+    result = opened(spec("openai/gpt-5-mini"), OPENAI_API_KEY="sk-umgebung")
+    assert (result.model, result.host) == ("gpt-5-mini", "https://api.openai.com/v1")
     assert redact("sk-umgebung") == "[redacted]"
 
 
@@ -78,8 +78,8 @@ def test_credentials_in_a_base_url_become_a_header_and_a_secret() -> None:
     with ScriptedServer() as server:
         url = server.base_url.replace("http://", "http://me:passw%C3%B6rt@")
         assert sent(spec("m", base_url=url), server) == ("m", "Basic bWU6cGFzc3fDtnJ0")
-        found = opened(spec("m", base_url=url))
-    assert "passw" not in f"{found} {found.endpoint!r}"
+        result = opened(spec("m", base_url=url))
+    assert "passw" not in f"{result} {result.endpoint!r}"
     assert redact("passw%C3%B6rt passwört bWU6cGFzc3fDtnJ0") == "[redacted] [redacted] [redacted]"
 
 
@@ -127,9 +127,9 @@ def test_specs_of_one_server_and_key_share_an_endpoint() -> None:
 @needs_local
 def test_the_embedded_model_is_found_by_its_name() -> None:
     pool = EndpointPool(environ={})
-    found = pool.open(spec("local/smollm2-135m-instruct"), timeout_s=5.0)
-    assert (found.model, found.max_concurrency) == ("local/smollm2-135m-instruct", 1)
-    assert found.endpoint is pool.open(spec("local/smollm2-135m-instruct"), timeout_s=9.0).endpoint
+    result = pool.open(spec("local/smollm2-135m-instruct"), timeout_s=5.0)
+    assert (result.model, result.max_concurrency) == ("local/smollm2-135m-instruct", 1)
+    assert result.endpoint is pool.open(spec("local/smollm2-135m-instruct"), timeout_s=9.0).endpoint
     asyncio.run(pool.aclose())
     assert refusal(spec("local/smollm2-135m-instrukt")) == (
         "unknown embedded model 'local/smollm2-135m-instrukt'; did you mean 'local/smollm2-135m-instruct'?"
@@ -139,8 +139,8 @@ def test_the_embedded_model_is_found_by_its_name() -> None:
 @needs_litellm
 @pytest.mark.parametrize("model", ["gpt-4o", "anthropic/claude-3-haiku", "bedrock/eu:x/y"])
 def test_any_other_model_goes_through_litellm(model: str) -> None:
-    found = opened(spec(model))
-    assert (type(found.endpoint).__name__, found.model) == ("LiteLLMEndpoint", model)
+    result = opened(spec(model))
+    assert (type(result.endpoint).__name__, result.model) == ("LiteLLMEndpoint", model)
 
 
 def test_a_missing_package_is_reported_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

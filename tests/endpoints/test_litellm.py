@@ -27,26 +27,26 @@ pytestmark = [
 def ask(model: str = "gpt-4o", *, base_url: str | None = None, **params: Any) -> Completion | Failure:
     async def go() -> Completion | Failure:
         endpoint = LiteLLMEndpoint(api_key="sk-geheim-1", base_url=base_url)
-        found = await endpoint(Request(model, ({"role": "user", "content": "Capital of France?"},), params))
+        result = await endpoint(Request(model, ({"role": "user", "content": "Capital of France?"},), params))
         await endpoint.aclose()
-        return found
+        return result
 
     return asyncio.run(go())
 
 
 def failed(model: str = "gpt-4o", **params: Any) -> Failure:
-    found = ask(model, **params)
-    assert isinstance(found, Failure)
-    return found
+    result = ask(model, **params)
+    assert isinstance(result, Failure)
+    return result
 
 
 def test_an_answer_has_usage_model_and_cost() -> None:
-    found = ask(mock_response="Paris")
-    assert isinstance(found, Completion)
-    assert (found.text, found.finish_reason, found.served_model) == ("Paris", "stop", "gpt-4o")
-    assert found.input_tokens is not None
-    assert found.output_tokens is not None
-    assert found.cost_usd == pytest.approx(found.input_tokens * 2.5e-6 + found.output_tokens * 1e-5)
+    result = ask(mock_response="Paris")
+    assert isinstance(result, Completion)
+    assert (result.text, result.finish_reason, result.served_model) == ("Paris", "stop", "gpt-4o")
+    assert result.input_tokens is not None
+    assert result.output_tokens is not None
+    assert result.cost_usd == pytest.approx(result.input_tokens * 2.5e-6 + result.output_tokens * 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -58,26 +58,26 @@ def test_an_answer_has_usage_model_and_cost() -> None:
     ],
 )
 def test_litellm_exceptions_map_to_failure_kinds(mock: str, kind: str, status: int) -> None:
-    found = failed(mock_response=mock)
-    assert (found.kind, found.status, found.fatal) == (kind, status, False)
+    result = failed(mock_response=mock)
+    assert (result.kind, result.status, result.fatal) == (kind, status, False)
 
 
 def test_a_content_filter_is_a_finish_reason(litellm: Any) -> None:
-    found = ask(mock_response=litellm.ContentPolicyViolationError("no", "gpt-4o", "openai"))
-    assert isinstance(found, Completion)
-    assert found.finish_reason == "filtered"
+    result = ask(mock_response=litellm.ContentPolicyViolationError("no", "gpt-4o", "openai"))
+    assert isinstance(result, Completion)
+    assert result.finish_reason == "filtered"
 
 
 def test_an_unknown_model_is_fatal() -> None:
-    found = failed("no-such-model")
-    assert (found.kind, found.fatal) == ("bad_request", True)
-    assert found.message.startswith("the server does not know this model; check its name")
+    result = failed("no-such-model")
+    assert (result.kind, result.fatal) == ("bad_request", True)
+    assert result.message.startswith("the server does not know this model; check its name")
 
 
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "mistral/m"])
 def test_an_unreachable_host_is_fatal(model: str) -> None:
-    found = failed(model, base_url="http://127.0.0.1:1/v1")
-    assert (found.kind, found.fatal) == ("connection", True)
+    result = failed(model, base_url="http://127.0.0.1:1/v1")
+    assert (result.kind, result.fatal) == ("connection", True)
 
 
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])
@@ -102,12 +102,12 @@ def test_each_failure_has_its_kind_and_litellm_does_not_retry(
     model: str, action: Action, kind: str, fatal: bool
 ) -> None:
     with ScriptedServer(always(action)) as server:
-        found = failed(model, base_url=server.base_url)
-        assert (found.kind, found.fatal) == (kind, fatal)
+        result = failed(model, base_url=server.base_url)
+        assert (result.kind, result.fatal) == (kind, fatal)
         assert server.calls == 1
     if kind == "rate_limit":
-        assert found.retry_after_s == 7.0
-    assert "geheim" not in found.message
+        assert result.retry_after_s == 7.0
+    assert "geheim" not in result.message
 
 
 @pytest.mark.parametrize(
@@ -121,18 +121,18 @@ def test_each_failure_has_its_kind_and_litellm_does_not_retry(
 )
 def test_finish_reasons_of_completions(action: Action, finish_reason: str) -> None:
     with ScriptedServer(always(action)) as server:
-        found = ask("openai/m", base_url=server.base_url)
-    assert isinstance(found, Completion)
-    assert (found.finish_reason, found.cost_usd) == (finish_reason, None)
+        result = ask("openai/m", base_url=server.base_url)
+    assert isinstance(result, Completion)
+    assert (result.finish_reason, result.cost_usd) == (finish_reason, None)
 
 
 def test_a_missing_api_key_is_an_auth_failure() -> None:
     async def go() -> Completion | Failure:
         return await LiteLLMEndpoint()(Request("anthropic/claude-3-haiku", ({"role": "user", "content": "Hi"},)))
 
-    found = asyncio.run(go())
-    assert isinstance(found, Failure)
-    assert (found.kind, found.fatal) == ("auth", True)
+    result = asyncio.run(go())
+    assert isinstance(result, Failure)
+    assert (result.kind, result.fatal) == ("auth", True)
 
 
 def test_litellm_prints_nothing_and_reads_no_env_file() -> None:

@@ -20,33 +20,33 @@ def ask(proxy: Proxy, model: str, text: str = "Capital of France?", *, key: str 
         transport = PyreqwestTransport()
         endpoint = OpenAIEndpoint(transport, proxy.base_url, api_key=key or proxy.key)
         params: dict[str, Any] = {"temperature": 0, "max_tokens": 20}
-        found = await endpoint(Request(model, ({"role": "user", "content": text},), params))
+        result = await endpoint(Request(model, ({"role": "user", "content": text},), params))
         await transport.aclose()
-        return found
+        return result
 
     return asyncio.run(go())
 
 
 def failed(proxy: Proxy, model: str, text: str = "x", *, key: str | None = None) -> tuple[str, bool]:
-    found = ask(proxy, model, text, key=key)
-    assert isinstance(found, Failure), found
-    assert proxy.key not in found.message
-    return found.kind, found.fatal
+    result = ask(proxy, model, text, key=key)
+    assert isinstance(result, Failure), result
+    assert proxy.key not in result.message
+    return result.kind, result.fatal
 
 
-def test_the_proxy_answers(proxy: Proxy) -> None:
-    found = ask(proxy, "small")
-    assert isinstance(found, Completion), found
-    assert found.text
-    assert found.input_tokens
-    assert found.cost_usd is None  # it has no price for a custom model
+def test_the_proxy_returns_an_answer_with_usage_and_no_cost(proxy: Proxy) -> None:
+    result = ask(proxy, "small")
+    assert isinstance(result, Completion), result
+    assert result.text
+    assert result.input_tokens
+    assert result.cost_usd is None  # it has no price for a custom model
 
 
 def test_the_proxy_states_the_cost_of_a_priced_model(proxy: Proxy) -> None:
-    found = ask(proxy, "gpt-4o")
-    assert isinstance(found, Completion), found
-    assert found.cost_usd is not None
-    assert found.cost_usd > 0
+    result = ask(proxy, "gpt-4o")
+    assert isinstance(result, Completion), result
+    assert result.cost_usd is not None
+    assert result.cost_usd > 0
 
 
 def test_failures_of_the_proxy_have_their_kind(proxy: Proxy) -> None:

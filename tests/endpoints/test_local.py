@@ -69,11 +69,11 @@ def test_answers_are_deterministic_and_free_with_tokens_and_latency(embedded: Lo
 def test_queueing_for_the_model_does_not_count_as_latency(embedded: LocalEndpoint) -> None:
     async def all_of_them() -> tuple[list[Completion | Failure], float]:
         begun = time.perf_counter()
-        found = await asyncio.gather(*(embedded(CAPITAL) for _ in range(4)))
-        return list(found), time.perf_counter() - begun
+        result = await asyncio.gather(*(embedded(CAPITAL) for _ in range(4)))
+        return list(result), time.perf_counter() - begun
 
-    found, took_s = asyncio.run(all_of_them())
-    latencies = [one.latency_s for one in found if isinstance(one, Completion) and one.latency_s is not None]
+    result, took_s = asyncio.run(all_of_them())
+    latencies = [one.latency_s for one in result if isinstance(one, Completion) and one.latency_s is not None]
     assert len(latencies) == 4
     assert sum(latencies) <= took_s
 
@@ -98,10 +98,10 @@ def test_truncated_answers_long_prompts_and_invalid_requests(embedded: LocalEndp
 @pytest.mark.model
 def test_a_forced_tool_call_returns_a_tool_call(embedded: LocalEndpoint) -> None:
     forced = {"tool_choice": {"type": "function", "function": {"name": "select_choice"}}, "max_tokens": 300}
-    found = answer(embedded, chat("Pick A or B.", tools=(PICK,), **forced))
-    assert isinstance(found, Completion)
-    assert (found.finish_reason, found.text) == ("tool_calls", "")
-    arguments = json.loads(found.tool_calls[0]["function"]["arguments"])
+    result = answer(embedded, chat("Pick A or B.", tools=(PICK,), **forced))
+    assert isinstance(result, Completion)
+    assert (result.finish_reason, result.text) == ("tool_calls", "")
+    arguments = json.loads(result.tool_calls[0]["function"]["arguments"])
     assert arguments["choice"] in ("A", "B")
     cut = answer(embedded, chat("Pick A or B.", tools=(PICK,), **{**forced, "max_tokens": 4}))
     assert isinstance(cut, Completion)
@@ -128,13 +128,13 @@ def test_the_server_of_the_model_requires_its_key(embedded: LocalEndpoint) -> No
     async def ask(key: str | None) -> Completion | Failure:
         transport = PyreqwestTransport()
         endpoint = OpenAIEndpoint(transport, embedded.base_url, api_key=key)
-        found = await endpoint(CAPITAL)
+        result = await endpoint(CAPITAL)
         await transport.aclose()
-        return found
+        return result
 
-    found = asyncio.run(ask(embedded.server_key))
-    assert isinstance(found, Completion)
-    assert ("Paris" in found.text, found.finish_reason, found.served_model) == (True, "stop", NAME)
+    result = asyncio.run(ask(embedded.server_key))
+    assert isinstance(result, Completion)
+    assert ("Paris" in result.text, result.finish_reason, result.served_model) == (True, "stop", NAME)
     refused = asyncio.run(ask(None))
     assert isinstance(refused, Failure)
     assert (refused.kind, refused.fatal) == ("auth", True)
@@ -167,9 +167,9 @@ def test_a_process_exits_quietly_with_calls_in_flight(embedded: LocalEndpoint, h
 
 
 def test_the_embedded_model_supports_chat_only() -> None:
-    found = answer(LocalEndpoint(), Request(NAME, kind="embed", texts=("a",)))
-    assert isinstance(found, Failure)
-    assert (found.kind, found.fatal) == ("bad_request", True)
+    result = answer(LocalEndpoint(), Request(NAME, kind="embed", texts=("a",)))
+    assert isinstance(result, Failure)
+    assert (result.kind, result.fatal) == ("bad_request", True)
 
 
 @pytest.mark.parametrize(

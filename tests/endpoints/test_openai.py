@@ -102,12 +102,12 @@ def test_no_authorization_without_a_key_and_suite_headers_override_defaults() ->
 
 def test_an_answer_has_usage_finish_reason_served_model_and_latency() -> None:
     with ScriptedServer(always(Slow(0.05, Answer("Paris", model="m-2026")))) as server:
-        found = ask(server.base_url, ASKED)[0]
-    assert isinstance(found, Completion)
-    assert (found.text, found.finish_reason, found.input_tokens, found.output_tokens) == ("Paris", "stop", 10, 2)
-    assert (found.served_model, found.cost_usd) == ("m-2026", None)
-    assert found.latency_s is not None
-    assert 0.05 <= found.latency_s < 2
+        result = ask(server.base_url, ASKED)[0]
+    assert isinstance(result, Completion)
+    assert (result.text, result.finish_reason, result.input_tokens, result.output_tokens) == ("Paris", "stop", 10, 2)
+    assert (result.served_model, result.cost_usd) == ("m-2026", None)
+    assert result.latency_s is not None
+    assert 0.05 <= result.latency_s < 2
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_an_answer_has_usage_finish_reason_served_model_and_latency() -> None:
     ],
 )
 def test_finish_reasons_of_completions(action: Action, ending: str) -> None:
-    found = ended(action)
-    assert isinstance(found, Completion)
-    assert found.finish_reason == ending
+    result = ended(action)
+    assert isinstance(result, Completion)
+    assert result.finish_reason == ending
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_finish_reasons_of_completions(action: Action, ending: str) -> None:
     ],
 )
 def test_failures_have_their_kind(action: Action, kind: str, fatal: bool) -> None:
-    found = ended(action)
-    assert isinstance(found, Failure)
-    assert (found.kind, found.fatal) == (kind, fatal)
+    result = ended(action)
+    assert isinstance(result, Failure)
+    assert (result.kind, result.fatal) == (kind, fatal)
 
 
 def test_an_unreachable_host_is_fatal_and_named() -> None:
@@ -167,24 +167,24 @@ def test_an_unreachable_host_is_fatal_and_named() -> None:
 
 
 def test_retry_after_is_read_from_the_reply() -> None:
-    found = ended(Status(429, {"error": {"message": "slow down"}}, {"retry-after": "3"}))
-    assert isinstance(found, Failure)
-    assert (found.status, found.retry_after_s) == (429, 3.0)
+    result = ended(Status(429, {"error": {"message": "slow down"}}, {"retry-after": "3"}))
+    assert isinstance(result, Failure)
+    assert (result.status, result.retry_after_s) == (429, 3.0)
 
 
 @pytest.mark.parametrize("params", [{"top_p": float("nan")}, {"when": datetime.date(2026, 1, 1)}, {"x": {1, 2}}])
 def test_params_that_are_not_json_fail_before_anything_is_sent(params: dict[str, Any]) -> None:
     with ScriptedServer() as server:
-        found = ask(server.base_url, Request(model="m", messages=USER, params=params))[0]
-    assert isinstance(found, Failure)
-    assert (found.kind, found.fatal, server.calls) == ("bad_request", True, 0)
+        result = ask(server.base_url, Request(model="m", messages=USER, params=params))[0]
+    assert isinstance(result, Failure)
+    assert (result.kind, result.fatal, server.calls) == ("bad_request", True, 0)
 
 
 def test_embeddings_and_moderations_have_their_own_paths() -> None:
     vectors = Status(200, {"data": [{"index": 0, "embedding": [0.5]}], "model": "e"})
     verdicts = Status(200, {"results": [{"flagged": False}], "model": "o"})
     with ScriptedServer(in_order(vectors, verdicts)) as server:
-        found = ask(
+        result = ask(
             server.base_url,
             Request(model="e", kind="embed", texts=("a",), params={"dimensions": 1}),
             Request(model="o", kind="moderate", texts=("a",)),
@@ -193,7 +193,7 @@ def test_embeddings_and_moderations_have_their_own_paths() -> None:
         ("/v1/embeddings", {"model": "e", "input": ["a"], "dimensions": 1}),
         ("/v1/moderations", {"model": "o", "input": ["a"]}),
     ]
-    assert [answer.data for answer in found if isinstance(answer, Completion)] == [[[0.5]], [{"flagged": False}]]
+    assert [answer.data for answer in result if isinstance(answer, Completion)] == [[[0.5]], [{"flagged": False}]]
 
 
 def test_only_openai_itself_is_priced_by_the_table() -> None:
@@ -204,9 +204,9 @@ def test_only_openai_itself_is_priced_by_the_table() -> None:
 
     async def cost(base_url: str, headers: Mapping[str, str] = EMPTY) -> float | None:
         endpoint = OpenAIEndpoint(FixedTransport(body, headers), base_url, api_key="sk-geheim-1")
-        found = await endpoint(Request(model="gpt-4o", messages=USER))
-        assert isinstance(found, Completion)
-        return found.cost_usd
+        result = await endpoint(Request(model="gpt-4o", messages=USER))
+        assert isinstance(result, Completion)
+        return result.cost_usd
 
     listed = importlib.util.find_spec("litellm") is not None  # the price table comes with it
     assert asyncio.run(cost("https://api.openai.com/v1")) == (pytest.approx(0.0035) if listed else None)
@@ -222,12 +222,12 @@ def test_many_concurrent_calls_share_one_pool() -> None:
             transport = PyreqwestTransport()
             endpoint = OpenAIEndpoint(transport, server.base_url)
             requests = [Request(model="m", messages=({"role": "user", "content": str(n)},)) for n in range(300)]
-            found = [*await asyncio.gather(*map(endpoint, requests)), *await asyncio.gather(*map(endpoint, requests))]
+            result = [*await asyncio.gather(*map(endpoint, requests)), *await asyncio.gather(*map(endpoint, requests))]
             await transport.aclose()
-            return found
+            return result
 
-        found = asyncio.run(go())
-        assert [isinstance(answer, Failure) for answer in found] == [True] * 300 + [False] * 300
+        result = asyncio.run(go())
+        assert [isinstance(answer, Failure) for answer in result] == [True] * 300 + [False] * 300
         assert (server.calls, server.in_flight) == (600, 0)
 
 

@@ -14,9 +14,9 @@ from evalrunner.redact import register_secret
 
 def failed(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> Failure:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    found = parse_failure(status, headers or {}, raw)
-    assert isinstance(found, Failure)
-    return found
+    result = parse_failure(status, headers or {}, raw)
+    assert isinstance(result, Failure)
+    return result
 
 
 def error(message: str, **more: Any) -> dict[str, Any]:
@@ -60,8 +60,8 @@ def error(message: str, **more: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_the_kind_follows_status_and_error_codes(status: int, body: Any, kind: str, fatal: bool) -> None:
-    found = failed(status, body)
-    assert (found.kind, found.fatal, found.status) == (kind, fatal, status)
+    result = failed(status, body)
+    assert (result.kind, result.fatal, result.status) == (kind, fatal, status)
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_a_message_has_advice_and_quotes_the_server() -> None:
 
 def test_a_message_is_short_without_keys_and_control_characters() -> None:
     register_secret("geheim-1234567")
-    found = failed(500, error("key geheim-1234567, Bearer abcdefghijk, sk-proj-abcdefgh\x1b[31m\u202e" + "x" * 5000))
-    assert "geheim" not in found.message
-    assert "abcdefgh" not in found.message
-    assert found.message.isprintable()
-    assert len(found.message) < 300
+    result = failed(500, error("key geheim-1234567, Bearer abcdefghijk, sk-proj-abcdefgh\x1b[31m\u202e" + "x" * 5000))
+    assert "geheim" not in result.message
+    assert "abcdefgh" not in result.message
+    assert result.message.isprintable()
+    assert len(result.message) < 300
 
 
 def test_a_key_with_invisible_characters_inside_is_redacted() -> None:

@@ -74,23 +74,25 @@ def test_a_complete_reply() -> None:
         ({"content": [{"type": "text", "text": "Par"}, {"type": "image"}, "is"]}, "stop", "stop", "Paris"),
     ],
 )
-def test_finish_reasons(message: Any, reason: Any, finish_reason: str, text: str) -> None:
-    found = parsed(reply(message, reason))
-    assert isinstance(found, Completion)
-    assert (found.finish_reason, found.text) == (finish_reason, text)
+def test_the_finish_reason_follows_from_reason_and_content(
+    message: Any, reason: Any, finish_reason: str, text: str
+) -> None:
+    result = parsed(reply(message, reason))
+    assert isinstance(result, Completion)
+    assert (result.finish_reason, result.text) == (finish_reason, text)
 
 
 @pytest.mark.parametrize("reason", ["tool_calls", "stop", None])  # "stop" is what a forced call ends with
 def test_tool_calls_are_part_of_the_completion(reason: str | None) -> None:
-    found = parsed(reply({"content": None, "tool_calls": [CALL]}, reason))
-    assert isinstance(found, Completion)
-    assert (found.finish_reason, found.tool_calls) == ("tool_calls", (CALL,))
+    result = parsed(reply({"content": None, "tool_calls": [CALL]}, reason))
+    assert isinstance(result, Completion)
+    assert (result.finish_reason, result.tool_calls) == ("tool_calls", (CALL,))
 
 
 def test_a_function_call_becomes_a_tool_call() -> None:
-    found = parsed(reply({"content": None, "function_call": CALL["function"]}, "function_call"))
-    assert isinstance(found, Completion)
-    assert found.tool_calls == ({"type": "function", "function": CALL["function"]},)
+    result = parsed(reply({"content": None, "function_call": CALL["function"]}, "function_call"))
+    assert isinstance(result, Completion)
+    assert result.tool_calls == ({"type": "function", "function": CALL["function"]},)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +113,11 @@ def test_a_function_call_becomes_a_tool_call() -> None:
     ],
 )
 def test_a_malformed_reply_is_quoted(body: bytes, begins: str) -> None:
-    found = parsed(body)
-    assert isinstance(found, Failure)
-    assert (found.kind, found.fatal) == ("malformed", False)
-    assert found.message.startswith(begins)
-    assert len(found.message) < 320
+    result = parsed(body)
+    assert isinstance(result, Failure)
+    assert (result.kind, result.fatal) == ("malformed", False)
+    assert result.message.startswith(begins)
+    assert len(result.message) < 320
 
 
 @pytest.mark.parametrize(
@@ -131,9 +133,9 @@ def test_a_malformed_reply_is_quoted(body: bytes, begins: str) -> None:
     ],
 )
 def test_an_error_with_status_200_is_a_failure(data: Any, kind: str) -> None:
-    found = parsed(data)
-    assert isinstance(found, Failure)
-    assert found.kind == kind
+    result = parsed(data)
+    assert isinstance(result, Failure)
+    assert result.kind == kind
 
 
 def test_an_empty_error_next_to_an_answer_is_ignored() -> None:
@@ -148,16 +150,16 @@ def test_invalid_token_counts_are_ignored(value: Any) -> None:
 
 @pytest.mark.parametrize("cost", ["None", "nan", "-1", "", "inf"])
 def test_invalid_costs_are_ignored(cost: str) -> None:
-    found = parsed(reply(), {"x-litellm-response-cost": cost})
-    assert isinstance(found, Completion)
-    assert found.cost_usd is None
+    result = parsed(reply(), {"x-litellm-response-cost": cost})
+    assert isinstance(result, Completion)
+    assert result.cost_usd is None
 
 
 def test_half_a_surrogate_pair_is_replaced() -> None:
-    found = parsed(b'{"choices": [{"message": {"content": "a\\ud83d b \\ud83d\\ude00"}}]}')
-    assert isinstance(found, Completion)
-    assert found.text == "a\ufffd b \U0001f600"
-    assert found.text.encode()
+    result = parsed(b'{"choices": [{"message": {"content": "a\\ud83d b \\ud83d\\ude00"}}]}')
+    assert isinstance(result, Completion)
+    assert result.text == "a\ufffd b \U0001f600"
+    assert result.text.encode()
 
 
 def test_embeddings_are_in_the_order_of_the_texts() -> None:
@@ -165,17 +167,17 @@ def test_embeddings_are_in_the_order_of_the_texts() -> None:
         "data": [{"index": 1, "embedding": [3, 4.5]}, {"index": 0, "embedding": [1, 2]}],
         "usage": {"prompt_tokens": 4},
     }
-    found = read_embeddings(data, texts=2, latency_s=0.1)
-    assert found == Completion("", latency_s=0.1, input_tokens=4, data=[[1, 2], [3, 4.5]])
+    result = read_embeddings(data, texts=2, latency_s=0.1)
+    assert result == Completion("", latency_s=0.1, input_tokens=4, data=[[1, 2], [3, 4.5]])
 
 
 @pytest.mark.parametrize(
     "items", [None, [], [{"embedding": "AAAA"}], [{"embedding": [1, None]}], [{"embedding": []}], [3]]
 )
 def test_invalid_embeddings_are_malformed(items: Any) -> None:
-    found = read_embeddings({"data": items}, texts=1)
-    assert isinstance(found, Failure)
-    assert found.kind == "malformed"
+    result = read_embeddings({"data": items}, texts=1)
+    assert isinstance(result, Failure)
+    assert result.kind == "malformed"
 
 
 def test_moderations_have_one_result_per_text() -> None:
@@ -193,10 +195,10 @@ def mutated(value: Any, rng: random.Random) -> Any:
     if rng.random() < 0.15:
         return rng.choice(odd)
     if isinstance(value, dict):
-        found = {name: mutated(inner, rng) for name, inner in value.items() if rng.random() > 0.05}
+        result = {name: mutated(inner, rng) for name, inner in value.items() if rng.random() > 0.05}
         if rng.random() < 0.1:
-            found[rng.choice(["error", "choices", "message", "usage", "code", "status", "refusal"])] = rng.choice(odd)
-        return found
+            result[rng.choice(["error", "choices", "message", "usage", "code", "status", "refusal"])] = rng.choice(odd)
+        return result
     if isinstance(value, list):
         return [mutated(inner, rng) for inner in value] * rng.choice([1, 1, 1, 2])
     return value

@@ -73,10 +73,10 @@ def test_prices_are_requested_once_with_the_api_key_of_the_target() -> None:
                 specs = [server_model(server, name) for name in ("big", "half", "zero", "bare", "none")]
                 return [await book.find(spec, pool.open(spec, timeout_s=5)) for spec in specs]
 
-        found = asyncio.run(find())
-    assert found == [KnownPrice(BIG, "server"), *[KnownPrice(None, "unknown")] * 4]
-    (asked,) = server.requests
-    assert (asked.path, asked.headers["authorization"]) == ("/model/info", "Bearer sk-own-key-1")
+        result = asyncio.run(find())
+    assert result == [KnownPrice(BIG, "server"), *[KnownPrice(None, "unknown")] * 4]
+    (requested,) = server.requests
+    assert (requested.path, requested.headers["authorization"]) == ("/model/info", "Bearer sk-own-key-1")
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_prices_of_a_real_proxy(proxy: Proxy) -> None:
     def at(model: str) -> KnownPrice:
         return prices(ModelSpec(model, model, base_url=proxy.base_url, api_key=proxy.key))
 
-    found, listed = at("gpt-4o"), price_of("gpt-4o")
-    assert found.source == "server" and found.price is not None and listed is not None
-    assert (found.price.input_usd_per_token, found.price.output_usd_per_token, found.price.max_output_tokens) == (
+    result, listed = at("gpt-4o"), price_of("gpt-4o")
+    assert result.source == "server" and result.price is not None and listed is not None
+    assert (result.price.input_usd_per_token, result.price.output_usd_per_token, result.price.max_output_tokens) == (
         listed.input_usd_per_token, listed.output_usd_per_token, listed.max_output_tokens,
     )  # fmt: skip
     assert at("small").source == at("no such model").source == "unknown"
@@ -153,9 +153,9 @@ def test_a_price_in_the_suite_overrides_the_cost_of_the_server(
         return answer
 
     def cost(known: KnownPrice) -> float | None:
-        found = asyncio.run(PricedEndpoint(endpoint, known)(Request("m")))
-        assert isinstance(found, Completion)
-        return found.cost_usd
+        result = asyncio.run(PricedEndpoint(endpoint, known)(Request("m")))
+        assert isinstance(result, Completion)
+        return result.cost_usd
 
     assert cost(KnownPrice(PRICE, "suite")) == (by_suite if by_suite is None else pytest.approx(by_suite))
     assert cost(KnownPrice(PRICE, "server")) == (otherwise if otherwise is None else pytest.approx(otherwise))
@@ -167,8 +167,8 @@ def test_cached_input_has_its_own_price() -> None:
         return Completion("a", input_tokens=100, output_tokens=0, cached_tokens=80)
 
     priced = PricedEndpoint(endpoint, KnownPrice(Price(1e-6, 1e-5, cached_usd_per_token=1e-7), "suite"))
-    found = asyncio.run(priced(Request("m")))
-    assert isinstance(found, Completion) and found.cost_usd == pytest.approx(20e-6 + 8e-6)
+    result = asyncio.run(priced(Request("m")))
+    assert isinstance(result, Completion) and result.cost_usd == pytest.approx(20e-6 + 8e-6)
 
 
 def chat(text: Any = "héé", **params: Any) -> Request:
@@ -230,12 +230,12 @@ def test_the_maximum_cost_uses_the_highest_rate() -> None:
     })  # fmt: skip
     assert tiered is not None
     assert (tiered.max_rates, tiered.tiered) == ((3e-6, 2e-5), True)
-    short, kept = chat(max_tokens=0), chat([{"type": "text", "text": "a", "cache_control": {}}], max_tokens=1)
+    short, stored = chat(max_tokens=0), chat([{"type": "text", "text": "a", "cache_control": {}}], max_tokens=1)
     most_expensive = Price(3e-6, 2e-5)
     assert worst_case(chat(max_tokens=9), tiered) == worst_case(chat(max_tokens=9), most_expensive)
     assert worst_case(short, tiered) is None, "no limit that means anything"
     usual = worst_case(chat([{"type": "text", "text": "a"}], max_tokens=1), PRICE)
-    assert usual is not None and (worst_case(kept, PRICE) or 0) > 1.9 * usual
+    assert usual is not None and (worst_case(stored, PRICE) or 0) > 1.9 * usual
     assert prices_from_proxy({"data": [{"model_name": "a", "model_info": {"input_cost_per_token": 1}}]}) == {}
 
 

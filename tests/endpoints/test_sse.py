@@ -69,22 +69,22 @@ def test_events_follow_the_standard(raw: bytes, events: list[tuple[str, str]]) -
 def test_a_long_line_in_many_pieces_is_scanned_once() -> None:
     text = "x" * 3_000_000
     raw = event(delta("stop", content=text))
-    found = heard(*(raw[start : start + 100] for start in range(0, len(raw), 100)))
-    assert isinstance(found, Completion)
-    assert found.text == text
+    result = heard(*(raw[start : start + 100] for start in range(0, len(raw), 100)))
+    assert isinstance(result, Completion)
+    assert result.text == text
 
 
 @pytest.mark.parametrize("end", range(len(WHOLE) - len(DONE) - 130, 0, -23))
 def test_an_interrupted_stream_is_never_an_answer(end: int) -> None:
     """The last pieces, which only contain usage, may be missing."""
-    found = heard(WHOLE[:end])
-    assert isinstance(found, Failure), found
-    assert found.kind in ("connection", "malformed")
+    result = heard(WHOLE[:end])
+    assert isinstance(result, Failure), result
+    assert result.kind in ("connection", "malformed")
 
 
 def test_an_answer_is_complete_without_usage_or_done() -> None:
-    found = said(delta(content="Paris"), delta("stop"), end=b"")
-    assert found == Completion("Paris", "stop", served_model="scripted-1")
+    result = said(delta(content="Paris"), delta("stop"), end=b"")
+    assert result == Completion("Paris", "stop", served_model="scripted-1")
     assert said(delta(content="Paris")) == Completion("Paris", "stop", served_model="scripted-1")  # no finish reason
     assert heard(event(delta("length", content="Par")), b'data: {"choices": [], "usage": {"prom') == Completion(
         "Par", "length", served_model="scripted-1"
@@ -93,9 +93,9 @@ def test_an_answer_is_complete_without_usage_or_done() -> None:
 
 def test_usage_in_every_chunk_counts_from_the_last() -> None:
     chunks = [{**delta(content="a"), "usage": {"completion_tokens": 1}}, {**delta("stop"), "usage": USAGE}]
-    found = said(*chunks)
-    assert isinstance(found, Completion)
-    assert (found.input_tokens, found.output_tokens) == (3, 4)
+    result = said(*chunks)
+    assert isinstance(result, Completion)
+    assert (result.input_tokens, result.output_tokens) == (3, 4)
 
 
 def call(index: int | None, name: str | None = None, arguments: str = "", id: str | None = None) -> dict[str, Any]:
@@ -114,10 +114,10 @@ def call(index: int | None, name: str | None = None, arguments: str = "", id: st
     ],
 )
 def test_pieces_of_tool_calls_are_merged(pieces: list[dict[str, Any]]) -> None:
-    found = said(*(delta(tool_calls=[piece]) for piece in pieces), delta("tool_calls"))
-    assert isinstance(found, Completion)
-    assert (found.text, found.finish_reason) == ("", "tool_calls")
-    assert [(item.get("id"), item["function"]) for item in found.tool_calls] == [
+    result = said(*(delta(tool_calls=[piece]) for piece in pieces), delta("tool_calls"))
+    assert isinstance(result, Completion)
+    assert (result.text, result.finish_reason) == ("", "tool_calls")
+    assert [(item.get("id"), item["function"]) for item in result.tool_calls] == [
         ("c1", {"name": "f", "arguments": '{"a": 1}'}),
         ("c2", {"name": "g", "arguments": "{}"}),
     ]
@@ -137,9 +137,9 @@ def test_pieces_of_tool_calls_are_merged(pieces: list[dict[str, Any]]) -> None:
     ],
 )  # fmt: skip
 def test_chunks_are_merged_to_a_completion(chunks: list[Any], text: str, finish_reason: str) -> None:
-    found = said(*chunks)
-    assert isinstance(found, Completion), found
-    assert (found.text, found.finish_reason) == (text, finish_reason)
+    result = said(*chunks)
+    assert isinstance(result, Completion), result
+    assert (result.text, result.finish_reason) == (text, finish_reason)
 
 
 @pytest.mark.parametrize(
@@ -155,21 +155,21 @@ def test_chunks_are_merged_to_a_completion(chunks: list[Any], text: str, finish_
     ],
 )
 def test_an_error_in_a_stream_is_a_failure(chunk: Any, kind: str) -> None:
-    found = said(delta(content="Par"), chunk)
-    assert isinstance(found, Failure)
-    assert found.kind == kind
+    result = said(delta(content="Par"), chunk)
+    assert isinstance(result, Failure)
+    assert result.kind == kind
 
 
 def test_an_error_event_is_a_failure() -> None:
-    found = heard(event(delta(content="Par")), b'event: error\ndata: {"message": "overloaded"}\n\n')
-    assert isinstance(found, Failure)
-    assert (found.kind, "overloaded" in found.message) == ("server", True)
+    result = heard(event(delta(content="Par")), b'event: error\ndata: {"message": "overloaded"}\n\n')
+    assert isinstance(result, Failure)
+    assert (result.kind, "overloaded" in result.message) == ("server", True)
 
 
 def test_an_event_that_is_not_json_is_malformed() -> None:
-    found = heard(event(delta(content="Par")), b'data: {"choices": [{\n\n', event(delta("stop")), DONE)
-    assert isinstance(found, Failure)
-    assert found.kind == "malformed"
+    result = heard(event(delta(content="Par")), b'data: {"choices": [{\n\n', event(delta("stop")), DONE)
+    assert isinstance(result, Failure)
+    assert result.kind == "malformed"
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_an_event_that_is_not_json_is_malformed() -> None:
     [(b"", "malformed"), (b"<html>", "malformed"), (b": ping\n\n", "connection"), (DONE, "malformed")],
 )
 def test_an_empty_stream_is_a_failure(raw: bytes, kind: str) -> None:
-    found = heard(raw)
-    assert isinstance(found, Failure)
-    assert found.kind == kind
+    result = heard(raw)
+    assert isinstance(result, Failure)
+    assert result.kind == kind
 
 
 @pytest.mark.parametrize("indent", [None, 2])

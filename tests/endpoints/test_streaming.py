@@ -51,7 +51,7 @@ def ask(
 
 def test_a_streamed_answer_has_the_time_to_the_first_token() -> None:
     with ScriptedServer(always(Answer("Paris it is", pause_s=0.1, model="m-2"))) as server:
-        found = ask(server, 3)[2]
+        result = ask(server, 3)[2]
         assert server.requests[0].json == {
             "model": "m",
             "messages": [dict(message) for message in USER],
@@ -59,12 +59,14 @@ def test_a_streamed_answer_has_the_time_to_the_first_token() -> None:
             "stream_options": {"include_usage": True},
         }
         assert server.connections == 1  # which is used again
-    assert isinstance(found, Completion)
-    assert (found.text, found.finish_reason, found.served_model) == ("Paris it is", "stop", "m-2")
-    assert (found.input_tokens, found.output_tokens) == (10, 2)
-    assert found.ttft_s is not None
-    assert found.latency_s is not None
-    assert 0.2 <= found.ttft_s < found.latency_s - 0.2  # the first piece has no text; two words and the end come after
+    assert isinstance(result, Completion)
+    assert (result.text, result.finish_reason, result.served_model) == ("Paris it is", "stop", "m-2")
+    assert (result.input_tokens, result.output_tokens) == (10, 2)
+    assert result.ttft_s is not None
+    assert result.latency_s is not None
+    assert (
+        0.2 <= result.ttft_s < result.latency_s - 0.2
+    )  # the first piece has no text; two words and the end come after
 
 
 def test_requests_with_and_without_streaming_are_equal() -> None:
@@ -74,10 +76,10 @@ def test_requests_with_and_without_streaming_are_equal() -> None:
 
 def test_a_server_that_does_not_stream_answers_without_a_time_to_the_first_token() -> None:
     with ScriptedServer(always(Status(200, PLAIN))) as server:
-        found = ask(server)[0]
-    assert isinstance(found, Completion)
-    assert (found.text, found.ttft_s) == ("Paris", None)
-    assert found.latency_s is not None
+        result = ask(server)[0]
+    assert isinstance(result, Completion)
+    assert (result.text, result.ttft_s) == ("Paris", None)
+    assert result.latency_s is not None
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -88,11 +90,11 @@ def test_rejected_stream_options_are_not_sent_again(status: int) -> None:
         return Answer("Paris")
 
     with ScriptedServer(strict) as server:
-        found = ask(server, 2)
+        result = ask(server, 2)
         assert ["stream_options" in request.json for request in server.requests] == [True, False, False]
-    assert [answer.text for answer in found if isinstance(answer, Completion)] == ["Paris", "Paris"]
-    assert isinstance(found[0], Completion)
-    assert found[0].output_tokens is None
+    assert [answer.text for answer in result if isinstance(answer, Completion)] == ["Paris", "Paris"]
+    assert isinstance(result[0], Completion)
+    assert result[0].output_tokens is None
 
 
 PAR = event(delta(content="Par"))
@@ -118,18 +120,18 @@ PAR = event(delta(content="Par"))
 )
 def test_a_broken_stream_is_a_failure(action: Action, kind: str) -> None:
     with ScriptedServer(always(action)) as server:
-        found = ask(server)[0]
+        result = ask(server)[0]
         assert server.calls == 1
-    assert isinstance(found, Failure), found
-    assert found.kind == kind
+    assert isinstance(result, Failure), result
+    assert result.kind == kind
 
 
 @pytest.mark.parametrize("action", [Hang(), Streamed((PAR,), "hang"), Streamed((PAR, *(0.05, PAR) * 100))])
 def test_a_stream_ends_at_the_timeout_and_drops_its_connection(action: Action) -> None:
     with ScriptedServer(always(action)) as server:
-        found = ask(server, timeout_s=0.3)[0]
-        assert isinstance(found, Failure)
-        assert (found.kind, found.message) == ("timeout", "no answer within 0.3 s")
+        result = ask(server, timeout_s=0.3)[0]
+        assert isinstance(result, Failure)
+        assert (result.kind, result.message) == ("timeout", "no answer within 0.3 s")
         assert server.settle() == (1, 1, 0)
 
 
@@ -153,25 +155,25 @@ def test_a_canceled_stream_drops_its_connection() -> None:
 def test_a_broken_connection_after_the_last_chunk_is_ignored(ending: Any) -> None:
     pieces = (PAR, event(delta("stop", content="is")), event({"choices": [], "usage": {"completion_tokens": 2}}), DONE)
     with ScriptedServer(always(Streamed(pieces, ending))) as server:
-        found = ask(server, 2)[1]
-    assert isinstance(found, Completion)
-    assert (found.text, found.output_tokens) == ("Paris", 2)
-    assert found.latency_s is not None
-    assert found.latency_s < 0.4  # what is waited for the end of the body is no latency
+        result = ask(server, 2)[1]
+    assert isinstance(result, Completion)
+    assert (result.text, result.output_tokens) == ("Paris", 2)
+    assert result.latency_s is not None
+    assert result.latency_s < 0.4  # what is waited for the end of the body is no latency
 
 
 def test_an_answer_with_a_finish_reason_is_complete_without_the_rest() -> None:
     with ScriptedServer(always(Streamed((PAR, event(delta("length"))), "hang"))) as server:
-        found = ask(server, timeout_s=0.3)[0]
-    assert isinstance(found, Completion)
-    assert (found.text, found.finish_reason, found.output_tokens) == ("Par", "length", None)
+        result = ask(server, timeout_s=0.3)[0]
+    assert isinstance(result, Completion)
+    assert (result.text, result.finish_reason, result.output_tokens) == ("Par", "length", None)
 
 
 def test_a_stream_larger_than_allowed_is_a_failure() -> None:
     with ScriptedServer(always(Streamed((PAR * 2000, DONE)))) as server:
-        found = ask(server, transport=PyreqwestTransport(max_body_bytes=100_000))[0]
-    assert isinstance(found, Failure)
-    assert "larger than" in found.message
+        result = ask(server, transport=PyreqwestTransport(max_body_bytes=100_000))[0]
+    assert isinstance(result, Failure)
+    assert "larger than" in result.message
 
 
 def suite(base_url: str, *, run: dict[str, Any], gates: tuple[str, ...] = (), **target: Any) -> str:
@@ -195,17 +197,21 @@ def test_a_streaming_run_has_ttft_and_output_rate(run: dict[str, Any], target: d
     assert "first token p50 0." in done.stdout
     (folder,) = Path("runs/s").iterdir()
     metrics = json.loads((folder / "metrics.json").read_text())["targets"]["m"]["metrics"]
-    found = {metric["name"]: metric for metric in metrics}
-    assert {name for name in found if name.startswith(("ttft", "output_rate"))} == {
+    result = {metric["name"]: metric for metric in metrics}
+    assert {name for name in result if name.startswith(("ttft", "output_rate"))} == {
         f"{name}/{aggregate}" for name in ("ttft", "output_rate") for aggregate in ("mean", "p50", "p90", "p99")
     }
-    assert (found["ttft/p50"]["n"], found["ttft/p50"]["unit"], found["ttft/p50"]["higher_is_better"]) == (4, "s", False)
-    assert (found["output_rate/p50"]["unit"], found["output_rate/p50"]["higher_is_better"]) == ("tokens/s", True)
+    assert (result["ttft/p50"]["n"], result["ttft/p50"]["unit"], result["ttft/p50"]["higher_is_better"]) == (
+        4,
+        "s",
+        False,
+    )
+    assert (result["output_rate/p50"]["unit"], result["output_rate/p50"]["higher_is_better"]) == ("tokens/s", True)
     head, first, *_ = (folder / "table.csv").read_text().splitlines()
     row = dict(zip(head.split(","), first.split(","), strict=True))
     assert float(row["output_rate"]) == pytest.approx(6 / (float(row["latency"]) - float(row["ttft"])))
-    shown = evalrun("show", "last")
-    assert "first token p50" in shown.stdout
+    displayed = evalrun("show", "last")
+    assert "first token p50" in displayed.stdout
 
 
 def test_a_run_without_streaming_has_no_ttft() -> None:
@@ -243,9 +249,9 @@ LITELLM = [
 def ask_litellm(model: str = "openai/x", base_url: str | None = None, **params: Any) -> Completion | Failure:
     async def go() -> Completion | Failure:
         endpoint = LiteLLMEndpoint(api_key="sk-geheim-1", base_url=base_url)
-        found = await endpoint(Request(model, USER, params, stream=True))
+        result = await endpoint(Request(model, USER, params, stream=True))
         await endpoint.aclose()
-        return found
+        return result
 
     return asyncio.run(go())
 
@@ -254,29 +260,29 @@ class TestThroughLiteLLM:
     pytestmark = LITELLM
 
     def test_an_answer_has_usage_cost_and_the_time_of_its_first_piece(self) -> None:
-        found = ask_litellm("gpt-4o", mock_response="Paris")
-        assert isinstance(found, Completion)
-        assert (found.text, found.finish_reason, found.served_model) == ("Paris", "stop", "gpt-4o")
-        assert found.ttft_s is not None
-        assert found.input_tokens is not None
-        assert found.output_tokens is not None
-        assert found.cost_usd == pytest.approx(found.input_tokens * 2.5e-6 + found.output_tokens * 1e-5)
+        result = ask_litellm("gpt-4o", mock_response="Paris")
+        assert isinstance(result, Completion)
+        assert (result.text, result.finish_reason, result.served_model) == ("Paris", "stop", "gpt-4o")
+        assert result.ttft_s is not None
+        assert result.input_tokens is not None
+        assert result.output_tokens is not None
+        assert result.cost_usd == pytest.approx(result.input_tokens * 2.5e-6 + result.output_tokens * 1e-5)
 
-    def test_over_a_socket(self) -> None:
+    def test_litellm_streams_from_a_server_with_usage(self) -> None:
         with ScriptedServer(always(Answer("Paris it is", pause_s=0.05))) as server:
-            found = ask_litellm(base_url=server.base_url)
+            result = ask_litellm(base_url=server.base_url)
             assert server.requests[0].json["stream_options"] == {"include_usage": True}
-        assert isinstance(found, Completion)
-        assert (found.text, found.finish_reason, found.input_tokens, found.output_tokens) == (
+        assert isinstance(result, Completion)
+        assert (result.text, result.finish_reason, result.input_tokens, result.output_tokens) == (
             "Paris it is",
             "stop",
             10,
             2,
         )
-        assert found.cost_usd is None
-        assert found.ttft_s is not None
-        assert found.latency_s is not None
-        assert found.ttft_s < found.latency_s
+        assert result.cost_usd is None
+        assert result.ttft_s is not None
+        assert result.latency_s is not None
+        assert result.ttft_s < result.latency_s
 
     @pytest.mark.parametrize(
         ("action", "kind"),
@@ -290,10 +296,10 @@ class TestThroughLiteLLM:
     )
     def test_a_broken_stream_is_a_failure(self, action: Action, kind: str) -> None:
         with ScriptedServer(always(action)) as server:
-            found = ask_litellm(base_url=server.base_url)
+            result = ask_litellm(base_url=server.base_url)
             assert server.calls == 1
-        assert isinstance(found, Failure), found
-        assert found.kind == kind
+        assert isinstance(result, Failure), result
+        assert result.kind == kind
 
     def test_stream_options_that_are_refused_are_left_out(self) -> None:
         def strict(request: Any, _nth: int) -> Action:
@@ -301,10 +307,10 @@ class TestThroughLiteLLM:
             return Status(400, {"error": {"message": "unknown field stream_options"}}) if refused else Answer("Paris")
 
         with ScriptedServer(strict) as server:
-            found = ask_litellm(base_url=server.base_url)
+            result = ask_litellm(base_url=server.base_url)
             assert server.calls == 2
-        assert isinstance(found, Completion)
-        assert found.text == "Paris"
+        assert isinstance(result, Completion)
+        assert result.text == "Paris"
 
 
 @pytest.mark.slow
@@ -314,17 +320,17 @@ def test_streaming_through_a_real_proxy(proxy: Proxy) -> None:
     async def go() -> Completion | Failure:
         transport = PyreqwestTransport()
         endpoint = OpenAIEndpoint(transport, proxy.base_url, api_key=proxy.key)
-        found = await endpoint(Request("small", USER, {"temperature": 0, "max_tokens": 20}, stream=True))
+        result = await endpoint(Request("small", USER, {"temperature": 0, "max_tokens": 20}, stream=True))
         await transport.aclose()
-        return found
+        return result
 
-    found = asyncio.run(go())
-    assert isinstance(found, Completion), found
-    assert found.text
-    assert found.output_tokens
-    assert found.ttft_s is not None
-    assert found.latency_s is not None
-    assert found.ttft_s < found.latency_s
+    result = asyncio.run(go())
+    assert isinstance(result, Completion), result
+    assert result.text
+    assert result.output_tokens
+    assert result.ttft_s is not None
+    assert result.latency_s is not None
+    assert result.ttft_s < result.latency_s
 
 
 @pytest.mark.model
@@ -333,9 +339,9 @@ def test_the_server_of_the_embedded_model_streams(embedded: Any) -> None:
         transport = PyreqwestTransport()
         endpoint = OpenAIEndpoint(transport, embedded.base_url, api_key=embedded.server_key)
         params = {"temperature": 0, "max_tokens": 12}
-        found = [await endpoint(Request("m", USER, params, stream=stream)) for stream in (False, True)]
+        result = [await endpoint(Request("m", USER, params, stream=stream)) for stream in (False, True)]
         await transport.aclose()
-        return found
+        return result
 
     plain, streamed = asyncio.run(ask_twice())
     assert isinstance(plain, Completion)

@@ -117,8 +117,8 @@ def test_servers_on_different_unix_sockets_share_neither_limits_nor_cached_answe
 def test_a_model_on_a_unix_socket_relative_to_the_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with ScriptedServer(always(Answer("Paris")), uds=str(tmp_path / "s")) as server:
-        found = run(tmp_path, f"{{model: m, base_url: '{URL}', transport: {{uds: s}}}}")
-        assert (found.metrics["contains/v1"], server.calls) == (1, 2)
+        result = run(tmp_path, f"{{model: m, base_url: '{URL}', transport: {{uds: s}}}}")
+        assert (result.metrics["contains/v1"], server.calls) == (1, 2)
 
 
 def test_an_http_service_takes_a_transport_too(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_a_judge_takes_a_transport_too(tmp_path: Path) -> None:
     text = SUITE.format(target="{type: recorded, column: expected}").replace("contains", "factuality")
     judge = f"judge: {{model: m, base_url: '{URL}', transport: {{client: clients.py:make_client}}}}\njudge_check: off\n"
     (tmp_path / "suite.yaml").write_text(text + judge)
-    found = run_suite(tmp_path / "suite.yaml", options=RunOptions(output_dir=tmp_path / "runs"))
-    assert list(found.table["factuality/v1/state"]) == ["unscored"] * 2
+    result = run_suite(tmp_path / "suite.yaml", options=RunOptions(output_dir=tmp_path / "runs"))
+    assert list(result.table["factuality/v1/state"]) == ["unscored"] * 2
     (tmp_path / "suite.yaml").write_text(text + judge.replace("make_client}", "make_client, uds: s}"))
     with pytest.raises(SuiteError, match=r"judge\.transport\.uds: cannot be combined with 'client'"):
         run_suite(tmp_path / "suite.yaml")
@@ -212,18 +212,18 @@ shared = httpx.AsyncClient(auth=Token(), transport=httpx.MockTransport(handler))
 
 def test_a_user_defined_client_brings_its_own_auth_and_is_closed_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "clients.py").write_text(CLIENT)
-    found = run(tmp_path, f"{{model: m, base_url: '{URL}', transport: {{client: clients.py:make_client}}}}")
-    assert found.metrics["contains/v1"] == 1
+    result = run(tmp_path, f"{{model: m, base_url: '{URL}', transport: {{client: clients.py:make_client}}}}")
+    assert result.metrics["contains/v1"] == 1
     module = next(module for module in sys.modules.values() if getattr(module, "__file__", "") == str(tmp_path / "clients.py"))  # fmt: skip
     assert [client.is_closed for client in module.made] == [True]
-    text = (found.folder / "run.json").read_text()
+    text = (result.folder / "run.json").read_text()
     assert "clients.py:make_client" in text
 
 
 def test_a_client_object_stays_open(tmp_path: Path) -> None:
     (tmp_path / "clients.py").write_text(CLIENT)
-    found = run(tmp_path, f"{{model: m, base_url: '{URL}', transport: {{client: clients.py:shared}}}}")
-    assert found.metrics["contains/v1"] == 1
+    result = run(tmp_path, f"{{model: m, base_url: '{URL}', transport: {{client: clients.py:shared}}}}")
+    assert result.metrics["contains/v1"] == 1
     module = next(module for module in sys.modules.values() if getattr(module, "__file__", "") == str(tmp_path / "clients.py"))  # fmt: skip
     assert not module.shared.is_closed
 
@@ -235,9 +235,9 @@ def test_run_suite_sends_all_requests_through_http_client_and_leaves_it_open(tmp
         seen.append(request.url)
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(answering), event_hooks={"request": [hook]})
-    found = run(tmp_path, f"{{model: m, base_url: '{URL}'}}", http_client=client)
-    assert found.metrics["contains/v1"] == 1
-    assert list(found.table["output"]) == ["Paris, France", "Paris, Japan"]
+    result = run(tmp_path, f"{{model: m, base_url: '{URL}'}}", http_client=client)
+    assert result.metrics["contains/v1"] == 1
+    assert list(result.table["output"]) == ["Paris, France", "Paris, Japan"]
     assert seen == [httpx.URL(f"{URL}/chat/completions")] * 2
     assert not client.is_closed
 
@@ -314,26 +314,26 @@ def test_a_hook_that_raises_for_status_keeps_the_status() -> None:
     async def hook(response: httpx.Response) -> None:
         response.raise_for_status()
 
-    found = result_of(
+    result = result_of(
         lambda _request: httpx.Response(429, headers={"retry-after": "7"}), event_hooks={"response": [hook]}
     )
-    assert isinstance(found, Failure)
-    assert (found.kind, found.status, found.retry_after_s) == ("rate_limit", 429, 7.0)
+    assert isinstance(result, Failure)
+    assert (result.kind, result.status, result.retry_after_s) == ("rate_limit", 429, 7.0)
 
 
 def test_a_hook_that_reads_the_body_does_not_hide_it() -> None:
     async def hook(response: httpx.Response) -> None:
         await response.aread()
 
-    found = result_of(answering, event_hooks={"response": [hook]})
-    assert isinstance(found, Completion)
-    assert found.text == "Paris, France"
+    result = result_of(answering, event_hooks={"response": [hook]})
+    assert isinstance(result, Completion)
+    assert result.text == "Paris, France"
 
 
 def test_a_client_that_follows_redirects_does_not_follow_ours() -> None:
-    found = result_of(lambda _request: httpx.Response(307, headers={"location": "http://other.test/"}), follow_redirects=True)  # fmt: skip
-    assert isinstance(found, Failure)
-    assert "redirects" in found.message
+    result = result_of(lambda _request: httpx.Response(307, headers={"location": "http://other.test/"}), follow_redirects=True)  # fmt: skip
+    assert isinstance(result, Failure)
+    assert "redirects" in result.message
 
 
 @pytest.fixture
@@ -358,17 +358,17 @@ def crowd(server: ScriptedServer, timeout_s: float, count: int = 6) -> list[Any]
 
 
 def test_waiting_in_the_pool_of_a_client_is_not_a_timeout_of_the_model(slow_server: ScriptedServer) -> None:
-    found = crowd(slow_server, timeout_s=1.0)
-    failures = [one for one in found if isinstance(one, Failure)]
+    result = crowd(slow_server, timeout_s=1.0)
+    failures = [one for one in result if isinstance(one, Failure)]
     assert failures
     assert {(one.kind, one.overloaded, one.fatal) for one in failures} == {("connection", True, False)}
     assert "no free connection in the HTTP client's pool for 1 s" in failures[0].message
-    assert len(found) - len(failures) >= 2
+    assert len(result) - len(failures) >= 2
 
 
 def test_time_in_the_pool_does_not_count_into_the_timeout(slow_server: ScriptedServer) -> None:
-    found = crowd(slow_server, timeout_s=0.7, count=2)
-    assert not any(isinstance(one, Failure) for one in found)
+    result = crowd(slow_server, timeout_s=0.7, count=2)
+    assert not any(isinstance(one, Failure) for one in result)
 
 
 def test_a_streamed_answer_of_a_mock_is_read_as_it_comes(tmp_path: Path) -> None:
@@ -379,5 +379,5 @@ def test_a_streamed_answer_of_a_mock_is_read_as_it_comes(tmp_path: Path) -> None
         yield b"data: [DONE]\n\n"
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(lambda _request: httpx.Response(200, content=chunks())))
-    found = run(tmp_path, f"{{model: m, base_url: '{URL}', stream: true}}", http_client=client)
-    assert list(found.table["output"]) == ["Paris", "Paris"]
+    result = run(tmp_path, f"{{model: m, base_url: '{URL}', stream: true}}", http_client=client)
+    assert list(result.table["output"]) == ["Paris", "Paris"]

@@ -78,16 +78,16 @@ def send(transport: Transport, request: HttpRequest, sink: Sink | None = None) -
 
 def reply_to(opener: Opener, script: Any, **options: Any) -> HttpReply:
     with ScriptedServer(script if callable(script) else always(script)) as server:
-        found = send(opener(**options), request_to(server.base_url))
-    assert isinstance(found, HttpReply), found
-    return found
+        result = send(opener(**options), request_to(server.base_url))
+    assert isinstance(result, HttpReply), result
+    return result
 
 
 def failure_of(opener: Opener, action: Any, **options: Any) -> Failure:
     with ScriptedServer(always(action)) as server:
-        found = send(opener(**options), request_to(server.base_url))
-    assert isinstance(found, Failure), found
-    return found
+        result = send(opener(**options), request_to(server.base_url))
+    assert isinstance(result, Failure), result
+    return result
 
 
 def test_a_reply_has_status_headers_in_lower_case_and_the_body(opener: Opener) -> None:
@@ -99,8 +99,8 @@ def test_a_reply_has_status_headers_in_lower_case_and_the_body(opener: Opener) -
 @pytest.mark.parametrize("status", [200, 201, 204, 304, 400, 401, 404, 429, 500, 503])
 def test_every_status_is_a_reply(opener: Opener, status: int) -> None:
     reply = b"HTTP/1.1 %d X\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n" % status
-    found = reply_to(opener, Raw(reply))
-    assert (found.status, found.headers["retry-after"], found.body) == (status, "7", b"")
+    result = reply_to(opener, Raw(reply))
+    assert (result.status, result.headers["retry-after"], result.body) == (status, "7", b"")
 
 
 def test_only_the_headers_of_the_request_are_sent(opener: Opener) -> None:
@@ -128,8 +128,8 @@ def test_redirects_are_returned_and_no_cookie_is_kept(opener: Opener) -> None:
     with ScriptedServer() as elsewhere, ScriptedServer() as server:
         moved = Status(307, headers={"location": f"{elsewhere.base_url}/x", "set-cookie": "a=b"})
         server.script = in_order(moved, Answer())
-        found = send_all(opener(), *[request_to(server.base_url)] * 2)
-        assert [reply.status for reply in found if isinstance(reply, HttpReply)] == [307, 200]
+        result = send_all(opener(), *[request_to(server.base_url)] * 2)
+        assert [reply.status for reply in result if isinstance(reply, HttpReply)] == [307, 200]
         assert elsewhere.calls == 0
         assert "cookie" not in server.requests[1].headers
         assert "referer" not in server.requests[1].headers
@@ -182,15 +182,15 @@ def test_header_values_that_are_not_ascii_are_sent_as_utf8(opener: Opener) -> No
 def test_a_reply_with_a_header_that_is_not_ascii_is_read(opener: Opener) -> None:
     """httpx reads it as Latin-1; pyreqwest gives no access to it, so only this one header is missing there."""
     raw = b"HTTP/1.1 200 OK\r\nx-city: K\xf6ln\r\nretry-after: 3\r\ncontent-length: 2\r\n\r\nok"
-    found = reply_to(opener, Raw(raw))
-    assert (found.status, found.headers["retry-after"], found.body) == (200, "3", b"ok")
-    assert found.headers.get("x-city") == ("Köln" if opener is open_httpx else None)
+    result = reply_to(opener, Raw(raw))
+    assert (result.status, result.headers["retry-after"], result.body) == (200, "3", b"ok")
+    assert result.headers.get("x-city") == ("Köln" if opener is open_httpx else None)
 
 
 def test_of_a_repeated_header_the_first_value_counts(opener: Opener) -> None:
     raw = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\nset-cookie: a=1\r\nset-cookie: b=2\r\ncontent-length: 0\r\n\r\n"
-    found = reply_to(opener, Raw(raw))
-    assert (found.headers["x-a"], found.headers["set-cookie"]) == ("1", "a=1")
+    result = reply_to(opener, Raw(raw))
+    assert (result.headers["x-a"], result.headers["set-cookie"]) == ("1", "a=1")
 
 
 @pytest.mark.parametrize("action", [Hang(), Slow(3.0)])
@@ -221,9 +221,9 @@ def cancel_after(transport: Transport, request: HttpRequest, sink: Sink | None, 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        found = await asyncio.to_thread(settled)
+        result = await asyncio.to_thread(settled)
         await transport.aclose()
-        return found
+        return result
 
     return asyncio.run(go())
 
@@ -243,29 +243,29 @@ def test_cancelling_a_request_drops_its_connection(opener: Opener) -> None:
 
 def test_cancelling_a_stream_drops_its_connection(opener: Opener) -> None:
     with ScriptedServer(always(Streamed((b"one",), "hang"))) as server:
-        found: list[bytes] = []
+        result: list[bytes] = []
 
         def sink(piece: bytes) -> bool:
-            found.append(piece)
+            result.append(piece)
             return False
 
         assert cancel_after(opener(), request_to(server.base_url), sink, server.settle) == (1, 1, 0)
-        assert found == [b"one"]
+        assert result == [b"one"]
 
 
 def test_a_streamed_body_goes_to_the_sink_as_it_comes(opener: Opener) -> None:
-    found: list[tuple[bytes, float]] = []
+    result: list[tuple[bytes, float]] = []
 
     def sink(piece: bytes) -> bool:
-        found.append((piece, time.monotonic()))
+        result.append((piece, time.monotonic()))
         return False
 
     with ScriptedServer(always(Streamed((b"one", 0.3, b"two")))) as server:
         reply = send(opener(), request_to(server.base_url), sink)
     assert isinstance(reply, HttpReply)
     assert (reply.status, reply.body) == (200, b"")
-    assert b"".join(piece for piece, _ in found) == b"onetwo"
-    assert found[-1][1] - found[0][1] > 0.2
+    assert b"".join(piece for piece, _ in result) == b"onetwo"
+    assert result[-1][1] - result[0][1] > 0.2
 
 
 def test_a_sink_that_has_enough_ends_the_stream(opener: Opener) -> None:
@@ -277,16 +277,16 @@ def test_a_sink_that_has_enough_ends_the_stream(opener: Opener) -> None:
 
 
 def test_an_error_status_is_not_streamed(opener: Opener) -> None:
-    found: list[bytes] = []
+    result: list[bytes] = []
 
     def sink(piece: bytes) -> bool:
-        found.append(piece)
+        result.append(piece)
         return False
 
     with ScriptedServer(always(Status(400, "bad"))) as server:
         reply = send(opener(), request_to(server.base_url), sink)
     assert isinstance(reply, HttpReply)
-    assert (reply.status, reply.body, found) == (400, b"bad", [])
+    assert (reply.status, reply.body, result) == (400, b"bad", [])
 
 
 def test_a_stream_that_is_cut_is_a_failure(opener: Opener) -> None:
@@ -311,8 +311,8 @@ def test_connections_are_reused_and_not_limited(opener: Opener) -> None:
         async def ask_many() -> None:
             transport = opener()
             for _ in range(2):
-                found = await asyncio.gather(*(transport.send(request_to(server.base_url)) for _ in range(200)))
-                assert all(isinstance(one, HttpReply) for one in found)
+                result = await asyncio.gather(*(transport.send(request_to(server.base_url)) for _ in range(200)))
+                assert all(isinstance(one, HttpReply) for one in result)
             await transport.aclose()
 
         asyncio.run(ask_many())
@@ -326,15 +326,15 @@ def test_a_connection_that_the_server_closed_is_replaced(opener: Opener) -> None
     with ScriptedServer(always(Raw(body, close=True))) as server:
 
         async def ask_twice() -> list[Result]:
-            transport, found = opener(), []
+            transport, result = opener(), []
             for _ in range(3):
-                found.append(await transport.send(request_to(server.base_url)))
+                result.append(await transport.send(request_to(server.base_url)))
                 await asyncio.sleep(0.1)  # the server's end arrives while the connection is idle
             await transport.aclose()
-            return found
+            return result
 
-        found = asyncio.run(ask_twice())
-        assert [one.body if isinstance(one, HttpReply) else one for one in found] == [b"ok"] * 3
+        result = asyncio.run(ask_twice())
+        assert [one.body if isinstance(one, HttpReply) else one for one in result] == [b"ok"] * 3
         assert server.connections == 3
 
 
@@ -414,9 +414,9 @@ def test_httpx_connects_to_a_unix_socket(tmp_path: Path, monkeypatch: pytest.Mon
         reply = send(open_httpx(uds=path), request_to("http://model/v1"))
         assert isinstance(reply, HttpReply)
         assert server.requests[0].headers["host"] == "model"
-    gone = send(open_httpx(uds=str(tmp_path / "none")), request_to("http://model/v1"))
-    assert isinstance(gone, Failure)
-    assert (gone.kind, gone.fatal) == ("connection", True)
+    removed = send(open_httpx(uds=str(tmp_path / "none")), request_to("http://model/v1"))
+    assert isinstance(removed, Failure)
+    assert (removed.kind, removed.fatal) == ("connection", True)
 
 
 def test_httpx_sends_a_client_certificate(certificates: Certificates) -> None:

@@ -184,5 +184,5 @@ def test_two_processes_share_one_cache() -> None:
         for process in both:
             process.join(60)
         assert [process.exitcode for process in both] == [0, 0]
-        asked = Counter(request.json["messages"][0]["content"] for request in server.requests)
-    assert len(asked) == 60 and max(asked.values()) <= 2
+        requested = Counter(request.json["messages"][0]["content"] for request in server.requests)
+    assert len(requested) == 60 and max(requested.values()) <= 2

@@ -38,10 +38,10 @@ def problems(more: str, *, dataset: str = "", topics: int = 3) -> list[str]:
 
 
 def metrics(result: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((result.folder / "metrics.json").read_text())["targets"]["recorded"][
+    actual: list[dict[str, Any]] = json.loads((result.folder / "metrics.json").read_text())["targets"]["recorded"][
         "metrics"
     ]
-    return [metric for metric in found if metric["scorer"] == "exact_match"]
+    return [metric for metric in actual if metric["scorer"] == "exact_match"]
 
 
 def test_slices_clusters_and_reducers_are_in_the_files() -> None:

@@ -77,8 +77,8 @@ def test_cached_answers_cost_nothing(tmp_path: Path) -> None:
         bounded, _ = estimates(path, prices, kept)
         assert bounded.cached == 0 and not store.path.exists()
         for row in DATA[:4]:
-            asked = Request("m", ({"role": "user", "content": f"Question: {row['input']}"},), {"max_tokens": 50})
-            store.put(request_key("here", asked) or b"", Completion("4"), paid_by="r/")
+            requested = Request("m", ({"role": "user", "content": f"Question: {row['input']}"},), {"max_tokens": 50})
+            store.put(request_key("here", requested) or b"", Completion("4"), paid_by="r/")
         some, other = estimates(path, prices, kept)
     assert (some.calls, some.cached, other.cached) == (10, 4, 0)
     assert some.low_usd == pytest.approx(0.6 * (bounded.low_usd or 0))
@@ -88,7 +88,7 @@ def test_cached_answers_cost_nothing(tmp_path: Path) -> None:
 def test_upper_estimate_is_a_sufficient_cost_cap() -> None:
     """A server that writes as much as it may, and counts every byte as a token, stays below it."""
     with ScriptedServer() as server:
-        (found,) = estimates(suite(server.base_url, TARGETS.splitlines()[0] + "\n"), ModelPrices({"bounded": CHEAP}))
+        (actual,) = estimates(suite(server.base_url, TARGETS.splitlines()[0] + "\n"), ModelPrices({"bounded": CHEAP}))
 
         def greedy(request: Any, nth: int) -> Answer:
             return Answer("x", input_tokens=len(json.dumps(request["messages"])), output_tokens=request["max_tokens"])
@@ -98,8 +98,8 @@ def test_upper_estimate_is_a_sufficient_cost_cap() -> None:
         usage = result.details.targets["bounded"]
         assert server.calls == 10
     total = sum(10e-6 * 50 + 1e-6 * len(json.dumps(record.json["messages"])) for record in server.requests)
-    assert usage is not None and found.low_usd is not None and found.high_usd is not None
-    assert found.low_usd < total < found.high_usd
+    assert usage is not None and actual.low_usd is not None and actual.high_usd is not None
+    assert actual.low_usd < total < actual.high_usd
 
 
 JUDGED = 'judge: {model: j, base_url: "URL", params: {max_tokens: 100}}\nscorers: [factuality]\n'
@@ -113,11 +113,11 @@ def test_judge_estimate_includes_sanity_checks() -> None:
         )
         prices = ModelPrices({"bounded": CHEAP}, {"factuality": CHEAP})
         target, recorded, judge = estimates(text, prices)
-        asked: list[Request] = []
+        requested: list[Request] = []
 
         def kept(endpoint: Any, request: Request) -> bool:
-            asked.append(request)
-            return request.model == "j" and len(asked) % 2 == 0
+            requested.append(request)
+            return request.model == "j" and len(requested) % 2 == 0
 
         *_, half = estimates(text, prices, kept)
         assert server.calls == 0

@@ -60,11 +60,11 @@ def test_finish_reasons_are_distinguished_and_not_scored() -> None:
     with ScriptedServer(by_input) as server:
         result = evalrunner.run_suite(write_suite(server.base_url), options=QUICK)
     rows = rows_of(result)
-    found = {
+    actual = {
         name: row.answer.finish_reason if isinstance(row.answer, Completion) else f"error: {row.answer.kind}"
         for name, row in rows.items()
     }
-    assert found == {name: ended for name, (_, ended) in ENDINGS.items()}
+    assert actual == {name: ended for name, (_, ended) in ENDINGS.items()}
     for name, row in rows.items():
         cell = row.cells["exact_match"]
         if name == "fine":

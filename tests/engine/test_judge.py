@@ -161,4 +161,4 @@ def test_only_hosts_of_the_suite_are_contacted(monkeypatch: pytest.MonkeyPatch) 
     result, server = run(wise)
     assert result.metrics["factuality/v1/mean"] == 0.5
     assert [host for host in reached if host not in ("127.0.0.1", "localhost", None)] == []
-    assert all("sk-must-not-leave" not in json.dumps(dict(found.headers)) for found in server.requests)
+    assert all("sk-must-not-leave" not in json.dumps(dict(actual.headers)) for actual in server.requests)

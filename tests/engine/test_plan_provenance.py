@@ -68,13 +68,13 @@ def edit(old: str, new: str, file: str = "s.yaml") -> None:
 
 
 def test_definition_is_plain_json_without_secrets() -> None:
-    found = define()
-    text = json.dumps(found)
-    assert json.loads(text) == found
+    result = define()
+    text = json.dumps(result)
+    assert json.loads(text) == result
     for secret in ("geheim", "sk-"):
         assert secret not in text
-    assert found["dataset"] == {
-        "digest": found["dataset"]["digest"],
+    assert result["dataset"] == {
+        "digest": result["dataset"]["digest"],
         "rows": 3,
         "columns": {"input": {"column": "q"}, "expected": {"column": "answers", "split": "|"}},
         "where": {"split": "test"},
@@ -82,7 +82,7 @@ def test_definition_is_plain_json_without_secrets() -> None:
         "limit": None,
     }
     hidden = {"extra_headers": {"authorization": "[redacted]"}, "api_key": "[redacted]"}
-    assert found["targets"]["gateway"] == {
+    assert result["targets"]["gateway"] == {
         "type": "model",
         "options": None,
         "args": {},
@@ -92,20 +92,20 @@ def test_definition_is_plain_json_without_secrets() -> None:
         "params": {"temperature": 0, **hidden},
         "prompt": [{"system": "Answer."}, {"user": "{{ input }}"}],
     }
-    assert found["targets"]["answer"]["args"] == {"token": "abc", "password": "[redacted]"}
-    assert list(found["targets"]["answer"]["files"]) == ["app.py"]
-    assert list(found["scorers"]["polite"]["files"]) == ["tone.py"]
-    assert found["scorers"]["exact_match"]["files"] == {}
-    own = found["scorers"]["own"]
+    assert result["targets"]["answer"]["args"] == {"token": "abc", "password": "[redacted]"}
+    assert list(result["targets"]["answer"]["files"]) == ["app.py"]
+    assert list(result["scorers"]["polite"]["files"]) == ["tone.py"]
+    assert result["scorers"]["exact_match"]["files"] == {}
+    own = result["scorers"]["own"]
     assert (list(own["files"]), own["version"], own["on_no_answer"]) == (["own.py"], "v3", "zero")
-    assert found["scorers"]["factuality"]["judge"] == {
+    assert result["scorers"]["factuality"]["judge"] == {
         "name": "judge-1",
         "model": "judge-1",
         "host": "http://127.0.0.1:9/v1",
         "params": {"seed": 1},
         "judge_check": "on",
     }
-    assert (found["seed"], found["epochs"], found["suite"]) == (3, 2, "defined")
+    assert (result["seed"], result["epochs"], result["suite"]) == (3, 2, "defined")
 
 
 def test_execution_options_may_change_on_resume() -> None:

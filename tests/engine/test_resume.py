@@ -49,9 +49,9 @@ def write(rows: list[Row]) -> None:
 
 def left(*, retry_errors: bool = False) -> list[Job]:
     finished = scan_keys(Path())
-    found = list(remaining_jobs(all_jobs(), finished, Path(), retry_errors=retry_errors))
-    assert count_remaining_jobs(12, finished, retry_errors=retry_errors) == len(found)
-    return found
+    result = list(remaining_jobs(all_jobs(), finished, Path(), retry_errors=retry_errors))
+    assert count_remaining_jobs(12, finished, retry_errors=retry_errors) == len(result)
+    return result
 
 
 def test_remaining_jobs_are_the_missing_rows_in_plan_order() -> None:
@@ -148,17 +148,17 @@ def test_finished_rows_are_not_decoded() -> None:
             body = b'{"v":2,"id":"%d","target":"a","epoch":1,"attempt":1,"index":no JSON' % number
             file.write(b'%b,"sum":"%08x"}\n' % (body, zlib.crc32(body)))
     finished = scan_keys(Path())
-    asked = 0
+    requested = 0
 
     def jobs() -> Iterator[Job]:
-        nonlocal asked
+        nonlocal requested
         for number in range(rows + 100):
-            asked += 1
+            requested += 1
             yield Job(Sample(str(number), "?"), TARGETS[0], 1)
 
-    found = remaining_jobs(jobs(), finished, Path(), retry_errors=True)
-    assert (len(finished), asked) == (rows, 0)
-    assert (next(found).sample.id, asked) == (str(rows), rows + 1)
-    assert sum(1 for _ in found) == 99
+    result = remaining_jobs(jobs(), finished, Path(), retry_errors=True)
+    assert (len(finished), requested) == (rows, 0)
+    assert (next(result).sample.id, requested) == (str(rows), rows + 1)
+    assert sum(1 for _ in result) == 99
     with pytest.raises(RunError, match="line at byte 0"):
         next(finished_rows(Path(), finished))

@@ -42,7 +42,7 @@ def fake_hub(model: str, folder: Path, commit: str = "0123456789abcdef" * 2 + "0
             headers = {"X-Repo-Commit": hub.commit}
             if path.startswith(f"/api/models/{model}/revision/"):
                 files = [{"rfilename": one.name, "size": one.stat().st_size} for one in sorted(folder.iterdir())]
-                said = json.dumps({"id": model, "sha": hub.commit, "siblings": files}).encode()
+                message = json.dumps({"id": model, "sha": hub.commit, "siblings": files}).encode()
                 headers["Content-Type"] = "application/json"
             else:
                 file = folder / path.rpartition("/")[2]
@@ -52,14 +52,14 @@ def fake_hub(model: str, folder: Path, commit: str = "0123456789abcdef" * 2 + "0
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
-                said = file.read_bytes()
-                headers["ETag"] = f'"{hashlib.sha256(said).hexdigest()}"'
+                message = file.read_bytes()
+                headers["ETag"] = f'"{hashlib.sha256(message).hexdigest()}"'
             self.send_response(200)
-            for name, value in {**headers, "Content-Length": str(len(said))}.items():
+            for name, value in {**headers, "Content-Length": str(len(message))}.items():
                 self.send_header(name, value)
             self.end_headers()
             if body:
-                self.wfile.write(said)
+                self.wfile.write(message)
 
         def log_message(self, *_: object) -> None:
             return

@@ -142,8 +142,8 @@ def faulty_proxy(server: str, fault: Fault) -> Iterator[str]:
             try:
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", *HOP)}
                 connection.request(self.command, self.path, body or None, headers)
-                found = connection.getresponse()
-                return found.status, found.getheaders(), found.read()
+                result = connection.getresponse()
+                return result.status, result.getheaders(), result.read()
             finally:
                 connection.close()
 

@@ -114,5 +114,5 @@ class CappedServer:
 
     def between(self, begin: float, end: float) -> tuple[int, int]:
         """Calls answered and rejected in that time."""
-        found = [answered for when, answered in self.log if begin <= when < end]
-        return sum(found), len(found) - sum(found)
+        result = [answered for when, answered in self.log if begin <= when < end]
+        return sum(result), len(result) - sum(result)

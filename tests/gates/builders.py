@@ -42,15 +42,15 @@ def rows(
     scores: Sequence[float | str | Sequence[float | str | None] | None], name: str, metadata: Sequence[Any] = ()
 ) -> list[Row]:
     """One row per score, or one per epoch for a sequence."""
-    found: list[Row] = []
+    result: list[Row] = []
     for index, several in enumerate(scores):
         each = several if isinstance(several, list | tuple) else [several]
         about = metadata[index] if metadata else {}
         for epoch, value in enumerate(each, 1):
             failed = isinstance(value, str) and not value.startswith(("no_answer", "judge"))
             answer = Failure("server", "500") if failed else Completion("x", latency_s=1.0)
-            found.append(Row(Sample(f"s{index}", "q", metadata=about, index=index), "m", epoch, answer, {name: cell(value)}))  # fmt: skip
-    return found
+            result.append(Row(Sample(f"s{index}", "q", metadata=about, index=index), "m", epoch, answer, {name: cell(value)}))  # fmt: skip
+    return result
 
 
 def judge(
@@ -68,7 +68,7 @@ def judge(
     specs = read_gates(SectionReader(document, Path()), document.data)
     design = design or Design()
     builder = GateBuilder(document, [measure, *BUILTIN_MEASURES], targets=["m"], design=design, epochs=epochs)
-    found = builder.build(specs)
+    result = builder.build(specs)
     document.raise_problems()
     summary = summarize(now, [measure], ["m"], epochs=epochs, design=design)
     keys = {row.sample.index: sample_key(row.sample) for row in now}
@@ -78,4 +78,4 @@ def judge(
         head = BaselineHead("main", "run-0", None, provenance_of(measure, epochs_before or epochs))
         stored = collect_rows(before, epochs=head.epochs)
         comparison = BaselineContext(CandidateRun(provenance, keys), {"main": Baseline(head, "main", stored)})
-    return list(check_gates(found, summary, comparison))
+    return list(check_gates(result, summary, comparison))

@@ -20,10 +20,10 @@ SURE = "{metric: exact_match, min: %s, confidence: 0.95}"
     ("right", "verdict"), [(100, "pass"), (87, "pass"), (86, "inconclusive"), (73, "inconclusive"), (72, "fail")]
 )
 def test_the_exact_one_sided_bound_decides(right: int, verdict: str) -> None:
-    (found,) = judge(SURE % 0.8, EXACT, rows([1.0] * right + [0.0] * (100 - right), "exact_match"))
+    (result,) = judge(SURE % 0.8, EXACT, rows([1.0] * right + [0.0] * (100 - right), "exact_match"))
     low, high = clopper_pearson(right, 100, confidence=0.95)
-    assert (found.verdict, found.gate_low, found.gate_high) == (verdict, low, high)
-    assert found.low is not None and found.low < low  # the displayed interval is two-sided, so it is wider
+    assert (result.verdict, result.gate_low, result.gate_high) == (verdict, low, high)
+    assert result.low is not None and result.low < low  # the displayed interval is two-sided, so it is wider
 
 
 def test_a_model_at_the_threshold_passes_in_at_most_5_percent_of_runs() -> None:
@@ -42,13 +42,13 @@ def test_a_gate_with_max_is_mirrored() -> None:
     gate = "{metric: toxicity/ratio, max: 0.2, confidence: 0.95}"
     few = rows([0.9] * 5 + [0.1] * 95, "toxicity")
     many = rows([0.9] * 40 + [0.1] * 60, "toxicity")
-    assert [judge(gate, TOXIC, found)[0].verdict for found in (few, many)] == ["pass", "fail"]
+    assert [judge(gate, TOXIC, result)[0].verdict for result in (few, many)] == ["pass", "fail"]
 
 
 def test_missing_scores_that_could_change_the_verdict_make_it_untrusted() -> None:
     scores = [1.0] * 88 + [0.0] * 9 + ["server: 500"] * 3
-    (found,) = judge(SURE % 0.83, EXACT, rows(scores, "exact_match"))
-    assert (found.verdict, found.reason) == (
+    (result,) = judge(SURE % 0.83, EXACT, rows(scores, "exact_match"))
+    assert (result.verdict, result.reason) == (
         "untrusted",
         (
             "passes on the 97 of 100 samples with a score, but the other 3 could change that (worst case: inconclusive): "
@@ -72,18 +72,18 @@ def test_min_coverage_is_set_per_gate() -> None:
 
 def test_a_slice_gate_uses_its_samples_only_and_an_empty_slice_fails() -> None:
     topics = [{"topic": "law" if index % 4 == 0 else "art"} for index in range(40)]
-    found = judge(
+    result = judge(
         "'exact_match[topic=law] >= 0.9', 'exact_match[topic=art] >= 0.9', 'exact_match[topic=sun] >= 0.9'",
         EXACT,
         rows([0.0 if index % 4 == 0 else 1.0 for index in range(40)], "exact_match", topics),
         design=Design(slices=("topic",)),
     )
-    assert [(gate.verdict, gate.value, gate.slice) for gate in found] == [
+    assert [(gate.verdict, gate.value, gate.slice) for gate in result] == [
         ("fail", 0.0, {"topic": "law"}),
         ("pass", 1.0, {"topic": "art"}),
         ("fail", None, {"topic": "sun"}),
     ]
-    assert found[2].reason == "no sample applies: none has 'sun' in 'topic'"
+    assert result[2].reason == "no sample applies: none has 'sun' in 'topic'"
 
 
 def test_a_reducer_is_named_in_the_metric() -> None:
@@ -122,9 +122,9 @@ def test_per_sample_gates_count_passed_epochs(rule: str, metric: str, value: flo
 def test_a_sample_with_too_few_scored_epochs_is_unscored() -> None:
     scores: list[list[float | str | None]] = [[1.0, "server: 500"]] * 4 + [[1.0, 1.0]] * 96
     gate = "{per_sample: {metric: exact_match, min: 1, passes: 2, share: 0.98}}"
-    (found,) = judge(gate, EXACT, rows(scores, "exact_match"), epochs=2)
-    assert found.verdict == "untrusted"
-    assert "on the 96 of 100 samples with a score, but the other 4" in found.reason
+    (result,) = judge(gate, EXACT, rows(scores, "exact_match"), epochs=2)
+    assert result.verdict == "untrusted"
+    assert "on the 96 of 100 samples with a score, but the other 4" in result.reason
 
 
 def test_clustered_samples_widen_the_interval() -> None:
@@ -138,10 +138,10 @@ def test_clustered_samples_widen_the_interval() -> None:
 
 def test_too_few_clusters_are_inconclusive() -> None:
     passages = [{"passage": f"p{index % 3}"} for index in range(100)]
-    (found,) = judge(
+    (result,) = judge(
         SURE % 0.75, EXACT, rows([1.0] * 100, "exact_match", passages), design=Design(cluster="passage")
     )  # fmt: skip
-    assert (found.verdict, found.reason) == (
+    assert (result.verdict, result.reason) == (
         "inconclusive",
         "not conclusive: no interval: 3 clusters, at least 5 are needed",
     )
@@ -149,6 +149,6 @@ def test_too_few_clusters_are_inconclusive() -> None:
 
 def test_more_epochs_are_suggested_where_they_would_help() -> None:
     mixed = [(1.0, 0.0)] * 30 + [(1.0, 1.0)] * 5 + [(0.0, 0.0)] * 5
-    (found,) = judge("{metric: quality, min: 0.47, confidence: 0.95}", GRADED, rows(mixed, "quality"), epochs=2)
-    assert found.verdict == "inconclusive"
-    assert "more epochs would help as well" in found.details
+    (result,) = judge("{metric: quality, min: 0.47, confidence: 0.95}", GRADED, rows(mixed, "quality"), epochs=2)
+    assert result.verdict == "inconclusive"
+    assert "more epochs would help as well" in result.details

@@ -38,10 +38,10 @@ class Model:
     async def __call__(self, request: Request, /) -> Completion | Failure:
         self.calls += 1
         await self.go.wait()
-        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(found, BaseException):
-            raise found
-        return found
+        result = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
 
 def budget(tmp_path: Path, cap: float) -> Budget:
@@ -254,12 +254,12 @@ def test_calls_in_flight_in_a_killed_process_count_their_worst_case_cost(tmp_pat
         if count > 300:
             break
     os.kill(process.pid, signal.SIGKILL)
-    asked = count + 1 + process.communicate()[0].count("\n")
+    requested = count + 1 + process.communicate()[0].count("\n")
     spent, _ = read_ledger(tmp_path)
-    made = spent.next - 1
-    assert asked <= made <= asked + 8, "on paper before it is made"
+    created = spent.next - 1
+    assert requested <= created <= requested + 8, "on paper before it is made"
     assert 1 <= len(spent.open) <= 8
-    total = 0.001 * (made - len(spent.open)) + 0.25 * len(spent.open)
+    total = 0.001 * (created - len(spent.open)) + 0.25 * len(spent.open)
     assert spent.of("judges") == pytest.approx(total)
     again = SpendLedger(tmp_path)
     assert again.spent == {"targets": 0.0, "judges": pytest.approx(total)}

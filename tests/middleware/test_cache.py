@@ -94,7 +94,7 @@ def test_tool_calls_and_embeddings_are_cached(tmp_path: Path, good: Completion) 
 def test_the_cache_key_covers_everything_that_can_change_an_answer() -> None:
     schema = {"type": "object", "properties": {"why": {}, "verdict": {}}}
     other_order = {"type": "object", "properties": {"verdict": {}, "why": {}}}
-    asked = [
+    requested = [
         ASKED,
         replace(ASKED, model="n"),
         replace(ASKED, messages=({"role": "system", "content": "2+2?"},)),
@@ -107,7 +107,7 @@ def test_the_cache_key_covers_everything_that_can_change_an_answer() -> None:
         replace(ASKED, kind="embed", texts=("2+2?",)),
         replace(ASKED, kind="moderate", texts=("2+2?",)),
     ]
-    keys = [request_key("http://host/v1", request) for request in asked] + [request_key("http://other/v1", ASKED)]
+    keys = [request_key("http://host/v1", request) for request in requested] + [request_key("http://other/v1", ASKED)]
     assert len(set(keys)) == 12 and None not in keys
 
 
@@ -259,6 +259,6 @@ def test_two_processes_sharing_a_cache_pay_for_each_request_at_most_twice(tmp_pa
             for run in ("one", "two")
         ]  # fmt: skip
         assert [(twin.communicate()[1], twin.returncode) for twin in twins] == [("", 0)] * 2
-        asked = [request.json["messages"][0]["content"] for request in server.requests]
-    assert 200 <= len(asked) <= 400
-    assert max(asked.count(text) for text in asked) <= 2
+        requested = [request.json["messages"][0]["content"] for request in server.requests]
+    assert 200 <= len(requested) <= 400
+    assert max(requested.count(text) for text in requested) <= 2

@@ -24,9 +24,9 @@ def test_a_stop_cancels_waits_of_the_signal_and_its_children() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         signal.request()
-        found: list[object] = [type(one) for one in await asyncio.gather(*waits, return_exceptions=True)]
+        result: list[object] = [type(one) for one in await asyncio.gather(*waits, return_exceptions=True)]
         assert len(asyncio.all_tasks()) == 1
-        return found
+        return result
 
     assert asyncio.run(main()) == [asyncio.CancelledError] * 3
 

@@ -76,14 +76,14 @@ def test_the_adaptive_limit_keeps_up_with_a_fixed_limit_of_twenty() -> None:
         "auto": auto,
         "fixed": lambda: ConcurrencyLimiter.fixed(20, timing=TIME),
     }
-    found = {}
+    result = {}
     for name, make in kinds.items():
         server = CappedServer(20)
         load(server, make(), 30)
-        found[name] = server.between(10, 30)
-    print(f"answered and refused in twenty seconds: {found}")
-    assert found["auto"][0] >= 0.8 * found["fixed"][0]
-    assert found["auto"][1] < 0.02 * sum(found["auto"])
+        result[name] = server.between(10, 30)
+    print(f"answered and refused in twenty seconds: {result}")
+    assert result["auto"][0] >= 0.8 * result["fixed"][0]
+    assert result["auto"][1] < 0.02 * sum(result["auto"])
 
 
 def test_the_adaptive_limit_rises_to_its_ceiling_without_refusals() -> None:
@@ -196,8 +196,8 @@ def test_a_fatal_first_failure_is_returned_to_all_waiting_calls(failure: Failure
 
     async def main() -> set[Completion | Failure]:
         endpoint = ConcurrencyLimitedEndpoint(inner, auto(), StopSignal())
-        found = set(await asyncio.gather(*(endpoint(ASKED) for _ in range(50))))
-        return found | {await endpoint(ASKED)}
+        result = set(await asyncio.gather(*(endpoint(ASKED) for _ in range(50))))
+        return result | {await endpoint(ASKED)}
 
     assert run_virtual(main()) == {failure}
     assert inner.calls == 4
@@ -240,10 +240,10 @@ def test_canceled_callers_lose_no_permit() -> None:
         given_up = draw.sample(tasks, 1200)
         for task in given_up:
             asyncio.get_running_loop().call_later(draw.choice((0.1, 0.2, draw.uniform(0, 30))), task.cancel)
-        found = await asyncio.gather(*tasks, return_exceptions=True)
+        result = await asyncio.gather(*tasks, return_exceptions=True)
         stayed = set(tasks) - set(given_up)
         assert all(task.result() == PARIS for task in stayed)
-        assert any(isinstance(answer, asyncio.CancelledError) for answer in found)
+        assert any(isinstance(answer, asyncio.CancelledError) for answer in result)
         return limiter.in_flight, inner.in_flight, inner.most_in_flight
 
     assert run_virtual(main()) == (0, 0, 5)
@@ -256,15 +256,15 @@ def test_a_stop_cancels_waiting_and_new_calls() -> None:
         tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(10)]
         await asyncio.sleep(0.5)
         stop.request()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
+        result = await asyncio.gather(*tasks, return_exceptions=True)
         with pytest.raises(asyncio.CancelledError):
             await endpoint(ASKED)
         assert asyncio.get_running_loop().time() == 1.0
-        return inner.calls, [type(answer) for answer in found]
+        return inner.calls, [type(answer) for answer in result]
 
-    calls, found = run_virtual(main())
+    calls, result = run_virtual(main())
     assert calls == 2
-    assert found == [Completion] * 2 + [asyncio.CancelledError] * 8
+    assert result == [Completion] * 2 + [asyncio.CancelledError] * 8
 
 
 def test_waiting_for_a_permit_pauses_the_row_deadline() -> None:

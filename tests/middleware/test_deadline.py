@@ -78,8 +78,8 @@ def limited(inner: Endpoint, timeout_s: float, row_s: float | None) -> tuple[Com
 
 
 def test_a_call_times_out_after_its_own_timeout() -> None:
-    found = limited(Playing(PARIS, latency_s=1000), 60.0, None)
-    assert found == (Failure("timeout", "no answer within 60 s"), 60.0)
+    result = limited(Playing(PARIS, latency_s=1000), 60.0, None)
+    assert result == (Failure("timeout", "no answer within 60 s"), 60.0)
 
 
 def test_a_call_within_its_timeout_succeeds() -> None:

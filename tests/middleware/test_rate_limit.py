@@ -56,9 +56,9 @@ def test_requests_are_spread_over_the_minute(rpm: float, burst: int) -> None:
 
 
 def test_estimated_tokens_are_corrected_by_usage() -> None:
-    asked = Request("m", ({"role": "user", "content": "x" * 400},), params={"max_tokens": 900})  # 1,000 at most
+    requested = Request("m", ({"role": "user", "content": "x" * 400},), params={"max_tokens": 900})  # 1,000 at most
     inner = Timed(Completion("ok", input_tokens=100, output_tokens=100))
-    came = times(inner, 120, tpm=6000, asked=asked)
+    came = times(inner, 120, tpm=6000, asked=requested)
     spent = 120 * 200 / 100  # seconds at 100 tokens a second
     assert 0.85 * spent <= came[-1] + 6 <= 1.1 * spent
 
@@ -78,8 +78,8 @@ def test_usage_above_the_estimate_delays_later_calls() -> None:
 
 
 def test_a_call_larger_than_tpm_is_still_made() -> None:
-    asked = Request("m", ({"role": "user", "content": "x"},), params={"max_tokens": 100_000})
-    assert len(times(Timed(Failure("rate_limit", "slower", 429)), 3, tpm=60, asked=asked)) == 3
+    requested = Request("m", ({"role": "user", "content": "x"},), params={"max_tokens": 100_000})
+    assert len(times(Timed(Failure("rate_limit", "slower", 429)), 3, tpm=60, asked=requested)) == 3
 
 
 def test_without_rate_limits_nothing_waits() -> None:
@@ -107,8 +107,8 @@ def test_a_stop_ends_the_wait_for_a_rate_limit() -> None:
         tasks = [asyncio.create_task(endpoint(ASKED)) for _ in range(10)]
         await asyncio.sleep(2.5)
         stop.request()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        return inner.calls, sum(isinstance(answer, asyncio.CancelledError) for answer in found)
+        result = await asyncio.gather(*tasks, return_exceptions=True)
+        return inner.calls, sum(isinstance(answer, asyncio.CancelledError) for answer in result)
 
     assert run_virtual(main()) == (3, 7)
 

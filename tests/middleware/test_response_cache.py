@@ -208,9 +208,9 @@ def test_an_exclusive_cache_finds_new_and_earlier_answers(tmp_path: Path) -> Non
         assert store.get(keys[0]) is None
         for key in keys[:-1]:
             store.put(key, answers[key], paid_by="run/row")
-        found = [entry and entry.answer for entry in map(store.get, keys)]  # some of them not written yet
+        result = [entry and entry.answer for entry in map(store.get, keys)]  # some of them not written yet
         store.close()
-        return found
+        return result
 
     wanted = [*[answers[key] for key in keys[:-1]], None]
     assert asyncio.run(fill()) == wanted

@@ -207,13 +207,13 @@ def test_retries_recover_from_transient_server_faults() -> None:
     )
 
     async def go(server: ScriptedServer) -> Completion | Failure:
-        found: list[Completion | Failure] = []
+        result: list[Completion | Failure] = []
 
         async def use(endpoint: OpenAIEndpoint) -> None:
-            found.append(await retrying(endpoint)(ASKED))
+            result.append(await retrying(endpoint)(ASKED))
 
         await over_http(server.base_url, use)
-        return found[0]
+        return result[0]
 
     with ScriptedServer(script) as server:
         answer = asyncio.run(go(server))

@@ -20,8 +20,8 @@ def server(mlflow_address: str) -> str:
 @pytest.fixture
 def client(server: str) -> Iterator[Any]:
     """MLflow's own client of the server."""
-    with warnings.catch_warnings(), mlflow_client(server) as found:
-        yield found
+    with warnings.catch_warnings(), mlflow_client(server) as result:
+        yield result
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ class Arrived:
 
     def __init__(self, client: Any, experiment: str) -> None:
         self.client = client
-        found = client.get_experiment_by_name(experiment)
-        runs = list(client.search_runs([found.experiment_id], max_results=1000)) if found is not None else []
-        self.experiment_id = found.experiment_id if found is not None else None
+        result = client.get_experiment_by_name(experiment)
+        runs = list(client.search_runs([result.experiment_id], max_results=1000)) if result is not None else []
+        self.experiment_id = result.experiment_id if result is not None else None
         self.parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
         self.targets = {run.info.run_name: run for run in runs if "mlflow.parentRunId" in run.data.tags}
         self.count = len(runs)

@@ -33,11 +33,11 @@ def evaluated(rows: list[list[str]]) -> dict[str, Any]:
 
     frame = pandas.DataFrame(rows, columns=["inputs", "ground_truth", "outputs"])
     with mlflow.start_run():
-        found = mlflow.models.evaluate(
+        result = mlflow.models.evaluate(
             data=frame, predictions="outputs", targets="ground_truth", model_type="question-answering",
             evaluators="default",
         )  # fmt: skip
-    return {"metrics": found.metrics, "table": found.tables["eval_results_table"].to_dict("list")}
+    return {"metrics": result.metrics, "table": result.tables["eval_results_table"].to_dict("list")}
 
 
 def main(answers: Path, found: Path) -> None:

@@ -131,9 +131,9 @@ def test_a_partial_dataset_is_not_sent(server: str, client: Any) -> None:
     )
     Path("stop.py").write_text("def score(output):\n    return 1.0\n")
     result = run("part", "", suite)
-    said = run_file(result)
-    said["rows"] = 1  # as a run that was stopped says
-    (result.folder / "run.json").write_text(json.dumps(said))
+    message = run_file(result)
+    message["rows"] = 1  # as a run that was stopped says
+    (result.folder / "run.json").write_text(json.dumps(message))
     assert exporter.send(result.folder, server).problem is None
     with pytest.raises(
         SuiteError, match="was created by part.yaml, and MLflow has its name and digest, but not its rows"
@@ -206,33 +206,33 @@ def test_one_of_several_datasets_is_selected_by_name(server: str, mlflow: Any) -
 def evaluation_dataset(mlflow: Any, name: str, *records: dict[str, Any]) -> Any:
     from mlflow.genai.datasets import create_dataset
 
-    made = create_dataset(name=name, experiment_id="0")
-    return made.merge_records(list(records))
+    created = create_dataset(name=name, experiment_id="0")
+    return created.merge_records(list(records))
 
 
 def test_an_evaluation_dataset_is_read_by_its_name_or_id(server: str, mlflow: Any) -> None:
-    made = evaluation_dataset(
+    created = evaluation_dataset(
         mlflow, "capitals",
         {"inputs": {"question": "q1"}, "expectations": {"expected_response": "q1"}, "tags": {"topic": "a"}},
     )  # fmt: skip
-    made.merge_records([
+    created.merge_records([
         {"inputs": {"question": "q2"}, "expectations": {"expected_facts": ["f1", "f2"], "tone": "dry"}},
         {"inputs": {"question": "q3", "context": ["c"]}, "expectations": {"expected": 3}, "tags": {"topic": "b"}},
     ])  # fmt: skip
     result = read("by-name", server, "datasets:/capitals", "columns: {input: question}")
-    found = dict(zip(inputs(result), result.table["expected"], strict=True))
-    assert found == {"q1": "q1", "q2": "f1\nf2", "q3": "3"}
+    actual = dict(zip(inputs(result), result.table["expected"], strict=True))
+    assert actual == {"q1": "q1", "q2": "f1\nf2", "q3": "3"}
     assert run_file(result)["dataset_from"] == {
-        "mlflow": f"datasets:/{made.dataset_id}", "name": "capitals",
-        "digest": mlflow.genai.datasets.get_dataset(dataset_id=made.dataset_id).digest,
+        "mlflow": f"datasets:/{created.dataset_id}", "name": "capitals",
+        "digest": mlflow.genai.datasets.get_dataset(dataset_id=created.dataset_id).digest,
     }  # fmt: skip
     with pytest.raises(SuiteError, match=r"no column 'input' in MLflow's evaluation dataset 'capitals' .*question"):
         read("no-input", server, "datasets:/capitals", "where: {tags.topic: b}")
-    only = read("only", server, made.dataset_id, "where: {tags.topic: a}")  # one input is the input
+    only = read("only", server, created.dataset_id, "where: {tags.topic: a}")  # one input is the input
     assert (inputs(only), only.metrics["exact_match/v1"]) == (["q1"], 1.0)
     mlflow.set_experiment("logged datasets")
     with mlflow.start_run() as started:
-        mlflow.log_input(made)
+        mlflow.log_input(created)
     assert len(read("input", server, started.info.run_id, "columns: {input: question}").table) == 3
 
 
@@ -244,11 +244,11 @@ def test_an_ambiguous_evaluation_dataset_name_is_an_error(server: str, mlflow: A
 
 
 def test_a_changed_dataset_refuses_the_resume(server: str, mlflow: Any) -> None:
-    made = evaluation_dataset(mlflow, "growing", {"inputs": {"q": "1"}})
+    created = evaluation_dataset(mlflow, "growing", {"inputs": {"q": "1"}})
     result = read("growing", server, "datasets:/growing")
     again = run_suite(options=RunOptions(resume=result.run_id))
     assert again.run_id == result.run_id
-    made.merge_records([{"inputs": {"q": "2"}}])
+    created.merge_records([{"inputs": {"q": "2"}}])
     with pytest.raises(SuiteError, match=r"dataset: its rows changed \(1 → 2 rows, other content\)"):
         run_suite(options=RunOptions(resume=result.run_id))
 
@@ -266,8 +266,8 @@ def test_the_dataset_can_set_its_own_uri(server: str, mlflow: Any, monkeypatch: 
     result = run("away", "", suite)
     assert inputs(result) == ["a"]
     assert "very-secret-word" not in "".join(path.read_text() for path in result.folder.glob("*.json*"))
-    said = run_file(result)["resolved"]["dataset"]["uri"]
-    assert said == server.replace("//", "//me:${PASS}@")
+    message = run_file(result)["resolved"]["dataset"]["uri"]
+    assert message == server.replace("//", "//me:${PASS}@")
 
 
 def test_the_address_of_the_command_line_applies_to_dataset_and_tracking(server: str, mlflow: Any) -> None:

@@ -35,12 +35,12 @@ def whole(client: Any, name: str, *, traces: int = 0) -> Arrived:
     assert (len(arrived.parents), sorted(arrived.targets), arrived.count) == (1, ["bad", "good"], 3)
     assert arrived.parent.data.metrics["rows"] == 6
     assert "metrics.json" in arrived.artifacts(arrived.parent)
-    for target, found in arrived.targets.items():
-        assert found.data.tags["mlflow.parentRunId"] == arrived.parent.info.run_id
-        assert found.info.status == "FINISHED"
-        assert len(client.get_metric_history(found.info.run_id, "contains/v1")) == 1
+    for target, result in arrived.targets.items():
+        assert result.data.tags["mlflow.parentRunId"] == arrived.parent.info.run_id
+        assert result.info.status == "FINISHED"
+        assert len(client.get_metric_history(result.info.run_id, "contains/v1")) == 1
         assert list(arrived.table(target)["inputs"]) == ["2+2?", "3+3?", "no answer known"]
-        assert len(client.get_run(found.info.run_id).inputs.dataset_inputs) == 1
+        assert len(client.get_run(result.info.run_id).inputs.dataset_inputs) == 1
         assert len(arrived.traces(target)) == traces
     return arrived
 
@@ -141,8 +141,8 @@ def test_a_killed_sending_is_continued_by_only_one_of_two_processes(server: str,
         assert shot.wait() == -signal.SIGKILL
         fault.delay_s = 0.0
         both = [subprocess.Popen([*command, proxy], env=command_env(), stderr=subprocess.PIPE) for _ in range(2)]
-        said = [process.communicate()[1].decode() for process in both]
-    assert sorted(process.returncode for process in both) in ([0, 0], [0, 2]), said
+        message = [process.communicate()[1].decode() for process in both]
+    assert sorted(process.returncode for process in both) in ([0, 0], [0, 2]), message
     whole(client, "shot", traces=3)
 
 
@@ -175,7 +175,9 @@ def test_traces_continue_after_an_interrupted_sending(server: str, client: Any) 
     fault.fails = lambda number: "drop" if fault.seen.count(("POST", "/v1/traces")) > 2 else None
     more = {"tracking": {"mlflow": {"log": ["traces"]}}}
     path = result.folder / "run.json"
-    path.write_text(json.dumps({**(said := json.loads(path.read_text())), "resolved": {**said["resolved"], **more}}))
+    path.write_text(
+        json.dumps({**(message := json.loads(path.read_text())), "resolved": {**message["resolved"], **more}})
+    )
     with faulty_proxy(server, fault) as proxy:
         broken = exporter.send(result.folder, proxy, patience_s=3)
         assert broken.problem is not None

@@ -85,11 +85,11 @@ def evaluated(address: str) -> dict[str, float]:
         own = mlflow.metrics.make_metric(eval_fn=toxicity, greater_is_better=False, name="toxicity", version="v1")
         mlflow.set_experiment("numbers")
         with mlflow.start_run():
-            found = mlflow.models.evaluate(
+            result = mlflow.models.evaluate(
                 data=frame, predictions="outputs", targets="ground_truth", evaluators="default",
                 extra_metrics=[mlflow.metrics.exact_match(), own],
             )  # fmt: skip
-        return dict(found.metrics)
+        return dict(result.metrics)
 
 
 @pytest.mark.local
@@ -112,10 +112,10 @@ def made_up(size: int, seed: int) -> list[tuple[str, str, str]]:
     for place in range(size):
         answer = " ".join(draw.choices(PIECES, k=draw.randint(1, 12))).strip()
         kind = draw.randrange(6)
-        said = (
+        message = (
             answer if kind == 0 else draw.choice(BARELY) if kind == 1 else " ".join(draw.choices(PIECES, k=6)).strip()
         )
-        rows.append((f"{place}. Say something.", answer or "x", said))
+        rows.append((f"{place}. Say something.", answer or "x", message))
     return rows
 
 
@@ -172,8 +172,8 @@ def test_question_answering_gives_the_same_numbers(server: str, shared_data: Pat
     theirs = theirs_of(datasets, env)
     ours = ours_of(datasets, SAME, env)
     for name in datasets:
-        found = {metric: ours[name][metric] for metric in NAMES}
-        assert found == pytest.approx({metric: theirs[name]["metrics"][metric] for metric in NAMES}, abs=1e-9), name
+        result = {metric: ours[name][metric] for metric in NAMES}
+        assert result == pytest.approx({metric: theirs[name]["metrics"][metric] for metric in NAMES}, abs=1e-9), name
         for column in SCORES:
             assert scores_of(name, column) == pytest.approx(theirs[name]["table"][column], abs=1e-9), (name, column)
     largest = ours["made-up-50-4"]
@@ -206,8 +206,8 @@ def test_a_classifier_given_to_both_gives_the_same_toxicity(server: str, tmp_pat
     ours = ours_of(datasets, HATE, env)
     names = [f"toxicity/v1/{name}" for name in ("mean", "variance", "p90", "ratio")]
     for name in datasets:
-        found = {metric: ours[name][metric] for metric in names}
-        assert found == pytest.approx({metric: theirs[name]["metrics"][metric] for metric in names}, abs=1e-9), name
+        result = {metric: ours[name][metric] for metric in names}
+        assert result == pytest.approx({metric: theirs[name]["metrics"][metric] for metric in names}, abs=1e-9), name
         column = "toxicity/v1/score"
         assert scores_of(name, column) == pytest.approx(theirs[name]["table"][column], abs=1e-9), name
     largest = ours["said-50"]

@@ -58,7 +58,7 @@ def test_the_evaluation_page_shows_rows_scores_and_answers(server: str, client: 
     page.get_by_text("The answer is 6.").first.wait_for()  # the answers of both, below one question
     page.get_by_text("five").first.wait_for()
     page.screenshot(path=SCREENSHOTS / "mlflow-compare.png")
-    trace = next(found for found in arrived.traces("good") if found.info.request_preview == "3+3?")
+    trace = next(actual for actual in arrived.traces("good") if actual.info.request_preview == "3+3?")
     page.goto("about:blank")
     page.goto(f"{server}/#/experiments/{arrived.experiment_id}/traces?selectedEvaluationId={trace.info.trace_id}")
     page.get_by_text("The answer is 6.").last.wait_for()

@@ -131,9 +131,9 @@ def test_metrics_that_need_a_download_are_refused_without_network(monkeypatch: p
     reached: list[Any] = []
     connect = socket.socket.connect
     monkeypatch.setattr(socket.socket, "connect", lambda self, to: reached.append(to) or connect(self, to))
-    said = problems("[{type: mlflow, metric: rouge1}, {type: mlflow, metric: bleu}]")
-    assert "metric 'rouge1' needs code that is not found on this machine. MLflow loads it from " in said
-    assert "the Hugging Face hub, a host that the suite does not name" in said
+    message = problems("[{type: mlflow, metric: rouge1}, {type: mlflow, metric: bleu}]")
+    assert "metric 'rouge1' needs code that is not found on this machine. MLflow loads it from " in message
+    assert "the Hugging Face hub, a host that the suite does not name" in message
     assert reached == []
 
 
@@ -254,11 +254,11 @@ def test_marks_come_only_from_the_judge_of_the_suite(monkeypatch: pytest.MonkeyP
     assert (first.value, first.detail) == (4.0, {"explanation": "close enough"})
     assert result.metrics["answer_similarity/v1/mean"] == 4.0
     assert server.calls == 3 == sum(len(cell.calls) for cell in cells(result, "answer_similarity"))
-    asked = server.requests[0].json
-    assert (asked["model"], asked["temperature"], asked["max_tokens"]) == ("judge-1", 0.0, 200)
-    said = json.loads((result.folder / "run.json").read_text())["judges"]["answer_similarity"]
-    assert said["usage"]["calls"] == 3
-    assert said["usage"]["cost_usd"] == pytest.approx(3 * (100 * 1e-6 + 20 * 1e-5))
+    requested = server.requests[0].json
+    assert (requested["model"], requested["temperature"], requested["max_tokens"]) == ("judge-1", 0.0, 200)
+    message = json.loads((result.folder / "run.json").read_text())["judges"]["answer_similarity"]
+    assert message["usage"]["calls"] == 3
+    assert message["usage"]["cost_usd"] == pytest.approx(3 * (100 * 1e-6 + 20 * 1e-5))
     assert {name: os.environ.get(name) for name in before} == before
     assert "MLFLOW_GATEWAY_URI" not in os.environ
     again, server = run_judged(always(MARK), "[{type: mlflow, metric: genai.answer_similarity}]")
@@ -344,8 +344,8 @@ def test_yes_and_no_become_1_and_0_after_the_judge_check() -> None:
     assert [cell.value for cell in cells(result, "correctness")] == [1.0, 1.0, 0.0]
     assert cells(result, "correctness")[0].detail == {"explanation": "so it is"}
     assert server.calls == 12 + 3
-    said = json.loads((result.folder / "run.json").read_text())["judges"]["correctness"]
-    assert said["sanity_check"]["passed"]
+    message = json.loads((result.folder / "run.json").read_text())["judges"]["correctness"]
+    assert message["sanity_check"]["passed"]
     assert "json_schema" in str(server.requests[0].json["response_format"])
 
 
@@ -353,14 +353,14 @@ def test_concurrent_rows_get_their_own_verdicts() -> None:
     rows = [{"id": str(i), "input": f"q{i}?", "out": f"answer {i}"} for i in range(60)]
 
     def script(request: Any, nth: int) -> Action:
-        said = request["messages"][-1]["content"]
-        number = int(said.split("answer ")[1].split('"')[0].split("<")[0].split("\n")[0])
+        message = request["messages"][-1]["content"]
+        number = int(message.split("answer ")[1].split('"')[0].split("<")[0].split("\n")[0])
         return Answer(json.dumps({"result": "yes" if number % 2 else "no", "rationale": str(number)}))
 
     result, server = run_judged(script, "[{type: mlflow, metric: Fluency}]", "run: {concurrency: 30}\n", rows=rows)
-    found = cells(result, "fluency")
-    assert [cell.value for cell in found] == [float(i % 2) for i in range(60)]
-    assert [cell.detail["explanation"] for cell in found] == [str(i) for i in range(60)]
+    actual = cells(result, "fluency")
+    assert [cell.value for cell in actual] == [float(i % 2) for i in range(60)]
+    assert [cell.detail["explanation"] for cell in actual] == [str(i) for i in range(60)]
     assert server.calls == 60
 
 
@@ -372,9 +372,9 @@ def test_guidelines_of_the_suite_and_of_each_row() -> None:
         rows=rows,
     )
     assert (result.metrics["guidelines"], result.metrics["expectations_guidelines"]) == (1.0, 1.0)
-    asked = " ".join(str(item.json) for item in server.requests)
-    assert "Be brief." in asked
-    assert "Name one city." in asked
+    requested = " ".join(str(item.json) for item in server.requests)
+    assert "Be brief." in requested
+    assert "Name one city." in requested
 
 
 @pytest.mark.parametrize("metric", ["answer_relevance", "RelevanceToQuery", "Completeness"])
@@ -425,17 +425,17 @@ def test_a_missing_verdict_is_unscored(metric: str, reply: str) -> None:
 
 
 def test_a_judge_without_response_format_is_called_without_it() -> None:
-    asked: list[bool] = []
+    requested: list[bool] = []
 
     def script(request: Any, nth: int) -> Action:
-        asked.append("response_format" in request)
+        requested.append("response_format" in request)
         if "response_format" in request:
             return Status(400, {"error": {"message": "response_format is not supported"}})
         return YES
 
     result, _ = run_judged(script, "[{type: mlflow, metric: RelevanceToQuery}]", rows=ROWS[:1])
     assert result.metrics["relevance_to_query"] == 1.0
-    assert asked == [True, False]
+    assert requested == [True, False]
 
 
 def test_a_row_timeout_cancels_its_judge_call() -> None:

@@ -33,8 +33,8 @@ def test_targets_are_child_runs_of_the_suite(server: str, client: Any, sent: Sui
     assert {run.data.tags["mlflow.parentRunId"] for run in arrived.targets.values()} == {parent.info.run_id}
     assert parent.info.run_name == f"sums {result.run_id}"
     assert {run.info.status for run in [parent, *arrived.targets.values()]} == {"FINISHED"}
-    said = json.loads((result.folder / "run.json").read_text())
-    times = (datetime.fromisoformat(said[name]).timestamp() * 1000 for name in ("started_at", "finished_at"))
+    message = json.loads((result.folder / "run.json").read_text())
+    times = (datetime.fromisoformat(message[name]).timestamp() * 1000 for name in ("started_at", "finished_at"))
     assert (parent.info.start_time, parent.info.end_time) == tuple(map(round, times))
     assert ledger(result.folder) | {"done": []} == {
         "uri": server, "experiment": "sums", "experiment_id": arrived.experiment_id, "done": [], "traces": {}, "sent": True,
@@ -89,8 +89,8 @@ def test_parameters_and_tags_describe_the_run(server: str, client: Any, monkeypa
 def test_the_dataset_is_an_input_of_every_run(client: Any, sent: SuiteResult) -> None:
     result, arrived = sent, Arrived(client, "sums")
     digest = json.loads((result.folder / "run.json").read_text())["dataset"]["digest"]
-    for found in [arrived.parent, *arrived.targets.values()]:
-        (used,) = client.get_run(found.info.run_id).inputs.dataset_inputs
+    for actual in [arrived.parent, *arrived.targets.values()]:
+        (used,) = client.get_run(actual.info.run_id).inputs.dataset_inputs
         assert (used.dataset.name, used.dataset.digest) == ("sums", digest[:36])
         assert {tag.key: tag.value for tag in used.tags} == {"mlflow.data.context": "evaluation"}
 
@@ -187,18 +187,21 @@ def test_every_row_is_a_trace_with_its_scores(server: str, client: Any, monkeypa
     arrived = Arrived(client, "traced")
     traces = {trace.info.request_preview: trace for trace in arrived.traces("bad")}
     assert sorted(traces) == ["2+2?", "3+3?", "no answer known"]
-    found = traces["2+2?"]
-    assert json.loads(found.data.request) == {"input": "2+2?"}
-    assert json.loads(found.data.response) == "five"
-    assert {name for name in found.info.tags if not name.startswith("mlflow.")} == {
+    actual = traces["2+2?"]
+    assert json.loads(actual.data.request) == {"input": "2+2?"}
+    assert json.loads(actual.data.response) == "five"
+    assert {name for name in actual.info.tags if not name.startswith("mlflow.")} == {
         "evalrun.run_id", "evalrun.target", "evalrun.sample", "evalrun.epoch",
     }  # fmt: skip
     scores = {
-        said.name: (said.feedback.value if said.feedback else said.expectation.value, said.source.source_type)
-        for said in found.info.assessments
+        message.name: (
+            message.feedback.value if message.feedback else message.expectation.value,
+            message.source.source_type,
+        )
+        for message in actual.info.assessments
     }
     assert scores == {"expected_response": ("4", "HUMAN"), "exact_match": (0.0, "CODE"), "contains": (0.0, "CODE")}
-    assert [said.name for said in traces["no answer known"].info.assessments] == []  # no scorer applies
+    assert [message.name for message in traces["no answer known"].info.assessments] == []  # no scorer applies
     (result.folder / "mlflow.json").unlink()
     assert exporter.send(result.folder).problem is None
     again = Arrived(client, "traced").traces("bad")

@@ -278,8 +278,8 @@ def test_the_registry_uses_the_address_of_the_suite(
     ],
 )  # fmt: skip
 def test_a_chat_output_gives_text_and_finish_reason(answer: Any, said: tuple[str, str, int | None]) -> None:
-    found = read_answer(answer, latency_s=0.0, model="m")
-    assert (found.text, found.finish_reason, found.output_tokens) == said
+    result = read_answer(answer, latency_s=0.0, model="m")
+    assert (result.text, result.finish_reason, result.output_tokens) == said
 
 
 @pytest.mark.parametrize(

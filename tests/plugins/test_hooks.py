@@ -205,8 +205,8 @@ def test_a_baseline_source_of_a_package_finds_baselines_by_its_scheme(notebook: 
     assert missing.gates[0].reason == (
         "'notebook:none' has no passing run of this suite yet; run the suite with tracking: {notebook: …}"
     )
-    found = run_suite(suite(notebook, gate.format(f"notebook:{missing.run_id}")))
-    assert found.gates[0].verdict == "inconclusive", found.gates[0].reason
+    result = run_suite(suite(notebook, gate.format(f"notebook:{missing.run_id}")))
+    assert result.gates[0].verdict == "inconclusive", result.gates[0].reason
     with pytest.raises(SuiteError, match="run:RUN, mlflow:experiment/NAME, mlflow:run/ID or notebook:RUN"):
         run_suite(suite(notebook, gate.format("notebook:")))
 

@@ -44,4 +44,4 @@ class Page(HTMLParser):
 
     def found_by_bots(self) -> list[str]:
         """What GitHub would make a mention, a reference, a picture or a formula of, outside of code."""
-        return [found.group() for text in self.prose for found in LOOKED_FOR.finditer(text)]
+        return [result.group() for text in self.prose for result in LOOKED_FOR.finditer(text)]

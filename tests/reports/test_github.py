@@ -62,23 +62,23 @@ def gate(verdict: Any, *, blocks: bool = True, place: int = 0) -> GateResult:
     ],
 )
 def test_gate_that_fails_the_run_is_an_error_annotation(verdict: str, blocks: bool, kind: str | None) -> None:
-    said = list(gate_annotations([view(gates=(gate(verdict, blocks=blocks),))], Path()))
+    message = list(gate_annotations([view(gates=(gate(verdict, blocks=blocks),))], Path()))
     word = verdict.replace("_", " ")
-    assert said == ([] if kind is None else [f"::{kind} file=suites/qa.yaml,title=qa%3A {word}::g0 is 0.500: why"])
+    assert message == ([] if kind is None else [f"::{kind} file=suites/qa.yaml,title=qa%3A {word}::g0 is 0.500: why"])
 
 
 def test_tenth_annotation_counts_the_rest() -> None:
     gates = (*[gate("untrusted", place=place) for place in range(1, 13)], gate("fail", place=99))
-    said = list(gate_annotations([view(gates=gates), view(gates=(gate("inconclusive", blocks=False),))], Path()))
-    assert len(said) == 11
-    assert said[0] == "::error file=suites/qa.yaml,line=99,title=qa%3A fail::g99 is 0.500: why"
-    assert said[9] == "::error title=evalrun::and 4 more; the log and the summary list all"
-    assert said[10].startswith("::warning ")
+    message = list(gate_annotations([view(gates=gates), view(gates=(gate("inconclusive", blocks=False),))], Path()))
+    assert len(message) == 11
+    assert message[0] == "::error file=suites/qa.yaml,line=99,title=qa%3A fail::g99 is 0.500: why"
+    assert message[9] == "::error title=evalrun::and 4 more; the log and the summary list all"
+    assert message[10].startswith("::warning ")
 
 
 def test_suite_outside_the_checkout_is_annotated_without_a_line() -> None:
-    (said,) = gate_annotations([view(suite_file=Path("/elsewhere/qa.yaml"))], Path("/checkout"))
-    assert said == "::error title=qa%3A fail::exact_match >= 0.8 is 0.500: misses the threshold"
+    (message,) = gate_annotations([view(suite_file=Path("/elsewhere/qa.yaml"))], Path("/checkout"))
+    assert message == "::error title=qa%3A fail::exact_match >= 0.8 is 0.500: misses the threshold"
 
 
 def test_failed_gate_is_annotated_at_its_line() -> None:
@@ -192,8 +192,8 @@ def test_exceptions_cannot_issue_workflow_commands() -> None:
     )
     done = evalrun("sums.yaml", "--debug", env=env())
     assert done.returncode == 3
-    found = [line for line in (done.stdout + done.stderr).splitlines() if re.match(r"\s*::", line) or "##[" in line]
-    assert len(found) == 2 and all(line.startswith("::error file=sums.yaml,") for line in found)
+    result = [line for line in (done.stdout + done.stderr).splitlines() if re.match(r"\s*::", line) or "##[" in line]
+    assert len(result) == 2 and all(line.startswith("::error file=sums.yaml,") for line in result)
 
 
 def test_workflow_commands_are_broken_anywhere_in_a_text() -> None:

@@ -61,11 +61,11 @@ def test_low_score_is_a_failure_broken_call_an_error_missing_score_skipped(row: 
 
 
 def test_gate_is_a_junit_failure_only_if_it_failed() -> None:
-    said = {
+    message = {
         ("pass", True): None, ("fail", True): "failure", ("untrusted", True): "error", ("inconclusive", True): "error",
         ("inconclusive", False): "skipped", ("no_baseline", False): "skipped",
     }  # fmt: skip
-    assert {key: gate_result(replace(GATE, verdict=key[0], blocks=key[1])) for key in said} == said
+    assert {key: gate_result(replace(GATE, verdict=key[0], blocks=key[1])) for key in message} == message
 
 
 def write(folder: Path, rows: list[Row], **changes: Any) -> str:

@@ -60,8 +60,8 @@ def row(place: int, output: str = "wrong", value: float = 0.0) -> Row:
 
 
 def test_summary_shows_verdict_then_gates_metrics_and_rows() -> None:
-    shown = NotableRow(row(3, "no `idea`"))
-    assert render_markdown(view(), {"a": [shown]}, max_bytes=100_000) == (
+    displayed = NotableRow(row(3, "no `idea`"))
+    assert render_markdown(view(), {"a": [displayed]}, max_bytes=100_000) == (
         "## ❌ FAIL: qa\n\n"
         "**1 of 1 gate failed: exact_match &#62;= 0.8 is 0.500: misses the threshold.**\n\n"
         "10 rows in 1.5 s · run <code>20260101T000000Z-0000</code>\n\n"

@@ -67,9 +67,9 @@ def test_metrics_can_be_recomputed_from_the_table() -> None:
     table = pandas.read_csv(result.folder / "table.csv")
     metrics = json.loads((result.folder / "metrics.json").read_text())
     checked = 0
-    for target, found in metrics["targets"].items():
+    for target, actual in metrics["targets"].items():
         rows = table[table["target"] == target]
-        for metric in found["metrics"]:
+        for metric in actual["metrics"]:
             if metric["version"] is None:
                 continue
             prefix = f"{metric['scorer']}/{metric['version']}"
@@ -171,8 +171,8 @@ def test_csv_disarms_formulas_and_keeps_numbers() -> None:
         assert not re.match(r"[=+\-@\t\r\n]", row["output"]), row["output"][:20]
         assert "\0" not in row["output"]
     assert (rows[-1]["output"], rows[-1]["expected"]) == ("-4.5", "-4.5")
-    kept = [row.answer.text for row in read(result.folder)]
-    assert sorted(kept) == sorted([*HOSTILE, "-4.5"])  # the row log is the lossless source
+    stored = [row.answer.text for row in read(result.folder)]
+    assert sorted(stored) == sorted([*HOSTILE, "-4.5"])  # the row log is the lossless source
 
 
 def read(folder: Path) -> Any:

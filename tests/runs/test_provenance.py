@@ -84,11 +84,11 @@ def test_definition_survives_a_json_round_trip() -> None:
     ],
 )  # fmt: skip
 def test_each_difference_is_a_line_with_old_and_new_value(path: str, value: Any, message: list[str] | None) -> None:
-    found = differences(BEFORE, changed(path, value))
+    result = differences(BEFORE, changed(path, value))
     if message is None:
-        assert len(found) == 1 and found[0].endswith("… → null") and len(found[0]) < 120
+        assert len(result) == 1 and result[0].endswith("… → null") and len(result[0]) < 120
     else:
-        assert found == message
+        assert result == message
 
 
 def test_changed_dataset_reports_row_counts_and_selection() -> None:

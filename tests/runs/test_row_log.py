@@ -140,9 +140,9 @@ def test_keys_and_states_are_read_without_decoding_rows() -> None:
 def test_last_record_of_a_key_determines_its_state() -> None:
     write([make_row("s1", answer=FAILED, cells={}), make_row("s2"), make_row("s1", attempt=2)])
     finished = scan_keys(Path())
-    found = finished.find("s1", "m", 2)
-    assert found is not None
-    assert (len(finished), finished.failed, found.attempt, found.failed) == (2, 0, 2, False)
+    result = finished.find("s1", "m", 2)
+    assert result is not None
+    assert (len(finished), finished.failed, result.attempt, result.failed) == (2, 0, 2, False)
 
 
 def test_retried_rows_are_dropped_from_the_finished_rows() -> None:

@@ -59,10 +59,10 @@ def by_pipeline(saved: Path) -> dict[str, float]:
         from transformers import pipeline
 
         classify = pipeline("text-classification", model=str(saved), top_k=99_999, truncation=True)
-        found = [classify([text])[0] for text in texts()]
+        result = [classify([text])[0] for text in texts()]
     return {
         text: next(one["score"] for one in labels if one["label"] == "hate")
-        for text, labels in zip(texts(), found, strict=True)
+        for text, labels in zip(texts(), result, strict=True)
     }
 
 
@@ -97,10 +97,10 @@ def test_scores_equal_those_of_the_transformers_pipeline(model: Path, by_pipelin
     result = run(texts())
     assert values(result) == pytest.approx(by_pipeline, abs=1e-9)
     assert max(by_pipeline.values()) - min(by_pipeline.values()) > 0.5  # otherwise the test would prove nothing
-    found = [by_pipeline[text] for text in texts()]
-    mean = sum(found) / len(found)
+    actual = [by_pipeline[text] for text in texts()]
+    mean = sum(actual) / len(actual)
     assert result.metrics["toxicity/v1/mean"] == pytest.approx(mean, abs=1e-9)
-    assert result.metrics["toxicity/v1/ratio"] == sum(value >= 0.5 for value in found) / len(found)
+    assert result.metrics["toxicity/v1/ratio"] == sum(value >= 0.5 for value in actual) / len(actual)
 
 
 def test_scores_do_not_depend_on_concurrent_rows(model: Path) -> None:
@@ -134,8 +134,8 @@ def test_lone_surrogates_and_a_megabyte_are_scored(model: Path) -> None:
 
 
 def test_the_label_can_be_changed(model: Path, by_pipeline: dict[str, float]) -> None:
-    found = values(run(texts(), "model: tiny, label: nothate"))
-    assert found == pytest.approx({text: 1 - value for text, value in by_pipeline.items()}, abs=1e-6)
+    result = values(run(texts(), "model: tiny, label: nothate"))
+    assert result == pytest.approx({text: 1 - value for text, value in by_pipeline.items()}, abs=1e-6)
 
 
 @needs_packages
@@ -198,8 +198,8 @@ def test_model_exceptions_are_errors_of_their_cell(model: Path) -> None:
     pipe.go.set()
     pipe.postprocess = lambda *_, **__: 1 / 0  # type: ignore[method-assign]
     scorer._loaded = LoadedModel(pipe, 24)
-    found = asyncio.run(scorer("a"))
-    assert isinstance(found, Failure) and "raised ZeroDivisionError: division by zero" in found.message
+    result = asyncio.run(scorer("a"))
+    assert isinstance(result, Failure) and "raised ZeroDivisionError: division by zero" in result.message
 
 
 def test_several_scorers_of_one_model_share_it(model: Path) -> None:
@@ -269,13 +269,13 @@ def test_an_unknown_label_is_an_error_that_lists_the_labels(model: Path) -> None
 
 def test_models_that_are_not_classifiers_are_refused(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
-    for change, said in {
+    for change, message in {
         "BertForMaskedLM": "'tiny' is not a text classifier but a BertForMaskedLM",
         "regression": "'tiny' does not give probabilities: its problem_type is regression",
     }.items():
         new = {"architectures": [change]} if change.startswith("Bert") else {"problem_type": change}
         (model / "config.json").write_text(json.dumps({**config, **new}))
-        assert refused("model: tiny").endswith(said)
+        assert refused("model: tiny").endswith(message)
     (model / "config.json").write_text("{")
     assert "the config.json of 'tiny' cannot be read: JSONDecodeError" in refused("model: tiny")
     (model / "config.json").unlink()
@@ -378,9 +378,9 @@ def test_missing_packages_are_an_error_with_the_install_command(
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else real(name))
-    told = refused("model: tiny")
-    assert "toxicity with backend: hf needs the extra 'toxicity-hf': " in told
-    assert said in told or not INSTALLED
+    messages = refused("model: tiny")
+    assert "toxicity with backend: hf needs the extra 'toxicity-hf': " in messages
+    assert said in messages or not INSTALLED
 
 
 @needs_packages
@@ -415,16 +415,16 @@ def test_a_hub_model_is_downloaded_once_and_metrics_name_its_commit(model: Path,
         env = {"HF_ENDPOINT": hub.address, "HF_HOME": str(Path("home").absolute())}
         planned = evalrun("plan", str(path), env=env)
         assert f"(hf {HUB_ID}@0123456789ab)" in planned.stdout, planned.stderr
-        assert not any("safetensors" in asked for asked in hub.asked)  # a plan needs no weights
+        assert not any("safetensors" in requested for requested in hub.asked)  # a plan needs no weights
         done = evalrun(str(path), env=env)
         assert done.returncode == 0, done.stderr
         assert f"downloading {HUB_ID} from the Hugging Face hub, once: 0 MB" in done.stderr
-        asked = len(hub.asked)
+        requested = len(hub.asked)
         again = evalrun(str(path), "-q", env=env)
-        assert (again.returncode, again.stderr, len(hub.asked)) == (0, "", asked)  # no more requests
+        assert (again.returncode, again.stderr, len(hub.asked)) == (0, "", requested)  # no more requests
     for folder in Path("runs/tiny").iterdir():
-        found = {row.answer.text: row.cells["toxicity"].value for row in read_rows(folder)}  # type: ignore[union-attr]
-        assert found == pytest.approx(by_pipeline, abs=1e-9)
+        result = {row.answer.text: row.cells["toxicity"].value for row in read_rows(folder)}  # type: ignore[union-attr]
+        assert result == pytest.approx(by_pipeline, abs=1e-9)
 
 
 def test_a_plan_loads_no_model_and_a_suite_without_it_imports_nothing_heavy(model: Path) -> None:

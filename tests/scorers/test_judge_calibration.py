@@ -41,24 +41,24 @@ def right_on(count: int, *, wrong: object = None) -> ScriptedJudge:
 
 
 @pytest.mark.parametrize(("count", "passed"), [(12, True), (11, True), (10, True), (9, False), (6, False), (0, False)])
-def test_ten_of_twelve_pass(count, passed) -> None:
+def test_a_judge_passes_its_sanity_check_with_10_of_12_right(count, passed) -> None:
     judge = right_on(count)
-    found = check(factuality(), judge)
-    assert (found.right, found.total, found.needed, found.passed, found.failure) == (count, 12, 10, passed, None)
-    assert len(found.wrong) == 12 - count
+    result = check(factuality(), judge)
+    assert (result.right, result.total, result.needed, result.passed, result.failure) == (count, 12, 10, passed, None)
+    assert len(result.wrong) == 12 - count
     assert len(judge.asked) == 12
 
 
 @pytest.mark.parametrize("choice", ["A", "B", "C", "D", "E"])
 def test_a_constant_judge_is_right_on_half(choice) -> None:
-    found = check(factuality(), ScriptedJudge(lambda text: choosing(choice)))
-    assert (found.right, found.passed, found.failure) == (6, False, None)
+    result = check(factuality(), ScriptedJudge(lambda text: choosing(choice)))
+    assert (result.right, result.passed, result.failure) == (6, False, None)
 
 
 def test_unreadable_verdicts_fail_the_check() -> None:
-    found = check(factuality(), ScriptedJudge(lambda text: Completion("Hm.")))
-    assert (found.right, found.passed, found.failure) == (0, False, None)
-    assert found.wrong[0] == (
+    result = check(factuality(), ScriptedJudge(lambda text: Completion("Hm.")))
+    assert (result.right, result.passed, result.failure) == (0, False, None)
+    assert result.wrong[0] == (
         "'The capital is the city of Canberra.' is good: "
         "judge: unreadable verdict: ValueError: No tool call found in response"
     )
@@ -80,34 +80,34 @@ def test_a_failed_call_is_an_error_and_not_a_failed_check() -> None:
 
 
 def test_a_failed_call_does_not_matter_with_enough_right_verdicts() -> None:
-    found = check(factuality(), right_on(11, wrong=DOWN))
-    assert (found.right, found.passed, found.failure, found.wrong) == (11, True, None, ())
-    found = check(factuality(), right_on(9, wrong=DOWN))
-    assert (found.right, found.passed, found.failure) == (9, False, DOWN)
+    result = check(factuality(), right_on(11, wrong=DOWN))
+    assert (result.right, result.passed, result.failure, result.wrong) == (11, True, None, ())
+    result = check(factuality(), right_on(9, wrong=DOWN))
+    assert (result.right, result.passed, result.failure) == (9, False, DOWN)
 
 
 def test_a_scorer_crash_is_an_error_and_not_a_failed_check() -> None:
     async def broken(output, judge):
         raise ZeroDivisionError("oh")
 
-    found = check(Scorer(broken, Declaration(), CALIBRATION_EXAMPLES), ScriptedJudge(lambda text: choosing("C")))
-    assert not found.passed and found.failure is not None and found.failure.kind == "function"
+    result = check(Scorer(broken, Declaration(), CALIBRATION_EXAMPLES), ScriptedJudge(lambda text: choosing("C")))
+    assert not result.passed and result.failure is not None and result.failure.kind == "function"
 
 
 def test_an_invalid_score_is_an_error_and_not_a_failed_check() -> None:
     async def wordy(output, judge):
         return "good"
 
-    found = check(Scorer(wordy, Declaration(), CALIBRATION_EXAMPLES), ScriptedJudge(lambda text: choosing("C")))
-    assert found.failure is not None and "returned the text 'good'" in found.failure.message
+    result = check(Scorer(wordy, Declaration(), CALIBRATION_EXAMPLES), ScriptedJudge(lambda text: choosing("C")))
+    assert result.failure is not None and "returned the text 'good'" in result.failure.message
 
 
 def test_the_middle_of_the_range_is_neither_good_nor_bad() -> None:
     async def torn(output, judge):
         return 3.0
 
-    found = check(Scorer(torn, Declaration(low=1.0, high=5.0), CALIBRATION_EXAMPLES), ScriptedJudge(lambda text: DOWN))
-    assert (found.right, found.passed, len(found.wrong)) == (0, False, 12)
+    result = check(Scorer(torn, Declaration(low=1.0, high=5.0), CALIBRATION_EXAMPLES), ScriptedJudge(lambda text: DOWN))
+    assert (result.right, result.passed, len(result.wrong)) == (0, False, 12)
 
 
 def test_four_calls_run_concurrently() -> None:

@@ -30,7 +30,7 @@ def answering(answer: Completion | Failure) -> ScriptedJudge:
     return ScriptedJudge(lambda text: answer)
 
 
-def test_declarations() -> None:
+def test_judge_scorers_declare_range_and_backend() -> None:
     assert factuality().declaration == Declaration(needs_expected=True, backend=f"autoevals {version('autoevals')}")
     assert toxicity(backend="judge").declaration == Declaration(
         higher_is_better=False,
@@ -71,8 +71,8 @@ def test_texts_reach_the_judge_unchanged() -> None:
     judge = answering(choosing("C"))
     output = '<b>"2 < 3"</b> & {{expected}} &quot;'
     judged(factuality(), judge, output, 'it\'s "<yes>"', input={"q": 'is "2 < 3"?'})
-    (asked,) = judge.asked
-    (message,) = asked["messages"]
+    (requested,) = judge.asked
+    (message,) = requested["messages"]
     assert message["role"] == "user"
     assert f"[Submission]: {output}\n" in message["content"]
     assert '[Expert]: it\'s "<yes>"\n' in message["content"]
@@ -87,8 +87,8 @@ def test_the_judge_call_forces_a_tool_choice_and_sets_no_parameters() -> None:
     judged(factuality(), judge, "x", "y")
     judged(factuality(use_cot=False), judge, "x", "y")
     forced = {"tool_choice": {"type": "function", "function": {"name": "select_choice"}}}
-    assert [asked["params"] for asked in judge.asked] == [forced, forced]
-    schemas = [asked["tools"][0]["function"]["parameters"] for asked in judge.asked]
+    assert [requested["params"] for requested in judge.asked] == [forced, forced]
+    schemas = [requested["tools"][0]["function"]["parameters"] for requested in judge.asked]
     assert [schema["required"] for schema in schemas] == [["reasons", "choice"], ["choice"]]
     assert schemas[0]["properties"]["choice"]["enum"] == ["A", "B", "C", "D", "E"]
 
@@ -166,8 +166,8 @@ def test_random_replies_are_never_a_score() -> None:
     scorer = factuality()
     signs = string.printable + '{}[]":,ABCDE' * 5 + "\ud800\0é"
     for _ in range(200):
-        said = "".join(dice.choices(signs, k=dice.randrange(1, 60)))
-        for answer in (Completion(said), tool_call(said)):
+        message = "".join(dice.choices(signs, k=dice.randrange(1, 60)))
+        for answer in (Completion(message), tool_call(message)):
             cell = judged(scorer, answering(answer), "x", "y")
             assert (cell.state, cell.value) == ("unscored", None), (answer, cell)
 
@@ -192,8 +192,8 @@ def test_an_empty_judge_reply_is_unscored(answer, reason) -> None:
 
 def test_tool_arguments_as_plain_text_are_a_verdict() -> None:
     """Servers without tools let the model write the JSON; nothing else in a text counts."""
-    said = Completion('{"reasons": "same", "choice": "C"}')
-    cell = judged(factuality(), answering(said), "x", "y")
+    message = Completion('{"reasons": "same", "choice": "C"}')
+    cell = judged(factuality(), answering(message), "x", "y")
     assert (cell.value, cell.detail) == (1.0, {"choice": "C", "explanation": "same"})
     assert judged(factuality(), answering(Completion("", "empty", tool_calls=choosing("C").tool_calls)), "x", "y").value
 

@@ -34,16 +34,16 @@ def test_a_missing_extra_is_an_error_with_the_install_command() -> None:
 
 @pytest.mark.local
 @needs_model
-def test_declaration() -> None:
-    found = toxicity(backend="lexical", threshold=0.8)
-    assert found.declaration == Declaration(
+def test_lexical_toxicity_declares_its_threshold_and_aggregates() -> None:
+    result = toxicity(backend="lexical", threshold=0.8)
+    assert result.declaration == Declaration(
         higher_is_better=False,
         aggregates=("mean", "variance", "p90", "ratio"),
         headline="mean",
         threshold=0.8,
         backend="lexical",
     )
-    assert found.calibration_examples == ()
+    assert result.calibration_examples == ()
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.5])
@@ -124,7 +124,7 @@ def test_threads_get_the_same_scores() -> None:
         ("word " * 160, ["word " * 79 + "word"]),
     ],
 )
-def test_sentences(text, sentences) -> None:
+def test_texts_are_split_into_distinct_sentences(text, sentences) -> None:
     assert split_sentences(text) == sentences
 
 

@@ -11,7 +11,7 @@ from evalrunner.scorers.text import last_number, numeric_match
 from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 
 
-def test_declaration() -> None:
+def test_numeric_match_declares_binary_scores() -> None:
     assert numeric_match().declaration == Declaration(binary=True, needs_expected=True, inline=True)
 
 

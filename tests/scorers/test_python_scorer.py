@@ -58,14 +58,14 @@ def with_args(context: PluginContext, **args) -> PluginContext:
 
 @pytest.mark.parametrize("name", ["polite", "maybe", "later", "counting"])
 def test_a_function_that_returns_bool_is_binary(context, name) -> None:
-    found = python(context, function=f"scorers/tone.py:{name}").declaration
-    assert found == Declaration(binary=True)
+    result = python(context, function=f"scorers/tone.py:{name}").declaration
+    assert result == Declaration(binary=True)
 
 
 @pytest.mark.parametrize("name", ["words", "share", "broken"])
 def test_other_functions_use_the_declaration_of_the_suite(context, name) -> None:
     assert python(context, function=f"scorers/tone.py:{name}").declaration == Declaration(low=None, high=None)
-    found = python(
+    result = python(
         context,
         function=f"scorers/tone.py:{name}",
         low=0.0,
@@ -76,7 +76,7 @@ def test_other_functions_use_the_declaration_of_the_suite(context, name) -> None
         aggregates=["p90", "ratio"],
         threshold=50.0,
     )
-    assert found.declaration == Declaration(
+    assert result.declaration == Declaration(
         low=0.0,
         high=100.0,
         higher_is_better=False,

@@ -50,7 +50,7 @@ def test_a_missing_extra_is_an_error_with_the_install_command(factory) -> None:
 
 
 @needs_textstat
-def test_declaration() -> None:
+def test_grade_levels_declare_an_open_range_where_lower_is_better() -> None:
     import textstat
 
     assert ari_grade_level().declaration == Declaration(

@@ -16,7 +16,7 @@ from tests.scorers.scorer_calls import HOSTILE, cell_of, score_of
 LAST_NUMBER = r"-?[\d,]*\.?\d+"
 
 
-def test_declaration() -> None:
+def test_regex_declares_binary_scores() -> None:
     assert regex(pattern="x").declaration == Declaration(binary=True)
     assert regex(pattern="x", group=0).declaration == Declaration(binary=True, needs_expected=True)
 
@@ -148,8 +148,8 @@ def test_a_megabyte_with_quadratic_cost_takes_seconds() -> None:
     ],
 )  # fmt: skip
 def test_numbers_in_common_notations(text, number) -> None:
-    found = parse_number(text)
-    assert found == (None if number is None else type(found)(number))
+    result = parse_number(text)
+    assert result == (None if number is None else type(result)(number))
 
 
 def test_it_agrees_with_labels_of_recorded_solutions(shared_data: Path) -> None:

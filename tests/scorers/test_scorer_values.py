@@ -117,5 +117,5 @@ def test_unserializable_metadata_keeps_the_score() -> None:
         cell = cell_from(Score(1, "why", metadata), Declaration())
         assert cell.value == 1.0
         assert cell.detail == {"metadata": "a dict that JSON cannot hold", "explanation": "why"}
-    kept = cell_from(Score(1, metadata={"when": Decimal(1)}), Declaration()).detail
-    assert kept == {"when": "1"} and json.dumps(kept)
+    stored = cell_from(Score(1, metadata={"when": Decimal(1)}), Declaration()).detail
+    assert stored == {"when": "1"} and json.dumps(stored)

@@ -31,7 +31,7 @@ def squad_f1(said: str, wanted: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def test_declarations() -> None:
+def test_text_scorers_declare_their_range_and_inline_calls() -> None:
     binary = Declaration(binary=True, needs_expected=True, inline=True)
     assert exact_match().declaration == binary
     assert contains().declaration == binary
@@ -77,7 +77,7 @@ def test_a_missing_answer_is_unscored_unless_on_no_answer_is_zero(factory, finis
         ({"normalize": "squad"}, "Eiffel Towers", ["eiffel tower"], 0),
     ],
 )
-def test_exact_match(options, output, expected, value) -> None:
+def test_exact_match_compares_normalized_texts(options, output, expected, value) -> None:
     assert score_of(exact_match(**options), output, *expected) == value
 
 
@@ -117,7 +117,7 @@ def test_answers_that_normalization_would_empty_are_still_compared(output, expec
         ({}, "any", ["", "other"], 0),
     ],
 )
-def test_contains(options, output, expected, value) -> None:
+def test_contains_finds_normalized_texts(options, output, expected, value) -> None:
     assert score_of(contains(**options), output, *expected) == value
 
 
@@ -170,16 +170,16 @@ def test_scores_equal_those_of_the_squad_script(shared_data: Path, kind: str) ->
     right = 0.0
     for line in lines:
         row = json.loads(line)
-        said = row["prediction"] if isinstance(row["prediction"], str) else "; ".join(row["prediction"])
-        if not said.strip():
+        message = row["prediction"] if isinstance(row["prediction"], str) else "; ".join(row["prediction"])
+        if not message.strip():
             continue
         wanted = [squad_normalize(answer) for answer in row["answer"]]
         assert all(wanted)
-        exact = float(squad_normalize(said) in wanted)
+        exact = float(squad_normalize(message) in wanted)
         right += exact
-        assert score_of(exact_match(normalize="squad"), said, *row["answer"]) == exact
-        best = max(squad_f1(said, answer) for answer in row["answer"])
-        assert score_of(token_f1(), said, *row["answer"]) == pytest.approx(best, abs=1e-12)
+        assert score_of(exact_match(normalize="squad"), message, *row["answer"]) == exact
+        best = max(squad_f1(message, answer) for answer in row["answer"])
+        assert score_of(token_f1(), message, *row["answer"]) == pytest.approx(best, abs=1e-12)
     assert len(lines) == 301 and right > 30
 
 
@@ -195,12 +195,12 @@ def test_scorers_separate_right_from_wrong_answers(shared_data: Path) -> None:
     }
     areas: dict[str, float] = {}
     for name, scorer in scorers.items():
-        found: dict[bool, list[float]] = {True: [], False: []}
+        result: dict[bool, list[float]] = {True: [], False: []}
         for row in rows:
             answers = [answer.strip() for answer in row["Gold answers"].split("|")]
-            found[row["Acceptable?"] == "Yes"].append(score_of(scorer, row["Model answer"], *answers))
-        assert (len(found[True]), len(found[False])) == (671, 819)
-        areas[name] = round(area(found), 2)
+            result[row["Acceptable?"] == "Yes"].append(score_of(scorer, row["Model answer"], *answers))
+        assert (len(result[True]), len(result[False])) == (671, 819)
+        areas[name] = round(area(result), 2)
     assert areas == {"strict": 0.64, "exact": 0.75, "contains": 0.87, "f1": 0.95}
 
 

@@ -28,21 +28,21 @@ def test_binary_pairs_use_mcnemar_and_tango() -> None:
     from scipy.stats import binomtest
 
     differences = [1.0] * 209 + [-1.0] * 152 + [0.0] * 958
-    found = paired_difference(differences)
-    assert (found.low, found.high) == tango(209, 152, 1319)
-    assert found.p_value == pytest.approx(binomtest(152, 361).pvalue, rel=1e-9)
-    assert (found.estimate, found.n, found.method) == (57 / 1319, 1319, "mcnemar")
+    result = paired_difference(differences)
+    assert (result.low, result.high) == tango(209, 152, 1319)
+    assert result.p_value == pytest.approx(binomtest(152, 361).pvalue, rel=1e-9)
+    assert (result.estimate, result.n, result.method) == (57 / 1319, 1319, "mcnemar")
 
 
 def test_graded_pairs_use_students_t_with_a_pseudo_pair_at_each_end() -> None:
     from scipy.stats import t, ttest_1samp
 
     differences = [random.Random(3).uniform(-0.4, 0.6) for _ in range(60)]
-    found = paired_difference(differences, span=1.0)
+    result = paired_difference(differences, span=1.0)
     padded = ttest_1samp([*differences, 1.0, -1.0], 0.0)
-    assert found.p_value == pytest.approx(padded.pvalue, rel=1e-9)
-    assert (found.low, found.high) == pytest.approx(tuple(padded.confidence_interval(0.95)), rel=1e-9)
-    assert found.estimate == pytest.approx(sum(differences) / 60)
+    assert result.p_value == pytest.approx(padded.pvalue, rel=1e-9)
+    assert (result.low, result.high) == pytest.approx(tuple(padded.confidence_interval(0.95)), rel=1e-9)
+    assert result.estimate == pytest.approx(sum(differences) / 60)
     assert t.ppf(0.975, 61) > 1.99
 
 
@@ -58,9 +58,9 @@ def test_swapping_the_sides_of_a_pair_mirrors_the_difference(span: float | None,
 
 
 def test_too_few_pairs_give_no_p_value() -> None:
-    found = paired_difference([0.5] * 19, span=1.0)
-    assert (found.estimate, found.p_value, found.method) == (0.5, None, None)
-    assert found.note == "19 pairs; at least 20 are needed"
+    result = paired_difference([0.5] * 19, span=1.0)
+    assert (result.estimate, result.p_value, result.method) == (0.5, None, None)
+    assert result.note == "19 pairs; at least 20 are needed"
     assert paired_difference([0.5], span=1.0).note == "1 pair; at least 20 are needed"
     few = paired_difference([1.0] * 40, clusters=[place % 4 for place in range(40)])
     assert (few.p_value, few.note) == (None, "4 clusters; at least 5 are needed")
@@ -82,9 +82,9 @@ def test_two_sample_graded_scores_use_welchs_t_with_padded_errors() -> None:
 
     chance = random.Random(7)
     first, second = [chance.gauss(0.6, 0.2) for _ in range(4000)], [chance.gauss(0.59, 0.3) for _ in range(3000)]
-    found = two_sample_difference(first, second, span=1.0)
+    result = two_sample_difference(first, second, span=1.0)
     plain = ttest_ind(first, second, equal_var=False)
-    assert found.p_value is not None and plain.pvalue < found.p_value < 1.1 * plain.pvalue
+    assert result.p_value is not None and plain.pvalue < result.p_value < 1.1 * plain.pvalue
     assert two_sample_difference(first[:19], second, span=1.0).p_value is None
 
 
@@ -94,8 +94,8 @@ def test_false_positive_rate_of_two_equal_samples_with_rare_low_scores(sizes: tu
     alarms = 0
     for _ in range(2000):
         first, second = ([0.0 if chance.random() < 0.05 else 1.0 for _ in range(n)] for n in sizes)
-        found = two_sample_difference(first, second, span=1.0)
-        alarms += found.p_value is not None and found.p_value < 0.05
+        result = two_sample_difference(first, second, span=1.0)
+        alarms += result.p_value is not None and result.p_value < 0.05
     assert alarms <= 2000 * 0.065  # the band for graded pairs
 
 
@@ -103,7 +103,7 @@ def test_clusters_widen_two_sample_intervals() -> None:
     first, second = [float(place % 8 < 6) for place in range(80)], [float(place % 8 < 3) for place in range(80)]
     groups = [place // 8 for place in range(80)], [place % 10 for place in range(80)]
     plain = two_sample_difference(first, second)
-    found = two_sample_difference(first, second, clusters=groups)
-    assert plain.p_value is not None and found.p_value is not None and found.p_value > plain.p_value
-    assert found.method == "welch-clustered"
+    result = two_sample_difference(first, second, clusters=groups)
+    assert plain.p_value is not None and result.p_value is not None and result.p_value > plain.p_value
+    assert result.method == "welch-clustered"
     assert two_sample_difference(first, second, clusters=([0] * 80, [1] * 80)).p_value is None

@@ -23,8 +23,8 @@ def plausible(hits: int, low: float, high: float, repeats: int = REPEATS) -> boo
 def test_coverage_of_graded_means_where_students_t_fails(n: int) -> None:
     generator = numpy.random.default_rng(11)
     drawn = numpy.where(generator.random((REPEATS, n)) < 0.9, 1.0, generator.beta(2, 2, (REPEATS, n)))
-    found = [metric_interval(GRADED, values) for values in drawn.tolist()]
-    covered = sum((each.low or 0) <= 0.95 <= (each.high or 0) for each in found)
+    result = [metric_interval(GRADED, values) for values in drawn.tolist()]
+    covered = sum((each.low or 0) <= 0.95 <= (each.high or 0) for each in result)
     assert plausible(covered, 0.93, 0.98)
     half = stats.t.ppf(0.975, n - 1) * drawn.std(axis=1, ddof=1) / n**0.5
     plain = int((abs(drawn.mean(axis=1) - 0.95) <= half).sum())
@@ -39,8 +39,8 @@ def test_coverage_of_clustered_intervals_and_of_ignoring_clusters() -> None:
         centres = generator.beta(0.8 * 7 / 3, 0.2 * 7 / 3, 20)[clusters]  # ICC .3
         values = (generator.random(200) < centres).astype(float).tolist()
         for way in (clusters, None):
-            found = metric_interval(Estimand(binary=True), values, clusters=way)
-            inside = (found.low or 0) <= 0.8 <= (found.high or 0)
+            result = metric_interval(Estimand(binary=True), values, clusters=way)
+            inside = (result.low or 0) <= 0.8 <= (result.high or 0)
             heeded, ignored = heeded + (inside and way is not None), ignored + (inside and way is None)
     assert plausible(heeded, 0.87, 0.99)
     assert ignored < 0.8 * REPEATS
@@ -65,8 +65,8 @@ def test_false_pass_rate_of_a_graded_model_with_rare_large_drops(n: int) -> None
     large = generator.random((REPEATS, n)) < 0.05
     noise = generator.normal(0, 0.02, (REPEATS, n))
     for drawn in (large.astype(float), numpy.where(large, 0.81, 0.01) + noise):
-        found = [non_inferiority(drops, max_drop=0.05, span=1.0).decision for drops in drawn.tolist()]
-        assert plausible(found.count("pass"), 0.0, 0.065)
+        result = [non_inferiority(drops, max_drop=0.05, span=1.0).decision for drops in drawn.tolist()]
+        assert plausible(result.count("pass"), 0.0, 0.065)
 
 
 def test_holm_controls_the_false_fail_rate_of_five_gates() -> None:
@@ -84,10 +84,10 @@ def test_the_smallest_detectable_drop_is_found_with_80_percent_power() -> None:
     generator = numpy.random.default_rng(16)
     drop = smallest_drop_binary(n=500, discordance=0.2)
     counts = generator.multinomial(500, [(0.2 + drop) / 2, (0.2 - drop) / 2, 0.8], size=REPEATS)
-    found = sum(tango_score(int(b), int(c), 500, 0.0) >= 1.6448536 for b, c, _ in counts)
-    assert plausible(found, 0.77, 0.86)
+    result = sum(tango_score(int(b), int(c), 500, 0.0) >= 1.6448536 for b, c, _ in counts)
+    assert plausible(result, 0.77, 0.86)
     for spread in (0.1, 0.3):  # constant scores, where the pseudo-pairs are most of the width, and others
         graded = smallest_drop(n=100, variance=spread**2, span=1.0)
         drawn = generator.normal(graded, spread, (REPEATS, 100)).tolist()
-        found = sum(non_inferiority(drops, max_drop=0.0, span=1.0).decision == "fail" for drops in drawn)
-        assert plausible(found, 0.77, 0.86)
+        result = sum(non_inferiority(drops, max_drop=0.0, span=1.0).decision == "fail" for drops in drawn)
+        assert plausible(result, 0.77, 0.86)

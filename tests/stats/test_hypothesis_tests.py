@@ -65,14 +65,14 @@ def pairs(b: int, c: int, n: int) -> list[float]:
 
 @pytest.mark.parametrize(("max_drop", "decision"), [(0.01, "fail"), (0.05, "inconclusive"), (0.07, "pass")])
 def test_a_drop_is_decided_by_both_ends_of_its_interval(max_drop: float, decision: str) -> None:
-    found = non_inferiority(pairs(209, 152, 1319), max_drop=max_drop)
-    assert (found.decision, found.method, found.n) == (decision, "tango", 1319)
-    assert (found.estimate, found.low, found.high) == (
+    result = non_inferiority(pairs(209, 152, 1319), max_drop=max_drop)
+    assert (result.decision, result.method, result.n) == (decision, "tango", 1319)
+    assert (result.estimate, result.low, result.high) == (
         pytest.approx(0.0432, abs=5e-5),
         pytest.approx(0.0196, abs=5e-5),
         pytest.approx(0.0669, abs=5e-5),
     )
-    assert found.worse
+    assert result.worse
 
 
 def test_an_inconclusive_test_reports_the_rows_needed_to_decide() -> None:
@@ -84,9 +84,9 @@ def test_an_inconclusive_test_reports_the_rows_needed_to_decide() -> None:
 
 def test_rows_needed_exceed_the_rows_that_did_not_decide() -> None:
     drops = [1] * 8 + [-1] * 4 + [0] * 188
-    found = non_inferiority(drops, max_drop=0.05)
-    assert found.high is not None and found.high > 0.05 and found.rows is not None
-    assert (found.decision, found.rows.even) == ("inconclusive", 201)
+    result = non_inferiority(drops, max_drop=0.05)
+    assert result.high is not None and result.high > 0.05 and result.rows is not None
+    assert (result.decision, result.rows.even) == ("inconclusive", 201)
     clusters = [place % 5 for place in range(60)]
     related = non_inferiority([0.0] * 60, max_drop=0.05, clusters=clusters)
     assert (related.decision, related.rows) == ("inconclusive", SamplesToDecide(88, 88))
@@ -112,12 +112,12 @@ def test_graded_scores_are_padded_with_a_pseudo_pair_at_each_end() -> None:
     scipy_stats = pytest.importorskip("scipy.stats")
     draw = random.Random(2)
     drops = [draw.gauss(0.01, 0.1) for _ in range(60)]
-    found = non_inferiority(drops, max_drop=0.05, span=1.0)
+    result = non_inferiority(drops, max_drop=0.05, span=1.0)
     other = scipy_stats.ttest_1samp([*drops, 1.0, -1.0], 0.05, alternative="less")
-    assert found.p_pass == pytest.approx(float(other.pvalue), abs=1e-9)
+    assert result.p_pass == pytest.approx(float(other.pvalue), abs=1e-9)
     bounds = scipy_stats.ttest_1samp([*drops, 1.0, -1.0], 0.05).confidence_interval(0.9)
-    assert (found.low, found.high) == (pytest.approx(bounds.low, abs=1e-9), pytest.approx(bounds.high, abs=1e-9))
-    assert found.estimate == pytest.approx(math.fsum(drops) / 60)
+    assert (result.low, result.high) == (pytest.approx(bounds.low, abs=1e-9), pytest.approx(bounds.high, abs=1e-9))
+    assert result.estimate == pytest.approx(math.fsum(drops) / 60)
 
 
 def test_few_graded_pairs_and_few_clusters_are_inconclusive() -> None:
@@ -131,8 +131,8 @@ def test_clusters_widen_the_interval_of_a_drop() -> None:
     drops = [1.0 if place // 10 % 8 == 0 else 0.0 for place in range(800)]  # whole clusters differ
     alone = non_inferiority(drops, max_drop=0.15)
     clusters = [place // 10 for place in range(800)]
-    found = non_inferiority(drops, max_drop=0.15, clusters=clusters)
-    assert (alone.decision, found.decision, found.method) == ("pass", "inconclusive", "tango-clustered")
+    result = non_inferiority(drops, max_drop=0.15, clusters=clusters)
+    assert (alone.decision, result.decision, result.method) == ("pass", "inconclusive", "tango-clustered")
     graded = non_inferiority([drop / 2 for drop in drops], max_drop=0.08, span=1.0, clusters=clusters)
     assert (graded.decision, graded.method) == ("inconclusive", "t-padded-clustered")
 
@@ -142,23 +142,23 @@ def test_a_constant_drop_is_not_widened_by_rounding() -> None:
     befores = [0.1 + 0.2 * cluster for cluster in clusters]
     steady = [before - (before - 0.02) for before in befores]  # .02, but for the last bits
     assert len(set(steady)) > 1
-    found = non_inferiority(steady, max_drop=0.05, span=1.0, clusters=clusters)
+    result = non_inferiority(steady, max_drop=0.05, span=1.0, clusters=clusters)
     equal = non_inferiority([0.02] * 20, max_drop=0.05, span=1.0, clusters=clusters)
-    assert (found.low, found.high) == (pytest.approx(equal.low), pytest.approx(equal.high))
+    assert (result.low, result.high) == (pytest.approx(equal.low), pytest.approx(equal.high))
 
 
 def test_all_or_nothing_graded_scores_must_also_pass_the_binary_test() -> None:
-    found = non_inferiority([0.0] * 50, max_drop=0.05, span=1.0)
-    assert (found.decision, found.p_pass) == ("inconclusive", non_inferiority([0.0] * 50, max_drop=0.05).p_pass)
+    result = non_inferiority([0.0] * 50, max_drop=0.05, span=1.0)
+    assert (result.decision, result.p_pass) == ("inconclusive", non_inferiority([0.0] * 50, max_drop=0.05).p_pass)
     scaled = non_inferiority([0.0] * 50, max_drop=0.5, span=10.0)
-    assert (scaled.p_pass, scaled.high) == (found.p_pass, pytest.approx(10 * (found.high or 0)))
+    assert (scaled.p_pass, scaled.high) == (result.p_pass, pytest.approx(10 * (result.high or 0)))
 
 
 def passing_at_margin(n: int, margin: float, discordance: float) -> float:
     """How often a model that sits exactly at the margin passes: over every possible outcome."""
     worse, better = (discordance + margin) / 2, (discordance - margin) / 2
     logs = [math.lgamma(k + 1) for k in range(n + 1)]
-    found = 0.0
+    result = 0.0
     for b in range(n + 1):
         for c in range(n + 1 - b):
             if better == 0 and c:
@@ -168,8 +168,8 @@ def passing_at_margin(n: int, margin: float, discordance: float) -> float:
                 + b * math.log(worse) + (c * math.log(better) if c else 0.0) + (n - b - c) * math.log1p(-discordance)
             )  # fmt: skip
             if chance > 1e-12 and tango_score(b, c, n, margin) <= -1.6448536269514722:
-                found += chance
-    return found
+                result += chance
+    return result
 
 
 @pytest.mark.parametrize("margin", [0.02, 0.05])

@@ -28,7 +28,7 @@ def test_wilson_and_clopper_pearson_agree_with_scipy_and_statsmodels(successes: 
     assert clopper_pearson(successes, n, confidence=0.95) == pytest.approx(exact, abs=1e-9)
 
 
-def test_wilson_by_hand() -> None:
+def test_wilson_interval_of_8_of_10_matches_its_formula() -> None:
     low, high = wilson(8, 10, level=0.95)  # (0.8 + 0.19207 ± 1.96·√(0.016 + 0.0096)) / 1.38415
     assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
 
@@ -60,31 +60,31 @@ def draws(n: int, make: Callable[[random.Random], float], seed: int = 1) -> list
 )
 def test_interval_method_of_each_metric(estimand: Estimand, n: int, method: str | None) -> None:
     values = draws(n, (lambda draw: float(draw.random() < 0.7)) if estimand.binary else random.Random.random)
-    found = metric_interval(estimand, values)
-    assert (found.method, found.n, found.level) == (method, n, 0.95)
+    result = metric_interval(estimand, values)
+    assert (result.method, result.n, result.level) == (method, n, 0.95)
     wider = metric_interval(estimand, values, level=0.99)
     if method is not None:
-        assert found.low is not None and found.high is not None and wider.low is not None and wider.high is not None
-        assert wider.low <= found.low < found.high <= wider.high
-    assert metric_interval(estimand, values[::-1]) == found  # the order of rows changes nothing
+        assert result.low is not None and result.high is not None and wider.low is not None and wider.high is not None
+        assert wider.low <= result.low < result.high <= wider.high
+    assert metric_interval(estimand, values[::-1]) == result  # the order of rows changes nothing
 
 
 def test_students_interval_matches_scipy() -> None:
     scipy_stats = pytest.importorskip("scipy.stats")
     values = draws(50, lambda draw: draw.gauss(5, 2))
     other = scipy_stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    found = metric_interval(Estimand(), values)
-    assert (found.low, found.high) == (pytest.approx(other.low, abs=1e-9), pytest.approx(other.high, abs=1e-9))
+    result = metric_interval(Estimand(), values)
+    assert (result.low, result.high) == (pytest.approx(other.low, abs=1e-9), pytest.approx(other.high, abs=1e-9))
 
 
 def test_effective_sample_size_of_a_graded_mean() -> None:
     values = [0.0, 0.5, 1.0, 1.0, 0.5] * 8
-    found = metric_interval(GRADED, values)
+    result = metric_interval(GRADED, values)
     mean, error = 0.6, math.sqrt(0.14 / 39)  # population variance .14
-    assert found.n_effective == pytest.approx(mean * (1 - mean) / error**2)
+    assert result.n_effective == pytest.approx(mean * (1 - mean) / error**2)
     other_scale = metric_interval(Estimand(low=0.0, high=10.0), [10 * value for value in values])
-    assert found.low is not None and found.high is not None
-    assert (other_scale.low, other_scale.high) == (pytest.approx(10 * found.low), pytest.approx(10 * found.high))
+    assert result.low is not None and result.high is not None
+    assert (other_scale.low, other_scale.high) == (pytest.approx(10 * result.low), pytest.approx(10 * result.high))
 
 
 def test_equal_values_carry_a_warning() -> None:
@@ -94,9 +94,9 @@ def test_equal_values_carry_a_warning() -> None:
     assert graded.high == 1.0
     for estimand in (OPEN, Estimand(aggregate=find_aggregate("variance"))):
         for n in (20, 40):
-            found = metric_interval(estimand, [0.1] * n)
-            assert found.low == found.high
-            assert found.note == "all values are equal: the interval cannot show what was not observed"
+            result = metric_interval(estimand, [0.1] * n)
+            assert result.low == result.high
+            assert result.note == "all values are equal: the interval cannot show what was not observed"
 
 
 def test_a_single_value_has_an_interval_only_if_binary() -> None:
@@ -116,16 +116,19 @@ def test_bca_matches_scipy_except_for_the_resamples() -> None:
             other = scipy_stats.bootstrap(
                 (values,), statistic, n_resamples=20_000, method="BCa", rng=numpy.random.default_rng(1)
             ).confidence_interval
-            found = metric_interval(estimand, values, seed=7)
-            assert found.method == "bca"
-            assert (found.low, found.high) == (pytest.approx(other.low, rel=0.06), pytest.approx(other.high, rel=0.06))
-            assert metric_interval(estimand, values, seed=7) == found
+            result = metric_interval(estimand, values, seed=7)
+            assert result.method == "bca"
+            assert (result.low, result.high) == (
+                pytest.approx(other.low, rel=0.06),
+                pytest.approx(other.high, rel=0.06),
+            )
+            assert metric_interval(estimand, values, seed=7) == result
 
 
 @pytest.mark.parametrize("values", [(0.6735480531105029, 1.7414238118768908), (0.1, 0.3), (1 / 3, 2 / 3)])
 def test_bootstrap_of_two_values_spans_both(values: tuple[float, float]) -> None:
-    found = metric_interval(OPEN, values)
-    assert (found.low, found.high) == (pytest.approx(values[0]), pytest.approx(values[1]))
+    result = metric_interval(OPEN, values)
+    assert (result.low, result.high) == (pytest.approx(values[0]), pytest.approx(values[1]))
     assert metric_interval(Estimand(aggregate=find_aggregate("variance")), values).low == 0.0
 
 
@@ -141,9 +144,9 @@ def test_quantile_ranks_match_the_binomial() -> None:
 
 def test_p90_has_no_upper_end_below_36_rows() -> None:
     for n, open_end in ((35, True), (36, False)):
-        found = metric_interval(Estimand(aggregate=find_aggregate("p90")), draws(n, random.Random.random))
-        assert (found.high is None) == open_end
-        assert found.note == ("no upper end from so few values" if open_end else None)
+        result = metric_interval(Estimand(aggregate=find_aggregate("p90")), draws(n, random.Random.random))
+        assert (result.high is None) == open_end
+        assert result.note == ("no upper end from so few values" if open_end else None)
 
 
 def inspects_error(values: Sequence[float], clusters: Sequence[int]) -> float:
@@ -165,8 +168,8 @@ def test_few_clusters_carry_a_warning_and_fewer_have_no_interval() -> None:
     values = draws(60, lambda draw: float(draw.random() < 0.7))
     notes = {}
     for count in (4, 5, 19, 20):
-        found = metric_interval(SHARE, values, clusters=[place % count for place in range(60)])
-        notes[count] = (found.method, found.note)
+        result = metric_interval(SHARE, values, clusters=[place % count for place in range(60)])
+        notes[count] = (result.method, result.note)
     assert notes == {
         4: (None, "no interval: 4 clusters, at least 5 are needed"),
         5: ("wilson-clustered", "only 5 clusters: the interval may be too narrow"),
@@ -182,17 +185,17 @@ def test_clustered_samples_widen_the_interval(aggregate: str) -> None:
     values = [min(1.0, max(0.0, centres[place // 10] + draw.gauss(0, 0.02))) for place in range(400)]
     estimand = Estimand(aggregate=find_aggregate(aggregate), low=0.0, high=1.0)
     alone = metric_interval(estimand, values)
-    found = metric_interval(estimand, values, clusters=[place // 10 for place in range(400)])
-    assert None not in (alone.low, alone.high, found.low, found.high)
-    assert found.high - found.low > 1.5 * (alone.high - alone.low)  # type: ignore[operator]
+    result = metric_interval(estimand, values, clusters=[place // 10 for place in range(400)])
+    assert None not in (alone.low, alone.high, result.low, result.high)
+    assert result.high - result.low > 1.5 * (alone.high - alone.low)  # type: ignore[operator]
 
 
 def test_gate_bounds_are_exact_for_unclustered_shares() -> None:
     values = [1.0] * 17 + [0.0] * 3
-    found = gate_bounds(SHARE, values, confidence=0.95)
-    assert found.method == "clopper-pearson"
-    assert found.low == pytest.approx(beta_quantile(0.05, 17, 4))
-    assert found.high == pytest.approx(beta_quantile(0.95, 18, 3))
+    result = gate_bounds(SHARE, values, confidence=0.95)
+    assert result.method == "clopper-pearson"
+    assert result.low == pytest.approx(beta_quantile(0.05, 17, 4))
+    assert result.high == pytest.approx(beta_quantile(0.95, 18, 3))
     graded = gate_bounds(GRADED, values, confidence=0.95)
     assert graded == metric_interval(GRADED, values, level=0.9)
     clustered = gate_bounds(SHARE, values, confidence=0.95, clusters=list(range(20)))
@@ -221,11 +224,11 @@ def chances(n: int, p: float) -> list[float]:
 def coverages(interval: Callable[[float, int], tuple[float, float]], n: int) -> list[float]:
     """Exact coverage at p = .500 … .980 in steps of .004."""
     ends = [interval(k, n) for k in range(n + 1)]
-    found = []
+    result = []
     for step in range(0, 481, 4):
         p = 0.5 + step / 1000
-        found.append(sum(c for c, (low, high) in zip(chances(n, p), ends, strict=True) if low <= p <= high))
-    return found
+        result.append(sum(c for c, (low, high) in zip(chances(n, p), ends, strict=True) if low <= p <= high))
+    return result
 
 
 def wald(successes: float, n: int) -> tuple[float, float]:
@@ -249,10 +252,10 @@ BANDS = {20: (0.895, 0.985), 50: (0.92, 0.985), 200: (0.93, 0.97)}
 
 def accepted(interval: Callable[[float, int], tuple[float, float]]) -> bool:
     """Whether the coverage of an interval for shares is in its band at each n, on average and at worst."""
-    found = {n: coverages(interval, n) for n in BANDS}
+    result = {n: coverages(interval, n) for n in BANDS}
     return all(
         0.945 <= sum(each) / len(each) <= 0.96 and min(each) >= BANDS[n][0] and max(each) <= BANDS[n][1]
-        for n, each in found.items()
+        for n, each in result.items()
     )
 
 

@@ -31,8 +31,8 @@ def test_the_smallest_detectable_drop_matches_the_formula() -> None:
     quantiles = scipy_stats.t.ppf(0.95, 199) + scipy_stats.t.ppf(0.8, 199)
     assert smallest_drop(n=200, variance=0.09, deff=1.5) == pytest.approx(quantiles * math.sqrt(0.09 * 1.5 / 200))
     assert smallest_drop(n=1, variance=0.09) == math.inf
-    found = smallest_drop_binary(n=200, discordance=0.2)
-    assert found == pytest.approx(smallest_drop(n=200, variance=0.2 - found**2))
+    result = smallest_drop_binary(n=200, discordance=0.2)
+    assert result == pytest.approx(smallest_drop(n=200, variance=0.2 - result**2))
 
 
 def test_clusters_raise_the_smallest_detectable_drop() -> None:

@@ -26,7 +26,7 @@ from evalrunner.stats.aggregates import AGGREGATE_NAMES, REDUCER_NAMES, parse_re
         ("pass_k_2", [1.0, 0.0, 0.0, 0.0], 0.0),
     ],
 )
-def test_reducers_by_hand(name: str, scores: list[float], expected: float) -> None:
+def test_reducers_match_their_definitions(name: str, scores: list[float], expected: float) -> None:
     assert parse_reducer(name).reduce(scores) == pytest.approx(expected)
     assert parse_reducer(name).name == name
 

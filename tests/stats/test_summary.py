@@ -31,7 +31,7 @@ def row(index: int, cells: Mapping[str, Cell], *, epoch: int = 1, answer: Comple
 
 
 def metric(summary: Summary, name: str) -> Metric:
-    return next(found for found in summary.metrics("m") if found.name == name)
+    return next(result for result in summary.metrics("m") if result.name == name)
 
 
 def test_only_scored_cells_enter_a_metric_and_the_others_are_counted() -> None:
@@ -70,25 +70,25 @@ def test_only_scored_cells_enter_a_metric_and_the_others_are_counted() -> None:
 
 def test_no_rows_give_no_value() -> None:
     summary = summarize([row(0, {"exact_match": Cell("skipped", reason="no expected answer")})], [EXACT], ["m"])
-    found = metric(summary, "exact_match/v1")
-    assert (found.value, found.low, found.high, found.n, found.trusted) == (None, None, None, 0, False)
+    result = metric(summary, "exact_match/v1")
+    assert (result.value, result.low, result.high, result.n, result.trusted) == (None, None, None, 0, False)
 
 
 def test_missing_answers_can_count_as_zero_and_both_readings_are_reported() -> None:
     cells = [Cell("scored", 1.0), Cell("scored", 0.0), Cell("scored", 0.0, "refused", cause="no_answer")]
-    found = metric(
+    result = metric(
         summarize((row(i, {"exact_match": c}) for i, c in enumerate(cells)), [EXACT], ["m"]), "exact_match/v1"
     )
-    assert found.value == pytest.approx(1 / 3)
-    assert (found.detail or {})["other_reading"] == {"on_no_answer": "unscored", "value": 0.5, "n": 2}
+    assert result.value == pytest.approx(1 / 3)
+    assert (result.detail or {})["other_reading"] == {"on_no_answer": "unscored", "value": 0.5, "n": 2}
 
 
 def test_a_graded_scorer_has_its_aggregates_under_mlflows_names() -> None:
     values = [0.0, 0.1, 0.2, 0.9, 0.5]
     rows = [row(i, {"toxicity": Cell("scored", value)}) for i, value in enumerate(values)]
     summary = summarize(rows, [TOXICITY], ["m"])
-    found = {name: metric(summary, f"toxicity/v1/{name}").value for name in ("mean", "variance", "p90", "ratio")}
-    assert found == {
+    result = {name: metric(summary, f"toxicity/v1/{name}").value for name in ("mean", "variance", "p90", "ratio")}
+    assert result == {
         "mean": pytest.approx(numpy.mean(values)),
         "variance": pytest.approx(numpy.var(values)),
         "p90": pytest.approx(numpy.percentile(values, 90)),
@@ -126,9 +126,9 @@ def test_epochs_are_reduced_to_one_score_per_sample() -> None:
         (2, 2): Cell("error", reason="500", cause="server"),
     }
     rows = [row(index, {"exact_match": cell}, epoch=epoch) for (index, epoch), cell in cells.items()]
-    found = metric(summarize(rows, [EXACT], ["m"], epochs=2), "exact_match/v1")
-    assert (found.value, found.n, found.errors, found.unscored) == (0.75, 2, 1, 0)
-    assert (found.method, found.n_effective) == ("wilson-effective", 3.0)  # not as if every epoch were a row
+    result = metric(summarize(rows, [EXACT], ["m"], epochs=2), "exact_match/v1")
+    assert (result.value, result.n, result.errors, result.unscored) == (0.75, 2, 1, 0)
+    assert (result.method, result.n_effective) == ("wilson-effective", 3.0)  # not as if every epoch were a row
 
 
 def test_metrics_do_not_depend_on_row_order() -> None:
@@ -159,8 +159,8 @@ def test_every_metric_has_its_interval_method_and_effective_size() -> None:
         for i in range(50)
     ]  # fmt: skip
     summary = summarize(rows, [EXACT, TOXICITY], ["m"])
-    found = {each.name: (each.method, each.level, each.n_effective is not None) for each in summary.metrics("m")}
-    assert found == {
+    result = {each.name: (each.method, each.level, each.n_effective is not None) for each in summary.metrics("m")}
+    assert result == {
         "exact_match/v1": ("wilson", 0.95, True),
         "toxicity/v1/mean": ("wilson-effective", 0.95, True),
         "toxicity/v1/variance": ("bca", 0.95, True),
@@ -189,8 +189,8 @@ def test_slices_give_every_metric_for_each_value_of_a_column() -> None:
     design = Design(slices=("topic", "level.deep"))
     summary = summarize(reversed(rows), [EXACT], ["m"], design=design)
     assert all(each.slice is None for each in summary.metrics("m"))
-    found = [(each.slice, each.value, each.n) for each in summary.sliced("m") if each.name == "exact_match/v1"]
-    assert found == [
+    result = [(each.slice, each.value, each.n) for each in summary.sliced("m") if each.name == "exact_match/v1"]
+    assert result == [
         ({"topic": ""}, 0.75, 20),
         ({"topic": "art"}, 0.75, 20),
         ({"topic": "law"}, 0.75, 20),
@@ -209,9 +209,9 @@ def test_slices_give_every_metric_for_each_value_of_a_column() -> None:
 def test_related_samples_have_a_clustered_interval() -> None:
     rows = [topical(i, float(i // 5 % 4 != 0), passage=i // 5) for i in range(200)]
     alone = metric(summarize(rows, [EXACT], ["m"]), "exact_match/v1")
-    found = metric(summarize(rows, [EXACT], ["m"], design=Design(cluster="passage")), "exact_match/v1")
-    assert (alone.method, found.method, found.value) == ("wilson", "wilson-clustered", 0.75)
-    assert found.n_effective is not None and found.n_effective == pytest.approx(39)  # 40 clusters of equal scores
+    result = metric(summarize(rows, [EXACT], ["m"], design=Design(cluster="passage")), "exact_match/v1")
+    assert (alone.method, result.method, result.value) == ("wilson", "wilson-clustered", 0.75)
+    assert result.n_effective is not None and result.n_effective == pytest.approx(39)  # 40 clusters of equal scores
     few = metric(summarize(rows[:30], [EXACT], ["m"], design=Design(cluster="passage")), "exact_match/v1")
     assert (few.detail or {})["interval"] == "only 6 clusters: the interval may be too narrow"
 
@@ -237,8 +237,8 @@ def repeated() -> list[Row]:
 def test_additional_reducers_have_metrics_under_their_names() -> None:
     reducers = tuple(parse_reducer(name) for name in ("mean", "at_least_2", "pass_k_3", "mode"))
     summary = summarize(reversed(repeated()), [EXACT], ["m"], epochs=3, design=Design(reducers=reducers))
-    found = {each.name: each for each in summary.metrics("m") if each.scorer == "exact_match"}
-    assert {name: (each.reducer, each.value, each.n, each.errors, each.method) for name, each in found.items()} == {
+    result = {each.name: each for each in summary.metrics("m") if each.scorer == "exact_match"}
+    assert {name: (each.reducer, each.value, each.n, each.errors, each.method) for name, each in result.items()} == {
         "exact_match/v1": ("mean", pytest.approx(0.75), 4, 0, "wilson-effective"),
         "exact_match/v1/at_least_2": ("at_least_2", pytest.approx(2 / 3), 3, 1, "wilson"),
         "exact_match/v1/pass_k_3": ("pass_k_3", pytest.approx(1 / 3), 3, 1, "wilson"),
@@ -249,8 +249,8 @@ def test_additional_reducers_have_metrics_under_their_names() -> None:
 
 def test_the_primary_reducer_has_the_plain_metric_names() -> None:
     design = Design(reducers=(parse_reducer("at_least_2"),))
-    found = metric(summarize(repeated(), [EXACT], ["m"], epochs=3, design=design), "exact_match/v1")
-    assert (found.reducer, found.value, found.n, found.errors) == ("at_least_2", pytest.approx(2 / 3), 3, 1)
+    result = metric(summarize(repeated(), [EXACT], ["m"], epochs=3, design=design), "exact_match/v1")
+    assert (result.reducer, result.value, result.n, result.errors) == ("at_least_2", pytest.approx(2 / 3), 3, 1)
 
 
 def test_a_summary_gives_reduced_scores_and_estimands() -> None:

@@ -62,13 +62,13 @@ def test_every_question_has_a_topic_id_and_accepted_answers_that_score() -> None
 def test_recorded_answers_are_scored_without_a_model() -> None:
     done = evalrun(str(SUITES / "recorded.yaml"))
     assert done.returncode == 0, done.stderr
-    found = {
+    result = {
         name: (round(metric["value"], 3), metric["n"], metric["skipped"], metric["unscored"], metric["errors"])
         for name, metric in metrics_of(Path()).items()
         if metric["scorer"] in ("contains", "no_promise")
     }
     # of 25 rows two have no expected answer and one has no output
-    assert found == {"contains/v1": (0.909, 22, 2, 1, 0), "no_promise/v1": (0.958, 24, 0, 1, 0)}
+    assert result == {"contains/v1": (0.909, 22, 2, 1, 0), "no_promise/v1": (0.958, 24, 0, 1, 0)}
 
 
 def test_the_proxy_suite_sends_requests_to_its_base_url() -> None:
@@ -152,8 +152,8 @@ def test_the_demo_passes_and_its_judge_fails_the_judge_check() -> None:
     result = run_suite(SUITES / "qa.yaml")
     assert result.exit_code == 0
     assert ends(result) == {"stop": 52}, "an answer was truncated: raise max_tokens"
-    found = {metric.name: metric for metric in result.details.targets["local/smollm2-135m-instruct"].metrics}
-    counts = {name: (metric.n, metric.unscored) for name, metric in found.items() if metric.version}
+    actual = {metric.name: metric for metric in result.details.targets["local/smollm2-135m-instruct"].metrics}
+    counts = {name: (metric.n, metric.unscored) for name, metric in actual.items() if metric.version}
     assert counts == {
         "exact_match/v1": (52, 0),
         "contains/v1": (52, 0),
@@ -163,11 +163,11 @@ def test_the_demo_passes_and_its_judge_fails_the_judge_check() -> None:
         "toxicity/v1/ratio": (52, 0),
         "factuality/v1/mean": (0, 52),
     }
-    low = found["contains/v1"].low
+    low = actual["contains/v1"].low
     assert low is not None and low > 0.5, "the threshold must be outside the 95% CI"
     for name, value in readme_metrics().items():
         # exact on the same processor, a few answers apart on another
-        assert found[name].value == (None if value is None else pytest.approx(value, abs=0.08)), name
+        assert actual[name].value == (None if value is None else pytest.approx(value, abs=0.08)), name
 
 
 def readme_metrics() -> dict[str, float | None]:

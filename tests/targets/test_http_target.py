@@ -38,8 +38,8 @@ def asked(path: Path, action: Action, row: dict[str, Any] = ROW, **target: Any) 
         if target.get("method") != "GET":
             target.setdefault("body", {"question": "{{ input }}"})
         result = run_suite(suite(path, {"url": url, **target}, row), options=RunOptions(output_dir=path / "runs"))
-    (found,) = read_rows(result.folder)
-    return found, server
+    (actual,) = read_rows(result.folder)
+    return actual, server
 
 
 def refused(path: Path, row: dict[str, Any] = ROW, **target: Any) -> str:
@@ -112,8 +112,8 @@ def test_data_cannot_leave_the_path(tmp_path: Path, value: str) -> None:
         _, server = asked(tmp_path, Status(200, "x"), {**ROW, "input": value}, method="GET", url="/a/{{ input }}/b")
         assert server.requests[0].path == "/a/%252e%252e/b"
     else:
-        said = refused(tmp_path, {**ROW, "input": value}, url="http://127.0.0.1:1/a/{{ input }}/b", method="GET")
-        assert "would lead to another path" in said
+        message = refused(tmp_path, {**ROW, "input": value}, url="http://127.0.0.1:1/a/{{ input }}/b", method="GET")
+        assert "would lead to another path" in message
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_data_cannot_leave_the_path(tmp_path: Path, value: str) -> None:
     ],
 )
 def test_suite_errors_are_reported_before_the_first_call(tmp_path: Path, target: dict[str, Any], words: str) -> None:
-    said = refused(tmp_path, **target)
-    assert any(word in said for word in words.split("|")), said
-    assert "geheim" not in said
+    message = refused(tmp_path, **target)
+    assert any(word in message for word in words.split("|")), message
+    assert "geheim" not in message
 
 
 @pytest.mark.parametrize(

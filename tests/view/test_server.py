@@ -86,10 +86,10 @@ def test_empty_runs_folder_explains_what_to_do(browser: Browser) -> None:
 
 def test_runs_are_listed_by_suite_with_verdict_and_headline(browser: Browser) -> None:
     result = evalrunner.run_suite(write_suite(more=ONE))
-    shown = plain(browser.page("/"))
-    assert "1 of 1 runs, newest first" in shown
-    assert f"{result.run_id}" in shown
-    assert "pass 40/40 one 0.750 0.598–0.858" in shown
+    displayed = plain(browser.page("/"))
+    assert "1 of 1 runs, newest first" in displayed
+    assert f"{result.run_id}" in displayed
+    assert "pass 40/40 one 0.750 0.598–0.858" in displayed
 
 
 def test_suite_page_charts_metrics_and_marks_dataset_changes(browser: Browser) -> None:
@@ -106,11 +106,11 @@ def test_suite_page_charts_metrics_and_marks_dataset_changes(browser: Browser) -
 def test_selected_runs_are_compared(browser: Browser) -> None:
     first = evalrunner.run_suite(write_suite(more=ONE)).run_id
     second = evalrunner.run_suite(write_suite(more=ONE.replace("column: a, name: one", "column: b, name: two"))).run_id
-    shown = plain(browser.page(f"/compare?run=s/{first}&run=s/{second}"))
-    assert "exact_match/v1: one 0.750 > two 0.000" in shown
-    assert "one − two +0.750" in shown
-    assert "30 / 10 / 0" in shown
-    assert "Samples with the largest differences" in shown
+    displayed = plain(browser.page(f"/compare?run=s/{first}&run=s/{second}"))
+    assert "exact_match/v1: one 0.750 > two 0.000" in displayed
+    assert "one − two +0.750" in displayed
+    assert "30 / 10 / 0" in displayed
+    assert "Samples with the largest differences" in displayed
 
 
 def test_incomparable_runs_explain_why(browser: Browser) -> None:

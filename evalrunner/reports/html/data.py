@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from evalrunner.domain import Cell, Failure, Metric, Row
 from evalrunner.errors import RunError
+from evalrunner.formatting import plain_text
 from evalrunner.redact import redact
 from evalrunner.reports.view import RunView, sentence
 from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores
@@ -270,7 +271,7 @@ class Packer:
             sample.id[:ID_LIMIT],
             first.epoch,
             sample.index,
-            self._cut(_text(sample.input)),
+            self._cut(plain_text(sample.input)),
             [self._cut(text) for text in sample.expected],
             [self._value(sample.metadata.get(name)) for name in self.columns],
             answers,
@@ -287,7 +288,7 @@ class Packer:
     def _value(self, value: Any) -> int:
         if value is None:
             return -1
-        text = _text(value)
+        text = plain_text(value)
         return self._place(text if len(text) <= ID_LIMIT else text[:ID_LIMIT] + "…")
 
     def _answer(self, row: Row, target: int, prompts: list[Any]) -> list[Any]:
@@ -319,7 +320,7 @@ class Packer:
             int(answer.cached),
             cells,
             messages,
-            self._cut(_text(list(answer.tool_calls))) if answer.tool_calls else None,
+            self._cut(plain_text(list(answer.tool_calls))) if answer.tool_calls else None,
         ]
 
     def _messages(self, messages: Sequence[Mapping[str, Any]] | None, target: int, prompts: list[Any]) -> Any:
@@ -338,7 +339,7 @@ class Packer:
         if message is not None or cell.detail or cell.calls:
             packed.append(self._place(message[: self.limit] if message is not None else None))
         if cell.detail or cell.calls:
-            packed.append({str(key): self._cut(_text(value)) for key, value in (cell.detail or {}).items()})
+            packed.append({str(key): self._cut(plain_text(value)) for key, value in (cell.detail or {}).items()})
         if cell.calls:
             known = [call.cost_usd for call in cell.calls if call.cost_usd is not None]
             packed.append(sum(known) if known else None)
@@ -352,13 +353,9 @@ def _short(seconds: float | None) -> float | None:
 def _content(message: Mapping[str, Any]) -> str:
     """The content of a message; with other keys than role and content, all but the role as JSON."""
     if len(message) == 2 and "role" in message and "content" in message:
-        return _text(message["content"])
+        return plain_text(message["content"])
     rest = {key: value for key, value in message.items() if key != "role"}
-    return _text(rest["content"]) if list(rest) == ["content"] else _text(rest)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return plain_text(rest["content"]) if list(rest) == ["content"] else plain_text(rest)
 
 
 def json_text(data: Any) -> str:

@@ -53,12 +53,12 @@ def test_page_fits_any_screen_and_makes_no_request(visit: Open, report: Path, wi
 def test_axe_finds_no_serious_issue(visit: Open, report: Path, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     opened = visit(report, scheme=scheme)
-    found = axe.run(opened.page).response["violations"]
+    result = axe.run(opened.page).response["violations"]
     opened.page.locator("#row-table tbody th a").nth(4).click()
-    found += axe.run(opened.page, context="dialog").response["violations"]
+    result += axe.run(opened.page, context="dialog").response["violations"]
     serious = [
         f"{fault['id']}: {node['target']} {node['failureSummary']}"
-        for fault in found
+        for fault in result
         for node in fault["nodes"]
         if fault["impact"] in ("serious", "critical")
     ]
@@ -135,8 +135,8 @@ def test_rows_can_be_searched_filtered_and_sorted(visit: Open, report: Path) -> 
     page.select_option("#scorer", label="token_f1")
     page.fill("#low", "0.3")
     page.fill("#high", "0.4")
-    found = {row["id"] for row in rows_of(report) if 0.3 <= (row["cells"]["token_f1"]["value"] or 0) <= 0.4}
-    opened.await_count(f"{len(found)} of 120 rows")
+    result = {row["id"] for row in rows_of(report) if 0.3 <= (row["cells"]["token_f1"]["value"] or 0) <= 0.4}
+    opened.await_count(f"{len(result)} of 120 rows")
     page.click("#clear")
     page.click("button[data-sort='id']")
     page.click("button[data-sort='id']")

@@ -98,11 +98,11 @@ class Elements(HTMLParser):
 def test_data_never_becomes_an_element() -> None:
     page = make_hostile().read_text(encoding="utf-8")
     assert SECRET not in page
-    found = Elements()
-    found.feed(page)
-    kinds = [kind for kind in found.kinds if kind != "text/plain"]
+    result = Elements()
+    result.feed(page)
+    kinds = [kind for kind in result.kinds if kind != "text/plain"]
     assert kinds == ["application/json", None]
-    assert not {"img", "svg", "b", "i", "iframe", "link", "object"} & set(found.tags)
+    assert not {"img", "svg", "b", "i", "iframe", "link", "object"} & set(result.tags)
     assert "\x00" not in page and "\x1b" not in page
 
 
@@ -139,8 +139,8 @@ def test_control_characters_are_shown_as_escapes(visit: Callable[..., Visit]) ->
         ("zero", ["\\0", "\\a", "\\x9b"]),
     ):
         page.locator("#row-table tbody th a").nth(list(TEXTS).index(name)).click()
-        shown = page.locator("dialog .pair .escape").all_inner_texts()
-        assert set(escapes) <= set(shown)
+        displayed = page.locator("dialog .pair .escape").all_inner_texts()
+        assert set(escapes) <= set(displayed)
         page.keyboard.press("Escape")
     whole = page.evaluate("document.body.innerText")
     assert not set(whole) & set("\x00\x07\x1b\x9b\u202e\u2066\u200b")

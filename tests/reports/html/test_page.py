@@ -57,8 +57,8 @@ def folder_of(folder: Path, rows: list[Row], **about: Any) -> Path:
 
 
 def scripts_of(page: Path) -> Iterator[tuple[str, str]]:
-    for found in SCRIPT.finditer(page.read_text(encoding="utf-8")):
-        yield found["attributes"], found["text"]
+    for result in SCRIPT.finditer(page.read_text(encoding="utf-8")):
+        yield result["attributes"], result["text"]
 
 
 def packs_of(page: Path) -> list[Any]:
@@ -109,8 +109,8 @@ def test_scripts_never_parse_text_as_html() -> None:
 def test_rows_are_ordered_and_the_last_record_of_a_row_counts(tmp_path: Path) -> None:
     arrived = [row(2), row(0, "two"), row(1, epoch=2), row(0, text="old"), row(1), row(0, text="new")]
     page = write_report(stored_view(RunFolder(folder_of(tmp_path, arrived))), tmp_path / "report.html")
-    shown = [(group[0], group[1], [answer and answer[0] for answer in group[6]]) for group in packs_of(page)]
-    assert shown == [
+    displayed = [(group[0], group[1], [answer and answer[0] for answer in group[6]]) for group in packs_of(page)]
+    assert displayed == [
         ("q0", 1, ["new", "b"]), ("q1", 1, ["b", None]), ("q1", 2, ["b", None]), ("q2", 1, ["b", None]),
     ]  # fmt: skip
 

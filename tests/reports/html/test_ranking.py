@@ -36,9 +36,9 @@ def write() -> None:
 
 
 def overview_of(page: Path) -> dict[str, object]:
-    found = re.search(r'id="overview">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    return dict(json.loads(found[1]))
+    result = re.search(r'id="overview">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
+    assert result is not None
+    return dict(json.loads(result[1]))
 
 
 def compared() -> Path:
