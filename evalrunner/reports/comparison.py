@@ -97,13 +97,13 @@ def disagreement_tables(groups: Sequence[Sequence[Row]]) -> Iterator[RenderableT
             ]
             table.add_row(
                 styled(one_line(row.target, MAX_NAME)),
-                styled(one_line(output_text(row), MAX_TEXT)),
+                styled(one_line(output_with_status(row), MAX_TEXT)),
                 *map(styled, scores),
             )
         yield table
 
 
-def output_text(row: Row) -> str:
+def output_with_status(row: Row) -> str:
     """The output of a row, or how its call failed."""
     answer = row.answer
     if not isinstance(answer, Completion):
@@ -292,7 +292,7 @@ def _table(diff: RunDiff) -> Table:
     for column, share in zip(table.columns[1:4], DIFF_SHARES.values(), strict=True):
         column.no_wrap, column.overflow, column.ratio = True, "ellipsis", share
     for change in diff.changes.rows:
-        texts = [str(change.after.sample.input), output_text(change.before), output_text(change.after)]
+        texts = [str(change.after.sample.input), output_with_status(change.before), output_with_status(change.after)]
         scores = [_score(change, name) for name in diff.scorers]
         table.add_row(
             styled(one_line(change.after.sample.id, 24)), *[styled(one_line(text, MAX_TEXT)) for text in texts], *scores
@@ -327,7 +327,7 @@ def _row_data(change: Change) -> dict[str, Any]:
 
 def _side(row: Row) -> dict[str, Any]:
     return {
-        "output": output_text(row),
+        "output": output_with_status(row),
         "scores": {name: {"state": cell.state, "value": cell.value} for name, cell in row.cells.items()},
     }
 

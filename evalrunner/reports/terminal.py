@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from evalrunner.domain import TOO_FEW_VALUES, Completion, GateResult, Metric, Row
+from evalrunner.domain import TOO_FEW_VALUES, GateResult, Metric, Row
 from evalrunner.errors import RunNotFoundError
 from evalrunner.formatting import DASH, age, counted, duration, interval, number, one_line, plain_table, styled
 from evalrunner.reports.view import (
@@ -339,6 +339,8 @@ def judge_warnings(judges: Sequence[JudgeView]) -> Iterator[str]:
 
 def rows_table(title: str, rows: Sequence[Row]) -> Table:
     """Rows with input, accepted answers, output and scores, cut short."""
+    from evalrunner.reports.comparison import output_with_status
+
     names = list(rows[0].cells) if rows else []
     table = plain_table(title, ("id", *WIDTH_SHARES, *names))
     table.expand = True
@@ -346,15 +348,11 @@ def rows_table(title: str, rows: Sequence[Row]) -> Table:
         column.no_wrap, column.overflow = True, "ellipsis"
         column.ratio = WIDTH_SHARES[str(column.header)]
     for row in rows:
-        answer = row.answer
-        output = answer.text if isinstance(answer, Completion) else f"[{answer}]"
-        if isinstance(answer, Completion) and answer.finish_reason != "stop":
-            output = f"{output} [{answer.finish_reason}]"
         table.add_row(
             styled(one_line(row.sample.id, 24)),
             styled(one_line(str(row.sample.input), MAX_TEXT)),
             styled(one_line(" | ".join(row.sample.expected), MAX_TEXT)),
-            styled(one_line(output, MAX_TEXT)),
+            styled(one_line(output_with_status(row), MAX_TEXT)),
             *[styled(number(cell.value) if cell.state == "scored" else cell.state) for cell in row.cells.values()],
         )
     return table

@@ -17,7 +17,7 @@ from evalrunner.domain import Metric
 from evalrunner.errors import EvalrunError, RunNotFoundError
 from evalrunner.formatting import duration, interval, number, one_line
 from evalrunner.redact import redact
-from evalrunner.reports.comparison import amount, output_text, p_value, pareto_lines, ranking_text, reading_notes
+from evalrunner.reports.comparison import amount, output_with_status, p_value, pareto_lines, ranking_text, reading_notes
 from evalrunner.runs.folder import RunFolder, list_runs
 from evalrunner.runs.record import MetricsRecord, RunRecord
 
@@ -377,6 +377,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "address": lambda text: quote(str(text), safe=""),
     "ends": lambda metric: interval(metric.low, metric.high),
     "ranking": ranking_text,
-    "output": lambda row: _plain(output_text(row), MAX_OUTPUT_LENGTH),
+    "output": lambda row: _plain(output_with_status(row), MAX_OUTPUT_LENGTH),
     "notes": lambda comparison: "\n".join(reading_notes(comparison)),
 }
