@@ -16,7 +16,7 @@ from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
-from evalrunner.targets.recorded import RecordedRun, uncalled
+from evalrunner.targets.recorded import RecordedRun, without_call_cost
 
 
 def load_answers(reference: str, runs: Path) -> StoredAnswers:
@@ -32,7 +32,7 @@ def _of_run(folder: RunFolder) -> StoredAnswers:
     answers: dict[str, dict[tuple[str, int], Completion | Failure]] = {}
     for row in read_rows(folder.path):
         samples.setdefault(row.sample.id, row.sample)
-        answers.setdefault(row.target, {})[row.sample.id, row.epoch] = uncalled(row)
+        answers.setdefault(row.target, {})[row.sample.id, row.epoch] = without_call_cost(row)
     if not answers:
         raise RunNotFoundError(f"run {folder.id} has no rows")
     return StoredAnswers(

@@ -39,7 +39,7 @@ BUILTIN_NAMES: Final = frozenset(measure.name for measure in ALL_BUILTIN_MEASURE
 
 Scores = Mapping[int, float]  # by the position of the sample in the dataset
 
-BEATS, ABOUT = ">", "≈"
+SIGNIFICANT_SIGN, NOT_SIGNIFICANT_SIGN = ">", "≈"
 
 
 def compare(
@@ -392,7 +392,9 @@ def rank(values: Mapping[str, float | None], better: Iterable[tuple[str, str]], 
 
     order = tuple(sorted(values, key=key))
     signs = tuple(
-        BEATS if all((before, after) in wins for before in order[:place] for after in order[place:]) else ABOUT
+        SIGNIFICANT_SIGN
+        if all((before, after) in wins for before in order[:place] for after in order[place:])
+        else NOT_SIGNIFICANT_SIGN
         for place in range(1, len(order))
     )
     best = order[0] if len(order) > 1 and all((order[0], other) in wins for other in order[1:]) else None
@@ -411,7 +413,7 @@ def groups(order: Sequence[str], signs: Sequence[str]) -> list[list[str]]:
     """The order, split at each `>`."""
     result = [list(order[:1])] if order else []
     for sign, name in zip(signs, order[1:], strict=True):
-        if sign == BEATS:
+        if sign == SIGNIFICANT_SIGN:
             result.append([name])
         else:
             result[-1].append(name)

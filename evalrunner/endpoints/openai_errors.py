@@ -19,23 +19,29 @@ from evalrunner.domain import EMPTY, Completion, Failure, FailureKind, RateLimit
 from evalrunner.redact import REDACTED, redact_message
 
 MAX_HEADER_LENGTH = 64  # characters; no such header is longer
-PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s?(ms|[dhms]|us|µs|ns)")
+DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s?(ms|[dhms]|us|µs|ns)")
 UNIT_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 MIN_EPOCH_S = 1e9  # as a wait it would be thirty years, so it is a time since 1970
 MIN_EPOCH_MS = 1e11  # from here on in milliseconds
 
-MARK = "ratelimit-"  # in `x-ratelimit-…`, `anthropic-ratelimit-…`, and either behind LiteLLM's `llm_provider-`
-NAMES = ("remaining-requests", "reset-requests", "remaining-tokens", "reset-tokens")
-OTHER_NAMES = {
-    "requests-remaining": NAMES[0], "requests-reset": NAMES[1], "tokens-remaining": NAMES[2], "tokens-reset": NAMES[3],
-    "remaining": NAMES[0], "reset": NAMES[1], "remaining-req": NAMES[0],
-}  # fmt: skip
+# in `x-ratelimit-…`, `anthropic-ratelimit-…`, and either behind LiteLLM's `llm_provider-`
+RATE_LIMIT_MARK = "ratelimit-"
+RATE_LIMIT_NAMES = ("remaining-requests", "reset-requests", "remaining-tokens", "reset-tokens")
+RATE_LIMIT_ALIASES = {
+    "requests-remaining": "remaining-requests",
+    "requests-reset": "reset-requests",
+    "tokens-remaining": "remaining-tokens",
+    "tokens-reset": "reset-tokens",
+    "remaining": "remaining-requests",
+    "reset": "reset-requests",
+    "remaining-req": "remaining-requests",
+}
 """The names that Anthropic, gateways which only count requests, and Mistral use."""
-RANKS = {
+RATE_LIMIT_PREFIX_RANKS = {
     "llm_provider-x-": 1, "llm_provider-anthropic-": 2, "llm_provider-": 3, "x-": 4, "anthropic-": 5, "": 6,
 }  # fmt: skip
 """Prefixes of the names. The highest rank counts: a proxy's own limits override those that it passes on."""
-MAX_COUNT = 2**53  # a larger number is not a count
+MAX_RATE_LIMIT = 2**53  # a larger number is not a count
 
 MAX_MESSAGE_LENGTH = 200  # characters of a server's text in a message
 MAX_READ_CHARS = 20_000  # of an error page
@@ -62,7 +68,7 @@ NO_KEY = re.compile(
     r"no connected db|missing credentials|invalid[ _]api[ _]key|missing [a-z ]{0,20}api[ _]key|api[ _]key not valid"
     r"|(?:api_key|api key)[^.]{0,60}(?:must be set|is not set|not provided|missing)|authenticationerror"
 )
-TITLE = re.compile(r"<title[^>]*>([^<]{1,300})</title>", re.IGNORECASE)
+HTML_TITLE = re.compile(r"<title[^>]*>([^<]{1,300})</title>", re.IGNORECASE)
 KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # an API key, or what is left of it where a server quotes it
 
 
@@ -143,7 +149,7 @@ def read_error_body(body: bytes | str) -> ErrorText:
         return error if error.message else ErrorText(quote(text), error.searchable)
     except (ValueError, RecursionError):
         pass
-    page = TITLE.search(text[:MAX_READ_CHARS]) if text.lstrip().startswith("<") else None
+    page = HTML_TITLE.search(text[:MAX_READ_CHARS]) if text.lstrip().startswith("<") else None
     return ErrorText(quote(page.group(1) if page else text[:MAX_READ_CHARS]), text[:MAX_READ_CHARS].lower())
 
 
@@ -217,24 +223,29 @@ def read_rate_limits(headers: Mapping[str, str]) -> RateLimitStatus | None:
     values: dict[str, str] = {}
     ranks: dict[str, int] = {}
     for name, value in headers.items():
-        if MARK in name:
-            prefix, _, rest = name.partition(MARK)
+        if RATE_LIMIT_MARK in name:
+            prefix, _, rest = name.partition(RATE_LIMIT_MARK)
             rest = rest.removesuffix("-minute")
-            known = OTHER_NAMES.get(rest, rest)
-            rank = RANKS.get(prefix, 0)
-            if known in NAMES and rank > ranks.get(known, 0):
+            known = RATE_LIMIT_ALIASES.get(rest, rest)
+            rank = RATE_LIMIT_PREFIX_RANKS.get(prefix, 0)
+            if known in RATE_LIMIT_NAMES and rank > ranks.get(known, 0):
                 values[known], ranks[known] = value, rank
     if not values:
         return None
-    requests, tokens = _count(values.get(NAMES[0])), _count(values.get(NAMES[2]))
+    requests, tokens = _count(values.get(RATE_LIMIT_NAMES[0])), _count(values.get(RATE_LIMIT_NAMES[2]))
     if requests is None and tokens is None:
         return None
-    return RateLimitStatus(requests, _wait(values.get(NAMES[1]), headers), tokens, _wait(values.get(NAMES[3]), headers))
+    return RateLimitStatus(
+        requests,
+        _wait(values.get(RATE_LIMIT_NAMES[1]), headers),
+        tokens,
+        _wait(values.get(RATE_LIMIT_NAMES[3]), headers),
+    )
 
 
 def _duration(text: str) -> float | None:
-    parts = PART.findall(text)
-    is_complete = "".join(PART.split(text)[::3]).strip() == ""
+    parts = DURATION_PART.findall(text)
+    is_complete = "".join(DURATION_PART.split(text)[::3]).strip() == ""
     return sum(float(number) * UNIT_S[unit] for number, unit in parts) if parts and is_complete else None
 
 
@@ -270,7 +281,7 @@ def _count(text: str | None) -> int | None:
         number = float(text or "")
     except ValueError:
         return None
-    return int(number) if 0 <= number < MAX_COUNT else None  # NaN is neither
+    return int(number) if 0 <= number < MAX_RATE_LIMIT else None  # NaN is neither
 
 
 def _wait(text: str | None, headers: Mapping[str, str]) -> float | None:

@@ -20,7 +20,7 @@ from evalrunner.endpoints.openai_replies import Usage, count, dollars
 from evalrunner.storage import dict_or_text
 from evalrunner.suite.schema import ModelSpec, PriceSpec
 
-TABLE = "model_prices_and_context_window_backup.json"
+TABLE_FILE = "model_prices_and_context_window_backup.json"
 TOKEN_MODES = frozenset({"chat", "completion", "responses", "embedding", "moderation"})  # priced by the token
 TIER_PREFIX = "input_cost_per_token_above_"  # followed by the size of a prompt, such as 272k_tokens
 INPUT_RATES = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)(?:_above_\d+k_tokens)?")
@@ -34,15 +34,15 @@ MODEL_INFO = "/model/info"  # of LiteLLM's proxy
 PRICE_REQUEST_TIMEOUT_S = 10.0
 MILLION = 1_000_000
 
-PER_REQUEST = 32  # tokens that a provider's template adds to a prompt; OpenAI adds 3
-PER_MESSAGE = 16  # and to each message; OpenAI 4, ChatML 5, Llama 3 7
-WITH_TOOLS = 1024  # for the provider's instructions on tools; Anthropic states 313 to 530
+TOKENS_PER_REQUEST = 32  # tokens that a provider's template adds to a prompt; OpenAI adds 3
+TOKENS_PER_MESSAGE = 16  # and to each message; OpenAI 4, ChatML 5, Llama 3 7
+TOOL_INSTRUCTION_TOKENS = 1024  # for the provider's instructions on tools; Anthropic states 313 to 530
 CACHE_WRITE_FACTOR = 2.0  # times the price of a prompt that the provider caches: Anthropic, for an hour
-LENGTHS = ("max_tokens", "max_completion_tokens")
+TOKEN_LIMIT_PARAMS = ("max_tokens", "max_completion_tokens")
 SURCHARGED_PARAMS = frozenset({"service_tier", "web_search_options", "audio", "plugins"})
-FREE_VALUES = (None, "default", "flex")  # values without a surcharge
+UNCHARGED_VALUES = (None, "default", "flex")  # values without a surcharge
 
-OWN_PRICE = "set a price that covers them: prices: {MODEL: {input: …, output: …}}"
+SET_PRICE_HINT = "set a price that covers them: prices: {MODEL: {input: …, output: …}}"
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=dict_or_text)
 
@@ -112,7 +112,7 @@ def _table() -> Mapping[str, Price]:
     package = importlib.util.find_spec("litellm")
     if package is None or not package.submodule_search_locations:
         return {}
-    path = Path(next(iter(package.submodule_search_locations))) / TABLE
+    path = Path(next(iter(package.submodule_search_locations))) / TABLE_FILE
     try:
         entries = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -311,9 +311,9 @@ def worst_case(request: Request, price: Price) -> float | None:
         sent = sent_bytes(request)
     except (ValueError, RecursionError):  # it refers to itself; the call reports that
         return None
-    prompt = len(sent) + PER_REQUEST + PER_MESSAGE * (len(request.messages) + len(request.texts))
+    prompt = len(sent) + TOKENS_PER_REQUEST + TOKENS_PER_MESSAGE * (len(request.messages) + len(request.texts))
     if request.tools or "tools" in request.params:
-        prompt += WITH_TOOLS
+        prompt += TOOL_INSTRUCTION_TOKENS
     input_rate, output_rate = price.max_rates or (price.input_usd_per_token, price.output_usd_per_token)
     if b'"cache_control"' in sent:
         input_rate *= CACHE_WRITE_FACTOR
@@ -327,7 +327,7 @@ def max_answer_tokens(request: Request, price: Price) -> int | None:
 
 def completion_token_limit(params: Mapping[str, Any], price: Price) -> int | None:
     """The maximum completion tokens with these params: their own limit, or the model's, times `n` answers."""
-    given = [value for name in LENGTHS if (value := params.get(name)) is not None]
+    given = [value for name in TOKEN_LIMIT_PARAMS if (value := params.get(name)) is not None]
     limits = [value for value in given if isinstance(value, int) and not isinstance(value, bool) and value > 0]
     limit = max(limits) if limits and len(limits) == len(given) else price.max_output_tokens
     if limit is None:
@@ -345,7 +345,7 @@ def sent_bytes(request: Request) -> bytes:
 def surcharged_option(params: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()) -> str | None:
     """The name of a param or tool that costs more than its tokens, or None."""
     for name, value in params.items():
-        if name in SURCHARGED_PARAMS and value not in FREE_VALUES:
+        if name in SURCHARGED_PARAMS and value not in UNCHARGED_VALUES:
             return f"params.{name}"
     modalities = params.get("modalities")
     if isinstance(modalities, list | tuple) and set(map(str, modalities)) - {"text"}:
@@ -379,7 +379,7 @@ def check_cap(model: str, price: Price | None, params: Mapping[str, Any], *, jud
     if price.free:
         return None
     if price.has_surcharge:
-        return f"max_cost is set, but calls to {model!r} cost more than their tokens; {OWN_PRICE}"
+        return f"max_cost is set, but calls to {model!r} cost more than their tokens; {SET_PRICE_HINT}"
     if (name := surcharged_option(params)) is not None:
         return f"max_cost is set, but {name} costs more than its tokens; remove one of the two"
     if completion_token_limit(params, price) is None:

@@ -10,7 +10,7 @@ from evalrunner.domain import BaselineResult, GateResult
 from evalrunner.gates.evidence import CandidateRun, Evidence, gather_evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.threshold import GateDecision, check_threshold
-from evalrunner.runs.provenance import NOTHING
+from evalrunner.runs.provenance import EMPTY_PROVENANCE
 from evalrunner.stats.aggregates import metric_interval
 from evalrunner.stats.intervals import LEVEL
 from evalrunner.stats.summary import Summary
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evalrunner.baselines.file import Baseline
     from evalrunner.gates.regression import TestedGate
 
-NO_CANDIDATE = CandidateRun(NOTHING, {})
+NO_CANDIDATE = CandidateRun(EMPTY_PROVENANCE, {})
 
 
 @dataclass(frozen=True, slots=True)

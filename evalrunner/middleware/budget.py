@@ -31,7 +31,8 @@ LEDGER_FILE = "spend.jsonl"
 WorstCase: TypeAlias = Callable[[Request], float | None]
 """The most US dollars that one attempt of a request can cost, None if nothing bounds it."""
 
-MAYBE_PAID = frozenset({"timeout", "connection", "malformed"})  # failures after which the provider may have worked
+# failures after which the provider may have worked
+POSSIBLY_BILLED_KINDS = frozenset({"timeout", "connection", "malformed"})
 UNBOUNDED = (
     "nothing bounds the cost of this request, so it is not sent under a cost cap: "
     "it has images, audio or other parts that are not text, or no limit of output tokens"
@@ -162,7 +163,7 @@ def cost_of_call(answer: Completion | Failure, max_cost: float) -> float:
         return max_cost if answer.cost_usd is None else answer.cost_usd
     if answer.kind == "connection" and answer.fatal:  # the server was never reached
         return 0.0
-    unclear = answer.kind in MAYBE_PAID or (answer.kind == "server" and answer.status is None)
+    unclear = answer.kind in POSSIBLY_BILLED_KINDS or (answer.kind == "server" and answer.status is None)
     return max_cost if unclear else 0.0
 
 

@@ -54,9 +54,9 @@ UNSETTABLE = frozenset(
     {"description", "required_columns", "instructions", "is_session_level_scorer", *SUITE_PARAMETERS}
 )
 
-OUTPUT = frozenset({"predictions", "outputs", "output"})
-INPUT = frozenset({"inputs", "input"})
-EXPECTED = frozenset({"targets", "ground_truth", "expected", "expected_response"})
+OUTPUT_NAMES = frozenset({"predictions", "outputs", "output"})
+INPUT_NAMES = frozenset({"inputs", "input"})
+EXPECTED_NAMES = frozenset({"targets", "ground_truth", "expected", "expected_response"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Columns:
 
     @property
     def needs_expected(self) -> bool:
-        return any(name in EXPECTED and name not in self.mapped for name in self.names)
+        return any(name in EXPECTED_NAMES and name not in self.mapped for name in self.names)
 
     def example(self) -> tuple[Sample, str]:
         """A placeholder row with every column and a wrong output, to estimate the size of judge calls."""
@@ -221,15 +221,15 @@ class Columns:
         """The dataset column for a name; None for the input, the output and the accepted answer."""
         if name in self.mapped:
             return self.mapped[name]
-        return None if name in OUTPUT | INPUT | EXPECTED else name
+        return None if name in OUTPUT_NAMES | INPUT_NAMES | EXPECTED_NAMES else name
 
     def _value(self, name: str, output: str, sample: Sample) -> Any:
         column = self._column(name)
         if column is not None:
             return sample.metadata[column]
-        if name in OUTPUT:
+        if name in OUTPUT_NAMES:
             return output
-        return sample.input if name in INPUT else expected_text(list(sample.expected))
+        return sample.input if name in INPUT_NAMES else expected_text(list(sample.expected))
 
 
 def _is_empty(value: Any) -> bool:

@@ -36,7 +36,7 @@ USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # the ran
 MIN_MARK, MAX_MARK = 1.0, 5.0  # of the others, as in MLflow's prompts
 DRY_RUN_MARK = "score: 4\njustification: placeholder"
 
-ARGUMENTS = ("inputs", "outputs", "expectations")  # the arguments that a row provides
+ROW_ARGUMENTS = ("inputs", "outputs", "expectations")  # the arguments that a row provides
 EXPECTED_RESPONSE, GUIDELINES = "expected_response", "guidelines"
 FEEDBACK_VALUES = {"yes": 1.0, "no": 0.0}
 DRY_RUN_FEEDBACK = '{"result": "yes", "rationale": "placeholder"}'
@@ -180,9 +180,9 @@ def arguments_of(name: str, scorer: Any) -> tuple[str, ...]:
     """The arguments of a scorer. Raises ValueError if it needs one that a row does not have."""
     parameters = inspect.signature(type(scorer).__call__).parameters.values()
     needed = [item.name for item in parameters if item.kind is item.KEYWORD_ONLY and item.default is item.empty]
-    if unavailable := [item for item in needed if item not in ARGUMENTS]:
+    if unavailable := [item for item in needed if item not in ROW_ARGUMENTS]:
         raise ValueError(f"metric {name!r} needs {unavailable[0]!r}, which a row does not have")
-    return tuple(item.name for item in parameters if item.name in ARGUMENTS)
+    return tuple(item.name for item in parameters if item.name in ROW_ARGUMENTS)
 
 
 def expectations_of(name: str, scorer: Any) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ MAX_SLICES: Final = 20
 MAX_DIFFERENCES: Final = 4  # lines on how a candidate differs from the first
 MAX_TEXT: Final = 300
 MAX_NAME: Final = 40
-SHOWN_COSTS: Final = ("latency/p50", "latency/p90", "token_count/mean", "cost_usd/mean")
+COST_METRICS: Final = ("latency/p50", "latency/p90", "token_count/mean", "cost_usd/mean")
 
 DIFF_SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
 
@@ -125,8 +125,8 @@ def p_value(p: float | None) -> str:
 
 def _tables(comparison: Comparison) -> Iterator[Table]:
     """Targets × metrics, the best in bold only where it is significantly better than all others; then cost and latency."""
-    costs = [metric for metric in comparison.costs if metric.name in SHOWN_COSTS]
-    costs.sort(key=lambda metric: SHOWN_COSTS.index(metric.name))
+    costs = [metric for metric in comparison.costs if metric.name in COST_METRICS]
+    costs.sort(key=lambda metric: COST_METRICS.index(metric.name))
     quality = comparison.metrics
     groups = [quality[start : start + METRICS_PER_TABLE] for start in range(0, len(quality), METRICS_PER_TABLE)]
     for title, group in [*(("comparison", group) for group in groups), ("cost and latency", costs)]:

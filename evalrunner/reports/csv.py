@@ -19,7 +19,7 @@ from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Measure, output_rate
 from evalrunner.storage import replacing
 
-OWN_COLUMNS = ("id", "target", "epoch", "input")
+ROW_COLUMNS = ("id", "target", "epoch", "input")
 XLSX_CELL = 32_767  # characters that a cell of Excel holds
 XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0 §2.2 forbids them
 END_COLUMNS = ("latency", "token_count", "cost_usd", "finish_reason")
@@ -39,10 +39,10 @@ class TableShape:
         ]
         ending = (*STREAMED_COLUMNS, *END_COLUMNS) if streaming else END_COLUMNS
         scores = [column for _, *columns in self.cells for column in columns]
-        taken = {*OWN_COLUMNS, "expected", "output", *scores, *ending}
+        taken = {*ROW_COLUMNS, "expected", "output", *scores, *ending}
         plain = [name for name in sample_columns if name not in ("id", "input", "expected")]
         self.samples = {name: f"sample.{name}" if name in taken else name for name in plain}
-        self.columns = (*OWN_COLUMNS, *self.samples.values(), "expected", "output", *scores, *ending)
+        self.columns = (*ROW_COLUMNS, *self.samples.values(), "expected", "output", *scores, *ending)
 
     def record(self, row: Row) -> dict[str, Any]:
         """The row by column: numbers as numbers, None for missing values."""

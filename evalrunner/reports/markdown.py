@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SUMMARY_BYTES = 512 * 1024  # GitHub drops a step's summary above 1,024 KiB, and the suites of a step share it
 ROWS_PER_TARGET = 25
 MAX_TEXT = 2_000  # characters of an input or output in a row
-CLOSING = 200  # bytes reserved for the line that says that something is cut
+CLOSING_BYTES = 200  # bytes reserved for the line that says that something is cut
 MARKS = {"PASS": "✅", "DONE": "✅", "FAIL": "❌"}
 GATE_COLUMNS = ("verdict", "gate", "target", "value", "95% CI", "bound", "reason", "line")
 RIGHT = frozenset(("value", "bound", "line", "scored", "skipped", "unscored", "errors"))
@@ -40,14 +40,15 @@ MAX_REASON = 500  # characters of a scorer's reason
 # zero-width space behind the mark does.
 INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b\u2028\u2029\u2060-\u2064\ufff9-\ufffb\U000e0000-\U000e007f]+")
 LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
-ACTIVE = "&<>\"'\\`*_~[]!|#@${}:^"  # Markdown reads nothing into the other marks, but at the start of a line
-REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in ACTIVE}
-HARMLESS = {  # and better to read as they are: no emphasis within a word (CommonMark 0.31, §6.2)
+# Markdown reads nothing into the other marks, but at the start of a line
+SPECIAL_CHARACTERS = "&<>\"'\\`*_~[]!|#@${}:^"
+REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in SPECIAL_CHARACTERS}
+UNESCAPED = {  # and better to read as they are: no emphasis within a word (CommonMark 0.31, §6.2)
     "_": re.compile(r"(?<=\w)&#95;(?=\w)"),
     ":": re.compile(r"&#58;(?= )"),
 }
-NO_WIDTH = "&#8203;"
-LOOKED_FOR = re.compile(  # what GitHub makes a link or a picture of, each at the place where it can be broken
+ZERO_WIDTH_SPACE = "&#8203;"
+AUTOLINKED = re.compile(  # what GitHub makes a link or a picture of, each at the place where it can be broken
     r"(?<=&#64;)|(?<=&#58;)(?=[A-Za-z/+-])|(?<=&#35;)(?=\w)|(?i:(?<=\bwww)(?=\.)|(?<=\bgh)(?=-\d))"
 )
 
@@ -128,7 +129,7 @@ class Page:
 
     def __init__(self, max_bytes: int) -> None:
         self.lines: list[str] = []
-        self.left = max_bytes - CLOSING
+        self.left = max_bytes - CLOSING_BYTES
         self.dropped = 0
 
     def add(self, *lines: str) -> bool:
@@ -336,7 +337,7 @@ def _reasons(row: Row) -> Iterator[tuple[str, str]]:
 def inline(text: str, limit: int) -> str:
     """`text` on one line for a paragraph or a cell of a table, cut to `limit` characters."""
     line = " ".join(UNSAFE.sub(" ", INVISIBLE.sub("", _cut(text, limit))).split())
-    return LOOKED_FOR.sub(NO_WIDTH, _escaped(line))
+    return AUTOLINKED.sub(ZERO_WIDTH_SPACE, _escaped(line))
 
 
 def code(text: str, limit: int) -> str:
@@ -356,7 +357,7 @@ def block(text: str, limit: int) -> str:
 
 def _escaped(text: str) -> str:
     text = text.translate(REFERENCES)
-    for mark, place in HARMLESS.items():
+    for mark, place in UNESCAPED.items():
         text = place.sub(mark, text)
     return text
 

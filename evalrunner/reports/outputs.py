@@ -26,8 +26,8 @@ RUN_FILES: Final = {
     ".csv": TABLE_FILE, ".json": METRICS_FILE, ".html": REPORT_FILE, ".md": "summary.md", ".xml": "junit.xml",
 }  # fmt: skip
 """The formats with a place in the run folder. An output of the same format is a copy."""
-ALWAYS: Final = (".csv", ".json", ".html")
-CI: Final = (".md", ".xml")
+DEFAULT_FORMATS: Final = (".csv", ".json", ".html")
+CI_FORMATS: Final = (".md", ".xml")
 STEP_SUMMARY: Final = "step-summary"
 
 
@@ -128,14 +128,14 @@ def _copy(source: Path, path: Path) -> None:
 def open_outputs(run: RunView, outputs: Sequence[str], environ: Mapping[str, str]) -> Outputs:
     """The files of a live run: those of its folder, those of `-o`, and in CI the summary and JUnit."""
     wanted: dict[str, list[Path]] = {}
-    for extension in (*ALWAYS, *(CI if in_ci(environ) else ())):
+    for extension in (*DEFAULT_FORMATS, *(CI_FORMATS if in_ci(environ) else ())):
         wanted[extension] = [run.folder / RUN_FILES[extension]]
     for output in outputs:
         extension = Path(output).suffix.lower()
         own = [run.folder / RUN_FILES[extension]] if extension in RUN_FILES else []
         wanted.setdefault(extension, own).append(Path(output.replace("{suite}", run.suite)))
     selected = [
-        Output(paths[0], load("reporters", extension)(paths[0]), paths[1:], optional=extension in CI)
+        Output(paths[0], load("reporters", extension)(paths[0]), paths[1:], optional=extension in CI_FORMATS)
         for extension, paths in wanted.items()
     ]
     if ".md" in wanted and (step := environ.get("GITHUB_STEP_SUMMARY")):

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from evalrunner.reports.view import RunView
 
-EVERY_S = 5.0  # between plain lines
+LINE_INTERVAL_S = 5.0  # between plain lines
 MIN_ROWS = 5  # from which the rate is trusted
 QUIET_S = 5.0  # without a row, after which the line says so
-SILENT_S = 30.0  # between plain lines while no row finishes
+IDLE_LINE_INTERVAL_S = 30.0  # between plain lines while no row finishes
 
 
 class Pace:
@@ -74,8 +74,8 @@ class PlainProgress:
         out: TextIO,
         *,
         clock: Callable[[], float] = time.monotonic,
-        every_s: float = EVERY_S,
-        silent_s: float = SILENT_S,
+        every_s: float = LINE_INTERVAL_S,
+        silent_s: float = IDLE_LINE_INTERVAL_S,
     ) -> None:
         self.out = out
         self.clock = clock

@@ -47,7 +47,7 @@ class WorstRows:
 
     def add(self, row: Row) -> None:
         """Look at one row."""
-        self._offer(badness(row, self.measures), row)
+        self._offer(mean_shortfall(row, self.measures), row)
 
     def of(self, target: str) -> list[Row]:
         """The worst rows of a target, the worst first."""
@@ -79,10 +79,10 @@ class Regressions(WorstRows):
         """Look at one row."""
         before = self.baseline(row)
         if before is not None:
-            self._offer(fall(row, before, self.measures), row, before)
+            self._offer(largest_drop(row, before, self.measures), row, before)
 
 
-def fall(row: Row, before: BaselineScores, measures: Sequence[Measure]) -> float:
+def largest_drop(row: Row, before: BaselineScores, measures: Sequence[Measure]) -> float:
     """The largest drop of a row's scores, in 0..1 of their range; 0 if none dropped."""
     falls = [0.0]
     for measure in measures:
@@ -95,7 +95,7 @@ def fall(row: Row, before: BaselineScores, measures: Sequence[Measure]) -> float
     return max(falls)
 
 
-def badness(row: Row, measures: Sequence[Measure]) -> float:
+def mean_shortfall(row: Row, measures: Sequence[Measure]) -> float:
     """The mean distance of a row's scores from the best, in 0..1, over those with a known range; no answer is worst."""
     parts: list[float] = []
     for measure in measures:
@@ -116,7 +116,7 @@ def failed(row: Row, measures: Sequence[Measure]) -> bool:
         return True
     if any(cell.state in ("error", "unscored") for cell in row.cells.values()):
         return True
-    return any(badness(row, [measure]) > 0.5 for measure in measures)
+    return any(mean_shortfall(row, [measure]) > 0.5 for measure in measures)
 
 
 def missed(cell: Cell, measure: Measure) -> bool:

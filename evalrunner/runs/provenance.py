@@ -44,12 +44,19 @@ BASELINE_JUDGE_FIELDS = ("model", "params")
 ABSENT: Any = object()
 
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
-COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT", "BUILD_SOURCEVERSION", "CIRCLE_SHA1", "BITBUCKET_COMMIT")
-BRANCHES = (
+COMMIT_VARIABLES = (
+    "GITHUB_SHA",
+    "CI_COMMIT_SHA",
+    "GIT_COMMIT",
+    "BUILD_SOURCEVERSION",
+    "CIRCLE_SHA1",
+    "BITBUCKET_COMMIT",
+)
+BRANCH_VARIABLES = (
     "GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "GIT_BRANCH", "BUILD_SOURCEBRANCHNAME", "CIRCLE_BRANCH",
     "BITBUCKET_BRANCH",
 )  # fmt: skip
-JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
+JOB_URL_VARIABLES = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
 MAX_PARENT_FOLDERS = 40  # searched for .git
 MAX_GIT_FILE_BYTES = 1 << 20
 
@@ -154,7 +161,7 @@ class Provenance:
         }
 
 
-NOTHING = Provenance(suite="", dataset=DatasetProvenance(digest="", rows=0), targets={}, scorers={})
+EMPTY_PROVENANCE = Provenance(suite="", dataset=DatasetProvenance(digest="", rows=0), targets={}, scorers={})
 """The provenance where nothing was run."""
 
 
@@ -320,8 +327,8 @@ def source_of(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """`commit`, `branch` and `ci_url` as far as known: from the repository around `folder`, else from CI variables."""
     commit, branch = _checked_out(folder)
     values = {
-        "commit": commit or _first(environ, COMMITS),
-        "branch": branch or _first(environ, BRANCHES),  # CI checks out a commit without a branch
+        "commit": commit or _first(environ, COMMIT_VARIABLES),
+        "branch": branch or _first(environ, BRANCH_VARIABLES),  # CI checks out a commit without a branch
         "ci_url": _job(environ),
     }
     return {name: value for name, value in values.items() if value}
@@ -335,7 +342,7 @@ def _job(environ: Mapping[str, str]) -> str | None:
     if environ.get("GITHUB_RUN_ID"):
         server = environ.get("GITHUB_SERVER_URL", "https://github.com")
         return f"{server}/{environ.get('GITHUB_REPOSITORY', '')}/actions/runs/{environ['GITHUB_RUN_ID']}"
-    url = _first(environ, JOBS)
+    url = _first(environ, JOB_URL_VARIABLES)
     return None if url is None else LOGIN.sub("://", url)
 
 

@@ -31,7 +31,7 @@ DECODE_ERRORS = (ValueError, KeyError, AttributeError, TypeError)  # raised for 
 
 VERSION = 2
 """In version 1 the cause of a cell without a score was a prefix of its reason: `judge: unreadable verdict`."""
-READABLE = (1, VERSION)
+READABLE_VERSIONS = (1, VERSION)
 _MARK = b',"sum":"'
 _CAUSES = frozenset(get_args(UnscoredCause) + get_args(FailureKind))
 _TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
@@ -217,7 +217,7 @@ def _body(line: bytes) -> bytes:
 
 def _record(body: bytes) -> dict[str, Any]:
     record: dict[str, Any] = load_json(body + b"}")
-    if record.get("v") not in READABLE:
+    if record.get("v") not in READABLE_VERSIONS:
         raise BrokenRecord(f"version {record.get('v')!r}; this evalrun reads versions up to {VERSION}")
     return record
 

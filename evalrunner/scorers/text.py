@@ -26,7 +26,7 @@ NUMBER = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 MINUS_SIGNS = str.maketrans("\u2212\u2012\u2013", "---")  # minus, figure dash and en dash are used as minus signs
-TRAILING = ".,:;!%$€£ "  # signs that may follow a number: of sentences, prices and percentages
+NUMBER_SUFFIXES = ".,:;!%$€£ "  # signs that may follow a number: of sentences, prices and percentages
 MAX_NUMBER_LENGTH = 1_000  # characters; anything longer is compared as text
 TAIL_LENGTH = 20_000  # characters at the end that are searched for the last number
 
@@ -229,7 +229,7 @@ def parse_number(text: str) -> Decimal | None:
     text = text.strip()
     if len(text) > MAX_NUMBER_LENGTH:
         return None
-    match = NUMBER.fullmatch(text.translate(MINUS_SIGNS).rstrip(TRAILING))
+    match = NUMBER.fullmatch(text.translate(MINUS_SIGNS).rstrip(NUMBER_SUFFIXES))
     if match is None or (match["sign"] and match["inner"]):
         return None
     return Decimal(match["sign"] + match["inner"] + match["digits"].replace(",", ""))

@@ -12,7 +12,7 @@ from functools import lru_cache
 from statistics import NormalDist
 
 NORMAL = NormalDist()
-MANY_DF = 1000.0  # from here the expansion of the t quantile alone is exact to 1e-12
+LARGE_DF = 1000.0  # from here the expansion of the t quantile alone is exact to 1e-12
 _TINY = 1e-300  # keeps Lentz's method off a division by zero
 _PRECISE = 1e-16
 
@@ -54,7 +54,7 @@ def t_quantile(p: float, df: float) -> float:
     if p < 0.5:
         return -t_quantile(1 - p, df)
     start = _t_expansion(normal_quantile(p), df)
-    if df >= MANY_DF:
+    if df >= LARGE_DF:
         return start
     tail = 1 - p
     high = 1.0

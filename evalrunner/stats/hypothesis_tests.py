@@ -17,7 +17,9 @@ from evalrunner.stats.intervals import LEVEL, MIN_CLUSTERS, ROUNDING, mean_error
 
 ALPHA: Final = 0.05  # one-sided
 MIN_GRADED_PAIRS: Final = 20  # pairs of graded scores below which nothing is decided
-STRONG: Final = ((1.645 + 0.842) / 1.645) ** 2  # 2.29: from 50% to 80% power, by the normal quantiles of .95 and .8
+POWER_80_FACTOR: Final = (
+    (1.645 + 0.842) / 1.645
+) ** 2  # 2.29: from 50% to 80% power, by the normal quantiles of .95 and .8
 MAX_ROW_FACTOR: Final = 100  # times the current samples: more is no practical number
 
 Decision: TypeAlias = Literal["pass", "fail", "inconclusive"]
@@ -110,7 +112,7 @@ def samples_to_decide(n: int, *, half: float, estimate: float, bound: float) -> 
     if gap == 0 or not (half / gap) ** 2 <= MAX_ROW_FACTOR:
         return SamplesToDecide(None, None)
     even = n * (half / gap) ** 2
-    return SamplesToDecide(max(n + 1, math.ceil(even)), max(n + 1, math.ceil(even * STRONG)))
+    return SamplesToDecide(max(n + 1, math.ceil(even)), max(n + 1, math.ceil(even * POWER_80_FACTOR)))
 
 
 def tango(b: float, c: float, n: float, *, level: float = 0.95) -> tuple[float, float]:

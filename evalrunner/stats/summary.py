@@ -36,7 +36,7 @@ Reason: TypeAlias = tuple[Cause | None, str | None]
 """Why a cell has no score: cause and reason; for errors the kind alone, as every message may differ."""
 MAX_REASONS = 20  # distinct ones to count
 
-UNKNOWN: Final = -1  # the group of a sample that was not added yet
+UNKNOWN_GROUP: Final = -1  # the group of a sample that was not added yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +308,8 @@ class Groups:
         """Add the value of one sample; adding it again changes nothing."""
         index = sample.index
         if index >= len(self.codes):
-            self.codes.extend([UNKNOWN] * (index + 1 - len(self.codes)))
-        elif self.codes[index] != UNKNOWN:
+            self.codes.extend([UNKNOWN_GROUP] * (index + 1 - len(self.codes)))
+        elif self.codes[index] != UNKNOWN_GROUP:
             return
         text = self.text_of(sample)
         if self.singletons and not text:

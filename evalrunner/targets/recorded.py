@@ -79,7 +79,7 @@ def _answers(folder: RunFolder, target: str | None) -> dict[tuple[str, int], Com
     for row in read_rows(folder.path):
         names.add(row.target)
         if target in (None, row.target):
-            answers[row.sample.id, row.epoch] = uncalled(row)
+            answers[row.sample.id, row.epoch] = without_call_cost(row)
     if target is not None and target not in names:
         raise RunNotFoundError(f"run {folder.id} has no target {target!r}{nearest(target, names)}")
     if target is None and len(names) > 1:
@@ -89,7 +89,7 @@ def _answers(folder: RunFolder, target: str | None) -> dict[tuple[str, int], Com
     return answers
 
 
-def uncalled(row: Row) -> Completion | Failure:
+def without_call_cost(row: Row) -> Completion | Failure:
     """The answer without latency and cost: it was paid for then, not now."""
     if isinstance(row.answer, Failure):
         return row.answer

@@ -76,8 +76,8 @@ def test_a_drop_is_decided_by_both_ends_of_its_interval(max_drop: float, decisio
 
 
 def test_an_inconclusive_test_reports_the_rows_needed_to_decide() -> None:
-    found = non_inferiority(pairs(4, 4, 40), max_drop=0.02)
-    assert (found.decision, found.rows, found.worse) == ("inconclusive", SamplesToDecide(1353, 3093), False)
+    result = non_inferiority(pairs(4, 4, 40), max_drop=0.02)
+    assert (result.decision, result.rows, result.worse) == ("inconclusive", SamplesToDecide(1353, 3093), False)
     at_the_bound = non_inferiority(pairs(5, 4, 50), max_drop=0.02)
     assert at_the_bound.rows == SamplesToDecide(None, None)  # no practical number
 
@@ -96,9 +96,9 @@ def test_rows_needed_exceed_the_rows_that_did_not_decide() -> None:
 
 def test_an_identical_run_passes_given_enough_rows() -> None:
     assert samples_to_prove_equivalence(0.02) == 133
-    found = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
-    assert (found.decision, found.rows) == ("inconclusive", SamplesToDecide(133, 133))
-    assert found.note == "no pair differs, but there are too few to rule out the drop"
+    result = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
+    assert (result.decision, result.rows) == ("inconclusive", SamplesToDecide(133, 133))
+    assert result.note == "no pair differs, but there are too few to rule out the drop"
     assert non_inferiority(pairs(0, 0, 133), max_drop=0.02).decision == "pass"
 
 

@@ -36,8 +36,8 @@ from evalrunner.storage import dump_json
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
 
-ABOUT = ("status", "started_at", "finished_at", "duration_s", "seed", "epochs", "rows", "rows_planned", "stopped")
-DECLARED = ("range", "higher_is_better", "binary", "unit", "threshold", "headline", "version", "backend")
+RUN_FIELDS = ("status", "started_at", "finished_at", "duration_s", "seed", "epochs", "rows", "rows_planned", "stopped")
+SCORER_FIELDS = ("range", "higher_is_better", "binary", "unit", "threshold", "headline", "version", "backend")
 
 _TEXT = rb'"(?:[^"\\]|\\.)*"'
 # The head of a record as the log writes it: reading no more of a line is ten times as fast as reading it whole
@@ -53,10 +53,10 @@ ANSWER = (
 )  # fmt: skip
 CELL = ("state", "value", "reason", "detail", "cost_usd")
 STATES = ("scored", "skipped", "unscored", "error")
-ID_LIMIT = 500  # characters of an id or a sample field
-EACH = 400_000  # characters of a pack: enough for deflate to find repetitions, and inflated in one breath
+MAX_FIELD_LENGTH = 500  # characters of an id or a sample field
+PACK_LENGTH = 400_000  # characters of a pack: enough for deflate to find repetitions, and inflated in one breath
 
-LEVEL = 4  # of deflate: 6 takes half as long again, for three per cent
+DEFLATE_LEVEL = 4  # of deflate: 6 takes half as long again, for three per cent
 
 # `</script>` and `<!--` would end or change the element; the two separators end a line in older engines
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
@@ -74,7 +74,7 @@ def overview_data(view: RunView) -> dict[str, Any]:
         "sentence": sentence(view),
         "verdict": view.verdict,
         "exit_code": view.exit_code,
-        "about": {key: to_json(getattr(run, key)) for key in ABOUT},
+        "about": {key: to_json(getattr(run, key)) for key in RUN_FIELDS},
         "dataset_hash": run.dataset.digest,
         "versions": dict(run.versions),
         "notices": list(run.notices),
@@ -101,7 +101,7 @@ def comparison_part(comparison: Comparison | None) -> dict[str, Any] | None:
 
 def scorer_part(name: str, scorer: ScorerProvenance) -> dict[str, Any]:
     """A scorer in the data of the page."""
-    return {"name": name, "type": scorer.type, **{key: to_json(getattr(scorer, key)) for key in DECLARED}}
+    return {"name": name, "type": scorer.type, **{key: to_json(getattr(scorer, key)) for key in SCORER_FIELDS}}
 
 
 def target_part(
@@ -237,7 +237,7 @@ class Packer:
         for rows in groups:
             parts.append(redact(dump_json(self._group(rows))))  # finite numbers only
             size += len(parts[-1])
-            if size > EACH:
+            if size > PACK_LENGTH:
                 yield self._close(parts)
                 parts, size = [], 0
         if parts:
@@ -268,7 +268,7 @@ class Packer:
             for target, row in rows.items():
                 before[target] = self._before(self.baseline(row))
         return [
-            sample.id[:ID_LIMIT],
+            sample.id[:MAX_FIELD_LENGTH],
             first.epoch,
             sample.index,
             self._cut(plain_text(sample.input)),
@@ -289,7 +289,7 @@ class Packer:
         if value is None:
             return -1
         text = plain_text(value)
-        return self._place(text if len(text) <= ID_LIMIT else text[:ID_LIMIT] + "…")
+        return self._place(text if len(text) <= MAX_FIELD_LENGTH else text[:MAX_FIELD_LENGTH] + "…")
 
     def _answer(self, row: Row, target: int, prompts: list[Any]) -> list[Any]:
         answer = row.answer
@@ -375,7 +375,7 @@ def inline_json(text: str) -> bytes:
 
 def packed_json(text: str) -> bytes:
     """JSON deflated (zlib, RFC 1950) and in base64, as `DecompressionStream('deflate')` takes it."""
-    return base64.b64encode(zlib.compress(to_utf8(text), LEVEL))
+    return base64.b64encode(zlib.compress(to_utf8(text), DEFLATE_LEVEL))
 
 
 def csp_hash(text: str) -> str:
