@@ -48,7 +48,7 @@ class TableShape:
         """The row by column: numbers as numbers, None for missing values."""
         sample, answer = row.sample, row.answer
         record: dict[str, Any] = {
-            "id": sample.id, "target": row.target, "epoch": row.epoch, "input": plain_text(sample.input),
+            "id": sample.id, "target": row.target, "epoch": row.epoch, "input": sample.input if isinstance(sample.input, str) else plain_text(sample.input),
         }  # fmt: skip
         for name, column in self.samples.items():
             record[column] = _plain(sample.metadata.get(name))

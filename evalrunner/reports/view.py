@@ -159,7 +159,10 @@ def view_at_start(plan: Plan, folder: RunFolder, record: RunRecord) -> RunView:
     calls += [scorer.judge.calls for scorer in plan.scorers if scorer.judge is not None]
     view = view_of_record(folder, record, {name: TargetView() for name in record.targets})
     return replace(
-        view, rows=plan.rows_before, find_baseline=partial(baseline_lookup_of_plan, plan), tallies=tuple(calls)
+        view,
+        rows=plan.rows_before,
+        find_baseline=partial(baseline_lookup_of_plan, plan) if plan.baselines else lambda: None,
+        tallies=tuple(calls),
     )
 
 
@@ -185,7 +188,7 @@ def view_of(result: RunResult) -> RunView:
     return replace(
         view,
         judges=judges,
-        find_baseline=partial(baseline_lookup_of_plan, plan),
+        find_baseline=partial(baseline_lookup_of_plan, plan) if plan.baselines else lambda: None,
         budget={} if budget is None else dict(budget.ledger.spent) | {"cap": budget.cap_usd},
     )
 

@@ -271,7 +271,7 @@ class Packer:
             sample.id[:MAX_FIELD_LENGTH],
             first.epoch,
             sample.index,
-            self._cut(plain_text(sample.input)),
+            self._cut(sample.input if isinstance(sample.input, str) else plain_text(sample.input)),
             [self._cut(text) for text in sample.expected],
             [self._value(sample.metadata.get(name)) for name in self.columns],
             answers,
@@ -288,7 +288,7 @@ class Packer:
     def _value(self, value: Any) -> int:
         if value is None:
             return -1
-        text = plain_text(value)
+        text = value if isinstance(value, str) else plain_text(value)  # most are text, and there are many
         return self._place(text if len(text) <= MAX_FIELD_LENGTH else text[:MAX_FIELD_LENGTH] + "…")
 
     def _answer(self, row: Row, target: int, prompts: list[Any]) -> list[Any]:
@@ -352,8 +352,9 @@ def _short(seconds: float | None) -> float | None:
 
 def _content(message: Mapping[str, Any]) -> str:
     """The content of a message; with other keys than role and content, all but the role as JSON."""
-    if len(message) == 2 and "role" in message and "content" in message:
-        return plain_text(message["content"])
+    if len(message) == 2 and "role" in message and isinstance(message.get("content"), str):
+        text: str = message["content"]  # nearly always
+        return text
     rest = {key: value for key, value in message.items() if key != "role"}
     return plain_text(rest["content"]) if list(rest) == ["content"] else plain_text(rest)
 
