@@ -1,8 +1,7 @@
 """How many calls to one server may be in flight: a fixed limit, or one that adapts to what the server accepts.
 
-From the outside in: `ConcurrencyLimitedEndpoint` waits for a permit, `ConcurrencyLimiter` grants permits in order,
-`AdaptiveLimit` moves the limit, `RefusalBackoff` and `Quota` hold all calls while the server refuses them or says that
-none are left. The last three are pure: they are given the time.
+`ConcurrencyLimitedEndpoint` waits for a permit, `ConcurrencyLimiter` grants permits in order, `AdaptiveLimit` moves the
+limit, `RefusalBackoff` and `Quota` hold calls the server would refuse. The last three are pure: the time is passed in.
 """
 
 from __future__ import annotations
