@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from evalrunner.stats.distributions import NORMAL, binomial_cdf, normal_quantile, t_quantile, t_tail, variance
 from evalrunner.stats.intervals import LEVEL, MIN_CLUSTERS, ROUNDING, mean_error, wilson
@@ -157,6 +157,30 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
+class PairedPValues(NamedTuple):
+    """The p-values of `NonInferiority` for pairs of 0/1 scores."""
+
+    p_pass: float
+    p_fail: float
+    p_worse: float
+    p_better: float
+
+
+def paired_p_values(b: float, c: float, n: float, *, max_drop: float, exact: bool = True) -> PairedPValues:
+    """The p-values of a drop for `b` of `n` pairs that are right in the baseline alone and `c` in the candidate alone.
+
+    They depend on these counts alone, so that planning can go through every outcome. `exact` needs integers: McNemar's
+    test decides `p_worse` and `p_better`, else Tango's score at zero, as for counts adjusted for clusters.
+    """
+    at_margin = tango_score(b, c, n, max_drop)
+    if exact:
+        worse, better = mcnemar(int(b), int(c), sides=1), mcnemar(int(c), int(b), sides=1)
+    else:
+        at_zero = tango_score(b, c, n, 0.0)
+        worse, better = NORMAL.cdf(-at_zero), NORMAL.cdf(at_zero)
+    return PairedPValues(NORMAL.cdf(at_margin), NORMAL.cdf(-at_margin), worse, better)
+
+
 def _too_few(count: int, noun: str, least: int) -> str:
     return f"{count} {noun if count == 1 else f'{noun}s'}; at least {least} are needed"
 
@@ -178,12 +202,7 @@ def _binary(
     estimate, weight = (b - c) / n, 1.0 if clusters is None else 1 / _inflation(drops, clusters, alpha)
     scaled = (b * weight, c * weight, n * weight)
     low, high = tango(*scaled, level=1 - 2 * alpha)
-    at_margin = tango_score(*scaled, base.max_drop)
-    if clusters is None:
-        worse, better = mcnemar(b, c, sides=1), mcnemar(c, b, sides=1)
-    else:
-        at_zero = tango_score(*scaled, 0.0)
-        worse, better = NORMAL.cdf(-at_zero), NORMAL.cdf(at_zero)
+    p_values = paired_p_values(*scaled, max_drop=base.max_drop, exact=clusters is None)
     half = normal_quantile(1 - alpha) * math.sqrt(((b + c) / n - estimate**2) / (n * weight))
     if half > 0:
         rows = samples_to_decide(n, half=half, estimate=estimate, bound=base.max_drop)
@@ -193,7 +212,7 @@ def _binary(
         rows = SamplesToDecide(needed, needed)
     return replace(
         base, low=low, high=high, method="tango" if clusters is None else "tango-clustered", rows=rows,
-        p_pass=NORMAL.cdf(at_margin), p_fail=NORMAL.cdf(-at_margin), p_worse=worse, p_better=better,
+        p_pass=p_values.p_pass, p_fail=p_values.p_fail, p_worse=p_values.p_worse, p_better=p_values.p_better,
     )  # fmt: skip
 
 
