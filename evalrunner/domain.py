@@ -253,8 +253,9 @@ class Declaration:
     """The properties of a scorer's scores.
 
     `low` and `high` bound the range; None is unbounded. `binary`: every score is 0 or 1. `inline`: cheap enough for the
-    event loop. `threshold`: the lowest score that counts in the `ratio` aggregate. `headline`: the aggregate that the
-    scorer's name alone refers to in a gate. `backend` names the method of scorers with several.
+    event loop. `infer_binary`: scores that are all 0 or 1 are treated as binary. `threshold`: the lowest score that
+    counts in the `ratio` aggregate. `headline`: the aggregate that the scorer's name alone refers to in a gate. `backend`
+    names the method of scorers with several.
     """
 
     low: float | None = 0.0
@@ -269,6 +270,7 @@ class Declaration:
     headline: str = "mean"
     threshold: float | None = None
     inline: bool = False
+    infer_binary: bool = False
     backend: str | None = None
 
 
@@ -290,8 +292,9 @@ class Scorer:
 class Metric:
     """A number over samples, with its confidence interval and the four counts. None: not available.
 
-    `n` counts scored samples; `skipped`, `unscored` and `errors` count the others. `detail` holds the value under the other
-    setting of `on_no_answer`, the reasons of unscored rows, and the backend.
+    `n` counts the samples behind the number. `scored`, `skipped`, `unscored` and `errors` count answers (sample × epoch):
+    with one epoch `scored` is `n`. `detail` holds the value under the other setting of `on_no_answer`, the reasons of
+    unscored rows, and the backend.
     """
 
     name: str
@@ -299,6 +302,7 @@ class Metric:
     aggregate: str
     value: float | None
     n: int
+    scored: int = 0
     skipped: int = 0
     unscored: int = 0
     errors: int = 0

@@ -20,7 +20,7 @@ from evalrunner.errors import Problem, SuiteError
 from evalrunner.redact import redact
 from evalrunner.runs.provenance import Provenance, without_prompts
 from evalrunner.runs.record import RunRecord, from_json, to_json
-from evalrunner.stats.summary import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, cell_code
+from evalrunner.stats.tally import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, cell_code
 from evalrunner.storage import write_text
 
 VERSION = 2

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from evalrunner.domain import Metric
 
-JSON_NUMBERS: Final = ("value", "low", "high", "n", "skipped", "unscored", "errors", "trusted")
+JSON_NUMBERS: Final = ("value", "low", "high", "n", "scored", "skipped", "unscored", "errors", "trusted")
 ALPHA: Final = 0.05  # two-sided, over the whole family
 
 MAX_EXCLUDED: Final = 0.05  # share of the samples of a pair; the 5% that the default min_coverage of gates allows
@@ -246,9 +246,9 @@ def _missing_scores(metrics: Sequence[ComparedMetric]) -> Iterator[str]:
     missing: dict[tuple[str, int, int], list[str]] = {}
     for metric in metrics:
         for name, value in metric.values.items():
-            if not value.trusted:
-                absent = value.unscored + value.errors
-                missing.setdefault((name, absent, value.n + absent), []).append(metric.name)
+            absent = value.unscored + value.errors
+            if not value.trusted and (absent or not value.n):
+                missing.setdefault((name, absent, value.scored + absent), []).append(metric.name)
     for (name, absent, total), names in missing.items():
         if not total:
             yield f"{name} has no sample that the scorer applies to ({', '.join(names)})"
@@ -264,7 +264,7 @@ def _missing_rows(metric: ComparedMetric) -> Iterator[str]:
     for pair in metric.pairs:
         sides = [metric.values.get(name) for name in (pair.first, pair.second)]
         many = pair.excluded > MAX_EXCLUDED * (pair.n + pair.excluded)
-        if many and all(side is None or side.trusted for side in sides):
+        if many and all(side is None or not side.unscored + side.errors for side in sides):
             yield (
                 f"{metric.name}: on {pair.excluded:,} samples only one of {pair.first} and {pair.second} has a score; "
                 f"they are excluded from the {pair.n:,} pairs"

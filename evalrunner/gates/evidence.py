@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Final, get_args
 from evalrunner.domain import FailureKind
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.distributions import variance
-from evalrunner.stats.summary import (
-    BUILTIN_MEASURES,
+from evalrunner.stats.summary import BUILTIN_MEASURES, Summary
+from evalrunner.stats.tally import (
     ERROR,
     JUDGE,
     NO_ANSWER,
+    SKIPPED,
     TOO_FEW_EPOCHS,
     ZEROED,
     Reason,
     ReducedScores,
     SampleScores,
-    Summary,
     Tally,
     reduce_tally,
 )
@@ -65,7 +65,7 @@ class Evidence:
     @property
     def missing(self) -> int:
         """Samples that the scorer applies to and that have no score."""
-        return len(self.reduced.absent)
+        return self.reduced.missing
 
     @property
     def total(self) -> int:
@@ -87,7 +87,14 @@ class Evidence:
         values = self.reduced.values + array("d", [end]) * self.missing
         if self.clusters is None or self.reduced.clusters is None:
             return values, None
-        return values, self.reduced.clusters + array("q", (self.clusters[place] for place in self.reduced.absent))
+        return values, self.reduced.clusters + array(
+            "q",
+            (
+                self.clusters[place]
+                for place, code in zip(self.per_sample.samples, self.per_sample.codes, strict=True)
+                if code > SKIPPED
+            ),
+        )
 
     def count(self, code: int) -> int:
         """Samples whose state has this code."""
@@ -132,7 +139,7 @@ def gather_evidence(gate: Gate, summary: Summary, target: str) -> Evidence:
         groups = summary.slices[column]
         code = groups.code_of(text)
         parts = per_sample.split(groups.codes) if code is not None else {}
-        per_sample = parts.get(code if code is not None else -1) or SampleScores(array("q"), array("d"), array("b"))
+        per_sample = parts.get(code if code is not None else -1) or SampleScores.empty()
     clusters = summary.clusters.codes if summary.clusters is not None else None
     calls = summary.tallies[target, BUILTIN_MEASURES[0].name]  # every target has a latency, or a reason why not
     return Evidence(per_sample, per_sample.partition_states(clusters), clusters, tally, calls, summary.design.seed)

@@ -6,35 +6,36 @@ Pure, and the same for any order of the rows.
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from evalrunner.domain import Cause, Cell, Completion, Declaration, Failure, Metric, Row, Sample, cell_message
+from evalrunner.domain import Cell, Completion, Declaration, Failure, Metric, Row, Sample, cell_message
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, find_aggregate, metric_interval
 from evalrunner.stats.intervals import Interval
+from evalrunner.stats.tally import (
+    ERROR,
+    JUDGE,
+    NO_ANSWER,
+    SCORED,
+    SKIPPED,
+    ZEROED,
+    FillRange,
+    ReducedScores,
+    SampleScores,
+    Tally,
+    fill_range,
+    reduce_tally,
+)
 
 _NOT_REPORTED = Cell("unscored", reason="not reported")
 _NOT_CALLED = Cell("skipped", reason="nothing was called")
 
-MIN_COVERAGE: Final = 0.95  # share of the samples a scorer applies to that must have been scored
-
-SCORED: Final = 0
-ZEROED: Final = 1  # no answer, counted as zero by on_no_answer: zero
-SKIPPED: Final = 2
-NO_ANSWER: Final = 3
-JUDGE: Final = 4
-ERROR: Final = 5
-TOO_FEW_EPOCHS: Final = 6  # of a sample: fewer scored epochs than its reducer needs
-
-Reason: TypeAlias = tuple[Cause | None, str | None]
-"""Why a cell has no score: cause and reason; for errors the kind alone, as every message may differ."""
-MAX_REASONS = 20  # distinct ones to count
+MIN_COVERAGE: Final = 0.95  # share of the answers a scorer applies to that must have been scored
+ALL_BINARY: Final = "all scores are 0 or 1, so they are treated as pass or fail"
 
 UNKNOWN_GROUP: Final = -1  # the group of a sample that was not added yet
 
@@ -134,143 +135,6 @@ def output_rate(answer: Completion) -> float | None:
     return answer.output_tokens / seconds if seconds > 0 else None
 
 
-@dataclass(slots=True)
-class Tally:
-    """The values of one scorer on one target as they arrive, in any order.
-
-    `samples` holds each row's position in the dataset, to group the epochs of a sample; `epochs` is None for a single
-    epoch.
-    """
-
-    values: array[float] = field(default_factory=lambda: array("d"))
-    codes: array[int] = field(default_factory=lambda: array("b"))
-    samples: array[int] = field(default_factory=lambda: array("q"))
-    reasons: Counter[Reason] = field(default_factory=Counter)
-    epochs: array[int] | None = None
-
-    def add(self, sample: int, cell: Cell, *, epoch: int = 1) -> None:
-        """Count one cell."""
-        code = cell_code(cell)
-        self.values.append(cell.value if cell.value is not None else math.nan)
-        self.codes.append(code)
-        self.samples.append(sample)
-        if self.epochs is not None:
-            self.epochs.append(epoch)
-        if code != SKIPPED and (cell.cause is not None or cell.reason is not None):
-            reason = cell.cause, None if code == ERROR else cell.reason
-            if reason in self.reasons or len(self.reasons) < MAX_REASONS:
-                self.reasons[reason] += 1
-
-
-def cell_code(cell: Cell) -> int:
-    """The code of a cell's state; unscored cells have one code for a missing answer and one for a missing verdict."""
-    if cell.state == "scored":
-        return SCORED if cell.cause is None else ZEROED
-    if cell.state == "skipped":
-        return SKIPPED
-    if cell.state == "error":
-        return ERROR
-    return NO_ANSWER if cell.cause == "no_answer" else JUDGE
-
-
-@dataclass(frozen=True, slots=True)
-class ReducedScores:
-    """One score per sample. `values` are those of the scored samples; the counts are of samples.
-
-    `samples` holds the position of each value's sample, `clusters` its cluster if samples are clustered, `absent` the
-    positions of the samples that should have a value and have none. `zeroed` of the scored ones have no answer and
-    count as zero.
-    """
-
-    values: array[float]
-    samples: array[int]
-    absent: array[int]
-    zeroed: int
-    skipped: int
-    no_answer: int
-    judge: int
-    errors: int
-    clusters: array[int] | None = None
-
-    @property
-    def applicable(self) -> int:
-        """Samples that the scorer applies to, scored or not."""
-        return len(self.values) + self.missing
-
-    @property
-    def missing(self) -> int:
-        """Samples that the scorer applies to and that have no value."""
-        return self.no_answer + self.judge + self.errors
-
-
-@dataclass(frozen=True, slots=True)
-class SampleScores:
-    """A value and a code for each sample, aligned: a tally after reducing epochs."""
-
-    samples: array[int]
-    values: array[float]
-    codes: array[int]
-
-    def split(self, groups: array[int]) -> dict[int, SampleScores]:
-        """The parts by group; `groups` holds the group of each position in the dataset."""
-        parts: dict[int, SampleScores] = {}
-        for sample, value, code in zip(self.samples, self.values, self.codes, strict=True):
-            part = parts.get(groups[sample])
-            if part is None:
-                part = parts[groups[sample]] = SampleScores(array("q"), array("d"), array("b"))
-            part.samples.append(sample)
-            part.values.append(value)
-            part.codes.append(code)
-        return parts
-
-    def partition_states(self, clusters: array[int] | None = None) -> ReducedScores:
-        """The scored samples, and counts of the others; `clusters` holds the cluster of each position."""
-        values, samples, absent = array("d"), array("q"), array("q")
-        for sample, value, code in zip(self.samples, self.values, self.codes, strict=True):
-            if code <= ZEROED:
-                values.append(value)
-                samples.append(sample)
-            elif code != SKIPPED:
-                absent.append(sample)
-        count = Counter(self.codes)
-        return ReducedScores(
-            values, samples, absent, count[ZEROED], count[SKIPPED], count[NO_ANSWER], count[JUDGE],
-            count[ERROR] + count[TOO_FEW_EPOCHS],
-            None if clusters is None else array("q", (clusters[sample] for sample in samples)),
-        )  # fmt: skip
-
-
-def reduce_tally(tally: Tally, reducer: Reducer = MEAN_REDUCER) -> SampleScores:
-    """Epochs to one score per sample; a sample with too few scored epochs takes its worst state."""
-    if tally.epochs is None:
-        if reducer.kind in ("mean", "median", "mode", "max"):  # of one epoch these are its score
-            return SampleScores(tally.samples, tally.values, tally.codes)
-        epochs = array("i", [1]) * len(tally.values)
-    else:
-        epochs = tally.epochs
-    keys = [sample << 24 | epoch for sample, epoch in zip(tally.samples, epochs, strict=True)]
-    order = sorted(range(len(keys)), key=keys.__getitem__)  # by sample, then epoch, whatever the order of arrival
-    result = SampleScores(array("q"), array("d"), array("b"))
-    for sample, places in groupby(order, key=tally.samples.__getitem__):
-        scores: list[float] = []
-        codes: list[int] = []
-        for place in places:
-            codes.append(tally.codes[place])
-            if codes[-1] <= ZEROED:
-                scores.append(tally.values[place])
-        value = reducer.reduce(scores)
-        result.samples.append(sample)
-        result.values.append(math.nan if value is None else value)
-        result.codes.append(SCORED if value is not None else _worst(codes))
-    return result
-
-
-def _worst(codes: Sequence[int]) -> int:
-    """The worst state of a sample without a value; too few epochs if all of them are scored."""
-    worst = max(codes)
-    return worst if worst > ZEROED else TOO_FEW_EPOCHS
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
     """How samples and epochs are grouped, as the suite says. `cluster` and `slices` are columns."""
@@ -338,31 +202,59 @@ def value_text(value: Any) -> str:
 
 
 @dataclass(slots=True)
+class Population:
+    """The samples of a dataset, asked or not: the group of each by its position, and their number if it is known."""
+
+    clusters: Groups | None
+    slices: dict[str, Groups]
+    count: int | None = None
+
+    @classmethod
+    def of(cls, design: Design) -> Population:
+        """Without samples."""
+        clusters = None if design.cluster is None else Groups(design.cluster, singletons=True)
+        return cls(clusters, {column: Groups(column) for column in design.slices})
+
+    def add(self, sample: Sample) -> None:
+        """Add the groups of one sample; adding it again changes nothing."""
+        for groups in self.slices.values():
+            groups.add(sample)
+        if self.clusters is not None:
+            self.clusters.add(sample)
+
+
+@dataclass(slots=True)
 class Summary:
-    """The metrics of the rows so far. Rows are added with `add`; metrics are available at any time."""
+    """The metrics of the rows so far. Rows are added with `add`; metrics are available at any time.
+
+    `population` are the samples of the dataset, so that those without a row count as missing; without it only the
+    samples of rows are known.
+    """
 
     measures: tuple[Measure, ...]
     targets: tuple[str, ...]
     epochs: int = 1
     streaming: bool = False
     design: Design = Design()
+    population: Population | None = None
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
     clusters: Groups | None = None
     slices: dict[str, Groups] = field(default_factory=dict)
     _known: dict[str, tuple[Metric, ...]] = field(default_factory=dict)  # until the next row
+    _binary: dict[str, bool] = field(default_factory=dict)  # until the next row
 
     def __post_init__(self) -> None:
         self.measures = (*self.measures, *builtin_measures(streaming=self.streaming))
         for target in self.targets:
             for measure in self.measures:
                 self.tallies[target, measure.name] = Tally(epochs=array("i") if self.epochs > 1 else None)
-        self.slices = {column: Groups(column) for column in self.design.slices}
-        if self.design.cluster is not None:
-            self.clusters = Groups(self.design.cluster, singletons=True)
+        population = self.population or Population.of(self.design)
+        self.slices, self.clusters = population.slices, population.clusters
 
     def add(self, row: Row) -> None:
         """Count one row."""
         self._known.clear()
+        self._binary.clear()
         index = row.sample.index
         for name, cell in row.cells.items():
             self.tallies[row.target, name].add(index, cell, epoch=row.epoch)
@@ -373,6 +265,31 @@ class Summary:
         if self.clusters is not None:
             self.clusters.add(row.sample)
 
+    def sample_scores(self, target: str, measure: Measure, *, reducer: Reducer | None = None) -> SampleScores:
+        """The score of every sample of a target that has a row, with its worst and best ends."""
+        chosen = reducer or self.reducer_of(measure.name)
+        tally = self.tallies[target, measure.name]
+        return reduce_tally(tally, chosen, self.fill_range(measure, chosen), epochs=self.epochs)
+
+    def fill_range(self, measure: Measure, reducer: Reducer) -> FillRange:
+        """What a missing score of a measure could be."""
+        declaration = measure.declaration
+        if self.observed_binary(measure):
+            declaration = replace(declaration, binary=True)
+        return fill_range(declaration, reducer)
+
+    def observed_binary(self, measure: Measure) -> bool:
+        """Whether the scores of a measure that may be graded are all 0 or 1, for every target."""
+        declaration = measure.declaration
+        if declaration.binary or not declaration.infer_binary:
+            return False
+        if measure.name not in self._binary:
+            tallies = [self.tallies[target, measure.name] for target in self.targets]
+            self._binary[measure.name] = any(map(len, (tally.values for tally in tallies))) and all(
+                tally.is_binary for tally in tallies if any(code <= ZEROED for code in tally.codes)
+            )
+        return self._binary[measure.name]
+
     def reduced(
         self, target: str, measure: str, *, reducer: Reducer | None = None, slice: Mapping[str, str] | None = None
     ) -> ReducedScores:
@@ -380,13 +297,31 @@ class Summary:
 
         An empty slice has no values and no counts. Raises KeyError for a column that is not a slice.
         """
-        result = reduce_tally(self.tallies[target, measure], reducer or self.reducer_of(measure))
+        scores = self.sample_scores(target, self.measure(measure), reducer=reducer)
         for column, text in (slice or {}).items():
             groups = self.slices[column]
             code = groups.code_of(text)
-            parts = result.split(groups.codes)
-            result = parts.get(-2 if code is None else code) or SampleScores(array("q"), array("d"), array("b"))
-        return result.partition_states(None if self.clusters is None else self.clusters.codes)
+            scores = scores.split(groups.codes).get(-2 if code is None else code) or SampleScores.empty()
+        return scores.partition_states(None if self.clusters is None else self.clusters.codes)
+
+    def measure(self, name: str) -> Measure:
+        """The measure with this name. Raises KeyError."""
+        for measure in self.measures:
+            if measure.name == name:
+                return measure
+        raise KeyError(name)
+
+    def samples_in(self, slice: Mapping[str, str] | None = None) -> int:
+        """How many samples the dataset has, or a slice of it: those that are known, asked or not."""
+        if slice is None:
+            count = None if self.population is None else self.population.count
+            if count is not None:
+                return count
+            first = self.measures[-1].name
+            return len({sample for target in self.targets for sample in self.tallies[target, first].samples})
+        ((column, text),) = slice.items()
+        code = self.slices[column].code_of(text)
+        return 0 if code is None else self.slices[column].codes.count(code)
 
     def reducer_of(self, measure: str) -> Reducer:
         """The reducer of metric names without a reducer: the suite's, or the mean for built-in measures."""
@@ -398,15 +333,26 @@ class Summary:
 
     def estimand(self, measure: Measure, aggregate_name: str, *, reducer: Reducer | None = None) -> Estimand:
         """What a metric estimates; goes into `gate_bounds` with the reduced values."""
+        if self.observed_binary(measure):
+            measure = replace(measure, declaration=replace(measure.declaration, binary=True))
         return measure.estimand(aggregate_name, reducer=reducer or self.reducer_of(measure.name), epochs=self.epochs)
 
     def metrics(self, target: str) -> tuple[Metric, ...]:
         """Every metric of a target over all its samples, in the order of the suite."""
         if target not in self._known:
+            clusters = None if self.clusters is None else self.clusters.codes
+            samples = self.samples_in()
             self._known[target] = tuple(
-                self._metric(target, measure, reduced, (name, reducer, None))
+                self._metric(target, measure, group, (name, reducer, None))
                 for measure, reducer, names in self._reduced_measures()
-                for reduced in [self.reduced(target, measure.name, reducer=reducer)]
+                for scores in [self.sample_scores(target, measure, reducer=reducer)]
+                for group in [
+                    _Group(
+                        scores.partition_states(clusters),
+                        self.tallies[target, measure.name].count_codes()[0],
+                        samples * self.epochs,
+                    )
+                ]
                 for name in names
             )
         return self._known[target]
@@ -416,14 +362,17 @@ class Summary:
         result: dict[tuple[str, str], list[Metric]] = {
             (column, text): [] for column, groups in self.slices.items() for text in sorted(groups.texts)
         }
+        sizes = {column: Counter(groups.codes) for column, groups in self.slices.items()}
         clusters = None if self.clusters is None else self.clusters.codes
         for measure, reducer, names in self._reduced_measures() if result else ():
-            per_sample = reduce_tally(self.tallies[target, measure.name], reducer)
+            per_sample = self.sample_scores(target, measure, reducer=reducer)
             for column, groups in self.slices.items():
+                counts = self.tallies[target, measure.name].count_codes(groups.codes)
                 for code, part in per_sample.split(groups.codes).items():
-                    reduced, text = part.partition_states(clusters), groups.texts[code]
+                    planned = sizes[column][code] * self.epochs
+                    group, text = _Group(part.partition_states(clusters), counts[code], planned), groups.texts[code]
                     what = [(name, reducer, {column: text}) for name in names]
-                    result[column, text].extend(self._metric(target, measure, reduced, each) for each in what)
+                    result[column, text].extend(self._metric(target, measure, group, each) for each in what)
         return tuple(metric for metrics in result.values() for metric in metrics)
 
     def all_metrics(self, target: str) -> tuple[Metric, ...]:
@@ -439,27 +388,30 @@ class Summary:
                     yield measure, reducer, (MEAN.name,)
 
     def _metric(
-        self, target: str, measure: Measure, reduced: ReducedScores, what: tuple[str, Reducer, Mapping[str, str] | None]
+        self, target: str, measure: Measure, group: _Group, what: tuple[str, Reducer, Mapping[str, str] | None]
     ) -> Metric:
         name, reducer, where = what
-        further = reducer in self.design.other_reducers
-        declaration, values = measure.declaration, reduced.values
-        estimand = measure.estimand(name, reducer=reducer, epochs=self.epochs)
+        reduced, declaration = group.reduced, measure.declaration
+        values = reduced.values
+        estimand = self.estimand(measure, name, reducer=reducer)
         if reduced.clusters is None and estimand.aggregate.order_based:
             values = array("d", sorted(values))
         result = metric_interval(estimand, values, clusters=reduced.clusters, seed=self.design.seed)
-        value, reducer_name = estimand.value(values), reducer.name
+        detail = _detail(measure, estimand, reduced, result, None if where else self.tallies[target, measure.name])
+        if where is None and self.observed_binary(measure):
+            detail = {**(detail or {}), "scores": ALL_BINARY}
         return Metric(
-            name=measure.reducer_name(reducer) if further else measure.metric_name(name),
+            name=measure.reducer_name(reducer) if reducer in self.design.other_reducers else measure.metric_name(name),
             scorer=measure.name,
             aggregate=name,
-            value=value,
+            value=estimand.value(values),
             n=len(values),
-            skipped=reduced.skipped,
-            unscored=reduced.no_answer + reduced.judge,
-            errors=reduced.errors,
+            scored=group.scored,
+            skipped=group.codes[SKIPPED],
+            unscored=group.codes[NO_ANSWER] + group.codes[JUDGE],
+            errors=group.codes[ERROR],
             version=declaration.version,
-            reducer=reducer_name,
+            reducer=reducer.name,
             slice=where,
             low=result.low,
             high=result.high,
@@ -468,9 +420,28 @@ class Summary:
             n_effective=result.n_effective,
             unit=declaration.unit,
             higher_is_better=declaration.higher_is_better,
-            trusted=len(values) > 0 and coverage(reduced) >= MIN_COVERAGE,
-            detail=_detail(measure, estimand, reduced, result, None if where else self.tallies[target, measure.name]),
+            trusted=len(values) > 0 and group.coverage >= MIN_COVERAGE,
+            detail=detail,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The samples behind a metric: their scores, how many answers have each code, and how many answers were planned."""
+
+    reduced: ReducedScores
+    codes: Counter[int]
+    planned: int
+
+    @property
+    def scored(self) -> int:
+        return self.codes[SCORED] + self.codes[ZEROED]
+
+    @property
+    def coverage(self) -> float:
+        """Share of the answers that the scorer applies to that have a score."""
+        applicable = max(self.planned, self.codes.total()) - self.codes[SKIPPED]
+        return self.scored / applicable if applicable else 0.0
 
 
 def summarize(
@@ -487,11 +458,6 @@ def summarize(
     for row in rows:
         summary.add(row)
     return summary
-
-
-def coverage(reduced: ReducedScores) -> float:
-    """Share of the samples a scorer applies to that were scored; 0 where it applies to none."""
-    return len(reduced.values) / reduced.applicable if reduced.applicable else 0.0
 
 
 def _detail(

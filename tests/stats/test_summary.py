@@ -51,6 +51,7 @@ def test_only_scored_cells_enter_a_metric_and_the_others_are_counted() -> None:
         aggregate="mean",
         value=2 / 3,
         n=3,
+        scored=3,
         skipped=1,
         unscored=2,
         errors=1,
@@ -127,7 +128,7 @@ def test_epochs_are_reduced_to_one_score_per_sample() -> None:
     }
     rows = [row(index, {"exact_match": cell}, epoch=epoch) for (index, epoch), cell in cells.items()]
     result = metric(summarize(rows, [EXACT], ["m"], epochs=2), "exact_match/v1")
-    assert (result.value, result.n, result.errors, result.unscored) == (0.75, 2, 1, 0)
+    assert (result.value, result.n, result.scored, result.errors, result.unscored) == (0.75, 2, 3, 2, 1)
     assert (result.method, result.n_effective) == ("wilson-effective", 3.0)  # not as if every epoch were a row
 
 
@@ -239,10 +240,10 @@ def test_additional_reducers_have_metrics_under_their_names() -> None:
     summary = summarize(reversed(repeated()), [EXACT], ["m"], epochs=3, design=Design(reducers=reducers))
     result = {each.name: each for each in summary.metrics("m") if each.scorer == "exact_match"}
     assert {name: (each.reducer, each.value, each.n, each.errors, each.method) for name, each in result.items()} == {
-        "exact_match/v1": ("mean", pytest.approx(0.75), 4, 0, "wilson-effective"),
-        "exact_match/v1/at_least_2": ("at_least_2", pytest.approx(2 / 3), 3, 1, "wilson"),
-        "exact_match/v1/pass_k_3": ("pass_k_3", pytest.approx(1 / 3), 3, 1, "wilson"),
-        "exact_match/v1/mode": ("mode", pytest.approx(0.75), 4, 0, "wilson"),
+        "exact_match/v1": ("mean", pytest.approx(0.75), 4, 2, "wilson-effective"),
+        "exact_match/v1/at_least_2": ("at_least_2", pytest.approx(2 / 3), 3, 2, "wilson"),
+        "exact_match/v1/pass_k_3": ("pass_k_3", pytest.approx(1 / 3), 3, 2, "wilson"),
+        "exact_match/v1/mode": ("mode", pytest.approx(2 / 3), 3, 2, "wilson"),
     }
     assert {each.reducer for each in summary.metrics("m") if each.scorer == "latency"} == {"mean"}
 
@@ -250,14 +251,14 @@ def test_additional_reducers_have_metrics_under_their_names() -> None:
 def test_the_primary_reducer_has_the_plain_metric_names() -> None:
     design = Design(reducers=(parse_reducer("at_least_2"),))
     result = metric(summarize(repeated(), [EXACT], ["m"], epochs=3, design=design), "exact_match/v1")
-    assert (result.reducer, result.value, result.n, result.errors) == ("at_least_2", pytest.approx(2 / 3), 3, 1)
+    assert (result.reducer, result.value, result.n, result.errors) == ("at_least_2", pytest.approx(2 / 3), 3, 2)
 
 
 def test_a_summary_gives_reduced_scores_and_estimands() -> None:
     summary = summarize(repeated(), [EXACT], ["m"], epochs=3)
     reducer = parse_reducer("at_least_2")
     reduced = summary.reduced("m", "exact_match", reducer=reducer)
-    assert (list(reduced.values), list(reduced.samples), list(reduced.absent)) == ([1.0, 0.0, 1.0], [0, 1, 2], [3])
+    assert (list(reduced.values), list(reduced.samples), reduced.missing) == ([1.0, 0.0, 1.0], [0, 1, 2], 1)
     estimand = summary.estimand(EXACT, "mean", reducer=reducer)
     assert gate_bounds(estimand, reduced.values, confidence=0.95).method == "clopper-pearson"
     plain = summary.estimand(EXACT, "mean")
