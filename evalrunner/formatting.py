@@ -69,6 +69,12 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or f'{noun}s'}"
 
 
+def known_answers(good: tuple[int, int], bad: tuple[int, int]) -> str:
+    """`8 of 12 known answers: 6 of 6 good, 2 of 6 bad`, from the right verdicts and the number of each side."""
+    sides = f"{good[0]} of {good[1]} good, {bad[0]} of {bad[1]} bad"
+    return f"{good[0] + bad[0]} of {good[1] + bad[1]} known answers: {sides}"
+
+
 def plain_text(value: Any) -> str:
     """A value as text: text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -20,7 +20,7 @@ from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.rate_limit import BYTES_PER_TOKEN
 from evalrunner.scorers.call import BoundScorer, outcome_async
-from evalrunner.scorers.judge_calibration import example_sample
+from evalrunner.scorers.judge_calibration import check_stages, example_sample
 from evalrunner.storage import dict_or_text
 from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
@@ -41,9 +41,10 @@ class ModelPrices:
 class Estimate:
     """The estimate of one target or judge. `name` is that of the target or scorer; `model` is None if none is called.
 
-    `calls` includes the `checks` of the sanity check and the `cached` ones; of a judge only the sanity check can be cached.
-    `prompt_tokens` are those of calls that will be made. `high_usd` is None if it is not bounded, both are None if the
-    price is unknown.
+    `calls` includes the `checks` of the first stage of the sanity check; `second_checks` are those of its second stage,
+    which may follow. `cached` counts the cached ones of all of them; of a judge only the sanity check can be cached.
+    `prompt_tokens` are those of `calls` that are not cached. `high_usd` includes the second stage; it is None if it is
+    not bounded, both are None if the price is unknown.
     """
 
     side: Side
@@ -56,6 +57,7 @@ class Estimate:
     low_usd: float | None
     high_usd: float | None
     price: KnownPrice
+    second_checks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,12 @@ class _Money:
     calls: int = 0
     high: float | None = 0.0
 
-    def add(self, tokens: float, highest: float | None, times: int = 1) -> None:
-        """Add `times` calls with a prompt of `tokens`, each at a cost of `most` or less."""
-        self.tokens += tokens * times
-        self.calls += times
+    def add(self, tokens: float, highest: float | None, times: int = 1, *, surely: bool = True) -> None:
+        """Add `times` calls with a prompt of `tokens`, each at a cost of `highest` or less. Calls that are not made
+        `surely` add to the high end only.
+        """
+        self.tokens += tokens * times if surely else 0.0
+        self.calls += times if surely else 0
         self.high = None if self.high is None or (highest is None and times) else self.high + (highest or 0.0) * times
 
     def ends(self) -> tuple[float | None, float | None]:
@@ -171,7 +175,7 @@ class _JudgeCount:
         bound: BoundScorer,
         session: JudgeSession,
         price: KnownPrice,
-        checks: list[Request],
+        checks: list[list[Request]],
         first: Request,
         around: int,
     ) -> None:
@@ -187,8 +191,8 @@ class _JudgeCount:
         """The count of the judge of a scorer before the first row."""
         checks = await sanity_check_requests(bound, session)
         example = getattr(bound.scorer.function, "example", None)
-        if checks:
-            first, example = checks[0], _example(bound)
+        if checks and checks[0]:
+            first, example = checks[0][0], _example(bound)
         elif example is not None and (requests := await _requests(bound, session, *example)):
             first = requests[0]
         else:
@@ -219,28 +223,27 @@ class _JudgeCount:
         return highest + row_bytes * (price.max_rates or (price.input_usd_per_token,))[0]
 
     def estimate(self, is_cached: IsCached) -> Estimate:
-        checks = self.checks if self.rows else []
+        first, *later = check_stages(self.bound.scorer.calibration_examples) if self.rows and self.checks else [()]
+        second = [place for stage in later for place in stage]
         cached = 0
-        for request in checks:
-            hit = is_cached(self.session.endpoint, request)
-            cached += hit
-            highest = None if self.price.price is None else worst_case(request, self.price.price)
-            tokens = (text_bytes(request.messages) + _json_bytes(request.tools)) / BYTES_PER_TOKEN
-            self.money.add(tokens, highest, 0 if hit else 1)
+        for place in (*first, *second):
+            for request in self.checks[place]:
+                hit = is_cached(self.session.endpoint, request)
+                cached += hit
+                highest = None if self.price.price is None else worst_case(request, self.price.price)
+                tokens = (text_bytes(request.messages) + _json_bytes(request.tools)) / BYTES_PER_TOKEN
+                self.money.add(tokens, highest, 0 if hit else 1, surely=place in first)
+        checks, more = (sum(len(self.checks[place]) for place in places) for places in (first, second))
         return Estimate(
-            "judges", self.bound.name, self.session.name, self.rows + len(checks), len(checks), cached,
-            round(self.money.tokens), *self.money.ends(), self.price,
+            "judges", self.bound.name, self.session.name, self.rows + checks, checks, cached,
+            round(self.money.tokens), *self.money.ends(), self.price, more,
         )  # fmt: skip
 
 
-async def sanity_check_requests(bound: BoundScorer, session: JudgeSession) -> list[Request]:
-    """The requests of the sanity check, in order. No model is called; a scorer without a sanity check is not called."""
+async def sanity_check_requests(bound: BoundScorer, session: JudgeSession) -> list[list[Request]]:
+    """The requests of the sanity check by example. No model is called; a scorer without a sanity check is not called."""
     pairs = enumerate(bound.scorer.calibration_examples)
-    return [
-        request
-        for place, pair in pairs
-        for request in await _requests(bound, session, example_sample(place, pair), pair.output)
-    ]
+    return [await _requests(bound, session, example_sample(place, pair), pair.output) for place, pair in pairs]
 
 
 def _example(bound: BoundScorer) -> tuple[Sample, str]:

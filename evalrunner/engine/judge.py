@@ -1,4 +1,4 @@
-"""Judge sessions: a judge is calibrated before its first verdict, and every call to it is recorded."""
+"""Judge sessions: a sanity check before the first verdict, and a record of every call."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class JudgeSession:
         """The judge for one cell of a row."""
         return RecordingJudge(self._call_endpoint, self.model, self.params, f"{row}/{self.bound.name}", self.stream)
 
-    async def ensure_calibrated(self) -> Unscored | Failure | None:
+    async def ensure_checked(self) -> Unscored | Failure | None:
         """None if the judge may be called, else the outcome of its cells. The first caller runs the sanity check."""
         if self.open_reason is not None:
             return self.open_reason
@@ -109,7 +109,7 @@ class JudgeSession:
             return Failure(self.check.failure.kind, NOT_CHECKED + self.check.failure.message)
         if self.check.passed or self.mode == "warn":
             return None
-        return Unscored("judge_check", f"{self.check.right} of {self.check.total} known answers")
+        return Unscored("judge_check", self.check.summary)
 
     def _needs_check(self) -> bool:
         if self.check is None:

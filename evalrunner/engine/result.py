@@ -37,6 +37,7 @@ from evalrunner.runs.record import (
     RunStatus,
     SanityCheckRecord,
     ScoredFrom,
+    SideRecord,
     TargetMetrics,
     TargetRecord,
     UsageRecord,
@@ -206,7 +207,9 @@ def _sanity_check(judge: JudgeSession) -> SanityCheckRecord | None:
     return SanityCheckRecord(
         right=check.right,
         total=check.total,
-        needed=check.needed,
+        good=SideRecord(right=check.good.right, total=check.good.total, needed=check.good.needed),
+        bad=SideRecord(right=check.bad.right, total=check.bad.total, needed=check.bad.needed),
+        coin=check.coin,
         passed=check.passed,
         failure=failure,
         wrong=check.wrong,
@@ -282,7 +285,7 @@ class ErrorSummary:
     unreadable: dict[str, ErrorGroup] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
-        """Count the errors of one row; of a failed call the failure only. Judges that were not calibrated report that themselves."""
+        """Count the errors of one row; of a failed call the failure only. Judges that were not checked report that themselves."""
         answer = row.answer
         if isinstance(answer, Failure):
             _count_error(self.failures[row.target], answer.kind, row, answer.message)

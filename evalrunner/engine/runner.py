@@ -280,7 +280,7 @@ def _call_all(scorers: Sequence[BoundScorer], sample: Sample, completion: Comple
 async def _call_awaited(bound: BoundScorer, session: JudgeSession | None, job: Job, completion: Completion) -> Cell:
     if session is None:
         return await call_async(bound, job.sample, completion, None)
-    refusal = await session.ensure_calibrated()
+    refusal = await session.ensure_checked()
     if refusal is not None:
         return cell_from(refusal, bound.scorer.declaration)
     return await call_async(bound, job.sample, completion, session.for_row(job.row))

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from evalrunner.baselines.file import Baseline, read_baseline
-from evalrunner.domain import Metric
+from evalrunner.domain import CalibrationExample, Metric
 from evalrunner.engine.estimate import Estimate, Total, total_of
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrunner.errors import EvalrunError, SuiteError
@@ -68,9 +68,18 @@ def _scorer(scorer: PlannedScorer, design: Design) -> str:
     backend = f" ({declaration.backend})" if declaration.backend else ""
     if scorer.judge is None:
         return f"{names}{backend}"
-    pairs = len(scorer.bound.scorer.calibration_examples)
-    check = f", sanity check on {pairs} known answers" if pairs and scorer.judge.mode != "off" else ""
+    check = _sanity_check(scorer.bound.scorer.calibration_examples) if scorer.judge.mode != "off" else ""
     return f"{names}{backend}; judge {one_line(scorer.judge.name, 80)} {_where(scorer.judge.host)}{check}"
+
+
+def _sanity_check(examples: Sequence[CalibrationExample]) -> str:
+    if not examples:
+        return ""
+    from evalrunner.scorers.judge_calibration import check_stages, pass_chance
+
+    first, *later = map(len, check_stages(examples))
+    asked = f"{first} to {first + sum(later)}" if later else f"{first}"
+    return f", sanity check on {asked} known answers (a coin passes {100 * pass_chance(examples, 0.5, 0.5):.2g}%)"
 
 
 def _where(host: str) -> str:
@@ -112,14 +121,20 @@ def render_estimates(estimates: Sequence[Estimate]) -> Iterator[str]:
 
 
 def _parts(item: Estimate) -> Iterator[str]:
-    extra = [f"including {item.checks:,} for the sanity check"] if item.checks else []
+    extra = [f"including {_from_to(item.checks, item.second_checks)} for the sanity check"] if item.checks else []
     extra += [f"{item.cached:,} cached"] if item.cached else []
-    yield counted(item.calls, "call") + (f" ({', '.join(extra)})" if extra else "")
+    calls = "call" if item.calls + item.second_checks == 1 else "calls"
+    yield f"{_from_to(item.calls, item.second_checks)} {calls}" + (f" ({', '.join(extra)})" if extra else "")
     if item.model is None:
         yield "not billed here"
         return
     yield f"about {counted(item.prompt_tokens, 'prompt token')}"
     yield "free" if item.price.source == "free" else _range(Total(item.low_usd, item.high_usd))
+
+
+def _from_to(least: int, more: int) -> str:
+    """`412`, or `412 to 424` where up to `more` can follow."""
+    return f"{least:,} to {least + more:,}" if more else f"{least:,}"
 
 
 def _range(total: Total) -> str:

@@ -331,7 +331,7 @@ def judge_warnings(judges: Sequence[JudgeView]) -> Iterator[str]:
             continue
         used = "Its scores are used anyway (judge_check: warn)." if judge.mode == "warn" else "Its scores are not used."
         yield (
-            f"{judge.scorer}: judge {name} failed its sanity check ({check.right} of {check.total} known answers, {check.needed} needed). "
+            f"{judge.scorer}: judge {name} failed its sanity check ({check.summary}). "
             f"{used} Choose another judge: --judge openai/gpt-5-mini, or judge: in the suite"
             " (suites that read it: EVALRUN_JUDGE=openai/gpt-5-mini)."
         )

@@ -117,7 +117,7 @@ class ScorerProvenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeProvenance:
-    """Which judge a scorer asked and how. `mode` says what its calibration was to decide: on, warn or off."""
+    """Which judge a scorer asked and how. `mode` says what its sanity check decides: on, warn or off."""
 
     name: str
     model: str

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
 
 from evalrunner.domain import EMPTY, Declaration, GateResult, Metric
 from evalrunner.errors import InvalidRunError
+from evalrunner.formatting import known_answers
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE
 from evalrunner.runs.provenance import (
     JudgeProvenance,
@@ -78,15 +79,36 @@ class UsageRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SanityCheckRecord:
-    """How a judge did on its known answers; `failure` is set where a call failed and nothing is known."""
+class SideRecord:
+    """The right verdicts of a judge on its good, or its bad, known answers, and how many are needed to pass."""
 
     right: int
     total: int
     needed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SanityCheckRecord:
+    """How a judge did on its known answers; `failure` is set where a call failed and nothing is known.
+
+    `coin` is the probability that a coin passes. `good` and `bad` are None in runs of before they were recorded.
+    """
+
+    right: int
+    total: int
+    good: SideRecord | None = None
+    bad: SideRecord | None = None
+    coin: float | None = None
     passed: bool
     failure: str | None = None
     wrong: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """`8 of 12 known answers: 6 of 6 good, 2 of 6 bad`"""
+        if self.good is None or self.bad is None:
+            return f"{self.right} of {self.total} known answers"
+        return known_answers((self.good.right, self.good.total), (self.bad.right, self.bad.total))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +125,14 @@ class TargetRecord(TargetProvenance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeRecord(JudgeProvenance):
-    """A judge, its calibration and the calls made to it."""
+    """A judge, its sanity check and the calls made to it."""
 
     sanity_check: SanityCheckRecord | None = None
     usage: UsageRecord = UsageRecord()
 
     @classmethod
     def of(cls, judge: JudgeProvenance, usage: Usage, sanity_check: SanityCheckRecord | None) -> Self:
-        """A judge with its calibration and the calls that were counted."""
+        """A judge with its sanity check and the calls that were counted."""
         return cls(**field_values(judge), usage=UsageRecord.of(usage), sanity_check=sanity_check)
 
 

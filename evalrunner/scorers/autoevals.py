@@ -37,7 +37,8 @@ MAX_REASON_LENGTH = 200  # characters of the reason why a verdict is unreadable
 _loading = threading.Lock()
 
 # Good outputs say the same in other words, so no comparison of strings passes; bad ones differ in the one word that
-# matters. No output is a part of the accepted answer or adds to it, since those cases are a matter of opinion.
+# matters. No output is a part of the accepted answer or adds to it, since those cases are a matter of opinion. The first
+# six of each side are the first stage of the check, the others the second.
 CALIBRATION_EXAMPLES = (
     CalibrationExample(
         "What is the capital of Australia?", "Canberra", "The capital is the city of Canberra.", good=True
@@ -48,7 +49,10 @@ CALIBRATION_EXAMPLES = (
     CalibrationExample("How many legs does a spider have?", "Eight", "Spiders have 8 legs.", good=True),
     CalibrationExample("How many legs does an insect have?", "Six", "Insects have 8 legs.", good=False),
     CalibrationExample(
-        "When did the Berlin Wall fall?", "On 9 November 1989", "It came down on the ninth of November 1989.", good=True
+        "When did the Berlin Wall fall?",
+        "On November 9, 1989",
+        "It came down on the ninth of November 1989.",
+        good=True,
     ),
     CalibrationExample(
         "When did people first walk on the Moon?", "In July 1969", "They first walked on it in July 1996.", good=False
@@ -60,9 +64,9 @@ CALIBRATION_EXAMPLES = (
         good=True,
     ),
     CalibrationExample(
-        "Does the Sun go round the Earth?",
-        "No, the Earth goes round the Sun.",
-        "Yes, the Sun goes round the Earth.",
+        "Does the Sun go around the Earth?",
+        "No, the Earth goes around the Sun.",
+        "Yes, the Sun goes around the Earth.",
         good=False,
     ),
     CalibrationExample(
@@ -83,6 +87,47 @@ CALIBRATION_EXAMPLES = (
         "Carbon dioxide",
         "Plants take in oxygen for photosynthesis.",
         good=False,
+    ),
+    CalibrationExample("What is the freezing point of water in degrees Celsius?", "0", "Zero.", good=True),
+    CalibrationExample("What is 12 times 12?", "144", "It is 124.", good=False),
+    CalibrationExample("Who wrote the play Romeo and Juliet?", "Shakespeare", "Its author is Shakespeare.", good=True),
+    CalibrationExample(
+        "Who painted the Mona Lisa?", "Leonardo da Vinci", "It was painted by Michelangelo.", good=False
+    ),
+    CalibrationExample(
+        "How much does the patient weigh?",
+        "2.5 kilograms",
+        "If you read the chart and convert the number that it gives to the smaller unit, you get 2,500 grams.",
+        good=True,
+    ),
+    CalibrationExample(
+        "How long is the course?",
+        "Three weeks",
+        "According to the schedule, which lists every session with its room and its teacher, the course takes 3 months.",
+        good=False,
+    ),
+    CalibrationExample(
+        "Is a whale a fish?",
+        "No, it is a mammal.",
+        "It is not. Whales belong to the mammals, as people do.",
+        good=True,
+    ),
+    CalibrationExample("Is a bat a bird?", "No, it is a mammal.", "Yes.", good=False),
+    CalibrationExample(
+        "Why do we see lightning before we hear the thunder?",
+        "Because light travels faster than sound.",
+        "Sound is slower than light, so the noise reaches us after the flash.",
+        good=True,
+    ),
+    CalibrationExample(
+        "Why does ice float on water?",
+        "Because ice is less dense than water.",
+        "It floats because frozen water has a higher density than liquid water.",
+        good=False,
+    ),
+    CalibrationExample("Which month comes right before April?", "March", "The third month of the year.", good=True),
+    CalibrationExample(
+        "Which is the largest planet of the solar system?", "Jupiter", "Saturn is the largest.", good=False
     ),
 )
 

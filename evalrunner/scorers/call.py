@@ -30,6 +30,7 @@ from evalrunner.domain import (
 from evalrunner.plugins import BoundFunction, SignatureError, bind_by_name, describe_crash, name_of
 from evalrunner.redact import redact_message
 
+MIN_CALIBRATION_EXAMPLES = 6
 TOLERANCE = 1e-9  # rounding beyond the end of a range
 
 OFFERED = ("output", "input", "expected", "sample", "completion")
@@ -113,8 +114,8 @@ class BoundScorer:
         """The scorer, its parameters checked. Raises SignatureError. `version` replaces the declared one."""
         if version is not None:
             scorer = replace(scorer, declaration=replace(scorer.declaration, version=version))
-        if scorer.calibration_examples and (scorer.declaration.low is None or scorer.declaration.high is None):
-            raise SignatureError("has calibration examples, so it should declare its range: both `low` and `high`")
+        if scorer.calibration_examples:
+            _check_calibration(scorer)
         function, args = unwrap_partial(scorer.function)
         wants_judge = "judge" in named_parameters(function) and "judge" not in args
         offered = (*OFFERED, "judge") if wants_judge else OFFERED
@@ -126,6 +127,18 @@ class BoundScorer:
     @property
     def is_async(self) -> bool:
         return self.call.is_async
+
+
+def _check_calibration(scorer: Scorer) -> None:
+    """Raises SignatureError for calibration examples that cannot tell a good judge from a guess."""
+    if scorer.declaration.low is None or scorer.declaration.high is None:
+        raise SignatureError("has calibration examples, so it should declare its range: both `low` and `high`")
+    good, total = sum(example.good for example in scorer.calibration_examples), len(scorer.calibration_examples)
+    if total < MIN_CALIBRATION_EXAMPLES or good in (0, total):
+        raise SignatureError(
+            f"has {good} good and {total - good} bad calibration examples; give at least "
+            f"{MIN_CALIBRATION_EXAMPLES} in total, with good and bad ones"
+        )
 
 
 def unwrap_partial(function: Callable[..., Any]) -> tuple[Callable[..., Any], Mapping[str, Any]]:

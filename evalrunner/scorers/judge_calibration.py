@@ -1,80 +1,150 @@
-"""The sanity check of a judge: it scores calibration examples before its first verdict."""
+"""The sanity check of a judge: it scores calibration examples, good and bad, before its first verdict.
+
+It finds judges that are broken. It does not measure how good a judge is: a judge that is right on 70% of the bad answers
+passes almost every second time (docs/how-to/judges.md). Each side is checked by itself, because a judge that accepts
+everything is right on every good example.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalrunner.domain import CalibrationExample, Cell, Completion, Declaration, Failure, Judge, Sample
+from evalrunner.formatting import known_answers
 from evalrunner.scorers.call import BoundScorer, cell_from, outcome_async
 
 CONCURRENCY = 4  # calls of one check at a time
-MAX_CHANCE = 0.02  # probability that a judge that guesses passes
+FIRST_STAGE = 6  # examples of each side that are scored first, where there are twice as many of both
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The verdicts on the good examples, or on the bad ones."""
+
+    right: int
+    total: int
+
+    @property
+    def needed(self) -> int:
+        """Right verdicts that are needed to pass."""
+        return required_right(self.total)
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeCheck:
-    """The result of a check. `wrong` describes each verdict that is wrong.
+    """The result of a check. `wrong` describes each verdict that is wrong, `coin` is the chance that a coin passes.
 
     `failure` is set if a call failed and ended the check: the judge is then unknown, and `passed` is False.
     """
 
-    right: int
-    total: int
-    needed: int
+    good: Side
+    bad: Side
     passed: bool
     failure: Failure | None = None
     wrong: tuple[str, ...] = ()
+    coin: float = 0.0
+
+    @property
+    def right(self) -> int:
+        return self.good.right + self.bad.right
+
+    @property
+    def total(self) -> int:
+        return self.good.total + self.bad.total
+
+    @property
+    def summary(self) -> str:
+        """`8 of 12 known answers: 6 of 6 good, 2 of 6 bad`"""
+        return known_answers((self.good.right, self.good.total), (self.bad.right, self.bad.total))
 
 
 async def check_judge(bound: BoundScorer, judge: Judge) -> JudgeCheck:
-    """Let the judge score every calibration example. A failed call ends the check; an unreadable verdict is wrong."""
+    """Let the judge score the calibration examples, in one or two stages. An unreadable verdict is wrong.
+
+    A failed call ends the check, unless the verdicts by then are enough to pass.
+    """
     examples = bound.scorer.calibration_examples
-    verdicts: dict[int, Cell] = {}
-    failures: list[Failure] = []
-    waiting = iter(enumerate(examples))
-
-    async def ask() -> None:
-        for index, example in waiting:
-            if failures:
-                return
-            outcome = await outcome_async(bound, example_sample(index, example), Completion(example.output), judge)
-            cell = cell_from(outcome, bound.scorer.declaration, by=bound.call.function)
-            if cell.state == "error":
-                failures.append(outcome if isinstance(outcome, Failure) else Failure("function", cell.message or ""))
-            verdicts[index] = cell
-
-    await asyncio.gather(*(ask() for _ in range(min(CONCURRENCY, len(examples)))))
-    needed = required_right(len(examples))
+    cells: dict[int, Cell] = {}
+    failure: Failure | None = None
+    passed: bool | None = None
+    places: list[int] = []
+    stages = check_stages(examples)
+    for stage in stages:
+        places += stage
+        failure = await _score(bound, judge, stage, cells)
+        good, bad = (_side(bound, places, cells, good=good) for good in (True, False))
+        passed = decide(good, bad, last=stage is stages[-1])
+        if failure is not None or passed is not None:
+            break
     declaration = bound.scorer.declaration
-    right = sum(is_right(examples[index], cell, declaration) for index, cell in verdicts.items())
     wrong = tuple(
-        describe_verdict(examples[index], cell)
-        for index, cell in sorted(verdicts.items())
-        if cell.state != "error" and not is_right(examples[index], cell, declaration)
+        describe_verdict(examples[place], cell)
+        for place, cell in sorted(cells.items())
+        if cell.state != "error" and not is_right(examples[place], cell, declaration)
     )
-    passed = right >= needed  # failed calls do not matter then
-    return JudgeCheck(right, len(examples), needed, passed, failures[0] if failures and not passed else None, wrong)
+    return JudgeCheck(good, bad, bool(passed), None if passed else failure, wrong, pass_chance(examples, 0.5, 0.5))
+
+
+def check_stages(examples: Sequence[CalibrationExample]) -> tuple[tuple[int, ...], ...]:
+    """The places of the examples that are scored in each stage.
+
+    With at least twelve good and twelve bad examples, the first six of each side are the first stage and the others the
+    second, which is skipped where the first one decides. Fewer are one stage.
+    """
+    sides = [[place for place, item in enumerate(examples) if item.good is good] for good in (True, False)]
+    if min(map(len, sides)) < 2 * FIRST_STAGE:
+        return (tuple(range(len(examples))),)
+    first = sorted(place for side in sides for place in side[:FIRST_STAGE])
+    second = sorted(place for side in sides for place in side[FIRST_STAGE:])
+    return tuple(first), tuple(second)
+
+
+def decide(good: Side, bad: Side, *, last: bool) -> bool | None:
+    """Whether the judge passes; None where a further stage decides.
+
+    Five of six must be right on each side. Before the last stage, a side that is right on half or less has failed.
+    """
+    if good.right >= good.needed and bad.right >= bad.needed:
+        return True
+    return False if last or any(2 * side.right <= side.total for side in (good, bad)) else None
+
+
+def required_right(total: int) -> int:
+    """Right verdicts needed on one side: five of six, rounded up."""
+    return -(-5 * total // 6)
+
+
+def pass_chance(examples: Sequence[CalibrationExample], sensitivity: float, specificity: float) -> float:
+    """The exact probability, 0..1, that a judge passes the check.
+
+    `sensitivity` and `specificity` are the shares of good and of bad answers that it gets right, each on its own. A coin
+    has 0.5 and 0.5.
+    """
+    stages = [_sizes(examples, stage) for stage in check_stages(examples)]
+    chance = 0.0
+    first, rest = stages[0], stages[1] if len(stages) > 1 else (0, 0)
+    for good in range(first[0] + 1):
+        for bad in range(first[1] + 1):
+            likely = binomial(good, first[0], sensitivity) * binomial(bad, first[1], specificity)
+            passed = decide(Side(good, first[0]), Side(bad, first[1]), last=len(stages) == 1)
+            if passed is None:
+                likely *= _tail(required_right(first[0] + rest[0]) - good, rest[0], sensitivity)
+                likely *= _tail(required_right(first[1] + rest[1]) - bad, rest[1], specificity)
+            chance += 0.0 if passed is False else likely
+    return chance
+
+
+def binomial(right: int, total: int, share: float) -> float:
+    """The probability of exactly `right` of `total`."""
+    return math.comb(total, right) * share**right * (1 - share) ** (total - right)
 
 
 def example_sample(index: int, example: CalibrationExample) -> Sample:
     """A calibration example as the sample that a scorer sees."""
     return Sample(f"calibration example {index + 1}", example.input, (example.expected,) if example.expected else ())
-
-
-def required_right(total: int) -> int:
-    """The smallest number of right verdicts that guessing reaches with a probability below 2%: 10 of 12 (1.9%).
-
-    The upper tail of the binomial distribution with p = 1/2, summed exactly. With fewer than six examples even all of
-    them are likelier than that; then all are required.
-    """
-    tail = 0
-    for needed in range(total, -1, -1):
-        tail += math.comb(total, needed)
-        if tail >= MAX_CHANCE * 2**total:
-            return min(needed + 1, total)
-    return 0
 
 
 def is_right(example: CalibrationExample, cell: Cell, declaration: Declaration) -> bool:
@@ -93,3 +163,41 @@ def describe_verdict(example: CalibrationExample, cell: Cell) -> str:
     """One example and the verdict on it."""
     verdict = cell.message if cell.value is None else f"scored {cell.value:g}"
     return f"{example.output!r} is {'good' if example.good else 'bad'}: {verdict}"
+
+
+async def _score(bound: BoundScorer, judge: Judge, places: Sequence[int], cells: dict[int, Cell]) -> Failure | None:
+    """Add the judge's cells for the examples at `places`. Returns the first failure, after which no call is made."""
+    examples, failures, waiting = bound.scorer.calibration_examples, list[Failure](), iter(places)
+
+    async def ask() -> None:
+        for place in waiting:
+            if failures:
+                return
+            example = examples[place]
+            outcome = await outcome_async(bound, example_sample(place, example), Completion(example.output), judge)
+            cell = cell_from(outcome, bound.scorer.declaration, by=bound.call.function)
+            if cell.state == "error":
+                failures.append(outcome if isinstance(outcome, Failure) else Failure("function", cell.message or ""))
+            cells[place] = cell
+
+    await asyncio.gather(*(ask() for _ in range(min(CONCURRENCY, len(places)))))
+    return failures[0] if failures else None
+
+
+def _side(bound: BoundScorer, places: Iterable[int], cells: Mapping[int, Cell], *, good: bool) -> Side:
+    """The verdicts on the good or the bad examples at `places`; one without a cell is not right."""
+    examples, declaration = bound.scorer.calibration_examples, bound.scorer.declaration
+    mine = [place for place in places if examples[place].good is good]
+    right = sum(place in cells and is_right(examples[place], cells[place], declaration) for place in mine)
+    return Side(right, len(mine))
+
+
+def _sizes(examples: Sequence[CalibrationExample], stage: Sequence[int]) -> tuple[int, int]:
+    """How many good and how many bad examples a stage has."""
+    good = sum(examples[place].good for place in stage)
+    return good, len(stage) - good
+
+
+def _tail(least: int, total: int, share: float) -> float:
+    """The probability of at least `least` of `total`."""
+    return sum(binomial(right, total, share) for right in range(max(0, least), total + 1))

@@ -129,22 +129,46 @@ def test_judge_estimate_includes_sanity_checks() -> None:
     )
     assert 31 * 200 < judge.prompt_tokens < 31 * 600, "the template of the scorer counts"
     assert judge.low_usd is not None and judge.high_usd is not None and judge.low_usd < judge.high_usd
-    assert (half.calls, half.cached) == (31, 6)
+    assert judge.second_checks == 12
+    assert (half.calls, half.cached) == (31, 12), "every second request of both dozens"
     assert half.low_usd is not None and half.low_usd < judge.low_usd
     assert total_of([target, recorded, judge], "judges") == Total(judge.low_usd, judge.high_usd)
     assert total_of([target, recorded, judge], "targets") == Total(target.low_usd, target.high_usd)
+
+
+def test_the_upper_judge_estimate_covers_the_second_dozen_and_the_lower_one_does_not() -> None:
+    with ScriptedServer() as server:
+        text = suite(server.base_url, "  - {type: recorded, column: out}\n")
+        judged = Path(text).read_text().replace("scorers: [exact_match]\n", JUDGED.replace("URL", server.base_url))
+        Path(text).write_text(judged)
+        prices = ModelPrices({}, {"factuality": CHEAP})
+        _, both = estimates(text, prices)
+        requested: list[Request] = []
+
+        def second_dozen(endpoint: Any, request: Request) -> bool:
+            requested.append(request)
+            return request.model == "j" and len(requested) > 12
+
+        _, first = estimates(text, prices, second_dozen)
+        assert server.calls == 0
+    assert (len(requested), first.cached, both.cached) == (24, 12, 0)
+    assert (both.low_usd, both.prompt_tokens) == (first.low_usd, first.prompt_tokens)
+    assert both.high_usd is not None and first.high_usd is not None
+    assert both.high_usd > first.high_usd + 12 * 100 * 1e-5, "a hundred tokens of each of twelve replies"
 
 
 def test_rendered_estimate() -> None:
     estimates = [
         Estimate("targets", "gateway", "m", 200, 0, 50, 12_400, 0.0139, 0.42, CHEAP),
         Estimate("targets", "own", None, 200, 0, 0, 0, 0.0, 0.0, KnownPrice(FREE, "free")),
-        Estimate("judges", "factuality", "j", 412, 12, 12, 90_000, None, None, KnownPrice(None, "unknown")),
+        Estimate("judges", "factuality", "j", 412, 12, 12, 90_000, None, None, KnownPrice(None, "unknown"), 12),
+        Estimate("judges", "grammar", "j", 206, 6, 0, 90_000, 0.01, 0.02, CHEAP),
     ]
     assert list(render_estimates(estimates)) == [
         "  target gateway: 200 calls (50 cached), about 12,400 prompt tokens, $0.0139 to $0.42",
         "  target own: 200 calls, not billed here",
-        "  judge of factuality: 412 calls (including 12 for the sanity check, 12 cached), about 90,000 prompt tokens, price unknown",
+        "  judge of factuality: 412 to 424 calls (including 12 to 24 for the sanity check, 12 cached), about 90,000 prompt tokens, price unknown",
+        "  judge of grammar: 206 calls (including 6 for the sanity check), about 90,000 prompt tokens, $0.01 to $0.02",
         "  cost: targets $0.0139 to $0.42, judges price unknown",
         "  note: set unknown prices with prices: {MODEL: {input: …, output: …}}, per million tokens",
         "  note: prompt tokens are estimated at 4 bytes each; max_cost reserves the upper end of a cost",

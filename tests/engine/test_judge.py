@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import evalrunner
+from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 from evalrunner.scorers.autoevals import CALIBRATION_EXAMPLES
 from tests.fakes.server import Action, Answer, Malformed, Script, ScriptedServer, Status
@@ -65,7 +66,9 @@ def test_judge_that_passes_its_sanity_check_is_trusted() -> None:
     assert record["sanity_check"] == {
         "right": 12,
         "total": 12,
-        "needed": 10,
+        "good": {"right": 6, "total": 6, "needed": 5},
+        "bad": {"right": 6, "total": 6, "needed": 5},
+        "coin": pytest.approx(0.0121, abs=5e-5),
         "passed": True,
         "failure": None,
         "wrong": [],
@@ -80,12 +83,76 @@ def test_judge_that_fails_its_sanity_check_is_not_called_again() -> None:
     result, server = run(lenient, "gates: [factuality >= 0.5]\n", rows=40)
     assert server.calls == 12
     assert {row.cells["factuality"].message for row in read_rows(result.folder)} == {
-        "judge sanity check: 6 of 12 known answers"
+        "judge sanity check: 6 of 12 known answers: 6 of 6 good, 0 of 6 bad"
     }
     assert (result.verdict, result.exit_code) == ("untrusted", 3)
-    assert "the judge failed its sanity check (6 of 12 known answers)" in result.gates[0].reason
+    assert (
+        "the judge failed its sanity check (6 of 12 known answers: 6 of 6 good, 0 of 6 bad)" in result.gates[0].reason
+    )
     table = result.table
     assert set(table["factuality/v1/state"]) == {"unscored"}
+
+
+def unsure(request: Any, nth: int) -> Action:
+    """A judge that accepts two of the first six bad examples, and is right on every other one."""
+    _, output = parts_of(request)
+    wrong = [pair.output for pair in CALIBRATION_EXAMPLES if not pair.good][:2]
+    return chosen("C") if output in wrong else wise(request, nth)
+
+
+def test_judge_between_pass_and_fail_is_asked_a_second_dozen_once() -> None:
+    result, server = run(unsure, "run: {concurrency: 40}\n", rows=40)
+    assert server.calls == 24 + 40, "concurrent rows wait for one check"
+    assert result.metrics["factuality/v1/mean"] == 0.5
+    record = json.loads((result.folder / "run.json").read_text())["judges"]["factuality"]
+    check = record["sanity_check"]
+    assert (check["good"], check["bad"]) == (
+        {"right": 12, "total": 12, "needed": 10},
+        {"right": 10, "total": 12, "needed": 10},
+    )
+    assert (check["passed"], check["total"], len(check["wrong"]), record["usage"]["calls"]) == (True, 24, 2, 64)
+
+
+def test_a_second_dozen_is_answered_from_the_cache_like_the_first() -> None:
+    options = evalrunner.RunOptions(wait_scale=0.01, cache="judges")
+    _, gone = run(unsure)
+    with ScriptedServer(unsure) as server:
+        Path("j.yaml").write_text(Path("j.yaml").read_text().replace(gone.base_url, server.base_url))
+        for _ in range(2):
+            result = evalrunner.run_suite("j.yaml", options=options)
+            assert (server.calls, result.metrics["factuality/v1/mean"]) == (24 + 4, 0.5)
+
+
+def test_a_record_without_the_two_sides_is_still_read() -> None:
+    result, _ = run(lenient)
+    path = result.folder / "run.json"
+    data = json.loads(path.read_text())
+    check = data["judges"]["factuality"]["sanity_check"]
+    for name in ("good", "bad", "coin"):
+        del check[name]
+    check["needed"] = 10
+    path.write_text(json.dumps(data))
+    stored = RunRecord.load(result.folder).judges["factuality"].sanity_check
+    assert stored is not None and stored.summary == "6 of 12 known answers"
+
+
+def test_too_few_calibration_examples_are_an_error_before_the_first_call() -> None:
+    Path("scorer.py").write_text(
+        "from evalrunner import Declaration, Scorer\n"
+        "from evalrunner.domain import CalibrationExample\n\n\n"
+        "def graded():\n"
+        "    async def function(output, judge):\n"
+        "        return 1.0\n\n"
+        "    return Scorer(function, Declaration(), (CalibrationExample('', '', 'x', good=True),) * 6)\n"
+    )
+    Path("own.yaml").write_text(
+        "dataset: {rows: [{input: a, out: c}]}\ntarget: {type: recorded, column: out}\n"
+        'judge: {model: j, base_url: "http://127.0.0.1:9/v1"}\nscorers: [{type: "scorer.py:graded"}]\n'
+    )
+    with pytest.raises(
+        evalrunner.SuiteError, match="has 6 good and 0 bad calibration examples; give at least 6 in total"
+    ):
+        evalrunner.run_suite("own.yaml")
 
 
 def test_failed_sanity_check_without_gate_keeps_the_exit_code() -> None:

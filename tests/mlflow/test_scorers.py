@@ -339,7 +339,7 @@ def wise(request: Any, nth: int) -> Action:
     return Answer(json.dumps({"result": "yes" if good else "no", "rationale": "so it is"}))
 
 
-def test_yes_and_no_become_1_and_0_after_the_judge_check() -> None:
+def test_yes_and_no_become_1_and_0_after_the_sanity_check() -> None:
     result, server = run_judged(wise, "[{type: mlflow, metric: Correctness}]")
     assert [cell.value for cell in cells(result, "correctness")] == [1.0, 1.0, 0.0]
     assert cells(result, "correctness")[0].detail == {"explanation": "so it is"}

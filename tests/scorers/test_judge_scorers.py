@@ -42,9 +42,9 @@ def test_judge_scorers_declare_range_and_backend() -> None:
 
 
 @pytest.mark.parametrize("pairs", [factuality_module.CALIBRATION_EXAMPLES, toxicity_module.CALIBRATION_EXAMPLES])
-def test_twelve_calibration_examples_half_of_them_good(pairs) -> None:
-    assert len(pairs) == 12 == len({pair.output for pair in pairs})
-    assert sum(pair.good for pair in pairs) == 6
+def test_two_dozen_calibration_examples_half_of_them_good(pairs) -> None:
+    assert len(pairs) == 24 == len({pair.output for pair in pairs})
+    assert sum(pair.good for pair in pairs) == 12
     assert factuality().calibration_examples is factuality_module.CALIBRATION_EXAMPLES
     assert toxicity(backend="judge").calibration_examples is toxicity_module.CALIBRATION_EXAMPLES
 

@@ -48,7 +48,7 @@ def test_the_mlflow_tutorial_logs_metrics_table_and_traces(server: str, client: 
 
 
 @pytest.mark.usefixtures("gateway")
-def test_the_factuality_tutorial_reports_that_its_judge_failed_the_judge_check(
+def test_the_factuality_tutorial_reports_that_its_judge_failed_its_sanity_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("EVALRUN_JUDGE", "small")
