@@ -321,6 +321,29 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EpochVariance:
+    """How the scores of a scorer vary between samples and, from epoch to epoch, within them.
+
+    `between` and `within` are the variances of one answer's score. `flaky` counts the samples whose epochs differ by half
+    of the scores' range or more; `flaky_samples` are the ids of the first 50, most variable first. `error` is the
+    standard error of the mean; the others are what it would be after `calls` more calls, spent on new samples with as
+    many epochs, or on more epochs of the same samples.
+    """
+
+    scorer: str
+    samples: int
+    epochs: int
+    between: float
+    within: float
+    flaky: int
+    flaky_samples: tuple[str, ...]
+    calls: int
+    error: float
+    error_with_samples: float
+    error_with_epochs: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineResult:
     """A gate's metric compared with its baseline over paired samples, in the metric's unit.
 

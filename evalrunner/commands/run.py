@@ -18,7 +18,7 @@ from evalrunner import __version__
 from evalrunner.baselines.file import RunRef
 from evalrunner.commands.track import check_trackers, send_after_run
 from evalrunner.datasets.resolve import store_stdin, stored_stdin
-from evalrunner.domain import Metric, ReplayReporter, Reporter, Row
+from evalrunner.domain import EpochVariance, Metric, ReplayReporter, Reporter, Row
 from evalrunner.endpoints.factory import EndpointPool, Progress
 from evalrunner.engine.assemble import Assembler, prepare_scorers
 from evalrunner.engine.plan import Job, Plan, StoredAnswers, add_spent, find_prices, remaining_jobs
@@ -298,6 +298,13 @@ class Execution:
         if refused:
             raise RunError("; ".join(refused) + f"; the rows are saved in {str(result.folder)!r}")
 
+    def _epoch_variances(self, target: str) -> tuple[EpochVariance, ...]:
+        if self.summary.epochs == 1:
+            return ()
+        from evalrunner.stats.epochs import epoch_variances
+
+        return epoch_variances(self.summary, target)
+
     def _result(self, state: RunState) -> RunResult:
         plan, usage = self.plan, self.usage
         gates, verdict, code = conclude(plan, state, usage, self.summary, gates=self.options.gates)
@@ -308,6 +315,7 @@ class Execution:
                 usage.counts[target.name].answered,
                 usage.counts[target.name].failed,
                 target.calls,
+                self._epoch_variances(target.name),
             )
             for target in plan.targets
         }

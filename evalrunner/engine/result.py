@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalrunner.domain import Cell, Completion, Failure, FailureKind, GateResult, Metric, Row
+from evalrunner.domain import Cell, Completion, EpochVariance, Failure, FailureKind, GateResult, Metric, Row
 from evalrunner.engine.plan import NOT_CHECKED, Plan, served_provenance, tested_provenance
 from evalrunner.engine.runner import RunState, ended_in_error
 from evalrunner.formatting import counted
@@ -72,6 +72,7 @@ class TargetResult:
     answered: int
     failed: int
     calls: CallTally = field(default_factory=CallTally)
+    epochs: tuple[EpochVariance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,7 @@ def metrics_record(result: RunResult) -> MetricsRecord:
         verdict=result.verdict,
         exit_code=result.exit_code,
         targets={
-            name: TargetMetrics(metrics=target.metrics, usage=UsageRecord.of(target.usage))
+            name: TargetMetrics(metrics=target.metrics, usage=UsageRecord.of(target.usage), epochs=target.epochs)
             for name, target in result.targets.items()
         },
         gates=result.gates,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from evalrunner.domain import BaselineResult, Cell, Completion, GateResult, Metric, Row
 from evalrunner.formatting import DASH, KEY_MARGIN, UNSAFE, counted, duration, interval, number, plain_text
 from evalrunner.redact import redact
+from evalrunner.reports.epochs import next_calls_text, split_text
 from evalrunner.reports.terminal import ALWAYS, judge_warnings, label, next_step_lines, usage_line
-from evalrunner.reports.view import RunView, sentence, verdict_word
+from evalrunner.reports.view import RunView, TargetView, sentence, verdict_word
 from evalrunner.reports.worst_rows import BaselineScores, NotableRow, Regressions, WorstRows
 from evalrunner.storage import write_text
 
@@ -114,6 +115,7 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[NotableRow]], *, 
         page.table(title, _metric_columns(changes), _metric_lines(target.metrics, changes))
         page.add("", inline(usage_line(target), 400))
         page.list("Unscored rows", _unscored(target.metrics))
+        page.list("Epochs", _epochs(target))
     page.left += reserved
     for name, selected in rows.items():
         if selected:
@@ -250,6 +252,13 @@ def _unscored(metrics: Sequence[Metric]) -> Iterator[str]:
         more = f" and {len(by_count) - 5} other reasons" if len(by_count) > 5 else ""
         listed = ", ".join(f"{count:,} × {inline(str(reason), 200)}" for reason, count in by_count[:5])
         yield f"{code(metric.scorer, 80)}: {listed}{more}"
+
+
+def _epochs(target: TargetView) -> Iterator[str]:
+    """How the scores of each scorer vary between epochs, and what more calls would gain."""
+    for split in target.epochs:
+        if split.between + split.within > 0:
+            yield f"{code(split.scorer, 60)}: {inline(split_text(split), 300)}; {next_calls_text(split)}"
 
 
 def compared_table(comparison: Comparison) -> tuple[Sequence[str], list[tuple[str, ...]]]:

@@ -129,6 +129,8 @@ def render_run(run: RunView, differing: Sequence[Sequence[Row]] = ()) -> Iterato
     for name, target in run.targets.items():
         yield metrics_table(name, target)
         yield from interval_notes(target)
+        if target.epochs:
+            yield from epoch_notes(target)
         yield from slice_tables(name, target)
         yield styled(one_line(usage_line(target), 400), "dim")
     for line in judge_usage_lines(run):
@@ -219,6 +221,14 @@ def interval_notes(target: TargetView) -> Iterator[Any]:
             by_note.setdefault(note, []).append(metric.name)
     for note, names in by_note.items():
         yield styled(one_line(f"{', '.join(names)}: {note}", 400), "dim")
+
+
+def epoch_notes(target: TargetView) -> Iterator[Any]:
+    """How scores vary between epochs, and what more calls would gain."""
+    from evalrunner.reports.epochs import epoch_lines
+
+    for line in epoch_lines(target.epochs):
+        yield styled(line, "dim")
 
 
 def slice_tables(name: str, target: TargetView) -> Iterator[Table]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evalrunner.domain import EMPTY, GateResult, Metric
+from evalrunner.domain import EMPTY, EpochVariance, GateResult, Metric
 from evalrunner.formatting import counted, number
 from evalrunner.reports.worst_rows import BaselineLookup, baseline_lookup_of_plan, baseline_lookup_of_stored
 from evalrunner.runs.folder import RunFolder
@@ -30,10 +30,14 @@ NOT_FINISHED: Final = "NOT FINISHED"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetView:
-    """A target's metrics and the calls of its rows. `retries` and `cache` are known of a live run only."""
+    """A target's metrics and the calls of its rows. `retries` and `cache` are known of a live run only.
+
+    `epochs` is how scores vary between epochs, where there are several.
+    """
 
     metrics: tuple[Metric, ...] = ()
     usage: UsageRecord = UsageRecord()
+    epochs: tuple[EpochVariance, ...] = ()
     retries: int = 0
     cache: CacheTally | None = None
 
@@ -175,7 +179,11 @@ def view_of(result: RunResult) -> RunView:
     tallies = {name: target.calls for name, target in result.targets.items()}
     targets = {
         name: TargetView(
-            metrics=target.metrics, usage=target.usage, retries=tallies[name].retries, cache=tallies[name].cache
+            metrics=target.metrics,
+            usage=target.usage,
+            epochs=target.epochs,
+            retries=tallies[name].retries,
+            cache=tallies[name].cache,
         )
         for name, target in numbers.targets.items()
     }
@@ -206,7 +214,10 @@ def stored_view(folder: RunFolder, runs: Path | None = None) -> RunView:
         counted_rows = unfinished_metrics(run, folder.path)
         targets = {name: TargetView(metrics=metrics) for name, metrics in counted_rows.items()}
     else:
-        targets = {name: TargetView(metrics=one.metrics, usage=one.usage) for name, one in numbers.targets.items()}
+        targets = {
+            name: TargetView(metrics=one.metrics, usage=one.usage, epochs=one.epochs)
+            for name, one in numbers.targets.items()
+        }
     return view_of_record(folder, run, targets, numbers, runs)
 
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
 
-from evalrunner.domain import EMPTY, Declaration, GateResult, Metric
+from evalrunner.domain import EMPTY, Declaration, EpochVariance, GateResult, Metric
 from evalrunner.errors import InvalidRunError
 from evalrunner.formatting import known_answers
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE
@@ -254,10 +254,11 @@ def _declaration(scorer: ScorerProvenance) -> Declaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetMetrics:
-    """The metrics of one target and what its rows took."""
+    """The metrics of one target, what its rows took, and with several epochs how scores vary between them."""
 
     metrics: tuple[Metric, ...]
     usage: UsageRecord = UsageRecord()
+    epochs: tuple[EpochVariance, ...] = ()
 
     def headline(self, scorer: str, declared: ScorerProvenance) -> Metric | None:
         """The headline metric of a scorer over all samples; its first metric if it has none."""

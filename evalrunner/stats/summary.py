@@ -228,7 +228,7 @@ class Summary:
     """The metrics of the rows so far. Rows are added with `add`; metrics are available at any time.
 
     `population` are the samples of the dataset, so that those without a row count as missing; without it only the
-    samples of rows are known.
+    samples of rows are known. `ids` are the samples' by their position, with several epochs only.
     """
 
     measures: tuple[Measure, ...]
@@ -240,6 +240,7 @@ class Summary:
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
     clusters: Groups | None = None
     slices: dict[str, Groups] = field(default_factory=dict)
+    ids: dict[int, str] = field(default_factory=dict)
     _known: dict[str, tuple[Metric, ...]] = field(default_factory=dict)  # until the next row
     _binary: dict[str, bool] = field(default_factory=dict)  # until the next row
 
@@ -264,6 +265,13 @@ class Summary:
             groups.add(row.sample)
         if self.clusters is not None:
             self.clusters.add(row.sample)
+        if self.epochs > 1:
+            self.ids[index] = row.sample.id
+
+    @property
+    def quality_measures(self) -> tuple[Measure, ...]:
+        """The measures of the suite's scorers."""
+        return tuple(measure for measure in self.measures if measure not in ALL_BUILTIN_MEASURES)
 
     def sample_scores(self, target: str, measure: Measure, *, reducer: Reducer | None = None) -> SampleScores:
         """The score of every sample of a target that has a row, with its worst and best ends."""

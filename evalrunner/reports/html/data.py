@@ -83,6 +83,7 @@ def overview_data(view: RunView) -> dict[str, Any]:
         "judges": to_json(run.judges),
         "targets": [
             target_part(name, target, view.targets[name].metrics, view.targets[name].usage if view.numbers else None)
+            | {"epochs": to_json(view.targets[name].epochs)}
             for name, target in run.targets.items()
         ],
         "gates": to_json(view.gates),

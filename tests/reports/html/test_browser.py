@@ -291,7 +291,7 @@ def test_print_uses_light_colors_in_a_dark_theme(visit: Open, report: Path, by: 
 def test_each_epoch_is_a_row(visit: Open) -> None:
     Path("app.py").write_text("def answer(input, epoch):\n    return f'{input} {epoch}'\n")
     Path("epochs.yaml").write_text(
-        "dataset: {rows: [{id: 'a b&epoch=9', input: x, expected: x 2}, {input: y}]}\n"
+        "dataset: {rows: [{id: 'a b&epoch=9', input: x, expected: x 2}, {input: y, expected: y}]}\n"
         "target: {type: python, function: 'app.py:answer'}\nscorers: [exact_match]\nrun: {epochs: 3}\n"
     )
     report = run_suite("epochs.yaml").folder / "report.html"
@@ -299,6 +299,9 @@ def test_each_epoch_is_a_row(visit: Open) -> None:
     assert opened.page.inner_text("#detail-title").split("\n") == ["a b&epoch=9", "epoch 2"]
     assert "exact_match 1" in opened.page.inner_text(".answer-block")
     assert opened.count() == "6 rows"
+    split = opened.page.inner_text("#epochs tbody").split()
+    assert split[0] == "exact_match"
+    assert "epoch=9" in opened.page.inner_text("#epochs tbody")
 
 
 def test_large_run_is_packed_and_unfinished_run_is_shown(visit: Open) -> None:

@@ -37,7 +37,7 @@ function chartsSection() {
 function buildPage() {
   buildTop();
   const main = document.getElementById("main");
-  append(main, [noticesOf(), DATA.gates.length > 0 && gatesSection(), rankingSection(), cardsSection(), unscoredSection(), usageSection(), forestSection(), tradeoffSection(), slicesSection(), chartsSection(), rowsSection(), numbersSection(), aboutSection()]);
+  append(main, [noticesOf(), DATA.gates.length > 0 && gatesSection(), rankingSection(), cardsSection(), unscoredSection(), epochsSection(), usageSection(), forestSection(), tradeoffSection(), slicesSection(), chartsSection(), rowsSection(), numbersSection(), aboutSection()]);
   append(document.body, [detailDialog()]);
   append(document.getElementById("contents"), [h("ul", null, sectionsMade.filter(([id]) => document.getElementById(id)).map(([id, title]) => h("li", null, h("a", { href: `#${id}` }, title))))]);
   append(document.getElementById("foot"), [h("p", null, `Written by evalrun${DATA.versions["evalrunner"] ? ` ${DATA.versions["evalrunner"]}` : ""}. One file, no network: the file contains everything it shows.`)]);

@@ -220,6 +220,26 @@ function unscoredSection() {
     : h("p", null, "All samples are scored."));
 }
 
+// With several epochs: what samples differ by, what one prompt flips by, and what more calls would gain.
+
+function epochsSection() {
+  const rows = DATA.targets.flatMap((target, place) => (target.epochs || []).filter((split) => split.between + split.within > 0).map((split) => {
+    const share = split.within / (split.between + split.within);
+    return [
+      h("span", { class: "mono" }, split.scorer),
+      ...(SEVERAL ? [targetName(place)] : []),
+      percent(1 - share), percent(share),
+      split.flaky ? [count(split.flaky), h("span", { class: "note mono", dir: "auto" }, split.flaky_samples.map((id) => oneLine(id, 40)).join(", ") + (split.flaky > split.flaky_samples.length ? ", …" : ""))] : "0",
+      number(split.error), number(split.error_with_samples), number(split.error_with_epochs),
+    ];
+  }));
+  if (!rows.length) return null;
+  const columns = [["Scorer", ""], ...(SEVERAL ? [["Target", ""]] : []), ["Between samples", "n"], ["Within samples", "n"], ["Flaky samples", "wide"], ["Standard error", "n"], ["100 calls: new samples", "n"], ["100 calls: more epochs", "n"]];
+  return section("epochs", "Epochs",
+    h("p", { class: "hint" }, "The variance of one answer's score, between samples and within them. Flaky: the epochs of a sample differ by half of the range or more. The last two columns are the standard error after 100 more calls."),
+    table("Variance between and within samples", columns, rows, { class: "stack" }));
+}
+
 // Cost and latency: calls, tokens, money, time, cache hits.
 
 function usageSection() {
