@@ -15,6 +15,8 @@ from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import FinishedRows, remove_truncated_line, scan_keys
 from evalrunner.suite.options import RunOptions, merge_options, options_from, require_redacted_options
 
+LIMITED = ("digest", "rows", "limit")  # of a dataset: what changes if its limit does
+
 
 @dataclass(frozen=True, slots=True)
 class ResumableRun:
@@ -60,7 +62,7 @@ def load_resume_state(stored: ResumableRun, plan: Plan) -> ResumeState:
 
     The caller holds the lock of the run: a truncated last line is removed.
     """
-    changes = differences(stored.record.definition(), plan.provenance.definition())
+    changes = _changes(stored.record, plan)
     if changes:
         lines = "\n".join(f"  {line}" for line in changes)
         raise SuiteError(
@@ -76,3 +78,28 @@ def load_resume_state(stored: ResumableRun, plan: Plan) -> ResumeState:
     if removed:
         notices.append(f"the last line of the row log was truncated; its {removed} bytes were removed")
     return ResumeState(stored.folder, stored.record.started_at, finished, remaining, tuple(notices))
+
+
+def _changes(run: RunRecord, plan: Plan) -> list[str]:
+    """How the suite differs from that of the run, a line each. A larger limit is no change if it only adds samples."""
+    before, now = run.definition(), plan.provenance.definition()
+    old, new = run.dataset, plan.provenance.dataset
+    if old.limit == new.limit:
+        return differences(before, now)
+    larger = old.limit is not None and (new.limit is None or new.limit > old.limit)
+    same = plan.scan.prefix_digest == old.digest
+    changes = differences(
+        {**before, "dataset": {**before["dataset"], **dict.fromkeys(LIMITED)}},
+        {**now, "dataset": {**now["dataset"], **dict.fromkeys(LIMITED)}},
+    )
+    if not larger:
+        changes.append(
+            f"dataset.limit: {_limit(old.limit)} → {_limit(new.limit)} (a larger limit is allowed, a smaller one is not)"
+        )
+    elif not same:
+        changes.append(f"dataset: its first {old.rows:,} samples are not those of the run")
+    return changes
+
+
+def _limit(limit: int | None) -> str:
+    return "not set" if limit is None else str(limit)

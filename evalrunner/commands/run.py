@@ -59,7 +59,8 @@ class Session:
 
     `trace` receives requests for debugging, `fetching` the progress of downloads of weights in bytes, `notify` messages
     about tracking and downloads. `listen` is called before the first call, to connect the stop signal to Ctrl-C.
-    `resumed` is the folder of a resumed run, `candidate` that run as the one its gates compare. `stored` are answers to
+    `resumed` is the folder of a resumed run, `prefix` the number of its samples, `candidate` that run as the one its gates
+    compare. `stored` are answers to
     score instead of calling targets. `http_client` sends all HTTP requests.
     """
 
@@ -69,6 +70,7 @@ class Session:
     listen: Callable[[StopSignal], None] | None = None
     fetching: Progress | None = None
     resumed: Path | None = None
+    prefix: int | None = None
     candidate: RunRef | None = None
     stored: StoredAnswers | None = None
     notify: Callable[[str], None] | None = None
@@ -109,7 +111,10 @@ async def _resume(
     from evalrunner.commands.resume import find_resumable_run, load_resume_state
 
     stored = find_resumable_run(reference, session.options)
-    session = replace(session, options=stored.options, resumed=stored.folder.path, candidate=RunRef.of(stored.record))
+    session = replace(
+        session, options=stored.options, resumed=stored.folder.path, prefix=stored.record.dataset.rows,
+        candidate=RunRef.of(stored.record),
+    )  # fmt: skip
     check_outputs(session.options.outputs, suites=1)
     with RunLock(stored.folder.path):
         async with _planned(suites or [stored.find_suite()], session) as (plan,):
@@ -177,7 +182,7 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
         refresh=session.options.refresh, stored_stdin=stored_stdin(session.resumed) if session.resumed else None,
-        gating=session.options.gates, stored=session.stored,
+        gating=session.options.gates, stored=session.stored, prefix=session.prefix,
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
     )  # fmt: skip
     return assembler.assemble(read)

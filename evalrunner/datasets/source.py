@@ -59,7 +59,8 @@ class Scan:
     """The result of the first pass.
 
     `columns` are the source's own, in order of appearance. `digest` is the sha256 of the canonical JSON of every
-    sample in order. `expected` counts the samples that have an accepted answer.
+    sample in order; `prefix_digest` is that of the first ones, as many as were asked for, None if there are fewer.
+    `expected` counts the samples that have an accepted answer.
     """
 
     count: int
@@ -67,6 +68,7 @@ class Scan:
     digest: str
     notices: tuple[str, ...] = ()
     expected: int = 0
+    prefix_digest: str | None = None
 
 
 class SampleSource:
@@ -90,14 +92,14 @@ class SampleSource:
         self._repeats: dict[str, int] = {}
         self._count: int | None = None
 
-    def scan(self, check: SampleCheck) -> Scan:
+    def scan(self, check: SampleCheck, *, prefix: int | None = None) -> Scan:
         """Read everything once, and call `check` for every sample that will be used; it returns the problems of one.
 
-        Raises SuiteError with the first problems, and for an empty dataset.
+        `prefix` is the number of first samples to digest apart. Raises SuiteError with the first problems, and for an empty dataset.
         """
         self._stamps = [source.stamp() for source in self._rows.sources]
         report, ids = ScanReport(unseen=set(self._spec.where)), FirstPassIds()
-        count, answered = 0, 0
+        count, answered, prefix_digest = 0, 0, None
         digest = hashlib.sha256()
         for sample, location in self._in_order(report, ids):
             count += 1
@@ -108,6 +110,8 @@ class SampleSource:
             except RecordError as wrong:
                 report.on_problem(Problem(location, "", str(wrong)))
                 continue
+            if count == prefix:
+                prefix_digest = digest.hexdigest()
             for message in check(sample):
                 whole = Problem(location, "", f"{message} (the same for every sample)")
                 report.on_problem(Problem(location, "", message), group=(SAMPLES, message), whole=whole)
@@ -115,7 +119,8 @@ class SampleSource:
         if problems or not count:
             raise SuiteError(problems or [self._rows.empty_reason(report)])
         self._repeats, self._count = ids.repeats, count
-        return Scan(count, tuple(report.columns), digest.hexdigest(), _duplicate_notices(ids.repeats), answered)
+        notices = _duplicate_notices(ids.repeats)
+        return Scan(count, tuple(report.columns), digest.hexdigest(), notices, answered, prefix_digest)
 
     def __iter__(self) -> Iterator[Sample]:
         """The samples, with the ids and in the order of the scan. Raises RunError if the source has changed."""

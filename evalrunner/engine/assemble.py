@@ -72,7 +72,8 @@ class Assembler:
 
     `stop` is the stop signal of the command, `timing` the clock of its waits. `stored_stdin` is the copy of standard
     input in the folder of a resumed run. Without `gating` no baseline is read. `candidate` is the run that gates compare
-    with a baseline, if it exists already. `stored` answers are scored instead of calling targets.
+    with a baseline, if it exists already. `stored` answers are scored instead of calling targets. `prefix` is the number
+    of samples of a resumed run, whose content is compared with the first ones of the dataset.
     """
 
     document: Document
@@ -89,6 +90,7 @@ class Assembler:
     gating: bool = True
     candidate: RunRef | None = None
     stored: StoredAnswers | None = None
+    prefix: int | None = None
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite. Raises SuiteError with every problem of the file."""
@@ -108,7 +110,8 @@ class Assembler:
         assert dataset is not None  # None is a problem
         columns, keys = ColumnCheck(design), SampleKeyIndex() if baselines else None
         check = partial(_check_sample, targets, scorers, columns, capped=suite.run.max_cost is not None)
-        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(keys.then(check) if keys else check))
+        checks = keys.then(check) if keys else check
+        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(checks, prefix=self.prefix))
         if scan is not None:
             columns.report(self.document, scan.columns)
         self.document.raise_problems()

@@ -117,7 +117,7 @@ class StoredSamples:
         self.samples = sorted(samples, key=lambda sample: sample.index)
         self.digest = digest
 
-    def scan(self, check: Callable[[Sample], Sequence[str]]) -> Scan:
+    def scan(self, check: Callable[[Sample], Sequence[str]], *, prefix: int | None = None) -> Scan:
         """The scan of the samples; `check` lists the problems of one. Raises SuiteError for the first with a problem."""
         columns: dict[str, None] = {}
         digest = hashlib.sha256()

@@ -1,6 +1,7 @@
 """The row log `rows.jsonl`: append-only, one line for each row, on disk before any reporter sees the row.
 
-Every line carries a checksum, so a truncated or edited line is detected.
+Every line carries a checksum, so a truncated or edited line is detected. Lines of events, such as the stop of a run
+whose gates are decided, stand between the rows; readers of rows skip them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ VERSION = 2
 """In version 1 the cause of a cell without a score was a prefix of its reason: `judge: unreadable verdict`."""
 READABLE_VERSIONS = (1, VERSION)
 _MARK = b',"sum":"'
+_EVENT = b'{"v":%d,"event":' % VERSION
 _CAUSES = frozenset(get_args(UnscoredCause) + get_args(FailureKind))
 _TAIL = len(_MARK) + 8 + 2  # eight hex digits, a quote and a brace
 _TEXT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
@@ -53,7 +55,13 @@ class RowLog:
 
     def write(self, row: Row) -> None:
         """Append one row. Raises RunError if the disk refuses."""
-        line = encode_row(row)
+        self._append(encode_row(row))
+
+    def write_event(self, name: str, **facts: Any) -> None:
+        """Append the line of an event with what is known of it. Raises RunError if the disk refuses."""
+        self._append(_line({"v": VERSION, "event": name, **facts}))
+
+    def _append(self, line: bytes) -> None:
         try:
             written = os.write(self._file, line)
             while written < len(line):  # a full disk or a signal can cut a write short
@@ -110,7 +118,9 @@ def scan_keys(folder: Path) -> FinishedRows:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    finished.add(decode_head(line), finished.size)
+                    head = decode_head(line)
+                    if head is not None:
+                        finished.add(head, finished.size)
                 except DECODE_ERRORS as broken:
                     if not line.endswith(b"\n"):  # truncated while it was written
                         break
@@ -183,7 +193,10 @@ class BrokenRecord(ValueError):
 
 def encode_row(row: Row) -> bytes:
     """One line of the row log with its newline, keys redacted."""
-    record = row_to_record(row)
+    return _line(row_to_record(row))
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
     try:
         body = redact(dump_json(record))[:-1].encode()
     except UnicodeEncodeError:  # a lone surrogate, which JSON can express and UTF-8 cannot
@@ -196,10 +209,20 @@ def decode_row(line: bytes) -> Row:
     return row_from_record(_record(_body(line)))
 
 
-def decode_head(line: bytes) -> RowHead:
-    """Key and state of the row of one line. A row without errors is not decoded further. Raises BrokenRecord."""
+def is_event(line: bytes) -> bool:
+    """Whether a line is that of an event, which is no row."""
+    return line.startswith(_EVENT)
+
+
+def decode_head(line: bytes) -> RowHead | None:
+    """Key and state of the row of one line, None for an event. Raises BrokenRecord.
+
+    A row without errors is not decoded further.
+    """
     body = _body(line)
     match = _HEAD.match(body)
+    if match is None and is_event(body):
+        return None
     if match is None or _FAILURE in body or _ERROR in body:
         return _head_from_record(_record(body))
     id, target, epoch, attempt = match.groups()

@@ -204,13 +204,17 @@ def merge_options(stored: RunOptions, given: RunOptions) -> RunOptions:
     """The options of a resume: those given now over those the run was started with.
 
     Conditions, settings and outputs are added to the stored ones, the newer last, where they win. Options given at
-    their default keep the stored value.
+    their default keep the stored value, unless a setting given now removes the same key: `dataset.limit=null`.
     """
     changes: dict[str, Any] = {}
+    pairs = [setting.partition("=") for setting in given.settings]
+    removed = {name.strip() for name, _, value in pairs if value.strip() == "null"}
     for item in dataclasses.fields(RunOptions):
         old, new = getattr(stored, item.name), getattr(given, item.name)
         if not is_stored(item):
             continue
+        if ".".join(item.metadata["sets"] or ()) in removed:
+            old = item.default
         if not item.metadata["adds"]:
             changes[item.name] = old if new == item.default else new
         elif isinstance(item.default, tuple):

@@ -16,6 +16,7 @@ from evalrunner.runs.row_log import (
     RowLog,
     encode_row,
     finished_rows,
+    is_event,
     read_rows,
     remove_truncated_line,
     row_at,
@@ -253,3 +254,28 @@ def test_index_of_200000_rows_stays_small() -> None:
     assert sum(finished.find(f"{number:08d}", "m", 2) is not None for number in range(0, 400_000, 2)) == 100_000
     assert held < 64 * 200_000
     assert peak < 128 * 200_000
+
+
+def test_events_are_skipped_by_readers_of_rows() -> None:
+    with RowLog(Path()) as log:
+        log.write(make_row("s1"))
+        log.write_event("decided", rows=1, rows_planned=2)
+        log.write(make_row("s2"))
+        log.write_event("decided", rows=2, rows_planned=2)
+    assert [row.sample.id for row in read_rows(Path())] == ["s1", "s2"]
+    finished = scan_keys(Path())
+    assert (len(finished), finished.size) == (2, Path("rows.jsonl").stat().st_size)
+    assert remove_truncated_line(Path()) == 0
+    lines = Path("rows.jsonl").read_bytes().splitlines()
+    assert [is_event(line) for line in lines] == [False, True, False, True]
+
+
+def test_a_truncated_or_edited_event_is_detected() -> None:
+    with RowLog(Path()) as log:
+        log.write_event("decided", rows=1)
+    whole = Path("rows.jsonl").read_bytes()
+    Path("rows.jsonl").write_bytes(whole.replace(b'"rows":1', b'"rows":2'))
+    with pytest.raises(RunError, match="wrong checksum"):
+        scan_keys(Path())
+    Path("rows.jsonl").write_bytes(whole[:-5])
+    assert remove_truncated_line(Path()) == len(whole) - 5

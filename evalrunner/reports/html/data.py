@@ -30,7 +30,7 @@ from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores
 from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.runs.provenance import ScorerProvenance, TargetProvenance
 from evalrunner.runs.record import UsageRecord, to_json
-from evalrunner.runs.row_log import BrokenRecord, decode_row
+from evalrunner.runs.row_log import BrokenRecord, decode_row, is_event
 from evalrunner.storage import dump_json
 
 if TYPE_CHECKING:
@@ -158,6 +158,9 @@ class RowIndex:
             for line in file:
                 if not line.endswith(b"\n"):  # cut off while it was written
                     break
+                if is_event(line):
+                    place += len(line)
+                    continue
                 named, epoch, index = _head(self.path, line)
                 target = known.get(named, -2)
                 if target == -2:  # -1 is a target that the run does not have
