@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # C0 and C1 controls (escape sequences start with one), the direction overrides, and halves of surrogate pairs
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
 DASH = "–"
+MAX_DIGITS = 15  # more than usual, that a number can get: a float has 17
 KEY_MARGIN = 4096  # characters searched for keys beyond those that are shown, so that no key is cut in half
 # What a line of a log begins with, or holds, to give a command to the machine that reads it: `::error` of GitHub,
 # `##[…]` and `##vso[…]` of GitHub and Azure, `##teamcity[…]`
@@ -50,18 +52,50 @@ def one_line(text: str, limit: int) -> str:
     return clean if len(clean) <= limit and len(cut) == len(text) else clean[: limit - 1] + "…"
 
 
-def number(value: float | None, unit: str | None = None) -> str:
-    """A number with three decimals and its unit: `0.742`, `$0.0031`, `0.42 s`; a dash for None."""
+def number(value: float | None, unit: str | None = None, *, beside: Sequence[float | None] = ()) -> str:
+    """A number and its unit: `0.742`, `2e-07`, `1,234.5`, `$0.0031`, `0.42 s`; a dash for None.
+
+    It gets as many more digits as tell it from the other values that it stands `beside`.
+    """
+    return numbers((value, *beside), unit)[0]
+
+
+def numbers(values: Sequence[float | None], unit: str | None = None) -> list[str]:
+    """Numbers that stand side by side: values that differ have different texts."""
+    texts = [_number(value, unit) for value in values]
+    for more in range(1, MAX_DIGITS):
+        if len(texts) == 1:
+            break
+        different: dict[str, set[float | None]] = {}
+        for value, text in zip(values, texts, strict=True):
+            different.setdefault(text, set()).add(value)
+        same = {text for text, group in different.items() if len(group) > 1}
+        if not same:
+            break
+        texts = [
+            _number(value, unit, more) if text in same else text for value, text in zip(values, texts, strict=True)
+        ]
+    return texts
+
+
+def _number(value: float | None, unit: str | None = None, more: int = 0) -> str:
+    """One number with `more` digits than usual."""
     if value is None:
         return DASH
-    if unit == "USD":
-        return f"${value:,.4f}" if abs(value) < 1 else f"${value:,.2f}"
+    size = abs(value)
+    if unit == "s" and not more and (size >= 0.0005 or not value):
+        return duration(value)
     if unit == "tokens":
-        return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:,.1f}"
-    if unit == "s":
-        return f"{duration(value)}"
-    text = f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}"
-    return f"{text} {unit}" if unit else text
+        decimals = 0 if value == int(value) or size >= 1000 else 1
+    elif unit == "USD":
+        decimals = 2 if size >= 1 else max(4, 1 - math.floor(math.log10(size))) if value else 4
+    elif value and (size < 0.001 or size >= 1e15):
+        text = f"{value:.{3 + more}g}"
+        return f"{text} {unit}" if unit else text
+    else:
+        decimals = 3 if size < 1000 else 1 if size < 1e6 else 0
+    text = f"{value:,.{decimals + more}f}"
+    return f"${text}" if unit == "USD" else f"{text} {unit}" if unit and unit != "tokens" else text
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -122,11 +156,18 @@ def size(count: int) -> str:
     return f"{count / 1000:,.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:,.1f} MB"
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """`0.740–0.890`, or a dash where there is none; `≥ 0.740` where one end is open."""
+def interval(
+    low: float | None, high: float | None, unit: str | None = None, *, beside: Sequence[float | None] = ()
+) -> str:
+    """`0.740–0.890`, or a dash where there is none; `≥ 0.740` where one end is open.
+
+    The ends have as many digits as tell them from each other and from the values that they stand `beside`.
+    """
+    first, last, *_ = numbers((low, high, *beside), unit)
     if low is None or high is None:
-        return DASH if low is None and high is None else f"≤ {high:.3f}" if low is None else f"≥ {low:.3f}"
-    return f"{low:.3f}–{high:.3f}" if low >= 0 else f"{low:.3f} to {high:.3f}"
+        return DASH if low is None and high is None else f"≤ {last}" if low is None else f"≥ {first}"
+    joined = "–" if low >= 0 and (unit is None or unit == "USD") and not ("e" in first or "e" in last) else " to "
+    return f"{first}{joined}{last}"
 
 
 def plain_table(title: str, columns: Sequence[str], *, wraps: bool = False) -> Table:

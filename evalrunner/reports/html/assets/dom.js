@@ -43,16 +43,34 @@ function seconds(value) {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 
-// A number with its unit; a dash for none.
-function number(value, unit) {
-  if (value === null || value === undefined) return DASH;
-  if (unit === "USD") {
-    const small = Math.abs(value) < 0.01 && value !== 0;
-    return "$" + (small ? String(Number(value.toPrecision(2))) : grouped(value, Math.abs(value) < 1 ? 4 : 2));
+// A number with its unit; a dash for none. It has as many more digits as tell it from the values that it stands beside.
+function number(value, unit, beside = []) {
+  return numbers([value, ...beside], unit)[0];
+}
+
+// Numbers that stand side by side: values that differ have different texts (`numbers` of formatting.py).
+function numbers(values, unit) {
+  const digits = values.map(() => 0);
+  let texts = values.map((value) => numberText(value, unit, 0));
+  for (let more = 1; more < 15; more++) {
+    const same = texts.map((text, place) => texts.some((other, at) => other === text && (values[at] ?? null) !== (values[place] ?? null)));
+    if (!same.includes(true)) break;
+    texts = texts.map((text, place) => same[place] ? numberText(values[place], unit, ++digits[place]) : text);
   }
-  if (unit === "tokens") return grouped(value, Number.isInteger(value) || value >= 1000 ? 0 : 1);
-  if (unit === "s") return seconds(value);
-  const text = grouped(value, Math.abs(value) < 1000 ? 3 : 1);
+  return texts;
+}
+
+function numberText(value, unit, more) {
+  if (value === null || value === undefined) return DASH;
+  const size = Math.abs(value);
+  if (unit === "USD") {
+    const small = size < 0.01 && value !== 0;
+    return "$" + (small ? String(Number(value.toPrecision(2 + more))) : grouped(value, (size < 1 ? 4 : 2) + more));
+  }
+  if (unit === "tokens") return grouped(value, (Number.isInteger(value) || value >= 1000 ? 0 : 1) + more);
+  if (unit === "s" && !more && (size >= 0.0005 || !value)) return seconds(value);
+  const tiny = value !== 0 && (size < 0.001 || size >= 1e15);
+  const text = tiny ? String(Number(value.toPrecision(Math.min(3 + more, 17)))) : grouped(value, (size < 1000 ? 3 : size < 1e6 ? 1 : 0) + more);
   return unit ? `${text} ${unit}` : text;
 }
 
@@ -66,10 +84,11 @@ function signed(value) {
   return (value > 0 ? "+" : value < 0 ? "−" : "") + number(Math.abs(value));
 }
 
-function interval(low, high, unit) {
+function interval(low, high, unit, beside = []) {
   const missing = (end) => end === null || end === undefined;
-  if (missing(low) || missing(high)) return missing(low) && missing(high) ? DASH : missing(low) ? `≤ ${number(high, unit)}` : `≥ ${number(low, unit)}`;
-  return `${number(low, unit)}${low < 0 || unit ? " to " : "–"}${number(high, unit)}`;
+  const [first, last] = numbers([low, high, ...beside], unit);
+  if (missing(low) || missing(high)) return missing(low) && missing(high) ? DASH : missing(low) ? `≤ ${last}` : `≥ ${first}`;
+  return `${first}${low < 0 || unit || /e/.test(first + last) ? " to " : "–"}${last}`;
 }
 
 function percent(share) {
