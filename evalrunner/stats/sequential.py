@@ -1,0 +1,135 @@
+"""Tests of a mean that may be looked at after every sample: betting against the null hypothesis.
+
+A capital of 1 is bet, sample after sample, on the mean being above its null value. If it is not, the capital grows to
+1/α at any time with a probability of at most α (Ville's inequality), so a test may stop whenever it is decided. Each of
+40 bets runs from start to end, and the capital is their mean (Waudby-Smith & Ramdas 2024, "Estimating means of bounded
+random variables by betting", sections 4 and 5).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+BETS: Final = tuple((place / 41) ** 2 for place in range(1, 41))
+"""Shares of the largest bet that cannot ruin; squared, because small effects and rare outcomes need small bets."""
+BLOCK: Final = 10_000  # values in memory at a time, for 40 bets each
+TIE: Final = 1e-9  # means this close to 0 are 0, whatever the order of additions
+INTERVAL_STEPS: Final = 30  # of the bisection for an end of a confidence sequence
+
+
+class BettingTest:
+    """One-sided: evidence that the mean of values in 0..1 is above `null`.
+
+    With `total` the values are drawn without replacement from that many, and the test is about their own mean: the bet
+    is against the mean that the values not drawn yet would need. `peak` is the largest capital so far; 1/`peak` is a
+    p-value at any time.
+    """
+
+    __slots__ = ("_capital", "_drawn", "_sum", "null", "peak", "total")
+
+    def __init__(self, null: float, *, total: int | None = None) -> None:
+        self.null, self.total = null, total
+        self.peak = 1.0
+        self._capital = [1.0] * len(BETS)
+        self._drawn, self._sum = 0, 0.0
+
+    def add(self, value: float) -> None:
+        """Bet on one value. One that stands for no value equals `null`; without `total` it changes nothing."""
+        mean = self.null
+        if self.total is not None:
+            left = self.total - self._drawn
+            mean = (self.total * self.null - self._sum) / left if left > 0 else self.null
+            self._drawn += 1
+            self._sum += value
+        if mean <= TIE:  # under the null hypothesis the values left are zero, or even impossible
+            if mean < -TIE or value > TIE:
+                self.peak = math.inf
+            return
+        gain = value / mean - 1.0
+        self._capital = [capital * (1.0 + bet * gain) for capital, bet in zip(self._capital, BETS, strict=True)]
+        self.peak = max(self.peak, math.fsum(self._capital) / len(BETS))
+
+
+class SequentialTest:
+    """Two one-sided tests of a mean in 0..1 against a bound: *pass* if it is above, *fail* if it is below.
+
+    Each sample is given by how far its value lies above the bound, at its lowest and at its highest: the test for *pass*
+    takes the lowest, the one for *fail* the highest. A sample that is left out lies at 0. With `largest_cluster` the unit
+    is the cluster: its samples come one after another, and their sum is scaled by the size of the largest one.
+    `total` is the number of units of the dataset for a test without replacement.
+    """
+
+    def __init__(
+        self, bound: float, *, alpha_pass: float, alpha_fail: float, total: int | None = None,
+        largest_cluster: int | None = None,
+    ) -> None:  # fmt: skip
+        self.bound = bound
+        self.above = BettingTest(bound, total=total)
+        self.below = BettingTest(1.0 - bound, total=total)
+        self.decision: str | None = None
+        self._alpha_pass, self._alpha_fail = alpha_pass, alpha_fail
+        self._largest = largest_cluster
+        self._cluster: int | None = None
+        self._sums = [0.0, 0.0]
+
+    def add(self, lowest: float, highest: float, *, cluster: int | None = None) -> None:
+        """Add the next sample; its cluster counts once it is complete."""
+        if self._largest is None:
+            self._bet(lowest, highest)
+            return
+        if cluster != self._cluster:
+            self.close_cluster()
+            self._cluster = cluster
+        self._sums[0] += lowest
+        self._sums[1] += highest
+
+    def close_cluster(self) -> None:
+        """Bet on the samples of the last cluster: no further one belongs to it."""
+        if self._cluster is not None and self._largest is not None:
+            self._bet(self._sums[0] / self._largest, self._sums[1] / self._largest)
+        self._cluster, self._sums = None, [0.0, 0.0]
+
+    def _bet(self, lowest: float, highest: float) -> None:
+        self.above.add(self.bound + lowest)
+        self.below.add(1.0 - self.bound - highest)
+        if self.decision is None:
+            if self.above.peak * self._alpha_pass >= 1.0:
+                self.decision = "pass"
+            elif self.below.peak * self._alpha_fail >= 1.0:
+                self.decision = "fail"
+
+
+def confidence_sequence(values: Sequence[float], *, level: float) -> tuple[float, float]:
+    """The interval of the mean of values in 0..1 that holds at any time, both ends: the means that no test rejects.
+
+    `values` are in the order of the samples. It is the interval of the run that stops when it likes: its true mean is
+    outside at any time with a probability of at most 1 − `level`.
+    """
+    low = _lower_end(values, level)
+    high = 1.0 - _lower_end([1.0 - value for value in values], level)
+    return low, high
+
+
+def _lower_end(values: Sequence[float], level: float) -> float:
+    """The largest mean that is rejected as too low at some time; 0 if none is."""
+    import numpy as np
+
+    array, bets, needed = np.asarray(values, dtype=float), np.asarray(BETS), math.log(2 * len(BETS) / (1 - level))
+
+    def rejects(mean: float) -> bool:
+        logs = np.zeros(len(BETS))
+        for start in range(0, len(array), BLOCK):
+            gains = array[start : start + BLOCK, None] / mean - 1.0
+            growth = logs + np.cumsum(np.log1p(bets * gains), axis=0)
+            if np.logaddexp.reduce(growth, axis=1).max() >= needed:
+                return True
+            logs = growth[-1]
+        return False
+
+    low, high = 0.0, 1.0
+    for _ in range(INTERVAL_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rejects(middle) else (low, middle)
+    return low

@@ -1,0 +1,151 @@
+"""Sequential tests: error rates at any time, the mean of the dataset itself, clusters, and the confidence sequence."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pytest
+
+from benchmarks.sequential import crossings
+from evalrunner.stats.sequential import BETS, BettingTest, SequentialTest, confidence_sequence
+
+ALPHA = 0.05
+
+
+def decide(values: Sequence[float], bound: float, *, total: int | None = None) -> tuple[str | None, int | None]:
+    """The decision on values in order, and after how many it was made."""
+    test = SequentialTest(bound, alpha_pass=ALPHA, alpha_fail=ALPHA, total=total)
+    for place, value in enumerate(values, 1):
+        test.add(value - bound, value - bound)
+        if test.decision is not None:
+            return test.decision, place
+    return None, None
+
+
+def test_the_capital_does_not_grow_on_average_if_the_mean_is_at_its_null_value() -> None:
+    for null in (0.2, 0.5, 0.8):
+        expected = 0.0
+        for outcomes in product((0.0, 1.0), repeat=6):
+            test = BettingTest(null)
+            for value in outcomes:
+                test.add(value)
+            capital = math.fsum(test._capital) / len(BETS)
+            expected += capital * math.prod(null if value else 1 - null for value in outcomes)
+        assert expected == pytest.approx(1.0)
+
+
+def test_the_capital_without_replacement_does_not_grow_on_average_either() -> None:
+    dataset = [1.0, 1.0, 0.0, 0.0, 0.5, 0.5]
+    capitals = []
+    for order in {tuple(random.Random(seed).sample(dataset, 6)) for seed in range(3000)}:
+        test = BettingTest(0.5, total=6)
+        for value in order[:4]:
+            test.add(value)
+        capitals.append(math.fsum(test._capital) / len(BETS))
+    assert len(capitals) == 90  # 6! / 2!³ orders, each as likely as any other
+    assert math.fsum(capitals) / 90 <= 1.0 + 1e-12
+
+
+@pytest.mark.parametrize("total", [None, 400])
+def test_one_value_at_a_time_agrees_with_the_vectorized_benchmark(total: int | None) -> None:
+    draw = np.random.default_rng(5)
+    values = (draw.random((40, 400)) < 0.75).astype(float)
+    passes = crossings(values, 0.8, alpha=ALPHA, total=total)
+    fails = crossings(1 - values, 1 - 0.8, alpha=ALPHA, total=total)
+    for row, above, below in zip(values, passes, fails, strict=True):
+        first = min(above, below)
+        expected = (None, None) if first > 400 else ("pass" if above == first else "fail", first)
+        assert decide(row.tolist(), 0.8, total=total) == expected
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.8, 0.95])
+def test_false_decisions_at_the_bound_are_at_most_five_percent_at_any_time(rate: float) -> None:
+    values = (np.random.default_rng(7).random((2000, 500)) < rate).astype(float)
+    for side, null in ((values, rate), (1 - values, 1 - rate)):
+        assert (crossings(side, null, alpha=ALPHA) <= 500).mean() <= 0.0625  # .05 and 2.6 standard errors
+
+
+def test_without_replacement_every_order_of_a_small_dataset_errs_in_at_most_five_percent() -> None:
+    dataset = np.array([1.0] * 79 + [0.0] * 21)  # just below .8
+    draw = np.random.default_rng(11)
+    orders = np.array([draw.permutation(dataset) for _ in range(4000)])
+    assert (crossings(orders, 0.8, alpha=ALPHA, total=100) <= 100).mean() <= 0.05
+
+
+def test_a_large_difference_is_decided_early() -> None:
+    draw = random.Random(3)
+    assert decide([float(draw.random() < 0.95) for _ in range(500)], 0.8)[0] == "pass"
+    verdict, place = decide([float(draw.random() < 0.5) for _ in range(500)], 0.8)
+    assert verdict == "fail" and place is not None and place < 60
+
+
+def test_what_is_impossible_without_replacement_is_certain() -> None:
+    assert decide([1.0] * 4, 0.5, total=6) == ("pass", 4)
+    assert decide([0.0] * 4, 0.5, total=6) == ("fail", 4)
+    assert decide([0.0] * 3 + [1.0] * 3, 0.5, total=6) == (None, None)  # the bound itself is neither above nor below
+
+
+def test_a_mean_at_the_end_of_the_range_can_only_fail() -> None:
+    assert decide([1.0] * 300, 1.0) == (None, None)
+    assert decide([1.0, 1.0, 0.0], 1.0) == ("fail", 3)
+    assert decide([0.0, 0.0, 0.1], 0.0) == ("pass", 3)
+
+
+def test_a_sample_that_is_missing_counts_against_either_decision() -> None:
+    def missing(known: float, count: int) -> str | None:
+        test = SequentialTest(0.8, alpha_pass=ALPHA, alpha_fail=ALPHA)
+        for _ in range(count):
+            test.add(known - 0.8, known - 0.8)
+            test.add(-0.8, 0.2)  # it could be 0 or 1
+        return test.decision
+
+    assert missing(1.0, 200) is None
+    assert missing(0.0, 200) == "fail"  # half of them wrong is already too many
+    assert decide([1.0] * 40, 0.8)[0] == "pass"
+
+
+def test_a_sample_that_is_left_out_changes_nothing() -> None:
+    test, other = (SequentialTest(0.8, alpha_pass=ALPHA, alpha_fail=ALPHA) for _ in range(2))
+    for value in (1.0, 0.0, 1.0):
+        test.add(value - 0.8, value - 0.8)
+        test.add(0.0, 0.0)
+        other.add(value - 0.8, value - 0.8)
+    assert test.above.peak == pytest.approx(other.above.peak)
+    assert test.below.peak == pytest.approx(other.below.peak)
+
+
+def test_equal_samples_of_a_cluster_count_as_one() -> None:
+    clustered = SequentialTest(0.8, alpha_pass=ALPHA, alpha_fail=ALPHA, largest_cluster=5)
+    single = SequentialTest(0.8, alpha_pass=ALPHA, alpha_fail=ALPHA)
+    for cluster, value in enumerate([0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]):
+        for _ in range(5):
+            clustered.add(value - 0.8, value - 0.8, cluster=cluster)
+        single.add(value - 0.8, value - 0.8)
+    assert clustered.above.peak < single.above.peak  # the last cluster may have further samples
+    clustered.close_cluster()
+    assert clustered.above.peak == pytest.approx(single.above.peak)
+
+
+def test_the_confidence_sequence_excludes_exactly_what_the_tests_reject() -> None:
+    draw = random.Random(9)
+    values = [float(draw.random() < 0.7) for _ in range(300)]
+    low, high = confidence_sequence(values, level=0.95)
+    assert 0.55 < low < 0.7 < high < 0.82
+    for null, side in ((low, values), (1 - high, [1 - value for value in values])):
+        for shift, rejected in ((-1e-3, True), (1e-3, False)):
+            test = BettingTest(null + shift)
+            for value in side:
+                test.add(value)
+            assert (test.peak * 0.025 >= 1) == rejected
+
+
+def test_the_confidence_sequence_of_few_or_equal_values_is_wide() -> None:
+    low, high = confidence_sequence([1.0], level=0.95)
+    assert low < 0.025 and high == pytest.approx(1.0)
+    low, high = confidence_sequence([1.0] * 50, level=0.95)
+    assert 0.8 < low < 0.95 and high == pytest.approx(1.0)
+    assert confidence_sequence([0.0] * 50, level=0.95) == pytest.approx((1 - high, 1 - low), abs=1e-6)
