@@ -5,7 +5,7 @@ TORCH := torch==2.13.0
 # worksteal keeps tests of one module, and their servers and pages, on one worker until another is idle
 PYTEST = $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-slow test-all compiled check format bench dist clean
+.PHONY: demo test test-slow test-all mutants compiled check format bench dist clean
 
 demo: .venv/.demo
 	$(BIN)/evalrun suites/qa.yaml
@@ -18,6 +18,10 @@ test-slow: compiled
 
 test-all: compiled
 	$(PYTEST)
+
+# Takes about an hour; a second run tests only the functions that changed.
+mutants: .venv/.mutation
+	$(BIN)/python benchmarks/mutants.py --processes 2
 
 # The tests start evalrun hundreds of times; with PYTHONDONTWRITEBYTECODE each would compile it again.
 compiled: .venv/.dev
@@ -44,7 +48,7 @@ dist: .venv/.dev
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf .venv runs dist
+	rm -rf .venv runs dist mutants
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("evalrun needs Python 3.11 or newer: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
@@ -61,3 +65,7 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]'
 	touch $@ .venv/.demo
+
+.venv/.mutation: .venv/.dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[mutation]'
+	touch $@

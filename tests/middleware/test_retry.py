@@ -12,7 +12,7 @@ from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.formatting import long_duration
 from evalrunner.middleware.deadline import RowDeadline, StopSignal, Timing
-from evalrunner.middleware.retry import RetryEndpoint, RetryRules, is_retryable
+from evalrunner.middleware.retry import RetryEndpoint, RetryRules, is_retryable, retry_refusal
 from tests.fakes.endpoints import ASKED, PARIS, Playing, over_http
 from tests.fakes.server import Answer, Cut, Malformed, ScriptedServer, Status, in_order
 
@@ -23,8 +23,8 @@ DOWN = Failure("connection", "cannot connect to http://127.0.0.1:1 (…); is the
 
 def retrying(inner: Endpoint, *, retries: int = 5, stop: StopSignal | None = None, **more: Any) -> RetryEndpoint:
     more.setdefault("timing", FAST)
-    rules = RetryRules(retries)
-    return RetryEndpoint(inner, rules, stop=stop or StopSignal(), draw=random.Random(7), **more)
+    more.setdefault("draw", random.Random(7))
+    return RetryEndpoint(inner, RetryRules(retries), stop=stop or StopSignal(), **more)
 
 
 class Waits(Timing):
@@ -40,9 +40,16 @@ class Waits(Timing):
         self.seen.append(seconds)
 
 
-def waits(*answers: Completion | Failure, retries: int = 5) -> list[float]:
+class Longest(random.Random):
+    """Draws the upper end of every range."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+def waits(*answers: Completion | Failure, retries: int = 5, **more: Any) -> list[float]:
     timing = Waits()
-    asyncio.run(retrying(Playing(*answers), retries=retries, timing=timing)(ASKED))
+    asyncio.run(retrying(Playing(*answers), retries=retries, timing=timing, **more)(ASKED))
     return timing.seen
 
 
@@ -57,6 +64,13 @@ def test_the_last_failure_names_the_number_of_attempts() -> None:
     answer = asyncio.run(retrying(inner)(ASKED))
     assert inner.calls == 6
     assert answer == Failure("rate_limit", "the server's rate limit is reached (HTTP 429) (6 attempts)", 429)
+
+
+def test_one_retry_is_two_attempts() -> None:
+    inner = Playing(BUSY)
+    answer = asyncio.run(retrying(inner, retries=1)(ASKED))
+    assert isinstance(answer, Failure)
+    assert (inner.calls, answer.message) == (2, f"{BUSY.message} (2 attempts)")
 
 
 def test_zero_retries_is_one_attempt() -> None:
@@ -81,6 +95,8 @@ def test_zero_retries_is_one_attempt() -> None:
         (Failure("connection", ""), True),
         (Failure("malformed", ""), True),
         (Failure("malformed", "", 200), True),
+        (Failure("malformed", "", 299), True),
+        (Failure("malformed", "", 300), False),
         (Failure("malformed", "", 404), False),
         (Failure("auth", "", 401, fatal=True), False),
         (Failure("auth", "", 500), False),
@@ -110,7 +126,43 @@ def test_a_server_that_answered_before_is_retried(first: Completion | Failure) -
     assert asyncio.run(go())[1] == PARIS
 
 
-@pytest.mark.parametrize(("away_s", "retries", "answered"), [(20.0, 2, True), (20.0, 0, False), (90.0, 2, False)])
+def test_a_malformed_reply_shows_that_the_server_was_reached() -> None:
+    inner = Playing(Failure("malformed", "is not JSON"), DOWN, PARIS)
+    assert asyncio.run(retrying(inner)(ASKED)) == PARIS
+
+
+@pytest.mark.parametrize(("second_s", "calls"), [(29.9, 4), (30.0, 3)])
+def test_the_grace_period_of_a_restart_is_30_seconds(second_s: float, calls: int) -> None:
+    class Clock(Waits):
+        times = iter((0.0, second_s, 99.0))
+
+        def now(self) -> float:
+            return next(self.times)
+
+    async def go() -> int:
+        inner = Playing(PARIS, DOWN)
+        endpoint = retrying(inner, retries=1, timing=Clock())
+        await endpoint(ASKED)
+        await endpoint(ASKED)
+        return inner.calls
+
+    assert asyncio.run(go()) == calls
+
+
+def test_a_restarting_server_is_asked_at_least_every_5_seconds() -> None:
+    async def go() -> list[float]:
+        timing = Waits()
+        endpoint = retrying(Playing(PARIS, *[DOWN] * 6, PARIS), timing=timing, draw=Longest())
+        await endpoint(ASKED)
+        await endpoint(ASKED)
+        return timing.seen
+
+    assert asyncio.run(go()) == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("away_s", "retries", "answered"), [(20.0, 2, True), (20.0, 1, True), (20.0, 0, False), (90.0, 2, False)]
+)
 def test_a_restarting_server_is_retried_for_the_grace_period(away_s: float, retries: int, *, answered: bool) -> None:
     async def go() -> Completion | Failure:
         back = 0.0
@@ -144,6 +196,10 @@ def test_backoff_grows_to_its_cap_with_full_jitter() -> None:
     late = seen[10:]
     assert 12 < sum(late) / len(late) < 18  # uniform in 0..30
     assert len(set(seen)) == 200
+
+
+def test_the_backoff_doubles_from_half_a_second_to_30_seconds() -> None:
+    assert waits(BUSY, retries=9, draw=Longest()) == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
 
 @pytest.mark.parametrize("asked", [0.2, 7.0, 100.0])
@@ -186,6 +242,12 @@ def test_a_wait_longer_than_the_time_left_of_the_row_fails_at_once() -> None:
 def test_without_a_row_deadline_the_longest_wait_is_an_hour() -> None:
     answer = asyncio.run(retrying(Playing(Failure("rate_limit", "quota", 429, retry_after_s=90_000.0)))(ASKED))
     assert str(answer) == ("rate_limit: the server asks to wait 1 d 1 h, longer than the longest wait of 3600 s; quota")
+
+
+def test_a_retry_needs_more_time_than_its_wait() -> None:
+    assert retry_refusal(3599.9, None) is None
+    assert retry_refusal(3600.0, None) == "the longest wait of 3600 s leaves no time for a retry"
+    assert retry_refusal(3600.2, 3599.9) == "the longest wait of 3600 s leaves no time for a retry"
 
 
 def test_a_stop_ends_the_backoff() -> None:
