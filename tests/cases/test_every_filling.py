@@ -1,0 +1,76 @@
+"""Point gates against an oracle that tries every score of every missing answer of a small suite."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import random
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from statistics import median
+
+import pytest
+
+from tests.cases.suites import run, samples
+
+EPOCHS = 3
+BOUNDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+REDUCERS = ("mean", "max", "median", "at_least_1", "at_least_2", "at_least_3", "pass_at_2", "pass_k_2")
+OPERATORS = {">=": operator.ge, "<=": operator.le}
+
+
+def reduce(name: str, scores: Sequence[int]) -> Fraction | None:
+    """A sample's score from those of its epochs, by the definitions of docs/reference/metrics.md."""
+    kind, _, k = name.rpartition("_") if name[-1].isdigit() else (name, "", "1")
+    n, right = len(scores), sum(scores)
+    if n < int(k):
+        return None
+    if kind == "mean":
+        return Fraction(right, n)
+    if kind == "max":
+        return Fraction(max(scores))
+    if kind == "median":
+        return Fraction(median(scores))
+    if kind == "at_least":
+        return Fraction(right >= int(k))
+    drawn = list(itertools.combinations(scores, int(k)))
+    return Fraction(sum((any if kind == "pass_at" else all)(one) for one in drawn), len(drawn))
+
+
+def values(reducer: str, plans: Sequence[Sequence[str]]) -> Iterator[Fraction]:
+    """The metric for each way to fill in the lost epochs with 0 or 1, and to count the refused ones as 0 or leave them out."""
+    per_sample: list[set[Fraction | None]] = []
+    for plan in plans:
+        ways = [{"right": (1,), "wrong": (0,), "error": (0, 1), "refused": (0, None)}[outcome] for outcome in plan]
+        fillings = ([score for score in way if score is not None] for way in itertools.product(*ways))
+        per_sample.append({reduce(reducer, scores) if scores else None for scores in fillings})
+    for way in itertools.product(*per_sample):
+        scored = [score for score in way if score is not None]
+        if scored:
+            yield sum(scored, Fraction(0)) / len(scored)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_trusted_point_verdict_holds_for_every_filling(seed: int) -> None:
+    chance = random.Random(seed)
+    weights = [5, 4, chance.choice([0, 1, 3]), chance.choice([0, 0, 2])]
+    plans = [
+        chance.choices(["right", "wrong", "error", "refused"], weights, k=EPOCHS)
+        for _ in range(chance.choice([2, 4, 6]))
+    ]
+    names = {reducer: "exact_match" if reducer == "mean" else f"exact_match/{reducer}" for reducer in REDUCERS}
+    cases = [(reducer, sign, bound) for reducer in REDUCERS for sign in OPERATORS for bound in BOUNDS]
+    gates = [f"{names[reducer]} {sign} {bound}" for reducer, sign, bound in cases]
+    ended = run(samples(*((1, plan) for plan in plans)), gates, run={"epochs": EPOCHS, "reducer": list(REDUCERS)}, min_coverage=0.01)  # fmt: skip
+    assert len(ended.gates) == len(cases), ended.err
+    every = {reducer: list(values(reducer, plans)) for reducer in REDUCERS}
+    wrong, timid = [], []
+    for (reducer, sign, bound), gate in zip(cases, ended.gates, strict=True):
+        outcomes = {OPERATORS[sign](value, Fraction(str(bound))) for value in every[reducer]}
+        right = {True: "pass", False: "fail"}.get(*outcomes) if len(outcomes) == 1 else "untrusted"
+        if gate["verdict"] not in (right, "untrusted"):
+            wrong.append((gate["gate"], gate["verdict"], right, gate["reason"]))
+        elif gate["verdict"] != right:
+            timid.append((gate["gate"], gate["reason"], right))
+    assert wrong == [], plans
+    assert timid == [], plans
