@@ -186,6 +186,54 @@ def test_a_reservation_granted_to_a_canceled_row_is_released(tmp_path: Path) -> 
     asyncio.run(run())
 
 
+def test_a_small_reservation_does_not_overtake_a_waiting_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 1.0)
+        held = await cap.reserve(0.75, "targets")
+        large, small = (asyncio.create_task(cap.reserve(usd, "targets")) for usd in (0.75, 0.25))
+        await asyncio.sleep(0.01)
+        assert not large.done() and not small.done()
+        cap.settle(held, 0.0)
+        assert [(await task).number for task in (large, small)] == [2, 3]
+
+    asyncio.run(run())
+
+
+def test_canceling_a_waiting_reservation_grants_the_next_ones(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 1.0)
+        await cap.reserve(0.5, "targets")
+        large, *small = (asyncio.create_task(cap.reserve(usd, "targets")) for usd in (0.75, 0.25, 0.25))
+        await asyncio.sleep(0.01)
+        large.cancel()
+        await asyncio.sleep(0.01)
+        assert large.cancelled() and all(task.done() for task in small)
+
+    asyncio.run(run())
+
+
+def test_settling_frees_money_while_other_calls_are_in_flight(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 1.0)
+        first, _ = await cap.reserve(0.5, "targets"), await cap.reserve(0.5, "targets")
+        cap.settle(first, 0.25)
+        assert (await asyncio.wait_for(cap.reserve(0.25, "targets"), 1.0)).usd == 0.25
+        assert not cap._fits(0.01)
+
+    asyncio.run(run())
+
+
+def test_rounding_of_reservations_does_not_use_up_the_cap(tmp_path: Path) -> None:
+    async def run() -> None:
+        cap = budget(tmp_path, 1.0)
+        for reservation in [await cap.reserve(usd, "targets") for usd in (0.2, 0.4, 0.3)]:
+            cap.settle(reservation, 0.0)
+        assert 0.2 + 0.4 + 0.3 - 0.2 - 0.4 - 0.3 + 1.0 > 1.0
+        assert (await cap.reserve(1.0, "targets")).usd == 1.0
+
+    asyncio.run(run())
+
+
 def test_the_server_never_counts_more_than_the_cap_and_a_resume_with_a_higher_cap_finishes(tmp_path: Path) -> None:
     cost = [0.0]
 
@@ -285,6 +333,22 @@ def test_spending_without_a_cap_counts_toward_a_later_cap(tmp_path: Path) -> Non
     assert SpendLedger(tmp_path, before={"targets": 0.5, "judges": 0.25}).spent == {"targets": 0.5, "judges": 0.25}
     assert SpendLedger(tmp_path, before={"targets": 0.75, "judges": 0.1}).spent == {"targets": 0.75, "judges": 0.25}
     assert SpendLedger(tmp_path).spent == {"targets": 0.75, "judges": 0.25}
+
+
+def test_spending_that_the_ledger_has_is_not_written_again(tmp_path: Path) -> None:
+    SpendLedger(tmp_path, before={"targets": 0.5})
+    written = (tmp_path / LEDGER_FILE).read_bytes()
+    SpendLedger(tmp_path, before={"targets": 0.5, "judges": 0.0})
+    assert (tmp_path / LEDGER_FILE).read_bytes() == written
+
+
+def test_the_ledger_can_be_written_by_its_owner_only(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        SpendLedger(tmp_path)
+    finally:
+        os.umask(old)
+    assert (tmp_path / LEDGER_FILE).stat().st_mode & 0o777 == 0o644
 
 
 def test_an_unwritable_ledger_stops_the_run_before_the_call(tmp_path: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import signal
+import threading
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -12,8 +17,12 @@ from evalrunner.domain import Cell, Completion, Failure, JudgeCall, Row, Sample
 from evalrunner.errors import RunError
 from evalrunner.redact import register_secret
 from evalrunner.runs.row_log import (
+    BLOCK_BYTES,
     FinishedRow,
+    FinishedRows,
+    RowHead,
     RowLog,
+    decode_head,
     encode_row,
     finished_rows,
     is_event,
@@ -22,6 +31,8 @@ from evalrunner.runs.row_log import (
     row_at,
     scan_keys,
 )
+
+FAILED = Failure("timeout", "no answer within 60 s")
 
 
 def make_row(name: str = "s1", **changes: object) -> Row:
@@ -61,7 +72,11 @@ def write(rows: list[Row]) -> Path:
 
 def test_row_survives_a_round_trip() -> None:
     failed = make_row("s2", answer=Failure("timeout", "no answer within 60 s", status=408), cells={})
-    rows = [make_row(), failed]
+    asked = Failure("bad_request", "no", messages=({"role": "user", "content": "Capital?"},))
+    called = Completion("", tool_calls=({"name": "search", "arguments": "{}"},), cached=True)
+    cached = {"factuality": Cell("scored", 0.6, calls=(JudgeCall("j", 0.0, 5, 2, 0.0, cached=True),))}
+    colon = {"other": Cell("unscored", None, "timeout: is part of the reason", cause="judge")}
+    rows = [make_row(), failed, make_row("s3", answer=asked, cells=cached), make_row("s4", answer=called, cells=colon)]
     write(rows)
     assert list(read_rows(Path())) == rows
 
@@ -70,6 +85,56 @@ def test_lone_surrogate_survives_a_round_trip() -> None:
     rows = [make_row(answer=Completion("\ud800 broken"), cells={})]
     write(rows)
     assert list(read_rows(Path())) == rows
+
+
+def test_lone_surrogates_in_ids_and_targets_are_found() -> None:
+    fine, failed = make_row("\ud800"), make_row("\ud801", answer=FAILED, cells={}, target="\udfff")
+    write([fine, failed])
+    finished = scan_keys(Path())
+    results = [finished.find("\ud800", "m", 2), finished.find("\ud801", "\udfff", 2)]
+    assert [result and result.failed for result in results] == [False, True]
+
+
+def test_lone_surrogate_beside_a_date_is_written_compactly() -> None:
+    sample = Sample("s1", "\ud800", (), {"day": datetime.date(2026, 1, 2)})
+    line = encode_row(make_row(sample=sample, cells={}))
+    assert line.startswith(b'{"v":2,"id":"s1","target":"m",')
+    assert b'"metadata":{"day":"2026-01-02"}' in line
+
+
+def test_row_log_can_be_written_by_its_owner_only() -> None:
+    old = os.umask(0)
+    try:
+        assert write([make_row()]).stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(old)
+
+
+def test_a_write_cut_short_by_a_signal_is_continued() -> None:
+    os.mkfifo("rows.jsonl")
+    read: list[bytes] = []
+
+    def slowly() -> None:
+        with Path("rows.jsonl").open("rb", buffering=0) as pipe:
+            time.sleep(0.1)  # the pipe is full, and a signal interrupts the write
+            while block := pipe.read(1 << 16):
+                read.append(block)
+                time.sleep(0.01)
+
+    reader = threading.Thread(target=slowly)
+    reader.start()
+    row = make_row(answer=Completion("x" * 500_000))
+    log = RowLog(Path())
+    old = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.005)
+    try:
+        log.write(row)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+        os.close(log._file)  # a pipe cannot be synced
+        reader.join()
+    assert b"".join(read) == encode_row(row)
 
 
 def test_last_record_of_a_key_counts() -> None:
@@ -105,7 +170,6 @@ def test_missing_row_log_has_no_rows() -> None:
     assert list(read_rows(Path("nowhere"))) == []
 
 
-FAILED = Failure("timeout", "no answer within 60 s")
 IN_ERROR = {
     "exact_match": Cell("scored", 1.0),
     "tone": Cell("error", None, "tone() raised", cause="function"),
@@ -118,6 +182,7 @@ def test_keys_and_states_are_read_without_decoding_rows() -> None:
         make_row(),
         make_row("s2", answer=FAILED, cells={"exact_match": Cell("error", None, "timeout")}, attempt=3),
         make_row("s3", cells=IN_ERROR),
+        make_row("s5", cells={"tone": Cell("error")}),
         make_row('quo"te \\ 東\n', target="m/ü"),
         make_row("s4", sample=Sample("s4", "?", (), {"failure": {"kind": 1}, "cells": {"a": {"state": "error"}}})),
     ]
@@ -130,12 +195,28 @@ def test_keys_and_states_are_read_without_decoding_rows() -> None:
         FinishedRow(starts[0], 1, False, frozenset()),
         FinishedRow(starts[1], 3, True, frozenset()),
         FinishedRow(starts[2], 1, False, frozenset({"tone", "f"})),
-        FinishedRow(starts[3], 1, False, frozenset()),
+        FinishedRow(starts[3], 1, False, frozenset({"tone"})),
         FinishedRow(starts[4], 1, False, frozenset()),
+        FinishedRow(starts[5], 1, False, frozenset()),
     ]
-    assert (len(finished), finished.failed, finished.in_error, finished.size) == (5, 1, 1, starts[-1])
+    assert (len(finished), finished.failed, finished.in_error, finished.size) == (6, 1, 2, starts[-1])
     assert [finished.find("s1", "m", 1), finished.find("s1", "other", 2), finished.find("s9", "m", 2)] == [None] * 3
     assert row_at(Path(), starts[2]) == rows[2]
+
+
+def test_a_failed_row_has_no_cells_in_error() -> None:
+    row = make_row(answer=FAILED, cells={"exact_match": Cell("error", None, "timeout")})
+    assert decode_head(encode_row(row)) == RowHead(b"s1", b"m", 2, 1, failed=True)
+
+
+def test_keys_are_hashed_with_a_salt_of_each_scan() -> None:
+    assert FinishedRows()._hash(b"s1", b"m", 1) != FinishedRows()._hash(b"s1", b"m", 1)
+
+
+def test_attempts_beyond_32_bits_are_capped() -> None:
+    finished = FinishedRows()
+    finished.add(RowHead(b"s1", b"m", 1, 2**32), 0)
+    assert finished.find("s1", "m", 1) == FinishedRow(0, 2**32 - 1, failed=False, errors=frozenset())
 
 
 def test_last_record_of_a_key_determines_its_state() -> None:
@@ -150,6 +231,7 @@ def test_retried_rows_are_dropped_from_the_finished_rows() -> None:
     rows = [make_row("s1", answer=FAILED, cells={}), make_row("s2"), make_row("s3")]
     write(rows)
     finished = scan_keys(Path())
+    assert finished.failed == 1
     again = make_row("s1", attempt=2)
     write([again])
     finished.drop("s1", "m", 2)
@@ -170,6 +252,15 @@ def test_truncated_last_line_is_removed_and_its_bytes_returned() -> None:
         assert path.read_bytes() == whole[:first]
         assert remove_truncated_line(Path()) == 0
     write([make_row("s2")])
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("length", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1])
+def test_truncated_line_of_about_one_block_is_removed(length: int) -> None:
+    path = write([make_row()])
+    whole = path.read_bytes()
+    path.write_bytes(whole + encode_row(make_row("s2", answer=Completion("x" * BLOCK_BYTES)))[:length])
+    assert remove_truncated_line(Path()) == length
     assert path.read_bytes() == whole
 
 
@@ -217,6 +308,7 @@ def test_version_1_rows_are_read_with_their_causes() -> None:
             Cell("unscored", None, "6 of 12 known answers", cause="judge_check"),
         ),
         "down": (Cell("error", None, "server: 500: no"), Cell("error", None, "500: no", cause="server")),
+        "bare": (Cell("unscored", None, "judge"), Cell("unscored", None, None, cause="judge")),
         "unknown": (Cell("unscored", None, "not reported"), Cell("unscored", None, "not reported")),
         "skipped": (Cell("skipped", None, "judge: none"), Cell("skipped", None, "judge: none")),
     }
