@@ -14,6 +14,7 @@ Changed are comparisons, arithmetic, `and`, `or` and `not`, conditions of `x if 
 Left out, because nearly all of them fail by themselves: positional arguments dropped, arguments and assigned values
 replaced by None, and the second and third spelling of a key. `--all` has them.
 Left out, because they decide nothing: message texts (strings with a space), docstrings and annotations.
+Left out, because nothing depends on them: `strict=` of zip, a guard that no input reaches.
 Left out, because mutmut does not change them: constants of modules, properties and other decorated functions.
 
 Survivors that no test can or should kill are listed in tests/mutants.md with the reason. The last lines name survivors
@@ -36,6 +37,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LISTED = ROOT / "tests" / "mutants.md"
 WANTED = 0.9
+OPERATORS = 2  # number of the choice of operators: results of another choice are removed
 KILLED = ("killed", "timeout", "segfault")
 NOTICED = ("survived", "no tests", "suspicious")
 
@@ -81,8 +83,8 @@ def main() -> int:
 
 def _choose_operators(*, every: bool) -> None:
     """Replace operators of mutmut, which has no setting for this. Mutants made with other operators are removed."""
-    from libcst import SimpleString
-    from mutmut.mutation import mutators
+    from libcst import Arg, SimpleString
+    from mutmut.mutation import file_mutation, mutators
 
     def change_keys(node):
         if isinstance(node, SimpleString) and " " not in node.value:
@@ -91,7 +93,7 @@ def _choose_operators(*, every: bool) -> None:
 
     def drop_keywords(node):
         for place, argument in enumerate(node.args):
-            if argument.keyword is not None:
+            if argument.keyword is not None and argument.keyword.value != "strict":
                 yield node.with_changes(args=[*node.args[:place], *node.args[place + 1 :]])
 
     chosen = {mutators.operator_string: change_keys}
@@ -99,11 +101,19 @@ def _choose_operators(*, every: bool) -> None:
         chosen |= {mutators.operator_arg_removal: drop_keywords, mutators.operator_assignment: None}
     operators = [(node, chosen.get(operator, operator)) for node, operator in mutators.mutation_operators]
     mutators.mutation_operators[:] = [(node, operator) for node, operator in operators if operator is not None]
+    skipped = file_mutation.MutationVisitor._skip_node_and_children  # noqa: SLF001
+
+    def skip_guards(visitor, node):
+        guard = isinstance(node, Arg) and node.keyword is not None and node.keyword.value == "strict"
+        return guard or skipped(visitor, node)
+
+    file_mutation.MutationVisitor._skip_node_and_children = skip_guards  # noqa: SLF001
     made_with = ROOT / "mutants" / "operators"
-    if not made_with.exists() or made_with.read_text() != str(every):
+    wanted = f"{OPERATORS} {every}"
+    if not made_with.exists() or made_with.read_text() != wanted:
         shutil.rmtree(made_with.parent, ignore_errors=True)
         made_with.parent.mkdir()
-        made_with.write_text(str(every))
+        made_with.write_text(wanted)
 
 
 def _set_up_workers() -> None:
