@@ -1,6 +1,6 @@
 """Change the code that decides, one operator at a time, and count the changes that the fast tests notice.
 
-    python benchmarks/mutants.py                                  every room; a second run tests what changed
+    python benchmarks/mutants.py                                  every room; a second run tests functions that changed
     python benchmarks/mutants.py evalrunner/gates/evidence.py     some files or folders
     python benchmarks/mutants.py --again evalrunner/stats         test the survivors of the last run again
     python benchmarks/mutants.py --report                         only the figures of the last run
@@ -142,6 +142,8 @@ def _set_up_workers() -> None:
 def _run(paths: list[str], *, again: bool, processes: int) -> None:
     from mutmut.__main__ import cli
 
+    # else only new tests are asked which functions they call, and old tests that call new functions are missed
+    (ROOT / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     names: list[str] = []
     if again:
         names = [m.name for m in _mutants() if m.status in NOTICED and m.path.startswith(tuple(paths or [""]))]
