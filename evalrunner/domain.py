@@ -349,7 +349,8 @@ class BaselineResult:
 
     `drop` is how much worse the candidate is (negative: better), `low` and `high` its 90% CI; the upper end is the largest
     drop that the data does not rule out. `n` counts pairs, `excluded` the samples that changed or exist on one side only,
-    `missing` the pairs without a score of the candidate. `differs` names the compared parts (prompt, params, model).
+    `missing` the pairs without a score on one side, `coverage` is the share of the baseline's samples that could be
+    compared. `differs` names the compared parts (prompt, params, model).
     """
 
     name: str
@@ -361,6 +362,7 @@ class BaselineResult:
     n: int = 0
     excluded: int = 0
     missing: int = 0
+    coverage: float = 1.0
     p_value: float | None = None
     method: str | None = None
     origin_drop: float | None = None

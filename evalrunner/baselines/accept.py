@@ -49,7 +49,7 @@ def accept_run(
         raise SuiteError(f"cannot accept run {folder.id}: it {refused}. Use --force to accept it anyway")
     path = baseline_path(_suite_folder(run, suite_file), run.suite, name)
     before = _before(path, force=force)
-    rows = collect_rows(read_rows(folder.path), epochs=run.epochs, outputs=outputs)
+    rows = collect_rows(read_rows(folder.path), epochs=run.epochs, outputs=outputs, slices=run.slices)
     if not rows:
         raise SuiteError(f"cannot accept run {folder.id}: it has no rows")
     provenance = run.provenance

@@ -17,9 +17,11 @@ from typing import Any
 
 from evalrunner.domain import Cell, Completion, Row, Sample
 from evalrunner.errors import Problem, SuiteError
+from evalrunner.prompts import find_value
 from evalrunner.redact import redact
 from evalrunner.runs.provenance import Provenance, without_prompts
 from evalrunner.runs.record import RunRecord, from_json, to_json
+from evalrunner.stats.summary import value_text
 from evalrunner.stats.tally import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, cell_code
 from evalrunner.storage import write_text
 
@@ -70,13 +72,17 @@ class SampleKey:
 
 @dataclass(frozen=True, slots=True)
 class BaselineRow:
-    """One sample of one target: the scores of its epochs by scorer, None for a missing one, with their states."""
+    """One sample of one target: the scores of its epochs by scorer, None for a missing one, with their states.
+
+    `slices` holds the values of the suite's slice columns; None if the baseline does not say.
+    """
 
     key: SampleKey
     target: str
     scores: Mapping[str, tuple[float | None, ...]]
     states: Mapping[str, tuple[str, ...]]
     content: Mapping[str, Any] | None = None  # input, expected, metadata and outputs, if they were stored
+    slices: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +144,18 @@ def _hash(value: Any) -> str:
     return sha256(redact(text).encode(errors="backslashreplace")).hexdigest()[:16]
 
 
-def collect_rows(rows: Iterable[Row], *, epochs: int, outputs: bool = False) -> dict[tuple[str, str], BaselineRow]:
-    """The rows of a run in the form of a baseline, by target and sample id."""
+def collect_rows(
+    rows: Iterable[Row], *, epochs: int, outputs: bool = False, slices: Iterable[str] = ()
+) -> dict[tuple[str, str], BaselineRow]:
+    """The rows of a run in the form of a baseline, by target and sample id; `slices` are the suite's slice columns."""
+    columns = tuple(slices)
     cells: dict[tuple[str, str], dict[int, Row]] = {}
     for row in rows:
         cells.setdefault((row.target, row.sample.id), {})[row.epoch] = row
-    return {place: _baseline_row(by_epoch, epochs, outputs=outputs) for place, by_epoch in cells.items()}
+    return {place: _baseline_row(by_epoch, epochs, columns, outputs=outputs) for place, by_epoch in cells.items()}
 
 
-def _baseline_row(by_epoch: Mapping[int, Row], epochs: int, *, outputs: bool) -> BaselineRow:
+def _baseline_row(by_epoch: Mapping[int, Row], epochs: int, slices: tuple[str, ...], *, outputs: bool) -> BaselineRow:
     first = by_epoch[min(by_epoch)]
     every = [by_epoch.get(epoch) for epoch in range(1, epochs + 1)]
     names = list(first.cells)
@@ -160,6 +169,7 @@ def _baseline_row(by_epoch: Mapping[int, Row], epochs: int, *, outputs: bool) ->
             for name, column in cells.items()
         },
         _content(first.sample, every) if outputs else None,
+        {column: value_text(find_value(first.sample.metadata, column)) for column in slices},
     )
 
 
@@ -217,6 +227,8 @@ def _row_data(row: BaselineRow) -> dict[str, Any]:
     odd = {name: list(states) for name, states in row.states.items() if any(state != "scored" for state in states)}
     if odd:
         data["states"] = odd
+    if row.slices:
+        data["slices"] = dict(row.slices)
     return {**data, **(row.content or {})}
 
 
@@ -293,7 +305,8 @@ def _row_of(data: Mapping[str, Any], epochs: int) -> BaselineRow:
     key = SampleKey(data["id"], data["input_hash"], data["expected_hash"])
     if any(len(values) != epochs for values in scores.values()) or not isinstance(key.id, str):
         raise ValueError("not a row")
-    return BaselineRow(key, data["target"], scores, states, content)
+    slices = {str(column): str(text) for column, text in data["slices"].items()} if "slices" in data else None
+    return BaselineRow(key, data["target"], scores, states, content, slices)
 
 
 def _finite(value: Any) -> float | None:

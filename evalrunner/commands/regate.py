@@ -21,7 +21,7 @@ from evalrunner.engine.assemble import ColumnCheck
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
-from evalrunner.gates.evidence import CandidateRun
+from evalrunner.gates.pairing import CandidateRun
 from evalrunner.reports.terminal import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
 from evalrunner.runs.record import RunRecord
@@ -74,11 +74,15 @@ def reevaluate_gates(
     columns: dict[str, None] = {}
     summary = summarize(
         _indexed(read_rows(folder.path), keys, check, columns), measures, list(run.targets), epochs=run.epochs,
-        streaming=run.streaming, design=design,
+        streaming=run.streaming, design=design, samples=run.dataset.rows,
     )  # fmt: skip
     check.report(document, tuple(columns))
     document.raise_problems()
-    results = check_gates(gates, summary, BaselineContext(CandidateRun(provenance, keys.keys), baselines))
+    results = check_gates(
+        gates,
+        summary,
+        BaselineContext(CandidateRun(provenance, keys.keys, limited=run.dataset.limit == run.dataset.rows), baselines),
+    )
     return _report(folder, run, gates_of, results)
 
 

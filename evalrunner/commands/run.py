@@ -221,7 +221,9 @@ class Execution:
         self.plan, self.options, self.reporters = plan, options, reporters
         self.folder, self.started_at, self.resume_state = folder, started_at, resume_state
         self.started_s, self.rows = time.monotonic(), 0
-        self.summary = Summary(plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design)
+        self.summary = Summary(
+            plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design, plan.population
+        )
         self.usage = RowUsage.of(plan)
         self.record = started_record(plan, options, run_id=folder.id, started_at=started_at)
         self.view = view_at_start(plan, folder, self.record)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from asyncio import Semaphore
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -48,7 +48,7 @@ from evalrunner.plugins import (
 from evalrunner.prompts import Prompt, PromptError, compile_prompt
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
-from evalrunner.stats.summary import Design, Groups, Measure, builtin_measures
+from evalrunner.stats.summary import Design, Groups, Measure, Population, builtin_measures
 from evalrunner.storage import cache_folder
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
@@ -123,6 +123,7 @@ class Assembler:
         return Plan(
             suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, provenance, models, design=design,
             baselines=baselines, keys=keys.keys if keys is not None else {}, stored=self.stored,
+            population=replace(columns.population, count=scan.count),
         )  # fmt: skip
 
     def _dataset(self, suite: Suite) -> SampleSource | StoredSamples:
@@ -393,8 +394,10 @@ class ColumnCheck:
     design: Design
     groups: list[tuple[KeyPath, Groups, set[str]]] = field(default_factory=list)
     samples: int = 0
+    population: Population = field(init=False)
 
     def __post_init__(self) -> None:
+        self.population = Population.of(self.design)
         if self.design.cluster is not None:
             self.groups.append((("dataset", "cluster"), Groups(self.design.cluster), set()))
         for place, column in enumerate(self.design.slices):
@@ -403,6 +406,7 @@ class ColumnCheck:
     def add(self, sample: Sample) -> None:
         """Collect the values of one sample."""
         self.samples += 1
+        self.population.add(sample)
         for _, groups, texts in self.groups:
             if len(texts) <= MAX_SLICE_VALUES:
                 texts.add(groups.text_of(sample))

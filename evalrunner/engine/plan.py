@@ -37,7 +37,7 @@ from evalrunner.runs.provenance import (
 )
 from evalrunner.runs.row_log import FinishedRows, row_at
 from evalrunner.scorers.call import BoundScorer
-from evalrunner.stats.summary import Design, Measure
+from evalrunner.stats.summary import Design, Measure, Population
 from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun
@@ -169,7 +169,7 @@ class Plan:
 
     `provenance` describes what will be run. `models` are the models it asks, `prices` their prices by side and name.
     `baselines` are those that gates name, as far as they exist; `keys` identify samples by their place, for gates on a
-    baseline. `stored` holds the answers to score if no target is asked. `rows_before` is how many rows a resumed run
+    baseline. `population` are the groups of all samples. `stored` holds the answers to score if no target is asked. `rows_before` is how many rows a resumed run
     has already.
     """
 
@@ -188,11 +188,17 @@ class Plan:
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     keys: Mapping[int, SampleKey] = field(default_factory=dict)
     stored: StoredAnswers | None = None
+    population: Population | None = None
 
     @property
     def rows(self) -> int:
         """How many rows the run will have."""
         return self.scan.count * len(self.targets) * self.suite.run.epochs
+
+    @property
+    def limited(self) -> bool:
+        """Whether the limit of the dataset was reached, so that samples may lie beyond it."""
+        return self.suite.dataset.limit == self.scan.count
 
     @property
     def measures(self) -> tuple[Measure, ...]:

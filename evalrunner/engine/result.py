@@ -26,7 +26,7 @@ from evalrunner.engine.plan import NOT_CHECKED, Plan, served_provenance, tested_
 from evalrunner.engine.runner import RunState, ended_in_error
 from evalrunner.formatting import counted
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
-from evalrunner.gates.evidence import CandidateRun
+from evalrunner.gates.pairing import CandidateRun
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
 from evalrunner.runs.provenance import TargetProvenance, source_of
@@ -122,7 +122,7 @@ def _compared(plan: Plan) -> BaselineContext:
     """The sides of gates on a baseline; the models that served the plan are known by now."""
     if not plan.baselines:
         return BaselineContext()
-    return BaselineContext(CandidateRun(tested_provenance(plan), plan.keys), plan.baselines)
+    return BaselineContext(CandidateRun(tested_provenance(plan), plan.keys, plan.limited), plan.baselines)
 
 
 def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
@@ -235,8 +235,9 @@ def unfinished_metrics(run: RunRecord, folder: Path) -> dict[str, tuple[Metric, 
     """The metrics of a stored run that did not finish, by target, from the rows on disk."""
     names = list(run.targets)
     summary = summarize(
-        read_rows(folder), run.measures, names, epochs=run.epochs, streaming=run.streaming, design=run.design
-    )
+        read_rows(folder), run.measures, names, epochs=run.epochs, streaming=run.streaming, design=run.design,
+        samples=run.dataset.rows,
+    )  # fmt: skip
     return {name: summary.all_metrics(name) for name in names}
 
 

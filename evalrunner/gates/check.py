@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from evalrunner.domain import BaselineResult, GateResult
-from evalrunner.gates.evidence import CandidateRun, Evidence, gather_evidence, value_of
+from evalrunner.gates.decision import GateDecision, TestedGate, decide
+from evalrunner.gates.evidence import Evidence, gather_evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.threshold import GateDecision, check_threshold
-from evalrunner.runs.provenance import EMPTY_PROVENANCE
+from evalrunner.gates.threshold import evaluate_threshold
 from evalrunner.stats.aggregates import metric_interval
 from evalrunner.stats.intervals import LEVEL
-from evalrunner.stats.summary import Summary
+from evalrunner.stats.summary import Groups, Summary
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED, Verdict, exit_code, worst_verdict
 
 if TYPE_CHECKING:
     from evalrunner.baselines.file import Baseline
-    from evalrunner.gates.regression import TestedGate
+    from evalrunner.gates.pairing import CandidateRun
 
-NO_CANDIDATE = CandidateRun(EMPTY_PROVENANCE, {})
+EVERY_VALUE = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineContext:
     """What gates on a baseline need besides the numbers: the candidate run, and the baselines that exist, by name."""
 
-    candidate: CandidateRun = NO_CANDIDATE
+    candidate: CandidateRun | None = None
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
 
@@ -35,20 +35,43 @@ def check_gates(
     gates: Sequence[Gate], summary: Summary, context: BaselineContext = BaselineContext()
 ) -> tuple[GateResult, ...]:
     """The verdict of every gate for each of its targets, in the order of the suite."""
-    pairs = [
-        (gate, target) for gate in gates for target in summary.targets if gate.spec.target in (None, target)
-    ]  # fmt: skip
-    evidence = [gather_evidence(gate, summary, target) for gate, target in pairs]
-    intervals = [_interval(gate, each) for (gate, _), each in zip(pairs, evidence, strict=True)]
-    compared = _check_regressions(pairs, evidence, context)
-    results: list[GateResult] = []
-    for at, (gate, target) in enumerate(pairs):
-        if at in compared:
-            decision, comparison = compared[at]
+    tested: list[TestedGate] = []
+    intervals: list[tuple[float | None, float | None]] = []
+    for gate, target in gates_by_target(gates, summary):
+        evidence = gather_evidence(gate, summary, target)
+        intervals.append(_interval(gate, evidence))
+        if gate.spec.baseline is None:
+            tested.append(evaluate_threshold(gate, target, evidence, interval=intervals[-1]))
         else:
-            decision, comparison = check_threshold(gate, evidence[at], interval=intervals[at]), None
-        results.append(_result(gate, target, evidence[at], intervals[at], decision, comparison))
-    return tuple(results)
+            tested.append(_evaluate_regression(gate, target, evidence, summary, context))
+    decisions = decide(tested)
+    return tuple(
+        _result(one.gate, one.target, one.evidence, interval, decision, one.comparison)
+        for one, interval, decision in zip(tested, intervals, decisions, strict=True)
+    )
+
+
+def gates_by_target(gates: Sequence[Gate], summary: Summary) -> list[tuple[Gate, str]]:
+    """Each gate with each of its targets; a gate on `[column=*]` once for each value of the column."""
+    return [
+        (replace(single, binary=summary.observed_binary(single.measure)), target)
+        for gate in gates
+        for single in expand_slices(gate, summary.slices)
+        for target in summary.targets
+        if single.spec.target in (None, target)
+    ]
+
+
+def expand_slices(gate: Gate, slices: Mapping[str, Groups]) -> Iterator[Gate]:
+    """The gate for each value of its slice column where it is about every value (`[topic=*]`), else the gate."""
+    spec = gate.spec
+    if spec.slice is None or EVERY_VALUE not in spec.slice.values():
+        yield gate
+        return
+    ((column, _),) = spec.slice.items()
+    for text in sorted(filter(None, slices[column].texts)):
+        label = spec.text.replace(f"[{column}={EVERY_VALUE}]", f"[{column}={text}]")
+        yield replace(gate, spec=replace(spec, slice={column: text}, text=label))
 
 
 def run_verdict(results: Sequence[GateResult], *, unfinished: bool, interrupted: bool = False) -> tuple[Verdict, int]:
@@ -61,25 +84,23 @@ def run_verdict(results: Sequence[GateResult], *, unfinished: bool, interrupted:
     return verdict, exit_code(codes)
 
 
-def _check_regressions(
-    pairs: Sequence[tuple[Gate, str]], evidence: Sequence[Evidence], context: BaselineContext
-) -> dict[int, tuple[GateDecision, BaselineResult | None]]:
-    """The decisions of the gates on a baseline by their position; those of one baseline are decided together."""
-    if all(gate.spec.baseline is None for gate, _ in pairs):
-        return {}
-    from evalrunner.gates.regression import decide_gates, evaluate_gate
+def _evaluate_regression(
+    gate: Gate, target: str, evidence: Evidence, summary: Summary, context: BaselineContext
+) -> TestedGate:
+    from evalrunner.gates.pairing import NO_CANDIDATE
+    from evalrunner.gates.regression import evaluate_regression
 
-    families: dict[str, dict[int, TestedGate]] = {}
-    for at, (gate, target) in enumerate(pairs):
-        name = gate.spec.baseline
-        if name is not None:
-            baseline = context.baselines.get(name)
-            tested = evaluate_gate(gate, target, evidence[at], context.candidate, baseline)
-            families.setdefault(name, {})[at] = tested
-    decisions: dict[int, tuple[GateDecision, BaselineResult | None]] = {}
-    for family in families.values():
-        decisions.update(zip(family, decide_gates(list(family.values()), context.candidate), strict=True))
-    return decisions
+    candidate, baseline = context.candidate or NO_CANDIDATE, context.baselines.get(gate.spec.baseline or "")
+    return evaluate_regression(gate, target, evidence, candidate, baseline, _positions_in_slice(gate, summary))
+
+
+def _positions_in_slice(gate: Gate, summary: Summary) -> set[int] | None:
+    """The positions of the samples in the gate's slice; None for all of them."""
+    if gate.spec.slice is None:
+        return None
+    ((column, text),) = gate.spec.slice.items()
+    code = summary.slices[column].code_of(text)
+    return {place for place, known in enumerate(summary.slices[column].codes) if known == code}
 
 
 def _interval(gate: Gate, evidence: Evidence) -> tuple[float | None, float | None]:

@@ -1,4 +1,4 @@
-"""What a gate is decided on: one score per sample of its target and slice; and why samples have none, in words."""
+"""What a gate is decided on: one score per sample of its target and slice; and what is missing, in words."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from evalrunner.stats.tally import (
     JUDGE,
     NO_ANSWER,
     SKIPPED,
-    TOO_FEW_EPOCHS,
     ZEROED,
+    FillRange,
     Reason,
     ReducedScores,
     SampleScores,
@@ -28,26 +28,18 @@ from evalrunner.stats.tally import (
 )
 
 if TYPE_CHECKING:
-    from evalrunner.baselines.file import SampleKey
-    from evalrunner.runs.provenance import Provenance
     from evalrunner.stats.hypothesis_tests import SamplesToDecide
 
 REPORTED_BY_PROVIDER: Final = ("cost_usd", "token_count", "ttft", "output_rate")  # missing values are no judge's fault
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateRun:
-    """The run that is compared with a baseline: its provenance, and its samples by their position in the dataset."""
-
-    provenance: Provenance
-    keys: Mapping[int, SampleKey]
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """The samples of a gate's slice. `clusters` is by the position of a sample; `reasons` cover the whole target.
 
-    `calls` is the tally of the target's own calls, which separates their failures from those of scorers.
+    `calls` is the tally of the target's own calls, which separates their failures from those of scorers. `fill` is what a missing score could be, `ends`
+    the worst and best score of a sample that never ran. `not_run` counts samples of the slice without a row, `elsewhere` those of which nothing is
+    known, not even the slice.
     """
 
     per_sample: SampleScores
@@ -55,6 +47,11 @@ class Evidence:
     clusters: array[int] | None
     tally: Tally
     calls: Tally
+    fill: FillRange
+    ends: tuple[float, float]
+    epochs: int = 1
+    not_run: int = 0
+    elsewhere: int = 0
     seed: int = 0
 
     @property
@@ -63,59 +60,45 @@ class Evidence:
         return self.reduced.values
 
     @property
-    def missing(self) -> int:
-        """Samples that the scorer applies to and that have no score."""
-        return self.reduced.missing
+    def scored(self) -> int:
+        """Answers with a score."""
+        return sum(self.per_sample.scored)
 
     @property
     def total(self) -> int:
-        """Samples that the scorer applies to."""
-        return len(self.reduced.values) + self.missing
+        """Answers that the scorer applies to: sample × epoch, scored or not."""
+        return sum(self.per_sample.applicable) + (self.not_run + self.elsewhere) * self.epochs
+
+    @property
+    def missing(self) -> int:
+        """Answers that the scorer applies to and that have no score."""
+        return self.total - self.scored
 
     @property
     def coverage(self) -> float:
-        """Share of those samples that have a score."""
-        return len(self.reduced.values) / self.total if self.total else 0.0
+        """Share of those answers that have a score."""
+        return self.scored / self.total if self.total else 0.0
 
     @property
     def reasons(self) -> Mapping[Reason, int]:
         """Why cells have no score, with counts."""
         return self.tally.reasons
 
-    def filled(self, end: float) -> tuple[array[float], array[int] | None]:
-        """The scores of all samples that the scorer applies to, missing ones set to `end`, with their clusters."""
-        values = self.reduced.values + array("d", [end]) * self.missing
-        if self.clusters is None or self.reduced.clusters is None:
-            return values, None
-        return values, self.reduced.clusters + array(
-            "q",
-            (
-                self.clusters[place]
-                for place, code in zip(self.per_sample.samples, self.per_sample.codes, strict=True)
-                if code > SKIPPED
-            ),
-        )
-
-    def count(self, code: int) -> int:
-        """Samples whose state has this code."""
-        return Counter(self.per_sample.codes)[code]
-
-    def errors(self) -> tuple[int, int]:
-        """Samples in error because a call to the target failed, and those because the scorer failed."""
-        failed = {place for place, code in zip(self.calls.samples, self.calls.codes, strict=True) if code == ERROR}
-        states = zip(self.per_sample.samples, self.per_sample.codes, strict=True)
-        counts = Counter(place in failed for place, code in states if code == ERROR)
-        return counts[True], counts[False]
+    def count_answers(self) -> tuple[Counter[int], int]:
+        """How many answers of the slice have each code; and how many errors are failed calls to the target."""
+        inside = set(self.per_sample.samples)
+        failed = {key for key, code in _cells(self.calls) if code == ERROR}
+        codes: Counter[int] = Counter()
+        of_target = 0
+        for key, code in _cells(self.tally):
+            if key[0] in inside:
+                codes[code] += 1
+                of_target += code == ERROR and key in failed
+        return codes, of_target
 
     def cluster_of(self, place: int) -> int:
         """The cluster of the sample at a position of the dataset."""
         return self.clusters[place] if self.clusters is not None else 0
-
-    def by_position(self) -> Iterator[tuple[int, float | None]]:
-        """Every sample of the slice with its score, or None; skipped ones among them."""
-        scores = self.per_sample
-        for place, value, code in zip(scores.samples, scores.values, scores.codes, strict=True):
-            yield place, value if code <= ZEROED else None
 
     @property
     def more_epochs_help(self) -> bool:
@@ -130,29 +113,43 @@ class Evidence:
         return total > 0 and inside / total > WITHIN_HALF
 
 
+def _cells(tally: Tally) -> Iterator[tuple[tuple[int, int], int]]:
+    """Each cell's position of the sample and epoch, and its code."""
+    epochs: Iterable[int] = tally.epochs if tally.epochs is not None else [1] * len(tally.samples)
+    return zip(zip(tally.samples, epochs, strict=True), tally.codes, strict=True)
+
+
 def gather_evidence(gate: Gate, summary: Summary, target: str) -> Evidence:
     """The evidence of one gate on one target."""
     tally = summary.tallies[target, gate.measure.name]
-    per_sample = reduce_tally(_negated(tally) if _counts_low_scores(gate) else tally, gate.reducer)
-    if gate.spec.slice is not None:
+    fill = summary.fill_range(gate.measure, gate.reducer)
+    scores = reduce_tally(
+        _negated(tally) if _counts_low_scores(gate) else tally, gate.reducer, fill, epochs=summary.epochs
+    )
+    rows = len(scores.samples)
+    elsewhere = max(0, summary.samples_in() - rows)
+    if gate.spec.slice is None:
+        not_run, elsewhere = elsewhere, 0
+    else:
         ((column, text),) = gate.spec.slice.items()
         groups = summary.slices[column]
         code = groups.code_of(text)
-        parts = per_sample.split(groups.codes) if code is not None else {}
-        per_sample = parts.get(code if code is not None else -1) or SampleScores.empty()
+        parts = scores.split(groups.codes) if code is not None else {}
+        scores = parts.get(code if code is not None else -1) or SampleScores.empty()
+        not_run = summary.samples_in(gate.spec.slice) - len(scores.samples)
+        elsewhere = max(0, summary.samples_in() - sum(1 for known in groups.codes if known >= 0))
     clusters = summary.clusters.codes if summary.clusters is not None else None
     calls = summary.tallies[target, BUILTIN_MEASURES[0].name]  # every target has a latency, or a reason why not
-    return Evidence(per_sample, per_sample.partition_states(clusters), clusters, tally, calls, summary.design.seed)
+    ends = (0.0, 1.0) if gate.reducer.counts else (fill.worst, fill.best)
+    return Evidence(
+        scores, scores.partition_states(clusters), clusters, tally, calls, fill, ends, summary.epochs, not_run, elsewhere,
+        summary.design.seed,
+    )  # fmt: skip
 
 
 def value_of(gate: Gate, evidence: Evidence) -> float | None:
     """The metric over the samples that have a score."""
     return gate.estimand.value(evidence.values)
-
-
-def reduce_scores(gate: Gate, scores: Sequence[float]) -> float | None:
-    """The score of a sample from its scored epochs; None where there are too few."""
-    return gate.reducer.reduce(scores) if scores else None
 
 
 def _counts_low_scores(gate: Gate) -> bool:
@@ -175,30 +172,30 @@ def _variance_within(tally: Tally, samples: set[int]) -> float:
 
 
 def why_unscored(evidence: Evidence, scorer: str) -> str:
-    """Why samples have no score. A failed provider, an unreadable judge and a silent model are different things."""
-    reasons = _error_reasons(evidence)
-    if unreadable := evidence.count(JUDGE):
+    """Why answers have no score. A failed provider, an unreadable judge and a silent model are different things."""
+    codes, of_target = evidence.count_answers()
+    reasons = _error_reasons(evidence, of_target, codes[ERROR] - of_target)
+    if unreadable := codes[JUDGE]:
         reasons.append(_judge_reason(unreadable, evidence.reasons, scorer))
-    if unanswered := evidence.count(NO_ANSWER):
+    if unanswered := codes[NO_ANSWER]:
         kinds = [reason or "" for cause, reason in evidence.reasons if cause == "no_answer"]
-        reasons.append(f"the model did not answer {unanswered}{_in_brackets(kinds)}")
-    if too_few_epochs := evidence.count(TOO_FEW_EPOCHS):
-        reasons.append(f"too few scored epochs for {too_few_epochs}")
+        reasons.append(f"the model did not answer {unanswered:,}{_in_brackets(kinds)}")
+    if not_run := evidence.total - sum(count for code, count in codes.items() if code != SKIPPED):
+        reasons.append(f"{not_run:,} did not run")
     return "; ".join(reasons)
 
 
-def _error_reasons(evidence: Evidence) -> list[str]:
+def _error_reasons(evidence: Evidence, of_target: int, of_scorer: int) -> list[str]:
     """Which failed: the target's provider, the judge's, or code that the suite names."""
-    of_target, of_scorer = evidence.errors()
     calls, reasons = evidence.calls.reasons, list[str]()
     if of_target:
         kinds = _failure_kinds(calls)
         who = "the target's function" if kinds == ["function"] else "the provider"
-        reasons.append(f"{who} failed on {of_target}{_in_brackets(kinds)}")
+        reasons.append(f"{who} failed on {of_target:,}{_in_brackets(kinds)}")
     if of_scorer:
         kinds = _failure_kinds(one for one, count in evidence.reasons.items() if count > calls.get(one, 0))
         who = "the scorer" if kinds == ["function"] else "the judge's provider"
-        reasons.append(f"{who} failed on {of_scorer}{_in_brackets(kinds)}")
+        reasons.append(f"{who} failed on {of_scorer:,}{_in_brackets(kinds)}")
     return reasons
 
 
@@ -211,12 +208,25 @@ def _judge_reason(count: int, reasons: Iterable[Reason], scorer: str) -> str:
     if checks:
         return f"the judge failed its sanity check ({checks[0]})"
     if scorer in REPORTED_BY_PROVIDER:
-        return f"the provider did not report it for {count}"
-    return f"the judge's reply was unreadable on {count}"
+        return f"the provider did not report it for {count:,}"
+    return f"the judge's reply was unreadable on {count:,}"
 
 
 def _in_brackets(kinds: Sequence[str]) -> str:
     return f" ({', '.join(kinds)})" if kinds else ""
+
+
+def skipped_note(evidence: Evidence, scorer: str) -> str | None:
+    """`exact_match skipped 50 of 100 answers`; None without skipped ones."""
+    if not evidence.reduced.skipped:
+        return None
+    skipped = evidence.count_answers()[0][SKIPPED]
+    return f"{scorer} skipped {skipped:,} of {evidence.total + skipped:,} answers"
+
+
+def missing_note(evidence: Evidence, scorer: str) -> str:
+    """`scored 182 of 300 answers: the provider failed on 118 (server)`."""
+    return f"scored {evidence.scored:,} of {evidence.total:,} answers: {why_unscored(evidence, scorer)}"
 
 
 def percent(confidence: float) -> str:

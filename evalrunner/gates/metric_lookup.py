@@ -20,7 +20,7 @@ class Gate:
     """A gate with its metric: the measure, one of its aggregates by name, and the reducer of epochs.
 
     `metric` is the full name without the slice. A `per_sample` gate has its own reducer. `epochs` are those of the run.
-    `estimand` is what the metric estimates, which determines its interval.
+    `estimand` is what the metric estimates, which determines its interval. `binary`: the scores turned out to be 0 or 1.
     """
 
     spec: GateSpec
@@ -29,10 +29,12 @@ class Gate:
     metric: str
     reducer: Reducer = MEAN_REDUCER
     epochs: int = 1
+    binary: bool = False
     estimand: Estimand = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        estimand = self.measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
+        measure = self.measure.as_binary() if self.binary else self.measure
+        estimand = measure.estimand(self.aggregate, reducer=self.reducer, epochs=self.epochs)
         object.__setattr__(self, "estimand", estimand)
 
     @property

@@ -1,36 +1,32 @@
-"""Gates on a baseline: `max_drop` (non-inferiority) and `improved`, on paired samples. Pure.
-
-A run and its baseline are paired sample by sample, on the id and the same input and expected output; epochs are reduced
-first. A run passes only if all its gates pass, so *pass* needs no correction; *fail* and *improved* take Holm's over the
-gates of one baseline as the suite lists them, those that could not be tested among them.
-"""
+"""Gates on a baseline: `max_drop` (non-inferiority) and `improved`, on paired samples. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from evalrunner.baselines.file import Baseline, BaselineRow, SampleKey, collect_rows, metric_key
+from evalrunner.baselines.file import Baseline, collect_rows, metric_key
 from evalrunner.baselines.resolve import how_to_create, missing_reason
 from evalrunner.domain import BaselineResult, Row
+from evalrunner.gates.decision import GateDecision, Outcome, TestedGate, join
 from evalrunner.gates.evidence import (
-    CandidateRun,
     Evidence,
     amount,
     percent,
-    reduce_scores,
     samples_needed,
     samples_needed_in_detail,
+    skipped_note,
     value_of,
     why_unscored,
 )
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.threshold import GateDecision
+from evalrunner.gates.pairing import CandidateRun, Filling, Pairing, baseline_side, drops_of, pair_up
 from evalrunner.prompts import find_value
 from evalrunner.runs.provenance import Provenance, scorer_changes, target_changes
 from evalrunner.stats.distributions import variance
-from evalrunner.stats.hypothesis_tests import NonInferiority, SamplesToDecide, holm, mcnemar, non_inferiority
+from evalrunner.stats.hypothesis_tests import NonInferiority, SamplesToDecide, mcnemar, non_inferiority
 from evalrunner.stats.power import (
     PairedSpread,
     paired_spread,
@@ -39,97 +35,79 @@ from evalrunner.stats.power import (
     smallest_drops_by_discordance,
 )
 from evalrunner.stats.summary import value_text
+from evalrunner.stats.tally import ANY_SCORE
 from evalrunner.verdicts import Verdict
 
-UNTESTED = NonInferiority(None, None, None, "inconclusive", 0, 0.0, None)
-SKIPPED = "its scorer skipped them"
+SKIPPED_THEM = "its scorer skipped them"
+CHANGED_DATA = "if the data was changed on purpose, run once with --set changed_data=ignore and accept a new baseline"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One sample that is in both runs: the baseline's reduced score, and the candidate's or None."""
-
-    baseline: float
-    candidate: float | None
-    cluster: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pairing:
-    """The pairs of one gate, and the samples excluded: changed, new, removed, or without a score in the baseline."""
-
-    pairs: tuple[Pair, ...]
-    changed: int = 0
-    new: int = 0
-    removed: int = 0
-    unscored: int = 0
-
-    @property
-    def excluded(self) -> int:
-        """Samples that are in no pair."""
-        return self.changed + self.new + self.removed + self.unscored
-
-    @property
-    def missing(self) -> int:
-        """Pairs without a score of the candidate."""
-        return sum(1 for pair in self.pairs if pair.candidate is None)
-
-    @property
-    def note(self) -> str | None:
-        """`3 samples excluded (1 changed, 2 new)`, or None."""
-        kinds = {
-            "changed": self.changed,
-            "new": self.new,
-            "removed": self.removed,
-            "unscored in the baseline": self.unscored,
-        }
-        counts = [f"{count:,} {name}" for name, count in kinds.items() if count]
-        noun = "sample" if self.excluded == 1 else "samples"
-        return f"{self.excluded:,} {noun} excluded ({', '.join(counts)})" if counts else None
-
-
-@dataclass(frozen=True, slots=True)
-class TestedGate:
-    """One gate on one target, tested alone. `worst` is the test with missing scores at the worst end of the range.
-
-    `partner` is the target of the baseline. `missing_reason` says why there is nothing to compare with yet.
-    """
+class _Comparison:
+    """A gate on a baseline that has its scorer: the pairs, and the test of the observed ones."""
 
     gate: Gate
-    target: str
     evidence: Evidence
     pairing: Pairing
-    result: NonInferiority
-    worst: NonInferiority | None
-    baseline: Baseline | None
-    partner: str | None
-    missing_reason: str | None = None
+    test: NonInferiority
+    baseline: Baseline
+    partner: str
+    result: BaselineResult
 
 
-def evaluate_gate(
-    gate: Gate, target: str, evidence: Evidence, candidate: CandidateRun, baseline: Baseline | None
-) -> TestedGate:
+def evaluate_regression(
+    gate: Gate, target: str, evidence: Evidence, candidate: CandidateRun, baseline: Baseline | None,
+    in_slice: set[int] | None,
+) -> TestedGate:  # fmt: skip
     """The test of a gate on a target. There is none without a baseline that has the target and the scorer."""
     partner = None if baseline is None else baseline.target_for(target, candidate.provenance.targets)
     if baseline is None or partner is None or gate.measure.name not in baseline.head.provenance.scorers:
-        missing = missing_reason(gate.spec.baseline or "main", baseline, target, partner, gate.measure.name)
-        return TestedGate(gate, target, evidence, Pairing(()), UNTESTED, None, baseline, partner, missing)
-    pairing = pair_up(gate, evidence, candidate.keys, baseline, partner)
+        name = gate.spec.baseline or "main"
+        missing = missing_reason(name, baseline, target, partner, gate.measure.name)
+        settled = GateDecision("no_baseline", f"{missing}; {how_to_create(name)}")
+        return TestedGate(gate, target, evidence, settled=settled)
+    pairing = pair_up(gate, evidence, candidate, baseline, partner, in_slice=in_slice)
     clustered, binary = evidence.clusters is not None, _is_binary(gate, baseline)
-    result = _test(gate, list(drops_of(gate, pairing.pairs)), clustered=clustered, binary=binary)
-    worst, end = None, gate.estimand.low if gate.higher_is_better else gate.estimand.high
-    if pairing.missing and end is not None:
-        filled = list(drops_of(gate, pairing.pairs, worst=end))
-        worst = _test(gate, filled, clustered=clustered, binary=binary)
-    return TestedGate(gate, target, evidence, pairing, result, worst, baseline, partner)
+    test = partial(_test, gate, clustered=clustered, binary=binary)
+    observed = test(list(drops_of(gate, pairing.pairs)))
+    result = _baseline_result(gate, target, evidence, pairing, observed, candidate, baseline, partner)
+    comparison = _Comparison(gate, evidence, pairing, observed, baseline, partner, result)
+    filled = []
+    if gate.spec.missing == "bounds" and pairing.incomplete:
+        ways: tuple[Filling, ...] = ("worst", "best") if binary else ("worst", "best", "by turns")
+        drops = [list(drops_of(gate, pairing.pairs, way)) for way in ways]
+        filled = [test(each) for each in drops if all(math.isfinite(drop) for drop, _ in each)]
+    return TestedGate(
+        gate, target, evidence, _outcome(gate, observed), tuple(_outcome(gate, one) for one in filled),
+        settled=_untrusted(comparison),
+        describe=partial(_describe, comparison, bool(filled)),
+        describe_missing=partial(_depends_on_missing, comparison, filled),
+        comparison=result,
+    )  # fmt: skip
+
+
+def _outcome(gate: Gate, test: NonInferiority) -> Outcome:
+    if gate.spec.kind == "improved":
+        return Outcome(passed=False, p_fail=_p(test.p_worse), p_gain=_p(test.p_better))
+    return Outcome(test.decision == "pass", _p(test.p_fail))
+
+
+def _p(value: float | None) -> float:
+    return 1.0 if value is None else value
 
 
 def _is_binary(gate: Gate, baseline: Baseline) -> bool:
-    """Whether the scores of both sides are 0 or 1 by construction."""
+    """Whether the scores of both sides are 0 or 1 by construction, or all of them are and the scorer may be graded."""
     if gate.estimand.aggregate.always_share:
         return True
-    scores = gate.measure.declaration.binary
-    return gate.estimand.is_share and gate.reducer.yields_binary(binary=scores, epochs=baseline.head.epochs)
+    if not gate.estimand.is_share:
+        return False
+    declaration = gate.measure.declaration
+    if declaration.infer_binary and not declaration.binary:
+        scores = {score for row in baseline.rows.values() for score in row.scores.get(gate.measure.name, ())}
+        if not scores <= {0.0, 1.0, None}:
+            return False
+    return gate.reducer.yields_binary(binary=True, epochs=baseline.head.epochs)
 
 
 def _test(gate: Gate, drops: Sequence[tuple[float, int]], *, clustered: bool, binary: bool) -> NonInferiority:
@@ -143,115 +121,113 @@ def _test(gate: Gate, drops: Sequence[tuple[float, int]], *, clustered: bool, bi
     return non_inferiority(values, max_drop=gate.spec.bound, span=span, clusters=clusters, alpha=alpha)
 
 
-def decide_gates(
-    tested: Sequence[TestedGate], candidate: CandidateRun
-) -> list[tuple[GateDecision, BaselineResult | None]]:
-    """The verdicts of all gates on one baseline, each with its comparison to the baseline."""
-    results = [one.result for one in tested]
-    verdicts = _verdicts(tested, results)
-    decisions: list[tuple[GateDecision, BaselineResult | None]] = []
-    for place, one in enumerate(tested):
-        if one.missing_reason is not None:
-            how = how_to_create(one.gate.spec.baseline or "main")
-            decisions.append((GateDecision("no_baseline", f"{one.missing_reason}; {how}"), None))
-            continue
-        comparison = _comparison(one, candidate)
-        decision = _untrusted(one) or _decision(one, verdicts[place], comparison)
-        if decision.verdict not in ("untrusted", "fail") and one.worst is not None:
-            changed = [one.worst if at == place else result for at, result in enumerate(results)]
-            other = _verdicts(tested, changed)[place]
-            if other != verdicts[place]:
-                decision = _depends_on_missing(one, verdicts[place], other)
-        decisions.append((decision, comparison))
-    return decisions
-
-
-def _verdicts(tested: Sequence[TestedGate], results: Sequence[NonInferiority]) -> list[Verdict]:
-    """Each gate's verdict by its test, corrected over all of them."""
-    improved = [one.gate.spec.kind == "improved" for one in tested]
-    fails = holm([_p(r.p_worse if better else r.p_fail) for r, better in zip(results, improved, strict=True)])
-    gains = holm([_p(r.p_better if better else r.p_fail) for r, better in zip(results, improved, strict=True)])
-    verdicts: list[Verdict] = []
-    for one, result, fail, gain in zip(tested, results, fails, gains, strict=True):
-        alpha = 1 - (one.gate.spec.confidence or 0.0) + 1e-12
-        passed = gain <= alpha if one.gate.spec.kind == "improved" else result.decision == "pass"
-        verdicts.append("pass" if passed else "fail" if fail <= alpha else "inconclusive")
-    return verdicts
-
-
-def _p(value: float | None) -> float:
-    return 1.0 if value is None else value
-
-
-def _comparison(one: TestedGate, candidate: CandidateRun) -> BaselineResult:
-    assert one.baseline is not None and one.partner is not None  # the caller has checked
-    pairs = [pair for pair in one.pairing.pairs if pair.candidate is not None]
-    before = [one.gate.estimand.of_sample(pair.baseline) for pair in pairs]
-    result = one.result
-    origin, drop = origin_drop(one.gate, one.evidence, one.baseline, one.partner)
+def _baseline_result(
+    gate: Gate, target: str, evidence: Evidence, pairing: Pairing, test: NonInferiority, candidate: CandidateRun,
+    baseline: Baseline, partner: str,
+) -> BaselineResult:  # fmt: skip
+    before = [
+        gate.estimand.of_sample(pair.baseline.value)
+        for pair in pairing.pairs
+        if pair.scored and pair.baseline.value is not None
+    ]
+    origin, drop = origin_drop(gate, evidence, baseline, partner)
     return BaselineResult(
-        name=one.baseline.label,
+        name=baseline.label,
         origin=origin,
         value=math.fsum(before) / len(before) if before else None,
-        drop=result.estimate,
-        low=result.low,
-        high=result.high,
-        n=result.n,
-        excluded=one.pairing.excluded,
-        missing=one.pairing.missing,
-        p_value=_p_value(one),
-        method=result.method,
+        drop=test.estimate,
+        low=test.low,
+        high=test.high,
+        n=test.n,
+        excluded=pairing.excluded,
+        missing=pairing.unscored,
+        coverage=pairing.coverage,
+        p_value=_p_value(gate, pairing, test),
+        method=test.method,
         origin_drop=drop,
-        differs=tuple(
-            target_changes(one.baseline.head.provenance.targets[one.partner], candidate.provenance.targets[one.target])
-        ),
+        differs=tuple(target_changes(baseline.head.provenance.targets[partner], candidate.provenance.targets[target])),
     )
 
 
-def _p_value(one: TestedGate) -> float | None:
+def _p_value(gate: Gate, pairing: Pairing, test: NonInferiority) -> float | None:
     """The two-sided p-value of "no difference": exact McNemar's for 0/1 scores, else that of the t-test."""
-    result = one.result
-    if result.method == "tango":
-        drops = [drop for drop, _ in drops_of(one.gate, one.pairing.pairs)]
+    if test.method == "tango":
+        drops = [drop for drop, _ in drops_of(gate, pairing.pairs)]
         return mcnemar(sum(1 for drop in drops if drop > 0), sum(1 for drop in drops if drop < 0))
-    if result.p_worse is None or result.p_better is None:
+    if test.p_worse is None or test.p_better is None:
         return None
-    return min(1.0, 2 * min(result.p_worse, result.p_better))
+    return min(1.0, 2 * min(test.p_worse, test.p_better))
 
 
-def _untrusted(one: TestedGate) -> GateDecision | None:
-    """The verdict where there is too little to compare: no pairs, or too few with a score of the candidate."""
+def _untrusted(one: _Comparison) -> GateDecision | None:
+    """The verdict where there is too little to compare: no pairs, or too few of the baseline's samples."""
     pairing = one.pairing
-    total, details = len(pairing.pairs), () if pairing.note is None else (pairing.note,)
-    if not total:
-        note = f": {pairing.note}" if pairing.note else ""
-        return GateDecision("untrusted", f"no sample has a score in both runs{note}")
-    scored = total - pairing.missing
-    if scored / total < one.gate.spec.min_coverage or not scored:
-        why = why_unscored(one.evidence, one.gate.measure.name) or SKIPPED
-        return GateDecision("untrusted", f"scored {scored} of {total} pairs: {why}", details=details)
-    return None
+    if pairing.scored and pairing.coverage >= one.gate.spec.min_coverage:
+        return None
+    if not pairing.pairs:
+        reason = join(["no sample has a score in both runs", pairing.note()])
+        return GateDecision("untrusted", reason)
+    changed = (CHANGED_DATA,) if pairing.changed or pairing.removed else ()
+    return GateDecision("untrusted", join([_missing_note(one), _unpaired(one)]), details=(*changed, *_notes(one)))
 
 
-def _decision(one: TestedGate, verdict: Verdict, comparison: BaselineResult) -> GateDecision:
-    gate, result = one.gate, one.result
+def _missing_note(one: _Comparison) -> str:
+    """`compared 140 of 200 samples of 'main': 60 changed`, with why answers are missing."""
+    pairing, name = one.pairing, one.gate.measure.name
+    unscored_now = pairing.unscored - pairing.unscored_before
+    partial_only = pairing.incomplete and pairing.scored == len(pairing.pairs)
+    kinds = [
+        f"{pairing.changed:,} changed" if pairing.changed else None,
+        f"{pairing.removed:,} removed" if pairing.removed else None,
+        f"{pairing.unscored_before:,} without a score in the baseline" if pairing.unscored_before else None,
+        (why_unscored(one.evidence, name) or SKIPPED_THEM) if unscored_now > 0 or partial_only else None,
+    ]
+    scored = f"{pairing.scored:,} of {len(pairing.pairs):,}"
+    if partial_only:
+        scored = f"{pairing.coverage:.0%} of the answers to {len(pairing.pairs):,}"
+    return f"compared {scored} samples of {one.baseline.label!r}: {'; '.join(kind for kind in kinds if kind)}"
+
+
+def _unpaired(one: _Comparison) -> str | None:
+    """`0.8 → 0.5 over all samples of each run`, the difference without pairs."""
+    gate = one.gate
+    sides = [
+        baseline_side(gate, row, one.evidence.fill)
+        for (name, _), row in one.baseline.rows.items()
+        if name == one.partner
+    ]
+    before = gate.estimand.value([side.value for side in sides if side is not None and side.value is not None])
+    now = value_of(gate, one.evidence)
+    return None if before is None or now is None else f"{before:.4g} → {now:.4g} over all samples of each run"
+
+
+def _describe(one: _Comparison, bounded: bool, verdict: Verdict, family: int) -> GateDecision:
+    gate, test = one.gate, one.test
     rows: SamplesToDecide | None = None
-    change = _change(gate, result)
-    note = f" ({result.note})" if result.note and verdict == "inconclusive" else ""
+    change = _change(gate, test)
+    note = f" ({test.note})" if test.note and verdict == "inconclusive" else ""
+    nominal_fail = test.p_fail if gate.spec.kind == "max_drop" else test.p_worse
+    if verdict == "inconclusive" and _p(nominal_fail) <= 1 - (gate.spec.confidence or 0.0):
+        note += f" (not significant after Holm's correction for {family} gates)" if family > 1 else ""
     if gate.spec.kind == "improved":
         endings = {"pass": "", "fail": "; an improvement is required", "inconclusive": ": not significant"}
         reason = change + endings[verdict] + note
-        worse = result.estimate is not None and result.estimate >= 0
+        worse = test.estimate is not None and test.estimate >= 0
     else:
-        allowed = "allowed" if (result.estimate or 0.0) > 0 else "allowed drop"
-        rows = result.rows if verdict == "inconclusive" else None
+        allowed = "allowed" if (test.estimate or 0.0) > 0 else "allowed drop"
+        rows = test.rows if verdict == "inconclusive" else None
         reason = f"{change}; {allowed} {_bound(gate)}{note}"
-        worse = result.worse
+        worse = test.worse
         if rows is not None:
             reason = f"{reason}.{samples_needed(rows)}".removesuffix(".")
     details = samples_needed_in_detail(rows, more_epochs_help=one.evidence.more_epochs_help)
-    details += _notes(one, comparison)
-    return GateDecision(verdict, reason, None, result.low, result.high, rows, worse, tuple(details))
+    missing = _missing_note(one) if one.pairing.incomplete else None
+    if missing and gate.spec.missing == "ignore":
+        missing = f"what is missing is ignored: {missing}"
+    if missing and bounded:
+        details, missing = [f"{missing}; the verdict holds for every score of the rest", *details], None
+    reason = join([reason, missing, skipped_note(one.evidence, gate.measure.name)])
+    return GateDecision(verdict, reason, None, test.low, test.high, rows, worse, (*details, *_notes(one)))
 
 
 def _bound(gate: Gate) -> str:
@@ -273,25 +249,27 @@ def _change(gate: Gate, result: NonInferiority) -> str:
     return f"{change} ({percent(2 * (gate.spec.confidence or 0.95) - 1)} CI {low}{between}{high})"
 
 
-def _notes(one: TestedGate, comparison: BaselineResult) -> Iterator[str]:
-    if comparison.origin_drop is not None and comparison.origin_drop > 0:
-        yield f"{amount(one.gate, comparison.origin_drop)} below the first baseline, run {comparison.origin}"
-    if one.pairing.note is not None:
-        yield one.pairing.note
-    if comparison.differs:
-        yield f"differs from the baseline in {', '.join(comparison.differs)}"
+def _notes(one: _Comparison) -> Iterator[str]:
+    result, note = one.result, one.pairing.note()
+    if result.origin_drop is not None and result.origin_drop > 0:
+        yield f"{amount(one.gate, result.origin_drop)} below the first baseline, run {result.origin}"
+    if note is not None:
+        yield note
+    if result.differs:
+        yield f"differs from the baseline in {', '.join(result.differs)}"
 
 
-def _depends_on_missing(one: TestedGate, verdict: Verdict, other: Verdict) -> GateDecision:
+def _depends_on_missing(one: _Comparison, filled: Sequence[NonInferiority]) -> GateDecision:
     """The verdict that does not hold for every possible score of the pairs without one."""
-    now = "passes" if verdict == "pass" else "is inconclusive"
-    total, missing = len(one.pairing.pairs), one.pairing.missing
-    why = why_unscored(one.evidence, one.gate.measure.name) or SKIPPED
-    reason = (
-        f"{now} on the {total - missing} of {total} pairs with a score, but the other {missing} could change that "
-        f"(worst case: {other}): {why}"
-    )
-    return GateDecision("untrusted", reason, low=one.result.low, high=one.result.high)
+    drops = [test.estimate for test in filled if test.estimate is not None]
+    low, high = (amount(one.gate, end, unit=False) for end in (min(drops), max(drops)))
+    now = _change(one.gate, one.test)
+    reason = f"{now} on these, a drop of {low} to {high} with the rest, which could change the verdict"
+    details = (CHANGED_DATA,) if one.pairing.changed or one.pairing.removed else ()
+    return GateDecision(
+        "untrusted", join([_missing_note(one), reason]), low=one.test.low, high=one.test.high,
+        details=(*details, *_notes(one)),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,10 +315,10 @@ def spread_between(
         other = baseline.rows.get((partner, id_))
         if other is None or other.key != row.key:
             continue
-        before, now = _reduced(gate, other), _reduced(gate, row)
-        if before is None or now is None:
+        before, now = (baseline_side(gate, side, ANY_SCORE) for side in (other, row))
+        if before is None or now is None or before.value is None or now.value is None:
             continue
-        differences.append(gate.estimand.of_sample(before) - gate.estimand.of_sample(now))
+        differences.append(gate.estimand.of_sample(before.value) - gate.estimand.of_sample(now.value))
         clusters.append(names.get(id_, id_) or id_)
         within.append(_epoch_variance(side.scores.get(gate.measure.name, ()) for side in (other, row)))
     return paired_spread(
@@ -369,47 +347,6 @@ def origin_drop(gate: Gate, evidence: Evidence, baseline: Baseline, target: str)
     if then is None or now is None or origin.get("run_id") == baseline.head.run_id:
         return origin.get("run_id"), None
     return origin.get("run_id"), then - now if gate.higher_is_better else now - then
-
-
-def pair_up(
-    gate: Gate, evidence: Evidence, keys: Mapping[int, SampleKey], baseline: Baseline, target: str
-) -> Pairing:  # fmt: skip
-    """The pairs of a gate's samples with those of the baseline's `target`.
-
-    A sample that the candidate's scorer skips is paired too, without a score.
-    """
-    pairs: list[Pair] = []
-    counts = {"changed": 0, "new": 0, "unscored": 0}
-    seen: set[str] = set()
-    for place, score in evidence.by_position():
-        key = keys[place]
-        seen.add(key.id)
-        row = baseline.rows.get((target, key.id))
-        if row is None:
-            counts["new"] += 1
-        elif row.key != key:
-            counts["changed"] += 1
-        elif (value := _reduced(gate, row)) is None:
-            counts["unscored"] += score is not None
-        else:
-            pairs.append(Pair(value, score, evidence.cluster_of(place)))
-    removed = 0 if gate.spec.slice else sum(1 for at, id_ in baseline.rows if at == target and id_ not in seen)
-    return Pairing(tuple(pairs), counts["changed"], counts["new"], removed, counts["unscored"])
-
-
-def _reduced(gate: Gate, row: BaselineRow) -> float | None:
-    return reduce_scores(gate, [value for value in row.scores.get(gate.measure.name, ()) if value is not None])
-
-
-def drops_of(gate: Gate, pairs: Iterable[Pair], *, worst: float | None = None) -> Iterator[tuple[float, int]]:
-    """How much worse the candidate is in each pair, with the pair's cluster; missing ones at `worst`, or excluded."""
-    estimand = gate.estimand
-    for pair in pairs:
-        candidate = pair.candidate if pair.candidate is not None else worst
-        if candidate is None:
-            continue
-        before, now = estimand.of_sample(pair.baseline), estimand.of_sample(candidate)
-        yield (before - now if gate.higher_is_better else now - before), pair.cluster
 
 
 def incompatibilities(gate: Gate, provenance: Provenance, baseline: Baseline) -> list[str]:

@@ -2,8 +2,8 @@
 
 A point gate passes or fails by its value. With confidence it passes if the bound on the bad side meets the threshold,
 fails if even the bound on the good side misses it, and is inconclusive in between. Either is untrusted if too few of
-the samples have a score, or if the missing scores could change the verdict: a provider that is down is not a bad
-model, nor a good one.
+the answers have a score, or if the missing ones could change the verdict: a provider that is down is not a bad model,
+nor a good one.
 """
 
 from __future__ import annotations
@@ -12,19 +12,24 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from evalrunner.domain import Metric
+from evalrunner.gates.decision import GateDecision, Outcome, TestedGate, has_test, join
 from evalrunner.gates.evidence import (
     Evidence,
+    missing_note,
     percent,
     samples_needed,
     samples_needed_in_detail,
+    skipped_note,
     value_of,
-    why_unscored,
 )
+from evalrunner.gates.fillings import Filling, fillings
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.aggregates import gate_bounds
+from evalrunner.stats.intervals import Interval
 from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -33,55 +38,78 @@ if TYPE_CHECKING:
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
 }  # fmt: skip
+BISECTIONS: Final = 20  # of a p-value: to a millionth
 
 
 @dataclass(frozen=True, slots=True)
-class GateDecision:
-    """A verdict with its reason and the numbers that decided.
+class _Test:
+    """A gate on one set of scores: the value, and its one-sided bounds where the gate has a confidence."""
 
-    `details` are further sentences. `worse`: the value is on the wrong side, though that is not proven.
-    """
-
-    verdict: Verdict
-    reason: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    rows: SamplesToDecide | None = None
-    worse: bool = False
-    details: tuple[str, ...] = ()
+    value: float
+    bounds: Interval | None
+    outcome: Outcome
 
 
-def check_threshold(gate: Gate, evidence: Evidence, *, interval: tuple[float | None, float | None]) -> GateDecision:
-    """The verdict of a gate on a threshold. `interval` is the 95% interval of its metric."""
-    if (nothing := without_scores(gate, evidence)) is not None:
-        return nothing
-    decision = _decide(gate, evidence.values, evidence.reduced.clusters, evidence)
-    ends = gate.estimand.aggregate.worst_ends(gate.estimand, gate.spec.operator) if evidence.missing else ()
-    for end in ends:
-        other = _decide(gate, *evidence.filled(end), evidence)
-        if decision.verdict not in ("fail", other.verdict):
-            reason = _depends_on_missing(gate, evidence, decision, other)
-            return replace(decision, verdict="untrusted", reason=reason, rows=None, details=())
-    return _with_noise(gate, decision, interval) if gate.spec.kind == "point" else decision
+def evaluate_threshold(
+    gate: Gate, target: str, evidence: Evidence, *, interval: tuple[float | None, float | None]
+) -> TestedGate:
+    """The test of a gate on a threshold. `interval` is the 95% interval of its metric."""
+    if (nothing := _without_scores(gate, evidence)) is not None:
+        return TestedGate(gate, target, evidence, settled=nothing)
+    observed = _test(gate, evidence.values, evidence.reduced.clusters, evidence.seed)
+    filled: list[_Test] = []
+    if gate.spec.missing == "bounds":
+        every = fillings(evidence, gate.estimand, with_spread=has_test(gate))
+        filled = [_test(gate, *_columns(filling), evidence.seed) for filling in every if filling.values]
+    outcomes = [one.outcome for one in filled]
+    values = [one.value for one in filled]
+    if gate.spec.operator == "==" and values and min(values) < gate.spec.bound < max(values):
+        outcomes.append(Outcome(passed=False))  # a filling in between would meet it
+    return TestedGate(
+        gate, target, evidence, observed.outcome, tuple(outcomes),
+        describe=partial(_describe, gate, evidence, observed, interval, bool(filled)),
+        describe_missing=partial(_depends_on_missing, gate, evidence, [observed.value, *values]),
+    )  # fmt: skip
 
 
-def without_scores(gate: Gate, evidence: Evidence) -> GateDecision | None:
-    """The verdict where the scorer applies to no sample, or too few of them have a score; else None."""
+def _columns(filling: Filling) -> tuple[Sequence[float], Sequence[int] | None]:
+    return filling.values, filling.clusters
+
+
+def _without_scores(gate: Gate, evidence: Evidence) -> GateDecision | None:
+    """The verdict where the scorer applies to no sample, or too few answers have a score; else None."""
+    name = gate.measure.name
     if not evidence.total:
         if evidence.reduced.skipped:
-            return GateDecision("fail", f"no sample applies: all {evidence.reduced.skipped} were skipped")
+            return GateDecision("fail", f"no sample applies: all {evidence.reduced.skipped:,} were skipped")
         if gate.spec.slice:
-            ((column, value),) = gate.spec.slice.items()
-            return GateDecision("fail", f"no sample applies: none has {value!r} in {column!r}")
+            ((column, text),) = gate.spec.slice.items()
+            return GateDecision("fail", f"no sample applies: none has {text!r} in {column!r}")
         return GateDecision("untrusted", "no sample was run")
-    scored = len(evidence.values)
-    if evidence.coverage < gate.spec.min_coverage or not scored:
-        why = why_unscored(evidence, gate.measure.name)
-        return GateDecision(
-            "untrusted", f"scored {scored} of {evidence.total} samples: {why}", value_of(gate, evidence)
-        )
+    if evidence.coverage < gate.spec.min_coverage or not evidence.values:
+        value = value_of(gate, evidence)
+        reason = join([missing_note(evidence, name), _possible_values(gate, evidence), skipped_note(evidence, name)])
+        return GateDecision("untrusted", reason, value)
     return None
+
+
+def _possible_values(gate: Gate, evidence: Evidence) -> str | None:
+    """`0.901 so far, 0.547 to 0.94 with the rest`."""
+    every = [gate.estimand.value(filling.values) for filling in fillings(evidence, gate.estimand, with_spread=False)]
+    return _ends_text(value_of(gate, evidence), [value for value in every if value is not None])
+
+
+def _ends_text(value: float | None, ends: Sequence[float]) -> str | None:
+    if not ends or value is None:
+        return None
+    low, high = min(ends), max(ends)
+    if math.isinf(low) and math.isinf(high):
+        between = "any value"
+    elif math.isinf(high):
+        between = f"{low:.4g} or more"
+    else:
+        between = f"{high:.4g} or less" if math.isinf(low) else f"{low:.4g} to {high:.4g}"
+    return f"{value:.4g} so far, {between} with the rest"
 
 
 def meets(gate: Gate, value: float) -> bool:
@@ -104,25 +132,96 @@ def false_failure_rate(gate: Gate, metric: Metric, n: int, *, clustered: bool) -
     return None
 
 
-def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, evidence: Evidence) -> GateDecision:
+def _test(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, seed: int) -> _Test:
     value = gate.estimand.value(values)
     assert value is not None  # there are scores
-    if gate.spec.confidence is None:
+    confidence = gate.spec.confidence
+    if confidence is None:
         passed = meets(gate, value)
-        return GateDecision("pass" if passed else "fail", f"{'meets' if passed else 'misses'} the threshold", value)
-    bounds = gate_bounds(
-        gate.estimand, values, confidence=gate.spec.confidence, clusters=clusters, seed=evidence.seed
-    )  # fmt: skip
-    lower = gate.spec.operator in (">=", ">")
-    bad, good = (bounds.low, bounds.high) if lower else (bounds.high, bounds.low)
+        return _Test(value, None, Outcome(passed, p_fail=1.0 if passed else 0.0))
+    bounds_at = partial(gate_bounds, gate.estimand, values, clusters=clusters, seed=seed)
+    bounds = bounds_at(confidence=confidence)
+    bad, _ = _sides(gate, bounds)
+    passed = bad is not None and meets(gate, bad)
+    return _Test(value, bounds, Outcome(passed, p_fail=_p_fail(gate, confidence, bounds, bounds_at)))
+
+
+def _sides(gate: Gate, bounds: Interval) -> tuple[float | None, float | None]:
+    """The bound on the bad side of the value, and the one on the good side."""
+    low, high = bounds.low, bounds.high
+    return (low, high) if gate.spec.operator in (">=", ">") else (high, low)
+
+
+def _misses(gate: Gate, bounds: Interval) -> bool:
+    """Whether even the bound on the good side misses the threshold."""
+    good = _sides(gate, bounds)[1]
+    return good is not None and not meets(gate, good)
+
+
+def _p_fail(gate: Gate, confidence: float, bounds: Interval, bounds_at: Callable[..., Interval]) -> float:
+    """The p-value of "the gate's condition holds": one minus the greatest confidence at which the gate fails.
+
+    It is searched only below the gate's own level; above it no correction can make the gate fail.
+    """
+    if not _misses(gate, bounds):
+        return 1.0
+    fails, holds = 1 - confidence, 0.0
+    for _ in range(BISECTIONS):
+        middle = (fails + holds) / 2
+        fails, holds = (middle, holds) if _misses(gate, bounds_at(confidence=1 - middle)) else (fails, middle)
+    return fails
+
+
+def _describe(
+    gate: Gate,
+    evidence: Evidence,
+    test: _Test,
+    interval: tuple[float | None, float | None],
+    bounded: bool,
+    verdict: Verdict,
+    family: int,
+) -> GateDecision:
+    decision = (
+        _point(gate, test, interval) if test.bounds is None else _with_bounds(gate, evidence, test, verdict, family)
+    )
+    note = missing_note(evidence, gate.measure.name) if evidence.missing else None
+    if note and gate.spec.missing == "ignore":
+        note = f"missing answers are ignored: {note}"
+    details = (
+        (f"{note}; the verdict holds for every score of the rest", *decision.details)
+        if note and bounded
+        else decision.details
+    )
+    reason = join([decision.reason, None if bounded else note, skipped_note(evidence, gate.measure.name)])
+    return replace(decision, reason=reason, details=details)
+
+
+def _point(gate: Gate, test: _Test, interval: tuple[float | None, float | None]) -> GateDecision:
+    passed = test.outcome.passed
+    reason = f"{'meets' if passed else 'misses'} the threshold"
+    low, high = interval
+    if low is not None and high is not None and low < gate.spec.bound < high:
+        noise = "threshold is inside the 95% CI: not conclusive"
+        reason = noise if passed else f"{reason}; {noise}"
+    return GateDecision("pass" if passed else "fail", reason, test.value)
+
+
+def _with_bounds(gate: Gate, evidence: Evidence, test: _Test, verdict: Verdict, family: int) -> GateDecision:
+    bounds, value = test.bounds, test.value
+    assert bounds is not None and gate.spec.confidence is not None  # the caller has checked
+    bad, good = _sides(gate, bounds)
     at = f"at {percent(gate.spec.confidence)} confidence"
-    side = ("at least", "at most") if lower else ("at most", "at least")
-    if bad is not None and meets(gate, bad):
-        return GateDecision("pass", f"{side[0]} {bad:.4g} {at}: meets the threshold", value, bounds.low, bounds.high)
-    if good is not None and not meets(gate, good):
+    side = ("at least", "at most") if gate.spec.operator in (">=", ">") else ("at most", "at least")
+    if verdict == "pass":
+        return GateDecision(verdict, f"{side[0]} {bad:.4g} {at}: meets the threshold", value, bounds.low, bounds.high)
+    if verdict == "fail":
         reason = f"{side[1]} {good:.4g} {at}: misses the threshold"
-        return GateDecision("fail", reason, value, bounds.low, bounds.high)
-    rows = _rows(gate, value, bad if meets(gate, value) else good, len(values))
+        return GateDecision(verdict, reason, value, bounds.low, bounds.high)
+    right = meets(gate, value)
+    rows = _rows(gate, value, bad if right else good, len(evidence.values))
+    if _misses(gate, bounds):
+        reason = f"{side[1]} {good:.4g} {at}, but not after Holm's correction for {family} gates"
+        return GateDecision(verdict, reason, value, bounds.low, bounds.high, None, not right)
     if bounds.method:
         note = f" ({bounds.note})" if bounds.note else ""
         ends = " and ".join(f"{end:.4g}" if end is not None else "no end" for end in (bounds.low, bounds.high))
@@ -131,8 +230,8 @@ def _decide(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None,
         reason = f"not conclusive: {bounds.note or 'no interval'}."
     details = samples_needed_in_detail(rows, more_epochs_help=evidence.more_epochs_help)
     return GateDecision(
-        "inconclusive", (reason + samples_needed(rows)).removesuffix("."), value, bounds.low, bounds.high, rows,
-        not meets(gate, value), tuple(details),
+        verdict, (reason + samples_needed(rows)).removesuffix("."), value, bounds.low, bounds.high, rows, not right,
+        tuple(details),
     )  # fmt: skip
 
 
@@ -144,21 +243,10 @@ def _rows(gate: Gate, value: float, end: float | None, n: int) -> SamplesToDecid
     return samples_to_decide(n, half=abs(value - end), estimate=value, bound=gate.spec.bound)
 
 
-def _depends_on_missing(gate: Gate, evidence: Evidence, decision: GateDecision, other: GateDecision) -> str:
-    """Why a verdict does not hold for every possible score of the samples without one."""
-    now = "passes" if decision.verdict == "pass" else "is inconclusive"
-    worst = f"{other.value:.4g}" if gate.spec.kind == "point" else other.verdict
-    why = why_unscored(evidence, gate.measure.name)
-    return (
-        f"{now} on the {len(evidence.values)} of {evidence.total} samples with a score, but the other "
-        f"{evidence.missing} could change that (worst case: {worst}): {why}"
+def _depends_on_missing(gate: Gate, evidence: Evidence, values: Sequence[float]) -> GateDecision:
+    """The verdict that does not hold for every possible score of the answers without one."""
+    ends, name = _ends_text(values[0], values[1:]), gate.measure.name
+    reason = join(
+        [missing_note(evidence, name), f"{ends}, which could change the verdict", skipped_note(evidence, name)]
     )
-
-
-def _with_noise(gate: Gate, decision: GateDecision, interval: tuple[float | None, float | None]) -> GateDecision:
-    low, high = interval
-    if low is None or high is None or not low < gate.spec.bound < high:
-        return decision
-    noise = "threshold is inside the 95% CI: not conclusive"
-    reason = noise if decision.verdict == "pass" else f"{decision.reason}; {noise}"
-    return replace(decision, reason=reason)
+    return GateDecision("untrusted", reason, values[0])

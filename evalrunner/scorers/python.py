@@ -53,7 +53,7 @@ def python(
         low=0.0 if binary else low,
         high=1.0 if binary else high,
         binary=binary,
-        infer_binary=not binary and low in (None, 0) and high in (None, 1),
+        infer_binary=not binary and unit is None and low in (None, 0) and high in (None, 1),
         higher_is_better=higher_is_better,
         unit=unit,
         needs_answer=needs_answer,

@@ -50,7 +50,7 @@ class Aggregate(ABC):
     `paired`: it is the mean of one number per sample (`of_sample`), so that two runs can be compared sample by sample.
     `always_share`: that number is 0 or 1 for any scores. `has_interval`: it has a confidence interval.
     `needs_threshold`: it is defined by the scorer's threshold. `in_score_units`: it can be plotted beside the scores.
-    `order_based`: sorting the values first saves time.
+    `order_based`: sorting the values first saves time. `monotone`: it never falls when a score rises.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Aggregate(ABC):
     needs_threshold: ClassVar[bool] = False
     in_score_units: ClassVar[bool] = True
     order_based: ClassVar[bool] = False
+    monotone: ClassVar[bool] = True
 
     @abstractmethod
     def value(self, values: Sequence[float], estimand: Estimand) -> float:
@@ -79,13 +80,10 @@ class Aggregate(ABC):
         """The least and the greatest value it can have."""
         return estimand.low, estimand.high
 
-    def worst_ends(self, estimand: Estimand, operator: str) -> list[float]:
-        """The worst scores that missing samples could have for a gate `value operator bound`, where they are known."""
-        if operator == "==":
-            ends = [estimand.low, estimand.high]
-        else:
-            ends = [estimand.low if operator in (">=", ">") else estimand.high]
-        return [end for end in ends if end is not None]
+    @property
+    def takes_infinite(self) -> bool:
+        """Whether it is known with scores of which only the side is known: below all others, or above."""
+        return self.order_based or self.always_share
 
     def of_sample(self, score: float, estimand: Estimand) -> float:
         """The number of one sample whose mean a `paired` aggregate is."""
@@ -164,6 +162,7 @@ class Variance(Aggregate):
 
     name = "variance"
     in_score_units = False
+    monotone = False
 
     def value(self, values: Sequence[float], estimand: Estimand) -> float:
         """In squared units of the score."""
@@ -184,10 +183,6 @@ class Variance(Aggregate):
         if estimand.low is None or estimand.high is None:
             return 0.0, None
         return 0.0, (estimand.high - estimand.low) ** 2 / 4
-
-    def worst_ends(self, estimand: Estimand, operator: str) -> list[float]:
-        """Both ends: scores at either one can raise a variance or lower it."""
-        return super().worst_ends(estimand, "==")
 
 
 class Total(Aggregate):
@@ -238,14 +233,6 @@ class Quantile(Aggregate):
     ) -> Interval:
         """Order statistics of the effective number of rows."""
         return clustered_quantile_interval(values, clusters, self.share, level=level)
-
-    def worst_ends(self, estimand: Estimand, operator: str) -> list[float]:
-        """Also for an open range: missing values lie beyond all others, and a quantile only counts them."""
-        low = -math.inf if estimand.low is None else estimand.low
-        high = math.inf if estimand.high is None else estimand.high
-        if operator == "==":
-            return [low, high]
-        return [low if operator in (">=", ">") else high]
 
 
 MEAN: Final = Mean()

@@ -52,6 +52,10 @@ class Measure:
         """`exact_match/v1`; the name alone where there is no version."""
         return f"{self.name}/{self.declaration.version}" if self.declaration.version else self.name
 
+    def as_binary(self) -> Measure:
+        """The measure with scores that are all 0 or 1."""
+        return replace(self, declaration=replace(self.declaration, binary=True))
+
     def metric_name(self, aggregate_name: str) -> str:
         """`exact_match/v1`, `toxicity/v1/p90`, `latency/p50`: names as in MLflow."""
         bare = self.declaration.binary and aggregate_name == MEAN.name
@@ -281,10 +285,7 @@ class Summary:
 
     def fill_range(self, measure: Measure, reducer: Reducer) -> FillRange:
         """What a missing score of a measure could be."""
-        declaration = measure.declaration
-        if self.observed_binary(measure):
-            declaration = replace(declaration, binary=True)
-        return fill_range(declaration, reducer)
+        return fill_range((measure.as_binary() if self.observed_binary(measure) else measure).declaration, reducer)
 
     def observed_binary(self, measure: Measure) -> bool:
         """Whether the scores of a measure that may be graded are all 0 or 1, for every target."""
@@ -342,7 +343,7 @@ class Summary:
     def estimand(self, measure: Measure, aggregate_name: str, *, reducer: Reducer | None = None) -> Estimand:
         """What a metric estimates; goes into `gate_bounds` with the reduced values."""
         if self.observed_binary(measure):
-            measure = replace(measure, declaration=replace(measure.declaration, binary=True))
+            measure = measure.as_binary()
         return measure.estimand(aggregate_name, reducer=reducer or self.reducer_of(measure.name), epochs=self.epochs)
 
     def metrics(self, target: str) -> tuple[Metric, ...]:
@@ -460,9 +461,12 @@ def summarize(
     epochs: int = 1,
     streaming: bool = False,
     design: Design | None = None,
+    samples: int | None = None,
 ) -> Summary:
-    """The summary of `rows`: one pass, in any order."""
-    summary = Summary(tuple(measures), tuple(targets), epochs, streaming, design or Design())
+    """The summary of `rows`: one pass, in any order. `samples` is how many the dataset has, if it is known."""
+    design = design or Design()
+    population = replace(Population.of(design), count=samples)
+    summary = Summary(tuple(measures), tuple(targets), epochs, streaming, design, population)
     for row in rows:
         summary.add(row)
     return summary

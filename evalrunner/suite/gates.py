@@ -133,6 +133,8 @@ def bounded(spec: GateSpec, metric: MetricText, rules: GateRules) -> GateSpec:
         confidence=confidence,
         min_coverage=rules.min_coverage,
         inconclusive=rules.inconclusive,
+        missing=rules.missing,
+        family=rules.family,
     )
 
 
@@ -274,6 +276,9 @@ class GateMappingParser:
             min_coverage=rules.min_coverage,
             inconclusive=rules.inconclusive,
             baseline_required=rules.baseline_required,
+            missing=rules.missing,
+            family=rules.family,
+            changed_data=rules.changed_data,
         )
 
     def _per_sample(self, rules: GateRules) -> Iterable[GateSpec]:

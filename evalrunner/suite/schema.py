@@ -24,6 +24,9 @@ CacheMode: TypeAlias = Literal["judges", "all", "off"]
 
 Operator: TypeAlias = Literal[">=", ">", "<=", "<", "=="]
 Inconclusive: TypeAlias = Literal["block", "block_if_worse", "warn"]
+MissingRule: TypeAlias = Literal["bounds", "ignore"]
+FamilyRule: TypeAlias = Literal["suite", "none"]
+ChangedDataRule: TypeAlias = Literal["missing", "ignore"]
 
 
 def key(doc: str, *, default: Any = None, **rules: Any) -> Any:
@@ -216,7 +219,23 @@ class GateRules:
         top=True,
         forms=("bound", "baseline", "per_sample"),
     )
+    missing: MissingRule = key(
+        "Whether the verdict must hold for every value of missing scores, or ignores them",
+        default="bounds",
+        forms=("bound", "baseline", "per_sample"),
+    )
+    family: FamilyRule = key(
+        "Whether a fail is corrected for the number of gates in the suite",
+        default="suite",
+        forms=("bound", "baseline", "per_sample"),
+    )
     baseline: str | None = key("Baseline of gates with max_drop or improved", forms=("baseline",))
+    changed_data: ChangedDataRule = key(
+        "Whether changed and removed samples count as missing, or are left out",
+        default="missing",
+        top=True,
+        forms=("baseline",),
+    )
     baseline_required: bool = key(
         "Whether a missing baseline exits with code 3", default=False, top=True, forms=("baseline",)
     )
@@ -276,6 +295,9 @@ class GateSpec:
     min_coverage: float = 0.95
     inconclusive: Inconclusive = "block_if_worse"
     baseline_required: bool = False
+    missing: MissingRule = "bounds"
+    family: FamilyRule = "suite"
+    changed_data: ChangedDataRule = "missing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,11 @@ def test_changed_new_and_removed_samples_are_not_paired() -> None:
     Path("data.csv").write_text("\n".join(lines) + "\n")
     code, (gate,) = gates(suite())
     assert (code, gate["baseline"]["n"], gate["baseline"]["excluded"]) == (0, 197, 4)
-    assert "4 samples excluded (1 changed, 1 new, 2 removed)" in gate["details"]
+    assert "samples not compared: 1 new" in gate["details"]
+    assert (gate["baseline"]["coverage"], gate["verdict"]) == (0.985, "pass")
+    assert any(
+        detail.startswith("compared 197 of 200 samples of 'main': 1 changed; 2 removed") for detail in gate["details"]
+    )
 
 
 def test_refusing_hard_samples_is_not_an_improvement() -> None:
@@ -126,9 +130,7 @@ def test_refusing_hard_samples_is_not_an_improvement() -> None:
     Path("data.csv").write_text(Path("data.csv").read_text().replace("yes,yes,art", "yes,,art", 8))
     code, (gate,) = gates(suite("bad", drop=0.02))
     assert (code, gate["verdict"]) == (3, "untrusted")
-    assert gate["reason"].startswith("scored 184 of 200 pairs: the model did not answer 16 (empty)") or (
-        "pairs that have no score" in gate["reason"]
-    )
+    assert gate["reason"].startswith("compared 184 of 200 samples of 'main': the model did not answer 16 (empty)")
 
 
 def test_api_key_in_an_output_is_redacted_in_the_baseline() -> None:

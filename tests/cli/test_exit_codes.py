@@ -72,7 +72,7 @@ def test_exit_code_3_provider_down_is_never_1() -> None:
     with ScriptedServer(always(Status(500))) as server:
         suite = served("exact_match >= 0.5", server.base_url)
         assert code_and_word(suite) == (3, "UNTRUSTED")
-        assert reason(suite) == "scored 0 of 20 samples: the provider failed on 20 (server)"
+        assert reason(suite) == "scored 0 of 20 answers: the provider failed on 20 (server)"
     assert code_and_word(served("exact_match >= 0.5", DEAD)) == (3, "UNTRUSTED")
 
 
@@ -83,12 +83,12 @@ def test_failing_user_code_is_not_reported_as_provider_failure() -> None:
     Path(suite).write_text(
         text.replace("[exact_match, contains]", "[{type: python, name: own, function: own.py:fails}]")
     )
-    assert reason(suite) == "scored 0 of 100 samples: the scorer failed on 100 (function)"
+    assert reason(suite) == "scored 0 of 100 answers: the scorer failed on 100 (function)"
     Path(suite).write_text(
         text.replace("own >=", "contains >=").replace("{type: recorded, column: out}", "{type: python, function: own.py:fails}")
     )  # fmt: skip
     Path("own.py").write_text("def fails(input):\n    raise ValueError(input)\n")
-    assert reason(suite) == "scored 0 of 100 samples: the target's function failed on 100 (function)"
+    assert reason(suite) == "scored 0 of 100 answers: the target's function failed on 100 (function)"
 
 
 def test_exit_code_3_provider_down_with_a_baseline() -> None:
@@ -164,9 +164,9 @@ def test_worst_verdict_of_several_suites_decides_the_exit_code() -> None:
 
 
 def test_exit_code_130_interrupt_despite_a_failed_gate() -> None:
-    with ScriptedServer(lambda request, nth: Answer("no") if nth < 10 else Slow(0.2)) as server:
+    with ScriptedServer(lambda request, nth: Answer("no") if nth < 12 else Slow(0.5)) as server:
         suite = served("exact_match >= 0.9", server.base_url)
-        Path("served.csv").write_text("id,input,expected\n" + "".join(f"q{i},{i}?,ok\n" for i in range(500)))
+        Path("served.csv").write_text("id,input,expected\n" + "".join(f"q{i},{i}?,ok\n" for i in range(30)))
         command = [sys.executable, "-m", "evalrunner", suite, "-q"]
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_env())
         until = time.monotonic() + 30
@@ -175,4 +175,5 @@ def test_exit_code_130_interrupt_despite_a_failed_gate() -> None:
         run.send_signal(signal.SIGINT)
         out, _ = run.communicate(timeout=30)
     assert (run.returncode, out.split()[0]) == (130, "INTERRUPTED")
-    assert evalrun("gate").returncode == 1  # gates checked again: the scored rows fail
+    # gates checked again: with 12 wrong answers of 30 the metric can no longer reach its threshold, but rows are missing
+    assert evalrun("gate", "--set", "min_coverage=0").returncode == 1

@@ -64,12 +64,12 @@ def test_slices_clusters_and_reducers_are_in_the_files() -> None:
 def test_a_slice_without_an_interval_is_printed_without_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     Path("s.yaml").write_text(
         "name: s\ndataset: {rows: [{input: a, expected: a, out: a, topic: one}]}\nslices: [topic]\n"
-        "target: {type: recorded, column: out}\nscorers: [{type: python, function: 'builtins:len'}]\n"
+        "target: {type: recorded, column: out}\nscorers: [{type: python, function: 'builtins:len', unit: characters}]\n"
     )
     result = evalrunner.run_suite("s.yaml", reporters=(TerminalReporter(),))
     assert result.exit_code == 0
     printed = capsys.readouterr().out
-    assert "1.000 n=1" in printed
+    assert "1 characters n=1" in printed
     assert "(–)" not in printed
 
 

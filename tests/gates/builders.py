@@ -10,7 +10,7 @@ from evalrunner.baselines.file import Baseline, BaselineHead, collect_rows, samp
 from evalrunner.domain import Cell, Completion, Failure, GateResult, Row, Sample
 from evalrunner.gates.build import GateBuilder
 from evalrunner.gates.check import BaselineContext, check_gates
-from evalrunner.gates.evidence import CandidateRun
+from evalrunner.gates.pairing import CandidateRun
 from evalrunner.runs.provenance import DatasetProvenance, Provenance, ScorerProvenance, TargetProvenance
 from evalrunner.stats.summary import BUILTIN_MEASURES, Design, Measure, summarize
 from evalrunner.suite.gates import read_gates

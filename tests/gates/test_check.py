@@ -78,7 +78,10 @@ def test_a_gate_without_applicable_samples_fails() -> None:
 def test_provider_errors_make_a_gate_untrusted() -> None:
     result = verdict(cells(5, WRONG) + cells(95, DOWN), "exact_match", ">=", 0.8)
     assert result.verdict == "untrusted"
-    assert result.reason == "scored 5 of 100 samples: the provider failed on 95 (server)"
+    assert (
+        result.reason
+        == "scored 5 of 100 answers: the provider failed on 95 (server); 0 so far, 0 to 0.95 with the rest"
+    )
 
 
 def test_unreadable_judge_replies_make_a_gate_untrusted() -> None:
@@ -91,16 +94,16 @@ def test_a_failed_judge_sanity_check_is_the_reason_of_an_untrusted_gate() -> Non
     result = verdict(
         cells(12, Cell("unscored", reason="6 of 12 known answers", cause="judge_check")), "factuality", ">=", 0.5
     )
-    assert result.reason == "scored 0 of 12 samples: the judge failed its sanity check (6 of 12 known answers)"
+    assert result.reason == "scored 0 of 12 answers: the judge failed its sanity check (6 of 12 known answers)"
 
 
 def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
     result = verdict(cells(78, RIGHT) + cells(19, WRONG) + cells(3, REFUSED), "exact_match", ">=", 0.8)
     assert result.verdict == "untrusted"
-    assert result.reason.startswith(
-        "passes on the 97 of 100 samples with a score, but the other 3 could change that (worst case: 0.78): "
+    assert result.reason == (
+        "scored 97 of 100 answers: the model did not answer 3 (refused); 0.8041 so far, 0.78 to 0.8041 with the rest, "
+        "which could change the verdict"
     )
-    assert "the model did not answer 3 (refused)" in result.reason
 
 
 def test_missing_scores_that_cannot_change_the_verdict_are_ignored() -> None:

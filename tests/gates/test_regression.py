@@ -68,8 +68,8 @@ def test_missing_candidate_scores_are_set_to_the_worst_value() -> None:
     assert (result.verdict, result.reason) == (
         "untrusted",
         (
-            "passes on the 96 of 100 pairs with a score, but the other 4 could change that (worst case: inconclusive): "
-            "the model did not answer 4 (refused)"
+            "compared 96 of 100 samples of 'main': the model did not answer 4 (refused); no change (90% CI -2.7 to 2.7) on "
+            "these, a drop of 0.0 to 4.0 with the rest, which could change the verdict"
         ),
     )
     assert judge(DROP % ("exact_match", 0.15), EXACT, now, before=before)[0].verdict == "pass"
@@ -79,7 +79,10 @@ def test_skipped_pairs_make_a_regression_gate_untrusted() -> None:
     before = rows([1.0] * 50 + [0.0] * 50, "exact_match")
     now = rows([1.0] * 50 + [None] * 50, "exact_match")
     (result,) = judge(DROP % ("exact_match", 0.2), EXACT, now, before=before)
-    assert (result.verdict, result.reason) == ("untrusted", "scored 50 of 100 pairs: its scorer skipped them")
+    assert (result.verdict, result.reason) == (
+        "untrusted",
+        "compared 50 of 100 samples of 'main': its scorer skipped them; 0.5 → 1 over all samples of each run",
+    )
 
 
 def test_too_few_scored_pairs_are_untrusted_with_the_cause() -> None:
@@ -88,7 +91,7 @@ def test_too_few_scored_pairs_are_untrusted_with_the_cause() -> None:
     (result,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
     assert (result.verdict, result.reason) == (
         "untrusted",
-        "scored 60 of 100 pairs: the provider failed on 40 (server)",
+        "compared 60 of 100 samples of 'main': the provider failed on 40 (server); 1 → 1 over all samples of each run",
     )
 
 
@@ -98,7 +101,7 @@ def test_runs_without_a_common_sample_are_untrusted() -> None:
     (result,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
     assert (result.verdict, result.reason) == (
         "untrusted",
-        "no sample has a score in both runs: 6 samples excluded (3 new, 3 removed)",
+        "compared 0 of 3 samples of 'main': 3 removed; 1 → 1 over all samples of each run",
     )
 
 

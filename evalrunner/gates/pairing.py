@@ -1,0 +1,229 @@
+"""A run and its baseline, paired sample by sample: the drop of each pair, and what it could be where a side is missing.
+
+Pairs are on the id with the same input and expected output; epochs are reduced first. The samples of the comparison
+are those of the baseline: a changed or removed one is a pair whose answer in the new run is missing. Samples that only
+the new run has are outside of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from evalrunner.baselines.file import NOT_RUN as NOT_RUN_STATE
+from evalrunner.baselines.file import STATES, Baseline, BaselineRow, SampleKey
+from evalrunner.gates.evidence import Evidence
+from evalrunner.gates.metric_lookup import Gate
+from evalrunner.runs.provenance import EMPTY_PROVENANCE, Provenance
+from evalrunner.stats.tally import NOT_RUN, SKIPPED, FillRange, reduce_cells
+
+CODES = {name: code for code, name in STATES.items()} | {NOT_RUN_STATE: NOT_RUN}
+Filling: TypeAlias = Literal["observed", "worst", "best", "by turns"]
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRun:
+    """The run that is compared with a baseline: its provenance, and its samples by their position in the dataset.
+
+    `limited`: a limit cut its dataset off, so that samples of the baseline may lie beyond it.
+    """
+
+    provenance: Provenance
+    keys: Mapping[int, SampleKey]
+    limited: bool = False
+
+
+NO_CANDIDATE: Final = CandidateRun(EMPTY_PROVENANCE, {})
+
+
+@dataclass(frozen=True, slots=True)
+class SideScore:
+    """The reduced score of one side of a pair: None without one, and its worst and best (NaN: left out).
+
+    `share` is the share of its answers that have a score.
+    """
+
+    value: float | None
+    worst: float
+    best: float
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One sample of the baseline that is compared."""
+
+    baseline: SideScore
+    candidate: SideScore
+    cluster: int
+
+    @property
+    def scored(self) -> bool:
+        """Whether both sides have a score."""
+        return self.baseline.value is not None and self.candidate.value is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing on either side."""
+        return self.scored and self.baseline.share == self.candidate.share == 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """The pairs of one gate, with those of changed and removed samples; `beyond` counts samples beyond the limit of the run.
+
+    `unscored` counts pairs without a score on one side: `unscored_before` of them have none in the baseline. `ignored`
+    counts changed and removed samples that the suite leaves out.
+    """
+
+    pairs: tuple[Pair, ...]
+    changed: int = 0
+    removed: int = 0
+    new: int = 0
+    beyond: int = 0
+    unscored: int = 0
+    unscored_before: int = 0
+    ignored: int = 0
+
+    @property
+    def scored(self) -> int:
+        """Pairs with a score on both sides."""
+        return sum(1 for pair in self.pairs if pair.scored)
+
+    @property
+    def excluded(self) -> int:
+        """Samples that are in one of the runs only, or differ between them."""
+        return self.changed + self.removed + self.new + self.beyond + self.ignored
+
+    @property
+    def coverage(self) -> float:
+        """Scored pairs ÷ all; a pair with missing epochs counts in part."""
+        if not self.pairs:
+            return 0.0
+        return math.fsum(pair.baseline.share * pair.candidate.share for pair in self.pairs if pair.scored) / len(
+            self.pairs
+        )
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether anything is missing in any pair."""
+        return not all(pair.complete for pair in self.pairs)
+
+    def note(self) -> str | None:
+        """`3 samples new, 60 beyond the limit`, or None: what is outside of the comparison without weakening it."""
+        kinds = {
+            "new": self.new,
+            "beyond the limit of the run": self.beyond,
+            "changed or removed, as allowed": self.ignored,
+        }
+        counts = [f"{count:,} {name}" for name, count in kinds.items() if count]
+        return f"samples not compared: {', '.join(counts)}" if counts else None
+
+
+def pair_up(
+    gate: Gate, evidence: Evidence, candidate: CandidateRun, baseline: Baseline, target: str, *, in_slice: set[int] | None
+) -> Pairing:  # fmt: skip
+    """The pairs of a gate's samples with those of the baseline's `target`.
+
+    `in_slice` are the positions of the samples in the gate's slice, None for all. A sample that the scorer skips on both
+    sides is no pair; one that it skips on one side is a pair without a score.
+    """
+    lost = SideScore(None, *evidence.ends, share=0.0)
+    scores = evidence.per_sample
+    at = {sample: place for place, sample in enumerate(scores.samples)}
+    pairs: list[Pair] = []
+    counts = {"changed": 0, "removed": 0, "new": 0, "beyond": 0, "unscored": 0, "unscored_before": 0, "ignored": 0}
+    ignore, seen = gate.spec.changed_data == "ignore", set[str]()
+    for sample, key in candidate.keys.items():
+        if in_slice is not None and sample not in in_slice:
+            seen.add(key.id)
+            continue
+        seen.add(key.id)
+        skipped = sample in at and scores.codes[at[sample]] == SKIPPED
+        now = lost if skipped or sample not in at else _side(evidence, at[sample])
+        row = baseline.rows.get((target, key.id))
+        before = None if row is None else baseline_side(gate, row, evidence.fill)
+        if row is None or (before is None and row.key != key):
+            counts["new"] += not skipped
+        elif row.key != key:
+            counts["ignored" if ignore else "changed"] += 1
+            if not ignore:
+                pairs.append(Pair(before or lost, lost, evidence.cluster_of(sample)))
+        elif before is not None or not skipped:
+            pair = Pair(before or lost, now, evidence.cluster_of(sample))
+            counts["unscored"] += not pair.scored
+            counts["unscored_before"] += pair.baseline.value is None
+            pairs.append(pair)
+    gone = [
+        side
+        for row in _unseen(gate, baseline, target, seen)
+        if (side := baseline_side(gate, row, evidence.fill)) is not None
+    ]
+    kind = "beyond" if candidate.limited else "ignored" if ignore else "removed"
+    counts[kind] += len(gone)
+    if kind == "removed":
+        pairs.extend(Pair(side, lost, -1 - number) for number, side in enumerate(gone))
+    return Pairing(tuple(pairs), **counts)
+
+
+def _unseen(gate: Gate, baseline: Baseline, target: str, seen: set[str]) -> Iterator[BaselineRow]:
+    """The rows of the baseline whose samples the run does not have, in the gate's slice or in one that is not known."""
+    for (name, id_), row in baseline.rows.items():
+        if name != target or id_ in seen:
+            continue
+        if gate.spec.slice is None or row.slices is None:
+            yield row
+            continue
+        ((column, text),) = gate.spec.slice.items()
+        if row.slices.get(column, text) == text:
+            yield row
+
+
+def _side(evidence: Evidence, place: int) -> SideScore:
+    scores = evidence.per_sample
+    value = scores.values[place]
+    share = scores.scored[place] / scores.applicable[place] if scores.applicable[place] else 0.0
+    return SideScore(None if math.isnan(value) else value, scores.worst[place], scores.best[place], share)
+
+
+def baseline_side(gate: Gate, row: BaselineRow, fill: FillRange) -> SideScore | None:
+    """The score of a sample in a baseline; None where the scorer skipped it. `fill` is what a missing score could be."""
+    name = gate.measure.name
+    sign = -1.0 if gate.spec.per_sample is not None and gate.spec.per_sample.operator == "<=" else 1.0
+    cells = [
+        (CODES.get(state, NOT_RUN), math.nan if value is None else sign * value)
+        for state, value in zip(row.states.get(name, ()), row.scores.get(name, ()), strict=True)
+    ]
+    cells = [cell for cell in cells if cell[0] != SKIPPED]
+    if not cells:
+        return None
+    value, (worst, best) = reduce_cells(cells, gate.reducer, fill)
+    return SideScore(value, worst, best, sum(1 for _, score in cells if not math.isnan(score)) / len(cells))
+
+
+def drops_of(gate: Gate, pairs: Iterable[Pair], filling: Filling = "observed") -> Iterator[tuple[float, int]]:
+    """How much worse the candidate is in each pair, with the pair's cluster.
+
+    `observed` are the pairs with a score on both sides. Else what is missing is at its worst for the candidate, at its
+    best, or at both by turns.
+    """
+    estimand, place = gate.estimand, 0
+    for pair in pairs:
+        if filling == "observed":
+            if pair.baseline.value is None or pair.candidate.value is None:
+                continue
+            before, now = pair.baseline.value, pair.candidate.value
+        elif pair.complete:
+            before, now = pair.baseline.worst, pair.candidate.worst
+        else:
+            worst = filling == "worst" or (filling == "by turns" and place % 2 == 0)
+            before, now = (
+                (pair.baseline.best, pair.candidate.worst) if worst else (pair.baseline.worst, pair.candidate.best)
+            )
+            place += 1
+            if math.isnan(before) or math.isnan(now):
+                continue
+        drop = estimand.of_sample(before) - estimand.of_sample(now)
+        yield (drop if gate.higher_is_better else -drop), pair.cluster
