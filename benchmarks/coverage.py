@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 
 import numpy
 from bands import SEED, Draw, Line, between, percent
-from gate_errors import paired, power
+from gate_errors import paired
+from power import power
 from scipy import stats
 
 from evalrunner.stats.aggregates import Estimand, metric_interval

@@ -1,4 +1,4 @@
-"""Error rates and power of gates with a baseline: part of benchmarks/coverage.py."""
+"""Error rates of gates with a baseline: part of benchmarks/coverage.py."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterator
 
 import numpy
-from bands import SEED, Draw, Line, at_most, between, percent
+from bands import SEED, Draw, Line, at_most, percent
 from scipy import stats
 
 from evalrunner.stats.distributions import normal_quantile
 from evalrunner.stats.hypothesis_tests import ALPHA, holm, mcnemar, non_inferiority, tango_score
-from evalrunner.stats.power import design_effect, smallest_drop, smallest_drop_binary
 
 Z = normal_quantile(1 - ALPHA)
 
@@ -164,55 +163,3 @@ def _several_gates(repeats: int) -> Iterator[Line]:
         "at most 5.5%",
         at_most(all_pass, repeats, 0.055),
     )
-
-
-# ---- the smallest detectable drop ------------------------------------------------------------------------------
-
-
-def power(repeats: int) -> Iterator[Line]:
-    generator = numpy.random.default_rng(SEED)
-    found = []
-    for n in (200, 500, 1000):
-        for psi in (0.1, 0.2, 0.3):
-            drop = smallest_drop_binary(n=n, discordance=psi)
-            counts = generator.multinomial(n, [(psi + drop) / 2, (psi - drop) / 2, 1 - psi], size=repeats)
-            found.append(sum(tango_score(int(b), int(c), n, 0.0) >= Z for b, c, _ in counts) / repeats)
-    yield Line(
-        "power at the smallest drop, 0/1, n = 200 to 1,000",
-        between(found),
-        "77 to 86%",
-        min(found) >= 0.77 and max(found) <= 0.86,
-    )
-    found = []
-    for n in (50, 200):
-        for spread in (0.1, 0.3):
-            drop = smallest_drop(n=n, variance=spread**2, span=1.0)
-            drops = generator.normal(drop, spread, (repeats, n))
-            found.append(sum(_worse(each, None) for each in drops.tolist()) / repeats)
-    yield Line(
-        "power at the smallest drop, graded, n = 50 and 200",
-        between(found),
-        "77 to 86%",
-        min(found) >= 0.77 and max(found) <= 0.86,
-    )
-    found = []
-    for count, icc in ((40, 0.1), (100, 0.3)):
-        drop = smallest_drop(n=5 * count, variance=0.09, span=1.0, deff=design_effect([5] * count, icc), df=count - 1)
-        clusters = [place // 5 for place in range(5 * count)]
-        hits = 0
-        for _ in range(repeats):
-            common = generator.normal(0, 0.3 * math.sqrt(icc), count)[clusters]
-            drops = drop + common + generator.normal(0, 0.3 * math.sqrt(1 - icc), 5 * count)
-            hits += _worse(drops.tolist(), clusters)
-        found.append(hits / repeats)
-    yield Line(
-        "power at the smallest drop, graded in 40 and 100 clusters",
-        between(found),
-        "77 to 86%",
-        min(found) >= 0.77 and max(found) <= 0.86,
-    )
-
-
-def _worse(drops: list[float], clusters: list[int] | None) -> bool:
-    """Whether the drop is significant, with a range that normal differences stay within."""
-    return non_inferiority(drops, max_drop=0.0, span=1.0, clusters=clusters).decision == "fail"

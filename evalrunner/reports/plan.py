@@ -8,20 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from evalrunner.baselines.file import Baseline, read_baseline
-from evalrunner.domain import CalibrationExample, Metric
+from evalrunner.domain import CalibrationExample
 from evalrunner.engine.estimate import Estimate, Total, total_of
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
-from evalrunner.errors import EvalrunError, SuiteError
+from evalrunner.errors import SuiteError
 from evalrunner.formatting import counted, money, number, one_line, plain_text
-from evalrunner.gates.evidence import amount
-from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.regression import detectable_drop, spread_between
-from evalrunner.gates.threshold import false_failure_rate
-from evalrunner.runs.folder import RunFolder, list_runs
-from evalrunner.runs.record import MetricsRecord, RunRecord
-from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.aggregates import PASS_SCORE
-from evalrunner.stats.power import PairedSpread
+from evalrunner.reports.power import count_slices, gate_lines, last_run, run_lines
 from evalrunner.stats.summary import Design
 
 UNKNOWN = "price unknown"
@@ -30,6 +22,7 @@ UNKNOWN = "price unknown"
 def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
     """The plan line by line. Earlier runs are in `runs`."""
     suite = plan.suite
+    last, sizes = last_run(suite.name, runs) if plan.gates else None, count_slices(plan)
     epochs = f" × {suite.run.epochs} epochs" if suite.run.epochs > 1 else ""
     size = f"{counted(plan.scan.count, 'sample')} × {counted(len(plan.targets), 'target')}{epochs}"
     yield f"{suite.name}: {size} = {counted(plan.rows, 'row')}"
@@ -46,8 +39,10 @@ def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
         yield f"  gate {one_line(gate.spec.text, 80)} on {gate.metric}" + (
             f" (line {gate.spec.line})" if gate.spec.line else ""
         )
-        for line in gate_lines(plan, gate, runs):
+        for line in gate_lines(plan, gate, last, sizes):
             yield f"    {line}"
+    for line in run_lines(plan, last):
+        yield f"  {line}"
     for notice in plan.scan.notices:
         yield f"  note: {notice}"
 
@@ -180,90 +175,3 @@ def baseline_lines(paths: Iterable[Path]) -> Iterator[str]:
             yield one_line(str(broken), 200)
         else:
             yield f"{path}: run {one_line(baseline.head.run_id, 60)}, {counted(len(baseline.rows), 'row')}"
-
-
-def gate_lines(plan: Plan, gate: Gate, runs: Path) -> Iterator[str]:
-    """The power of one gate, a line for each target."""
-    last = last_run(plan.suite.name, runs)
-    for target in plan.targets:
-        if gate.spec.target in (None, target.name):
-            whose = f" for {one_line(target.name, 40)}" if len(plan.targets) > 1 else ""
-            if gate.spec.baseline is not None:
-                yield from _detectable_drop(plan, gate, target.name, last, whose)
-            elif gate.spec.kind == "point" and last is not None:
-                yield from _false_failure_rate(plan, gate, target.name, last, whose)
-
-
-def last_run(suite: str, runs: Path) -> RunFolder | None:
-    """The newest finished run of a suite."""
-    for folder in list_runs(runs):
-        if folder.suite == suite:
-            try:
-                if RunRecord.load(folder.path).status == "finished":
-                    return folder
-            except EvalrunError:
-                continue
-    return None
-
-
-def _detectable_drop(plan: Plan, gate: Gate, target: str, last: RunFolder | None, whose: str) -> Iterator[str]:
-    n = plan.scan.count
-    spread = _spread(plan, gate, target, last) if gate.spec.slice is None else None
-    smallest = detectable_drop(gate, n, spread)
-    if smallest is None:
-        yield f"smallest detectable drop{whose}: unknown until there is a baseline and one more run"
-        return
-    if smallest.pairs is not None and last is not None:
-        label = one_line(plan.baselines[gate.spec.baseline or ""].label, 40)
-        source = f"from {smallest.pairs:,} samples of run {last.id} and {label}"
-        yield f"smallest detectable drop{whose} (80% power): {amount(gate, smallest.drop)} ({source})"
-    else:
-        drops = ", ".join(f"{100 * drop:.1f}" for _, drop in smallest.by_discordance)
-        shares = ", ".join(f"{100 * share:.0f}" for share, _ in smallest.by_discordance)
-        of = " of the whole dataset" if gate.spec.slice else ""
-        related = "; more with clustered samples" if plan.design.cluster is not None else ""
-        yield (
-            f"smallest detectable drop{whose} (80% power): {drops} points, if {shares}% of the {n:,} samples{of} change"
-            f"{related}"
-        )
-    if smallest.samples_needed is not None:
-        yield (
-            f"warning: max_drop {amount(gate, gate.spec.bound)} is below that{whose}, so the gate will often be "
-            f"inconclusive; about {smallest.samples_needed:,} samples are needed"
-        )
-
-
-def _spread(plan: Plan, gate: Gate, target: str, last: RunFolder | None) -> PairedSpread | None:
-    """The spread between the last run and the baseline, if they are two runs."""
-    baseline = plan.baselines.get(gate.spec.baseline or "")
-    if baseline is None or last is None or last.id == baseline.head.run_id:
-        return None
-    partner = baseline.target_for(target, [one.name for one in plan.targets])
-    if partner is None:
-        return None
-    rows = [row for row in read_rows(last.path) if row.target == target]
-    epochs = RunRecord.load(last.path).epochs
-    return spread_between(gate, baseline, partner, rows, epochs=epochs, cluster=plan.design.cluster)
-
-
-def _false_failure_rate(plan: Plan, gate: Gate, target: str, last: RunFolder, whose: str) -> Iterator[str]:
-    metric = _last_metric(gate, target, last)
-    if metric is None:
-        return
-    n = max(1, metric.n) if gate.spec.slice else plan.scan.count  # samples that the metric will be of
-    chance = false_failure_rate(gate, metric, n, clustered=plan.design.cluster is not None)
-    if chance is not None:
-        share = "under 0.1%" if chance < 0.001 else f"{100 * chance:.2g}%" if chance < 0.995 else f"{100 * chance:.0f}%"
-        yield f"fails by chance{whose} in {share} of runs, if the true value is {number(metric.value)} (run {last.id})"
-
-
-def _last_metric(gate: Gate, target: str, last: RunFolder) -> Metric | None:
-    if gate.reducer.counts and gate.reducer.pass_score != PASS_SCORE:  # at_least_2 of another bound is another metric
-        return None
-    try:
-        targets = MetricsRecord.load(last.path).targets
-    except EvalrunError:
-        return None
-    metrics = targets[target].metrics if target in targets else ()
-    wanted = dict(gate.spec.slice) if gate.spec.slice else None
-    return next((metric for metric in metrics if metric.name == gate.metric and metric.slice == wanted), None)

@@ -109,16 +109,16 @@ def test_unknown_slice_of_a_stored_run_is_a_suite_error() -> None:
 def test_plan_reports_the_power_of_gates() -> None:
     data(200, worse=20)
     plan = evalrun("plan", suite(drop=0.01, more="  - exact_match >= 0.9\n")).stdout
-    assert (
-        "smallest detectable drop (80% power): 5.5, 7.8, 9.5 points, if 10, 20, 30% of the 200 samples change" in plan
-    )
-    assert "warning: max_drop 1.0 points is below that" in plan
+    assert "80% power, if 5–30% of the 200 samples change:" in plan
+    assert "passes from 2.8–8.5 points better · called worse from 4.1–10.0 · fails from 4.3–10.5" in plan
+    assert "an equal model passes with 80% power from about 3,200–19,000 samples" in plan
+    assert "passes from 0.929 · fails up to 0.858 (in 95% of runs, 200 samples)" in plan
     evalrun(suite(drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
     accepted()
     evalrun(suite("bad", drop=0.01, more="  - exact_match >= 0.9\n"), "-q")
     (_, last) = oldest_first()
     plan = evalrun("plan", suite("bad", drop=0.01, more="  - exact_match >= 0.9\n")).stdout
-    assert f"5.3 points (from 200 samples of run {last.name} and main)" in plan
+    assert "80% power, if 10% of the 200 samples change (as from main to the last run):" in plan
     assert f"fails by chance in 44% of runs, if the true value is 0.900 (run {last.name})" in plan
 
 
@@ -131,8 +131,10 @@ def test_plan_counts_pairs_for_graded_scores() -> None:
     accepted()
     evalrun(suite("bad", scorers=grade), "-q")
     drops = [i % 7 / 20 - i % 5 / 20 for i in range(50)]
-    planned = smallest_drop(n=50, variance=statistics.variance(drops), span=1.0)
-    assert f"(80% power): {100 * planned:.1f} points (from 50 samples" in evalrun("plan", "qa.yaml").stdout
+    distance = 100 * smallest_drop(n=50, variance=statistics.variance(drops), span=1.0)
+    plan = evalrun("plan", "qa.yaml").stdout
+    assert "80% power (as from main to the last run):" in plan
+    assert f"called worse from {distance:.1f} · fails from {5 + distance:.1f}" in plan
 
 
 def test_plan_accounts_for_clusters() -> None:

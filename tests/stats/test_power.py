@@ -12,18 +12,8 @@ from evalrunner.stats.power import (
     false_failure_rate_of_mean,
     false_failure_rate_of_share,
     smallest_drop,
-    smallest_drop_binary,
-    smallest_drops_by_discordance,
     variance_at_epochs,
 )
-
-
-def test_the_smallest_drop_of_a_thousand_rows() -> None:
-    assert smallest_drops_by_discordance(1000) == (
-        (0.1, pytest.approx(0.025, abs=5e-4)),
-        (0.2, pytest.approx(0.035, abs=5e-4)),
-        (0.3, pytest.approx(0.043, abs=5e-4)),
-    )
 
 
 def test_the_smallest_detectable_drop_matches_the_formula() -> None:
@@ -31,8 +21,6 @@ def test_the_smallest_detectable_drop_matches_the_formula() -> None:
     quantiles = scipy_stats.t.ppf(0.95, 199) + scipy_stats.t.ppf(0.8, 199)
     assert smallest_drop(n=200, variance=0.09, deff=1.5) == pytest.approx(quantiles * math.sqrt(0.09 * 1.5 / 200))
     assert smallest_drop(n=1, variance=0.09) == math.inf
-    result = smallest_drop_binary(n=200, discordance=0.2)
-    assert result == pytest.approx(smallest_drop(n=200, variance=0.2 - result**2))
 
 
 def test_clusters_raise_the_smallest_detectable_drop() -> None:

@@ -1,0 +1,278 @@
+"""What a gate will be able to decide: the true values that it passes, calls worse and fails in four of five runs. Pure.
+
+For 0/1 scores every outcome is gone through with the functions that give the verdict; for graded scores the spread of
+earlier scores goes into the formula of their test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from evalrunner.baselines.file import Baseline, collect_rows
+from evalrunner.domain import Metric, Row
+from evalrunner.gates.evidence import reduce_scores
+from evalrunner.gates.metric_lookup import Gate
+from evalrunner.gates.threshold import false_failure_rate, meets
+from evalrunner.prompts import find_value
+from evalrunner.stats.aggregates import gate_bounds
+from evalrunner.stats.distributions import normal_quantile, t_quantile, variance
+from evalrunner.stats.enumeration import (
+    DISCORDANCES,
+    PairedTest,
+    least_count,
+    samples_for_equal_model,
+    share_for_at_least,
+    share_for_at_most,
+)
+from evalrunner.stats.hypothesis_tests import ALPHA, MIN_GRADED_PAIRS
+from evalrunner.stats.power import CI_WIDTH, POWER, PairedSpread, paired_spread, smallest_drop
+from evalrunner.stats.summary import value_text
+
+POINT_POWER: Final = 0.95  # of the true values stated for a gate without confidence, which always decides
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The true values that pass, are called worse, and fail, each with the stated power; None where no value does.
+
+    For a gate on a baseline they are drops (negative: gains), if a share `discordance` of the samples changes.
+    """
+
+    passes: float | None
+    worse: float | None
+    fails: float | None
+    discordance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GatePower:
+    """What one gate on one target can decide with `n` samples.
+
+    `cases` has one entry, or one for each assumed discordance. `pairs` of earlier runs are behind it, if any. `samples`
+    are how many let a model as good as the baseline pass with 80% power, the least and the most over plausible
+    discordances. `false_failures` is how often a gate without confidence fails if the last value is the true one.
+    `unknown` says why there is no case.
+    """
+
+    gate: Gate
+    target: str
+    n: int
+    cases: tuple[Case, ...] = ()
+    pairs: int | None = None
+    samples: tuple[int, int] | None = None
+    false_failures: float | None = None
+    unknown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierPairs:
+    """The spread of the differences between a baseline and a later run, and the share of pairs that differ.
+
+    `deff` is the factor by which clusters inflate their variance.
+    """
+
+    spread: PairedSpread
+    discordance: float
+    deff: float = 1.0
+
+
+def count_tested(gates: Iterable[Gate], targets: Sequence[str]) -> int:
+    """How many tests share the correction of *fail*: the gates with a test, each on its targets."""
+    tested = [gate for gate in gates if gate.spec.confidence is not None]
+    return sum(1 for gate in tested for target in targets if gate.spec.target in (None, target))
+
+
+def regression_power(gate: Gate, target: str, n: int, *, tests: int, earlier: EarlierPairs | None) -> GatePower:
+    """The power of a gate on a baseline; `tests` share the correction of its fail."""
+    if gate.estimand.is_share:
+        return _binary_power(gate, target, n, tests, earlier)
+    if earlier is None:
+        return GatePower(
+            gate, target, n, unknown="the spread of the differences; known from a baseline and one more run"
+        )
+    if n < MIN_GRADED_PAIRS:
+        return GatePower(
+            gate, target, n, unknown=f"graded scores are not decided on fewer than {MIN_GRADED_PAIRS} pairs"
+        )
+    return _graded_power(gate, target, n, tests, earlier.spread)
+
+
+def _binary_power(gate: Gate, target: str, n: int, tests: int, earlier: EarlierPairs | None) -> GatePower:
+    improved, alpha = gate.spec.kind == "improved", _alpha(gate)
+    deff, weight = 1.0, 1.0
+    if earlier is not None and earlier.spread.df is not None:
+        deff = earlier.deff
+        weight = (normal_quantile(1 - alpha) / t_quantile(1 - alpha, earlier.spread.df)) ** 2
+    test = PairedTest(
+        max(1, round(n / deff)), None if improved else gate.spec.bound, alpha / tests if improved else alpha,
+        alpha / tests, weight,
+    )  # fmt: skip
+    discordances = DISCORDANCES if earlier is None else (earlier.discordance,)
+    cases = tuple(
+        Case(
+            test.drop_for("pass", discordance=psi),
+            test.drop_for("worse", discordance=psi),
+            test.drop_for("fail", discordance=psi),
+            psi,
+        )
+        for psi in discordances
+    )
+    samples = None
+    if not improved:
+        ends = (DISCORDANCES[0], DISCORDANCES[-1]) if earlier is None else discordances
+        counts = [samples_for_equal_model(gate.spec.bound, discordance=psi, alpha=alpha, weight=weight) for psi in ends]
+        known = [math.ceil(count * deff) for count in counts if count is not None]
+        samples = (min(known), max(known)) if known else None
+    return GatePower(gate, target, n, cases, None if earlier is None else earlier.spread.pairs, samples)
+
+
+def _graded_power(gate: Gate, target: str, n: int, tests: int, spread: PairedSpread) -> GatePower:
+    alpha, span = _alpha(gate), gate.estimand.sample_width or 0.0
+
+    def distance(level: float) -> float:
+        """From a bound to the true drop that the test tells apart from it."""
+        return smallest_drop(n=n, variance=spread.variance, df=spread.df, span=span, alpha=level)
+
+    if gate.spec.kind == "improved":
+        case = Case(-distance(alpha / tests), None, distance(alpha / tests))
+        return GatePower(gate, target, n, (case,), spread.pairs)
+    case = Case(gate.spec.bound - distance(alpha), distance(ALPHA), gate.spec.bound + distance(alpha / tests))
+    samples = None
+    if gate.spec.bound > 0:
+        needed = math.ceil(n * (distance(alpha) / gate.spec.bound) ** 2)
+        samples = (needed, needed)
+    return GatePower(gate, target, n, (case,), spread.pairs, samples)
+
+
+def threshold_power(
+    gate: Gate, target: str, n: int, *, tests: int, last: Metric | None, clustered: bool = False
+) -> GatePower:
+    """The power of a gate on a threshold. `last` is its metric in the last run, which tells the spread of the scores."""
+    chance = None
+    if gate.spec.kind == "point" and last is not None:
+        chance = false_failure_rate(gate, last, n, clustered=clustered)
+    if gate.spec.operator == "==" or not gate.estimand.aggregate.has_interval:
+        return GatePower(gate, target, n, false_failures=chance)
+    if gate.estimand.is_share and not clustered:
+        return GatePower(gate, target, n, (_share_case(gate, n, tests),), false_failures=chance)
+    error = None if last is None else _error_at(last, n)
+    if error is None or last is None:
+        return GatePower(
+            gate, target, n, unknown="the spread of the scores; known after one run", false_failures=chance
+        )
+    return GatePower(gate, target, n, (_mean_case(gate, n, tests, error, last),), false_failures=chance)
+
+
+def _share_case(gate: Gate, n: int, tests: int) -> Case:
+    """The true shares that pass and fail, by the function that gives the verdict at every count of n."""
+    higher = gate.spec.operator in (">=", ">")
+    power = POINT_POWER if gate.spec.confidence is None else POWER
+
+    def good(count: int) -> bool:
+        """Whether a count passes."""
+        return _meets(gate, n, count, good=False, level=_alpha(gate))
+
+    def bad(count: int) -> bool:
+        """Whether a count fails."""
+        return not _meets(gate, n, count, good=True, level=_alpha(gate) / tests)
+
+    if higher:
+        least, most = least_count(n, good), least_count(n, lambda count: not bad(count)) - 1
+        return Case(share_for_at_least(least, n, power), None, share_for_at_most(most, n, power))
+    most, least = least_count(n, lambda count: not good(count)) - 1, least_count(n, bad)
+    return Case(share_for_at_most(most, n, power), None, share_for_at_least(least, n, power))
+
+
+def _meets(gate: Gate, n: int, count: int, *, good: bool, level: float) -> bool:
+    """Whether the bound on the good or the bad side of a share of `count` of n meets the threshold."""
+    if gate.spec.confidence is None:
+        return meets(gate, count / n)
+    high = gate.estimand.threshold if gate.estimand.aggregate.always_share else 1.0
+    low = high - 1.0
+    bounds = gate_bounds(gate.estimand, [high] * count + [low] * (n - count), confidence=1 - level)
+    end = bounds.high if good == (gate.spec.operator in (">=", ">")) else bounds.low
+    return end is not None and meets(gate, end)
+
+
+def _error_at(last: Metric, n: int) -> float | None:
+    """The standard error of a metric over n samples, from its interval in the last run."""
+    if last.low is None or last.high is None or last.n < 2 or last.high <= last.low:
+        return None
+    return (last.high - last.low) / CI_WIDTH * math.sqrt(last.n / n)
+
+
+def _mean_case(gate: Gate, n: int, tests: int, error: float, last: Metric) -> Case:
+    """The same for other metrics: a quantile of the test and one of the power away from the threshold.
+
+    A mean in a bounded range has the error of a share of as many effective yes/no outcomes.
+    """
+    (low, high), bound = gate.estimand.bounds, gate.spec.bound
+    side = 1.0 if gate.spec.operator in (">=", ">") else -1.0
+    df = max(1.0, n - 1.0)
+
+    def error_at(value: float) -> float:
+        if low is None or high is None or last.value is None or not low < last.value < high:
+            return error
+        inside = max(0.0, (min(max(value, low), high) - low) * (high - min(max(value, low), high)))
+        return error * math.sqrt(inside / ((last.value - low) * (high - last.value)))
+
+    def value_for(sign: float, level: float, power: float) -> float | None:
+        edge = bound if gate.spec.confidence is None else bound + sign * t_quantile(1 - level, df) * error_at(bound)
+        value = edge
+        for _ in range(20):  # the error depends on the value
+            value = edge + sign * t_quantile(power, df) * error_at(value)
+        beyond = (high is not None and value >= high) or (low is not None and value <= low)
+        return None if beyond else value
+
+    power = POINT_POWER if gate.spec.confidence is None else POWER
+    alpha = _alpha(gate)
+    return Case(value_for(side, alpha, power), None, value_for(-side, alpha / tests, power))
+
+
+def _alpha(gate: Gate) -> float:
+    return 1 - (gate.spec.confidence or 1 - ALPHA)
+
+
+def earlier_pairs(
+    gate: Gate, baseline: Baseline, partner: str, rows: Sequence[Row], *, epochs: int, cluster: str | None
+) -> EarlierPairs | None:
+    """The differences between a baseline's target and the rows of one target of another run; None if they tell nothing."""
+    names = {row.sample.id: value_text(find_value(row.sample.metadata, cluster)) for row in rows} if cluster else {}
+    differences: list[float] = []
+    clusters: list[str] = []
+    within: list[float] = []
+    for (_, id_), row in collect_rows(rows, epochs=epochs).items():
+        other = baseline.rows.get((partner, id_))
+        if other is None or other.key != row.key:
+            continue
+        before, now = (_reduced(gate, side.scores) for side in (other, row))
+        if before is None or now is None:
+            continue
+        differences.append(gate.estimand.of_sample(before) - gate.estimand.of_sample(now))
+        clusters.append(names.get(id_, id_) or id_)
+        within.append(_epoch_variance(side.scores.get(gate.measure.name, ()) for side in (other, row)))
+    spread = paired_spread(
+        differences,
+        clusters=None if cluster is None else clusters,
+        within=within if gate.reducer.kind == "mean" else None,
+        epochs=epochs,
+        planned=gate.epochs,
+    )
+    if spread is None:
+        return None
+    unrelated = variance(differences) * len(differences) / (len(differences) - 1)
+    deff = max(1.0, spread.variance / unrelated) if cluster is not None else 1.0
+    return EarlierPairs(spread, sum(1 for one in differences if one) / len(differences), deff)
+
+
+def _reduced(gate: Gate, scores: Mapping[str, Sequence[float | None]]) -> float | None:
+    return reduce_scores(gate, [value for value in scores.get(gate.measure.name, ()) if value is not None])
+
+
+def _epoch_variance(sides: Iterable[Sequence[float | None]]) -> float:
+    """The sum over both runs of the variance between the epochs of a sample (ddof 1)."""
+    scores = [[value for value in side if value is not None] for side in sides]
+    return math.fsum(variance(values) * len(values) / (len(values) - 1) for values in scores if len(values) > 1)
