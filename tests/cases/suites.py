@@ -29,8 +29,8 @@ OWN = """
 from evalrunner import Completion, Unscored
 
 
-async def answer(sample, epoch):
-    plan = sample.metadata["plan"]
+async def answer(sample, epoch, column="plan"):
+    plan = sample.metadata[column]
     outcome = plan[(epoch - 1) % len(plan)]
     if outcome == "error":
         raise RuntimeError("the service is down")
