@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from itertools import product
 
 import pytest
@@ -16,7 +17,10 @@ from evalrunner.stats.tally import (
     NOT_RUN,
     SCORED,
     SKIPPED,
+    TOO_FEW_EPOCHS,
+    ZEROED,
     FillRange,
+    ReducedScores,
     SampleScores,
     Tally,
     fill_range,
@@ -124,6 +128,78 @@ def test_single_epochs_have_the_same_ends_as_reduced_ones() -> None:
     several = reduce_tally(tally(cells, epochs=True), MEAN_REDUCER, UNIT, epochs=1)
     for column in ("values", "worst", "best", "codes", "scored", "applicable"):
         assert list(getattr(single, column)) == pytest.approx(list(getattr(several, column)), nan_ok=True), column
+
+
+ZERO = Cell("scored", 0.0, "refused", cause="no_answer")
+REFUSED = Cell("unscored", reason="refused", cause="no_answer")
+UNREAD = Cell("unscored", reason="not read", cause="judge")
+
+
+def test_answers_counted_as_zero_are_scored() -> None:
+    several = tally([(0, RIGHT), (0, ZERO), (1, ZERO), (1, DOWN)], epochs=True)
+    scores = reduce_tally(several, MEAN_REDUCER, UNIT, epochs=2)
+    assert (list(scores.values), list(scores.worst), list(scores.best)) == ([0.5, 0.0], [0.5, 0.0], [0.5, 0.5])
+    assert (list(scores.scored), list(scores.applicable)) == ([2, 1], [2, 2])
+    for cells in ([(0, RIGHT), (1, ZERO)], [(0, RIGHT), (1, ZERO), (2, DOWN)]):
+        single = reduce_tally(tally(cells, epochs=False), MEAN_REDUCER, UNIT)
+        assert (list(single.scored[:2]), list(single.worst[:2]), list(single.best[:2])) == (
+            [1, 1],
+            [1.0, 0.0],
+            [1.0, 0.0],
+        )
+        assert list(single.codes[:2]) == [SCORED, ZEROED]
+
+
+def test_the_order_of_arrival_changes_no_score() -> None:
+    late = Tally(epochs=array("i"))
+    for sample, epoch, value in ((1, 2, 0.5), (0, 2, 0.6), (1, 1, 0.3), (0, 1, 0.4)):
+        late.add(sample, Cell("scored", value), epoch=epoch)
+    scores = reduce_tally(late, parse_reducer("mode"), UNIT, epochs=2)
+    assert (list(scores.samples), list(scores.values)) == ([0, 1], [0.4, 0.3])  # the first of equally common ones
+
+
+def test_a_counting_reducer_of_one_epoch_passes_or_not() -> None:
+    one = tally([(0, Cell("scored", 0.9)), (1, RIGHT), (2, DOWN)], epochs=False)
+    scores = reduce_tally(one, parse_reducer("at_least_1"))
+    assert list(scores.values) == pytest.approx([0.0, 1.0, math.nan], nan_ok=True)
+    assert (list(scores.worst), list(scores.best)) == ([0.0, 1.0, 0.0], [0.0, 1.0, 1.0])
+
+
+def test_two_of_two_passed_epochs_are_needed_for_at_least_two() -> None:
+    few = reduce_tally(tally([(0, RIGHT)], epochs=True), parse_reducer("at_least_2"))
+    assert (list(few.codes), list(few.scored), list(few.applicable)) == ([TOO_FEW_EPOCHS], [1], [1])
+
+
+@pytest.mark.parametrize("code", [ERROR, NO_ANSWER])
+def test_a_sample_with_fewer_epochs_than_needed_has_no_ends(code: int) -> None:
+    reducer = parse_reducer("at_least_2")
+    value, ends = reduce_cells([(code, math.nan)], reducer, fill_range(Declaration(binary=True), reducer))
+    assert value is None and all(math.isnan(end) for end in ends)
+
+
+def test_a_sample_without_a_score_takes_its_worst_state() -> None:
+    cells = [(0, REFUSED), (0, DOWN), (1, REFUSED), (1, UNREAD), (2, NOT_APPLICABLE), (2, REFUSED), (3, UNREAD)]
+    scores = reduce_tally(tally(cells, epochs=True), MEAN_REDUCER, UNIT, epochs=2)
+    assert list(scores.codes) == [ERROR, JUDGE, NO_ANSWER, NOT_RUN]
+    assert scores.partition_states() == ReducedScores(array("d"), array("q"), 0, 0, no_answer=1, judge=1, errors=2)
+
+
+def test_states_are_counted_beside_the_scores_and_their_clusters() -> None:
+    cells = [(0, RIGHT), (1, ZERO), (2, NOT_APPLICABLE), (3, REFUSED), (4, UNREAD), (5, DOWN)]
+    scores = reduce_tally(tally(cells, epochs=False), MEAN_REDUCER, UNIT)
+    clusters = array("q", [9, 8, 7, 6, 5, 4])
+    assert scores.partition_states(clusters) == ReducedScores(
+        array("d", [1.0, 0.0]), array("q", [0, 1]), zeroed=1, skipped=1, no_answer=1, judge=1, errors=1,
+        clusters=array("q", [9, 8]),
+    )  # fmt: skip
+    assert scores.partition_states().clusters is None
+
+
+def test_answers_are_counted_by_state_and_group() -> None:
+    several = tally([(0, RIGHT), (0, RIGHT), (1, DOWN), (1, RIGHT), (2, UNREAD), (2, NOT_APPLICABLE)], epochs=True)
+    assert several.count_codes() == {0: {SCORED: 3, ERROR: 1, JUDGE: 1, SKIPPED: 1}}
+    groups = array("q", [7, 7, 3])
+    assert several.count_codes(groups) == {7: {SCORED: 3, ERROR: 1}, 3: {JUDGE: 1, SKIPPED: 1}}
 
 
 def test_splitting_keeps_every_column_aligned() -> None:
