@@ -181,7 +181,11 @@ def why_unscored(evidence: Evidence, scorer: str) -> str:
         kinds = [reason or "" for cause, reason in evidence.reasons if cause == "no_answer"]
         reasons.append(f"the model did not answer {unanswered:,}{_in_brackets(kinds)}")
     if not_run := evidence.total - sum(count for code, count in codes.items() if code != SKIPPED):
-        reasons.append(f"{not_run:,} did not run")
+        kinds = _failure_kinds(evidence.calls.reasons)
+        because = (
+            f" because the provider failed{_in_brackets(kinds)}" if kinds and evidence.not_run and not of_target else ""
+        )
+        reasons.append(f"{not_run:,} did not run{because}")
     return "; ".join(reasons)
 
 
