@@ -7,14 +7,14 @@ earlier scores goes into the formula of their test.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from evalrunner.baselines.file import Baseline, collect_rows
 from evalrunner.domain import Metric, Row
-from evalrunner.gates.evidence import reduce_scores
 from evalrunner.gates.metric_lookup import Gate
+from evalrunner.gates.pairing import baseline_side
 from evalrunner.gates.threshold import false_failure_rate, meets
 from evalrunner.prompts import find_value
 from evalrunner.stats.aggregates import gate_bounds
@@ -30,6 +30,7 @@ from evalrunner.stats.enumeration import (
 from evalrunner.stats.hypothesis_tests import ALPHA, MIN_GRADED_PAIRS
 from evalrunner.stats.power import CI_WIDTH, POWER, PairedSpread, paired_spread, smallest_drop
 from evalrunner.stats.summary import value_text
+from evalrunner.stats.tally import ANY_SCORE
 
 POINT_POWER: Final = 0.95  # of the true values stated for a gate without confidence, which always decides
 
@@ -248,10 +249,10 @@ def earlier_pairs(
         other = baseline.rows.get((partner, id_))
         if other is None or other.key != row.key:
             continue
-        before, now = (_reduced(gate, side.scores) for side in (other, row))
-        if before is None or now is None:
+        before, now = (baseline_side(gate, side, ANY_SCORE) for side in (other, row))
+        if before is None or now is None or before.value is None or now.value is None:
             continue
-        differences.append(gate.estimand.of_sample(before) - gate.estimand.of_sample(now))
+        differences.append(gate.estimand.of_sample(before.value) - gate.estimand.of_sample(now.value))
         clusters.append(names.get(id_, id_) or id_)
         within.append(_epoch_variance(side.scores.get(gate.measure.name, ()) for side in (other, row)))
     spread = paired_spread(
@@ -266,10 +267,6 @@ def earlier_pairs(
     unrelated = variance(differences) * len(differences) / (len(differences) - 1)
     deff = max(1.0, spread.variance / unrelated) if cluster is not None else 1.0
     return EarlierPairs(spread, sum(1 for one in differences if one) / len(differences), deff)
-
-
-def _reduced(gate: Gate, scores: Mapping[str, Sequence[float | None]]) -> float | None:
-    return reduce_scores(gate, [value for value in scores.get(gate.measure.name, ()) if value is not None])
 
 
 def _epoch_variance(sides: Iterable[Sequence[float | None]]) -> float:

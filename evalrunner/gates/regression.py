@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from evalrunner.baselines.file import Baseline, collect_rows, metric_key
+from evalrunner.baselines.file import Baseline, metric_key
 from evalrunner.baselines.resolve import how_to_create, missing_reason
-from evalrunner.domain import BaselineResult, Row
+from evalrunner.domain import BaselineResult
 from evalrunner.gates.decision import GateDecision, Outcome, TestedGate, join
 from evalrunner.gates.evidence import (
     Evidence,
@@ -23,19 +23,8 @@ from evalrunner.gates.evidence import (
 )
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import CandidateRun, Filling, Pairing, baseline_side, drops_of, pair_up
-from evalrunner.prompts import find_value
 from evalrunner.runs.provenance import Provenance, scorer_changes, target_changes
-from evalrunner.stats.distributions import variance
 from evalrunner.stats.hypothesis_tests import NonInferiority, SamplesToDecide, mcnemar, non_inferiority
-from evalrunner.stats.power import (
-    PairedSpread,
-    paired_spread,
-    samples_for_drop,
-    smallest_drop,
-    smallest_drops_by_discordance,
-)
-from evalrunner.stats.summary import value_text
-from evalrunner.stats.tally import ANY_SCORE
 from evalrunner.verdicts import Verdict
 
 SKIPPED_THEM = "its scorer skipped them"
@@ -270,70 +259,6 @@ def _depends_on_missing(one: _Comparison, filled: Sequence[NonInferiority]) -> G
         "untrusted", join([_missing_note(one), reason]), low=one.test.low, high=one.test.high,
         details=(*details, *_notes(one)),
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class DetectableDrop:
-    """The smallest drop that a gate detects with 80% power.
-
-    `pairs` is the number of pairs of earlier runs behind it. Without them, `by_discordance` has the drop for assumed
-    shares of changed samples. `samples_needed` is set if the allowed drop is smaller.
-    """
-
-    drop: float
-    pairs: int | None = None
-    by_discordance: tuple[tuple[float, float], ...] = ()
-    samples_needed: int | None = None
-
-
-def detectable_drop(gate: Gate, n: int, spread: PairedSpread | None) -> DetectableDrop | None:
-    """The smallest detectable drop of a gate on n samples; None for graded scores without an earlier run."""
-    if spread is not None:
-        span = 0.0 if gate.estimand.is_share else gate.estimand.sample_width or 0.0
-        alpha = 1 - (gate.spec.confidence or 0.95)
-        drop = smallest_drop(n=n, variance=spread.variance, df=spread.df, span=span, alpha=alpha)
-        result = DetectableDrop(drop, spread.pairs)
-    elif gate.estimand.is_share:
-        by_discordance = smallest_drops_by_discordance(n)
-        result = DetectableDrop(by_discordance[0][1], by_discordance=by_discordance)
-    else:
-        return None
-    if gate.spec.kind == "max_drop" and 0 < gate.spec.bound < result.drop:
-        return replace(result, samples_needed=samples_for_drop(n, smallest=result.drop, drop=gate.spec.bound))
-    return result
-
-
-def spread_between(
-    gate: Gate, baseline: Baseline, partner: str, rows: Sequence[Row], *, epochs: int, cluster: str | None
-) -> PairedSpread | None:
-    """The spread of the paired differences between a baseline's target and the rows of one target of another run."""
-    names = {row.sample.id: value_text(find_value(row.sample.metadata, cluster)) for row in rows} if cluster else {}
-    differences: list[float] = []
-    clusters: list[str] = []
-    within: list[float] = []
-    for (_, id_), row in collect_rows(rows, epochs=epochs).items():
-        other = baseline.rows.get((partner, id_))
-        if other is None or other.key != row.key:
-            continue
-        before, now = (baseline_side(gate, side, ANY_SCORE) for side in (other, row))
-        if before is None or now is None or before.value is None or now.value is None:
-            continue
-        differences.append(gate.estimand.of_sample(before.value) - gate.estimand.of_sample(now.value))
-        clusters.append(names.get(id_, id_) or id_)
-        within.append(_epoch_variance(side.scores.get(gate.measure.name, ()) for side in (other, row)))
-    return paired_spread(
-        differences,
-        clusters=None if cluster is None else clusters,
-        within=within if gate.reducer.kind == "mean" else None,
-        epochs=epochs,
-        planned=gate.epochs,
-    )
-
-
-def _epoch_variance(sides: Iterable[Sequence[float | None]]) -> float:
-    """The sum over both runs of the variance between the epochs of a sample (ddof 1)."""
-    scores = [[value for value in side if value is not None] for side in sides]
-    return math.fsum(variance(values) * len(values) / (len(values) - 1) for values in scores if len(values) > 1)
 
 
 def origin_drop(gate: Gate, evidence: Evidence, baseline: Baseline, target: str) -> tuple[str | None, float | None]:

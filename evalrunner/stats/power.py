@@ -12,7 +12,6 @@ from evalrunner.stats.hypothesis_tests import ALPHA
 from evalrunner.stats.intervals import mean_error
 
 POWER: Final = 0.8
-DISCORDANCES: Final = (0.1, 0.2, 0.3)  # assumed shares of pairs that differ, without an earlier run
 WITHIN_HALF: Final = 0.5  # share of the variance inside samples above which more epochs help
 MIN_PAIRS: Final = 20  # to estimate a variance from
 CI_WIDTH: Final = 2 * normal_quantile(0.975)  # of a 95% CI, in standard errors
@@ -53,11 +52,6 @@ def paired_spread(
     return PairedSpread(variance(differences) * n / (n - 1), None, n)
 
 
-def samples_for_drop(n: int, *, smallest: float, drop: float) -> int:
-    """How many samples detect `drop` if n detect `smallest`: the error falls with the root of the samples."""
-    return math.ceil(n * (smallest / drop) ** 2)
-
-
 def smallest_drop(
     *, n: int, variance: float, deff: float = 1.0, df: float | None = None, span: float = 0.0, alpha: float = ALPHA,
     power: float = POWER,
@@ -74,30 +68,6 @@ def smallest_drop(
     freedom = max(1.0, df if df is not None else n - 1)
     noise, width = (math.sqrt(spread * deff / n) for spread in (variance, variance + 2 * span * span / n))
     return t_quantile(1 - alpha, freedom) * width + t_quantile(power, freedom) * noise
-
-
-def smallest_drop_binary(
-    *,
-    n: int,
-    discordance: float,
-    deff: float = 1.0,
-    df: float | None = None,
-    alpha: float = ALPHA,
-    power: float = POWER,
-) -> float:
-    """The same for 0/1 scores, a share `discordance` (ψ) of which differs between the runs: ω² = ψ − Δ²."""
-    result = 0.0
-    for _ in range(50):  # Δ is on both sides; the map contracts, as Δ is small against ψ
-        spread = max(0.0, discordance - result * result)
-        result = min(discordance, smallest_drop(n=n, variance=spread, deff=deff, df=df, alpha=alpha, power=power))
-    return result
-
-
-def smallest_drops_by_discordance(
-    n: int, *, deff: float = 1.0, df: float | None = None
-) -> tuple[tuple[float, float], ...]:
-    """Pairs of an assumed discordance and the smallest detectable drop at it, for 0/1 scores."""
-    return tuple((psi, smallest_drop_binary(n=n, discordance=psi, deff=deff, df=df)) for psi in DISCORDANCES)
 
 
 def variance_at_epochs(
