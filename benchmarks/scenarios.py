@@ -16,8 +16,8 @@ from evalrunner.baselines.file import Baseline, BaselineHead, BaselineRow, Sampl
 from evalrunner.domain import Declaration, GateResult, Sample
 from evalrunner.gates.build import GateBuilder
 from evalrunner.gates.check import BaselineContext, check_gates
-from evalrunner.gates.evidence import CandidateRun
 from evalrunner.gates.metric_lookup import Gate
+from evalrunner.gates.pairing import CandidateRun
 from evalrunner.runs.provenance import DatasetProvenance, Provenance, ScorerProvenance, TargetProvenance
 from evalrunner.stats.summary import BUILTIN_MEASURES, Design, Measure, Population, Summary
 from evalrunner.stats.tally import ERROR, SCORED

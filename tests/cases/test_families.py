@@ -80,8 +80,8 @@ def test_several_baselines_are_one_family() -> None:
     whole = samples((200, "right"))
     accept(whole)
     accept(whole, "--name", "release")
-    now = samples((182, "right"), (18, "wrong"))  # nine points: p is between .025 and .05 for an allowed drop of five
-    gates = [drop(0.055), {**drop(0.055), "baseline": "release"}]
+    now = samples((182, "right"), (18, "wrong"))  # nine points: p = .037 alone for an allowed drop of six
+    gates = [drop(0.06), {**drop(0.06), "baseline": "release"}]
     alone, both, apart = (
         run(now, which) for which in (gates[:1], gates, [{**gate, "family": "none"} for gate in gates])
     )
@@ -92,8 +92,8 @@ def test_several_baselines_are_one_family() -> None:
 def test_baseline_gates_and_thresholds_with_confidence_share_the_family() -> None:
     accept(samples((200, "right")))
     now = samples((182, "right"), (18, "wrong"))
-    assert run(now, [drop(0.055)]).verdict == "fail"
-    ended = run(now, [drop(0.055), *[at_least(0.5)] * 5])
+    assert run(now, [drop(0.06)]).verdict == "fail"
+    ended = run(now, [drop(0.06), *[at_least(0.5)] * 5])
     assert ended.verdicts == ("inconclusive", *["pass"] * 5)
 
 

@@ -61,7 +61,7 @@ def test_silent_model_is_never_right(silent: str) -> None:
 
 def test_silent_model_and_failed_provider_together() -> None:
     data = samples((76, "right"), (20, "wrong"), (2, "error"), (2, "refused"))
-    ended = run(data, [f"exact_match >= {bound}" for bound in (0.76, 0.77, 0.79, 0.796, 0.797)])
+    ended = run(data, [f"exact_match >= {bound}" for bound in (0.76, 0.77, 0.79, 0.795, 0.797)])
     assert ended.verdicts == ("pass", "untrusted", "untrusted", "untrusted", "fail")  # 76/100 to 78/98
     assert "did not answer 2" in ended.text and "failed on 2" in ended.text
 
@@ -259,7 +259,7 @@ def test_four_lost_answers_that_could_save_a_drop(lost: str) -> None:
     now = samples((134, "right"), (18, "wrong"), (8, lost), (40, "wrong"))
     verdicts = run(now, [drop(0.02, "own"), drop(0.06, "own"), drop(0.3, "own")], scorers=["own"]).verdicts
     assert verdicts[0] in ("fail", "untrusted") and verdicts[2] == "pass"
-    alone = run(now, [drop(0.058, "own")], scorers=["own"])
+    alone = run(now, [drop(0.063, "own")], scorers=["own"])
     assert (alone.code, alone.verdict) == (3, "untrusted"), alone.text
     assert "8" in alone.text
 
@@ -283,10 +283,10 @@ def test_improvement_that_lost_answers_could_undo() -> None:
 def test_lower_is_better_on_a_baseline() -> None:
     accept(samples((160, "right"), (40, "wrong")), scorers=["mistakes"])
     now = samples((134, "right"), (18, "wrong"), (8, "error"), (40, "wrong"))
-    assert run(now, [drop(0.058, "mistakes")], scorers=["mistakes"]).verdict == "untrusted"
+    assert run(now, [drop(0.063, "mistakes")], scorers=["mistakes"]).verdict == "untrusted"
     assert run(now, [drop(0.3, "mistakes")], scorers=["mistakes"]).verdict == "pass"
     now = samples((80, "right"), (76, "wrong"), (4, "error"), (40, "wrong"))
-    assert run(now, [drop(0.058, "mistakes")], scorers=["mistakes"]).verdict == "fail"
+    assert run(now, [drop(0.063, "mistakes")], scorers=["mistakes"]).verdict == "fail"
 
 
 def test_dead_provider_against_a_baseline_in_a_slice() -> None:
