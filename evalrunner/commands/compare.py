@@ -17,7 +17,7 @@ from evalrunner.reports.comparison import ComparedRun
 from evalrunner.runs.folder import find_run
 from evalrunner.runs.provenance import differences, part_differences
 from evalrunner.runs.record import RunRecord
-from evalrunner.stats.summary import summarize
+from evalrunner.stats.summary import Population, Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +45,37 @@ def compare_runs(
     runs = _open_runs(references, output_dir, wanted, paired=paired)
     _check_comparable(runs, paired=paired)
     candidates = tuple(_candidates(runs))
-    names = [candidate.name for candidate in candidates]
-    summary = summarize(
-        (row for run in runs for row in run.rows()),
-        [measure for measure in runs[0].record.measures if measure.name in runs[0].scorers],
-        names,
-        epochs=max(run.record.epochs for run in runs),
-        streaming=all(run.record.streaming for run in runs),
-        design=runs[0].record.design,
-    )
-    metrics = {name: summary.all_metrics(name) for name in names}
+    summary = _summary(runs, runs[0], paired=paired)
+    epochs = {name: run.record.epochs for run in runs for name in run.names.values()}
+    metrics = {name: summary.all_metrics(name) for name in summary.targets}
+    if len(set(epochs.values())) > 1:  # each run's answers are counted against its own epochs
+        for run in runs:
+            own = _summary([run], runs[0], paired=paired)
+            metrics.update({name: own.all_metrics(name) for name in own.targets})
+    judges = _judges(runs)
     try:
-        comparison = compare(summary, candidates, metrics, judges=_judges(runs), wanted=wanted, paired=paired)
+        comparison = compare(summary, candidates, metrics, judges=judges, wanted=wanted, paired=paired, epochs=epochs)
     except NotComparable as wrong:
         raise SuiteError(f"--metric: {wrong}") from None
     return RunComparison(runs, replace(comparison, notes=(*_notes(runs), *comparison.notes)), metrics)
+
+
+def _summary(runs: Sequence[ComparedRun], first: ComparedRun, *, paired: bool) -> Summary:
+    """The rows of runs in one summary, with the scorers and groups of the first run of the comparison."""
+    population = Population.of(first.record.design)
+    population.count = first.size if paired else None  # samples without a row are missing
+    summary = Summary(
+        tuple(measure for measure in first.record.measures if measure.name in first.scorers),
+        tuple(name for run in runs for name in run.names.values()),
+        max(run.record.epochs for run in runs),
+        all(run.record.streaming for run in runs),
+        first.record.design,
+        population,
+    )
+    for run in runs:
+        for row in run.rows():
+            summary.add(row)
+    return summary
 
 
 def _open_runs(

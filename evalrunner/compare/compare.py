@@ -7,14 +7,18 @@ are shown with the p-value of each test alone, and do not enter a ranking.
 from __future__ import annotations
 
 import heapq
+import math
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final, TypeAlias
 
+from evalrunner.compare.missing import MissingScores, count_missing, missing_causes, missing_text
+from evalrunner.compare.pairs import CandidateScores, Scale, pair_scores, samples_to_separate, unpaired_scores
 from evalrunner.compare.result import (
     ALPHA,
+    MAX_MISSING,
     Candidate,
     ComparedMetric,
     Comparison,
@@ -26,8 +30,9 @@ from evalrunner.compare.result import (
 from evalrunner.domain import Metric
 from evalrunner.errors import nearest
 from evalrunner.stats.aggregates import MEAN, Estimand, Reducer, find_aggregate
-from evalrunner.stats.hypothesis_tests import Difference, holm, paired_difference, two_sample_difference
+from evalrunner.stats.hypothesis_tests import holm
 from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Measure, Summary
+from evalrunner.stats.tally import reduce_tally
 
 MAX_DISAGREEING_SAMPLES: Final = 100  # samples whose scores differ most
 COSTS: Final = ("cost_usd/mean", "latency/p50")  # the other axis of Pareto fronts
@@ -37,7 +42,9 @@ Where: TypeAlias = tuple[tuple[str, str], ...]
 
 BUILTIN_NAMES: Final = frozenset(measure.name for measure in ALL_BUILTIN_MEASURES)  # cost and latency, not quality
 
-Scores = Mapping[int, float]  # by the position of the sample in the dataset
+Sides: TypeAlias = Mapping[str, CandidateScores]  # by candidate
+
+NO_BOUNDS: Final = "with over 5% of the answers missing nothing is significant"
 
 SIGNIFICANT_SIGN, NOT_SIGNIFICANT_SIGN = ">", "≈"
 
@@ -50,27 +57,40 @@ def compare(
     judges: Mapping[str, Sequence[str]] | None = None,
     wanted: Sequence[str] = (),
     paired: bool = True,
+    epochs: Mapping[str, int] | None = None,
 ) -> Comparison:
     """The comparison of the summary's targets, which are the candidates by name.
 
-    `known` holds `summary.all_metrics` of each, `judges` the names of each scorer's judge. `wanted` names metrics;
-    without it all quality metrics are compared. Raises NotComparable for a metric that cannot be compared.
+    `known` holds `summary.all_metrics` of each, `judges` the names of each scorer's judge, `epochs` those of each
+    candidate if they differ. `wanted` names metrics; without it all quality metrics are compared. Raises NotComparable for
+    a metric that cannot be compared.
     """
     compared_metrics = find_metrics(wanted, summary) if wanted else quality_metrics(summary)
-    table = _Table(summary, tuple(item.name for item in candidates), _MetricIndex(known), paired)
+    table = _Table(summary, tuple(item.name for item in candidates), _MetricIndex(known), paired, epochs or {})
     scores = {reading.name: table.scores(reading) for reading in compared_metrics}
-    metrics, family = _adjusted([table.compared(reading, scores[reading.name]) for reading in compared_metrics])
+    metrics, family = _adjusted(
+        [table.compared(reading, scores[reading.name]) for reading in compared_metrics], paired=paired
+    )
     costs = tuple(_costs(table))
     return Comparison(
         candidates=tuple(candidates),
         metrics=metrics,
         costs=costs,
         slices=tuple(item for reading in compared_metrics for item in table.sliced(reading, scores[reading.name])),
-        pareto_fronts=tuple(_pareto_fronts(metrics, costs)),
+        pareto_fronts=tuple(
+            _pareto_fronts(metrics, costs, {one.name: table.ends(one, scores[one.name]) for one in compared_metrics})
+        ),
         paired=paired,
         family=family,
-        warnings=tuple(comparison_warnings(metrics, candidates, judges or {})),
-        notes=tuple(_notes(summary, metrics, costs, paired=paired)),
+        warnings=tuple(
+            comparison_warnings(
+                metrics,
+                candidates,
+                judges or {},
+                {one.name: table.missing(one, scores[one.name]) for one in compared_metrics},
+            )
+        ),
+        notes=tuple(_notes(summary, metrics, costs, wanted, paired=paired)),
         most_different=_most_different(metrics, scores) if paired else (),
     )
 
@@ -93,35 +113,36 @@ class _MetricIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The scores of all candidates, and how two of them are compared."""
+    """The scores of all candidates, and how two of them are compared. `epochs` are those of candidates that differ."""
 
     summary: Summary
     names: tuple[str, ...]
     known: _MetricIndex
     paired: bool
+    epochs: Mapping[str, int]
 
-    def scores(self, reading: ComparableMetric) -> dict[str, Scores]:
-        return {name: reading.values(self.summary, name) for name in self.names}
+    def scores(self, reading: ComparableMetric) -> dict[str, CandidateScores]:
+        return {name: reading.scores(self.summary, name, epochs=self.epochs_of(name)) for name in self.names}
 
-    def sliced(self, reading: ComparableMetric, scores: Mapping[str, Scores]) -> Iterator[ComparedMetric]:
+    def epochs_of(self, name: str) -> int:
+        return self.epochs.get(name, self.summary.epochs)
+
+    def sliced(self, reading: ComparableMetric, sides: Sides) -> Iterator[ComparedMetric]:
         """The metric for each value of each slice column, sorted by text."""
         for column, groups in self.summary.slices.items():
-            parts: dict[int, dict[str, dict[int, float]]] = {}
-            for name, side in scores.items():
-                for place, value in side.items():
-                    part = parts.setdefault(groups.codes[place], {each: {} for each in self.names})
-                    part[name][place] = value
-            for code in sorted(parts, key=groups.texts.__getitem__):
-                yield self.compared(reading, parts[code], {column: groups.texts[code]})
+            parts = {name: side.split(groups.codes) for name, side in sides.items()}
+            known = {code for part in parts.values() for code in part}
+            for code in sorted(known, key=groups.texts.__getitem__):
+                chosen = {name: part.get(code, CandidateScores.empty()) for name, part in parts.items()}
+                if any(side.values for side in chosen.values()):
+                    yield self.compared(reading, chosen, {column: groups.texts[code]})
 
     def compared(
-        self, reading: ComparableMetric, scores: Mapping[str, Scores], where: Mapping[str, str] | None = None
+        self, reading: ComparableMetric, sides: Sides, where: Mapping[str, str] | None = None
     ) -> ComparedMetric:
         """The metric of all candidates with every pair, before correction."""
         declaration = reading.measure.declaration
-        clusters = None if self.summary.clusters is None else self.summary.clusters.codes
-        scale = Scale(reading.binary(self.summary), reading.width(self.summary), declaration.higher_is_better, clusters)
-        compare_two = pair_scores if self.paired else unpaired_scores
+        scale = self.scale(reading, where)
         return ComparedMetric(
             name=reading.name,
             scorer=reading.measure.name,
@@ -130,19 +151,90 @@ class _Table:
             unit=declaration.unit,
             higher_is_better=declaration.higher_is_better,
             values=self.known.of(self.names, (reading.name, reading.reducer.name), tuple((where or {}).items())),
-            pairs=tuple(compare_two(two, scores[two[0]], scores[two[1]], scale) for two in combinations(self.names, 2)),
+            pairs=tuple(self._pair(two, sides, reading, scale) for two in combinations(self.names, 2)),
             slice=where,
         )
 
+    def scale(self, reading: ComparableMetric, where: Mapping[str, str] | None = None) -> Scale:
+        estimand = reading.estimand(self.summary)
+        low, high = (0.0, 1.0) if estimand.is_share else (estimand.low, estimand.high)
+        clusters = None if self.summary.clusters is None else self.summary.clusters.codes
+        higher = reading.measure.declaration.higher_is_better
+        return Scale(estimand.is_share, low, high, higher, clusters, self._population(where))
 
-def _adjusted(metrics: Sequence[ComparedMetric]) -> tuple[tuple[ComparedMetric, ...], int]:
+    def _population(self, where: Mapping[str, str] | None) -> frozenset[int]:
+        """The places of all samples that the dataset is known to have, those without a row among them."""
+        population = self.summary.population
+        if not self.paired or population is None or population.count is None:
+            return frozenset()
+        places = range(population.count)
+        for column, text in (where or {}).items():
+            groups = self.summary.slices[column]
+            code = groups.code_of(text)
+            return frozenset(place for place in places if place < len(groups.codes) and groups.codes[place] == code)
+        return frozenset(places)
+
+    def _pair(self, names: tuple[str, str], sides: Sides, reading: ComparableMetric, scale: Scale) -> Pair:
+        first, second = (sides[name] for name in names)
+        pair = (pair_scores if self.paired else unpaired_scores)(names, first, second, scale)
+        missing = [self._missing(reading, name, sides[name], self._universe(scale, first, second)) for name in names]
+        unknown = not scale.bounded and max(side.share for side in missing) > MAX_MISSING
+        return replace(
+            pair,
+            missing=missing_text(names, missing),
+            p_missing=1.0 if unknown and pair.p_value is not None else pair.p_missing,
+            note=pair.note or (f"{reading.name} has no bounds: {NO_BOUNDS}" if unknown else None),
+        )
+
+    def _universe(self, scale: Scale, *sides: CandidateScores) -> frozenset[int] | None:
+        return scale.samples(*sides) if self.paired else None
+
+    def _missing(
+        self, reading: ComparableMetric, name: str, side: CandidateScores, universe: frozenset[int] | None
+    ) -> MissingScores:
+        causes = missing_causes(self.summary, name, reading.measure.name) if side.gaps else ()
+        return count_missing(side, universe, epochs=self.epochs_of(name), causes=tuple(causes))
+
+    def missing(self, reading: ComparableMetric, sides: Sides) -> dict[str, MissingScores]:
+        """What is missing of each candidate, against all others where they are paired."""
+        universe = self._universe(self.scale(reading), *sides.values())
+        return {name: self._missing(reading, name, side, universe) for name, side in sides.items()}
+
+    def ends(self, reading: ComparableMetric, sides: Sides) -> dict[str, tuple[float, float]]:
+        """The worst and the best mean of each candidate that misses scores."""
+        scale = self.scale(reading)
+        result: dict[str, tuple[float, float]] = {}
+        for name, side in sides.items():
+            every = scale.population - side.skipped | side.places
+            if side.worst or len(every) > len(side.values):
+                ends = [side.ends(place, scale.worst_and_best) for place in every]
+                result[name] = _mean([worst for worst, _ in ends]), _mean([best for _, best in ends])
+        return result
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    """The mean of those that are not left out; infinite if one is, NaN without any."""
+    kept = [number for number in numbers if not math.isnan(number)]
+    return math.fsum(kept) / len(kept) if kept else math.nan
+
+
+def _adjusted(metrics: Sequence[ComparedMetric], *, paired: bool) -> tuple[tuple[ComparedMetric, ...], int]:
     """The metrics with Holm-adjusted p-values, the better of each pair, and rankings; and the size of the family."""
     family = [pair for metric in metrics for pair in metric.pairs]
     # a pair without a p-value stays in the family, so that its size does not depend on the data
-    adjusted = iter(holm([1.0 if pair.p_value is None else pair.p_value for pair in family]))
+    scored = holm([1.0 if pair.p_value is None else pair.p_value for pair in family])
+    adjusted = holm([1.0 if pair.p_missing is None else pair.p_missing for pair in family])
+    level = ALPHA / max(1, sum(1 for p in scored if p >= ALPHA))  # Holm's for the next test
+    corrections = zip(scored, adjusted, strict=True)
     result: list[ComparedMetric] = []
     for metric in metrics:
-        pairs = tuple(_corrected(pair, next(adjusted), metric) for pair in metric.pairs)
+        pairs = tuple(_corrected(pair, next(corrections), metric) for pair in metric.pairs)
+        pairs = tuple(
+            replace(pair, samples_to_decide=samples_to_separate(pair, level, paired=paired))
+            if pair.better_scored is None
+            else pair
+            for pair in pairs
+        )
         better = [(pair.better, pair.worse) for pair in pairs if pair.better is not None and pair.worse is not None]
         values = {name: value.value for name, value in metric.values.items()}
         ranking = rank(values, better, higher_is_better=metric.higher_is_better)
@@ -150,19 +242,20 @@ def _adjusted(metrics: Sequence[ComparedMetric]) -> tuple[tuple[ComparedMetric, 
     return tuple(result), len(family)
 
 
-def _corrected(pair: Pair, adjusted: float, metric: ComparedMetric) -> Pair:
-    if pair.p_value is None or pair.difference is None:
-        return pair
-    first = (pair.difference > 0) == metric.higher_is_better
-    better = (pair.first if first else pair.second) if adjusted < ALPHA and pair.difference != 0 else None
-    return replace(pair, p_adjusted=adjusted, better=better)
+def _corrected(pair: Pair, adjusted: tuple[float, float], metric: ComparedMetric) -> Pair:
+    """The pair with the better one by the scored pairs alone, and by every filling of missing scores too."""
+    if pair.p_value is None or not pair.difference:
+        return pair if pair.p_value is None else replace(pair, p_adjusted=adjusted[1])
+    leader = pair.first if (pair.difference > 0) == metric.higher_is_better else pair.second
+    better = [leader if p < ALPHA else None for p in adjusted]
+    return replace(pair, p_adjusted=adjusted[1], better_scored=better[0], better=better[1])
 
 
 def _costs(table: _Table) -> Iterator[ComparedMetric]:
     """Latency, tokens and cost by their means, and the quantiles of latency, where there are values."""
     for reading in cost_metrics(table.summary):
         scores = table.scores(reading)
-        if any(scores.values()):
+        if any(side.values for side in scores.values()):
             mean_cost = table.compared(reading, scores)
             yield mean_cost
             for name in QUANTILES:
@@ -171,7 +264,11 @@ def _costs(table: _Table) -> Iterator[ComparedMetric]:
                     yield replace(mean_cost, name=name, aggregate=name.partition("/")[2], values=values, pairs=())
 
 
-def _pareto_fronts(metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMetric]) -> Iterator[ParetoFront]:
+def _pareto_fronts(
+    metrics: Sequence[ComparedMetric],
+    costs: Sequence[ComparedMetric],
+    ends: Mapping[str, Mapping[str, tuple[float, float]]],
+) -> Iterator[ParetoFront]:
     cached = _cached_answers(costs)
     for metric in metrics:
         quality = {name: value.value for name, value in metric.values.items()}
@@ -180,7 +277,10 @@ def _pareto_fronts(metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMe
                 free = cached if cost.scorer == "cost_usd" else {}  # answers paid for in another run are not cheap
                 spent = {name: None if name in free else value.value for name, value in cost.values.items()}
                 result = pareto_front(
-                    (metric.name, quality), (cost.name, spent), higher_is_better=metric.higher_is_better
+                    (metric.name, quality),
+                    (cost.name, spent),
+                    higher_is_better=metric.higher_is_better,
+                    ends=ends[metric.name],
                 )
                 if result is not None:
                     yield result
@@ -195,8 +295,15 @@ def _cached_answers(costs: Sequence[ComparedMetric]) -> dict[str, int]:
 
 
 def _notes(
-    summary: Summary, metrics: Sequence[ComparedMetric], costs: Sequence[ComparedMetric], *, paired: bool
+    summary: Summary,
+    metrics: Sequence[ComparedMetric],
+    costs: Sequence[ComparedMetric],
+    wanted: Sequence[str],
+    *,
+    paired: bool,
 ) -> Iterator[str]:
+    if not wanted:
+        yield from _not_compared(summary)
     if not paired:
         yield "unpaired: the samples differ, so their difficulty adds noise; only large differences are significant"
     if summary.clusters is not None:
@@ -207,14 +314,23 @@ def _notes(
     yield from sorted(notes)
 
 
-def _most_different(metrics: Sequence[ComparedMetric], scores: Mapping[str, Mapping[str, Scores]]) -> tuple[int, ...]:
+def _not_compared(summary: Summary) -> Iterator[str]:
+    """Scorers whose aggregates have no test of differences, such as quantiles."""
+    compared_scorers = {reading.measure.name for reading in quality_metrics(summary)}
+    for measure in summary.measures:
+        if measure.name not in BUILTIN_NAMES and measure.name not in compared_scorers:
+            names = ", ".join(measure.declaration.aggregates)
+            yield f"{measure.versioned_name} is not compared: {names} cannot be compared in pairs; the mean can"
+
+
+def _most_different(metrics: Sequence[ComparedMetric], scores: Mapping[str, Sides]) -> tuple[int, ...]:
     """The places of the samples whose scores differ most between candidates, on average over the metrics.
 
     Each metric by the range that was seen of it, so that one with large numbers does not outweigh the others.
     """
     spread: dict[int, float] = {}
     for metric in metrics:
-        sides = list(scores[metric.name].values())
+        sides = [side.values for side in scores[metric.name].values()]
         values = [value for side in sides for value in side.values()]
         width = (max(values) - min(values)) if values else 0.0
         if width == 0:
@@ -240,24 +356,16 @@ class ComparableMetric:
     aggregate: str
     name: str
 
-    def values(self, summary: Summary, target: str) -> dict[int, float]:
-        """The number of each scored sample by its place in the dataset."""
-        reduced = summary.reduced(target, self.measure.name, reducer=self.reducer)
-        result = dict(zip(reduced.samples, reduced.values, strict=True))
+    def scores(self, summary: Summary, target: str, *, epochs: int) -> CandidateScores:
+        """The number of each sample of a target by its place in the dataset."""
+        fill = summary.fill_range(self.measure, self.reducer)
         estimand = self.estimand(summary)
-        return {place: estimand.of_sample(value) for place, value in result.items()}
+        scores = reduce_tally(summary.tallies[target, self.measure.name], self.reducer, fill, epochs=epochs)
+        return CandidateScores.of(scores, estimand)
 
     def estimand(self, summary: Summary) -> Estimand:
         """What the metric estimates."""
         return summary.estimand(self.measure, self.aggregate, reducer=self.reducer)
-
-    def binary(self, summary: Summary) -> bool:
-        """Whether the number of every sample is 0 or 1 by construction."""
-        return self.estimand(summary).is_share
-
-    def width(self, summary: Summary) -> float | None:
-        """The width of the range of the numbers; None if it is open."""
-        return self.estimand(summary).sample_width
 
 
 def quality_metrics(summary: Summary) -> tuple[ComparableMetric, ...]:
@@ -319,62 +427,6 @@ def _unversioned(reading: ComparableMetric) -> str:
     """The metric's name without the version."""
     version = reading.measure.declaration.version
     return reading.name.replace(f"/{version}", "", 1) if version else reading.name
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """The scale of scores: 0 or 1 by construction (`binary`), or in a range of this `width`, None if it is open.
-
-    `clusters` holds the cluster of each position.
-    """
-
-    binary: bool
-    width: float | None
-    higher_is_better: bool
-    clusters: Sequence[int] | None = None
-
-    def span(self, *sides: Scores) -> float | None:
-        """The width for tests of graded scores, that of the observed scores if the range is open; None for 0/1 scores."""
-        if self.binary:
-            return None
-        if self.width is not None:
-            return self.width
-        values = [value for side in sides for value in side.values()]
-        return (max(values) - min(values) if values else 0.0) or 1.0  # for constant scores any width gives the same
-
-
-def pair_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:
-    """The paired difference of two candidates; samples with a score on one side only are excluded and counted."""
-    places = sorted(first.keys() & second.keys())
-    differences = [first[place] - second[place] for place in places]
-    clusters = None if scale.clusters is None else [scale.clusters[place] for place in places]
-    result = paired_difference(differences, span=scale.span(first, second), clusters=clusters)
-    up, down = sum(1 for item in differences if item > 0), sum(1 for item in differences if item < 0)
-    wins, losses = (up, down) if scale.higher_is_better else (down, up)
-    excluded = len(first) + len(second) - 2 * len(places)
-    return _pair(names, result, excluded=excluded, counts=(wins, len(places) - wins - losses, losses))
-
-
-def unpaired_scores(names: tuple[str, str], first: Scores, second: Scores, scale: Scale) -> Pair:
-    """The difference of two candidates on different samples."""
-    sides = [[side[place] for place in sorted(side)] for side in (first, second)]
-    clusters = None
-    if scale.clusters is not None:
-        of = scale.clusters
-        clusters = [of[place] for place in sorted(first)], [of[place] for place in sorted(second)]
-    result = two_sample_difference(sides[0], sides[1], span=scale.span(first, second), clusters=clusters)
-    return _pair(names, result)
-
-
-def _pair(
-    names: tuple[str, str], result: Difference, *, excluded: int = 0, counts: tuple[int, int, int] | None = None
-) -> Pair:
-    wins, ties, losses = counts or (None, None, None)
-    return Pair(
-        first=names[0], second=names[1], difference=result.estimate, low=result.low, high=result.high,
-        p_value=result.p_value, method=result.method, n=result.n, wins=wins, ties=ties, losses=losses,
-        excluded=excluded, note=result.note,
-    )  # fmt: skip
 
 
 def rank(values: Mapping[str, float | None], better: Iterable[tuple[str, str]], *, higher_is_better: bool) -> Ranking:
@@ -448,24 +500,27 @@ def _letter(place: int) -> str:
 
 def pareto_front(
     quality: tuple[str, Mapping[str, float | None]], against: tuple[str, Mapping[str, float | None]], *,
-    higher_is_better: bool,
+    higher_is_better: bool, ends: Mapping[str, tuple[float, float]] | None = None,
 ) -> ParetoFront | None:  # fmt: skip
     """The Pareto front of a quality metric and a cost (lower is better); None if no candidate has both.
 
     Each is the metric's name with the value of every candidate. Candidates that are equal on both are on the front.
+    `ends` holds the worst and best quality of candidates that miss scores: one leaves the front only if another one is at
+    least as good for every value of the missing scores.
     """
     sign = 1.0 if higher_is_better else -1.0
-    points: dict[str, tuple[float, float]] = {}
+    points: dict[str, tuple[float, float, float]] = {}  # worst and best quality, negated cost
     for name, value in quality[1].items():
         cost = against[1].get(name)
         if value is not None and cost is not None:
-            points[name] = (sign * value, -cost)
+            worst, best = (ends or {}).get(name, (value, value))
+            points[name] = (sign * worst, sign * best, -cost)
     if not points:
         return None
     members = tuple(
         name
         for name, point in points.items()
-        if not any(other != point and other[0] >= point[0] and other[1] >= point[1] for other in points.values())
+        if not any(other != point and other[0] >= point[1] and other[2] >= point[2] for other in points.values())
     )
     missing = tuple(name for name in quality[1] if name not in points)
     return ParetoFront(quality=quality[0], against=against[0], members=members, missing=missing)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from evalrunner.domain import Metric
+
+if TYPE_CHECKING:
+    from evalrunner.compare.missing import MissingScores
 
 JSON_NUMBERS: Final = ("value", "low", "high", "n", "scored", "skipped", "unscored", "errors", "trusted")
 ALPHA: Final = 0.05  # two-sided, over the whole family
 
-MAX_EXCLUDED: Final = 0.05  # share of the samples of a pair; the 5% that the default min_coverage of gates allows
+MAX_MISSING: Final = 0.05  # share of the answers on a scale without bounds; the default min_coverage of gates allows it
 
 FAMILIES: Final[Mapping[str, str]] = {
     "GPT": r"gpt|chatgpt|davinci|o[134](?=$|[-:])",  # OpenAI: also its reasoning models o1, o3, o4
@@ -54,9 +57,14 @@ class Candidate:
 class Pair:
     """Two candidates on one metric: `difference` is first − second in the metric's unit, with its 95% CI.
 
-    `p_value` is of this test alone, `p_adjusted` after Holm over the family, None outside of it. `better` is the one
-    that is significantly better (p_adjusted < .05). `wins` counts samples on which the first is better, `losses` the second.
-    `n` counts pairs, `excluded` samples with a score on one side only. Unpaired, `n` counts the values of both sides.
+    `p_value` is of the scored pairs alone. `p_missing` is the largest one over them and over every way to fill in what is
+    missing against the better side, 1 if that turns the difference around. `p_adjusted` is `p_missing` after Holm over the
+    family, None outside of it. `better` is the one that is significantly better (p_adjusted < .05); `better_scored` is the
+    one that would be, by the scored pairs alone. `missing` says what is missing on both sides.
+
+    `wins` counts samples on which the first is better, `losses` the second. `n` counts pairs, `excluded` samples with a
+    score on one side only. Unpaired, `n` counts the values of both sides. `samples_to_decide` is how many samples show the
+    difference with 80% power, None if it is shown or if that is impractical.
     """
 
     first: str
@@ -65,6 +73,7 @@ class Pair:
     low: float | None
     high: float | None
     p_value: float | None
+    p_missing: float | None = None
     p_adjusted: float | None = None
     method: str | None = None
     n: int = 0
@@ -73,7 +82,22 @@ class Pair:
     losses: int | None = None
     excluded: int = 0
     better: str | None = None
+    better_scored: str | None = None
+    missing: str | None = None
+    samples_to_decide: int | None = None
     note: str | None = None
+
+    @property
+    def doubt(self) -> str | None:
+        """Why a difference that is significant on the scored pairs is not conclusive; None for every other pair."""
+        if self.better_scored is None or self.better is not None:
+            return None
+        return f"{self.first} vs {self.second}: not conclusive: {self.missing} and could reverse it"
+
+    @property
+    def depends_on_missing(self) -> bool:
+        """Whether the test of this pair alone is significant on the scored pairs, but not for every filling."""
+        return self.p_value is not None and self.p_value < ALPHA and (self.p_missing or 0.0) >= ALPHA
 
     @property
     def worse(self) -> str | None:
@@ -231,44 +255,27 @@ def _with_tuples(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def comparison_warnings(
-    metrics: Sequence[ComparedMetric], candidates: Sequence[Candidate], judges: Mapping[str, Sequence[str]]
+    metrics: Sequence[ComparedMetric],
+    candidates: Sequence[Candidate],
+    judges: Mapping[str, Sequence[str]],
+    missing: Mapping[str, Mapping[str, MissingScores]] | None = None,
 ) -> Iterator[str]:
-    """A sentence for each threat to validity: judges of a candidate's model family, and many missing scores."""
+    """A sentence for each threat to validity: judges of a candidate's model family, and missing scores.
+
+    `missing` holds what is missing by metric and candidate.
+    """
     for metric in metrics:
         yield from _judge_warnings(metric, candidates, judges.get(metric.scorer, ()))
-    yield from _missing_scores(metrics)
-    for metric in metrics:
-        yield from _missing_rows(metric)
-
-
-def _missing_scores(metrics: Sequence[ComparedMetric]) -> Iterator[str]:
-    """Candidates with missing scores, once for all metrics that miss the same number."""
-    missing: dict[tuple[str, int, int], list[str]] = {}
-    for metric in metrics:
-        for name, value in metric.values.items():
-            absent = value.unscored + value.errors
-            if not value.trusted and (absent or not value.n):
-                missing.setdefault((name, absent, value.scored + absent), []).append(metric.name)
-    for (name, absent, total), names in missing.items():
-        if not total:
+    groups: dict[tuple[str, MissingScores], list[str]] = {}
+    for reading, by_name in (missing or {}).items():
+        for name, side in by_name.items():
+            if side.answers or not side.total:
+                groups.setdefault((name, side), []).append(reading)
+    for (name, side), names in groups.items():
+        if side.total:
+            yield f"{', '.join(names)}: {side.text(name)}"
+        else:
             yield f"{name} has no sample that the scorer applies to ({', '.join(names)})"
-            continue
-        yield (
-            f"{name} has no score on {absent:,} of {total:,} samples ({', '.join(names)}), which are excluded from "
-            "pairs: a target that fails on hard samples looks better than it is"
-        )
-
-
-def _missing_rows(metric: ComparedMetric) -> Iterator[str]:
-    """Pairs that miss many samples though neither side misses scores: rows that never ran."""
-    for pair in metric.pairs:
-        sides = [metric.values.get(name) for name in (pair.first, pair.second)]
-        many = pair.excluded > MAX_EXCLUDED * (pair.n + pair.excluded)
-        if many and all(side is None or not side.unscored + side.errors for side in sides):
-            yield (
-                f"{metric.name}: on {pair.excluded:,} samples only one of {pair.first} and {pair.second} has a score; "
-                f"they are excluded from the {pair.n:,} pairs"
-            )
 
 
 def _judge_warnings(metric: ComparedMetric, candidates: Sequence[Candidate], judge: Sequence[str]) -> Iterator[str]:

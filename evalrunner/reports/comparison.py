@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evalrunner.domain import Cell, Completion, Metric, Row
 from evalrunner.formatting import DASH, counted, interval, money, number, one_line, plain_table, styled
+from evalrunner.reports.conclusions import conclusions, cost_conclusion
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
@@ -19,23 +20,27 @@ if TYPE_CHECKING:
     from evalrunner.compare.diff import Change, Changes, RunDiff
     from evalrunner.compare.result import ComparedMetric, Comparison, Pair
 
-METRICS_PER_TABLE: Final = 4  # more make a further table
+METRICS_PER_TABLE: Final = 3  # more make a further table
 MAX_PAIRS: Final = 15  # of a metric on a terminal: those of six candidates
 MAX_SLICES: Final = 20
 MAX_DIFFERENCES: Final = 4  # lines on how a candidate differs from the first
 MAX_TEXT: Final = 300
 MAX_NAME: Final = 40
-COST_METRICS: Final = ("latency/p50", "latency/p90", "token_count/mean", "cost_usd/mean")
-
 DIFF_SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
 
 
-def render_comparison(comparison: Comparison, rows: Sequence[Sequence[Row]] = ()) -> Iterator[RenderableType]:
-    """The whole comparison, piece by piece; `rows` are those that differ most, one of each candidate a group."""
+def render_comparison(
+    comparison: Comparison, rows: Sequence[Sequence[Row]] = (), *, pairs: bool = True
+) -> Iterator[RenderableType]:
+    """The whole comparison, piece by piece; `rows` are those that differ most, one of each candidate a group.
+
+    With `pairs` each metric has its ranking and a table of all pairs, else only the conclusions.
+    """
     for warning in comparison.warnings:
         yield styled(f"warning: {one_line(warning, 400)}", "yellow")
     yield from _tables(comparison)
-    for metric in comparison.metrics:
+    yield _conclusions_table(comparison)
+    for metric in comparison.metrics if pairs else ():
         yield from _ranking_lines(metric)
         yield _pairs_table(metric, paired=comparison.paired)
     for line in pareto_lines(comparison):
@@ -49,14 +54,20 @@ def render_comparison(comparison: Comparison, rows: Sequence[Sequence[Row]] = ()
 
 def reading_notes(comparison: Comparison) -> Iterator[str]:
     """How to read the numbers: what is adjusted for multiple tests and what is not."""
-    tests = counted(comparison.family, "test")
-    yield (
-        f"95% CIs are unadjusted. p-values: Holm-adjusted over {tests} (pairs × metrics). Bold: significantly better "
-        f"than all others (p < {comparison.alpha:g}); targets that share a letter do not differ significantly."
-    )
-    if comparison.costs or comparison.slices:
-        yield "Latency, tokens, cost and slices are not tested; Pareto-optimality uses the values without their CIs."
+    yield adjustment_note(comparison)
+    if comparison.costs:
+        yield "Latency, tokens and cost are not tested; Pareto-optimality uses values without their CIs."
     yield from comparison.notes
+
+
+def adjustment_note(comparison: Comparison) -> str:
+    """How CIs and p-values are adjusted, and what bold and letters mean."""
+    missing = any(pair.missing for metric in comparison.metrics for pair in metric.pairs)
+    return (
+        f"95% CIs are unadjusted. p-values: Holm-adjusted over {counted(comparison.family, 'test')}"
+        + (", with missing scores against the better target" if missing else "")
+        + f". Bold: significantly better (p < {comparison.alpha:g}). Same letter: no significant difference."
+    )
 
 
 def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
@@ -68,15 +79,20 @@ def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
     names = [item.name for item in comparison.candidates]
     for (name, column), values in by_column.items():
         title = f"{one_line(name, 60)} by {one_line(column, MAX_NAME)} (unadjusted)"
-        table = plain_table(
-            title, [one_line(column, MAX_NAME), *[one_line(each, MAX_NAME) for each in names]], wraps=True
-        )
+        heads = [*(one_line(each, MAX_NAME) for each in names), *(["p"] if len(names) == 2 else [])]
+        table = plain_table(title, [one_line(column, MAX_NAME), *heads], wraps=True)
         for text, metric in values[:MAX_SLICES]:
             cells = [_value(metric.values.get(each)) for each in names]
+            cells += [slice_p_value(pair) for pair in metric.pairs] if len(names) == 2 else []
             table.add_row(styled(one_line(text, MAX_NAME) or DASH), *[styled(cell) for cell in cells])
         if len(values) > MAX_SLICES:
             table.add_row(styled(f"… and {len(values) - MAX_SLICES} more (--json)", "dim"))
         yield table
+
+
+def slice_p_value(pair: Pair) -> str:
+    """The unadjusted p-value of a pair in a slice, marked where missing scores could reverse it."""
+    return p_value(pair.p_value) + (" (not with missing scores)" if pair.depends_on_missing else "")
 
 
 def disagreement_tables(groups: Sequence[Sequence[Row]]) -> Iterator[RenderableType]:
@@ -125,18 +141,51 @@ def p_value(p: float | None) -> str:
 
 def _tables(comparison: Comparison) -> Iterator[Table]:
     """Targets × metrics, the best in bold only where it is significantly better than all others; then cost and latency."""
-    costs = [metric for metric in comparison.costs if metric.name in COST_METRICS]
-    costs.sort(key=lambda metric: COST_METRICS.index(metric.name))
     quality = comparison.metrics
-    groups = [quality[start : start + METRICS_PER_TABLE] for start in range(0, len(quality), METRICS_PER_TABLE)]
-    for title, group in [*(("comparison", group) for group in groups), ("cost and latency", costs)]:
-        if not group:
-            continue
+    groups = [quality[start : start + METRICS_PER_TABLE] for start in range(0, len(quality), METRICS_PER_TABLE)] or [()]
+    for group in groups:
+        costs = _cost_columns(comparison) if group == groups[-1] else {}
         heads = [one_line(metric.name, MAX_NAME) + ("" if metric.higher_is_better else " ↓") for metric in group]
-        table = plain_table(title, ("target", *heads), wraps=True)
+        table = plain_table("comparison", ("target", *heads, *costs), wraps=True)
         for name in _order(comparison):
-            table.add_row(styled(one_line(name, MAX_NAME)), *[_cell(metric, name) for metric in group])
+            cells = [_cell(metric, name) for metric in group]
+            table.add_row(
+                styled(one_line(name, MAX_NAME)), *cells, *[styled(column.get(name, DASH)) for column in costs.values()]
+            )
         yield table
+
+
+def _cost_columns(comparison: Comparison) -> dict[str, dict[str, str]]:
+    """Latency, cost per 1,000 answers and failed calls by target, where there are any."""
+    columns: dict[str, dict[str, str]] = {}
+    for metric in comparison.costs:
+        values = {name: value.value for name, value in metric.values.items() if value.value is not None}
+        if metric.name == "latency/p50" and values:
+            columns["p50"] = {name: number(value, metric.unit) for name, value in values.items()}
+        elif metric.name == "cost_usd/mean" and any(values.values()):
+            columns["$/1k"] = {name: money(1000 * value).removeprefix("$") for name, value in values.items()}
+    errors = {
+        name: max(metric.values[name].errors for metric in comparison.metrics if name in metric.values)
+        for name in {name for metric in comparison.metrics for name in metric.values}
+    }
+    if any(errors.values()):
+        columns["errors"] = {name: f"{count:,}" for name, count in errors.items()}
+    return columns
+
+
+def _conclusions_table(comparison: Comparison) -> Table:
+    """A line for each sentence, beside the name of its metric."""
+    table = plain_table("", ("metric", "conclusion"), wraps=True)
+    table.title, table.show_header, table.box = None, False, None
+    table.padding = (0, 3, 0, 0)
+    for metric in comparison.metrics:
+        for place, line in enumerate(conclusions(metric)):
+            bold = place == 0 and metric.ranking is not None and metric.ranking.best is not None
+            table.add_row(styled("" if place else one_line(metric.name, 60)), styled(line, "bold" if bold else None))
+    cost = cost_conclusion(comparison)
+    if cost is not None:
+        table.add_row(styled("cost"), styled(cost))
+    return table
 
 
 def _order(comparison: Comparison) -> list[str]:
@@ -155,16 +204,21 @@ def _cell(metric: ComparedMetric, name: str) -> Any:
         return styled(amount(None if value is None else value.value, metric.unit))
     letters = ranking.letters.get(name, "")
     style = "bold" if ranking.best == name else "magenta" if value is not None and not value.trusted else None
-    return styled(f"{_value(value)} {letters}".rstrip(), style)
+    return styled(_value(value, letters), style)
 
 
-def _value(value: Metric | None) -> str:
-    """`0.742 (0.718–0.766)`, with the counts where rows have no score."""
+def _value(value: Metric | None, letters: str = "") -> str:
+    """`0.742  0.718–0.766 ab`, with the counts where answers have no score."""
     if value is None or value.value is None:
-        return DASH
+        return f"{DASH} {letters}".rstrip()
+    ends = "" if value.low is None and value.high is None else f"  {interval(value.low, value.high)}"
+    return f"{number(value.value)}{ends} {letters}".rstrip() + missing_counts(value)
+
+
+def missing_counts(value: Metric) -> str:
+    """`  23 missing`, empty where every answer has a score."""
     missing = value.unscored + value.errors
-    ends = "" if value.low is None and value.high is None else f" ({interval(value.low, value.high)})"
-    return f"{number(value.value)}{ends}" + (f", {missing:,} of {value.n + missing:,} unscored" if missing else "")
+    return f"  {missing:,} missing" if missing else ""
 
 
 def ranking_text(metric: ComparedMetric) -> str:

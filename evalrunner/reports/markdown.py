@@ -31,7 +31,7 @@ GATE_COLUMNS = ("verdict", "gate", "target", "value", "95% CI", "bound", "reason
 RIGHT = frozenset(("value", "bound", "line", "scored", "skipped", "unscored", "errors"))
 
 COSTS = ("latency/p50", "cost_usd/mean")
-MAX_METRICS = 6  # metrics of the table; all are in the lists below it
+MAX_METRICS = 6  # metrics of the table; all are in the list below it
 
 MAX_REASON = 500  # characters of a scorer's reason
 
@@ -108,7 +108,7 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[NotableRow]], *, 
     page.left -= reserved
     if view.comparison is not None:
         page.table("Comparison", *compared_table(view.comparison))
-        page.list("Ranking", [*ranking_lines(view.comparison), *comparison_notes(view.comparison)])
+        page.list("Conclusions", [*conclusion_lines(view.comparison), *comparison_notes(view.comparison)])
     for name, target in view.targets.items():
         title = f"Metrics of {code(name, 80)}" if len(view.targets) > 1 else "Metrics"
         changes = _changes(view.gates, name)
@@ -269,8 +269,11 @@ def compared_table(comparison: Comparison) -> tuple[Sequence[str], list[tuple[st
     return columns, lines
 
 
-def ranking_lines(comparison: Comparison) -> Iterator[str]:
-    """For each metric the order with its signs, then the pairs that differ where the signs cannot show it."""
+def conclusion_lines(comparison: Comparison) -> Iterator[str]:
+    """For each metric the order with its signs, then what its pairs show; then cost and Pareto-optimality."""
+    from evalrunner.reports.comparison import pareto_lines
+    from evalrunner.reports.conclusions import conclusions, cost_conclusion
+
     for metric in comparison.metrics:
         ranking = metric.ranking
         if ranking is None:
@@ -278,32 +281,35 @@ def ranking_lines(comparison: Comparison) -> Iterator[str]:
         parts = [code(ranking.order[0], 60)]
         for sign, name in zip(ranking.signs, ranking.order[1:], strict=True):
             parts += ["&gt;" if sign == ">" else sign, code(name, 60)]
-        differing = [f"{code(better, 60)} is better than {code(worse, 60)}" for better, worse in ranking.differing]
-        yield f"{inline(metric.name, 60)}: {' '.join(parts)}" + (f"; {', '.join(differing)}" if differing else "")
+        sentences = [inline(line, 600) for line in conclusions(metric)]
+        yield " ".join([f"{inline(metric.name, 60)}: {' '.join(parts)}.", *sentences])
+    cost = cost_conclusion(comparison)
+    if cost is not None:
+        yield f"cost: {inline(cost, 300)}"
+    yield from (inline(line, 600) for line in pareto_lines(comparison))
 
 
 def comparison_notes(comparison: Comparison) -> Iterator[str]:
     """The warnings of a comparison, then how to read it."""
+    from evalrunner.reports.comparison import reading_notes
+
     yield from (f"warning: {inline(text, 400)}" for text in comparison.warnings)
-    tests = counted(comparison.family, "test")
-    yield inline(
-        f"> significantly better (p < {comparison.alpha:g}, Holm-adjusted over {tests}), ≈ not significant; "
-        "bold: significantly better than all others",
-        300,
-    )
+    yield from (inline(text, 400) for text in reading_notes(comparison))
 
 
 def _cell(metric: ComparedMetric, name: str) -> str:
+    """`0.742 0.718–0.766 ab`, with the counts where answers have no score."""
+    from evalrunner.reports.comparison import amount, missing_counts
+
     value, ranking = metric.values.get(name), metric.ranking
     if value is None or value.value is None:
         return DASH
     if ranking is None:
-        from evalrunner.reports.comparison import amount
-
         return inline(amount(value.value, metric.unit), 40)
-    ends = "" if value.low is None and value.high is None else f" ({interval(value.low, value.high)})"
+    ends = "" if value.low is None and value.high is None else f" {interval(value.low, value.high)}"
     text = inline(f"{number(value.value)}{ends}", 40)
-    return f"**{text}**" if ranking.best == name else text
+    text = f"**{text}**" if ranking.best == name else text
+    return " ".join(filter(None, [text, ranking.letters.get(name, ""), inline(missing_counts(value), 60)]))
 
 
 def render_row(selected: NotableRow, limit: int) -> str:

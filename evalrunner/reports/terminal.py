@@ -140,7 +140,7 @@ def render_run(run: RunView, differing: Sequence[Sequence[Row]] = ()) -> Iterato
     if run.comparison is not None:
         from evalrunner.reports.comparison import render_comparison
 
-        yield from render_comparison(run.comparison, differing)
+        yield from render_comparison(run.comparison, differing, pairs=False)
 
 
 def closing_lines(run: RunView) -> Iterator[RenderableType]:

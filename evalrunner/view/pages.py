@@ -17,7 +17,17 @@ from evalrunner.domain import Metric
 from evalrunner.errors import EvalrunError, RunNotFoundError
 from evalrunner.formatting import duration, interval, number, one_line
 from evalrunner.redact import redact
-from evalrunner.reports.comparison import amount, output_with_status, p_value, pareto_lines, ranking_text, reading_notes
+from evalrunner.reports.comparison import (
+    amount,
+    missing_counts,
+    output_with_status,
+    p_value,
+    pareto_lines,
+    ranking_text,
+    reading_notes,
+    slice_p_value,
+)
+from evalrunner.reports.conclusions import conclusions, cost_conclusion
 from evalrunner.runs.folder import RunFolder, list_runs
 from evalrunner.runs.record import MetricsRecord, RunRecord
 
@@ -371,6 +381,10 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "number": number,
     "duration": duration,
     "amount": amount,
+    "conclusions": lambda metric: "\n".join(conclusions(metric)),
+    "cost": lambda comparison: cost_conclusion(comparison) or "",
+    "missing": missing_counts,
+    "slice_p": slice_p_value,
     "pareto_fronts": lambda comparison: "\n".join(pareto_lines(comparison)),
     "p_value": p_value,
     "signed": _signed,

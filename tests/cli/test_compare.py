@@ -67,6 +67,8 @@ def test_comparison_agrees_with_pandas_and_statsmodels(shared_data: Path) -> Non
     assert [pair["p_value"] for pair in pairs] == pytest.approx(p_values, rel=1e-6)
     assert [pair["p_adjusted"] for pair in pairs] == pytest.approx(list(adjusted), rel=1e-6)
     assert [pair["better"] is not None for pair in pairs] == list(adjusted < 0.05)
+    for pair in pairs:  # nothing is missing
+        assert (pair["p_missing"], pair["better_scored"], pair["missing"]) == (pair["p_value"], pair["better"], None)
     right = comparison["metrics"][0]
     for name, value in right["values"].items():
         count = int(table[table["target"] == name]["numeric_match/v1/score"].sum())
@@ -81,9 +83,15 @@ def test_recorded_models_are_ranked(shared_data: Path) -> None:
     done = evalrun("gsm8k.yaml", "--diff", "2")
     assert done.returncode == 0, done.stderr
     text = done.stdout
-    assert "numeric_match/v1: large_checked 0.563 > small_checked 0.390 > large 0.347 > small 0.217\n" in text
-    assert re.search(r"large_checked +0\.563 \(0\.536–0\.589\) a ", text)
-    assert re.search(r" small_checked − large +\+0\.043 +0\.015–0\.071 +\.009 +1,319 +209/958/152 ", text)
+    assert re.search(r"large_checked +0\.563  0\.536–0\.589 a ", text)
+    assert re.search(
+        r"^numeric_match/v1 +large_checked beats small_checked, large and small\. small_checked beats large and small\.",
+        text, re.MULTILINE,
+    )  # fmt: skip
+    assert "win/tie/loss" not in text
+    pairs = evalrun("compare", "last", "--diff", "0").stdout
+    assert "numeric_match/v1: large_checked 0.563 > small_checked 0.390 > large 0.347 > small 0.217\n" in pairs
+    assert re.search(r" small_checked − large +\+0\.043 +0\.015–0\.071 +\.009 +1,319 +209/958/152 ", pairs)
     after = text.partition("largest differences between targets")[2]
     assert len(re.findall(r"^ target +output +numeric_match", after, re.MULTILINE)) == 2
     assert "largest differences between targets" not in evalrun("gsm8k.yaml", "--diff", "0").stdout
@@ -214,11 +222,13 @@ def test_markdown_summary_ranks_the_targets() -> None:
     )
     assert evalrun("s.yaml", "-o", "s.md", "-q").returncode == 0
     text = Path("s.md").read_text(encoding="utf-8")
-    assert "| <code>a</code> | **1.000 (0.949–1.000)** |" in text
-    assert re.search(r"- exact_match/v1: <code>a</code> &gt; <code>&#64;&#8203;b &#124; &#60;b&#62;</code>\n", text)
-    assert "a has no score on 9 of 80 samples" in text  # nine answers of a are empty
+    assert "| <code>a</code> | **1.000 0.949–1.000** a 9 missing |" in text
+    assert "| 0.500 0.393–0.607 b |" in text
+    assert "- exact_match/v1: <code>a</code> &gt; <code>&#64;&#8203;b &#124; &#60;b&#62;</code>. a beats " in text
+    assert "- warning: exact_match/v1: 9 of 80 answers of a are missing (model: empty)\n" in text
+    assert "p-values: Holm-adjusted over 1 test, with missing scores against the better target." in text
     output = evalrun("show", "last").stdout
-    assert "exact_match/v1: a 1.000 > @b | <b> 0.500" in output
+    assert re.search(r"^exact_match/v1 +a beats @b \| <b> \(\+0\.49, p < 0\.001\)\.", output, re.MULTILINE)
 
 
 def test_single_target_has_no_comparison() -> None:
@@ -238,9 +248,10 @@ def test_long_names_and_missing_scores_do_not_truncate_numbers() -> None:
     scorers = [{"type": "exact_match", "name": f"exact_match_{n}"} for n in range(4)]
     Path("s.yaml").write_text(f"name: s\ndataset: s.jsonl\ntargets:\n{targets}scorers: {json.dumps(scorers)}\n")
     text = evalrun("s.yaml").stdout
-    side, pairs = text.partition("comparison")[2].split("exact_match_0/v1:", 1)
-    assert len(re.findall(r"\b23 of 200 unscored\b", side)) == 4
-    assert [len(re.findall(rf"(?:[01][.][0-9]+\)|unscored) {letter} ", side)) for letter in "ab"] == [8, 4]
+    side = text.partition("comparison")[2].partition("largest differences")[0]
+    assert len(re.findall(r"\b23\b", side)) == 4
+    assert [len(re.findall(rf"[01][.][0-9]+ {letter} ", side)) for letter in "ab"] == [8, 4]
+    pairs = evalrun("compare", "last", "--diff", "0").stdout
     for line in (
         r" difference +95% CI +p +n +win/tie/loss +excluded ",
         r" \+0\.500 +0\.431–0\.569 +<\.001 +200 +100/100/0 +0 ",
@@ -270,5 +281,61 @@ def test_run_without_rows_has_nothing_to_compare() -> None:
     (next(Path("runs").glob(f"*/{two}")) / "rows.jsonl").unlink()
     done = evalrun("compare", one, two)
     assert done.returncode == 0, done.stderr
-    assert "n has no sample that the scorer applies to (exact_match/v1)" in done.stdout
+    assert "exact_match/v1: 1 of 1 answers of n is missing (not run)" in done.stdout
     assert "0 of 0" not in done.stdout
+
+
+FAILING = """
+def answers(failed):
+    def target(input):
+        place = int(input[:-1])
+        if place in failed:
+            raise RuntimeError("lost")
+        return "x" if place % 5 else "y"
+    return target
+
+a, b = answers(set(range(0, 200, 5))), answers(set())
+"""
+
+
+def test_a_target_whose_wrong_answers_are_missing_is_not_better() -> None:
+    """Both are right on 160 of 200; of one the 40 wrong ones are lost."""
+    Path("answering.py").write_text(FAILING)
+    rows = [{"input": f"{place}?", "expected": "x", "kind": "odd" if place % 2 else "even"} for place in range(200)]
+    name = write(
+        "s", "{type: python, function: 'answering:b', name: b}", rows=rows, prompt="{{ input }}", slices=["kind"]
+    )
+    Path(name).write_text(
+        Path(name)
+        .read_text()
+        .replace("target: {", "targets:\n  - {type: python, function: 'answering:a', name: a}\n  - {")
+    )
+    done = evalrun(name, "--json", "-o", "s.md", "-o", "s.html")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)["comparison"]
+    (pair,) = data["metrics"][0]["pairs"]
+    assert (pair["n"], pair["better"], pair["better_scored"], pair["p_missing"]) == (160, None, None, 1.0)
+
+
+@pytest.mark.parametrize("form", ["run", "compare", "markdown"])
+def test_a_pair_that_missing_answers_could_reverse_is_never_called_better(form: str) -> None:
+    rows = [
+        {
+            "input": f"{n}", "expected": "x", "b": "x" if n % 3 else "y",
+            "a": "" if n % 6 == 1 else "x" if n % 5 else "y",
+        } for n in range(600)
+    ]  # fmt: skip
+    name = write("s", "{type: recorded, column: b, name: b}", rows=rows)
+    Path(name).write_text(
+        Path(name).read_text().replace("target: {", "targets:\n  - {type: recorded, column: a, name: a}\n  - {")
+    )
+    done = evalrun(name, "-o", "s.md")
+    text = {
+        "run": lambda: done.stdout, "compare": lambda: evalrun("compare", "last").stdout,
+        "markdown": lambda: Path("s.md").read_text(),
+    }[form]()  # fmt: skip
+    assert re.search(
+        r"a vs b: not conclusive: 100 of 600 answers of a are missing \(model: empty\)\s+and\s+could", text
+    )
+    assert "beats" not in text
+    assert not re.search(r"significantly better (than|in)", text)

@@ -47,19 +47,16 @@ def test_pairs_count_wins_ties_losses_and_one_sided_samples() -> None:
     (pair,) = comparison.metrics[0].pairs
     assert (pair.wins, pair.ties, pair.losses, pair.n, pair.excluded) == (1, 2, 1, 4, 2)
     assert comparison.metrics[0].values["x"].unscored == 2
-    why = "which are excluded from pairs: a target that fails on hard samples looks better than it is"
     assert comparison.warnings == (
-        f"x has no score on 2 of 7 samples (right/v1), {why}",
-        f"y has no score on 2 of 7 samples (right/v1), {why}",
+        "right/v1: 2 of 7 answers of x are missing (judge)",
+        "right/v1: 2 of 7 answers of y are missing (judge)",
     )
 
 
 def test_missing_rows_are_a_warning() -> None:
     rows = rows_of({"x": {"right": [1.0] * 10}, "y": {"right": [1.0] * 10}})
     comparison = compared_rows(rows[:18], ["x", "y"], [RIGHT])
-    assert comparison.warnings == (
-        "right/v1: on 2 samples only one of x and y has a score; they are excluded from the 8 pairs",
-    )
+    assert comparison.warnings == ("right/v1: 2 of 10 answers of y are missing (not run)",)
 
 
 def test_holm_family_is_all_pairs_of_all_quality_metrics() -> None:

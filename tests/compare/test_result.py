@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from evalrunner.compare.missing import MissingScores
 from evalrunner.compare.result import Candidate, ComparedMetric, Comparison, Pair, comparison_warnings
 from evalrunner.stats.summary import Design, Metric
 from tests.compare.builders import GRADED, RIGHT, compared
@@ -80,6 +81,22 @@ def test_a_judge_related_to_every_candidate_is_named_once() -> None:
     assert not list(comparison_warnings([metric()], candidates, {"other": ("gpt-4o",)}))
 
 
-@pytest.mark.parametrize(("n", "excluded", "warned"), [(95, 5, False), (94, 6, True), (0, 0, False)])
-def test_more_than_5_percent_of_samples_on_one_side_only_are_a_warning(n: int, excluded: int, *, warned: bool) -> None:
-    assert bool(list(comparison_warnings([metric(pair("a", "b", n=n, excluded=excluded))], [], {}))) is warned
+@pytest.mark.parametrize(("answers", "total", "warning"), [
+    (0, 100, None),
+    (1, 100, "right/v1: 1 of 100 answers of a is missing (judge)"),
+    (6, 100, "right/v1: 6 of 100 answers of a are missing (judge)"),
+    (0, 0, "a has no sample that the scorer applies to (right/v1)"),
+])  # fmt: skip
+def test_every_missing_share_is_a_warning(answers: int, total: int, warning: str | None) -> None:
+    missing = {"right/v1": {"a": MissingScores(answers, total, ("judge",) if answers else ())}}
+    assert list(comparison_warnings([metric()], [], {}, missing)) == ([] if warning is None else [warning])
+
+
+def test_metrics_that_miss_the_same_answers_share_a_warning() -> None:
+    same, other = MissingScores(2, 100, ("provider: timeout",)), MissingScores(3, 100)
+    missing = {"one": {"a": same, "b": other}, "two": {"a": same, "b": same}}
+    assert list(comparison_warnings([], [], {}, missing)) == [
+        "one, two: 2 of 100 answers of a are missing (provider: timeout)",
+        "one: 3 of 100 answers of b are missing",
+        "two: 2 of 100 answers of b are missing (provider: timeout)",
+    ]

@@ -96,8 +96,14 @@ def comparison_part(comparison: Comparison | None) -> dict[str, Any] | None:
     """The comparison in the data of the page, with the keys of `metrics.json`."""
     if comparison is None:
         return None
+    from evalrunner.reports.comparison import adjustment_note
+    from evalrunner.reports.conclusions import conclusions
+
     data = comparison.to_json()
-    return {key: data[key] for key in ("paired", "family", "metrics", "warnings", "notes")}
+    part = {key: data[key] for key in ("paired", "family", "metrics", "warnings", "notes")}
+    part["conclusions"] = [list(conclusions(metric)) for metric in comparison.metrics]
+    part["adjustment"] = adjustment_note(comparison)
+    return part
 
 
 def scorer_part(name: str, scorer: ScorerProvenance) -> dict[str, Any]:

@@ -97,13 +97,13 @@ function rankingSection() {
   const design = found.paired ? "Paired by sample" : "Unpaired, so only large differences are significant";
   return section("ranking", "Ranking",
     found.warnings.length > 0 && h("ul", { class: "notices", "aria-label": "Warnings" }, found.warnings.map((text) => h("li", { dir: "auto" }, text))),
-    h("p", { class: "hint" }, `${design}. p-values: Holm-adjusted over ${counted(found.family, "test")} (pairs × metrics). > significantly better, ≈ not significant. Targets that share a letter do not differ significantly; bold: significantly better than all others.`),
-    found.metrics.map((metric) => rankingOf(metric, found.paired)),
+    h("p", { class: "hint" }, `${design}. ${found.adjustment} > significantly better, ≈ not significant.`),
+    found.metrics.map((metric, place) => rankingOf(metric, found.conclusions[place], found.paired)),
     found.notes.length > 0 && h("ul", { class: "notices", "aria-label": "Notes on the ranking" }, found.notes.map((text) => h("li", { dir: "auto" }, text))));
 }
 
-function rankingOf(metric, paired) {
-  const { order, signs, letters, best, differing } = metric.ranking;
+function rankingOf(metric, conclusions, paired) {
+  const { order, signs, letters, best } = metric.ranking;
   const steps = order.flatMap((name, place) => [
     place > 0 && h("span", null, ` ${signs[place - 1]} `),
     h(name === best ? "b" : "span", null, candidateName(name), ` ${number((metric.values[name] || {}).value)} `, h("small", { class: "faint" }, letters[name])),
@@ -111,7 +111,7 @@ function rankingOf(metric, paired) {
   return h("div", { class: "ranking" },
     h("h3", { class: "mono" }, metric.name),
     h("p", { class: "order" }, steps),
-    differing.map(([better, worse]) => h("p", null, candidateName(better), " is also better than ", candidateName(worse))),
+    conclusions.map((text) => h("p", { dir: "auto" }, text)),
     pairsOf(metric, paired));
 }
 
