@@ -138,15 +138,15 @@ def _result(
         if rows and rows.even is not None and rows.strong is not None
         else None,
         baseline=comparison,
-        blocks=_blocks(gate, decision),
+        blocks=blocks(gate, decision.verdict, worse=decision.worse),
         slice=spec.slice,
         details=decision.details,
     )
 
 
-def _blocks(gate: Gate, decision: GateDecision) -> bool:
-    """Whether the verdict changes the exit code: for some verdicts the suite decides."""
-    if decision.verdict == "inconclusive":
+def blocks(gate: Gate, verdict: Verdict, *, worse: bool) -> bool:
+    """Whether a verdict other than pass changes the exit code: for some verdicts the suite decides."""
+    if verdict == "inconclusive":
         policy = gate.spec.inconclusive
-        return policy == "block" or (policy == "block_if_worse" and decision.worse)
-    return gate.spec.baseline_required if decision.verdict == "no_baseline" else True
+        return policy == "block" or (policy == "block_if_worse" and worse)
+    return gate.spec.baseline_required if verdict == "no_baseline" else True

@@ -76,10 +76,10 @@ class TestedGate:
     describe_missing: Callable[[], GateDecision] | None = None
     comparison: BaselineResult | None = None
 
-    @property
-    def in_family(self) -> bool:
-        """Whether its fail is corrected: it has a test, and the suite has not taken it out."""
-        return has_test(self.gate) and self.gate.spec.family != "none"
+
+def in_family(gate: Gate) -> bool:
+    """Whether the fail of a gate is corrected: it has a test, and the suite has not taken it out."""
+    return has_test(gate) and gate.spec.family != "none"
 
 
 def has_test(gate: Gate) -> bool:
@@ -90,9 +90,10 @@ def has_test(gate: Gate) -> bool:
 def decide(tested: Sequence[TestedGate]) -> list[GateDecision]:
     """The decision on each gate."""
     observed = [one.observed for one in tested]
-    verdicts = verdicts_of(tested, observed)
-    adverse = verdicts_of(tested, [_adverse(one) for one in tested])
-    family = sum(1 for one in tested if one.in_family)
+    gates = [one.gate for one in tested]
+    verdicts = verdicts_of(gates, observed)
+    adverse = verdicts_of(gates, [_adverse(one) for one in tested])
+    family = sum(map(in_family, gates))
     decisions: list[GateDecision] = []
     for place, one in enumerate(tested):
         if one.settled is not None:
@@ -104,22 +105,22 @@ def decide(tested: Sequence[TestedGate]) -> list[GateDecision]:
         if verdict == "inconclusive":
             could_fail = replace(one.observed, p_fail=min(each.p_fail for each in (one.observed, *one.filled)))
             changed = [could_fail if at == place else outcome for at, outcome in enumerate(observed)]
-            holds = not one.filled or verdicts_of(tested, changed)[place] != "fail"
+            holds = not one.filled or verdicts_of(gates, changed)[place] != "fail"
         decisions.append(one.describe(verdict, family) if holds else one.describe_missing())
     return decisions
 
 
-def verdicts_of(tested: Sequence[TestedGate], outcomes: Sequence[Outcome]) -> list[Verdict]:
+def verdicts_of(gates: Sequence[Gate], outcomes: Sequence[Outcome]) -> list[Verdict]:
     """Each gate's verdict by its outcome, fails corrected over the family."""
-    fails = _corrected([outcome.p_fail for outcome in outcomes], [one.in_family for one in tested])
+    fails = _corrected([outcome.p_fail for outcome in outcomes], [in_family(gate) for gate in gates])
     gains = [outcome.p_gain for outcome in outcomes]
-    paired = [one.gate.spec.baseline is not None and one.in_family for one in tested]
+    paired = [gate.spec.baseline is not None and in_family(gate) for gate in gates]
     corrected = _corrected(
         [outcome.p_fail if gain is None else gain for outcome, gain in zip(outcomes, gains, strict=True)], paired
     )
     verdicts: list[Verdict] = []
-    for one, outcome, fail, gain in zip(tested, outcomes, fails, corrected, strict=True):
-        alpha = 1 - (one.gate.spec.confidence or 0.5) + ROUNDING
+    for gate, outcome, fail, gain in zip(gates, outcomes, fails, corrected, strict=True):
+        alpha = 1 - (gate.spec.confidence or 0.5) + ROUNDING
         passed = outcome.passed if outcome.p_gain is None else gain <= alpha
         verdicts.append("pass" if passed else "fail" if fail <= alpha else "inconclusive")
     return verdicts

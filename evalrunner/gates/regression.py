@@ -56,7 +56,7 @@ def evaluate_regression(
         settled = GateDecision("no_baseline", f"{missing}; {how_to_create(name)}")
         return TestedGate(gate, target, evidence, settled=settled)
     pairing = pair_up(gate, evidence, candidate, baseline, partner, in_slice=in_slice)
-    clustered, binary = evidence.clusters is not None, _is_binary(gate, baseline)
+    clustered, binary = evidence.clusters is not None, is_binary(gate, baseline)
     test = partial(_test, gate, clustered=clustered, binary=binary)
     observed = test(list(drops_of(gate, pairing.pairs)))
     result = _baseline_result(gate, target, evidence, pairing, observed, candidate, baseline, partner)
@@ -81,11 +81,25 @@ def _outcome(gate: Gate, test: NonInferiority) -> Outcome:
     return Outcome(test.decision == "pass", _p(test.p_fail))
 
 
+def drop_outcome(
+    gate: Gate, drops: Sequence[float], clusters: Sequence[int] | None, *, binary: bool
+) -> tuple[Outcome, bool]:
+    """The outcome of a gate on the drops of complete pairs, and whether it is called worse."""
+    pairs = list(zip(drops, clusters or [0] * len(drops), strict=True))
+    test = _test(gate, pairs, clustered=clusters is not None, binary=binary)
+    return _outcome(gate, test), is_worse(gate, test)
+
+
+def is_worse(gate: Gate, test: NonInferiority) -> bool:
+    """Whether an inconclusive gate is on the wrong side: significantly worse, or without the required gain."""
+    return (test.estimate is not None and test.estimate >= 0) if gate.spec.kind == "improved" else test.worse
+
+
 def _p(value: float | None) -> float:
     return 1.0 if value is None else value
 
 
-def _is_binary(gate: Gate, baseline: Baseline) -> bool:
+def is_binary(gate: Gate, baseline: Baseline) -> bool:
     """Whether the scores of both sides are 0 or 1 by construction, or all of them are and the scorer may be graded."""
     if gate.estimand.aggregate.always_share:
         return True
@@ -201,12 +215,10 @@ def _describe(one: _Comparison, bounded: bool, verdict: Verdict, family: int) ->
     if gate.spec.kind == "improved":
         endings = {"pass": "", "fail": "; an improvement is required", "inconclusive": ": not significant"}
         reason = change + endings[verdict] + note
-        worse = test.estimate is not None and test.estimate >= 0
     else:
         allowed = "allowed" if (test.estimate or 0.0) > 0 else "allowed drop"
         rows = test.rows if verdict == "inconclusive" else None
         reason = f"{change}; {allowed} {_bound(gate)}{note}"
-        worse = test.worse
         if rows is not None:
             reason = f"{reason}.{samples_needed(rows)}".removesuffix(".")
     details = samples_needed_in_detail(rows, more_epochs_help=one.evidence.more_epochs_help)
@@ -216,7 +228,9 @@ def _describe(one: _Comparison, bounded: bool, verdict: Verdict, family: int) ->
     if missing and bounded:
         details, missing = [f"{missing}; the verdict holds for every score of the rest", *details], None
     reason = join([reason, missing, skipped_note(one.evidence, gate.measure.name)])
-    return GateDecision(verdict, reason, None, test.low, test.high, rows, worse, (*details, *_notes(one)))
+    return GateDecision(
+        verdict, reason, None, test.low, test.high, rows, is_worse(gate, test), (*details, *_notes(one))
+    )
 
 
 def _bound(gate: Gate) -> str:

@@ -146,6 +146,14 @@ def _test(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, s
     return _Test(value, bounds, Outcome(passed, p_fail=_p_fail(gate, confidence, bounds, bounds_at)))
 
 
+def threshold_outcome(
+    gate: Gate, values: Sequence[float], clusters: Sequence[int] | None = None, *, seed: int = 0
+) -> tuple[Outcome, bool]:
+    """The outcome of a gate on complete scores, and whether its value misses the threshold."""
+    test = _test(gate, values, clusters, seed)
+    return test.outcome, not meets(gate, test.value)
+
+
 def _sides(gate: Gate, bounds: Interval) -> tuple[float | None, float | None]:
     """The bound on the bad side of the value, and the one on the good side."""
     low, high = bounds.low, bounds.high
