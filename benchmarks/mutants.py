@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import re
 import shutil
@@ -125,6 +126,7 @@ def _set_up_workers() -> None:
     every test, and a test that kills is seldom far away.
     """
     from mutmut import __main__ as tool
+    from mutmut.configuration import config
     from mutmut.state import state
     from mutmut.workers.isolation import ForkServerRunner
 
@@ -135,12 +137,14 @@ def _set_up_workers() -> None:
         if name == "stats":
             del os.environ["MUTANT_UNDER_TEST"]
 
-    def submit_nearest_first(runner, mutant, tests, *limits):
+    def submit_nearest_first(runner, mutant, tests, cpu_limit, estimated):
         module, seconds = mutant.rpartition(".")[0].rpartition(".")[2], state().duration_by_test
         nearest = sorted(tests, key=lambda test: (f"/test_{module}.py" not in test, seconds[test]))
         spent = itertools.accumulate(seconds[test] for test in nearest)
-        chosen = [test for test, end in zip(nearest, spent, strict=True) if end <= TEST_SECONDS]
-        submit(runner, mutant, chosen or nearest[:1], *limits)
+        chosen = [test for test, end in zip(nearest, spent, strict=True) if end <= TEST_SECONDS] or nearest[:1]
+        taken = sum(seconds[test] for test in chosen)
+        limit = (taken + config().timeout_constant) * config().timeout_multiplier
+        submit(runner, mutant, chosen, math.ceil(2 * limit), taken)  # CPU seconds, twice the real ones
 
     tool.set_mutant_under_test = set_here
     ForkServerRunner.submit = submit_nearest_first
