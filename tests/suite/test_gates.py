@@ -154,6 +154,26 @@ def test_gate_rules_precedence_is_gate_then_gate_defaults_then_top_level() -> No
             "4:18: gates[0].metric: 'toxicity/v1/p90' cannot be paired sample by sample; use a mean or a ratio, such as 'toxicity'",
         ),
         (
+            "gates: [{metric: toxicity/variance, baseline: main, max_drop: 0.1}]",
+            "4:18: gates[0].metric: 'toxicity/v1/variance' cannot be paired sample by sample; use a mean or a ratio, such as 'toxicity'",
+        ),
+        (
+            "gates: [{per_sample: {metric: toxicity/ratio, min: 1, passes: 1}}]",
+            "4:31: gates[0].per_sample.metric: 'toxicity/ratio' is not a score of a sample; name the scorer alone",
+        ),
+        (
+            "gates: [{per_sample: {metric: latency, max: 1, passes: 1}}]",
+            "4:31: gates[0].per_sample.metric: 'latency' is not a score of a sample; name the scorer alone",
+        ),
+        (
+            "gates: [{per_sample: {metric: exact_match, min: 1, passes: 2}}]",
+            "4:60: gates[0].per_sample.passes: is 2, but the run has 1 epoch (run.epochs)",
+        ),
+        (
+            "gates: [{per_sample: {metric: exact_match, min: 1, passes: 4}}]\nrun: {epochs: 3}",
+            "4:60: gates[0].per_sample.passes: is 4, but the run has 3 epochs (run.epochs)",
+        ),
+        (
             "gates: [{metric: latency, baseline: main, max_drop: 0.1}]",
             "4:18: gates[0].metric: baselines do not hold 'latency/mean'; use 'max' instead",
         ),
@@ -217,6 +237,9 @@ def test_gate_schema_agrees_with_the_check(gate: str, fits: bool, validator: Any
         ("exact_match >= 80", "gates[0]: compares with 80, but 'exact_match/v1' is always 0..1; 80% is 0.8"),
         ("toxicity/ratio < -0.1", "gates[0]: compares with -0.1, but 'toxicity/v1/ratio' is always 0..1"),
         ("toxicity/variance < 0.3", "gates[0]: compares with 0.3, but 'toxicity/v1/variance' is always 0..0.25"),
+        ("exact_match >= 101", "gates[0]: compares with 101, but 'exact_match/v1' is always 0..1"),
+        ("exact_match >= 100", "gates[0]: compares with 100, but 'exact_match/v1' is always 0..1; 100% is 1"),
+        ("toxicity/variance < 80", "gates[0]: compares with 80, but 'toxicity/v1/variance' is always 0..0.25"),
         ("latency/p90 > -1", "gates[0]: compares with -1, but 'latency/p90' is always 0 or more"),
         (
             "{metric: exact_match, baseline: main, max_drop: 2}",
@@ -231,6 +254,9 @@ def test_bound_outside_the_range_of_a_metric_is_a_suite_error(text: str, message
 
 def test_bound_at_the_end_of_the_range_is_valid() -> None:
     result = evalrunner.run_suite(
-        write("gates: [exact_match >= 1, exact_match <= 1, exact_match > 0, toxicity/variance <= 0.25]")
+        write(
+            "gates: [exact_match >= 1, exact_match <= 1, exact_match > 0, exact_match >= 0, toxicity/variance <= 0.25, "
+            "{metric: exact_match, baseline: main, max_drop: 1}]"
+        )
     )
     assert result.exit_code == 0
