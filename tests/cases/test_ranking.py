@@ -63,5 +63,7 @@ def test_lower_is_better_with_missing_answers() -> None:
 def test_dead_model_is_neither_better_nor_worse() -> None:
     found, _ = better((200, "right", "error"))
     assert found is None
-    found, _ = better((180, "right", "error"), (20, "right", "wrong"))
+    found, _ = better((195, "right", "error"), (5, "right", "wrong"))
     assert found is None
+    found, _ = better((180, "right", "error"), (20, "right", "wrong"))  # 20 to 0, even if all others were right
+    assert found == "a"
