@@ -166,8 +166,8 @@ def interval(
     first, last, *_ = numbers((low, high, *beside), unit)
     if low is None or high is None:
         return DASH if low is None and high is None else f"≤ {last}" if low is None else f"≥ {first}"
-    joined = "–" if low >= 0 and (unit is None or unit == "USD") and not ("e" in first or "e" in last) else " to "
-    return f"{first}{joined}{last}"
+    plain = low >= 0 and (unit is None or unit == "USD") and not ("e" in first or "e" in last)
+    return f"{first}{'–' if plain else ' to '}{last}"
 
 
 def plain_table(title: str, columns: Sequence[str], *, wraps: bool = False) -> Table:
@@ -177,7 +177,17 @@ def plain_table(title: str, columns: Sequence[str], *, wraps: bool = False) -> T
 
     table = Table(title=styled(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        wide = wraps or name in ("reason", "input", "output", "expected", "metric", "gate", "target", "pair")
+        wide = wraps or name in (
+            "reason",
+            "input",
+            "output",
+            "expected",
+            "metric",
+            "gate",
+            "target",
+            "pair",
+            "answers scored",
+        )
         right = name in ("value", "scored", "skipped", "unscored", "errors")
         table.add_column(
             styled(name), justify="right" if right else "left", overflow="fold", ratio=None, no_wrap=not wide

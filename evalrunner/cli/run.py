@@ -30,6 +30,7 @@ def run(
     run_options: RunOptions,
     suites: options.MaybeSuites = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     as_json: options.Json = False,
     diff: options.Diff = 3,
 ) -> None:
@@ -40,7 +41,7 @@ def run(
 
     Formats of --output: OUTPUT_FORMATS
     """
-    printer = Printer(quiet=quiet, as_json=as_json, diff=diff)
+    printer = Printer(quiet=quiet, verbose=verbose, as_json=as_json, diff=diff)
     results = run_and_print(suites or [], run_options, printer)
     raise typer.Exit(printer.finish(results))
 
@@ -107,8 +108,9 @@ def _to_stderr(line: str) -> None:
 class Printer:
     """What a run prints: progress and summary, one line, or JSON."""
 
-    def __init__(self, *, quiet: bool, as_json: bool, diff: int = 0) -> None:
+    def __init__(self, *, quiet: bool, as_json: bool, verbose: bool = False, diff: int = 0) -> None:
         self.quiet = quiet
+        self.verbose = verbose
         self.diff = diff
         self.as_json = as_json
 
@@ -118,7 +120,7 @@ class Printer:
 
         if self.as_json:
             return []
-        terminal = load("reporters", "terminal")(sys.stdout, quiet=self.quiet, diff=self.diff)
+        terminal = load("reporters", "terminal")(sys.stdout, quiet=self.quiet, verbose=self.verbose, diff=self.diff)
         return [terminal] if self.quiet else [load("reporters", "progress")(sys.stderr), terminal]
 
     def finish(self, results: list[RunResult]) -> int:
@@ -178,6 +180,7 @@ def gate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="PATH", help="Also write the verdicts as .json.")
     ] = None,
+    verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> None:
     """Check the gates of a stored run again, offline.
@@ -205,7 +208,7 @@ def gate(
         typer.echo(redact(json_for_log(gate_report_data(report))))
     else:
         console = open_console(sys.stdout)
-        for part in render_gate_report(report):
+        for part in render_gate_report(report, verbose=verbose):
             console.print(part)
     view = gate_report_view(report, suite, run_options.output_dir)
     annotate([view], sys.stderr if as_json else sys.stdout)

@@ -26,6 +26,7 @@ def show(
     run_options: RunOptions,
     run: options.Run = "last",
     failed: Annotated[bool, typer.Option("--failed", help="Show all failed and unscored rows, and no others.")] = False,
+    verbose: options.Verbose = False,
     output: Annotated[
         list[str] | None,
         typer.Option("--output", "-o", metavar="PATH", help="Write PATH instead of printing. Repeatable."),
@@ -48,7 +49,8 @@ def show(
         replay(folder, [Path(path) for path in output], runs=run_options.output_dir, max_bytes=max_kib * 1024)
     else:
         send_rows(
-            stored_view(folder, run_options.output_dir), [TerminalReporter(sys.stdout, failed_only=failed, diff=3)]
+            stored_view(folder, run_options.output_dir),
+            [TerminalReporter(sys.stdout, failed_only=failed, diff=3, verbose=verbose)],
         )
 
 

@@ -16,6 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from evalrunner.domain import TOO_FEW_VALUES, GateResult, Metric, Row
 from evalrunner.errors import RunNotFoundError
 from evalrunner.formatting import DASH, age, counted, duration, interval, number, one_line, plain_table, styled
+from evalrunner.reports.gate_lines import GateLines
+from evalrunner.reports.missing import (
+    ALWAYS,
+    UNTRUSTED,
+    UNTRUSTED_LEGEND,
+    is_marked,
+    scored_count,
+    scored_text,
+    side_by_side,
+)
 from evalrunner.reports.view import (
     DONE,
     JudgeView,
@@ -23,7 +33,6 @@ from evalrunner.reports.view import (
     TargetView,
     run_word,
     stored_view,
-    verdict_word,
 )
 from evalrunner.reports.worst_rows import WorstRows, baseline_lookup_of_stored, failed
 from evalrunner.runs.folder import RunFolder
@@ -37,7 +46,6 @@ if TYPE_CHECKING:
 
     from evalrunner.middleware.cache import CacheTally
 
-ALWAYS: Final = ("latency", "token_count", "cost_usd", "ttft", "output_rate")
 WIDTH_SHARES: Final = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
 MAX_SLICES: Final = 20  # values of a column on a terminal
 MAX_BACKEND: Final = 32  # characters beside a metric; run.json and the report have all of it
@@ -51,13 +59,20 @@ class TerminalReporter:
     """Prints a run at its end: its summary with the rows that did worst, or one line with `quiet`.
 
     `diff` is how many samples on which several targets differ most are shown in place of the worst rows; `failed_only`
-    shows every failed row in place of them.
+    shows every failed row in place of them, `verbose` the details of gates.
     """
 
     def __init__(
-        self, out: TextIO | None = None, *, quiet: bool = False, diff: int = 0, failed_only: bool = False
+        self,
+        out: TextIO | None = None,
+        *,
+        quiet: bool = False,
+        diff: int = 0,
+        failed_only: bool = False,
+        verbose: bool = False,
     ) -> None:
         self.out = sys.stdout if out is None else out
+        self.verbose = verbose
         self.quiet, self.diff, self.failed_only = quiet, diff, failed_only
 
     def on_start(self, run: RunView, /) -> None:
@@ -90,7 +105,7 @@ class TerminalReporter:
 
     def _parts(self, run: RunView) -> Iterator[RenderableType]:
         differing = () if self.failed_only else rows_that_differ(run, self.diff)
-        yield from render_run(run, differing)
+        yield from render_run(run, differing, verbose=self.verbose)
         for name in run.targets:
             if self.failed_only:
                 yield from _failed_tables(name, self.failed.get(name, []))
@@ -119,13 +134,18 @@ def open_console(out: TextIO) -> Console:
     return Console(file=out, highlight=False, markup=False, emoji=False, width=None if out.isatty() else 120)
 
 
-def render_run(run: RunView, differing: Sequence[Sequence[Row]] = ()) -> Iterator[RenderableType]:
-    """The summary of a run without its rows, piece by piece; `differing` are rows on which several targets differ."""
+def render_run(
+    run: RunView, differing: Sequence[Sequence[Row]] = (), *, verbose: bool = False
+) -> Iterator[RenderableType]:
+    """The summary of a run without its rows, piece by piece; `differing` are rows on which several targets differ.
+
+    `verbose` adds the details of gates.
+    """
     yield headline(run)
     for notice in run.notices:
         yield styled(f"note: {one_line(notice, 400)}", "yellow")
     if run.gates:
-        yield gates_table(run.gates)
+        yield GateLines(run.gates, verbose=verbose)
     for name, target in run.targets.items():
         yield metrics_table(name, target)
         yield from interval_notes(target)
@@ -133,6 +153,8 @@ def render_run(run: RunView, differing: Sequence[Sequence[Row]] = ()) -> Iterato
             yield from epoch_notes(target)
         yield from slice_tables(name, target)
         yield styled(one_line(usage_line(target), 400), "dim")
+    if any(map(is_marked, (metric for target in run.targets.values() for metric in target.metrics))):
+        yield styled(UNTRUSTED_LEGEND, "magenta")
     for line in judge_usage_lines(run):
         yield styled(one_line(line, 400), "dim")
     for line in judge_warnings(run.judges):
@@ -175,41 +197,35 @@ def rows_that_differ(run: RunView, count: int) -> tuple[tuple[Row, ...], ...]:
     return disagreeing_rows(read_rows(run.folder), run.comparison.most_different[:count], list(run.targets))
 
 
-def gates_table(gates: Sequence[GateResult]) -> Table:
-    """A line for each gate and target: verdict, value, interval, reason."""
-    words = [verdict_word(gate.verdict) for gate in gates]
-    table = plain_table("gates", ("verdict", "gate", "target", "value", "95% CI", "reason"))
-    for gate, word in zip(gates, words, strict=True):
-        table.add_row(
-            styled(word, VERDICTS[gate.verdict].style),
-            styled(one_line(gate.gate, 80)),
-            styled(one_line(gate.target, 40)),
-            styled(number(gate.value)),
-            styled(interval(gate.low, gate.high)),
-            styled(one_line(gate.reason + (f" (line {gate.line})" if gate.line else ""), 600)),
-        )
-    return table
-
-
 def metrics_table(name: str, target: TargetView) -> Table:
-    """Every metric of the suite's scorers with its interval and the four counts."""
-    columns = ("metric", "value", "95% CI", "scored", "skipped", "unscored", "errors")
-    table = plain_table(one_line(name, 80), columns)
+    """Every metric of the suite's scorers with its interval, and how many answers it is of. A scorer's first metric says
+    why the others have no score.
+    """
+    table = plain_table(one_line(name, 80), ("metric", "value", "95% CI", "answers scored"))
+    seen: set[str] = set()
     for metric in target.metrics:
         if metric.scorer in ALWAYS or metric.slice is not None:
             continue
-        counts = [str(count) for count in (metric.n, metric.skipped, metric.unscored, metric.errors)]
-        value = styled(number(metric.value, metric.unit), None if metric.trusted else "magenta")
-        table.add_row(styled(label(metric)), value, styled(interval(metric.low, metric.high)), *map(styled, counts))
+        answers = scored_count(metric) if metric.scorer in seen else scored_text(metric)
+        seen.add(metric.scorer)
+        value = number(metric.value, metric.unit, beside=(metric.low, metric.high))
+        ends = interval(metric.low, metric.high, beside=(metric.value,))
+        table.add_row(styled(label(metric)), _marked(metric, value), styled(ends), styled(answers))
         other = (metric.detail or {}).get("other_reading")
         if other is not None:
             reading = (
                 "counting missing answers as 0" if other["on_no_answer"] == "zero" else "excluding missing answers"
             )
             table.add_row(
-                styled(f"  {reading}", "dim"), styled(number(other["value"]), "dim"), "", styled(str(other["n"]), "dim")
-            )
+                styled(f"  {reading}", "dim"), styled(number(other["value"]), "dim"), "",
+                styled(counted(other["n"], "sample"), "dim"),
+            )  # fmt: skip
     return table
+
+
+def _marked(metric: Metric, text: str) -> Any:
+    """The text of a value, marked where it is untrusted: by a sign, as not every terminal has colors."""
+    return styled(f"{text} {UNTRUSTED}", "magenta") if is_marked(metric) else styled(text)
 
 
 def interval_notes(target: TargetView) -> Iterator[Any]:
@@ -231,7 +247,7 @@ def epoch_notes(target: TargetView) -> Iterator[Any]:
         yield styled(line, "dim")
 
 
-def slice_tables(name: str, target: TargetView) -> Iterator[Table]:
+def slice_tables(name: str, target: TargetView) -> Iterator[RenderableType]:
     """A table for each slice column: a line for each of its values, with every scorer's first metric."""
     by_column: dict[str, dict[str, dict[str, Metric]]] = {}
     for metric in target.metrics:
@@ -243,18 +259,19 @@ def slice_tables(name: str, target: TargetView) -> Iterator[Table]:
         heads = [column, *(metric.name for metric in first.values())]
         title = f"{one_line(name, 80)} by {one_line(column, 40)}"
         table = plain_table(title, [one_line(head, 40) for head in heads], wraps=True)
+        intervals = 0
         for text, metrics in list(values.items())[:MAX_SLICES]:
             cells = [
-                styled(
-                    f"{number(metric.value, metric.unit)}{_ends(metric)} n={metric.n}",
-                    None if metric.trusted else "magenta",
-                )
+                _marked(metric, f"{number(metric.value, metric.unit)}{_ends(metric)} n={metric.n}")
                 for metric in metrics.values()
             ]
+            intervals += sum(metric.low is not None or metric.high is not None for metric in metrics.values())
             table.add_row(styled(one_line(text, 40) or DASH), *cells)
         if len(values) > MAX_SLICES:
             table.add_row(styled(f"… and {len(values) - MAX_SLICES} more in metrics.json", "dim"))
         yield table
+        if intervals > 1:
+            yield styled(side_by_side(intervals), "dim")
 
 
 def label(metric: Metric) -> str:
@@ -292,7 +309,7 @@ def _ends(metric: Metric | None) -> str:
     """The interval of a number in the line, or nothing where it has none."""
     if metric is None or (metric.low is None and metric.high is None):
         return ""
-    return f" ({interval(metric.low, metric.high)})"
+    return f" ({interval(metric.low, metric.high, beside=(metric.value,))})"
 
 
 def cache_parts(tally: CacheTally | None) -> Iterator[str]:
@@ -433,8 +450,8 @@ class GateReport:
     stopped: str | None = None
 
 
-def render_gate_report(report: GateReport) -> Iterator[RenderableType]:
-    """The verdict, the source of the gates, and their table."""
+def render_gate_report(report: GateReport, *, verbose: bool = False) -> Iterator[RenderableType]:
+    """The verdict, the source of the gates, and each gate; `verbose` adds their details."""
     word = run_word(report.verdict, report.exit_code, gated=bool(report.gates))
     line = styled(f"{word} ", word_style(word, report.verdict))
     line.append(f"{one_line(report.suite, 60)} {report.folder.id}", style="bold")
@@ -443,7 +460,7 @@ def render_gate_report(report: GateReport) -> Iterator[RenderableType]:
         line.append(f"\nnot finished: {one_line(report.stopped, 600)}", style="bold magenta")
     yield line
     if report.gates:
-        yield gates_table(report.gates)
+        yield GateLines(report.gates, verbose=verbose)
     else:
         yield styled("there are no gates")
 

@@ -1,0 +1,104 @@
+"""The answers behind a metric in words: how many are scored, and why the others are not. The same in every output."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, get_args
+
+from evalrunner.domain import FailureKind, Metric
+from evalrunner.formatting import counted
+
+ALWAYS: Final = ("latency", "token_count", "cost_usd", "ttft", "output_rate")  # measured in every run, without a scorer
+UNTRUSTED: Final = "!"  # beside a value
+UNTRUSTED_LEGEND: Final = "! untrusted: too few of the answers have a score"
+MAX_REASONS: Final = 2  # of a count; run.json and the report have all
+CAUSES: Final[Mapping[str, str]] = {
+    "judge": "unreadable judge reply",
+    "judge sanity check": "judge failed its sanity check",
+    "server": "server error",
+    "rate_limit": "rate limit",
+    "auth": "API key rejected",
+    "bad_request": "request rejected",
+    "context_length": "input too long",
+    "connection": "connection failed",
+    "malformed": "malformed reply",
+    "function": "exception in code",
+    "missing": "no recorded output",
+}
+NO_ANSWER: Final[Mapping[str, str]] = {"length": "truncated", "empty": "empty answer", "tool_calls": "tool call"}
+INTERVAL_MISSES: Final = 0.05  # of 95% intervals
+
+
+def scored_text(metric: Metric) -> str:
+    """The answers with a score: `300`; `299 of 300: 1 unscored (empty answer)`.
+
+    With epochs `120 of 500 (24 samples): 380 errors (server error)`.
+    """
+    rest = missing_text(metric)
+    return f"{scored_count(metric)}: {rest}" if rest else scored_count(metric)
+
+
+def scored_count(metric: Metric) -> str:
+    """`300`, `299 of 300`; with epochs `120 of 500 (24 samples)`: the samples behind the number are fewer."""
+    total = metric.scored + metric.skipped + metric.unscored + metric.errors
+    samples = f" ({counted(metric.n, 'sample')})" if metric.n != metric.scored else ""
+    return (f"{metric.scored:,}" if metric.scored == total else f"{metric.scored:,} of {total:,}") + samples
+
+
+def missing_text(metric: Metric) -> str:
+    """`100 skipped (50%), 1 unscored (empty answer), 3 errors (timeout)`; empty where every answer is scored."""
+    total = metric.scored + metric.skipped + metric.unscored + metric.errors
+    parts = []
+    if metric.skipped:
+        parts.append(f"{metric.skipped:,} skipped ({share(metric.skipped, total)})")
+    if metric.unscored:
+        parts.append(f"{metric.unscored:,} unscored{_why(metric, errors=False)}")
+    if metric.errors:
+        parts.append(f"{metric.errors:,} error{'s' if metric.errors > 1 else ''}{_why(metric, errors=True)}")
+    return ", ".join(parts)
+
+
+def is_marked(metric: Metric) -> bool:
+    """Whether a value is marked as untrusted."""
+    return not metric.trusted and metric.value is not None and metric.scorer not in ALWAYS
+
+
+def share(part: int, total: int) -> str:
+    """A share in whole percent that does not round to none or all: `50%`, `under 1%`."""
+    percent = 100 * part / total
+    return "under 1%" if percent < 0.5 else "over 99%" if 99.5 <= percent < 100 else f"{percent:.0f}%"
+
+
+def missing_lines(metrics: Iterable[Metric]) -> Iterator[str]:
+    """A line for each scorer that lacks scores: `exact_match: 120 of 500 answers scored, 380 errors (server error)`."""
+    seen: set[str] = set()
+    for metric in metrics:
+        if metric.slice is None and metric.scorer not in ALWAYS and metric.scorer not in seen:
+            seen.add(metric.scorer)
+            if missing := missing_text(metric):
+                total = metric.scored + metric.skipped + metric.unscored + metric.errors
+                untrusted = "" if metric.trusted else "; untrusted"
+                yield f"{metric.scorer}: {metric.scored:,} of {total:,} answers scored, {missing}{untrusted}"
+
+
+def side_by_side(intervals: int) -> str:
+    """What the number of intervals that stand side by side means: each of them misses with 5%."""
+    misses = INTERVAL_MISSES * intervals
+    return f"{intervals} 95% CIs side by side: on average {misses:.2g} of them miss the true value"
+
+
+def _why(metric: Metric, *, errors: bool) -> str:
+    """The most common reasons in brackets, with their counts if there are several."""
+    found: Counter[str] = Counter()
+    for text, count in ((metric.detail or {}).get("reasons") or {}).items():
+        cause, _, reason = text.partition(": ")
+        if (cause in get_args(FailureKind)) == errors:
+            word = NO_ANSWER.get(reason, reason) if cause == "no_answer" else CAUSES.get(cause, cause.replace("_", " "))
+            found[word] += count
+    if not found:
+        return ""
+    if len(found) == 1:
+        return f" ({next(iter(found))})"
+    named = [f"{count:,} {word}" for word, count in found.most_common(MAX_REASONS)]
+    return f" ({', '.join(named)}{', …' if len(found) > MAX_REASONS else ''})"
