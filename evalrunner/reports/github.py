@@ -12,6 +12,7 @@ from evalrunner.domain import GateResult, Row
 from evalrunner.errors import Problem, RunError
 from evalrunner.formatting import one_line
 from evalrunner.reports.markdown import SUMMARY_BYTES, SummaryRows
+from evalrunner.reports.missing import missing_lines
 from evalrunner.reports.view import RunView, gate_sentence
 from evalrunner.verdicts import VERDICTS, WORST_FIRST
 
@@ -34,7 +35,10 @@ def workspace_of(environ: Mapping[str, str]) -> Path | None:
 
 
 def gate_annotations(views: Sequence[RunView], workspace: Path) -> Iterator[str]:
-    """Workflow commands for the gates of runs, at most ten of a kind: the worst first, then how many more there are."""
+    """Workflow commands for the gates of runs and for answers without a score, at most ten of a kind.
+
+    The worst come first; the last says how many more there are.
+    """
     by_kind: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
     for view in views:
         if view.stopped:
@@ -46,6 +50,12 @@ def gate_annotations(views: Sequence[RunView], workspace: Path) -> Iterator[str]
             title = f"{view.suite}: {gate.verdict.replace('_', ' ')}"
             file = _relative(view.suite_file, workspace)
             by_kind[kind].append(command(kind, title, gate_sentence(gate, view), file=file, line=gate.line))
+    for view in views:
+        title, file = f"{view.suite}: answers without a score", _relative(view.suite_file, workspace)
+        for name, target in view.targets.items():
+            if text := "; ".join(missing_lines(target.metrics)):
+                of = f"{name}: " if len(view.targets) > 1 else ""
+                by_kind["notice"].append(command("notice", title, of + text, file=file))
     for kind, lines in by_kind.items():
         yield from _at_most(kind, lines)
 

@@ -18,6 +18,7 @@ from evalrunner.domain import Completion, Failure, GateResult, Row
 from evalrunner.formatting import KEY_MARGIN, number, plain_text
 from evalrunner.redact import redact
 from evalrunner.reports.csv import SpooledLines
+from evalrunner.reports.missing import missing_lines
 from evalrunner.reports.view import RunView, gate_sentence
 from evalrunner.reports.worst_rows import missed
 from evalrunner.stats.summary import Measure
@@ -59,6 +60,7 @@ class JUnitReporter:
 
     def on_start(self, run: RunView, /) -> None:
         self.suite, self.measures, self.targets = run.suite, run.measures, list(run.targets)
+        self.missing: dict[str, list[str]] = {}
         self.counts = {name: Counts() for name in self.targets}
         self.cases = SpooledLines(self.path.parent, self.targets)
 
@@ -79,6 +81,7 @@ class JUnitReporter:
             self.cases.close()
 
     def _pieces(self, run: RunView) -> Iterator[bytes]:
+        self.missing = {name: list(missing_lines(target.metrics)) for name, target in run.targets.items()}
         gates = Counts()
         gate_cases = [_gate_case(self.suite, gate, run, gates) for gate in run.gates]
         every = [*self.counts.values(), gates]
@@ -103,10 +106,17 @@ class JUnitReporter:
         """The end of one target's suite and the head of the next; targets without a row have an empty one."""
         for place in range(before, target):
             if place >= 0:
+                yield from self._missing(self.targets[place])
                 yield END_OF_SUITE
             if place + 1 < len(self.targets):
                 name = self.targets[place + 1]
                 yield _head(f"{self.suite}.{name}", self.counts[name], stamp)
+
+    def _missing(self, target: str) -> Iterator[bytes]:
+        """Which scorers of a target lack scores, and why, as output of its suite."""
+        if lines := self.missing.get(target):
+            text = html.escape("\n".join(_cut(line, MAX_TEXT) for line in lines), quote=False)
+            yield f"    <system-out>{text}</system-out>\n".encode()
 
 
 def row_result(row: Row, measures: Sequence[Measure]) -> tuple[str | None, str, str]:

@@ -14,7 +14,8 @@ from evalrunner.domain import BaselineResult, Cell, Completion, GateResult, Metr
 from evalrunner.formatting import DASH, KEY_MARGIN, UNSAFE, counted, duration, interval, number, plain_text
 from evalrunner.redact import redact
 from evalrunner.reports.epochs import next_calls_text, split_text
-from evalrunner.reports.terminal import ALWAYS, judge_warnings, label, next_step_lines, usage_line
+from evalrunner.reports.missing import ALWAYS, is_marked, missing_texts, other_reading, scored_count, side_by_side
+from evalrunner.reports.terminal import interval_notes, judge_warnings, label, next_step_lines, usage_line
 from evalrunner.reports.view import RunView, TargetView, sentence, verdict_word
 from evalrunner.reports.worst_rows import BaselineScores, NotableRow, Regressions, WorstRows
 from evalrunner.storage import write_text
@@ -114,7 +115,8 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[NotableRow]], *, 
         changes = _changes(view.gates, name)
         page.table(title, _metric_columns(changes), _metric_lines(target.metrics, changes))
         page.add("", inline(usage_line(target), 400))
-        page.list("Unscored rows", _unscored(target.metrics))
+        page.list("Missing answers", _missing(target.metrics))
+        page.list("Notes", (inline(note, 400) for note in _notes(target)))
         page.list("Epochs", _epochs(target))
     page.left += reserved
     for name, selected in rows.items():
@@ -187,9 +189,9 @@ def _gate(gate: GateResult) -> tuple[str, ...]:
         f"**{verdict}**" if gate.blocks and gate.verdict != "pass" else verdict,
         code(gate.gate, 120),
         code(gate.target, 60),
-        inline(number(gate.value), 40),
-        inline(interval(gate.low, gate.high), 60),
-        inline(f"{gate.bound:g}", 20),
+        inline(number(gate.value, beside=(gate.low, gate.high, gate.bound)), 40),
+        inline(interval(gate.low, gate.high, beside=(gate.value, gate.bound)), 60),
+        inline(f"{gate.bound:,.10g}", 20),
         inline(gate.full_reason, 600),
         str(gate.line or DASH),
     )
@@ -217,14 +219,28 @@ def _metric_lines(
         if metric.scorer in ALWAYS:
             continue
         change = changes.get((metric.name, _slice(metric.slice)))
-        counts = [f"{count:,}" for count in (metric.n, metric.skipped, metric.unscored, metric.errors)]
+        counts = [f"{count:,}" for count in (metric.skipped, metric.unscored, metric.errors)]
+        value = number(metric.value, metric.unit, beside=(metric.low, metric.high))
         yield (
             code(label(metric) + _slice(metric.slice), 160),
-            inline(number(metric.value, metric.unit), 40) + ("" if metric.trusted else " (untrusted)"),
-            inline(interval(metric.low, metric.high), 60),
+            inline(value, 40) + (" (untrusted)" if is_marked(metric) else ""),
+            inline(interval(metric.low, metric.high, beside=(metric.value,)), 60),
             *([_change(change)] if changes else []),
+            inline(scored_count(metric), 60),
             *counts,
         )
+        if (other := (metric.detail or {}).get("other_reading")) is not None:
+            samples = counted(other["n"], "sample")
+            yield (
+                other_reading(other),
+                inline(number(other["value"]), 40),
+                "",
+                *[""] * bool(changes),
+                samples,
+                "",
+                "",
+                "",
+            )
 
 
 def _slice(values: Mapping[str, str] | None) -> str:
@@ -236,22 +252,26 @@ def _change(change: BaselineResult | None) -> str:
     if change is None or change.drop is None:
         return DASH
     direction = "worse than" if change.drop > 0 else "better than" if change.drop < 0 else "as"
-    size = "" if change.drop == 0 else f"{abs(change.drop):.3f} "
+    size = "" if change.drop == 0 else f"{number(abs(change.drop))} "
     return inline(f"{size}{direction} {change.name} ({number(change.value)}), n={change.n:,}", 120)
 
 
-def _unscored(metrics: Sequence[Metric]) -> Iterator[str]:
-    """The reasons of each scorer's unscored rows, with their counts."""
-    seen: set[str] = set()
-    for metric in metrics:
-        reasons = (metric.detail or {}).get("reasons")
-        if not reasons or metric.scorer in seen or metric.scorer in ALWAYS or metric.slice is not None:
-            continue
-        seen.add(metric.scorer)
+def _missing(metrics: Sequence[Metric]) -> Iterator[str]:
+    """The scorers that lack scores, with the most common reasons in full."""
+    for metric, text in missing_texts(metrics):
+        reasons = (metric.detail or {}).get("reasons") or {}
         by_count = sorted(reasons.items(), key=lambda item: -item[1])
         more = f" and {len(by_count) - 5} other reasons" if len(by_count) > 5 else ""
         listed = ", ".join(f"{count:,} × {inline(str(reason), 200)}" for reason, count in by_count[:5])
-        yield f"{code(metric.scorer, 80)}: {listed}{more}"
+        yield f"{code(metric.scorer, 80)}: {inline(text, 400)}{f': {listed}{more}' if listed else ''}"
+
+
+def _notes(target: TargetView) -> Iterator[str]:
+    """What the table cannot show of its intervals."""
+    yield from interval_notes(target)
+    shown = [metric for metric in target.metrics if metric.slice is not None and metric.scorer not in ALWAYS]
+    if (intervals := sum(metric.low is not None or metric.high is not None for metric in shown)) > 1:
+        yield f"slices: {side_by_side(intervals)}"
 
 
 def _epochs(target: TargetView) -> Iterator[str]:

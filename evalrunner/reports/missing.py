@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from evalrunner.domain import FailureKind, Metric
 from evalrunner.formatting import counted
@@ -70,8 +70,8 @@ def share(part: int, total: int) -> str:
     return "under 1%" if percent < 0.5 else "over 99%" if 99.5 <= percent < 100 else f"{percent:.0f}%"
 
 
-def missing_lines(metrics: Iterable[Metric]) -> Iterator[str]:
-    """A line for each scorer that lacks scores: `exact_match: 120 of 500 answers scored, 380 errors (server error)`."""
+def missing_texts(metrics: Iterable[Metric]) -> Iterator[tuple[Metric, str]]:
+    """The first metric of each scorer that lacks scores: `120 of 500 answers scored, 380 errors (server error)`."""
     seen: set[str] = set()
     for metric in metrics:
         if metric.slice is None and metric.scorer not in ALWAYS and metric.scorer not in seen:
@@ -79,7 +79,18 @@ def missing_lines(metrics: Iterable[Metric]) -> Iterator[str]:
             if missing := missing_text(metric):
                 total = metric.scored + metric.skipped + metric.unscored + metric.errors
                 untrusted = "" if metric.trusted else "; untrusted"
-                yield f"{metric.scorer}: {metric.scored:,} of {total:,} answers scored, {missing}{untrusted}"
+                yield metric, f"{metric.scored:,} of {total:,} answers scored, {missing}{untrusted}"
+
+
+def missing_lines(metrics: Iterable[Metric]) -> Iterator[str]:
+    """The same with the name of the scorer: `exact_match: 120 of 500 answers scored, 380 errors (server error)`."""
+    for metric, text in missing_texts(metrics):
+        yield f"{metric.scorer}: {text}"
+
+
+def other_reading(reading: Mapping[str, Any]) -> str:
+    """What a value is with the other setting of `on_no_answer`."""
+    return "counting missing answers as 0" if reading["on_no_answer"] == "zero" else "excluding missing answers"
 
 
 def side_by_side(intervals: int) -> str:

@@ -22,6 +22,7 @@ from evalrunner.reports.missing import (
     UNTRUSTED,
     UNTRUSTED_LEGEND,
     is_marked,
+    other_reading,
     scored_count,
     scored_text,
     side_by_side,
@@ -148,7 +149,7 @@ def render_run(
         yield GateLines(run.gates, verbose=verbose)
     for name, target in run.targets.items():
         yield metrics_table(name, target)
-        yield from interval_notes(target)
+        yield from (styled(one_line(note, 400), "dim") for note in interval_notes(target))
         if target.epochs:
             yield from epoch_notes(target)
         yield from slice_tables(name, target)
@@ -213,11 +214,8 @@ def metrics_table(name: str, target: TargetView) -> Table:
         table.add_row(styled(label(metric)), _marked(metric, value), styled(ends), styled(answers))
         other = (metric.detail or {}).get("other_reading")
         if other is not None:
-            reading = (
-                "counting missing answers as 0" if other["on_no_answer"] == "zero" else "excluding missing answers"
-            )
             table.add_row(
-                styled(f"  {reading}", "dim"), styled(number(other["value"]), "dim"), "",
+                styled(f"  {other_reading(other)}", "dim"), styled(number(other["value"]), "dim"), "",
                 styled(counted(other["n"], "sample"), "dim"),
             )  # fmt: skip
     return table
@@ -228,7 +226,7 @@ def _marked(metric: Metric, text: str) -> Any:
     return styled(f"{text} {UNTRUSTED}", "magenta") if is_marked(metric) else styled(text)
 
 
-def interval_notes(target: TargetView) -> Iterator[Any]:
+def interval_notes(target: TargetView) -> Iterator[str]:
     """Notes on intervals that the table cannot show, such as too few clusters."""
     by_note: dict[str, list[str]] = {}
     for metric in target.metrics:
@@ -236,7 +234,7 @@ def interval_notes(target: TargetView) -> Iterator[Any]:
         if note and metric.slice is None and metric.scorer not in ALWAYS and not note.endswith(TOO_FEW_VALUES):
             by_note.setdefault(note, []).append(metric.name)
     for note, names in by_note.items():
-        yield styled(one_line(f"{', '.join(names)}: {note}", 400), "dim")
+        yield f"{', '.join(names)}: {note}"
 
 
 def epoch_notes(target: TargetView) -> Iterator[Any]:

@@ -153,7 +153,8 @@ def _passed(view: RunView) -> str:
 def gate_sentence(gate: GateResult, view: RunView) -> str:
     """`exact_match >= 0.8 of gateway is 0.740: misses the threshold`; the target where there are several."""
     of = f" of {gate.target}" if len(view.targets) > 1 else ""
-    value = f" is {number(gate.value)}" if gate.value is not None else ""
+    beside = (gate.low, gate.high, gate.bound)
+    value = f" is {number(gate.value, beside=beside)}" if gate.value is not None else ""
     return f"{gate.gate}{of}{value}: {gate.reason}"
 
 

@@ -30,7 +30,7 @@ MEASURE = Measure("exact_match", Declaration(binary=True))
 GATE = GateResult(
     "exact_match >= 0.8", "a", "exact_match/v1", 0.5, 0.2, 0.8, 0.8, "fail", "misses the threshold", line=7
 )
-METRIC = Metric("exact_match/v1", "exact_match", "mean", 0.5, 10, low=0.2, high=0.8)
+METRIC = Metric("exact_match/v1", "exact_match", "mean", 0.5, 10, 10, low=0.2, high=0.8)
 
 
 def view(**changes: Any) -> RunView:
