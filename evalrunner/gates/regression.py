@@ -70,7 +70,7 @@ def evaluate_regression(
         gate, target, evidence, _outcome(gate, observed), tuple(_outcome(gate, one) for one in filled),
         settled=_untrusted(comparison),
         describe=partial(_describe, comparison, bool(filled)),
-        describe_missing=partial(_depends_on_missing, comparison, filled),
+        describe_missing=partial(_depends_on_missing, comparison),
         comparison=result,
     )  # fmt: skip
 
@@ -171,7 +171,8 @@ def _untrusted(one: _Comparison) -> GateDecision | None:
         reason = join(["no sample has a score in both runs", pairing.note()])
         return GateDecision("untrusted", reason)
     changed = (CHANGED_DATA,) if pairing.changed or pairing.removed else ()
-    return GateDecision("untrusted", join([_missing_note(one), _unpaired(one)]), details=(*changed, *_notes(one)))
+    reason = join([_missing_note(one), _unpaired(one), _possible_drop(one)])
+    return GateDecision("untrusted", reason, details=(*changed, *_notes(one)))
 
 
 def _missing_note(one: _Comparison) -> str:
@@ -262,12 +263,22 @@ def _notes(one: _Comparison) -> Iterator[str]:
         yield f"differs from the baseline in {', '.join(result.differs)}"
 
 
-def _depends_on_missing(one: _Comparison, filled: Sequence[NonInferiority]) -> GateDecision:
+def _possible_drop(one: _Comparison) -> str | None:
+    """`a drop of -2.0 to 4.0 with the rest`; None for an open range."""
+    ends: list[str] = []
+    ways: tuple[Filling, Filling] = ("best", "worst")
+    for way in ways:
+        drops = [drop for drop, _ in drops_of(one.gate, one.pairing.pairs, way)]
+        if not drops or not all(map(math.isfinite, drops)):
+            return None
+        ends.append(amount(one.gate, math.fsum(drops) / len(drops), unit=way == "worst"))
+    return f"a drop of {ends[0]} to {ends[1]} with the rest"
+
+
+def _depends_on_missing(one: _Comparison) -> GateDecision:
     """The verdict that does not hold for every possible score of the pairs without one."""
-    drops = [test.estimate for test in filled if test.estimate is not None]
-    low, high = (amount(one.gate, end, unit=False) for end in (min(drops), max(drops)))
     now = _change(one.gate, one.test)
-    reason = f"{now} on these, a drop of {low} to {high} with the rest, which could change the verdict"
+    reason = f"{now} on these, {_possible_drop(one)}, which could change the verdict"
     details = (CHANGED_DATA,) if one.pairing.changed or one.pairing.removed else ()
     return GateDecision(
         "untrusted", join([_missing_note(one), reason]), low=one.test.low, high=one.test.high,

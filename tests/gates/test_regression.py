@@ -69,7 +69,7 @@ def test_missing_candidate_scores_are_set_to_the_worst_value() -> None:
         "untrusted",
         (
             "compared 96 of 100 samples of 'main': the model did not answer 4 (refused); no change (90% CI -2.7 to 2.7) on "
-            "these, a drop of 0.0 to 4.0 with the rest, which could change the verdict"
+            "these, a drop of 0.0 to 4.0 points with the rest, which could change the verdict"
         ),
     )
     assert judge(DROP % ("exact_match", 0.15), EXACT, now, before=before)[0].verdict == "pass"
@@ -81,7 +81,10 @@ def test_skipped_pairs_make_a_regression_gate_untrusted() -> None:
     (result,) = judge(DROP % ("exact_match", 0.2), EXACT, now, before=before)
     assert (result.verdict, result.reason) == (
         "untrusted",
-        "compared 50 of 100 samples of 'main': its scorer skipped them; 0.5 → 1 over all samples of each run",
+        (
+            "compared 50 of 100 samples of 'main': its scorer skipped them; 0.5 → 1 over all samples of each run; "
+            "a drop of -50.0 to 0.0 points with the rest"
+        ),
     )
 
 
@@ -91,7 +94,10 @@ def test_too_few_scored_pairs_are_untrusted_with_the_cause() -> None:
     (result,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
     assert (result.verdict, result.reason) == (
         "untrusted",
-        "compared 60 of 100 samples of 'main': the provider failed on 40 (server); 1 → 1 over all samples of each run",
+        (
+            "compared 60 of 100 samples of 'main': the provider failed on 40 (server); 1 → 1 over all samples of each run; "
+            "a drop of 0.0 to 40.0 points with the rest"
+        ),
     )
 
 
@@ -101,7 +107,7 @@ def test_runs_without_a_common_sample_are_untrusted() -> None:
     (result,) = judge(DROP % ("exact_match", 0.05), EXACT, now, before=before)
     assert (result.verdict, result.reason) == (
         "untrusted",
-        "compared 0 of 3 samples of 'main': 3 removed; 1 → 1 over all samples of each run",
+        "compared 0 of 3 samples of 'main': 3 removed; 1 → 1 over all samples of each run; a drop of 0.0 to 100.0 points with the rest",
     )
 
 
