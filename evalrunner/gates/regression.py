@@ -41,7 +41,6 @@ class _Comparison:
     test: NonInferiority
     baseline: Baseline
     partner: str
-    result: BaselineResult
 
 
 def evaluate_regression(
@@ -59,8 +58,8 @@ def evaluate_regression(
     clustered, binary = evidence.clusters is not None, is_binary(gate, baseline)
     test = partial(_test, gate, clustered=clustered, binary=binary)
     observed = test(list(drops_of(gate, pairing.pairs)))
-    result = _baseline_result(gate, target, evidence, pairing, observed, candidate, baseline, partner)
-    comparison = _Comparison(gate, evidence, pairing, observed, baseline, partner, result)
+    comparison = _Comparison(gate, evidence, pairing, observed, baseline, partner)
+    result = _baseline_result(comparison, candidate, target)
     filled = []
     if gate.spec.missing == "bounds" and pairing.incomplete:
         ways: tuple[Filling, ...] = ("worst", "best") if binary else ("worst", "best", "by turns")
@@ -68,9 +67,9 @@ def evaluate_regression(
         filled = [test(each) for each in drops if all(math.isfinite(drop) for drop, _ in each)]
     return TestedGate(
         gate, target, evidence, _outcome(gate, observed), tuple(_outcome(gate, one) for one in filled),
-        settled=_untrusted(comparison),
-        describe=partial(_describe, comparison, bool(filled)),
-        describe_missing=partial(_depends_on_missing, comparison),
+        settled=_untrusted(comparison, result),
+        describe=partial(_describe, comparison, result, bool(filled)),
+        describe_missing=partial(_depends_on_missing, comparison, result),
         comparison=result,
     )  # fmt: skip
 
@@ -124,16 +123,14 @@ def _test(gate: Gate, drops: Sequence[tuple[float, int]], *, clustered: bool, bi
     return non_inferiority(values, max_drop=gate.spec.bound, span=span, clusters=clusters, alpha=alpha)
 
 
-def _baseline_result(
-    gate: Gate, target: str, evidence: Evidence, pairing: Pairing, test: NonInferiority, candidate: CandidateRun,
-    baseline: Baseline, partner: str,
-) -> BaselineResult:  # fmt: skip
+def _baseline_result(one: _Comparison, candidate: CandidateRun, target: str) -> BaselineResult:
+    gate, pairing, test, baseline = one.gate, one.pairing, one.test, one.baseline
     before = [
         gate.estimand.of_sample(pair.baseline.value)
         for pair in pairing.pairs
         if pair.scored and pair.baseline.value is not None
     ]
-    origin, drop = origin_drop(gate, evidence, baseline, partner)
+    origin, drop = origin_drop(gate, one.evidence, baseline, one.partner)
     return BaselineResult(
         name=baseline.label,
         origin=origin,
@@ -148,7 +145,9 @@ def _baseline_result(
         p_value=_p_value(gate, pairing, test),
         method=test.method,
         origin_drop=drop,
-        differs=tuple(target_changes(baseline.head.provenance.targets[partner], candidate.provenance.targets[target])),
+        differs=tuple(
+            target_changes(baseline.head.provenance.targets[one.partner], candidate.provenance.targets[target])
+        ),
     )
 
 
@@ -162,7 +161,7 @@ def _p_value(gate: Gate, pairing: Pairing, test: NonInferiority) -> float | None
     return min(1.0, 2 * min(test.p_worse, test.p_better))
 
 
-def _untrusted(one: _Comparison) -> GateDecision | None:
+def _untrusted(one: _Comparison, result: BaselineResult) -> GateDecision | None:
     """The verdict where there is too little to compare: no pairs, or too few of the baseline's samples."""
     pairing = one.pairing
     if pairing.scored and pairing.coverage >= one.gate.spec.min_coverage:
@@ -172,7 +171,7 @@ def _untrusted(one: _Comparison) -> GateDecision | None:
         return GateDecision("untrusted", reason)
     changed = (CHANGED_DATA,) if pairing.changed or pairing.removed else ()
     reason = join([_missing_note(one), _unpaired(one), _possible_drop(one)])
-    return GateDecision("untrusted", reason, details=(*changed, *_notes(one)))
+    return GateDecision("untrusted", reason, details=(*changed, *_notes(one, result)))
 
 
 def _missing_note(one: _Comparison) -> str:
@@ -205,7 +204,7 @@ def _unpaired(one: _Comparison) -> str | None:
     return None if before is None or now is None else f"{before:.4g} → {now:.4g} over all samples of each run"
 
 
-def _describe(one: _Comparison, bounded: bool, verdict: Verdict, family: int) -> GateDecision:
+def _describe(one: _Comparison, result: BaselineResult, bounded: bool, verdict: Verdict, family: int) -> GateDecision:
     gate, test = one.gate, one.test
     rows: SamplesToDecide | None = None
     change = _change(gate, test)
@@ -227,10 +226,11 @@ def _describe(one: _Comparison, bounded: bool, verdict: Verdict, family: int) ->
     if missing and gate.spec.missing == "ignore":
         missing = f"what is missing is ignored: {missing}"
     if missing and bounded:
-        details, missing = [f"{missing}; the verdict holds for every score of the rest", *details], None
+        holds = "" if verdict == "inconclusive" else "; the verdict holds for every score of the rest"
+        details, missing = [f"{missing}{holds}", *details], None
     reason = join([reason, missing, skipped_note(one.evidence, gate.measure.name)])
     return GateDecision(
-        verdict, reason, None, test.low, test.high, rows, is_worse(gate, test), (*details, *_notes(one))
+        verdict, reason, None, test.low, test.high, rows, is_worse(gate, test), (*details, *_notes(one, result))
     )
 
 
@@ -253,8 +253,8 @@ def _change(gate: Gate, result: NonInferiority) -> str:
     return f"{change} ({percent(2 * (gate.spec.confidence or 0.95) - 1)} CI {low}{between}{high})"
 
 
-def _notes(one: _Comparison) -> Iterator[str]:
-    result, note = one.result, one.pairing.note()
+def _notes(one: _Comparison, result: BaselineResult) -> Iterator[str]:
+    note = one.pairing.note()
     if result.origin_drop is not None and result.origin_drop > 0:
         yield f"{amount(one.gate, result.origin_drop)} below the first baseline, run {result.origin}"
     if note is not None:
@@ -275,14 +275,14 @@ def _possible_drop(one: _Comparison) -> str | None:
     return f"a drop of {ends[0]} to {ends[1]} with the rest"
 
 
-def _depends_on_missing(one: _Comparison) -> GateDecision:
+def _depends_on_missing(one: _Comparison, result: BaselineResult) -> GateDecision:
     """The verdict that does not hold for every possible score of the pairs without one."""
     now = _change(one.gate, one.test)
     reason = f"{now} on these, {_possible_drop(one)}, which could change the verdict"
     details = (CHANGED_DATA,) if one.pairing.changed or one.pairing.removed else ()
     return GateDecision(
         "untrusted", join([_missing_note(one), reason]), low=one.test.low, high=one.test.high,
-        details=(*details, *_notes(one)),
+        details=(*details, *_notes(one, result)),
     )  # fmt: skip
 
 

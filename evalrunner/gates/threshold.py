@@ -50,6 +50,17 @@ class _Test:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class _TestedThreshold:
+    """A gate with the test of its observed scores, its value for each filling, and the 95% interval of its metric."""
+
+    gate: Gate
+    evidence: Evidence
+    test: _Test
+    filled: tuple[float, ...]
+    interval: tuple[float | None, float | None]
+
+
 def evaluate_threshold(
     gate: Gate, target: str, evidence: Evidence, *, interval: tuple[float | None, float | None]
 ) -> TestedGate:
@@ -65,10 +76,10 @@ def evaluate_threshold(
     values = [one.value for one in filled]
     if gate.spec.operator == "==" and values and min(values) < gate.spec.bound < max(values):
         outcomes.append(Outcome(passed=False))  # a filling in between would meet it
+    tested = _TestedThreshold(gate, evidence, observed, tuple(values), interval)
     return TestedGate(
         gate, target, evidence, observed.outcome, tuple(outcomes),
-        describe=partial(_describe, gate, evidence, observed, interval, bool(filled)),
-        describe_missing=partial(_depends_on_missing, gate, evidence, [observed.value, *values]),
+        describe=partial(_describe, tested), describe_missing=partial(_depends_on_missing, tested),
     )  # fmt: skip
 
 
@@ -180,28 +191,20 @@ def _p_fail(gate: Gate, confidence: float, bounds: Interval, bounds_at: Callable
     return fails
 
 
-def _describe(
-    gate: Gate,
-    evidence: Evidence,
-    test: _Test,
-    interval: tuple[float | None, float | None],
-    bounded: bool,
-    verdict: Verdict,
-    family: int,
-) -> GateDecision:
-    decision = (
-        _point(gate, test, interval) if test.bounds is None else _with_bounds(gate, evidence, test, verdict, family)
-    )
-    note = missing_note(evidence, gate.measure.name) if evidence.missing else None
+def _describe(one: _TestedThreshold, verdict: Verdict, family: int) -> GateDecision:
+    gate, evidence, name = one.gate, one.evidence, one.gate.measure.name
+    if one.test.bounds is None:
+        decision = _point(gate, one.test, one.interval)
+    else:
+        decision = _with_bounds(gate, evidence, one.test, verdict, family)
+    note = missing_note(evidence, name) if evidence.missing else None
     if note and gate.spec.missing == "ignore":
         note = f"missing answers are ignored: {note}"
-    details = (
-        (f"{note}; the verdict holds for every score of the rest", *decision.details)
-        if note and bounded
-        else decision.details
-    )
-    reason = join([decision.reason, None if bounded else note, skipped_note(evidence, gate.measure.name)])
-    return replace(decision, reason=reason, details=details)
+    details = decision.details
+    if note and one.filled:
+        holds = "" if verdict == "inconclusive" else "; the verdict holds for every score of the rest"
+        details, note = (f"{note}{holds}", *details), None
+    return replace(decision, reason=join([decision.reason, note, skipped_note(evidence, name)]), details=details)
 
 
 def _point(gate: Gate, test: _Test, interval: tuple[float | None, float | None]) -> GateDecision:
@@ -251,10 +254,14 @@ def _rows(gate: Gate, value: float, end: float | None, n: int) -> SamplesToDecid
     return samples_to_decide(n, half=abs(value - end), estimate=value, bound=gate.spec.bound)
 
 
-def _depends_on_missing(gate: Gate, evidence: Evidence, values: Sequence[float]) -> GateDecision:
+def _depends_on_missing(one: _TestedThreshold) -> GateDecision:
     """The verdict that does not hold for every possible score of the answers without one."""
-    ends, name = _ends_text(values[0], values[1:]), gate.measure.name
+    ends, name = _ends_text(one.test.value, one.filled), one.gate.measure.name
     reason = join(
-        [missing_note(evidence, name), f"{ends}, which could change the verdict", skipped_note(evidence, name)]
+        [
+            missing_note(one.evidence, name),
+            f"{ends}, which could change the verdict",
+            skipped_note(one.evidence, name),
+        ]
     )
-    return GateDecision("untrusted", reason, values[0])
+    return GateDecision("untrusted", reason, one.test.value)
