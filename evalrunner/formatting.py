@@ -78,6 +78,26 @@ def numbers(values: Sequence[float | None], unit: str | None = None) -> list[str
     return texts
 
 
+def significant(*values: float) -> list[str]:
+    """Numbers for a sentence, with four significant digits and no closing zeros: `0.9072`, `1`, `2e-07`, `1,000,000,003`.
+
+    They get as many more digits as tell those that differ apart.
+    """
+    for digits in range(4, 4 + MAX_DIGITS):
+        texts = [_significant(value, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
+
+
+def _significant(value: float, digits: int) -> str:
+    size = abs(value)
+    if not value or size < 1e-4 or size >= 1e15:
+        return f"{value:.{digits}g}"
+    text = f"{value:,.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _number(value: float | None, unit: str | None = None, more: int = 0) -> str:
     """One number with `more` digits than usual."""
     if value is None:

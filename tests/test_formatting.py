@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from evalrunner.formatting import interval, number, numbers
+from evalrunner.formatting import interval, number, numbers, significant
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,19 @@ def test_different_values_side_by_side_have_different_texts(unit) -> None:
         high = low + size * 10 ** chance.uniform(-6, 0)
         first, second, third = numbers((low, high, high), unit)
         assert first != second == third, (low, high)
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((0.90722, 0.88, 1.0), ["0.9072", "0.88", "1"]),
+        ((0.0, 2e-07), ["0", "2e-07"]),
+        ((1e9, 1e9 + 3), ["1,000,000,000", "1,000,000,003"]),
+        ((0.80004, 0.8), ["0.80004", "0.8"]),
+        ((12345.6,), ["12,346"]),
+        ((-0.25, 100.0), ["-0.25", "100"]),
+        ((float("inf"), 1.0), ["inf", "1"]),
+    ],
+)
+def test_numbers_in_a_sentence(values, texts) -> None:
+    assert significant(*values) == texts

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, get_args
 
 from evalrunner.domain import FailureKind
+from evalrunner.formatting import significant
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.distributions import variance
 from evalrunner.stats.summary import BUILTIN_MEASURES, Summary
@@ -244,7 +245,7 @@ def amount(gate: Gate, value: float, *, unit: bool = True) -> str:
         points = 100 * value
         text, noun = f"{points:.1f}" if abs(points) >= 0.05 or not points else f"{points:.1g}", "points"
     else:
-        text, noun = f"{value:.4g}", gate.measure.declaration.unit or ""
+        (text,), noun = significant(value), gate.measure.declaration.unit or ""
     return f"{text} {noun}" if unit and noun else text
 
 

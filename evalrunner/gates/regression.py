@@ -10,6 +10,7 @@ from functools import partial
 from evalrunner.baselines.file import Baseline, metric_key
 from evalrunner.baselines.resolve import how_to_create, missing_reason
 from evalrunner.domain import BaselineResult
+from evalrunner.formatting import significant
 from evalrunner.gates.decision import GateDecision, Outcome, TestedGate, join
 from evalrunner.gates.evidence import (
     Evidence,
@@ -201,7 +202,9 @@ def _unpaired(one: _Comparison) -> str | None:
     ]
     before = gate.estimand.value([side.value for side in sides if side is not None and side.value is not None])
     now = value_of(gate, one.evidence)
-    return None if before is None or now is None else f"{before:.4g} → {now:.4g} over all samples of each run"
+    if before is None or now is None:
+        return None
+    return f"{' → '.join(significant(before, now))} over all samples of each run"
 
 
 def _describe(one: _Comparison, result: BaselineResult, bounded: bool, verdict: Verdict, family: int) -> GateDecision:
@@ -236,7 +239,7 @@ def _describe(one: _Comparison, result: BaselineResult, bounded: bool, verdict: 
 
 def _bound(gate: Gate) -> str:
     """The allowed drop, as the suite gives it: in points for a metric in 0..1."""
-    return f"{100 * gate.spec.bound:.4g}" if gate.estimand.bounds == (0.0, 1.0) else f"{gate.spec.bound:.4g}"
+    return f"{100 * gate.spec.bound:.4g}" if gate.estimand.bounds == (0.0, 1.0) else significant(gate.spec.bound)[0]
 
 
 def _change(gate: Gate, result: NonInferiority) -> str:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from evalrunner.domain import Metric
+from evalrunner.formatting import significant
 from evalrunner.gates.decision import GateDecision, Outcome, TestedGate, has_test, join
 from evalrunner.gates.evidence import (
     Evidence,
@@ -114,13 +115,14 @@ def _ends_text(value: float | None, ends: Sequence[float]) -> str | None:
     if not ends or value is None:
         return None
     low, high = min(ends), max(ends)
+    now, first, last = significant(value, low, high)
     if math.isinf(low) and math.isinf(high):
         between = "any value"
     elif math.isinf(high):
-        between = f"{low:.4g} or more"
+        between = f"{first} or more"
     else:
-        between = f"{high:.4g} or less" if math.isinf(low) else f"{low:.4g} to {high:.4g}"
-    return f"{value:.4g} so far, {between} with the rest"
+        between = f"{last} or less" if math.isinf(low) else f"{first} to {last}"
+    return f"{now} so far, {between} with the rest"
 
 
 def meets(gate: Gate, value: float) -> bool:
@@ -224,18 +226,19 @@ def _with_bounds(gate: Gate, evidence: Evidence, test: _Test, verdict: Verdict, 
     at = f"at {percent(gate.spec.confidence)} confidence"
     side = ("at least", "at most") if gate.spec.operator in (">=", ">") else ("at most", "at least")
     if verdict == "pass":
-        return GateDecision(verdict, f"{side[0]} {bad:.4g} {at}: meets the threshold", value, bounds.low, bounds.high)
+        reason = f"{side[0]} {_told_from_bound(gate, bad)} {at}: meets the threshold"
+        return GateDecision(verdict, reason, value, bounds.low, bounds.high)
     if verdict == "fail":
-        reason = f"{side[1]} {good:.4g} {at}: misses the threshold"
+        reason = f"{side[1]} {_told_from_bound(gate, good)} {at}: misses the threshold"
         return GateDecision(verdict, reason, value, bounds.low, bounds.high)
     right = meets(gate, value)
     rows = _rows(gate, value, bad if right else good, len(evidence.values))
     if _misses(gate, bounds):
-        reason = f"{side[1]} {good:.4g} {at}, but not after Holm's correction for {family} gates"
+        reason = f"{side[1]} {_told_from_bound(gate, good)} {at}, but not after Holm's correction for {family} gates"
         return GateDecision(verdict, reason, value, bounds.low, bounds.high, None, not right)
     if bounds.method:
         note = f" ({bounds.note})" if bounds.note else ""
-        ends = " and ".join(f"{end:.4g}" if end is not None else "no end" for end in (bounds.low, bounds.high))
+        ends = _between(gate, bounds)
         reason = f"between {ends} {at}{note}: not conclusive."
     else:
         reason = f"not conclusive: {bounds.note or 'no interval'}."
@@ -244,6 +247,19 @@ def _with_bounds(gate: Gate, evidence: Evidence, test: _Test, verdict: Verdict, 
         verdict, (reason + samples_needed(rows)).removesuffix("."), value, bounds.low, bounds.high, rows, not right,
         tuple(details),
     )  # fmt: skip
+
+
+def _told_from_bound(gate: Gate, end: float | None) -> str:
+    """One end of an interval, with enough digits to tell it from the threshold."""
+    assert end is not None  # a verdict that it decided
+    return significant(end, gate.spec.bound)[0]
+
+
+def _between(gate: Gate, bounds: Interval) -> str:
+    """`0.7157 and 0.8182`, with enough digits to tell the ends from each other and from the threshold."""
+    ends = [end for end in (bounds.low, bounds.high) if end is not None]
+    texts = iter(significant(*ends, gate.spec.bound))
+    return " and ".join("no end" if end is None else next(texts) for end in (bounds.low, bounds.high))
 
 
 def _rows(gate: Gate, value: float, end: float | None, n: int) -> SamplesToDecide | None:

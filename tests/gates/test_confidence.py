@@ -155,3 +155,17 @@ def test_more_epochs_are_suggested_where_they_would_help() -> None:
     (result,) = judge("{metric: quality, min: 0.47, confidence: 0.95}", GRADED, rows(mixed, "quality"), epochs=2)
     assert result.verdict == "inconclusive"
     assert "more epochs would help as well" in result.details
+
+
+OPEN = Measure("cost", Declaration(low=None, high=None, higher_is_better=False))
+
+
+@pytest.mark.parametrize(
+    ("base", "step", "between"),
+    [(1e9, 1.0, "between 1,000,000,000.47 and 1,000,000,000.53"), (0.0, 4e-7, "between 1.896e-07 and 2.104e-07")],
+)
+def test_a_reason_tells_the_ends_of_large_and_tiny_intervals_apart(base: float, step: float, between: str) -> None:
+    scores = [base + step * (place % 2) for place in range(1000)]
+    (result,) = judge(f"{{metric: cost, max: {base + step / 2!r}, confidence: 0.95}}", OPEN, rows(scores, "cost"))
+    assert result.verdict == "inconclusive"
+    assert result.reason.startswith(between), result.reason
