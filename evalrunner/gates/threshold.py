@@ -226,15 +226,15 @@ def _with_bounds(gate: Gate, evidence: Evidence, test: _Test, verdict: Verdict, 
     at = f"at {percent(gate.spec.confidence)} confidence"
     side = ("at least", "at most") if gate.spec.operator in (">=", ">") else ("at most", "at least")
     if verdict == "pass":
-        reason = f"{side[0]} {_told_from_bound(gate, bad)} {at}: meets the threshold"
+        reason = f"{side[0]} {_beside_bound(gate, bad)} {at}: meets the threshold"
         return GateDecision(verdict, reason, value, bounds.low, bounds.high)
     if verdict == "fail":
-        reason = f"{side[1]} {_told_from_bound(gate, good)} {at}: misses the threshold"
+        reason = f"{side[1]} {_beside_bound(gate, good)} {at}: misses the threshold"
         return GateDecision(verdict, reason, value, bounds.low, bounds.high)
     right = meets(gate, value)
     rows = _rows(gate, value, bad if right else good, len(evidence.values))
     if _misses(gate, bounds):
-        reason = f"{side[1]} {_told_from_bound(gate, good)} {at}, but not after Holm's correction for {family} gates"
+        reason = f"{side[1]} {_beside_bound(gate, good)} {at}, but not after Holm's correction for {family} gates"
         return GateDecision(verdict, reason, value, bounds.low, bounds.high, None, not right)
     if bounds.method:
         note = f" ({bounds.note})" if bounds.note else ""
@@ -249,7 +249,7 @@ def _with_bounds(gate: Gate, evidence: Evidence, test: _Test, verdict: Verdict, 
     )  # fmt: skip
 
 
-def _told_from_bound(gate: Gate, end: float | None) -> str:
+def _beside_bound(gate: Gate, end: float | None) -> str:
     """One end of an interval, with enough digits to tell it from the threshold."""
     assert end is not None  # a verdict that it decided
     return significant(end, gate.spec.bound)[0]
