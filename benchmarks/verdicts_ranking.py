@@ -112,13 +112,12 @@ CELLS: dict[str, dict[str, object]] = {
 
 def ranking(repeats: int) -> Iterator[Line]:
     """Equal models with the lowest-scored 4% of one missing; then a better model with 4% missing at random."""
-    sizes = ", ".join(f"{n:,}" for n in SIZES)
     for name, options in CELLS.items():
         cell = dict(options)
         loss = Loss(silent=bool(cell.pop("silent", False)))
         rates = [better_rates(n=n, loss=loss, repeats=repeats, **cell) for n in SIZES]  # type: ignore[arg-type]
         yield Line(
-            f"ranking, {name}: equal models, the lowest-scored 4% of one missing, n = {sizes}: better",
+            f"{name}: equal models, the lowest-scored 4% of one missing",
             _listed(rates),
             "at most 5%",
             all(at_most(round(robust * repeats), repeats, 0.05) for _, robust in rates),
@@ -128,7 +127,7 @@ def ranking(repeats: int) -> Iterator[Line]:
         loss = Loss(at_random=True, silent=bool(cell.pop("silent", False)))
         rates = [better_rates(n=n, loss=loss, repeats=repeats, gap=GAP, **cell) for n in SIZES]  # type: ignore[arg-type]
         yield Line(
-            f"ranking, {name}: a model 10 points better, 4% of it missing at random, n = {sizes}: better",
+            f"{name}: a model 10 points better, 4% of it missing at random",
             _listed(rates), "–", None,
         )  # fmt: skip
 
@@ -141,6 +140,7 @@ def _listed(rates: list[Rates]) -> str:
 def main() -> int:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
     met = True
+    print(f"| called better, n = {', '.join(f'{n:,}' for n in SIZES)} | measured | required | met |\n|---|---|---|---|")
     for line in ranking(repeats):
         print(line, flush=True)
         met = met and line.met is not False

@@ -132,17 +132,26 @@ class _Table:
         for column, groups in self.summary.slices.items():
             parts = {name: side.split(groups.codes) for name, side in sides.items()}
             known = {code for part in parts.values() for code in part}
+            places: dict[int, list[int]] = {}
+            for place in self.population:
+                if place < len(groups.codes):
+                    places.setdefault(groups.codes[place], []).append(place)
             for code in sorted(known, key=groups.texts.__getitem__):
                 chosen = {name: part.get(code, CandidateScores.empty()) for name, part in parts.items()}
                 if any(side.values for side in chosen.values()):
-                    yield self.compared(reading, chosen, {column: groups.texts[code]})
+                    where = {column: groups.texts[code]}
+                    yield self.compared(reading, chosen, where, frozenset(places.get(code, ())))
 
     def compared(
-        self, reading: ComparableMetric, sides: Sides, where: Mapping[str, str] | None = None
+        self,
+        reading: ComparableMetric,
+        sides: Sides,
+        where: Mapping[str, str] | None = None,
+        population: frozenset[int] | None = None,
     ) -> ComparedMetric:
-        """The metric of all candidates with every pair, before correction."""
+        """The metric of all candidates with every pair, before correction. `population` are the samples of a slice."""
         declaration = reading.measure.declaration
-        scale = self.scale(reading, where)
+        scale = self.scale(reading, population)
         return ComparedMetric(
             name=reading.name,
             scorer=reading.measure.name,
@@ -155,24 +164,22 @@ class _Table:
             slice=where,
         )
 
-    def scale(self, reading: ComparableMetric, where: Mapping[str, str] | None = None) -> Scale:
+    def scale(self, reading: ComparableMetric, population: frozenset[int] | None = None) -> Scale:
+        """The scale of a metric, with the samples of a slice or of the dataset."""
         estimand = reading.estimand(self.summary)
         low, high = (0.0, 1.0) if estimand.is_share else (estimand.low, estimand.high)
         clusters = None if self.summary.clusters is None else self.summary.clusters.codes
         higher = reading.measure.declaration.higher_is_better
-        return Scale(estimand.is_share, low, high, higher, clusters, self._population(where))
+        return Scale(
+            estimand.is_share, low, high, higher, clusters, self.population if population is None else population
+        )
 
-    def _population(self, where: Mapping[str, str] | None) -> frozenset[int]:
+    @property
+    def population(self) -> frozenset[int]:
         """The places of all samples that the dataset is known to have, those without a row among them."""
         population = self.summary.population
-        if not self.paired or population is None or population.count is None:
-            return frozenset()
-        places = range(population.count)
-        for column, text in (where or {}).items():
-            groups = self.summary.slices[column]
-            code = groups.code_of(text)
-            return frozenset(place for place in places if place < len(groups.codes) and groups.codes[place] == code)
-        return frozenset(places)
+        count = None if population is None or not self.paired else population.count
+        return frozenset(range(count)) if count is not None else frozenset()
 
     def _pair(self, names: tuple[str, str], sides: Sides, reading: ComparableMetric, scale: Scale) -> Pair:
         first, second = (sides[name] for name in names)

@@ -92,7 +92,9 @@ class Pair:
         """Why a difference that is significant on the scored pairs is not conclusive; None for every other pair."""
         if self.better_scored is None or self.better is not None:
             return None
-        return f"{self.first} vs {self.second}: not conclusive: {self.missing} and could reverse it"
+        return (
+            f"{self.first} vs {self.second}: not conclusive: {self.missing or 'missing answers'} and could reverse it"
+        )
 
     @property
     def depends_on_missing(self) -> bool:
