@@ -13,6 +13,7 @@ from typing import Final
 
 from evalrunner.baselines.file import Baseline, collect_rows
 from evalrunner.domain import Metric, Row
+from evalrunner.gates.decision import in_family
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import baseline_side
 from evalrunner.gates.threshold import false_failure_rate, meets
@@ -80,16 +81,26 @@ class EarlierPairs:
     deff: float = 1.0
 
 
-def count_tested(gates: Iterable[Gate], targets: Sequence[str]) -> int:
-    """How many tests share the correction of *fail*: the gates with a test, each on its targets."""
-    tested = [gate for gate in gates if gate.spec.confidence is not None]
-    return sum(1 for gate in tested for target in targets if gate.spec.target in (None, target))
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How many gates share a correction with a gate: that of its fail, and for a required improvement that of its pass."""
+
+    fails: int = 1
+    gains: int = 1
 
 
-def regression_power(gate: Gate, target: str, n: int, *, tests: int, earlier: EarlierPairs | None) -> GatePower:
-    """The power of a gate on a baseline; `tests` share the correction of its fail."""
+def family_of(gate: Gate, planned: Sequence[Gate]) -> Family:
+    """The family of a gate among all planned ones, each target and slice counted."""
+    if not in_family(gate):
+        return Family()
+    members = [one for one in planned if in_family(one)]
+    return Family(len(members), sum(1 for one in members if one.spec.baseline is not None))
+
+
+def regression_power(gate: Gate, target: str, n: int, *, family: Family, earlier: EarlierPairs | None) -> GatePower:
+    """The power of a gate on a baseline."""
     if gate.estimand.is_share:
-        return _binary_power(gate, target, n, tests, earlier)
+        return _binary_power(gate, target, n, family, earlier)
     if earlier is None:
         return GatePower(
             gate, target, n, unknown="the spread of the differences; known from a baseline and one more run"
@@ -98,18 +109,18 @@ def regression_power(gate: Gate, target: str, n: int, *, tests: int, earlier: Ea
         return GatePower(
             gate, target, n, unknown=f"graded scores are not decided on fewer than {MIN_GRADED_PAIRS} pairs"
         )
-    return _graded_power(gate, target, n, tests, earlier.spread)
+    return _graded_power(gate, target, n, family, earlier.spread)
 
 
-def _binary_power(gate: Gate, target: str, n: int, tests: int, earlier: EarlierPairs | None) -> GatePower:
+def _binary_power(gate: Gate, target: str, n: int, family: Family, earlier: EarlierPairs | None) -> GatePower:
     improved, alpha = gate.spec.kind == "improved", _alpha(gate)
     deff, weight = 1.0, 1.0
     if earlier is not None and earlier.spread.df is not None:
         deff = earlier.deff
         weight = (normal_quantile(1 - alpha) / t_quantile(1 - alpha, earlier.spread.df)) ** 2
     test = PairedTest(
-        max(1, round(n / deff)), None if improved else gate.spec.bound, alpha / tests if improved else alpha,
-        alpha / tests, weight,
+        max(1, round(n / deff)), None if improved else gate.spec.bound,
+        alpha / family.gains if improved else alpha, alpha / family.fails, weight,
     )  # fmt: skip
     discordances = DISCORDANCES if earlier is None else (earlier.discordance,)
     cases = tuple(
@@ -130,7 +141,7 @@ def _binary_power(gate: Gate, target: str, n: int, tests: int, earlier: EarlierP
     return GatePower(gate, target, n, cases, None if earlier is None else earlier.spread.pairs, samples)
 
 
-def _graded_power(gate: Gate, target: str, n: int, tests: int, spread: PairedSpread) -> GatePower:
+def _graded_power(gate: Gate, target: str, n: int, family: Family, spread: PairedSpread) -> GatePower:
     alpha, span = _alpha(gate), gate.estimand.sample_width or 0.0
 
     def distance(level: float) -> float:
@@ -138,9 +149,9 @@ def _graded_power(gate: Gate, target: str, n: int, tests: int, spread: PairedSpr
         return smallest_drop(n=n, variance=spread.variance, df=spread.df, span=span, alpha=level)
 
     if gate.spec.kind == "improved":
-        case = Case(-distance(alpha / tests), None, distance(alpha / tests))
+        case = Case(-distance(alpha / family.gains), None, distance(alpha / family.fails))
         return GatePower(gate, target, n, (case,), spread.pairs)
-    case = Case(gate.spec.bound - distance(alpha), distance(ALPHA), gate.spec.bound + distance(alpha / tests))
+    case = Case(gate.spec.bound - distance(alpha), distance(ALPHA), gate.spec.bound + distance(alpha / family.fails))
     samples = None
     if gate.spec.bound > 0:
         needed = math.ceil(n * (distance(alpha) / gate.spec.bound) ** 2)
@@ -149,7 +160,7 @@ def _graded_power(gate: Gate, target: str, n: int, tests: int, spread: PairedSpr
 
 
 def threshold_power(
-    gate: Gate, target: str, n: int, *, tests: int, last: Metric | None, clustered: bool = False
+    gate: Gate, target: str, n: int, *, family: Family, last: Metric | None, clustered: bool = False
 ) -> GatePower:
     """The power of a gate on a threshold. `last` is its metric in the last run, which tells the spread of the scores."""
     chance = None
@@ -158,13 +169,13 @@ def threshold_power(
     if gate.spec.operator == "==" or not gate.estimand.aggregate.has_interval:
         return GatePower(gate, target, n, false_failures=chance)
     if gate.estimand.is_share and not clustered:
-        return GatePower(gate, target, n, (_share_case(gate, n, tests),), false_failures=chance)
+        return GatePower(gate, target, n, (_share_case(gate, n, family.fails),), false_failures=chance)
     error = None if last is None else _error_at(last, n)
     if error is None or last is None:
         return GatePower(
             gate, target, n, unknown="the spread of the scores; known after one run", false_failures=chance
         )
-    return GatePower(gate, target, n, (_mean_case(gate, n, tests, error, last),), false_failures=chance)
+    return GatePower(gate, target, n, (_mean_case(gate, n, family.fails, error, last),), false_failures=chance)
 
 
 def _share_case(gate: Gate, n: int, tests: int) -> Case:

@@ -13,7 +13,7 @@ from evalrunner.engine.estimate import Estimate, Total, total_of
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrunner.errors import SuiteError
 from evalrunner.formatting import counted, money, number, one_line, plain_text
-from evalrunner.reports.power import count_slices, gate_lines, last_run, run_lines
+from evalrunner.reports.power import PowerReport
 from evalrunner.stats.summary import Design
 
 UNKNOWN = "price unknown"
@@ -22,7 +22,7 @@ UNKNOWN = "price unknown"
 def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
     """The plan line by line. Earlier runs are in `runs`."""
     suite = plan.suite
-    last, sizes = last_run(suite.name, runs) if plan.gates else None, count_slices(plan)
+    power = PowerReport(plan, runs)
     epochs = f" × {suite.run.epochs} epochs" if suite.run.epochs > 1 else ""
     size = f"{counted(plan.scan.count, 'sample')} × {counted(len(plan.targets), 'target')}{epochs}"
     yield f"{suite.name}: {size} = {counted(plan.rows, 'row')}"
@@ -39,9 +39,9 @@ def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
         yield f"  gate {one_line(gate.spec.text, 80)} on {gate.metric}" + (
             f" (line {gate.spec.line})" if gate.spec.line else ""
         )
-        for line in gate_lines(plan, gate, last, sizes):
+        for line in power.gate_lines(gate):
             yield f"    {line}"
-    for line in run_lines(plan, last):
+    for line in power.run_lines():
         yield f"  {line}"
     for notice in plan.scan.notices:
         yield f"  note: {notice}"

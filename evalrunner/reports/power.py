@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from evalrunner.baselines.file import Baseline
 from evalrunner.domain import Metric, Row
 from evalrunner.engine.plan import Plan
 from evalrunner.errors import EvalrunError
 from evalrunner.formatting import counted, number, numbers, one_line
+from evalrunner.gates.accepted_run import AcceptedRun, Rows, planned_gates, rows_of_run
+from evalrunner.gates.decision import in_family
 from evalrunner.gates.evidence import amount
+from evalrunner.gates.false_alarms import red_rate
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.planning import (
     EarlierPairs,
     GatePower,
-    count_tested,
     earlier_pairs,
+    family_of,
     regression_power,
     threshold_power,
 )
@@ -29,7 +32,9 @@ from evalrunner.runs.folder import RunFolder, list_runs
 from evalrunner.runs.record import MetricsRecord, RunRecord, TargetMetrics
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.aggregates import PASS_SCORE
-from evalrunner.stats.summary import Groups, value_text
+from evalrunner.stats.summary import Population, value_text
+
+MAX_LINES: Final = 6  # targets and values of a slice of one gate
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class EarlierRun:
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         return tuple(read_rows(self.folder.path))
+
+    @cached_property
+    def scores(self) -> Rows:
+        """Its rows in the form of a baseline."""
+        return rows_of_run(self.rows, epochs=self.record.epochs, streaming=self.record.streaming)
 
     def metric(self, gate: Gate, target: str) -> Metric | None:
         """The metric of a gate on a target."""
@@ -66,56 +76,109 @@ def last_run(suite: str, runs: Path) -> EarlierRun | None:
     return None
 
 
-def count_slices(plan: Plan) -> Mapping[tuple[str, str], int]:
-    """How many samples of the dataset each value of a slice column has; empty without gates on slices."""
-    columns = {column for gate in plan.gates for column in gate.spec.slice or ()}
-    if not columns:
-        return {}
-    every = [Groups(column) for column in sorted(columns)]
-    for sample in plan.dataset:
-        for groups in every:
-            groups.add(sample)
-    return {
-        (groups.column, groups.texts[code]): count for groups in every for code, count in Counter(groups.codes).items()
-    }
+class PowerReport:
+    """The power of the gates of a plan. Earlier runs are in `runs`."""
 
+    def __init__(self, plan: Plan, runs: Path) -> None:
+        self.plan = plan
+        self.population = plan.population or Population.of(plan.design)
+        self.targets = tuple(target.name for target in plan.targets)
+        self.last = last_run(plan.suite.name, runs) if plan.gates else None
+        baselines = plan.baselines.values()
+        known: list[Rows] = [baseline.rows for baseline in baselines]
+        if self.last is not None and any(gate.measure.declaration.infer_binary for gate in plan.gates):
+            known.append(self.last.scores)
+        self.gates = planned_gates(plan.gates, self.targets, self.population, known)
 
-def gate_lines(plan: Plan, gate: Gate, last: EarlierRun | None, sizes: Mapping[tuple[str, str], int]) -> Iterator[str]:
-    """The power of one gate, a few lines for each target."""
-    tests = max(1, count_tested(plan.gates, [target.name for target in plan.targets]))
-    n = sizes.get(next(iter(gate.spec.slice.items())), 0) if gate.spec.slice else plan.scan.count
-    for target in plan.targets:
-        if gate.spec.target not in (None, target.name) or not n:
-            continue
-        if len(plan.targets) > 1:
-            yield f"{one_line(target.name, 40)}:"
+    def gate_lines(self, gate: Gate) -> Iterator[str]:
+        """The power of one gate of the suite: for each target and value of a slice, where there are several."""
+        own = [(one, target) for one, target in self.gates if one.spec.key_path == gate.spec.key_path]
+        for one, target in own[:MAX_LINES]:
+            n = self._samples(one)
+            label = [one_line(target, 40)] * (len(self.targets) > 1)
+            label += [
+                one_line(text, 40) for text in (one.spec.slice or {}).values() if one.spec.slice != gate.spec.slice
+            ]
+            if label:
+                yield f"{', '.join(label)}:"
+            yield from self._lines(one, target, n) if n else ("no sample is in this slice",)
+        if len(own) > MAX_LINES:
+            yield f"… and {len(own) - MAX_LINES} more"
+
+    def _samples(self, gate: Gate) -> int:
+        """How many samples of the dataset a gate is about."""
+        if gate.spec.slice is None:
+            return self.plan.scan.count
+        ((column, text),) = gate.spec.slice.items()
+        code = self.population.slices[column].code_of(text)
+        return 0 if code is None else self.population.slices[column].codes.count(code)
+
+    def _lines(self, gate: Gate, target: str, n: int) -> Iterator[str]:
+        family = family_of(gate, [one for one, _ in self.gates])
         if gate.spec.baseline is not None:
-            earlier = _earlier_pairs(plan, gate, target.name, last)
-            power = regression_power(gate, target.name, n, tests=tests, earlier=earlier)
-            yield from regression_lines(power, plan.baselines.get(gate.spec.baseline))
+            power = regression_power(gate, target, n, family=family, earlier=self._earlier_pairs(gate, target))
+            yield from regression_lines(power, self.plan.baselines.get(gate.spec.baseline))
         else:
-            metric = last.metric(gate, target.name) if last is not None else None
-            clustered = plan.design.cluster is not None
-            power = threshold_power(gate, target.name, n, tests=tests, last=metric, clustered=clustered)
-            yield from threshold_lines(power, metric, last.folder.id if last is not None else "")
+            metric = self.last.metric(gate, target) if self.last is not None else None
+            clustered = self.plan.design.cluster is not None
+            power = threshold_power(gate, target, n, family=family, last=metric, clustered=clustered)
+            yield from threshold_lines(power, metric, self.last.folder.id if self.last is not None else "")
 
+    def _earlier_pairs(self, gate: Gate, target: str) -> EarlierPairs | None:
+        """The pairs of the last run and the baseline, if they are two runs; those of the gate's slice."""
+        baseline, last = self.plan.baselines.get(gate.spec.baseline or ""), self.last
+        if baseline is None or last is None or last.folder.id == baseline.head.run_id:
+            return None
+        partner = baseline.target_for(target, self.targets)
+        if partner is None:
+            return None
+        wanted = tuple((gate.spec.slice or {}).items())
+        rows = [
+            row
+            for row in last.rows
+            if row.target == target
+            and all(value_text(find_value(row.sample.metadata, column)) == text for column, text in wanted)
+        ]
+        return earlier_pairs(
+            gate, baseline, partner, rows, epochs=last.record.epochs, cluster=self.plan.design.cluster
+        )  # fmt: skip
 
-def _earlier_pairs(plan: Plan, gate: Gate, target: str, last: EarlierRun | None) -> EarlierPairs | None:
-    """The pairs of the last run and the baseline, if they are two runs; those of the gate's slice."""
-    baseline = plan.baselines.get(gate.spec.baseline or "")
-    if baseline is None or last is None or last.folder.id == baseline.head.run_id:
-        return None
-    partner = baseline.target_for(target, [one.name for one in plan.targets])
-    if partner is None:
-        return None
-    wanted = tuple((gate.spec.slice or {}).items())
-    rows = [
-        row
-        for row in last.rows
-        if row.target == target
-        and all(value_text(find_value(row.sample.metadata, column)) == text for column, text in wanted)
-    ]
-    return earlier_pairs(gate, baseline, partner, rows, epochs=last.record.epochs, cluster=plan.design.cluster)
+    def run_lines(self) -> Iterator[str]:
+        """How often the gates together stop an equal model, and what the last run tells of epochs."""
+        yield from self._red_lines()
+        for name in self.targets:
+            if self.last is not None and name in self.last.targets:
+                yield from epoch_lines(self.last.targets[name].epochs)
+
+    def _red_lines(self) -> Iterator[str]:
+        accepted = next(iter(self.plan.baselines.values()), None)
+        if not self.gates or (accepted is None and self.last is None):
+            return
+        ids = [sample.id for sample in self.plan.dataset]
+        last = {} if self.last is None else self.last.scores
+        run = AcceptedRun(ids, self.plan.baselines, last, self.targets, self.population)
+
+        def discordance(gate: Gate, target: str) -> float | None:
+            earlier = self._earlier_pairs(gate, target)
+            return None if earlier is None else earlier.discordance
+
+        resampling = run.resampling(self.gates, discordance, seed=self.plan.design.seed)
+        if resampling is None:
+            return
+        rate = red_rate(resampling)
+        name = f"baseline {one_line(accepted.label, 30)}" if accepted else "the last run"
+        without = (
+            f" ({_share(rate.uncorrected)} without Holm)" if sum(in_family(one) for one, _ in self.gates) > 1 else ""
+        )
+        yield f"a model as good as {name} exits nonzero in {_share(rate.corrected)} of runs{without}"
+        most = max(range(len(rate.by_gate)), key=rate.by_gate.__getitem__)
+        often = f"most often by {one_line(resampling.scores[most].gate.spec.text, 60)}; " if rate.corrected else ""
+        known = (
+            ""
+            if len(resampling.scores) == len(self.gates)
+            else f", {len(resampling.scores)} of {len(self.gates)} gates"
+        )
+        yield f"  {often}{rate.draws:,} draws from its samples{known}"
 
 
 def regression_lines(power: GatePower, baseline: Baseline | None) -> Iterator[str]:
@@ -185,12 +248,11 @@ def threshold_lines(power: GatePower, last: Metric | None, run: str) -> Iterator
         yield f"power: unknown: {power.unknown}"
     chance = power.false_failures
     if chance is not None and last is not None:
-        share = "under 0.1%" if chance < 0.001 else f"{100 * chance:.2g}%" if chance < 0.995 else f"{100 * chance:.0f}%"
-        yield f"fails by chance in {share} of runs, if the true value is {number(last.value)} (run {run})"
+        yield f"fails by chance in {_share(chance)} of runs, if the true value is {number(last.value)} (run {run})"
 
 
-def run_lines(plan: Plan, last: EarlierRun | None) -> Iterator[str]:
-    """What the last run tells of epochs, for each target that is planned."""
-    for target in plan.targets:
-        if last is not None and target.name in last.targets:
-            yield from epoch_lines(last.targets[target.name].epochs)
+def _share(chance: float) -> str:
+    """`2.5%`, `44%`, `under 0.1%`."""
+    if chance < 0.001:
+        return "under 0.1%"
+    return f"{100 * chance:.2g}%" if chance < 0.995 else f"{100 * chance:.0f}%"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from evalrunner.domain import Declaration, Metric
 from evalrunner.gates.build import GateBuilder
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.planning import EarlierPairs, count_tested, regression_power, threshold_power
+from evalrunner.gates.planning import EarlierPairs, Family, family_of, regression_power, threshold_power
 from evalrunner.gates.threshold import meets
 from evalrunner.stats.aggregates import gate_bounds
 from evalrunner.stats.hypothesis_tests import non_inferiority
@@ -47,7 +46,7 @@ def test_a_share_has_the_stated_power_by_the_verdicts_at_every_count(text: str) 
         judge(text, RIGHT, rows([1.0] * count + [0.0] * (n - count), "exact_match"))[0].verdict
         for count in range(n + 1)
     ]
-    (case,) = threshold_power(gate_of(text), "m", n, tests=1, last=None).cases
+    (case,) = threshold_power(gate_of(text), "m", n, family=Family(), last=None).cases
     for value, wanted in ((case.passes, "pass"), (case.fails, "fail")):
         assert value is not None
         power = sum(binom.pmf(count, n, value) for count in range(n + 1) if verdicts[count] == wanted)
@@ -58,7 +57,7 @@ def test_a_share_has_the_stated_power_by_the_verdicts_at_every_count(text: str) 
 def test_a_gate_without_confidence_states_values_that_pass_and_fail_in_95_percent(operator: str) -> None:
     binom = pytest.importorskip("scipy.stats").binom
     n, text = 50, f"exact_match {operator} 0.8"
-    (case,) = threshold_power(gate_of(text), "m", n, tests=1, last=None).cases
+    (case,) = threshold_power(gate_of(text), "m", n, family=Family(), last=None).cases
     verdicts = [
         judge(text, RIGHT, rows([1.0] * count + [0.0] * (n - count), "exact_match"))[0].verdict
         for count in range(n + 1)
@@ -73,7 +72,7 @@ def test_a_gate_without_confidence_states_values_that_pass_and_fail_in_95_percen
 def test_level_and_family_move_the_stated_values() -> None:
     def ends(confidence: float, tests: int = 1) -> tuple[float, float]:
         gate = gate_of(f"{{metric: exact_match, min: 0.8, confidence: {confidence}}}")
-        (case,) = threshold_power(gate, "m", 200, tests=tests, last=None).cases
+        (case,) = threshold_power(gate, "m", 200, family=Family(tests), last=None).cases
         assert case.passes is not None and case.fails is not None
         return case.passes, case.fails
 
@@ -85,7 +84,7 @@ def test_level_and_family_move_the_stated_values() -> None:
 
 def test_too_few_samples_can_never_pass() -> None:
     gate = gate_of("{metric: exact_match, min: 0.95, confidence: 0.95}")
-    (case,) = threshold_power(gate, "m", 20, tests=1, last=None).cases
+    (case,) = threshold_power(gate, "m", 20, family=Family(), last=None).cases
     assert case.passes is None
     assert case.fails is not None
 
@@ -93,7 +92,7 @@ def test_too_few_samples_can_never_pass() -> None:
 def test_drops_depend_on_margin_level_and_family() -> None:
     def drops(text: str, tests: int = 1) -> list[float]:
         power = regression_power(
-            gate_of(f"{{metric: exact_match, baseline: main, {text}}}"), "m", 500, tests=tests, earlier=None
+            gate_of(f"{{metric: exact_match, baseline: main, {text}}}"), "m", 500, family=Family(tests), earlier=None
         )
         assert [case.discordance for case in power.cases] == [0.05, 0.1, 0.3]
         case = power.cases[1]
@@ -109,19 +108,19 @@ def test_drops_depend_on_margin_level_and_family() -> None:
 
 def test_samples_for_an_equal_model_are_a_range_over_the_discordance() -> None:
     gate = gate_of("{metric: exact_match, baseline: main, max_drop: 0.05}")
-    power = regression_power(gate, "m", 500, tests=1, earlier=None)
+    power = regression_power(gate, "m", 500, family=Family(), earlier=None)
     assert power.samples is not None
     low, high = power.samples
     assert 120 <= low <= 170 and 720 <= high <= 770
     earlier = EarlierPairs(PairedSpread(0.1, None, 300), 0.1)
-    assert regression_power(gate, "m", 500, tests=1, earlier=earlier).samples == (272, 272)
+    assert regression_power(gate, "m", 500, family=Family(), earlier=earlier).samples == (272, 272)
 
 
 def test_clusters_widen_what_is_stated() -> None:
     gate = gate_of("{metric: exact_match, baseline: main, max_drop: 0.05}")
-    plain = regression_power(gate, "m", 500, tests=1, earlier=EarlierPairs(PairedSpread(0.1, None, 500), 0.1))
+    plain = regression_power(gate, "m", 500, family=Family(), earlier=EarlierPairs(PairedSpread(0.1, None, 500), 0.1))
     clustered = regression_power(
-        gate, "m", 500, tests=1, earlier=EarlierPairs(PairedSpread(0.3, 49, 500), 0.1, deff=3.0)
+        gate, "m", 500, family=Family(), earlier=EarlierPairs(PairedSpread(0.3, 49, 500), 0.1, deff=3.0)
     )
     assert (clustered.cases[0].passes or 0) < (plain.cases[0].passes or 0)
     assert (clustered.cases[0].fails or 0) > (plain.cases[0].fails or 0)
@@ -131,11 +130,11 @@ def test_clusters_widen_what_is_stated() -> None:
 
 def test_graded_scores_are_unknown_without_earlier_runs() -> None:
     gate = gate_of("{metric: token_f1, baseline: main, max_drop: 0.05}", GRADED)
-    assert "one more run" in (regression_power(gate, "m", 500, tests=1, earlier=None).unknown or "")
-    few = regression_power(gate, "m", 19, tests=1, earlier=EarlierPairs(PairedSpread(0.1, None, 30), 0.5))
+    assert "one more run" in (regression_power(gate, "m", 500, family=Family(), earlier=None).unknown or "")
+    few = regression_power(gate, "m", 19, family=Family(), earlier=EarlierPairs(PairedSpread(0.1, None, 30), 0.5))
     assert "fewer than 20" in (few.unknown or "")
     mean = gate_of("{metric: token_f1, min: 0.8, confidence: 0.95}", GRADED)
-    assert "after one run" in (threshold_power(mean, "m", 500, tests=1, last=None).unknown or "")
+    assert "after one run" in (threshold_power(mean, "m", 500, family=Family(), last=None).unknown or "")
 
 
 def graded_scores(draw: random.Random, mean: float, n: int) -> list[float]:
@@ -149,7 +148,7 @@ def test_a_graded_mean_has_about_the_stated_power(bound: str) -> None:
     gate = gate_of(f"{{metric: token_f1, {bound}: 0.75, confidence: 0.95}}", GRADED)
     metrics = summarize(rows(graded_scores(draw, 0.8, 2000), "token_f1"), [GRADED], ["m"]).metrics("m")
     (metric,) = (metric for metric in metrics if metric.scorer == "token_f1")
-    (case,) = threshold_power(gate, "m", n, tests=1, last=metric).cases
+    (case,) = threshold_power(gate, "m", n, family=Family(), last=metric).cases
 
     def verdict(scores: list[float]) -> str:
         bounds = gate_bounds(gate.estimand, scores, confidence=0.95)
@@ -167,7 +166,7 @@ def test_a_graded_drop_has_about_the_stated_power() -> None:
     draw, n, spread = random.Random(8), 100, 0.15
     gate = gate_of("{metric: token_f1, baseline: main, max_drop: 0.05}", GRADED)
     earlier = EarlierPairs(PairedSpread(spread**2, None, 500), 1.0)
-    (case,) = regression_power(gate, "m", n, tests=1, earlier=earlier).cases
+    (case,) = regression_power(gate, "m", n, family=Family(), earlier=earlier).cases
 
     def share(drop: float | None, outcome: str) -> float:
         assert drop is not None
@@ -184,15 +183,27 @@ def test_a_graded_drop_has_about_the_stated_power() -> None:
     assert share(case.worse, "worse") == pytest.approx(0.8, abs=0.045)
 
 
-def test_the_family_counts_tested_gates_on_each_of_their_targets() -> None:
-    gates = [gate_of("exact_match >= 0.8"), gate_of("{metric: exact_match, min: 0.8, confidence: 0.95}")]
-    gates.append(gate_of("{metric: exact_match, baseline: main, max_drop: 0.05}"))
-    assert count_tested(gates, ["m", "other"]) == 4
-    one = replace(gates[1], spec=replace(gates[1].spec, target="m"))
-    assert count_tested([one], ["m", "other"]) == 1
+def test_the_family_counts_tested_gates() -> None:
+    point, share = gate_of("exact_match >= 0.8"), gate_of("{metric: exact_match, min: 0.8, confidence: 0.95}")
+    drop = gate_of("{metric: exact_match, baseline: main, max_drop: 0.05}")
+    alone = gate_of("{metric: exact_match, min: 0.8, confidence: 0.95, family: none}")
+    planned = [point, share, share, drop, alone]
+    assert family_of(share, planned) == family_of(drop, planned) == Family(3, 1)
+    assert family_of(point, planned) == family_of(alone, planned) == Family(1, 1)
+
+
+def test_a_required_improvement_is_corrected_among_gates_on_a_baseline() -> None:
+    gate = gate_of("{metric: exact_match, baseline: main, improved: true}")
+
+    def gain(family: Family) -> float:
+        drop = regression_power(gate, "m", 300, family=family, earlier=None).cases[1].passes
+        assert drop is not None
+        return -drop
+
+    assert gain(Family(8, 4)) > gain(Family(8, 1)) == gain(Family(1, 1))
 
 
 def test_the_false_alarm_rate_of_the_last_value_is_stated() -> None:
     last = Metric("exact_match/v1", "exact_match", "mean", 0.82, 100, low=0.73, high=0.88)
-    power = threshold_power(gate_of("exact_match >= 0.8"), "m", 100, tests=1, last=last)
+    power = threshold_power(gate_of("exact_match >= 0.8"), "m", 100, family=Family(), last=last)
     assert power.false_failures == pytest.approx(0.25, abs=0.005)
