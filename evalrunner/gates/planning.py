@@ -144,14 +144,19 @@ def _binary_power(gate: Gate, target: str, n: int, family: Family, earlier: Earl
 def _graded_power(gate: Gate, target: str, n: int, family: Family, spread: PairedSpread) -> GatePower:
     alpha, span = _alpha(gate), gate.estimand.sample_width or 0.0
 
-    def distance(level: float) -> float:
-        """From a bound to the true drop that the test tells apart from it."""
-        return smallest_drop(n=n, variance=spread.variance, df=spread.df, span=span, alpha=level)
+    def distance(level: float, power: float = POWER) -> float:
+        """From a bound to the true drop that is significantly different from it with this power."""
+        return smallest_drop(n=n, variance=spread.variance, df=spread.df, span=span, alpha=level, power=power)
 
     if gate.spec.kind == "improved":
         case = Case(-distance(alpha / family.gains), None, distance(alpha / family.fails))
         return GatePower(gate, target, n, (case,), spread.pairs)
-    case = Case(gate.spec.bound - distance(alpha), distance(ALPHA), gate.spec.bound + distance(alpha / family.fails))
+    not_passed = gate.spec.bound - distance(alpha, 1 - POWER)
+    case = Case(
+        gate.spec.bound - distance(alpha),
+        max(not_passed, distance(ALPHA)),
+        gate.spec.bound + distance(alpha / family.fails),
+    )
     samples = None
     if gate.spec.bound > 0:
         needed = math.ceil(n * (distance(alpha) / gate.spec.bound) ** 2)

@@ -99,9 +99,9 @@ class PowerReport:
             label += [
                 one_line(text, 40) for text in (one.spec.slice or {}).values() if one.spec.slice != gate.spec.slice
             ]
-            if label:
-                yield f"{', '.join(label)}:"
-            yield from self._lines(one, target, n) if n else ("no sample is in this slice",)
+            lines = self._lines(one, target, n) if n else iter(("no sample is in this slice",))
+            yield f"{', '.join(label)}: {next(lines)}" if label else next(lines)
+            yield from lines
         if len(own) > MAX_LINES:
             yield f"… and {len(own) - MAX_LINES} more"
 

@@ -144,7 +144,9 @@ def test_the_correction_lowers_the_rate_of_ten_gates_at_their_bound() -> None:
 def test_clusters_are_drawn_whole() -> None:
     topics = [{"passage": str(place // 5)} for place in range(200)]
     scores = [float(place // 5 % 5 < 4) for place in range(200)]  # whole passages are right or wrong
-    related = resampling_of("exact_match >= 0.75", rows(scores, "exact_match", topics), design=Design(cluster="passage"))
+    related = resampling_of(
+        "exact_match >= 0.75", rows(scores, "exact_match", topics), design=Design(cluster="passage")
+    )
     plain = resampling_of("exact_match >= 0.75", rows(scores, "exact_match"))
     assert red_rate(related).corrected > 0.1 > red_rate(plain).corrected
     places, clusters = related._draw()

@@ -183,6 +183,21 @@ def test_a_graded_drop_has_about_the_stated_power() -> None:
     assert share(case.worse, "worse") == pytest.approx(0.8, abs=0.045)
 
 
+def test_a_drop_that_passes_is_not_called_worse() -> None:
+    gate = gate_of("{metric: token_f1, baseline: main, max_drop: 0.05}", GRADED)
+    earlier = EarlierPairs(PairedSpread(0.1, None, 3000), 0.1)
+    (case,) = regression_power(gate, "m", 3000, family=Family(), earlier=earlier).cases
+    assert case.passes is not None and case.worse is not None
+    assert case.passes < case.worse < 0.05  # a drop of .015 is significant, but passes
+
+    draw = random.Random(3)
+    count = 0
+    for _ in range(200):
+        result = non_inferiority([case.worse + draw.gauss(0, 0.1**0.5) for _ in range(3000)], max_drop=0.05, span=1.0)
+        count += result.worse and result.decision != "pass"
+    assert count / 200 == pytest.approx(0.8, abs=0.09)
+
+
 def test_the_family_counts_tested_gates() -> None:
     point, share = gate_of("exact_match >= 0.8"), gate_of("{metric: exact_match, min: 0.8, confidence: 0.95}")
     drop = gate_of("{metric: exact_match, baseline: main, max_drop: 0.05}")
