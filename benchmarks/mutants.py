@@ -155,6 +155,7 @@ def _run(paths: list[str], *, again: bool, processes: int) -> None:
 
     # else only new tests are asked which functions they call, and old tests that call new functions are missed
     (ROOT / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
+    _forget_untested()
     names: list[str] = []
     if again:
         names = [m.name for m in _mutants() if m.status in NOTICED and m.path.startswith(tuple(paths or [""]))]
@@ -167,17 +168,37 @@ def _run(paths: list[str], *, again: bool, processes: int) -> None:
             raise
 
 
+def _forget_untested() -> None:
+    """Forget the result of mutants that no test called: there may be one now."""
+    for data in _files():
+        codes = data.exit_code_by_key
+        if untested := [name for name, code in codes.items() if _status_of(code) == "no tests"]:
+            codes.update(dict.fromkeys(untested))
+            data.save()
+
+
 def _mutants() -> list[Mutant]:
+    return [
+        Mutant(name, str(data.path), _status_of(code))
+        for data in _files()
+        for name, code in data.exit_code_by_key.items()
+    ]
+
+
+def _files():
     from mutmut.mutation.data import SourceFileMutationData
-    from mutmut.stats import status_by_exit_code
     from mutmut.utils.file_utils import walk_mutatable_files
 
-    mutants = []
     for path in sorted(walk_mutatable_files()):
         data = SourceFileMutationData(path=path)
         data.load()
-        mutants += [Mutant(name, str(path), status_by_exit_code[code]) for name, code in data.exit_code_by_key.items()]
-    return mutants
+        yield data
+
+
+def _status_of(code: int | None) -> str:
+    from mutmut.stats import status_by_exit_code
+
+    return status_by_exit_code[code]
 
 
 def _report(mutants: list[Mutant]) -> int:
