@@ -82,7 +82,8 @@ def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
         heads = [*(one_line(each, MAX_NAME) for each in names), *(["p"] if len(names) == 2 else [])]
         table = plain_table(title, [one_line(column, MAX_NAME), *heads], wraps=True)
         for text, metric in values[:MAX_SLICES]:
-            cells = [_value(metric.values.get(each)) for each in names]
+            values_of = [metric.values.get(each) for each in names]
+            cells = [_value(value) + ("" if value is None else missing_counts(value)) for value in values_of]
             cells += [slice_p_value(pair) for pair in metric.pairs] if len(names) == 2 else []
             table.add_row(styled(one_line(text, MAX_NAME) or DASH), *[styled(cell) for cell in cells])
         if len(values) > MAX_SLICES:
@@ -156,7 +157,7 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
 
 
 def _cost_columns(comparison: Comparison) -> dict[str, dict[str, str]]:
-    """Latency, cost per 1,000 answers and failed calls by target, where there are any."""
+    """Latency, cost per 1,000 answers and answers without a score by target, where there are any."""
     columns: dict[str, dict[str, str]] = {}
     for metric in comparison.costs:
         values = {name: value.value for name, value in metric.values.items() if value.value is not None}
@@ -164,12 +165,12 @@ def _cost_columns(comparison: Comparison) -> dict[str, dict[str, str]]:
             columns["p50"] = {name: number(value, metric.unit) for name, value in values.items()}
         elif metric.name == "cost_usd/mean" and any(values.values()):
             columns["$/1k"] = {name: money(1000 * value).removeprefix("$") for name, value in values.items()}
-    errors = {
-        name: max(metric.values[name].errors for metric in comparison.metrics if name in metric.values)
-        for name in {name for metric in comparison.metrics for name in metric.values}
-    }
-    if any(errors.values()):
-        columns["errors"] = {name: f"{count:,}" for name, count in errors.items()}
+    missing: dict[str, int] = {}
+    for metric in comparison.metrics:
+        for name, value in metric.values.items():
+            missing[name] = max(missing.get(name, 0), value.unscored + value.errors)
+    if any(missing.values()):
+        columns["missing"] = {name: f"{count:,}" for name, count in missing.items()}
     return columns
 
 
@@ -208,11 +209,11 @@ def _cell(metric: ComparedMetric, name: str) -> Any:
 
 
 def _value(value: Metric | None, letters: str = "") -> str:
-    """`0.742  0.718–0.766 ab`, with the counts where answers have no score."""
+    """`0.742  0.718–0.766 ab`."""
     if value is None or value.value is None:
         return f"{DASH} {letters}".rstrip()
     ends = "" if value.low is None and value.high is None else f"  {interval(value.low, value.high)}"
-    return f"{number(value.value)}{ends} {letters}".rstrip() + missing_counts(value)
+    return f"{number(value.value)}{ends} {letters}".rstrip()
 
 
 def missing_counts(value: Metric) -> str:
@@ -266,14 +267,14 @@ def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]
 
 def pareto_lines(comparison: Comparison) -> Iterator[str]:
     """For each metric the targets that are Pareto-optimal in it and in latency or cost."""
-    by_quality: dict[str, list[str]] = {}
+    fronts: dict[str, dict[str, list[str]]] = {}
     for front in comparison.pareto_fronts:
         members = ", ".join(one_line(name, MAX_NAME) for name in front.members)
-        missing = (
-            f" (no value: {', '.join(one_line(name, MAX_NAME) for name in front.missing)})" if front.missing else ""
-        )
-        by_quality.setdefault(one_line(front.quality, 60), []).append(f"{members} (with {front.against}){missing}")
-    for quality, parts in by_quality.items():
+        missing = ", ".join(one_line(name, MAX_NAME) for name in front.missing)
+        text = f"{members} (no value: {missing})" if missing else members
+        fronts.setdefault(one_line(front.quality, 60), {}).setdefault(text, []).append(front.against)
+    for quality, by_members in fronts.items():
+        parts = [f"{members} (with {' and '.join(costs)})" for members, costs in by_members.items()]
         yield f"{quality}, Pareto-optimal: {'; '.join(parts)}"
 
 
