@@ -35,7 +35,7 @@ from scenarios import (
 SIZES = (50, 200, 1000, 3000)
 EPOCHS = (1, 3, 5)
 SHARES = (0.01, 0.04, 0.1)
-REPEATS = {1: (400, 200, 30, 10), 3: (40, 20, 5, 2), 5: (40, 20, 5, 2)}  # runs of each threshold, by SIZES
+REPEATS = {1: (150, 30, 8, 2), 3: (20, 8, 2, 1), 5: (20, 8, 2, 1)}  # runs of each threshold, by SIZES
 RIGHT = 0.8
 DROP, CHANGING = 0.05, 0.15
 Z = 1.645
@@ -229,7 +229,7 @@ def pairing(scale: float) -> Iterator[Line]:
     """Samples that are changed, removed, or failed in the baseline: exactly those that got worse, or better."""
     for state in ("changed", "removed", "unscored"):
         for side in ("worse", "better"):
-            cell, repeats = Cell(), max(10, round(300 * scale))
+            cell, repeats = Cell(), max(10, round(100 * scale))
             for n in SIZES[:3]:
                 generator = numpy.random.default_rng([SEED, n])
                 before, scores = paired_runs(generator, repeats, n, 1, p=RIGHT, drop=DROP, discordance=CHANGING)
@@ -261,7 +261,7 @@ def graded(scale: float) -> Iterator[Line]:
             cells: list[Cell] = []
             for n in SIZES[:3]:
                 generator = numpy.random.default_rng([SEED, n, epochs])
-                scores = graded_runs(generator, max(5, round(60 * scale)), n, epochs)
+                scores = graded_runs(generator, max(5, round(20 * scale)), n, epochs)
                 half = Z * 0.12 / math.sqrt(n * epochs) if confident else 0.0
                 for share in (0.01, 0.04):
                     for pattern in PATTERNS:
@@ -308,7 +308,7 @@ def threshold(scale: float) -> Iterator[Line]:
             f"passes {percent(passes)}, fails {percent(fails)}", "at most 5.0% each", max(passes, fails) <= 0.05,
         )  # fmt: skip
     for n in (50, 200, 1000):
-        repeats = max(100, round((4000, 4000, 1500)[(50, 200, 1000).index(n)] * scale))
+        repeats = max(100, round((4000, 2000, 400)[(50, 200, 1000).index(n)] * scale))
         for discordance in (0.05, 0.1, 0.3):
             generator = numpy.random.default_rng([SEED, n])
             before, scores = paired_runs(generator, repeats, n, 1, p=RIGHT, drop=DROP, discordance=discordance)
@@ -326,7 +326,7 @@ def threshold(scale: float) -> Iterator[Line]:
 
 
 def families(scale: float) -> Iterator[Line]:
-    repeats, n, count = max(50, round(2000 * scale)), 1000, 10
+    repeats, n, count = max(50, round(1000 * scale)), 1000, 10
     gates = ", ".join(
         f"{{metric: exact_match, slice: {{topic: t{at}}}, min: 0.8, confidence: 0.95}}" for at in range(count)
     )
@@ -339,7 +339,7 @@ def families(scale: float) -> Iterator[Line]:
             percent(hits / repeats), "–" if asked is None else "at most 5.5%",
             None if asked is None else at_most(hits, repeats, asked),
         )  # fmt: skip
-    repeats, n = max(50, round(2000 * scale)), 500
+    repeats, n = max(50, round(1000 * scale)), 500
     generator = numpy.random.default_rng(SEED)
     pairs = [paired_runs(generator, repeats, n, 1, p=RIGHT, drop=DROP, discordance=CHANGING) for _ in "ab"]
     # one run that drops by exactly max_drop from each of two independent baselines
