@@ -53,6 +53,29 @@ def test_small_differences_between_epochs_of_graded_scores_are_not_flaky() -> No
     assert split([[200.0, 210.0], [100.0, 160.0], [210.0, 210.0]], bounds=(None, None)).flaky_samples == ("q1",)
 
 
+def test_a_flaky_sample_differs_by_at_least_half_of_the_declared_range() -> None:
+    assert split([[0.25, 0.75], [0.0, 0.0]]).flaky_samples == ("q0",)
+    assert split([[0.26, 0.75], [0.0, 0.0]]).flaky == 0
+    assert split([[0.3, 0.6], [0.5, 0.5]]).flaky == 0  # half of the observed range, but not of the declared one
+    assert split([[4.0, 6.0], [5.0, 5.0]], bounds=(0.0, 5.0)).flaky == 0
+    assert split([[4.0, 6.0], [5.0, 5.0]], bounds=(2.0, None)).flaky_samples == ("q0",)
+    assert split([[4.0, 6.0], [5.0, 5.0]], bounds=(None, 8.0)).flaky_samples == ("q0",)
+    assert split([[0.5, 0.5], [0.5, 0.5]], bounds=(None, None)).flaky == 0
+
+
+def test_two_samples_are_enough_for_a_split_and_one_is_not() -> None:
+    assert split([[1, 0], [1, 1]]).samples == 2
+    assert split_variance("s", tally_of([[1, 0]]), ids={}, bounds=UNIT, epochs=2) is None
+
+
+def test_epochs_counted_as_zero_enter_the_split() -> None:
+    tally = tally_of([[1, 1], [0, 0]])
+    tally.add(0, Cell("scored", 0.0, "refused", cause="no_answer"), epoch=3)
+    result = split_variance("s", tally, ids={}, bounds=UNIT, epochs=3)
+    assert result is not None and result.flaky_samples == ("0",)
+    assert result.within == pytest.approx((1 / 3 + 0) / 2)
+
+
 def test_failed_epochs_do_not_enter_the_split() -> None:
     result = split([[1, None, 0], [None, None, 1], [0, 0, None], [None, None, None]])
     assert result.samples == 3

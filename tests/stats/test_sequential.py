@@ -130,6 +130,23 @@ def test_equal_samples_of_a_cluster_count_as_one() -> None:
     assert clustered.above.peak == pytest.approx(single.above.peak)
 
 
+@pytest.mark.parametrize("total", [None, 12])
+def test_a_cluster_is_one_bet_on_the_sums_of_its_ends(total: int | None) -> None:
+    clustered = SequentialTest(0.5, alpha_pass=ALPHA, alpha_fail=ALPHA, total=total, largest_cluster=2)
+    single = SequentialTest(0.5, alpha_pass=ALPHA, alpha_fail=ALPHA, total=total)
+    for cluster, (lowest, highest) in enumerate([(-0.5, 0.5), (0.5, 0.5), (-0.5, -0.5), (0.0, 0.5)]):
+        clustered.add(lowest, highest, cluster=cluster)
+        clustered.add(0.5, 0.5, cluster=cluster)
+        single.add((lowest + 0.5) / 2, (highest + 0.5) / 2)
+    clustered.close_cluster()
+    clustered.close_cluster()  # there is no further one
+    assert (clustered.above.peak, clustered.below.peak) == (
+        pytest.approx(single.above.peak), pytest.approx(single.below.peak),
+    )  # fmt: skip
+    assert clustered.above._capital == pytest.approx(single.above._capital)
+    assert clustered.below._capital == pytest.approx(single.below._capital)
+
+
 def test_the_confidence_sequence_excludes_exactly_what_the_tests_reject() -> None:
     draw = random.Random(9)
     values = [float(draw.random() < 0.7) for _ in range(300)]
