@@ -46,6 +46,19 @@ def scored_count(metric: Metric) -> str:
     return (f"{metric.scored:,}" if metric.scored == total else f"{metric.scored:,} of {total:,}") + samples
 
 
+def answers_text(metric: Metric) -> str:
+    """The same as a phrase: `120 of 500 answers scored (24 samples): 380 errors (server error)`."""
+    samples = f" ({counted(metric.n, 'sample')})" if metric.n != metric.scored else ""
+    rest = missing_text(metric)
+    return f"{_answers_scored(metric)}{samples}{f': {rest}' if rest else ''}"
+
+
+def _answers_scored(metric: Metric) -> str:
+    total = metric.scored + metric.skipped + metric.unscored + metric.errors
+    of = "" if metric.scored == total else f"{metric.scored:,} of "
+    return f"{of}{counted(total, 'answer')} scored"
+
+
 def missing_text(metric: Metric) -> str:
     """`100 skipped (50%), 1 unscored (empty answer), 3 errors (timeout)`; empty where every answer is scored."""
     total = metric.scored + metric.skipped + metric.unscored + metric.errors
@@ -77,9 +90,8 @@ def missing_texts(metrics: Iterable[Metric]) -> Iterator[tuple[Metric, str]]:
         if metric.slice is None and metric.scorer not in ALWAYS and metric.scorer not in seen:
             seen.add(metric.scorer)
             if missing := missing_text(metric):
-                total = metric.scored + metric.skipped + metric.unscored + metric.errors
                 untrusted = "" if metric.trusted else "; untrusted"
-                yield metric, f"{metric.scored:,} of {total:,} answers scored, {missing}{untrusted}"
+                yield metric, f"{_answers_scored(metric)}, {missing}{untrusted}"
 
 
 def missing_lines(metrics: Iterable[Metric]) -> Iterator[str]:

@@ -212,8 +212,10 @@ def _values(run: StoredRun, scorer: str) -> dict[str, Metric]:
 
 def _point(run: StoredRun, target: str, metric: Metric, x: float, height: Any) -> Point:
     ends = [None if end is None else height(end) for end in (metric.low, metric.high)]
-    between = "" if metric.low is None and metric.high is None else f" ({interval(metric.low, metric.high)})"
-    label = f"{target}: {number(metric.value, metric.unit)}{between} n={metric.n}"
+    no_ends = metric.low is None and metric.high is None
+    between = "" if no_ends else f" ({interval(metric.low, metric.high, beside=(metric.value,))})"
+    text = number(metric.value, metric.unit, beside=(metric.low, metric.high))
+    label = f"{target}: {text}{between} n={metric.n}"
     return Point(x, height(metric.value), ends[0], ends[1], run, f"{label}, {run.started_at}")
 
 

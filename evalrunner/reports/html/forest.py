@@ -140,7 +140,8 @@ def _line(
             at = x(gate["bound"])
             yield f"<path d='M{at:.1f} {y - 9:g}V{y + 9:g}' stroke='#1d1f21' stroke-width='1.5' stroke-dasharray='3 2'/>"
     yield f"<circle cx='{x(metric['value']):.1f}' cy='{y:g}' r='5' fill='{colour}'/>"
-    label = f"{number(metric['value'], metric['unit'])} ({interval(metric['low'], metric['high'])})"
+    value = number(metric["value"], metric["unit"], beside=(metric["low"], metric["high"]))
+    label = f"{value} ({interval(metric['low'], metric['high'], beside=(metric['value'],))})"
     yield _text(WIDTH - 20, y + 4, label, size=12, anchor="end")
 
 

@@ -58,10 +58,10 @@ function forestSection() {
         s("line", { class: "grid", x1: left, x2: width - right, y1: middle, y2: middle }),
         s("line", { class: `whisker ${cssColour(place)}`, x1: x(low), x2: x(top), y1: middle, y2: middle }),
         mark(place, x(metric.value), middle, 5),
-        s("text", { class: "forest-value", x: width, y: middle + 4, "text-anchor": "end" }, `${number(metric.value, metric.unit)} (${interval(metric.low, metric.high)})`));
+        s("text", { class: "forest-value", x: width, y: middle + 4, "text-anchor": "end" }, `${valueText(metric)} (${endsText(metric)})`));
       for (const gate of gatesOf(name, target.name))
         if (Number.isFinite(boundOf(gate))) lines.push(s("line", { class: `gate-line ${gate.verdict}`, x1: x(boundOf(gate)), x2: x(boundOf(gate)), y1: middle - 9, y2: middle + 9 }));
-      rows.push([name, target.name, number(metric.value, metric.unit), interval(metric.low, metric.high, metric.unit), metric.method || DASH, count(metric.n)]);
+      rows.push([name, target.name, valueText(metric), endsText(metric, metric.unit), metric.method || DASH, count(metric.n)]);
       y += high;
     });
     lines.push(s("text", { class: "tick", x: left, y: y + 11 }, tickText(domain[0])), s("text", { class: "tick", x: width - right, y: y + 11, "text-anchor": "end" }, tickText(domain[1])));
@@ -243,14 +243,20 @@ function slicesSection() {
     h("span", { dir: "auto" }, oneLine(sliceText(slice), 80)),
     ...sliced.flatMap((name) => DATA.targets.map((target) => heatCell(metricOf(target, name, slice), metricOf(target, name, null), domains.get(name)))),
   ]);
-  return section("slices", "Slices", h("p", { class: "hint" }, "Stronger color: better. In parentheses the 95% CI; n: scored samples."), table("Metrics by slice", columns, rows, { class: "heat" }));
+  const intervals = DATA.targets.flatMap((target) => target.metrics).filter((metric) => metric.slice && sliced.includes(metric.name) && (Number.isFinite(metric.low) || Number.isFinite(metric.high))).length;
+  return section("slices", "Slices", h("p", { class: "hint" }, `Stronger color: better. In parentheses the 95% CI; n: samples. ${sideBySide(intervals)}`), table("Metrics by slice", columns, rows, { class: "heat" }));
+}
+
+// What the number of intervals that stand side by side means: each of them misses with 5%.
+function sideBySide(intervals) {
+  return intervals > 1 ? `${count(intervals)} 95% CIs side by side: on average ${Number((0.05 * intervals).toPrecision(2))} of them miss the true value.` : "";
 }
 
 function heatCell(metric, whole, domain) {
   if (!metric || metric.value === null) return h("span", { class: "nought" }, DASH);
   const share = (metric.value - domain[0]) / (domain[1] - domain[0]);
   const good = Math.round(Math.min(1, Math.max(0, metric.higher_is_better ? share : 1 - share)) * 8);
-  const ends = interval(metric.low, metric.high);
+  const ends = endsText(metric);
   const below = whole && Number.isFinite(metric.high) && Number.isFinite(whole.value) && (metric.higher_is_better ? metric.high < whole.value : metric.low > whole.value);
-  return h("span", { class: `heat-${good}` }, h("b", null, number(metric.value, metric.unit)), h("small", null, `${ends === DASH ? "" : ` (${ends})`} n ${count(metric.n)}`), below && h("small", { class: "warn" }, " worse than overall"));
+  return h("span", { class: `heat-${good}` }, h("b", null, valueText(metric)), h("small", null, `${ends === DASH ? "" : ` (${ends})`} n ${count(metric.n)}`), !metric.trusted && h("small", { class: "warn" }, " untrusted"), below && h("small", { class: "warn" }, " worse than overall"));
 }

@@ -91,6 +91,15 @@ function interval(low, high, unit, beside = []) {
   return `${first}${low < 0 || unit || /e/.test(first + last) ? " to " : "–"}${last}`;
 }
 
+// The value of a metric, and its interval, with enough digits to tell them apart.
+function valueText(metric) {
+  return number(metric.value, metric.unit, [metric.low, metric.high]);
+}
+
+function endsText(metric, unit) {
+  return interval(metric.low, metric.high, unit, [metric.value]);
+}
+
 function percent(share) {
   return `${grouped(share * 100, share > 0 && share < 0.1 ? 1 : 0)}%`;
 }

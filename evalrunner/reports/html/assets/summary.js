@@ -162,18 +162,12 @@ function cardLine(metric, target, place, domain) {
   return h("div", { class: "line" },
     h("p", { class: "line-head" },
       SEVERAL ? targetName(place) : h("span", { class: "faint" }, target.name),
-      h("span", { class: "value" }, number(metric.value, metric.unit)),
-      h("span", { class: "faint n" }, interval(metric.low, metric.high, metric.unit) === DASH ? "no interval" : interval(metric.low, metric.high, metric.unit))),
+      h("span", { class: "value" }, valueText(metric)),
+      h("span", { class: "faint n" }, endsText(metric, metric.unit) === DASH ? "no interval" : endsText(metric, metric.unit))),
     bar(metric, place, { domain, gates }),
-    h("p", { class: "counts" }, countsOf(metric).map((text) => h("span", null, text)),
+    h("p", { class: "counts" }, h("span", { dir: "auto" }, metric.answers),
       !metric.trusted && h("strong", { class: "warn" }, "untrusted: too few scored")),
     other && h("p", { class: "faint small" }, `${other.on_no_answer === "zero" ? "counting missing answers as 0" : "excluding missing answers"}: ${number(other.value, metric.unit)} (n ${count(other.n)})`));
-}
-
-// The counts: scored always, the others where they are not zero.
-function countsOf(metric) {
-  const rest = [["skipped", "skipped"], ["unscored", "unscored"], ["errors", "errors"]];
-  return [`${count(metric.n)} scored`, ...rest.filter(([key]) => metric[key]).map(([key, word]) => `${count(metric[key])} ${word}`)];
 }
 
 // Every metric with its counts, and the reasons of unscored rows.
@@ -187,13 +181,14 @@ function numbersSection() {
       if (metric) rows.push([
         h("span", { class: "mono" }, name, (metric.detail || {}).backend ? h("span", { class: "faint" }, ` (${metric.detail.backend})`) : null),
         ...(SEVERAL ? [targetName(place)] : []),
-        [number(metric.value, metric.unit), !metric.trusted && metric.value !== null && scorerOf(metric.scorer) ? h("strong", { class: "warn", title: "untrusted: too few samples scored" }, " !") : null],
-        h("span", { title: metric.method || "" }, interval(metric.low, metric.high, metric.unit)),
-        ...["n", "skipped", "unscored", "errors"].map((key) => h("span", { class: metric[key] ? "" : "nought" }, count(metric[key]))),
+        [valueText(metric), !metric.trusted && metric.value !== null && scorerOf(metric.scorer) ? h("strong", { class: "warn", title: "untrusted: too few samples scored" }, " !") : null],
+        h("span", { title: metric.method || "" }, endsText(metric, metric.unit)),
+        ...["scored", "skipped", "unscored", "errors"].map((key) => h("span", { class: metric[key] ? "" : "nought" }, count(metric[key]))),
       ]);
     });
   return section("numbers", "All metrics", h("details", { open: rows.length <= 24 }, h("summary", null, counted(rows.length, "metric"), " with 95% CI and counts"),
-    table("All metrics with 95% CI and counts", columns, rows)));
+    table("All metrics with 95% CI and counts", columns, rows),
+    h("p", { class: "hint" }, "Counts are of answers: samples × epochs. ! untrusted: too few of the answers have a score.")));
 }
 
 function unscoredSection() {
@@ -208,16 +203,16 @@ function unscoredSection() {
       rows.push([
         h("span", { class: "mono" }, scorer.name),
         ...(SEVERAL ? [targetName(place)] : []),
-        ...["n", "skipped", "unscored", "errors"].map((key) => h("span", { class: metric[key] ? "" : "nought" }, count(metric[key]))),
+        ...["scored", "skipped", "unscored", "errors"].map((key) => h("span", { class: metric[key] ? "" : "nought" }, count(metric[key]))),
         reasons.length ? h("ul", { class: "plain" }, reasons.slice(0, 8).map(([reason, times]) => h("li", { dir: "auto" }, `${count(times)} × ${oneLine(reason, 240)}`)),
           reasons.length > 8 && h("li", { class: "faint" }, `and ${reasons.length - 8} other reasons`)) : h("span", { class: "faint" }, "the scorer does not apply"),
       ]);
     });
   const columns = [["Scorer", ""], ...(SEVERAL ? [["Target", ""]] : []), ["Scored", "n"], ["Skipped", "n"], ["Unscored", "n"], ["Errors", "n"], ["Reason", "wide"]];
   return section("unscored", "Unscored rows", rows.length
-    ? [h("p", { class: "hint" }, "Metrics use scored samples only. Skipped: the scorer does not apply. Unscored: no usable value. Errors: the provider or the scorer failed."),
-       table("Unscored samples", columns, rows, { class: "stack" })]
-    : h("p", null, "All samples are scored."));
+    ? [h("p", { class: "hint" }, "Metrics use scored answers only. Skipped: the scorer does not apply. Unscored: no usable value. Errors: the provider or the scorer failed."),
+       table("Unscored answers", columns, rows, { class: "stack" })]
+    : h("p", null, "All answers are scored."));
 }
 
 // With several epochs: what samples differ by, what one prompt flips by, and what more calls would gain.
