@@ -68,6 +68,9 @@ def accept_run(
 def _refusal_reason(run: RunRecord) -> str | None:
     if run.status != "finished":
         return "did not finish" if run.status == "running" else f"was {run.status}"
+    if run.decided is not None:
+        rows = f"{run.decided.rows:,} of {run.decided.rows_planned:,} rows"
+        return f"stopped when its gates were decided, after {rows}; finish it: evalrun --resume {run.run_id} --no-gates"
     return None if run.verdict in ACCEPTABLE else f"did not pass ({run.verdict})"
 
 

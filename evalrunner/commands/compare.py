@@ -172,6 +172,9 @@ def _notes(runs: Sequence[ComparedRun]) -> Iterator[str]:
         if record.status != "finished":
             rows = "some" if record.rows is None else f"{record.rows:,}"
             yield f"run {run.folder.id} did not finish: it has {rows} of {record.rows_planned:,} rows"
+        elif record.decided is not None:
+            rows = f"{record.decided.rows:,} of {record.decided.rows_planned:,}"
+            yield f"run {run.folder.id} stopped when its gates were decided, after {rows} rows"
     if len(epochs := {run.record.epochs for run in runs}) > 1:
         yield f"the runs have {' and '.join(map(str, sorted(epochs)))} epochs; scores are reduced first"
     groups = {(run.record.cluster, run.record.slices) for run in runs}

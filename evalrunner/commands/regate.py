@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from evalrunner.engine.assemble import ColumnCheck
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
+from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import CandidateRun
+from evalrunner.gates.sequential import SequentialContext
 from evalrunner.reports.terminal import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
-from evalrunner.runs.record import RunRecord
+from evalrunner.runs.record import LookRecord, RunRecord, add_look, first_look
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.summary import Design, builtin_measures, summarize
+from evalrunner.stats.summary import Design, Summary, builtin_measures, summarize
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.loader import open_suite, target_name
 from evalrunner.suite.options import RunOptions
@@ -61,14 +64,14 @@ def reevaluate_gates(
         targets=list(run.targets),
         design=design,
         epochs=run.epochs,
+        stop_early=_stops_early(data),
     )
     gates = builder.build(specs)
     addresses = _tracker_addresses(run, reader, data, specs)
     document.raise_problems()
     resolver = _CommandLineResolver(base, run.suite, runs, baseline, addresses=addresses, candidate=RunRef.of(run))
     baselines = resolve_baselines(document, [gate.spec for gate in gates], resolver)
-    provenance = run.provenance
-    reject_incompatible(document, gates, baselines, provenance)
+    reject_incompatible(document, gates, baselines, run.provenance)
     document.raise_problems()
     keys, check = SampleKeyIndex(), _check_of_new_slices(run, data)
     columns: dict[str, None] = {}
@@ -78,12 +81,35 @@ def reevaluate_gates(
     )  # fmt: skip
     check.report(document, tuple(columns))
     document.raise_problems()
-    results = check_gates(
-        gates,
-        summary,
-        BaselineContext(CandidateRun(provenance, keys.keys, limited=run.dataset.limit == run.dataset.rows), baselines),
-    )
-    return _report(folder, run, gates_of, results)
+    candidate = CandidateRun(run.provenance, keys.keys, limited=run.dataset.limit == run.dataset.rows)
+    return _report(folder, run, gates_of, _check(folder, run, gates, summary, BaselineContext(candidate, baselines)))
+
+
+def _check(
+    folder: RunFolder, run: RunRecord, gates: Sequence[Gate], summary: Summary, context: BaselineContext
+) -> tuple[GateResult, ...]:
+    """The verdicts; a verdict on more data than the last one is counted in the record of the run."""
+    summary.decided = run.decided is not None
+    look = _look(run)
+    units = {} if run.decided is None else run.decided.units
+    sequential = SequentialContext(units=units, first_look=first_look(run.looks, look))
+    results = check_gates(gates, summary, dataclasses.replace(context, sequential=sequential))
+    if gates and (looks := add_look(run.looks, look)) != run.looks:
+        dataclasses.replace(run, looks=looks).write(folder.path)
+    return results
+
+
+def _stops_early(data: Mapping[str, Any]) -> bool:
+    section = data.get("run")
+    return isinstance(section, Mapping) and section.get("stop_early") is True
+
+
+def _look(run: RunRecord) -> LookRecord | None:
+    """The look at the data of a run that a verdict now is; None where it did not finish."""
+    if run.status != "finished" or run.rows is None:
+        return None
+    samples = run.rows // (len(run.targets) * run.epochs)
+    return LookRecord(samples=samples, epochs=run.epochs, at=datetime.now(UTC))
 
 
 def _document(

@@ -11,7 +11,7 @@ from evalrunner.engine.plan import Plan, count_remaining_jobs
 from evalrunner.errors import SuiteError
 from evalrunner.runs.folder import RunFolder, find_run
 from evalrunner.runs.provenance import differences
-from evalrunner.runs.record import RunRecord
+from evalrunner.runs.record import LookRecord, RunRecord
 from evalrunner.runs.row_log import FinishedRows, remove_truncated_line, scan_keys
 from evalrunner.suite.options import RunOptions, merge_options, options_from, require_redacted_options
 
@@ -39,13 +39,14 @@ class ResumableRun:
 
 @dataclass(slots=True)
 class ResumeState:
-    """The finished rows of a run that is resumed; `remaining` counts the rows to run."""
+    """The finished rows of a run that is resumed; `remaining` counts the rows to run, `looks` are its verdicts so far."""
 
     folder: RunFolder
     started_at: datetime
     finished: FinishedRows
     remaining: int
     notices: tuple[str, ...] = ()
+    looks: tuple[LookRecord, ...] = ()
 
 
 def find_resumable_run(reference: str, given: RunOptions) -> ResumableRun:
@@ -77,7 +78,9 @@ def load_resume_state(stored: ResumableRun, plan: Plan) -> ResumeState:
     ]
     if removed:
         notices.append(f"the last line of the row log was truncated; its {removed} bytes were removed")
-    return ResumeState(stored.folder, stored.record.started_at, finished, remaining, tuple(notices))
+    return ResumeState(
+        stored.folder, stored.record.started_at, finished, remaining, tuple(notices), stored.record.looks
+    )
 
 
 def _changes(run: RunRecord, plan: Plan) -> list[str]:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,11 @@ from evalrunner.engine.result import (
     RowUsage,
     RunResult,
     TargetResult,
+    baseline_context,
     conclude,
+    current_look,
+    decided_record,
+    early_stop_notices,
     ended_record,
     started_record,
     stopped_early,
@@ -39,7 +44,7 @@ from evalrunner.reports.outputs import check_distinct, check_outputs, open_outpu
 from evalrunner.reports.view import RunView, view_at_start, view_of
 from evalrunner.runs.folder import RunFolder, RunLock, create_run_folder
 from evalrunner.runs.provenance import part_differences
-from evalrunner.runs.record import RunRecord
+from evalrunner.runs.record import RunRecord, add_look, first_look
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
 from evalrunner.suite.loader import open_suite, read_suite
@@ -50,6 +55,7 @@ if TYPE_CHECKING:
 
     from evalrunner.commands.resume import ResumeState
     from evalrunner.compare.result import Comparison  # imported where there is something to compare
+    from evalrunner.gates.sequential import RunMonitor
     from evalrunner.middleware.budget import Side
 
 
@@ -221,11 +227,14 @@ class Execution:
         self.plan, self.options, self.reporters = plan, options, reporters
         self.folder, self.started_at, self.resume_state = folder, started_at, resume_state
         self.started_s, self.rows = time.monotonic(), 0
+        self.monitor: RunMonitor | None = None
         self.summary = Summary(
             plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design, plan.population
         )
         self.usage = RowUsage.of(plan)
         self.record = started_record(plan, options, run_id=folder.id, started_at=started_at)
+        if resume_state is not None:
+            self.record = replace(self.record, looks=resume_state.looks)
         self.view = view_at_start(plan, folder, self.record)
         self.outputs = open_outputs(self.view, options.outputs, os.environ)
 
@@ -236,12 +245,15 @@ class Execution:
         plan.calls.begin(folder.path, self.record.run_id, spent=self._spent())
         for reporter in (self.outputs, *self.reporters):
             reporter.on_start(self.view)
+        if self.options.gates and plan.stops_early:
+            self._follow_gates()
         try:
             with RowLog(folder.path) as log:
                 state = await run_plan(plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop)
+                self._log_decision(log)
             self._count_rows_before()
         finally:
-            plan.calls.end(folder.path, complete=self.rows >= plan.rows)
+            plan.calls.end(folder.path, complete=self.rows >= plan.rows or self.decided)
         result = _with_record(self._result(state), self.record)
         view = view_of(result)
         if problems := self.outputs.write_optional(view):
@@ -262,17 +274,45 @@ class Execution:
 
     def _jobs(self) -> Iterator[Job]:
         jobs = self.plan.jobs()
+        if self.resume_state is not None:
+            finished, retry = self.resume_state.finished, self.options.retry_errors
+            jobs = remaining_jobs(jobs, finished, self.folder.path, retry_errors=retry)
+        return jobs if self.monitor is None else takewhile(lambda _: not self.decided, jobs)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the run can end because every gate is decided."""
+        return self.monitor is not None and self.monitor.decided
+
+    def _follow_gates(self) -> None:
+        """Let the gates see every row, those of a resumed run first: some may be decided already."""
+        from evalrunner.gates.check import gates_by_target
+        from evalrunner.gates.sequential import run_monitor
+
+        pairs = gates_by_target(self.plan.gates, self.summary)
+        self.monitor = run_monitor(pairs, self.summary, baseline_context(self.plan))
         if self.resume_state is None:
-            return jobs
-        return remaining_jobs(
-            jobs, self.resume_state.finished, self.folder.path, retry_errors=self.options.retry_errors
-        )
+            return
+        finished = self.resume_state.finished
+        for row in finished_rows(self.folder.path, finished):
+            entry = finished.find(row.sample.id, row.target, row.epoch)
+            runs_again = self.options.retry_errors and entry is not None and (entry.failed or entry.errors)
+            if not runs_again:
+                self.monitor.add(row)
+
+    def _log_decision(self, log: RowLog) -> None:
+        """Note in the row log that the gates ended the run, if it has rows since the last such note."""
+        before = 0 if self.resume_state is None else len(self.resume_state.finished)
+        if self.decided and self.rows and self.rows + before < self.plan.rows:
+            log.write_event("decided", rows=self.rows + before, rows_planned=self.plan.rows)
 
     def _emit(self, log: RowLog, row: Row) -> None:
         log.write(row)  # on disk before any reporter sees it
         if self.resume_state is not None:
             self.resume_state.finished.drop(row.sample.id, row.target, row.epoch)
         self._count(row)
+        if self.monitor is not None:
+            self.monitor.add(row)
         for reporter in self.reporters:
             reporter.on_row(row)
 
@@ -314,7 +354,14 @@ class Execution:
 
     def _result(self, state: RunState) -> RunResult:
         plan, usage = self.plan, self.usage
-        gates, verdict, code = conclude(plan, state, usage, self.summary, gates=self.options.gates)
+        decided = decided_record(plan, usage, self.rows, self.monitor) if self.decided else None
+        self.summary.decided = decided is not None
+        look, looks = None, self.record.looks
+        if self.options.gates and plan.gates:
+            look = current_look(plan, self.rows, decided=decided is not None)
+        gates, verdict, code = conclude(
+            plan, state, usage, self.summary, gates=self.options.gates, first_look=first_look(looks, look)
+        )
         targets = {
             target.name: TargetResult(
                 self.summary.all_metrics(target.name),
@@ -332,6 +379,7 @@ class Execution:
         notices = (
             *plan.scan.notices,
             *plan.calls.notices,
+            *early_stop_notices(plan, decided),
             *(self.resume_state.notices if self.resume_state is not None else ()),
             *usage.errors.lines(known=stopped or ""),
         )
@@ -340,6 +388,7 @@ class Execution:
             self.started_at, datetime.now(UTC), time.monotonic() - self.started_s, redact(stopped) if stopped else None, notices,
             usage.in_error,
             compare_targets(plan, self.summary, {name: target.metrics for name, target in targets.items()}, usage),
+            decided=decided, looks=add_look(looks, look),
         )  # fmt: skip
 
 
@@ -373,7 +422,11 @@ def compare_targets(
         for scorer in plan.scorers
         if scorer.judge is not None
     }
-    return compare(summary, candidates, known, judges=judges)
+    comparison = compare(summary, candidates, known, judges=judges)
+    if not summary.decided:
+        return comparison
+    note = "the run stopped when its gates were decided; p-values assume a number of samples that was fixed before"
+    return replace(comparison, notes=(note, *comparison.notes))
 
 
 def _names(name: str | None, others: Collection[str]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from evalrunner.datasets.columns import (
 from evalrunner.datasets.records import InvalidRecord, Reader, Record
 from evalrunner.domain import Sample
 from evalrunner.errors import Problem, RunError, SuiteError, nearest
-from evalrunner.prompts import ABSENT
+from evalrunner.prompts import ABSENT, find_value
 from evalrunner.suite.schema import DatasetSpec
 
 MAX_PROBLEMS = 20
@@ -154,7 +154,8 @@ class SampleSource:
         os.close(handle)
         path = Path(name)
         weakref.finalize(self, path.unlink, missing_ok=True)
-        self._shuffle = Shuffle(path, seed=self._spec.shuffle, limit=self._spec.limit)
+        cluster = self._spec.cluster if self._spec.keep_clusters else None
+        self._shuffle = Shuffle(path, seed=self._spec.shuffle, limit=self._spec.limit, cluster=cluster)
         self._shuffle.fill(samples)
         return iter(self._shuffle)
 
@@ -391,21 +392,30 @@ class Shuffle:
     """Samples in a file in the order of a seed. Call `fill` first; then iterate as often as needed.
 
     The rank of a sample is a hash of seed and id, so that the order stays when rows are added. A limit takes the first
-    samples of that order. Only ranks and offsets are in memory.
+    samples of that order. Only ranks and offsets are in memory. With `cluster`, a column, the rank is that of the
+    sample's value of it, so that the samples of a cluster stay together, in the order of the source.
     """
 
-    def __init__(self, path: Path, *, seed: int, limit: int | None) -> None:
+    def __init__(self, path: Path, *, seed: int, limit: int | None, cluster: str | None = None) -> None:
         self.path = path
         self._seed = seed
         self._limit = limit
+        self._cluster = cluster
         self._offsets: Iterable[int] = ()
 
     def fill(self, samples: Iterable[tuple[Sample, str]]) -> None:
         """Write every sample with its location; with a limit only those that may be among the first."""
         with self.path.open("wb") as file:
-            ranked = ((rank_of(sample.id, self._seed), sample, location) for sample, location in samples)
+            ranked = ((rank_of(self._unit(sample), self._seed), sample, location) for sample, location in samples)
             write = _SampleWriter(file.write)
             self._offsets = _all(ranked, write) if self._limit is None else _lowest(ranked, write, self._limit)
+
+    def _unit(self, sample: Sample) -> str:
+        """What is moved as a whole: the sample, or its cluster."""
+        value = ABSENT if self._cluster is None else find_value(sample.metadata, self._cluster)
+        if value is ABSENT or value is None or value == "":
+            return sample.id
+        return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
     def __iter__(self) -> Iterator[tuple[Sample, str]]:
         with self.path.open("rb") as file:

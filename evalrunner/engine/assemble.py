@@ -296,6 +296,7 @@ class Assembler:
             design=design,
             epochs=suite.run.epochs,
             broken=len(measures) < len(suite.scorers),
+            stop_early=suite.run.stop_early,
         )
         return builder.build(suite.gates)
 

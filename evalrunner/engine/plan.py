@@ -201,6 +201,11 @@ class Plan:
         return self.suite.dataset.limit == self.scan.count
 
     @property
+    def stops_early(self) -> bool:
+        """Whether the run ends once its gates are decided: they are all sequential."""
+        return bool(self.gates) and all(gate.spec.sequential for gate in self.gates)
+
+    @property
     def measures(self) -> tuple[Measure, ...]:
         return tuple(scorer.measure for scorer in self.scorers)
 

@@ -11,12 +11,13 @@ Calls and money are counted in four places, each for its own question:
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,16 @@ from typing import TYPE_CHECKING, Any
 from evalrunner.domain import Cell, Completion, EpochVariance, Failure, FailureKind, GateResult, Metric, Row
 from evalrunner.engine.plan import NOT_CHECKED, Plan, served_provenance, tested_provenance
 from evalrunner.engine.runner import RunState, ended_in_error
-from evalrunner.formatting import counted
+from evalrunner.formatting import counted, number
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
 from evalrunner.gates.pairing import CandidateRun
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
 from evalrunner.runs.provenance import TargetProvenance, source_of
 from evalrunner.runs.record import (
+    DecidedRecord,
     JudgeRecord,
+    LookRecord,
     MetricsRecord,
     RunRecord,
     RunStatus,
@@ -51,6 +54,7 @@ from evalrunner.verdicts import INTERRUPTED, Verdict
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
     from evalrunner.engine.judge import JudgeSession
+    from evalrunner.gates.sequential import RunMonitor
 
 PACKAGES = ("evalrunner", "autoevals", "litellm", "xllamacpp", "alt-profanity-check", "scikit-learn")
 
@@ -80,7 +84,8 @@ class RunResult:
     """A run that ended. `stopped` says in one sentence why it ended early; `in_error` counts rows with an error.
 
     `duration_s` is that of this process, so a resumed run started earlier. `comparison` compares several targets,
-    `record` is the content of `run.json`.
+    `record` is the content of `run.json`. `decided` is set if the run ended because every gate was decided,
+    `looks` are the verdicts that were given so far.
     """
 
     suite: str
@@ -100,6 +105,8 @@ class RunResult:
     in_error: int = 0
     comparison: Comparison | None = None
     record: RunRecord | None = None
+    decided: DecidedRecord | None = None
+    looks: tuple[LookRecord, ...] = ()
 
     @property
     def status(self) -> RunStatus:
@@ -110,19 +117,32 @@ class RunResult:
 
 
 def conclude(
-    plan: Plan, state: RunState, usage: RowUsage, summary: Summary, *, gates: bool
+    plan: Plan, state: RunState, usage: RowUsage, summary: Summary, *, gates: bool, first_look: LookRecord | None = None
 ) -> tuple[tuple[GateResult, ...], Verdict, int]:
-    """The gate results of a run, its verdict and its exit code."""
-    results = check_gates(plan.gates, summary, _compared(plan)) if gates else ()
+    """The gate results of a run, its verdict and its exit code. `first_look` is its first verdict, if that had fewer rows."""
+    context = baseline_context(plan)
+    if first_look is not None:
+        from evalrunner.gates.sequential import SequentialContext
+
+        context = replace(context, sequential=SequentialContext(first_look=first_look))
+    results = check_gates(plan.gates, summary, context) if gates else ()
     unfinished = stopped_early(plan, state, usage) is not None
     return results, *run_verdict(results, unfinished=unfinished, interrupted=state.interrupted)
 
 
-def _compared(plan: Plan) -> BaselineContext:
-    """The sides of gates on a baseline; the models that served the plan are known by now."""
+def baseline_context(plan: Plan) -> BaselineContext:
+    """The sides of gates on a baseline, with the models that have served the plan so far."""
     if not plan.baselines:
         return BaselineContext()
     return BaselineContext(CandidateRun(tested_provenance(plan), plan.keys, plan.limited), plan.baselines)
+
+
+def current_look(plan: Plan, rows: int, *, decided: bool) -> LookRecord | None:
+    """The look at the data that a verdict now is; None where the run is unfinished, so that it has no verdict to trust."""
+    if rows < plan.rows and not decided:
+        return None
+    epochs = plan.suite.run.epochs
+    return LookRecord(samples=rows // (len(plan.targets) * epochs), epochs=epochs, at=datetime.now(UTC))
 
 
 def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
@@ -141,6 +161,29 @@ def stopped_early(plan: Plan, state: RunState, usage: RowUsage) -> str | None:
         if scorer.judge is not None and (failure := scorer.judge.open_reason) is not None:
             reasons.append(f"judge {scorer.judge.name!r} of {scorer.bound.name!r} aborted: {failure.message}")
     return "; ".join(reasons) or None
+
+
+def decided_record(plan: Plan, usage: RowUsage, rows: int, monitor: RunMonitor | None) -> DecidedRecord | None:
+    """What was saved because the gates are decided; None if all rows were run, or if something else ended the run."""
+    if monitor is None or rows >= plan.rows or plan.calls.stop.count:
+        return None
+    costs = [part.cost_usd for part in (*usage.targets.values(), *usage.judges.values())]
+    saved = math.fsum(costs) / rows * (plan.rows - rows) if rows else 0.0
+    return DecidedRecord(rows=rows, rows_planned=plan.rows, saved_usd=saved or None, units=monitor.units)
+
+
+def early_stop_notices(plan: Plan, decided: DecidedRecord | None) -> Iterator[str]:
+    """What a run that may stop early tells: what it saved, or which gates made it run to its end."""
+    if decided is not None:
+        saved = counted(decided.rows_planned - decided.rows, "row")
+        if decided.saved_usd is not None:
+            saved += f" and about {number(decided.saved_usd, 'USD')}"
+        verb = "were" if decided.rows_planned - decided.rows > 1 or decided.saved_usd is not None else "was"
+        yield (
+            f"every gate was decided after {decided.rows:,} of {counted(decided.rows_planned, 'row')}; {saved} {verb} saved"
+        )
+    if plan.suite.run.stop_early and (others := [gate.spec.text for gate in plan.gates if not gate.spec.sequential]):
+        yield f"stop_early has no effect: {', '.join(others)} {'need' if len(others) > 1 else 'needs'} all samples"
 
 
 def started_record(plan: Plan, options: RunOptions, *, run_id: str, started_at: datetime) -> RunRecord:
@@ -181,6 +224,8 @@ def ended_record(started: RunRecord, result: RunResult) -> RunRecord:
         verdict=result.verdict,
         exit_code=result.exit_code,
         stopped=result.stopped,
+        decided=result.decided,
+        looks=result.looks,
         notices=tuple(result.notices),
     )
 

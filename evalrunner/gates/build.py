@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from evalrunner.baselines.file import Baseline, SampleKey, sample_key
 from evalrunner.domain import Sample
@@ -18,7 +19,7 @@ from evalrunner.suite.yaml import Document
 class GateBuilder:
     """Builds the gates of a suite and reports in its document those that the suite cannot have.
 
-    `measures` are the scorers and the built-in measures. With `broken` a scorer was already reported, so that unknown
+    `measures` are the scorers and the built-in measures. `stop_early` makes every gate sequential that can be. With `broken` a scorer was already reported, so that unknown
     metrics may be its own and are not reported again.
     """
 
@@ -31,11 +32,12 @@ class GateBuilder:
         design: Design,
         epochs: int = 1,
         broken: bool = False,
+        stop_early: bool = False,
     ) -> None:
         self.document = document
         self.measures = list(measures)
         self.targets, self.design, self.epochs = targets, design, epochs
-        self.broken = broken
+        self.broken, self.stop_early = broken, stop_early
 
     def build(self, specs: Sequence[GateSpec]) -> tuple[Gate, ...]:
         """The gates, without those on targets that were not selected."""
@@ -71,7 +73,17 @@ class GateBuilder:
             self._check_baseline_gate(gate)
         elif spec.confidence is not None and not gate.estimand.aggregate.has_interval:
             report(spec.key_path, f"{metric!r} is a total, which has no interval; set confidence: null for this gate")
-        return gate
+        return self._sequential(gate) if spec.sequential or (spec.sequential is None and self.stop_early) else gate
+
+    def _sequential(self, gate: Gate) -> Gate:
+        """The gate as a sequential one, if it can be; a gate that asks for it and cannot be is a problem."""
+        from evalrunner.gates.sequential import why_not_sequential
+
+        reason = why_not_sequential(gate)
+        if reason is not None and gate.spec.sequential:
+            message = f"cannot be sequential: {reason}; set sequential: false for this gate"
+            self.document.problem(gate.spec.key_path, message)
+        return replace(gate, spec=replace(gate.spec, sequential=reason is None))
 
     def _per_sample_reducer(self, spec: GateSpec, measure: Measure, aggregate: str) -> Reducer:
         rule = spec.per_sample

@@ -7,28 +7,28 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from evalrunner.domain import BaselineResult, GateResult
-from evalrunner.gates.decision import GateDecision, TestedGate, decide
+from evalrunner.gates.decision import UNTESTED, GateDecision, TestedGate, decide, has_test
 from evalrunner.gates.evidence import Evidence, gather_evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.threshold import evaluate_threshold
-from evalrunner.stats.aggregates import metric_interval
-from evalrunner.stats.intervals import LEVEL
 from evalrunner.stats.summary import Groups, Summary
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED, Verdict, exit_code, worst_verdict
 
 if TYPE_CHECKING:
     from evalrunner.baselines.file import Baseline
     from evalrunner.gates.pairing import CandidateRun
+    from evalrunner.gates.sequential import SequentialContext
 
 EVERY_VALUE = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineContext:
-    """What gates on a baseline need besides the numbers: the candidate run, and the baselines that exist, by name."""
+    """What gates need besides the numbers: the candidate run, the baselines that exist, by name, and what was seen before."""
 
     candidate: CandidateRun | None = None
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    sequential: SequentialContext | None = None
 
 
 def check_gates(
@@ -37,18 +37,34 @@ def check_gates(
     """The verdict of every gate for each of its targets, in the order of the suite."""
     tested: list[TestedGate] = []
     intervals: list[tuple[float | None, float | None]] = []
-    for gate, target in gates_by_target(gates, summary):
+    pairs = gates_by_target(gates, summary)
+    later = context.sequential is not None and context.sequential.first_look is not None
+    for gate, target in pairs:
         evidence = gather_evidence(gate, summary, target)
-        intervals.append(_interval(gate, evidence))
+        interval = summary.interval(gate.estimand, evidence.values, evidence.reduced)
+        intervals.append((interval.low, interval.high))
         if gate.spec.baseline is None:
             tested.append(evaluate_threshold(gate, target, evidence, interval=intervals[-1]))
         else:
             tested.append(_evaluate_regression(gate, target, evidence, summary, context))
+        if gate.spec.sequential or (later and has_test(gate)):
+            tested[-1] = _sequentially(tested[-1], pairs, summary, context)
     decisions = decide(tested)
     return tuple(
         _result(one.gate, one.target, one.evidence, interval, decision, one.comparison)
         for one, interval, decision in zip(tested, intervals, decisions, strict=True)
     )
+
+
+def _sequentially(
+    one: TestedGate, pairs: Sequence[tuple[Gate, str]], summary: Summary, context: BaselineContext
+) -> TestedGate:
+    """The gate with its sequential verdict, where there is one."""
+    from evalrunner.gates.sequential import decide_sequentially, family_size
+
+    later = not one.gate.spec.sequential
+    decision = decide_sequentially(one.gate, one.target, summary, context, family=family_size(pairs), later=later)
+    return one if decision is None else replace(one, settled=decision, observed=UNTESTED, filled=())
 
 
 def gates_by_target(gates: Sequence[Gate], summary: Summary) -> list[tuple[Gate, str]]:
@@ -91,6 +107,10 @@ def _evaluate_regression(
     from evalrunner.gates.regression import evaluate_regression
 
     candidate, baseline = context.candidate or NO_CANDIDATE, context.baselines.get(gate.spec.baseline or "")
+    if summary.decided:  # samples that did not run are beyond its end, not missing
+        run = set(evidence.tally.samples)
+        keys = {place: key for place, key in candidate.keys.items() if place in run}
+        candidate = replace(candidate, keys=keys, limited=True)
     return evaluate_regression(gate, target, evidence, candidate, baseline, _positions_in_slice(gate, summary))
 
 
@@ -101,13 +121,6 @@ def _positions_in_slice(gate: Gate, summary: Summary) -> set[int] | None:
     ((column, text),) = gate.spec.slice.items()
     code = summary.slices[column].code_of(text)
     return {place for place, known in enumerate(summary.slices[column].codes) if known == code}
-
-
-def _interval(gate: Gate, evidence: Evidence) -> tuple[float | None, float | None]:
-    """The 95% interval of a gate's metric, the same as in the metric itself."""
-    values, clusters = evidence.values, evidence.reduced.clusters
-    result = metric_interval(gate.estimand, values, clusters=clusters, level=LEVEL, seed=evidence.seed)
-    return result.low, result.high
 
 
 def _result(

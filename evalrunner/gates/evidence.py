@@ -124,9 +124,7 @@ def gather_evidence(gate: Gate, summary: Summary, target: str) -> Evidence:
     """The evidence of one gate on one target."""
     tally = summary.tallies[target, gate.measure.name]
     fill = summary.fill_range(gate.measure, gate.reducer)
-    scores = reduce_tally(
-        _negated(tally) if _counts_low_scores(gate) else tally, gate.reducer, fill, epochs=summary.epochs
-    )
+    scores = gather_scores(gate, tally, fill, summary.epochs)
     rows = len(scores.samples)
     elsewhere = max(0, summary.samples_in() - rows)
     if gate.spec.slice is None:
@@ -146,6 +144,11 @@ def gather_evidence(gate: Gate, summary: Summary, target: str) -> Evidence:
         scores, scores.partition_states(clusters), clusters, tally, calls, fill, ends, summary.epochs, not_run, elsewhere,
         summary.design.seed,
     )  # fmt: skip
+
+
+def gather_scores(gate: Gate, tally: Tally, fill: FillRange, epochs: int) -> SampleScores:
+    """The scores of a gate's metric by sample; `fill` is what a missing score could be, `epochs` are those of the run."""
+    return reduce_tally(_negated(tally) if _counts_low_scores(gate) else tally, gate.reducer, fill, epochs=epochs)
 
 
 def value_of(gate: Gate, evidence: Evidence) -> float | None:

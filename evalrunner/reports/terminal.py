@@ -338,8 +338,8 @@ def judge_usage_lines(run: RunView) -> Iterator[str]:
 def next_step_lines(run: RunView) -> Iterator[str]:
     """The commands that finish a run or retry its errors."""
     resume = f"evalrun --resume {shlex.quote(str(run.folder))}"
-    if run.verdict is not None and run.rows < run.rows_planned:
-        yield f"{counted(run.rows_planned - run.rows, 'row')} unfinished. Resume: {resume}"
+    if run.verdict is not None and run.unfinished_rows:
+        yield f"{counted(run.unfinished_rows, 'row')} unfinished. Resume: {resume}"
     if run.rows_in_error:
         yield f"{counted(run.rows_in_error, 'row')} with errors. Retry: {resume} --retry-errors"
 

@@ -100,6 +100,12 @@ class RunView:
         return run_word(self.verdict, self.exit_code, gated=bool(self.gates))
 
     @property
+    def unfinished_rows(self) -> int:
+        """How many rows a resume would run; none if the run ended because its gates were decided."""
+        decided = self.record is not None and self.record.decided is not None
+        return 0 if decided else max(0, self.rows_planned - self.rows)
+
+    @property
     def gates_worst_first(self) -> list[GateResult]:
         """The gates, worst verdict first; of equal verdicts those that change the exit code first."""
         return sorted(self.gates, key=lambda gate: (WORST_FIRST.index(gate.verdict), not gate.blocks))

@@ -147,11 +147,67 @@ class ScoredFrom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedRecord:
+    """A run that ended because every gate was decided: after how many of its rows, and about how much that saved.
+
+    `saved_usd` is None where the cost of a row is unknown. `units` are what the dataset has for each gate: without the
+    samples that were not run they could not be counted again.
+    """
+
+    rows: int
+    rows_planned: int
+    saved_usd: float | None = None
+    units: Mapping[str, UnitsRecord] = EMPTY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitsRecord:
+    """The samples of a dataset or a slice; if they are clustered also the clusters, and the samples of the largest.
+
+    `removed` counts the samples of a gate's baseline that the dataset does not have.
+    """
+
+    samples: int
+    clusters: int | None = None
+    largest_cluster: int | None = None
+    removed: int = 0
+
+    @property
+    def count(self) -> int:
+        """The number of units that a sequential test draws: samples or clusters."""
+        return self.samples if self.clusters is None else self.clusters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookRecord:
+    """A verdict on the data of that time: how many samples and epochs it had."""
+
+    samples: int
+    epochs: int
+    at: datetime
+
+    def is_of(self, other: LookRecord) -> bool:
+        """Whether both are looks at the same data."""
+        return (self.samples, self.epochs) == (other.samples, other.epochs)
+
+
+def add_look(looks: tuple[LookRecord, ...], now: LookRecord | None) -> tuple[LookRecord, ...]:
+    """The looks with the one of now, if the data has grown since the last one."""
+    return looks if now is None or (looks and looks[-1].is_of(now)) else (*looks, now)
+
+
+def first_look(looks: tuple[LookRecord, ...], now: LookRecord | None) -> LookRecord | None:
+    """The first look, if the data has grown since; None if the look of now is the first one."""
+    return looks[0] if now is not None and looks and not looks[0].is_of(now) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord(Provenance):
     """A stored run: what was run, with which options, when, and how it ended (`run.json`).
 
     It is written at the start of a run with status `running` and again at its end; `finished_at`, `duration_s`, `rows`,
-    `rows_in_error`, `verdict` and `exit_code` are None before. `columns` are the columns of the dataset, `resolved` is
+    `rows_in_error`, `verdict` and `exit_code` are None before. `decided` is set where it ended early because every gate
+    was decided, `looks` are the verdicts given so far on ever more data. `columns` are the columns of the dataset, `resolved` is
     the suite as it was understood, `options` are those given on the command line.
     """
 
@@ -167,6 +223,8 @@ class RunRecord(Provenance):
     verdict: Verdict | None = None
     exit_code: int | None = None
     stopped: str | None = None
+    decided: DecidedRecord | None = None
+    looks: tuple[LookRecord, ...] = ()
     notices: tuple[str, ...] = ()
     streaming: bool = False
     reducers: tuple[str, ...] = ("mean",)

@@ -10,7 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
+
+from evalrunner.stats.aggregates import Estimand
+from evalrunner.stats.intervals import LEVEL, Interval
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float64]
 
 BETS: Final = tuple((place / 41) ** 2 for place in range(1, 41))
 """Shares of the largest bet that cannot ruin; squared, because small effects and rare outcomes need small bets."""
@@ -68,7 +77,7 @@ class SequentialTest:
         self.bound = bound
         self.above = BettingTest(bound, total=total)
         self.below = BettingTest(1.0 - bound, total=total)
-        self.decision: str | None = None
+        self.decision: Literal["pass", "fail"] | None = None
         self._alpha_pass, self._alpha_fail = alpha_pass, alpha_fail
         self._largest = largest_cluster
         self._cluster: int | None = None
@@ -91,6 +100,11 @@ class SequentialTest:
             self._bet(self._sums[0] / self._largest, self._sums[1] / self._largest)
         self._cluster, self._sums = None, [0.0, 0.0]
 
+    def forget(self) -> None:
+        """Count no decision up to now: the capital must reach its mark after this sample."""
+        self.decision = None
+        self.above.peak = self.below.peak = 1.0
+
     def _bet(self, lowest: float, highest: float) -> None:
         self.above.add(self.bound + lowest)
         self.below.add(1.0 - self.bound - highest)
@@ -101,28 +115,33 @@ class SequentialTest:
                 self.decision = "fail"
 
 
-def confidence_sequence(values: Sequence[float], *, level: float) -> tuple[float, float]:
+def confidence_sequence(
+    sums: Sequence[float], *, level: float, sizes: Sequence[int] | None = None
+) -> tuple[float, float]:
     """The interval of the mean of values in 0..1 that holds at any time, both ends: the means that no test rejects.
 
-    `values` are in the order of the samples. It is the interval of the run that stops when it likes: its true mean is
-    outside at any time with a probability of at most 1 − `level`.
+    `sums` are the values in the order of the samples; of clusters the sums of their values, with their `sizes`. The true
+    mean is outside at any time with a probability of at most 1 − `level`, so a run may stop when it likes.
     """
-    low = _lower_end(values, level)
-    high = 1.0 - _lower_end([1.0 - value for value in values], level)
-    return low, high
+    import numpy as np
+
+    values = np.asarray(sums, dtype=float)
+    counts = np.ones(len(values)) if sizes is None else np.asarray(sizes, dtype=float)
+    return _lower_end(values, counts, level), 1.0 - _lower_end(counts - values, counts, level)
 
 
-def _lower_end(values: Sequence[float], level: float) -> float:
+def _lower_end(sums: Array, sizes: Array, level: float) -> float:
     """The largest mean that is rejected as too low at some time; 0 if none is."""
     import numpy as np
 
-    array, bets, needed = np.asarray(values, dtype=float), np.asarray(BETS), math.log(2 * len(BETS) / (1 - level))
+    bets, needed, largest = np.asarray(BETS), math.log(2 * len(BETS) / (1 - level)), sizes.max()
 
     def rejects(mean: float) -> bool:
         logs = np.zeros(len(BETS))
-        for start in range(0, len(array), BLOCK):
-            gains = array[start : start + BLOCK, None] / mean - 1.0
-            growth = logs + np.cumsum(np.log1p(bets * gains), axis=0)
+        for start in range(0, len(sums), BLOCK):
+            part = slice(start, start + BLOCK)
+            gains = (sums[part] - mean * sizes[part]) / (largest * mean)
+            growth = logs + np.cumsum(np.log1p(bets * gains[:, None]), axis=0)
             if np.logaddexp.reduce(growth, axis=1).max() >= needed:
                 return True
             logs = growth[-1]
@@ -133,3 +152,31 @@ def _lower_end(values: Sequence[float], level: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if rejects(middle) else (low, middle)
     return low
+
+
+def anytime_interval(
+    estimand: Estimand, values: Sequence[float], samples: Sequence[int], clusters: Sequence[int] | None = None
+) -> Interval:
+    """The interval of a metric of a run that stopped when its gates were decided: a confidence sequence.
+
+    `samples` and `clusters` hold the position and the cluster of each value. The last cluster may be incomplete and is
+    not used. Only means of scores in a known range have one.
+    """
+    low, width, n = estimand.bounds[0], estimand.sample_width, len(values)
+    if not n or not estimand.aggregate.has_interval:
+        return Interval(None, None, LEVEL, None, n)
+    if not estimand.aggregate.paired or low is None or width is None:
+        return Interval(None, None, LEVEL, None, n, note="no interval: the run stopped when its gates were decided")
+    order = sorted(range(n), key=samples.__getitem__)
+    shares = [(estimand.of_sample(values[place]) - low) / width for place in order]
+    if clusters is None:
+        ends = confidence_sequence(shares, level=LEVEL)
+    else:
+        groups: dict[int, list[float]] = {}
+        for place, share in zip(order, shares, strict=True):
+            groups.setdefault(clusters[place], []).append(share)
+        complete = list(groups.values())[:-1]
+        if not complete:
+            return Interval(None, None, LEVEL, None, n, note="no interval: no cluster is complete")
+        ends = confidence_sequence([math.fsum(each) for each in complete], sizes=list(map(len, complete)), level=LEVEL)
+    return Interval(low + width * ends[0], low + width * ends[1], LEVEL, "betting", n)

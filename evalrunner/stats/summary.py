@@ -241,6 +241,7 @@ class Summary:
     streaming: bool = False
     design: Design = Design()
     population: Population | None = None
+    decided: bool = False
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
     clusters: Groups | None = None
     slices: dict[str, Groups] = field(default_factory=dict)
@@ -350,7 +351,7 @@ class Summary:
         """Every metric of a target over all its samples, in the order of the suite."""
         if target not in self._known:
             clusters = None if self.clusters is None else self.clusters.codes
-            samples = self.samples_in()
+            samples = 0 if self.decided else self.samples_in()
             self._known[target] = tuple(
                 self._metric(target, measure, group, (name, reducer, None))
                 for measure, reducer, names in self._reduced_measures()
@@ -378,7 +379,7 @@ class Summary:
             for column, groups in self.slices.items():
                 counts = self.tallies[target, measure.name].count_codes(groups.codes)
                 for code, part in per_sample.split(groups.codes).items():
-                    planned = sizes[column][code] * self.epochs
+                    planned = 0 if self.decided else sizes[column][code] * self.epochs
                     group, text = _Group(part.partition_states(clusters), counts[code], planned), groups.texts[code]
                     what = [(name, reducer, {column: text}) for name in names]
                     result[column, text].extend(self._metric(target, measure, group, each) for each in what)
@@ -405,7 +406,7 @@ class Summary:
         estimand = self.estimand(measure, name, reducer=reducer)
         if reduced.clusters is None and estimand.aggregate.order_based:
             values = array("d", sorted(values))
-        result = metric_interval(estimand, values, clusters=reduced.clusters, seed=self.design.seed)
+        result = self.interval(estimand, values, reduced)
         detail = _detail(measure, estimand, reduced, result, None if where else self.tallies[target, measure.name])
         if where is None and self.observed_binary(measure):
             detail = {**(detail or {}), "scores": ALL_BINARY}
@@ -432,6 +433,14 @@ class Summary:
             trusted=len(values) > 0 and group.coverage >= MIN_COVERAGE,
             detail=detail,
         )
+
+    def interval(self, estimand: Estimand, values: Sequence[float], reduced: ReducedScores) -> Interval:
+        """The 95% interval of a metric with these values; it holds at any time if the run ended when its gates were decided."""
+        if not self.decided:
+            return metric_interval(estimand, values, clusters=reduced.clusters, seed=self.design.seed)
+        from evalrunner.stats.sequential import anytime_interval
+
+        return anytime_interval(estimand, reduced.values, reduced.samples, reduced.clusters)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ def bounded(spec: GateSpec, metric: MetricText, rules: GateRules) -> GateSpec:
         inconclusive=rules.inconclusive,
         missing=rules.missing,
         family=rules.family,
+        sequential=rules.sequential,
     )
 
 
@@ -279,6 +280,7 @@ class GateMappingParser:
             missing=rules.missing,
             family=rules.family,
             changed_data=rules.changed_data,
+            sequential=rules.sequential,
         )
 
     def _per_sample(self, rules: GateRules) -> Iterable[GateSpec]:

@@ -59,9 +59,18 @@ def read_suite(document: Document) -> Suite | None:
     fields = {"name": _file_name(reader, path) if "name" not in given else "", **reader.fields(keys, given, ())}
     if not all(fields.get(name) for name in ("dataset", "targets", "scorers")):
         return None
-    return Suite(
-        **fields, path=path, folder=path.parent, resolved=_resolved(data, fields["targets"], fields.get("judge"))
+    return _in_random_order(
+        Suite(**fields, path=path, folder=path.parent, resolved=_resolved(data, fields["targets"], fields.get("judge")))
     )
+
+
+def _in_random_order(suite: Suite) -> Suite:
+    """The suite, shuffled by its seed if gates decide on its first samples; samples of a cluster stay together."""
+    if not (suite.run.stop_early or any(gate.sequential for gate in suite.gates)):
+        return suite
+    dataset = suite.dataset
+    seed = suite.run.seed if dataset.shuffle is None else dataset.shuffle
+    return dataclasses.replace(suite, dataset=dataclasses.replace(dataset, shuffle=seed, keep_clusters=True))
 
 
 def _file_name(reader: SectionReader, path: Path) -> str:

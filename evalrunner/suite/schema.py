@@ -62,6 +62,7 @@ class DatasetSpec:
     """One of `path`, `rows` and an external source; `type` picks a reader where the file name does not.
 
     `source` is a name of the plug-in group `dataset_sources`, `reference` what the suite gives it, such as a run's id.
+    `keep_clusters`: a shuffle moves whole clusters.
     """
 
     path: str | None = key("File, glob, or - for standard input", path=True)
@@ -77,6 +78,7 @@ class DatasetSpec:
     source: str | None = None
     reference: str = ""
     source_options: Mapping[str, Any] = EMPTY
+    keep_clusters: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,9 @@ class GateRules:
         default="suite",
         forms=("bound", "baseline", "per_sample"),
     )
+    sequential: bool | None = key(
+        "Decide after every sample, so that a run can stop early", forms=("bound", "baseline", "per_sample")
+    )
     baseline: str | None = key("Baseline of gates with max_drop or improved", forms=("baseline",))
     changed_data: ChangedDataRule = key(
         "Whether changed and removed samples count as missing, or are left out",
@@ -278,6 +283,7 @@ class GateSpec:
 
     The bound of kind max_drop is the largest drop, that of improved 0. `slice` is the column and the value that the
     metric is about. `confidence` is None for point gates; gates on a baseline always have one.
+    `sequential` is None where `run.stop_early` decides.
     """
 
     text: str
@@ -298,6 +304,7 @@ class GateSpec:
     missing: MissingRule = "bounds"
     family: FamilyRule = "suite"
     changed_data: ChangedDataRule = "missing"
+    sequential: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +340,7 @@ class RunSpec:
     retries: int = key("Retries for transient failures", default=5, minimum=0)
     max_cost: float | None = key("Maximum cost of the run in US dollars, targets and judges", above=0)
     fail_on_error: FailOnError | None = key("Abort after this many failed rows: a share such as 5%, or a count")
+    stop_early: bool = key("Make every gate sequential; stop once all gates are decided", default=False)
     cache: CacheSpec = key("Which answers to cache: judges, all or off; or {mode, ttl}", default=CacheSpec(), top=True)
     stream: bool = key("Stream outputs, which measures the time to the first token", default=False)
     reducer: str | tuple[str, ...] | None = key("Epochs to one score: mean, median, at_least_3 …; or a list", top=True)
