@@ -56,8 +56,8 @@ function gatesSection() {
       h("span", { class: "mono" }, gate.gate, gate.line ? h("span", { class: "faint" }, ` line ${gate.line}`) : null),
       ...(SEVERAL ? [place < 0 ? gate.target : targetName(place)] : []),
       badge(gate.verdict),
-      number(gate.value, metric && metric.unit, [gate.bound]),
-      interval(gate.low, gate.high, metric && metric.unit, [gate.bound]),
+      number(gate.value, metric && metric.unit, [gate.low, gate.high, gate.bound]),
+      interval(gate.low, gate.high, metric && metric.unit, [gate.value, gate.bound]),
       [h("span", { dir: "auto" }, gate.reason), gateNotes(gate).map((note) => h("span", { class: "note" }, note))],
     ];
   });
