@@ -62,6 +62,8 @@ def reading_notes(comparison: Comparison) -> Iterator[str]:
 
 def adjustment_note(comparison: Comparison) -> str:
     """How CIs and p-values are adjusted, and what bold and letters mean."""
+    if not comparison.metrics:
+        return "No metric is compared."
     missing = any(pair.missing for metric in comparison.metrics for pair in metric.pairs)
     return (
         f"95% CIs are unadjusted. p-values: Holm-adjusted over {counted(comparison.family, 'test')}"

@@ -339,3 +339,17 @@ def test_a_pair_that_missing_answers_could_reverse_is_never_called_better(form: 
     )
     assert "beats" not in text
     assert not re.search(r"significantly better (than|in)", text)
+
+
+def test_a_run_whose_scorers_cannot_be_compared_says_so() -> None:
+    Path("sizes.py").write_text("def size(output):\n    return len(output)\n")
+    name = write("s", scorers=[{"type": "python", "function": "sizes:size", "name": "size", "aggregates": ["p90"]}])
+    Path(name).write_text(
+        Path(name).read_text().replace("target: {", "targets:\n  - {type: recorded, column: b, name: b}\n  - {")
+    )
+    done = evalrun(name, "-o", "s.md")
+    assert done.returncode == 0, done.stderr
+    report = (stored() / "report.html").read_text()
+    for text in (done.stdout, evalrun("compare", "last").stdout, Path("s.md").read_text(), report):
+        assert "No metric is compared." in text
+        assert "size/v1 is not compared: p90 cannot be compared in pairs; the mean can" in text

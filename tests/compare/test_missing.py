@@ -15,6 +15,7 @@ from evalrunner.compare.compare import pareto_front
 from evalrunner.compare.pairs import CandidateScores, Scale, pair_scores, samples_to_separate, unpaired_scores
 from evalrunner.compare.result import Comparison, Pair
 from evalrunner.domain import Cell, Declaration
+from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.hypothesis_tests import holm, mcnemar, paired_difference, two_sample_difference
 from evalrunner.stats.summary import Design, Measure, Population, summarize
 from tests.compare.builders import (
@@ -420,3 +421,65 @@ def test_nan_marks_what_is_left_out() -> None:
         3: CandidateScores({0: 1.0}, {}, {}, {}),
         4: CandidateScores({}, {1: 0.0}, {1: best}, {1: 1}),
     }
+
+
+LEVELS = {"a": 0.75, "b": 0.6, "c": 0.5}
+LOST = {
+    "wrong": (0.15, 0.0),
+    "right": (0.0, 0.12),
+    "any": (0.06, 0.06),
+    "none": (0.0, 0.0),
+}  # of wrong, of right answers
+
+
+def both_ways(seed: int, *, reducer: str, epochs: int, clustered: bool, paired: bool) -> tuple[Comparison, Comparison]:
+    """The comparison of three models with every answer, and with some lost: wrong ones, right ones, or any."""
+    chance = random.Random(seed)
+    n = chance.choice([60, 120])
+    easy = [chance.gauss(0, 0.2) for _ in range(n)]
+    patterns = {name: LOST[chance.choice(list(LOST))] for name in LEVELS}
+    rows: list[list[Any]] = [[], []]
+    for epoch in range(1, epochs + 1):
+        whole = {
+            name: {
+                "right": [float(chance.random() < level + each) for each in easy],
+                "graded": [min(1.0, max(0.0, level + each + chance.gauss(0, 0.1))) for each in easy],
+            }
+            for name, level in LEVELS.items()
+        }
+        gone = {
+            name: [chance.random() < patterns[name][int(value)] for value in scores["right"]]
+            for name, scores in whole.items()
+        }
+        lossy = {
+            name: {
+                scorer: [FAILED if lost else value for value, lost in zip(values, gone[name], strict=True)]
+                for scorer, values in scores.items()
+            }
+            for name, scores in whole.items()
+        }
+        pages = [{"page": str(place // 6)} for place in range(n)]
+        for group, scores in zip(rows, (whole, lossy), strict=True):
+            group.extend(rows_of(scores, epoch=epoch, metadata=pages))
+    design = Design(cluster="page" if clustered else None, reducers=(parse_reducer(reducer),))
+    full, partial = (
+        compared_rows(group, list(LEVELS), [RIGHT, GRADED], design=design, epochs=epochs, paired=paired)
+        for group in rows
+    )
+    return full, partial
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize(
+    ("reducer", "epochs"), [("mean", 1), ("mean", 3), ("max", 3), ("mode", 3), ("median", 3), ("at_least_2", 3)]
+)
+def test_every_answer_would_confirm_what_is_called_better(reducer: str, epochs: int, clustered: bool) -> None:
+    called = 0
+    for seed in range(5):
+        paired = seed < 4
+        full, partial = both_ways(seed, reducer=reducer, epochs=epochs, clustered=clustered, paired=paired)
+        for one, other in zip(full.metrics, partial.metrics, strict=True):
+            for whole, lossy in zip(one.pairs, other.pairs, strict=True):
+                assert lossy.better in (None, whole.better), (seed, one.name, whole, lossy)
+                called += lossy.better is not None
+    assert called >= 3

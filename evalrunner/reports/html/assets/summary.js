@@ -93,11 +93,11 @@ function noticesOf() {
 
 function rankingSection() {
   const found = DATA.comparison;
-  if (!found || !found.metrics.length) return null;
+  if (!found || !(found.metrics.length + found.notes.length)) return null;
   const design = found.paired ? "Paired by sample" : "Unpaired, so only large differences are significant";
   return section("ranking", "Ranking",
     found.warnings.length > 0 && h("ul", { class: "notices", "aria-label": "Warnings" }, found.warnings.map((text) => h("li", { dir: "auto" }, text))),
-    h("p", { class: "hint" }, `${design}. ${found.adjustment} > significantly better, ≈ not significant.`),
+    h("p", { class: "hint" }, found.metrics.length ? `${design}. ${found.adjustment} > significantly better, ≈ not significant.` : found.adjustment),
     found.metrics.map((metric, place) => rankingOf(metric, found.conclusions[place], found.paired)),
     found.notes.length > 0 && h("ul", { class: "notices", "aria-label": "Notes on the ranking" }, found.notes.map((text) => h("li", { dir: "auto" }, text))));
 }
