@@ -295,9 +295,8 @@ class Summary:
             return False
         if measure.name not in self._binary:
             tallies = [self.tallies[target, measure.name] for target in self.targets]
-            self._binary[measure.name] = any(map(len, (tally.values for tally in tallies))) and all(
-                tally.is_binary for tally in tallies if any(code <= ZEROED for code in tally.codes)
-            )
+            scored = [tally for tally in tallies if any(code <= ZEROED for code in tally.codes)]
+            self._binary[measure.name] = bool(scored) and all(tally.is_binary for tally in scored)
         return self._binary[measure.name]
 
     def reduced(
