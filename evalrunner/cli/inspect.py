@@ -118,7 +118,7 @@ def plan(
     """Show what would run and what it may cost.
 
     Samples, calls, targets, judges, scorers and gates; no model is called. Without --offline, prices are requested
-    from LiteLLM proxies in the suite. The power of gates is estimated from earlier runs, if there are any.
+    from LiteLLM proxies in the suite. Shows what each gate can decide, and how often an equal model would be stopped.
     """
     _print_plans(
         suites, run_options, lambda _, plan: _plan_lines(plan, show=show, offline=offline, runs=run_options.output_dir)

@@ -252,14 +252,14 @@ def amount(gate: Gate, value: float, *, unit: bool = True) -> str:
     return f"{text} {noun}" if unit and noun else text
 
 
-def samples_needed(rows: SamplesToDecide | None) -> str:
-    """` About 1,900 samples are needed to decide.`, rounded to two digits; empty where that is unknown."""
+def samples_needed(rows: SamplesToDecide | None, assumption: str = "") -> str:
+    """` About 1,900 samples are needed to decide, if 12% of them change.`, rounded to two digits; empty where unknown."""
     if rows is None:
         return ""
     if rows.strong is None:
         return " No practical number of samples would decide."
     digits = 10 ** max(0, len(str(rows.strong)) - 2)
-    return f" About {math.ceil(rows.strong / digits) * digits:,} samples are needed to decide."
+    return f" About {math.ceil(rows.strong / digits) * digits:,} samples are needed to decide{assumption}."
 
 
 def samples_needed_in_detail(rows: SamplesToDecide | None, *, more_epochs_help: bool) -> list[str]:

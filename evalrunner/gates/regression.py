@@ -223,7 +223,7 @@ def _describe(one: _Comparison, result: BaselineResult, bounded: bool, verdict: 
         rows = test.rows if verdict == "inconclusive" else None
         reason = f"{change}; {allowed} {_bound(gate)}{note}"
         if rows is not None:
-            reason = f"{reason}.{samples_needed(rows)}".removesuffix(".")
+            reason = f"{reason}.{samples_needed(rows, _if_as_many_change(one))}".removesuffix(".")
     details = samples_needed_in_detail(rows, more_epochs_help=one.evidence.more_epochs_help)
     missing = _missing_note(one) if one.pairing.incomplete else None
     if missing and gate.spec.missing == "ignore":
@@ -234,6 +234,16 @@ def _describe(one: _Comparison, result: BaselineResult, bounded: bool, verdict: 
     reason = join([reason, missing, skipped_note(one.evidence, gate.measure.name)])
     return GateDecision(
         verdict, reason, None, test.low, test.high, rows, is_worse(gate, test), (*details, *_notes(one, result))
+    )
+
+
+def _if_as_many_change(one: _Comparison) -> str:
+    """`, if 12% of them change`: what the number of samples depends on for 0/1 scores."""
+    if not (one.test.method or "").startswith("tango"):
+        return ""
+    changes = [drop != 0 for drop, _ in drops_of(one.gate, one.pairing.pairs)]
+    return (
+        f", if {100 * sum(changes) / len(changes):.2g}% of them change" if any(changes) else ", if none of them changes"
     )
 
 

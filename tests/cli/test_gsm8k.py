@@ -69,7 +69,7 @@ def test_max_drop_decides_the_verdict(shared_data: Path, most: float, code: int,
     assert round(result["p_value"], 5) == 0.00315
     if verdict == "inconclusive":
         assert gate["reason"].startswith("4.3 points worse (90% CI 2.0–6.7); allowed 5. About ")
-        assert gate["reason"].endswith(" samples are needed to decide")
+        assert gate["reason"].endswith(" samples are needed to decide, if 27% of them change")
 
 
 def test_forty_rows_are_inconclusive_and_report_the_samples_needed(shared_data: Path) -> None:
