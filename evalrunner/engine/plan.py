@@ -372,6 +372,7 @@ def _scorer(scorer: PlannedScorer, folder: Path) -> ScorerProvenance:
         range=(declaration.low, declaration.high),
         higher_is_better=declaration.higher_is_better,
         binary=declaration.binary,
+        infer_binary=declaration.infer_binary,
         unit=declaration.unit,
         threshold=declaration.threshold,
         needs_answer=declaration.needs_answer,

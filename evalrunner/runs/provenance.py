@@ -107,6 +107,7 @@ class ScorerProvenance:
     range: tuple[float | None, float | None]
     higher_is_better: bool = True
     binary: bool = False
+    infer_binary: bool = False
     unit: str | None = None
     threshold: float | None = None
     needs_answer: bool = True

@@ -301,6 +301,7 @@ def _declaration(scorer: ScorerProvenance) -> Declaration:
         unit=scorer.unit,
         version=scorer.version,
         binary=scorer.binary,
+        infer_binary=scorer.infer_binary,
         needs_answer=scorer.needs_answer,
         needs_expected=scorer.needs_expected,
         aggregates=scorer.aggregates,

@@ -156,3 +156,20 @@ def test_plan_uses_the_bound_of_each_gate() -> None:
     assert "fails by chance" in evalrun("plan", "qa.yaml").stdout
     suite("bad", more=gate.format(0.5))
     assert "fails by chance" not in evalrun("plan", "qa.yaml").stdout
+
+
+def test_gate_of_a_stored_run_treats_scores_of_0_and_1_as_the_run_did() -> None:
+    rows = [{"input": f"q{place}", "out": "yes" if place % 5 else "no"} for place in range(40)]
+    Path("d.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("s.py").write_text("def polite(output):\n    return 1.0 if output == 'yes' else 0.0\n")
+    Path("own.yaml").write_text(
+        "name: own\ndataset: d.jsonl\ntarget: {type: recorded, column: out}\n"
+        "scorers: [{type: python, function: 's.py:polite'}]\ngates: [{metric: polite, min: 0.7, confidence: 0.95}]\n"
+    )
+    evalrun("own.yaml", "-q")
+    (folder,) = Path("runs/own").iterdir()
+    (then,) = json.loads((folder / "metrics.json").read_text())["gates"]
+    _, (now,) = gates("gate", "last")
+    assert {name: now[name] for name in ("verdict", "low", "high", "gate_low")} == {
+        name: then[name] for name in ("verdict", "low", "high", "gate_low")
+    }
