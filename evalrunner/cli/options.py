@@ -23,7 +23,7 @@ SuiteFile = Annotated[
     Path | None, typer.Option("--suite", metavar="FILE", help="Suite file. Default: that of the run.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line per suite, no progress.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details of every gate.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details of every gate and pair.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Diff = Annotated[int, typer.Option("--diff", min=0, metavar="N", help="Samples to show on which targets differ most.")]
 OUTPUT_FORMATS = " ".join(name for name in BUILTIN["reporters"] if name.startswith("."))

@@ -140,7 +140,7 @@ def render_run(
 ) -> Iterator[RenderableType]:
     """The summary of a run without its rows, piece by piece; `differing` are rows on which several targets differ.
 
-    `verbose` adds the details of gates.
+    `verbose` adds the details of gates and every pair of a comparison.
     """
     yield headline(run)
     for notice in run.notices:
@@ -163,7 +163,7 @@ def render_run(
     if run.comparison is not None:
         from evalrunner.reports.comparison import render_comparison
 
-        yield from render_comparison(run.comparison, differing, pairs=False)
+        yield from render_comparison(run.comparison, differing, pairs=verbose)
 
 
 def closing_lines(run: RunView) -> Iterator[RenderableType]:

@@ -89,7 +89,8 @@ def test_recorded_models_are_ranked(shared_data: Path) -> None:
         text, re.MULTILINE,
     )  # fmt: skip
     assert "win/tie/loss" not in text
-    pairs = evalrun("compare", "last", "--diff", "0").stdout
+    pairs = evalrun("show", "last", "-v").stdout
+    assert pairs.count("win/tie/loss") == evalrun("compare", "last", "--diff", "0").stdout.count("win/tie/loss") == 2
     assert "numeric_match/v1: large_checked 0.563 > small_checked 0.390 > large 0.347 > small 0.217\n" in pairs
     assert re.search(r" small_checked − large +\+0\.043 +0\.015–0\.071 +\.009 +1,319 +209/958/152 ", pairs)
     after = text.partition("largest differences between targets")[2]
