@@ -7,7 +7,7 @@ earlier scores goes into the formula of their test.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +28,7 @@ from evalrunner.stats.enumeration import (
     share_for_at_least,
     share_for_at_most,
 )
-from evalrunner.stats.hypothesis_tests import ALPHA, MIN_GRADED_PAIRS
+from evalrunner.stats.hypothesis_tests import ALPHA, MAX_ROW_FACTOR, MIN_GRADED_PAIRS
 from evalrunner.stats.power import CI_WIDTH, POWER, PairedSpread, paired_spread, smallest_drop
 from evalrunner.stats.summary import value_text
 from evalrunner.stats.tally import ANY_SCORE
@@ -55,7 +55,7 @@ class GatePower:
 
     `cases` has one entry, or one for each assumed discordance. `pairs` of earlier runs are behind it, if any. `samples`
     are how many let a model as good as the baseline pass with 80% power, the least and the most over plausible
-    discordances. `false_failures` is how often a gate without confidence fails if the last value is the true one.
+    discordances; or for a threshold how many decide if the last value is the true one. `false_failures` is how often a gate without confidence fails if the last value is the true one.
     `unknown` says why there is no case.
     """
 
@@ -173,14 +173,17 @@ def threshold_power(
         chance = false_failure_rate(gate, last, n, clustered=clustered)
     if gate.spec.operator == "==" or not gate.estimand.aggregate.has_interval:
         return GatePower(gate, target, n, false_failures=chance)
+    error_at = _error_at(gate, n, last)
+    samples = None if error_at is None or last is None else _samples_to_decide(gate, n, family, last, error_at)
     if gate.estimand.is_share and not clustered:
-        return GatePower(gate, target, n, (_share_case(gate, n, family.fails),), false_failures=chance)
-    error = None if last is None else _error_at(last, n)
-    if error is None or last is None:
+        case = _share_case(gate, n, family.fails)
+    elif error_at is not None:
+        case = _mean_case(gate, n, family.fails, error_at)
+    else:
         return GatePower(
             gate, target, n, unknown="the spread of the scores; known after one run", false_failures=chance
         )
-    return GatePower(gate, target, n, (_mean_case(gate, n, family.fails, error, last),), false_failures=chance)
+    return GatePower(gate, target, n, (case,), samples=samples, false_failures=chance)
 
 
 def _share_case(gate: Gate, n: int, tests: int) -> Case:
@@ -214,27 +217,38 @@ def _meets(gate: Gate, n: int, count: int, *, good: bool, level: float) -> bool:
     return end is not None and meets(gate, end)
 
 
-def _error_at(last: Metric, n: int) -> float | None:
-    """The standard error of a metric over n samples, from its interval in the last run."""
-    if last.low is None or last.high is None or last.n < 2 or last.high <= last.low:
-        return None
-    return (last.high - last.low) / CI_WIDTH * math.sqrt(last.n / n)
-
-
-def _mean_case(gate: Gate, n: int, tests: int, error: float, last: Metric) -> Case:
-    """The same for other metrics: a quantile of the test and one of the power away from the threshold.
+def _error_at(gate: Gate, n: int, last: Metric | None) -> Callable[[float], float] | None:
+    """The standard error of a metric over n samples at each true value, from its interval in the last run.
 
     A mean in a bounded range has the error of a share of as many effective yes/no outcomes.
     """
+    if (
+        last is None
+        or last.value is None
+        or last.low is None
+        or last.high is None
+        or last.n < 2
+        or last.high <= last.low
+    ):
+        return None
+    (low, high), value = gate.estimand.bounds, last.value
+    error = (last.high - last.low) / CI_WIDTH * math.sqrt(last.n / n)
+    if low is None or high is None or not low < value < high or not gate.estimand.aggregate.paired:
+        return lambda _: error
+    variances = (value - low) * (high - value)
+
+    def error_at(true: float) -> float:
+        inside = min(max(true, low), high)
+        return error * math.sqrt((inside - low) * (high - inside) / variances)
+
+    return error_at
+
+
+def _mean_case(gate: Gate, n: int, tests: int, error_at: Callable[[float], float]) -> Case:
+    """The same for other metrics: a quantile of the test and one of the power away from the threshold."""
     (low, high), bound = gate.estimand.bounds, gate.spec.bound
     side = 1.0 if gate.spec.operator in (">=", ">") else -1.0
     df = max(1.0, n - 1.0)
-
-    def error_at(value: float) -> float:
-        if low is None or high is None or last.value is None or not low < last.value < high:
-            return error
-        inside = max(0.0, (min(max(value, low), high) - low) * (high - min(max(value, low), high)))
-        return error * math.sqrt(inside / ((last.value - low) * (high - last.value)))
 
     def value_for(sign: float, level: float, power: float) -> float | None:
         edge = bound if gate.spec.confidence is None else bound + sign * t_quantile(1 - level, df) * error_at(bound)
@@ -247,6 +261,21 @@ def _mean_case(gate: Gate, n: int, tests: int, error: float, last: Metric) -> Ca
     power = POINT_POWER if gate.spec.confidence is None else POWER
     alpha = _alpha(gate)
     return Case(value_for(side, alpha, power), None, value_for(-side, alpha / tests, power))
+
+
+def _samples_to_decide(
+    gate: Gate, n: int, family: Family, last: Metric, error_at: Callable[[float], float]
+) -> tuple[int, int] | None:
+    """How many samples decide with 80% power if the last value is the true one; None beyond a practical number."""
+    if last.value is None or gate.spec.confidence is None:
+        return None
+    level = _alpha(gate) if meets(gate, last.value) else _alpha(gate) / family.fails
+    width = normal_quantile(1 - level) * error_at(gate.spec.bound) + normal_quantile(POWER) * error_at(last.value)
+    gap = abs(last.value - gate.spec.bound)
+    if width > gap * math.sqrt(MAX_ROW_FACTOR):
+        return None
+    needed = math.ceil(n * (width / gap) ** 2)
+    return needed, needed
 
 
 def _alpha(gate: Gate) -> float:

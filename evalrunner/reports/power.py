@@ -246,6 +246,8 @@ def threshold_lines(power: GatePower, last: Metric | None, run: str) -> Iterator
         yield f"{' · '.join(ends)} ({'in 95% of runs' if point else '80% power'}, {counted(power.n, 'sample')})"
     if power.unknown is not None:
         yield f"power: unknown: {power.unknown}"
+    if power.samples is not None and last is not None:
+        yield f"about {_rounded(power.samples[0])} samples decide with 80% power if the true value is {number(last.value)}"
     chance = power.false_failures
     if chance is not None and last is not None:
         yield f"fails by chance in {_share(chance)} of runs, if the true value is {number(last.value)} (run {run})"

@@ -14,6 +14,7 @@ from evalrunner.gates.planning import EarlierPairs, Family, family_of, regressio
 from evalrunner.gates.threshold import meets
 from evalrunner.stats.aggregates import gate_bounds
 from evalrunner.stats.hypothesis_tests import non_inferiority
+from evalrunner.stats.intervals import wilson
 from evalrunner.stats.power import PairedSpread
 from evalrunner.stats.summary import BUILTIN_MEASURES, Design, Measure, summarize
 from evalrunner.suite.gates import read_gates
@@ -222,3 +223,18 @@ def test_the_false_alarm_rate_of_the_last_value_is_stated() -> None:
     last = Metric("exact_match/v1", "exact_match", "mean", 0.82, 100, low=0.73, high=0.88)
     power = threshold_power(gate_of("exact_match >= 0.8"), "m", 100, family=Family(), last=last)
     assert power.false_failures == pytest.approx(0.25, abs=0.005)
+
+
+@pytest.mark.parametrize(("value", "tests"), [(0.85, 1), (0.75, 1), (0.75, 10)])
+def test_the_samples_to_decide_at_the_last_value_have_80_percent_power(value: float, tests: int) -> None:
+    gate = gate_of("{metric: exact_match, min: 0.8, confidence: 0.95}")
+    low, high = wilson(value * 200, 200)
+    last = Metric("exact_match/v1", "exact_match", "mean", value, 200, low=low, high=high)
+    samples = threshold_power(gate, "m", 200, family=Family(tests), last=last).samples
+    assert samples is not None
+    n = samples[0]
+    (case,) = threshold_power(gate, "m", n, family=Family(tests), last=None).cases
+    edge = case.passes if value > 0.8 else case.fails
+    assert edge == pytest.approx(value, abs=0.004)
+    close = Metric("exact_match/v1", "exact_match", "mean", 0.801, 200, low=0.74, high=0.85)
+    assert threshold_power(gate, "m", 200, family=Family(), last=close).samples is None
