@@ -307,19 +307,6 @@ def threshold(scale: float) -> Iterator[Line]:
             f"nothing missing, model at the threshold with confidence, n = {n:,}",
             f"passes {percent(passes)}, fails {percent(fails)}", "at most 5.0% each", max(passes, fails) <= 0.05,
         )  # fmt: skip
-    for n in (50, 200, 1000):
-        repeats = max(100, round((4000, 2000, 400)[(50, 200, 1000).index(n)] * scale))
-        for discordance in (0.05, 0.1, 0.3):
-            generator = numpy.random.default_rng([SEED, n])
-            before, scores = paired_runs(generator, repeats, n, 1, p=RIGHT, drop=DROP, discordance=discordance)
-            words = _words(Suite(_max_drop(DROP, 1)), Runs(scores, numpy.zeros_like(scores, bool), (before,)))
-            passes, fails = words.count("pass"), words.count("fail")
-            yield Line(
-                f"nothing missing, model at max_drop, {discordance:.0%} discordant, n = {n:,}",
-                f"passes {percent(passes / repeats)}, fails {percent(fails / repeats)}",
-                "at most 5.5% each",
-                at_most(max(passes, fails), repeats, 0.055),
-            )
 
 
 # ---- families --------------------------------------------------------------------------------------------------------
