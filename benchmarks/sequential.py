@@ -9,19 +9,21 @@ as a right one on average. The monitor looks at the contiguous first samples aft
 from __future__ import annotations
 
 import argparse
+import random
+from heapq import heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from evalrunner.stats.sequential import BETS, TIE
+from evalrunner.gates.sequential import LATER_LOOK_SHARE, LIKELY_SHARE
+from evalrunner.stats.sequential import BETS, TIE, SequentialTest
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 ALPHA = 0.05
 SEED = 20261128
-LATER_LOOK_SHARE = 4  # that of gates/sequential.py
 
 
 def crossings(values: Array, null: float, *, alpha: float, total: int | None = None, start: int = 0) -> Counts:
@@ -46,28 +48,41 @@ def crossings(values: Array, null: float, *, alpha: float, total: int | None = N
     return first
 
 
-def schedule(values: Array, workers: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """When each sample starts and when it is complete: wrong answers (0) take twice as long as right ones (1) on average."""
+def completion_times(values: Array, workers: int, rng: np.random.Generator) -> Array:
+    """When each sample is complete: wrong answers (0) take twice as long as right ones (1) on average."""
     runs, n = values.shape
     free = np.zeros((runs, workers))
-    starts, ends = np.empty((runs, n)), np.empty((runs, n))
+    ends = np.empty((runs, n))
     rows = np.arange(runs)
     noise = rng.gamma(4.0, 0.25, (runs, n))
     for place in range(n):
         worker = free.argmin(axis=1)
-        starts[:, place] = free[rows, worker]
-        ends[:, place] = starts[:, place] + (2.0 - values[:, place]) * noise[:, place]
+        ends[:, place] = free[rows, worker] + (2.0 - values[:, place]) * noise[:, place]
         free[rows, worker] = ends[:, place]
-    return starts, ends
+    return ends
 
 
-def rows_used(decided: Counts, starts: Array, ends: Array) -> Array:
-    """The share of samples that a run asks if it starts none after its decision on the contiguous first ones."""
-    n = ends.shape[1]
-    known = np.maximum.accumulate(ends, axis=1)  # when the samples up to each position are complete
-    moment = np.where(decided <= n, known[np.arange(len(decided)), np.minimum(decided, n) - 1], np.inf)
-    used: Array = (starts < moment[:, None]).mean(axis=1)
-    return used
+def rows_used(values: list[float], bound: float, workers: int, draw: random.Random) -> float:
+    """The share of samples that a run starts: none while those in flight probably decide, none after the decision.
+
+    It is the loop of `engine/runner.py` with the monitor of `gates/sequential.py`, in simulated time.
+    """
+    test, n = SequentialTest(bound, alpha_pass=ALPHA, alpha_fail=ALPHA), len(values)
+    in_flight: list[tuple[float, int]] = []
+    complete, started, prefix, now = [False] * n, 0, 0, 0.0
+    while True:
+        while started < n and len(in_flight) < workers and test.decision is None:
+            if in_flight and prefix and test.samples_left(prefix) <= LIKELY_SHARE * (started - prefix):
+                break
+            heappush(in_flight, (now + (2.0 - values[started]) * draw.gammavariate(4.0, 0.25), started))
+            started += 1
+        if not in_flight:
+            return started / n
+        now, place = heappop(in_flight)
+        complete[place] = True
+        while prefix < n and complete[prefix]:
+            test.add(values[prefix] - bound, values[prefix] - bound)
+            prefix += 1
 
 
 def draws(rng: np.random.Generator, rate: float, runs: int, n: int) -> Array:
@@ -98,7 +113,7 @@ def print_errors_at_the_bound(runs: int) -> None:
             falsely = [(crossings(side, null, alpha=ALPHA) <= n).mean() for side, null in ((values, rate), (1 - values, 1 - rate))]  # fmt: skip
             line = f"rate {rate:<5} n {n:>5}: pass {falsely[0]:6.1%}  fail {falsely[1]:6.1%}"
             for workers in (1, 64):
-                _, ends = schedule(values, workers, rng)
+                ends = completion_times(values, workers, rng)
                 arrived = np.take_along_axis(values, ends.argsort(axis=1, kind="stable"), axis=1)
                 line += (
                     f"  {workers} workers, completion order {(crossings(arrived, rate, alpha=ALPHA) <= n).mean():6.1%}"
@@ -140,16 +155,15 @@ def print_pairs_and_clusters(runs: int) -> None:
 
 def print_rows_used(runs: int) -> None:
     """The share of rows that a run asks before its gate `>= 0.8` is decided."""
-    rng = np.random.default_rng(SEED + 3)
-    print("\nMean share of rows used, gate >= 0.8 with 95% confidence; share decided")
+    rng, draw = np.random.default_rng(SEED + 3), random.Random(SEED)
+    print("\nGate >= 0.8 with 95% confidence: share decided, mean share of rows used")
     for rate in (0.7, 0.77, 0.8, 0.83, 0.9):
         for n in (500, 1000, 5000):
             values = draws(rng, rate, runs if n < 5000 else runs // 4, n)
             decided = np.minimum(crossings(values, 0.8, alpha=ALPHA), crossings(1 - values, 1 - 0.8, alpha=ALPHA))
-            line = f"rate {rate:<5} n {n:>5}: decided {(decided <= n).mean():6.1%}"
-            for workers in (1, 64):
-                line += f"  {workers} workers {rows_used(decided, *schedule(values, workers, rng)).mean():5.2f}"
-            print(line, flush=True)
+            line = f"rate {rate:<5} n {n:>5}: decided {(decided <= n).mean():6.1%}  one worker {np.minimum(decided, n).mean() / n:5.2f}"
+            used = [rows_used(row.tolist(), 0.8, 64, draw) for row in values[: 200 if n < 5000 else 40]]
+            print(f"{line}  64 workers {sum(used) / len(used):5.2f}", flush=True)
     print("\nPoint gate >= 0.8")
     for rate in (0.7, 0.77, 0.83, 0.9):
         for n in (500, 1000):

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -249,7 +248,9 @@ class Execution:
             self._follow_gates()
         try:
             with RowLog(folder.path) as log:
-                state = await run_plan(plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop)
+                state = await run_plan(
+                    plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop, monitor=self.monitor
+                )
                 self._log_decision(log)
             self._count_rows_before()
         finally:
@@ -277,7 +278,15 @@ class Execution:
         if self.resume_state is not None:
             finished, retry = self.resume_state.finished, self.options.retry_errors
             jobs = remaining_jobs(jobs, finished, self.folder.path, retry_errors=retry)
-        return jobs if self.monitor is None else takewhile(lambda _: not self.decided, jobs)
+        return jobs if self.monitor is None else self._undecided(jobs, self.monitor)
+
+    def _undecided(self, jobs: Iterator[Job], monitor: RunMonitor) -> Iterator[Job]:
+        """The jobs until every gate is decided."""
+        for job in jobs:
+            if monitor.decided:
+                return
+            monitor.started = job.sample.index + 1
+            yield job
 
     @property
     def decided(self) -> bool:

@@ -20,16 +20,25 @@ from evalrunner.suite.schema import FailOnError
 
 if TYPE_CHECKING:
     from evalrunner.engine.judge import JudgeSession
+    from evalrunner.gates.sequential import RunMonitor
 
 GRACE_S = 5.0  # for calls in flight to finish after a stop request
 MAX_AUTO_WORKERS = 256  # while endpoints adapt their own concurrency; a waiting row costs a few kilobytes
 MAX_AUTO_THREADS = 64
 
 
-async def run_plan(plan: Plan, jobs: Iterator[Job], *, emit: Callable[[Row], None], stop: StopSignal) -> RunState:
+async def run_plan(
+    plan: Plan,
+    jobs: Iterator[Job],
+    *,
+    emit: Callable[[Row], None],
+    stop: StopSignal,
+    monitor: RunMonitor | None = None,
+) -> RunState:
     """Run the jobs and pass each row to `emit` in order of completion.
 
-    A target whose circuit is open is not called again; the others finish. A stop request ends the run after the calls in
+    With a `monitor` no job starts while the rows in flight probably decide all gates. A target whose circuit is open is
+    not called again; the others finish. A stop request ends the run after the calls in
     flight: they get GRACE_S seconds if the user interrupted, the timeout of a call otherwise.
     """
     state = RunState.of(plan)
@@ -41,7 +50,7 @@ async def run_plan(plan: Plan, jobs: Iterator[Job], *, emit: Callable[[Row], Non
     loop.set_default_executor(executor)
     try:
         scorer = RowScorer(plan.scorers, executor)
-        pool = WorkerPool(jobs, plan, scorer, state, emit, stop)
+        pool = WorkerPool(jobs, plan, scorer, state, emit, stop, monitor)
         workers = [asyncio.create_task(pool.work()) for _ in range(concurrency)]
         await _until_done(workers, plan, state, stop)
     finally:
@@ -100,7 +109,7 @@ def _raise_errors(finished: set[asyncio.Task[None]]) -> None:
 
 @dataclass(slots=True)
 class WorkerPool:
-    """What the workers of a run share: jobs, scorers, state, and where rows go."""
+    """What the workers of a run share: jobs, scorers, state, and where rows go; `busy` of them have a job."""
 
     jobs: Iterator[Job]
     plan: Plan
@@ -108,13 +117,20 @@ class WorkerPool:
     state: RunState
     emit: Callable[[Row], None]
     stop: StopSignal
+    monitor: RunMonitor | None = None
+    busy: int = 0
+    row_done: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def work(self) -> None:
         """One worker: job after job until none is left or a stop is requested."""
         while not self.stop.count:
+            if self.monitor is not None and self.busy and self.monitor.about_to_decide:
+                await self.row_done.wait()
+                continue
             job = next(self.jobs, None)
             if job is None:
                 return
+            self.busy += 1
             breaker = job.target.breaker
             deadline = RowDeadline(self.plan.suite.run.row_timeout, self.plan.calls.timing)
             if job.stored is not None:
@@ -122,15 +138,24 @@ class WorkerPool:
             else:
                 answer = await breaker.call(partial(_call_target, job, deadline))
             if answer is breaker.open_reason:  # not a row of this run; a resume calls the target again
+                self._end_job()
                 if self.state.all_aborted:
                     return
                 continue
             cells = await self.scorer.score(job, answer, deadline)
             row = Row(job.sample, job.target.name, job.epoch, answer, cells, job.attempt)
             self.emit(row)
+            self._end_job()
             reason = self.state.add(row)
             if reason is not None:
                 self.stop.request(reason)
+
+    def _end_job(self) -> None:
+        """Count a job that ended, and wake the workers that wait for its row."""
+        self.busy -= 1
+        if self.monitor is not None:
+            self.row_done.set()
+            self.row_done.clear()
 
 
 async def _call_target(job: Job, deadline: RowDeadline) -> Completion | Failure:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 POINT_ALPHA: Final = 0.05  # the share of runs in which a point gate may differ from the full run
 LATER_LOOK_SHARE: Final = 4  # later looks at an ordinary gate have this part of its error rate, on top of the first one
 
+LIKELY_SHARE: Final = 0.8  # of the samples in flight: if so many probably decide, no further one is started
 SIDES: Final = {
     ">=": ("at least", "below"),
     ">": ("above", "at most"),
@@ -318,17 +319,29 @@ class RunMonitor:
     """Follows the gates of a run row by row, and says when all of them are decided.
 
     It takes rows in any order, and looks at each target sample by sample. Its decisions are those of the row log.
+    `started` is the number of samples of which a row was started.
     """
 
     def __init__(self, tests: Sequence[tuple[GateTest, str]], summary: Summary) -> None:
         self.tests, self.summary = tests, summary
         self._pending: dict[tuple[str, int], list[tuple[int, Mapping[str, Cell]]]] = {}
         self._next = dict.fromkeys(summary.targets, 0)
+        self.started = 0
 
     @property
     def decided(self) -> bool:
         """Whether every gate is decided."""
         return all(test.verdict is not None for test, _ in self.tests)
+
+    @property
+    def about_to_decide(self) -> bool:
+        """Whether the rows in flight probably decide every gate, so that a further one would be a waste."""
+        for test, target in self.tests:
+            if test.verdict is None:
+                complete = self._next[target]
+                if not test.samples or test.test.samples_left(complete) > LIKELY_SHARE * (self.started - complete):
+                    return False
+        return True
 
     @property
     def units(self) -> Mapping[str, UnitsRecord]:

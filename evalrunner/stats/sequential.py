@@ -58,7 +58,12 @@ class BettingTest:
             return
         gain = value / mean - 1.0
         self._capital = [capital * (1.0 + bet * gain) for capital, bet in zip(self._capital, BETS, strict=True)]
-        self.peak = max(self.peak, math.fsum(self._capital) / len(BETS))
+        self.peak = max(self.peak, self.capital)
+
+    @property
+    def capital(self) -> float:
+        """What the bets have made of a capital of 1 so far."""
+        return math.fsum(self._capital) / len(BETS)
 
 
 class SequentialTest:
@@ -99,6 +104,15 @@ class SequentialTest:
         if self._cluster is not None and self._largest is not None:
             self._bet(self._sums[0] / self._largest, self._sums[1] / self._largest)
         self._cluster, self._sums = None, [0.0, 0.0]
+
+    def samples_left(self, samples: int) -> float:
+        """How many more samples decide if the evidence grows as over the first `samples`; infinite if it does not grow."""
+        growths = [
+            (math.log(test.capital), -math.log(alpha))
+            for test, alpha in ((self.above, self._alpha_pass), (self.below, self._alpha_fail))
+            if 1.0 < test.capital < math.inf
+        ]
+        return min((samples * (mark - growth) / growth for growth, mark in growths), default=math.inf)
 
     def forget(self) -> None:
         """Count no decision up to now: the capital must reach its mark after this sample."""
