@@ -45,25 +45,31 @@ def compare_runs(
     runs = _open_runs(references, output_dir, wanted, paired=paired)
     _check_comparable(runs, paired=paired)
     candidates = tuple(_candidates(runs))
-    summary = _summary(runs, runs[0], paired=paired)
+    summary = _summary(runs, runs[0], samples=runs[0].size if paired else None)
     epochs = {name: run.record.epochs for run in runs for name in run.names.values()}
+    samples = {name: range(run.first, run.first + run.size) for run in runs for name in run.names.values()}
     metrics = {name: summary.all_metrics(name) for name in summary.targets}
-    if len(set(epochs.values())) > 1:  # each run's answers are counted against its own epochs
+    if len(set(epochs.values())) > 1 or not paired:  # each run's answers are counted against its own plan
         for run in runs:
-            own = _summary([run], runs[0], paired=paired)
+            own = _summary([run], runs[0], samples=run.size)
             metrics.update({name: own.all_metrics(name) for name in own.targets})
-    judges = _judges(runs)
     try:
-        comparison = compare(summary, candidates, metrics, judges=judges, wanted=wanted, paired=paired, epochs=epochs)
+        comparison = compare(
+            summary, candidates, metrics, judges=_judges(runs), wanted=wanted, paired=paired, epochs=epochs,
+            samples=None if paired else samples,
+        )  # fmt: skip
     except NotComparable as wrong:
         raise SuiteError(f"--metric: {wrong}") from None
     return RunComparison(runs, replace(comparison, notes=(*_notes(runs), *comparison.notes)), metrics)
 
 
-def _summary(runs: Sequence[ComparedRun], first: ComparedRun, *, paired: bool) -> Summary:
-    """The rows of runs in one summary, with the scorers and groups of the first run of the comparison."""
+def _summary(runs: Sequence[ComparedRun], first: ComparedRun, *, samples: int | None) -> Summary:
+    """The rows of runs in one summary, with the scorers and groups of the first run of the comparison.
+
+    `samples` is how many they should have: those without a row are missing.
+    """
     population = Population.of(first.record.design)
-    population.count = first.size if paired else None  # samples without a row are missing
+    population.count = samples
     summary = Summary(
         tuple(measure for measure in first.record.measures if measure.name in first.scorers),
         tuple(name for run in runs for name in run.names.values()),

@@ -58,15 +58,18 @@ def compare(
     wanted: Sequence[str] = (),
     paired: bool = True,
     epochs: Mapping[str, int] | None = None,
+    samples: Mapping[str, range] | None = None,
 ) -> Comparison:
     """The comparison of the summary's targets, which are the candidates by name.
 
     `known` holds `summary.all_metrics` of each, `judges` the names of each scorer's judge, `epochs` those of each
-    candidate if they differ. `wanted` names metrics; without it all quality metrics are compared. Raises NotComparable for
-    a metric that cannot be compared.
+    candidate if they differ, `samples` the places of each one's samples if they are unpaired. `wanted` names metrics;
+    without it all quality metrics are compared. Raises NotComparable for a metric that cannot be compared.
     """
     compared_metrics = find_metrics(wanted, summary) if wanted else quality_metrics(summary)
-    table = _Table(summary, tuple(item.name for item in candidates), _MetricIndex(known), paired, epochs or {})
+    table = _Table(
+        summary, tuple(item.name for item in candidates), _MetricIndex(known), paired, epochs or {}, samples or {}
+    )
     scores = {reading.name: table.scores(reading) for reading in compared_metrics}
     metrics, family = _adjusted(
         [table.compared(reading, scores[reading.name]) for reading in compared_metrics], paired=paired
@@ -113,16 +116,28 @@ class _MetricIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The scores of all candidates, and how two of them are compared. `epochs` are those of candidates that differ."""
+    """The scores of all candidates, and how two of them are compared.
+
+    `epochs` are those of candidates that differ, `samples` the places of each one's samples if they are unpaired.
+    """
 
     summary: Summary
     names: tuple[str, ...]
     known: _MetricIndex
     paired: bool
     epochs: Mapping[str, int]
+    samples: Mapping[str, range]
 
     def scores(self, reading: ComparableMetric) -> dict[str, CandidateScores]:
-        return {name: reading.scores(self.summary, name, epochs=self.epochs_of(name)) for name in self.names}
+        """The scores of each candidate; unpaired, its samples without a row are missing."""
+        result = {name: reading.scores(self.summary, name, epochs=self.epochs_of(name)) for name in self.names}
+        ends = self.scale(reading).worst_and_best
+        return {
+            name: side.with_samples(self.samples[name], ends, epochs=self.epochs_of(name))
+            if name in self.samples
+            else side
+            for name, side in result.items()
+        }
 
     def epochs_of(self, name: str) -> int:
         return self.epochs.get(name, self.summary.epochs)
@@ -199,8 +214,9 @@ class _Table:
     def _missing(
         self, reading: ComparableMetric, name: str, side: CandidateScores, universe: frozenset[int] | None
     ) -> MissingScores:
-        causes = missing_causes(self.summary, name, reading.measure.name) if side.gaps else ()
-        return count_missing(side, universe, epochs=self.epochs_of(name), causes=tuple(causes))
+        gaps = sum(side.gaps.values())
+        causes = missing_causes(self.summary, name, reading.measure.name, gaps) if gaps else ()
+        return count_missing(side, universe, epochs=self.epochs_of(name), causes=list(causes))
 
     def missing(self, reading: ComparableMetric, sides: Sides) -> dict[str, MissingScores]:
         """What is missing of each candidate, against all others where they are paired."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Final, get_args
 
 from evalrunner.compare.pairs import CandidateScores
 from evalrunner.domain import FailureKind
 from evalrunner.stats.summary import BUILTIN_MEASURES, Summary
+from evalrunner.stats.tally import ERROR, JUDGE, NO_ANSWER
 
-MAX_CAUSES = 3  # in a sentence
+MAX_CAUSES: Final = 3  # in a sentence
+NOT_RUN_TEXT: Final = "not run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,9 @@ def count_missing(
     own = side.places
     absent = frozenset[int]() if universe is None else universe - own
     skipped = len(absent & side.skipped)
-    further = (["skipped here only"] if skipped else []) + (["not run"] if len(absent) > skipped else [])
+    further = (["skipped here only"] if skipped else []) + ([NOT_RUN_TEXT] if len(absent) > skipped else [])
     answers = sum(side.gaps.values()) + epochs * len(absent)
-    return MissingScores(answers, epochs * (len(own) + len(absent)), (*causes, *further))
+    return MissingScores(answers, epochs * (len(own) + len(absent)), tuple(dict.fromkeys((*causes, *further))))
 
 
 def missing_text(names: Sequence[str], sides: Sequence[MissingScores]) -> str | None:
@@ -61,9 +63,13 @@ def missing_text(names: Sequence[str], sides: Sequence[MissingScores]) -> str | 
     return f"{' and '.join(counts)} are missing" if counts else None
 
 
-def missing_causes(summary: Summary, target: str, scorer: str) -> Iterator[str]:
-    """Who is at fault for missing scores and how, most frequent first: `provider: timeout`, `model: empty answer`."""
+def missing_causes(summary: Summary, target: str, scorer: str, missing: int) -> Iterator[str]:
+    """Who is at fault for missing scores and how, most frequent first: `provider: timeout`, `model: empty`.
+
+    If more are `missing` than there are cells without a score, the others did not run.
+    """
     reasons = summary.tallies[target, scorer].reasons
+    codes = summary.tallies[target, scorer].count_codes()[0]
     calls = summary.tallies[target, BUILTIN_MEASURES[0].name].reasons  # every target has a latency, or a reason why not
     causes: Counter[str] = Counter()
     for reason, count in reasons.items():
@@ -78,6 +84,7 @@ def missing_causes(summary: Summary, target: str, scorer: str) -> Iterator[str]:
             causes[text or "not reported"] += count
         else:
             causes["judge: sanity check failed" if cause == "judge_check" else "judge"] += count
+    causes[NOT_RUN_TEXT] = max(0, missing - codes[NO_ANSWER] - codes[JUDGE] - codes[ERROR])
     yield from (cause for cause, count in causes.most_common() if count)
 
 

@@ -9,7 +9,7 @@ error convex in the scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -79,8 +79,22 @@ class CandidateScores:
         """The parts by group; `groups` holds the group of each position in the dataset."""
         places: dict[int, list[int]] = {}
         for place in (*self.places, *self.skipped):
-            places.setdefault(groups[place], []).append(place)
+            group = groups[place] if place < len(groups) else UNKNOWN_GROUP
+            if group != UNKNOWN_GROUP:  # a sample without a row may have no known group
+                places.setdefault(group, []).append(place)
         return {group: self._take(sorted(chosen)) for group, chosen in places.items()}
+
+    def with_samples(self, places: Iterable[int], ends: Ends, *, epochs: int) -> CandidateScores:
+        """The same with all samples of its run: one without a row ranges over `ends`, and all its answers are missing."""
+        own = self.places | self.skipped
+        absent = [place for place in places if place not in own]
+        return CandidateScores(
+            self.values,
+            {**self.worst, **dict.fromkeys(absent, ends[0])},
+            {**self.best, **dict.fromkeys(absent, ends[1])},
+            {**self.gaps, **dict.fromkeys(absent, epochs)},
+            self.skipped,
+        )
 
     def _take(self, places: Sequence[int]) -> CandidateScores:
         def of(column: Scores) -> Scores:

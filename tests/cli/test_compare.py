@@ -151,6 +151,18 @@ def test_runs_with_different_data_are_refused_unless_unpaired() -> None:
     assert "exact_match/v1: m 1.000 > n 0.233" in weaker.stdout
     assert "unpaired: the samples differ" in weaker.stdout
     assert "win/tie/loss" not in weaker.stdout
+    values = json.loads(evalrun("compare", one, two, "--unpaired", "--json").stdout)["metrics"][0]["values"]
+    assert [(value["n"], value["trusted"]) for value in values.values()] == [(40, True), (30, True)]
+
+
+def test_rows_that_an_unpaired_run_lacks_are_missing() -> None:
+    one, two = run(write("s")), run(write("s", "{type: recorded, column: b, name: n}", rows=ROWS[:30]))
+    log = next(Path("runs").glob(f"*/{one}")) / "rows.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:10]))
+    data = json.loads(evalrun("compare", one, two, "--unpaired", "--json").stdout)
+    assert "exact_match/v1: 30 of 40 answers of m are missing (not run)" in data["warnings"]
+    (pair,) = data["metrics"][0]["pairs"]
+    assert (pair["n"], pair["better_scored"], pair["better"]) == (40, "m", None)
 
 
 def test_runs_with_different_scorers_are_refused_with_the_differences() -> None:

@@ -411,6 +411,13 @@ def test_epochs_of_a_candidate_can_differ() -> None:
     assert only_pair(comparison).p_missing == only_pair(comparison).p_value
 
 
+def test_epochs_that_did_not_run_are_named() -> None:
+    first = rows_of(right([1.0] * 20, [1.0] * 20))
+    second = rows_of(right([1.0] * 20, [1.0] * 20), epoch=2)[:35]
+    comparison = compared_rows([*first, *second], ["x", "y"], [RIGHT], epochs=2)
+    assert comparison.warnings == ("right/v1: 5 of 40 answers of y are missing (not run)",)
+
+
 def test_nan_marks_what_is_left_out() -> None:
     side = CandidateScores({0: 1.0}, {1: 0.0}, {1: math.nan}, {1: 1})
     assert side.ends(0, (0.0, 1.0)) == (1.0, 1.0)
