@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, get_args
 
 from evalrunner.domain import FailureKind, Metric
-from evalrunner.formatting import counted
 
 ALWAYS: Final = ("latency", "token_count", "cost_usd", "ttft", "output_rate")  # measured in every run, without a scorer
 UNTRUSTED: Final = "!"  # beside a value
@@ -30,6 +29,21 @@ NO_ANSWER: Final[Mapping[str, str]] = {"length": "truncated", "empty": "empty an
 INTERVAL_MISSES: Final = 0.05  # of 95% intervals
 
 
+def table_metrics(metrics: Iterable[Metric]) -> list[tuple[Metric, str, bool]]:
+    """The metrics of the suite's scorers over all samples, how many answers each is of, and whether it is marked.
+
+    A scorer's first metric says why other answers have no score.
+    """
+    found: list[tuple[Metric, str, bool]] = []
+    seen: set[str] = set()
+    for metric in metrics:
+        if metric.scorer not in ALWAYS and metric.slice is None:
+            answers = scored_count(metric) if metric.scorer in seen else scored_text(metric)
+            found.append((metric, answers, is_marked(metric)))
+            seen.add(metric.scorer)
+    return found
+
+
 def scored_text(metric: Metric) -> str:
     """The answers with a score: `300`; `299 of 300: 1 unscored (empty answer)`.
 
@@ -42,21 +56,28 @@ def scored_text(metric: Metric) -> str:
 def scored_count(metric: Metric) -> str:
     """`300`, `299 of 300`; with epochs `120 of 500 (24 samples)`: the samples behind the number are fewer."""
     total = metric.scored + metric.skipped + metric.unscored + metric.errors
-    samples = f" ({counted(metric.n, 'sample')})" if metric.n != metric.scored else ""
-    return (f"{metric.scored:,}" if metric.scored == total else f"{metric.scored:,} of {total:,}") + samples
+    return (f"{metric.scored:,}" if metric.scored == total else f"{metric.scored:,} of {total:,}") + _samples(metric)
 
 
-def answers_text(metric: Metric) -> str:
-    """The same as a phrase: `120 of 500 answers scored (24 samples): 380 errors (server error)`."""
-    samples = f" ({counted(metric.n, 'sample')})" if metric.n != metric.scored else ""
+def answers_texts(metrics: Iterable[Metric]) -> list[str]:
+    """The same as phrases: `120 of 500 answers scored (24 samples): 380 errors (server error)`."""
+    return [_answers_text(metric) for metric in metrics]
+
+
+def _answers_text(metric: Metric) -> str:
     rest = missing_text(metric)
-    return f"{_answers_scored(metric)}{samples}{f': {rest}' if rest else ''}"
+    return f"{_answers_scored(metric)}{_samples(metric)}{f': {rest}' if rest else ''}"
 
 
 def _answers_scored(metric: Metric) -> str:
     total = metric.scored + metric.skipped + metric.unscored + metric.errors
     of = "" if metric.scored == total else f"{metric.scored:,} of "
-    return f"{of}{counted(total, 'answer')} scored"
+    return f"{of}{total:,} answer{'' if total == 1 else 's'} scored"
+
+
+def _samples(metric: Metric) -> str:
+    """How many samples a number is of, if that are not as many as answers."""
+    return f" ({metric.n:,} sample{'' if metric.n == 1 else 's'})" if metric.n != metric.scored else ""
 
 
 def missing_text(metric: Metric) -> str:

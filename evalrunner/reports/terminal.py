@@ -23,9 +23,8 @@ from evalrunner.reports.missing import (
     UNTRUSTED_LEGEND,
     is_marked,
     other_reading,
-    scored_count,
-    scored_text,
     side_by_side,
+    table_metrics,
 )
 from evalrunner.reports.view import (
     DONE,
@@ -154,7 +153,7 @@ def render_run(
             yield from epoch_notes(target)
         yield from slice_tables(name, target)
         yield styled(one_line(usage_line(target), 400), "dim")
-    if any(map(is_marked, (metric for target in run.targets.values() for metric in target.metrics))):
+    if any(not metric.trusted for target in run.targets.values() for metric in target.metrics if _is_scored(metric)):
         yield styled(UNTRUSTED_LEGEND, "magenta")
     for line in judge_usage_lines(run):
         yield styled(one_line(line, 400), "dim")
@@ -199,19 +198,13 @@ def rows_that_differ(run: RunView, count: int) -> tuple[tuple[Row, ...], ...]:
 
 
 def metrics_table(name: str, target: TargetView) -> Table:
-    """Every metric of the suite's scorers with its interval, and how many answers it is of. A scorer's first metric says
-    why the others have no score.
-    """
+    """Every metric of the suite's scorers with its interval, and how many answers it is of."""
+    shown = table_metrics(target.metrics)
     table = plain_table(one_line(name, 80), ("metric", "value", "95% CI", "answers scored"))
-    seen: set[str] = set()
-    for metric in target.metrics:
-        if metric.scorer in ALWAYS or metric.slice is not None:
-            continue
-        answers = scored_count(metric) if metric.scorer in seen else scored_text(metric)
-        seen.add(metric.scorer)
+    for metric, answers, marked in shown:
         value = number(metric.value, metric.unit, beside=(metric.low, metric.high))
         ends = interval(metric.low, metric.high, beside=(metric.value,))
-        table.add_row(styled(label(metric)), _marked(metric, value), styled(ends), styled(answers))
+        table.add_row(styled(label(metric)), _marked(value, marked), styled(ends), styled(answers))
         other = (metric.detail or {}).get("other_reading")
         if other is not None:
             table.add_row(
@@ -221,9 +214,9 @@ def metrics_table(name: str, target: TargetView) -> Table:
     return table
 
 
-def _marked(metric: Metric, text: str) -> Any:
+def _marked(text: str, marked: bool) -> Any:
     """The text of a value, marked where it is untrusted: by a sign, as not every terminal has colors."""
-    return styled(f"{text} {UNTRUSTED}", "magenta") if is_marked(metric) else styled(text)
+    return styled(f"{text} {UNTRUSTED}", "magenta") if marked else styled(text)
 
 
 def interval_notes(target: TargetView) -> Iterator[str]:
@@ -260,7 +253,7 @@ def slice_tables(name: str, target: TargetView) -> Iterator[RenderableType]:
         intervals = 0
         for text, metrics in list(values.items())[:MAX_SLICES]:
             cells = [
-                _marked(metric, f"{number(metric.value, metric.unit)}{_ends(metric)} n={metric.n}")
+                _marked(f"{number(metric.value, metric.unit)}{_ends(metric)} n={metric.n}", is_marked(metric))
                 for metric in metrics.values()
             ]
             intervals += sum(metric.low is not None or metric.high is not None for metric in metrics.values())
@@ -270,6 +263,11 @@ def slice_tables(name: str, target: TargetView) -> Iterator[RenderableType]:
         yield table
         if intervals > 1:
             yield styled(side_by_side(intervals), "dim")
+
+
+def _is_scored(metric: Metric) -> bool:
+    """Whether a metric is one of the suite's scorers and has a value."""
+    return metric.scorer not in ALWAYS and metric.value is not None
 
 
 def label(metric: Metric) -> str:

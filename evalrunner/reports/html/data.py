@@ -25,7 +25,7 @@ from evalrunner.domain import Cell, Failure, Metric, Row
 from evalrunner.errors import RunError
 from evalrunner.formatting import plain_text
 from evalrunner.redact import redact
-from evalrunner.reports.missing import answers_text
+from evalrunner.reports.missing import answers_texts
 from evalrunner.reports.view import RunView, sentence
 from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores
 from evalrunner.runs.folder import ROWS_FILE
@@ -124,7 +124,10 @@ def target_part(
         "params": dict(target.params),
         "served_models": list(target.served_models),
         "usage": {} if usage is None else to_json(usage),
-        "metrics": [{**to_json(metric), "answers": answers_text(metric)} for metric in metrics],
+        "metrics": [
+            {**metric, "answers": answers}
+            for metric, answers in zip(to_json(metrics), answers_texts(metrics), strict=True)
+        ],
     }
 
 
