@@ -194,7 +194,7 @@ def test_exceptions_cannot_issue_workflow_commands() -> None:
     assert done.returncode == 3
     result = [line for line in (done.stdout + done.stderr).splitlines() if re.match(r"\s*::", line) or "##[" in line]
     assert [line.split(",")[0] for line in result] == ["::error file=sums.yaml"] * 2 + ["::notice file=sums.yaml"]
-    assert "0 of 1 answers scored, 1 error (exception in code); untrusted" in result[2]
+    assert "0 of 1 answer scored, 1 error (exception in code); untrusted" in result[2]
 
 
 def test_workflow_commands_are_broken_anywhere_in_a_text() -> None:
