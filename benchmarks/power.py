@@ -11,8 +11,10 @@ from functools import cache
 
 import numpy
 from bands import SEED, Line, between
+from sequential import crossings
 
 from evalrunner.stats.aggregates import Estimand, gate_bounds
+from evalrunner.stats.betting_power import BettingPower, Side
 from evalrunner.stats.enumeration import (
     DISCORDANCES,
     Outcome,
@@ -88,9 +90,54 @@ def share_power(repeats: int) -> Iterator[Line]:
         )  # fmt: skip
 
 
+def sequential_power(repeats: int) -> Iterator[Line]:
+    """Sequential gates: a share at least .8, and max_drop .05 with 5 to 30% of the samples changing."""
+    generator = numpy.random.default_rng(SEED)
+    measured: list[float] = []
+    for n in SIZES[1:]:
+        share = BettingPower((1.0, 0.0), 0.8, n, alpha=ALPHA, fail_alpha=ALPHA / FAMILY)
+        for side, ends in (("pass", (1.0, 0.8)), ("fail", (0.0, 0.8))):
+            value = share.value_for(side, lambda each: (each, 1 - each), ends)
+            assert value is not None
+            values = (generator.random((repeats, n)) < value).astype(float)
+            measured.append(_decided(values, 0.8, side))
+    yield Line(
+        "stated 80% power, sequential, share at least .8, n = 100 to 1,000", between(measured), "75 to 85%",
+        min(measured) >= 0.75 and max(measured) <= 0.85,
+    )  # fmt: skip
+    measured = []
+    null = (1 - MAX_DROP) / 2
+    for n in SIZES[1:]:
+        for psi in DISCORDANCES:
+            drops = BettingPower((0.0, 0.5, 1.0), null, n, alpha=ALPHA, fail_alpha=ALPHA / FAMILY)
+            for side, ends in (("pass", (-1.0, MAX_DROP)), ("fail", (1.0, MAX_DROP))):
+
+                def shares(drop: float, psi: float = psi) -> tuple[float, float, float]:
+                    differing = max(psi, abs(drop))
+                    return (differing + drop) / 2, 1 - differing, (differing - drop) / 2
+
+                drop = drops.value_for(side, shares, ends)
+                assert drop is not None
+                values = generator.choice([0.0, 0.5, 1.0], p=shares(drop), size=(repeats, n))
+                measured.append(_decided(values, null, side))
+    yield Line(
+        "stated 80% power, sequential, max_drop .05, n = 100 to 1,000, 5 to 30% of samples change", between(measured),
+        "75 to 85%", min(measured) >= 0.75 and max(measured) <= 0.85,
+    )  # fmt: skip
+
+
+def _decided(values: numpy.ndarray, null: float, side: Side) -> float:
+    """The share of runs in which the sequential test takes this decision."""
+    n = values.shape[1]
+    if side == "pass":
+        return float((crossings(values, null, alpha=ALPHA) <= n).mean())
+    return float((crossings(1 - values, 1 - null, alpha=ALPHA / FAMILY) <= n).mean())
+
+
 def power(repeats: int) -> Iterator[Line]:
     yield from paired_power(repeats)
     yield from share_power(repeats)
+    yield from sequential_power(min(repeats, 4000))
     generator = numpy.random.default_rng(SEED)
     measured = []
     for n in (50, 200):

@@ -18,6 +18,7 @@ from evalrunner.gates.decision import UNTESTED, Outcome, verdicts_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.regression import drop_outcome
 from evalrunner.gates.threshold import threshold_outcome
+from evalrunner.stats.betting_power import largest_capital
 from evalrunner.stats.hypothesis_tests import ALPHA, paired_p_values
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class Resampling:
         values, groups = values[present], None if groups is None else groups[present]
         if not len(values):
             return UNTESTED, False
+        if gate.spec.sequential and gate.spec.confidence is not None and groups is None:
+            return _sequential_outcome(gate, *_in_unit_range(gate, values))
         if gate.estimand.is_share and groups is None:
             count = round(float(values.sum()))
             return self._known((at, count, len(values)), gate)
@@ -160,6 +163,9 @@ class Resampling:
         gate = scores.gate
         if not len(drops):
             return UNTESTED, False
+        if scores.gate.spec.sequential and clusters is None:
+            width = gate.estimand.sample_width or 1.0
+            return _sequential_outcome(gate, (width - drops) / (2 * width), (width - gate.spec.bound) / (2 * width))
         if not scores.binary or clusters is not None:
             groups = None if clusters is None else clusters.tolist()
             return drop_outcome(gate, drops.tolist(), groups, binary=scores.binary)
@@ -178,10 +184,26 @@ def _binary_outcome(gate: Gate, b: int, c: int, n: int) -> tuple[Outcome, bool]:
     return Outcome(p.p_pass <= 1 - gate.spec.confidence, p.p_fail), p.p_worse <= ALPHA
 
 
+def _in_unit_range(gate: Gate, values: Floats) -> tuple[Floats, float]:
+    """The scores of a gate on a threshold and its bound in 0..1, more being better for the gate."""
+    low, width = gate.estimand.bounds[0] or 0.0, gate.estimand.sample_width or 1.0
+    shares, bound = (values - low) / width, (gate.spec.bound - low) / width
+    return (shares, bound) if gate.spec.operator in (">=", ">") else (1.0 - shares, 1.0 - bound)
+
+
+def _sequential_outcome(gate: Gate, values: Floats, null: float) -> tuple[Outcome, bool]:
+    """The outcome of a sequential gate: the inverse of the largest capital is a p-value."""
+    assert gate.spec.confidence is not None  # the callers have checked
+    above, below = largest_capital(values, null), largest_capital(1.0 - values, 1.0 - null)
+    if gate.spec.kind == "improved":
+        return Outcome(passed=False, p_fail=1 / below, p_gain=1 / above), below > above
+    return Outcome(above * (1 - gate.spec.confidence) >= 1.0, 1 / below), below > above
+
+
 def red_rate(resampling: Resampling, *, draws: int | None = None) -> RedRate:
     """How often at least one gate changes the exit code, by as many draws as take about two seconds."""
     scores = resampling.scores
-    slow = sum(1 for one in scores if not _is_fast(one, resampling))
+    slow = sum(1 + 3 * bool(one.gate.spec.sequential) for one in scores if not _is_fast(one, resampling))
     count = draws or max(MIN_DRAWS, min(DRAWS, VALUES // max(1, slow * resampling.n)))
     gates = [one.gate for one in scores]
     alone = [replace(gate, spec=replace(gate.spec, family="none")) for gate in gates]
@@ -201,6 +223,8 @@ def _is_fast(scores: GateScores, resampling: Resampling) -> bool:
     """Whether the outcome depends on counts, or on the value alone."""
     if scores.gate.spec.confidence is None:
         return True
+    if scores.gate.spec.sequential:
+        return False
     binary = scores.binary if scores.before is not None else scores.gate.estimand.is_share
     return binary and resampling.members is None
 

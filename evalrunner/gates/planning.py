@@ -19,6 +19,7 @@ from evalrunner.gates.pairing import baseline_side
 from evalrunner.gates.threshold import false_failure_rate, meets
 from evalrunner.prompts import find_value
 from evalrunner.stats.aggregates import gate_bounds
+from evalrunner.stats.betting_power import BettingPower
 from evalrunner.stats.distributions import normal_quantile, t_quantile, variance
 from evalrunner.stats.enumeration import (
     DISCORDANCES,
@@ -34,6 +35,7 @@ from evalrunner.stats.summary import value_text
 from evalrunner.stats.tally import ANY_SCORE
 
 POINT_POWER: Final = 0.95  # of the true values stated for a gate without confidence, which always decides
+NO_SEQUENTIAL_POWER: Final = "sequential tests are simulated for 0/1 scores without clusters only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ def family_of(gate: Gate, planned: Sequence[Gate]) -> Family:
 
 def regression_power(gate: Gate, target: str, n: int, *, family: Family, earlier: EarlierPairs | None) -> GatePower:
     """The power of a gate on a baseline."""
+    if gate.spec.sequential:
+        return _sequential_drop_power(gate, target, n, family, earlier)
     if gate.estimand.is_share:
         return _binary_power(gate, target, n, family, earlier)
     if earlier is None:
@@ -173,6 +177,8 @@ def threshold_power(
         chance = false_failure_rate(gate, last, n, clustered=clustered)
     if gate.spec.operator == "==" or not gate.estimand.aggregate.has_interval:
         return GatePower(gate, target, n, false_failures=chance)
+    if gate.spec.sequential and gate.spec.confidence is not None:
+        return _sequential_share_power(gate, target, n, family, clustered=clustered)
     error_at = _error_at(gate, n, last)
     samples = None if error_at is None or last is None else _samples_to_decide(gate, n, family, last, error_at)
     if gate.estimand.is_share and not clustered:
@@ -184,6 +190,41 @@ def threshold_power(
             gate, target, n, unknown="the spread of the scores; known after one run", false_failures=chance
         )
     return GatePower(gate, target, n, (case,), samples=samples, false_failures=chance)
+
+
+def _sequential_drop_power(gate: Gate, target: str, n: int, family: Family, earlier: EarlierPairs | None) -> GatePower:
+    """The power of a sequential gate on pairs of 0/1 scores; never called worse, as it decides or does not."""
+    if not gate.estimand.is_share or (earlier is not None and earlier.spread.df is not None):
+        return GatePower(gate, target, n, unknown=NO_SEQUENTIAL_POWER)
+    margin = 0.0 if gate.spec.kind == "improved" else gate.spec.bound
+    alpha = _alpha(gate) / (family.fails if gate.spec.kind == "improved" else 1)
+    # a drop, no change and a gain, as gates/sequential.py places them in 0..1
+    test = BettingPower((0.0, 0.5, 1.0), (1 - margin) / 2, n, alpha=alpha, fail_alpha=_alpha(gate) / family.fails)
+    cases: list[Case] = []
+    for psi in (DISCORDANCES[0], DISCORDANCES[-1]) if earlier is None else (earlier.discordance,):
+
+        def shares(drop: float, psi: float = psi) -> tuple[float, float, float]:
+            differing = max(psi, abs(drop))
+            return (differing + drop) / 2, 1 - differing, (differing - drop) / 2
+
+        passes, fails = test.value_for("pass", shares, (-1.0, margin)), test.value_for("fail", shares, (1.0, margin))
+        cases.append(Case(passes, None, fails, psi))
+    return GatePower(gate, target, n, tuple(cases), None if earlier is None else earlier.spread.pairs)
+
+
+def _sequential_share_power(gate: Gate, target: str, n: int, family: Family, *, clustered: bool) -> GatePower:
+    """The power of a sequential gate on a share."""
+    if not gate.estimand.is_share or clustered:
+        return GatePower(gate, target, n, unknown=NO_SEQUENTIAL_POWER)
+    higher, bound = gate.spec.operator in (">=", ">"), gate.spec.bound
+    kinds = (1.0, 0.0) if higher else (0.0, 1.0)
+    test = BettingPower(
+        kinds, bound if higher else 1 - bound, n, alpha=_alpha(gate), fail_alpha=_alpha(gate) / family.fails
+    )  # fmt: skip
+    best, worst = kinds
+    passes = test.value_for("pass", lambda share: (share, 1 - share), (best, bound))
+    fails = test.value_for("fail", lambda share: (share, 1 - share), (worst, bound))
+    return GatePower(gate, target, n, (Case(passes, None, fails),))
 
 
 def _share_case(gate: Gate, n: int, tests: int) -> Case:

@@ -192,6 +192,7 @@ def regression_lines(power: GatePower, baseline: Baseline | None) -> Iterator[st
     shares = [f"{100 * case.discordance:.2g}" for case in power.cases if case.discordance is not None]
     changes = f", if {_range(shares)}% of the {power.n:,} samples change" if shares else ""
     known = power.pairs is not None and baseline is not None
+    changes = f" of a sequential test{changes}" if power.gate.spec.sequential else changes
     yield f"80% power{changes}{f' (as from {one_line(baseline.label, 24)} to the last run)' if known and baseline else ''}:"
     gate = power.gate
     passes, worse, fails = (
@@ -199,6 +200,8 @@ def regression_lines(power: GatePower, baseline: Baseline | None) -> Iterator[st
     )  # fmt: skip
     if gate.spec.kind == "improved":
         yield f"  {_passes(gate, passes)} · fails from {_drops(gate, fails)} worse"
+    elif gate.spec.sequential:
+        yield f"  {_passes(gate, passes)} · fails from {_drops(gate, fails)}"
     else:
         yield f"  {_passes(gate, passes)} · called worse from {_drops(gate, worse)} · fails from {_drops(gate, fails)}"
     if power.samples is not None:
@@ -243,7 +246,10 @@ def threshold_lines(power: GatePower, last: Metric | None, run: str) -> Iterator
             f"{word} {text}" if value is not None else f"never {word.split()[0]}"
             for word, text, value in zip(words, texts, (case.passes, case.fails), strict=False)
         ]
-        yield f"{' · '.join(ends)} ({'in 95% of runs' if point else '80% power'}, {counted(power.n, 'sample')})"
+        power_text = (
+            "in 95% of runs" if point else "80% power of a sequential test" if gate.spec.sequential else "80% power"
+        )
+        yield f"{' · '.join(ends)} ({power_text}, {counted(power.n, 'sample')})"
     if power.unknown is not None:
         yield f"power: unknown: {power.unknown}"
     if power.samples is not None and last is not None:

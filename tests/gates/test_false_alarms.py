@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from evalrunner.baselines.file import Baseline, BaselineHead, collect_rows
-from evalrunner.domain import Declaration, Row
+from evalrunner.domain import Declaration, GateResult, Row
 from evalrunner.gates.accepted_run import AcceptedRun, planned_gates, rows_of_run
 from evalrunner.gates.build import GateBuilder
-from evalrunner.gates.decision import verdicts_of
+from evalrunner.gates.decision import Outcome, verdicts_of
 from evalrunner.gates.false_alarms import Resampling, chance_of_change, red_rate, stopping_gates
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.stats.summary import BUILTIN_MEASURES, Design, Measure, Population
@@ -54,20 +55,10 @@ def resampling_of(
     return result
 
 
-@pytest.mark.parametrize("measure", [RIGHT, GRADED])
-def test_a_draw_has_the_verdicts_of_the_gates_on_its_rows(measure: Measure) -> None:
-    draw, name = random.Random(1), measure.name
-    scores = [float(draw.random() < 0.85) if measure is RIGHT else draw.betavariate(8, 2) for _ in range(120)]
-    topics = [{"topic": "law" if place % 3 else "tax"} for place in range(120)]
-    text = (
-        f"{name} >= 0.8, {{metric: {name}, min: 0.75, confidence: 0.95}}, latency < 2, "
-        f"{{metric: '{name}[topic=law]', min: 0.9, confidence: 0.9}}, {{metric: {name}, baseline: main, max_drop: 0.05}}, "
-        f"{{metric: {name}, baseline: main, improved: true}}, {{metric: {name}, max: 0.8, confidence: 0.8, family: none}}"
-    )
-    design = Design(slices=("topic",))
-    resampling = resampling_of(text, rows(scores, name, topics), measure, design=design, baseline=True, changed=0.2)
-    gates = [one.gate for one in resampling.scores]
-    seen = set()
+def draws_and_verdicts(
+    resampling: Resampling, text: str, scores: list[float], topics: list[dict[str, str]], measure: Measure
+) -> Iterator[tuple[list[tuple[Outcome, bool]], list[GateResult]]]:
+    """The outcomes of draws, each with the results of `check_gates` on the rows of the same draw."""
     for _ in range(30):
         random_state = copy.deepcopy(resampling.random)
         outcomes = resampling.outcomes()
@@ -77,12 +68,53 @@ def test_a_draw_has_the_verdicts_of_the_gates_on_its_rows(measure: Measure) -> N
         candidate = numpy.where(swapped, resampling._partners(places), places)
         resampling.random = after
         metadata = [topics[place] for place in places]
-        now = rows([scores[place] for place in candidate], name, metadata)
-        before = rows([scores[place] for place in places], name, metadata)
-        results = judge(text, measure, now, before=before, design=design)
+        now = rows([scores[place] for place in candidate], measure.name, metadata)
+        before = rows([scores[place] for place in places], measure.name, metadata)
+        yield outcomes, judge(text, measure, now, before=before, design=Design(slices=("topic",)))
+
+
+def scores_and_topics(measure: Measure, n: int) -> tuple[list[float], list[dict[str, str]]]:
+    draw = random.Random(1)
+    scores = [float(draw.random() < 0.85) if measure is RIGHT else draw.betavariate(8, 2) for _ in range(n)]
+    return scores, [{"topic": "law" if place % 3 else "tax"} for place in range(n)]
+
+
+@pytest.mark.parametrize("measure", [RIGHT, GRADED])
+def test_a_draw_has_the_verdicts_of_the_gates_on_its_rows(measure: Measure) -> None:
+    name = measure.name
+    scores, topics = scores_and_topics(measure, 120)
+    text = (
+        f"{name} >= 0.8, {{metric: {name}, min: 0.75, confidence: 0.95}}, latency < 2, "
+        f"{{metric: '{name}[topic=law]', min: 0.9, confidence: 0.9}}, {{metric: {name}, baseline: main, max_drop: 0.05}}, "
+        f"{{metric: {name}, baseline: main, improved: true}}, {{metric: {name}, max: 0.8, confidence: 0.8, family: none}}"
+    )
+    design, accepted = Design(slices=("topic",)), rows(scores, name, topics)
+    resampling = resampling_of(text, accepted, measure, design=design, baseline=True, changed=0.2)
+    gates = [one.gate for one in resampling.scores]
+    seen = set()
+    for outcomes, results in draws_and_verdicts(resampling, text, scores, topics, measure):
         assert [one.verdict for one in results] == verdicts_of(gates, [outcome for outcome, _ in outcomes])
         stopped = [place for place, one in enumerate(results) if one.exit_code]
         assert stopped == stopping_gates(gates, outcomes)
+        seen |= {one.verdict for one in results}
+    assert {"pass", "inconclusive"} <= seen
+
+
+@pytest.mark.parametrize("measure", [RIGHT, GRADED])
+def test_a_draw_has_the_verdicts_of_sequential_gates(measure: Measure) -> None:
+    name = measure.name
+    scores, topics = scores_and_topics(measure, 300)
+    rules = "confidence: 0.95, sequential: true, family: none"
+    text = (
+        f"{{metric: {name}, min: 0.75, {rules}}}, {{metric: {name}, max: 0.77, {rules}}}, "
+        f"{{metric: {name}, baseline: main, max_drop: 0.07, {rules}}}"
+    )
+    accepted = rows(scores, name, topics)
+    resampling = resampling_of(text, accepted, measure, design=Design(slices=("topic",)), baseline=True, changed=0.2)
+    gates = [one.gate for one in resampling.scores]
+    seen = set()
+    for outcomes, results in draws_and_verdicts(resampling, text, scores, topics, measure):
+        assert [one.verdict for one in results] == verdicts_of(gates, [outcome for outcome, _ in outcomes])
         seen |= {one.verdict for one in results}
     assert {"pass", "inconclusive"} <= seen
 

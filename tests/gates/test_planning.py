@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from evalrunner.stats.aggregates import gate_bounds
 from evalrunner.stats.hypothesis_tests import non_inferiority
 from evalrunner.stats.intervals import wilson
 from evalrunner.stats.power import PairedSpread
+from evalrunner.stats.sequential import SequentialTest
 from evalrunner.stats.summary import BUILTIN_MEASURES, Design, Measure, summarize
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.validate import SectionReader
@@ -238,3 +240,43 @@ def test_the_samples_to_decide_at_the_last_value_have_80_percent_power(value: fl
     assert edge == pytest.approx(value, abs=0.004)
     close = Metric("exact_match/v1", "exact_match", "mean", 0.801, 200, low=0.74, high=0.85)
     assert threshold_power(gate, "m", 200, family=Family(), last=close).samples is None
+
+
+def sequential_rate(gate: Gate, shares: tuple[float, ...], values: tuple[float, ...], n: int, decision: str) -> float:
+    """How often the sequential test of a gate takes this decision within n samples, given by their distance to the bound."""
+    draw, spec = random.Random(9), gate.spec
+    count = 0
+    for _ in range(300):
+        test = SequentialTest(0.475 if spec.baseline else spec.bound, alpha_pass=0.05, alpha_fail=0.05)
+        for value in draw.choices(values, shares, k=n):
+            test.add(value - test.bound, value - test.bound)
+            if test.decision is not None:
+                break
+        count += test.decision == decision
+    return count / 300
+
+
+def test_a_sequential_gate_has_the_power_of_its_own_test() -> None:
+    gate, n = gate_of("{metric: exact_match, min: 0.8, confidence: 0.95, sequential: true}"), 300
+    (case,) = threshold_power(gate, "m", n, family=Family(), last=None).cases
+    (fixed,) = threshold_power(
+        replace(gate, spec=replace(gate.spec, sequential=False)), "m", n, family=Family(), last=None
+    ).cases
+    assert case.passes is not None and case.fails is not None and fixed.passes is not None and fixed.fails is not None
+    assert case.passes > fixed.passes
+    assert case.fails < fixed.fails
+    assert sequential_rate(gate, (case.passes, 1 - case.passes), (1.0, 0.0), n, "pass") == pytest.approx(0.8, abs=0.07)
+    assert sequential_rate(gate, (case.fails, 1 - case.fails), (1.0, 0.0), n, "fail") == pytest.approx(0.8, abs=0.07)
+
+
+def test_a_sequential_drop_has_the_power_of_its_own_test() -> None:
+    gate, n = gate_of("{metric: exact_match, baseline: main, max_drop: 0.05, sequential: true}"), 300
+    earlier = EarlierPairs(PairedSpread(0.1, None, 300), 0.1)
+    (case,) = regression_power(gate, "m", n, family=Family(), earlier=earlier).cases
+    assert case.passes is not None and case.fails is not None and case.worse is None
+    for drop, decision in ((case.passes, "pass"), (case.fails, "fail")):
+        differing = max(0.1, abs(drop))
+        shares = ((differing + drop) / 2, 1 - differing, (differing - drop) / 2)
+        assert sequential_rate(gate, shares, (0.0, 0.5, 1.0), n, decision) == pytest.approx(0.8, abs=0.07)
+    graded = gate_of("{metric: token_f1, baseline: main, max_drop: 0.05, sequential: true}", GRADED)
+    assert "sequential" in (regression_power(graded, "m", n, family=Family(), earlier=earlier).unknown or "")
