@@ -289,10 +289,14 @@ def _mean_case(gate: Gate, n: int, tests: int, error_at: Callable[[float], float
     """The same for other metrics: a quantile of the test and one of the power away from the threshold."""
     (low, high), bound = gate.estimand.bounds, gate.spec.bound
     side = 1.0 if gate.spec.operator in (">=", ">") else -1.0
-    df = max(1.0, n - 1.0)
+    df, tested_error = max(1.0, n - 1.0), error_at(bound)
+    if (
+        gate.estimand.aggregate.paired and low is not None and high is not None
+    ):  # the test adds a value at each end of the range
+        tested_error = math.hypot(tested_error, math.hypot(bound - low, high - bound) / n)
 
     def value_for(sign: float, level: float, power: float) -> float | None:
-        edge = bound if gate.spec.confidence is None else bound + sign * t_quantile(1 - level, df) * error_at(bound)
+        edge = bound if gate.spec.confidence is None else bound + sign * t_quantile(1 - level, df) * tested_error
         value = edge
         for _ in range(20):  # the error depends on the value
             value = edge + sign * t_quantile(power, df) * error_at(value)

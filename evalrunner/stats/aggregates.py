@@ -25,8 +25,8 @@ from evalrunner.stats.intervals import (
     clopper_pearson,
     clustered_mean_interval,
     clustered_quantile_interval,
-    clustered_variance_interval,
     mean_interval,
+    no_interval,
     quantile_interval,
     variance_interval,
     wilson,
@@ -67,14 +67,14 @@ class Aggregate(ABC):
         """The number for at least one value."""
 
     @abstractmethod
-    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, seed: int) -> Interval:
-        """The two-sided interval for unrelated values."""
+    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, one_sided: bool) -> Interval:
+        """The two-sided interval for unrelated values; with `one_sided` the bounds of a gate."""
 
     @abstractmethod
     def clustered_interval(
-        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float
+        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float, one_sided: bool
     ) -> Interval:
-        """The same for values in at least five clusters; `clusters` holds the cluster of each value."""
+        """The same for values in at least ten clusters; `clusters` holds the cluster of each value."""
 
     def bounds(self, estimand: Estimand) -> Range:
         """The least and the greatest value it can have."""
@@ -108,18 +108,21 @@ class Mean(Aggregate):
         """Correctly rounded."""
         return math.fsum(values) / len(values)
 
-    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, seed: int) -> Interval:
+    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, one_sided: bool) -> Interval:
         """Wilson's for 0/1 scores; else as `mean_interval`."""
         if estimand.binary:
             return _wilson(self.successes(values, estimand), len(values), level)
-        return mean_interval(values, low=estimand.low, high=estimand.high, level=level, seed=seed)
+        return mean_interval(values, low=estimand.low, high=estimand.high, level=level, one_sided=one_sided)
 
     def clustered_interval(
-        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float
+        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float, one_sided: bool
     ) -> Interval:
         """Wilson's with the error over clusters for a bounded range, else Student's."""
-        low, high = (0.0, 1.0) if estimand.binary else (estimand.low, estimand.high)
-        return clustered_mean_interval(values, clusters, low=low, high=high, level=level)
+        binary = estimand.binary
+        low, high = (0.0, 1.0) if binary else (estimand.low, estimand.high)
+        return clustered_mean_interval(
+            values, clusters, low=low, high=high, level=level, binary=binary, one_sided=one_sided
+        )
 
 
 class Ratio(Mean):
@@ -133,16 +136,18 @@ class Ratio(Mean):
         """A share in 0..1."""
         return share_at_or_above(values, estimand.threshold)
 
-    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, seed: int) -> Interval:
+    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, one_sided: bool) -> Interval:
         """Wilson's."""
         return _wilson(self.successes(values, estimand), len(values), level)
 
     def clustered_interval(
-        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float
+        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float, one_sided: bool
     ) -> Interval:
         """Wilson's with the error over clusters."""
         shares = [self.of_sample(value, estimand) for value in values]
-        return clustered_mean_interval(shares, clusters, low=0.0, high=1.0, level=level)
+        return clustered_mean_interval(
+            shares, clusters, low=0.0, high=1.0, level=level, binary=True, one_sided=one_sided
+        )
 
     def bounds(self, estimand: Estimand) -> Range:
         """0..1."""
@@ -168,15 +173,15 @@ class Variance(Aggregate):
         """In squared units of the score."""
         return variance(values)
 
-    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, seed: int) -> Interval:
-        """BCa, or from the fourth moment."""
-        return variance_interval(values, level=level, seed=seed)
+    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, one_sided: bool) -> Interval:
+        """Wilson's for the squared deviations, from 200 values in a bounded range."""
+        return variance_interval(values, low=estimand.low, high=estimand.high, level=level, one_sided=one_sided)
 
     def clustered_interval(
-        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float
+        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float, one_sided: bool
     ) -> Interval:
-        """Student's with the error over clusters."""
-        return clustered_variance_interval(values, clusters, level=level)
+        """None."""
+        return no_interval(len(values), level, "no interval: the variance of clustered values has none")
 
     def bounds(self, estimand: Estimand) -> Range:
         """From 0 to that of values at both ends of the range."""
@@ -196,15 +201,15 @@ class Total(Aggregate):
         """Correctly rounded."""
         return math.fsum(values)
 
-    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, seed: int) -> Interval:
+    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, one_sided: bool) -> Interval:
         """None: an `Interval` without a method."""
-        return Interval(None, None, level, None, len(values))
+        return no_interval(len(values), level)
 
     def clustered_interval(
-        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float
+        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float, one_sided: bool
     ) -> Interval:
         """None either."""
-        return Interval(None, None, level, None, len(values))
+        return no_interval(len(values), level)
 
     def bounds(self, estimand: Estimand) -> Range:
         """Open: it depends on the number of samples."""
@@ -224,15 +229,15 @@ class Quantile(Aggregate):
         """Between two of the sorted values, or one of them."""
         return quantile(sorted(values), self.share)
 
-    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, seed: int) -> Interval:
+    def interval(self, values: Sequence[float], estimand: Estimand, *, level: float, one_sided: bool) -> Interval:
         """Order statistics."""
-        return quantile_interval(values, self.share, level=level)
+        return quantile_interval(values, self.share, level=level, one_sided=one_sided)
 
     def clustered_interval(
-        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float
+        self, values: Sequence[float], clusters: Sequence[int], estimand: Estimand, *, level: float, one_sided: bool
     ) -> Interval:
         """Order statistics of the effective number of rows."""
-        return clustered_quantile_interval(values, clusters, self.share, level=level)
+        return clustered_quantile_interval(values, clusters, self.share, level=level, one_sided=one_sided)
 
 
 MEAN: Final = Mean()
@@ -299,23 +304,23 @@ def metric_interval(
     *,
     clusters: Sequence[int] | None = None,
     level: float = LEVEL,
+    one_sided: bool = False,
     seed: int = 0,
 ) -> Interval:
-    """The two-sided interval of an aggregate of `values`, one value per sample.
+    """The two-sided interval of an aggregate of `values`, one value per sample; with `one_sided` the bounds of a gate.
 
-    `clusters` holds the cluster of each value. There is no interval for totals, without values, and for fewer than
-    five clusters.
+    `clusters` holds the cluster of each value. There is no interval for totals, without values, for fewer than ten
+    clusters, and where no method holds its level: for few values, and for the variance of an open range.
     """
     n = len(values)
     if n == 0 or not estimand.aggregate.has_interval:
-        return Interval(None, None, level, None, n)
+        return no_interval(n, level)
     if clusters is None:
-        return estimand.aggregate.interval(values, estimand, level=level, seed=seed)
+        return estimand.aggregate.interval(values, estimand, level=level, one_sided=one_sided)
     count = len(set(clusters))
     if count < MIN_CLUSTERS:
-        note = f"no interval: {count} clusters, at least {MIN_CLUSTERS} are needed"
-        return Interval(None, None, level, None, n, note=note)
-    return estimand.aggregate.clustered_interval(values, clusters, estimand, level=level)
+        return no_interval(n, level, f"no interval: {count} clusters, at least {MIN_CLUSTERS} are needed")
+    return estimand.aggregate.clustered_interval(values, clusters, estimand, level=level, one_sided=one_sided)
 
 
 def gate_bounds(
@@ -337,7 +342,7 @@ def gate_bounds(
         successes = round(estimand.aggregate.successes(values, estimand))
         low, high = clopper_pearson(successes, n, confidence=confidence)
         return Interval(low, high, level, "clopper-pearson", n, float(n))
-    return metric_interval(estimand, values, clusters=clusters, level=level, seed=seed)
+    return metric_interval(estimand, values, clusters=clusters, level=level, one_sided=True)
 
 
 def _wilson(successes: float, n: int, level: float) -> Interval:

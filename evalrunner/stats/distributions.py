@@ -1,4 +1,4 @@
-"""Variance and quantiles of data; quantiles and tails of Student's t, the beta and the binomial distribution.
+"""Variance and quantiles of data; quantiles and tails of Student's t, the beta, the binomial and the trinomial.
 
 Written here because importing scipy for them takes over a second. Sums are correctly rounded, so the order of the rows
 changes no bit of them.
@@ -90,6 +90,32 @@ def binomial_cdf(k: int, n: int, share: float) -> float:
     if k < 0:
         return 0.0
     return 1.0 if k >= n else beta_cdf(1 - share, n - k, k + 1)
+
+
+def difference_tail(least: float, n: float, up: float, down: float) -> float:
+    """P(B − C >= least) for n outcomes that count into B with probability `up` and into C with `down`.
+
+    Exact for `down` = 0. Else the saddlepoint approximation for whole numbers (Daniels 1987, eq. 3.3 with 4.3), off by
+    less than 0.3% of the probability; within a tenth of an error of the mean, the normal one with its correction.
+    """
+    if least > n or least <= -n:
+        return float(least <= n)
+    if down <= 0:
+        return 1 - binomial_cdf(round(least) - 1, round(n), up)
+    rest, share = max(0.0, 1 - up - down), least / n
+    if share >= 1:
+        return float(up**n)
+    growth = share * rest + math.sqrt((share * rest) ** 2 + 4 * up * down * (1 - share * share))
+    odds = growth / (2 * up * (1 - share))
+    whole = rest + up * odds + down / odds
+    root = math.sqrt(max(0.0, 2 * (least * math.log(odds) - n * math.log(whole))))
+    if root < 0.1:
+        error = math.sqrt(n * (up + down - (up - down) ** 2))
+        return NORMAL.cdf((n * (up - down) - least + 0.5) / error)
+    root = math.copysign(root, odds - 1)
+    spread = math.sqrt(n * ((up * odds + down / odds) / whole - share * share))
+    tail = NORMAL.cdf(-root) + NORMAL.pdf(root) * (1 / ((1 - 1 / odds) * spread) - 1 / root)
+    return min(1.0, max(0.0, tail))
 
 
 def _t_expansion(z: float, df: float) -> float:

@@ -146,7 +146,7 @@ def test_too_few_clusters_are_inconclusive() -> None:
     )  # fmt: skip
     assert (result.verdict, result.reason) == (
         "inconclusive",
-        "not conclusive: no interval: 3 clusters, at least 5 are needed",
+        "not conclusive: no interval: 3 clusters, at least 10 are needed",
     )
 
 

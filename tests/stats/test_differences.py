@@ -63,7 +63,7 @@ def test_too_few_pairs_give_no_p_value() -> None:
     assert result.note == "19 pairs; at least 20 are needed"
     assert paired_difference([0.5], span=1.0).note == "1 pair; at least 20 are needed"
     few = paired_difference([1.0] * 40, clusters=[place % 4 for place in range(40)])
-    assert (few.p_value, few.note) == (None, "4 clusters; at least 5 are needed")
+    assert (few.p_value, few.note) == (None, "4 clusters; at least 10 are needed")
     assert paired_difference([]).note == "no pairs"
 
 

@@ -7,12 +7,16 @@ import random
 
 import pytest
 
+from evalrunner.stats.distributions import difference_tail
 from evalrunner.stats.hypothesis_tests import (
+    ALPHA,
     NonInferiority,
     SamplesToDecide,
+    cluster_inflation,
     holm,
     mcnemar,
     non_inferiority,
+    paired_p_values,
     samples_to_prove_equivalence,
     tango,
     tango_score,
@@ -87,19 +91,22 @@ def test_rows_needed_exceed_the_rows_that_did_not_decide() -> None:
     result = non_inferiority(drops, max_drop=0.05)
     assert result.high is not None and result.high > 0.05 and result.rows is not None
     assert (result.decision, result.rows.even) == ("inconclusive", 201)
-    clusters = [place % 5 for place in range(60)]
-    related = non_inferiority([0.0] * 60, max_drop=0.05, clusters=clusters)
-    assert (related.decision, related.rows) == ("inconclusive", SamplesToDecide(88, 88))
-    more = non_inferiority([0.0] * 90, max_drop=0.05, clusters=[place % 5 for place in range(90)])
+    clusters = [place % 20 for place in range(600)]  # equal pairs count as one for each cluster
+    related = non_inferiority([0.0] * 600, max_drop=0.05, clusters=clusters)
+    assert (related.decision, related.rows) == ("inconclusive", SamplesToDecide(1957, 1957))
+    more = non_inferiority([0.0] * 600, max_drop=0.05, clusters=[place // 10 for place in range(600)])
     assert more.decision == "pass"
 
 
 def test_an_identical_run_passes_given_enough_rows() -> None:
-    assert samples_to_prove_equivalence(0.02) == 133
-    result = non_inferiority(pairs(0, 0, 132), max_drop=0.02)
-    assert (result.decision, result.rows) == ("inconclusive", SamplesToDecide(133, 133))
+    assert samples_to_prove_equivalence(0.02) == 149  # .98 to the power of 149 is below .05
+    assert samples_to_prove_equivalence(0.02, alpha=0.005) == 326  # below, Tango's interval decides
+    assert [samples_to_prove_equivalence(drop) for drop in (0.0, 1.0)] == [None, None]
+    result = non_inferiority(pairs(0, 0, 148), max_drop=0.02)
+    assert (result.decision, result.rows) == ("inconclusive", SamplesToDecide(149, 149))
+    assert result.p_pass == pytest.approx(0.98**148)
     assert result.note == "no pair differs, but there are too few to rule out the drop"
-    assert non_inferiority(pairs(0, 0, 133), max_drop=0.02).decision == "pass"
+    assert non_inferiority(pairs(0, 0, 149), max_drop=0.02).decision == "pass"
 
 
 def test_no_pairs_are_inconclusive() -> None:
@@ -123,8 +130,8 @@ def test_graded_scores_are_padded_with_a_pseudo_pair_at_each_end() -> None:
 def test_few_graded_pairs_and_few_clusters_are_inconclusive() -> None:
     few = non_inferiority([0.0] * 19, max_drop=0.9, span=1.0)
     assert (few.decision, few.note) == ("inconclusive", "19 pairs; at least 20 are needed")
-    four = non_inferiority([0.0] * 400, max_drop=0.5, clusters=[place % 4 for place in range(400)])
-    assert (four.decision, four.note) == ("inconclusive", "4 clusters; at least 5 are needed")
+    nine = non_inferiority([0.0] * 400, max_drop=0.5, clusters=[place % 9 for place in range(400)])
+    assert (nine.decision, nine.note) == ("inconclusive", "9 clusters; at least 10 are needed")
 
 
 def test_clusters_widen_the_interval_of_a_drop() -> None:
@@ -138,12 +145,12 @@ def test_clusters_widen_the_interval_of_a_drop() -> None:
 
 
 def test_a_constant_drop_is_not_widened_by_rounding() -> None:
-    clusters = [place // 4 for place in range(20)]
+    clusters = [place // 4 for place in range(40)]
     befores = [0.1 + 0.2 * cluster for cluster in clusters]
     steady = [before - (before - 0.02) for before in befores]  # .02, but for the last bits
     assert len(set(steady)) > 1
     result = non_inferiority(steady, max_drop=0.05, span=1.0, clusters=clusters)
-    equal = non_inferiority([0.02] * 20, max_drop=0.05, span=1.0, clusters=clusters)
+    equal = non_inferiority([0.02] * 40, max_drop=0.05, span=1.0, clusters=clusters)
     assert (result.low, result.high) == (pytest.approx(equal.low), pytest.approx(equal.high))
 
 
@@ -154,9 +161,9 @@ def test_all_or_nothing_graded_scores_must_also_pass_the_binary_test() -> None:
     assert (scaled.p_pass, scaled.high) == (result.p_pass, pytest.approx(10 * (result.high or 0)))
 
 
-def passing_at_margin(n: int, margin: float, discordance: float) -> float:
-    """How often a model that sits exactly at the margin passes: over every possible outcome."""
-    worse, better = (discordance + margin) / 2, (discordance - margin) / 2
+def deciding_at_margin(n: int, margin: float, discordance: float, decision: str) -> float:
+    """How often a model that sits exactly at the margin is decided so: over every possible outcome."""
+    worse, better = (discordance + margin) / 2, max(0.0, discordance - margin) / 2
     logs = [math.lgamma(k + 1) for k in range(n + 1)]
     result = 0.0
     for b in range(n + 1):
@@ -167,12 +174,66 @@ def passing_at_margin(n: int, margin: float, discordance: float) -> float:
                 logs[n] - logs[b] - logs[c] - logs[n - b - c]
                 + b * math.log(worse) + (c * math.log(better) if c else 0.0) + (n - b - c) * math.log1p(-discordance)
             )  # fmt: skip
-            if chance > 1e-12 and tango_score(b, c, n, margin) <= -1.6448536269514722:
+            p = paired_p_values(b, c, n, max_drop=margin) if chance > 1e-9 else None
+            if p is not None and (p.p_pass if decision == "pass" else p.p_fail) <= ALPHA:
                 result += chance
     return result
 
 
+@pytest.mark.parametrize("decision", ["pass", "fail"])
+@pytest.mark.parametrize("n", [50, 133])
 @pytest.mark.parametrize("margin", [0.02, 0.05])
-@pytest.mark.parametrize("discordance", [0.05, 0.1, 0.3])
-def test_false_pass_rate_at_the_margin(margin: float, discordance: float) -> None:
-    assert passing_at_margin(50, margin, discordance) <= 0.055
+def test_error_rates_at_the_margin_from_the_least_discordance_up(n: int, margin: float, decision: str) -> None:
+    for discordance in (margin, 0.1, 0.3):
+        assert deciding_at_margin(n, margin, discordance, decision) <= 0.05
+
+
+def test_tangos_score_alone_rejects_too_often_at_low_discordance() -> None:
+    counts = [(b, math.comb(200, b) * 0.03**b * 0.97 ** (200 - b)) for b in range(201)]
+    failing = sum(chance for b, chance in counts if tango_score(b, 0, 200, 0.03) >= 1.6448536269514722)
+    exact = sum(chance for b, chance in counts if paired_p_values(b, 0, 200, max_drop=0.03).p_fail <= ALPHA)
+    assert exact <= 0.05 < 0.08 < failing
+
+
+def test_difference_tails_match_their_exact_sum() -> None:
+    binom = pytest.importorskip("scipy.stats").binom
+    for n, up, down in ((50, 0.03, 0.01), (200, 0.06, 0.01), (60, 0.2, 0.1), (40, 0.3, 0.7)):
+        for least in (-n, -3, 0, 2, 5, 9, 14, n, n + 1):
+            exact = sum(
+                binom.pmf(c, n, down) * binom.sf(least + c - 1, n - c, up / (1 - down)) for c in range(n + 1)
+            )  # fmt: skip
+            found = difference_tail(least, n, up, down)
+            if up + down < 1:
+                assert found == pytest.approx(exact, rel=0.005 if exact < 0.3 else 0.03, abs=1e-9)
+            else:
+                assert 0 <= found <= 1
+    assert difference_tail(3, 30, 0.1, 0.0) == pytest.approx(float(binom.sf(2, 30, 0.1)))
+
+
+def test_a_drop_that_only_tangos_interval_shows_does_not_fail() -> None:
+    drops = pairs(4, 0, 50)
+    result = non_inferiority(drops, max_drop=0.0201)
+    assert tango_score(4, 0, 50, 0.0201) > 1.6448536269514722 and result.low is not None and result.low > 0.0201
+    assert (result.decision, result.note) == (
+        "inconclusive", "so few changed samples need an exact test, which is stricter than the interval",
+    )  # fmt: skip
+    assert non_inferiority(pairs(6, 0, 50), max_drop=0.0201).decision == "fail"
+
+
+def test_tests_of_clustered_pairs_use_students_tail_at_every_level() -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    draw = random.Random(3)
+    drops = [draw.choice([1.0, 0.0, 0.0, -1.0]) for _ in range(300)]
+    clusters = [place % 30 for place in range(300)]
+    inflation, df = cluster_inflation(drops, clusters)
+    b, c = drops.count(1.0), drops.count(-1.0)
+    for alpha in (0.05, 0.005):
+        result = non_inferiority(drops, max_drop=0.05, clusters=clusters, alpha=alpha)
+        score = tango_score(b / inflation, c / inflation, 300 / inflation, 0.05)
+        assert result.p_fail == pytest.approx(float(scipy_stats.t.sf(score, df)), abs=1e-9)
+        assert result.p_pass == pytest.approx(float(scipy_stats.t.cdf(score, df)), abs=1e-9)
+        assert result.low is not None and result.high is not None
+        quantile = float(scipy_stats.t.ppf(1 - alpha, df))
+        for end, sign in ((result.low, 1), (result.high, -1)):
+            at = tango_score(b / inflation, c / inflation, 300 / inflation, end)
+            assert at == pytest.approx(sign * quantile, rel=0.02)

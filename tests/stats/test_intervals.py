@@ -10,7 +10,16 @@ import pytest
 
 from evalrunner.stats.aggregates import Estimand, find_aggregate, gate_bounds, metric_interval
 from evalrunner.stats.distributions import beta_quantile
-from evalrunner.stats.intervals import Interval, clopper_pearson, mean_error, quantile_ranks, wilson
+from evalrunner.stats.intervals import (
+    ALL_EQUAL,
+    Interval,
+    clopper_pearson,
+    inner_ranks,
+    mean_error,
+    quantile_ranks,
+    skewed_t,
+    wilson,
+)
 
 SHARE = Estimand(binary=True)
 GRADED = Estimand(low=0.0, high=1.0)
@@ -49,12 +58,12 @@ def draws(n: int, make: Callable[[random.Random], float], seed: int = 1) -> list
     [
         (SHARE, 40, "wilson"),
         (GRADED, 40, "wilson-effective"),
-        (OPEN, 40, "t"),
-        (OPEN, 20, "bca"),
+        (OPEN, 40, "t-skewness"),
         (Estimand(aggregate=find_aggregate("p50")), 40, "order-statistics"),
         (Estimand(aggregate=find_aggregate("ratio"), low=0.0, high=1.0), 40, "wilson"),
-        (Estimand(aggregate=find_aggregate("variance")), 40, "bca"),
-        (Estimand(aggregate=find_aggregate("variance")), 6000, "moments"),
+        (Estimand(aggregate=find_aggregate("variance"), low=0.0, high=1.0), 200, "wilson-effective"),
+        (Estimand(aggregate=find_aggregate("variance"), low=0.0, high=1.0), 199, None),
+        (Estimand(aggregate=find_aggregate("variance"), low=0.0), 6000, None),
         (Estimand(aggregate=find_aggregate("total")), 40, None),
     ],
 )
@@ -69,67 +78,92 @@ def test_interval_method_of_each_metric(estimand: Estimand, n: int, method: str 
     assert metric_interval(estimand, values[::-1]) == result  # the order of rows changes nothing
 
 
-def test_students_interval_matches_scipy() -> None:
+def test_symmetric_values_have_students_interval() -> None:
     scipy_stats = pytest.importorskip("scipy.stats")
-    values = draws(50, lambda draw: draw.gauss(5, 2))
+    values = [float(place) for place in range(50)]
     other = scipy_stats.ttest_1samp(values, 0).confidence_interval(0.95)
     result = metric_interval(Estimand(), values)
     assert (result.low, result.high) == (pytest.approx(other.low, abs=1e-9), pytest.approx(other.high, abs=1e-9))
 
 
+def test_skewed_values_widen_the_end_of_their_tail() -> None:
+    t = 2.0452296421327034  # of .975 with 29 degrees of freedom
+    low, high = skewed_t(10.0, 1.0, 0.2, level=0.95, df=29)
+    skew = 1.75 * 0.2
+    assert low == pytest.approx(10 - t)
+    # Hall's transformation of the end must be the quantile again: T + k T²/3 + k² T³/27 + k/6
+    end = 10 - high
+    assert end + skew * end**2 / 3 + skew**2 * end**3 / 27 + skew / 6 == pytest.approx(-t)
+    mirrored = skewed_t(-10.0, 1.0, -0.2, level=0.95, df=29)
+    assert mirrored == (pytest.approx(-high), pytest.approx(-low))
+    extreme = 0 - skewed_t(0.0, 1.0, 1.0, level=0.95, df=29)[1]  # one value far from all others
+    assert extreme + 1.75 * extreme**2 / 3 + 1.75**2 * extreme**3 / 27 + 1.75 / 6 == pytest.approx(-t)
+
+
+def test_the_mean_of_an_open_range_has_no_interval_below_30_values() -> None:
+    for values, n in ((draws(29, random.Random.random), 29), (draws(30, random.Random.random), 30)):
+        for estimand in (OPEN, Estimand(high=5.0), Estimand()):
+            result = metric_interval(estimand, values)
+            assert (result.method is None) == (n < 30)
+            if n < 30:
+                assert result.note == (
+                    "no interval: 29 values, at least 30 are needed (20 if the scorer declares low and high)"
+                )
+    assert metric_interval(GRADED, draws(19, random.Random.random)).note == (
+        "no interval: 19 values, at least 20 are needed"
+    )
+    assert metric_interval(GRADED, draws(20, random.Random.random)).method == "wilson-effective"
+
+
+def test_an_interval_ends_where_its_range_does() -> None:
+    values = [0.0] * 35 + [100.0]
+    assert metric_interval(OPEN, values).low == 0.0
+    assert (metric_interval(Estimand(), values).low or 0) < 0
+    assert metric_interval(Estimand(high=0.0), [-value for value in values]).high == 0.0
+
+
 def test_effective_sample_size_of_a_graded_mean() -> None:
     values = [0.0, 0.5, 1.0, 1.0, 0.5] * 8
-    result = metric_interval(GRADED, values)
-    mean, error = 0.6, math.sqrt(0.14 / 39)  # population variance .14
-    assert result.n_effective == pytest.approx(mean * (1 - mean) / error**2)
-    other_scale = metric_interval(Estimand(low=0.0, high=10.0), [10 * value for value in values])
-    assert result.low is not None and result.high is not None
-    assert (other_scale.low, other_scale.high) == (pytest.approx(10 * result.low), pytest.approx(10 * result.high))
+    mean, squares = 0.6, 0.14 * 40  # population variance .14
+    weight = 0.5 * (40 / 60) ** 1.2
+    for one_sided, added in ((False, weight), (True, 1.0)):
+        error = (squares + added * (0.36 + 0.16)) / (39 + 2 * added) / 40
+        result = metric_interval(GRADED, values, one_sided=one_sided)
+        assert result.n_effective == pytest.approx(mean * (1 - mean) / error)
+        other = metric_interval(Estimand(low=0.0, high=10.0), [10 * value for value in values], one_sided=one_sided)
+        assert result.low is not None and result.high is not None
+        assert (other.low, other.high) == (pytest.approx(10 * result.low), pytest.approx(10 * result.high))
 
 
-def test_equal_values_carry_a_warning() -> None:
+def test_equal_values_of_an_open_range_have_no_interval() -> None:
     graded = metric_interval(GRADED, [1.0] * 20)
     assert graded.n_effective == 20
     assert graded.low is not None and 0.75 < graded.low < 0.9
     assert graded.high == 1.0
-    for estimand in (OPEN, Estimand(aggregate=find_aggregate("variance"))):
-        for n in (20, 40):
-            result = metric_interval(estimand, [0.1] * n)
-            assert result.low == result.high
-            assert result.note == "all values are equal: the interval cannot show what was not observed"
+    for estimand in (OPEN, Estimand()):
+        result = metric_interval(estimand, [0.1] * 40)
+        assert (result.method, result.low, result.high, result.note) == (None, None, None, ALL_EQUAL)
+        spread = metric_interval(estimand, [0.1] * 400, clusters=[place % 40 for place in range(400)])
+        assert (spread.method, spread.note) == (None, ALL_EQUAL)
 
 
 def test_a_single_value_has_an_interval_only_if_binary() -> None:
     assert metric_interval(GRADED, [0.5]).method is None
-    assert metric_interval(Estimand(aggregate=find_aggregate("variance")), [0.5]).low is None
+    assert metric_interval(Estimand(aggregate=find_aggregate("variance"), low=0.0, high=1.0), [0.5]).low is None
     assert metric_interval(SHARE, [1.0]).low == pytest.approx(0.2065, abs=1e-4)
 
 
-def test_bca_matches_scipy_except_for_the_resamples() -> None:
-    scipy_stats = pytest.importorskip("scipy.stats")
-    numpy = pytest.importorskip("numpy")
-    for n in (25, 300):
-        values = draws(n, lambda draw: draw.expovariate(1))
-        for estimand, statistic in ((OPEN, numpy.mean), (Estimand(aggregate=find_aggregate("variance")), numpy.var)):
-            if n >= 30 and estimand is OPEN:
-                continue
-            other = scipy_stats.bootstrap(
-                (values,), statistic, n_resamples=20_000, method="BCa", rng=numpy.random.default_rng(1)
-            ).confidence_interval
-            result = metric_interval(estimand, values, seed=7)
-            assert result.method == "bca"
-            assert (result.low, result.high) == (
-                pytest.approx(other.low, rel=0.06),
-                pytest.approx(other.high, rel=0.06),
-            )
-            assert metric_interval(estimand, values, seed=7) == result
-
-
-@pytest.mark.parametrize("values", [(0.6735480531105029, 1.7414238118768908), (0.1, 0.3), (1 / 3, 2 / 3)])
-def test_bootstrap_of_two_values_spans_both(values: tuple[float, float]) -> None:
-    result = metric_interval(OPEN, values)
-    assert (result.low, result.high) == (pytest.approx(values[0]), pytest.approx(values[1]))
-    assert metric_interval(Estimand(aggregate=find_aggregate("variance")), values).low == 0.0
+def test_the_variance_interval_scales_with_the_square_of_the_range() -> None:
+    values = draws(300, random.Random.random)
+    variance = find_aggregate("variance")
+    unit = metric_interval(Estimand(aggregate=variance, low=0.0, high=1.0), values)
+    ten = metric_interval(Estimand(aggregate=variance, low=-5.0, high=5.0), [10 * value - 5 for value in values])
+    assert unit.low is not None and unit.high is not None
+    assert 0.06 < unit.low < 1 / 12 < unit.high < 0.11
+    assert (ten.low, ten.high) == (pytest.approx(100 * unit.low), pytest.approx(100 * unit.high))
+    assert unit.n_effective is None
+    equal = metric_interval(Estimand(aggregate=variance, low=0.0, high=1.0), [0.5] * 300)
+    assert equal.low == 0.0 and equal.high is not None and 0 < equal.high < 0.01
 
 
 def test_quantile_ranks_match_the_binomial() -> None:
@@ -140,6 +174,19 @@ def test_quantile_ranks_match_the_binomial() -> None:
             fits = [rank for rank in range(1, n + 1) if binom.cdf(rank - 1, n, share) <= 0.025]
             above = [rank for rank in range(1, n + 1) if binom.sf(rank - 1, n, share) <= 0.025]
             assert (low, high) == (max(fits, default=None), min(above, default=None))
+
+
+def test_inner_ranks_leave_at_most_five_percent_outside() -> None:
+    binom = pytest.importorskip("scipy.stats").binom
+    assert (quantile_ranks(8, 0.5), inner_ranks(8, 0.5)) == ((1, 8), (1, 7))
+    for n in range(6, 60):
+        for share in (0.5, 0.9):
+            low, high = inner_ranks(n, share)
+            if low is None or high is None:
+                assert (low, high) == quantile_ranks(n, share)
+                continue
+            assert binom.cdf(low - 1, n, share) + binom.sf(high - 1, n, share) <= 0.05
+            assert binom.cdf(low, n, share) + binom.sf(high - 1, n, share) > 0.05
 
 
 def test_p90_has_no_upper_end_below_36_rows() -> None:
@@ -167,18 +214,64 @@ def test_the_jackknife_matches_inspect_for_equal_clusters() -> None:
 def test_few_clusters_carry_a_warning_and_fewer_have_no_interval() -> None:
     values = draws(60, lambda draw: float(draw.random() < 0.7))
     notes = {}
-    for count in (4, 5, 19, 20):
+    for count in (9, 10, 19, 20):
         result = metric_interval(SHARE, values, clusters=[place % count for place in range(60)])
         notes[count] = (result.method, result.note)
     assert notes == {
-        4: (None, "no interval: 4 clusters, at least 5 are needed"),
-        5: ("wilson-clustered", "only 5 clusters: the interval may be too narrow"),
-        19: ("wilson-clustered", "only 19 clusters: the interval may be too narrow"),
+        9: (None, "no interval: 9 clusters, at least 10 are needed"),
+        10: ("wilson-clustered", "only 10 clusters: the interval is wide"),
+        19: ("wilson-clustered", "only 19 clusters: the interval is wide"),
         20: ("wilson-clustered", None),
     }
+    for count, method in ((29, None), (30, "t-skewness-clustered")):
+        lengths = draws(120, lambda draw: draw.expovariate(1))
+        result = metric_interval(OPEN, lengths, clusters=[place % count for place in range(120)])
+        assert result.method == method
+    assert metric_interval(OPEN, lengths, clusters=[place % 29 for place in range(120)]).note == (
+        "no interval: 29 clusters, at least 30 are needed (10 if the scorer declares low and high)"
+    )
+    variance = Estimand(aggregate=find_aggregate("variance"), low=0.0, high=1.0)
+    assert metric_interval(variance, values * 5, clusters=[place % 30 for place in range(300)]).method is None
 
 
-@pytest.mark.parametrize("aggregate", ["mean", "variance", "ratio", "p50"])
+def test_equal_values_count_as_one_for_each_cluster() -> None:
+    for estimand in (SHARE, GRADED):
+        result = metric_interval(estimand, [1.0] * 200, clusters=[place % 10 for place in range(200)])
+        assert result.n_effective == pytest.approx(10)
+        assert result.low == pytest.approx(wilson(10, 10, df=9)[0])
+    median = Estimand(aggregate=find_aggregate("p50"))
+    assert metric_interval(median, [1.0] * 200, clusters=[place % 10 for place in range(200)]).n_effective < 10  # type: ignore[operator]
+
+
+def test_an_error_from_one_of_ten_clusters_is_not_trusted_as_from_ten() -> None:
+    clusters = [place % 10 for place in range(200)]
+    one = [float(not (place % 10 == 0 and place < 40)) for place in range(200)]  # four wrong, all in one cluster
+    spread = [float(place not in (0, 21, 42, 63)) for place in range(200)]  # four wrong in four clusters
+    errors = [mean_error(values, clusters) for values in (one, spread)]
+    assert [each.contributing for each in errors] == [pytest.approx(1.233, abs=1e-3), pytest.approx(8.571, abs=1e-3)]
+    assert [each.limited_df(one_sided=True) for each in errors] == [each.contributing for each in errors]
+    assert errors[0].limited_df(one_sided=False) == pytest.approx(1.25 * errors[0].contributing ** 1.5)
+    assert errors[1].limited_df(one_sided=False) == 9
+    lows = [metric_interval(SHARE, values, clusters=clusters).low or 0 for values in (one, spread)]
+    assert lows[0] < 0.9 < lows[1]
+
+
+def test_unequal_clusters_have_at_least_the_error_of_their_correlation() -> None:
+    sizes = [40, 40, *[4] * 20]
+    clusters = [cluster for cluster, size in enumerate(sizes) for _ in range(size)]
+    values = [float(cluster < 2 or cluster % 2 == 0) for cluster in clusters]  # related, but the large ones agree
+    spread = mean_error(values, clusters)
+    n, p = len(values), sum(values) / len(values)
+    whole = math.sqrt(p * (1 - p) / n * sum(size * size for size in sizes) / n)  # if every cluster is one answer
+    assert spread.error < 0.9 * whole
+    assert spread.balanced_error == pytest.approx(whole)
+    mixed = [float(place % 2) for place in range(n)]  # as many right as wrong in each cluster
+    unrelated = mean_error(mixed, clusters)
+    assert unrelated.error < 0.1 * unrelated.cautious_error
+    assert unrelated.cautious_error == pytest.approx(math.sqrt(0.25 / n))
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "ratio", "p50"])
 def test_clustered_samples_widen_the_interval(aggregate: str) -> None:
     draw = random.Random(4)
     centres = [draw.random() for _ in range(40)]
@@ -197,7 +290,7 @@ def test_gate_bounds_are_exact_for_unclustered_shares() -> None:
     assert result.low == pytest.approx(beta_quantile(0.05, 17, 4))
     assert result.high == pytest.approx(beta_quantile(0.95, 18, 3))
     graded = gate_bounds(GRADED, values, confidence=0.95)
-    assert graded == metric_interval(GRADED, values, level=0.9)
+    assert graded == metric_interval(GRADED, values, level=0.9, one_sided=True)
     clustered = gate_bounds(SHARE, values, confidence=0.95, clusters=list(range(20)))
     assert clustered.method == "wilson-clustered"
 
