@@ -298,7 +298,7 @@ class Execution:
         from evalrunner.gates.check import gates_by_target
         from evalrunner.gates.sequential import run_monitor
 
-        pairs = gates_by_target(self.plan.gates, self.summary)
+        pairs = gates_by_target(self.plan.gates, self.summary, self.plan.baselines)
         self.monitor = run_monitor(pairs, self.summary, baseline_context(self.plan))
         if self.resume_state is None:
             return

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from evalrunner.domain import BaselineResult, GateResult
+from evalrunner.domain import EMPTY, BaselineResult, GateResult
 from evalrunner.gates.decision import UNTESTED, GateDecision, TestedGate, decide, has_test
 from evalrunner.gates.evidence import Evidence, gather_evidence, value_of
 from evalrunner.gates.metric_lookup import Gate
@@ -37,7 +37,7 @@ def check_gates(
     """The verdict of every gate for each of its targets, in the order of the suite."""
     tested: list[TestedGate] = []
     intervals: list[tuple[float | None, float | None]] = []
-    pairs = gates_by_target(gates, summary)
+    pairs = gates_by_target(gates, summary, context.baselines)
     later = context.sequential is not None and context.sequential.first_look is not None
     for gate, target in pairs:
         evidence = gather_evidence(gate, summary, target)
@@ -67,25 +67,33 @@ def _sequentially(
     return one if decision is None else replace(one, settled=decision, observed=UNTESTED, filled=())
 
 
-def gates_by_target(gates: Sequence[Gate], summary: Summary) -> list[tuple[Gate, str]]:
+def gates_by_target(
+    gates: Sequence[Gate], summary: Summary, baselines: Mapping[str, Baseline] = EMPTY
+) -> list[tuple[Gate, str]]:
     """Each gate with each of its targets; a gate on `[column=*]` once for each value of the column."""
     return [
         (replace(single, binary=summary.observed_binary(single.measure)), target)
         for gate in gates
-        for single in expand_slices(gate, summary.slices)
+        for single in expand_slices(gate, summary.slices, baselines.get(gate.spec.baseline or ""))
         for target in summary.targets
         if single.spec.target in (None, target)
     ]
 
 
-def expand_slices(gate: Gate, slices: Mapping[str, Groups]) -> Iterator[Gate]:
-    """The gate for each value of its slice column where it is about every value (`[topic=*]`), else the gate."""
+def expand_slices(gate: Gate, slices: Mapping[str, Groups], baseline: Baseline | None = None) -> Iterator[Gate]:
+    """The gate for each value of its slice column where it is about every value (`[topic=*]`), else the gate.
+
+    Values that only the baseline has are among them, so that a whole slice cannot be removed unseen.
+    """
     spec = gate.spec
     if spec.slice is None or EVERY_VALUE not in spec.slice.values():
         yield gate
         return
     ((column, _),) = spec.slice.items()
-    for text in sorted(filter(None, slices[column].texts)):
+    texts = set(slices[column].texts)
+    if baseline is not None and spec.changed_data != "ignore":
+        texts |= {row.slices.get(column, "") for row in baseline.rows.values() if row.slices is not None}
+    for text in sorted(filter(None, texts)):
         label = spec.text.replace(f"[{column}={EVERY_VALUE}]", f"[{column}={text}]")
         yield replace(gate, spec=replace(spec, slice={column: text}, text=label))
 

@@ -137,10 +137,13 @@ def pair_up(
     counts = {"changed": 0, "removed": 0, "new": 0, "beyond": 0, "unscored": 0, "unscored_before": 0, "ignored": 0}
     ignore, seen = gate.spec.changed_data == "ignore", set[str]()
     for sample, key in candidate.keys.items():
-        if in_slice is not None and sample not in in_slice:
-            seen.add(key.id)
-            continue
         seen.add(key.id)
+        if in_slice is not None and sample not in in_slice:
+            moved = _moved_side(gate, baseline.rows.get((target, key.id)), evidence.fill)
+            if moved is not None:
+                counts["ignored" if ignore else "changed"] += 1
+                pairs.extend([] if ignore else [Pair(moved, lost, evidence.cluster_of(sample))])
+            continue
         skipped = sample in at and scores.codes[at[sample]] == SKIPPED
         now = lost if skipped or sample not in at else _side(evidence, at[sample])
         row = baseline.rows.get((target, key.id))
@@ -161,7 +164,7 @@ def pair_up(
         for row in _unseen(gate, baseline, target, seen)
         if (side := baseline_side(gate, row, evidence.fill)) is not None
     ]
-    kind = "beyond" if candidate.limited else "ignored" if ignore else "removed"
+    kind = "beyond" if _within_limit(candidate, baseline, target, seen) else "ignored" if ignore else "removed"
     counts[kind] += len(gone)
     if kind == "removed":
         pairs.extend(Pair(side, lost, -1 - number) for number, side in enumerate(gone))
@@ -179,6 +182,22 @@ def _unseen(gate: Gate, baseline: Baseline, target: str, seen: set[str]) -> Iter
         ((column, text),) = gate.spec.slice.items()
         if row.slices.get(column, text) == text:
             yield row
+
+
+def _moved_side(gate: Gate, row: BaselineRow | None, fill: FillRange) -> SideScore | None:
+    """The baseline's score of a sample that was in the gate's slice then and is not now; None for any other sample."""
+    if row is None or row.slices is None or gate.spec.slice is None:
+        return None
+    ((column, text),) = gate.spec.slice.items()
+    return baseline_side(gate, row, fill) if row.slices.get(column) == text else None
+
+
+def _within_limit(candidate: CandidateRun, baseline: Baseline, target: str, seen: set[str]) -> bool:
+    """Whether the limit of the run explains all samples that only the baseline has: it has that many fewer samples."""
+    if not candidate.limited:
+        return False
+    ids = [id_ for name, id_ in baseline.rows if name == target]
+    return sum(1 for id_ in ids if id_ not in seen) <= len(ids) - len(seen)
 
 
 def _side(evidence: Evidence, place: int) -> SideScore:

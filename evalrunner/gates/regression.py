@@ -61,15 +61,16 @@ def evaluate_regression(
     observed = test(list(drops_of(gate, pairing.pairs)))
     comparison = _Comparison(gate, evidence, pairing, observed, baseline, partner)
     result = _baseline_result(comparison, candidate, target)
-    filled = []
+    filled, bounded = [], False
     if gate.spec.missing == "bounds" and pairing.incomplete:
         ways: tuple[Filling, ...] = ("worst", "best") if binary else ("worst", "best", "by turns")
         drops = [list(drops_of(gate, pairing.pairs, way)) for way in ways]
         filled = [test(each) for each in drops if all(math.isfinite(drop) for drop, _ in each)]
+        bounded = len(filled) == len(ways)
     return TestedGate(
         gate, target, evidence, _outcome(gate, observed), tuple(_outcome(gate, one) for one in filled),
         settled=_untrusted(comparison, result),
-        describe=partial(_describe, comparison, result, bool(filled)),
+        describe=partial(_describe, comparison, result, bounded),
         describe_missing=partial(_depends_on_missing, comparison, result),
         comparison=result,
     )  # fmt: skip

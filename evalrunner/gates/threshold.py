@@ -61,6 +61,12 @@ class _TestedThreshold:
     filled: tuple[float, ...]
     interval: tuple[float | None, float | None]
 
+    @property
+    def bounded(self) -> bool:
+        """Whether what is missing was tried at both of its ends; an open end has no score to try."""
+        closed = self.gate.estimand.aggregate.takes_infinite or all(map(math.isfinite, self.evidence.ends))
+        return bool(self.filled) and closed
+
 
 def evaluate_threshold(
     gate: Gate, target: str, evidence: Evidence, *, interval: tuple[float | None, float | None]
@@ -203,7 +209,7 @@ def _describe(one: _TestedThreshold, verdict: Verdict, family: int) -> GateDecis
     if note and gate.spec.missing == "ignore":
         note = f"missing answers are ignored: {note}"
     details = decision.details
-    if note and one.filled:
+    if note and one.bounded:
         holds = "" if verdict == "inconclusive" else "; the verdict holds for every score of the rest"
         details, note = (f"{note}{holds}", *details), None
     return replace(decision, reason=join([decision.reason, note, skipped_note(evidence, name)]), details=details)

@@ -254,3 +254,35 @@ def test_untrusted_comparison_keeps_its_numbers() -> None:
     ended = checked(changed(BASE, range(60), "wrong"), drop(0.05))
     baseline = ended.gates[0]["baseline"]
     assert baseline["n"] == 140
+
+
+def test_samples_that_moved_to_another_slice_are_missing_in_their_own() -> None:
+    data = samples((200, "right"), topic=["a", "b"])
+    accept(data, slices=["topic"])
+    moved = [
+        {**line, "topic": "b", "plan": ["wrong"]} if at < 60 and at % 2 == 0 else line for at, line in enumerate(data)
+    ]
+    ended = checked(moved, drop(0.1, "exact_match[topic=a]"), slices=["topic"])
+    assert (ended.code, ended.verdict) == (3, "untrusted")
+    assert "30 changed" in ended.text
+
+
+def test_slice_that_was_removed_as_a_whole_has_a_gate_of_its_own() -> None:
+    data = samples((200, "right"), topic=["a", "b"])
+    accept(data, slices=["topic"])
+    ended = checked(
+        [line for line in data if line["topic"] == "b"], drop(0.1, "exact_match[topic=*]"), slices=["topic"]
+    )
+    assert (ended.code, ended.verdicts) == (3, ("untrusted", "pass"))
+    assert "100 removed" in ended.text
+
+
+def test_limit_does_not_hide_deleted_samples() -> None:
+    data = samples((160, "right"), (40, "wrong"), (100, "right"))
+    limited = {"path": "data.jsonl", "limit": 200}
+    accept(data, dataset=limited)
+    ended = checked(data[:160] + data[200:], drop(0.05), dataset=limited)
+    assert (ended.code, ended.verdict) == (3, "untrusted")
+    assert "40 removed" in ended.text
+    assert checked(data, drop(0.05), dataset=limited).verdict == "pass"
+    assert checked(data, drop(0.05), dataset={**limited, "limit": 150}).verdict == "pass"

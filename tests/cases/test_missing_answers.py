@@ -139,6 +139,15 @@ def test_metric_without_bounds_says_what_is_missing_in_any_case() -> None:
     assert (ended.code, ended.verdict) == (3, "untrusted")
 
 
+def test_metric_with_one_open_end_does_not_claim_to_hold_for_every_score() -> None:
+    ended = run(samples((96, "right"), (4, "error")), ["latency/mean <= 2", "latency/mean >= 2", "latency/p90 <= 2"])
+    assert ended.verdicts == ("pass", "fail", "pass")
+    assert ["holds for every score" in " ".join(gate["details"]) for gate in ended.gates] == [False, False, True]
+    assert all("failed on 4" in gate["reason"] for gate in ended.gates[:2])
+    ended = run(samples((96, "right"), (4, "error")), ["latency/mean >= 0.97"])
+    assert (ended.code, ended.verdict) == (3, "untrusted")  # 0.96 with the lost ones at the end that there is
+
+
 def test_quantile_without_bounds_counts_missing_answers_beyond_both_ends() -> None:
     verdicts = run(
         samples((97, 5.0), (3, "error")), ["open/p90 <= 10", "open/p90 >= 6", "open/p90 <= 4"], scorers=["open"]
