@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from evalrunner.domain import Failure, Row
-from evalrunner.formatting import counted, duration, one_line
+from evalrunner.formatting import counted, duration, number, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
@@ -59,7 +59,7 @@ class Pace:
         if retries := sum(tally.retries for tally in self.tallies):
             parts.append(counted(retries, "retry", "retries"))
         if self.scored:
-            parts.append(f"{self.label} {self.sum / self.scored:.3f}")
+            parts.append(f"{self.label} {number(self.sum / self.scored)}")
         quiet_s = self.clock() - self.newest
         if quiet_s >= QUIET_S:
             parts.append(f"no row for {duration(quiet_s)}")

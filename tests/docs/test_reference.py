@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 
 from evalrunner import __version__
 from evalrunner.cli.main import app
+from evalrunner.domain import BaselineResult, EpochVariance, GateResult, Metric
+from evalrunner.runs.record import SanityCheckRecord, SideRecord
 from evalrunner.suite.json_schema import suite_schema
 from evalrunner.verdicts import PRECEDENCE
 from tests.docs.examples import PAGES, ROOT, read_examples
@@ -106,6 +109,11 @@ def test_every_field_of_a_run_is_in_the_reference(tmp_path: Path) -> None:
         columns = next(csv.reader(table))
     own = [name.replace("exact_match/v1", "SCORER/VERSION").replace("sample.output", "sample.NAME") for name in columns]
     assert missing([part for name in own for part in name.split("/")], "files.md") == []
+
+
+@pytest.mark.parametrize("record", [GateResult, BaselineResult, Metric, EpochVariance, SanityCheckRecord, SideRecord])
+def test_every_field_of_a_gate_and_a_metric_is_in_the_reference(record: type) -> None:
+    assert missing([item.name for item in dataclasses.fields(record)], "files.md") == []
 
 
 def test_every_exit_code_is_in_the_reference() -> None:
