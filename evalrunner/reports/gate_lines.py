@@ -54,19 +54,25 @@ class GateLines:
                 yield from self._folded(console, line, name, options.max_width, indent)
                 texts = chain([figures] if figures else [], self._texts(gate))
             for text in texts:
-                lines = styled(text).wrap(console, max(options.max_width - indent, 20))
-                shown = len(lines) if self.verbose else REASON_LINES
-                hidden += len(lines) > shown
-                if len(lines) > shown:
-                    lines[shown - 1].truncate(max(options.max_width - indent, 20) - 1)
-                    lines[shown - 1].rstrip()
-                    lines[shown - 1].append("…")
-                for part in lines[:shown]:
+                width = max(options.max_width - indent, 20)
+                lines = list(styled(text).wrap(console, width))
+                if len(lines) > REASON_LINES and not self.verbose:
+                    hidden += 1
+                    lines = self._shortened(lines, width, f" (line {gate.line})" if gate.line else "")
+                for part in lines:
                     yield styled(" " * indent).append_text(part)
             hidden += bool(gate.details) and gate.verdict != "pass"
         if hidden and not self.verbose:
             yield styled(" " * indent + "-v shows the details", "dim")
         yield styled("")
+
+    def _shortened(self, lines: list[Text], width: int, line: str) -> list[Text]:
+        """The first lines of a reason, with the line of its gate in the suite at the end."""
+        last = lines[REASON_LINES - 1]
+        last.truncate(width - len(line) - 1)
+        last.rstrip()
+        last.append(f"…{line}")
+        return lines[:REASON_LINES]
 
     def _folded(self, console: Console, head: Text, text: str, width: int, indent: int) -> Iterator[Text]:
         """A line that is too long, with its further lines indented."""

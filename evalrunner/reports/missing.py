@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, get_args
 
 from evalrunner.domain import FailureKind, Metric
+from evalrunner.formatting import one_line
 
 ALWAYS: Final = ("latency", "token_count", "cost_usd", "ttft", "output_rate")  # measured in every run, without a scorer
 UNTRUSTED: Final = "!"  # beside a value
 UNTRUSTED_LEGEND: Final = "! untrusted: too few of the answers have a score"
+MAX_REASON: Final = 60  # characters of a reason
 MAX_REASONS: Final = 2  # of a count; run.json and the report have all
 CAUSES: Final[Mapping[str, str]] = {
     "judge": "unreadable judge reply",
@@ -138,7 +140,11 @@ def _why(metric: Metric, *, errors: bool) -> str:
     for text, count in ((metric.detail or {}).get("reasons") or {}).items():
         cause, _, reason = text.partition(": ")
         if (cause in get_args(FailureKind)) == errors:
-            word = NO_ANSWER.get(reason, reason) if cause == "no_answer" else CAUSES.get(cause, cause.replace("_", " "))
+            word = (
+                NO_ANSWER.get(reason, one_line(reason, MAX_REASON))
+                if cause == "no_answer"
+                else CAUSES.get(cause, one_line(cause.replace("_", " "), MAX_REASON))
+            )
             found[word] += count
     if not found:
         return ""

@@ -41,7 +41,7 @@ def test_reasons_have_at_most_two_lines_and_fit_the_width(width) -> None:
     shown = lines(PASS, UNSURE, width=width)
     assert all(len(line) <= width for line in shown)
     reason = [line for line in shown if "word" in line]
-    assert len(reason) == 2 and reason[-1].endswith("…")
+    assert len(reason) == 2 and reason[-1].endswith("… (line 5)")
     assert shown[-1].strip() == "-v shows the details"
     assert any("0.906   95% CI 0.868–0.934" in line for line in shown), "the numbers of a gate stay together"
 

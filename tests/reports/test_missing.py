@@ -52,6 +52,12 @@ def test_scored_answers_and_why_others_have_no_score(given, text) -> None:
     assert text.startswith(scored_count(given))
 
 
+def test_a_reason_of_a_scorer_is_one_short_line() -> None:
+    hostile = metric(9, 9, unscored=1, detail={"reasons": {"no_answer: a\x1b[31m\n::error::b" + "c" * 300: 1}})
+    text = scored_text(hostile)
+    assert "\x1b" not in text and "\n" not in text and len(text) < 100
+
+
 def test_zeroed_answers_are_scored_and_not_missing() -> None:
     assert scored_text(metric(10, 10, detail={"reasons": {"no_answer: empty": 3}})) == "10"
 
