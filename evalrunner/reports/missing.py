@@ -131,7 +131,7 @@ def other_reading(reading: Mapping[str, Any]) -> str:
 def side_by_side(intervals: int) -> str:
     """What the number of intervals that stand side by side means: each of them misses with 5%."""
     misses = INTERVAL_MISSES * intervals
-    return f"{intervals} 95% CIs side by side: on average {misses:.2g} of them miss the true value"
+    return f"{intervals} unadjusted 95% CIs side by side: on average {misses:.2g} of them miss the true value"
 
 
 def _why(metric: Metric, *, errors: bool) -> str:

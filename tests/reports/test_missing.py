@@ -69,7 +69,7 @@ def test_shares_do_not_round_to_none_or_all() -> None:
 
 
 def test_the_number_of_intervals_side_by_side_is_stated() -> None:
-    assert side_by_side(10) == "10 95% CIs side by side: on average 0.5 of them miss the true value"
+    assert side_by_side(10) == "10 unadjusted 95% CIs side by side: on average 0.5 of them miss the true value"
 
 
 @pytest.fixture
@@ -127,4 +127,4 @@ def test_the_terminal_marks_untrusted_numbers_with_a_sign_and_its_legend(view, w
     assert text.count("! untrusted: too few of the answers have a score") == 1
     assert text.count(" !") >= 3, "both metrics and the slices"
     assert "32 of 40" in text and "(40%)" in text
-    assert "4 95% CIs side by side" in text or "3 95% CIs side by side" in text
+    assert "unadjusted 95% CIs side by side" in text

@@ -249,7 +249,7 @@ function slicesSection() {
 
 // What the number of intervals that stand side by side means: each of them misses with 5%.
 function sideBySide(intervals) {
-  return intervals > 1 ? `${count(intervals)} 95% CIs side by side: on average ${Number((0.05 * intervals).toPrecision(2))} of them miss the true value.` : "";
+  return intervals > 1 ? `${count(intervals)} unadjusted 95% CIs side by side: on average ${Number((0.05 * intervals).toPrecision(2))} of them miss the true value.` : "";
 }
 
 function heatCell(metric, whole, domain) {
