@@ -7,6 +7,7 @@ import math
 import random
 from array import array
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -246,23 +247,51 @@ def test_unpaired_graded_sides_are_tried_at_both_ends() -> None:
 
 
 OPEN = Measure("words", Declaration(low=None, high=None))
+HALF_OPEN = Measure("words", Declaration(low=0.0, high=None))
 
 
+@pytest.mark.parametrize("measure", [OPEN, HALF_OPEN])
+@pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize(("missing", "better"), [(0, "x"), (5, "x"), (6, None)])
-def test_a_metric_without_bounds_needs_95_percent_of_the_answers(missing: int, better: str | None) -> None:
+def test_a_metric_without_bounds_needs_95_percent_of_the_answers(
+    missing: int, better: str | None, measure: Measure, paired: bool
+) -> None:
     chance = random.Random(1)
     second = [chance.gauss(10, 1) for _ in range(100)]
     first: list[float | Cell | None] = [value + chance.gauss(2, 1) for value in second]
     first[:missing] = [FAILED] * missing
-    comparison = compared({"x": {"words": first}, "y": {"words": second}}, [OPEN])
+    comparison = compared({"x": {"words": first}, "y": {"words": second}}, [measure], paired=paired)
     pair = only_pair(comparison)
     assert (pair.better_scored, pair.better) == ("x", better)
+    assert pair.p_missing == (pair.p_value if better else 1.0)
     assert bool(comparison.warnings) == bool(missing)  # said in any case
-    assert bool(comparison.notes) == (better is None)
-    if better is None:
-        assert comparison.notes == (
-            "words/v1/mean has no bounds: with over 5% of the answers missing nothing is significant",
-        )
+    note = "words/v1/mean has no bounds: with over 5% of the answers missing nothing is significant"
+    assert (note in comparison.notes) == (better is None)
+
+
+def test_an_open_range_is_tested_with_the_width_of_the_observed_scores() -> None:
+    first, second = [5.0 + place % 3 for place in range(30)], [4.0 + place % 5 / 2 for place in range(30)]
+    pair = only_pair(compared({"x": {"words": first}, "y": {"words": second}}, [OPEN]))
+    assert pair.p_value == paired_difference([a - b for a, b in zip(first, second, strict=True)], span=3.0).p_value
+
+
+def test_graded_scores_of_which_lower_is_better_are_mirrored() -> None:
+    lower = Measure("graded", Declaration(higher_is_better=False))
+    chance = random.Random(8)
+    first = [chance.uniform(0.4, 0.9) for _ in range(80)]
+    second = [value - chance.uniform(0.0, 0.2) for value in first]
+    lost = {3, 40, 41}
+    for values in (first, second):
+        values[10:12] = [0.5, 0.5]
+    scores = [[FAILED if place in lost else value for place, value in enumerate(first)], second]
+    mirrored = [[value if isinstance(value, Cell) else 1.0 - value for value in values] for values in scores]
+    one = only_pair(compared({name: {"graded": values} for name, values in zip("xy", scores, strict=True)}, [GRADED]))
+    other = only_pair(
+        compared({name: {"graded": values} for name, values in zip("xy", mirrored, strict=True)}, [lower])
+    )
+    assert one.better == other.better == "x"
+    assert one.p_missing == pytest.approx(other.p_missing, rel=1e-9)
+    assert one.p_value is not None and one.p_missing is not None and one.p_missing > 10 * one.p_value
 
 
 def test_holm_is_over_the_p_values_with_missing_scores() -> None:
@@ -352,6 +381,46 @@ def test_samples_to_separate_a_pair_have_80_percent_power(wins: int, losses: int
     draws = numpy.random.default_rng(7).multinomial(count, [wins / n, losses / n, 1 - (wins + losses) / n], 1500)
     found = sum(b > c and mcnemar(int(b), int(c)) < 0.05 for b, c, _ in draws)
     assert 0.74 < found / 1500 < 0.84  # the exact test is a little conservative
+
+
+def test_the_number_of_samples_follows_the_error_and_the_level() -> None:
+    """((z_{1−α/2} + z_.8)·s/d)² times the samples."""
+    z = NormalDist().inv_cdf
+
+    def expected(pair: Pair, error: float, n: int, alpha: float) -> int:
+        assert pair.difference is not None
+        return math.ceil(n * ((z(1 - alpha / 2) + z(0.8)) * error / pair.difference) ** 2)
+
+    scores = right(runs((12, 1.0), (6, 0.0), (82, 1.0)), runs((12, 0.0), (6, 1.0), (82, 1.0)))
+    pair = only_pair(compared(scores, [RIGHT]))
+    assert pair.samples_to_decide == expected(pair, math.sqrt((18 / 100 - 0.06**2) / 100), 100, 0.05)
+    assert samples_to_separate(pair, 0.01, paired=True) == expected(
+        pair, math.sqrt((18 / 100 - 0.06**2) / 100), 100, 0.01
+    )
+    graded = {"x": {"graded": [0.1, 0.4, 0.9, 0.6] * 25}, "y": {"graded": [0.3, 0.4, 0.5, 0.6] * 25}}
+    for paired in (True, False):
+        pair = only_pair(compared(graded, [GRADED], paired=paired))
+        assert pair.low is not None and pair.high is not None and pair.low < 0 < pair.high
+        assert pair.samples_to_decide == expected(pair, (pair.high - pair.low) / 2 / z(0.975), 100, 0.05)
+
+
+def test_level_of_the_number_of_samples_is_holms_for_the_next_test() -> None:
+    """Of three pairs two are significant, so the third is tested at .05."""
+    good = runs((60, 1.0), (20, 0.0))
+    near = [*runs((56, 1.0), (4, 0.0)), *runs((2, 1.0), (18, 0.0))]
+    comparison = compared({"a": {"right": good}, "b": {"right": near}, "c": {"right": [0.0] * 80}}, [RIGHT])
+    close = comparison.metrics[0].pair("a", "b")
+    assert [pair.better is not None for pair in comparison.metrics[0].pairs] == [False, True, True]
+    assert close.samples_to_decide == samples_to_separate(close, 0.05, paired=True)
+
+
+def test_samples_without_a_row_of_an_unpaired_candidate_are_missing() -> None:
+    side = CandidateScores({0: 1.0}, {1: 0.0}, {1: 1.0}, {1: 1}, frozenset({2}))
+    whole = side.with_samples(range(5), (0.0, 1.0), epochs=2)
+    assert whole.worst == {1: 0.0, 3: 0.0, 4: 0.0}
+    assert whole.best == {1: 1.0, 3: 1.0, 4: 1.0}
+    assert whole.gaps == {1: 1, 3: 2, 4: 2}
+    assert (whole.values, whole.skipped) == (side.values, side.skipped)
 
 
 def test_no_number_of_samples_where_it_is_impractical() -> None:
