@@ -392,8 +392,8 @@ def two_sample_difference(
         spreads = [mean_error(values, groups) for values, groups in zip((first, second), clusters, strict=True)]
         if min(spread.count for spread in spreads) < MIN_CLUSTERS:
             return replace(nothing, note=f"fewer than {MIN_CLUSTERS} clusters on one side")
-        errors = [max(error, spread.error) for error, spread in zip(errors, spreads, strict=True)]
-        freedoms, method = [spread.count - 1.0 for spread in spreads], "welch-clustered"
+        errors = [max(error, spread.cautious_error) for error, spread in zip(errors, spreads, strict=True)]
+        freedoms, method = [spread.limited_df(one_sided=True) for spread in spreads], "welch-clustered"
     error = math.hypot(*errors)
     df = error**4 / math.fsum(part**4 / free for part, free in zip(errors, freedoms, strict=True))
     half = t_quantile(0.5 + level / 2, df) * error

@@ -73,7 +73,7 @@ def test_unpaired_shares_that_turn_around_have_a_p_value_of_one() -> None:
 
 
 def test_unpaired_clusters_are_those_of_each_side() -> None:
-    clusters = [place // 3 for place in range(55)]
+    clusters = [place // 2 for place in range(55)]
     scale = Scale(binary=False, low=0.0, high=1.0, higher_is_better=True, clusters=clusters)
     first, second = side(HIGH), side(LOW, start=30)
     pair = unpaired_scores(NAMES, first, second, scale)
@@ -82,7 +82,7 @@ def test_unpaired_clusters_are_those_of_each_side() -> None:
         expected.low, expected.high, expected.p_value, "welch-clustered",
     )  # fmt: skip
     few = Scale(binary=False, low=0.0, high=1.0, higher_is_better=True, clusters=[place % 4 for place in range(55)])
-    assert unpaired_scores(NAMES, first, second, few).note == "fewer than 5 clusters on one side"
+    assert unpaired_scores(NAMES, first, second, few).note == "fewer than 10 clusters on one side"
 
 
 def test_a_sample_without_a_known_cluster_is_one_of_its_own() -> None:

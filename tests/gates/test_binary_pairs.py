@@ -51,7 +51,7 @@ def test_pairs_are_binary_if_both_sides_are(one: Gate, before: Baseline, *, bina
 
 
 def test_binary_drops_are_tested_as_such_and_graded_ones_with_their_range() -> None:
-    drops = [1.0] * 8 + [0.0] * 92
+    drops = [1.0] * 7 + [0.5] + [0.0] * 92
     binary, _ = drop_outcome(gate(BINARY), drops, None, binary=True)
     graded, _ = drop_outcome(gate(GRADED), drops, None, binary=False)
     assert binary.p_fail != graded.p_fail
