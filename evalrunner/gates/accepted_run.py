@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from evalrunner.baselines.file import Baseline, BaselineRow, collect_rows
@@ -62,7 +62,7 @@ class AcceptedRun:
     """What a model should be as good as: the first of the `baselines` that gates name, else the last run.
 
     `ids` are those of the samples by their position in the dataset. `last` are the rows of the last run, empty without
-    one. `targets` are those of the plan.
+    one. `targets` are those of the plan. `columns` are the scores that were looked up.
     """
 
     ids: Sequence[str]
@@ -70,6 +70,7 @@ class AcceptedRun:
     last: Rows
     targets: Sequence[str]
     population: Population
+    columns: dict[Hashable, Floats] = field(default_factory=dict)
 
     def resampling(
         self, planned: Sequence[tuple[Gate, str]], discordance: Callable[[Gate, str], float | None], *, seed: int
@@ -127,10 +128,14 @@ class AcceptedRun:
         import numpy
 
         counts = gate.estimand.is_share or gate.spec.baseline is not None
-        values = numpy.full(len(self.ids), math.nan)
-        for place, id_ in enumerate(self.ids):
-            row = rows.get((target or "", id_))
-            side = None if row is None else baseline_side(gate, row, ANY_SCORE)
-            if side is not None and side.value is not None:
-                values[place] = gate.estimand.of_sample(side.value) if counts else side.value
+        rule = gate.spec.per_sample
+        key = id(rows), target, gate.measure.name, gate.aggregate, gate.reducer, counts, rule and rule.operator
+        values = self.columns.get(key)
+        if values is None:
+            values = self.columns[key] = numpy.full(len(self.ids), math.nan)
+            for place, id_ in enumerate(self.ids):
+                row = rows.get((target or "", id_))
+                side = None if row is None else baseline_side(gate, row, ANY_SCORE)
+                if side is not None and side.value is not None:
+                    values[place] = gate.estimand.of_sample(side.value) if counts else side.value
         return None if numpy.isnan(values).all() else values

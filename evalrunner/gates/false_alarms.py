@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DRAWS: Final = 1000
 MIN_DRAWS: Final = 100
 VALUES: Final = 600_000  # of graded and clustered scores in all draws: about two seconds
+SCORES: Final = 40_000_000  # drawn in all: about two seconds as well
 MIN_STRATUM: Final = 5  # samples of a group within which samples are drawn, on average
 
 
@@ -204,7 +205,8 @@ def red_rate(resampling: Resampling, *, draws: int | None = None) -> RedRate:
     """How often at least one gate changes the exit code, by as many draws as take about two seconds."""
     scores = resampling.scores
     slow = sum(1 + 3 * bool(one.gate.spec.sequential) for one in scores if not _is_fast(one, resampling))
-    count = draws or max(MIN_DRAWS, min(DRAWS, VALUES // max(1, slow * resampling.n)))
+    most = min(VALUES // max(1, slow * resampling.n), SCORES // (resampling.n * (len(scores) + 2)))
+    count = draws or max(MIN_DRAWS, min(DRAWS, most))
     gates = [one.gate for one in scores]
     alone = [replace(gate, spec=replace(gate.spec, family="none")) for gate in gates]
     red = uncorrected = 0

@@ -7,17 +7,16 @@ earlier scores goes into the formula of their test.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from evalrunner.baselines.file import Baseline, collect_rows
-from evalrunner.domain import Metric, Row
+from evalrunner.baselines.file import Baseline, BaselineRow
+from evalrunner.domain import Metric
 from evalrunner.gates.decision import in_family
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import baseline_side
 from evalrunner.gates.threshold import false_failure_rate, meets
-from evalrunner.prompts import find_value
 from evalrunner.stats.aggregates import gate_bounds
 from evalrunner.stats.betting_power import BettingPower
 from evalrunner.stats.distributions import normal_quantile, t_quantile, variance
@@ -31,7 +30,6 @@ from evalrunner.stats.enumeration import (
 )
 from evalrunner.stats.hypothesis_tests import ALPHA, MAX_ROW_FACTOR, MIN_GRADED_PAIRS
 from evalrunner.stats.power import CI_WIDTH, POWER, PairedSpread, paired_spread, smallest_drop
-from evalrunner.stats.summary import value_text
 from evalrunner.stats.tally import ANY_SCORE
 
 POINT_POWER: Final = 0.95  # of the true values stated for a gate without confidence, which always decides
@@ -328,26 +326,29 @@ def _alpha(gate: Gate) -> float:
 
 
 def earlier_pairs(
-    gate: Gate, baseline: Baseline, partner: str, rows: Sequence[Row], *, epochs: int, cluster: str | None
-) -> EarlierPairs | None:
-    """The differences between a baseline's target and the rows of one target of another run; None if they tell nothing."""
-    names = {row.sample.id: value_text(find_value(row.sample.metadata, cluster)) for row in rows} if cluster else {}
+    gate: Gate, baseline: Baseline, partner: str, rows: Iterable[BaselineRow], *, epochs: int,
+    clusters: Mapping[str, str] | None = None,
+) -> EarlierPairs | None:  # fmt: skip
+    """The differences between a baseline's target and the rows of one target of another run; None if they tell nothing.
+
+    `clusters` are by sample id, if samples are clustered; a sample without one is its own.
+    """
     differences: list[float] = []
-    clusters: list[str] = []
+    names: list[str] = []
     within: list[float] = []
-    for (_, id_), row in collect_rows(rows, epochs=epochs).items():
-        other = baseline.rows.get((partner, id_))
+    for row in rows:
+        other = baseline.rows.get((partner, row.key.id))
         if other is None or other.key != row.key:
             continue
         before, now = (baseline_side(gate, side, ANY_SCORE) for side in (other, row))
         if before is None or now is None or before.value is None or now.value is None:
             continue
         differences.append(gate.estimand.of_sample(before.value) - gate.estimand.of_sample(now.value))
-        clusters.append(names.get(id_, id_) or id_)
+        names.append((clusters or {}).get(row.key.id) or row.key.id)
         within.append(_epoch_variance(side.scores.get(gate.measure.name, ()) for side in (other, row)))
     spread = paired_spread(
         differences,
-        clusters=None if cluster is None else clusters,
+        clusters=None if clusters is None else names,
         within=within if gate.reducer.kind == "mean" else None,
         epochs=epochs,
         planned=gate.epochs,
@@ -355,7 +356,7 @@ def earlier_pairs(
     if spread is None:
         return None
     unrelated = variance(differences) * len(differences) / (len(differences) - 1)
-    deff = max(1.0, spread.variance / unrelated) if cluster is not None else 1.0
+    deff = max(1.0, spread.variance / unrelated) if clusters is not None else 1.0
     return EarlierPairs(spread, sum(1 for one in differences if one) / len(differences), deff)
 
 

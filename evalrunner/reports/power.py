@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from evalrunner.runs.folder import RunFolder, list_runs
 from evalrunner.runs.record import MetricsRecord, RunRecord, TargetMetrics
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.aggregates import PASS_SCORE
-from evalrunner.stats.summary import Population, value_text
+from evalrunner.stats.summary import ALL_BUILTIN_MEASURES, Population, value_text
 
 MAX_LINES: Final = 6  # targets and values of a slice of one gate
 
@@ -53,6 +53,10 @@ class EarlierRun:
     def scores(self) -> Rows:
         """Its rows in the form of a baseline."""
         return rows_of_run(self.rows, epochs=self.record.epochs, streaming=self.record.streaming)
+
+    def column(self, name: str) -> Mapping[str, str]:
+        """The value of a column by sample id."""
+        return {row.sample.id: value_text(find_value(row.sample.metadata, name)) for row in self.rows}
 
     def metric(self, gate: Gate, target: str) -> Metric | None:
         """The metric of a gate on a target."""
@@ -88,6 +92,7 @@ class PowerReport:
         known: list[Rows] = [baseline.rows for baseline in baselines]
         if self.last is not None and any(gate.measure.declaration.infer_binary for gate in plan.gates):
             known.append(self.last.scores)
+        self._pairs: dict[Hashable, EarlierPairs | None] = {}
         self.gates = planned_gates(plan.gates, self.targets, self.population, known)
 
     def gate_lines(self, gate: Gate) -> Iterator[str]:
@@ -126,22 +131,27 @@ class PowerReport:
 
     def _earlier_pairs(self, gate: Gate, target: str) -> EarlierPairs | None:
         """The pairs of the last run and the baseline, if they are two runs; those of the gate's slice."""
+        key = gate.metric, gate.spec.baseline, gate.reducer, tuple((gate.spec.slice or {}).items()), target
+        if key not in self._pairs:
+            self._pairs[key] = self._read_pairs(gate, target)
+        return self._pairs[key]
+
+    def _read_pairs(self, gate: Gate, target: str) -> EarlierPairs | None:
         baseline, last = self.plan.baselines.get(gate.spec.baseline or ""), self.last
         if baseline is None or last is None or last.folder.id == baseline.head.run_id:
             return None
         partner = baseline.target_for(target, self.targets)
         if partner is None:
             return None
-        wanted = tuple((gate.spec.slice or {}).items())
-        rows = [
+        wanted = [(last.column(column), text) for column, text in (gate.spec.slice or {}).items()]
+        rows = (
             row
-            for row in last.rows
-            if row.target == target
-            and all(value_text(find_value(row.sample.metadata, column)) == text for column, text in wanted)
-        ]
-        return earlier_pairs(
-            gate, baseline, partner, rows, epochs=last.record.epochs, cluster=self.plan.design.cluster
-        )  # fmt: skip
+            for (at, id_), row in last.scores.items()
+            if at == target and all(texts.get(id_) == text for texts, text in wanted)
+        )
+        cluster = self.plan.design.cluster
+        clusters = None if cluster is None else last.column(cluster)
+        return earlier_pairs(gate, baseline, partner, rows, epochs=last.record.epochs, clusters=clusters)
 
     def run_lines(self) -> Iterator[str]:
         """How often the gates together stop an equal model, and what the last run tells of epochs."""
@@ -155,7 +165,8 @@ class PowerReport:
         if not self.gates or (accepted is None and self.last is None):
             return
         ids = [sample.id for sample in self.plan.dataset]
-        last = {} if self.last is None else self.last.scores
+        unstored = accepted is None or any(gate.measure in ALL_BUILTIN_MEASURES for gate, _ in self.gates)
+        last = self.last.scores if self.last is not None and unstored else {}
         run = AcceptedRun(ids, self.plan.baselines, last, self.targets, self.population)
 
         def discordance(gate: Gate, target: str) -> float | None:
