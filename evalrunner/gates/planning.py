@@ -33,6 +33,7 @@ from evalrunner.stats.power import CI_WIDTH, POWER, PairedSpread, paired_spread,
 from evalrunner.stats.tally import ANY_SCORE
 
 POINT_POWER: Final = 0.95  # of the true values stated for a gate without confidence, which always decides
+MAX_EQUAL: Final = 10_000  # equal scores to look for a decision in
 NO_SEQUENTIAL_POWER: Final = "sequential tests are simulated for 0/1 scores without clusters only"
 
 
@@ -180,6 +181,8 @@ def threshold_power(
     error_at = _error_at(gate, n, last)
     samples = None if error_at is None or last is None else _samples_to_decide(gate, n, family, last, error_at)
     if gate.estimand.is_share and not clustered:
+        if last is not None and last.value in (0.0, 1.0):  # no spread to go by
+            samples = _samples_if_all_are_equal(gate, family, last.value)
         case = _share_case(gate, n, family.fails)
     elif error_at is not None:
         case = _mean_case(gate, n, family.fails, error_at)
@@ -319,6 +322,22 @@ def _samples_to_decide(
         return None
     needed = math.ceil(n * (width / gap) ** 2)
     return needed, needed
+
+
+def _samples_if_all_are_equal(gate: Gate, family: Family, share: float) -> tuple[int, int] | None:
+    """How many samples decide if all of them count into the share, or none."""
+    if gate.spec.confidence is None:
+        return None
+
+    def decides(n: int) -> bool:
+        if n == 0:
+            return False
+        count = round(share * n)
+        passes = _meets(gate, n, count, good=False, level=_alpha(gate))
+        return passes or not _meets(gate, n, count, good=True, level=_alpha(gate) / family.fails)
+
+    needed = least_count(MAX_EQUAL, decides)
+    return None if needed > MAX_EQUAL else (needed, needed)
 
 
 def _alpha(gate: Gate) -> float:
