@@ -534,7 +534,7 @@ def both_ways(seed: int, *, reducer: str, epochs: int, clustered: bool, paired: 
             }
             for name, scores in whole.items()
         }
-        pages = [{"page": str(place // 6)} for place in range(n)]
+        pages = [{"page": str(place // 3)} for place in range(n)]
         for group, scores in zip(rows, (whole, lossy), strict=True):
             group.extend(rows_of(scores, epoch=epoch, metadata=pages))
     design = Design(cluster="page" if clustered else None, reducers=(parse_reducer(reducer),))
