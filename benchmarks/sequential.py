@@ -17,35 +17,13 @@ import numpy.typing as npt
 from scipy import stats
 
 from evalrunner.gates.sequential import LATER_LOOK_SHARE, LIKELY_SHARE
-from evalrunner.stats.sequential import BETS, TIE, SequentialTest
+from evalrunner.stats.sequential import SequentialTest
+from evalrunner.stats.sequential_power import ShareTest, crossings
 
 Array = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 ALPHA = 0.05
 SEED = 20261128
-
-
-def crossings(values: Array, null: float, *, alpha: float, total: int | None = None, start: int = 0) -> Counts:
-    """After how many of its values the test of each row of `values` rejects "the mean is at most `null`".
-
-    One more than there are values where it never does. It is `BettingTest` for many runs at once; before `start` values
-    it rejects nothing.
-    """
-    runs, n = values.shape
-    bets, capital = np.asarray(BETS), np.ones((runs, len(BETS)))
-    first, sums = np.full(runs, n + 1), np.zeros(runs)
-    for place in range(n):
-        column = values[:, place]
-        means = np.full(runs, null) if total is None else (total * null - sums) / (total - place)
-        sums += column
-        certain = (means < -TIE) | ((means <= TIE) & (column > TIE))
-        playing = means > TIE
-        gains = np.where(playing, column / np.where(playing, means, 1.0) - 1.0, 0.0)
-        capital *= 1.0 + bets * gains[:, None]
-        reached = certain | (capital.mean(axis=1) * alpha >= 1.0)
-        first[(first > n) & reached & (place >= start)] = place + 1
-    return first
 
 
 def completion_times(values: Array, workers: int, rng: np.random.Generator) -> Array:
@@ -62,8 +40,8 @@ def completion_times(values: Array, workers: int, rng: np.random.Generator) -> A
     return ends
 
 
-def rows_used(values: list[float], bound: float, workers: int, draw: random.Random) -> float:
-    """The share of samples that a run starts: none while those in flight probably decide, none after the decision.
+def rows_used(values: list[float], bound: float, workers: int, draw: random.Random, *, noisy: bool) -> float:
+    """The share of samples that a run starts: few while those in flight may decide, none after the decision.
 
     It is the loop of `engine/runner.py` with the monitor of `gates/sequential.py`, in simulated time.
     """
@@ -72,9 +50,12 @@ def rows_used(values: list[float], bound: float, workers: int, draw: random.Rand
     complete, started, prefix, now = [False] * n, 0, 0, 0.0
     while True:
         while started < n and len(in_flight) < workers and test.decision is None:
-            if in_flight and prefix and test.samples_left(prefix) <= LIKELY_SHARE * (started - prefix):
+            likely = prefix > 0 and test.samples_left(prefix) <= LIKELY_SHARE * (started - prefix)
+            ahead = 4 * len(in_flight) >= workers and started - prefix >= workers
+            if in_flight and (likely or ahead):
                 break
-            heappush(in_flight, (now + (2.0 - values[started]) * draw.gammavariate(4.0, 0.25), started))
+            takes = (2.0 - values[started]) * (draw.gammavariate(4.0, 0.25) if noisy else 1.0)
+            heappush(in_flight, (now + takes, started))
             started += 1
         if not in_flight:
             return started / n
@@ -159,11 +140,13 @@ def print_rows_used(runs: int) -> None:
     print("\nGate >= 0.8 with 95% confidence: share decided, mean share of rows used")
     for rate in (0.7, 0.77, 0.8, 0.83, 0.9):
         for n in (500, 1000, 5000):
-            values = draws(rng, rate, runs if n < 5000 else runs // 4, n)
-            decided = np.minimum(crossings(values, 0.8, alpha=ALPHA), crossings(1 - values, 1 - 0.8, alpha=ALPHA))
-            line = f"rate {rate:<5} n {n:>5}: decided {(decided <= n).mean():6.1%}  one worker {np.minimum(decided, n).mean() / n:5.2f}"
-            used = [rows_used(row.tolist(), 0.8, 64, draw) for row in values[: 200 if n < 5000 else 40]]
-            print(f"{line}  64 workers {sum(used) / len(used):5.2f}", flush=True)
+            exact = ShareTest(0.8, n, alpha_pass=ALPHA, alpha_fail=ALPHA).decisions(rate)
+            line = f"rate {rate:<5} n {n:>5}: pass {exact.passes:6.1%}  fail {exact.fails:6.1%}  one worker {exact.used:5.2f}"
+            for noisy in (False, True):
+                values = draws(rng, rate, 200 if n < 5000 else 40, n)
+                used = [rows_used(row.tolist(), 0.8, 64, draw, noisy=noisy) for row in values]
+                line += f"  64 workers{', noisy' if noisy else ''} {sum(used) / len(used):5.2f}"
+            print(line, flush=True)
     print("\nPoint gate >= 0.8")
     for rate in (0.7, 0.77, 0.83, 0.9):
         for n in (500, 1000):
@@ -179,18 +162,18 @@ def exact_bounds(right: Array, n: int) -> tuple[Array, Array]:
     return low, high
 
 
-def print_power(runs: int) -> None:
-    """What it costs in power to look after every row."""
-    rng = np.random.default_rng(SEED + 4)
+def print_power() -> None:
+    """What it costs in power to look after every row, over all outcomes."""
     print("\nPower of a gate >= 0.8 at 95% confidence: sequential, ordinary (one look at the end)")
     for rate in (0.83, 0.85, 0.77, 0.75):
         for n in (500, 1000, 2000):
-            values = draws(rng, rate, runs, n)
-            low, high = exact_bounds(values.sum(axis=1), n)
-            side, null = (values, 0.8) if rate > 0.8 else (1 - values, 1 - 0.8)
-            ordinary = (low >= 0.8) if rate > 0.8 else (high < 0.8)
-            power = (crossings(side, null, alpha=ALPHA) <= n).mean()
-            print(f"rate {rate} n {n:>5}: {power:.2f}  {ordinary.mean():.2f}", flush=True)
+            right = np.arange(n + 1)
+            low, high = exact_bounds(right.astype(float), n)
+            ordinary = stats.binom.pmf(right, n, rate)[(low >= 0.8) if rate > 0.8 else (high < 0.8)].sum()
+            exact = ShareTest(0.8, n, alpha_pass=ALPHA, alpha_fail=ALPHA).decisions(rate)
+            print(
+                f"rate {rate} n {n:>5}: {exact.passes if rate > 0.8 else exact.fails:.2f}  {ordinary:.2f}", flush=True
+            )
 
 
 def print_later_looks(runs: int) -> None:
@@ -223,7 +206,7 @@ def main() -> None:
     print_point_gates(runs)
     print_pairs_and_clusters(runs)
     print_rows_used(runs // 2)
-    print_power(runs)
+    print_power()
     print_later_looks(runs)
 
 

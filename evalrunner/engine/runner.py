@@ -37,7 +37,7 @@ async def run_plan(
 ) -> RunState:
     """Run the jobs and pass each row to `emit` in order of completion.
 
-    With a `monitor` no job starts while the rows in flight probably decide all gates. A target whose circuit is open is
+    With a `monitor` the workers stay close to the complete first samples, which decide its gates. A target whose circuit is open is
     not called again; the others finish. A stop request ends the run after the calls in
     flight: they get GRACE_S seconds if the user interrupted, the timeout of a call otherwise.
     """
@@ -50,7 +50,7 @@ async def run_plan(
     loop.set_default_executor(executor)
     try:
         scorer = RowScorer(plan.scorers, executor)
-        pool = WorkerPool(jobs, plan, scorer, state, emit, stop, monitor)
+        pool = WorkerPool(jobs, plan, scorer, state, emit, stop, monitor, concurrency)
         workers = [asyncio.create_task(pool.work()) for _ in range(concurrency)]
         await _until_done(workers, plan, state, stop)
     finally:
@@ -118,13 +118,14 @@ class WorkerPool:
     emit: Callable[[Row], None]
     stop: StopSignal
     monitor: RunMonitor | None = None
+    workers: int = 1
     busy: int = 0
     row_done: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def work(self) -> None:
         """One worker: job after job until none is left or a stop is requested."""
         while not self.stop.count:
-            if self.monitor is not None and self.busy and self.monitor.about_to_decide:
+            if self.monitor is not None and self._holds(self.monitor):
                 await self.row_done.wait()
                 continue
             job = next(self.jobs, None)
@@ -149,6 +150,14 @@ class WorkerPool:
             reason = self.state.add(row)
             if reason is not None:
                 self.stop.request(reason)
+
+    def _holds(self, monitor: RunMonitor) -> bool:
+        """Whether no job should start now: rows in flight may decide the run, which looks at its complete samples only.
+
+        The workers run ahead of these by one row each, unless most of them wait for a few slow rows.
+        """
+        busy = self.busy > 0
+        return busy and (monitor.about_to_decide or (4 * self.busy >= self.workers and monitor.is_ahead(self.workers)))
 
     def _end_job(self) -> None:
         """Count a job that ended, and wake the workers that wait for its row."""

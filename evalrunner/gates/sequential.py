@@ -343,6 +343,11 @@ class RunMonitor:
                     return False
         return True
 
+    def is_ahead(self, rows: int) -> bool:
+        """Whether this many rows, or more, were started beyond the complete samples."""
+        samples = self.started - max(self._next.values(), default=0)
+        return samples * len(self._next) * self.summary.epochs >= rows
+
     @property
     def units(self) -> Mapping[str, UnitsRecord]:
         """The units of the tests, under the names of the run record."""

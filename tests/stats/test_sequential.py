@@ -10,8 +10,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from benchmarks.sequential import crossings
 from evalrunner.stats.sequential import BETS, BettingTest, SequentialTest, confidence_sequence
+from evalrunner.stats.sequential_power import ShareTest, crossings, pair_decisions, value_with_power
 
 ALPHA = 0.05
 
@@ -166,3 +166,48 @@ def test_the_confidence_sequence_of_few_or_equal_values_is_wide() -> None:
     low, high = confidence_sequence([1.0] * 50, level=0.95)
     assert 0.8 < low < 0.95 and high == pytest.approx(1.0)
     assert confidence_sequence([0.0] * 50, level=0.95) == pytest.approx((1 - high, 1 - low), abs=1e-6)
+
+
+def test_the_power_of_a_share_is_that_of_every_sequence_of_answers() -> None:
+    n, rate = 12, 0.95
+    exact = ShareTest(0.5, n, alpha_pass=ALPHA, alpha_fail=ALPHA).decisions(rate)
+    passes = fails = used = 0.0
+    for outcomes in product((0.0, 1.0), repeat=n):
+        chance = math.prod(rate if value else 1 - rate for value in outcomes)
+        verdict, place = decide(outcomes, 0.5)
+        passes += chance * (verdict == "pass")
+        fails += chance * (verdict == "fail")
+        used += chance * (place or n) / n
+    assert (exact.passes, exact.fails, exact.used) == pytest.approx((passes, fails, used))
+
+
+def test_errors_at_the_bound_are_at_most_five_percent_over_all_outcomes() -> None:
+    for rate in (0.05, 0.5, 0.8, 0.95, 0.99):
+        exact = ShareTest(rate, 2000, alpha_pass=ALPHA, alpha_fail=ALPHA).decisions(rate)
+        assert 0.0 < exact.passes <= ALPHA and 0.0 < exact.fails <= ALPHA
+
+
+def test_rows_used_with_the_truth_ten_points_off() -> None:
+    for rate in (0.7, 0.9):
+        for n, most in ((500, 0.4), (1000, 0.2)):
+            assert ShareTest(0.8, n, alpha_pass=ALPHA, alpha_fail=ALPHA).decisions(rate).used <= most
+
+
+def test_the_power_that_looking_after_every_sample_costs() -> None:
+    exact = ShareTest(0.8, 1000, alpha_pass=ALPHA, alpha_fail=ALPHA).decisions(0.83)
+    assert exact.passes == pytest.approx(0.43, abs=0.005)
+
+
+def test_pairs_are_simulated_with_the_seed() -> None:
+    def decisions(drop: float) -> tuple[float, float]:
+        result = pair_decisions(drop, 600, allowed=0.05, discordance=0.1, alpha_pass=ALPHA, alpha_fail=ALPHA)
+        return result.passes, result.fails
+
+    equal, margin, worse = decisions(0.0), decisions(0.05), decisions(0.1)
+    assert equal == decisions(0.0)
+    assert 0.8 < equal[0] < 0.9 and max(margin) <= 0.08 and worse[1] > 0.8
+
+
+def test_the_nearest_value_with_power_is_found_by_bisection() -> None:
+    assert value_with_power(lambda value: value, 0.0, 1.0) == pytest.approx(0.8, abs=0.005)
+    assert value_with_power(lambda value: 0.5, 0.0, 1.0) is None
