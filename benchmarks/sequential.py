@@ -17,13 +17,35 @@ import numpy.typing as npt
 from scipy import stats
 
 from evalrunner.gates.sequential import LATER_LOOK_SHARE, LIKELY_SHARE
-from evalrunner.stats.sequential import SequentialTest
-from evalrunner.stats.sequential_power import ShareTest, crossings
+from evalrunner.stats.sequential import BETS, TIE, SequentialTest, ShareTest
 
 Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 ALPHA = 0.05
 SEED = 20261128
+
+
+def crossings(values: Array, null: float, *, alpha: float, total: int | None = None, start: int = 0) -> Counts:
+    """After how many of its values the test of each row of `values` rejects "the mean is at most `null`".
+
+    One more than there are values where it never does. It is `BettingTest` for many runs at once; before `start` values
+    it rejects nothing.
+    """
+    runs, n = values.shape
+    bets, capital = np.asarray(BETS), np.ones((runs, len(BETS)))
+    first, sums = np.full(runs, n + 1), np.zeros(runs)
+    for place in range(n):
+        column = values[:, place]
+        means = np.full(runs, null) if total is None else (total * null - sums) / (total - place)
+        sums += column
+        certain = (means < -TIE) | ((means <= TIE) & (column > TIE))
+        playing = means > TIE
+        gains = np.where(playing, column / np.where(playing, means, 1.0) - 1.0, 0.0)
+        capital *= 1.0 + bets * gains[:, None]
+        reached = certain | (capital.mean(axis=1) * alpha >= 1.0)
+        first[(first > n) & reached & (place >= start)] = place + 1
+    return first
 
 
 def completion_times(values: Array, workers: int, rng: np.random.Generator) -> Array:

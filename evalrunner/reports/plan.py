@@ -11,6 +11,7 @@ from evalrunner.baselines.file import Baseline, read_baseline
 from evalrunner.domain import CalibrationExample
 from evalrunner.engine.estimate import Estimate, Total, total_of
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
+from evalrunner.engine.result import early_stop_notices
 from evalrunner.errors import SuiteError
 from evalrunner.formatting import counted, money, number, one_line, plain_text
 from evalrunner.reports.power import PowerReport
@@ -43,7 +44,7 @@ def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
             yield f"    {line}"
     for line in power.run_lines():
         yield f"  {line}"
-    for notice in plan.scan.notices:
+    for notice in (*plan.scan.notices, *early_stop_notices(plan, None)):
         yield f"  note: {notice}"
 
 

@@ -20,6 +20,7 @@ from evalrunner.gates.false_alarms import red_rate
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.planning import (
     EarlierPairs,
+    Family,
     GatePower,
     earlier_pairs,
     family_of,
@@ -127,7 +128,10 @@ class PowerReport:
             metric = self.last.metric(gate, target) if self.last is not None else None
             clustered = self.plan.design.cluster is not None
             power = threshold_power(gate, target, n, family=family, last=metric, clustered=clustered)
-            yield from threshold_lines(power, metric, self.last.folder.id if self.last is not None else "")
+            run = self.last.folder.id if self.last is not None else ""
+            yield from threshold_lines(power, metric, run)
+            if gate.spec.sequential:
+                yield from _samples_used(gate, n, family, metric, run, clustered=clustered)
 
     def _earlier_pairs(self, gate: Gate, target: str) -> EarlierPairs | None:
         """The pairs of the last run and the baseline, if they are two runs; those of the gate's slice."""
@@ -268,6 +272,22 @@ def threshold_lines(power: GatePower, last: Metric | None, run: str) -> Iterator
     chance = power.false_failures
     if chance is not None and last is not None:
         yield f"fails by chance in {_share(chance)} of runs, if the true value is {number(last.value)} (run {run})"
+
+
+def _samples_used(
+    gate: Gate, n: int, family: Family, last: Metric | None, run: str, *, clustered: bool
+) -> Iterator[str]:
+    """How much of its samples a sequential gate looks at, and how often one without confidence differs from a full run."""
+    if gate.spec.kind == "point":
+        yield "sequential: differs from the full run in at most 5% of runs"
+    elif gate.estimand.is_share and not clustered and last is not None and last.value is not None:
+        from evalrunner.stats.sequential import ShareTest
+
+        alpha, higher = 1 - (gate.spec.confidence or 0.0), gate.spec.operator in (">=", ">")
+        bound, value = (gate.spec.bound, last.value) if higher else (1 - gate.spec.bound, 1 - last.value)
+        test = ShareTest(bound, n, alpha_pass=alpha, alpha_fail=alpha / family.fails)
+        used = _share(test.decisions(value).used)
+        yield f"uses about {used} of the samples, if the true value is {number(last.value)} (run {run})"
 
 
 def _share(chance: float) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from evalrunner.stats.aggregates import Estimand
@@ -194,3 +195,61 @@ def anytime_interval(
             return Interval(None, None, LEVEL, None, n, note="no interval: no cluster is complete")
         ends = confidence_sequence([math.fsum(each) for each in complete], sizes=list(map(len, complete)), level=LEVEL)
     return Interval(low + width * ends[0], low + width * ends[1], LEVEL, "betting", n)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """How often a gate passes and fails, and the mean share of its samples that it looks at."""
+
+    passes: float
+    fails: float
+    used: float
+
+
+class ShareTest:
+    """A sequential test of a share against `bound` on `n` samples: its decisions depend on the counts alone."""
+
+    def __init__(self, bound: float, n: int, *, alpha_pass: float, alpha_fail: float) -> None:
+        self.n = n
+        self.right = _least_counts(bound, n, alpha_pass)
+        self.wrong = _least_counts(1.0 - bound, n, alpha_fail)
+
+    def decisions(self, rate: float) -> Decisions:
+        """The probabilities for a model with this true rate, over all outcomes."""
+        import numpy as np
+
+        open_ = np.zeros(self.n + 2)  # the probability of each count of right answers, of runs without a decision
+        open_[0], passes, fails, used = 1.0, 0.0, 0.0, 0.0
+        low, high = 0, 0
+        for size in range(1, self.n + 1):
+            moved = open_[low : high + 1] * rate
+            open_[low : high + 1] *= 1.0 - rate
+            open_[low + 1 : high + 2] += moved
+            least, most = size - self.wrong[size] + 1, self.right[size] - 1
+            passed, failed = open_[max(low, most + 1) : high + 2].sum(), open_[low : max(low, least)].sum()
+            open_[max(low, most + 1) : high + 2] = 0.0
+            open_[low : max(low, least)] = 0.0
+            passes, fails, used = passes + passed, fails + failed, used + size * (passed + failed)
+            low, high = max(low, least), min(high + 1, most)
+            if high < low:
+                break
+        rest = 1.0 - passes - fails
+        return Decisions(float(passes), float(fails), float(used + self.n * rest) / self.n)
+
+
+def _least_counts(null: float, n: int, alpha: float) -> list[int]:
+    """For each number of samples the least count that rejects "the share is at most `null`"; above it where none does."""
+    if null <= 0.0:
+        return [1] * (n + 1)
+    gains = [math.log1p(bet * (1.0 / null - 1.0)) for bet in BETS]
+    losses = [math.log1p(-bet) for bet in BETS]
+    mark = len(BETS) / alpha
+    counts, least = [1], 0
+    for size in range(1, n + 1):
+        while least <= size:
+            logs = [least * gain + (size - least) * loss for gain, loss in zip(gains, losses, strict=True)]
+            if max(logs) > 700.0 or math.fsum(map(math.exp, logs)) >= mark:
+                break
+            least += 1
+        counts.append(least)
+    return counts

@@ -111,9 +111,18 @@ def test_the_samples_are_shuffled_by_the_seed_and_clusters_stay_together() -> No
 
 def test_a_gate_that_needs_all_samples_keeps_the_run_going() -> None:
     write(0.95, 120, gates=f"{CONFIDENT}, latency/p90 <= 100")
+    assert "stop_early has no effect: latency/p90 <= 100 needs all samples" in evalrun("plan", "early.yaml").stdout
     done = evalrun("early.yaml")
     assert stored()["rows"] == 120 and stored()["decided"] is None
     assert "stop_early has no effect: latency/p90 <= 100 needs all samples" in done.stdout
+
+
+def test_the_plan_states_the_share_of_samples_that_the_last_value_needs() -> None:
+    write(0.95, gates=f"{CONFIDENT}, exact_match >= 0.7")
+    evalrun("early.yaml")
+    plan = evalrun("plan", "early.yaml").stdout
+    assert "% of the samples, if the true value is 0.9" in plan
+    assert "sequential: differs from the full run in at most 5% of runs" in plan
 
 
 def test_sequential_on_a_quantile_is_refused_before_the_first_call() -> None:

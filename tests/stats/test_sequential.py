@@ -10,8 +10,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from evalrunner.stats.sequential import BETS, BettingTest, SequentialTest, confidence_sequence
-from evalrunner.stats.sequential_power import ShareTest, crossings, pair_decisions, value_with_power
+from benchmarks.sequential import crossings, rows_used
+from evalrunner.stats.sequential import BETS, BettingTest, SequentialTest, ShareTest, confidence_sequence
 
 ALPHA = 0.05
 
@@ -198,16 +198,11 @@ def test_the_power_that_looking_after_every_sample_costs() -> None:
     assert exact.passes == pytest.approx(0.43, abs=0.005)
 
 
-def test_pairs_are_simulated_with_the_seed() -> None:
-    def decisions(drop: float) -> tuple[float, float]:
-        result = pair_decisions(drop, 600, allowed=0.05, discordance=0.1, alpha_pass=ALPHA, alpha_fail=ALPHA)
-        return result.passes, result.fails
-
-    equal, margin, worse = decisions(0.0), decisions(0.05), decisions(0.1)
-    assert equal == decisions(0.0)
-    assert 0.8 < equal[0] < 0.9 and max(margin) <= 0.08 and worse[1] > 0.8
-
-
-def test_the_nearest_value_with_power_is_found_by_bisection() -> None:
-    assert value_with_power(lambda value: value, 0.0, 1.0) == pytest.approx(0.8, abs=0.005)
-    assert value_with_power(lambda value: 0.5, 0.0, 1.0) is None
+@pytest.mark.slow
+def test_rows_used_by_64_workers_with_the_truth_ten_points_off() -> None:
+    draw = random.Random(13)
+    for rate in (0.7, 0.9):
+        for n, most in ((500, 0.4), (1000, 0.22)):
+            runs = [[float(draw.random() < rate) for _ in range(n)] for _ in range(60)]
+            used = [rows_used(values, 0.8, 64, draw, noisy=False) for values in runs]
+            assert math.fsum(used) / len(used) <= most
