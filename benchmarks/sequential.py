@@ -165,7 +165,7 @@ def print_rows_used(runs: int) -> None:
             exact = ShareTest(0.8, n, alpha_pass=ALPHA, alpha_fail=ALPHA).decisions(rate)
             line = f"rate {rate:<5} n {n:>5}: pass {exact.passes:6.1%}  fail {exact.fails:6.1%}  one worker {exact.used:5.2f}"
             for noisy in (False, True):
-                values = draws(rng, rate, 200 if n < 5000 else 40, n)
+                values = draws(rng, rate, 400 if n < 5000 else 40, n)
                 used = [rows_used(row.tolist(), 0.8, 64, draw, noisy=noisy) for row in values]
                 line += f"  64 workers{', noisy' if noisy else ''} {sum(used) / len(used):5.2f}"
             print(line, flush=True)

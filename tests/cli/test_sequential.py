@@ -121,7 +121,7 @@ def test_the_plan_states_the_share_of_samples_that_the_last_value_needs() -> Non
     write(0.95, gates=f"{CONFIDENT}, exact_match >= 0.7")
     evalrun("early.yaml")
     plan = evalrun("plan", "early.yaml").stdout
-    assert "% of the samples, if the true value is 0.9" in plan
+    assert "% of the samples, if the true value is " in plan
     assert "sequential: differs from the full run in at most 5% of runs" in plan
 
 
