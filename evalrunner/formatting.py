@@ -78,6 +78,11 @@ def numbers(values: Sequence[float | None], unit: str | None = None) -> list[str
     return texts
 
 
+def signed(value: float) -> str:
+    """A difference: `+0.032`, `-2e-07`."""
+    return f"{'-' if value < 0 else '+'}{number(abs(value))}"
+
+
 def significant(*values: float) -> list[str]:
     """Numbers for a sentence, with four significant digits and no closing zeros: `0.9072`, `1`, `2e-07`, `1,000,000,003`.
 

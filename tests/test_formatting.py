@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from evalrunner.formatting import interval, number, numbers, significant
+from evalrunner.formatting import interval, number, numbers, signed, significant
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,9 @@ def test_different_values_side_by_side_have_different_texts(unit) -> None:
 )
 def test_numbers_in_a_sentence(values, texts) -> None:
     assert significant(*values) == texts
+
+
+def test_a_difference_has_its_sign_and_its_digits() -> None:
+    assert [signed(value) for value in (0.032, -0.25, 0.0, -2e-07, 1e9)] == [
+        "+0.032", "-0.250", "+0.000", "-2e-07", "+1,000,000,000",
+    ]  # fmt: skip

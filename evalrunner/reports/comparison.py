@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from evalrunner.domain import Cell, Completion, Metric, Row
-from evalrunner.formatting import DASH, counted, interval, money, number, one_line, plain_table, styled
+from evalrunner.formatting import DASH, counted, interval, money, number, one_line, plain_table, signed, styled
 from evalrunner.reports.conclusions import conclusions, cost_conclusion
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import RunRecord
@@ -258,7 +258,7 @@ def _pairs_table(metric: ComparedMetric, *, paired: bool) -> Table:
 
 def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]:
     yield f"{one_line(pair.first, MAX_NAME)} − {one_line(pair.second, MAX_NAME)}", None
-    yield DASH if pair.difference is None else f"{pair.difference:+.3f}", "bold" if pair.better is not None else None
+    yield DASH if pair.difference is None else signed(pair.difference), "bold" if pair.better is not None else None
     yield interval(pair.low, pair.high), None
     yield p_value(pair.p_adjusted), None
     yield f"{pair.n:,}", None

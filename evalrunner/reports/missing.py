@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, get_args
 
 from evalrunner.domain import FailureKind, Metric
-from evalrunner.formatting import one_line
+from evalrunner.formatting import one_line, styled
 
 ALWAYS: Final = ("latency", "token_count", "cost_usd", "ttft", "output_rate")  # measured in every run, without a scorer
 UNTRUSTED: Final = "!"  # beside a value
@@ -98,6 +98,11 @@ def missing_text(metric: Metric) -> str:
 def is_marked(metric: Metric) -> bool:
     """Whether a value is marked as untrusted."""
     return not metric.trusted and metric.value is not None and metric.scorer not in ALWAYS
+
+
+def value_cell(text: str, marked: bool) -> Any:
+    """The text of a value, marked where it is untrusted: by a sign, as not every terminal has colors."""
+    return styled(f"{text} {UNTRUSTED}", "magenta") if marked else styled(text)
 
 
 def share(part: int, total: int) -> str:

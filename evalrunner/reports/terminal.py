@@ -19,13 +19,12 @@ from evalrunner.formatting import DASH, age, counted, duration, interval, number
 from evalrunner.reports.gate_lines import GateLines
 from evalrunner.reports.missing import (
     ALWAYS,
-    UNTRUSTED,
     UNTRUSTED_LEGEND,
-    is_marked,
     other_reading,
-    side_by_side,
     table_metrics,
+    value_cell,
 )
+from evalrunner.reports.slice_tables import slice_tables
 from evalrunner.reports.view import (
     DONE,
     JudgeView,
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from evalrunner.middleware.cache import CacheTally
 
 WIDTH_SHARES: Final = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
-MAX_SLICES: Final = 20  # values of a column on a terminal
 MAX_BACKEND: Final = 32  # characters beside a metric; run.json and the report have all of it
 MAX_TEXT: Final = 300  # characters of a text in a table, before its column cuts it
 PAGE_ROWS: Final = 200  # rows of one table, so that a long list is printed while it is read
@@ -151,7 +149,7 @@ def render_run(
         yield from (styled(one_line(note, 400), "dim") for note in interval_notes(target))
         if target.epochs:
             yield from epoch_notes(target)
-        yield from slice_tables(name, target)
+        yield from slice_tables(name, target.metrics)
         yield styled(one_line(usage_line(target), 400), "dim")
     if any(not metric.trusted for target in run.targets.values() for metric in target.metrics if _is_scored(metric)):
         yield styled(UNTRUSTED_LEGEND, "magenta")
@@ -204,7 +202,7 @@ def metrics_table(name: str, target: TargetView) -> Table:
     for metric, answers, marked in shown:
         value = number(metric.value, metric.unit, beside=(metric.low, metric.high))
         ends = interval(metric.low, metric.high, beside=(metric.value,))
-        table.add_row(styled(label(metric)), _marked(value, marked), styled(ends), styled(answers))
+        table.add_row(styled(label(metric)), value_cell(value, marked), styled(ends), styled(answers))
         other = (metric.detail or {}).get("other_reading")
         if other is not None:
             table.add_row(
@@ -212,11 +210,6 @@ def metrics_table(name: str, target: TargetView) -> Table:
                 styled(counted(other["n"], "sample"), "dim"),
             )  # fmt: skip
     return table
-
-
-def _marked(text: str, marked: bool) -> Any:
-    """The text of a value, marked where it is untrusted: by a sign, as not every terminal has colors."""
-    return styled(f"{text} {UNTRUSTED}", "magenta") if marked else styled(text)
 
 
 def interval_notes(target: TargetView) -> Iterator[str]:
@@ -236,33 +229,6 @@ def epoch_notes(target: TargetView) -> Iterator[Any]:
 
     for line in epoch_lines(target.epochs):
         yield styled(line, "dim")
-
-
-def slice_tables(name: str, target: TargetView) -> Iterator[RenderableType]:
-    """A table for each slice column: a line for each of its values, with every scorer's first metric."""
-    by_column: dict[str, dict[str, dict[str, Metric]]] = {}
-    for metric in target.metrics:
-        for column, text in (metric.slice or {}).items():
-            if metric.scorer not in ALWAYS:
-                by_column.setdefault(column, {}).setdefault(text, {}).setdefault(metric.scorer, metric)
-    for column, values in by_column.items():
-        first = next(iter(values.values()))
-        heads = [column, *(metric.name for metric in first.values())]
-        title = f"{one_line(name, 80)} by {one_line(column, 40)}"
-        table = plain_table(title, [one_line(head, 40) for head in heads], wraps=True)
-        intervals = 0
-        for text, metrics in list(values.items())[:MAX_SLICES]:
-            cells = [
-                _marked(f"{number(metric.value, metric.unit)}{_ends(metric)} n={metric.n}", is_marked(metric))
-                for metric in metrics.values()
-            ]
-            intervals += sum(metric.low is not None or metric.high is not None for metric in metrics.values())
-            table.add_row(styled(one_line(text, 40) or DASH), *cells)
-        if len(values) > MAX_SLICES:
-            table.add_row(styled(f"… and {len(values) - MAX_SLICES} more in metrics.json", "dim"))
-        yield table
-        if intervals > 1:
-            yield styled(side_by_side(intervals), "dim")
 
 
 def _is_scored(metric: Metric) -> bool:

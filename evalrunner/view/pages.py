@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from evalrunner.domain import Metric
 from evalrunner.errors import EvalrunError, RunNotFoundError
-from evalrunner.formatting import duration, interval, number, one_line
+from evalrunner.formatting import duration, interval, number, one_line, signed
 from evalrunner.redact import redact
 from evalrunner.reports.comparison import (
     amount,
@@ -375,7 +375,7 @@ def _plain(value: Any, limit: int = 200) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}"
+    return "–" if value is None else signed(value)
 
 
 FILTERS: Mapping[str, Callable[..., str]] = {
