@@ -40,10 +40,10 @@ class SliceTable:
             table.columns[0].no_wrap = False
             for name, line in zip(names, cells, strict=True):
                 table.add_row(styled(name), *(line[at] for at in group if at < len(line)))
-            if self.more:
-                table.add_row(styled(f"… and {self.more} more in metrics.json", "dim"))
             yield table
             title = ""
+        if self.more:
+            yield styled(f"… and {self.more:,} more in metrics.json", "dim")
         intervals = sum(
             metric.low is not None or metric.high is not None
             for _, metrics in self.lines
