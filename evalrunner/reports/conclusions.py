@@ -27,9 +27,11 @@ def conclusions(metric: ComparedMetric) -> Iterator[str]:
     close = [pair for pair in metric.pairs if pair.p_adjusted is not None and pair.better_scored is None]
     if close:
         yield f"Too close to call: {_listed([_versus(pair) for pair in close])}.{_samples_to_decide(close)}"
-    for pair in metric.pairs:
-        if pair.doubt is not None:
-            yield f"{one_line(pair.doubt, 400)}."
+    doubts = [pair.doubt for pair in metric.pairs if pair.doubt is not None]
+    first = doubts if len(doubts) <= MAX_PAIRS + 1 else doubts[:MAX_PAIRS]
+    yield from (f"{one_line(doubt, 400)}." for doubt in first)
+    if len(doubts) > len(first):
+        yield f"{len(doubts) - len(first)} more pairs are not conclusive: missing answers could reverse them."
 
 
 def cost_conclusion(comparison: Comparison) -> str | None:

@@ -60,6 +60,13 @@ def test_a_pair_that_missing_answers_could_reverse_is_neither_a_win_nor_close() 
     ]
 
 
+def test_many_doubtful_pairs_are_counted() -> None:
+    pairs = [dataclasses.replace(pair("a", f"t{n}"), better_scored="a", missing="x") for n in range(9)]
+    lines = list(conclusions(metric(*pairs, a=0.9, **{f"t{n}": 0.5 for n in range(9)})))
+    assert len(lines) == 7
+    assert lines[-1] == "3 more pairs are not conclusive: missing answers could reverse them."
+
+
 def test_pairs_without_a_test_are_not_called_close() -> None:
     untested = dataclasses.replace(pair("a", "b"), p_value=None, p_missing=None, p_adjusted=None)
     assert list(conclusions(metric(untested, a=0.9, b=0.8))) == []
