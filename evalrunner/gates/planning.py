@@ -117,13 +117,10 @@ def regression_power(gate: Gate, target: str, n: int, *, family: Family, earlier
 
 def _binary_power(gate: Gate, target: str, n: int, family: Family, earlier: EarlierPairs | None) -> GatePower:
     improved, alpha = gate.spec.kind == "improved", _alpha(gate)
-    deff, weight = 1.0, 1.0
-    if earlier is not None and earlier.spread.df is not None:
-        deff = earlier.deff
-        weight = (normal_quantile(1 - alpha) / t_quantile(1 - alpha, earlier.spread.df)) ** 2
+    deff, df = (1.0, None) if earlier is None else (earlier.deff, earlier.spread.df)
     test = PairedTest(
         max(1, round(n / deff)), None if improved else gate.spec.bound,
-        alpha / family.gains if improved else alpha, alpha / family.fails, weight,
+        alpha / family.gains if improved else alpha, alpha / family.fails, df,
     )  # fmt: skip
     discordances = DISCORDANCES if earlier is None else (earlier.discordance,)
     cases = tuple(
@@ -138,7 +135,7 @@ def _binary_power(gate: Gate, target: str, n: int, family: Family, earlier: Earl
     samples = None
     if not improved:
         ends = (DISCORDANCES[0], DISCORDANCES[-1]) if earlier is None else discordances
-        counts = [samples_for_equal_model(gate.spec.bound, discordance=psi, alpha=alpha, weight=weight) for psi in ends]
+        counts = [samples_for_equal_model(gate.spec.bound, discordance=psi, alpha=alpha, df=df) for psi in ends]
         known = [math.ceil(count * deff) for count in counts if count is not None]
         samples = (min(known), max(known)) if known else None
     return GatePower(gate, target, n, cases, None if earlier is None else earlier.spread.pairs, samples)

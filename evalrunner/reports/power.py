@@ -88,7 +88,7 @@ class PowerReport:
         self.plan = plan
         self.population = plan.population or Population.of(plan.design)
         self.targets = tuple(target.name for target in plan.targets)
-        self.last = last_run(plan.suite.name, runs) if plan.gates else None
+        self.last = last_run(plan.suite.name, runs) if plan.gates or plan.suite.run.epochs > 1 else None
         baselines = plan.baselines.values()
         known: list[Rows] = [baseline.rows for baseline in baselines]
         if self.last is not None and any(gate.measure.declaration.infer_binary for gate in plan.gates):

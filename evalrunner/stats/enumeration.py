@@ -31,15 +31,15 @@ class PairedTest:
     """A gate on the drop of `n` pairs of 0/1 scores. Drops are shares, positive if the candidate is worse.
 
     `max_drop` is the allowed drop; None for a gate that requires an improvement. `alpha` is the level of a pass, and
-    `fail_alpha` that of a fail, corrected for the gates that share it. `weight` scales the counts in the test, where it
-    allows for clusters.
+    `fail_alpha` that of a fail, corrected for the gates that share it. With clusters `n` is the effective number of pairs,
+    and `df` are the degrees of freedom of their inflation.
     """
 
     n: int
     max_drop: float | None
     alpha: float = ALPHA
     fail_alpha: float = ALPHA
-    weight: float = 1.0
+    df: float | None = None
     _limits: dict[Outcome, dict[int, int]] = field(default_factory=dict)
 
     def power(self, outcome: Outcome, *, discordance: float, drop: float) -> float:
@@ -100,16 +100,16 @@ class PairedTest:
         return fails or (2 * b >= m if self.max_drop is None else p.p_worse <= ALPHA)
 
     def _p_values(self, b: int, c: int) -> PairedPValues:
-        return _cached_p_values(b, c, self.n, self.max_drop or 0.0, self.weight)
+        return _cached_p_values(b, c, self.n, self.max_drop or 0.0, self.df)
 
 
 @lru_cache(maxsize=200_000)
-def _cached_p_values(b: int, c: int, n: int, max_drop: float, weight: float) -> PairedPValues:
-    return paired_p_values(b * weight, c * weight, n * weight, max_drop=max_drop, exact=weight == 1.0)
+def _cached_p_values(b: int, c: int, n: int, max_drop: float, df: float | None) -> PairedPValues:
+    return paired_p_values(b, c, n, max_drop=max_drop, exact=df is None, df=math.inf if df is None else df)
 
 
 def samples_for_equal_model(
-    max_drop: float, *, discordance: float, alpha: float = ALPHA, weight: float = 1.0, power: float = POWER
+    max_drop: float, *, discordance: float, alpha: float = ALPHA, df: float | None = None, power: float = POWER
 ) -> int | None:
     """How many pairs let a model without a drop pass with this probability; None if no drop is allowed.
 
@@ -119,11 +119,11 @@ def samples_for_equal_model(
         return None
 
     def exact(n: float) -> float:
-        test = PairedTest(math.ceil(n), max_drop, alpha, weight=weight)
+        test = PairedTest(math.ceil(n), max_drop, alpha, df=df)
         return test.power("pass", discordance=discordance, drop=0.0)
 
     wanted = normal_quantile(1 - alpha) + normal_quantile(power)
-    n = max(2.0, wanted**2 * discordance / weight / max_drop**2)
+    n = max(2.0, wanted**2 * discordance / max_drop**2)
     for _ in range(2):
         reached = normal_quantile(1 - alpha) + normal_quantile(min(0.999, max(0.01, exact(n))))
         n *= min(4.0, max(0.25, (wanted / max(0.1, reached)) ** 2))

@@ -74,6 +74,7 @@ def test_a_run_names_its_flaky_samples_in_every_output() -> None:
     (split,) = MetricsRecord.load(folder).targets["bot"].epochs
     assert (split.samples, split.flaky, split.flaky_samples) == (3, 1, ("b",))
     assert "flaky: b" in evalrun("show", "last").stdout
+    assert "flaky: b" in evalrun("plan", "suite.yaml").stdout
     assert '"flaky_samples":["b"]' in (folder / "report.html").read_text().replace(", ", ",").replace(": ", ":")
 
 

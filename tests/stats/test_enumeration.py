@@ -18,7 +18,7 @@ from evalrunner.stats.enumeration import (
     share_for_at_most,
     shares_at_most,
 )
-from evalrunner.stats.hypothesis_tests import ALPHA, non_inferiority
+from evalrunner.stats.hypothesis_tests import ALPHA, non_inferiority, paired_p_values
 
 OUTCOMES: tuple[Outcome, ...] = ("pass", "worse", "fail")
 
@@ -99,7 +99,18 @@ def test_levels_family_and_margin_change_the_drops() -> None:
     assert drops(fail_alpha=0.005)[2] > fails > drops(fail_alpha=0.2)[2]
     assert drops(fail_alpha=0.005)[:2] == [passes, worse]
     assert drops(max_drop=0.02)[2] < fails
-    assert drops(weight=0.5)[0] < passes and drops(weight=0.5)[2] > fails
+    assert drops(df=9)[0] < passes
+    assert drops(df=9)[2] > fails
+
+
+def test_few_clusters_are_tested_with_students_quantile() -> None:
+    n, df = 200, 4.0
+    test = PairedTest(n, 0.05, df=df)
+    limit = test._limit("pass", 40)
+    for b, passes in ((limit, True), (limit + 1, False)):
+        p = paired_p_values(b, 40 - b, n, max_drop=0.05, exact=False, df=df)
+        assert (p.p_pass <= ALPHA) == passes
+    assert limit < PairedTest(n, 0.05)._limit("pass", 40)
 
 
 def test_a_required_improvement_passes_by_a_gain_and_fails_by_a_drop() -> None:
