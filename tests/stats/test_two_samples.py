@@ -43,11 +43,11 @@ def test_welchs_test_has_satterthwaites_degrees_of_freedom(level: float) -> None
 
 
 def test_clustered_samples_have_one_degree_of_freedom_less_than_clusters() -> None:
-    clusters = [place // 4 for place in range(24)], [place % 7 for place in range(37)]
+    clusters = [place // 2 for place in range(24)], [place % 11 for place in range(37)]
     spreads = [mean_error(each, of).error for each, of in zip((FIRST, SECOND), clusters, strict=True)]
     result = two_sample_difference(FIRST, SECOND, span=0.001, clusters=clusters, level=0.9)
     errors = [max(spread, padded_error(each, 0.001)) for spread, each in zip(spreads, (FIRST, SECOND), strict=True)]
-    half, p_value = welch(errors, [5, 6], level=0.9)
+    half, p_value = welch(errors, [11, 10], level=0.9)
     gap = statistics.fmean(FIRST) - statistics.fmean(SECOND)
     assert (result.low, result.high) == (pytest.approx(gap - half), pytest.approx(gap + half))
     assert (result.p_value, result.method) == (pytest.approx(p_value), "welch-clustered")
@@ -88,13 +88,13 @@ def test_twenty_graded_values_are_needed_on_each_side(
     assert (result.estimate is None) == (not first or not second)
 
 
-def test_five_clusters_are_needed_on_each_side() -> None:
+def test_ten_clusters_are_needed_on_each_side() -> None:
     def clustered(first: int, second: int) -> str | None:
         groups = [place % first for place in range(24)], [place % second for place in range(37)]
         return two_sample_difference(FIRST, SECOND, span=10.0, clusters=groups).note
 
-    assert clustered(5, 5) is None
-    assert clustered(4, 9) == clustered(9, 4) == "fewer than 5 clusters on one side"
+    assert clustered(10, 10) is None
+    assert clustered(9, 12) == clustered(12, 9) == "fewer than 10 clusters on one side"
 
 
 def test_shares_have_newcombes_interval_at_the_level() -> None:
