@@ -42,12 +42,14 @@ def test_welchs_test_has_satterthwaites_degrees_of_freedom(level: float) -> None
     assert result.p_value == pytest.approx(p_value)
 
 
-def test_clustered_samples_have_one_degree_of_freedom_less_than_clusters() -> None:
+def test_clustered_samples_have_the_error_and_degrees_of_freedom_of_their_clusters() -> None:
     clusters = [place // 2 for place in range(24)], [place % 11 for place in range(37)]
-    spreads = [mean_error(each, of).error for each, of in zip((FIRST, SECOND), clusters, strict=True)]
+    spreads = [mean_error(each, of) for each, of in zip((FIRST, SECOND), clusters, strict=True)]
     result = two_sample_difference(FIRST, SECOND, span=0.001, clusters=clusters, level=0.9)
-    errors = [max(spread, padded_error(each, 0.001)) for spread, each in zip(spreads, (FIRST, SECOND), strict=True)]
-    half, p_value = welch(errors, [11, 10], level=0.9)
+    padded = [padded_error(each, 0.001) for each in (FIRST, SECOND)]
+    assert padded[0] > spreads[0].cautious_error and padded[1] < spreads[1].cautious_error
+    freedoms = [spread.limited_df(one_sided=True) for spread in spreads]
+    half, p_value = welch([padded[0], spreads[1].cautious_error], freedoms, level=0.9)
     gap = statistics.fmean(FIRST) - statistics.fmean(SECOND)
     assert (result.low, result.high) == (pytest.approx(gap - half), pytest.approx(gap + half))
     assert (result.p_value, result.method) == (pytest.approx(p_value), "welch-clustered")
