@@ -69,13 +69,16 @@ def main() -> int:
     options.add_argument("paths", nargs="*", help="files or folders (default: every room)")
     options.add_argument("--report", action="store_true", help="only the figures of the last run")
     options.add_argument("--again", action="store_true", help="test the survivors of the last run again")
+    options.add_argument(
+        "--seconds", type=float, default=TEST_SECONDS, help="time of the tests of one mutant (default: 5)"
+    )
     options.add_argument("--processes", type=int, default=1, help="mutants tested at a time (default: 1)")
     options.add_argument("--all", action="store_true", help="every operator of the tool, not only decisions")
     arguments = options.parse_args()
     os.chdir(ROOT)
     sys.path.remove(str(Path(__file__).parent))  # coverage.py beside this file is not the package that mutmut imports
     _choose_operators(every=arguments.all)
-    _set_up_workers()
+    _set_up_workers(arguments.seconds)
     paths = [
         str(Path(path).resolve().relative_to(ROOT)) if Path(path).is_absolute() else path for path in arguments.paths
     ]
@@ -119,10 +122,10 @@ def _choose_operators(*, every: bool) -> None:
         made_with.write_text(wanted)
 
 
-def _set_up_workers() -> None:
+def _set_up_workers(most_seconds: float) -> None:
     """Count which test calls what in this process only: the processes that tests start have no settings of mutmut.
 
-    And run the tests named after the file first, then the quickest, up to TEST_SECONDS: numerical code is called by nearly
+    And run the tests named after the file first, then the quickest, up to `most_seconds`: numerical code is called by nearly
     every test, and a test that kills is seldom far away.
     """
     from mutmut import __main__ as tool
@@ -141,12 +144,13 @@ def _set_up_workers() -> None:
         module, seconds = mutant.rpartition(".")[0].rpartition(".")[2], state().duration_by_test
         nearest = sorted(tests, key=lambda test: (f"/test_{module}.py" not in test, seconds[test]))
         spent = itertools.accumulate(seconds[test] for test in nearest)
-        chosen = [test for test, end in zip(nearest, spent, strict=True) if end <= TEST_SECONDS] or nearest[:1]
+        chosen = [test for test, end in zip(nearest, spent, strict=True) if end <= most_seconds] or nearest[:1]
         taken = sum(seconds[test] for test in chosen)
         limit = (taken + config().timeout_constant) * config().timeout_multiplier
         submit(runner, mutant, chosen, math.ceil(2 * limit), taken)  # CPU seconds, twice the real ones
 
     tool.set_mutant_under_test = set_here
+    ForkServerRunner.run_clean_tests = lambda runner, tests: 0  # they have passed while their calls were counted
     ForkServerRunner.submit = submit_nearest_first
 
 
