@@ -53,7 +53,7 @@ def gate_annotations(views: Sequence[RunView], workspace: Path) -> Iterator[str]
     for view in views:
         title, file = f"{view.suite}: answers without a score", _relative(view.suite_file, workspace)
         for name, target in view.targets.items():
-            if text := "; ".join(missing_lines(target.metrics)):
+            if text := "; ".join(missing_lines(target.metrics, view.answers_planned)):
                 of = f"{name}: " if len(view.targets) > 1 else ""
                 by_kind["notice"].append(command("notice", title, of + text, file=file))
     for kind, lines in by_kind.items():

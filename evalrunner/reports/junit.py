@@ -81,7 +81,8 @@ class JUnitReporter:
             self.cases.close()
 
     def _pieces(self, run: RunView) -> Iterator[bytes]:
-        self.missing = {name: list(missing_lines(target.metrics)) for name, target in run.targets.items()}
+        planned = run.answers_planned
+        self.missing = {name: list(missing_lines(target.metrics, planned)) for name, target in run.targets.items()}
         gates = Counts()
         gate_cases = [_gate_case(self.suite, gate, run, gates) for gate in run.gates]
         every = [*self.counts.values(), gates]

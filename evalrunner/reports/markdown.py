@@ -115,7 +115,7 @@ def render_markdown(view: RunView, rows: Mapping[str, Sequence[NotableRow]], *, 
         changes = _changes(view.gates, name)
         page.table(title, _metric_columns(changes), _metric_lines(target.metrics, changes))
         page.add("", inline(usage_line(target), 400))
-        page.list("Missing answers", _missing(target.metrics))
+        page.list("Missing answers", _missing(target.metrics, view.answers_planned))
         page.list("Notes", (inline(note, 400) for note in _notes(target)))
         page.list("Epochs", _epochs(target))
     page.left += reserved
@@ -256,9 +256,9 @@ def _change(change: BaselineResult | None) -> str:
     return inline(f"{size}{direction} {change.name} ({number(change.value)}), n={change.n:,}", 120)
 
 
-def _missing(metrics: Sequence[Metric]) -> Iterator[str]:
+def _missing(metrics: Sequence[Metric], planned: int) -> Iterator[str]:
     """The scorers that lack scores, with the most common reasons in full."""
-    for metric, text in missing_texts(metrics):
+    for metric, text in missing_texts(metrics, planned):
         reasons = (metric.detail or {}).get("reasons") or {}
         by_count = sorted(reasons.items(), key=lambda item: -item[1])
         more = f" and {len(by_count) - 5} other reasons" if len(by_count) > 5 else ""

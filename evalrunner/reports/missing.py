@@ -31,48 +31,48 @@ NO_ANSWER: Final[Mapping[str, str]] = {"length": "truncated", "empty": "empty an
 INTERVAL_MISSES: Final = 0.05  # of 95% intervals
 
 
-def table_metrics(metrics: Iterable[Metric]) -> list[tuple[Metric, str, bool]]:
+def table_metrics(metrics: Iterable[Metric], planned: int = 0) -> list[tuple[Metric, str, bool]]:
     """The metrics of the suite's scorers over all samples, how many answers each is of, and whether it is marked.
 
-    A scorer's first metric says why other answers have no score.
+    A scorer's first metric says why other answers have no score. `planned` answers are those of a complete run.
     """
     found: list[tuple[Metric, str, bool]] = []
     seen: set[str] = set()
     for metric in metrics:
         if metric.scorer not in ALWAYS and metric.slice is None:
-            answers = scored_count(metric) if metric.scorer in seen else scored_text(metric)
+            answers = scored_count(metric, planned) if metric.scorer in seen else scored_text(metric, planned)
             found.append((metric, answers, is_marked(metric)))
             seen.add(metric.scorer)
     return found
 
 
-def scored_text(metric: Metric) -> str:
+def scored_text(metric: Metric, planned: int = 0) -> str:
     """The answers with a score: `300`; `299 of 300: 1 unscored (empty answer)`.
 
     With epochs `120 of 500 (24 samples): 380 errors (server error)`.
     """
-    rest = missing_text(metric)
-    return f"{scored_count(metric)}: {rest}" if rest else scored_count(metric)
+    rest = missing_text(metric, planned)
+    return f"{scored_count(metric, planned)}: {rest}" if rest else scored_count(metric, planned)
 
 
-def scored_count(metric: Metric) -> str:
+def scored_count(metric: Metric, planned: int = 0) -> str:
     """`300`, `299 of 300`; with epochs `120 of 500 (24 samples)`: the samples behind the number are fewer."""
-    total = metric.scored + metric.skipped + metric.unscored + metric.errors
+    total = _total(metric, planned)
     return (f"{metric.scored:,}" if metric.scored == total else f"{metric.scored:,} of {total:,}") + _samples(metric)
 
 
-def answers_texts(metrics: Iterable[Metric]) -> list[str]:
+def answers_texts(metrics: Iterable[Metric], planned: int = 0) -> list[str]:
     """The same as phrases: `120 of 500 answers scored (24 samples): 380 errors (server error)`."""
-    return [_answers_text(metric) for metric in metrics]
+    return [_answers_text(metric, 0 if metric.slice else planned) for metric in metrics]
 
 
-def _answers_text(metric: Metric) -> str:
-    rest = missing_text(metric)
-    return f"{_answers_scored(metric)}{_samples(metric)}{f': {rest}' if rest else ''}"
+def _answers_text(metric: Metric, planned: int) -> str:
+    rest = missing_text(metric, planned)
+    return f"{_answers_scored(metric, planned)}{_samples(metric)}{f': {rest}' if rest else ''}"
 
 
-def _answers_scored(metric: Metric) -> str:
-    total = metric.scored + metric.skipped + metric.unscored + metric.errors
+def _answers_scored(metric: Metric, planned: int) -> str:
+    total = _total(metric, planned)
     of = "" if metric.scored == total else f"{metric.scored:,} of "
     return f"{of}{total:,} answer{'' if total == 1 else 's'} scored"
 
@@ -82,9 +82,9 @@ def _samples(metric: Metric) -> str:
     return f" ({metric.n:,} sample{'' if metric.n == 1 else 's'})" if metric.n != metric.scored else ""
 
 
-def missing_text(metric: Metric) -> str:
-    """`100 skipped (50%), 1 unscored (empty answer), 3 errors (timeout)`; empty where every answer is scored."""
-    total = metric.scored + metric.skipped + metric.unscored + metric.errors
+def missing_text(metric: Metric, planned: int = 0) -> str:
+    """`100 skipped (50%), 1 unscored (empty answer), 3 errors (timeout), 29 not run`; empty if every answer is scored."""
+    total = _total(metric, planned)
     parts = []
     if metric.skipped:
         parts.append(f"{metric.skipped:,} skipped ({share(metric.skipped, total)})")
@@ -92,7 +92,14 @@ def missing_text(metric: Metric) -> str:
         parts.append(f"{metric.unscored:,} unscored{_why(metric, errors=False)}")
     if metric.errors:
         parts.append(f"{metric.errors:,} error{'s' if metric.errors > 1 else ''}{_why(metric, errors=True)}")
+    if not_run := total - _total(metric):
+        parts.append(f"{not_run:,} not run")
     return ", ".join(parts)
+
+
+def _total(metric: Metric, planned: int = 0) -> int:
+    """The answers of a metric: those that ended, or more where the run did not end."""
+    return max(planned, metric.scored + metric.skipped + metric.unscored + metric.errors)
 
 
 def is_marked(metric: Metric) -> bool:
@@ -111,20 +118,20 @@ def share(part: int, total: int) -> str:
     return "under 1%" if percent < 0.5 else "over 99%" if 99.5 <= percent < 100 else f"{percent:.0f}%"
 
 
-def missing_texts(metrics: Iterable[Metric]) -> Iterator[tuple[Metric, str]]:
+def missing_texts(metrics: Iterable[Metric], planned: int = 0) -> Iterator[tuple[Metric, str]]:
     """The first metric of each scorer that lacks scores: `120 of 500 answers scored, 380 errors (server error)`."""
     seen: set[str] = set()
     for metric in metrics:
         if metric.slice is None and metric.scorer not in ALWAYS and metric.scorer not in seen:
             seen.add(metric.scorer)
-            if missing := missing_text(metric):
+            if missing := missing_text(metric, planned):
                 untrusted = "" if metric.trusted else "; untrusted"
-                yield metric, f"{_answers_scored(metric)}, {missing}{untrusted}"
+                yield metric, f"{_answers_scored(metric, planned)}, {missing}{untrusted}"
 
 
-def missing_lines(metrics: Iterable[Metric]) -> Iterator[str]:
+def missing_lines(metrics: Iterable[Metric], planned: int = 0) -> Iterator[str]:
     """The same with the name of the scorer: `exact_match: 120 of 500 answers scored, 380 errors (server error)`."""
-    for metric, text in missing_texts(metrics):
+    for metric, text in missing_texts(metrics, planned):
         yield f"{metric.scorer}: {text}"
 
 

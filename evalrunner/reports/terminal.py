@@ -145,7 +145,7 @@ def render_run(
     if run.gates:
         yield GateLines(run.gates, verbose=verbose)
     for name, target in run.targets.items():
-        yield metrics_table(name, target)
+        yield metrics_table(name, target, run.answers_planned)
         yield from (styled(one_line(note, 400), "dim") for note in interval_notes(target))
         if target.epochs:
             yield from epoch_notes(target)
@@ -195,9 +195,9 @@ def rows_that_differ(run: RunView, count: int) -> tuple[tuple[Row, ...], ...]:
     return disagreeing_rows(read_rows(run.folder), run.comparison.most_different[:count], list(run.targets))
 
 
-def metrics_table(name: str, target: TargetView) -> Table:
+def metrics_table(name: str, target: TargetView, planned: int) -> Table:
     """Every metric of the suite's scorers with its interval, and how many answers it is of."""
-    shown = table_metrics(target.metrics)
+    shown = table_metrics(target.metrics, planned)
     table = plain_table(one_line(name, 80), ("metric", "value", "95% CI", "answers scored"))
     for metric, answers, marked in shown:
         value = number(metric.value, metric.unit, beside=(metric.low, metric.high))

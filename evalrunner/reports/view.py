@@ -106,6 +106,11 @@ class RunView:
         return 0 if decided else max(0, self.rows_planned - self.rows)
 
     @property
+    def answers_planned(self) -> int:
+        """The answers that a complete run has of each target: samples × epochs."""
+        return self.rows_planned // max(1, len(self.targets))
+
+    @property
     def gates_worst_first(self) -> list[GateResult]:
         """The gates, worst verdict first; of equal verdicts those that change the exit code first."""
         return sorted(self.gates, key=lambda gate: (WORST_FIRST.index(gate.verdict), not gate.blocks))

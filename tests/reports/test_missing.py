@@ -52,6 +52,15 @@ def test_scored_answers_and_why_others_have_no_score(given, text) -> None:
     assert text.startswith(scored_count(given))
 
 
+def test_answers_that_never_ran_are_missing() -> None:
+    down = metric(0, 0, errors=1, trusted=False, detail={"reasons": {"connection": 1}})
+    assert scored_text(down, 30) == "0 of 30: 1 error (connection failed), 29 not run"
+    assert list(missing_lines([down], 30)) == [
+        "m: 0 of 30 answers scored, 1 error (connection failed), 29 not run; untrusted"
+    ]
+    assert scored_text(metric(30, 30), 30) == "30"
+
+
 def test_a_reason_of_a_scorer_is_one_short_line() -> None:
     hostile = metric(9, 9, unscored=1, detail={"reasons": {"no_answer: a\x1b[31m\n::error::b" + "c" * 300: 1}})
     text = scored_text(hostile)

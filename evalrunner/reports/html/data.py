@@ -83,7 +83,13 @@ def overview_data(view: RunView) -> dict[str, Any]:
         "scorers": [scorer_part(name, scorer) for name, scorer in run.scorers.items()],
         "judges": to_json(run.judges),
         "targets": [
-            target_part(name, target, view.targets[name].metrics, view.targets[name].usage if view.numbers else None)
+            target_part(
+                name,
+                target,
+                view.targets[name].metrics,
+                view.targets[name].usage if view.numbers else None,
+                view.answers_planned,
+            )
             | {"epochs": to_json(view.targets[name].epochs)}
             for name, target in run.targets.items()
         ],
@@ -113,9 +119,9 @@ def scorer_part(name: str, scorer: ScorerProvenance) -> dict[str, Any]:
 
 
 def target_part(
-    name: str, target: TargetProvenance, metrics: Sequence[Metric], usage: UsageRecord | None
+    name: str, target: TargetProvenance, metrics: Sequence[Metric], usage: UsageRecord | None, planned: int = 0
 ) -> dict[str, Any]:
-    """A target in the data of the page; `usage` is None where its calls were not counted."""
+    """A target in the data of the page; `usage` is None where its calls were not counted, `planned` its answers."""
     return {
         "name": name,
         "type": target.type,
@@ -126,7 +132,7 @@ def target_part(
         "usage": {} if usage is None else to_json(usage),
         "metrics": [
             {**metric, "answers": answers}
-            for metric, answers in zip(to_json(metrics), answers_texts(metrics), strict=True)
+            for metric, answers in zip(to_json(metrics), answers_texts(metrics, planned), strict=True)
         ],
     }
 
