@@ -2,7 +2,8 @@
 
     python benchmarks/verdicts_ranking.py
 
-A part of benchmarks/verdicts.py. Simulation with fixed seeds, through the function that tests pairs of a comparison.
+What benchmarks/verdicts.py measures for gates. Simulation with fixed seeds, through the function that tests the pairs of a
+comparison.
 """
 
 from __future__ import annotations
