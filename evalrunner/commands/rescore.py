@@ -44,6 +44,8 @@ def _of_run(folder: RunFolder) -> StoredAnswers:
         {name: RecordedRun(answers[name], folder.id) for name in run.targets if name in answers},
         run.provenance,
         RunRef.of(run),
+        len(samples) if run.decided is not None else run.dataset.rows,
+        run.looks,
     )
 
 

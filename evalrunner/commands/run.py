@@ -234,6 +234,8 @@ class Execution:
         self.record = started_record(plan, options, run_id=folder.id, started_at=started_at)
         if resume_state is not None:
             self.record = replace(self.record, looks=resume_state.looks)
+        elif plan.stored is not None:
+            self.record = replace(self.record, looks=plan.stored.looks)
         self.view = view_at_start(plan, folder, self.record)
         self.outputs = open_outputs(self.view, options.outputs, os.environ)
 

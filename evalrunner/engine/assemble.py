@@ -117,13 +117,15 @@ class Assembler:
         self.document.raise_problems()
         models = tuple(self.models)
         provenance = provenance_of(suite, scan, targets, scorers)
+        count = scan.count if self.stored is None else max(scan.count, self.stored.planned)
+        provenance = replace(provenance, dataset=replace(provenance.dataset, rows=count))
         if baselines:  # they must be of the same scorers and judges
             reject_incompatible(self.document, gates, baselines, provenance)
             self.document.raise_problems()
         return Plan(
             suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, provenance, models, design=design,
             baselines=baselines, keys=keys.keys if keys is not None else {}, stored=self.stored,
-            population=replace(columns.population, count=scan.count),
+            population=replace(columns.population, count=count),
         )  # fmt: skip
 
     def _dataset(self, suite: Suite) -> SampleSource | StoredSamples:

@@ -35,6 +35,7 @@ from evalrunner.runs.provenance import (
     ScorerProvenance,
     TargetProvenance,
 )
+from evalrunner.runs.record import LookRecord
 from evalrunner.runs.row_log import FinishedRows, row_at
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.summary import Design, Measure, Population
@@ -137,7 +138,8 @@ class StoredSamples:
 class StoredAnswers:
     """Answers of a run or a baseline, to score again. `provenance` is that of the run that gave them, `label` its path.
 
-    `candidate` is that run, None if the answers are those of a baseline.
+    `candidate` is that run, None if the answers are those of a baseline. `planned` is how many samples its dataset had,
+    asked or not; `looks` are the verdicts that were given on it.
     """
 
     label: str
@@ -148,6 +150,8 @@ class StoredAnswers:
     answers: Mapping[str, RecordedRun]
     provenance: Provenance
     candidate: RunRef | None = None
+    planned: int = 0
+    looks: tuple[LookRecord, ...] = ()
 
     def apply(self, document: Document) -> None:
         """Replace the targets and epochs of a suite by the stored ones."""
