@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-RUNS: Final = 600
+RUNS: Final = 1000
 CELLS: Final = 6_000_000  # runs × samples at most
 LOOKS: Final = 50
+CLOSER_LOOKS: Final = 500
+NEARLY: Final = 4.0  # times a capital that could have been large enough between two looks
 STEPS: Final = 11  # of the search for a true value: to a 2,000th of its range
 MAX_GROWTH: Final = 600.0  # of a logarithm, before its exponential overflows
 
@@ -47,26 +49,43 @@ class BettingPower:
 
         self.values, self.null, self.levels = values, null, {"pass": alpha, "fail": fail_alpha}
         runs = max(50, min(RUNS, CELLS // n))
-        self.uniform: NDArray[numpy.float64] = numpy.random.default_rng(seed).random((runs, n))
-        self.looks = numpy.unique(numpy.linspace(1, n, LOOKS).round().astype(int)) - 1
+        drawn = numpy.random.default_rng(seed).random((runs // 2, n))
+        self.uniform: NDArray[numpy.float64] = numpy.concatenate([drawn, 1 - drawn])  # antithetic: less noise
+        self.looks, self.closer = (
+            numpy.unique(numpy.linspace(1, n, count).round().astype(int)) - 1 for count in (LOOKS, CLOSER_LOOKS)
+        )
 
     def power(self, side: Side, shares: Sequence[float]) -> float:
-        """The share of runs with this decision, if the kinds of values have these probabilities."""
+        """The share of runs with this decision, if the kinds of values have these probabilities.
+
+        Runs whose capital is nearly large enough are looked at more often.
+        """
+        import numpy
+
+        uppers = numpy.cumsum(shares)[:-1]
+        below = [numpy.cumsum(self.uniform < upper, axis=1) for upper in uppers]
+        needed = 1 / self.levels[side]
+        largest = self._largest(side, [counts[:, self.looks] for counts in below], self.looks)
+        close = (largest < needed) & (largest > needed / NEARLY)
+        if close.any():
+            again = [counts[close][:, self.closer] for counts in below]
+            largest[close] = self._largest(side, again, self.closer)
+        return float((largest >= needed).mean())
+
+    def _largest(
+        self, side: Side, below: Sequence[NDArray[numpy.int64]], looks: NDArray[numpy.int64]
+    ) -> NDArray[numpy.float64]:
+        """The largest capital of each run at these looks; `below` counts the values up to each kind but the last."""
         import numpy
 
         null = self.null if side == "pass" else 1 - self.null
         kinds = [value if side == "pass" else 1 - value for value in self.values]
-        counts, upper = [], 0.0
-        before = numpy.zeros((len(self.uniform), len(self.looks)))
-        for share in shares:
-            upper += share
-            so_far = numpy.cumsum(self.uniform < upper, axis=1)[:, self.looks].astype(float)
-            counts.append(so_far - before)
-            before = so_far
+        every = [numpy.zeros_like(below[0]), *below, numpy.broadcast_to(looks + 1, below[0].shape)]
+        counts = numpy.stack(every, axis=-1)[..., 1:] - numpy.stack(every, axis=-1)[..., :-1]
         gains = numpy.array([[bet * (kind / null - 1) for bet in BETS] for kind in kinds])
-        growth = numpy.stack(counts, axis=-1) @ numpy.log1p(gains)
-        capital = numpy.exp(numpy.minimum(growth, MAX_GROWTH)).mean(axis=-1)
-        return float((capital.max(axis=1) * self.levels[side] >= 1).mean())
+        growth = counts.astype(float) @ numpy.log1p(gains)
+        largest: NDArray[numpy.float64] = numpy.exp(numpy.minimum(growth, MAX_GROWTH)).mean(axis=-1).max(axis=1)
+        return largest
 
     def value_for(
         self, side: Side, shares_at: Callable[[float], Sequence[float]], ends: tuple[float, float]
