@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-RUNS: Final = 1000
+RUNS: Final = 2000
 CELLS: Final = 6_000_000  # runs × samples at most
 LOOKS: Final = 50
 CLOSER_LOOKS: Final = 500
