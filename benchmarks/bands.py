@@ -37,3 +37,19 @@ def between(values: Sequence[float]) -> str:
 def at_most(hits: int, repeats: int, bound: float) -> bool:
     """Whether a rate of at most the bound is not rejected by a one-sided binomial test at .01."""
     return float(stats.binom.sf(hits - 1, repeats, bound)) >= 0.01
+
+
+def at_least(hits: int, repeats: int, bound: float) -> bool:
+    """Whether a rate of at least the bound is not rejected by a one-sided binomial test at .01."""
+    return float(stats.binom.cdf(hits, repeats, bound)) >= 0.01
+
+
+def within(shares: Sequence[float], repeats: int, low: float = 0.93, high: float = 0.98) -> bool:
+    """Whether every share of the repeats is compatible with a coverage in the band."""
+    hits = [round(share * repeats) for share in shares]
+    return all(at_least(each, repeats, low) and at_most(each, repeats, high) for each in hits)
+
+
+def below(shares: Sequence[float], repeats: int, bound: float) -> bool:
+    """Whether every share of the repeats is compatible with a rate of at most the bound."""
+    return all(at_most(round(share * repeats), repeats, bound) for share in shares)

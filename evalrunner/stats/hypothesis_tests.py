@@ -213,14 +213,19 @@ def paired_p_values(
     p-value of Tango's score and of the exact tail decides pass and fail, and McNemar's test worse and better. Else, for
     counts adjusted for clusters, it is Tango's score with `df` degrees of freedom.
     """
-    at_margin = tango_score(b, c, n, max_drop)
     if not exact:
-        at_zero = tango_score(b, c, n, 0.0)
+        at_margin, at_zero = tango_score(b, c, n, max_drop), tango_score(b, c, n, 0.0)
         return PairedPValues(_tail(-at_margin, df), _tail(at_margin, df), _tail(at_zero, df), _tail(-at_zero, df))
     drops, gains = int(b), int(c)
-    worse, better = mcnemar(drops, gains, sides=1), mcnemar(gains, drops, sides=1)
-    lower, upper = exact_tails(drops, gains, int(n), max_drop)
-    return PairedPValues(max(NORMAL.cdf(at_margin), lower), max(NORMAL.cdf(-at_margin), upper), worse, better)
+    p_pass, p_fail = margin_p_values(drops, gains, int(n), max_drop)
+    return PairedPValues(p_pass, p_fail, mcnemar(drops, gains, sides=1), mcnemar(gains, drops, sides=1))
+
+
+def margin_p_values(b: int, c: int, n: int, max_drop: float) -> tuple[float, float]:
+    """`p_pass` and `p_fail` of unclustered pairs: the larger p-value of Tango's score and of the exact tail."""
+    score = tango_score(b, c, n, max_drop)
+    lower, upper = exact_tails(b, c, n, max_drop)
+    return max(NORMAL.cdf(score), lower), max(NORMAL.cdf(-score), upper)
 
 
 def _tail(score: float, df: float) -> float:

@@ -342,8 +342,8 @@ class ClusteredError:
 
     @cached_property
     def skewness(self) -> float:
-        """The skewness of the mean."""
-        return math.fsum(shift**3 for shift in self.shifts) / self.error**3 if self.varies else 0.0
+        """The skewness of the mean. Without a large cluster the mean is smaller: shifts have the other sign."""
+        return -math.fsum(shift**3 for shift in self.shifts) / self.error**3 if self.varies else 0.0
 
     @cached_property
     def contributing(self) -> float:

@@ -234,6 +234,21 @@ def test_few_clusters_carry_a_warning_and_fewer_have_no_interval() -> None:
     assert metric_interval(variance, values * 5, clusters=[place % 30 for place in range(300)]).method is None
 
 
+def test_clusters_of_one_have_the_bounds_of_unclustered_skewed_values() -> None:
+    values = draws(60, lambda draw: draw.expovariate(1) ** 2)
+    alone = metric_interval(Estimand(), values, one_sided=True)
+    clustered = metric_interval(Estimand(), values, clusters=list(range(60)))
+    assert alone.low is not None and alone.high is not None and clustered.low is not None and clustered.high is not None
+    mean, error = sum(values) / 60, mean_error(values, list(range(60)))
+    assert error.skewness > 0.3
+    df = error.limited_df(one_sided=False)
+    assert (clustered.low, clustered.high) == pytest.approx(
+        skewed_t(mean, error.error, error.skewness, level=0.95, df=df)
+    )
+    assert alone.high - mean > 1.5 * (mean - alone.low)
+    assert clustered.high - mean > 1.5 * (mean - clustered.low)
+
+
 def test_equal_values_count_as_one_for_each_cluster() -> None:
     for estimand in (SHARE, GRADED):
         result = metric_interval(estimand, [1.0] * 200, clusters=[place % 10 for place in range(200)])
