@@ -82,7 +82,8 @@ def reevaluate_gates(
     check.report(document, tuple(columns))
     document.raise_problems()
     candidate = CandidateRun(run.provenance, keys.keys, limited=run.dataset.limit == run.dataset.rows)
-    return _report(folder, run, gates_of, _check(folder, run, gates, summary, BaselineContext(candidate, baselines)))
+    context = BaselineContext(candidate, baselines, random_order=run.dataset.shuffle is not None)
+    return _report(folder, run, gates_of, _check(folder, run, gates, summary, context))
 
 
 def _check(

@@ -94,6 +94,9 @@ class Assembler:
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite. Raises SuiteError with every problem of the file."""
+        if self.stored is not None:  # stored answers keep the order of their run
+            shuffle = self.stored.provenance.dataset.shuffle
+            suite = replace(suite, dataset=replace(suite.dataset, shuffle=shuffle))
         calls = MiddlewareStack(
             suite.run, StopSignal(self.stop), self.timing, cache_folder() / CACHE_FILE, self.trace, self.refresh
         )

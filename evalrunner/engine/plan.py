@@ -206,8 +206,13 @@ class Plan:
 
     @property
     def stops_early(self) -> bool:
-        """Whether the run ends once its gates are decided: they are all sequential."""
-        return bool(self.gates) and all(gate.spec.sequential for gate in self.gates)
+        """Whether the run ends once its gates are decided: they are all sequential, and its order is random."""
+        return bool(self.gates) and all(gate.spec.sequential for gate in self.gates) and self.random_order
+
+    @property
+    def random_order(self) -> bool:
+        """Whether the samples are shuffled."""
+        return self.suite.dataset.shuffle is not None
 
     @property
     def measures(self) -> tuple[Measure, ...]:

@@ -131,10 +131,12 @@ def conclude(
 
 
 def baseline_context(plan: Plan) -> BaselineContext:
-    """The sides of gates on a baseline, with the models that have served the plan so far."""
+    """The sides of gates on a baseline, with the models that have served the plan so far, and the order of its samples."""
     if not plan.baselines:
-        return BaselineContext()
-    return BaselineContext(CandidateRun(tested_provenance(plan), plan.keys, plan.limited), plan.baselines)
+        return BaselineContext(random_order=plan.random_order)
+    return BaselineContext(
+        CandidateRun(tested_provenance(plan), plan.keys, plan.limited), plan.baselines, random_order=plan.random_order
+    )
 
 
 def current_look(plan: Plan, rows: int, *, decided: bool) -> LookRecord | None:
@@ -298,6 +300,7 @@ def metrics_record(result: RunResult) -> MetricsRecord:
             for name, target in result.targets.items()
         },
         gates=result.gates,
+        decided=result.decided,
         comparison=result.comparison,
     )
 

@@ -24,11 +24,15 @@ EVERY_VALUE = "*"
 
 @dataclass(frozen=True, slots=True)
 class BaselineContext:
-    """What gates need besides the numbers: the candidate run, the baselines that exist, by name, and what was seen before."""
+    """What gates need besides the numbers: the candidate run, the baselines that exist, by name, and what was seen before.
+
+    Without a `random_order` of the samples, sequential gates are ordinary ones: their first samples say nothing of the others.
+    """
 
     candidate: CandidateRun | None = None
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     sequential: SequentialContext | None = None
+    random_order: bool = True
 
 
 def check_gates(
@@ -47,7 +51,7 @@ def check_gates(
             tested.append(evaluate_threshold(gate, target, evidence, interval=intervals[-1]))
         else:
             tested.append(_evaluate_regression(gate, target, evidence, summary, context))
-        if gate.spec.sequential or (later and has_test(gate)):
+        if (gate.spec.sequential and context.random_order) or (later and has_test(gate)):
             tested[-1] = _sequentially(tested[-1], pairs, summary, context)
     decisions = decide(tested)
     return tuple(
@@ -62,7 +66,7 @@ def _sequentially(
     """The gate with its sequential verdict, where there is one."""
     from evalrunner.gates.sequential import decide_sequentially, family_size
 
-    later = not one.gate.spec.sequential
+    later = not (one.gate.spec.sequential and context.random_order)
     decision = decide_sequentially(one.gate, one.target, summary, context, family=family_size(pairs), later=later)
     return one if decision is None else replace(one, settled=decision, observed=UNTESTED, filled=())
 

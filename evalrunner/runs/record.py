@@ -335,6 +335,7 @@ class MetricsRecord:
     exit_code: int
     targets: Mapping[str, TargetMetrics]
     gates: tuple[GateResult, ...] = ()
+    decided: DecidedRecord | None = None
     comparison: Comparison | None = field(default=None)
 
     @classmethod

@@ -207,3 +207,21 @@ def test_a_run_that_did_not_finish_or_has_no_gates_is_no_look() -> None:
         evalrun("--resume", "last", "--limit", "60")
     assert "looked at again" not in evalrun("gate", "--json").stdout
     assert [look["samples"] for look in stored()["looks"]] == [60]
+
+
+def test_a_run_in_the_order_of_its_file_is_decided_by_the_ordinary_tests() -> None:
+    write(0.95, 200, more="")
+    evalrun("early.yaml", "--limit", "150")
+    write(0.95, 200)
+    for command in (("gate",), ("score", "last")):
+        (gate,) = json.loads(evalrun(*command, "--json").stdout)["gates"]
+        assert gate["verdict"] == "pass" and "after" not in gate["reason"]
+    assert (stored()["rows"], stored()["decided"], stored()["dataset"]["shuffle"]) == (150, None, None)
+
+
+def test_stored_answers_of_a_shuffled_run_are_scored_until_the_gates_are_decided() -> None:
+    write(0.95, 300)
+    evalrun("early.yaml", "--no-gates")
+    assert evalrun("score", "last").returncode == 0
+    assert stored()["decided"]["rows_planned"] == 300
+    assert stored("metrics.json")["decided"] == stored()["decided"]
