@@ -173,3 +173,17 @@ def test_gate_of_a_stored_run_treats_scores_of_0_and_1_as_the_run_did() -> None:
     assert {name: now[name] for name in ("verdict", "low", "high", "gate_low")} == {
         name: then[name] for name in ("verdict", "low", "high", "gate_low")
     }
+
+
+@pytest.mark.parametrize("command", [("show",), ("gate",)])
+def test_details_of_gates_are_shown_with_v(command: tuple[str, ...]) -> None:
+    rows = [{"input": f"q{place}", "expected": "yes", "out": "yes" if place % 5 else "no"} for place in range(40)]
+    Path("d.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("own.yaml").write_text(
+        "name: own\ndataset: d.jsonl\ntarget: {type: recorded, column: out}\nscorers: [exact_match]\n"
+        "gates: [{metric: exact_match, min: 0.75, confidence: 0.95}]\n"
+    )
+    evalrun("own.yaml", "-q")
+    short, long = (evalrun(*command, *more).stdout for more in ((), ("-v",)))
+    assert "-v shows the details" in short and "80%" not in short
+    assert "-v shows the details" not in long and "with 80%" in long and "one-sided 95% bounds" in long
