@@ -107,7 +107,8 @@ class PowerReport:
             ]
             lines = self._lines(one, target, n) if n else iter(("no sample is in this slice",))
             yield f"{', '.join(label)}: {next(lines)}" if label else next(lines)
-            yield from lines
+            for line in lines:
+                yield f"  {line}" if label else line
         if len(own) > MAX_LINES:
             yield f"… and {len(own) - MAX_LINES} more"
 
