@@ -112,6 +112,42 @@ def test_removed_samples_of_another_slice_are_outside() -> None:
     assert paired(before, now, design=design, known_slices=["topic"]).removed == 2
 
 
+@pytest.mark.parametrize(("changed_data", "changed", "ignored", "pairs"), [("untrusted", 2, 0, 3), ("ignore", 0, 2, 1)])
+def test_samples_that_moved_to_another_slice_are_changed(
+    changed_data: str, changed: int, ignored: int, pairs: int
+) -> None:
+    law, art = {"topic": "law"}, {"topic": "art"}
+    before = rows([1.0, 0.0, 1.0, 1.0], "exact_match", [law, law, law, art])
+    now = rows([1.0, 1.0, 1.0, 1.0], "exact_match", [law, art, art, art])
+    gate = replace(GATE, spec=replace(DROP, slice={"topic": "law"}, changed_data=changed_data))  # type: ignore[arg-type]
+    design = Design(slices=("topic",))
+    pairing = paired(before, now, gate=gate, in_slice={0}, design=design, known_slices=["topic"])
+    assert (pairing.changed, pairing.ignored, len(pairing.pairs), pairing.removed) == (changed, ignored, pairs, 0)
+    assert drops(pairing, "worst", gate) == [0.0, 0.0, 1.0][:pairs]  # what moved could be anything: 0 is its worst
+    unknown = paired(before, now, gate=gate, in_slice={0}, design=design, known_slices=None)
+    assert (unknown.changed, unknown.ignored, len(unknown.pairs)) == (0, 0, 1)
+
+
+def test_a_limit_explains_only_as_many_missing_samples_as_it_cuts_off() -> None:
+    before = right(1.0, 1.0, 1.0, 1.0)
+    first, second = right(1.0, 1.0)
+    assert paired(before, [first, second], limited=True).beyond == 2
+    renamed = replace(second, sample=replace(second.sample, id="another"))
+    swapped = paired(before, [first, renamed], limited=True)  # a sample is gone that the limit did not cut off
+    assert (swapped.beyond, swapped.removed, swapped.new) == (0, 3, 1)
+
+
+def test_a_pair_that_is_left_out_does_not_end_the_others() -> None:
+    pairing = paired(right(1.0, 1.0, 1.0), right(1.0, REFUSED, 0.0))
+    assert (drops(pairing), drops(pairing, "best")) == ([0.0, 1.0], [0.0, 1.0])
+    assert [drop for drop, _ in drops_of(GATE, pairing.pairs)] == [0.0, 1.0]
+
+
+def test_nothing_outside_of_the_comparison_needs_no_note() -> None:
+    assert paired(right(1.0), right(1.0)).note() is None
+    assert paired(right(1.0), right(1.0, 1.0)).note() == "samples not compared: 1 new"
+
+
 def test_a_pair_with_missing_epochs_counts_in_part() -> None:
     pairing = paired(right([1.0, 1.0]), right([1.0, DOWN]), epochs=2)
     (pair,) = pairing.pairs
