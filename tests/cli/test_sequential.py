@@ -166,6 +166,24 @@ def test_with_64_workers_and_slow_wrong_answers_the_run_decides_on_its_first_sam
     assert again["reason"] == gate["reason"]
 
 
+def test_fast_right_answers_do_not_pass_a_bad_model() -> None:
+    """Of the first answers that arrive all are right; of the first samples 60% are."""
+    draw = random.Random(8)
+    right = [draw.random() < 0.6 for _ in range(300)]
+
+    def script(request: Any, nth: int) -> Action:
+        correct = right[int(request["messages"][-1]["content"].rstrip("?"))]
+        return Answer("a") if correct else Slow(0.4, Answer("b"))
+
+    with ScriptedServer(script) as server:
+        target = f"{{name: m, model: m, base_url: '{server.base_url}'}}"
+        write(0.6, 300, target=target, more="run: {stop_early: true, concurrency: 64}")
+        done = evalrun("early.yaml", "--json")
+    (gate,) = json.loads(done.stdout)["gates"]
+    assert (done.returncode, gate["verdict"]) == (1, "fail")
+    assert stored()["rows"] < 300
+
+
 def test_failed_calls_count_against_either_decision() -> None:
     def script(request: Any, nth: int) -> Action:
         number = int(request["messages"][-1]["content"].rstrip("?"))
