@@ -121,6 +121,10 @@ class Baseline:
     def targets(self) -> tuple[str, ...]:
         return tuple(self.head.provenance.targets)
 
+    def never_ran(self, target: str) -> int:
+        """How many samples of its dataset have no row of a target: its run did not finish."""
+        return max(0, self.head.provenance.dataset.rows - sum(1 for name, _ in self.rows if name == target))
+
     def target_for(self, name: str, others: Iterable[str]) -> str | None:
         """The target to compare `name` with: that of its name, or the only one if the run has only one too (`others`)."""
         if name in self.targets:

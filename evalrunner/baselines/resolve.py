@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -159,8 +159,10 @@ def is_path(reference: str) -> bool:
 def baseline_of_run(folder: RunFolder) -> Baseline:
     """A stored run as a baseline. Raises RunNotFoundError if the run is broken or has no rows."""
     run = RunRecord.load(folder.path)
-    head = BaselineHead(folder.id, folder.id, run.finished_at, run.provenance)
-    rows = collect_rows(read_rows(folder.path), epochs=head.epochs)
+    rows = collect_rows(read_rows(folder.path), epochs=run.epochs, slices=run.design.slices)
     if not rows:
         raise RunNotFoundError(f"run {folder.id} has no rows")
-    return Baseline(head, folder.id, rows)
+    provenance = run.provenance
+    if run.decided is not None:  # the samples after the decision are not missing
+        provenance = replace(provenance, dataset=replace(provenance.dataset, rows=len({id_ for _, id_ in rows})))
+    return Baseline(BaselineHead(folder.id, folder.id, run.finished_at, provenance), folder.id, rows)

@@ -136,6 +136,7 @@ def pair_up(
     pairs: list[Pair] = []
     counts = {"changed": 0, "removed": 0, "new": 0, "beyond": 0, "unscored": 0, "unscored_before": 0, "ignored": 0}
     ignore, seen = gate.spec.changed_data == "ignore", set[str]()
+    unknown = baseline.never_ran(target)
     for sample, key in candidate.keys.items():
         seen.add(key.id)
         if in_slice is not None and sample not in in_slice:
@@ -148,7 +149,12 @@ def pair_up(
         now = lost if skipped or sample not in at else _side(evidence, at[sample])
         row = baseline.rows.get((target, key.id))
         before = None if row is None else baseline_side(gate, row, evidence.fill)
-        if row is None or (before is None and row.key != key):
+        if row is None and unknown and not skipped:  # perhaps one that did not run
+            unknown -= 1
+            counts["unscored"] += 1
+            counts["unscored_before"] += 1
+            pairs.append(Pair(lost, now, evidence.cluster_of(sample)))
+        elif row is None or (before is None and row.key != key):
             counts["new"] += not skipped
         elif row.key != key:
             counts["ignored" if ignore else "changed"] += 1
