@@ -184,8 +184,8 @@ def test_the_first_reducer_is_behind_plain_names_except_for_measures_of_the_answ
         ("exact_match/pass_at_3", "no metric 'exact_match/pass_at_3' in this suite; add the reducer 'pass_at_3' to 'reducer:'"),
         ("toxicity/p90/p90", "no metric 'toxicity/p90/p90' in this suite; did you mean 'toxicity/p90'?"),
         (
-            "toxicity/standard_deviation",
-            "no metric 'toxicity/standard_deviation' in this suite; it has toxicity/mean, toxicity/p90, toxicity/ratio, toxicity/pass_at_2",
+            "toxicity/zzzzzzzzzzzzzzzzzzzz",
+            "no metric 'toxicity/zzzzzzzzzzzzzzzzzzzz' in this suite; it has toxicity/mean, toxicity/p90, toxicity/ratio, toxicity/pass_at_2",
         ),
     ],
 )  # fmt: skip
