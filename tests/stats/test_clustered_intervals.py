@@ -46,7 +46,7 @@ def test_the_error_is_that_of_leaving_out_each_cluster() -> None:
     assert result.error == pytest.approx(math.sqrt(5 / 6 * sum(gap**2 for gap in gaps)))
     assert (result.count, result.effective) == (6, 32**2 / sum(size**2 for size in SIZES))
     assert result.df == pytest.approx(result.effective - 1)
-    assert result.skewness == pytest.approx(sum(gap**3 for gap in gaps) / sum(gap**2 for gap in gaps) ** 1.5)
+    assert result.skewness == pytest.approx(-sum(gap**3 for gap in gaps) / sum(gap**2 for gap in gaps) ** 1.5)
     assert result.contributing == pytest.approx(sum(gap**2 for gap in gaps) ** 2 / sum(gap**4 for gap in gaps))
     assert mean_error(SCORES, [0] * 32).error == math.inf
 
