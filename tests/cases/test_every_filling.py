@@ -11,6 +11,7 @@ from statistics import median
 
 import pytest
 
+from evalrunner.stats.aggregates import Estimand, gate_bounds
 from tests.cases.suites import run, samples
 
 EPOCHS = 3
@@ -74,3 +75,34 @@ def test_trusted_point_verdict_holds_for_every_filling(seed: int) -> None:
             timid.append((gate["gate"], gate["reason"], right))
     assert wrong == [], plans
     assert timid == [], plans
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_trusted_verdict_with_confidence_holds_for_graded_scores_anywhere_in_the_range(seed: int) -> None:
+    """Also for scores in between and for some at either end, which change the spread and not only the mean."""
+    chance = random.Random(seed)
+    observed = [round(chance.betavariate(8, 2), 2) for _ in range(40)]
+    lost = chance.choice([1, 2, 4])
+    estimand = Estimand(low=0.0, high=1.0)
+    edges = gate_bounds(estimand, observed, confidence=0.95)
+    assert edges.low is not None and edges.high is not None
+    bounds = [
+        round(end + shift, 3)
+        for end in (edges.low, edges.high)
+        for shift in (-0.2, -0.06, -0.03, -0.01, 0.01, 0.03, 0.06)
+    ]
+    gates = [
+        {"metric": "graded", "min": bound, "confidence": 0.95, "min_coverage": 0.5, "family": "none"}
+        for bound in bounds
+    ]
+    ended = run(samples(*((1, score) for score in observed), (lost, "error")), gates, scorers=["graded"])
+    fillings = [[0.0] * low + [1.0] * (lost - low) for low in range(lost + 1)] + [
+        [score] * lost for score in (0.2, 0.5, 0.8)
+    ]
+    ends = [gate_bounds(estimand, [*observed, *filling], confidence=0.95) for filling in fillings]
+    for bound, gate in zip(bounds, ended.gates, strict=True):
+        if gate["verdict"] == "pass":
+            assert all(end.low is not None and end.low >= bound for end in ends), gate
+        if gate["verdict"] == "fail":
+            assert all(end.high is not None and end.high < bound for end in ends), gate
+    assert {"pass", "fail", "untrusted"} <= set(ended.verdicts)
