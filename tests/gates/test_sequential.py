@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from benchmarks.sequential import completion_times
 from evalrunner.baselines.file import Baseline, BaselineHead, collect_rows, sample_key
 from evalrunner.domain import Declaration, GateResult, Row
 from evalrunner.errors import SuiteError
@@ -122,6 +125,27 @@ def test_a_run_in_any_order_decides_as_its_row_log(text: str, rate: float) -> No
         assert (result.verdict != "inconclusive") == monitor.decided
     ((test, _),) = monitor.tests
     assert (result.verdict, f"after {test.decided_after} of 400 samples" in result.reason) == (test.verdict, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 64])
+def test_a_model_at_the_bound_is_decided_falsely_in_at_most_five_percent(workers: int) -> None:
+    """Monitored after every row as it arrives; wrong answers take twice as long as right ones."""
+    rng, decisions, count, runs = np.random.default_rng(17), Counter[str](), 200, 600
+    draws = (rng.random((runs, count)) < 0.8).astype(float)
+    arrival = completion_times(draws, workers, rng).argsort(axis=1)
+    for values, order in zip(draws.tolist(), arrival.tolist(), strict=True):
+        now = rows(values, "match")
+        monitor, summary = monitor_of(CONFIDENT, [], count)
+        for place in order:
+            summary.add(now[place])
+            monitor.add(now[place])
+            if monitor.decided:
+                break
+        ((test, _),) = monitor.tests
+        decisions[test.verdict or "undecided"] += 1
+    assert max(decisions["pass"], decisions["fail"]) / runs <= 0.05
+    assert decisions["undecided"] / runs >= 0.9
 
 
 def test_a_sample_counts_once_all_its_epochs_are_there() -> None:

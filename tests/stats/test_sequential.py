@@ -10,7 +10,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from benchmarks.sequential import crossings, rows_used
+from benchmarks.sequential import crossings, exact_bounds, rows_used
+from evalrunner.gates.sequential import LATER_LOOK_SHARE
 from evalrunner.stats.sequential import BETS, BettingTest, SequentialTest, ShareTest, confidence_sequence
 
 ALPHA = 0.05
@@ -205,3 +206,14 @@ def test_rows_used_by_64_workers_with_the_truth_ten_points_off() -> None:
         runs = [[float(draw.random() < rate) for _ in range(n)] for _ in range(60) for rate in (0.7, 0.9)]
         used = [rows_used(values, 0.8, 64, draw, noisy=False) for values in runs]
         assert math.fsum(used) / len(used) <= most  # rows in flight at the decision among them
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [0.5, 0.8, 0.95])
+def test_later_looks_add_at_most_half_a_point_to_the_errors_of_the_first(rate: float) -> None:
+    """The first look is at most 5% (exact binomial), so that all looks together stay below 5.5%."""
+    values, first = (np.random.default_rng(23).random((3000, 1000)) < rate).astype(float), 100
+    low, high = exact_bounds(values[:, :first].sum(axis=1), first)
+    for side, null, decided in ((values, rate, low >= rate), (1 - values, 1 - rate, high < rate)):
+        later = crossings(side, null, alpha=ALPHA / LATER_LOOK_SHARE, start=first) <= 1000
+        assert (later & ~decided).mean() <= 0.005
