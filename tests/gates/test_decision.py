@@ -123,6 +123,8 @@ def test_an_inconclusive_gate_could_fail_by_its_own_fillings_only() -> None:
     assert verdicts(trial(SURE, OPEN, fail(0.04)), other) == ["inconclusive", "untrusted"]
     assert verdicts(trial(SURE, OPEN, fail(0.024)), other) == ["untrusted", "untrusted"]
     assert verdicts(trial(SURE, OPEN), other) == ["inconclusive", "untrusted"]
+    failed = trial(SURE, fail(0.001))  # after it Holm's next step is at the level itself
+    assert verdicts(trial(SURE, OPEN, fail(0.04)), failed) == ["untrusted", "fail"]
 
 
 def test_a_settled_gate_keeps_its_decision_and_its_place_in_the_family() -> None:

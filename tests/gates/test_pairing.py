@@ -190,5 +190,6 @@ def test_pairs_keep_the_cluster_of_their_sample_and_removed_ones_are_alone() -> 
 def test_epochs_that_pass_by_a_low_score_are_counted_on_both_sides() -> None:
     rule = replace(DROP, per_sample=PerSample("<=", 0.2, 2, 2))
     gate = Gate(rule, TOXIC, "mean", "toxicity/v1/at_least_2", Reducer("at_least", 2, -0.2), 2)
-    before, now = rows([[0.1, 0.2], [0.1, 0.1]], "toxicity"), rows([[0.1, 0.3], [0.2, 0.2]], "toxicity")
-    assert drops(paired(before, now, gate=gate, epochs=2), gate=gate) == [1.0, 0.0]
+    before = rows([[0.1, 0.2], [0.1, 0.1], [0.1, 0.3]], "toxicity")
+    now = rows([[0.1, 0.3], [0.2, 0.2], [0.1, 0.2]], "toxicity")
+    assert drops(paired(before, now, gate=gate, epochs=2), gate=gate) == [1.0, 0.0, -1.0]

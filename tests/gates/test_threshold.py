@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from evalrunner.domain import Declaration, GateResult, Metric
+from evalrunner.gates.check import check_gates
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.threshold import false_failure_rate, meets, threshold_outcome
 from evalrunner.stats.distributions import binomial_cdf
+from evalrunner.stats.hypothesis_tests import samples_to_decide
 from evalrunner.stats.power import false_failure_rate_of_mean, false_failure_rate_of_share
-from evalrunner.stats.summary import Measure
+from evalrunner.stats.summary import Measure, summarize
 from evalrunner.suite.schema import GateSpec, Operator
 from tests.gates.builders import judge, rows
 
@@ -101,8 +105,45 @@ def test_an_inconclusive_gate_counts_the_samples_to_its_nearer_end() -> None:
     assert (high.verdict, low.verdict) == ("inconclusive", "inconclusive")
     assert high.reason.startswith("between 0.7672 and 0.897 at 95% confidence: not conclusive. About ")
     assert (high.blocks, low.blocks) == (False, True)  # only a value on the wrong side blocks by default
-    assert high.samples_to_decide is not None and low.samples_to_decide is not None
-    assert 100 < high.samples_to_decide[0] < high.samples_to_decide[1]
+    assert high.reason.endswith(" samples are needed to decide")
+    assert high.gate_low is not None and low.gate_high is not None
+    for result, value, end in ((high, 0.84, high.gate_low), (low, 0.76, low.gate_high)):
+        needed = samples_to_decide(100, half=abs(value - end), estimate=value, bound=0.8)
+        assert result.samples_to_decide == (needed.even, needed.strong)
+
+
+def test_a_fail_that_holms_correction_holds_back_still_blocks() -> None:
+    gates = ", ".join(["{metric: exact_match, min: 0.8, confidence: 0.95}"] + ["{metric: exact_match, min: 0.5, confidence: 0.95}"] * 5)  # fmt: skip
+    first, *others = judge(gates, EXACT, rows(right(72), "exact_match"))
+    assert (first.verdict, first.blocks, {one.verdict for one in others}) == ("inconclusive", True, {"pass"})
+    assert "but not after Holm's correction for 6 gates" in first.reason
+    strict = judge(gates.replace("min: 0.8", "max: 0.63"), EXACT, rows(right(72), "exact_match"))[0]
+    assert (strict.verdict, strict.reason.partition(" at 95%")[0]) == ("inconclusive", "at least 0.6368")
+
+
+def test_strict_operators_name_the_same_ends() -> None:
+    spec = GateSpec("exact_match > 0.8", "exact_match", ">", 0.8, kind="confidence", confidence=0.95)
+    summary = summarize(rows(right(90), "exact_match"), [EXACT], ["m"])
+    (above,) = check_gates([Gate(spec, EXACT, "mean", "exact_match/v1")], summary)
+    assert (above.verdict, above.reason) == ("pass", "at least 0.8363 at 95% confidence: meets the threshold")
+    below = replace(spec, operator="<", bound=0.99)
+    (under,) = check_gates([Gate(below, EXACT, "mean", "exact_match/v1")], summary)
+    assert (under.verdict, under.reason.partition(" ")[0:1]) == ("pass", ("at",))
+    assert under.reason.startswith("at most ")
+
+
+def test_no_interval_is_named_with_its_reason() -> None:
+    few = one("{metric: quality, min: 0.5, confidence: 0.95}", [0.4, 0.6] * 4, GRADED)
+    assert (few.verdict, few.reason) == (
+        "inconclusive", "not conclusive: no interval: 8 values, at least 20 are needed",
+    )  # fmt: skip
+
+
+def test_an_equality_holds_or_fails_only_if_every_filling_agrees() -> None:
+    assert one("quality == 0.5", [0.5] * 98 + [DOWN] * 2, GRADED).verdict == "untrusted"
+    assert one("quality == 0.49", [0.5] * 98 + [DOWN] * 2, GRADED).verdict == "untrusted"  # both at 0
+    assert one("quality == 0.51", [0.5] * 98 + [DOWN] * 2, GRADED).verdict == "untrusted"  # both at 1
+    assert one("quality == 0.48", [0.5] * 98 + [DOWN] * 2, GRADED).verdict == "fail"
 
 
 def test_a_quantile_without_an_end_is_inconclusive_and_says_so() -> None:
