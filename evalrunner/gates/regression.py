@@ -177,7 +177,21 @@ def _untrusted(one: _Comparison, result: BaselineResult) -> GateDecision | None:
 
 
 def _missing_note(one: _Comparison) -> str:
-    """`compared 140 of 200 samples of 'main': 60 changed`, with why answers are missing."""
+    """`compared 140 of 200 samples of 'main': 60 changed`."""
+    return f"compared {_compared(one)}: {_why_missing(one)}"
+
+
+def _compared(one: _Comparison) -> str:
+    """`140 of 200 samples of 'main'`."""
+    pairing = one.pairing
+    scored = f"{pairing.scored:,} of {len(pairing.pairs):,}"
+    if pairing.incomplete and pairing.scored == len(pairing.pairs):
+        scored = f"{pairing.coverage:.0%} of the answers to {len(pairing.pairs):,}"
+    return f"{scored} samples of {one.baseline.label!r}"
+
+
+def _why_missing(one: _Comparison) -> str:
+    """Why samples of the baseline are in no pair, or only with a part of their answers."""
     pairing, name = one.pairing, one.gate.measure.name
     unscored_now = pairing.unscored - pairing.unscored_before
     partial_only = pairing.incomplete and pairing.scored == len(pairing.pairs)
@@ -187,10 +201,7 @@ def _missing_note(one: _Comparison) -> str:
         f"{pairing.unscored_before:,} without a score in the baseline" if pairing.unscored_before else None,
         (why_unscored(one.evidence, name) or SKIPPED_THEM) if unscored_now > 0 or partial_only else None,
     ]
-    scored = f"{pairing.scored:,} of {len(pairing.pairs):,}"
-    if partial_only:
-        scored = f"{pairing.coverage:.0%} of the answers to {len(pairing.pairs):,}"
-    return f"compared {scored} samples of {one.baseline.label!r}: {'; '.join(kind for kind in kinds if kind)}"
+    return join(kinds)
 
 
 def _unpaired(one: _Comparison) -> str | None:
@@ -291,11 +302,11 @@ def _possible_drop(one: _Comparison) -> str | None:
 
 def _depends_on_missing(one: _Comparison, result: BaselineResult) -> GateDecision:
     """The verdict that does not hold for every possible score of the pairs without one."""
-    now = _change(one.gate, one.test)
-    reason = f"{now} on these, {_possible_drop(one)}, which could change the verdict"
+    change = f"{_change(one.gate, one.test)} on {_compared(one)}"
+    reason = f"{change}, {_possible_drop(one)}: {_why_missing(one)}"
     details = (CHANGED_DATA,) if one.pairing.changed or one.pairing.removed else ()
     return GateDecision(
-        "untrusted", join([_missing_note(one), reason]), low=one.test.low, high=one.test.high,
+        "untrusted", reason, low=one.test.low, high=one.test.high,
         details=(*details, *_notes(one, result)),
     )  # fmt: skip
 

@@ -78,10 +78,7 @@ def test_a_gate_without_applicable_samples_fails() -> None:
 def test_provider_errors_make_a_gate_untrusted() -> None:
     result = verdict(cells(5, WRONG) + cells(95, DOWN), "exact_match", ">=", 0.8)
     assert result.verdict == "untrusted"
-    assert (
-        result.reason
-        == "scored 5 of 100 answers: the provider failed on 95 (server); 0 so far, 0 to 0.95 with the rest"
-    )
+    assert result.reason == "0 on 5 of 100 answers, 0 to 0.95 with the rest: the provider failed on 95 (server)"
 
 
 def test_unreadable_judge_replies_make_a_gate_untrusted() -> None:
@@ -101,8 +98,7 @@ def test_a_model_that_refuses_the_hard_ones_does_not_get_better() -> None:
     result = verdict(cells(78, RIGHT) + cells(19, WRONG) + cells(3, REFUSED), "exact_match", ">=", 0.8)
     assert result.verdict == "untrusted"
     assert result.reason == (
-        "scored 97 of 100 answers: the model did not answer 3 (refused); 0.8041 so far, 0.78 to 0.8041 with the rest, "
-        "which could change the verdict"
+        "0.8041 on 97 of 100 answers, 0.78 to 0.8041 with the rest: the model did not answer 3 (refused)"
     )
 
 

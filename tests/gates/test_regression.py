@@ -68,8 +68,8 @@ def test_missing_candidate_scores_are_set_to_the_worst_value() -> None:
     assert (result.verdict, result.reason) == (
         "untrusted",
         (
-            "compared 96 of 100 samples of 'main': the model did not answer 4 (refused); no change (90% CI -2.7 to 2.7) on "
-            "these, a drop of 0.0 to 4.0 points with the rest, which could change the verdict"
+            "no change (90% CI -2.7 to 2.7) on 96 of 100 samples of 'main', a drop of 0.0 to 4.0 points with the rest: "
+            "the model did not answer 4 (refused)"
         ),
     )
     assert judge(DROP % ("exact_match", 0.15), EXACT, now, before=before)[0].verdict == "pass"

@@ -183,7 +183,7 @@ def test_nothing_is_decided_below_the_minimum_coverage() -> None:
     lost = [0.0 if place % 4 else "server: 500" for place in range(100)]
     assert check(CONFIDENT, rows(lost, "match"), 200).reason == "not decided after 100 of 200 samples"
     whole = check(CONFIDENT, rows(lost, "match"))
-    assert whole.verdict == "untrusted" and "scored 75 of 100 answers" in whole.reason
+    assert whole.verdict == "untrusted" and "on 75 of 100 answers" in whole.reason
 
 
 def test_skipped_samples_are_left_out() -> None:
