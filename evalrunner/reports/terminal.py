@@ -213,12 +213,13 @@ def metrics_table(name: str, target: TargetView, planned: int) -> Table:
 
 
 def interval_notes(target: TargetView) -> Iterator[str]:
-    """Notes on intervals that the table cannot show, such as too few clusters."""
+    """Notes that the table cannot show: too few clusters for an interval, scores that are all 0 or 1."""
     by_note: dict[str, list[str]] = {}
     for metric in target.metrics:
-        note = (metric.detail or {}).get("interval")
-        if note and metric.slice is None and metric.scorer not in ALWAYS and not note.endswith(TOO_FEW_VALUES):
-            by_note.setdefault(note, []).append(metric.name)
+        detail = metric.detail or {}
+        for note in (detail.get("interval"), detail.get("scores")):
+            if note and metric.slice is None and metric.scorer not in ALWAYS and not note.endswith(TOO_FEW_VALUES):
+                by_note.setdefault(note, []).append(metric.name)
     for note, names in by_note.items():
         yield f"{', '.join(names)}: {note}"
 

@@ -106,3 +106,15 @@ def test_cluster_column_without_values_is_a_suite_error() -> None:
     assert problems("", dataset=", cluster: pasage") == [
         "s.yaml:2:38: dataset.cluster: no sample has a value of 'pasage'; did you mean 'passage'?"
     ]
+
+
+def test_scores_that_are_all_0_or_1_are_named_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("tone.py").write_text("def tone(output): return float(len(output) % 2)\n")
+    Path("s.yaml").write_text(
+        "name: s\ndataset: {rows: [{input: a, out: a}, {input: b, out: bb}]}\n"
+        "target: {type: recorded, column: out}\nscorers: [{type: python, name: tone, function: 'tone.py:tone'}]\n"
+    )
+    result = evalrunner.run_suite("s.yaml", reporters=(TerminalReporter(),))
+    tone = next(each for each in metrics(result) if each["scorer"] == "tone")
+    assert (tone["name"], tone["method"]) == ("tone/v1/mean", "wilson")
+    assert "tone/v1/mean: all scores are 0 or 1, so they are treated as pass or fail" in capsys.readouterr().out
