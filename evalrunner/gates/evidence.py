@@ -53,7 +53,6 @@ class Evidence:
     epochs: int = 1
     not_run: int = 0
     elsewhere: int = 0
-    seed: int = 0
 
     @property
     def values(self) -> array[float]:
@@ -142,7 +141,6 @@ def gather_evidence(gate: Gate, summary: Summary, target: str) -> Evidence:
     ends = (0.0, 1.0) if gate.reducer.counts else (fill.worst, fill.best)
     return Evidence(
         scores, scores.partition_states(clusters), clusters, tally, calls, fill, ends, summary.epochs, not_run, elsewhere,
-        summary.design.seed,
     )  # fmt: skip
 
 

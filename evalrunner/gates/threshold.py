@@ -75,11 +75,11 @@ def evaluate_threshold(
     """The test of a gate on a threshold. `interval` is the 95% interval of its metric."""
     if (nothing := _without_scores(gate, evidence)) is not None:
         return TestedGate(gate, target, evidence, settled=nothing)
-    observed = _test(gate, evidence.values, evidence.reduced.clusters, evidence.seed)
+    observed = _test(gate, evidence.values, evidence.reduced.clusters)
     filled: list[_Test] = []
     if gate.spec.missing == "bounds":
         every = fillings(evidence, gate.estimand, with_spread=has_test(gate))
-        filled = [_test(gate, *_columns(filling), evidence.seed) for filling in every if filling.values]
+        filled = [_test(gate, *_columns(filling)) for filling in every if filling.values]
     outcomes = [one.outcome for one in filled]
     values = [one.value for one in filled]
     if gate.spec.operator == "==" and values and min(values) < gate.spec.bound < max(values):
@@ -151,14 +151,14 @@ def false_failure_rate(gate: Gate, metric: Metric, n: int, *, clustered: bool) -
     return None
 
 
-def _test(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, seed: int) -> _Test:
+def _test(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None) -> _Test:
     value = gate.estimand.value(values)
     assert value is not None  # there are scores
     confidence = gate.spec.confidence
     if confidence is None:
         passed = meets(gate, value)
         return _Test(value, None, Outcome(passed, p_fail=1.0 if passed else 0.0))
-    bounds_at = partial(gate_bounds, gate.estimand, values, clusters=clusters, seed=seed)
+    bounds_at = partial(gate_bounds, gate.estimand, values, clusters=clusters)
     bounds = bounds_at(confidence=confidence)
     bad, _ = _sides(gate, bounds)
     passed = bad is not None and meets(gate, bad)
@@ -166,10 +166,10 @@ def _test(gate: Gate, values: Sequence[float], clusters: Sequence[int] | None, s
 
 
 def threshold_outcome(
-    gate: Gate, values: Sequence[float], clusters: Sequence[int] | None = None, *, seed: int = 0
+    gate: Gate, values: Sequence[float], clusters: Sequence[int] | None = None
 ) -> tuple[Outcome, bool]:
     """The outcome of a gate on complete scores, and whether its value misses the threshold."""
-    test = _test(gate, values, clusters, seed)
+    test = _test(gate, values, clusters)
     return test.outcome, not meets(gate, test.value)
 
 

@@ -305,7 +305,6 @@ def metric_interval(
     clusters: Sequence[int] | None = None,
     level: float = LEVEL,
     one_sided: bool = False,
-    seed: int = 0,
 ) -> Interval:
     """The two-sided interval of an aggregate of `values`, one value per sample; with `one_sided` the bounds of a gate.
 
@@ -329,7 +328,6 @@ def gate_bounds(
     *,
     confidence: float,
     clusters: Sequence[int] | None = None,
-    seed: int = 0,
 ) -> Interval:
     """The one-sided lower and upper bounds of an aggregate, each at `confidence`, as `low` and `high`.
 

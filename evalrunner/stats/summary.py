@@ -436,7 +436,7 @@ class Summary:
     def interval(self, estimand: Estimand, values: Sequence[float], reduced: ReducedScores) -> Interval:
         """The 95% interval of a metric with these values; it holds at any time if the run ended when its gates were decided."""
         if not self.decided:
-            return metric_interval(estimand, values, clusters=reduced.clusters, seed=self.design.seed)
+            return metric_interval(estimand, values, clusters=reduced.clusters)
         from evalrunner.stats.sequential import anytime_interval
 
         return anytime_interval(estimand, reduced.values, reduced.samples, reduced.clusters)
