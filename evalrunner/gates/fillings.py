@@ -89,11 +89,11 @@ def _ends(evidence: Evidence) -> Iterator[tuple[int, float, float]]:
 
 
 def _clusters(evidence: Evidence, samples: Sequence[int]) -> array[int] | None:
-    """The cluster of each sample; one that never ran is its own, as its cluster is not known."""
+    """The cluster of each sample; those that never ran share one, the worst case, as theirs are not known."""
     clusters = evidence.clusters
     if clusters is None:
         return None
-    return array("q", (clusters[sample] if sample >= 0 else sample for sample in samples))
+    return array("q", (clusters[sample] if sample >= 0 else -1 for sample in samples))
 
 
 def _of_variance(evidence: Evidence) -> Iterator[Filling]:

@@ -20,6 +20,7 @@ from evalrunner.runs.provenance import EMPTY_PROVENANCE, Provenance
 from evalrunner.stats.tally import NOT_RUN, SKIPPED, FillRange, reduce_cells
 
 CODES = {name: code for code, name in STATES.items()} | {NOT_RUN_STATE: NOT_RUN}
+GONE: Final = -1  # the cluster of removed samples: theirs are not known, and sharing one is the worst case
 Filling: TypeAlias = Literal["observed", "worst", "best", "by turns"]
 
 
@@ -173,7 +174,7 @@ def pair_up(
     kind = "beyond" if _within_limit(candidate, baseline, target, seen) else "ignored" if ignore else "removed"
     counts[kind] += len(gone)
     if kind == "removed":
-        pairs.extend(Pair(side, lost, -1 - number) for number, side in enumerate(gone))
+        pairs.extend(Pair(side, lost, GONE) for side in gone)
     return Pairing(tuple(pairs), **counts)
 
 

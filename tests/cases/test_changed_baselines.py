@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,22 @@ def test_limit_does_not_hide_deleted_samples() -> None:
     assert "40 removed" in ended.text
     assert checked(data, drop(0.05), dataset=limited).verdict == "pass"
     assert checked(data, drop(0.05), dataset={**limited, "limit": 150}).verdict == "pass"
+
+
+@pytest.mark.parametrize("seed", [3, 8, 17])
+def test_removed_samples_may_all_be_of_one_cluster(seed: int) -> None:
+    """The five answers of one passage are removed, all of which got worse: as five passages they would weigh less."""
+    chance = random.Random(seed)
+    count = chance.choice([20, 30, 40])
+    risks = [chance.choice([0, 0, 0, 0.3, 0.6]) for _ in range(count)]
+    now = ["wrong" if chance.random() < risks[at // 5] else "right" for at in range(5 * count)]
+    passages = [f"p{at // 5}" for at in range(5 * count)]
+    clustered = {"path": "data.jsonl", "cluster": "passage"}
+    accept(samples((5 * count, "right"), passage=passages), dataset=clustered)
+    data = samples(*((1, outcome) for outcome in now), passage=passages)
+    worst = max(range(count), key=lambda cluster: now[5 * cluster : 5 * cluster + 5].count("wrong"))
+    share = now.count("wrong") / len(now)
+    gates = [drop(round(share + more, 3), family="none") for more in (0.05, 0.07, 0.09, 0.12, 0.16)]
+    whole = run(data, gates, dataset=clustered).verdicts
+    part = checked(data[: 5 * worst] + data[5 * worst + 5 :], *gates, dataset=clustered).verdicts
+    assert [now for now, full in zip(part, whole, strict=True) if now in ("pass", "fail") and now != full] == []
