@@ -149,24 +149,17 @@ class Grid:
                 cell.trusted += now in TRUSTED
                 cell.wrong += now in TRUSTED and now != then
 
-    def lines(self) -> Iterator[Line]:
-        for epochs in EPOCHS:
-            cells = [cell for (_, e, _, _), cell in self.cells.items() if e == epochs]
-            if not cells:
-                continue
-            worst = max(cells, key=lambda cell: cell.rate)
-            met = (
-                worst.wrong == 0
-                if self.rule.limit == 0
-                else all(at_most(cell.wrong, cell.runs, self.rule.limit) for cell in cells)
-            )
-            yield Line(
-                f"{self.rule.name}, {epochs} epoch{'s' if epochs > 1 else ''}",
-                f"{sum(cell.wrong for cell in cells):,} of {sum(cell.runs for cell in cells):,}; "
-                f"at most {percent(worst.rate)} in a cell",
-                "never" if self.rule.limit == 0 else "at most 5% in every cell",
-                met,
-            )
+    def line(self) -> Line:
+        cells = list(self.cells.values())
+        worst, limit = max(cell.rate for cell in cells), self.rule.limit
+        met = all(at_most(cell.wrong, cell.runs, limit) if limit else cell.wrong == 0 for cell in cells)
+        wrong, runs = sum(cell.wrong for cell in cells), sum(cell.runs for cell in cells)
+        return Line(
+            self.rule.name,
+            f"{wrong:,} of {runs:,}; at most {percent(worst)} in a cell",
+            "at most 5% in every cell" if limit else "never",
+            met,
+        )
 
     def usefulness(self) -> str:
         """How often the verdict is lost where the full data decides, by share missing: a row of the second table."""
@@ -186,7 +179,7 @@ def grid(scale: float) -> Iterator[Line]:
         for epochs in EPOCHS:
             for n, repeats in zip(SIZES, REPEATS[epochs], strict=True):
                 _measure(measured, n, epochs, max(1, round(repeats * scale)), seed=SEED + number)
-        yield from measured.lines()
+        yield measured.line()
         tables.append(measured.usefulness())
     head = " | ".join(f"{share:.0%} lost, n = {n:,}" for share in SHARES for n in (200, 3000))
     TABLES.extend(["", f"| untrusted where the full data decides | {head} |", "|---|" + 6 * "---|", *tables])

@@ -87,7 +87,7 @@ def test_clusters_stay_with_their_samples_and_new_ones_share_one() -> None:
     assert a != b
     assert worst.clusters is not None and best.clusters is not None
     assert list(worst.clusters) == [a, b, a, b, -1, -1]
-    assert list(best.clusters) == [a, b, b, -1, -2]
+    assert list(best.clusters) == [a, b, b, -1, -1]
     alone = evidence_of([1.0, DOWN])[1]
     assert alone.cluster_of(1) == 0
     assert [one.clusters for one in fillings(alone, gate.estimand, with_spread=False)] == [None, None]
