@@ -12,18 +12,18 @@ import pytest
 from evalrunner.scorers.autoevals import CALIBRATION_EXAMPLES
 from tests.cases.suites import Ended, command
 from tests.engine.test_judge import chosen, parts_of
-from tests.fakes.server import Action, Script, ScriptedServer
+from tests.fakes.server import Action, Answer, Script, ScriptedServer, Status
 
 GOOD = {(pair.input, pair.output): pair.good for pair in CALIBRATION_EXAMPLES}
 
 
-def judged(script: Script) -> Ended:
+def judged(script: Script, gate: str = "factuality >= 0.4") -> Ended:
     data = [{"input": f"Question {i}?", "expected": "right", "out": "right" if i % 2 else "false"} for i in range(6)]
     Path("data.jsonl").write_text("\n".join(map(json.dumps, data)))
     with ScriptedServer(script) as server:
         Path("j.yaml").write_text(
             "name: j\ndataset: data.jsonl\ntarget: {type: recorded, column: out}\nrun: {concurrency: 1}\n"
-            f'judge: {{model: judge-1, base_url: "{server.base_url}"}}\nscorers: [factuality]\ngates: [factuality >= 0.4]\n'
+            f'judge: {{model: judge-1, base_url: "{server.base_url}"}}\nscorers: [factuality]\ngates: [{gate}]\n'
         )
         return command("j.yaml", "--json")
 
@@ -76,3 +76,27 @@ def test_judge_that_tosses_a_coin_on_bad_answers_is_not_used() -> None:
 
     ended = judged(script)
     assert (ended.code, ended.verdict) == (3, "untrusted")
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (Status(400, "no"), "the judge's provider failed on 1"),
+        (Answer("I cannot say."), "the judge's reply was unreadable on 1"),
+    ],
+)
+@pytest.mark.parametrize(("bound", "verdict"), [(0.5, "untrusted"), (0.33, "pass"), (0.55, "fail")])
+def test_verdict_that_one_lost_judgment_could_change_is_untrusted(
+    failure: Action, cause: str, bound: float, verdict: str
+) -> None:
+    """Of six answers the judge finds two right and three wrong; the sixth is lost: .33 to .5."""
+
+    def script(request: Any, nth: int) -> Action:
+        question, output = parts_of(request)
+        if question == "Question 5?":
+            return failure
+        return chosen("C" if GOOD.get((question, output), "right" in output) else "D")
+
+    ended = judged(script, f"{{metric: factuality, min: {bound}, min_coverage: 0.8}}")
+    assert ended.verdict == verdict, ended.text
+    assert cause in ended.text
