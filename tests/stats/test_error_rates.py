@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from evalrunner.stats.aggregates import Estimand, metric_interval
+from evalrunner.stats.aggregates import Estimand, gate_bounds, metric_interval
 from evalrunner.stats.hypothesis_tests import holm, non_inferiority, tango_score
 from evalrunner.stats.power import smallest_drop
 
@@ -29,6 +29,30 @@ def test_coverage_of_graded_means_where_students_t_fails(n: int) -> None:
     half = stats.t.ppf(0.975, n - 1) * drawn.std(axis=1, ddof=1) / n**0.5
     plain = int((abs(drawn.mean(axis=1) - 0.95) <= half).sum())
     assert plain < covered and (n > 20 or not plausible(plain, 0.93, 0.98))
+
+
+@pytest.mark.parametrize("n", [30, 100])
+def test_coverage_of_lognormal_means_where_students_t_fails(n: int) -> None:
+    generator = numpy.random.default_rng(17)
+    drawn, mean = generator.lognormal(0, 1, (REPEATS, n)), numpy.exp(0.5)
+    result = [metric_interval(Estimand(), values) for values in drawn.tolist()]
+    assert plausible(sum((each.low or 0) <= mean <= (each.high or 0) for each in result), 0.93, 0.98)
+    half = stats.t.ppf(0.975, n - 1) * drawn.std(axis=1, ddof=1) / n**0.5
+    assert not plausible(int((abs(drawn.mean(axis=1) - mean) <= half).sum()), 0.95, 0.98)
+    missed = sum((gate_bounds(Estimand(), values, confidence=0.95).high or 0) < mean for values in drawn.tolist())
+    assert plausible(missed, 0.0, 0.055)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.95])
+def test_coverage_of_ten_clusters_that_are_nearly_one_answer_each(share: float) -> None:
+    generator, clusters = numpy.random.default_rng(18), [place // 20 for place in range(200)]
+    shape = 0.3 / 0.7  # ICC .7
+    covered = 0
+    for centres in generator.beta(share * shape, (1 - share) * shape, (REPEATS, 10)):
+        values = (generator.random(200) < centres[clusters]).astype(float).tolist()
+        result = metric_interval(Estimand(binary=True), values, clusters=clusters)
+        covered += (result.low or 0) <= share <= (result.high or 0)
+    assert plausible(covered, 0.93, 1.0)
 
 
 def test_coverage_of_clustered_intervals_and_of_ignoring_clusters() -> None:
