@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from evalrunner.gates.sequential import LATER_LOOK_SHARE, LIKELY_SHARE
+from evalrunner.gates.sequential import LATER_LOOK_SHARE, WAIT_FACTOR
 from evalrunner.stats.sequential import BETS, TIE, SequentialTest, ShareTest
 
 Array = npt.NDArray[np.float64]
@@ -72,7 +72,7 @@ def rows_used(values: list[float], bound: float, workers: int, draw: random.Rand
     complete, started, prefix, now = [False] * n, 0, 0, 0.0
     while True:
         while started < n and len(in_flight) < workers and test.decision is None:
-            likely = prefix > 0 and test.samples_left(prefix) <= LIKELY_SHARE * (started - prefix)
+            likely = prefix > 0 and test.samples_left(prefix) <= WAIT_FACTOR * (started - prefix)
             ahead = 4 * len(in_flight) >= workers and started - prefix >= workers
             if in_flight and (likely or ahead):
                 break

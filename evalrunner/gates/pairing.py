@@ -131,51 +131,77 @@ def pair_up(
     `in_slice` are the positions of the samples in the gate's slice, None for all. A sample that the scorer skips on both
     sides is no pair; one that it skips on one side is a pair without a score.
     """
-    lost = SideScore(None, *evidence.ends, share=0.0)
-    scores = evidence.per_sample
-    at = {sample: place for place, sample in enumerate(scores.samples)}
-    pairs: list[Pair] = []
-    counts = {"changed": 0, "removed": 0, "new": 0, "beyond": 0, "unscored": 0, "unscored_before": 0, "ignored": 0}
-    ignore, seen = gate.spec.changed_data == "ignore", set[str]()
-    unknown = baseline.never_ran(target)
+    pairing = _PairingBuilder(gate, evidence, baseline, target)
     for sample, key in candidate.keys.items():
-        seen.add(key.id)
-        if in_slice is not None and sample not in in_slice:
-            moved = _moved_side(gate, baseline.rows.get((target, key.id)), evidence.fill)
-            if moved is not None:
-                counts["ignored" if ignore else "changed"] += 1
-                pairs.extend([] if ignore else [Pair(moved, lost, evidence.cluster_of(sample))])
-            continue
-        skipped = sample in at and scores.codes[at[sample]] == SKIPPED
-        now = lost if skipped or sample not in at else _side(evidence, at[sample])
-        row = baseline.rows.get((target, key.id))
-        before = None if row is None else baseline_side(gate, row, evidence.fill)
-        if row is None and unknown and not skipped:  # perhaps one that did not run
-            unknown -= 1
-            counts["unscored"] += 1
-            counts["unscored_before"] += 1
-            pairs.append(Pair(lost, now, evidence.cluster_of(sample)))
+        if in_slice is None or sample in in_slice:
+            pairing.add(sample, key)
+        else:
+            pairing.add_moved(sample, key)
+    seen = {key.id for key in candidate.keys.values()}
+    pairing.add_unseen(seen, beyond=_within_limit(candidate, baseline, target, seen))
+    return Pairing(tuple(pairing.pairs), **pairing.counts)
+
+
+class _PairingBuilder:
+    """Collects the pairs of a gate and counts those that are missing, by kind.
+
+    `unknown` is how many samples of the baseline may not have run, so that nothing is known of them.
+    """
+
+    def __init__(self, gate: Gate, evidence: Evidence, baseline: Baseline, target: str) -> None:
+        self.gate, self.evidence, self.baseline, self.target = gate, evidence, baseline, target
+        self.lost = SideScore(None, *evidence.ends, share=0.0)
+        self.place_of = {sample: place for place, sample in enumerate(evidence.per_sample.samples)}
+        self.ignores_changes = gate.spec.changed_data == "ignore"
+        self.unknown = baseline.never_ran(target)
+        self.pairs: list[Pair] = []
+        self.counts = dict.fromkeys(
+            ("changed", "removed", "new", "beyond", "unscored", "unscored_before", "ignored"), 0
+        )
+
+    def add(self, sample: int, key: SampleKey) -> None:
+        """Add a sample of the run by its position."""
+        scores, place = self.evidence.per_sample, self.place_of.get(sample)
+        skipped = place is not None and scores.codes[place] == SKIPPED
+        now = self.lost if skipped or place is None else _side(self.evidence, place)
+        row = self.baseline.rows.get((self.target, key.id))
+        before = None if row is None else baseline_side(self.gate, row, self.evidence.fill)
+        if row is None and self.unknown and not skipped:  # perhaps one that did not run
+            self.unknown -= 1
+            self._add_pair(sample, self.lost, now)
         elif row is None or (before is None and row.key != key):
-            counts["new"] += not skipped
+            self.counts["new"] += not skipped
         elif row.key != key:
-            counts["ignored" if ignore else "changed"] += 1
-            if not ignore:
-                pairs.append(Pair(before or lost, lost, evidence.cluster_of(sample)))
+            self._add_changed(sample, before or self.lost)
         elif before is not None or not skipped:
-            pair = Pair(before or lost, now, evidence.cluster_of(sample))
-            counts["unscored"] += not pair.scored
-            counts["unscored_before"] += pair.baseline.value is None
-            pairs.append(pair)
-    gone = [
-        side
-        for row in _unseen(gate, baseline, target, seen)
-        if (side := baseline_side(gate, row, evidence.fill)) is not None
-    ]
-    kind = "beyond" if _within_limit(candidate, baseline, target, seen) else "ignored" if ignore else "removed"
-    counts[kind] += len(gone)
-    if kind == "removed":
-        pairs.extend(Pair(side, lost, GONE) for side in gone)
-    return Pairing(tuple(pairs), **counts)
+            self._add_pair(sample, before or self.lost, now)
+
+    def add_moved(self, sample: int, key: SampleKey) -> None:
+        """Add a sample outside of the gate's slice: a changed one, if it was inside in the baseline."""
+        moved = _moved_side(self.gate, self.baseline.rows.get((self.target, key.id)), self.evidence.fill)
+        if moved is not None:
+            self._add_changed(sample, moved)
+
+    def add_unseen(self, seen: set[str], *, beyond: bool) -> None:
+        """Add the samples that only the baseline has. `beyond`: they lie beyond the limit of the run."""
+        rows = _unseen(self.gate, self.baseline, self.target, seen)
+        sides = [baseline_side(self.gate, row, self.evidence.fill) for row in rows]
+        gone = [side for side in sides if side is not None]
+        kind = "beyond" if beyond else "ignored" if self.ignores_changes else "removed"
+        self.counts[kind] += len(gone)
+        if kind == "removed":
+            self.pairs.extend(Pair(side, self.lost, GONE) for side in gone)
+
+    def _add_changed(self, sample: int, before: SideScore) -> None:
+        self.counts["ignored" if self.ignores_changes else "changed"] += 1
+        if not self.ignores_changes:
+            self.pairs.append(Pair(before, self.lost, self.evidence.cluster_of(sample)))
+
+    def _add_pair(self, sample: int, before: SideScore, now: SideScore) -> None:
+        pair = Pair(before, now, self.evidence.cluster_of(sample))
+        self.counts["unscored"] += not pair.scored
+        self.counts["unscored_before"] += before.value is None
+        self.pairs.append(pair)
 
 
 def _unseen(gate: Gate, baseline: Baseline, target: str, seen: set[str]) -> Iterator[BaselineRow]:

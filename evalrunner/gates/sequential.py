@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 POINT_ALPHA: Final = 0.05  # the share of runs in which a point gate may differ from the full run
 LATER_LOOK_SHARE: Final = 4  # later looks at an ordinary gate have this part of its error rate, on top of the first one
 
-LIKELY_SHARE: Final = 0.8  # of the samples in flight: if so many probably decide, no further one is started
+WAIT_FACTOR: Final = 5.0  # times the samples in flight: if the gate needs at most so many more, those are awaited first
 SIDES: Final = {
     ">=": ("at least", "below"),
     ">": ("above", "at most"),
@@ -335,11 +335,11 @@ class RunMonitor:
 
     @property
     def about_to_decide(self) -> bool:
-        """Whether the rows in flight probably decide every gate, so that a further one would be a waste."""
+        """Whether the rows in flight may decide every gate, so that a further one may be a waste."""
         for test, target in self.tests:
             if test.verdict is None:
                 complete = self._next[target]
-                if not test.samples or test.test.samples_left(complete) > LIKELY_SHARE * (self.started - complete):
+                if not test.samples or test.test.samples_left(complete) > WAIT_FACTOR * (self.started - complete):
                     return False
         return True
 

@@ -115,6 +115,7 @@ def test_scores_that_are_all_0_or_1_are_named_on_the_screen(capsys: pytest.Captu
         "target: {type: recorded, column: out}\nscorers: [{type: python, name: tone, function: 'tone.py:tone'}]\n"
     )
     result = evalrunner.run_suite("s.yaml", reporters=(TerminalReporter(),))
-    tone = next(each for each in metrics(result) if each["scorer"] == "tone")
+    every = json.loads((result.folder / "metrics.json").read_text())["targets"]["recorded"]["metrics"]
+    tone = next(each for each in every if each["scorer"] == "tone")
     assert (tone["name"], tone["method"]) == ("tone/v1/mean", "wilson")
     assert "tone/v1/mean: all scores are 0 or 1, so they are treated as pass or fail" in capsys.readouterr().out
