@@ -89,7 +89,9 @@ def test_provider_outage_makes_the_run_untrusted_not_failed() -> None:
         suite = write_suite(server.base_url, "gates: [exact_match >= 0.9]\n", [f"q{i}" for i in range(40)])
         result = evalrunner.run_suite(suite, options=QUICK)
     assert (result.verdict, result.exit_code) == ("untrusted", 3)
-    assert result.gates[0].reason == "scored 5 of 40 samples: the provider failed on 35 (server)"
+    assert result.gates[0].reason == (
+        "1 on 5 of 40 answers, 0.125 to 1 with the rest: the provider failed on 35 (server)"
+    )
 
 
 @pytest.mark.parametrize(
