@@ -26,7 +26,7 @@ def gate(measure: Measure, aggregate: str = "mean", reducer: Reducer = MEAN, *, 
     return Gate(DROP, measure, aggregate, measure.metric_name(aggregate), reducer, epochs, observed)
 
 
-def baseline(*scores: float | list[float], epochs: int = 1) -> Baseline:
+def baseline(*scores: float | str | list[float], epochs: int = 1) -> Baseline:
     head = BaselineHead("main", "run-0", None, provenance_of(BINARY, epochs))
     return Baseline(head, "main", collect_rows(rows(scores, "ours"), epochs=epochs))
 
@@ -38,6 +38,7 @@ def baseline(*scores: float | list[float], epochs: int = 1) -> Baseline:
         (gate(GRADED), baseline(0.0, 1.0), False),
         (gate(GRADED, "ratio"), baseline(0.2, 0.7), True),
         (gate(PYTHON, observed=True), baseline(0.0, 1.0), True),
+        (gate(PYTHON, observed=True), baseline(0.0, 1.0, "server: 503"), True),
         (gate(PYTHON, observed=True), baseline(0.0, 0.5), False),  # graded on the other side
         (gate(PYTHON), baseline(0.0, 1.0), False),  # graded on this side
         (gate(BINARY, epochs=2), baseline([0.0, 1.0], epochs=2), False),  # means of epochs lie in between
@@ -79,6 +80,15 @@ def test_clusters_of_drops_widen_the_test() -> None:
     clustered, worse = drop_outcome(gate(BINARY), drops, pages, binary=True)
     assert alone.p_fail < 0.01 < clustered.p_fail
     assert (worse_alone, worse) == (True, False)
+
+
+def test_the_confidence_of_a_gate_is_that_of_both_of_its_sides() -> None:
+    drops = [1.0] * 9 + [0.0] * 91
+    outcomes = []
+    for confidence in (0.8, 0.999):
+        sure = replace(gate(BINARY), spec=replace(DROP, bound=0.15, confidence=confidence))
+        outcomes.append(drop_outcome(sure, drops, None, binary=True)[0].passed)
+    assert outcomes == [True, False]
 
 
 def test_an_improvement_is_called_worse_without_a_gain() -> None:

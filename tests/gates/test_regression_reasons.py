@@ -180,3 +180,44 @@ def test_the_drop_from_the_first_baseline_is_unpaired(*, higher: bool, drop: flo
     assert origin({"exact_match": {"run_id": "run-0", "values": {"other": {key: 0.75}}}}) == ("run-0", None)
     assert origin({"exact_match": {"run_id": "run-0"}}) == ("run-0", None)
     assert origin({}) == (None, None)
+
+
+def test_a_result_has_the_numbers_of_its_comparison() -> None:
+    before = rows([*ones(80, 96), DOWN, DOWN, DOWN, 1.0], "exact_match")
+    now = rows([*ones(70, 96), 1.0, 1.0, DOWN, DOWN, 1.0, 1.0], "exact_match")
+    (result,) = judge(DROP % 0.3, EXACT, now, before=before)
+    against = result.baseline
+    assert against is not None
+    assert (against.name, against.value, against.n, against.excluded, against.missing, against.coverage) == (
+        "main", 80 / 96, 96, 2, 4, 0.96,
+    )  # fmt: skip
+    assert (against.drop, against.method, against.origin_drop, against.differs) == (
+        pytest.approx(10 / 96),
+        "tango",
+        None,
+        (),
+    )
+    assert against.p_value == pytest.approx(2 / 2**10)
+
+
+def test_a_graded_p_value_is_two_sided() -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    gate = "{metric: grade, baseline: main, max_drop: 5}"
+    before = [float(place % 5 + 3) for place in range(60)]
+    for change in (0.4, -0.4):
+        now = [score + change * (place % 3) for place, score in enumerate(before)]
+        against = compare(before, now, gate, GRADE).baseline
+        assert against is not None
+        drops = [then - after for then, after in zip(before, now, strict=True)]
+        expected = scipy_stats.ttest_1samp([*drops, 10.0, -10.0], 0.0).pvalue
+        assert (against.p_value, against.method) == (pytest.approx(expected), "t-padded")
+    same = compare(before, before, gate, GRADE).baseline
+    assert same is not None and same.p_value == 1.0
+    few = compare(before[:5], before[:5], gate, GRADE).baseline
+    assert few is not None and few.p_value is None
+
+
+def test_coverage_at_the_least_share_is_enough() -> None:
+    gate = "{metric: exact_match, baseline: main, max_drop: 0.4, min_coverage: %s}"
+    before, now = ones(100), [*ones(90, 90), *[DOWN] * 10]
+    assert [compare(before, now, gate % share).verdict for share in (0.9, 0.91)] == ["pass", "untrusted"]
