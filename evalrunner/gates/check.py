@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from evalrunner.domain import EMPTY, BaselineResult, GateResult
-from evalrunner.gates.decision import UNTESTED, GateDecision, TestedGate, decide, has_test
-from evalrunner.gates.evidence import Evidence, gather_evidence, value_of
+from evalrunner.gates.decision import UNTESTED, GateDecision, TestedGate, decide, has_test, join
+from evalrunner.gates.evidence import Evidence, gather_evidence, skipped_note, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.threshold import evaluate_threshold
 from evalrunner.stats.summary import Groups, Summary
@@ -68,7 +68,12 @@ def _sequentially(
 
     later = not (one.gate.spec.sequential and context.random_order)
     decision = decide_sequentially(one.gate, one.target, summary, context, family=family_size(pairs), later=later)
-    return one if decision is None else replace(one, settled=decision, observed=UNTESTED, filled=())
+    if decision is None:
+        return one
+    skipped = skipped_note(one.evidence, one.gate.measure.name)
+    if skipped and skipped not in decision.reason:
+        decision = replace(decision, reason=join([decision.reason, skipped]))
+    return replace(one, settled=decision, observed=UNTESTED, filled=())
 
 
 def gates_by_target(

@@ -166,3 +166,10 @@ def test_sequential_baseline_gate_stops_and_counts_changed_samples() -> None:
                for at, line in enumerate(samples((600, "right")))]  # fmt: skip
     ended = run(changed, [drop(0.1)], run=EARLY)
     assert ended.verdict not in ("pass", "fail"), ended.text
+
+
+def test_scorer_that_skips_half_of_the_rows_is_named_in_an_early_verdict() -> None:
+    ended = run(shuffled((300, "right"), (300, "skip")), [at_least(0.8, "own")], scorers=["own"], run=EARLY)
+    assert (ended.code, ended.verdict) == (0, "pass")
+    assert "own skipped" in ended.gates[0]["reason"]
+    assert command("gate", "last", "--json").gates[0]["reason"] == ended.gates[0]["reason"]
