@@ -12,9 +12,18 @@ import pytest
 
 from benchmarks.sequential import crossings, exact_bounds, rows_used
 from evalrunner.gates.sequential import LATER_LOOK_SHARE
-from evalrunner.stats.sequential import BETS, BettingTest, SequentialTest, ShareTest, confidence_sequence
+from evalrunner.stats.aggregates import Estimand, find_aggregate
+from evalrunner.stats.sequential import (
+    BETS,
+    BettingTest,
+    SequentialTest,
+    ShareTest,
+    anytime_interval,
+    confidence_sequence,
+)
 
 ALPHA = 0.05
+SHARE = Estimand(binary=True, low=0.0, high=1.0)
 
 
 def decide(values: Sequence[float], bound: float, *, total: int | None = None) -> tuple[str | None, int | None]:
@@ -218,3 +227,83 @@ def test_later_looks_add_at_most_half_a_point_to_the_errors_of_the_first(rate: f
     for side, null, decided in ((values, rate, low >= rate), (1 - values, 1 - rate, high < rate)):
         later = crossings(side, null, alpha=ALPHA / LATER_LOOK_SHARE, start=first) <= 1000
         assert (later & ~decided).mean() <= 0.005
+
+
+def test_the_confidence_sequence_of_clusters_excludes_exactly_what_their_test_rejects() -> None:
+    draw = random.Random(4)
+    sizes = [1 + place % 3 for place in range(150)]
+    sums = [float(sum(draw.random() < 0.7 for _ in range(size))) for size in sizes]
+    low, high = confidence_sequence(sums, sizes=sizes, level=0.9)
+    assert low < 0.7 < high
+    missed = [size - one for size, one in zip(sizes, sums, strict=True)]
+    for null, side in ((low, sums), (1 - high, missed)):
+        for shift, rejected in ((-1e-3, True), (1e-3, False)):
+            bound = null + shift
+            test = SequentialTest(bound, alpha_pass=0.05, alpha_fail=0.05, largest_cluster=3)
+            for cluster, (size, total) in enumerate(zip(sizes, side, strict=True)):
+                for place in range(size):
+                    value = float(place < total) - bound
+                    test.add(value, value, cluster=cluster)
+            test.close_cluster()
+            assert (test.above.peak * 0.05 >= 1) == rejected
+    assert confidence_sequence(sums, sizes=[3] * 150, level=0.9)[1] < high  # of more values, fewer of them right
+
+
+def test_a_test_that_forgets_has_no_evidence_from_before() -> None:
+    test = SequentialTest(0.5, alpha_pass=ALPHA, alpha_fail=ALPHA)
+    for _ in range(40):
+        test.add(0.5, 0.5)
+    assert test.decision == "pass"
+    test.forget()
+    assert (test.decision, test.above.peak, test.below.peak) == (None, 1.0, 1.0)
+    test.add(-0.5, -0.5)
+    assert test.decision == "pass"  # the capital is still above its mark
+
+
+def test_the_samples_left_are_those_at_the_pace_of_the_evidence_so_far() -> None:
+    test = SequentialTest(0.5, alpha_pass=0.05, alpha_fail=0.01)
+    assert test.samples_left(0) == math.inf  # no evidence
+    for _ in range(4):
+        test.add(0.5, 0.5)
+    growth = math.log(test.above.capital)
+    assert test.samples_left(4) == pytest.approx(4 * (math.log(20) - growth) / growth)
+    falling = SequentialTest(0.5, alpha_pass=0.05, alpha_fail=0.01)
+    for _ in range(4):
+        falling.add(-0.5, -0.5)
+    assert falling.samples_left(4) == pytest.approx(4 * (math.log(100) - growth) / growth)
+
+
+def test_the_interval_of_a_stopped_run_is_in_the_units_of_the_metric_and_the_order_of_its_samples() -> None:
+    draw = random.Random(6)
+    values = [float(draw.random() < 0.7) for _ in range(80)]
+    low, high = confidence_sequence(values, level=0.95)
+    mixed = draw.sample(range(80), 80)
+    result = anytime_interval(SHARE, [values[place] for place in mixed], mixed)
+    assert (result.low, result.high, result.method, result.n) == (low, high, "betting", 80)
+    wide = anytime_interval(Estimand(low=-2.0, high=8.0), [10 * value - 2 for value in values], range(80))
+    assert (wide.low, wide.high) == (pytest.approx(10 * low - 2), pytest.approx(10 * high - 2))
+
+
+def test_the_interval_of_a_stopped_run_leaves_out_the_last_cluster() -> None:
+    values, clusters = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0], [3, 3, 5, 5, 5, 4, 4]
+    result = anytime_interval(SHARE, values, range(7), clusters)
+    assert (result.low, result.high) == confidence_sequence([1.0, 2.0], sizes=[2, 3], level=0.95)
+    only = anytime_interval(SHARE, values[:2], range(2), clusters[:2])
+    assert (only.method, only.note, only.n) == (None, "no interval: no cluster is complete", 2)
+
+
+@pytest.mark.parametrize(
+    ("estimand", "values", "note"),
+    [
+        (SHARE, [], None),
+        (Estimand(aggregate=find_aggregate("total"), low=0.0, high=1.0), [1.0], None),
+        (Estimand(low=0.0), [1.0], "no interval: the run stopped when its gates were decided"),
+        (Estimand(high=1.0), [1.0], "no interval: the run stopped when its gates were decided"),
+        (Estimand(aggregate=find_aggregate("p50"), low=0.0, high=1.0), [1.0], "no interval: the run stopped when its gates were decided"),
+    ],
+)  # fmt: skip
+def test_only_means_in_a_known_range_have_an_interval_at_any_time(
+    estimand: Estimand, values: list[float], note: str | None
+) -> None:
+    result = anytime_interval(estimand, values, range(len(values)))
+    assert (result.low, result.high, result.method, result.note) == (None, None, None, note)
