@@ -64,7 +64,9 @@ def test_a_function_that_returns_bool_is_binary(context, name) -> None:
 
 @pytest.mark.parametrize("name", ["words", "share", "broken"])
 def test_other_functions_use_the_declaration_of_the_suite(context, name) -> None:
-    assert python(context, function=f"scorers/tone.py:{name}").declaration == Declaration(low=None, high=None)
+    assert python(context, function=f"scorers/tone.py:{name}").declaration == Declaration(
+        low=None, high=None, infer_binary=True
+    )
     result = python(
         context,
         function=f"scorers/tone.py:{name}",
