@@ -27,7 +27,6 @@ from evalrunner.engine.plan import NOT_CHECKED, Plan, served_provenance, tested_
 from evalrunner.engine.runner import RunState, ended_in_error
 from evalrunner.formatting import counted, number
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
-from evalrunner.gates.pairing import CandidateRun
 from evalrunner.middleware.stack import CallTally
 from evalrunner.middleware.usage import Usage
 from evalrunner.runs.provenance import TargetProvenance, source_of
@@ -134,6 +133,8 @@ def baseline_context(plan: Plan) -> BaselineContext:
     """The sides of gates on a baseline, with the models that have served the plan so far, and the order of its samples."""
     if not plan.baselines:
         return BaselineContext(random_order=plan.random_order)
+    from evalrunner.gates.pairing import CandidateRun
+
     return BaselineContext(
         CandidateRun(tested_provenance(plan), plan.keys, plan.limited), plan.baselines, random_order=plan.random_order
     )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from evalrunner.domain import BaselineResult
 from evalrunner.gates.evidence import Evidence
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.stats.hypothesis_tests import holm
 from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -128,6 +127,10 @@ def verdicts_of(gates: Sequence[Gate], outcomes: Sequence[Outcome]) -> list[Verd
 
 def _corrected(p_values: Sequence[float], members: Sequence[bool]) -> list[float]:
     """The p-values, Holm-adjusted among the members."""
+    if not any(members):
+        return list(p_values)
+    from evalrunner.stats.hypothesis_tests import holm
+
     adjusted = iter(holm([p for p, member in zip(p_values, members, strict=True) if member]))
     return [next(adjusted) if member else p for p, member in zip(p_values, members, strict=True)]
 
