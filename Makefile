@@ -19,7 +19,7 @@ test-slow: compiled
 test-all: compiled
 	$(PYTEST)
 
-# Takes about an hour; a second run tests only the functions that changed.
+# Takes about half an hour on two idle cores; a second run tests only the functions that changed.
 mutants: .venv/.mutation
 	$(BIN)/python benchmarks/mutants.py --processes 2
 

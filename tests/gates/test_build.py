@@ -103,6 +103,7 @@ def test_problems_name_the_nearest_target_slice_and_metric() -> None:
     ):
         _, (problem,) = build(gate, design=sliced)
         assert problem.endswith(wrong)
+    assert build("{metric: exact_match, min: 0.5, target: oen}")[1][0].startswith("s.yaml:1:49: gates[0].target: ")
     assert build("'exact_match[topic=law] >= 0.5'", design=sliced)[1] == []
     assert build("'exact_match[topic=law] >= 0.5'")[1][0].endswith("add it: slices: [topic]")
 
@@ -131,7 +132,7 @@ def test_gates_on_targets_that_were_not_selected_are_left_out() -> None:
     document.excluded_targets = frozenset({"other"})
     specs = read_gates(SectionReader(document, Path()), document.data)
     builder = GateBuilder(document, [EXACT], targets=["one"], design=Design())
-    assert [gate.spec.bound for gate in builder.build(specs)] == [0.1]
+    assert [(gate.spec.bound, gate.epochs) for gate in builder.build(specs)] == [(0.1, 1)]
     assert document.problems == []
 
 

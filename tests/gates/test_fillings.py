@@ -71,6 +71,21 @@ def test_samples_that_never_ran_are_at_either_end() -> None:
     assert filled([5.0], GRADED, samples=3) == [[5.0, 0.0, 0.0], [5.0, 10.0, 10.0]]
 
 
+def test_samples_of_a_slice_that_never_ran_and_those_of_unknown_slices_are_both_filled_in() -> None:
+    about = [{"topic": "law"}, {"topic": "law"}, {"topic": "art"}]
+    found = rows([1.0, 1.0, 1.0], "exact_match", about)
+    summary = summarize(found[:1], [EXACT], ["m"], design=Design(slices=("topic",)), samples=5)
+    for row in found:
+        summary.slices["topic"].add(row.sample)
+    spec = GateSpec("g", "exact_match", ">=", 0.5, slice={"topic": "law"})
+    gate = Gate(spec, EXACT, "mean", "exact_match/v1")
+    evidence = gather_evidence(gate, summary, "m")
+    assert (evidence.not_run, evidence.elsewhere) == (1, 2)
+    assert [list(one.values) for one in fillings(evidence, gate.estimand, with_spread=False)] == [
+        [1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0],
+    ]  # fmt: skip
+
+
 def test_missing_epochs_move_the_score_of_their_sample_only() -> None:
     assert filled([[4.0, DOWN], [6.0, 8.0]], GRADED, epochs=2) == [[2.0, 7.0], [7.0, 7.0]]
 

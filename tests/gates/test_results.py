@@ -8,10 +8,11 @@ from typing import Literal
 
 import pytest
 
-from evalrunner.baselines.file import Baseline, BaselineHead, collect_rows
+from evalrunner.baselines.file import Baseline, BaselineHead, collect_rows, sample_key
 from evalrunner.domain import Cell, Completion, Declaration, GateResult, Row, Sample
-from evalrunner.gates.check import check_gates, expand_slices, gates_by_target, run_verdict
+from evalrunner.gates.check import BaselineContext, check_gates, expand_slices, gates_by_target, run_verdict
 from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
+from evalrunner.gates.pairing import CandidateRun
 from evalrunner.stats.aggregates import parse_reducer
 from evalrunner.stats.summary import BUILTIN_MEASURES, STREAMING_MEASURES, Design, Measure, summarize
 from evalrunner.suite.schema import GateSpec
@@ -121,6 +122,29 @@ def test_a_pass_and_a_fail_always_block_or_not_by_themselves() -> None:
     assert [(one.verdict, one.exit_code) for one in (passed, failed)] == [("pass", 0), ("fail", 1)]
 
 
+def test_samples_that_a_decided_run_did_not_ask_are_not_missing_from_its_pairs() -> None:
+    found = rows([1.0] * 40, "exact_match")
+    baseline = Baseline(
+        BaselineHead("main", "run-0", None, provenance_of(EXACT, 1)), "main", collect_rows(found, epochs=1)
+    )
+    keys = {one.sample.index: sample_key(one.sample) for one in found}
+    context = BaselineContext(CandidateRun(provenance_of(EXACT, 1), keys), {"main": baseline})
+    drop = gate(kind="max_drop", baseline="main", confidence=0.95, bound=0.2)
+    summary = summarize(found[:30], [EXACT], ["m"], samples=40)
+    (short,) = check_gates([drop], summary, context)
+    assert (short.verdict, short.baseline is not None and short.baseline.coverage) == ("untrusted", 0.75)
+    summary.decided = True
+    (decided,) = check_gates([drop], summary, context)
+    assert decided.baseline is not None
+    assert (decided.verdict, decided.baseline.coverage, decided.baseline.n) == ("pass", 1.0, 30)
+    assert "samples not compared: 10 beyond the limit of the run" in decided.details
+
+
+def test_means_of_several_epochs_are_no_shares() -> None:
+    spec = GateSpec("g", "exact_match", ">=", 0.5)
+    assert [Gate(spec, EXACT, "mean", "m", epochs=epochs).estimand.is_share for epochs in (1, 2)] == [True, False]
+
+
 def result(verdict: Verdict, *, blocks: bool = True) -> GateResult:
     base = check_gates([gate()], summarize([row(0, "m", 1.0)], [EXACT], ["m"]))[0]
     return replace(base, verdict=verdict, blocks=blocks)
@@ -145,6 +169,8 @@ def test_a_run_that_did_not_finish_never_passes(
 ) -> None:
     results = [result(verdict) for verdict in verdicts]
     assert run_verdict(results, unfinished=unfinished, interrupted=interrupted) == expected
+    if not interrupted:
+        assert run_verdict(results, unfinished=unfinished) == expected
 
 
 MEASURES = [EXACT, TOXIC, *BUILTIN_MEASURES]
