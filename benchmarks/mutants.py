@@ -142,7 +142,7 @@ def _set_up_workers(most_seconds: float) -> None:
 
     def submit_nearest_first(runner, mutant, tests, cpu_limit, estimated):
         module, seconds = mutant.rpartition(".")[0].rpartition(".")[2], state().duration_by_test
-        nearest = sorted(tests, key=lambda test: (f"/test_{module}.py" not in test, seconds[test]))
+        nearest = sorted(tests, key=lambda test: (f"/test_{module}" not in test, seconds[test]))
         spent = itertools.accumulate(seconds[test] for test in nearest)
         chosen = [test for test, end in zip(nearest, spent, strict=True) if end <= most_seconds] or nearest[:1]
         taken = sum(seconds[test] for test in chosen)
