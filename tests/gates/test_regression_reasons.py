@@ -221,3 +221,23 @@ def test_coverage_at_the_least_share_is_enough() -> None:
     gate = "{metric: exact_match, baseline: main, max_drop: 0.4, min_coverage: %s}"
     before, now = ones(100), [*ones(90, 90), *[DOWN] * 10]
     assert [compare(before, now, gate % share).verdict for share in (0.9, 0.91)] == ["pass", "untrusted"]
+
+
+def test_a_drop_that_holms_correction_holds_back_says_so() -> None:
+    before, now = rows(ones(90), "exact_match"), rows(ones(80), "exact_match")  # ten worse, none better
+    sure = [f"{{metric: exact_match, min: {bound}, confidence: 0.95}}" for bound in (0.79, 0.8, 0.81)]
+    alone = judge(DROP % 0.055, EXACT, now, before=before)[0]
+    held = judge(", ".join([DROP % 0.055, *sure]), EXACT, now, before=before)[0]
+    assert (alone.verdict, held.verdict) == ("fail", "inconclusive")
+    assert "Holm" not in alone.reason
+    assert "; allowed 5.5 (not significant after Holm's correction for 4 gates)" in held.reason
+    undecided = judge(", ".join([DROP % 0.08, *sure]), EXACT, now, before=before)[0]
+    assert (undecided.verdict, "Holm" in undecided.reason) == ("inconclusive", False)
+    assert not undecided.reason.endswith(".")
+
+
+def test_an_inconclusive_drop_with_missing_pairs_does_not_claim_to_hold() -> None:
+    gate = "{metric: exact_match, baseline: main, max_drop: 0.03, min_coverage: 0.9}"
+    result = compare(ones(30, 30), [*ones(28, 28), DOWN, DOWN], gate)
+    assert result.verdict == "inconclusive"
+    assert result.details[0] == "compared 28 of 30 samples of 'main': the provider failed on 2 (server)"
