@@ -39,7 +39,7 @@ def write(
 
 
 def run_folder() -> Path:
-    return max(Path("runs/early").iterdir())
+    return max(Path("runs/early").iterdir(), key=lambda folder: (folder / "run.json").stat().st_mtime_ns)
 
 
 def stored(name: str = "run.json") -> Any:
