@@ -104,6 +104,8 @@ class Completion:
     a streamed answer. `input_tokens`, `output_tokens` and `cost_usd` are None if unknown, never estimates. `messages` are
     the messages that were sent, filled in by the endpoint or the target. `data` is the result of embed and moderate.
     `rate_limit` is the remaining rate limit of the server; `cached_tokens` is how many input tokens it had cached.
+    `reasoning` is what the model thought before the answer: it is kept, and never scored. `reasoning_tokens` are the output
+    tokens spent on it. `unknown_finish_reason` is the provider's word where it is none of the known ones.
     """
 
     text: str
@@ -120,11 +122,22 @@ class Completion:
     messages: tuple[Message, ...] | None = None
     rate_limit: RateLimitStatus | None = None
     cached_tokens: int | None = None
+    reasoning: str | None = None
+    reasoning_tokens: int | None = None
+    unknown_finish_reason: str | None = None
 
     @property
     def answered(self) -> bool:
         """Whether there is a complete text to score: it is not truncated, refused, filtered or blank."""
         return self.finish_reason in ("stop", "tool_calls") and not (not self.text or self.text.isspace())
+
+    @property
+    def missing_reason(self) -> str:
+        """Why there is no text to score: the finish reason, and the length of an answer that is reasoning only."""
+        reason = "empty" if self.finish_reason == "stop" else self.finish_reason
+        if self.reasoning is None or self.text.strip() or reason not in ("empty", "length"):
+            return reason
+        return f"{reason}: reasoning only, {len(self.reasoning):,} characters"
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,9 @@ class OpenAIEndpoint:
         if not 200 <= reply.status < 300:
             return parse_failure(reply.status, reply.headers, reply.body, latency_s)
         data = load_reply(reply.body)
-        return data if isinstance(data, Failure) else self._answer(request, data, reply.headers, latency_s)
+        if isinstance(data, Failure | Completion):
+            return data
+        return self._answer(request, data, reply.headers, latency_s)
 
     def _post(self, kind: RequestKind, body: bytes) -> HttpRequest:
         return HttpRequest("POST", self.base_url + PATHS[kind], self._headers, body, self._timeout_s)
@@ -145,7 +147,9 @@ class OpenAIEndpoint:
                 return await self(request)
             return parse_failure(reply.status, reply.headers, reply.body, latency_s)
         data = timed.stream.reply()
-        answer = data if isinstance(data, Failure) else self._answer(request, data, reply.headers, latency_s)
+        if isinstance(data, Failure | Completion):
+            return data
+        answer = self._answer(request, data, reply.headers, latency_s)
         return replace(answer, ttft_s=timed.first_s) if isinstance(answer, Completion) else answer
 
     def _answer(

@@ -10,12 +10,28 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, FailureKind, RateLimitStatus
+from evalrunner.endpoints.vendor_words import (
+    ABOUT_KEY,
+    ENDS_BY_ITSELF,
+    FILTERED,
+    FIREWALL_PAGE,
+    NO_KEY,
+    NO_PAYMENT,
+    NO_SUCH_MODEL,
+    NOT_SERVED,
+    PER_TIME,
+    QUOTA_SENTENCE,
+    RATE_LIMITED,
+    TIMED_LIMIT,
+    TOO_LARGE_FOR_LIMIT,
+    TOO_LONG,
+)
 from evalrunner.redact import REDACTED, redact_message
 
 MAX_HEADER_LENGTH = 64  # characters; no such header is longer
@@ -49,35 +65,48 @@ TIMEOUT_STATUS = frozenset({408, 504, 524})  # RFC 9110 §15; 524 is Cloudflare'
 TRANSIENT_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: 4xx that a retry may solve
 MISSING_STATUS = frozenset({404, 405, 410})
 
-# Error codes and texts of servers in lower case, each from their documentation or source.
-TOO_LONG = re.compile(
-    r"context_length_exceeded|exceed_context_size|contextwindowexceeded|maximum context length|context window"
-    r"|prompt is too long|exceeds the (?:available|maximum) (?:context|number of tokens)|exceeds the maximum number"
-    r"|`inputs` tokens|string_above_max_length|request_too_large|reduce the length of the (?:messages|prompt)"
-)
-NO_SUCH_MODEL = re.compile(
-    r"model_not_found|invalid_model\b|model_not_available|unknown_model|deploymentnotfound|invalid model name"
-    r"|not a valid model|model not exist|llm provider not provided|no such model"
-    r"|\bmodel\b.{0,80}(?:does not exist|not found|is not supported by any provider)"
-)
-NO_QUOTA = re.compile(r"insufficient_quota|insufficient balance|exceeded your current quota|billing_hard_limit")
-FILTERED = re.compile(
-    r"\bcontent_filter\b|content_?policy_?violation|responsibleaipolicyviolation|data_inspection_failed"
-)
-NO_KEY = re.compile(
-    r"no connected db|missing credentials|invalid[ _]api[ _]key|missing [a-z ]{0,20}api[ _]key|api[ _]key not valid"
-    r"|(?:api_key|api key)[^.]{0,60}(?:must be set|is not set|not provided|missing)|authenticationerror"
-)
+FIREWALL_STATUS = frozenset({200, 400, 403, 406, 418, 451, 501, 503})
+UNSTATED_STATUS = 500  # of an error in a reply with status 200 that has no code
+
+MESSAGE_NAMES = (
+    "message", "error", "detail", "details", "msg", "Message", "error_message", "error_msg", "errorMessage", "status_msg",
+    "faultstring", "reason", "description", "title", "text",
+)  # fmt: skip
+CODE_NAMES = ("code", "type", "status", "param", "error_code", "error_type", "status_code", "__type")
+ERROR_NAMES = ("error", "detail", "errors", "base_resp", "fault")  # hold the error; MiniMax and Apigee have their own
+QUOTING_NAMES = frozenset({"input", "flagged_input", "prompt", "messages", "request", "body", "ctx", "content", "loc"})
+"""Parts of an error that quote the request, whose words say nothing of the error."""
+MAX_DEPTH, MAX_DETAILS = 5, 30  # of the details of an error
+
 HTML_TITLE = re.compile(r"<title[^>]*>([^<]{1,300})</title>", re.IGNORECASE)
 KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # an API key, or what is left of it where a server quotes it
+
+WAIT_SENTENCE = re.compile(
+    r"(?:retry|try again|wait|available again|resets?)(?: after| in| for)?:? (?:about )?"
+    r"((?:\d{1,9}(?:\.\d{1,12})?\s?(?:ms|milliseconds?|s|sec|secs|seconds?|m|min|mins|minutes?|h|hours?|d|days?)\b,?"
+    r"(?: and)?\s?)+|(?:\d{1,9}(?:\.\d{1,12})?[dhms]+)+)",
+    re.IGNORECASE,
+)
+WAIT_PART = re.compile(r"(\d+(?:\.\d+)?)\s?(ms|milli|[dhms])", re.IGNORECASE)
+WAIT_UNIT_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "milli": 1e-3}
+WAIT_NAMES = {
+    "retrydelay": 1.0, "retryafter": 1.0, "retryafterseconds": 1.0, "retryafters": 1.0, "retryinseconds": 1.0,
+    "resetsinseconds": 1.0, "retryafterms": 1e-3, "xratelimitreset": 1.0, "resetsat": 1.0,
+}  # fmt: skip
+"""Details that say how long to wait, in letters and digits only, with their unit in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorText:
-    """The text of an error: its message, and in lower case everything that may contain an error code."""
+    """The text of an error: its message, and in lower case everything that may contain an error code.
+
+    `wait_s` are the seconds that it asks to wait. `page`: it is a web page, whose sentences are not those of an API.
+    """
 
     message: str
     searchable: str
+    wait_s: float | None = None
+    page: bool = False
 
 
 def parse_failure(
@@ -94,41 +123,78 @@ def parse_failure(
 
 
 def failure_from_error(
-    status: int, error: ErrorText, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+    status: int | None, error: ErrorText, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
 ) -> Failure | Completion:
-    """The failure for a status and an error text."""
-    if status not in (401, 403, 429) and FILTERED.search(error.searchable):
+    """The failure for a status and an error text. The status is None for an error that states none."""
+    if _is_filtered(status, error):
         return Completion("", finish_reason="filtered", latency_s=latency_s)
-    kind, advice, fatal = _classify(status, error.searchable)
+    kind, advice, fatal = _classify(status or UNSTATED_STATUS, "" if error.page else error.searchable)
     quoted = f": {error.message.rstrip('.')}" if error.message else ""
-    message = f"{advice} (HTTP {status}){quoted}"
-    return Failure(kind, message, status, retry_after_s(headers), fatal, rate_limit=read_rate_limits(headers))
+    message = f"{advice}{'' if status is None else f' (HTTP {status})'}{quoted}"
+    asked_s = retry_after_s(headers)
+    wait_s = error.wait_s if asked_s is None else asked_s
+    return Failure(kind, message, status, wait_s, fatal, rate_limit=read_rate_limits(headers))
+
+
+def _is_filtered(status: int | None, error: ErrorText) -> bool:
+    if error.page:
+        return status in FIREWALL_STATUS and FIREWALL_PAGE.search(error.searchable) is not None
+    return status not in (407, 429) and FILTERED.search(error.searchable) is not None
 
 
 def _classify(status: int, text: str) -> tuple[FailureKind, str, bool]:
     """Kind of failure, message with advice, and whether it is permanent."""
-    if status in (401, 403, 407) or (status < 500 and status != 429 and NO_KEY.search(text)):
+    if status == 407:
+        return "auth", "the proxy rejected its credentials; check user and password in HTTPS_PROXY or HTTP_PROXY", True
+    if status == 401 or (status < 500 and status != 429 and NO_KEY.search(text)):
         return "auth", "the server rejected the API key; check api_key", True
-    if status == 402 or (status < 500 and NO_QUOTA.search(text)):
-        return "rate_limit", "the account's quota is exhausted; waiting does not help, check its billing", True
-    if status == 413 or (status != 429 and TOO_LONG.search(text)):
+    if status == 402 or (NO_PAYMENT.search(text) and not ENDS_BY_ITSELF.search(text)):
+        return (
+            "rate_limit",
+            "the account's quota is exhausted; waiting does not help, a payment may: check its billing",
+            True,
+        )
+    if status == 413 or _is_too_long(status, text):
         return "context_length", "the request exceeds the model's context length; shorten the prompt", False
     if status == 429:
         return "rate_limit", "the server's rate limit is reached", False
+    if status < 500 and NOT_SERVED.search(text):
+        return "bad_request", "the provider does not serve this account or place", True
     if status < 500 and NO_SUCH_MODEL.search(text):
         return "bad_request", "the server does not know this model; check its name", True
+    if status == 403:
+        return _classify_refusal(text)
     if status in MISSING_STATUS:
         return "bad_request", "the server has no such model or URL; check model and base_url", True
     if status in TIMEOUT_STATUS:
         return "timeout", "the server timed out", False
     if status >= 500 or status in TRANSIENT_STATUS:
         return _server_kind(text)
+    if RATE_LIMITED.search(text) and TIMED_LIMIT.search(text):
+        return "rate_limit", "the server's rate limit is reached", False
     return "bad_request", "the server rejected the request", False
+
+
+def _is_too_long(status: int, text: str) -> bool:
+    if status == 429 or PER_TIME.search(text):  # a limit per minute counts tokens too
+        return TOO_LARGE_FOR_LIMIT.search(text) is not None
+    return TOO_LONG.search(text) is not None
+
+
+def _classify_refusal(text: str) -> tuple[FailureKind, str, bool]:
+    """The kind of a 403, which firewalls and filters send too: it is about the key only if it speaks of who asks."""
+    if RATE_LIMITED.search(text):
+        return "rate_limit", "the server's rate limit is reached", False
+    if ABOUT_KEY.search(text):
+        return "auth", "the server rejected the API key; check api_key", True
+    return "bad_request", "the server refused the request", False
 
 
 def _server_kind(text: str) -> tuple[FailureKind, str, bool]:
     if NO_KEY.search(text):  # LiteLLM reports a missing key with status 500
         return "auth", "no API key for this provider; set api_key or its environment variable", True
+    if RATE_LIMITED.search(text) or QUOTA_SENTENCE.search(text):
+        return "rate_limit", "the server's rate limit is reached", False
     return "server", "the server failed", False
 
 
@@ -146,34 +212,89 @@ def read_error_body(body: bytes | str) -> ErrorText:
     text = body if isinstance(body, str) else body[: MAX_READ_CHARS * 4].decode("utf-8", "replace")
     try:
         error = error_text(json.loads(text))
-        return error if error.message else ErrorText(quote(text), error.searchable)
+        return error if error.message else replace(error, message=quote(text))
     except (ValueError, RecursionError):
         pass
-    page = HTML_TITLE.search(text[:MAX_READ_CHARS]) if text.lstrip().startswith("<") else None
-    return ErrorText(quote(page.group(1) if page else text[:MAX_READ_CHARS]), text[:MAX_READ_CHARS].lower())
+    text = text[:MAX_READ_CHARS]
+    if text.lstrip().startswith("<"):
+        return ErrorText(page_title(text) or quote(text), text.lower(), page=True)
+    return ErrorText(quote(text), text.lower(), wait_in(text))
+
+
+def page_title(text: str) -> str:
+    """The title of a web page, "" without one."""
+    title = HTML_TITLE.search(text[:MAX_READ_CHARS])
+    return "" if title is None else quote(title.group(1))
 
 
 def error_text(data: Any) -> ErrorText:
     """The error text of parsed JSON: `{"error": {"message", "code", "type"}}`, `{"error": "…"}`, `{"detail": …}` …"""
-    for _ in range(3):  # Google answers with a list of one, gateways with an error inside an error
+    whole = data
+    for _ in range(4):  # Google answers with a list of one, gateways with an error inside an error
         if isinstance(data, list) and data:
             data = data[0]
-        elif isinstance(data, Mapping) and isinstance(data.get("error"), Mapping | list) and data["error"]:
-            data = data["error"]
+        elif isinstance(data, Mapping):
+            inner = (data[name] for name in ERROR_NAMES if isinstance(data.get(name), Mapping | list) and data[name])
+            data = next(inner, data)
     if not isinstance(data, Mapping):
         message = data if isinstance(data, str) else ""
-        return ErrorText(quote(message), message[:MAX_READ_CHARS].lower())
-    message = next((text for name in ("message", "error", "detail", "msg") if (text := _text(data.get(name)))), "")
-    codes = [_text(data.get(name)) for name in ("code", "type", "status", "param")]
-    inner = data.get("innererror")
-    codes.append(_text(inner.get("code")) if isinstance(inner, Mapping) else "")
-    return ErrorText(quote(message), "\n".join((*codes, message[:MAX_READ_CHARS])).lower())
+        return ErrorText(quote(message), message[:MAX_READ_CHARS].lower(), wait_in(message))
+    message = next((text for name in MESSAGE_NAMES if (text := _text(data.get(name)))), "")
+    codes = [_text(part.get(name)) for part in (data, whole) if isinstance(part, Mapping) for name in CODE_NAMES]
+    facts = list(_facts(whole))
+    behind = next((text for name, text in facts if name == "raw"), "")  # OpenRouter's, of the provider's own error
+    if behind and behind not in message:
+        own = error_text(_json(behind)).message or behind
+        message = f"{message}: {own}" if message else own
+    said = "\n".join((*codes, message[:MAX_READ_CHARS], *(text for _, text in facts)))
+    return ErrorText(quote(message), said[: 2 * MAX_READ_CHARS].lower(), _wait_in_facts(facts) or wait_in(said))
+
+
+def _facts(data: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """The texts and numbers in the details of an error with their names; never a part that quotes the request."""
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(data, list):
+        for item in data[:MAX_DETAILS]:
+            yield from _facts(item, depth + 1)
+    elif isinstance(data, Mapping):
+        for name, value in list(data.items())[:MAX_DETAILS]:
+            if isinstance(value, Mapping | list):
+                if name not in QUOTING_NAMES:
+                    yield from _facts(value, depth + 1)
+            elif depth and name not in QUOTING_NAMES and isinstance(value, str | int | float):
+                yield str(name), f"{name}: {value}"[:MAX_READ_CHARS] if name != "raw" else str(value)[:MAX_READ_CHARS]
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], Mapping):  # FastAPI: [{"loc", "msg", "type"}]
         value = value[0].get("msg")
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+
+
+def wait_in(text: str) -> float | None:
+    """Seconds to wait that a sentence asks for: `Please try again in 7m12.5s`. None where it does not."""
+    asked = WAIT_SENTENCE.search(text[:MAX_READ_CHARS])
+    if asked is None:
+        return None
+    parts = WAIT_PART.findall(asked.group(1))
+    return sum(float(number) * WAIT_UNIT_S[unit.lower()] for number, unit in parts) or None
+
+
+def _wait_in_facts(facts: Iterable[tuple[str, str]]) -> float | None:
+    for name, text in facts:
+        unit_s = WAIT_NAMES.get("".join(char for char in name.lower() if char.isalnum()))
+        value = text.partition(": ")[2].strip()
+        if unit_s is not None and value and (seconds := parse_wait_s(value, EMPTY, unit_s=unit_s)):
+            return seconds
+    return None
 
 
 def quote(text: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:

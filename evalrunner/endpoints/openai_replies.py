@@ -8,63 +8,114 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, FinishReason, Message
 from evalrunner.endpoints.openai_errors import (
+    ERROR_NAMES,
     MAX_MESSAGE_LENGTH,
+    MAX_READ_CHARS,
     error_text,
     failure_from_error,
+    page_title,
     quote,
+    read_error_body,
     read_rate_limits,
+)
+from evalrunner.endpoints.vendor_words import (
+    FILTERED,
+    FIREWALL_PAGE,
+    NO_KEY,
+    NO_PAYMENT,
+    NO_SUCH_MODEL,
+    QUOTA_SENTENCE,
+    RATE_LIMITED,
+    STATUS_OF_TYPE,
+    TOO_LONG,
+    Ending,
+    ending_of,
 )
 from evalrunner.storage import load_json
 
 COST_HEADER = "x-litellm-response-cost"  # of LiteLLM's proxy, for models with a known price
+CHECK_URL = "check base_url, which usually ends in /v1"
+XAI_TICKS = 1e10  # in a US dollar
 
-ENDINGS: Mapping[str, FinishReason] = {
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "content_filter": "filtered",
-    "safety": "filtered",
-    "recitation": "filtered",
-    "prohibited_content": "filtered",
-    "blocklist": "filtered",
-    "guardrail_intervened": "filtered",
-    "refusal": "refused",
-}
-"""Finish reasons other than a regular stop, in lower case: OpenAI's, and those that gateways pass on."""
+# The spellings of vendors, dotted where they nest them; the first that has a value counts.
+INPUT_NAMES = ("input_tokens", "prompt_token_count", "promptTokenCount", "inputTokens")
+OUTPUT_NAMES = ("completion_tokens", "output_tokens", "candidates_token_count", "candidatesTokenCount", "outputTokens")
+CACHED_NAMES = (
+    "input_tokens_details.cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens",
+    "cached_input_tokens", "cached_content_token_count", "cachedContentTokenCount", "cacheReadInputTokens",
+    "prompt_tokens_details.cache_read_tokens", "cached_prompt_tokens", "num_cached_tokens",
+)  # fmt: skip
+REASONING_TOKEN_NAMES = (
+    "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "reasoning_tokens",
+    "thoughts_token_count", "thoughtsTokenCount", "thinking_tokens", "completion_tokens_details.thinking_tokens",
+)  # fmt: skip
+COST_NAMES = ("cost", "cost.total_cost", "total_cost", "estimated_cost", "cost_usd")  # Perplexity nests it
+
+REASONING_PARTS = frozenset(
+    {"reasoning", "thinking", "thought", "thoughts", "redacted_thinking", "reasoning_text", "reasoning_content",
+     "reasoning.text", "reasoning.summary", "summary_text"}
+)  # fmt: skip
+"""Types of the parts of a content list that are not the answer."""
+REASONING_FIELDS = (
+    "reasoning_content", "reasoning", "reasoning_text", "thinking", "thoughts", "reasoning_details", "thinking_blocks",
+)  # fmt: skip
+PART_TEXTS = ("text", "thinking", "reasoning", "thought", "summary", "content", "reasoning_content")
+MAX_PARTS = 10_000
+ERROR_TABLES = (NO_KEY, NO_PAYMENT, QUOTA_SENTENCE, RATE_LIMITED, TOO_LONG, FILTERED, NO_SUCH_MODEL)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens stated by a reply, None where it states none. `cached_tokens` of the input came from a cache."""
+    """Tokens stated by a reply, None where it states none. `cached_tokens` of the input came from a cache.
+
+    `reasoning_tokens` are a part of `output_tokens`. `cost_usd` is what the reply says that it cost, in US dollars.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
     service_tier: str | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
 
 
-def load_reply(body: bytes) -> dict[str, Any] | Failure:
-    """The JSON object of a body, or a failure for a body that is none or contains an error."""
+def load_reply(body: bytes) -> dict[str, Any] | Failure | Completion:
+    """The JSON object of a body, or a failure for a body that is none.
+
+    The page of a firewall is a Completion (`filtered`): it has judged the prompt.
+    """
     try:
         data = load_json(body)
     except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8, or a number of 4,300 digits
-        if body.lstrip()[:6] in (b"data: ", b"data:{", b"event:"):
+        start = body.lstrip()[:6]
+        if start in (b"data: ", b"data:{", b"event:"):
             return malformed(
                 "is a stream; remove 'stream' from params and set run: {stream: true}",
                 body,
             )
+        if start.startswith(b"<"):
+            return _web_page(body)
         return malformed("is not JSON" if body.strip() else "is empty", body)
     if isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict) and data[0].get("error"):
         data = data[0]  # Google's compatible endpoint puts its errors in a list
     if not isinstance(data, dict):
         return malformed("is not a JSON object", body)
     return data
+
+
+def _web_page(body: bytes) -> Failure | Completion:
+    error = read_error_body(body)
+    if FIREWALL_PAGE.search(error.searchable):
+        return Completion("", finish_reason="filtered")
+    title = page_title(body[: 4 * MAX_READ_CHARS].decode("utf-8", "replace"))
+    called = f" ({title!r})" if title else f"; it begins {error.message[:60]!r}"
+    return Failure("malformed", f"the reply is a web page{called}, not an answer; {CHECK_URL}", 200, fatal=True)
 
 
 def read_chat(
@@ -74,45 +125,72 @@ def read_chat(
     latency_s: float | None = None,
     messages: tuple[Message, ...] | None = None,
 ) -> Completion | Failure:
-    """The completion in a parsed reply to /chat/completions; `messages` are those of the request."""
+    """The completion in a parsed reply to /chat/completions; `messages` are those of the request.
+
+    An error anywhere in the reply is a failure, and so is a finish reason of an answer that was broken off: half an answer
+    is none.
+    """
+    if states_error(data):
+        return read_error_reply(data, headers, latency_s)
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices:
-        return _no_answer(data, headers, latency_s, "has no choices")
+        return _no_choices(data, headers, latency_s)
     choice = choices[0]
     if not isinstance(choice, dict):
-        return _malformed_json("has a choice that is not an object", data)
+        return malformed_json("has a choice that is not an object", data)
+    if states_error(choice):
+        return read_error_reply(choice, headers, latency_s)
     message = choice.get("message")
     if not isinstance(message, dict):
         return _no_answer(choice, headers, latency_s, "has a choice without a message")
     content, refusal = _content(message.get("content")), _content(message.get("refusal"))
     if content is None or refusal is None:
-        return _malformed_json("has content that is not text", data)
-    reason = choice.get("finish_reason")
+        return malformed_json("has content that is not text", data)
+    ending, reason = _ending(choice)
+    if ending == "broken":
+        return Failure("server", f"the provider broke off the answer (finish reason {quote(str(reason), 60)!r})")
     calls = _tool_calls(message)
-    if reason == "error" and not content and not calls:
-        return _no_answer(choice, headers, latency_s, "ended with an error")
     refusal += _refusal_parts(message.get("content"))
     usage = read_usage(data)
     return Completion(
         content or refusal,
-        finish_reason=_finish_reason(reason, content, refusal, calls),
+        finish_reason=_finish_reason(ending, content, refusal, calls),
         latency_s=latency_s,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
-        cost_usd=_cost(headers),
+        cost_usd=usage.cost_usd if (cost := _cost(headers)) is None else cost,
         served_model=_served(data),
         tool_calls=calls,
         messages=messages,
         cached_tokens=usage.cached_tokens,
         rate_limit=read_rate_limits(headers),
+        reasoning=read_reasoning(message),
+        reasoning_tokens=usage.reasoning_tokens,
+        unknown_finish_reason=quote(str(reason), 60) if ending == "unknown" else None,
     )
 
 
-def _finish_reason(reason: Any, content: str, refusal: str, calls: Sequence[Mapping[str, Any]]) -> FinishReason:
+def _ending(choice: Mapping[str, Any]) -> tuple[Ending | None, Any]:
+    """How the answer ended, and the word for it. Gateways that call everything a stop pass on the provider's own word."""
+    reason = choice.get("finish_reason")
+    ending = ending_of(reason)
+    if ending in (None, "stop"):
+        specific = choice.get("provider_specific_fields")
+        native = choice.get("native_finish_reason") or (
+            specific.get("native_finish_reason") if isinstance(specific, dict) else None
+        )
+        own = ending_of(native)
+        if own in ("broken", "length", "filtered", "refused"):
+            return own, native
+    return ending, reason
+
+
+def _finish_reason(
+    ending: Ending | None, content: str, refusal: str, calls: Sequence[Mapping[str, Any]]
+) -> FinishReason:
     """The finish reason. An unknown one counts as a regular stop if there is an answer."""
-    known = ENDINGS.get(reason.lower()) if isinstance(reason, str) else None
-    if known is not None:
-        return known
+    if ending in ("length", "filtered", "refused"):
+        return ending
     if refusal and not refusal.isspace():
         return "refused"
     if calls:  # also with reason "stop", with which a forced tool call ends
@@ -121,15 +199,52 @@ def _finish_reason(reason: Any, content: str, refusal: str, calls: Sequence[Mapp
 
 
 def _content(value: Any) -> str | None:
-    """The text of a content field, "" for null, or None if it is neither text nor parts."""
+    """The text of a content field, "" for null, or None if it is neither text nor parts. Reasoning is no content."""
     if isinstance(value, str):
         return valid_text(value)
     if value is None:
         return ""
     if not isinstance(value, list):
         return None
-    parts = (part if isinstance(part, str) else part.get("text") if isinstance(part, dict) else None for part in value)
-    return valid_text("".join(part for part in parts if isinstance(part, str)))
+    texts = (
+        part if isinstance(part, str) else part.get("text") for part in value if not is_reasoning(part) and
+        isinstance(part, str | dict)
+    )  # fmt: skip
+    return valid_text("".join(text for text in texts if isinstance(text, str)))
+
+
+def read_reasoning(message: Mapping[str, Any]) -> str | None:
+    """What the model thought, from the fields and the parts in which vendors send it; None without any."""
+    content = message.get("content")
+    parts = [part_text(part) for part in content if is_reasoning(part)] if isinstance(content, list) else []
+    specific = message.get("provider_specific_fields")
+    for fields in (message, specific if isinstance(specific, dict) else EMPTY):
+        text = next((text for name in REASONING_FIELDS if (text := part_text(fields.get(name)))), "")
+        if text:
+            parts.append(text)
+            break
+    return valid_text("".join(parts)) or None
+
+
+def is_reasoning(part: Any) -> bool:
+    """Whether a part of the content is reasoning: by its type, or by Gemini's mark."""
+    if not isinstance(part, dict):
+        return False
+    kind = part.get("type")
+    return (isinstance(kind, str) and kind.lower() in REASONING_PARTS) or part.get("thought") is True
+
+
+def part_text(part: Any) -> str:
+    """The text of a part of reasoning, which vendors nest in different ways; "" without any."""
+    for _ in range(6):  # depth at which a list of parts may be
+        if isinstance(part, str):
+            return part
+        if isinstance(part, list):
+            return "".join(part_text(item) for item in part[:MAX_PARTS] if item is not part)
+        if not isinstance(part, dict):
+            return ""
+        part = next((part[name] for name in PART_TEXTS if part.get(name)), None)
+    return ""
 
 
 def _refusal_parts(content: Any) -> str:
@@ -157,42 +272,135 @@ def _tool_calls(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     return ({"type": "function", "function": function},) if isinstance(function, dict) else ()
 
 
+def states_error(data: Mapping[str, Any]) -> bool:
+    """Whether a reply, a choice or an event states an error. An empty one, which some gateways always send, is none."""
+    error = data.get("error")
+    if isinstance(error, Mapping):
+        return any(error.values())
+    base = data.get("base_resp")  # MiniMax's, of every reply
+    return bool(error) or (isinstance(base, Mapping) and base.get("status_code") not in (None, 0, "0"))
+
+
+def _no_choices(data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float | None) -> Completion | Failure:
+    """What a reply without choices means: the error or the block that it tells, or another service at this address."""
+    feedback = data.get("promptFeedback") or data.get("prompt_feedback")
+    if isinstance(feedback, dict) and (feedback.get("blockReason") or feedback.get("block_reason")):
+        return Completion("", finish_reason="filtered", latency_s=latency_s)
+    if tells_error(data):
+        return read_error_reply(data, headers, latency_s)
+    if "choices" in data or not data:
+        return malformed_json("has no choices", data)
+    failure = malformed_json("has no choices", data)
+    return replace(failure, message=f"{failure.message}; {CHECK_URL}", status=200, fatal=True)
+
+
+def tells_error(data: Mapping[str, Any]) -> bool:
+    """Whether a reply without choices is an error in another shape: words with a code, or words that only errors have."""
+    if states_error(data) or data.get("errors") or data.get("success") is False:
+        return True
+    error = error_text(data)
+    marked = "error" in (data.get("object"), data.get("type"), data.get("status"))
+    return bool(error.message) and (
+        marked
+        or stated_status(data) is not None
+        or isinstance(data.get("detail"), str | list)
+        or any(data.get(name) not in (None, "", 0, "0", 200, "200") for name in ("code", "error_code", "status_code"))
+        or any(table.search(error.searchable) for table in ERROR_TABLES)
+    )
+
+
 def _no_answer(
     data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float | None, wrong: str
 ) -> Completion | Failure:
     """The error that a reply with status 200 contains in place of an answer, or that it is malformed."""
-    return read_error_reply(data, headers, latency_s) if data.get("error") else _malformed_json(wrong, data)
+    return read_error_reply(data, headers, latency_s) if states_error(data) else malformed_json(wrong, data)
 
 
 def read_error_reply(
     data: Mapping[str, Any], headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
 ) -> Completion | Failure:
-    """The failure for the `error` in a reply with status 200."""
-    error = data["error"]
-    code = next((status for name in ("code", "status") if (status := _http_status(error, name))), 500)
-    return failure_from_error(code, error_text(data), headers, latency_s)
+    """The failure for the error in a reply with status 200."""
+    return failure_from_error(stated_status(data), error_text(data), headers, latency_s)
 
 
-def _http_status(error: Any, name: str) -> int | None:
-    value = error.get(name) if isinstance(error, dict) else None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+def stated_status(data: Mapping[str, Any]) -> int | None:
+    """The HTTP status that an error in a reply states, by a number or by its type; None without any."""
+    parts = [part for name in ERROR_NAMES if isinstance(part := data.get(name), Mapping)]
+    for part in (*parts, data):
+        for name in ("code", "status", "status_code", "error_code", "http_code", "statusCode"):
+            if (status := _http_status(part.get(name))) is not None:
+                return status
+    for part in (*parts, data):
+        for name in ("type", "code", "status", "error_type", "__type"):
+            if isinstance(kind := part.get(name), str) and (status := STATUS_OF_TYPE.get(kind.lower())) is not None:
+                return status
+    return None
+
+
+def _http_status(value: Any) -> int | None:
+    """An HTTP error status, also the one that begins a number such as FastChat's 50002."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 5:
         value = int(value)
-    return value if isinstance(value, int) and 400 <= value < 600 else None
+    if not isinstance(value, int):
+        return None
+    value = value // 100 if 40_000 <= value < 60_000 else value
+    return value if 400 <= value < 600 else None
 
 
 def read_usage(data: Mapping[str, Any]) -> Usage:
-    """The tokens in a parsed reply."""
+    """The tokens and the cost in a parsed reply, in the spellings of all vendors."""
     usage = data.get("usage")
     if not isinstance(usage, dict):
         return Usage()
     details = usage.get("prompt_tokens_details")
     tier = data.get("service_tier")
+    cached = count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    sent = count(usage.get("prompt_tokens"))
+    if not cached:
+        cached = _first(usage, CACHED_NAMES, count) or cached
+    if sent is None:
+        sent = _first(usage, INPUT_NAMES, count)
+        if "cache_read_input_tokens" in usage and sent is not None:  # Anthropic counts cached tokens apart
+            sent += (cached or 0) + (count(usage.get("cache_creation_input_tokens")) or 0)
+    elif cached and cached > sent:  # counted apart as well
+        sent += cached
     return Usage(
-        count(usage.get("prompt_tokens")),
-        count(usage.get("completion_tokens")),
-        count(details.get("cached_tokens")) if isinstance(details, dict) else None,
+        sent,
+        _first(usage, OUTPUT_NAMES, count),
+        cached,
         tier if isinstance(tier, str) else None,
+        _first(usage, REASONING_TOKEN_NAMES, count),
+        _stated_cost(usage),
     )
+
+
+def _first(data: Mapping[str, Any], paths: Sequence[str], read: Callable[[Any], Any]) -> Any:
+    """The first readable value at one of the dotted paths, or None."""
+    for path in paths:
+        name, _, rest = path.partition(".")
+        value = data.get(name)
+        if rest:
+            value = value.get(rest) if isinstance(value, dict) else None
+        if value is not None and (found := read(value)) is not None:
+            return found
+    return None
+
+
+def _stated_cost(usage: Mapping[str, Any]) -> float | None:
+    """US dollars that a reply states. OpenRouter states its own fee where another account pays the provider."""
+    ticks = usage.get("cost_in_usd_ticks")
+    if ticks is not None and (amount := _amount(ticks)) is not None:
+        return amount / XAI_TICKS
+    cost: float | None = _first(usage, COST_NAMES, _amount)
+    details = usage.get("cost_details")
+    if usage.get("is_byok") is True and isinstance(details, dict):
+        upstream = _amount(details.get("upstream_inference_cost"))
+        return cost if upstream is None else upstream + (cost or 0.0)
+    return cost
+
+
+def _amount(value: Any) -> float | None:
+    return None if isinstance(value, bool | str) else dollars(value)
 
 
 def count(value: Any) -> int | None:
@@ -230,10 +438,10 @@ def read_embeddings(
 ) -> Completion | Failure:
     """A completion whose `data` is a list with one vector (a list of floats) for each text, in their order."""
     items = data.get("data")
-    if not isinstance(items, list):
+    if not isinstance(items, list) or states_error(data):
         return _no_answer(data, headers, latency_s, "has no embeddings")
     if not all(isinstance(item, dict) and _is_vector(item.get("embedding")) for item in items):
-        return _malformed_json("has an embedding that is not a list of numbers", data)
+        return malformed_json("has an embedding that is not a list of numbers", data)
     if all(count(item.get("index")) is not None for item in items):
         items = sorted(items, key=lambda item: count(item["index"]) or 0)
     return _data_reply(data, [item["embedding"] for item in items], texts, headers, latency_s)
@@ -250,10 +458,10 @@ def read_moderations(
 ) -> Completion | Failure:
     """A completion whose `data` is a list with `{"flagged", "categories", "category_scores"}` for each text."""
     results = data.get("results")
-    if not isinstance(results, list):
+    if not isinstance(results, list) or states_error(data):
         return _no_answer(data, headers, latency_s, "has no results")
     if not all(isinstance(result, dict) and isinstance(result.get("flagged"), bool) for result in results):
-        return _malformed_json("has a result without a verdict", data)
+        return malformed_json("has a result without a verdict", data)
     return _data_reply(data, results, texts, headers, latency_s)
 
 
@@ -261,14 +469,14 @@ def _data_reply(
     data: Mapping[str, Any], results: list[Any], texts: int, headers: Mapping[str, str], latency_s: float | None
 ) -> Completion | Failure:
     if len(results) != texts:
-        return _malformed_json(f"has {len(results)} results for {texts} texts", data)
+        return malformed_json(f"has {len(results)} results for {texts} texts", data)
     usage = read_usage(data)
     return Completion(
         "",
         latency_s=latency_s,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
-        cost_usd=_cost(headers),
+        cost_usd=_cost(headers) or usage.cost_usd,
         served_model=_served(data),
         data=results,
         rate_limit=read_rate_limits(headers),
@@ -282,7 +490,8 @@ def malformed(wrong: str, body: bytes | str) -> Failure:
     return Failure("malformed", f"the reply {wrong}" + (f"; it begins {begins!r}" if begins else ""))
 
 
-def _malformed_json(wrong: str, data: Mapping[str, Any]) -> Failure:
+def malformed_json(wrong: str, data: Mapping[str, Any]) -> Failure:
+    """The failure of a reply whose JSON is not what it should be."""
     try:
         return malformed(wrong, json.dumps(data, ensure_ascii=False, default=str)[:4000])
     except (ValueError, RecursionError):

@@ -12,10 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalrunner.domain import Failure
-from evalrunner.endpoints.openai_replies import load_reply, malformed
+from evalrunner.domain import Completion, Failure
+from evalrunner.endpoints.openai_errors import error_text
+from evalrunner.endpoints.openai_replies import (
+    REASONING_FIELDS,
+    load_reply,
+    malformed,
+    malformed_json,
+    part_text,
+    stated_status,
+    states_error,
+)
 
 DONE = "[DONE]"  # OpenAI's last event
+CHUNK = "chat.completion.chunk"
+KEEPALIVES = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
+NATIVE_NAMES = ("native_finish_reason", "provider_specific_fields")
 BOM = b"\xef\xbb\xbf"
 
 
@@ -69,19 +81,24 @@ class ChatChunks:
     begun: bool = False
     finished: bool = False
     error: Mapping[str, Any] | None = None
+    foreign: Mapping[str, Any] | None = None  # the first event before the finish reason that is neither chunk nor error
     _choice: dict[str, Any] | None = None
     _content: list[Any] = field(default_factory=list)
     _other_content: Any = None  # content that is neither text nor parts
     _refusal: list[str] = field(default_factory=list)
+    _reasoning: list[str] = field(default_factory=list)
     _calls: list[dict[str, Any]] = field(default_factory=list)
     _places: dict[Any, int] = field(default_factory=dict)  # index of a tool call to its place in `_calls`
     _function: dict[str, Any] | None = None
     _rest: dict[str, Any] = field(default_factory=dict)
 
     def add(self, chunk: Mapping[str, Any]) -> None:
-        """Add one chunk."""
-        if chunk.get("error"):
+        """Add one chunk. An event that is none, and comes before the finish reason, is an error if it has any words."""
+        if states_error(chunk):
             self.error = chunk
+            return
+        if "choices" not in chunk and not chunk.get("usage"):
+            self._add_foreign(chunk)
             return
         # usage may come with every chunk, growing, or alone in the last one
         self._rest.update((name, chunk[name]) for name in ("usage", "model", "service_tier") if chunk.get(name))
@@ -97,6 +114,8 @@ class ChatChunks:
         if self._choice is None:
             return {**self._rest, "choices": []}
         message: dict[str, Any] = {"role": "assistant", "content": self._joined_content()}
+        if self._reasoning:
+            message["reasoning_content"] = "".join(self._reasoning)
         if self._refusal:
             message["refusal"] = "".join(self._refusal)
         if self._calls:
@@ -104,6 +123,14 @@ class ChatChunks:
         if self._function is not None:
             message["function_call"] = self._function
         return {**self._rest, "choices": [{**self._choice, "message": message}]}
+
+    def _add_foreign(self, event: Mapping[str, Any]) -> None:
+        if self.finished or event.get("type") in KEEPALIVES or event.get("object") == CHUNK:
+            return
+        if error_text(event).message or stated_status(event) is not None:
+            self.error = {"error": event}
+        else:
+            self.foreign = self.foreign or event
 
     def _joined_content(self) -> Any:
         if self._other_content is not None:
@@ -119,7 +146,8 @@ class ChatChunks:
         if choice.get("finish_reason"):
             self._choice["finish_reason"] = choice["finish_reason"]
             self.finished = True
-        if choice.get("error"):  # beside finish_reason "error"
+        self._choice.update((name, choice[name]) for name in NATIVE_NAMES if choice.get(name))
+        if states_error(choice):  # beside finish_reason "error"
             self.error = {"error": choice["error"]}
 
     def _add_delta(self, delta: Mapping[str, Any]) -> None:
@@ -132,6 +160,8 @@ class ChatChunks:
             self._other_content = content
         if isinstance(refusal, str):
             self._refusal.append(refusal)
+        if reasoning := next((text for name in REASONING_FIELDS if (text := part_text(delta.get(name)))), ""):
+            self._reasoning.append(reasoning)
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, Mapping):
                 self._add_tool_call(call)
@@ -203,7 +233,7 @@ class ChatStream:
             self._raw += piece
         self._read_events(self._events.feed(piece))
 
-    def reply(self) -> dict[str, Any] | Failure:
+    def reply(self) -> dict[str, Any] | Failure | Completion:
         """The reply as parsed JSON at the end of the stream; of a server that does not stream, the JSON it sent."""
         unreadable = self._unreadable  # read first: the last event may be incomplete
         self._read_events(self._events.close())
@@ -213,6 +243,8 @@ class ChatStream:
             return load_reply(bytes(self._raw))
         if unreadable is not None:
             return malformed("has an event that is not JSON", unreadable)
+        if self.chunks.foreign is not None and not self.chunks.finished:
+            return malformed_json("has an event that is no chunk of an answer", self.chunks.foreign)
         if not self.complete:
             return Failure("connection", "the stream ended before the reply was complete")
         return self.chunks.reply()
@@ -235,7 +267,9 @@ class ChatStream:
             chunk = chunk[0]  # Google's compatible endpoint puts its errors in a list
         if not isinstance(chunk, dict):
             self._unreadable = self._unreadable or data
-        elif name == "error" and not chunk.get("error"):
-            self.chunks.add({"error": chunk})
+        elif name in KEEPALIVES:
+            return
+        elif name == "error" and not states_error(chunk):
+            self.chunks.add({"error": chunk or {"message": "an error event without words"}})
         else:
             self.chunks.add(chunk)

@@ -187,7 +187,12 @@ class Assembler:
             )
             model = getattr(instance, "model", None)  # a target that calls one model can name it
             model = model if isinstance(model, str) else None
-            return None if instance is None else PlannedTarget(spec.name, instance, spec.type, model, slots=slots)
+            strips = spec.reasoning == "strip"
+            return (
+                None
+                if instance is None
+                else PlannedTarget(spec.name, instance, spec.type, model, slots=slots, strips_reasoning=strips)
+            )
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)
         if prompt is None or opened is None:
@@ -200,8 +205,9 @@ class Assembler:
             calls.wrap(opened.endpoint, context), opened.model, prompt, params, spec.name, suite.streams(spec)
         )
         return PlannedTarget(
-            spec.name, call, "model", spec.model.model, opened.host, prompt, params, context.tally, context.breaker
-        )
+            spec.name, call, "model", spec.model.model, opened.host, prompt, params, context.tally, context.breaker,
+            strips_reasoning=spec.reasoning == "strip",
+        )  # fmt: skip
 
     def _service(
         self, suite: Suite, instance: NeedsHttpEndpoint, spec: TargetSpec, calls: MiddlewareStack
@@ -233,6 +239,7 @@ class Assembler:
             instance.definition,
             context.tally,
             context.breaker,
+            strips_reasoning=spec.reasoning == "strip",
         )
 
     def _add_model(

@@ -12,6 +12,7 @@ from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, JudgeCall, M
 from evalrunner.engine.plan import NOT_CHECKED
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.stack import CallTally
+from evalrunner.reasoning import strip_reasoning
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.suite.schema import JudgeCheckMode
 
@@ -46,7 +47,7 @@ class RecordingJudge:
         request = Request(
             self.model, tuple(messages), merged, tuple(tools), response_format, stream=self.stream, row=self.row
         )
-        answer = await self.endpoint(request)
+        answer = strip_reasoning(await self.endpoint(request))  # thoughts are no verdict
         if isinstance(answer, Completion):
             self.calls.append(
                 JudgeCall(

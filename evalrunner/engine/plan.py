@@ -55,7 +55,7 @@ NOT_CHECKED = "sanity check did not finish: "  # begins the reason of a judge's 
 class PlannedTarget:
     """A target and what it consists of. `host` is where it sends requests, None if it sends none.
 
-    `slots` limits the concurrency of user-defined code.
+    `slots` limits the concurrency of user-defined code. `strips_reasoning`: reasoning in the text is not scored.
     """
 
     name: str
@@ -68,6 +68,7 @@ class PlannedTarget:
     calls: CallTally = field(default_factory=CallTally)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     slots: Semaphore | None = None
+    strips_reasoning: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,12 +345,15 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
             model=target.model,
             host=target.host,
             params=plain(dict(target.params)),
+            options={"reasoning": spec.reasoning} if spec.reasoning != "strip" else None,
             prompt=None if target.prompt is None else _templates(target.prompt.parts),
             prompt_digest=None if target.prompt is None else target.prompt.digest,
         )
     options = dict(spec.options)
     if isinstance(target.call, RecordedRun):
         options["run"] = target.call.run  # `last` would be another run when this one is resumed
+    if spec.reasoning != "strip":
+        options["reasoning"] = spec.reasoning
     return TargetProvenance(
         type=spec.type,
         model=target.model,  # an alias is resolved to its version

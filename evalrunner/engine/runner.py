@@ -15,6 +15,7 @@ from evalrunner.engine.plan import Job, Plan, PlannedScorer
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.deadline import RowDeadline, StopSignal, pause_deadline
 from evalrunner.plugins import name_of
+from evalrunner.reasoning import strip_reasoning
 from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
 from evalrunner.suite.schema import FailOnError
 
@@ -172,8 +173,10 @@ async def _call_target(job: Job, deadline: RowDeadline) -> Completion | Failure:
         async with deadline:
             try:
                 if job.target.slots is None:
-                    return await job.target.call(job.sample, job.epoch)
-                return await _call_limited(job, job.target.slots)
+                    answer = await job.target.call(job.sample, job.epoch)
+                else:
+                    answer = await _call_limited(job, job.target.slots)
+                return strip_reasoning(answer) if job.target.strips_reasoning else answer
             except Exception as crash:  # an exception in a user-defined target fails its row, not the run
                 message = f"{name_of(type(job.target.call))} raised {type(crash).__name__}: {crash}"
                 return Failure("function", message[:500])

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 from evalrunner.errors import EvalrunError
 from evalrunner.middleware.deadline import pause_deadline
+from evalrunner.reasoning import strip_reasoning
 from evalrunner.redact import redact
 from evalrunner.storage import mapping_as_dict
 
@@ -155,7 +156,8 @@ def is_cached(store: ResponseCache, identity: str, request: Request, *, ttl_s: f
 
 def is_cacheable(answer: Completion) -> bool:
     """Whether an answer is complete. One that is truncated, filtered, refused or empty may differ the next time."""
-    return answer.answered or (
+    whole = strip_reasoning(answer)  # one that is reasoning only is no answer
+    return (isinstance(whole, Completion) and whole.answered and whole.unknown_finish_reason is None) or (
         answer.finish_reason in ("stop", "tool_calls") and (bool(answer.tool_calls) or answer.data is not None)
     )
 
@@ -369,7 +371,8 @@ def _encode_answer(answer: Completion) -> bytes | None:
     """An answer as compact JSON, None if it contains a registered API key or has no JSON form."""
     fields = (
         answer.text, answer.finish_reason, answer.latency_s, answer.ttft_s, answer.input_tokens, answer.output_tokens,
-        answer.cost_usd, answer.served_model, answer.tool_calls, answer.data,
+        answer.cost_usd, answer.served_model, answer.tool_calls, answer.data, answer.reasoning, answer.reasoning_tokens,
+        answer.unknown_finish_reason,
     )  # fmt: skip
     try:
         text = _ANSWER_ENCODER.encode(fields)
@@ -381,9 +384,12 @@ def _encode_answer(answer: Completion) -> bytes | None:
 def _decode_answer(data: bytes) -> Completion | None:
     """The answer, None if the data is none."""
     try:
-        text, reason, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, model, calls, other = json.loads(data)
+        fields = json.loads(data)
+        text, reason, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, model, calls, other = fields[:10]
+        thoughts, thought_tokens, unknown = fields[10:] or (None, None, None)  # older entries have none
         return Completion(
-            text, reason, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, model, tool_calls=tuple(calls), data=other
+            text, reason, latency_s, ttft_s, input_tokens, output_tokens, cost_usd, model, tool_calls=tuple(calls), data=other,
+            reasoning=thoughts, reasoning_tokens=thought_tokens, unknown_finish_reason=unknown,
         )  # fmt: skip
     except (TypeError, ValueError):
         return None

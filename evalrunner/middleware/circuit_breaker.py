@@ -46,6 +46,8 @@ class CircuitBreaker:
             return
         if answer.kind not in PROVIDER_FAILURES:
             return
+        if answer.kind == "bad_request" and self._any_answer and not answer.fatal:  # others were fine: the row's own
+            return
         self.consecutive_failures += 1
         if answer.fatal and not self._any_answer:
             # a copy: callers distinguish the reason from the failure that opened the circuit

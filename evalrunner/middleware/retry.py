@@ -52,7 +52,8 @@ class RetryEndpoint:
         self._stop = stop
         self._draw = draw
         self._on_retry = on_retry
-        self._answered = False
+        self._answered = False  # the server replied with anything
+        self._completed = False  # it gave an answer
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
         attempts = 0
@@ -61,14 +62,14 @@ class RetryEndpoint:
             answer = await self._inner(request)
             attempts += 1
             if isinstance(answer, Completion):
-                self._answered = True
+                self._answered = self._completed = True
                 return answer
             if answer.status is not None or answer.kind == "malformed":
                 self._answered = True
-            if not is_retryable(answer, answered=self._answered):
+            if not is_retryable(answer, answered=self._answered, completed=self._completed):
                 return answer
             now = self._timing.now()
-            if not answer.fatal:
+            if not answer.fatal or answer.kind != "connection":
                 unreachable_since = None  # reachable again: the number of retries counts
             elif unreachable_since is None:
                 unreachable_since = now
@@ -96,13 +97,17 @@ class RetryEndpoint:
         return max(backoff_s, failure.retry_after_s + self._draw.uniform(0.0, rules.base_s))
 
 
-def is_retryable(failure: Failure, *, answered: bool) -> bool:
-    """Whether a retry may help. `answered`: the server was reached before."""
+def is_retryable(failure: Failure, *, answered: bool, completed: bool = False) -> bool:
+    """Whether a retry may help. `answered`: the server was reached before; `completed`: it gave an answer before.
+
+    A web page in place of an answer is a wrong address if it comes first, and a gateway's trouble later.
+    """
     if failure.kind not in TRANSIENT_KINDS:
         return False
     if failure.fatal:
-        return answered and failure.kind == "connection"
-    if failure.status is None or failure.status in TRANSIENT_STATUS:
+        is_page = failure.kind == "malformed" and failure.status is not None
+        return (answered and failure.kind == "connection") or (completed and is_page)
+    if failure.status is None or failure.status in TRANSIENT_STATUS or failure.kind == "rate_limit":
         return True
     return failure.kind == "malformed" and 200 <= failure.status < 300
 

@@ -144,7 +144,7 @@ class MiddlewareStack:
             wrapped = TimeoutEndpoint(wrapped, context.pace.timeout or self.run.timeout)
         if self.trace is not None:
             wrapped = TracedEndpoint(wrapped, context.label, self.trace)
-        wrapped = CountingEndpoint(wrapped, context.tally.usage)
+        wrapped = CountingEndpoint(wrapped, context.tally.usage, context.label, self.notices.append)
         if self.budget is not None and context.worst_case is not None:
             from evalrunner.middleware.budget import BudgetedEndpoint
 

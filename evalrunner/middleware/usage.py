@@ -6,14 +6,20 @@ the metric `cost_usd` is a statistic of answered rows; `budget.SpendLedger` reco
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 
+MAX_REPORTED_REASONS = 5  # of one target or judge
+
 
 @dataclass(slots=True)
 class Usage:
-    """Totals of calls. `cost_usd` sums the calls of known cost; `unpriced` counts the others."""
+    """Totals of calls. `cost_usd` sums the calls of known cost; `unpriced` counts the others.
+
+    `unknown_reasons` are the finish reasons of the provider that are none of the known ones.
+    """
 
     calls: int = 0
     failures: int = 0
@@ -22,6 +28,7 @@ class Usage:
     cost_usd: float = 0.0
     unpriced: int = 0
     served_models: set[str] = field(default_factory=set)
+    unknown_reasons: set[str] = field(default_factory=set)
 
     def add(self, answer: Completion | Failure) -> None:
         """Add one call."""
@@ -41,10 +48,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class CountingEndpoint:
-    """An endpoint that adds its calls to `usage`. A canceled call counts as a failure: it may have been paid for."""
+    """An endpoint that adds its calls to `usage`. A canceled call counts as a failure: it may have been paid for.
+
+    `notify` gets a message for each unknown finish reason, once.
+    """
 
     inner: Endpoint
     usage: Usage
+    label: str = ""
+    notify: Callable[[str], None] | None = None
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
         try:
@@ -54,4 +66,15 @@ class CountingEndpoint:
             self.usage.failures += 1
             raise
         self.usage.add(answer)
+        if isinstance(answer, Completion) and answer.unknown_finish_reason is not None:
+            self._report(answer.unknown_finish_reason)
         return answer
+
+    def _report(self, reason: str) -> None:
+        if reason not in self.usage.unknown_reasons and len(self.usage.unknown_reasons) < MAX_REPORTED_REASONS:
+            self.usage.unknown_reasons.add(reason)
+            if self.notify is not None:
+                self.notify(
+                    f"{self.label}: unknown finish reason {reason!r}; such answers count as complete. "
+                    "Check whether the provider breaks them off"
+                )

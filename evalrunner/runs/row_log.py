@@ -299,6 +299,15 @@ def _completion_to_record(answer: Completion) -> dict[str, Any]:
     }
     if answer.tool_calls:
         record["tool_calls"] = answer.tool_calls
+    if answer.reasoning is not None:
+        record["reasoning"] = answer.reasoning
+        record["reasoning_length"] = len(answer.reasoning)  # characters, for readers that do not load the text
+    if answer.reasoning_tokens is not None:
+        record["reasoning_tokens"] = answer.reasoning_tokens
+    if answer.cached_tokens is not None:
+        record["cached_input_tokens"] = answer.cached_tokens
+    if answer.unknown_finish_reason is not None:
+        record["unknown_finish_reason"] = answer.unknown_finish_reason
     return record
 
 
@@ -345,6 +354,8 @@ def row_from_record(record: Mapping[str, Any]) -> Row:
     else:
         completion = dict(record["completion"])
         completion["tool_calls"] = tuple(completion.get("tool_calls", ()))
+        completion.pop("reasoning_length", None)
+        completion["cached_tokens"] = completion.pop("cached_input_tokens", None)
         if record["v"] == 1:
             completion["finish_reason"] = completion.pop("ended")
         answer = Completion(**completion, messages=messages)

@@ -170,7 +170,7 @@ def cell_without_call(bound: BoundScorer, sample: Sample, answer: Completion | F
         return NO_EXPECTED
     if not declaration.needs_answer or answer.answered:
         return None
-    reason = "empty" if answer.finish_reason == "stop" else answer.finish_reason
+    reason = answer.missing_reason
     if bound.on_no_answer == "unscored":
         return Cell("unscored", reason=reason, cause="no_answer")
     zero = max(0.0, declaration.low or 0.0)

@@ -54,7 +54,9 @@ class Tally:
         if self.epochs is not None:
             self.epochs.append(epoch)
         if code != SKIPPED and (cell.cause is not None or cell.reason is not None):
-            reason = cell.cause, None if code == ERROR else cell.reason
+            # of a missing answer the finish reason alone: what follows the colon is the row's own
+            own = cell.reason if cell.cause != "no_answer" or cell.reason is None else cell.reason.partition(":")[0]
+            reason = cell.cause, None if code == ERROR else own
             if reason in self.reasons or len(self.reasons) < MAX_REASONS:
                 self.reasons[reason] += 1
 

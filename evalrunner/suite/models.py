@@ -9,7 +9,16 @@ from typing import Any, get_args
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret
-from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, ScorerSpec, TargetSpec, TransportSpec
+from evalrunner.suite.schema import (
+    KeyPath,
+    ModelSpec,
+    PaceSpec,
+    PromptSpec,
+    ReasoningMode,
+    ScorerSpec,
+    TargetSpec,
+    TransportSpec,
+)
 from evalrunner.suite.sections import public_address, read_prompt, register_login
 from evalrunner.suite.validate import VARIABLE, Key, SectionReader, describe_value, has_variable, keys_of, reads
 
@@ -38,7 +47,18 @@ def read_target(reader: SectionReader, item: Any, path: KeyPath) -> TargetSpec |
     if isinstance(item, Mapping) and item.get("prompt") is not None:
         prompt = read_prompt(reader, item["prompt"], (*path, "prompt"))
     model = read_model(reader, item, path, known=keys_of(TargetSpec, "model"))
-    return None if model is None else TargetSpec(model.name, model, prompt, key_path=path)
+    if model is None:
+        return None
+    return TargetSpec(model.name, model, prompt, reasoning=_reasoning(reader, item, path), key_path=path)
+
+
+def _reasoning(reader: SectionReader, item: Any, path: KeyPath) -> ReasoningMode:
+    if not isinstance(item, Mapping) or item.get("reasoning") is None:
+        return "strip"
+    mode: ReasoningMode = reader.fields({"reasoning": keys_of(TargetSpec)["reasoning"]}, item, path).get(
+        "reasoning", "strip"
+    )
+    return mode
 
 
 def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> TargetSpec | None:
@@ -48,7 +68,8 @@ def _typed_target(reader: SectionReader, item: Mapping[str, Any], path: KeyPath)
     if kind is None or name is None:
         return None
     options = {name: value for name, value in item.items() if name not in keys_of(TargetSpec, "type")}
-    spec = TargetSpec(name, type=kind, options=options, args=args or EMPTY, key_path=path)
+    reasoning = _reasoning(reader, item, path)
+    spec = TargetSpec(name, type=kind, options=options, args=args or EMPTY, reasoning=reasoning, key_path=path)
     if isinstance(options.get("uri"), str):
         return _with_address(reader, spec)
     return _service(reader, spec) if kind == SERVICE else spec

@@ -23,6 +23,7 @@ JudgeCheckMode: TypeAlias = Literal["on", "warn", "off"]
 CacheMode: TypeAlias = Literal["judges", "all", "off"]
 
 Operator: TypeAlias = Literal[">=", ">", "<=", "<", "=="]
+ReasoningMode: TypeAlias = Literal["strip", "keep"]
 Inconclusive: TypeAlias = Literal["block", "block_if_worse", "warn"]
 MissingRule: TypeAlias = Literal["bounds", "ignore"]
 FamilyRule: TypeAlias = Literal["suite", "none"]
@@ -173,6 +174,7 @@ class TargetSpec:
     type: str | None = key("Built-in target, or a reference to a custom one", forms=("type", "http"))
     options: Mapping[str, Any] = EMPTY
     args: Mapping[str, Any] = key("Extra arguments of a custom function", default=EMPTY, forms=("type", "http"))
+    reasoning: ReasoningMode = key("Whether reasoning in the text is set apart, or kept and scored", default="strip")
     pace: PaceSpec = key("", default=PaceSpec(), flat=True, forms=("http",))
     public: Mapping[str, Any] = EMPTY
     key_path: KeyPath = ()

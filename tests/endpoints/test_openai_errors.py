@@ -27,7 +27,8 @@ def error(message: str, **more: Any) -> dict[str, Any]:
     ("status", "body", "kind", "fatal"),
     [
         (401, error("Incorrect API key provided", code="invalid_api_key"), "auth", True),
-        (403, error("Forbidden"), "auth", True),
+        (403, error("Forbidden"), "bad_request", False),  # says nothing of the key
+        (403, error("Your API key does not have permission to use this resource"), "auth", True),
         (400, error("No connected db."), "auth", True),  # LiteLLM's proxy, of a wrong key
         (400, [error("API key not valid. Please pass a valid API key.", status="INVALID_ARGUMENT")], "auth", True),
         (404, error("The model `x` does not exist", code="model_not_found"), "bad_request", True),

@@ -1,0 +1,189 @@
+"""The words of vendors: how answers end, and what errors say, one table for each kind of sentence.
+
+Data only. Every word is from the documentation, the source or a bug report of OpenAI, Azure, Anthropic, Gemini, Vertex,
+Bedrock, Cohere, Mistral, DeepSeek, DashScope, Zhipu, Moonshot, MiniMax, xAI, Groq, Together, OpenRouter, LiteLLM, Ollama, LM
+Studio, llama.cpp, vLLM, SGLang or TGI. Finish reasons are compared in lower case, with any sign but letters and digits as `_`.
+Phrases are searched in the codes, the message and the details of an error in lower case, never in the parts of a reply that
+quote the request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final, Literal, TypeAlias
+
+from evalrunner.domain import FinishReason
+
+Ending: TypeAlias = FinishReason | Literal["broken", "unknown"]
+"""A finish reason, `broken` for an answer that was broken off, `unknown` for a word of no table."""
+
+WORDS: Final[Mapping[Ending, str]] = {
+    "stop": """
+        stop stopped eos eos_token end_turn stop_sequence stop_token complete completed done end finish finished success
+        end_of_text endoftext normal
+    """,
+    "tool_calls": "tool_calls tool_call tool_use function_call function_calls",
+    "length": """
+        length max_tokens max_length max_output_tokens max_new_tokens max_completion_tokens model_length token_limit
+        token_limit_reached max_tokens_reached model_context_window_exceeded context_window_exceeded context_length
+        context_length_exceeded max_context_length length_limit error_limit
+    """,
+    "filtered": """
+        content_filter content_filtered contentfilter content_policy content_policy_violation content_blocked safety
+        recitation prohibited_content blocklist spii language guardrail guardrails guardrail_intervened sensitive error_toxic
+        image_safety image_prohibited_content image_recitation model_armor jailbreak moderation flagged blocked
+        data_inspection_failed high_risk cyber_policy
+    """,
+    "refused": "refusal refused",
+    "broken": """
+        error errored abort aborted cancel canceled cancelled user_cancel network_error connection_error incomplete
+        interrupted insufficient_system_resource resource_exhausted rate_limit rate_limit_exceeded overloaded
+        engine_overloaded preempted load unload timeout timed_out internal_error server_error unknown_error api_error
+        failed failure exception shutdown engine_dead other malformed_function_call malformed_tool_call malformed_tool_use
+        malformed_model_output malformed_response unexpected_tool_call too_many_tool_calls pause_turn
+    """,
+}  # fmt: skip
+"""Ollama ends with `load` without an answer; Gemini's `OTHER` is any stop that is neither regular nor a filter."""
+
+_ENDINGS: Final[Mapping[str, Ending]] = {word: ending for ending, words in WORDS.items() for word in words.split()}
+_PREFIX = re.compile(r"^(?:finish_reason|finishreason|stop_reason|stopreason)_+")
+_SIGNS = re.compile(r"[^a-z0-9]+")
+
+
+def ending_of(reason: Any) -> Ending | None:
+    """How an answer with this finish reason ends; None if the reply states no reason."""
+    return _ending(reason) if isinstance(reason, str) else None if reason is None else "unknown"
+
+
+@cache
+def _ending(reason: str) -> Ending | None:
+    word = _PREFIX.sub("", _SIGNS.sub("_", reason.lower()).strip("_"))
+    if word in ("", "null", "none"):
+        return None
+    # Gemini writes `content_filter: SAFETY`
+    first = _SIGNS.sub("_", reason.partition(":")[0].lower()).strip("_")
+    return _ENDINGS.get(word) or _ENDINGS.get(first) or "unknown"
+
+
+def _any_of(*phrases: str) -> re.Pattern[str]:
+    return re.compile("|".join(phrases))
+
+
+_INPUT = r"(?:prompt|inputs?`?|messages?|context|conversation|request|query|sequence|body)"
+_OVER = (
+    r"(?:too long|too large|longer than|larger than|greater than|more than|exceed(?:s|ed|ing)?|over the|overflows?"
+    r"|out of range|must have (?:less|at most)|must be (?:less|at most|<)|should (?:not exceed|have at most)|beyond|surpass)"
+)
+_SIZE = r"(?:tokens?|context|length|window|characters)"
+
+TOO_LONG: Final = _any_of(
+    r"context[_ -]?(?:length|window|size|limit)[_ ]?(?:is |was )?(?:exceed|overflow)", r"exceed_context_size",
+    r"contextwindowexceeded", r"string_above_max_length", r"request_too_large", r"prompt[_ ]too[_ ]long",
+    r"input[_ ]too[_ ]long", r"tokens_limit_reached", r"model_context_window", r"`inputs` tokens",
+    r"context[_ -](?:length|window|size|limit)\b.{0,80}(?:is only|of only|of \d|while)",  # LM Studio
+    r"maximum (?:context|prompt|input|sequence|model)(?: sequence)? (?:length|size|tokens|window)",
+    r"max(?:imum)?[_ ](?:context|model|prompt|seq|input)[_ ]len(?:gth)?",
+    r"(?:context|maximum model) (?:length|window|size|limit)\b[^.\n]{0,40}(?:exceed|smaller|too small)",
+    rf"\b{_INPUT}\b[^.\n]{{0,80}}{_OVER}[^.\n]{{0,60}}{_SIZE}", rf"\b{_INPUT}\b[^.\n]{{0,40}}\b(?:is |are |was )?too long",
+    rf"{_OVER} (?:the |this |your )?(?:model'?s? )?(?:available |maximum |max )?(?:context|token limit|input limit)",
+    r"exceed(?:s|ed)? (?:the )?(?:maximum|max|configured) (?:number of (?:input )?tokens|input|limit of \d+ tokens)",
+    r"input tokens exceed", r"too many (?:input |prompt )?tokens(?!,? please wait)", r"tokens? (?:count|limit)\b.{0,40}exceed",
+    r"prompt token count of \d+", r"current length is \d+ while limit", r"range of input length should be",
+    r"input (?:text )?length should not", r"length limit exceeded", r"(?:reduce|shorten) (?:the length of )?(?:the|your) "
+    r"(?:length|prompt|input|messages?|context|conversation)", r"payload size exceeds", r"expected maxlength",
+    r"input is too long",
+)  # fmt: skip
+"""Prompts that are too long, with any status but 429, where limits per minute count tokens too."""
+
+TOO_LARGE_FOR_LIMIT: Final = _any_of(r"request too large", r"\bsingle request\b.{0,60}exceeds")
+"""A single request above a whole minute's limit: the row's own, unlike a limit that is used up."""
+
+NO_SUCH_MODEL: Final = _any_of(
+    r"model_not_found", r"invalid_model\b", r"model_not_available", r"unknown_model", r"deploymentnotfound",
+    r"invalid model name", r"not a valid model", r"model not exist", r"llm provider not provided", r"no such model",
+    r"\bmodel\b.{0,80}(?:does not exist|not found|is not supported by any provider)", r"not have access to (?:the )?model",
+)  # fmt: skip
+
+NO_PAYMENT: Final = _any_of(
+    r"insufficient[_ -](?:quota|balance|credits?|funds)", r"balance[^.\n]{0,20}\binsufficient", r"exceeded_current_quota",
+    r"billing_hard_limit", r"billing_not_active", r"billing_error", r"credit[_ ]balance", r"(?:out of|no more|used all) [a-z ]{0,12}credits",
+    r"payment required", r"arrearage", r"overdue", r"spend(?:ing)?[_ ]limit", r"free ?tier ?only", r"prepay[a-z]* credits",
+    r"budget[_ ](?:has been )?exceeded", r"usage_not_included", r"top up your", r"please recharge", r"余额不足", r"欠费",
+)  # fmt: skip
+"""The account has no money or quota left: only a payment helps."""
+
+QUOTA_SENTENCE: Final = _any_of(r"exceeded your current quota", r"check your plan and billing")
+"""Said of an empty account and of a limit per minute; only a code tells which."""
+
+TIMED_LIMIT: Final = _any_of(
+    r"per[ _-]?(?:second|minute|hour|day)", r"\b(?:rpm|tpm|rpd|tpd)\b", r"retryinfo", r"retrydelay", r"resource[_ ]?exhausted",
+    r"(?:retry|try again) in\b", r"retry after \d", r"allocated quota exceeded", r"throttling\.", r"throttlingexception",
+)  # fmt: skip
+"""A limit that ends by itself, whatever else its sentence says of plans and billing."""
+
+PER_TIME: Final = re.compile(r"per[ _-]?(?:second|minute|hour|day)")
+
+ENDS_BY_ITSELF: Final = _any_of(r"allocated quota exceeded", r"throttling")
+"""DashScope's rate limit, which has the code of an empty account elsewhere."""
+
+RATE_LIMITED: Final = _any_of(
+    r"rate[_ -]?limit", r"too[_ ]many[_ ]requests", r"throttl", r"resource[_ ]?exhausted", r"requests? per (?:minute|second|day)",
+    r"usage limit", r"concurrency limit", r"max(?:imum)? (?:request|concurrency|rpm|tpm)", r"\"?retrydelay",
+)  # fmt: skip
+"""A rate limit whose status says something else, or that has none because it came in a stream."""
+
+FILTERED: Final = _any_of(
+    r"\bcontent[_ -]?filter(?:ed|ing)?\b", r"content[_ ]?policy", r"responsibleaipolicyviolation", r"content management policy",
+    r"data_?inspection_?failed", r"inappropriate content", r"content exists risk", r"considered high risk", r"content_blocked",
+    r"requires moderation", r"moderation[_ ]blocked", r"\b(?:input|prompt|request|content|message|text) (?:was |has been |is |were )?(?:flagged|blocked by)",
+    r"flagged (?:as|by|for) [a-z -]{0,40}(?:policy|policies|safety|moderation|harm|inappropriate|violat|sexual|hate|unsafe|filter|guardrail)",
+    r"(?:usage|content|safety|use) (?:policy|policies|guidelines)", r"safety system", r"safety_check_type", r"safety (?:filter|reason)s?\b", r"failed [a-z ]{0,20}safety check",
+    r"(?:blocked|rejected|prohibited|refused) (?:by|due to|because of|for) [a-z' -]{0,60}(?:content|safety|moderation|guardrail|filter|policy|responsible)",
+    r"guardrail[^.\n]{0,60}(?:interven|block|violat|reject|trigger|flag|denied|failed)",
+    r"(?:blocked|rejected|violated|triggered|stopped)[^.\n]{0,40}guardrail", r"blockreason", r"prohibited_content", r"(?:input|output)[_ ](?:new_)?sensitive", r"sensitive (?:content|information|words?)",
+    r"unsafe content", r"violat(?:es|ed|ion|ing)[a-z_ ]{0,30}(?:policy|policies|guidelines|safety|terms)", r"cyber_policy",
+    r"invalid_prompt\b.{0,200}(?:policy|policies)", r"model produced invalid content", r"risk control", r"model armor",
+    r"不安全或敏感", r"敏感内容", r"敏感词", r"内容安全", r"违规内容", r"contains? [a-z ]{0,20}(?:sensitive|harmful|unsafe)",
+)  # fmt: skip
+"""The provider's filter for prompts and answers."""
+
+FIREWALL_PAGE: Final = _any_of(
+    r"you have been blocked", r"attention required!", r"request (?:was |has been |is )?blocked", r"requested url was rejected",
+    r"web application firewall", r"\bwaf\b", r"mod_?security", r"incapsula incident", r"sucuri", r"errors\.edgesuite",
+    r"access denied.{0,200}reference #", r"request unsuccessful", r"blocked by (?:our )?(?:security|network)", r"imperva",
+    r"security policy", r"could not be satisfied",
+)  # fmt: skip
+"""The page of a firewall in front of the server, which has judged the text of the request."""
+
+ABOUT_KEY: Final = _any_of(
+    r"api[_ -]?key", r"\bkeys?\b", r"authenticat", r"unauthori[sz]ed", r"not authori[sz]ed", r"credential", r"\btokens?\b(?! limit)",
+    r"bearer", r"permission", r"access[_ ]?denied", r"\blog ?in\b", r"\biam\b", r"no access", r"not allowed to", r"令牌", r"密钥",
+)  # fmt: skip
+"""Words about who asks. A 401 or 403 without them says nothing of the key."""
+
+NO_KEY: Final = _any_of(
+    r"no connected db", r"missing credentials", r"invalid[ _]api[ _]key", r"missing [a-z ]{0,20}api[ _]key",
+    r"api[ _]key not valid", r"(?:api_key|api key)[^.\n]{0,60}(?:must be set|is not set|not provided|missing)",
+    r"authenticationerror", r"not authenticated", r"incorrect api key", r"invalid authentication", r"\binvalid[ _]token\b",
+    r"login fail",
+)  # fmt: skip
+"""A missing or wrong key, with any status."""
+
+NOT_SERVED: Final = _any_of(
+    r"unsupported_country", r"country, region", r"location is not supported", r"not available in your (?:country|region)",
+    r"organization (?:has been|is) (?:disabled|restricted|suspended)", r"account (?:has been|is) (?:deactivated|disabled|suspended)",
+    r"account_deactivated",
+)  # fmt: skip
+"""Refusals of everyone at this place or of this account."""
+
+STATUS_OF_TYPE: Final = {
+    "invalid_request_error": 400, "badrequesterror": 400, "bad_request": 400, "validationexception": 400,
+    "authentication_error": 401, "authenticationerror": 401, "unauthorized": 401, "unauthenticated": 401,
+    "permission_error": 403, "permission_denied": 403, "not_found_error": 404, "notfounderror": 404, "validation": 422,
+    "rate_limit_error": 429, "rate_limit_exceeded": 429, "resource_exhausted": 429, "throttlingexception": 429,
+    "too_many_requests": 429, "insufficient_quota": 429, "api_error": 500, "server_error": 500, "internal_error": 500,
+    "internalservererror": 500, "overloaded_error": 529, "unavailable": 503,
+}  # fmt: skip
+"""The HTTP status that an error type means, for errors inside of a reply with status 200."""
