@@ -30,7 +30,7 @@ from evalrunner.suite.schema import TransportSpec
 MAX_LISTED_KEYS = 12  # of a reply, named in an error
 ADVICE = {  # of messages about models, with the keys of an HTTP service
     "check api_key": "check headers",
-    "has no such model or URL; check model and base_url": "has no such URL; check url",
+    "has no such model or URL; check model and base_url, which usually ends in /v1": "has no such URL; check url",
     "set base_url to the new address": "set url to the new address",
 }
 

@@ -26,6 +26,7 @@ from evalrunner.endpoints.transport import (
     Sink,
     broken_connection,
     connect_failure,
+    extra_ca_file,
     out_of_files,
     request_timeout,
     too_large,
@@ -61,6 +62,7 @@ class HttpxTransport:
 
         self._httpx = httpx
         self._clients = [client]
+        self._proxies = client.trust_env
         self._in_flight = [0]
         self._owned = owned
         self._open_another = open_another
@@ -88,7 +90,7 @@ class HttpxTransport:
             if not limit.expired():  # raised by something that the client calls
                 return _client_crash(error)
             if phase in CONNECTING:
-                return connect_failure(request, "timed out")
+                return connect_failure(request, "timed out", proxies=self._proxies)
             return request_timeout(request) if phase or not self._has_pool() else _pool_exhausted(limit_s)
         except Exception as error:  # a user-defined client may raise anything
             return self._failure_of(error, request)
@@ -178,9 +180,9 @@ class HttpxTransport:
         if isinstance(error, httpx.PoolTimeout):
             return _pool_exhausted(request.timeout_s)
         if isinstance(error, httpx.ConnectTimeout):
-            return connect_failure(request, "timed out")
+            return connect_failure(request, "timed out", proxies=self._proxies)
         if isinstance(error, httpx.ConnectError | httpx.ProxyError):
-            return connect_failure(request, _message(error))
+            return connect_failure(request, _message(error), proxies=self._proxies)
         if isinstance(error, httpx.TimeoutException):
             return request_timeout(request)
         if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL | UnicodeError):
@@ -224,8 +226,11 @@ def _open_client(user_agent: str, uds: str | None, context: ssl.SSLContext) -> h
 
 
 def _tls_context(cert: str | None, key: str | None, verify: bool | str) -> ssl.SSLContext:
-    """The system's certificates, or those of SSL_CERT_FILE, plus what the suite names."""
+    """The system's certificates, or those of SSL_CERT_FILE, plus those of REQUESTS_CA_BUNDLE and what the suite names."""
     context = ssl.create_default_context()
+    with contextlib.suppress(OSError, ValueError):  # not a PEM file: it adds nothing
+        if (ca_file := extra_ca_file()) is not None:
+            context.load_verify_locations(cafile=ca_file)
     try:
         if isinstance(verify, str):
             context.load_verify_locations(cafile=verify)

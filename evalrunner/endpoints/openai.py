@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,9 @@ from evalrunner.suite.schema import ModelSpec
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_HOST = "api.openai.com"  # its replies have no cost; on other servers a name does not determine the price
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "moderate": "/moderations"}
+AZURE_URL = "https://RESOURCE.openai.azure.com/openai/deployments/NAME?api-version=2024-10-21"
+API_VERSION = re.compile(r"api-version=[A-Za-z0-9.-]+")
+JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
 NAN_AS_JSON = "null"  # the fast encoder writes NaN as null; a text with that word only costs time
 INCLUDE_USAGE = {"include_usage": True}  # as stream_options; not all servers know it
 
@@ -96,10 +100,12 @@ class OpenAIEndpoint:
         headers: Mapping[str, str] = EMPTY,
         timeout_s: float = 60.0,
     ) -> None:
+        base_url, _, query = base_url.partition("?")
         self.base_url = base_url.rstrip("/")
+        self._query = f"?{query}" if query else ""
         self._timeout_s = timeout_s
         self._transport = transport
-        self._headers = _request_headers(api_key, headers)
+        self._headers = _request_headers(api_key, headers, azure=bool(query))
         parts = urlsplit(self.base_url)
         self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._include_usage = True  # until the server rejects stream_options
@@ -130,7 +136,7 @@ class OpenAIEndpoint:
         return self._answer(request, data, reply.headers, latency_s)
 
     def _post(self, kind: RequestKind, body: bytes) -> HttpRequest:
-        return HttpRequest("POST", self.base_url + PATHS[kind], self._headers, body, self._timeout_s)
+        return HttpRequest("POST", self.base_url + PATHS[kind] + self._query, self._headers, body, self._timeout_s)
 
     async def _ask_streamed(self, request: Request, body: bytes, *, include_usage: bool) -> Completion | Failure:
         """The answer, assembled from its chunks. A failure after the last needed chunk does not matter."""
@@ -192,10 +198,15 @@ class TimedStream:
         return self.stream.done
 
 
-def _request_headers(api_key: str | None, custom: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers of every request; those of the suite override the default ones, whatever their case."""
+def _request_headers(api_key: str | None, custom: Mapping[str, str], *, azure: bool = False) -> Mapping[str, str]:
+    """The headers of every request; those of the suite override the default ones, whatever their case.
+
+    Azure's deployments take a key in a header of their own, and the token of a login as others do.
+    """
     headers = {"content-type": "application/json", "accept": "application/json"}
-    if api_key:
+    if api_key and azure and JWT.fullmatch(api_key) is None:
+        headers["api-key"] = api_key
+    elif api_key:
         headers["authorization"] = f"Bearer {api_key}"
     headers.update((name.lower(), value) for name, value in custom.items())
     return headers
@@ -237,6 +248,7 @@ def _read(
 def read_base_url(text: str) -> tuple[str, str | None]:
     """The URL without credentials and trailing slash, and the credentials as an `Authorization` header.
 
+    The URL of a deployment of Azure keeps its `?api-version=…`, and may be copied with the path of the request.
     Raises SuiteError for a URL that requests cannot be sent to.
     """
     url = text.strip()
@@ -250,13 +262,23 @@ def read_base_url(text: str) -> tuple[str, str | None]:
         raise SuiteError(f"base_url is {public!r}; it should look like http://localhost:4000/v1")
     if not url.isascii() or not url.isprintable() or " " in url or port == 0:
         raise SuiteError(f"base_url {public!r} contains characters not allowed in a URL")
-    if parts.query or parts.fragment:
-        raise SuiteError(f"base_url {public!r} has a query or a fragment; remove it")
+    azure = API_VERSION.fullmatch(parts.query) is not None
+    if parts.fragment or (parts.query and not azure):
+        raise SuiteError(
+            f"base_url {public!r} has a query or a fragment; remove it. Only a deployment of Azure has one: {AZURE_URL}"
+        )
     path = parts.path.rstrip("/")
+    if azure:
+        path = path.removesuffix(PATHS["chat"])
+        if not path:
+            raise SuiteError(f"base_url {public!r} names no deployment; it should look like {AZURE_URL}")
     for ending in PATHS.values():
         if path.endswith(ending):
             raise SuiteError(f"base_url {public!r} must not end with {ending!r}, which is appended to it")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}", _basic_auth(parts.username, parts.password)
+    query = f"?{parts.query}" if azure else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}{query}", _basic_auth(
+        parts.username, parts.password
+    )
 
 
 def _basic_auth(username: str | None, password: str | None) -> str | None:

@@ -165,7 +165,11 @@ def _classify(status: int, text: str) -> tuple[FailureKind, str, bool]:
     if status == 403:
         return _classify_refusal(text)
     if status in MISSING_STATUS:
-        return "bad_request", "the server has no such model or URL; check model and base_url", True
+        return (
+            "bad_request",
+            "the server has no such model or URL; check model and base_url, which usually ends in /v1",
+            True,
+        )
     if status in TIMEOUT_STATUS:
         return "timeout", "the server timed out", False
     if status >= 500 or status in TRANSIENT_STATUS:

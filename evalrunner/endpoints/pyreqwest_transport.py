@@ -16,6 +16,7 @@ import contextlib
 import re
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import Failure
@@ -30,6 +31,7 @@ from evalrunner.endpoints.transport import (
     Sink,
     broken_connection,
     connect_failure,
+    extra_ca_file,
     out_of_files,
     request_timeout,
     too_large,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1024 * 1024
 EXIT_GRACE_S = 0.05
 CONNECT_MARK = "(Connect)"  # how reqwest marks a cause before there was a connection
+PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
@@ -88,9 +91,12 @@ class PyreqwestTransport:
         from pyreqwest.client import ClientBuilder
 
         self._exceptions = exceptions
+        builder = ClientBuilder()
+        if (ca_file := extra_ca_file()) is not None:
+            for certificate in PEM.findall(Path(ca_file).read_bytes()):  # the library reads one at a time
+                builder = builder.add_root_certificate_pem(certificate)
         self._client = (
-            ClientBuilder()
-            .user_agent(self._user_agent)
+            builder.user_agent(self._user_agent)
             .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
             .follow_redirects(enable=False)  # an API key must not go to another host
             .default_cookie_store(enable=False)

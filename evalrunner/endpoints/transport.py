@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import errno
 import math
+import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -29,6 +32,27 @@ DRAIN_S = 0.5  # wait for the end of a body after its last needed piece, so that
 DEADLINE_GRACE_S = 0.25  # lets the row report its own deadline before the connection is dropped
 RESERVED_FILES = 40  # descriptors that a run needs besides its connections
 OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of other HTTP clients, where companies set their own CA
+CONNECT_PROXY = (
+    "cannot connect to the proxy {proxy} ({why}); check HTTPS_PROXY or HTTP_PROXY, or add the host to NO_PROXY"
+)
+CONNECT_CAUSES = tuple(
+    (re.compile(pattern, re.IGNORECASE), sentence)
+    for pattern, sentence in (
+        (r"notvalidforname|not valid for|hostname mismatch|doesn't match|certificate is not valid",
+         "the certificate of {origin} is for another host ({why}); check base_url"),
+        (r"expired", "the certificate of {origin} has expired ({why}); the server needs a new one"),
+        (r"certificate|unknownissuer|self.signed",
+         "the certificate of {origin} is not trusted ({why}){files}; name your company's CA in SSL_CERT_FILE or transport.verify"),
+        (r"corrupt message|wrong.version.number|record layer|http_request",
+         "{origin} does not speak TLS ({why}); use http:// in base_url"),
+        (r"proxy authori[sz]ation required|\b407\b|proxy authentication",
+         "the proxy {proxy} asks for a login ({why}); set user and password in HTTPS_PROXY, or add the host to NO_PROXY"),
+        (r"tunnel|^\d{3} ", "the proxy {proxy} refuses to connect to {origin} ({why}); ask who runs it, or add the host to NO_PROXY"),
+    )
+)  # fmt: skip
+"""Why there is no connection, in the words of rustls, OpenSSL and both HTTP libraries, and what to do."""
 
 Sink: TypeAlias = Callable[[bytes], bool]
 """Takes each piece of a streamed body as it comes; returns whether it was the last one needed."""
@@ -123,11 +147,48 @@ class DeadlineTransport:
         await self.inner.aclose()
 
 
-def connect_failure(request: HttpRequest, reason: str) -> Failure:
-    """The failure of a request without a connection. Fatal: the next one would not connect either."""
+def connect_failure(request: HttpRequest, reason: str, *, proxies: bool = True) -> Failure:
+    """The failure of a request without a connection. Fatal: the next one would not connect either.
+
+    `proxies`: the request goes through the proxies that the environment names.
+    """
     why = quote(reason.partition(" (os error")[0])
-    message = f"cannot connect to {request.origin} ({why[:1].lower()}{why[1:]}); is the server running?"
-    return Failure("connection", message, fatal=True)
+    why = f"{why[:1].lower()}{why[1:]}"
+    proxy = proxy_of(request.url) if proxies else None
+    place = {"origin": request.origin, "proxy": proxy, "why": why, "files": _missing_ca_files()}
+    for cause, sentence in CONNECT_CAUSES:
+        if cause.search(reason) and (proxy or "{proxy}" not in sentence):
+            return Failure("connection", sentence.format_map(place), fatal=True)
+    sentence = CONNECT_PROXY if proxy else "cannot connect to {origin} ({why}); is the server running?"
+    return Failure("connection", sentence.format_map(place), fatal=True)
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for a URL, without its credentials, or None."""
+    from urllib.request import getproxies, proxy_bypass  # only where a connection failed
+
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.hostname or ""):
+        return None
+    scheme, separator, address = proxy.rpartition("://")
+    return f"{scheme or 'http'}{separator or '://'}{address.rpartition('@')[2]}"
+
+
+def extra_ca_file() -> str | None:
+    """The CA bundle of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, trusted besides those of the system or SSL_CERT_FILE."""
+    for name in CA_VARIABLES:
+        path = os.environ.get(name)
+        if path and path != os.environ.get("SSL_CERT_FILE") and Path(path).is_file():
+            return path
+    return None
+
+
+def _missing_ca_files() -> str:
+    names = [
+        name for name in ("SSL_CERT_FILE", *CA_VARIABLES) if (path := os.environ.get(name)) and not Path(path).exists()
+    ]
+    return "".join(f"; {name} names a file that does not exist" for name in names)
 
 
 def broken_connection(request: HttpRequest, reason: str) -> Failure:

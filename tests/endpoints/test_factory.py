@@ -93,6 +93,8 @@ def test_credentials_in_a_base_url_become_a_header_and_a_secret() -> None:
         ("http://me:geheimnis", "base_url is not a URL"),
         ("http://host/v1?key=1", "has a query or a fragment"),
         ("http://host/v1#x", "has a query or a fragment"),
+        ("https://r.openai.azure.com?api-version=2024-10-21", "names no deployment"),
+        ("https://r.openai.azure.com/openai?api-version=1&key=2", "Only a deployment of Azure has one"),
         ("http://höst/v1", "contains characters not allowed in a URL"),
         ("http://host/a b", "contains characters not allowed in a URL"),
         ("http://host/v1/chat/completions", "must not end with '/chat/completions'"),

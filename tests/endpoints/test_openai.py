@@ -7,10 +7,12 @@ import datetime
 import importlib.util
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evalrunner import run_suite
 from evalrunner.domain import EMPTY, Completion, Failure, Message, RateLimitStatus, Request
 from evalrunner.endpoints.openai import OpenAIEndpoint
 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
@@ -144,7 +146,7 @@ def test_finish_reasons_of_completions(action: Action, ending: str) -> None:
         (Cut(40), "connection", False),
         (Cut(150), "connection", False),
         (Malformed(), "malformed", False),
-        (Malformed(b"<html>hello</html>"), "malformed", False),
+        (Malformed(b"<html>hello</html>"), "malformed", True),
         (Malformed(b""), "malformed", False),
     ],
 )
@@ -241,3 +243,30 @@ def test_answers_and_failures_have_the_rate_limit_status() -> None:
     assert ended(Answer("Paris", headers=headers)).rate_limit == RateLimitStatus(3, 360.0)
     assert ended(Status(429, headers=headers)).rate_limit == RateLimitStatus(3, 360.0)
     assert ended(Answer("Paris")).rate_limit is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/openai/deployments/d", "/openai/deployments/d/", "/openai/deployments/d/chat/completions"]
+)
+@pytest.mark.parametrize(
+    ("key", "headers"),
+    [
+        ("k1", {"api-key": "k1"}),
+        ("eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2ln", {"authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2ln"}),
+    ],
+    ids=["key", "token"],
+)  # fmt: skip
+def test_a_deployment_of_azure_is_asked_with_its_version_and_header(
+    path: str, key: str, headers: dict[str, str]
+) -> None:
+    with ScriptedServer() as server:
+        address = f"http://127.0.0.1:{server.port}{path}?api-version=2024-10-21"
+        Path("s.yaml").write_text(
+            f"dataset: {{rows: [{{input: a, expected: ok}}]}}\nscorers: [contains]\n"
+            f"target: {{model: gpt-4o, base_url: '{address}', api_key: {key}}}\n"
+        )
+        assert run_suite("s.yaml").exit_code == 0
+        (request,) = server.requests
+    assert request.path == "/openai/deployments/d/chat/completions?api-version=2024-10-21"
+    sent = {name: value for name, value in request.headers.items() if name in ("api-key", "authorization")}
+    assert sent == headers

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +56,37 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def socks() -> Iterator[SocksProxy]:
     with SocksProxy() as proxy:
         yield proxy
+
+
+class RawServer:
+    """Sends the same bytes to every connection at 127.0.0.2, with TLS where it has a context."""
+
+    def __init__(self, reply: bytes = b"", tls: ssl.SSLContext | None = None) -> None:
+        self.reply = reply
+        self.tls = tls
+        self.socket = socket.create_server(("127.0.0.2", 0))
+        self.port = int(self.socket.getsockname()[1])
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> RawServer:
+        self.socket.settimeout(0.05)
+        self.serving = True
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.serving = False
+        self.thread.join(10)
+        self.socket.close()
+
+    def _serve(self) -> None:
+        while self.serving:
+            with contextlib.suppress(OSError):  # no client, or one that left
+                client, _ = self.socket.accept()
+                client.settimeout(5)
+                with client if self.tls is None else self.tls.wrap_socket(client, server_side=True) as stream:
+                    stream.recv(65536)
+                    stream.sendall(self.reply)
 
 
 def request_to(url: str, body: bytes | None = b"{}", timeout_s: float = 20.0, **headers: str) -> HttpRequest:
@@ -398,6 +432,84 @@ def test_http_proxies_and_their_exceptions_follow_the_environment(
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert isinstance(send(opener(), request_to(server.base_url)), HttpReply)
         assert (proxy.calls, server.calls) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_bundles_of_other_clients_are_trusted_too(
+    opener: Opener, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, certificates.ca)
+    with ScriptedServer(tls=certificates.server_context()) as server:
+        assert isinstance(send(opener(), request_to(server.base_url)), HttpReply)
+
+
+def test_the_message_of_an_untrusted_certificate_says_how_to_trust_it(
+    opener: Opener, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with ScriptedServer(tls=certificates.server_context()) as server:
+        failure = send(opener(), request_to(server.base_url))
+    assert isinstance(failure, Failure)
+    assert failure.message.startswith(f"the certificate of https://127.0.0.1:{server.port} is not trusted (")
+    assert failure.message.endswith(
+        "; SSL_CERT_FILE names a file that does not exist; name your company's CA in SSL_CERT_FILE or transport.verify"
+    )
+
+
+def test_the_certificate_of_another_host_is_no_matter_of_trust(
+    opener: Opener, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", certificates.ca)
+    with RawServer(tls=certificates.server_context()) as elsewhere:
+        failure = send(opener(), request_to(f"https://127.0.0.2:{elsewhere.port}/v1"))
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.fatal) == ("connection", True)
+    assert f"the certificate of https://127.0.0.2:{elsewhere.port} is for another host" in failure.message
+
+
+def test_a_server_without_tls_behind_https_is_told_apart_from_one_that_is_down(opener: Opener) -> None:
+    with RawServer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n") as server:
+        failure = send(opener(), request_to(f"https://127.0.0.2:{server.port}/v1"))
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.fatal) == ("connection", True)
+    assert failure.message.startswith(f"https://127.0.0.2:{server.port} does not speak TLS (")
+    assert failure.message.endswith("use http:// in base_url")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("407 Proxy Authentication Required", "asks for a login ("),
+        ("403 Forbidden", "refuses to connect to https://model.invalid ("),
+        ("502 Bad Gateway", "refuses to connect to https://model.invalid ("),
+    ],
+)
+def test_a_proxy_that_refuses_is_named(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, status: str, words: str
+) -> None:
+    with RawServer(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode()) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:secret@127.0.0.2:{proxy.port}")
+        failure = send(opener(), request_to("https://model.invalid/v1"))
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.fatal) == ("connection", True)
+    assert failure.message.startswith(f"the proxy http://127.0.0.2:{proxy.port} {words}")
+    assert "NO_PROXY" in failure.message
+    assert "secret" not in failure.message
+
+
+def test_a_proxy_that_is_down_is_named(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    failure = send(opener(), request_to("https://model.invalid/v1"))
+    assert isinstance(failure, Failure)
+    assert failure.message.startswith("cannot connect to the proxy http://127.0.0.1:1 (")
+    monkeypatch.setenv("NO_PROXY", "model.invalid")
+    failure = send(opener(), request_to("https://model.invalid/v1"))
+    assert isinstance(failure, Failure)
+    assert failure.message.startswith("cannot connect to https://model.invalid (")
 
 
 def test_httpx_connects_through_a_socks_proxy(socks: SocksProxy, monkeypatch: pytest.MonkeyPatch) -> None:
