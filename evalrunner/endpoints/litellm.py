@@ -19,7 +19,7 @@ from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, Request
 from evalrunner.endpoints.factory import EndpointContext, EndpointHandle, check_key, identity_of, refuse_transport
-from evalrunner.endpoints.openai_errors import ErrorText, failure_from_error, quote, read_rate_limits
+from evalrunner.endpoints.openai_errors import ErrorText, failure_from_error, quote, read_rate_limits, wait_in
 from evalrunner.endpoints.openai_replies import (
     dollars,
     malformed,
@@ -216,7 +216,8 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 600:
         codes = f"{type(error).__name__}\n{getattr(error, 'code', None) or ''}\n"
-        return failure_from_error(status, ErrorText(message, (codes + text).lower()), _headers(error), latency_s)
+        said = ErrorText(message, (codes + text).lower(), wait_in(text))
+        return failure_from_error(status, said, _headers(error), latency_s)
     return Failure("bad_request", f"LiteLLM rejected the request: {message or type(error).__name__}")
 
 

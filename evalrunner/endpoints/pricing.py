@@ -22,7 +22,7 @@ from evalrunner.suite.schema import ModelSpec, PriceSpec
 
 TABLE_FILE = "model_prices_and_context_window_backup.json"
 TOKEN_MODES = frozenset({"chat", "completion", "responses", "embedding", "moderation"})  # priced by the token
-TIER_PREFIX = "input_cost_per_token_above_"  # followed by the size of a prompt, such as 272k_tokens
+TIER = re.compile(r"input_cost_per_token_above_((\d+)k_tokens)")  # the size of a prompt, such as 272k_tokens
 INPUT_RATES = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)(?:_above_\d+k_tokens)?")
 OUTPUT_RATES = re.compile(r"output_cost_per_(?:reasoning_)?token(?:_above_\d+k_tokens)?")
 SEARCH_PROVIDERS = frozenset({"perplexity"})  # every answer includes a search with its own price
@@ -48,12 +48,22 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, default=dict_or_text)
 
 
 @dataclass(frozen=True, slots=True)
+class Tier:
+    """US dollars per token of calls with more prompt tokens than `above`. None: not known."""
+
+    above: int
+    input_usd_per_token: float
+    output_usd_per_token: float | None
+    cached_usd_per_token: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
     """US dollars per token, and the limits of a model in tokens, None where the table has none.
 
-    `cached_usd_per_token` is for input from the provider's cache. `tiered`: long prompts cost more. `max_rates` are the
-    highest rates for input and output that may apply, None if the regular ones are. `provider` is LiteLLM's name of it.
-    `has_surcharge`: calls cost more than their tokens.
+    `cached_usd_per_token` is for input from the provider's cache. `tiered`: long prompts cost more, by `tiers` in rising order,
+    none where they are not known. `max_rates` are the highest rates for input and output that may apply, None if the regular
+    ones are. `provider` is LiteLLM's name of it. `has_surcharge`: calls cost more than their tokens.
     """
 
     input_usd_per_token: float
@@ -65,6 +75,7 @@ class Price:
     max_rates: tuple[float, float] | None = None
     provider: str | None = None
     has_surcharge: bool = False
+    tiers: tuple[Tier, ...] = ()
 
     @property
     def free(self) -> bool:
@@ -92,17 +103,22 @@ def cost_of_tokens(price: Price, usage: Usage) -> float | None:
     """US dollars for so many tokens, or None where too little is known of them."""
     if not price.input_usd_per_token and not price.output_usd_per_token:
         return 0.0
-    if usage.input_tokens is None or (price.tiered and usage.input_tokens > MIN_TIER_TOKENS):
+    sent = usage.input_tokens
+    if sent is None or (price.tiered and not price.tiers and sent > MIN_TIER_TOKENS):
         return None
     if usage.output_tokens is None and price.output_usd_per_token > 0:
         return None
-    cached = min(usage.cached_tokens or 0, usage.input_tokens)
-    if cached and price.cached_usd_per_token is None:
+    tier = next((tier for tier in reversed(price.tiers) if sent > tier.above), None)
+    rates: Price | Tier = price if tier is None else tier
+    if rates.output_usd_per_token is None:
+        return None
+    cached = min(usage.cached_tokens or 0, sent)
+    if cached and rates.cached_usd_per_token is None:
         cached = 0
     return (
-        (usage.input_tokens - cached) * price.input_usd_per_token
-        + cached * (price.cached_usd_per_token or 0.0)
-        + (usage.output_tokens or 0) * price.output_usd_per_token
+        (sent - cached) * rates.input_usd_per_token
+        + cached * (rates.cached_usd_per_token or 0.0)
+        + (usage.output_tokens or 0) * rates.output_usd_per_token
     )
 
 
@@ -140,11 +156,26 @@ def read_price(entry: Mapping[str, Any]) -> Price | None:
         count(entry.get("max_input_tokens")),
         count(entry.get("max_output_tokens")),
         dollars(entry.get("cache_read_input_token_cost")),
-        any(name.startswith(TIER_PREFIX) and entry[name] is not None for name in entry),
+        bool(tiers := _tiers(entry)),
         (_max_rate(entry, INPUT_RATES), _max_rate(entry, OUTPUT_RATES)),
         provider if isinstance(provider, str) else None,
         provider in SEARCH_PROVIDERS or dollars(entry.get("input_cost_per_request")) not in (None, 0.0),
+        tiers,
     )
+
+
+def _tiers(entry: Mapping[str, Any]) -> tuple[Tier, ...]:
+    """The prices of long prompts in an entry, by the size of the prompt."""
+    tiers: list[Tier] = []
+    for name, value in entry.items():
+        match = TIER.fullmatch(name)
+        if match is not None and (rate := dollars(value)) is not None and value is not None:
+            output, cached = (
+                dollars(entry.get(f"{kind}_above_{match[1]}"))
+                for kind in ("output_cost_per_token", "cache_read_input_token_cost")
+            )
+            tiers.append(Tier(int(match[2]) * 1000, rate, output, cached))
+    return tuple(sorted(tiers, key=lambda tier: tier.above))
 
 
 def _max_rate(entry: Mapping[str, Any], rates: re.Pattern[str]) -> float:
@@ -223,7 +254,13 @@ class PriceBook:
 def price_from_suite(spec: PriceSpec) -> Price:
     """The price in a suite, which is in US dollars per million tokens."""
     cached = None if spec.cached_input is None else spec.cached_input / MILLION
-    return Price(spec.input / MILLION, spec.output / MILLION, None, spec.max_output_tokens, cached)
+    price = Price(spec.input / MILLION, spec.output / MILLION, None, spec.max_output_tokens, cached)
+    if (long := spec.above) is None:
+        return price
+    cached = None if long.cached_input is None else long.cached_input / MILLION
+    tier = Tier(long.tokens, long.input / MILLION, long.output / MILLION, cached)
+    rates = max(spec.input, long.input) / MILLION, max(spec.output, long.output) / MILLION
+    return replace(price, tiered=True, tiers=(tier,), max_rates=rates)
 
 
 def price_from_table(model: str) -> Price | None:
@@ -263,6 +300,7 @@ def _more_expensive(one: Price | None, other: Price | None) -> Price | None:
         max_output_tokens=None if None in limits else max(limit for limit in limits if limit is not None),
         max_rates=(max(rates[0], others[0]), max(rates[1], others[1])),
         tiered=one.tiered or other.tiered,
+        tiers=one.tiers if one.tiers == other.tiers else (),
         has_surcharge=one.has_surcharge or other.has_surcharge,
     )
 

@@ -16,7 +16,7 @@ MAX_REPORTED_REASONS = 5  # of one target or judge
 
 @dataclass(slots=True)
 class Usage:
-    """Totals of calls. `cost_usd` sums the calls of known cost; `unpriced` counts the others.
+    """Totals of calls. `reasoning_tokens` are a part of the output. `cost_usd` sums the calls of known cost; `unpriced` counts the others.
 
     `unknown_reasons` are the finish reasons of the provider that are none of the known ones.
     """
@@ -27,6 +27,7 @@ class Usage:
     output_tokens: int = 0
     cost_usd: float = 0.0
     unpriced: int = 0
+    reasoning_tokens: int = 0
     served_models: set[str] = field(default_factory=set)
     unknown_reasons: set[str] = field(default_factory=set)
 
@@ -38,6 +39,7 @@ class Usage:
             return
         self.input_tokens += answer.input_tokens or 0
         self.output_tokens += answer.output_tokens or 0
+        self.reasoning_tokens += answer.reasoning_tokens or 0
         if answer.cost_usd is None:
             self.unpriced += 1
         else:

@@ -251,7 +251,9 @@ def usage_line(target: TargetView) -> str:
     calls = counted(target.usage.calls, "call") if target.usage.calls else "no calls"
     streamed = [f"first token p50 {number(first, 's')}"] if (first := values.get(("ttft", "p50"))) is not None else []
     tokens = f"{number(values.get(('token_count', 'total')), 'tokens')} output tokens"
-    cost = f"cost {number(values.get(('cost_usd', 'total')), 'USD')}"
+    if target.usage.reasoning_tokens:
+        tokens += f", {target.usage.reasoning_tokens:,} of them reasoning"
+    cost = f"cost {number(values.get(('cost_usd', 'total')), 'USD')}{unknown_cost(target)}"
     latency = [f"{name} {text}{_ends(overall.get(('latency', name)))}" for name, text in quantiles.items()]
     parts = [
         calls + _retries(target.retries),
@@ -262,6 +264,17 @@ def usage_line(target: TargetView) -> str:
         *cache_parts(target.cache),
     ]
     return " · ".join(parts)
+
+
+def unknown_cost(target: TargetView) -> str:
+    """Why the cost of calls to a model is not known, or nothing where it is."""
+    usage = target.usage
+    if not usage.unpriced_calls or target.model is None:
+        return ""
+    of = "" if usage.cost_usd is None else f" of {counted(usage.unpriced_calls, 'call')}"
+    if not usage.input_tokens and not usage.output_tokens:
+        return f" ({'unknown' + of + ': ' if of else ''}the server reports neither tokens nor cost)"
+    return f" ({'unknown' + of + ': ' if of else ''}no price for {target.model}; add `prices:`)"
 
 
 def _retries(count: int) -> str:

@@ -32,7 +32,7 @@ NOT_FINISHED: Final = "NOT FINISHED"
 class TargetView:
     """A target's metrics and the calls of its rows. `retries` and `cache` are known of a live run only.
 
-    `epochs` is how scores vary between epochs, where there are several.
+    `epochs` is how scores vary between epochs, where there are several. `model` is the model that it asks, if that is known.
     """
 
     metrics: tuple[Metric, ...] = ()
@@ -40,6 +40,7 @@ class TargetView:
     epochs: tuple[EpochVariance, ...] = ()
     retries: int = 0
     cache: CacheTally | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +251,7 @@ def view_of_record(
         measures=run.measures,
         columns=run.columns,
         streaming=run.streaming,
-        targets=targets,
+        targets={name: replace(view, model=run.targets[name].model) for name, view in targets.items()},
         judges=tuple(
             JudgeView(scorer=scorer, name=judge.name, mode=judge.mode, usage=judge.usage, check=judge.sanity_check)
             for scorer, judge in run.judges.items()

@@ -54,6 +54,7 @@ class UsageRecord:
     output_tokens: int = 0
     cost_usd: float | None = None
     unpriced_calls: int = 0
+    reasoning_tokens: int = 0
 
     @classmethod
     def of(cls, usage: Usage) -> Self:
@@ -66,6 +67,7 @@ class UsageRecord:
             output_tokens=usage.output_tokens,
             cost_usd=usage.cost_usd if priced else None,
             unpriced_calls=usage.unpriced,
+            reasoning_tokens=usage.reasoning_tokens,
         )
 
     @property

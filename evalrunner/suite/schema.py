@@ -99,6 +99,20 @@ class PromptSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LongPriceSpec:
+    """US dollars per million tokens of calls with a long prompt."""
+
+    tokens: int = key("Prompt tokens above which this price applies", default=0, minimum=1, needed="(prompt tokens)")
+    input: float = key(
+        "US dollars per million prompt tokens", default=0.0, minimum=0, needed="(US dollars per million tokens)"
+    )
+    output: float = key(
+        "US dollars per million completion tokens", default=0.0, minimum=0, needed="(US dollars per million tokens)"
+    )
+    cached_input: float | None = key("US dollars per million cached prompt tokens", minimum=0)
+
+
+@dataclass(frozen=True, slots=True)
 class PriceSpec:
     """US dollars per million tokens."""
 
@@ -110,6 +124,7 @@ class PriceSpec:
     )
     cached_input: float | None = key("US dollars per million cached prompt tokens", minimum=0)
     max_output_tokens: int | None = key("Maximum output tokens of the model, if params set none", minimum=1)
+    above: LongPriceSpec | None = key("Price of calls with a long prompt")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from evalrunner.suite.schema import (
     DatasetSpec,
     FailOnError,
     KeyPath,
+    LongPriceSpec,
     PriceSpec,
     PromptPart,
     PromptSpec,
@@ -292,6 +293,13 @@ def read_prices(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str,
     mapping = reader.mapping(data, path) or {}
     read = {model: read_price(reader, item, (*path, model)) for model, item in mapping.items()}
     return {model: price for model, price in read.items() if price is not None}
+
+
+@reads(LongPriceSpec)
+def read_long_price(reader: SectionReader, data: Any, path: KeyPath) -> LongPriceSpec | None:
+    """The price of calls with a long prompt: `above: {tokens: 200000, input: 4, output: 18}`."""
+    fields = reader.section(LongPriceSpec, data, path)
+    return LongPriceSpec(**fields) if fields is not None and fields.keys() >= {"tokens", "input", "output"} else None
 
 
 @reads(PriceSpec)

@@ -60,7 +60,6 @@ def run(
         Path("s.yaml").write_text(
             f"name: s\ndataset: data.jsonl\nscorers: [exact_match, contains]\ncache: off\n"
             f"target: {{name: t, model: m, base_url: '{server.base_url}', api_key: none, transport: {transport}}}\n"
-            "prices: {m: {input: 1, output: 2, cached_input: 0.1}}\n"
             f"run: {{concurrency: 1, retries: {RETRIES}, timeout: 5, stream: {str(stream).lower()}}}\n{more}"
         )
         started = time.monotonic()
@@ -93,7 +92,7 @@ def test_a_reply_ends_its_row_as_the_file_says(line: dict[str, Any], transport: 
     if expect.get("reasoning"):
         assert row.answer.reasoning
     record = json.loads((Path(result.folder) / "rows.jsonl").read_text().splitlines()[0])["completion"]
-    for name in ("reasoning_tokens", "cached_input_tokens"):
+    for name in ("reasoning_tokens", "cached_input_tokens", "cost_usd"):
         if name in expect:
             assert record[name] == expect[name]
     if expect["ended"] != "stop":

@@ -355,3 +355,16 @@ def test_all_rows_are_answered_under_mixed_faults(kind: str) -> None:
         assert limiter.max_in_flight <= (64 if kind == "auto" else 32)
         assert 2000 < server.calls < 2400
         assert limiter.in_flight == 0
+
+
+def test_a_request_that_is_too_large_is_no_refusal_of_the_pace() -> None:
+    too_large = Failure("context_length", "the request exceeds the model's context length", 429)
+    limiter = auto()
+
+    async def main() -> None:
+        endpoint = ConcurrencyLimitedEndpoint(Playing(too_large), limiter, StopSignal())
+        await asyncio.gather(*(endpoint(ASKED) for _ in range(20)))
+
+    before = limiter.limit
+    run_virtual(main())
+    assert (limiter.refused, limiter.limit) == (0, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -15,7 +16,7 @@ import pytest
 
 from evalrunner.domain import Completion
 from evalrunner.errors import EvalrunError
-from evalrunner.middleware.cache import WRITE_INTERVAL_S, ResponseCache, cache_info, clear_cache
+from evalrunner.middleware.cache import WRITE_INTERVAL_S, ResponseCache, cache_info, clear_cache, is_cacheable
 from evalrunner.redact import register_secret
 from tests.fakes.command import command_env
 
@@ -57,6 +58,30 @@ def test_a_cached_answer_round_trips(tmp_path: Path) -> None:
     claimed = again.get(b"k")
     assert claimed is not None and claimed.session == again.session
     again.close()
+
+
+def test_reasoning_is_cached_and_entries_without_it_are_read(tmp_path: Path) -> None:
+    store = ResponseCache(tmp_path / "answers.sqlite")
+    thought = Completion("Paris", reasoning="Is it?", reasoning_tokens=3)
+    store.put(b"k", thought, paid_by="run/q/t/1")
+    store.put(b"old", WHOLE, paid_by="run/q/t/1")
+    store.close()
+    with sqlite3.connect(store.path) as database:
+        (data,) = database.execute("SELECT answer FROM answers WHERE key = ?", (b"old",)).fetchone()
+        database.execute("UPDATE answers SET answer = ? WHERE key = ?", (json.dumps(json.loads(data)[:10]), b"old"))
+    database.close()
+    again = ResponseCache(store.path)
+    entries = [again.get(b"k"), again.get(b"old")]
+    again.close()
+    assert [entry.answer for entry in entries if entry is not None] == [thought, WHOLE]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Completion("<think>no end"), Completion("<think>a</think>"), Completion("Paris", unknown_finish_reason="odd")],
+)
+def test_answers_that_may_not_be_whole_are_not_cached(answer: Completion) -> None:
+    assert not is_cacheable(answer)
 
 
 def test_the_cache_file_is_private_and_holds_no_api_key(tmp_path: Path) -> None:

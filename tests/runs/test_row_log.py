@@ -76,7 +76,11 @@ def test_row_survives_a_round_trip() -> None:
     called = Completion("", tool_calls=({"name": "search", "arguments": "{}"},), cached=True)
     cached = {"factuality": Cell("scored", 0.6, calls=(JudgeCall("j", 0.0, 5, 2, 0.0, cached=True),))}
     colon = {"other": Cell("unscored", None, "timeout: is part of the reason", cause="judge")}
+    thought = Completion(
+        "Paris", reasoning="Is it Paris?", reasoning_tokens=4, cached_tokens=9, unknown_finish_reason="odd"
+    )
     rows = [make_row(), failed, make_row("s3", answer=asked, cells=cached), make_row("s4", answer=called, cells=colon)]
+    rows.append(make_row("s5", answer=thought))
     write(rows)
     assert list(read_rows(Path())) == rows
 

@@ -50,7 +50,7 @@ _TARGETS, _EPOCHS = 1 << 12, 1 << 16  # how many of each fit into one number wit
 GROUP = ("id", "epoch", "index", "input", "expected", "metadata", "answers", "baseline")
 ANSWER = (
     "text", "finish_reason", "failure", "latency_s", "ttft_s", "input_tokens", "output_tokens", "cost_usd", "model", "cached",
-    "cells", "messages", "tool_calls",
+    "cells", "messages", "tool_calls", "reasoning", "reasoning_length", "reasoning_tokens",
 )  # fmt: skip
 CELL = ("state", "value", "reason", "detail", "cost_usd")
 STATES = ("scored", "skipped", "unscored", "error")
@@ -325,7 +325,7 @@ class Packer:
                 0,
                 cells,
                 messages,
-                None,
+                *[None] * 4,
             ]
         return [
             self._cut(answer.text),
@@ -341,6 +341,9 @@ class Packer:
             cells,
             messages,
             self._cut(plain_text(list(answer.tool_calls))) if answer.tool_calls else None,
+            None if answer.reasoning is None else self._cut(answer.reasoning),
+            None if answer.reasoning is None else len(answer.reasoning),
+            answer.reasoning_tokens,
         ]
 
     def _messages(self, messages: Sequence[Mapping[str, Any]] | None, target: int, prompts: list[Any]) -> Any:

@@ -171,9 +171,18 @@ function answerBlock(row, target) {
     failed && h("p", { class: "pill bad" }, "the call failed"),
     box,
     before !== null && before !== undefined && !failed && h("details", { class: "baseline-diff" }, h("summary", null, "Word diff from the baseline"), diffBlock(before, answer[A.text])),
+    reasoningBlock(answer),
     answer[A.tool_calls] && [h("h4", null, "Tool calls"), textBlock(answer[A.tool_calls], "mono")],
     h("h4", null, "Scores"), DATA.scorers.map((scorer, place) => cellBlock(row, target, place)),
     promptBlock(row, target));
+}
+
+function reasoningBlock(answer) {
+  const length = answer[A.reasoning_length], tokens = answer[A.reasoning_tokens];
+  if (!Number.isFinite(length) && !Number.isFinite(tokens)) return null;
+  const facts = [Number.isFinite(length) && counted(length, "character"), Number.isFinite(tokens) && counted(tokens, "token")].filter(Boolean).join(", ");
+  if (!Number.isFinite(length)) return h("p", { class: "faint small" }, `Reasoning: ${facts}, not shown by the provider`);
+  return h("details", { class: "prompt reasoning" }, h("summary", null, `Reasoning, not scored (${facts})`), textBlock(answer[A.reasoning]));
 }
 
 function cellBlock(row, target, place) {

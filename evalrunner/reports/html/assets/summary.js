@@ -243,7 +243,7 @@ function usageSection() {
     name, kind,
     count(usage.calls || 0),
     usage.failures ? h("strong", { class: "warn" }, count(usage.failures)) : "0",
-    number(usage.input_tokens ?? null, "tokens"), number(usage.output_tokens ?? null, "tokens"),
+    number(usage.input_tokens ?? null, "tokens"), [number(usage.output_tokens ?? null, "tokens"), usage.reasoning_tokens ? h("span", { class: "note" }, `${count(usage.reasoning_tokens)} reasoning`) : null],
     [number(usage.cost_usd ?? null, "USD"), usage.unpriced_calls && Number.isFinite(usage.cost_usd) ? h("span", { class: "note" }, `${count(usage.unpriced_calls)} unpriced`) : null],
     ...["p50", "p90", "p99"].map((part) => (target ? number(always(target, "latency", part), "s") : DASH)),
     target ? h("span", { id: `cached-${place}` }, Number.isFinite(usage.cached) ? count(usage.cached) : "…") : DASH,

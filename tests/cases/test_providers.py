@@ -1,0 +1,293 @@
+"""What providers send, through the command line: whole answers, reasoning, refusals, limits, cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalrunner.domain import Completion, Failure, Row
+from evalrunner.runs.row_log import read_rows
+from tests.cases.suites import Ended, command
+from tests.fakes.server import Action, Answer, Malformed, Script, ScriptedServer, Status, always
+
+ASK = "Capital of France?"
+
+
+def evaluate(
+    script: Script, *, rows: int | Sequence[str] = 1, more: str = "", target: str = "", options: Sequence[str] = ()
+) -> tuple[Ended, list[Row], ScriptedServer]:
+    """A run against a script: what the command left, the rows in order, and the server."""
+    inputs = [f"{ASK} {index}" for index in range(rows)] if isinstance(rows, int) else rows
+    lines = [
+        json.dumps({"id": f"r{place:03}", "input": text, "expected": "Paris"}) for place, text in enumerate(inputs)
+    ]
+    Path("data.jsonl").write_text("\n".join(lines))
+    with ScriptedServer(script) as server:
+        Path("s.yaml").write_text(
+            f"name: s\ndataset: data.jsonl\nscorers: [exact_match, contains]\n"
+            f"target: {{name: t, model: m, base_url: '{server.base_url}', api_key: none{target}}}\n{more}"
+        )
+        done = command("s.yaml", *options)
+    folder = max(Path().rglob("rows.jsonl"), key=lambda path: path.stat().st_mtime_ns).parent
+    return done, sorted(read_rows(folder), key=lambda row: row.sample.id), server
+
+
+def content(request: Any) -> str:
+    return str(request["messages"][-1]["content"])
+
+
+HALF: dict[str, Action] = {
+    "finish reason": Answer("The capital of", finish_reason="error"),
+    "error in the choice": Status(200, {"choices": [{
+        "index": 0, "message": {"role": "assistant", "content": "The capital of"}, "finish_reason": "error",
+        "error": {"code": 502, "message": "Upstream error"}}]}),
+    "error at the top": Answer("The capital of", extra={"error": {"message": "Upstream error", "code": 502}}),
+    "abort": Answer("The capital of", finish_reason="abort"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("half", HALF)
+@pytest.mark.parametrize("stream", ["true", "false"])
+def test_a_provider_that_breaks_off_every_second_answer_is_untrusted_and_retried(half: str, stream: str) -> None:
+    def script(_request: Any, nth: int) -> Action:
+        return HALF[half] if nth % 2 == 0 else Answer("Paris")
+
+    run = f"gates: [exact_match >= 0.9]\nrun: {{concurrency: 1, stream: {stream}, retries: "
+    done, rows, _ = evaluate(script, rows=8, more=f"{run}0}}\n")
+    assert done.code == 3
+    assert "UNTRUSTED" in done.out
+    assert sum(isinstance(row.answer, Failure) for row in rows) == 4
+    done, rows, server = evaluate(script, rows=8, more=f"{run}2}}\n")
+    assert done.code == 0
+    assert all(isinstance(row.answer, Completion) for row in rows)
+    assert server.calls == 15  # each broken answer is asked for once more
+
+
+def test_an_unknown_finish_reason_is_reported_once_and_stored() -> None:
+    done, rows, _ = evaluate(always(Answer("Paris", finish_reason="galaxy_brain")), rows=8)
+    assert done.code == 0
+    text = " ".join((done.out + done.err).split())
+    assert text.count("unknown finish reason 'galaxy_brain'") == 1
+    assert all(
+        isinstance(row.answer, Completion) and row.answer.unknown_finish_reason == "galaxy_brain" for row in rows
+    )
+
+
+THOUGHT = "<think>Paris is tempting, but no.</think>Lyon"
+
+
+def test_reasoning_is_not_scored_unless_the_target_keeps_it() -> None:
+    _, (row,), _ = evaluate(always(Answer(THOUGHT)))
+    assert isinstance(row.answer, Completion)
+    assert (row.answer.text, row.answer.reasoning) == ("Lyon", "Paris is tempting, but no.")
+    assert row.cells["contains"].value == 0.0
+    _, (row,), _ = evaluate(always(Answer(THOUGHT)), target=", reasoning: keep")
+    assert isinstance(row.answer, Completion)
+    assert (row.answer.text, row.answer.reasoning) == (THOUGHT, None)
+    assert row.cells["contains"].value == 1.0
+
+
+@pytest.mark.parametrize("mode", ["strip", "keep"])
+def test_a_changed_mode_scores_cached_answers_anew(mode: str) -> None:
+    """The cache holds the text as it came."""
+    with ScriptedServer(always(Answer(THOUGHT))) as server:
+        Path("data.jsonl").write_text(json.dumps({"input": "x", "expected": "Paris"}))
+        for reasoning in ("strip", "keep", mode):
+            Path("s.yaml").write_text(
+                f"name: {reasoning}\ndataset: data.jsonl\nscorers: [contains]\ncache: all\n"
+                f"target: {{model: m, base_url: '{server.base_url}', reasoning: {reasoning}}}\ngates: [contains >= 1]\n"
+            )
+            assert command("s.yaml").code == (0 if reasoning == "keep" else 1)
+        assert server.calls == 1
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["{type: recorded, column: out}", "{type: python, function: app.py:answer}", "{type: app.py:make}"],
+)
+@pytest.mark.parametrize("mode", ["strip", "keep"])
+def test_reasoning_of_other_targets_is_not_scored_either(target: str, mode: str) -> None:
+    Path("data.jsonl").write_text(json.dumps({"input": "x", "expected": "Paris", "out": THOUGHT}))
+    Path("app.py").write_text(
+        f"from evalrunner import Completion\nTEXT = {THOUGHT!r}\ndef answer(input):\n    return TEXT\n"
+        "def make():\n    async def target(sample, epoch):\n        return Completion(TEXT)\n    return target\n"
+    )
+    Path("s.yaml").write_text(
+        f"dataset: data.jsonl\nscorers: [contains]\ntarget: {target[:-1]}, reasoning: {mode}}}\ngates: [contains >= 1]\n"
+    )
+    assert command("s.yaml").code == (0 if mode == "keep" else 1)
+
+
+def test_a_wrong_mode_of_reasoning_is_a_suite_error() -> None:
+    Path("s.yaml").write_text(
+        "dataset: {rows: [{input: a}]}\nscorers: [contains]\ntarget: {model: m, base_url: 'http://x/v1', reasoning: hide}\n"
+    )
+    done = command("validate", "s.yaml")
+    assert done.code == 2
+    assert "s.yaml:3" in done.out + done.err
+
+
+def test_a_daily_limit_is_not_waited_for_and_does_not_end_the_run() -> None:
+    daily = {"error": {"code": 429, "message": "You exceeded your current quota, please check your plan and billing details.",
+                       "status": "RESOURCE_EXHAUSTED", "details": [
+                           {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [
+                               {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]},
+                           {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "39600s"}]}}  # fmt: skip
+
+    def script(request: Any, _nth: int) -> Action:
+        return Status(429, daily) if content(request) == "a" else Answer("Paris")
+
+    done, rows, server = evaluate(script, rows=["a", "b"], more="run: {concurrency: 1}\n")
+    assert server.calls == 2
+    assert isinstance(rows[0].answer, Failure)
+    assert rows[0].answer.message.startswith("the server asks to wait 11 h")
+    assert isinstance(rows[1].answer, Completion)
+    assert "aborted" not in done.out + done.err
+
+
+def test_an_empty_account_ends_the_run_and_asks_for_a_payment() -> None:
+    done, _, server = evaluate(
+        always(Status(402, {"error": {"message": "Insufficient Balance"}})), rows=5, more="run: {concurrency: 1}\n"
+    )
+    assert (done.code, server.calls) == (3, 1)
+    assert "a payment may" in " ".join((done.out + done.err).split())
+
+
+FORBIDDEN: dict[str, Action] = {
+    "moderation": Status(403, {"error": {"code": 403, "message": "Your chosen model requires moderation and your input was flagged"}}),
+    "unknown words": Status(403, {"error": {"code": 403, "message": "Nope"}}),
+    "page": Status(403, "<html><head><title>403 Forbidden</title></head></html>", {"content-type": "text/html"}),
+    "bad request": Status(400, {"error": {"message": "could not process image"}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_refused_prompt_leaves_the_other_rows_alone(what: str, place: int) -> None:
+    def script(request: Any, _nth: int) -> Action:
+        return FORBIDDEN[what] if content(request) == "bomb" else Answer("Paris")
+
+    asked = ["x", "y"]
+    asked.insert(place, "bomb")
+    done, rows, server = evaluate(script, rows=asked, more="run: {concurrency: 1}\n")
+    assert (done.code, server.calls) == (0, 3)
+    assert "api_key" not in done.out + done.err
+    refused = rows[place].answer
+    if what == "moderation":
+        assert isinstance(refused, Completion)
+        assert refused.finish_reason == "filtered"
+    else:
+        assert isinstance(refused, Failure)
+        assert (refused.kind, refused.fatal) == ("bad_request", False)
+
+
+def test_bad_requests_of_rows_do_not_abort_a_target_that_answers() -> None:
+    def script(request: Any, nth: int) -> Action:
+        return Answer("Paris") if nth == 1 else FORBIDDEN["bad request"]
+
+    _, rows, server = evaluate(script, rows=105, more="run: {concurrency: 1}\n")
+    assert (len(rows), server.calls) == (105, 105)
+
+
+def test_a_request_that_every_row_makes_wrong_aborts_the_target() -> None:
+    done, _, server = evaluate(always(FORBIDDEN["bad request"]), rows=105, more="run: {concurrency: 1}\n")
+    assert (done.code, server.calls) == (3, 50)
+
+
+def test_a_web_page_at_the_first_call_ends_the_run_with_what_to_do() -> None:
+    page = Malformed(b"<!doctype html><html><head><title>Open WebUI</title></head></html>")
+    done, _, server = evaluate(always(page), rows=5, more="run: {concurrency: 1}\n")
+    assert (done.code, server.calls) == (3, 1)
+    text = " ".join((done.out + done.err).split())
+    assert "web page ('Open WebUI')" in text
+    assert "/v1" in text
+
+
+def test_a_web_page_later_is_retried() -> None:
+    page = Malformed(b"<html><head><title>Be right back</title></head></html>")
+
+    def script(_request: Any, nth: int) -> Action:
+        return page if nth == 2 else Answer("Paris")
+
+    done, rows, server = evaluate(script, rows=3, more="run: {concurrency: 1}\n")
+    assert (done.code, server.calls) == (0, 4)
+    assert all(isinstance(row.answer, Completion) for row in rows)
+
+
+def usage(**fields: Any) -> Action:
+    return Status(200, {"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}], "usage": fields})
+
+
+CACHED: dict[str, Mapping[str, Any]] = {
+    "openai": {"prompt_tokens": 1000, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 900}},
+    "deepseek": {"prompt_tokens": 1000, "completion_tokens": 5, "prompt_cache_hit_tokens": 900, "prompt_cache_miss_tokens": 100},
+    "zeros beside": {"prompt_tokens": 1000, "completion_tokens": 5, "prompt_cache_hit_tokens": 900, "prompt_tokens_details": {"cached_tokens": 0}},
+    "litellm": {"prompt_tokens": 1000, "completion_tokens": 5, "cache_read_input_tokens": 900},
+    "anthropic": {"input_tokens": 100, "output_tokens": 5, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 0},
+    "moonshot": {"prompt_tokens": 1000, "completion_tokens": 5, "cached_tokens": 900},
+    "responses": {"input_tokens": 1000, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 900}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vendor", CACHED)
+def test_cached_tokens_have_their_price_in_every_spelling(vendor: str) -> None:
+    more = "prices: {m: {input: 1, output: 2, cached_input: 0.1}}\n"
+    _, (row,), _ = evaluate(always(usage(**CACHED[vendor])), more=more)
+    assert isinstance(row.answer, Completion)
+    assert (row.answer.input_tokens, row.answer.cached_tokens) == (1000, 900)
+    assert row.answer.cost_usd == pytest.approx(0.0002)
+
+
+STATED: dict[str, tuple[Mapping[str, Any], float]] = {
+    "openrouter": ({"cost": 0.00123, "cost_details": {"upstream_inference_cost": None}}, 0.00123),
+    "openrouter with an own key": (
+        {"cost": 0.0001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.002}},
+        0.0021,
+    ),
+    "perplexity": ({"cost": {"input_tokens_cost": 0.1, "total_cost": 0.3}}, 0.3),
+    "deepinfra": ({"estimated_cost": 0.004}, 0.004),
+    "xai": ({"cost_in_usd_ticks": 37_756_000}, 0.0037756),
+}
+
+
+@pytest.mark.parametrize("vendor", STATED)
+def test_the_cost_that_a_reply_states_counts(vendor: str) -> None:
+    fields, cost = STATED[vendor]
+    _, (row,), _ = evaluate(always(usage(prompt_tokens=100, completion_tokens=50, **fields)))
+    assert isinstance(row.answer, Completion)
+    assert row.answer.cost_usd == pytest.approx(cost)
+
+
+@pytest.mark.parametrize(("tokens", "cost"), [(200_000, 0.2 + 0.002), (200_001, 0.400002 + 0.004)])
+def test_long_prompts_have_their_own_price(tokens: int, cost: float) -> None:
+    more = "prices: {m: {input: 1, output: 2, above: {tokens: 200000, input: 2, output: 4}}}\n"
+    _, (row,), _ = evaluate(always(usage(prompt_tokens=tokens, completion_tokens=1000)), more=more)
+    assert isinstance(row.answer, Completion)
+    assert row.answer.cost_usd == pytest.approx(cost)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"completion_tokens_details": {"reasoning_tokens": 40}}, {"output_tokens_details": {"reasoning_tokens": 40}},
+        {"reasoning_tokens": 40},
+    ],
+)  # fmt: skip
+def test_reasoning_tokens_are_in_the_row_and_the_summary(fields: Mapping[str, Any]) -> None:
+    done, (row,), _ = evaluate(always(usage(prompt_tokens=100, completion_tokens=50, **fields)))
+    assert isinstance(row.answer, Completion)
+    assert row.answer.reasoning_tokens == 40
+    assert "50 output tokens, 40 of them reasoning" in " ".join(done.out.split())
+
+
+def test_a_cost_that_nobody_states_says_why() -> None:
+    done, _, _ = evaluate(always(usage(prompt_tokens=100, completion_tokens=50)))
+    assert "cost – (no price for m; add `prices:`)" in " ".join(done.out.split())
+    done, _, _ = evaluate(always(usage()))
+    assert "cost – (the server reports neither tokens nor cost)" in " ".join(done.out.split())
+    done, _, _ = evaluate(always(usage(prompt_tokens=100, completion_tokens=50, cost=0.001)))
+    assert "no price" not in done.out
