@@ -181,9 +181,8 @@ class ConcurrencyLimiter:
                 self._dead[key] = failure
                 self._reject_waiting(failure, key)
             return
-        if failure.kind == "context_length":  # also as a 429: this request is too large, whatever the pace
-            return
-        if failure.kind == "rate_limit" or failure.status in OVERLOAD_STATUS or failure.overloaded:
+        overload = failure.status in OVERLOAD_STATUS and failure.kind != "context_length"  # the row's own
+        if failure.kind == "rate_limit" or overload or failure.overloaded:
             self.refused += 1
             # a 503 without Retry-After means that the server is down, not that the rate is too high: no backoff for it
             backs_off = failure.kind == "rate_limit" or failure.retry_after_s is not None
