@@ -65,7 +65,7 @@ TIMEOUT_STATUS = frozenset({408, 504, 524})  # RFC 9110 §15; 524 is Cloudflare'
 TRANSIENT_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: 4xx that a retry may solve
 MISSING_STATUS = frozenset({404, 405, 410})
 
-FIREWALL_STATUS = frozenset({200, 400, 403, 406, 418, 451, 501, 503})
+FIREWALL_STATUS = frozenset({200, 400, 403, 406, 418, 451})
 UNSTATED_STATUS = 500  # of an error in a reply with status 200 that has no code
 
 MESSAGE_NAMES = (
@@ -146,14 +146,14 @@ def _classify(status: int, text: str) -> tuple[FailureKind, str, bool]:
     """Kind of failure, message with advice, and whether it is permanent."""
     if status == 407:
         return "auth", "the proxy rejected its credentials; check user and password in HTTPS_PROXY or HTTP_PROXY", True
-    if status == 401 or (status < 500 and status != 429 and NO_KEY.search(text)):
-        return "auth", "the server rejected the API key; check api_key", True
     if status == 402 or (NO_PAYMENT.search(text) and not ENDS_BY_ITSELF.search(text)):
         return (
             "rate_limit",
             "the account's quota is exhausted; waiting does not help, a payment may: check its billing",
             True,
         )
+    if status == 401 or (status < 500 and status != 429 and NO_KEY.search(text)):
+        return "auth", "the server rejected the API key; check api_key", True
     if status == 413 or _is_too_long(status, text):
         return "context_length", "the request exceeds the model's context length; shorten the prompt", False
     if status == 429:

@@ -130,19 +130,10 @@ def read_chat(
     An error anywhere in the reply is a failure, and so is a finish reason of an answer that was broken off: half an answer
     is none.
     """
-    if states_error(data):
-        return read_error_reply(data, headers, latency_s)
-    choices = data.get("choices")
-    if not isinstance(choices, list) or not choices:
-        return _no_choices(data, headers, latency_s)
-    choice = choices[0]
+    choice = _first_choice(data, headers, latency_s)
     if not isinstance(choice, dict):
-        return malformed_json("has a choice that is not an object", data)
-    if states_error(choice):
-        return read_error_reply(choice, headers, latency_s)
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        return _no_answer(choice, headers, latency_s, "has a choice without a message")
+        return choice
+    message = choice["message"]
     content, refusal = _content(message.get("content")), _content(message.get("refusal"))
     if content is None or refusal is None:
         return malformed_json("has content that is not text", data)
@@ -168,6 +159,28 @@ def read_chat(
         reasoning_tokens=usage.reasoning_tokens,
         unknown_finish_reason=quote(str(reason), 60) if ending == "unknown" else None,
     )
+
+
+def _first_choice(
+    data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float | None
+) -> dict[str, Any] | Completion | Failure:
+    """The choice that has the answer, with its message; or what the reply means that has none, or an error beside it."""
+    if states_error(data):
+        return read_error_reply(data, headers, latency_s)
+    choices = data.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return _no_choices(data, headers, latency_s)
+    choice = choices[0]
+    if not isinstance(choice, dict):
+        return malformed_json("has a choice that is not an object", data)
+    if states_error(choice):
+        return read_error_reply(choice, headers, latency_s)
+    message = choice.get("message")
+    if message is None and ending_of(choice.get("finish_reason")) in ("filtered", "length", "refused"):
+        message = {}  # Azure's, of a filtered answer
+    if not isinstance(message, dict):
+        return malformed_json("has a choice without a message", data)
+    return {**choice, "message": message}
 
 
 def _ending(choice: Mapping[str, Any]) -> tuple[Ending | None, Any]:

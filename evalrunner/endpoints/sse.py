@@ -22,6 +22,7 @@ from evalrunner.endpoints.openai_replies import (
     part_text,
     stated_status,
     states_error,
+    tells_error,
 )
 
 DONE = "[DONE]"  # OpenAI's last event
@@ -97,7 +98,7 @@ class ChatChunks:
         if states_error(chunk):
             self.error = chunk
             return
-        if "choices" not in chunk and not chunk.get("usage"):
+        if not chunk.get("choices") and not chunk.get("usage") and ("choices" not in chunk or tells_error(chunk)):
             self._add_foreign(chunk)
             return
         # usage may come with every chunk, growing, or alone in the last one

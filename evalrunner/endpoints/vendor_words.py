@@ -109,7 +109,8 @@ NO_SUCH_MODEL: Final = _any_of(
 NO_PAYMENT: Final = _any_of(
     r"insufficient[_ -](?:quota|balance|credits?|funds)", r"balance[^.\n]{0,20}\binsufficient", r"exceeded_current_quota",
     r"billing_hard_limit", r"billing_not_active", r"billing_error", r"credit[_ ]balance", r"(?:out of|no more|used all) [a-z ]{0,12}credits",
-    r"payment required", r"arrearage", r"overdue", r"spend(?:ing)?[_ ]limit", r"free ?tier ?only", r"prepay[a-z]* credits",
+    r"payment required", r"arrearage", r"overdue", r"spend(?:ing)?[_ ]limit", r"free ?tier ?only", r"prepay[a-z]* credits", r"credit[_ ]limit", r"reached your specified",
+    r"included credits",
     r"budget[_ ](?:has been )?exceeded", r"usage_not_included", r"top up your", r"please recharge", r"余额不足", r"欠费",
 )  # fmt: skip
 """The account has no money or quota left: only a payment helps."""
@@ -119,7 +120,7 @@ QUOTA_SENTENCE: Final = _any_of(r"exceeded your current quota", r"check your pla
 
 TIMED_LIMIT: Final = _any_of(
     r"per[ _-]?(?:second|minute|hour|day)", r"\b(?:rpm|tpm|rpd|tpd)\b", r"retryinfo", r"retrydelay", r"resource[_ ]?exhausted",
-    r"(?:retry|try again) in\b", r"retry after \d", r"allocated quota exceeded", r"throttling\.", r"throttlingexception",
+    r"(?:retry|try again) in\b", r"retry after \d", r"allocated quota exceeded", r"throttling\.", r"throttlingexception", r"service_?quota",
 )  # fmt: skip
 """A limit that ends by itself, whatever else its sentence says of plans and billing."""
 
@@ -130,7 +131,7 @@ ENDS_BY_ITSELF: Final = _any_of(r"allocated quota exceeded", r"throttling")
 
 RATE_LIMITED: Final = _any_of(
     r"rate[_ -]?limit", r"too[_ ]many[_ ]requests", r"throttl", r"resource[_ ]?exhausted", r"requests? per (?:minute|second|day)",
-    r"usage limit", r"concurrency limit", r"max(?:imum)? (?:request|concurrency|rpm|tpm)", r"\"?retrydelay",
+    r"usage limit", r"service_?quota_?exceeded", r"exceeded your service quota", r"concurrency limit", r"max(?:imum)? (?:request|concurrency|rpm|tpm)", r"\"?retrydelay",
 )  # fmt: skip
 """A rate limit whose status says something else, or that has none because it came in a stream."""
 
@@ -153,7 +154,7 @@ FIREWALL_PAGE: Final = _any_of(
     r"you have been blocked", r"attention required!", r"request (?:was |has been |is )?blocked", r"requested url was rejected",
     r"web application firewall", r"\bwaf\b", r"mod_?security", r"incapsula incident", r"sucuri", r"errors\.edgesuite",
     r"access denied.{0,200}reference #", r"request unsuccessful", r"blocked by (?:our )?(?:security|network)", r"imperva",
-    r"security policy", r"could not be satisfied",
+    r"security policy",
 )  # fmt: skip
 """The page of a firewall in front of the server, which has judged the text of the request."""
 

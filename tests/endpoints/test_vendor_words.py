@@ -76,6 +76,8 @@ def test_a_filter_is_the_rows_in_the_words_of_every_vendor(status: int, body: An
 NOT_FILTERED: list[tuple[str, int, Any, str]] = [
     ("a guardrail that does not exist", 404, error("Guardrail identifier or version does not exist"), "bad_request"),
     ("a wrong safety setting", 400, error("Invalid value at 'safety_settings[0]'", status="INVALID_ARGUMENT"), "bad_request"),
+    ("an outage of a content network", 503, PAGE.format("ERROR: The request could not be satisfied", "503 ERROR"), "server"),
+    ("a challenge to a browser", 403, PAGE.format("Just a moment...", "Enable JavaScript and cookies to continue"), "bad_request"),
     ("an outage page with links", 502, PAGE.format("502 Bad Gateway", "usage policy, content policy"), "server"),
     ("a policy on rates", 429, error("You violated the usage policy: too many requests"), "rate_limit"),
     ("words of the prompt", 400, error("temperature is out of range", metadata={"flagged_input": "your input was flagged"}),
@@ -204,6 +206,8 @@ PAYMENT: list[tuple[str, int, Any]] = [
     ("litellm budget", 400, error("Budget has been exceeded! Current cost: 1.2, Max budget: 1.0", type="budget_exceeded")),
     ("together", 402, {"error": {"message": "Credit limit exceeded", "type": "credit_limit"}}),
     ("minimax", 400, {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}),
+    ("perplexity", 401, error("You exceeded your current quota", type="insufficient_quota", code=401)),
+    ("anthropic limit", 400, error("You have reached your specified API usage limits. You will regain access on 2026-10-01.")),
     ("huggingface", 402, {"error": "You have exceeded your monthly included credits for Inference Providers."}),
 ]  # fmt: skip
 
@@ -242,6 +246,7 @@ LIMITS: list[tuple[str, int, Any, float | None]] = [
     ("dashscope", 429, error("You exceeded your current quota: allocated quota exceeded", code="insufficient_quota"), None),
     ("kimi", 403, error("You've reached your 5-hour usage limit."), None),
     ("bedrock", 400, {"__type": "ThrottlingException", "message": "Too many requests, please wait before trying again"}, None),
+    ("bedrock quota", 400, {"__type": "ServiceQuotaExceededException", "message": "You have exceeded your service quota"}, None),
     ("cohere", 429, {"message": "You are using a Trial key, which is limited to 40 API calls / minute."}, None),
     ("field", 429, {"error": {"message": "slow down", "retry_after": 3}}, 3.0),
     ("milliseconds", 429, {"message": "slow down", "details": {"retry_after_ms": 1500}}, 1.5),

@@ -132,6 +132,9 @@ EVENTS: list[tuple[str, Any, str, str]] = [
     ("named", b'event: error\ndata: {"code":400,"details":"no such parameter"}\n\n', "bad_request", "no such parameter"),
     ("named without a code", b'event: error\ndata: {"details":"it fell over"}\n\n', "server", "it fell over"),
     ("named without words", b"event: error\ndata: {}\n\n", "server", "without words"),
+    ("without choices", {"choices": None, "code": 500, "message": "the worker died"}, "server", "the worker died"),
+    ("empty choices", {"choices": [], "error_code": 50001, "text": "no worker"}, "server", "no worker"),
+    ("dashscope", {"code": "InternalError.Algo", "message": "inference failed", "request_id": "x"}, "server", "inference failed"),
     ("no words", {"status": "failed"}, "malformed", "no chunk of an answer; it begins '{\"status\": \"failed\"}'"),
 ]  # fmt: skip
 
@@ -188,6 +191,13 @@ def test_a_reply_without_choices_that_tells_an_error_is_that_error(data: Any, ki
     result = read(data)
     assert isinstance(result, Failure)
     assert (result.kind, words in result.message) == (kind, True)
+
+
+@pytest.mark.parametrize(("reason", "ending"), [("content_filter", "filtered"), ("length", "length")])
+def test_a_choice_without_a_message_ends_as_it_says(reason: str, ending: str) -> None:
+    result = read({"choices": [{"index": 0, "finish_reason": reason, "content_filter_results": {}}]})
+    assert isinstance(result, Completion)
+    assert (result.text, result.finish_reason) == ("", ending)
 
 
 def test_a_blocked_prompt_of_gemini_is_filtered() -> None:
