@@ -91,7 +91,7 @@ WAIT_PART = re.compile(r"(\d+(?:\.\d+)?)\s?(ms|milli|[dhms])", re.IGNORECASE)
 WAIT_UNIT_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "milli": 1e-3}
 WAIT_NAMES = {
     "retrydelay": 1.0, "retryafter": 1.0, "retryafterseconds": 1.0, "retryafters": 1.0, "retryinseconds": 1.0,
-    "resetsinseconds": 1.0, "retryafterms": 1e-3, "xratelimitreset": 1.0, "resetsat": 1.0,
+    "resetsinseconds": 1.0, "retryafterms": 1e-3, "xratelimitreset": 1.0, "estimatedtime": 1.0, "resetsat": 1.0,
 }  # fmt: skip
 """Details that say how long to wait, in letters and digits only, with their unit in seconds."""
 
@@ -139,6 +139,8 @@ def failure_from_error(
 def _is_filtered(status: int | None, error: ErrorText) -> bool:
     if error.page:
         return status in FIREWALL_STATUS and FIREWALL_PAGE.search(error.searchable) is not None
+    if status == 403 and FIREWALL_PAGE.search(error.searchable) and not ABOUT_KEY.search(error.searchable):
+        return True
     return status not in (407, 429) and FILTERED.search(error.searchable) is not None
 
 
@@ -153,6 +155,8 @@ def _classify(status: int, text: str) -> tuple[FailureKind, str, bool]:
             True,
         )
     if status == 401 or (status < 500 and status != 429 and NO_KEY.search(text)):
+        if not text:
+            return "auth", "the server asks for a login; check api_key and base_url", True
         return "auth", "the server rejected the API key; check api_key", True
     if status == 413 or _is_too_long(status, text):
         return "context_length", "the request exceeds the model's context length; shorten the prompt", False
@@ -266,7 +270,7 @@ def _facts(data: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
             if isinstance(value, Mapping | list):
                 if name not in QUOTING_NAMES:
                     yield from _facts(value, depth + 1)
-            elif depth and name not in QUOTING_NAMES and isinstance(value, str | int | float):
+            elif name not in QUOTING_NAMES and isinstance(value, str | int | float):
                 yield str(name), f"{name}: {value}"[:MAX_READ_CHARS] if name != "raw" else str(value)[:MAX_READ_CHARS]
 
 

@@ -93,7 +93,9 @@ TOO_LONG: Final = _any_of(
     r"prompt token count of \d+", r"current length is \d+ while limit", r"range of input length should be",
     r"input (?:text )?length should not", r"length limit exceeded", r"(?:reduce|shorten) (?:the length of )?(?:the|your) "
     r"(?:length|prompt|input|messages?|context|conversation)", r"payload size exceeds", r"expected maxlength",
-    r"input is too long",
+    r"input is too long", r"number of (?:input |prompt )?tokens\b[^.\n]{0,60}exceed", r"(?:payload|request|entity|body) too large",
+    r"max_tokens must be at least 1, got -\d",  # vLLM, of a prompt that leaves no token
+    r"\d tokens?\b[^.\n]{0,40}\b(?:limit|maximum|max) (?:is|of) \d", r"maximum of \d+ tokens[^\n]{0,40}requested",
 )  # fmt: skip
 """Prompts that are too long, with any status but 429, where limits per minute count tokens too."""
 
@@ -135,16 +137,25 @@ RATE_LIMITED: Final = _any_of(
 )  # fmt: skip
 """A rate limit whose status says something else, or that has none because it came in a stream."""
 
+_GUARD = r"(?:content|safety|moderation|guardrails?|guard\b|filters?\b|responsible ai|usage polic|risk control)"
+_TEXT = r"(?:content|prompt|input|output|message|text|response|answer)"
+
 FILTERED: Final = _any_of(
     r"\bcontent[_ -]?filter(?:ed|ing)?\b", r"content[_ ]?policy", r"responsibleaipolicyviolation", r"content management policy",
-    r"data_?inspection_?failed", r"inappropriate content", r"content exists risk", r"considered high risk", r"content_blocked",
-    r"requires moderation", r"moderation[_ ]blocked", r"\b(?:input|prompt|request|content|message|text) (?:was |has been |is |were )?(?:flagged|blocked by)",
+    r"data_?inspection_?failed", r"risk_?detection", r"content exists risk", r"considered high risk", r"contains? risk",
+    r"content[_ ](?:blocked|safety|moderation|inspection|violation|rejected|risk)", r"requires moderation", r"moderation[_ ](?:blocked|flagged|failed)",
+    rf"\b{_TEXT} (?:was |has been |is |were |you provided [a-z ]*is )?flagged", rf"\b{_TEXT}\b[a-z ]{{0,40}} (?:is|was|has been|were|been) (?:blocked|filtered)",
+    rf"\b{_TEXT} (?:was |has been |is )?(?:blocked|stopped|rejected) by {_GUARD}",
     r"flagged (?:as|by|for) [a-z -]{0,40}(?:policy|policies|safety|moderation|harm|inappropriate|violat|sexual|hate|unsafe|filter|guardrail)",
-    r"(?:usage|content|safety|use) (?:policy|policies|guidelines)", r"safety system", r"safety_check_type", r"safety (?:filter|reason)s?\b", r"failed [a-z ]{0,20}safety check",
-    r"(?:blocked|rejected|prohibited|refused) (?:by|due to|because of|for) [a-z' -]{0,60}(?:content|safety|moderation|guardrail|filter|policy|responsible)",
-    r"guardrail[^.\n]{0,60}(?:interven|block|violat|reject|trigger|flag|denied|failed)",
-    r"(?:blocked|rejected|violated|triggered|stopped)[^.\n]{0,40}guardrail", r"blockreason", r"prohibited_content", r"(?:input|output)[_ ](?:new_)?sensitive", r"sensitive (?:content|information|words?)",
-    r"unsafe content", r"violat(?:es|ed|ion|ing)[a-z_ ]{0,30}(?:policy|policies|guidelines|safety|terms)", r"cyber_policy",
+    rf"(?:blocked|rejected|declined|refused|prohibited|stopped|denied) (?:by|due to|because of|for) [a-z' -]{{0,60}}{_GUARD}",
+    r"(?:usage|content|safety|use) (?:policy|policies|guidelines)", r"safety system", r"safety_check_type",
+    r"safety (?:filter|reason)s?\b", r"failed [a-z ]{0,20}safety check",
+    r"guardrail[^.\n]{0,60}(?:interven|block|violat|reject|trigger|flag|denied)",
+    r"(?:blocked|rejected|violated|triggered|stopped)[^.\n]{0,40}guardrail", r"blockreason", r"prohibited_content",
+    r"(?:input|output)[_ ](?:new_)?sensitive", r"sensitive_?(?:content|information|words?)", r"sensitive (?:content|information|words?)",
+    r"(?:prohibited|forbidden|banned|harmful|unsafe|inappropriate|objectionable) (?:words?|content|material|prompt|text|input)",
+    r"(?:sexual|violent|hateful|explicit)[a-z, ]{0,30} content", r"jailbreak", r"prompt[_ ]injection", r"(?m:^unsafe$)",
+    r"violat(?:es|ed|ion|ing)[a-z_ ]{0,30}(?:policy|policies|guidelines|safety|terms of)", r"cyber_policy",
     r"invalid_prompt\b.{0,200}(?:policy|policies)", r"model produced invalid content", r"risk control", r"model armor",
     r"不安全或敏感", r"敏感内容", r"敏感词", r"内容安全", r"违规内容", r"contains? [a-z ]{0,20}(?:sensitive|harmful|unsafe)",
 )  # fmt: skip
@@ -154,7 +165,7 @@ FIREWALL_PAGE: Final = _any_of(
     r"you have been blocked", r"attention required!", r"request (?:was |has been |is )?blocked", r"requested url was rejected",
     r"web application firewall", r"\bwaf\b", r"mod_?security", r"incapsula incident", r"sucuri", r"errors\.edgesuite",
     r"access denied.{0,200}reference #", r"request unsuccessful", r"blocked by (?:our )?(?:security|network)", r"imperva",
-    r"security policy",
+    r"blocked by [a-z ]{0,20}firewall", r"error code: 10(?:10|20)\b",
 )  # fmt: skip
 """The page of a firewall in front of the server, which has judged the text of the request."""
 
@@ -168,7 +179,7 @@ NO_KEY: Final = _any_of(
     r"no connected db", r"missing credentials", r"invalid[ _]api[ _]key", r"missing [a-z ]{0,20}api[ _]key",
     r"api[ _]key not valid", r"(?:api_key|api key)[^.\n]{0,60}(?:must be set|is not set|not provided|missing)",
     r"authenticationerror", r"not authenticated", r"incorrect api key", r"invalid authentication", r"\binvalid[ _]token\b",
-    r"login fail",
+    r"login fail", r"token (?:is |has )?expired", r"expired token",
 )  # fmt: skip
 """A missing or wrong key, with any status."""
 

@@ -58,6 +58,18 @@ FILTERED: list[tuple[str, int, Any]] = [
     ("vertex", 400, error("The prompt could not be submitted. This prompt contains sensitive words that violate Google's "
                           "Responsible AI practices.", status="INVALID_ARGUMENT")),
     ("mistral", 403, {"detail": "The request was blocked by the moderation guardrails", "code": "content_blocked"}),
+    ("volcengine", 400, error("The request failed because the input text may contain sensitive information.",
+                              code="SensitiveContentDetected")),
+    ("volcengine risk", 400, error("The request failed because the input text may contain risk", code="InputTextRiskDetection")),
+    ("blocked content", 400, error("The content you provided or machine outputted is blocked.", type="invalid_request_error")),
+    ("content moderation", 422, error("Input failed content moderation")),
+    ("declined", 400, error("Your request was declined by our moderation system")),
+    ("llama guard", 400, error("This request was blocked by Llama Guard")),
+    ("prohibited words", 400, error("Bad prompt: your message contains prohibited words")),
+    ("jailbreak", 400, error("Jailbreak attempt detected")),
+    ("code alone", 400, {"code": "unsafe", "message": "no"}),
+    ("text of a firewall", 403, "Request blocked"),
+    ("cloudflare text", 403, "error code: 1020"),
     ("cloudflare page", 403, PAGE.format("Attention Required! | Cloudflare", "Sorry, you have been blocked")),
     ("azure gateway page", 403, PAGE.format("Microsoft-Azure-Application-Gateway/v2", "403 Forbidden: web application firewall")),
     ("f5 page", 403, PAGE.format("Request Rejected", "The requested URL was rejected. Please consult your administrator.")),
@@ -75,6 +87,11 @@ def test_a_filter_is_the_rows_in_the_words_of_every_vendor(status: int, body: An
 
 NOT_FILTERED: list[tuple[str, int, Any, str]] = [
     ("a guardrail that does not exist", 404, error("Guardrail identifier or version does not exist"), "bad_request"),
+    ("a guardrail that is down", 500, error("Guardrail check failed: connection refused"), "server"),
+    ("an organization's policy", 403, error("Request is prohibited by organization's policy. vpcServiceControls"), "bad_request"),
+    ("a content type", 400, error("Invalid content type. image_url is only supported by certain models."), "bad_request"),
+    ("a schema", 400, error("The response_format is invalid: schema violates strict terms"), "bad_request"),
+    ("a network rule", 403, error("Access denied due to Virtual Network/Firewall rules."), "auth"),
     ("a wrong safety setting", 400, error("Invalid value at 'safety_settings[0]'", status="INVALID_ARGUMENT"), "bad_request"),
     ("an outage of a content network", 503, PAGE.format("ERROR: The request could not be satisfied", "503 ERROR"), "server"),
     ("a challenge to a browser", 403, PAGE.format("Just a moment...", "Enable JavaScript and cookies to continue"), "bad_request"),
@@ -93,7 +110,7 @@ NOT_FILTERED: list[tuple[str, int, Any, str]] = [
 def test_other_errors_that_mention_safety_are_no_filter(status: int, body: Any, kind: str) -> None:
     result = parse(status, body)
     assert isinstance(result, Failure)
-    assert (result.kind, result.fatal) == (kind, status == 404)
+    assert (result.kind, result.fatal) == (kind, status == 404 or kind == "auth")
 
 
 TOO_LONG: list[tuple[str, int, Any]] = [
@@ -158,6 +175,11 @@ TOO_LONG: list[tuple[str, int, Any]] = [
     ("databricks", 400, {"error_code": "BAD_REQUEST", "message": "Input is too long. Number of tokens exceeds the limit"}),
     ("watsonx", 400, {"errors": [{"code": "invalid_input_argument", "message": "Invalid input argument for Model 'x': the number of "
                                   "input tokens 5000 cannot exceed the total tokens limit 4096 for this model"}]}),
+    ("vllm of an older version", 400, error("max_tokens must be at least 1, got -5000.")),
+    ("total", 400, error("The total number of tokens (prompt+completion) is 9000, which exceeds the limit")),
+    ("limit is", 400, error("Your prompt has 9000 tokens but the limit is 8192")),
+    ("requested", 400, error("This model supports a maximum of 4096 tokens, you requested 5000")),
+    ("size in a 400", 400, error("Payload too large")),
     ("nginx", 413, PAGE.format("413 Request Entity Too Large", "nginx")),
 ]  # fmt: skip
 
@@ -177,6 +199,10 @@ NOT_TOO_LONG: list[tuple[str, int, Any, str]] = [
     ("per minute in a 400", 400, error("Your requests exceed the limit of tokens per minute; rate limit exceeded"), "rate_limit"),
     ("a header", 400, error("Invalid header"), "bad_request"),
     ("an image", 400, error("messages.0.content.1.image.source.base64: image exceeds 5 MB maximum: 6 bytes > 5 bytes"), "bad_request"),
+    ("depth", 400, error("tools[0].function.parameters exceeds maximum depth of 5"), "bad_request"),
+    ("items", 400, error("Invalid 'input': array exceeds maximum number of items 2048"), "bad_request"),
+    ("many messages", 400, error("Too many messages: 3000, max 2048"), "bad_request"),
+    ("a server that broke", 500, error("unexpected EOF: message was truncated"), "server"),
     ("stop words", 400, error("too many stop sequences: at most 4"), "bad_request"),
 ]  # fmt: skip
 
@@ -307,6 +333,12 @@ def test_a_403_is_about_the_key_only_if_it_speaks_of_who_asks(status: int, body:
 )  # fmt: skip
 def test_waits_in_sentences(sentence: str, seconds: float | None) -> None:
     assert wait_in(sentence) == seconds
+
+
+def test_a_model_that_is_loading_says_how_long() -> None:
+    result = parse(503, {"error": "Model x is currently loading", "estimated_time": 20.0})
+    assert isinstance(result, Failure)
+    assert (result.kind, result.retry_after_s) == ("server", 20.0)
 
 
 def test_the_words_of_the_provider_behind_a_gateway_are_quoted() -> None:
