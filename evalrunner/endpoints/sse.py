@@ -262,7 +262,10 @@ class ChatStream:
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
-            self._unreadable = self._unreadable or data
+            if name == "error":
+                self.chunks.add({"error": data})
+            else:
+                self._unreadable = self._unreadable or data
             return
         if isinstance(chunk, list) and len(chunk) == 1:
             chunk = chunk[0]  # Google's compatible endpoint puts its errors in a list

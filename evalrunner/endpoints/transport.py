@@ -37,20 +37,17 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of other HTTP clients
 CONNECT_PROXY = (
     "cannot connect to the proxy {proxy} ({why}); check HTTPS_PROXY or HTTP_PROXY, or add the host to NO_PROXY"
 )
-CONNECT_CAUSES = tuple(
-    (re.compile(pattern, re.IGNORECASE), sentence)
-    for pattern, sentence in (
-        (r"notvalidforname|not valid for|hostname mismatch|doesn't match|certificate is not valid",
-         "the certificate of {origin} is for another host ({why}); check base_url"),
-        (r"expired", "the certificate of {origin} has expired ({why}); the server needs a new one"),
-        (r"certificate|unknownissuer|self.signed",
-         "the certificate of {origin} is not trusted ({why}){files}; name your company's CA in SSL_CERT_FILE or transport.verify"),
-        (r"corrupt message|wrong.version.number|record layer|http_request",
-         "{origin} does not speak TLS ({why}); use http:// in base_url"),
-        (r"proxy authori[sz]ation required|\b407\b|proxy authentication",
-         "the proxy {proxy} asks for a login ({why}); set user and password in HTTPS_PROXY, or add the host to NO_PROXY"),
-        (r"tunnel|^\d{3} ", "the proxy {proxy} refuses to connect to {origin} ({why}); ask who runs it, or add the host to NO_PROXY"),
-    )
+CONNECT_CAUSES = (
+    (r"notvalidforname|not valid for|hostname mismatch|doesn't match|certificate is not valid",
+     "the certificate of {origin} is for another host ({why}); check base_url"),
+    (r"expired", "the certificate of {origin} has expired ({why}); the server needs a new one"),
+    (r"certificate|unknownissuer|self.signed",
+     "the certificate of {origin} is not trusted ({why}){files}; name your company's CA in SSL_CERT_FILE or transport.verify"),
+    (r"corrupt message|wrong.version.number|record layer|http_request",
+     "{origin} does not speak TLS ({why}); use http:// in base_url"),
+    (r"proxy authori[sz]ation required|\b407\b|proxy authentication",
+     "the proxy {proxy} asks for a login ({why}); set user and password in HTTPS_PROXY, or add the host to NO_PROXY"),
+    (r"tunnel|^\d{3} ", "the proxy {proxy} refuses to connect to {origin} ({why}); ask who runs it, or add the host to NO_PROXY"),
 )  # fmt: skip
 """Why there is no connection, in the words of rustls, OpenSSL and both HTTP libraries, and what to do."""
 
@@ -157,7 +154,7 @@ def connect_failure(request: HttpRequest, reason: str, *, proxies: bool = True) 
     proxy = proxy_of(request.url) if proxies else None
     place = {"origin": request.origin, "proxy": proxy, "why": why, "files": _missing_ca_files()}
     for cause, sentence in CONNECT_CAUSES:
-        if cause.search(reason) and (proxy or "{proxy}" not in sentence):
+        if re.search(cause, reason, re.IGNORECASE) and (proxy or "{proxy}" not in sentence):
             return Failure("connection", sentence.format_map(place), fatal=True)
     sentence = CONNECT_PROXY if proxy else "cannot connect to {origin} ({why}); is the server running?"
     return Failure("connection", sentence.format_map(place), fatal=True)

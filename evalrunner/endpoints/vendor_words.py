@@ -67,8 +67,20 @@ def _ending(reason: str) -> Ending | None:
     return _ENDINGS.get(word) or _ENDINGS.get(first) or "unknown"
 
 
-def _any_of(*phrases: str) -> re.Pattern[str]:
-    return re.compile("|".join(phrases))
+class Phrases:
+    """Patterns of one kind of sentence. They are compiled at their first use: a run without errors needs none of them."""
+
+    __slots__ = ("_compiled", "_patterns")
+
+    def __init__(self, *patterns: str) -> None:
+        self._patterns = patterns
+        self._compiled: re.Pattern[str] | None = None
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """The first match of any pattern in a text in lower case."""
+        if self._compiled is None:
+            self._compiled = re.compile("|".join(self._patterns))
+        return self._compiled.search(text)
 
 
 _INPUT = r"(?:prompt|inputs?`?|messages?|context|conversation|request|query|sequence|body)"
@@ -78,7 +90,7 @@ _OVER = (
 )
 _SIZE = r"(?:tokens?|context|length|window|characters)"
 
-TOO_LONG: Final = _any_of(
+TOO_LONG: Final = Phrases(
     r"context[_ -]?(?:length|window|size|limit)[_ ]?(?:is |was )?(?:exceed|overflow)", r"exceed_context_size",
     r"contextwindowexceeded", r"string_above_max_length", r"request_too_large", r"prompt[_ ]too[_ ]long",
     r"input[_ ]too[_ ]long", r"tokens_limit_reached", r"model_context_window", r"`inputs` tokens",
@@ -99,16 +111,16 @@ TOO_LONG: Final = _any_of(
 )  # fmt: skip
 """Prompts that are too long, with any status but 429, where limits per minute count tokens too."""
 
-TOO_LARGE_FOR_LIMIT: Final = _any_of(r"request too large", r"\bsingle request\b.{0,60}exceeds")
+TOO_LARGE_FOR_LIMIT: Final = Phrases(r"request too large", r"\bsingle request\b.{0,60}exceeds")
 """A single request above a whole minute's limit: the row's own, unlike a limit that is used up."""
 
-NO_SUCH_MODEL: Final = _any_of(
+NO_SUCH_MODEL: Final = Phrases(
     r"model_not_found", r"invalid_model\b", r"model_not_available", r"unknown_model", r"deploymentnotfound",
     r"invalid model name", r"not a valid model", r"model not exist", r"llm provider not provided", r"no such model",
     r"\bmodel\b.{0,80}(?:does not exist|not found|is not supported by any provider)", r"not have access to (?:the )?model",
 )  # fmt: skip
 
-NO_PAYMENT: Final = _any_of(
+NO_PAYMENT: Final = Phrases(
     r"insufficient[_ -](?:quota|balance|credits?|funds)", r"balance[^.\n]{0,20}\binsufficient", r"exceeded_current_quota",
     r"billing_hard_limit", r"billing_not_active", r"billing_error", r"credit[_ ]balance", r"(?:out of|no more|used all) [a-z ]{0,12}credits",
     r"payment required", r"arrearage", r"overdue", r"spend(?:ing)?[_ ]limit", r"free ?tier ?only", r"prepay[a-z]* credits", r"credit[_ ]limit", r"reached your specified",
@@ -117,21 +129,21 @@ NO_PAYMENT: Final = _any_of(
 )  # fmt: skip
 """The account has no money or quota left: only a payment helps."""
 
-QUOTA_SENTENCE: Final = _any_of(r"exceeded your current quota", r"check your plan and billing")
+QUOTA_SENTENCE: Final = Phrases(r"exceeded your current quota", r"check your plan and billing")
 """Said of an empty account and of a limit per minute; only a code tells which."""
 
-TIMED_LIMIT: Final = _any_of(
+TIMED_LIMIT: Final = Phrases(
     r"per[ _-]?(?:second|minute|hour|day)", r"\b(?:rpm|tpm|rpd|tpd)\b", r"retryinfo", r"retrydelay", r"resource[_ ]?exhausted",
     r"(?:retry|try again) in\b", r"retry after \d", r"allocated quota exceeded", r"throttling\.", r"throttlingexception", r"service_?quota",
 )  # fmt: skip
 """A limit that ends by itself, whatever else its sentence says of plans and billing."""
 
-PER_TIME: Final = re.compile(r"per[ _-]?(?:second|minute|hour|day)")
+PER_TIME: Final = Phrases(r"per[ _-]?(?:second|minute|hour|day)")
 
-ENDS_BY_ITSELF: Final = _any_of(r"allocated quota exceeded", r"throttling")
+ENDS_BY_ITSELF: Final = Phrases(r"allocated quota exceeded", r"throttling")
 """DashScope's rate limit, which has the code of an empty account elsewhere."""
 
-RATE_LIMITED: Final = _any_of(
+RATE_LIMITED: Final = Phrases(
     r"rate[_ -]?limit", r"too[_ ]many[_ ]requests", r"throttl", r"resource[_ ]?exhausted", r"requests? per (?:minute|second|day)",
     r"usage limit", r"service_?quota_?exceeded", r"exceeded your service quota", r"concurrency limit", r"max(?:imum)? (?:request|concurrency|rpm|tpm)", r"\"?retrydelay",
 )  # fmt: skip
@@ -140,7 +152,7 @@ RATE_LIMITED: Final = _any_of(
 _GUARD = r"(?:content|safety|moderation|guardrails?|guard\b|filters?\b|responsible ai|usage polic|risk control)"
 _TEXT = r"(?:content|prompt|input|output|message|text|response|answer)"
 
-FILTERED: Final = _any_of(
+FILTERED: Final = Phrases(
     r"\bcontent[_ -]?filter(?:ed|ing)?\b", r"content[_ ]?policy", r"responsibleaipolicyviolation", r"content management policy",
     r"data_?inspection_?failed", r"risk_?detection", r"content exists risk", r"considered high risk", r"contains? risk",
     r"content[_ ](?:blocked|safety|moderation|inspection|violation|rejected|risk)", r"requires moderation", r"moderation[_ ](?:blocked|flagged|failed)",
@@ -161,7 +173,7 @@ FILTERED: Final = _any_of(
 )  # fmt: skip
 """The provider's filter for prompts and answers."""
 
-FIREWALL_PAGE: Final = _any_of(
+FIREWALL_PAGE: Final = Phrases(
     r"you have been blocked", r"attention required!", r"request (?:was |has been |is )?blocked", r"requested url was rejected",
     r"web application firewall", r"\bwaf\b", r"mod_?security", r"incapsula incident", r"sucuri", r"errors\.edgesuite",
     r"access denied.{0,200}reference #", r"request unsuccessful", r"blocked by (?:our )?(?:security|network)", r"imperva",
@@ -169,13 +181,13 @@ FIREWALL_PAGE: Final = _any_of(
 )  # fmt: skip
 """The page of a firewall in front of the server, which has judged the text of the request."""
 
-ABOUT_KEY: Final = _any_of(
+ABOUT_KEY: Final = Phrases(
     r"api[_ -]?key", r"\bkeys?\b", r"authenticat", r"unauthori[sz]ed", r"not authori[sz]ed", r"credential", r"\btokens?\b(?! limit)",
     r"bearer", r"permission", r"access[_ ]?denied", r"\blog ?in\b", r"\biam\b", r"no access", r"not allowed to", r"令牌", r"密钥",
 )  # fmt: skip
 """Words about who asks. A 401 or 403 without them says nothing of the key."""
 
-NO_KEY: Final = _any_of(
+NO_KEY: Final = Phrases(
     r"no connected db", r"missing credentials", r"invalid[ _]api[ _]key", r"missing [a-z ]{0,20}api[ _]key",
     r"api[ _]key not valid", r"(?:api_key|api key)[^.\n]{0,60}(?:must be set|is not set|not provided|missing)",
     r"authenticationerror", r"not authenticated", r"incorrect api key", r"invalid authentication", r"\binvalid[ _]token\b",
@@ -183,7 +195,7 @@ NO_KEY: Final = _any_of(
 )  # fmt: skip
 """A missing or wrong key, with any status."""
 
-NOT_SERVED: Final = _any_of(
+NOT_SERVED: Final = Phrases(
     r"unsupported_country", r"country, region", r"location is not supported", r"not available in your (?:country|region)",
     r"organization (?:has been|is) (?:disabled|restricted|suspended)", r"account (?:has been|is) (?:deactivated|disabled|suspended)",
     r"account_deactivated",

@@ -291,3 +291,18 @@ def test_a_cost_that_nobody_states_says_why() -> None:
     assert "cost – (the server reports neither tokens nor cost)" in " ".join(done.out.split())
     done, _, _ = evaluate(always(usage(prompt_tokens=100, completion_tokens=50, cost=0.001)))
     assert "no price" not in done.out
+
+
+def test_tool_calls_are_scored_by_a_scorer_that_needs_no_answer() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+    Path("own.py").write_text(
+        "def calls_weather(completion) -> bool:\n"
+        "    return [call['function']['name'] for call in completion.tool_calls] == ['get_weather']\n"
+    )
+    with ScriptedServer(always(Answer(None, "tool_calls", message={"tool_calls": [call]}))) as server:
+        Path("s.yaml").write_text(
+            "dataset: {rows: [{input: x, expected: Paris}]}\n"
+            "scorers: [contains, {type: python, function: 'own.py:calls_weather', needs_answer: false}]\n"
+            f"target: {{model: m, base_url: '{server.base_url}'}}\ngates: [calls_weather >= 1]\n"
+        )
+        assert command("s.yaml").code == 0

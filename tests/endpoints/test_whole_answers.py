@@ -131,6 +131,7 @@ EVENTS: list[tuple[str, Any, str, str]] = [
     ("context", {**delta("error", content=""), "error": {"code": 400, "message": "maximum context length is 5 tokens"}}, "context_length", "5 tokens"),
     ("named", b'event: error\ndata: {"code":400,"details":"no such parameter"}\n\n', "bad_request", "no such parameter"),
     ("named without a code", b'event: error\ndata: {"details":"it fell over"}\n\n', "server", "it fell over"),
+    ("named text", b"event: error\ndata: the worker died\n\n", "server", "the worker died"),
     ("named without words", b"event: error\ndata: {}\n\n", "server", "without words"),
     ("without choices", {"choices": None, "code": 500, "message": "the worker died"}, "server", "the worker died"),
     ("empty choices", {"choices": [], "error_code": 50001, "text": "no worker"}, "server", "no worker"),
