@@ -18,7 +18,7 @@ import pytest
 from evalrunner.domain import Cell, Completion, Row, Sample
 from evalrunner.errors import RunError
 from evalrunner.redact import register_secret
-from evalrunner.reports.html.data import RowIndex, inline_json, json_text
+from evalrunner.reports.html.data import ANSWER, RowIndex, inline_json, json_text
 from evalrunner.reports.html.forest import forest_svg
 from evalrunner.reports.html.page import ASSETS, SCRIPTS, STYLES, write_report
 from evalrunner.reports.view import stored_view
@@ -169,6 +169,18 @@ def test_long_texts_are_cut_and_marked(tmp_path: Path) -> None:
     (group,) = packs_of(page)
     assert group[6][0][0] == ["x" * 20_000, 1_000_000]
     assert page.stat().st_size < 250_000
+
+
+def test_reasoning_stands_beside_the_answer_with_its_length_and_tokens(tmp_path: Path) -> None:
+    thought = replace(row(0), answer=Completion("b", reasoning="Is it b? " * 3_000, reasoning_tokens=40))
+    hidden = replace(row(1), answer=Completion("b", reasoning_tokens=7))
+    folder = folder_of(tmp_path, [thought, hidden, row(2)])
+    page = write_report(stored_view(RunFolder(folder)), tmp_path / "report.html")
+    answers = [dict(zip(ANSWER, group[6][0], strict=True)) for group in packs_of(page)]
+    shown = [(answer["reasoning_length"], answer["reasoning_tokens"]) for answer in answers]
+    assert shown == [(27_000, 40), (None, 7), (None, None)]
+    assert answers[0]["reasoning"][1] == 27_000  # cut as every long text
+    assert "Reasoning, not scored" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
