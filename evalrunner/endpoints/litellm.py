@@ -131,7 +131,11 @@ class LiteLLMEndpoint:
         ending = [getattr(response, name, "") for name in ("received_finish_reason", "intermittent_finish_reason")]
         if ending == [None, None] and "mock_response" not in request.params:
             return Failure("connection", "the stream ended before the reply was complete")
-        answer = read_chat(chunks.reply(), latency_s=latency_s)
+        reply = chunks.reply()
+        if reply.get("choices") and (native := next(filter(None, ending), None)) is not None:
+            # the chunks call every word that LiteLLM does not know a stop
+            reply["choices"][0].setdefault("provider_specific_fields", {"native_finish_reason": native})
+        answer = read_chat(reply, latency_s=latency_s)
         if isinstance(answer, Failure):
             return answer
         return replace(with_cost(answer, self._cost(with_usage, request.model)), ttft_s=first_s)

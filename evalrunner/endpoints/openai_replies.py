@@ -189,11 +189,12 @@ def _ending(choice: Mapping[str, Any]) -> tuple[Ending | None, Any]:
     ending = ending_of(reason)
     if ending in (None, "stop"):
         specific = choice.get("provider_specific_fields")
-        native = choice.get("native_finish_reason") or (
+        kept = (
             specific.get("native_finish_reason") if isinstance(specific, dict) else None
-        )
+        )  # by LiteLLM, which knows few
+        native = choice.get("native_finish_reason") or kept
         own = ending_of(native)
-        if own in ("broken", "length", "filtered", "refused"):
+        if own in ("broken", "length", "filtered", "refused") or (own == "unknown" and kept):
             return own, native
     return ending, reason
 

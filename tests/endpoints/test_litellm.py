@@ -162,3 +162,22 @@ def test_rate_limit_headers_are_passed_on() -> None:
     for action in (Answer("Paris", headers=headers), Status(429, headers=headers)):
         with ScriptedServer(always(action)) as server:
             assert ask("openai/m", base_url=server.base_url).rate_limit == RateLimitStatus(3, 360.0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("reason", ["abort", "insufficient_system_resource", "galaxy_brain"])
+def test_finish_reasons_that_litellm_calls_a_stop_are_seen(reason: str, stream: bool) -> None:
+    async def go(base_url: str) -> Completion | Failure:
+        endpoint = LiteLLMEndpoint(api_key="k", base_url=base_url)
+        result = await endpoint(Request("openai/m", ({"role": "user", "content": "x"},), stream=stream))
+        await endpoint.aclose()
+        return result
+
+    with ScriptedServer(always(Answer("The capital of", finish_reason=reason))) as server:
+        result = asyncio.run(go(server.base_url))
+    if reason == "galaxy_brain":
+        assert isinstance(result, Completion)
+        assert result.unknown_finish_reason == reason
+    else:
+        assert isinstance(result, Failure)
+        assert (result.kind, reason in result.message) == ("server", True)

@@ -90,6 +90,15 @@ def test_the_providers_own_reason_behind_a_gateways_stop_counts(native: str, end
             assert (result.finish_reason if isinstance(result, Completion) else None) == ending
 
 
+def test_an_unknown_reason_that_litellm_calls_a_stop_is_kept() -> None:
+    for result in both_ways("stop", provider_specific_fields={"native_finish_reason": "galaxy_brain"}):
+        assert isinstance(result, Completion)
+        assert result.unknown_finish_reason == "galaxy_brain"
+    for result in both_ways("stop", native_finish_reason="galaxy_brain"):  # a gateway that knows all its providers
+        assert isinstance(result, Completion)
+        assert result.unknown_finish_reason is None
+
+
 ERROR = {"code": 502, "message": "Upstream error"}
 
 
