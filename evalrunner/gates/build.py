@@ -19,8 +19,8 @@ from evalrunner.suite.yaml import Document
 class GateBuilder:
     """Builds the gates of a suite and reports in its document those that the suite cannot have.
 
-    `measures` are the scorers and the built-in measures. `stop_early` makes every gate sequential that can be. With `broken` a scorer was already reported, so that unknown
-    metrics may be its own and are not reported again.
+    `measures` are the scorers and the built-in measures. `stop_early` makes every gate sequential that can be. With
+    `broken` a scorer was already reported, so that unknown metrics may be its own and are not reported again.
     """
 
     def __init__(

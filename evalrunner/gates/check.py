@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalrunner.domain import EMPTY, BaselineResult, GateResult
 from evalrunner.gates.decision import UNTESTED, GateDecision, TestedGate, decide, has_test, join
-from evalrunner.gates.evidence import Evidence, gather_evidence, skipped_note, value_of
+from evalrunner.gates.evidence import Evidence, gather_evidence, positions_in_slice, skipped_note, value_of
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.threshold import evaluate_threshold
 from evalrunner.stats.summary import Groups, Summary
@@ -128,16 +128,7 @@ def _evaluate_regression(
         run = set(evidence.tally.samples)
         keys = {place: key for place, key in candidate.keys.items() if place in run}
         candidate = replace(candidate, keys=keys, limited=True)
-    return evaluate_regression(gate, target, evidence, candidate, baseline, _positions_in_slice(gate, summary))
-
-
-def _positions_in_slice(gate: Gate, summary: Summary) -> set[int] | None:
-    """The positions of the samples in the gate's slice; None for all of them."""
-    if gate.spec.slice is None:
-        return None
-    ((column, text),) = gate.spec.slice.items()
-    code = summary.slices[column].code_of(text)
-    return {place for place, known in enumerate(summary.slices[column].codes) if known == code}
+    return evaluate_regression(gate, target, evidence, candidate, baseline, positions_in_slice(gate, summary))
 
 
 def _result(

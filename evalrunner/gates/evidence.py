@@ -149,6 +149,15 @@ def gather_scores(gate: Gate, tally: Tally, fill: FillRange, epochs: int) -> Sam
     return reduce_tally(_negated(tally) if _counts_low_scores(gate) else tally, gate.reducer, fill, epochs=epochs)
 
 
+def positions_in_slice(gate: Gate, summary: Summary) -> set[int] | None:
+    """The positions of the samples in the gate's slice; None for all of them."""
+    if gate.spec.slice is None:
+        return None
+    ((column, text),) = gate.spec.slice.items()
+    code = summary.slices[column].code_of(text)
+    return {place for place, known in enumerate(summary.slices[column].codes) if known == code}
+
+
 def value_of(gate: Gate, evidence: Evidence) -> float | None:
     """The metric over the samples that have a score."""
     return gate.estimand.value(evidence.values)

@@ -165,15 +165,15 @@ class _PairingBuilder:
         skipped = place is not None and scores.codes[place] == SKIPPED
         now = self.lost if skipped or place is None else _side(self.evidence, place)
         row = self.baseline.rows.get((self.target, key.id))
-        before = None if row is None else baseline_side(self.gate, row, self.evidence.fill)
-        if row is None and self.unknown and not skipped:  # perhaps one that did not run
+        kind, before = match_sample(self.gate, row, key, self.evidence.fill, skipped=skipped)
+        if kind == "new" and row is None and self.unknown:  # perhaps one that did not run
             self.unknown -= 1
             self._add_pair(sample, self.lost, now)
-        elif row is None or (before is None and row.key != key):
-            self.counts["new"] += not skipped
-        elif row.key != key:
+        elif kind == "new":
+            self.counts["new"] += 1
+        elif kind == "changed":
             self._add_changed(sample, before or self.lost)
-        elif before is not None or not skipped:
+        elif kind == "same":
             self._add_pair(sample, before or self.lost, now)
 
     def add_moved(self, sample: int, key: SampleKey) -> None:
@@ -202,6 +202,37 @@ class _PairingBuilder:
         self.counts["unscored"] += not pair.scored
         self.counts["unscored_before"] += before.value is None
         self.pairs.append(pair)
+
+
+def match_sample(
+    gate: Gate, row: BaselineRow | None, key: SampleKey, fill: FillRange, *, skipped: bool
+) -> tuple[Literal["new", "changed", "same", "neither"], SideScore | None]:
+    """How a sample of the run relates to its row in the baseline, and its score there; `skipped`: the run has none.
+
+    `neither` is a sample that the scorer skips on both sides, or that only the run has and skips.
+    """
+    before = None if row is None else baseline_side(gate, row, fill)
+    if row is None or (before is None and row.key != key):
+        return ("neither" if skipped else "new"), None
+    if row.key != key:
+        return "changed", before
+    return ("neither" if before is None and skipped else "same"), before
+
+
+def count_removed(
+    gate: Gate, candidate: CandidateRun, baseline: Baseline, target: str, fill: FillRange, in_slice: set[int] | None
+) -> int:  # fmt: skip
+    """How many samples of the baseline the run lacks, or has in another slice, so that they count as missing."""
+    seen = {key.id for key in candidate.keys.values()}
+    rows = baseline.rows
+    moved = 0
+    if in_slice is not None:
+        outside = (key.id for place, key in candidate.keys.items() if place not in in_slice)
+        moved = sum(1 for id_ in outside if _moved_side(gate, rows.get((target, id_)), fill) is not None)
+    if _within_limit(candidate, baseline, target, seen):
+        return moved
+    sides = (baseline_side(gate, row, fill) for row in _unseen(gate, baseline, target, seen))
+    return moved + sum(1 for side in sides if side is not None)
 
 
 def _unseen(gate: Gate, baseline: Baseline, target: str, seen: set[str]) -> Iterator[BaselineRow]:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from evalrunner.domain import EMPTY, Cell, Row
 from evalrunner.gates.decision import GateDecision, in_family
-from evalrunner.gates.evidence import amount, gather_scores, percent
+from evalrunner.gates.evidence import amount, gather_scores, percent, positions_in_slice
 from evalrunner.gates.metric_lookup import Gate
-from evalrunner.gates.pairing import NO_CANDIDATE, SideScore, baseline_side
+from evalrunner.gates.pairing import NO_CANDIDATE, SideScore, count_removed, match_sample
 from evalrunner.runs.record import LookRecord, UnitsRecord
 from evalrunner.stats.sequential import SequentialTest
 from evalrunner.stats.summary import Summary
@@ -77,9 +77,8 @@ def count_units(gate: Gate, target: str, summary: Summary, context: BaselineCont
     """The units that the dataset has for a gate on a target, as far as its samples are known."""
     slice_ = gate.spec.slice
     samples, removed = summary.samples_in(slice_), 0
-    if gate.spec.baseline is not None and slice_ is None:
-        baseline = _Baseline.of(gate, target, context)
-        removed = baseline.removed if baseline is not None else 0
+    if gate.spec.baseline is not None and (baseline := _Baseline.of(gate, target, context)) is not None:
+        removed = baseline.count_removed(positions_in_slice(gate, summary))
     if summary.clusters is None:
         return UnitsRecord(samples=samples, removed=removed)
     codes: Sequence[int] = summary.clusters.codes
@@ -210,18 +209,22 @@ class GateTest:
 class _Baseline:
     """The baseline's side of each pair, by the position of the candidate's sample; the pairs of `gates/pairing.py`.
 
-    `removed` counts the samples that only the baseline has, and that count as missing.
+    `unknown` is how many samples of the baseline may not have run, so that nothing is known of them.
     """
 
     def __init__(self, gate: Gate, partner: str, baseline: Baseline, candidate: CandidateRun) -> None:
-        self.gate, self.partner, self.keys, self.rows = gate, partner, candidate.keys, baseline.rows
+        self.gate, self.partner, self.baseline, self.candidate = gate, partner, baseline, candidate
         self.fill = fill_range(gate.measure.declaration, gate.reducer)
         ends = (0.0, 1.0) if gate.reducer.counts else (self.fill.worst, self.fill.best)
         self.lost = SideScore(None, *ends, share=0.0)
-        self.ignore_changes = gate.spec.changed_data == "ignore"
-        ids = {key.id for key in self.keys.values()}
-        counts = not candidate.limited and not self.ignore_changes and gate.spec.slice is None
-        self.removed = sum(1 for name, id_ in self.rows if name == partner and id_ not in ids) if counts else 0
+        self.ignores_changes = gate.spec.changed_data == "ignore"
+        self.unknown = baseline.never_ran(partner)
+
+    def count_removed(self, in_slice: set[int] | None) -> int:
+        """How many samples only the baseline has in the gate's slice, and count as missing."""
+        if self.ignores_changes:
+            return 0
+        return count_removed(self.gate, self.candidate, self.baseline, self.partner, self.fill, in_slice)
 
     @classmethod
     def of(cls, gate: Gate, target: str, context: BaselineContext) -> _Baseline | None:
@@ -236,14 +239,15 @@ class _Baseline:
         """The sides of a sample in the baseline and in the run; None where it is in no pair."""
         skipped = scores.codes[at] == SKIPPED
         now = self.lost if skipped else _side_of(scores, at)
-        key = self.keys[scores.samples[at]]
-        row = self.rows.get((self.partner, key.id))
-        before = None if row is None else baseline_side(self.gate, row, self.fill)
-        if row is None or (before is None and (row.key != key or skipped)):
+        key = self.candidate.keys[scores.samples[at]]
+        row = self.baseline.rows.get((self.partner, key.id))
+        kind, before = match_sample(self.gate, row, key, self.fill, skipped=skipped)
+        if kind == "new" and row is None and self.unknown:  # perhaps one that did not run
+            self.unknown -= 1
+            return self.lost, now
+        if kind in ("new", "neither") or (kind == "changed" and self.ignores_changes):
             return None
-        if row.key != key:
-            return None if self.ignore_changes else (before or self.lost, self.lost)
-        return before or self.lost, now
+        return before or self.lost, self.lost if kind == "changed" else now
 
 
 def _side_of(scores: SampleScores, at: int) -> SideScore:

@@ -306,3 +306,26 @@ def test_removed_samples_may_all_be_of_one_cluster(seed: int) -> None:
     whole = run(data, gates, dataset=clustered).verdicts
     part = checked(data[: 5 * worst] + data[5 * worst + 5 :], *gates, dataset=clustered).verdicts
     assert [now for now, full in zip(part, whole, strict=True) if now in ("pass", "fail") and now != full] == []
+
+
+def test_sequential_gate_counts_samples_that_left_its_slice() -> None:
+    """The hard samples of a slice are removed, or moved to another one: what is left looks as good as before."""
+    data = samples((320, "right"), (80, "wrong"), topic=["a", "b"])
+    accept(data, slices=["topic"])
+    gate = drop(0.1, "exact_match[topic=a]", sequential=True)
+    hard = [row["id"] for row in data if row["topic"] == "a" and row["plan"] == ["wrong"]]
+    for ids, rest in (
+        ([], data),
+        (hard, [row for row in data if row["id"] not in hard]),
+        (hard, [{**row, "topic": "b"} if row["id"] in hard else row for row in data]),
+    ):
+        verdict = run(rest, [gate], slices=["topic"]).verdict
+        assert (verdict == "pass") == (not ids), (verdict, len(rest))
+
+
+def test_sequential_gate_sees_samples_replaced_behind_a_limit() -> None:
+    data = samples((320, "right"), (80, "wrong"))
+    accept(data)
+    rest = [row if row["plan"] == ["right"] else {**row, "id": f"new-{row['id']}", "plan": ["right"]} for row in data]
+    assert run(data, [drop(0.1, sequential=True)], "--limit", "400").verdict == "pass"
+    assert run(rest, [drop(0.1, sequential=True)], "--limit", "400").verdict != "pass"
