@@ -8,8 +8,10 @@ spelling of very large and very small floats differs (1e-05 is 1e-5).
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import sys
 import tempfile
 from array import array
@@ -28,7 +30,57 @@ LONG_NUMBER = b"0" * 19  # as many digits may exceed 64 bits; orjson reads such 
 MAX_BRACKETS = 400  # opening ones; json and orjson limit nesting at different depths
 ORJSON_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # json writes neither
 
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+
+
+class FileTooLargeError(OSError):
+    """A file that is larger than what it may hold."""
+
+
+class EncodingError(ValueError):
+    """Bytes that are not UTF-8, with the line of the first one (0: the whole file). The message continues the file's name."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def read_file(path: Path, *, max_bytes: int, regular: bool = True) -> bytes:
+    """The content of a file that somebody named. Raises OSError with what is wrong in its `strerror`.
+
+    Only regular files are read unless `regular` is False: a pipe could block forever, a device has no end. Raises
+    FileTooLargeError, an OSError too, beyond `max_bytes`.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | (getattr(os, "O_NONBLOCK", 0) if regular else 0))
+    except ValueError as impossible:  # a NUL character in the path, or half of a surrogate pair
+        raise OSError(errno.EINVAL, "the path has a character that no path can have") from impossible
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if regular and not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    finally:
+        os.close(handle)
+    if len(data) > max_bytes:
+        raise FileTooLargeError(errno.EFBIG, f"it is larger than {max_bytes / 2**20:,.0f} MiB")
+    return data
+
+
+def decode_utf8(data: bytes) -> str:
+    """UTF-8 bytes as text, without a byte order mark. Raises EncodingError."""
+    if data[:2] in UTF16_MARKS:
+        raise EncodingError("is UTF-16; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as broken:
+        line = data.count(b"\n", 0, broken.start) + 1
+        raise EncodingError("is not UTF-8; save the file as UTF-8", line) from None
 
 
 def load_json(data: bytes) -> Any:

@@ -384,8 +384,8 @@ class Suite:
 
     name: str = key(
         "Name of the suite and of its run folders",
-        pattern=r"[a-z0-9][a-z0-9._-]*",
-        pattern_hint="of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+        pattern=r"[a-z0-9][a-z0-9._-]{0,99}",
+        pattern_hint="of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, at most 100 characters",
     )
     description: str | None = key("What the suite measures")
     dataset: DatasetSpec = key("The inputs", needed="(the inputs), such as dataset: data/qa.csv")

@@ -14,6 +14,7 @@ import inspect
 import math
 import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -63,7 +64,10 @@ def check_value(value: Any, annotation: Any, path: KeyPath, report: Report) -> A
 
 def _check_plain(value: Any, annotation: Any, path: KeyPath, report: Report) -> Any:
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        if abs(value) <= sys.float_info.max:
+            return float(value)
+        report(path, "is a number with too many digits; it should be at most 1.8e308")
+        return value
     if annotation is None:
         annotation = type(None)
     fits = (
@@ -124,7 +128,7 @@ def describe_value(value: Any) -> str:
     if value is None:
         return "empty"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "…'"
+    return text if len(text) <= 60 else text[:57] + ("…'" if isinstance(value, str) else "…")
 
 
 def describe_type(annotation: Any) -> str:
@@ -296,11 +300,15 @@ def reads(annotation: Any) -> Callable[[Reader], Reader]:
 
 @dataclass(frozen=True, slots=True)
 class SectionReader:
-    """A document being read; problems are reported to it. `environ` fills `${VAR}`."""
+    """A document being read; problems are reported to it. `environ` fills `${VAR}`.
+
+    `files` are the prompt files that led to this document.
+    """
 
     document: Document
     folder: Path
     environ: Mapping[str, str] = dataclasses.field(default_factory=lambda: os.environ)
+    files: tuple[Path, ...] = ()
 
     def report(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
         self.document.problem(path, message, at_key=at_key)
@@ -388,7 +396,8 @@ class SectionReader:
         before = len(self.document.problems)
         if isinstance(value, int | float) and (wanted := out_of_range(value, rules)):
             percent = "; write a percentage as a share, such as 0.95" if 1 < value <= 100 and is_share(rules) else ""
-            self.report(path, f"is {value:g}; it should be {wanted}{percent}")
+            shown = f"{value:g}" if isinstance(value, float) else describe_value(value)
+            self.report(path, f"is {shown}; it should be {wanted}{percent}")
         if "pattern" in rules and isinstance(value, str) and not re.fullmatch(rules["pattern"], value):
             self.report(path, f"{value!r} should be {rules['pattern_hint']}")
         if rules.get("unique") and isinstance(value, tuple):

@@ -15,17 +15,37 @@ from typing import Any
 import yaml
 
 from evalrunner.errors import Problem, SuiteError, nearest
+from evalrunner.storage import EncodingError, FileTooLargeError, decode_utf8, read_file
 from evalrunner.suite.schema import KeyPath
+from evalrunner.suite.yaml_errors import explain, quoted_template
 
 MAX_BYTES = 16 * 1024 * 1024  # of a suite file; data belongs in a dataset
 MAX_DEPTH = 100  # levels of nesting
 MAX_VALUES = 1_000_000  # after aliases are resolved: a few lines can expand to billions
+MERGE = "tag:yaml.org,2002:merge"
+TAGS: Mapping[type[yaml.Node], frozenset[str]] = {
+    yaml.ScalarNode: frozenset({"null", "bool", "int", "float", "str", "merge"}),
+    yaml.SequenceNode: frozenset({"seq"}),
+    yaml.MappingNode: frozenset({"map"}),
+}
+"""The tags of the core schema by what they stand on; others make values that no suite can use."""
 
 
 class _Loader(yaml.SafeLoader):
     """Resolves plain scalars by the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema)."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  the attribute of PyYAML
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node. Its depth is limited here, because composing it recurses."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH + 1:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise _limit_error(f"more than {MAX_DEPTH} levels", mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 for _tag, _pattern, _first in (
@@ -38,10 +58,15 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
+def _limit_error(what: str, mark: yaml.Mark) -> yaml.constructor.ConstructorError:
+    """The error of a file that is YAML, but has something that no suite may have."""
+    return yaml.constructor.ConstructorError(None, None, what, mark)
+
+
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = str(node.value)
-    if len(text) > 4000:  # Python refuses longer ones, with an error of its own
-        raise yaml.constructor.ConstructorError(None, None, "a number of more than 4,000 digits", node.start_mark)
+    if len(text) > (4000 if text.isdigit() else 3000):  # Python prints no longer ones; hexadecimal digits count more
+        raise _limit_error("a number of more than 3,000 digits; put it in quotes", node.start_mark)
     return int(text, 16) if text.startswith("0x") else int(text)
 
 
@@ -109,90 +134,161 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
-def load_document(path: Path, *, label: str) -> Document:
-    """The document in a file. Raises SuiteError if it cannot be read or is not YAML."""
+def load_document(path: Path, *, label: str, regular: bool = False) -> Document:
+    """The document in a file. Raises SuiteError if it cannot be read or is not YAML.
+
+    `regular` refuses pipes and devices, for a file that a suite names; one on the command line may be `<(…)`.
+    """
     try:
-        raw = path.read_bytes()
+        raw = read_file(path, max_bytes=MAX_BYTES, regular=regular)
     except FileNotFoundError:
         known = [str(other) for other in sorted(path.parent.glob("*.y*ml"))] if path.parent.is_dir() else []
         raise SuiteError([Problem(label, "", f"file not found{nearest(str(path), known)}")]) from None
-    except OSError as refused:
-        raise SuiteError([Problem(label, "", f"cannot be read: {refused.strerror or refused}")]) from None
-    if len(raw) > MAX_BYTES:
+    except FileTooLargeError:
         raise SuiteError(
             [Problem(label, "", f"is larger than {MAX_BYTES // 2**20} MiB; put the data into a dataset file")]
-        )
+        ) from None
+    except OSError as refused:
+        raise SuiteError([Problem(label, "", f"cannot be read: {refused.strerror or refused}")]) from None
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as broken:
-        line = raw.count(b"\n", 0, broken.start) + 1
-        raise SuiteError([Problem(f"{label}:{line}:1", "", "is not UTF-8; save the file as UTF-8")]) from None
+        text = decode_utf8(raw)
+    except EncodingError as wrong:
+        where = f"{label}:{wrong.line}:1" if wrong.line else label
+        raise SuiteError([Problem(where, "", str(wrong))]) from None
     return parse_document(text, file=label)
 
 
 def parse_document(text: str, *, file: str) -> Document:
     """The document in `text`. Raises SuiteError with line and column if it is not YAML."""
     document = Document(file)
-    loader = _Loader(text)
+    loader: _Loader | None = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is not None:
-            document.data = _Builder(loader, document).build(node, (), 0)
-    except (yaml.MarkedYAMLError, yaml.reader.ReaderError, RecursionError) as broken:
-        raise SuiteError([_yaml_problem(broken, file)]) from None
+            builder = _Builder(loader, document, text)
+            document.data = builder.build(node, (), 0)
+            if builder.unreadable:
+                document.raise_problems()
+    except yaml.YAMLError as broken:
+        slip = explain(broken, text)
+        raise SuiteError([Problem(slip.place(file), "", slip.message)]) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return document
 
 
-def _yaml_problem(broken: Exception, file: str) -> Problem:
-    mark = getattr(broken, "problem_mark", None)
-    where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-    if isinstance(broken, RecursionError):
-        return Problem(file, "", f"is nested deeper than {MAX_DEPTH} levels")
-    what = getattr(broken, "problem", None) or getattr(broken, "reason", None) or str(broken)
-    context = getattr(broken, "context", None)
-    hint = "; quote text that contains ? : , # or brackets" if mark is not None else ""
-    return Problem(where, "", f"is not valid YAML: {what}{f' ({context})' if context else ''}{hint}")
-
-
 class _Builder:
-    """Builds data and positions from the node tree, in one pass."""
+    """Builds data and positions from the node tree, in one pass. `unreadable` values are reported and left out."""
 
-    def __init__(self, loader: _Loader, document: Document) -> None:
+    def __init__(self, loader: _Loader, document: Document, text: str) -> None:
         self.loader = loader
         self.document = document
+        self.text = text
         self.values = 0
+        self.unreadable = False
+        self.parents: set[int] = set()
+        self.merging: set[int] = set()
 
     def build(self, node: yaml.Node, path: KeyPath, depth: int) -> Any:
         self.values += 1
         if depth > MAX_DEPTH or self.values > MAX_VALUES:
             limit = f"{MAX_DEPTH} levels" if depth > MAX_DEPTH else f"{MAX_VALUES:,} values"
-            raise yaml.constructor.ConstructorError(None, None, f"more than {limit}", node.start_mark)
+            raise _limit_error(f"more than {limit}", node.start_mark)
+        if id(node) in self.parents:
+            raise _limit_error("an anchor that contains its own alias", node.start_mark)
         self.document.marks[path] = Mark(node.start_mark.line + 1, node.start_mark.column + 1)
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path, depth)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(child, (*path, place), depth + 1) for place, child in enumerate(node.value)]
-        return self.loader.construct_object(node)
+        kind, _, name = str(node.tag).rpartition(":")
+        if kind != "tag:yaml.org,2002" or name not in TAGS[type(node)]:
+            shown = f"!!{name}" if kind == "tag:yaml.org,2002" else str(node.tag)
+            return self._refuse(node, path, f"the tag {shown} is not known here; put the text in quotes, without a tag")
+        if isinstance(node, yaml.MappingNode | yaml.SequenceNode):
+            self.parents.add(id(node))
+            built: Any = (
+                self._mapping(node, path, depth)
+                if isinstance(node, yaml.MappingNode)
+                else self._sequence(node, path, depth)
+            )
+            self.parents.discard(id(node))
+            return built
+        try:
+            value = self.loader.construct_object(node)
+            return joined_surrogates(value) if isinstance(value, str) and not value.isascii() else value
+        except UnicodeError:
+            return self._refuse(
+                node, path, "has half of a surrogate pair, which is no text; write the character itself"
+            )
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError):  # of !!int abc, !!bool maybe …
+            return self._refuse(node, path, f"{str(node.value)[:40]!r} is not a value of !!{name}; remove the tag")
 
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> Mapping[str, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                mark = Mark(key.start_mark.line + 1, key.start_mark.column + 1)
-                where = f"{self.document.file}:{mark.line}:{mark.column}"
-                name = dotted((*path, str(key.value)))
-                self.document.problems.append(Problem(where, name, "duplicate key; remove one"))
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        self.loader.flatten_mapping(node)  # merged keys come first, so the keys of the mapping itself win
+    def _sequence(self, node: yaml.SequenceNode, path: KeyPath, depth: int) -> list[Any]:
+        return [self.build(child, (*path, place), depth + 1) for place, child in enumerate(node.value)]
+
+    def _refuse(self, node: yaml.Node, path: KeyPath, message: str) -> None:
+        self.unreadable = True
+        self._report(node, dotted(path), message)
+
+    def _report(self, node: yaml.Node, key: str, message: str) -> None:
+        where = f"{self.document.file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+        self.document.problems.append(Problem(where, key, message))
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> Mapping[str, Any] | None:
+        if any(not isinstance(key, yaml.ScalarNode) for key, _ in node.value):
+            self._refuse_key(node, path)
+            return None
+        self._report_duplicates(node, path)
         data: dict[str, Any] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key that is not plain text", key.start_mark)
-            name = str(key.value)
+        for name, (key, value) in self._entries(node).items():
             inner = (*path, name)
             self.document.keys[inner] = Mark(key.start_mark.line + 1, key.start_mark.column + 1)
             data[name] = self.build(value, inner, depth + 1)
         return data
+
+    def _refuse_key(self, node: yaml.MappingNode, path: KeyPath) -> None:
+        """Report a key that is a list or a mapping; most often it is a template without quotes."""
+        written = self.text[node.start_mark.index : node.end_mark.index]
+        if written.startswith("{{"):
+            self._refuse(node, path, quoted_template(written))
+            return
+        key = next(key for key, _ in node.value if not isinstance(key, yaml.ScalarNode))
+        self._refuse(key, path, "a list or a mapping cannot be a key; keys are text")
+
+    def _report_duplicates(self, node: yaml.MappingNode, path: KeyPath) -> None:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != MERGE:
+                self._report(key, dotted((*path, str(key.value))), "duplicate key; remove one")
+            seen.add(key.value)
+
+    def _entries(self, node: yaml.MappingNode) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """Key and value by name, merged ones first. Keys of the mapping itself win, then those of earlier mappings.
+
+        Each name is kept once, so that merges of merges cannot multiply.
+        """
+        if id(node) in self.merging or len(self.merging) > MAX_DEPTH:
+            raise _limit_error("a mapping that is merged into itself, or merges nested too deep", node.start_mark)
+        self.merging.add(id(node))
+        merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _limit_error("a key that is a list or a mapping; keys are text", key.start_mark)
+            if key.tag != MERGE:
+                own[str(key.value)] = (key, value)
+                continue
+            for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(each, yaml.MappingNode):
+                    raise _limit_error("'<<' with something that is no mapping; write <<: *defaults", each.start_mark)
+                self.values += len(each.value)
+                if self.values > MAX_VALUES:
+                    raise _limit_error(f"more than {MAX_VALUES:,} values", each.start_mark)
+                for name, entry in self._entries(each).items():
+                    merged.setdefault(name, entry)
+        self.merging.discard(id(node))
+        return {**merged, **own}
+
+
+def joined_surrogates(text: str) -> str:
+    """The text with pairs of surrogates, as JSON escapes them, as one character. Raises UnicodeError for halves."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")

@@ -1,0 +1,270 @@
+"""Slips in a suite: each ends with exit code 2, its line, and a sentence that says what to write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cases.suites import Ended, command
+
+ROWS = 'dataset: {rows: [{id: a, input: "Capital of France?", expected: Paris, output: Paris}]}\n'
+RECORDED = ROWS + "target: {type: recorded, column: output}\nscorers: [exact_match]\n"
+MODEL = ROWS + 'target: {model: m, base_url: "http://127.0.0.1:9/v1"}\nscorers: [exact_match]\n'
+
+
+def check(text: str | bytes, *others: str) -> Ended:
+    """`evalrun validate` of a suite with this text, and of other suites."""
+    Path("s.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return command("validate", "s.yaml", *others)
+
+
+def assert_slip(text: str | bytes, *expected: str) -> None:
+    """Validate ends with exit code 2 and every expected text."""
+    done = check(text)
+    assert done.code == 2, done.err
+    for part in expected:
+        assert part in done.err
+
+
+TEMPLATES = [
+    ("prompt: {{ input }}", '4:9: prompt: put the template in quotes: "{{ input }}"'),
+    ("prompt: {{ input }} please  # hi", '4:9: put the template in quotes: "{{ input }} please"'),
+    ("prompt: {{input}}{{id}}", '4:9: put the template in quotes: "{{input}}{{id}}"'),
+    ("prompt: {% if input %}x{% endif %}", '4:9: put the template in quotes: "{% if input %}x{% endif %}"'),
+    ("prompt: {# a note #} {{ input }}", '4:9: put the template in quotes: "{# a note #} {{ input }}"'),
+    ("prompt:\n  - user: {{ input }}", '5:11: prompt[0].user: put the template in quotes: "{{ input }}"'),
+    ("prompt:\n  - user: {{ row['a'] }}, go", "5:11: put the template in quotes: \"{{ row['a'] }}, go\""),
+    ('prompt:\n  - user: {{ row["a"] }}', "5:11: put the template in quotes: '{{ row[\"a\"] }}'"),
+    ("prompt: [{user: {{ input }}}]", '4:17: prompt[0].user: put the template in quotes: "{{ input }}"'),
+    ("prompt: [{user: {{ input }} please}]", '4:17: put the template in quotes: "{{ input }}"'),
+    ("prompt:\n  {{ input }}", '5:3: prompt: put the template in quotes: "{{ input }}"'),
+    ("prompt: {{ input", '4:9: put the template in quotes: "{{ input"'),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), TEMPLATES)
+def test_a_template_without_quotes_is_shown_with_quotes(line: str, message: str) -> None:
+    assert_slip(f"{MODEL}{line}\n", f"s.yaml:{message}")
+
+
+def test_all_templates_without_quotes_are_reported_at_once() -> None:
+    done = check(MODEL + "prompt: {{ input }}\ndescription: {{ id }}\n")
+    assert done.err.splitlines() == [
+        's.yaml:4:9: prompt: put the template in quotes: "{{ input }}"',
+        's.yaml:5:14: description: put the template in quotes: "{{ id }}"',
+    ]
+
+
+TAGS = [
+    ("!!int abc", "description: 'abc' is not a value of !!int; remove the tag"),
+    ("!!float x", "'x' is not a value of !!float"),
+    ("!!bool maybe", "'maybe' is not a value of !!bool"),
+    ("!!timestamp x", "the tag !!timestamp is not known here"),
+    ("!!timestamp 2026-01-02", "the tag !!timestamp is not known here"),
+    ("!!python/object/apply:os.system [ls]", "is not known here; put the text in quotes"),
+    ("!!binary aGk=", "the tag !!binary is not known here"),
+    ("!!set {a, b}", "the tag !!set is not known here"),
+    ("!env HOME", "the tag !env is not known here; put the text in quotes"),
+    ("!", "description: is "),
+    ("!e!x y", "'!e!' is no known tag"),
+]
+
+
+@pytest.mark.parametrize(("value", "message"), TAGS)
+def test_a_tag_that_does_not_fit_is_reported_with_its_line(value: str, message: str) -> None:
+    if value == "!":
+        value = "! {a: 1}"
+    assert_slip(f"{RECORDED}description: {value}\n", "s.yaml:4:14: ", message)
+
+
+SYNTAX = [
+    ("description: a\x07b", "4:15: has the control character U+0007; remove it"),
+    ("description: 'a\x1b[0m'", "4:16: has the control character U+001B"),
+    ("a\x00: b", '4:2: has the control character U+0000; remove it, or write it as "\\x00"'),
+    ('description: "\\ud83d"', "4:14: description: has half of a surrogate pair"),
+    ("run:\n\tseed: 1", "5:1: is not valid YAML: a tab; use spaces"),
+    ("run:\n    seed: 1\n\tepochs: 1", "6:1: is not valid YAML: a tab; use spaces"),
+    ("run:\n  seed: 1\n epochs: 1", "6:2: is not valid YAML: the line does not continue what is above it; align it"),
+    ("description: a: b", "4:15: is not valid YAML: ': ' is not allowed here; put text that contains ': ' in quotes"),
+    ("description: 'it's'", "4:18: is not valid YAML: text after a closing quote"),
+    ("description: 'x", "4:14: is not valid YAML: a quote that is not closed"),
+    ('description: "\\d+"', "4:16: is not valid YAML: a backslash in double quotes begins an escape, and 'd' is none"),
+    ("description: *x", "4:14: is not valid YAML: 'x' refers to no anchor; put text that begins with * in quotes"),
+    ("description: **x**", "4:15: is not valid YAML: * and & mark anchors"),
+    ("description: @x", "4:14: is not valid YAML: text cannot begin with '@'; put it in quotes"),
+    ("description: `x`", "4:14: is not valid YAML: text cannot begin with '`'"),
+    ("description: %x", "4:14: is not valid YAML: text cannot begin with '%'"),
+    ("slices: [a", "is not valid YAML: a list that is not closed or lacks a comma"),
+    ("prices: {a: {b: c", "is not valid YAML: a mapping that is not closed or lacks a comma"),
+    ("---\nname: b", "4:1: is not valid YAML: several documents; put each suite into a file of its own"),
+    ("? [a]\n: b", "4:3: a list or a mapping cannot be a key; keys are text"),
+    ("{a: b}: c", "4:1: a list or a mapping cannot be a key"),
+    ("prices: &p {m: *p}", "4:9: has an anchor that contains its own alias"),
+    ("prices: &p {<<: *p}", "4:9: has a mapping that is merged into itself"),
+    ("prices: {<<: [1]}", "4:15: has '<<' with something that is no mapping; write <<: *defaults"),
+    ("description: 0x" + "f" * 3990, "4:14: has a number of more than 3,000 digits; put it in quotes"),
+    ("description: " + "9" * 5000, "4:14: has a number of more than 3,000 digits"),
+    ("run: {timeout: " + "9" * 400 + "}", "4:16: run.timeout: is a number with too many digits"),
+    ("run: {epochs: -" + "9" * 400 + "}", "4:15: run.epochs: is -9999"),
+    ("run: {timeout: 1e400}", "4:16: run.timeout: is inf; it should be a finite number"),
+    ("run: {timeout: .nan}", "4:16: run.timeout: is nan; it should be a finite number"),
+    ("on: x\nyes: y\n1: z\n~: w", "4:1: on: unknown key", "5:1: yes: unknown key", "6:1: 1: unknown key"),
+    ("description: " + "[" * 3000, "4:114: has more than 100 levels"),
+    ("description: " + "{a: " * 3000, "has more than 100 levels"),
+    ("description:\n  " + "- " * 3000, "5:203: has more than 100 levels"),
+    ("name: " + "n" * 101, "beginning with a letter or digit, at most 100 characters"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("slip", SYNTAX, ids=range(len(SYNTAX)))
+def test_a_slip_of_yaml_is_reported_with_line_and_column(slip: tuple[str, ...]) -> None:
+    line, *messages = slip
+    assert_slip(
+        f"{RECORDED}{line}\n",
+        *(part if part.startswith(("is", "has", "beg")) else f"s.yaml:{part}" for part in messages),
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "s.yaml: is empty"),
+        (b"# nothing\n", "s.yaml: is empty"),
+        (b"\xef\xbb\xbf", "s.yaml: is empty"),
+        (b"[a, b]\n", "s.yaml:1:1: is not a mapping"),
+        (b"just text\n", "s.yaml:1:1: is not a mapping"),
+        (RECORDED.encode("utf-16"), "s.yaml: is UTF-16; save it as UTF-8"),
+        (RECORDED.encode("utf-16-le").join([b"\xff\xfe", b""]), "s.yaml: is UTF-16; save it as UTF-8"),
+        (RECORDED.encode() + "description: é\n".encode("latin-1"), "s.yaml:4:1: is not UTF-8; save the file as UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_reported(data: bytes, message: str) -> None:
+    assert_slip(data, message)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbf" + RECORDED.encode(),
+        RECORDED.replace("\n", "\r\n").encode(),
+        b"---\n" + RECORDED.encode() + b"...\n",
+        RECORDED.encode() + b'description: "\\ud83d\\ude00"\n',
+        RECORDED.encode() + b"params: &a {seed: 1}\nprices: {}\n",
+    ],
+)
+def test_marks_line_ends_and_escapes_of_other_editors_are_accepted(data: bytes) -> None:
+    assert check(data).code == 0
+
+
+def test_merges_of_merges_neither_multiply_nor_change_who_wins() -> None:
+    from evalrunner.suite.yaml import parse_document
+
+    text = "a: &a {x: 1, y: 1}\nb: &b {x: 2, z: 2}\nc: {<<: [*a, *b], y: 3}\nd: {y: 4, <<: *a}\n"
+    data = parse_document(text, file="s.yaml").data
+    assert (data["c"], data["d"]) == ({"x": 1, "y": 3, "z": 2}, {"x": 1, "y": 4})
+    bomb = ["a0: &a0 {k0: v}"]
+    bomb += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}], k{n}: v}}" for n in range(1, 12)]
+    assert_slip("\n".join(bomb), "has more than 1,000,000 values")
+
+
+PROMPTS = [
+    ("[{role: user, content: hi}]", "prompt[0]: is {role: …, content: …}; write it as {user: hi}"),
+    ('[{role: system, content: "a: b"}]', 'write it as {system: "a: b"}'),
+    ("[{role: user, content: [{type: text, text: hi}]}]", "write it as {user: …}"),
+    ("[{role: 5}]", "write it as {user: …}"),
+    ("[{user: [{type: text, text: hi}]}]", "prompt[0].user: is a list"),
+    ("[{user: null}]", "prompt[0].user: is empty"),
+    ("[{user: 5}]", "prompt[0].user: is 5; it should be text; put it in quotes"),
+    ("[{tool: a}]", "prompt[0].tool: unknown key; valid keys: system"),
+    ("[{human: a}]", "prompt[0].human: unknown key"),
+    ("[{user: a, system: b}]", ("prompt[0]: is a mapping of 2 keys; it should be one role and its text, such as {user: …}; "
+     "begin each with '- ': - user: …, - system: …")),
+    ('["just text"]', "prompt[0]: is 'just text'; it should be one role and its text"),
+    ("[[user, hi]]", "prompt[0]: is a list; it should be one role"),
+    ("[null]", "prompt[0]: is empty"),
+    ("[{}]", "prompt[0]: is a mapping; it should be one role"),
+    ("[]", "prompt: is a list; it should be text"),
+    ("{user: hi}", "prompt: is a mapping; write messages as a list: [{user: …}]"),
+    ("{role: user, content: hi}", "prompt: is a mapping; write messages as a list"),
+    ("{}", "prompt: needs 'file', the path of a prompt"),
+    ("{file: null}", "prompt.file: is empty"),
+    ("5", "prompt: is 5; it should be text"),
+    ("[{user: {}}]", "prompt[0].user: needs 'file'"),
+    ('[{messages: ""}]', "prompt[0].messages: is empty; name the column"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompt", "message"), PROMPTS)
+def test_a_prompt_that_is_wrong_throughout_is_reported(prompt: str, message: str) -> None:
+    assert_slip(f"{MODEL}prompt: {prompt}\n", "s.yaml:4:", message)
+
+
+@pytest.mark.parametrize(("prompt", "message"), PROMPTS[:8])
+def test_a_prompt_of_one_target_that_is_wrong_throughout_is_reported(prompt: str, message: str) -> None:
+    text = MODEL.replace('/v1"}', f'/v1", prompt: {prompt}}}')
+    assert_slip(
+        text, "s.yaml:2:", message.replace("prompt", "target.prompt", 1) if message.startswith("prompt") else message
+    )
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"), [("json", '[{"role": "user", "content": "hi"}]'), ("yaml", "- role: user\n  content: hi\n")]
+)
+@pytest.mark.parametrize("form", ["{{file: p.{}}}", "[{{user: {{file: p.{}}}}}]"])
+def test_a_prompt_file_of_messages_in_another_form_is_reported(ending: str, text: str, form: str) -> None:
+    Path(f"p.{ending}").write_text(text)
+    assert_slip(f"{MODEL}prompt: {form.format(ending)}\n", f"p.{ending}:1:", "write it as {user: hi}")
+
+
+def test_a_prompt_file_in_json_may_escape_characters_in_pairs() -> None:
+    Path("p.json").write_text('[{"user": "{{ input }} \\ud83d\\ude00"}]')
+    done = check(MODEL + "prompt: {file: p.json}\n")
+    assert done.code == 0, done.err
+    assert "😀" in command("plan", "s.yaml", "--show", "1").out
+
+
+FILES = ["{{file: {}}}", "[{{user: {{file: {}}}}}]"]
+
+
+@pytest.mark.parametrize("form", FILES)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nope.txt", "'nope.txt' cannot be read: No such file or directory"),
+        ("folder", "'folder' cannot be read: it is a folder"),
+        ("latin.txt", "'latin.txt' is not UTF-8; save the file as UTF-8 (line 2)"),
+        ("utf16.txt", "'utf16.txt' is UTF-16; save it as UTF-8"),
+        ("pipe", "'pipe' cannot be read: it is not a regular file"),
+        ("pipe.yaml", "pipe.yaml: cannot be read: it is not a regular file"),
+        ("/dev/zero", "'/dev/zero' cannot be read: it is not a regular file"),
+        ("large.txt", "'large.txt' cannot be read: it is larger than 16 MiB"),
+        ('"a\\0b"', "cannot be read: the path has a character that no path can have"),
+        ("n" * 5000, "cannot be read: File name too long"),
+        ("n" * 5000 + ".yaml", "cannot be read: File name too long"),
+        ("self.yaml", "'self.yaml' reads itself"),
+        ("empty.yaml", "is empty; it should be text"),
+        ("two.yaml", "two.yaml:2:3: [1].human: unknown key"),
+    ],
+)
+def test_a_prompt_file_that_cannot_be_read_is_reported(name: str, message: str, form: str) -> None:
+    Path("folder").mkdir()
+    Path("latin.txt").write_bytes(b"a\n\xe9\n")
+    Path("utf16.txt").write_text("a", encoding="utf-16")
+    Path("self.yaml").write_text("- user: {file: self.yaml}\n")
+    Path("empty.yaml").write_text("")
+    Path("two.yaml").write_text("- user: a\n- human: b\n")
+    with open("large.txt", "wb") as file:
+        file.truncate(16 * 2**20 + 1)
+    os.mkfifo("pipe")
+    os.mkfifo("pipe.yaml")
+    assert_slip(f"{MODEL}prompt: {form.format(name)}\n", message)
+
+
+def test_problems_of_all_suites_are_reported_at_once() -> None:
+    Path("good.yaml").write_text(RECORDED)
+    Path("other.yaml").write_text("prompt: {{ input }}\n")
+    done = check(MODEL + "prompt: [{tool: a}]\n", "good.yaml", "other.yaml")
+    assert done.code == 2
+    assert [line.split(" ")[0] for line in done.err.splitlines()] == ["s.yaml:4:11:", "other.yaml:1:9:"]
