@@ -14,12 +14,27 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, Request
-from evalrunner.endpoints.factory import EndpointContext, EndpointHandle, check_key, identity_of, refuse_transport
-from evalrunner.endpoints.openai_errors import ErrorText, failure_from_error, quote, read_rate_limits, wait_in
+from evalrunner.endpoints.factory import (
+    CREDENTIAL_HEADERS,
+    EndpointContext,
+    EndpointHandle,
+    check_key,
+    identity_of,
+    refuse_transport,
+)
+from evalrunner.endpoints.openai_errors import (
+    ErrorText,
+    failure_from_error,
+    quote,
+    read_rate_limits,
+    redirect_failure,
+    wait_in,
+)
 from evalrunner.endpoints.openai_replies import (
     dollars,
     malformed,
@@ -30,8 +45,11 @@ from evalrunner.endpoints.openai_replies import (
 )
 from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, price_from_table
 from evalrunner.endpoints.sse import ChatChunks
-from evalrunner.errors import MissingExtraError
+from evalrunner.errors import MissingExtraError, SuiteError
 from evalrunner.suite.schema import ModelSpec
+
+if TYPE_CHECKING:
+    import httpx
 
 LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 EXCEPTION_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
@@ -43,12 +61,29 @@ BROKEN_CONNECTION_ERRORS = frozenset(
 )
 MALFORMED_REPLY_ERRORS = frozenset({"APIResponseValidationError", "JSONSchemaValidationError", "JSONDecodeError"})
 
+FOLLOWS_REDIRECTS = "aiohttp_openai/"  # the only models that LiteLLM calls without httpx
+
 _importing = threading.Lock()
+_calling: ContextVar[bool] = ContextVar("_calling", default=False)  # whether this is inside a call of LiteLLM
+
+
+class RedirectError(Exception):
+    """A server answered with a redirect, which is not followed."""
+
+    def __init__(self, status: int, location: str) -> None:
+        super().__init__(f"redirect to another address (HTTP {status})")
+        self.status = status
+        self.location = location
 
 
 def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
     """The endpoint of any model string that LiteLLM knows. Raises MissingExtraError where LiteLLM is missing."""
     refuse_transport(spec)
+    if spec.model.startswith(FOLLOWS_REDIRECTS):
+        raise SuiteError(
+            f"{spec.model!r} would follow redirects with your API key; set base_url and name the model "
+            f"{spec.model.removeprefix(FOLLOWS_REDIRECTS)!r}"
+        )
     api_key, provider = check_key(spec.api_key), f"litellm {spec.model.partition('/')[0]}"
     server = (provider, api_key, tuple(sorted(spec.headers.items())))
     endpoint = context.share(server, lambda: LiteLLMEndpoint(api_key=api_key, headers=spec.headers))
@@ -92,6 +127,13 @@ class LiteLLMEndpoint:
     async def __call__(self, request: Request, /) -> Completion | Failure:
         """The answer. `latency_s` includes some milliseconds of LiteLLM's own work."""
         await self.prepare()
+        guard = _calling.set(True)
+        try:
+            return await self._ask(request)
+        finally:
+            _calling.reset(guard)
+
+    async def _ask(self, request: Request) -> Completion | Failure:
         started, include_usage = time.perf_counter(), self._include_usage
         try:
             response = await self._call(request, include_usage=include_usage)
@@ -100,7 +142,7 @@ class LiteLLMEndpoint:
         except Exception as error:  # LiteLLM raises exceptions of litellm, openai, httpx and Python
             if request.stream and include_usage and _rejects_usage(error):
                 self._include_usage = False
-                return await self(request)
+                return await self._ask(request)
             return failure_of(error, time.perf_counter() - started)
         latency_s = time.perf_counter() - started
         if not hasattr(response, "model_dump"):
@@ -184,7 +226,51 @@ def import_litellm() -> Any:
         litellm.disable_hf_tokenizer_download = True  # counting tokens must not fetch a tokenizer
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        refuse_redirects()
         return litellm
+
+
+def refuse_redirects() -> None:
+    """Make httpx refuse redirects inside of LiteLLM's calls.
+
+    LiteLLM opens clients in many places, each of which follows redirects and takes the prompt, and most headers, to the
+    other host. No option turns that off for all of them, but each request goes through `send`. Requests outside of
+    LiteLLM's calls stay as they are, and so do downloads without a key, such as images of a prompt.
+    """
+    import httpx
+
+    if getattr(httpx.AsyncClient.send, "refuses_redirects", False):
+        return
+    send_async, send_sync = httpx.AsyncClient.send, httpx.Client.send
+
+    async def send(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
+        if not _is_guarded(request):
+            return await send_async(self, request, **options)
+        response = await send_async(self, request, **{**options, "follow_redirects": False})
+        if _is_redirect(response):
+            await response.aclose()
+            raise RedirectError(response.status_code, response.headers.get("location", ""))
+        return response
+
+    def send_blocking(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        if not _is_guarded(request):
+            return send_sync(self, request, **options)
+        response = send_sync(self, request, **{**options, "follow_redirects": False})
+        if _is_redirect(response):
+            response.close()
+            raise RedirectError(response.status_code, response.headers.get("location", ""))
+        return response
+
+    send.refuses_redirects = True  # type: ignore[attr-defined]
+    httpx.AsyncClient.send, httpx.Client.send = send, send_blocking  # type: ignore[method-assign]
+
+
+def _is_guarded(request: httpx.Request) -> bool:
+    return _calling.get() and (request.method != "GET" or not CREDENTIAL_HEADERS.isdisjoint(request.headers))
+
+
+def _is_redirect(response: httpx.Response) -> bool:
+    return 300 <= response.status_code < 400 and response.status_code != 304
 
 
 def _read(request: Request, data: Mapping[str, Any], latency_s: float) -> Completion | Failure:
@@ -201,6 +287,9 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
     """
     while isinstance(inner := getattr(error, "original_exception", None), Exception):  # around errors in a stream
         error = inner
+    redirect = next((cause for cause in (error, *_causes(error)) if isinstance(cause, RedirectError)), None)
+    if redirect is not None:
+        return redirect_failure(redirect.status, {"location": redirect.location})
     names = {kind.__name__ for kind in type(error).__mro__}
     behind = {type(cause).__name__ for cause in _causes(error)}
     text = str(error)

@@ -118,7 +118,7 @@ def parse_failure(
     provider, not the infrastructure.
     """
     if 300 <= status < 400:
-        return _redirect_failure(status, headers)
+        return redirect_failure(status, headers)
     return failure_from_error(status, read_error_body(body), headers, latency_s)
 
 
@@ -206,13 +206,12 @@ def _server_kind(text: str) -> tuple[FailureKind, str, bool]:
     return "server", "the server failed", False
 
 
-def _redirect_failure(status: int, headers: Mapping[str, str]) -> Failure:
+def redirect_failure(status: int, headers: Mapping[str, str]) -> Failure:
+    """The failure of a redirect: the other host must get neither the API key nor the prompt."""
     where = headers.get("location", "").partition("?")[0]
     to = f" to {quote(where)}" if where else ""
-    return Failure(
-        "bad_request", f"redirects are not followed (HTTP {status}{to}), "
-        "because the API key must not go to another host; set base_url to the new address", status, fatal=True,
-    )  # fmt: skip
+    message = f"redirects to another address are not followed (HTTP {status}{to}); set base_url to the new address"
+    return Failure("bad_request", message, status, fatal=True)
 
 
 def read_error_body(body: bytes | str) -> ErrorText:

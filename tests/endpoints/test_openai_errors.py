@@ -87,8 +87,8 @@ def test_a_message_has_advice_and_quotes_the_server() -> None:
         "the server failed (HTTP 502): 502 Bad Gateway"
     )
     assert failed(302, b"", {"location": "https://elsewhere.example/v1?key=1"}).message == (
-        "redirects are not followed (HTTP 302 to https://elsewhere.example/v1), "
-        "because the API key must not go to another host; set base_url to the new address"
+        "redirects to another address are not followed (HTTP 302 to https://elsewhere.example/v1); "
+        "set base_url to the new address"
     )
 
 
