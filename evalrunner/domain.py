@@ -495,6 +495,16 @@ class SampleValidator(ABC):
         """Why the sample cannot be answered or scored, or None."""
 
 
+class SampleFilter(ABC):
+    """A scorer that applies to some samples only, which it can tell before any answer."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def skip_reason(self, sample: Sample) -> str | None:
+        """Why the scorer cannot score any answer to a sample with an expected answer, or None."""
+
+
 class Preparable(ABC):
     """A target or scorer with slow preparations, such as loading a model."""
 

@@ -18,7 +18,7 @@ from evalrunner.baselines.resolve import (
     scheme_of,
 )
 from evalrunner.domain import GateResult, Row
-from evalrunner.engine.assemble import ColumnCheck
+from evalrunner.engine.dataset_check import ColumnCheck
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.check import BaselineContext, check_gates, run_verdict

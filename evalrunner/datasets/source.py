@@ -60,7 +60,8 @@ class Scan:
 
     `columns` are the source's own, in order of appearance. `digest` is the sha256 of the canonical JSON of every
     sample in order; `prefix_digest` is that of the first ones, as many as were asked for, None if there are fewer.
-    `expected` counts the samples that have an accepted answer.
+    `expected` counts the samples that have an accepted answer. `nested` are dotted names of keys one level below columns
+    that are mappings, as the records that introduced a column have them.
     """
 
     count: int
@@ -69,6 +70,7 @@ class Scan:
     notices: tuple[str, ...] = ()
     expected: int = 0
     prefix_digest: str | None = None
+    nested: tuple[str, ...] = ()
 
 
 class SampleSource:
@@ -91,6 +93,11 @@ class SampleSource:
         self._stamps: list[tuple[int, int] | None] = []
         self._repeats: dict[str, int] = {}
         self._count: int | None = None
+
+    @property
+    def display_name(self) -> str:
+        """The name of the dataset in messages."""
+        return self._rows.display_name
 
     def scan(self, check: SampleCheck, *, prefix: int | None = None) -> Scan:
         """Read everything once, and call `check` for every sample that will be used; it returns the problems of one.
@@ -119,8 +126,10 @@ class SampleSource:
         if problems or not count:
             raise SuiteError(problems or [self._rows.empty_reason(report)])
         self._repeats, self._count = ids.repeats, count
-        notices = _duplicate_notices(ids.repeats)
-        return Scan(count, tuple(report.columns), digest.hexdigest(), notices, answered, prefix_digest)
+        notices = (*self._rows.notices(), *_duplicate_notices(ids.repeats))
+        return Scan(
+            count, tuple(report.columns), digest.hexdigest(), notices, answered, prefix_digest, tuple(report.nested)
+        )
 
     def __iter__(self) -> Iterator[Sample]:
         """The samples, with the ids and in the order of the scan. Raises RunError if the source has changed."""
@@ -245,14 +254,20 @@ class SourceRows:
         """Why there is no sample: no rows, or none that `where` selects, with the values that there are."""
         if not report.rows:
             message = f"none of the {len(self.sources)} files that match {self.spec.path!r} has a row"
-            return Problem("", "dataset", message if len(self.sources) > 1 else f"{self._display_name} has no rows")
+            return Problem("", "dataset", message if len(self.sources) > 1 else f"{self.display_name} has no rows")
         conditions = ", ".join(f"{column}: {_display(wanted)}" for column, wanted in self.spec.where.items())
         values = "; ".join(self._values(column) for column in self.spec.where)
-        message = f"{{{conditions}}} matches none of the {report.rows:,} rows of {self._display_name}; {values}"
+        message = f"{{{conditions}}} matches none of the {report.rows:,} rows of {self.display_name}; {values}"
         return Problem("", "dataset.where", message)
 
+    def notices(self) -> Iterator[str]:
+        """What the readers have left out in the last pass."""
+        for source in self.sources:
+            yield from (f"{source.display_name}: {notice}" for notice in getattr(source.reader, "notices", ()))
+
     @property
-    def _display_name(self) -> str:
+    def display_name(self) -> str:
+        """The name of the file, or what several have in common."""
         return self.sources[0].display_name if len(self.sources) == 1 else str(self.spec.path)
 
     def _report(self, observer: ScanObserver, source: Source, location: str, wrong: RecordError) -> None:
@@ -281,9 +296,7 @@ class SourceRows:
 
     def _unknown_column(self, column: str, columns: Iterable[str]) -> Problem:
         known = list(columns)
-        message = (
-            f"no column {column!r} in {self._display_name}; it has: {known_columns(known)}{nearest(column, known)}"
-        )
+        message = f"no column {column!r} in {self.display_name}; it has: {known_columns(known)}{nearest(column, known)}"
         return Problem("", f"dataset.where.{column}", message)
 
     def _values(self, column: str) -> str:
@@ -343,6 +356,7 @@ class ScanReport(ScanObserver):
 
     rows: int = 0
     columns: dict[str, None] = field(default_factory=dict)
+    nested: dict[str, None] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
     total: int = 0
     _first: list[tuple[Problem, Group | None]] = field(default_factory=list)
@@ -354,6 +368,9 @@ class ScanReport(ScanObserver):
         self.rows += 1
         if not self.columns.keys() >= record.keys():
             self.columns.update(dict.fromkeys(record))
+            for name, value in record.items():
+                if isinstance(value, dict):
+                    self.nested.update(dict.fromkeys(f"{name}.{key}" for key in value))
         if self.unseen:
             self.unseen = {column for column in self.unseen if getter(column)(record) is ABSENT}
 

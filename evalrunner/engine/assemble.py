@@ -16,10 +16,10 @@ from evalrunner.baselines.file import RunRef
 from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.source import SampleSource
-from evalrunner.domain import Preparable, Sample, SampleValidator, Scorer
+from evalrunner.domain import Preparable, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
-from evalrunner.endpoints.pricing import unbounded_part
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
+from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck
 from evalrunner.engine.plan import (
     Plan,
     PlannedModel,
@@ -29,7 +29,7 @@ from evalrunner.engine.plan import (
     StoredSamples,
     provenance_of,
 )
-from evalrunner.errors import Problem, SuiteError, nearest
+from evalrunner.errors import Problem, SuiteError
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.cache import CACHE_FILE
@@ -48,7 +48,7 @@ from evalrunner.plugins import (
 from evalrunner.prompts import Prompt, PromptError, compile_prompt
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
-from evalrunner.stats.summary import Design, Groups, Measure, Population, builtin_measures
+from evalrunner.stats.summary import Design, Measure, builtin_measures
 from evalrunner.storage import cache_folder
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
@@ -62,8 +62,6 @@ if TYPE_CHECKING:
 
 MAX_FUNCTION_CALLS = 16  # concurrent calls of user-defined code, which declares no limit
 UNCALLED = (RecordedColumn, RecordedRun)
-
-MAX_SLICE_VALUES = 100  # a table of more is unreadable, and a column of ids is a mistake
 
 
 @dataclass(slots=True)
@@ -112,11 +110,13 @@ class Assembler:
         self.document.raise_problems()
         assert dataset is not None  # None is a problem
         columns, keys = ColumnCheck(design), SampleKeyIndex() if baselines else None
-        check = partial(_check_sample, targets, scorers, columns, capped=suite.run.max_cost is not None)
-        checks = keys.then(check) if keys else check
-        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(checks, prefix=self.prefix))
+        check = DatasetCheck(suite, targets, scorers, columns, gates, rescored=self.stored is not None)
+        scan = self._guard(
+            suite.dataset.key_path, lambda: dataset.scan(keys.then(check) if keys else check, prefix=self.prefix)
+        )
         if scan is not None:
-            columns.report(self.document, scan.columns)
+            check.report(self.document, scan, dataset.display_name)
+            scan = replace(scan, notices=(*scan.notices, *check.notices(scan)))
         self.document.raise_problems()
         models = tuple(self.models)
         provenance = provenance_of(suite, scan, targets, scorers)
@@ -327,34 +327,6 @@ def _call_context(label: str, side: Side, opened: EndpointHandle, pace: PaceSpec
     )
 
 
-def _check_sample(
-    targets: list[PlannedTarget], scorers: list[PlannedScorer], columns: ColumnCheck, sample: Sample, *, capped: bool
-) -> list[str]:
-    """The problems of a sample: a template that cannot be filled in, a missing column.
-
-    Under a cost cap also a message part whose cost is not bounded.
-    """
-    columns.add(sample)
-    problems: list[str] = []
-    for target in targets:
-        try:
-            if target.prompt is not None:
-                messages = target.prompt.render(sample)
-                if capped and (kind := unbounded_part(messages)) is not None:
-                    problems.append(
-                        f"max_cost is set, but the cost of a part of type {kind!r} is not bounded; remove one of them"
-                    )
-            elif isinstance(target.call, SampleValidator) and (problem := target.call.check(sample)):
-                problems.append(problem)
-        except PromptError as broken:
-            problems.append(str(broken))
-    for scorer in scorers:
-        function: object = scorer.bound.scorer.function
-        if isinstance(function, SampleValidator) and (problem := function.check(sample)):
-            problems.append(f"{scorer.bound.name}: {problem}")
-    return list(dict.fromkeys(problems))
-
-
 async def prepare_scorers(plans: Sequence[Plan], notify: Callable[[str], None]) -> None:
     """Prepare every scorer. Raises SuiteError with all that fail; `notify` is called about downloads."""
     problems: list[Problem] = []
@@ -398,39 +370,3 @@ def _reducers(suite: Suite, document: Document) -> tuple[Reducer, ...]:
     if not given:
         document.problem(path, "is empty; name a reducer, such as mean, or remove the key")
     return tuple(reducers) or (MEAN_REDUCER,)
-
-
-@dataclass(slots=True)
-class ColumnCheck:
-    """Collects the values of cluster and slice columns during the scan, and reports unusable columns."""
-
-    design: Design
-    groups: list[tuple[KeyPath, Groups, set[str]]] = field(default_factory=list)
-    samples: int = 0
-    population: Population = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.population = Population.of(self.design)
-        if self.design.cluster is not None:
-            self.groups.append((("dataset", "cluster"), Groups(self.design.cluster), set()))
-        for place, column in enumerate(self.design.slices):
-            self.groups.append((("slices", place), Groups(column), set()))
-
-    def add(self, sample: Sample) -> None:
-        """Collect the values of one sample."""
-        self.samples += 1
-        self.population.add(sample)
-        for _, groups, texts in self.groups:
-            if len(texts) <= MAX_SLICE_VALUES:
-                texts.add(groups.text_of(sample))
-
-    def report(self, document: Document, columns: tuple[str, ...]) -> None:
-        """Add the problems to the document. `columns` are those of the dataset."""
-        for path, groups, texts in self.groups:
-            if texts <= {""} and self.samples:
-                known = nearest(groups.column, columns) or f"; it has {', '.join(columns)}"
-                document.problem(path, f"no sample has a value of {groups.column!r}{known}")
-            elif path[0] == "slices" and len(texts) > MAX_SLICE_VALUES:
-                document.problem(
-                    path, f"{groups.column!r} has over {MAX_SLICE_VALUES} values; slices are for columns with a few"
-                )

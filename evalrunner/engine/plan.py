@@ -114,6 +114,7 @@ class StoredSamples:
 
     spooled: Path | None = None
     origin: Mapping[str, str] | None = None
+    display_name = "the stored run"
 
     def __init__(self, samples: Iterable[Sample], digest: str | None) -> None:
         self.samples = sorted(samples, key=lambda sample: sample.index)

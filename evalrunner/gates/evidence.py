@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from evalrunner.domain import FailureKind
 from evalrunner.formatting import significant
 from evalrunner.gates.metric_lookup import Gate
+from evalrunner.scorers.call import NO_EXPECTED
 from evalrunner.stats.distributions import variance
 from evalrunner.stats.summary import BUILTIN_MEASURES, Summary
 from evalrunner.stats.tally import (
@@ -232,11 +233,15 @@ def _in_brackets(kinds: Sequence[str]) -> str:
 
 
 def skipped_note(evidence: Evidence, scorer: str) -> str | None:
-    """`exact_match skipped 50 of 100 answers`; None without skipped ones."""
+    """`based on 1 of 3 samples; 2 have no expected answer`, `exact_match skipped 50 of 100 answers`; None without skipped ones."""
     if not evidence.reduced.skipped:
         return None
     skipped = evidence.count_answers()[0][SKIPPED]
-    return f"{scorer} skipped {skipped:,} of {evidence.total + skipped:,} answers"
+    every, noun = evidence.total + skipped, "samples" if evidence.epochs == 1 else "answers"
+    if set(evidence.tally.skip_reasons) == {NO_EXPECTED.reason}:
+        verb = "has" if skipped == 1 else "have"
+        return f"based on {evidence.total:,} of {every:,} {noun}; {skipped:,} {verb} no expected answer"
+    return f"{scorer} skipped {skipped:,} of {every:,} answers"
 
 
 def missing_note(evidence: Evidence, scorer: str) -> str:

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from evalrunner.domain import Declaration, Failure, Sample, Score, Scorer, Skipped
+from evalrunner.domain import Declaration, Failure, Sample, SampleFilter, Score, Scorer, Skipped
 from evalrunner.scorers.text import Normalizer, normalizer, same_number
 
 REPEATED_GROUP = re.compile(r"\)[*+{]")  # without one, the cost is polynomial
@@ -164,7 +164,7 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Extract:
+class Extract(SampleFilter):
     """Whether the text that the pattern captures in the output equals an accepted answer."""
 
     pattern: re.Pattern[str]
@@ -187,6 +187,12 @@ class Extract:
             return with_searched_length(False, output, "the pattern was not found")
         right = any(self._same(captured, answer) for answer in wanted)
         return with_searched_length(right, output, f"captured {captured[:MAX_CAPTURE_LENGTH]!r}")
+
+    def skip_reason(self, sample: Sample) -> str | None:
+        """That `expected_pattern` finds nothing; None if it finds something in one of the accepted answers."""
+        if self.expected_pattern is None or any(map(self._reference, sample.expected)):
+            return None
+        return "'expected_pattern' finds nothing in the expected answer"
 
     def _reference(self, answer: str) -> str | None:
         if self.expected_pattern is None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
-from evalrunner.domain import Declaration, Sample, Score, Scorer, Skipped
+from evalrunner.domain import Declaration, Sample, SampleFilter, Score, Scorer, Skipped
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)  # as SQuAD: the 32 ASCII signs, no typographic quotes
 ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
 ARTICLES_WITH_GAP = re.compile(r"\b(?:a|an|the)\b\s*", re.IGNORECASE)
 
 BLANK_EXPECTED = Skipped("the expected answer is blank")
+NO_NUMBER = "the expected answer has no number"
 BINARY = Declaration(binary=True, needs_expected=True, inline=True)
 
 NUMBER = re.compile(
@@ -25,6 +26,7 @@ NUMBER = re.compile(
     r"(?P<digits>(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d{1,3})?)",
     re.ASCII | re.IGNORECASE,
 )
+DIGIT = re.compile("[0-9]")  # one is enough for a number
 MINUS_SIGNS = str.maketrans("\u2212\u2012\u2013", "---")  # minus, figure dash and en dash are used as minus signs
 NUMBER_SUFFIXES = ".,:;!%$€£ "  # signs that may follow a number: of sentences, prices and percentages
 MAX_NUMBER_LENGTH = 1_000  # characters; anything longer is compared as text
@@ -274,16 +276,20 @@ def numeric_match(*, tolerance: float = 0.0, relative: float = 0.0) -> Scorer:
 
 
 @dataclass(frozen=True, slots=True)
-class NumericMatch:
+class NumericMatch(SampleFilter):
     tolerance: Decimal
     relative: Decimal
 
     def __call__(self, output: str, sample: Sample) -> Score | Skipped:
         wanted = [number for answer in sample.expected if (number := last_number(answer)) is not None]
         if not wanted:
-            return Skipped("the expected answer has no number")
+            return Skipped(NO_NUMBER)
         last = last_number(output)
         if last is None:
             return Score(0.0, "no number in the output")
         near = any(abs(last - number) <= max(self.tolerance, self.relative * abs(number)) for number in wanted)
         return Score(float(near), f"{last} for {' or '.join(map(str, wanted))}")
+
+    def skip_reason(self, sample: Sample) -> str | None:
+        """That no accepted answer has a number; None if one has."""
+        return None if any(map(DIGIT.search, sample.expected)) else NO_NUMBER

@@ -44,6 +44,7 @@ class Tally:
     samples: array[int] = field(default_factory=lambda: array("q"))
     reasons: Counter[Reason] = field(default_factory=Counter)
     epochs: array[int] | None = None
+    skip_reasons: Counter[str | None] = field(default_factory=Counter)
 
     def add(self, sample: int, cell: Cell, *, epoch: int = 1) -> None:
         """Count one cell."""
@@ -53,7 +54,10 @@ class Tally:
         self.samples.append(sample)
         if self.epochs is not None:
             self.epochs.append(epoch)
-        if code != SKIPPED and (cell.cause is not None or cell.reason is not None):
+        if code == SKIPPED:
+            if cell.reason in self.skip_reasons or len(self.skip_reasons) < MAX_REASONS:
+                self.skip_reasons[cell.reason] += 1
+        elif cell.cause is not None or cell.reason is not None:
             # of a missing answer the finish reason alone: what follows the colon is the row's own
             own = cell.reason if cell.cause != "no_answer" or cell.reason is None else cell.reason.partition(":")[0]
             reason = cell.cause, None if code == ERROR else own

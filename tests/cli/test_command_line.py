@@ -150,7 +150,10 @@ def test_show_prints_a_stored_run() -> None:
 
 def test_plan_and_validate_call_no_model() -> None:
     name = write(SUITE + "gates: [contains >= 0.6]\n")
-    assert evalrun("validate", name).stdout == "sums.yaml: ok (4 samples, 1 target, 2 scorers, 1 gate)\n"
+    assert evalrun("validate", name).stdout == (
+        "sums.yaml: ok (4 samples, 1 target, 2 scorers, 1 gate)\n"
+        "  note: 1 of 4 samples has no expected answer, so exact_match and contains skip it (first: '5+5?')\n"
+    )
     assert "sums: 4 samples × 1 target = 4 rows" in evalrun("plan", name).stdout
     assert not Path("runs").exists()
 

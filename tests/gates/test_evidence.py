@@ -184,7 +184,7 @@ def test_rows_that_never_ran_are_blamed_on_the_provider_only_in_its_slice() -> N
 def test_what_is_missing_and_skipped_is_counted_in_words() -> None:
     evidence = of(right(1.0, DOWN, None, None))
     assert missing_note(evidence, "exact_match") == "scored 1 of 2 answers: the provider failed on 1 (server)"
-    assert skipped_note(evidence, "exact_match") == "exact_match skipped 2 of 4 answers"
+    assert skipped_note(evidence, "exact_match") == "based on 2 of 4 samples; 2 have no expected answer"
     assert skipped_note(of(right(1.0, DOWN)), "exact_match") is None
 
 

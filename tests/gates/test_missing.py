@@ -142,7 +142,10 @@ def test_a_verdict_that_holds_anyway_names_what_is_missing_in_its_details() -> N
 
 def test_a_scorer_that_skips_a_share_is_named_in_the_reason() -> None:
     result = one("exact_match >= 0.9", [1.0] * 50 + [None] * 50)
-    assert (result.verdict, result.reason) == ("pass", "meets the threshold; exact_match skipped 50 of 100 answers")
+    assert (result.verdict, result.reason) == (
+        "pass",
+        "meets the threshold; based on 50 of 100 samples; 50 have no expected answer",
+    )
 
 
 def test_a_slice_without_rows_is_untrusted_where_the_dataset_has_it() -> None:
