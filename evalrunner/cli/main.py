@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from typer.core import TyperGroup
 
 from evalrunner import __version__
 from evalrunner.cli import inspect, run, stored
+from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, SuiteError
 from evalrunner.redact import redact_message
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED
@@ -40,6 +40,13 @@ class DefaultToRun(TyperGroup):
         if first.startswith("-") and first != "-":
             return True
         return looks_like_suite(first)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Typer would give the codes 0 and 1 of verdicts to what these exceptions end."""
+        try:
+            return super().invoke(ctx)
+        except (SystemExit, EOFError, BrokenPipeError) as ended:
+            raise RuntimeError(f"ended by {type(ended).__name__}") from ended
 
 
 def looks_like_suite(word: str) -> bool:
@@ -103,6 +110,7 @@ app.add_typer(stored.baseline, name="baseline")
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    protect_streams()
     try:
         code = app(prog_name="evalrun")
     except SystemExit as ended:
@@ -111,13 +119,13 @@ def main() -> None:
         print_error(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        print("evalrun: interrupted", file=sys.stderr)
+        report("evalrun: interrupted")
         code = INTERRUPTED
     except Exception:  # a bug must not exit with 1, which means that a gate failed
         from evalrunner.formatting import for_log
 
-        print(for_log(redact_message(traceback.format_exc())), file=sys.stderr)
-        print("evalrun: this is a bug in evalrun; please report it with the lines above", file=sys.stderr)
+        report(for_log(redact_message(traceback.format_exc())))
+        report("evalrun: this is a bug in evalrun; please report it with the lines above")
         code = UNTRUSTED
     leave(code if isinstance(code, int) else 0)
 
@@ -128,10 +136,10 @@ def print_error(error: EvalrunError) -> None:
 
     if isinstance(error, SuiteError) and len(error.problems) > 1:
         for problem in error.problems:
-            print(for_log(redact_message(str(problem))), file=sys.stderr)
-        print(f"evalrun: {len(error.problems)} problems; nothing was called", file=sys.stderr)
+            report(for_log(redact_message(str(problem))))
+        report(f"evalrun: {len(error.problems)} problems; nothing was called")
     else:
-        print(f"evalrun: {for_log(redact_message(str(error)))}", file=sys.stderr)
+        report(f"evalrun: {for_log(redact_message(str(error)))}")
     if isinstance(error, SuiteError) and os.environ.get("GITHUB_ACTIONS"):
         from evalrunner.reports.github import problem_annotations, workspace_of
 
@@ -146,7 +154,5 @@ def leave(code: int) -> None:
     Skips the interpreter's shutdown, which would wait for threads that hang in a user function, and which can abort in
     Rust threads after cancelled calls.
     """
-    for out in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BrokenPipeError):  # the reader has closed the pipe
-            out.flush()
+    flush_streams()
     os._exit(code)

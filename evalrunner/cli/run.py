@@ -139,11 +139,9 @@ def _print_json(views: list[RunView]) -> None:
     """Print the metrics of all runs as one JSON document, and the next steps to stderr."""
     from evalrunner.formatting import json_for_log
     from evalrunner.redact import redact
-    from evalrunner.reports.terminal import unless_closed
 
     records = [view.numbers.to_json() for view in views if view.numbers is not None]
-    with unless_closed(sys.stdout):
-        print(redact(json_for_log(records[0] if len(records) == 1 else records)), flush=True)
+    print(redact(json_for_log(records[0] if len(records) == 1 else records)), flush=True)
     _print_next_steps(views)
 
 
@@ -159,13 +157,11 @@ def _print_next_steps(views: list[RunView]) -> None:
 def annotate(views: list[RunView], out: TextIO) -> None:
     """Annotate gates that did not pass, in GitHub Actions."""
     from evalrunner.reports.github import gate_annotations, workspace_of
-    from evalrunner.reports.terminal import unless_closed
 
     workspace = workspace_of(os.environ)
     if workspace is not None:
-        with unless_closed(out):
-            for line in gate_annotations(views, workspace):
-                print(line, file=out, flush=True)
+        for line in gate_annotations(views, workspace):
+            print(line, file=out, flush=True)
 
 
 @options.takes_options("gate")

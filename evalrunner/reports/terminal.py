@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
 import sys
 import threading
@@ -92,14 +90,13 @@ class TerminalReporter:
 
     def on_end(self, run: RunView, /) -> None:
         console = open_console(self.out)
-        with unless_closed(self.out):
-            if self.quiet:
-                line = headline(run)
-                line.append(f" · {run.folder}")
-                console.print(line, *next_step_lines(run), sep="\n", soft_wrap=True)
-                return
-            for part in self._parts(run):
-                console.print(part)
+        if self.quiet:
+            line = headline(run)
+            line.append(f" · {run.folder}")
+            console.print(line, *next_step_lines(run), sep="\n", soft_wrap=True)
+            return
+        for part in self._parts(run):
+            console.print(part)
 
     def _parts(self, run: RunView) -> Iterator[RenderableType]:
         differing = () if self.failed_only else rows_that_differ(run, self.diff)
@@ -114,15 +111,6 @@ class TerminalReporter:
 
 def _import_drawing() -> None:
     from rich import box, console, table, text  # noqa: F401
-
-
-@contextlib.contextmanager
-def unless_closed(out: TextIO) -> Iterator[None]:
-    """Print to `out`; a reader that has closed the pipe does not change the exit code."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 def open_console(out: TextIO) -> Console:
