@@ -99,7 +99,7 @@ class ColumnMapper:
         if value is ABSENT:
             if spec is None or not spec.column:
                 return None
-            raise _missing("id", spec, record)
+            raise _missing("id", spec, record, text_only=self._text_only)
         if isinstance(value, str):
             text = value
         elif isinstance(value, bool | int | float):
@@ -118,7 +118,7 @@ class ColumnMapper:
         value = self._get_input(record)
         if value is ABSENT:
             if spec is not None:
-                raise _missing("input", spec, record)
+                raise _missing("input", spec, record, text_only=self._text_only)
             if messages is None:
                 raise MissingColumnError("input", "input", _input_hint(record, text_only=self._text_only))
             return _last_user_text(messages)
@@ -133,7 +133,7 @@ class ColumnMapper:
             value = get(record)
             if value is ABSENT:
                 if self._columns.expected is not None:
-                    raise _missing("expected", ColumnSpec(name), record)
+                    raise _missing("expected", ColumnSpec(name), record, text_only=self._text_only)
             elif isinstance(value, str) and self._split is None:
                 if value:
                     texts.append(value)
@@ -157,7 +157,7 @@ class ColumnMapper:
             if value is ABSENT or not self._is_conversation(value, record):
                 return None
         elif value is ABSENT:
-            raise _missing("messages", spec, record)
+            raise _missing("messages", spec, record, text_only=self._text_only)
         name = spec.column if spec is not None else "messages"
         try:
             return read_conversation(value)
@@ -191,9 +191,19 @@ def _single(spec: ColumnSpec | None, default: str) -> Getter:
     return getter(name) if name else lambda record: ABSENT
 
 
-def _missing(role: str, spec: ColumnSpec, record: Record) -> MissingColumnError:
+def _missing(role: str, spec: ColumnSpec, record: Record, *, text_only: bool) -> MissingColumnError:
     name = _names(spec, role)[0]
-    return MissingColumnError(role, name, f"; it has: {known_columns(record)}{nearest(name, record)}")
+    hint = _delimiter_hint(record) if text_only else None
+    return MissingColumnError(role, name, hint or f"; it has: {known_columns(record)}{nearest(name, record)}")
+
+
+def _delimiter_hint(record: Record) -> str | None:
+    """The delimiter to set, if a record of text has a single column whose name contains one."""
+    (name, *others) = record or [""]
+    for character, literal in DELIMITERS.items():
+        if not others and character in name:
+            return f"; it has: {name!r}. Set the delimiter: delimiter: {literal}"
+    return None
 
 
 def _input_hint(record: Record, *, text_only: bool) -> str:
@@ -201,9 +211,8 @@ def _input_hint(record: Record, *, text_only: bool) -> str:
     names = list(record)
     if not names:
         return f"; it has: {known_columns(names)}"
-    for character, literal in DELIMITERS.items():
-        if text_only and len(names) == 1 and character in names[0]:
-            return f"; it has: {names[0]!r}. Set the delimiter: delimiter: {literal}"
+    if text_only and (hint := _delimiter_hint(record)) is not None:
+        return hint
     lowered = {name.lower(): name for name in names}
     likely = next((lowered[usual] for usual in ("input", *COMMON_INPUT_NAMES) if usual in lowered), None)
     likely = likely or next((name for name in names if name not in ("id", "expected")), names[0])
@@ -313,7 +322,10 @@ class PossibleDuplicate:
 
 @dataclass(slots=True)
 class FirstPassIds:
-    """Assigns ids while a dataset is read for the first time. `repeats` counts contents that occur more than once."""
+    """Assigns ids while a dataset is read for the first time. `repeats` counts contents that occur more than once.
+
+    Given ids that differ only in spaces at their ends are duplicates: no report shows the difference.
+    """
 
     repeats: dict[str, int] = field(default_factory=dict)
     duplicates: list[PossibleDuplicate] = field(default_factory=list)
@@ -325,7 +337,7 @@ class FirstPassIds:
         """The id of the next sample. Raises RecordError if the content has no JSON form."""
         name = fields.id if fields.id is not None else content_id(fields)
         self._number += 1
-        if self._names.add(int.from_bytes(blake2b(name.encode(), digest_size=8).digest())):
+        if self._names.add(int.from_bytes(blake2b(name.strip().encode(), digest_size=8).digest())):
             return name
         if fields.id is None:
             self.repeats[name] = self.repeats.get(name, 1) + 1

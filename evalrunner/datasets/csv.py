@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv as csv_module
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from evalrunner.datasets.records import InvalidRecord, Reader, Record, encoding_problem, read_records
+from evalrunner.formatting import counted
 
+SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[,;\t ]*[\r\n]*', re.IGNORECASE)
 MAX_FIELD_LENGTH = 2**31 - 1  # characters; csv's own limit is 128 KiB, and a larger number is no C long everywhere
 
 
@@ -42,21 +46,45 @@ class DelimitedReader:
     quoting: bool
     delimiter: str
     text_only: bool = True
+    _nameless: list[int] = field(default_factory=list)
+    _blank_rows: int = 0
+    _first_blank: int = 0
 
     def __call__(self) -> Iterator[tuple[Record, str]]:
         csv_module.field_size_limit(MAX_FIELD_LENGTH)
+        self._nameless, self._blank_rows = [], 0
         return read_records(self.path, self._records, newline="")
+
+    @property
+    def notices(self) -> Iterator[str]:
+        """What the last pass has left out."""
+        if self._blank_rows:
+            verb = "was" if self._blank_rows == 1 else "were"
+            yield f"{counted(self._blank_rows, 'row')} of delimiters alone {verb} skipped (first: line {self._first_blank})"
+        if self._nameless:
+            numbers = ", ".join(str(place + 1) for place in self._nameless)
+            one = len(self._nameless) == 1
+            which, verb = (f"column {numbers} has", "was") if one else (f"columns {numbers} have", "were")
+            yield f"{which} neither a name nor values and {verb} left out"
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
         header: list[str] = []
+        header_line = 1
         for row, line in self._rows(text):
             location = f"{self.path}:{line}"
             broken = row if isinstance(row, str) else None
-            if not isinstance(row, str) and not (joined := "".join(row)).isascii():
-                broken = encoding_problem(joined)
+            if not isinstance(row, str):
+                joined = "".join(row)
+                if len(row) > 1 and (not joined or joined.isspace()):
+                    self._first_blank = self._first_blank if self._blank_rows else line
+                    self._blank_rows += 1
+                    continue
+                broken = None if joined.isascii() else encoding_problem(joined)
             if not header:
+                header_line = line
                 header = [] if isinstance(row, str) else [name.strip() for name in row]
-                broken = broken or header_problem(header)
+                self._nameless = [place for place, name in enumerate(header) if not name]
+                broken = broken or header_problem([name for name in header if name])
                 if broken:  # without a header no record has column names
                     yield InvalidRecord(broken), location
                     return
@@ -65,19 +93,29 @@ class DelimitedReader:
             elif len(row) != len(header):
                 if len(row) > 1 or row[0].strip():  # a line of spaces is a blank line
                     yield InvalidRecord(self._length_problem(len(row), len(header))), location
+            elif self._nameless:
+                for place in self._nameless:
+                    if row[place].strip():
+                        problem = f"has no name for column {place + 1}, which has a value on line {line}"
+                        yield InvalidRecord(f"{problem}; name the column or remove it"), f"{self.path}:{header_line}"
+                        return
+                yield {name: cell for name, cell in zip(header, row, strict=True) if name}, location
             else:
                 yield dict(zip(header, row, strict=True)), location
 
     def _rows(self, text: TextIO) -> Iterator[tuple[list[str] | str, int]]:
         """Each row with its first line; a message in place of a row that cannot be parsed. Blank lines are skipped."""
+        first = text.readline()
+        sets = SEPARATOR_LINE.fullmatch(first)  # written by Excel, and read by it
+        lines = text if sets else itertools.chain([first] if first else [], text)
         rows = csv_module.reader(
-            text,
-            delimiter=self.delimiter,
+            lines,
+            delimiter=sets[1] if sets else self.delimiter,
             quoting=csv_module.QUOTE_MINIMAL if self.quoting else csv_module.QUOTE_NONE,
             strict=True,
         )
         while True:
-            line = rows.line_num + 1
+            line = rows.line_num + (2 if sets else 1)
             try:
                 row = next(rows, None)
             except csv_module.Error as broken:
@@ -104,9 +142,8 @@ class DelimitedReader:
 
 def header_problem(names: list[str]) -> str | None:
     """What is wrong with the names of the columns, or None."""
-    for number, name in enumerate(names, 1):
-        if not name:
-            return f"has no name for column {number}; name the column or remove it"
+    if names and names[0].startswith(('{"', "[{")):
+        return "is JSON, not a header of column names; set type: jsonl, or json for one array"
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         return f"has the column {repeated[0]!r} twice; column names must be unique"

@@ -51,17 +51,30 @@ class JsonLines:
         return read_records(self.path, self._records, newline="\n")
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
+        first = True
         for number, line in enumerate(text, 1):
             if line.isspace():
                 continue
             location = f"{self.path}:{number}"
-            if line.strip() == "[":  # every other line would be invalid too
-                yield (
-                    InvalidRecord("starts an array, but each line must be one object; for one array, set type: json"),
-                    location,
-                )
+            if first and (problem := other_layout(line)):  # every other line would be invalid too
+                yield InvalidRecord(problem), location
                 return
+            first = False
             yield parse_record(line), location
+
+
+def other_layout(line: str) -> str | None:
+    """What the file is instead of one object per line, by its first line; None if that begins with an object."""
+    start = line.strip()
+    if start == "[":
+        return "starts an array, but each line must be one object; for one array, set type: json"
+    if start == "{":
+        return (
+            "starts an object of several lines, but each must be on one line; for one array of objects, set type: json"
+        )
+    if start[:1].isalpha() and start not in ("true", "false", "null") and any(sign in start for sign in ",;\t|"):
+        return f"is not JSON: {start[:60]!r}; if the file is a table with a header, set type: csv"
+    return None
 
 
 def parse_record(line: str) -> Record:
@@ -82,7 +95,7 @@ def parse_record(line: str) -> Record:
 def explain(broken: ValueError | RecursionError) -> str:
     """What is wrong with JSON that could not be parsed."""
     if isinstance(broken, JSONDecodeError):
-        return f"is not JSON: {broken.msg} at character {broken.pos + 1}"
+        return f"is not JSON: {broken.msg.removesuffix(' at')} at character {broken.pos + 1}"
     if isinstance(broken, RecursionError):
         return TOO_DEEP
     if "digits" in str(broken):  # Python's guard against integers that take forever (CVE-2020-10735)
@@ -117,8 +130,9 @@ class JsonArray:
         if not sign:
             return
         if sign != "[":
-            hint = "; for one object per line, set type: jsonl" if sign == "{" else ""
-            yield InvalidRecord(f"must be one array of objects: [{{…}}, {{…}}]{hint}"), f"{self.path}:{buffer.line}"
+            location = f"{self.path}:{buffer.line}"
+            hint = _array_hint(buffer) if sign == "{" else ""
+            yield InvalidRecord(f"must be one array of objects: [{{…}}, {{…}}]{hint}"), location
             return
         buffer.skip()
         if buffer.next_sign() == "]":
@@ -141,6 +155,20 @@ class JsonArray:
         buffer.skip()
         if buffer.next_sign():
             yield InvalidRecord("has text after the closing ] of the array"), f"{self.path}:{buffer.line}"
+
+
+def _array_hint(buffer: _Buffer) -> str:
+    """What to do about a file that starts with an object: it has one per line, or the array is inside of it."""
+    try:
+        record = buffer.take_record()
+    except (ValueError, RecursionError):
+        return ""
+    if buffer.next_sign():
+        return "; for one object per line, set type: jsonl"
+    names = [name for name, value in record.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if names:
+        return f"; it is one object, save the array in {names[0]!r} alone"
+    return "; for one object per line, set type: jsonl"
 
 
 class _Buffer:
@@ -176,7 +204,7 @@ class _Buffer:
                 if self._read_more():
                     continue
                 line = self.line + self._buffered.count("\n", self._at, broken.pos)
-                raise ValueError(f"is not JSON: {broken.msg} at line {line}") from broken
+                raise ValueError(f"is not JSON: {broken.msg.removesuffix(' at')} at line {line}") from broken
             if end < len(self._buffered) or not self._read_more():  # a number may continue in the next chunk
                 break
         text = self._buffered[self._at : end]

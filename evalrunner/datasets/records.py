@@ -17,7 +17,25 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias
 
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 §2.3.1; the content decides, not the name: downloads are sometimes unpacked
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+HEAD = 512  # bytes that are looked at to tell what a file is
+SIGNATURES = (
+    (b"version https://git-lfs.github.com/spec/", "is a pointer of Git LFS, not the data; get it: git lfs pull"),
+    (codecs.BOM_UTF32_LE, "is UTF-32; save it as UTF-8"),
+    (codecs.BOM_UTF32_BE, "is UTF-32; save it as UTF-8"),
+    (codecs.BOM_UTF16_LE, "is UTF-16; save it as UTF-8"),
+    (codecs.BOM_UTF16_BE, "is UTF-16; save it as UTF-8"),
+    (b"PK\x03\x04", "is a ZIP archive or a spreadsheet; unpack it, or save the sheet as CSV"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook of the old format; save the sheet as CSV"),
+    (b"BZh", "is packed with bzip2; unpack it, or pack it with gzip"),
+    (b"\xfd7zXZ\x00", "is packed with xz; unpack it, or pack it with gzip"),
+    (b"\x28\xb5\x2f\xfd", "is packed with zstd; unpack it, or pack it with gzip"),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7-Zip archive; unpack it"),
+    (b"PAR1", "is a Parquet file; set type: parquet"),
+    (b"ARROW1", "is an Arrow file; save the table as Parquet"),
+    (b"SQLite format 3\x00", "is an SQLite database; save the table as CSV"),
+    (b"%PDF-", "is a PDF; save the data as CSV"),
+)
+ANNEX_POINTER = re.compile(rb"/?(?:\.git/)?annex/objects/\S+\s*\Z")
 UNDECODED = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8 (PEP 383)
 MAX_DEPTH = 100  # levels of nesting, far below Python's recursion limit
 
@@ -51,14 +69,29 @@ class UnreadableFileError(Exception):
     """A file of which nothing can be read. The message continues its name."""
 
 
+def other_format(head: bytes) -> str | None:
+    """What a file is, by its first bytes, if it is no text in UTF-8 with data in it, and what to do; None otherwise."""
+    for sign, problem in SIGNATURES:
+        if head.startswith(sign):
+            return problem
+    if head.count(0) * 4 >= len(head) > 0:  # text of ASCII characters in two bytes each, without a mark
+        return "is not UTF-8 text (it has NUL bytes, as UTF-16 has); save it as UTF-8"
+    start = head.lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
+        return "is a web page or XML, not data; download the file itself (its raw form)"
+    if ANNEX_POINTER.match(head):
+        return "is a pointer of git-annex, not the data; get it: git annex get FILE"
+    return None
+
+
 @contextmanager
 def open_text(path: str, *, newline: str) -> Iterator[TextIO]:
     """The text of a file, unpacked and without BOM. Bytes that are not UTF-8 become `UNDECODED` characters."""
     with Path(path).open("rb") as raw:
         packed = raw.peek(2)[:2] == GZIP_MAGIC
         stream = gzip.GzipFile(fileobj=raw) if packed else raw
-        if stream.peek(2)[:2] in UTF16_MARKS:
-            raise UnreadableFileError("is UTF-16; save it as UTF-8")
+        if problem := other_format(stream.peek(HEAD)[:HEAD]):
+            raise UnreadableFileError(problem)
         with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline=newline) as text:
             yield text
 

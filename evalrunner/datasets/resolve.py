@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, get_args
+from urllib.parse import unquote
 
 from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
 from evalrunner.datasets.source import SampleSource, Source
@@ -33,6 +34,17 @@ STDIN = "-"
 STDIN_COPY = "stdin"  # with the extension of its format
 EXTENSION_ALIASES = {"ndjson": "jsonl"}
 FILE_EXTENSIONS = tuple(sorted(f".{name}" for name in (*BUILTIN["datasets"], *EXTENSION_ALIASES)))
+UNREAD_EXTENSIONS: Mapping[str, tuple[str, ...]] = {  # what is known not to be text, and what to do about it
+    "save the sheet as CSV": (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".numbers"),
+    "unpack it": (".zip", ".tar", ".tgz", ".7z", ".rar"),
+    "unpack it, or pack it with gzip": (".bz2", ".xz", ".zst", ".zstd", ".lz4", ".lzma", ".br"),
+    "put the rows into the suite (dataset: {rows: […]}), or save them as JSON Lines": (".yaml", ".yml", ".toml"),
+    "save the table as Parquet, CSV or JSON Lines": (
+        ".arrow", ".feather", ".ipc", ".avro", ".orc", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".hdf5", ".db",
+        ".sqlite", ".sqlite3", ".duckdb", ".dta", ".sav", ".rds",
+    ),
+    "save the data as CSV or JSON Lines": (".html", ".htm", ".xml", ".pdf", ".doc", ".docx", ".rtf", ".md"),
+}  # fmt: skip
 SINGLE_COLUMN_ROLES = ("id", "input", "messages")
 
 
@@ -67,14 +79,15 @@ class DatasetSource(Protocol):
 
 @dataclass(slots=True)
 class InlineRows:
-    """The rows in the suite file. Locations count from 0, as the suite's own messages do."""
+    """Rows in the suite file, or of another system. `locate` returns the position of a row in its file, counted from 0."""
 
     rows: Sequence[Mapping[str, Any]]
     text_only: bool = False
+    locate: Callable[[int], str] = "rows[{}]".format
 
     def __call__(self) -> Iterator[tuple[Record, str]]:
         for number, row in enumerate(self.rows):
-            yield _checked_record(row), f"rows[{number}]"
+            yield _checked_record(row), self.locate(number)
 
 
 @dataclass(slots=True)
@@ -135,14 +148,15 @@ def open_dataset(
     stdin: BinaryIO | None = None,
     stored_stdin: Path | None = None,
     addresses: Mapping[str, str | None] = EMPTY,
+    locate_row: Callable[[int], str] | None = None,
 ) -> SampleSource:
     """The dataset of a suite. Raises SuiteError for a missing file, an unknown reader or wrong options.
 
     Paths are relative to `folder`. `spool_folder` holds standard input, downloads and shuffled samples while the source
     lives. `stored_stdin` is a file read in place of standard input when a run is resumed. `addresses` are those of the
-    suite's trackers.
+    suite's trackers. `locate_row` returns the position of an inline row in the suite file.
     """
-    resolver = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses)
+    resolver = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses, locate_row)
     source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled)
     source.origin = resolver.origin
     return source
@@ -162,6 +176,7 @@ class DatasetResolver:
     stdin: BinaryIO | None
     stored_stdin: Path | None = None
     addresses: Mapping[str, str | None] = EMPTY
+    locate_row: Callable[[int], str] | None = None
     problems: list[Problem] = field(default_factory=list)
     spooled: Path | None = None
     origin: Mapping[str, str] | None = None
@@ -200,7 +215,8 @@ class DatasetResolver:
         if self.spec.type is not None:
             self.report("type", "is only for files; remove it")
         self._check_options({}, "rows")
-        return [Source(InlineRows(rows), "rows")]
+        reader = InlineRows(rows) if self.locate_row is None else InlineRows(rows, locate=self.locate_row)
+        return [Source(reader, "rows")]
 
     def _external(self, name: str) -> list[Source]:
         """The source of a dataset in another system, fetched first, so that the options of its reader can be checked."""
@@ -235,6 +251,7 @@ class DatasetResolver:
                 kind = self.spec.type or "jsonl"
                 self.spooled = self._spool(kind)
                 return self._builtin(self.spooled, kind, "stdin")
+            refuse_address(path)
             files = find_files(path, self.folder)
         except FileNotResolved as missing:
             self.report("path", str(missing))
@@ -245,8 +262,7 @@ class DatasetResolver:
             if kind:
                 sources.extend(self._builtin(file, kind, str(file)))
             else:
-                types = ", ".join(BUILTIN["datasets"])
-                self.report("type", f"cannot tell the format of {str(file)!r} from its name; set type: one of {types}")
+                self.report("type", unknown_type(file))
         return sources
 
     def _spool(self, extension: str) -> Path:
@@ -385,6 +401,29 @@ class FileNotResolved(ValueError):
     """A path that names no file to read. The message is a whole sentence."""
 
 
+def refuse_address(path: str) -> None:
+    """Raises FileNotResolved for an address in place of a path."""
+    scheme, mark, rest = path.partition("://")
+    if not mark or not scheme.isalnum():
+        return
+    if scheme.lower() == "file":
+        local = unquote("/" + rest.partition("/")[2])
+        raise FileNotResolved(f"{path!r} is an address; write the path alone: {local}")
+    raise FileNotResolved(f"{path!r} is an address, but only files are read; download it, and name the file")
+
+
+def unknown_type(file: Path) -> str:
+    """What to do about a file whose name does not have the extension of a reader."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    if suffixes[-2:] == [".parquet", ".gz"]:
+        return f"{str(file)!r} cannot be read: a Parquet file is not read from gzip; unpack it"
+    for advice, extensions in UNREAD_EXTENSIONS.items():
+        if suffixes and suffixes[-1] in extensions:
+            return f"{str(file)!r} cannot be read: {advice}"
+    types = ", ".join(BUILTIN["datasets"])
+    return f"cannot tell the format of {str(file)!r} from its name; set type: one of {types}"
+
+
 def find_files(path: str, folder: Path) -> list[Path]:
     """The file a path names, or all that a glob matches, sorted. Raises FileNotResolved."""
     exact = folder / Path(path).expanduser()
@@ -398,6 +437,10 @@ def find_files(path: str, folder: Path) -> list[Path]:
         raise FileNotResolved(
             f"{str(exact)!r} is a pipe or a device, but a dataset is read twice; pipe the data to '-' instead"
         )
+    if exact.is_symlink():
+        to = str(exact.readlink())
+        advice = f"git annex get {path}" if "annex/objects" in to else f"it points to {to!r}, which does not exist"
+        raise FileNotResolved(f"{str(exact)!r} is a link without a file; {advice}")
     if not glob.has_magic(path):
         raise FileNotResolved(f"file {str(exact)!r} not found{nearest_file(exact, folder)}")
     pattern = Path(path).expanduser()

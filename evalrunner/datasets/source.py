@@ -242,8 +242,9 @@ class SourceRows:
     def problems(self, report: ScanReport, ids: FirstPassIds) -> list[Problem]:
         """All problems of the first pass."""
         hint = "" if self.spec.columns.id else "; if 'id' does not identify samples, map columns: {id: …}"
-        for duplicate, first in self._firsts(ids.duplicates):
-            message = f"has the id {duplicate.id!r} of {first}; ids must be unique"
+        for duplicate, name, first in self._firsts(ids.duplicates):
+            same = f"of {first}" if name == duplicate.id else f"and {first} has {name!r}: only spaces differ"
+            message = f"has the id {duplicate.id!r} {same}; ids must be unique"
             report.on_problem(Problem(duplicate.location, "", message + hint))
             hint = ""  # once is enough
         report.total += ids.duplicate_count - len(ids.duplicates)
@@ -280,19 +281,19 @@ class SourceRows:
         whole = Problem("", key, f"no column {wrong.column!r} in {source.display_name}{wrong.hint}")
         observer.on_problem(problem, group=(source.display_name, (wrong.role, wrong.column)), whole=whole)
 
-    def _firsts(self, duplicates: Iterable[PossibleDuplicate]) -> Iterator[tuple[PossibleDuplicate, str]]:
-        """Each true duplicate with the location of the first sample of its id. Reads everything again."""
+    def _firsts(self, duplicates: Iterable[PossibleDuplicate]) -> Iterator[tuple[PossibleDuplicate, str, str]]:
+        """Each true duplicate with id and location of the first sample of its id. Reads everything again."""
         duplicates = list(duplicates)
-        wanted = {duplicate.id for duplicate in duplicates}
-        firsts: dict[str, tuple[int, str]] = {}
+        wanted = {duplicate.id.strip() for duplicate in duplicates}
+        firsts: dict[str, tuple[int, str, str]] = {}
         if wanted:
             for number, (sample, location) in enumerate(self.iter_samples(ScanObserver(), LaterPassIds({}))):
-                if sample.id in wanted:
-                    firsts.setdefault(sample.id, (number, location))
+                if sample.id.strip() in wanted:
+                    firsts.setdefault(sample.id.strip(), (number, sample.id, location))
         for duplicate in duplicates:
-            number, location = firsts[duplicate.id]
+            number, name, location = firsts[duplicate.id.strip()]
             if number != duplicate.number:  # else two ids share their 64-bit key
-                yield duplicate, location
+                yield duplicate, name, location
 
     def _unknown_column(self, column: str, columns: Iterable[str]) -> Problem:
         known = list(columns)

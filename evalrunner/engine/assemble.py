@@ -141,6 +141,7 @@ class Assembler:
             stdin=self.stdin,
             stored_stdin=self.stored_stdin,
             addresses=suite.tracking.addresses,
+            locate_row=lambda number: self.document.problem_at((*suite.dataset.key_path, "rows", number), "").where,
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:

@@ -307,3 +307,172 @@ def test_a_column_of_checks_in_the_prompt_is_accepted(model: ScriptedServer) -> 
     rows = [{**row, "checks": "x"} for row in ROWS]
     assert command("validate", asked(model, "{{ input }} {{ checks }}", rows=rows)).code == 0
     assert "'checks'" in refused(asked(model, "{{ input }} (checks)", rows=rows))
+
+
+# ids
+
+
+def test_duplicate_ids_of_inline_rows_name_the_file_and_both_lines() -> None:
+    Path("case.yaml").write_text(
+        "name: case\ntarget: {type: recorded, column: output}\nscorers: [exact_match]\ndataset:\n  rows:\n"
+        "    - {id: 1, input: a, expected: b, output: b}\n    - {id: q, input: c, expected: d, output: d}\n"
+        "    - {id: '1', input: e, expected: f, output: f}\n    - {id: 'q ', input: g, expected: h, output: h}\n"
+    )
+    first, second = refused("case.yaml").splitlines()
+    assert first.startswith("case.yaml:8:7: has the id '1' of case.yaml:6:7; ids must be unique")
+    assert second == "case.yaml:9:7: has the id 'q ' and case.yaml:7:7 has 'q': only spaces differ; ids must be unique"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "lines"),
+    [
+        ("d.csv", "id,input,expected,output\n1,a,b,b\n2,c,d,d\n1,e,f,f\n", (4, 2)),
+        ("d.jsonl", '{"id":1,"input":"a","expected":"b","output":"b"}\n\n{"id":"1","input":"c","expected":"b","output":"b"}\n', (3, 1)),
+        ("d.csv", 'id,input,expected,output\n1,"a\nb",b,b\n 1 ,c,d,d\n', (4, 2)),
+    ],
+)  # fmt: skip
+def test_duplicate_ids_of_a_file_name_both_lines(name: str, text: str, lines: tuple[int, int]) -> None:
+    Path(name).write_text(text)
+    message = refused(suite(dataset=name))
+    assert message.startswith(f"{name}:{lines[0]}: has the id ") and f"{name}:{lines[1]}" in message
+
+
+def test_problems_of_inline_rows_have_their_line() -> None:
+    Path("case.yaml").write_text(
+        "name: case\ntarget: {type: recorded, column: output}\nscorers: [exact_match]\ndataset:\n  rows:\n"
+        "    - {id: 1, input: a, expected: b, output: b}\n    - {id: 2, input: null, expected: d, output: d}\n"
+        "    - {id: 3, input: x, expected: d}\n"
+    )
+    empty, missing = refused("case.yaml").splitlines()
+    assert empty == "case.yaml:7:7: has an empty input (column 'input')"
+    assert missing == "case.yaml:8:7: has no column 'output' for the recorded target"
+
+
+# files that are not what their name says
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.tsv", "d.jsonl", "d.json", "d.parquet"])
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (LFS, "is a pointer of Git LFS, not the data; get it: git lfs pull"),
+        (b"/annex/objects/SHA256E-s30--ab12.csv\n", "is a pointer of git-annex, not the data; get it: git annex get FILE"),
+        (b"\n<!DOCTYPE html>\n<html><body>404</body></html>", "is a web page or XML, not data; download the file itself"),
+        (b"PK\x03\x04\x14\x00\x06\x00", "is a ZIP archive or a spreadsheet; unpack it, or save the sheet as CSV"),
+        (b"BZh91AY&SY", "is packed with bzip2; unpack it, or pack it with gzip"),
+        (b"\xfd7zXZ\x00\x00", "is packed with xz; unpack it, or pack it with gzip"),
+        (b"\x28\xb5\x2f\xfd\x04", "is packed with zstd; unpack it, or pack it with gzip"),
+        (b"SQLite format 3\x00", "is an SQLite database; save the table as CSV"),
+        ("id,input\n1,a\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        ("id,input\n1,a\n".encode("utf-16-le"), "is not UTF-8 text (it has NUL bytes, as UTF-16 has); save it as UTF-8"),
+        ("id,input\n1,a\n".encode("utf-32"), "is UTF-32; save it as UTF-8"),
+    ],
+    ids=lambda value: value.partition(";")[0][:30] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_file_that_is_something_else_is_named(name: str, content: bytes, advice: str) -> None:
+    if name == "d.parquet":
+        pytest.importorskip("pyarrow")
+    Path(name).write_bytes(content)
+    ended = command("validate", suite(dataset=name))
+    assert ended.code == 2 and ended.err.startswith(f"{name}: {advice}"), ended.err
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
+def test_a_parquet_file_under_another_name_is_named(kind: str) -> None:
+    Path(f"d.{kind}").write_bytes(b"PAR1\x15\x04")
+    assert "is a Parquet file; set type: parquet" in command("validate", suite(dataset=f"d.{kind}")).err
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("d.xls", "save the sheet as CSV"), ("d.ods", "save the sheet as CSV"), ("d.zip", "unpack it"), ("d.tar.gz", None),
+        ("d.csv.bz2", "unpack it, or pack it with gzip"), ("d.jsonl.xz", "unpack it"), ("D.JSONL.ZST", "unpack it"),
+        ("d.yaml", "put the rows into the suite (dataset: {rows: […]}), or save them as JSON Lines"),
+        ("d.parquet.gz", "a Parquet file is not read from gzip; unpack it"), ("d.feather", "save the table as Parquet"),
+        ("d.html", "save the data as CSV"), ("d.txt", None), ("data", None),
+    ],
+)  # fmt: skip
+def test_a_type_is_proposed_only_for_files_that_can_be_text(name: str, advice: str | None) -> None:
+    Path(name).write_text("x")
+    message = refused(suite(dataset=name))
+    if advice is None:
+        assert "set type: one of csv, " in message
+    else:
+        assert f"{name!r} cannot be read: " in message and advice in message and "set type" not in message
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("https://example.org/data.csv", "is an address, but only files are read; download it, and name the file"),
+        ("s3://bucket/data.jsonl", "is an address, but only files are read"),
+        ("file:///tmp/my%20data.csv", "is an address; write the path alone: /tmp/my data.csv"),
+    ],
+)
+def test_an_address_in_place_of_a_path_is_refused(path: str, advice: str) -> None:
+    assert f"{path!r} {advice}" in refused(suite(dataset=path))
+
+
+def test_a_link_without_a_file_names_what_to_do() -> None:
+    Path("d.csv").symlink_to(".git/annex/objects/Xx/Yy/SHA256E-s30--ab12.csv")
+    assert "is a link without a file; git annex get d.csv" in refused(suite(dataset="d.csv"))
+    Path("e.csv").symlink_to("gone.csv")
+    assert "is a link without a file; it points to 'gone.csv', which does not exist" in refused(suite(dataset="e.csv"))
+
+
+# delimiters and layouts
+
+
+@pytest.mark.parametrize(("sign", "literal"), [(";", "';'"), ("\t", '"\\t"'), ("|", "'|'")])
+@pytest.mark.parametrize("columns", [{}, {"input": "question"}, {"id": "key"}])
+def test_a_table_with_another_delimiter_names_it(sign: str, literal: str, columns: Mapping[str, str]) -> None:
+    Path("d.csv").write_text(f"id{sign}question{sign}expected\n1{sign}a{sign}b\n")
+    message = refused(suite(dataset={"path": "d.csv", "columns": columns}))
+    assert all(line.endswith(f"Set the delimiter: delimiter: {literal}") for line in message.splitlines())
+
+
+@pytest.mark.parametrize("head", ["sep=;\r\n", '"sep=;"\n', "SEP=;\n", "\ufeffsep=;\n"])
+def test_the_separator_line_of_a_table_is_followed(head: str) -> None:
+    Path("d.csv").write_bytes(f"{head}id;input;expected;output\n1;a,a;b;b\n1;a;b;b\n".encode())
+    assert refused(suite(dataset="d.csv")).startswith("d.csv:4: has the id '1' of d.csv:3")
+    Path("d.csv").write_bytes(f"{head}id;input;expected;output\n1;a,a;b;b\n".encode())
+    assert command(suite(dataset="d.csv"), "-q").code == 0
+
+
+def test_rows_and_columns_of_nothing_but_delimiters_are_left_out_with_a_note() -> None:
+    Path("d.csv").write_text(",,,,\nid,input,expected,output,\n1,a,b,b,\n,,,,\n , ,,,\n2,c,d,d, \n")
+    path = suite(dataset="d.csv")
+    assert notes(path) == [
+        "d.csv: 3 rows of delimiters alone were skipped (first: line 1)",
+        "d.csv: column 5 has neither a name nor values and was left out",
+    ]
+    assert run_notes(path)[1] == notes(path)
+    Path("d.csv").write_text("id,input,expected,output,\n1,a,b,b,\n2,c,d,d,x\n")
+    assert command("validate", path).err == (
+        "d.csv:1: has no name for column 5, which has a value on line 3; name the column or remove it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("d.jsonl", '[\n{"input": "a"}\n]', "starts an array, but each line must be one object; for one array, set type: json"),
+        ("d.jsonl", '{\n  "input": "a"\n}', "starts an object of several lines, but each must be on one line"),
+        ("d.jsonl", "id,input\n1,a\n", "is not JSON: 'id,input'; if the file is a table with a header, set type: csv"),
+        ("d.json", '{"input": "a"}\n{"input": "b"}', "must be one array of objects: [{…}, {…}]; for one object per line, set type: jsonl"),
+        ("d.json", '{"meta": [1],\n "examples": [{"input": "a"}]}', "it is one object, save the array in 'examples' alone"),
+        ("d.csv", '{"input": "a", "id": 1}\n', "is JSON, not a header of column names; set type: jsonl, or json for one array"),
+        ("d.jsonl", '{"input": "a\tb"}', "is not JSON: Invalid control character at character 13"),
+        ("d.jsonl", '{"input": "a', "is not JSON: Unterminated string starting at character 11"),
+        ("d.json", '[{"input": "a\tb"}]', "is not JSON: Invalid control character at line 1"),
+        ("d.csv", "", "d.csv has no rows"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_layout_names_it(name: str, text: str, message: str) -> None:
+    Path(name).write_text(text)
+    ended = refused(suite(dataset=name))
+    assert message in ended and len(ended.splitlines()) == 1

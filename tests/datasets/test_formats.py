@@ -44,7 +44,10 @@ def test_all_invalid_lines_of_a_csv_are_reported_at_once() -> None:
     ("header", "message"),
     [
         ("input,expected,input", "qa.csv:1: has the column 'input' twice; column names must be unique"),
-        (",input", "qa.csv:1: has no name for column 1; name the column or remove it"),
+        (
+            ",input,x",
+            "qa.csv:1: has no name for column 1, which has a value on line 2; name the column or remove it",
+        ),
         ("input,caf\udce9", "qa.csv:1: has a byte that is not UTF-8 (0xe9 at character 9); save the file as UTF-8"),
     ],
 )
