@@ -11,12 +11,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.redact import redact
+from evalrunner.spelling import Spelled, to_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-# C0 and C1 controls (escape sequences start with one), the direction overrides, and halves of surrogate pairs
-UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
+# C1 controls, marks and overrides of the direction, invisible characters but the joiners of words and emoji, and halves
+# of surrogate pairs
+_HIDDEN = r"\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"
+UNSAFE = re.compile(rf"[\x00-\x1f{_HIDDEN}]+")
+UNSAFE_IN_CELL = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f{_HIDDEN}]")  # tabs and line ends are data
+# characters at which spreadsheets start a formula, also the wide ones of East Asian input, or which they skip before one
+FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 DASH = "–"
 MAX_DIGITS = 15  # more than usual, that a number can get: a float has 17
 KEY_MARGIN = 4096  # characters searched for keys beyond those that are shown, so that no key is cut in half
@@ -41,6 +47,36 @@ def json_for_log(data: Any) -> str:
     """Data as indented JSON, without workflow commands where a CI system reads the log."""
     text = json.dumps(data, indent=2)
     return text.replace("##", "#\\u0023") if LOG_HAS_READER else text  # within a text only: JSON has no # elsewhere
+
+
+def escape_controls(text: str) -> str:
+    r"""`text` with control, direction and invisible characters as escapes such as `\x1b` and `\u202e`."""
+    return UNSAFE_IN_CELL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def guard_formula(text: str) -> str:
+    """Text that is safe for spreadsheets: a formula gets an apostrophe, numbers do not.
+
+    So does a formula with apostrophes before it, which makes `unguard_formula` exact.
+    """
+    return "'" + text if _is_formula(text) else text
+
+
+def unguard_formula(text: str) -> str:
+    """The text that `guard_formula` was given."""
+    return text[1:] if text[:1] == "'" and _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    if text[:1] == "'":
+        text = text.lstrip("'")
+    if text[:1] not in FORMULA:
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return text.strip() != text
 
 
 def one_line(text: str, limit: int) -> str:
@@ -135,8 +171,10 @@ def known_answers(good: tuple[int, int], bad: tuple[int, int]) -> str:
 
 
 def plain_text(value: Any) -> str:
-    """A value as text: text unchanged, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    """A value as text: text unchanged, numbers as written, anything else as JSON."""
+    if isinstance(value, str | Spelled):
+        return str(value)
+    return to_json(value, ensure_ascii=False, default=str)
 
 
 def duration(seconds: float) -> str:

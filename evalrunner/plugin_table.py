@@ -54,6 +54,7 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
         "jsonl": "evalrunner.datasets.json:jsonl",
         "parquet": "evalrunner.datasets.parquet:parquet",
         "tsv": "evalrunner.datasets.csv:tsv",
+        "xlsx": "evalrunner.datasets.xlsx:xlsx",
     },
     "endpoints": {
         "http": "evalrunner.endpoints.http:connect",

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from evalrunner.domain import Message, Sample
 from evalrunner.errors import nearest
+from evalrunner.formatting import plain_text
+from evalrunner.spelling import to_json
 
 if TYPE_CHECKING:
     import jinja2
@@ -128,7 +130,7 @@ def read_conversation(value: Any) -> tuple[Message, ...]:
 def _write_input(sample: Sample, context: Context) -> Iterable[Message]:
     if sample.messages is not None:
         return sample.messages
-    text = sample.input if isinstance(sample.input, str) else json.dumps(sample.input, ensure_ascii=False)
+    text = sample.input if isinstance(sample.input, str) else plain_text(sample.input)
     return ({"role": "user", "content": text},)
 
 
@@ -214,7 +216,7 @@ def value_text(value: Any) -> Any:
         return "true" if value else "false"
     if isinstance(value, BuiltinMethodType | MethodType):
         raise TypeError(f"{value.__name__!r} is a function here; call it: {value.__name__}()")
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else value
+    return to_json(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else value
 
 
 def _names_renderer(template: str, write: Callable[[Any], Any]) -> Renderer | None:
@@ -327,7 +329,7 @@ def _environment(write: Callable[[Any], Any]) -> jinja2.Environment:
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    return to_json(value, ensure_ascii=False, indent=indent)
 
 
 def _normalized_lines(template: str) -> str:

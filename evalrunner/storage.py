@@ -24,15 +24,23 @@ import orjson
 
 from evalrunner.errors import RunError
 from evalrunner.redact import redact
+from evalrunner.spelling import Spelled, to_json
 
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
 LONG_NUMBER = b"0" * 19  # as many digits may exceed 64 bits; orjson reads such an integer as a float
 MAX_BRACKETS = 400  # opening ones; json and orjson limit nesting at different depths
-ORJSON_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # json writes neither
+# json writes neither dataclasses nor dates; of subclasses, spelled numbers have a form of their own
+ORJSON_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+CANONICAL: Mapping[str, Any] = {
+    "ensure_ascii": False, "sort_keys": True, "separators": (",", ":"), "allow_nan": False, "check_circular": False,
+}  # fmt: skip
+ORJSON_KINDS: tuple[Any, ...] = (str, int, dict, list)  # whose subclasses orjson writes as it writes them
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+
+def _encode(value: Any) -> str:
+    return to_json(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 class FileTooLargeError(OSError):
@@ -99,9 +107,30 @@ def dump_json(value: Any, *, fallback: Callable[[Any], str] = _encode) -> str:
     Floats must be finite: others may come out as null.
     """
     try:
-        return orjson.dumps(value, option=ORJSON_OPTIONS).decode()
+        return orjson.dumps(value, option=ORJSON_OPTIONS, default=_base_value).decode()
     except orjson.JSONEncodeError:
         return fallback(value)
+
+
+def canonical_json(value: Any) -> bytes:
+    """A value as compact JSON with sorted keys and with numbers as written. Raises as the `json` module does.
+
+    Floats must be finite.
+    """
+    try:
+        return orjson.dumps(value, option=ORJSON_OPTIONS | orjson.OPT_SORT_KEYS, default=_base_value)
+    except orjson.JSONEncodeError:
+        return to_json(value, **CANONICAL).encode()
+
+
+def _base_value(value: Any) -> Any:
+    """What orjson writes for an instance of a subclass. Raises TypeError for other values."""
+    if isinstance(value, Spelled):
+        return orjson.Fragment(value.json_text)
+    for kind in ORJSON_KINDS:
+        if isinstance(value, kind):
+            return str.__str__(value) if kind is str else kind(value)
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
 def mapping_as_dict(value: Any) -> Any:

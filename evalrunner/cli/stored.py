@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,8 @@ def show(
 
     folder = find_run(run, run_options.output_dir)
     if output:
-        replay(folder, [Path(path) for path in output], runs=run_options.output_dir, max_bytes=max_kib * 1024)
+        paths = [Path(path) for path in output]
+        _print_notices(replay(folder, paths, runs=run_options.output_dir, max_bytes=max_kib * 1024))
     else:
         send_rows(
             stored_view(folder, run_options.output_dir),
@@ -70,6 +72,11 @@ def runs(
     open_console(sys.stdout).print(runs_table(folders[:limit]))
     if len(folders) > limit:
         typer.echo(f"and {len(folders) - limit} older runs (--limit shows more)")
+
+
+def _print_notices(notices: Sequence[str]) -> None:
+    for notice in notices:
+        typer.echo(f"note: {notice}", err=True)
 
 
 @options.takes_options("report")
@@ -96,7 +103,7 @@ def report(
     pages = [path for path in paths if path.suffix.lower() == ".html"]
     if show and not pages:
         pages = [folder.path / REPORT_FILE]
-    replay(folder, list(dict.fromkeys([*paths, *pages])), runs=run_options.output_dir)
+    _print_notices(replay(folder, list(dict.fromkeys([*paths, *pages])), runs=run_options.output_dir))
     for path in paths:
         typer.echo(path)
     if show:

@@ -262,7 +262,8 @@ class Execution:
         if problems := self.outputs.write_optional(view):
             result = _with_record(replace(result, notices=(*result.notices, *problems)), self.record)
             view = view_of(result)
-        self._write_all(result, view)
+        result = self._write_all(result, view)
+        view = view_of(result)
         for reporter in self.reporters:
             reporter.on_end(view)
         return result
@@ -343,18 +344,23 @@ class Execution:
                 if isinstance(reporter, ReplayReporter):
                     reporter.on_replayed_row(row)
 
-    def _write_all(self, result: RunResult, view: RunView) -> None:
-        """Write every file of the run; one that fails does not prevent the others."""
-        record = result.record
-        assert record is not None  # set with the result
+    def _write_all(self, result: RunResult, view: RunView) -> RunResult:
+        """Write every file of the run; one that fails does not prevent the others. Returns the result with their notices."""
         refused: list[str] = []
-        for write in (partial(self.outputs.on_end, view), partial(record.write, result.folder)):
-            try:
-                write()
-            except RunError as problem:
-                refused.append(str(problem))
+        try:
+            self.outputs.on_end(view)
+        except RunError as problem:
+            refused.append(str(problem))
+        if notices := self.outputs.notices():
+            result = _with_record(replace(result, notices=(*result.notices, *notices)), self.record)
+        assert result.record is not None  # set with the result
+        try:
+            result.record.write(result.folder)
+        except RunError as problem:
+            refused.append(str(problem))
         if refused:
             raise RunError("; ".join(refused) + f"; the rows are saved in {str(result.folder)!r}")
+        return result
 
     def _epoch_variances(self, target: str) -> tuple[EpochVariance, ...]:
         if self.summary.epochs == 1:

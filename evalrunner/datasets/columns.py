@@ -10,29 +10,29 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeAlias
 from unicodedata import category
 
+from evalrunner.datasets.json import parse_cell, parse_list, parse_python_list
 from evalrunner.datasets.records import Record
 from evalrunner.domain import Message, Sample
 from evalrunner.errors import nearest
 from evalrunner.prompts import ABSENT, ConversationError, find_value, read_conversation
-from evalrunner.storage import KeyTable
+from evalrunner.spelling import Spelled, SpelledBool
+from evalrunner.storage import KeyTable, canonical_json
 from evalrunner.suite.schema import ColumnSpec, ColumnsSpec
 
 MAX_COLUMNS_NAMED = 12  # in an error; a wide table has hundreds
 COMMON_INPUT_NAMES = ("question", "prompt", "query", "instruction", "problem", "text", "user_input", "q")
+JSON_STARTS = frozenset('["{')  # of what is no plain answer; numbers and words are their own text
 DELIMITERS = {";": "';'", "\t": '"\\t"', "|": "'|'"}
 PLAIN_YAML = re.compile(r"[^\W\d][\w ./?-]*")  # what needs no quotes as a value
 UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # not in ids, which become lines of logs and names in reports
 MAX_DUPLICATES_NAMED = 20  # given ids that are looked up again to name both lines; more are only counted
 
 Getter: TypeAlias = Callable[[Record], Any]
-
-_encode = json.JSONEncoder(
-    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
-).encode
 
 
 class RecordError(ValueError):
@@ -67,6 +67,19 @@ class ColumnMapper:
         self._get_messages = _single(columns.messages, "messages")
         self._get_expected = [(name, getter(name)) for name in _names(columns.expected, "expected")]
         self._split = columns.expected.split if columns.expected is not None else None
+        self._json = columns.expected is not None and columns.expected.json is True
+        self._json_input = columns.input is not None and columns.input.json is True
+        self.lists: frozenset[str] = frozenset()  # the columns of accepted answers whose lists are answers each
+
+    @property
+    def detects_lists(self) -> bool:
+        """Whether the data decides if a cell with a list is several accepted answers."""
+        spec = self._columns.expected
+        return self._split is None and (spec is None or spec.json is None)
+
+    @property
+    def expected_columns(self) -> tuple[str, ...]:
+        return _names(self._columns.expected, "expected")
 
     def fields(self, record: Record) -> SampleFields:
         """The fields of a sample. Raises RecordError for the first problem."""
@@ -125,6 +138,8 @@ class ColumnMapper:
         if value is None or (self._text_only and value == ""):
             name = spec.column if spec is not None else "input"
             raise RecordError(f"has an empty input (column {name!r})")
+        if self._json_input and isinstance(value, str):
+            return _structured(spec.column if spec is not None else "input", value)
         return value
 
     def _expected(self, record: Record) -> tuple[str, ...]:
@@ -135,7 +150,10 @@ class ColumnMapper:
                 if self._columns.expected is not None:
                     raise _missing("expected", ColumnSpec(name), record, text_only=self._text_only)
             elif isinstance(value, str) and self._split is None:
-                if value:
+                if self._json or name in self.lists:
+                    answers = _answers(name, value) if self._json else parse_list(value)
+                    texts.extend(self._accepted(value if answers is None and not self._json else answers))
+                elif value:
                     texts.append(value)
             else:
                 texts.extend(self._accepted(value))
@@ -170,6 +188,32 @@ class ColumnMapper:
             return True
         listed = isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
         return listed and self._get_input(record) is ABSENT
+
+
+def _structured(column: Any, text: str) -> Any:
+    """The JSON of a cell."""
+    try:
+        return parse_cell(text)
+    except ValueError as wrong:
+        raise RecordError(f"has a column {column!r} that {wrong}") from None
+
+
+def _answers(column: str, text: str) -> Any:
+    """The accepted answers in a cell that may be JSON: a list of JSON or Python, a JSON text, or the cell as it is."""
+    if text.lstrip()[:1] not in JSON_STARTS:
+        return None if text.strip() == "null" else text
+    try:
+        return parse_cell(text)
+    except ValueError as wrong:
+        answers = parse_python_list(text)
+        if answers is not None:
+            return answers
+        raise RecordError(f"has a column {column!r} that {wrong}; it begins as JSON, and 'json' is true") from None
+
+
+def is_list(text: str) -> bool:
+    """Whether a text is a list as JSON or Python writes it."""
+    return text.lstrip()[:1] == "[" and (parse_list(text) is not None or parse_python_list(text) is not None)
 
 
 def known_columns(names: Iterable[str]) -> str:
@@ -264,8 +308,8 @@ def as_texts(wanted: Any) -> frozenset[str]:
     """The cells of a text format that match: `true`, `True` and `TRUE` for true, the empty cell for null."""
     texts: set[str] = set()
     for item in wanted if isinstance(wanted, list | tuple) else [wanted]:
-        if isinstance(item, bool):
-            word = str(item)
+        if isinstance(item, bool | SpelledBool):
+            word = str(bool(item))
             texts.update((word.lower(), word, word.upper()))
         else:
             texts.add("" if item is None else str(item))
@@ -273,21 +317,26 @@ def as_texts(wanted: Any) -> frozenset[str]:
 
 
 def as_keys(wanted: Any) -> frozenset[Any]:
-    """The keys of typed values that match."""
-    return frozenset(key_of(item) for item in (wanted if isinstance(wanted, list | tuple) else [wanted]))
+    """The keys of typed values that match. A number that is not written as Python does, such as 007, also means its text."""
+    items = wanted if isinstance(wanted, list | tuple) else [wanted]
+    return frozenset(
+        key for item in items for key in (key_of(item), *([key_of(str(item))] if isinstance(item, Spelled) else ()))
+    )
 
 
 def key_of(value: Any) -> Any:
     """A key to compare typed values by: 1 equals 1.0 but not true; lists, mappings and absent values equal nothing."""
     if value is ABSENT or isinstance(value, list | dict):
         return ABSENT
-    return (isinstance(value, bool), value)
+    if isinstance(value, float):
+        return (False, Decimal(str(value)))  # exact, and equal to an integer of the same value
+    return (isinstance(value, bool | SpelledBool), value)
 
 
 def canonical(value: Any) -> bytes:
     """The canonical JSON of a value: sorted keys, no spaces. Raises RecordError for a value that has no JSON form."""
     try:
-        return _encode(value).encode()
+        return canonical_json(value)
     except UnicodeEncodeError:
         raise RecordError("has half of a surrogate pair (\\ud800 to \\udfff), which is not a character") from None
     except RecursionError:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from evalrunner.datasets.records import InvalidRecord, Reader, Record, encoding_problem, read_records
-from evalrunner.formatting import counted
+from evalrunner.datasets.records import InvalidRecord, Reader, Record, encoding_problem, is_own_table, read_records
+from evalrunner.formatting import counted, unguard_formula
 
 SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[,;\t ]*[\r\n]*', re.IGNORECASE)
 MAX_FIELD_LENGTH = 2**31 - 1  # characters; csv's own limit is 128 KiB, and a larger number is no C long everywhere
@@ -70,6 +70,7 @@ class DelimitedReader:
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
         header: list[str] = []
         header_line = 1
+        guarded = False  # a table of evalrun, whose formulas begin with an apostrophe
         for row, line in self._rows(text):
             location = f"{self.path}:{line}"
             broken = row if isinstance(row, str) else None
@@ -82,7 +83,9 @@ class DelimitedReader:
                 broken = None if joined.isascii() else encoding_problem(joined)
             if not header:
                 header_line = line
-                header = [] if isinstance(row, str) else [name.strip() for name in row]
+                names = [] if isinstance(row, str) else [unguard_formula(name) for name in row]
+                guarded = is_own_table(names)
+                header = names if guarded or isinstance(row, str) else [name.strip() for name in row]
                 self._nameless = [place for place, name in enumerate(header) if not name]
                 broken = broken or header_problem([name for name in header if name])
                 if broken:  # without a header no record has column names
@@ -100,6 +103,8 @@ class DelimitedReader:
                         yield InvalidRecord(f"{problem}; name the column or remove it"), f"{self.path}:{header_line}"
                         return
                 yield {name: cell for name, cell in zip(header, row, strict=True) if name}, location
+            elif guarded:
+                yield dict(zip(header, map(unguard_formula, row), strict=True)), location
             else:
                 yield dict(zip(header, row, strict=True)), location
 

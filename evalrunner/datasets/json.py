@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import io
+import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, NoReturn, TextIO
 
@@ -14,11 +19,15 @@ from evalrunner.datasets.records import (
     Record,
     deeper_than,
     encoding_problem,
+    json_value,
     read_records,
 )
+from evalrunner.spelling import parse_float, parse_int
 
+MAX_PYTHON_LIST = 1 << 16  # characters; parsing Python takes 100 times the time of JSON
 CHUNK = 1 << 16  # characters read at a time from a JSON file
 BLANKS = " \t\r\n"
+NEGATIVE_ZERO = re.compile(r"(?:^|[\s:,\[])-0(?=[\s,}\]]|$)")  # outside of texts, and sometimes inside
 
 TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 
@@ -37,7 +46,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"has {name}, which is not JSON; write null")
 
 
-_decoder = JSONDecoder(parse_constant=_refuse_constant)
+_decoder = JSONDecoder(parse_constant=_refuse_constant, parse_float=parse_float)
+_exact_decoder = JSONDecoder(parse_constant=_refuse_constant, parse_float=parse_float, parse_int=parse_int)
 
 
 @dataclass(slots=True)
@@ -83,13 +93,18 @@ def parse_record(line: str) -> Record:
     if problem:
         return InvalidRecord(problem)
     try:
-        value = _decoder.decode(line)
+        value = decoder_for(line).decode(line)
     except (ValueError, RecursionError) as broken:
         return InvalidRecord(explain(broken))
     if not isinstance(value, dict):
         hint = "; for a file that is one array, set type: json" if isinstance(value, list) else ""
         return InvalidRecord(f'is {kind_of(value)}, but each line must be an object, such as {{"input": …}}{hint}')
     return InvalidRecord(TOO_DEEP) if is_too_deep(line, value) else value
+
+
+def decoder_for(text: str) -> JSONDecoder:
+    """The decoder that keeps how numbers are written. Of integers, only -0 needs the slower one."""
+    return _exact_decoder if "-0" in text and NEGATIVE_ZERO.search(text) else _decoder
 
 
 def explain(broken: ValueError | RecursionError) -> str:
@@ -112,6 +127,44 @@ def kind_of(value: Any) -> str:
     """The JSON name of a value, with its article."""
     names = {list: "a list", dict: "an object", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+def parse_cell(text: str) -> Any:
+    """The JSON in a cell, numbers as written. Raises ValueError that says what is wrong with it."""
+    try:
+        value = decoder_for(text).decode(text)
+    except (ValueError, RecursionError) as broken:
+        raise ValueError(explain(broken)) from None
+    if is_too_deep(text, value):
+        raise ValueError(TOO_DEEP)
+    return value
+
+
+def parse_list(text: str) -> list[Any] | None:
+    """The JSON list in a cell; None if it is another text."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        value = parse_cell(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, list) else None
+
+
+def parse_python_list(text: str) -> list[Any] | None:
+    """The list that Python prints in this way, such as `['x', 'y']`; None for other texts.
+
+    Texts without a comma between them are no list: numpy prints arrays so, and Python would join them.
+    """
+    if not text.lstrip().startswith("[") or len(text) > MAX_PYTHON_LIST:
+        return None
+    try:
+        value = ast.literal_eval(text.strip())
+        kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline)]
+        joined = any(pair == (tokenize.STRING, tokenize.STRING) for pair in pairwise(kinds))
+        return json_value(value) if isinstance(value, list) and not joined else None
+    except (ValueError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError):
+        return None
 
 
 @dataclass(slots=True)
@@ -178,6 +231,7 @@ class _Buffer:
         self.line = 1
         self._file = text
         self._buffered = ""
+        self._decoder = _decoder
         self._at = 0
 
     def next_sign(self) -> str:
@@ -199,7 +253,7 @@ class _Buffer:
         """The next element if it is an object, else an `InvalidRecord`. Raises ValueError if it is not JSON."""
         while True:
             try:
-                value, end = _decoder.raw_decode(self._buffered, self._at)
+                value, end = self._decoder.raw_decode(self._buffered, self._at)
             except JSONDecodeError as broken:
                 if self._read_more():
                     continue
@@ -221,5 +275,6 @@ class _Buffer:
         """Whether there was more of the file. Doubles what is buffered, so that long elements stay linear."""
         more = self._file.read(max(CHUNK, len(self._buffered) - self._at))
         self._buffered = self._buffered[self._at :] + more
+        self._decoder = decoder_for(self._buffered)
         self._at = 0
         return bool(more)

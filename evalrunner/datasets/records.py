@@ -9,12 +9,14 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias
+
+from evalrunner.spelling import Spelled, parse_float, parse_int
 
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 §2.3.1; the content decides, not the name: downloads are sometimes unpacked
 HEAD = 512  # bytes that are looked at to tell what a file is
@@ -39,6 +41,9 @@ ANNEX_POINTER = re.compile(rb"/?(?:\.git/)?annex/objects/\S+\s*\Z")
 UNDECODED = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8 (PEP 383)
 MAX_DEPTH = 100  # levels of nesting, far below Python's recursion limit
 
+TABLE_START = ("id", "target", "epoch", "input")
+TABLE_END = ("latency", "token_count", "cost_usd", "finish_reason")
+
 Record: TypeAlias = Mapping[str, Any]
 """One record of a dataset as its file has it: column name to value."""
 
@@ -52,6 +57,12 @@ class Reader(Protocol):
     text_only: bool
 
     def __call__(self) -> Iterator[tuple[Record, str]]: ...
+
+
+def is_own_table(columns: Iterable[str]) -> bool:
+    """Whether these are the columns of a table of rows that evalrun wrote."""
+    names = tuple(columns)
+    return names[: len(TABLE_START)] == TABLE_START and names[-len(TABLE_END) :] == TABLE_END
 
 
 class InvalidRecord(dict[str, Any]):
@@ -141,7 +152,7 @@ def json_record(record: Mapping[Any, Any]) -> Record:
 
 def json_value(value: Any, *, depth: int = 1) -> Any:
     """The value as JSON data: dates as ISO 8601 text, NaN as null, bytes as text or else base64."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str | bool | int | Spelled):
         return value
     if depth > MAX_DEPTH:
         raise NotJsonError(f"is nested more than {MAX_DEPTH} levels deep")
@@ -152,11 +163,11 @@ def json_value(value: Any, *, depth: int = 1) -> Any:
     if isinstance(value, list | tuple):
         return [json_value(item, depth=depth + 1) for item in value]
     if isinstance(value, Decimal):
-        return _finite(float(value)) if value % 1 or not value.is_finite() else int(value)
+        return _decimal(value)
     if isinstance(value, date | time):  # a datetime is a date
         return value.isoformat()
     if isinstance(value, timedelta):
-        return value.total_seconds()
+        return _seconds(value)
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -174,6 +185,23 @@ def deeper_than(value: Any, limit: int) -> bool:
     if limit <= 0:
         return True
     return any(deeper_than(item, limit - 1) for item in (value.values() if isinstance(value, dict) else value))
+
+
+def _seconds(value: timedelta) -> float:
+    """The seconds of a duration, exactly; those of pandas count nanoseconds."""
+    nanoseconds = getattr(value, "nanoseconds", 0)
+    if not nanoseconds:
+        return value.total_seconds()
+    microseconds = value // timedelta(microseconds=1)
+    return parse_float(f"{Decimal(microseconds * 1000 + nanoseconds).scaleb(-9):f}")
+
+
+def _decimal(value: Decimal) -> float | int | None:
+    """The number with all its digits, as the column's scale has them: 1.50 stays 1.50."""
+    if not value.is_finite():
+        return _finite(float(value))
+    text = f"{value:f}"
+    return parse_float(text) if "." in text else parse_int(text)
 
 
 def _finite(number: float) -> float | None:

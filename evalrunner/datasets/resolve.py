@@ -30,6 +30,7 @@ from evalrunner.plugins import (
 from evalrunner.suite.schema import DatasetSpec
 from evalrunner.suite.validate import check_value, describe_type, keys_of
 
+PACKED = frozenset({"parquet", "xlsx"})  # formats that are compressed themselves
 STDIN = "-"
 STDIN_COPY = "stdin"  # with the extension of its format
 EXTENSION_ALIASES = {"ndjson": "jsonl"}
@@ -205,7 +206,11 @@ class DatasetResolver:
             spec = getattr(self.spec.columns, role)
             if spec is not None and spec.split is not None:
                 self.report(f"columns.{role}.split", f"splits {role!r}; only 'expected' can have several values")
+            if spec is not None and spec.json is not None and role != "input":
+                self.report(f"columns.{role}.json", f"is not for {role!r}; only 'expected' and 'input' can be JSON")
         expected = self.spec.columns.expected
+        if expected is not None and expected.split is not None and expected.json:
+            self.report("columns.expected.json", "cannot be combined with 'split'; keep one of them")
         if expected is not None and expected.split == "":
             self.report("columns.expected.split", "is empty; set the separator of the answers, such as '|'")
 
@@ -475,7 +480,7 @@ def type_of(name: str) -> str | None:
     lowered = name.lower()
     extension = Path(lowered.removesuffix(".gz")).suffix.removeprefix(".")
     kind = EXTENSION_ALIASES.get(extension, extension)
-    if kind not in BUILTIN["datasets"] or (kind == "parquet" and lowered.endswith(".gz")):
+    if kind not in BUILTIN["datasets"] or (kind in PACKED and lowered.endswith(".gz")):
         return None
     return kind
 

@@ -31,12 +31,16 @@ from evalrunner.datasets.columns import (
     compile_where,
     digest_line,
     getter,
+    is_list,
     known_columns,
 )
-from evalrunner.datasets.records import InvalidRecord, Reader, Record
+from evalrunner.datasets.csv import DelimitedReader
+from evalrunner.datasets.json import parse_list
+from evalrunner.datasets.records import InvalidRecord, Reader, Record, is_own_table
 from evalrunner.domain import Sample
 from evalrunner.errors import Problem, RunError, SuiteError, nearest
 from evalrunner.prompts import ABSENT, find_value
+from evalrunner.spelling import respell, spellings, to_json
 from evalrunner.suite.schema import DatasetSpec
 
 MAX_PROBLEMS = 20
@@ -105,6 +109,7 @@ class SampleSource:
         `prefix` is the number of first samples to digest apart. Raises SuiteError with the first problems, and for an empty dataset.
         """
         self._stamps = [source.stamp() for source in self._rows.sources]
+        lists = self._rows.find_lists()
         report, ids = ScanReport(unseen=set(self._spec.where)), FirstPassIds()
         count, answered, prefix_digest = 0, 0, None
         digest = hashlib.sha256()
@@ -126,7 +131,7 @@ class SampleSource:
         if problems or not count:
             raise SuiteError(problems or [self._rows.empty_reason(report)])
         self._repeats, self._count = ids.repeats, count
-        notices = (*self._rows.notices(), *_duplicate_notices(ids.repeats))
+        notices = (*self._rows.notices(), *_list_notices(lists, report), *_duplicate_notices(ids.repeats))
         return Scan(
             count, tuple(report.columns), digest.hexdigest(), notices, answered, prefix_digest, tuple(report.nested)
         )
@@ -167,6 +172,24 @@ class SampleSource:
         self._shuffle = Shuffle(path, seed=self._spec.shuffle, limit=self._spec.limit, cluster=cluster)
         self._shuffle.fill(samples)
         return iter(self._shuffle)
+
+
+def _list_notices(lists: Iterable[str], report: ScanReport) -> tuple[str, ...]:
+    """What was done with lists in the cells of a text format."""
+    notices = [
+        f"every cell of {column!r} is a JSON list: each item is an accepted answer; to accept the texts as they are, set columns: {{expected: {{column: {column}, json: false}}}}"
+        for column in lists
+    ]
+    if report.lists_as_text:
+        cells = (
+            "1 cell of the accepted answers is a list that was"
+            if report.lists_as_text == 1
+            else f"{report.lists_as_text:,} cells of the accepted answers are lists that were"
+        )
+        notices.append(
+            f"{cells} read as one text; to accept each item, set columns: {{expected: {{column: {report.list_column}, json: true}}}}"
+        )
+    return tuple(notices)
 
 
 def _duplicate_notices(repeats: Mapping[str, int]) -> tuple[str, ...]:
@@ -212,6 +235,27 @@ class SourceRows:
 
     spec: DatasetSpec
     sources: tuple[Source, ...]
+    lists: dict[str, None] = field(default_factory=dict)  # columns whose cells are all JSON lists
+
+    def find_lists(self) -> Iterable[str]:
+        """The columns of accepted answers in text files whose cells are all JSON lists.
+
+        Most columns are decided by their first cell. Only a column of lists is read to its end.
+        """
+        mapper = ColumnMapper(self.spec.columns, text_only=True)
+        files = [source for source in self.sources if isinstance(source.reader, DelimitedReader)]
+        if not mapper.detects_lists or len(files) < len(self.sources):
+            return ()
+        for column in mapper.expected_columns:
+            cells = (cell for source in files for cell in _cells(source, column))
+            first = next(cells, None)
+            if (
+                first is not None
+                and parse_list(first) is not None
+                and all(parse_list(cell) is not None for cell in cells)
+            ):
+                self.lists[column] = None
+        return self.lists
 
     def iter_samples(self, observer: ScanObserver, ids: FirstPassIds | LaterPassIds) -> Iterator[tuple[Sample, str]]:
         """Every sample that `where` selects, with its location. `observer` gets the problems of the others."""
@@ -221,10 +265,15 @@ class SourceRows:
             text_only = bool(getattr(source.reader, "text_only", False))
             mapper = ColumnMapper(self.spec.columns, text_only=text_only)
             selects = compile_where(where, text_only=text_only) if where else None
+            mapper.lists = frozenset(self.lists)
+            detects, first = mapper.detects_lists, True
             for record, location in source.records():
                 if isinstance(record, InvalidRecord):
                     observer.on_problem(Problem(location, "", record.message))
                     continue
+                if first and detects and is_own_table(record):
+                    mapper.lists = frozenset(mapper.expected_columns)
+                first = False
                 observer.on_record(record)
                 if selects is not None and not selects(record):
                     continue
@@ -236,6 +285,8 @@ class SourceRows:
                     for problem in mapper.problems(record) or [wrong]:
                         self._report(observer, source, location, problem)
                     continue
+                if text_only and detects and not mapper.lists and any(map(is_list, fields.expected)):
+                    observer.on_list(mapper.expected_columns[0])
                 yield Sample(name, fields.input, fields.expected, record, fields.messages, index), location
                 index += 1
 
@@ -321,6 +372,15 @@ class SourceRows:
             yield from (record for record, _ in source.records() if not isinstance(record, InvalidRecord))
 
 
+def _cells(source: Source, column: str) -> Iterator[str]:
+    """The texts of a column that are not empty."""
+    get = getter(column)
+    for record, _ in source.records():
+        cell = get(record)
+        if isinstance(cell, str) and cell:
+            yield cell
+
+
 def _display(value: Any) -> str:
     """A value as the suite would write it, cut to MAX_VALUE_LENGTH."""
     if isinstance(value, list | tuple):
@@ -339,6 +399,9 @@ class ScanObserver:
 
     def on_candidate(self, scope: Hashable) -> None:
         """`where` selected a record, or a sample will be checked."""
+
+    def on_list(self, column: str) -> None:
+        """An accepted answer is a list that was read as one text."""
 
     def on_problem(self, problem: Problem, *, group: Group | None = None, whole: Problem | None = None) -> None:
         """A problem was found. `whole` replaces it if everything in the scope of the group has it."""
@@ -360,6 +423,8 @@ class ScanReport(ScanObserver):
     nested: dict[str, None] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
     total: int = 0
+    lists_as_text: int = 0
+    list_column: str = ""
     _first: list[tuple[Problem, Group | None]] = field(default_factory=list)
     _wholes: dict[Group, Problem] = field(default_factory=dict)
     _members: Counter[Group | None] = field(default_factory=Counter)
@@ -377,6 +442,10 @@ class ScanReport(ScanObserver):
 
     def on_candidate(self, scope: Hashable) -> None:
         self._scopes[scope] += 1
+
+    def on_list(self, column: str) -> None:
+        self.lists_as_text += 1
+        self.list_column = column
 
     def on_problem(self, problem: Problem, *, group: Group | None = None, whole: Problem | None = None) -> None:
         self.total += 1
@@ -433,14 +502,15 @@ class Shuffle:
         value = ABSENT if self._cluster is None else find_value(sample.metadata, self._cluster)
         if value is ABSENT or value is None or value == "":
             return sample.id
-        return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+        return value if isinstance(value, str) else to_json(value, sort_keys=True, default=str)
 
     def __iter__(self) -> Iterator[tuple[Sample, str]]:
         with self.path.open("rb") as file:
             for index, offset in enumerate(self._offsets):
                 file.seek(offset)
                 text, _, location = file.readline().rstrip(b"\n").rpartition(SEPARATOR)
-                name, value, expected, metadata, listed = json.loads(text)
+                fields, spelling = json.loads(text)
+                name, value, expected, metadata, listed = respell(fields, spelling)
                 messages = None if listed is None else tuple(listed)
                 yield Sample(name, value, tuple(expected), metadata, messages, index), location.decode(errors="replace")
 
@@ -460,7 +530,7 @@ class _SampleWriter:
     def __call__(self, sample: Sample, location: str) -> int:
         fields = [sample.id, sample.input, sample.expected, sample.metadata, sample.messages]
         suffix = location.encode(errors="replace").replace(b"\n", b" ")
-        line = json.dumps(fields).encode() + SEPARATOR + suffix + b"\n"
+        line = json.dumps([fields, spellings(fields)]).encode() + SEPARATOR + suffix + b"\n"
         start, self._end = self._end, self._end + len(line)
         self._write(line)
         return start

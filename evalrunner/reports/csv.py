@@ -7,24 +7,32 @@ import json
 import re
 import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
 from typing import IO, Any
 
+from evalrunner.datasets.json import parse_list
+from evalrunner.datasets.records import TABLE_END, TABLE_START
 from evalrunner.domain import Completion, Row
-from evalrunner.formatting import plain_text
+from evalrunner.formatting import FORMULA, counted, escape_controls, guard_formula, plain_text
 from evalrunner.redact import redact
 from evalrunner.reports.view import RunView
+from evalrunner.runs.folder import TABLE_FILE
 from evalrunner.runs.row_log import read_rows
+from evalrunner.spelling import Spelled
 from evalrunner.stats.summary import Measure, output_rate
 from evalrunner.storage import replacing
 
-ROW_COLUMNS = ("id", "target", "epoch", "input")
-XLSX_CELL = 32_767  # characters that a cell of Excel holds
-XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0 §2.2 forbids them
-END_COLUMNS = ("latency", "token_count", "cost_usd", "finish_reason")
+XLSX_CELL = 32_767  # UTF-16 units that a cell of Excel holds
+XLSX_ROWS = 1_048_576  # rows of a sheet, with the header
+XLSX_DIGITS = 15  # that Excel keeps of a number
+# XML 1.0 §2.2 forbids them, and its parsers read \r as \n
+XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
+XLSX_ESCAPED = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")  # a text that Excel would take for an escape
 STREAMED_COLUMNS = ("ttft", "output_rate")  # only where answers are streamed
-FORMULA = frozenset("=+-@\t\r\n")  # characters at which spreadsheets start a formula, or which they skip before one
+INT64 = 2**63
 
 
 class TableShape:
@@ -37,12 +45,15 @@ class TableShape:
             (measure.name, *(f"{measure.versioned_name}/{part}" for part in ("score", "state", "justification")))
             for measure in self.measures
         ]
-        ending = (*STREAMED_COLUMNS, *END_COLUMNS) if streaming else END_COLUMNS
+        ending = (*STREAMED_COLUMNS, *TABLE_END) if streaming else TABLE_END
         scores = [column for _, *columns in self.cells for column in columns]
-        taken = {*ROW_COLUMNS, "expected", "output", *scores, *ending}
+        taken = {*TABLE_START, "expected", "output", *scores, *ending}
         plain = [name for name in sample_columns if name not in ("id", "input", "expected")]
-        self.samples = {name: f"sample.{name}" if name in taken else name for name in plain}
-        self.columns = (*ROW_COLUMNS, *self.samples.values(), "expected", "output", *scores, *ending)
+        self.samples = {name: _free_name(name, taken, plain) if name in taken else name for name in plain}
+        self.numbers = {*(score for _, score, *_ in self.cells), *STREAMED_COLUMNS, "latency", "cost_usd"} - set(
+            self.samples.values()
+        )
+        self.columns = (*TABLE_START, *self.samples.values(), "expected", "output", *scores, *ending)
 
     def record(self, row: Row) -> dict[str, Any]:
         """The row by column: numbers as numbers, None for missing values."""
@@ -72,32 +83,25 @@ class TableShape:
         return record
 
 
+def _free_name(name: str, *taken: Collection[str]) -> str:
+    """The name with `sample.` before it, as often as it takes to differ from those taken."""
+    while any(name in names for names in taken):
+        name = f"sample.{name}"
+    return name
+
+
 def expected_text(expected: Sequence[str]) -> str | None:
-    """One expected answer as it is, several as a JSON list, None for none."""
+    """One expected answer as it is, several, or one that could be read as such, as a JSON list, None for none."""
     if not expected:
         return None
-    return expected[0] if len(expected) == 1 else json.dumps(list(expected), ensure_ascii=False)
+    if len(expected) == 1 and parse_list(expected[0]) is None:
+        return expected[0]
+    return json.dumps(list(expected), ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return plain_text(value)
-
-
-def guard_formula(text: str) -> str:
-    """Text that is safe for spreadsheets: a formula gets an apostrophe, numbers do not."""
-    if "\0" in text:  # readers of CSV stop at a NUL
-        text = text.replace("\0", "")
-    return "'" + text if text[:1] in FORMULA and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.strip() == text
+    """A value as a cell: lists and mappings as JSON."""
+    return value if value is None or isinstance(value, str | int | float) else plain_text(value)
 
 
 class SpooledLines:
@@ -164,40 +168,133 @@ class ParquetReporter:
         return
 
     def on_end(self, run: RunView, /) -> None:
-        frame = _frame(run)
-        for name in frame.columns:
-            if frame[name].dtype.kind not in "iufb":  # a column of mixed types has no type in Parquet
-                frame[name] = [None if value is None else _utf8(str(value)) for value in frame[name]]
+        import pyarrow
+        import pyarrow.parquet
+
+        shape = table_shape(run)
+        records = [shape.record(row) for row in _ordered(run)]
+        columns = {
+            _utf8(redact(name)): _typed([record[name] for record in records], number=name in shape.numbers)
+            for name in shape.columns
+        }
         with replacing(self.path) as part:
-            frame.to_parquet(part, index=False)
+            pyarrow.parquet.write_table(pyarrow.table(columns), part)
+
+
+def _typed(values: Sequence[Any], *, number: bool) -> Any:
+    """A column of one type that shows every value as it is: integers, floats, booleans, else text."""
+    import pyarrow
+
+    kinds = {type(value) for value in values if value is not None}
+    if number:
+        return pyarrow.array(values, pyarrow.float64())
+    if kinds == {int} and all(value is None or abs(value) < INT64 for value in values):
+        return pyarrow.array(values, pyarrow.int64())
+    if kinds == {bool}:
+        return pyarrow.array(values, pyarrow.bool_())
+    if kinds == {float}:
+        return pyarrow.array(values, pyarrow.float64())
+    texts = [None if value is None else _utf8(redact(plain_text(value))) for value in values]
+    return pyarrow.array(texts, pyarrow.string())
 
 
 class XlsxReporter:
-    """Writes `.xlsx`: the same table as a sheet of Excel. Needs openpyxl."""
+    """Writes `.xlsx`: the same table as a sheet of Excel. Needs openpyxl. `notices` says what does not fit into a sheet."""
 
     requires = ("openpyxl", "xlsx")
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.notices: tuple[str, ...] = ()
 
     def on_start(self, run: RunView, /) -> None:
         return
 
     def on_end(self, run: RunView, /) -> None:
+        import openpyxl
+
+        shape = table_shape(run)
+        book = openpyxl.Workbook(write_only=True)
+        sheet = _Sheet(book.create_sheet("rows"))
+        sheet.append(shape.columns)
+        for row in _ordered(run):
+            record = shape.record(row)
+            sheet.append(record.values(), numbers=[name in shape.numbers for name in record])
+        self.notices = tuple(f"{str(self.path)!r}: {notice}" for notice in sheet.notices())
         with replacing(self.path) as part:
-            _frame(run).map(_excel_cell).to_excel(part, sheet_name="rows", index=False, engine="openpyxl")
+            book.save(part)
 
 
-def _frame(run: RunView) -> Any:
-    return table_frame(read_rows(run.folder), table_shape(run), list(run.targets))
+class _Sheet:
+    """A sheet that is written row by row. Texts are cells of text, never formulas or errors; `cut` counts those too long."""
+
+    def __init__(self, sheet: Any) -> None:
+        self.sheet = sheet
+        self.rows = self.cut = 0
+
+    def append(self, values: Collection[Any], numbers: Iterable[bool] = repeat(False)) -> None:
+        """Add a row, unless the sheet is full. `numbers` says which values are numbers however Excel shows them."""
+        self.rows += 1
+        if self.rows <= XLSX_ROWS:
+            self.sheet.append(
+                [value if number else self._cell(value) for value, number in zip(values, numbers, strict=False)]
+            )
+
+    def _cell(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool) or _is_excel_number(value):
+            return value
+        from openpyxl.cell import WriteOnlyCell
+
+        text = escape_xml_controls(self._fit(redact(plain_text(value))))
+        cell = WriteOnlyCell(self.sheet)
+        cell._value = text  # noqa: SLF001  its setter takes "=…" for a formula, "#N/A" for an error, and cuts escapes
+        cell.data_type = "s"
+        cell.quotePrefix = text[:1] in FORMULA or text[:1] == "'"  # stays text when it is edited in Excel
+        return cell
+
+    def _fit(self, text: str) -> str:
+        """The text, cut with a mark where it exceeds a cell. Excel counts UTF-16 units."""
+        units = text.encode("utf-16-le", errors="surrogatepass")
+        if len(units) <= 2 * XLSX_CELL:
+            return text
+        self.cut += 1
+        mark = f" … [cut: {len(text):,} characters]"
+        kept = units[: 2 * (XLSX_CELL - len(mark))].decode("utf-16-le", errors="ignore")  # no half of a pair
+        return kept + mark
+
+    def notices(self) -> Iterator[str]:
+        if self.cut:
+            yield (
+                f"{counted(self.cut, 'cell')} cut to the {XLSX_CELL:,} characters that Excel allows; "
+                f"{TABLE_FILE} has the whole texts"
+            )
+        if self.rows > XLSX_ROWS:
+            yield (
+                f"{self.rows - XLSX_ROWS:,} rows left out: a sheet of Excel has {XLSX_ROWS:,}; {TABLE_FILE} has all rows"
+            )
+
+
+def _is_excel_number(value: Any) -> bool:
+    """Whether Excel shows a number as it is written: it keeps 15 digits, and 1.0 is 1 there."""
+    if isinstance(value, Spelled) or not isinstance(value, int | float):
+        return False
+    return len(str(value)) <= XLSX_DIGITS and str(value) == f"{Decimal(f'{value:.{XLSX_DIGITS}g}'):f}"
+
+
+def escape_xml_controls(text: str) -> str:
+    r"""Text for a cell of Excel: what XML cannot hold as `_x0001_`, direction and invisible characters as `\u202e`."""
+    text = XLSX_ESCAPED.sub("_x005F_", text)
+    text = XLSX_ILLEGAL.sub(lambda found: f"_x{ord(found[0]):04X}_", text)
+    return escape_controls(text)
+
+
+def _ordered(run: RunView) -> list[Row]:
+    """The rows by target, sample and epoch."""
+    return ordered_rows(read_rows(run.folder), list(run.targets))
 
 
 def _utf8(text: str) -> str:
     return text.encode("utf-8", errors="backslashreplace").decode()
-
-
-def _excel_cell(value: Any) -> Any:
-    return XLSX_ILLEGAL.sub("", guard_formula(value))[:XLSX_CELL] if isinstance(value, str) else value
 
 
 class _Line:
@@ -207,13 +304,19 @@ class _Line:
         return text
 
 
-_WRITER: Any = csv.writer(_Line(), lineterminator="\n")
+_WRITER: Any = csv.writer(_Line(), lineterminator="\r\n")  # it quotes what the line terminator has: also a lone \r
 
 
-def encode_line(values: Any) -> bytes:
-    """One line of CSV, keys redacted, formulas disarmed."""
-    line: str = _WRITER.writerow([guard_formula(value) if isinstance(value, str) else value for value in values])
-    return redact(line).encode("utf-8", errors="backslashreplace")
+def encode_line(values: Iterable[Any]) -> bytes:
+    """One line of CSV, keys redacted, formulas disarmed, control characters escaped."""
+    line: str = _WRITER.writerow([_csv_cell(value) for value in values])
+    return escape_controls(redact(line[:-2])).encode() + b"\n"
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return guard_formula(value)
+    return plain_text(value) if isinstance(value, bool) else value
 
 
 def table_shape(run: RunView) -> TableShape:
@@ -221,10 +324,15 @@ def table_shape(run: RunView) -> TableShape:
     return TableShape(run.columns, run.measures, streaming=run.streaming)
 
 
-def table_frame(rows: Iterator[Row], shape: TableShape, targets: Sequence[str]) -> Any:
+def ordered_rows(rows: Iterable[Row], targets: Sequence[str]) -> list[Row]:
+    """Rows by target, sample and epoch."""
+    order = {name: place for place, name in enumerate(targets)}
+    return sorted(rows, key=lambda row: (order[row.target], row.sample.index, row.epoch))
+
+
+def table_frame(rows: Iterable[Row], shape: TableShape, targets: Sequence[str]) -> Any:
     """The table as a pandas DataFrame, with texts unchanged: no guard against formulas."""
     import pandas
 
-    order = {name: place for place, name in enumerate(targets)}
-    ordered = sorted(rows, key=lambda row: (order[row.target], row.sample.index, row.epoch))
-    return pandas.DataFrame.from_records([shape.record(row) for row in ordered], columns=list(shape.columns))
+    records = [shape.record(row) for row in ordered_rows(rows, targets)]
+    return pandas.DataFrame.from_records(records, columns=list(shape.columns))

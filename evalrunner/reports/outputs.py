@@ -1,7 +1,7 @@
 """The files of a run: one reporter for each format, found by its extension among the plug-ins.
 
 A reporter of a file is constructed with its path and receives the run as every `Reporter` does. `on_row` is optional.
-`requires` names the package it needs and the extra that installs it.
+`requires` names the package it needs and the extra that installs it; `notices` is what it says about the written file.
 """
 
 from __future__ import annotations
@@ -106,6 +106,10 @@ class Outputs:
             output.attempt(partial(output.reporter.on_end, run))
         return tuple(f"a report could not be written: {output.problem}" for output in chosen if output.problem)
 
+    def notices(self) -> tuple[str, ...]:
+        """What the reporters say about the files they wrote, such as cells that were cut."""
+        return tuple(notice for output in self.outputs for notice in getattr(output.reporter, "notices", ()))
+
     def on_end(self, run: RunView, /) -> None:
         """Write the other files, then all copies. Raises RunError that names those that could not be written."""
         for output in self.outputs:
@@ -148,15 +152,17 @@ def in_ci(environ: Mapping[str, str]) -> bool:
     return environ.get("CI", "").lower() not in ("", "0", "false") or environ.get("GITHUB_ACTIONS") == "true"
 
 
-def replay(folder: RunFolder, outputs: Sequence[Path], *, runs: Path, **options: Any) -> None:
-    """Write outputs of a stored run: its rows go through the same reporters once more.
+def replay(folder: RunFolder, outputs: Sequence[Path], *, runs: Path, **options: Any) -> tuple[str, ...]:
+    """Write outputs of a stored run: its rows go through the same reporters once more. Returns their notices.
 
     `runs` is where its baseline may be. `options`, such as `max_bytes`, go to the reporters that have them. Raises
     SuiteError for an output that cannot be written, RunNotFoundError for a run that cannot be read.
     """
     check_outputs([str(path) for path in outputs])
     run = stored_view(folder, runs)
-    send_rows(run, [_reporter(path, options) for path in outputs])
+    reporters = [_reporter(path, options) for path in outputs]
+    send_rows(run, reporters)
+    return tuple(notice for reporter in reporters for notice in getattr(reporter, "notices", ()))
 
 
 def send_rows(run: RunView, reporters: Sequence[Any]) -> None:

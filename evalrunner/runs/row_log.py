@@ -24,6 +24,7 @@ from evalrunner.domain import EMPTY, Cell, Completion, Failure, FailureKind, Jud
 from evalrunner.errors import RunError
 from evalrunner.redact import redact
 from evalrunner.runs.folder import ROWS_FILE
+from evalrunner.spelling import respell, spellings, to_json
 from evalrunner.storage import KeyTable, dump_json, load_json
 
 SYNC_INTERVAL_S = 1.0  # a write survives a crash of the process without fsync; this is for a crash of the machine
@@ -33,6 +34,7 @@ DECODE_ERRORS = (ValueError, KeyError, AttributeError, TypeError)  # raised for 
 VERSION = 2
 """In version 1 the cause of a cell without a score was a prefix of its reason: `judge: unreadable verdict`."""
 READABLE_VERSIONS = (1, VERSION)
+SPELLED = ("input", "metadata")  # the fields whose numbers are as written in the dataset
 _MARK = b',"sum":"'
 _EVENT = b'{"v":%d,"event":' % VERSION
 _CAUSES = frozenset(get_args(UnscoredCause) + get_args(FailureKind))
@@ -200,7 +202,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
     try:
         body = redact(dump_json(record))[:-1].encode()
     except UnicodeEncodeError:  # a lone surrogate, which JSON can express and UTF-8 cannot
-        body = redact(json.dumps(record, separators=(",", ":"), default=str))[:-1].encode()
+        body = redact(to_json(record, separators=(",", ":"), default=str))[:-1].encode()
     return b'%b%b%08x"}\n' % (body, _MARK, zlib.crc32(body))
 
 
@@ -282,6 +284,9 @@ def row_to_record(row: Row) -> dict[str, Any]:
     else:
         record["completion"] = _completion_to_record(answer)
     record["cells"] = {name: _cell_to_record(cell) for name, cell in row.cells.items()}
+    texts = {name: inner for name in SPELLED if (inner := spellings(record[name])) is not None}
+    if texts:
+        record["spelling"] = texts  # for readers to whom 1.10 is 1.1
     return record
 
 
@@ -339,6 +344,8 @@ def _call_to_record(call: JudgeCall) -> dict[str, Any]:
 
 def row_from_record(record: Mapping[str, Any]) -> Row:
     """The row of a record of the row log."""
+    if "spelling" in record:
+        record = respell(record, {name: texts for name, texts in record["spelling"].items() if name in SPELLED})
     sample = Sample(
         id=record["id"],
         input=record["input"],

@@ -5,7 +5,6 @@ Pure, and the same for any order of the rows.
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Metric, Row, Sample, cell_message
 from evalrunner.prompts import ABSENT, find_value
+from evalrunner.spelling import Spelled, to_json
 from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, find_aggregate, metric_interval
 from evalrunner.stats.intervals import Interval
 from evalrunner.stats.tally import (
@@ -202,7 +202,9 @@ def value_text(value: Any) -> str:
     """The value of a column as a group's name: text unchanged, other values as JSON, a missing value as empty text."""
     if value is ABSENT or value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    if isinstance(value, str | Spelled):
+        return str(value)
+    return to_json(value, ensure_ascii=False, sort_keys=True, default=str)
 
 
 @dataclass(slots=True)

@@ -153,12 +153,12 @@ def parse_condition(text: str) -> tuple[str, Any]:
     column, equals, value = text.partition("=")
     if not equals or not column.strip():
         raise SuiteError(f"--where {text!r}: should read column=value")
-    return column.strip(), _yaml_value(value, f"--where {text!r}")
+    return column.strip(), _yaml_value(value, f"--where {text!r}", ("dataset", "where"))
 
 
-def _yaml_value(text: str, flag: str) -> Any:
+def _yaml_value(text: str, flag: str, path: KeyPath) -> Any:
     try:
-        return parse_document(text, file=flag).data
+        return parse_document(text, file=flag, base=path).data
     except SuiteError as broken:
         raise SuiteError(f"{flag}: {broken.problems[0].message}") from None
 
@@ -170,7 +170,7 @@ def _apply_setting(document: Document, setting: str) -> None:
     if not equals or not steps or "".join(step.group(0) for step in steps) != name.strip().replace(".", ""):
         raise SuiteError(f"{flag}: should read key.path=value, such as run.timeout=30")
     path = tuple(int(step.group(2)) if step.group(2) else step.group(1) for step in steps)
-    _set(document, path, _yaml_value(value, flag), flag)
+    _set(document, path, _yaml_value(value, flag, path), flag)
 
 
 def _set(document: Document, path: KeyPath, value: Any, flag: str) -> None:

@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from evalrunner.domain import EMPTY
 from evalrunner.errors import SuiteError
 from evalrunner.redact import LOGIN, may_be_secret, redact
+from evalrunner.spelling import respell, spellings, to_json
 
 REDACTED = "redacted"
+SPELLING = "spelling"  # of numbers that JSON readers would read as other texts
 VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")  # the name of a variable is not a secret
 STEPS = re.compile(r"[^.\[\]\s]+")
 
@@ -174,6 +177,7 @@ def options_data(options: RunOptions) -> dict[str, Any]:
     """
     data: dict[str, Any] = {}
     redacted: list[str] = []
+    spelling: dict[str, Any] = {}
     for item in dataclasses.fields(options):
         value = getattr(options, item.name)
         if not is_stored(item) or value == item.default:
@@ -184,19 +188,23 @@ def options_data(options: RunOptions) -> dict[str, Any]:
         elif isinstance(value, str) and _is_secret(value):
             redacted.append(flag_of(item))
             continue
-        data[item.name] = json.loads(json.dumps(value, default=str))
+        data[item.name] = json.loads(to_json(value, default=str))
+        if (texts := spellings(value)) is not None:
+            spelling[item.name] = texts
+    if spelling:
+        data[SPELLING] = spelling
     return {**data, REDACTED: redacted} if redacted else data
 
 
 def options_from(data: Mapping[str, Any]) -> RunOptions:
     """The options in what `options_data` returned. Raises SuiteError for unknown ones."""
     known = {item.name for item in dataclasses.fields(RunOptions) if is_stored(item)}
-    unknown = sorted(set(data) - known - {REDACTED})
+    unknown = sorted(set(data) - known - {REDACTED, SPELLING})
     if unknown:
         raise SuiteError(f"run.json: options.{unknown[0]} is not an option of this version of evalrun")
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in data.items() if name in known
-    }
+    spelling = data.get(SPELLING, EMPTY)
+    data = {name: respell(value, spelling.get(name)) for name, value in data.items() if name in known}
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     return RunOptions(**fields)
 
 

@@ -44,10 +44,14 @@ def key(doc: str, *, default: Any = None, **rules: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ColumnSpec:
-    """Where a value comes from: one source column or dotted path, or several; `split` divides one text."""
+    """Where a value comes from: one source column or dotted path, or several; `split` divides one text.
+
+    `json` is None where the data decides: cells of a text format that are all JSON lists are read as lists.
+    """
 
     column: str | tuple[str, ...] = key("Source column, dotted path into JSON, or a list of them", default="")
     split: str | None = key("Separator of several values in one text")
+    json: bool | None = key("Whether texts of the column are JSON; default: only lists, if every cell is one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class DatasetSpec:
 
     path: str | None = key("File, glob, or - for standard input", path=True)
     rows: tuple[Mapping[str, Any], ...] | None = key("The rows, inline")
-    type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, or a reference to a custom one")
+    type: str | None = key("Reader: csv, tsv, json, jsonl, parquet, xlsx, or a reference to a custom one")
     columns: ColumnsSpec = key("Source columns of id, input, expected and messages", default=ColumnsSpec())
     where: Mapping[str, Any] = key("Keep rows whose column equals the value, or any of a list", default=EMPTY)
     shuffle: int | None = key("Seed of a shuffle whose order is stable when rows are added")

@@ -88,7 +88,7 @@ def _check_conditions(reader: SectionReader, conditions: Mapping[str, Any], path
 
 @reads(ColumnSpec)
 def read_column(reader: SectionReader, item: Any, path: KeyPath) -> ColumnSpec | None:
-    """One source column: a name, a list of names, or `{column, split}`."""
+    """One source column: a name, a list of names, or `{column, split, json}`."""
     if isinstance(item, Mapping):
         fields = reader.section(ColumnSpec, item, path)
         if "column" not in item:

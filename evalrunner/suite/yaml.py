@@ -6,6 +6,7 @@ anchors and merge keys work, dates stay text.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +16,13 @@ from typing import Any
 import yaml
 
 from evalrunner.errors import Problem, SuiteError, nearest
+from evalrunner.spelling import spelled
 from evalrunner.storage import EncodingError, FileTooLargeError, decode_utf8, read_file
 from evalrunner.suite.schema import KeyPath
 from evalrunner.suite.yaml_errors import explain, quoted_template
 
 MAX_BYTES = 16 * 1024 * 1024  # of a suite file; data belongs in a dataset
+SPELLED_KINDS = frozenset({int, float, bool})
 MAX_DEPTH = 100  # levels of nesting
 MAX_VALUES = 1_000_000  # after aliases are resolved: a few lines can expand to billions
 MERGE = "tag:yaml.org,2002:merge"
@@ -56,6 +59,10 @@ for _tag, _pattern, _first in (
     ("merge", r"<<", ["<"]),
 ):  # fmt: skip
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+VERBATIM_SECTIONS: frozenset[KeyPath] = frozenset({("dataset", "rows"), ("dataset", "where")})
+"""Where scalars are data: 1.10, 007 and True keep how they are written."""
 
 
 def _limit_error(what: str, mark: yaml.Mark) -> yaml.constructor.ConstructorError:
@@ -158,15 +165,18 @@ def load_document(path: Path, *, label: str, regular: bool = False) -> Document:
     return parse_document(text, file=label)
 
 
-def parse_document(text: str, *, file: str) -> Document:
-    """The document in `text`. Raises SuiteError with line and column if it is not YAML."""
+def parse_document(text: str, *, file: str, base: KeyPath = ()) -> Document:
+    """The document in `text`. Raises SuiteError with line and column if it is not YAML.
+
+    `base` is the place in a suite that the text is for, where it is only a part of one.
+    """
     document = Document(file)
     loader: _Loader | None = None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is not None:
-            builder = _Builder(loader, document, text)
+            builder = _Builder(loader, document, text, base)
             document.data = builder.build(node, (), 0)
             if builder.unreadable:
                 document.raise_problems()
@@ -179,11 +189,24 @@ def parse_document(text: str, *, file: str) -> Document:
     return document
 
 
+def _verbatim(value: float | bool, text: str) -> Any:
+    """A number or boolean of the data with its spelling, plain where Python writes it the same."""
+    if text == (str(value).lower() if isinstance(value, bool) else str(value)):
+        return value
+    if not math.isfinite(value):
+        return text
+    try:
+        return spelled(text)
+    except ValueError:  # a tag such as !!bool or !!float made it of other text
+        return value
+
+
 class _Builder:
     """Builds data and positions from the node tree, in one pass. `unreadable` values are reported and left out."""
 
-    def __init__(self, loader: _Loader, document: Document, text: str) -> None:
+    def __init__(self, loader: _Loader, document: Document, text: str, base: KeyPath) -> None:
         self.loader = loader
+        self.base = base
         self.document = document
         self.text = text
         self.values = 0
@@ -214,6 +237,8 @@ class _Builder:
             return built
         try:
             value = self.loader.construct_object(node)
+            if type(value) in SPELLED_KINDS and (*self.base, *path)[:2] in VERBATIM_SECTIONS:
+                return _verbatim(value, str(node.value))
             return joined_surrogates(value) if isinstance(value, str) and not value.isascii() else value
         except UnicodeError:
             return self._refuse(

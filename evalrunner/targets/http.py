@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from evalrunner.prompts import (
     template_context,
     value_text,
 )
+from evalrunner.spelling import to_json
 
 Fill: TypeAlias = Callable[[dict[str, Any]], Any]
 ADDRESS = re.compile(r"(?P<origin>(?i:https?)://[A-Za-z0-9._\-:\[\]]+)(?P<path>(?:[/?].*)?)", re.DOTALL)
@@ -175,6 +175,6 @@ def _compile_part(item: Any) -> Fill:
 
 def _as_json(value: Any) -> str:
     try:
-        return json.dumps(value, allow_nan=False, default=str)
+        return to_json(value, allow_nan=False, default=str)
     except (TypeError, ValueError, RecursionError) as unfit:
         raise PromptError(f"the body cannot be written as JSON: {unfit}") from None

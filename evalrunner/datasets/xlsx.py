@@ -1,0 +1,134 @@
+"""Sheets of Excel. A cell reads as it is shown, but never rounded."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from evalrunner.datasets.csv import header_problem
+from evalrunner.datasets.records import InvalidRecord, Reader, Record, is_own_table, json_value
+from evalrunner.errors import MissingExtraError, nearest
+from evalrunner.spelling import parse_float, parse_int
+
+DIGITS = 15  # that Excel keeps of a number; its files may have 17
+LITERALS = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')  # texts, conditions, colors and spaces in a number format
+ZEROS = re.compile(r"(?P<whole>0*)(?:\.(?P<part>0*))?")
+HOURS = re.compile(r"[hHsS]")
+ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")  # as Excel writes what XML cannot hold
+
+
+def xlsx(*, path: str, sheet: str | None = None) -> Reader:
+    """Records of a sheet of Excel whose first row has the names. Raises MissingExtraError if openpyxl is not installed.
+
+    Args:
+        sheet: Name of the sheet. The default is the first one.
+    """
+    try:
+        import openpyxl  # noqa: F401  reported now, not in the first pass
+    except ImportError:
+        raise MissingExtraError("Excel files", "xlsx") from None
+    return ExcelSheet(path, sheet)
+
+
+@dataclass(slots=True)
+class ExcelSheet:
+    """Reads one sheet. Locations count its rows, from 1."""
+
+    path: str
+    sheet: str | None
+    text_only: bool = False
+
+    def __call__(self) -> Iterator[tuple[Record, str]]:
+        try:
+            with _open_book(self.path) as book:
+                if self.sheet is not None and self.sheet not in book.sheetnames:
+                    known = f"; it has: {', '.join(book.sheetnames)}{nearest(self.sheet, book.sheetnames)}"
+                    yield InvalidRecord(f"no sheet {self.sheet!r}{known}"), self.path
+                    return
+                yield from self._records(book[self.sheet or book.sheetnames[0]])
+        except (zipfile.BadZipFile, KeyError, OSError, ValueError) as broken:  # what openpyxl raises for other files
+            yield InvalidRecord(f"cannot be read as Excel: {broken}"), self.path
+
+    def _records(self, sheet: Any) -> Iterator[tuple[Record, str]]:
+        sheet.reset_dimensions()  # other programs write wrong ones
+        names: dict[int, str] = {}
+        for number, row in enumerate(sheet.iter_rows(), 1):
+            cells = {place: cell for place, cell in enumerate(row) if cell.value is not None}
+            location = f"{self.path}:{number}"
+            if not cells:
+                continue
+            if not names:
+                names = {place: str(_value(cell)) for place, cell in cells.items()}
+                if not is_own_table(names.values()):
+                    names = {place: name.strip() for place, name in names.items()}
+                if problem := header_problem(list(names.values())):
+                    yield InvalidRecord(problem), location
+                    return
+            else:
+                yield _record(names, cells), location
+
+
+@contextmanager
+def _open_book(path: str) -> Iterator[Any]:
+    import openpyxl
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of features that have no values: styles, validations
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    try:
+        yield book
+    finally:
+        book.close()
+
+
+def _record(names: dict[int, str], cells: dict[int, Any]) -> Record:
+    for place, cell in cells.items():
+        if place not in names:
+            return InvalidRecord(f"has a value in {cell.coordinate}, whose column has no name in the first row")
+        if cell.data_type == "e":
+            return InvalidRecord(f"has the error {cell.value} in {cell.coordinate}; correct the cell or clear it")
+    return {name: _value(cells[place]) if place in cells else None for place, name in names.items()}
+
+
+def _value(cell: Any) -> Any:
+    """The value of a cell: text, a number or a boolean; dates as ISO 8601, percentages as text."""
+    value = cell.value
+    if isinstance(value, str):
+        return ESCAPED.sub(lambda found: _character(int(found[1], 16)) or found[0], value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(value, cell.number_format)
+    if isinstance(value, datetime) and value == datetime(value.year, value.month, value.day):  # noqa: DTZ001  Excel has no zones
+        hours = HOURS.search(LITERALS.sub("", cell.number_format))
+        return value.isoformat() if hours else value.date().isoformat()
+    return json_value(value)
+
+
+def _character(code: int) -> str | None:
+    return None if 0xD800 <= code <= 0xDFFF else chr(code)
+
+
+def _number(value: float, number_format: str) -> Any:
+    """The number with the zeros that its format adds, and a percentage as text; other formats do not count."""
+    section = LITERALS.sub("", number_format.partition(";")[0]).strip()
+    percent = section.endswith("%")
+    exact = Decimal(value) if isinstance(value, int) else Decimal(f"{value:.{DIGITS}g}")
+    whole, _, part = f"{exact * 100 if percent else exact:f}".partition(".")
+    if percent:  # 0.25 * 100 is 25.00
+        part = part.rstrip("0")
+    zeros = ZEROS.search(section.lstrip("#,")) if "E" not in section and "/" not in section else None
+    if zeros:
+        digits = whole.lstrip("-")
+        fill = len(zeros["whole"]) if not section.startswith(("#", ",")) else 1
+        whole = "-" * (len(whole) - len(digits)) + digits.zfill(fill)
+        part = part.ljust(len(zeros["part"] or ""), "0")
+    text = f"{whole}.{part}" if part else whole
+    if percent:
+        return f"{text}%"
+    return parse_float(text) if part else parse_int(text)
