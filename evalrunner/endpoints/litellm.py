@@ -43,14 +43,15 @@ from evalrunner.endpoints.openai_replies import (
     read_moderations,
     with_cost,
 )
-from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, price_from_table
+from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, price_from_table, price_names, price_of
 from evalrunner.endpoints.sse import ChatChunks
-from evalrunner.errors import MissingExtraError, SuiteError
+from evalrunner.errors import MissingExtraError, SuiteError, nearest
 from evalrunner.suite.schema import ModelSpec
 
 if TYPE_CHECKING:
     import httpx
 
+BARE_PROVIDERS = ("openai", "anthropic")  # whose models LiteLLM knows without their provider
 LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 EXCEPTION_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?:: | - ))+")
 CONNECT_ERRORS = frozenset({"ConnectError", "ClientConnectorError", "ClientConnectorDNSError", "gaierror"})
@@ -87,6 +88,7 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
     api_key, provider = check_key(spec.api_key), f"litellm {spec.model.partition('/')[0]}"
     server = (provider, api_key, tuple(sorted(spec.headers.items())))
     endpoint = context.share(server, lambda: LiteLLMEndpoint(api_key=api_key, headers=spec.headers))
+    check_provider(spec.model)
     identity = identity_of(provider, spec.headers)
 
     def list_price() -> KnownPrice:
@@ -96,6 +98,26 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
     return EndpointHandle(
         endpoint, spec.model, "LiteLLM", context.key(provider, api_key), identity, list_price=list_price
     )
+
+
+def check_provider(model: str) -> None:
+    """Raises SuiteError for a model whose provider LiteLLM does not know.
+
+    The package is imported only to ask about a name that its table of prices does not settle.
+    """
+    names = price_names()
+    prefix, slash, _ = model.partition("/")
+    if slash and any(name.startswith(f"{prefix}/") for name in names):
+        return
+    price = price_of(model)
+    if not slash and price is not None and price.provider in BARE_PROVIDERS:
+        return
+    try:
+        import_litellm().get_llm_provider(model)
+    except Exception:  # LiteLLM's class of it depends on the version
+        known = [name for name in names if name.endswith(f"/{model}")]
+        hint = f"write {' or '.join(sorted(known)[:3])}" if known else f"write PROVIDER/MODEL{nearest(model, names)}"
+        raise SuiteError(f"LiteLLM knows no provider of the model {model!r}; {hint}, or set base_url") from None
 
 
 class LiteLLMEndpoint:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -85,6 +85,11 @@ class Price:
 def price_of(model: str) -> Price | None:
     """The price of a model by its provider's name for it, or None if it is unknown."""
     return _table().get(model)
+
+
+def price_names() -> Collection[str]:
+    """The names of the models in LiteLLM's table."""
+    return _table().keys()
 
 
 def cost_of(requested: str, served: str | None, usage: Usage) -> float | None:

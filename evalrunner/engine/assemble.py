@@ -19,7 +19,7 @@ from evalrunner.datasets.source import SampleSource
 from evalrunner.domain import Preparable, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
-from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck
+from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, foreign_baselines
 from evalrunner.engine.plan import (
     Plan,
     PlannedModel,
@@ -29,7 +29,7 @@ from evalrunner.engine.plan import (
     StoredSamples,
     provenance_of,
 )
-from evalrunner.errors import Problem, SuiteError
+from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.middleware.cache import CACHE_FILE
@@ -125,6 +125,8 @@ class Assembler:
         if baselines:  # they must be of the same scorers and judges
             reject_incompatible(self.document, gates, baselines, provenance)
             self.document.raise_problems()
+        if scan is not None and keys is not None and self.stored is None:
+            scan = replace(scan, notices=(*scan.notices, *foreign_baselines(baselines.values(), keys.keys.values())))
         return Plan(
             suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, provenance, models, design=design,
             baselines=baselines, keys=keys.keys if keys is not None else {}, stored=self.stored,
@@ -196,6 +198,8 @@ class Assembler:
             )
         prompt = self._prompt(spec.prompt or suite.prompt)
         opened = self._open(suite, spec.model)
+        if opened is None and (hint := nearest(spec.name, self.document.excluded_targets)):
+            self.document.problem(spec.key_path, f"the suite has no target {spec.name!r}{hint}")
         if prompt is None or opened is None:
             return None
         merged = {**suite.params, **spec.model.params}

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from evalrunner.baselines.file import Baseline, SampleKey
 from evalrunner.datasets.columns import PLAIN_YAML, known_columns
 from evalrunner.datasets.source import Scan
 from evalrunner.domain import Sample, SampleFilter, SampleValidator
@@ -130,6 +131,13 @@ class DatasetCheck:
             hint = nearest("expected", (one for one in scan.columns if one != "expected"))
             hint = hint.replace("did you mean", "is it in the column") if not self._mapped else ""
             yield f"{samples}, so {_listed(names)} {skips} {'it' if self.without_expected == 1 else 'them'} (first: {self.first_without}){hint}"
+        takers = [
+            one.bound.name
+            for one in self.scorers
+            if _is_custom("scorers", one.spec.type) and "expected" in one.bound.call.parameters
+        ]
+        if takers and self.without_expected == self.count:
+            yield f"no sample has an expected answer: {_listed(takers)} {'gets' if len(takers) == 1 else 'get'} None for 'expected'"
         yield from (notice for one in self._filters if (notice := one.notice()))
         known = [*scan.columns, "input", *(["expected"] if self.without_expected < self.count else [])]
         texts = {requests.target.name: requests.notice(self.count, known) for requests in self._requests}
@@ -137,7 +145,7 @@ class DatasetCheck:
             owners = [target for target, own in texts.items() if own == text]
             yield text if count == len(self.targets) else f"target {_quoted(owners)}: {text}"
         if not self.rescored:
-            yield from unused_prompts(self.suite)
+            yield from unused_settings(self.suite, self.scorers)
         yield from self.columns.notices()
         if self._selects:
             yield from (f"gate {gate.spec.text!r}: {why}" for gate, why in self.columns.empty_slices(self.gates))
@@ -387,16 +395,34 @@ def unread_check_problem(column: str) -> str:
     )
 
 
-def unused_prompts(suite: Suite) -> Iterator[str]:
-    """Notices of a suite's prompt that is not sent to all targets."""
+def unused_settings(suite: Suite, scorers: Sequence[PlannedScorer]) -> Iterator[str]:
+    """Notices of the suite's prompt, parameters, judge and prices where nothing uses them."""
+    typed = [f"{target.name!r} ({target.type})" for target in suite.targets if target.type is not None]
+    if suite.params and len(typed) == len(suite.targets):
+        yield "params are not used: no target is a model"
+    if suite.judge is not None and all(one.judge is None or one.spec.judge is not None for one in scorers):
+        yield "the judge of the suite is not used: no scorer asks it"
+    models = (*(target.model for target in suite.targets), suite.judge, *(one.spec.judge for one in scorers))
+    names = {spec.model for spec in models if spec is not None}
+    known = names | {name.partition("/")[2] for name in names if "/" in name}
+    for name in suite.prices:
+        if name not in known and (hint := nearest(name, known)):
+            yield f"prices: no model {name!r} in this suite{hint}"
     if suite.prompt is None:
         return
-    typed = [f"{target.name!r} ({target.type})" for target in suite.targets if target.type is not None]
     if typed:
         plural = "s" if len(typed) > 1 else ""
         yield f"the prompt is not sent to target{plural} {_listed(typed)}; prompts are for models"
     elif all(target.prompt is not None for target in suite.targets):
         yield "the prompt of the suite is not used: every target has its own"
+
+
+def foreign_baselines(baselines: Iterable[Baseline], keys: Iterable[SampleKey]) -> Iterator[str]:
+    """Notices of baselines that have none of the samples: they are of another dataset."""
+    ids = {key.id for key in keys}
+    for baseline in {baseline.label: baseline for baseline in baselines}.values():
+        if baseline.rows and not any(sample in ids for _, sample in baseline.rows):
+            yield f"the baseline {baseline.label!r} has none of the {counted(len(ids), 'sample')}: it is of another dataset"
 
 
 def likely_expected(columns: Iterable[str], taken: Iterable[str]) -> str | None:

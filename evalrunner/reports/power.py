@@ -237,7 +237,7 @@ def _passes(gate: Gate, drops: Sequence[float | None]) -> str:
 def _drops(gate: Gate, drops: Sequence[float | None]) -> str:
     known = sorted(drop for drop in drops if drop is not None)
     ends = [amount(gate, drop, unit=False) for drop in (known[0], known[-1])] if known else []
-    return " or ".join([_range(ends)] * bool(ends) + ["never"] * (len(known) < len(drops)))
+    return " or ".join(([_range(ends)] if ends else []) + ["never"] * (len(known) < len(drops)))
 
 
 def _range(ends: Sequence[str]) -> str:

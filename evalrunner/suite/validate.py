@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import difflib
 import functools
 import inspect
 import math
@@ -212,6 +213,9 @@ def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
             return value
         if default is not None:
             return default
+        near = difflib.get_close_matches(name, values, n=1, cutoff=0.8) if value is None else []
+        if near:
+            raise UnsetVariable(f"the variable {name} is not set; did you mean {near[0]}?")
         state = "is empty" if value is not None else "is not set"
         raise UnsetVariable(f"the variable {name} {state}; export {name}=… or write ${{{name}:-default}}")
 

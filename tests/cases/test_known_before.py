@@ -476,3 +476,84 @@ def test_a_file_of_another_layout_names_it(name: str, text: str, message: str) -
     Path(name).write_text(text)
     ended = refused(suite(dataset=name))
     assert message in ended and len(ended.splitlines()) == 1
+
+
+# names
+
+
+@pytest.mark.litellm
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("smal", "write PROVIDER/MODEL, or set base_url"),
+        ("mistral-large-latest", "or mistral/mistral-large-latest, or set base_url"),
+        ("opnai/gpt-4o-mini", "write PROVIDER/MODEL; did you mean "),
+    ],
+)
+def test_a_model_without_a_known_provider_is_refused(model: str, hint: str) -> None:
+    pytest.importorskip("litellm")
+    message = refused(suite(target=model))
+    assert f"LiteLLM knows no provider of the model {model!r}; " in message and hint in message
+
+
+@pytest.mark.litellm
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "claude-sonnet-4-5", "groq/new-model", "ollama/anything"])
+def test_a_model_with_a_known_provider_is_accepted(model: str) -> None:
+    pytest.importorskip("litellm")
+    assert command("validate", suite(target=model)).code == 0
+
+
+@pytest.mark.litellm
+def test_a_misspelled_target_of_the_command_line_is_refused() -> None:
+    pytest.importorskip("litellm")
+    path = suite(targets=[{"name": "small", **RECORDED}, {"name": "large", **RECORDED}])
+    assert command(path, "--target", "small", "-q").code == 0
+    ended = command(path, "--target", "smal", "-q")
+    assert (
+        ended.code == 2 and "--target: targets[0]: the suite has no target 'smal'; did you mean 'small'?" in ended.err
+    )
+
+
+def test_a_misspelled_variable_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_KEY", "sk-1")
+    path = suite(target={"model": "m", "base_url": "http://127.0.0.1:9/v1", "api_key": "${MY_SERVCE_KEY}"})
+    message = refused(path)
+    assert "the variable MY_SERVCE_KEY is not set; did you mean MY_SERVICE_KEY?" in message and "sk-1" not in message
+
+
+# settings that nothing uses
+
+
+def test_settings_that_nothing_uses_are_noted(model: ScriptedServer) -> None:
+    price = {"input": 1, "output": 2}
+    judge = {"model": "gpt-5-mini", "base_url": model.base_url}
+    assert notes(suite(params={"temperature": 0}, judge=judge, prices={"gpt-5-mni": price, "other": price})) == [
+        "params are not used: no target is a model",
+        "the judge of the suite is not used: no scorer asks it",
+        "prices: no model 'gpt-5-mni' in this suite; did you mean 'gpt-5-mini'?",
+    ]
+    assert notes(asked(model, "{{ input }}", params={"temperature": 0}, prices={"m": price})) == []
+
+
+def test_a_custom_scorer_that_gets_no_expected_answer_is_noted() -> None:
+    Path("own.py").write_text("def own(output, expected): return expected is None\n")
+    scorers = [{"type": "python", "function": "own.py:own"}]
+    assert notes(suite(rows=without("expected"), scorers=scorers)) == [
+        "no sample has an expected answer: own gets None for 'expected'"
+    ]
+    assert notes(suite(scorers=scorers)) == []
+
+
+def test_a_baseline_of_another_dataset_is_noted() -> None:
+    assert command(suite(), "-q").code == 0 and command("baseline", "accept").code == 0
+    gate = {"metric": "exact_match", "baseline": "main", "max_drop": 0.1}
+    assert notes(suite(gates=[gate])) == []
+    other = [{**row, "id": f"{row['id']}-2"} for row in ROWS]
+    assert notes(suite(gates=[gate], rows=other)) == [
+        "the baseline 'main' has none of the 3 samples: it is of another dataset"
+    ]
+
+
+def test_a_slice_with_one_sample_per_value_is_noted() -> None:
+    rows = [{**ROWS[0], "id": f"q{number}", "input": f"{number}?"} for number in range(30)]
+    assert notes(suite(rows=rows, slices=["id"])) == ["slices: 'id' has a different value in each of the 30 samples"]

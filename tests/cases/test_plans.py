@@ -69,3 +69,8 @@ def test_samples_that_would_decide_are_enough_to_decide(right: int) -> None:
     text = planned(at_least(0.75))
     count = int(re.search(r"about ([\d,]+) samples? decides? with 80% power", text).group(1).replace(",", ""))  # type: ignore[union-attr]
     assert count >= 11  # eleven of eleven: at least .762 at 95%; ten of ten: .741
+
+
+def test_a_plan_of_two_samples_states_that_a_drop_never_fails() -> None:
+    done = command("plan", write(samples((1, "right"), (1, "wrong")), [drop(0.1)]))
+    assert done.code == 0 and "never passes · called worse from never · fails from never" in done.out

@@ -11,7 +11,7 @@ from evalrunner.mlflow.destination import MlflowSpec
 from evalrunner.suite.loader import load_suite
 from tests.fakes.command import evalrun
 
-SUITE = "dataset: {rows: [{input: a, out: a}]}\ntarget: {type: recorded, column: out}\nscorers: [exact_match]\n"
+SUITE = "dataset: {rows: [{input: a, expected: a, out: a}]}\ntarget: {type: recorded, column: out}\nscorers: [exact_match]\n"
 
 
 def load(section: str) -> MlflowSpec | None:
