@@ -105,7 +105,8 @@ class Completion:
     the messages that were sent, filled in by the endpoint or the target. `data` is the result of embed and moderate.
     `rate_limit` is the remaining rate limit of the server; `cached_tokens` is how many input tokens it had cached.
     `reasoning` is what the model thought before the answer: it is kept, and never scored. `reasoning_tokens` are the output
-    tokens spent on it. `unknown_finish_reason` is the provider's word where it is none of the known ones.
+    tokens spent on it. `unknown_finish_reason` is the provider's word where it is none of the known ones, "" where a reply
+    states none. `filter_message` is what the provider's filter says about a filtered answer.
     """
 
     text: str
@@ -125,6 +126,7 @@ class Completion:
     reasoning: str | None = None
     reasoning_tokens: int | None = None
     unknown_finish_reason: str | None = None
+    filter_message: str | None = None
 
     @property
     def answered(self) -> bool:
@@ -133,8 +135,10 @@ class Completion:
 
     @property
     def missing_reason(self) -> str:
-        """Why there is no text to score: the finish reason, and the length of an answer that is reasoning only."""
+        """Why there is no text to score: the finish reason, and what the filter says or the length of mere reasoning."""
         reason = "empty" if self.finish_reason == "stop" else self.finish_reason
+        if reason == "filtered" and self.filter_message:
+            return f"{reason}: {self.filter_message}"
         if self.reasoning is None or self.text.strip() or reason not in ("empty", "length"):
             return reason
         return f"{reason}: reasoning only, {len(self.reasoning):,} characters"

@@ -30,6 +30,7 @@ from evalrunner.endpoints.factory import (
 from evalrunner.endpoints.openai_errors import (
     ErrorText,
     failure_from_error,
+    filtered_answer,
     quote,
     read_rate_limits,
     redirect_failure,
@@ -317,7 +318,7 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
     text = str(error)
     message = quote(NOISE.sub("", EXCEPTION_PREFIX.sub("", text)))
     if "ContentPolicyViolationError" in names:
-        return Completion("", finish_reason="filtered", latency_s=latency_s)
+        return filtered_answer(message, latency_s)
     if names & {"Timeout", "APITimeoutError"}:
         return Failure("timeout", f"the provider timed out: {message}")
     if behind & CONNECT_ERRORS or any(sign in text for sign in CONNECT_ERROR_TEXTS):

@@ -109,6 +109,7 @@ class OpenAIEndpoint:
         parts = urlsplit(self.base_url)
         self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._include_usage = True  # until the server rejects stream_options
+        self._states_finish = False  # whether any answer had a finish reason
         self._priced = _is_openai(parts.hostname)
 
     def __repr__(self) -> str:
@@ -155,13 +156,26 @@ class OpenAIEndpoint:
         data = timed.stream.reply()
         if isinstance(data, Failure | Completion):
             return data
+        states_finish = self._states_finish
         answer = self._answer(request, data, reply.headers, latency_s)
-        return replace(answer, ttft_s=timed.first_s) if isinstance(answer, Completion) else answer
+        if isinstance(answer, Failure):
+            return answer
+        if states_finish and answer.unknown_finish_reason == "":
+            # gateways end a stream well after they lost the provider in the middle of an answer
+            return Failure("connection", "the stream ended without the finish reason that this server states otherwise")
+        return replace(answer, ttft_s=timed.first_s)
 
     def _answer(
         self, request: Request, data: Mapping[str, Any], headers: Mapping[str, str], latency_s: float
     ) -> Completion | Failure:
         answer = _read(request, data, headers, latency_s)
+        if (
+            request.kind == "chat"
+            and isinstance(answer, Completion)
+            and answer.answered
+            and answer.unknown_finish_reason is None
+        ):
+            self._states_finish = True
         if self._priced and isinstance(answer, Completion) and answer.cost_usd is None:
             return with_cost(answer, cost_of(request.model, answer.served_model, read_usage(data)))
         return answer

@@ -18,12 +18,14 @@ from typing import Any
 from evalrunner.domain import EMPTY, Completion, Failure, FailureKind, RateLimitStatus
 from evalrunner.endpoints.vendor_words import (
     ABOUT_KEY,
+    DOWN,
     ENDS_BY_ITSELF,
     FILTERED,
     FIREWALL_PAGE,
     NO_KEY,
     NO_PAYMENT,
     NO_SUCH_MODEL,
+    NO_SUCH_URL,
     NOT_SERVED,
     PER_TIME,
     QUOTA_SENTENCE,
@@ -57,12 +59,21 @@ RATE_LIMIT_PREFIX_RANKS = {
     "llm_provider-x-": 1, "llm_provider-anthropic-": 2, "llm_provider-": 3, "x-": 4, "anthropic-": 5, "": 6,
 }  # fmt: skip
 """Prefixes of the names. The highest rank counts: a proxy's own limits override those that it passes on."""
+RESET_HEADER = re.compile(r"rate-?limit.*reset")
+RATE_LIMIT_FIELD = re.compile(
+    r"(?:remaining=|r=)0\b.*(?:reset=|t=)(\d{1,9})"
+)  # of the IETF's `RateLimit`, in both drafts
+RETRY_HEADERS = (
+    ("retry-after-ms", 1e-3), ("x-ms-retry-after-ms", 1e-3), ("retry-after", 1.0), ("x-retry-after", 1.0), ("retry_after", 1.0),
+    ("x-ratelimit-retry-after", 1.0),
+)  # fmt: skip
 MAX_RATE_LIMIT = 2**53  # a larger number is not a count
 
 MAX_MESSAGE_LENGTH = 200  # characters of a server's text in a message
 MAX_READ_CHARS = 20_000  # of an error page
 TIMEOUT_STATUS = frozenset({408, 504, 524})  # RFC 9110 §15; 524 is Cloudflare's
-TRANSIENT_STATUS = frozenset({409, 425})  # RFC 9110 §15.5.10, RFC 8470 §5.2: 4xx that a retry may solve
+TRANSIENT_STATUS = frozenset({409, 424, 425, 499})
+"""4xx that a retry may solve: RFC 9110 §15.5.10, RFC 8470 §5.2, of a model behind TGI, and of a call that a gateway closed."""
 MISSING_STATUS = frozenset({404, 405, 410})
 
 FIREWALL_STATUS = frozenset({200, 400, 403, 406, 418, 451})
@@ -72,8 +83,9 @@ MESSAGE_NAMES = (
     "message", "error", "detail", "details", "msg", "Message", "error_message", "error_msg", "errorMessage", "status_msg",
     "faultstring", "reason", "description", "title", "text",
 )  # fmt: skip
-CODE_NAMES = ("code", "type", "status", "param", "error_code", "error_type", "status_code", "__type")
-ERROR_NAMES = ("error", "detail", "errors", "base_resp", "fault")  # hold the error; MiniMax and Apigee have their own
+CODE_NAMES = ("code", "Code", "type", "status", "param", "error_code", "error_type", "status_code", "__type")
+ERROR_NAMES = ("error", "Error", "detail", "errors", "base_resp", "fault", "Response")
+"""Names that hold the error, or hold what holds it: Google, FastAPI, MiniMax, Apigee and Tencent have their own."""
 QUOTING_NAMES = frozenset({"input", "flagged_input", "prompt", "messages", "request", "body", "ctx", "content", "loc"})
 """Parts of an error that quote the request, whose words say nothing of the error."""
 MAX_DEPTH, MAX_DETAILS = 5, 30  # of the details of an error
@@ -82,11 +94,30 @@ HTML_TITLE = re.compile(r"<title[^>]*>([^<]{1,300})</title>", re.IGNORECASE)
 KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.…-]{6,}")  # an API key, or what is left of it where a server quotes it
 
 WAIT_SENTENCE = re.compile(
-    r"(?:retry|try again|wait|available again|resets?)(?: after| in| for)?:? (?:about )?"
-    r"((?:\d{1,9}(?:\.\d{1,12})?\s?(?:ms|milliseconds?|s|sec|secs|seconds?|m|min|mins|minutes?|h|hours?|d|days?)\b,?"
-    r"(?: and)?\s?)+|(?:\d{1,9}(?:\.\d{1,12})?[dhms]+)+)",
+    r"(?:retry-after|retry|again|wait|available|resets?|replenished|cool ?down|back)\b[a-z ]{0,20}?"
+    r"(?: after| in| for| within| of| is)?:? (?:about |approximately |at least |another )?"
+    r"((?:\d{1,9}(?:\.\d{1,12})?\s?(?:ms|milliseconds?|s|sec|secs|seconds?|m|min|mins|minutes?|h|hrs?|hours?|d|days?)\b,?"
+    r"(?: and)?\s?)+|(?:\d{1,9}(?:\.\d{1,12})?[dhms]+)+|\d{1,3}:\d\d:\d\d)",
     re.IGNORECASE,
 )
+WAIT_TIME = re.compile(
+    r"(?:resets?|retry|again|until|available|after)\b[a-z ]{0,20}:? "
+    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|\s?UTC|[+-]\d\d:?\d\d)?)",
+    re.IGNORECASE,
+)
+WAIT_ABROAD = re.compile(
+    r"(?P<number>\d{1,9}(?:\.\d{1,12})?)\s?(?P<unit>毫秒|秒|分钟|分|小时|時間|초|분|시간)\s?(?:钟)?(?:之?[后後]|以[后後]|후)"
+    r"|(?:等待|待ち|wait)\s?(?P<number2>\d{1,9})\s?(?P<unit2>毫秒|秒|分钟|小时)"
+    r"|\b(?:dans|en|em|tra|fra|через|après|después de|dopo|(?:in|nach)(?= \d+ (?:sek|minuten|stunden)))\s"
+    r"(?P<number3>\d{1,9}(?:[.,]\d{1,12})?)\s?(?P<unit3>sek|sec|seg|сек|min|мин|stund|heure|hora|ore|час)",
+    re.IGNORECASE,
+)
+"""Sentences in Chinese, Japanese, Korean, German, French, Spanish, Portuguese, Italian and Russian."""
+UNITS_ABROAD = {
+    "毫秒": 1e-3, "秒": 1.0, "초": 1.0, "sek": 1.0, "sec": 1.0, "seg": 1.0, "сек": 1.0, "分钟": 60.0, "分": 60.0, "분": 60.0,
+    "min": 60.0, "мин": 60.0, "小时": 3600.0, "時間": 3600.0, "시간": 3600.0, "stund": 3600.0, "heure": 3600.0, "hora": 3600.0,
+    "ore": 3600.0, "час": 3600.0,
+}  # fmt: skip
 WAIT_PART = re.compile(r"(\d+(?:\.\d+)?)\s?(ms|milli|[dhms])", re.IGNORECASE)
 WAIT_UNIT_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "milli": 1e-3}
 WAIT_NAMES = {
@@ -127,13 +158,39 @@ def failure_from_error(
 ) -> Failure | Completion:
     """The failure for a status and an error text. The status is None for an error that states none."""
     if _is_filtered(status, error):
-        return Completion("", finish_reason="filtered", latency_s=latency_s)
-    kind, advice, fatal = _classify(status or UNSTATED_STATUS, "" if error.page else error.searchable)
+        return filtered_answer(error.message, latency_s)
+    text = "" if error.page else error.searchable
+    unstated = 404 if NO_SUCH_URL.search(text) else UNSTATED_STATUS
+    kind, advice, fatal = _classify(status or unstated, text)
     quoted = f": {error.message.rstrip('.')}" if error.message else ""
     message = f"{advice}{'' if status is None else f' (HTTP {status})'}{quoted}"
-    asked_s = retry_after_s(headers)
+    asked_s, limits = retry_after_s(headers), read_rate_limits(headers)
     wait_s = error.wait_s if asked_s is None else asked_s
-    return Failure(kind, message, status, wait_s, fatal, rate_limit=read_rate_limits(headers))
+    if wait_s is None and kind == "rate_limit" and not fatal:
+        wait_s = reset_s(headers)
+    return Failure(kind, message, status, wait_s, fatal, rate_limit=limits)
+
+
+def reset_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until a limit is reset by the headers of a refusal: of the used-up ones, else of those that state no rest."""
+    used_up: list[float] = []
+    unstated: list[float] = []
+    for name, value in headers.items():
+        if RESET_HEADER.search(name) is None:
+            continue
+        left = headers.get(name.replace("reset", "remaining"))
+        wait_s = parse_wait_s(value, headers)
+        if wait_s and (left is None or _count(left) == 0):
+            (unstated if left is None else used_up).append(wait_s)
+    combined = RATE_LIMIT_FIELD.search(headers.get("ratelimit", "")[:MAX_HEADER_LENGTH])
+    if combined is not None:
+        used_up.append(float(combined.group(1)))
+    return max(used_up) if used_up else min(unstated, default=None)
+
+
+def filtered_answer(message: str, latency_s: float | None = None) -> Completion:
+    """The answer that a filter withheld, with what the provider says about it."""
+    return Completion("", finish_reason="filtered", latency_s=latency_s, filter_message=quote(message) or None)
 
 
 def _is_filtered(status: int | None, error: ErrorText) -> bool:
@@ -176,7 +233,7 @@ def _classify(status: int, text: str) -> tuple[FailureKind, str, bool]:
         )
     if status in TIMEOUT_STATUS:
         return "timeout", "the server timed out", False
-    if status >= 500 or status in TRANSIENT_STATUS:
+    if status >= 500 or status in TRANSIENT_STATUS or DOWN.search(text):
         return _server_kind(text)
     if RATE_LIMITED.search(text) and TIMED_LIMIT.search(text):
         return "rate_limit", "the server's rate limit is reached", False
@@ -288,11 +345,32 @@ def _text(value: Any) -> str:
 
 def wait_in(text: str) -> float | None:
     """Seconds to wait that a sentence asks for: `Please try again in 7m12.5s`. None where it does not."""
-    asked = WAIT_SENTENCE.search(text[:MAX_READ_CHARS])
+    text = text[:MAX_READ_CHARS]
+    asked = WAIT_SENTENCE.search(text)
     if asked is None:
-        return None
+        return _wait_until(text) or _wait_abroad(text)
+    if ":" in asked.group(1):
+        hours, minutes, seconds = (int(part) for part in asked.group(1).split(":"))
+        return hours * 3600.0 + minutes * 60.0 + seconds
     parts = WAIT_PART.findall(asked.group(1))
     return sum(float(number) * WAIT_UNIT_S[unit.lower()] for number, unit in parts) or None
+
+
+def _wait_until(text: str) -> float | None:
+    moment = WAIT_TIME.search(text)
+    return (
+        None
+        if moment is None
+        else _until(re.sub(r"\s?UTC$", "+00:00", moment.group(1), flags=re.IGNORECASE), EMPTY, None)
+    )
+
+
+def _wait_abroad(text: str) -> float | None:
+    asked = WAIT_ABROAD.search(text)
+    if asked is None:
+        return None
+    number, unit = (next(filter(None, asked.group(name, f"{name}2", f"{name}3"))) for name in ("number", "unit"))
+    return float(number.replace(",", ".")) * UNITS_ABROAD[unit.lower()]
 
 
 def _wait_in_facts(facts: Iterable[tuple[str, str]]) -> float | None:
@@ -314,7 +392,7 @@ def quote(text: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:
 
 def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds that the server asks to wait, or None. LiteLLM's proxy passes it on under another name."""
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+    for name, unit_s in RETRY_HEADERS:
         for value in (headers.get(name), headers.get(f"llm_provider-{name}")):
             seconds = parse_wait_s(value, headers, unit_s=unit_s, now=now) if value else None
             if seconds is not None:
@@ -332,6 +410,9 @@ def parse_wait_s(
     """
     if len(text) > MAX_HEADER_LENGTH:
         return None
+    text = text.strip()
+    if text[:1].isdigit():
+        text = text.partition(",")[0]  # a header that was sent twice
     if text[:1].isdigit() and text[-1:] in "dhms":
         return _duration(text)
     try:

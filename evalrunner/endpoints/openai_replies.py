@@ -19,6 +19,7 @@ from evalrunner.endpoints.openai_errors import (
     MAX_READ_CHARS,
     error_text,
     failure_from_error,
+    filtered_answer,
     page_title,
     quote,
     read_error_body,
@@ -112,7 +113,7 @@ def load_reply(body: bytes) -> dict[str, Any] | Failure | Completion:
 def _web_page(body: bytes) -> Failure | Completion:
     error = read_error_body(body)
     if FIREWALL_PAGE.search(error.searchable):
-        return Completion("", finish_reason="filtered")
+        return filtered_answer(error.message)
     title = page_title(body[: 4 * MAX_READ_CHARS].decode("utf-8", "replace"))
     called = f" ({title!r})" if title else f"; it begins {error.message[:60]!r}"
     return Failure("malformed", f"the reply is a web page{called}, not an answer; {CHECK_URL}", 200, fatal=True)
@@ -143,9 +144,13 @@ def read_chat(
     calls = _tool_calls(message)
     refusal += _refusal_parts(message.get("content"))
     usage = read_usage(data)
+    finish_reason = _finish_reason(ending, content, refusal, calls)
+    unknown = quote(str(reason), 60) if ending == "unknown" else None
+    if ending is None and finish_reason in ("stop", "tool_calls"):
+        unknown = ""
     return Completion(
         content or refusal,
-        finish_reason=_finish_reason(ending, content, refusal, calls),
+        finish_reason=finish_reason,
         latency_s=latency_s,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
@@ -157,7 +162,8 @@ def read_chat(
         rate_limit=read_rate_limits(headers),
         reasoning=read_reasoning(message),
         reasoning_tokens=usage.reasoning_tokens,
-        unknown_finish_reason=quote(str(reason), 60) if ending == "unknown" else None,
+        unknown_finish_reason=unknown,
+        filter_message=_filter_message(choice, reason) if ending == "filtered" else None,
     )
 
 
@@ -197,6 +203,24 @@ def _ending(choice: Mapping[str, Any]) -> tuple[Ending | None, Any]:
         if own in ("broken", "length", "filtered", "refused") or (own == "unknown" and kept):
             return own, native
     return ending, reason
+
+
+def _filter_message(data: Mapping[str, Any], reason: Any = None) -> str | None:
+    """What a filtered choice, or Gemini's feedback on a prompt, says: a sentence, the categories, or the word for it."""
+    sentence = _first(data, ("blockReasonMessage", "block_reason_message", "content_filter_message"), _sentence)
+    if sentence is not None:
+        return sentence
+    results = data.get("content_filter_results") or data.get("content_filter_result")  # Azure's
+    categories = [str(name) for name, result in results.items() if isinstance(result, dict) and result.get("filtered")] \
+        if isinstance(results, dict) else []  # fmt: skip
+    if categories:
+        return quote(", ".join(categories))
+    word = _first(data, ("blockReason", "block_reason"), _sentence) or (reason if isinstance(reason, str) else "")
+    return quote(word, 60) if word and word.lower() != "content_filter" else None
+
+
+def _sentence(value: Any) -> str | None:
+    return quote(value) if isinstance(value, str) and value.strip() else None
 
 
 def _finish_reason(
@@ -299,7 +323,7 @@ def _no_choices(data: Mapping[str, Any], headers: Mapping[str, str], latency_s: 
     """What a reply without choices means: the error or the block that it tells, or another service at this address."""
     feedback = data.get("promptFeedback") or data.get("prompt_feedback")
     if isinstance(feedback, dict) and (feedback.get("blockReason") or feedback.get("block_reason")):
-        return Completion("", finish_reason="filtered", latency_s=latency_s)
+        return filtered_answer(_filter_message(feedback) or "", latency_s)
     if tells_error(data):
         return read_error_reply(data, headers, latency_s)
     if "choices" in data or not data:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalrunner.domain import Completion, Failure
-from evalrunner.endpoints.openai_errors import error_text
+from evalrunner.endpoints.openai_errors import error_text, quote
 from evalrunner.endpoints.openai_replies import (
     REASONING_FIELDS,
     load_reply,
@@ -24,9 +24,14 @@ from evalrunner.endpoints.openai_replies import (
     states_error,
     tells_error,
 )
+from evalrunner.endpoints.vendor_words import ending_of
 
 DONE = "[DONE]"  # OpenAI's last event
+DONE_FORMS = frozenset({DONE, "[done]", '"[DONE]"', "DONE"})
+FIELDS = frozenset({b"data", b"event", b"id", b"retry", b""})  # a comment has an empty name
+MAX_STRAY_BYTES = 20_000  # of the lines in a stream that are none of an event
 CHUNK = "chat.completion.chunk"
+NO_WORDS = "an error event without words"
 KEEPALIVES = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 NATIVE_NAMES = ("native_finish_reason", "provider_specific_fields")
 BOM = b"\xef\xbb\xbf"
@@ -40,6 +45,7 @@ class EventDecoder:
     _name: str = ""
     _data: list[str] = field(default_factory=list)
     _at_start: bool = True
+    stray: bytearray = field(default_factory=bytearray)  # lines of no event, such as the error page of a proxy
 
     def feed(self, piece: bytes) -> list[tuple[str, str]]:
         """The events that this piece completes."""
@@ -62,11 +68,13 @@ class EventDecoder:
             if self._at_start:
                 self._at_start, line = False, line.removeprefix(BOM)  # noqa: PLW2901
             if not line:
-                if any(self._data):
+                if any(self._data) or self._name == "error":
                     events.append((self._name, "\n".join(self._data)))
                 self._name, self._data = "", []
                 continue
-            name, _, value = line.partition(b":")  # a comment has an empty name
+            name, _, value = line.partition(b":")
+            if name not in FIELDS and len(self.stray) < MAX_STRAY_BYTES:
+                self.stray += line + b"\n"
             text = value.removeprefix(b" ").decode("utf-8", "replace")  # a complete line has complete characters
             if name == b"data":
                 self._data.append(text)
@@ -105,7 +113,7 @@ class ChatChunks:
         self._rest.update((name, chunk[name]) for name in ("usage", "model", "service_tier") if chunk.get(name))
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, Mapping) and choice.get("index") in (0, None):
+            if isinstance(choice, Mapping) and choice.get("index") in (0, None, "0"):
                 self._add_choice(choice)
 
     def reply(self) -> dict[str, Any]:
@@ -141,10 +149,16 @@ class ChatChunks:
 
     def _add_choice(self, choice: Mapping[str, Any]) -> None:
         self._choice = self._choice or {"index": 0, "finish_reason": None}
-        delta = choice.get("delta") or choice.get("message")  # a gateway may send a whole message in one chunk
+        delta, whole, text = choice.get("delta"), choice.get("message"), choice.get("text")
         if isinstance(delta, Mapping):
             self._add_delta(delta)
-        if choice.get("finish_reason"):
+        if (
+            isinstance(whole, Mapping) and not self.begun
+        ):  # a gateway may send it in one chunk, or repeat all at the end
+            self._add_delta(whole)
+        if isinstance(text, str) and not delta and not whole:  # of the older API, which some servers use for both
+            self._add_delta({"content": text})
+        if ending_of(choice.get("finish_reason")) is not None:
             self._choice["finish_reason"] = choice["finish_reason"]
             self.finished = True
         self._choice.update((name, choice[name]) for name in NATIVE_NAMES if choice.get(name))
@@ -240,40 +254,64 @@ class ChatStream:
         self._read_events(self._events.close())
         if self.chunks.error is not None:
             return self.chunks.reply()
-        if not self._has_events and not self._raw.lstrip().startswith(b":"):
-            return load_reply(bytes(self._raw))
+        stray = bytes(self._events.stray)
+        if not self._has_events and not (self._raw.lstrip().startswith(b":") and not stray):
+            return load_reply(stray if self._raw.lstrip().startswith(b":") else bytes(self._raw))
         if unreadable is not None:
             return malformed("has an event that is not JSON", unreadable)
         if self.chunks.foreign is not None and not self.chunks.finished:
             return malformed_json("has an event that is no chunk of an answer", self.chunks.foreign)
         if not self.complete:
-            return Failure("connection", "the stream ended before the reply was complete")
+            return _stray_error(stray) or Failure("connection", "the stream ended before the reply was complete")
         return self.chunks.reply()
 
     def _read_events(self, events: list[tuple[str, str]]) -> None:
         for name, data in events:
             self._has_events, self._raw = True, bytearray()
-            if data.strip() == DONE:
+            if data.strip() in DONE_FORMS:
                 self.done = True
             elif not self.done:
                 self._read_event(name, data)
+
+    def _add_unreadable(self, data: str) -> None:
+        """Note an event that may have been a part of the answer: one before its finish reason."""
+        if not self.chunks.finished:
+            self._unreadable = self._unreadable or data
 
     def _read_event(self, name: str, data: str) -> None:
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
             if name == "error":
-                self.chunks.add({"error": data})
+                self.chunks.add({"error": data or NO_WORDS})
+            elif "\n" in data:  # a server without blank lines between its events
+                self._read_events([(name, line) for line in data.split("\n")])
             else:
-                self._unreadable = self._unreadable or data
+                self._add_unreadable(data)
+            return
+        if chunk is None or isinstance(chunk, bool | int | float):
             return
         if isinstance(chunk, list) and len(chunk) == 1:
             chunk = chunk[0]  # Google's compatible endpoint puts its errors in a list
         if not isinstance(chunk, dict):
-            self._unreadable = self._unreadable or data
+            self._add_unreadable(data)
         elif name in KEEPALIVES:
             return
         elif name == "error" and not states_error(chunk):
-            self.chunks.add({"error": chunk or {"message": "an error event without words"}})
+            self.chunks.add({"error": chunk or {"message": NO_WORDS}})
         else:
             self.chunks.add(chunk)
+
+
+def _stray_error(text: bytes) -> dict[str, Any] | Failure | None:
+    """The error that a proxy appended to a broken stream, as JSON or as a page; None without one."""
+    if not text.strip():
+        return None
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if isinstance(data, dict) and tells_error(data):
+        return {"error": data.get("error") or data}
+    ends = quote(text.decode("utf-8", "replace"))
+    return Failure("connection", f"the stream ended before the reply was complete; it ends {ends!r}")

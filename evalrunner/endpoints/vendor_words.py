@@ -47,24 +47,41 @@ WORDS: Final[Mapping[Ending, str]] = {
 }  # fmt: skip
 """Ollama ends with `load` without an answer; Gemini's `OTHER` is any stop that is neither regular nor a filter."""
 
+STEMS: Final[tuple[tuple[Ending, str], ...]] = (
+    ("broken", r"^(?:in_progress|running|queued|pending|unfinished|not_finished|partial|rate_limit|(?:time|deadline|queue|memory)_limit)"),
+    ("filtered", r"filter|safety|unsafe|guardrail|moderat|sensitiv|censor|toxic|prohibit|jailbreak|policy|violat|blocked|flagged|harm"),
+    ("broken", (r"error|fail|abort|cancel|interrupt|incomplete|disconnect|exception|crash|unavailable|overload|unload|terminated"
+               r"|kill|preempt|(?:^|_)oom(?:_|$)|out_of_memory|deadline|time_?out|timed_out|lost|shutdown|bad_gateway|halted|user_stop")),
+    ("length", (r"(?:max|maximum|limit|length|exceed|over|reach|too_many).*(?:tok|len|context|output|window|limit)"
+               r"|(?:tok|len|context|output|window).*(?:max|limit|exceed|overflow|reach|full)|truncat|cut_?off|^limits?$"
+               r"|repetition|loop_detect")),
+    ("stop", r"^(?:eos|eot|eof)(?:_|$)|(?:^|_)eos$|end_of_(?:seq|sent|turn|text|stream)|^(?:matched_)?stop_(?:str|word|seq|tok|token|id)"),
+    ("tool_calls", r"^(?:tool|function)_(?:call|use)s?$"),
+)  # fmt: skip
+"""Parts of words that tell how an answer ended where the word is in no table, the first that matches. Servers stop at a loop
+of repetitions as they do at a limit."""
+
 _ENDINGS: Final[Mapping[str, Ending]] = {word: ending for ending, words in WORDS.items() for word in words.split()}
 _PREFIX = re.compile(r"^(?:finish_reason|finishreason|stop_reason|stopreason)_+")
 _SIGNS = re.compile(r"[^a-z0-9]+")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_UNSTATED = ("", "null", "none", "unspecified")
 
 
 def ending_of(reason: Any) -> Ending | None:
     """How an answer with this finish reason ends; None if the reply states no reason."""
-    return _ending(reason) if isinstance(reason, str) else None if reason is None else "unknown"
+    return _ending(reason) if isinstance(reason, str) else "unknown" if reason or reason == 0 else None
 
 
 @cache
 def _ending(reason: str) -> Ending | None:
-    word = _PREFIX.sub("", _SIGNS.sub("_", reason.lower()).strip("_"))
-    if word in ("", "null", "none"):
+    word = _PREFIX.sub("", _SIGNS.sub("_", _HUMP.sub("_", reason).lower()).strip("_"))
+    if word in _UNSTATED:
         return None
     # Gemini writes `content_filter: SAFETY`
     first = _SIGNS.sub("_", reason.partition(":")[0].lower()).strip("_")
-    return _ENDINGS.get(word) or _ENDINGS.get(first) or "unknown"
+    known = _ENDINGS.get(word) or _ENDINGS.get(word.replace("_", "")) or _ENDINGS.get(first)
+    return known or next((ending for ending, stem in STEMS if re.search(stem, word)), "unknown")
 
 
 class Phrases:
@@ -86,7 +103,7 @@ class Phrases:
 _INPUT = r"(?:prompt|inputs?`?|messages?|context|conversation|request|query|sequence|body)"
 _OVER = (
     r"(?:too long|too large|longer than|larger than|greater than|more than|exceed(?:s|ed|ing)?|over the|overflows?"
-    r"|out of range|must have (?:less|at most)|must be (?:less|at most|<)|should (?:not exceed|have at most)|beyond|surpass)"
+    r"|out of range|must have (?:less|at most)|must be (?:less|at most|no more|<)|should (?:not exceed|have at most)|beyond|surpass)"
 )
 _SIZE = r"(?:tokens?|context|length|window|characters)"
 
@@ -105,7 +122,9 @@ TOO_LONG: Final = Phrases(
     r"prompt token count of \d+", r"current length is \d+ while limit", r"range of input length should be",
     r"input (?:text )?length should not", r"length limit exceeded", r"(?:reduce|shorten) (?:the length of )?(?:the|your) "
     r"(?:length|prompt|input|messages?|context|conversation)", r"payload size exceeds", r"expected maxlength",
-    r"input is too long", r"number of (?:input |prompt )?tokens\b[^.\n]{0,60}exceed", r"(?:payload|request|entity|body) too large",
+    r"input is too long", r"number of (?:input |prompt )?tokens\b[^.\n]{0,60}(?:exceed|must be)", r"(?:payload|request|entity|body) too large",
+    r"max(?:imum)? tokens of \d+ exceeded", r"超长", r"(?:长度|上下文|tokens?\s?(?:数|数量)?)[^。\n]{0,12}(?:过长|超过|超出|上限)",
+    r"トークン数?[^。\n]{0,30}(?:超え|超過|上限)", r"토큰[^.\n]{0,30}초과",
     r"max_tokens must be at least 1, got -\d",  # vLLM, of a prompt that leaves no token
     r"\d tokens?\b[^.\n]{0,40}\b(?:limit|maximum|max) (?:is|of) \d", r"maximum of \d+ tokens[^\n]{0,40}requested",
 )  # fmt: skip
@@ -117,8 +136,23 @@ TOO_LARGE_FOR_LIMIT: Final = Phrases(r"request too large", r"\bsingle request\b.
 NO_SUCH_MODEL: Final = Phrases(
     r"model_not_found", r"invalid_model\b", r"model_not_available", r"unknown_model", r"deploymentnotfound",
     r"invalid model name", r"not a valid model", r"model not exist", r"llm provider not provided", r"no such model",
-    r"\bmodel\b.{0,80}(?:does not exist|not found|is not supported by any provider)", r"not have access to (?:the )?model",
+    r"\bmodel\b.{0,80}(?:does not exist|not found|is not supported by any provider)", r"(?:not|n't) have access to (?:the )?model",
+    r"model_not_supported", r"模型不存在",
 )  # fmt: skip
+
+NO_SUCH_URL: Final = Phrases(
+    r"unexpected endpoint", r"no route matched", r"invalid url", r"unknown (?:request )?url", r"page not found", r"cannot post /",
+)  # fmt: skip
+"""A server that answers with an error, but does not know this address."""
+
+DOWN: Final = Phrases(
+    r"model (?:has |was |is )?(?:been )?(?:crashed|unloaded|still loading|currently loading)",
+    r"out of memory",
+    r"cuda error",
+    r"degraded function",
+    r"failed during generation",
+)
+"""Trouble of the server itself, whatever its status."""
 
 NO_PAYMENT: Final = Phrases(
     r"insufficient[_ -](?:quota|balance|credits?|funds)", r"balance[^.\n]{0,20}\binsufficient", r"exceeded_current_quota",
@@ -126,6 +160,9 @@ NO_PAYMENT: Final = Phrases(
     r"payment required", r"arrearage", r"overdue", r"spend(?:ing)?[_ ]limit", r"free ?tier ?only", r"prepay[a-z]* credits", r"credit[_ ]limit", r"reached your specified",
     r"included credits",
     r"budget[_ ](?:has been )?exceeded", r"usage_not_included", r"top up your", r"please recharge", r"余额不足", r"欠费",
+    r"in arrears", r"(?:n't|not|no) (?:have )?(?:any |enough |sufficient )?credits", r"credits? (?:have |has )?(?:expired|exhausted)",
+    r"insufficient_user_quota", r"额度(?:不足|已用)", r"充值", r"purchase (?:more )?credits", r"exceeded your (?:monthly )?budget",
+    r"(?:calls|requests|tokens|limited|limit|quota)\b[^.\n$]{0,30}(?:per|/) ?month\b", r"monthly (?:[a-z]+ )?(?:quota|allowance|limit|cap|budget)",
 )  # fmt: skip
 """The account has no money or quota left: only a payment helps."""
 
@@ -146,6 +183,7 @@ ENDS_BY_ITSELF: Final = Phrases(r"allocated quota exceeded", r"throttling")
 RATE_LIMITED: Final = Phrases(
     r"rate[_ -]?limit", r"too[_ ]many[_ ]requests", r"throttl", r"resource[_ ]?exhausted", r"requests? per (?:minute|second|day)",
     r"usage limit", r"service_?quota_?exceeded", r"exceeded your service quota", r"concurrency limit", r"max(?:imum)? (?:request|concurrency|rpm|tpm)", r"\"?retrydelay",
+    r"\bqps\b", r"request limit reached", r"\blimitexceeded\b", r"volume quota", r"并发", r"请求(?:过多|频繁|太频繁)", r"频率", r"限流", r"速率限制",
 )  # fmt: skip
 """A rate limit whose status says something else, or that has none because it came in a stream."""
 
@@ -169,7 +207,9 @@ FILTERED: Final = Phrases(
     r"(?:sexual|violent|hateful|explicit)[a-z, ]{0,30} content", r"jailbreak", r"prompt[_ ]injection", r"(?m:^unsafe$)",
     r"violat(?:es|ed|ion|ing)[a-z_ ]{0,30}(?:policy|policies|guidelines|safety|terms of)", r"cyber_policy",
     r"invalid_prompt\b.{0,200}(?:policy|policies)", r"model produced invalid content", r"risk control", r"model armor",
-    r"不安全或敏感", r"敏感内容", r"敏感词", r"内容安全", r"违规内容", r"contains? [a-z ]{0,20}(?:sensitive|harmful|unsafe)",
+    r"\bnsfw\b", r"blocked output", r"\b(?:prompt|response|input|output) blocked\b", r"prompt threat", r"risk content", r"hooks_failed",
+    r"guardrail checks defined[^.\n]{0,60}failed", r"acceptable use", r"responsible use",
+    r"违规", r"审核(?:不|未)通过", r"不合规", r"不当内容", r"不安全或敏感", r"敏感内容", r"敏感词", r"内容安全", r"违规内容", r"contains? [a-z ]{0,20}(?:sensitive|harmful|unsafe)",
 )  # fmt: skip
 """The provider's filter for prompts and answers."""
 
@@ -182,7 +222,8 @@ FIREWALL_PAGE: Final = Phrases(
 """The page of a firewall in front of the server, which has judged the text of the request."""
 
 ABOUT_KEY: Final = Phrases(
-    r"api[_ -]?key", r"\bkeys?\b", r"authenticat", r"unauthori[sz]ed", r"not authori[sz]ed", r"credential", r"\btokens?\b(?! limit)",
+    r"api[_ -]?key", r"\bkeys?\b", r"authenticat", r"unauthori[sz]ed", r"(?:not|n't) (?:be )?authori[sz]ed", r"authori[sz]ation",
+    r"(?:not|n't) have access", r"credential", r"\btokens?\b(?! limit)",
     r"bearer", r"permission", r"access[_ ]?denied", r"\blog ?in\b", r"\biam\b", r"no access", r"not allowed to", r"令牌", r"密钥",
 )  # fmt: skip
 """Words about who asks. A 401 or 403 without them says nothing of the key."""
@@ -191,7 +232,8 @@ NO_KEY: Final = Phrases(
     r"no connected db", r"missing credentials", r"invalid[ _]api[ _]key", r"missing [a-z ]{0,20}api[ _]key",
     r"api[ _]key not valid", r"(?:api_key|api key)[^.\n]{0,60}(?:must be set|is not set|not provided|missing)",
     r"authenticationerror", r"not authenticated", r"incorrect api key", r"invalid authentication", r"\binvalid[ _]token\b",
-    r"login fail", r"token (?:is |has )?expired", r"expired token",
+    r"login fail", r"token (?:is |has )?(?:been )?(?:expired|invalid|revoked)", r"(?:expired|revoked)[_ ](?:token|key)", r"key[_ ]expired",
+    r"(?:令牌|密钥|api ?key)[^。\n]{0,8}(?:无效|过期|错误|不存在)", r"noautherror", r"身份验证失败", r"鉴权失败",
 )  # fmt: skip
 """A missing or wrong key, with any status."""
 

@@ -107,7 +107,7 @@ def is_retryable(failure: Failure, *, answered: bool, completed: bool = False) -
     if failure.fatal:
         is_page = failure.kind == "malformed" and failure.status is not None
         return (answered and failure.kind == "connection") or (completed and is_page)
-    if failure.status is None or failure.status in TRANSIENT_STATUS or failure.kind == "rate_limit":
+    if failure.status is None or failure.status in TRANSIENT_STATUS or failure.kind in ("rate_limit", "server"):
         return True
     return failure.kind == "malformed" and 200 <= failure.status < 300
 

@@ -52,7 +52,7 @@ class Usage:
 class CountingEndpoint:
     """An endpoint that adds its calls to `usage`. A canceled call counts as a failure: it may have been paid for.
 
-    `notify` gets a message for each unknown finish reason, once.
+    `notify` gets a message for each unknown finish reason, and for a missing one, once.
     """
 
     inner: Endpoint
@@ -76,7 +76,7 @@ class CountingEndpoint:
         if reason not in self.usage.unknown_reasons and len(self.usage.unknown_reasons) < MAX_REPORTED_REASONS:
             self.usage.unknown_reasons.add(reason)
             if self.notify is not None:
+                what = f"unknown finish reason {reason!r}; such" if reason else "replies without a finish reason; such"
                 self.notify(
-                    f"{self.label}: unknown finish reason {reason!r}; such answers count as complete. "
-                    "Check whether the provider breaks them off"
+                    f"{self.label}: {what} answers count as complete. Check whether the provider breaks them off"
                 )

@@ -313,6 +313,8 @@ def _completion_to_record(answer: Completion) -> dict[str, Any]:
         record["cached_input_tokens"] = answer.cached_tokens
     if answer.unknown_finish_reason is not None:
         record["unknown_finish_reason"] = answer.unknown_finish_reason
+    if answer.filter_message is not None:
+        record["filter_message"] = answer.filter_message
     return record
 
 

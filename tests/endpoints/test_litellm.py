@@ -77,7 +77,7 @@ def test_an_unknown_model_is_fatal() -> None:
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "mistral/m"])
 def test_an_unreachable_host_is_fatal(model: str) -> None:
     result = failed(model, base_url="http://127.0.0.1:1/v1")
-    assert (result.kind, result.fatal) == ("connection", True)
+    assert (result.kind, result.fatal) == ("connection", True), result.message
 
 
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])

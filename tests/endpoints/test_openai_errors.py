@@ -74,8 +74,9 @@ def test_the_kind_follows_status_and_error_codes(status: int, body: Any, kind: s
     ],
 )
 def test_a_content_filter_with_an_error_status_is_a_completion(body: Any) -> None:
+    error = body["error"]
     assert parse_failure(400, {}, json.dumps(body).encode(), 0.5) == Completion(
-        "", finish_reason="filtered", latency_s=0.5
+        "", finish_reason="filtered", latency_s=0.5, filter_message=error["message"]
     )
 
 

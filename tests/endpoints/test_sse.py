@@ -85,7 +85,9 @@ def test_an_interrupted_stream_is_never_an_answer(end: int) -> None:
 def test_an_answer_is_complete_without_usage_or_done() -> None:
     result = said(delta(content="Paris"), delta("stop"), end=b"")
     assert result == Completion("Paris", "stop", served_model="scripted-1")
-    assert said(delta(content="Paris")) == Completion("Paris", "stop", served_model="scripted-1")  # no finish reason
+    assert said(delta(content="Paris")) == Completion(
+        "Paris", "stop", served_model="scripted-1", unknown_finish_reason=""
+    )
     assert heard(event(delta("length", content="Par")), b'data: {"choices": [], "usage": {"prom') == Completion(
         "Par", "length", served_model="scripted-1"
     )
@@ -187,3 +189,55 @@ def test_plain_json_of_a_server_that_does_not_stream_is_the_reply(indent: int | 
     reply = {"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}], "usage": USAGE}
     raw = json.dumps(reply, indent=indent).encode()
     assert heard(raw[:9], raw[9:]) == Completion("Paris", "stop", input_tokens=3, output_tokens=4)
+
+
+FINISHED = (delta(content="Par"), delta(content="is"), delta("stop"))
+PLAIN = b"".join(map(event, FINISHED)) + DONE
+FORMS = {
+    "lines that end in CRLF": PLAIN.replace(b"\n", b"\r\n"),
+    "lines that end in CR": PLAIN.replace(b"\n", b"\r"),
+    "a byte order mark": b"\xef\xbb\xbf" + PLAIN,
+    "no blank after the name": PLAIN.replace(b"data: ", b"data:"),
+    "no blank lines": PLAIN.replace(b"\n\n", b"\n"),
+    "comments and pings": b": OPENROUTER PROCESSING\n\nevent: ping\ndata: {}\n\n" + PLAIN,
+    "ids and retries": b"retry: 3000\n\nid: 1\n" + PLAIN,
+    "events that are null": b"data: null\n\n" + PLAIN,
+    "pretty JSON": b"\n".join(b"data: " + line for line in json.dumps(
+        {"choices": [{"index": 0, "delta": {"content": "Paris"}, "finish_reason": "stop"}]}, indent=1).encode().splitlines()) + b"\n\n",
+    "an index that is text": event({"choices": [{"index": "0", "delta": {"content": "Paris"}, "finish_reason": "stop"}]}),
+    "the older API's text": event({"choices": [{"index": 0, "text": "Paris", "finish_reason": "stop"}]}) + DONE,
+    "the whole message at the end": event(delta(content="Paris")) + event(
+        {"choices": [{"index": 0, "message": {"content": "Paris"}, "finish_reason": "stop"}]}) + DONE,
+    "JSON after comments": b': ping\n\n{"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}',
+    "junk after the finish reason": PLAIN.replace(DONE, b'data: {"choices": [], "usage": {\n\n' + DONE),
+    "other spellings of the end": PLAIN.replace(DONE, b'data: "[DONE]"\n\n'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_streams_in_other_forms_are_read(form: str, size: int) -> None:
+    raw = FORMS[form]
+    result = heard(*(raw[place : place + size] for place in range(0, len(raw), size)))
+    assert isinstance(result, Completion), result
+    assert (result.text, result.finish_reason, result.unknown_finish_reason) == ("Paris", "stop", None)
+
+
+HALF = event(delta(content="Par"))
+ENDS = {
+    "an event named error without data": (b"event: error\n\n" + DONE, "an error event without words"),
+    "JSON of a proxy": (b'\n{"error": {"message": "Upstream crashed", "code": 502}}\n\n', "Upstream crashed"),
+    "a page of a proxy": (b"<html><head><title>502 Bad Gateway</title></head></html>\n", "502 Bad Gateway"),
+    "text": (b"data: upstream request timeout\n\n", "upstream request timeout"),
+    "a chunk that is cut and a finish": (b'data: {"choices": [{\n\n' + event(delta("stop")) + DONE, "not JSON"),
+    "null as text for a reason": (event(delta("null", content="is")), "ended before"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_half_a_stream_is_an_error_with_what_comes_after_it(end: str) -> None:
+    raw, words = ENDS[end]
+    result = heard(HALF, raw)
+    assert isinstance(result, Failure), result
+    assert words in result.message
+    assert not result.fatal

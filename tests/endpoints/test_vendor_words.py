@@ -82,7 +82,9 @@ FILTERED: list[tuple[str, int, Any]] = [
 
 @pytest.mark.parametrize(("status", "body"), [case[1:] for case in FILTERED], ids=[case[0] for case in FILTERED])
 def test_a_filter_is_the_rows_in_the_words_of_every_vendor(status: int, body: Any) -> None:
-    assert parse(status, body) == Completion("", finish_reason="filtered")
+    answer = parse(status, body)
+    assert isinstance(answer, Completion)
+    assert (answer.text, answer.finish_reason, bool(answer.filter_message)) == ("", "filtered", True)
 
 
 NOT_FILTERED: list[tuple[str, int, Any, str]] = [

@@ -46,7 +46,9 @@ def both_ways(finish_reason: Any, **more: Any) -> list[Completion | Failure]:
     [
         "error", "ERROR", "abort", "network_error", "insufficient_system_resource", "incomplete", "load", "unload",
         "cancelled", "USER_CANCEL", "FINISH_REASON_OTHER", "OTHER", "timeout", "MALFORMED_FUNCTION_CALL", "failed",
-        "engine overloaded", "FinishReason.OTHER", "pause_turn",
+        "engine overloaded", "FinishReason.OTHER", "pause_turn", "modelUnloaded", "userStopped", "upstream_error", "gpu_error",
+        "client_disconnected", "TIME_LIMIT", "deadline_exceeded", "in_progress", "NOT_FINISHED", "out_of_memory", "killed", "partial",
+        "preemption", "failed_generation", "service_unavailable", "crashed", "worker lost",
     ],
 )  # fmt: skip
 def test_an_answer_that_was_broken_off_is_a_failure_that_is_retried(reason: str) -> None:
@@ -60,18 +62,29 @@ def test_an_answer_that_was_broken_off_is_a_failure_that_is_retried(reason: str)
 @pytest.mark.parametrize(
     ("reason", "finish_reason"),
     [
-        ("stop", "stop"), ("STOP", "stop"), ("end_turn", "stop"), ("COMPLETE", "stop"), ("eos_token", "stop"), (None, "stop"),
+        ("stop", "stop"), ("STOP", "stop"), ("end_turn", "stop"), ("COMPLETE", "stop"), ("eos_token", "stop"), ("eosFound", "stop"),
         ("stop_sequence", "stop"), ("FINISH_REASON_STOP", "stop"),
         ("MAX_TOKENS", "length"), ("max tokens", "length"), ("model_context_window_exceeded", "length"), ("ERROR_LIMIT", "length"),
         ("SAFETY", "filtered"), ("SPII", "filtered"), ("sensitive", "filtered"), ("ERROR_TOXIC", "filtered"),
         ("content_filter: PROHIBITED_CONTENT", "filtered"), ("IMAGE_SAFETY", "filtered"), ("guardrail_intervened", "filtered"),
         ("content_filtered", "filtered"), ("refusal", "refused"),
+        ("maxPredictedTokensReached", "length"), ("contextLengthReached", "length"), ("truncated", "length"), ("cut-off", "length"),
+        ("repetition", "length"), ("limit", "length"), ("too_many_tokens", "length"), ("context_overflow", "length"),
+        ("input_guardrail_triggered", "filtered"), ("safety_stop", "filtered"), ("censored", "filtered"), ("output blocked", "filtered"),
+        ("stop_string", "stop"), ("END_OF_SEQUENCE", "stop"), ("stopStringFound", "stop"),
     ],
 )  # fmt: skip
 def test_finish_reasons_in_the_words_of_vendors(reason: Any, finish_reason: str) -> None:
     for result in both_ways(reason):
         assert isinstance(result, Completion)
         assert (result.finish_reason, result.unknown_finish_reason) == (finish_reason, None)
+
+
+@pytest.mark.parametrize("reason", [None, "", "null", "FINISH_REASON_UNSPECIFIED"])
+def test_a_missing_finish_reason_is_kept_as_missing(reason: Any) -> None:
+    for result in both_ways(reason):
+        assert isinstance(result, Completion)
+        assert (result.finish_reason, result.unknown_finish_reason) == ("stop", "")
 
 
 @pytest.mark.parametrize("reason", ["galaxy_brain", "weird reason", 7])

@@ -81,6 +81,7 @@ def test_row_survives_a_round_trip() -> None:
     )
     rows = [make_row(), failed, make_row("s3", answer=asked, cells=cached), make_row("s4", answer=called, cells=colon)]
     rows.append(make_row("s5", answer=thought))
+    rows.append(make_row("s6", answer=Completion("", "filtered", filter_message="Content Exists Risk")))
     write(rows)
     assert list(read_rows(Path())) == rows
 
