@@ -237,16 +237,17 @@ def _single(spec: ColumnSpec | None, default: str) -> Getter:
 
 def _missing(role: str, spec: ColumnSpec, record: Record, *, text_only: bool) -> MissingColumnError:
     name = _names(spec, role)[0]
-    hint = _delimiter_hint(record) if text_only else None
+    hint = _delimiter_hint(record, name) if text_only else None
     return MissingColumnError(role, name, hint or f"; it has: {known_columns(record)}{nearest(name, record)}")
 
 
-def _delimiter_hint(record: Record) -> str | None:
-    """The delimiter to set, if a record of text has a single column whose name contains one."""
-    (name, *others) = record or [""]
+def _delimiter_hint(record: Record, wanted: str) -> str | None:
+    """The delimiter to set, if it is in the single column of a record of text, or cuts the wanted column out of others."""
+    header = ",".join(record)
     for character, literal in DELIMITERS.items():
-        if not others and character in name:
-            return f"; it has: {name!r}. Set the delimiter: delimiter: {literal}"
+        parts = [part.strip() for part in header.split(character)]
+        if len(parts) > 1 and (len(record) == 1 or wanted in parts):
+            return f"; it has: {header!r}. Set the delimiter: delimiter: {literal}"
     return None
 
 
@@ -255,7 +256,7 @@ def _input_hint(record: Record, *, text_only: bool) -> str:
     names = list(record)
     if not names:
         return f"; it has: {known_columns(names)}"
-    if text_only and (hint := _delimiter_hint(record)) is not None:
+    if text_only and (hint := _delimiter_hint(record, "input")) is not None:
         return hint
     lowered = {name.lower(): name for name in names}
     likely = next((lowered[usual] for usual in ("input", *COMMON_INPUT_NAMES) if usual in lowered), None)

@@ -435,6 +435,14 @@ def test_a_table_with_another_delimiter_names_it(sign: str, literal: str, column
     assert all(line.endswith(f"Set the delimiter: delimiter: {literal}") for line in message.splitlines())
 
 
+def test_a_delimiter_beside_commas_in_names_is_named() -> None:
+    Path("d.csv").write_text("input;expected, or gold;output\na;b, c;d\n")
+    message = refused(suite(dataset="d.csv"))
+    assert message.endswith("it has: 'input;expected,or gold;output'. Set the delimiter: delimiter: ';'")
+    Path("d.csv").write_text("question,a|b,expected\na,b,c\n")
+    assert "Map the input: columns: {input: question}" in refused(suite(dataset="d.csv"))
+
+
 @pytest.mark.parametrize("head", ["sep=;\r\n", '"sep=;"\n', "SEP=;\n", "\ufeffsep=;\n"])
 def test_the_separator_line_of_a_table_is_followed(head: str) -> None:
     Path("d.csv").write_bytes(f"{head}id;input;expected;output\n1;a,a;b;b\n1;a;b;b\n".encode())
