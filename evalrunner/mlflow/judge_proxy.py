@@ -15,10 +15,10 @@ import os
 import secrets
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol, TypeAlias
 from weakref import WeakValueDictionary
@@ -26,6 +26,7 @@ from weakref import WeakValueDictionary
 from evalrunner.domain import Completion, Failure, Judge, Outcome, Unscored
 from evalrunner.mlflow.client import quiet_mlflow, restore_environment
 from evalrunner.scorers.autoevals import describe_error
+from evalrunner.scorers.judge_replies import NoVerdict, VerdictFormat, quote_reply, read_verdict
 
 TOKEN_HEADER = "X-Evalrun-Session"  # noqa: S105  the name of a header
 MAX_WAIT_S = "86400"  # the judge has its own timeouts; with MLflow's it would retry
@@ -35,7 +36,6 @@ _starting = threading.Lock()
 _proxy: JudgeProxy | None = None
 
 MAX_THREADS = 256  # threads that wait for a judge; its own limits decide how many calls are in flight
-MAX_REPLY_LENGTH = 200  # characters of an unreadable reply
 
 Call: TypeAlias = Callable[[Mapping[str, Any]], Any]
 """A metric of MLflow, called with the values of one row."""
@@ -44,25 +44,28 @@ Call: TypeAlias = Callable[[Mapping[str, Any]], Any]
 class QuestionHandler(Protocol):
     """Answers the calls of a session, in the thread of the caller."""
 
-    def ask(self, question: Mapping[str, Any]) -> Completion | Failure: ...
+    def ask(self, question: Mapping[str, Any]) -> Completion | Failure | NoVerdict: ...
 
 
 @dataclass(slots=True)
 class PendingCall:
     """The calls of one cell. `last` is the last reply of the judge, None before the first.
 
-    `cancelled` says whether a call was dropped because the run is stopping.
+    With a `form`, a reply becomes the JSON that MLflow reads, or the reason why it has no verdict. `graded` are the texts
+    that the judge may quote. `cancelled` says whether a call was dropped because the run is stopping.
     """
 
     judge: Judge
     loop: asyncio.AbstractEventLoop
-    last: Completion | Failure | None = None
+    form: VerdictFormat | None = None
+    graded: Sequence[str] = ()
+    last: Completion | Failure | NoVerdict | None = None
     closed: bool = False
     cancelled: bool = False
     _in_flight: set[Future[Completion | Failure]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ask(self, question: Mapping[str, Any]) -> Completion | Failure:
+    def ask(self, question: Mapping[str, Any]) -> Completion | Failure | NoVerdict:
         """The judge's reply to a request of OpenAI's API; blocks the calling thread."""
         params = {name: value for name, value in question.items() if name not in ("model", "stream")}
         messages, tools = params.pop("messages"), params.pop("tools", None)
@@ -74,13 +77,23 @@ class PendingCall:
             future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
             self._in_flight.add(future)
         try:
-            self.last = future.result()
+            self.last = self._read(future.result())
         except CancelledError:
             self.cancelled = True
             raise
         finally:
             self._in_flight.discard(future)
         return self.last
+
+    def _read(self, answer: Completion | Failure) -> Completion | Failure | NoVerdict:
+        if self.form is None or isinstance(answer, Failure):
+            return answer
+        verdict = read_verdict(answer, self.form, self.graded)
+        if isinstance(verdict, NoVerdict):
+            return verdict
+        value = verdict.label if self.form.labels else int(verdict.label)
+        text = json.dumps({self.form.reasons: verdict.reasons or "", self.form.key: value})
+        return replace(answer, text=text, finish_reason="stop", tool_calls=())
 
     def end(self) -> None:
         """Cancel the calls in flight and refuse new ones: nothing waits for the cell any more."""
@@ -196,8 +209,8 @@ class _RequestHandler(BaseHTTPRequestHandler):
             return
         if isinstance(answer, Failure):
             self._reply(FAILED, {"error": {"message": answer.message}})
-        elif (reason := missing_verdict(answer)) is not None:
-            self._reply(FAILED, {"error": {"message": reason}})
+        elif isinstance(answer, NoVerdict):
+            self._reply(FAILED, {"error": {"message": "the judge gave no verdict"}})
         else:
             self._reply(200, chat_reply(answer))
 
@@ -212,13 +225,6 @@ class _RequestHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing."""
-
-
-def missing_verdict(answer: Completion) -> str | None:
-    """Why a judge's reply has no verdict, or None if it has text."""
-    if answer.finish_reason in ("length", "filtered", "refused"):
-        return f"the judge's reply was {'truncated' if answer.finish_reason == 'length' else answer.finish_reason}"
-    return None if answer.text.strip() else "the judge's reply was empty"
 
 
 def chat_reply(answer: Completion) -> dict[str, Any]:
@@ -244,8 +250,9 @@ class JudgeCalls:
     A metric object is created with the address and headers of its calls, so it is reused together with its session.
     """
 
-    def __init__(self, make: MakeCall, read: Callable[[Any], Outcome]) -> None:
+    def __init__(self, make: MakeCall, form: VerdictFormat, read: Callable[[Any], Outcome]) -> None:
         self._make = make
+        self._form = form
         self._read = read
         self._idle: list[tuple[str, ProxySession, Call]] = []
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="mlflow judge")
@@ -257,7 +264,7 @@ class JudgeCalls:
         """
         model, session, call = self._take_idle(judge.model)
         loop = asyncio.get_running_loop()
-        pending = PendingCall(judge, loop)
+        pending = PendingCall(judge, loop, self._form, [item for item in values.values() if isinstance(item, str)])
         try:
             outcome = await loop.run_in_executor(self._threads, self._call, session, call, pending, values)
         finally:
@@ -288,18 +295,17 @@ class JudgeCalls:
         """The outcome if the last call was not answered, which MLflow reports differently or not at all."""
         if isinstance(pending.last, Failure):
             return pending.last
-        reason = None if pending.last is None else missing_verdict(pending.last)
-        return None if reason is None else Unscored("judge", reason)
+        return pending.last if isinstance(pending.last, NoVerdict) else None
 
     def _unreadable(self, pending: PendingCall, crash: Exception) -> Outcome:
         if pending.last is None:  # no reply was read yet, so the reply is not the cause
             return Failure("function", f"MLflow failed before it called the judge: {describe_error(crash)}")
-        return Unscored("judge", f"unreadable verdict: {shortened(pending.last.text)}")  # type: ignore[union-attr]
+        return Unscored("judge", f"unreadable verdict: {quote_reply(pending.last.text)}")  # type: ignore[union-attr]
 
     def _read_safely(self, pending: PendingCall, result: Any) -> Outcome:
         outcome = self._read(result)
         if isinstance(outcome, Unscored) and isinstance(pending.last, Completion):
-            return Unscored("judge", f"{outcome.reason}: {shortened(pending.last.text)}")
+            return Unscored("judge", f"{outcome.reason}: {quote_reply(pending.last.text)}")
         return outcome
 
     def dry_run(self, values: Mapping[str, Any], reply: str, what: str) -> None:
@@ -339,11 +345,6 @@ def silence_numpy() -> None:
     """Silence warnings of numpy: MLflow takes the mean of no scores if a reply is unreadable."""
     for message in ("Mean of empty slice", "invalid value encountered in", "Degrees of freedom <= 0"):
         warnings.filterwarnings("ignore", message, RuntimeWarning, r"numpy\._core\.")
-
-
-def shortened(reply: str) -> str:
-    text = " ".join(reply.split())
-    return repr(text if len(text) <= MAX_REPLY_LENGTH else text[:MAX_REPLY_LENGTH] + "…")
 
 
 @contextmanager

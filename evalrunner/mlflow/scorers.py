@@ -31,6 +31,7 @@ from evalrunner.mlflow.judge_proxy import Call, JudgeCalls, ProxySession, plain_
 from evalrunner.mlflow.row_metrics import AGGREGATES, row_metric
 from evalrunner.scorers import autoevals, toxicity
 from evalrunner.scorers.autoevals import describe_error
+from evalrunner.scorers.judge_replies import VerdictFormat
 
 USER_DEFINED = ("make_genai_metric", "make_genai_metric_from_prompt")  # the range of their marks depends on the prompt
 MIN_MARK, MAX_MARK = 1.0, 5.0  # of the others, as in MLflow's prompts
@@ -39,6 +40,8 @@ DRY_RUN_MARK = "score: 4\njustification: placeholder"
 ROW_ARGUMENTS = ("inputs", "outputs", "expectations")  # the arguments that a row provides
 EXPECTED_RESPONSE, GUIDELINES = "expected_response", "guidelines"
 FEEDBACK_VALUES = {"yes": 1.0, "no": 0.0}
+MARK_FORMAT = VerdictFormat("score", "justification")
+FEEDBACK_FORMAT = VerdictFormat("result", "rationale", tuple(FEEDBACK_VALUES))
 DRY_RUN_FEEDBACK = '{"result": "yes", "rationale": "placeholder"}'
 CALIBRATION_EXAMPLES: Mapping[str, tuple[CalibrationExample, ...]] = {
     "Correctness": autoevals.CALIBRATION_EXAMPLES,
@@ -87,7 +90,7 @@ def judge_metric(entry: CatalogueEntry, params: Mapping[str, Any], mapped: Mappi
         )
         return lambda values: call_metric(metric_for_model.eval_fn, names, values)
 
-    calls = JudgeCalls(make, lambda value: mark_from(value, low, high))
+    calls = JudgeCalls(make, MARK_FORMAT, lambda value: mark_from(value, low, high))
     calls.dry_run(dict.fromkeys(names, "placeholder"), DRY_RUN_MARK, repr(entry.name))
     declaration = Declaration(
         low=low,
@@ -170,7 +173,7 @@ def feedback_scorer(entry: CatalogueEntry, params: Mapping[str, Any], mapped: Ma
         metric_for_model = entry.make(**params, model=f"gateway:/{model}", extra_headers=session.headers)
         return lambda values: metric_for_model(**values)
 
-    calls = JudgeCalls(make, answer_from)
+    calls = JudgeCalls(make, FEEDBACK_FORMAT, answer_from)
     placeholders = {"inputs": "x", "outputs": "y", "expectations": dict.fromkeys(names, "z")}
     calls.dry_run({name: placeholders[name] for name in arguments}, DRY_RUN_FEEDBACK, repr(entry.name))
     return Scorer(JudgeFeedback(calls, arguments, columns), declaration, CALIBRATION_EXAMPLES.get(entry.name, ()))

@@ -12,13 +12,12 @@ import copy
 import functools
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from evalrunner.domain import (
     CalibrationExample,
-    Completion,
     Declaration,
     Failure,
     Judge,
@@ -31,6 +30,7 @@ from evalrunner.domain import (
 )
 from evalrunner.formatting import plain_text
 from evalrunner.redact import redact_message
+from evalrunner.scorers.judge_replies import NoVerdict, Verdict, VerdictFormat, read_verdict
 
 MAX_REASON_LENGTH = 200  # characters of the reason why a verdict is unreadable
 
@@ -166,8 +166,12 @@ class EndpointFailed(Exception):
         self.failure = failure
 
 
-class EmptyJudgeReply(Exception):
-    """The judge's reply was refused, filtered, truncated or empty."""
+class NoVerdictFound(Exception):
+    """The judge's reply has no verdict: carries the reason through autoevals."""
+
+    def __init__(self, verdict: NoVerdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
 
 
 def autoevals_version() -> str:
@@ -188,19 +192,21 @@ class Classifier:
     async def ask(self, judge: Judge, **values: Any) -> Outcome:
         """The score with the judge's choice and rationale; Unscored if the verdict is unreadable.
 
-        `values` are the variables of the classifier's template. A failed call is returned as its Failure.
+        `values` are the variables of the classifier's template, which the judge may quote. A failed call is returned as
+        its Failure.
         """
         if self._classifier is None:
             self._classifier = await asyncio.to_thread(self._load)
         classifier = copy.copy(self._classifier)  # rows are judged concurrently, each with its own client
-        classifier.client = client = judge_client_class()(judge)
+        graded = [value for value in values.values() if isinstance(value, str)]
+        classifier.client = client = judge_client_class()(judge, graded)
         try:
             result = await classifier.eval_async(**values)
         except EndpointFailed as failed:
             return failed.failure
-        except EmptyJudgeReply as empty:
-            return Unscored("judge", str(empty))
-        except Exception as unreadable:  # autoevals raises many types while it parses a reply
+        except NoVerdictFound as found:
+            return found.verdict
+        except Exception as unreadable:  # autoevals raises many types
             if not client.replied:
                 raise  # no reply was read yet, so the reply is not the cause
             return Unscored("judge", f"unreadable verdict: {describe_error(unreadable)}")
@@ -240,8 +246,9 @@ def judge_client_class() -> Any:
         """Replaces openai's RateLimitError, on which autoevals would retry for hours. Nothing raises it."""
 
     class JudgeClient(LLMClient):  # type: ignore[misc]
-        def __init__(self, judge: Judge) -> None:
+        def __init__(self, judge: Judge, graded: Sequence[str] = ()) -> None:
             self.judge = judge
+            self.graded = graded
             self.replied = False
             self.is_async = True
             self._is_wrapped = False
@@ -254,33 +261,25 @@ def judge_client_class() -> Any:
             if isinstance(answer, Failure):
                 raise EndpointFailed(answer)
             self.replied = True
-            message = reply_of(answer)
-            return {"choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}]}
+            verdict = read_verdict(answer, format_of(tools or ()), self.graded)
+            if isinstance(verdict, NoVerdict):
+                raise NoVerdictFound(verdict)
+            return {"choices": [{"index": 0, "message": message_of(verdict), "finish_reason": "tool_calls"}]}
 
     return JudgeClient
 
 
-def reply_of(answer: Completion) -> dict[str, Any]:
-    """The judge's reply as a message of OpenAI's API. Raises EmptyJudgeReply.
+def format_of(tools: Sequence[Mapping[str, Any]]) -> VerdictFormat:
+    """The verdict that a classifier asks for: a choice from the list in the schema of its tool."""
+    choice = tools[0]["function"]["parameters"]["properties"]["choice"] if tools else {}
+    return VerdictFormat("choice", "reasons", tuple(choice.get("enum", ())))
 
-    A text that is the arguments of the tool as JSON counts as a call of the tool.
-    """
-    if answer.finish_reason in ("length", "filtered", "refused"):
-        raise EmptyJudgeReply(
-            f"the judge's reply was {'truncated' if answer.finish_reason == 'length' else answer.finish_reason}"
-        )
-    if answer.tool_calls:
-        return {"role": "assistant", "content": None, "tool_calls": [dict(call) for call in answer.tool_calls]}
-    if not answer.text.strip():
-        raise EmptyJudgeReply("the judge's reply was empty")
-    try:
-        arguments = json.loads(answer.text)
-    except (ValueError, RecursionError):
-        arguments = None
-    if isinstance(arguments, dict) and "choice" in arguments:
-        call = {"type": "function", "function": {"name": "select_choice", "arguments": answer.text}}
-        return {"role": "assistant", "content": None, "tool_calls": [call]}
-    return {"role": "assistant", "content": answer.text}
+
+def message_of(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the call of the tool that autoevals reads."""
+    arguments = {"choice": verdict.label, **({} if verdict.reasons is None else {"reasons": verdict.reasons})}
+    call = {"type": "function", "function": {"name": "select_choice", "arguments": json.dumps(arguments)}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
 def expected_text(answers: list[str]) -> str:
