@@ -149,7 +149,8 @@ class Failure:
     """A call without an answer, caused by the infrastructure. It is never scored.
 
     `fatal` marks permanent failures: a rejected API key, an unknown model, an unknown host. `retry_after_s` is the wait
-    that the server requested. `overloaded`: this process had too many requests in flight, so fewer are sent.
+    that the server requested. `overloaded`: this process had too many requests in flight, so fewer are sent. `no_tools`:
+    the server says that it knows no tools, or that none can be forced.
     """
 
     kind: FailureKind
@@ -160,6 +161,7 @@ class Failure:
     messages: tuple[Message, ...] | None = None
     rate_limit: RateLimitStatus | None = None
     overloaded: bool = False
+    no_tools: bool = False
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

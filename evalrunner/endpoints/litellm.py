@@ -34,6 +34,7 @@ from evalrunner.endpoints.openai_errors import (
     quote,
     read_rate_limits,
     redirect_failure,
+    refuses_tools,
     wait_in,
 )
 from evalrunner.endpoints.openai_replies import (
@@ -327,6 +328,8 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
         return Failure("malformed", f"the reply is malformed: {message}")
     if behind & BROKEN_CONNECTION_ERRORS:
         return Failure("connection", f"the connection closed before the reply was complete: {message}")
+    if "APIConnectionError" in names and refuses_tools(None, ErrorText(message, message.lower())):  # Ollama's
+        return Failure("bad_request", f"the server rejected the request: {message}", no_tools=True)
     if "APIConnectionError" in names:  # also raised for errors in LiteLLM's own code
         return Failure("connection", f"LiteLLM cannot reach the provider: {message}")
     status = getattr(error, "status_code", None)

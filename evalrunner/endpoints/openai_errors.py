@@ -26,6 +26,7 @@ from evalrunner.endpoints.vendor_words import (
     NO_PAYMENT,
     NO_SUCH_MODEL,
     NO_SUCH_URL,
+    NO_TOOLS,
     NOT_SERVED,
     PER_TIME,
     QUOTA_SENTENCE,
@@ -77,6 +78,7 @@ TRANSIENT_STATUS = frozenset({409, 424, 425, 499})
 MISSING_STATUS = frozenset({404, 405, 410})
 
 FIREWALL_STATUS = frozenset({200, 400, 403, 406, 418, 451})
+NO_TOOLS_STATUS = frozenset({None, 400, 404, 405, 415, 422, 500, 501})
 UNSTATED_STATUS = 500  # of an error in a reply with status 200 that has no code
 
 MESSAGE_NAMES = (
@@ -168,7 +170,8 @@ def failure_from_error(
     wait_s = error.wait_s if asked_s is None else asked_s
     if wait_s is None and kind == "rate_limit" and not fatal:
         wait_s = reset_s(headers)
-    return Failure(kind, message, status, wait_s, fatal, rate_limit=limits)
+    no_tools = kind in ("bad_request", "server") and refuses_tools(status, error)
+    return Failure(kind, message, status, wait_s, fatal, rate_limit=limits, no_tools=no_tools)
 
 
 def reset_s(headers: Mapping[str, str]) -> float | None:
@@ -191,6 +194,11 @@ def reset_s(headers: Mapping[str, str]) -> float | None:
 def filtered_answer(message: str, latency_s: float | None = None) -> Completion:
     """The answer that a filter withheld, with what the provider says about it."""
     return Completion("", finish_reason="filtered", latency_s=latency_s, filter_message=quote(message) or None)
+
+
+def refuses_tools(status: int | None, error: ErrorText) -> bool:
+    """Whether an error says that the server knows no tools, or that none can be forced."""
+    return status in NO_TOOLS_STATUS and not error.page and NO_TOOLS.search(error.searchable) is not None
 
 
 def _is_filtered(status: int | None, error: ErrorText) -> bool:
@@ -322,6 +330,8 @@ def _facts(data: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
         for item in data[:MAX_DETAILS]:
             yield from _facts(item, depth + 1)
     elif isinstance(data, Mapping):
+        if isinstance(field := data.get("loc"), list) and field[:1] == ["body"]:  # FastAPI's, of the field it refuses
+            yield "field", f"field: {' '.join(str(part) for part in field[1:3])}"[:100]
         for name, value in list(data.items())[:MAX_DETAILS]:
             if isinstance(value, Mapping | list):
                 if name not in QUOTING_NAMES:

@@ -244,6 +244,22 @@ NOT_SERVED: Final = Phrases(
 )  # fmt: skip
 """Refusals of everyone at this place or of this account."""
 
+_TOOLS = r"\b(?:tools?|functions?)\b(?:[ _-](?:use|usage|calls?|calling|param(?:eter)?s?))?"
+
+NO_TOOLS: Final = Phrases(
+    r"tool[_ ]?choice", r"tool[_ ]?config\b", r"function_calling_config", r"enable-auto-tool-choice", r"--jinja",
+    rf"(?:\bnot|\bno\b|n't|\bunable to|\bcannot|\bwithout)[^.\n]{{0,40}}\bsupport[a-z]*[^.\n]{{0,60}}{_TOOLS}",
+    rf"{_TOOLS}[^.\n]{{0,60}}(?:(?:not|n't) (?:currently |yet )?(?:be )?(?:supported|allowed|permitted|available|enabled|implemented|compatible)"
+    r"|unsupported|unavailable|disabled)",
+    r"(?:unsupported|unknown|unrecognized|unexpected|extra) (?:request )?(?:param|parameter|argument|field|key|property|input)s?\b"
+    r"[^\n]{0,40}\btools?\b",
+    r"\btools?\b['\"`: ]{0,4}(?:extra (?:inputs|fields) (?:are )?not permitted|unrecognized|unknown field|unexpected)",
+    r"(?m:^field: tools$)", r"does not support parameters:[^\n]{0,100}\btools?\b", r"(?:incompatible|not compatible)[^\n]{0,40}\btools?\b",
+    r"tools?_?(?:use_?|calling_?|call_?)?(?:not_?supported|unsupported)", r"不支持.{0,20}(?:tool|function|工具|函数)",
+    r"(?:tool|function|工具|函数).{0,20}不支持",
+)  # fmt: skip
+"""No tools, or none that can be forced: Ollama, vLLM, llama.cpp, DeepSeek, DashScope, Bedrock, Groq, OpenRouter, OpenAI …"""
+
 STATUS_OF_TYPE: Final = {
     "invalid_request_error": 400, "badrequesterror": 400, "bad_request": 400, "validationexception": 400,
     "authentication_error": 401, "authenticationerror": 401, "unauthorized": 401, "unauthenticated": 401,

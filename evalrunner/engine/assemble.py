@@ -57,7 +57,7 @@ from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
 if TYPE_CHECKING:
-    from evalrunner.engine.judge import JudgeSession
+    from evalrunner.engine.judge import JudgeSession, ToolSupport
     from evalrunner.middleware.budget import Side
 
 MAX_FUNCTION_CALLS = 16  # concurrent calls of user-defined code, which declares no limit
@@ -85,6 +85,7 @@ class Assembler:
     timing: Timing = Timing()
     refresh: bool = False
     models: list[PlannedModel] = field(default_factory=list)
+    tool_support: dict[tuple[int, str], ToolSupport] = field(default_factory=dict)
     gating: bool = True
     candidate: RunRef | None = None
     stored: StoredAnswers | None = None
@@ -287,7 +288,7 @@ class Assembler:
     def _judge_session(
         self, suite: Suite, spec: ScorerSpec, bound: BoundScorer, calls: MiddlewareStack
     ) -> JudgeSession | None:
-        from evalrunner.engine.judge import JudgeSession
+        from evalrunner.engine.judge import JudgeSession, ToolFallback, ToolSupport
 
         judge = spec.judge or suite.judge
         if judge is None:
@@ -300,8 +301,10 @@ class Assembler:
             return None
         context = _call_context(f"judge of {spec.name}", "judges", opened, judge.pace, suite.run)
         self._add_model(spec.name, context, judge, opened, judge.params)
+        support = self.tool_support.setdefault((id(opened.endpoint), opened.model), ToolSupport())
+        endpoint = ToolFallback(opened.endpoint, support, context.label, calls.notices.append)
         return JudgeSession(
-            bound, calls.wrap(opened.endpoint, context), judge.name, opened.model, opened.host, suite.judge_check,
+            bound, calls.wrap(endpoint, context), judge.name, opened.model, opened.host, suite.judge_check,
             judge.params, context.tally, context.breaker, stream=bool(judge.pace.stream),
         )  # fmt: skip
 
