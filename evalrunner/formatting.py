@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +168,24 @@ def known_answers(good: tuple[int, int], bad: tuple[int, int]) -> str:
     """`8 of 12 known answers: 6 of 6 good, 2 of 6 bad`, from the right verdicts and the number of each side."""
     sides = f"{good[0]} of {good[1]} good, {bad[0]} of {bad[1]} bad"
     return f"{good[0] + bad[0]} of {good[1] + bad[1]} known answers: {sides}"
+
+
+def check_summary(known: str, note: str | None) -> str:
+    """The known answers that a judge got right, and a note on replies that could not be read; without any, the note only."""
+    return known if note is None else note if note.startswith("0 of") else f"{known}; {note}"
+
+
+def unread_replies(causes: Mapping[str, int], replies: int, first: str, advice: str) -> str:
+    """`0 of 12 replies could be read (cut off: 12); the first begins '…'; raise max_tokens …`."""
+    unread = sum(causes.values())
+    count = (
+        f"0 of {replies} replies could be read"
+        if unread == replies
+        else f"{unread} of {replies} replies could not be read"
+    )
+    counts = ", ".join(f"{cause}: {causes[cause]}" for cause in sorted(causes, key=lambda name: (-causes[name], name)))
+    begins = f"; the first begins {first}" if first else ""
+    return f"{count} ({counts}){begins}; {advice}"
 
 
 def plain_text(value: Any) -> str:

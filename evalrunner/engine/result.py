@@ -263,6 +263,8 @@ def _sanity_check(judge: JudgeSession) -> SanityCheckRecord | None:
         passed=check.passed,
         failure=failure,
         wrong=check.wrong,
+        unread=check.unread,
+        note=check.note,
     )
 
 

@@ -318,14 +318,18 @@ def judge_warnings(judges: Sequence[JudgeView]) -> Iterator[str]:
             continue
         name = one_line(judge.name, 80)
         if check.failure is not None:
-            yield f"{judge.scorer}: judge {name} could not be checked and gives no scores: {one_line(check.failure, 300)}"
+            others = f" ({one_line(check.note, 300)})" if check.note and len(check.unread) > 1 else ""
+            failure = one_line(check.failure, 300)
+            yield f"{judge.scorer}: judge {name} could not be checked and gives no scores: {failure}{others}"
             continue
         used = "Its scores are used anyway (judge_check: warn)." if judge.mode == "warn" else "Its scores are not used."
-        yield (
-            f"{judge.scorer}: judge {name} failed its sanity check ({check.summary}). "
-            f"{used} Choose another judge: --judge openai/gpt-5-mini, or judge: in the suite"
+        other = (
+            " Choose another judge: --judge openai/gpt-5-mini, or judge: in the suite"
             " (suites that read it: EVALRUN_JUDGE=openai/gpt-5-mini)."
         )
+        summary = one_line(check.summary, 400)
+        is_unread = check.summary == check.note  # which says what to do
+        yield f"{judge.scorer}: judge {name} failed its sanity check ({summary}). {used}{'' if is_unread else other}"
 
 
 def rows_table(title: str, rows: Sequence[Row]) -> Table:

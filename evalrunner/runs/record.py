@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
 
 from evalrunner.domain import EMPTY, Declaration, EpochVariance, GateResult, Metric
 from evalrunner.errors import InvalidRunError
-from evalrunner.formatting import known_answers
+from evalrunner.formatting import check_summary, known_answers
 from evalrunner.runs.folder import METRICS_FILE, RUN_FILE
 from evalrunner.runs.provenance import (
     JudgeProvenance,
@@ -93,7 +93,8 @@ class SideRecord:
 class SanityCheckRecord:
     """How a judge did on its known answers; `failure` is set where a call failed and nothing is known.
 
-    `coin` is the probability that a coin passes. `good` and `bad` are None in runs of before they were recorded.
+    `coin` is the probability that a coin passes. `unread` counts replies without a verdict by cause, and `note` says why.
+    `good` and `bad` are None in runs of before they were recorded.
     """
 
     right: int
@@ -104,13 +105,16 @@ class SanityCheckRecord:
     passed: bool
     failure: str | None = None
     wrong: tuple[str, ...] = ()
+    unread: Mapping[str, int] = EMPTY
+    note: str | None = None
 
     @property
     def summary(self) -> str:
-        """`8 of 12 known answers: 6 of 6 good, 2 of 6 bad`"""
+        """`8 of 12 known answers: 6 of 6 good, 2 of 6 bad`, and why replies could not be read."""
         if self.good is None or self.bad is None:
             return f"{self.right} of {self.total} known answers"
-        return known_answers((self.good.right, self.good.total), (self.bad.right, self.bad.total))
+        known = known_answers((self.good.right, self.good.total), (self.bad.right, self.bad.total))
+        return check_summary(known, self.note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evalrunner.domain import CalibrationExample, Cell, Completion, Declaration, Failure, Judge, Sample
-from evalrunner.formatting import known_answers
+from evalrunner.domain import EMPTY, CalibrationExample, Cell, Completion, Declaration, Failure, Judge, Sample, Unscored
+from evalrunner.formatting import check_summary, known_answers, unread_replies
 from evalrunner.scorers.call import BoundScorer, cell_from, outcome_async
+from evalrunner.scorers.judge_replies import NoVerdict, quote_reply
 
 CONCURRENCY = 4  # calls of one check at a time
+MAX_BEGINNING = 60  # characters of the first unreadable reply
+ADVICE: Mapping[str, str] = {
+    "cut off": "raise max_tokens in the judge's params",
+    "empty": "raise max_tokens in the judge's params if the model reasons first, or use another judge",
+    "filtered": "relax the provider's filter or use another judge",
+    "refused": "use another judge",
+    "two verdicts": "use another judge",
+    "unreadable": "the model does not keep to the format: use another judge",
+    "failed": "see the provider's message",
+}
 FIRST_STAGE = 6  # examples of each side that are scored first, where there are twice as many of both
 
 
@@ -37,7 +49,8 @@ class Side:
 class JudgeCheck:
     """The result of a check. `wrong` describes each verdict that is wrong, `coin` is the chance that a coin passes.
 
-    `failure` is set if a call failed and ended the check: the judge is then unknown, and `passed` is False.
+    `failure` is set if a call failed and ended the check: the judge is then unknown, and `passed` is False. `unread` counts
+    the replies without a verdict by their cause, failed calls among them, and `note` says so in a sentence.
     """
 
     good: Side
@@ -46,6 +59,8 @@ class JudgeCheck:
     failure: Failure | None = None
     wrong: tuple[str, ...] = ()
     coin: float = 0.0
+    unread: Mapping[str, int] = EMPTY
+    note: str | None = None
 
     @property
     def right(self) -> int:
@@ -57,8 +72,9 @@ class JudgeCheck:
 
     @property
     def summary(self) -> str:
-        """`8 of 12 known answers: 6 of 6 good, 2 of 6 bad`"""
-        return known_answers((self.good.right, self.good.total), (self.bad.right, self.bad.total))
+        """`8 of 12 known answers: 6 of 6 good, 2 of 6 bad`, and why replies could not be read."""
+        known = known_answers((self.good.right, self.good.total), (self.bad.right, self.bad.total))
+        return check_summary(known, self.note)
 
 
 async def check_judge(bound: BoundScorer, judge: Judge) -> JudgeCheck:
@@ -68,13 +84,14 @@ async def check_judge(bound: BoundScorer, judge: Judge) -> JudgeCheck:
     """
     examples = bound.scorer.calibration_examples
     cells: dict[int, Cell] = {}
+    unread: dict[int, Unscored | Failure] = {}
     failure: Failure | None = None
     passed: bool | None = None
     places: list[int] = []
     stages = check_stages(examples)
     for stage in stages:
         places += stage
-        failure = await _score(bound, judge, stage, cells)
+        failure = await _score(bound, judge, stage, cells, unread)
         good, bad = (_side(bound, places, cells, good=good) for good in (True, False))
         passed = decide(good, bad, last=stage is stages[-1])
         if failure is not None or passed is not None:
@@ -85,7 +102,28 @@ async def check_judge(bound: BoundScorer, judge: Judge) -> JudgeCheck:
         for place, cell in sorted(cells.items())
         if cell.state != "error" and not is_right(examples[place], cell, declaration)
     )
-    return JudgeCheck(good, bad, bool(passed), None if passed else failure, wrong, pass_chance(examples, 0.5, 0.5))
+    causes = Counter(map(cause_of, unread.values()))
+    return JudgeCheck(
+        good, bad, bool(passed), None if passed else failure, wrong, pass_chance(examples, 0.5, 0.5), dict(causes),
+        _note(causes, unread, len(cells)),
+    )  # fmt: skip
+
+
+def cause_of(outcome: Unscored | Failure) -> str:
+    """Why a reply could not be read: `cut off`, `unreadable`, `failed (HTTP 500)` and so on."""
+    if isinstance(outcome, Failure):
+        return f"failed ({outcome.kind if outcome.status is None else f'HTTP {outcome.status}'})"
+    return outcome.problem if isinstance(outcome, NoVerdict) else "unreadable"
+
+
+def _note(causes: Mapping[str, int], unread: Mapping[int, Unscored | Failure], replies: int) -> str | None:
+    if not causes:
+        return None
+    texts = (outcome.reply for _, outcome in sorted(unread.items()) if isinstance(outcome, NoVerdict))
+    first = next((text for text in texts if text.strip()), "")
+    main = max(causes, key=lambda name: (causes[name], name))
+    advice = ADVICE.get(main, ADVICE["failed"] if main.startswith("failed") else ADVICE["unreadable"])
+    return unread_replies(causes, replies, quote_reply(first, MAX_BEGINNING) if first else "", advice)
 
 
 def check_stages(examples: Sequence[CalibrationExample]) -> tuple[tuple[int, ...], ...]:
@@ -165,8 +203,17 @@ def describe_verdict(example: CalibrationExample, cell: Cell) -> str:
     return f"{example.output!r} is {'good' if example.good else 'bad'}: {verdict}"
 
 
-async def _score(bound: BoundScorer, judge: Judge, places: Sequence[int], cells: dict[int, Cell]) -> Failure | None:
-    """Add the judge's cells for the examples at `places`. Returns the first failure, after which no call is made."""
+async def _score(
+    bound: BoundScorer,
+    judge: Judge,
+    places: Sequence[int],
+    cells: dict[int, Cell],
+    unread: dict[int, Unscored | Failure],
+) -> Failure | None:
+    """Add the judge's cells for the examples at `places`, and the outcomes without a verdict.
+
+    Returns the first failure, after which no call is made.
+    """
     examples, failures, waiting = bound.scorer.calibration_examples, list[Failure](), iter(places)
 
     async def ask() -> None:
@@ -178,6 +225,8 @@ async def _score(bound: BoundScorer, judge: Judge, places: Sequence[int], cells:
             cell = cell_from(outcome, bound.scorer.declaration, by=bound.call.function)
             if cell.state == "error":
                 failures.append(outcome if isinstance(outcome, Failure) else Failure("function", cell.message or ""))
+            if isinstance(outcome, Unscored | Failure):
+                unread[place] = outcome
             cells[place] = cell
 
     await asyncio.gather(*(ask() for _ in range(min(CONCURRENCY, len(places)))))

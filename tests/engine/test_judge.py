@@ -72,6 +72,8 @@ def test_judge_that_passes_its_sanity_check_is_trusted() -> None:
         "passed": True,
         "failure": None,
         "wrong": [],
+        "unread": {},
+        "note": None,
     }
     assert record["usage"]["calls"] == 16
     (row,) = [row for row in read_rows(result.folder) if row.sample.index == 0]

@@ -112,9 +112,11 @@ def test_a_constant_judge_is_right_on_half(choice) -> None:
 def test_unreadable_verdicts_fail_the_check() -> None:
     result = check(factuality(), ScriptedJudge(lambda text: Completion("Hm.")))
     assert (result.right, result.passed, result.failure) == (0, False, None)
-    assert result.wrong[0] == (
-        "'The capital is the city of Canberra.' is good: "
-        "judge: unreadable verdict: ValueError: No tool call found in response"
+    assert result.wrong[0] == ("'The capital is the city of Canberra.' is good: judge: unreadable verdict: 'Hm.'")
+    assert result.unread == {"unreadable": 12}
+    assert result.summary == (
+        "0 of 12 replies could be read (unreadable: 12); the first begins 'Hm.'; "
+        "the model does not keep to the format: use another judge"
     )
 
 

@@ -84,7 +84,7 @@ function noticesOf() {
     const check = judge.sanity_check;
     if (!check || check.passed) continue;
     notices.push(check.failure ? `${scorer}: judge ${judge.name} could not be checked and gives no scores: ${check.failure}`
-      : `${scorer}: judge ${judge.name} failed its sanity check (${check.right} of ${check.total} known answers${check.good && check.bad ? `: ${check.good.right} of ${check.good.total} good, ${check.bad.right} of ${check.bad.total} bad` : ""})`);
+      : `${scorer}: judge ${judge.name} failed its sanity check (${check.right} of ${check.total} known answers${check.good && check.bad ? `: ${check.good.right} of ${check.good.total} good, ${check.bad.right} of ${check.bad.total} bad` : ""}${check.note ? `; ${check.note}` : ""})`);
   }
   return notices.length ? h("ul", { class: "notices", "aria-label": "Notes" }, notices.map((text) => h("li", { dir: "auto" }, text))) : null;
 }
