@@ -82,3 +82,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest known name, or nothing."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def listed(items: Sequence[str], last: str = "or") -> str:
+    """`a, b or c`: at least one item, with the word before the last."""
+    return f" {last} ".join(filter(None, [", ".join(items[:-1]), items[-1]]))

@@ -9,11 +9,7 @@ grow without breaking them, and a wrong parameter is found before the first call
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +20,7 @@ from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
 from evalrunner.plugin_table import BUILTIN, Group
 from evalrunner.redact import redact_message
+from evalrunner.user_code import find_home, folders_text, import_user_module, module_of_file, public_names
 
 Factory: TypeAlias = Callable[..., Any]
 
@@ -134,7 +131,7 @@ def load(group: Group, name: str) -> Any:
     names = known_names(group)
     if name not in names:
         raise ReferenceProblem(f"unknown {group.replace('_', ' ').removesuffix('s')} {name!r}{nearest(name, names)}")
-    return load_attribute(names[name], folder=Path())
+    return load_attribute(names[name], folder=None)
 
 
 def resolve(group: Group, reference: str, *, folder: Path) -> Factory:
@@ -146,12 +143,18 @@ def resolve(group: Group, reference: str, *, folder: Path) -> Factory:
     return check_factory(reference, factory)
 
 
-def load_attribute(reference: str, *, folder: Path) -> Any:
-    """The object behind `package.module:name` or `path/file.py:name`. Raises ReferenceProblem."""
+def load_attribute(reference: str, *, folder: Path | None) -> Any:
+    """The object behind `package.module:name` or `path/file.py:name`. Raises ReferenceProblem.
+
+    Files are relative to `folder`, that of the suite; modules are also looked for there. Without it only installed ones are.
+    """
     location, _, attribute = reference.rpartition(":")
     if not location or not attribute:
         raise ReferenceProblem(f"{reference!r} is neither 'package.module:name' nor 'path/file.py:name'")
-    module = load_file(location, folder=folder) if location.endswith(".py") else load_module(location)
+    if location.endswith(".py"):
+        module = load_file(location, folder=folder or Path())
+    else:
+        module = load_module(location, folder=folder, attribute=attribute)
     value = module
     for part in attribute.split("."):
         if not hasattr(value, part):
@@ -161,37 +164,50 @@ def load_attribute(reference: str, *, folder: Path) -> Any:
     return value
 
 
-def load_module(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as missing:
-        if missing.name and (name == missing.name or name.startswith(missing.name + ".")):
-            raise ReferenceProblem(f"there is no module {name!r} to import") from None
-        raise ReferenceProblem(f"importing {name!r} failed: {missing}") from missing
-    except Exception as crash:  # a user's module may raise anything
-        raise ReferenceProblem(f"importing {name!r} failed: {type(crash).__name__}: {crash}") from crash
+def load_module(name: str, *, folder: Path | None = None, attribute: str = "") -> Any:
+    """The module of a name: one in the suite's folder or the working folder, or an installed one.
+
+    One of the standard library has precedence if it has the attribute.
+    """
+    if folder is None:
+        return _import(name, name)
+    suite = folder.resolve()
+    home = find_home(name.partition(".")[0], suite, [suite])
+    module = _import(name if home is None else f"{home}.{name}", name, suite)
+    if home is None and not hasattr(module, attribute.partition(".")[0]):
+        home = find_home(name.partition(".")[0], suite, [suite], standard_first=False)
+        return module if home is None else _import(f"{home}.{name}", name, suite)
+    return module
 
 
 def load_file(location: str, *, folder: Path) -> Any:
-    """The module in a file, loaded once per path. Its folder is not added to `sys.path`."""
+    """The module in a file, loaded once for each folder of suites. Its imports find the modules beside it.
+
+    The file of a package, a folder with `__init__.py`, is loaded as a module of that package.
+    """
     path = (folder / location).resolve()
-    name = f"evalrun_file_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
     if not path.is_file():
         raise ReferenceProblem(f"there is no file {location!r} in {str(folder)!r}")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # a .py file has a loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    return _import(module_of_file(path, folder.resolve()), location, folder.resolve(), path)
+
+
+def _import(name: str, location: str, suite: Path | None = None, path: Path | None = None) -> Any:
+    """The module of that full name. Raises ReferenceProblem, which calls it by its `location` in the suite."""
     try:
-        spec.loader.exec_module(module)
-    except BaseException as crash:
-        del sys.modules[name]
-        if not isinstance(crash, Exception | SystemExit):
-            raise
-        raise ReferenceProblem(f"importing {location!r} failed: {type(crash).__name__}: {crash}") from crash
-    return module
+        return import_user_module(name, path)
+    except ModuleNotFoundError as missing:
+        if path is None and missing.name and (name == missing.name or name.startswith(missing.name + ".")):
+            searched = (
+                "" if suite is None else f" in {folders_text([suite, Path.cwd()])} or among the installed packages"
+            )
+            raise ReferenceProblem(f"there is no module {location!r} to import{searched}") from None
+        raise ReferenceProblem(f"importing {location!r} failed: {_crash_text(missing)}") from missing
+    except (Exception, SystemExit) as crash:  # a user's module may raise anything
+        raise ReferenceProblem(f"importing {location!r} failed: {_crash_text(crash)}") from crash
+
+
+def _crash_text(crash: BaseException) -> str:
+    return f"{type(crash).__name__}: {public_names(str(crash))}"
 
 
 def check_factory(reference: str, factory: Any) -> Factory:
@@ -325,7 +341,7 @@ def describe_crash(function: Callable[..., Any], crash: BaseException) -> str:
         trace = trace.tb_next
     location = f" in {display_path(code.co_filename)}:{line}" if code is not None and line is not None else ""
     try:
-        message = " ".join(str(crash).split())
+        message = public_names(" ".join(str(crash).split()))
     except Exception:  # an exception without a text is reported by its type
         message = ""
     if len(message) > MAX_MESSAGE_LENGTH:

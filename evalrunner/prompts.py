@@ -12,11 +12,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from evalrunner.domain import Message, Sample
+from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Message, Request, Sample, row_name
 from evalrunner.errors import nearest
 from evalrunner.formatting import plain_text
 from evalrunner.spelling import to_json
@@ -335,3 +335,22 @@ def _tojson(value: Any, indent: int | None = None) -> str:
 def _normalized_lines(template: str) -> str:
     """The text with line ends as Jinja2 renders them."""
     return template.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptedTarget:
+    """Renders the prompt with the sample and requests a chat completion from the endpoint, as a stream if `stream`."""
+
+    endpoint: Endpoint
+    model: str
+    prompt: Prompt
+    params: Mapping[str, Any] = EMPTY
+    name: str = ""
+    stream: bool = False
+
+    async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
+        messages = self.prompt.render(sample)
+        row = row_name(sample.id, self.name, epoch)
+        request = Request(self.model, messages, self.params, epoch=epoch, stream=self.stream, row=row)
+        answer = await self.endpoint(request)
+        return answer if answer.messages is messages else replace(answer, messages=messages)

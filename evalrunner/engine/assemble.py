@@ -45,7 +45,7 @@ from evalrunner.plugins import (
     factory_options,
     resolve,
 )
-from evalrunner.prompts import Prompt, PromptError, compile_prompt
+from evalrunner.prompts import Prompt, PromptedTarget, PromptError, compile_prompt
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
 from evalrunner.stats.summary import Design, Measure, builtin_measures
@@ -53,7 +53,6 @@ from evalrunner.storage import cache_folder
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document, dotted
-from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from evalrunner.engine.judge import JudgeSession, RecordingJudge
 from evalrunner.engine.plan import Plan, PlannedTarget
 from evalrunner.middleware.budget import Side
 from evalrunner.middleware.rate_limit import BYTES_PER_TOKEN
+from evalrunner.prompts import PromptedTarget
 from evalrunner.scorers.call import BoundScorer, outcome_async
 from evalrunner.scorers.judge_calibration import check_stages, example_sample
 from evalrunner.storage import dict_or_text
-from evalrunner.targets.prompted import PromptedTarget
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
 
 IsCached: TypeAlias = Callable[[Endpoint, Request], bool]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import os
 from asyncio import Semaphore
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -43,6 +43,7 @@ from evalrunner.stats.summary import Design, Measure, Population
 from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun
+from evalrunner.user_code import code_files, loaded_name
 
 if TYPE_CHECKING:
     from evalrunner.engine.judge import JudgeSession
@@ -287,7 +288,7 @@ def add_spent(row: Row, spent: dict[Side, float]) -> None:
 def provenance_of(
     suite: Suite, scan: Scan, targets: Sequence[PlannedTarget], scorers: Sequence[PlannedScorer]
 ) -> Provenance:
-    """What will be run. Custom code is identified by the sha256 of its file; what that file imports is not read."""
+    """What will be run. Custom code is identified by the sha256 of its file; helpers that it has imported from the folders of suites as well."""
     specs = {spec.name: spec for spec in suite.targets}
     return Provenance(
         suite=suite.name,
@@ -412,24 +413,22 @@ def _texts(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _files(references: Iterable[str], folder: Path) -> dict[str, str]:
-    """The sha256 of each file that a `path/file.py:name` or an imported `package.module:name` refers to."""
+    """The sha256 of each file that a `path/file.py:name` or `package.module:name` refers to, and of its helpers."""
     digests: dict[str, str] = {}
     for reference in references:
         location, colon, name = reference.rpartition(":")
         if not colon or not name.replace(".", "_").isidentifier():
             continue
-        file = folder / location if location.endswith(".py") else _file_of_module(location)
-        try:
-            if file is not None:
-                digests[location] = hashlib.sha256(file.read_bytes()).hexdigest()
-        except OSError:
-            continue  # not a file, or not readable
+        files = list(code_files(loaded_name(location, folder)))
+        file = folder / location if location.endswith(".py") else files[0] if files else None
+        beside = {Path(os.path.relpath(helper, folder.resolve())).as_posix(): helper for helper in files[1:]}
+        for label, path in {**beside, location: file}.items():
+            try:
+                if path is not None:
+                    digests[label] = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError:
+                continue  # not a file, or not readable
     return digests
-
-
-def _file_of_module(name: str) -> Path | None:
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return Path(file) if file is not None else None
 
 
 def remaining_jobs(
