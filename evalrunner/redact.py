@@ -30,10 +30,21 @@ def register_secret(value: str | None) -> None:
     """Redact `value` from now on, also in its JSON spellings."""
     if value is None or len(value) < MIN_SECRET_LENGTH:
         return
-    for spelling in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
+    for spelling in _spellings(value):
         if spelling not in _secrets:
             _secrets.append(spelling)
     _secrets.sort(key=len, reverse=True)  # a key that contains another one is replaced first
+
+
+def _spellings(value: str) -> tuple[str, ...]:
+    return value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]
+
+
+def forget_secret(value: str) -> None:
+    """Stop redacting `value`: it turned out to be a part of public data."""
+    for spelling in _spellings(value):
+        if spelling in _secrets:
+            _secrets.remove(spelling)
 
 
 def register_environment(environ: Mapping[str, str] | None = None) -> None:

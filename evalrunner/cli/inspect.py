@@ -90,7 +90,8 @@ def _print_plans(suites: list[str], run_options: RunOptions, lines: Callable[[st
     asyncio.run(plan_all())
 
 
-def validate(suites: options.Suites) -> None:
+@options.takes_options("validate")
+def validate(run_options: RunOptions, suites: options.Suites) -> None:
     """Check suites and their data without calling a model."""
     from evalrunner.formatting import counted
 
@@ -105,7 +106,7 @@ def validate(suites: options.Suites) -> None:
         for notice in plan.scan.notices:
             yield f"  note: {notice}"
 
-    _print_plans(suites, RunOptions(), lines)
+    _print_plans(suites, run_options, lines)
 
 
 @options.takes_options("plan")

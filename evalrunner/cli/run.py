@@ -196,7 +196,7 @@ def gate(
     register_environment()
     folder = find_run(run, run_options.output_dir)
     report = reevaluate_gates(
-        folder, runs=run_options.output_dir, suite_file=suite, baseline=baseline, settings=run_options.settings
+        folder, runs=run_options.output_dir, suite_file=suite, baseline=baseline, options=run_options
     )
     if output is not None:
         write_json(output, gate_report_data(report))

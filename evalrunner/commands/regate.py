@@ -30,6 +30,7 @@ from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
 from evalrunner.runs.record import LookRecord, RunRecord, add_look, first_look
 from evalrunner.runs.row_log import read_rows
 from evalrunner.stats.summary import Design, Summary, builtin_measures, summarize
+from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.loader import open_suite, target_name
 from evalrunner.suite.options import RunOptions
@@ -45,14 +46,15 @@ def reevaluate_gates(
     runs: Path,
     suite_file: Path | None = None,
     baseline: str | None = None,
-    settings: Sequence[str] = (),
+    options: RunOptions | None = None,
 ) -> GateReport:
     """The gate results of a stored run. Raises SuiteError if a gate does not fit the run or its baseline.
 
-    `baseline` (a name, a path or a run) replaces that of every gate that has one.
+    `baseline` (a name, a path or a run) replaces that of every gate that has one. Of the options, `settings` and those of
+    `.env` files have an effect.
     """
     run = RunRecord.load(folder.path)
-    document, gates_of, base = _document(run, suite_file, tuple(settings))
+    document, gates_of, base = _document(run, suite_file, options or RunOptions())
     reader = SectionReader(document, base)
     data = document.data if isinstance(document.data, Mapping) else {}
     specs = _with_baseline(read_gates(reader, data), baseline)
@@ -113,16 +115,15 @@ def _look(run: RunRecord) -> LookRecord | None:
     return LookRecord(samples=samples, epochs=run.epochs, at=datetime.now(UTC))
 
 
-def _document(
-    run: RunRecord, suite_file: Path | None, settings: tuple[str, ...]
-) -> tuple[Document, str, Path]:  # fmt: skip
+def _document(run: RunRecord, suite_file: Path | None, options: RunOptions) -> tuple[Document, str, Path]:
     """The document with the gates, its description, and the folder of its relative paths."""
     file = suite_file if suite_file is not None else run.suite_file
     if suite_file is not None or file.is_file():
-        return open_suite(file, RunOptions(settings=settings)), f"{file}", file.parent
-    if settings:
+        return open_suite(file, options), f"{file}", file.parent
+    if options.settings:
         raise SuiteError(f"--set changes a suite file, and {str(file)!r} was not found; name one: --suite FILE")
-    return Document(RUN_FILE, dict(run.resolved)), f"the run, because {str(file)!r} was not found", file.parent
+    document = Document(RUN_FILE, dict(run.resolved), environ=suite_environment(file.parent, options))
+    return document, f"the run, because {str(file)!r} was not found", file.parent
 
 
 def _with_baseline(specs: Sequence[GateSpec], baseline: str | None) -> tuple[GateSpec, ...]:

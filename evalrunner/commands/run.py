@@ -169,7 +169,7 @@ def plan_suites(suites: Sequence[str | Path], session: Session, pool: EndpointPo
         except SuiteError as wrong:
             problems.extend(wrong.problems)
     if problems:
-        raise SuiteError(problems)
+        raise SuiteError(list(dict.fromkeys(problems)))  # suites may share an env file
     return plans
 
 

@@ -16,6 +16,8 @@ from evalrunner.redact import LOGIN
 from evalrunner.runs.folder import read_json
 from evalrunner.runs.record import RunRecord
 from evalrunner.storage import write_json
+from evalrunner.suite.environment import has_variable, suite_environment
+from evalrunner.suite.options import RunOptions
 from evalrunner.suite.schema import key
 from evalrunner.suite.sections import read_tracking, register_login
 from evalrunner.suite.validate import SectionReader
@@ -97,6 +99,10 @@ def stored_spec(run: RunRecord, environ: Mapping[str, str], *, elsewhere: bool =
     section = data.get("mlflow") if isinstance(data, Mapping) else None
     if elsewhere and isinstance(section, Mapping):
         data = {**data, "mlflow": {name: item for name, item in section.items() if name != "uri"}}
+    if has_variable(str(data)):
+        options = run.options
+        wanted = RunOptions(env_files=tuple(options.get("env_files", ())), env_file=options.get("env_file", True))
+        environ = suite_environment(run.suite_file.parent, wanted, process=environ)
     document = Document("run.json", {"tracking": data})
     tracking = read_tracking(SectionReader(document, Path(), environ), data, ("tracking",))
     document.raise_problems()

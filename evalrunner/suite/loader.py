@@ -14,6 +14,7 @@ from typing import Any
 
 from evalrunner.errors import SuiteError
 from evalrunner.suite import gates, models, sections  # noqa: F401  they register the readers of their keys
+from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.models import default_name
 from evalrunner.suite.options import RunOptions, flag_of
 from evalrunner.suite.schema import KeyPath, Suite, TargetSpec
@@ -25,10 +26,28 @@ STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
-    """The document of a suite file with the options applied. Raises SuiteError if it is not YAML."""
+    """The document of a suite file with the options applied. Raises SuiteError if it is not YAML, or an env file is wrong."""
+    options = options or RunOptions()
     document = load_document(Path(path), label=str(path))
-    apply_options(document, options or RunOptions())
+    apply_options(document, options)
+    document.environ = suite_environment(Path(path).parent, options, public=_public_names(document.data))
     return document
+
+
+def _public_names(data: Any) -> str:
+    """The names, models and addresses that a suite has in plain text."""
+    if not isinstance(data, Mapping):
+        return ""
+    targets = data.get("targets")
+    items = [{"name": data.get("name")}, data.get("target"), data.get("judge")]
+    items += targets if isinstance(targets, list) else []
+    texts = [
+        item if isinstance(item, str) else item.get(name)
+        for item in items
+        if isinstance(item, str | Mapping)
+        for name in ("name", "model", "base_url", "url", "uri")
+    ]
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def load_suite(path: str | Path, options: RunOptions | None = None) -> Suite:

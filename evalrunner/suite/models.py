@@ -9,6 +9,7 @@ from typing import Any, get_args
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret
+from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable
 from evalrunner.suite.schema import (
     KeyPath,
     ModelSpec,
@@ -20,7 +21,7 @@ from evalrunner.suite.schema import (
     TransportSpec,
 )
 from evalrunner.suite.sections import public_address, read_prompt, register_login
-from evalrunner.suite.validate import VARIABLE, Key, SectionReader, describe_value, has_variable, keys_of, reads
+from evalrunner.suite.validate import Key, SectionReader, describe_value, keys_of, reads
 
 SERVICE = "http"  # the one built-in type of target whose calls use the network
 
@@ -135,7 +136,11 @@ def read_model(
         if model is not None and not model.strip():
             reader.report(path, "is empty; name a model, such as openai/gpt-5-mini")
             return None
-        return None if model is None else ModelSpec(model, model, public={"model": model}, key_path=path)
+        if model is None:
+            return None
+        return ModelSpec(
+            model, model, api_key=provider_key(reader, model, path), public={"model": model}, key_path=path
+        )
     if not isinstance(item, Mapping):
         reader.report(path, f"is {describe_value(item)}; it should be a model string or a mapping with 'model'")
         return None
@@ -152,6 +157,8 @@ def read_model(
     headers = _headers(reader, item.get("headers"), (*path, "headers"))
     if "model" not in fields:
         return None
+    if fields.get("base_url") is None:
+        fields.setdefault("api_key", provider_key(reader, fields["model"], path))
     register_secret(fields.get("api_key"))
     texts = {name: value for name, value in fields.items() if isinstance(value, str) and name != "api_key"}
     return ModelSpec(
@@ -160,6 +167,18 @@ def read_model(
         public={**texts, **_public_secrets(item)},
         key_path=path,
     )
+
+
+def provider_key(reader: SectionReader, model: str, path: KeyPath) -> str | None:
+    """The API key of a model without `base_url` in the `.env` files, if the environment has none.
+
+    Other settings of the provider in these files are reported: without them, the key would go to another address.
+    """
+    if not isinstance(reader.environ, SuiteEnvironment):
+        return None
+    if (problem := reader.environ.ignored_setting(model)) is not None:
+        reader.report(path, problem)
+    return reader.environ.provider_key(model)
 
 
 def _headers(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -63,7 +63,7 @@ class RunOptions:
 
     `targets` are names of the suite's targets, or model strings. `where` maps a column to a value. `settings`
     are `key.path=value`, typed as YAML. `outputs` are paths whose extension selects the format. `refresh` ignores
-    cached answers. `resume` names a run to continue, and `retry_errors` runs its failed rows again. `mlflow` is the
+    cached answers. `env_files` are read for `${VAR}` in place of `.env`; without `env_file` no such file is. `resume` names a run to continue, and `retry_errors` runs its failed rows again. `mlflow` is the
     address of the tracking server to send the run to, or "" for the one of the suite or the environment;
     `mlflow_required` ends a run that could not be sent with exit code 3. `wait_scale` is real seconds per second of
     waiting between calls; tests of your suites pass less than 1.
@@ -118,6 +118,16 @@ class RunOptions:
     )
     refresh: bool = option(
         "Ignore cached answers, but cache the new ones.", default=False, commands=("run", "plan"), stored=False
+    )
+    env_files: Sequence[str | Path] = option(
+        "Read ${VAR} from PATH, not from .env. Repeatable.",
+        "--env-file",
+        default=(),
+        metavar="PATH",
+        commands=("run", "plan", "validate", "score", "gate"),
+    )
+    env_file: bool = option(
+        "Do not read .env files.", "--no-env-file", default=True, commands=("run", "plan", "validate", "score", "gate")
     )
     resume: str | None = option("Resume a run: its id, prefix, path, or last.", metavar="RUN", stored=False)
     retry_errors: bool = option("With --resume: retry rows that failed.", default=False, stored=False)
@@ -229,6 +239,8 @@ def merge_options(stored: RunOptions, given: RunOptions) -> RunOptions:
             changes[item.name] = (*(value for value in old if value not in new), *new)
         else:
             changes[item.name] = {**(old or {}), **(new or {})} or None
+    if given.env_files or not given.env_file:  # each replaces the other
+        changes.update(env_files=given.env_files, env_file=given.env_file)
     return dataclasses.replace(given, **changes)
 
 

@@ -14,6 +14,7 @@ from evalrunner.errors import SuiteError
 from evalrunner.plugins import factory_options, known_names, load
 from evalrunner.redact import LOGIN, register_secret
 from evalrunner.storage import EncodingError, decode_utf8, read_file
+from evalrunner.suite.environment import has_variable
 from evalrunner.suite.schema import (
     CacheMode,
     CacheSpec,
@@ -28,7 +29,7 @@ from evalrunner.suite.schema import (
     RunSpec,
     TrackingSpec,
 )
-from evalrunner.suite.validate import SectionReader, describe_value, has_variable, keys_of, reads, top_keys
+from evalrunner.suite.validate import SectionReader, describe_value, keys_of, reads, top_keys
 from evalrunner.suite.yaml import load_document
 
 MAX_PROMPT_BYTES = 16 * 1024 * 1024

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
-import difflib
 import functools
 import inspect
 import math
-import os
 import re
 import sys
 import types
@@ -23,7 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
+from evalrunner.redact import may_be_secret
+from evalrunner.suite.environment import SuiteEnvironment, UnsetVariable, interpolate
 from evalrunner.suite.schema import KeyPath
 from evalrunner.suite.yaml import Document
 
@@ -32,8 +33,6 @@ NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or f
 SCHEMA = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 MAPPINGS = (dict, Mapping, collections.abc.Mapping, collections.abc.MutableMapping)
-VARIABLE = re.compile(r"\$(?:\$|\{([^}]*)\})")
-VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 FORMS: dict[Any, Callable[[SectionReader, Any, KeyPath], Any]] = {}
 """Annotations of keys that have a reader of their own, because a file writes them in more than one form."""
@@ -191,42 +190,6 @@ def schema_of_options(options: Mapping[str, inspect.Parameter], docs: Mapping[st
     return properties
 
 
-class UnsetVariable(ValueError):
-    """A variable that is not set or misspelled. The message names it."""
-
-
-def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """`text` with its variables filled in; an empty variable counts as unset, as for `:-` in a shell."""
-    values = os.environ if environ is None else environ
-
-    def fill(match: re.Match[str]) -> str:
-        if match.group(0) == "$$":
-            return "$"
-        parts = VARIABLE_NAME.fullmatch(match.group(1))
-        if parts is None:
-            raise UnsetVariable(
-                f"{match.group(0)!r} is not ${{NAME}} or ${{NAME:-default}}; write $$ for a dollar sign"
-            )
-        name, default = parts.groups()
-        value = values.get(name)
-        if value:
-            return value
-        if default is not None:
-            return default
-        near = difflib.get_close_matches(name, values, n=1, cutoff=0.8) if value is None else []
-        if near:
-            raise UnsetVariable(f"the variable {name} is not set; did you mean {near[0]}?")
-        state = "is empty" if value is not None else "is not set"
-        raise UnsetVariable(f"the variable {name} {state}; export {name}=… or write ${{{name}:-default}}")
-
-    return VARIABLE.sub(fill, text)
-
-
-def has_variable(text: str) -> bool:
-    """Whether `text` has a variable to fill in."""
-    return any(match.group(0) != "$$" for match in VARIABLE.finditer(text))
-
-
 @dataclass(frozen=True, slots=True)
 class Key:
     """A key of a section: its name in the file, the field that holds it, and what that field declares.
@@ -304,15 +267,19 @@ def reads(annotation: Any) -> Callable[[Reader], Reader]:
 
 @dataclass(frozen=True, slots=True)
 class SectionReader:
-    """A document being read; problems are reported to it. `environ` fills `${VAR}`.
+    """A document being read; problems are reported to it. `environ` fills `${VAR}`; by default the document's does.
 
     `files` are the prompt files that led to this document.
     """
 
     document: Document
     folder: Path
-    environ: Mapping[str, str] = dataclasses.field(default_factory=lambda: os.environ)
+    environ: Mapping[str, str] = EMPTY
     files: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.environ is EMPTY:
+            object.__setattr__(self, "environ", self.document.environ)
 
     def report(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
         self.document.problem(path, message, at_key=at_key)
@@ -343,10 +310,13 @@ class SectionReader:
         if checked is None or not fill:
             return checked
         try:
-            return interpolate(checked, self.environ)
+            filled = interpolate(checked, self.environ)
         except UnsetVariable as unset:
             self.report(path, str(unset))
             return None
+        if isinstance(self.environ, SuiteEnvironment) and not any(may_be_secret(str(step)) for step in path):
+            self.environ.disclose(checked)
+        return filled
 
     def section(self, kind: Any, data: Any, path: KeyPath, *, nulls: bool = False) -> dict[str, Any] | None:
         """The fields of the dataclass `kind` that a mapping sets; None and a problem where `data` is no mapping.

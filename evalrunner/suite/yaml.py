@@ -7,6 +7,7 @@ anchors and merge keys work, dates stay text.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -99,6 +100,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     overridden: dict[KeyPath, str] = field(default_factory=dict)
     excluded_targets: set[str] = field(default_factory=set)  # targets of the suite that the command line did not select
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)  # what `${VAR}` in its values means
 
     def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
         """Report a problem at `path`."""

@@ -46,7 +46,8 @@ def test_tracking_problems_are_reported_with_line_and_column() -> None:
         ),
         "s.yaml:8:15: tracking.mlflow.tags.a: is a list; it should be a plain value",
         (
-            "s.yaml:9:15: tracking.mlflow.run_name: the variable MISSING is not set; export MISSING=… or write "
+            "s.yaml:9:15: tracking.mlflow.run_name: the variable MISSING is not set in the environment, "
+            "and there is no file .env; export MISSING=…, or write "
             "${MISSING:-default}"
         ),
         "s.yaml:10:3: tracking.wandb: unknown key; valid keys: mlflow",
