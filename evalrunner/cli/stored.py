@@ -26,15 +26,16 @@ cache = typer.Typer(
 def show(
     run_options: RunOptions,
     run: options.Run = "last",
-    failed: Annotated[bool, typer.Option("--failed", help="Show all failed and unscored rows, and no others.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only failed and unscored rows, all of them.")] = False,
     verbose: options.Verbose = False,
     output: Annotated[
         list[str] | None,
         typer.Option("--output", "-o", metavar="PATH", help="Write PATH instead of printing. Repeatable."),
     ] = None,
     max_kib: Annotated[
-        int, typer.Option("--max-kib", min=4, metavar="KIB", help="Maximum size of a .md; GitHub comments allow 60.")
-    ] = 512,
+        int | None,
+        typer.Option("--max-kib", min=4, metavar="KIB", help="Maximum size of a .md; GitHub comments allow 60."),
+    ] = None,
 ) -> None:
     """Show a stored run: verdict, metrics, gates and rows.
 
@@ -46,9 +47,14 @@ def show(
     from evalrunner.runs.folder import find_run
 
     folder = find_run(run, run_options.output_dir)
-    if output:
-        paths = [Path(path) for path in output]
-        _print_notices(replay(folder, paths, runs=run_options.output_dir, max_bytes=max_kib * 1024))
+    paths = [Path(path) for path in output or ()]
+    if max_kib is not None and not any(path.suffix.lower() == ".md" for path in paths):
+        raise SuiteError("--max-kib limits the size of a Markdown file; add -o PATH.md")
+    if paths:
+        if verbose:
+            raise SuiteError("--verbose changes what is printed, and -o prints nothing; leave one of them out")
+        sizes = {} if max_kib is None else {"max_bytes": max_kib * 1024}
+        _print_notices(replay(folder, paths, runs=run_options.output_dir, failed_only=failed, **sizes))
     else:
         send_rows(
             stored_view(folder, run_options.output_dir),

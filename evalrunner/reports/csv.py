@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import repeat
 from pathlib import Path
@@ -135,17 +135,18 @@ class SpooledLines:
 
 
 class CsvReporter:
-    """Writes `.csv`: a row for every answer, ordered by target, sample and epoch."""
+    """Writes `.csv`: a row for every answer that passes `only`, ordered by target, sample and epoch."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, only: Callable[[Row], bool] | None = None) -> None:
+        self.path, self.only = path, only
 
     def on_start(self, run: RunView, /) -> None:
         self.shape = table_shape(run)
         self.lines = SpooledLines(self.path.parent, list(run.targets))
 
     def on_row(self, row: Row, /) -> None:
-        self.lines.add(row, encode_line(self.shape.record(row).values()))
+        if self.only is None or self.only(row):
+            self.lines.add(row, encode_line(self.shape.record(row).values()))
 
     def on_end(self, run: RunView, /) -> None:
         try:
@@ -161,8 +162,8 @@ class ParquetReporter:
 
     requires = ("pyarrow", "parquet")
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, only: Callable[[Row], bool] | None = None) -> None:
+        self.path, self.only = path, only
 
     def on_start(self, run: RunView, /) -> None:
         return
@@ -172,7 +173,7 @@ class ParquetReporter:
         import pyarrow.parquet
 
         shape = table_shape(run)
-        records = [shape.record(row) for row in _ordered(run)]
+        records = [shape.record(row) for row in _ordered(run, self.only)]
         columns = {
             _utf8(redact(name)): _typed([record[name] for record in records], number=name in shape.numbers)
             for name in shape.columns
@@ -203,8 +204,8 @@ class XlsxReporter:
 
     requires = ("openpyxl", "xlsx")
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, only: Callable[[Row], bool] | None = None) -> None:
+        self.path, self.only = path, only
         self.notices: tuple[str, ...] = ()
 
     def on_start(self, run: RunView, /) -> None:
@@ -217,7 +218,7 @@ class XlsxReporter:
         book = openpyxl.Workbook(write_only=True)
         sheet = _Sheet(book.create_sheet("rows"))
         sheet.append(shape.columns)
-        for row in _ordered(run):
+        for row in _ordered(run, self.only):
             record = shape.record(row)
             sheet.append(record.values(), numbers=[name in shape.numbers for name in record])
         self.notices = tuple(f"{str(self.path)!r}: {notice}" for notice in sheet.notices())
@@ -288,9 +289,9 @@ def escape_xml_controls(text: str) -> str:
     return escape_controls(text)
 
 
-def _ordered(run: RunView) -> list[Row]:
-    """The rows by target, sample and epoch."""
-    return ordered_rows(read_rows(run.folder), list(run.targets))
+def _ordered(run: RunView, only: Callable[[Row], bool] | None) -> list[Row]:
+    """The rows that pass `only`, by target, sample and epoch."""
+    return ordered_rows(filter(only, read_rows(run.folder)) if only else read_rows(run.folder), list(run.targets))
 
 
 def _utf8(text: str) -> str:

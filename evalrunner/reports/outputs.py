@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from evalrunner.domain import Row
-from evalrunner.errors import MissingExtraError, RunError, RunNotFoundError, SuiteError, nearest
+from evalrunner.errors import MissingExtraError, RunError, RunNotFoundError, SuiteError, listed, nearest
 from evalrunner.plugins import factory_options, known_names, load
 from evalrunner.reports.view import RunView, stored_view
+from evalrunner.reports.worst_rows import failed
 from evalrunner.runs.folder import METRICS_FILE, REPORT_FILE, ROWS_FILE, TABLE_FILE, RunFolder
-from evalrunner.runs.row_log import read_rows
+from evalrunner.runs.row_log import encode_row, read_rows
 from evalrunner.storage import replacing, write_json
 
 RUN_FILES: Final = {
@@ -152,17 +153,38 @@ def in_ci(environ: Mapping[str, str]) -> bool:
     return environ.get("CI", "").lower() not in ("", "0", "false") or environ.get("GITHUB_ACTIONS") == "true"
 
 
-def replay(folder: RunFolder, outputs: Sequence[Path], *, runs: Path, **options: Any) -> tuple[str, ...]:
+def replay(
+    folder: RunFolder, outputs: Sequence[Path], *, runs: Path, failed_only: bool = False, **options: Any
+) -> tuple[str, ...]:
     """Write outputs of a stored run: its rows go through the same reporters once more. Returns their notices.
 
-    `runs` is where its baseline may be. `options`, such as `max_bytes`, go to the reporters that have them. Raises
-    SuiteError for an output that cannot be written, RunNotFoundError for a run that cannot be read.
+    `runs` is where its baseline may be. `failed_only` writes only the rows that `failed` names, `options`, such as
+    `max_bytes`, go to the reporters that have them. Raises SuiteError for an output that cannot be written, or an option
+    that changes none, RunNotFoundError for a run that cannot be read.
     """
     check_outputs([str(path) for path in outputs])
+    if failed_only:
+        _check_row_outputs(outputs)
     run = stored_view(folder, runs)
+    if failed_only:
+        options["only"] = partial(failed, measures=run.measures)
     reporters = [_reporter(path, options) for path in outputs]
     send_rows(run, reporters)
     return tuple(notice for reporter in reporters for notice in getattr(reporter, "notices", ()))
+
+
+def _check_row_outputs(outputs: Sequence[Path]) -> None:
+    """Refuse outputs that do not list rows. Raises SuiteError."""
+    for path in outputs:
+        if not takes_option(path, "only"):
+            formats = [name for name in extensions() if takes_option(Path(name), "only")]
+            raise SuiteError(f"--failed writes rows, and -o {str(path)!r} has none; write {listed(formats)}")
+
+
+def takes_option(path: Path, option: str) -> bool:
+    """Whether the reporter of an output has an option."""
+    extension = path.suffix.lower() or path.name
+    return option in factory_options(load("reporters", extension))
 
 
 def send_rows(run: RunView, reporters: Sequence[Any]) -> None:
@@ -203,14 +225,18 @@ class JsonReporter:
 
 
 class JsonlReporter:
-    """Writes `.jsonl`: a copy of the run's row log."""
+    """Writes `.jsonl`: a copy of the run's row log, or its rows that pass `only`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, only: Callable[[Row], bool] | None = None) -> None:
+        self.path, self.only = path, only
 
     def on_start(self, run: RunView, /) -> None:
         return
 
     def on_end(self, run: RunView, /) -> None:
         with replacing(self.path) as part:
-            shutil.copyfile(run.folder / ROWS_FILE, part)
+            if self.only is None:
+                shutil.copyfile(run.folder / ROWS_FILE, part)
+            else:
+                with part.open("wb") as file:
+                    file.writelines(map(encode_row, filter(self.only, read_rows(run.folder))))
