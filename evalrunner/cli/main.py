@@ -15,12 +15,13 @@ from typer.core import TyperGroup
 from evalrunner import __version__
 from evalrunner.cli import inspect, run, stored
 from evalrunner.cli.streams import flush_streams, protect_streams, report
-from evalrunner.errors import EvalrunError, SuiteError
+from evalrunner.errors import EvalrunError, RunError, SuiteError
 from evalrunner.redact import redact_message
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED
 
 # addresses that may follow --mlflow; the last two are refused later, with a reason
 ADDRESS = re.compile(r"[A-Za-z][\w+]*://|databricks$|file:|mlruns/?$")
+CALLING = ("run", "score", "gate", "track")  # commands with a code for a run that could not continue
 SUITE_ENDINGS = (".yaml", ".yml")
 
 
@@ -42,10 +43,18 @@ class DefaultToRun(TyperGroup):
         return looks_like_suite(first)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command. Typer would give the codes 0 and 1 of verdicts to what these exceptions end."""
+        """Run the command. What ends it without a verdict does not have the exit code of one."""
         try:
             return super().invoke(ctx)
-        except (SystemExit, EOFError, BrokenPipeError) as ended:
+        except RunError as error:
+            if ctx.invoked_subcommand in CALLING:
+                raise
+            raise SuiteError(str(error)) from None
+        except OSError as refused:
+            if refused.filename is not None:
+                raise SuiteError(f"{os.fsdecode(refused.filename)!r}: {refused.strerror}") from None
+            raise RuntimeError("the system refused an operation") from refused  # Typer ends with 1 if it was on a pipe
+        except (SystemExit, EOFError) as ended:
             raise RuntimeError(f"ended by {type(ended).__name__}") from ended
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from evalrunner.engine.plan import Plan, count_remaining_jobs
-from evalrunner.errors import SuiteError
-from evalrunner.runs.folder import RunFolder, find_run
+from evalrunner.errors import RunError, SuiteError
+from evalrunner.runs.folder import LOCK_FILE, ROWS_FILE, RunFolder, find_run
 from evalrunner.runs.provenance import differences
 from evalrunner.runs.record import LookRecord, RunRecord
 from evalrunner.runs.row_log import FinishedRows, remove_truncated_line, scan_keys
@@ -50,8 +51,11 @@ class ResumeState:
 
 
 def find_resumable_run(reference: str, given: RunOptions) -> ResumableRun:
-    """The run to resume. Raises RunNotFoundError, or SuiteError if an option has to be given again."""
+    """The run to resume. Raises RunNotFoundError, or SuiteError if it is read-only or an option has to be given again."""
     folder = find_run(reference, given.output_dir)
+    for path in (folder.path, folder.path / ROWS_FILE, folder.path / LOCK_FILE):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise SuiteError(f"cannot resume run {folder.id}: {str(path)!r} is read-only; change that or copy the run")
     record = RunRecord.load(folder.path)
     require_redacted_options(record.options, given)
     options = merge_options(options_from(record.options), given)
@@ -70,7 +74,10 @@ def load_resume_state(stored: ResumableRun, plan: Plan) -> ResumeState:
             f"cannot resume run {stored.folder.id}: the suite has changed:\n{lines}\n"
             f"start a new run: evalrun {plan.suite.path}"
         )
-    removed = remove_truncated_line(stored.folder.path)
+    try:
+        removed = remove_truncated_line(stored.folder.path)
+    except RunError as refused:  # nothing was called yet
+        raise SuiteError(f"cannot resume run {stored.folder.id}: {refused}") from None
     finished = scan_keys(stored.folder.path)
     remaining = count_remaining_jobs(plan.rows, finished, retry_errors=stored.options.retry_errors)
     notices = [

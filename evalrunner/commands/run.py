@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -198,16 +198,27 @@ async def execute(
 ) -> RunResult:
     """The result of a run, with every file written. Raises RunError if the disk refuses."""
     if resume_state is not None:  # the caller holds its lock
-        plan = replace(plan, rows_before=plan.rows - resume_state.remaining)
-        return await Execution(
-            plan, options, reporters, resume_state.folder, resume_state.started_at, resume_state
-        ).run()
+        plan, folder = replace(plan, rows_before=plan.rows - resume_state.remaining), resume_state.folder
+        with _system_errors(folder):
+            return await Execution(plan, options, reporters, folder, resume_state.started_at, resume_state).run()
     started_at = datetime.now(UTC)
     folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
-    with RunLock(folder.path):
+    with RunLock(folder.path), _system_errors(folder):
         if plan.dataset.spooled is not None:
             store_stdin(plan.dataset.spooled, folder.path)
         return await Execution(plan, options, reporters, folder, started_at).run()
+
+
+@contextmanager
+def _system_errors(folder: RunFolder) -> Iterator[None]:
+    """Raise RunError for a file that the system refuses while a run is in progress."""
+    try:
+        yield
+    except OSError as refused:
+        name = str(folder.path) if refused.filename is None else os.fsdecode(refused.filename)
+        raise RunError(
+            f"{name!r}: {refused.strerror or refused}; the rows before it are saved in {str(folder.path)!r}"
+        ) from refused
 
 
 class Execution:

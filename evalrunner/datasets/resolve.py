@@ -431,6 +431,15 @@ def unknown_type(file: Path) -> str:
 
 def find_files(path: str, folder: Path) -> list[Path]:
     """The file a path names, or all that a glob matches, sorted. Raises FileNotResolved."""
+    try:
+        return _find_files(path, folder)
+    except RuntimeError as unknown:  # of ~user
+        raise FileNotResolved(f"{path!r}: {unknown}") from None
+    except OSError as refused:  # too long, or in a folder that may not be searched
+        raise FileNotResolved(f"file {path!r} cannot be read: {refused.strerror}") from None
+
+
+def _find_files(path: str, folder: Path) -> list[Path]:
     exact = folder / Path(path).expanduser()
     if exact.is_dir():
         raise FileNotResolved(
@@ -494,8 +503,11 @@ def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{STDIN_COPY}.{extension}"
     partial = target.with_name(target.name + ".part")
-    with partial.open("wb") as file:
-        shutil.copyfileobj(stdin, file)
+    try:
+        with partial.open("wb") as file:
+            shutil.copyfileobj(stdin, file)
+    except OSError as refused:  # not open for reading, or a full disk
+        raise FileNotResolved(f"standard input cannot be copied: {refused.strerror or refused}") from None
     return partial.replace(target)
 
 

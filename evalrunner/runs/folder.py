@@ -63,12 +63,16 @@ def create_run_folder(output_dir: Path, suite: str, *, now: datetime) -> RunFold
 
 def list_runs(output_dir: Path) -> list[RunFolder]:
     """All runs below a folder, newest first."""
-    runs = [
-        RunFolder(path)
-        for path in output_dir.glob("*/*")
-        if RUN_ID.fullmatch(path.name) and (path / RUN_FILE).is_file()
-    ]
+    runs = [RunFolder(path) for path in output_dir.glob("*/*") if RUN_ID.fullmatch(path.name) and _is_run(path)]
     return sorted(runs, key=_age, reverse=True)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder has the file of a run. One that may not be read does not hide the others."""
+    try:
+        return (path / RUN_FILE).is_file()
+    except OSError:
+        return False
 
 
 def _age(run: RunFolder) -> tuple[str, int, str]:

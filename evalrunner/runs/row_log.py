@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self, get_args
 
 from evalrunner.domain import EMPTY, Cell, Completion, Failure, FailureKind, JudgeCall, Row, Sample, UnscoredCause
-from evalrunner.errors import RunError
+from evalrunner.errors import InvalidRunError, RunError
 from evalrunner.redact import redact
 from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.spelling import respell, spellings, to_json
@@ -113,7 +113,8 @@ def remove_truncated_line(folder: Path) -> int:
 def scan_keys(folder: Path) -> FinishedRows:
     """The last record of every key of a run. Each line is read once; no row is built.
 
-    A truncated last line is skipped. Raises RunError for a broken line in the middle: something else changed the file.
+    A truncated last line is skipped. Raises InvalidRunError for a file that cannot be read, and for a broken line in the
+    middle: something else changed the file.
     """
     path, finished = folder / ROWS_FILE, FinishedRows()
     try:
@@ -126,22 +127,27 @@ def scan_keys(folder: Path) -> FinishedRows:
                 except DECODE_ERRORS as broken:
                     if not line.endswith(b"\n"):  # truncated while it was written
                         break
-                    raise RunError(
+                    raise InvalidRunError(
                         f"{path}:{number}: {broken}; the row log was edited: "
                         "restore it, or remove the line, and a resumed run repeats its row"
                     ) from None
                 finished.size += len(line)
     except FileNotFoundError:
         pass
+    except OSError as refused:
+        raise InvalidRunError(f"{str(path)!r} cannot be read: {refused.strerror}") from None
     return finished
 
 
 def read_rows(folder: Path) -> Iterator[Row]:
     """The rows of a run in order of arrival, the last record of each key. A truncated last line is skipped.
 
-    Raises RunError for a broken line in the middle.
+    Raises InvalidRunError for a file that cannot be read, and for a broken line in the middle.
     """
-    yield from finished_rows(folder, scan_keys(folder))
+    try:
+        yield from finished_rows(folder, scan_keys(folder))
+    except RunError as broken:
+        raise InvalidRunError(str(broken)) from None
 
 
 def finished_rows(folder: Path, finished: FinishedRows) -> Iterator[Row]:
@@ -166,6 +172,8 @@ def _rows_at(path: Path, offsets: Iterable[int]) -> Iterator[Row]:
                     raise RunError(f"{path}: line at byte {offset}: {broken}; the row log was edited") from None
     except FileNotFoundError:
         return
+    except OSError as refused:
+        raise RunError(f"{str(path)!r} cannot be read: {refused.strerror}") from None
 
 
 def _last_line(file: BinaryIO) -> int:

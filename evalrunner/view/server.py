@@ -41,13 +41,21 @@ def make_server(output_dir: Path, port: int) -> ThreadingHTTPServer:
             return pages.get(self.path)
 
     try:
-        server = ThreadingHTTPServer((ADDRESS, port), Handler)
+        server = PageServer((ADDRESS, port), Handler)
     except OSError as refused:
         raise RunError(
             f"cannot listen on {ADDRESS}:{port}: {refused.strerror}; choose another port with --port"
         ) from None
     server.daemon_threads = True
     return server
+
+
+class PageServer(ThreadingHTTPServer):
+    """A server that says nothing of a browser that closed its connection."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class PageHandler(BaseHTTPRequestHandler, ABC):

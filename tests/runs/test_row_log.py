@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from evalrunner.domain import Cell, Completion, Failure, JudgeCall, Row, Sample
-from evalrunner.errors import RunError
+from evalrunner.errors import InvalidRunError
 from evalrunner.redact import register_secret
 from evalrunner.runs.row_log import (
     BLOCK_BYTES,
@@ -157,7 +157,7 @@ def test_truncated_last_line_is_skipped() -> None:
 def test_edited_line_is_detected() -> None:
     path = write([make_row(), make_row("s2")])
     path.write_bytes(path.read_bytes().replace(b"Paris", b"Rome!", 1))
-    with pytest.raises(RunError, match=r"rows.jsonl:1: wrong checksum"):
+    with pytest.raises(InvalidRunError, match=r"rows.jsonl:1: wrong checksum"):
         list(read_rows(Path()))
 
 
@@ -292,14 +292,14 @@ def test_broken_last_line_with_newline_is_an_error() -> None:
     path = write([make_row(), make_row("s2")])
     path.write_bytes(path.read_bytes()[:-7] + b"\n")
     assert remove_truncated_line(Path()) == 0
-    with pytest.raises(RunError, match=r"rows.jsonl:2: wrong checksum; the row log was edited"):
+    with pytest.raises(InvalidRunError, match=r"rows.jsonl:2: wrong checksum; the row log was edited"):
         scan_keys(Path())
 
 
 def test_unknown_row_log_version_is_rejected() -> None:
     line = encode_row(make_row())[:-19].replace(b'{"v":2,', b'{"v":3,', 1)
     Path("rows.jsonl").write_bytes(b'%b,"sum":"%08x"}\n' % (line, zlib.crc32(line)))
-    with pytest.raises(RunError, match="version 3; this evalrun reads versions up to 2"):
+    with pytest.raises(InvalidRunError, match="version 3; this evalrun reads versions up to 2"):
         list(read_rows(Path()))
 
 
@@ -372,7 +372,7 @@ def test_a_truncated_or_edited_event_is_detected() -> None:
         log.write_event("decided", rows=1)
     whole = Path("rows.jsonl").read_bytes()
     Path("rows.jsonl").write_bytes(whole.replace(b'"rows":1', b'"rows":2'))
-    with pytest.raises(RunError, match="wrong checksum"):
+    with pytest.raises(InvalidRunError, match="wrong checksum"):
         scan_keys(Path())
     Path("rows.jsonl").write_bytes(whole[:-5])
     assert remove_truncated_line(Path()) == len(whole) - 5

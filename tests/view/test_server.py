@@ -6,6 +6,8 @@ import html
 import http.client
 import json
 import re
+import socket
+import struct
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -193,6 +195,17 @@ def test_head_response_has_no_body(browser: Browser) -> None:
     status, headers, text = browser.ask("/", "HEAD")
     assert (status, text) == (200, "")
     assert int(headers["Content-Length"]) > 100
+
+
+def test_a_browser_that_resets_its_connection_is_not_reported(
+    browser: Browser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", browser.port)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{browser.port}\r\n\r\n".encode())
+    browser.page("/")
+    assert capsys.readouterr().err == ""
 
 
 def test_unreadable_run_does_not_hide_the_others(browser: Browser) -> None:
