@@ -20,14 +20,10 @@ WORDS = frozenset({"true", "false"})
 
 
 class Spelled:
-    """A number or boolean with its text. `json_text` is its JSON: as written where JSON can write it so, else its value.
-
-    An integer with leading zeros, or in hexadecimal, is a text in JSON: it is more often a code than a quantity.
-    """
+    """A number or boolean with its text."""
 
     __slots__ = ()
     text: str
-    json_text: str
 
     def __str__(self) -> str:
         return self.text
@@ -39,18 +35,18 @@ class Spelled:
 
 
 class SpelledFloat(Spelled, float):
+    __slots__ = ("text",)
+
     def __new__(cls, text: str) -> Self:
-        value = super().__new__(cls, text)
+        value = float.__new__(cls, text)
         value.text = text
-        value.json_text = text if JSON_NUMBER.fullmatch(text) else float.__repr__(value)
         return value
 
 
 class SpelledInt(Spelled, int):
     def __new__(cls, text: str) -> Self:
-        value = super().__new__(cls, text, 16 if text.startswith("0x") else 10)
+        value = int.__new__(cls, text, 16 if text.startswith("0x") else 10)
         value.text = text
-        value.json_text = text if JSON_NUMBER.fullmatch(text) else int.__repr__(value) if "+" in text else f'"{text}"'
         return value
 
 
@@ -58,10 +54,24 @@ class SpelledBool(Spelled, int):
     """`True` or `FALSE`. Not a bool, which has no subclasses."""
 
     def __new__(cls, text: str) -> Self:
-        value = super().__new__(cls, text.lower() == "true")
+        value = int.__new__(cls, text.lower() == "true")
         value.text = text
-        value.json_text = text.lower()
         return value
+
+
+def json_text(value: Spelled) -> str:
+    """The JSON of a value: as written where JSON can write it so, else the value in JSON's spelling.
+
+    An integer with leading zeros, or in hexadecimal, is a text in JSON: it is more often a code than a quantity.
+    """
+    text = value.text
+    if JSON_NUMBER.fullmatch(text):
+        return text
+    if isinstance(value, SpelledBool):
+        return text.lower()
+    if isinstance(value, SpelledInt):
+        return int.__repr__(value) if "+" in text else f'"{text}"'
+    return repr(float(text))
 
 
 def spelled(text: str) -> Spelled:
@@ -121,7 +131,7 @@ def to_json(value: Any, **options: Any) -> str:
 
     def marked(item: Any) -> Any:
         if isinstance(item, Spelled):
-            texts.append(item.json_text)
+            texts.append(json_text(item))
             return f"{mark}{len(texts) - 1}"
         if isinstance(item, Mapping):
             return {key: marked(inner) for key, inner in item.items()}

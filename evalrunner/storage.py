@@ -24,7 +24,7 @@ import orjson
 
 from evalrunner.errors import RunError
 from evalrunner.redact import redact
-from evalrunner.spelling import Spelled, to_json
+from evalrunner.spelling import Spelled, json_text, to_json
 
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
 LONG_NUMBER = b"0" * 19  # as many digits may exceed 64 bits; orjson reads such an integer as a float
@@ -126,7 +126,7 @@ def canonical_json(value: Any) -> bytes:
 def _base_value(value: Any) -> Any:
     """What orjson writes for an instance of a subclass. Raises TypeError for other values."""
     if isinstance(value, Spelled):
-        return orjson.Fragment(value.json_text)
+        return orjson.Fragment(json_text(value))
     for kind in ORJSON_KINDS:
         if isinstance(value, kind):
             return str.__str__(value) if kind is str else kind(value)

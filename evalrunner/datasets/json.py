@@ -27,7 +27,7 @@ from evalrunner.spelling import parse_float, parse_int
 MAX_PYTHON_LIST = 1 << 16  # characters; parsing Python takes 100 times the time of JSON
 CHUNK = 1 << 16  # characters read at a time from a JSON file
 BLANKS = " \t\r\n"
-NEGATIVE_ZERO = re.compile(r"(?:^|[\s:,\[])-0(?=[\s,}\]]|$)")  # outside of texts, and sometimes inside
+NEGATIVE_ZERO = re.compile(r"-0(?=[\s,}\]]|$)")  # also at the end of some texts, which does no harm
 
 TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 

@@ -36,7 +36,7 @@ STDIN_COPY = "stdin"  # with the extension of its format
 EXTENSION_ALIASES = {"ndjson": "jsonl"}
 FILE_EXTENSIONS = tuple(sorted(f".{name}" for name in (*BUILTIN["datasets"], *EXTENSION_ALIASES)))
 UNREAD_EXTENSIONS: Mapping[str, tuple[str, ...]] = {  # what is known not to be text, and what to do about it
-    "save the sheet as CSV": (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".numbers"),
+    "save the sheet as CSV": (".xlsm", ".xls", ".xlsb", ".ods", ".numbers"),
     "unpack it": (".zip", ".tar", ".tgz", ".7z", ".rar"),
     "unpack it, or pack it with gzip": (".bz2", ".xz", ".zst", ".zstd", ".lz4", ".lzma", ".br"),
     "put the rows into the suite (dataset: {rows: […]}), or save them as JSON Lines": (".yaml", ".yml", ".toml"),
