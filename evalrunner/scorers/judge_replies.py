@@ -28,6 +28,7 @@ MAX_READ_CHARS = 200_000  # of a reply; a longer one is unreadable
 MAX_LENIENT_CHARS = 20_000  # of an object that is not JSON
 MAX_OBJECTS = 200  # starts of objects that are tried in one reply
 MAX_STATEMENTS = 50  # lines of a reply that state a verdict
+MAX_PIECES = 1_000  # of a graded text
 MAX_ENDS = 20  # ends that are tried for one of them
 MAX_DEPTH = 6
 MAX_NUMBER = 1e9
@@ -56,6 +57,8 @@ MARKUP = re.compile(
 )
 """What stands around the JSON of a reply without being prose."""
 OBJECT_START = re.compile(r"""\{\s*["'“]?\w+["'”]?\s*:""")
+CLOSING_MARK = re.compile(r"</|\[/|◁/|<\||\|>|<unused|assistantfinal|my response:", re.IGNORECASE)
+CLOSING_MARK_END = re.compile(r"[\n>\]▷:]|assistantfinal", re.IGNORECASE)
 TRAILING_COMMA = re.compile(r",(?=\s*[}\]])")
 UNKNOWN_ESCAPE = re.compile(r"\\(?![\\'\"nrtu])")  # Python would warn of it
 STRAIGHT_QUOTES = str.maketrans("“”„‟", '""""')
@@ -116,7 +119,8 @@ class VerdictFormat:
 
     def stated_in(self, texts: Iterable[str]) -> frozenset[str]:
         """The labels that a text states as a verdict: what a judge may quote from the answer that it grades."""
-        return frozenset(label for text in texts for _, label in self.mentions(unicodedata.normalize("NFKC", text)))
+        plain = [unicodedata.normalize("NFKC", text) for text in texts]
+        return frozenset(label for text in plain for found in (self.mentions, self.tags) for _, label in found(text))
 
     def others_in(self, text: str, label: str) -> bool:
         """Whether a text names another label, in brackets, in capitals or as a word."""
@@ -272,8 +276,25 @@ def read_verdict(answer: Completion, form: VerdictFormat, graded: Sequence[str] 
         return NoVerdict("judge", "the judge's reply was empty", "empty", reply)
     candidates = [item for call in answer.tool_calls for item in _in_call(call, form)]
     if len(answer.text) <= MAX_READ_CHARS:
-        candidates += _in_text(answer.text, form, form.stated_in(graded))
+        candidates += _in_text(answer.text, form, _quotable(answer, form, graded))
     return _decide(candidates, form, reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Quotable:
+    """The labels that a reply may only quote. `whole`: even where the reply consists of nothing else."""
+
+    labels: frozenset[str] = frozenset()
+    whole: bool = False
+
+
+def _quotable(answer: Completion, form: VerdictFormat, graded: Sequence[str]) -> Quotable:
+    """What the judge may quote. A quoted `</think>` makes reasoning of all that is before it, and a reply of what follows."""
+    stated = form.stated_in(graded)
+    if not answer.reasoning or not any(CLOSING_MARK.search(text) for text in graded):
+        return Quotable(stated)
+    pieces = (form.match_bare(piece) for text in graded for piece in CLOSING_MARK_END.split(text)[:MAX_PIECES])
+    return Quotable(stated | {label for label in pieces if label is not None}, whole=True)
 
 
 def reply_text(answer: Completion) -> str:
@@ -319,7 +340,7 @@ def _in_call(call: Any, form: VerdictFormat) -> list[Candidate]:
         return list(_in_value(found, form))
     text = found if isinstance(found, str) else arguments
     split = split_reasoning(text)
-    return _in_text(text if split is None else split.text, form, frozenset())
+    return _in_text(text if split is None else split.text, form, Quotable())
 
 
 def _arguments(call: Any) -> Any:
@@ -398,8 +419,8 @@ def _plain_value(value: Any) -> Any:
     return [_plain_value(item) for item in value] if isinstance(value, list) else value
 
 
-def _in_text(text: str, form: VerdictFormat, stated: frozenset[str]) -> list[Candidate]:
-    """The verdicts in a text: JSON, tags, lines and sentences that state one. Those of `stated` may be quotations."""
+def _in_text(text: str, form: VerdictFormat, quotable: Quotable) -> list[Candidate]:
+    """The verdicts in a text: JSON, tags, lines and sentences that state one."""
     called = _python_call(text)
     if called is not None:
         return list(_in_value(called, form))
@@ -412,16 +433,18 @@ def _in_text(text: str, form: VerdictFormat, stated: frozenset[str]) -> list[Can
     for span in spans:
         own = not span.is_nested and _stands_alone(text, span)
         for item in _in_value(span.value, form, is_own=own):
-            quoted = not is_alone and item.label in stated
+            quoted = item.label in quotable.labels and (quotable.whole or not is_alone)
             reasons = item.reasons or (None if is_alone else _prose_reasons(FENCE.sub("", prose)))
             candidates.append(replace(item, reasons=reasons, is_own=item.is_own and not quoted))
-    return [*candidates, *_in_prose(prose, form, stated, has_object=bool(candidates))]
+    return [*candidates, *_in_prose(prose, form, quotable, has_object=bool(candidates))]
 
 
-def _in_prose(text: str, form: VerdictFormat, stated: frozenset[str], *, has_object: bool) -> Iterator[Candidate]:
-    text = unicodedata.normalize("NFKC", FENCE.sub("\n", text))
+def _in_prose(text: str, form: VerdictFormat, quotable: Quotable, *, has_object: bool) -> Iterator[Candidate]:
+    text, stated = unicodedata.normalize("NFKC", FENCE.sub("\n", text)), quotable.labels
     for tag, label in form.tags(text):
-        yield Candidate(label, label, _prose_reasons(text.replace(tag[0], "")), label not in stated)
+        before, after = text[: tag.start()].rpartition("\n")[2].strip(), text[tag.end() :].partition("\n")[0].strip()
+        is_own = label not in stated and before[-1:] in ("", ">") and after[:1] in ("", "<")
+        yield Candidate(label, label, _prose_reasons(text.replace(tag[0], "")), is_own)
     lines, seen = [line.strip() for line in LINE_END.split(text) if line.strip()], 0
     if not lines:
         return
@@ -438,11 +461,13 @@ def _in_prose(text: str, form: VerdictFormat, stated: frozenset[str], *, has_obj
             label, inline = statement
             goes_on = place == 0 and bool(REASONS_TEXT.match(inline.strip(" .,;") or rest))
             reasons = _prose_reasons("\n".join(filter(None, (inline.strip(" .,;"), rest))))
-            yield Candidate(label, line, reasons, is_alone or goes_on or label not in stated)
+            is_own = label not in stated or (not quotable.whole and (is_alone or goes_on))
+            yield Candidate(label, line, reasons, is_own)
         elif bare is not None:
             is_first = place == 0 and not form.others_in(rest, bare)
             is_last = place == len(lines) - 1
-            yield Candidate(bare, line, _prose_reasons(rest), not has_object and (is_first or is_last))
+            is_own = not has_object and (is_first or is_last) and not (quotable.whole and bare in stated)
+            yield Candidate(bare, line, _prose_reasons(rest), is_own)
     last = re.split(r"(?<=[.!?])\s+", lines[-1])[-1]
     if last != lines[-1] and (statement := form.statement(last)) is not None:
         yield Candidate(statement[0], last, text.strip(), statement[0] not in stated)

@@ -181,3 +181,29 @@ def test_finish_reasons_that_litellm_calls_a_stop_are_seen(reason: str, stream: 
     else:
         assert isinstance(result, Failure)
         assert (result.kind, reason in result.message) == ("server", True)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("openai/m", "registry.ollama.ai/library/gemma3:4b does not support tools"),
+        ("hosted_vllm/m", '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
+        ("openai/m", "deepseek-reasoner does not support this tool_choice"),
+    ],
+)
+def test_a_refusal_of_tools_is_known_as_such(model: str, message: str) -> None:
+    tool = {"type": "function", "function": {"name": "pick", "parameters": {"type": "object", "properties": {}}}}
+    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+    with ScriptedServer(always(Status(400, body))) as server:
+        endpoint = LiteLLMEndpoint(api_key="sk-1", base_url=server.base_url)
+        request = Request(model, ({"role": "user", "content": "hi"},), tools=(tool,))
+        result = asyncio.run(endpoint(request))
+    assert isinstance(result, Failure) and result.no_tools, result
+
+
+def test_a_bad_request_for_another_reason_is_no_refusal_of_tools() -> None:
+    body = {"error": {"message": "temperature must be at most 2", "type": "invalid_request_error"}}
+    with ScriptedServer(always(Status(400, body))) as server:
+        endpoint = LiteLLMEndpoint(api_key="sk-1", base_url=server.base_url)
+        result = asyncio.run(endpoint(Request("openai/m", ({"role": "user", "content": "hi"},))))
+    assert isinstance(result, Failure) and not result.no_tools, result
