@@ -45,7 +45,7 @@ EXPECTED_NAMES = frozenset(
 )  # fmt: skip
 # Checks per row in other tools: a column of each assertion (promptfoo's CSV files), or a list of them
 CHECK_COLUMN = re.compile(
-    r"asserts?|assertions?|checks?|assert_?set|__(expected|metric|threshold|config)\w*", re.IGNORECASE
+    r"asserts?|assertions?|checks|assert_?set|__(expected|metric|threshold|config)\w*", re.IGNORECASE
 )
 NESTED_CHECKS = re.compile(r"asserts?|assertions?", re.IGNORECASE)
 TEMPLATE_CODE = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
@@ -62,7 +62,7 @@ UNAMBIGUOUS = re.compile(r"[$#]?\{.*\}|%\(.*|\[\[.*|<%.*|<<.*", re.DOTALL)  # no
 class DatasetCheck:
     """Sees every sample of the first pass, and reports what is wrong with the suite on this data.
 
-    `capped`: the run has a cost cap, so every part of a message needs a bounded cost.
+    `rescored`: the samples are those of a stored run. `count` and `without_expected` are those seen so far.
     """
 
     suite: Suite
@@ -178,6 +178,8 @@ class DatasetCheck:
     def _expected_problem(self, scan: Scan, name: str, needed: str) -> tuple[KeyPath, str]:
         """Where to say that no sample has an expected answer, and how. `needed` names the scorers."""
         dataset, spec = self.suite.dataset, self.suite.dataset.columns.expected
+        if self.rescored:
+            return dataset.key_path, f"no sample of {name} has an expected answer, but {needed.removesuffix('it')}one"
         names = _column_names(spec)
         chosen = "selected samples" if self._selects else "samples"
         if spec is not None or "expected" in scan.columns:
@@ -186,6 +188,8 @@ class DatasetCheck:
         likely = likely_expected(scan.columns, self._taken())
         example = "COLUMN" if likely is None else likely
         example = example if PLAIN_YAML.fullmatch(example) else json.dumps(example, ensure_ascii=False)
+        if dataset.limit is not None:  # the rest was not read
+            name = f"the first {counted(self.count, 'sample')} of {name}"
         message = f"no column 'expected' in {name}, but {needed}; it has: {known_columns(scan.columns)}"
         return dataset.key_path, f"{message}. Map the expected answer: columns: {{expected: {example}}}"
 
@@ -274,15 +278,17 @@ class _Requests:
             return None
         literal = [text for text in templates if "{% raw" not in text]
         if self.varies or count < 2:
-            names = {"expected"} & set(columns)
-            for text, name in _placeholders(literal, {*columns, *names}):
+            for text, name in _placeholders(literal, columns):
                 if UNAMBIGUOUS.fullmatch(text):
                     return f"{what} contains {text!r}, which is sent unchanged; a column is written {{{{ {name} }}}}"
             return None
         same = f"{what} is the same for all {count:,} samples"
         for text, name in _placeholders(literal, columns):
             return f"{same}: {text!r} is sent unchanged; a column is written {{{{ {name} }}}}"
-        if any(TEMPLATE_CODE.search(text) for text in templates):
+        code = " ".join(part for text in templates for part in TEMPLATE_CODE.findall(text))
+        if re.search(r"\binput\b", code):
+            return f"{same}, as the values that it inserts are"
+        if code:
             return f"{same}, as what it inserts does not change; {{{{ input }}}} inserts the input"
         return f"{same}, as it uses no column; {{{{ input }}}} inserts the input"
 

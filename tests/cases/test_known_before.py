@@ -129,6 +129,21 @@ def test_an_expected_column_that_is_empty_in_every_row_is_refused(empty: Any) ->
     assert "the column 'gold' is empty in all 2 selected samples" in refused(suite(rows=rows, dataset=mapped))
 
 
+def test_a_limit_is_named_where_only_the_first_samples_were_read() -> None:
+    rows = [*without("expected", ROWS[:2]), ROWS[2]]
+    message = refused(suite(rows=rows, dataset={"path": "data.jsonl", "limit": 2}))
+    assert "no column 'expected' in the first 2 samples of data.jsonl, but exact_match needs it" in message
+
+
+def test_a_stored_run_without_expected_answers_is_not_scored_with_them() -> None:
+    path = suite(rows=without("expected"), scorers=[{"type": "contains", "values": ["2"]}])
+    assert command(path, "-q").code == 0
+    ended = command("score", "last", "--suite", suite())
+    assert (
+        ended.code == 2 and "no sample of the stored run has an expected answer, but exact_match needs one" in ended.err
+    )
+
+
 def test_rows_without_an_expected_answer_are_counted_in_notes_and_in_the_gate() -> None:
     rows = [ROWS[0], *without("expected", ROWS[1:], expcted="4")]
     path = suite(rows=rows, gates=["exact_match >= 0.7"])
@@ -205,6 +220,11 @@ def test_a_prompt_that_inserts_a_constant_is_noted(model: ScriptedServer) -> Non
     assert notes(path) == [
         "the prompt is the same for all 3 samples, as what it inserts does not change; {{ input }} inserts the input"
     ]
+
+
+def test_a_prompt_that_inserts_equal_inputs_is_noted(model: ScriptedServer) -> None:
+    path = asked(model, "Say: {{ input | trim }}", rows=[{**row, "input": "yes?"} for row in ROWS])
+    assert notes(path) == ["the prompt is the same for all 3 samples, as the values that it inserts are"]
 
 
 @pytest.mark.parametrize(
