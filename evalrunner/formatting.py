@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.redact import redact
-from evalrunner.spelling import Spelled, to_json
+from evalrunner.spelling import Spelled, exact_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -192,7 +192,7 @@ def plain_text(value: Any) -> str:
     """A value as text: text unchanged, numbers as written, anything else as JSON."""
     if isinstance(value, str | Spelled):
         return str(value)
-    return to_json(value, ensure_ascii=False, default=str)
+    return exact_json(value, ensure_ascii=False, default=str)
 
 
 def duration(seconds: float) -> str:

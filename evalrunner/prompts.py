@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Message, Request, Sample, row_name
 from evalrunner.errors import nearest
 from evalrunner.formatting import plain_text
-from evalrunner.spelling import to_json
+from evalrunner.spelling import exact_json
 
 if TYPE_CHECKING:
     import jinja2
@@ -216,7 +216,7 @@ def value_text(value: Any) -> Any:
         return "true" if value else "false"
     if isinstance(value, BuiltinMethodType | MethodType):
         raise TypeError(f"{value.__name__!r} is a function here; call it: {value.__name__}()")
-    return to_json(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else value
+    return exact_json(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else value
 
 
 def _names_renderer(template: str, write: Callable[[Any], Any]) -> Renderer | None:
@@ -329,7 +329,7 @@ def _environment(write: Callable[[Any], Any]) -> jinja2.Environment:
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
-    return to_json(value, ensure_ascii=False, indent=indent)
+    return exact_json(value, ensure_ascii=False, indent=indent)
 
 
 def _normalized_lines(template: str) -> str:

@@ -122,7 +122,7 @@ def respell(value: Any, texts: Any) -> Any:
     return [respell(item, texts.get(str(at))) for at, item in enumerate(value)]
 
 
-def to_json(value: Any, **options: Any) -> str:
+def exact_json(value: Any, **options: Any) -> str:
     """`json.dumps` with the numbers as they were written."""
     if spellings(value) is None:
         return json.dumps(value, **options)

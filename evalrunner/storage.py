@@ -24,7 +24,7 @@ import orjson
 
 from evalrunner.errors import RunError
 from evalrunner.redact import redact
-from evalrunner.spelling import Spelled, json_text, to_json
+from evalrunner.spelling import Spelled, exact_json, json_text
 
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
 LONG_NUMBER = b"0" * 19  # as many digits may exceed 64 bits; orjson reads such an integer as a float
@@ -40,7 +40,7 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def _encode(value: Any) -> str:
-    return to_json(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return exact_json(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 class FileTooLargeError(OSError):
@@ -120,7 +120,7 @@ def canonical_json(value: Any) -> bytes:
     try:
         return orjson.dumps(value, option=ORJSON_OPTIONS | orjson.OPT_SORT_KEYS, default=_base_value)
     except orjson.JSONEncodeError:
-        return to_json(value, **CANONICAL).encode()
+        return exact_json(value, **CANONICAL).encode()
 
 
 def _base_value(value: Any) -> Any:

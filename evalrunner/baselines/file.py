@@ -21,6 +21,7 @@ from evalrunner.prompts import find_value
 from evalrunner.redact import redact
 from evalrunner.runs.provenance import Provenance, without_prompts
 from evalrunner.runs.record import RunRecord, from_json, to_json
+from evalrunner.spelling import exact_json, respell, spellings
 from evalrunner.stats.summary import value_text
 from evalrunner.stats.tally import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, cell_code
 from evalrunner.storage import write_text
@@ -144,7 +145,7 @@ def sample_key(sample: Sample) -> SampleKey:
 
 
 def _hash(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    text = exact_json(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
     return sha256(redact(text).encode(errors="backslashreplace")).hexdigest()[:16]
 
 
@@ -203,7 +204,7 @@ def write_baseline(path: Path, head: BaselineHead, rows: Iterable[BaselineRow]) 
 
 
 def _line(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
+    return exact_json(data, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def _head_data(head: BaselineHead) -> dict[str, Any]:
@@ -233,7 +234,9 @@ def _row_data(row: BaselineRow) -> dict[str, Any]:
         data["states"] = odd
     if row.slices:
         data["slices"] = dict(row.slices)
-    return {**data, **(row.content or {})}
+    content = row.content or {}
+    texts = spellings(content)
+    return {**data, **content, **({"spelling": texts} if texts else {})}
 
 
 def _short(value: float | None) -> float | int | None:
@@ -305,7 +308,10 @@ def _row_of(data: Mapping[str, Any], epochs: int) -> BaselineRow:
     scores = {name: tuple(_finite(value) for value in values) for name, values in data["scores"].items()}
     states = dict.fromkeys(scores, ("scored",) * epochs)
     states.update({name: tuple(map(str, names)) for name, names in data.get("states", {}).items()})
-    content = {name: data[name] for name in ("input", "expected", "metadata", "outputs")} if "outputs" in data else None
+    content = None
+    if "outputs" in data:
+        stored = {name: data[name] for name in ("input", "expected", "metadata", "outputs")}
+        content = respell(stored, data.get("spelling"))
     key = SampleKey(data["id"], data["input_hash"], data["expected_hash"])
     if any(len(values) != epochs for values in scores.values()) or not isinstance(key.id, str):
         raise ValueError("not a row")

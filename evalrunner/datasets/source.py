@@ -40,7 +40,7 @@ from evalrunner.datasets.records import InvalidRecord, Reader, Record, is_own_ta
 from evalrunner.domain import Sample
 from evalrunner.errors import Problem, RunError, SuiteError, nearest
 from evalrunner.prompts import ABSENT, find_value
-from evalrunner.spelling import respell, spellings, to_json
+from evalrunner.spelling import exact_json, respell, spellings
 from evalrunner.suite.schema import DatasetSpec
 
 MAX_PROBLEMS = 20
@@ -502,7 +502,7 @@ class Shuffle:
         value = ABSENT if self._cluster is None else find_value(sample.metadata, self._cluster)
         if value is ABSENT or value is None or value == "":
             return sample.id
-        return value if isinstance(value, str) else to_json(value, sort_keys=True, default=str)
+        return value if isinstance(value, str) else exact_json(value, sort_keys=True, default=str)
 
     def __iter__(self) -> Iterator[tuple[Sample, str]]:
         with self.path.open("rb") as file:

@@ -38,7 +38,7 @@ from evalrunner.runs.provenance import (
 from evalrunner.runs.record import LookRecord
 from evalrunner.runs.row_log import FinishedRows, row_at
 from evalrunner.scorers.call import BoundScorer
-from evalrunner.spelling import to_json
+from evalrunner.spelling import exact_json
 from evalrunner.stats.summary import Design, Measure, Population
 from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.yaml import Document
@@ -329,7 +329,7 @@ def plain(data: Any) -> Any:
     """Data as it is read back from JSON, without secrets."""
     if not data:
         return data
-    return without_secrets(json.loads(to_json(data, default=str)))
+    return without_secrets(json.loads(exact_json(data, default=str)))
 
 
 def _selection(spec: DatasetSpec) -> dict[str, Any]:

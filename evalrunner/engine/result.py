@@ -46,7 +46,7 @@ from evalrunner.runs.record import (
     field_values,
 )
 from evalrunner.runs.row_log import read_rows
-from evalrunner.spelling import to_json
+from evalrunner.spelling import exact_json
 from evalrunner.stats.summary import Summary, summarize
 from evalrunner.suite.options import RunOptions, options_data
 from evalrunner.verdicts import INTERRUPTED, Verdict
@@ -211,7 +211,7 @@ def started_record(plan: Plan, options: RunOptions, *, run_id: str, started_at: 
         versions=package_versions(),
         source=source_of(suite.folder, os.environ),
         options=options_data(options),
-        resolved=json.loads(to_json(suite.resolved, default=str)),
+        resolved=json.loads(exact_json(suite.resolved, default=str)),
     )
 
 

@@ -43,6 +43,7 @@ from evalrunner.runs.folder import ROWS_FILE as ROW_LOG_FILE
 from evalrunner.runs.folder import RunFolder, RunLock
 from evalrunner.runs.record import MetricsRecord, RunRecord, to_json
 from evalrunner.runs.row_log import read_rows
+from evalrunner.spelling import exact_json
 from evalrunner.stats.summary import Design, Summary
 
 CONCURRENCY = 4  # targets and steps sent concurrently to a server; a database has one writer
@@ -86,7 +87,7 @@ def write_dataset(rows: Iterable[Row], stored: StoredRun, path: Path) -> None:
     chosen = stored.run.dataset.columns
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for sample in sorted(samples.values(), key=lambda sample: sample.index):
-            file.write(json.dumps(dict(_columns(sample, chosen)), ensure_ascii=False) + "\n")
+            file.write(exact_json(dict(_columns(sample, chosen)), ensure_ascii=False) + "\n")
 
 
 def _columns(sample: Sample, chosen: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

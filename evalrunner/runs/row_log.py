@@ -24,7 +24,7 @@ from evalrunner.domain import EMPTY, Cell, Completion, Failure, FailureKind, Jud
 from evalrunner.errors import InvalidRunError, RunError
 from evalrunner.redact import redact
 from evalrunner.runs.folder import ROWS_FILE
-from evalrunner.spelling import respell, spellings, to_json
+from evalrunner.spelling import exact_json, respell, spellings
 from evalrunner.storage import KeyTable, dump_json, load_json
 
 SYNC_INTERVAL_S = 1.0  # a write survives a crash of the process without fsync; this is for a crash of the machine
@@ -210,7 +210,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
     try:
         body = redact(dump_json(record))[:-1].encode()
     except UnicodeEncodeError:  # a lone surrogate, which JSON can express and UTF-8 cannot
-        body = redact(to_json(record, separators=(",", ":"), default=str))[:-1].encode()
+        body = redact(exact_json(record, separators=(",", ":"), default=str))[:-1].encode()
     return b'%b%b%08x"}\n' % (body, _MARK, zlib.crc32(body))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from evalrunner.domain import Cell, Completion, Declaration, Failure, Metric, Row, Sample, cell_message
 from evalrunner.prompts import ABSENT, find_value
-from evalrunner.spelling import Spelled, to_json
+from evalrunner.spelling import Spelled, exact_json
 from evalrunner.stats.aggregates import MEAN, MEAN_REDUCER, Estimand, Reducer, find_aggregate, metric_interval
 from evalrunner.stats.intervals import Interval
 from evalrunner.stats.tally import (
@@ -204,7 +204,7 @@ def value_text(value: Any) -> str:
         return ""
     if isinstance(value, str | Spelled):
         return str(value)
-    return to_json(value, ensure_ascii=False, sort_keys=True, default=str)
+    return exact_json(value, ensure_ascii=False, sort_keys=True, default=str)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from evalrunner.domain import EMPTY
 from evalrunner.errors import SuiteError
 from evalrunner.redact import LOGIN, may_be_secret, redact
-from evalrunner.spelling import respell, spellings, to_json
+from evalrunner.spelling import exact_json, respell, spellings
 
 REDACTED = "redacted"
 SPELLING = "spelling"  # of numbers that JSON readers would read as other texts
@@ -198,7 +198,7 @@ def options_data(options: RunOptions) -> dict[str, Any]:
         elif isinstance(value, str) and _is_secret(value):
             redacted.append(flag_of(item))
             continue
-        data[item.name] = json.loads(to_json(value, default=str))
+        data[item.name] = json.loads(exact_json(value, default=str))
         if (texts := spellings(value)) is not None:
             spelling[item.name] = texts
     if spelling:

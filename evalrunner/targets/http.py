@@ -18,7 +18,7 @@ from evalrunner.prompts import (
     template_context,
     value_text,
 )
-from evalrunner.spelling import to_json
+from evalrunner.spelling import exact_json
 
 Fill: TypeAlias = Callable[[dict[str, Any]], Any]
 ADDRESS = re.compile(r"(?P<origin>(?i:https?)://[A-Za-z0-9._\-:\[\]]+)(?P<path>(?:[/?].*)?)", re.DOTALL)
@@ -175,6 +175,6 @@ def _compile_part(item: Any) -> Fill:
 
 def _as_json(value: Any) -> str:
     try:
-        return to_json(value, allow_nan=False, default=str)
+        return exact_json(value, allow_nan=False, default=str)
     except (TypeError, ValueError, RecursionError) as unfit:
         raise PromptError(f"the body cannot be written as JSON: {unfit}") from None

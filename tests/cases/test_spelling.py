@@ -16,7 +16,7 @@ from typing import Any
 import pandas
 import pytest
 
-from evalrunner.spelling import Spelled, parse_float, respell, spelled, spellings, to_json
+from evalrunner.spelling import Spelled, exact_json, parse_float, respell, spelled, spellings
 from tests.cases.suites import command
 
 SUITE = """name: s
@@ -200,10 +200,10 @@ def test_a_spelled_number_survives_pickle_copy_and_json() -> None:
         assert str(pickle.loads(pickle.dumps(value))) == str(copy.deepcopy(value)) == f"{value}" == repr(value) == text
         data = {"a": [1, {"b": value}], "c": 2.5}
         texts = json.loads(json.dumps(spellings(data)))
-        again = respell(json.loads(to_json(data)), texts)
+        again = respell(json.loads(exact_json(data)), texts)
         assert again == data and again["a"][1]["b"].text == text
     assert type(parse_float("2.5")) is float and isinstance(parse_float("2.50"), Spelled)
-    assert to_json({"a": spelled("1.10")}, indent=1) == '{\n "a": 1.10\n}'
+    assert exact_json({"a": spelled("1.10")}, indent=1) == '{\n "a": 1.10\n}'
 
 
 def test_parquet_values_are_spelled_as_their_types_have_them() -> None:
@@ -424,7 +424,7 @@ def nasty_samples(seed: int) -> list[dict[str, Any]]:
 def test_what_is_written_reads_back_the_same(kind: str, seed: int) -> None:
     if kind in ("parquet", "xlsx"):
         pytest.importorskip({"parquet": "pyarrow", "xlsx": "openpyxl"}[kind], reason=f"needs the extra {kind}")
-    Path("d.jsonl").write_text("\n".join(to_json(sample) for sample in nasty_samples(seed)), encoding="utf-8")
+    Path("d.jsonl").write_text("\n".join(exact_json(sample) for sample in nasty_samples(seed)), encoding="utf-8")
     first = run("d.jsonl", "-o", f"o.{kind}")
     written = table(first / "table.csv")
     column = "metadata.output" if kind == "jsonl" else "sample.output"
@@ -447,7 +447,7 @@ def test_what_is_written_reads_back_the_same(kind: str, seed: int) -> None:
 
 def test_other_readers_read_the_csv_as_it_was_written() -> None:
     samples = nasty_samples(9)
-    Path("d.jsonl").write_text("\n".join(to_json(sample) for sample in samples), encoding="utf-8")
+    Path("d.jsonl").write_text("\n".join(exact_json(sample) for sample in samples), encoding="utf-8")
     run("d.jsonl", "-o", "o.csv")
     readings: list[list[dict[Any, Any]]] = [
         table("o.csv"),
@@ -517,3 +517,14 @@ def test_a_table_of_a_table_has_every_column_once() -> None:
     run("o2.csv", "-o", "o3.csv", suite=UNSCORED)
     header = Path("o3.csv").read_text().splitlines()[0].split(",")
     assert len(header) == len(set(header))
+
+
+def test_a_baseline_with_outputs_keeps_the_spelling() -> None:
+    Path("d.jsonl").write_text('{"id":"a","input":1.50,"expected":1.50,"price":12345678901234567.89,"output":"1.50"}\n')
+    folder = run("d.jsonl", "-o", "o.csv")
+    accepted = command("baseline", "accept", "last", "--with-outputs")
+    assert accepted.code == 0, accepted.err
+    assert '"input":1.50,' in Path("baselines/s/main.jsonl").read_text()
+    assert command("score", "baselines/s/main.jsonl", "--suite", "s.yaml", "-q").code == 0
+    again = table(last() / "table.csv")
+    assert last() != folder and (again[0]["input"], again[0]["price"]) == ("1.50", "12345678901234567.89")
