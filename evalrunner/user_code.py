@@ -103,15 +103,15 @@ def find_home(
     """The package of the folder that has a module, or None for a module of Python or an installed one.
 
     `folders` are searched, then that of the suite and the working folder. A module of the standard library wins over
-    one in a folder, which wins over an installed one; a mere folder without `__init__.py` does not. A file does not
-    find itself (`importer`). A module that is importable anyway is not loaded a second time.
+    one in a folder, which wins over an installed one; a mere folder without `__init__.py` does not. A file, the
+    `importer`, does not find itself; a package does. A module that is importable anyway is not loaded a second time.
     """
     if top == "evalrunner" or (standard_first and top in sys.stdlib_module_names):
         return None
     mere_folder = None
     for folder in dict.fromkeys([*folders, suite, Path.cwd()]):
         home = package_of(folder, suite)
-        if f"{home}.{top}" == importer:
+        if f"{home}.{top}" == importer and not hasattr(sys.modules.get(importer), "__path__"):
             continue
         if f"{home}.{top}" in sys.modules:
             return home

@@ -91,7 +91,7 @@ def test_helpers_are_found_beside_the_file_and_the_suite_and_in_the_working_fold
 
 
 PACKAGE = {
-    "bot/__init__.py": "",
+    "bot/__init__.py": "from bot.names import NAME\nimport bot.text as text\n",
     "bot/core.py": "from .text import up\nfrom bot.names import NAME\ndef answer(input):\n    return up(input)\n",
     "bot/text.py": "from . import deep\nimport bot.deep.words\ndef up(text):\n    return bot.deep.words.up(text)\n",
     "bot/deep/__init__.py": "",
