@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import os
 import shlex
@@ -97,6 +98,22 @@ def _listen_to_ctrl_c(stop: StopSignal) -> None:
             asyncio.get_running_loop().add_signal_handler(sign, on_interrupt)
     except NotImplementedError:  # Windows has no signal handlers on the loop: Ctrl-C raises KeyboardInterrupt there
         return
+    _restore_signals_in_children()
+
+
+@functools.cache  # once in a process
+def _restore_signals_in_children() -> None:
+    """Let SIGTERM end a forked process of a user-defined function, such as a pool's, and not interrupt the run.
+
+    The process inherits the handler, and the descriptor through which the loop of the run hears of signals.
+    """
+    import signal
+
+    def restore() -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=restore)
 
 
 def _to_stderr(line: str) -> None:

@@ -185,6 +185,23 @@ def test_functions_that_close_wrap_or_detach_stdout_do_not_change_the_code(suite
     assert done.stderr.decode() == "Ω\nΩ\nΩ\n"
 
 
+def test_a_process_pool_of_a_function_does_not_interrupt_the_run() -> None:
+    Path("own.py").write_text(
+        "import multiprocessing\n\ndef same(value):\n    print('→ child')\n    return value\n\n"
+        "def pooled(output):\n    with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "        return pool.map(same, [True])[0]\n"
+    )
+    rows = "".join(f"{number},x,x,x\n" for number in range(4))
+    Path("pool.csv").write_text(f"id,input,expected,output\n{rows}")
+    Path("pool.yaml").write_text(
+        "name: pool\ndataset: pool.csv\ntarget: {type: recorded, column: output}\n"
+        'scorers: [{type: python, function: "own.py:pooled"}]\nrun: {concurrency: 1}\n'
+    )
+    done = ended("pool.yaml -q", env={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, 4 * b"-> child\n")
+    assert done.stdout.startswith(b"DONE pool: 4 rows")
+
+
 def test_a_closed_descriptor_is_never_that_of_a_run_file(suites: None) -> None:
     Path("own.py").write_text(
         OWN + "\nimport os\ndef latin(sample):\n    os.write(1, b'noise'); os.write(2, b'noise')\n    return 'B'\n"
