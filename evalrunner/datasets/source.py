@@ -37,12 +37,14 @@ from evalrunner.datasets.columns import (
 from evalrunner.datasets.csv import DelimitedReader
 from evalrunner.datasets.json import parse_list
 from evalrunner.datasets.records import InvalidRecord, Reader, Record, is_own_table
+from evalrunner.datasets.xlsx import ExcelSheet
 from evalrunner.domain import Sample
 from evalrunner.errors import Problem, RunError, SuiteError, nearest
 from evalrunner.prompts import ABSENT, find_value
 from evalrunner.spelling import exact_json, respell, spellings
 from evalrunner.suite.schema import DatasetSpec
 
+CELL_READERS = (DelimitedReader, ExcelSheet)  # formats whose cells hold no lists, only texts of lists
 MAX_PROBLEMS = 20
 MAX_GROUPS = 100  # a problem of every record is one of the first record, so its group comes early
 MAX_VALUES_NAMED = 5  # values of a column in the message for a `where` that matches nothing
@@ -243,7 +245,7 @@ class SourceRows:
         Most columns are decided by their first cell. Only a column of lists is read to its end.
         """
         mapper = ColumnMapper(self.spec.columns, text_only=True)
-        files = [source for source in self.sources if isinstance(source.reader, DelimitedReader)]
+        files = [source for source in self.sources if isinstance(source.reader, CELL_READERS)]
         if not mapper.detects_lists or len(files) < len(self.sources):
             return ()
         for column in mapper.expected_columns:
@@ -266,6 +268,7 @@ class SourceRows:
             mapper = ColumnMapper(self.spec.columns, text_only=text_only)
             selects = compile_where(where, text_only=text_only) if where else None
             mapper.lists = frozenset(self.lists)
+            cells = text_only or isinstance(source.reader, CELL_READERS)
             detects, first = mapper.detects_lists, True
             for record, location in source.records():
                 if isinstance(record, InvalidRecord):
@@ -285,7 +288,7 @@ class SourceRows:
                     for problem in mapper.problems(record) or [wrong]:
                         self._report(observer, source, location, problem)
                     continue
-                if text_only and detects and not mapper.lists and any(map(is_list, fields.expected)):
+                if cells and detects and not mapper.lists and any(map(is_list, fields.expected)):
                     observer.on_list(mapper.expected_columns[0])
                 yield Sample(name, fields.input, fields.expected, record, fields.messages, index), location
                 index += 1

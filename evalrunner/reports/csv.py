@@ -216,7 +216,7 @@ class XlsxReporter:
 
         shape = table_shape(run)
         book = openpyxl.Workbook(write_only=True)
-        sheet = _Sheet(book.create_sheet("rows"))
+        sheet = RowSheet(book.create_sheet("rows"))
         sheet.append(shape.columns)
         for row in _ordered(run, self.only):
             record = shape.record(row)
@@ -226,7 +226,7 @@ class XlsxReporter:
             book.save(part)
 
 
-class _Sheet:
+class RowSheet:
     """A sheet that is written row by row. Texts are cells of text, never formulas or errors; `cut` counts those too long."""
 
     def __init__(self, sheet: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pandas
 import pytest
 
+from evalrunner.reports.csv import RowSheet
 from evalrunner.spelling import Spelled, exact_json, parse_float, respell, spelled, spellings
 from tests.cases.suites import command
 
@@ -331,13 +332,17 @@ def rewrite(path: str, changes: dict[str, str]) -> None:
 LISTS = 'id,input,expected,output\n1,a,"[""x"", ""y""]",y\n2,b,"[""x"", 1.10]",1.10\n3,c,,z\n'
 
 
-def test_a_column_of_json_lists_is_several_accepted_answers_with_a_note() -> None:
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_a_column_of_json_lists_is_several_accepted_answers_with_a_note(kind: str) -> None:
     Path("d.csv").write_text(LISTS)
-    Path("s.yaml").write_text(SUITE.format(dataset="d.csv"))
+    if kind == "xlsx":
+        pytest.importorskip("openpyxl", reason="needs the extra xlsx")
+        pandas.read_csv("d.csv", dtype=str).to_excel("d.xlsx", index=False)
+    Path("s.yaml").write_text(SUITE.format(dataset=f"d.{kind}"))
     ended = command("s.yaml")
     assert "every cell of 'expected' is a JSON list" in " ".join(ended.out.split())
     assert [row["expected"] for row in rows(last())] == [["x", "y"], ["x", "1.10"], []]
-    off = run("{path: d.csv, columns: {expected: {column: expected, json: false}}}")
+    off = run(f"{{path: d.{kind}, columns: {{expected: {{column: expected, json: false}}}}}}")
     assert [row["expected"] for row in rows(off)] == [['["x", "y"]'], ['["x", 1.10]'], []]
 
 
@@ -528,3 +533,18 @@ def test_a_baseline_with_outputs_keeps_the_spelling() -> None:
     assert command("score", "baselines/s/main.jsonl", "--suite", "s.yaml", "-q").code == 0
     again = table(last() / "table.csv")
     assert last() != folder and (again[0]["input"], again[0]["price"]) == ("1.50", "12345678901234567.89")
+
+
+def test_rows_beyond_the_limit_of_a_sheet_are_counted() -> None:
+    class Counted:
+        rows = 0
+
+        def append(self, row: list[Any]) -> None:
+            self.rows += 1
+
+    target = Counted()
+    sheet = RowSheet(target)
+    for _ in range(1_048_580):
+        sheet.append(())
+    assert target.rows == 1_048_576
+    assert list(sheet.notices()) == ["4 rows left out: a sheet of Excel has 1,048,576; table.csv has all rows"]
