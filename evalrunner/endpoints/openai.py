@@ -53,7 +53,7 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
     api_key = spec.api_key or context.environ.get("OPENAI_API_KEY") or None
     if api_key is None and base_url.rstrip("/") == OPENAI_URL:
         raise SuiteError(
-            f"{spec.model!r} needs an API key for OpenAI: set OPENAI_API_KEY or api_key, "
+            f"{spec.model!r} needs an API key for OpenAI: set OPENAI_API_KEY, also in .env, or api_key, "
             "or set base_url to another server"
         )
     register_secret(api_key)

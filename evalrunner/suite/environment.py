@@ -185,13 +185,14 @@ class SuiteEnvironment(Mapping[str, str]):
     def disclose(self, text: str) -> None:
         """Show the values of the variables of a public text, such as a model or an address, in what is written.
 
-        Credentials in an address, and names of secrets, stay redacted.
+        Credentials in an address, and values of variables with the name of a secret, stay redacted.
         """
         login = text.rfind("@")
+        secrets = {value for name, value in self.items() if SECRET_NAME.search(name)}
         for match in VARIABLE.finditer(text.partition("?")[0]):
             name = (match.group(1) or "").partition(":-")[0]
             file = self.file_of(name)
-            if file is not None and match.start() > login and not SECRET_NAME.search(name):
+            if file is not None and match.start() > login and file.values[name] not in secrets:
                 forget_secret(file.values[name])
 
 

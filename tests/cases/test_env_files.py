@@ -277,6 +277,15 @@ def test_short_values_ordinary_words_and_public_names_are_not_redacted(server: S
     assert server.requests[0].json["model"] == "m-large"
 
 
+def test_a_file_cannot_reveal_a_secret_of_the_environment_as_a_public_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVAL_API_KEY", "umber-44-horse")
+    suite = SUITE.replace("model: m,", 'model: "${EVAL_COPY}",').replace("name: bot, ", "")
+    write({"s.yaml": suite, ".env": "EVAL_COPY=${EVAL_API_KEY}\nEVAL_THING=a\n"})
+    done = command("s.yaml")
+    plan = command("plan", "s.yaml", "--offline")
+    assert "umber-44" not in done.out + done.err + plan.out + plan.err + everything()
+
+
 OPENAI = "name: s\ndataset: {rows: [{input: hi, expected: ok}]}\ntarget: openai/gpt-5-mini\nscorers: [contains]\n"
 
 

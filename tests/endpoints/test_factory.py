@@ -69,7 +69,7 @@ def test_openai_models_lose_their_prefix_and_read_key_and_base_url_from_the_envi
 
 def test_openai_without_an_api_key_is_a_suite_error() -> None:
     assert refusal(spec("openai/gpt-5-mini")) == (
-        "'openai/gpt-5-mini' needs an API key for OpenAI: set OPENAI_API_KEY or api_key, "
+        "'openai/gpt-5-mini' needs an API key for OpenAI: set OPENAI_API_KEY, also in .env, or api_key, "
         "or set base_url to another server"
     )
 
