@@ -20,6 +20,7 @@ from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
 from evalrunner.plugin_table import BUILTIN, Group
 from evalrunner.redact import redact_message
+from evalrunner.storage import is_file
 from evalrunner.user_code import find_home, folders_text, import_user_module, module_of_file, public_names
 
 Factory: TypeAlias = Callable[..., Any]
@@ -185,8 +186,11 @@ def load_file(location: str, *, folder: Path) -> Any:
 
     The file of a package, a folder with `__init__.py`, is loaded as a module of that package.
     """
-    path = (folder / location).resolve()
-    if not path.is_file():
+    try:
+        path = (folder / location).resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, with a character that no path has, or a circle of links
+        raise ReferenceProblem(f"there is no file {location!r} in {str(folder)!r}") from None
+    if not is_file(path):
         raise ReferenceProblem(f"there is no file {location!r} in {str(folder)!r}")
     return _import(module_of_file(path, folder.resolve()), location, folder.resolve(), path)
 

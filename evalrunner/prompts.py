@@ -11,9 +11,10 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Message, Request, Sample, row_name
@@ -23,6 +24,7 @@ from evalrunner.spelling import exact_json
 
 if TYPE_CHECKING:
     import jinja2
+    from jinja2 import nodes
 
 MESSAGES = "messages"
 """The role of a part that stands for a whole conversation, taken from the column that the part names."""
@@ -31,9 +33,17 @@ UNDEFINED: Final[Any] = object()
 TEMPLATE_MARKS = ("{{", "{%", "{#")
 SINGLE_NAME = re.compile(r"\{\{ *([A-Za-z_][A-Za-z0-9_]*) *\}\}")
 # names that are no names of the data in Jinja2: literals and functions
-RESERVED_NAMES = frozenset(
-    {"true", "True", "false", "False", "none", "None", "range", "namespace", "self", "loop", "not"}
-)
+LITERALS = frozenset({"true", "True", "false", "False", "none", "None"})
+RESERVED_NAMES = frozenset({*LITERALS, "range", "namespace", "self", "loop", "not"})
+SELF = "column_self"  # the column `self` in compiled templates, where Jinja2 has the template itself under that name
+STEP, CONCATENATE = "template_step", "template_concatenate"  # calls that limit what a template can do
+MAX_STEPS = 200_000  # of all loops of a template
+MAX_RENDER_S = 10.0
+MAX_EXCEEDED = 3  # samples
+MAX_TEXT = 16 * 1024 * 1024  # characters of a message, and of any text on the way to it
+MAX_BITS = 100_000  # of a number
+UNKNOWN_FUNCTION = re.compile(r"No (?P<kind>filter|test) named '(?P<name>\w+)'")
+WIDE = re.compile(r"\d{7,}|\*|\{[^}]*\{")  # in a format: a width of millions, or one that is computed
 MAX_COLUMNS_NAMED = 12  # in an error; a wide table has hundreds
 
 Context: TypeAlias = Mapping[str, Any]
@@ -68,7 +78,22 @@ class Prompt:
         messages: list[Message] = []
         for writer in self.writers:
             messages.extend(writer(sample, context))
+        if not messages:
+            raise PromptError(self._why_empty(sample))
         return tuple(messages)
+
+    @property
+    def conversations(self) -> tuple[str, ...]:
+        """The columns whose conversations are inserted."""
+        return tuple(template.strip() for role, template in self.parts or () if role == MESSAGES)
+
+    def _why_empty(self, sample: Sample) -> str:
+        for column in self.conversations:
+            if find_value(sample.metadata, column) is ABSENT:
+                hint = name_hint(column, sample.metadata)
+                return f"the prompt takes its messages from {column!r}, which this sample does not have{hint}"
+        columns = " and ".join(map(repr, self.conversations)) or "the conversation"
+        return f"the prompt is empty: {columns} has no messages for this sample; add a message, such as {{user: …}}"
 
 
 def compile_prompt(parts: Sequence[tuple[str, str]] | None) -> Prompt:
@@ -106,16 +131,16 @@ def find_value(data: Any, path: str) -> Any:
 
 
 def read_conversation(value: Any) -> tuple[Message, ...]:
-    """The messages in a list of {role, content}, or in its JSON text. Raises ConversationError."""
-    if isinstance(value, str):
+    """The messages in a list of {role, content}, or in its JSON text; none for null and empty text. Raises ConversationError."""
+    if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as broken:
             raise ConversationError(f"is text that is not JSON ({broken}); it must be a list of messages") from None
+    if value is None or value == "" or (isinstance(value, str) and not value.strip()):
+        return ()
     if not isinstance(value, list | tuple):
         raise ConversationError("must be a list of messages such as {role: user, content: …}")
-    if not value:
-        raise ConversationError("has no messages")
     for number, message in enumerate(value, 1):
         if not isinstance(message, Mapping):
             raise ConversationError(f"has a message {number} that is not a mapping of role and content")
@@ -152,9 +177,8 @@ def _write_conversation(column: str, sample: Sample, context: Context) -> Iterab
     if column == MESSAGES and sample.messages is not None:
         return sample.messages
     value = find_value(sample.metadata, column)
-    if value is ABSENT:
-        hint = name_hint(column, sample.metadata)
-        raise PromptError(f"the prompt takes its messages from {column!r}, which this sample does not have{hint}")
+    if value is ABSENT:  # the first turn of a conversation; that no sample has the column is found by the scan
+        return ()
     try:
         return read_conversation(value)
     except ConversationError as wrong:
@@ -184,7 +208,11 @@ def compile_template(where: str, template: str, *, write: Callable[[Any], Any] |
     if not any(mark in template for mark in TEMPLATE_MARKS):
         text = _normalized_lines(template)
         return lambda context: text
-    return _names_renderer(template, write) or functools.partial(_render, _compile_jinja(where, template, write))
+    fast = _names_renderer(template, write)
+    if fast is not None:
+        return fast
+    literals = sorted(LITERALS.intersection(SINGLE_NAME.findall(template)))
+    return _JinjaRenderer(literals, _compile_jinja(where, template, write))
 
 
 def name_hint(name: str, known: Iterable[str]) -> str:
@@ -214,9 +242,14 @@ def value_text(value: Any) -> Any:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, BuiltinMethodType | MethodType):
-        raise TypeError(f"{value.__name__!r} is a function here; call it: {value.__name__}()")
-    return exact_json(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else value
+    if isinstance(value, dict | list | tuple):
+        return exact_json(value, ensure_ascii=False, default=str)
+    if callable(value):
+        name = getattr(value, "__name__", None) or getattr(value, "name", None) or type(value).__name__
+        raise TypeError(f"{name!r} is a function here; call it: {name}()")
+    if isinstance(value, Iterator):
+        raise TypeError("a sequence without an end of its own; write `| list` or `| join(', ')` after it")
+    return value
 
 
 def _names_renderer(template: str, write: Callable[[Any], Any]) -> Renderer | None:
@@ -245,27 +278,165 @@ def _compile_jinja(where: str, text: str, write: Callable[[Any], Any]) -> jinja2
 
     environment = _environment(write)
     try:
-        loading = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-        for node in environment.parse(text).find_all(loading):
+        tree = environment.parse(text)
+        for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
             message = "a prompt cannot include, import or extend templates; use {file: PATH} in the suite instead"
             raise PromptError(f"line {node.lineno} of {where}: {message}")
-        return environment.from_string(text)
+        return environment.from_string(_guarded(tree, environment))
     except jinja2.TemplateSyntaxError as wrong:
-        hint = ""
-        if wrong.message and "expected token 'end of print statement'" in wrong.message:
-            hint = "; write a column whose name is not a single word as metadata['the name']"
-        raise PromptError(f"line {wrong.lineno} of {where}: {wrong.message}{hint}") from None
+        raise PromptError(f"line {wrong.lineno} of {where}: {_syntax_problem(wrong.message or '', text)}") from None
     except PromptError:
         raise
     except Exception as crash:  # nesting or numbers that Python cannot compile raise errors of many kinds
         raise PromptError(f"{where} cannot be compiled: {type(crash).__name__}: {crash}") from crash
 
 
-def _render(template: jinja2.Template, context: dict[str, Any]) -> str:
-    try:
-        return template.render(context)
-    except Exception as crash:  # a template may raise anything
-        raise PromptError(_render_problem(crash, context)) from crash
+def _syntax_problem(message: str, text: str) -> str:
+    if "expected token 'end of print statement'" in message:
+        return f"{message}; write a column whose name is not a single word as metadata['the name']"
+    if "Missing end of comment tag" in message:
+        return "{# begins a comment that does not end; write {{ '{#' }} for the characters themselves"
+    if match := UNKNOWN_FUNCTION.match(message):
+        known = _environment(value_text).filters if match["kind"] == "filter" else _environment(value_text).tests
+        return message.rstrip(".") + nearest(match["name"], map(str, known))
+    sign = next((mark for mark in TEMPLATE_MARKS if mark in text), "{{")
+    literal = f"write {{{{ '{sign}' }}}} or {{% raw %}}…{{% endraw %}} for the characters themselves"
+    return f"{message.rstrip('.')}; {literal}"
+
+
+def _guarded(tree: nodes.Template, environment: jinja2.Environment) -> nodes.Template:
+    """The template with a limit on the steps of its loops and on texts it joins, and `self` as the column of that name."""
+    from jinja2 import nodes
+    from jinja2.visitor import NodeTransformer
+
+    has_blocks = tree.find(nodes.Block) is not None  # where `self.title()` is a block
+
+    def call(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
+        return nodes.Call(nodes.Name(name, "load"), arguments, [], None, None)
+
+    class Guard(NodeTransformer):
+        def visit_For(self, node: nodes.For | nodes.Macro | nodes.CallBlock) -> nodes.Node:  # noqa: N802
+            self.generic_visit(node)
+            node.body.insert(0, nodes.ExprStmt(call(STEP, [])))
+            return node
+
+        visit_Macro = visit_CallBlock = visit_For  # noqa: N815
+
+        def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+            self.generic_visit(node)
+            return call(CONCATENATE, node.nodes)
+
+        def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802
+            if node.name == "self" and node.ctx == "load" and not has_blocks:
+                return nodes.Name(SELF, "load")
+            return node
+
+    guarded: nodes.Template = Guard().visit(tree)
+    for node in guarded.find_all(nodes.Node):
+        node.lineno = node.lineno or 1
+    guarded.set_environment(environment)
+    return guarded
+
+
+@dataclass(slots=True)
+class _JinjaRenderer:
+    """Renders a compiled template. `literals` are names in it that are values of Jinja2.
+
+    A template that exceeded a limit for a few samples is not rendered again: every sample would take as long.
+    """
+
+    literals: Sequence[str]
+    template: jinja2.Template
+    exceeded: list[str] = field(default_factory=list)
+
+    def __call__(self, context: dict[str, Any]) -> str:
+        for name in self.literals:
+            if name in context:
+                message = f"{name!r} is a value in templates, not the column of that name"
+                raise PromptError(f"{message}; write metadata[{name!r}]")
+        if len(self.exceeded) >= MAX_EXCEEDED:
+            raise PromptError(self.exceeded[-1])
+        if "self" in context:
+            context = {**context, SELF: context["self"]}
+        _effort.steps, _effort.ends_at = 0, time.monotonic() + MAX_RENDER_S
+        try:
+            return _joined(self.template.generate(context))
+        except Exception as crash:  # a template may raise anything
+            problem = _render_problem(crash, context)
+            if isinstance(crash, OverflowError):
+                self.exceeded.append(problem)
+            raise PromptError(problem) from crash
+
+
+class _Effort(threading.local):
+    """What the template that this thread renders has done."""
+
+    steps = 0
+    ends_at = 0.0
+
+
+_effort = _Effort()
+
+
+def _step() -> str:
+    """Count one pass of a loop or call of a macro. Raises OverflowError beyond the limit."""
+    _effort.steps += 1
+    if _effort.steps > MAX_STEPS or time.monotonic() > _effort.ends_at:
+        raise OverflowError(f"its loops take more than {MAX_STEPS:,} steps or {MAX_RENDER_S:g} s")
+    return ""
+
+
+def _joined(texts: Iterable[Any]) -> str:
+    """The texts as one. Raises OverflowError before it is longer than a message may be."""
+    parts: list[str] = []
+    size = 0
+    for text in texts:
+        parts.append(text if isinstance(text, str) else str(text))
+        size += len(parts[-1])
+        _check_size(size)
+    return "".join(parts)
+
+
+def _check_size(size: float) -> None:
+    if size > MAX_TEXT:
+        raise OverflowError(f"it makes a text of more than {MAX_TEXT:,} characters")
+
+
+def _check_arguments(function: str, subject: Any, given: Sequence[Any]) -> None:
+    """None, if a call makes nothing huge out of its arguments. Raises OverflowError."""
+    if function in ("replace", "join"):
+        texts = [item for item in given if isinstance(item, str)]
+        if isinstance(subject, str) and function == "replace" and len(texts) > 1:
+            _check_size(len(subject) + subject.count(texts[0]) * len(texts[1]))
+        elif function == "join":
+            several = subject if isinstance(subject, list | tuple) else given[0] if given else ()
+            between = subject if isinstance(subject, str) else texts[0] if texts else ""
+            if isinstance(several, list | tuple | str):
+                _check_size(len(between) * len(several) + sum(len(item) for item in several if isinstance(item, str)))
+    if function == "format" and isinstance(subject, str):
+        if WIDE.search(subject):
+            raise OverflowError("a format with a width of millions, or one that is computed")
+        longest = max((len(item) for item in given if isinstance(item, str)), default=0)
+        _check_size(len(subject) + (subject.count("%") + subject.count("{")) * longest)
+    if any(isinstance(item, int) and abs(item) > MAX_TEXT for item in given):
+        raise OverflowError(f"{function} with a number above {MAX_TEXT:,}")
+
+
+def _limited_operation(operator: str, left: Any, right: Any) -> None:
+    """None, if an operator makes nothing huge. Raises OverflowError."""
+    if operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
+        _check_size(len(left) + len(right))
+    elif operator == "%" and isinstance(left, str | bytes):
+        given = right if isinstance(right, tuple) else tuple(right.values()) if isinstance(right, dict) else (right,)
+        _check_arguments("format", left if isinstance(left, str) else left.decode("latin-1"), given)
+    elif operator == "*":
+        for several, times in ((left, right), (right, left)):
+            if hasattr(several, "__len__") and isinstance(times, int):
+                _check_size(len(several) * max(times, 0))
+    if isinstance(left, int) and isinstance(right, int) and operator in ("*", "**"):
+        bits = left.bit_length() * abs(right) if operator == "**" else left.bit_length() + right.bit_length()
+        if bits > MAX_BITS:
+            raise OverflowError("a number of too many digits")
 
 
 def _render_problem(crash: Exception, context: Context) -> str:
@@ -273,7 +444,7 @@ def _render_problem(crash: Exception, context: Context) -> str:
     if value is UNDEFINED and name is None:
         return f"the template failed: {type(crash).__name__}: {crash}"
     if value is UNDEFINED:
-        return _unknown_name(str(name), context)
+        return _unknown_name("self" if name == SELF else str(name), context)
     if isinstance(value, Mapping):
         return f"the template uses {name!r} of a value that does not have it{name_hint(str(name), value)}"
     if isinstance(value, list | tuple) and isinstance(name, int):
@@ -289,8 +460,19 @@ def _unknown_name(name: str, context: Context) -> str:
 @functools.cache
 def _environment(write: Callable[[Any], Any]) -> jinja2.Environment:
     """The environment for a way to write values: sandboxed, without a loader, strict about names, deterministic."""
+    environment = _environment_class()(undefined=_undefined_class(), autoescape=False, finalize=write)
+    del environment.filters["random"]  # a prompt must be the same each time: it is rendered twice, hashed and cached
+    environment.filters["tojson"] = _tojson  # Jinja2's own escapes < and & for HTML
+    for name in ("batch", "center", "format", "indent", "join", "replace", "slice", "tojson", "truncate", "wordwrap"):
+        environment.filters[name] = _limited_filter(name, environment.filters[name])
+    names = {name: environment.globals[name] for name in ("range", "namespace")}
+    environment.globals = {**names, STEP: _step, CONCATENATE: lambda *texts: _joined(texts)}
+    return environment
+
+
+def _undefined_class() -> type[jinja2.Undefined]:
+    """The class of undefined names. Using one raises an error that suggests the nearest name."""
     import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.utils import missing
 
     class UndefinedNameError(jinja2.UndefinedError):
@@ -315,17 +497,63 @@ def _environment(write: Callable[[Any], Any]) -> jinja2.Environment:
             if exc is jinja2.UndefinedError and hint is None:
                 self._undefined_exception = functools.partial(UndefinedNameError, obj, name)  # type: ignore[assignment]
 
+    return NamedUndefined
+
+
+def _environment_class() -> type[jinja2.Environment]:
+    """The sandbox: keys of the data take precedence over methods, and nothing huge is made."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import missing
+
     class Environment(ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset({"+", "*", "**", "%"})
+        concat = staticmethod(_joined)
+
         def getattr(self, obj: Any, attribute: str) -> Any:
             """A key of the data takes precedence over a method: `row.values` is the column `values`."""
             value = obj.get(attribute, missing) if isinstance(obj, dict) else missing
             return super().getattr(obj, attribute) if value is missing else value
 
-    environment = Environment(undefined=NamedUndefined, autoescape=False, finalize=write)
-    del environment.filters["random"]  # a prompt must be the same each time: it is rendered twice, hashed and cached
-    environment.filters["tojson"] = _tojson  # Jinja2's own escapes < and & for HTML
-    environment.globals = {name: environment.globals[name] for name in ("range", "namespace")}
-    return environment
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            _limited_operation(operator, left, right)
+            return super().call_binop(context, operator, left, right)
+
+        def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+            """`str.format` in the sandbox, with a limit on what it makes."""
+            formatted = super().wrap_str_format(value)
+            if formatted is None:
+                return None
+
+            def limited(*args: Any, **kwargs: Any) -> str:
+                mapping = args[0].values() if value.__name__ == "format_map" and isinstance(args[0], dict) else ()
+                _check_arguments("format", value.__self__, (*args, *kwargs.values(), *mapping))
+                return str(formatted(*args, **kwargs))
+
+            return limited
+
+        def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            subject = getattr(function, "__self__", None)
+            if isinstance(subject, str | bytes | int):
+                _check_arguments(function.__name__, subject, (*args, *kwargs.values()))
+            return super().call(context, function, *args, **kwargs)
+
+    return Environment
+
+
+def _limited_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter, refusing arguments that would make something huge."""
+    first = 1 if hasattr(function, "jinja_pass_arg") else 0  # the environment or the context comes before the value
+
+    @functools.wraps(function)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        subject = args[first] if len(args) > first else ""
+        _check_arguments(name, subject, (*args[first + 1 :], *kwargs.values()))
+        result = function(*args, **kwargs)
+        if isinstance(result, str):
+            _check_size(len(result))
+        return result
+
+    return limited
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:

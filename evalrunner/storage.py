@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -55,26 +55,36 @@ class EncodingError(ValueError):
         self.line = line
 
 
-def read_file(path: Path, *, max_bytes: int, regular: bool = True) -> bytes:
-    """The content of a file that somebody named. Raises OSError with what is wrong in its `strerror`.
+def open_file(path: Path, *, regular: bool = True) -> BinaryIO:
+    """A file that somebody named, open for reading. Raises OSError with what is wrong in its `strerror`.
 
-    Only regular files are read unless `regular` is False: a pipe could block forever, a device has no end. Raises
-    FileTooLargeError, an OSError too, beyond `max_bytes`.
+    Only regular files are opened unless `regular` is False: a pipe could block forever, a device has no end.
     """
     try:
         handle = os.open(path, os.O_RDONLY | (getattr(os, "O_NONBLOCK", 0) if regular else 0))
     except ValueError as impossible:  # a NUL character in the path, or half of a surrogate pair
         raise OSError(errno.EINVAL, "the path has a character that no path can have") from impossible
-    try:
-        mode = os.fstat(handle).st_mode
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISDIR(mode) or (regular and not stat.S_ISREG(mode)):
+        os.close(handle)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        if regular and not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            data = file.read(max_bytes + 1)
-    finally:
-        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return os.fdopen(handle, "rb")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; a path that no file system accepts has none."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def read_file(path: Path, *, max_bytes: int, regular: bool = True) -> bytes:
+    """The content of a file that somebody named. Raises OSError as `open_file`, and FileTooLargeError, an OSError too."""
+    with open_file(path, regular=regular) as file:
+        data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise FileTooLargeError(errno.EFBIG, f"it is larger than {max_bytes / 2**20:,.0f} MiB")
     return data

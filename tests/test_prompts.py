@@ -106,7 +106,8 @@ def test_a_column_name_with_spaces_is_reached_through_metadata() -> None:
 
 def test_values_are_rendered_as_json_or_text() -> None:
     assert (
-        filled("{{ choices }}|{{ meta }}|{{ none }}|{{ 1 == 1 }}|{{ 1.5 }}") == '["3", "4"]|{"values": [1]}||true|1.5'
+        filled("{{ choices }}|{{ meta }}|{{ metadata['none'] }}|{{ 1 == 1 }}|{{ 1.5 }}")
+        == '["3", "4"]|{"values": [1]}||true|1.5'
     )
     assert filled("{{ input|tojson }}", Sample("a", "<b> & é")) == '"<b> & é"'
     assert filled("{{ input }}", Sample("a", "<b> & 'c'")) == "<b> & 'c'"
@@ -148,10 +149,16 @@ def test_a_default_filter_prevents_the_undefined_error() -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("one\n{% if %}", "line 2 of the user message: Expected an expression, got 'end of statement block'"),
-        ("{{ input", "line 1 of the user message: unexpected end of template, expected 'end of print statement'."),
-        ("a\n\n{{ input|nofilter }}", "line 3 of the user message: No filter named 'nofilter'."),
-        ("{{ choices|random }}", "line 1 of the user message: No filter named 'random'."),
+        (
+            "one\n{% if %}",
+            "line 2 of the user message: Expected an expression, got 'end of statement block'; write {{ '{%' }} or {% raw %}…{% endraw %} for the characters themselves",
+        ),
+        (
+            "{{ input",
+            "line 1 of the user message: unexpected end of template, expected 'end of print statement'; write {{ '{{' }} or {% raw %}…{% endraw %} for the characters themselves",
+        ),
+        ("a\n\n{{ input|nofilter }}", "line 3 of the user message: No filter named 'nofilter'"),
+        ("{{ choices|random }}", "line 1 of the user message: No filter named 'random'"),
     ],
 )
 def test_a_syntax_error_names_its_line(template: str, message: str) -> None:

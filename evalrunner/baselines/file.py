@@ -6,6 +6,7 @@ prompt, params and served models of each target. `origin` holds, for each scorer
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ from evalrunner.runs.record import RunRecord, from_json, to_json
 from evalrunner.spelling import exact_json, respell, spellings
 from evalrunner.stats.summary import value_text
 from evalrunner.stats.tally import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, cell_code
-from evalrunner.storage import write_text
+from evalrunner.storage import open_file, write_text
 
 VERSION = 2
 MARK = "evalrun_baseline"
@@ -246,7 +247,7 @@ def _short(value: float | None) -> float | int | None:
 def read_baseline(path: Path, *, label: str) -> Baseline:
     """The baseline in a file. Raises SuiteError if it is broken, FileNotFoundError if there is none."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
             head = _read_head(path, file.readline())
             rows = dict(_read_rows(path, file, head.epochs))
     except FileNotFoundError:

@@ -145,6 +145,8 @@ def resolve_baselines(document: Document, specs: Sequence[GateSpec], resolver: B
             document.problem((*spec.key_path, "baseline"), str(wrong))
         except SuiteError as broken:
             document.problems.extend(broken.problems)
+        except OSError as refused:
+            document.problem((*spec.key_path, "baseline"), f"{name!r} cannot be read: {refused.strerror or refused}")
         else:
             if baseline is not None:
                 baselines[name] = baseline

@@ -132,7 +132,7 @@ class ColumnMapper:
         if value is ABSENT:
             if spec is not None:
                 raise _missing("input", spec, record, text_only=self._text_only)
-            if messages is None:
+            if messages is None or (not messages and self._get_messages(record) is ABSENT):
                 raise MissingColumnError("input", "input", _input_hint(record, text_only=self._text_only))
             return _last_user_text(messages)
         if value is None or (self._text_only and value == ""):
@@ -175,7 +175,7 @@ class ColumnMapper:
             if value is ABSENT or not self._is_conversation(value, record):
                 return None
         elif value is ABSENT:
-            raise _missing("messages", spec, record, text_only=self._text_only)
+            return ()
         name = spec.column if spec is not None else "messages"
         try:
             return read_conversation(value)
@@ -276,6 +276,8 @@ def _text(value: Any) -> str:
 
 def _last_user_text(messages: tuple[Message, ...]) -> str:
     """The text of the last user message. Raises RecordError if there is none."""
+    if not messages:
+        raise RecordError("has neither an input nor messages; a conversation that begins needs its input")
     for message in reversed(messages):
         if message["role"] == "user":
             content = message.get("content")

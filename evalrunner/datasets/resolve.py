@@ -261,6 +261,9 @@ class DatasetResolver:
         except FileNotResolved as missing:
             self.report("path", str(missing))
             return []
+        except OSError as refused:
+            self.report("path", f"{path!r} cannot be read: {refused.strerror or refused}")
+            return []
         sources: list[Source] = []
         for file in files:
             kind = self.spec.type or type_of(file.name) or ""

@@ -19,7 +19,7 @@ from evalrunner.datasets.source import SampleSource
 from evalrunner.domain import Preparable, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
-from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, foreign_baselines
+from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversations_of, foreign_baselines
 from evalrunner.engine.plan import (
     Plan,
     PlannedModel,
@@ -109,7 +109,8 @@ class Assembler:
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
         assert dataset is not None  # None is a problem
-        columns, keys = ColumnCheck(design), SampleKeyIndex() if baselines else None
+        columns = ColumnCheck(design, conversations=conversations_of(suite))
+        keys = SampleKeyIndex() if baselines else None
         check = DatasetCheck(suite, targets, scorers, columns, gates, rescored=self.stored is not None)
         scan = self._guard(
             suite.dataset.key_path, lambda: dataset.scan(keys.then(check) if keys else check, prefix=self.prefix)

@@ -24,7 +24,7 @@ from evalrunner.errors import nearest
 from evalrunner.formatting import counted, one_line, plain_text
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.plugins import known_names
-from evalrunner.prompts import ABSENT, MESSAGES, PromptError, find_value
+from evalrunner.prompts import ABSENT, MESSAGES, PromptError, find_value, name_hint
 from evalrunner.stats.summary import Design, Groups, Population
 from evalrunner.suite.schema import ColumnSpec, KeyPath, Suite
 from evalrunner.suite.yaml import Document
@@ -49,6 +49,7 @@ CHECK_COLUMN = re.compile(
 )
 NESTED_CHECKS = re.compile(r"asserts?|assertions?", re.IGNORECASE)
 TEMPLATE_CODE = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
+TEMPLATE_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 WORD = r"\s*([A-Za-z_][\w.]*)\s*"
 # What other template languages write for {{ name }}
 PLACEHOLDER = re.compile(
@@ -147,8 +148,17 @@ class DatasetCheck:
         if not self.rescored:
             yield from unused_settings(self.suite, self.scorers)
         yield from self.columns.notices()
+        yield from self._comments()
         if self._selects:
             yield from (f"gate {gate.spec.text!r}: {why}" for gate, why in self.columns.empty_slices(self.gates))
+
+    def _comments(self) -> Iterator[str]:
+        """Templates with a comment, which is not sent: `{# … #}` may have been meant as text."""
+        templates = {text for requests in self._requests for text in requests.templates()[0] or ()}
+        for text in sorted(templates):
+            if (comment := TEMPLATE_COMMENT.search(text)) is not None:
+                shown = one_line(comment[0], MAX_NAME)
+                yield f"the prompt contains {shown!r}, a comment, which is not sent; write {{{{ '{{#' }}}} for the characters"
 
     @property
     def _selects(self) -> bool:
@@ -273,7 +283,7 @@ class _Requests:
 
     def notice(self, count: int, columns: Sequence[str]) -> str | None:
         """That the prompt is the same for every sample, or that it sends the placeholder of another template language."""
-        templates, what = self._templates()
+        templates, what = self.templates()
         if templates is None or self.first is None:
             return None
         literal = [text for text in templates if "{% raw" not in text]
@@ -292,7 +302,7 @@ class _Requests:
             return f"{same}, as what it inserts does not change; {{{{ input }}}} inserts the input"
         return f"{same}, as it uses no column; {{{{ input }}}} inserts the input"
 
-    def _templates(self) -> tuple[list[str] | None, str]:
+    def templates(self) -> tuple[list[str] | None, str]:
         """The texts of the request, None if it has none of its own; and what to call it."""
         prompt, call = self.target.prompt, self.target.call
         if prompt is not None:
@@ -340,14 +350,20 @@ class _Filter:
 
 @dataclass(slots=True)
 class ColumnCheck:
-    """Collects the values of cluster and slice columns during the scan, and reports unusable columns."""
+    """Collects the values of cluster and slice columns during the scan, and reports unusable columns.
+
+    `conversations` are the columns that messages come from. A sample may lack one: it is the first turn.
+    """
 
     design: Design
+    conversations: Mapping[KeyPath, str] = field(default_factory=dict)
     groups: list[tuple[KeyPath, Groups, set[str]]] = field(default_factory=list)
     samples: int = 0
     population: Population = field(init=False)
+    unseen: dict[KeyPath, str] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.unseen = dict(self.conversations)
         self.population = Population.of(self.design)
         if self.design.cluster is not None:
             self.groups.append((("dataset", "cluster"), Groups(self.design.cluster), set()))
@@ -358,12 +374,16 @@ class ColumnCheck:
         """Collect the values of one sample."""
         self.samples += 1
         self.population.add(sample)
+        for path in [path for path, name in self.unseen.items() if find_value(sample.metadata, name) is not ABSENT]:
+            del self.unseen[path]
         for _, groups, texts in self.groups:
             if len(texts) <= MAX_SLICE_VALUES:
                 texts.add(groups.text_of(sample))
 
     def report(self, document: Document, columns: tuple[str, ...]) -> None:
         """Add the problems to the document. `columns` are those of the dataset."""
+        for path, name in self.unseen.items():
+            document.problem(path, f"no sample has the column {name!r}{name_hint(name, columns)}")
         for path, groups, texts in self.groups:
             if texts <= {""} and self.samples:
                 known = nearest(groups.column, columns) or f"; it has {', '.join(columns)}"
@@ -391,6 +411,18 @@ class ColumnCheck:
             listed = sorted(filter(None, texts))
             hint = nearest(wanted, listed) or f"; it has {known_columns(listed)}"
             yield gate, f"no sample has {wanted!r} in {column!r}{hint}"
+
+
+def conversations_of(suite: Suite) -> dict[KeyPath, str]:
+    """The columns that messages come from, by the place in the suite that names them."""
+    prompts = [spec.prompt or suite.prompt for spec in suite.targets if spec.model is not None]
+    parts = [part for prompt in prompts if prompt is not None for part in prompt.parts if part.role == MESSAGES]
+    columns = {part.key_path: part.template.strip() for part in parts}
+    mapped = suite.dataset.columns.messages
+    if mapped is not None and isinstance(mapped.column, str) and mapped.column:
+        columns = {path: name for path, name in columns.items() if name != MESSAGES}
+        columns["dataset", "columns", "messages"] = mapped.column
+    return columns
 
 
 def unread_check_problem(column: str) -> str:

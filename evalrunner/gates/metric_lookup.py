@@ -70,7 +70,13 @@ def find_metric(
     aggregates = measure.declaration.aggregates
     if len(rest) > 1 or rest[0] not in aggregates:
         full = [f"{name}/{one}" for one in (*aggregates, *(known.name for known in reducers[1:]))]
-        hint = _not_listed(rest[0]) or nearest(text, full) or _known(full)
+        if measure.declaration.version in rest:
+            others = [part for part in rest if part != measure.declaration.version]
+            hint = f"; the version comes first: {'/'.join((name, measure.declaration.version, *others))}"
+        elif rest[0] in {*aggregates, *(known.name for known in reducers)}:
+            hint = f"; a metric ends with one aggregate or reducer: {name}/{rest[0]}"
+        else:
+            hint = _not_listed(rest[0]) or nearest(text, full) or _known(full)
         raise UnknownMetric(f"no metric {text!r} in this suite{hint}")
     return measure, rest[0], reducer
 

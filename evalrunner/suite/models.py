@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
 from evalrunner.domain import EMPTY, NoAnswer
+from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret
+from evalrunner.storage import is_file
 from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable
 from evalrunner.suite.schema import (
     KeyPath,
@@ -22,6 +25,11 @@ from evalrunner.suite.schema import (
 )
 from evalrunner.suite.sections import public_address, read_prompt, register_login
 from evalrunner.suite.validate import Key, SectionReader, describe_value, keys_of, reads
+
+TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+CONSTANT_OPTIONS = frozenset(BUILTIN["scorers"]) - {"mlflow", "python"}
+"""Scorers whose options are constants. Metrics of MLflow have templates of their own, user-defined functions may."""
 
 SERVICE = "http"  # the one built-in type of target whose calls use the network
 
@@ -109,11 +117,14 @@ def read_transport(reader: SectionReader, item: Any, path: KeyPath) -> Transport
     fields = reader.section(TransportSpec, {"type": item} if isinstance(item, str) else item, path)
     if fields is None:
         return None
+    before = len(reader.document.problems)
     for name in ("uds", "cert", "key", "verify"):
         if isinstance(fields.get(name), str):
             fields[name] = str(reader.folder / fields[name])
-            if name != "uds" and not (reader.folder / fields[name]).is_file():
+            if name != "uds" and not is_file(reader.folder / fields[name]):
                 reader.report((*path, name), f"there is no file {fields[name]!r}")
+    if len(reader.document.problems) > before:
+        return None  # opening a pipe as a certificate would block
     spec = TransportSpec(**fields)
     settings = [name for name in ("uds", "cert", "key", "verify") if name in fields]
     if spec.client is not None and settings:
@@ -255,7 +266,25 @@ def _scorer(reader: SectionReader, item: Mapping[str, Any], path: KeyPath) -> Sc
         reader.report((*path, "name"), f"{name!r} should have no spaces and none of / [ ] < > =")
     fields.setdefault("on_no_answer", default_on_no_answer(reader))
     options = {key: value for key, value in item.items() if key not in keys_of(ScorerSpec)}
+    if kind in CONSTANT_OPTIONS:
+        refuse_templates(reader, options, path)
     return ScorerSpec(**{**fields, "name": name}, options=options, key_path=path)
+
+
+def refuse_templates(reader: SectionReader, value: Any, path: KeyPath) -> None:
+    """Report every template in the options of a scorer that takes constants only: nothing would fill it in."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            refuse_templates(reader, item, (*path, name))
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            refuse_templates(reader, item, (*path, place))
+    elif isinstance(value, str) and (template := TEMPLATE.search(value)) is not None:
+        reader.report(
+            path,
+            f"has the template {template[0]}, but this option is the same for every sample; for a value of the sample use "
+            "its accepted answers (columns: {expected: COLUMN}) or a Python scorer (type: python)",
+        )
 
 
 def default_on_no_answer(reader: SectionReader) -> NoAnswer:
@@ -273,9 +302,13 @@ def default_name(kind: str | None, item: Mapping[str, Any]) -> str | None:
 
 
 def refuse_double_names(reader: SectionReader, specs: Sequence[TargetSpec | ScorerSpec]) -> None:
-    """Report duplicate names: their columns and metrics would clash."""
+    """Report duplicate names: their columns and metrics would clash. Report names that no table could show."""
     seen: set[str] = set()
     for spec in specs:
+        if isinstance(spec, TargetSpec) and (not spec.name.strip() or NOT_IN_NAMES.search(spec.name)):
+            reader.report(
+                (*spec.key_path, "name"), f"{spec.name!r} should be a name on one line, without control characters"
+            )
         if spec.name in seen:
             reader.report(spec.key_path, f"duplicate name {spec.name!r}; set `name:` on one of them")
         seen.add(spec.name)

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -163,7 +164,7 @@ def _part(reader: SectionReader, role: str, template: Any, path: KeyPath) -> Pro
                     path, f"is a file with {len(prompt.parts)} messages; use it as the whole prompt: {{file: …}}"
                 )
             return None
-        return PromptPart(role, prompt.parts[0].template, prompt.parts[0].file, path)
+        return replace(prompt.parts[0], role=role)
     text = reader.text(template, path)
     if role == "messages" and text is not None and not text.strip():
         reader.report(path, "is empty; name the column that has the messages")
@@ -189,7 +190,10 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
             nested = SectionReader(inner, file.parent, reader.environ, (*reader.files, file.resolve()))
             prompt = read_prompt(nested, inner.data, ())
             reader.document.problems.extend(inner.problems)
-            return prompt
+            if prompt is None:
+                return None
+            parts = (replace(part, file=part.file or Path(name), key_path=(*path, "file")) for part in prompt.parts)
+            return PromptSpec(tuple(parts), path)
         text = decode_utf8(read_file(file, max_bytes=MAX_PROMPT_BYTES))
     except SuiteError as broken:
         reader.document.problems.extend(broken.problems)
@@ -201,7 +205,7 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
     except OSError as broken:
         reader.report((*path, "file"), f"{str(file)!r} cannot be read: {broken.strerror or broken}")
         return None
-    return PromptSpec((PromptPart("user", text.rstrip("\n"), Path(name), path),), path)
+    return PromptSpec((PromptPart("user", text.rstrip("\n"), Path(name), (*path, "file")),), path)
 
 
 @reads(TrackingSpec)

@@ -237,9 +237,13 @@ class _Builder:
             )
             self.parents.discard(id(node))
             return built
+        if name == "merge":  # the text << as a value
+            return str(node.value)
         try:
             value = self.loader.construct_object(node)
-            if type(value) in SPELLED_KINDS and (*self.base, *path)[:2] in VERBATIM_SECTIONS:
+            if isinstance(value, float) and not math.isfinite(value):  # JSON, which stores runs, has no such number
+                self._report(node, dotted(path), f"is {value}; it should be a finite number")
+            elif type(value) in SPELLED_KINDS and (*self.base, *path)[:2] in VERBATIM_SECTIONS:
                 return _verbatim(value, str(node.value))
             return joined_surrogates(value) if isinstance(value, str) and not value.isascii() else value
         except UnicodeError:

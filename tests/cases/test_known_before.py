@@ -218,7 +218,8 @@ def test_a_prompt_that_uses_no_column_is_noted(model: ScriptedServer, prompt: An
 def test_a_prompt_that_inserts_a_constant_is_noted(model: ScriptedServer) -> None:
     path = asked(model, "{{ unit }}: {# note #} {{ 'x' }}", rows=[{**row, "unit": "kg"} for row in ROWS])
     assert notes(path) == [
-        "the prompt is the same for all 3 samples, as what it inserts does not change; {{ input }} inserts the input"
+        "the prompt is the same for all 3 samples, as what it inserts does not change; {{ input }} inserts the input",
+        "the prompt contains '{# note #}', a comment, which is not sent; write {{ '{#' }} for the characters",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -268,3 +269,237 @@ def test_problems_of_all_suites_are_reported_at_once() -> None:
     done = check(MODEL + "prompt: [{tool: a}]\n", "good.yaml", "other.yaml")
     assert done.code == 2
     assert [line.split(" ")[0] for line in done.err.splitlines()] == ["s.yaml:4:11:", "other.yaml:1:9:"]
+
+
+HISTORY = [{"role": "user", "content": "I live in Oslo"}, {"role": "assistant", "content": "ok"}]
+TURNS = "prompt: [{system: s}, {messages: history}, {user: '{{ input }}'}]\n"
+
+
+def shown(rows: list[dict[str, object]], prompt: str, *more: str) -> Ended:
+    """`evalrun plan --show` of these samples, as JSONL."""
+    Path("d.jsonl").write_text("".join(json.dumps({"expected": "x", **row}) + "\n" for row in rows))
+    Path("s.yaml").write_text(
+        MODEL.replace(ROWS, "dataset: {path: d.jsonl}\n").replace(
+            "dataset: {path: d.jsonl}", "dataset: {path: d.jsonl, " + "".join(more) + "}"
+        )
+        + prompt
+    )
+    return command("plan", "s.yaml", "--offline", "--show", "9")
+
+
+@pytest.mark.parametrize("history", [[], None, "", "[]", "null", " "])
+@pytest.mark.parametrize("more", ["", "columns: {messages: history}"])
+def test_an_empty_history_is_the_first_turn_of_a_conversation(history: object, more: str) -> None:
+    rows = [
+        {"id": "1", "history": HISTORY, "input": "where?", "expected": "Oslo"},
+        {"id": "2", "history": history, "input": "who?", "expected": "Oslo"},
+        {"id": "3", "input": "when?", "expected": "Oslo"},
+    ]
+    done = shown(rows, TURNS if not more else TURNS.replace("history", "messages"), more)
+    assert done.code == 0, done.err
+    assert done.out.count("I live in Oslo") == 1
+    assert all(text in done.out for text in ("where?", "who?", "when?"))
+
+
+def test_an_empty_cell_of_csv_is_an_empty_history() -> None:
+    Path("d.csv").write_text('id,input,expected,history\n1,a,b,"[{""role"": ""user"", ""content"": ""x""}]"\n2,c,d,\n')
+    assert check(MODEL.replace(ROWS, "dataset: d.csv\n") + TURNS).code == 0
+
+
+@pytest.mark.parametrize("more", ["", "columns: {messages: history}"])
+def test_a_prompt_that_is_empty_in_the_end_is_an_error(more: str) -> None:
+    rows = [{"id": "1", "history": HISTORY, "input": "a"}, {"id": "2", "history": [], "input": "b"}]
+    done = shown(rows, "" if more else "prompt: [{messages: history}]\n", more)
+    assert (done.code, "d.jsonl:2: the prompt is empty: " in done.err) == (2, True), done.err
+
+
+@pytest.mark.parametrize("more", ["", "columns: {messages: histroy}"])
+def test_a_misspelled_history_is_an_error_with_its_line(more: str) -> None:
+    rows = [{"id": "1", "history": HISTORY, "input": "a"}, {"id": "2", "input": "b"}]
+    done = shown(rows, TURNS.replace("history", "messages" if more else "histroy"), more)
+    assert done.code == 2
+    assert "no sample has the column 'histroy'; did you mean 'history'?" in done.err
+    assert done.err.startswith("s.yaml:1:" if more else "s.yaml:4:")
+
+
+@pytest.mark.parametrize("name", ["self", "super", "loop", "caller", "varargs", "kwargs", "cycler", "range", "dict", "namespace", "joiner",
+                                  "lipsum", "context", "environment", "column_self", "_", "class", "import", "l_0_x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "template", ["{{ NAME }}", "<{{ NAME | upper | lower }}>", "{% if NAME == 'mine' %}{{ NAME }}{% endif %}"]
+)
+def test_a_column_with_a_name_of_jinja_is_the_column(name: str, template: str) -> None:
+    done = shown([{"id": "1", "input": "a", name: "mine"}], f'prompt: "{template.replace("NAME", name)}"\n')
+    assert done.code == 0, done.err
+    assert "mine" in done.out
+
+
+@pytest.mark.parametrize("name", ["true", "True", "false", "False", "none", "None"])
+@pytest.mark.parametrize("template", ["{{ NAME }}", "a {{NAME}} b {{ input | upper }}"])
+def test_a_column_with_the_name_of_a_value_is_an_error(name: str, template: str) -> None:
+    done = shown([{"id": "1", "input": "a", name: "mine"}], f'prompt: "{template.replace("NAME", name)}"\n')
+    assert (
+        done.code,
+        f"{name!r} is a value in templates, not the column of that name; write metadata[{name!r}]" in done.err,
+    ) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["not", "if", "else", "in", "and", "is"])
+def test_a_column_with_the_name_of_an_operator_is_the_column_or_an_error(name: str) -> None:
+    done = shown([{"id": "1", "input": "a", name: "mine"}], f'prompt: "{{{{ {name} }}}}"\n')
+    assert done.code == 2 or "mine" in done.out
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("contains", "values: ['{{ metadata.body }}']"),
+        ("contains", "values: [a, 'x {% if a %}b{% endif %}']"),
+        ("regex", "pattern: '{{ body }}'"),
+        ("regex", "pattern: '^{{body|upper}}$', negate: true"),
+    ],
+)
+def test_a_template_in_an_option_that_takes_a_constant_is_an_error(option: str, value: str) -> None:
+    text = RECORDED.replace("[exact_match]", f"[{{type: {option}, {value}}}]")
+    assert_slip(
+        text, "s.yaml:3:", "has the template {", "its accepted answers (columns: {expected: COLUMN}) or a Python scorer"
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "contains, values: ['{{', '}}'], negate: true",
+        "regex, pattern: '\\{\\{.*?\\}\\}', negate: true",
+        "regex, pattern: 'a{2}'",
+    ],
+)
+def test_braces_that_are_no_template_are_accepted_in_options(value: str) -> None:
+    done = check(RECORDED.replace("[exact_match]", f"[{{type: {value}}}]"))
+    assert done.code == 0, done.err
+
+
+HUGE = [
+    "{{ 'a' * 10**10 }}",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x | replace('a', 'aaaaaaaab') %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x.replace('a', 'aaaaaaaab') %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] | join %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ''.join([ns.x, ns.x]) %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = '%s%s' | format(ns.x, ns.x) %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = '{0}{0}'.format(ns.x) %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = '%s%s' % (ns.x, ns.x) %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}{% endfor %}{{ ns.x }}",
+    "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+    "{{ 'x' | center(10**9) }}",
+    "{{ 'x'.ljust(10**9) }}",
+    "{{ 'x' | indent(10**9, first=true) }}",
+    "{{ [1] | batch(10**9, 'x') | list }}",
+    "{{ [1] | slice(10**9) | list }}",
+    "{{ '%999999999d' | format(1) }}",
+    "{{ '%*d' | format(999999999, 1) }}",
+    "{{ '%999999999d' % 1 }}",
+    "{{ '{:>999999999}'.format(1) }}",
+    "{{ '{:>{}}'.format(1, 999999999) }}",
+    "{{ 10**(10**10) }}",
+    "{{ (1).to_bytes(10**10, 'big') }}",
+]
+
+
+@pytest.mark.parametrize("template", HUGE)
+def test_a_template_without_bounds_is_an_error_before_the_first_call(template: str) -> None:
+    assert_slip(f"{MODEL}prompt: {json.dumps(template)}\n", "s.yaml:1:", "the template failed: ")
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ range }}", "'safe_range' is a function here; call it: safe_range()"),
+        ("{% macro f() %}{% endmacro %}{{ f }}", "'f' is a function here; call it: f()"),
+        ("{{ ['a'] | map('upper') }}", "write `| list` or `| join(', ')` after it"),
+        ("{{ self }}", "the template uses 'self', which this sample does not have"),
+        ("{{ nope.x }}", "the template uses 'nope', which this sample does not have"),
+        ("{{ input.x.y }}", "the template uses 'x' of text"),
+        ("{{ input | round }}", "the template failed: TypeError"),
+        ("{{ input | nofilter }}", "line 1 of the user message: No filter named 'nofilter'"),
+        ("{{ input | uper }}", "No filter named 'uper'; did you mean 'upper'?"),
+        ("{{ input is strng }}", "No test named 'strng'; did you mean 'string'?"),
+        ("a {{ input", "write {{ '{{' }} or {% raw %}…{% endraw %} for the characters themselves"),
+        ("\\frac{#1}", "{# begins a comment that does not end; write {{ '{#' }} for the characters themselves"),
+        ("50 {% of", "write {{ '{%' }} or {% raw %}…{% endraw %} for the characters themselves"),
+    ],
+)
+def test_a_template_that_fails_is_reported_in_a_sentence(template: str, message: str) -> None:
+    assert_slip(f"{MODEL}prompt: {json.dumps(template)}\n", message)
+
+
+def test_a_column_that_some_samples_lack_is_reported_for_each_of_them() -> None:
+    done = shown([{"id": "1", "input": "a", "b": 1}, {"id": "2", "input": "c"}], "prompt: '{{ b }}'\n")
+    assert (done.code, done.err.startswith("d.jsonl:2: the template uses 'b'")) == (2, True)
+
+
+def test_a_syntax_error_in_a_prompt_file_has_the_place_that_names_it() -> None:
+    Path("p.yaml").write_text("- user: '{{ input | nofilter }}'\n")
+    Path("p.txt").write_text("{{ input")
+    for form in ("{file: p.yaml}", "[{user: {file: p.yaml}}]", "{file: p.txt}", "[{user: {file: p.txt}}]"):
+        assert_slip(f"{MODEL}prompt: {form}\n", "s.yaml:4:", "line 1 of the user message")
+
+
+FILES_BESIDE = [
+    ("dataset: {path: PATH, type: csv}\n", ROWS),
+    (
+        "target: {model: m, base_url: 'http://127.0.0.1:9/v1', transport: {verify: PATH}}\n",
+        MODEL.splitlines(keepends=True)[1],
+    ),
+    ("scorers: [{type: python, function: 'PATH.py:f'}]\n", "scorers: [exact_match]\n"),
+    ("gates: [{metric: exact_match, baseline: PATH, max_drop: 0.1}]\n", ""),
+    ("prompt: {file: PATH}\n", ""),
+]
+
+
+@pytest.mark.parametrize("path", ["./pipe", "/dev/zero", "./folder", "n" * 5000, "'a\\0b'", "./x/" + "n" * 300])
+@pytest.mark.parametrize(("line", "instead_of"), FILES_BESIDE)
+def test_a_file_of_a_suite_that_cannot_be_read_is_an_error(path: str, line: str, instead_of: str) -> None:
+    os.mkfifo("pipe")
+    os.mkfifo("pipe.py")
+    Path("folder").mkdir()
+    if path.startswith("'"):
+        line, path = (
+            line.replace("'PATH.py:f'", "PATH").replace("PATH", '"a\\0b.py:f"' if "PATH.py" in line else '"a\\0b"'),
+            "",
+        )
+    text = (MODEL.replace(instead_of, "") if instead_of else MODEL) + line.replace("PATH", path)
+    done = check(text)
+    missing_baseline = "baseline" in line and path.startswith("./x/")
+    assert done.code == (0 if missing_baseline else 2), done.out
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [
+        ("exact_match/mean/v1", "; the version comes first: exact_match/v1/mean"),
+        ("exact_match/mean/mean", "; a metric ends with one aggregate or reducer: exact_match/mean"),
+        ("exact_match/pass_at_2", "; add the reducer 'pass_at_2' to 'reducer:'"),
+    ],
+)
+def test_the_hint_of_a_metric_is_right_for_its_case(metric: str, hint: str) -> None:
+    assert_slip(f"{RECORDED}gates: [{metric} >= 0]\n", "s.yaml:4:9:", f"no metric {metric!r} in this suite{hint}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "dataset: {rows: [{id: a, input: .nan}]}",
+        "params: {temperature: .inf}",
+        "params: {temperature: 1e999}",
+        "prices: {m: {input: -.inf, output: 1}}",
+    ],
+)
+def test_numbers_that_no_run_could_store_are_errors(line: str) -> None:
+    base = MODEL.replace(ROWS, "") if line.startswith("dataset") else MODEL
+    assert_slip(f"{base}{line}\n", "it should be a finite number")

@@ -157,8 +157,9 @@ def test_a_messages_column_without_roles_is_no_conversation() -> None:
 @pytest.mark.parametrize(
     ("talk", "message"),
     [
-        ([], "the column 'talk' has no messages"),
-        (None, "the column 'talk' must be a list of messages such as {role: user, content: …}"),
+        ([], "has neither an input nor messages; a conversation that begins needs its input"),
+        (None, "has neither an input nor messages; a conversation that begins needs its input"),
+        (3, "the column 'talk' must be a list of messages such as {role: user, content: …}"),
         (["hi"], "the column 'talk' has a message 1 that is not a mapping of role and content"),
         ([*TALK, {"content": "x"}], "the column 'talk' has a message 4 without a role"),
         ([{"role": 1, "content": "x"}], "the column 'talk' has a message 1 without a role"),
