@@ -295,6 +295,10 @@ class _Requests:
         same = f"{what} is the same for all {count:,} samples"
         for text, name in _placeholders(literal, columns):
             return f"{same}: {text!r} is sent unchanged; a column is written {{{{ {name} }}}}"
+        for text in literal:  # the name of no column, as a prompt from elsewhere has it
+            for match in PLACEHOLDER.finditer(text):
+                if UNAMBIGUOUS.fullmatch(match[0]):
+                    return f"{same}: {match[0]!r} is sent unchanged; a column is written {{{{ input }}}}"
         code = " ".join(part for text in templates for part in TEMPLATE_CODE.findall(text))
         if re.search(r"\binput\b", code):
             return f"{same}, as the values that it inserts are"

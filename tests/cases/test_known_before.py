@@ -208,6 +208,15 @@ def test_the_same_prompt_for_every_sample_is_in_the_notes_of_the_run(model: Scri
     assert note in run_notes(path)[1] and note in command(path).out.replace("\n", " ").replace("  ", " ")
 
 
+@pytest.mark.parametrize("placeholder", ["{question}", "${text}", "%(q)s", "[[q]]", "{{ '' }}{text}"])
+def test_a_placeholder_that_names_no_column_is_noted(model: ScriptedServer, placeholder: str) -> None:
+    (note,) = notes(asked(model, f"Answer: {placeholder}"))
+    literal = placeholder.removeprefix("{{ '' }}")
+    assert note == (
+        f"the prompt is the same for all 3 samples: {literal!r} is sent unchanged; a column is written {{{{ input }}}}"
+    )
+
+
 @pytest.mark.parametrize("prompt", ["Say yes.", [{"system": "Be brief."}, {"user": "Say yes for $5 to <b>all</b>."}]])
 def test_a_prompt_that_uses_no_column_is_noted(model: ScriptedServer, prompt: Any) -> None:
     assert notes(asked(model, prompt)) == [
