@@ -79,6 +79,7 @@ class ColumnMapper:
 
     @property
     def expected_columns(self) -> tuple[str, ...]:
+        """The columns that accepted answers are read from."""
         return _names(self._columns.expected, "expected")
 
     def fields(self, record: Record) -> SampleFields:

@@ -376,10 +376,12 @@ class SourceRows:
 
 
 def _cells(source: Source, column: str) -> Iterator[str]:
-    """The texts of a column that are not empty."""
+    """The texts of a column that are not empty. Nothing more is read of a file without the column."""
     get = getter(column)
     for record, _ in source.records():
         cell = get(record)
+        if cell is ABSENT and not isinstance(record, InvalidRecord):
+            return
         if isinstance(cell, str) and cell:
             yield cell
 

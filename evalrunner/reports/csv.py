@@ -36,7 +36,7 @@ INT64 = 2**63
 
 
 class TableShape:
-    """The columns of a run's table. A sample column with the name of another column gets the prefix `sample.`."""
+    """The columns of a run's table. A sample column with the name of another column, or without one, gets the prefix `sample.`."""
 
     def __init__(self, sample_columns: Sequence[str], measures: Sequence[Measure], *, streaming: bool = False) -> None:
         self.measures = tuple(measures)
@@ -49,7 +49,9 @@ class TableShape:
         scores = [column for _, *columns in self.cells for column in columns]
         taken = {*TABLE_START, "expected", "output", *scores, *ending}
         plain = [name for name in sample_columns if name not in ("id", "input", "expected")]
-        self.samples = {name: _free_name(name, taken, plain) if name in taken else name for name in plain}
+        self.samples = {
+            name: _free_name(name, taken, plain) if name in taken or not name.strip() else name for name in plain
+        }
         self.numbers = {*(score for _, score, *_ in self.cells), *STREAMED_COLUMNS, "latency", "cost_usd"} - set(
             self.samples.values()
         )

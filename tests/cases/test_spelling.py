@@ -416,6 +416,7 @@ def nasty_samples(seed: int) -> list[dict[str, Any]]:
             "output": text(),
             "=cmd()": text(),
             " blank ": text(),
+            "": text(),
             "a\rb,\"c'": choose.choice(values),
             "mixed": choose.choice([*values, text()]),
             "@": choose.choice([1, 2, None]),
@@ -444,7 +445,7 @@ def test_what_is_written_reads_back_the_same(kind: str, seed: int) -> None:
     if kind != "jsonl":
         again = table(second / "table.csv")
         same = [name for name in written[0] if name in again[0] and "latency" not in name]
-        assert {"'=cmd()", " blank ", "a\rb,\"c'", "mixed", "'@"} <= set(same)
+        assert {"'=cmd()", " blank ", "sample.", "a\rb,\"c'", "mixed", "'@"} <= set(same)
         assert [{name: row[name] for name in same} for row in again] == [
             {name: row[name] for name in same} for row in written
         ]
