@@ -75,7 +75,8 @@ def run_and_print(
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     reporters = printer.reporters()
-    with contextlib.redirect_stdout(sys.stderr):  # output of user functions and models is not part of the results
+    # output of user functions and models is not part of the results; what they do to the streams ends with the run
+    with contextlib.redirect_stderr(sys.stderr), contextlib.redirect_stdout(sys.stderr):
         results = asyncio.run(run_all())
     if results and (not_started := suites[len(results) :]):
         print(f"not started: {' '.join(map(shlex.quote, not_started))}", file=sys.stderr)

@@ -173,13 +173,13 @@ def _usable(encoding: str) -> str:
 
 
 def report(text: str) -> None:
-    """Print a message to stderr, or to stdout if stderr cannot be written."""
-    print(text, file=sys.stderr, flush=True)
-    if is_lost(sys.stderr):
-        print(text, flush=True)
+    """Print a message to stderr, or to stdout if stderr cannot be written; wherever user-defined functions put those."""
+    print(text, file=sys.__stderr__, flush=True)
+    if is_lost(sys.__stderr__):
+        print(text, file=sys.__stdout__, flush=True)
 
 
-def is_lost(stream: TextIO) -> bool:
+def is_lost(stream: TextIO | None) -> bool:
     """Whether a stream has dropped something."""
     return isinstance(stream, Stream) and stream.state.dropped
 
@@ -187,8 +187,8 @@ def is_lost(stream: TextIO) -> bool:
 def flush_streams() -> None:
     """Write what is buffered. Report if stdout could not be written, unless its reader left: that is how `head` ends."""
     out = sys.__stdout__
-    for stream in (sys.stdout, out, sys.stderr):
+    for stream in (sys.stdout, out, sys.stderr, sys.__stderr__):
         with contextlib.suppress(Exception):  # user-defined functions may have put anything there
             stream.flush()  # type: ignore[union-attr]
-    if isinstance(out, Stream) and is_lost(out) and not out.state.reader_left and not is_lost(sys.stderr):
+    if isinstance(out, Stream) and is_lost(out) and not out.state.reader_left and not is_lost(sys.__stderr__):
         report(f"evalrun: stdout could not be written in full ({out.state.problem}); the exit code is not affected")

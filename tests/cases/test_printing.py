@@ -185,6 +185,19 @@ def test_functions_that_close_wrap_or_detach_stdout_do_not_change_the_code(suite
     assert done.stderr.decode() == "Ω\nΩ\nΩ\n"
 
 
+def test_a_function_that_replaces_stderr_does_not_change_the_code() -> None:
+    Path("own.py").write_text(
+        "import sys\n\ndef replaces(output):\n    sys.stdout = sys.stderr = open('log.txt', 'a')\n    sys.stderr.close()\n"
+        "    return True\n"
+    )
+    text = PASS.replace("exact_match]", 'exact_match, {type: python, function: "own.py:replaces"}]')
+    Path("replaced.yaml").write_text(text.replace("output: x}", "output: y}"))
+    done = ended("replaced.yaml --json", env={"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(Path.cwd())})
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["gates"][0]["verdict"] == "fail"
+    assert done.stderr.startswith(b"::error ")
+
+
 def test_a_process_pool_of_a_function_does_not_interrupt_the_run() -> None:
     Path("own.py").write_text(
         "import multiprocessing\n\ndef same(value):\n    print('→ child')\n    return value\n\n"
