@@ -118,6 +118,8 @@ class Assembler:
         if scan is not None:
             check.report(self.document, scan, dataset.display_name)
             scan = replace(scan, notices=(*scan.notices, *check.notices(scan)))
+        else:
+            check.report_unscanned(self.document)
         self.document.raise_problems()
         models = tuple(self.models)
         provenance = provenance_of(suite, scan, targets, scorers)

@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +119,19 @@ class DatasetCheck:
         if not self._selects:
             for gate, problem in self.columns.empty_slices(self.gates):
                 document.problem(gate.spec.key_path, problem)
-        for path, column in self._unread_checks(scan):
+        self._report_checks(document, scan.columns, scan.nested)
+
+    def report_unscanned(self, document: Document) -> None:
+        """Add what the inline rows show without a scan, which failed, to the document."""
+        rows = self.suite.dataset.rows or ()
+        columns = dict.fromkeys(str(name) for row in rows for name in row)
+        nested = [
+            f"{name}.{key}" for row in rows for name, item in row.items() if isinstance(item, Mapping) for key in item
+        ]
+        self._report_checks(document, columns, dict.fromkeys(nested))
+
+    def _report_checks(self, document: Document, columns: Iterable[str], nested: Iterable[str]) -> None:
+        for path, column in self._unread_checks(list(columns), nested):
             document.problem(path, unread_check_problem(column), at_key="rows" in path)
 
     def notices(self, scan: Scan) -> Iterator[str]:
@@ -214,15 +226,15 @@ class DatasetCheck:
         recorded = [target.call.column for target in self.targets if isinstance(target.call, RecordedColumn)]
         return {*(name for spec in specs for name in _column_names(spec)), *recorded, *self.suite.slices}
 
-    def _unread_checks(self, scan: Scan) -> Iterator[tuple[KeyPath, str]]:
+    def _unread_checks(self, columns: Collection[str], nested: Iterable[str]) -> Iterator[tuple[KeyPath, str]]:
         """Path and name of each column that looks like checks of its row and that nothing reads."""
-        columns = [name for name in scan.columns if CHECK_COLUMN.fullmatch(name)]
-        columns += [name for name in scan.nested if NESTED_CHECKS.fullmatch(name.rpartition(".")[2])]
-        if not columns or self.rescored or self._custom_code_reads_samples():
+        names = [name for name in columns if CHECK_COLUMN.fullmatch(name)]
+        names += [name for name in nested if NESTED_CHECKS.fullmatch(name.rpartition(".")[2])]
+        if not names or self.rescored or self._custom_code_reads_samples():
             return
         texts = list(_texts_that_name_columns(self.suite))
-        for name in columns:
-            first = name.partition(".")[0] if name not in scan.columns else name
+        for name in names:
+            first = name.partition(".")[0] if name not in columns else name
             word = re.compile(rf"(?<![\w]){re.escape(first)}(?!\w)")
             if not any(word.search(text) for text in texts):
                 yield self._place_of(name), name

@@ -317,6 +317,13 @@ def test_checks_of_inline_rows_are_refused_at_their_line() -> None:
     assert "the column 'options.assert' looks like" in refused(suite(rows=rows))
 
 
+def test_checks_of_inline_rows_are_refused_together_with_other_problems() -> None:
+    rows = [{"vars": {"q": "x"}, "assert": [{"type": "equals", "value": "y"}]}]
+    message = refused(suite(dataset={"rows": rows}))
+    assert "no column 'input' in rows; it has: vars, assert" in message
+    assert "dataset.rows[0].assert: the column 'assert' looks like checks" in message
+
+
 @pytest.mark.parametrize(
     "keys",
     [
