@@ -26,6 +26,9 @@ MARKS: Final = (
      r"<\|end\|>|(?=(?:<\|start\|>assistant)?<\|channel\|>final)"),  # gpt-oss
     (r"<\|channel>thought", r"<channel\|>"),  # Gemma
     (r"<unused94>(?:thought)?", r"<unused95>"),  # MedGemma
+    (r"<longcat_think>", r"</longcat_think>"),
+    (r"<\|think\|>", r"<\|end\|>"),  # Solar
+    (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),  # Apertus
     (r"<details type=\"reasoning\"[^<>]*>", r"</details>"),  # Open WebUI
 )  # fmt: skip
 """Opening and closing marks that mean reasoning wherever they are."""
@@ -35,15 +38,19 @@ LEADING_MARKS: Final = (
     (r"<thoughts?>", r"</thoughts?>"),  # Gemini, EXAONE
     (r"<reasoning>", r"</reasoning>"),
     (r"<reflection>", r"</reflection>"),
+    (r"<scratch_?pad>", r"</scratch_?pad>"),
+    (r"<inner_?(?:monologue|thoughts?)>", r"</inner_?(?:monologue|thoughts?)>"),
+    (r"<chain_of_thought>", r"</chain_of_thought>"),
     (r"<thought_process>", r"</thought_process>"),
     (r"Here(?:'s| is) my thought process:", r"Here(?:'s| is) my response:"),  # Granite
-    (r"analysis(?=[A-Z])", r"assistant(?:<\|channel\|>)?final"),  # gpt-oss without its special tokens
+    (r"analysis ?(?=[A-Z])", r"assistant(?:<\|channel\|>)?final"),  # gpt-oss without its special tokens
 )
 """Marks that are ordinary words or tags too: they count only at the start of an answer."""
 
 WRAPPERS: Final = re.compile(
-    r"(?:<\|start\|>assistant)?<\|channel\|>final[^<]{0,80}<\|message\|>|<\|return\|>|<\|end\|>"
-    r"|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_(?:RESPONSE|TEXT)\|>",
+    r"(?:<\|start\|>assistant)?<\|channel\|>final[^<]{0,80}(?:<\|constrain\|>\w{0,20})?<\|message\|>|<\|return\|>|<\|end\|>"
+    r"|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_(?:RESPONSE|TEXT)\|>|<\|begin\|>assistant<\|content\|>|<\|flush\|>"
+    r"|<\|(?:begin|end)_of_box\|>",
     re.IGNORECASE,
 )
 """Marks around the answer itself, which are removed together with the reasoning."""
@@ -51,7 +58,7 @@ WRAPPERS: Final = re.compile(
 MAX_LINE = 2_000  # characters after a mark in which the end of a quoted code is looked for
 MAX_MARKS = 500  # in one answer; what comes after more of them is left as it is
 
-_ONLY_CLOSED = frozenset({"analysis(?=[A-Z])", r"Here(?:'s| is) my thought process:"})  # ordinary text unless closed
+_ONLY_CLOSED = frozenset({"analysis ?(?=[A-Z])", r"Here(?:'s| is) my thought process:"})  # ordinary text unless closed
 _NEVER_HALF_OPEN = frozenset({"</details>"})
 
 
@@ -72,9 +79,20 @@ _HALF_OPEN = re.compile(
     )
 )
 _HINT = re.compile(
-    r"(?i:think|thought|reasoning|reflection)|<\||\|>|<unused9|\Aanalysis"
+    r"(?i:think|thought|reasoning|reflection|scratch_?pad|inner_?monologue)|<\||\|>|<unused9|\Aanalysis"
 )  # nearly no other answer has one
-_FENCE = "```"
+_TAG_CLOSES = re.compile(r"(?i:</(?:think|thinking|thoughts?|reasoning|reflection)\s*>)")  # of models that mix them up
+_FENCES = ("```", "~~~")
+_ABOUT = re.compile(
+    r"[ \t]*[:：,;|)\]}=–—*]|[ \t]+(?:tags?|tokens?|elements?|markers?|blocks?|sections?|is|are|opens?|starts?|begins?|closes?|ends?|marks?|means|and|or"
+    r"|to|at|with|when|before|after|in|in the)\b"
+)
+"""What follows a mark that a sentence mentions."""
+_GOES_ON = re.compile(r"[ \t]+[a-z]|[ \t]*[.,;:)|]|\s*\Z")  # a sentence after a mark that it mentions
+_LIST_ITEM = re.compile(r"\s*(?:\d+[.)]|[-*+•])\s*")
+_SENTENCE_ENDS = frozenset(".!?…。！？>")
+_BINDING = frozenset("([{|=+,/\\\"'`“‘«")  # signs before a mark in code and in quotes
+_PREFIXES = re.compile(r"[\u200b\ufeff]+|(?:<\|im_start\|>)?assistant\n+")  # what some templates leave before the first mark
 _QUOTES = frozenset("`'\"“”‘’«»")
 
 
@@ -91,6 +109,9 @@ def split_reasoning(text: str) -> SplitAnswer | None:
     """The answer and its reasoning, or None for an answer without the mark of any family."""
     if _HINT.search(text) is None:
         return None
+    prefix = _PREFIXES.match(text)
+    if prefix is not None and (_OPENS.match(text, prefix.end()) or _LEADS.match(text, prefix.end())):
+        text = text[prefix.end() :]
     start = _half_open_end(text)
     thoughts = [text[: start.start()]] if start is not None else []
     place = 0 if start is None else start.end()
@@ -101,7 +122,7 @@ def split_reasoning(text: str) -> SplitAnswer | None:
             break
         mark, close = opening
         kept += text[place : mark.start()]
-        end = _close(close, text, mark.end())
+        end = _close(close, text, mark)
         if end is None:
             return SplitAnswer(_clean(kept), _joined([*thoughts, text[mark.end() :]]), is_open=True)
         thoughts.append(text[mark.end() : end.start()])
@@ -119,7 +140,7 @@ def _half_open_end(text: str) -> re.Match[str] | None:
         match = _unquoted(_HALF_OPEN, text, place)
         if match is None or _OPENS.search(text, place, match.start()) or _LEADS.search(text, place, match.start()):
             break
-        if last is None or text[match.end() :].strip():
+        if not _mentions_end(text, match) and (last is None or text[match.end() :].strip()):
             last = match
         place = match.end()
     return last
@@ -133,7 +154,8 @@ def _next_open(text: str, place: int, *, at_start: bool) -> tuple[re.Match[str],
         lead = _LEADS.match(text, start)
         if lead is not None:
             mark, close = LEADING_MARKS[(lead.lastindex or 1) - 1][0], _LEAD_CLOSES[(lead.lastindex or 1) - 1]
-            if mark not in _ONLY_CLOSED or close.search(text, lead.end()) is not None:
+            found = close.search(text, lead.end())
+            if (mark not in _ONLY_CLOSED or found is not None) and not _mentions(text, lead, first, found):
                 return lead, close
     for _ in range(MAX_MARKS):
         match = _unquoted(_OPENS, text, place)
@@ -141,20 +163,67 @@ def _next_open(text: str, place: int, *, at_start: bool) -> tuple[re.Match[str],
             return None
         close = _CLOSES[(match.lastindex or 1) - 1]
         line = text[max(first, text.rfind("\n", 0, match.start()) + 1) : match.start()]
-        if not line.strip() or close.search(text, match.end()) is not None:
+        end = close.search(text, match.end())
+        if (not line.strip() or end is not None) and not _mentions(text, match, first, end):
             return match, close
         place = match.end()  # within a line, a mark without an end is a word
     return None
 
 
-def _close(close: re.Pattern[str], text: str, start: int) -> re.Match[str] | None:
-    """The end of a block: the first closing mark that is not quoted, else the last one."""
+def _mentions(text: str, mark: re.Match[str], first: int, end: re.Match[str] | None) -> bool:
+    """Whether text speaks of an opening mark, as in "the <think> tag", rather than opens a block of reasoning with it.
+
+    `first` is where the text after the last block begins, `end` the closing mark.
+    """
+    start = text.rfind("\n", 0, mark.start()) + 1
+    line = text[max(first, start) : mark.start()]
+    about = _ABOUT.match(text, mark.end()) is not None
+    if line.strip() and _LIST_ITEM.fullmatch(line):
+        return about
+    if not line.strip():
+        if start > first and text[first:start].strip() and (line.startswith(("    ", "\t"))):  # an indented block of code
+            return True
+        one_line = end is not None and "\n" not in text[mark.end() : end.start()].strip()
+        return about and end is not None and one_line and _GOES_ON.match(text, end.end()) is not None
+    if line.lstrip()[0] in ">|":  # a quotation or a table
+        return True
+    if first > start:  # after a block of reasoning
+        return about
+    if line[-1].isspace() and line.rstrip()[-1] not in _SENTENCE_ENDS:
+        return about or end is None or text.startswith("<", end.end()) or _GOES_ON.match(text, end.end()) is not None
+    return about or line[-1] in _BINDING
+
+
+def _mentions_end(text: str, mark: re.Match[str]) -> bool:
+    """Whether text speaks of a closing mark."""
+    line = text[text.rfind("\n", 0, mark.start()) + 1 : mark.start()]
+    if not line.strip():
+        return False
+    if _LIST_ITEM.fullmatch(line):
+        return _ABOUT.match(text, mark.end()) is not None
+    if line[-1] in _BINDING - _QUOTES or line.lstrip()[0] in ">|":
+        return True
+    return line[-1].isspace() and line.rstrip()[-1] not in _SENTENCE_ENDS and _GOES_ON.match(text, mark.end()) is not None
+
+
+def _close(close: re.Pattern[str], text: str, mark: re.Match[str]) -> re.Match[str] | None:
+    """The end of a block: the first closing mark that is not quoted and closes no block inside of it, else the last one."""
+    start = mark.end()
     last: re.Match[str] | None = None
+    quoted: re.Match[str] | None = None
+    nested, place = 0, start
     for _, match in zip(range(MAX_MARKS), close.finditer(text, start), strict=False):
-        last = match
-        if not _is_quoted(text, match, start):
+        if _is_quoted(text, match, start) or _mentions_end(text, match):
+            quoted = match
+            continue
+        nested += sum(opening.group() == mark.group() for opening in _OPENS.finditer(text, place, match.start()))
+        last, place = match, match.end()
+        if nested == 0:
             return match
-    return last
+        nested -= 1
+    if last is None and mark.group().startswith("<") and mark.group().endswith(">") and "|" not in mark.group():
+        return _unquoted(_TAG_CLOSES, text, start) or quoted
+    return last or quoted
 
 
 def _unquoted(pattern: re.Pattern[str], text: str, start: int) -> re.Match[str] | None:
@@ -167,9 +236,9 @@ def _is_quoted(text: str, mark: re.Match[str], start: int = 0) -> bool:
     place, end = mark.span()
     if start < place and end < len(text) and text[place - 1] in _QUOTES and text[end] in _QUOTES:
         return True
-    if text.count(_FENCE, start, place) % 2 == 1 and text.find(_FENCE, end) >= 0:
+    if any(text.count(fence, start, place) % 2 == 1 and text.find(fence, end) >= 0 for fence in _FENCES):
         return True
-    before = text[max(start, text.rfind("\n", 0, place) + 1) : place].replace(_FENCE, "")
+    before = text[max(start, text.rfind("\n", 0, place) + 1) : place].replace(_FENCES[0], "")
     after = text[end : text.find("\n", end) if "\n" in text[end : end + MAX_LINE] else end + MAX_LINE]
     return before.count("`") % 2 == 1 and "`" in after
 

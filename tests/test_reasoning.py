@@ -33,6 +33,18 @@ FAMILIES = {
     "gemini": "<thought>{}</thought>Paris",
     "hermes": "<reasoning>{}</reasoning>Paris",
     "granite": "Here is my thought process: {}\n\nHere is my response: Paris",
+    "after a colon": "Answer: <think>{}</think>Paris",
+    "nested": "<think>Or<think>{}</think>so</think>Paris",
+    "opened twice": "<think><think>{}</think>Paris",
+    "other closing mark": "<think>{}</thinking>Paris",
+    "after a byte order mark": "\ufeff<think>{}</think>Paris",
+    "after the name of the role": "<|im_start|>assistant\n<think>{}</think>Paris",
+    "longcat": "<longcat_think>{}</longcat_think>Paris",
+    "solar": "<|think|>{}<|end|><|begin|>assistant<|content|>Paris<|flush|>",
+    "apertus": "<|inner_prefix|>{}<|inner_suffix|>Paris",
+    "glm": "<think>{}</think>\n<|begin_of_box|>Paris<|end_of_box|>",
+    "scratchpad": "<scratchpad>{}</scratchpad>Paris",
+    "chain of thought": "<chain_of_thought>\n{}\n</chain_of_thought>\nParis",
     "open webui": '<details type="reasoning" done="true">\n<summary>Thought</summary>{}</details>\nParis',
 }
 
@@ -46,7 +58,7 @@ def test_the_answer_is_split_from_reasoning_in_the_marks_of_a_family(family: str
         thought = thought.removesuffix(" Lyon")
     split = split_reasoning(FAMILIES[family].format(thought))
     assert split is not None
-    assert (split.text.strip(), split.is_open) == ("Paris", False)
+    assert (split.text.removeprefix("Answer: ").strip(), split.is_open) == ("Paris", False)
     assert "Lyon" in split.reasoning
 
 
@@ -85,6 +97,13 @@ def test_reasoning_without_an_answer_is_empty() -> None:
         "```html\n<think>\n</think>\n```", 'The tag "</think>" ends it.', "analysis of the text: Paris", "analysisUnclosed",
         "<response><reasoning>x</reasoning><answer>B</answer></response>", '{"thought": "x"}', "Here is my thought process: it is Paris",
         "a <| b |> c", "re.sub(r'<think>', '', x)",
+        "The <think> tag opens and </think> closes it.", "DeepSeek wraps its thoughts in <think>...</think> tags.",
+        "<think> is the opening tag and </think> the closing one.", "1. <think>: opens\n2. </think>: closes",
+        "- [THINK]: begins\n- [/THINK]: ends", "| tag | use |\n|---|---|\n| <think> | open |\n| </think> | close |",
+        "Example:\n~~~\n<think>\nreason\n</think>\n~~~", "Example:\n\n    <think>\n    reason\n    </think>\n\nThat is all.",
+        "Format: <think>reasoning here</think><answer>answer here</answer>", '{"a": "<think>x</think>"}', "re.sub(r'<think>.*?</think>', '', text)", 'f"<think>{thought}</think>"', "(<think>…</think>)",
+        "> <think>\n> reason\n> </think>", "Put </think> at the end, then answer.", "The closing tag is </think>", "Vec<think>",
+        "Models wrap thoughts in ◁think▷ and ◁/think▷ marks.", "The tokens <|START_THINKING|> and <|END_THINKING|> are special.",
     ],
 )  # fmt: skip
 def test_text_about_marks_stays_as_it_is(text: str) -> None:
