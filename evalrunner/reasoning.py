@@ -92,7 +92,9 @@ _GOES_ON = re.compile(r"[ \t]+[a-z]|[ \t]*[.,;:)|]|\s*\Z")  # a sentence after a
 _LIST_ITEM = re.compile(r"\s*(?:\d+[.)]|[-*+•])\s*")
 _SENTENCE_ENDS = frozenset(".!?…。！？>")
 _BINDING = frozenset("([{|=+,/\\\"'`“‘«")  # signs before a mark in code and in quotes
-_PREFIXES = re.compile(r"[\u200b\ufeff]+|(?:<\|im_start\|>)?assistant\n+")  # what some templates leave before the first mark
+_PREFIXES = re.compile(
+    r"[\u200b\ufeff]+|(?:<\|im_start\|>)?assistant\n+"
+)  # what some templates leave before the first mark
 _QUOTES = frozenset("`'\"“”‘’«»")
 
 
@@ -181,7 +183,9 @@ def _mentions(text: str, mark: re.Match[str], first: int, end: re.Match[str] | N
     if line.strip() and _LIST_ITEM.fullmatch(line):
         return about
     if not line.strip():
-        if start > first and text[first:start].strip() and (line.startswith(("    ", "\t"))):  # an indented block of code
+        if (
+            start > first and text[first:start].strip() and (line.startswith(("    ", "\t")))
+        ):  # an indented block of code
             return True
         one_line = end is not None and "\n" not in text[mark.end() : end.start()].strip()
         return about and end is not None and one_line and _GOES_ON.match(text, end.end()) is not None
@@ -203,7 +207,9 @@ def _mentions_end(text: str, mark: re.Match[str]) -> bool:
         return _ABOUT.match(text, mark.end()) is not None
     if line[-1] in _BINDING - _QUOTES or line.lstrip()[0] in ">|":
         return True
-    return line[-1].isspace() and line.rstrip()[-1] not in _SENTENCE_ENDS and _GOES_ON.match(text, mark.end()) is not None
+    return (
+        line[-1].isspace() and line.rstrip()[-1] not in _SENTENCE_ENDS and _GOES_ON.match(text, mark.end()) is not None
+    )
 
 
 def _close(close: re.Pattern[str], text: str, mark: re.Match[str]) -> re.Match[str] | None:

@@ -156,16 +156,24 @@ def parse_failure(
 
 
 def failure_from_error(
-    status: int | None, error: ErrorText, headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
+    status: int | None,
+    error: ErrorText,
+    headers: Mapping[str, str] = EMPTY,
+    latency_s: float | None = None,
+    *,
+    in_reply: bool = False,
 ) -> Failure | Completion:
-    """The failure for a status and an error text. The status is None for an error that states none."""
+    """The failure for a status and an error text. The status is None for an error that states none.
+
+    `in_reply`: the status is what an error inside of a reply with status 200 means, which the message does not claim.
+    """
     if _is_filtered(status, error):
         return filtered_answer(error.message, latency_s)
     text = "" if error.page else error.searchable
     unstated = 404 if NO_SUCH_URL.search(text) else UNSTATED_STATUS
     kind, advice, fatal = _classify(status or unstated, text)
     quoted = f": {error.message.rstrip('.')}" if error.message else ""
-    message = f"{advice}{'' if status is None else f' (HTTP {status})'}{quoted}"
+    message = f"{advice}{'' if status is None or in_reply else f' (HTTP {status})'}{quoted}"
     asked_s, limits = retry_after_s(headers), read_rate_limits(headers)
     wait_s = error.wait_s if asked_s is None else asked_s
     if wait_s is None and kind == "rate_limit" and not fatal:

@@ -358,7 +358,7 @@ def read_error_reply(
     data: Mapping[str, Any], headers: Mapping[str, str] = EMPTY, latency_s: float | None = None
 ) -> Completion | Failure:
     """The failure for the error in a reply with status 200."""
-    return failure_from_error(stated_status(data), error_text(data), headers, latency_s)
+    return failure_from_error(stated_status(data), error_text(data), headers, latency_s, in_reply=True)
 
 
 def stated_status(data: Mapping[str, Any]) -> int | None:
