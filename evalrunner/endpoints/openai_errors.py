@@ -82,7 +82,7 @@ NO_TOOLS_STATUS = frozenset({None, 400, 404, 405, 415, 422, 500, 501})
 UNSTATED_STATUS = 500  # of an error in a reply with status 200 that has no code
 
 MESSAGE_NAMES = (
-    "message", "error", "detail", "details", "msg", "Message", "error_message", "error_msg", "errorMessage", "status_msg",
+    "message", "error", "detail", "details", "msg", "errmsg", "Message", "error_message", "error_msg", "errorMessage", "status_msg",
     "faultstring", "reason", "description", "title", "text",
 )  # fmt: skip
 CODE_NAMES = ("code", "Code", "type", "status", "param", "error_code", "error_type", "status_code", "__type")

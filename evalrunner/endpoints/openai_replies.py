@@ -45,18 +45,26 @@ CHECK_URL = "check base_url, which usually ends in /v1"
 XAI_TICKS = 1e10  # in a US dollar
 
 # The spellings of vendors, dotted where they nest them; the first that has a value counts.
-INPUT_NAMES = ("input_tokens", "prompt_token_count", "promptTokenCount", "inputTokens")
-OUTPUT_NAMES = ("completion_tokens", "output_tokens", "candidates_token_count", "candidatesTokenCount", "outputTokens")
+INPUT_NAMES = (
+    "input_tokens", "prompt_token_count", "promptTokenCount", "inputTokens", "promptTokens", "prompt_eval_count",
+    "num_input_tokens", "tokens.input_tokens", "billed_units.input_tokens",
+)  # fmt: skip
+OUTPUT_NAMES = (
+    "completion_tokens", "output_tokens", "candidates_token_count", "candidatesTokenCount", "outputTokens", "completionTokens",
+    "eval_count", "num_output_tokens", "tokens.output_tokens", "billed_units.output_tokens",
+)  # fmt: skip
 CACHED_NAMES = (
     "input_tokens_details.cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens",
     "cached_input_tokens", "cached_content_token_count", "cachedContentTokenCount", "cacheReadInputTokens",
-    "prompt_tokens_details.cache_read_tokens", "cached_prompt_tokens", "num_cached_tokens",
+    "prompt_tokens_details.cache_read_tokens", "input_token_details.cache_read", "cached_prompt_tokens", "num_cached_tokens",
 )  # fmt: skip
 REASONING_TOKEN_NAMES = (
     "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "reasoning_tokens",
     "thoughts_token_count", "thoughtsTokenCount", "thinking_tokens", "completion_tokens_details.thinking_tokens",
 )  # fmt: skip
-COST_NAMES = ("cost", "cost.total_cost", "total_cost", "estimated_cost", "cost_usd")  # Perplexity nests it
+COST_NAMES = (
+    "cost", "cost.total_cost", "cost.total", "total_cost", "estimated_cost", "cost_usd", "cost_in_usd", "cost_details.total_cost",
+)  # fmt: skip
 
 REASONING_PARTS = frozenset(
     {"reasoning", "thinking", "thought", "thoughts", "redacted_thinking", "reasoning_text", "reasoning_content",
@@ -68,6 +76,9 @@ REASONING_FIELDS = (
 )  # fmt: skip
 PART_TEXTS = ("text", "thinking", "reasoning", "thought", "summary", "content", "reasoning_content")
 MAX_PARTS = 10_000
+BOM = b"\xef\xbb\xbf"
+NO_ERRORS = ("none", "null", "ok", "success", "no error", "0", "200", 200)
+"""Values of an error that gateways send with every good answer."""
 ERROR_TABLES = (NO_KEY, NO_PAYMENT, QUOTA_SENTENCE, RATE_LIMITED, TOO_LONG, FILTERED, NO_SUCH_MODEL)
 
 
@@ -94,7 +105,9 @@ def load_reply(body: bytes) -> dict[str, Any] | Failure | Completion:
     try:
         data = load_json(body)
     except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8, or a number of 4,300 digits
-        start = body.lstrip()[:6]
+        if (data := _lenient_json(body)) is not None:
+            return data
+        start = body.removeprefix(BOM).lstrip()[:6]
         if start in (b"data: ", b"data:{", b"event:"):
             return malformed(
                 "is a stream; remove 'stream' from params and set run: {stream: true}",
@@ -107,7 +120,17 @@ def load_reply(body: bytes) -> dict[str, Any] | Failure | Completion:
         data = data[0]  # Google's compatible endpoint puts its errors in a list
     if not isinstance(data, dict):
         return malformed("is not a JSON object", body)
-    return data
+    inner = data.get("data")  # of gateways that wrap every reply in a code and a message
+    return inner if isinstance(inner, dict) and "choices" in inner and "choices" not in data else data
+
+
+def _lenient_json(body: bytes) -> dict[str, Any] | None:
+    """The object of JSON with control characters inside of its texts, which some servers do not escape."""
+    try:
+        data = json.loads(body, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _web_page(body: bytes) -> Failure | Completion:
@@ -176,23 +199,29 @@ def _first_choice(
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices:
         return _no_choices(data, headers, latency_s)
-    choice = choices[0]
+    choice = next((choice for choice in choices if isinstance(choice, dict) and choice.get("index") == 0), choices[0])
     if not isinstance(choice, dict):
         return malformed_json("has a choice that is not an object", data)
     if states_error(choice):
         return read_error_reply(choice, headers, latency_s)
-    message = choice.get("message")
+    message = choice.get("message", choice.get("delta"))  # a chunk of a stream in place of a reply
+    if message is None and isinstance(choice.get("text"), str):  # of the older API, which some servers use for both
+        message = {"content": choice["text"]}
+    if isinstance(message, dict) and states_error(message):
+        return read_error_reply(message, headers, latency_s)
     if message is None and ending_of(choice.get("finish_reason")) in ("filtered", "length", "refused"):
         message = {}  # Azure's, of a filtered answer
     if not isinstance(message, dict):
         return malformed_json("has a choice without a message", data)
-    return {**choice, "message": message}
+    return {"status": data.get("status"), **choice, "message": message}
 
 
 def _ending(choice: Mapping[str, Any]) -> tuple[Ending | None, Any]:
     """How the answer ended, and the word for it. Gateways that call everything a stop pass on the provider's own word."""
     reason = choice.get("finish_reason")
     ending = ending_of(reason)
+    if ending is None and ending_of(choice.get("status")) == "broken":
+        return "broken", choice["status"]
     if ending in (None, "stop"):
         specific = choice.get("provider_specific_fields")
         kept = (
@@ -314,7 +343,9 @@ def states_error(data: Mapping[str, Any]) -> bool:
     """Whether a reply, a choice or an event states an error. An empty one, which some gateways always send, is none."""
     error = data.get("error")
     if isinstance(error, Mapping):
-        return any(error.values())
+        return any(value for value in error.values() if value not in NO_ERRORS)
+    if isinstance(error, str) and error.lower() in NO_ERRORS:
+        return False
     base = data.get("base_resp")  # MiniMax's, of every reply
     return bool(error) or (isinstance(base, Mapping) and base.get("status_code") not in (None, 0, "0"))
 
@@ -342,7 +373,10 @@ def tells_error(data: Mapping[str, Any]) -> bool:
         marked
         or stated_status(data) is not None
         or isinstance(data.get("detail"), str | list)
-        or any(data.get(name) not in (None, "", 0, "0", 200, "200") for name in ("code", "error_code", "status_code"))
+        or any(
+            data.get(name) not in (None, "", 0, "0", 200, "200")
+            for name in ("code", "error_code", "status_code", "errno")
+        )
         or any(table.search(error.searchable) for table in ERROR_TABLES)
     )
 
@@ -429,6 +463,8 @@ def _stated_cost(usage: Mapping[str, Any]) -> float | None:
     ticks = usage.get("cost_in_usd_ticks")
     if ticks is not None and (amount := _amount(ticks)) is not None:
         return amount / XAI_TICKS
+    if str(usage.get("currency") or "USD").upper() != "USD":
+        return None
     cost: float | None = _first(usage, COST_NAMES, _amount)
     details = usage.get("cost_details")
     if usage.get("is_byok") is True and isinstance(details, dict):
@@ -438,13 +474,15 @@ def _stated_cost(usage: Mapping[str, Any]) -> float | None:
 
 
 def _amount(value: Any) -> float | None:
-    return None if isinstance(value, bool | str) else dollars(value)
+    return None if isinstance(value, bool) else dollars(value)
 
 
 def count(value: Any) -> int | None:
     """A non-negative whole number, or None."""
     if type(value) is int:  # the usual case; excludes bool
         return value if value >= 0 else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if math.isfinite(value) and value >= 0 and value == int(value) else None

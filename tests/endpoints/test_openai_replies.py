@@ -107,7 +107,7 @@ def test_a_function_call_becomes_a_tool_call() -> None:
         (b"{}", "the reply has no choices"),
         (b'{"choices": []}', "the reply has no choices"),
         (b'{"choices": [3]}', "the reply has a choice that is not an object"),
-        (b'{"choices": [{"text": "x"}]}', "the reply has a choice without a message"),
+        (b'{"choices": [{"index": 0}]}', "the reply has a choice without a message"),
         (b'{"choices": [{"message": {"content": 3}}]}', "the reply has content that is not text"),
     ],
 )
@@ -141,7 +141,7 @@ def test_an_empty_error_next_to_an_answer_is_ignored() -> None:
     assert isinstance(parsed(reply(error=None)), Completion)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1, "3", True, None, 2.5, [], -0.5])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1, "3.5", "x", True, None, 2.5, [], -0.5])
 def test_invalid_token_counts_are_ignored(value: Any) -> None:
     assert count(value) is None
     assert read_usage({"usage": {"prompt_tokens": value, "completion_tokens": 4.0}}).output_tokens == 4
@@ -229,3 +229,65 @@ def test_reply_parsing_never_raises() -> None:
             else:
                 assert answer.message.isprintable()
                 assert len(answer.message) < 500
+
+
+OTHER_FORMS = {
+    "the older API's text": b'{"choices": [{"text": "Paris", "finish_reason": "stop"}]}',
+    "a chunk in place of a reply": b'{"choices": [{"delta": {"content": "Paris"}, "finish_reason": "stop"}]}',
+    "choices in another order": b'{"choices": [{"index": 1, "message": {"content": "Lyon"}, "finish_reason": "stop"},'
+    b' {"index": 0, "message": {"content": "Paris"}, "finish_reason": "stop"}]}',
+    "a gateway's envelope": b'{"code": 0, "msg": "ok", "data": {"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}}',
+    "an error that says success": b'{"error": {"code": 200, "message": "success"}, "choices": [{"message": {"content": "Paris"},'
+    b' "finish_reason": "stop"}]}',
+    "keepalive blanks": b'\n\n  {"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}',
+    "a byte order mark": b'\xef\xbb\xbf{"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}',
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_answers_in_other_forms_are_read(form: str) -> None:
+    result = parsed(OTHER_FORMS[form])
+    assert isinstance(result, Completion)
+    assert (result.text, result.finish_reason) == ("Paris", "stop")
+
+
+def test_control_characters_inside_of_a_text_are_read() -> None:
+    result = parsed(b'{"choices": [{"message": {"content": "Par\nis"}, "finish_reason": "stop"}]}')
+    assert isinstance(result, Completion)
+    assert result.text == "Par\nis"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices": [{"message": {"content": "Par", "error": {"message": "boom"}}, "finish_reason": "stop"}]}',
+        b'{"status": "failed", "choices": [{"message": {"content": "Par"}, "finish_reason": null}]}',
+    ],
+)
+def test_an_error_in_the_message_and_a_failed_status_break_an_answer_off(body: bytes) -> None:
+    assert isinstance(parsed(body), Failure)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": "10", "completion_tokens": "5"}, {"promptTokens": 10, "completionTokens": 5},
+        {"prompt_eval_count": 10, "eval_count": 5}, {"tokens": {"input_tokens": 10, "output_tokens": 5}},
+        {"billed_units": {"input_tokens": 10.0, "output_tokens": 5.0}}, {"num_input_tokens": 10, "num_output_tokens": 5},
+    ],
+)  # fmt: skip
+def test_tokens_are_read_in_other_spellings(usage: dict[str, Any]) -> None:
+    result = read_usage({"usage": usage})
+    assert (result.input_tokens, result.output_tokens) == (10, 5)
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"cost": "0.25"}, 0.25), ({"cost": {"total": 0.25}}, 0.25), ({"cost_in_usd": 0.25}, 0.25),
+        ({"cost_details": {"total_cost": 0.25}}, 0.25), ({"cost": "$0.25"}, None), ({"cost": -0.25}, None), ({"cost": True}, None),
+        ({"cost": 0.25, "currency": "EUR"}, None),
+    ],
+)  # fmt: skip
+def test_costs_are_read_in_other_spellings(usage: dict[str, Any], cost: float | None) -> None:
+    assert read_usage({"usage": usage}).cost_usd == cost
