@@ -127,7 +127,7 @@ def output_with_status(row: Row) -> str:
     answer = row.answer
     if not isinstance(answer, Completion):
         return f"[{answer}]"
-    return answer.text if answer.finish_reason == "stop" else f"{answer.text} [{answer.finish_reason}]"
+    return answer.text if answer.finish_reason == "stop" else f"{answer.text} [{answer.missing_reason}]"
 
 
 def amount(value: float | None, unit: str | None) -> str:

@@ -306,3 +306,88 @@ def test_tool_calls_are_scored_by_a_scorer_that_needs_no_answer() -> None:
             f"target: {{model: m, base_url: '{server.base_url}'}}\ngates: [calls_weather >= 1]\n"
         )
         assert command("s.yaml").code == 0
+
+
+FILTER_WORDS = {
+    "an error": (Status(400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error"}}), "Content Exists Risk"),
+    "a reply": (Status(200, {"base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}), "input new_sensitive"),
+    "a finish reason": (Answer("", finish_reason="SAFETY"), "SAFETY"),
+    "categories": (Status(200, {"choices": [{"index": 0, "finish_reason": "content_filter", "message": {"content": ""},
+                   "content_filter_results": {"violence": {"filtered": True, "severity": "high"}}}]}), "violence"),
+    "a page": (Status(403, "<html><title>Attention Required! | Cloudflare</title>You have been blocked</html>",
+               {"content-type": "text/html"}), "Attention Required! | Cloudflare"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FILTER_WORDS)
+def test_a_filtered_row_keeps_what_the_provider_says(form: str) -> None:
+    """In the row, in the table, and where `show` lists the row."""
+    filtered, words = FILTER_WORDS[form]
+
+    def script(request: Any, _nth: int) -> Action:
+        return filtered if content(request) == "bomb" else Answer("Paris")
+
+    _, rows, _ = evaluate(script, rows=["bomb", "x"])
+    assert isinstance(rows[0].answer, Completion)
+    assert (rows[0].answer.finish_reason, rows[0].answer.filter_message) == ("filtered", words)
+    assert rows[0].cells["contains"].message == f"no_answer: filtered: {words}"
+    folder = next(Path("runs").rglob("rows.jsonl")).parent
+    assert words in (folder / "table.csv").read_text()
+    assert words[:20] in " ".join(command("show", str(folder), "--failed").out.split())
+
+
+def test_all_rows_of_a_safety_suite_are_asked() -> None:
+    """60 of 105 rows in a row are filtered, the first ones among them."""
+    refused = Status(400, {"error": {"message": "Content Exists Risk", "code": "invalid_request_error"}})
+
+    def script(request: Any, _nth: int) -> Action:
+        return refused if int(content(request)) < 60 else Answer("Paris")
+
+    done, rows, server = evaluate(script, rows=list(map(str, range(105))), more="run: {concurrency: 1}\n")
+    assert (done.code, server.calls, len(rows)) == (0, 105, 105)
+    assert "aborted" not in done.out + done.err
+
+
+def test_a_server_without_finish_reasons_is_reported_once() -> None:
+    done, rows, _ = evaluate(always(Answer("Paris", finish_reason=None)), rows=8, more="run: {stream: true}\n")
+    assert done.code == 0
+    assert " ".join((done.out + done.err).split()).count("replies without a finish reason") == 1
+    assert all(isinstance(row.answer, Completion) and row.answer.unknown_finish_reason == "" for row in rows)
+
+
+def test_a_stream_without_the_finish_reason_that_its_server_states_otherwise_is_broken_off() -> None:
+    def script(_request: Any, nth: int) -> Action:
+        return Answer("The capital of", finish_reason=None) if nth % 2 == 0 else Answer("Paris")
+
+    run = "gates: [exact_match >= 0.9]\nrun: {concurrency: 1, stream: true, retries: "
+    done, rows, _ = evaluate(script, rows=8, more=f"{run}0}}\n")
+    assert (done.code, sum(isinstance(row.answer, Failure) for row in rows)) == (3, 4)
+    done, rows, _ = evaluate(script, rows=8, more=f"{run}2}}\n")
+    assert done.code == 0
+    assert all(isinstance(row.answer, Completion) for row in rows)
+
+
+CHANGES = {
+    "reasoning of a target": ("api_key: none", "api_key: none, reasoning: keep", "reasoning"),
+    "params of a target": ("api_key: none", "api_key: none, params: {temperature: 1}", "temperature"),
+    "model": ("model: m,", "model: n,", "'m' → 'n'"),
+    "prompt of a target": ("api_key: none", "api_key: none, prompt: 'Say {{ input }}'", "prompt"),
+    "prompt": ("scorers:", "prompt: 'Say {{ input }}'\nscorers:", "prompt"),
+    "a scorer": ("[exact_match, contains]", "[contains]", "exact_match"),
+    "an option of a scorer": ("contains]", "{type: contains, ignore_case: true}]", "ignore_case"),
+    "missing answers": ("contains]", "{type: contains, on_no_answer: zero}]", "on_no_answer"),
+    "the data": ("dataset: data.jsonl", "dataset: {rows: [{input: other, expected: x}]}", "dataset"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_resume_refuses_a_change_of_what_is_sent_or_scored(change: str) -> None:
+    old, new, words = CHANGES[change]
+    evaluate(always(Answer("Paris")), more="run: {concurrency: 1}\n")
+    text = Path("s.yaml").read_text()
+    assert old in text
+    Path("s.yaml").write_text(text.replace(old, new))
+    done = command("--resume", "last")
+    assert done.code == 2, done.out
+    assert "the suite has changed" in done.err
+    assert words in done.err
