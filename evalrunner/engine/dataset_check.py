@@ -24,7 +24,7 @@ from evalrunner.errors import nearest
 from evalrunner.formatting import counted, one_line, plain_text
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.plugins import known_names
-from evalrunner.prompts import ABSENT, MESSAGES, PromptError, find_value, name_hint
+from evalrunner.prompts import ABSENT, MESSAGES, PromptError, find_value
 from evalrunner.stats.summary import Design, Groups, Population
 from evalrunner.suite.schema import ColumnSpec, KeyPath, Suite
 from evalrunner.suite.yaml import Document
@@ -399,7 +399,8 @@ class ColumnCheck:
     def report(self, document: Document, columns: tuple[str, ...]) -> None:
         """Add the problems to the document. `columns` are those of the dataset."""
         for path, name in self.unseen.items():
-            document.problem(path, f"no sample has the column {name!r}{name_hint(name, columns)}")
+            known = nearest(name, columns) or f"; it has {known_columns(columns)}"
+            document.problem(path, f"no sample has the column {name!r}{known}")
         for path, groups, texts in self.groups:
             if texts <= {""} and self.samples:
                 known = nearest(groups.column, columns) or f"; it has {', '.join(columns)}"

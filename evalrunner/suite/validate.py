@@ -373,7 +373,7 @@ class SectionReader:
             shown = f"{value:g}" if isinstance(value, float) else describe_value(value)
             self.report(path, f"is {shown}; it should be {wanted}{percent}")
         if "pattern" in rules and isinstance(value, str) and not re.fullmatch(rules["pattern"], value):
-            self.report(path, f"{value!r} should be {rules['pattern_hint']}")
+            self.report(path, f"{describe_value(value)} should be {rules['pattern_hint']}")
         if rules.get("unique") and isinstance(value, tuple):
             for place, item in enumerate(value):
                 if item in value[:place]:

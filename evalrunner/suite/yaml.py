@@ -306,7 +306,7 @@ class _Builder:
             if not isinstance(key, yaml.ScalarNode):
                 raise _limit_error("a key that is a list or a mapping; keys are text", key.start_mark)
             if key.tag != MERGE:
-                own[str(key.value)] = (key, value)
+                own[_key_text(key)] = (key, value)
                 continue
             for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 if not isinstance(each, yaml.MappingNode):
@@ -318,6 +318,13 @@ class _Builder:
                     merged.setdefault(name, entry)
         self.merging.discard(id(node))
         return {**merged, **own}
+
+
+def _key_text(key: yaml.ScalarNode) -> str:
+    try:
+        return joined_surrogates(str(key.value))
+    except UnicodeError:
+        raise _limit_error("a key with half of a surrogate pair, which is no text", key.start_mark) from None
 
 
 def joined_surrogates(text: str) -> str:

@@ -85,6 +85,8 @@ SYNTAX = [
     ("description: 'a\x1b[0m'", "4:16: has the control character U+001B"),
     ("a\x00: b", '4:2: has the control character U+0000; remove it, or write it as "\\x00"'),
     ('description: "\\ud83d"', "4:14: description: has half of a surrogate pair"),
+    ('"a\\ud83d": 1', "4:1: has a key with half of a surrogate pair"),
+    ('"a\\ud83d\\ude00": 1', "4:1: a😀: unknown key"),
     ("run:\n\tseed: 1", "5:1: is not valid YAML: a tab; use spaces"),
     ("run:\n    seed: 1\n\tepochs: 1", "6:1: is not valid YAML: a tab; use spaces"),
     ("run:\n  seed: 1\n epochs: 1", "6:2: is not valid YAML: the line does not continue what is above it; align it"),
