@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import traceback
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -51,7 +49,7 @@ class DefaultToRun(TyperGroup):
                 raise
             raise SuiteError(str(error)) from None
         except OSError as refused:
-            if refused.filename is not None:
+            if isinstance(refused.filename, str | bytes):
                 raise SuiteError(f"{os.fsdecode(refused.filename)!r}: {refused.strerror}") from None
             raise RuntimeError("the system refused an operation") from refused  # Typer ends with 1 if it was on a pipe
         except (SystemExit, EOFError) as ended:
@@ -60,7 +58,7 @@ class DefaultToRun(TyperGroup):
 
 def looks_like_suite(word: str) -> bool:
     """Whether a word is a suite rather than a mistyped command."""
-    return word.endswith(SUITE_ENDINGS) or os.sep in word or Path(word).is_file()
+    return word.endswith(SUITE_ENDINGS) or os.sep in word or os.path.isfile(word)  # noqa: PTH113  never raises
 
 
 def with_address(args: list[str], place: int) -> str:
@@ -130,7 +128,7 @@ def main() -> None:
     except KeyboardInterrupt:
         report("evalrun: interrupted")
         code = INTERRUPTED
-    except Exception:  # a bug must not exit with 1, which means that a gate failed
+    except BaseException:  # a bug must not exit with 1, which means that a gate failed
         from evalrunner.formatting import for_log
 
         report(for_log(redact_message(traceback.format_exc())))
@@ -154,7 +152,7 @@ def print_error(error: EvalrunError) -> None:
 
         workspace = workspace_of(os.environ)
         if workspace is not None:
-            print(*problem_annotations(error.problems, workspace), sep="\n", file=sys.stderr)
+            report("\n".join(problem_annotations(error.problems, workspace)))
 
 
 def leave(code: int) -> None:

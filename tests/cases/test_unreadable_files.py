@@ -64,10 +64,16 @@ def test_a_dataset_path_that_the_system_refuses_names_its_line(path: str) -> Non
 
 
 @pytest.mark.parametrize("line", [
-    "show PATH", "show RUN -o PATH.csv", "report RUN -o PATH.html", "gate PATH", "gate RUN --suite PATH", "compare PATH RUN", "diff PATH RUN",
+    "PATH", "NAME.yaml", "show PATH", "show NAME", "show RUN -o PATH.csv", "report RUN -o PATH.html", "gate PATH", "gate RUN --suite PATH", "compare PATH RUN", "diff PATH RUN",
     "baseline accept RUN --force --name NAME", "baseline show PATH", "baseline list PATH", "score PATH",
     "runs --output-dir PATH", "init PATH", "case.yaml --resume PATH",
 ])  # fmt: skip
 def test_a_path_that_is_too_long_is_one_sentence(two_runs: Path, line: str) -> None:
     message = one_sentence(command(*line.replace("PATH", LONG_PATH).replace("NAME", LONG_NAME).split()))
     assert "File name too long" in message
+
+
+def test_a_long_word_that_is_no_file_is_no_command() -> None:
+    done = command(LONG_NAME)
+    assert (done.code, done.out) == (2, "")
+    assert "No such command" in done.err
