@@ -236,7 +236,9 @@ def _ending(choice: Mapping[str, Any]) -> tuple[Ending | None, Any]:
 
 def _filter_message(data: Mapping[str, Any], reason: Any = None) -> str | None:
     """What a filtered choice, or Gemini's feedback on a prompt, says: a sentence, the categories, or the word for it."""
-    sentence = _first(data, ("blockReasonMessage", "block_reason_message", "content_filter_message"), _sentence)
+    sentence: str | None = _first(
+        data, ("blockReasonMessage", "block_reason_message", "content_filter_message"), _sentence
+    )
     if sentence is not None:
         return sentence
     results = data.get("content_filter_results") or data.get("content_filter_result")  # Azure's

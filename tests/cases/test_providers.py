@@ -13,6 +13,7 @@ from evalrunner.domain import Completion, Failure, Row
 from evalrunner.runs.row_log import read_rows
 from tests.cases.suites import Ended, command
 from tests.fakes.server import Action, Answer, Malformed, Script, ScriptedServer, Status, always
+from tests.fakes.tls import make_certificates
 
 ASK = "Capital of France?"
 
@@ -391,3 +392,55 @@ def test_a_resume_refuses_a_change_of_what_is_sent_or_scored(change: str) -> Non
     assert done.code == 2, done.out
     assert "the suite has changed" in done.err
     assert words in done.err
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+def ended_at_once(base_url: str, transport: str) -> str:
+    """What a run prints whose first call cannot connect: it ends with code 3."""
+    Path("s.yaml").write_text(
+        "dataset: {rows: [{input: a, expected: b}, {input: c, expected: d}]}\nscorers: [contains]\n"
+        f"target: {{name: t, model: m, base_url: '{base_url}', transport: {transport}}}\nrun: {{concurrency: 1}}\n"
+    )
+    done = command("s.yaml")
+    assert done.code == 3
+    return " ".join((done.out + done.err).split())
+
+
+@pytest.mark.parametrize("transport", ["pyreqwest", "httpx"])
+def test_an_untrusted_certificate_ends_the_run_with_what_to_do(
+    transport: str, no_proxies: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificates = make_certificates(tmp_path)
+    with ScriptedServer(always(Answer("b")), tls=certificates.server_context()) as server:
+        text = ended_at_once(server.base_url, transport)
+        assert f"the certificate of https://127.0.0.1:{server.port} is not trusted" in text
+        assert "SSL_CERT_FILE" in text
+        assert server.calls == 0
+        no_proxies.setenv("SSL_CERT_FILE", "missing.pem")
+        assert "SSL_CERT_FILE names a file that does not exist" in ended_at_once(server.base_url, transport)
+        no_proxies.setenv("SSL_CERT_FILE", certificates.ca)
+        assert command("s.yaml").code == 0
+
+
+@pytest.mark.parametrize("transport", ["pyreqwest", "httpx"])
+def test_a_proxy_that_is_down_ends_the_run_with_its_name(transport: str, no_proxies: pytest.MonkeyPatch) -> None:
+    no_proxies.setenv("HTTPS_PROXY", "http://user:secret@127.0.0.1:1")
+    text = ended_at_once("https://127.0.0.2:9/v1", transport)
+    assert "cannot connect to the proxy http://127.0.0.1:1" in text
+    assert "NO_PROXY" in text
+    assert "secret" not in text
