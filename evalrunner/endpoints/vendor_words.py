@@ -170,12 +170,12 @@ QUOTA_SENTENCE: Final = Phrases(r"exceeded your current quota", r"check your pla
 """Said of an empty account and of a limit per minute; only a code tells which."""
 
 TIMED_LIMIT: Final = Phrases(
-    r"per[ _-]?(?:second|minute|hour|day)", r"\b(?:rpm|tpm|rpd|tpd)\b", r"retryinfo", r"retrydelay", r"resource[_ ]?exhausted",
+    r"per[ _-]?(?:second|minute|hour|day)", r"每(?:秒|分钟|小时|天|日)", r"\b(?:rpm|tpm|rpd|tpd)\b", r"retryinfo", r"retrydelay", r"resource[_ ]?exhausted",
     r"(?:retry|try again) in\b", r"retry after \d", r"allocated quota exceeded", r"throttling\.", r"throttlingexception", r"service_?quota",
 )  # fmt: skip
 """A limit that ends by itself, whatever else its sentence says of plans and billing."""
 
-PER_TIME: Final = Phrases(r"per[ _-]?(?:second|minute|hour|day)")
+PER_TIME: Final = Phrases(r"per[ _-]?(?:second|minute|hour|day)", r"每(?:秒|分钟|小时|天|日)")
 
 ENDS_BY_ITSELF: Final = Phrases(r"allocated quota exceeded", r"throttling")
 """DashScope's rate limit, which has the code of an empty account elsewhere."""
@@ -183,7 +183,7 @@ ENDS_BY_ITSELF: Final = Phrases(r"allocated quota exceeded", r"throttling")
 RATE_LIMITED: Final = Phrases(
     r"rate[_ -]?limit", r"too[_ ]many[_ ]requests", r"throttl", r"resource[_ ]?exhausted", r"requests? per (?:minute|second|day)",
     r"usage limit", r"service_?quota_?exceeded", r"exceeded your service quota", r"concurrency limit", r"max(?:imum)? (?:request|concurrency|rpm|tpm)", r"\"?retrydelay",
-    r"\bqps\b", r"request limit reached", r"\blimitexceeded\b", r"volume quota", r"并发", r"请求(?:过多|频繁|太频繁)", r"频率", r"限流", r"速率限制",
+    r"\bqps\b", r"request limit reached", r"\blimitexceeded\b", r"volume quota", r"并发", r"请求(?:过多|频繁|太频繁)", r"频率", r"限流", r"速率限制", r"每(?:秒|分钟|小时|天|日)",
 )  # fmt: skip
 """A rate limit whose status says something else, or that has none because it came in a stream."""
 
