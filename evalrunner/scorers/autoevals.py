@@ -30,7 +30,7 @@ from evalrunner.domain import (
 )
 from evalrunner.formatting import plain_text
 from evalrunner.redact import redact_message
-from evalrunner.scorers.judge_replies import NoVerdict, Verdict, VerdictFormat, read_verdict
+from evalrunner.scorers.judge_replies import NoVerdict, Verdict, VerdictFormat, options_in, read_verdict
 
 MAX_REASON_LENGTH = 200  # characters of the reason why a verdict is unreadable
 
@@ -261,7 +261,7 @@ def judge_client_class() -> Any:
             if isinstance(answer, Failure):
                 raise EndpointFailed(answer)
             self.replied = True
-            verdict = read_verdict(answer, format_of(tools or ()), self.graded)
+            verdict = read_verdict(answer, format_of(tools or (), messages), self.graded)
             if isinstance(verdict, NoVerdict):
                 raise NoVerdictFound(verdict)
             return {"choices": [{"index": 0, "message": message_of(verdict), "finish_reason": "tool_calls"}]}
@@ -269,10 +269,17 @@ def judge_client_class() -> Any:
     return JudgeClient
 
 
-def format_of(tools: Sequence[Mapping[str, Any]]) -> VerdictFormat:
+def format_of(tools: Sequence[Mapping[str, Any]], messages: Sequence[Mapping[str, Any]] = ()) -> VerdictFormat:
     """The verdict that a classifier asks for: a choice from the list in the schema of its tool."""
     choice = tools[0]["function"]["parameters"]["properties"]["choice"] if tools else {}
-    return VerdictFormat("choice", "reasons", tuple(choice.get("enum", ())))
+    prompt = messages[-1].get("content") if messages else None
+    return _verdict_format(tuple(choice.get("enum", ())), options_in(prompt) if isinstance(prompt, str) else ())
+
+
+@functools.lru_cache(64)
+def _verdict_format(labels: tuple[str, ...], options: tuple[str, ...]) -> VerdictFormat:
+    """The format, made once: its patterns are compiled at their first use."""
+    return VerdictFormat("choice", "reasons", labels, options)
 
 
 def message_of(verdict: Verdict) -> dict[str, Any]:

@@ -46,6 +46,8 @@ WRAPPERS = frozenset(
      "select_choice"}
 )  # fmt: skip
 """Keys of a tool call that a model writes as text, around its arguments."""
+OPTION = re.compile(r"\s*\(([^()\n]{1,40})\)\s+\S")
+OPTION_WORD = re.compile(r"^(?:option|choice|letter)\s+(?=\S)")
 INVISIBLE = " \t\r\n\f\v\ufeff\u200b\u200e\u200f\u2060"
 PAIRS = ("()", "[]", "{}", "<>", "**", "__", "``", '""', "''", "“”", "‘’", "«»", "「」", "【】", "$$")
 
@@ -80,12 +82,13 @@ BULLETS_AND_SIGNS = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
 class VerdictFormat:
     """What a judge is asked for: a value under `key`, one of `labels`, and its reasons under `reasons`.
 
-    Without labels the value is a whole number.
+    Without labels the value is a whole number. `options` are the lines of the prompt that explain the labels: `(C) …`.
     """
 
     key: str
     reasons: str
     labels: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def match(self, value: Any) -> str | None:
         """The label that a value means, in the spelling of the format; None for any other value.
@@ -103,10 +106,11 @@ class VerdictFormat:
         return self.match_bare(value) or self._in_sentence(value)
 
     def match_bare(self, text: str) -> str | None:
-        """The label that a text consists of, apart from brackets, emphasis, case and a final period."""
+        """The label, or option with its label, that a text consists of, apart from brackets, emphasis, case and a period."""
         plain = plain_label(text)
         if self.labels:
-            return self._by_plain.get(plain)
+            label = self._by_plain.get(plain) or self._by_plain.get(plain_label(OPTION_WORD.sub("", plain)))
+            return label or (self._by_option.get(words_of(text)) if self.options else None)
         return str(int(plain)) if re.fullmatch(r"[+-]?\d{1,9}", plain) else None
 
     def mentions(self, text: str) -> Iterator[tuple[re.Match[str], str]]:
@@ -131,6 +135,13 @@ class VerdictFormat:
         """Labels by their plain form; those that share one are matched only exactly."""
         plain = [plain_label(label) for label in self.labels]
         return {name: label for name, label in zip(plain, self.labels, strict=True) if plain.count(name) == 1}
+
+    @cached_property
+    def _by_option(self) -> Mapping[str, str]:
+        found = ((OPTION.match(line), line) for line in self.options)
+        return {
+            words_of(line): self._by_plain.get(plain_label(match[1]), "") for match, line in found if match is not None
+        }
 
     @cached_property
     def _label(self) -> str:
@@ -187,11 +198,6 @@ class VerdictFormat:
         value = unicodedata.normalize("NFKC", value).strip()
         if (found := self.statement(value)) is not None:
             return found[0]
-        prefixed = re.fullmatch(
-            rf"(?:option|choice|answer|letter)\s+{OPEN}({self._label}){CLOSE}\.?", value, re.IGNORECASE
-        )
-        if prefixed is not None:
-            return self.match_bare(prefixed[1])
         begins = re.match(rf"{OPEN}({self._label})(?:{CLOSE}[:.,)]|[)\]*\"']+)\s+(?=\S)", value)
         if begins is None or not self.labels or self.others_in(value[begins.end() :], begins[1]):
             return None
@@ -252,7 +258,10 @@ class Candidate:
 class JsonObject:
     """An object with all its pairs, also those of a key that comes twice."""
 
-    pairs: tuple[tuple[str, Any], ...]
+    pairs: Sequence[tuple[str, Any]]
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=JsonObject, strict=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +284,7 @@ def read_verdict(answer: Completion, form: VerdictFormat, graded: Sequence[str] 
     if not answer.tool_calls and not answer.text.strip():
         return NoVerdict("judge", "the judge's reply was empty", "empty", reply)
     candidates = [item for call in answer.tool_calls for item in _in_call(call, form)]
-    if len(answer.text) <= MAX_READ_CHARS:
+    if answer.text.strip() and len(answer.text) <= MAX_READ_CHARS:
         candidates += _in_text(answer.text, form, _quotable(answer, form, graded))
     return _decide(candidates, form, reply)
 
@@ -352,17 +361,13 @@ def _decoded(text: str) -> Any:
     """The value of a text that is JSON, also as a string inside of a string; the text itself if it is not."""
     for _ in range(MAX_DEPTH):
         try:
-            value = json.loads(text, object_pairs_hook=_object, strict=False)
+            value = DECODER.decode(text)
         except (ValueError, RecursionError):
             return text
         if not isinstance(value, str):
             return value
         text = value
     return text
-
-
-def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
-    return JsonObject(tuple(pairs))
 
 
 def _with_pairs(value: Any, depth: int = 0) -> Any:
@@ -501,14 +506,13 @@ def _stands_alone(text: str, span: Span) -> bool:
 
 def _objects(text: str) -> Iterator[Span]:
     """The objects of a text, in JSON or nearly: with trailing commas, single or curly quotes."""
-    decoder = json.JSONDecoder(object_pairs_hook=_object, strict=False)
     place, is_broken = 0, False
     for _ in range(MAX_OBJECTS):
         start = text.find("{", place)
         if start < 0:
             return
         try:
-            value, end = decoder.raw_decode(text, start)
+            value, end = DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
             value, end = _lenient_object(text, start)
         if isinstance(value, JsonObject) and value.pairs:
@@ -524,11 +528,10 @@ def _lenient_object(text: str, start: int) -> tuple[Any, int]:
     if OBJECT_START.match(text, start) is None:
         return None, start
     piece = text[start : start + MAX_LENIENT_CHARS]
-    decoder = json.JSONDecoder(object_pairs_hook=_object, strict=False)
     for straight in (piece, piece.translate(STRAIGHT_QUOTES)):
         shorter = TRAILING_COMMA.sub(" ", straight)  # as long as before
         try:
-            value, size = decoder.raw_decode(shorter)
+            value, size = DECODER.raw_decode(shorter)
             return value, start + size
         except (ValueError, RecursionError):
             pass
@@ -568,6 +571,15 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and not node.args and node.keywords:
         return JsonObject(tuple((str(word.arg), _literal(word.value)) for word in node.keywords))
     raise ValueError("not a literal")
+
+
+def options_in(prompt: str) -> tuple[str, ...]:
+    """The lines of a prompt that explain a label: `(C) It says the same.`"""
+    return tuple(dict.fromkeys(line.strip() for line in prompt.split("\n") if OPTION.match(line)))
+
+
+def words_of(text: str) -> str:
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
 def plain_label(text: str) -> str:

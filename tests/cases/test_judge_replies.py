@@ -96,6 +96,10 @@ def call(arguments: Any, name: str = "select_choice") -> dict[str, Any]:
 
 
 C = {"reasons": "same facts", "choice": "C"}
+OPTION_C = (
+    "(C) The submitted answer contains all the"
+    " same details as the expert answer."
+)  # fmt: skip
 READABLE: Mapping[str, Answer] = {
     "unlabeled fence": Answer(f"```\n{json.dumps(C)}\n```"),
     "tilde fence": Answer(f"~~~json\n{json.dumps(C)}\n~~~"),
@@ -129,6 +133,9 @@ READABLE: Mapping[str, Answer] = {
     "sentence": Answer("They have the same facts. Therefore, the answer is (C)."),
     "last line": Answer("The submission adds nothing and leaves out nothing (A and B are wrong).\n\nC"),
     "first line": Answer("C\n\nThe facts are the same."),
+    "option": Answer("Option C"),
+    "option with its text": Answer(OPTION_C),
+    "option with its text at the end": Answer(f"I compare the facts.\n\n**{OPTION_C[:3]}**{OPTION_C[3:-1]}"),
     "equal verdicts": Answer('{"choice": "C"}\n\nChoice: C'),
     "lower case in a call": called('{"choice": "c"}'),
     "period in a call": called('{"choice": "C."}'),
@@ -166,6 +173,7 @@ UNREADABLE: Mapping[str, tuple[Answer, str]] = {
     "word": (Answer("A good answer, close to the expert's."), 'unreadable verdict: "A good answer'),
     "word after a colon": (Answer("Answer: A good one."), "unreadable verdict"),
     "one of two": (Answer("Answer: C or D"), "unreadable verdict"),
+    "option with another text": (Answer("(A) is not right, since it has other facts."), "unreadable verdict"),
     "negation": (Answer("The answer is not C."), "unreadable verdict"),
     "question": (Answer("Choice: C?"), "unreadable verdict"),
     "condition": (Answer("If the answer is A, it is a subset."), "unreadable verdict"),
