@@ -43,7 +43,8 @@ MAX_EXCEEDED = 3  # samples
 MAX_TEXT = 16 * 1024 * 1024  # characters of a message, and of any text on the way to it
 MAX_BITS = 100_000  # of a number
 UNKNOWN_FUNCTION = re.compile(r"No (?P<kind>filter|test) named '(?P<name>\w+)'")
-WIDE = re.compile(r"\d{7,}|\*|\{[^}]*\{")  # in a format: a width of millions, or one that is computed
+# in a format: a width or precision of millions, or one that is computed
+WIDE = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*\.?(?:\*|\d{7,})|\{[^{}]*:[^{}]*(?:\{|\d{7,})")
 MAX_COLUMNS_NAMED = 12  # in an error; a wide table has hundreds
 
 Context: TypeAlias = Mapping[str, Any]
@@ -309,7 +310,8 @@ def _guarded(tree: nodes.Template, environment: jinja2.Environment) -> nodes.Tem
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
 
-    has_blocks = tree.find(nodes.Block) is not None  # where `self.title()` is a block
+    sets_self = any(node.name == "self" and node.ctx != "load" for node in tree.find_all(nodes.Name))
+    keeps_self = sets_self or tree.find(nodes.Block) is not None  # where `self.title()` is a block
 
     def call(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
         return nodes.Call(nodes.Name(name, "load"), arguments, [], None, None)
@@ -327,7 +329,7 @@ def _guarded(tree: nodes.Template, environment: jinja2.Environment) -> nodes.Tem
             return call(CONCATENATE, node.nodes)
 
         def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802
-            if node.name == "self" and node.ctx == "load" and not has_blocks:
+            if node.name == "self" and node.ctx == "load" and not keeps_self:
                 return nodes.Name(SELF, "load")
             return node
 
@@ -414,11 +416,11 @@ def _check_arguments(function: str, subject: Any, given: Sequence[Any]) -> None:
             if isinstance(several, list | tuple | str):
                 _check_size(len(between) * len(several) + sum(len(item) for item in several if isinstance(item, str)))
     if function == "format" and isinstance(subject, str):
-        if WIDE.search(subject):
+        if WIDE.search(subject.replace("%%", "").replace("{{", "").replace("}}", "")):
             raise OverflowError("a format with a width of millions, or one that is computed")
         longest = max((len(item) for item in given if isinstance(item, str)), default=0)
         _check_size(len(subject) + (subject.count("%") + subject.count("{")) * longest)
-    if any(isinstance(item, int) and abs(item) > MAX_TEXT for item in given):
+    elif function not in ("replace", "join") and any(isinstance(item, int) and abs(item) > MAX_TEXT for item in given):
         raise OverflowError(f"{function} with a number above {MAX_TEXT:,}")
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from evalrunner.baselines.file import Baseline, SampleKey, sample_key
 from evalrunner.domain import Sample
 from evalrunner.errors import nearest
+from evalrunner.formatting import one_line
 from evalrunner.gates.metric_lookup import Gate, UnknownMetric, find_metric
 from evalrunner.runs.provenance import Provenance
 from evalrunner.stats.aggregates import MEAN, Reducer
@@ -47,7 +48,8 @@ class GateBuilder:
     def _build(self, spec: GateSpec) -> Gate | None:
         report = self.document.problem
         if spec.target is not None and spec.target not in self.targets:
-            hint = nearest(spec.target, self.targets) or f"; it has {', '.join(self.targets)}"
+            known = ", ".join(one_line(name, 60) for name in self.targets)
+            hint = nearest(spec.target, self.targets) or f"; it has {known}"
             report((*spec.key_path, "target"), f"no target {spec.target!r} in this suite{hint}")
         if spec.slice is not None and (column := next(iter(spec.slice))) not in self.design.slices:
             known = nearest(column, self.design.slices) or (

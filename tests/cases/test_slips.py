@@ -451,6 +451,29 @@ def test_a_syntax_error_in_a_prompt_file_has_the_place_that_names_it() -> None:
         assert_slip(f"{MODEL}prompt: {form}\n", "s.yaml:4:", "line 1 of the user message")
 
 
+@pytest.mark.parametrize(
+    ("template", "sent"),
+    [
+        ("{{ '%d people' | format(n) }}", "331000000 people"),
+        ("{{ '{:,} people'.format(n) }}", "331,000,000 people"),
+        ("{{ '**%s** is 100%%' | format(n) }}", "**331000000** is 100%"),
+        ("{{ '%s, call 5551234567' % n }}", "331000000, call 5551234567"),
+        ("{{ '{{\"a\": {}}}'.format(n) }}", '{"a": 331000000}'),
+        ("{{ '%5.1f|%-4s|' % (1.25, 'x') }}", "  1.2|x   |"),
+        ("{{ n * 3 }} {{ n ** 2 }} {{ 'ab' * 3 }} {{ [1] + [2] }}", "993000000 109561000000000000 ababab [1, 2]"),
+        ("{{ [n, n] | join('-') }} {{ n | string | replace('3', '4') }}", "331000000-331000000 441000000"),
+        ("{% set self = 5 %}{{ self }}", "5"),
+        ("{% block t %}x{% endblock %}{{ self.t() }}", "xx"),
+        ("{% macro f(a) %}<{{ a }}>{% endmacro %}{% for i in range(3) %}{{ f(i) ~ i }}{% endfor %}", "<0>0<1>1<2>2"),
+    ],
+)
+def test_templates_with_large_numbers_and_signs_of_formats_render(template: str, sent: str) -> None:
+    from evalrunner.domain import Sample
+    from evalrunner.prompts import compile_prompt
+
+    assert compile_prompt([("user", template)]).render(Sample("a", "b", (), {"n": 331000000}))[0]["content"] == sent
+
+
 FILES_BESIDE = [
     ("dataset: {path: PATH, type: csv}\n", ROWS),
     (
