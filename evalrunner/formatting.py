@@ -51,6 +51,8 @@ def json_for_log(data: Any) -> str:
 
 def escape_controls(text: str) -> str:
     r"""`text` with control, direction and invisible characters as escapes such as `\x1b` and `\u202e`."""
+    if text.isprintable():  # nearly always, and ten times as fast
+        return text
     return UNSAFE_IN_CELL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -190,8 +192,8 @@ def unread_replies(causes: Mapping[str, int], replies: int, first: str, advice: 
 
 def plain_text(value: Any) -> str:
     """A value as text: text unchanged, numbers as written, anything else as JSON."""
-    if isinstance(value, str | Spelled):
-        return str(value)
+    if isinstance(value, str | Spelled) or type(value) is int or (type(value) is float and math.isfinite(value)):
+        return str(value)  # as JSON writes it too, in a tenth of the time
     return exact_json(value, ensure_ascii=False, default=str)
 
 

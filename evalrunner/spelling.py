@@ -105,9 +105,13 @@ def spellings(value: Any) -> Any:
     if isinstance(value, Spelled):
         return value.text
     if isinstance(value, Mapping):
-        return {key: texts for key, item in value.items() if (texts := spellings(item)) is not None} or None
+        return {
+            key: texts for key, item in value.items() if type(item) not in PLAIN and (texts := spellings(item))
+        } or None
     if isinstance(value, list | tuple):
-        return {str(at): texts for at, item in enumerate(value) if (texts := spellings(item)) is not None} or None
+        return {
+            str(at): texts for at, item in enumerate(value) if type(item) not in PLAIN and (texts := spellings(item))
+        } or None
     return None
 
 

@@ -33,6 +33,7 @@ XLSX_ILLEGAL = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 XLSX_ESCAPED = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")  # a text that Excel would take for an escape
 STREAMED_COLUMNS = ("ttft", "output_rate")  # only where answers are streamed
 INT64 = 2**63
+GUARDED = FORMULA | {"'"}  # what a text begins with that may need a guard
 
 
 class TableShape:
@@ -318,7 +319,7 @@ def encode_line(values: Iterable[Any]) -> bytes:
 
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, str):
-        return guard_formula(value)
+        return guard_formula(value) if value[:1] in GUARDED else value
     return plain_text(value) if isinstance(value, bool) else value
 
 

@@ -241,10 +241,10 @@ class _Builder:
             return str(node.value)
         try:
             value = self.loader.construct_object(node)
+            if type(value) in SPELLED_KINDS and (*self.base, *path)[:2] in VERBATIM_SECTIONS:
+                return _verbatim(value, str(node.value))
             if isinstance(value, float) and not math.isfinite(value):  # JSON, which stores runs, has no such number
                 self._report(node, dotted(path), f"is {value}; it should be a finite number")
-            elif type(value) in SPELLED_KINDS and (*self.base, *path)[:2] in VERBATIM_SECTIONS:
-                return _verbatim(value, str(node.value))
             return joined_surrogates(value) if isinstance(value, str) and not value.isascii() else value
         except UnicodeError:
             return self._refuse(
