@@ -85,7 +85,7 @@ class ToolFallback:
     notify: Callable[[str], None]
 
     async def __call__(self, request: Request, /) -> Completion | Failure:
-        if len(request.tools) != 1:
+        if len(request.tools) != 1 or not _fields(request.tools[0]):
             return await self.inner(request)
         if not self.support.refused:
             answer = await self.inner(request)
@@ -108,8 +108,7 @@ class ToolFallback:
 
 def without_tools(request: Request) -> Request:
     """The request for the arguments of its tool as JSON in the text."""
-    schema = request.tools[0].get("function", EMPTY).get("parameters", EMPTY)
-    fields = [f"{json.dumps(name)} ({_field_text(field)})" for name, field in schema.get("properties", EMPTY).items()]
+    fields = [f"{json.dumps(name)} ({_field_text(field)})" for name, field in _fields(request.tools[0]).items()]
     asked = (
         "You cannot call a tool here. Reply with the arguments of the call as one JSON object and nothing else. "
         f"Its keys are {' and '.join(fields)}."
@@ -121,6 +120,14 @@ def without_tools(request: Request) -> Request:
         messages.append({"role": "user", "content": asked})
     params = {name: value for name, value in request.params.items() if name not in TOOL_PARAMS}
     return replace(request, messages=tuple(messages), params=params, tools=())
+
+
+def _fields(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a tool by name, with their schemas; none for a tool without a readable schema."""
+    part: Any = tool
+    for name in ("function", "parameters", "properties"):
+        part = part.get(name) if isinstance(part, Mapping) else None
+    return part if isinstance(part, Mapping) and all(isinstance(item, Mapping) for item in part.values()) else EMPTY
 
 
 def _field_text(field: Mapping[str, Any]) -> str:

@@ -147,7 +147,9 @@ class VerdictFormat:
     def _label(self) -> str:
         if not self.labels:
             return r"[+-]?\d{1,9}(?![\d/%]|[.,]\d|\s*(?:/|out of\b))"
-        names = sorted((unicodedata.normalize("NFKC", label) for label in self.labels), key=len, reverse=True)
+        names = sorted(
+            (unicodedata.normalize("NFKC", name) for name in self.labels if name.strip()), key=len, reverse=True
+        )
         return "|".join(r"[\s_-]+".join(map(re.escape, BULLETS_AND_SIGNS.split(name))) for name in names)
 
     @cached_property
@@ -561,7 +563,7 @@ def _python_call(text: str) -> Any:
 
 def _literal(node: ast.expr) -> Any:
     """The value of an expression of constants. Raises ValueError for any other."""
-    if isinstance(node, ast.Constant):
+    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
         return node.value
     if isinstance(node, ast.List | ast.Tuple):
         return [_literal(item) for item in node.elts]

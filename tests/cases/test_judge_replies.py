@@ -169,6 +169,8 @@ UNREADABLE: Mapping[str, tuple[Answer, str]] = {
     "two letters": (called('{"choice": "C, E"}'), "'C, E' is not one of"),
     "list of letters": (called('{"choice": ["C"]}'), "is not one of"),
     "null": (called('{"choice": null}'), "'null' is not one of"),
+    "ellipsis": (Answer("{'choice': ...}"), "unreadable verdict"),
+    "bytes": (Answer("{'choice': b'C'}"), "unreadable verdict"),
     "no arguments": (called("{}"), "unreadable verdict"),
     "word": (Answer("A good answer, close to the expert's."), 'unreadable verdict: "A good answer'),
     "word after a colon": (Answer("Answer: A good one."), "unreadable verdict"),
