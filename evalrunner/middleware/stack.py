@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrunner.domain import Completion, Endpoint, Failure, Request
+from evalrunner.middleware.adaptive_limit import AdaptiveLimit, FixedLimit
 from evalrunner.middleware.cache import CACHE_FILE, CachedEndpoint, CacheTally, ResponseCache, is_cached
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY, ConcurrencyLimitedEndpoint, ConcurrencyLimiter
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CallTally:
-    """The calls of one target or judge: the usage of every attempt, the number of retries, the cache hits."""
+    """The calls of one target or judge: the usage of every attempt, the number of retries, the cache hits.
+
+    `limiter` is that of its server, None until the run starts.
+    """
 
     usage: Usage = field(default_factory=Usage)
     retries: int = 0
+    limiter: ConcurrencyLimiter | None = None
     cache: CacheTally = field(default_factory=CacheTally)
 
     def count_retry(self, failure: Failure) -> None:
@@ -175,13 +180,15 @@ class MiddlewareStack:
     def _limited(self, endpoint: Endpoint, context: CallContext) -> Endpoint:
         """The endpoint behind the limiter of its server, its own limiter if it has one, and its rate limits."""
         pace = context.pace
-        limiter = self._limiter(context.key, self.run.concurrency, context)
+        limiter = context.tally.limiter = self._limiter(context.key, self.run.concurrency, context)
         shared = ConcurrencyLimitedEndpoint(endpoint, limiter, self.stop)
         wrapped: Endpoint = shared
         if pace.concurrency is not None and pace.concurrency != self.run.concurrency:
             own = self._limiter(f"{context.key} of {context.label}", pace.concurrency, context)
             # its own number is a bound within an adaptive limit of the run, but replaces a fixed one
-            wrapped = ConcurrencyLimitedEndpoint(shared if self.run.concurrency == "auto" else endpoint, own, self.stop)
+            is_auto = self.run.concurrency == "auto"
+            context.tally.limiter = limiter if is_auto else own
+            wrapped = ConcurrencyLimitedEndpoint(shared if is_auto else endpoint, own, self.stop)
         if pace.rpm is not None or pace.tpm is not None:
             from evalrunner.middleware.rate_limit import RateLimitedEndpoint
 
@@ -192,13 +199,10 @@ class MiddlewareStack:
         """The limiter of a server and key, never above what the endpoint itself works on at once."""
         if key not in self._limiters:
             ceiling = context.max_concurrency or MAX_CONCURRENCY
-            if concurrency == "auto":
-                limiter = ConcurrencyLimiter.auto(ceiling, timing=self.timing, label=context.label)
-            else:
-                limiter = ConcurrencyLimiter.fixed(
-                    min(int(concurrency), ceiling), timing=self.timing, label=context.label
-                )
-            self._limiters[key] = limiter
+            limit = AdaptiveLimit(ceiling) if concurrency == "auto" else FixedLimit(min(int(concurrency), ceiling))
+            self._limiters[key] = ConcurrencyLimiter(
+                limit, timing=self.timing, label=context.label, notify=self.notices.append
+            )
         return self._limiters[key]
 
 

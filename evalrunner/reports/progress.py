@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LINE_INTERVAL_S = 5.0  # between plain lines
 MIN_ROWS = 5  # from which the rate is trusted
 QUIET_S = 5.0  # without a row, after which the line says so
+MIN_HOLD_S = 1.0  # of waiting for a server's rate limit, from which the line says so
 IDLE_LINE_INTERVAL_S = 30.0  # between plain lines while no row finishes
 
 
@@ -50,7 +51,7 @@ class Pace:
             self.scored += 1
 
     def text(self) -> str:
-        """Rate, time left, failures, retries, running mean, and how long no row finished, in one line."""
+        """Rate, time left, failures, retries, running mean, and waits of some length, in one line."""
         rate = (self.done - self.rows_before) / max(self.clock() - self.started, 1e-9)
         parts = [f"{rate:.1f} rows/s", f"{self.failures} failed"]
         # the first rows may wait for the sanity check of a judge
@@ -63,6 +64,9 @@ class Pace:
         quiet_s = self.clock() - self.newest
         if quiet_s >= QUIET_S:
             parts.append(f"no row for {duration(quiet_s)}")
+        hold_s = max((tally.limiter.hold_s for tally in self.tallies if tally.limiter is not None), default=0.0)
+        if hold_s >= MIN_HOLD_S:
+            parts.append(f"waiting {duration(hold_s)} for the rate limit")
         return ", ".join(parts)
 
 

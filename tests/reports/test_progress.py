@@ -50,6 +50,14 @@ def test_log_reports_progress_and_no_time_left_at_the_end() -> None:
     assert lines[-1].startswith("s: 20/20 rows, ") and " left" not in lines[-1]
 
 
+def test_log_reports_a_wait_for_the_rate_limit() -> None:
+    none_left = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "99999"}
+    out = io.StringIO()
+    with ScriptedServer(lambda _request, _nth: Answer(headers=none_left)) as server:
+        evalrunner.run_suite(write(server.base_url, 5), reporters=[PlainProgress(out, silent_s=0.1)])
+    assert re.search(r"waiting [12]\S* s? ?for the rate limit", out.getvalue())
+
+
 def test_bar_reports_retries_while_no_row_finishes() -> None:
     with ScriptedServer(refuses_twice) as server:
         command = [sys.executable, "-m", "evalrunner", write(server.base_url, 2)]
