@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 
 from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
+from evalrunner.limits import STANDARD, Limits
 from evalrunner.plugin_table import BUILTIN, Group
 from evalrunner.redact import redact_message
 from evalrunner.storage import is_file
@@ -38,12 +39,14 @@ class PluginContext:
 
     `folder` is the suite's, `runs` the runs folder, `args` what the suite passes to user-defined functions.
     `addresses` has the address of each tracker in the suite's `tracking:`, None where the suite gives no address.
+    `limits` are those of its patterns and templates.
     """
 
     folder: Path
     runs: Path
     args: Mapping[str, Any]
     addresses: Mapping[str, str | None] = EMPTY
+    limits: Limits = STANDARD
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Message, Request, Sample, row_name
 from evalrunner.errors import nearest
 from evalrunner.formatting import plain_text
+from evalrunner.limits import STANDARD, Limits
 from evalrunner.spelling import exact_json
 
 if TYPE_CHECKING:
@@ -37,11 +38,7 @@ LITERALS = frozenset({"true", "True", "false", "False", "none", "None"})
 RESERVED_NAMES = frozenset({*LITERALS, "range", "namespace", "self", "loop", "not"})
 SELF = "column_self"  # the column `self` in compiled templates, where Jinja2 has the template itself under that name
 STEP, CONCATENATE = "template_step", "template_concatenate"  # calls that limit what a template can do
-MAX_STEPS = 200_000  # of all loops of a template
-MAX_RENDER_S = 10.0
 MAX_EXCEEDED = 3  # samples
-MAX_TEXT = 16 * 1024 * 1024  # characters of a message, and of any text on the way to it
-MAX_BITS = 100_000  # of a number
 UNKNOWN_FUNCTION = re.compile(r"No (?P<kind>filter|test) named '(?P<name>\w+)'")
 # in a format: a width or precision of millions, or one that is computed
 WIDE = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*\.?(?:\*|\d{7,})|\{[^{}]*:[^{}]*(?:\{|\d{7,})")
@@ -97,7 +94,7 @@ class Prompt:
         return f"the prompt is empty: {columns} has no messages for this sample; add a message, such as {{user: …}}"
 
 
-def compile_prompt(parts: Sequence[tuple[str, str]] | None) -> Prompt:
+def compile_prompt(parts: Sequence[tuple[str, str]] | None, limits: Limits = STANDARD) -> Prompt:
     """The prompt of pairs of role and template; None: the sample's own messages, or its input as a user message.
 
     In a part with role `messages` the text names the column (or dotted path) whose conversation is inserted.
@@ -109,7 +106,7 @@ def compile_prompt(parts: Sequence[tuple[str, str]] | None) -> Prompt:
         return Prompt(None, digest, (_write_input,))
     if not pairs:
         raise PromptError("a prompt needs at least one message")
-    return Prompt(pairs, digest, tuple(_compile_part(role, template) for role, template in pairs))
+    return Prompt(pairs, digest, tuple(_compile_part(role, template, limits) for role, template in pairs))
 
 
 def find_value(data: Any, path: str) -> Any:
@@ -160,11 +157,11 @@ def _write_input(sample: Sample, context: Context) -> Iterable[Message]:
     return ({"role": "user", "content": text},)
 
 
-def _compile_part(role: str, template: str) -> MessageWriter:
+def _compile_part(role: str, template: str, limits: Limits) -> MessageWriter:
     """A function that writes the messages of one part: a fixed text, a template, or the conversation of a column."""
     if role == MESSAGES:
         return functools.partial(_write_conversation, template.strip())
-    render = compile_template(f"the {role} message", template)
+    render = compile_template(f"the {role} message", template, limits=limits)
 
     def write_rendered(sample: Sample, context: dict[str, Any]) -> Iterable[Message]:
         if not context:
@@ -200,7 +197,9 @@ def template_context(sample: Sample) -> dict[str, Any]:
     return context
 
 
-def compile_template(where: str, template: str, *, write: Callable[[Any], Any] | None = None) -> Renderer:
+def compile_template(
+    where: str, template: str, *, write: Callable[[Any], Any] | None = None, limits: Limits = STANDARD
+) -> Renderer:
     """A function from a context to text. Raises PromptError with the line of the mistake in `where`.
 
     `write` turns each inserted value into text; the default is `value_text`.
@@ -213,7 +212,7 @@ def compile_template(where: str, template: str, *, write: Callable[[Any], Any] |
     if fast is not None:
         return fast
     literals = sorted(LITERALS.intersection(SINGLE_NAME.findall(template)))
-    return _JinjaRenderer(literals, _compile_jinja(where, template, write))
+    return _JinjaRenderer(literals, _compile_jinja(where, template, write), limits)
 
 
 def name_hint(name: str, known: Iterable[str]) -> str:
@@ -349,6 +348,7 @@ class _JinjaRenderer:
 
     literals: Sequence[str]
     template: jinja2.Template
+    limits: Limits
     exceeded: list[str] = field(default_factory=list)
 
     def __call__(self, context: dict[str, Any]) -> str:
@@ -360,7 +360,7 @@ class _JinjaRenderer:
             raise PromptError(self.exceeded[-1])
         if "self" in context:
             context = {**context, SELF: context["self"]}
-        _effort.steps, _effort.ends_at = 0, time.monotonic() + MAX_RENDER_S
+        _effort.begin(self.limits)
         try:
             return _joined(self.template.generate(context))
         except Exception as crash:  # a template may raise anything
@@ -373,8 +373,12 @@ class _JinjaRenderer:
 class _Effort(threading.local):
     """What the template that this thread renders has done."""
 
+    limits = STANDARD
     steps = 0
     ends_at = 0.0
+
+    def begin(self, limits: Limits) -> None:
+        self.limits, self.steps, self.ends_at = limits, 0, time.monotonic() + limits.template_s
 
 
 _effort = _Effort()
@@ -383,8 +387,9 @@ _effort = _Effort()
 def _step() -> str:
     """Count one pass of a loop or call of a macro. Raises OverflowError beyond the limit."""
     _effort.steps += 1
-    if _effort.steps > MAX_STEPS or time.monotonic() > _effort.ends_at:
-        raise OverflowError(f"its loops take more than {MAX_STEPS:,} steps or {MAX_RENDER_S:g} s")
+    limits = _effort.limits
+    if _effort.steps > limits.template_steps or time.monotonic() > _effort.ends_at:
+        raise OverflowError(f"its loops take more than {limits.template_steps:,} steps or {limits.template_s:g} s")
     return ""
 
 
@@ -400,8 +405,8 @@ def _joined(texts: Iterable[Any]) -> str:
 
 
 def _check_size(size: float) -> None:
-    if size > MAX_TEXT:
-        raise OverflowError(f"it makes a text of more than {MAX_TEXT:,} characters")
+    if size > _effort.limits.text:
+        raise OverflowError(f"it makes a text of more than {_effort.limits.text:,} characters")
 
 
 def _check_arguments(function: str, subject: Any, given: Sequence[Any]) -> None:
@@ -420,8 +425,10 @@ def _check_arguments(function: str, subject: Any, given: Sequence[Any]) -> None:
             raise OverflowError("a format with a width of millions, or one that is computed")
         longest = max((len(item) for item in given if isinstance(item, str)), default=0)
         _check_size(len(subject) + (subject.count("%") + subject.count("{")) * longest)
-    elif function not in ("replace", "join") and any(isinstance(item, int) and abs(item) > MAX_TEXT for item in given):
-        raise OverflowError(f"{function} with a number above {MAX_TEXT:,}")
+    elif function not in ("replace", "join") and any(
+        isinstance(item, int) and abs(item) > _effort.limits.text for item in given
+    ):
+        raise OverflowError(f"{function} with a number above {_effort.limits.text:,}")
 
 
 def _limited_operation(operator: str, left: Any, right: Any) -> None:
@@ -437,7 +444,7 @@ def _limited_operation(operator: str, left: Any, right: Any) -> None:
                 _check_size(len(several) * max(times, 0))
     if isinstance(left, int) and isinstance(right, int) and operator in ("*", "**"):
         bits = left.bit_length() * abs(right) if operator == "**" else left.bit_length() + right.bit_length()
-        if bits > MAX_BITS:
+        if bits > _effort.limits.bits:
             raise OverflowError("a number of too many digits")
 
 

@@ -32,6 +32,7 @@ from evalrunner.engine.plan import (
 from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.metric_lookup import Gate
+from evalrunner.limits import STANDARD, Limits
 from evalrunner.middleware.cache import CACHE_FILE
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY
 from evalrunner.middleware.deadline import StopSignal, Timing
@@ -70,7 +71,8 @@ class Assembler:
     `stop` is the stop signal of the command, `timing` the clock of its waits. `stored_stdin` is the copy of standard
     input in the folder of a resumed run. Without `gating` no baseline is read. `candidate` is the run that gates compare
     with a baseline, if it exists already. `stored` answers are scored instead of calling targets. `prefix` is the number
-    of samples of a resumed run, whose content is compared with the first ones of the dataset.
+    of samples of a resumed run, whose content is compared with the first ones of the dataset. `limits` are those of
+    patterns and templates.
     """
 
     document: Document
@@ -89,6 +91,7 @@ class Assembler:
     candidate: RunRef | None = None
     stored: StoredAnswers | None = None
     prefix: int | None = None
+    limits: Limits = STANDARD
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite. Raises SuiteError with every problem of the file."""
@@ -164,7 +167,7 @@ class Assembler:
         return None
 
     def _context(self, suite: Suite, args: Mapping[str, Any]) -> PluginContext:
-        return PluginContext(suite.folder, self.runs, args, suite.tracking.addresses)
+        return PluginContext(suite.folder, self.runs, args, suite.tracking.addresses, self.limits)
 
     def _make(self, group: Group, kind: str, spec: TargetSpec | ScorerSpec, suite: Suite) -> Any:
         """The result of the factory of a section; None if its name or its options are wrong, which is added to the document."""
@@ -260,9 +263,9 @@ class Assembler:
         if spec is None:
             return compile_prompt(None)
         for part in spec.parts:  # one by one, so that a problem has its own line
-            if self._guard(part.key_path, partial(compile_prompt, [(part.role, part.template)])) is None:
+            if self._guard(part.key_path, partial(compile_prompt, [(part.role, part.template)], self.limits)) is None:
                 return None
-        return compile_prompt([(part.role, part.template) for part in spec.parts])
+        return compile_prompt([(part.role, part.template) for part in spec.parts], self.limits)
 
     def _open(self, suite: Suite, spec: ModelSpec) -> EndpointHandle | None:
         limit_s = spec.pace.timeout or suite.run.timeout

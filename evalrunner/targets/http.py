@@ -10,6 +10,8 @@ from urllib.parse import quote, urlsplit
 
 from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sample, SampleValidator, row_name
 from evalrunner.endpoints.transport import HttpService
+from evalrunner.limits import STANDARD, Limits
+from evalrunner.plugins import PluginContext
 from evalrunner.prompts import (
     TEMPLATE_MARKS,
     PromptError,
@@ -26,6 +28,7 @@ DOTS = re.compile(r"(?i)(?:\.|%2e){1,2}")  # `.` and `..`, also percent-encoded
 
 
 def http(
+    context: PluginContext,
     *,
     url: str,
     method: Literal["GET", "POST", "PUT"] = "POST",
@@ -56,8 +59,8 @@ def http(
     return RequestTemplate(
         HttpService(origin, headers or EMPTY),
         method,
-        _path_filler(path),
-        None if body is None else compile_body(body),
+        _path_filler(path, context.limits),
+        None if body is None else compile_body(body, context.limits),
         {name: dotted for name, dotted in paths.items() if dotted is not None},
         {"method": method, "path": path, "body": body, **paths},
     )
@@ -130,8 +133,8 @@ def split_url(url: str) -> tuple[str, str]:
     return match["origin"], path if path.startswith("/") else f"/{path}"
 
 
-def _path_filler(path: str) -> Fill:
-    fill = compile_template("the url", path, write=_as_url_part)
+def _path_filler(path: str, limits: Limits) -> Fill:
+    fill = compile_template("the url", path, write=_as_url_part, limits=limits)
 
     def fill_path(context: dict[str, Any]) -> str:
         filled = fill(context)
@@ -146,25 +149,25 @@ def _as_url_part(value: Any) -> str:
     return quote(str(value_text(value)), safe="", errors="replace")
 
 
-def compile_body(body: Any) -> Fill:
+def compile_body(body: Any, limits: Limits = STANDARD) -> Fill:
     """A function that renders a body: its texts are templates, and one that is only a name keeps the type of its value."""
     if isinstance(body, Mapping):
-        items = {str(name): _compile_part(item) for name, item in body.items()}
+        items = {str(name): _compile_part(item, limits) for name, item in body.items()}
         return lambda context: {name: fill(context) for name, fill in items.items()}
     if isinstance(body, list | tuple):
-        parts = [_compile_part(item) for item in body]
+        parts = [_compile_part(item, limits) for item in body]
         return lambda context: [fill(context) for fill in parts]
     if isinstance(body, str):
-        return compile_template("the body", body)
+        return compile_template("the body", body, limits=limits)
     raise ValueError("body should be a mapping, a list or text")
 
 
-def _compile_part(item: Any) -> Fill:
+def _compile_part(item: Any, limits: Limits) -> Fill:
     if isinstance(item, Mapping | list | tuple):
-        return compile_body(item)
+        return compile_body(item, limits)
     if not isinstance(item, str):
         return lambda context: item
-    fill, name = compile_template("the body", item), single_name(item)
+    fill, name = compile_template("the body", item, limits=limits), single_name(item)
 
     def fill_part(context: dict[str, Any]) -> Any:
         value = context.get(name) if name is not None else None
