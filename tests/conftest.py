@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from evalrunner.storage import cache_folder
+from tests.attacks.counts import attacks, pytest_terminal_summary  # noqa: F401 - a fixture and a hook of all tests
 
 MODELS = cache_folder() / "models"  # weights are downloaded once for all tests
 SHARED = Path(__file__).parents[2] / "shared" / "data"
