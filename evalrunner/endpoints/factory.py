@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checka
 from urllib.parse import urlsplit
 
 from evalrunner.domain import EMPTY, Endpoint
+from evalrunner.egress import ANY_HOST, EgressPolicy
 from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice
-from evalrunner.endpoints.transport import DeadlineTransport, HttpService, Transport
+from evalrunner.endpoints.transport import DeadlineTransport, HttpService, OriginTransport, Transport, origin_of
 from evalrunner.errors import SuiteError
 from evalrunner.plugins import ReferenceProblem, known_names, load, load_attribute
 from evalrunner.redact import register_secret
@@ -82,6 +83,7 @@ class EndpointContext:
         self.environ = environ
         self.timeout_s = 60.0
         self.folder = Path()
+        self.egress = ANY_HOST
         self.endpoints: dict[object, Endpoint] = {}
         self._keys: dict[object, str] = {}
 
@@ -96,7 +98,12 @@ class EndpointContext:
         return self._keys.setdefault((address, api_key), f"{address} #{len(self._keys) + 1}")
 
     def transport(self, spec: TransportSpec | None, url: str) -> Transport:
-        """The transport for requests to a URL. Raises SuiteError if the spec cannot be met."""
+        """The transport for requests to a URL, and to no other host.
+
+        Raises SuiteError if the spec cannot be met, or the suite does not allow the host.
+        """
+        if (refusal := self.egress.refusal(url)) is not None:
+            raise SuiteError(refusal)
         return self.transports.get(spec, url, self.folder)
 
 
@@ -119,6 +126,7 @@ class Transports:
         self._user_agent = user_agent
         self._time_left_s = time_left_s
         self._open: dict[object, Transport] = {}
+        self._bound: dict[object, Transport] = {}  # by transport and origin
         if transport is None and http_client is not None:
             from evalrunner.endpoints.httpx_transport import HttpxTransport
 
@@ -126,7 +134,11 @@ class Transports:
         self._only = None if transport is None else self._with_deadline(transport)
 
     def get(self, spec: TransportSpec | None, url: str, folder: Path) -> Transport:
-        """The transport that a spec names, or the one that can reach the URL."""
+        """The transport that a spec names, or the one that can reach the URL. It sends to the host of the URL only."""
+        transport, origin = self._get(spec, url, folder), origin_of(url)
+        return self._bound.setdefault((id(transport), origin), OriginTransport(transport, origin))
+
+    def _get(self, spec: TransportSpec | None, url: str, folder: Path) -> Transport:
         if self._only is not None:
             return self._only
         spec = spec or TransportSpec()
@@ -139,7 +151,7 @@ class Transports:
 
     async def aclose(self) -> None:
         """Close all transports; a later request opens them again."""
-        opened, self._open = self._open, {}
+        opened, self._open, self._bound = self._open, {}, {}
         for transport in (*opened.values(), *(() if self._only is None else (self._only,))):
             await transport.aclose()
 
@@ -241,13 +253,15 @@ class EndpointPool:
     ) -> None:
         await self.aclose()
 
-    def open(self, spec: ModelSpec, *, timeout_s: float, folder: Path = Path()) -> EndpointHandle:
+    def open(
+        self, spec: ModelSpec, *, timeout_s: float, folder: Path = Path(), egress: EgressPolicy = ANY_HOST
+    ) -> EndpointHandle:
         """The endpoint of a spec; nothing is called. References are relative to `folder`.
 
-        Raises SuiteError, MissingExtraError among them.
+        Raises SuiteError, MissingExtraError among them, and for a host that `egress` does not allow.
         """
         register_secret(spec.api_key)
-        return self._open(kind_of(spec), spec, timeout_s, folder)
+        return self._open(kind_of(spec), spec, timeout_s, folder, egress)
 
     def open_http(
         self,
@@ -256,9 +270,10 @@ class EndpointPool:
         timeout_s: float,
         transport: TransportSpec | None = None,
         folder: Path = Path(),
+        egress: EgressPolicy = ANY_HOST,
     ) -> EndpointHandle:
-        """The endpoint of an HTTP service; nothing is called."""
-        return self._open(SERVICE_KIND, service, timeout_s, folder, transport)
+        """The endpoint of an HTTP service; nothing is called. Raises SuiteError for a host that `egress` does not allow."""
+        return self._open(SERVICE_KIND, service, timeout_s, folder, egress, transport)
 
     async def prepare(self, progress: Progress | None = None) -> None:
         """Do everything slow that a first call would wait for: fetch weights, import packages.
@@ -277,8 +292,10 @@ class EndpointPool:
                 await endpoint.aclose()
         await self._context.transports.aclose()
 
-    def _open(self, kind: str, spec: Any, timeout_s: float, folder: Path, *more: Any) -> EndpointHandle:
-        self._context.timeout_s, self._context.folder = timeout_s, folder
+    def _open(
+        self, kind: str, spec: Any, timeout_s: float, folder: Path, egress: EgressPolicy, *more: Any
+    ) -> EndpointHandle:
+        self._context.timeout_s, self._context.folder, self._context.egress = timeout_s, folder, egress
         handle: EndpointHandle = load("endpoints", kind)(spec, self._context, *more)
         return handle
 

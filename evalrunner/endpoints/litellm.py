@@ -19,8 +19,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, Request
+from evalrunner.egress import ANY_HOST, EgressError, EgressPolicy
 from evalrunner.endpoints.factory import (
-    CREDENTIAL_HEADERS,
     EndpointContext,
     EndpointHandle,
     check_key,
@@ -48,6 +48,7 @@ from evalrunner.endpoints.openai_replies import (
 from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, price_from_table, price_names, price_of
 from evalrunner.endpoints.sse import ChatChunks
 from evalrunner.errors import MissingExtraError, SuiteError, nearest
+from evalrunner.suite.provider_hosts import named_addresses, policy_of_model
 from evalrunner.suite.schema import ModelSpec
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ MALFORMED_REPLY_ERRORS = frozenset({"APIResponseValidationError", "JSONSchemaVal
 FOLLOWS_REDIRECTS = "aiohttp_openai/"  # the only models that LiteLLM calls without httpx
 
 _importing = threading.Lock()
-_calling: ContextVar[bool] = ContextVar("_calling", default=False)  # whether this is inside a call of LiteLLM
+_calling: ContextVar[EgressPolicy | None] = ContextVar("_calling", default=None)  # set inside a call of LiteLLM
+
+
+SENDING_PARAMS = ("callbacks", "success_callback", "failure_callback", "fallbacks", "context_window_fallback_dict")
 
 
 class RedirectError(Exception):
@@ -88,8 +92,9 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
             f"{spec.model.removeprefix(FOLLOWS_REDIRECTS)!r}"
         )
     api_key, provider = check_key(spec.api_key), f"litellm {spec.model.partition('/')[0]}"
-    server = (provider, api_key, tuple(sorted(spec.headers.items())))
-    endpoint = context.share(server, lambda: LiteLLMEndpoint(api_key=api_key, headers=spec.headers))
+    egress = _policy_of(spec, context)
+    server = (provider, api_key, tuple(sorted(spec.headers.items())), egress)
+    endpoint = context.share(server, lambda: LiteLLMEndpoint(api_key=api_key, headers=spec.headers, egress=egress))
     check_provider(spec.model)
     identity = identity_of(provider, spec.headers)
 
@@ -100,6 +105,27 @@ def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
     return EndpointHandle(
         endpoint, spec.model, "LiteLLM", context.key(provider, api_key), identity, list_price=list_price
     )
+
+
+def _policy_of(spec: ModelSpec, context: EndpointContext) -> EgressPolicy:
+    """The hosts that calls of a model may go to. Raises SuiteError if the suite allows none of those that it names."""
+    for name in SENDING_PARAMS:
+        if spec.params.get(name):
+            raise SuiteError(f"params.{name} would send prompts to other services; remove it")
+    try:
+        named = policy_of_model(spec.model, spec.params, context.environ)
+        addresses = named_addresses(spec.model, spec.params, context.environ)
+    except ValueError as wrong:
+        raise SuiteError(f"the address of {spec.model!r} cannot be used: {wrong}") from None
+    if not context.egress.limited:
+        return named
+    if "mock_response" not in spec.params:
+        hosts = [str(pattern) for pattern in named.patterns or () if not pattern.host.startswith("*.")]
+        urls = list(addresses.values()) or [host if "://" in host else f"https://{host}" for host in hosts]
+        refusals = [context.egress.refusal(url) for url in urls]
+        if refusals and all(refusals):
+            raise SuiteError(str(refusals[0]))
+    return context.egress
 
 
 def check_provider(model: str) -> None:
@@ -126,12 +152,18 @@ class LiteLLMEndpoint:
     """An `Endpoint` for any LiteLLM model string. Without `api_key`, LiteLLM reads the provider's variable."""
 
     def __init__(
-        self, *, api_key: str | None = None, base_url: str | None = None, headers: Mapping[str, str] = EMPTY
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        headers: Mapping[str, str] = EMPTY,
+        egress: EgressPolicy = ANY_HOST,
     ) -> None:
         if importlib.util.find_spec("litellm") is None:
             raise MissingExtraError("a model that is neither openai/… nor local/… and has no base_url", "litellm")
         options = {"api_key": api_key, "api_base": base_url, "extra_headers": dict(headers) or None}
         self._options = {name: value for name, value in options.items() if value is not None}
+        self._egress = egress
         self._litellm: Any = None
         self._include_usage = True  # in streams, until a provider rejects stream_options
 
@@ -151,7 +183,7 @@ class LiteLLMEndpoint:
     async def __call__(self, request: Request, /) -> Completion | Failure:
         """The answer. `latency_s` includes some milliseconds of LiteLLM's own work."""
         await self.prepare()
-        guard = _calling.set(True)
+        guard = _calling.set(self._egress)
         try:
             return await self._ask(request)
         finally:
@@ -250,51 +282,77 @@ def import_litellm() -> Any:
         litellm.disable_hf_tokenizer_download = True  # counting tokens must not fetch a tokenizer
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        refuse_redirects()
+        guard_requests()
         return litellm
 
 
-def refuse_redirects() -> None:
-    """Make httpx refuse redirects inside of LiteLLM's calls.
+def guard_requests() -> None:
+    """Make httpx and urllib3 obey the policy of the call inside of LiteLLM's calls, and refuse redirects there.
 
     LiteLLM opens clients in many places, each of which follows redirects and takes the prompt, and most headers, to the
-    other host. No option turns that off for all of them, but each request goes through `send`. Requests outside of
-    LiteLLM's calls stay as they are, and so do downloads without a key, such as images of a prompt.
+    other host. No option turns that off for all of them, but each request goes through `send`, or, where a provider's
+    own login is fetched, through `urlopen`. Requests outside of LiteLLM's calls stay as they are.
     """
     import httpx
 
-    if getattr(httpx.AsyncClient.send, "refuses_redirects", False):
+    if getattr(httpx.AsyncClient.send, "obeys_policy", False):
         return
     send_async, send_sync = httpx.AsyncClient.send, httpx.Client.send
 
     async def send(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
-        if not _is_guarded(request):
+        if (policy := _calling.get()) is None:
             return await send_async(self, request, **options)
+        _check_host(policy, str(request.url))
         response = await send_async(self, request, **{**options, "follow_redirects": False})
-        if _is_redirect(response):
+        if _is_redirect(response.status_code):
             await response.aclose()
             raise RedirectError(response.status_code, response.headers.get("location", ""))
         return response
 
     def send_blocking(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
-        if not _is_guarded(request):
+        if (policy := _calling.get()) is None:
             return send_sync(self, request, **options)
+        _check_host(policy, str(request.url))
         response = send_sync(self, request, **{**options, "follow_redirects": False})
-        if _is_redirect(response):
+        if _is_redirect(response.status_code):
             response.close()
             raise RedirectError(response.status_code, response.headers.get("location", ""))
         return response
 
-    send.refuses_redirects = True  # type: ignore[attr-defined]
+    send.obeys_policy = True  # type: ignore[attr-defined]
     httpx.AsyncClient.send, httpx.Client.send = send, send_blocking  # type: ignore[method-assign]
+    if importlib.util.find_spec("urllib3") is not None:
+        _guard_urllib3()
 
 
-def _is_guarded(request: httpx.Request) -> bool:
-    return _calling.get() and (request.method != "GET" or not CREDENTIAL_HEADERS.isdisjoint(request.headers))
+def _guard_urllib3() -> None:
+    """The same for urllib3, which requests and botocore use."""
+    from urllib3.connectionpool import HTTPConnectionPool
+
+    open_url: Any = HTTPConnectionPool.urlopen
+
+    def urlopen(self: HTTPConnectionPool, method: str, url: str, *args: Any, **options: Any) -> Any:
+        if (policy := _calling.get()) is None:
+            return open_url(self, method, url, *args, **options)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        # through a proxy the URL is the whole address
+        _check_host(policy, url if "://" in url else f"{self.scheme}://{host}:{self.port}")
+        response = open_url(self, method, url, *args, **{**options, "redirect": False})
+        if _is_redirect(response.status):
+            response.close()
+            raise RedirectError(response.status, response.headers.get("location", ""))
+        return response
+
+    HTTPConnectionPool.urlopen = urlopen  # type: ignore[method-assign]
 
 
-def _is_redirect(response: httpx.Response) -> bool:
-    return 300 <= response.status_code < 400 and response.status_code != 304
+def _check_host(policy: EgressPolicy, url: str) -> None:
+    if (refusal := policy.refusal(url)) is not None:
+        raise EgressError(refusal)
+
+
+def _is_redirect(status: int) -> bool:
+    return 300 <= status < 400 and status != 304
 
 
 def _read(request: Request, data: Mapping[str, Any], latency_s: float) -> Completion | Failure:
@@ -311,7 +369,10 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
     """
     while isinstance(inner := getattr(error, "original_exception", None), Exception):  # around errors in a stream
         error = inner
-    redirect = next((cause for cause in (error, *_causes(error)) if isinstance(cause, RedirectError)), None)
+    chain = (error, *_causes(error))
+    if (refused := next((cause for cause in chain if isinstance(cause, EgressError)), None)) is not None:
+        return Failure("connection", str(refused), fatal=True)
+    redirect = next((cause for cause in chain if isinstance(cause, RedirectError)), None)
     if redirect is not None:
         return redirect_failure(redirect.status, {"location": redirect.location})
     names = {kind.__name__ for kind in type(error).__mro__}

@@ -68,8 +68,7 @@ class HttpRequest:
     @property
     def origin(self) -> str:
         """Scheme, host and port of the URL, without credentials: what a message may show."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return origin_of(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +141,29 @@ class DeadlineTransport:
 
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class OriginTransport:
+    """A `Transport` to one origin: a request to any other host fails before anything is sent."""
+
+    inner: Transport
+    origin: str
+
+    async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply | Failure:
+        if request.origin != self.origin:
+            message = f"requests of this endpoint go to {self.origin} only, not to {request.origin}"
+            return Failure("connection", message, fatal=True)
+        return await self.inner.send(request, sink)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, without credentials."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def connect_failure(request: HttpRequest, reason: str, *, proxies: bool = True) -> Failure:

@@ -203,12 +203,12 @@ class Assembler:
                 else PlannedTarget(spec.name, instance, spec.type, model, slots=slots, strips_reasoning=strips)
             )
         prompt = self._prompt(spec.prompt or suite.prompt)
-        opened = self._open(suite, spec.model)
+        merged = {**suite.params, **spec.model.params}
+        opened = self._open(suite, replace(spec.model, params=merged))
         if opened is None and (hint := nearest(spec.name, self.document.excluded_targets)):
             self.document.problem(spec.key_path, f"the suite has no target {spec.name!r}{hint}")
         if prompt is None or opened is None:
             return None
-        merged = {**suite.params, **spec.model.params}
         params = {name: value for name, value in merged.items() if value is not None}
         context = _call_context(spec.name, "targets", opened, spec.model.pace, suite.run)
         self._add_model(spec.name, context, spec.model, opened, params)
@@ -234,6 +234,7 @@ class Assembler:
                 timeout_s=spec.pace.timeout or suite.run.timeout,
                 transport=spec.pace.transport,
                 folder=suite.folder,
+                egress=suite.run.egress,
             ),
         )
         if opened is None:
@@ -270,7 +271,8 @@ class Assembler:
     def _open(self, suite: Suite, spec: ModelSpec) -> EndpointHandle | None:
         limit_s = spec.pace.timeout or suite.run.timeout
         handle: EndpointHandle | None = self._guard(
-            spec.key_path, lambda: self.pool.open(spec, timeout_s=limit_s, folder=suite.folder)
+            spec.key_path,
+            lambda: self.pool.open(spec, timeout_s=limit_s, folder=suite.folder, egress=suite.run.egress),
         )
         return handle
 

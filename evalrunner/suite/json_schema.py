@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from evalrunner.egress import EgressPolicy
 from evalrunner.plugin_table import Group
 from evalrunner.plugins import factory_options, known_names, load, resolve
 from evalrunner.suite.models import SERVICE
@@ -51,6 +52,7 @@ DEFINITIONS: Mapping[Any, str] = {
     FailOnError: "fail_on_error",
     PriceSpec: "price",
     TransportSpec: "transport",
+    EgressPolicy: "allow_hosts",
 }
 """Types that a file writes in more than one form, or in several places, with their names in the schema."""
 RULES = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
@@ -75,6 +77,7 @@ def suite_schema() -> Schema:
             "gate": _gate(),
             "cache": _cache(),
             "fail_on_error": _fail_on_error(),
+            "allow_hosts": {"anyOf": [TEXT, {"type": "array", "items": TEXT}]},
             "price": section_schema(PriceSpec),
             "transport": {
                 "anyOf": [section_schema(TransportSpec)["properties"]["type"], section_schema(TransportSpec)]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from evalrunner.domain import EMPTY, NoAnswer
+from evalrunner.egress import ANY_HOST, EgressPolicy
 from evalrunner.verdicts import GateKind
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -364,6 +365,11 @@ class RunSpec:
     stop_early: bool = key("Make every gate sequential; stop once all gates are decided", default=False)
     cache: CacheSpec = key("Which answers to cache: judges, all or off; or {mode, ttl}", default=CacheSpec(), top=True)
     stream: bool = key("Stream outputs, which measures the time to the first token", default=False)
+    egress: EgressPolicy = key(
+        "Hosts that may be contacted, such as api.openai.com, *.openai.azure.com or localhost:4000",
+        default=ANY_HOST,
+        alias="allow_hosts",
+    )
     reducer: str | tuple[str, ...] | None = key("Epochs to one score: mean, median, at_least_3 …; or a list", top=True)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from evalrunner.domain import EMPTY
+from evalrunner.egress import ENTRY_FORMS, EgressPolicy, HostPattern
 from evalrunner.errors import SuiteError
 from evalrunner.plugins import factory_options, known_names, load
 from evalrunner.redact import LOGIN, register_secret
@@ -31,7 +32,7 @@ from evalrunner.suite.schema import (
     TrackingSpec,
 )
 from evalrunner.suite.validate import SectionReader, describe_value, keys_of, reads, top_keys
-from evalrunner.suite.yaml import load_document
+from evalrunner.suite.yaml import dotted, load_document
 
 MAX_PROMPT_BYTES = 16 * 1024 * 1024
 MAX_SHOWN = 40  # characters of a message that a hint repeats
@@ -304,6 +305,24 @@ def read_fail_on_error(reader: SectionReader, item: Any, path: KeyPath) -> FailO
         path, f"is {describe_value(item)}; it should be a share of the rows such as 5%, or a count of at least 1"
     )
     return None
+
+
+@reads(EgressPolicy)
+def read_allow_hosts(reader: SectionReader, data: Any, path: KeyPath) -> EgressPolicy | None:
+    """The hosts that may be contacted: one, or a list; an empty list allows none."""
+    items = [data] if isinstance(data, str) else data
+    if not isinstance(items, list):
+        reader.report(path, f"is {describe_value(data)}; it should be a list of hosts such as {ENTRY_FORMS}")
+        return None
+    patterns: list[HostPattern] = []
+    for place, item in enumerate(items):
+        here = path if isinstance(data, str) else (*path, place)
+        if (text := reader.text(item, here, fill=True)) is not None:
+            try:
+                patterns.append(HostPattern.parse(text))
+            except ValueError as wrong:
+                reader.report(here, str(wrong))
+    return EgressPolicy(tuple(patterns), reader.document.overridden.get(path, dotted(path)))
 
 
 @reads(CacheSpec)

@@ -47,7 +47,7 @@ def spec(base_url: str = URL, **transport: Any) -> ModelSpec:
 
 def transport_of(one: ModelSpec, folder: Path = Path(), **environ: str) -> Transport:
     """The transport that the pool chooses, without a call."""
-    return EndpointPool(environ=environ).open(one, timeout_s=5.0, folder=folder).endpoint._transport  # type: ignore[attr-defined,no-any-return]
+    return EndpointPool(environ=environ).open(one, timeout_s=5.0, folder=folder).endpoint._transport.inner  # type: ignore[attr-defined,no-any-return]
 
 
 def run(tmp_path: Path, target: str, **options: Any) -> SuiteResult:

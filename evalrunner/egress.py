@@ -1,0 +1,148 @@
+"""What may leave this process, and where to: the hosts that a run may contact.
+
+    policy = EgressPolicy.of(["api.openai.com", "*.openai.azure.com", "localhost:4000"])
+    policy.refusal("https://models.example/v1")     # a sentence; None for an allowed address
+
+Everything that sends something asks the policy of its suite: HTTP targets and judges when their client is created,
+LiteLLM with every request, MLflow and the Hugging Face hub before they are opened. A host that a suite does not name is
+never contacted, whatever the policy says. User-defined Python is not covered, and proxies are not: they come from the
+environment, which a suite cannot change.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "mysql": 3306, "postgresql": 5432, "mssql": 1433}
+HOST = re.compile(r"[^\s\x00-\x20\x7f\\/?#@%<>^`{|}]+")  # without the characters that URL parsers disagree about
+ENTRY = re.compile(r"(?:(?P<scheme>https?)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/?#@\[\]]+)(?::(?P<port>\d{1,5}))?/?")
+LABELS = re.compile(r"(?:\*\.)?[^\s.*]+(?:\.[^\s.*]+)*")
+ENTRY_FORMS = "api.openai.com, *.openai.azure.com, localhost:4000 or https://models.example"
+
+
+class EgressError(Exception):
+    """A request to a host that the policy does not allow. The message is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a connection goes: scheme, host and port, in one spelling, without a login."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """The address of a URL. Raises ValueError where two parsers could read different hosts."""
+        parts = urlsplit(url.strip())
+        host = parts.netloc.rpartition("@")[2]
+        if not parts.hostname or not HOST.fullmatch(host) or "\\" in parts.netloc:
+            raise ValueError(f"{parts.scheme}://{host} is not an address with a plain host name")
+        scheme = parts.scheme.partition("+")[0]  # the driver of a database
+        return cls(scheme, _one_spelling(parts.hostname), parts.port or DEFAULT_PORTS.get(scheme))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        shown = "" if self.port in (None, DEFAULT_PORTS.get(self.scheme)) else f":{self.port}"
+        return f"{self.scheme}://{host}{shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostPattern:
+    """An entry of `allow_hosts`. What it leaves out may be anything: the port, and the scheme.
+
+    `*.example.com` means every host below example.com, at any depth, and not example.com itself.
+    """
+
+    host: str
+    port: int | None = None
+    scheme: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> HostPattern:
+        """The pattern in a text. Raises ValueError, which says what is wrong."""
+        match = ENTRY.fullmatch(text.strip())
+        if match is None or match["host"] == "*":
+            hint = "; to allow every host, remove allow_hosts" if text.strip() == "*" else ""
+            raise ValueError(f"{text!r} should be a host such as {ENTRY_FORMS}{hint}")
+        host, port = match["host"].strip("[]"), None if match["port"] is None else int(match["port"])
+        if not match["host"].startswith("[") and LABELS.fullmatch(host.removesuffix(".")) is None:
+            raise ValueError(f"{text!r} should be a host such as {ENTRY_FORMS}; * can only be the first part of a name")
+        if port is not None and not 0 < port < 65536:
+            raise ValueError(f"{text!r} has the port {port}; it should be from 1 to 65535")
+        wildcard = "*." if host.startswith("*.") else ""
+        return cls(wildcard + _one_spelling(host.removeprefix("*.")), port, match["scheme"])
+
+    def matches(self, address: Address) -> bool:
+        """Whether connections to the address are allowed."""
+        if self.port not in (None, address.port) or self.scheme not in (None, address.scheme):
+            return False
+        if self.host.startswith("*."):
+            return address.host.endswith(self.host[1:])
+        return self.host == address.host
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        scheme = f"{self.scheme}://" if self.scheme else ""
+        return f"{scheme}{host}{f':{self.port}' if self.port else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class EgressPolicy:
+    """The hosts that may be contacted: those of `patterns`, or with None every host that the suite names.
+
+    `source` is what set it, for messages: the key of the suite or the option of the command line.
+    """
+
+    patterns: tuple[HostPattern, ...] | None = None
+    source: str = "run.allow_hosts"
+
+    @classmethod
+    def of(cls, hosts: Iterable[str] | None, source: str = "run.allow_hosts") -> EgressPolicy:
+        """The policy of a list of hosts; an empty list allows none. Raises ValueError for an entry that is no host."""
+        return cls(None if hosts is None else tuple(map(HostPattern.parse, hosts)), source)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a list of hosts."""
+        return self.patterns is not None
+
+    def allows(self, url: str) -> bool:
+        """Whether the host of a URL may be contacted."""
+        return self.refusal(url) is None
+
+    def refusal(self, url: str) -> str | None:
+        """Why the host of a URL may not be contacted, as a sentence without a login; None if it may."""
+        if self.patterns is None:
+            return None
+        try:
+            address = Address.of(url)
+        except ValueError as unclear:
+            return f"{unclear}, so {self.source} cannot allow it"
+        if any(pattern.matches(address) for pattern in self.patterns):
+            return None
+        listed = ", ".join(map(str, self.patterns)) or "none"
+        return f"{address} is not among the hosts that {self.source} allows ({listed}); add its host there"
+
+
+ANY_HOST = EgressPolicy()
+
+
+def _one_spelling(host: str) -> str:
+    """A host in lower case, without a final dot, international names in their ASCII form, addresses in the shortest."""
+    host = host.lower().removesuffix(".")
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return host

@@ -1,0 +1,261 @@
+"""What leaves goes to named hosts only: the policy, each kind of client, and what `plan --endpoints` lists."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalrunner.domain import Completion, Failure, Request
+from evalrunner.egress import EgressPolicy, HostPattern
+from evalrunner.endpoints.factory import EndpointPool
+from evalrunner.errors import SuiteError
+from evalrunner.suite.schema import ModelSpec
+from tests.cases.suites import command
+from tests.fakes.server import ScriptedServer
+
+ROWS = {"rows": [{"id": "a", "input": "CONFIDENTIAL", "expected": "x"}]}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def litellm() -> None:
+    if importlib.util.find_spec("litellm") is None:
+        pytest.skip("the extra 'litellm' is not installed")
+
+
+def write(**keys: Any) -> str:
+    """A suite of one sample; keys are added at its top."""
+    Path("s.yaml").write_text(json.dumps({"name": "s", "dataset": ROWS, "scorers": ["contains"], **keys}, indent=1))
+    return "s.yaml"
+
+
+ALLOWED = [
+    ("api.openai.com", "https://api.openai.com/v1"),
+    ("api.openai.com", "https://API.OpenAI.com.:8443/v1"),
+    ("API.OPENAI.COM", "http://user:secret@api.openai.com/v1"),
+    ("*.openai.azure.com", "https://a.b.openai.azure.com/openai"),
+    ("localhost", "http://localhost:4000/v1"),
+    ("127.0.0.1:4000", "http://127.0.0.1:4000/v1"),
+    ("https://models.example", "https://models.example:8443/v1"),
+    ("models.example:443", "https://models.example/v1"),
+    ("http://models.example:80", "http://models.example/v1"),
+    ("[::1]:4000", "http://[0:0:0:0:0:0:0:1]:4000/v1"),
+    ("[::1]", "http://[::1]/v1"),
+    ("bücher.example", "https://xn--bcher-kva.example/v1"),
+    ("db.example", "postgresql+psycopg2://u:p@db.example/mlflow"),
+]
+REFUSED = [
+    ("api.openai.com", "https://api.openai.com.evil.example/v1"),
+    ("api.openai.com", "https://evil.example/api.openai.com"),
+    ("api.openai.com", "https://api.openai.com@evil.example/v1"),
+    ("api.openai.com", "https://evil.example\\@api.openai.com/v1"),
+    ("api.openai.com", "https://evil.example#@api.openai.com/v1"),
+    ("api.openai.com", "https://evil.example?@api.openai.com/v1"),
+    ("api.openai.com", "https://xapi.openai.com/v1"),
+    ("*.openai.azure.com", "https://openai.azure.com/v1"),
+    ("*.openai.azure.com", "https://evilopenai.azure.com/v1"),
+    ("*.openai.azure.com", "https://evil.example%2f.openai.azure.com/v1"),
+    ("127.0.0.1:4000", "http://127.0.0.1:4001/v1"),
+    ("127.0.0.1", "http://localhost:4000/v1"),
+    ("127.0.0.1", "http://2130706433/v1"),
+    ("127.0.0.1", "http://0x7f.1/v1"),
+    ("https://models.example", "http://models.example/v1"),
+    ("models.example:443", "http://models.example/v1"),
+    ("models.example", "models.example/v1"),
+    ("models.example", "http:///models.example"),
+    ("models.example", ""),
+    ("models.example", "http://[::1"),
+]
+
+
+@pytest.mark.parametrize(("entry", "url"), ALLOWED)
+def test_an_entry_of_allow_hosts_allows_its_host(entry: str, url: str) -> None:
+    assert EgressPolicy.of([entry]).refusal(url) is None
+
+
+@pytest.mark.parametrize(("entry", "url"), REFUSED)
+def test_an_entry_of_allow_hosts_refuses_every_other_host(entry: str, url: str) -> None:
+    refusal = EgressPolicy.of([entry]).refusal(url)
+    assert refusal is not None and "run.allow_hosts" in refusal
+    assert "secret" not in refusal
+
+
+def test_an_empty_list_allows_no_host_and_no_list_every_one() -> None:
+    assert EgressPolicy.of([]).refusal("http://localhost/") is not None
+    assert EgressPolicy.of(None).refusal("http://localhost/") is None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["", " ", "*", "*.", "a.*.example", "*example.com", "http://", "ftp://a.example", "a.example/v1", "u@a.example",
+     "a.example?x", "a example", "a.example:0", "a.example:99999", "a.example:x", "[::1", "..", "a..b"],
+)  # fmt: skip
+def test_an_entry_that_is_no_host_is_a_problem_with_its_line(entry: str) -> None:
+    with pytest.raises(ValueError, match="should be"):
+        HostPattern.parse(entry)
+    done = command(
+        "validate", write(target={"model": "m", "base_url": "http://a.example"}, run={"allow_hosts": [entry]})
+    )
+    assert done.code == 2
+    assert "s.yaml:21:4: run.allow_hosts[0]: " in done.err
+    assert "should be a host such as api.openai.com" in done.err or "from 1 to 65535" in done.err
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "pyreqwest": {"model": "m", "transport": "pyreqwest"},
+    "httpx": {"model": "m", "transport": "httpx"},
+    "http": {"type": "http", "body": {"q": "{{ input }}"}},
+}
+
+
+def suite_for(form: str, server: ScriptedServer, **keys: Any) -> str:
+    address = {"url": f"{server.base_url}/ask"} if form == "http" else {"base_url": server.base_url}
+    return write(target={"name": "bot", **FORMS[form], **address}, **keys)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_target_outside_of_allow_hosts_ends_with_code_2_before_the_first_call(form: str, allowed: bool) -> None:
+    with ScriptedServer() as server:
+        hosts = [f"127.0.0.1:{server.port}"] if allowed else ["api.openai.com", "localhost"]
+        done = command(suite_for(form, server, run={"allow_hosts": hosts}), "-q")
+        if allowed:
+            assert (done.code, server.calls) == (0, 1), done.err
+            return
+        assert (done.code, server.connections) == (2, 0)
+        assert f"http://127.0.0.1:{server.port} is not among the hosts that run.allow_hosts allows" in done.err
+        assert "s.yaml:1" in done.err and "(api.openai.com, localhost)" in done.err
+        plan = command("plan", "s.yaml")
+        assert (plan.code, server.connections) == (2, 0)
+
+
+def test_a_judge_outside_of_allow_hosts_ends_with_code_2() -> None:
+    with ScriptedServer() as server:
+        target = {"type": "recorded", "column": "expected"}
+        judge = {"model": "m", "base_url": server.base_url}
+        done = command(write(target=target, judge=judge, scorers=["factuality"], run={"allow_hosts": []}))
+        assert (done.code, server.connections) == (2, 0)
+        assert "allows (none)" in done.err
+
+
+def test_recorded_answers_need_no_host() -> None:
+    done = command(write(target={"type": "recorded", "column": "expected"}, run={"allow_hosts": []}), "-q")
+    assert done.code == 0, done.err
+
+
+def test_a_setting_of_the_command_line_replaces_the_hosts_of_the_suite() -> None:
+    with ScriptedServer() as server:
+        suite = suite_for("pyreqwest", server, run={"allow_hosts": ["a.example"]})
+        assert command(suite, "-q", "--set", "run.allow_hosts=[127.0.0.1]").code == 0
+        refused = command(suite, "-q", "--set", "run.allow_hosts=[]")
+        assert (refused.code, server.calls) == (2, 1)
+        assert "--set 'run.allow_hosts=[]' allows" in refused.err
+
+
+def test_hosts_may_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY", "127.0.0.1")
+    with ScriptedServer() as server:
+        done = command(suite_for("httpx", server, run={"allow_hosts": "${GATEWAY}"}), "-q")
+        assert (done.code, server.calls) == (0, 1), done.err
+
+
+def ask_litellm(
+    model: str, params: dict[str, Any], hosts: list[str] | None = None, environ: dict[str, str] | None = None
+) -> Completion | Failure:
+    async def go() -> Completion | Failure:
+        async with EndpointPool(environ=environ) as pool:
+            spec = ModelSpec(model, api_key="sk-geheim-1", headers={"x-secret": "1"}, params=params)
+            handle = pool.open(spec, timeout_s=10, egress=EgressPolicy.of(hosts))
+            return await handle.endpoint(Request(handle.model, ({"role": "user", "content": "CONFIDENTIAL"},), params))
+
+    return asyncio.run(go())
+
+
+MODELS = ["anthropic/claude-3-5-haiku-latest", "deepseek/m", "groq/m", "hosted_vllm/m", "ollama_chat/m", "nlp_cloud/m"]
+
+
+@pytest.mark.litellm
+@pytest.mark.usefixtures("litellm")
+@pytest.mark.filterwarnings("ignore")  # those of LiteLLM and of what it imports
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("limited", [True, False])
+def test_litellm_calls_the_host_that_params_name(model: str, limited: bool) -> None:
+    with ScriptedServer() as server:
+        ask_litellm(model, {"api_base": server.base_url}, [f"127.0.0.1:{server.port}"] if limited else None)
+        assert server.calls == 1
+
+
+@pytest.mark.litellm
+@pytest.mark.usefixtures("litellm")
+@pytest.mark.filterwarnings("ignore")  # those of LiteLLM and of what it imports
+@pytest.mark.parametrize("model", MODELS[:5])
+def test_litellm_calls_the_host_that_variables_of_the_provider_name(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer() as server:
+        monkeypatch.setenv(f"{model.partition('/')[0].upper().removesuffix('_CHAT')}_API_BASE", server.base_url)
+        ask_litellm(model, {})
+        assert server.calls >= 1  # Ollama's client also asks what the model can do
+
+
+@pytest.mark.litellm
+@pytest.mark.usefixtures("litellm")
+@pytest.mark.filterwarnings("ignore")  # those of LiteLLM and of what it imports
+@pytest.mark.parametrize("model", MODELS[:5])
+def test_litellm_sends_nothing_to_a_host_that_nothing_names(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that evalrun was not started with stands for an address that LiteLLM takes from anywhere."""
+    with ScriptedServer() as server:
+        monkeypatch.setenv(f"{model.partition('/')[0].upper().removesuffix('_CHAT')}_API_BASE", server.base_url)
+        answer = ask_litellm(model, {}, environ={})
+        assert isinstance(answer, Failure) and answer.fatal, answer
+        assert (
+            f"http://127.0.0.1:{server.port} is not among the hosts that the model {model!r} allows" in answer.message
+        )
+        assert server.connections == 0
+
+
+@pytest.mark.litellm
+@pytest.mark.usefixtures("litellm")
+@pytest.mark.filterwarnings("ignore")  # those of LiteLLM and of what it imports
+@pytest.mark.parametrize("model", MODELS[:5])
+def test_litellm_sends_nothing_to_a_host_outside_of_allow_hosts(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer() as server:
+        monkeypatch.setenv(f"{model.partition('/')[0].upper().removesuffix('_CHAT')}_API_BASE", server.base_url)
+        with pytest.raises(SuiteError, match="not among the hosts that run.allow_hosts allows"):
+            ask_litellm(model, {"api_base": server.base_url}, ["api.openai.com"])
+        default = {"anthropic": "api.anthropic.com", "deepseek": "api.deepseek.com", "groq": "api.groq.com"}
+        allowed = default.get(model.partition("/")[0], "localhost")
+        answer = ask_litellm(model, {}, [allowed], environ={})
+        assert isinstance(answer, Failure) and "run.allow_hosts" in answer.message
+        assert server.connections == 0
+
+
+@pytest.mark.litellm
+@pytest.mark.usefixtures("litellm")
+@pytest.mark.filterwarnings("ignore")  # those of LiteLLM and of what it imports
+@pytest.mark.parametrize("name", ["fallbacks", "success_callback", "callbacks"])
+def test_params_that_send_prompts_elsewhere_are_refused(name: str) -> None:
+    done = command("validate", write(target={"model": "groq/m", "params": {name: ["langfuse"]}}))
+    assert done.code == 2
+    assert f"params.{name} would send prompts to other services" in done.err
+
+
+@pytest.mark.litellm
+@pytest.mark.usefixtures("litellm")
+@pytest.mark.filterwarnings("ignore")  # those of LiteLLM and of what it imports
+def test_requests_of_others_in_this_process_are_not_covered() -> None:
+    import requests
+
+    with ScriptedServer() as server, ScriptedServer() as other:
+        ask_litellm("groq/m", {"api_base": server.base_url}, [f"127.0.0.1:{server.port}"])
+        assert requests.post(f"{other.base_url}/chat/completions", json={}, timeout=10).status_code == 200
