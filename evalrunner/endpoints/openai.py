@@ -26,8 +26,9 @@ from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, cost_of, price_of
 from evalrunner.endpoints.sse import ChatStream
 from evalrunner.endpoints.transport import HttpReply, HttpRequest, Transport
 from evalrunner.errors import SuiteError
-from evalrunner.redact import register_secret
+from evalrunner.redact import LOGIN, register_secret
 from evalrunner.storage import dump_json, mapping_as_dict
+from evalrunner.suite.environment import has_variable
 from evalrunner.suite.schema import ModelSpec
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -79,9 +80,15 @@ def _connect(
         return UNKNOWN if price is None else KnownPrice(price, "table")
 
     return EndpointHandle(
-        endpoint, model, url, context.key(address, checked), identity_of(address, headers),
+        endpoint, model, _public_address(spec, url), context.key(address, checked), identity_of(address, headers),
         enforces_timeout=True, list_price=list_price,
     )  # fmt: skip
+
+
+def _public_address(spec: ModelSpec, url: str) -> str:
+    """The URL of a model as it may be shown: variables of its path by name."""
+    public = str(spec.public.get("base_url") or "")
+    return LOGIN.sub("://", public).rstrip("/") if has_variable(public) else url
 
 
 def _is_openai(host: str | None) -> bool:

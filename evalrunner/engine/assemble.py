@@ -51,6 +51,7 @@ from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
 from evalrunner.stats.summary import Design, Measure, builtin_measures
 from evalrunner.storage import cache_folder
+from evalrunner.suite.environment import has_variable, public_path
 from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, RunSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document, dotted
@@ -240,6 +241,9 @@ class Assembler:
         if opened is None:
             return None
         context = _call_context(spec.name, "targets", opened, spec.pace, suite.run)
+        definition, url = instance.definition, spec.public.get("url")
+        if isinstance(url, str) and has_variable(url):
+            definition = {**definition, "path": public_path(url)}
         call = instance.with_endpoint(calls.wrap(opened.endpoint, context), name=spec.name)
         return PlannedTarget(
             spec.name,
@@ -248,7 +252,7 @@ class Assembler:
             None,
             opened.host,
             None,
-            instance.definition,
+            definition,
             context.tally,
             context.breaker,
             strips_reasoning=spec.reasoning == "strip",

@@ -40,6 +40,7 @@ from evalrunner.runs.row_log import FinishedRows, row_at
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.spelling import exact_json
 from evalrunner.stats.summary import Design, Measure, Population
+from evalrunner.suite.environment import has_variable
 from evalrunner.suite.schema import DatasetSpec, ModelSpec, ScorerSpec, Suite, TargetSpec
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.recorded import RecordedRun
@@ -352,7 +353,8 @@ def _target(target: PlannedTarget, spec: TargetSpec, folder: Path) -> TargetProv
             prompt=None if target.prompt is None else _templates(target.prompt.parts),
             prompt_digest=None if target.prompt is None else target.prompt.digest,
         )
-    options = dict(spec.options)
+    addresses = {name: text for name in ("url", "uri") if has_variable(str(text := spec.public.get(name, "")))}
+    options = {**spec.options, **addresses}  # variables by name
     if isinstance(target.call, RecordedRun):
         options["run"] = target.call.run  # `last` would be another run when this one is resumed
     if spec.reasoning != "strip":

@@ -16,13 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalrunner.errors import Problem, SuiteError, listed, nearest
-from evalrunner.redact import SECRET_NAME, forget_secret, register_secret
+from evalrunner.redact import LOGIN, SECRET_NAME, forget_secret, register_secret
 from evalrunner.suite.options import RunOptions
 
 ENV_FILE = ".env"
 MAX_ENV_BYTES = 64 * 1024  # each value is searched for in every text that is written
 VARIABLE = re.compile(r"\$(?:\$|\{([^}]*)\})")
 VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+URL_HEAD = re.compile(
+    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)|(?=\$\{))(?P<authority>(?:\$\{[^}]*\}|\$\$|[^/?#\\$])*)"
+)  # scheme and host
 SINGLE_QUOTED = re.compile(r"\s*(?:export\s+)?(?:'[^']+'|[^=#\s]+)\s*=\s*'")
 ORDINARY_WORDS = frozenset(
     [
@@ -182,11 +185,13 @@ class SuiteEnvironment(Mapping[str, str]):
             )
         return None
 
-    def disclose(self, text: str) -> None:
+    def disclose(self, text: str, *, address: bool = False) -> None:
         """Show the values of the variables of a public text, such as a model or an address, in what is written.
 
-        Credentials in an address, and values of variables with the name of a secret, stay redacted.
+        Credentials in an address, its path, and values of variables with the name of a secret, stay redacted.
         """
+        if address and (head := URL_HEAD.match(text.strip())) is not None:
+            text = head[0]
         login = text.rfind("@")
         secrets = {value for name, value in self.items() if SECRET_NAME.search(name)}
         for match in VARIABLE.finditer(text.partition("?")[0]):
@@ -245,6 +250,42 @@ def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
         raise UnsetVariable(f"{known.unset_reason(name)}, or write ${{{name}:-default}}")
 
     return VARIABLE.sub(fill, text)
+
+
+def public_url(text: str, environ: Mapping[str, str]) -> str:
+    """A URL of a suite as it may be written to disk: the host filled in, later variables and those of a login by name.
+
+    A variable at the beginning stands for a whole address. A login without variables is left out.
+    """
+    match = URL_HEAD.match(text.strip())
+    if match is None:
+        return LOGIN.sub("://", interpolate(text.strip(), environ))
+    scheme, authority, tail = match["scheme"] or "", match["authority"], text.strip()[match.end() :]
+    login, at, host = authority.rpartition("@") if scheme else ("", "", authority)
+    shown = f"{interpolate(login, NAMES)}{at}" if has_variable(login) else ""
+    return f"{scheme}{shown}{LOGIN.sub('://', interpolate(host, environ))}{interpolate(tail, NAMES)}"
+
+
+def public_path(text: str) -> str:
+    """What follows the host in a URL of a suite, its variables by name."""
+    match = URL_HEAD.match(text.strip())
+    return "" if match is None else interpolate(text.strip()[match.end() :], NAMES)
+
+
+class _Names(Mapping[str, str]):
+    """Each variable with its own reference as its value."""
+
+    def __getitem__(self, name: str) -> str:
+        return f"${{{name}}}"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+NAMES: Mapping[str, str] = _Names()
 
 
 def has_variable(text: str) -> bool:

@@ -12,7 +12,7 @@ from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret
 from evalrunner.storage import is_file
-from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable
+from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable, public_url
 from evalrunner.suite.schema import (
     KeyPath,
     ModelSpec,
@@ -172,6 +172,9 @@ def read_model(
         fields.setdefault("api_key", provider_key(reader, fields["model"], path))
     register_secret(fields.get("api_key"))
     texts = {name: value for name, value in fields.items() if isinstance(value, str) and name != "api_key"}
+    if isinstance(item.get("base_url"), str) and "base_url" in texts:
+        texts["base_url"] = public_url(item["base_url"], reader.environ)
+        _register_variables(reader, item["base_url"].partition("?")[2])  # a query often holds an API key
     return ModelSpec(
         **{**fields, "name": fields.get("name") or fields["model"]},
         headers=headers,

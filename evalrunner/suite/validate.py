@@ -31,6 +31,7 @@ from evalrunner.suite.yaml import Document
 Report = Callable[[KeyPath, str], None]
 NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 SCHEMA = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+ADDRESS_KEYS = (("base_url",), ("url",), ("uri",))  # the last step of paths with an address
 LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 MAPPINGS = (dict, Mapping, collections.abc.Mapping, collections.abc.MutableMapping)
 
@@ -315,7 +316,7 @@ class SectionReader:
             self.report(path, str(unset))
             return None
         if isinstance(self.environ, SuiteEnvironment) and not any(may_be_secret(str(step)) for step in path):
-            self.environ.disclose(checked)
+            self.environ.disclose(checked, address=path[-1:] in ADDRESS_KEYS)
         return filled
 
     def section(self, kind: Any, data: Any, path: KeyPath, *, nulls: bool = False) -> dict[str, Any] | None:

@@ -259,3 +259,58 @@ def test_requests_of_others_in_this_process_are_not_covered() -> None:
     with ScriptedServer() as server, ScriptedServer() as other:
         ask_litellm("groq/m", {"api_base": server.base_url}, [f"127.0.0.1:{server.port}"])
         assert requests.post(f"{other.base_url}/chat/completions", json={}, timeout=10).status_code == 200
+
+
+CANARY = "canary-9f3c21d7aa"
+
+
+@pytest.mark.parametrize(
+    ("form", "place"),
+    [("pyreqwest", "path"), ("httpx", "path"), ("http", "path"), ("pyreqwest", "login"), ("httpx", "login"), ("http", "query")],
+)  # fmt: skip
+@pytest.mark.parametrize("source", ["process", "file"])
+def test_variables_of_an_address_keep_their_name_in_every_file(
+    form: str, place: str, source: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also in the plan, messages of failures, and what is printed."""
+    with ScriptedServer() as server:
+        key = "url" if form == "http" else "base_url"
+        host = f"127.0.0.1:{server.port}"
+        address = {
+            "path": f"http://{host}/team/${{WORD}}/v1",
+            "login": f"http://me:${{WORD}}@{host}/v1",
+            "query": f"http://{host}/v1?k=${{WORD}}",
+        }[place]
+        if source == "process":
+            monkeypatch.setenv("WORD", CANARY)
+        else:
+            Path(".env").write_text(f"WORD={CANARY}\n")
+        suite = write(target={"name": "bot", **FORMS[form], key: address}, gates=["contains >= 0"])
+        plan = command("plan", suite, "--offline")
+        done = command(suite, "-o", "x.html", "-o", "x.json", "-o", "x.xml", "-o", "x.md")
+        assert (plan.code, done.code, server.calls) == (0, 0, 1), plan.err + done.err
+        sent = server.requests[-1]
+        expected = CANARY if place != "login" else "Basic"
+        assert expected in f"{sent.path} {sent.headers}"
+    texts = {str(path): path.read_text(errors="replace") for path in Path().rglob("*") if path.is_file()}
+    texts.pop(".env", None)
+    texts |= {"plan": plan.out + plan.err, "run": done.out + done.err, "terminal": "".join(capfd.readouterr())}
+    assert [name for name, text in texts.items() if CANARY in text] == []
+    (folder,) = Path("runs/s").iterdir()
+    written = json.loads((folder / "run.json").read_text())["resolved"]["targets"][0][key]
+    assert "${WORD}" in written or place == "login"
+
+
+def test_a_variable_for_the_host_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer() as server:
+        for text, address in {
+            "${WHERE}": server.base_url,
+            "${WHERE}/${TEAM}": server.base_url,
+            f"http://${{WHERE}}:{server.port}/v1": "127.0.0.1",
+        }.items():
+            monkeypatch.setenv("WHERE", address)
+            monkeypatch.setenv("TEAM", "research")
+            plan = command("plan", write(target={"model": "m", "base_url": text}), "--offline")
+            assert plan.code == 0, plan.err
+            assert f"at {server.base_url}" in plan.out
+            assert "research" not in plan.out
