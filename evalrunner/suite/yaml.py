@@ -6,26 +6,34 @@ anchors and merge keys work, dates stay text.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.resolver import Resolver
 
 from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.spelling import spelled
 from evalrunner.storage import EncodingError, FileTooLargeError, decode_utf8, read_file
 from evalrunner.suite.schema import KeyPath
-from evalrunner.suite.yaml_errors import explain, quoted_template
+from evalrunner.suite.yaml_errors import control_character, explain, quoted_template
 
 MAX_BYTES = 16 * 1024 * 1024  # of a suite file; data belongs in a dataset
+MAX_PYTHON_LENGTH = 512 * 1024  # characters that PyYAML's own scanner reads; it takes a second for them
+ODD = re.compile(r"[\t\ufeff]|(?<!\S)!(?!\S)")
+"""Tabs, byte order marks and tags without a name, which libyaml reads otherwise than PyYAML's own scanner."""
 SPELLED_KINDS = frozenset({int, float, bool})
 MAX_DEPTH = 100  # levels of nesting
-MAX_VALUES = 1_000_000  # after aliases are resolved: a few lines can expand to billions
+MAX_VALUES = 250_000  # after aliases are resolved: a few lines can expand to billions
 MERGE = "tag:yaml.org,2002:merge"
 TAGS: Mapping[type[yaml.Node], frozenset[str]] = {
     yaml.ScalarNode: frozenset({"null", "bool", "int", "float", "str", "merge"}),
@@ -35,21 +43,10 @@ TAGS: Mapping[type[yaml.Node], frozenset[str]] = {
 """The tags of the core schema by what they stand on; others make values that no suite can use."""
 
 
-class _Loader(yaml.SafeLoader):
+class _CoreSchema(SafeConstructor, Resolver):
     """Resolves plain scalars by the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema)."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  the attribute of PyYAML
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node. Its depth is limited here, because composing it recurses."""
-        self.depth += 1
-        if self.depth > MAX_DEPTH + 1:
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise _limit_error(f"more than {MAX_DEPTH} levels", mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
 
 
 for _tag, _pattern, _first in (
@@ -59,7 +56,51 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+0123456789.")),
     ("merge", r"<<", ["<"]),
 ):  # fmt: skip
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+    _CoreSchema.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+class _BoundedComposer(Composer):
+    """Limits depth and values while it composes, with aliases counted as what they expand to."""
+
+    depth = 0
+    values = 0
+
+    def compose_document(self) -> yaml.Node | None:
+        """The document; its anchors mean nothing in another one."""
+        self.sizes: dict[str, int] = {}  # values below each anchor; one that is not complete yet has none
+        return super().compose_document()
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node."""
+        event = self.peek_event()  # type: ignore[attr-defined]  # of the parser
+        before = self.values
+        self.values += self.sizes.get(event.anchor or "", 0) if isinstance(event, yaml.AliasEvent) else 1
+        self.depth += 1
+        if self.depth > MAX_DEPTH + 1:
+            raise _too_deep(event.start_mark)
+        if self.values > MAX_VALUES:
+            raise _too_many_values(event.start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if event.anchor is not None and not isinstance(event, yaml.AliasEvent):
+            self.sizes[event.anchor] = self.values - before
+        return node
+
+
+class _PythonLoader(_BoundedComposer, _CoreSchema, yaml.SafeLoader):
+    """Scans with PyYAML's own code: slow, but its errors say most. Builds the tree and values of the other loader."""
+
+
+if yaml.__with_libyaml__:
+
+    class _CLoader(_BoundedComposer, yaml.cyaml.CParser, _CoreSchema):  # type: ignore[name-defined,misc]  # stubs lack it
+        """Scans with libyaml, in a thirtieth of the time."""
+
+        def __init__(self, text: str) -> None:
+            yaml.cyaml.CParser.__init__(self, text)  # type: ignore[attr-defined]
+            Composer.__init__(self)
+            SafeConstructor.__init__(self)
+            Resolver.__init__(self)
 
 
 VERBATIM_SECTIONS: frozenset[KeyPath] = frozenset({("dataset", "rows"), ("dataset", "where")})
@@ -71,14 +112,22 @@ def _limit_error(what: str, mark: yaml.Mark) -> yaml.constructor.ConstructorErro
     return yaml.constructor.ConstructorError(None, None, what, mark)
 
 
-def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+def _too_deep(mark: yaml.Mark) -> yaml.constructor.ConstructorError:
+    return _limit_error(f"more than {MAX_DEPTH} levels", mark)
+
+
+def _too_many_values(mark: yaml.Mark) -> yaml.constructor.ConstructorError:
+    return _limit_error(f"more than {MAX_VALUES:,} values; put the data into a dataset file (JSON Lines, CSV, …)", mark)
+
+
+def _construct_int(loader: _CoreSchema, node: yaml.ScalarNode) -> int:
     text = str(node.value)
     if len(text) > (4000 if text.isdigit() else 3000):  # Python prints no longer ones; hexadecimal digits count more
         raise _limit_error("a number of more than 3,000 digits; put it in quotes", node.start_mark)
     return int(text, 16) if text.startswith("0x") else int(text)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_CoreSchema.add_constructor("tag:yaml.org,2002:int", _construct_int)  # type: ignore[type-var]  # a mixin of loaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,28 +216,69 @@ def load_document(path: Path, *, label: str, regular: bool = False) -> Document:
     return parse_document(text, file=label)
 
 
-def parse_document(text: str, *, file: str, base: KeyPath = ()) -> Document:
+def parse_document(
+    text: str, *, file: str, base: KeyPath = (), libyaml: bool = bool(yaml.__with_libyaml__)
+) -> Document:
     """The document in `text`. Raises SuiteError with line and column if it is not YAML.
 
-    `base` is the place in a suite that the text is for, where it is only a part of one.
+    `base` is the place in a suite that the text is for, where it is only a part of one. Without `libyaml`, PyYAML's own
+    scanner is used, as where PyYAML has no libyaml.
     """
     document = Document(file)
-    loader: _Loader | None = None
+    if (strange := yaml.reader.Reader.NON_PRINTABLE.search(text)) is not None:
+        slip = control_character(text, strange.start())
+        raise SuiteError([Problem(slip.place(file), "", slip.message)])
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is not None:
-            builder = _Builder(loader, document, text, base)
-            document.data = builder.build(node, (), 0)
-            if builder.unreadable:
-                document.raise_problems()
+        with _without_collections():
+            loader, node = _compose(text, libyaml=libyaml)
+            if node is not None:
+                builder = _Builder(loader, document, text, base)
+                document.data = builder.build(node, (), 0)
+                if builder.unreadable:
+                    document.raise_problems()
     except yaml.YAMLError as broken:
         slip = explain(broken, text)
         raise SuiteError([Problem(slip.place(file), "", slip.message)]) from None
-    finally:
-        if loader is not None:
-            loader.dispose()
     return document
+
+
+def _compose(text: str, *, libyaml: bool) -> tuple[_CoreSchema, yaml.Node | None]:
+    """The loader and the tree of a text. Raises YAMLError.
+
+    What libyaml refuses is read again by PyYAML's own scanner, which says more, and which takes some forms that libyaml
+    does not, such as characters beyond 16 bits in two escapes.
+    """
+    short = len(text) <= MAX_PYTHON_LENGTH
+    if libyaml and not (short and ODD.search(text)):
+        fast = _CLoader(text)
+        try:
+            return fast, fast.get_single_node()
+        except (yaml.scanner.ScannerError, yaml.parser.ParserError):
+            if not short:
+                raise
+    elif not short:
+        raise _limit_error(
+            f"more than {MAX_PYTHON_LENGTH:,} characters, which takes PyYAML with libyaml; install a wheel of PyYAML, or "
+            "put the data into a dataset file",
+            yaml.Mark("", 0, 0, 0, None, 0),
+        )
+    loader = _PythonLoader(text)
+    try:
+        return loader, loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """No garbage collections, which take most of the time where a hundred thousand objects are made at once."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _verbatim(value: float | bool, text: str) -> Any:
@@ -206,7 +296,7 @@ def _verbatim(value: float | bool, text: str) -> Any:
 class _Builder:
     """Builds data and positions from the node tree, in one pass. `unreadable` values are reported and left out."""
 
-    def __init__(self, loader: _Loader, document: Document, text: str, base: KeyPath) -> None:
+    def __init__(self, loader: _CoreSchema, document: Document, text: str, base: KeyPath) -> None:
         self.loader = loader
         self.base = base
         self.document = document
@@ -219,14 +309,13 @@ class _Builder:
     def build(self, node: yaml.Node, path: KeyPath, depth: int) -> Any:
         self.values += 1
         if depth > MAX_DEPTH or self.values > MAX_VALUES:
-            limit = f"{MAX_DEPTH} levels" if depth > MAX_DEPTH else f"{MAX_VALUES:,} values"
-            raise _limit_error(f"more than {limit}", node.start_mark)
+            raise _too_many_values(node.start_mark) if depth <= MAX_DEPTH else _too_deep(node.start_mark)
         if id(node) in self.parents:
             raise _limit_error("an anchor that contains its own alias", node.start_mark)
         self.document.marks[path] = Mark(node.start_mark.line + 1, node.start_mark.column + 1)
         kind, _, name = str(node.tag).rpartition(":")
         if kind != "tag:yaml.org,2002" or name not in TAGS[type(node)]:
-            shown = f"!!{name}" if kind == "tag:yaml.org,2002" else str(node.tag)
+            shown = (f"!!{name}" if kind == "tag:yaml.org,2002" else str(node.tag))[:40]
             return self._refuse(node, path, f"the tag {shown} is not known here; put the text in quotes, without a tag")
         if isinstance(node, yaml.MappingNode | yaml.SequenceNode):
             self.parents.add(id(node))
@@ -313,7 +402,7 @@ class _Builder:
                     raise _limit_error("'<<' with something that is no mapping; write <<: *defaults", each.start_mark)
                 self.values += len(each.value)
                 if self.values > MAX_VALUES:
-                    raise _limit_error(f"more than {MAX_VALUES:,} values", each.start_mark)
+                    raise _too_many_values(each.start_mark)
                 for name, entry in self._entries(each).items():
                     merged.setdefault(name, entry)
         self.merging.discard(id(node))

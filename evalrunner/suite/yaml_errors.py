@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import yaml
@@ -51,6 +52,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     ("found unexpected end of stream", "a quote that is not closed"),
     ("found unexpected document separator", "a quote that is not closed before the line ---"),
+    ("exceeded maximum nesting depth", "more than 100 levels"),
     ("but found another document", "several documents; put each suite into a file of its own, without ---"),
     (
         "expected ',' or ']'",
@@ -90,6 +92,19 @@ SENTENCES: tuple[tuple[str, str], ...] = (
 )
 """Words of PyYAML and a sentence for each; {0} is what PyYAML quotes."""
 
+LIBYAML: Mapping[str, str] = {
+    "mapping values are not allowed in this context": "mapping values are not allowed here",
+    "block sequence entries are not allowed in this context": "sequence entries are not allowed here",
+    "did not find expected node content": "expected the node content",
+    "did not find expected key": "expected <block end>",
+    "did not find expected '-' indicator": "expected <block end>",
+    "did not find expected comment or line break": "expected a comment or a line break",
+    "did not find expected chomping or indentation": "expected chomping or indentation indicators",
+    "did not find expected hexdecimal number": "expected escape sequence of",
+    "found a tab character": "found character '\\t' that cannot start any token",
+}
+"""Words of libyaml and those of PyYAML for the same. Only files that are too long for PyYAML's scanner need them."""
+
 
 class YamlSlip(NamedTuple):
     """A mistake in a YAML file: its line and column, counted from 1 (0: unknown), and a sentence."""
@@ -105,10 +120,9 @@ class YamlSlip(NamedTuple):
 
 def explain(error: yaml.YAMLError, text: str) -> YamlSlip:
     """What an exception of PyYAML means for the author of `text`."""
-    if isinstance(error, yaml.reader.ReaderError):
-        return _control_character(text, error.position)
     assert isinstance(error, yaml.MarkedYAMLError)  # PyYAML raises no others while it reads
     problem, context = error.problem or "", error.context or ""
+    problem = next((words for words_of_c, words in LIBYAML.items() if problem.startswith(words_of_c)), problem)
     mark = error.problem_mark or error.context_mark
     if problem.startswith("found unexpected end of stream") and error.context_mark is not None:
         mark = error.context_mark  # the quote that is open
@@ -162,7 +176,8 @@ def _is_quoted(before: str) -> bool:
     return before.count('"') % 2 == 1 or before.count("'") % 2 == 1
 
 
-def _control_character(text: str, position: int) -> YamlSlip:
+def control_character(text: str, position: int) -> YamlSlip:
+    """The slip of a character that no YAML file may have."""
     code = ord(text[position]) if position < len(text) else 0
     line = text.count("\n", 0, position) + 1
     column = position - (text.rfind("\n", 0, position) + 1) + 1
