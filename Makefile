@@ -5,7 +5,11 @@ TORCH := torch==2.13.0
 # worksteal keeps tests of one module, and their servers and pages, on one worker until another is idle
 PYTEST = $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-slow test-all mutants compiled check format bench dist clean
+VERSIONED = not slow and not model and not litellm and not mlflow and not hf and not browser
+# Everything that `pip install 'evalrunner[all]'` brings, in its newest versions.
+SHIPPED = dist/requirements.txt
+
+.PHONY: demo test test-slow test-all test-lowest test-newest mutants compiled check format bench dist audit licenses clean
 
 demo: .venv/.demo
 	$(BIN)/evalrun suites/qa.yaml
@@ -18,6 +22,14 @@ test-slow: compiled
 
 test-all: compiled
 	$(PYTEST)
+
+# The oldest and the newest versions that pyproject.toml allows, each in its own environment. Tests of the embedded model,
+# servers and browsers are left out: they test other programs more than these versions.
+test-lowest: .venv/.lowest
+	.venv/lowest/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m '$(VERSIONED)'
+
+test-newest: .venv/.newest
+	.venv/newest/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m '$(VERSIONED)'
 
 # Takes about half an hour on two idle cores; a second run tests only the functions that changed.
 mutants: .venv/.mutation
@@ -47,6 +59,22 @@ dist: .venv/.dev
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 
+# Known vulnerabilities of everything a user installs. A package that could not be checked is an error too.
+audit: $(SHIPPED)
+	$(BIN)/uv tool run pip-audit --strict --no-deps --disable-pip --requirement $(SHIPPED)
+
+# Licenses of everything a user installs. pyphen may be used under the MPL 1.1; its other choices are (L)GPL.
+licenses: $(SHIPPED)
+	$(BIN)/uv venv --quiet --clear dist/shipped
+	$(BIN)/uv pip install --quiet --python dist/shipped/bin/python --requirement $(SHIPPED)
+	$(BIN)/uv tool run pip-licenses --python dist/shipped/bin/python --from mixed --with-urls
+	$(BIN)/uv tool run pip-licenses --python dist/shipped/bin/python --from mixed --partial-match \
+	  --fail-on GPL --ignore-packages pyphen >/dev/null
+
+$(SHIPPED): pyproject.toml .venv/.dev
+	mkdir -p dist
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --extra all --output-file $(SHIPPED) pyproject.toml
+
 clean:
 	rm -rf .venv runs dist mutants
 
@@ -65,6 +93,12 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]'
 	touch $@ .venv/.demo
+
+.venv/.lowest .venv/.newest: .venv/.%: .venv/.dev
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/$*
+	$(BIN)/uv pip install --quiet --python .venv/$*/bin/python --editable '.[dev]' \
+	  --resolution $(if $(filter lowest,$*),lowest-direct,highest)
+	touch $@
 
 .venv/.mutation: .venv/.dev
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[mutation]'

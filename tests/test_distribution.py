@@ -63,6 +63,19 @@ def test_the_source_distribution_holds_package_suites_and_readme_only(dist: Path
     }  # fmt: skip
 
 
+def test_a_build_elsewhere_and_later_has_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+    (archive,) = dist.glob("evalrunner-*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    for path in source.rglob("*"):
+        os.utime(path)  # as in a new checkout
+    run(sys.executable, "-m", "build", "--outdir", tmp_path / "again", source, cwd=tmp_path)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == {
+        path.name: path.read_bytes() for path in dist.iterdir()
+    }
+
+
 def test_all_three_commands_of_an_installed_wheel_run_a_suite(dist: Path, tmp_path: Path) -> None:
     (wheel,) = dist.glob("evalrunner-*.whl")
     run(sys.executable, "-m", "uv", "venv", "--quiet", "--python", sys.executable, "venv", cwd=tmp_path)
