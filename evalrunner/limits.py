@@ -10,8 +10,8 @@ from typing import Final
 class Limits:
     """What a pattern may use for one text, and a template for one sample."""
 
-    match_s: float = 1.0
-    """CPU time of one search; the largest value of the option `match_timeout` if `fixed`, else its default."""
+    match_s: float = 5.0
+    """CPU time of one search: enough for quadratic cost. The default of `match_timeout`, and its maximum if `fixed`."""
     template_steps: int = 200_000
     """Passes of all loops of a template and calls of its macros."""
     template_s: float = 10.0
@@ -27,6 +27,6 @@ class Limits:
 
 STANDARD: Final = Limits()
 TIGHT: Final = Limits(
-    match_s=0.25, template_steps=20_000, template_s=2.0, text=1024 * 1024, items=50_000, bits=4_096, fixed=True
+    match_s=1.0, template_steps=20_000, template_s=2.0, text=1024 * 1024, items=50_000, bits=4_096, fixed=True
 )
 """For suites that nobody has read."""

@@ -17,6 +17,7 @@ from evalrunner.middleware.deadline import RowDeadline, StopSignal, pause_deadli
 from evalrunner.plugins import name_of
 from evalrunner.reasoning import strip_reasoning
 from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
+from evalrunner.scorers.matching import close_processes
 from evalrunner.suite.schema import FailOnError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 GRACE_S = 5.0  # for calls in flight to finish after a stop request
 MAX_AUTO_WORKERS = 256  # while endpoints adapt their own concurrency; a waiting row costs a few kilobytes
 MAX_AUTO_THREADS = 64
+MAX_TURN_S = 0.02  # of all workers, until signals and timers get their chance
 
 
 async def run_plan(
@@ -56,6 +58,7 @@ async def run_plan(
         await _until_done(workers, plan, state, stop)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
+        close_processes()
         # a thread that hangs in user-defined code must not block the end of the loop
         loop.set_default_executor(ThreadPoolExecutor(1))
     return state
@@ -121,6 +124,8 @@ class WorkerPool:
     monitor: RunMonitor | None = None
     workers: int = 1
     busy: int = 0
+    turn_ends_at: float = 0.0
+    turn_requested: bool = False
     row_done: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def work(self) -> None:
@@ -151,6 +156,16 @@ class WorkerPool:
             reason = self.state.add(row)
             if reason is not None:
                 self.stop.request(reason)
+            if time.monotonic() > self.turn_ends_at:  # stored answers and fast scorers never wait for anything
+                if not self.turn_requested:
+                    self.turn_requested = True
+                    asyncio.get_running_loop().call_soon(self._begin_turn)
+                await asyncio.sleep(0)
+
+    def _begin_turn(self) -> None:
+        """Let the workers run for a moment. Called before them in a pass of the loop, so that all share the moment."""
+        self.turn_requested = False
+        self.turn_ends_at = time.monotonic() + MAX_TURN_S
 
     def _holds(self, monitor: RunMonitor) -> bool:
         """Whether no job should start now: rows in flight may decide the run, which looks at its complete samples only.

@@ -1,4 +1,7 @@
-"""The scorer `regex`: whether a pattern matches. Patterns of exponential cost are refused before the run."""
+"""The scorer `regex`: whether a pattern matches. A search that takes too long is an error of its cell.
+
+Patterns that certainly take exponential time are refused before the run.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +12,47 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from evalrunner.domain import Declaration, Failure, Sample, SampleFilter, Score, Scorer, Skipped
+from evalrunner.domain import Declaration, Failure, Sample, SampleFilter, SampleValidator, Score, Scorer, Skipped
+from evalrunner.limits import STANDARD, Limits
+from evalrunner.plugins import PluginContext
+from evalrunner.scorers.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, compiles_soon
 from evalrunner.scorers.text import Normalizer, normalizer, same_number
 
 REPEATED_GROUP = re.compile(r"\)[*+{]")  # without one, the cost is polynomial
 TRIAL_LENGTH = 60  # characters: 1.6 ** 60, the slowest exponential growth, takes years; 60 ** 3 milliseconds
-CPU_LIMIT_S = 1.0  # CPU time, so that a busy machine does not look like a slow pattern
+CPU_LIMIT_S = 1.0  # of one search; CPU time, so that a busy machine does not look like a slow pattern
+TRIALS_S = 2.0  # of all searches that are fast
 WALL_LIMIT_S = 20.0  # where CPU time cannot be limited (Windows)
+MAX_UNTESTED_LENGTH = 1_000  # characters of a pattern that compiles at once, whatever it is
+SIGN = r"[^\\^$.|?*+()\[\]{}]"  # a character that stands for itself
+LITERAL = re.compile(rf"{SIGN}+(?![*?+{{])")  # at the start of a pattern
 
 TRIAL_CODE = """
-import json, re, signal, sys
-pattern, flags, length = json.loads(sys.stdin.readline())
-if hasattr(signal, "ITIMER_VIRTUAL"):
-    signal.setitimer(signal.ITIMER_VIRTUAL, float(sys.argv[1]))
-tails = [pattern[index:] for index, sign in enumerate(pattern) if sign == "("]
-for tried in [pattern, *tails[:40]]:
-    try:
-        compiled = re.compile(tried, flags)
-    except (re.error, OverflowError, RecursionError):
-        continue
-    signs = [chr(code) for code in range(32, 127)] + ["\\n", "\\u00e9"]
-    for unit in [*signs, *sorted({a + b for a in pattern[:20] for b in pattern[:20] if a != b})]:
-        text = (unit * length)[:length] + "\\0"
-        print(json.dumps(text), flush=True)
-        compiled.search(text)
+import json, re, signal, sys, time
+pattern, flags, length, start = json.loads(sys.stdin.readline())
+limit_s, all_s = map(float, sys.argv[1:])
+compiled = re.compile(pattern, flags)
+signs = [chr(code) for code in range(32, 127)] + ["\\n", "\\u00e9"]
+own = dict.fromkeys(sign for sign in pattern if sign > "\\x7f")
+units = [*signs, *own, *sorted({a + b for a in pattern[:20] for b in pattern[:20] if a != b})]
+for text in [begin + (unit * length)[:length] + "\\0" for unit in units for begin in dict.fromkeys(["", start])]:
+    if hasattr(signal, "ITIMER_VIRTUAL"):
+        signal.setitimer(signal.ITIMER_VIRTUAL, limit_s)
+    print(json.dumps(text), flush=True)
+    compiled.search(text)
+    if time.process_time() > all_s:
+        break
 """
 
-MAX_SEARCHED_LENGTH = 50_000  # characters; at quadratic cost up to a minute, a megabyte would take hours
+MAX_FAILURES = 3  # expected answers on which a pattern is too slow
 MAX_CAPTURE_LENGTH = 200  # characters of a captured text in an explanation
 
 
 def regex(
+    context: PluginContext | None = None,
     *,
     pattern: str,
     group: int | str | None = None,
@@ -58,6 +67,7 @@ def regex(
     ignore_articles: bool = False,
     ignore_whitespace: bool = False,
     normalize: Literal["none", "squad"] = "none",
+    match_timeout: float | None = None,
 ) -> Scorer:
     """1 if a pattern is found in the output or, with a group, if the captured text equals an accepted answer.
 
@@ -75,9 +85,11 @@ def regex(
         ignore_articles: Remove the words a, an and the from both texts before they are compared.
         ignore_whitespace: Treat any run of whitespace as one space.
         normalize: squad is all four of them, as in the evaluation script of SQuAD.
+        match_timeout: Maximum CPU time of one search in seconds; a longer one is an error of its row. Default: 5.
     """
+    limit_s = match_limit(match_timeout, STANDARD if context is None else context.limits)
     flags = (re.IGNORECASE * ignore_case) | (re.MULTILINE * multiline) | (re.DOTALL * dotall)
-    compiled = compile_pattern(pattern, flags, "pattern")
+    compiled = compile_pattern(pattern, flags, "pattern", limit_s)
     rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
     if group is None:
         if numeric or expected_pattern is not None or rule != Normalizer(case=ignore_case):
@@ -85,31 +97,45 @@ def regex(
         return Scorer(Search(compiled, negate), Declaration(binary=True))
     if negate:
         raise ValueError("'negate' cannot be combined with 'group'; remove one of them")
-    check_group(compiled, group, "pattern")
-    expected = None if expected_pattern is None else compile_pattern(expected_pattern, flags, "expected_pattern")
+    check_group(compiled.compiled, group, "pattern")
+    expected = (
+        None if expected_pattern is None else compile_pattern(expected_pattern, flags, "expected_pattern", limit_s)
+    )
     if expected is not None:
-        check_group(expected, group, "expected_pattern")
+        check_group(expected.compiled, group, "expected_pattern")
     function = Extract(compiled, group, find == "last", numeric, expected, rule)
     return Scorer(function, Declaration(binary=True, needs_expected=True))
 
 
+def match_limit(wanted: float | None, limits: Limits) -> float:
+    """The limit of a search in seconds. Raises ValueError if the option is too large, or not positive."""
+    if wanted is None:
+        return limits.match_s
+    if not 0 < wanted < float("inf"):
+        raise ValueError("'match_timeout' should be more than 0 seconds")
+    if limits.fixed and wanted > limits.match_s:
+        raise ValueError(f"'match_timeout' is {wanted:g}; an untrusted suite has at most {limits.match_s:g} s")
+    return wanted
+
+
 @functools.lru_cache(maxsize=256)
 def slow_text(pattern: re.Pattern[str]) -> str | None:
-    """The start of a text on which the pattern, or the part of it from a group on, takes too long; None if none was found."""
+    """The start of a text on which a search takes too long; None if none was found."""
     if REPEATED_GROUP.search(pattern.pattern) is None or not sys.executable:
         return None
-    request = json.dumps([pattern.pattern, pattern.flags, TRIAL_LENGTH])
+    start = LITERAL.match(pattern.pattern)
+    request = json.dumps([pattern.pattern, pattern.flags, TRIAL_LENGTH, start[0] if start else ""])
     try:
         output, too_long = _run_trial(request + "\n")
     except OSError:  # no process can be started: the pattern is accepted unchecked
         return None
-    tried = output.splitlines()
-    return f"{json.loads(tried[-1])[:12]}…" if too_long and tried else None
+    trials = output.splitlines()
+    return f"{json.loads(trials[-1])[: 12 + (start.end() if start else 0)]}…" if too_long and trials else None
 
 
 def _run_trial(request: str) -> tuple[str, bool]:
     """The output of the trial, and whether it ran out of time."""
-    command = [sys.executable, "-I", "-S", "-W", "ignore", "-c", TRIAL_CODE, str(CPU_LIMIT_S)]
+    command = [sys.executable, "-I", "-S", "-W", "ignore", "-c", TRIAL_CODE, str(CPU_LIMIT_S), str(TRIALS_S)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
     ) as trial:
@@ -123,10 +149,12 @@ def _run_trial(request: str) -> tuple[str, bool]:
     return output, alarm is not None and trial.returncode == -alarm
 
 
-def compile_pattern(pattern: str, flags: int, option: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str, flags: int, option: str, limit_s: float) -> Pattern:
     """The compiled pattern. Raises ValueError if it is invalid, or takes exponential time on some texts."""
     if not pattern:
         raise ValueError(f"'{option}' is empty, and an empty pattern matches every text")
+    if len(pattern) > MAX_UNTESTED_LENGTH and not compiles_soon(pattern, flags):
+        raise ValueError(f"'{option}' takes too long to compile; make it shorter, or write it without ignore_case")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about future syntax
@@ -139,7 +167,7 @@ def compile_pattern(pattern: str, flags: int, option: str) -> re.Pattern[str]:
             f"'{option}' takes exponential time on texts with {text!r} in them, and an output may have it; "
             "let a repeated group start with a character that cannot end it, or make it possessive: (?:…)++"
         )
-    return compiled
+    return Pattern(compiled, option, limit_s)
 
 
 def check_group(compiled: re.Pattern[str], group: int | str, option: str) -> None:
@@ -155,49 +183,79 @@ def check_group(compiled: re.Pattern[str], group: int | str, option: str) -> Non
 class Search:
     """Whether the pattern is found in the first `MAX_SEARCHED_LENGTH` characters."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
     negate: bool
 
-    def __call__(self, output: str) -> bool | Score:
-        matches = self.pattern.search(output, 0, MAX_SEARCHED_LENGTH) is not None
+    def __call__(self, output: str) -> bool | Score | Failure:
+        try:
+            matches = self.pattern.find(output) is not None
+        except SearchFailed as failed:
+            return Failure("timeout", str(failed))
         return with_searched_length(matches != self.negate, output)
 
 
 @dataclass(frozen=True, slots=True)
-class Extract(SampleFilter):
+class Extract(SampleFilter, SampleValidator):
     """Whether the text that the pattern captures in the output equals an accepted answer."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
     group: int | str
     last: bool
     numeric: bool
-    expected_pattern: re.Pattern[str] | None
+    expected_pattern: Pattern | None
     rule: Normalizer
+    failures: list[SearchFailed] = field(default_factory=list, compare=False)
 
     def __call__(self, output: str, sample: Sample) -> Score | Skipped | Failure:
         answers = [answer for answer in sample.expected if answer.strip()]
         if not answers:
             return Skipped("the expected answer is blank")
-        wanted = [reference for answer in answers if (reference := self._reference(answer)) is not None]
-        if not wanted:
-            # a 0 would blame the model for a pattern that does not fit the dataset
-            return Failure("function", f"'expected_pattern' finds nothing in the expected answer {answers[0][:80]!r}")
-        captured = capture(self.pattern, self.group, output, last=self.last)
+        try:
+            wanted = [reference for answer in answers if (reference := self._reference(answer)) is not None]
+            if not wanted:
+                # a 0 would blame the model for a pattern that does not fit the dataset
+                return Failure(
+                    "function", f"'expected_pattern' finds nothing in the expected answer {answers[0][:80]!r}"
+                )
+            captured = self._capture(self.pattern, output)
+        except SearchFailed as failed:
+            return Failure("timeout", str(failed))
         if captured is None:
             return with_searched_length(False, output, "the pattern was not found")
         right = any(self._same(captured, answer) for answer in wanted)
         return with_searched_length(right, output, f"captured {captured[:MAX_CAPTURE_LENGTH]!r}")
 
+    def check(self, sample: Sample) -> str | None:
+        """That a search in the accepted answers takes too long; after a few of them, none is searched again."""
+        if self.expected_pattern is None:
+            return None
+        if len(self.failures) >= MAX_FAILURES:
+            return str(self.failures[-1])
+        try:
+            for answer in sample.expected:
+                self._reference(answer)
+        except SearchFailed as failed:
+            self.failures.append(failed)
+            return str(failed)
+        return None
+
     def skip_reason(self, sample: Sample) -> str | None:
         """That `expected_pattern` finds nothing; None if it finds something in one of the accepted answers."""
-        if self.expected_pattern is None or any(map(self._reference, sample.expected)):
+        if self.expected_pattern is None or self.failures:
             return None
-        return "'expected_pattern' finds nothing in the expected answer"
+        try:
+            finds = any(self._reference(answer) for answer in sample.expected)
+        except SearchFailed:  # `check` reports it
+            return None
+        return None if finds else "'expected_pattern' finds nothing in the expected answer"
 
     def _reference(self, answer: str) -> str | None:
-        if self.expected_pattern is None:
-            return answer
-        return capture(self.expected_pattern, self.group, answer, last=self.last)
+        return answer if self.expected_pattern is None else self._capture(self.expected_pattern, answer)
+
+    def _capture(self, pattern: Pattern, text: str) -> str | None:
+        """The text of the group; None if nothing matches or the group is not in the match."""
+        match = pattern.find(text, self.group, last=self.last)
+        return None if match is None else match[0]
 
     def _same(self, captured: str, answer: str) -> bool:
         equal = same_number(captured, answer) if self.numeric else None
@@ -205,17 +263,6 @@ class Extract(SampleFilter):
             return equal
         rule, wanted = self.rule.of_answer(answer)
         return rule(captured) == wanted
-
-
-def capture(pattern: re.Pattern[str], group: int | str, text: str, *, last: bool) -> str | None:
-    """The text of the group in the first or last match; None if nothing matches or the group is not in the match."""
-    if last:
-        newest = deque(pattern.finditer(text, max(0, len(text) - MAX_SEARCHED_LENGTH)), maxlen=1)
-        match = newest[0] if newest else None
-    else:
-        match = pattern.search(text, 0, MAX_SEARCHED_LENGTH)
-    captured: str | None = None if match is None else match[group]
-    return captured
 
 
 def with_searched_length(value: bool, output: str, explanation: str | None = None) -> Score:
