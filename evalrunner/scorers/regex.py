@@ -89,7 +89,7 @@ def regex(
     """
     limit_s = match_limit(match_timeout, STANDARD if context is None else context.limits)
     flags = (re.IGNORECASE * ignore_case) | (re.MULTILINE * multiline) | (re.DOTALL * dotall)
-    compiled = compile_pattern(pattern, flags, "pattern", limit_s)
+    compiled = compile_pattern(pattern, flags, "pattern", limit_s, group)
     rule = normalizer(ignore_case, ignore_punctuation, ignore_articles, ignore_whitespace, normalize)
     if group is None:
         if numeric or expected_pattern is not None or rule != Normalizer(case=ignore_case):
@@ -97,12 +97,9 @@ def regex(
         return Scorer(Search(compiled, negate), Declaration(binary=True))
     if negate:
         raise ValueError("'negate' cannot be combined with 'group'; remove one of them")
-    check_group(compiled.compiled, group, "pattern")
-    expected = (
-        None if expected_pattern is None else compile_pattern(expected_pattern, flags, "expected_pattern", limit_s)
-    )
-    if expected is not None:
-        check_group(expected.compiled, group, "expected_pattern")
+    expected: Pattern | None = None
+    if expected_pattern is not None:
+        expected = compile_pattern(expected_pattern, flags, "expected_pattern", limit_s, group)
     function = Extract(compiled, group, find == "last", numeric, expected, rule)
     return Scorer(function, Declaration(binary=True, needs_expected=True))
 
@@ -149,8 +146,8 @@ def _run_trial(request: str) -> tuple[str, bool]:
     return output, alarm is not None and trial.returncode == -alarm
 
 
-def compile_pattern(pattern: str, flags: int, option: str, limit_s: float) -> Pattern:
-    """The compiled pattern. Raises ValueError if it is invalid, or takes exponential time on some texts."""
+def compile_pattern(pattern: str, flags: int, option: str, limit_s: float, group: int | str | None) -> Pattern:
+    """The compiled pattern. Raises ValueError if it is invalid, lacks the group, or takes exponential time on some texts."""
     if not pattern:
         raise ValueError(f"'{option}' is empty, and an empty pattern matches every text")
     if len(pattern) > MAX_UNTESTED_LENGTH and not compiles_soon(pattern, flags):
@@ -161,6 +158,7 @@ def compile_pattern(pattern: str, flags: int, option: str, limit_s: float) -> Pa
             compiled = re.compile(pattern, flags)
     except (re.error, OverflowError, RecursionError) as broken:
         raise ValueError(f"'{option}' is not a regular expression: {broken}") from None
+    check_group(compiled, group, option)
     text = slow_text(compiled)
     if text is not None:
         raise ValueError(
@@ -170,7 +168,7 @@ def compile_pattern(pattern: str, flags: int, option: str, limit_s: float) -> Pa
     return Pattern(compiled, option, limit_s)
 
 
-def check_group(compiled: re.Pattern[str], group: int | str, option: str) -> None:
+def check_group(compiled: re.Pattern[str], group: int | str | None, option: str) -> None:
     """Raises ValueError if a pattern has no such group."""
     if isinstance(group, str) and group not in compiled.groupindex:
         named = ", ".join(compiled.groupindex) or "no named groups"
