@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 KEEPALIVE_S = 30.0
 REQUESTS_PER_CLIENT = 16
 CONNECTING = frozenset({"connection.connect_tcp.started", "connection.start_tls.started"})  # events of httpcore
+HEAD_RECEIVED, REPLY_RECEIVED = "http11.receive_response_headers.complete", "http11.response_closed.started"
 SOCKS_HELP = "install httpx with its extra: pip install 'httpx[socks]'"
 
 
@@ -71,29 +72,21 @@ class HttpxTransport:
     async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply | Failure:
         """The reply, or the failure that an exception means: of httpx, or of anything that the client calls."""
         limit_s = min(request.timeout_s, MAX_TIMEOUT_S)
-        loop, phase = asyncio.get_running_loop(), ""
-
-        async def on_event(event: str, _info: Any) -> None:
-            """Restart the clock when the request leaves the queue of the pool: the server does not cause that wait."""
-            nonlocal phase
-            if not phase:
-                limit.reschedule(loop.time() + limit_s)
-            phase = event
-
         limit = asyncio.timeout(limit_s)
+        exchange = _Exchange(limit, limit_s)
         place = self._next_client()
         self._in_flight[place] += 1
         try:
             async with limit:
-                return await self._send(self._clients[place], request, sink, on_event)
+                return await self._send(self._clients[place], request, sink, exchange)
         except TimeoutError as error:
             if not limit.expired():  # raised by something that the client calls
                 return _client_crash(error)
-            if phase in CONNECTING:
+            if exchange.phase in CONNECTING:
                 return connect_failure(request, "timed out", proxies=self._proxies)
-            return request_timeout(request) if phase or not self._has_pool() else _pool_exhausted(limit_s)
+            return request_timeout(request) if exchange.phase or not self._has_pool() else _pool_exhausted(limit_s)
         except Exception as error:  # a user-defined client may raise anything
-            return self._failure_of(error, request)
+            return exchange.redirect or self._failure_of(error, request)
         finally:
             self._in_flight[place] -= 1
 
@@ -115,20 +108,18 @@ class HttpxTransport:
         return len(self._clients) - 1
 
     async def _send(
-        self, client: httpx.AsyncClient, request: HttpRequest, sink: Sink | None, on_event: Any
+        self, client: httpx.AsyncClient, request: HttpRequest, sink: Sink | None, exchange: _Exchange
     ) -> HttpReply | Failure:
         connect_s = min(CONNECT_TIMEOUT_S, request.timeout_s)
         prepared = client.build_request(
             request.method, request.url, content=request.body,
             headers=[(name.encode("ascii"), value.encode()) for name, value in request.headers.items()],
             timeout=self._httpx.Timeout(None, connect=connect_s),
-            extensions={"trace": on_event},
+            extensions={"trace": exchange.on_event},
         )  # fmt: skip
-        response = await client.send(prepared, stream=True, follow_redirects=False)
+        response = exchange.response = await client.send(prepared, stream=True, follow_redirects=False)
         try:
-            headers: dict[str, str] = {}
-            for name, value in response.headers.raw:
-                headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+            headers = _read_headers(response.headers.raw)
             if sink is not None and response.is_success:
                 body = await self._stream_body(response, sink)
             else:
@@ -190,6 +181,44 @@ class HttpxTransport:
         if isinstance(error, httpx.TransportError | httpx.DecodingError):
             return broken_connection(request, _message(error))
         return _client_crash(error)
+
+
+class _Exchange:
+    """One request as httpcore reports it, event by event. `limit` is the timeout of the request."""
+
+    def __init__(self, limit: asyncio.Timeout, limit_s: float) -> None:
+        self.phase = ""
+        self.response: httpx.Response | None = None
+        self.redirect: HttpReply | None = None  # httpx raises for one to an address that it cannot parse
+        self._limit = limit
+        self._limit_s = limit_s
+
+    async def on_event(self, event: str, info: Mapping[str, Any]) -> None:
+        """Restart the clock when the request leaves the queue of the pool: the server does not cause that wait."""
+        if not self.phase:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._limit_s)
+        self.phase = event
+        if event == HEAD_RECEIVED:
+            _, status, _, headers, *_ = info["return_value"]
+            self.redirect = HttpReply(status, _read_headers(headers), b"") if 300 <= status < 400 else None
+        elif event == REPLY_RECEIVED and self.response is not None and _has_more(self.response):
+            await self.response.extensions["network_stream"].aclose()
+
+
+def _has_more(response: httpx.Response) -> bool:
+    """Whether bytes came behind a whole reply: httpcore takes them for the reply to the next request of the connection."""
+    stream: Any = response.stream
+    for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        stream = getattr(stream, name, None)
+    return stream is not None and bool(stream.trailing_data[0])
+
+
+def _read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The first value of each header, names in lower case."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+    return headers
 
 
 def open_httpx(

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
+import struct
 import threading
 import time
 from collections import Counter
@@ -92,6 +94,17 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Wire:
+    """The whole reply in pieces, head included: bytes are written unchanged, a number is a wait in seconds.
+
+    Then the connection is kept, closed, reset, or stays open with the reply owed (`hang`).
+    """
+
+    pieces: tuple[bytes | float, ...]
+    ending: Literal["keep", "close", "reset", "hang"] = "keep"
+
+
+@dataclass(frozen=True)
 class Slow:
     """Another action after a wait."""
 
@@ -99,7 +112,7 @@ class Slow:
     then: Answer | Streamed | Status | Cut | Malformed | Raw = Answer()
 
 
-Action = Answer | Streamed | Status | Hang | Cut | Malformed | Raw | Slow
+Action = Answer | Streamed | Status | Hang | Cut | Malformed | Raw | Wire | Slow
 Script = Callable[[Any, int], Action]
 
 
@@ -269,6 +282,9 @@ class _Connection(asyncio.Protocol):
             self.transport.write(_streamed_head(action))
             self.send(action, 0)
             return
+        if isinstance(action, Wire):
+            self.write(action, 0)
+            return
         self.settle()
         if isinstance(action, Raw):
             self.transport.write(action.reply)
@@ -297,6 +313,29 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
         else:
             self.transport.write(b"0\r\n\r\n")
+
+    def write(self, action: Wire, place: int) -> None:
+        """Write the pieces from `place` on, then end as the action says."""
+        for now in range(place, len(action.pieces)):
+            if self.transport is None:
+                return
+            piece = action.pieces[now]
+            if not isinstance(piece, bytes):
+                self.server._loop.call_later(piece, self.write, action, now + 1)
+                return
+            self.transport.write(piece)
+        if self.transport is None or action.ending == "hang":
+            return
+        self.settle()
+        if action.ending == "close":
+            self.transport.close()
+        elif action.ending == "reset":
+            self.reset(self.transport)
+
+    def reset(self, transport: asyncio.Transport) -> None:
+        """End the connection with an RST, in place of the FIN of a regular end."""
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
     def settle(self) -> None:
         self.owed -= 1
