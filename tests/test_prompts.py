@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from evalrunner.domain import Sample
-from evalrunner.prompts import ABSENT, PromptError, compile_prompt, find_value
+from evalrunner.prompts import ABSENT, compile_prompt, find_value
+from evalrunner.templates import PromptError
 
 ROW = {"question": "2+2?", "topic": "sums", "choices": ["3", "4"], "meta": {"values": [1]}, "none": None, "my col": "x"}
 SAMPLE = Sample("q1", "2+2?", ("4",), ROW)

@@ -46,7 +46,7 @@ from evalrunner.plugins import (
     factory_options,
     resolve,
 )
-from evalrunner.prompts import Prompt, PromptedTarget, PromptError, compile_prompt
+from evalrunner.prompts import Prompt, PromptedTarget, compile_prompt
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer, parse_reducer
 from evalrunner.stats.summary import Design, Measure, builtin_measures
@@ -56,6 +56,7 @@ from evalrunner.suite.schema import KeyPath, ModelSpec, PaceSpec, PromptSpec, Ru
 from evalrunner.suite.validate import check_options
 from evalrunner.suite.yaml import Document, dotted
 from evalrunner.targets.recorded import RecordedColumn, RecordedRun
+from evalrunner.templates import PromptError
 
 if TYPE_CHECKING:
     from evalrunner.engine.judge import JudgeSession, ToolSupport

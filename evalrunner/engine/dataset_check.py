@@ -24,13 +24,14 @@ from evalrunner.errors import nearest
 from evalrunner.formatting import counted, one_line, plain_text
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.plugins import known_names
-from evalrunner.prompts import ABSENT, MESSAGES, PromptError, find_value
+from evalrunner.prompts import ABSENT, MESSAGES, find_value
 from evalrunner.stats.summary import Design, Groups, Population
 from evalrunner.suite.schema import ColumnSpec, KeyPath, Suite
 from evalrunner.suite.yaml import Document
 from evalrunner.targets.http import HttpTarget
 from evalrunner.targets.python import PythonTarget
 from evalrunner.targets.recorded import RecordedColumn
+from evalrunner.templates import PromptError
 
 MAX_SLICE_VALUES = 100  # a table of more is unreadable, and a column of ids is a mistake
 MIN_DISTINCT_ROWS = 20  # from here on, a slice with one row per value is a column of ids

@@ -47,6 +47,7 @@ for text in [begin + (unit * length)[:length] + "\\0" for unit in units for begi
         break
 """
 
+COMPARED = Declaration(binary=True, needs_expected=True)
 MAX_FAILURES = 3  # expected answers on which a pattern is too slow
 MAX_CAPTURE_LENGTH = 200  # characters of a captured text in an explanation
 
@@ -100,8 +101,7 @@ def regex(
     expected: Pattern | None = None
     if expected_pattern is not None:
         expected = compile_pattern(expected_pattern, flags, "expected_pattern", limit_s, group)
-    function = Extract(compiled, group, find == "last", numeric, expected, rule)
-    return Scorer(function, Declaration(binary=True, needs_expected=True))
+    return Scorer(Extract(compiled, group, find == "last", numeric, expected, rule), COMPARED)
 
 
 def match_limit(wanted: float | None, limits: Limits) -> float:

@@ -12,15 +12,9 @@ from evalrunner.domain import EMPTY, Completion, Endpoint, Failure, Request, Sam
 from evalrunner.endpoints.transport import HttpService
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.plugins import PluginContext
-from evalrunner.prompts import (
-    TEMPLATE_MARKS,
-    PromptError,
-    compile_template,
-    single_name,
-    template_context,
-    value_text,
-)
+from evalrunner.prompts import template_context
 from evalrunner.spelling import exact_json
+from evalrunner.templates import TEMPLATE_MARKS, PromptError, compile_template, single_name, value_text
 
 Fill: TypeAlias = Callable[[dict[str, Any]], Any]
 ADDRESS = re.compile(r"(?P<origin>(?i:https?)://[A-Za-z0-9._\-:\[\]]+)(?P<path>(?:[/?].*)?)", re.DOTALL)

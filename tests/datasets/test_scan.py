@@ -14,7 +14,8 @@ import pytest
 from evalrunner.datasets.source import Scan
 from evalrunner.domain import Sample
 from evalrunner.errors import RunError, SuiteError
-from evalrunner.prompts import PromptError, compile_prompt
+from evalrunner.prompts import compile_prompt
+from evalrunner.templates import PromptError
 from tests.datasets.reading import problems, source, write
 
 ROOT = Path(__file__).parents[2]
