@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "mysql": 3306, "postgresql": 5432, "mssql": 1433}
@@ -96,11 +96,13 @@ class HostPattern:
 class EgressPolicy:
     """The hosts that may be contacted: those of `patterns`, or with None every host that the suite names.
 
-    `source` is what set it, for messages: the key of the suite or the option of the command line.
+    `source` is what set it, for messages: the key of the suite or the option of the command line. `outer` has to allow
+    the host as well.
     """
 
     patterns: tuple[HostPattern, ...] | None = None
     source: str = "run.allow_hosts"
+    outer: EgressPolicy | None = None
 
     @classmethod
     def of(cls, hosts: Iterable[str] | None, source: str = "run.allow_hosts") -> EgressPolicy:
@@ -110,7 +112,11 @@ class EgressPolicy:
     @property
     def limited(self) -> bool:
         """Whether there is a list of hosts."""
-        return self.patterns is not None
+        return self.patterns is not None or (self.outer is not None and self.outer.limited)
+
+    def within(self, outer: EgressPolicy) -> EgressPolicy:
+        """The policy that allows what both allow."""
+        return replace(self, outer=outer) if outer.limited else self
 
     def allows(self, url: str) -> bool:
         """Whether the host of a URL may be contacted."""
@@ -118,6 +124,8 @@ class EgressPolicy:
 
     def refusal(self, url: str) -> str | None:
         """Why the host of a URL may not be contacted, as a sentence without a login; None if it may."""
+        if self.outer is not None and (refusal := self.outer.refusal(url)) is not None:
+            return refusal
         if self.patterns is None:
             return None
         try:

@@ -47,7 +47,12 @@ def accept_run(
     refused = _refusal_reason(run)
     if refused is not None and not force:
         raise SuiteError(f"cannot accept run {folder.id}: it {refused}. Use --force to accept it anyway")
-    path = baseline_path(_suite_folder(run, suite_file), run.suite, name)
+    base = _suite_folder(run, suite_file)
+    path = baseline_path(base, run.suite, name)
+    if run.options.get("untrusted") and not path.resolve().is_relative_to(base.resolve()):
+        raise SuiteError(
+            f"cannot accept run {folder.id}: its suite is untrusted, and {str(path)!r} leads out of its folder"
+        )
     before = _before(path, force=force)
     rows = collect_rows(read_rows(folder.path), epochs=run.epochs, outputs=outputs, slices=run.slices)
     if not rows:

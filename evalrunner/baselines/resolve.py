@@ -16,6 +16,7 @@ from evalrunner.runs.folder import RUN_FILE, RUN_ID, RunFolder, find_run
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 from evalrunner.suite.schema import GateSpec
+from evalrunner.suite.untrusted import Restrictions
 from evalrunner.suite.yaml import Document
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -68,6 +69,7 @@ class BaselineResolver:
     """Resolves references to baselines: beside the suite file, in the runs folder, or in another system.
 
     `addresses` are those of the suite's trackers. `candidate` is the run that is compared, if it is stored already.
+    `restrictions` are those of an untrusted suite.
     """
 
     folder: Path
@@ -75,6 +77,7 @@ class BaselineResolver:
     runs: Path
     addresses: Mapping[str, str | None] = field(default=EMPTY, kw_only=True)
     candidate: RunRef | None = field(default=None, kw_only=True)
+    restrictions: Restrictions | None = field(default=None, kw_only=True)
 
     def resolve(self, reference: str) -> Baseline | None:
         """The baseline, or None if there is none yet. Raises BadBaselineReference, RunNotFoundError and SuiteError."""
@@ -85,7 +88,7 @@ class BaselineResolver:
             return source.find(reference, self.suite, self.addresses.get(scheme_of(reference)), self.candidate)
         if is_path(reference) and source is None:
             path = self.folder / reference
-            if (path / RUN_FILE).is_file():
+            if self.restrictions is None and (path / RUN_FILE).is_file():
                 return baseline_of_run(RunFolder(path))
             return self._read(path, reference)
         if not NAME.fullmatch(reference):
@@ -98,6 +101,8 @@ class BaselineResolver:
         return baseline
 
     def _read(self, path: Path, label: str) -> Baseline | None:
+        if self.restrictions is not None and (refusal := self.restrictions.file_refusal(path)) is not None:
+            raise BadBaselineReference(f"the file of {label!r} {refusal}, which --untrusted refuses")
         try:
             return read_baseline(path, label=label)
         except FileNotFoundError:

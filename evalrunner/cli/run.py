@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from evalrunner.cli import options
-from evalrunner.suite.options import RunOptions
+from evalrunner.suite.options import RunOptions, with_trust_of
 from evalrunner.verdicts import INTERRUPTED, exit_code
 
 if TYPE_CHECKING:
@@ -264,6 +264,7 @@ def score(
     if file is None or not file.is_file():
         state = "a baseline does not name its suite" if file is None else f"suite {str(file)!r} not found"
         raise SuiteError(f"{state}; pass it: --suite FILE")
+    run_options = with_trust_of(stored.options, run_options)
     run_options = dataclasses.replace(run_options, gates=run_options.gates and stored.suite_file is not None)
     printer = Printer(quiet=quiet, as_json=as_json)
     results = run_and_print([str(file)], run_options, printer, stored)

@@ -33,9 +33,10 @@ from evalrunner.stats.summary import Design, Summary, builtin_measures, summariz
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.loader import open_suite, target_name
-from evalrunner.suite.options import RunOptions
+from evalrunner.suite.options import RunOptions, with_trust_of
 from evalrunner.suite.schema import GateSpec
 from evalrunner.suite.sections import read_address
+from evalrunner.suite.untrusted import refuse_baselines, restrictions_of
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import Document
 
@@ -54,10 +55,14 @@ def reevaluate_gates(
     `.env` files have an effect.
     """
     run = RunRecord.load(folder.path)
-    document, gates_of, base = _document(run, suite_file, options or RunOptions())
+    document, gates_of, base = _document(run, suite_file, with_trust_of(run.options, options or RunOptions()))
     reader = SectionReader(document, base)
     data = document.data if isinstance(document.data, Mapping) else {}
-    specs = _with_baseline(read_gates(reader, data), baseline)
+    specs = read_gates(reader, data)
+    restrictions = document.restrictions if baseline is None else None
+    if restrictions is not None:
+        refuse_baselines(specs, document, restrictions, base)
+    specs = _with_baseline(specs, baseline)
     document.excluded_targets.update(_target_names(data) - set(run.targets))
     measures, design = run.measures, _design(run, data)
     builder = GateBuilder(
@@ -71,7 +76,9 @@ def reevaluate_gates(
     gates = builder.build(specs)
     addresses = _tracker_addresses(run, reader, data, specs)
     document.raise_problems()
-    resolver = _CommandLineResolver(base, run.suite, runs, baseline, addresses=addresses, candidate=RunRef.of(run))
+    resolver = _CommandLineResolver(
+        base, run.suite, runs, baseline, addresses=addresses, candidate=RunRef.of(run), restrictions=restrictions
+    )
     baselines = resolve_baselines(document, [gate.spec for gate in gates], resolver)
     reject_incompatible(document, gates, baselines, run.provenance)
     document.raise_problems()
@@ -122,7 +129,8 @@ def _document(run: RunRecord, suite_file: Path | None, options: RunOptions) -> t
         return open_suite(file, options), f"{file}", file.parent
     if options.settings:
         raise SuiteError(f"--set changes a suite file, and {str(file)!r} was not found; name one: --suite FILE")
-    document = Document(RUN_FILE, dict(run.resolved), environ=suite_environment(file.parent, options))
+    environ, restrictions = suite_environment(file.parent, options), restrictions_of(file, options)
+    document = Document(RUN_FILE, dict(run.resolved), environ=environ, restrictions=restrictions)
     return document, f"the run, because {str(file)!r} was not found", file.parent
 
 
@@ -168,7 +176,8 @@ def _tracker_addresses(
     """The address of each tracker that a gate names: that of the option of the run, or else of the suite."""
     given = run.options
     names = {scheme_of(spec.baseline) for spec in specs if spec.baseline and baseline_source(spec.baseline) is not None}
-    return {name: given.get(name) or read_address(reader, data.get("tracking"), name) for name in names}
+    section = data.get("tracking") if reader.document.restrictions is None else None
+    return {name: given.get(name) or read_address(reader, section, name) for name in names}
 
 
 def _target_names(data: Mapping[str, Any]) -> set[str]:

@@ -46,6 +46,7 @@ def _of_run(folder: RunFolder) -> StoredAnswers:
         RunRef.of(run),
         len(samples) if run.decided is not None else run.dataset.rows,
         run.looks,
+        run.options,
     )
 
 

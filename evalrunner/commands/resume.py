@@ -14,7 +14,13 @@ from evalrunner.runs.folder import LOCK_FILE, ROWS_FILE, RunFolder, find_run
 from evalrunner.runs.provenance import differences
 from evalrunner.runs.record import LookRecord, RunRecord
 from evalrunner.runs.row_log import FinishedRows, remove_truncated_line, scan_keys
-from evalrunner.suite.options import RunOptions, merge_options, options_from, require_redacted_options
+from evalrunner.suite.options import (
+    RunOptions,
+    merge_options,
+    options_from,
+    require_own_options,
+    require_redacted_options,
+)
 
 LIMITED = ("digest", "rows", "limit")  # of a dataset: what changes if its limit does
 
@@ -58,7 +64,10 @@ def find_resumable_run(reference: str, given: RunOptions) -> ResumableRun:
             raise SuiteError(f"cannot resume run {folder.id}: {str(path)!r} is read-only; change that or copy the run")
     record = RunRecord.load(folder.path)
     require_redacted_options(record.options, given)
-    options = merge_options(options_from(record.options), given)
+    started_with = options_from(record.options)
+    if given.untrusted:
+        require_own_options(started_with, given)
+    options = merge_options(started_with, given)
     return ResumableRun(folder, record, replace(options, output_dir=folder.path.parent.parent))
 
 

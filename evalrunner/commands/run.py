@@ -37,6 +37,7 @@ from evalrunner.engine.result import (
 )
 from evalrunner.engine.runner import RunState, run_plan
 from evalrunner.errors import Problem, RunError, SuiteError
+from evalrunner.limits import STANDARD, TIGHT
 from evalrunner.middleware.deadline import StopSignal, Timing, row_real_time_left_s
 from evalrunner.redact import redact, register_environment
 from evalrunner.reports.outputs import check_distinct, check_outputs, open_outputs
@@ -48,6 +49,7 @@ from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
 from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
+from evalrunner.suite.untrusted import check_spending
 
 if TYPE_CHECKING:
     import httpx
@@ -134,6 +136,7 @@ async def _sent(result: RunResult, session: Session) -> RunResult:
 @asynccontextmanager
 async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncIterator[list[Plan]]:
     """The plans of suites, ready for their first call: models fetched and loaded, packages imported, Ctrl-C connected."""
+    check_spending(session.options)
     user_agent = f"evalrunner/{__version__}"
     async with EndpointPool(
         http_client=session.http_client, user_agent=user_agent, time_left_s=row_real_time_left_s
@@ -189,6 +192,7 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         refresh=session.options.refresh, stored_stdin=stored_stdin(session.resumed) if session.resumed else None,
         gating=session.options.gates, stored=session.stored, prefix=session.prefix,
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
+        limits=TIGHT if document.restrictions is not None else STANDARD,
     )  # fmt: skip
     return assembler.assemble(read)
 

@@ -28,6 +28,7 @@ from evalrunner.plugins import (
     resolve,
 )
 from evalrunner.suite.schema import DatasetSpec
+from evalrunner.suite.untrusted import Restrictions
 from evalrunner.suite.validate import check_value, describe_type, keys_of
 
 PACKED = frozenset({"parquet", "xlsx"})  # formats that are compressed themselves
@@ -150,14 +151,16 @@ def open_dataset(
     stored_stdin: Path | None = None,
     addresses: Mapping[str, str | None] = EMPTY,
     locate_row: Callable[[int], str] | None = None,
+    restrictions: Restrictions | None = None,
 ) -> SampleSource:
     """The dataset of a suite. Raises SuiteError for a missing file, an unknown reader or wrong options.
 
     Paths are relative to `folder`. `spool_folder` holds standard input, downloads and shuffled samples while the source
     lives. `stored_stdin` is a file read in place of standard input when a run is resumed. `addresses` are those of the
-    suite's trackers. `locate_row` returns the position of an inline row in the suite file.
+    suite's trackers. `locate_row` returns the position of an inline row in the suite file. `restrictions` are those of an
+    untrusted suite.
     """
-    resolver = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses, locate_row)
+    resolver = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses, locate_row, restrictions)
     source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled)
     source.origin = resolver.origin
     return source
@@ -178,6 +181,7 @@ class DatasetResolver:
     stored_stdin: Path | None = None
     addresses: Mapping[str, str | None] = EMPTY
     locate_row: Callable[[int], str] | None = None
+    restrictions: Restrictions | None = None
     problems: list[Problem] = field(default_factory=list)
     spooled: Path | None = None
     origin: Mapping[str, str] | None = None
@@ -257,7 +261,7 @@ class DatasetResolver:
                 self.spooled = self._spool(kind)
                 return self._builtin(self.spooled, kind, "stdin")
             refuse_address(path)
-            files = find_files(path, self.folder)
+            files = self._find_files(path)
         except FileNotResolved as missing:
             self.report("path", str(missing))
             return []
@@ -272,6 +276,14 @@ class DatasetResolver:
             else:
                 self.report("type", unknown_type(file))
         return sources
+
+    def _find_files(self, path: str) -> list[Path]:
+        """The files of a path or glob. Raises FileNotResolved, also for one that an untrusted suite may not read."""
+        files = find_files(path, self.folder)
+        for file in files:
+            if self.restrictions is not None and (refusal := self.restrictions.file_refusal(file)) is not None:
+                raise FileNotResolved(f"{str(file)!r} {refusal}, which --untrusted refuses")
+        return files
 
     def _spool(self, extension: str) -> Path:
         return self.stored_stdin or spool_stdin(self.stdin, self.spool_folder, extension)
@@ -314,7 +326,7 @@ class DatasetResolver:
             if path == STDIN:
                 self.spooled = self._spool("data")
                 return [str(self.spooled)]
-            return [str(file) for file in find_files(path, self.folder)]
+            return [str(file) for file in self._find_files(path)]
         except FileNotResolved as missing:
             if path == STDIN:
                 self.report("path", str(missing))

@@ -108,8 +108,9 @@ class Assembler:
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
         resolver = BaselineResolver(
-            suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, candidate=self.candidate
-        )
+            suite.folder, suite.name, self.runs, addresses=suite.tracking.addresses, candidate=self.candidate,
+            restrictions=self.document.restrictions,
+        )  # fmt: skip
         baselines = resolve_baselines(self.document, [gate.spec for gate in gates], resolver) if self.gating else {}
         dataset = self._guard(suite.dataset.key_path, partial(self._dataset, suite))
         self.document.raise_problems()
@@ -152,6 +153,7 @@ class Assembler:
             stored_stdin=self.stored_stdin,
             addresses=suite.tracking.addresses,
             locate_row=lambda number: self.document.problem_at((*suite.dataset.key_path, "rows", number), "").where,
+            restrictions=None if self.document.is_owners(("dataset", "path")) else self.document.restrictions,
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:

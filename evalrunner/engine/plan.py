@@ -144,7 +144,7 @@ class StoredAnswers:
     """Answers of a run or a baseline, to score again. `provenance` is that of the run that gave them, `label` its path.
 
     `candidate` is that run, None if the answers are those of a baseline. `planned` is how many samples its dataset had,
-    asked or not; `looks` are the verdicts that were given on it.
+    asked or not; `looks` are the verdicts that were given on it, `options` those it was started with.
     """
 
     label: str
@@ -157,6 +157,7 @@ class StoredAnswers:
     candidate: RunRef | None = None
     planned: int = 0
     looks: tuple[LookRecord, ...] = ()
+    options: Mapping[str, Any] = EMPTY
 
     def apply(self, document: Document) -> None:
         """Replace the targets and epochs of a suite by the stored ones."""
@@ -170,6 +171,7 @@ class StoredAnswers:
         data["run"]["epochs"] = self.epochs
         for path in (("targets",), ("run", "epochs")):
             document.overridden[path] = self.label
+            document.owner_paths.add(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from evalrunner.runs.folder import read_json
 from evalrunner.runs.record import RunRecord
 from evalrunner.storage import write_json
 from evalrunner.suite.environment import has_variable, suite_environment
-from evalrunner.suite.options import RunOptions
+from evalrunner.suite.options import RunOptions, with_trust_of
 from evalrunner.suite.schema import key
 from evalrunner.suite.sections import read_tracking, register_login
 from evalrunner.suite.validate import SectionReader
@@ -102,6 +102,7 @@ def stored_spec(run: RunRecord, environ: Mapping[str, str], *, elsewhere: bool =
     if has_variable(str(data)):
         options = run.options
         wanted = RunOptions(env_files=tuple(options.get("env_files", ())), env_file=options.get("env_file", True))
+        wanted = with_trust_of(options, wanted)
         environ = suite_environment(run.suite_file.parent, wanted, process=environ)
     document = Document("run.json", {"tracking": data})
     tracking = read_tracking(SectionReader(document, Path(), environ), data, ("tracking",))

@@ -303,7 +303,8 @@ def suite_environment(
     given = [options.env_files] if isinstance(options.env_files, str) else options.env_files
     if given and not options.env_file:
         raise SuiteError("--env-file and --no-env-file cannot be combined; keep one of them")
-    automatic = [folder / ENV_FILE, Path(ENV_FILE)] if options.env_file and not given else []
+    found = options.env_file and not given and not options.untrusted
+    automatic = [folder / ENV_FILE, Path(ENV_FILE)] if found else []
     files: list[EnvFile] = []
     missing: list[str] = []
     known: dict[str, str] = {}

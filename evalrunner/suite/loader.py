@@ -17,8 +17,9 @@ from evalrunner.suite import gates, models, sections  # noqa: F401  they registe
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.models import default_name
 from evalrunner.suite.options import RunOptions, flag_of
-from evalrunner.suite.schema import KeyPath, Suite, TargetSpec
+from evalrunner.suite.schema import KeyPath, RunSpec, Suite, TargetSpec
 from evalrunner.suite.sections import public_address, public_tracking
+from evalrunner.suite.untrusted import policy_of, refuse_untrusted, restrictions_of
 from evalrunner.suite.validate import SectionReader, is_section, keys_of, top_keys, without_nulls
 from evalrunner.suite.yaml import Document, dotted, load_document, parse_document
 
@@ -28,7 +29,9 @@ STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
     """The document of a suite file with the options applied. Raises SuiteError if it is not YAML, or an env file is wrong."""
     options = options or RunOptions()
+    restrictions = restrictions_of(Path(path), options)
     document = load_document(Path(path), label=str(path))
+    document.restrictions, document.hosts = restrictions, policy_of(options)
     apply_options(document, options)
     document.environ = suite_environment(Path(path).parent, options, public=_public_names(document.data))
     return document
@@ -76,11 +79,15 @@ def read_suite(document: Document) -> Suite | None:
         if is_section(key.annotation) and not given.keys().isdisjoint(top_keys(key.annotation)):
             given.setdefault(key.name, {})
     fields = {"name": _file_name(reader, path) if "name" not in given else "", **reader.fields(keys, given, ())}
+    if document.restrictions is not None:
+        refuse_untrusted(fields, document, document.restrictions, path.parent)
+        document.raise_problems()  # nothing may be imported for what is refused
     if not all(fields.get(name) for name in ("dataset", "targets", "scorers")):
         return None
-    return _in_random_order(
-        Suite(**fields, path=path, folder=path.parent, resolved=_resolved(data, fields["targets"], fields.get("judge")))
-    )
+    resolved = _resolved(data, fields["targets"], fields.get("judge"))
+    run = fields.pop("run", RunSpec())
+    run = dataclasses.replace(run, egress=run.egress.within(document.hosts))
+    return _in_random_order(Suite(**fields, run=run, path=path, folder=path.parent, resolved=resolved))
 
 
 def _in_random_order(suite: Suite) -> Suite:
@@ -146,7 +153,9 @@ def apply_options(document: Document, options: RunOptions) -> None:
         for name, inner in value.items() if isinstance(value, Mapping) else [(None, value)]:
             _set(document, path if name is None else (*path, name), _literal(inner, path), flag_of(item))
     if options.cache is not None:
-        _set_cache(document, options.cache)
+        _set_cache(document, options.cache, "--no-cache" if options.cache == "off" else "--cache")
+    elif options.untrusted:  # cached answers would tell a stranger what was asked before
+        _set_cache(document, "off", "--untrusted")
     if options.targets:
         _choose_targets(document, options.targets)
     if options.base_url is not None:
@@ -158,9 +167,8 @@ def _literal(value: Any, path: KeyPath) -> Any:
     return value.replace("$", "$$") if path[0] == "tracking" else value
 
 
-def _set_cache(document: Document, mode: str) -> None:
+def _set_cache(document: Document, mode: str, flag: str) -> None:
     """Set the mode where the suite has it, and preserve the TTL."""
-    flag = "--no-cache" if mode == "off" else "--cache"
     run = document.data.get("run")
     path: KeyPath = ("run", "cache") if isinstance(run, dict) and "cache" in run else ("cache",)
     given = run["cache"] if len(path) == 2 and isinstance(run, dict) else document.data.get("cache")
@@ -206,6 +214,7 @@ def _set(document: Document, path: KeyPath, value: Any, flag: str) -> None:
     else:
         raise SuiteError(f"{flag}: {dotted(path[:-1])} is neither a mapping nor a list")
     document.overridden[path] = flag
+    document.owner_paths.add(path)
 
 
 def _step_into(here: Any, step: str | int, path: KeyPath, flag: str) -> Any:
@@ -233,6 +242,8 @@ def _choose_targets(document: Document, selected: tuple[str, ...]) -> None:
     names = {name: item for item in known if (name := target_name(item)) is not None}
     data["targets"] = [names.get(name, name) for name in selected]
     document.overridden[("targets",)] = "--target"
+    document.owner_paths = {path for path in document.owner_paths if path[0] not in ("target", "targets")}
+    document.owner_paths.update(("targets", place) for place, name in enumerate(selected) if name not in names)
     document.excluded_targets.update(names.keys() - set(selected))
 
 

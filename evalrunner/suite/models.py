@@ -25,6 +25,7 @@ from evalrunner.suite.schema import (
 )
 from evalrunner.suite.sections import public_address, read_prompt, register_login
 from evalrunner.suite.validate import Key, SectionReader, describe_value, keys_of, reads
+from evalrunner.suite.yaml import dotted
 
 TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -114,6 +115,14 @@ def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
 @reads(TransportSpec)
 def read_transport(reader: SectionReader, item: Any, path: KeyPath) -> TransportSpec | None:
     """`httpx`, or a mapping; its files are relative to the suite."""
+    if reader.document.restrictions is not None and isinstance(item, Mapping):
+        # Python, local sockets, files, and anybody's certificates
+        refused = [name for name in item if name != "type" and not reader.document.is_owners((*path, name))]
+        for name in refused:
+            advice = f"set it yourself with --set {dotted((*path, name))}=…, or remove it"
+            reader.report((*path, name), f"changes how connections are made, which --untrusted refuses; {advice}")
+        if refused:
+            return None
     fields = reader.section(TransportSpec, {"type": item} if isinstance(item, str) else item, path)
     if fields is None:
         return None
@@ -190,6 +199,9 @@ def provider_key(reader: SectionReader, model: str, path: KeyPath) -> str | None
     """
     if not isinstance(reader.environ, SuiteEnvironment):
         return None
+    restrictions = reader.document.restrictions
+    if restrictions is not None and not reader.document.is_owners(path):
+        return restrictions.provider_key(model, reader.environ)
     if (problem := reader.environ.ignored_setting(model)) is not None:
         reader.report(path, problem)
     return reader.environ.provider_key(model)

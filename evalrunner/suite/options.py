@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalrunner.domain import EMPTY
-from evalrunner.errors import SuiteError
+from evalrunner.errors import SuiteError, listed
 from evalrunner.redact import LOGIN, may_be_secret, redact
 from evalrunner.spelling import exact_json, respell, spellings
 
 REDACTED = "redacted"
 SPELLING = "spelling"  # of numbers that JSON readers would read as other texts
 VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")  # the name of a variable is not a secret
+UNTRUSTED_VARIABLE = "EVALRUN_UNTRUSTED"
+TRUSTED_VALUES = frozenset({"", "0", "false", "no", "off"})
+WIDENING = frozenset(
+    {
+        "allow_env", "allow_hosts", "base_url", "cache", "env_files", "judge", "max_cost", "mlflow", "outputs",
+        "settings", "targets",
+    }
+)  # fmt: skip
+"""Options of a stored run by which an untrusted suite could do more than those of the command line allow."""
 STEPS = re.compile(r"[^.\[\]\s]+")
 
 
@@ -129,6 +139,27 @@ class RunOptions:
     env_file: bool = option(
         "Do not read .env files.", "--no-env-file", default=True, commands=("run", "plan", "validate", "score", "gate")
     )
+    untrusted: bool = option(
+        "Restrict a suite that you do not trust.",
+        default=False,
+        commands=("run", "plan", "validate", "score", "gate"),
+    )
+    allow_env: tuple[str, ...] = option(
+        "Let an untrusted suite read this variable. Repeatable.",
+        "--allow-env",
+        default=(),
+        metavar="NAME",
+        commands=("run", "plan", "validate", "score", "gate"),
+        adds=True,
+    )
+    allow_hosts: tuple[str, ...] = option(
+        "Contact only this host. Repeatable.",
+        "--allow-host",
+        default=(),
+        metavar="HOST",
+        commands=("run", "plan", "validate", "score"),
+        adds=True,
+    )
     resume: str | None = option("Resume a run: its id, prefix, path, or last.", metavar="RUN", stored=False)
     retry_errors: bool = option("With --resume: retry rows that failed.", default=False, stored=False)
     wait_scale: float = field(default=1.0)
@@ -160,6 +191,11 @@ class RunOptions:
     gates: bool = option("Measure only; no verdict.", "--no-gates", default=True, commands=("run", "score"))
     debug: bool = option("Print requests and responses to stderr, keys redacted.", default=False, stored=False)
     output_dir: Path = option("Folder of the runs.", default=Path("runs"), metavar="DIR", commands=(), stored=False)
+
+    def __post_init__(self) -> None:
+        """Restrict every suite where the environment says so, such as that of a CI job."""
+        if os.environ.get(UNTRUSTED_VARIABLE, "").strip().lower() not in TRUSTED_VALUES:
+            object.__setattr__(self, "untrusted", True)
 
 
 def options_of(command: str) -> list[dataclasses.Field[Any]]:
@@ -242,6 +278,34 @@ def merge_options(stored: RunOptions, given: RunOptions) -> RunOptions:
     if given.env_files or not given.env_file:  # each replaces the other
         changes.update(env_files=given.env_files, env_file=given.env_file)
     return dataclasses.replace(given, **changes)
+
+
+def with_trust_of(stored: Mapping[str, Any], options: RunOptions) -> RunOptions:
+    """The options of a command on a stored run: what an untrusted suite may use stays as it was."""
+    if not stored.get("untrusted"):
+        return options
+    variables = dict.fromkeys((*options.allow_env, *stored.get("allow_env", ())))
+    hosts = dict.fromkeys((*options.allow_hosts, *stored.get("allow_hosts", ())))
+    return dataclasses.replace(options, untrusted=True, allow_env=tuple(variables), allow_hosts=tuple(hosts))
+
+
+def require_own_options(stored: RunOptions, given: RunOptions) -> None:
+    """None, if every option of a run that could widen what an untrusted suite may do is given again. Raises SuiteError.
+
+    With `--untrusted` the folder of the run may come from a stranger, too.
+    """
+    missing = []
+    for item in dataclasses.fields(stored):
+        old, new = getattr(stored, item.name), getattr(given, item.name)
+        if item.name not in WIDENING or old == item.default:
+            continue
+        if not (set(old) <= set(new) if isinstance(old, tuple) else old == new):
+            missing.append(flag_of(item))
+    if missing:
+        raise SuiteError(
+            f"the run was started with {listed(missing, 'and')}; with --untrusted its folder is not trusted, so pass "
+            f"{'them' if len(missing) > 1 else 'it'} again"
+        )
 
 
 def require_redacted_options(data: Mapping[str, Any], given: RunOptions) -> None:

@@ -181,10 +181,15 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
     name = reader.text(data["file"], (*path, "file"), fill=True)
     if name is None:
         return None
-    file = reader.folder / name
+    file, allowed = reader.folder / name, reader.document.restrictions
+    checks = allowed if not reader.document.is_owners(path) else None
+    if checks is not None and (refusal := checks.path_refusal(name, reader.folder)) is not None:
+        reader.report((*path, "file"), f"{name!r} {refusal}, which --untrusted refuses; copy it into the folder")
+        return None
     try:
         if file.suffix in (".yaml", ".yml", ".json"):
             inner = load_document(file, label=str(file), regular=True)
+            inner.restrictions = allowed
             if file.resolve() in reader.files:
                 reader.report((*path, "file"), f"{str(file)!r} reads itself")
                 return None

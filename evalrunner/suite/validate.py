@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
 from evalrunner.redact import may_be_secret
-from evalrunner.suite.environment import SuiteEnvironment, UnsetVariable, interpolate
+from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, UnsetVariable, interpolate
 from evalrunner.suite.schema import KeyPath
 from evalrunner.suite.yaml import Document
 
@@ -310,6 +310,13 @@ class SectionReader:
         checked: str | None = self.value(data, str, path)
         if checked is None or not fill:
             return checked
+        restrictions = None if self.document.is_owners(path) else self.document.restrictions
+        if restrictions is not None and (names := restrictions.refused_variables(checked)):
+            for name in names:
+                message = f"reads the variable {name}, which --untrusted refuses; allow it with --allow-env {name}"
+                self.report(path, message)
+            secret = any(may_be_secret(str(step)) or step == "headers" for step in path)
+            return None if secret else VARIABLE.sub(lambda match: (match[1] or "$").partition(":-")[0], checked)
         try:
             filled = interpolate(checked, self.environ)
         except UnsetVariable as unset:

@@ -14,18 +14,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from yaml.composer import Composer
 from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
+from evalrunner.egress import ANY_HOST, EgressPolicy
 from evalrunner.errors import Problem, SuiteError, nearest
 from evalrunner.spelling import spelled
 from evalrunner.storage import EncodingError, FileTooLargeError, decode_utf8, read_file
 from evalrunner.suite.schema import KeyPath
 from evalrunner.suite.yaml_errors import control_character, explain, quoted_template
+
+if TYPE_CHECKING:
+    from evalrunner.suite.untrusted import Restrictions
 
 MAX_BYTES = 16 * 1024 * 1024  # of a suite file; data belongs in a dataset
 MAX_PYTHON_LENGTH = 512 * 1024  # characters that PyYAML's own scanner reads; it takes a second for them
@@ -150,6 +154,13 @@ class Document:
     overridden: dict[KeyPath, str] = field(default_factory=dict)
     excluded_targets: set[str] = field(default_factory=set)  # targets of the suite that the command line did not select
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)  # what `${VAR}` in its values means
+    hosts: EgressPolicy = ANY_HOST  # that the command line allows
+    restrictions: Restrictions | None = None  # what it may use; None if it is trusted
+    owner_paths: set[KeyPath] = field(default_factory=set)  # values of the command line
+
+    def is_owners(self, path: KeyPath) -> bool:
+        """Whether the value at `path` was set by the command line."""
+        return any(path[:length] in self.owner_paths for length in range(1, len(path) + 1))
 
     def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
         """Report a problem at `path`."""

@@ -1,0 +1,374 @@
+"""Suites from strangers with `--untrusted`: what they may not use is refused with its line, before anything happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from evalrunner import RunOptions, SuiteError, run_suite
+from evalrunner.suite.options import options_of
+from tests.attacks.counts import Attacks
+from tests.cases.suites import command
+from tests.fakes.command import command_env
+from tests.fakes.server import ScriptedServer
+
+TABLE: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "untrusted.yaml").read_text(encoding="utf-8"))
+CANARIES = ("CANARY-OF-A-FILE", "CANARY-OF-A-VARIABLE")
+BASE = {
+    "name": "name: s",
+    "dataset": "dataset: d.jsonl",
+    "target": "target: {type: recorded, column: output}",
+    "scorers": "scorers: [contains]",
+}
+ROW = '{"id": "a", "input": "q", "expected": "x", "output": "x"}\n'
+EVIL = "from pathlib import Path\nPath(__file__).with_name('imported').touch()\n"
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The suite's folder `evals`, secrets beside it and in the environment, and links that lead out of the folder."""
+    evals = tmp_path / "evals"
+    for folder in (".git", "sub", "runs/other/20260101T000000Z-abcd", "baselines/s", "model"):
+        (evals / folder).mkdir(parents=True)
+    secret = ROW.replace("q", CANARIES[0])
+    files = {
+        "secret.txt": CANARIES[0], "secret.jsonl": secret, "evals/d.jsonl": ROW, "evals/evil.py": EVIL, "evals/ca.pem": "x",
+        "evals/.git/config": f"[http]\nextraheader = {CANARIES[0]}\n", "evals/.env": "FROM_FILE=value-of-the-file\n",
+        "evals/runs/other/20260101T000000Z-abcd/rows.jsonl": secret, "evals/nested.yaml": "- user: {file: ../secret.txt}\n",
+        "evals/nested.json": '[{"user": {"file": "../secret.txt"}}]', "evals/model/MLmodel": "x",
+        "evals/variable.yaml": "- user: {file: '${CANARY_PATH}'}\n",
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    links = {"link.jsonl": "secret.jsonl", "link.txt": "secret.txt", "linked": ".", "config.csv": "evals/.git/config",
+             "baselines/s/linked.jsonl": "secret.jsonl"}  # fmt: skip
+    for name, to in links.items():
+        (evals / name).symlink_to(tmp_path / to)
+    monkeypatch.setenv("CANARY", CANARIES[1])
+    monkeypatch.setenv("CANARY_PATH", "../secret.jsonl")
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, f"{CANARIES[1]}-{name}")
+
+
+def write(text: str, name: str = "evals/s.yaml") -> str:
+    """The suite with the parts of `BASE` that the text does not set."""
+    given = set(re.findall(r"^(\w+?)s?:", text, re.MULTILINE))
+    parts = [part for key, part in BASE.items() if key.removesuffix("s") not in given]
+    Path(name).write_text("\n".join([*parts, text, ""]), encoding="utf-8")
+    return name
+
+
+def written_files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files below a folder that the world of these tests did not have."""
+    known = re.compile(r"(^|/)(secret\.|\.git/|20260101T000000Z-abcd/)")
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and not known.search(str(path.relative_to(folder))):
+            yield path, path.read_bytes().decode("utf-8", "replace")
+
+
+def leaks(server: ScriptedServer, *texts: str) -> list[str]:
+    """Where a canary is: in what reached the server, in files, or in texts."""
+    places = {
+        f"request {request.path}": f"{request.path} {request.headers} {request.json}" for request in server.requests
+    }
+    places |= {str(path): content for path, content in written_files(Path.cwd())}
+    places |= {f"output {number}": text for number, text in enumerate(texts)}
+    return [f"a canary is in {place}" for place, text in places.items() if any(each in text for each in CANARIES)]
+
+
+def faults_of(attack: Mapping[str, Any], server: ScriptedServer, *start: str) -> list[str]:
+    """What is wrong after a command with `--untrusted` on the suite of an attack."""
+    text = attack["suite"].replace("SERVER", server.base_url)
+    path = write(text.replace("HERE ", ""))
+    line = next(number for number, each in enumerate(_lines(text, path), 1) if "HERE" in each)
+    done = command(*start, path, "--untrusted", *attack.get("args", ()))
+    where = attack.get("where", f"{path}:{line}:")
+    told = [each for each in done.err.splitlines() if each.removeprefix("evalrun: ").startswith(where)]
+    faults = [] if done.code == 2 else [f"exit code {done.code}"]
+    if not any(attack["says"] in each for each in told):
+        faults.append(f"{attack['says']!r} is not said at {where}\n{done.err}")
+    faults += [f"the server got {len(server.requests)} requests"] if server.requests else []
+    faults += ["Python was imported"] if Path("evals/imported").exists() else []
+    return faults + leaks(server, done.out, done.err)
+
+
+def _lines(text: str, path: str) -> list[str]:
+    """The lines of the written suite, with the mark."""
+    return [*Path(path).read_text(encoding="utf-8").splitlines()[: -len(text.splitlines())], *text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "start", ["run", *(pytest.param(name, marks=pytest.mark.slow) for name in ("plan", "validate"))]
+)
+def test_suites_of_strangers_are_refused_with_their_line(start: str, server: ScriptedServer, attacks: Attacks) -> None:
+    for attack in TABLE:
+        if not (start == "validate" and "--max-cost" in attack.get("args", ())):
+            attacks.add(attack["name"], faults_of(attack, server, start))
+    assert len(TABLE) >= 60
+    attacks.check()
+    assert not list(Path().glob("runs/*")), "a run was started"
+
+
+LEAK = """
+prompt: [{user: {file: ../secret.txt}}]
+target:
+  model: m
+  base_url: SERVER
+  headers: {X-Steal: "${CANARY}"}
+"""
+
+
+def test_without_untrusted_a_suite_sends_any_file_and_variable_to_any_host(server: ScriptedServer) -> None:
+    """What the documentation warns of, and that the search of these tests finds it."""
+    done = command(write(LEAK.replace("SERVER", server.base_url)), "-q")
+    assert done.code == 0
+    (request,) = server.requests
+    assert CANARIES[0] in str(request.json)
+    assert CANARIES[1] in request.headers["x-steal"]
+    assert len(leaks(server)) > 2
+
+
+GOOD = """
+prompt: {file: sub/prompt.yaml}
+targets:
+  - {name: model, model: m, base_url: SERVER, api_key: "${LENT}"}
+  - {name: service, type: http, url: "SERVER/chat/completions", body: {messages: []}, headers: {X: "${LENT}"}}
+  - {name: recorded, type: recorded, column: output}
+judge: {model: j, base_url: SERVER}
+scorers: [contains, {type: regex, pattern: "o(k)"}, factuality]
+judge_check: "off"
+gates: [contains >= 0, {metric: contains, max_drop: 1, baseline: main}]
+dataset: {path: "sub/*.jsonl", columns: {id: id}}
+"""
+
+
+def write_good(server: ScriptedServer) -> str:
+    Path("evals/sub/one.jsonl").write_text(ROW, encoding="utf-8")
+    Path("evals/sub/text.txt").write_text("Question: {{ input }}", encoding="utf-8")
+    Path("evals/sub/prompt.yaml").write_text("- user: {file: text.txt}\n", encoding="utf-8")
+    return write(GOOD.replace("SERVER", server.base_url))
+
+
+def allowances(server: ScriptedServer) -> list[str]:
+    host = server.base_url.removeprefix("http://").removesuffix("/v1")
+    free = "{input: 0, output: 0}"
+    return ["--untrusted", "--allow-host", host, "--allow-env", "LENT", "--max-cost", "1", "--set",
+            f"prices={{m: {free}, j: {free}}}"]  # fmt: skip
+
+
+def test_a_suite_of_a_stranger_works_with_what_it_is_allowed(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LENT", "lent-key-0123")
+    path = write_good(server)
+    for start in ([], ["plan"]):
+        done = command(*start, path, *allowances(server))
+        assert done.code == 0, done.err
+    sent = {request.headers.get("authorization") or request.headers.get("x") for request in server.requests}
+    assert {"Bearer lent-key-0123", "lent-key-0123"} <= sent
+    assert "Question: q" in str([request.json for request in server.requests])
+    assert leaks(server, done.out, done.err) == []
+
+
+def test_values_of_the_command_line_may_be_anything(server: ScriptedServer) -> None:
+    path = write('target: {type: python, function: "evil.py:answer"}\ndataset: /etc/passwd')
+    own = Path("own.jsonl").resolve()
+    own.write_text(ROW, encoding="utf-8")
+    target = "{type: recorded, column: output}"
+    done = command(path, "--untrusted", "--set", f"dataset={own}", "--set", f"target={target}", "-q")
+    assert done.code == 0, done.err
+    assert not Path("evals/imported").exists()
+    host = server.base_url.removeprefix("http://").removesuffix("/v1")
+    settings = [f"target.model=m\0target.base_url={server.base_url}\0target.api_key=${{CANARY}}".split("\0")]
+    args = [each for setting in settings[0] for each in ("--set", setting)]
+    done = command(write("target: {model: x}"), "--untrusted", "--allow-host", host, "-q", *args)
+    assert done.code == 0, done.err
+    assert CANARIES[1] in server.requests[-1].headers["authorization"]
+
+
+def test_selected_targets_of_a_suite_are_still_those_of_a_stranger(server: ScriptedServer) -> None:
+    path = write(f"targets:\n  - {{name: bot, model: m, base_url: '{server.base_url}', api_key: '${{CANARY}}'}}")
+    done = command(path, "--untrusted", "--target", "bot")
+    assert done.code == 2
+    assert "--allow-env CANARY" in done.err
+    assert "--allow-host" in done.err
+
+
+def test_a_base_url_of_the_command_line_does_not_make_other_keys_trusted(server: ScriptedServer) -> None:
+    path = write("target: {model: m, headers: {X: '${CANARY}'}}")
+    done = command(path, "--untrusted", "--base-url", server.base_url)
+    assert done.code == 2
+    assert "--allow-env CANARY" in done.err
+    assert server.requests == []
+
+
+def test_env_files_beside_an_untrusted_suite_and_in_the_working_folder_are_not_read(server: ScriptedServer) -> None:
+    Path(".env").write_text("FROM_FILE=of-the-working-folder\nMISTRAL_API_KEY=x\n", encoding="utf-8")
+    host = server.base_url.removeprefix("http://").removesuffix("/v1")
+    path = write(f"target: {{model: m, base_url: '{server.base_url}', api_key: '${{FROM_FILE}}'}}")
+    args = ["--untrusted", "--allow-host", host, "--allow-env", "FROM_FILE", "--max-cost", "1", "--set",
+            "prices={m: {input: 0, output: 0}}", "-q"]  # fmt: skip
+    done = command(path, *args)
+    assert (done.code, "FROM_FILE is not set" in done.err) == (2, True), done.err
+    Path("own.env").write_text("FROM_FILE=of-the-user\n", encoding="utf-8")
+    assert command(path, *args, "--env-file", "own.env").code == 0
+    assert server.requests[-1].headers["authorization"] == "Bearer of-the-user"
+
+
+@pytest.mark.parametrize("value", ["1", "true", "yes", "anything"])
+def test_the_environment_makes_every_suite_untrusted(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("target: {type: python, function: 'evil.py:answer'}")
+    monkeypatch.setenv("EVALRUN_UNTRUSTED", value)
+    assert "runs Python" in command(path).err
+    with pytest.raises(SuiteError, match="runs Python"):
+        run_suite(path)
+
+
+@pytest.mark.parametrize("value", ["", "0", "false"])
+def test_the_environment_can_say_that_suites_are_trusted(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVALRUN_UNTRUSTED", value)
+    assert not RunOptions().untrusted
+
+
+def test_untrusted_is_an_option_of_python() -> None:
+    path = write("dataset: ../secret.jsonl")
+    with pytest.raises(SuiteError, match=r"s\.yaml:4:10: dataset: .* leads out of the suite's folder"):
+        run_suite(path, options=RunOptions(untrusted=True))
+
+
+@pytest.mark.parametrize("name", ["run", "plan", "validate", "score", "gate"])
+def test_every_command_that_loads_a_suite_has_the_options(name: str) -> None:
+    assert {"untrusted", "allow_env"} <= {item.name for item in options_of(name)}
+
+
+def test_the_suite_itself_may_not_be_a_link_out_of_its_folder() -> None:
+    Path("other").mkdir()
+    Path("other/s.yaml").symlink_to(Path(write("description: x")).resolve())
+    done = command("other/s.yaml", "--untrusted")
+    assert (done.code, "other/s.yaml: leads out of the suite's folder" in done.err) == (2, True), done.err
+
+
+def test_a_lent_key_needs_a_limit_of_the_cost() -> None:
+    path = write("description: x")
+    done = command(path, "--untrusted", "--allow-env", "CANARY")
+    assert (done.code, "needs --max-cost USD" in done.err) == (2, True)
+    assert command("plan", path, "--untrusted", "--allow-env", "CANARY").code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--allow-env", "CANARY"], "has no effect without --untrusted"),
+        (["--untrusted", "--max-cost", "1", "--allow-env", "CAN*"], "should be the name of one variable"),
+        (["--untrusted", "--allow-host", "*"], "should be a host"),
+        (["--untrusted", "--allow-host", "a b"], "should be a host"),
+    ],
+)
+def test_allowances_are_checked(args: list[str], says: str) -> None:
+    done = command(write("description: x"), *args)
+    assert (done.code, says in done.err) == (2, True), done.err
+
+
+def test_allowed_hosts_of_the_command_line_limit_trusted_suites_too(server: ScriptedServer) -> None:
+    path = write(f"target: {{model: m, base_url: '{server.base_url}'}}\nrun: {{allow_hosts: [127.0.0.1]}}")
+    done = command(path, "--allow-host", "good.example")
+    assert (done.code, "--allow-host allows (good.example)" in done.err) == (2, True), done.err
+    assert command(path, "--allow-host", "127.0.0.1", "-q").code == 0
+    narrower = write(f"target: {{model: m, base_url: '{server.base_url}'}}\nrun: {{allow_hosts: [good.example]}}")
+    done = command(narrower, "--allow-host", "127.0.0.1")
+    assert (done.code, "run.allow_hosts allows (good.example)" in done.err) == (2, True), done.err
+
+
+def test_cached_answers_are_not_shown_to_a_stranger(server: ScriptedServer) -> None:
+    path = write(f"target: {{model: m, base_url: '{server.base_url}'}}\ncache: all")
+    assert command(path, "-q").code == 0
+    host = ["--allow-host", "127.0.0.1"]
+    assert command(path, "-q", "--untrusted", *host).code == 0
+    assert command(path, "-q", "--untrusted", *host).code == 0
+    assert len(server.requests) == 3
+    assert command(path, "-q", "--untrusted", *host, "--cache").code == 0
+    assert len(server.requests) == 3
+
+
+def test_commands_on_the_run_of_an_untrusted_suite_do_not_trust_it_either(server: ScriptedServer) -> None:
+    path = write("gates: [contains >= 0.5]")
+    assert command(path, "-q", "--untrusted").code == 0
+    write("gates: [{metric: contains, max_drop: 0.1, baseline: ../secret.jsonl}]")
+    assert "leads out of the suite's folder" in command("gate").err
+    write(f"judge: {{model: m, base_url: '{server.base_url}', api_key: '${{CANARY}}'}}\nscorers: [factuality]")
+    done = command("score")
+    assert (done.code, "--allow-env CANARY" in done.err) == (2, True), done.err
+    write("target: {type: python, function: 'evil.py:answer'}")
+    done = command("--resume", "last")
+    assert (done.code, "runs Python" in done.err) == (2, True), done.err
+    assert not Path("evals/imported").exists()
+    assert leaks(server) == []
+
+
+def test_options_in_the_folder_of_a_run_widen_nothing_with_untrusted() -> None:
+    path = write("description: x")
+    target = "target={type: recorded, column: output}"
+    assert command(path, "-q", "--set", target).code == 0
+    done = command("--resume", "last", "--untrusted")
+    assert (done.code, "was started with --set; with --untrusted" in done.err) == (2, True), done.err
+    assert command("--resume", "last", "--untrusted", "--set", target, "-q").code == 0
+
+
+def test_the_baseline_of_an_untrusted_suite_is_not_written_through_a_link() -> None:
+    path = write("name: t")
+    Path("evals/baselines/t").symlink_to(Path("out").resolve())
+    Path("out").mkdir()
+    assert command(path, "-q", "--untrusted").code == 0
+    done = command("baseline", "accept")
+    assert (done.code, "leads out of its folder" in done.err) == (2, True), done.err
+    assert list(Path("out").iterdir()) == []
+
+
+def test_templates_have_tight_limits() -> None:
+    path = write(
+        "prompt: \"{% for i in range(30000) %}x{% endfor %}\"\ntarget: {model: m, base_url: 'http://127.0.0.1:9/v1'}"
+    )
+    assert command("plan", path, "--offline").code == 0
+    done = command("plan", path, "--offline", "--untrusted", "--allow-host", "127.0.0.1")
+    assert (done.code, "20,000 steps" in done.err) == (2, True), done.err
+
+
+@pytest.mark.parametrize(("untrusted", "code"), [("true", 2), ("false", 0), ("yes", 2)])
+def test_the_action_restricts_suites(untrusted: str, code: int) -> None:
+    action = yaml.safe_load((Path(__file__).parents[2] / "action.yml").read_text(encoding="utf-8"))
+    assert action["inputs"]["untrusted"]["default"] == "false"
+    step = next(step for step in action["runs"]["steps"] if step.get("name") == "Run the suites")
+    path = write("target: {type: python, function: 'evil.py:answer'}")
+    Path("evals/evil.py").write_text(EVIL + "\ndef answer(input):\n    return 'x'\n", encoding="utf-8")
+    given = {"INPUT_SUITES": path, "INPUT_ARGS": "-q", "INPUT_UNTRUSTED": untrusted}
+    assert set(step["env"]) == set(given)
+    script = step["run"].replace("exec python -P", f"exec {sys.executable} -P")
+    env = {**command_env(), "PYTHONPATH": os.environ.get("PYTHONPATH", str(Path(__file__).parents[2])), **given}
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert Path("evals/imported").exists() == (code == 0)
+    if untrusted == "yes":
+        assert "untrusted should be true or false" in done.stdout
+
+
+def test_the_list_of_options_of_a_run_names_what_was_allowed(server: ScriptedServer) -> None:
+    assert command(write("description: x"), "-q", "--untrusted", "--allow-host", "good.example").code == 0
+    (record,) = Path("runs").glob("s/*/run.json")
+    options = json.loads(record.read_text(encoding="utf-8"))["options"]
+    assert options["untrusted"] is True
+    assert options["allow_hosts"] == ["good.example"]
