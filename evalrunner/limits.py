@@ -17,7 +17,7 @@ class Limits:
     template_s: float = 10.0
     text: int = 16 * 1024 * 1024
     """Characters of a message, and of any text on the way to it."""
-    items: int = 1_000_000
+    items: int = 200_000
     """Items in a list or mapping that a template makes, those of nested ones included."""
     bits: int = 100_000
     """Size of a number that a template computes."""
@@ -27,6 +27,6 @@ class Limits:
 
 STANDARD: Final = Limits()
 TIGHT: Final = Limits(
-    match_s=1.0, template_steps=20_000, template_s=2.0, text=1024 * 1024, items=50_000, bits=4_096, fixed=True
+    match_s=1.0, template_steps=20_000, template_s=2.0, text=1024 * 1024, items=20_000, bits=4_096, fixed=True
 )
 """For suites that nobody has read."""

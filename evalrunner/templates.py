@@ -30,11 +30,19 @@ SINGLE_NAME = re.compile(r"\{\{ *([A-Za-z_][A-Za-z0-9_]*) *\}\}")
 LITERALS = frozenset({"true", "True", "false", "False", "none", "None"})
 RESERVED_NAMES = frozenset({*LITERALS, "range", "namespace", "self", "loop", "not"})
 SELF = "column_self"  # the column `self` in compiled templates, where Jinja2 has the template itself under that name
-STEP, CONCATENATE = "template_step", "template_concatenate"  # calls that limit what a template can do
+STEP, CONCATENATE, COLLECT = (
+    "template_step",
+    "template_concatenate",
+    "template_collect",
+)  # calls that limit what a template can do
 MAX_EXCEEDED = 3  # samples
 UNKNOWN_FUNCTION = re.compile(r"No (?P<kind>filter|test) named '(?P<name>\w+)'")
-# in a format: a width or precision of millions, or one that is computed
-WIDE = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*\.?(?:\*|\d{7,})|\{[^{}]*:[^{}]*(?:\{|\d{7,})")
+FORMAT_PLACE = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*(?:\.\d*)?|\{[^{}]*(?::[^{}]*)?")
+COMPUTED_WIDTH = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*\.?\*|\{[^{}]*:[^{}]*\{")
+COLLECTIONS = (list, tuple, dict, set, frozenset)
+ENCODINGS = frozenset({"utf-8", "utf8", "ascii", "latin-1", "utf-16", "utf-32"})
+SLOWNESS = 64  # how often longer
+MAX_DIGITS = 1_000  # of a rounded number
 MAX_COLUMNS_NAMED = 12  # in an error; a wide table has hundreds
 
 Context: TypeAlias = Mapping[str, Any]
@@ -60,6 +68,7 @@ def compile_template(
     if fast is not None:
         return fast
     literals = sorted(LITERALS.intersection(SINGLE_NAME.findall(template)))
+    _effort.begin(limits)  # constant parts are evaluated while compiling
     return _JinjaRenderer(literals, _compile_jinja(where, template, write), limits)
 
 
@@ -163,7 +172,12 @@ def _guarded(tree: nodes.Template, environment: jinja2.Environment) -> nodes.Tem
     def call(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
         return nodes.Call(nodes.Name(name, "load"), arguments, [], None, None)
 
+    def is_constant(node: nodes.Expr) -> bool:
+        return node.find((nodes.Name, nodes.Call, nodes.Filter, nodes.BinExpr, nodes.Getattr, nodes.Getitem)) is None
+
     class Guard(NodeTransformer):
+        in_literal = False  # the check of a list covers the lists in it
+
         def visit_For(self, node: nodes.For | nodes.Macro | nodes.CallBlock) -> nodes.Node:  # noqa: N802
             self.generic_visit(node)
             node.body.insert(0, nodes.ExprStmt(call(STEP, [])))
@@ -174,6 +188,16 @@ def _guarded(tree: nodes.Template, environment: jinja2.Environment) -> nodes.Tem
         def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
             self.generic_visit(node)
             return call(CONCATENATE, node.nodes)
+
+        def visit_List(self, node: nodes.List | nodes.Dict | nodes.Tuple) -> nodes.Node:  # noqa: N802
+            if is_constant(node) or getattr(node, "ctx", "load") != "load":
+                return node
+            outermost, self.in_literal = not self.in_literal, True
+            self.generic_visit(node)
+            self.in_literal = not outermost
+            return call(COLLECT, [node]) if outermost else node
+
+        visit_Dict = visit_Tuple = visit_List  # noqa: N815
 
         def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802
             if node.name == "self" and node.ctx == "load" and not keeps_self:
@@ -235,10 +259,15 @@ _effort = _Effort()
 def _step() -> str:
     """Count one pass of a loop or call of a macro. Raises OverflowError beyond the limit."""
     _effort.steps += 1
-    limits = _effort.limits
-    if _effort.steps > limits.template_steps or time.monotonic() > _effort.ends_at:
-        raise OverflowError(f"its loops take more than {limits.template_steps:,} steps or {limits.template_s:g} s")
+    if _effort.steps > _effort.limits.template_steps:
+        raise OverflowError(f"its loops take more than {_effort.limits.template_steps:,} steps")
+    _check_time()
     return ""
+
+
+def _check_time() -> None:
+    if time.monotonic() > _effort.ends_at:
+        raise OverflowError(f"it takes more than {_effort.limits.template_s:g} s")
 
 
 def _joined(texts: Iterable[Any]) -> str:
@@ -257,39 +286,144 @@ def _check_size(size: float) -> None:
         raise OverflowError(f"it makes a text of more than {_effort.limits.text:,} characters")
 
 
+def _weight(value: Any) -> int:
+    """Characters and items in a value, those of nested ones included. Raises OverflowError beyond the limit."""
+    if not isinstance(value, COLLECTIONS):
+        return len(value) if isinstance(value, str | bytes) else 1
+    items, characters, waiting = 0, 0, [value]
+    while waiting:
+        collection = waiting.pop()
+        items += len(collection)
+        if items > _effort.limits.items:
+            raise OverflowError(f"it makes a list or mapping of more than {_effort.limits.items:,} items")
+        parts = (*collection, *collection.values()) if isinstance(collection, dict) else collection
+        waiting.extend(part for part in parts if isinstance(part, COLLECTIONS))
+        characters += sum(len(part) for part in parts if isinstance(part, str | bytes))
+        _check_size(characters)
+    return items + characters
+
+
+def _checked(value: Any) -> Any:
+    """The value, if it is not huge. Raises OverflowError."""
+    if isinstance(value, int) and value.bit_length() > _effort.limits.bits:
+        raise OverflowError("a number of too many digits")
+    if isinstance(value, str | bytes | int | float):
+        _check_size(len(value) if isinstance(value, str | bytes) else 0)
+    elif isinstance(value, COLLECTIONS):
+        _weight(value)
+    return value
+
+
+def _counted(items: Iterator[Any]) -> Iterator[Any]:
+    """The items, which are not huge together. Raises OverflowError."""
+    size = 0
+    for item in items:
+        size += 1 + _weight(item)
+        _check_size(size)
+        _check_time()
+        yield item
+
+
 def _check_arguments(function: str, subject: Any, given: Sequence[Any]) -> None:
     """None, if a call makes nothing huge out of its arguments. Raises OverflowError."""
-    if function in ("replace", "join"):
-        texts = [item for item in given if isinstance(item, str)]
-        if isinstance(subject, str) and function == "replace" and len(texts) > 1:
-            _check_size(len(subject) + subject.count(texts[0]) * len(texts[1]))
-        elif function == "join":
-            several = subject if isinstance(subject, list | tuple) else given[0] if given else ()
-            between = subject if isinstance(subject, str) else texts[0] if texts else ""
-            if isinstance(several, list | tuple | str):
-                _check_size(len(between) * len(several) + sum(len(item) for item in several if isinstance(item, str)))
-    if function == "format" and isinstance(subject, str):
-        if WIDE.search(subject.replace("%%", "").replace("{{", "").replace("}}", "")):
-            raise OverflowError("a format with a width of millions, or one that is computed")
-        longest = max((len(item) for item in given if isinstance(item, str)), default=0)
-        _check_size(len(subject) + (subject.count("%") + subject.count("{")) * longest)
-    elif function not in ("replace", "join") and any(
-        isinstance(item, int) and abs(item) > _effort.limits.text for item in given
-    ):
-        raise OverflowError(f"{function} with a number above {_effort.limits.text:,}")
+    _check_time()
+    check = SIZES.get(function)
+    if check is not None:
+        _check_size(check(subject, given))
+    for item in given:
+        if isinstance(item, int) and abs(item) > (MAX_DIGITS if function == "round" else _effort.limits.text):
+            raise OverflowError(
+                f"{function} with the number {item:,}" if abs(item) < 10**12 else f"a number in {function}"
+            )
+
+
+def _replaced_size(subject: Any, given: Sequence[Any]) -> int:
+    texts = [item for item in given if isinstance(item, str)]
+    if isinstance(subject, str) and len(texts) > 1:
+        return len(subject) + subject.count(texts[0]) * len(texts[1])
+    return 0
+
+
+def _joined_size(subject: Any, given: Sequence[Any]) -> int:
+    several = subject if isinstance(subject, list | tuple) else given[0] if given else ()
+    between = subject if isinstance(subject, str) else next((item for item in given if isinstance(item, str)), "")
+    return len(between) * len(several) + _weight(several) if isinstance(several, list | tuple | str) else 0
+
+
+def _formatted_size(subject: Any, given: Sequence[Any]) -> int:
+    if not isinstance(subject, str):
+        return 0
+    text = subject.replace("%%", "").replace("{{", "").replace("}}", "")
+    if COMPUTED_WIDTH.search(text):
+        raise OverflowError("a format with a width that is computed")
+    places = FORMAT_PLACE.findall(text)
+    digits = [digit for place in places for digit in re.findall(r"\d+", place)]
+    if any(len(digit) > 8 for digit in digits):
+        raise OverflowError("a format with a width of millions")
+    return len(subject) + sum(map(int, digits)) + len(places) * max(map(_weight, given), default=0)
+
+
+def _indented_size(subject: Any, given: Sequence[Any]) -> int:
+    widths = [item if isinstance(item, int) else len(item) for item in given if isinstance(item, int | str)]
+    text = subject if isinstance(subject, str) else ""
+    return len(text) + (1 + text.count("\n") + text.count("\t")) * max(0, *widths, 0)
+
+
+def _translated_size(subject: Any, given: Sequence[Any]) -> int:
+    tables = [item for item in given if isinstance(item, dict)]
+    return len(subject) * max((_weight(value) for table in tables for value in table.values()), default=1)
+
+
+def _encoded_size(subject: Any, given: Sequence[Any]) -> int:
+    if any(str(item).lower().replace("_", "-") not in ENCODINGS for item in given[:1]):
+        raise OverflowError(f"encode takes {', '.join(sorted(ENCODINGS))}")
+    return len(subject)
+
+
+def _json_size(subject: Any, given: Sequence[Any]) -> int:
+    indent = max((item for item in given if isinstance(item, int)), default=0)
+    return _weight(subject) * (1 + indent) if indent else 0
+
+
+def _summed_size(subject: Any, given: Sequence[Any]) -> int:
+    if any(isinstance(item, COLLECTIONS) for item in given):
+        raise OverflowError("sum takes numbers; join lists with +")
+    return 0
+
+
+def _batched_size(subject: Any, given: Sequence[Any]) -> int:
+    number = max((item for item in given if isinstance(item, int)), default=0)
+    return number if number <= _effort.limits.items else _effort.limits.text + 1
+
+
+def _slow_size(subject: Any, given: Sequence[Any]) -> int:
+    return SLOWNESS * _weight(subject)
+
+
+SIZES: Final[Mapping[str, Callable[[Any, Sequence[Any]], int]]] = {
+    "replace": _replaced_size, "join": _joined_size, "format": _formatted_size, "indent": _indented_size,
+    "expandtabs": _indented_size, "translate": _translated_size, "encode": _encoded_size, "tojson": _json_size,
+    "sum": _summed_size, "batch": _batched_size, "slice": _batched_size,
+    **dict.fromkeys(("pprint", "striptags", "title", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr"), _slow_size),
+}  # fmt: skip
+"""What a filter or method makes of its subject and arguments, at most: only of those that make more than they are given.
+
+Filters written in Python count as if they made a longer text, because of the time that they take.
+"""
 
 
 def _limited_operation(operator: str, left: Any, right: Any) -> None:
     """None, if an operator makes nothing huge. Raises OverflowError."""
-    if operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
-        _check_size(len(left) + len(right))
-    elif operator == "%" and isinstance(left, str | bytes):
+    _check_time()
+    if operator == "%" and isinstance(left, str | bytes):
         given = right if isinstance(right, tuple) else tuple(right.values()) if isinstance(right, dict) else (right,)
-        _check_arguments("format", left if isinstance(left, str) else left.decode("latin-1"), given)
+        _check_size(_formatted_size(left if isinstance(left, str) else left.decode("latin-1"), given))
     elif operator == "*":
         for several, times in ((left, right), (right, left)):
-            if hasattr(several, "__len__") and isinstance(times, int):
-                _check_size(len(several) * max(times, 0))
+            if isinstance(several, str | bytes | list | tuple) and isinstance(times, int) and times > 0:
+                if not isinstance(several, str | bytes) and _weight(several) * times > _effort.limits.items:
+                    raise OverflowError(f"it makes a list of more than {_effort.limits.items:,} items or characters")
+                _check_size(len(several) * times)
     if isinstance(left, int) and isinstance(right, int) and operator in ("*", "**"):
         bits = left.bit_length() * abs(right) if operator == "**" else left.bit_length() + right.bit_length()
         if bits > _effort.limits.bits:
@@ -320,10 +454,11 @@ def _environment(write: Callable[[Any], Any]) -> jinja2.Environment:
     environment = _environment_class()(undefined=_undefined_class(), autoescape=False, finalize=write)
     del environment.filters["random"]  # a prompt must be the same each time: it is rendered twice, hashed and cached
     environment.filters["tojson"] = _tojson  # Jinja2's own escapes < and & for HTML
-    for name in ("batch", "center", "format", "indent", "join", "replace", "slice", "tojson", "truncate", "wordwrap"):
-        environment.filters[name] = _limited_filter(name, environment.filters[name])
+    for functions in (environment.filters, environment.tests):
+        for name, function in functions.items():
+            functions[name] = _limited(name, function)
     names = {name: environment.globals[name] for name in ("range", "namespace")}
-    environment.globals = {**names, STEP: _step, CONCATENATE: lambda *texts: _joined(texts)}
+    environment.globals = {**names, STEP: _step, CONCATENATE: lambda *texts: _joined(texts), COLLECT: _checked}
     return environment
 
 
@@ -373,7 +508,7 @@ def _environment_class() -> type[jinja2.Environment]:
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             _limited_operation(operator, left, right)
-            return super().call_binop(context, operator, left, right)
+            return _checked(super().call_binop(context, operator, left, right))
 
         def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
             """`str.format` in the sandbox, with a limit on what it makes."""
@@ -389,26 +524,27 @@ def _environment_class() -> type[jinja2.Environment]:
             return limited
 
         def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            _check_time()
             subject = getattr(function, "__self__", None)
             if isinstance(subject, str | bytes | int):
+                args = tuple(_counted(item) if isinstance(item, Iterator) else item for item in args)
                 _check_arguments(function.__name__, subject, (*args, *kwargs.values()))
-            return super().call(context, function, *args, **kwargs)
+            return _checked(super().call(context, function, *args, **kwargs))
 
     return Environment
 
 
-def _limited_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The filter, refusing arguments that would make something huge."""
-    first = 1 if hasattr(function, "jinja_pass_arg") else 0  # the environment or the context comes before the value
+def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter or test, refusing what would make something huge."""
+    place = 1 if hasattr(function, "jinja_pass_arg") else 0  # the environment or the context comes before the value
 
     @functools.wraps(function)
     def limited(*args: Any, **kwargs: Any) -> Any:
-        subject = args[first] if len(args) > first else ""
-        _check_arguments(name, subject, (*args[first + 1 :], *kwargs.values()))
-        result = function(*args, **kwargs)
-        if isinstance(result, str):
-            _check_size(len(result))
-        return result
+        subject = args[place] if len(args) > place else ""
+        if isinstance(subject, Iterator):
+            subject = _counted(subject)
+        _check_arguments(name, subject, (*args[place + 1 :], *kwargs.values()))
+        return _checked(function(*args[:place], subject, *args[place + 1 :], **kwargs))
 
     return limited
 

@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from evalrunner.domain import Sample
+from evalrunner.limits import STANDARD, TIGHT
+from evalrunner.prompts import compile_prompt
 from evalrunner.scorers.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, most_steps
 from evalrunner.scorers.regex import regex
+from evalrunner.templates import PromptError
 from tests.cases.suites import command
 from tests.fakes.command import command_env
 from tests.scorers.scorer_calls import cell_of
@@ -245,3 +249,83 @@ def test_time_limits_work_in_a_run_that_waits_for_nothing(tmp_path) -> None:
     out, _ = running.communicate(timeout=60)
     assert running.returncode == 3, out
     assert "run timeout of 0.5 s reached" in out
+
+
+NESTED = "{% set n = namespace(x=[1], y=[1]) %}{% for i in range(60) %}"
+TEMPLATES = [
+    # huge texts and numbers
+    "{{ 'a' * 10**10 }}", "{{ 9**(9**9) }}", "{{ (-8)**99999999 }}", "{{ 5|round(-99999999) }}", "{{ 5|round(10**8, 'ceil') }}",
+    "{{ '%1000000000d'|format(1) }}", "{{ '%*d' % (999999999, 1) }}", "{{ '%.999999999f' % 1.5 }}", "{{ ('%999999d' * 9999) % ((1,) * 9999) }}",
+    "{{ ('{0:999999}' * 9999).format(1) }}", "{{ '{:{w}}'.format(1, w=999999999) }}", "{{ '{:999999999}'.format(1) }}",
+    "{{ 'a'|center(10**9) }}", "{{ 'a'|center(width=999999999) }}", "{{ 'a'.center(999999999) }}", "{{ 'a'.zfill(999999999) }}", "{{ 'a'.ljust(999999999) }}",
+    "{{ ('a\n' * 100000)|indent(1000) }}", "{{ ('a\n' * 100000)|indent('x' * 1000) }}", "{{ ('\t' * 100000).expandtabs(99999) }}",
+    "{{ ('a' * 400000)|replace('a', 'b' * 1000) }}", "{{ ('a' * 1000).replace('', 'b' * 100000) }}", "{{ ('a' * 100000).translate({97: 'b' * 10000}) }}",
+    "{{ ('x' * 4000).join('b' * 16000) }}", "{{ (['a' * 100000] * 10000)|join }}", "{{ range(99999)|map('string')|map('center', 100000)|join }}",
+    "{{ ''.join(range(99999)|map('string')|map('center', 100000)) }}", "{{ ('%(a)s' * 30000) % {'a': 'x' * 100000} }}", "{{ ('{0}' * 100000).format('x' * 100000) }}",
+    "{{ (('f' * 400000)|int(base=16)) // (('f' * 200000)|int(base=16)) }}", "{{ (1).to_bytes(999999999, 'big')|length }}",
+    "{{ ('é' * 500000).encode('punycode')|length }}", "{{ ('a.' * 400000).encode('idna')|length }}", "{{ ('a ' * 400000)|title|length }}",
+    "{{ ('a' * 900000)|wordwrap(1) }}", "{{ ('www.a.b ' * 90000)|urlize|length }}", "{{ ('é' * 900000)|urlencode|length }}",
+    "{{ [1, 2]|tojson(indent=10**8) }}", "{{ ([1] * 10000)|tojson(indent=10000) }}",
+    # lists that contain themselves often
+    NESTED + "{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}", NESTED + "{% set n.x = [[n.x], [n.x]] %}{% endfor %}{{ n.x|tojson|length }}",
+    NESTED + "{% set n.x = (n.x, n.x) %}{% endfor %}{{ {n.x: 1}|length }}", NESTED + "{% set n.x = {'a': n.x, 'b': n.x} %}{% endfor %}{{ n.x|string }}",
+    NESTED + "{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}{% endfor %}{{ n.x == n.y }}", NESTED + "{% set n.x = n.x + n.x %}{% endfor %}{{ n.x|length }}",
+    NESTED + "{% set n.x = [n.x]|map('batch', 1, n.x)|map('list')|list + [n.x] %}{% endfor %}{{ n.x|length }}",
+    "{{ [[0] * 10000] * 10000 }}", "{{ ([[0] * 10000] * 10000)|sum(start=[]) }}", "{{ ([[1]] * 9999)|sum(start=[])|length }}", "{{ ([['a' * 9999] * 99] * 9999)|string }}",
+    "{{ 'a'|batch(10**9, 'x')|list }}", "{{ [1]|batch(10**6, 'x')|list }}", "{{ [1]|slice(10**6)|list }}", "{{ ('ab' * 500000)|list|length }}",
+    # many steps
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "{{ range(10**9)|length }}",
+    "{% for a in range(1000) recursive %}{{ loop(range(1000)) }}{% endfor %}", "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+    "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}", "{% block a %}{{ self.a() }}{{ self.a() }}{% endblock %}",
+    "{% for i in range(19999) %}{% set y = range(99999)|list %}{% endfor %}", "{% for i in range(19999) %}{% set y = ('a' * 900000)|upper %}{% endfor %}",
+    "{{ (['c'] * 9999)|select('in', ['d'] * 19999)|list|length }}{{ (['c'] * 9999)|select('in', ['d'] * 19999)|list|length }}{{ range(99999)|map('string')|select('in', 'ab' * 500000)|list }}",
+    "{% filter upper %}{% for i in range(19999) %}{{ 'a' * 1000 }}{% endfor %}{% endfilter %}", "{{ lipsum(n=10**6) }}", "{{ cycler('a') }}",
+    # deep or long templates
+    "{{ " + "(" * 500 + "1" + ")" * 500 + " }}", "{{ " + "[" * 3000 + "]" * 3000 + " }}", "{{ " + "not " * 20_000 + "1 }}", "{% if 1 %}" * 2_000 + "{% endif %}" * 2_000, "{{ 1e" + "9" * 1_000 + " }}{{ 9**(9**9) }}", "{{ " + "9" * 100_000 + " }}", "{% raw %}" * 10_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=range(len(TEMPLATES)))
+def test_a_template_ends_with_a_sentence(template: str) -> None:
+    sample = Sample("a", "hi", (), {"a": 1})
+    with pytest.raises(PromptError) as refused:
+        compile_prompt([("user", template)], TIGHT).render(sample)
+    assert str(refused.value)
+    assert "MemoryError" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ 2**64 }} {{ 7 // 2 }} {{ 'ab' * 3 }} {{ [1, 2] * 2 }}", "18446744073709551616 3 ababab [1, 2, 1, 2]"),
+        ("{{ '%5.2f|%-5s|%%'|format(1.5, 'a') }} {{ '{:>6,}'.format(1234) }}", " 1.50|a    |%  1,234"),
+        ("{{ rows|map(attribute='n')|join(', ') }} {{ rows|sum(attribute='n') }}", "1, 2 3"),
+        ("{{ rows|map(attribute='n')|list + [3] }} {{ [[a, 'x'], [1]] }}", '[1, 2, 3] [["A", "x"], [1]]'),
+        ("{% for k, v in {'x': a, 'y': 2}.items() %}{{ k }}={{ v }} {% endfor %}", "x=A y=2 "),
+        ("{% set n = namespace(x=[]) %}{% for i in range(3) %}{% set n.x = n.x + [i] %}{% endfor %}{{ n.x }}", "[0, 1, 2]"),
+        ("{{ 'a\nb'|indent(2) }} {{ range(5)|batch(2)|list }}", "a\n  b [[0, 1], [2, 3], [4]]"),
+        ("{{ 'long text'|title }} {{ 'a b'|urlencode }} {{ 5.678|round(1) }} {{ {'a': [1]}|tojson(indent=1) }}", 'Long Text a%20b 5.7 {\n "a": [\n  1\n ]\n}'),
+        ("{{ ', '.join(rows|map(attribute='n')|map('string')) }} {{ 'é'.encode('utf-8')|length }}", "1, 2 2"),
+        ("{{ rows|selectattr('n', 'gt', 1)|list|length }} {{ 'abc'|reverse }} {{ ['b', 'a']|sort|first }}", "1 cba a"),
+    ],
+)  # fmt: skip
+def test_an_ordinary_template_renders_as_without_limits(template: str, text: str) -> None:
+    sample = Sample("a", "hi", (), {"a": "A", "rows": [{"n": 1}, {"n": 2}]})
+    for limits in (STANDARD, TIGHT):
+        assert compile_prompt([("user", template)], limits).render(sample) == ({"role": "user", "content": text},)
+
+
+@pytest.mark.parametrize(
+    "target", ["model: m\n  base_url: http://127.0.0.1:9/v1", "type: http\n  url: http://127.0.0.1:9/\n  body: {q: %s}"]
+)
+def test_a_template_beyond_its_limits_is_said_by_validate(tmp_path, monkeypatch, target: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    template = '"{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}"'
+    prompt = f"prompt: {template}\n" if "model" in target else ""
+    (tmp_path / "s.yaml").write_text(
+        f"dataset: {{rows: [{{input: q, expected: x}}]}}\nscorers: [contains]\n{prompt}target:\n  {target.replace('%s', template)}\n"
+    )
+    done = command("validate", "s.yaml")
+    assert done.code == 2
+    assert "it makes a list or mapping of more than 200,000 items" in done.err
+    assert "s.yaml:" in done.err
