@@ -41,6 +41,8 @@ FORMAT_PLACE = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*(?:\.\d*)?|\{[^{}]*(?::[^{
 COMPUTED_WIDTH = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*\.?\*|\{[^{}]*:[^{}]*\{")
 COLLECTIONS = (list, tuple, dict, set, frozenset)
 ENCODINGS = frozenset({"utf-8", "utf8", "ascii", "latin-1", "utf-16", "utf-32"})
+MAX_CODE = 2 * 1024 * 1024  # characters of a template that is more than text and names
+MAX_TAGS = 10_000
 SLOWNESS = 64  # how often longer
 MAX_DIGITS = 1_000  # of a rounded number
 MAX_COLUMNS_NAMED = 12  # in an error; a wide table has hundreds
@@ -67,6 +69,8 @@ def compile_template(
     fast = _names_renderer(template, write)
     if fast is not None:
         return fast
+    if len(template) > MAX_CODE or sum(map(template.count, TEMPLATE_MARKS)) > MAX_TAGS:
+        raise PromptError(f"{where} is a template of more than {MAX_CODE:,} characters or {MAX_TAGS:,} tags")
     literals = sorted(LITERALS.intersection(SINGLE_NAME.findall(template)))
     _effort.begin(limits)  # constant parts are evaluated while compiling
     return _JinjaRenderer(literals, _compile_jinja(where, template, write), limits)
@@ -173,7 +177,8 @@ def _guarded(tree: nodes.Template, environment: jinja2.Environment) -> nodes.Tem
         return nodes.Call(nodes.Name(name, "load"), arguments, [], None, None)
 
     def is_constant(node: nodes.Expr) -> bool:
-        return node.find((nodes.Name, nodes.Call, nodes.Filter, nodes.BinExpr, nodes.Getattr, nodes.Getitem)) is None
+        computed = (nodes.Name, nodes.Call, nodes.Filter, nodes.BinExpr, nodes.Getattr, nodes.Getitem)
+        return next(node.find_all(computed), None) is None
 
     class Guard(NodeTransformer):
         in_literal = False  # the check of a list covers the lists in it
@@ -454,9 +459,9 @@ def _environment(write: Callable[[Any], Any]) -> jinja2.Environment:
     environment = _environment_class()(undefined=_undefined_class(), autoescape=False, finalize=write)
     del environment.filters["random"]  # a prompt must be the same each time: it is rendered twice, hashed and cached
     environment.filters["tojson"] = _tojson  # Jinja2's own escapes < and & for HTML
+    functions: Any
     for functions in (environment.filters, environment.tests):
-        for name, function in functions.items():
-            functions[name] = _limited(name, function)
+        functions.update({name: _limited(name, function) for name, function in functions.items()})
     names = {name: environment.globals[name] for name in ("range", "namespace")}
     environment.globals = {**names, STEP: _step, CONCATENATE: lambda *texts: _joined(texts), COLLECT: _checked}
     return environment
