@@ -151,6 +151,12 @@ def _one_spelling(host: str) -> str:
     if host.isascii():
         return host
     try:
-        return host.encode("idna").decode("ascii")
+        plain = host.encode("idna").decode("ascii")
+        same = plain.encode("ascii").decode("idna") == host
     except UnicodeError:
-        return host
+        same, plain = False, ""
+    if not same:  # ß, full-width letters and the like: HTTP libraries disagree about the host that they mean
+        raise ValueError(
+            f"{host!r} has letters that mean different hosts to different programs; write it in ASCII (xn--…)"
+        )
+    return plain

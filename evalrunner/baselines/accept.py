@@ -22,6 +22,7 @@ from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.provenance import Provenance, scorer_changes
 from evalrunner.runs.record import RunRecord, TargetMetrics
 from evalrunner.runs.row_log import read_rows
+from evalrunner.suite.options import RunOptions
 from evalrunner.verdicts import ACCEPTABLE
 
 
@@ -49,7 +50,8 @@ def accept_run(
         raise SuiteError(f"cannot accept run {folder.id}: it {refused}. Use --force to accept it anyway")
     base = _suite_folder(run, suite_file)
     path = baseline_path(base, run.suite, name)
-    if run.options.get("untrusted") and not path.resolve().is_relative_to(base.resolve()):
+    untrusted = run.options.get("untrusted") or RunOptions().untrusted
+    if untrusted and not path.resolve().is_relative_to(base.resolve()):
         raise SuiteError(
             f"cannot accept run {folder.id}: its suite is untrusted, and {str(path)!r} leads out of its folder"
         )

@@ -258,12 +258,15 @@ def score(
     """
     from evalrunner.commands.rescore import load_answers
     from evalrunner.errors import SuiteError
+    from evalrunner.suite.untrusted import check_location
 
     stored = load_answers(run, run_options.output_dir)
     file = suite if suite is not None else stored.suite_file
     if file is None or not file.is_file():
         state = "a baseline does not name its suite" if file is None else f"suite {str(file)!r} not found"
         raise SuiteError(f"{state}; pass it: --suite FILE")
+    if suite is None:
+        check_location(file, run_options)
     run_options = with_trust_of(stored.options, run_options)
     run_options = dataclasses.replace(run_options, gates=run_options.gates and stored.suite_file is not None)
     printer = Printer(quiet=quiet, as_json=as_json)

@@ -36,7 +36,7 @@ from evalrunner.suite.loader import open_suite, target_name
 from evalrunner.suite.options import RunOptions, with_trust_of
 from evalrunner.suite.schema import GateSpec
 from evalrunner.suite.sections import read_address
-from evalrunner.suite.untrusted import refuse_baselines, restrictions_of
+from evalrunner.suite.untrusted import check_location, refuse_baselines, restrictions_of
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import Document
 
@@ -55,6 +55,8 @@ def reevaluate_gates(
     `.env` files have an effect.
     """
     run = RunRecord.load(folder.path)
+    if suite_file is None and options is not None:
+        check_location(run.suite_file, options)
     document, gates_of, base = _document(run, suite_file, with_trust_of(run.options, options or RunOptions()))
     reader = SectionReader(document, base)
     data = document.data if isinstance(document.data, Mapping) else {}

@@ -49,7 +49,7 @@ from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
 from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
-from evalrunner.suite.untrusted import check_spending
+from evalrunner.suite.untrusted import check_location, check_spending
 
 if TYPE_CHECKING:
     import httpx
@@ -118,13 +118,15 @@ async def _resume(
     from evalrunner.commands.resume import find_resumable_run, load_resume_state
 
     stored = find_resumable_run(reference, session.options)
+    suite = Path() if suites else stored.find_suite()
+    check_location(suite, session.options)
     session = replace(
         session, options=stored.options, resumed=stored.folder.path, prefix=stored.record.dataset.rows,
         candidate=RunRef.of(stored.record),
     )  # fmt: skip
     check_outputs(session.options.outputs, suites=1)
     with RunLock(stored.folder.path):
-        async with _planned(suites or [stored.find_suite()], session) as (plan,):
+        async with _planned(suites or [suite], session) as (plan,):
             result = await execute(plan, session.options, reporters, load_resume_state(stored, plan))
     return await _sent(result, session)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.result import RunResult
-from evalrunner.errors import EvalrunError
+from evalrunner.errors import EvalrunError, SuiteError
 from evalrunner.middleware.deadline import StopSignal
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import Exporter, TrackingResult, known_names, load
 from evalrunner.runs.record import RunRecord
-from evalrunner.suite.options import RunOptions
+from evalrunner.suite.options import UNTRUSTED_VARIABLE, RunOptions
 from evalrunner.suite.schema import Suite
 from evalrunner.verdicts import UNTRUSTED, exit_code
 
@@ -35,6 +35,8 @@ def track_run(folder: Path, addresses: Mapping[str, str]) -> dict[str, TrackingR
     writes it.
     """
     section = RunRecord.load(folder).resolved.get("tracking")
+    if not any(addresses.values()) and RunOptions().untrusted:
+        raise SuiteError(f"{UNTRUSTED_VARIABLE} is set, so the run does not decide where it is sent; pass --mlflow URI")
     names = list(addresses) or list(section or ()) or list(known_names("exporters"))[:1]
     return {name: _exporter(name).send(folder, addresses.get(name)) for name in names}
 

@@ -121,7 +121,19 @@ def restrictions_of(file: Path, options: RunOptions) -> Restrictions | None:
     )  # fmt: skip
     if (refusal := allowed.file_refusal(file)) is not None:
         raise SuiteError([Problem(str(file), "", f"{refusal}, which --untrusted refuses")])
+    written = {"--output-dir": options.output_dir, **{f"-o {path}": Path(path).parent for path in options.outputs}}
+    for option, path in written.items():
+        if _is_linked(path):
+            raise SuiteError(
+                f"{option}: {str(path)!r} is reached through a link; name the folder itself as an absolute path"
+            )
     return allowed
+
+
+def _is_linked(path: Path) -> bool:
+    """Whether a path below the working folder, which may be a stranger's checkout, leads elsewhere."""
+    plain = Path(os.path.normpath(Path.cwd().resolve() / path))
+    return not path.is_absolute() and plain != (Path.cwd() / path).resolve()
 
 
 def policy_of(options: RunOptions) -> EgressPolicy:
@@ -131,6 +143,12 @@ def policy_of(options: RunOptions) -> EgressPolicy:
         return EgressPolicy.of(() if given is None and options.untrusted else given, "--allow-host")
     except ValueError as wrong:
         raise SuiteError(f"--allow-host: {wrong}") from None
+
+
+def check_location(file: Path, options: RunOptions) -> None:
+    """Raises SuiteError for the suite of a stored run outside the working folder, as only a stranger's run would name it."""
+    if options.untrusted and not file.resolve().is_relative_to(Path.cwd().resolve()):
+        raise SuiteError(f"the run names the suite {str(file)!r} outside the working folder; name the file yourself")
 
 
 def is_capped(options: RunOptions) -> bool:
@@ -160,6 +178,10 @@ def refuse_untrusted(fields: Mapping[str, Any], document: Document, restrictions
         audit.scorer(scorer)
     if (dataset := fields.get("dataset")) is not None:
         audit.dataset(dataset)
+    if (name := fields.get("name")) and (restrictions.runs / name).is_symlink():
+        document.problem(
+            ("name",), f"the runs of {name!r} would go through a link, which --untrusted refuses; remove it"
+        )
     refuse_baselines(fields.get("gates") or (), document, restrictions, folder)
     audit.tracking(getattr(fields.get("tracking"), "options", {}))
     audit.prices(fields.get("prices") or {}, ("prices",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -339,6 +340,34 @@ def test_the_baseline_of_an_untrusted_suite_is_not_written_through_a_link() -> N
     assert list(Path("out").iterdir()) == []
 
 
+@pytest.mark.parametrize("args", [["--resume", "last"], ["gate"], ["score"]])
+def test_the_folder_of_a_run_does_not_choose_a_suite_elsewhere(
+    args: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(Path(write("description: x")).resolve())
+    Path("job").mkdir()
+    monkeypatch.chdir("job")
+    assert command(path, "-q").code == 0
+    done = command(*args, "--untrusted")
+    assert (done.code, "outside the working folder; name the file yourself" in done.err) == (2, True), done.err
+
+
+def test_a_run_does_not_choose_where_it_is_sent_if_the_environment_trusts_no_suite(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(f"tracking: {{mlflow: {{uri: '{server.base_url}'}}}}")
+    assert command("plan", path, "--offline").code == 0
+    assert command(path, "-q", "--set", "tracking=null").code == 0
+    (record,) = Path("runs").glob("s/*/run.json")
+    data = json.loads(record.read_text(encoding="utf-8"))
+    data["resolved"]["tracking"] = {"mlflow": {"uri": server.base_url}}
+    record.write_text(json.dumps(data), encoding="utf-8")
+    monkeypatch.setenv("EVALRUN_UNTRUSTED", "1")
+    done = command("track", "last")
+    assert (done.code, "pass --mlflow URI" in done.err) == (2, True), done.err
+    assert server.requests == []
+
+
 def test_templates_have_tight_limits() -> None:
     path = write(
         "prompt: \"{% for i in range(30000) %}x{% endfor %}\"\ntarget: {model: m, base_url: 'http://127.0.0.1:9/v1'}"
@@ -372,3 +401,62 @@ def test_the_list_of_options_of_a_run_names_what_was_allowed(server: ScriptedSer
     options = json.loads(record.read_text(encoding="utf-8"))["options"]
     assert options["untrusted"] is True
     assert options["allow_hosts"] == ["good.example"]
+
+
+@pytest.mark.parametrize(("link", "args"), [("runs", []), ("runs/s", []), ("results", ["-o", "results/a.md"])])
+def test_nothing_is_written_through_links_of_a_checkout(link: str, args: list[str]) -> None:
+    path = write("description: x")
+    Path("out").mkdir()
+    Path(link).parent.mkdir(exist_ok=True)
+    Path(link).symlink_to(Path("out").resolve())
+    done = command(path, "--untrusted", "-q", *args)
+    assert (done.code, "a link" in done.err) == (2, True), done.err
+    assert list(Path("out").iterdir()) == []
+    assert command(path, "--untrusted", "-q", "--output-dir", str(Path("out").resolve())).code == 0
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host"), [("strasse.example", "straße.example"), ("good.example", "ｇood.example"), ("a.b", "a。b")]
+)
+def test_hosts_that_programs_read_differently_are_refused(allowed: str, host: str) -> None:
+    path = write(f"target: {{model: m, base_url: 'http://{host}/v1'}}")
+    done = command("validate", path, "--untrusted", "--allow-host", allowed)
+    assert (done.code, "mean different hosts" in done.err) == (2, True), done.err
+
+
+@pytest.fixture
+def litellm(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The options for models of LiteLLM whose addresses lead to the server."""
+    if importlib.util.find_spec("litellm") is None:
+        pytest.skip("needs litellm")
+    for name in ("DEEPSEEK", "ANTHROPIC"):
+        monkeypatch.setenv(f"{name}_API_BASE", server.base_url)
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "lent-key-0123")
+    return ["--untrusted", "--allow-host", server.base_url.removeprefix("http://").removesuffix("/v1")]
+
+
+@pytest.mark.slow
+def test_litellm_gets_the_key_that_is_allowed_and_no_other(server: ScriptedServer, litellm: list[str]) -> None:
+    path = write("target: deepseek/deepseek-chat\nparams: {temperature: 0}")
+    args = [*litellm, "--max-cost", "1", "--set", "prices={deepseek/deepseek-chat: {input: 0, output: 0}}"]
+    assert "allow it with --allow-env DEEPSEEK_API_KEY" in command(path, *args).err
+    done = command(path, *args, "--allow-env", "DEEPSEEK_API_KEY", "-q")
+    assert done.code == 0, done.err
+    assert {request.headers["authorization"] for request in server.requests} == {"Bearer lent-key-0123"}
+    assert leaks(server, done.out, done.err) == []
+
+
+@pytest.mark.slow
+def test_images_in_the_cells_of_a_dataset_are_not_fetched_from_other_hosts(litellm: list[str]) -> None:
+    with ScriptedServer() as other:
+        part = {"type": "image_url", "image_url": {"url": f"{other.base_url}/x.png"}}
+        row = {"id": "a", "input": "x", "talk": [{"role": "user", "content": [part]}]}
+        Path("evals/d.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        target = (
+            "{model: anthropic/claude-3-5-haiku-latest, api_key: of-the-suite}"  # its images LiteLLM downloads itself
+        )
+        scorers = "[{type: contains, values: [ok]}]"
+        path = write(f"target: {target}\nprompt: [{{messages: talk}}]\nscorers: {scorers}\nrun: {{retries: 0}}")
+        done = command(path, *litellm, "-q")
+        assert done.code == 3, done.err
+        assert other.requests == []
