@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
 
 from evalrunner.errors import EvalrunError, MissingExtraError
 from evalrunner.redact import LOGIN, redact_message
@@ -38,6 +39,10 @@ UNREACHABLE_SIGNS = (
     "Read timed out",
 )
 NOISY_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
+
+REDIRECT = re.compile(r"redirects to another address are not followed \(HTTP \d+ to [^)\s]*\)")
+REDIRECT_ADVICE = "; set the address of MLflow to the new one"
+NO_REDIRECTS = "MLFLOW_ALLOW_HTTP_REDIRECTS"  # without our hook, MLflow would take a redirect of an upload for a success
 
 _lock = threading.RLock()  # all threads share the environment
 
@@ -89,6 +94,8 @@ def find_missing_database(uri: str) -> Path | None:
 def explain_mlflow_error(refused: BaseException, address: str) -> str:
     """An exception of MLflow as one line without logins."""
     text = " ".join(without_login(str(refused)).split())
+    if (redirect := REDIRECT.search(text)) is not None:
+        return redirect[0] + REDIRECT_ADVICE
     if address.startswith("http") and any(sign in text for sign in UNREACHABLE_SIGNS):
         return f"no server answers at {without_login(address)}"
     return text[:300] or type(refused).__name__
@@ -122,6 +129,7 @@ def quiet_mlflow(**environ: str) -> Iterator[None]:
     os.environ.update(ENV_BEFORE_IMPORT)
     for name, value in ENV_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    environ = {**environ, NO_REDIRECTS: "false"}
     before = {name: os.environ.get(name) for name in environ}
     os.environ.update(environ)
     with warnings.catch_warnings(record=True):  # hidden also where MLflow enables them again
@@ -129,11 +137,43 @@ def quiet_mlflow(**environ: str) -> Iterator[None]:
         try:
             import mlflow  # noqa: F401  so that its loggers exist
 
+            refuse_redirects()
+
             for name in NOISY_LOGGERS:
                 logging.getLogger(name).setLevel(logging.ERROR)
             yield
         finally:
             restore_environment(before)
+
+
+def refuse_redirects() -> None:
+    """Make MLflow's HTTP sessions raise for redirects: another host must get neither logins nor the data of a run.
+
+    That covers requests to its server and to storage that the server names. Sessions of user-defined code stay as they are,
+    and so does MLflow outside of `quiet_mlflow`.
+    """
+    from mlflow.utils import request_utils
+
+    open_session: Any = request_utils._cached_get_request_session
+    if getattr(open_session, "refuses_redirects", False):
+        return
+
+    def open_guarded(*args: Any, **options: Any) -> Any:
+        session = open_session(*args, **options)
+        if _raise_for_redirect not in session.hooks["response"]:
+            session.hooks["response"].append(_raise_for_redirect)
+        return session
+
+    open_guarded.refuses_redirects = True  # type: ignore[attr-defined]
+    request_utils._cached_get_request_session = open_guarded
+
+
+def _raise_for_redirect(response: Any, **_: Any) -> None:
+    if os.environ.get(NO_REDIRECTS) == "false" and 300 <= response.status_code < 400 and response.status_code != 304:
+        place = urlsplit(urljoin(response.url, response.headers.get("location", "")))
+        address = f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
+        message = f"redirects to another address are not followed (HTTP {response.status_code} to {quote(address, safe='/:')})"
+        raise OSError(message)
 
 
 def restore_environment(before: Mapping[str, str | None]) -> None:
@@ -211,6 +251,8 @@ class Retrier:
 def is_transient(error: BaseException) -> bool:
     """Whether a retry may succeed: the status says so, or no answer came at all."""
     status = status_of(error)
+    if REDIRECT.search(str(error)) is not None:
+        return False
     if status is not None:
         return status in TRANSIENT_STATUSES or (status == 400 and BUSY.search(str(error)) is not None)
     return isinstance(error, OSError) or type(error).__name__ in ("OperationalError", "InterfaceError")
@@ -227,6 +269,8 @@ def status_of(error: BaseException) -> int | None:
 
 def reason_of(error: BaseException) -> str:
     """An error of other software in one line without secrets; common ones in a few plain words."""
+    if (redirect := REDIRECT.search(str(error))) is not None:
+        return redirect[0] + REDIRECT_ADVICE
     for pattern, words in PLAIN_REASONS.items():
         if re.search(pattern, str(error)):
             return words

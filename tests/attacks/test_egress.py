@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from evalrunner.endpoints.factory import EndpointPool
 from evalrunner.errors import SuiteError
 from evalrunner.suite.schema import ModelSpec
 from tests.cases.suites import command
-from tests.fakes.server import ScriptedServer
+from tests.fakes.server import Raw, ScriptedServer, always
 
 ROWS = {"rows": [{"id": "a", "input": "CONFIDENTIAL", "expected": "x"}]}
 
@@ -314,3 +316,62 @@ def test_a_variable_for_the_host_is_filled_in(monkeypatch: pytest.MonkeyPatch) -
             assert plan.code == 0, plan.err
             assert f"at {server.base_url}" in plan.out
             assert "research" not in plan.out
+
+
+needs_mlflow = pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="the extra 'mlflow' is not installed")
+RUN_ID = "0" * 32
+
+
+@contextmanager
+def redirecting(status: int) -> Iterator[tuple[ScriptedServer, ScriptedServer]]:
+    """A server that redirects every request to another one, which must get nothing."""
+    with ScriptedServer() as other, ScriptedServer() as server:
+        head = f"HTTP/1.1 {status} Moved\r\nlocation: http://127.0.0.1:{other.port}/elsewhere?a=1\r\ncontent-length: 0\r\n\r\n"
+        server.script = always(Raw(head.encode()))
+        yield server, other
+
+
+@pytest.mark.mlflow
+@needs_mlflow
+@pytest.mark.filterwarnings("ignore")  # those of MLflow's import
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_mlflow_sends_nothing_to_the_address_of_a_redirect(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither runs with their login, nor reads of datasets, models and baselines."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token-canary-77")
+    recorded = {"type": "recorded", "column": "expected"}
+    with redirecting(status) as (server, other):
+        address = f"http://127.0.0.1:{server.port}"
+        said = f"redirects to another address are not followed (HTTP {status} to http://127.0.0.1:{other.port}/elsewhere)"
+        sent = command(write(target=recorded, tracking={"mlflow": {"uri": address}}), "-q")
+        assert sent.code == 0
+        assert said in " ".join((sent.out + sent.err).split())
+        tracked = command("track", "last", "--mlflow", address)
+        assert said in " ".join((tracked.out + tracked.err).split())
+        for keys in (
+            {"target": recorded, "dataset": {"mlflow": RUN_ID}},
+            {"target": {"type": "mlflow", "model_uri": "models:/qa@champion"}},
+            {"target": recorded, "gates": [{"metric": "contains", "baseline": f"mlflow:run/{RUN_ID}", "max_drop": 0.1}]},
+        ):
+            done = command(write(**keys, tracking={"mlflow": {"uri": address}}), "-q")
+            assert done.code == 2, done.out
+            assert said in " ".join(done.err.split()), done.err
+        assert server.calls > 3
+        assert other.connections == 0
+
+
+@pytest.mark.mlflow
+@needs_mlflow
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_of_others_in_this_process_follows_redirects_as_before() -> None:
+    from evalrunner.mlflow.client import quiet_mlflow
+
+    with redirecting(307) as (server, other), quiet_mlflow():
+        from mlflow.utils.request_utils import cloud_storage_http_request
+
+        address = f"http://127.0.0.1:{server.port}/file"
+        with pytest.raises(OSError, match="redirects to another address are not followed"):
+            cloud_storage_http_request("put", address, data=b"CONFIDENTIAL")
+        assert other.calls == 0
+    with redirecting(307) as (server, other):
+        cloud_storage_http_request("put", f"http://127.0.0.1:{server.port}/file", data=b"x")
+        assert other.calls == 1
