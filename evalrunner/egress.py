@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -137,8 +139,43 @@ class EgressPolicy:
         listed = ", ".join(map(str, self.patterns)) or "none"
         return f"{address} is not among the hosts that {self.source} allows ({listed}); add its host there"
 
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """A context whose requests through MLflow and the Hugging Face hub obey this policy."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
 
 ANY_HOST = EgressPolicy()
+_current: ContextVar[EgressPolicy] = ContextVar("_current", default=ANY_HOST)
+
+
+def current_policy() -> EgressPolicy:
+    """The policy of the suite that is being checked or run."""
+    return _current.get()
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A host that a suite sends something to, and why.
+
+    `address` is its URL without a login, or a pattern such as `https://*.amazonaws.com`, or empty where only a library
+    knows it. `secrets` name what goes there: a variable, or where in the suite a literal value is. `key_path` is the
+    place in the suite that names it. An `optional` one is contacted only if something asks for it in the run.
+    """
+
+    address: str
+    purpose: str
+    secrets: tuple[str, ...] = ()
+    key_path: tuple[str | int, ...] = ()
+    optional: bool = False
+
+    def refusal(self, policy: EgressPolicy) -> str | None:
+        """Why the policy does not allow the host; None if it does, or if that is not known before the request."""
+        return None if "*" in self.address or not self.address else policy.refusal(self.address)
 
 
 def _one_spelling(host: str) -> str:

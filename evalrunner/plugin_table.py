@@ -16,6 +16,7 @@ Group: TypeAlias = Literal[
     "exporters",
     "toxicity_backends",
     "scorer_names",
+    "destinations",
 ]
 """A kind of plug-in. Each is a table in `BUILTIN` and an entry point group `evalrunner.<group>`.
 
@@ -25,6 +26,7 @@ Group: TypeAlias = Literal[
 - baseline_sources: schemes of `baseline: SCHEME:…`. See `BaselineSource`.
 - exporters: keys of `tracking:`. See `Exporter`.
 - toxicity_backends: factories of scorer functions for `{type: toxicity, backend: NAME}`.
+- destinations: functions from a `Suite` and the addresses of its trackers to the `Destination`s of a library.
 - scorer_names: for a scorer type, a function from its options to the name it has if the suite gives none.
 """
 
@@ -81,5 +83,10 @@ BUILTIN: Mapping[Group, Mapping[str, str]] = {
     "baseline_sources": {"mlflow": "evalrunner.mlflow.sources:mlflow_baselines"},
     "exporters": {"mlflow": "evalrunner.mlflow.export:mlflow"},
     "toxicity_backends": {"hf": "evalrunner.scorers.hf.toxicity:hf"},
+    "destinations": {
+        "hf": "evalrunner.scorers.hf.model:hub_destinations",
+        "local": "evalrunner.endpoints.local:download_destinations",
+        "mlflow": "evalrunner.mlflow.destination:mlflow_destinations",
+    },
     "scorer_names": {"mlflow": "evalrunner.mlflow.catalogue:scorer_name"},
 }

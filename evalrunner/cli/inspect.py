@@ -115,15 +115,53 @@ def plan(
     suites: options.Suites,
     show: Annotated[int, typer.Option("--show", min=0, metavar="N", help="Samples whose prompts to show.")] = 0,
     offline: Annotated[bool, typer.Option("--offline", help="Do not request prices from servers.")] = False,
+    endpoints: Annotated[
+        bool, typer.Option("--endpoints", help="List hosts, secrets and files; contact none.")
+    ] = False,
+    json: options.Json = False,
 ) -> None:
     """Show what would run and what it may cost.
 
     Samples, calls, targets, judges, scorers and gates; no model is called. Without --offline, prices are requested
     from LiteLLM proxies in the suite. Shows what each gate can decide, and how often an equal model would be stopped.
+    With --endpoints, lists instead each host with the secrets that go there, and files outside of the suite's folder:
+    no host is contacted and no user-defined code is imported.
     """
+    if json and not endpoints:
+        raise SuiteError("--json needs --endpoints; a run prints its results as JSON: evalrun SUITE --json")
+    if endpoints:
+        _print_reach(suites, run_options, as_json=json)
+        return
     _print_plans(
         suites, run_options, lambda _, plan: _plan_lines(plan, show=show, offline=offline, runs=run_options.output_dir)
     )
+
+
+def _print_reach(suites: list[str], run_options: RunOptions, *, as_json: bool) -> None:
+    """Print what each suite reaches."""
+    from dataclasses import replace
+    from json import dumps
+
+    from evalrunner.engine.destinations import reach_of
+    from evalrunner.reports.plan import reach_data, render_reach
+    from evalrunner.suite.environment import SuiteEnvironment
+    from evalrunner.suite.loader import open_suite, read_suite
+
+    found = []
+    for path in suites:
+        document = open_suite(path, run_options)
+        if isinstance(document.environ, SuiteEnvironment):  # a list for somebody without the keys
+            document.environ = replace(document.environ, names_unset=True)
+        suite = read_suite(document)
+        document.raise_problems()
+        assert suite is not None  # None is a problem
+        found.append((suite, reach_of(suite, document)))
+    if as_json:
+        typer.echo(dumps([reach_data(suite, reach) for suite, reach in found], indent=2))
+        return
+    for suite, reach in found:
+        for line in render_reach(suite, reach):
+            typer.echo(line)
 
 
 async def _plan_lines(plan: Plan, *, show: int, offline: bool, runs: Path) -> AsyncIterator[str]:

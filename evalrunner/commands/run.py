@@ -196,7 +196,8 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
         limits=TIGHT if document.restrictions is not None else STANDARD,
     )  # fmt: skip
-    return assembler.assemble(read)
+    with read.run.egress.active():
+        return assembler.assemble(read)
 
 
 async def execute(
@@ -205,11 +206,11 @@ async def execute(
     """The result of a run, with every file written. Raises RunError if the disk refuses."""
     if resume_state is not None:  # the caller holds its lock
         plan, folder = replace(plan, rows_before=plan.rows - resume_state.remaining), resume_state.folder
-        with _system_errors(folder):
+        with _system_errors(folder), plan.suite.run.egress.active():
             return await Execution(plan, options, reporters, folder, resume_state.started_at, resume_state).run()
     started_at = datetime.now(UTC)
     folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
-    with RunLock(folder.path), _system_errors(folder):
+    with RunLock(folder.path), _system_errors(folder), plan.suite.run.egress.active():
         if plan.dataset.spooled is not None:
             store_stdin(plan.dataset.spooled, folder.path)
         return await Execution(plan, options, reporters, folder, started_at).run()

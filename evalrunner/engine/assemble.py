@@ -20,6 +20,7 @@ from evalrunner.domain import Preparable, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
 from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversations_of, foreign_baselines
+from evalrunner.engine.destinations import destinations_of
 from evalrunner.engine.plan import (
     Plan,
     PlannedModel,
@@ -100,6 +101,7 @@ class Assembler:
         if self.stored is not None:  # stored answers keep the order of their run
             shuffle = self.stored.provenance.dataset.shuffle
             suite = replace(suite, dataset=replace(suite.dataset, shuffle=shuffle))
+        self._check_hosts(suite)
         calls = MiddlewareStack(
             suite.run, StopSignal(self.stop), self.timing, cache_folder() / CACHE_FILE, self.trace, self.refresh
         )
@@ -141,6 +143,19 @@ class Assembler:
             baselines=baselines, keys=keys.keys if keys is not None else {}, stored=self.stored,
             population=replace(columns.population, count=count),
         )  # fmt: skip
+
+    def _check_hosts(self, suite: Suite) -> None:
+        """Raises SuiteError if a host that the suite names is not among those that it allows; nothing was contacted."""
+        if not suite.run.egress.limited:
+            return
+        for destination in destinations_of(suite, self.document):
+            if destination.optional or (self.stored is not None and destination.purpose.startswith("target ")):
+                continue  # refused where it is opened; the answers of targets are stored
+            if self.stored is not None and destination.purpose.startswith("target "):
+                continue  # its answers are stored
+            if (refusal := destination.refusal(suite.run.egress)) is not None:
+                self.document.problem(destination.key_path, refusal)
+        self.document.raise_problems()
 
     def _dataset(self, suite: Suite) -> SampleSource | StoredSamples:
         if self.stored is not None:

@@ -11,10 +11,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
+from evalrunner.egress import EgressPolicy, current_policy
 from evalrunner.errors import EvalrunError, MissingExtraError
 from evalrunner.redact import LOGIN, redact_message
 
@@ -31,6 +33,16 @@ ENV_DEFAULTS = {
 DEFAULT_URI = "sqlite:///mlflow.db"  # the default of MLflow since version 3
 DATABASE_FILE = re.compile(r"sqlite:///(?P<path>[^?]+)(?P<rest>.*)")
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+BUCKETS = {
+    "s3": "https://s3.amazonaws.com", "r2": "https://{host}.r2.cloudflarestorage.com", "b2": "https://{host}",
+    "gs": "https://storage.googleapis.com", "wasbs": "https://{host}", "abfss": "https://{host}",
+}  # fmt: skip
+"""Storage that MLflow's client writes to with credentials of the environment, and the host that it contacts."""
+
+HOSTS_OF_ARTIFACTS = frozenset({"http", "https", "mlflow-artifacts", "ftp", "sftp", "hdfs", "viewfs"})
+REFUSED_ARTIFACTS = re.compile(
+    r"artifacts at \S+, which MLflow's server names.*contacted|MLflow stores artifacts in .*there"
+)
 UNREACHABLE_SIGNS = (
     "Max retries exceeded",
     "Connection refused",
@@ -42,8 +54,11 @@ NOISY_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
 
 REDIRECT = re.compile(r"redirects to another address are not followed \(HTTP \d+ to [^)\s]*\)")
 REDIRECT_ADVICE = "; set the address of MLflow to the new one"
-NO_REDIRECTS = "MLFLOW_ALLOW_HTTP_REDIRECTS"  # without our hook, MLflow would take a redirect of an upload for a success
+NO_REDIRECTS = (
+    "MLFLOW_ALLOW_HTTP_REDIRECTS"  # without our hook, MLflow would take a redirect of an upload for a success
+)
 
+_address: ContextVar[str | None] = ContextVar("_address", default=None)  # of MLflow, while it is used here
 _lock = threading.RLock()  # all threads share the environment
 
 SENDING_ENVIRONMENT = {
@@ -96,6 +111,8 @@ def explain_mlflow_error(refused: BaseException, address: str) -> str:
     text = " ".join(without_login(str(refused)).split())
     if (redirect := REDIRECT.search(text)) is not None:
         return redirect[0] + REDIRECT_ADVICE
+    if (refusal := REFUSED_ARTIFACTS.search(text)) is not None:
+        return refusal[0]
     if address.startswith("http") and any(sign in text for sign in UNREACHABLE_SIGNS):
         return f"no server answers at {without_login(address)}"
     return text[:300] or type(refused).__name__
@@ -109,7 +126,11 @@ def without_login(text: str) -> str:
 @contextmanager
 def mlflow_at(uri: str, **environ: str) -> Iterator[None]:
     """`quiet_mlflow` with `uri` as MLflow's address and few retries; one thread at a time."""
-    with _lock, quiet_mlflow(**{RETRIES: os.environ.get(RETRIES) or "2", "MLFLOW_TRACKING_URI": uri, **environ}):
+    with (
+        _lock,
+        _using(uri),
+        quiet_mlflow(**{RETRIES: os.environ.get(RETRIES) or "2", "MLFLOW_TRACKING_URI": uri, **environ}),
+    ):
         from mlflow import get_tracking_uri, set_tracking_uri
 
         before = get_tracking_uri()
@@ -121,6 +142,15 @@ def mlflow_at(uri: str, **environ: str) -> Iterator[None]:
             yield
         finally:
             set_tracking_uri(before)
+
+
+@contextmanager
+def _using(uri: str) -> Iterator[None]:
+    token = _address.set(uri)
+    try:
+        yield
+    finally:
+        _address.reset(token)
 
 
 @contextmanager
@@ -138,6 +168,7 @@ def quiet_mlflow(**environ: str) -> Iterator[None]:
             import mlflow  # noqa: F401  so that its loggers exist
 
             refuse_redirects()
+            guard_artifacts()
 
             for name in NOISY_LOGGERS:
                 logging.getLogger(name).setLevel(logging.ERROR)
@@ -154,7 +185,8 @@ def refuse_redirects() -> None:
     """
     from mlflow.utils import request_utils
 
-    open_session: Any = request_utils._cached_get_request_session
+    module: Any = request_utils
+    open_session = module._cached_get_request_session  # noqa: SLF001  MLflow has no other place for it
     if getattr(open_session, "refuses_redirects", False):
         return
 
@@ -165,7 +197,53 @@ def refuse_redirects() -> None:
         return session
 
     open_guarded.refuses_redirects = True  # type: ignore[attr-defined]
-    request_utils._cached_get_request_session = open_guarded
+    module._cached_get_request_session = open_guarded  # noqa: SLF001
+
+
+def guard_artifacts() -> None:
+    """Make MLflow refuse storage of artifacts on hosts that nobody but its server names.
+
+    The server may also be that of a suite from a stranger, and tell the client to send tables to any address.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import ArtifactRepositoryRegistry
+
+    registry: Any = ArtifactRepositoryRegistry
+    find = registry.get_artifact_repository
+    if getattr(find, "checks_hosts", False):
+        return
+
+    def find_checked(self: Any, artifact_uri: str, *args: Any, **options: Any) -> Any:
+        address = _address.get()
+        if address is not None and (refusal := refuse_artifacts(artifact_uri, address, current_policy())) is not None:
+            raise OSError(refusal)
+        return find(self, artifact_uri, *args, **options)
+
+    find_checked.checks_hosts = True  # type: ignore[attr-defined]
+    registry.get_artifact_repository = find_checked
+
+
+def refuse_artifacts(artifact_uri: str, address: str, policy: EgressPolicy) -> str | None:
+    """Why artifacts are not read from or written to an address that the server at `address` names; None if they are."""
+    parts = urlsplit(artifact_uri)
+    host = parts.netloc.rpartition("@")[2]
+    if parts.scheme in BUCKETS:
+        url = os.environ.get("MLFLOW_S3_ENDPOINT_URL", "") if parts.scheme == "s3" else ""
+        refusal = policy.refusal(url or BUCKETS[parts.scheme].format(host=host))
+        return None if refusal is None else f"MLflow stores artifacts in {parts.scheme}://{host}: {refusal}"
+    if parts.scheme not in HOSTS_OF_ARTIFACTS or not host or host == urlsplit(address).netloc.rpartition("@")[2]:
+        return None
+    return f"artifacts at {parts.scheme}://{host}, which MLflow's server names, are refused: only its own host is contacted"
+
+
+def inherit_context() -> Callable[[], None]:
+    """An initializer for threads that gives them the address and the policy of this one."""
+    values = tuple(copy_context().items())
+
+    def begin() -> None:
+        for variable, value in values:
+            variable.set(value)
+
+    return begin
 
 
 def _raise_for_redirect(response: Any, **_: Any) -> None:
@@ -189,7 +267,10 @@ def restore_environment(before: Mapping[str, str | None]) -> None:
 def mlflow_client(uri: str) -> Iterator[Any]:
     """An `MlflowClient` for an address, without its own retries. Raises MissingExtraError, and what the import of MLflow raises."""
     check_mlflow("tracking runs with MLflow")
-    with quiet_mlflow(**SENDING_ENVIRONMENT, **{TIMEOUT_VARIABLE: os.environ.get(TIMEOUT_VARIABLE) or "30"}):
+    with (
+        _using(uri),
+        quiet_mlflow(**SENDING_ENVIRONMENT, **{TIMEOUT_VARIABLE: os.environ.get(TIMEOUT_VARIABLE) or "30"}),
+    ):
         from mlflow import MlflowClient
 
         yield MlflowClient(tracking_uri=uri)
@@ -251,7 +332,7 @@ class Retrier:
 def is_transient(error: BaseException) -> bool:
     """Whether a retry may succeed: the status says so, or no answer came at all."""
     status = status_of(error)
-    if REDIRECT.search(str(error)) is not None:
+    if REDIRECT.search(str(error)) is not None or REFUSED_ARTIFACTS.search(str(error)) is not None:
         return False
     if status is not None:
         return status in TRANSIENT_STATUSES or (status == 400 and BUSY.search(str(error)) is not None)
@@ -271,6 +352,8 @@ def reason_of(error: BaseException) -> str:
     """An error of other software in one line without secrets; common ones in a few plain words."""
     if (redirect := REDIRECT.search(str(error))) is not None:
         return redirect[0] + REDIRECT_ADVICE
+    if (refusal := REFUSED_ARTIFACTS.search(str(error))) is not None:
+        return refusal[0]
     for pattern, words in PLAIN_REASONS.items():
         if re.search(pattern, str(error)):
             return words

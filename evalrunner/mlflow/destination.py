@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
+from evalrunner import egress
 from evalrunner.domain import EMPTY
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.mlflow.client import DATABASE_FILE, mlflow_address
@@ -16,15 +19,18 @@ from evalrunner.redact import LOGIN
 from evalrunner.runs.folder import read_json
 from evalrunner.runs.record import RunRecord
 from evalrunner.storage import write_json
-from evalrunner.suite.environment import has_variable, suite_environment
+from evalrunner.suite.environment import VARIABLE, has_variable, suite_environment
 from evalrunner.suite.options import RunOptions, with_trust_of
-from evalrunner.suite.schema import key
+from evalrunner.suite.schema import Suite, key
 from evalrunner.suite.sections import read_tracking, register_login
 from evalrunner.suite.validate import SectionReader
 from evalrunner.suite.yaml import Document
 
 URI = re.compile(r"(https?|sqlite|(mysql|postgresql|mssql)(\+\w+)?|databricks)://\S+|databricks")
 
+
+LOGIN_VARIABLES = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+DATABRICKS_VARIABLES = ("DATABRICKS_TOKEN", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET")
 
 LogPart: TypeAlias = Literal["metrics", "table", "report", "dataset", "traces"]
 
@@ -231,3 +237,48 @@ def _read(path: Path) -> list[Destination]:
         ]
     except (KeyError, TypeError) as broken:
         raise RunNotFoundError(f"{str(path)!r} is not a valid {STATE_FILE}: {broken!r}") from None
+
+
+def mlflow_destinations(suite: Suite, trackers: Mapping[str, str | None]) -> Iterator[egress.Destination]:
+    """The MLflow servers and databases of a suite, for everything that it reads there or sends."""
+    configured = suite.tracking.options.get("mlflow")
+    own = configured.uri if configured is not None else None
+    given = (suite.resolved.get("tracking") or {}).get("mlflow") or {}
+    if "mlflow" in trackers or configured is not None:
+        address = trackers.get("mlflow") or own
+        yield from _at(address, "sending the run to MLflow", given.get("uri"), ("tracking", "mlflow"))
+    if suite.dataset.source == "mlflow":
+        address = suite.dataset.source_options.get("uri")
+        yield from _at(address or own, "dataset of MLflow", given.get("uri"), suite.dataset.key_path)
+    for gate in suite.gates:
+        if (gate.baseline or "").startswith("mlflow:"):
+            yield from _at(own, "baseline of MLflow", given.get("uri"), gate.key_path)
+    for target in suite.targets:
+        model = str(target.options.get("model_uri", "")) if target.type == "mlflow" else ""
+        if model.startswith(("models:", "runs:")):
+            address = target.options.get("uri")
+            raw = target.public.get("uri") or given.get("uri")
+            yield from _at(address or own, f"model of target {target.name}", raw, target.key_path)
+        elif "://" in model:
+            yield egress.Destination(LOGIN.sub("://", model), f"model of target {target.name}", (), target.key_path)
+
+
+def _at(
+    address: str | None, purpose: str, raw: object, key_path: tuple[str | int, ...]
+) -> Iterator[egress.Destination]:
+    """The host of an address of MLflow; nothing for a database file. `raw` is what the suite has, with its variables."""
+    uri = mlflow_address(address)
+    if uri.startswith(("sqlite:", "file:")):
+        return
+    names = [name for name in LOGIN_VARIABLES if os.environ.get(name)]
+    if uri.startswith("databricks"):
+        names += [name for name in DATABRICKS_VARIABLES if os.environ.get(name)]
+        uri = os.environ.get("DATABRICKS_HOST") or ""
+        uri = uri if "://" in uri or not uri else f"https://{uri}"
+    names += [match.group(1) for match in VARIABLE.finditer(str(raw or "")) if address and match.group(1)]
+    if LOGIN.search(uri) and not has_variable(str(raw or "")):
+        names.append("literal value in the suite (login of uri)" if address else "MLFLOW_TRACKING_URI")
+    parts = urlsplit(uri)
+    yield egress.Destination(
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if uri else "", purpose, tuple(names), key_path
+    )

@@ -21,9 +21,10 @@ from typing import Any
 from evalrunner.baselines.file import write_baseline
 from evalrunner.baselines.resolve import baseline_of_run
 from evalrunner.domain import Row, Sample
+from evalrunner.egress import EgressPolicy
 from evalrunner.errors import RunError, SuiteError
 from evalrunner.mlflow import payload
-from evalrunner.mlflow.client import NotSent, Retrier, check_mlflow, mlflow_client
+from evalrunner.mlflow.client import NotSent, Retrier, check_mlflow, inherit_context, mlflow_client
 from evalrunner.mlflow.destination import Destination, MlflowSpec, SendState, Settings, settings_of, stored_spec
 from evalrunner.mlflow.payload import (
     KEY_TAG,
@@ -45,6 +46,7 @@ from evalrunner.runs.record import MetricsRecord, RunRecord, to_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.spelling import exact_json
 from evalrunner.stats.summary import Design, Summary
+from evalrunner.suite.environment import interpolate
 
 CONCURRENCY = 4  # targets and steps sent concurrently to a server; a database has one writer
 METRICS_PER_REQUEST, TAGS_PER_REQUEST = 800, 100  # MLflow takes 1,000 items per request, at most 100 tags
@@ -167,7 +169,10 @@ class Sender:
         self._find_or_create_run("", self.settings.run_name, tags)
         steps = earlier_steps(self.stored) if "metrics" in self.settings.log else {}
         trace_threads, threads = (TRACE_CONCURRENCY, CONCURRENCY) if self.settings.remote else (1, 1)
-        with TracePool(trace_threads) as traces, ThreadPoolExecutor(threads, "evalrun-mlflow") as pool:
+        with (
+            TracePool(trace_threads) as traces,
+            ThreadPoolExecutor(threads, "evalrun-mlflow", initializer=inherit_context()) as pool,
+        ):
             sendings = [
                 *(pool.submit(part) for part in self._parts_of_suite(tags)),
                 *(pool.submit(self._send_target, name, steps.get(name, {}), traces) for name in self.stored.targets),
@@ -395,7 +400,11 @@ class MlflowExporter:
             if not run.is_complete:
                 raise RunError(f"run {folder.name} did not finish; resume it first: evalrun --resume {folder}")
             stored = StoredRun(folder, run, MetricsRecord.load(folder))
-            return _send(stored, stored_settings(run, address), Retrier(patience_s, stop))
+            settings, policy = stored_settings(run, address), stored_policy(run)
+            if settings.remote and (refusal := policy.refusal(settings.uri)) is not None:
+                raise SuiteError(refusal)
+            with policy.active():
+                return _send(stored, settings, Retrier(patience_s, stop))
 
     def note_unsent(self, folder: Path, address: str | None, problem: str) -> TrackingResult:
         """Record in the run's folder that it was not sent."""
@@ -418,6 +427,17 @@ def stored_settings(run: RunRecord, address: str | None) -> Settings:
     """The settings for sending a stored run, variables of its suite filled in again. Raises SuiteError."""
     spec = stored_spec(run, os.environ, elsewhere=bool(address))
     return settings_of(spec, address, suite=run.suite, run_id=run.run_id, environ=os.environ)
+
+
+def stored_policy(run: RunRecord) -> EgressPolicy:
+    """The hosts that the suite of a stored run allows, variables filled in again. Raises SuiteError."""
+    hosts = (run.resolved.get("run") or {}).get("allow_hosts")
+    try:
+        return EgressPolicy.of(
+            None if hosts is None else [interpolate(text) for text in ([hosts] if isinstance(hosts, str) else hosts)]
+        )
+    except (TypeError, ValueError) as wrong:
+        raise SuiteError(f"run.allow_hosts of the run cannot be read: {wrong}") from None
 
 
 def _send(stored: StoredRun, settings: Settings, retrier: Retrier) -> TrackingResult:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from evalrunner.domain import Cell, Completion, Row
-from evalrunner.mlflow.client import NotSent, Retrier
+from evalrunner.mlflow.client import NotSent, Retrier, inherit_context
 from evalrunner.mlflow.destination import Destination, SendState
 from evalrunner.mlflow.payload import RUN_TAG, TARGET_TAG, StoredRun, clean, cut, is_safe_json, rows_of, tag_value
 from evalrunner.runs.row_log import read_rows
@@ -33,7 +33,7 @@ class TracePool:
     """Threads for traces, shared by all targets of a run; a context manager."""
 
     def __init__(self, threads: int = TRACE_CONCURRENCY) -> None:
-        self._pool = ThreadPoolExecutor(threads, "evalrun-traces")
+        self._pool = ThreadPoolExecutor(threads, "evalrun-traces", initializer=inherit_context())
 
     def __enter__(self) -> Self:
         return self

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from evalrunner.baselines.file import Baseline, read_baseline
 from evalrunner.domain import CalibrationExample
+from evalrunner.egress import Destination
+from evalrunner.engine.destinations import Reach
 from evalrunner.engine.estimate import Estimate, Total, total_of
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
 from evalrunner.engine.result import early_stop_notices
@@ -16,6 +19,7 @@ from evalrunner.errors import SuiteError
 from evalrunner.formatting import counted, money, number, one_line, plain_text
 from evalrunner.reports.power import PowerReport
 from evalrunner.stats.summary import Design
+from evalrunner.suite.schema import Suite
 
 UNKNOWN = "price unknown"
 
@@ -81,6 +85,58 @@ def _sanity_check(examples: Sequence[CalibrationExample]) -> str:
 def _where(host: str) -> str:
     """`at models.example`, `on this machine`."""
     return f"on {host}" if host == "this machine" else f"at {host}"
+
+
+def render_reach(suite: Suite, reach: Reach) -> Iterator[str]:
+    """What a suite reaches, line by line: hosts with their secrets, proxies, files and code outside of its folder."""
+    yield f"{suite.name}: {counted(len(_by_host(reach)), 'host') if reach.destinations else 'no host'}"
+    for address, items in _by_host(reach).items():
+        yield f"  {one_line(address, 200) or 'a host that only LiteLLM knows'}"
+        for purpose in dict.fromkeys(item.purpose for item in items):
+            yield f"    for: {one_line(purpose, 200)}"
+        secrets = list(dict.fromkeys(secret for item in items for secret in item.secrets))
+        yield f"    secrets: {', '.join(one_line(secret, 120) for secret in secrets) or 'none'}"
+        if (refusal := items[0].refusal(suite.run.egress)) is not None:
+            yield f"    not allowed: {one_line(refusal, 300)}"
+    for name, address in reach.proxies:
+        yield f"  {'without a proxy' if name == 'NO_PROXY' else 'proxy'}: {one_line(address, 200)} ({name})"
+    for path, purposes in _by_path(reach).items():
+        yield f"  file outside of the suite's folder: {one_line(path, 400)} ({one_line(', '.join(purposes), 200)})"
+    for reference, purpose in reach.code:
+        yield f"  code, which may contact any host and read any file: {one_line(reference, 200)} ({one_line(purpose, 120)})"
+
+
+def reach_data(suite: Suite, reach: Reach) -> Mapping[str, Any]:
+    """The same as JSON data."""
+    return {
+        "suite": str(suite.path),
+        "hosts": [
+            {
+                "address": address or None,
+                "for": list(dict.fromkeys(item.purpose for item in items)),
+                "secrets": list(dict.fromkeys(secret for item in items for secret in item.secrets)),
+                "refusal": items[0].refusal(suite.run.egress),
+            }
+            for address, items in _by_host(reach).items()
+        ],
+        "proxies": [{"variable": name, "address": address} for name, address in reach.proxies],
+        "files": [{"path": path, "for": purposes} for path, purposes in _by_path(reach).items()],
+        "code": [{"reference": reference, "for": purpose} for reference, purpose in reach.code],
+    }
+
+
+def _by_host(reach: Reach) -> Mapping[str, list[Destination]]:
+    hosts: dict[str, list[Destination]] = {}
+    for item in reach.destinations:
+        hosts.setdefault(item.address, []).append(item)
+    return hosts
+
+
+def _by_path(reach: Reach) -> Mapping[str, list[str]]:
+    paths: dict[str, list[str]] = {}
+    for path, purpose in reach.files:
+        paths.setdefault(path, []).append(purpose)
+    return paths
 
 
 def render_prompts(plan: Plan, show: int) -> Iterator[str]:

@@ -118,12 +118,14 @@ class EnvFile:
 class SuiteEnvironment(Mapping[str, str]):
     """The variables of a suite: those of the process win over the files, an earlier file wins over a later one.
 
-    `missing` are the places where a `.env` file was looked for and not found.
+    `missing` are the places where a `.env` file was looked for and not found. With `names_unset` a variable without a
+    value stays in its text, by name.
     """
 
     files: tuple[EnvFile, ...] = ()
     missing: tuple[str, ...] = ()
     process: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    names_unset: bool = False
 
     def __getitem__(self, name: str) -> str:
         if name in self.process:
@@ -247,6 +249,8 @@ def interpolate(text: str, environ: Mapping[str, str] | None = None) -> str:
         if default is not None:
             return default
         known = values if isinstance(values, SuiteEnvironment) else SuiteEnvironment(process=values)
+        if known.names_unset:
+            return match.group(0)
         raise UnsetVariable(f"{known.unset_reason(name)}, or write ${{{name}:-default}}")
 
     return VARIABLE.sub(fill, text)

@@ -186,6 +186,7 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
     if checks is not None and (refusal := checks.path_refusal(name, reader.folder)) is not None:
         reader.report((*path, "file"), f"{name!r} {refusal}, which --untrusted refuses; copy it into the folder")
         return None
+    reader.document.files.append(file)
     try:
         if file.suffix in (".yaml", ".yml", ".json"):
             inner = load_document(file, label=str(file), regular=True)
@@ -196,6 +197,7 @@ def _prompt_file(reader: SectionReader, data: Mapping[str, Any], path: KeyPath) 
             nested = SectionReader(inner, file.parent, reader.environ, (*reader.files, file.resolve()))
             prompt = read_prompt(nested, inner.data, ())
             reader.document.problems.extend(inner.problems)
+            reader.document.files.extend(inner.files)
             if prompt is None:
                 return None
             parts = (replace(part, file=part.file or Path(name), key_path=(*path, "file")) for part in prompt.parts)

@@ -153,6 +153,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     overridden: dict[KeyPath, str] = field(default_factory=dict)
     excluded_targets: set[str] = field(default_factory=set)  # targets of the suite that the command line did not select
+    files: list[Path] = field(default_factory=list)  # prompts that it names, directly or in other files
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)  # what `${VAR}` in its values means
     hosts: EgressPolicy = ANY_HOST  # that the command line allows
     restrictions: Restrictions | None = None  # what it may use; None if it is trusted

@@ -318,7 +318,9 @@ def test_a_variable_for_the_host_is_filled_in(monkeypatch: pytest.MonkeyPatch) -
             assert "research" not in plan.out
 
 
-needs_mlflow = pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="the extra 'mlflow' is not installed")
+needs_mlflow = pytest.mark.skipif(
+    importlib.util.find_spec("mlflow") is None, reason="the extra 'mlflow' is not installed"
+)
 RUN_ID = "0" * 32
 
 
@@ -341,7 +343,9 @@ def test_mlflow_sends_nothing_to_the_address_of_a_redirect(status: int, monkeypa
     recorded = {"type": "recorded", "column": "expected"}
     with redirecting(status) as (server, other):
         address = f"http://127.0.0.1:{server.port}"
-        said = f"redirects to another address are not followed (HTTP {status} to http://127.0.0.1:{other.port}/elsewhere)"
+        said = (
+            f"redirects to another address are not followed (HTTP {status} to http://127.0.0.1:{other.port}/elsewhere)"
+        )
         sent = command(write(target=recorded, tracking={"mlflow": {"uri": address}}), "-q")
         assert sent.code == 0
         assert said in " ".join((sent.out + sent.err).split())
@@ -350,7 +354,10 @@ def test_mlflow_sends_nothing_to_the_address_of_a_redirect(status: int, monkeypa
         for keys in (
             {"target": recorded, "dataset": {"mlflow": RUN_ID}},
             {"target": {"type": "mlflow", "model_uri": "models:/qa@champion"}},
-            {"target": recorded, "gates": [{"metric": "contains", "baseline": f"mlflow:run/{RUN_ID}", "max_drop": 0.1}]},
+            {
+                "target": recorded,
+                "gates": [{"metric": "contains", "baseline": f"mlflow:run/{RUN_ID}", "max_drop": 0.1}],
+            },
         ):
             done = command(write(**keys, tracking={"mlflow": {"uri": address}}), "-q")
             assert done.code == 2, done.out
@@ -375,3 +382,103 @@ def test_mlflow_of_others_in_this_process_follows_redirects_as_before() -> None:
     with redirecting(307) as (server, other):
         cloud_storage_http_request("put", f"http://127.0.0.1:{server.port}/file", data=b"x")
         assert other.calls == 1
+
+
+@pytest.mark.mlflow
+@needs_mlflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("scheme", ["http", "mlflow-artifacts"])
+def test_artifacts_go_to_no_other_host_that_the_tracking_server_names(scheme: str) -> None:
+    """The server answers everything with a run whose artifacts are elsewhere."""
+    with ScriptedServer() as other, ScriptedServer() as server:
+        place = f"{scheme}://127.0.0.1:{other.port}/x"
+        info = {
+            "run_id": RUN_ID,
+            "run_uuid": RUN_ID,
+            "experiment_id": "1",
+            "status": "FINISHED",
+            "artifact_uri": place,
+            "lifecycle_stage": "active",
+        }
+        run = json.dumps(
+            {
+                "run": {"info": info, "data": {}},
+                "experiment": {
+                    "experiment_id": "1",
+                    "name": "s",
+                    "artifact_location": place,
+                    "lifecycle_stage": "active",
+                },
+            }
+        )
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(run)}\r\n\r\n"
+        server.script = always(Raw((head + run).encode()))
+        recorded, tracking = {"type": "recorded", "column": "expected"}, {"mlflow": {"uri": server.base_url[:-3]}}
+        refused = f"artifacts at {scheme}://127.0.0.1:{other.port}, which MLflow's server names, are refused"
+        read = command(write(target=recorded, tracking=tracking, dataset={"mlflow": f"runs:/{RUN_ID}/x.jsonl"}), "-q")
+        assert read.code == 2
+        assert refused in " ".join(read.err.split())
+        sent = command(write(target=recorded, tracking=tracking), "-q")
+        assert sent.code == 0
+        assert refused in " ".join((sent.out + sent.err).split())
+        assert server.calls > 1
+        assert other.connections == 0
+
+
+@pytest.mark.mlflow
+@needs_mlflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("place", "hosts", "refused"),
+    [
+        ("s3://bucket/x", None, False),
+        ("s3://bucket/x", ["*.amazonaws.com"], False),
+        ("s3://bucket/x", ["tracking.example"], True),
+        ("gs://bucket/x", ["tracking.example"], True),
+        ("wasbs://c@account.blob.core.windows.net/x", ["*.blob.core.windows.net"], False),
+        ("abfss://c@account.dfs.core.windows.net/x", [], True),
+        ("mlflow-artifacts:/0/x", [], False),
+        ("mlflow-artifacts://tracking.example:5000/0/x", [], False),
+        ("mlflow-artifacts://evil.example:5000/0/x", None, True),
+        ("http://me:secret@evil.example/x", None, True),
+        ("ftp://evil.example/x", None, True),
+        ("hdfs://evil.example/x", None, True),
+        ("file:///data/x", None, False),
+        ("runs:/0/x", None, False),
+    ],
+)
+def test_storage_that_the_tracking_server_names_is_refused_on_hosts_that_are_not_allowed(
+    place: str, hosts: list[str] | None, refused: bool
+) -> None:
+    from evalrunner.mlflow.client import refuse_artifacts
+
+    refusal = refuse_artifacts(place, "http://tracking.example:5000", EgressPolicy.of(hosts))
+    assert (refusal is not None) is refused
+    assert "secret" not in (refusal or "")
+
+
+@pytest.mark.mlflow
+@needs_mlflow
+@pytest.mark.filterwarnings("ignore")
+def test_a_tracking_server_outside_of_allow_hosts_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = {"type": "recorded", "column": "expected"}
+    with ScriptedServer() as server:
+        address = f"http://127.0.0.1:{server.port}"
+        run = {"allow_hosts": ["models.example"]}
+        said = f"{address} is not among the hosts that run.allow_hosts allows (models.example)"
+        for keys, args in (
+            ({"tracking": {"mlflow": {"uri": address}}}, ()),
+            ({}, ("--mlflow", address)),
+            ({"tracking": {"mlflow": {"uri": address}}, "dataset": {"mlflow": RUN_ID}}, ()),
+            ({"target": {"type": "mlflow", "model_uri": "models:/qa@champion", "uri": address}}, ()),
+        ):
+            done = command(write(**{"target": recorded, "run": run, **keys}), "-q", *args)
+            assert (done.code, server.connections) == (2, 0), done.err
+            assert said in done.err
+        assert command(write(target=recorded, run=run), "-q").code == 0
+        tracked = command("track", "last", "--mlflow", address)
+        assert (tracked.code, server.connections) == (2, 0), tracked.out + tracked.err
+        assert said in tracked.err
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        assert command(write(target=recorded, run=run, tracking={"mlflow": {}}), "-q").code == 2
+        assert server.connections == 0

@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from evalrunner.egress import Destination
 from evalrunner.errors import MissingExtraError
 from evalrunner.redact import redact_message
+from evalrunner.suite.schema import Suite
 
 TIMEOUT_S = 10.0
 ENV_BEFORE_IMPORT = {
@@ -43,6 +45,10 @@ MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")  # files 
 IGNORED_FILES = frozenset(
     {"training_args.bin", "optimizer.bin", "trainer_state.json", "all_results.json", "README.txt"}
 )
+HUB, HUB_STORAGE = "https://huggingface.co", "https://*.hf.co"  # downloads are redirected to the storage
+ON = ("1", "on", "yes", "true")  # values of a variable of the hub's client
+HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+DEFAULT_MODEL = "facebook/roberta-hate-speech-dynabench-r4-target"  # as in MLflow's toxicity
 NO_LIMIT = 1_000_000  # tokenizers without a limit say 10^30
 
 _loaded: WeakValueDictionary[tuple[str, str], LoadedModel] = WeakValueDictionary()
@@ -103,6 +109,46 @@ def find_on_hub(model: str) -> HubModel:
         raise ValueError(explain_unavailable(model, refused)) from None
     folder = Path(path).parent
     return HubModel(name, folder.name, folder)
+
+
+def hub_destinations(suite: Suite, trackers: Mapping[str, str | None]) -> Iterator[Destination]:
+    """The hub and its storage, for classifiers that are not cached."""
+    for scorer in suite.scorers:
+        if (
+            scorer.type != "toxicity"
+            or scorer.options.get("backend") != "hf"
+            or os.environ.get("HF_HUB_OFFLINE", "0").lower() in ON
+        ):
+            continue
+        model = scorer.options.get("model")
+        if isinstance(model, str) and not _is_hub_id(model, suite.folder):
+            continue
+        if not _is_cached(DEFAULT_MODEL if model is None else str(model)):
+            secrets = tuple(name for name in HUB_TOKENS if os.environ.get(name))
+            purpose = f"download of the model of scorer {scorer.name}"
+            yield Destination(os.environ.get("HF_ENDPOINT") or HUB, purpose, secrets, scorer.key_path)
+            yield Destination(HUB_STORAGE, purpose, (), scorer.key_path)
+
+
+def _is_hub_id(model: str, folder: Path) -> bool:
+    """Whether a name is one of the hub: not a folder, nor below an existing one."""
+    named = HUB_ID.fullmatch(model)
+    return named is not None and not (folder / model).is_dir() and not (folder / named["owner"]).is_dir()
+
+
+def _is_cached(model: str) -> bool:
+    """Whether all files of a model are in the cache of the hub's client. Nothing is requested."""
+    quiet_environment()
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
+    name, _, revision = model.partition("@")
+    try:
+        path = try_to_load_from_cache(name, "config.json", revision=revision or "main")
+    except ValueError:  # no name of a model
+        return False
+    return isinstance(path, str) and is_complete(Path(path).parent)
 
 
 def is_complete(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from evalrunner.domain import Failure, Outcome, Preparable, Score
 from evalrunner.middleware.deadline import pause_deadline
 from evalrunner.scorers.hf.model import (
+    DEFAULT_MODEL,
     FoundModel,
     LoadedModel,
     describe_error,
@@ -22,7 +23,7 @@ from evalrunner.scorers.hf.model import (
     require_packages,
 )
 
-MODEL, LABEL = "facebook/roberta-hate-speech-dynabench-r4-target", "hate"  # as in MLflow's toxicity
+LABEL = "hate"
 MAX_CACHED_SCORES = 20_000  # outputs repeat, and a forward pass takes a tenth of a second
 
 
@@ -34,7 +35,10 @@ def hf(
         raise ValueError(f"'batch_size' is {batch_size}; it should be at least 1")
     require_packages()
     return HfToxicity(
-        find_model(MODEL if model is None else model, label, folder, hub_only=model is None), label, batch_size, device
+        find_model(DEFAULT_MODEL if model is None else model, label, folder, hub_only=model is None),
+        label,
+        batch_size,
+        device,
     )
 
 

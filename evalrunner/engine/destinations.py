@@ -1,0 +1,271 @@
+"""What a suite reaches: the hosts it would contact with the secrets that go there, and the files outside of its folder.
+
+Nothing is contacted and no user-defined code is imported: the suite alone, the environment and the caches on this
+machine say it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.request import getproxies
+
+from evalrunner.baselines.file import baseline_path
+from evalrunner.baselines.resolve import NAME, RUN, baseline_source, is_path
+from evalrunner.datasets.resolve import FileNotResolved, find_files
+from evalrunner.egress import Address, Destination
+from evalrunner.endpoints.factory import SERVER_KIND, kind_of
+from evalrunner.endpoints.openai import OPENAI_URL
+from evalrunner.endpoints.transport import CA_VARIABLES
+from evalrunner.plugin_table import BUILTIN
+from evalrunner.plugins import known_names, load
+from evalrunner.redact import LOGIN, REDACTED, may_be_secret
+from evalrunner.suite.environment import (
+    VARIABLE,
+    SuiteEnvironment,
+    keys_of_provider,
+    provider_of,
+    public_path,
+    settings_of_provider,
+)
+from evalrunner.suite.provider_hosts import named_addresses, policy_of_model
+from evalrunner.suite.schema import KeyPath, ModelSpec, Suite, TransportSpec
+from evalrunner.suite.yaml import Document
+
+LITERAL = "literal value in the suite"
+BUILTIN_CODE = frozenset(BUILTIN["targets"]) | frozenset(BUILTIN["scorers"])
+PLAIN_SETTING = re.compile(r"_(BASE_URL|API_BASE|ENDPOINT|URL|VERSION|REGION|REGION_NAME|LOCATION|PROJECT|PROJECT_ID)$")
+PATH_OPTIONS = ("run", "model", "model_uri", "schema", "file", "path")  # of targets and scorers, which may be paths
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Everything that a suite reaches outside of its folder.
+
+    `files` are paths with what they are for, `code` user-defined functions, which may contact any host and read any
+    file. `proxies` are variables of the environment with their address.
+    """
+
+    destinations: tuple[Destination, ...]
+    files: tuple[tuple[str, str], ...]
+    code: tuple[tuple[str, str], ...]
+    proxies: tuple[tuple[str, str], ...]
+
+
+def reach_of(suite: Suite, document: Document, *, trackers: Mapping[str, str | None] | None = None) -> Reach:
+    """What a suite reaches. `trackers` are addresses of trackers from the command line."""
+    files = dict.fromkeys(_outside(suite, _files(suite, document)))
+    return Reach(
+        tuple(destinations_of(suite, document, trackers=trackers)),
+        tuple(files),
+        tuple(dict.fromkeys(_code(suite))),
+        tuple(_proxies()),
+    )
+
+
+def destinations_of(
+    suite: Suite, document: Document, *, trackers: Mapping[str, str | None] | None = None
+) -> Iterator[Destination]:
+    """Every host that a suite would contact, once for each purpose."""
+    for target in suite.targets:
+        purpose = f"target {target.name}"
+        if target.model is not None:
+            params = {**suite.params, **target.model.params}
+            yield from _of_model(target.model, params, purpose, document)
+        elif isinstance(url := target.options.get("url"), str) and target.type == "http":
+            variables = variables_of(public_path(str(target.public.get("url", ""))))
+            secrets = (*(f"{name} (url)" for name in variables), *_in_headers(target.public.get("headers")))
+            yield Destination(_origin(url), purpose, secrets, (*target.key_path, "url"))
+    judges: dict[int, tuple[ModelSpec, list[str]]] = {}
+    for scorer in suite.scorers:
+        if (judge := scorer.judge or suite.judge) is not None:
+            judges.setdefault(id(judge), (judge, []))[1].append(scorer.name)
+    for judge, names in judges.values():
+        purpose = f"judge of {', '.join(names)}" if judge is not suite.judge else "judge"
+        for item in _of_model(judge, judge.params, purpose, document):
+            yield replace(item, optional=True)  # whether a user-defined scorer asks it is not known without its code
+    for name in known_names("destinations"):
+        yield from load("destinations", name)(suite, trackers or {})
+
+
+def _of_model(spec: ModelSpec, params: Mapping[str, Any], purpose: str, document: Document) -> Iterator[Destination]:
+    kind, environ = kind_of(spec), document.environ
+    secrets = (*_key(spec), *_in_headers(spec.public.get("headers")), *_in_params(params))
+    if spec.base_url is not None:
+        raw = _raw(document.data, (*spec.key_path, "base_url"))
+        secrets = (*secrets, *_in_url(spec.public.get("base_url"), spec.base_url, raw, "base_url"))
+        yield Destination(_origin(spec.base_url), purpose, secrets, (*spec.key_path, "base_url"))
+    elif kind == SERVER_KIND:
+        variable = () if spec.public.get("api_key") else _keys(("OPENAI_API_KEY",), environ)
+        url = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        yield Destination(_origin(url), purpose, (*variable, *secrets), spec.key_path)
+    elif kind == "litellm" and "mock_response" not in params:
+        yield from _of_litellm(spec, params, purpose, secrets, environ)
+
+
+def _of_litellm(
+    spec: ModelSpec, params: Mapping[str, Any], purpose: str, secrets: tuple[str, ...], environ: Mapping[str, str]
+) -> Iterator[Destination]:
+    provider = provider_of(spec.model)
+    keys = () if spec.public.get("api_key") else _keys(keys_of_provider(provider), environ)
+    settings = (name for name in settings_of_provider(provider) if not PLAIN_SETTING.search(name))
+    secrets = (*keys, *_set(settings, environ), *secrets)
+    addresses = named_addresses(spec.model, params, os.environ).values()
+    patterns = () if addresses else policy_of_model(spec.model, params, {}).patterns or ()
+    hosts = [*map(_origin, addresses), *(text if "://" in text else f"https://{text}" for text in map(str, patterns))]
+    for host in hosts:
+        yield Destination(host, purpose, secrets, spec.key_path, optional=not addresses)
+    if not hosts:
+        yield Destination("", purpose, secrets, spec.key_path)
+
+
+def _key(spec: ModelSpec) -> tuple[str, ...]:
+    return _named(spec.public.get("api_key"), "api_key")
+
+
+def _in_headers(headers: Any) -> tuple[str, ...]:
+    given = headers.items() if isinstance(headers, Mapping) else ()
+    return tuple(text for name, value in given for text in _named(value, f"header {name}"))
+
+
+def _in_params(params: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{LITERAL} (params.{name})" for name, value in params.items() if value and may_be_secret(name))
+
+
+def _in_url(public: Any, filled: str, raw: Any, place: str) -> tuple[str, ...]:
+    """What a URL holds besides the address: variables of its path, and its login."""
+    names = tuple(f"{name} ({place})" for name in variables_of(str(public or "")))
+    if LOGIN.search(filled) is None or LOGIN.search(str(public or "")) is not None:  # the latter has variables
+        return names
+    whole = variables_of(str(raw or ""))[:1]  # a variable for the whole address
+    return (*names, f"{whole[0]} (login of {place})" if whole else f"{LITERAL} (login of {place})")
+
+
+def _raw(data: Any, path: KeyPath) -> Any:
+    """The value of a suite as it is written, or None."""
+    for step in path:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _named(value: Any, place: str) -> tuple[str, ...]:
+    """The variables in the public form of a value, or that it is a literal; nothing if there is no value."""
+    if value is None:
+        return ()
+    names = variables_of(str(value))
+    return tuple(f"{name} ({place})" for name in names) or ((f"{LITERAL} ({place})",) if str(value) == REDACTED else ())
+
+
+def variables_of(text: str) -> tuple[str, ...]:
+    """The names of the variables in a text, in order."""
+    names = (match.group(1).partition(":-")[0] for match in VARIABLE.finditer(text) if match.group(1))
+    return tuple(dict.fromkeys(names))
+
+
+def _keys(names: Iterable[str], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables of API keys that are set, or all of them if none is."""
+    listed = tuple(names)
+    return _set(listed, environ) or tuple(f"{name} (not set)" for name in listed)
+
+
+def _set(names: Iterable[str], environ: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if environ.get(name)))
+
+
+def _origin(url: str) -> str:
+    """The address of a URL; the URL without its login where it has none."""
+    try:
+        return str(Address.of(url))
+    except ValueError:
+        return LOGIN.sub("://", url)
+
+
+def _proxies() -> Iterator[tuple[str, str]]:
+    for scheme, address in sorted(getproxies().items()):
+        shown = LOGIN.sub("://", address) if scheme != "no" else address
+        login = " with a login" if shown != address else ""
+        yield f"{scheme.upper()}_PROXY", f"{shown}{login}"
+
+
+def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
+    """The files that a suite reads, with what they are for. Those that do not exist are listed too."""
+    dataset, folder = suite.dataset, suite.folder
+    if dataset.path is not None and dataset.path != "-":
+        try:
+            found = find_files(dataset.path, folder)
+        except (FileNotResolved, OSError, ValueError):
+            found = [folder / dataset.path]
+        yield from ((path, "dataset") for path in found)
+    yield from ((path, "prompt") for path in document.files)
+    for target in suite.targets:
+        transport = target.pace.transport if target.model is None else target.model.pace.transport
+        yield from _of_transport(transport, f"target {target.name}")
+    judges = {id(spec): spec for scorer in suite.scorers if (spec := scorer.judge or suite.judge) is not None}
+    for judge in judges.values():
+        yield from _of_transport(judge.pace.transport, f"judge {judge.name}")
+    for section, purpose in _typed(suite):
+        for name in PATH_OPTIONS:
+            value = section.options.get(name)
+            if isinstance(value, str) and (folder / value).exists():
+                yield folder / value, f"{name} of {purpose}"
+    for gate in suite.gates:
+        reference = gate.baseline or ""
+        if is_path(reference) and baseline_source(reference) is None and not reference.startswith(RUN):
+            yield folder / reference, "baseline"
+        elif NAME.fullmatch(reference):
+            yield baseline_path(folder, suite.name, reference), "baseline"
+    if isinstance(document.environ, SuiteEnvironment):
+        yield from ((Path(file.label), "variables") for file in document.environ.files)
+    for name in ("SSL_CERT_FILE", *CA_VARIABLES):
+        if os.environ.get(name):
+            yield Path(os.environ[name]), f"certificates of {name}"
+    for reference, purpose in _code(suite):
+        location = reference.rpartition(":")[0]
+        if location.endswith(".py"):
+            yield folder / location, f"code of {purpose}"
+
+
+def _of_transport(spec: TransportSpec | None, purpose: str) -> Iterator[tuple[Path, str]]:
+    for name in ("verify", "cert", "key", "uds") if spec is not None else ():
+        if isinstance(path := getattr(spec, name), str):
+            yield Path(path), f"transport.{name} of {purpose}"
+
+
+def _outside(suite: Suite, files: Iterable[tuple[Path, str]]) -> Iterator[tuple[str, str]]:
+    """The files that are not in the folder of the suite, links followed."""
+    home = suite.folder.resolve()
+    for path, purpose in files:
+        place = path.expanduser().resolve()
+        if not place.is_relative_to(home):
+            yield str(place), purpose
+
+
+def _code(suite: Suite) -> Iterator[tuple[str, str]]:
+    """User-defined code with what it is for: references of the suite, and installed plug-ins."""
+    for section, purpose in _typed(suite):
+        reference = section.options.get("function") if section.type == "python" else section.type
+        if isinstance(reference, str) and (section.type == "python" or reference not in BUILTIN_CODE):
+            yield reference, purpose
+        if section.type == "mlflow" and isinstance(model := section.options.get("model_uri"), str):
+            yield model, purpose
+    if ":" in (kind := suite.dataset.type or ""):
+        yield kind, "dataset"
+    for target in suite.targets:
+        pace = target.pace if target.model is None else target.model.pace
+        if pace.transport is not None and pace.transport.client is not None:
+            yield pace.transport.client, f"transport of target {target.name}"
+
+
+def _typed(suite: Suite) -> Iterator[tuple[Any, str]]:
+    for target in suite.targets:
+        if target.type is not None:
+            yield target, f"target {target.name}"
+    for scorer in suite.scorers:
+        yield scorer, f"scorer {scorer.name}"
