@@ -47,6 +47,8 @@ from evalrunner.runs.row_log import read_rows
 from evalrunner.spelling import exact_json
 from evalrunner.stats.summary import Design, Summary
 from evalrunner.suite.environment import interpolate
+from evalrunner.suite.options import RunOptions, with_trust_of
+from evalrunner.suite.untrusted import policy_of
 
 CONCURRENCY = 4  # targets and steps sent concurrently to a server; a database has one writer
 METRICS_PER_REQUEST, TAGS_PER_REQUEST = 800, 100  # MLflow takes 1,000 items per request, at most 100 tags
@@ -401,7 +403,8 @@ class MlflowExporter:
                 raise RunError(f"run {folder.name} did not finish; resume it first: evalrun --resume {folder}")
             stored = StoredRun(folder, run, MetricsRecord.load(folder))
             settings, policy = stored_settings(run, address), stored_policy(run)
-            if settings.remote and (refusal := policy.refusal(settings.uri)) is not None:
+            # an address of the command line is the choice of who stores the run, not of its suite
+            if settings.remote and not address and (refusal := policy.refusal(settings.uri)) is not None:
                 raise SuiteError(refusal)
             with policy.active():
                 return _send(stored, settings, Retrier(patience_s, stop))
@@ -432,12 +435,15 @@ def stored_settings(run: RunRecord, address: str | None) -> Settings:
 def stored_policy(run: RunRecord) -> EgressPolicy:
     """The hosts that the suite of a stored run allows, variables filled in again. Raises SuiteError."""
     hosts = (run.resolved.get("run") or {}).get("allow_hosts")
+    given = RunOptions(allow_hosts=tuple(run.options.get("allow_hosts", ())))
+    outer = policy_of(with_trust_of(run.options, given))
     try:
-        return EgressPolicy.of(
+        policy = EgressPolicy.of(
             None if hosts is None else [interpolate(text) for text in ([hosts] if isinstance(hosts, str) else hosts)]
         )
     except (TypeError, ValueError) as wrong:
         raise SuiteError(f"run.allow_hosts of the run cannot be read: {wrong}") from None
+    return policy.within(outer)
 
 
 def _send(stored: StoredRun, settings: Settings, retrier: Retrier) -> TrackingResult:
