@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from evalrunner import __version__
 from evalrunner.cli import inspect, run, stored
+from evalrunner.cli.guard import exit_now, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError
 from evalrunner.redact import redact_message
@@ -52,6 +53,9 @@ class DefaultToRun(TyperGroup):
             if isinstance(refused.filename, str | bytes):
                 raise SuiteError(f"{os.fsdecode(refused.filename)!r}: {refused.strerror}") from None
             raise RuntimeError("the system refused an operation") from refused  # Typer ends with 1 if it was on a pipe
+        except KeyboardInterrupt:  # Typer ends with 130 without a word
+            report("evalrun: interrupted")
+            raise
         except (SystemExit, EOFError) as ended:
             raise RuntimeError(f"ended by {type(ended).__name__}") from ended
 
@@ -118,6 +122,7 @@ app.add_typer(stored.baseline, name="baseline")
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     protect_streams()
+    refuse_exit()
     try:
         code = app(prog_name="evalrun")
     except SystemExit as ended:
@@ -162,4 +167,4 @@ def leave(code: int) -> None:
     Rust threads after cancelled calls.
     """
     flush_streams()
-    os._exit(code)
+    exit_now(code)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from evalrunner.cli import options
+from evalrunner.cli.guard import Guard, exit_now
 from evalrunner.suite.options import RunOptions, with_trust_of
 from evalrunner.verdicts import INTERRUPTED, exit_code
 
@@ -58,38 +59,53 @@ def run_and_print(
     from evalrunner.reports.progress import FetchProgress
 
     async def run_all() -> list[RunResult]:
+        _interrupt_at_once()
         trace = _to_stderr if run_options.debug else None
         fetching = FetchProgress(sys.stderr)
         session = Session(
             run_options,
             StopSignal(),
             trace,
-            listen=_listen_to_ctrl_c,
+            listen=functools.partial(_listen_to_ctrl_c, guard=guard),
             fetching=fetching,
             stored=stored,
             notify=_to_stderr,
         )
         return await run_suites(suites, session, reporters)
 
+    guard = Guard()
     # rows leave hardly any cycles behind: looking for them as often as usual is a twentieth of a run's time
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     reporters = printer.reporters()
     # output of user functions and models is not part of the results; what they do to the streams ends with the run
     with contextlib.redirect_stderr(sys.stderr), contextlib.redirect_stdout(sys.stderr):
-        results = asyncio.run(run_all())
+        try:
+            results = asyncio.run(run_all())
+        finally:
+            guard.stop()
     if results and (not_started := suites[len(results) :]):
         print(f"not started: {' '.join(map(shlex.quote, not_started))}", file=sys.stderr)
     return results
 
 
-def _listen_to_ctrl_c(stop: StopSignal) -> None:
+def _interrupt_at_once() -> None:
+    """Let Ctrl-C end the command while suites are read and checked, which waits for nothing: asyncio would wait for it."""
+    import signal
+    import threading
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _listen_to_ctrl_c(stop: StopSignal, guard: Guard) -> None:
     def on_interrupt() -> None:
+        guard.acknowledge()
         stop.request()
         if stop.count == 1:
             print("\nstopping: waiting for in-flight requests (Ctrl-C again cancels them)", file=sys.stderr)
         elif stop.count > 2:
-            os._exit(INTERRUPTED)
+            exit_now(INTERRUPTED)
 
     import asyncio
     import signal
@@ -99,6 +115,7 @@ def _listen_to_ctrl_c(stop: StopSignal) -> None:
             asyncio.get_running_loop().add_signal_handler(sign, on_interrupt)
     except NotImplementedError:  # Windows has no signal handlers on the loop: Ctrl-C raises KeyboardInterrupt there
         return
+    guard.start((signal.SIGINT, signal.SIGTERM))
     _restore_signals_in_children()
 
 

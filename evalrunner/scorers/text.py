@@ -29,6 +29,7 @@ NUMBER = re.compile(
 DIGIT = re.compile("[0-9]")  # one is enough for a number
 MINUS_SIGNS = str.maketrans("\u2212\u2012\u2013", "---")  # minus, figure dash and en dash are used as minus signs
 NUMBER_SUFFIXES = ".,:;!%$€£ "  # signs that may follow a number: of sentences, prices and percentages
+MAX_COMPARED = 500_000_000  # characters of a text at all places where it occurs inside longer words
 MAX_NUMBER_LENGTH = 1_000  # characters; anything longer is compared as text
 TAIL_LENGTH = 20_000  # characters at the end that are searched for the last number
 
@@ -185,12 +186,18 @@ class Contains:
 
 
 def contains_whole_words(text: str, wanted: str) -> bool:
-    """Whether `wanted` is in `text` as whole words: no letter, digit or underscore continues it at either end."""
-    index = text.find(wanted)
+    """Whether `wanted` is in `text` as whole words: no letter, digit or underscore continues it at either end.
+
+    Raises ValueError if a long text occurs too often inside longer words.
+    """
+    index, compared = text.find(wanted), 0
     while index >= 0:
         end = index + len(wanted)
         if not (_is_inside_word(text, index) or _is_inside_word(text, end)):
             return True
+        compared += len(wanted)
+        if compared > max(MAX_COMPARED, len(text)):
+            raise ValueError(f"a text of {len(wanted):,} characters occurs too often inside longer words of the output")
         index = text.find(wanted, index + 1)
     return False
 

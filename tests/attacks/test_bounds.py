@@ -190,6 +190,12 @@ def forever(output):
 
 def sleeps(output):
     time.sleep(3600)
+
+def holds(output):
+    return re.match("(a+)+$", "a" * 60 + "b") is not None
+
+def leaves(output):
+    os._exit(0)
 """
 POLYNOMIAL = {"type": "regex", "pattern": "a*a*a*a*a*b", "match_timeout": 3600}
 FOREVER = {"type": "python", "function": "own.py:forever"}
@@ -249,6 +255,41 @@ def test_time_limits_work_in_a_run_that_waits_for_nothing(tmp_path) -> None:
     out, _ = running.communicate(timeout=60)
     assert running.returncode == 3, out
     assert "run timeout of 0.5 s reached" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.slow
+def test_a_second_signal_ends_a_run_whose_function_holds_the_lock_of_python(tmp_path) -> None:
+    rows(tmp_path, "a", "b")
+    running = start(tmp_path, suite(tmp_path, [{"type": "python", "function": "own.py:holds"}]))
+    wait_for_run(tmp_path)
+    for _ in range(2):
+        time.sleep(0.5)
+        running.send_signal(signal.SIGTERM)
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == -signal.SIGKILL
+    assert "cannot be interrupted, so the run was killed" in out
+
+
+def test_a_function_cannot_end_the_process(tmp_path) -> None:
+    rows(tmp_path, "a", "b")
+    running = start(tmp_path, suite(tmp_path, [{"type": "python", "function": "own.py:leaves"}, "contains"]))
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert "raised RuntimeError: os._exit(0) would end the whole run" in " ".join(out.split())
+    assert [row["contains"]["state"] for row in cells(tmp_path)] == ["scored", "scored"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.slow
+def test_ctrl_c_ends_the_check_and_the_scoring_of_a_large_dataset(tmp_path) -> None:
+    rows(tmp_path, *["it is x"] * 400_000)
+    running = start(tmp_path, suite(tmp_path, ["contains"]))
+    time.sleep(3)
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "evalrun: interrupted" in out or "stopped early: interrupted" in out
 
 
 NESTED = "{% set n = namespace(x=[1], y=[1]) %}{% for i in range(60) %}"
