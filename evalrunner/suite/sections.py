@@ -49,7 +49,9 @@ def read_dataset(reader: SectionReader, data: Any, path: KeyPath) -> DatasetSpec
     """The dataset of a suite: a path, or a mapping whose other keys are options of its reader."""
     if isinstance(data, str):
         text = reader.text(data, path, fill=True)
-        return DatasetSpec(path=text) if text else None
+        if text is not None and not text.strip():
+            reader.report(path, "is empty; name a file, a glob, or - for standard input")
+        return DatasetSpec(path=text) if text and text.strip() else None
     mapping = reader.mapping(data, path)
     if mapping is None:
         return None

@@ -28,7 +28,17 @@ HUB_URL = "https://huggingface.co"
 STDIN = "-"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
-REDIRECTING_HEADERS = frozenset({"host", ":authority", "proxy-authorization", "proxy-connection"})
+ROUTING_HEADERS = frozenset(
+    {
+        ":authority", "connection", "content-length", "forwarded", "host", "proxy-authorization", "proxy-connection", "te",
+        "trailer", "transfer-encoding", "upgrade", "x-forwarded-host", "x-original-url", "x-rewrite-url",
+    }
+)  # fmt: skip
+"""Headers by which a request can reach another host than that of its URL, or be read as two."""
+GATEWAY_PARAMS = frozenset(
+    {"api_base", "base_url", "extra_headers", "fallbacks", "litellm_params", "mcp_servers", "proxy", "user_config"}
+)
+"""Parameters that tell a gateway to contact other hosts."""
 LITELLM_SECRET = "os.environ/"  # noqa: S105  how LiteLLM writes variables
 
 KEY_PROVIDERS = PROVIDER_HOSTS.keys() - {
@@ -213,8 +223,9 @@ class _Audit:
     def python(self, path: KeyPath, what: str) -> None:
         self.refuse(path, f"{what} runs Python", advice="read the code, then run the suite without --untrusted")
 
-    def host(self, path: KeyPath, url: str) -> None:
-        if (refusal := self.restrictions.host_refusal(url)) is not None:
+    def host(self, path: KeyPath, url: Any) -> None:
+        """Check an address; one that is no text, or empty, is reported where it is used."""
+        if isinstance(url, str) and url.strip() and (refusal := self.restrictions.host_refusal(url)) is not None:
             self.document.problem(path, refusal)
 
     def target(self, spec: TargetSpec) -> None:
@@ -222,7 +233,7 @@ class _Audit:
         if spec.model is not None:
             self.model(spec.model, self.params)
         elif spec.type == "http":
-            self.host((*path, "url"), str(spec.options.get("url")))
+            self.host((*path, "url"), spec.options.get("url"))
             self.headers(spec.options.get("headers"), path)
         elif spec.type == "recorded" and spec.options.get("run") is not None:
             self.refuse((*path, "run"), "reads an earlier run")
@@ -283,14 +294,15 @@ class _Audit:
 
     def headers(self, headers: Any, path: KeyPath) -> None:
         for name in headers if isinstance(headers, Mapping) else ():
-            if str(name).strip().lower() in REDIRECTING_HEADERS:
-                self.refuse((*path, "headers", name), f"the header {name} can lead to another host")
+            if (plain := str(name).strip().lower()) in ROUTING_HEADERS:
+                self.refuse((*path, "headers", name), f"the header {plain} can lead to another host")
 
     def model(self, spec: ModelSpec, params: Mapping[str, Any] | None = None) -> None:
         """Check a target or judge: its host, its API key, and what is passed to LiteLLM."""
         path, provider = spec.key_path, provider_of(spec.model)
         self.headers(spec.headers, path)
         self.prices({"prices": None} if spec.price is not None else {}, path)
+        self.parameters(spec, params or {})
         if spec.base_url is not None:
             self.host((*path, "base_url"), spec.base_url)
             return
@@ -306,6 +318,15 @@ class _Audit:
         else:
             self.litellm(spec, provider, params or {})
 
+    def parameters(self, spec: ModelSpec, params: Mapping[str, Any]) -> None:
+        """Check the parameters of any model: a gateway may act on some."""
+        for given, place in ((spec.params, (*spec.key_path, "params")), (params, ("params",))):
+            for name, value in given.items():
+                if name in GATEWAY_PARAMS and value is not None:
+                    self.refuse((*place, name), "can lead to another host")
+                elif name == "tools" and value is not None and not _are_functions(value):
+                    self.refuse((*place, name), "has a tool that is no function, but a service")
+
     def litellm(self, spec: ModelSpec, provider: str, params: Mapping[str, Any]) -> None:
         """Check a model that LiteLLM calls, which has settings of its own among the parameters."""
         path = spec.key_path
@@ -317,10 +338,8 @@ class _Audit:
             for name, value in given.items():
                 if value is None:
                     continue
-                if name not in SAMPLING_PARAMS:
+                if name not in SAMPLING_PARAMS and name not in GATEWAY_PARAMS:
                     self.refuse((*place, name), "is a setting of LiteLLM, not a sampling parameter")
-                elif name == "tools" and not _are_functions(value):
-                    self.refuse((*place, name), "has a tool that is no function, but a service")
                 elif LITELLM_SECRET in str(value):
                     self.refuse((*place, name), "names a variable in LiteLLM's way")
         for place, text in ((path, spec.model), ((*path, "api_key"), spec.api_key or "")):
@@ -352,7 +371,7 @@ def _is_python(kind: str | None) -> bool:
 
 def _are_functions(tools: Any) -> bool:
     return isinstance(tools, list | tuple) and all(
-        isinstance(tool, Mapping) and tool.get("type") == "function" for tool in tools
+        isinstance(tool, Mapping) and tool.get("type") in ("function", "custom") for tool in tools
     )
 
 

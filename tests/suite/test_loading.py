@@ -260,3 +260,9 @@ def test_target_is_selected_by_default_name_and_gates_of_other_targets_are_dropp
     assert [(target.name, target.type) for target in chosen.targets] == [("recorded", "recorded")]
     set_gate = load_suite(write(text), RunOptions(settings=("gates=[contains >= 0.7]",)))
     assert [(gate.bound, gate.line) for gate in set_gate.gates] == [(0.7, None)]
+
+
+@pytest.mark.parametrize("dataset", ["''", "' '", '"${EMPTY:-}"'])
+def test_an_empty_dataset_is_reported(dataset: str) -> None:
+    (problem,) = problems(SMALL.replace("data.csv", dataset))
+    assert problem == "qa.yaml:1:10: dataset: is empty; name a file, a glob, or - for standard input"
