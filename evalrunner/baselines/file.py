@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +22,7 @@ from evalrunner.redact import redact
 from evalrunner.runs.provenance import Provenance, without_prompts
 from evalrunner.runs.record import RunRecord, from_json, to_json
 from evalrunner.spelling import exact_json, respell, spellings
+from evalrunner.stats.distributions import MAX_SCORE
 from evalrunner.stats.summary import value_text
 from evalrunner.stats.tally import ERROR, JUDGE, NO_ANSWER, SCORED, SKIPPED, ZEROED, cell_code
 from evalrunner.storage import open_file, write_text
@@ -324,8 +324,8 @@ def _finite(value: Any) -> float | None:
     if value is None:
         return None
     number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("not finite")
+    if not abs(number) <= MAX_SCORE:
+        raise ValueError("not finite, or too large")
     return number
 
 

@@ -62,6 +62,7 @@ REASONING_TOKEN_NAMES = (
     "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "reasoning_tokens",
     "thoughts_token_count", "thoughtsTokenCount", "thinking_tokens", "completion_tokens_details.thinking_tokens",
 )  # fmt: skip
+MAX_COUNT, MAX_DOLLARS = 10**15, 1e9  # larger ones are mistakes, and their sums and squares would leave the floats
 COST_NAMES = (
     "cost", "cost.total_cost", "cost.total", "total_cost", "estimated_cost", "cost_usd", "cost_in_usd", "cost_details.total_cost",
 )  # fmt: skip
@@ -480,23 +481,23 @@ def _amount(value: Any) -> float | None:
 
 
 def count(value: Any) -> int | None:
-    """A non-negative whole number, or None."""
+    """A whole number that a reply can count, 0 to MAX_COUNT, or None."""
     if type(value) is int:  # the usual case; excludes bool
-        return value if value >= 0 else None
+        return value if 0 <= value <= MAX_COUNT else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if math.isfinite(value) and value >= 0 and value == int(value) else None
+    return int(value) if 0 <= value <= MAX_COUNT and value == int(value) else None
 
 
 def dollars(value: Any) -> float | None:
-    """A finite, non-negative amount, or None; reads text too, for headers."""
+    """An amount that a call can cost, 0 to MAX_DOLLARS, or None; reads text too, for headers."""
     try:
         amount = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return amount if math.isfinite(amount) and amount >= 0 else None
+    return amount if 0 <= amount <= MAX_DOLLARS else None
 
 
 def _cost(headers: Mapping[str, str]) -> float | None:

@@ -9,7 +9,7 @@ import tempfile
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
-from itertools import repeat
+from itertools import accumulate, repeat
 from pathlib import Path
 from typing import IO, Any
 
@@ -110,13 +110,13 @@ def _plain(value: Any) -> Any:
 class SpooledLines:
     """Encoded lines of rows that arrive in any order, read back by target, sample and epoch.
 
-    The lines are in a temporary file: only a key and an offset of each are held in memory.
+    The lines are in a temporary file: only a key and the length of each are held in memory.
     """
 
     def __init__(self, folder: Path, targets: Sequence[str]) -> None:
         self.order = {name: place for place, name in enumerate(targets)}
         self.keys = array("Q")  # target, sample and epoch in one number, so that a million of them stay small
-        self.offsets = array("q", [0])
+        self.lengths = array("I")
         folder.mkdir(parents=True, exist_ok=True)
         self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix=".rows.")  # noqa: SIM115  closed by its owner
 
@@ -124,13 +124,14 @@ class SpooledLines:
         """Add the line of one row."""
         self.file.write(line)
         self.keys.append(self.order[row.target] << 52 | row.sample.index << 16 | row.epoch)
-        self.offsets.append(self.offsets[-1] + len(line))
+        self.lengths.append(len(line))
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """The lines in order, each with the place of its target."""
+        offsets = array("q", accumulate(self.lengths, initial=0))
         for place in sorted(range(len(self.keys)), key=self.keys.__getitem__):
-            self.file.seek(self.offsets[place])
-            yield self.keys[place] >> 52, self.file.read(self.offsets[place + 1] - self.offsets[place])
+            self.file.seek(offsets[place])
+            yield self.keys[place] >> 52, self.file.read(self.lengths[place])
 
     def close(self) -> None:
         """Remove the temporary file."""

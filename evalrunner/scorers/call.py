@@ -29,6 +29,7 @@ from evalrunner.domain import (
 )
 from evalrunner.plugins import BoundFunction, SignatureError, bind_by_name, describe_crash, name_of
 from evalrunner.redact import redact_message
+from evalrunner.stats.distributions import MAX_SCORE
 
 MIN_CALIBRATION_EXAMPLES = 6
 TOLERANCE = 1e-9  # rounding beyond the end of a range
@@ -44,6 +45,8 @@ def checked_value(value: Any, declaration: Declaration) -> float | str:
         return number
     if not math.isfinite(number):
         return f"{number}, which is not a finite number"
+    if abs(number) > MAX_SCORE:
+        return f"{number}, which is too large; the largest score is {MAX_SCORE:g}"
     if declaration.binary and number not in (0.0, 1.0):
         return f"{number}, but declares that its scores are 0 or 1"
     low, high = declaration.low, declaration.high

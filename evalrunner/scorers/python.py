@@ -12,6 +12,7 @@ from typing import Any
 from evalrunner.domain import Declaration, Scorer
 from evalrunner.plugins import PluginContext, ReferenceProblem, load_attribute
 from evalrunner.stats.aggregates import AGGREGATE_NAMES, MEAN, find_aggregate, is_aggregate
+from evalrunner.stats.distributions import MAX_SCORE
 
 
 def python(
@@ -46,8 +47,7 @@ def python(
         raise ValueError(
             "'low' and 'high' cannot be combined with a function that returns bool, whose scores are 0 and 1"
         )
-    if low is not None and high is not None and low >= high:
-        raise ValueError(f"'low' is {low:g} and 'high' is {high:g}; 'low' should be smaller")
+    _check_range(low, high)
     selected = check_aggregates(aggregates, threshold)
     declaration = Declaration(
         low=0.0 if binary else low,
@@ -86,3 +86,12 @@ def returns_bool(function: Callable[..., Any]) -> bool:
     if typing.get_origin(returned) in (types.UnionType, typing.Union):
         inside = set(typing.get_args(returned)) - {type(None)}
     return inside == {bool}
+
+
+def _check_range(low: float | None, high: float | None) -> None:
+    """Raise ValueError for a range that no score is in, or whose squares are not numbers."""
+    for name, end in (("low", low), ("high", high)):
+        if end is not None and not abs(end) <= MAX_SCORE:
+            raise ValueError(f"{name!r} is {end:g}; the largest score is {MAX_SCORE:g}. Leave it out for an open range")
+    if low is not None and high is not None and low >= high:
+        raise ValueError(f"'low' is {low:g} and 'high' is {high:g}; 'low' should be smaller")

@@ -12,6 +12,7 @@ from functools import lru_cache
 from statistics import NormalDist
 
 NORMAL = NormalDist()
+MAX_SCORE = 1e60  # of either sign: sums of fourth powers of many scores are still floats
 LARGE_DF = 1000.0  # from here the expansion of the t quantile alone is exact to 1e-12
 _TINY = 1e-300  # keeps Lentz's method off a division by zero
 _PRECISE = 1e-16

@@ -41,7 +41,7 @@ class Tally:
 
     values: array[float] = field(default_factory=lambda: array("d"))
     codes: array[int] = field(default_factory=lambda: array("b"))
-    samples: array[int] = field(default_factory=lambda: array("q"))
+    samples: array[int] = field(default_factory=lambda: array("I"))  # four bytes: most of what a row takes in memory
     reasons: Counter[Reason] = field(default_factory=Counter)
     epochs: array[int] | None = None
     skip_reasons: Counter[str | None] = field(default_factory=Counter)
