@@ -74,7 +74,8 @@ class HostPattern:
             raise ValueError(f"{text!r} should be a host such as {ENTRY_FORMS}{hint}")
         host, port = match["host"].strip("[]"), None if match["port"] is None else int(match["port"])
         if not match["host"].startswith("[") and LABELS.fullmatch(host.removesuffix(".")) is None:
-            raise ValueError(f"{text!r} should be a host such as {ENTRY_FORMS}; * can only be the first part of a name")
+            hint = "; * can only be the first part of a name" if "*" in host else ""
+            raise ValueError(f"{text!r} should be a host such as {ENTRY_FORMS}{hint}")
         if port is not None and not 0 < port < 65536:
             raise ValueError(f"{text!r} has the port {port}; it should be from 1 to 65535")
         wildcard = "*." if host.startswith("*.") else ""

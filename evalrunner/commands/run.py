@@ -196,8 +196,7 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
         limits=TIGHT if document.restrictions is not None else STANDARD,
     )  # fmt: skip
-    with read.run.egress.active():
-        return assembler.assemble(read)
+    return assembler.assemble(read)
 
 
 async def execute(

@@ -98,10 +98,14 @@ class Assembler:
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite. Raises SuiteError with every problem of the file."""
+        with suite.run.egress.active():
+            self._check_hosts(suite)
+            return self._assemble(suite)
+
+    def _assemble(self, suite: Suite) -> Plan:
         if self.stored is not None:  # stored answers keep the order of their run
             shuffle = self.stored.provenance.dataset.shuffle
             suite = replace(suite, dataset=replace(suite.dataset, shuffle=shuffle))
-        self._check_hosts(suite)
         calls = MiddlewareStack(
             suite.run, StopSignal(self.stop), self.timing, cache_folder() / CACHE_FILE, self.trace, self.refresh
         )

@@ -39,7 +39,7 @@ from evalrunner.suite.yaml import Document
 LITERAL = "literal value in the suite"
 BUILTIN_CODE = frozenset(BUILTIN["targets"]) | frozenset(BUILTIN["scorers"])
 PLAIN_SETTING = re.compile(r"_(BASE_URL|API_BASE|ENDPOINT|URL|VERSION|REGION|REGION_NAME|LOCATION|PROJECT|PROJECT_ID)$")
-PATH_OPTIONS = ("run", "model", "model_uri", "schema", "file", "path")  # of targets and scorers, which may be paths
+MAX_PATH_LENGTH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +211,9 @@ def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
     for judge in judges.values():
         yield from _of_transport(judge.pace.transport, f"judge {judge.name}")
     for section, purpose in _typed(suite):
-        for name in PATH_OPTIONS:
-            value = section.options.get(name)
-            if isinstance(value, str) and (folder / value).exists():
-                yield folder / value, f"{name} of {purpose}"
+        for text in _texts(section.options):
+            if _is_file_name(text) and os.path.lexists(folder / Path(text).expanduser()):
+                yield folder / Path(text).expanduser(), f"option of {purpose}"
     for gate in suite.gates:
         reference = gate.baseline or ""
         if is_path(reference) and baseline_source(reference) is None and not reference.startswith(RUN):
@@ -230,6 +229,20 @@ def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
         location = reference.rpartition(":")[0]
         if location.endswith(".py"):
             yield folder / location, f"code of {purpose}"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in the options of a target or scorer."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether a text may be the path of a file elsewhere: any word can be the name of one in the folder itself."""
+    return "/" in text and len(text) <= MAX_PATH_LENGTH and text.isprintable() and "://" not in text
 
 
 def _of_transport(spec: TransportSpec | None, purpose: str) -> Iterator[tuple[Path, str]]:
@@ -255,6 +268,10 @@ def _code(suite: Suite) -> Iterator[tuple[str, str]]:
             yield reference, purpose
         if section.type == "mlflow" and isinstance(model := section.options.get("model_uri"), str):
             yield model, purpose
+    models = [(f"target {target.name}", target.model) for target in suite.targets if target.model is not None]
+    for purpose, spec in [*models, *([("judge", suite.judge)] if suite.judge is not None else [])]:
+        if (kind := kind_of(spec)) not in BUILTIN["endpoints"]:
+            yield f"endpoint {kind}", purpose
     if ":" in (kind := suite.dataset.type or ""):
         yield kind, "dataset"
     for target in suite.targets:

@@ -25,12 +25,13 @@ INET = re.compile(
 SUITES = sorted(path.name for path in (ROOT / "suites").glob("*.yaml") if path.name != "proxy_config.yaml")
 GUARD = """
 import os, sys
+leave = os._exit  # which nothing can catch, before evalrun replaces it for user-defined code
 def guard(event, args):
     client = event == "import" and args[0] in ("pyreqwest", "httpx", "mlflow", "litellm")
     code = event == "exec" and getattr(args[0], "co_filename", "").endswith("own.py")
     if client or code or (event.startswith("socket.") and event != "socket.__new__"):
         os.write(2, f"GUARD: {event} {args[:1]}".encode())
-        os._exit(97)  # which nothing can catch
+        leave(97)
 sys.addaudithook(guard)
 sys.argv[0] = "evalrun"
 from evalrunner.cli.main import main

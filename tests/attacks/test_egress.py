@@ -254,6 +254,45 @@ def test_params_that_send_prompts_elsewhere_are_refused(name: str) -> None:
 
 @pytest.mark.litellm
 @pytest.mark.usefixtures("litellm")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("library", ["requests", "urllib3", "httpx"])
+def test_libraries_below_litellm_obey_the_policy_of_its_call(library: str) -> None:
+    """Logins of clouds are fetched through them. A custom provider stands for the code of LiteLLM that does so."""
+    import httpx
+    import litellm
+    import requests
+    import urllib3
+
+    clients = {
+        "requests": lambda url: requests.post(url, json={}, timeout=10),
+        "urllib3": lambda url: urllib3.PoolManager().request("POST", url, body=b"{}"),
+        "httpx": lambda url: httpx.post(url, json={}, follow_redirects=True),
+    }
+
+    class Provider(litellm.CustomLLM):
+        async def acompletion(self, *args: Any, **options: Any) -> Any:
+            clients[library](options["optional_params"]["login"])
+            raise AssertionError("the request was answered")
+
+    before = litellm.custom_provider_map
+    litellm.custom_provider_map = [{"provider": "own_provider", "custom_handler": Provider()}]
+    try:
+        with redirecting(307) as (server, other):
+            allowed = [f"127.0.0.1:{server.port}"]
+            params = {"api_base": server.base_url, "login": f"http://127.0.0.1:{other.port}/login"}
+            answer = ask_litellm("own_provider/m", params, allowed)
+            assert isinstance(answer, Failure) and answer.fatal
+            assert f"http://127.0.0.1:{other.port} is not among the hosts that run.allow_hosts allows" in answer.message
+            answer = ask_litellm("own_provider/m", {**params, "login": f"{server.base_url}/login"}, allowed)
+            assert isinstance(answer, Failure) and answer.fatal
+            assert "redirects to another address are not followed" in answer.message
+            assert (server.calls, other.connections) == (1, 0)
+    finally:
+        litellm.custom_provider_map = before
+
+
+@pytest.mark.litellm
+@pytest.mark.usefixtures("litellm")
 @pytest.mark.filterwarnings("ignore")  # those of LiteLLM and of what it imports
 def test_requests_of_others_in_this_process_are_not_covered() -> None:
     import requests
