@@ -519,6 +519,12 @@ def _column_names(spec: ColumnSpec | None) -> tuple[str, ...]:
     return (spec.column,) if isinstance(spec.column, str) else spec.column
 
 
+def _codes(text: str) -> list[str]:
+    """The code of the templates in a text; what follows the last end of one is not searched, however often one begins."""
+    codes: list[str] = TEMPLATE_CODE.findall(text, 0, max(text.rfind("%}"), text.rfind("}}")) + 2)
+    return codes
+
+
 def _texts_that_name_columns(suite: Suite) -> Iterator[str]:
     """The parts of a suite in which a column can be named: mappings, conditions, groups, templates and options."""
     dataset = suite.dataset
@@ -535,7 +541,7 @@ def _texts_that_name_columns(suite: Suite) -> Iterator[str]:
     ]
     for given in options:
         for text in _texts(given):
-            yield from TEMPLATE_CODE.findall(text) or ([text] if re.fullmatch(r"\S+", text) else [])
+            yield from _codes(text) or ([text] if re.fullmatch(r"\S+", text) else [])
 
 
 def _texts(data: Any) -> Iterator[str]:

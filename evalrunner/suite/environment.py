@@ -21,7 +21,7 @@ from evalrunner.suite.options import RunOptions
 
 ENV_FILE = ".env"
 MAX_ENV_BYTES = 64 * 1024  # each value is searched for in every text that is written
-VARIABLE = re.compile(r"\$(?:\$|\{([^}]*)\})")
+VARIABLE = re.compile(r"\$(?:\$|\{([^}]{0,4000})\})")  # limited, because each of many without an end is read on
 VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 URL_HEAD = re.compile(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)|(?=\$\{))(?P<authority>(?:\$\{[^}]*\}|\$\$|[^/?#\\$])*)"

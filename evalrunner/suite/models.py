@@ -27,7 +27,6 @@ from evalrunner.suite.sections import public_address, read_prompt, register_logi
 from evalrunner.suite.validate import Key, SectionReader, describe_value, keys_of, reads
 from evalrunner.suite.yaml import dotted
 
-TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONSTANT_OPTIONS = frozenset(BUILTIN["scorers"]) - {"mlflow", "python"}
 """Scorers whose options are constants. Metrics of MLflow have templates of their own, user-defined functions may."""
@@ -294,12 +293,23 @@ def refuse_templates(reader: SectionReader, value: Any, path: KeyPath) -> None:
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
             refuse_templates(reader, item, (*path, place))
-    elif isinstance(value, str) and (template := TEMPLATE.search(value)) is not None:
+    elif isinstance(value, str) and (template := find_template(value)) is not None:
         reader.report(
             path,
-            f"has the template {template[0]}, but this option is the same for every sample; for a value of the sample use "
+            f"has the template {template}, but this option is the same for every sample; for a value of the sample use "
             "its accepted answers (columns: {expected: COLUMN}) or a Python scorer (type: python)",
         )
+
+
+def find_template(text: str) -> str | None:
+    """The first `{{ … }}` or `{% … %}` of a text."""
+    places: list[tuple[int, int]] = []
+    for opening, closing in (("{{", "}}"), ("{%", "%}")):
+        start = text.find(opening)
+        end = text.find(closing, start + 2) if start >= 0 else -1
+        if end >= 0:
+            places.append((start, end + 2))
+    return text[slice(*min(places))] if places else None
 
 
 def default_on_no_answer(reader: SectionReader) -> NoAnswer:

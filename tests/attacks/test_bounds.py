@@ -18,6 +18,7 @@ from evalrunner.limits import STANDARD, TIGHT
 from evalrunner.prompts import compile_prompt
 from evalrunner.scorers.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, most_steps
 from evalrunner.scorers.regex import regex
+from evalrunner.scorers.text import contains
 from evalrunner.templates import PromptError
 from tests.cases.suites import command
 from tests.fakes.command import command_env
@@ -371,3 +372,33 @@ def test_a_template_beyond_its_limits_is_said_by_validate(tmp_path, monkeypatch,
     assert done.code == 2
     assert "it makes a list or mapping of more than 200,000 items" in done.err
     assert "s.yaml:" in done.err
+
+
+@pytest.mark.parametrize("sign", ["{", "{{", "{%", "{#", "${", "$", "[[", "<", "%(", "  "])
+def test_long_texts_in_a_suite_are_read_in_linear_time(tmp_path, monkeypatch, sign: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (sign * 300_000)[:300_000]
+    row = {"id": "a", "input": text, "expected": "x", "out": text}
+    scorers = [
+        {"type": "contains", "values": [text + "x"]},
+        {"type": "regex", "name": "r", "pattern": re.escape(text)[:900]},
+    ]
+    data = {
+        "dataset": {"rows": [row]},
+        "description": text,
+        "scorers": scorers,
+        "target": {"type": "recorded", "column": "out"},
+    }
+    (tmp_path / "s.yaml").write_text(json.dumps(data))
+    assert command("validate", "s.yaml").code == 0
+    (tmp_path / "s.yaml").write_text(
+        json.dumps({**data, "prompt": text, "target": {"model": "m", "base_url": "http://127.0.0.1:9/v1"}})
+    )
+    assert command("validate", "s.yaml").code in (0, 2)
+
+
+def test_words_that_are_often_inside_longer_words_are_an_error_of_their_cell() -> None:
+    cell = cell_of(contains(whole_words=True), "a" * 400_000, "a" * 200_000)
+    assert cell.state == "error"
+    assert "a text of 200,000 characters occurs too often inside longer words" in str(cell.reason)
+    assert cell_of(contains(whole_words=True), "ab " * 400_000 + "a", "a").value == 1
