@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from evalrunner.domain import Cell, Completion, Failure, Row, Sample
 from evalrunner.engine.plan import Job, Plan, PlannedScorer
@@ -23,6 +25,8 @@ from evalrunner.suite.schema import FailOnError
 if TYPE_CHECKING:
     from evalrunner.engine.judge import JudgeSession
     from evalrunner.gates.sequential import RunMonitor
+
+T = TypeVar("T")
 
 GRACE_S = 5.0  # for calls in flight to finish after a stop request
 MAX_AUTO_WORKERS = 256  # while endpoints adapt their own concurrency; a waiting row costs a few kilobytes
@@ -49,7 +53,7 @@ async def run_plan(
     concurrency = max(1, min(MAX_AUTO_WORKERS if requested == "auto" else requested, plan.rows))
     loop = asyncio.get_running_loop()
     threads = min(concurrency, MAX_AUTO_THREADS) if requested == "auto" else concurrency
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="evalrun-worker")
+    executor = DaemonExecutor(threads)
     loop.set_default_executor(executor)
     try:
         scorer = RowScorer(plan.scorers, executor)
@@ -259,6 +263,52 @@ def ended_in_error(row: Row) -> bool:
         if cell.state == "error":
             return True
     return False
+
+
+class DaemonExecutor(ThreadPoolExecutor):
+    """Runs functions in threads that do not keep the process alive: one of a user may never end.
+
+    A subclass, because asyncio accepts no other default executor; it uses nothing of its base.
+    """
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(1)
+        self._limit, self._started = threads, 0
+        self._idle = threading.Semaphore(0)
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        self._calls.put((future, partial(fn, *args, **kwargs)))
+        if not self._idle.acquire(blocking=False) and self._started < self._limit:
+            self._started += 1
+            threading.Thread(target=self._work, name=f"evalrun-worker-{self._started}", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end after their calls; with `cancel_futures` those that have not begun are canceled."""
+        while cancel_futures and not self._calls.empty():
+            if (call := self._calls.get()) is not None:
+                call[0].cancel()
+        for _ in range(self._started):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._next_call()) is not None:
+            future, function = call
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except BaseException as crash:  # it belongs to the caller
+                    future.set_exception(crash)
+            del call, future, function  # a waiting thread keeps nothing alive
+
+    def _next_call(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        try:
+            return self._calls.get_nowait()
+        except Empty:
+            self._idle.release()
+            return self._calls.get()
 
 
 class RowScorer:

@@ -281,6 +281,18 @@ def test_a_function_cannot_end_the_process(tmp_path) -> None:
     assert [row["contains"]["state"] for row in cells(tmp_path)] == ["scored", "scored"]
 
 
+def test_a_function_that_never_ends_does_not_keep_a_program_alive(tmp_path) -> None:
+    rows(tmp_path, "a", "b", "c")
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "program.py").write_text("import evalrunner\nprint(evalrunner.run_suite('s.yaml').exit_code)\n")
+    suite(tmp_path, [FOREVER, "contains"], row_timeout=0.5)
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, env=command_env(), capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+    assert [row["forever"]["cause"] for row in cells(tmp_path)] == ["timeout"] * 3
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.slow
 def test_ctrl_c_ends_the_check_and_the_scoring_of_a_large_dataset(tmp_path) -> None:
