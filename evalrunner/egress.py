@@ -99,13 +99,14 @@ class HostPattern:
 class EgressPolicy:
     """The hosts that may be contacted: those of `patterns`, or with None every host that the suite names.
 
-    `source` is what set it, for messages: the key of the suite or the option of the command line. `outer` has to allow
-    the host as well.
+    `source` is what set it, for messages: the key of the suite or the option of the command line; `advice` says how to
+    allow another host. `outer` has to allow the host as well.
     """
 
     patterns: tuple[HostPattern, ...] | None = None
     source: str = "run.allow_hosts"
     outer: EgressPolicy | None = None
+    advice: str = "add its host there"
 
     @classmethod
     def of(cls, hosts: Iterable[str] | None, source: str = "run.allow_hosts") -> EgressPolicy:
@@ -138,7 +139,7 @@ class EgressPolicy:
         if any(pattern.matches(address) for pattern in self.patterns):
             return None
         listed = ", ".join(map(str, self.patterns)) or "none"
-        return f"{address} is not among the hosts that {self.source} allows ({listed}); add its host there"
+        return f"{address} is not among the hosts that {self.source} allows ({listed}); {self.advice}"
 
     @contextmanager
     def active(self) -> Iterator[None]:

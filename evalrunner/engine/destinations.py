@@ -37,6 +37,7 @@ from evalrunner.suite.schema import KeyPath, ModelSpec, Suite, TransportSpec
 from evalrunner.suite.yaml import Document
 
 LITERAL = "literal value in the suite"
+FILLED_IN = "os.environ/"  # how LiteLLM writes a variable in parameters
 BUILTIN_CODE = frozenset(BUILTIN["targets"]) | frozenset(BUILTIN["scorers"])
 PLAIN_SETTING = re.compile(r"_(BASE_URL|API_BASE|ENDPOINT|URL|VERSION|REGION|REGION_NAME|LOCATION|PROJECT|PROJECT_ID)$")
 MAX_PATH_LENGTH = 4096
@@ -132,8 +133,20 @@ def _in_headers(headers: Any) -> tuple[str, ...]:
     return tuple(text for name, value in given for text in _named(value, f"header {name}"))
 
 
-def _in_params(params: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{LITERAL} (params.{name})" for name, value in params.items() if value and may_be_secret(name))
+def _in_params(params: Mapping[str, Any], place: str = "params") -> tuple[str, ...]:
+    """Literal secrets in parameters, also nested ones, and variables that LiteLLM or a gateway would fill in."""
+    found: list[str] = []
+    for name, value in params.items():
+        here = f"{place}.{name}"
+        if isinstance(value, Mapping):
+            inner = {key: item if name.lower().endswith("headers") else None for key, item in value.items()}
+            found += (f"{LITERAL} ({here}.{key})" for key, item in inner.items() if item)
+            found += _in_params({key: item for key, item in value.items() if not inner[key]}, here)
+        elif isinstance(value, str) and value.startswith(FILLED_IN):
+            found.append(f"{value.removeprefix(FILLED_IN)} ({here})")
+        elif value and may_be_secret(name):
+            found.append(f"{LITERAL} ({here})")
+    return tuple(found)
 
 
 def _in_url(public: Any, filled: str, raw: Any, place: str) -> tuple[str, ...]:

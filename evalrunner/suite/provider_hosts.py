@@ -9,11 +9,14 @@ from typing import Any
 from evalrunner.egress import ANY_HOST, Address, EgressPolicy, HostPattern
 from evalrunner.suite.environment import provider_of, settings_of_provider
 
-AWS = ("*.amazonaws.com", "*.amazonaws.com.cn", "*.api.aws", "169.254.169.254", "169.254.170.2")
-GOOGLE = ("*.googleapis.com", "metadata.google.internal", "169.254.169.254")
+AWS = (
+    "*.amazonaws.com", "*.amazonaws.com.cn", "*.api.aws", "http://169.254.169.254", "http://169.254.170.2",
+    "http://169.254.170.23",
+)  # fmt: skip
+GOOGLE = ("*.googleapis.com", "http://metadata.google.internal", "http://169.254.169.254")
 AZURE = (
     "*.openai.azure.com", "*.cognitiveservices.azure.com", "*.services.ai.azure.com", "*.models.ai.azure.com",
-    "login.microsoftonline.com", "169.254.169.254",
+    "login.microsoftonline.com", "login.microsoftonline.us", "http://169.254.169.254",
 )  # fmt: skip
 PROVIDER_HOSTS: Mapping[str, tuple[str, ...]] = {
     "ai21": ("api.ai21.com",),
@@ -69,18 +72,39 @@ Of other providers only LiteLLM knows the hosts.
 
 ADDRESS_PARAMS = ("api_base", "base_url")
 ADDRESS_VARIABLE = re.compile(r"_(API_BASE|BASE_URL|ENDPOINT)(_URL)?$")
+MORE_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "bedrock": ("AWS_BEDROCK_RUNTIME_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+    "databricks": ("DATABRICKS_HOST",),
+    "friendliai": ("FRIENDLI_API_BASE",),
+    "huggingface": ("HF_API_BASE",),
+    "meta_llama": ("LLAMA_API_BASE",),
+    "sagemaker": ("AWS_ENDPOINT_URL",),
+    "watsonx": ("WATSONX_URL",),
+}
+"""Variables with the address of a provider whose names do not begin with its first word."""
+
+LOGIN_VARIABLES = (
+    "AZURE_AUTHORITY_HOST", "IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ENDPOINT_URL_STS",
+    "WATSONX_IAM_URL",
+)  # fmt: skip
+"""Where logins of clouds come from in place of the documented hosts."""
 
 
 def named_addresses(model: str, params: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """Where from and URL of each address that is set for a model string: by `params`, else by variables of its provider."""
     given = {f"params.{name}": str(params[name]) for name in ADDRESS_PARAMS if params.get(name)}
+    given |= {
+        f"params.{name}": value
+        for name, value in params.items()
+        if isinstance(value, str) and value.startswith(("http://", "https://"))
+    }
     return given or {name: environ[name] for name in _variables(provider_of(model), environ)}
 
 
 def _variables(provider: str, environ: Mapping[str, str]) -> Iterator[str]:
     """The variables with an address of a provider: those with its first word, for LiteLLM has several names for some."""
     word = re.split(r"[_\W]", provider.removeprefix("text-completion-"))[0].upper()
-    settings = settings_of_provider(provider)
+    settings = (*settings_of_provider(provider), *MORE_VARIABLES.get(provider, ()))
     for name in sorted(environ):
         named = name in settings or (word and name.startswith(f"{word}") and ADDRESS_VARIABLE.search(name))
         if named and "://" in environ[name]:
@@ -93,5 +117,7 @@ def policy_of_model(model: str, params: Mapping[str, Any], environ: Mapping[str,
     addresses = [Address.of(url) for url in named_addresses(model, params, environ).values()]
     if hosts is None:
         return ANY_HOST
+    addresses += [Address.of(environ[name]) for name in LOGIN_VARIABLES if "://" in environ.get(name, "")]
     named = (HostPattern(address.host, address.port, address.scheme) for address in addresses)
-    return EgressPolicy((*named, *map(HostPattern.parse, hosts)), f"the model {model!r}")
+    patterns = (*named, *map(HostPattern.parse, hosts))
+    return EgressPolicy(patterns, f"the model {model!r}", advice="set params.api_base to its address")

@@ -145,7 +145,8 @@ EVERYTHING = {
          "headers": {"X": "${OPENAI_API_KEY}", "Y": "literal"}},
         "openai/gpt-5-mini",
         "anthropic/claude-3-5-haiku-latest",
-        {"name": "cloud", "model": "bedrock/anthropic.x", "params": {"api_key": "abcdefgh"}},
+        {"name": "cloud", "model": "bedrock/anthropic.x", "params": {
+            "api_key": "abcdefgh", "aws_session_token": "os.environ/OTHER", "extra_headers": {"X": "abc"}}},
         "nlp_cloud/m",
         {"name": "gateway", "model": "groq/m", "params": {"api_base": "http://gateway.example:4000"}},
         {"name": "service", "type": "http", "url": "http://service.example:8000/x?k=${SERVICE_KEY}", "body": "a"},
@@ -185,7 +186,10 @@ def test_the_list_of_endpoints_names_every_host_secret_and_file_and_asks_nobody(
     ]  # fmt: skip
     assert secrets["https://api.openai.com"] == ["OPENAI_API_KEY (not set)"]
     assert secrets["https://api.anthropic.com"] == ["ANTHROPIC_API_KEY (not set)"]
-    assert secrets["https://*.amazonaws.com"][-1] == "literal value in the suite (params.api_key)"
+    assert secrets["https://*.amazonaws.com"][-3:] == [
+        "literal value in the suite (params.api_key)", "OTHER (params.aws_session_token)",
+        "literal value in the suite (params.extra_headers.X)",
+    ]  # fmt: skip
     assert secrets["http://gateway.example:4000"] == ["GROQ_API_KEY (not set)"]
     assert secrets["http://service.example:8000"] == ["SERVICE_KEY (url)"]
     assert secrets["https://judge.example"] == ["literal value in the suite (login of base_url)"]
