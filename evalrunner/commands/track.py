@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evalrunner.egress import Destination
 from evalrunner.engine.plan import Plan
 from evalrunner.engine.result import RunResult
 from evalrunner.errors import EvalrunError, SuiteError
@@ -45,10 +46,11 @@ def check_trackers(plans: Sequence[Plan], options: RunOptions) -> None:
     """Check before the first call that every run can be sent, as far as is known. Raises SuiteError."""
     for plan in plans:
         for name, address in _requests(plan.suite, options).items():
-            _exporter(name).check(plan.suite.tracking.options.get(name), address, suite=plan.suite.name)
-            places = (
-                load("destinations", name)(plan.suite, {name: address}) if name in known_names("destinations") else ()
-            )
+            shown = _exporter(name).check(plan.suite.tracking.options.get(name), address, suite=plan.suite.name)
+            if name in known_names("destinations"):
+                places = list(load("destinations", name)(plan.suite, {name: address}))
+            else:
+                places = [Destination(shown, name)] if "://" in shown else []
             for refusal in filter(None, (place.refusal(plan.suite.run.egress) for place in places)):
                 raise SuiteError(refusal)
 
