@@ -6,12 +6,14 @@ machine. Its import takes two to four seconds, because it imports NLTK.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-from evalrunner.domain import Declaration, Scorer
+from evalrunner.domain import Declaration, Failure, Scorer
 from evalrunner.errors import MissingExtraError
 
 AGGREGATES = ("mean", "variance", "p90")  # as MLflow has them
+MAX_LENGTH = 2_000_000  # characters
 MAX_CACHED_LENGTH = 20_000  # characters: textstat caches 128 texts at eleven times their size
 DICTIONARY = "corpora/cmudict"  # by NLTK's name
 
@@ -61,22 +63,26 @@ def load_dictionary() -> None:
         raise ValueError(f"NLTK's dictionary cmudict cannot be read: {type(crash).__name__}: {crash}") from crash
 
 
-def ari_grade(output: str) -> float:
+def ari_grade(output: str) -> float | Failure:
     import textstat
 
-    grade = float(textstat.automated_readability_index(output))
-    if len(output) > MAX_CACHED_LENGTH:
-        clear_text_caches()
-    return grade
+    return grade(textstat.automated_readability_index, output)
 
 
-def flesch_kincaid_grade(output: str) -> float:
+def flesch_kincaid_grade(output: str) -> float | Failure:
     import textstat
 
-    grade = float(textstat.flesch_kincaid_grade(output))
+    return grade(textstat.flesch_kincaid_grade, output)
+
+
+def grade(measure: Callable[[str], float], output: str) -> float | Failure:
+    """The grade of a text, or that it is too long: textstat takes eighty bytes for each character."""
+    if len(output) > MAX_LENGTH:
+        return Failure("function", f"too long to grade: {len(output):,} characters; the limit is {MAX_LENGTH:,}")
+    value = float(measure(output))
     if len(output) > MAX_CACHED_LENGTH:
         clear_text_caches()
-    return grade
+    return value
 
 
 def clear_text_caches() -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from evalrunner.domain import Sample
+from evalrunner.domain import Cell, Sample, Scorer
 from evalrunner.limits import STANDARD, TIGHT
 from evalrunner.prompts import compile_prompt
 from evalrunner.scorers.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, most_steps
+from evalrunner.scorers.readability import ari_grade_level
 from evalrunner.scorers.regex import regex
-from evalrunner.scorers.text import contains
+from evalrunner.scorers.text import contains, exact_match, numeric_match, token_f1
 from evalrunner.templates import PromptError
 from tests.cases.suites import command
 from tests.fakes.command import command_env
@@ -414,3 +415,29 @@ def test_words_that_are_often_inside_longer_words_are_an_error_of_their_cell() -
     assert cell.state == "error"
     assert "a text of 200,000 characters occurs too often inside longer words" in str(cell.reason)
     assert cell_of(contains(whole_words=True), "ab " * 400_000 + "a", "a").value == 1
+
+
+LONG = {
+    "letters": "a" * 3_000_000,
+    "words": "the cat, 42. " * 230_000,
+    "marks": "é\u0301" * 1_000_000,
+    "line ends": "a\n" * 1_500_000,
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        exact_match(normalize="squad"), contains(whole_words=True, normalize="squad"), token_f1(), numeric_match(),
+        regex(pattern=r"(\w+)\s*$", group=1, find="last"), regex(pattern=r"\b42\b", group=0),
+    ],
+    ids=["exact_match", "contains", "token_f1", "numeric_match", "regex last", "regex"],
+)  # fmt: skip
+def test_a_huge_answer_is_scored(scorer: Scorer, text: str) -> None:
+    assert cell_of(scorer, text, "42 cats").state == "scored"
+
+
+def test_a_huge_answer_is_too_long_to_grade() -> None:
+    reason = "too long to grade: 2,990,000 characters; the limit is 2,000,000"
+    assert cell_of(ari_grade_level(), LONG["words"]) == Cell("error", reason=reason, cause="function")
