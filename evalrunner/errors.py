@@ -14,10 +14,17 @@ A failed call raises nothing: it is a `domain.Failure`, a value in its row. The 
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evalrunner.verdicts import UNTRUSTED, USAGE
+
+SCARCE = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+)
+UNMAPPED = re.compile("failed to map|cannot allocate memory", re.IGNORECASE)  # of a library that could not be loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,17 @@ class RunLockedError(EvalrunError):
 
 class RunError(EvalrunError):
     """The run cannot continue."""
+
+
+def exhausted(crash: BaseException) -> str | None:
+    """What the machine has too little of, as the beginning of a sentence; None for any other exception."""
+    if isinstance(crash, OSError):
+        return f"the system refused an operation ({crash.strerror})" if crash.errno in SCARCE else None
+    if isinstance(crash, RuntimeError) and "start new thread" in str(crash):
+        return "the system starts no more threads; lower concurrency, or raise the limits (ulimit -u, ulimit -v)"
+    if isinstance(crash, MemoryError) or (isinstance(crash, ImportError) and UNMAPPED.search(str(crash))):
+        return "there is not enough memory; lower concurrency, or raise the limit (ulimit -v)"
+    return None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,9 +11,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shutil
 import stat
 import sys
 import tempfile
+import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +25,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from evalrunner.errors import RunError
+from evalrunner.errors import RunError, SuiteError
 from evalrunner.redact import redact
 from evalrunner.spelling import Spelled, exact_json, json_text
 
@@ -35,6 +38,13 @@ CANONICAL: Mapping[str, Any] = {
     "ensure_ascii": False, "sort_keys": True, "separators": (",", ":"), "allow_nan": False, "check_circular": False,
 }  # fmt: skip
 ORJSON_KINDS: tuple[Any, ...] = (str, int, dict, list)  # whose subclasses orjson writes as it writes them
+
+PART = ".part"  # in the names of temporary files, after the number of their process
+PART_NAME = re.compile(rf"\..+\.(\d{{1,10}})(?:\.\w+)?{re.escape(PART)}(?:\.\w+)?")
+MAX_PID = 2**31 - 1
+SPOOL = "evalrun-spool-"
+SPOOL_LOCK = ".lock"
+SPOOL_AGE_S = 60.0  # between the creation of a folder and its lock
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -164,7 +174,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: under a temporary name, then renamed. Raises RunError where the disk refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=PART)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -180,7 +190,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its extension, that takes its place at the end. Raises RunError."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = path.with_name(f".{path.stem}.{os.getpid()}{PART}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -190,6 +200,68 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # gone with its folder, or never made
             part.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of `write_bytes` and `replacing` in a folder whose processes were killed."""
+    with suppress(OSError):  # a folder that may not be read or written has to keep them
+        for path in list(folder.iterdir()):
+            if (match := PART_NAME.fullmatch(path.name)) and not _is_running(int(match[1])):
+                path.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether there is a process of this number on this machine. Windows cannot be asked without harm."""
+    if sys.platform == "win32" or pid > MAX_PID:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+@contextmanager
+def spool_folder() -> Iterator[Path]:
+    """A temporary folder for copies of data; those of processes that were killed are removed. Raises SuiteError.
+
+    Its process holds a lock in it while it lives, so another one can tell whether it is in use.
+    """
+    from filelock import FileLock
+
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=SPOOL))
+    except OSError as refused:
+        raise SuiteError(
+            f"no temporary folder can be created: {refused.strerror}; free space, or name another folder in TMPDIR"
+        ) from None
+    try:
+        lock = FileLock(folder / SPOOL_LOCK, thread_local=False)
+        with suppress(OSError):  # a file system without locks: the folder is not removed if this process is killed
+            lock.acquire(blocking=False)
+        _remove_old_spools(folder)
+        try:
+            yield folder
+        finally:
+            lock.release()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_old_spools(own: Path) -> None:
+    """Remove the spool folders beside this one that no living process has locked."""
+    from filelock import FileLock, Timeout
+
+    for folder in own.parent.glob(f"{SPOOL}*"):
+        with suppress(OSError, Timeout):  # of another user, just removed by another process, or in use
+            status = folder.lstat()  # in a shared folder another user could have put a link
+            new = time.time() - status.st_mtime < SPOOL_AGE_S
+            if folder == own or new or not stat.S_ISDIR(status.st_mode) or status.st_uid != own.stat().st_uid:
+                continue
+            with FileLock(folder / SPOOL_LOCK, thread_local=False).acquire(blocking=False):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -72,17 +72,17 @@ q5,Which planet is closest to the sun?,Mercury,Venus
 def _print_plans(suites: list[str], run_options: RunOptions, lines: Callable[[str, Plan], AsyncIterator[str]]) -> None:
     """Plan every suite and print its `lines`. No model is called."""
     import asyncio
-    import tempfile
 
     from evalrunner import __version__
     from evalrunner.commands.run import Session, plan_suites
     from evalrunner.endpoints.factory import EndpointPool
     from evalrunner.middleware.deadline import StopSignal
+    from evalrunner.storage import spool_folder
 
     async def plan_all() -> None:
         async with EndpointPool(user_agent=f"evalrunner/{__version__}") as pool:
-            with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
-                plans = plan_suites(suites, Session(run_options, StopSignal()), pool, Path(spool))
+            with spool_folder() as spool:
+                plans = plan_suites(suites, Session(run_options, StopSignal()), pool, spool)
                 for suite, plan in zip(suites, plans, strict=True):
                     async for line in lines(suite, plan):
                         typer.echo(line)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 import traceback
+from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,13 +18,15 @@ from evalrunner import __version__
 from evalrunner.cli import inspect, run, stored
 from evalrunner.cli.guard import exit_now, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
-from evalrunner.errors import EvalrunError, RunError, SuiteError
+from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
 from evalrunner.redact import redact_message
 from evalrunner.verdicts import INTERRUPTED, UNTRUSTED
 
 # addresses that may follow --mlflow; the last two are refused later, with a reason
 ADDRESS = re.compile(r"[A-Za-z][\w+]*://|databricks$|file:|mlruns/?$")
 CALLING = ("run", "score", "gate", "track")  # commands with a code for a run that could not continue
+MIN_ADDRESS_SPACE = 512 * 2**20  # a small run takes 250 MB of it
+THREAD_COUNTS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SUITE_ENDINGS = (".yaml", ".yml")
 
 
@@ -43,6 +49,7 @@ class DefaultToRun(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. What ends it without a verdict does not have the exit code of one."""
+        require_memory()
         try:
             return super().invoke(ctx)
         except RunError as error:
@@ -52,12 +59,72 @@ class DefaultToRun(TyperGroup):
         except OSError as refused:
             if isinstance(refused.filename, str | bytes):
                 raise SuiteError(f"{os.fsdecode(refused.filename)!r}: {refused.strerror}") from None
+            if not _has_working_folder():
+                raise SuiteError("the working folder no longer exists; change to another one") from None
+            raise_exhausted(refused)
             raise RuntimeError("the system refused an operation") from refused  # Typer ends with 1 if it was on a pipe
         except KeyboardInterrupt:  # Typer ends with 130 without a word
             report("evalrun: interrupted")
             raise
+        except (MemoryError, ImportError, RuntimeError) as crash:
+            raise_exhausted(crash)
+            raise
         except (SystemExit, EOFError) as ended:
             raise RuntimeError(f"ended by {type(ended).__name__}") from ended
+
+
+def address_space() -> int | None:
+    """The bytes of address space that this process may use, None if nothing limits them."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def save_memory(environ: MutableMapping[str, str]) -> None:
+    """Let numerical libraries reserve memory for one thread where memory is limited, not for every core.
+
+    Without memory OpenBLAS ends the process with 1, which means that a gate failed. This program ends by `os._exit`, so
+    an ordinary exit is that of a library, and gets another code.
+    """
+    if address_space() is None:
+        return
+    for name in THREAD_COUNTS:
+        environ.setdefault(name, "1")
+    if sys.platform == "linux":
+        import ctypes
+
+        library = ctypes.CDLL(None)
+        with contextlib.suppress(AttributeError):  # another C library
+            library["__cxa_atexit"](library["_exit"], ctypes.c_void_p(UNTRUSTED), None)
+
+
+def require_memory() -> None:
+    """Refuse to start with so little memory that OpenBLAS hangs.
+
+    Raises SuiteError.
+    """
+    limit = address_space()
+    if limit is not None and limit < MIN_ADDRESS_SPACE:
+        raise SuiteError(
+            f"the address space is limited to {limit / 2**20:,.0f} MiB; evalrun needs {MIN_ADDRESS_SPACE / 2**20:.0f} MiB "
+            "(ulimit -v)"
+        )
+
+
+def raise_exhausted(crash: BaseException) -> None:
+    """Raise RunError if the machine has too little of something."""
+    if (reason := exhausted(crash)) is not None:
+        raise RunError(reason) from None
+
+
+def _has_working_folder() -> bool:
+    try:
+        return Path.cwd().is_dir()
+    except OSError:
+        return False
 
 
 def looks_like_suite(word: str) -> bool:
@@ -123,6 +190,7 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     protect_streams()
     refuse_exit()
+    save_memory(os.environ)
     try:
         code = app(prog_name="evalrun")
     except SystemExit as ended:

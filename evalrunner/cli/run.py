@@ -107,12 +107,19 @@ def _listen_to_ctrl_c(stop: StopSignal, guard: Guard) -> None:
         elif stop.count > 2:
             exit_now(INTERRUPTED)
 
+    def on_hangup() -> None:
+        if stop.count == 0:  # a closed terminal may say so twice
+            on_interrupt()
+
     import asyncio
     import signal
 
+    loop = asyncio.get_running_loop()
     try:
         for sign in (signal.SIGINT, signal.SIGTERM):  # the second is how CI cancels a job
-            asyncio.get_running_loop().add_signal_handler(sign, on_interrupt)
+            loop.add_signal_handler(sign, on_interrupt)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+            loop.add_signal_handler(signal.SIGHUP, on_hangup)
     except NotImplementedError:  # Windows has no signal handlers on the loop: Ctrl-C raises KeyboardInterrupt there
         return
     guard.start((signal.SIGINT, signal.SIGTERM))
@@ -121,7 +128,7 @@ def _listen_to_ctrl_c(stop: StopSignal, guard: Guard) -> None:
 
 @functools.cache  # once in a process
 def _restore_signals_in_children() -> None:
-    """Let SIGTERM end a forked process of a user-defined function, such as a pool's, and not interrupt the run.
+    """Let SIGTERM and SIGHUP end a forked process of a user-defined function, such as a pool's, and not interrupt the run.
 
     The process inherits the handler, and the descriptor through which the loop of the run hears of signals.
     """
@@ -130,6 +137,8 @@ def _restore_signals_in_children() -> None:
     def restore() -> None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     os.register_at_fork(after_in_child=restore)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -36,17 +36,18 @@ from evalrunner.engine.result import (
     stopped_early,
 )
 from evalrunner.engine.runner import RunState, run_plan
-from evalrunner.errors import Problem, RunError, SuiteError
+from evalrunner.errors import Problem, RunError, SuiteError, exhausted
 from evalrunner.limits import STANDARD, TIGHT
 from evalrunner.middleware.deadline import StopSignal, Timing, row_real_time_left_s
 from evalrunner.redact import redact, register_environment
 from evalrunner.reports.outputs import check_distinct, check_outputs, open_outputs
 from evalrunner.reports.view import RunView, view_at_start, view_of
-from evalrunner.runs.folder import RunFolder, RunLock, create_run_folder
+from evalrunner.runs.folder import ROWS_FILE, RUN_FILE, RunFolder, RunLock, create_run_folder
 from evalrunner.runs.provenance import part_differences
 from evalrunner.runs.record import RunRecord, add_look, first_look
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
+from evalrunner.storage import is_file, spool_folder
 from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.untrusted import check_location, check_spending
@@ -143,8 +144,8 @@ async def _planned(suites: Sequence[str | Path], session: Session) -> AsyncItera
     async with EndpointPool(
         http_client=session.http_client, user_agent=user_agent, time_left_s=row_real_time_left_s
     ) as pool:
-        with tempfile.TemporaryDirectory(prefix="evalrun-") as spool:
-            plans = [await priced(plan) for plan in plan_suites(suites, session, pool, Path(spool))]
+        with spool_folder() as spool:
+            plans = [await priced(plan) for plan in plan_suites(suites, session, pool, spool)]
             check_trackers(plans, session.options)
             await prepare_scorers(plans, session.notify or (lambda _: None))
             await pool.prepare(session.fetching)
@@ -217,14 +218,25 @@ async def execute(
 
 @contextmanager
 def _system_errors(folder: RunFolder) -> Iterator[None]:
-    """Raise RunError for a file that the system refuses while a run is in progress."""
+    """Raise RunError for what the system refuses while a run is in progress, with the command to resume the run."""
     try:
         yield
+    except RunError as problem:
+        raise RunError(f"{problem}{_how_to_resume(folder)}") from problem
     except OSError as refused:
         name = str(folder.path) if refused.filename is None else os.fsdecode(refused.filename)
-        raise RunError(
-            f"{name!r}: {refused.strerror or refused}; the rows before it are saved in {str(folder.path)!r}"
-        ) from refused
+        raise RunError(f"{name!r}: {refused.strerror or refused}{_how_to_resume(folder)}") from refused
+    except (MemoryError, ImportError, RuntimeError) as crash:
+        if (reason := exhausted(crash)) is None:
+            raise
+        raise RunError(f"{reason}{_how_to_resume(folder)}") from crash
+
+
+def _how_to_resume(folder: RunFolder) -> str:
+    """The end of a sentence about a run that cannot continue: the command that does, if the run has begun."""
+    if not is_file(folder.path / RUN_FILE) or not is_file(folder.path / ROWS_FILE):
+        return ""
+    return f"; finished rows are saved. Resume: evalrun --resume {shlex.quote(str(folder.path))}"
 
 
 class Execution:
@@ -376,7 +388,7 @@ class Execution:
         except RunError as problem:
             refused.append(str(problem))
         if refused:
-            raise RunError("; ".join(refused) + f"; the rows are saved in {str(result.folder)!r}")
+            raise RunError("; ".join(refused))
         return result
 
     def _epoch_variances(self, target: str) -> tuple[EpochVariance, ...]:

@@ -27,6 +27,7 @@ from evalrunner.plugins import (
     load,
     resolve,
 )
+from evalrunner.storage import replacing
 from evalrunner.suite.schema import DatasetSpec
 from evalrunner.suite.untrusted import Restrictions
 from evalrunner.suite.validate import check_value, describe_type, keys_of
@@ -527,19 +528,18 @@ def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str) -> Path:
 
 
 def store_stdin(spooled: Path, folder: Path) -> Path:
-    """The copy of standard input in the run folder, written atomically. Raises OSError."""
+    """The copy of standard input in the run folder, written atomically. Raises RunError."""
     target = folder / spooled.name
     if target.exists() and target.samefile(spooled):
         return target  # a resumed run reads it from there
-    partial = target.with_name(target.name + ".part")
-    shutil.copyfile(spooled, partial)
-    return partial.replace(target)
+    with replacing(target) as part:
+        shutil.copyfile(spooled, part)
+    return target
 
 
 def stored_stdin(folder: Path) -> Path | None:
     """The copy that `store_stdin` left in a run folder, None if the dataset did not come from standard input."""
-    copies = [path for path in sorted(folder.glob(f"{STDIN_COPY}.*")) if path.suffix != ".part"]
-    return copies[0] if copies else None
+    return next(iter(sorted(folder.glob(f"{STDIN_COPY}.*"))), None)
 
 
 def _relative(path: Path, folder: Path) -> Path:

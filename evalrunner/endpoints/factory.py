@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checkable
@@ -143,7 +143,7 @@ class Transports:
             return self._only
         spec = spec or TransportSpec()
         if spec.type is None and not spec.needs_httpx and self._uses_socks(url):
-            spec = TransportSpec(type="httpx")
+            spec = replace(spec, type="httpx")
         name: object = (spec, folder) if spec.client is not None else spec
         if name not in self._open:
             self._open[name] = self._with_deadline(self._create(spec, folder))
@@ -165,7 +165,7 @@ class Transports:
 
                 from evalrunner.endpoints.pyreqwest_transport import PyreqwestTransport
 
-                return PyreqwestTransport(user_agent=self._user_agent)
+                return PyreqwestTransport(user_agent=self._user_agent, max_body_bytes=spec.max_body * 2**20)
             except ImportError as missing:
                 if spec.type == "pyreqwest":
                     raise SuiteError(f"transport: pyreqwest cannot be imported here ({missing}); use httpx") from None
@@ -173,8 +173,11 @@ class Transports:
 
         if spec.client is not None:
             client, owned = load_client(spec.client, folder)
-            return HttpxTransport(client, owned=owned)
-        return open_httpx(user_agent=self._user_agent, uds=spec.uds, cert=spec.cert, key=spec.key, verify=spec.verify)
+            return HttpxTransport(client, owned=owned, max_body_bytes=spec.max_body * 2**20)
+        return open_httpx(
+            user_agent=self._user_agent, uds=spec.uds, cert=spec.cert, key=spec.key, verify=spec.verify,
+            max_body_bytes=spec.max_body * 2**20,
+        )  # fmt: skip
 
     def _uses_socks(self, url: str) -> bool:
         """Whether the environment sets a SOCKS proxy for this URL, which pyreqwest does not support."""

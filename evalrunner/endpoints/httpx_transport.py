@@ -23,11 +23,13 @@ from evalrunner.endpoints.transport import (
     OUT_OF_FILES,
     HttpReply,
     HttpRequest,
+    LargeBodies,
     Sink,
     broken_connection,
     connect_failure,
     extra_ca_file,
     out_of_files,
+    read_pieces,
     request_timeout,
     too_large,
     unsendable,
@@ -68,6 +70,7 @@ class HttpxTransport:
         self._owned = owned
         self._open_another = open_another
         self._max_body_bytes = max_body_bytes
+        self._large = LargeBodies()
 
     async def send(self, request: HttpRequest, sink: Sink | None = None) -> HttpReply | Failure:
         """The reply, or the failure that an exception means: of httpx, or of anything that the client calls."""
@@ -133,14 +136,7 @@ class HttpxTransport:
             return too_large(self._max_body_bytes)
         if response.is_stream_consumed:  # a hook of the client has read it
             return response.content
-        parts: list[bytes] = []
-        size = 0
-        async for part in response.aiter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > self._max_body_bytes:
-                return too_large(self._max_body_bytes)
-        return b"".join(parts)
+        return await read_pieces(response.aiter_bytes(), self._max_body_bytes, self._large)
 
     async def _stream_body(self, response: httpx.Response, sink: Sink) -> bytes | Failure:
         size = 0

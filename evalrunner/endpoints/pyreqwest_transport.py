@@ -23,22 +23,27 @@ from evalrunner.domain import Failure
 from evalrunner.endpoints.transport import (
     CONNECT_TIMEOUT_S,
     DRAIN_S,
+    LARGE_BODY_BYTES,
     MAX_BODY_BYTES,
     MAX_TIMEOUT_S,
     OUT_OF_FILES,
     HttpReply,
     HttpRequest,
+    LargeBodies,
     Sink,
     broken_connection,
     connect_failure,
     extra_ca_file,
     out_of_files,
+    read_pieces,
     request_timeout,
     too_large,
     unsendable,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from pyreqwest.client import Client
     from pyreqwest.request import RequestBuilder
     from pyreqwest.response import Response
@@ -56,6 +61,7 @@ class PyreqwestTransport:
     def __init__(self, *, user_agent: str = "evalrun", max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._user_agent = user_agent
         self._max_body_bytes = max_body_bytes
+        self._large = LargeBodies()
         self._client: Client | None = None
         self._exceptions: Any = None
 
@@ -75,7 +81,7 @@ class PyreqwestTransport:
                 if sink is not None and 200 <= status < 300:
                     body = await _stream_body(response, sink, self._max_body_bytes)
                 else:
-                    body = await _read_body(response, self._max_body_bytes)
+                    body = await _read_body(response, self._max_body_bytes, self._large)
                 return HttpReply(status, headers, body) if isinstance(body, bytes) else body
         except Exception as error:
             return self._failure_of(error, request)
@@ -150,22 +156,23 @@ def _read_headers(response: Response) -> dict[str, str]:
     return headers
 
 
-async def _read_body(response: Response, max_bytes: int) -> bytes | Failure:
+async def _read_body(response: Response, max_bytes: int, large: LargeBodies) -> bytes | Failure:
     """The whole body, or a failure if it is larger than allowed, compressed or not."""
     try:
         length = response.get_header("content-length")  # the library removes it from compressed replies
     except ValueError:  # not ASCII
         length = None
     if length is not None and length.isascii() and length.isdigit():
-        return too_large(max_bytes) if int(length) > max_bytes else bytes(await response.bytes())
-    parts: list[bytes] = []
-    size = 0
-    while (part := await response.body_reader.read(CHUNK_BYTES)) is not None:
-        parts.append(bytes(part))
-        size += len(part)
-        if size > max_bytes:
+        if int(length) > max_bytes:
             return too_large(max_bytes)
-    return b"".join(parts)
+        if int(length) < LARGE_BODY_BYTES:
+            return bytes(await response.bytes())
+    return await read_pieces(_pieces(response), max_bytes, large)
+
+
+async def _pieces(response: Response) -> AsyncIterator[bytes]:
+    while (part := await response.body_reader.read(CHUNK_BYTES)) is not None:
+        yield bytes(part)
 
 
 async def _stream_body(response: Response, sink: Sink, max_bytes: int) -> bytes | Failure:

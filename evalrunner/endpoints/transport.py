@@ -8,12 +8,14 @@ is used; tests pass their own.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -27,7 +29,8 @@ if sys.platform != "win32":
 
 CONNECT_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 86_400.0  # a longer timeout is none, and infinity is not a timedelta
-MAX_BODY_BYTES = 64 * 1024 * 1024  # a chat reply is kilobytes, a thousand long embeddings some 30 MB
+MAX_BODY_BYTES = 16 * 1024 * 1024  # a chat reply is kilobytes, one of 128,000 tokens half a megabyte
+LARGE_BODY_BYTES = 1024 * 1024  # what follows is read of one body at a time
 DRAIN_S = 0.5  # wait for the end of a body after its last needed piece, so that the connection can be reused
 DEADLINE_GRACE_S = 0.25  # lets the row report its own deadline before the connection is dropped
 RESERVED_FILES = 40  # descriptors that a run needs besides its connections
@@ -235,7 +238,41 @@ def out_of_files() -> Failure:
 
 def too_large(max_bytes: int) -> Failure:
     """The failure of a reply whose body is larger than allowed."""
-    return Failure("connection", f"the reply is larger than {max_bytes / 1024 / 1024:.3g} MiB")
+    message = f"the reply is larger than {max_bytes / 1024 / 1024:.3g} MiB (transport.max_body)"
+    return Failure("connection", message)
+
+
+class LargeBodies:
+    """Lets one large body be read at a time, so that hundreds of them at once do not fill the memory.
+
+    The others wait with their first LARGE_BODY_BYTES; their server waits meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def turn(self) -> asyncio.Lock:
+        """Held while the rest of a large body is read. A lock belongs to one event loop."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._turn, self._loop = asyncio.Lock(), loop
+        return self._turn
+
+
+async def read_pieces(pieces: AsyncIterator[bytes], max_bytes: int, large: LargeBodies) -> bytes | Failure:
+    """The whole body, or a failure if it is larger than allowed."""
+    parts: list[bytes] = []
+    size = 0
+    async with contextlib.AsyncExitStack() as stack:
+        async for piece in pieces:
+            parts.append(piece)
+            size += len(piece)
+            if size > max_bytes:
+                return too_large(max_bytes)
+            if size >= LARGE_BODY_BYTES > size - len(piece):
+                await stack.enter_async_context(large.turn())
+        return b"".join(parts)
 
 
 def connection_limit(wanted: int) -> int | None:

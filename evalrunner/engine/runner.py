@@ -56,7 +56,7 @@ async def run_plan(
     executor = DaemonExecutor(threads)
     loop.set_default_executor(executor)
     try:
-        scorer = RowScorer(plan.scorers, executor)
+        scorer = RowScorer(plan.scorers, executor, stop)
         pool = WorkerPool(jobs, plan, scorer, state, emit, stop, monitor, concurrency)
         workers = [asyncio.create_task(pool.work()) for _ in range(concurrency)]
         await _until_done(workers, plan, state, stop)
@@ -147,7 +147,7 @@ class WorkerPool:
             if job.stored is not None:
                 answer = job.stored.answer
             else:
-                answer = await breaker.call(partial(_call_target, job, deadline))
+                answer = await breaker.call(partial(_call_target, job, deadline, self.stop))
             if answer is breaker.open_reason:  # not a row of this run; a resume calls the target again
                 self._end_job()
                 if self.state.all_aborted:
@@ -187,7 +187,13 @@ class WorkerPool:
             self.row_done.clear()
 
 
-async def _call_target(job: Job, deadline: RowDeadline) -> Completion | Failure:
+def _is_canceled(stop: StopSignal) -> bool:
+    """Whether a CancelledError in the current task is the runner's, not one that user-defined code raised."""
+    task = asyncio.current_task()
+    return stop.count > 0 or task is None or task.cancelling() > 0
+
+
+async def _call_target(job: Job, deadline: RowDeadline, stop: StopSignal) -> Completion | Failure:
     try:
         async with deadline:
             try:
@@ -196,8 +202,10 @@ async def _call_target(job: Job, deadline: RowDeadline) -> Completion | Failure:
                 else:
                     answer = await _call_limited(job, job.target.slots)
                 return strip_reasoning(answer) if job.target.strips_reasoning else answer
-            except Exception as crash:  # an exception in a user-defined target fails its row, not the run
-                message = f"{name_of(type(job.target.call))} raised {type(crash).__name__}: {crash}"
+            except BaseException as crash:  # whatever a user-defined target raises fails its row, not the run
+                if isinstance(crash, asyncio.CancelledError) and _is_canceled(stop):
+                    raise
+                message = f"{name_of(type(job.target.call))} raised {type(crash).__name__}: {crash}".removesuffix(": ")
                 return Failure("function", message[:500])
     except TimeoutError:
         return Failure("timeout", f"no answer within the row timeout of {deadline.limit_s:g} s")
@@ -314,7 +322,7 @@ class DaemonExecutor(ThreadPoolExecutor):
 class RowScorer:
     """The scorers of a plan, grouped once by how they are called."""
 
-    def __init__(self, scorers: Sequence[PlannedScorer], executor: Executor) -> None:
+    def __init__(self, scorers: Sequence[PlannedScorer], executor: Executor, stop: StopSignal) -> None:
         self.names = [scorer.bound.name for scorer in scorers]
         self.bound = [scorer.bound for scorer in scorers]
         self.inline = [
@@ -324,6 +332,7 @@ class RowScorer:
         grouped = {bound.name for bound in self.inline} | {bound.name for bound, _ in self.awaited}
         self.threaded = [bound for bound in self.bound if bound.name not in grouped]
         self.executor = executor
+        self.stop = stop
 
     async def score(self, job: Job, answer: Completion | Failure, deadline: RowDeadline) -> dict[str, Cell]:
         """A cell per scorer, in the order of the suite; cells of a stored row are reused.
@@ -353,7 +362,13 @@ class RowScorer:
         cells: dict[str, Cell] = {}
 
         async def call(bound: BoundScorer, session: JudgeSession | None) -> None:
-            cells[bound.name] = await _call_awaited(bound, session, job, answer)
+            try:
+                cells[bound.name] = await _call_awaited(bound, session, job, answer)
+            except asyncio.CancelledError:
+                if _is_canceled(self.stop):
+                    raise
+                reason = f"{name_of(bound.call.function)} raised CancelledError"
+                cells[bound.name] = Cell("error", reason=reason, cause="function")
 
         async def call_threaded() -> None:
             loop = asyncio.get_running_loop()

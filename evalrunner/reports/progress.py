@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -95,7 +96,9 @@ class PlainProgress:
         self.name = one_line(run.suite, 60)
         self.next = self.clock() + self.every_s
         self.ended = threading.Event()
-        threading.Thread(target=self._watch, args=(self.pace, self.ended), name="progress", daemon=True).start()
+        watcher = threading.Thread(target=self._watch, args=(self.pace, self.ended), name="progress", daemon=True)
+        with contextlib.suppress(RuntimeError):  # no thread to be had: no line while no row finishes
+            watcher.start()
 
     def on_row(self, row: Row, /) -> None:
         assert self.pace is not None  # a run starts before its first row
@@ -148,7 +151,11 @@ class BarProgress:
         )
         self.bar.add_task(one_line(run.suite, 30), total=run.rows_planned, completed=pace.done)
         (self.task,) = self.bar.tasks
-        self.bar.start()
+        try:
+            self.bar.start()
+        except RuntimeError:  # no thread to be had
+            self.bar.stop()
+            self.bar = None
 
     def on_row(self, row: Row, /) -> None:
         assert self.pace is not None and self.task is not None  # a run starts before its first row

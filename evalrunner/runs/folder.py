@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evalrunner.errors import RunError, RunLockedError, RunNotFoundError
+from evalrunner.storage import remove_leftovers
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -139,6 +140,7 @@ class RunLock:
         except OSError as refused:
             raise RunError(f"cannot lock {str(path)!r}: {refused.strerror or refused}") from None
         self._lock = lock
+        remove_leftovers(self.folder)
         try:
             (self.folder / HOLDER_FILE).write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
         except OSError:

@@ -72,9 +72,7 @@ class RowLog:
                 os.fsync(self._file)
                 self._synced = time.monotonic()
         except OSError as refused:
-            raise RunError(
-                f"cannot write {str(self.path)!r}: {refused.strerror}; the rows before it are saved"
-            ) from None
+            raise RunError(f"cannot write {str(self.path)!r}: {refused.strerror}") from None
 
     def __enter__(self) -> Self:
         return self

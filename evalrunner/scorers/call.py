@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import json
@@ -185,7 +186,7 @@ def call_sync(bound: BoundScorer, offered: Mapping[str, Any]) -> Cell:
     """The cell of a scorer whose function is a plain `def`, called with the parameters of `offered` that it names."""
     try:
         outcome = bound.call(offered)
-    except (Exception, SystemExit) as crash:  # anything that user code raises, exit() too, is an error of its cell
+    except BaseException as crash:  # anything that user code raises, exit() too, is an error of its cell
         outcome = Failure("function", describe_crash(bound.call.function, crash))
     return cell_from(outcome, bound.scorer.declaration, by=bound.call.function)
 
@@ -203,7 +204,9 @@ async def outcome_async(bound: BoundScorer, sample: Sample, completion: Completi
     try:
         result = bound.call(offered)
         return await result if inspect.isawaitable(result) else result
-    except (Exception, SystemExit) as crash:  # as above
+    except asyncio.CancelledError:  # the row may be canceled; the runner knows
+        raise
+    except BaseException as crash:  # as above
         return Failure("function", describe_crash(bound.call.function, crash))
 
 

@@ -138,6 +138,7 @@ class TransportSpec:
 
     type: Literal["pyreqwest", "httpx"] | None = key("HTTP library: pyreqwest (default) or httpx")
     client: str | None = key("Function that returns an httpx.AsyncClient: my_module:make_client or path/file.py:name")
+    max_body: int = key("Largest reply in MiB; a larger one fails its row", default=16, minimum=1)
     uds: str | None = key("Unix socket to connect to, relative to the suite", path=True)
     cert: str | None = key("Client certificate, a PEM file", path=True)
     verify: bool | str = key("CA bundle to trust, a PEM file; false accepts any certificate", default=True)

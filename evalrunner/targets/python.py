@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,20 @@ class PythonTarget:
             if self.function.is_async:
                 returned = await self.function(offered)
             else:
-                returned = await asyncio.to_thread(self.function, offered)
-        except Exception as crash:  # an exception of user code fails its row, not the run
+                returned = await asyncio.to_thread(self._call, offered)
+        except asyncio.CancelledError:  # the row may be canceled; the runner knows
+            raise
+        except BaseException as crash:  # whatever user code raises, exit() too, fails its row, not the run
             return Failure("function", describe_crash(self.function.function, crash))
         latency_s = time.perf_counter() - started
         return completion_from(returned, latency_s, self.function.function)
+
+    def _call(self, offered: Mapping[str, Any]) -> Any:
+        """What the function returns in a thread, a Failure if it raised: not all exceptions can go from there to a task."""
+        try:
+            return self.function(offered)
+        except BaseException as crash:
+            return Failure("function", describe_crash(self.function.function, crash))
 
 
 def completion_from(returned: Any, latency_s: float, function: Callable[..., Any]) -> Completion | Failure:

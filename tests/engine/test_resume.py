@@ -14,7 +14,7 @@ from evalrunner.domain import Cell, Completion, Declaration, Failure, Row, Sampl
 from evalrunner.engine.plan import Job, PlannedScorer, PlannedTarget, count_remaining_jobs, remaining_jobs
 from evalrunner.engine.runner import RowScorer
 from evalrunner.errors import RunError
-from evalrunner.middleware.deadline import RowDeadline, Timing
+from evalrunner.middleware.deadline import RowDeadline, StopSignal, Timing
 from evalrunner.runs.row_log import RowLog, finished_rows, read_rows, scan_keys
 from evalrunner.scorers.call import BoundScorer
 from evalrunner.suite.schema import ScorerSpec
@@ -108,7 +108,7 @@ def test_retry_calls_only_the_failed_scorers() -> None:
 
     async def score() -> dict[str, Cell]:
         with ThreadPoolExecutor(1) as executor:
-            return await RowScorer(scorers, executor).score(again, answer, RowDeadline(60.0, Timing()))
+            return await RowScorer(scorers, executor, StopSignal()).score(again, answer, RowDeadline(60.0, Timing()))
 
     cells = asyncio.run(score())
     assert cells == {"exact": HALF["exact"], "tone": Cell("scored", 0.25)}
