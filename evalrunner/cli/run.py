@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Protocol, TextIO, runtime_checkable
 
 import typer
 
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from evalrunner.engine.result import RunResult
     from evalrunner.middleware.deadline import StopSignal
     from evalrunner.reports.view import RunView
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A reporter with something to end after the last run, also if that could not continue."""
+
+    def close(self) -> None: ...
 
 
 @options.takes_options("run")
@@ -84,6 +91,9 @@ def run_and_print(
             results = asyncio.run(run_all())
         finally:
             guard.stop()
+            for reporter in reporters:
+                if isinstance(reporter, Closable):
+                    reporter.close()
     if results and (not_started := suites[len(results) :]):
         print(f"not started: {' '.join(map(shlex.quote, not_started))}", file=sys.stderr)
     return results

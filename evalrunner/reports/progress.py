@@ -108,6 +108,10 @@ class PlainProgress:
             self._print(self.pace)
 
     def on_end(self, run: RunView, /) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the progress of a run, also of one that could not continue."""
         self.ended.set()
         self.pace = None
 
@@ -163,6 +167,10 @@ class BarProgress:
         self.task.completed = self.pace.done  # redrawn eight times a second
 
     def on_end(self, run: RunView, /) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the progress of a run, also of one that could not continue."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -250,7 +250,7 @@ def test_nohup_protects_a_run_from_the_end_of_its_terminal(server: ScriptedServe
 @pytest.mark.slow
 def test_a_suspended_process_continues_without_errors(server: ScriptedServer) -> None:
     server.script = lambda _request, _nth: Slow(0.3, Answer("Paris"))
-    write_suite(server.base_url, 60, run={"concurrency": 8, "timeout": 2, "row_timeout": 4})
+    write_suite(server.base_url, 60, run={"concurrency": 8, "timeout": 2, "row_timeout": 60})
     process = start(SUITE, "--json")
     while not logged() and process.poll() is None:
         time.sleep(0.01)
@@ -271,16 +271,17 @@ def test_whatever_user_code_raises_is_an_error_of_its_row(attacks: Attacks, pref
         "SystemExit(0)", "KeyboardInterrupt", "GeneratorExit", "asyncio.CancelledError", "Odd('x')", "MemoryError", "StopIteration",
         "BaseExceptionGroup('x', [Odd()])", "RecursionError", "TimeoutError",
     )  # fmt: skip
-    for error in errors:
-        Path("own.py").write_text(USER_CODE.format(error=error, prefix=prefix))
+    for number, error in enumerate(errors):
         for part in ("answer", "score"):
+            own = f"{part}_{number}.py"  # a module is loaded once in a process
+            Path(own).write_text(USER_CODE.format(error=error, prefix=prefix))
             shutil.rmtree("runs", ignore_errors=True)
             keys: dict[str, Any] = {"run": {"concurrency": 2}}
             if part == "score":
-                keys["scorers"] = ["contains", {"type": "python", "function": "own.py:score"}]
+                keys["scorers"] = ["contains", {"type": "python", "function": f"{own}:score"}]
                 keys["target"] = {"name": "bot", "type": "recorded", "column": "expected"}
             else:
-                keys["target"] = {"name": "bot", "type": "python", "function": "own.py:answer"}
+                keys["target"] = {"name": "bot", "type": "python", "function": f"{own}:answer"}
             write_suite("", 12, **keys)
             done = command(SUITE)
             faults = told(done)
