@@ -389,11 +389,11 @@ def test_answers_over_the_limit_fail_their_rows(server: ScriptedServer) -> None:
 
 @pytest.mark.slow
 def test_large_answers_at_once_fit_into_little_memory(server: ScriptedServer) -> None:
-    server.script = lambda _request, nth: Answer("Paris" + "x" * (15 * MIB if nth <= 8 else 64 * MIB))
-    write_suite(server.base_url, 12, run={"concurrency": 12, "retries": 0}, gates=[])
+    server.script = lambda _request, nth: Answer("Paris" + "x" * (15 * MIB if nth <= 4 else 64 * MIB))
+    write_suite(server.base_url, 8, run={"concurrency": 8, "retries": 0}, gates=[])
     done = limited(SUITE, mib=1024)
     assert told(done) == []
-    assert len(logged()) == 12 or "evalrun --resume" in done.err
+    assert len(logged()) == 8 or "evalrun --resume" in done.err
 
 
 def test_a_spool_folder_of_a_killed_process_is_removed_by_the_next(server: ScriptedServer, tmp_path: Path) -> None:
