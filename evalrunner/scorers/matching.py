@@ -180,7 +180,7 @@ class Processes:
     def ask(self, request: bytes) -> Any:
         """The reply to a request. Raises TimeoutError beyond its limit, OSError if no process can run."""
         with self.free:
-            for _ in range(2):  # an idle process may have been ended from outside
+            while True:
                 try:
                     process, fresh = self.idle.pop(), False
                 except IndexError:
@@ -193,9 +193,8 @@ class Processes:
                 code = process.end()
                 if code == -getattr(signal, "SIGVTALRM", 0) or (os.name != "posix" and code == 1):
                     raise TimeoutError
-                if fresh:
-                    break
-        raise OSError(f"it ended with code {code}")
+                if fresh:  # another one may have been ended from outside while it was idle
+                    raise OSError(f"it ended with code {code}")
 
     def close(self) -> None:
         """End the idle processes."""
