@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,22 @@ import pytest
 import yaml
 
 from evalrunner import RunOptions, SuiteError, run_suite
+from evalrunner.plugin_table import BUILTIN, Group
+from evalrunner.plugins import factory_options, load
 from evalrunner.suite.options import options_of
+from evalrunner.suite.schema import (
+    CacheSpec,
+    DatasetSpec,
+    GateKeys,
+    GateRules,
+    ModelSpec,
+    PriceSpec,
+    RunSpec,
+    Suite,
+    TargetSpec,
+    TransportSpec,
+)
+from evalrunner.suite.validate import keys_of
 from tests.attacks.counts import Attacks
 from tests.cases.suites import command
 from tests.fakes.command import command_env
@@ -460,3 +476,80 @@ def test_images_in_the_cells_of_a_dataset_are_not_fetched_from_other_hosts(litel
         done = command(path, *litellm, "-q")
         assert done.code == 3, done.err
         assert other.requests == []
+
+
+PAYLOADS = ("../secret.txt", "../secret.jsonl", "${CANARY}", "${CANARY_PATH}", "evil.py:score", "evil:score", "run:last",
+            "http://127.0.0.1:PORT/v1", {"file": "../secret.txt"}, {"type": "python", "function": "evil.py:score"})  # fmt: skip
+REQUIRED: Mapping[str, Any] = {
+    "backend": "lexical", "function": "f", "metric": "rouge1", "model_uri": "models:/x/1", "pattern": "x",
+    "url": "http://127.0.0.1:ALLOWED/v1", "body": {},
+}  # fmt: skip
+
+
+def suites_with(payload: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A suite for each key of each section, and for each option of each built-in plug-in, with the payload there."""
+    small = {
+        "name": "s",
+        "dataset": "d.jsonl",
+        "target": {"type": "recorded", "column": "output"},
+        "scorers": ["contains"],
+    }
+    model = {"model": "m", "base_url": "http://127.0.0.1:ALLOWED/v1"}
+    gate = {"metric": "contains", "min": 0}
+    for key in keys_of(Suite):
+        yield (
+            key,
+            {**{name: item for name, item in small.items() if {name, key} != {"target", "targets"}}, key: payload},
+        )
+    kind: Any
+    for kind, section in ((ModelSpec, "judge"), (TargetSpec, "target")):
+        for key in keys_of(kind):
+            yield (
+                f"{section}.{key}",
+                {**small, "scorers": ["factuality"], "target": model, section: {**model, key: payload}},
+            )
+    for kind, section in ((TransportSpec, "transport"), (PriceSpec, "prices")):
+        for key in keys_of(kind):
+            yield f"target.{section}.{key}", {**small, "target": {**model, section: {key: payload}}}
+    for name in ("api_base", "tools", "user", "temperature"):
+        yield f"params.{name}", {**small, "target": model, "params": {name: payload}}
+    for kind, section in ((RunSpec, "run"), (CacheSpec, "cache"), (GateRules, "gate_defaults")):
+        for key in keys_of(kind):
+            yield f"{section}.{key}", {**small, section: {key: payload}, "gates": [gate]}
+    for kind in (GateKeys, GateRules):
+        for key in keys_of(kind):
+            yield f"gates.{key}", {**small, "gates": [{**gate, key: payload}]}
+    for key in (*keys_of(DatasetSpec), *BUILTIN["dataset_sources"]):
+        yield f"dataset.{key}", {**small, "dataset": {"path": "d.jsonl", key: payload}}
+    for tracker in BUILTIN["exporters"]:
+        for key in ("uri", "experiment", "run_name", "tags", "log"):
+            yield f"tracking.{key}", {**small, "tracking": {tracker: {key: payload}}}
+    groups: tuple[Group, ...] = ("scorers", "targets", "datasets")
+    for group in groups:
+        for name in BUILTIN[group]:
+            options = factory_options(load(group, name))
+            for option in (*options, "args", "name", "version"):
+                given = {key: item for key, item in REQUIRED.items() if key in options}
+                entry = {"type": name, **given, option: payload}
+                parts = {"scorers": [entry], "targets": [entry], "datasets": {"path": f"d.{name}", **entry}}
+                rest = {key: item for key, item in small.items() if key != "target" or group != "targets"}
+                yield f"{name}.{option}", {**rest, "dataset" if group == "datasets" else group: parts[group]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("payload", PAYLOADS, ids=str)
+def test_no_key_and_no_option_takes_what_is_not_allowed(payload: Any, server: ScriptedServer, attacks: Attacks) -> None:
+    with ScriptedServer() as allowed:
+        for name, suite in suites_with(payload):
+            text = json.dumps(suite).replace("PORT", str(server.port)).replace("ALLOWED", str(allowed.port))
+            Path("evals/s.yaml").write_text(text, encoding="utf-8")
+            done = command("evals/s.yaml", "--untrusted", "--allow-host", f"127.0.0.1:{allowed.port}", "-q")
+            faults = leaks(allowed, done.out, done.err) + leaks(server)
+            faults += [f"exit code {done.code}"] if done.code not in (0, 1, 2, 3, 4) else []
+            faults += ["the server got a request"] if server.requests else []
+            faults += ["Python was imported"] if Path("evals/imported").exists() else []
+            attacks.add(name, faults)
+            allowed.requests.clear()
+            server.requests.clear()
+            shutil.rmtree("runs", ignore_errors=True)
+    attacks.check()
