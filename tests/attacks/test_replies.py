@@ -40,6 +40,12 @@ def as_bytes(piece: Any) -> bytes | float:
     return piece["repeat"].encode("latin-1") * int(piece["times"])
 
 
+def is_large(line: dict[str, Any]) -> bool:
+    """Whether a reply has megabytes, unpacked: it takes seconds, in which other rows would time out."""
+    sizes = (piece.get("gzip", piece) for piece in line["wire"] if isinstance(piece, dict))
+    return sum(size["times"] * len(size["repeat"]) for size in sizes) > 2**23
+
+
 def faults(line: dict[str, Any], answer: Completion | Failure | None) -> list[str]:
     """What is wrong with the row of a line."""
     if answer is None:
@@ -54,10 +60,14 @@ def faults(line: dict[str, Any], answer: Completion | Failure | None) -> list[st
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("transport", ["pyreqwest", "httpx"])
-def test_a_hostile_reply_ends_its_own_row_as_its_line_says(transport: str, stream: bool, attacks: Attacks) -> None:
-    lines = {line["name"]: line for line in LINES if bool(line.get("stream")) == stream}
+def test_a_hostile_reply_ends_its_own_row_as_its_line_says(
+    transport: str, stream: bool, large: bool, attacks: Attacks
+) -> None:
+    lines = {line["name"]: line for line in LINES if (bool(line.get("stream")), is_large(line)) == (stream, large)}
+    pace = "concurrency: 1, timeout: 100" if large else "concurrency: 32, timeout: 5"
     names = [
         name
         for place, line in enumerate(lines)
@@ -75,7 +85,7 @@ def test_a_hostile_reply_ends_its_own_row_as_its_line_says(transport: str, strea
         Path("s.yaml").write_text(
             "name: s\ndataset: data.jsonl\nscorers: [{type: regex, pattern: answer}]\ncache: off\n"
             f"target: {{name: t, model: m, base_url: '{server.base_url}', api_key: none, transport: {transport}}}\n"
-            f"run: {{concurrency: 48, retries: 1, timeout: 5, stream: {str(stream).lower()}}}\n"
+            f"run: {{{pace}, retries: 1, stream: {str(stream).lower()}}}\n"
         )
         result = evalrunner.run_suite("s.yaml")
         calls = Counter(request.json["messages"][-1]["content"] for request in server.requests)
