@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import threading
@@ -75,7 +76,8 @@ class TerminalReporter:
         # Importing what tables are drawn with takes a while: done while the first calls are waited for.
         drawing = threading.Timer(IMPORT_AFTER_S, _import_drawing)
         drawing.daemon = True
-        drawing.start()
+        with contextlib.suppress(RuntimeError):  # no thread to be had: imported when it is needed
+            drawing.start()
         self.measures = run.measures
         self.worst = WorstRows(run.measures)
         self.failed: dict[str, list[Row]] = {}
