@@ -1,4 +1,4 @@
-"""Limits on the work that a suite can ask for with its patterns and templates."""
+"""Limits on the work that a suite can ask for with its patterns, templates and data files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a pattern may use for one text, and a template for one sample."""
+    """What a pattern may use for one text, a template for one sample, and a dataset for its files."""
 
     match_s: float = 5.0
     """CPU time of one search: enough for quadratic cost. The default of `match_timeout`, and its maximum if `fixed`."""
@@ -21,12 +21,19 @@ class Limits:
     """Items in a list or mapping that a template makes, those of nested ones included."""
     bits: int = 100_000
     """Size of a number that a template computes."""
+    record_mb: int = 16
+    """Million characters (2**20) of one record; the largest value of the option `max_record_mb` if `fixed`, else its default."""
+    entries: int = 250_000
+    """Files and folders that are looked at for a glob."""
+    stdin_bytes: int = 4 * 2**30
+    """Bytes of a dataset on standard input, which are copied to a file."""
     fixed: bool = False
     """Whether the suite cannot raise them."""
 
 
 STANDARD: Final = Limits()
 TIGHT: Final = Limits(
-    match_s=1.0, template_steps=20_000, template_s=2.0, text=1024 * 1024, items=20_000, bits=4_096, fixed=True
-)
+    match_s=1.0, template_steps=20_000, template_s=2.0, text=1024 * 1024, items=20_000, bits=4_096,
+    record_mb=4, entries=20_000, fixed=True,
+)  # fmt: skip
 """For suites that nobody has read."""

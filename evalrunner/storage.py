@@ -9,6 +9,8 @@ spelling of very large and very small floats differs (1e-05 is 1e-5).
 from __future__ import annotations
 
 import errno
+import functools
+import io
 import json
 import os
 import re
@@ -21,7 +23,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
@@ -45,6 +47,7 @@ MAX_PID = 2**31 - 1
 SPOOL = "evalrun-spool-"
 SPOOL_LOCK = ".lock"
 SPOOL_AGE_S = 60.0  # between the creation of a folder and its lock
+KERNEL_FOLDERS = ("/proc", "/sys")  # of Linux; what looks like a file there may never end, wait, or have secrets
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -65,7 +68,7 @@ class EncodingError(ValueError):
         self.line = line
 
 
-def open_file(path: Path, *, regular: bool = True) -> BinaryIO:
+def open_file(path: Path, *, regular: bool = True) -> io.BufferedReader:
     """A file that somebody named, open for reading. Raises OSError with what is wrong in its `strerror`.
 
     Only regular files are opened unless `regular` is False: a pipe could block forever, a device has no end.
@@ -80,13 +83,38 @@ def open_file(path: Path, *, regular: bool = True) -> BinaryIO:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         raise OSError(errno.EINVAL, "it is not a regular file")
+    if regular and in_kernel_folder(path):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is in /proc or /sys, which have no data files")
     return os.fdopen(handle, "rb")
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is a regular file; a path that no file system accepts has none."""
+def in_kernel_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a path leads to one of the folders in which Linux shows its state as files, wherever that is mounted."""
+    return Path(os.path.realpath(path)).as_posix().startswith(tuple(f"{folder}/" for folder in KERNEL_FOLDERS)) or (
+        _device(path) in kernel_devices()
+    )
+
+
+@functools.cache
+def kernel_devices() -> frozenset[int]:
+    """The devices of the file systems with the state of the kernel; none on other systems than Linux."""
+    if sys.platform != "linux":
+        return frozenset()
+    return frozenset(device for folder in KERNEL_FOLDERS if (device := _device(folder)) not in (0, _device("/")))
+
+
+def _device(path: str | os.PathLike[str]) -> int:
     try:
-        return path.is_file()
+        return os.stat(path).st_dev  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; a path that no file system accepts has none, and /proc and /sys have none."""
+    try:
+        return path.is_file() and not in_kernel_folder(path)
     except OSError:  # a name that is too long
         return False
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from evalrunner.domain import Cell, Completion, Row, Sample
 from evalrunner.errors import Problem, SuiteError
@@ -38,6 +38,7 @@ STATES = {
     JUDGE: "judge",
     ERROR: "error",
 }
+MAX_LINE = 64 * 1024 * 1024  # characters: a row with its output
 BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by reading any other file
 NOT_RUN = "not_run"  # a missing epoch, as in a run that stopped early
 CONFLICT = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")  # what git leaves in a file that it could not merge
@@ -248,13 +249,25 @@ def read_baseline(path: Path, *, label: str) -> Baseline:
     """The baseline in a file. Raises SuiteError if it is broken, FileNotFoundError if there is none."""
     try:
         with io.TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
-            head = _read_head(path, file.readline())
-            rows = dict(_read_rows(path, file, head.epochs))
+            lines = _lines(path, file)
+            head = _read_head(path, next(lines, ""))
+            rows = dict(_read_rows(path, lines, head.epochs))
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError) as refused:
         raise SuiteError([Problem(str(path), "", f"cannot be read: {getattr(refused, 'strerror', refused)}")]) from None
     return Baseline(head, label, rows, path)
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file. Raises SuiteError for one that is longer than any of a baseline."""
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            problem = f"has a line of more than {MAX_LINE // 2**20} MiB; restore the file from git"
+            raise SuiteError([Problem(f"{path}:{number}", "", problem)])
+        yield line
 
 
 def _read_head(path: Path, line: str) -> BaselineHead:

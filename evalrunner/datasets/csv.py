@@ -10,32 +10,46 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from evalrunner.datasets.records import InvalidRecord, Reader, Record, encoding_problem, is_own_table, read_records
+from evalrunner.datasets.records import (
+    InvalidRecord,
+    Reader,
+    Record,
+    RecordTooLargeError,
+    checked_size,
+    encoding_problem,
+    is_own_table,
+    names_problem,
+    read_line,
+    read_records,
+)
 from evalrunner.formatting import counted, unguard_formula
+from evalrunner.limits import STANDARD
 
 SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[,;\t ]*[\r\n]*', re.IGNORECASE)
 MAX_FIELD_LENGTH = 2**31 - 1  # characters; csv's own limit is 128 KiB, and a larger number is no C long everywhere
 
 
-def csv(*, path: str, quoting: bool = True, delimiter: str = ",") -> Reader:
+def csv(*, path: str, quoting: bool = True, delimiter: str = ",", max_record_mb: int = STANDARD.record_mb) -> Reader:
     """Records of a CSV file (RFC 4180) with a header line.
 
     Args:
         quoting: Whether double quotes enclose fields. If false, they are ordinary characters.
         delimiter: The character between fields.
+        max_record_mb: Maximum size of a row, in million characters.
     """
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"the delimiter is {delimiter!r}; it must be one character, such as ',' or ';'")
-    return DelimitedReader(path=path, quoting=quoting, delimiter=delimiter)
+    return DelimitedReader(path=path, quoting=quoting, delimiter=delimiter, max_record_mb=checked_size(max_record_mb))
 
 
-def tsv(*, path: str, quoting: bool = True) -> Reader:
+def tsv(*, path: str, quoting: bool = True, max_record_mb: int = STANDARD.record_mb) -> Reader:
     """Records of a file with a header line and tabs between fields.
 
     Args:
         quoting: Whether double quotes enclose fields. If false, they are ordinary characters.
+        max_record_mb: Maximum size of a row, in million characters.
     """
-    return DelimitedReader(path=path, quoting=quoting, delimiter="\t")
+    return DelimitedReader(path=path, quoting=quoting, delimiter="\t", max_record_mb=checked_size(max_record_mb))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +59,7 @@ class DelimitedReader:
     path: str
     quoting: bool
     delimiter: str
+    max_record_mb: int
     text_only: bool = True
     _nameless: list[int] = field(default_factory=list)
     _blank_rows: int = 0
@@ -110,11 +125,15 @@ class DelimitedReader:
 
     def _rows(self, text: TextIO) -> Iterator[tuple[list[str] | str, int]]:
         """Each row with its first line; a message in place of a row that cannot be parsed. Blank lines are skipped."""
-        first = text.readline()
+        lines = _Lines(text, self.max_record_mb)
+        try:
+            first = next(lines, "")
+        except RecordTooLargeError as wrong:
+            yield str(wrong), 1
+            return
         sets = SEPARATOR_LINE.fullmatch(first)  # written by Excel, and read by it
-        lines = text if sets else itertools.chain([first] if first else [], text)
         rows = csv_module.reader(
-            lines,
+            lines if sets else itertools.chain([first] if first else [], lines),
             delimiter=sets[1] if sets else self.delimiter,
             quoting=csv_module.QUOTE_MINIMAL if self.quoting else csv_module.QUOTE_NONE,
             strict=True,
@@ -123,6 +142,10 @@ class DelimitedReader:
             line = rows.line_num + (2 if sets else 1)
             try:
                 row = next(rows, None)
+                lines.length = 0
+            except RecordTooLargeError as wrong:
+                yield f"{wrong}; or a quote is not closed" if self.quoting else str(wrong), line
+                return
             except csv_module.Error as broken:
                 yield self._parse_problem(str(broken)), line
                 continue
@@ -145,10 +168,31 @@ class DelimitedReader:
         return f"has {fields}, but the header has {expected}{hint}"
 
 
+@dataclass(slots=True)
+class _Lines:
+    """The lines of a file. Raises RecordTooLargeError; `length` counts the characters of the row so far."""
+
+    text: TextIO
+    max_record_mb: int
+    length: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = read_line(self.text, max_record_mb=self.max_record_mb, before=self.length)
+        if not line:
+            raise StopIteration
+        self.length += len(line)
+        return line
+
+
 def header_problem(names: list[str]) -> str | None:
     """What is wrong with the names of the columns, or None."""
     if names and names[0].startswith(('{"', "[{")):
         return "is JSON, not a header of column names; set type: jsonl, or json for one array"
+    if problem := names_problem(names):
+        return problem
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         return f"has the column {repeated[0]!r} twice; column names must be unique"

@@ -14,32 +14,46 @@ from typing import Any, NoReturn, TextIO
 
 from evalrunner.datasets.records import (
     MAX_DEPTH,
+    MIB,
     InvalidRecord,
     Reader,
     Record,
+    RecordTooLargeError,
+    checked_size,
     deeper_than,
     encoding_problem,
     json_value,
+    limit_values,
+    read_line,
     read_records,
 )
+from evalrunner.limits import STANDARD
 from evalrunner.spelling import parse_float, parse_int
 
 MAX_PYTHON_LIST = 1 << 16  # characters; parsing Python takes 100 times the time of JSON
 CHUNK = 1 << 16  # characters read at a time from a JSON file
-BLANKS = " \t\r\n"
+BLANKS = re.compile(r"[ \t\r\n]+")
 NEGATIVE_ZERO = re.compile(r"-0(?=[\s,}\]]|$)")  # also at the end of some texts, which does no harm
 
 TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 
 
-def jsonl(*, path: str) -> Reader:
-    """Records of a file with one JSON object a line."""
-    return JsonLines(path)
+def jsonl(*, path: str, max_record_mb: int = STANDARD.record_mb) -> Reader:
+    """Records of a file with one JSON object a line.
+
+    Args:
+        max_record_mb: Maximum size of a line, in million characters.
+    """
+    return JsonLines(path, checked_size(max_record_mb))
 
 
-def json(*, path: str) -> Reader:
-    """Records of a file that is one JSON array of objects."""
-    return JsonArray(path)
+def json(*, path: str, max_record_mb: int = STANDARD.record_mb) -> Reader:
+    """Records of a file that is one JSON array of objects.
+
+    Args:
+        max_record_mb: Maximum size of an object, in million characters.
+    """
+    return JsonArray(path, checked_size(max_record_mb))
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -55,14 +69,24 @@ class JsonLines:
     """Reads one file. Locations are its lines, from 1."""
 
     path: str
+    max_record_mb: int
     text_only: bool = False
 
     def __call__(self) -> Iterator[tuple[Record, str]]:
         return read_records(self.path, self._records, newline="\n")
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
-        first = True
-        for number, line in enumerate(text, 1):
+        first, number = True, 0
+        while True:
+            number += 1
+            try:
+                line = read_line(text, max_record_mb=self.max_record_mb)
+                limit_values(line, self.max_record_mb)
+            except RecordTooLargeError as wrong:  # the rest of the line may have no end
+                yield InvalidRecord(str(wrong)), f"{self.path}:{number}"
+                return
+            if not line:
+                return
             if line.isspace():
                 continue
             location = f"{self.path}:{number}"
@@ -172,13 +196,14 @@ class JsonArray:
     """Reads one file, element by element. Locations are the lines where elements start, from 1."""
 
     path: str
+    max_record_mb: int
     text_only: bool = False
 
     def __call__(self) -> Iterator[tuple[Record, str]]:
         return read_records(self.path, self._records, newline="\n")
 
     def _records(self, text: TextIO) -> Iterator[tuple[Record, str]]:
-        buffer = _Buffer(text)
+        buffer = _Buffer(text, self.max_record_mb)
         sign = buffer.next_sign()
         if not sign:
             return
@@ -227,8 +252,9 @@ def _array_hint(buffer: _Buffer) -> str:
 class _Buffer:
     """The part of a file that is being parsed. `line` is the line of the next character."""
 
-    def __init__(self, text: TextIO) -> None:
+    def __init__(self, text: TextIO, max_record_mb: int) -> None:
         self.line = 1
+        self._max_record_mb = max_record_mb
         self._file = text
         self._buffered = ""
         self._decoder = _decoder
@@ -237,12 +263,12 @@ class _Buffer:
     def next_sign(self) -> str:
         """The next character that is not white space, without taking it; empty at the end of the file."""
         while True:
-            while self._at < len(self._buffered):
-                sign = self._buffered[self._at]
-                if sign not in BLANKS:
-                    return sign
-                self.line += sign == "\n"
-                self._at += 1
+            blanks = BLANKS.match(self._buffered, self._at)
+            if blanks is not None:
+                self.line += blanks[0].count("\n")
+                self._at = blanks.end()
+            if self._at < len(self._buffered):
+                return self._buffered[self._at]
             if not self._read_more():
                 return ""
 
@@ -255,12 +281,14 @@ class _Buffer:
             try:
                 value, end = self._decoder.raw_decode(self._buffered, self._at)
             except JSONDecodeError as broken:
+                self._limit(len(self._buffered))
                 if self._read_more():
                     continue
                 line = self.line + self._buffered.count("\n", self._at, broken.pos)
                 raise ValueError(f"is not JSON: {broken.msg.removesuffix(' at')} at line {line}") from broken
             if end < len(self._buffered) or not self._read_more():  # a number may continue in the next chunk
                 break
+        self._limit(end)
         text = self._buffered[self._at : end]
         self._at = end
         self.line += text.count("\n")
@@ -271,10 +299,16 @@ class _Buffer:
             return InvalidRecord(f'is {kind_of(value)}, but each element must be an object, such as {{"input": …}}')
         return InvalidRecord(TOO_DEEP) if is_too_deep(text, value) else value
 
+    def _limit(self, end: int) -> None:
+        """Raise RecordTooLargeError if the current element, up to `end`, is too large."""
+        if end - self._at > self._max_record_mb * MIB:
+            raise RecordTooLargeError(self._max_record_mb)
+
     def _read_more(self) -> bool:
         """Whether there was more of the file. Doubles what is buffered, so that long elements stay linear."""
         more = self._file.read(max(CHUNK, len(self._buffered) - self._at))
         self._buffered = self._buffered[self._at :] + more
+        limit_values(self._buffered, self._max_record_mb)
         self._decoder = decoder_for(self._buffered)
         self._at = 0
         return bool(more)

@@ -10,25 +10,37 @@ from typing import Any
 from evalrunner.datasets.records import (
     GZIP_MAGIC,
     HEAD,
+    MIB,
     InvalidRecord,
     NotJsonError,
     Reader,
     Record,
+    RecordTooLargeError,
+    checked_size,
     json_record,
     other_format,
 )
 from evalrunner.errors import MissingExtraError
+from evalrunner.limits import STANDARD
 
+BATCH_BYTES = 64 * MIB
+UNPACKED_BYTES = 2**30  # that a small file may unpack to
+MAX_EXPANSION = 1_000  # times the size of a large one
+MAX_RATIO = 200  # of unpacked to packed bytes of a large column
 BATCH = 256  # rows converted to Python values at a time; rows of wide tables hold whole documents
 
 
-def parquet(*, path: str) -> Reader:
-    """Records of a Parquet file. Raises MissingExtraError if pyarrow is not installed."""
+def parquet(*, path: str, max_record_mb: int = STANDARD.record_mb) -> Reader:
+    """Records of a Parquet file. Raises MissingExtraError if pyarrow is not installed.
+
+    Args:
+        max_record_mb: Maximum size of a row, in million bytes.
+    """
     try:
         import pyarrow.parquet  # noqa: F401  reported now, not in the first pass
     except ImportError:
         raise MissingExtraError("Parquet files", "parquet") from None
-    return ParquetRecords(path)
+    return ParquetRecords(path, checked_size(max_record_mb))
 
 
 @dataclass(slots=True)
@@ -36,19 +48,27 @@ class ParquetRecords:
     """Reads one file. Locations count its rows, from 1."""
 
     path: str
+    max_record_mb: int
     text_only: bool = False
 
     def __call__(self) -> Iterator[tuple[Record, str]]:
         import pyarrow
         import pyarrow.parquet
 
-        number = 0
+        number, read, size = 0, 0, Path(self.path).stat().st_size
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(batch_size=BATCH):
-                    for row in _readable(batch).to_pylist():
+                for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, self.max_record_mb)):
+                    read += batch.nbytes
+                    if read > MAX_EXPANSION * size + UNPACKED_BYTES:
+                        raise ValueError(
+                            f"its {number:,} first rows have more than {MAX_EXPANSION:,} times the bytes of the file"
+                        )
+                    for row in self._rows(_readable(batch)):
                         number += 1
                         yield _record(row), f"{self.path}:{number}"
+        except RecordTooLargeError as wrong:
+            yield InvalidRecord(str(wrong)), f"{self.path}:{number + 1}" if number else self.path
         except (pyarrow.ArrowException, OSError, ValueError) as broken:
             reason = str(broken).strip().partition("\n")[0]
             problem = None if number else self._other_format()
@@ -56,6 +76,17 @@ class ParquetRecords:
                 InvalidRecord(problem or f"cannot be read as Parquet: {reason}"),
                 f"{self.path}:{number + 1}" if number else self.path,
             )
+
+    def _rows(self, batch: Any) -> Iterator[dict[str, object]]:
+        """The rows as Python values; one by one where all at once could take much memory."""
+        if batch.nbytes <= BATCH_BYTES:
+            yield from batch.to_pylist()
+            return
+        for place in range(batch.num_rows):
+            row = batch.slice(place, 1)
+            if row.nbytes > self.max_record_mb * MIB:
+                raise RecordTooLargeError(self.max_record_mb)
+            yield from row.to_pylist()
 
     def _other_format(self) -> str | None:
         """What the file is, if it is no Parquet file."""
@@ -67,6 +98,29 @@ class ParquetRecords:
         if head.startswith(GZIP_MAGIC):
             return "is packed with gzip, from which Parquet is not read; unpack it"
         return None if head.startswith(b"PAR1") else other_format(head)
+
+
+def _batch_rows(metadata: Any, max_record_mb: int) -> int:
+    """How many rows to read at a time. Raises RecordTooLargeError, and ValueError for a file that unpacks to far more than it has.
+
+    A value may stand for all rows of a batch, so a batch may take its number of rows times the size of a column.
+    """
+    rows = BATCH
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for place in range(group.num_columns):
+            column = group.column(place)
+            size, packed = column.total_uncompressed_size, max(1, column.total_compressed_size)
+            if size > max_record_mb * MIB * group.num_rows or column.num_values > max_record_mb * MIB * group.num_rows:
+                raise RecordTooLargeError(max_record_mb)
+            bomb = size > MAX_RATIO * packed
+            if bomb and size > BATCH_BYTES:
+                raise ValueError(
+                    f"the column {column.path_in_schema!r} unpacks to {size / MIB:,.0f} MiB from {packed / MIB:.2g}; write it without compression"
+                )
+            fewest = 1 if size > 20 * packed else 8
+            rows = min(rows, max(fewest, BATCH_BYTES // max(1, size)))
+    return rows
 
 
 def _readable(batch: Any) -> Any:

@@ -9,7 +9,7 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias
 
 from evalrunner.spelling import Spelled, parse_float, parse_int
+from evalrunner.storage import open_file
 
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 §2.3.1; the content decides, not the name: downloads are sometimes unpacked
 HEAD = 512  # bytes that are looked at to tell what a file is
@@ -39,6 +40,11 @@ SIGNATURES = (
 )
 ANNEX_POINTER = re.compile(rb"/?(?:\.git/)?annex/objects/\S+\s*\Z")
 UNDECODED = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8 (PEP 383)
+MIB = 2**20
+VALUES_PER_MB = 2**16  # of JSON: an empty list has 3 characters, and takes 64 bytes of memory
+MAX_RECORD_MB = 2_000  # that can be set; csv counts a field in 31 bits
+MAX_COLUMNS = 16_384  # as in a sheet of Excel
+MAX_COLUMN_NAME = 1_000  # characters
 MAX_DEPTH = 100  # levels of nesting, far below Python's recursion limit
 
 TABLE_START = ("id", "target", "epoch", "input")
@@ -76,6 +82,16 @@ class InvalidRecord(dict[str, Any]):
         self.message = message
 
 
+def names_problem(names: Collection[str]) -> str | None:
+    """What is wrong with the number or the length of column names, or None."""
+    if len(names) > MAX_COLUMNS:
+        return f"has {len(names):,} columns; at most {MAX_COLUMNS:,} are read"
+    longest = max(map(len, names), default=0)
+    if longest > MAX_COLUMN_NAME:
+        return f"has a column name of {longest:,} characters; at most {MAX_COLUMN_NAME:,} are read"
+    return None
+
+
 class UnreadableFileError(Exception):
     """A file of which nothing can be read. The message continues its name."""
 
@@ -95,10 +111,41 @@ def other_format(head: bytes) -> str | None:
     return None
 
 
+class RecordTooLargeError(ValueError):
+    """A record that is larger than a dataset may have. The message continues its location."""
+
+    def __init__(self, max_record_mb: int, what: str = "") -> None:
+        what = what or f"{max_record_mb} MiB"
+        super().__init__(f"has more than {what} in one record; if that is right, set dataset.max_record_mb")
+
+
+def checked_size(max_record_mb: int) -> int:
+    """The option as it is. Raises ValueError where it is no size."""
+    if not 1 <= max_record_mb <= MAX_RECORD_MB:
+        raise ValueError(f"max_record_mb is {max_record_mb}; it must be between 1 and {MAX_RECORD_MB:,}")
+    return max_record_mb
+
+
+def limit_values(text: str, max_record_mb: int) -> None:
+    """Raise RecordTooLargeError for JSON of so many lists, objects and values that they would fill the memory."""
+    limit = max_record_mb * VALUES_PER_MB
+    if len(text) > limit and text.count(",") + text.count("[") + text.count("{") > limit:
+        raise RecordTooLargeError(max_record_mb, f"{limit:,} values")
+
+
+def read_line(text: TextIO, *, max_record_mb: int, before: int = 0) -> str:
+    """The next line, empty at the end. Raises RecordTooLargeError if it is too long, with `before` characters before it."""
+    limit = max_record_mb * MIB - before
+    line = text.readline(limit + 1)
+    if len(line) > limit:
+        raise RecordTooLargeError(max_record_mb)
+    return line
+
+
 @contextmanager
 def open_text(path: str, *, newline: str) -> Iterator[TextIO]:
     """The text of a file, unpacked and without BOM. Bytes that are not UTF-8 become `UNDECODED` characters."""
-    with Path(path).open("rb") as raw:
+    with open_file(Path(path)) as raw:
         packed = raw.peek(2)[:2] == GZIP_MAGIC
         stream = gzip.GzipFile(fileobj=raw) if packed else raw
         if problem := other_format(stream.peek(HEAD)[:HEAD]):

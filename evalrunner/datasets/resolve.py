@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import glob
 import inspect
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, get_args
-from urllib.parse import unquote
 
+from evalrunner.datasets.files import FileNotResolved, find_files, refuse_address
 from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
 from evalrunner.datasets.source import SampleSource, Source
 from evalrunner.domain import EMPTY
 from evalrunner.errors import EvalrunError, Problem, SuiteError, nearest
+from evalrunner.limits import STANDARD, Limits
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import (
     Factory,
@@ -34,6 +33,7 @@ from evalrunner.suite.validate import check_value, describe_type, keys_of
 
 PACKED = frozenset({"parquet", "xlsx"})  # formats that are compressed themselves
 STDIN = "-"
+COPY_BYTES = 1 << 20  # at a time
 STDIN_COPY = "stdin"  # with the extension of its format
 EXTENSION_ALIASES = {"ndjson": "jsonl"}
 FILE_EXTENSIONS = tuple(sorted(f".{name}" for name in (*BUILTIN["datasets"], *EXTENSION_ALIASES)))
@@ -153,6 +153,7 @@ def open_dataset(
     addresses: Mapping[str, str | None] = EMPTY,
     locate_row: Callable[[int], str] | None = None,
     restrictions: Restrictions | None = None,
+    limits: Limits = STANDARD,
 ) -> SampleSource:
     """The dataset of a suite. Raises SuiteError for a missing file, an unknown reader or wrong options.
 
@@ -161,7 +162,9 @@ def open_dataset(
     suite's trackers. `locate_row` returns the position of an inline row in the suite file. `restrictions` are those of an
     untrusted suite.
     """
-    resolver = DatasetResolver(spec, folder, spool_folder, stdin, stored_stdin, addresses, locate_row, restrictions)
+    resolver = DatasetResolver(
+        spec, folder, spool_folder, stdin, stored_stdin, addresses, locate_row, restrictions, limits
+    )
     source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled)
     source.origin = resolver.origin
     return source
@@ -183,6 +186,7 @@ class DatasetResolver:
     addresses: Mapping[str, str | None] = EMPTY
     locate_row: Callable[[int], str] | None = None
     restrictions: Restrictions | None = None
+    limits: Limits = STANDARD
     problems: list[Problem] = field(default_factory=list)
     spooled: Path | None = None
     origin: Mapping[str, str] | None = None
@@ -280,21 +284,27 @@ class DatasetResolver:
 
     def _find_files(self, path: str) -> list[Path]:
         """The files of a path or glob. Raises FileNotResolved, also for one that an untrusted suite may not read."""
-        files = find_files(path, self.folder)
+        files = find_files(path, self.folder, max_entries=self.limits.entries)
         for file in files:
             if self.restrictions is not None and (refusal := self.restrictions.file_refusal(file)) is not None:
                 raise FileNotResolved(f"{str(file)!r} {refusal}, which --untrusted refuses")
         return files
 
     def _spool(self, extension: str) -> Path:
-        return self.stored_stdin or spool_stdin(self.stdin, self.spool_folder, extension)
+        return self.stored_stdin or spool_stdin(
+            self.stdin, self.spool_folder, extension, max_bytes=self.limits.stdin_bytes
+        )
 
     def _builtin(self, file: Path, kind: str, display_name: str) -> list[Source]:
         prepared = self._prepare(kind)
         if prepared is None:
             return []
         factory, options = prepared
-        reader = self._call_factory(kind, functools.partial(factory, path=str(file), **options))
+        size = options.get("max_record_mb", self.limits.record_mb)
+        if self.limits.fixed:
+            size = min(size, self.limits.record_mb)
+        make = functools.partial(factory, path=str(file), **{**options, "max_record_mb": size})
+        reader = self._call_factory(kind, make)
         return [] if reader is None else [Source(reader, display_name, file)]
 
     def _custom(self, kind: str) -> list[Source]:
@@ -418,21 +428,6 @@ def _takes_all(parameter: inspect.Parameter) -> bool:
     return parameter.kind is parameter.VAR_KEYWORD
 
 
-class FileNotResolved(ValueError):
-    """A path that names no file to read. The message is a whole sentence."""
-
-
-def refuse_address(path: str) -> None:
-    """Raises FileNotResolved for an address in place of a path."""
-    scheme, mark, rest = path.partition("://")
-    if not mark or not scheme.isalnum():
-        return
-    if scheme.lower() == "file":
-        local = unquote("/" + rest.partition("/")[2])
-        raise FileNotResolved(f"{path!r} is an address; write the path alone: {local}")
-    raise FileNotResolved(f"{path!r} is an address, but only files are read; download it, and name the file")
-
-
 def unknown_type(file: Path) -> str:
     """What to do about a file whose name does not have the extension of a reader."""
     suffixes = [suffix.lower() for suffix in file.suffixes]
@@ -445,61 +440,6 @@ def unknown_type(file: Path) -> str:
     return f"cannot tell the format of {str(file)!r} from its name; set type: one of {types}"
 
 
-def find_files(path: str, folder: Path) -> list[Path]:
-    """The file a path names, or all that a glob matches, sorted. Raises FileNotResolved."""
-    try:
-        return _find_files(path, folder)
-    except RuntimeError as unknown:  # of ~user
-        raise FileNotResolved(f"{path!r}: {unknown}") from None
-    except OSError as refused:  # too long, or in a folder that may not be searched
-        raise FileNotResolved(f"file {path!r} cannot be read: {refused.strerror}") from None
-
-
-def _find_files(path: str, folder: Path) -> list[Path]:
-    exact = folder / Path(path).expanduser()
-    if exact.is_dir():
-        raise FileNotResolved(
-            f"{str(exact)!r} is a folder; name a file in it, or several with a glob: {path.rstrip('/')}/*.jsonl"
-        )
-    if exact.is_file():
-        return [exact]
-    if exact.exists():
-        raise FileNotResolved(
-            f"{str(exact)!r} is a pipe or a device, but a dataset is read twice; pipe the data to '-' instead"
-        )
-    if exact.is_symlink():
-        to = str(exact.readlink())
-        advice = f"git annex get {path}" if "annex/objects" in to else f"it points to {to!r}, which does not exist"
-        raise FileNotResolved(f"{str(exact)!r} is a link without a file; {advice}")
-    if not glob.has_magic(path):
-        raise FileNotResolved(f"file {str(exact)!r} not found{nearest_file(exact, folder)}")
-    pattern = Path(path).expanduser()
-    rooted = str(pattern) if pattern.is_absolute() else f"{glob.escape(str(folder))}/{pattern}"
-    names = glob.iglob(rooted, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern and finds hidden files
-    matches = sorted(Path(name) for name in names)
-    files = [match for match in matches if match.is_file()]
-    if not files:
-        raise FileNotResolved(f"no file matches {str(exact)!r}{' (only folders do)' if matches else ''}")
-    return [Path(str(file).removeprefix("./")) for file in files] if str(folder) == "." else files
-
-
-def nearest_file(missing: Path, folder: Path) -> str:
-    """`; did you mean 'data/qa.csv'?` with the nearest existing file, as the suite would write it."""
-    relative = _relative(missing, folder)
-    if relative != missing and relative.exists():
-        return f"; paths are relative to the suite's folder, and {str(relative)!r} is in the working folder"
-    here = Path(missing.anchor)
-    for name in missing.parts[1:] if missing.anchor else missing.parts:
-        if (here / name).exists():
-            here = here / name
-            continue
-        near = difflib.get_close_matches(name, [entry.name for entry in here.iterdir()] if here.is_dir() else [], n=1)
-        if not near:
-            return ""
-        here = here / near[0]
-    return f"; did you mean {str(_relative(here, folder))!r}?"
-
-
 def type_of(name: str) -> str | None:
     """The built-in reader for a file's extension, None if there is none. Text formats may be packed as `.gz`."""
     lowered = name.lower()
@@ -510,7 +450,7 @@ def type_of(name: str) -> str | None:
     return kind
 
 
-def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str) -> Path:
+def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str, *, max_bytes: int) -> Path:
     """The file that standard input was copied to, because it is read twice. Raises FileNotResolved."""
     if stdin is None:
         raise FileNotResolved("the path is '-', but there is no standard input")
@@ -521,7 +461,12 @@ def spool_stdin(stdin: BinaryIO | None, folder: Path, extension: str) -> Path:
     partial = target.with_name(target.name + ".part")
     try:
         with partial.open("wb") as file:
-            shutil.copyfileobj(stdin, file)
+            while piece := stdin.read(COPY_BYTES):
+                file.write(piece)
+                if file.tell() > max_bytes:
+                    raise FileNotResolved(
+                        f"standard input has more than {max_bytes / 2**30:.3g} GiB; save it to a file and name that in dataset.path"
+                    )
     except OSError as refused:  # not open for reading, or a full disk
         raise FileNotResolved(f"standard input cannot be copied: {refused.strerror or refused}") from None
     return partial.replace(target)
@@ -540,8 +485,3 @@ def store_stdin(spooled: Path, folder: Path) -> Path:
 def stored_stdin(folder: Path) -> Path | None:
     """The copy that `store_stdin` left in a run folder, None if the dataset did not come from standard input."""
     return next(iter(sorted(folder.glob(f"{STDIN_COPY}.*"))), None)
-
-
-def _relative(path: Path, folder: Path) -> Path:
-    """The path as the suite would write it."""
-    return path.relative_to(folder) if path.is_relative_to(folder) else path

@@ -36,7 +36,7 @@ from evalrunner.datasets.columns import (
 )
 from evalrunner.datasets.csv import DelimitedReader
 from evalrunner.datasets.json import parse_list
-from evalrunner.datasets.records import InvalidRecord, Reader, Record, is_own_table
+from evalrunner.datasets.records import MAX_COLUMNS, InvalidRecord, Reader, Record, is_own_table, names_problem
 from evalrunner.datasets.xlsx import ExcelSheet
 from evalrunner.domain import Sample
 from evalrunner.errors import Problem, RunError, SuiteError, nearest
@@ -439,8 +439,10 @@ class ScanReport(ScanObserver):
         self.rows += 1
         if not self.columns.keys() >= record.keys():
             self.columns.update(dict.fromkeys(record))
+            if problem := names_problem(record if len(self.columns) <= MAX_COLUMNS else self.columns):
+                raise SuiteError([Problem("", "dataset", problem)])
             for name, value in record.items():
-                if isinstance(value, dict):
+                if isinstance(value, dict) and len(self.nested) <= MAX_COLUMNS:
                     self.nested.update(dict.fromkeys(f"{name}.{key}" for key in value))
         if self.unseen:
             self.unseen = {column for column in self.unseen if getter(column)(record) is ABSENT}

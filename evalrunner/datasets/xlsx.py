@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,22 @@ from decimal import Decimal
 from typing import Any
 
 from evalrunner.datasets.csv import header_problem
-from evalrunner.datasets.records import InvalidRecord, Reader, Record, is_own_table, json_value
+from evalrunner.datasets.records import (
+    MIB,
+    InvalidRecord,
+    Reader,
+    Record,
+    RecordTooLargeError,
+    checked_size,
+    is_own_table,
+    json_value,
+)
 from evalrunner.errors import MissingExtraError, nearest
+from evalrunner.limits import STANDARD
 from evalrunner.spelling import parse_float, parse_int
 
+MAX_ROWS = 1_048_576  # of a sheet
+MAX_UNPACKED_MB = 128  # of a workbook, whose texts are all held in memory
 DIGITS = 15  # that Excel keeps of a number; its files may have 17
 LITERALS = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')  # texts, conditions, colors and spaces in a number format
 ZEROS = re.compile(r"(?P<whole>0*)(?:\.(?P<part>0*))?")
@@ -24,17 +37,18 @@ HOURS = re.compile(r"[hHsS]")
 ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")  # as Excel writes what XML cannot hold
 
 
-def xlsx(*, path: str, sheet: str | None = None) -> Reader:
+def xlsx(*, path: str, sheet: str | None = None, max_record_mb: int = STANDARD.record_mb) -> Reader:
     """Records of a sheet of Excel whose first row has the names. Raises MissingExtraError if openpyxl is not installed.
 
     Args:
         sheet: Name of the sheet. The default is the first one.
+        max_record_mb: Maximum size of a row, in million characters.
     """
     try:
         import openpyxl  # noqa: F401  reported now, not in the first pass
     except ImportError:
         raise MissingExtraError("Excel files", "xlsx") from None
-    return ExcelSheet(path, sheet)
+    return ExcelSheet(path, sheet, checked_size(max_record_mb))
 
 
 @dataclass(slots=True)
@@ -43,6 +57,7 @@ class ExcelSheet:
 
     path: str
     sheet: str | None
+    max_record_mb: int
     text_only: bool = False
 
     def __call__(self) -> Iterator[tuple[Record, str]]:
@@ -53,13 +68,29 @@ class ExcelSheet:
                     yield InvalidRecord(f"no sheet {self.sheet!r}{known}"), self.path
                     return
                 yield from self._records(book[self.sheet or book.sheetnames[0]])
-        except (zipfile.BadZipFile, KeyError, OSError, ValueError) as broken:  # what openpyxl raises for other files
-            yield InvalidRecord(f"cannot be read as Excel: {broken}"), self.path
+        except UnpackedTooLargeError as wrong:
+            yield InvalidRecord(str(wrong)), self.path
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            KeyError,
+            OSError,
+            SyntaxError,
+            ValueError,
+        ) as broken:  # of openpyxl, for other files
+            reason = str(broken).strip().partition("\n")[0]
+            yield InvalidRecord(f"cannot be read as Excel: {reason}"), self.path
 
     def _records(self, sheet: Any) -> Iterator[tuple[Record, str]]:
         sheet.reset_dimensions()  # other programs write wrong ones
         names: dict[int, str] = {}
         for number, row in enumerate(sheet.iter_rows(), 1):
+            if number > MAX_ROWS:
+                yield (
+                    InvalidRecord(f"has more than {MAX_ROWS:,} rows, as no sheet of Excel has"),
+                    f"{self.path}:{number}",
+                )
+                return
             cells = {place: cell for place, cell in enumerate(row) if cell.value is not None}
             location = f"{self.path}:{number}"
             if not cells:
@@ -71,14 +102,29 @@ class ExcelSheet:
                 if problem := header_problem(list(names.values())):
                     yield InvalidRecord(problem), location
                     return
+            elif (
+                sum(len(cell.value) for cell in cells.values() if isinstance(cell.value, str))
+                > self.max_record_mb * MIB
+            ):
+                yield InvalidRecord(str(RecordTooLargeError(self.max_record_mb))), location
             else:
                 yield _record(names, cells), location
+
+
+class UnpackedTooLargeError(Exception):
+    """A workbook that is larger than it looks. The message continues its name."""
 
 
 @contextmanager
 def _open_book(path: str) -> Iterator[Any]:
     import openpyxl
 
+    with zipfile.ZipFile(path) as packed:  # which unpacks no more of a part than its size here
+        size = sum(part.file_size for part in packed.infolist())
+    if size > MAX_UNPACKED_MB * MIB:
+        raise UnpackedTooLargeError(
+            f"unpacks to {size / MIB:,.0f} MiB, but at most {MAX_UNPACKED_MB} are read; save the sheet as CSV"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of features that have no values: styles, validations
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)

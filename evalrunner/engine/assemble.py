@@ -173,6 +173,7 @@ class Assembler:
             addresses=suite.tracking.addresses,
             locate_row=lambda number: self.document.problem_at((*suite.dataset.key_path, "rows", number), "").where,
             restrictions=None if self.document.is_owners(("dataset", "path")) else self.document.restrictions,
+            limits=self.limits,
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from evalrunner.errors import Problem, SuiteError, listed, nearest
 from evalrunner.redact import LOGIN, SECRET_NAME, forget_secret, register_secret
+from evalrunner.storage import open_file
 from evalrunner.suite.options import RunOptions
 
 ENV_FILE = ".env"
@@ -346,7 +347,7 @@ def _read(path: Path, *, required: bool) -> bytes | None:
         if not stat.S_ISREG(kind):
             what = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
             raise refuse(f"is {what}; an env file has a line NAME=value for each variable")
-        with path.open("rb") as file:
+        with open_file(path) as file:
             raw = file.read(MAX_ENV_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         if not required:
