@@ -91,9 +91,11 @@ def open_file(path: Path, *, regular: bool = True) -> io.BufferedReader:
 
 def in_kernel_folder(path: str | os.PathLike[str]) -> bool:
     """Whether a path leads to one of the folders in which Linux shows its state as files, wherever that is mounted."""
-    return Path(os.path.realpath(path)).as_posix().startswith(tuple(f"{folder}/" for folder in KERNEL_FOLDERS)) or (
-        _device(path) in kernel_devices()
-    )
+    try:
+        real = os.path.realpath(path)
+    except (OSError, ValueError):  # ValueError: a NUL character in the path
+        return False
+    return real.startswith(tuple(f"{folder}/" for folder in KERNEL_FOLDERS)) or _device(real) in kernel_devices()
 
 
 @functools.cache

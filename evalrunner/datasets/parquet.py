@@ -18,6 +18,7 @@ from evalrunner.datasets.records import (
     RecordTooLargeError,
     checked_size,
     json_record,
+    names_problem,
     other_format,
 )
 from evalrunner.errors import MissingExtraError
@@ -58,6 +59,9 @@ class ParquetRecords:
         number, read, size = 0, 0, Path(self.path).stat().st_size
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:
+                if problem := names_problem(file.schema_arrow.names):
+                    yield InvalidRecord(problem), self.path
+                    return
                 for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, self.max_record_mb)):
                     read += batch.nbytes
                     if read > MAX_EXPANSION * size + UNPACKED_BYTES:
@@ -79,7 +83,7 @@ class ParquetRecords:
 
     def _rows(self, batch: Any) -> Iterator[dict[str, object]]:
         """The rows as Python values; one by one where all at once could take much memory."""
-        if batch.nbytes <= BATCH_BYTES:
+        if batch.nbytes <= min(BATCH_BYTES, self.max_record_mb * MIB):
             yield from batch.to_pylist()
             return
         for place in range(batch.num_rows):

@@ -43,7 +43,7 @@ UNDECODED = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of byt
 MIB = 2**20
 VALUES_PER_MB = 2**16  # of JSON: an empty list has 3 characters, and takes 64 bytes of memory
 MAX_RECORD_MB = 2_000  # that can be set; csv counts a field in 31 bits
-MAX_COLUMNS = 16_384  # as in a sheet of Excel
+MAX_COLUMNS = 50_000  # a sheet of Excel has 16,384
 MAX_COLUMN_NAME = 1_000  # characters
 MAX_DEPTH = 100  # levels of nesting, far below Python's recursion limit
 

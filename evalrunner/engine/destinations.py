@@ -16,11 +16,12 @@ from urllib.request import getproxies
 
 from evalrunner.baselines.file import baseline_path
 from evalrunner.baselines.resolve import NAME, RUN, baseline_source, is_path
-from evalrunner.datasets.resolve import FileNotResolved, find_files
+from evalrunner.datasets.files import FileNotResolved, find_files
 from evalrunner.egress import Address, Destination
 from evalrunner.endpoints.factory import SERVER_KIND, kind_of
 from evalrunner.endpoints.openai import OPENAI_URL
 from evalrunner.endpoints.transport import CA_VARIABLES
+from evalrunner.limits import STANDARD
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import LOGIN, REDACTED, may_be_secret
@@ -212,7 +213,7 @@ def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
     dataset, folder = suite.dataset, suite.folder
     if dataset.path is not None and dataset.path != "-":
         try:
-            found = find_files(dataset.path, folder)
+            found = find_files(dataset.path, folder, max_entries=STANDARD.entries)
         except (FileNotResolved, OSError, ValueError):
             found = [folder / dataset.path]
         yield from ((path, "dataset") for path in found)

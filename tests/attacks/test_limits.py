@@ -16,7 +16,7 @@ from tests.fakes.forked import CommandServer, Done
 PEAK_MB = 400  # of the process; evalrun itself has 40, with pyarrow or openpyxl 80
 MB = b"a" * 2**20
 RECORD = "has more than 16 MiB in one record"
-COLUMNS = "columns; at most 16,384 are read"
+COLUMNS = "columns; at most 50,000 are read"
 KERNEL = "/proc or /sys, which have no data files"
 DEVICE = "is a pipe or a device"
 SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006"
@@ -82,7 +82,7 @@ DATA: dict[str, tuple[Callable[[Path], None], str]] = {
     "objects.jsonl.gz": (packed((b'{"a":' * 200_000, 1)), "is nested more than 100 levels deep"),
     "digits.jsonl.gz": (packed((b'{"input": ' + b"9" * 10**6 + b"}\n", 1)), "has an integer of more than 4,300 digits"),
     "exponent.jsonl.gz": (packed((b'{"input": 1e' + b"9" * 10**6 + b"}\n", 1)), "has a number that is not finite"),
-    "keys.jsonl.gz": (packed((b"".join(b'{"input": "x", "k%d": 1}\n' % n for n in range(20_000)), 1)), COLUMNS),
+    "keys.jsonl.gz": (packed((b"".join(b'{"input": "x", "k%d": 1}\n' % n for n in range(50_001)), 1)), COLUMNS),
     "many-keys.jsonl.gz": (packed((b"{" + b",".join(b'"k%d":1' % n for n in range(100_000)) + b"}\n", 1)), COLUMNS),
     "long-key.jsonl.gz": (packed((b'{"input": "x", "' + b"k" * 10**6 + b'": 1}\n', 1)), "a column name of 1,000,000 characters"),
     "cell.csv.gz": (packed((b'input,out\n"', 1), (MB, 40)), f"csv.gz:2: {RECORD}"),
@@ -204,7 +204,7 @@ def parquet_file(path: Path, name: str) -> None:
         },
         "list": lambda: {"input": pa.array(["q"]), "out": pa.array([bytes(30_000_000)], pa.binary()).cast(pa.large_binary())},
         "column": lambda: {"input": pa.array(["q"] * 100), "out": pa.array(["x" * 2**20] * 100)},
-        "columns": lambda: {f"c{number}": pa.array([1]) for number in range(17_000)},
+        "columns": lambda: {f"c{number}": pa.array([1]) for number in range(50_001)},
     }  # fmt: skip
     pq.write_table(
         pa.table(columns[name]()), path, compression="zstd", dictionary_pagesize_limit=2**30,
@@ -259,7 +259,7 @@ PATHS = {
     "/proc/**/*": KERNEL, "/proc/*/environ": KERNEL, "proc/**/*": KERNEL, "/sys/**": KERNEL, "/dev/**/*": "no file matches",
     "loop.jsonl": "a link without a file", "gone.jsonl": "a link without a file", "folder.jsonl": "is a folder", "folder.jsonl/**": "no file matches",
     "ring/ring/ring/*.nope": "no file matches", "**/nope": "no file matches",
-    "*" * 200 + "b": "no file matches", "x" * 5000: "cannot be read: File name too long", "[" * 200: "not found",
+    "*" * 200 + "b": "no file matches", "x" * 5000: "cannot be read: File name too long", "[" * 200: "no file matches",
 }  # fmt: skip
 
 
