@@ -10,22 +10,21 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from evalrunner.redact import redact
+from evalrunner.redact import redact_start
 from evalrunner.spelling import Spelled, exact_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-# C1 controls, marks and overrides of the direction, invisible characters but the joiners of words and emoji, and halves
-# of surrogate pairs
-_HIDDEN = r"\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"
-UNSAFE = re.compile(rf"[\x00-\x1f{_HIDDEN}]+")
-UNSAFE_IN_CELL = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f{_HIDDEN}]")  # tabs and line ends are data
+# C1 controls, separators of lines, marks and overrides of the direction, noncharacters, halves of surrogate pairs, and
+# invisible characters but the joiners of words and emoji
+HIDDEN = r"\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f"
+UNSAFE = re.compile(rf"[\x00-\x1f{HIDDEN}]+")
+UNSAFE_IN_CELL = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f{HIDDEN}]")  # tabs and line ends are data
 # characters at which spreadsheets start a formula, also the wide ones of East Asian input, or which they skip before one
 FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 DASH = "–"
 MAX_DIGITS = 15  # more than usual, that a number can get: a float has 17
-KEY_MARGIN = 4096  # characters searched for keys beyond those that are shown, so that no key is cut in half
 # What a line of a log begins with, or holds, to give a command to the machine that reads it: `::error` of GitHub,
 # `##[…]` and `##vso[…]` of GitHub and Azure, `##teamcity[…]`
 COMMAND = re.compile(r"::|##(?=\w*\[)")
@@ -83,11 +82,11 @@ def _is_formula(text: str) -> bool:
 
 def one_line(text: str, limit: int) -> str:
     """`text` on one line without control characters, API keys or workflow commands, cut to `limit` characters."""
-    cut = text[: 4 * limit]
-    clean = " ".join(UNSAFE.sub(" ", redact(cut)).split())
+    cut = redact_start(text, 4 * limit)
+    clean = " ".join(UNSAFE.sub(" ", cut).split())
     if LOG_HAS_READER:
         clean = without_commands(clean)
-    return clean if len(clean) <= limit and len(cut) == len(text) else clean[: limit - 1] + "…"
+    return clean if len(clean) <= limit and len(text) <= 4 * limit else clean[: limit - 1] + "…"
 
 
 def number(value: float | None, unit: str | None = None, *, beside: Sequence[float | None] = ()) -> str:

@@ -20,7 +20,7 @@ from evalrunner.domain import EMPTY
 from evalrunner.errors import nearest
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.plugin_table import BUILTIN, Group
-from evalrunner.redact import redact_message
+from evalrunner.redact import redact_message, redact_start
 from evalrunner.storage import is_file
 from evalrunner.user_code import find_home, folders_text, import_user_module, module_of_file, public_names
 
@@ -352,7 +352,7 @@ def describe_crash(function: Callable[..., Any], crash: BaseException) -> str:
     except Exception:  # an exception without a text is reported by its type
         message = ""
     if len(message) > MAX_MESSAGE_LENGTH:
-        message = message[:MAX_MESSAGE_LENGTH] + "…"
+        message = redact_start(message, MAX_MESSAGE_LENGTH) + "…"
     text = f"{type(crash).__name__}: {message}" if message else type(crash).__name__
     return redact_message(f"{name_of(function)}{location} raised {text}")
 

@@ -37,7 +37,8 @@ from evalrunner.endpoints.openai_errors import error_text, failure_from_error, q
 from evalrunner.endpoints.openai_replies import read_chat, with_cost
 from evalrunner.endpoints.pricing import FREE, KnownPrice
 from evalrunner.errors import EvalrunError, MissingExtraError, RunError, SuiteError, nearest
-from evalrunner.redact import LOGIN, register_secret
+from evalrunner.redact import register_secret
+from evalrunner.secret_names import LOGIN
 from evalrunner.storage import cache_folder
 from evalrunner.suite.schema import ModelSpec, Suite
 

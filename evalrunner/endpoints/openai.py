@@ -26,7 +26,8 @@ from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, cost_of, price_of
 from evalrunner.endpoints.sse import ChatStream
 from evalrunner.endpoints.transport import HttpReply, HttpRequest, Transport
 from evalrunner.errors import SuiteError
-from evalrunner.redact import LOGIN, register_secret
+from evalrunner.redact import register_secret
+from evalrunner.secret_names import LOGIN
 from evalrunner.storage import dump_json, mapping_as_dict
 from evalrunner.suite.environment import has_variable
 from evalrunner.suite.schema import ModelSpec

@@ -35,7 +35,7 @@ from evalrunner.endpoints.vendor_words import (
     TOO_LARGE_FOR_LIMIT,
     TOO_LONG,
 )
-from evalrunner.redact import REDACTED, redact_message
+from evalrunner.redact import KEY_MARGIN, REDACTED, redact_message
 
 MAX_HEADER_LENGTH = 64  # characters; no such header is longer
 DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s?(ms|[dhms]|us|µs|ns)")
@@ -289,16 +289,16 @@ def redirect_failure(status: int, headers: Mapping[str, str]) -> Failure:
 
 def read_error_body(body: bytes | str) -> ErrorText:
     """The error text of a body: JSON of any known shape, an HTML page, or plain text."""
-    text = body if isinstance(body, str) else body[: MAX_READ_CHARS * 4].decode("utf-8", "replace")
+    text = body if isinstance(body, str) else body[: (MAX_READ_CHARS + KEY_MARGIN) * 4].decode("utf-8", "replace")
     try:
         error = error_text(json.loads(text))
         return error if error.message else replace(error, message=quote(text))
     except (ValueError, RecursionError):
         pass
-    text = text[:MAX_READ_CHARS]
-    if text.lstrip().startswith("<"):
-        return ErrorText(page_title(text) or quote(text), text.lower(), page=True)
-    return ErrorText(quote(text), text.lower(), wait_in(text))
+    start = text[:MAX_READ_CHARS]
+    if start.lstrip().startswith("<"):
+        return ErrorText(page_title(text) or quote(text), start.lower(), page=True)
+    return ErrorText(quote(text), start.lower(), wait_in(start))
 
 
 def page_title(text: str) -> str:
@@ -402,7 +402,10 @@ def _wait_in_facts(facts: Iterable[tuple[str, str]]) -> float | None:
 
 def quote(text: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:
     """Someone else's text on one line, without API keys and control characters, shortened."""
-    plain = "".join(char if char.isprintable() else " " for char in redact_message(text[:MAX_READ_CHARS]))
+    plain = "".join(
+        char if char.isprintable() else " "
+        for char in redact_message(text[: MAX_READ_CHARS + KEY_MARGIN])[:MAX_READ_CHARS]
+    )
     # redacted again: control characters inside a key are gone now
     line = KEY_LIKE.sub(REDACTED, redact_message(" ".join(plain.split())))
     return line if len(line) <= max_length else line[: max_length - 1].rstrip() + "…"

@@ -77,6 +77,7 @@ REASONING_FIELDS = (
 )  # fmt: skip
 PART_TEXTS = ("text", "thinking", "reasoning", "thought", "summary", "content", "reasoning_content")
 MAX_PARTS = 10_000
+MAX_READ_BYTES = 100_000  # of a reply that cannot be parsed; a key in its first characters is whole then
 BOM = b"\xef\xbb\xbf"
 NO_ERRORS = ("none", "null", "ok", "success", "no error", "0", "200", 200)
 """Values of an error that gateways send with every good answer."""
@@ -564,7 +565,7 @@ def _data_reply(
 
 def malformed(wrong: str, body: bytes | str) -> Failure:
     """The failure of a reply that cannot be parsed, with its first characters."""
-    text = body if isinstance(body, str) else body[:4000].decode("utf-8", "replace")
+    text = body if isinstance(body, str) else body[:MAX_READ_BYTES].decode("utf-8", "replace")
     begins = quote(text)
     return Failure("malformed", f"the reply {wrong}" + (f"; it begins {begins!r}" if begins else ""))
 
@@ -572,7 +573,7 @@ def malformed(wrong: str, body: bytes | str) -> Failure:
 def malformed_json(wrong: str, data: Mapping[str, Any]) -> Failure:
     """The failure of a reply whose JSON is not what it should be."""
     try:
-        return malformed(wrong, json.dumps(data, ensure_ascii=False, default=str)[:4000])
+        return malformed(wrong, json.dumps(data, ensure_ascii=False, default=str)[:MAX_READ_BYTES])
     except (ValueError, RecursionError):
         return malformed(wrong, "")
 

@@ -24,7 +24,8 @@ from evalrunner.endpoints.transport import CA_VARIABLES
 from evalrunner.limits import STANDARD
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import known_names, load
-from evalrunner.redact import LOGIN, REDACTED, may_be_secret
+from evalrunner.redact import REDACTED, may_be_secret
+from evalrunner.secret_names import LOGIN
 from evalrunner.suite.environment import (
     VARIABLE,
     SuiteEnvironment,

@@ -18,6 +18,7 @@ from evalrunner.middleware.circuit_breaker import CircuitBreaker
 from evalrunner.middleware.deadline import RowDeadline, StopSignal, pause_deadline
 from evalrunner.plugins import name_of
 from evalrunner.reasoning import strip_reasoning
+from evalrunner.redact import redact_message
 from evalrunner.scorers.call import BoundScorer, call_async, call_sync, cell_from, cell_without_call, offer
 from evalrunner.scorers.matching import close_processes
 from evalrunner.suite.schema import FailOnError
@@ -206,7 +207,7 @@ async def _call_target(job: Job, deadline: RowDeadline, stop: StopSignal) -> Com
                 if isinstance(crash, asyncio.CancelledError) and _is_canceled(stop):
                     raise
                 message = f"{name_of(type(job.target.call))} raised {type(crash).__name__}: {crash}".removesuffix(": ")
-                return Failure("function", message[:500])
+                return Failure("function", redact_message(message)[:500])
     except TimeoutError:
         return Failure("timeout", f"no answer within the row timeout of {deadline.limit_s:g} s")
 

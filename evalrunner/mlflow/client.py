@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from evalrunner.egress import EgressPolicy, current_policy
 from evalrunner.errors import EvalrunError, MissingExtraError
-from evalrunner.redact import LOGIN, redact_message
+from evalrunner.redact import redact_message
 
 ENV_BEFORE_IMPORT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -120,7 +120,7 @@ def explain_mlflow_error(refused: BaseException, address: str) -> str:
 
 def without_login(text: str) -> str:
     """The text without keys, and its addresses without user and password."""
-    return LOGIN.sub("://", redact_message(text))
+    return redact_message(text)
 
 
 @contextmanager
@@ -357,5 +357,5 @@ def reason_of(error: BaseException) -> str:
     for pattern, words in PLAIN_REASONS.items():
         if re.search(pattern, str(error)):
             return words
-    text = " ".join(LOGIN.sub("://", redact_message(str(error))).split()) or type(error).__name__
+    text = " ".join(redact_message(str(error)).split()) or type(error).__name__
     return text if len(text) <= MAX_REASON_LENGTH else text[: MAX_REASON_LENGTH - 1] + "…"

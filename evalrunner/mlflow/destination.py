@@ -15,9 +15,9 @@ from evalrunner import egress
 from evalrunner.domain import EMPTY
 from evalrunner.errors import RunNotFoundError, SuiteError
 from evalrunner.mlflow.client import DATABASE_FILE, mlflow_address
-from evalrunner.redact import LOGIN
 from evalrunner.runs.folder import read_json
 from evalrunner.runs.record import RunRecord
+from evalrunner.secret_names import LOGIN
 from evalrunner.storage import write_json
 from evalrunner.suite.environment import VARIABLE, has_variable, suite_environment
 from evalrunner.suite.options import RunOptions, with_trust_of

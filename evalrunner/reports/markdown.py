@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrunner.domain import BaselineResult, Cell, Completion, GateResult, Metric, Row
-from evalrunner.formatting import DASH, KEY_MARGIN, UNSAFE, counted, duration, interval, number, plain_text
-from evalrunner.redact import redact
+from evalrunner.formatting import DASH, UNSAFE, counted, duration, interval, number, plain_text
+from evalrunner.redact import redact_start
 from evalrunner.reports.epochs import next_calls_text, split_text
 from evalrunner.reports.missing import ALWAYS, is_marked, missing_texts, other_reading, scored_count, side_by_side
 from evalrunner.reports.terminal import interval_notes, judge_warnings, label, next_step_lines, usage_line
@@ -399,5 +399,5 @@ def _escaped(text: str) -> str:
 
 def _cut(text: str, limit: int) -> str:
     """The first `limit` characters without keys; an ellipsis says that there are more."""
-    start = redact(text[: limit + KEY_MARGIN])[:limit]
+    start = redact_start(text, limit)
     return start if len(text) <= limit else start + "…"

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.domain import EMPTY
-from evalrunner.redact import LOGIN, redact
+from evalrunner.redact import redact
+from evalrunner.secret_names import LOGIN
 
 MAX_VALUE_LENGTH = 60  # characters of a value in a message
 LEAD = 16  # of these, how many precede the first difference of two long texts

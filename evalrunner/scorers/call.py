@@ -29,7 +29,7 @@ from evalrunner.domain import (
     Unscored,
 )
 from evalrunner.plugins import BoundFunction, SignatureError, bind_by_name, describe_crash, name_of
-from evalrunner.redact import redact_message
+from evalrunner.redact import redact_message, redact_start
 from evalrunner.stats.distributions import MAX_SCORE
 
 MIN_CALIBRATION_EXAMPLES = 6
@@ -70,7 +70,7 @@ def as_number(value: Any) -> float | str:
     if inspect.iscoroutine(value):
         value.close()
         return "a coroutine; a function that awaits should be an `async def`"
-    description = f"the text {value[:80]!r}" if isinstance(value, str) else kind_of(value)
+    description = f"the text {redact_start(value, 80)!r}" if isinstance(value, str) else kind_of(value)
     return f"{description}; it should return a number, True or False, None, or an evalrunner.Score"
 
 

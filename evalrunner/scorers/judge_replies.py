@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from evalrunner.domain import Completion, Unscored
 from evalrunner.reasoning import split_reasoning
-from evalrunner.redact import redact_message
+from evalrunner.redact import redact_message, redact_start
 
 Problem: TypeAlias = Literal["cut off", "refused", "filtered", "empty", "two verdicts", "unreadable"]
 
@@ -321,7 +321,7 @@ def reply_text(answer: Completion) -> str:
 
 def quote_reply(text: str, max_length: int = MAX_QUOTE_LENGTH) -> str:
     """A reply as one short line in quotes, without secrets."""
-    line = redact_message(" ".join(text[: 4 * max_length].split()))
+    line = redact_message(" ".join(redact_start(text, 4 * max_length).split()))
     return repr(line if len(line) <= max_length else line[:max_length] + "…")
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 from evalrunner.domain import Declaration, Failure, Sample, SampleFilter, SampleValidator, Score, Scorer, Skipped
 from evalrunner.limits import STANDARD, Limits
 from evalrunner.plugins import PluginContext
+from evalrunner.redact import redact_start
 from evalrunner.scorers.matching import MAX_SEARCHED_LENGTH, Pattern, SearchFailed, compiles_soon
 from evalrunner.scorers.text import Normalizer, normalizer, same_number
 
@@ -213,7 +214,8 @@ class Extract(SampleFilter, SampleValidator):
             if not wanted:
                 # a 0 would blame the model for a pattern that does not fit the dataset
                 return Failure(
-                    "function", f"'expected_pattern' finds nothing in the expected answer {answers[0][:80]!r}"
+                    "function",
+                    f"'expected_pattern' finds nothing in the expected answer {redact_start(answers[0], 80)!r}",
                 )
             captured = self._capture(self.pattern, output)
         except SearchFailed as failed:
@@ -221,7 +223,7 @@ class Extract(SampleFilter, SampleValidator):
         if captured is None:
             return with_searched_length(False, output, "the pattern was not found")
         right = any(self._same(captured, answer) for answer in wanted)
-        return with_searched_length(right, output, f"captured {captured[:MAX_CAPTURE_LENGTH]!r}")
+        return with_searched_length(right, output, f"captured {redact_start(captured, MAX_CAPTURE_LENGTH)!r}")
 
     def check(self, sample: Sample) -> str | None:
         """That a search in the accepted answers takes too long; after a few of them, none is searched again."""

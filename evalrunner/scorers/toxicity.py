@@ -15,6 +15,7 @@ from typing import Any, Literal
 from evalrunner.domain import CalibrationExample, Declaration, Judge, Outcome, Score, Scorer
 from evalrunner.errors import MissingExtraError
 from evalrunner.plugins import PluginContext, known_names, load
+from evalrunner.redact import redact_start
 from evalrunner.scorers.autoevals import Classifier, autoevals_version
 
 MAX_SENTENCE_LENGTH = 400  # characters; insults are missed in long texts (3% found in whole outputs, 98% by sentence)
@@ -220,7 +221,9 @@ def lexical_toxicity(output: str) -> Score:
     if len(output) > MAX_SCORED_LENGTH:
         metadata["scored_characters"] = MAX_SCORED_LENGTH
     return Score(
-        min(1.0, max(0.0, float(scores[worst]))), f"worst sentence: {sentences[worst][:MAX_QUOTE_LENGTH]!r}", metadata
+        min(1.0, max(0.0, float(scores[worst]))),
+        f"worst sentence: {redact_start(sentences[worst], MAX_QUOTE_LENGTH)!r}",
+        metadata,
     )
 
 

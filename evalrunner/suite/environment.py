@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalrunner.errors import Problem, SuiteError, listed, nearest
-from evalrunner.redact import LOGIN, SECRET_NAME, forget_secret, register_secret
+from evalrunner.redact import forget_secret, register_secret
+from evalrunner.secret_names import LOGIN, is_secret_name, secrets_in_text
 from evalrunner.storage import open_file
 from evalrunner.suite.options import RunOptions
 
@@ -196,7 +197,7 @@ class SuiteEnvironment(Mapping[str, str]):
         if address and (head := URL_HEAD.match(text.strip())) is not None:
             text = head[0]
         login = text.rfind("@")
-        secrets = {value for name, value in self.items() if SECRET_NAME.search(name)}
+        secrets = {value for name, value in self.items() if is_secret_name(name)}
         for match in VARIABLE.finditer(text.partition("?")[0]):
             name = (match.group(1) or "").partition(":-")[0]
             file = self.file_of(name)
@@ -423,5 +424,7 @@ def _unset_in(value: str, *known: Mapping[str, str]) -> str:
 def _register(file: EnvFile, public: str) -> None:
     for name, value in file.values.items():
         stripped = value.strip()
-        if SECRET_NAME.search(name) or not (stripped.lower() in ORDINARY_WORDS or (stripped and stripped in public)):
+        if is_secret_name(name) or not (stripped.lower() in ORDINARY_WORDS or (stripped and stripped in public)):
             register_secret(stripped)
+        for secret in secrets_in_text(value):
+            register_secret(secret)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalrunner.errors import SuiteError
+from evalrunner.redact import register_secrets_of, without_secrets
 from evalrunner.suite import gates, models, sections  # noqa: F401  they register the readers of their keys
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.models import default_name
@@ -32,9 +33,19 @@ def open_suite(path: str | Path, options: RunOptions | None = None) -> Document:
     restrictions = restrictions_of(Path(path), options)
     document = load_document(Path(path), label=str(path))
     document.restrictions, document.hosts = restrictions, policy_of(options)
+    _register_secrets(document.data)
     apply_options(document, options)
+    _register_secrets(document.data)
     document.environ = suite_environment(Path(path).parent, options, public=_public_names(document.data))
     return document
+
+
+def _register_secrets(data: Any) -> None:
+    """Register the keys that a suite has in plain text, before a problem repeats one."""
+    if isinstance(data, Mapping):
+        register_secrets_of({name: item for name, item in data.items() if name not in ("dataset", "prompt")})
+        if isinstance(data.get("dataset"), Mapping):
+            register_secrets_of({name: item for name, item in data["dataset"].items() if name != "rows"})
 
 
 def _public_names(data: Any) -> str:
@@ -129,7 +140,10 @@ def _resolved(data: Mapping[str, Any], targets: tuple[TargetSpec, ...], judge: A
     if isinstance(public.get("dataset"), Mapping):
         public["dataset"] = public_address(public["dataset"])
     public["scorers"] = [_without_keys(item) for item in data.get("scorers") or []]
-    return public
+    rows = {
+        name: public.pop(name) for name in ("dataset", "prompt") if name in public
+    }  # whose keys are columns and roles
+    return {**without_secrets(public), **rows}
 
 
 def _without_keys(item: Any) -> Any:

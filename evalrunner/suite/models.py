@@ -10,7 +10,8 @@ from typing import Any, get_args
 from evalrunner.domain import EMPTY, NoAnswer
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import known_names, load
-from evalrunner.redact import REDACTED, register_secret
+from evalrunner.redact import REDACTED, register_secret, register_secrets_of
+from evalrunner.secret_names import PLAIN_HEADERS
 from evalrunner.storage import is_file
 from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable, public_url
 from evalrunner.suite.schema import (
@@ -217,7 +218,8 @@ def _headers(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, st
         if not name.isascii() or any(sign in name + text for sign in "\r\n\0") or not name.strip():
             reader.report((*path, name), "is not a valid HTTP header")
             continue
-        register_secret(text.removeprefix("Bearer ").strip())
+        if name.lower() not in PLAIN_HEADERS:
+            register_secrets_of({"headers": [text]})
         _register_variables(reader, str(value))  # a key inside other text
         headers[name] = text
     return headers

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from evalrunner.domain import EMPTY
 from evalrunner.errors import SuiteError, listed
-from evalrunner.redact import LOGIN, may_be_secret, redact
+from evalrunner.redact import may_be_secret, redact
+from evalrunner.secret_names import LOGIN
 from evalrunner.spelling import exact_json, respell, spellings
 
 REDACTED = "redacted"

@@ -14,7 +14,8 @@ from evalrunner.domain import EMPTY
 from evalrunner.egress import ENTRY_FORMS, EgressPolicy, HostPattern
 from evalrunner.errors import SuiteError
 from evalrunner.plugins import factory_options, known_names, load
-from evalrunner.redact import LOGIN, register_secret
+from evalrunner.redact import register_secret
+from evalrunner.secret_names import LOGIN
 from evalrunner.storage import EncodingError, decode_utf8, read_file
 from evalrunner.suite.environment import has_variable
 from evalrunner.suite.schema import (

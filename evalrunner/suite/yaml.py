@@ -23,6 +23,7 @@ from yaml.resolver import Resolver
 
 from evalrunner.egress import ANY_HOST, EgressPolicy
 from evalrunner.errors import Problem, SuiteError, nearest
+from evalrunner.redact import redact, register_secrets_of_text
 from evalrunner.spelling import spelled
 from evalrunner.storage import EncodingError, FileTooLargeError, decode_utf8, read_file
 from evalrunner.suite.schema import KeyPath
@@ -249,8 +250,9 @@ def parse_document(
                 if builder.unreadable:
                     document.raise_problems()
     except yaml.YAMLError as broken:
+        register_secrets_of_text(text)
         slip = explain(broken, text)
-        raise SuiteError([Problem(slip.place(file), "", slip.message)]) from None
+        raise SuiteError([Problem(slip.place(file), "", redact(slip.message))]) from None
     return document
 
 

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 from evalrunner.domain import Cell, Failure, Metric, Row
 from evalrunner.errors import RunError
 from evalrunner.formatting import plain_text
-from evalrunner.redact import redact
+from evalrunner.redact import redact, redact_start
 from evalrunner.reports.missing import answers_texts
 from evalrunner.reports.view import RunView, sentence
 from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores
@@ -288,7 +288,7 @@ class Packer:
             for target, row in rows.items():
                 before[target] = self._before(self.baseline(row))
         return [
-            sample.id[:MAX_FIELD_LENGTH],
+            redact_start(sample.id, MAX_FIELD_LENGTH),
             first.epoch,
             sample.index,
             self._cut(sample.input if isinstance(sample.input, str) else plain_text(sample.input)),
@@ -309,7 +309,7 @@ class Packer:
         if value is None:
             return -1
         text = value if isinstance(value, str) else plain_text(value)  # most are text, and there are many
-        return self._place(text if len(text) <= MAX_FIELD_LENGTH else text[:MAX_FIELD_LENGTH] + "…")
+        return self._place(text if len(text) <= MAX_FIELD_LENGTH else redact_start(text, MAX_FIELD_LENGTH) + "…")
 
     def _answer(self, row: Row, target: int, prompts: list[Any]) -> list[Any]:
         answer = row.answer
