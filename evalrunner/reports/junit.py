@@ -15,8 +15,8 @@ from datetime import UTC
 from pathlib import Path
 
 from evalrunner.domain import Completion, Failure, GateResult, Row
-from evalrunner.formatting import KEY_MARGIN, number, plain_text
-from evalrunner.redact import redact
+from evalrunner.formatting import HIDDEN, number, plain_text
+from evalrunner.redact import redact_start
 from evalrunner.reports.csv import SpooledLines
 from evalrunner.reports.missing import missing_lines
 from evalrunner.reports.view import RunView, gate_sentence
@@ -29,7 +29,8 @@ MAX_TEXT = 500  # characters of an input or output: CI systems keep cases for ev
 MAX_NAME = 200
 FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 §2.2
 # allowed in XML, but harmful in a page or a terminal
-CONTROL = re.compile(r"[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+LINE_END = re.compile(r"\r\n?")  # which a terminal would take for a way to the start of the line
+CONTROL = re.compile(f"[{HIDDEN}]")
 END_OF_SUITE = b"  </testsuite>\n"
 RESULTS = ("failure", "error", "skipped")
 
@@ -194,5 +195,5 @@ def _attribute(text: str) -> str:
 
 def _cut(text: str, limit: int) -> str:
     """The first `limit` characters that are safe in XML and on a terminal, keys redacted."""
-    start = CONTROL.sub("", FORBIDDEN.sub("", redact(text[: limit + KEY_MARGIN])[:limit]))
+    start = CONTROL.sub("", FORBIDDEN.sub("", LINE_END.sub("\n", redact_start(text, limit))))
     return start if len(text) <= limit else start + "…"

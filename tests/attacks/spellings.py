@@ -70,18 +70,16 @@ SPELLINGS: Mapping[str, Spelling] = {
     "after a percent sign": lambda key: f"100%{key}",
 }  # fmt: skip
 
-ENCODED = re.compile(r"[A-Za-z0-9+/]{8,}")
-HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2}){6,}")
 ESCAPE = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 
 
 def find_canaries(text: str, canaries: Mapping[str, str]) -> set[str]:
     """The names of the canaries that are in a text in any spelling."""
-    views = list(_views(text))
+    views = list(_views(text, min(map(len, canaries.values()))))
     return {name for name, canary in canaries.items() if any(canary.lower() in view for view in views)}
 
 
-def _views(text: str) -> Iterator[str]:
+def _views(text: str, shortest: int) -> Iterator[str]:
     """The text with its spellings undone, without all but visible ASCII, in lower case."""
     forms = [text]
     for _ in range(4):
@@ -93,22 +91,20 @@ def _views(text: str) -> Iterator[str]:
         if last == forms[-1]:
             break
         forms += escapes, controls, percent, last
+    encoded = re.compile(rf"[A-Za-z0-9+/]{{{shortest * 4 // 3},}}")
+    hexadecimal = re.compile(rf"(?:[0-9a-fA-F]{{2}}){{{shortest},}}")
     for form in dict.fromkeys(forms):
         plain = re.sub(r"[^!-~]", "", form)
         yield from _unquoted(plain)
+        decoded: list[bytes] = []
         for source in {plain, form}:
-            for run in ENCODED.findall(source.replace("-", "+").replace("_", "/")):
-                for start in range(4):
-                    part = run[start:]
-                    yield from _printable(base64.b64decode(part[: len(part) // 4 * 4]))
+            for run in encoded.findall(source.replace("-", "+").replace("_", "/")):
+                for part in (run[start:] for start in range(4)):
+                    decoded.append(base64.b64decode(part[: len(part) // 4 * 4]))
                     if len(part) % 4 > 1:
-                        yield from _printable(base64.b64decode(part + "=" * (-len(part) % 4)))
-            for run in HEXADECIMAL.findall(source):
-                yield from _printable(binascii.unhexlify(run))
-
-
-def _printable(data: bytes) -> Iterator[str]:
-    return _unquoted(re.sub(r"[^!-~]", "", data.decode("latin-1")))
+                        decoded.append(base64.b64decode(part + "=" * (-len(part) % 4)))
+            decoded += map(binascii.unhexlify, hexadecimal.findall(source))
+        yield from _unquoted("|".join(re.sub(r"[^!-~]", "", data.decode("latin-1")) for data in decoded))
 
 
 def _unquoted(text: str) -> Iterator[str]:
