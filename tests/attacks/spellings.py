@@ -149,12 +149,11 @@ def _members(data: bytes) -> Iterator[str]:
 def _cells(path: Path) -> Iterator[str]:
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
         for (table,) in database.execute("select name from sqlite_master where type = 'table'").fetchall():
-            for row in database.execute(f'select * from "{table}"'):
-                for cell in row:
-                    if isinstance(cell, bytes):
-                        yield from _members(cell)
-                    elif isinstance(cell, str):
-                        yield cell
+            cells = [cell for row in database.execute(f'select * from "{table}"') for cell in row]
+            yield "\n\n".join(cell for cell in cells if isinstance(cell, str))
+            for cell in cells:
+                if isinstance(cell, bytes):
+                    yield from _members(cell)
 
 
 def search_folder(folder: Path, canaries: Mapping[str, str]) -> set[tuple[str, str]]:

@@ -132,6 +132,7 @@ def faults_of(done: Ended, where: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_no_key_is_in_any_file_or_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, attacks: Attacks) -> None:
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
