@@ -2,7 +2,7 @@
 
     python benchmarks/pace.py                     # a virtual clock: the same figures on every machine, in a minute
     python benchmarks/pace.py --sockets           # whole evalrun processes against a server on the loopback
-    python benchmarks/pace.py --only random,cap --seeds 20
+    python benchmarks/pace.py --only random,cap --seeds 20 --first-seed 101
 
 Prints Markdown: for each server the seconds that `auto` and the fixed limit take for all rows, their ratio, and the refused
 calls, as medians over the seeds. The virtual clock runs retries and limiter as a run does, without HTTP. To compare two
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import statistics
@@ -220,6 +221,9 @@ SCENARIOS: dict[str, Scenario] = {
     "cap 60, 25, 60": Scenario(
         lambda seed: Capped(seed, lambda at: 25 if 15 <= at < 30 else 60, late=True), 18_000, 60
     ),
+    "cap between 15 and 45 (sine, 20 s)": Scenario(
+        lambda seed: Capped(seed, lambda at: 30 + 15 * math.sin(at / 20 * math.tau)), 8000, 45
+    ),
     "refusals grow with the load": Scenario(
         lambda seed: Capped(seed, lambda _: 999, share=lambda n: min(0.5, max(0.0, (n - 20) / 200))), 4000
     ),
@@ -350,6 +354,7 @@ def line(name: str, scenario: Scenario, auto: list[Outcome], fixed: list[Outcome
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--only", default="", help="names of servers, or parts of them, separated by commas")
     parser.add_argument("--sockets", action="store_true", help="whole processes against a server on the loopback")
     options = parser.parse_args()
@@ -360,7 +365,7 @@ def main() -> None:
         if options.only and not any(part in name for part in options.only.split(",")):
             continue
         auto, fixed = [], []
-        for seed in range(1, options.seeds + 1):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             auto.append(run(scenario, seed, None))
             fixed.append(run(scenario, seed, scenario.fixed))
         print(line(name, scenario, auto, fixed), flush=True)
