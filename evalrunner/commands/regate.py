@@ -29,7 +29,7 @@ from evalrunner.reports.terminal import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
 from evalrunner.runs.record import LookRecord, RunRecord, add_look, first_look
 from evalrunner.runs.row_log import read_rows
-from evalrunner.stats.summary import Design, Summary, builtin_measures, summarize
+from evalrunner.stats.summary import Design, Measure, Summary, builtin_measures, summarize
 from evalrunner.suite.environment import suite_environment
 from evalrunner.suite.gates import read_gates
 from evalrunner.suite.loader import open_suite, target_name
@@ -84,17 +84,31 @@ def reevaluate_gates(
     baselines = resolve_baselines(document, [gate.spec for gate in gates], resolver)
     reject_incompatible(document, gates, baselines, run.provenance)
     document.raise_problems()
-    keys, check = SampleKeyIndex(), _check_of_new_slices(run, data)
-    columns: dict[str, None] = {}
-    summary = summarize(
-        _indexed(read_rows(folder.path), keys, check, columns), measures, list(run.targets), epochs=run.epochs,
-        streaming=run.streaming, design=design, samples=run.dataset.rows,
-    )  # fmt: skip
-    check.report(document, tuple(columns))
-    document.raise_problems()
+    summary, keys = _summarize_rows(folder, run, document, data, measures, design)
     candidate = CandidateRun(run.provenance, keys.keys, limited=run.dataset.limit == run.dataset.rows)
     context = BaselineContext(candidate, baselines, random_order=run.dataset.shuffle is not None)
     return _report(folder, run, gates_of, _check(folder, run, gates, summary, context))
+
+
+def _summarize_rows(
+    folder: RunFolder,
+    run: RunRecord,
+    document: Document,
+    data: Mapping[str, Any],
+    measures: Sequence[Measure],
+    design: Design,
+) -> tuple[Summary, SampleKeyIndex]:
+    """The metrics of the run's rows, and their keys. Raises SuiteError for slices that the rows cannot have."""
+    keys, check = SampleKeyIndex(), _check_of_new_slices(run, data)
+    columns: dict[str, None] = {}
+    rows = _indexed(read_rows(folder.path), keys, check, columns)
+    summary = summarize(
+        rows, measures, list(run.targets), epochs=run.epochs, streaming=run.streaming, design=design,
+        samples=run.dataset.rows,
+    )  # fmt: skip
+    check.report(document, tuple(columns))
+    document.raise_problems()
+    return summary, keys
 
 
 def _check(

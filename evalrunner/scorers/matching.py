@@ -28,11 +28,23 @@ MAX_SHOWN: Final = 80  # characters of a pattern in messages
 SYSTEM_MARGIN: Final = 1.0  # seconds of CPU time for reading a request and compiling a pattern
 
 CODE: Final = """
-import faulthandler, json, os, re, signal, sys, warnings
+import faulthandler, json, os, re, select, signal, sys, warnings
 from collections import deque
+try:
+    import fcntl  # with SIGIO, which ends a process by default
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+except ImportError:
+    fcntl = None
 warnings.simplefilter("ignore")
 cpu_time = getattr(signal, "ITIMER_VIRTUAL", None)
 nowhere = open(os.devnull, "w")
+def end_with_parent(during):
+    # No request comes during a search: whatever happens to the pipe is the end of the process that asked.
+    if fcntl is not None:
+        flags = fcntl.fcntl(0, fcntl.F_GETFL)
+        fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC if during else flags & ~os.O_ASYNC)
+        if during and select.select([0], [], [], 0)[0]:
+            sys.exit()
 def limit(seconds):
     if cpu_time is not None:
         signal.setitimer(cpu_time, seconds)
@@ -46,12 +58,14 @@ for line in sys.stdin:
     pattern, flags, text, start, group, last, seconds = json.loads(line)
     compiled = re.compile(pattern, flags)
     limit(seconds)
+    end_with_parent(True)
     if last:
         newest = deque(compiled.finditer(text, start), maxlen=1)
         match = newest[0] if newest else None
     else:
         match = compiled.search(text)
     limit(0)
+    end_with_parent(False)
     print(json.dumps(None if match is None else [match[group]]), flush=True)
 """
 
