@@ -250,6 +250,21 @@ def test_time_limits_work_during_a_scorer(tmp_path, scorer) -> None:
     assert "run timeout of 1 s reached" in out
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
+@pytest.mark.slow
+def test_a_search_ends_with_a_run_that_was_killed(tmp_path) -> None:
+    rows(tmp_path, "a" * 30_000)
+    running = start(tmp_path, suite(tmp_path, [POLYNOMIAL]))
+    wait_for_run(tmp_path)
+    threads = Path(f"/proc/{running.pid}/task").iterdir()
+    searches = [Path("/proc", child) for each in threads for child in (each / "children").read_text().split()]
+    assert searches
+    running.kill()
+    running.communicate()
+    while any(each.exists() for each in searches):  # or else the timeout of the test ends it
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 def test_time_limits_work_in_a_run_that_waits_for_nothing(tmp_path) -> None:
     rows(tmp_path, *["it is x"] * 100_000)
