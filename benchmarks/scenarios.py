@@ -119,7 +119,7 @@ class Suite:
         summary = Summary((self.measure,), (TARGET,), e, design=self.design, population=population)
         lost = numpy.isnan(now)
         codes = numpy.where(lost, ERROR, SCORED).astype(numpy.int8).ravel().tobytes()
-        samples = numpy.repeat(numpy.arange(n, dtype=numpy.int64), e).tobytes()
+        samples = numpy.repeat(numpy.arange(n, dtype=numpy.uint32), e).tobytes()
         epochs = numpy.tile(numpy.arange(1, e + 1, dtype=numpy.int32), n).tobytes()
         for measure in (self.measure.name, "latency"):
             tally = summary.tallies[TARGET, measure]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from evalrunner import redact
 from evalrunner.storage import cache_folder
 from tests.attacks.counts import attacks, pytest_terminal_summary  # noqa: F401 - a fixture and a hook of all tests
 
@@ -48,6 +49,16 @@ def own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory:
     monkeypatch.setenv("EVALRUN_CACHE_DIR", str(cache))
     monkeypatch.setattr(socket.socket, "connect", _only_loopback)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests() -> Iterator[None]:
+    """A process redacts what it has once known as a secret; a test knows its own only."""
+    before = dict(redact._secrets)
+    yield
+    redact._secrets.clear()
+    redact._secrets.update(before)
+    redact._finder = None
 
 
 @pytest.fixture(scope="session")

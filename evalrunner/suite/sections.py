@@ -265,7 +265,7 @@ def read_texts(reader: SectionReader, data: Any, path: KeyPath) -> Mapping[str, 
 def register_login(uri: str | None) -> None:
     """Register the password in an address as a secret."""
     login = LOGIN.search(uri or "")
-    if login is not None:
+    if login is not None and not has_variable(login.group(0)):  # one without a value stands by its name
         register_secret(login.group(0)[len("://") : -1].partition(":")[2])
 
 

@@ -208,7 +208,7 @@ def test_the_first_reducer_is_behind_plain_names_except_for_measures_of_the_answ
         ("ttft/p50", "metric 'ttft/p50' needs streamed answers; set stream: true in run:"),
         ("speed", "no metric 'speed' in this suite; it has exact_match, toxicity, latency, token_count, cost_usd"),
         ("exact_match/pass_at_3", "no metric 'exact_match/pass_at_3' in this suite; add the reducer 'pass_at_3' to 'reducer:'"),
-        ("toxicity/p90/p90", "no metric 'toxicity/p90/p90' in this suite; did you mean 'toxicity/p90'?"),
+        ("toxicity/p90/p90", "no metric 'toxicity/p90/p90' in this suite; a metric ends with one aggregate or reducer: toxicity/p90"),
         (
             "toxicity/zzzzzzzzzzzzzzzzzzzz",
             "no metric 'toxicity/zzzzzzzzzzzzzzzzzzzz' in this suite; it has toxicity/mean, toxicity/p90, toxicity/ratio, toxicity/pass_at_2",
