@@ -244,22 +244,26 @@ def test_an_ambiguous_evaluation_dataset_name_is_an_error(server: str, mlflow: A
 
 
 def test_a_changed_dataset_refuses_the_resume(server: str, mlflow: Any) -> None:
-    created = evaluation_dataset(mlflow, "growing", {"inputs": {"q": "1"}})
+    created = evaluation_dataset(mlflow, "growing", {"inputs": {"q": "1"}, "expectations": {"expected_response": "a"}})
     result = read("growing", server, "datasets:/growing")
     again = run_suite(options=RunOptions(resume=result.run_id))
     assert again.run_id == result.run_id
-    created.merge_records([{"inputs": {"q": "2"}}])
+    created.merge_records([{"inputs": {"q": "2"}, "expectations": {"expected_response": "a"}}])
     with pytest.raises(SuiteError, match=r"dataset: its rows changed \(1 → 2 rows, other content\)"):
         run_suite(options=RunOptions(resume=result.run_id))
 
 
 def test_a_conversation_in_an_evaluation_dataset_becomes_messages(server: str, mlflow: Any) -> None:
-    evaluation_dataset(mlflow, "chats", {"inputs": {"messages": [{"role": "user", "content": "hello"}]}})
+    evaluation_dataset(
+        mlflow,
+        "chats",
+        {"inputs": {"messages": [{"role": "user", "content": "hello"}]}, "expectations": {"expected_response": "a"}},
+    )
     assert inputs(read("chats", server, "datasets:/chats")) == ["hello"]
 
 
 def test_the_dataset_can_set_its_own_uri(server: str, mlflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluation_dataset(mlflow, "away", {"inputs": {"q": "a"}})
+    evaluation_dataset(mlflow, "away", {"inputs": {"q": "a"}, "expectations": {"expected_response": "a"}})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("PASS", "very-secret-word")
     suite = ECHO.replace("ID", "datasets:/away").replace("MORE", f"uri: '{server.replace('//', '//me:${PASS}@')}'")
@@ -271,7 +275,7 @@ def test_the_dataset_can_set_its_own_uri(server: str, mlflow: Any, monkeypatch: 
 
 
 def test_the_address_of_the_command_line_applies_to_dataset_and_tracking(server: str, mlflow: Any) -> None:
-    evaluation_dataset(mlflow, "asked-there", {"inputs": {"q": "a"}})
+    evaluation_dataset(mlflow, "asked-there", {"inputs": {"q": "a"}, "expectations": {"expected_response": "a"}})
     suite = ECHO.replace("ID", "datasets:/asked-there").replace(", MORE", "")
     result = run("there", "tracking: {mlflow: {uri: 'http://${NOT_SET_ANYWHERE}', log: []}}\n", suite, mlflow=server)
     assert inputs(result) == ["a"]
