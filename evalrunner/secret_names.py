@@ -64,7 +64,7 @@ PAIR = re.compile(
     re.IGNORECASE,
 )
 LOGIN = re.compile(r"""://[^/\s?#"'<>\\]*@""")
-LOGIN_WITHOUT_SCHEME = re.compile(r"^[^:@/\s]+:([^@\s]+)@[^@\s]+$")  # user:password@tcp(host)/database
+LOGIN_WITHOUT_SCHEME = re.compile(r"^[^:@/\s]+:([^@\s/][^@\s]*)@[^@\s]+$")  # user:password@tcp(host)/database
 
 
 def words_of(name: str) -> list[str]:
