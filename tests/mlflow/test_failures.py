@@ -155,7 +155,7 @@ def test_a_busy_database_is_retried(server: str, client: Any) -> None:
 
 
 def test_concurrent_requests_stay_below_the_connections_of_the_server(server: str) -> None:
-    rows = ", ".join(f"{{input: q{n}, out: a}}" for n in range(12))
+    rows = ", ".join(f"{{input: q{n}, out: a, expected: a}}" for n in range(12))
     targets = ", ".join(f"{{type: recorded, column: out, name: t{n}}}" for n in range(6))
     suite = f"name: NAME\ndataset: {{rows: [{rows}]}}\ntargets: [{targets}]\nscorers: [contains]\n"
     fault = Fault(delay_s=0.2)
@@ -167,7 +167,7 @@ def test_concurrent_requests_stay_below_the_connections_of_the_server(server: st
 
 def test_traces_continue_after_an_interrupted_sending(server: str, client: Any) -> None:
     Path("long.jsonl").write_text(
-        "".join(json.dumps({"input": f"q{n}", "out": str(n) * 1_100_000}) + "\n" for n in range(4))
+        "".join(json.dumps({"input": f"q{n}", "expected": "0", "out": str(n) * 1_100_000}) + "\n" for n in range(4))
     )
     suite = "name: NAME\ndataset: long.jsonl\ntarget: {type: recorded, column: out}\nscorers: [contains]\n"
     result = run("long", "", suite)
