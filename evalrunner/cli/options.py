@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from evalrunner.errors import SuiteError
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.suite.options import RunOptions, options_of
 
@@ -25,9 +26,23 @@ SuiteFile = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line per suite, no progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details of every gate and pair.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Diff = Annotated[int, typer.Option("--diff", min=0, metavar="N", help="Samples to show on which targets differ most.")]
+Diff = Annotated[
+    int | None,
+    typer.Option("--diff", min=0, metavar="N", help="Samples to show on which targets differ most. Default: 3."),
+]
+DEFAULT_DIFF = 3
 OUTPUT_FORMATS = " ".join(name for name in BUILTIN["reporters"] if name.startswith("."))
 """The extensions of outputs, in place of this name in the docstring of a command."""
+
+
+def refuse_unprinted(
+    *, quiet: bool = False, as_json: bool = False, verbose: bool = False, diff: int | None = None
+) -> None:
+    """Raise SuiteError for an option about details if the output has none."""
+    short = "--json" if as_json else "--quiet" if quiet else None
+    for flag, given in (("--verbose", verbose), ("--diff", diff is not None)):
+        if given and short is not None:
+            raise SuiteError(f"{flag} shows details, and {short} prints none; leave one of them out")
 
 
 def takes_options(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

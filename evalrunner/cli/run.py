@@ -41,7 +41,7 @@ def run(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     as_json: options.Json = False,
-    diff: options.Diff = 3,
+    diff: options.Diff = None,
 ) -> None:
     """Run suites. The exit code reflects the verdict.
 
@@ -50,7 +50,9 @@ def run(
 
     Formats of --output: OUTPUT_FORMATS
     """
-    printer = Printer(quiet=quiet, verbose=verbose, as_json=as_json, diff=diff)
+    options.refuse_unprinted(quiet=quiet, as_json=as_json, verbose=verbose, diff=diff)
+    shown = options.DEFAULT_DIFF if diff is None else diff
+    printer = Printer(quiet=quiet, verbose=verbose, as_json=as_json, diff=shown)
     results = run_and_print(suites or [], run_options, printer)
     raise typer.Exit(printer.finish(results))
 
@@ -247,6 +249,7 @@ def gate(
 
     if output is not None and output.suffix != ".json":
         raise SuiteError(f"--output {str(output)!r}: the path should end in .json")
+    options.refuse_unprinted(as_json=as_json, verbose=verbose)
     register_environment()
     folder = find_run(run, run_options.output_dir)
     report = reevaluate_gates(

@@ -126,7 +126,7 @@ def compare(
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Compare runs of different datasets (less power).")
     ] = False,
-    diff: options.Diff = 3,
+    diff: options.Diff = None,
     as_json: options.Json = False,
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", metavar="PATH", help="Also write .html or .json. Repeatable.")
@@ -141,6 +141,7 @@ def compare(
     from evalrunner.reports.html.page import write_comparison
     from evalrunner.storage import write_json
 
+    options.refuse_unprinted(as_json=as_json, diff=diff)
     paths = [Path(name) for name in output or ()]
     for path in paths:
         if path.suffix.lower() not in (".html", ".json"):
@@ -162,7 +163,7 @@ def compare(
     from evalrunner.reports.terminal import open_console
 
     console = open_console(sys.stdout)
-    for part in render_comparison(result.comparison, result.differing(diff)):
+    for part in render_comparison(result.comparison, result.differing(options.DEFAULT_DIFF if diff is None else diff)):
         console.print(part)
     for table in slice_comparison_tables(result.comparison):
         console.print(table)

@@ -166,6 +166,8 @@ def apply_options(document: Document, options: RunOptions) -> None:
             continue
         for name, inner in value.items() if isinstance(value, Mapping) else [(None, value)]:
             _set(document, path if name is None else (*path, name), _literal(inner, path), flag_of(item))
+    if options.refresh and options.cache == "off":
+        raise SuiteError("--refresh caches new answers, and --no-cache caches none; leave one of them out")
     if options.cache is not None:
         _set_cache(document, options.cache, "--no-cache" if options.cache == "off" else "--cache")
     elif options.untrusted:  # cached answers would tell a stranger what was asked before
