@@ -7,30 +7,35 @@ from the answer that it grades can contradict its own, and never replaces it.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 from evalrunner.domain import Completion, Unscored
 from evalrunner.reasoning import split_reasoning
 from evalrunner.redact import redact_message, redact_start
+from evalrunner.scorers.lenient_json import (
+    FENCE,
+    MAX_DEPTH,
+    JsonObject,
+    Span,
+    decode_nested,
+    find_objects,
+    parse_call,
+    with_pairs,
+    without_pairs,
+)
 
 Problem: TypeAlias = Literal["cut off", "refused", "filtered", "empty", "two verdicts", "unreadable"]
 
 MAX_QUOTE_LENGTH = 200  # characters of a reply in a reason
 MAX_READ_CHARS = 200_000  # of a reply; a longer one is unreadable
-MAX_LENIENT_CHARS = 20_000  # of an object that is not JSON
-MAX_OBJECTS = 200  # starts of objects that are tried in one reply
 MAX_STATEMENTS = 50  # lines of a reply that state a verdict
 MAX_PIECES = 1_000  # of a graded text
-MAX_ENDS = 20  # ends that are tried for one of them
-MAX_DEPTH = 6
 MAX_NUMBER = 1e9
 MAX_VALUE_LENGTH = 2_000  # characters of a value that contains a label
 
@@ -52,18 +57,13 @@ INVISIBLE = " \t\r\n\f\v\ufeff\u200b\u200e\u200f\u2060"
 PAIRS = ("()", "[]", "{}", "<>", "**", "__", "``", '""', "''", "“”", "‘’", "«»", "「」", "【】", "$$")
 
 LINE_END = re.compile(r"\r\n|\n|\r")
-FENCE = re.compile(r"(?:`{3,}|~{3,})[\w-]*")
 MARKUP = re.compile(
     r"(?:`{3,}|~{3,})[\w-]*|</?[\w|:=.-]{1,40}>|<\|[^|>]{0,40}\|>|\[/?[A-Z_]{3,20}\]|[\[\],`*]|[\w.]*select_choice[\w.:]*|\bjson\b",
     re.IGNORECASE,
 )
 """What stands around the JSON of a reply without being prose."""
-OBJECT_START = re.compile(r"""\{\s*["'“]?\w+["'”]?\s*:""")
 CLOSING_MARK = re.compile(r"</|\[/|◁/|<\||\|>|<unused|assistantfinal|my response:", re.IGNORECASE)
 CLOSING_MARK_END = re.compile(r"[\n>\]▷:]|assistantfinal", re.IGNORECASE)
-TRAILING_COMMA = re.compile(r",(?=\s*[}\]])")
-UNKNOWN_ESCAPE = re.compile(r"\\(?![\\'\"nrtu])")  # Python would warn of it
-STRAIGHT_QUOTES = str.maketrans("“”„‟", '""""')
 OPEN = r"""(?:\\boxed\{|\\text\{|[\[({<"'`*_“‘「【$\s])*"""
 CLOSE = r"""[\])}>"'`*_”’」】$]*"""
 LEAD = (
@@ -256,26 +256,6 @@ class Candidate:
     is_own: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class JsonObject:
-    """An object with all its pairs, also those of a key that comes twice."""
-
-    pairs: Sequence[tuple[str, Any]]
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=JsonObject, strict=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """An object in a text, from `start` to `end`. `is_nested`: it may be a part of something that is broken."""
-
-    value: JsonObject
-    start: int
-    end: int
-    is_nested: bool = False
-
-
 def read_verdict(answer: Completion, form: VerdictFormat, graded: Sequence[str] = ()) -> Verdict | NoVerdict:
     """The one verdict of a judge's reply, or why there is none. `graded` are the texts that the judge may quote."""
     reply = reply_text(answer)
@@ -345,8 +325,8 @@ def _in_call(call: Any, form: VerdictFormat) -> list[Candidate]:
     """The verdicts in a tool call, whatever the tool is called."""
     arguments = _arguments(call)
     if not isinstance(arguments, str):
-        return list(_in_value(_with_pairs(arguments), form))
-    found = _decoded(arguments)
+        return list(_in_value(with_pairs(arguments), form))
+    found = decode_nested(arguments)
     if isinstance(found, JsonObject | list):
         return list(_in_value(found, form))
     text = found if isinstance(found, str) else arguments
@@ -357,30 +337,6 @@ def _in_call(call: Any, form: VerdictFormat) -> list[Candidate]:
 def _arguments(call: Any) -> Any:
     function = call.get("function") if isinstance(call, Mapping) else None
     return function.get("arguments") if isinstance(function, Mapping) else None
-
-
-def _decoded(text: str) -> Any:
-    """The value of a text that is JSON, also as a string inside of a string; the text itself if it is not."""
-    for _ in range(MAX_DEPTH):
-        try:
-            value = DECODER.decode(text)
-        except (ValueError, RecursionError):
-            return text
-        if not isinstance(value, str):
-            return value
-        text = value
-    return text
-
-
-def _with_pairs(value: Any, depth: int = 0) -> Any:
-    """Parsed JSON with its objects as pairs."""
-    if depth > MAX_DEPTH:
-        return None
-    if isinstance(value, Mapping):
-        return JsonObject(tuple((str(name), _with_pairs(item, depth + 1)) for name, item in value.items()))
-    if isinstance(value, list | tuple):
-        return [_with_pairs(item, depth + 1) for item in value]
-    return value
 
 
 def _in_value(value: Any, form: VerdictFormat, *, is_own: bool = True, depth: int = 0) -> Iterator[Candidate]:
@@ -399,7 +355,7 @@ def _in_value(value: Any, form: VerdictFormat, *, is_own: bool = True, depth: in
             yield Candidate(form.match(item), _as_text(item), _reasons(value, form), is_own)
             continue
         wraps = key in WRAPPERS or (key == "input" and "name" in names)
-        inner = _decoded(item) if wraps and isinstance(item, str) else item
+        inner = decode_nested(item) if wraps and isinstance(item, str) else item
         yield from _in_value(inner, form, is_own=is_own and wraps, depth=depth + 1)
 
 
@@ -417,23 +373,17 @@ def _reasons(value: JsonObject, form: VerdictFormat) -> str | None:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(_plain_value(value), ensure_ascii=False)
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, JsonObject):
-        return {name: _plain_value(item) for name, item in value.pairs}
-    return [_plain_value(item) for item in value] if isinstance(value, list) else value
+    return value if isinstance(value, str) else json.dumps(without_pairs(value), ensure_ascii=False)
 
 
 def _in_text(text: str, form: VerdictFormat, quotable: Quotable) -> list[Candidate]:
     """The verdicts in a text: JSON, tags, lines and sentences that state one."""
-    called = _python_call(text)
+    called = parse_call(text)
     if called is not None:
         return list(_in_value(called, form))
-    if text.lstrip().startswith('"') and not isinstance(decoded := _decoded(text), str):
+    if text.lstrip().startswith('"') and not isinstance(decoded := decode_nested(text), str):
         return list(_in_value(decoded, form))
-    spans = list(_objects(text))
+    spans = list(find_objects(text))
     prose = _without(text, spans)
     is_alone = not MARKUP.sub("", prose).strip()
     candidates = list[Candidate]()
@@ -504,75 +454,6 @@ def _stands_alone(text: str, span: Span) -> bool:
     after = text[span.end : len(text) if line_end < 0 else line_end]
     before, after = (MARKUP.sub("", part).strip(" \t\r") for part in (before, after))
     return (not before or before[-1] in ".:!?}") and (re.match(r"[.;]?\s*(?:$|[A-Z{])", after) is not None)
-
-
-def _objects(text: str) -> Iterator[Span]:
-    """The objects of a text, in JSON or nearly: with trailing commas, single or curly quotes."""
-    place, is_broken = 0, False
-    for _ in range(MAX_OBJECTS):
-        start = text.find("{", place)
-        if start < 0:
-            return
-        try:
-            value, end = DECODER.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            value, end = _lenient_object(text, start)
-        if isinstance(value, JsonObject) and value.pairs:
-            yield Span(value, start, end, is_broken)
-            place = end
-        else:
-            is_broken = is_broken or OBJECT_START.match(text, start) is not None
-            place = start + 1
-
-
-def _lenient_object(text: str, start: int) -> tuple[Any, int]:
-    """An object that is not strict JSON, and its end; None where it cannot be read in one way only."""
-    if OBJECT_START.match(text, start) is None:
-        return None, start
-    piece = text[start : start + MAX_LENIENT_CHARS]
-    for straight in (piece, piece.translate(STRAIGHT_QUOTES)):
-        shorter = TRAILING_COMMA.sub(" ", straight)  # as long as before
-        try:
-            value, size = DECODER.raw_decode(shorter)
-            return value, start + size
-        except (ValueError, RecursionError):
-            pass
-    for match in islice(re.finditer(r"\}", piece), MAX_ENDS):
-        value = _python_value(piece[: match.end()])
-        if value is not None:
-            return value, start + match.end()
-    return None, start
-
-
-def _python_value(source: str) -> Any:
-    """The value of a Python literal, with its objects as pairs; None if it is none."""
-    try:
-        return _literal(ast.parse(UNKNOWN_ESCAPE.sub(r"\\\\", source), mode="eval").body)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
-
-
-def _python_call(text: str) -> Any:
-    """The arguments of a text that is a call, `[select_choice(choice="C")]`; None for any other."""
-    source = FENCE.sub("", text).strip()
-    if len(source) > MAX_LENIENT_CHARS or re.match(r"\[?\s*[\w.]+\(", source) is None:
-        return None
-    value = _python_value(source)
-    return value if isinstance(value, JsonObject | list) else None
-
-
-def _literal(node: ast.expr) -> Any:
-    """The value of an expression of constants. Raises ValueError for any other."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
-        return node.value
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_literal(item) for item in node.elts]
-    if isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) for key in node.keys):
-        pairs = zip(node.keys, node.values, strict=True)
-        return JsonObject(tuple((str(key.value), _literal(item)) for key, item in pairs))  # type: ignore[union-attr]
-    if isinstance(node, ast.Call) and not node.args and node.keywords:
-        return JsonObject(tuple((str(word.arg), _literal(word.value)) for word in node.keywords))
-    raise ValueError("not a literal")
 
 
 def options_in(prompt: str) -> tuple[str, ...]:
