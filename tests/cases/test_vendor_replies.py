@@ -2,12 +2,14 @@
 
 A line has one reply (`status`, `body`) and how its row has to end: `failure` with its kind and whether it is `retried`, or
 `ended` with its finish reason and `text`; `says` is a part of what the filter says. Each reply is sent plain and to a request
-for a stream, which servers answer with errors as plain JSON; lines marked `stream` only to the latter.
+for a stream, which servers answer with errors as plain JSON; lines marked `stream` only to the latter. `IN_NINE_HOURS` in a
+body is that time in milliseconds since 1970.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ ANSWERED_EVERY = 10  # rows between those that are answered well: a target witho
 
 
 def as_sent(line: dict[str, Any]) -> Raw:
-    body = line["body"].encode()
+    body = line["body"].replace("IN_NINE_HOURS", str(int((time.time() + 9 * 3600) * 1000))).encode()
     kind = "text/event-stream" if line.get("stream") else "text/html" if body.startswith(b"<") else "application/json"
     head = f"HTTP/1.1 {line['status']} Scripted\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
     return Raw(head.encode() + body)
