@@ -21,8 +21,11 @@ from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "mysql": 3306, "postgresql": 5432, "mssql": 1433}
 HOST = re.compile(r"[^\s\x00-\x20\x7f\\/?#@%<>^`{|}]+")  # without the characters that URL parsers disagree about
-ENTRY = re.compile(r"(?:(?P<scheme>https?)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/?#@\[\]]+)(?::(?P<port>\d{1,5}))?/?")
-LABELS = re.compile(r"(?:\*\.)?[^\s.*]+(?:\.[^\s.*]+)*")
+ENTRY = re.compile(
+    r"(?:(?P<scheme>(?i:https?))://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/?#@\[\]]+)(?::(?P<port>\d{1,5}))?/?"
+)
+LABELS = re.compile(r"(?:\*\.)?[^\s.*,;-][^\s.*,;]*(?:\.[^\s.*,;-][^\s.*,;]*)*")
+LOGIN = re.compile(r"^(\s*(?:[A-Za-z][\w+.-]*://)?)[^/?#]*@")
 ENTRY_FORMS = "api.openai.com, *.openai.azure.com, localhost:4000 or https://models.example"
 
 
@@ -69,17 +72,16 @@ class HostPattern:
     def parse(cls, text: str) -> HostPattern:
         """The pattern in a text. Raises ValueError, which says what is wrong."""
         match = ENTRY.fullmatch(text.strip())
-        if match is None or match["host"] == "*":
-            hint = "; to allow every host, remove allow_hosts" if text.strip() == "*" else ""
-            raise ValueError(f"{text!r} should be a host such as {ENTRY_FORMS}{hint}")
-        host, port = match["host"].strip("[]"), None if match["port"] is None else int(match["port"])
-        if not match["host"].startswith("[") and LABELS.fullmatch(host.removesuffix(".")) is None:
-            hint = "; * can only be the first part of a name" if "*" in host else ""
-            raise ValueError(f"{text!r} should be a host such as {ENTRY_FORMS}{hint}")
+        host = match["host"].strip("[]") if match else ""
+        named = match is not None and (match["host"].startswith("[") or LABELS.fullmatch(host.removesuffix(".")))
+        if match is None or not named:
+            shown = repr(LOGIN.sub(r"\1", text, count=1))  # a login is not repeated in a message
+            raise ValueError(f"{shown} should be a host such as {ENTRY_FORMS}{_entry_advice(text.strip())}")
+        port = None if match["port"] is None else int(match["port"])
         if port is not None and not 0 < port < 65536:
             raise ValueError(f"{text!r} has the port {port}; it should be from 1 to 65535")
         wildcard = "*." if host.startswith("*.") else ""
-        return cls(wildcard + _one_spelling(host.removeprefix("*.")), port, match["scheme"])
+        return cls(wildcard + _one_spelling(host.removeprefix("*.")), port, match["scheme"] and match["scheme"].lower())
 
     def matches(self, address: Address) -> bool:
         """Whether connections to the address are allowed."""
@@ -178,6 +180,30 @@ class Destination:
     def refusal(self, policy: EgressPolicy) -> str | None:
         """Why the policy does not allow the host; None if it does, or if that is not known before the request."""
         return None if "*" in self.address or not self.address else policy.refusal(self.address)
+
+
+def _entry_advice(text: str) -> str:
+    """How to write an entry of `allow_hosts` that is none, as the rest of a sentence; nothing if that is not clear."""
+    if text == "*":
+        return "; a list cannot allow every host: name each one"
+    if "," in text or ";" in text or len(text.split()) > 1:
+        return "; write each host as an entry of its own"
+    if re.fullmatch(r"[0-9a-fA-F.:]+/\d+", text):
+        return "; a network cannot be allowed: write each address"
+    if text.count(":") > 1 and re.fullmatch(r"[0-9a-fA-F:.]+", text):
+        return f"; write [{text}]"
+    plain = re.sub(r"^(https?)(?::/?|//)(?=[^/:\d])", r"\1://", LOGIN.sub(r"\1", text))
+    scheme, mark, rest = plain.rpartition("://")
+    if scheme not in ("", "http", "https"):
+        return "; only http and https can be named"
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0].rstrip(":")
+    host = f"*.{host.lstrip('*.')}" if host[:1] in ("*", ".") else host
+    if "*" in host.removeprefix("*."):
+        return "; * can only be the first part of a name"
+    corrected = f"{scheme}{mark}{host}"
+    entry = ENTRY.fullmatch(corrected)
+    fits = entry is not None and corrected != text and LABELS.fullmatch(entry["host"]) is not None
+    return f"; write {corrected}" if fits else ""
 
 
 def _one_spelling(host: str) -> str:

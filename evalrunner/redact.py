@@ -16,7 +16,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -44,12 +44,12 @@ ESCAPE = re.compile(
     r'|(&[a-z][a-z0-9]{1,30};)|\\(["\'\\/nrtbfv])|"(?=")',
     re.IGNORECASE | re.DOTALL,
 )
-PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
-CODE = re.compile(r"\\[uxUX]")
+PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
+CODE = re.compile(rb"\\[uxUX]")
 SHORT_ESCAPE = re.compile(r"\\[trbfv]")
 INNER_ESCAPE = re.compile(r"\0+[nrtbfv]")
 RARE = re.compile(r'\\[^"\\/n]')
-ENTITY = re.compile(r"&(?:#|[a-zA-Z][a-zA-Z0-9]{1,30};)")
+ENTITY = re.compile(rb"&(?:#|[a-zA-Z][a-zA-Z0-9]{1,30};)")
 STARTED_CODE = re.compile(r"\\u[0-9a-f]{0,3}\Z", re.IGNORECASE)
 OPTION_IN_TEXT = re.compile(r"(?<![\w.-])([\w.-]{1,100})[\"']?\s*[:=]\s*([^\s,}\]]+)")
 GAP = re.compile(r"[^\x21-\x7e]+")
@@ -59,6 +59,8 @@ URL_SAFE = str.maketrans("-_", "+/")
 DROPPED = bytes(range(33)) + b'\x7f\\"'
 COMMON = 'etaoinsrhldcum"fpgyw,b:.vk01{}[]()23456789+/jxqz'  # characters of texts, the commonest first
 GRAM = 4
+TRACE = b"0123456789gjkmpqwyz"  # that a search looks at first: rare in texts, and in no escape but those of codes
+MORE_TRACE = b"xcdhliosae"  # for secrets with few of those; never n, r, t, b, f, v and u, the letters of escapes
 WORDS_OF_FILES = frozenset(
     ["aggregates", "answers", "attempt", "baseline", "baselines", "batch", "binary", "bound", "cached", "cached_input_tokens",
      "calls", "cases", "cause", "causes", "cells", "clusters", "columns", "completed", "completion", "completions", "compared",
@@ -209,18 +211,15 @@ class _Finder:
         self.exact = [(secret, text) for secret in secrets for text in secret.exact if secret.is_unusual]
         self.numbers = [secret for secret in secrets if secret.is_number]
         self.probes = [(secret, probe) for secret in secrets for probe in secret.probes()]
-        grams = {_rarest_gram(probe) for _, probe in self.probes}
-        self.gram = re.compile(_alternatives(grams) if grams else rb"(?!)")
-        self.others = bool(self.exact or self.numbers)
+        self.gram = _search({_rarest_gram(probe) for _, probe in self.probes})
+        kept = _trace_characters(probe for _, probe in self.probes)
+        self.untraced = bytes(code for code in range(256) if LOWER[code] not in kept)
+        self.trace = _search({_rarest_gram(probe.translate(None, self.untraced)) for _, probe in self.probes})
         self.shortest = min([MIN_SECRET_LENGTH, *(len(text) for _, text in self.exact)])
 
     def redact(self, text: str) -> str:
-        if len(text) < self.shortest:
+        if len(text) < self.shortest or not self._may_have_one(text):
             return text
-        if "\\" not in text and "%" not in text and "&" not in text and not self.others:  # most short texts
-            condensed = text.encode("ascii", "ignore").translate(LOWER, DROPPED)
-            if self.gram.search(condensed) is None:
-                return text
         found = self._suspects(text)
         if not found:
             return text
@@ -234,6 +233,21 @@ class _Finder:
                 pieces += text[done:start], REDACTED
             done = end
         return "".join((*pieces, text[done:]))
+
+    def _may_have_one(self, text: str) -> bool:
+        """Whether a text needs a closer look: it has a code of a character, or the traces of a secret.
+
+        What is left of a secret without all but some characters is in what is left of the text, however it is split.
+        """
+        raw = text.encode("utf-8", "surrogatepass")
+        return (
+            self.trace.search(raw.translate(LOWER, self.untraced)) is not None
+            or (b"\\" in raw and CODE.search(raw) is not None)
+            or (b"%" in raw and PERCENT.search(raw) is not None)
+            or (b"&" in raw and ENTITY.search(raw) is not None)
+            or any(spelling in text for _, spelling in self.exact)
+            or any(secret.value in text for secret in self.numbers)
+        )
 
     def _suspects(self, text: str) -> list[_Secret]:
         """The secrets that may be in a text; an empty list for nearly every one."""
@@ -263,11 +277,8 @@ class _Finder:
 def _forms(text: str) -> Iterator[str]:
     """The text as it is, and decoded as often as it has escapes."""
     escaped = "\\" in text
-    if (
-        (escaped and CODE.search(text) is not None)
-        or ("%" in text and PERCENT.search(text) is not None)
-        or ("&" in text and ENTITY.search(text) is not None)
-    ):
+    raw = text.encode("utf-8", "surrogatepass")
+    if CODE.search(raw) is not None or PERCENT.search(raw) is not None or ENTITY.search(raw) is not None:
         yield text
         for _ in range(MAX_LAYERS):
             decoded = _decoded(text)
@@ -343,12 +354,25 @@ def _rarest_gram(probe: bytes) -> bytes:
     return max(grams, key=lambda gram: [COMMON.find(chr(code)) % len(COMMON) for code in gram])
 
 
-def _alternatives(grams: set[bytes]) -> bytes:
+def _trace_characters(probes: Iterable[bytes]) -> bytes:
+    """Characters of which each probe has some: the rare ones of texts, and others where a probe has few of them."""
+    kept = TRACE
+    for probe in probes:
+        for code in MORE_TRACE:
+            if sum(one in kept for one in probe) >= GRAM:
+                break
+            kept += bytes({code} & set(probe))
+    return kept
+
+
+def _search(grams: set[bytes]) -> re.Pattern[bytes]:
     """A pattern of all texts, by first characters: the search then skips all others at once."""
+    if not grams:
+        return re.compile(rb"(?!)")
     by_first: dict[bytes, list[bytes]] = {}
     for gram in sorted(grams):
         by_first.setdefault(gram[:1], []).append(re.escape(gram[1:]))
-    return b"|".join(re.escape(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in by_first.items())
+    return re.compile(b"|".join(re.escape(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in by_first.items()))
 
 
 _secrets: dict[str, _Secret] = {}

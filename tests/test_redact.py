@@ -81,6 +81,17 @@ def test_texts_without_a_key_stay_as_they_are() -> None:
         assert redact(text) == text
 
 
+def test_a_key_is_found_among_many_secrets_of_all_kinds() -> None:
+    """The search looks at characters that it chooses for all secrets together."""
+    for key in (*KEYS, "postgres", "0123456789", "aaaaaaaa", "пароль-секрет"):
+        register_secret(key)
+    for spelling in SPELLINGS:
+        written = SPELLINGS[spelling](KEYS[0])
+        line = json.dumps({"messages": [{"content": f'line 1\n"{written}"\n'}], "latency_s": 0.4712})
+        assert REDACTED in redact(line), spelling
+        assert not find_canaries(redact(line), {"key": KEYS[0]})
+
+
 def test_broken_escapes_before_a_key_leave_json_valid() -> None:
     for key in KEYS:
         register_secret(key)

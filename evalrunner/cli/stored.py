@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from evalrunner.cli import options
 from evalrunner.errors import SuiteError
@@ -15,7 +16,21 @@ from evalrunner.suite.options import RunOptions
 
 baseline = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Accept, show and list baselines.")
 
+
+class CacheCommands(TyperGroup):
+    """The commands of the cache. A mode of caching in their place belongs to a run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in ("all", "judges", "off"):
+            flags = {"all": "--cache", "off": "--no-cache"}.get(args[0])
+            ctx.fail(
+                f"To set the cache of a run, write: evalrun SUITE{f' {flags}' if flags else '; judges is the default'}"
+            )
+        return super().resolve_command(ctx, args)
+
+
 cache = typer.Typer(
+    cls=CacheCommands,
     no_args_is_help=True,
     help="Show or clear cached answers.",
     rich_markup_mode=None,

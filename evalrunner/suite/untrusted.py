@@ -122,9 +122,7 @@ def restrictions_of(file: Path, options: RunOptions) -> Restrictions | None:
         if options.allow_env:
             raise SuiteError("--allow-env has no effect without --untrusted: a trusted suite may read every variable")
         return None
-    for name in options.allow_env:
-        if not NAME.fullmatch(name):
-            raise SuiteError(f"--allow-env {name!r}: should be the name of one variable, such as OPENAI_API_KEY")
+    check_names(options.allow_env)
     allowed = Restrictions(
         file.parent.resolve(), options.output_dir.resolve(), hosts, frozenset(options.allow_env),
         capped=is_capped(options),
@@ -138,6 +136,21 @@ def restrictions_of(file: Path, options: RunOptions) -> Restrictions | None:
                 f"{option}: {str(path)!r} is reached through a link; name the folder itself as an absolute path"
             )
     return allowed
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises SuiteError for a value of `--allow-env` that is no name of a variable. It may be a key: it is not repeated."""
+    for name in names:
+        if NAME.fullmatch(name):
+            continue
+        plain = re.fullmatch(r"\$\{?(\w+)\}?|(\w+)=.*", name, re.DOTALL)
+        if "*" in name or "," in name:
+            advice = "repeat the option for each variable"
+        elif plain is not None and NAME.fullmatch(written := plain[1] or plain[2]):
+            advice = f"write --allow-env {written}"
+        else:
+            advice = "the value of the variable stays in the environment"
+        raise SuiteError(f"--allow-env should be the name of one variable, such as OPENAI_API_KEY; {advice}")
 
 
 def _is_linked(path: Path) -> bool:
@@ -171,6 +184,7 @@ def is_capped(options: RunOptions) -> bool:
 
 def check_spending(options: RunOptions) -> None:
     """Raises SuiteError if an untrusted suite could spend without a limit: it gets a variable, and no `--max-cost`."""
+    check_names(options.allow_env)
     if options.untrusted and options.allow_env and not is_capped(options):
         raise SuiteError(
             "--untrusted with --allow-env needs --max-cost USD: the suite decides how many calls it makes with your key"

@@ -205,6 +205,10 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
+VALUES = frozenset(["all", "false", "judges", "no", "off", "on", "true", "yes"])
+"""Words that stand for the value of an option which takes none, so that they are read as suites."""
+
+
 def load_document(path: Path, *, label: str, regular: bool = False) -> Document:
     """The document in a file. Raises SuiteError if it cannot be read or is not YAML.
 
@@ -214,7 +218,8 @@ def load_document(path: Path, *, label: str, regular: bool = False) -> Document:
         raw = read_file(path, max_bytes=MAX_BYTES, regular=regular)
     except FileNotFoundError:
         known = [str(other) for other in sorted(path.parent.glob("*.y*ml"))] if path.parent.is_dir() else []
-        raise SuiteError([Problem(label, "", f"file not found{nearest(str(path), known)}")]) from None
+        advice = "; --cache, --untrusted and the like take no value" if str(path).lower() in VALUES else ""
+        raise SuiteError([Problem(label, "", f"file not found{nearest(str(path), known)}{advice}")]) from None
     except FileTooLargeError:
         raise SuiteError(
             [Problem(label, "", f"is larger than {MAX_BYTES // 2**20} MiB; put the data into a dataset file")]
