@@ -55,6 +55,7 @@ def reevaluate_gates(
     `.env` files have an effect.
     """
     run = RunRecord.load(folder.path)
+    _require_whole_suite(run)
     if suite_file is None and options is not None:
         check_location(run.suite_file, options)
     document, gates_of, base = _document(run, suite_file, with_trust_of(run.options, options or RunOptions()))
@@ -88,6 +89,14 @@ def reevaluate_gates(
     candidate = CandidateRun(run.provenance, keys.keys, limited=run.dataset.limit == run.dataset.rows)
     context = BaselineContext(candidate, baselines, random_order=run.dataset.shuffle is not None)
     return _report(folder, run, gates_of, _check(folder, run, gates, summary, context))
+
+
+def _require_whole_suite(run: RunRecord) -> None:
+    if run.failed_from is not None:
+        raise SuiteError(
+            f"run {run.run_id} has only the samples that failed in run {run.failed_from}, on which gates say nothing; "
+            "check the gates of a run of the whole suite"
+        )
 
 
 def _summarize_rows(

@@ -55,8 +55,10 @@ from evalrunner.suite.untrusted import check_location, check_spending
 if TYPE_CHECKING:
     import httpx
 
+    from evalrunner.commands.failed import RepeatTally
     from evalrunner.commands.resume import ResumeState
     from evalrunner.compare.result import Comparison  # imported where there is something to compare
+    from evalrunner.engine.plan import FailedSamples
     from evalrunner.gates.sequential import RunMonitor
     from evalrunner.middleware.budget import Side
 
@@ -91,9 +93,16 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
     All are loaded, checked and scanned before the first call. Raises SuiteError with the problems of all of them.
     """
     if session.options.resume is not None:
+        if session.options.failed_from is not None:
+            raise SuiteError("--failed-from starts a new run, and --resume continues one; leave one of them out")
         return [await _resume(suites, session, session.options.resume, reporters)]
     if session.options.retry_errors:
         raise SuiteError("--retry-errors requires --resume RUN: it runs the failed rows of that run again")
+    if session.options.failed_from is not None and session.stored is None:
+        from evalrunner.commands.failed import options_to_repeat
+
+        suites, options = options_to_repeat(suites, session.options)
+        session = replace(session, options=options)
     if not suites:
         raise SuiteError("name a suite: evalrun SUITE…, or a run to resume: evalrun --resume last")
     check_outputs(session.options.outputs, suites=len(suites))
@@ -195,9 +204,18 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         refresh=session.options.refresh, stored_stdin=stored_stdin(session.resumed) if session.resumed else None,
         gating=session.options.gates, stored=session.stored, prefix=session.prefix,
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
-        limits=TIGHT if document.restrictions is not None else STANDARD,
+        limits=TIGHT if document.restrictions is not None else STANDARD, failed=_failed_samples(session),
     )  # fmt: skip
     return assembler.assemble(read)
+
+
+def _failed_samples(session: Session) -> FailedSamples | None:
+    """The samples that `--failed-from` selects, None without it; stored answers are selected already."""
+    if session.options.failed_from is None or session.stored is not None:
+        return None
+    from evalrunner.commands.failed import load_failed_samples
+
+    return load_failed_samples(session.options.failed_from, session.options.output_dir)
 
 
 async def execute(
@@ -256,6 +274,7 @@ class Execution:
         self.folder, self.started_at, self.resume_state = folder, started_at, resume_state
         self.started_s, self.rows = time.monotonic(), 0
         self.monitor: RunMonitor | None = None
+        self.repeat: RepeatTally | None = _repeat_tally(plan)
         self.summary = Summary(
             plan.measures, tuple(names), plan.suite.run.epochs, plan.suite.streaming, plan.design, plan.population
         )
@@ -361,6 +380,8 @@ class Execution:
         self.summary.add(row)
         self.usage.add(row)
         self.outputs.on_row(row)
+        if self.repeat is not None:
+            self.repeat.add(row)
         self.rows += 1
 
     def _count_rows_before(self) -> None:
@@ -427,6 +448,7 @@ class Execution:
             *plan.calls.notices,
             *early_stop_notices(plan, decided),
             *(self.resume_state.notices if self.resume_state is not None else ()),
+            *(self.repeat.notices() if self.repeat is not None else ()),
             *usage.errors.lines(known=stopped or ""),
         )
         return RunResult(
@@ -436,6 +458,14 @@ class Execution:
             compare_targets(plan, self.summary, {name: target.metrics for name, target in targets.items()}, usage),
             decided=decided, looks=add_look(looks, look),
         )  # fmt: skip
+
+
+def _repeat_tally(plan: Plan) -> RepeatTally | None:
+    if plan.failed is None:
+        return None
+    from evalrunner.commands.failed import RepeatTally
+
+    return RepeatTally(plan.failed, plan.measures)
 
 
 def compare_targets(
@@ -469,10 +499,16 @@ def compare_targets(
         if scorer.judge is not None
     }
     comparison = compare(summary, candidates, known, judges=judges)
-    if not summary.decided:
-        return comparison
-    note = "the run stopped when its gates were decided; p-values assume a number of samples that was fixed before"
-    return replace(comparison, notes=(note, *comparison.notes))
+    notes = []
+    if summary.decided:
+        notes.append(
+            "the run stopped when its gates were decided; p-values assume a number of samples that was fixed before"
+        )
+    if plan.failed is not None:
+        notes.append(
+            f"only samples that failed in run {plan.failed.run_id}: which target is better here may not hold for the suite"
+        )
+    return replace(comparison, notes=(*notes, *comparison.notes)) if notes else comparison
 
 
 def _names(name: str | None, others: Collection[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol, get_args
 
 from evalrunner.datasets.files import FileNotResolved, find_files, refuse_address
 from evalrunner.datasets.records import InvalidRecord, NotJsonError, Reader, Record, json_record
-from evalrunner.datasets.source import SampleSource, Source
+from evalrunner.datasets.source import SampleSelection, SampleSource, Source
 from evalrunner.domain import EMPTY
 from evalrunner.errors import EvalrunError, Problem, SuiteError, nearest
 from evalrunner.limits import STANDARD, Limits
@@ -154,18 +154,19 @@ def open_dataset(
     locate_row: Callable[[int], str] | None = None,
     restrictions: Restrictions | None = None,
     limits: Limits = STANDARD,
+    selection: SampleSelection | None = None,
 ) -> SampleSource:
     """The dataset of a suite. Raises SuiteError for a missing file, an unknown reader or wrong options.
 
     Paths are relative to `folder`. `spool_folder` holds standard input, downloads and shuffled samples while the source
     lives. `stored_stdin` is a file read in place of standard input when a run is resumed. `addresses` are those of the
     suite's trackers. `locate_row` returns the position of an inline row in the suite file. `restrictions` are those of an
-    untrusted suite.
+    untrusted suite. Only the samples of `selection` are used, if there is one.
     """
     resolver = DatasetResolver(
         spec, folder, spool_folder, stdin, stored_stdin, addresses, locate_row, restrictions, limits
     )
-    source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled)
+    source = SampleSource(spec, resolver.sources(), spool_folder, spooled=resolver.spooled, selection=selection)
     source.origin = resolver.origin
     return source
 

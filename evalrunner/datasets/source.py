@@ -16,7 +16,7 @@ import weakref
 from array import array
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -79,21 +79,36 @@ class Scan:
     nested: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SampleSelection:
+    """Ids of the samples to use. `reason` says in messages which these are: `failed in run 2026…`."""
+
+    ids: frozenset[str]
+    reason: str
+
+
 class SampleSource:
     """Samples in a fixed order with fixed ids, streamed from the source each time they are iterated over.
 
     `spooled` is the copy of standard input, None if the dataset is not read from it. `origin` is what exactly was read
-    from another system.
+    from another system. Only the samples of `selection` are used, if there is one.
     """
 
     origin: Mapping[str, str] | None = None
 
     def __init__(
-        self, spec: DatasetSpec, sources: Sequence[Source], spool_folder: Path, *, spooled: Path | None = None
+        self,
+        spec: DatasetSpec,
+        sources: Sequence[Source],
+        spool_folder: Path,
+        *,
+        spooled: Path | None = None,
+        selection: SampleSelection | None = None,
     ) -> None:
         self.spooled = spooled
         self._spec = spec
         self._rows = SourceRows(spec, tuple(sources))
+        self._selection = selection
         self._spool_folder = spool_folder
         self._shuffle: Shuffle | None = None
         self._stamps: list[tuple[int, int] | None] = []
@@ -131,12 +146,19 @@ class SampleSource:
                 report.on_problem(Problem(location, "", message), group=(SAMPLES, message), whole=whole)
         problems = self._rows.problems(report, ids)
         if problems or not count:
-            raise SuiteError(problems or [self._rows.empty_reason(report)])
+            raise SuiteError(problems or [self._empty_reason(report)])
         self._repeats, self._count = ids.repeats, count
         notices = (*self._rows.notices(), *_list_notices(lists, report), *_duplicate_notices(ids.repeats))
         return Scan(
             count, tuple(report.columns), digest.hexdigest(), notices, answered, prefix_digest, tuple(report.nested)
         )
+
+    def _empty_reason(self, report: ScanReport) -> Problem:
+        if self._selection is None or not report.rows:
+            return self._rows.empty_reason(report)
+        where = f" where {dict(self._spec.where)}" if self._spec.where else ""
+        samples = f"none of the {len(self._selection.ids):,} samples that {self._selection.reason}"
+        return Problem("", "dataset", f"{samples} is in {self.display_name}{where}; did their ids or texts change?")
 
     def __iter__(self) -> Iterator[Sample]:
         """The samples, with the ids and in the order of the scan. Raises RunError if the source has changed."""
@@ -151,7 +173,7 @@ class SampleSource:
             if source.stamp() != stamp:
                 raise RunError(f"{source.display_name} changed after it was checked; run again")
         count = 0
-        samples = self._rows.iter_samples(StrictObserver(), LaterPassIds(self._repeats))
+        samples = self._selected(self._rows.iter_samples(StrictObserver(), LaterPassIds(self._repeats)))
         for sample, _ in itertools.islice(samples, self._spec.limit):
             count += 1
             if count > (self._count or 0):
@@ -160,9 +182,17 @@ class SampleSource:
         if count != self._count:
             raise RunError(f"the dataset changed after it was checked: it had {self._count:,} samples; run again")
 
+    def _selected(self, samples: Iterator[tuple[Sample, str]]) -> Iterator[tuple[Sample, str]]:
+        """The samples of the selection, numbered anew; all of them if there is none."""
+        if self._selection is None:
+            return samples
+        ids = self._selection.ids
+        chosen = ((sample, location) for sample, location in samples if sample.id in ids)
+        return ((replace(sample, index=place), location) for place, (sample, location) in enumerate(chosen))
+
     def _in_order(self, report: ScanReport, ids: FirstPassIds) -> Iterator[tuple[Sample, str]]:
         """The samples of the first pass with their locations, in the order of the run."""
-        samples = self._rows.iter_samples(report, ids)
+        samples = self._selected(self._rows.iter_samples(report, ids))
         if self._spec.shuffle is None:
             return itertools.islice(samples, self._spec.limit)
         self._spool_folder.mkdir(parents=True, exist_ok=True)

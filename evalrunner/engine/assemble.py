@@ -22,6 +22,7 @@ from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
 from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversations_of, foreign_baselines
 from evalrunner.engine.destinations import destinations_of
 from evalrunner.engine.plan import (
+    FailedSamples,
     Plan,
     PlannedModel,
     PlannedScorer,
@@ -30,7 +31,7 @@ from evalrunner.engine.plan import (
     StoredSamples,
     provenance_of,
 )
-from evalrunner.errors import Problem, SuiteError, nearest
+from evalrunner.errors import Problem, SuiteError, listed, nearest
 from evalrunner.gates.build import GateBuilder, SampleKeyIndex, reject_incompatible
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.limits import STANDARD, Limits
@@ -74,7 +75,8 @@ class Assembler:
     `stop` is the stop signal of the command, `timing` the clock of its waits. `stored_stdin` is the copy of standard
     input in the folder of a resumed run. Without `gating` no baseline is read. `candidate` is the run that gates compare
     with a baseline, if it exists already. `stored` answers are scored instead of calling targets. `prefix` is the number
-    of samples of a resumed run, whose content is compared with the first ones of the dataset. `limits` are those of
+    of samples of a resumed run, whose content is compared with the first ones of the dataset. `failed` samples are the
+    only ones used, if given. `limits` are those of
     patterns and templates.
     """
 
@@ -95,6 +97,7 @@ class Assembler:
     stored: StoredAnswers | None = None
     prefix: int | None = None
     limits: Limits = STANDARD
+    failed: FailedSamples | None = None
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite. Raises SuiteError with every problem of the file."""
@@ -109,6 +112,8 @@ class Assembler:
         calls = MiddlewareStack(
             suite.run, StopSignal(self.stop), self.timing, cache_folder() / CACHE_FILE, self.trace, self.refresh
         )
+        if self.failed is not None:
+            self._select_failed(suite)
         targets = [item for spec in suite.targets if (item := self._target(suite, spec, calls)) is not None]
         scorers = [scorer for spec in suite.scorers if (scorer := self._scorer(suite, spec, calls)) is not None]
         design = design_of(suite, self.document)
@@ -123,13 +128,15 @@ class Assembler:
         assert dataset is not None  # None is a problem
         columns = ColumnCheck(design, conversations=conversations_of(suite))
         keys = SampleKeyIndex() if baselines else None
-        check = DatasetCheck(suite, targets, scorers, columns, gates, rescored=self.stored is not None)
+        check = DatasetCheck(
+            suite, targets, scorers, columns, gates if self.failed is None else (), rescored=self.stored is not None
+        )
         scan = self._guard(
             suite.dataset.key_path, lambda: dataset.scan(keys.then(check) if keys else check, prefix=self.prefix)
         )
         if scan is not None:
             check.report(self.document, scan, dataset.display_name)
-            scan = replace(scan, notices=(*scan.notices, *check.notices(scan)))
+            scan = replace(scan, notices=(*scan.notices, *check.notices(scan), *self._absent_failed(suite, scan.count)))
         else:
             check.report_unscanned(self.document)
         self.document.raise_problems()
@@ -145,8 +152,34 @@ class Assembler:
         return Plan(
             suite, dataset, scan, tuple(targets), tuple(scorers), gates, calls, provenance, models, design=design,
             baselines=baselines, keys=keys.keys if keys is not None else {}, stored=self.stored,
-            population=replace(columns.population, count=count),
+            population=replace(columns.population, count=count), failed=self.failed,
         )  # fmt: skip
+
+    def _select_failed(self, suite: Suite) -> None:
+        """Reduce the failed samples to those of the suite's targets. Raises SuiteError if there are none."""
+        assert self.failed is not None  # the caller has checked
+        if self.failed.suite != suite.name:
+            message = (
+                f"--failed-from: run {self.failed.run_id} is of suite {self.failed.suite!r}, not of {suite.name!r}"
+            )
+            raise SuiteError(message)
+        names = [spec.name for spec in suite.targets]
+        self.failed = self.failed.of(names)
+        if not self.failed.selection.ids:
+            of = "the target" if len(names) == 1 else "the targets"
+            raise SuiteError(f"--failed-from: no row of {of} {listed(names, 'and')} failed in run {self.failed.run_id}")
+
+    def _absent_failed(self, suite: Suite, count: int) -> Sequence[str]:
+        """A notice about failed samples that the dataset does not have, unless a limit may have left them out."""
+        if self.failed is None or suite.dataset.limit is not None:
+            return ()
+        selection = self.failed.selection
+        absent = len(selection.ids) - count
+        return (
+            [f"{absent:,} of the {len(selection.ids):,} samples that {selection.reason} are not in the dataset"]
+            if absent
+            else ()
+        )
 
     def _check_hosts(self, suite: Suite) -> None:
         """Raises SuiteError if a host that the suite names is not among those that it allows; nothing was contacted."""
@@ -174,6 +207,7 @@ class Assembler:
             locate_row=lambda number: self.document.problem_at((*suite.dataset.key_path, "rows", number), "").where,
             restrictions=None if self.document.is_owners(("dataset", "path")) else self.document.restrictions,
             limits=self.limits,
+            selection=self.failed.selection if self.failed is not None else None,
         )
 
     def _guard(self, path: KeyPath, make: Callable[[], Any]) -> Any:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalrunner.baselines.file import Baseline, RunRef, SampleKey
 from evalrunner.datasets.columns import digest_line
-from evalrunner.datasets.source import SampleSource, Scan
+from evalrunner.datasets.source import SampleSelection, SampleSource, Scan
 from evalrunner.domain import EMPTY, Cell, Completion, Row, Sample, Target, row_name
 from evalrunner.endpoints.factory import EndpointHandle
 from evalrunner.endpoints.pricing import KnownPrice, PriceBook, PricedEndpoint, WorstCase, check_cap
@@ -175,12 +175,31 @@ class StoredAnswers:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedSamples:
+    """The samples with a failed row in an earlier run: their ids, by target."""
+
+    run_id: str
+    suite: str
+    ids: Mapping[str, frozenset[str]]
+
+    def of(self, targets: Sequence[str]) -> FailedSamples:
+        """Those of the targets that a new run has too, or of all if it has none of them, such as of another model."""
+        same = {name: ids for name, ids in self.ids.items() if name in targets}
+        return replace(self, ids=same or self.ids)
+
+    @property
+    def selection(self) -> SampleSelection:
+        """The samples with a failed row of any target."""
+        return SampleSelection(frozenset().union(*self.ids.values()), f"failed in run {self.run_id}")
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A suite, assembled and scanned. `calls` is the middleware that its endpoints share.
 
     `provenance` describes what will be run. `models` are the models it asks, `prices` their prices by side and name.
     `baselines` are those that gates name, as far as they exist; `keys` identify samples by their place, for gates on a
-    baseline. `population` are the groups of all samples. `stored` holds the answers to score if no target is asked. `rows_before` is how many rows a resumed run
+    baseline. `population` are the groups of all samples. `stored` holds the answers to score if no target is asked. `failed` are the samples of an earlier run to which the dataset is reduced. `rows_before` is how many rows a resumed run
     has already.
     """
 
@@ -200,6 +219,7 @@ class Plan:
     keys: Mapping[int, SampleKey] = field(default_factory=dict)
     stored: StoredAnswers | None = None
     population: Population | None = None
+    failed: FailedSamples | None = None
 
     @property
     def rows(self) -> int:

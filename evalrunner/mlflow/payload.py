@@ -249,7 +249,7 @@ def run_tags(stored: StoredRun, settings: Settings) -> dict[str, str]:
         **{"/".join(map(legal_step, name.split("/"))): value for name, value in settings.tags.items()},
         **common_tags(stored),
         "mlflow.note.content": plain_markdown(str(run.resolved.get("description") or "")) or None,
-        "evalrun.verdict": run.verdict,
+        "evalrun.verdict": run.verdict if run.failed_from is None else None,  # no baseline for later runs
         "evalrun.exit_code": run.exit_code,
         "evalrun.stopped": run.stopped,
         "evalrun.epochs": run.epochs,

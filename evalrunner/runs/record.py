@@ -270,6 +270,14 @@ class RunRecord(Provenance):
         return self.status != "running"
 
     @property
+    def failed_from(self) -> str | None:
+        """The run whose failed samples are the only ones of this run; None for a run of the whole dataset.
+
+        Such a run has no verdict and is no baseline: its samples were selected because they failed.
+        """
+        return self.options.get("failed_from")
+
+    @property
     def provenance(self) -> Provenance:
         """What the numbers are of: with stored answers, the targets are those that gave them."""
         return Provenance(

@@ -74,7 +74,7 @@ class RunOptions:
 
     `targets` are names of the suite's targets, or model strings. `where` maps a column to a value. `settings`
     are `key.path=value`, typed as YAML. `outputs` are paths whose extension selects the format. `refresh` ignores
-    cached answers. `env_files` are read for `${VAR}` in place of `.env`; without `env_file` no such file is. `resume` names a run to continue, and `retry_errors` runs its failed rows again. `mlflow` is the
+    cached answers. `env_files` are read for `${VAR}` in place of `.env`; without `env_file` no such file is. `resume` names a run to continue, and `retry_errors` runs its failed rows again. `failed_from` names a run whose failed samples are run again as a new run, without gates. `mlflow` is the
     address of the tracking server to send the run to, or "" for the one of the suite or the environment;
     `mlflow_required` ends a run that could not be sent with exit code 3. `wait_scale` is real seconds per second of
     waiting between calls; tests of your suites pass less than 1.
@@ -163,6 +163,7 @@ class RunOptions:
     )
     resume: str | None = option("Resume a run: its id, prefix, path, or last.", metavar="RUN", stored=False)
     retry_errors: bool = option("With --resume: retry rows that failed.", default=False, stored=False)
+    failed_from: str | None = option("Only samples with a failed row in this run.", metavar="RUN")
     wait_scale: float = field(default=1.0)
     seed: int | None = option("Random seed.", metavar="N", sets="run.seed")
     settings: tuple[str, ...] = option(
