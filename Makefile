@@ -9,7 +9,7 @@ VERSIONED = not slow and not model and not litellm and not mlflow and not hf and
 # Everything that `pip install 'evalrunner[all]'` brings, in its newest versions.
 SHIPPED = dist/requirements.txt
 
-.PHONY: demo test test-slow test-all test-lowest test-newest mutants compiled check format bench dist audit licenses clean
+.PHONY: demo test test-slow test-all test-lowest test-newest mutants compiled check format bench docs dist audit licenses clean
 
 demo: .venv/.demo
 	$(BIN)/evalrun suites/qa.yaml
@@ -53,6 +53,10 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/transports.py
 	$(BIN)/python benchmarks/report.py
+
+# Build the documentation as a site in dist/site. Broken links are errors.
+docs: .venv/.dev
+	$(BIN)/zensical build --clean --strict
 
 # Build a wheel and a source distribution in dist/.
 dist: .venv/.dev
