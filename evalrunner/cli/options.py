@@ -30,6 +30,7 @@ Diff = Annotated[
     int | None,
     typer.Option("--diff", min=0, metavar="N", help="Samples to show on which targets differ most. Default: 3."),
 ]
+JunitRows = Annotated[bool, typer.Option("--junit-rows", help="Add the rows to JUnit reports.")]
 DEFAULT_DIFF = 3
 OUTPUT_FORMATS = " ".join(name for name in BUILTIN["reporters"] if name.startswith("."))
 """The extensions of outputs, in place of this name in the docstring of a command."""

@@ -51,12 +51,13 @@ def show(
         int | None,
         typer.Option("--max-kib", min=4, metavar="KIB", help="Maximum size of a .md; GitHub comments allow 60."),
     ] = None,
+    junit_rows: options.JunitRows = False,
 ) -> None:
     """Show a stored run: verdict, metrics, gates and rows.
 
     Formats of --output: OUTPUT_FORMATS
     """
-    from evalrunner.reports.outputs import replay, send_rows
+    from evalrunner.reports.outputs import check_junit_rows, replay, send_rows
     from evalrunner.reports.terminal import TerminalReporter
     from evalrunner.reports.view import stored_view
     from evalrunner.runs.folder import find_run
@@ -65,11 +66,13 @@ def show(
     paths = [Path(path) for path in output or ()]
     if max_kib is not None and not any(path.suffix.lower() == ".md" for path in paths):
         raise SuiteError("--max-kib limits the size of a Markdown file; add -o PATH.md")
+    if junit_rows:
+        check_junit_rows(paths)
     if paths:
         if verbose:
             raise SuiteError("--verbose changes what is printed, and -o prints nothing; leave one of them out")
         sizes = {} if max_kib is None else {"max_bytes": max_kib * 1024}
-        _print_notices(replay(folder, paths, runs=run_options.output_dir, failed_only=failed, **sizes))
+        _print_notices(replay(folder, paths, runs=run_options.output_dir, failed_only=failed, rows=junit_rows, **sizes))
     else:
         send_rows(
             stored_view(folder, run_options.output_dir),
@@ -108,6 +111,7 @@ def report(
         list[str] | None,
         typer.Option("--output", "-o", metavar="PATH", help="Write PATH instead. Repeatable."),
     ] = None,
+    junit_rows: options.JunitRows = False,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
     """Write the report or other outputs of a stored run.
@@ -116,15 +120,17 @@ def report(
     """
     import webbrowser
 
-    from evalrunner.reports.outputs import replay
+    from evalrunner.reports.outputs import check_junit_rows, replay
     from evalrunner.runs.folder import REPORT_FILE, find_run
 
     folder = find_run(run, run_options.output_dir)
     paths = [Path(name) for name in output or ()] or [folder.path / REPORT_FILE]
+    if junit_rows:
+        check_junit_rows(paths)
     pages = [path for path in paths if path.suffix.lower() == ".html"]
     if show and not pages:
         pages = [folder.path / REPORT_FILE]
-    _print_notices(replay(folder, list(dict.fromkeys([*paths, *pages])), runs=run_options.output_dir))
+    _print_notices(replay(folder, list(dict.fromkeys([*paths, *pages])), runs=run_options.output_dir, rows=junit_rows))
     for path in paths:
         typer.echo(path)
     if show:

@@ -40,7 +40,7 @@ from evalrunner.errors import Problem, RunError, SuiteError, exhausted
 from evalrunner.limits import STANDARD, TIGHT
 from evalrunner.middleware.deadline import StopSignal, Timing, row_real_time_left_s
 from evalrunner.redact import redact, register_environment
-from evalrunner.reports.outputs import check_distinct, check_outputs, open_outputs
+from evalrunner.reports.outputs import check_distinct, check_junit_rows, check_outputs, in_ci, open_outputs
 from evalrunner.reports.view import RunView, view_at_start, view_of
 from evalrunner.runs.folder import ROWS_FILE, RUN_FILE, RunFolder, RunLock, create_run_folder
 from evalrunner.runs.provenance import part_differences
@@ -106,6 +106,8 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
     if not suites:
         raise SuiteError("name a suite: evalrun SUITE…, or a run to resume: evalrun --resume last")
     check_outputs(session.options.outputs, suites=len(suites))
+    if session.options.junit_rows:
+        check_junit_rows(session.options.outputs, ci=in_ci(os.environ))
     results: list[RunResult] = []
     try:
         async with _planned(suites, session) as plans:
@@ -135,6 +137,8 @@ async def _resume(
         candidate=RunRef.of(stored.record),
     )  # fmt: skip
     check_outputs(session.options.outputs, suites=1)
+    if session.options.junit_rows:
+        check_junit_rows(session.options.outputs, ci=in_ci(os.environ))
     with RunLock(stored.folder.path):
         async with _planned(suites or [suite], session) as (plan,):
             result = await execute(plan, session.options, reporters, load_resume_state(stored, plan))
@@ -285,7 +289,7 @@ class Execution:
         elif plan.stored is not None:
             self.record = replace(self.record, looks=plan.stored.looks)
         self.view = view_at_start(plan, folder, self.record)
-        self.outputs = open_outputs(self.view, options.outputs, os.environ)
+        self.outputs = open_outputs(self.view, options.outputs, os.environ, rows=options.junit_rows)
 
     async def run(self) -> RunResult:
         """The result, with every file written. Raises RunError if the disk refuses."""

@@ -1,6 +1,6 @@
-"""`junit.xml`: a test suite for each target with a case for every row, and one for the gates.
+"""`junit.xml`: a test suite with a case for every gate; with rows also one for each target with a case for every row.
 
-A row is an *error* where its call or one of its scorers failed, a *failure* where a score is on the bad half of its
+A run without gates has one case, which fails if it stopped early. A row is an *error* where its call or one of its scorers failed, a *failure* where a score is on the bad half of its
 range, *skipped* where a scorer gave no score, or none of them applies; else it passed. A gate that failed is a
 failure, one that cannot be trusted an error, one that decides nothing is skipped unless it blocks.
 """
@@ -27,6 +27,7 @@ from evalrunner.verdicts import FAILED, VERDICTS
 
 MAX_TEXT = 500  # characters of an input or output: CI systems keep cases for ever, and refuse files of 30 MB
 MAX_NAME = 200
+MAX_START = 60  # characters of the input in the name of a case
 FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 §2.2
 # allowed in XML, but harmful in a page or a terminal
 LINE_END = re.compile(r"\r\n?")  # which a terminal would take for a way to the start of the line
@@ -54,23 +55,24 @@ class Counts:
 
 
 class JUnitReporter:
-    """Writes `.xml`: JUnit, with a test suite for each target and one for the gates."""
+    """Writes `.xml`: JUnit, with a test suite for the gates and, with `rows`, one for each target."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, rows: bool = False) -> None:
+        self.path, self.rows = path, rows
 
     def on_start(self, run: RunView, /) -> None:
-        self.suite, self.measures, self.targets = run.suite, run.measures, list(run.targets)
+        self.suite, self.measures, self.targets = run.suite, run.measures, list(run.targets) if self.rows else []
         self.missing: dict[str, list[str]] = {}
         self.counts = {name: Counts() for name in self.targets}
         self.cases = SpooledLines(self.path.parent, self.targets)
 
     def on_row(self, row: Row, /) -> None:
+        if not self.rows:
+            return
         result, message, kind = row_result(row, self.measures)
         time_s = row.answer.latency_s or 0.0 if isinstance(row.answer, Completion) else 0.0
-        name = row.sample.id if row.epoch == 1 else f"{row.sample.id} (epoch {row.epoch})"
-        body = _texts(row) if result in ("failure", "error") else ""
-        case = _case(f"{self.suite}.{row.target}", name, time_s, _result(result, message, kind, body))
+        body = _texts(row, self.measures) if result in ("failure", "error") else ""
+        case = _case(f"{self.suite}.{row.target}", case_name(row), time_s, _result(result, message, kind, body))
         self.counts[row.target].add(result, time_s)
         self.cases.add(row, case.encode())
 
@@ -85,7 +87,7 @@ class JUnitReporter:
         planned = run.answers_planned
         self.missing = {name: list(missing_lines(target.metrics, planned)) for name, target in run.targets.items()}
         gates = Counts()
-        gate_cases = [_gate_case(self.suite, gate, run, gates) for gate in run.gates]
+        gate_cases = [_gate_case(self.suite, gate, run, gates) for gate in run.gates] or [_run_case(run, gates)]
         every = [*self.counts.values(), gates]
         totals = Counts(*(sum(getattr(counts, name) for counts in every) for name in ("tests", *RESULTS)))
         yield b"<?xml version='1.0' encoding='UTF-8'?>\n"
@@ -98,10 +100,16 @@ class JUnitReporter:
             open_target = target
             yield case
         yield from self._heads(open_target, len(self.targets), stamp)
-        if gate_cases:
-            yield _head(f"{self.suite}.gates", gates, stamp)
-            yield from (case.encode() for case in gate_cases)
-            yield END_OF_SUITE
+        yield _head(f"{self.suite}.gates", gates, stamp)
+        yield from (case.encode() for case in gate_cases)
+        if not self.rows:  # else beside the rows of each target
+            lines = [
+                f"{name}: {line}" if len(self.missing) > 1 else line
+                for name, each in self.missing.items()
+                for line in each
+            ]
+            yield from _output(lines)
+        yield END_OF_SUITE
         yield b"</testsuites>\n"
 
     def _heads(self, before: int, target: int, stamp: str) -> Iterator[bytes]:
@@ -116,9 +124,20 @@ class JUnitReporter:
 
     def _missing(self, target: str) -> Iterator[bytes]:
         """Which scorers of a target lack scores, and why, as output of its suite."""
-        if lines := self.missing.get(target):
-            text = html.escape("\n".join(_cut(line, MAX_TEXT) for line in lines), quote=False)
-            yield f"    <system-out>{text}</system-out>\n".encode()
+        yield from _output(self.missing.get(target, ()))
+
+
+def _output(lines: Sequence[str]) -> Iterator[bytes]:
+    if lines:
+        text = html.escape("\n".join(_cut(line, MAX_TEXT) for line in lines), quote=False)
+        yield f"    <system-out>{text}</system-out>\n".encode()
+
+
+def case_name(row: Row) -> str:
+    """`31d6fad9 (epoch 2) Ticket #1021: which team…`: the id, and the start of the input on one line."""
+    epoch = f" (epoch {row.epoch})" if row.epoch > 1 else ""
+    start = " ".join(_cut(plain_text(row.sample.input), MAX_START).split())
+    return f"{_cut(row.sample.id, MAX_NAME - MAX_START - 20)}{epoch} {start}".rstrip()
 
 
 def row_result(row: Row, measures: Sequence[Measure]) -> tuple[str | None, str, str]:
@@ -159,6 +178,13 @@ def _gate_case(suite: str, gate: GateResult, view: RunView, counts: Counts) -> s
     return _case(f"{suite}.gates", name, 0.0, _result(result, gate.reason, gate.verdict, body))
 
 
+def _run_case(view: RunView, counts: Counts) -> str:
+    """The case of a run without gates: CI systems refuse a report without a test."""
+    result = "error" if view.stopped else None
+    counts.add(result)
+    return _case(f"{view.suite}.gates", "the run finished", 0.0, _result(result, view.stopped or "", "stopped", ""))
+
+
 def _head(name: str, counts: Counts, stamp: str) -> bytes:
     attributes = f'{_numbers(counts)} skipped="{counts.skipped}" timestamp="{stamp}"'
     return f"  <testsuite name={_attribute(name)} {attributes}>\n".encode()
@@ -182,11 +208,19 @@ def _result(result: str | None, message: str, kind: str, body: str) -> str:
     return f"<{result} message={_attribute(message)} type={_attribute(kind)}>{html.escape(_cut(body, 4_000), quote=False)}</{result}>"
 
 
-def _texts(row: Row) -> str:
+def _texts(row: Row, measures: Sequence[Measure]) -> str:
+    """The failing checks with their reasons, a line each, then the texts of the row."""
+    checks = []
+    for measure in measures:
+        cell = row.cells.get(measure.name)
+        if cell is not None and (cell.state == "error" or missed(cell, measure)):
+            reason = cell.message or str((cell.detail or {}).get("explanation") or "")
+            value = number(cell.value) if cell.state == "scored" else cell.state
+            checks.append(f"{measure.name}: {value}{f', {_cut(reason, MAX_TEXT)}' if reason else ''}")
     answer = row.answer
     output = answer.text if isinstance(answer, Completion) else str(answer)
     texts = {"input": plain_text(row.sample.input), "expected": " | ".join(row.sample.expected), "output": output}
-    return "\n".join(f"{name}: {_cut(text, MAX_TEXT)}" for name, text in texts.items() if text)
+    return "\n".join([*checks, *(f"{name}: {_cut(text, MAX_TEXT)}" for name, text in texts.items() if text)])
 
 
 def _attribute(text: str) -> str:

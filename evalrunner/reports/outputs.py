@@ -53,6 +53,12 @@ def check_outputs(outputs: Sequence[str], *, suites: int = 1) -> None:
             raise MissingExtraError(f"-o {output!r}", extra)
 
 
+def check_junit_rows(outputs: Sequence[str | Path], *, ci: bool = False) -> None:
+    """Refuse rows for a JUnit report that is not written. Raises SuiteError."""
+    if not ci and not any(Path(path).suffix.lower() == ".xml" for path in outputs):
+        raise SuiteError("--junit-rows adds the rows to a JUnit report, and none is written; add -o PATH.xml")
+
+
 def check_distinct(outputs: Sequence[str], suites: Sequence[str]) -> None:
     """Refuse outputs that suites of one name would overwrite. Raises SuiteError."""
     twice = next((name for place, name in enumerate(suites) if name in suites[:place]), None)
@@ -130,8 +136,11 @@ def _copy(source: Path, path: Path) -> None:
         shutil.copyfile(source, part)
 
 
-def open_outputs(run: RunView, outputs: Sequence[str], environ: Mapping[str, str]) -> Outputs:
-    """The files of a live run: those of its folder, those of `-o`, and in CI the summary and JUnit."""
+def open_outputs(run: RunView, outputs: Sequence[str], environ: Mapping[str, str], **options: Any) -> Outputs:
+    """The files of a live run: those of its folder, those of `-o`, and in CI the summary and JUnit.
+
+    `options`, such as `rows` of JUnit, go to the reporters that have them.
+    """
     wanted: dict[str, list[Path]] = {}
     for extension in (*DEFAULT_FORMATS, *(CI_FORMATS if in_ci(environ) else ())):
         wanted[extension] = [run.folder / RUN_FILES[extension]]
@@ -140,7 +149,7 @@ def open_outputs(run: RunView, outputs: Sequence[str], environ: Mapping[str, str
         own = [run.folder / RUN_FILES[extension]] if extension in RUN_FILES else []
         wanted.setdefault(extension, own).append(Path(output.replace("{suite}", run.suite)))
     selected = [
-        Output(paths[0], load("reporters", extension)(paths[0]), paths[1:], optional=extension in CI_FORMATS)
+        Output(paths[0], _reporter(paths[0], options), paths[1:], optional=extension in CI_FORMATS)
         for extension, paths in wanted.items()
     ]
     if ".md" in wanted and (step := environ.get("GITHUB_STEP_SUMMARY")):

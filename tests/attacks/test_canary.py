@@ -139,7 +139,7 @@ def test_no_key_is_in_any_file_or_output(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
     use_variables(monkeypatch)
-    more = ["-o", "t.csv", "-o", "t.xlsx", "-o", "junit.xml", "-o", "summary.md", "-o", "t.parquet"]
+    more = ["-o", "t.csv", "-o", "t.xlsx", "-o", "junit.xml", "-o", "summary.md", "-o", "t.parquet", "--junit-rows"]
     if importlib.util.find_spec("mlflow") is not None:
         more += ["--mlflow", f"sqlite:///{tmp_path}/mlflow.db"]
     with ScriptedServer() as server:

@@ -75,7 +75,7 @@ def outputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     suite = {**SUITE, "description": " ".join(text for text in TEXTS if text.isprintable())}
     Path("s.json.yaml").write_text(json.dumps(suite))
     names = ("t.csv", "t.xlsx", "junit.xml", "summary.md")
-    done = command("run", "s.json.yaml", *(part for name in names for part in ("-o", name)))
+    done = command("run", "s.json.yaml", "--junit-rows", *(part for name in names for part in ("-o", name)))
     assert done.code in (1, 3), done.err
     terminal = done.out + done.err
     for args in (

@@ -206,7 +206,7 @@ def test_the_gitlab_job_writes_its_junit_report_to_the_declared_path(repository:
     done = repository.run("\n".join(job["script"]))
     assert (done.returncode, 1 in job["allow_failure"]["exit_codes"]) == (1, False)
     (report,) = repository.folder.glob(job["artifacts"]["reports"]["junit"])
-    assert (JUnitXml.fromfile(str(report)).tests, JUnitXml.fromfile(str(report)).failures) == (202, 62)
+    assert (JUnitXml.fromfile(str(report)).tests, JUnitXml.fromfile(str(report)).failures) == (2, 2)
 
 
 def test_the_jenkins_pipeline_writes_its_junit_report_to_the_declared_path(repository: Repository) -> None:
@@ -216,4 +216,4 @@ def test_the_jenkins_pipeline_writes_its_junit_report_to_the_declared_path(repos
     done = repository.run(command)
     assert done.returncode == 0, done.stderr
     (report,) = repository.folder.glob(pattern)
-    assert JUnitXml.fromfile(str(report)).failures == 1
+    assert (JUnitXml.fromfile(str(report)).tests, JUnitXml.fromfile(str(report)).failures) == (2, 0)

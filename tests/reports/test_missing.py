@@ -108,7 +108,8 @@ HALF = "16 of 40 answers scored, 16 skipped (40%), 8 unscored (empty answer); un
 def test_every_output_states_the_same_missing_answers(view) -> None:
     assert list(missing_lines(next(iter(view.targets.values())).metrics)) == [f"exact_match: {EXACT}", f"half: {HALF}"]
     replay(RunFolder(view.folder), [Path("again.xml"), Path("again.md")], runs=Path("runs"))
-    for name in ("s.xml", "again.xml"):
+    replay(RunFolder(view.folder), [Path("rows.xml")], runs=Path("runs"), rows=True)
+    for name in ("s.xml", "again.xml", "rows.xml"):
         junit = Path(name).read_text()
         assert f"<system-out>exact_match: {EXACT}\nhalf: {HALF}</system-out>" in junit
     for name in ("s.md", "again.md"):
