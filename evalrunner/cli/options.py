@@ -18,6 +18,9 @@ from evalrunner.suite.options import RunOptions, options_of
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, unique prefix, path, or last.")]
 Runs = Annotated[list[str], typer.Argument(metavar="RUN…", help="Run ids, unique prefixes, paths, or last.")]
+MaybeRuns = Annotated[
+    list[str] | None, typer.Argument(metavar="RUN…", help="Run ids, unique prefixes, paths, or last.")
+]
 Suites = Annotated[list[str], typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
 MaybeSuites = Annotated[list[str] | None, typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
 SuiteFile = Annotated[

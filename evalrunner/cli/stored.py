@@ -137,6 +137,49 @@ def report(
         webbrowser.open(pages[0].resolve().as_uri())
 
 
+@options.takes_options("comment")
+def comment(
+    run_options: RunOptions,
+    runs: options.MaybeRuns = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write PATH instead of printing.")
+    ] = None,
+    link: Annotated[
+        str | None, typer.Option("--link", metavar="URL", help="Where the reports are, such as an artifact.")
+    ] = None,
+    max_kib: Annotated[
+        int, typer.Option("--max-kib", min=4, max=64, metavar="KIB", help="Maximum size of the comment.")
+    ] = 60,
+) -> None:
+    """Write a pull request comment about stored runs.
+
+    Markdown for GitHub and GitLab: verdicts, gates, leaderboard, rows that got worse, cost. Without RUN it is the newest
+    run. Nothing is sent.
+    """
+    from evalrunner.reports.comment import ChangedRows, render_comment
+    from evalrunner.reports.outputs import send_rows
+    from evalrunner.reports.view import stored_view
+    from evalrunner.runs.folder import find_run
+    from evalrunner.storage import write_text
+
+    if link is not None and not link.startswith(("https://", "http://")):
+        raise SuiteError(f"--link {link!r}: the address should start with https://")
+    folders = {
+        folder.path.resolve(): folder for folder in (find_run(run, run_options.output_dir) for run in runs or ["last"])
+    }
+    changed = []
+    for folder in folders.values():
+        view = stored_view(folder, run_options.output_dir)
+        rows = ChangedRows(view)
+        send_rows(view, [rows])
+        changed.append(rows)
+    text = render_comment(changed, max_bytes=max_kib * 1024, link=link)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(output, text)
+
+
 @options.takes_options("compare")
 def compare(
     run_options: RunOptions,

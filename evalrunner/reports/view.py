@@ -138,7 +138,7 @@ def sentence(view: RunView) -> str:
     if view.word == "INTERRUPTED":
         return f"Interrupted after {view.rows:,} of {counted(view.rows_planned, 'row')}."
     if view.word == DONE:
-        return "There are no gates, so there is no verdict."
+        return "No gate was checked, so there is no verdict."
     early = f" It also stopped early: {view.stopped}." if view.stopped else ""
     first = view.gates_worst_first[0] if view.gates else None
     if view.verdict == "fail" and first is not None:

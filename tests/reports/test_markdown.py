@@ -105,7 +105,7 @@ def test_summary_shows_verdict_then_gates_metrics_and_rows() -> None:
             {"verdict": "pass", "exit_code": 0, "gates": (replace(GATE, verdict="no_baseline", reason="none yet"),)},
             "0 of 1 gate passed; no baseline: exact_match >= 0.8 is 0.500: none yet.",
         ),
-        ({"verdict": "pass", "exit_code": 0, "gates": ()}, "There are no gates, so there is no verdict."),
+        ({"verdict": "pass", "exit_code": 0, "gates": ()}, "No gate was checked, so there is no verdict."),
         ({"exit_code": 130, "rows": 4}, "Interrupted after 4 of 10 rows."),
         ({"verdict": None, "exit_code": None}, "The run did not finish; the numbers cover the rows on disk."),
     ],
