@@ -25,6 +25,8 @@ class Limits:
     """Million characters (2**20) of one record; the largest value of the option `max_record_mb` if `fixed`, else its default."""
     entries: int = 250_000
     """Files and folders that are looked at for a glob."""
+    files: int = 10_000
+    """Files that a glob may match."""
     stdin_bytes: int = 4 * 2**30
     """Bytes of a dataset on standard input, which are copied to a file."""
     fixed: bool = False
@@ -34,6 +36,6 @@ class Limits:
 STANDARD: Final = Limits()
 TIGHT: Final = Limits(
     match_s=1.0, template_steps=20_000, template_s=2.0, text=1024 * 1024, items=20_000, bits=4_096,
-    record_mb=4, entries=20_000, fixed=True,
+    record_mb=4, entries=20_000, files=1_000, fixed=True,
 )  # fmt: skip
 """For suites that nobody has read."""

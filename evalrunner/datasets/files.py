@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import unquote
 
+from evalrunner.limits import STANDARD, Limits
 from evalrunner.storage import KERNEL_FOLDERS, in_kernel_folder, kernel_devices
 
 MAX_NAMES: Final = 10_000  # of a folder, compared with a name that is not in it
@@ -38,20 +39,20 @@ def refuse_address(path: str) -> None:
     raise FileNotResolved(f"{path!r} is an address, but only files are read; download it, and name the file")
 
 
-def find_files(path: str, folder: Path, *, max_entries: int) -> list[Path]:
+def find_files(path: str, folder: Path, *, limits: Limits = STANDARD) -> list[Path]:
     """The file a path names, or all that a glob matches, sorted. Raises FileNotResolved.
 
-    A glob that would look at more than `max_entries` files and folders is refused.
+    A glob that would look at more files and folders than `limits` allow, or matches more files, is refused.
     """
     try:
-        return _find_files(path, folder, max_entries)
+        return _find_files(path, folder, limits)
     except RuntimeError as unknown:  # of ~user
         raise FileNotResolved(f"{path!r}: {unknown}") from None
     except OSError as refused:  # too long, or in a folder that may not be searched
         raise FileNotResolved(f"file {path!r} cannot be read: {refused.strerror}") from None
 
 
-def _find_files(path: str, folder: Path, max_entries: int) -> list[Path]:
+def _find_files(path: str, folder: Path, limits: Limits) -> list[Path]:
     exact = folder / Path(path).expanduser()
     if in_kernel_folder(exact):
         raise FileNotResolved(f"{str(exact)!r} leads to /proc or /sys, which have no data files")
@@ -72,10 +73,14 @@ def _find_files(path: str, folder: Path, max_entries: int) -> list[Path]:
     if not glob.has_magic(path):
         raise FileNotResolved(f"file {str(exact)!r} not found{nearest_file(exact, folder)}")
     pattern = Path(path).expanduser()
-    matches = _Matches(max_entries).of(pattern, Path(pattern.anchor) if pattern.anchor else folder)
+    matches = _Matches(limits.entries).of(pattern, Path(pattern.anchor) if pattern.anchor else folder)
     files = sorted(match for match in matches if match.is_file() and not in_kernel_folder(match))
     if not files:
         raise FileNotResolved(f"no file matches {str(exact)!r}{' (only folders do)' if matches else ''}")
+    if len(files) > limits.files:
+        raise FileNotResolved(
+            f"{path!r} matches {len(files):,} files; at most {limits.files:,} are read: match fewer, or join them in one file"
+        )
     return files
 
 

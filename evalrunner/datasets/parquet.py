@@ -25,8 +25,9 @@ from evalrunner.errors import MissingExtraError
 from evalrunner.limits import STANDARD
 
 BATCH_BYTES = 64 * MIB
-UNPACKED_BYTES = 2**30  # that a small file may unpack to
-MAX_EXPANSION = 1_000  # times the size of a large one
+UNPACKED_PER_MB = 16 * MIB  # bytes that a small file may unpack to, for each MiB of a record
+MAX_EXPANSION = 200  # times the size of a large one
+MIN_ROWS = 2**20  # that every file may have; a larger one has a byte or more for each
 MAX_RATIO = 200  # of unpacked to packed bytes of a large column
 BATCH = 256  # rows converted to Python values at a time; rows of wide tables hold whole documents
 
@@ -59,14 +60,19 @@ class ParquetRecords:
         number, read, size = 0, 0, Path(self.path).stat().st_size
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:
+                if (rows := file.metadata.num_rows) > max(MIN_ROWS, size):
+                    raise ValueError(f"has {rows:,} rows in {size:,} bytes; write it as JSON Lines")
                 if problem := names_problem(file.schema_arrow.names):
                     yield InvalidRecord(problem), self.path
                     return
-                for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, self.max_record_mb)):
+                for batch in file.iter_batches(
+                    batch_size=_batch_rows(file.metadata, self.max_record_mb), use_threads=False
+                ):  # where memory is short, threads of Arrow end the process
                     read += batch.nbytes
-                    if read > MAX_EXPANSION * size + UNPACKED_BYTES:
+                    if read > MAX_EXPANSION * size + UNPACKED_PER_MB * self.max_record_mb:
                         raise ValueError(
-                            f"its {number:,} first rows have more than {MAX_EXPANSION:,} times the bytes of the file"
+                            f"its first {number:,} rows unpack to {read / MIB:,.0f} MiB, more than {MAX_EXPANSION} times "
+                            "the size of the file; set dataset.max_record_mb"
                         )
                     for row in self._rows(_readable(batch)):
                         number += 1

@@ -285,7 +285,7 @@ class DatasetResolver:
 
     def _find_files(self, path: str) -> list[Path]:
         """The files of a path or glob. Raises FileNotResolved, also for one that an untrusted suite may not read."""
-        files = find_files(path, self.folder, max_entries=self.limits.entries)
+        files = find_files(path, self.folder, limits=self.limits)
         for file in files:
             if self.restrictions is not None and (refusal := self.restrictions.file_refusal(file)) is not None:
                 raise FileNotResolved(f"{str(file)!r} {refusal}, which --untrusted refuses")

@@ -29,7 +29,9 @@ from evalrunner.limits import STANDARD
 from evalrunner.spelling import parse_float, parse_int
 
 MAX_ROWS = 1_048_576  # of a sheet
-MAX_UNPACKED_MB = 128  # of a workbook, whose texts are all held in memory
+UNPACKED_PER_MB = 8  # MiB of a workbook, whose texts are all held in memory, for each MiB of a record
+ELEMENTS_PER_MB = 262_144  # XML elements for each MiB of a record: a cell has two or three, and a million take seconds
+BLOCK = 2**20
 DIGITS = 15  # that Excel keeps of a number; its files may have 17
 LITERALS = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')  # texts, conditions, colors and spaces in a number format
 ZEROS = re.compile(r"(?P<whole>0*)(?:\.(?P<part>0*))?")
@@ -62,7 +64,7 @@ class ExcelSheet:
 
     def __call__(self) -> Iterator[tuple[Record, str]]:
         try:
-            with _open_book(self.path) as book:
+            with _open_book(self.path, self.max_record_mb) as book:
                 if self.sheet is not None and self.sheet not in book.sheetnames:
                     known = f"; it has: {', '.join(book.sheetnames)}{nearest(self.sheet, book.sheetnames)}"
                     yield InvalidRecord(f"no sheet {self.sheet!r}{known}"), self.path
@@ -116,15 +118,11 @@ class UnpackedTooLargeError(Exception):
 
 
 @contextmanager
-def _open_book(path: str) -> Iterator[Any]:
+def _open_book(path: str, max_record_mb: int) -> Iterator[Any]:
     import openpyxl
 
-    with zipfile.ZipFile(path) as packed:  # which unpacks no more of a part than its size here
-        size = sum(part.file_size for part in packed.infolist())
-    if size > MAX_UNPACKED_MB * MIB:
-        raise UnpackedTooLargeError(
-            f"unpacks to {size / MIB:,.0f} MiB, but at most {MAX_UNPACKED_MB} are read; save the sheet as CSV"
-        )
+    with zipfile.ZipFile(path) as packed:
+        _limit_parts(packed, max_record_mb)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of features that have no values: styles, validations
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
@@ -132,6 +130,21 @@ def _open_book(path: str) -> Iterator[Any]:
         yield book
     finally:
         book.close()
+
+
+def _limit_parts(packed: zipfile.ZipFile, max_record_mb: int) -> None:
+    """Raises UnpackedTooLargeError for a workbook with more bytes or elements of XML than openpyxl reads in seconds."""
+    advice = "save the sheet as CSV, or set dataset.max_record_mb"
+    size, most_mb = sum(part.file_size for part in packed.infolist()), UNPACKED_PER_MB * max_record_mb
+    if size > most_mb * MIB:  # no more of a part is unpacked than its size here
+        raise UnpackedTooLargeError(f"unpacks to {size / MIB:,.0f} MiB, but at most {most_mb:,} are read; {advice}")
+    elements, most = 0, ELEMENTS_PER_MB * max_record_mb
+    for part in packed.infolist():
+        with packed.open(part) as file:
+            while block := file.read(BLOCK):
+                elements += block.count(b"<") - block.count(b"</")
+                if elements > most:
+                    raise UnpackedTooLargeError(f"has more than {most:,} XML elements (a cell has 2 or 3); {advice}")
 
 
 def _record(names: dict[int, str], cells: dict[int, Any]) -> Record:

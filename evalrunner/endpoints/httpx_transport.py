@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalrunner.domain import Failure
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     import httpx
 
 KEEPALIVE_S = 30.0
+MAX_CA_BYTES = 2**24  # of a file of certificates; those of an operating system have 200 KB
 REQUESTS_PER_CLIENT = 16
 CONNECTING = frozenset({"connection.connect_tcp.started", "connection.start_tls.started"})  # events of httpcore
 HEAD_RECEIVED, REPLY_RECEIVED = "http11.receive_response_headers.complete", "http11.response_closed.started"
@@ -258,6 +261,8 @@ def _tls_context(cert: str | None, key: str | None, verify: bool | str) -> ssl.S
             context.load_verify_locations(cafile=ca_file)
     try:
         if isinstance(verify, str):
+            if Path(verify).stat().st_size > MAX_CA_BYTES:
+                raise OSError(errno.EFBIG, f"it is larger than {MAX_CA_BYTES // 2**20} MiB")
             context.load_verify_locations(cafile=verify)
     except (OSError, ValueError) as wrong:
         raise SuiteError(f"transport.verify {verify!r} cannot be loaded: {_reason(wrong)}") from None

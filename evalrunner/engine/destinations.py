@@ -21,7 +21,6 @@ from evalrunner.egress import Address, Destination
 from evalrunner.endpoints.factory import SERVER_KIND, kind_of
 from evalrunner.endpoints.openai import OPENAI_URL
 from evalrunner.endpoints.transport import CA_VARIABLES
-from evalrunner.limits import STANDARD
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, may_be_secret
@@ -214,7 +213,7 @@ def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
     dataset, folder = suite.dataset, suite.folder
     if dataset.path is not None and dataset.path != "-":
         try:
-            found = find_files(dataset.path, folder, max_entries=STANDARD.entries)
+            found = find_files(dataset.path, folder)
         except (FileNotResolved, OSError, ValueError):
             found = [folder / dataset.path]
         yield from ((path, "dataset") for path in found)

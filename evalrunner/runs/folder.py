@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evalrunner.errors import RunError, RunLockedError, RunNotFoundError
-from evalrunner.storage import remove_leftovers
+from evalrunner.storage import read_file, remove_leftovers
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -29,6 +29,7 @@ REPORT_FILE = "report.html"
 LOCK_FILE = ".lock"
 HOLDER_FILE = ".lock-holder"  # beside the lock: on Windows nobody else can read the locked file
 MAX_HOLDER_BYTES = 300
+MAX_JSON_BYTES = 2**27  # of run.json and metrics.json; 100,000 metrics have about 50 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def find_run(reference: str, output_dir: Path) -> RunFolder:
 def read_json(path: Path) -> dict[str, Any]:
     """The data of a JSON file in a run folder. Raises RunNotFoundError if it is missing or broken."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_file(path, max_bytes=MAX_JSON_BYTES).decode())
     except (OSError, ValueError) as broken:
         raise RunNotFoundError(f"{str(path)!r} cannot be read: {broken}") from None
     if not isinstance(data, dict):

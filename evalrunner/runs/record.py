@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
 from evalrunner.domain import EMPTY, Declaration, EpochVariance, GateResult, Metric
 from evalrunner.errors import InvalidRunError
 from evalrunner.formatting import check_summary, known_answers
-from evalrunner.runs.folder import METRICS_FILE, RUN_FILE
+from evalrunner.runs.folder import MAX_JSON_BYTES, METRICS_FILE, RUN_FILE
 from evalrunner.runs.provenance import (
     JudgeProvenance,
     Provenance,
     ScorerProvenance,
     TargetProvenance,
 )
-from evalrunner.storage import write_json
+from evalrunner.storage import read_file, write_json
 from evalrunner.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -399,7 +399,7 @@ def _part_to_json(value: Any) -> Any:
 
 def _load(kind: type[T], path: Path) -> T:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_file(path, max_bytes=MAX_JSON_BYTES).decode())
     except FileNotFoundError:
         raise InvalidRunError(f"{path}: not found; name the folder of a run that has it") from None
     except (OSError, ValueError) as broken:

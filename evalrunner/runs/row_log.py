@@ -28,6 +28,7 @@ from evalrunner.spelling import exact_json, respell, spellings
 from evalrunner.storage import KeyTable, dump_json, load_json
 
 SYNC_INTERVAL_S = 1.0  # a write survives a crash of the process without fsync; this is for a crash of the machine
+MAX_LINE_BYTES = 2**28  # of a row, which may have a record and an answer of 16 MiB, also as messages and for judges
 BLOCK_BYTES = 1 << 16  # read at a time in search of the last newline
 DECODE_ERRORS = (ValueError, KeyError, AttributeError, TypeError)  # raised for a line that is not a record
 
@@ -117,8 +118,10 @@ def scan_keys(folder: Path) -> FinishedRows:
     path, finished = folder / ROWS_FILE, FinishedRows()
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
                 try:
+                    if len(line) == MAX_LINE_BYTES:
+                        raise InvalidRunError(f"{path}:{number}: has a line of more than {MAX_LINE_BYTES // 2**20} MiB")
                     head = decode_head(line)
                     if head is not None:
                         finished.add(head, finished.size)

@@ -170,6 +170,9 @@ LAUGHS = f"<!DOCTYPE l [<!ENTITY a 'aaaaaaaaaa'>{ENTITIES}]>"
 FILE_ENTITY = "<!DOCTYPE l [<!ENTITY j SYSTEM 'file:///etc/passwd'>]>"
 BOOKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "texts": (lambda path: workbook(path, HEADER, shared=(b"<si><t>" + MB + b"</t></si>", 300)), "unpacks to 300 MiB, but at most 128 are read"),
+    "tiny texts": (lambda path: workbook(path, HEADER, shared=(b"<si><t>a</t></si>" * 10_000, 600)), "has more than 4,194,304 XML elements"),
+    "empty cells": (lambda path: workbook(path, HEADER + b'<row r="2">' + b"<c/>" * 5_000_000 + b"</row>"), "has more than 4,194,304 XML elements"),
+    "runs of text": (lambda path: workbook(path, HEADER + b'<row r="2"><c r="A2" t="inlineStr"><is>' + b"<r><t>a</t></r>" * 2_500_000 + b"</is></c></row>"), "has more than 4,194,304 XML elements"),
     "one text": (lambda path: workbook(path, HEADER.replace(b"inlineStr", b"s").replace(b"<is><t>input</t></is>", b"<v>0</v>").replace(b"<is><t>out</t></is>", b"<v>0</v>"), shared=(b"<si><t>" + MB[:5000] + b"</t></si>", 1)), "a column name of 5,000 characters"),
     "laughs": (lambda path: workbook(path, HEADER.replace(b"input", b"&j;"), doctype=LAUGHS), "cannot be read as Excel"),
     "entity": (lambda path: workbook(path, HEADER.replace(b"input", b"&j;"), doctype=FILE_ENTITY), "cannot be read as Excel"),
@@ -196,6 +199,9 @@ def parquet_file(path: Path, name: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    def zeros(count: int) -> pa.Array:
+        return pa.array([0], pa.int32()).take(pa.nulls(count, pa.int32()).fill_null(0))
+
     columns = {
         "value": lambda: {"input": pa.array(["q"]), "out": pa.array(["x" * (64 * 2**20)])},
         "dictionary": lambda: {
@@ -205,10 +211,12 @@ def parquet_file(path: Path, name: str) -> None:
         "list": lambda: {"input": pa.array(["q"]), "out": pa.array([bytes(30_000_000)], pa.binary()).cast(pa.large_binary())},
         "column": lambda: {"input": pa.array(["q"] * 100), "out": pa.array(["x" * 2**20] * 100)},
         "columns": lambda: {f"c{number}": pa.array([1]) for number in range(50_001)},
+        "rows": lambda: {"input": pa.array(["q"]).take(zeros(5_000_000)), "out": pa.array([""]).take(zeros(5_000_000))},
+        "repeated": lambda: {"input": pa.array(["x" * 1000]).take(zeros(1_000_000)), "out": pa.array(["y"]).take(zeros(1_000_000))},
     }  # fmt: skip
     pq.write_table(
         pa.table(columns[name]()), path, compression="zstd", dictionary_pagesize_limit=2**30,
-        use_dictionary=name == "dictionary",
+        use_dictionary=name in ("dictionary", "rows", "repeated"), row_group_size=10**8,
     )  # fmt: skip
 
 
@@ -221,6 +229,8 @@ def parquet_file(path: Path, name: str) -> None:
         ("dictionary", "has more than 16 MiB in one record"),
         ("column", "unpacks to 100 MiB from"),
         ("columns", COLUMNS),
+        ("rows", "has 5,000,000 rows in"),
+        ("repeated", "rows unpack to 2"),
     ],
 )
 def test_a_hostile_parquet_file_is_a_sentence_in_little_memory(
@@ -289,6 +299,39 @@ def test_a_ring_of_links_adds_no_files_to_a_glob(commands: CommandServer, folder
     done = commands.run(["validate", "s.yaml"], folder=folder)
     assert (done.code, done.hung) == (0, False), done.err
     assert "(3 samples" in done.out + done.err  # good, below/good, linked/good
+
+
+def test_a_glob_that_matches_ten_thousand_files_is_a_sentence(commands: CommandServer, folder: Path) -> None:
+    (folder / "many").mkdir()
+    for number in range(10_001):
+        (folder / "many" / f"{number}.jsonl").touch()
+    (folder / "s.yaml").write_text(suite(dataset="many/*"))
+    done = commands.run(["validate", "s.yaml"], folder=folder)
+    assert_refused(done, "'many/*' matches 10,001 files; at most 10,000 are read")
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.json", "rows.jsonl"])
+def test_a_file_of_a_run_with_a_gigabyte_takes_little_memory(commands: CommandServer, folder: Path, name: str) -> None:
+    (folder / "s.yaml").write_text(suite())
+    assert commands.run(["run", "s.yaml", "-q"], folder=folder).code == 0
+    (run,) = (folder / "runs/s").iterdir()
+    with (run / name).open("wb") as file:
+        file.truncate(2**30)
+    (folder / "s.yaml").write_text(suite(target=f"{{type: recorded, run: {run}}}"))
+    for args in (["validate", "s.yaml"], ["show", str(run)], ["diff", str(run), str(run)]):
+        done = commands.run(args, folder=folder)
+        assert not done.hung
+        assert done.code in (0, 2), done.err  # not every command needs each of the files
+        assert "Traceback" not in done.err
+        assert done.peak_mb < 900  # 256 MiB of a line, and a copy
+
+
+def test_certificates_of_a_gigabyte_are_refused_unread(commands: CommandServer, folder: Path) -> None:
+    with (folder / "ca.pem").open("wb") as file:
+        file.truncate(2**30)
+    target = "{model: m, base_url: 'https://127.0.0.1:9/v1', transport: {type: httpx, verify: ca.pem}}"
+    (folder / "s.yaml").write_text(suite(target=target))
+    assert_refused(commands.run(["validate", "s.yaml"], folder=folder), "it is larger than 16 MiB", peak_mb=200)
 
 
 PLACES = {
