@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import inspect, run, stored
+from evalrunner.cli import inspect, run, runs, stored
 from evalrunner.cli.guard import exit_now, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
@@ -174,7 +174,8 @@ app.command("schema")(inspect.schema)
 app.command("list")(inspect.list_parts)
 app.command("init")(inspect.init)
 app.command("show")(stored.show)
-app.command("runs")(stored.runs)
+runs.runs.callback()(runs.list_stored)
+app.add_typer(runs.runs, name="runs")
 app.command("report")(stored.report)
 app.command("comment")(stored.comment)
 app.command("compare")(stored.compare)

@@ -1,4 +1,4 @@
-"""The commands on stored data: show, runs, report, compare, diff, view and track; baseline; cache."""
+"""The commands on stored data: show, report, compare, diff, view and track; baseline; cache."""
 
 from __future__ import annotations
 
@@ -78,24 +78,6 @@ def show(
             stored_view(folder, run_options.output_dir),
             [TerminalReporter(sys.stdout, failed_only=failed, diff=3, verbose=verbose)],
         )
-
-
-@options.takes_options("runs")
-def runs(
-    run_options: RunOptions,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum runs to list.")] = 20,
-) -> None:
-    """List stored runs, newest first."""
-    from evalrunner.reports.terminal import open_console, runs_table
-    from evalrunner.runs.folder import list_runs
-
-    folders = list_runs(run_options.output_dir)
-    if not folders:
-        typer.echo(f"no runs in {str(run_options.output_dir)!r} yet; 'evalrun SUITE' starts one")
-        return
-    open_console(sys.stdout).print(runs_table(folders[:limit]))
-    if len(folders) > limit:
-        typer.echo(f"and {len(folders) - limit} older runs (--limit shows more)")
 
 
 def _print_notices(notices: Sequence[str]) -> None:

@@ -34,6 +34,7 @@ from evalrunner.reports.view import (
 )
 from evalrunner.reports.worst_rows import WorstRows, baseline_lookup_of_stored, failed
 from evalrunner.runs.folder import RunFolder
+from evalrunner.runs.notes import RunNotes
 from evalrunner.runs.record import MetricsRecord, RunRecord, to_json
 from evalrunner.runs.row_log import read_rows
 from evalrunner.verdicts import VERDICTS, Verdict
@@ -370,9 +371,11 @@ def word_style(word: str, verdict: Verdict | None) -> str:
 
 
 def runs_table(runs: Sequence[RunFolder]) -> Table:
-    """A line for each run: suite, id, when, verdict, rows, and its headline metric."""
-    table = plain_table("", ("run", "suite", "verdict", "exit", "rows", "headline metric", "time"))
-    for folder in runs:
+    """A line for each run: suite, id, when, verdict, rows, its headline metric, and its tags if any run has some."""
+    tags = [_tags(folder) for folder in runs]
+    columns = ("run", "suite", "verdict", "exit", "rows", "headline metric", "time")
+    table = plain_table("", (*columns, "tags") if any(tags) else columns)
+    for folder, names in zip(runs, tags, strict=True):
         try:
             run = RunRecord.load(folder.path)
             metrics = run.load_metrics(folder.path)
@@ -380,7 +383,7 @@ def runs_table(runs: Sequence[RunFolder]) -> Table:
             table.add_row(styled(folder.id), styled(one_line(folder.suite, 40)), styled("unreadable", "red"))
             continue
         word = run_word(run.verdict, run.exit_code, gated=metrics is not None and bool(metrics.gates))
-        table.add_row(
+        cells = [
             styled(folder.id),
             styled(one_line(folder.suite, 40)),
             styled(word, word_style(word, run.verdict)),
@@ -388,8 +391,17 @@ def runs_table(runs: Sequence[RunFolder]) -> Table:
             styled(f"{DASH if run.rows is None else run.rows}/{run.rows_planned}"),
             styled(_headline_metrics(run, metrics)),
             styled(DASH if run.duration_s is None else duration(run.duration_s)),
-        )
+        ]
+        table.add_row(*cells, *([styled(one_line(names, 60))] if any(tags) else []))
     return table
+
+
+def _tags(folder: RunFolder) -> str:
+    """The tags of a run, separated by commas; empty if it has none or they cannot be read."""
+    try:
+        return ", ".join(RunNotes.load(folder.path).tags)
+    except RunNotFoundError:
+        return ""
 
 
 def _headline_metrics(run: RunRecord, metrics: MetricsRecord | None) -> str:

@@ -44,7 +44,7 @@ def missing(names: Any, page: str) -> list[str]:
 def help_of(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The output of `evalrun COMMAND --help` on a terminal of 80 characters."""
     monkeypatch.setenv("COLUMNS", "80")
-    args = [] if command == "evalrun" else [command]
+    args = [] if command == "evalrun" else command.split()
     done = CliRunner().invoke(app, [*args, "--help"], prog_name="evalrun")
     return "".join(line.rstrip() + "\n" for line in done.stdout.strip("\n").splitlines())
 
@@ -53,7 +53,9 @@ def test_the_help_texts_equal_the_command_line_reference(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = REFERENCE / "cli.md"
-    commands = ["evalrun", *typer.main.get_command(app).commands]  # type: ignore[attr-defined]
+    top = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    nested = [f"runs {name}" for name in top["runs"].commands]
+    commands = ["evalrun", *top, *nested]
     documented = {example.rest: example for example in read_examples(page) if example.verb == "help"}
     assert sorted(documented) == sorted(commands)
     printed = {command: help_of(command, monkeypatch) for command in commands}
