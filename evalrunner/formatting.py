@@ -16,11 +16,34 @@ from evalrunner.spelling import Spelled, exact_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-# C1 controls, separators of lines, marks and overrides of the direction, noncharacters, halves of surrogate pairs, and
-# invisible characters but the joiners of words and emoji
-HIDDEN = r"\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f"
-UNSAFE = re.compile(rf"[\x00-\x1f{HIDDEN}]+")
-UNSAFE_IN_CELL = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f{HIDDEN}]")  # tabs and line ends are data
+# C1 controls, separators of lines, marks and overrides of the direction, fillers, tags, noncharacters, halves of surrogate
+# pairs, and all other characters that Unicode calls invisible, but for those below
+ALWAYS_HIDDEN = (
+    r"\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufdd0-\ufdef"
+    r"\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff"
+    r"\U000e01f0-\U000e0fff"
+)
+_JOINED = r"\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u17b3\u17b6-\u17ff\u1820-\u18af\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefc"
+_PICTURES = r"\u2190-\u2bff\u3030\u303d\U0001f000-\U0001faff"
+_SELECTED = rf"0-9#*\xa9\xae\u203c\u2049\u2122\u2139{_PICTURES}\u2e80-\u2fff\u3005-\u3029\u3041-\u3163\u3165-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
+# A joiner belongs after a letter of Arabic, Indic and related scripts, or between two pictures; a selector of a variation after
+# a picture, a digit or an ideograph. Elsewhere, and in rows, they hide text.
+_HIDING = r"\u180b-\u180d\u180f\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_MISPLACED = (
+    rf"(?<=\u200c)(?<![{_JOINED}].)"
+    rf"|(?<=\u200d)(?:(?<![{_JOINED}{_PICTURES}\ufe0f].)|(?<=[{_PICTURES}\ufe0f].)(?![{_PICTURES}]))"
+    rf"|(?<=[\ufe00-\ufe0f\U000e0100-\U000e01ef])(?<![{_SELECTED}].)|(?<=[\u180b-\u180d\u180f])(?<![\u1820-\u18af].)"
+)
+
+
+def _hidden(more: str = "") -> re.Pattern[str]:
+    """A pattern of one hidden character, or one of `more`. It begins with a set, so that the search skips all others fast."""
+    return re.compile(rf"[{more}{ALWAYS_HIDDEN}{_HIDING}](?:(?<=[{more}{ALWAYS_HIDDEN}])|{_MISPLACED})")
+
+
+HIDDEN = _hidden()
+UNSAFE = _hidden(r"\x00-\x1f")
+UNSAFE_IN_CELL = _hidden(r"\x00-\x08\x0b\x0c\x0e-\x1f")  # tabs and line ends are data
 # characters at which spreadsheets start a formula, also the wide ones of East Asian input, or which they skip before one
 FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 DASH = "–"
@@ -50,7 +73,7 @@ def json_for_log(data: Any) -> str:
 
 def escape_controls(text: str) -> str:
     r"""`text` with control, direction and invisible characters as escapes such as `\x1b` and `\u202e`."""
-    if text.isprintable():  # nearly always, and ten times as fast
+    if text.isascii() and text.isprintable():  # nearly always, and ten times as fast
         return text
     return UNSAFE_IN_CELL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 

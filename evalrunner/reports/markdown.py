@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalrunner.domain import BaselineResult, Cell, Completion, GateResult, Metric, Row
-from evalrunner.formatting import DASH, UNSAFE, counted, duration, interval, number, plain_text
+from evalrunner.formatting import DASH, HIDDEN, UNSAFE, counted, duration, interval, number, plain_text
 from evalrunner.redact import redact_start
 from evalrunner.reports.epochs import next_calls_text, split_text
 from evalrunner.reports.missing import ALWAYS, is_marked, missing_texts, other_reading, scored_count, side_by_side
@@ -40,7 +40,6 @@ MAX_REASON = 500  # characters of a scorer's reason
 # becomes a character reference, and so do line breaks: a text is one line of the file and cannot end its table, tag or
 # code. References do not stop what GitHub looks for in the finished page (mentions, issue numbers, addresses, emoji): a
 # zero-width space behind the mark does.
-INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b\u2028\u2029\u2060-\u2064\ufff9-\ufffb\U000e0000-\U000e007f]+")
 LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
 # Markdown reads nothing into the other marks, but at the start of a line
 SPECIAL_CHARACTERS = "&<>\"'\\`*_~[]!|#@${}:^"
@@ -371,7 +370,7 @@ def _reasons(row: Row) -> Iterator[tuple[str, str]]:
 
 def inline(text: str, limit: int) -> str:
     """`text` on one line for a paragraph or a cell of a table, cut to `limit` characters."""
-    line = " ".join(UNSAFE.sub(" ", INVISIBLE.sub("", _cut(text, limit))).split())
+    line = " ".join(UNSAFE.sub(" ", HIDDEN.sub("", _cut(text, limit))).split())
     return AUTOLINKED.sub(ZERO_WIDTH_SPACE, _escaped(line))
 
 
@@ -383,9 +382,7 @@ def code(text: str, limit: int) -> str:
 
 def block(text: str, limit: int) -> str:
     """`text` with its line breaks as `<pre>`, on one line, for inside an element of HTML; cut to `limit` characters."""
-    lines = [
-        UNSAFE.sub("", INVISIBLE.sub("", line.replace("\t", "    "))) for line in LINE_END.split(_cut(text, limit))
-    ]
+    lines = [UNSAFE.sub("", HIDDEN.sub("", line.replace("\t", "    "))) for line in LINE_END.split(_cut(text, limit))]
     content = "&#10;".join(_escaped(line) for line in lines)
     return f"<pre>{content}</pre>"
 

@@ -20,7 +20,8 @@ from tests.cases.suites import command
 
 CODES = (
     *range(0x20), 0x7F, *range(0x80, 0xA0), 0x61C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070),
-    0xFEFF, 0xFFF9, 0xFFFA, 0xFFFB, 0xFFFE, 0xFFFF, 0xFDD0, 0xE0001, 0xE0041, 0xE007F,
+    0xFEFF, *range(0xFFF0, 0xFFFC), 0xFFFE, 0xFFFF, 0xFDD0, 0xAD, 0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0,
+    *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE0100), 0xE01F0, 0xE0FFF,
 )  # fmt: skip
 """What may not reach a terminal, a spreadsheet or a page as it is."""
 
@@ -34,7 +35,24 @@ MARKS = [
     "https://evil.example/a www.evil.example", "| a | b |\n| --- | --- |", "::error file=a::owned", "##[error]owned",
     "]]> <![CDATA[ <?xml ?>", "${{ secrets.X }}", "</pre></details><h1>gone</h1>",
 ]  # fmt: skip
-TEXTS = [f"a{chr(code)}b" for code in CODES] + FORMULAS + MARKS
+SMUGGLED = [
+    f"a{text}b"
+    for text in (
+        "\u200c", "\u200d", "\u200c\u200d" * 4, "\ufe0f", "\ufe00\ufe01\ufe02", "\U000e0100\U000e0101", "\u180b",
+        "🙂\ufe0f\ufe00\ufe01", "🙂\u200d", "🙂\U000e0100\U000e0148\U000e0155", "ا\u200c\u200c\u200d", "日\U000e0100\U000e0101",
+    )
+]  # fmt: skip
+"""Joiners and selectors where no script needs them: the places after which one is allowed are in `WORDS`."""
+WORDS = [
+    "می\u200cخواهم", "کتاب\u200cها", "क्\u200dष", "ක්\u200dෂ", "ന്\u200d", "👨\u200d👩\u200d👧", "🏳\ufe0f\u200d🌈", "❤\ufe0f", "1\ufe0f\u20e3", "#\ufe0f\u20e3",
+    "👩🏽\u200d🚀", "葛\U000e0100", "☎\ufe0e", "ᠮ\u180b", "a\u0301 n\u0303", "ﷺ", "עִבְרִית", "ไทย",
+]  # fmt: skip
+"""Words and emoji with joiners and selectors, which stay as they are."""
+INVISIBLE_RUN = re.compile(
+    r"[ -~]\u200c|[ -~]\u200d|[a-z][\ufe00-\ufe0f\U000e0100-\U000e01ef]|[\U0001f000-\U0001faff]\u200d[ -~]|[\u200c\u200d]{2}"
+    r"|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2}|[ -~]\u180b"
+)
+TEXTS = [f"a{chr(code)}b" for code in CODES] + FORMULAS + MARKS + SMUGGLED + WORDS
 SUITE = {
     "name": "sinks",
     "dataset": "data.jsonl",
@@ -99,6 +117,7 @@ def outputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
 
 
 def hidden_in(text: str) -> Iterator[str]:
+    yield from (f"{found[0]!r} at {found.start()}" for found in INVISIBLE_RUN.finditer(text))
     for sign in sorted(set(text) & HIDDEN):
         place = text.index(sign)
         yield f"U+{ord(sign):04X} in {text[max(0, place - 40) : place + 20]!r}"
@@ -155,6 +174,16 @@ def test_the_cells_of_a_sheet_are_text(outputs: dict[str, str], attacks: Attacks
     attacks.check()
 
 
+def test_words_and_emoji_with_joiners_stay_readable(outputs: dict[str, str], attacks: Attacks) -> None:
+    from evalrunner.formatting import escape_controls, one_line
+
+    for word in WORDS:
+        faults = [f"{name} changes {word!r}" for name in ("table.csv", "t.csv") if word not in outputs[name]]
+        faults += [f"{escape.__name__}: {escape(word)!r}" for escape in (escape_controls,) if escape(word) != word]
+        attacks.add(word, [*faults, *([one_line(word, 80)] if one_line(word, 80) != word else [])])
+    attacks.check()
+
+
 def test_the_row_log_keeps_every_text(outputs: dict[str, str]) -> None:
     rows = sorted(read_rows(Path(outputs["rows.jsonl"])), key=lambda row: row.sample.index)
     assert [row.sample.input for row in rows] == TEXTS
@@ -162,7 +191,19 @@ def test_the_row_log_keeps_every_text(outputs: dict[str, str]) -> None:
 
 
 def test_the_characters_are_those_that_unicode_calls_control_and_format() -> None:
-    """So that a character that Unicode adds is not forgotten; joiners of words and emoji, soft hyphens and numbers stay."""
-    kept = {0xAD, 0x200C, 0x200D, *range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2}
-    formats = {code for code in range(0x10000) if unicodedata.category(chr(code)) in ("Cf", "Cc", "Zl", "Zp")}
+    """So that a character that Unicode adds is not forgotten; joiners of words and emoji, and numbers, stay."""
+    kept = {
+        0x200C,
+        0x200D,
+        *range(0x600, 0x606),
+        0x6DD,
+        0x70F,
+        0x890,
+        0x891,
+        0x8E2,
+        0x110BD,
+        0x110CD,
+        *range(0x13430, 0x13440),
+    }
+    formats = {code for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cf", "Cc", "Zl", "Zp")}
     assert formats - kept - set(CODES) == set()

@@ -1,9 +1,14 @@
 // Numbers, and untrusted text that is safe to show. Characters that could mislead a reader are shown as escapes.
 
 const DASH = "–";
-// C0 and C1 controls but for tab and line feed, direction overrides, invisible characters, tags, half surrogate pairs
-const UNSAFE = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}\p{Cs}]/gu;
+// C0 and C1 controls but for tab and line feed, direction overrides, invisible characters, tags, half surrogate pairs; of joiners
+// and selectors of variations, which belong to words and emoji, only rows of two and more
+const UNSAFE = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e00ff}\u{e01f0}-\u{e0fff}\p{Cs}]|[\u200c\u200d]{2,}|[\ufe00-\ufe0f\u{e0100}-\u{e01ef}]{2,}/gu;
 const NAMED = { "\0": "\\0", "\x1b": "\\e", "\r": "\\r", "\x07": "\\a", "\b": "\\b" };
+
+function escapesOf(characters) {
+  return Array.from(characters, escapeOf).join("");
+}
 
 function escapeOf(character) {
   if (NAMED[character]) return NAMED[character];
@@ -14,7 +19,7 @@ function escapeOf(character) {
 
 // The text with nothing in it that acts on its surroundings.
 function plain(text) {
-  return String(text).replaceAll("\r\n", "\n").replace(UNSAFE, escapeOf);
+  return String(text).replaceAll("\r\n", "\n").replace(UNSAFE, escapesOf);
 }
 
 // The text on one line, cut to `limit` characters.
@@ -156,7 +161,7 @@ function shown(text) {
   let from = 0;
   for (const found of whole.matchAll(UNSAFE)) {
     if (found.index > from) parts.append(whole.slice(from, found.index));
-    parts.append(h("span", { class: "escape" }, escapeOf(found[0])));
+    parts.append(h("span", { class: "escape" }, escapesOf(found[0])));
     from = found.index + found[0].length;
   }
   parts.append(whole.slice(from));
