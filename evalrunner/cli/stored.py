@@ -283,20 +283,20 @@ def view(
         int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="Local port; 0 picks a free one.")
     ] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Allow no notes, tags and deletions.")] = False,
 ) -> None:
     """Browse stored runs in a web browser.
 
-    Shows the history of each suite, comparisons and reports, read-only. The server listens on 127.0.0.1 until Ctrl-C.
+    Shows the history of each suite, comparisons, reports and notes. The server listens on 127.0.0.1 until Ctrl-C.
     """
-    from evalrunner.view.server import ADDRESS, make_server
+    from evalrunner.view.server import make_server
 
-    server = make_server(run_options.output_dir, port)
-    address = f"http://{ADDRESS}:{server.server_port}/"
-    typer.echo(f"{address} shows {str(run_options.output_dir)!r}; stop it with Ctrl-C")
+    server = make_server(run_options.output_dir, port, editable=not read_only)
+    typer.echo(f"{server.address} shows {str(run_options.output_dir)!r}; stop it with Ctrl-C")
     if not no_open:
         import webbrowser
 
-        webbrowser.open(address)
+        webbrowser.open(server.address)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

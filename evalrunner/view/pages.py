@@ -29,7 +29,9 @@ from evalrunner.reports.comparison import (
 )
 from evalrunner.reports.conclusions import conclusions, cost_conclusion
 from evalrunner.runs.folder import RunFolder, list_runs
+from evalrunner.runs.notes import RunNotes
 from evalrunner.runs.record import MetricsRecord, RunRecord
+from evalrunner.view.editing import delete_one, prune_suite, save_notes
 
 FILES = ("report.html", "summary.md", "table.csv", "metrics.json", "run.json")  # of a run that may be served
 
@@ -71,6 +73,14 @@ class StoredRun:
     def started_at(self) -> str:
         """`2026-11-23 10:15`, UTC."""
         return f"{self.record.started_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+    @property
+    def notes(self) -> RunNotes:
+        """Note and tags; empty if they cannot be read."""
+        try:
+            return RunNotes.load(self.folder.path)
+        except RunNotFoundError:
+            return RunNotes()
 
     @property
     def files(self) -> list[str]:
@@ -254,6 +264,7 @@ class Response:
     body: str | Path
     kind: str = "html"
     policy: str = POLICY
+    location: str | None = None  # of a redirect
 
 
 class PageError(Exception):
@@ -270,19 +281,36 @@ class Pages:
     def __init__(self, output_dir: Path) -> None:
         self.output_dir = output_dir
 
-    def get(self, address: str) -> Response:
-        """The page of an address; an unknown address gets an error page."""
+    def get(self, address: str, *, editable: bool = False) -> Response:
+        """The page of an address, with forms if it is `editable`; an unknown address gets an error page."""
+        return self._answer(address, lambda parts, query: self._route(parts, query, editable=editable))
+
+    def post(self, address: str, form: Mapping[str, Sequence[str]]) -> Response:
+        """Make the change of a form, and lead to the page that shows it."""
+        return self._answer(address, lambda parts, _query: Response(303, "", location=self._change(parts, form)))
+
+    def _answer(
+        self, address: str, respond: Callable[[Sequence[str], Mapping[str, Sequence[str]]], Response]
+    ) -> Response:
         try:
             split = urlsplit(address)
             parts = [unquote(part, errors="replace") for part in split.path.split("/") if part]
-            query = parse_qs(split.query, max_num_fields=100, errors="replace")
-            return self._route(parts, query)
+            return respond(parts, parse_qs(split.query, max_num_fields=100, errors="replace"))
         except PageError as problem:
             return self._page("problem.html", status=problem.status, title="Not found", message=str(problem))
         except (EvalrunError, ValueError) as error:
             return self._page("problem.html", status=400, title="Invalid request", message=str(error))
 
-    def _route(self, parts: Sequence[str], query: Mapping[str, Sequence[str]]) -> Response:
+    def _change(self, parts: Sequence[str], form: Mapping[str, Sequence[str]]) -> str:
+        """Make a change; the address of the page that shows it."""
+        if len(parts) == 4 and parts[0] == "runs" and parts[3] in ("notes", "delete"):
+            run = self._load(parts[1], parts[2]).folder
+            return save_notes(run, form) if parts[3] == "notes" else delete_one(run)
+        if len(parts) == 3 and parts[0] == "suites" and parts[2] == "prune" and parts[1] in suites(self.output_dir):
+            return prune_suite(self.output_dir, parts[1], form)
+        raise PageError(404, "Unknown page.")
+
+    def _route(self, parts: Sequence[str], query: Mapping[str, Sequence[str]], *, editable: bool) -> Response:
         if not parts:
             return self._index()
         if list(parts) == ["style.css"]:
@@ -290,9 +318,9 @@ class Pages:
         if list(parts) == ["compare"]:
             return self._compare(query)
         if parts[0] == "suites" and len(parts) == 2:
-            return self._suite(parts[1])
+            return self._suite(parts[1], editable=editable)
         if parts[0] == "runs" and len(parts) == 3:
-            return self._run(parts[1], parts[2])
+            return self._run(parts[1], parts[2], editable=editable)
         if parts[0] == "runs" and len(parts) == 4:
             return self._file(*parts[1:])
         raise PageError(404, "Unknown page.")
@@ -302,20 +330,23 @@ class Pages:
         sections = [(name, readable(runs[:MAX_INDEX_RUNS]), len(runs)) for name, runs in runs_by_suite.items()]
         return self._page("index.html", title="Runs", suites=sections, folder=str(self.output_dir))
 
-    def _suite(self, name: str) -> Response:
+    def _suite(self, name: str, *, editable: bool) -> Response:
         folders = suites(self.output_dir).get(name)
         if folders is None:
             raise PageError(404, f"No runs of suite {name!r}.")
         runs = readable(folders[:MAX_SUITE_RUNS])
-        return self._page("suite.html", title=name, suite=name, runs=runs, charts=charts(list(reversed(runs))))
+        return self._page(
+            "suite.html", title=name, suite=name, runs=runs, charts=charts(list(reversed(runs))), editable=editable
+        )
 
-    def _run(self, suite: str, run_id: str) -> Response:
+    def _run(self, suite: str, run_id: str, *, editable: bool) -> Response:
         run = self._load(suite, run_id)
         return self._page(
             "run.html",
             title=f"{suite} {run_id}",
             run=run,
             comparison=run.metrics.comparison if run.metrics is not None else None,
+            editable=editable,
         )
 
     def _file(self, suite: str, run_id: str, name: str) -> Response:

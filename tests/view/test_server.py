@@ -18,7 +18,7 @@ import pytest
 import evalrunner
 from evalrunner.view.server import make_server
 
-EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\x1b[31m\u202e"
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7191 * 7 }}\x1b[31m\u202e"
 
 
 def write_suite(name: str = "s", good: int = 30, total: int = 40, more: str = "") -> str:
@@ -141,7 +141,7 @@ def test_run_content_is_escaped_in_pages(browser: Browser) -> None:
     ):
         _, headers, text = browser.ask(path)
         assert not re.search(r"<script|<img|<b>one|\x1b|\u202e", text), path
-        assert "49" not in plain(text).replace(run, ""), path  # a template in a text stays one
+        assert "50337" not in plain(text).replace(run, ""), path  # a template in a text stays one
         assert headers["Content-Security-Policy"] == (
             "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         )
