@@ -7,6 +7,7 @@ verdict, so equal counts of kinds give the verdict that was computed before.
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from evalrunner.gates.check import BaselineContext, check_gates
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import CandidateRun
 from evalrunner.runs.provenance import DatasetProvenance, Provenance, ScorerProvenance, TargetProvenance
+from evalrunner.stats.number_column import NumberColumn
 from evalrunner.stats.summary import BUILTIN_MEASURES, Design, Measure, Population, Summary
 from evalrunner.stats.tally import ERROR, SCORED
 from evalrunner.suite.gates import read_gates
@@ -123,11 +125,10 @@ class Suite:
         epochs = numpy.tile(numpy.arange(1, e + 1, dtype=numpy.int32), n).tobytes()
         for measure in (self.measure.name, "latency"):
             tally = summary.tallies[TARGET, measure]
-            tally.values.frombytes(now.astype(numpy.float64).ravel().tobytes())
+            tally.values = NumberColumn(map(float, now.ravel()))
             tally.codes.frombytes(codes)
-            tally.samples.frombytes(samples)
-            if tally.epochs is not None:
-                tally.epochs.frombytes(epochs)
+            tally.samples = array("I", samples)
+            tally.epochs = array("i", epochs) if tally.epochs is not None else None
             if lost.any():
                 tally.reasons["server", None] = int(lost.sum())
         return summary

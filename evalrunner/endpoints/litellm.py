@@ -14,9 +14,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evalrunner.domain import EMPTY, Completion, Failure, Request
 from evalrunner.egress import ANY_HOST, EgressError, EgressPolicy
@@ -26,6 +25,13 @@ from evalrunner.endpoints.factory import (
     check_key,
     identity_of,
     refuse_transport,
+)
+from evalrunner.endpoints.http_guard import (
+    GuardedCall,
+    RedirectError,
+    ReplyTooLargeError,
+    guard_http_libraries,
+    keep_ascii_headers,
 )
 from evalrunner.endpoints.openai_errors import (
     ErrorText,
@@ -47,12 +53,10 @@ from evalrunner.endpoints.openai_replies import (
 )
 from evalrunner.endpoints.pricing import UNKNOWN, KnownPrice, price_from_table, price_names, price_of
 from evalrunner.endpoints.sse import ChatChunks
+from evalrunner.endpoints.transport import MAX_BODY_BYTES
 from evalrunner.errors import MissingExtraError, SuiteError, nearest
 from evalrunner.suite.provider_hosts import named_addresses, policy_of_model
 from evalrunner.suite.schema import ModelSpec
-
-if TYPE_CHECKING:
-    import httpx
 
 BARE_PROVIDERS = ("openai", "anthropic")  # whose models LiteLLM knows without their provider
 LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
@@ -63,24 +67,27 @@ NOISE = re.compile(r" ssl:<[^>]*>|\.? Handle with `[\w.]+`\.?|\s*Traceback \(mos
 BROKEN_CONNECTION_ERRORS = frozenset(
     {"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError", "ClientPayloadError", "ClientOSError"}
 )
+INVALID_HTTP_ERRORS = frozenset(
+    {
+        "ClientResponseError",
+        "HttpProcessingError",
+        "DecodingError",
+        "LocalProtocolError",
+        "InvalidURL",
+        "UnicodeEncodeError",
+    }
+)
+READING_ERRORS = frozenset({"TypeError", "AttributeError", "LookupError", "ValueError"})  # of LiteLLM's code on a reply
+INVALID_OBJECT = "Invalid response object"
+UNREADABLE_REPLY = "Unable to get json response"
 MALFORMED_REPLY_ERRORS = frozenset({"APIResponseValidationError", "JSONSchemaValidationError", "JSONDecodeError"})
 
 FOLLOWS_REDIRECTS = "aiohttp_openai/"  # the only models that LiteLLM calls without httpx
 
 _importing = threading.Lock()
-_calling: ContextVar[EgressPolicy | None] = ContextVar("_calling", default=None)  # set inside a call of LiteLLM
 
 
 SENDING_PARAMS = ("callbacks", "success_callback", "failure_callback", "fallbacks", "context_window_fallback_dict")
-
-
-class RedirectError(Exception):
-    """A server answered with a redirect, which is not followed."""
-
-    def __init__(self, status: int, location: str) -> None:
-        super().__init__(f"redirect to another address (HTTP {status})")
-        self.status = status
-        self.location = location
 
 
 def connect(spec: ModelSpec, context: EndpointContext) -> EndpointHandle:
@@ -183,13 +190,10 @@ class LiteLLMEndpoint:
     async def __call__(self, request: Request, /) -> Completion | Failure:
         """The answer. `latency_s` includes some milliseconds of LiteLLM's own work."""
         await self.prepare()
-        guard = _calling.set(self._egress)
-        try:
-            return await self._ask(request)
-        finally:
-            _calling.reset(guard)
+        with GuardedCall(self._egress) as call:
+            return await self._ask(request, call)
 
-    async def _ask(self, request: Request) -> Completion | Failure:
+    async def _ask(self, request: Request, call: GuardedCall) -> Completion | Failure:
         started, include_usage = time.perf_counter(), self._include_usage
         try:
             response = await self._call(request, include_usage=include_usage)
@@ -198,8 +202,8 @@ class LiteLLMEndpoint:
         except Exception as error:  # LiteLLM raises exceptions of litellm, openai, httpx and Python
             if request.stream and include_usage and _rejects_usage(error):
                 self._include_usage = False
-                return await self._ask(request)
-            return failure_of(error, time.perf_counter() - started)
+                return await self._ask(request, call)
+            return failure_of(error, time.perf_counter() - started, call.status)
         latency_s = time.perf_counter() - started
         if not hasattr(response, "model_dump"):
             return malformed(
@@ -282,77 +286,9 @@ def import_litellm() -> Any:
         litellm.disable_hf_tokenizer_download = True  # counting tokens must not fetch a tokenizer
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        guard_requests()
+        guard_http_libraries()
+        keep_ascii_headers()
         return litellm
-
-
-def guard_requests() -> None:
-    """Make httpx and urllib3 obey the policy of the call inside of LiteLLM's calls, and refuse redirects there.
-
-    LiteLLM opens clients in many places, each of which follows redirects and takes the prompt, and most headers, to the
-    other host. No option turns that off for all of them, but each request goes through `send`, or, where a provider's
-    own login is fetched, through `urlopen`. Requests outside of LiteLLM's calls stay as they are.
-    """
-    import httpx
-
-    if getattr(httpx.AsyncClient.send, "obeys_policy", False):
-        return
-    send_async, send_sync = httpx.AsyncClient.send, httpx.Client.send
-
-    async def send(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
-        if (policy := _calling.get()) is None:
-            return await send_async(self, request, **options)
-        _check_host(policy, str(request.url))
-        response = await send_async(self, request, **{**options, "follow_redirects": False})
-        if _is_redirect(response.status_code):
-            await response.aclose()
-            raise RedirectError(response.status_code, response.headers.get("location", ""))
-        return response
-
-    def send_blocking(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
-        if (policy := _calling.get()) is None:
-            return send_sync(self, request, **options)
-        _check_host(policy, str(request.url))
-        response = send_sync(self, request, **{**options, "follow_redirects": False})
-        if _is_redirect(response.status_code):
-            response.close()
-            raise RedirectError(response.status_code, response.headers.get("location", ""))
-        return response
-
-    send.obeys_policy = True  # type: ignore[attr-defined]
-    httpx.AsyncClient.send, httpx.Client.send = send, send_blocking  # type: ignore[method-assign]
-    if importlib.util.find_spec("urllib3") is not None:
-        _guard_urllib3()
-
-
-def _guard_urllib3() -> None:
-    """The same for urllib3, which requests and botocore use."""
-    from urllib3.connectionpool import HTTPConnectionPool
-
-    open_url: Any = HTTPConnectionPool.urlopen
-
-    def urlopen(self: HTTPConnectionPool, method: str, url: str, *args: Any, **options: Any) -> Any:
-        if (policy := _calling.get()) is None:
-            return open_url(self, method, url, *args, **options)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        # through a proxy the URL is the whole address
-        _check_host(policy, url if "://" in url else f"{self.scheme}://{host}:{self.port}")
-        response = open_url(self, method, url, *args, **{**options, "redirect": False})
-        if _is_redirect(response.status):
-            response.close()
-            raise RedirectError(response.status, response.headers.get("location", ""))
-        return response
-
-    HTTPConnectionPool.urlopen = urlopen  # type: ignore[method-assign]
-
-
-def _check_host(policy: EgressPolicy, url: str) -> None:
-    if (refusal := policy.refusal(url)) is not None:
-        raise EgressError(refusal)
-
-
-def _is_redirect(status: int) -> bool:
-    return 300 <= status < 400 and status != 304
 
 
 def _read(request: Request, data: Mapping[str, Any], latency_s: float) -> Completion | Failure:
@@ -362,21 +298,18 @@ def _read(request: Request, data: Mapping[str, Any], latency_s: float) -> Comple
     return read(data, texts=len(request.texts), latency_s=latency_s)
 
 
-def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
+def failure_of(error: Exception, latency_s: float, reply_status: int | None = None) -> Failure | Completion:
     """The failure for an exception of LiteLLM, or a Completion if it comes from the provider's filter.
 
     The class alone is not enough: a broken connection and a reply that is not JSON are both an InternalServerError.
+    `reply_status` is that of the last reply: after one of 2xx, an error in LiteLLM's own code is about its content.
     """
     while isinstance(inner := getattr(error, "original_exception", None), Exception):  # around errors in a stream
         error = inner
-    chain = (error, *_causes(error))
-    if (refused := next((cause for cause in chain if isinstance(cause, EgressError)), None)) is not None:
-        return Failure("connection", str(refused), fatal=True)
-    redirect = next((cause for cause in chain if isinstance(cause, RedirectError)), None)
-    if redirect is not None:
-        return redirect_failure(redirect.status, {"location": redirect.location})
+    if (refused := _refused(error)) is not None:
+        return refused
     names = {kind.__name__ for kind in type(error).__mro__}
-    behind = {type(cause).__name__ for cause in _causes(error)}
+    behind = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
     text = str(error)
     message = quote(NOISE.sub("", EXCEPTION_PREFIX.sub("", text)))
     if "ContentPolicyViolationError" in names:
@@ -385,20 +318,46 @@ def failure_of(error: Exception, latency_s: float) -> Failure | Completion:
         return Failure("timeout", f"the provider timed out: {message}")
     if behind & CONNECT_ERRORS or any(sign in text for sign in CONNECT_ERROR_TEXTS):
         return Failure("connection", f"cannot connect ({message}); is the server running?", fatal=True)
-    if (names | behind) & MALFORMED_REPLY_ERRORS:
+    if (names | behind) & MALFORMED_REPLY_ERRORS or UNREADABLE_REPLY in text:
         return Failure("malformed", f"the reply is malformed: {message}")
     if behind & BROKEN_CONNECTION_ERRORS:
         return Failure("connection", f"the connection closed before the reply was complete: {message}")
-    if "APIConnectionError" in names and refuses_tools(None, ErrorText(message, message.lower())):  # Ollama's
-        return Failure("bad_request", f"the server rejected the request: {message}", no_tools=True)
+    if behind & INVALID_HTTP_ERRORS:
+        return Failure("connection", f"the reply is no valid HTTP: {message}")
+    arrived = reply_status is not None and 200 <= reply_status < 300
+    if arrived and "APIConnectionError" in names and (behind & READING_ERRORS or INVALID_OBJECT in text):
+        return Failure("malformed", f"LiteLLM cannot read the reply: {message}")
+    return _failure_of_reply(error, names, text, message, latency_s, reply_status)
+
+
+def _failure_of_reply(
+    error: Exception, names: set[str], text: str, message: str, latency_s: float, reply_status: int | None
+) -> Failure | Completion:
+    """The failure for what a provider, or LiteLLM after a reply, has to say."""
     if "APIConnectionError" in names:  # also raised for errors in LiteLLM's own code
+        if refuses_tools(None, ErrorText(message, message.lower())):  # Ollama's
+            return Failure("bad_request", f"the server rejected the request: {message}", no_tools=True)
         return Failure("connection", f"LiteLLM cannot reach the provider: {message}")
     status = getattr(error, "status_code", None)
-    if isinstance(status, int) and 400 <= status < 600:
+    if not (isinstance(status, int) and 400 <= status < 600) and reply_status is not None and reply_status >= 600:
+        status = reply_status
+    if isinstance(status, int) and 400 <= status < 1000:
         codes = f"{type(error).__name__}\n{getattr(error, 'code', None) or ''}\n"
         said = ErrorText(message, (codes + text).lower(), wait_in(text))
         return failure_from_error(status, said, _headers(error), latency_s)
     return Failure("bad_request", f"LiteLLM rejected the request: {message or type(error).__name__}")
+
+
+def _refused(error: Exception) -> Failure | None:
+    """The failure of a request or a reply that evalrun itself refused; None for any other error."""
+    for cause in (error, *_causes(error)):
+        if isinstance(cause, EgressError):
+            return Failure("connection", str(cause), fatal=True)
+        if isinstance(cause, RedirectError):
+            return redirect_failure(cause.status, {"location": cause.location})
+        if isinstance(cause, ReplyTooLargeError):
+            return Failure("connection", f"the reply is larger than {MAX_BODY_BYTES // 2**20} MiB")
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

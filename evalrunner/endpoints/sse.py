@@ -30,6 +30,7 @@ DONE = "[DONE]"  # OpenAI's last event
 DONE_FORMS = frozenset({DONE, "[done]", '"[DONE]"', "DONE"})
 FIELDS = frozenset({b"data", b"event", b"id", b"retry", b""})  # a comment has an empty name
 MAX_STRAY_BYTES = 20_000  # of the lines in a stream that are none of an event
+MAX_FOREIGN_EVENTS = 10_000  # in one stream: as many pings as fit in almost three hours, one each second
 CHUNK = "chat.completion.chunk"
 NO_WORDS = "an error event without words"
 KEEPALIVES = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
@@ -84,6 +85,28 @@ class EventDecoder:
 
 
 @dataclass(slots=True)
+class FunctionPieces:
+    """A function call that comes in pieces: its name once or every time, its arguments in parts."""
+
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def add(self, piece: Mapping[str, Any]) -> None:
+        """Add a piece. Arguments that are no text were sent as a whole."""
+        name, arguments = piece.get("name"), piece.get("arguments")
+        if isinstance(name, str) and not self.name:
+            self.name = name
+        if isinstance(arguments, str):
+            self.arguments.append(arguments)
+        elif arguments is not None:
+            self.arguments = [json.dumps(arguments, ensure_ascii=False, default=str)]
+
+    def whole(self) -> dict[str, str]:
+        """The call as a reply without streaming has it."""
+        return {"name": self.name, "arguments": "".join(self.arguments)}
+
+
+@dataclass(slots=True)
 class ChatChunks:
     """The chunks of one chat answer. `begun`: the answer has started; `finished`: its finish reason has arrived."""
 
@@ -98,8 +121,9 @@ class ChatChunks:
     _reasoning: list[str] = field(default_factory=list)
     _calls: list[dict[str, Any]] = field(default_factory=list)
     _places: dict[Any, int] = field(default_factory=dict)  # index of a tool call to its place in `_calls`
-    _function: dict[str, Any] | None = None
+    _function: FunctionPieces | None = None
     _rest: dict[str, Any] = field(default_factory=dict)
+    _foreign_events: int = 0
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Add one chunk. An event that is none, and comes before the finish reason, is an error if it has any words."""
@@ -128,13 +152,19 @@ class ChatChunks:
         if self._refusal:
             message["refusal"] = "".join(self._refusal)
         if self._calls:
-            message["tool_calls"] = self._calls
+            message["tool_calls"] = [{**call, "function": call["function"].whole()} for call in self._calls]
         if self._function is not None:
-            message["function_call"] = self._function
+            message["function_call"] = self._function.whole()
         return {**self._rest, "choices": [{**self._choice, "message": message}]}
 
     def _add_foreign(self, event: Mapping[str, Any]) -> None:
-        if self.finished or event.get("type") in KEEPALIVES or event.get("object") == CHUNK:
+        self._foreign_events += 1
+        if self._foreign_events > MAX_FOREIGN_EVENTS:
+            self.error = {
+                "error": {"message": f"more than {MAX_FOREIGN_EVENTS:,} events that are no part of an answer"}
+            }
+            return
+        if self.finished or not event or event.get("type") in KEEPALIVES or event.get("object") == CHUNK:
             return
         if error_text(event).message or stated_status(event) is not None:
             self.error = {"error": event}
@@ -182,8 +212,8 @@ class ChatChunks:
                 self._add_tool_call(call)
         function = delta.get("function_call")
         if isinstance(function, Mapping):  # the predecessor of tool calls
-            self._function = self._function or {"name": "", "arguments": ""}
-            merge_function(self._function, function)
+            self._function = self._function or FunctionPieces()
+            self._function.add(function)
         self.begun = self.begun or bool(content or refusal or calls or function)
 
     def _add_tool_call(self, piece: Mapping[str, Any]) -> None:
@@ -194,31 +224,21 @@ class ChatChunks:
         given = piece.get("function")
         function: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         index = piece.get("index")
+        index = index if isinstance(index, int | float | str) else None  # of any other type it names no call
         place = self._places.get(index) if index is not None else len(self._calls) - 1
         if place is None or place < 0 or _starts_next_call(self._calls[place], piece, function):
             place = len(self._calls)
-            self._calls.append({"type": "function", "function": {"name": "", "arguments": ""}})
+            self._calls.append({"type": "function", "function": FunctionPieces()})
         self._places[index] = place
         call = self._calls[place]
         if piece.get("id") and "id" not in call:
             call["id"] = piece["id"]
-        merge_function(call["function"], function)
+        call["function"].add(function)
 
 
 def _starts_next_call(call: Mapping[str, Any], piece: Mapping[str, Any], function: Mapping[str, Any]) -> bool:
-    named_before = bool(call["function"]["name"])
+    named_before = bool(call["function"].name)
     return named_before and bool(function.get("name")) and piece.get("id") not in (None, "", call.get("id"))
-
-
-def merge_function(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
-    """Add a piece to a function call: its name, which comes once or every time, and part of its arguments."""
-    name, arguments = piece.get("name"), piece.get("arguments")
-    if isinstance(name, str) and not whole["name"]:
-        whole["name"] = name
-    if isinstance(arguments, str):
-        whole["arguments"] += arguments
-    elif arguments is not None:  # sent as a whole
-        whole["arguments"] = json.dumps(arguments, ensure_ascii=False, default=str)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from evalrunner.formatting import significant
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.scorers.call import NO_EXPECTED
 from evalrunner.stats.distributions import variance
+from evalrunner.stats.number_column import NumberColumn
 from evalrunner.stats.summary import BUILTIN_MEASURES, Summary
 from evalrunner.stats.tally import (
     ERROR,
@@ -170,7 +171,7 @@ def _counts_low_scores(gate: Gate) -> bool:
 
 
 def _negated(tally: Tally) -> Tally:
-    return replace(tally, values=array("d", (-value for value in tally.values)))
+    return replace(tally, values=NumberColumn(-value for value in tally.values))
 
 
 def _variance_within(tally: Tally, samples: set[int]) -> float:

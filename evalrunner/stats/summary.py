@@ -230,6 +230,32 @@ class Population:
 
 
 @dataclass(slots=True)
+class _Positions:
+    """The tallies of a target, and what they share: the position of each row in the dataset, and its epoch."""
+
+    samples: array[int]
+    epochs: array[int] | None
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    _shared: bool = True
+
+    def add(self, sample: int, epoch: int, cells: Mapping[str, Cell]) -> None:
+        """Count the cells of one row."""
+        if self._shared and len(cells) == len(self.tallies):
+            self.samples.append(sample)
+            if self.epochs is not None:
+                self.epochs.append(epoch)
+            for name, cell in cells.items():
+                self.tallies[name].count(cell)
+            return
+        if self._shared:  # a row without the cell of a scorer, which none has that evalrun has written
+            self._shared = False
+            for tally in self.tallies.values():
+                tally.samples, tally.epochs = tally.samples[:], None if tally.epochs is None else tally.epochs[:]
+        for name, cell in cells.items():
+            self.tallies[name].add(sample, cell, epoch=epoch)
+
+
+@dataclass(slots=True)
 class Summary:
     """The metrics of the rows so far. Rows are added with `add`; metrics are available at any time.
 
@@ -248,14 +274,18 @@ class Summary:
     clusters: Groups | None = None
     slices: dict[str, Groups] = field(default_factory=dict)
     ids: dict[int, str] = field(default_factory=dict)
+    _positions: dict[str, _Positions] = field(default_factory=dict)
     _known: dict[str, tuple[Metric, ...]] = field(default_factory=dict)  # until the next row
     _binary: dict[str, bool] = field(default_factory=dict)  # until the next row
 
     def __post_init__(self) -> None:
         self.measures = (*self.measures, *builtin_measures(streaming=self.streaming))
         for target in self.targets:
+            positions = _Positions(array("I"), array("i") if self.epochs > 1 else None)
+            self._positions[target] = positions
             for measure in self.measures:
-                self.tallies[target, measure.name] = Tally(epochs=array("i") if self.epochs > 1 else None)
+                tally = Tally(samples=positions.samples, epochs=positions.epochs)
+                self.tallies[target, measure.name] = positions.tallies[measure.name] = tally
         population = self.population or Population.of(self.design)
         self.slices, self.clusters = population.slices, population.clusters
 
@@ -264,10 +294,8 @@ class Summary:
         self._known.clear()
         self._binary.clear()
         index = row.sample.index
-        for name, cell in row.cells.items():
-            self.tallies[row.target, name].add(index, cell, epoch=row.epoch)
-        for name, cell in builtin_cells(row.answer, streaming=self.streaming).items():
-            self.tallies[row.target, name].add(index, cell, epoch=row.epoch)
+        cells = {**row.cells, **builtin_cells(row.answer, streaming=self.streaming)}
+        self._positions[row.target].add(index, row.epoch, cells)
         for groups in self.slices.values():
             groups.add(row.sample)
         if self.clusters is not None:

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 from evalrunner.domain import Cause, Cell, Declaration
 from evalrunner.stats.aggregates import MEAN_REDUCER, Reducer
+from evalrunner.stats.number_column import NumberColumn
 
 SCORED: Final = 0
 ZEROED: Final = 1  # no answer, counted as zero by on_no_answer: zero
@@ -36,24 +37,28 @@ class Tally:
     """The values of one scorer on one target as they arrive, in any order.
 
     `samples` holds each row's position in the dataset, to group the epochs of a sample; `epochs` is None for a single
-    epoch.
+    epoch. The tallies of a target may share both, because each row has a cell of every scorer.
     """
 
-    values: array[float] = field(default_factory=lambda: array("d"))
+    values: NumberColumn = field(default_factory=NumberColumn)
     codes: array[int] = field(default_factory=lambda: array("b"))
-    samples: array[int] = field(default_factory=lambda: array("I"))  # four bytes: most of what a row takes in memory
+    samples: array[int] = field(default_factory=lambda: array("I"))  # four bytes
     reasons: Counter[Reason] = field(default_factory=Counter)
     epochs: array[int] | None = None
     skip_reasons: Counter[str | None] = field(default_factory=Counter)
 
     def add(self, sample: int, cell: Cell, *, epoch: int = 1) -> None:
         """Count one cell."""
-        code = cell_code(cell)
-        self.values.append(cell.value if cell.value is not None else math.nan)
-        self.codes.append(code)
         self.samples.append(sample)
         if self.epochs is not None:
             self.epochs.append(epoch)
+        self.count(cell)
+
+    def count(self, cell: Cell) -> None:
+        """Count the cell of a row whose position stands in `samples` already."""
+        code = cell_code(cell)
+        self.values.append(cell.value if cell.value is not None else math.nan)
+        self.codes.append(code)
         if code == SKIPPED:
             if cell.reason in self.skip_reasons or len(self.skip_reasons) < MAX_REASONS:
                 self.skip_reasons[cell.reason] += 1
@@ -276,7 +281,7 @@ def _reduced(cells: Iterable[tuple[int, float]], reducer: Reducer, fill: FillRan
 
 
 def _single_epochs(tally: Tally, fill: FillRange) -> SampleScores:
-    values, codes = tally.values, tally.codes
+    values, codes = tally.values.doubles(), tally.codes
     ones = array("i", [1]) * len(values)
     if not codes or max(codes) <= ZEROED:
         return SampleScores(tally.samples, values, codes, values, values, ones, ones)
