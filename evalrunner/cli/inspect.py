@@ -1,8 +1,7 @@
-"""The commands that run nothing: validate, plan, schema, list and init."""
+"""The commands that run nothing: validate, plan, schema and list."""
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from evalrunner.cli import options
 from evalrunner.errors import SuiteError
+from evalrunner.example_models import HOSTED, LOCAL
 from evalrunner.suite.options import RunOptions
 
 if TYPE_CHECKING:
@@ -19,54 +19,10 @@ if TYPE_CHECKING:
     from evalrunner.plugin_table import Group
 
 NOT_BY_TYPE = {
-    "targets": ["a model string such as openai/gpt-5-mini or local/smollm2-135m-instruct, or {model, base_url, …}"],
+    "targets": [f"a model string such as {HOSTED} or {LOCAL}, or {{model, base_url, …}}"],
     "datasets": ["a path (its extension selects the reader), rows: […] inline, or - for standard input"],
     "scorers": [],
 }
-
-SUITE = """\
-# A first suite. Run it with:  evalrun {name}
-# yaml-language-server: $schema=suite.schema.json      (evalrun schema > suite.schema.json)
-name: first
-
-dataset:
-  path: questions.csv               # csv, tsv, json, jsonl or parquet
-  columns:                          # default columns are id, input and expected; here expected has several answers
-    expected: {{column: expected, split: "|"}}
-
-prompt:                             # Jinja2; every column of the dataset can be used
-  - system: Answer with the shortest correct answer, without a sentence around it.
-  - user: "{{{{ input }}}}"
-
-{target}
-
-scorers:
-  - {{type: exact_match, normalize: squad}}
-  - {{type: contains, normalize: squad, whole_words: true}}
-  - token_f1
-
-gates:
-  - contains >= 0.3                 # metric, operator, number; `evalrun list scorers` shows what there is
-"""
-
-LOCAL = """\
-target: local/smollm2-135m-instruct # a small model that runs here; any model string, such as openai/gpt-5-mini
-params: {temperature: 0, max_tokens: 256}"""
-
-RECORDED = """\
-target: {type: recorded, column: output}   # recorded outputs; a model would be
-# target: openai/gpt-5-mini                # any model string (needs its key), or, after pip install '.[local]':
-# target: local/smollm2-135m-instruct
-# params: {temperature: 0, max_tokens: 256}"""
-
-DATA = """\
-id,input,expected,output
-q1,What is the capital of France?,Paris,Paris
-q2,How many legs does a spider have?,"8|eight",Eight
-q3,What is 7 times 6?,42,The answer is 42.
-q4,What color do you get from blue and yellow paint?,green,Green
-q5,Which planet is closest to the sun?,Mercury,Venus
-"""
 
 
 def _print_plans(suites: list[str], run_options: RunOptions, lines: Callable[[str, Plan], AsyncIterator[str]]) -> None:
@@ -106,7 +62,7 @@ def validate(run_options: RunOptions, suites: options.Suites) -> None:
         for notice in plan.scan.notices:
             yield f"  note: {notice}"
 
-    _print_plans(suites, run_options, lines)
+    _print_plans(options.expand_folders(suites), run_options, lines)
 
 
 @options.takes_options("plan")
@@ -129,6 +85,7 @@ def plan(
     """
     if json and not endpoints:
         raise SuiteError("--json needs --endpoints; a run prints its results as JSON: evalrun SUITE --json")
+    suites = options.expand_folders(suites)
     if endpoints:
         _print_reach(suites, run_options, as_json=json)
         return
@@ -196,11 +153,40 @@ def schema() -> None:
 
 
 def list_parts(
-    group: Annotated[Literal["scorers", "targets", "datasets"], typer.Argument(help="What to list.")],
+    group: Annotated[Literal["scorers", "targets", "datasets", "suites"], typer.Argument(help="What to list.")],
 ) -> None:
-    """List scorers, targets or datasets with their options."""
+    """List scorers, targets or datasets with their options, or suites.
+
+    The suites of the working folder are *.eval.yaml in it and below, and all suites in its folders evals and suites.
+    """
+    if group == "suites":
+        for line in _suite_lines():
+            typer.echo(line)
+        return
     for line in _plugin_lines(group):
         typer.echo(line)
+
+
+def show_suites() -> None:
+    """Show the suites of the working folder and how to run them, and end with 2: code 0 means that all gates passed."""
+    for line in (*_suite_lines(), "all commands: evalrun --help"):
+        typer.echo(line)
+    raise typer.Exit(2)
+
+
+def _suite_lines() -> Iterator[str]:
+    """A command for each suite of the working folder, or how to write the first one."""
+    import shlex
+
+    from evalrunner.suite.discovery import find_suites
+
+    found = find_suites(Path())
+    for path in found:
+        yield f"evalrun {shlex.quote(str(path))}"
+    if not found:
+        yield "no suite here: no *.eval.yaml, and none in evals or suites; write one: evalrun init"
+    elif len(found) > 1:
+        yield f"all {len(found)}: evalrun ."
 
 
 def _plugin_lines(group: Group) -> Iterator[str]:
@@ -222,23 +208,3 @@ def _plugin_lines(group: Group) -> Iterator[str]:
             default = "required" if option.default is inspect.Parameter.empty else f"default {option.default!r}"
             about = f": {docs[option.name]}" if option.name in docs else ""
             yield f"    {option.name} ({describe_type(option.annotation)}, {default}){about}"
-
-
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to; created if missing.")] = Path(),
-) -> None:
-    """Write a first suite with its data."""
-    suite, data = folder / "suite.yaml", folder / "questions.csv"
-    for path in (suite, data):
-        if path.exists():
-            raise SuiteError(f"{str(path)!r} already exists; name another folder: evalrun init DIR")
-    local = importlib.util.find_spec("xllamacpp") is not None
-    text = SUITE.format(name=suite, target=LOCAL if local else RECORDED)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        suite.write_text(text, encoding="utf-8")
-        data.write_text(DATA, encoding="utf-8")
-    except OSError as refused:
-        raise SuiteError(f"{str(folder)!r} cannot be written to: {refused.strerror}") from None
-    typer.echo(f"wrote {suite} and {data}")
-    typer.echo(f"run it: evalrun {suite}")

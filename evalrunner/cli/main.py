@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import inspect, run, runs, stored
+from evalrunner.cli import init, inspect, options, run, runs, stored
 from evalrunner.cli.guard import exit_now, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
@@ -28,12 +28,15 @@ CALLING = ("run", "score", "gate", "track")  # commands with a code for a run th
 MIN_ADDRESS_SPACE = 512 * 2**20  # a small run takes 250 MB of it
 THREAD_COUNTS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SUITE_ENDINGS = (".yaml", ".yml")
+ROOT_OPTIONS = ("-h", "--help", "--version", "--install-completion", "--show-completion")
 
 
 class DefaultToRun(TyperGroup):
     """`evalrun SUITE…` is `evalrun run SUITE…`, with options before or after; a mistyped command stays an error."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        if not args and not ctx.resilient_parsing:
+            inspect.show_suites()
         if args and self._means_run(args):
             args = ["run", *args]
         args = [with_address(args, place) for place in range(len(args))]
@@ -41,11 +44,18 @@ class DefaultToRun(TyperGroup):
 
     def _means_run(self, args: list[str]) -> bool:
         first = args[0]
-        if first in self.commands or first in ("--help", "--version", "--install-completion", "--show-completion"):
+        if first in self.commands or first in ROOT_OPTIONS:
             return False
         if first.startswith("-") and first != "-":
             return True
         return looks_like_suite(first)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Commands and the suites of this folder."""
+        from click.shell_completion import CompletionItem
+
+        suites = [CompletionItem(path) for path in options.complete_suites(incomplete)]
+        return [*super().shell_complete(ctx, incomplete), *suites]
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. What ends it without a verdict does not have the exit code of one."""
@@ -128,8 +138,8 @@ def _has_working_folder() -> bool:
 
 
 def looks_like_suite(word: str) -> bool:
-    """Whether a word is a suite rather than a mistyped command."""
-    return word.endswith(SUITE_ENDINGS) or os.sep in word or os.path.isfile(word)  # noqa: PTH113  never raises
+    """Whether a word is a suite, or a folder of suites, rather than a mistyped command."""
+    return word.endswith(SUITE_ENDINGS) or os.sep in word or os.path.exists(word)  # noqa: PTH110  never raises
 
 
 def with_address(args: list[str], place: int) -> str:
@@ -145,8 +155,6 @@ app = typer.Typer(
     name="evalrun",
     rich_markup_mode=None,  # rich markup triples the time that --help takes
     pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
     help="Run evaluation suites for language models. 'evalrun SUITE…' is short for 'evalrun run SUITE…'.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -159,7 +167,7 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -172,7 +180,7 @@ app.command("plan")(inspect.plan)
 app.command("validate")(inspect.validate)
 app.command("schema")(inspect.schema)
 app.command("list")(inspect.list_parts)
-app.command("init")(inspect.init)
+app.command("init")(init.init)
 app.command("show")(stored.show)
 runs.runs.callback()(runs.list_stored)
 app.add_typer(runs.runs, name="runs")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
+import shlex
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +18,43 @@ from evalrunner.errors import SuiteError
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.suite.options import RunOptions, options_of
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, unique prefix, path, or last.")]
-Runs = Annotated[list[str], typer.Argument(metavar="RUN…", help="Run ids, unique prefixes, paths, or last.")]
-MaybeRuns = Annotated[
-    list[str] | None, typer.Argument(metavar="RUN…", help="Run ids, unique prefixes, paths, or last.")
+
+def complete_suites(incomplete: str) -> list[str]:
+    """The suites of the working folder that begin with a text, and the folders on the way, for the shell."""
+    from evalrunner.suite.discovery import find_suites, is_suite
+
+    folder = Path(incomplete).parent if incomplete else Path()
+    near = [path for path in sorted(folder.glob("*.y*ml")) if is_suite(path)]
+    found = dict.fromkeys(str(path) for path in (*find_suites(Path()), *near))
+    return [path for path in found if path.startswith(incomplete)]
+
+
+def complete_runs(incomplete: str) -> list[str]:
+    """The ids of the runs in the default folder that begin with a text, newest first, for the shell."""
+    ids = sorted((path.parent.name for path in Path("runs").glob("*/*/run.json")), reverse=True)
+    return [run for run in ("last", *ids) if run.startswith(incomplete)]
+
+
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Run id, unique prefix, path, or last.", autocompletion=complete_runs),
 ]
-Suites = Annotated[list[str], typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
-MaybeSuites = Annotated[list[str] | None, typer.Argument(metavar="SUITE…", help="Suite files (YAML).")]
+Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN…", help="Run ids, unique prefixes, paths, or last.", autocompletion=complete_runs),
+]
+MaybeRuns = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RUN…", help="Run ids, unique prefixes, paths, or last.", autocompletion=complete_runs),
+]
+Suites = Annotated[
+    list[str],
+    typer.Argument(metavar="SUITE…", help="Suite files (YAML), or folders of them.", autocompletion=complete_suites),
+]
+MaybeSuites = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SUITE…", help="Suite files (YAML), or folders of them.", autocompletion=complete_suites),
+]
 SuiteFile = Annotated[
     Path | None, typer.Option("--suite", metavar="FILE", help="Suite file. Default: that of the run.")
 ]
@@ -37,6 +69,24 @@ JunitRows = Annotated[bool, typer.Option("--junit-rows", help="Add the rows to J
 DEFAULT_DIFF = 3
 OUTPUT_FORMATS = " ".join(name for name in BUILTIN["reporters"] if name.startswith("."))
 """The extensions of outputs, in place of this name in the docstring of a command."""
+
+
+def expand_folders(suites: Iterable[str]) -> list[str]:
+    """The suites, with those of each folder in its place. Raises SuiteError for a folder without one."""
+    from evalrunner.suite.discovery import find_suites
+
+    paths: list[str] = []
+    for suite in suites:
+        if not os.path.isdir(suite):  # noqa: PTH112  never raises
+            paths.append(suite)
+        elif found := find_suites(Path(suite), named=True):
+            paths += map(str, found)
+        else:
+            raise SuiteError(
+                f"folder {suite!r} has no suite: no *.eval.yaml, and none in evals or suites; "
+                f"write one: evalrun init{'' if suite == '.' else f' {shlex.quote(suite)}'}"
+            )
+    return list(dict.fromkeys(paths))
 
 
 def refuse_unprinted(

@@ -53,7 +53,7 @@ def run(
     options.refuse_unprinted(quiet=quiet, as_json=as_json, verbose=verbose, diff=diff)
     shown = options.DEFAULT_DIFF if diff is None else diff
     printer = Printer(quiet=quiet, verbose=verbose, as_json=as_json, diff=shown)
-    results = run_and_print(suites or [], run_options, printer)
+    results = run_and_print(options.expand_folders(suites or []), run_options, printer)
     raise typer.Exit(printer.finish(results))
 
 
