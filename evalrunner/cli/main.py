@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalrunner import __version__
-from evalrunner.cli import init, inspect, options, run, runs, stored
+from evalrunner.cli import doctor, init, inspect, options, run, runs, stored
 from evalrunner.cli.guard import exit_now, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
@@ -181,6 +181,7 @@ app.command("validate")(inspect.validate)
 app.command("schema")(inspect.schema)
 app.command("list")(inspect.list_parts)
 app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
 app.command("show")(stored.show)
 runs.runs.callback()(runs.list_stored)
 app.add_typer(runs.runs, name="runs")

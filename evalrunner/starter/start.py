@@ -69,19 +69,18 @@ def plan_start(wish: Wish, environ: Mapping[str, str]) -> Start:
         )
     if wish.base_url is not None and not wish.models:
         raise SuiteError("--base-url needs --target MODEL: the name that the server gives to its model")
+    wanted = TEMPLATES.get(wish.template or ("qa" if wish.data is None else ""))
     if wish.data is None:
-        template = TEMPLATES[wish.template or "qa"]
-        table = sample_table(template)
-        name = template.name
+        assert wanted is not None  # checked above
+        table, name = sample_table(wanted), wanted.name
     else:
-        table = read_table(wish.data)
-        template, name = TEMPLATES.get(wish.template or ""), slug(wish.data.stem)
+        table, name = read_table(wish.data), slug(wish.data.stem)
     roles = guess_roles(table)
     if roles.input is None:
         raise SuiteError(
             f"--from {str(table.path)!r} has no column for the input; name one of them 'input': {', '.join(table.columns)}"
         )
-    template = template or guess_template(table, roles)
+    template = wanted or guess_template(table, roles)
     roles = with_labels(roles, table, template)
     check_needs(template, roles, table)
     if roles.expected is None and template.name != "json":
@@ -172,10 +171,10 @@ class Choice:
             recorded = outputs if compares else outputs[:1]
             self.lines.append(f"target: recorded outputs in {' and '.join(map(repr, recorded))}, so no model is called")
             return (), recorded, ""
-        for variable, model in BY_KEY.items():
-            if self.environ.get(variable) and (model.startswith("openai/") or _installed("litellm")):
-                self.lines.append(f"target {model}, because {variable} is set; another one: --target MODEL")
-                return (Model(model),), (), ""
+        for variable, hosted in BY_KEY.items():
+            if self.environ.get(variable) and (hosted.startswith("openai/") or _installed("litellm")):
+                self.lines.append(f"target {hosted}, because {variable} is set; another one: --target MODEL")
+                return (Model(hosted),), (), ""
         if _installed("xllamacpp"):
             self.lines.append(f"target {LOCAL}, which runs on this machine: no API key is set; another: --target MODEL")
             return (Model(LOCAL),), (), ""

@@ -126,7 +126,7 @@ def _read_json(path: Path, text: str, encoding: str) -> Table:
         direct = direct and suffix == ".json"
     if not isinstance(data, list):
         raise SuiteError(f"--from {str(path)!r} is one JSON value; it needs a list of objects, or one object per line")
-    rows = [row for row in data if isinstance(row, dict)]
+    rows: list[Mapping[str, Any]] = [row for row in data if isinstance(row, dict)]
     if pairs := [row for row in data if isinstance(row, list) and len(row) == 2]:
         rows, direct = [{"input": first, "expected": second} for first, second in pairs], False
         notes.append("each row is a pair: input, expected")
