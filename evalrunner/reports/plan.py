@@ -11,6 +11,7 @@ from typing import Any
 from evalrunner.baselines.file import Baseline, read_baseline
 from evalrunner.domain import CalibrationExample
 from evalrunner.egress import Destination
+from evalrunner.engine.deprecation import deprecation_notices
 from evalrunner.engine.destinations import Reach
 from evalrunner.engine.estimate import Estimate, Total, total_of
 from evalrunner.engine.plan import Plan, PlannedScorer, PlannedTarget
@@ -48,7 +49,7 @@ def render_plan(plan: Plan, *, runs: Path = Path("runs")) -> Iterator[str]:
             yield f"    {line}"
     for line in power.run_lines():
         yield f"  {line}"
-    for notice in (*plan.scan.notices, *early_stop_notices(plan, None)):
+    for notice in (*plan.scan.notices, *deprecation_notices(plan), *early_stop_notices(plan, None)):
         yield f"  note: {notice}"
 
 

