@@ -68,7 +68,7 @@ def init(
         raise SuiteError(f"{refused.filename!r} cannot be written: {refused.strerror}") from None
     for line in start.lines:
         typer.echo(line)
-    typer.echo(f"wrote {', '.join(_shown(path) for path in written)}")
+    typer.echo(f"wrote {', '.join(_display(path) for path in written)}")
     typer.echo(f"run it: {start.command}")
     if start.hint:
         typer.echo(start.hint)
@@ -112,7 +112,7 @@ def _refuse_overwriting(paths: list[Path], *, force: bool, asks: bool) -> None:
     existing = [path for path in paths if path.exists()]
     if not existing or force:
         return
-    names = ", ".join(_shown(path) for path in existing)
+    names = ", ".join(_display(path) for path in existing)
     if asks and typer.confirm(f"Overwrite {names}?", default=False):
         return
     verb = "exists" if len(existing) == 1 else "exist"
@@ -130,7 +130,7 @@ def _with_ignored(path: Path) -> str | None:
     return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{IGNORED}\n"
 
 
-def _shown(path: Path) -> str:
+def _display(path: Path) -> str:
     """A path relative to the working folder if it is below it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))

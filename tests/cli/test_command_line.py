@@ -166,38 +166,8 @@ def test_dataset_is_read_from_standard_input() -> None:
     assert (folder / "stdin.jsonl").is_file()
 
 
-def test_init_writes_a_suite_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = evalrun("init", "first")
-    assert done.stdout.splitlines()[1] == "run it: evalrun first/suite.yaml"
-    assert evalrun("validate", "first/suite.yaml").returncode == 0
-    assert evalrun("init", "first").returncode == 2
-
-
 def test_version_names_the_distribution() -> None:
     assert re.fullmatch(r"evalrunner \d+\.\d+\.\d+\n", evalrun("--version").stdout)
-
-
-def test_no_arguments_prints_help() -> None:
-    assert "Usage: evalrun" in evalrun().stdout + evalrun().stderr
-
-
-@pytest.mark.model
-def test_init_suite_passes_with_the_embedded_model() -> None:
-    pytest.importorskip("xllamacpp")
-    evalrun("init", "first")
-    done = evalrun("first/suite.yaml", "-q")
-    assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stdout + done.stderr
-
-
-def test_init_without_the_local_extra_uses_recorded_outputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from evalrunner.cli import inspect
-    from evalrunner.suite.loader import load_suite
-
-    monkeypatch.setattr(inspect.importlib.util, "find_spec", lambda name: None)
-    inspect.init(tmp_path / "first")
-    assert load_suite(tmp_path / "first" / "suite.yaml").targets[0].type == "recorded"
-    done = evalrun("first/suite.yaml", "-q")
-    assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stdout + done.stderr
 
 
 def test_gates_of_unselected_targets_are_dropped() -> None:

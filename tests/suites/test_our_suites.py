@@ -148,48 +148,69 @@ def ends(result: SuiteResult) -> Counter[str]:
 @pytest.mark.local
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the embedded model has one thread, and this machine may be busy
-def test_the_demo_passes_and_its_judge_fails_the_judge_check() -> None:
+def test_the_demo_passes_as_the_readme_says() -> None:
     result = run_suite(SUITES / "qa.yaml")
     assert result.exit_code == 0
-    assert ends(result) == {"stop": 52}, "an answer was truncated: raise max_tokens"
-    actual = {metric.name: metric for metric in result.details.targets["local/smollm2-135m-instruct"].metrics}
-    counts = {name: (metric.n, metric.unscored) for name, metric in actual.items() if metric.version}
-    assert counts == {
-        "exact_match/v1": (52, 0),
-        "contains/v1": (52, 0),
-        "toxicity/v1/mean": (52, 0),
-        "toxicity/v1/variance": (52, 0),
-        "toxicity/v1/p90": (52, 0),
-        "toxicity/v1/ratio": (52, 0),
-        "factuality/v1/mean": (0, 52),
-    }
-    low = actual["contains/v1"].low
-    assert low is not None and low > 0.5, "the threshold must be outside the 95% CI"
-    for name, value in readme_metrics().items():
-        # exact on the same processor, a few answers apart on another
-        assert actual[name].value == (None if value is None else pytest.approx(value, abs=0.08)), name
+    assert ends(result) == {"stop": 40}, "an answer was truncated: raise max_tokens"
+    actual = {metric.name: metric for metric in result.details.targets["assistant"].metrics}
+    metric = actual["contains/v1"]
+    assert (metric.n, metric.unscored) == (40, 0)
+    assert metric.low is not None
+    assert metric.low > 0.7, "the threshold must be outside the 95% CI"
+    # exact on the same processor, a few answers apart on another
+    assert metric.value == pytest.approx(readme_value(), abs=0.08)
 
 
-def readme_metrics() -> dict[str, float | None]:
-    """The metrics of the demo in README.md."""
-    text = (SUITES.parent / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^ (\S+/v1\S*)(?: \([^)]*\))? +([\d.]+|–) ", text, re.MULTILINE)
-    demo = {name: None if value == "–" else float(value) for name, value in rows}
-    assert len(demo) == 7
-    return demo
+def readme_value() -> float:
+    """The value of the first gate in README.md."""
+    found = re.search(
+        r"^PASS  contains >= 0.7   ([\d.]+) ", (SUITES.parent / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert found is not None
+    return float(found[1])
 
 
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_zero_shot_and_few_shot_prompts_are_compared() -> None:
-    options = RunOptions(limit=20, gates=False)  # enough for both prompts; the whole suite takes minutes
-    result = run_suite(SUITES / "compare.yaml", options=options)
+def test_a_prompt_without_the_text_fails_the_gate() -> None:
+    result = run_suite(SUITES / "regression.yaml", options=RunOptions(limit=25))
+    assert result.exit_code == 1
+    assert result.metrics["contains/v1"] < 0.1
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_prompts_are_compared() -> None:
+    result = run_suite(SUITES / "compare.yaml")
     assert result.exit_code == 0
     assert ends(result) == {"stop": 40}
     metrics = result.metrics
-    assert metrics["zero-shot/contains/v1"] >= metrics["few-shot/contains/v1"]
-    assert metrics["zero-shot/exact_match/v1"] <= metrics["few-shot/exact_match/v1"]
+    assert metrics["short/exact_match/v1"] > metrics["sentence/exact_match/v1"]
     comparison = result.details.comparison
-    assert comparison is not None and comparison.family == 3
+    assert comparison is not None
+    assert comparison.family == 2
     assert {pair.n for metric in comparison.metrics for pair in metric.pairs} == {20}
+
+
+def test_the_baseline_is_one_of_the_questions() -> None:
+    head, *rows = (SUITES / "baselines/qa/main.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(head)["targets"]["assistant"]["host"] == "this machine"
+    assert {json.loads(row)["id"] for row in rows} == {row["id"] for row in questions("reading.csv")}
+
+
+def test_reading_questions_have_their_answer_in_the_text() -> None:
+    inside = contains(normalize="squad", whole_words=True).function
+    rows = questions("reading.csv")
+    assert len(rows) == 40
+    for row in rows:
+        sample = Sample(row["id"], row["input"], tuple(row["expected"].split("|")))
+        assert inside(row["passage"], sample) == 1, row
+        assert inside(row["input"], sample) == 0, row
+
+
+def test_the_factuality_suite_names_the_variable_of_its_judge() -> None:
+    done = evalrun("validate", str(SUITES / "factuality.yaml"))
+    assert done.returncode == 2
+    assert "EVALRUN_JUDGE" in done.stderr
