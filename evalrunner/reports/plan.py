@@ -92,7 +92,7 @@ def render_reach(suite: Suite, reach: Reach) -> Iterator[str]:
     """What a suite reaches, line by line: hosts with their secrets, proxies, files and code outside of its folder."""
     yield f"{suite.name}: {counted(len(_by_host(reach)), 'host') if reach.destinations else 'no host'}"
     for address, items in _by_host(reach).items():
-        yield f"  {one_line(address, 200) or 'a host that only LiteLLM knows'}"
+        yield f"  {one_line(address, 200) or 'unknown host: LiteLLM decides (allow_hosts limits it)'}"
         for purpose in dict.fromkeys(item.purpose for item in items):
             yield f"    for: {one_line(purpose, 200)}"
         secrets = list(dict.fromkeys(secret for item in items for secret in item.secrets))

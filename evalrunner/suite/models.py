@@ -12,9 +12,9 @@ from evalrunner.example_models import HOSTED
 from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, register_secret, register_secrets_of
-from evalrunner.secret_names import PLAIN_HEADERS
+from evalrunner.secret_names import PLAIN_HEADERS, is_secret_name, looks_random
 from evalrunner.storage import is_file
-from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable, public_url
+from evalrunner.suite.environment import VARIABLE, SuiteEnvironment, has_variable, public_path, public_url
 from evalrunner.suite.schema import (
     KeyPath,
     ModelSpec,
@@ -106,7 +106,7 @@ def _service(reader: SectionReader, spec: TargetSpec) -> TargetSpec | None:
         if filled is None:
             return None
         options["url"] = filled
-        _register_variables(reader, given["url"].partition("?")[2])  # a query often holds an API key
+        _register_variables_of_url(reader, given["url"])
     if isinstance(given.get("headers"), Mapping):
         options["headers"] = _headers(reader, given["headers"], (*path, "headers"))
     public = {**_public_secrets(given), **{name: given[name] for name in ("url",) if name in given}}
@@ -184,7 +184,7 @@ def read_model(
     texts = {name: value for name, value in fields.items() if isinstance(value, str) and name != "api_key"}
     if isinstance(item.get("base_url"), str) and "base_url" in texts:
         texts["base_url"] = public_url(item["base_url"], reader.environ)
-        _register_variables(reader, item["base_url"].partition("?")[2])  # a query often holds an API key
+        _register_variables_of_url(reader, item["base_url"])
     return ModelSpec(
         **{**fields, "name": fields.get("name") or fields["model"]},
         headers=headers,
@@ -230,6 +230,16 @@ def _register_variables(reader: SectionReader, text: str) -> None:
     """Register the values of the variables in a text as secrets of their own."""
     for inside in VARIABLE.findall(text):
         register_secret(reader.environ.get(inside.partition(":-")[0]))
+
+
+def _register_variables_of_url(reader: SectionReader, url: str) -> None:
+    """Register the variables of a query, which often hold API keys, and those of a path that are keys by name or value."""
+    _register_variables(reader, url.partition("?")[2])
+    for inside in VARIABLE.findall(public_path(url)):
+        name = inside.partition(":-")[0]
+        value = reader.environ.get(name) or ""
+        if is_secret_name(name) or looks_random(value):
+            register_secret(value)
 
 
 def _public_secrets(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -328,7 +328,9 @@ class _Audit:
             return  # local, or an installed plug-in, which is the user's own
         elif provider not in KEY_PROVIDERS or (slash and prefix != provider):
             advice = "name the server with base_url, or the model on the command line: --target or --judge MODEL"
-            self.refuse(path, f"{spec.model!r} needs more than one API key and one host", advice=advice)
+            unknown = provider not in PROVIDER_HOSTS or (slash and prefix != provider)
+            why = "goes to hosts that only LiteLLM knows" if unknown else "needs more than one API key and one host"
+            self.refuse(path, f"{spec.model!r} {why}", advice=advice)
         else:
             self.litellm(spec, provider, params or {})
 

@@ -521,3 +521,28 @@ def test_a_tracking_server_outside_of_allow_hosts_gets_nothing(monkeypatch: pyte
         assert said in tracked.err
         assert command(write(target=recorded, run=run, tracking={"mlflow": {}}), "-q").code == 2
         assert server.connections == 0
+
+
+@pytest.mark.litellm
+@pytest.mark.usefixtures("litellm")
+@pytest.mark.parametrize("model", ["nlp_cloud/m", "volcengine/m", "gigachat/m"])
+def test_a_provider_with_unknown_hosts_is_listed_as_such_and_refused_for_a_stranger(model: str) -> None:
+    """Its host is LiteLLM's decision: a trusted suite may leave it so, or limit it; an untrusted one may not name it."""
+    suite = write(target={"model": model, "api_key": "key-canary-1"})
+    plan = command("plan", suite, "--endpoints")
+    assert plan.code == 0, plan.err
+    assert "unknown host: LiteLLM decides (allow_hosts limits it)" in plan.out
+    assert "literal value in the suite (api_key)" in plan.out
+    for args in (["--untrusted"], ["--untrusted", "--allow-host", "*.example"]):
+        done = command(suite, *args)
+        assert done.code == 2
+        assert "goes to hosts that only LiteLLM knows, which --untrusted refuses" in done.err
+
+
+@pytest.mark.litellm
+@pytest.mark.usefixtures("litellm")
+@pytest.mark.filterwarnings("ignore")  # those of LiteLLM and of what it imports
+def test_a_provider_with_unknown_hosts_obeys_a_list_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = ask_litellm("nlp_cloud/m", {}, ["models.example"], environ={})
+    assert isinstance(answer, Failure) and answer.fatal, answer
+    assert "is not among the hosts that run.allow_hosts allows (models.example)" in answer.message
