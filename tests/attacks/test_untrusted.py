@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +32,8 @@ from evalrunner.suite.schema import (
 from evalrunner.suite.validate import keys_of
 from tests.attacks.counts import Attacks
 from tests.cases.suites import command
-from tests.fakes.command import command_env
+from tests.fakes.action import Runner
+from tests.fakes.github import FakeGitHub
 from tests.fakes.server import ScriptedServer
 
 TABLE: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "untrusted.yaml").read_text(encoding="utf-8"))
@@ -394,21 +392,17 @@ def test_templates_have_tight_limits() -> None:
 
 
 @pytest.mark.parametrize(("untrusted", "code"), [("true", 2), ("false", 0), ("yes", 2)])
-def test_the_action_restricts_suites(untrusted: str, code: int) -> None:
-    action = yaml.safe_load((Path(__file__).parents[2] / "action.yml").read_text(encoding="utf-8"))
-    assert action["inputs"]["untrusted"]["default"] == "false"
-    step = next(step for step in action["runs"]["steps"] if step.get("name") == "Run the suites")
+def test_the_action_restricts_suites(untrusted: str, code: int, tmp_path: Path) -> None:
     path = write("target: {type: python, function: 'evil.py:answer'}")
     Path("evals/evil.py").write_text(EVIL + "\ndef answer(input):\n    return 'x'\n", encoding="utf-8")
-    given = {"INPUT_SUITES": path, "INPUT_ARGS": "-q", "INPUT_UNTRUSTED": untrusted}
-    assert set(step["env"]) == set(given)
-    script = step["run"].replace("exec python -P", f"exec {sys.executable} -P")
-    env = {**command_env(), "PYTHONPATH": os.environ.get("PYTHONPATH", str(Path(__file__).parents[2])), **given}
-    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
+    with FakeGitHub() as github:
+        job = Runner(Path.cwd(), tmp_path / "jobs", github).run(
+            suites=path, args="-q", untrusted=untrusted, cache="false"
+        )
+    assert job.code == code, job.log
     assert Path("evals/imported").exists() == (code == 0)
     if untrusted == "yes":
-        assert "untrusted should be true or false" in done.stdout
+        assert "untrusted should be true or false" in job.log
 
 
 def test_the_list_of_options_of_a_run_names_what_was_allowed(server: ScriptedServer) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import socket
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import yaml
 from junitparser import JUnitXml
 
 from tests.docs.examples import ROOT, Workplace, open_workplace, read_examples
+from tests.fakes.action import ACTION, Job, Runner
+from tests.fakes.github import REPOSITORY, FakeGitHub
 
 PAGE = ROOT / "docs" / "ci.md"
-ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
-INPUT = re.compile(r"\$\{\{ (?:inputs\.(?P<name>[\w-]+)|github\.(?P<github>\w+)) \}\}")
+WORKFLOWS = (".github/workflows/evals.yml", ".github/workflows/nightly.yml", ".github/workflows/matrix.yml", ".github/workflows/forks.yml")  # fmt: skip
 SUITE = """\
 name: qa
 dataset: answers.jsonl
@@ -31,6 +32,7 @@ gates:
   - {metric: exact_match, baseline: main, max_drop: 0.05}
 """
 ROWS = 200
+PULL = {"pull_request": {"number": 7, "head": {"sha": "abcdef0123456789", "repo": {"full_name": REPOSITORY}}}}
 
 
 def example(path: str) -> str:
@@ -45,7 +47,7 @@ class Repository:
         self.place: Workplace = open_workplace(folder)
         (folder / "suites").unlink()
         (folder / "suites").mkdir()
-        self.folder = folder
+        self.folder, self.jobs = folder, 0
         self.git("init", "--quiet", "--initial-branch=main")
         self.commit("main", wrong=[19])
         assert (
@@ -92,17 +94,12 @@ class Repository:
             timeout=120,
         )
 
-    def run_action(self, **inputs: str) -> subprocess.CompletedProcess[str]:
-        """Run the script of the action's last step with these inputs, without the installation."""
-        given = {name: str(declared.get("default", "")) for name, declared in ACTION["inputs"].items()} | inputs
-        github = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(self.folder), "GITHUB_STEP_SUMMARY": str(self.folder / "step.md")}  # fmt: skip
-        (step,) = [step for step in ACTION["runs"]["steps"] if step.get("name") == "Run the suites"]
-        env = {name: filled(value, given) for name, value in step["env"].items()}
-        return self.run(step["run"], **env, **github)
-
-
-def filled(text: str, inputs: dict[str, str]) -> str:
-    return INPUT.sub(lambda match: inputs[match["name"]] if match["name"] else f"<{match['github']}>", text)
+    def run_action(self, github: FakeGitHub, **inputs: str) -> Job:
+        """Run the action in a job of the checked-out branch."""
+        self.jobs += 1
+        temp = self.folder.parent / f"{self.folder.name}-{self.jobs}"
+        runner = Runner(self.folder, temp, github, event=PULL, env=self.place.env, run_id=100 * self.jobs)
+        return runner.run(**inputs)
 
 
 @pytest.fixture
@@ -110,12 +107,14 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path)
 
 
-def workflow_inputs() -> dict[str, str]:
-    """The inputs that the example workflow passes to the action."""
-    steps = yaml.safe_load(example(".github/workflows/evals.yml"))["jobs"]["evals"]["steps"]
+def workflow_inputs(path: str = WORKFLOWS[0]) -> dict[str, str]:
+    """The inputs that an example workflow passes to the action."""
+    steps = yaml.safe_load(example(path))["jobs"]["evals"]["steps"]
     (with_,) = [step["with"] for step in steps if step["uses"].startswith("OWNER/evalrun@")]
     assert set(with_) <= set(ACTION["inputs"])
-    return dict(with_)
+    return {
+        name.replace("-", "_"): str(value).lower() if value is True else str(value) for name, value in with_.items()
+    }
 
 
 def closed_port() -> int:
@@ -124,95 +123,75 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_the_workflow_fails_on_a_regression_passes_without_one_and_exits_3_on_a_dead_endpoint(
+@pytest.mark.slow
+def test_the_workflow_fails_on_a_regression_passes_without_one_and_warns_of_a_dead_endpoint(
     repository: Repository,
 ) -> None:
     inputs = workflow_inputs()
-    repository.commit("equal", wrong=[3])
-    assert repository.run_action(**inputs).returncode == 0
-    repository.commit("worse", wrong=range(60))
-    red = repository.run_action(**inputs)
-    assert red.returncode == 1, red.stderr
-    assert [line.split(" is ")[0] for line in red.stdout.splitlines() if line.startswith("::")] == [
-        "::error file=suites/qa.yaml,line=6,title=qa%3A fail::exact_match >= 0.8",
-        "::error file=suites/qa.yaml,line=7,title=qa%3A fail::exact_match at most 0.05 worse than main",
+    with FakeGitHub() as github:
+        repository.commit("equal", wrong=[3])
+        green = repository.run_action(github, **inputs)
+        assert green.code == 0, green.log
+        repository.commit("worse", wrong=range(60))
+        red = repository.run_action(github, **inputs)
+        assert red.code == 1, red.log
+        assert [line.split(" is ")[0] for line in red.log.splitlines() if line.startswith("::error")] == [
+            "::error file=suites/qa.yaml,line=6,title=qa%3A fail::exact_match >= 0.8",
+            "::error file=suites/qa.yaml,line=7,title=qa%3A fail::exact_match at most 0.05 worse than main",
+        ]
+        assert " worse than main (0.995), n=200 |" in red.summary
+        got_worse = red.summary.rpartition("### Regressions\n\n")[2].splitlines()[0]
+        assert got_worse == (
+            "<details><summary><code>q0</code> · <code>exact_match</code> 0.000 (was 1.000)</summary><b>input</b><pre>0+1?</pre>"
+            "<b>expected</b><pre>1</pre><b>baseline output</b><pre>1</pre><b>output</b><pre>0</pre></details>"
+        )
+        dead = f"target: {{model: m, base_url: 'http://127.0.0.1:{closed_port()}/v1'}}\nprompt: '{{{{ input }}}}'\nrun: {{retries: 0}}"
+        repository.commit("dead", wrong=[19], suite=SUITE.replace("target: {type: recorded, column: output}", dead))
+        down = repository.run_action(github, **inputs)
+        assert (down.code, down.outputs["exit-code"], down.outputs["verdict"]) == (0, "3", "untrusted"), down.log
+        assert "The result is untrusted and says nothing about the model" in down.summary
+        assert [comment["body"].splitlines()[1] for comment in github.comments] == ["### ⚠️ evalrun: qa is untrusted"]
+    assert github.problems == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS)
+def test_workflows_are_valid_by_the_schema_of_github_and_name_inputs_of_the_action(path: str, tmp_path: Path) -> None:
+    assert workflow_inputs(path)["suites"].startswith("suites/")
+    (tmp_path / "workflow.yml").write_text(example(path))
+    check = [
+        str(Path(sys.executable).with_name("check-jsonschema")),
+        "--builtin-schema",
+        "vendor.github-workflows",
+        "workflow.yml",
     ]
-    summary = (repository.folder / "step.md").read_text(encoding="utf-8")
-    assert " worse than main (0.995), n=200 |" in summary
-    got_worse = summary.rpartition("### Regressions\n\n")[2].splitlines()[0]
-    assert got_worse == (
-        "<details><summary><code>q0</code> · <code>exact_match</code> 0.000 (was 1.000)</summary><b>input</b><pre>0+1?</pre>"
-        "<b>expected</b><pre>1</pre><b>baseline output</b><pre>1</pre><b>output</b><pre>0</pre></details>"
-    )
-    dead = f"target: {{model: m, base_url: 'http://127.0.0.1:{closed_port()}/v1'}}\nprompt: '{{{{ input }}}}'\nrun: {{retries: 0}}"
-    repository.commit("dead", wrong=[19], suite=SUITE.replace("target: {type: recorded, column: output}", dead))
-    down = repository.run_action(**inputs)
-    assert down.returncode == 3, down.stderr
-    assert "the provider failed" in down.stdout or "aborted" in down.stdout
-    summary = (repository.folder / "step.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## \S+ (\w+): qa$", summary, re.MULTILINE) == ["PASS", "FAIL", "UNTRUSTED"]
-    assert "The result is untrusted and says nothing about the model" in summary
+    done = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_action_inputs_cannot_inject_shell_commands(repository: Repository) -> None:
-    for text in ("$(touch owned)", "`touch owned`", "; touch owned", "'; touch owned #", "\ntouch owned\n", "${IFS}x"):
-        for inputs in ({"suites": f"suites/qa.yaml {text}"}, {"suites": "suites/qa.yaml", "args": f"--target {text}"}):
-            assert repository.run_action(**inputs).returncode != 0
-    assert not (repository.folder / "owned").exists()
-    for step in ACTION["runs"]["steps"]:
-        assert "${{" not in step.get("run", "")
-
-
-def test_the_action_passes_options_and_several_suites(repository: Repository) -> None:
-    (repository.folder / "suites" / "b c.yaml").write_text(SUITE.replace("name: qa", "name: other"))
-    done = repository.run_action(
-        suites="suites/qa.yaml\n'suites/b c.yaml'",
-        args="--quiet --where 'id=[q0, q1]' --set 'gates=[exact_match >= 0.5]'",
-    )
-    assert [line.split(" in ")[0] for line in done.stdout.splitlines()] == ["PASS qa: 2 rows", "PASS other: 2 rows"]
-
-
-def test_an_unclosed_quote_in_an_action_input_exits_2(repository: Repository) -> None:
-    done = repository.run_action(suites="suites/qa.yaml", args="--set 'gates=[]")
-    assert (done.returncode, done.stderr) == (2, "")
-    assert done.stdout == "::error title=evalrun::cannot parse suites or args: No closing quotation\n"
-
-
-def test_the_action_installs_its_own_checkout_and_uses_every_input() -> None:
-    steps = ACTION["runs"]["steps"]
-    (install,) = [step for step in steps if step.get("name") == "Install evalrun"]
-    assert install["env"]["ACTION_PATH"] == "${{ github.action_path }}"
-    words = shlex.split(install["run"].replace('"$ACTION_PATH${INPUT_EXTRAS:+[$INPUT_EXTRAS]}"', "PATH"))
-    assert words == ["python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "PATH"]
-    used = {result["name"] for result in INPUT.finditer(json.dumps(steps)) if result["name"]}
-    assert used | {"artifact"} == set(ACTION["inputs"])
-
-
-def test_the_comment_step_writes_a_comment_within_the_size_limit_of_github(repository: Repository) -> None:
-    (step,) = yaml.safe_load(example("comment-step.yml"))
-    repository.run_action(**workflow_inputs())
-    message = repository.folder / ".bin" / "gh"
-    message.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > gh.txt\ncp "$5" said.md\n')
-    message.chmod(0o755)
-    done = repository.run(step["run"], NUMBER="7", GH_TOKEN="none")
-    assert done.returncode == 0, done.stderr
-    assert (repository.folder / "gh.txt").read_text().split() == ["pr", "comment", "7", "--body-file", "comment.md"]
-    assert (repository.folder / "said.md").read_text(encoding="utf-8").startswith("## ✅ PASS: qa\n")
+def test_the_tables_of_inputs_and_outputs_are_those_of_the_action() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for title, declared in (("input", ACTION["inputs"]), ("output", ACTION["outputs"])):
+        table = text[text.index(f"| {title} |") :].partition("\n\n")[0].splitlines()[2:]
+        assert [line.split("`")[1] for line in table] == list(declared)
+    defaults = {line.split("|")[1].strip(" `"): line.split("|")[2].strip(" `") for line in text[text.index("| input |") :].partition("\n\n")[0].splitlines()[2:]}  # fmt: skip
+    assert defaults == {name: "required" if each.get("required") else str(each["default"]) for name, each in ACTION["inputs"].items()}  # fmt: skip
 
 
 def test_the_gitlab_job_writes_its_junit_report_to_the_declared_path(repository: Repository) -> None:
     job: dict[str, Any] = yaml.safe_load(example(".gitlab-ci.yml"))["evals"]
     repository.commit("worse", wrong=range(60))
-    done = repository.run("\n".join(job["script"]))
+    done = repository.run("\n".join(job["script"]), EVALRUN_CACHE_DIR="cache")
     assert (done.returncode, 1 in job["allow_failure"]["exit_codes"]) == (1, False)
+    assert repository.run("\n".join(job["after_script"])).returncode == 0
+    assert (repository.folder / "comment.md").read_text(encoding="utf-8").startswith("### ❌ evalrun: qa failed\n")
     (report,) = repository.folder.glob(job["artifacts"]["reports"]["junit"])
     assert (JUnitXml.fromfile(str(report)).tests, JUnitXml.fromfile(str(report)).failures) == (2, 2)
 
 
 def test_the_jenkins_pipeline_writes_its_junit_report_to_the_declared_path(repository: Repository) -> None:
     text = example("Jenkinsfile")
-    (command,) = re.findall(r"sh '(evalrun [^']*)'", text)
-    (pattern,) = re.findall(r"junit '([^']*)'", text)
+    (command,) = re.findall(r"script: '(evalrun [^']*)'", text)
+    (pattern,) = re.findall(r"junit testResults: '([^']*)'", text)
     done = repository.run(command)
     assert done.returncode == 0, done.stderr
     (report,) = repository.folder.glob(pattern)
