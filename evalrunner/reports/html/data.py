@@ -37,7 +37,10 @@ from evalrunner.storage import dump_json
 if TYPE_CHECKING:
     from evalrunner.compare.result import Comparison
 
-RUN_FIELDS = ("status", "started_at", "finished_at", "duration_s", "seed", "epochs", "rows", "rows_planned", "stopped")
+RUN_FIELDS = (
+    "status", "started_at", "finished_at", "duration_s", "seed", "epochs", "rows", "rows_planned", "stopped", "suite_file",
+    "options", "source",
+)  # fmt: skip
 SCORER_FIELDS = ("range", "higher_is_better", "binary", "unit", "threshold", "headline", "version", "backend")
 
 _TEXT = rb'"(?:[^"\\]|\\.)*"'
@@ -55,6 +58,7 @@ ANSWER = (
 CELL = ("state", "value", "reason", "detail", "cost_usd")
 STATES = ("scored", "skipped", "unscored", "error")
 MAX_FIELD_LENGTH = 500  # characters of an id or a sample field
+MAX_SUITE_LENGTH = 20_000  # characters of the suite, which may hold its samples
 PACK_LENGTH = 400_000  # characters of a pack: enough for deflate to find repetitions, and inflated in one breath
 
 DEFLATE_LEVEL = 4  # of deflate: 6 takes half as long again, for three per cent
@@ -77,6 +81,7 @@ def overview_data(view: RunView) -> dict[str, Any]:
         "exit_code": view.exit_code,
         "about": {key: to_json(getattr(run, key)) for key in RUN_FIELDS},
         "dataset_hash": run.dataset.digest,
+        "suite_text": suite_text(run.resolved),
         "versions": dict(run.versions),
         "notices": list(run.notices),
         "columns": [name for name in run.columns if name not in ("id", "input", "expected")],
@@ -99,16 +104,25 @@ def overview_data(view: RunView) -> dict[str, Any]:
     }
 
 
+def suite_text(resolved: Mapping[str, Any]) -> str | list[Any] | None:
+    """The suite as it was read, as indented JSON, cut like every long text; None where a run has none."""
+    if not resolved:
+        return None
+    text = redact(json.dumps(resolved, ensure_ascii=False, indent=2, default=str))
+    return text if len(text) <= MAX_SUITE_LENGTH else [text[:MAX_SUITE_LENGTH], len(text)]
+
+
 def comparison_part(comparison: Comparison | None) -> dict[str, Any] | None:
     """The comparison in the data of the page, with the keys of `metrics.json`."""
     if comparison is None:
         return None
     from evalrunner.reports.comparison import adjustment_note
-    from evalrunner.reports.conclusions import conclusions
+    from evalrunner.reports.conclusions import conclusions, cost_conclusion
 
     data = comparison.to_json()
     part = {key: data[key] for key in ("paired", "family", "metrics", "warnings", "notes")}
     part["conclusions"] = [list(conclusions(metric)) for metric in comparison.metrics]
+    part["cost"] = cost_conclusion(comparison)
     part["adjustment"] = adjustment_note(comparison)
     return part
 

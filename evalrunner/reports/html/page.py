@@ -49,8 +49,11 @@ from evalrunner.runs.record import to_json
 from evalrunner.storage import replacing
 
 ASSETS = Path(__file__).parent / "assets"
-STYLES = ("base.css", "overview.css", "plots.css", "rows.css", "detail.css", "print.css")
-SCRIPTS = ("dom.js", "data.js", "summary.js", "charts.js", "rows.js", "detail.js", "export.js", "main.js")
+STYLES = ("base.css", "components.css", "plots.css", "rows.css", "detail.css", "print.css")
+SCRIPTS = (
+    "dom.js", "data.js", "address.js", "overview.js", "notable.js", "statistics.js", "about.js", "charts.js",
+    "tradeoff.js", "slices.js", "filters.js", "matching.js", "rows.js", "detail.js", "export.js", "main.js",
+)  # fmt: skip
 
 PLAIN_BELOW = 400_000  # bytes of a row log: below, rows are in the page as readable JSON
 TEXT_BUDGET = 40_000_000  # characters: a browser inflates and parses them in a second
@@ -78,7 +81,7 @@ HEAD = """\
 <body>
 <a class="skip" href="#rows">Skip to the rows</a>
 <header id="top"></header>
-<nav id="contents" aria-label="Sections"></nav>
+<div class="tabs"><div id="tabs" role="tablist" aria-label="Views"></div></div>
 <main id="main" tabindex="-1">
 <noscript><h1>{title}</h1><p>This page draws itself with a script of its own and reaches no network. \
 Without scripts, read metrics.json and table.csv beside it.</p></noscript>
@@ -247,6 +250,7 @@ def _overview(
             "stopped": None,
         },
         "dataset_hash": first.dataset.digest if comparison.paired else None,
+        "suite_text": None,
         "versions": dict(first.versions),
         "notices": differs,
         "columns": [name for name in first.columns if name not in ("id", "input", "expected")],

@@ -83,6 +83,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, accept_downloads=True
         )
         contexts.append(context)
+        context.set_default_timeout(10_000)
         opened = Visit(context.new_page())
         visits.append(opened)
         own = path.resolve().as_uri()

@@ -74,6 +74,8 @@ def enrich(folder: Path) -> None:
             sliced = {**whole, "slice": {"topic": topic}, "value": value, "n": whole["n"] // 3}
             target["metrics"].append({**sliced, "low": value - 0.09, "high": min(1.0, value + 0.08)})
         for metric in target["metrics"]:
+            if metric["name"] == "cost_usd/mean":
+                metric["value"] = 0.0004 * (place + 1) ** 2 * 0.9  # with the cached answers, which are free
             if metric["name"] == "token_f1/v1/mean":
                 metric["low"], metric["high"], metric["level"] = metric["value"] - 0.06, metric["value"] + 0.05, 0.95
         if place == 1:

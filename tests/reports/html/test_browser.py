@@ -37,25 +37,44 @@ def rows_of(report: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (report.parent / "rows.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("width", [400, 1600])
+VIEWS = ("", "#rows", "#statistics", "#about")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [400, 800, 1400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_fits_any_screen_and_makes_no_request(visit: Open, report: Path, width: int, scheme: str) -> None:
-    opened = visit(report, width=width, scheme=scheme)
-    opened.shoot(f"report-{scheme}-{width}")
-    opened.shoot(f"report-{scheme}-{width}-whole", whole=True)
-    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
-    opened.page.locator("#row-table tbody th a").nth(3).click()
+def test_every_view_fits_any_screen_and_makes_no_request(visit: Open, report: Path, width: int, scheme: str) -> None:
+    for view in VIEWS:
+        opened = visit(report, width=width, scheme=scheme, link=view)
+        opened.shoot(f"report-{view[1:] or 'overview'}-{scheme}-{width}", whole=True)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width, view
+        assert opened.page.evaluate(CUT) == [], view
+    opened = visit(report, width=width, scheme=scheme, link="#row=q4")
     opened.shoot(f"row-{scheme}-{width}")
     assert opened.page.evaluate("document.querySelector('dialog').scrollWidth") <= width
 
 
+CUT = """
+() => innerWidth > 400 ? [] : [...document.querySelectorAll(".panel:not([hidden]) .scroll")]
+  .filter((box) => box.scrollWidth > box.clientWidth + 1 && !box.closest("details")).map((box) => box.getAttribute("aria-label"))
+"""
+"""The tables that scroll sideways on a phone: none, for they are lists there."""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_issue(visit: Open, report: Path, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    opened = visit(report, scheme=scheme)
-    result = axe.run(opened.page).response["violations"]
-    opened.page.locator("#row-table tbody th a").nth(4).click()
-    result += axe.run(opened.page, context="dialog").response["violations"]
+@pytest.mark.parametrize("width", [400, 1400])
+def test_axe_finds_no_serious_issue(visit: Open, report: Path, scheme: str, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing").Axe()
+    opened = visit(report, scheme=scheme, width=width)
+    page, result = opened.page, []
+    for view in VIEWS:
+        page.evaluate("(view) => { location.hash = view; }", view)
+        page.wait_for_selector(f"#panel-{view[1:] or 'overview'}:not([hidden])")
+        result += axe.run(page).response["violations"]
+    page.evaluate("location.hash = '#row=q4'")
+    page.wait_for_selector("dialog[open]")
+    result += axe.run(page, context="dialog").response["violations"]
     serious = [
         f"{fault['id']}: {node['target']} {node['failureSummary']}"
         for fault in result
@@ -65,34 +84,48 @@ def test_axe_finds_no_serious_issue(visit: Open, report: Path, scheme: str) -> N
     assert serious == []
 
 
-def test_first_screen_shows_verdict_gates_and_reasons(visit: Open, report: Path) -> None:
+def test_first_screen_shows_verdict_leaderboard_and_gates(visit: Open, report: Path) -> None:
     page = visit(report).page
     assert page.inner_text("h1") == "capitals"
     assert page.inner_text(".verdict .word").split()[-1] == "Untrusted"
     assert page.inner_text(".verdict .why").startswith("The result is untrusted and says nothing about the model:")
-    assert "6 gates: 3 untrusted, 2 inconclusive, 1 pass" in page.inner_text(".verdict .facts")
-    gates = page.locator("#gates tbody tr").all_inner_texts()
-    assert len(gates) == 6
-    assert "3.0 points worse" in gates[4] and "baseline main" in gates[4]
-    assert "About 1,900 samples are needed" in gates[5]
-    assert page.locator("#metrics .card h3").all_inner_texts() == ["exact_match/v1", "contains/v1", "token_f1/v1/mean"]
-    label = page.locator("#metrics .card").nth(1).locator("[role=img]").nth(1).get_attribute("aria-label")
+    assert page.inner_text("#causes") == (
+        "service: 13 of 120 answers failed: function: answer() in service.py:3 raised ValueError: the service is down"
+    )
+    assert "6 gates: 3 untrusted, 2 inconclusive, 1 pass" in page.inner_text("#top > .facts")
+    board = page.locator("#leaderboard")
+    heads = [text.split("\n")[0] for text in board.locator("thead th").all_inner_texts()]
+    assert heads == ["Target", "exact_match", "contains", "token_f1", "p50", "$/1k", "Errors"]
+    targets = [text.split("\n")[0] for text in board.locator("tbody th").all_inner_texts()]
+    assert targets == [
+        "short prompt",
+        "long prompt",
+        "main baseline",
+        "service",
+    ]  # best first, a baseline below its target
+    label = board.locator("tr", has_text="long prompt").locator("[role=img]").nth(1).get_attribute("aria-label")
     assert "gate at 0.500, pass" in label and "baseline main at" in label
+    assert board.bounding_box()["y"] + board.bounding_box()["height"] < 900
+    gates = page.locator("#gates tbody tr").all_inner_texts()
+    assert len(gates) == 6 and [text.split()[1] for text in gates[:3]] == ["untrusted"] * 3
+    assert "3.0 points worse" in gates[3] and "baseline main" in gates[3]
+    assert "About 1,900 samples are needed" in gates[4]
 
 
 def test_charts_have_names_and_numbers(visit: Open, report: Path) -> None:
     page = visit(report).page
-    named = page.locator("main svg[role=img]").evaluate_all(
-        "all => all.map(one => one.querySelector('title').textContent)"
-    )
-    assert named == [
-        "Metrics with 95% CIs", "exact_match/v1 against mean cost per answer", "exact_match/v1 against latency p50",
-        "Scores of exact_match", "Running mean of exact_match", "Latency",
-    ]  # fmt: skip
-    assert page.locator("details.numbers").count() == len(named)
+    titles = "all => all.map(one => one.querySelector('title').textContent)"
+    trade_offs = page.locator("#tradeoff svg[role=img]")
+    assert trade_offs.evaluate_all(titles) == ["exact_match vs cost per 1,000 answers", "exact_match vs latency p50"]
+    page.select_option("#tradeoff-scorer", label="token_f1")
+    assert trade_offs.evaluate_all(titles) == ["token_f1 vs cost per 1,000 answers", "token_f1 vs latency p50"]
+    assert page.locator("#slices tbody tr").count() == 4  # all samples, and three topics
+    page.click("#tab-statistics")
+    named = page.locator("#panel-statistics svg[role=img]")
+    assert named.evaluate_all(titles) == ["Scores of exact_match", "Running mean of exact_match", "Latency"]
+    assert page.locator("#panel-statistics details.numbers").count() == 3
     page.select_option("#picture-scorer", label="token_f1")
     assert page.locator("#scores-picture svg title").first.text_content() == "Scores of token_f1"
-    assert page.locator("#slices tbody tr").count() == 3
 
 
 def test_cached_answers_do_not_lower_the_cost_of_a_target(visit: Open, report: Path) -> None:
@@ -101,17 +134,20 @@ def test_cached_answers_do_not_lower_the_cost_of_a_target(visit: Open, report: P
     figure.locator("summary").click()
     rows = [row.split("\t") for row in figure.locator("tbody tr").all_inner_texts()]
     assert [(row[0], row[3]) for row in rows] == [
-        ("short prompt", "$0.0004"),
-        ("long prompt", "$0.0016"),
-        ("service", "$0.0036"),
+        ("short prompt", "$0.4000"),
+        ("long prompt", "$1.60"),
+        ("service", "$3.60"),
     ]
     assert rows[0][4] == "yes"
+    prices = page.locator("[id^='price-']").all_inner_texts()
+    assert prices == ["0.4", "1.6", "3.6"]
+    page.click("#tab-about")
     cached = page.locator("#cost tbody tr td:last-child").all_inner_texts()
     assert cached == ["12", "12", "10"]
 
 
 def test_rows_can_be_searched_filtered_and_sorted(visit: Open, report: Path) -> None:
-    opened = visit(report)
+    opened = visit(report, link="#rows")
     page = opened.page
     assert opened.count() == "120 rows"
     page.fill("#search", "(117)")
@@ -119,6 +155,7 @@ def test_rows_can_be_searched_filtered_and_sorted(visit: Open, report: Path) -> 
     assert opened.ids() == ["q117"]
     page.click("#clear")
     assert opened.count() == "120 rows"
+    page.click("#more-filters summary")
     page.select_option("#state", "error")
     assert opened.count() == "13 of 120 rows"
     page.select_option("#target", label="short prompt")
@@ -128,11 +165,12 @@ def test_rows_can_be_searched_filtered_and_sorted(visit: Open, report: Path) -> 
     page.select_option("#value", "=asia")
     assert opened.count() == "40 of 120 rows"
     page.click("#clear")
-    page.select_option("#show", "worse")
+    page.click("#show-regressions")
     worse = opened.count()
     assert worse.endswith("of 120 rows") and worse != "120 of 120 rows"
     page.click("#clear")
     page.select_option("#scorer", label="token_f1")
+    assert page.inner_text("th button[data-sort='score:0']").split("\n")[0] == "short prompt"
     page.fill("#low", "0.3")
     page.fill("#high", "0.4")
     result = {row["id"] for row in rows_of(report) if 0.3 <= (row["cells"]["token_f1"]["value"] or 0) <= 0.4}
@@ -146,8 +184,8 @@ def test_rows_can_be_searched_filtered_and_sorted(visit: Open, report: Path) -> 
 
 
 def test_disagreement_filter_keeps_rows_with_different_scores(visit: Open, report: Path) -> None:
-    opened = visit(report)
-    opened.page.select_option("#show", "disagree")
+    opened = visit(report, link="#rows")
+    opened.page.click("#show-disagreements")
     opened.page.select_option("#scorer", label="contains")
     by_id: dict[str, set[Any]] = {}
     for row in rows_of(report):
@@ -156,7 +194,7 @@ def test_disagreement_filter_keeps_rows_with_different_scores(visit: Open, repor
 
 
 def test_rows_are_paginated(visit: Open, report: Path) -> None:
-    opened = visit(report)
+    opened = visit(report, link="#rows")
     assert opened.ids()[0] == "q0" and len(opened.ids()) == 50
     opened.page.click("#pages >> text=Last")
     assert opened.ids() == [f"q{place}" for place in range(100, 120)]
@@ -164,7 +202,7 @@ def test_rows_are_paginated(visit: Open, report: Path) -> None:
 
 
 def test_row_detail_has_full_texts_and_word_diffs(visit: Open, report: Path) -> None:
-    page = visit(report).page
+    page = visit(report, link="#rows").page
     page.click("#row-table >> text=q1 >> nth=0")
     assert page.inner_text("#detail-title") == "q1"
     assert "What is the capital of Japan? (1)" in page.inner_text("dialog")
@@ -179,14 +217,14 @@ def test_row_detail_has_full_texts_and_word_diffs(visit: Open, report: Path) -> 
 
 
 def test_row_detail_shows_the_baseline(visit: Open, report: Path) -> None:
-    opened = visit(report)
+    opened = visit(report, link="#rows")
     page = opened.page
-    page.select_option("#show", "worse")
+    page.click("#show-regressions")
     page.select_option("#scorer", label="contains")
     rows = [row for row in rows_of(report) if row["target"] == "long prompt" and int(row["id"][1:]) % 2]
     worse = {row["id"] for row in rows if row["cells"]["contains"]["value"] == 0}
     assert set(opened.ids()) == worse and worse
-    assert "was 1" in page.locator("#row-table tbody tr").first.inner_text()
+    assert "contains 0 was 1" in page.locator("#row-table tbody tr").first.inner_text()
     page.locator("#row-table tbody th a").first.click()
     page.click("text=Word diff from the baseline")
     assert "elsewhere" in "".join(page.locator(".baseline-diff del").all_text_contents())
@@ -214,7 +252,7 @@ def test_link_opens_a_row_and_the_address_follows(visit: Open, report: Path) -> 
 
 
 def test_table_works_with_the_keyboard(visit: Open, report: Path) -> None:
-    page = visit(report).page
+    page = visit(report, link="#rows").page
     page.locator("#row-table tbody th a").first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
@@ -227,7 +265,8 @@ def test_table_works_with_the_keyboard(visit: Open, report: Path) -> None:
 
 
 def test_export_has_the_filtered_rows(visit: Open, report: Path, tmp_path: Path) -> None:
-    page = visit(report).page
+    page = visit(report, link="#rows").page
+    page.click("#more-filters summary")
     page.select_option("#column", label="topic")
     page.select_option("#value", "=europe")
     page.select_option("#target", label="long prompt")
@@ -299,6 +338,8 @@ def test_each_epoch_is_a_row(visit: Open) -> None:
     assert opened.page.inner_text("#detail-title").split("\n") == ["a b&epoch=9", "epoch 2"]
     assert "exact_match 1" in opened.page.inner_text(".answer-block")
     assert opened.count() == "6 rows"
+    opened.page.keyboard.press("Escape")
+    opened.page.click("#tab-statistics")
     split = opened.page.inner_text("#epochs tbody").split()
     assert split[0] == "exact_match"
     assert "epoch=9" in opened.page.inner_text("#epochs tbody")
@@ -318,6 +359,8 @@ def test_large_run_is_packed_and_unfinished_run_is_shown(visit: Open) -> None:
     assert 'data-coding="deflate"' in (folder / "report.html").read_text()
     assert opened.page.inner_text(".verdict .word").split()[-1] == "finished"
     assert opened.count() == "400 rows"
+    opened.page.click("#tab-rows")
+    opened.page.click("#more-filters summary")
     opened.page.fill("#low", "1")
     right = sum("7" in line["out"] for line in lines)
     opened.await_count(f"{right} of 400 rows")

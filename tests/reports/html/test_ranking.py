@@ -75,6 +75,9 @@ def test_ranking_shows_signs_and_letters(visit: Callable[..., Visit]) -> None:
     write()
     assert evalrun("s.yaml", "-q").returncode == 0
     opened = visit(next(Path("runs/s").glob("*/report.html")).resolve())
+    conclusions = opened.page.inner_text(".conclusions")
+    assert f"good and {EVIL} beat poor." in conclusions and "Too close to call: good vs" in conclusions
+    opened.page.click("#tab-statistics")
     opened.shoot("ranking")
     section = opened.page.locator("#ranking")
     assert " ".join(section.locator(".order").inner_text().split()) == f"good 0.917 a ≈ {EVIL} 0.875 a > poor 0.500 b"

@@ -30,48 +30,17 @@ function targetLegend() {
 
 // A choice of the scorer of a chart.
 function pickScorer(id, change) {
-  const options = DATA.scorers.map((scorer, place) => h("option", { value: place }, oneLine(scorer.name, 60)));
-  return h("label", { for: id, class: "pick" }, "Scorer ", h("select", { id, onchange: (event) => change(Number(event.target.value)) }, options));
+  return pick(id, DATA.scorers.map((scorer) => scorer.name), (_, place) => change(place));
 }
 
-// The forest plot: every metric with a 95% CI, a line for each target.
+// A choice of one of the metrics.
+function pickMetric(id, names, change) {
+  return pick(id, names.map(shortMetric), (_, place) => change(names[place]));
+}
 
-function forestSection() {
-  const names = [...new Set(DATA.targets.flatMap((target) => target.metrics
-    .filter((metric) => !metric.slice && scorerOf(metric.scorer) && Number.isFinite(metric.low)).map((metric) => metric.name)))];
-  if (!names.length) return null;
-  const lines = [], rows = [];
-  const width = 720, left = 210, right = 150, high = 22;
-  let y = 6;
-  for (const name of names) {
-    const domain = domainOf(name), x = linear(domain, [left, width - right]);
-    const from = y;
-    lines.push(s("text", { class: "forest-name", x: 0, y: y + 15 }, oneLine(name, 34)));
-    if (SEVERAL) y += 20;
-    DATA.targets.forEach((target, place) => {
-      const metric = metricOf(target, name, null);
-      if (!metric || metric.value === null) return;
-      const middle = y + high / 2;
-      const low = Number.isFinite(metric.low) ? metric.low : domain[0], top = Number.isFinite(metric.high) ? metric.high : domain[1];
-      if (SEVERAL) lines.push(s("text", { class: "tick", x: left - 10, y: middle + 4, "text-anchor": "end" }, oneLine(target.name, 30)));
-      lines.push(
-        s("line", { class: "grid", x1: left, x2: width - right, y1: middle, y2: middle }),
-        s("line", { class: `whisker ${cssColour(place)}`, x1: x(low), x2: x(top), y1: middle, y2: middle }),
-        mark(place, x(metric.value), middle, 5),
-        s("text", { class: "forest-value", x: width, y: middle + 4, "text-anchor": "end" }, `${valueText(metric)} (${endsText(metric)})`));
-      for (const gate of gatesOf(name, target.name))
-        if (Number.isFinite(boundOf(gate))) lines.push(s("line", { class: `gate-line ${gate.verdict}`, x1: x(boundOf(gate)), x2: x(boundOf(gate)), y1: middle - 9, y2: middle + 9 }));
-      rows.push([name, target.name, valueText(metric), endsText(metric, metric.unit), metric.method || DASH, count(metric.n)]);
-      y += high;
-    });
-    lines.push(s("text", { class: "tick", x: left, y: y + 11 }, tickText(domain[0])), s("text", { class: "tick", x: width - right, y: y + 11, "text-anchor": "end" }, tickText(domain[1])));
-    y = Math.max(y + 20, from + 44);
-  }
-  const says = rows.map(([name, target, value, range]) => `${name}, ${target}: ${value} ${range}`).slice(0, 12).join("; ");
-  return section("intervals", "Confidence intervals", targetLegend(),
-    h("div", { class: "scroll picture", tabindex: "0", role: "region", "aria-label": "Interval plot" },
-      drawing(width, y, "Metrics with 95% CIs", `A line for each metric and target: the mark is the value, the line its 95% CI, the tick the gate. ${says}`, lines)),
-    numbersOf("Metrics with 95% CIs", [["Metric", "wide"], ["Target", ""], ["Value", "n"], ["95% CI", "n"], ["Method", ""], ["n", "n"]], rows));
+function pick(id, texts, change) {
+  const options = texts.map((text, place) => h("option", { value: place }, oneLine(text, 60)));
+  return h("label", { for: id, class: "pick" }, "Scorer ", h("select", { id, onchange: (event) => change(texts[event.target.value], Number(event.target.value)) }, options));
 }
 
 // Distributions of scores and latency.
@@ -172,91 +141,16 @@ function runningChart(scorer) {
     numbersOf(title, [["Target", ""], ["After row", "n"], ["Mean", "n"]], rows)];
 }
 
-// Quality against cost and latency, with the Pareto front.
-
-function tradeoffSection() {
-  if (!SEVERAL || !headlines().length) return null;
-  const figures = h("div", { class: "figures two" });
-  const part = section("tradeoff", "Quality against cost and latency", targetLegend(), figures);
-  DRAW.push(() => {
-    figures.replaceChildren(...tradeoffs(headlines()[0]));
-    part.hidden = document.querySelector("nav a[href='#tradeoff']").parentElement.hidden = !figures.childElementCount;
-  });
-  return part;
-}
-
-// Cached answers do not count: they would make a target look free.
-function tradeoffs(name) {
-  const sides = [[A.cost_usd, "mean cost per answer", "USD", mean], [A.latency_s, "latency p50", "s", (values) => quantile(values, 0.5)]];
-  return sides.map(([field, title, unit, reduce]) => {
-    const found = DATA.targets.map((target, place) => {
-      const quality = metricOf(target, name, null);
-      const prices = ROWS.map((row) => row.answer(place)).filter((answer) => answer && !answer[A.cached] && Number.isFinite(answer[field])).map((answer) => answer[field]);
-      return quality && quality.value !== null && prices.length ? { place, quality, price: reduce(prices.sort((one, other) => one - other)), target } : null;
-    }).filter(Boolean);
-    return found.length > 1 ? tradeoff(name, title, unit, found) : null;
-  }).filter(Boolean);
-}
-
-function mean(values) {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-function paretoFront(found) {
-  const better = (one, other) => (one.quality.higher_is_better ? one.quality.value - other.quality.value : other.quality.value - one.quality.value);
-  return found.filter((one) => !found.some((other) => other !== one && better(other, one) >= 0 && other.price <= one.price && (better(other, one) > 0 || other.price < one.price)));
-}
-
-function tradeoff(name, title, unit, found) {
-  const width = 440, height = 260;
-  const prices = found.map((one) => one.price), ends = found.flatMap(({ quality }) => [quality.value, quality.low, quality.high]).filter(Number.isFinite);
-  const low = Math.min(...ends), high = Math.max(...ends), room = (high - low || 0.1) * 0.12;
-  const domains = [[0, Math.max(...prices) * 1.12 || 1], [low - room, high + room]];
-  const { x, y, parts } = axes(width, height, domains, [title, name], [unit, null]);
-  const front = paretoFront(found).sort((one, other) => one.price - other.price);
-  if (front.length > 1) parts.push(s("path", { class: "front", d: path(front.map((one) => [one.price, one.quality.value]), x, y) }));
-  for (const { place, quality, price, target } of found) {
-    if (Number.isFinite(quality.low) && Number.isFinite(quality.high))
-      parts.push(s("line", { class: `whisker thin ${cssColour(place)}`, x1: x(price), x2: x(price), y1: y(quality.low), y2: y(quality.high) }));
-    const end = x(price) > width * 0.66;
-    parts.push(mark(place, x(price), y(quality.value), 6.5),
-      s("text", { class: "point-name", x: x(price) + (end ? -11 : 11), y: y(quality.value) + 4, "text-anchor": end ? "end" : "start" }, oneLine(target.name, 28)));
-  }
-  const rows = found.map((one) => [one.target.name, number(one.quality.value), interval(one.quality.low, one.quality.high), number(one.price, unit), front.includes(one) ? "yes" : "no"]);
-  return figure(`${name} against ${title}`, "Better is to the upper left. The dashed line is the Pareto front.".replace("upper", found[0].quality.higher_is_better ? "upper" : "lower"),
-    drawing(width, height, `${name} against ${title}`, rows.map((row) => `${row[0]}: ${row[1]} at ${row[3]}${row[4] === "yes" ? ", Pareto-optimal" : ""}`).join("; "), parts),
-    numbersOf(`${name} against ${title}`, [["Target", ""], [name, "n"], ["95% CI", "n"], [title, "n"], ["Pareto-optimal", ""]], rows));
-}
-
-// Slices as a heat map: a line for each value of a column.
-
-function slicesSection() {
-  const names = headlines();
-  const keys = new Map();
-  for (const target of DATA.targets)
-    for (const metric of target.metrics) if (metric.slice && names.includes(metric.name)) keys.set(sliceKey(metric.slice), metric.slice);
-  if (!keys.size) return null;
-  const sliced = names.filter((name) => DATA.targets.some((target) => target.metrics.some((metric) => metric.slice && metric.name === name)));
-  const columns = [["Slice", ""], ...sliced.flatMap((name) => DATA.targets.map((target, place) => [[h("span", { class: "mono" }, name), SEVERAL && h("span", { class: "note" }, targetName(place))], "n"]))];
-  const domains = new Map(sliced.map((name) => [name, domainOf(name)]));
-  const rows = [...keys.values()].map((slice) => [
-    h("span", { dir: "auto" }, oneLine(sliceText(slice), 80)),
-    ...sliced.flatMap((name) => DATA.targets.map((target) => heatCell(metricOf(target, name, slice), metricOf(target, name, null), domains.get(name)))),
-  ]);
-  const intervals = DATA.targets.flatMap((target) => target.metrics).filter((metric) => metric.slice && sliced.includes(metric.name) && (Number.isFinite(metric.low) || Number.isFinite(metric.high))).length;
-  return section("slices", "Slices", h("p", { class: "hint" }, `Stronger color: better. In parentheses the 95% CI; n: samples. ${sideBySide(intervals)}`), table("Metrics by slice", columns, rows, { class: "heat" }));
-}
-
-// What the number of intervals that stand side by side means: each of them misses with 5%.
-function sideBySide(intervals) {
-  return intervals > 1 ? `${count(intervals)} unadjusted 95% CIs side by side: on average ${Number((0.05 * intervals).toPrecision(2))} of them miss the true value.` : "";
-}
-
-function heatCell(metric, whole, domain) {
-  if (!metric || metric.value === null) return h("span", { class: "nought" }, DASH);
-  const share = (metric.value - domain[0]) / (domain[1] - domain[0]);
-  const good = Math.round(Math.min(1, Math.max(0, metric.higher_is_better ? share : 1 - share)) * 8);
-  const ends = endsText(metric);
-  const below = whole && Number.isFinite(metric.high) && Number.isFinite(whole.value) && (metric.higher_is_better ? metric.high < whole.value : metric.low > whole.value);
-  return h("span", { class: `heat-${good}` }, h("b", null, valueText(metric)), h("small", null, `${ends === DASH ? "" : ` (${ends})`} n ${count(metric.n)}`), !metric.trusted && h("small", { class: "warn" }, " untrusted"), below && h("small", { class: "warn" }, " worse than overall"));
+// The charts of the scores: drawn when the view is shown, and again for another scorer.
+function chartsSection() {
+  if (!DATA.scorers.length) return null;
+  const scores = h("div", { id: "scores-picture" }, "…"), running = h("div", { id: "running-picture" }, "…");
+  const change = (scorer) => {
+    scores.replaceChildren(...[scoresChart(scorer)].flat());
+    running.replaceChildren(...[runningChart(scorer)].flat());
+  };
+  const latency = h("div", { id: "latency-picture" }, "…");
+  onShow("statistics", () => { change(0); latency.replaceChildren(...[latencyChart()].flat()); });
+  return section("distributions", "Distributions", h("div", { class: "bar-line" }, targetLegend(), DATA.scorers.length > 1 && pickScorer("picture-scorer", change)),
+    h("div", { class: "figures" }, figure("Scores", "rows by score", scores), figure("Running mean", "mean of the rows so far", running), figure("Latency", "seconds per answer; the last bin contains the slowest 0.5%", latency)));
 }

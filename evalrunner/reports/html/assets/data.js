@@ -4,6 +4,7 @@ const DATA = JSON.parse(document.getElementById("overview").textContent);
 const SHAPE = DATA.shape;
 const SCORED = SHAPE.states.indexOf("scored");
 const ROWS = [];
+let LOADED = false; // whether all rows are in ROWS
 const SEVERAL = DATA.targets.length > 1;
 
 const at = (names) => Object.fromEntries(names.map((name, place) => [name, place]));
@@ -63,24 +64,6 @@ class RowOf {
     const found = this.answer(target) && this.answer(target)[A.messages];
     return typeof found === "number" ? this.messages(found) : found;
   }
-}
-
-// The link of a row: its id, and its epoch if there are several.
-function linkOf(row) {
-  const id = encodeURIComponent(row.id.toWellFormed ? row.id.toWellFormed() : row.id.replace(/\p{Cs}/gu, "\ufffd"));
-  return `#row=${id}` + (DATA.about.epochs > 1 ? `&epoch=${row.epoch}` : "");
-}
-
-// The row of a link, or null.
-function rowOfLink(hash) {
-  const found = /^#row=([^&]*)(?:&epoch=(\d+))?$/.exec(hash);
-  if (!found) return null;
-  const wanted = linkOf({ id: decoded(found[1]), epoch: Number(found[2] || 1) });
-  return ROWS.find((row) => linkOf(row) === wanted) || null;
-}
-
-function decoded(text) {
-  try { return decodeURIComponent(text); } catch { return text; }
 }
 
 // Scales: the range of a metric in a chart, and round ticks.
@@ -177,31 +160,7 @@ function quantile(sorted, share) {
   return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
 }
 
-// A bar: the range of a metric, its 95% CI, its value, the threshold of its gate and the baseline.
-
-function bar(metric, place, options) {
-  const domain = options.domain, to = linear(domain, [0, 100]);
-  const inside = (value) => Math.min(100, Math.max(0, to(value)));
-  const track = h("div", { class: `bar ${cssColour(place)}`, role: "img", "aria-label": barText(metric, options) });
-  const put = (kind, value, until) => {
-    if (!Number.isFinite(value)) return;
-    const part = h("i", { class: kind });
-    part.style.left = `${inside(value)}%`;
-    if (until !== undefined) part.style.width = `${Math.max(0.4, inside(until) - inside(value))}%`;
-    track.append(part);
-  };
-  if (Number.isFinite(metric.low) || Number.isFinite(metric.high))
-    put("likely", Number.isFinite(metric.low) ? metric.low : domain[0], Number.isFinite(metric.high) ? metric.high : domain[1]);
-  for (const gate of options.gates) {
-    const bound = boundOf(gate);
-    put(`bound ${gate.verdict}`, bound);
-    if (gate.baseline) put("before", gate.baseline.value);
-  }
-  put("value", metric.value);
-  return track;
-}
-
-// The bar in words.
+// A forest line in words.
 function barText(metric, { domain, gates }) {
   const words = [`${metric.name}: ${number(metric.value, metric.unit)}`];
   if (Number.isFinite(metric.low) || Number.isFinite(metric.high))
@@ -212,16 +171,4 @@ function barText(metric, { domain, gates }) {
   }
   words.push(`drawn from ${number(domain[0])} to ${number(domain[1])}`);
   return words.join("; ");
-}
-
-// A legend of the marks that occur.
-function barLegend() {
-  const likely = DATA.targets.some((target) => target.metrics.some((metric) => Number.isFinite(metric.low)));
-  const before = DATA.gates.some((gate) => gate.baseline && Number.isFinite(gate.baseline.value));
-  const line = (kind, text) => h("li", null, h("span", { class: `sign ${kind}`, "aria-hidden": "true" }, h("i", { class: kind })), text);
-  return h("ul", { class: "legend" },
-    line("value", "value"),
-    likely && line("likely", "95% CI"),
-    DATA.gates.length > 0 && line("bound", "gate"),
-    before && line("before", "baseline"));
 }

@@ -101,14 +101,14 @@ function openRow(row) {
   dialog.replaceChildren(h("div", { class: "sheet" }, detailHead(row), h("div", { class: "detail-body" }, detailBody(row))));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
-  if (location.hash !== linkOf(row)) history.replaceState(null, "", linkOf(row));
+  writeAddress();
   document.getElementById("detail-title").focus();
 }
 
 function closedRow() {
   const row = OPEN;
   OPEN = null;
-  history.replaceState(null, "", location.pathname + location.search);
+  writeAddress();
   const links = [...document.querySelectorAll("#row-table tbody th a")];
   const link = row && document.querySelector(`#row-table tr[data-place="${row.place}"] a`);
   if (link) focusRow(links, link);
@@ -168,7 +168,7 @@ function answerBlock(row, target) {
     h("h3", null, targetName(target)),
     h("p", { class: "facts" }, facts.map((fact) => h("span", null, oneLine(fact, 80)))),
     compared && h("label", { class: "switch" }, h("input", { type: "checkbox", class: "diff-switch", onchange: (event) => showDiff(event.target.checked) }), "word diff from the expected answer"),
-    failed && h("p", { class: "pill bad" }, "the call failed"),
+    failed && h("p", { class: "chip bad" }, "the call failed"),
     box,
     before !== null && before !== undefined && !failed && h("details", { class: "baseline-diff" }, h("summary", null, "Word diff from the baseline"), diffBlock(before, answer[A.text])),
     reasoningBlock(answer),
@@ -188,10 +188,9 @@ function reasoningBlock(answer) {
 function cellBlock(row, target, place) {
   const reason = row.reason(target, place), detail = Object.entries(row.detail(target, place));
   const explanation = detail.find(([name]) => name === "explanation"), rest = detail.filter(([name]) => name !== "explanation");
-  const before = row.before(target, place), cell = row.cell(target, place);
-  return h("div", { class: "score-line" }, scorePill(row, target, place, DATA.scorers[place].name),
+  const cell = row.cell(target, place);
+  return h("div", { class: "score-line" }, scoreChip(row, target, place),
     Number.isFinite(cell && cell[C.cost_usd]) && h("span", { class: "faint small" }, ` judge ${number(cell[C.cost_usd], "USD")}`),
-    Number.isFinite(before) && h("span", { class: "faint small" }, ` baseline ${scoreText(before)}`),
     reason && h("p", { class: "reason", dir: "auto" }, shown(reason)),
     explanation && textBlock(explanation[1], "reason"),
     rest.length > 0 && h("details", null, h("summary", null, "detail"), h("dl", { class: "facts-list" }, rest.map(([name, value]) => h("div", null, h("dt", null, oneLine(name, 80)), h("dd", { dir: "auto" }, shown(kept(value)), Array.isArray(value) && cutNote(value)))))));

@@ -180,24 +180,19 @@ function cutNote(text) {
   return h("p", { class: "cut" }, `truncated: ${count(kept(text).length)} of ${count(text[1])} characters; table.csv and rows.jsonl have the full text`);
 }
 
-const sectionsMade = [];
-const SHORT_TITLES = { tradeoff: "Trade-offs", about: "About" };
-
-// A part of the page under a heading of its own; it gets a line in the contents, shorter where the title is long.
+// A part of a view under a heading of its own. Strings among `children` are text.
 function section(id, title, ...children) {
-  const made = h("section", { id, "aria-labelledby": `${id}-h` }, h("h2", { id: `${id}-h` }, title), children);
-  sectionsMade.push([id, SHORT_TITLES[id] || title]);
-  return made;
+  return h("section", { id, "aria-labelledby": `${id}-h` }, h("h2", { id: `${id}-h` }, title), children);
 }
 
-// A table: `columns` are [text, class], `rows` lists of cells; the first cell of a row is its heading. The roles are
+// A table: `columns` are [content, class, name where the content is no text], `rows` lists of cells; the first cell of a row is its heading. The roles are
 // those that the elements have anyway; they stay where a style shows the table as a list.
 function table(caption, columns, rows, attributes) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", { role: "table", ...attributes }, h("caption", { class: "unseen" }, caption),
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(([text, kind]) => h("th", { scope: "col", role: "columnheader", class: kind }, text)))),
       h("tbody", { role: "rowgroup" }, rows.map((cells) => h("tr", { role: "row" }, cells.map((cell, place) =>
-        h(place ? "td" : "th", { scope: place ? null : "row", role: place ? "cell" : "rowheader", class: columns[place][1], "data-head": typeof columns[place][0] === "string" ? columns[place][0] : null }, cell)))))));
+        h(place ? "td" : "th", { scope: place ? null : "row", role: place ? "cell" : "rowheader", class: columns[place][1], "data-head": columns[place][2] || (typeof columns[place][0] === "string" ? columns[place][0] : null) }, cell)))))));
 }
 
 // The numbers of a picture as a table, closed until it is asked for.

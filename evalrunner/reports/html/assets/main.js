@@ -1,6 +1,9 @@
-// Builds the page: the overview at once, rows and charts once the rows are read.
+// Builds the page: the overview at once, rows and charts once the rows are read and their view is shown.
 
-const DRAW = []; // draws the charts of rows
+function onShow(view, draw) {
+  const before = ON_SHOW[view];
+  ON_SHOW[view] = before ? () => { before(); draw(); } : draw;
+}
 
 function toggleTheme() {
   setTheme(currentTheme() === "dark" ? "light" : "dark");
@@ -20,31 +23,26 @@ function rememberedTheme() {
   try { return localStorage.getItem("evalrun-theme"); } catch { return null; }
 }
 
-function chartsSection() {
-  if (!DATA.scorers.length) return null;
-  const scores = h("div", { id: "scores-picture" }, "…"), running = h("div", { id: "running-picture" }, "…");
-  const change = (scorer) => {
-    scores.replaceChildren(...[scoresChart(scorer)].flat());
-    running.replaceChildren(...[runningChart(scorer)].flat());
-  };
-  DRAW.push(() => change(0));
-  const latency = h("div", { id: "latency-picture" }, "…");
-  DRAW.push(() => latency.replaceChildren(...[latencyChart()].flat()));
-  return section("distributions", "Distributions", h("div", { class: "bar-line" }, targetLegend(), DATA.scorers.length > 1 && pickScorer("picture-scorer", change)),
-    h("div", { class: "figures" }, figure("Scores", "rows by score", scores), figure("Running mean", "mean of the rows so far", running), figure("Latency", "seconds per answer; the last bin contains the slowest 0.5%", latency)));
-}
-
 function buildPage() {
   buildTop();
-  const main = document.getElementById("main");
-  append(main, [noticesOf(), DATA.gates.length > 0 && gatesSection(), rankingSection(), cardsSection(), unscoredSection(), epochsSection(), usageSection(), forestSection(), tradeoffSection(), slicesSection(), chartsSection(), rowsSection(), numbersSection(), aboutSection()]);
+  append(document.getElementById("tabs"), tabList());
+  document.getElementById("tabs").addEventListener("keydown", moveTab);
+  append(document.getElementById("main"), [
+    panel("overview", noticesOf(), leaderboardSection(), conclusionsBlock(), notableSection(), DATA.gates.length > 0 && gatesSection(), tradeoffSection(), slicesSection()),
+    panel("rows", rowsSection()),
+    panel("statistics", rankingSection(), numbersSection(), chartsSection(), unscoredSection(), epochsSection()),
+    panel("about", aboutSections()),
+  ]);
+  onShow("overview", fillNotable);
+  onShow("about", fillCached);
   append(document.body, [detailDialog()]);
-  append(document.getElementById("contents"), [h("ul", null, sectionsMade.filter(([id]) => document.getElementById(id)).map(([id, title]) => h("li", null, h("a", { href: `#${id}` }, title))))]);
   append(document.getElementById("foot"), [h("p", null, `Written by evalrun${DATA.versions["evalrunner"] ? ` ${DATA.versions["evalrunner"]}` : ""}. One file, no network: the file contains everything it shows.`)]);
   const theme = rememberedTheme();
   if (theme === "dark" || theme === "light") setTheme(theme);
   else document.getElementById("theme").textContent = currentTheme() === "dark" ? "Light" : "Dark";
   document.addEventListener("keydown", stepRow);
+  window.addEventListener("beforeprint", () => Object.keys(VIEWS).forEach(drawView));
+  showView(parseHash(location.hash).view);
 }
 
 function rowsNote() {
@@ -63,18 +61,16 @@ async function fillRows() {
     if (!FOUND.length) { FOUND = [...ROWS]; drawPage(); }
   });
   note.textContent = rowsNote();
+  countPills();
+  fillPrices();
+  fillCauses();
+  fillBaselines();
   applyFilters();
-  fillCached();
-  openLink();
-  window.addEventListener("hashchange", openLink);
-  for (const draw of DRAW) { await new Promise((done) => setTimeout(done)); draw(); }
+  LOADED = true; // from here on, the filters are in the address
+  followAddress();
+  window.addEventListener("hashchange", followAddress);
+  window.addEventListener("popstate", followAddress);
   document.documentElement.dataset.ready = "yes";
-}
-
-function openLink() {
-  const row = rowOfLink(location.hash);
-  if (row && row !== OPEN) openRow(row);
-  else if (!row && location.hash.startsWith("#row=")) say("row not found");
 }
 
 buildPage();
