@@ -28,6 +28,7 @@ from evalrunner.reports.comparison import (
     slice_p_value,
 )
 from evalrunner.reports.conclusions import conclusions, cost_conclusion
+from evalrunner.reports.html.page import ASSETS
 from evalrunner.runs.folder import RunFolder, list_runs
 from evalrunner.runs.notes import RunNotes
 from evalrunner.runs.record import MetricsRecord, RunRecord
@@ -41,6 +42,11 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 26
 COLORS: Final = 6  # further targets reuse them
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
+STYLES: Final = (
+    ASSETS / "base.css",
+    ASSETS / "components.css",
+    TEMPLATES / "style.css",
+)  # as in reports, and what is added
 MAX_INDEX_RUNS: Final = 10  # of a suite on the first page
 MAX_SUITE_RUNS: Final = 200  # on the page of a suite
 MAX_DIFFERENT_SAMPLES: Final = 5  # below a comparison
@@ -314,7 +320,7 @@ class Pages:
         if not parts:
             return self._index()
         if list(parts) == ["style.css"]:
-            return Response(200, TEMPLATES / "style.css", "css")
+            return Response(200, "".join(sheet.read_text(encoding="utf-8") for sheet in STYLES), "css")
         if list(parts) == ["compare"]:
             return self._compare(query)
         if parts[0] == "suites" and len(parts) == 2:
