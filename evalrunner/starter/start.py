@@ -109,8 +109,9 @@ class Choice:
         self._describe()
         models, recorded, note = self._target()
         draft = Draft(
-            self.name, self.template, self.table, self.roles, data, shell_path(suite_file), models, recorded, note
-        )
+            self.name, self.template, self.table, self.roles, data, shell_path(suite_file), models, recorded, note,
+            own_data=wish.data is not None,
+        )  # fmt: skip
         files[suite_file] = draft.text()
         variables, extras = needs_of(models)
         if wish.ci is not None:

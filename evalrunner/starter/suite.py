@@ -31,7 +31,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A suite to write. `data` is the path of the dataset from the suite; without models, recorded outputs are scored."""
+    """A suite to write. `data` is the path of the dataset from the suite; without models, recorded outputs are scored.
+
+    `own_data` says that the rows are the user's, not the sample of the template.
+    """
 
     name: str
     template: Template
@@ -42,6 +45,7 @@ class Draft:
     models: Sequence[Model] = ()
     recorded: Sequence[str] = ()
     note: str = ""
+    own_data: bool = False
 
     def text(self) -> str:
         """The suite as YAML with comments."""
@@ -99,13 +103,16 @@ class Draft:
     def _filled(self, text: str) -> str:
         labels = [label for label in self.roles.labels if "{" not in label]
         context = "{{ " + variable(self.roles.context or "context").replace('"', r"\"") + " }}"
-        field = self._field()
-        text = text.replace("{labels}", ", ".join(labels) or "the labels of your data").replace("{context}", context)
-        if self.template.name == "json":
-            text = text.replace('"category"', json.dumps(field)).replace("The category is", f"The {field} is")
-            if not labels:
-                text = text.partition(" The ")[0]
-        return text
+        if self.template.name == "json" and self.own_data and text == self.template.system:
+            text = self._json_system()
+        return text.replace("{labels}", ", ".join(labels) or "the labels of your data").replace("{context}", context)
+
+    def _json_system(self) -> str:
+        """The system message for JSON objects with the fields of the user's data."""
+        fields = self._json_fields() or (self._field(),)
+        shape = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: …" for name in fields if "{" not in name)
+        rule = f" The {fields[0]} is one of {{labels}}." if self.roles.labels and not self._json_fields() else ""
+        return f"Reply with one JSON object and nothing else: {{{shape}}}.{rule}"
 
     def _field(self) -> str:
         """The field of JSON outputs that holds the expected answer."""
@@ -162,7 +169,7 @@ class Draft:
                 yield f"{{type: regex, name: {scorer_name(name)}, pattern: {pattern}}}"
             return
         for line in self.template.scorers:
-            if "urgent" in line and self._field() != "category":
+            if "urgent" in line and self.own_data:
                 continue
             yield line.replace("'{pattern}'", single_quoted(self._pattern()))
 

@@ -19,7 +19,6 @@ MAX_BYTES: Final = 64 * 2**20  # `init` reads the whole file; a larger one is de
 DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 PROBE_ROWS: Final = 200  # from which the delimiter is guessed
 LONG_NAME: Final = 40  # characters; a longer first cell is a value, not a name
-TEXT_TABLES: Final = (".csv", ".tsv", ".txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,10 @@ def read_table(path: Path) -> Table:
     """The rows of a file. Raises SuiteError if it holds none, or cannot be read."""
     if path.is_dir():
         raise SuiteError(f"--from {str(path)!r} is a folder; name a file: .csv, .tsv, .json, .jsonl or .xlsx")
+    if not path.exists():
+        from evalrunner.datasets.files import nearest_file
+
+        raise SuiteError(f"--from {str(path)!r}: file not found{nearest_file(path, Path())}")
     if path.suffix.lower() in (".xlsx", ".parquet"):
         table = _read_binary(path)
     else:
@@ -94,8 +97,6 @@ def _read_binary(path: Path) -> Table:
     from evalrunner.datasets.records import InvalidRecord
     from evalrunner.plugins import load
 
-    if not path.is_file():
-        raise SuiteError(f"--from {str(path)!r}: No such file or directory")
     rows: list[Mapping[str, Any]] = []
     for record, location in load("datasets", path.suffix[1:].lower())(path=str(path))():
         if isinstance(record, InvalidRecord):

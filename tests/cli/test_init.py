@@ -150,6 +150,19 @@ def test_labels_select_the_classification_template() -> None:
     assert r"pattern: '\A\s*(ham|spam)\W*\Z'" in suite
 
 
+def test_json_answers_get_a_scorer_for_each_field() -> None:
+    rows = [{"text": f"{n} apples", "gold": {"fruit": "apple", "count": n}} for n in range(3)]
+    Path("orders.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with ScriptedServer(lambda request, nth: Answer('{"fruit": "apple", "count": 1}')) as server:
+        lines = init("--from", "orders.jsonl", "--target", "m", "--base-url", server.base_url)
+        done = evalrun(*command(lines))
+    assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stderr
+    suite = yaml.safe_load(Path("orders.eval.yaml").read_text(encoding="utf-8"))
+    assert [scorer.get("name") for scorer in suite["scorers"]] == ["one_object", "has_fruit", "has_count"]
+    system = server.requests[0].json["messages"][0]["content"]
+    assert system == 'Reply with one JSON object and nothing else: {"fruit": …, "count": …}.'
+
+
 def test_data_without_accepted_answers_gets_a_scorer_that_needs_none() -> None:
     Path("prompts.txt").write_text("prompt\nTell me a joke.\nWrite a poem.\n", encoding="utf-8")
     with ScriptedServer(lambda request, nth: Answer("Here it is.")) as server:
@@ -201,7 +214,7 @@ def test_gitignore_keeps_its_lines() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--from", "missing.csv"], "--from 'missing.csv': No such file or directory"),
+        (["--from", "emty.csv"], "--from 'emty.csv': file not found; did you mean 'empty.csv'?"),
         (["--from", "."], "--from '.' is a folder; name a file"),
         (["--from", "empty.csv"], "--from 'empty.csv' has no rows"),
         (["--from", "image.png"], "--from 'image.png' is no text"),
