@@ -91,9 +91,10 @@ def test_a_shipped_suite_reaches_named_hosts_only(name: str) -> None:
         pytest.skip("the extra 'mlflow' is not installed")
     with ScriptedServer(knows) as server:
         environ = {"LITELLM_BASE_URL": server.base_url, "LITELLM_API_KEY": "sk-1234567"}
+        environ |= {"EVALRUN_JUDGE": "openai/judge", "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-1234567"}
         done, reached = connections(f"suites/{name}", "--limit", "2", "--no-gates", "-q", **environ)
         assert done.returncode in (0, 3), done.stderr  # 3: the judge knows nothing
-        allowed = {("127.0.0.1", server.port)} if "LITELLM_BASE_URL" in text else set()
+        allowed = {("127.0.0.1", server.port)} if "LITELLM_BASE_URL" in text or "EVALRUN_JUDGE" in text else set()
         if "local/" in text:  # llama.cpp's own server on the loopback
             reached = {(host, port) for host, port in reached if host not in ("127.0.0.1", "::1")}
         assert reached <= allowed
@@ -119,7 +120,7 @@ def test_a_kind_of_target_reaches_named_hosts_only(kind: str) -> None:
     Path("own.py").write_text("def answer(input):\n    return 'Paris'\n")
     with ScriptedServer() as server:
         target = json.loads(json.dumps(TARGETS[kind]).replace("BASE", server.base_url))
-        judge = {"model": "j", "base_url": server.base_url}
+        judge = target if kind == "litellm" else {"model": "j", "base_url": server.base_url}
         suite = write(target=target, judge=judge, scorers=["contains", "factuality"], judge_check="warn")
         done, reached = connections(suite, "-q", OPENAI_BASE_URL=server.base_url)
         assert done.returncode in (0, 3), done.stderr
