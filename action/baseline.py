@@ -44,12 +44,12 @@ def main() -> None:
         annotate("warning", f"baseline {name} could not be fetched: {problem}{hint}")
         return
     if not provided:
-        branch = default_branch()
-        annotate(
-            "notice",
-            f"no artifact {artifact!r} of branch {branch} has a run of these suites that passed; "
-            f"gates on baseline {name} have none, unless git has it",
+        note = (
+            f"no artifact {artifact!r} of branch {default_branch()} has a run of these suites that passed; the baseline "
+            f"{name} exists once this workflow has run and passed there"
         )
+        write_output("note", note)
+        annotate("notice", note)
 
 
 def judge_cache() -> str:
@@ -89,7 +89,7 @@ def provide(api: GitHub, name: str, artifact: str, wanted: dict[Path, str]) -> i
 def artifacts(api: GitHub, name: str) -> Iterator[dict[str, Any]]:
     """The newest artifacts of that name that a workflow uploaded on the default branch of this repository itself."""
     branch, count = default_branch(), 0
-    for found in api.get("/actions/artifacts", name=name, per_page=100)["artifacts"]:
+    for found in api.items("/actions/artifacts", "artifacts", name=name):
         run = found.get("workflow_run") or {}
         own = run.get("repository_id") is not None and run.get("repository_id") == run.get("head_repository_id")
         if found.get("expired") or not own or run.get("head_branch") != branch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 from github_api import GitHub, GitHubError
 from workflow import annotate, read_event, read_input, run_evalrun
@@ -64,9 +65,16 @@ def text() -> str:
             body = done.stdout
         else:
             annotate("warning", f"the text of the comment could not be made: {done.stderr.strip()[:500]}")
+    if note := os.environ.get("BASELINE_NOTE"):
+        body += f"\n{plain(note)}\n"
     head = (read_event().get("pull_request") or {}).get("head") or {}
     commit = str(head.get("sha") or os.environ.get("GITHUB_SHA", ""))[:9]
     return f"{marker()}\n{body}\ncommit {commit} · [job]({job_address()})\n"
+
+
+def plain(note: str) -> str:
+    """A sentence of the action, with the names in it, as text of Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()#<>|!~@&$])", r"\\\1", note)
 
 
 def job_address() -> str:

@@ -55,10 +55,11 @@ class GitHub:
         """The data of a path below the repository."""
         return self.send("GET", f"{path}?{urllib.parse.urlencode(query)}" if query else path)
 
-    def items(self, path: str, **query: str | int) -> Iterator[Any]:
-        """Every item of a list, page by page."""
+    def items(self, path: str, key: str | None = None, **query: str | int) -> Iterator[Any]:
+        """Every item of a list, page by page; `key` is its name in replies that have more than the list."""
         for page in range(1, MAX_PAGES + 1):
-            items = self.get(path, **query, per_page=PAGE, page=page)
+            reply = self.get(path, **query, per_page=PAGE, page=page)
+            items = reply if key is None else reply[key]
             yield from items
             if len(items) < PAGE:
                 return

@@ -11,19 +11,22 @@ PATHS: Final = {"github": ".github/workflows/evals.yml", "gitlab": ".gitlab-ci.y
 
 GITHUB: Final = """\
 # Runs the suite for every pull request. The exit code reflects the verdict.
-# OWNER/evalrun is the repository of evalrun, or your fork of it: replace OWNER.
+# OWNER/evalrun is the repository of evalrun, or your fork of it: replace OWNER, and main by the SHA of a commit.
 name: evals
 on: pull_request
 permissions:
   contents: read
+  pull-requests: write        # the comment
 jobs:
   evals:
     runs-on: ubuntu-latest
 {env}    steps:
-      - uses: actions/checkout@v4
+      - uses: actions/checkout@v6
       - uses: OWNER/evalrun@main
         with:
           suites: {suite}
+          fail-on: fail             # an outage of the provider is a warning
+          comment: true
 """
 
 GITLAB: Final = """\

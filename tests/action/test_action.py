@@ -185,7 +185,20 @@ def test_artifacts_of_strangers_and_other_branches_are_no_baseline(
     github.add_archive("runs-pr", github.archives[1], **artifact)
     job = on_pull_request(runner)
     assert "no artifact 'runs-pr' of branch main has a run of these suites that passed" in job.log
+    assert (
+        "\nno artifact 'runs-pr' of branch main has a run of these suites that passed; the"
+        in github.comments[0]["body"]
+    )
     assert "no baseline" in job.log and not any(request.endswith("/zip") for request in github.requests)
+
+
+def test_many_artifacts_of_pull_requests_do_not_hide_that_of_the_default_branch(
+    runner: Runner, github: FakeGitHub
+) -> None:
+    on_main(runner)
+    for _ in range(250):
+        github.add_archive("runs", b"", event="pull_request", head_branch="feature")
+    assert "baseline main of suites/qa.yaml: run " in on_pull_request(runner, artifact="runs").log
 
 
 def test_a_run_that_failed_is_passed_over_for_an_older_one_that_passed(runner: Runner, github: FakeGitHub) -> None:

@@ -70,7 +70,9 @@ class FakeGitHub:
         query = {name: values[0] for name, values in parse_qs(address.query).items()}
         below = address.path.removeprefix(f"/repos/{REPOSITORY}")
         if below == "/actions/artifacts":
-            return 200, {"artifacts": [each for each in self.artifacts if each["name"] == query["name"]]}, {}
+            named = [each for each in self.artifacts if each["name"] == query["name"]]
+            start = (int(query["page"]) - 1) * int(query["per_page"])
+            return 200, {"total_count": len(named), "artifacts": named[start : start + int(query["per_page"])]}, {}
         if match := re.fullmatch(r"/actions/artifacts/(\d+)/zip", below):
             return 302, None, {"Location": self.location or f"{self.storage}/{match[1]}?sig=secret"}
         if match := re.fullmatch(r"/actions/runs/(\d+)", below):
