@@ -2,7 +2,8 @@
 
     EvalrunError                  exit code
     ├── SuiteError                2   correct the suite, its data or the command line; nothing was called
-    │   └── MissingExtraError     2   install the extra that the message names
+    │   ├── MissingExtraError     2   install the extra that the message names
+    │   └── NotStartedError       2   free space, or name another folder; nothing was called
     ├── RunNotFoundError          2   name another run
     │   └── InvalidRunError       2   restore the run's file, or upgrade evalrun
     ├── RunLockedError             2   wait for the process that writes the run, or stop it
@@ -63,6 +64,10 @@ class MissingExtraError(SuiteError):
     def __init__(self, what: str, extra: str, *, note: str = "") -> None:
         super().__init__(f"{what} needs the extra {extra!r}: pip install '.[{extra}]' in evalrun's checkout{note}")
         self.extra = extra
+
+
+class NotStartedError(SuiteError):
+    """The system refuses a file of a run before its first call."""
 
 
 class RunNotFoundError(EvalrunError):

@@ -236,11 +236,11 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of `write_bytes` and `replacing` in a folder whose processes were killed."""
     with suppress(OSError):  # a folder that may not be read or written has to keep them
         for path in list(folder.iterdir()):
-            if (match := PART_NAME.fullmatch(path.name)) and not _is_running(int(match[1])):
+            if (match := PART_NAME.fullmatch(path.name)) and not is_running(int(match[1])):
                 path.unlink(missing_ok=True)
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether there is a process of this number on this machine. Windows cannot be asked without harm."""
     if sys.platform == "win32" or pid > MAX_PID:
         return True
@@ -269,7 +269,7 @@ def spool_folder() -> Iterator[Path]:
         ) from None
     try:
         lock = FileLock(folder / SPOOL_LOCK, thread_local=False)
-        with suppress(OSError):  # a file system without locks: the folder is not removed if this process is killed
+        with suppress(OSError, NotImplementedError):  # a file system without locks: the folder is not removed if this process is killed
             lock.acquire(blocking=False)
         _remove_old_spools(folder)
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from evalrunner import __version__
 from evalrunner.baselines.file import RunRef
+from evalrunner.clock import CLOCK
 from evalrunner.commands.track import check_trackers, send_after_run
 from evalrunner.datasets.resolve import store_stdin, stored_stdin
 from evalrunner.domain import EpochVariance, Metric, ReplayReporter, Reporter, Row
@@ -37,7 +40,7 @@ from evalrunner.engine.result import (
     stopped_early,
 )
 from evalrunner.engine.runner import RunState, run_plan
-from evalrunner.errors import Problem, RunError, SuiteError, exhausted
+from evalrunner.errors import NotStartedError, Problem, RunError, SuiteError, exhausted
 from evalrunner.limits import STANDARD, TIGHT
 from evalrunner.middleware.deadline import StopSignal, Timing, row_real_time_left_s
 from evalrunner.redact import redact, register_environment
@@ -232,11 +235,35 @@ async def execute(
         with _system_errors(folder), plan.suite.run.egress.active():
             return await Execution(plan, options, reporters, folder, resume_state.started_at, resume_state).run()
     started_at = datetime.now(UTC)
-    folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
-    with RunLock(folder.path), _system_errors(folder), plan.suite.run.egress.active():
-        if plan.dataset.spooled is not None:
-            store_stdin(plan.dataset.spooled, folder.path)
-        return await Execution(plan, options, reporters, folder, started_at).run()
+    with _nothing_called():
+        folder = create_run_folder(options.output_dir, plan.suite.name, now=started_at)
+    try:
+        with contextlib.ExitStack() as stack:
+            with _nothing_called():
+                stack.enter_context(RunLock(folder.path))
+                if plan.dataset.spooled is not None:
+                    store_stdin(plan.dataset.spooled, folder.path)
+            with _system_errors(folder), plan.suite.run.egress.active():
+                return await Execution(plan, options, reporters, folder, started_at).run()
+    except NotStartedError:
+        shutil.rmtree(folder.path, ignore_errors=True)  # no row, and no file that describes it
+        raise
+
+
+@contextmanager
+def _nothing_called() -> Iterator[None]:
+    """Raise NotStartedError for what the system refuses before the first call."""
+    try:
+        yield
+    except RunError as problem:
+        raise NotStartedError(f"{problem}; nothing was called") from None
+    except OSError as refused:
+        raise NotStartedError(f"{_refusal(refused)}; nothing was called") from None
+
+
+def _refusal(refused: OSError, where: Path | None = None) -> str:
+    name = where if refused.filename is None else os.fsdecode(refused.filename)
+    return f"{str(name)!r}: {refused.strerror or refused}" if name is not None else str(refused.strerror or refused)
 
 
 @contextmanager
@@ -247,8 +274,7 @@ def _system_errors(folder: RunFolder) -> Iterator[None]:
     except RunError as problem:
         raise RunError(f"{problem}{_how_to_resume(folder)}") from problem
     except OSError as refused:
-        name = str(folder.path) if refused.filename is None else os.fsdecode(refused.filename)
-        raise RunError(f"{name!r}: {refused.strerror or refused}{_how_to_resume(folder)}") from refused
+        raise RunError(f"{_refusal(refused, folder.path)}{_how_to_resume(folder)}") from refused
     except (MemoryError, ImportError, RuntimeError) as crash:
         if (reason := exhausted(crash)) is None:
             raise
@@ -302,7 +328,7 @@ class Execution:
         if self.options.gates and plan.stops_early:
             self._follow_gates()
         try:
-            with RowLog(folder.path) as log:
+            with CLOCK.watching(plan.calls.notices.append), RowLog(folder.path) as log:
                 state = await run_plan(
                     plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop, monitor=self.monitor
                 )

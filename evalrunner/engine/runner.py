@@ -12,6 +12,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from evalrunner.clock import CLOCK
 from evalrunner.domain import Cell, Completion, Failure, Row, Sample
 from evalrunner.engine.plan import Job, Plan, PlannedScorer
 from evalrunner.middleware.circuit_breaker import CircuitBreaker
@@ -95,10 +96,10 @@ async def _until_done(workers: list[asyncio.Task[None]], plan: Plan, state: RunS
 
 async def _let_finish(pending: set[asyncio.Task[None]], plan: Plan, stop: StopSignal) -> None:
     """Wait for the calls in flight: they are paid for, so a run that stops by itself waits for the timeout of a call."""
-    started_s, limit_s = time.monotonic(), plan.suite.run.run_timeout
+    started_s, limit_s = CLOCK.now(), plan.suite.run.run_timeout
     while pending:
         urgent = stop.interrupted or (limit_s is not None and stop.reason == _timeout_reason(limit_s))
-        remaining_s = started_s + (GRACE_S if urgent else plan.suite.run.timeout) - time.monotonic()
+        remaining_s = started_s + (GRACE_S if urgent else plan.suite.run.timeout) - CLOCK.now()
         if stop.force or remaining_s <= 0:
             return
         done, pending = await asyncio.wait(pending, timeout=min(0.05, remaining_s))

@@ -2,23 +2,27 @@
 
 A row's deadline covers its calls, the waits between retries and its scorers. It is paused while the row waits in a
 queue: a row that queues because the provider limits the rate is not slow. An HTTP endpoint enforces the timeout of a
-call itself (`endpoints.transport`), other endpoints get `TimeoutEndpoint`. The timeout of a run is the runner's.
+call itself (`endpoints.transport`), other endpoints get `TimeoutEndpoint`. The timeout of a run is the runner's. No
+limit counts the time in which the process was suspended: `SuspensionEndpoint` repeats what that broke off.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from evalrunner.clock import CLOCK, ProcessClock
 from evalrunner.domain import Completion, Endpoint, Failure, Request
 
 T = TypeVar("T")
+
+BROKEN_OFF_KINDS = frozenset({"timeout", "connection"})  # of failures that a suspension can cause
 
 CURRENT: ContextVar[RowDeadline | None] = ContextVar("row_deadline", default=None)
 
@@ -30,8 +34,8 @@ class Timing:
     scale: float = 1.0
 
     def now(self) -> float:
-        """Seconds on a monotonic clock."""
-        return time.monotonic() / self.scale
+        """Seconds on the clock of this process, which stands still while the process is suspended."""
+        return CLOCK.now() / self.scale
 
     async def sleep(self, seconds: float) -> None:
         """Return after that many seconds."""
@@ -217,3 +221,30 @@ class StopSignal:
                 task.cancel()
         task.cancel()
         raise asyncio.CancelledError
+
+
+@dataclass(frozen=True, slots=True)
+class SuspensionEndpoint:
+    """An endpoint that repeats a call that was broken off because the process was suspended during it.
+
+    The latency of an answer does not count that time. A stop ends the repetition with CancelledError.
+    """
+
+    inner: Endpoint
+    stop: StopSignal
+    clock: ProcessClock = CLOCK
+
+    async def __call__(self, request: Request, /) -> Completion | Failure:
+        while True:
+            pauses, suspended_s = self.clock.pauses, self.clock.suspended_s
+            answer = await self.inner(request)
+            if self.clock.pauses == pauses:
+                return answer
+            if isinstance(answer, Completion):
+                if answer.latency_s is None:
+                    return answer
+                latency_s = max(0.0, answer.latency_s - (self.clock.suspended_s - suspended_s))
+                return replace(answer, latency_s=latency_s, ttft_s=None)  # the first token may have come before or after
+            if answer.kind not in BROKEN_OFF_KINDS and answer.status != HTTPStatus.REQUEST_TIMEOUT:
+                return answer
+            self.stop.check()

@@ -1,7 +1,7 @@
 """The middleware of an endpoint, put together in one place.
 
-From the outside in: cache, retries, rate limit and concurrency limit, circuit breaker, budget, usage, trace, timeout,
-price. Each is an endpoint around an endpoint, and knows nothing of the others.
+From the outside in: cache, retries, rate limit and concurrency limit, circuit breaker, suspension, budget, usage, trace,
+timeout, price. Each is an endpoint around an endpoint, and knows nothing of the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from evalrunner.middleware.adaptive_limit import AdaptiveLimit, FixedLimit
 from evalrunner.middleware.cache import CACHE_FILE, CachedEndpoint, CacheTally, ResponseCache, is_cached
 from evalrunner.middleware.circuit_breaker import CircuitBreaker, CircuitBreakerEndpoint
 from evalrunner.middleware.concurrency import MAX_CONCURRENCY, ConcurrencyLimitedEndpoint, ConcurrencyLimiter
-from evalrunner.middleware.deadline import StopSignal, TimeoutEndpoint, Timing
+from evalrunner.middleware.deadline import StopSignal, SuspensionEndpoint, TimeoutEndpoint, Timing
 from evalrunner.middleware.retry import RetryEndpoint, RetryRules
 from evalrunner.middleware.usage import CountingEndpoint, Usage
 from evalrunner.redact import redact_message
@@ -154,6 +154,7 @@ class MiddlewareStack:
             from evalrunner.middleware.budget import BudgetedEndpoint
 
             wrapped = BudgetedEndpoint(wrapped, self.budget, context.worst_case, side=context.side)
+        wrapped = SuspensionEndpoint(wrapped, self.stop)
         wrapped = CircuitBreakerEndpoint(wrapped, context.breaker)
         wrapped = self._limited(wrapped, context)
         retries = self.run.retries if context.pace.retries is None else context.pace.retries

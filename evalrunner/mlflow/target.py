@@ -6,12 +6,12 @@ import asyncio
 import json
 import re
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalrunner.clock import CLOCK
 from evalrunner.domain import EMPTY, Completion, Failure, FinishReason, Sample, Target
 from evalrunner.errors import nearest
 from evalrunner.mlflow.client import (
@@ -156,12 +156,12 @@ class MlflowTarget:
         loaded = await asyncio.to_thread(self._load)
         if loaded is None:
             return Failure("function", f"{self.model} cannot be loaded: {self._problem}")
-        started = time.perf_counter()
+        started = CLOCK.timer()
         try:
             answer = await asyncio.to_thread(self._ask, loaded, sample)
         except Exception as crash:  # an exception of the model is the failure of its row
             return Failure("function", f"{self.model}: {_describe_error(crash)}")
-        return read_answer(answer, latency_s=time.perf_counter() - started, model=self.model)
+        return read_answer(answer, latency_s=CLOCK.timer() - started, model=self.model)
 
     def _load(self) -> Any:
         """The model, or None and `_problem`; loaded once."""

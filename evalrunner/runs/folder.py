@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
 import re
 import secrets
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evalrunner.errors import RunError, RunLockedError, RunNotFoundError
-from evalrunner.storage import read_file, remove_leftovers
+from evalrunner.storage import is_running, read_file, remove_leftovers
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -30,6 +32,8 @@ LOCK_FILE = ".lock"
 HOLDER_FILE = ".lock-holder"  # beside the lock: on Windows nobody else can read the locked file
 MAX_HOLDER_BYTES = 300
 MAX_JSON_BYTES = 2**27  # of run.json and metrics.json; 100,000 metrics have about 50 MB
+NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+"""What network file systems answer that have no locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class RunLock:
-    """Locks a run folder for this process while entered. Raises RunLockedError if another process writes the run."""
+    """Locks a run folder for this process while entered. Raises RunLockedError if another process writes the run.
+
+    On a file system without locks the file that names the holder is the lock. A killed process leaves it behind: on this
+    machine the next process replaces it, on others somebody has to remove it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -133,14 +141,17 @@ class RunLock:
         lock = FileLock(path, thread_local=False)
         try:
             os.stat(self.folder)  # noqa: PTH116  some versions of filelock create a missing folder
-            lock.acquire(blocking=False)
+            with warnings.catch_warnings(action="ignore"):  # one says that it uses a lock of its own kind
+                lock.acquire(blocking=False)
+            self._lock = lock
         except Timeout:
             raise RunLockedError(
                 f"run {self.folder.name} is being written by {_holder(self.folder)}; wait for it to finish or stop it"
             ) from None
-        except OSError as refused:
-            raise RunError(f"cannot lock {str(path)!r}: {refused.strerror or refused}") from None
-        self._lock = lock
+        except (OSError, NotImplementedError) as refused:
+            if isinstance(refused, OSError) and refused.errno not in NO_LOCKS:
+                raise RunError(f"cannot lock {str(path)!r}: {refused.strerror or refused}") from None
+            self._create_holder_file()
         remove_leftovers(self.folder)
         try:
             (self.folder / HOLDER_FILE).write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
@@ -148,23 +159,47 @@ class RunLock:
             pass  # a full disk: the lock holds, only the message of a second process cannot name this one
         return self
 
+    def _create_holder_file(self) -> None:
+        """Create the file of the holder, in place of one whose process has ended."""
+        path = self.folder / HOLDER_FILE
+        while True:
+            try:
+                path.open("xb").close()
+                return
+            except FileExistsError:
+                pid, host = _read_holder(self.folder)
+            except OSError as refused:
+                raise RunError(f"cannot lock {str(path)!r}: {refused.strerror or refused}") from None
+            if not pid.isdecimal() or host != platform.node() or is_running(int(pid)):
+                raise RunLockedError(
+                    f"run {self.folder.name} is being written by {_holder(self.folder)}; wait for it to finish or stop it. "
+                    f"This file system has no locks: if that process was killed, remove {str(path)!r}"
+                )
+            path.unlink(missing_ok=True)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         lock, self._lock = self._lock, None
+        try:
+            (self.folder / HOLDER_FILE).unlink(missing_ok=True)
+        except OSError:
+            pass
         if lock is not None:
-            try:
-                (self.folder / HOLDER_FILE).unlink(missing_ok=True)
-            except OSError:
-                pass
             lock.release()
 
 
-def _holder(folder: Path) -> str:
-    """The process that holds the lock, in words, as far as its file names it."""
+def _read_holder(folder: Path) -> tuple[str, str]:
+    """The number and the host of the process in the holder's file, empty where it has none."""
     try:
         with (folder / HOLDER_FILE).open("rb") as file:
             pid, _, host = file.read(MAX_HOLDER_BYTES).decode(errors="replace").strip().partition(" ")
     except OSError:
-        pid = host = ""
+        return "", ""
+    return pid, host
+
+
+def _holder(folder: Path) -> str:
+    """The process that holds the lock, in words, as far as its file names it."""
+    pid, host = _read_holder(folder)
     if not pid.isdecimal():
         return "another process"
     return f"process {pid} on {'this machine' if host in ('', platform.node()) else repr(host)}"

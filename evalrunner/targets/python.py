@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evalrunner.clock import CLOCK
 from evalrunner.domain import Completion, Failure, Sample, Target
 from evalrunner.plugins import (
     BoundFunction,
@@ -42,7 +42,7 @@ class PythonTarget:
 
     async def __call__(self, sample: Sample, epoch: int, /) -> Completion | Failure:
         offered = {"input": sample.input, "sample": sample, "epoch": epoch}
-        started = time.perf_counter()
+        started = CLOCK.timer()
         try:
             if self.function.is_async:
                 returned = await self.function(offered)
@@ -52,7 +52,7 @@ class PythonTarget:
             raise
         except BaseException as crash:  # whatever user code raises, exit() too, fails its row, not the run
             return Failure("function", describe_crash(self.function.function, crash))
-        latency_s = time.perf_counter() - started
+        latency_s = CLOCK.timer() - started
         return completion_from(returned, latency_s, self.function.function)
 
     def _call(self, offered: Mapping[str, Any]) -> Any:
