@@ -20,13 +20,13 @@ GAP_S = 1.0  # four beats; a busy machine delays one or two
 REPORT_S = 3.0  # shorter pauses do not count either, but are not worth a line
 
 
+UPTIME_CLOCKS = {"linux": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC"}
+"""The clock of each system that also counts the sleep of the computer; on Windows the monotonic clock does."""
+
+
 def _uptime() -> float:
-    """Seconds on a clock that also counts the sleep of the computer, where there is one besides the monotonic clock."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    if sys.platform == "darwin":
-        return time.clock_gettime(time.CLOCK_MONOTONIC)
-    return time.monotonic()  # on Windows it counts sleep itself
+    name = UPTIME_CLOCKS.get(sys.platform)
+    return time.monotonic() if name is None else time.clock_gettime(getattr(time, name))
 
 
 class ProcessClock:
@@ -57,7 +57,7 @@ class ProcessClock:
         now = self._monotonic()
         if now - self._ran_at > self._limit_s:
             self._skip_gap(now)
-        if now > self._ran_at:
+        if now > self._ran_at:  # noqa: PLR1730  half the time of max()
             self._ran_at = now
         return now - self.suspended_s
 
@@ -106,7 +106,7 @@ class ProcessClock:
                 notify(line)
             self._stop()
             with suppress(AttributeError):
-                del loop.time  # type: ignore[method-assign]
+                del loop.time
 
     def _begin(self) -> None:
         with self._lock:

@@ -19,17 +19,21 @@ import stat
 import sys
 import tempfile
 import time
+import warnings
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from evalrunner.errors import RunError, SuiteError
 from evalrunner.redact import redact
 from evalrunner.spelling import Spelled, exact_json, json_text
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
 LONG_NUMBER = b"0" * 19  # as many digits may exceed 64 bits; orjson reads such an integer as a float
@@ -44,6 +48,9 @@ ORJSON_KINDS: tuple[Any, ...] = (str, int, dict, list)  # whose subclasses orjso
 PART = ".part"  # in the names of temporary files, after the number of their process
 PART_NAME = re.compile(rf"\..+\.(\d{{1,10}})(?:\.\w+)?{re.escape(PART)}(?:\.\w+)?")
 MAX_PID = 2**31 - 1
+NO_LOCK = (OSError, NotImplementedError)  # of a file system without locks; the second by older versions of the library
+NO_HOME = Path(os.devnull, "no home folder: set HOME or EVALRUN_CACHE_DIR")
+PROBE_BYTES = 16_384  # a run without rows takes as much: its record, table and report
 SPOOL = "evalrun-spool-"
 SPOOL_LOCK = ".lock"
 SPOOL_AGE_S = 60.0  # between the creation of a folder and its lock
@@ -232,6 +239,17 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def try_folder(folder: Path) -> None:
+    """Create a folder, and a file in it that is removed at once. Raises OSError where the system refuses."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=f".probe.{os.getpid()}.", suffix=PART)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(bytes(PROBE_BYTES))
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of `write_bytes` and `replacing` in a folder whose processes were killed."""
     with suppress(OSError):  # a folder that may not be read or written has to keep them
@@ -253,14 +271,22 @@ def is_running(pid: int) -> bool:
     return True
 
 
+def acquire_lock(path: Path) -> BaseFileLock:
+    """The lock of a file, held by this process. Raises Timeout if another one holds it, and NO_LOCK where there are none."""
+    from filelock import FileLock
+
+    lock = FileLock(path, thread_local=False)
+    with warnings.catch_warnings(action="ignore"):  # one says that the library uses a lock of its own kind
+        lock.acquire(blocking=False)
+    return lock
+
+
 @contextmanager
 def spool_folder() -> Iterator[Path]:
     """A temporary folder for copies of data; those of processes that were killed are removed. Raises SuiteError.
 
     Its process holds a lock in it while it lives, so another one can tell whether it is in use.
     """
-    from filelock import FileLock
-
     try:
         folder = Path(tempfile.mkdtemp(prefix=SPOOL))
     except OSError as refused:
@@ -268,29 +294,30 @@ def spool_folder() -> Iterator[Path]:
             f"no temporary folder can be created: {refused.strerror}; free space, or name another folder in TMPDIR"
         ) from None
     try:
-        lock = FileLock(folder / SPOOL_LOCK, thread_local=False)
-        with suppress(OSError, NotImplementedError):  # a file system without locks: the folder is not removed if this process is killed
-            lock.acquire(blocking=False)
+        lock = None
+        with suppress(*NO_LOCK):  # on a file system without locks the folder stays if this process is killed
+            lock = acquire_lock(folder / SPOOL_LOCK)
         _remove_old_spools(folder)
         try:
             yield folder
         finally:
-            lock.release()
+            if lock is not None:
+                lock.release()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_old_spools(own: Path) -> None:
     """Remove the spool folders beside this one that no living process has locked."""
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     for folder in own.parent.glob(f"{SPOOL}*"):
-        with suppress(OSError, Timeout):  # of another user, just removed by another process, or in use
+        with suppress(*NO_LOCK, Timeout):  # of another user, just removed by another process, or in use
             status = folder.lstat()  # in a shared folder another user could have put a link
             new = time.time() - status.st_mtime < SPOOL_AGE_S
             if folder == own or new or not stat.S_ISDIR(status.st_mode) or status.st_uid != own.stat().st_uid:
                 continue
-            with FileLock(folder / SPOOL_LOCK, thread_local=False).acquire(blocking=False):
+            with acquire_lock(folder / SPOOL_LOCK):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -299,19 +326,26 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` replaced by the user's home folder, unchanged for a user without one."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser raises RuntimeError for such a user
+
+
 def cache_folder(
     *, environ: Mapping[str, str] | None = None, platform: str = sys.platform, home: Path | None = None
 ) -> Path:
     """The folder for model weights and cached answers: `EVALRUN_CACHE_DIR`, or the platform's usual place.
 
-    It may not exist yet.
+    It may not exist yet. Without a home folder it is a path where nothing can exist, whose name says what to do.
     """
     names = os.environ if environ is None else environ
     if configured := names.get("EVALRUN_CACHE_DIR"):
-        return Path(configured).expanduser()
+        return expand_home(configured)
     if xdg := names.get("XDG_CACHE_HOME"):
         return Path(xdg) / "evalrun"
-    home = Path.home() if home is None else home
+    home = expand_home("~") if home is None else home
+    if not home.is_absolute():
+        return NO_HOME
     if platform == "darwin":
         return home / "Library" / "Caches" / "evalrun"
     if platform == "win32":

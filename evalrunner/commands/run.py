@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ from evalrunner.runs.provenance import part_differences
 from evalrunner.runs.record import RunRecord, add_look, first_look
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
-from evalrunner.storage import is_file, spool_folder
+from evalrunner.storage import is_file, spool_folder, try_folder
 from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.untrusted import check_location, check_spending
@@ -115,14 +115,39 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
     results: list[RunResult] = []
     try:
         async with _planned(suites, session) as plans:
-            check_distinct(session.options.outputs, [plan.suite.name for plan in plans])
+            names = [plan.suite.name for plan in plans]
+            check_distinct(session.options.outputs, names)
+            check_places(session.options, names)
             for plan in plans:
                 if session.stop.count:
                     break
-                results.append(await execute(plan, session.options, reporters))
+                try:
+                    results.append(await execute(plan, session.options, reporters))
+                except NotStartedError as refused:
+                    if results:  # something was called
+                        raise RunError(f"{plan.suite.name}: {refused}") from None
+                    raise
     finally:  # after all runs, so that none waits for another to be sent; also if the next one fails
         results = [await _sent(result, session) for result in results]
     return results
+
+
+def check_places(options: RunOptions, suites: Sequence[str], *, folders: bool = True) -> None:
+    """Refuse folders in which no file can be written, before the first call. Raises NotStartedError.
+
+    Without `folders` only those of the outputs are tried.
+    """
+    places = [(options.output_dir / name, "pass another folder: --output-dir FOLDER") for name in suites if folders]
+    for output in options.outputs:
+        for path in {Path(output.replace("{suite}", name)) for name in suites}:
+            if path.is_dir():
+                raise NotStartedError(f"-o {output!r}: it is a folder; name a file")
+            places.append((path.parent, f"pass another path for -o {output}"))
+    for folder, remedy in places:
+        try:
+            try_folder(folder)
+        except OSError as refused:
+            raise NotStartedError(f"cannot write to {str(folder)!r}: {refused.strerror or refused}; {remedy}") from None
 
 
 async def _resume(
@@ -143,8 +168,11 @@ async def _resume(
     check_outputs(session.options.outputs, suites=1)
     if session.options.junit_rows:
         check_junit_rows(session.options.outputs, ci=in_ci(os.environ))
-    with RunLock(stored.folder.path):
+    with contextlib.ExitStack() as stack:
+        with _nothing_called():
+            stack.enter_context(RunLock(stored.folder.path))
         async with _planned(suites or [suite], session) as (plan,):
+            check_places(session.options, [plan.suite.name], folders=False)
             result = await execute(plan, session.options, reporters, load_resume_state(stored, plan))
     return await _sent(result, session)
 
@@ -303,7 +331,7 @@ class Execution:
         names = [target.name for target in plan.targets]
         self.plan, self.options, self.reporters = plan, options, reporters
         self.folder, self.started_at, self.resume_state = folder, started_at, resume_state
-        self.started_s, self.rows = time.monotonic(), 0
+        self.begun_at, self.started_s, self.rows = datetime.now(UTC), time.monotonic(), 0
         self.monitor: RunMonitor | None = None
         self.repeat: RepeatTally | None = _repeat_tally(plan)
         self.summary = Summary(
@@ -319,16 +347,12 @@ class Execution:
         self.outputs = open_outputs(self.view, options.outputs, os.environ, rows=options.junit_rows)
 
     async def run(self) -> RunResult:
-        """The result, with every file written. Raises RunError if the disk refuses."""
+        """The result, with every file written. Raises RunError if the disk refuses, NotStartedError before the first call."""
         plan, folder = self.plan, self.folder
-        self.record.write(folder.path)
-        plan.calls.begin(folder.path, self.record.run_id, spent=self._spent())
-        for reporter in (self.outputs, *self.reporters):
-            reporter.on_start(self.view)
-        if self.options.gates and plan.stops_early:
-            self._follow_gates()
+        with _nothing_called():
+            row_log = self._begin()
         try:
-            with CLOCK.watching(plan.calls.notices.append), RowLog(folder.path) as log:
+            with CLOCK.watching(plan.calls.notices.append), row_log as log:
                 state = await run_plan(
                     plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop, monitor=self.monitor
                 )
@@ -346,6 +370,16 @@ class Execution:
         for reporter in self.reporters:
             reporter.on_end(view)
         return result
+
+    def _begin(self) -> RowLog:
+        """The open row log, after everything else that a run needs before its first call."""
+        self.record.write(self.folder.path)
+        self.plan.calls.begin(self.folder.path, self.record.run_id, spent=self._spent())
+        for reporter in (self.outputs, *self.reporters):
+            reporter.on_start(self.view)
+        if self.options.gates and self.plan.stops_early:
+            self._follow_gates()
+        return RowLog(self.folder.path)
 
     def _spent(self) -> dict[Side, float]:
         """The cost of the rows of a resumed run; counted only if there is a cost cap."""
@@ -443,6 +477,10 @@ class Execution:
             raise RunError("; ".join(refused))
         return result
 
+    def _finished_at(self) -> datetime:
+        """When the run ended by the clock with which it began: a clock that is set meanwhile makes no run end before that."""
+        return max(self.started_at, self.begun_at + timedelta(seconds=time.monotonic() - self.started_s))
+
     def _epoch_variances(self, target: str) -> tuple[EpochVariance, ...]:
         if self.summary.epochs == 1:
             return ()
@@ -485,7 +523,7 @@ class Execution:
         )
         return RunResult(
             plan.suite.name, self.record.run_id, self.folder.path, plan, targets, gates, verdict, code, self.rows,
-            self.started_at, datetime.now(UTC), time.monotonic() - self.started_s, redact(stopped) if stopped else None, notices,
+            self.started_at, self._finished_at(), time.monotonic() - self.started_s, redact(stopped) if stopped else None, notices,
             usage.in_error,
             compare_targets(plan, self.summary, {name: target.metrics for name, target in targets.items()}, usage),
             decided=decided, looks=add_look(looks, look),

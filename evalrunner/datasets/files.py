@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from evalrunner.limits import STANDARD, Limits
-from evalrunner.storage import KERNEL_FOLDERS, in_kernel_folder, kernel_devices
+from evalrunner.storage import KERNEL_FOLDERS, expand_home, in_kernel_folder, kernel_devices
 
 MAX_NAMES: Final = 10_000  # of a folder, compared with a name that is not in it
 CLOSED_FOLDERS: Final = frozenset({*KERNEL_FOLDERS, "/dev"})  # that no glob enters
@@ -53,7 +53,7 @@ def find_files(path: str, folder: Path, *, limits: Limits = STANDARD) -> list[Pa
 
 
 def _find_files(path: str, folder: Path, limits: Limits) -> list[Path]:
-    exact = folder / Path(path).expanduser()
+    exact = folder / expand_home(path)
     if in_kernel_folder(exact):
         raise FileNotResolved(f"{str(exact)!r} leads to /proc or /sys, which have no data files")
     if exact.is_dir():
@@ -72,7 +72,7 @@ def _find_files(path: str, folder: Path, limits: Limits) -> list[Path]:
         raise FileNotResolved(f"{str(exact)!r} is a link without a file; {advice}")
     if not glob.has_magic(path):
         raise FileNotResolved(f"file {str(exact)!r} not found{nearest_file(exact, folder)}")
-    pattern = Path(path).expanduser()
+    pattern = expand_home(path)
     matches = _Matches(limits.entries).of(pattern, Path(pattern.anchor) if pattern.anchor else folder)
     files = sorted(match for match in matches if match.is_file() and not in_kernel_folder(match))
     if not files:

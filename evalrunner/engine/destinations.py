@@ -25,6 +25,7 @@ from evalrunner.plugin_table import BUILTIN
 from evalrunner.plugins import known_names, load
 from evalrunner.redact import REDACTED, may_be_secret
 from evalrunner.secret_names import LOGIN
+from evalrunner.storage import expand_home
 from evalrunner.suite.environment import (
     VARIABLE,
     SuiteEnvironment,
@@ -226,8 +227,8 @@ def _files(suite: Suite, document: Document) -> Iterator[tuple[Path, str]]:
         yield from _of_transport(judge.pace.transport, f"judge {judge.name}")
     for section, purpose in _typed(suite):
         for text in _texts(section.options):
-            if _is_file_name(text) and os.path.lexists(folder / Path(text).expanduser()):
-                yield folder / Path(text).expanduser(), f"option of {purpose}"
+            if _is_file_name(text) and os.path.lexists(folder / expand_home(text)):
+                yield folder / expand_home(text), f"option of {purpose}"
     for gate in suite.gates:
         reference = gate.baseline or ""
         if is_path(reference) and baseline_source(reference) is None and not reference.startswith(RUN):
@@ -269,7 +270,7 @@ def _outside(suite: Suite, files: Iterable[tuple[Path, str]]) -> Iterator[tuple[
     """The files that are not in the folder of the suite, links followed."""
     home = suite.folder.resolve()
     for path, purpose in files:
-        place = path.expanduser().resolve()
+        place = expand_home(path).resolve()
         if not place.is_relative_to(home):
             yield str(place), purpose
 

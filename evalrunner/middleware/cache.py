@@ -42,6 +42,7 @@ INSERT = "INSERT OR REPLACE INTO answers (key, created, paid_by, session, answer
 SELECT = "SELECT key, created, paid_by, session, answer FROM answers WHERE key = ?"
 WRITE_INTERVAL_S = 0.1  # at most this much is lost with the process
 BATCH = 256  # answers written together: one by one they take four times as long
+CLOCK_SKEW_S = 300.0  # between the clocks of computers that share a cache
 PREFIXES = 1 << 20  # key prefixes distinguished in memory: a lookup of a missing key in the file takes 7 µs
 CHECKPOINT_PAGES = 4000  # of 4 KB; with the default of 1,000 a write takes a quarter longer
 DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
@@ -119,7 +120,7 @@ class CachedEndpoint:
     def _is_usable(self, entry: CacheEntry) -> bool:
         if entry.paid_by.startswith(f"{self.run_id}/"):
             return True
-        return self.read and (self.ttl_s is None or self.store.now() - entry.created <= self.ttl_s)
+        return self.read and is_fresh(entry, self.store.now(), self.ttl_s)
 
     def _reuse(self, key: bytes, entry: CacheEntry, request: Request) -> Completion:
         interrupted = entry.session != self.store.session and entry.paid_by == f"{self.run_id}/{request.row}"
@@ -151,7 +152,12 @@ def is_cached(store: ResponseCache, identity: str, request: Request, *, ttl_s: f
     """Whether the cache has an answer to a request. Nothing is created, called or counted."""
     key = request_key(identity, request)
     entry = store.get(key) if key is not None and store.path.exists() else None
-    return entry is not None and (ttl_s is None or store.now() - entry.created <= ttl_s)
+    return entry is not None and is_fresh(entry, store.now(), ttl_s)
+
+
+def is_fresh(entry: CacheEntry, now: float, ttl_s: float | None) -> bool:
+    """Whether an answer is not older than `ttl_s`. One from the future has no known age: the clock was wrong then or is now."""
+    return ttl_s is None or -CLOCK_SKEW_S <= now - entry.created <= ttl_s
 
 
 def is_cacheable(answer: Completion) -> bool:
@@ -437,7 +443,7 @@ def cache_info(path: Path) -> CacheInfo:
 
 
 def clear_cache(path: Path, *, older_than_s: float | None = None) -> int:
-    """The number of answers removed: all, or those of an age. Running processes continue. Raises EvalrunError."""
+    """The number of answers removed: all, or those of an age, and with them those from the future. Running processes continue. Raises EvalrunError."""
     if not path.exists():
         return 0
     connection = _open_existing(path)
@@ -445,8 +451,9 @@ def clear_cache(path: Path, *, older_than_s: float | None = None) -> int:
         if older_than_s is None:
             removed = connection.execute("DELETE FROM answers WHERE true").rowcount
         else:
-            oldest = time.time() - older_than_s
-            removed = connection.execute("DELETE FROM answers WHERE created < ?", (oldest,)).rowcount
+            now = time.time()
+            range_ = (now - older_than_s, now + CLOCK_SKEW_S)
+            removed = connection.execute("DELETE FROM answers WHERE created NOT BETWEEN ? AND ?", range_).rowcount
         if removed:
             connection.execute("VACUUM")  # else the file keeps its size
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

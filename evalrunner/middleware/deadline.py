@@ -244,7 +244,9 @@ class SuspensionEndpoint:
                 if answer.latency_s is None:
                     return answer
                 latency_s = max(0.0, answer.latency_s - (self.clock.suspended_s - suspended_s))
-                return replace(answer, latency_s=latency_s, ttft_s=None)  # the first token may have come before or after
+                return replace(
+                    answer, latency_s=latency_s, ttft_s=None
+                )  # the first token may have come before or after
             if answer.kind not in BROKEN_OFF_KINDS and answer.status != HTTPStatus.REQUEST_TIMEOUT:
                 return answer
             self.stop.check()

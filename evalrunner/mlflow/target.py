@@ -23,6 +23,7 @@ from evalrunner.mlflow.client import (
 )
 from evalrunner.plugins import PluginContext
 from evalrunner.redact import redact_message
+from evalrunner.storage import expand_home
 
 REGISTERED_MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w.-]+)|/(?P<version>[\w.-]+))")
 LOGGED_MODEL = re.compile(r"models:/(?P<model>m-[0-9a-f]+)|runs:/(?P<run>[0-9a-f]+)/.+")
@@ -132,7 +133,7 @@ def _unregistered(model_uri: str, folder: Path) -> str:
         raise ValueError(f"{model_uri!r} is not a model of MLflow; {MODEL_URI_FORMS}")
     if colon:
         return model_uri
-    path = folder / Path(model_uri).expanduser()
+    path = folder / expand_home(model_uri)
     if not (path / "MLmodel").is_file():
         raise ValueError(
             f"there is no folder {model_uri!r} with a model (a file MLmodel) in {str(folder)!r}; {MODEL_URI_FORMS}"

@@ -8,20 +8,21 @@ import os
 import platform
 import re
 import secrets
-import warnings
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evalrunner.errors import RunError, RunLockedError, RunNotFoundError
-from evalrunner.storage import is_running, read_file, remove_leftovers
+from evalrunner.storage import NO_LOCK, acquire_lock, is_running, read_file, remove_leftovers
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
+STAMP = "%Y%m%dT%H%M%SZ"  # of a run id, in UTC
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 ROWS_FILE = "rows.jsonl"
@@ -32,7 +33,7 @@ LOCK_FILE = ".lock"
 HOLDER_FILE = ".lock-holder"  # beside the lock: on Windows nobody else can read the locked file
 MAX_HOLDER_BYTES = 300
 MAX_JSON_BYTES = 2**27  # of run.json and metrics.json; 100,000 metrics have about 50 MB
-NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+LOCKLESS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 """What network file systems answer that have no locks."""
 
 
@@ -52,8 +53,15 @@ class RunFolder:
 
 
 def create_run_folder(output_dir: Path, suite: str, *, now: datetime) -> RunFolder:
-    """A new folder whose id is the time (UTC) and four hex digits. Raises RunError if it cannot be created."""
-    stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    """A new folder whose id is the time (UTC) and four hex digits. Raises RunError if it cannot be created.
+
+    Ids sort by age: if the clock was set back, the time is the second after that of the newest run.
+    """
+    stamp = now.astimezone(UTC).strftime(STAMP)
+    if (newest := _newest_stamp(output_dir)) > stamp:
+        with suppress(ValueError, OverflowError):  # no time, or the last second of the year 9999
+            newest_at = datetime.strptime(newest, STAMP).replace(tzinfo=UTC)
+            stamp = (newest_at + timedelta(seconds=1)).strftime(STAMP)
     while True:
         path = output_dir / suite / f"{stamp}-{secrets.token_hex(2)}"
         try:
@@ -65,6 +73,14 @@ def create_run_folder(output_dir: Path, suite: str, *, now: datetime) -> RunFold
         except OSError as refused:
             raise RunError(f"cannot create run folder {str(path)!r}: {refused.strerror}") from None
         return RunFolder(path)
+
+
+def _newest_stamp(output_dir: Path) -> str:
+    """The latest time in the ids of runs, empty without runs."""
+    try:
+        return max((path.name[:16] for path in output_dir.glob("*/*") if RUN_ID.fullmatch(path.name)), default="")
+    except OSError:
+        return ""
 
 
 def list_runs(output_dir: Path) -> list[RunFolder]:
@@ -116,8 +132,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """The data of a JSON file in a run folder. Raises RunNotFoundError if it is missing or broken."""
     try:
         data = json.loads(read_file(path, max_bytes=MAX_JSON_BYTES).decode())
-    except (OSError, ValueError) as broken:
-        raise RunNotFoundError(f"{str(path)!r} cannot be read: {broken}") from None
+    except (OSError, ValueError, RecursionError) as broken:
+        raise RunNotFoundError(f"{str(path)!r} cannot be read: {getattr(broken, 'strerror', None) or broken}") from None
     if not isinstance(data, dict):
         raise RunNotFoundError(f"{str(path)!r} is not a valid run file")
     return data
@@ -135,21 +151,18 @@ class RunLock:
         self._lock: BaseFileLock | None = None
 
     def __enter__(self) -> Self:
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
         path = self.folder / LOCK_FILE
-        lock = FileLock(path, thread_local=False)
         try:
             os.stat(self.folder)  # noqa: PTH116  some versions of filelock create a missing folder
-            with warnings.catch_warnings(action="ignore"):  # one says that it uses a lock of its own kind
-                lock.acquire(blocking=False)
-            self._lock = lock
+            self._lock = acquire_lock(path)
         except Timeout:
             raise RunLockedError(
                 f"run {self.folder.name} is being written by {_holder(self.folder)}; wait for it to finish or stop it"
             ) from None
-        except (OSError, NotImplementedError) as refused:
-            if isinstance(refused, OSError) and refused.errno not in NO_LOCKS:
+        except NO_LOCK as refused:
+            if isinstance(refused, OSError) and refused.errno not in LOCKLESS:
                 raise RunError(f"cannot lock {str(path)!r}: {refused.strerror or refused}") from None
             self._create_holder_file()
         remove_leftovers(self.folder)

@@ -402,8 +402,9 @@ def _load(kind: type[T], path: Path) -> T:
         data = json.loads(read_file(path, max_bytes=MAX_JSON_BYTES).decode())
     except FileNotFoundError:
         raise InvalidRunError(f"{path}: not found; name the folder of a run that has it") from None
-    except (OSError, ValueError) as broken:
-        raise InvalidRunError(f"{path}: cannot be read ({broken}); restore the file or name another run") from None
+    except (OSError, ValueError, RecursionError) as broken:
+        reason = getattr(broken, "strerror", None) or broken
+        raise InvalidRunError(f"{path}: cannot be read ({reason}); restore the file or name another run") from None
     try:
         _check_version(data, path)
         return from_json(kind, data)

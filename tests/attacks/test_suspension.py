@@ -137,7 +137,11 @@ class Suspended:
     def faults(self) -> list[str]:
         """What is wrong at the end of the run."""
         out, err = self.process.communicate(timeout=120)
-        faults = [] if self.process.returncode == 0 else [f"it ended with {self.process.returncode}: {out[-300:]}{err[-300:]}"]
+        faults = (
+            []
+            if self.process.returncode == 0
+            else [f"it ended with {self.process.returncode}: {out[-300:]}{err[-300:]}"]
+        )
         if "did not run for" not in out:
             faults.append(f"the suspension is not named: {out[:300]}")
         rows = self.rows()
@@ -158,7 +162,8 @@ def test_no_kind_of_work_fails_because_its_process_was_stopped(tmp_path: Path, a
     try:
         for name, case in cases.items():
             runs[name] = Suspended.start(tmp_path / name.replace(" ", "_"), case, servers[name].__enter__().base_url)
-        waiting, stopped_at = dict(runs), {}
+        waiting = dict(runs)
+        stopped_at: dict[str, float] = {}
         until = time.monotonic() + 90
         while (waiting or stopped_at) and time.monotonic() < until:
             for name, run in list(waiting.items()):

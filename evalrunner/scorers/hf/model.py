@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from evalrunner.egress import Destination
 from evalrunner.errors import MissingExtraError
 from evalrunner.redact import redact_message
+from evalrunner.storage import expand_home
 from evalrunner.suite.schema import Suite
 
 TIMEOUT_S = 10.0
@@ -232,7 +233,7 @@ def find_model(model: str, label: str, folder: Path, *, hub_only: bool = False) 
     Its config is read, so that an unknown label is an error before anything is loaded. A name that cannot be an id of
     the hub, or whose owner is an existing folder, is never requested from the hub.
     """
-    path = folder / Path(model).expanduser()
+    path = folder / expand_home(model)
     named = HUB_ID.fullmatch(model)
     if not hub_only and (path.is_dir() or named is None or (folder / named["owner"]).is_dir()):
         if not path.is_dir():

@@ -1,0 +1,202 @@
+"""Folders, disks and locks that refuse: what is known before the first call is said before it, with code 2."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.counts import Attacks
+from tests.attacks.test_machines import SUITE, finish, leftovers, logged, resumed, start, told, write_suite
+from tests.fakes.server import Answer, ScriptedServer, Slow
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and limits are those of Linux")
+
+NO_LOCKS_C = """
+#include <errno.h>
+#include <stdlib.h>
+int flock(int file, int operation) {
+    if (operation & 8) return 0;
+    errno = atoi(getenv("LOCK_ERRNO"));
+    return -1;
+}
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(lambda _request, _nth: Slow(0.02, Answer("Paris"))) as running:
+        yield running
+
+
+@contextmanager
+def tmpfs(folder: str, options: str) -> Iterator[None]:
+    """A small file system in a folder; skips the test where this user may mount none."""
+    Path(folder).mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("no file system can be mounted")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def refused(server: ScriptedServer, *args: str, **options: str) -> list[str]:
+    """What is wrong with a run that cannot write: it should end with 2 and one sentence, and call nothing."""
+    calls = server.calls
+    done = finish(start(SUITE, "--quiet", *args, **options))
+    faults = told(done)
+    if (done.code, done.out, server.calls - calls) != (2, "", 0):
+        faults.append(f"code {done.code}, {server.calls - calls} calls: {done.out}{done.err}")
+    if "\n" in done.err.strip():
+        faults.append(f"not one sentence: {done.err}")
+    return faults
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_first_call(
+    server: ScriptedServer, attacks: Attacks
+) -> None:
+    write_suite(server.base_url, 5)
+    Path("file").touch()
+    Path("taken").mkdir()
+    Path("taken/machine").touch()
+    Path("folder.csv").mkdir()
+    Path("nowhere").symlink_to("/nonexistent/folder")
+    Path("ring").symlink_to("ring")
+    for args in (
+        ["--output-dir", "file"], ["--output-dir", "file/below"], ["--output-dir", "taken"], ["--output-dir", "/proc/nothing"],
+        ["--output-dir", "/dev/null"], ["--output-dir", "nowhere"], ["--output-dir", "ring"], ["--output-dir", "x" * 300],
+        ["-o", "folder.csv"], ["-o", "/proc/nothing/out.csv"], ["-o", "file/out.xlsx"], ["-o", "ring/out.json"],
+    ):  # fmt: skip
+        attacks.add(" ".join(args)[:60], refused(server, *args))
+    attacks.check()
+
+
+@pytest.mark.slow
+def test_disks_without_space_or_without_writing_are_said_before_the_first_call(
+    server: ScriptedServer, attacks: Attacks
+) -> None:
+    write_suite(server.base_url, 5)
+    with tmpfs("read_only", "ro"):
+        for args in (["--output-dir", "read_only"], ["--output-dir", "read_only/runs"], ["-o", "read_only/out.csv"]):
+            attacks.add(" ".join(args), refused(server, *args))
+    with tmpfs("full", "size=64k"):
+        Path("full/filling").write_bytes(bytes(64 * 1024))
+        attacks.add("a full disk", refused(server, "--output-dir", "full"))
+        os.truncate("full/filling", 56 * 1024)
+        attacks.add("8 KiB left", refused(server, "--output-dir", "full"))
+        assert [path.name for path in Path("full").rglob("*") if path.is_file()] == ["filling"]
+    with tmpfs("few", "size=1m,nr_inodes=3"):
+        attacks.add("no inodes left", refused(server, "--output-dir", "few/a/b/c"))
+    attacks.check()
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_ends_a_run_with_the_command_to_resume_it(
+    server: ScriptedServer, attacks: Attacks
+) -> None:
+    """At any moment: in the row log, the table, the report, the cache or the record. With space again the run is completed."""
+    for kibibytes in (24, 32, 40, 56, 80, 120, 200, 300):
+        shutil.rmtree("runs", ignore_errors=True)
+        write_suite(server.base_url, 200)
+        with tmpfs("runs", f"size={kibibytes}k"):
+            done = finish(start(SUITE, "--quiet"))
+            faults = told(done)
+            if done.code == 3:
+                if "evalrun --resume runs/machine/" not in done.err and logged():
+                    faults.append(f"no hint: {done.err[-300:]}")
+                before = len(logged())
+                subprocess.run(["mount", "-o", "remount,size=16m", "runs"], check=True)
+                faults += resumed(server, 200) if before else []
+            elif done.code not in (0, 2):
+                faults.append(f"it ended with {done.code}")
+            attacks.add(f"{kibibytes} KiB", faults)
+    attacks.check()
+
+
+@pytest.mark.slow
+def test_a_second_suite_whose_folder_is_taken_ends_with_3_because_the_first_was_called(server: ScriptedServer) -> None:
+    write_suite(server.base_url, 5)
+    first = json.loads(Path(SUITE).read_text())
+    Path("second.yaml").write_text(json.dumps({**first, "name": "second"}))
+    Path("runs").mkdir()
+    Path("runs/second").touch()
+    done = finish(start(SUITE, "second.yaml", "--quiet"))
+    assert (done.code, server.calls) == (2, 0)  # known before the first call of any
+    assert "cannot write to 'runs/second'" in done.err
+
+
+@pytest.fixture
+def without_locks(tmp_path: Path) -> str:
+    """A library that lets flock fail with the number in LOCK_ERRNO, as network file systems do."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no C compiler")
+    source, library = tmp_path / "locks.c", tmp_path / "locks.so"
+    source.write_text(NO_LOCKS_C)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    return str(library)
+
+
+@pytest.mark.slow
+def test_a_file_system_without_locks_still_lets_one_process_write_a_run(
+    server: ScriptedServer, without_locks: str, attacks: Attacks
+) -> None:
+    for name in ("ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL"):
+        env = {"LD_PRELOAD": without_locks, "LOCK_ERRNO": str(getattr(errno, name))}
+        shutil.rmtree("runs", ignore_errors=True)
+        write_suite(server.base_url, 40, run={"concurrency": 1})
+        first = start(SUITE, "--quiet", env=env)
+        while not logged() and first.poll() is None:
+            time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)
+        second = finish(start("--resume", "last", "--quiet", env=env))
+        faults = [] if second.code == 2 and "is being written by" in second.err else [f"second: {second}"]
+        first.kill()
+        first.communicate()
+        faults += [f"a warning: {second.err}"] if "Warning" in second.err else []
+        if name != "ENOSYS":  # filelock's own lock for such systems waits for its holder's entry to expire
+            done = finish(start("--resume", "last", "--quiet", env=env))
+            faults += told(done) + (
+                [] if logged() and set(logged().values()) == {1} and len(logged()) == 40 else [f"{done}"]
+            )
+        attacks.add(name, faults + [f"{path} is left over" for path in leftovers()])
+    attacks.check()
+
+
+@pytest.mark.slow
+def test_a_holder_on_another_machine_is_not_replaced_on_a_file_system_without_locks(
+    server: ScriptedServer, without_locks: str
+) -> None:
+    env = {"LD_PRELOAD": without_locks, "LOCK_ERRNO": str(errno.ENOLCK)}
+    write_suite(server.base_url, 3)
+    assert finish(start(SUITE, "--quiet", env=env)).code == 0
+    (run,) = Path("runs/machine").iterdir()
+    (run / ".lock-holder").write_text("999999 elsewhere\n")
+    done = finish(start("--resume", "last", env=env))
+    assert done.code == 2
+    assert f"if that process was killed, remove '{run}/.lock-holder'" in done.err
+    (run / ".lock-holder").write_text(f"999999 {platform.node()}\n")
+    assert finish(start("--resume", "last", env=env)).code == 0
+
+
+def test_a_lock_that_a_broken_disk_refuses_is_said_before_the_first_call(
+    server: ScriptedServer, without_locks: str
+) -> None:
+    write_suite(server.base_url, 3)
+    done = finish(start(SUITE, env={"LD_PRELOAD": without_locks, "LOCK_ERRNO": str(errno.EIO)}))
+    assert (done.code, server.calls) == (2, 0)
+    assert "cannot lock" in done.err and "Input/output error; nothing was called" in done.err
+    assert list(Path("runs/machine").iterdir()) == []
