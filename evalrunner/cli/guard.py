@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -48,6 +50,34 @@ def refuse_exit() -> None:
         raise RuntimeError(f"os._exit({status}) would end the whole run; raise an exception")
 
     os._exit = refuse  # type: ignore[assignment]
+
+
+def interrupt_on_signals() -> None:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does: raise KeyboardInterrupt. One that is ignored stays so, as under `nohup`."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            with suppress(ValueError):  # not in the main thread
+                signal.signal(number, signal.default_int_handler)
+    _restore_signals_in_children()
+
+
+@functools.cache  # once in a process
+def _restore_signals_in_children() -> None:
+    """Let SIGTERM and SIGHUP end a forked process of a user-defined function, such as a pool's, and not interrupt the run.
+
+    The process inherits the handler, and the descriptor through which the loop of the run hears of signals.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+
+    def restore() -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=restore)
 
 
 class Guard:

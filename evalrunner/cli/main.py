@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from evalrunner import __version__
 from evalrunner.cli import doctor, init, inspect, options, run, runs, stored
-from evalrunner.cli.guard import exit_now, refuse_exit
+from evalrunner.cli.guard import exit_now, interrupt_on_signals, refuse_exit
 from evalrunner.cli.streams import flush_streams, protect_streams, report
 from evalrunner.errors import EvalrunError, RunError, SuiteError, exhausted
 from evalrunner.redact import redact_message
@@ -27,6 +27,7 @@ ADDRESS = re.compile(r"[A-Za-z][\w+]*://|databricks$|file:|mlruns/?$")
 CALLING = ("run", "score", "gate", "track")  # commands with a code for a run that could not continue
 MIN_ADDRESS_SPACE = 512 * 2**20  # a small run takes 250 MB of it
 THREAD_COUNTS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+M_ARENA_MAX = -8  # of malloc.h of the GNU C library
 SUITE_ENDINGS = (".yaml", ".yml")
 ROOT_OPTIONS = ("-h", "--help", "--version", "--install-completion", "--show-completion")
 
@@ -109,6 +110,7 @@ def save_memory(environ: MutableMapping[str, str]) -> None:
         library = ctypes.CDLL(None)
         with contextlib.suppress(AttributeError):  # another C library
             library["__cxa_atexit"](library["_exit"], ctypes.c_void_p(UNTRUSTED), None)
+            library["mallopt"](M_ARENA_MAX, 2)  # else every thread reserves 64 MB for its own memory
 
 
 def require_memory() -> None:
@@ -203,6 +205,7 @@ def main() -> None:
     refuse_exit()
     save_memory(os.environ)
     try:
+        interrupt_on_signals()
         code = app(prog_name="evalrun")
     except SystemExit as ended:
         code = ended.code

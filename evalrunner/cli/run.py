@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TextIO, runtime_checkable
 import typer
 
 from evalrunner.cli import options
-from evalrunner.cli.guard import Guard, exit_now
+from evalrunner.cli.guard import Guard, exit_now, interrupt_on_signals
 from evalrunner.suite.options import RunOptions, with_trust_of
 from evalrunner.verdicts import INTERRUPTED, exit_code
 
@@ -93,6 +93,7 @@ def run_and_print(
             results = asyncio.run(run_all())
         finally:
             guard.stop()
+            interrupt_on_signals()  # the loop of the run has removed its own handlers
             for reporter in reporters:
                 if isinstance(reporter, Closable):
                     reporter.close()
@@ -135,24 +136,6 @@ def _listen_to_ctrl_c(stop: StopSignal, guard: Guard) -> None:
     except NotImplementedError:  # Windows has no signal handlers on the loop: Ctrl-C raises KeyboardInterrupt there
         return
     guard.start((signal.SIGINT, signal.SIGTERM))
-    _restore_signals_in_children()
-
-
-@functools.cache  # once in a process
-def _restore_signals_in_children() -> None:
-    """Let SIGTERM and SIGHUP end a forked process of a user-defined function, such as a pool's, and not interrupt the run.
-
-    The process inherits the handler, and the descriptor through which the loop of the run hears of signals.
-    """
-    import signal
-
-    def restore() -> None:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-    os.register_at_fork(after_in_child=restore)
 
 
 def _to_stderr(line: str) -> None:

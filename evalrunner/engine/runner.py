@@ -291,9 +291,20 @@ class DaemonExecutor(ThreadPoolExecutor):
         future: Future[T] = Future()
         self._calls.put((future, partial(fn, *args, **kwargs)))
         if not self._idle.acquire(blocking=False) and self._started < self._limit:
-            self._started += 1
-            threading.Thread(target=self._work, name=f"evalrun-worker-{self._started}", daemon=True).start()
+            self._start_thread()
         return future
+
+    def _start_thread(self) -> None:
+        """Start one more thread. If the system starts no more, those that run take the calls. Raises RuntimeError without any."""
+        thread = threading.Thread(target=self._work, name=f"evalrun-worker-{self._started + 1}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if self._started == 0:
+                raise
+            self._limit = self._started
+        else:
+            self._started += 1
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end after their calls; with `cancel_futures` those that have not begun are canceled."""

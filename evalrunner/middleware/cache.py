@@ -30,6 +30,7 @@ COMPANIONS = ("-wal", "-shm")  # suffixes of the files that SQLite keeps beside 
 APPLICATION_ID = 0x65766C72  # "evlr": tells our file from another program's
 VERSION = 1
 BUSY_TIMEOUT_S = 0.5  # another process writes for microseconds; this is for one that clears a large cache
+MAX_REFUSALS = 6  # each blocks the run for BUSY_TIMEOUT_S
 OPEN_TIMEOUT_S = 2.0  # two processes that create the file at once refuse each other for a moment
 OPEN_PAUSE_S = 0.02
 CREATE_TABLE = """
@@ -221,6 +222,7 @@ class ResponseCache:
     _unwritten: dict[bytes, TableRow] = field(default_factory=dict)
     _timer: asyncio.TimerHandle | None = None
     _written_at: float = -WRITE_INTERVAL_S
+    _refusals: int = 0  # because of a lock, in a row
     _prefixes: bytearray = field(default_factory=bytearray)  # 1 for each stored key prefix; empty: any may be stored
 
     def get(self, key: bytes) -> CacheEntry | None:
@@ -255,7 +257,9 @@ class ResponseCache:
             self._timer = None
         rows, self._unwritten = list(self._unwritten.values()), {}
         if rows:
-            self._run(_insert, rows)
+            if self._run(_insert, rows) is None and self.disabled is None:  # locked: the next write tries again
+                self._unwritten = {row[0]: row for row in rows}
+                return
             if self._prefixes:
                 for key, *_ in rows:
                     self._prefixes[_prefix(key)] = 1
@@ -268,21 +272,27 @@ class ResponseCache:
     def close(self) -> None:
         """Write everything and close the file. The next use opens it again."""
         self.write()
+        if self._unwritten and self.disabled is None:
+            self.notify(f"{len(self._unwritten):,} answers are not in the cache {str(self.path)!r}: it is locked")
+            self._unwritten = {}
         if self._connection is not None:
             self._connection.close()
             self._connection, self._prefixes = None, bytearray()
 
     def _run(self, work: Callable[[sqlite3.Connection, Any], Any], values: Any) -> Any:
-        """The result of `work` on the database. An error disables the cache, not the run."""
+        """The result of `work` on the database. An error disables the cache, not the run; so does a lock that is held for long."""
         if self.disabled is not None:
             return None
         try:
             if self._connection is None:
                 self._connection = self._open()
                 self._prefixes = bytearray(PREFIXES if self.exclusive and _is_empty(self._connection) else 0)
-            return work(self._connection, values)
+            result = work(self._connection, values)
+            self._refusals = 0
+            return result
         except (sqlite3.Error, OSError, ForeignFileError) as refused:
-            if self._connection is None or _code(refused) not in LOCKED:  # if locked, only these answers are lost
+            self._refusals += 1
+            if self._connection is None or _code(refused) not in LOCKED or self._refusals >= MAX_REFUSALS:
                 self._disable(refused)
         return None
 
@@ -324,11 +334,12 @@ def _update_session(connection: sqlite3.Connection, values: tuple[str, bytes]) -
     connection.execute("UPDATE answers SET session = ? WHERE key = ?", values)
 
 
-def _insert(connection: sqlite3.Connection, rows: list[TableRow]) -> None:
+def _insert(connection: sqlite3.Connection, rows: list[TableRow]) -> bool:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.executemany(INSERT, rows)
         connection.execute("COMMIT")
+        return True
     except BaseException:
         connection.rollback()
         raise

@@ -8,10 +8,11 @@ import os
 import platform
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,10 +55,10 @@ def tmpfs(folder: str, options: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def refused(server: ScriptedServer, *args: str, **options: str) -> list[str]:
+def refused(server: ScriptedServer, *args: str) -> list[str]:
     """What is wrong with a run that cannot write: it should end with 2 and one sentence, and call nothing."""
     calls = server.calls
-    done = finish(start(SUITE, "--quiet", *args, **options))
+    done = finish(start(SUITE, "--quiet", *args))
     faults = told(done)
     if (done.code, done.out, server.calls - calls) != (2, "", 0):
         faults.append(f"code {done.code}, {server.calls - calls} calls: {done.out}{done.err}")
@@ -200,3 +201,84 @@ def test_a_lock_that_a_broken_disk_refuses_is_said_before_the_first_call(
     assert (done.code, server.calls) == (2, 0)
     assert "cannot lock" in done.err and "Input/output error; nothing was called" in done.err
     assert list(Path("runs/machine").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_whatever_is_wrong_with_a_cache_file_the_run_has_its_rows_and_pays_once(
+    server: ScriptedServer, tmp_path: Path, attacks: Attacks
+) -> None:
+    write_suite(server.base_url, 40, cache="all")
+    folder = tmp_path / "cache"
+    env = {"EVALRUN_CACHE_DIR": str(folder)}
+    assert finish(start(SUITE, "--quiet", env=env)).code == 0
+    whole = (folder / "answers.sqlite").read_bytes()
+    half = len(whole) // 2
+    forms: dict[str, Callable[[Path], object]] = {
+        "empty": Path.touch, "half": lambda path: path.write_bytes(whole[:half]), "a folder": Path.mkdir, "a pipe": os.mkfifo,
+        "zeros": lambda path: path.write_bytes(bytes(len(whole))), "a ring of links": lambda path: path.symlink_to(path.name),
+        "zeros behind its head": lambda path: path.write_bytes(whole[:4096] + bytes(len(whole) - 4096)),
+        "a null device": lambda path: path.symlink_to("/dev/null"), "text": lambda path: path.write_text("hello\n" * 900),
+        "a journal left over": lambda path: (path.write_bytes(whole), Path(f"{path}-journal").write_bytes(whole[:5000])),
+        "a log left over": lambda path: (path.write_bytes(whole), Path(f"{path}-wal").write_bytes(whole[:5000])),
+        "an index that is a folder": lambda path: (path.write_bytes(whole), Path(f"{path}-shm").mkdir()),
+    }  # fmt: skip
+    for name, form in forms.items():
+        shutil.rmtree("runs", ignore_errors=True)
+        shutil.rmtree(folder)
+        folder.mkdir()
+        form(folder / "answers.sqlite")
+        calls = server.calls
+        done = finish(start(SUITE, "--quiet", env=env))
+        faults = told(done) + ([] if done.code == 0 else [f"code {done.code}: {done.err[-200:]}"])
+        if server.calls - calls > 40 or len(logged()) != 40:
+            faults.append(f"{server.calls - calls} calls, {len(logged())} rows")
+        attacks.add(name, faults)
+    attacks.check()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_cache_on_a_full_or_read_only_disk_does_not_fail_a_run(server: ScriptedServer, attacks: Attacks) -> None:
+    for options in (
+        "size=4k",
+        "size=12k",
+        "size=24k",
+        "size=40k",
+        "size=64k",
+        "size=1m,nr_inodes=2",
+        "size=1m,nr_inodes=3",
+        "ro",
+    ):
+        shutil.rmtree("runs", ignore_errors=True)
+        write_suite(server.base_url, 200, cache="all", run={"concurrency": 16})
+        with tmpfs("cache", options):
+            env = {"EVALRUN_CACHE_DIR": str(Path("cache").absolute())}
+            done = finish(start(SUITE, env=env))
+            faults = told(done) + (
+                [] if done.code == 0 and len(logged()) == 200 else [f"{done.code}: {done.err[-200:]}"]
+            )
+            if "size=1m" not in options and "the answer cache" not in " ".join(done.out.split()):
+                faults.append(f"no notice: {done.out[:200]}")
+        Path("cache").rmdir()
+        attacks.add(options, faults + (resumed(server, 200) if logged() else []))
+    attacks.check()
+
+
+@pytest.mark.slow
+def test_a_cache_that_another_process_locks_delays_a_run_by_seconds_only(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cache"
+    env = {"EVALRUN_CACHE_DIR": str(folder)}
+    write_suite(server.base_url, 100, cache="all")
+    assert finish(start(SUITE, "--quiet", "--limit", "1", env=env)).code == 0
+    holder = sqlite3.connect(folder / "answers.sqlite", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        done = finish(start(SUITE, env=env))
+    finally:
+        holder.close()
+    assert (done.code, server.calls) == (0, 100)  # the first row was cached
+    text = " ".join(done.out.split())
+    assert "is disabled: database is locked" in text or "it is locked" in text

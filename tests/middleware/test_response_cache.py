@@ -197,10 +197,37 @@ def test_a_locked_cache_does_not_fail_the_run(tmp_path: Path) -> None:
     assert store.get(b"k") is not None
     holder.execute("ROLLBACK")
     holder.close()
-    assert (store.get(b"l"), store.disabled) == (None, None)
-    store.put(b"l", WHOLE, paid_by="r/")
-    assert store.get(b"l") is not None
+    assert store.disabled is None
     store.close()
+    assert ResponseCache(store.path).get(b"l") is not None  # written once the lock was gone
+
+
+def test_a_cache_that_stays_locked_is_disabled_with_one_notice(tmp_path: Path) -> None:
+    notices: list[str] = []
+    store = ResponseCache(tmp_path / "answers.sqlite", notices.append)
+    store.put(b"k", WHOLE, paid_by="r/")
+    holder = sqlite3.connect(store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    for number in range(20):
+        store.put(b"l%d" % number, WHOLE, paid_by="r/")
+        store.write()
+    store.close()
+    holder.close()
+    path = str(store.path)
+    assert notices == [f"the answer cache {path!r} is disabled: database is locked; the run continues without it"]
+
+
+def test_answers_that_a_lock_kept_out_at_the_end_are_counted_in_a_notice(tmp_path: Path) -> None:
+    notices: list[str] = []
+    store = ResponseCache(tmp_path / "answers.sqlite", notices.append)
+    store.put(b"k", WHOLE, paid_by="r/")
+    holder = sqlite3.connect(store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    store.put(b"l", WHOLE, paid_by="r/")
+    store.put(b"m", WHOLE, paid_by="r/")
+    store.close()
+    holder.close()
+    assert notices == [f"2 answers are not in the cache {str(store.path)!r}: it is locked"]
 
 
 def test_cache_info_and_clear_during_a_run(tmp_path: Path) -> None:
