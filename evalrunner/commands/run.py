@@ -295,6 +295,17 @@ def _refusal(refused: OSError, where: Path | None = None) -> str:
 
 
 @contextmanager
+def _working_folder_restored() -> Iterator[None]:
+    """Return to the working folder at the end: user-defined functions may change it, and the run's paths are relative."""
+    before = Path.cwd()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it was removed
+            os.chdir(before)
+
+
+@contextmanager
 def _system_errors(folder: RunFolder) -> Iterator[None]:
     """Raise RunError for what the system refuses while a run is in progress, with the command to resume the run."""
     try:
@@ -352,7 +363,7 @@ class Execution:
         with _nothing_called():
             row_log = self._begin()
         try:
-            with CLOCK.watching(plan.calls.notices.append), row_log as log:
+            with CLOCK.watching(plan.calls.notices.append), _working_folder_restored(), row_log as log:
                 state = await run_plan(
                     plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop, monitor=self.monitor
                 )

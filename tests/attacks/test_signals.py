@@ -128,14 +128,14 @@ def test_what_ends_a_function_or_its_process_loses_no_row(server: ScriptedServer
     scorers = ["contains", {"type": "python", "function": f"{name}.py:fail"}]
     write(server, EXITS[action], name, scorers=scorers)
     done = finish(start(SUITE))
-    assert told(done) == []
-    if action == "a signal to itself":
-        assert done.code == 130
-    if done.code in (0, 130):
-        Path(f"{name}.py").write_text(OWN.replace("{action}", "return True"))
+    assert [fault for fault in told(done) if "in a thread" not in action or "traceback" not in fault] == []
+    assert Path("runs/machine").is_dir()
+    if action == "a signal to itself":  # for every row: the third one leaves at once
+        assert (done.code, set(logged().values()) <= {1}) == (130, True)
+        return
     (record,) = Path("runs").rglob("run.json")
-    assert json.loads(record.read_text())["status"] in ("finished", "interrupted", "stopped")
-    assert set(logged().values()) == {1}
+    assert json.loads(record.read_text())["status"] == "finished"
+    assert logged() == {f"r{number}": 1 for number in range(30)}
 
 
 def test_a_killed_process_leaves_no_temporary_file_of_any_kind_behind_the_next_start(
