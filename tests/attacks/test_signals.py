@@ -159,12 +159,12 @@ def test_a_killed_process_leaves_no_temporary_file_of_any_kind_behind_the_next_s
         "-o",
         "out.parquet",
     ]
-    for number in range(8):
+    for number in range(4):
         shutil.rmtree("runs", ignore_errors=True)
         write(server, cache="all", run={"concurrency": 16})
         process = start(SUITE, *outputs, env=env)
         wait_for("ending", server, process, server.calls)
-        time.sleep(0.02 * number)
+        time.sleep(0.04 * number)
         process.kill()
         process.communicate()
         done = finish(start("--resume", "last", "--quiet", *outputs, env=env))
