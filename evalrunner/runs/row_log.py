@@ -25,7 +25,7 @@ from evalrunner.errors import InvalidRunError, RunError
 from evalrunner.redact import redact
 from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.spelling import exact_json, respell, spellings
-from evalrunner.storage import KeyTable, dump_json, load_json
+from evalrunner.storage import KeyTable, dump_json, load_json, open_file
 
 SYNC_INTERVAL_S = 1.0  # a write survives a crash of the process without fsync; this is for a crash of the machine
 MAX_LINE_BYTES = 2**28  # of a row, which may have a record and an answer of 16 MiB, also as messages and for judges
@@ -117,7 +117,7 @@ def scan_keys(folder: Path) -> FinishedRows:
     """
     path, finished = folder / ROWS_FILE, FinishedRows()
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
                 try:
                     if len(line) == MAX_LINE_BYTES:
@@ -164,7 +164,7 @@ def row_at(folder: Path, offset: int) -> Row:
 
 def _rows_at(path: Path, offsets: Iterable[int]) -> Iterator[Row]:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             for offset in offsets:
                 file.seek(offset)
                 try:
