@@ -197,7 +197,7 @@ function table(caption, columns, rows, attributes) {
 
 // The numbers of a picture as a table, closed until it is asked for.
 function numbersOf(caption, columns, rows) {
-  return h("details", { class: "numbers" }, h("summary", null, "The numbers"), table(caption, columns, rows));
+  return h("details", { class: "numbers" }, h("summary", null, "The numbers"), table(caption, columns, rows, { class: columns.length > 3 ? "stack" : null }));
 }
 
 function say(text) {

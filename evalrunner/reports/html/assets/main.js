@@ -30,7 +30,7 @@ function buildPage() {
   append(document.getElementById("main"), [
     panel("overview", noticesOf(), leaderboardSection(), conclusionsBlock(), notableSection(), DATA.gates.length > 0 && gatesSection(), tradeoffSection(), slicesSection()),
     panel("rows", rowsSection()),
-    panel("statistics", rankingSection(), numbersSection(), chartsSection(), unscoredSection(), epochsSection()),
+    panel("statistics", rankingSection(), unscoredSection(), chartsSection(), epochsSection(), numbersSection()),
     panel("about", aboutSections()),
   ]);
   onShow("overview", fillNotable);

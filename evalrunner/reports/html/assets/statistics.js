@@ -35,7 +35,7 @@ function pairsOf(metric, paired) {
     count(pair.n),
     ...(paired ? [[pair.wins, pair.ties, pair.losses].map(count).join(" / "), count(pair.excluded)] : []),
   ]);
-  return h("details", { class: "pairs" }, h("summary", null, "Every pair"), table(`Every pair on ${metric.name}`, columns, rows));
+  return h("details", { class: "pairs" }, h("summary", null, "Every pair"), table(`Every pair on ${metric.name}`, columns, rows, { class: "stack" }));
 }
 
 function candidateName(name) {
@@ -50,7 +50,8 @@ function pValueText(p) {
 // Every metric with its counts, and the reasons of unscored rows.
 
 function numbersSection() {
-  const columns = [["Metric", "wide"], ...(SEVERAL ? [["Target", ""]] : []), ["Value", "n"], ["95% CI", "n"], ["Scored", "n"], ["Skipped", "n"], ["Unscored", "n"], ["Errors", "n"]];
+  const counts = countColumns((metric) => !metric.slice);
+  const columns = [["Metric", "wide"], ...(SEVERAL ? [["Target", ""]] : []), ["Value", "n"], ["95% CI", "n"], ...counts.map(([name]) => [name, "n"])];
   const rows = [];
   for (const name of [...new Set(DATA.targets.flatMap((target) => target.metrics.filter((metric) => !metric.slice).map((metric) => metric.name)))])
     DATA.targets.forEach((target, place) => {
@@ -60,16 +61,22 @@ function numbersSection() {
         ...(SEVERAL ? [targetName(place)] : []),
         [valueText(metric), !metric.trusted && metric.value !== null && scorerOf(metric.scorer) ? h("strong", { class: "warn", title: "untrusted: too few samples scored" }, " !") : null],
         h("span", { title: metric.method || "" }, endsText(metric, metric.unit)),
-        ...["scored", "skipped", "unscored", "errors"].map((key) => h("span", { class: metric[key] ? "" : "nought" }, count(metric[key]))),
+        ...counts.map(([, key]) => h("span", { class: metric[key] ? "" : "nought" }, count(metric[key]))),
       ]);
     });
-  return section("numbers", "All metrics", h("details", { open: rows.length <= 60 }, h("summary", null, counted(rows.length, "metric"), " with 95% CI and counts"),
-    table("All metrics with 95% CI and counts", columns, rows),
+  return section("numbers", "All metrics", h("details", { open: rows.length <= 24 }, h("summary", null, counted(rows.length, "metric"), " with 95% CI and counts"),
+    table("All metrics with 95% CI and counts", columns, rows, { class: "stack" }),
     h("p", { class: "hint" }, "Counts are of answers: samples × epochs. ! untrusted: too few of the answers have a score.")));
 }
 
+// The counts of answers to show: those that are not 0 everywhere.
+function countColumns(wanted) {
+  const metrics = DATA.targets.flatMap((target) => target.metrics).filter(wanted);
+  return [["Scored", "scored"], ["Skipped", "skipped"], ["Unscored", "unscored"], ["Errors", "errors"]].filter(([, key]) => key === "scored" || metrics.some((metric) => metric[key]));
+}
+
 function unscoredSection() {
-  const rows = [];
+  const rows = [], counts = countColumns((metric) => !metric.slice && scorerOf(metric.scorer));
   for (const scorer of DATA.scorers)
     DATA.targets.forEach((target, place) => {
       const metric = target.metrics.find((found) => found.scorer === scorer.name && !found.slice);
@@ -80,12 +87,12 @@ function unscoredSection() {
       rows.push([
         h("span", { class: "mono" }, scorer.name),
         ...(SEVERAL ? [targetName(place)] : []),
-        ...["scored", "skipped", "unscored", "errors"].map((key) => h("span", { class: metric[key] ? "" : "nought" }, count(metric[key]))),
+        ...counts.map(([, key]) => h("span", { class: metric[key] ? "" : "nought" }, count(metric[key]))),
         reasons.length ? h("ul", { class: "plain" }, reasons.slice(0, 8).map(([reason, times]) => h("li", { dir: "auto" }, `${count(times)} × ${oneLine(reason, 240)}`)),
           reasons.length > 8 && h("li", { class: "faint" }, `and ${reasons.length - 8} other reasons`)) : h("span", { class: "faint" }, "the scorer does not apply"),
       ]);
     });
-  const columns = [["Scorer", ""], ...(SEVERAL ? [["Target", ""]] : []), ["Scored", "n"], ["Skipped", "n"], ["Unscored", "n"], ["Errors", "n"], ["Reason", "wide"]];
+  const columns = [["Scorer", ""], ...(SEVERAL ? [["Target", ""]] : []), ...counts.map(([name]) => [name, "n"]), ["Reason", "wide"]];
   return section("unscored", "Unscored rows", rows.length
     ? [h("p", { class: "hint" }, "Metrics use scored answers only. Skipped: the scorer does not apply. Unscored: no usable value. Errors: the provider or the scorer failed."),
        table("Unscored answers", columns, rows, { class: "stack" })]
