@@ -369,7 +369,8 @@ class BaselineResult:
     `drop` is how much worse the candidate is (negative: better), `low` and `high` its 90% CI; the upper end is the largest
     drop that the data does not rule out. `n` counts pairs, `excluded` the samples that changed or exist on one side only,
     `missing` the pairs without a score on one side, `coverage` is the share of the baseline's samples that could be
-    compared. `differs` names the compared parts (prompt, params, model).
+    compared. `differs` names the compared parts (prompt, params, model). `run_id` is the run that was
+    accepted as the baseline.
     """
 
     name: str
@@ -386,6 +387,7 @@ class BaselineResult:
     method: str | None = None
     origin_drop: float | None = None
     differs: tuple[str, ...] = ()
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

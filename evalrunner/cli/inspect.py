@@ -33,6 +33,7 @@ def _print_plans(suites: list[str], run_options: RunOptions, lines: Callable[[st
     from evalrunner.commands.run import Session, plan_suites
     from evalrunner.endpoints.factory import EndpointPool
     from evalrunner.middleware.deadline import StopSignal
+    from evalrunner.reports.terminal import print_indented
     from evalrunner.storage import spool_folder
 
     async def plan_all() -> None:
@@ -41,7 +42,7 @@ def _print_plans(suites: list[str], run_options: RunOptions, lines: Callable[[st
                 plans = plan_suites(suites, Session(run_options, StopSignal()), pool, spool)
                 for suite, plan in zip(suites, plans, strict=True):
                     async for line in lines(suite, plan):
-                        typer.echo(line)
+                        print_indented(line, sys.stdout)
 
     asyncio.run(plan_all())
 

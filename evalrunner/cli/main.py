@@ -225,15 +225,17 @@ def main() -> None:
 
 
 def print_error(error: EvalrunError) -> None:
-    """Print an error, each of several problems on its own line."""
+    """Print an error, each of several problems on its own line; below it the line of the file that it is in."""
+    from evalrunner.cli.excerpt import excerpt
     from evalrunner.formatting import for_log
 
     if isinstance(error, SuiteError) and len(error.problems) > 1:
         for problem in error.problems:
-            report(for_log(redact_message(str(problem))))
+            report(for_log("\n".join([redact_message(str(problem)), *excerpt(problem.where)])))
         report(f"evalrun: {len(error.problems)} problems; nothing was called")
     else:
-        report(f"evalrun: {for_log(redact_message(str(error)))}")
+        lines = excerpt(error.problems[0].where) if isinstance(error, SuiteError) and error.problems else []
+        report(for_log("\n".join([f"evalrun: {redact_message(str(error))}", *lines])))
     if isinstance(error, SuiteError) and os.environ.get("GITHUB_ACTIONS"):
         from evalrunner.reports.github import problem_annotations, workspace_of
 

@@ -59,14 +59,15 @@ SuiteFile = Annotated[
     Path | None, typer.Option("--suite", metavar="FILE", help="Suite file. Default: that of the run.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line per suite, no progress.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details of every gate and pair.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details: gates, pairs, slices, counts, rows.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the report in a browser.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Diff = Annotated[
     int | None,
-    typer.Option("--diff", min=0, metavar="N", help="Samples to show on which targets differ most. Default: 3."),
+    typer.Option("--diff", min=0, metavar="N", help="Samples to show on which targets differ most. Default: 2."),
 ]
 JunitRows = Annotated[bool, typer.Option("--junit-rows", help="Add the rows to JUnit reports.")]
-DEFAULT_DIFF = 3
+DEFAULT_DIFF = 2
 OUTPUT_FORMATS = " ".join(name for name in BUILTIN["reporters"] if name.startswith("."))
 """The extensions of outputs, in place of this name in the docstring of a command."""
 

@@ -9,6 +9,7 @@ import gc
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, TextIO, runtime_checkable
 
@@ -42,6 +43,7 @@ def run(
     verbose: options.Verbose = False,
     as_json: options.Json = False,
     diff: options.Diff = None,
+    show: options.Open = False,
 ) -> None:
     """Run suites. The exit code reflects the verdict.
 
@@ -54,7 +56,24 @@ def run(
     shown = options.DEFAULT_DIFF if diff is None else diff
     printer = Printer(quiet=quiet, verbose=verbose, as_json=as_json, diff=shown)
     results = run_and_print(options.expand_folders(suites or []), run_options, printer)
-    raise typer.Exit(printer.finish(results))
+    code = printer.finish(results)
+    if show:
+        open_reports(result.folder for result in results)
+    raise typer.Exit(code)
+
+
+def open_reports(folders: Iterable[Path]) -> None:
+    """Open the reports of runs in a browser."""
+    import webbrowser
+
+    from evalrunner.runs.folder import REPORT_FILE
+
+    for folder in folders:
+        report = folder / REPORT_FILE
+        if not report.is_file():
+            print(f"note: {str(folder)!r} has no {REPORT_FILE}; 'evalrun report' writes it", file=sys.stderr)
+        elif not webbrowser.open(report.resolve().as_uri()):
+            print(f"note: no browser was found; open {report}", file=sys.stderr)
 
 
 def run_and_print(
@@ -65,7 +84,14 @@ def run_and_print(
 
     from evalrunner.commands.run import Session, run_suites
     from evalrunner.middleware.deadline import StopSignal
-    from evalrunner.reports.progress import FetchProgress
+    from evalrunner.reports.progress import FetchProgress, ReadProgress
+
+    reading = None if printer.quiet or printer.as_json else ReadProgress(sys.stderr)
+
+    def listen(stop: StopSignal) -> None:
+        if reading is not None:
+            reading.close()
+        _listen_to_ctrl_c(stop, guard)
 
     async def run_all() -> list[RunResult]:
         _interrupt_at_once()
@@ -75,10 +101,11 @@ def run_and_print(
             run_options,
             StopSignal(),
             trace,
-            listen=functools.partial(_listen_to_ctrl_c, guard=guard),
+            listen=listen,
             fetching=fetching,
             stored=stored,
             notify=_to_stderr,
+            reading=reading,
         )
         return await run_suites(suites, session, reporters)
 
@@ -94,6 +121,8 @@ def run_and_print(
         finally:
             guard.stop()
             interrupt_on_signals()  # the loop of the run has removed its own handlers
+            if reading is not None:
+                reading.close()
             for reporter in reporters:
                 if isinstance(reporter, Closable):
                     reporter.close()
@@ -186,11 +215,11 @@ def _print_json(views: list[RunView]) -> None:
 
 def _print_next_steps(views: list[RunView]) -> None:
     """Print to stderr which runs did not finish, why, and how to continue them: the JSON on stdout has no field for it."""
-    from evalrunner.reports.terminal import headline, next_step_lines
+    from evalrunner.reports.terminal import next_step_lines, quiet_line
 
     for view in views:
-        if lines := list(next_step_lines(view)):
-            print(headline(view), *lines, sep="\n", file=sys.stderr)
+        if list(next_step_lines(view)):
+            print(quiet_line(view), file=sys.stderr)
 
 
 def annotate(views: list[RunView], out: TextIO) -> None:
@@ -226,7 +255,8 @@ def gate(
     from evalrunner.errors import SuiteError
     from evalrunner.formatting import json_for_log
     from evalrunner.redact import redact, register_environment
-    from evalrunner.reports.terminal import gate_report_data, gate_report_view, open_console, render_gate_report
+    from evalrunner.reports.gate_report import gate_report_data, gate_report_view, render_gate_report
+    from evalrunner.reports.terminal import open_console
     from evalrunner.runs.folder import find_run
     from evalrunner.storage import write_json
 

@@ -28,7 +28,8 @@ def list_stored(
     if ctx.invoked_subcommand is not None:
         _refuse_options_before(ctx)
         return
-    from evalrunner.reports.terminal import open_console, runs_table
+    from evalrunner.reports.run_list import runs_table
+    from evalrunner.reports.terminal import open_console
     from evalrunner.runs.folder import list_runs
     from evalrunner.runs.notes import RunNotes
 

@@ -43,6 +43,7 @@ def show(
     run: options.Run = "last",
     failed: Annotated[bool, typer.Option("--failed", help="Only failed and unscored rows, all of them.")] = False,
     verbose: options.Verbose = False,
+    browse: options.Open = False,
     output: Annotated[
         list[str] | None,
         typer.Option("--output", "-o", metavar="PATH", help="Write PATH instead of printing. Repeatable."),
@@ -76,8 +77,12 @@ def show(
     else:
         send_rows(
             stored_view(folder, run_options.output_dir),
-            [TerminalReporter(sys.stdout, failed_only=failed, diff=3, verbose=verbose)],
+            [TerminalReporter(sys.stdout, failed_only=failed, diff=options.DEFAULT_DIFF, verbose=verbose)],
         )
+    if browse:
+        from evalrunner.cli.run import open_reports
+
+        open_reports([folder.path])
 
 
 def _print_notices(notices: Sequence[str]) -> None:
@@ -94,7 +99,7 @@ def report(
         typer.Option("--output", "-o", metavar="PATH", help="Write PATH instead. Repeatable."),
     ] = None,
     junit_rows: options.JunitRows = False,
-    show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+    show: options.Open = False,
 ) -> None:
     """Write the report or other outputs of a stored run.
 
@@ -173,6 +178,7 @@ def compare(
         bool, typer.Option("--unpaired", help="Compare runs of different datasets (less power).")
     ] = False,
     diff: options.Diff = None,
+    verbose: options.Verbose = False,
     as_json: options.Json = False,
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", metavar="PATH", help="Also write .html or .json. Repeatable.")
@@ -187,7 +193,7 @@ def compare(
     from evalrunner.reports.html.page import write_comparison
     from evalrunner.storage import write_json
 
-    options.refuse_unprinted(as_json=as_json, diff=diff)
+    options.refuse_unprinted(as_json=as_json, verbose=verbose, diff=diff)
     paths = [Path(name) for name in output or ()]
     for path in paths:
         if path.suffix.lower() not in (".html", ".json"):
@@ -206,13 +212,17 @@ def compare(
         typer.echo(redact(json.dumps(result.comparison.to_json(), indent=2)))
         return
     from evalrunner.reports.comparison import render_comparison, slice_comparison_tables
+    from evalrunner.reports.row_lines import DifferingRows
     from evalrunner.reports.terminal import open_console
 
     console = open_console(sys.stdout)
-    for part in render_comparison(result.comparison, result.differing(options.DEFAULT_DIFF if diff is None else diff)):
+    for part in render_comparison(result.comparison, verbose=verbose):
         console.print(part)
-    for table in slice_comparison_tables(result.comparison):
-        console.print(table)
+    for part in slice_comparison_tables(result.comparison, verbose=verbose):
+        console.print(part)
+    if rows := result.differing(options.DEFAULT_DIFF if diff is None else diff):
+        console.print("")
+        console.print(DifferingRows("largest differences between targets", rows, verbose=verbose))
 
 
 @options.takes_options("diff")

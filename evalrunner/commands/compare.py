@@ -60,6 +60,7 @@ def compare_runs(
         )  # fmt: skip
     except NotComparable as wrong:
         raise SuiteError(f"--metric: {wrong}") from None
+    comparison = comparison.led_by(runs[0].record.headline_scorer)
     return RunComparison(runs, replace(comparison, notes=(*_notes(runs), *comparison.notes)), metrics)
 
 

@@ -25,7 +25,7 @@ from evalrunner.gates.check import BaselineContext, check_gates, run_verdict
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.pairing import CandidateRun
 from evalrunner.gates.sequential import SequentialContext
-from evalrunner.reports.terminal import GateReport
+from evalrunner.reports.gate_report import GateReport
 from evalrunner.runs.folder import RUN_FILE, RunFolder, find_run
 from evalrunner.runs.record import LookRecord, RunRecord, add_look, first_look
 from evalrunner.runs.row_log import read_rows

@@ -72,7 +72,7 @@ class Session:
     """What the runs of one command share: the options, the stop signal, and callbacks.
 
     `trace` receives requests for debugging, `fetching` the progress of downloads of weights in bytes, `notify` messages
-    about tracking and downloads. `listen` is called before the first call, to connect the stop signal to Ctrl-C.
+    about tracking and downloads, `reading` how many rows of a dataset are read. `listen` is called before the first call, to connect the stop signal to Ctrl-C.
     `resumed` is the folder of a resumed run, `prefix` the number of its samples, `candidate` that run as the one its gates
     compare. `stored` are answers to
     score instead of calling targets. `http_client` sends all HTTP requests.
@@ -89,6 +89,7 @@ class Session:
     stored: StoredAnswers | None = None
     notify: Callable[[str], None] | None = None
     http_client: httpx.AsyncClient | None = None
+    reading: Callable[[int], None] | None = None
 
 
 async def run_suites(suites: Sequence[str | Path], session: Session, reporters: Sequence[Reporter]) -> list[RunResult]:
@@ -241,6 +242,7 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         gating=session.options.gates, stored=session.stored, prefix=session.prefix,
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
         limits=TIGHT if document.restrictions is not None else STANDARD, failed=_failed_samples(session),
+        reading=session.reading,
     )  # fmt: skip
     return assembler.assemble(read)
 
@@ -579,7 +581,7 @@ def compare_targets(
         for scorer in plan.scorers
         if scorer.judge is not None
     }
-    comparison = compare(summary, candidates, known, judges=judges)
+    comparison = compare(summary, candidates, known, judges=judges).led_by(plan.headline)
     notes = []
     if summary.decided:
         notes.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from evalrunner.domain import Metric
@@ -181,6 +181,10 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     most_different: tuple[int, ...] = field(default=(), compare=False)
+
+    def led_by(self, scorer: str) -> Comparison:
+        """The comparison with the metrics of a scorer first, which rank the leaderboard."""
+        return replace(self, metrics=tuple(sorted(self.metrics, key=lambda metric: metric.scorer != scorer)))
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `metrics.json` and `evalrun compare --json` have it."""

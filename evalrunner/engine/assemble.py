@@ -16,7 +16,7 @@ from evalrunner.baselines.file import RunRef
 from evalrunner.baselines.resolve import BaselineResolver, resolve_baselines
 from evalrunner.datasets.resolve import open_dataset
 from evalrunner.datasets.source import SampleSource
-from evalrunner.domain import Preparable, Scorer
+from evalrunner.domain import Preparable, Sample, Scorer
 from evalrunner.endpoints.factory import EndpointHandle, EndpointPool
 from evalrunner.endpoints.transport import NeedsHttpEndpoint, connection_limit
 from evalrunner.engine.dataset_check import ColumnCheck, DatasetCheck, conversations_of, foreign_baselines
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from evalrunner.middleware.budget import Side
 
 MAX_FUNCTION_CALLS = 16  # concurrent calls of user-defined code, which declares no limit
+READ_STEP = 1000  # samples between two reports of how many are read
 UNCALLED = (RecordedColumn, RecordedRun)
 
 
@@ -77,7 +78,7 @@ class Assembler:
     with a baseline, if it exists already. `stored` answers are scored instead of calling targets. `prefix` is the number
     of samples of a resumed run, whose content is compared with the first ones of the dataset. `failed` samples are the
     only ones used, if given. `limits` are those of
-    patterns and templates.
+    patterns and templates. `reading` is called with the number of samples read so far, now and then.
     """
 
     document: Document
@@ -98,6 +99,7 @@ class Assembler:
     prefix: int | None = None
     limits: Limits = STANDARD
     failed: FailedSamples | None = None
+    reading: Callable[[int], None] | None = None
 
     def assemble(self, suite: Suite) -> Plan:
         """The plan of a suite. Raises SuiteError with every problem of the file."""
@@ -116,6 +118,7 @@ class Assembler:
             self._select_failed(suite)
         targets = [item for spec in suite.targets if (item := self._target(suite, spec, calls)) is not None]
         scorers = [scorer for spec in suite.scorers if (scorer := self._scorer(suite, spec, calls)) is not None]
+        self._check_headline(suite)
         design = design_of(suite, self.document)
         gates = self._gates(suite, [scorer.measure for scorer in scorers], design)
         resolver = BaselineResolver(
@@ -131,9 +134,8 @@ class Assembler:
         check = DatasetCheck(
             suite, targets, scorers, columns, gates if self.failed is None else (), rescored=self.stored is not None
         )
-        scan = self._guard(
-            suite.dataset.key_path, lambda: dataset.scan(keys.then(check) if keys else check, prefix=self.prefix)
-        )
+        checks = _counted(keys.then(check) if keys else check, self.reading)
+        scan = self._guard(suite.dataset.key_path, lambda: dataset.scan(checks, prefix=self.prefix))
         if scan is not None:
             check.report(self.document, scan, dataset.display_name)
             scan = replace(scan, notices=(*scan.notices, *check.notices(scan), *self._absent_failed(suite, scan.count)))
@@ -180,6 +182,13 @@ class Assembler:
             if absent
             else ()
         )
+
+    def _check_headline(self, suite: Suite) -> None:
+        """Report a `headline` that is not one of the scorers."""
+        names = [spec.name for spec in suite.scorers]
+        if suite.headline is not None and suite.headline not in names:
+            message = f"{suite.headline!r} is not a scorer of this suite{nearest(suite.headline, names)}"
+            self.document.problem(("headline",), f"{message}; it has {', '.join(names)}")
 
     def _check_hosts(self, suite: Suite) -> None:
         """Raises SuiteError if a host that the suite names is not among those that it allows; nothing was contacted."""
@@ -446,3 +455,21 @@ def _reducers(suite: Suite, document: Document) -> tuple[Reducer, ...]:
     if not given:
         document.problem(path, "is empty; name a reducer, such as mean, or remove the key")
     return tuple(reducers) or (MEAN_REDUCER,)
+
+
+def _counted(
+    check: Callable[[Sample], Sequence[str]], reading: Callable[[int], None] | None
+) -> Callable[[Sample], Sequence[str]]:
+    """The check, which also reports how many samples it was called for."""
+    if reading is None:
+        return check
+    count = 0
+
+    def counted(sample: Sample) -> Sequence[str]:
+        nonlocal count
+        count += 1
+        if count % READ_STEP == 0:
+            reading(count)
+        return check(sample)
+
+    return counted

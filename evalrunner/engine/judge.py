@@ -141,7 +141,7 @@ def _field_text(field: Mapping[str, Any]) -> str:
 class JudgeSession:
     """The judge of one scorer during a run: its endpoint, its sanity check, and whether it may be called.
 
-    `check` is the latest sanity check, None before the first; `attempts` counts them.
+    `check` is the latest sanity check, None before the first; `attempts` counts them. `checking` is set during one.
     """
 
     bound: BoundScorer
@@ -156,6 +156,7 @@ class JudgeSession:
     stream: bool = False
     check: JudgeCheck | None = None
     attempts: int = 0
+    checking: RecordingJudge | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -179,13 +180,31 @@ class JudgeSession:
             async with self._lock:
                 if self._needs_check():
                     self.attempts += 1
-                    self.check = await check_judge(self.bound, self.for_row("sanity-check"))
+                    self.checking = self.for_row("sanity-check")
+                    try:
+                        self.check = await check_judge(self.bound, self.checking)
+                    finally:
+                        self.checking = None
         assert self.check is not None  # there was a check by now
         if self.check.failure is not None:
             return Failure(self.check.failure.kind, NOT_CHECKED + self.check.failure.message)
         if self.check.passed or self.mode == "warn":
             return None
         return Unscored("judge_check", self.check.summary)
+
+    @property
+    def check_progress(self) -> tuple[int, int] | None:
+        """The replies so far and the known answers of the sanity check, None while there is none in progress."""
+        if self.checking is None:
+            return None
+        from evalrunner.scorers.judge_calibration import check_stages
+
+        done, total = len(self.checking.calls), 0
+        for stage in check_stages(self.bound.scorer.calibration_examples):
+            total += len(stage)
+            if done <= total:
+                break
+        return done, total
 
     def _needs_check(self) -> bool:
         if self.check is None:

@@ -242,6 +242,13 @@ class Plan:
         return self.suite.dataset.shuffle is not None
 
     @property
+    def headline(self) -> str:
+        """The scorer that leads tables: the suite's `headline`, else that of the first gate on a scorer, else the first."""
+        names = [scorer.bound.name for scorer in self.scorers]
+        gated = (gate.measure.name for gate in self.gates if gate.measure.name in names)
+        return self.suite.headline or next(gated, names[0])
+
+    @property
     def measures(self) -> tuple[Measure, ...]:
         return tuple(scorer.measure for scorer in self.scorers)
 

@@ -205,6 +205,7 @@ def started_record(plan: Plan, options: RunOptions, *, run_id: str, started_at: 
         reducers=tuple(reducer.name for reducer in plan.design.reducers),
         cluster=plan.design.cluster,
         slices=tuple(plan.design.slices),
+        headline=plan.headline,
         columns=tuple(plan.scan.columns),
         dataset_from=plan.dataset.origin,
         scored_from=_scored_from(plan),

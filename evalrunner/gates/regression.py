@@ -150,6 +150,7 @@ def _baseline_result(one: _Comparison, candidate: CandidateRun, target: str) -> 
         differs=tuple(
             target_changes(baseline.head.provenance.targets[one.partner], candidate.provenance.targets[target])
         ),
+        run_id=baseline.head.run_id,
     )
 
 

@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from evalrunner.domain import Cell, Completion, Metric, Row
-from evalrunner.formatting import DASH, counted, interval, money, number, one_line, plain_table, signed, styled
+from evalrunner.domain import Metric, Row
+from evalrunner.formatting import DASH, counted, interval, money, number, one_line, signed, styled
 from evalrunner.reports.conclusions import conclusions, cost_conclusion
+from evalrunner.reports.metric_tables import leaderboard, metric_lines, screen_names
+from evalrunner.reports.row_lines import Paragraph, RowLines, change_line, output_with_status
+from evalrunner.reports.text_table import Column, TextTable
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from evalrunner.compare.diff import Change, Changes, RunDiff
     from evalrunner.compare.result import ComparedMetric, Comparison, Pair
 
-METRICS_PER_TABLE: Final = 3  # more make a further table
+MAX_CONCLUDED: Final = 4  # metrics that have conclusions without -v
 MAX_PAIRS: Final = 15  # of a metric on a terminal: those of six candidates
 MAX_SLICES: Final = 20
+MAX_SLICES_SHORT: Final = 6  # without -v
 MAX_DIFFERENCES: Final = 4  # lines on how a candidate differs from the first
-MAX_TEXT: Final = 300
 MAX_NAME: Final = 40
-DIFF_SHARES: Final = {"input": 2, "before": 3, "after": 3}  # of the width that the table has for texts
 
 
-def render_comparison(
-    comparison: Comparison, rows: Sequence[Sequence[Row]] = (), *, pairs: bool = True
-) -> Iterator[RenderableType]:
-    """The whole comparison, piece by piece; `rows` are those that differ most, one of each candidate a group.
-
-    With `pairs` each metric has its ranking and a table of all pairs, else only the conclusions.
-    """
+def render_comparison(comparison: Comparison, *, verbose: bool = False) -> Iterator[RenderableType]:
+    """The leaderboard and the conclusions; `verbose` adds rankings, all pairs, and how the candidates differ."""
     for warning in comparison.warnings:
-        yield styled(f"warning: {one_line(warning, 400)}", "yellow")
-    yield from _tables(comparison)
-    yield _conclusions_table(comparison)
-    for metric in comparison.metrics if pairs else ():
+        yield Paragraph(f"warning: {warning}", "yellow")
+    yield leaderboard(comparison, letters=verbose)
+    yield styled("")
+    yield from _conclusion_lines(comparison, verbose=verbose)
+    if not verbose:
+        yield from (Paragraph(note, "dim") for note in comparison.notes)
+        return
+    for metric in comparison.metrics:
+        yield styled("")
         yield from _ranking_lines(metric)
         yield _pairs_table(metric, paired=comparison.paired)
+    yield styled("")
     for line in pareto_lines(comparison):
-        yield styled(line)
+        yield Paragraph(line)
     for line in reading_notes(comparison):
-        yield styled(one_line(line, 400), "dim")
+        yield Paragraph(line, "dim")
     yield from _difference_lines(comparison)
-    if rows:
-        yield from disagreement_tables(rows)
 
 
 def reading_notes(comparison: Comparison) -> Iterator[str]:
@@ -72,62 +72,45 @@ def adjustment_note(comparison: Comparison) -> str:
     )
 
 
-def slice_comparison_tables(comparison: Comparison) -> Iterator[Table]:
-    """A table for each metric and slice column: a line for each value, a column for each candidate."""
+def slice_comparison_tables(comparison: Comparison, *, verbose: bool = False) -> Iterator[RenderableType]:
+    """A table for each metric and slice column: a line for each value, a column for each candidate.
+
+    Without `verbose` only the first metric, and no intervals.
+    """
     by_column: dict[tuple[str, str], list[tuple[str, ComparedMetric]]] = {}
+    first = comparison.metrics[0].name if comparison.metrics else None
     for metric in comparison.slices:
         for column, text in (metric.slice or {}).items():
-            by_column.setdefault((metric.name, column), []).append((text, metric))
-    names = [item.name for item in comparison.candidates]
+            if verbose or metric.name == first:
+                by_column.setdefault((metric.name, column), []).append((text, metric))
+    short = screen_names(metric.name for metric in comparison.slices)
+    candidates = [item.name for item in comparison.candidates]
     for (name, column), values in by_column.items():
-        title = f"{one_line(name, 60)} by {one_line(column, MAX_NAME)} (unadjusted)"
-        heads = [*(one_line(each, MAX_NAME) for each in names), *(["p"] if len(names) == 2 else [])]
-        table = plain_table(title, [one_line(column, MAX_NAME), *heads], wraps=True)
-        for text, metric in values[:MAX_SLICES]:
-            values_of = [metric.values.get(each) for each in names]
-            cells = [_value(value) + ("" if value is None else missing_counts(value)) for value in values_of]
-            cells += [slice_p_value(pair) for pair in metric.pairs] if len(names) == 2 else []
-            table.add_row(styled(one_line(text, MAX_NAME) or DASH), *[styled(cell) for cell in cells])
-        if len(values) > MAX_SLICES:
-            table.add_row(styled(f"… and {len(values) - MAX_SLICES} more (--json)", "dim"))
-        yield table
+        yield styled("")
+        yield styled(f"{one_line(short[name], 60)} by {one_line(column, MAX_NAME)} (unadjusted)", "bold")
+        lines = values[: MAX_SLICES if verbose else MAX_SLICES_SHORT]
+        names = Column(one_line(column, MAX_NAME), [one_line(text, MAX_NAME) or DASH for text, _ in lines])
+        columns = [
+            Column(one_line(each, MAX_NAME), [_slice_cell(found, each, ends=verbose) for _, found in lines])
+            for each in candidates
+        ]
+        if len(candidates) == 2:
+            columns.append(Column("p", [slice_p_value(pair) for _, found in lines for pair in found.pairs[:1]]))
+        yield TextTable(names, columns)
+        if more := len(values) - len(lines):
+            yield styled(f"… and {more} more ({'--json' if verbose else '-v'})", "dim")
+
+
+def _slice_cell(metric: ComparedMetric, candidate: str, *, ends: bool) -> str:
+    value = metric.values.get(candidate)
+    if value is None:
+        return DASH
+    return (_value(value) if ends else number(value.value)) + missing_counts(value)
 
 
 def slice_p_value(pair: Pair) -> str:
     """The unadjusted p-value of a pair in a slice, marked where missing scores could reverse it."""
     return p_value(pair.p_value) + (" (not with missing scores)" if pair.depends_on_missing else "")
-
-
-def disagreement_tables(groups: Sequence[Sequence[Row]]) -> Iterator[RenderableType]:
-    """For each sample a line with its input and accepted answers, then every candidate's output and scores."""
-    yield styled("largest differences between targets", "bold")
-    for rows in groups:
-        sample = rows[0].sample
-        expected = f" → {one_line(' | '.join(sample.expected), 100)}" if sample.expected else ""
-        names = list(dict.fromkeys(name for row in rows for name in row.cells))
-        yield styled(f"{one_line(sample.id, 24)}: {one_line(str(sample.input), 200)}{expected}")
-        table = plain_table("", ("target", "output", *[one_line(name, MAX_NAME) for name in names]))
-        table.title, table.expand = None, True
-        table.columns[1].no_wrap, table.columns[1].overflow, table.columns[1].ratio = True, "ellipsis", 1
-        for row in rows:
-            cells = [row.cells.get(name) for name in names]
-            scores = [
-                DASH if cell is None else number(cell.value) if cell.value is not None else cell.state for cell in cells
-            ]
-            table.add_row(
-                styled(one_line(row.target, MAX_NAME)),
-                styled(one_line(output_with_status(row), MAX_TEXT)),
-                *map(styled, scores),
-            )
-        yield table
-
-
-def output_with_status(row: Row) -> str:
-    """The output of a row, or how its call failed."""
-    answer = row.answer
-    if not isinstance(answer, Completion):
-        return f"[{answer}]"
-    return answer.text if answer.finish_reason == "stop" else f"{answer.text} [{answer.missing_reason}]"
 
 
 def amount(value: float | None, unit: str | None) -> str:
@@ -142,72 +125,22 @@ def p_value(p: float | None) -> str:
     return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
-def _tables(comparison: Comparison) -> Iterator[Table]:
-    """Targets × metrics, the best in bold only where it is significantly better than all others; then cost and latency."""
-    quality = comparison.metrics
-    groups = [quality[start : start + METRICS_PER_TABLE] for start in range(0, len(quality), METRICS_PER_TABLE)] or [()]
-    for group in groups:
-        costs = _cost_columns(comparison) if group == groups[-1] else {}
-        heads = [one_line(metric.name, MAX_NAME) + ("" if metric.higher_is_better else " ↓") for metric in group]
-        table = plain_table("comparison", ("target", *heads, *costs), wraps=True)
-        for name in _order(comparison):
-            cells = [_cell(metric, name) for metric in group]
-            table.add_row(
-                styled(one_line(name, MAX_NAME)), *cells, *[styled(column.get(name, DASH)) for column in costs.values()]
-            )
-        yield table
-
-
-def _cost_columns(comparison: Comparison) -> dict[str, dict[str, str]]:
-    """Latency, cost per 1,000 answers and answers without a score by target, where there are any."""
-    columns: dict[str, dict[str, str]] = {}
-    for metric in comparison.costs:
-        values = {name: value.value for name, value in metric.values.items() if value.value is not None}
-        if metric.name == "latency/p50" and values:
-            columns["p50"] = {name: number(value, metric.unit) for name, value in values.items()}
-        elif metric.name == "cost_usd/mean" and any(values.values()):
-            columns["$/1k"] = {name: money(1000 * value).removeprefix("$") for name, value in values.items()}
-    missing: dict[str, int] = {}
-    for metric in comparison.metrics:
-        for name, value in metric.values.items():
-            missing[name] = max(missing.get(name, 0), value.unscored + value.errors)
-    if any(missing.values()):
-        columns["missing"] = {name: f"{count:,}" for name, count in missing.items()}
-    return columns
-
-
-def _conclusions_table(comparison: Comparison) -> Table:
-    """A line for each sentence, beside the name of its metric."""
-    table = plain_table("", ("metric", "conclusion"), wraps=True)
-    table.title, table.show_header, table.box = None, False, None
-    table.padding = (0, 3, 0, 0)
-    for metric in comparison.metrics:
-        for place, line in enumerate(conclusions(metric)):
-            bold = place == 0 and metric.ranking is not None and metric.ranking.best is not None
-            table.add_row(styled("" if place else one_line(metric.name, 60)), styled(line, "bold" if bold else None))
+def _conclusion_lines(comparison: Comparison, *, verbose: bool) -> Iterator[RenderableType]:
+    """The sentences about each metric beside its name, then the one about cost and latency."""
+    texts: dict[str, list[tuple[str, bool]]] = {}
+    names = screen_names(metric.name for metric in comparison.metrics)
+    for place, metric in enumerate(comparison.metrics):
+        if place < MAX_CONCLUDED or verbose:
+            best = metric.ranking is not None and metric.ranking.best is not None
+            lines = [(line, best and not number) for number, line in enumerate(conclusions(metric))]
+            if lines:
+                texts[one_line(names[metric.name], 60)] = lines
+    if more := len(comparison.metrics) - len(texts) if len(comparison.metrics) > MAX_CONCLUDED and not verbose else 0:
+        texts["others"] = [(f"{counted(more, 'more metric')}: -v", False)]
     cost = cost_conclusion(comparison)
     if cost is not None:
-        table.add_row(styled("cost"), styled(cost))
-    return table
-
-
-def _order(comparison: Comparison) -> list[str]:
-    """The candidates as the first metric ranks them."""
-    for metric in comparison.metrics:
-        if metric.ranking is not None:
-            return list(metric.ranking.order) + [
-                item.name for item in comparison.candidates if item.name not in metric.ranking.order
-            ]
-    return [item.name for item in comparison.candidates]
-
-
-def _cell(metric: ComparedMetric, name: str) -> Any:
-    value, ranking = metric.values.get(name), metric.ranking
-    if ranking is None:
-        return styled(amount(None if value is None else value.value, metric.unit))
-    letters = ranking.letters.get(name, "")
-    style = "bold" if ranking.best == name else "magenta" if value is not None and not value.trusted else None
-    return styled(_value(value, letters), style)
+        texts["cost"] = [(cost, False)]
+    yield from metric_lines(texts)
 
 
 def _value(value: Metric | None, letters: str = "") -> str:
@@ -244,27 +177,32 @@ def _ranking_lines(metric: ComparedMetric) -> Iterator[Any]:
         yield styled(f"  {one_line(better, MAX_NAME)} is also better than {one_line(worse, MAX_NAME)}")
 
 
-def _pairs_table(metric: ComparedMetric, *, paired: bool) -> Table:
+def _pairs_table(metric: ComparedMetric, *, paired: bool) -> TextTable:
     """A line for each pair: the difference, its significance, and who did better on how many samples."""
-    columns = ["pair", "difference", "95% CI", "p", "n"]
-    table = plain_table("", columns + (["win/tie/loss", "excluded"] if paired else []))
-    table.title = None
-    for pair in metric.pairs[:MAX_PAIRS]:
-        table.add_row(*[styled(cell, style) for cell, style in _pair_cells(pair, paired=paired)])
-    if len(metric.pairs) > MAX_PAIRS:
-        table.add_row(styled(f"… and {len(metric.pairs) - MAX_PAIRS} more in JSON", "dim"))
-    return table
-
-
-def _pair_cells(pair: Pair, *, paired: bool) -> Iterator[tuple[str, str | None]]:
-    yield f"{one_line(pair.first, MAX_NAME)} − {one_line(pair.second, MAX_NAME)}", None
-    yield DASH if pair.difference is None else signed(pair.difference), "bold" if pair.better is not None else None
-    yield interval(pair.low, pair.high), None
-    yield p_value(pair.p_adjusted), None
-    yield f"{pair.n:,}", None
+    pairs = metric.pairs[:MAX_PAIRS]
+    names = Column("pair", [f"{one_line(each.first, MAX_NAME)} − {one_line(each.second, MAX_NAME)}" for each in pairs])
+    bold = ["bold" if pair.better is not None else None for pair in pairs]
+    differences = [DASH if pair.difference is None else signed(pair.difference) for pair in pairs]
+    columns = [
+        Column("difference", [styled(text, style) for text, style in zip(differences, bold, strict=True)], right=True),
+        Column("95% CI", [interval(pair.low, pair.high) for pair in pairs]),
+        Column("p", [p_value(pair.p_adjusted) for pair in pairs]),
+        Column("n", [f"{pair.n:,}" for pair in pairs], right=True),
+    ]
     if paired:
-        yield f"{pair.wins:,}/{pair.ties:,}/{pair.losses:,}", None
-        yield f"{pair.excluded:,}", "yellow" if pair.excluded else None
+        columns.append(Column("win/tie/loss", [f"{pair.wins:,}/{pair.ties:,}/{pair.losses:,}" for pair in pairs]))
+        columns.append(
+            Column(
+                "excluded",
+                [styled(f"{pair.excluded:,}" if pair.excluded else "", "yellow") for pair in pairs],
+                right=True,
+            )
+        )
+    if len(metric.pairs) > MAX_PAIRS:
+        names.cells.append(styled(f"… and {len(metric.pairs) - MAX_PAIRS} more in JSON", "dim"))
+        for column in columns:
+            column.cells.append("")
+    return TextTable(names, columns)
 
 
 def pareto_lines(comparison: Comparison) -> Iterator[str]:
@@ -293,16 +231,17 @@ def _difference_lines(comparison: Comparison) -> Iterator[Any]:
 
 
 def render_diff(diff: RunDiff) -> Iterator[RenderableType]:
-    """A line with the counts, what differs in configuration, then the rows, worst first."""
+    """The two sides, a line with the counts, how the scorers differ, then the rows, worst first."""
     changes = diff.changes
     sides = [f"{one_line(run, 40)}/{one_line(target, 40)}" for run, target in (diff.before, diff.after)]
-    yield styled(f"{sides[0]} → {sides[1]}: {'; '.join(_counts(changes))}", "bold")
+    yield Paragraph(f"{sides[0]} → {sides[1]}: {'; '.join(_counts(changes))}", "bold")
     for note in diff.notes:
-        yield styled(f"note: {one_line(note, 300)}", "yellow")
+        yield Paragraph(f"note: {note}", "yellow")
+    more = changes.changed - len(changes.rows)
     if changes.rows:
-        yield _table(diff)
-    if changes.changed > len(changes.rows):
-        yield styled(f"and {changes.changed - len(changes.rows):,} more (--limit shows more)", "dim")
+        yield styled("")
+        hint = f"and {more:,} more (--limit shows more)" if more > 0 else ""
+        yield RowLines("changed rows", [change_line(change, diff.scorers) for change in changes.rows], more=hint)
 
 
 def diff_data(diff: RunDiff) -> dict[str, Any]:
@@ -341,32 +280,6 @@ def _counts(changes: Changes) -> Iterator[str]:
         yield f"{changes.different_sample:,} excluded: their samples differ"
     if changes.before_only or changes.after_only:
         yield f"{changes.before_only:,} only before, {changes.after_only:,} only after"
-
-
-def _table(diff: RunDiff) -> Table:
-    table = plain_table("", ("id", *DIFF_SHARES, *[one_line(name, 40) for name in diff.scorers]))
-    table.title, table.expand = None, True
-    for column, share in zip(table.columns[1:4], DIFF_SHARES.values(), strict=True):
-        column.no_wrap, column.overflow, column.ratio = True, "ellipsis", share
-    for change in diff.changes.rows:
-        texts = [str(change.after.sample.input), output_with_status(change.before), output_with_status(change.after)]
-        scores = [_score(change, name) for name in diff.scorers]
-        table.add_row(
-            styled(one_line(change.after.sample.id, 24)), *[styled(one_line(text, MAX_TEXT)) for text in texts], *scores
-        )
-    return table
-
-
-def _score(change: Change, name: str) -> Any:
-    """`1.000 → 0.000`, or the one score where it is the same."""
-    before, after = (_cell_text(row.cells.get(name)) for row in (change.before, change.after))
-    return styled(after if before == after else f"{before} → {after}", None if name in change.scores else "dim")
-
-
-def _cell_text(cell: Cell | None) -> str:
-    if cell is None:
-        return DASH
-    return number(cell.value) if cell.value is not None else cell.state
 
 
 def _row_data(change: Change) -> dict[str, Any]:

@@ -9,13 +9,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from evalrunner.formatting import one_line
+from evalrunner.formatting import counted, one_line
 
 if TYPE_CHECKING:
     from evalrunner.compare.result import ComparedMetric, Comparison, Pair
 
 MAX_NAME: Final = 40
 MAX_PAIRS: Final = 6  # of one sentence
+MIN_ALL: Final = 3  # pairs that are named together if all are close
 MIN_RATIO: Final = 1.2  # of costs that are worth a sentence
 
 
@@ -26,7 +27,11 @@ def conclusions(metric: ComparedMetric) -> Iterator[str]:
         yield " ".join(beaten)
     close = [pair for pair in metric.pairs if pair.p_adjusted is not None and pair.better_scored is None]
     if close:
-        yield f"Too close to call: {_listed([_versus(pair) for pair in close])}.{_samples_to_decide(close)}"
+        sizes = {pair.n for pair in close if pair.n}
+        size = f" ({counted(sizes.pop(), 'sample')})" if len(sizes) == 1 else ""
+        every = len(close) == len(metric.pairs) >= MIN_ALL
+        pairs = f"all {len(close)} pairs" if every else _listed([_versus(pair) for pair in close])
+        yield f"Too close to call{size}: {pairs}.{_samples_to_decide(close)}"
     doubts = [pair.doubt for pair in metric.pairs if pair.doubt is not None]
     first = doubts if len(doubts) <= MAX_PAIRS + 1 else doubts[:MAX_PAIRS]
     yield from (f"{one_line(doubt, 400)}." for doubt in first)

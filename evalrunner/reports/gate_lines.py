@@ -7,7 +7,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from evalrunner.domain import GateResult
-from evalrunner.formatting import counted, interval, number, one_line, styled
+from evalrunner.formatting import counted, interval, number, numbers, one_line, styled
+from evalrunner.reports.text_table import shortened
 from evalrunner.reports.view import verdict_word
 from evalrunner.verdicts import VERDICTS
 
@@ -19,20 +20,22 @@ MAX_GATE: Final = 80  # characters of a gate's name
 MAX_TARGET: Final = 40
 MAX_REASON: Final = 600
 REASON_LINES: Final = 2
+MAX_GATES: Final = 8  # without -v, if the others pass
 SELF_EVIDENT: Final = "meets the threshold"  # of a pass: its value and its threshold say the same
 
 
 class GateLines:
     """The gates of a run, in the width that the console has."""
 
-    def __init__(self, gates: Sequence[GateResult], *, verbose: bool = False) -> None:
-        self.gates, self.verbose = gates, verbose
-        targets = len({gate.target for gate in gates})
+    def __init__(self, gates: Sequence[GateResult], *, verbose: bool = False, file: str = "") -> None:
+        self.gates, self.more = (gates, 0) if verbose else _first_gates(gates)
+        self.verbose, self.file = verbose, file
+        targets = len({gate.target for gate in self.gates})
         self.names = [
             one_line(gate.gate, MAX_GATE) + (f" · {one_line(gate.target, MAX_TARGET)}" if targets > 1 else "")
-            for gate in gates
+            for gate in self.gates
         ]
-        self.words = [verdict_word(gate.verdict) for gate in gates]
+        self.words = [verdict_word(gate.verdict) for gate in self.gates]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         """The lines, as rich asks for them."""
@@ -58,33 +61,42 @@ class GateLines:
                 lines = list(styled(text).wrap(console, width))
                 if len(lines) > REASON_LINES and not self.verbose:
                     hidden += 1
-                    lines = self._shortened(lines, width, f" (line {gate.line})" if gate.line else "")
+                    lines = self._shortened(lines, width, self._place(gate))
                 for part in lines:
+                    part.rstrip()
                     yield styled(" " * indent).append_text(part)
             hidden += bool(gate.details) and gate.verdict != "pass"
+        if self.more:
+            yield styled(f"{'PASS':{indent}}", VERDICTS["pass"].style).append(
+                f"{counted(self.more, 'more gate')} (-v shows all)", style="default"
+            )
         if hidden and not self.verbose:
             yield styled(" " * indent + "-v shows the details", "dim")
         yield styled("")
 
+    def _place(self, gate: GateResult) -> str:
+        """Where a gate stands: ` (qa.yaml:18)`."""
+        return f" ({self.file}:{gate.line})" if gate.line and self.file else f" (line {gate.line})" if gate.line else ""
+
     def _shortened(self, lines: list[Text], width: int, line: str) -> list[Text]:
         """The first lines of a reason, with the line of its gate in the suite at the end."""
-        last = lines[REASON_LINES - 1]
-        last.truncate(width - len(line) - 1)
-        last.rstrip()
-        last.append(f"…{line}")
-        return lines[:REASON_LINES]
+        rest = " ".join(part.plain.strip() for part in lines[REASON_LINES - 1 :])
+        cut = shortened(rest, max(width - len(line), 1))
+        return [*lines[: REASON_LINES - 1], styled(cut + line)]
 
     def _folded(self, console: Console, head: Text, text: str, width: int, indent: int) -> Iterator[Text]:
         """A line that is too long, with its further lines indented."""
         first, *others = styled(text).wrap(console, max(width - indent, 20))
+        first.rstrip()
         yield head.append_text(first)
         for other in others:
+            other.rstrip()
             yield styled(" " * indent).append_text(other)
 
     def _texts(self, gate: GateResult) -> Iterator[str]:
         """The reason, and with `verbose` the details, each starts a line."""
         reason = one_line(gate.reason, MAX_REASON)
-        line = f" (line {gate.line})" if gate.line else ""
+        line = self._place(gate)
         if self.verbose:
             yield reason + line
             yield from (one_line(note, MAX_REASON) for note in gate_notes(gate))
@@ -92,6 +104,14 @@ class GateLines:
             yield reason + line
         elif reason != SELF_EVIDENT:
             yield reason
+
+
+def _first_gates(gates: Sequence[GateResult]) -> tuple[Sequence[GateResult], int]:
+    """The gates that are shown, in their order, and how many that pass are not: all that do not pass are shown."""
+    passed = [gate for gate in gates if gate.verdict == "pass"]
+    room = max(0, MAX_GATES - (len(gates) - len(passed)))
+    hidden = passed[room:] if len(passed) > room + 1 else []
+    return [gate for gate in gates if gate not in hidden], len(hidden)
 
 
 def gate_notes(gate: GateResult) -> Iterator[str]:
@@ -108,9 +128,12 @@ def gate_notes(gate: GateResult) -> Iterator[str]:
 
 
 def _numbers(gate: GateResult) -> str:
-    """`0.906   95% CI 0.868–0.934`, with enough digits to tell them from the threshold."""
+    """`0.906   95% CI 0.868–0.934`, or `0.906 → 0.825` since the baseline, with enough digits to tell them from the threshold."""
     if gate.value is None:
         return ""
+    if gate.baseline is not None and gate.baseline.value is not None:
+        before, now = numbers((gate.baseline.value, gate.value))
+        return f"{before} → {now}"
     value = number(gate.value, beside=(gate.low, gate.high, gate.bound))
     if gate.low is None and gate.high is None:
         return value

@@ -14,8 +14,9 @@ from evalrunner.domain import BaselineResult, Cell, Completion, GateResult, Metr
 from evalrunner.formatting import DASH, HIDDEN, UNSAFE, counted, duration, interval, number, plain_text
 from evalrunner.redact import redact_start
 from evalrunner.reports.epochs import next_calls_text, split_text
+from evalrunner.reports.metric_tables import label
 from evalrunner.reports.missing import ALWAYS, is_marked, missing_texts, other_reading, scored_count, side_by_side
-from evalrunner.reports.terminal import interval_notes, judge_warnings, label, next_step_lines, usage_line
+from evalrunner.reports.terminal import interval_notes, judge_warnings, next_step_lines, usage_line
 from evalrunner.reports.view import RunView, TargetView, sentence, verdict_word
 from evalrunner.reports.worst_rows import BaselineScores, NotableRow, Regressions, WorstRows
 from evalrunner.storage import write_text

@@ -31,21 +31,6 @@ NO_ANSWER: Final[Mapping[str, str]] = {"length": "truncated", "empty": "empty an
 INTERVAL_MISSES: Final = 0.05  # of 95% intervals
 
 
-def table_metrics(metrics: Iterable[Metric], planned: int = 0) -> list[tuple[Metric, str, bool]]:
-    """The metrics of the suite's scorers over all samples, how many answers each is of, and whether it is marked.
-
-    A scorer's first metric says why other answers have no score. `planned` answers are those of a complete run.
-    """
-    found: list[tuple[Metric, str, bool]] = []
-    seen: set[str] = set()
-    for metric in metrics:
-        if metric.scorer not in ALWAYS and metric.slice is None:
-            answers = scored_count(metric, planned) if metric.scorer in seen else scored_text(metric, planned)
-            found.append((metric, answers, is_marked(metric)))
-            seen.add(metric.scorer)
-    return found
-
-
 def scored_text(metric: Metric, planned: int = 0) -> str:
     """The answers with a score: `300`; `299 of 300: 1 unscored (empty answer)`.
 
@@ -95,6 +80,18 @@ def missing_text(metric: Metric, planned: int = 0) -> str:
     if not_run := total - _total(metric):
         parts.append(f"{not_run:,} not run")
     return ", ".join(parts)
+
+
+def count_columns(metric: Metric, planned: int = 0, *, why: bool = True) -> dict[str, str]:
+    """The counts of answers without a score that are not zero, by column: `{"unscored": "1 (empty answer)"}`."""
+    total = _total(metric, planned)
+    counts = {
+        "unscored": f"{metric.unscored:,}{_why(metric, errors=False) if why else ''}" if metric.unscored else "",
+        "errors": f"{metric.errors:,}{_why(metric, errors=True) if why else ''}" if metric.errors else "",
+        "skipped": f"{metric.skipped:,} ({share(metric.skipped, total)})" if metric.skipped else "",
+        "not run": f"{not_run:,}" if (not_run := total - _total(metric)) else "",
+    }
+    return {name: text for name, text in counts.items() if text}
 
 
 def _total(metric: Metric, planned: int = 0) -> int:

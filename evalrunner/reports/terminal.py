@@ -1,55 +1,39 @@
-"""A run on a terminal, live or stored: verdict first, then gates, metrics with their counts, rows, files."""
+"""A run on a terminal, live or stored: the verdict, one table, what to do next; everything else with `verbose`."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from evalrunner.domain import TOO_FEW_VALUES, GateResult, Metric, Row
-from evalrunner.errors import RunNotFoundError
+from evalrunner.domain import TOO_FEW_VALUES, Metric, Row
 from evalrunner.example_models import HOSTED
-from evalrunner.formatting import DASH, age, counted, duration, interval, number, one_line, plain_table, styled
+from evalrunner.formatting import age, counted, duration, interval, money, number, one_line, styled
 from evalrunner.reports.gate_lines import GateLines
-from evalrunner.reports.missing import (
-    ALWAYS,
-    UNTRUSTED_LEGEND,
-    other_reading,
-    table_metrics,
-    value_cell,
-)
+from evalrunner.reports.metric_tables import hidden_metrics, metric_table
+from evalrunner.reports.missing import ALWAYS, UNTRUSTED_LEGEND
+from evalrunner.reports.row_lines import Paragraph, RowLines, command_lines, regression_line, result_line, wrapped
 from evalrunner.reports.slice_tables import slice_tables
-from evalrunner.reports.view import (
-    DONE,
-    JudgeView,
-    RunView,
-    TargetView,
-    run_word,
-    stored_view,
-)
-from evalrunner.reports.worst_rows import WorstRows, baseline_lookup_of_stored, failed
-from evalrunner.runs.folder import RunFolder
-from evalrunner.runs.notes import RunNotes
-from evalrunner.runs.record import MetricsRecord, RunRecord, to_json
+from evalrunner.reports.view import DONE, JudgeView, RunView, TargetView, gate_sentence
+from evalrunner.reports.worst_rows import Regressions, WorstRows, failed
+from evalrunner.runs.folder import REPORT_FILE
 from evalrunner.runs.row_log import read_rows
 from evalrunner.verdicts import VERDICTS, Verdict
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.table import Table
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from evalrunner.middleware.cache import CacheTally
 
-WIDTH_SHARES: Final = {"input": 3, "expected": 2, "output": 4}  # of the width that a table of rows has for texts
-MAX_BACKEND: Final = 32  # characters beside a metric; run.json and the report have all of it
-MAX_TEXT: Final = 300  # characters of a text in a table, before its column cuts it
-PAGE_ROWS: Final = 200  # rows of one table, so that a long list is printed while it is read
+LOG_WIDTH: Final = 120  # of lines that no terminal shows, unless COLUMNS is set
+MAX_ROWS: Final = 3  # lowest scores, and rows that got worse
+MAX_ROWS_VERBOSE: Final = 5
+PAGE_ROWS: Final = 200  # rows of one list, so that a long one is printed while it is read
 IMPORT_AFTER_S: Final = 0.04
 FILES: Final = ("report.html", "table.csv", "metrics.json", "rows.jsonl", "run.json")
 
@@ -57,8 +41,9 @@ FILES: Final = ("report.html", "table.csv", "metrics.json", "rows.jsonl", "run.j
 class TerminalReporter:
     """Prints a run at its end: its summary with the rows that did worst, or one line with `quiet`.
 
-    `diff` is how many samples on which several targets differ most are shown in place of the worst rows; `failed_only`
-    shows every failed row in place of them, `verbose` the details of gates.
+    `diff` is how many samples on which several targets differ most are shown; `failed_only` shows every failed row in
+    place of the worst ones. `verbose` adds the details of gates and pairs, intervals of slices, counts, and the worst rows
+    of each target.
     """
 
     def __init__(
@@ -81,36 +66,72 @@ class TerminalReporter:
         with contextlib.suppress(RuntimeError):  # no thread to be had: imported when it is needed
             drawing.start()
         self.measures = run.measures
-        self.worst = WorstRows(run.measures)
+        keep = MAX_ROWS_VERBOSE if self.verbose else MAX_ROWS
+        self.worst = WorstRows(run.measures, keep=keep)
+        lookup = None if self.quiet or self.failed_only else run.find_baseline()
+        self.regressions = None if lookup is None else Regressions(run.measures, lookup, keep=keep)
         self.failed: dict[str, list[Row]] = {}
 
     def on_row(self, row: Row, /) -> None:
-        if not self.failed_only:
-            self.worst.add(row)
-        elif failed(row, self.measures):
-            self.failed.setdefault(row.target, []).append(row)
+        if self.failed_only:
+            if failed(row, self.measures):
+                self.failed.setdefault(row.target, []).append(row)
+            return
+        self.worst.add(row)
+        if self.regressions is not None:
+            self.regressions.add(row)
 
     on_replayed_row = on_row
 
     def on_end(self, run: RunView, /) -> None:
         console = open_console(self.out)
         if self.quiet:
-            line = headline(run)
-            line.append(f" · {run.folder}")
-            console.print(line, *next_step_lines(run), sep="\n", soft_wrap=True)
+            console.print(quiet_line(run), soft_wrap=True)
             return
         for part in self._parts(run):
             console.print(part)
+        print_report_line(console, run)
 
     def _parts(self, run: RunView) -> Iterator[RenderableType]:
-        differing = () if self.failed_only else rows_that_differ(run, self.diff)
-        yield from render_run(run, differing, verbose=self.verbose)
-        for name in run.targets:
-            if self.failed_only:
-                yield from _failed_tables(name, self.failed.get(name, []))
-            elif not differing and (rows := self.worst.of(name)):
-                yield rows_table(f"worst rows of {one_line(name, 60)}", rows)
-        yield from closing_lines(run)
+        yield from render_run(run, verbose=self.verbose)
+        if self.failed_only:
+            yield from _failed_rows(run.targets, self.failed)
+        else:
+            yield from self._rows(run)
+        yield from closing_lines(run, verbose=self.verbose)
+
+    def _rows(self, run: RunView) -> Iterator[RenderableType]:
+        """What got worse, else the rows that did worst; of several targets the samples on which they differ most."""
+        several = len(run.targets) > 1
+        changed = False
+        for name in run.targets if self.regressions is not None else ():
+            assert self.regressions is not None  # the loop is empty otherwise
+            if rows := self.regressions.rows_of(name):
+                changed = True
+                title = "changed for the worse" + (f": {one_line(name, 60)}" if several else "")
+                more = self.regressions.count(name) - len(rows)
+                yield styled("")
+                yield RowLines(title, [regression_line(row) for row in rows], more=_how_to_see(run, name, more))
+        if several and self.diff and (groups := rows_that_differ(run, self.diff)):
+            from evalrunner.reports.row_lines import DifferingRows
+
+            yield styled("")
+            yield DifferingRows("largest differences between targets", groups, verbose=self.verbose)
+        for name in run.targets if self.verbose or not (changed or several) else ():
+            if rows := self.worst.rows_of(name):
+                title = "lowest scores" + (f": {one_line(name, 60)}" if several else "")
+                yield styled("")
+                yield RowLines(title, [result_line(row.row, scores=self.verbose) for row in rows])
+
+
+def _how_to_see(run: RunView, target: str, more: int) -> str:
+    """`28 more:  evalrun diff 20261127T1-a b`, with the run of the baseline if that is still there."""
+    if more <= 0:
+        return ""
+    text = f"{more:,} more"
+    if run.baseline_run is None or len(run.targets) > 1:
+        return f"{text} in the report"
+    return f"{text}:  evalrun diff {run.baseline_run} {run.run_id}"
 
 
 def _import_drawing() -> None:
@@ -121,61 +142,212 @@ def open_console(out: TextIO) -> Console:
     """A console that adds nothing of its own: no highlighting, no markup, no emoji; wide enough for a log."""
     from rich.console import Console
 
-    return Console(file=out, highlight=False, markup=False, emoji=False, width=None if out.isatty() else 120)
+    asked = os.environ.get("COLUMNS", "")
+    width = None if out.isatty() or (asked.isdigit() and int(asked) > 0) else LOG_WIDTH
+    return Console(file=out, highlight=False, markup=False, emoji=False, width=width)
 
 
-def render_run(
-    run: RunView, differing: Sequence[Sequence[Row]] = (), *, verbose: bool = False
-) -> Iterator[RenderableType]:
-    """The summary of a run without its rows, piece by piece; `differing` are rows on which several targets differ.
+def print_indented(line: str, out: TextIO) -> None:
+    """Print a line; on a terminal that is narrower, its rest below it, indented a bit more."""
+    if not out.isatty():
+        print(line, file=out)  # one line of a log stays one line
+        return
+    console, indent = open_console(out), len(line) - len(line.lstrip())
+    first, *others = wrapped(styled(line.strip()), console.width - 2, indent)
+    for part in (first, *(styled("  ").append_text(other) for other in others)):
+        console.print(part, soft_wrap=True)
 
-    `verbose` adds the details of gates and every pair of a comparison.
+
+def render_run(run: RunView, *, verbose: bool = False) -> Iterator[RenderableType]:
+    """The summary of a run without its rows, piece by piece: verdict, gates, the table, and how to read it.
+
+    `verbose` adds the details of gates, every metric and pair, intervals of slices, and calls.
     """
-    yield headline(run)
+    yield Title(run)
     for notice in run.notices:
-        yield styled(f"note: {one_line(notice, 400)}", "yellow")
+        yield Paragraph(f"note: {notice}", "yellow")
+    for line in judge_warnings(run.judges):
+        yield Paragraph(line, "yellow")
     if run.gates:
-        yield GateLines(run.gates, verbose=verbose)
-    for name, target in run.targets.items():
-        yield metrics_table(name, target, run.answers_planned)
-        yield from (styled(one_line(note, 400), "dim") for note in interval_notes(target))
-        if target.epochs:
-            yield from epoch_notes(target)
-        yield from slice_tables(name, target.metrics)
-        yield styled(one_line(usage_line(target), 400), "dim")
+        yield GateLines(run.gates, verbose=verbose, file=_suite_name(run))
+    else:
+        yield styled("")
+    if run.comparison is not None:
+        from evalrunner.reports.comparison import render_comparison, slice_comparison_tables
+
+        yield from render_comparison(run.comparison, verbose=verbose)
+    if run.comparison is None or verbose:
+        for name, target in run.targets.items():
+            yield from _target_parts(run, name, target, verbose=verbose)
     if any(not metric.trusted for target in run.targets.values() for metric in target.metrics if _is_scored(metric)):
         yield styled(UNTRUSTED_LEGEND, "magenta")
+    if run.comparison is not None and not verbose:
+        yield from slice_comparison_tables(run.comparison)
+        yield from (Paragraph(line, "dim") for line in _retry_lines(run))
     for line in judge_usage_lines(run):
-        yield styled(one_line(line, 400), "dim")
-    for line in judge_warnings(run.judges):
-        yield styled(line, "yellow")
-    if run.comparison is not None:
-        from evalrunner.reports.comparison import render_comparison
-
-        yield from render_comparison(run.comparison, differing, pairs=verbose)
+        yield Paragraph(line, "dim")
 
 
-def closing_lines(run: RunView) -> Iterator[RenderableType]:
-    """The files of a run, and the commands for the next steps."""
-    names = [name for name in FILES if (run.folder / name).is_file()]
-    yield styled(f"files: {run.folder}/ ({', '.join(names)})")
+def _target_parts(run: RunView, name: str, target: TargetView, *, verbose: bool) -> Iterator[RenderableType]:
+    """The metrics of a target, notes on them, its slices, and what its calls took."""
+    gated = [gate.metric for gate in run.gates]
+    if len(run.targets) > 1:
+        yield styled(f"\n{one_line(name, 80)}", "bold")
+    yield metric_table(target, run.answers_planned, headline=run.headline, gated=gated, verbose=verbose)
+    if not verbose and (hidden := hidden_metrics(target, gated)):
+        yield styled(f"{counted(hidden, 'more metric')}: -v", "dim")
+    yield from (Paragraph(note, "dim") for note in interval_notes(target))
+    if target.epochs:
+        yield from epoch_notes(target)
+    yield from slice_tables(name, target.metrics, intervals=verbose)
+    if usage := usage_line(target) if verbose else short_usage_line(target):
+        yield styled("")
+        yield Paragraph(usage, "dim")
+
+
+def _suite_name(run: RunView) -> str:
+    return "" if run.suite_file is None else one_line(run.suite_file.name, 60)
+
+
+def closing_lines(run: RunView, *, verbose: bool = False) -> Iterator[RenderableType]:
+    """The commands for the next steps; with `verbose` the files of the run."""
+    yield styled("")
+    if verbose:
+        names = [name for name in FILES if (run.folder / name).is_file()]
+        yield Paragraph(f"files: {run.folder}/ ({', '.join(names)})")
     for line in next_step_lines(run):
-        yield styled(line, "bold")
+        yield NextStep(line, run)
 
 
-def headline(run: RunView) -> Any:
-    """`PASS qa: 50 rows in 12.3 s`, with the reason where it stopped early."""
-    line = styled(f"{run.word} ", word_style(run.word, run.verdict))
-    line.append(f"{one_line(run.suite, 60)}: ", style="bold")
+class NextStep:
+    """A sentence that ends with a command, in bold; a command that does not fit has a line of its own, unbroken."""
+
+    def __init__(self, text: str, run: RunView) -> None:
+        self.text, self.run = text, run
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """The lines, as rich asks for them."""
+        from rich.cells import cell_len
+
+        text, width = self.text, options.max_width
+        if cell_len(text.partition(": ")[2]) + 2 > width and self.run.folder.parent.parent == Path("runs"):
+            text = text.replace(shlex.quote(str(self.run.folder)), self.run.run_id)
+        yield from command_lines(text, width, "bold")
+
+
+def print_report_line(console: Console, run: RunView) -> None:
+    """Print the path of the report, or of the folder without one, unbroken; a link in terminals that know links."""
+    from rich.cells import cell_len
+    from rich.style import Style
+
+    path = run.folder / REPORT_FILE
+    word, path = ("report", path) if path.is_file() else ("folder", run.folder)
+    text = one_line(str(path), 4096)
+    head = f"{word}  "
+    if cell_len(head) + cell_len(text) > console.width:
+        console.print(styled(word))
+        head = ""
+    line = styled(head)
+    link = console.is_terminal and not console.is_dumb_terminal
+    line.append(text, style=Style(link=path.resolve().as_uri()) if link else None)
+    console.print(line, soft_wrap=True)
+
+
+class Title:
+    """`PASS  qa · gateway · 50 samples in 12.3 s · $0.02`, with the reason where the run stopped early."""
+
+    def __init__(self, run: RunView) -> None:
+        self.run = run
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """The lines, as rich asks for them; broken between the parts."""
+        from rich.cells import cell_len
+
+        run = self.run
+        line = styled("" if run.word == DONE else f"{run.word}  ", word_style(run.word, run.verdict))
+        indent = line.cell_len
+        for place, part in enumerate(title_parts(run)):
+            if place and line.cell_len + 3 + cell_len(part) > options.max_width:
+                yield line
+                line = styled(" " * indent)
+            elif place:
+                line.append(" · ", style="dim")
+            line.append(part, style="bold" if place == 0 else "")
+        yield line
+        if run.verdict is None:
+            yield styled("the run did not finish; the numbers cover the rows on disk", "bold yellow")
+        if run.stopped:
+            yield Paragraph(f"stopped early: {run.stopped}", "bold magenta")
+
+
+def title_parts(run: RunView) -> Iterator[str]:
+    """The suite, its target, its size with the duration, rows with errors, and the cost."""
+    yield one_line(run.suite, 60)
+    if len(run.targets) == 1:
+        yield one_line(next(iter(run.targets)), 60)
+    took = f" in {duration(run.duration_s)}" if run.verdict is not None else ""
+    yield f"{_size(run)}{took}"
+    if run.rows_in_error:
+        yield f"{run.rows_in_error:,} with errors"
+    if cost := _cost(run):
+        yield cost
+
+
+def _size(run: RunView) -> str:
+    """`300 samples`, `3 targets × 120 samples × 5 epochs`, `182 of 300 samples`."""
+    targets, epochs = len(run.targets), run.epochs
+    noun = "sample" if targets == epochs == 1 else "row"
+    if run.rows != run.rows_planned:
+        return f"{run.rows:,} of {counted(run.rows_planned, noun)}"
+    size = counted(run.rows_planned // max(1, targets * epochs), "sample")
+    return (f"{targets} targets × " if targets > 1 else "") + size + (f" × {epochs} epochs" if epochs > 1 else "")
+
+
+def _cost(run: RunView) -> str:
+    """What the calls of a run cost, `at least` where the price of some is unknown; nothing for what is free."""
+    usages = [target.usage for target in run.targets.values()] + [judge.usage for judge in run.judges]
+    total = sum(usage.cost_usd or 0.0 for usage in usages if usage.calls)
+    for target in run.targets.values():
+        if not target.usage.calls:  # a function that states what its answers cost
+            costs = (each.value for each in target.metrics if each.name == "cost_usd/total" and each.slice is None)
+            total += next(costs, None) or 0.0
+    if not total:
+        return ""
+    return ("at least " if any(usage.unpriced_calls for usage in usages) else "") + money(total)
+
+
+def quiet_line(run: RunView) -> Any:
+    """`FAIL qa: contains >= 0.8 is 0.740: misses the threshold · runs/qa/…`: the verdict, its reason, and where it is."""
+    line = styled(run.word, word_style(run.word, run.verdict))
+    line.append(f" {one_line(run.suite, 60)}: ", style="bold")
+    line.append(one_line(_reason(run), 400))
+    steps = list(next_step_lines(run))
+    return line.append(f" · {'; '.join(steps) if steps else run.folder}")
+
+
+def _reason(run: RunView) -> str:
+    """Why a run has its verdict, in a sentence."""
     if run.verdict is None:
-        line.append("the run did not finish; the numbers cover the rows on disk")
-    else:
-        planned = counted(run.rows_planned, "row")
-        rows = planned if run.rows == run.rows_planned else f"{run.rows:,} of {planned}"
-        line.append(f"{rows} in {duration(run.duration_s)}")
+        return "the run did not finish"
+    first = run.gates_worst_first[0] if run.gates else None
     if run.stopped:
-        line.append(f"\nstopped early: {one_line(run.stopped, 600)}", style="bold magenta")
-    return line
+        return f"{_size(run)}; {run.stopped}"
+    if first is not None and first.verdict != "pass":
+        others = sum(gate.verdict == first.verdict for gate in run.gates) - 1
+        return gate_sentence(first, run) + (f" (and {counted(others, 'more gate')})" if others else "")
+    size = f"{_size(run)} in {duration(run.duration_s)}"
+    if first is not None:
+        return f"{counted(len(run.gates), 'gate')} passed; {size}"
+    return "; ".join([*_headline_values(run), size])
+
+
+def _headline_values(run: RunView) -> Iterator[str]:
+    """The headline metric of each target, of at most three."""
+    for name, target in list(run.targets.items())[:3]:
+        own = [metric for metric in target.metrics if metric.scorer == run.headline and metric.slice is None]
+        if own and own[0].value is not None:
+            of = f"{one_line(name, 40)} " if len(run.targets) > 1 else ""
+            yield f"{of}{own[0].scorer} {number(own[0].value, own[0].unit)}"
 
 
 def rows_that_differ(run: RunView, count: int) -> tuple[tuple[Row, ...], ...]:
@@ -185,23 +357,6 @@ def rows_that_differ(run: RunView, count: int) -> tuple[tuple[Row, ...], ...]:
     from evalrunner.compare.diff import disagreeing_rows
 
     return disagreeing_rows(read_rows(run.folder), run.comparison.most_different[:count], list(run.targets))
-
-
-def metrics_table(name: str, target: TargetView, planned: int) -> Table:
-    """Every metric of the suite's scorers with its interval, and how many answers it is of."""
-    shown = table_metrics(target.metrics, planned)
-    table = plain_table(one_line(name, 80), ("metric", "value", "95% CI", "answers scored"))
-    for metric, answers, marked in shown:
-        value = number(metric.value, metric.unit, beside=(metric.low, metric.high))
-        ends = interval(metric.low, metric.high, beside=(metric.value,))
-        table.add_row(styled(label(metric)), value_cell(value, marked), styled(ends), styled(answers))
-        other = (metric.detail or {}).get("other_reading")
-        if other is not None:
-            table.add_row(
-                styled(f"  {other_reading(other)}", "dim"), styled(number(other["value"]), "dim"), "",
-                styled(counted(other["n"], "sample"), "dim"),
-            )  # fmt: skip
-    return table
 
 
 def interval_notes(target: TargetView) -> Iterator[str]:
@@ -221,18 +376,12 @@ def epoch_notes(target: TargetView) -> Iterator[Any]:
     from evalrunner.reports.epochs import epoch_lines
 
     for line in epoch_lines(target.epochs):
-        yield styled(line, "dim")
+        yield Paragraph(line, "dim")
 
 
 def _is_scored(metric: Metric) -> bool:
     """Whether a metric is one of the suite's scorers and has a value."""
     return metric.scorer not in ALWAYS and metric.value is not None
-
-
-def label(metric: Metric) -> str:
-    """The metric's name with its backend, so that two backends are not confused."""
-    backend = (metric.detail or {}).get("backend")
-    return f"{metric.name} ({one_line(backend, MAX_BACKEND)})" if backend else metric.name
 
 
 def usage_line(target: TargetView) -> str:
@@ -256,6 +405,33 @@ def usage_line(target: TargetView) -> str:
         *cache_parts(target.cache),
     ]
     return " · ".join(parts)
+
+
+def short_usage_line(target: TargetView) -> str:
+    """`latency p50 0.47 s, p90 0.73 s · $0.063 per 1,000 answers · 7 retries`: what the answers of a target took."""
+    values = {(each.scorer, each.aggregate): each.value for each in target.metrics if each.slice is None}
+    p50, p90 = (values.get(("latency", name)) for name in ("p50", "p90"))
+    cost = values.get(("cost_usd", "mean"))
+    parts = []
+    if p50 is not None:
+        parts.append(f"latency p50 {number(p50, 's')}, p90 {number(p90, 's')}")
+    if (first := values.get(("ttft", "p50"))) is not None:
+        parts.append(f"first token p50 {number(first, 's')}")
+    if cost:
+        parts.append(f"{money(1000 * cost)} per 1,000 answers")
+    if unknown := unknown_cost(target).strip().removeprefix("(").removesuffix(")"):
+        parts.append(f"cost unknown: {unknown.removeprefix('unknown').strip()}".replace(":  ", ": "))
+    if target.retries:
+        parts.append(counted(target.retries, "retry", "retries"))
+    return " · ".join([*parts, *cache_parts(target.cache)])
+
+
+def _retry_lines(run: RunView) -> Iterator[str]:
+    """The retries and cache hits of each target that has some, where only the leaderboard is shown."""
+    for name, target in run.targets.items():
+        parts = [counted(target.retries, "retry", "retries")] if target.retries else []
+        if parts := [*parts, *cache_parts(target.cache)]:
+            yield f"{one_line(name, 60)}: {' · '.join(parts)}"
 
 
 def unknown_cost(target: TargetView) -> str:
@@ -336,142 +512,19 @@ def judge_warnings(judges: Sequence[JudgeView]) -> Iterator[str]:
         yield f"{judge.scorer}: judge {name} failed its sanity check ({summary}). {used}{'' if is_unread else other}"
 
 
-def rows_table(title: str, rows: Sequence[Row]) -> Table:
-    """Rows with input, accepted answers, output and scores, cut short."""
-    from evalrunner.reports.comparison import output_with_status
-
-    names = list(rows[0].cells) if rows else []
-    table = plain_table(title, ("id", *WIDTH_SHARES, *names))
-    table.expand = True
-    for column in table.columns[1:4]:
-        column.no_wrap, column.overflow = True, "ellipsis"
-        column.ratio = WIDTH_SHARES[str(column.header)]
-    for row in rows:
-        table.add_row(
-            styled(one_line(row.sample.id, 24)),
-            styled(one_line(str(row.sample.input), MAX_TEXT)),
-            styled(one_line(" | ".join(row.sample.expected), MAX_TEXT)),
-            styled(one_line(output_with_status(row), MAX_TEXT)),
-            *[styled(number(cell.value) if cell.state == "scored" else cell.state) for cell in row.cells.values()],
-        )
-    return table
-
-
-def _failed_tables(name: str, rows: list[Row]) -> Iterator[RenderableType]:
-    """Every failed row of a target in the order of the dataset."""
-    rows.sort(key=lambda row: (row.sample.index, row.epoch))
-    if not rows:
-        yield styled(f"{one_line(name, 60)}: no failed rows")
-    for start in range(0, len(rows), PAGE_ROWS):
-        yield rows_table(f"failed rows of {one_line(name, 60)} ({len(rows):,})", rows[start : start + PAGE_ROWS])
+def _failed_rows(targets: Iterable[str], found: dict[str, list[Row]]) -> Iterator[RenderableType]:
+    """Every failed row of each target in the order of the dataset."""
+    for name in targets:
+        rows = sorted(found.get(name, []), key=lambda row: (row.sample.index, row.epoch))
+        yield styled("")
+        if not rows:
+            yield styled(f"{one_line(name, 60)}: no failed rows")
+        for start in range(0, len(rows), PAGE_ROWS):
+            page = rows[start : start + PAGE_ROWS]
+            title = f"failed rows of {one_line(name, 60)} ({len(rows):,})"
+            yield RowLines(title, [result_line(row, scores=True) for row in page])
 
 
 def word_style(word: str, verdict: Verdict | None) -> str:
     """The style of a run's word."""
     return "bold" if word == DONE else VERDICTS[verdict].style if verdict is not None else "bold yellow"
-
-
-def runs_table(runs: Sequence[RunFolder]) -> Table:
-    """A line for each run: suite, id, when, verdict, rows, its headline metric, and its tags if any run has some."""
-    tags = [_tags(folder) for folder in runs]
-    columns = ("run", "suite", "verdict", "exit", "rows", "headline metric", "time")
-    table = plain_table("", (*columns, "tags") if any(tags) else columns)
-    for folder, names in zip(runs, tags, strict=True):
-        try:
-            run = RunRecord.load(folder.path)
-            metrics = run.load_metrics(folder.path)
-        except RunNotFoundError:
-            table.add_row(styled(folder.id), styled(one_line(folder.suite, 40)), styled("unreadable", "red"))
-            continue
-        word = run_word(run.verdict, run.exit_code, gated=metrics is not None and bool(metrics.gates))
-        cells = [
-            styled(folder.id),
-            styled(one_line(folder.suite, 40)),
-            styled(word, word_style(word, run.verdict)),
-            styled(DASH if run.exit_code is None else str(run.exit_code)),
-            styled(f"{DASH if run.rows is None else run.rows}/{run.rows_planned}"),
-            styled(_headline_metrics(run, metrics)),
-            styled(DASH if run.duration_s is None else duration(run.duration_s)),
-        ]
-        table.add_row(*cells, *([styled(one_line(names, 60))] if any(tags) else []))
-    return table
-
-
-def _tags(folder: RunFolder) -> str:
-    """The tags of a run, separated by commas; empty if it has none or they cannot be read."""
-    try:
-        return ", ".join(RunNotes.load(folder.path).tags)
-    except RunNotFoundError:
-        return ""
-
-
-def _headline_metrics(run: RunRecord, metrics: MetricsRecord | None) -> str:
-    """The first scorer's headline metric with its interval; of several targets a line for each of the first three."""
-    if metrics is None:
-        return DASH
-    scorer, declared = next(iter(run.scorers.items()))
-    lines: list[str] = []
-    for name, target in metrics.targets.items():
-        metric = target.headline(scorer, declared)
-        if metric is not None:
-            ends = f" ({interval(metric.low, metric.high)})" if metric.low is not None else ""
-            label = one_line(name if len(metrics.targets) > 1 else metric.name, 30)
-            lines.append(f"{label} {number(metric.value)}{ends}")
-    return "\n".join([*lines[:3], *([f"and {len(lines) - 3} more"] if len(lines) > 3 else [])])
-
-
-@dataclass(frozen=True, slots=True)
-class GateReport:
-    """The gates of a stored run, evaluated again. `gates_of` names the file that the gates are from."""
-
-    folder: RunFolder
-    suite: str
-    gates_of: str
-    gates: tuple[GateResult, ...]
-    verdict: Verdict
-    exit_code: int
-    stopped: str | None = None
-
-
-def render_gate_report(report: GateReport, *, verbose: bool = False) -> Iterator[RenderableType]:
-    """The verdict, the source of the gates, and each gate; `verbose` adds their details."""
-    word = run_word(report.verdict, report.exit_code, gated=bool(report.gates))
-    line = styled(f"{word} ", word_style(word, report.verdict))
-    line.append(f"{one_line(report.suite, 60)} {report.folder.id}", style="bold")
-    line.append(f", gates of {one_line(report.gates_of, 200)}")
-    if report.stopped is not None:
-        line.append(f"\nnot finished: {one_line(report.stopped, 600)}", style="bold magenta")
-    yield line
-    if report.gates:
-        yield GateLines(report.gates, verbose=verbose)
-    else:
-        yield styled("there are no gates")
-
-
-def gate_report_view(report: GateReport, suite_file: Path | None, runs: Path) -> RunView:
-    """The stored run with its new verdicts. `suite_file` has the gates, if they are of another file; `runs` baselines."""
-    view = stored_view(report.folder, runs)
-    file = suite_file or view.suite_file
-    return replace(
-        view,
-        gates=report.gates,
-        verdict=report.verdict,
-        exit_code=report.exit_code,
-        suite_file=file,
-        stopped=report.stopped,
-        find_baseline=partial(baseline_lookup_of_stored, view.suite, file, report.gates, tuple(view.targets), runs),
-    )
-
-
-def gate_report_data(report: GateReport) -> dict[str, Any]:
-    """The verdicts as JSON has them, under the names of `metrics.json`."""
-    return {
-        "schema_version": 1,
-        "run_id": report.folder.id,
-        "suite": report.suite,
-        "gates_of": report.gates_of,
-        "verdict": report.verdict,
-        "exit_code": report.exit_code,
-        "stopped": report.stopped,
-        "gates": [to_json(gate) for gate in report.gates],
-    }

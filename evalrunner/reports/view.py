@@ -65,7 +65,8 @@ class RunView:
 
     A run that has not ended has no verdict. `suite_file` is None where it is unknown. `columns` are those of the
     dataset. `record` and `numbers` are what `run.json` and `metrics.json` hold. `find_baseline` looks up the baseline's
-    scores of a row. `tallies` count the calls of a run in progress, `budget` is what it may and did spend; a stored run
+    scores of a row. `tallies` count the calls of a run in progress, `phase` says what it does before its first row,
+    `budget` is what it may and did spend; a stored run
     has neither.
     """
 
@@ -93,7 +94,27 @@ class RunView:
     numbers: MetricsRecord | None = None
     find_baseline: Callable[[], BaselineLookup | None] = lambda: None
     tallies: tuple[CallTally, ...] = ()
+    phase: Callable[[], str | None] = lambda: None
     budget: Mapping[str, float] = EMPTY
+
+    @property
+    def epochs(self) -> int:
+        """How often each sample is run."""
+        return 1 if self.record is None else self.record.epochs
+
+    @property
+    def headline(self) -> str:
+        """The scorer that leads tables and lists."""
+        return self.measures[0].name if self.record is None else self.record.headline_scorer
+
+    @property
+    def baseline_run(self) -> str | None:
+        """The run that the first baseline of the gates was accepted from, if it is still in the runs folder."""
+        for gate in self.gates:
+            before = gate.baseline
+            if before is not None and before.run_id and (self.folder.parent / before.run_id).is_dir():
+                return before.run_id
+        return None
 
     @property
     def word(self) -> str:
@@ -180,7 +201,16 @@ def view_at_start(plan: Plan, folder: RunFolder, record: RunRecord) -> RunView:
         rows=plan.rows_before,
         find_baseline=partial(baseline_lookup_of_plan, plan) if plan.baselines else lambda: None,
         tallies=tuple(calls),
+        phase=partial(_phase, plan),
     )
+
+
+def _phase(plan: Plan) -> str | None:
+    """`checking the judge 3/12` while a judge is asked its known answers."""
+    for scorer in plan.scorers:
+        if scorer.judge is not None and (progress := scorer.judge.check_progress) is not None:
+            return f"checking the judge {progress[0]}/{progress[1]}"
+    return None
 
 
 def view_of(result: RunResult) -> RunView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +75,19 @@ class Regressions(WorstRows):
     def __init__(self, measures: Sequence[Measure], baseline: BaselineLookup, *, keep: int = 5) -> None:
         super().__init__(measures, keep=keep)
         self.baseline = baseline
+        self.counts: Counter[str] = Counter()
 
     def add(self, row: Row) -> None:
         """Look at one row."""
         before = self.baseline(row)
         if before is not None:
-            self._offer(largest_drop(row, before, self.measures), row, before)
+            drop = largest_drop(row, before, self.measures)
+            self.counts[row.target] += drop > 0
+            self._offer(drop, row, before)
+
+    def count(self, target: str) -> int:
+        """How many rows of a target got worse."""
+        return self.counts[target]
 
 
 def largest_drop(row: Row, before: BaselineScores, measures: Sequence[Measure]) -> float:

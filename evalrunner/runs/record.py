@@ -213,7 +213,7 @@ class RunRecord(Provenance):
 
     It is written at the start of a run with status `running` and again at its end; `finished_at`, `duration_s`, `rows`,
     `rows_in_error`, `verdict` and `exit_code` are None before. `decided` is set where it ended early because every gate
-    was decided, `looks` are the verdicts given so far on ever more data. `columns` are the columns of the dataset, `resolved` is
+    was decided, `headline` is the scorer that leads tables, `looks` are the verdicts given so far on ever more data. `columns` are the columns of the dataset, `resolved` is
     the suite as it was understood, `options` are those given on the command line.
     """
 
@@ -236,6 +236,7 @@ class RunRecord(Provenance):
     reducers: tuple[str, ...] = ("mean",)
     cluster: str | None = None
     slices: tuple[str, ...] = ()
+    headline: str | None = None
     columns: tuple[str, ...] = ()
     targets: Mapping[str, TargetRecord]
     judges: Mapping[str, JudgeRecord] = EMPTY
@@ -263,6 +264,13 @@ class RunRecord(Provenance):
         """The record as `run.json` has it."""
         data = to_json(self)
         return {"schema_version": SCHEMA_VERSION, **{name: data[name] for name in FIRST_KEYS}, **data}
+
+    @property
+    def headline_scorer(self) -> str:
+        """The scorer that leads tables; the first one in runs of before this was recorded."""
+        if self.headline is not None and self.headline in self.scorers:
+            return self.headline
+        return next(iter(self.scorers))
 
     @property
     def is_complete(self) -> bool:

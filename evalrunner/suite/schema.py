@@ -410,6 +410,7 @@ class Suite:
     judge: ModelSpec | None = key("The model that judge scorers ask")
     judge_check: JudgeCheckMode = key("Effect of a failed judge sanity check", default="on")
     scorers: tuple[ScorerSpec, ...] = key("Scorers of every output", needed=", such as scorers: [exact_match]")
+    headline: str | None = key("Scorer that leads tables, lists and the leaderboard; default: that of the first gate")
     on_no_answer: NoAnswer = key("How a missing answer counts", default="unscored")
     gates: tuple[GateSpec, ...] = key("Conditions that decide the verdict", default=())
     gate_defaults: GateRules = key("Rules of every gate that does not set them", default=GateRules())

@@ -20,7 +20,6 @@ from evalrunner.redact import redact
 from evalrunner.reports.comparison import (
     amount,
     missing_counts,
-    output_with_status,
     p_value,
     pareto_lines,
     ranking_text,
@@ -29,6 +28,7 @@ from evalrunner.reports.comparison import (
 )
 from evalrunner.reports.conclusions import conclusions, cost_conclusion
 from evalrunner.reports.html.page import ASSETS
+from evalrunner.reports.row_lines import output_with_status
 from evalrunner.runs.folder import RunFolder, list_runs
 from evalrunner.runs.notes import RunNotes
 from evalrunner.runs.record import MetricsRecord, RunRecord
@@ -95,7 +95,7 @@ class StoredRun:
     @property
     def headlines(self) -> dict[str, Metric]:
         """The headline metric of the first scorer by target."""
-        return self.headlines_of(next(iter(self.record.scorers)))
+        return self.headlines_of(self.record.headline_scorer)
 
     def headlines_of(self, scorer: str) -> dict[str, Metric]:
         """The headline metric of a scorer by target, for those that have it."""

@@ -66,7 +66,7 @@ def test_a_slice_without_an_interval_is_printed_without_brackets(capsys: pytest.
         "name: s\ndataset: {rows: [{input: a, expected: a, out: a, topic: one}]}\nslices: [topic]\n"
         "target: {type: recorded, column: out}\nscorers: [{type: python, function: 'builtins:len', unit: characters}]\n"
     )
-    result = evalrunner.run_suite("s.yaml", reporters=(TerminalReporter(),))
+    result = evalrunner.run_suite("s.yaml", reporters=(TerminalReporter(verbose=True),))
     assert result.exit_code == 0
     printed = capsys.readouterr().out
     assert "n=1" in printed
@@ -114,7 +114,7 @@ def test_scores_that_are_all_0_or_1_are_named_on_the_screen(capsys: pytest.Captu
         "name: s\ndataset: {rows: [{input: a, out: a}, {input: b, out: bb}]}\n"
         "target: {type: recorded, column: out}\nscorers: [{type: python, name: tone, function: 'tone.py:tone'}]\n"
     )
-    result = evalrunner.run_suite("s.yaml", reporters=(TerminalReporter(),))
+    result = evalrunner.run_suite("s.yaml", reporters=(TerminalReporter(verbose=True),))
     every = json.loads((result.folder / "metrics.json").read_text())["targets"]["recorded"]["metrics"]
     tone = next(each for each in every if each["scorer"] == "tone")
     assert (tone["name"], tone["method"]) == ("tone/v1/mean", "wilson")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 import evalrunner
+from evalrunner.reports.progress import PlainProgress
 from evalrunner.runs.record import RunRecord
 from evalrunner.runs.row_log import read_rows
 from evalrunner.scorers.autoevals import CALIBRATION_EXAMPLES
-from tests.fakes.server import Action, Answer, Malformed, Script, ScriptedServer, Status
+from tests.fakes.server import Action, Answer, Malformed, Script, ScriptedServer, Slow, Status
 
 GOOD = {(pair.input, pair.output): pair.good for pair in CALIBRATION_EXAMPLES}
 
@@ -231,3 +233,27 @@ def test_only_hosts_of_the_suite_are_contacted(monkeypatch: pytest.MonkeyPatch) 
     assert result.metrics["factuality/v1/mean"] == 0.5
     assert [host for host in reached if host not in ("127.0.0.1", "localhost", None)] == []
     assert all("sk-must-not-leave" not in json.dumps(dict(actual.headers)) for actual in server.requests)
+
+
+def test_the_first_answers_do_not_wait_for_the_sanity_check() -> None:
+    def both(request: Any, nth: int) -> Action:
+        if request["model"] != "judge-1":
+            return Answer("right")
+        return Slow(0.2, chosen("C" if GOOD.get(parts_of(request)) else "D"))
+
+    rows = [{"id": f"q{n}", "input": f"Question {n}?", "expected": "right"} for n in range(4)]
+    out = io.StringIO()
+    with ScriptedServer(both) as server:
+        Path("j.yaml").write_text(
+            f'name: j\ndataset: {{rows: {json.dumps(rows)}}}\ntarget: {{model: m, base_url: "{server.base_url}"}}\n'
+            f'judge: {{model: judge-1, base_url: "{server.base_url}"}}\nscorers: [factuality]\n'
+        )
+        options = evalrunner.RunOptions(wait_scale=0.01, cache="off")
+        evalrunner.run_suite("j.yaml", options=options, reporters=[PlainProgress(out, silent_s=0.05)])
+        asked = [request.json["model"] for request in server.requests]
+    assert asked[0] == "m", "a target is asked before the judge is checked"
+    checks = [place for place, model in enumerate(asked) if model == "judge-1"][:12]
+    assert [place for place, model in enumerate(asked) if model == "m"][-1] < checks[-1], (
+        "answers arrive during the check"
+    )
+    assert re.search(r"j: 0/4 rows.*, checking the judge \d+/12", out.getvalue())

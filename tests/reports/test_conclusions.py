@@ -47,8 +47,16 @@ def test_the_number_of_samples_covers_all_close_pairs_or_names_one() -> None:
     assert list(conclusions(both)) == ["Too close to call: a vs b, b vs c. About 4,100 samples would decide."]
     one = metric(pair("a", "b", samples=312), pair("b", "c"), a=0.9, b=0.8, c=0.7)
     assert list(conclusions(one)) == ["Too close to call: a vs b, b vs c. About 320 samples would decide a vs b."]
-    many = metric(*(pair(f"t{n}", "z") for n in range(9)), **{f"t{n}": 0.5 for n in range(9)}, z=0.5)
-    assert next(iter(conclusions(many))).endswith("t5 vs z and 3 more pairs.")
+    close = [pair(f"t{n}", "z") for n in range(9)]
+    values = {f"t{n}": 0.5 for n in range(9)}
+    many = metric(*close, pair("t9", "z", "t9"), **values, t9=0.9, z=0.5)
+    assert list(conclusions(many))[1].endswith("t5 vs z and 3 more pairs.")
+    assert list(conclusions(metric(*close, **values, z=0.5))) == ["Too close to call: all 9 pairs."]
+
+
+def test_the_number_of_samples_stands_beside_close_pairs() -> None:
+    sized = dataclasses.replace(pair("a", "b"), n=120)
+    assert list(conclusions(metric(sized, a=0.9, b=0.8))) == ["Too close to call (120 samples): a vs b."]
 
 
 def test_a_pair_that_missing_answers_could_reverse_is_neither_a_win_nor_close() -> None:

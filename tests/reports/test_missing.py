@@ -127,10 +127,10 @@ def test_the_terminal_marks_untrusted_numbers_with_a_sign_and_its_legend(view, w
     out = io.StringIO()
     monkeypatch.setattr(out, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    reporter = TerminalReporter(out)
+    reporter = TerminalReporter(out, verbose=True)
     reporter.on_start(view)
     reporter.on_end(view)
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    plain = re.sub(r"\x1b\[[0-9;]*m|\x1b\][^\\]*\\", "", out.getvalue())
     text = " ".join(plain.split())
     wide = [line for line in plain.splitlines() if len(line) > width]
     assert wide == []

@@ -76,7 +76,7 @@ def test_show_prints_the_same_text_as_the_live_run() -> None:
     with ScriptedServer(lambda request, nth: Answer(str(nth % 4))) as server:
         live = evalrun(write_gated(server.base_url))
     assert live.returncode == 1
-    assert "95% CI" in live.stdout and "worst rows of" in live.stdout and " by topic" in live.stdout
+    assert "95% CI" in live.stdout and "lowest scores" in live.stdout and " by topic" in live.stdout
     assert evalrun("show").stdout == live.stdout
 
 

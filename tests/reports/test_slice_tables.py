@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from evalrunner.domain import Metric
-from evalrunner.reports.slice_tables import MAX_SLICES, column_groups, slice_tables
+from evalrunner.reports.slice_tables import MAX_SLICES, slice_tables
+from evalrunner.reports.text_table import column_groups
 
 NAMES = ("exact_match", "contains", "token_f1", "helpfulness")
 
