@@ -216,7 +216,7 @@ def compare(
     from evalrunner.reports.terminal import open_console
 
     console = open_console(sys.stdout)
-    for part in render_comparison(result.comparison, verbose=verbose):
+    for part in render_comparison(result.comparison, verbose=verbose, differences=True):
         console.print(part)
     for part in slice_comparison_tables(result.comparison, verbose=verbose):
         console.print(part)

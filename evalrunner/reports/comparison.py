@@ -30,8 +30,13 @@ MAX_DIFFERENCES: Final = 4  # lines on how a candidate differs from the first
 MAX_NAME: Final = 40
 
 
-def render_comparison(comparison: Comparison, *, verbose: bool = False) -> Iterator[RenderableType]:
-    """The leaderboard and the conclusions; `verbose` adds rankings, all pairs, and how the candidates differ."""
+def render_comparison(
+    comparison: Comparison, *, verbose: bool = False, differences: bool = False
+) -> Iterator[RenderableType]:
+    """The leaderboard and the conclusions; `verbose` adds rankings, all pairs, and how to read them.
+
+    `differences` adds how the candidates differ in configuration, as `verbose` does.
+    """
     for warning in comparison.warnings:
         yield Paragraph(f"warning: {warning}", "yellow")
     yield leaderboard(comparison, letters=verbose)
@@ -39,6 +44,8 @@ def render_comparison(comparison: Comparison, *, verbose: bool = False) -> Itera
     yield from _conclusion_lines(comparison, verbose=verbose)
     if not verbose:
         yield from (Paragraph(note, "dim") for note in comparison.notes)
+        if differences:
+            yield from _difference_lines(comparison)
         return
     for metric in comparison.metrics:
         yield styled("")
@@ -225,7 +232,8 @@ def _difference_lines(comparison: Comparison) -> Iterator[Any]:
         lines = candidate.differs[:MAX_DIFFERENCES]
         more = len(candidate.differs) - len(lines)
         if lines:
-            yield styled(f"{one_line(candidate.name, MAX_NAME)} differs from {one_line(first, MAX_NAME)} in:", "dim")
+            names = one_line(candidate.name, MAX_NAME), one_line(first, MAX_NAME)
+            yield Paragraph(f"{names[0]} differs from {names[1]} in:", "dim")
         for line in (*lines, *([f"… and {more} more"] if more else [])):
             yield styled(f"  {one_line(line, 200)}", "dim")
 

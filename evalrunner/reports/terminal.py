@@ -8,6 +8,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -198,7 +199,7 @@ def _target_parts(run: RunView, name: str, target: TargetView, *, verbose: bool)
         yield styled(f"{counted(hidden, 'more metric')}: -v", "dim")
     yield from (Paragraph(note, "dim") for note in interval_notes(target))
     if target.epochs:
-        yield from epoch_notes(target)
+        yield from epoch_notes(target, verbose=verbose)
     yield from slice_tables(name, target.metrics, intervals=verbose)
     if usage := usage_line(target) if verbose else short_usage_line(target):
         yield styled("")
@@ -371,11 +372,11 @@ def interval_notes(target: TargetView) -> Iterator[str]:
         yield f"{', '.join(names)}: {note}"
 
 
-def epoch_notes(target: TargetView) -> Iterator[Any]:
-    """How scores vary between epochs, and what more calls would gain."""
+def epoch_notes(target: TargetView, *, verbose: bool) -> Iterator[Any]:
+    """How scores vary between epochs; with `verbose` also what more calls would gain."""
     from evalrunner.reports.epochs import epoch_lines
 
-    for line in epoch_lines(target.epochs):
+    for line in islice(epoch_lines(target.epochs), None, None, 1 if verbose else 2):
         yield Paragraph(line, "dim")
 
 

@@ -33,19 +33,25 @@ class TextTable:
     """Columns beside the names of their rows. Columns without any cell are left out.
 
     In a narrow console the columns are divided among several tables, each with the names, in the order of `stacked`.
+    `optional` columns are left out where they do not fit.
     """
 
     def __init__(
-        self, names: Column, columns: Sequence[Column], *, stacked: Sequence[Column] = (), indent: int = 0
+        self,
+        names: Column,
+        columns: Sequence[Column],
+        *,
+        stacked: Sequence[Column] = (),
+        optional: Sequence[Column] = (),
     ) -> None:
         self.names = names
         self.columns = _filled(columns)
         self.stacked = _filled(stacked) or self.columns
-        self.indent = indent
+        self.optional = _filled(optional)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         """The lines, as rich asks for them."""
-        room = options.max_width - self.indent
+        room = options.max_width
         first = _width(self.names)
         columns, widths = self.columns, [_width(column) for column in self.columns]
         if first + sum(GAP + width for width in widths) > room:
@@ -55,6 +61,8 @@ class TextTable:
             first = min(first, max(MIN_NAME, room // 3, room - GAP - max(widths, default=0)))
             if first + GAP + max(widths, default=0) > room:
                 first = max(8, room - GAP - max(widths, default=0))
+        else:
+            columns, widths = self._with_optional(room - first)
         for number, group in enumerate(column_groups(widths, room - first - GAP)):
             if number:
                 yield styled("")
@@ -62,20 +70,27 @@ class TextTable:
         if not widths:
             yield from self._lines([], [], first)
 
+    def _with_optional(self, room: int) -> tuple[list[Column], list[int]]:
+        """The columns and as many optional ones as fit, with their widths."""
+        columns, widths = list(self.columns), [_width(column) for column in self.columns]
+        for column in self.optional:
+            if sum(GAP + width for width in (*widths, _width(column))) <= room:
+                columns.append(column)
+                widths.append(_width(column))
+        return columns, widths
+
     def _lines(self, columns: Sequence[Column], widths: Sequence[int], first: int) -> Iterator[Text]:
         head = [styled(self.names.head, "dim"), *(styled(column.head, "dim") for column in columns)]
         yield self._line(head, columns, widths, first)
         for place, name in enumerate(self.names.cells):
             parts = list(folded(_text(name), first))
             yield self._line([parts[0], *(column.cells[place] for column in columns)], columns, widths, first)
-            for part in parts[1:]:
-                yield styled(" " * self.indent).append_text(part)
+            yield from parts[1:]
 
     def _line(self, cells: Sequence[Any], columns: Sequence[Column], widths: Sequence[int], first: int) -> Text:
-        line: Text = styled(" " * self.indent)
-        line.append_text(_text(cells[0]))
+        line = _text(cells[0])
         used = line.cell_len
-        start = self.indent + first + GAP
+        start = first + GAP
         for cell, column, width in zip(cells[1:], columns, widths, strict=True):
             text = _text(cell)
             left = start + (width - text.cell_len if column.right else 0)

@@ -137,8 +137,8 @@ def test_a_run_of_two_suites_prints_stand_ins_for_what_its_encoding_lacks(suites
     assert done.returncode == 1
     assert quiet(done)
     out = done.stdout.decode("ascii")
-    assert "FAIL fail: 4 rows" in out
-    assert "PASS pass: 1 row" in out
+    assert "FAIL  fail | " in out and "4 samples in" in out
+    assert "PASS  pass | " in out and "1 sample in" in out
     assert "m->a" in out
     assert "\\u03a9" in out
     assert "95% CI 0.207-1.000" in out
@@ -181,7 +181,7 @@ def test_functions_that_close_wrap_or_detach_stdout_do_not_change_the_code(suite
     )  # fmt: skip
     done = ended("streams.yaml pass.yaml")
     assert done.returncode == 0
-    assert "PASS pass" in done.stdout.decode()
+    assert "PASS  pass" in done.stdout.decode()
     assert done.stderr.decode() == "Ω\nΩ\nΩ\n"
 
 
@@ -212,7 +212,7 @@ def test_a_process_pool_of_a_function_does_not_interrupt_the_run() -> None:
     )
     done = ended("pool.yaml -q", env={"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, 4 * b"-> child\n")
-    assert done.stdout.startswith(b"DONE pool: 4 rows")
+    assert done.stdout.startswith(b"DONE pool: ") and b"4 samples in" in done.stdout
 
 
 def test_a_closed_descriptor_is_never_that_of_a_run_file(suites: None) -> None:

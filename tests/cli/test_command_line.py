@@ -31,11 +31,11 @@ def write(text: str, name: str = "sums.yaml") -> str:
 def test_suite_path_alone_runs_the_suite() -> None:
     done = evalrun(write(SUITE + "gates: [contains >= 0.6]\n"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("PASS sums: 4 rows in ")
-    assert re.search(r"contains/v1 +0\.667 +0\.208–0\.939 +3 of 4: 1 skipped \(25%\)", done.stdout)
-    assert "4+4?" in done.stdout and "worst rows of recorded" in done.stdout
+    assert done.stdout.startswith("PASS  sums · recorded · 4 samples in ")
+    assert re.search(r"contains +0\.667 +0\.208–0\.939 .*1 \(25%\)", done.stdout)
+    assert "4+4?" in done.stdout and "lowest scores" in done.stdout
     (folder,) = Path("runs/sums").iterdir()
-    assert f"files: {folder}/" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"report  {folder}/report.html"
     assert sorted(path.name for path in folder.glob("[!.]*")) == [
         "metrics.json",
         "report.html",
@@ -57,7 +57,7 @@ def test_exit_code_is_that_of_the_gates(gate: str, code: int, word: str) -> None
 def test_no_gates_option_skips_the_verdict() -> None:
     done = evalrun("--no-gates", "-q", write(SUITE + "gates: [exact_match >= 0.9]\n"))
     assert (done.returncode, done.stdout.split()[0]) == (0, "DONE")
-    assert evalrun("show", "last").stdout.startswith("DONE sums")
+    assert evalrun("show", "last").stdout.startswith("sums · recorded · 4 samples in ")
     listed = evalrun("runs").stdout
     assert "DONE" in listed
     assert "pass" not in listed.lower()
@@ -82,7 +82,7 @@ def test_output_of_user_functions_is_not_part_of_stdout() -> None:
     assert list(json.loads(done.stdout)["targets"]) == ["answer"]
     assert "noise" in done.stderr
     output = evalrun(name)
-    assert "noise" not in output.stdout and "DONE sums" in output.stdout
+    assert "noise" not in output.stdout and output.stdout.startswith("sums · answer · ")
 
 
 def test_mistyped_command_is_not_a_suite() -> None:
@@ -132,7 +132,7 @@ def test_options_are_accepted_before_and_after_the_suite() -> None:
     name = write(SUITE)
     for args in (["-j", "2", name, "--limit", "2", "-q"], ["run", "-q", name, "--where", "out=[nine, ten]"]):
         done = evalrun(*args)
-        assert done.stdout.startswith("DONE sums: 2 rows"), done.stdout + done.stderr
+        assert re.match("DONE sums: .*; 2 samples in ", done.stdout), done.stdout + done.stderr
 
 
 def test_show_prints_a_stored_run() -> None:
@@ -161,7 +161,7 @@ def test_plan_and_validate_call_no_model() -> None:
 def test_dataset_is_read_from_standard_input() -> None:
     text = SUITE.split("dataset:", maxsplit=1)[0] + "dataset: '-'\n" + SUITE[SUITE.index("target:") :]
     done = evalrun(write(text), "-q", stdin='{"input": "1+1?", "expected": "2", "out": "2"}\n')
-    assert done.stdout.startswith("DONE sums: 1 row "), done.stderr
+    assert re.match("DONE sums: .*; 1 sample in ", done.stdout), done.stderr
     (folder,) = Path("runs/sums").iterdir()
     assert (folder / "stdin.jsonl").is_file()
 
@@ -184,4 +184,6 @@ def test_misspelled_scorer_is_reported_once() -> None:
     done = evalrun(write(SUITE.replace("exact_match", "exact_mach") + "gates: [exact_match >= 0.5]\n"))
     assert done.stderr == (
         "evalrun: sums.yaml:9:11: scorers[0]: unknown scorer 'exact_mach'; did you mean 'exact_match'?\n"
+        "    scorers: [exact_mach, contains]\n"
+        "              ^\n"
     )

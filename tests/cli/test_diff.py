@@ -108,8 +108,7 @@ def test_runs_lists_headline_metric_with_interval() -> None:
     write(ROWS)
     run()
     output = evalrun("runs").stdout
-    assert re.search(r" DONE +0 +12/12 +old 0\.833 \(0\.436–0\.970\) ", output)
-    assert "new 0.600 (0.231–0.882)" in output
+    assert re.search(r" DONE +exact_match 0\.833 \(best of 2\) +0\.436–0\.970 +12/12 ", output)
 
 
 def test_diff_accepts_target_names_with_commas() -> None:

@@ -46,9 +46,9 @@ def test_first_ctrl_c_preserves_finished_rows(sign: signal.Signals) -> None:
         calls = server.calls
     assert run.returncode == 130
     assert "stopping: waiting for in-flight requests" in err and "Traceback" not in err
-    assert "INTERRUPTED long:" in out
+    assert "INTERRUPTED  long · " in out
     (folder,) = Path("runs/long").iterdir()
-    assert f"files: {folder}/" in out
+    assert f"report  {folder}/report.html" in out
     assert len(list(read_rows(folder))) == calls  # every call that was made has its row
     files = {"metrics.json", "report.html", "rows.jsonl", "run.json", "table.csv"}
     assert files <= {path.name for path in folder.iterdir()}

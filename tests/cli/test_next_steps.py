@@ -112,7 +112,7 @@ def test_quiet_output_includes_the_resume_command(option: str) -> None:
     assert done.returncode == 130
     output = done.stderr if option == "--json" else done.stdout
     assert "INTERRUPTED s: " in output
-    assert f"rows unfinished. Resume: evalrun --resume {run_folder()}\n" in output
+    assert f"rows unfinished. Resume: evalrun --resume {run_folder()}; 6 rows" in output
     assert f"6 rows with errors. Retry: evalrun --resume {run_folder()} --retry-errors\n" in output
     if option == "--json":
         assert json.loads(done.stdout)["exit_code"] == 130

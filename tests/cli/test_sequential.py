@@ -58,7 +58,7 @@ def test_a_run_stops_once_its_gates_are_decided() -> None:
     rows = run["rows"]
     assert rows < 240 and run["status"] == "finished" and run["stopped"] is None
     assert run["decided"]["rows"] == rows and run["decided"]["rows_planned"] == 600
-    assert f"PASS early: {rows} of 600 rows" in done.stdout
+    assert f"PASS  early · m · {rows} of 600 samples" in done.stdout
     assert f"every gate was decided after {rows} of 600 rows; {600 - rows} rows were saved" in done.stdout
     assert "unfinished" not in done.stdout and "stopped early" not in done.stdout
     assert lines[-1]["event"] == "decided" and len(lines) == rows + 1

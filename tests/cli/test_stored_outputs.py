@@ -35,7 +35,7 @@ def test_gate_compares_with_another_run() -> None:
     evalrun(suite("bad"), "-q")
     evalrun(suite(), "-q")
     (bad, _) = oldest_first()
-    assert evalrun("gate", "last").stdout.startswith("NO BASELINE qa ")
+    assert evalrun("gate", "last").stdout.startswith("NO BASELINE  qa · ")
     code, (gate,) = gates("gate", "last", "--baseline", bad.name)
     assert (code, gate["verdict"], gate["baseline"]["name"]) == (0, "pass", bad.name)
     assert gate["gate"] == f"exact_match at most 0.05 worse than {bad.name}"

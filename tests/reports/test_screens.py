@@ -180,8 +180,9 @@ def test_the_headline_scorer_leads() -> None:
     named = write_suite("lead", rows=20, gates=["token_f1 >= 0.1"], more="headline: contains\n")
     table = screen(named).partition("metric ")[2].splitlines()
     assert table[1].startswith("contains ")
-    runs = evalrun("runs").stdout
-    assert "contains/v1 0." in runs
+    runs = screen("runs", width=80)
+    assert re.search(r"lead +PASS +contains 0\.\d+", runs) and " exit" not in runs
+    assert re.search(r" exit$", screen("runs", width=120), re.MULTILINE)
     wrong = evalrun(write_suite("lead", rows=20, more="headline: contain\n"))
     assert wrong.returncode == 2 and "'contain' is not a scorer of this suite; did you mean 'contains'?" in wrong.stderr
 
