@@ -72,10 +72,10 @@ class Session:
     """What the runs of one command share: the options, the stop signal, and callbacks.
 
     `trace` receives requests for debugging, `fetching` the progress of downloads of weights in bytes, `notify` messages
-    about tracking and downloads, `reading` how many rows of a dataset are read. `listen` is called before the first call, to connect the stop signal to Ctrl-C.
-    `resumed` is the folder of a resumed run, `prefix` the number of its samples, `candidate` that run as the one its gates
-    compare. `stored` are answers to
-    score instead of calling targets. `http_client` sends all HTTP requests.
+    about tracking and downloads, `reading` how many rows of a dataset are read. `listen` is called before the first call,
+    to connect the stop signal to Ctrl-C. `resumed` is the folder of a resumed run, `prefix` the number of its samples,
+    `candidate` that run as the one its gates compare. `stored` are answers to score instead of calling targets.
+    `http_client` sends all HTTP requests.
     """
 
     options: RunOptions
@@ -239,10 +239,9 @@ def plan_suite(suite: str | Path, session: Session, pool: EndpointPool, spool: P
         document, pool, session.options.output_dir, spool, stdin=sys.stdin.buffer if sys.stdin else None,
         trace=session.trace, stop=session.stop, timing=Timing(session.options.wait_scale),
         refresh=session.options.refresh, stored_stdin=stored_stdin(session.resumed) if session.resumed else None,
-        gating=session.options.gates, stored=session.stored, prefix=session.prefix,
+        gating=session.options.gates, stored=session.stored, prefix=session.prefix, reading=session.reading,
         candidate=session.stored.candidate if session.stored is not None else session.candidate,
         limits=TIGHT if document.restrictions is not None else STANDARD, failed=_failed_samples(session),
-        reading=session.reading,
     )  # fmt: skip
     return assembler.assemble(read)
 
@@ -564,13 +563,12 @@ def compare_targets(
     from evalrunner.compare.result import Candidate
 
     defined = plan.provenance.definition()["targets"]
-    first = defined[plan.targets[0].name]
     candidates = [
         Candidate(
             name=target.name,
             target=target.name,
             models=_names(target.model, usage.of_target(target.name).served_models),
-            differs=tuple(part_differences(first, defined[target.name])),
+            differs=tuple(part_differences(defined[plan.targets[0].name], defined[target.name])),
         )
         for target in plan.targets
     ]
