@@ -218,7 +218,10 @@ def test_hostile_artifacts_leave_the_checkout_alone(runner: Runner, github: Fake
         file.writestr("x/run.json", json.dumps({"run_id": "20261127T100000Z-0000", "suite_file": "/etc/passwd"}))
         file.writestr("suites/qa.yaml", "owned")
     before = sorted(path for path in runner.temp.rglob("*") if "job-" not in str(path))
-    for data in (packed.getvalue(), b"no zip file", b""):
+    listed = io.BytesIO()
+    with zipfile.ZipFile(listed, "w") as file:
+        file.writestr("run.json", "[]")
+    for data in (packed.getvalue(), listed.getvalue(), b"no zip file", b""):
         github.artifacts.clear()
         github.add_archive("runs-pr", data)
         job = on_pull_request(runner, comment="false")
@@ -237,6 +240,15 @@ def test_downloads_do_not_follow_addresses_without_https(runner: Runner, github:
         in job.log
     )
     assert "secret" not in job.log
+
+
+def test_the_token_is_not_sent_to_an_api_without_https(runner: Runner, github: FakeGitHub) -> None:
+    runner.env["GITHUB_API_URL"] = "http://api.example"
+    job = on_pull_request(runner)
+    assert (
+        job.code == 0
+        and job.log.count("GITHUB_API_URL is 'http://api.example'; the token is sent with https only") == 2
+    )
 
 
 def test_without_permissions_warnings_name_them_and_the_job_passes(runner: Runner, github: FakeGitHub) -> None:

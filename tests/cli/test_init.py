@@ -183,7 +183,7 @@ def test_ci_writes_the_workflow_at_the_root_of_the_repository() -> None:
     assert "wrote checks/qa.csv, checks/qa.eval.yaml, .github/workflows/evals.yml, .gitignore" in lines
     job = yaml.safe_load(Path(".github/workflows/evals.yml").read_text(encoding="utf-8"))["jobs"]["evals"]
     assert job["env"] == {"OPENAI_API_KEY": "${{ secrets.OPENAI_API_KEY }}"}
-    assert job["steps"][1]["with"] == {"suites": "checks/qa.eval.yaml"}
+    assert job["steps"][1]["with"] == {"suites": "checks/qa.eval.yaml", "fail-on": "fail", "comment": True}
     gitlab = init("more", "--template", "qa", "--ci", "gitlab")
     assert any(".gitlab-ci.yml" in line for line in gitlab)
     assert yaml.safe_load(Path(".gitlab-ci.yml").read_text(encoding="utf-8"))["evals"]["script"] == [
