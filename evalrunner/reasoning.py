@@ -78,9 +78,11 @@ _HALF_OPEN = re.compile(
         and close not in _NEVER_HALF_OPEN
     )
 )
-_HINT = re.compile(
-    r"(?i:think|thought|reasoning|reflection|scratch_?pad|inner_?monologue)|<\||\|>|<unused9|\Aanalysis"
-)  # nearly no other answer has one
+_HINTS = (
+    "think", "thought", "reasoning", "reflection", "scratchpad", "scratch_pad", "innermonologue", "inner_monologue", "<|", "|>",
+    "<unused9",
+)  # fmt: skip
+"""In lower case; nearly no other answer has one."""
 _TAG_CLOSES = re.compile(r"(?i:</(?:think|thinking|thoughts?|reasoning|reflection)\s*>)")  # of models that mix them up
 _FENCES = ("```", "~~~")
 _ABOUT = re.compile(
@@ -109,7 +111,7 @@ class SplitAnswer:
 
 def split_reasoning(text: str) -> SplitAnswer | None:
     """The answer and its reasoning, or None for an answer without the mark of any family."""
-    if _HINT.search(text) is None:
+    if not _may_have_marks(text):
         return None
     prefix = _PREFIXES.match(text)
     if prefix is not None and (_OPENS.match(text, prefix.end()) or _LEADS.match(text, prefix.end())):
@@ -132,6 +134,12 @@ def split_reasoning(text: str) -> SplitAnswer | None:
     if not thoughts and WRAPPERS.match(text.lstrip()) is None:
         return None
     return SplitAnswer(_clean(kept + text[place:]), _joined(thoughts))
+
+
+def _may_have_marks(text: str) -> bool:
+    """Whether a text may have a mark: one pass for each hint takes a tenth of the time of a pattern of all."""
+    folded = text.casefold()
+    return text.startswith("analysis") or any(hint in folded for hint in _HINTS)
 
 
 def _half_open_end(text: str) -> re.Match[str] | None:

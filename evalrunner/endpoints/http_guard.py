@@ -27,6 +27,7 @@ from evalrunner.endpoints.transport import MAX_BODY_BYTES
 
 HTTPX_FAMILY = ("httpx", "httpx2")  # the second one is the default of newer clients of OpenAI
 GUARDED_PACKAGE = "litellm"
+MAX_ERROR_BYTES = 64 * 1024  # LiteLLM takes 3 s of CPU time for an error of a megabyte, in which no other row goes on
 MAX_FRAMES = 200  # of a thread, searched for the package
 
 
@@ -133,8 +134,8 @@ def _guard_httpx(library: Any) -> None:
         response = await send_async(self, request, **{**options, "stream": True, "follow_redirects": False})
         try:
             call.reply(response.status_code, response.headers.get("location"))
-            response.aiter_raw = _bounded_async(response.aiter_raw)
-            response.aiter_bytes = _bounded_async(response.aiter_bytes)
+            response.aiter_raw = _bounded_async(response.aiter_raw, response.status_code)
+            response.aiter_bytes = _bounded_async(response.aiter_bytes, response.status_code)
             if not stream:
                 await response.aread()
         except BaseException:
@@ -149,7 +150,8 @@ def _guard_httpx(library: Any) -> None:
         response = send_sync(self, request, **{**options, "stream": True, "follow_redirects": False})
         try:
             call.reply(response.status_code, response.headers.get("location"))
-            response.iter_raw, response.iter_bytes = _bounded(response.iter_raw), _bounded(response.iter_bytes)
+            response.iter_raw = _bounded(response.iter_raw, response.status_code)
+            response.iter_bytes = _bounded(response.iter_bytes, response.status_code)
             if not stream:
                 response.read()
         except BaseException:
@@ -161,30 +163,47 @@ def _guard_httpx(library: Any) -> None:
     library.AsyncClient.send, library.Client.send = send, send_blocking
 
 
-def _bounded_async(pieces: Callable[..., AsyncIterator[bytes]]) -> Callable[..., AsyncIterator[bytes]]:
-    """The same iteration over a body, which ends with ReplyTooLargeError beyond MAX_BODY_BYTES."""
+def _bounded_async(pieces: Callable[..., AsyncIterator[bytes]], status: int) -> Callable[..., AsyncIterator[bytes]]:
+    """The same iteration over a body with the limits of `_BodyLimit`."""
 
     async def iterate(*args: Any, **options: Any) -> AsyncIterator[bytes]:
-        size = 0
+        limit = _BodyLimit(status)
         async for piece in pieces(*args, **options):
-            size += len(piece)
-            if size > MAX_BODY_BYTES:
-                raise ReplyTooLargeError
-            yield piece
+            yield limit.take(piece)
+            if limit.is_cut:
+                return
 
     return iterate
 
 
-def _bounded(pieces: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+def _bounded(pieces: Callable[..., Iterator[bytes]], status: int) -> Callable[..., Iterator[bytes]]:
     def iterate(*args: Any, **options: Any) -> Iterator[bytes]:
-        size = 0
+        limit = _BodyLimit(status)
         for piece in pieces(*args, **options):
-            size += len(piece)
-            if size > MAX_BODY_BYTES:
-                raise ReplyTooLargeError
-            yield piece
+            yield limit.take(piece)
+            if limit.is_cut:
+                return
 
     return iterate
+
+
+class _BodyLimit:
+    """Counts the bytes of a body: an answer that is too large is an error, an error that is too large is cut."""
+
+    def __init__(self, status: int) -> None:
+        self._size = 0
+        self._cuts = status >= 400
+        self.is_cut = False
+
+    def take(self, piece: bytes) -> bytes:
+        """The part of the piece that is within the limit. Raises ReplyTooLargeError."""
+        before, self._size = self._size, self._size + len(piece)
+        if self._cuts and self._size > MAX_ERROR_BYTES:
+            self.is_cut = True
+            return piece[: max(0, MAX_ERROR_BYTES - before)]
+        if self._size > MAX_BODY_BYTES:
+            raise ReplyTooLargeError
+        return piece
 
 
 def _guard_urllib3() -> None:
@@ -198,7 +217,8 @@ def _guard_urllib3() -> None:
         if (call := current_call()) is None:
             return open_url(self, method, url, *args, **options)
         # through a proxy the URL is the whole address
-        call.check(url if "://" in url else _url(self.scheme, self.host, self.port))
+        whole = url.startswith(("http://", "https://"))
+        call.check(url if whole else _url(self.scheme, self.host, self.port))
         response = open_url(self, method, url, *args, **{**options, "redirect": False})
         try:
             call.reply(response.status, response.headers.get("location"))
