@@ -271,6 +271,17 @@ def is_running(pid: int) -> bool:
     return True
 
 
+@contextmanager
+def working_folder_restored() -> Iterator[None]:
+    """Return to the working folder at the end: user-defined functions may change it, and the paths of a run are relative."""
+    before = Path.cwd()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it was removed
+            os.chdir(before)
+
+
 def acquire_lock(path: Path) -> BaseFileLock:
     """The lock of a file, held by this process. Raises Timeout if another one holds it, and NO_LOCK where there are none."""
     from filelock import FileLock

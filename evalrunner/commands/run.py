@@ -51,7 +51,7 @@ from evalrunner.runs.provenance import part_differences
 from evalrunner.runs.record import RunRecord, add_look, first_look
 from evalrunner.runs.row_log import RowLog, finished_rows
 from evalrunner.stats.summary import Summary
-from evalrunner.storage import is_file, spool_folder, try_folder
+from evalrunner.storage import is_file, spool_folder, try_folder, working_folder_restored
 from evalrunner.suite.loader import open_suite, read_suite
 from evalrunner.suite.options import RunOptions
 from evalrunner.suite.untrusted import check_location, check_spending
@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from evalrunner.engine.plan import FailedSamples
     from evalrunner.gates.sequential import RunMonitor
     from evalrunner.middleware.budget import Side
+
+NOTHING = "; nothing was called"
 
 
 @dataclass(slots=True)
@@ -126,7 +128,7 @@ async def run_suites(suites: Sequence[str | Path], session: Session, reporters: 
                     results.append(await execute(plan, session.options, reporters))
                 except NotStartedError as refused:
                     if results:  # something was called
-                        raise RunError(f"{plan.suite.name}: {refused}") from None
+                        raise RunError(f"{plan.suite.name}: {str(refused).partition(NOTHING)[0]}") from None
                     raise
     finally:  # after all runs, so that none waits for another to be sent; also if the next one fails
         results = [await _sent(result, session) for result in results]
@@ -285,25 +287,14 @@ def _nothing_called() -> Iterator[None]:
     try:
         yield
     except RunError as problem:
-        raise NotStartedError(f"{problem}; nothing was called") from None
+        raise NotStartedError(f"{problem}{NOTHING}") from None
     except OSError as refused:
-        raise NotStartedError(f"{_refusal(refused)}; nothing was called") from None
+        raise NotStartedError(f"{_refusal(refused)}{NOTHING}") from None
 
 
 def _refusal(refused: OSError, where: Path | None = None) -> str:
     name = where if refused.filename is None else os.fsdecode(refused.filename)
     return f"{str(name)!r}: {refused.strerror or refused}" if name is not None else str(refused.strerror or refused)
-
-
-@contextmanager
-def _working_folder_restored() -> Iterator[None]:
-    """Return to the working folder at the end: user-defined functions may change it, and the run's paths are relative."""
-    before = Path.cwd()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # it was removed
-            os.chdir(before)
 
 
 @contextmanager
@@ -364,7 +355,7 @@ class Execution:
         with _nothing_called():
             row_log = self._begin()
         try:
-            with CLOCK.watching(plan.calls.notices.append), _working_folder_restored(), row_log as log:
+            with CLOCK.watching(plan.calls.notices.append), working_folder_restored(), row_log as log:
                 state = await run_plan(
                     plan, self._jobs(), emit=partial(self._emit, log), stop=plan.calls.stop, monitor=self.monitor
                 )
