@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.attacks.counts import Attacks
-from tests.attacks.test_machines import SUITE, limited, logged, resumed, told, write_suite
+from tests.attacks.test_machines import SUITE, finish, limited, logged, resumed, start, told, write_suite
 from tests.fakes.server import Answer, ScriptedServer, Slow
 
 pytestmark = [
@@ -66,7 +66,7 @@ def test_every_kind_of_work_ends_with_a_verdict_or_a_sentence(server: ScriptedSe
 @pytest.mark.parametrize("limit", LIMITS)
 def test_commands_that_call_nothing_end_with_their_code(server: ScriptedServer, limit: str, attacks: Attacks) -> None:
     write_suite(server.base_url, 20)
-    assert limited(SUITE, "--quiet").code == 0
+    assert finish(start(SUITE, "--quiet")).code == 0
     for line in COMMANDS:
         done = limited(*line.split(), **LIMITS[limit])
         attacks.add(line, told(done) + ([] if done.code in (0, 2) else [f"code {done.code}"]))
