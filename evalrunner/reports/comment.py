@@ -8,17 +8,22 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from evalrunner.domain import Completion, GateResult, Row
 from evalrunner.formatting import DASH, counted, duration, interval, money, number, plain_text
-from evalrunner.reports.markdown import MARKS, Page, code, compared_table, conclusion_lines, inline
+from evalrunner.reports.markdown import MARKS, Page, code, conclusion_lines, inline
 from evalrunner.reports.view import DONE, NOT_FINISHED, RunView, sentence, verdict_word
 from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores, WorstRows
 from evalrunner.verdicts import PRECEDENCE, UNTRUSTED
 
+if TYPE_CHECKING:
+    from evalrunner.compare.result import ComparedMetric, Comparison
+
 COMMENT_BYTES = 60 * 1024  # GitHub refuses comments over 65,536 characters
 ROWS_SHOWN = 10
 GATES_SHOWN = 12
+METRICS_SHOWN = 4
 MAX_START = 80  # characters of a text in a row
 OUTCOMES = {
     "PASS": "passed",
@@ -139,8 +144,7 @@ def _section(page: Page, each: ChangedRows, *, alone: bool) -> None:
         lines += [inline(sentence(run), 600), ""]
     lines += _gates(run)
     if run.comparison is not None:
-        columns, cells = compared_table(run.comparison)
-        lines += [*_table(columns, cells), ""]
+        lines += [*_leaderboard(run.comparison), ""]
         lines += [*(f"- {line}" for line in list(conclusion_lines(run.comparison))[:6]), ""]
     elif not run.gates:
         lines += [*_headlines(run), ""]
@@ -186,6 +190,34 @@ def _gate(gate: GateResult, several: bool) -> tuple[str, ...]:
         value += f" (95% CI {interval(gate.low, gate.high, beside=(gate.value, gate.bound))})"
     target = (code(gate.target, 60),) if several else ()
     return (code(gate.gate, 120), *target, value, f"{mark} {verdict_word(gate.verdict).lower()}")
+
+
+def _leaderboard(comparison: Comparison) -> list[str]:
+    """Targets in the order of the first metric: quality with its CI, p50, cost of 1,000 answers, missing scores."""
+    from evalrunner.reports.metric_tables import cost_columns, missing_columns, ranked, screen_names
+
+    order = ranked(comparison)
+    metrics = comparison.metrics[:METRICS_SHOWN]
+    names = screen_names(metric.name for metric in comparison.metrics)
+    columns = [(inline(names[metric.name], 60), [_quality(metric, name) for name in order]) for metric in metrics]
+    for column in (*cost_columns(comparison, order), *missing_columns(comparison, order)):
+        columns.append((column.head, [str(cell).strip() for cell in column.cells]))
+    rows = zip([code(name, 60) for name in order], *(cells for _, cells in columns), strict=True)
+    return _table(("target", *(head for head, _ in columns)), rows)
+
+
+def _quality(metric: ComparedMetric, name: str) -> str:
+    """`0.742 (0.718–0.766)`, in bold if it is significantly better than all others."""
+    value = metric.values.get(name)
+    if value is None or value.value is None:
+        return DASH
+    ends = (
+        ""
+        if value.low is None and value.high is None
+        else f" ({interval(value.low, value.high, beside=(value.value,))})"
+    )
+    text = f"{number(value.value, metric.unit, beside=(value.low, value.high))}{ends}"
+    return f"**{text}**" if metric.ranking is not None and metric.ranking.best == name else text
 
 
 def _headlines(run: RunView) -> list[str]:

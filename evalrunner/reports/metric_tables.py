@@ -133,7 +133,7 @@ def leaderboard(comparison: Comparison, *, letters: bool = False) -> TextTable:
     order = ranked(comparison)
     names = screen_names(metric.name for metric in comparison.metrics)
     columns = [_quality(metric, names[metric.name], order, letters=letters) for metric in comparison.metrics]
-    costs = _costs(comparison, order) + _missing(comparison, order)
+    costs = cost_columns(comparison, order) + missing_columns(comparison, order)
     targets = Column("target", [one_line(name, MAX_TARGET) for name in order])
     return TextTable(targets, [*columns, *costs], stacked=[*columns[:1], *costs, *columns[1:]])
 
@@ -166,7 +166,7 @@ def _quality(metric: ComparedMetric, name: str, order: Sequence[str], *, letters
     return column
 
 
-def _costs(comparison: Comparison, order: Sequence[str]) -> list[Column]:
+def cost_columns(comparison: Comparison, order: Sequence[str]) -> list[Column]:
     """Latency, and the cost of 1,000 answers, where they are known of a target."""
     columns = []
     for metric in comparison.costs:
@@ -186,7 +186,7 @@ def _aligned(amounts: Sequence[str]) -> list[Any]:
     return [" " * (max(whole) - size) + text for size, text in zip(whole, amounts, strict=True)]
 
 
-def _missing(comparison: Comparison, order: Sequence[str]) -> list[Column]:
+def missing_columns(comparison: Comparison, order: Sequence[str]) -> list[Column]:
     """How many answers of a target have no score, by cause; the largest count of its metrics."""
     errors: dict[str, int] = {}
     unscored: dict[str, int] = {}

@@ -16,6 +16,7 @@ from evalrunner.reports.view import RunView, TargetView
 from evalrunner.reports.worst_rows import BaselineScores
 from evalrunner.runs.record import UsageRecord
 from tests.fakes.command import evalrun
+from tests.fakes.server import Answer, ScriptedServer
 from tests.reports.hostile import HOSTILE
 from tests.reports.pages import Page
 from tests.reports.test_markdown import GATE, TAGS, view
@@ -206,3 +207,27 @@ def test_output_writes_a_file_and_prints_nothing() -> None:
     text = Path("out/comment.md").read_text(encoding="utf-8")
     assert text.startswith("### ✅ evalrun: s has no verdict\n")
     assert "| <code>exact_match/v1</code> | 1.000 |" in text
+
+
+def test_leaderboard_of_several_targets_has_latency_cost_of_1000_answers_and_missing_scores() -> None:
+    def answer(request: Any, nth: int) -> Answer:
+        return Answer(
+            "yes" if request["model"] == "good" else "no",
+            extra={"usage": {"prompt_tokens": 10, "completion_tokens": 2}},
+        )
+
+    with ScriptedServer(answer) as server:
+        rows = [{"id": f"q{n}", "input": f"{n}?", "expected": "yes"} for n in range(30)]
+        Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        Path("two.yaml").write_text(
+            "name: two\ndataset: rows.jsonl\nprompt: '{{ input }}'\nscorers: [exact_match]\ntargets:\n"
+            f"  - {{name: bad, model: bad, base_url: '{server.base_url}', api_key: none}}\n"
+            f"  - {{name: good, model: good, base_url: '{server.base_url}', api_key: none}}\n"
+            "prices: {good: {input: 100, output: 100}}\n"
+        )
+        assert evalrun("two.yaml", "-q").returncode == 0
+    lines = evalrun("comment").stdout.splitlines()
+    assert lines[4].startswith("| target | exact_match | p50 | $/1k |"), lines
+    assert lines[6].startswith("| <code>good</code> | **1.000 (0.886–1.000)** | ") and "| 1.20 |" in lines[6]
+    assert lines[7].startswith("| <code>bad</code> | 0.000 (0.000–0.114) | ") and lines[7].endswith(" | – |")
+    assert any(line.startswith("- exact_match/v1: <code>good</code> &gt; <code>bad</code>.") for line in lines)
