@@ -14,10 +14,15 @@ import pytest
 from evalrunner import redact
 from evalrunner.storage import cache_folder
 from tests.attacks.counts import attacks, pytest_terminal_summary  # noqa: F401 - a fixture and a hook of all tests
+from tests.fakes.command import stop_server
 
 MODELS = cache_folder() / "models"  # weights are downloaded once for all tests
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 _connect = socket.socket.connect
+
+
+def pytest_sessionfinish() -> None:
+    stop_server()
 
 
 def _only_loopback(self: socket.socket, address: object) -> object:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.fakes.forked import CommandServer, Done
 
+MEMORY_MB = 4_000  # of address space; a runaway process must not take the machine
 PEAK_MB = 400  # of the process; evalrun itself has 40, with pyarrow or openpyxl 80
 MB = b"a" * 2**20
 RECORD = "has more than 16 MiB in one record"
@@ -42,6 +43,11 @@ def folder(tmp_path: Path) -> Path:
 def suite(**sections: str) -> str:
     known = {"dataset": "good.jsonl", "target": "{type: recorded, column: out}", "scorers": "[exact_match]", **sections}
     return "name: s\n" + "".join(f"{name}: {text}\n" for name, text in known.items())
+
+
+def validate(commands: CommandServer, folder: Path, *, seconds: float = 120) -> Done:
+    """`evalrun validate` of the suite of a test."""
+    return commands.run(["validate", "s.yaml"], folder=folder, seconds=seconds, memory_mb=MEMORY_MB)
 
 
 def assert_refused(done: Done, expected: str, *, peak_mb: int = PEAK_MB) -> None:
@@ -102,7 +108,7 @@ def test_hostile_text_data_is_a_sentence_in_little_memory(commands: CommandServe
     write, expected = DATA[name]
     write(folder / name)
     (folder / "s.yaml").write_text(suite(dataset=name))
-    assert_refused(commands.run(["validate", "s.yaml"], folder=folder), expected)
+    assert_refused(validate(commands, folder), expected)
 
 
 @pytest.mark.slow
@@ -111,7 +117,7 @@ def test_a_record_of_a_gigabyte_takes_little_memory(commands: CommandServer, fol
     starts = {"jsonl": b'{"input": "', "json": b'[{"input": "', "csv": b'input,out\n"'}
     packed((starts[extension], 1), (MB, 1024))(folder / f"bomb.{extension}.gz")
     (folder / "s.yaml").write_text(suite(dataset=f"bomb.{extension}.gz"))
-    assert_refused(commands.run(["validate", "s.yaml"], folder=folder), RECORD, peak_mb=200)
+    assert_refused(validate(commands, folder), RECORD, peak_mb=200)
 
 
 def test_max_record_mb_allows_larger_records_and_smaller_ones_only(commands: CommandServer, folder: Path) -> None:
@@ -123,7 +129,7 @@ def test_max_record_mb_allows_larger_records_and_smaller_ones_only(commands: Com
         ("{path: large.jsonl.gz, max_record_mb: x}", 2, "max_record_mb"),
     ):
         (folder / "s.yaml").write_text(suite(dataset=text))
-        done = commands.run(["validate", "s.yaml"], folder=folder)
+        done = validate(commands, folder)
         assert (done.code, expected in done.err) == (code, True), done.err
 
 
@@ -190,7 +196,7 @@ def test_a_hostile_workbook_is_a_sentence_in_little_memory(commands: CommandServ
     write, expected = BOOKS[name]
     write(folder / "d.xlsx")
     (folder / "s.yaml").write_text(suite(dataset="d.xlsx"))
-    done = commands.run(["validate", "s.yaml"], folder=folder)
+    done = validate(commands, folder)
     assert_refused(done, expected)
     assert "root:" not in done.err
 
@@ -239,7 +245,7 @@ def test_a_hostile_parquet_file_is_a_sentence_in_little_memory(
     pytest.importorskip("pyarrow")
     parquet_file(folder / "d.parquet", name)
     (folder / "s.yaml").write_text(suite(dataset="d.parquet"))
-    assert_refused(commands.run(["validate", "s.yaml"], folder=folder), expected)
+    assert_refused(validate(commands, folder), expected)
 
 
 def special_files(folder: Path) -> None:
@@ -277,14 +283,14 @@ PATHS = {
 def test_a_dataset_of_no_data_file_is_a_sentence(commands: CommandServer, folder: Path, path: str) -> None:
     special_files(folder)
     (folder / "s.yaml").write_text(suite(dataset=f"{{path: '{path}', type: jsonl}}"))
-    done = commands.run(["validate", "s.yaml"], folder=folder)
+    done = validate(commands, folder)
     assert_refused(done, PATHS[path])
 
 
 @pytest.mark.slow
 def test_a_glob_over_the_whole_machine_is_a_sentence(commands: CommandServer, folder: Path) -> None:
     (folder / "s.yaml").write_text(suite(dataset="{path: '/**/*/no-such-name', type: jsonl}"))
-    done = commands.run(["validate", "s.yaml"], folder=folder)
+    done = validate(commands, folder)
     assert_refused(
         done, "no file matches" if "no file matches" in done.err else "look at more than 250,000 files and folders"
     )
@@ -296,7 +302,7 @@ def test_a_ring_of_links_adds_no_files_to_a_glob(commands: CommandServer, folder
     (folder / "below" / "good.jsonl").write_text('{"input": "2", "expected": "y", "out": "y"}\n')
     (folder / "linked").symlink_to("below")
     (folder / "s.yaml").write_text(suite(dataset="'**/good.jsonl'"))
-    done = commands.run(["validate", "s.yaml"], folder=folder)
+    done = validate(commands, folder)
     assert (done.code, done.hung) == (0, False), done.err
     assert "(3 samples" in done.out + done.err  # good, below/good, linked/good
 
@@ -351,7 +357,7 @@ def test_no_place_of_a_suite_reads_a_special_file(commands: CommandServer, folde
     special_files(folder)
     for file in ("pipe.jsonl", "/dev/zero", "/proc/self/environ", "environ.jsonl", "socket.jsonl", "zero.jsonl"):
         (folder / "s.yaml").write_text(PLACES[place](file))
-        done = commands.run(["validate", "s.yaml"], folder=folder, seconds=60)
+        done = validate(commands, folder, seconds=60)
         assert_refused(done, "s.yaml" if place != "baseline" and place != "recorded run" else file)
         assert "PATH=" not in done.err
 
@@ -361,14 +367,14 @@ def test_an_env_file_that_is_no_file_is_a_sentence(commands: CommandServer, fold
     os.mkfifo(folder / "pipe")
     (folder / ".env").symlink_to(to)
     (folder / "s.yaml").write_text(suite())
-    assert_refused(commands.run(["validate", "s.yaml"], folder=folder), ".env: ")
+    assert_refused(validate(commands, folder), ".env: ")
 
 
 def test_a_baseline_of_one_endless_line_takes_little_memory(commands: CommandServer, folder: Path) -> None:
     with (folder / "b.jsonl").open("wb") as file:
         file.truncate(2**30)  # a sparse file of NUL bytes
     (folder / "s.yaml").write_text(suite(gates="[{metric: exact_match, baseline: b.jsonl, max_drop: 0.1}]"))
-    assert_refused(commands.run(["validate", "s.yaml"], folder=folder), "has a line of more than 64 MiB")
+    assert_refused(validate(commands, folder), "has a line of more than 64 MiB")
 
 
 @pytest.mark.parametrize("name", ["s.yaml", "prompt.yaml", "prompt.txt"])
@@ -376,4 +382,4 @@ def test_a_suite_or_prompt_of_a_gigabyte_is_refused_unread(commands: CommandServ
     (folder / "s.yaml").write_text(suite(prompt=f"{{file: {name}}}"))
     with (folder / name).open("ab") as file:
         file.truncate(2**30)
-    assert_refused(commands.run(["validate", "s.yaml"], folder=folder), "larger than 16 MiB", peak_mb=150)
+    assert_refused(validate(commands, folder), "larger than 16 MiB", peak_mb=150)

@@ -12,7 +12,7 @@ import pytest
 
 from evalrunner import run_suite
 from tests.cases.suites import Ended, command
-from tests.fakes.command import evalrun
+from tests.fakes.command import fresh_evalrun
 
 UP = "def up(text):\n    return text.upper()\n"
 IMPORTS = {
@@ -216,7 +216,7 @@ def test_worker_processes_of_user_code_import_helpers(method: str) -> None:
         "        return pool.submit(up, input).result(60)\n"
     )
     write({"s.yaml": suite(), "app.py": app, "util.py": UP})
-    done = evalrun("s.yaml", "-q")
+    done = fresh_evalrun("s.yaml", "-q")
     assert (done.returncode, outputs()) == (0, ["A"]), done.stderr
 
 
@@ -225,7 +225,7 @@ def test_python_m_evalrunner_imports_no_library_from_the_working_folder() -> Non
     write(
         {f"{name}.py": "raise SystemExit('imported')\n" for name in ("json", "yaml", "typer", "test", "utils", "shlex")}
     )
-    done = evalrun("s.yaml", "-q")
+    done = fresh_evalrun("s.yaml", "-q")
     assert done.returncode == 0, done.stderr
 
 

@@ -25,7 +25,9 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.fakes.command import ROOT, command_env, command_server
+from tests.fakes.forked import COMMAND, SECONDS
+
 PAGES = (
     ROOT / "README.md",
     ROOT / "ARCHITECTURE.md",
@@ -36,10 +38,6 @@ COMMENT = re.compile(r"<!-- (?P<verb>file|run|prints|in|help|not run)(?:: (?P<re
 NEEDS = re.compile(r"<!-- needs: (?P<what>\w+) -->")
 FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)")
 WORDS = re.compile(r"\s+")
-COMMAND = (
-    "import sys; sys.argv[0] = 'evalrun'; from evalrunner.cli.main import main; main()"  # like the installed command
-)
-SECONDS = 240  # an example may ask the embedded model fifty questions on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +138,23 @@ class Workplace:
             self.run(Example(page, 0, "sh", shlex.join(["evalrun", "validate", *self.fragments]), "run", ""))
 
 
-def open_workplace(folder: Path, **env: str) -> Workplace:
-    """A folder with this checkout's `evalrun` and `python` on the path, and a link to `suites`."""
+def open_workplace(folder: Path, *, fresh: bool = False, **env: str) -> Workplace:
+    """A folder with this checkout's `evalrun` and `python` on the path, and a link to `suites`.
+
+    Each command is a new process if `fresh`; else it is forked from one that has imported evalrun.
+    """
     programs = folder / ".bin"
     programs.mkdir()
     for name, command in (("evalrun", [sys.executable, "-c", COMMAND]), ("python", [sys.executable])):
         (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
-        (programs / name).chmod(0o755)
+    if (server := command_server()) is not None and not fresh:
+        server.write_client(programs / "evalrun")
+    for program in programs.iterdir():
+        program.chmod(0o755)
     (folder / "suites").symlink_to(ROOT / "suites")
     path = os.pathsep.join([str(programs), os.environ.get("PATH", "")])
-    return Workplace(folder, {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **env})
+    start = {**os.environ, "PYTHONPATH": command_env()["PYTHONPATH"]}
+    return Workplace(folder, {**start, "PATH": path, **env})
 
 
 def matches(block: str, printed: str) -> bool:

@@ -11,6 +11,7 @@ from tests.docs.examples import PAGES, ROOT, needs, open_workplace, read_example
 from tests.fakes.server import ScriptedServer
 from tests.suites.knowing import knows
 
+README = ROOT / "README.md"  # its commands are new processes, as those of a user
 RUN = ("sh", "python", "yaml")  # languages whose blocks are examples
 
 
@@ -29,7 +30,7 @@ def pages() -> list[Any]:
 def test_all_examples_of_a_page_run(page: Path, tmp_path: Path) -> None:
     with ScriptedServer(knows) as server:
         env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-none", "LITELLM_BASE_URL": server.base_url}
-        place = open_workplace(tmp_path, **(env if "server" in needs(page) else {}))
+        place = open_workplace(tmp_path, fresh=page == README, **(env if "server" in needs(page) else {}))
         for example in read_examples(page):
             place.do(example)
         place.finish(page)
