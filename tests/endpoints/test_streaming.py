@@ -193,7 +193,8 @@ def suite(base_url: str, *, run: dict[str, Any], gates: tuple[str, ...] = (), **
 def test_a_streaming_run_has_ttft_and_output_rate(run: dict[str, Any], target: dict[str, Any]) -> None:
     with ScriptedServer(always(Answer("Paris it is", pause_s=0.02, output_tokens=6))) as server:
         done = evalrun(suite(server.base_url, run=run, gates=("ttft/p90 < 20", "output_rate > 0.1"), **target))
-    assert (done.returncode, done.stderr) == (0, ""), done
+    warnings = [line for line in done.stderr.splitlines() if "rows/s" not in line]  # progress on a busy machine
+    assert (done.returncode, warnings) == (0, []), done
     assert "first token p50 0." in done.stdout
     (folder,) = Path("runs/s").iterdir()
     metrics = json.loads((folder / "metrics.json").read_text())["targets"]["m"]["metrics"]

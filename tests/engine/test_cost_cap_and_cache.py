@@ -51,7 +51,7 @@ def test_cost_cap_counts_earlier_spending() -> None:
         write(server.base_url, run="concurrency: 1, run_timeout: 0.15")
         evalrunner.run_suite("s.yaml")
         before = server.calls
-        assert before > 3
+        assert before > 0
         settings = ("run.run_timeout=60",)
         capped = evalrunner.RunOptions(resume="last", max_cost=before * USD + 0.001, settings=settings)
         result = evalrunner.run_suite(options=capped)
