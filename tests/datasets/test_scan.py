@@ -148,7 +148,14 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs elsewhere")
-@pytest.mark.parametrize("spec", [{}, {"shuffle": 1}, {"shuffle": 1, "limit": 50_000}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        pytest.param({"shuffle": 1}, marks=pytest.mark.slow),
+        pytest.param({"shuffle": 1, "limit": 50_000}, marks=pytest.mark.slow),
+    ],
+)
 def test_memory_stays_flat_for_a_hundred_thousand_lines(spec: dict[str, int]) -> None:
     numbered(1000, "few.jsonl")
     numbered(100_000, "many.jsonl")
