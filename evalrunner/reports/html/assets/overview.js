@@ -4,6 +4,7 @@ const VERDICTS = { fail: "fail", untrusted: "untrusted", inconclusive: "inconclu
 const SIGNS = { pass: "✓", fail: "✕", inconclusive: "?", untrusted: "!", no_baseline: "○" };
 const MAX_SCORERS = 4; // of the leaderboard
 const MAX_NOTABLE = 5; // rows below it
+const MAX_CONCLUSIONS = 3; // metrics whose conclusions are not folded
 const FOREST_WIDTHS = [170, 96]; // of the first scorer, and of the others
 
 // The kind of the verdict, which selects its color, and its word.
@@ -109,13 +110,15 @@ function leaderboardSection() {
       ...shown.map((name, at) => h("div", { id: `base-${place}-${at}` }, baselineCell(before.values.get(name), name, domains.get(name), at))), ...rest]] : [line];
   });
   const notes = [names.length > shown.length && `${counted(names.length - shown.length, "more metric")} in Statistics.`, "Lines: 95% CI" + (DATA.gates.some((gate) => Number.isFinite(boundOf(gate))) ? ", dashed: gate." : "."), priced && "$/1k: cost of 1,000 answers."].filter(Boolean);
-  return section("leaderboard", "Leaderboard", table("Leaderboard", columns, rows, { class: "leaderboard stack" }), h("p", { class: "hint" }, notes.join(" ")));
+  return section("leaderboard", "Leaderboard", table("Leaderboard", columns, rows, { class: `leaderboard stack ${shown.length > 3 ? "compact" : ""}` }), h("p", { class: "hint" }, notes.join(" ")));
 }
 
-// The targets in the order of the first metric, the best first.
+// The targets in the order of the first metric, the best first; those without a value or with an untrusted one come last.
 function leaders(name) {
-  const value = (place) => { const metric = metricOf(DATA.targets[place], name, null); return metric && metric.value !== null ? metric.value * (metric.higher_is_better ? 1 : -1) : -Infinity; };
-  return DATA.targets.map((_, place) => place).sort((one, other) => value(other) - value(one) || one - other);
+  const metrics = DATA.targets.map((target) => metricOf(target, name, null));
+  const rank = (place) => (!metrics[place] || metrics[place].value === null ? 2 : metrics[place].trusted ? 0 : 1);
+  const value = (place) => (rank(place) < 2 ? metrics[place].value * (metrics[place].higher_is_better ? 1 : -1) : 0);
+  return metrics.map((_, place) => place).sort((one, other) => rank(one) - rank(other) || value(other) - value(one) || one - other);
 }
 
 function alwaysMetric(target, scorer, aggregate) {
@@ -221,11 +224,13 @@ function fillBaselines() {
   }));
 }
 
-// Who beats whom, in the words of every output.
+// Who beats whom, in the words of every output; of many metrics the first ones.
 function conclusionsBlock() {
   const found = DATA.comparison;
   if (!found) return null;
-  const lines = found.metrics.flatMap((metric, place) => found.conclusions[place].map((text, at) => [at ? "" : shortMetric(metric.name), text]));
-  if (found.cost) lines.push(["cost", found.cost]);
-  return lines.length ? h("dl", { class: "conclusions" }, lines.map(([name, text]) => h("div", null, h("dt", { class: "mono" }, name), h("dd", { dir: "auto" }, text)))) : null;
+  const lines = found.metrics.map((metric, place) => found.conclusions[place].map((text, at) => [at ? "" : shortMetric(metric.name), text]));
+  const list = (parts) => h("dl", { class: "conclusions" }, parts.map(([name, text]) => h("div", null, h("dt", { class: "mono" }, name), h("dd", { dir: "auto" }, text))));
+  const first = lines.slice(0, MAX_CONCLUSIONS).flat(), rest = lines.slice(MAX_CONCLUSIONS).flat();
+  if (found.cost) first.push(["cost", found.cost]);
+  return first.length ? h("div", { class: "conclusions-box" }, list(first), rest.length > 0 && h("details", null, h("summary", null, `${counted(lines.length - MAX_CONCLUSIONS, "more metric")}`), list(rest))) : null;
 }

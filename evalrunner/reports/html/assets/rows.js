@@ -10,7 +10,7 @@ const STACKED_BELOW = [720, 720, 980, 1180]; // pixels of the window, by the num
 function rowsSection() {
   const wide = DATA.targets.length > 3; // it scrolls in a box of its own, with its header
   const narrow = matchMedia(`(max-width: ${STACKED_BELOW[Math.min(DATA.targets.length, 4) - 1]}px)`);
-  const rows = h("table", { id: "row-table", role: "table", class: `rows targets-${Math.min(DATA.targets.length, 4)}`, onkeydown: moveRow });
+  const rows = h("table", { id: "row-table", role: "table", class: `rows targets-${Math.min(DATA.targets.length, 6)}`, onkeydown: moveRow });
   const stack = () => rows.classList.toggle("stacked", narrow.matches);
   narrow.addEventListener("change", stack);
   stack();

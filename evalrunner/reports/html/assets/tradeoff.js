@@ -48,6 +48,14 @@ function paretoFront(found) {
   return found.filter((one) => !found.some((other) => other !== one && better(other, one) >= 0 && other.price <= one.price && (better(other, one) > 0 || other.price < one.price)));
 }
 
+// The height of a name so that it covers no other one: as wanted, or the nearest free one below.
+function freeLevel(levels, wanted) {
+  let level = wanted;
+  while (levels.some((other) => Math.abs(other - level) < 13)) level += 4;
+  levels.push(level);
+  return level;
+}
+
 function tradeoff(name, title, unit, found) {
   const width = 440, height = 250, heading = `${shortMetric(name)} vs ${title}`;
   const prices = found.map((one) => one.price), ends = found.flatMap(({ quality }) => [quality.value, quality.low, quality.high]).filter(Number.isFinite);
@@ -56,12 +64,13 @@ function tradeoff(name, title, unit, found) {
   const { x, y, parts } = axes(width, height, domains, [title, shortMetric(name)], [unit, null]);
   const front = paretoFront(found).sort((one, other) => one.price - other.price);
   if (front.length > 1) parts.push(s("path", { class: "front", d: path(front.map((one) => [one.price, one.quality.value]), x, y) }));
+  const levels = [];
   for (const { place, quality, price, target } of found) {
     if (Number.isFinite(quality.low) && Number.isFinite(quality.high))
       parts.push(s("line", { class: `whisker thin ${cssColour(place)}`, x1: x(price), x2: x(price), y1: y(quality.low), y2: y(quality.high) }));
-    const end = x(price) > width * 0.66;
+    const end = x(price) > width * 0.66, level = freeLevel(levels, y(quality.value) + 4);
     parts.push(mark(place, x(price), y(quality.value), 6.5),
-      s("text", { class: "point-name", x: x(price) + (end ? -11 : 11), y: y(quality.value) + 4, "text-anchor": end ? "end" : "start" }, oneLine(target.name, 28)));
+      s("text", { class: "point-name", x: x(price) + (end ? -11 : 11), y: level, "text-anchor": end ? "end" : "start" }, oneLine(target.name, 28)));
   }
   const rows = found.map((one) => [one.target.name, number(one.quality.value), interval(one.quality.low, one.quality.high), number(one.price, unit), front.includes(one) ? "yes" : "no"]);
   return figure(heading, "Better is to the upper left. The dashed line is the Pareto front.".replace("upper", found[0].quality.higher_is_better ? "upper" : "lower"),
