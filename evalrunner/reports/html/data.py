@@ -85,6 +85,7 @@ def overview_data(view: RunView) -> dict[str, Any]:
         "versions": dict(run.versions),
         "notices": list(run.notices),
         "columns": [name for name in run.columns if name not in ("id", "input", "expected")],
+        "headline": run.headline_scorer,
         "scorers": [scorer_part(name, scorer) for name, scorer in run.scorers.items()],
         "judges": to_json(run.judges),
         "targets": [

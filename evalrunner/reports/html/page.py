@@ -254,6 +254,7 @@ def _overview(
         "versions": dict(first.versions),
         "notices": differs,
         "columns": [name for name in first.columns if name not in ("id", "input", "expected")],
+        "headline": first.headline_scorer,
         "scorers": [scorer_part(name, scorer) for name, scorer in first.scorers.items() if name in runs[0].scorers],
         "judges": {name: to_json(judge) for name, judge in first.judges.items() if name in runs[0].scorers},
         "targets": [_target(run, target, metrics) for run in runs for target in run.names],

@@ -84,10 +84,10 @@ function scorerOf(name) {
   return DATA.scorers.find((scorer) => scorer.name === name);
 }
 
-// The headline metric of each scorer over all rows; one for each reducer.
+// The headline metric of each scorer over all rows; one for each reducer. That of the scorer that leads the suite is the first.
 function headlines() {
-  const names = [];
-  for (const scorer of DATA.scorers)
+  const names = [], leads = (scorer) => (scorer.name === DATA.headline ? 0 : 1);
+  for (const scorer of [...DATA.scorers].sort((one, other) => leads(one) - leads(other)))
     for (const target of DATA.targets)
       for (const metric of target.metrics) {
         const headline = metric.scorer === scorer.name && metric.aggregate === (scorer.headline || "mean");

@@ -8,11 +8,11 @@ const DEFAULT_QUERY = Object.freeze({ q: "", show: "all", target: -1, scorer: FI
 const QUERY = { ...DEFAULT_QUERY };
 const COUNTS = {}; // rows of each pill
 
-// The scorer of the worst gate with a baseline, so that regressions are those that the verdict is about; else the first.
+// The scorer of the worst gate with a baseline, so that regressions are those that the verdict is about; else the one that leads.
 function scorerOfInterest() {
   const worst = ["fail", "untrusted", "inconclusive", "pass"];
   const gates = DATA.gates.filter((gate) => gate.baseline).sort((one, other) => worst.indexOf(one.verdict) - worst.indexOf(other.verdict));
-  const name = gates.length ? (DATA.targets.flatMap((target) => target.metrics).find((metric) => metric.name === gates[0].metric) || {}).scorer : null;
+  const name = gates.length ? (DATA.targets.flatMap((target) => target.metrics).find((metric) => metric.name === gates[0].metric) || {}).scorer : DATA.headline;
   return Math.max(0, DATA.scorers.findIndex((scorer) => scorer.name === name));
 }
 
