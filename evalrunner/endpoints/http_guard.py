@@ -28,7 +28,10 @@ from evalrunner.endpoints.transport import MAX_BODY_BYTES
 HTTPX_FAMILY = ("httpx", "httpx2")  # the second one is the default of newer clients of OpenAI
 GUARDED_PACKAGE = "litellm"
 MAX_ERROR_BYTES = 64 * 1024  # LiteLLM takes 3 s of CPU time for an error of a megabyte, in which no other row goes on
-MAX_FRAMES = 200  # of a thread, searched for the package
+STARTERS = frozenset(
+    {"threading", "concurrent", "asyncio", "contextvars", "functools"}
+)  # below the function of a thread
+PUBLIC_MODULES = frozenset({"litellm", "litellm.main", "litellm.utils"})  # their functions may be a user's threads
 
 
 class RedirectError(Exception):
@@ -102,14 +105,20 @@ def current_call() -> GuardedCall | None:
     """
     if (call := _calling.get()) is not None:
         return call
-    frame = inspect.currentframe() if threading.current_thread() is not threading.main_thread() else None
-    for _ in range(MAX_FRAMES):
-        if frame is None:
-            return None
-        if frame.f_globals.get("__name__", "").partition(".")[0] == GUARDED_PACKAGE:
-            return _background
+    if threading.current_thread() is threading.main_thread():
+        return None
+    return _background if _is_started_by_package() else None
+
+
+def _is_started_by_package() -> bool:
+    """Whether the current thread runs a function of the package's own, not one of a user that calls the package."""
+    frame, first = inspect.currentframe(), ""
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.partition(".")[0] not in STARTERS:
+            first = name
         frame = frame.f_back
-    return None
+    return first.partition(".")[0] == GUARDED_PACKAGE and first not in PUBLIC_MODULES
 
 
 def guard_http_libraries() -> None:

@@ -78,7 +78,7 @@ def provider() -> Iterator[Callable[[Fetch, bool], None]]:
                 if not in_thread:
                     fetch(login)
                     raise AssertionError("the request was answered")
-                worker = threading.Thread(target=run_as_litellm, args=(fetch, login, errors))
+                worker = threading.Thread(target=function_of_litellm(fetch, errors), args=(login,))
                 worker.start()
                 worker.join()
                 raise errors[0] if errors else AssertionError("the request was answered")
@@ -89,14 +89,26 @@ def provider() -> Iterator[Callable[[Fetch, bool], None]]:
     litellm.custom_provider_map = before
 
 
-def run_as_litellm(fetch: Fetch, url: str, errors: list[BaseException]) -> None:
-    """Fetch in code that belongs to the package, as its threads for tokens do."""
-    scope: dict[str, Any] = {"__name__": "litellm.background", "fetch": fetch}
-    exec("def work(url):\n    return fetch(url)", scope)
-    try:
-        scope["work"](url)
-    except BaseException as error:
-        errors.append(error)
+def function_of_litellm(fetch: Fetch, errors: list[BaseException]) -> Callable[[str], None]:
+    """A function that belongs to the package, as those of its threads for tokens do."""
+    scope: dict[str, Any] = {"__name__": "litellm.background", "fetch": fetch, "errors": errors}
+    exec(
+        "def work(url):\n    try:\n        fetch(url)\n    except BaseException as error:\n        errors.append(error)",
+        scope,
+    )
+    work: Callable[[str], None] = scope["work"]
+    return work
+
+
+def test_a_thread_of_a_user_that_calls_litellm_is_not_covered() -> None:
+    errors: list[BaseException] = []
+    with ScriptedServer() as server, ScriptedServer() as other:
+        ask_litellm("groq/m", {"api_base": server.base_url}, [f"127.0.0.1:{server.port}"])
+        work = function_of_litellm(fetch_requests, errors)
+        worker = threading.Thread(target=lambda: work(f"{other.base_url}/chat/completions"))
+        worker.start()
+        worker.join()
+        assert (other.calls, errors) == (1, [])
 
 
 @pytest.mark.parametrize("in_thread", [False, True], ids=["call", "thread"])
