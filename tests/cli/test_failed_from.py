@@ -77,7 +77,7 @@ def test_the_run_counts_what_passes_now_and_has_no_verdict() -> None:
     text = " ".join((done.stdout + done.stderr).split())
     assert f"of the samples that failed in run {first}, 2 of 2 pass now with a and 0 of 1 pass now with b" in text
     assert "gates were not checked: samples that were selected because they failed say nothing about the suite" in text
-    assert "DONE" in text and "FAIL" not in text
+    assert "FAIL" not in text and "PASS" not in text
 
 
 def test_the_suite_of_the_run_is_used_if_none_is_named_and_last_is_stored_as_its_id() -> None:
@@ -107,7 +107,7 @@ def test_a_part_is_neither_gated_nor_accepted_nor_a_baseline_also_after_scoring_
     ("args", "message"),
     [
         (["qa.yaml", "--failed-from", "nowhere"], "no run 'nowhere' in 'runs'; the newest is "),
-        (["qa.yaml", "qa.yaml", "--failed-from", "last"], "--failed-from takes one suite, because the failed rows are those of one run"),
+        (["qa.yaml", "other.yaml", "--failed-from", "last"], "--failed-from takes one suite, because the failed rows are those of one run"),
         (["--failed-from", "last", "--resume", "last"], "--failed-from starts a new run, and --resume continues one; leave one of them out"),
         (["other.yaml", "--failed-from", "last"], "is of suite 'qa', not of 'other'"),
         (["qa.yaml", "--failed-from", "last", "--where", "id=r4"], "none of the 3 samples that failed in run "),
