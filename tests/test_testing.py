@@ -47,7 +47,7 @@ def run_pytest(*args: str) -> subprocess.CompletedProcess[str]:
 def stable_lines(text: str) -> list[str]:
     """The lines of a text without those that differ between two runs of a suite."""
     lines = [line.removeprefix("E").strip() for line in text.splitlines()]
-    return [line for line in lines if line and not line.startswith("files:") and "rows in" not in line]
+    return [line for line in lines if line and not line.startswith("report ") and " samples in " not in line]
 
 
 def test_a_passing_suite_is_a_passing_test() -> None:

@@ -139,7 +139,7 @@ def test_show_prints_a_stored_run() -> None:
     evalrun(write(SUITE), "-q")
     output = evalrun("show")
     assert output.returncode == 0
-    assert "4 rows in" in output.stdout and "worst rows" in output.stdout
+    assert "4 samples in" in output.stdout and "lowest scores" in output.stdout
     failed = evalrun("show", "last", "--failed")
     assert "failed rows of recorded (" in failed.stdout
     assert "4+4?" in failed.stdout and "2+2?" not in failed.stdout
