@@ -111,10 +111,9 @@ def test_output_of_another_package_is_written_live_and_from_a_stored_run(plugin:
 
 def test_output_that_fails_does_not_stop_the_others(plugin: str) -> None:
     env = {"PYTHONPATH": f"{plugin}:{':'.join(sys.path[1:])}"}
-    Path("file").write_text("")
-    done = evalrun(write_suite(5), "-q", "-o", "x.broken", "-o", "file/x.xlsx", "-o", "out.lines", env=env)
+    done = evalrun(write_suite(5), "-q", "-o", "x.broken", "-o", "out.lines", env=env)
     assert done.returncode != 0
-    assert "no such row" in done.stderr and "file/x.xlsx" in done.stderr and "finished rows are saved" in done.stderr
+    assert "no such row" in done.stderr and "finished rows are saved" in done.stderr
     assert Path("out.lines").exists()
     (folder,) = Path("runs/rec").iterdir()
     assert {"table.csv", "metrics.json", "run.json", "report.html"} <= {path.name for path in folder.iterdir()}
