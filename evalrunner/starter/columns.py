@@ -11,35 +11,39 @@ from typing import Final, Literal, Protocol
 Role = Literal["input", "expected", "output", "context", "id"]
 
 NAMES: Final[Mapping[Role, str]] = {
-    # English, then German, French, Spanish, Italian, Portuguese, Dutch, Polish, Swedish, Russian, Chinese, Japanese
+    # the clearest names first; of each kind English, then German, French, Spanish, Italian, Portuguese, Dutch, Polish,
+    # Swedish, Russian, Chinese and Japanese
     "input": """
-        input question prompt query instruction user usermessage message text request utterance q sentence ticket email
-        inputs questions prompts queries problem task document review content body comment
-        frage fragen eingabe anfrage nachricht aufgabe question entree requete pregunta entrada consulta mensaje
-        domanda richiesta messaggio pergunta mensagem vraag bericht pytanie wiadomosc fraga вопрос запрос текст
-        问题 提问 输入 文本 質問 入力 テキスト""",
+        input question prompt query inputs questions prompts queries userinput usermessage usermsg q
+        frage fragen eingabe anfrage entree requete pregunta entrada consulta domanda richiesta pergunta vraag pytanie
+        fraga вопрос запрос 问题 提问 输入 質問 入力
+        instruction request utterance message user problem task
+        nachricht aufgabe mensaje messaggio mensagem bericht wiadomosc
+        text sentence document content body review comment ticket email texto testo tekst текст 文本 テキスト""",
     "expected": """
-        expected answer reference label target groundtruth gold ideal correct truth solution a y answers labels
-        expectedoutput expectedanswer referenceanswer correctanswer goldanswer targets category class intent sentiment
-        completion expectedresponse classification
-        antwort antworten erwartet erwarteteantwort musterantwort loesung losung ziel kategorie klasse
-        reponse attendu etiquette categorie respuesta esperado esperada etiqueta categoria
-        risposta atteso etichetta resposta rotulo antwoord verwacht odpowiedz oczekiwana svar forvantat
-        ответ ожидаемый метка категория 答案 回答 标签 期望 参考答案 正解 答え ラベル カテゴリ""",
+        expected expectedoutput expectedanswer expectedresponse reference referenceanswer references groundtruth gold
+        goldanswer ideal idealanswer correct correctanswer truth solution target targets
+        erwartet erwarteteantwort musterantwort referenz loesung losung attendu esperado esperada atteso verwacht oczekiwana
+        forvantat ожидаемый 期望 参考答案 正解
+        answer answers a antwort antworten reponse respuesta risposta resposta antwoord odpowiedz svar ответ 答案 回答 答え
+        completion label labels category class intent sentiment classification y ziel kategorie klasse etiquette categorie
+        etiqueta categoria etichetta rotulo метка категория 标签 ラベル カテゴリ""",
     "output": """
-        output modeloutput modelanswer modelresponse prediction predicted actual response generated generation
-        outputs predictions responses candidate answermodel botanswer actualoutput llmoutput llmresponse
-        ausgabe modellantwort vorhersage sortie prediction salida prediccion uscita saida uitvoer wynik utdata
+        output modeloutput modelanswer modelresponse prediction predicted actual actualoutput response generated generation
+        outputs predictions responses candidate botanswer llmoutput llmresponse
+        ausgabe modellantwort vorhersage sortie salida prediccion uscita saida uitvoer wynik utdata
         вывод предсказание 输出 模型输出 预测 出力 予測""",
     "context": """
-        context contexts passage passages source sources evidence background retrievedcontext paragraph article
+        context contexts passage passages retrievedcontext evidence background source sources paragraph article
         kontext quelle abschnitt contexte contexto contesto fonte fuente bron kontekst sammanhang
         контекст 上下文 背景 文脈 コンテキスト""",
     "id": """
-        id qid key uid uuid number nr no index idx rowid sampleid questionid caseid ticketid
+        id qid key uid uuid sampleid questionid caseid ticketid idx index rowid number nr no
         nummer kennung numero identificador identifiant номер 编号 序号 番号""",
 }
-SPELLINGS: Final = {role: frozenset(names.split()) for role, names in NAMES.items()}
+SPELLINGS: Final = {role: tuple(names.split()) for role, names in NAMES.items()}
+WHOLE_ANSWERS: Final = "answer"  # from here on, names of `expected` also name what a model has said
+BY_WORD: Final = 1000  # added to the rank of a name of which only one word is known
 ORDER: Final[tuple[Role, ...]] = ("output", "input", "expected", "context", "id")
 MAX_LABELS: Final = 20  # different answers, up to which they are classes
 ROWS_PER_LABEL: Final = 2.5  # on average, from which answers are classes
@@ -74,8 +78,10 @@ def fold(name: str) -> str:
     return re.sub(r"[\W_]", "", "".join(sign for sign in plain if not unicodedata.combining(sign)))
 
 
-FOLDED: Final = {role: frozenset(map(fold, names)) for role, names in SPELLINGS.items()}
-KNOWN: Final = frozenset().union(*FOLDED.values())
+RANKS: Final[Mapping[Role, Mapping[str, int]]] = {
+    role: {fold(name): rank for rank, name in reversed(list(enumerate(names)))} for role, names in SPELLINGS.items()
+}
+KNOWN: Final = frozenset(name for names in RANKS.values() for name in names)
 
 
 def is_known_name(name: str) -> bool:
@@ -85,14 +91,15 @@ def is_known_name(name: str) -> bool:
 
 def guess_roles(table: Columns) -> Roles:
     """The roles of a table's columns, by their names, then by what they hold."""
-    found: dict[Role, list[str]] = {role: [] for role in ORDER}
+    ranked: dict[Role, list[tuple[int, str]]] = {role: [] for role in ORDER}
     for column in table.columns:
-        role = _role_of(column)
-        if role is not None:
-            found[role].append(column)
-    if not found["output"] and len(found["expected"]) > 1 and "answer" in (names := list(map(fold, found["expected"]))):
-        # of `answer` and `expected` the first is what a model said
-        found["output"].append(found["expected"].pop(names.index("answer")))
+        if (named := _role_of(column)) is not None:
+            ranked[named[0]].append((named[1], column))
+    found = {
+        role: [column for _, column in sorted(columns, key=lambda item: item[0])] for role, columns in ranked.items()
+    }
+    found["output"] = [column for _, column in ranked["output"]]  # all of them are used, in the order of the table
+    _separate_answers(found)
     guesses: set[str] = set()
     used = {column for columns in found.values() for column in columns}
     free = [column for column in table.columns if column not in used and any(table.values(column))]
@@ -123,17 +130,30 @@ def guess_roles(table: Columns) -> Roles:
     )
 
 
-def _role_of(column: str) -> Role | None:
-    """The role that a name says: as a whole, or by one of its words, such as `customer_question` or `answer (gold)`."""
+def _separate_answers(found: dict[Role, list[str]]) -> None:
+    """Take a column `answer` beside one with a clearer name, such as `reference`, as what a model has said."""
+    ranks, names = RANKS["expected"], found["expected"]
+    if found["output"] or len(names) < 2 or ranks.get(fold(names[0]), BY_WORD) >= ranks[WHOLE_ANSWERS]:
+        return
+    answers = [name for name in names[1:] if fold(name) in ("answer", "antwort", "reponse", "respuesta")]
+    for name in answers[:1]:
+        names.remove(name)
+        found["output"].append(name)
+
+
+def _role_of(column: str) -> tuple[Role, int] | None:
+    """The role that a name says, and its rank, the clearest 0: as a whole, or by a word, as in `customer_question`."""
     folded = fold(column)
     for role in ORDER:
-        if folded in FOLDED[role]:
-            return role
+        if (rank := RANKS[role].get(folded)) is not None:
+            return role, rank
     words = [fold(word) for word in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", column) if len(word) > 1]
-    for role in ORDER:
-        if any(word in FOLDED[role] for word in words):
-            return role
-    return None
+    known = [(RANKS[role][word], role) for role in ORDER for word in words if word in RANKS[role]]
+    if not known:
+        return None
+    clear = [(rank, role) for rank, role in known if role == "expected" and rank < RANKS["expected"][WHOLE_ANSWERS]]
+    rank, role = min(clear or known, key=lambda item: item[0])  # in `gold output` the first word counts
+    return role, BY_WORD + rank
 
 
 def _is_unique(table: Columns, column: str) -> bool:

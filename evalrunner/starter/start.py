@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -263,8 +264,9 @@ def as_jsonl(table: Table) -> str:
 
 
 def slug(text: str) -> str:
-    """A text as the name of a file and a suite: letters, digits and hyphens."""
-    return re.sub(r"[^\w]+", "-", text.lower()).strip("-_")[:60]
+    """A text as the name of a file and a suite: ASCII letters, digits and hyphens; empty if it has none of them."""
+    plain = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
+    return re.sub(r"\W+", "-", plain).strip("-_")[:60]
 
 
 def shell_path(path: Path) -> str:

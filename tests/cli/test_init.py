@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from evalrunner import RunOptions, run_suite
+from evalrunner.starter.start import Wish, plan_start
 from tests.fakes.command import command_env, evalrun
 from tests.fakes.server import Answer, ScriptedServer
 
@@ -124,10 +126,13 @@ def test_a_ragged_file_with_repeated_names_runs_on_recorded_outputs() -> None:
 def test_other_shapes_are_read(name: str, text: str | bytes) -> None:
     Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with ScriptedServer(lambda request, nth: Answer("1")) as server:
-        lines = init("--from", name, "--target", "m", "--base-url", server.base_url)
-        done = evalrun(*command(lines), "--set", "gates=[]")
-    assert done.returncode == 0, done.stderr
-    assert server.requests
+        start = plan_start(Wish(Path(), Path(), Path(name), models=("m",), base_url=server.base_url), {})
+        for path, content in start.files.items():
+            path.write_text(content, encoding="utf-8")
+        (suite,) = Path().glob("*.eval.yaml")
+        result = run_suite(suite, options=RunOptions(gates=False))
+    assert result.exit_code == 0
+    assert len(server.requests) == len(result.table) > 0
 
 
 def test_a_workbook_is_read() -> None:
