@@ -47,7 +47,7 @@ def test_each_template_ends_in_a_suite_that_passes_at_once(template: str) -> Non
     assert command(lines) == [f"{template}.eval.yaml"]
     done = evalrun(*command(lines))
     assert done.returncode == 0, done.stderr + done.stdout
-    assert done.stdout.startswith(f"PASS {template}: ")
+    assert done.stdout.startswith(f"PASS  {template} · ")
     assert "note:" not in done.stdout + done.stderr
     assert Path(".gitignore").read_text(encoding="utf-8") == "runs/\n"
     assert evalrun(".", "-q").returncode == 0
@@ -77,7 +77,7 @@ def test_semicolons_umlauts_and_german_names_of_columns() -> None:
     assert lines[2].split()[:2] == ["expected", "Antwort"]
     assert lines[-2:] == ["run it: evalrun paare.eval.yaml --limit 20", "all 300 rows: evalrun paare.eval.yaml"]
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("PASS paare: 20 rows")
+    assert done.stdout.startswith("PASS  paare · alpha · 20 samples")
     assert len(server.requests) == 20
     assert {request.headers["authorization"] for request in server.requests} == {"Bearer none"}
 
@@ -107,7 +107,7 @@ def test_a_ragged_file_with_repeated_names_runs_on_recorded_outputs() -> None:
     assert "target: recorded outputs in 'model output', so no model is called" in lines
     done = evalrun("odd-export-1.eval.yaml")
     assert done.returncode in (0, 3), done.stderr  # one row has no output
-    assert "24" in done.stdout
+    assert "25 samples" in done.stdout
 
 
 @pytest.mark.parametrize(
