@@ -74,8 +74,8 @@ def test_one_file_reads_stored_runs() -> None:
     assert {place.partition(":")[0] for place in places} == {"runs/record.py"}
 
 
-def test_the_package_has_at_most_215_files() -> None:
-    assert len(MODULES) <= 215
+def test_the_package_has_at_most_222_files() -> None:
+    assert len(MODULES) <= 222
 
 
 def declared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
