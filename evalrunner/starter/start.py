@@ -20,8 +20,7 @@ from evalrunner.formatting import counted, one_line
 from evalrunner.starter.columns import MAX_LABELS, Roles, guess_roles
 from evalrunner.starter.suite import KEY_VARIABLE, Draft, Model, summary
 from evalrunner.starter.table import Table, as_text, read_table
-from evalrunner.starter.templates import TEMPLATES, Template
-from evalrunner.starter.workflow import PATHS, System, workflow
+from evalrunner.starter.templates import PATHS, TEMPLATES, System, Template, workflow
 from evalrunner.suite.environment import keys_of_provider, provider_of
 
 ENDING: Final = ".eval.yaml"
