@@ -43,7 +43,8 @@ def render_comparison(
     yield styled("")
     yield from _conclusion_lines(comparison, verbose=verbose)
     if not verbose:
-        yield from (Paragraph(note, "dim") for note in comparison.notes)
+        notes = comparison.notes if comparison.metrics else (adjustment_note(comparison), *comparison.notes)
+        yield from (Paragraph(note, "dim") for note in notes)
         if differences:
             yield from _difference_lines(comparison)
         return

@@ -47,7 +47,7 @@ class SliceTable:
             columns.append(Column(head, cells))
         yield TextTable(names, columns)
         if self.more:
-            yield styled(f"… and {self.more:,} more in metrics.json", "dim")
+            yield styled(f"… and {self.more:,} more {'in metrics.json' if self.intervals else '(-v)'}", "dim")
         count = sum(_has_interval(metric) for _, metrics in self.lines for metric in metrics.values())
         if self.intervals and count > 1:
             yield styled(side_by_side(count), "dim")

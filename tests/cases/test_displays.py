@@ -72,7 +72,8 @@ def test_variance_has_no_effective_number_of_samples() -> None:
 
 def test_many_intervals_of_slices_are_said_to_be_unadjusted() -> None:
     data = samples((200, "right"), topic=[f"t{at}" for at in range(10)])
-    terminal, markdown = printed(write(data, [], slices=["topic"]))
+    path = write(data, [], slices=["topic"])
+    terminal, markdown = command(path, "-v", "-o", SUMMARY).out, Path(SUMMARY).read_text()
     for text in (terminal, markdown):
         assert "unadjusted" in text or "not adjusted" in text
 

@@ -243,7 +243,7 @@ def test_markdown_summary_ranks_the_targets() -> None:
     assert "- warning: exact_match/v1: 9 of 80 answers of a are missing (model: empty)\n" in text
     assert "p-values: Holm-adjusted over 1 test, with missing scores against the better target." in text
     output = evalrun("show", "last").stdout
-    assert re.search(r"^exact_match/v1 +a beats @b \| <b> \(\+0\.49, p < 0\.001\)\.", output, re.MULTILINE)
+    assert re.search(r"^exact_match +a beats @b \| <b> \(\+0\.49, p < 0\.001\)\.", output, re.MULTILINE)
 
 
 def test_single_target_has_no_comparison() -> None:
@@ -263,16 +263,13 @@ def test_long_names_and_missing_scores_do_not_truncate_numbers() -> None:
     scorers = [{"type": "exact_match", "name": f"exact_match_{n}"} for n in range(4)]
     Path("s.yaml").write_text(f"name: s\ndataset: s.jsonl\ntargets:\n{targets}scorers: {json.dumps(scorers)}\n")
     evalrun("s.yaml")
-    side = evalrun("compare", "last", "-v").stdout.partition("exact_match_0/v1: ")[0]
-    assert len(re.findall(r"\b23\b", side.partition("exact_match_1")[0])) >= 1  # in its column
+    side = evalrun("compare", "last", "-v").stdout.partition("\ntarget ")[2].partition("exact_match_0/v1: ")[0]
+    assert len(re.findall(r"\b23\b", side)) == 1  # in its column, once for all metrics
     assert [len(re.findall(rf"[01][.][0-9]+ {letter}\b", side)) for letter in "ab"] == [8, 4]
     pairs = evalrun("compare", "last", "-v", "--diff", "0").stdout
-    for line in (
-        r" difference +95% CI +p +n +win/tie/loss +excluded",
-        r" \+0\.500 +0\.431–0\.569 +<\.001 +200 +100/100/0\n",
-        r" \+0\.497 +0\.424–0\.570 +<\.001 +177 +88/89/0 +23",
-    ):
-        assert re.search(line, pairs), pairs[:2000]
+    for number in ("+0.500", "0.431–0.569", "100/100/0", "+0.497", "0.424–0.570", "88/89/0"):
+        assert number in pairs, pairs[:2000]
+    assert re.search(r"^pair +(.+ )?excluded$", pairs, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
