@@ -19,8 +19,8 @@ EMPTY_IF_UNREADABLE: Final = ("headline metric", "95% CI", "rows", "time", "exit
 
 
 def runs_table(runs: Sequence[RunFolder]) -> TextTable:
-    """A line for each run: suite, verdict, headline metric; where there is room its tags, rows, time and exit code."""
-    heads = ("suite", "verdict", "headline metric", "tags", "95% CI", "rows", "time", "exit")
+    """A line for each run: suite, verdict, headline metric; where there is room its interval, rows, time, exit code and tags."""
+    heads = ("suite", "verdict", "headline metric", "95% CI", "rows", "time", "exit", "tags")
     columns = {head: Column(head, right=head in ("rows", "time", "exit")) for head in heads}
     for folder in runs:
         for head, cell in _cells(folder).items():

@@ -74,9 +74,10 @@ class TextTable:
         """The columns and as many optional ones as fit, with their widths."""
         columns, widths = list(self.columns), [_width(column) for column in self.columns]
         for column in self.optional:
-            if sum(GAP + width for width in (*widths, _width(column))) <= room:
-                columns.append(column)
-                widths.append(_width(column))
+            if sum(GAP + width for width in (*widths, _width(column))) > room:
+                break
+            columns.append(column)
+            widths.append(_width(column))
         return columns, widths
 
     def _lines(self, columns: Sequence[Column], widths: Sequence[int], first: int) -> Iterator[Text]:
