@@ -46,7 +46,9 @@ def render_gate_report(report: GateReport, *, verbose: bool = False) -> Iterator
     if report.stopped is not None:
         yield Paragraph(f"not finished: {report.stopped}", "bold magenta")
     if report.gates:
-        yield GateLines(report.gates, verbose=verbose, file=one_line(Path(report.gates_of).name, 60))
+        file = Path(report.gates_of)
+        place = one_line(file.name, 60) if file.suffix in (".yaml", ".yml") else ""  # else they are those of the run
+        yield GateLines(report.gates, verbose=verbose, file=place)
     else:
         yield styled("there are no gates")
 

@@ -21,7 +21,7 @@ def test_gate_uses_the_current_suite_file() -> None:
     suite("bad", drop=0.2)
     before = sorted(path.name for path in Path("runs/qa").rglob("*"))
     done = evalrun("gate", "last")
-    assert (done.returncode, done.stdout.splitlines()[0].endswith(", gates of qa.yaml")) == (0, True)
+    assert (done.returncode, done.stdout.splitlines()[0].endswith(" · gates of qa.yaml")) == (0, True)
     assert sorted(path.name for path in Path("runs/qa").rglob("*")) == before
     assert gates("gate", "-o", "verdicts.json")[0] == 0
     assert json.loads(Path("verdicts.json").read_text())["verdict"] == "pass"
