@@ -76,7 +76,7 @@ def test_ranking_shows_signs_and_letters(visit: Callable[..., Visit]) -> None:
     assert evalrun("s.yaml", "-q").returncode == 0
     opened = visit(next(Path("runs/s").glob("*/report.html")).resolve())
     conclusions = opened.page.inner_text(".conclusions")
-    assert f"good and {EVIL} beat poor." in conclusions and "Too close to call: good vs" in conclusions
+    assert f"good and {EVIL} beat poor." in conclusions and "Too close to call (96 samples): good vs" in conclusions
     opened.page.click("#tab-statistics")
     opened.shoot("ranking")
     section = opened.page.locator("#ranking")

@@ -30,17 +30,17 @@ function targetLegend() {
 
 // A choice of the scorer of a chart.
 function pickScorer(id, change) {
-  return pick(id, DATA.scorers.map((scorer) => scorer.name), (_, place) => change(place));
+  return pick(id, DATA.scorers.map((scorer) => scorer.name), change);
 }
 
 // A choice of one of the metrics.
 function pickMetric(id, names, change) {
-  return pick(id, names.map(shortMetric), (_, place) => change(names[place]));
+  return pick(id, names.map(shortMetric), (place) => change(names[place]));
 }
 
 function pick(id, texts, change) {
   const options = texts.map((text, place) => h("option", { value: place }, oneLine(text, 60)));
-  return h("label", { for: id, class: "pick" }, "Scorer ", h("select", { id, onchange: (event) => change(texts[event.target.value], Number(event.target.value)) }, options));
+  return h("label", { for: id, class: "pick" }, "Scorer ", h("select", { id, onchange: (event) => change(Number(event.target.value)) }, options));
 }
 
 // Distributions of scores and latency.

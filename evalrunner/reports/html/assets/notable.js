@@ -1,6 +1,6 @@
 // Of the overview: the gates with their reasons, and the rows to look at first.
 
-// The gates; `closed` when all pass, because the banner and the leaderboard say so.
+// The gates, worst verdict first.
 function gatesSection() {
   const columns = [["Verdict", ""], ["Gate", "wide"], ...(SEVERAL ? [["Target", ""]] : []), ["Value", "n"], ["95% CI", "n"], ["Reason", "wide"]];
   const worstFirst = Object.keys(VERDICTS);
