@@ -370,7 +370,7 @@ class BaselineResult:
     drop that the data does not rule out. `n` counts pairs, `excluded` the samples that changed or exist on one side only,
     `missing` the pairs without a score on one side, `coverage` is the share of the baseline's samples that could be
     compared. `differs` names the compared parts (prompt, params, model). `run_id` is the run that was
-    accepted as the baseline.
+    accepted as the baseline. `worse` and `better` count the pairs whose score changed, None in runs before they were counted.
     """
 
     name: str
@@ -388,6 +388,8 @@ class BaselineResult:
     origin_drop: float | None = None
     differs: tuple[str, ...] = ()
     run_id: str | None = None
+    worse: int | None = None
+    better: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from evalrunner.domain import EMPTY, BaselineResult, GateResult
 from evalrunner.gates.decision import UNTESTED, GateDecision, TestedGate, decide, has_test, join
-from evalrunner.gates.evidence import Evidence, gather_evidence, positions_in_slice, skipped_note, value_of
+from evalrunner.gates.evidence import (
+    Evidence,
+    changed_samples,
+    gather_evidence,
+    positions_in_slice,
+    skipped_note,
+    value_of,
+)
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.gates.threshold import evaluate_threshold
 from evalrunner.stats.summary import Groups, Summary
@@ -73,6 +80,8 @@ def _sequentially(
     skipped = skipped_note(one.evidence, one.gate.measure.name)
     if skipped and skipped not in decision.reason:
         decision = replace(decision, reason=join([decision.reason, skipped]))
+    if one.comparison is not None and (changed := changed_samples(one.comparison)):
+        decision = replace(decision, details=(changed, *decision.details))
     return replace(one, settled=decision, observed=UNTESTED, filled=())
 
 

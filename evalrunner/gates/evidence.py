@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, get_args
 
-from evalrunner.domain import FailureKind
-from evalrunner.formatting import significant
+from evalrunner.domain import BaselineResult, FailureKind
+from evalrunner.formatting import counted, significant
 from evalrunner.gates.metric_lookup import Gate
 from evalrunner.scorers.call import NO_EXPECTED
 from evalrunner.stats.distributions import variance
@@ -263,6 +263,13 @@ def amount(gate: Gate, value: float, *, unit: bool = True) -> str:
     else:
         (text,), noun = significant(value), gate.measure.declaration.unit or ""
     return f"{text} {noun}" if unit and noun else text
+
+
+def changed_samples(result: BaselineResult) -> str | None:
+    """`31 samples got worse, 7 got better`; None if no sample changed."""
+    if not result.worse and not result.better:
+        return None
+    return f"{counted(result.worse or 0, 'sample')} got worse, {result.better or 0:,} got better"
 
 
 def samples_needed(rows: SamplesToDecide | None, assumption: str = "") -> str:

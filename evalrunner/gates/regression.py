@@ -15,6 +15,7 @@ from evalrunner.gates.decision import GateDecision, Outcome, TestedGate, join
 from evalrunner.gates.evidence import (
     Evidence,
     amount,
+    changed_samples,
     percent,
     samples_needed,
     samples_needed_in_detail,
@@ -133,6 +134,7 @@ def _baseline_result(one: _Comparison, candidate: CandidateRun, target: str) -> 
         if pair.scored and pair.baseline.value is not None
     ]
     origin, drop = origin_drop(gate, one.evidence, baseline, one.partner)
+    drops = [drop for drop, _ in drops_of(gate, pairing.pairs)]
     return BaselineResult(
         name=baseline.label,
         origin=origin,
@@ -151,6 +153,8 @@ def _baseline_result(one: _Comparison, candidate: CandidateRun, target: str) -> 
             target_changes(baseline.head.provenance.targets[one.partner], candidate.provenance.targets[target])
         ),
         run_id=baseline.head.run_id,
+        worse=sum(drop > 0 for drop in drops),
+        better=sum(drop < 0 for drop in drops),
     )
 
 
@@ -237,6 +241,9 @@ def _describe(one: _Comparison, result: BaselineResult, bounded: bool, verdict: 
         reason = f"{change}; {allowed} {_bound(gate)}{note}"
         if rows is not None:
             reason = f"{reason}.{samples_needed(rows, _if_as_many_change(one))}".removesuffix(".")
+    changed = changed_samples(result)
+    if verdict != "inconclusive":  # that reason ends with the number of samples that would decide
+        reason, changed = join([reason, changed]), None
     details = samples_needed_in_detail(rows, more_epochs_help=one.evidence.more_epochs_help)
     missing = _missing_note(one) if one.pairing.incomplete else None
     if missing and gate.spec.missing == "ignore":
@@ -246,7 +253,14 @@ def _describe(one: _Comparison, result: BaselineResult, bounded: bool, verdict: 
         details, missing = [f"{missing}{holds}", *details], None
     reason = join([reason, missing, skipped_note(one.evidence, gate.measure.name)])
     return GateDecision(
-        verdict, reason, None, test.low, test.high, rows, is_worse(gate, test), (*details, *_notes(one, result))
+        verdict,
+        reason,
+        None,
+        test.low,
+        test.high,
+        rows,
+        is_worse(gate, test),
+        (*filter(None, [changed]), *details, *_notes(one, result)),
     )
 
 
@@ -308,7 +322,7 @@ def _depends_on_missing(one: _Comparison, result: BaselineResult) -> GateDecisio
     details = (CHANGED_DATA,) if one.pairing.changed or one.pairing.removed else ()
     return GateDecision(
         "untrusted", reason, low=one.test.low, high=one.test.high,
-        details=(*details, *_notes(one, result)),
+        details=(*filter(None, [changed_samples(result)]), *details, *_notes(one, result)),
     )  # fmt: skip
 
 

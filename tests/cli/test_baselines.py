@@ -50,7 +50,7 @@ def test_worse_model_fails_and_equal_model_passes() -> None:
     accepted()
     assert [evalrun(suite(), "-q").returncode, evalrun(suite("bad"), "-q").returncode] == [0, 1]
     _, (gate,) = gates("gate")
-    assert gate["reason"] == "10.0 points worse (90% CI 7.0–14.0); allowed 5"
+    assert gate["reason"] == "10.0 points worse (90% CI 7.0–14.0); allowed 5; 20 samples got worse, 0 got better"
     assert gate["details"] == ["differs from the baseline in options.column: 'good' → 'bad'"]
     assert gate["baseline"]["differs"] == ["options.column: 'good' → 'bad'"]
 
@@ -212,7 +212,7 @@ def test_improved_gate_requires_significance() -> None:
     assert (code, result[1]["verdict"], result[1]["reason"]) == (
         0,
         "pass",
-        "10.0 points better (90% CI 7.0–14.0)",
+        "10.0 points better (90% CI 7.0–14.0); 0 samples got worse, 20 got better",
     )
     assert result[1]["details"] == ["differs from the baseline in options.column: 'bad' → 'good'"]
     code, result = gates(suite("bad", more=gate))

@@ -39,12 +39,17 @@ def ones(count: int, n: int = 100) -> list[Score]:
 @pytest.mark.parametrize(
     ("worse", "better", "gate", "reason"),
     [
-        (5, 0, DROP % 0.2, "5.0 points worse (90% CI LOW–HIGH); allowed 20"),
-        (0, 5, DROP % 0.2, "5.0 points better (90% CI LOW–HIGH); allowed drop 20"),
+        (5, 0, DROP % 0.2, "5.0 points worse (90% CI LOW–HIGH); allowed 20; 5 samples got worse, 0 got better"),
+        (0, 5, DROP % 0.2, "5.0 points better (90% CI LOW–HIGH); allowed drop 20; 0 samples got worse, 5 got better"),
         (0, 0, DROP % 0.2, "no change (90% CI LOW to HIGH); allowed drop 20"),
-        (20, 0, DROP % 0.05, "20.0 points worse (90% CI LOW–HIGH); allowed 5"),
-        (0, 10, BETTER, "10.0 points better (90% CI LOW–HIGH)"),
-        (10, 0, BETTER, "10.0 points worse (90% CI LOW–HIGH); an improvement is required"),
+        (20, 0, DROP % 0.05, "20.0 points worse (90% CI LOW–HIGH); allowed 5; 20 samples got worse, 0 got better"),
+        (0, 10, BETTER, "10.0 points better (90% CI LOW–HIGH); 0 samples got worse, 10 got better"),
+        (
+            10,
+            0,
+            BETTER,
+            "10.0 points worse (90% CI LOW–HIGH); an improvement is required; 10 samples got worse, 0 got better",
+        ),
         (0, 1, BETTER, "1.0 points better (90% CI LOW to HIGH): not significant"),
     ],
 )
@@ -64,7 +69,23 @@ def test_a_graded_change_has_the_unit_of_its_metric() -> None:
     now: list[Score] = [float(place % 5 + 5) - 0.25 * (place % 2) for place in range(60)]
     result = compare(before, now, gate, GRADE)
     assert result.reason.startswith("0.125 grades worse (80% CI ")
-    assert result.reason.endswith("; allowed 1.5")
+    assert result.reason.endswith("; allowed 1.5; 30 samples got worse, 0 got better")
+
+
+def test_samples_that_got_worse_or_better_are_counted_over_pairs_with_both_scores() -> None:
+    before: list[Score] = [*ones(60, 96), *[1.0] * 4]
+    now: list[Score] = [*[0.0] * 3, *ones(57, 57), *[1.0] * 2, *[0.0] * 34, *[DOWN] * 4]
+    result = compare(before, now, DROP % 0.3)
+    assert result.baseline is not None
+    assert (result.baseline.worse, result.baseline.better) == (3, 2)
+    assert "3 samples got worse, 2 got better" in result.full_reason
+
+
+def test_counts_of_changed_samples_leave_the_reason_of_an_inconclusive_gate_to_the_samples_needed() -> None:
+    result = compare([*ones(50), *ones(50)], [*ones(46, 46), *ones(54 - 6, 154)], DROP % 0.03)
+    assert result.verdict == "inconclusive"
+    assert "got worse" not in result.reason
+    assert "got worse" in result.details[0]
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ def test_a_drop_below_the_baseline_shows_the_rows_that_got_worse() -> None:
     assert text.startswith("FAIL  base · alpha-large · 200 samples in ")
     assert re.search(r"FAIL  contains at most 0\.05 worse than main   0\.\d+ → 0\.\d+\n", text)
     assert "points worse (90% CI" in text and "(base.yaml:7)" in text
+    assert re.search(r"allowed 5; \d+\s+samples\s+got\s+worse,\s+\d+\s+got\s+better", text)
     assert re.search(r"changed for the worse\n  \S+  Ticket #.* was .* now ", text)
     hint = re.search(r"\d+ more:\s+evalrun diff (\S+) (\S+)", text)
     assert hint and size(text) <= 30 and "lowest scores" not in text
