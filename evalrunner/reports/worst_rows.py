@@ -39,7 +39,7 @@ class NotableRow:
 
 
 class WorstRows:
-    """Holds the `keep` worst rows of each target; of equals, those that come first in the dataset."""
+    """Holds the worst row of each of the `keep` worst samples of a target; of equals, those that come first in the dataset."""
 
     def __init__(self, measures: Sequence[Measure], *, keep: int = 5) -> None:
         self.measures = tuple(measures)
@@ -63,31 +63,48 @@ class WorstRows:
             return
         heap = self.heaps.setdefault(row.target, [])
         rank = (bad, -row.sample.index, -row.epoch)
-        if len(heap) < self.keep:
+        if len(heap) >= self.keep and rank <= heap[0][:3]:
+            return
+        other_epoch = next((place for place, item in enumerate(heap) if item[1] == rank[1]), None)
+        if other_epoch is not None:
+            if rank > heap[other_epoch][:3]:
+                heap[other_epoch] = (*rank, NotableRow(row, before))
+                heapq.heapify(heap)
+        elif len(heap) < self.keep:
             heapq.heappush(heap, (*rank, NotableRow(row, before)))
-        elif rank > heap[0][:3]:
+        else:
             heapq.heapreplace(heap, (*rank, NotableRow(row, before)))
 
 
 class Regressions(WorstRows):
-    """Holds the largest regressions of each target since the baseline."""
+    """Holds the largest regressions of each target since the baseline, one row of each sample."""
 
     def __init__(self, measures: Sequence[Measure], baseline: BaselineLookup, *, keep: int = 5) -> None:
         super().__init__(measures, keep=keep)
         self.baseline = baseline
         self.counts: Counter[str] = Counter()
+        self._seen: dict[str, bytearray] = {}  # target to a flag for each sample, by its position in the dataset
 
     def add(self, row: Row) -> None:
         """Look at one row."""
         before = self.baseline(row)
         if before is not None:
             drop = largest_drop(row, before, self.measures)
-            self.counts[row.target] += drop > 0
+            self._count(row, drop)
             self._offer(drop, row, before)
 
     def count(self, target: str) -> int:
-        """How many rows of a target got worse."""
+        """How many samples of a target got worse, in any epoch."""
         return self.counts[target]
+
+    def _count(self, row: Row, drop: float) -> None:
+        if drop <= 0:
+            return
+        seen, place = self._seen.setdefault(row.target, bytearray()), row.sample.index
+        if len(seen) <= place:
+            seen.extend(bytes(place + 1 - len(seen)))
+        self.counts[row.target] += not seen[place]
+        seen[place] = 1
 
 
 def largest_drop(row: Row, before: BaselineScores, measures: Sequence[Measure]) -> float:
