@@ -72,11 +72,11 @@ class _Summary:
 
     def on_end(self, run: RunView, /) -> None:
         from evalrunner.formatting import one_line
-        from evalrunner.reports.view import sentence
+        from evalrunner.reports.verdict_sentence import sentence
 
         self.terminal.on_end(run)
         lines = [line.rstrip() for line in self.out.getvalue().splitlines()]
-        self.text = "\n".join([one_line(sentence(run), 1_200), "", *lines])
+        self.text = "\n".join([one_line(f"{run.word}: {sentence(run)}", 1_200), "", *lines])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

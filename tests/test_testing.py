@@ -61,7 +61,7 @@ def test_a_failing_suite_fails_with_the_output_of_the_command_line() -> None:
     write(gate="exact_match >= 0.9")
     done = run_pytest()
     assert done.returncode == 1
-    assert "1 of 1 gate failed: exact_match >= 0.9 is 0.667: misses the threshold" in done.stdout
+    assert "CheckFailed: FAIL: exact_match is 0.667 (95% CI 0.208–0.939); the ga" in done.stdout
     expected = stable_lines(command_line("sums.yaml").stdout)
     assert [line for line in expected if line not in stable_lines(done.stdout)] == []
     assert "test_sums.py:5: CheckFailed" in done.stdout
@@ -72,7 +72,7 @@ def test_an_untrusted_suite_fails_with_its_reason() -> None:
     write(third="''")
     done = run_pytest()
     assert done.returncode == 1
-    assert "CheckFailed: The result is untrusted and says nothing about the model: exact_match >= 0.3" in done.stdout
+    assert "CheckFailed: UNTRUSTED: exact_match: 0.5 on 2 of 3 answers" in done.stdout
     assert "UNTRUSTED" in done.stdout
 
 

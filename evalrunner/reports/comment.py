@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from evalrunner.domain import Completion, GateResult, Row
 from evalrunner.formatting import DASH, counted, duration, interval, money, number, plain_text
 from evalrunner.reports.markdown import MARKS, Page, code, conclusion_lines, inline
-from evalrunner.reports.view import DONE, NOT_FINISHED, RunView, sentence, verdict_word
+from evalrunner.reports.verdict_sentence import sentence
+from evalrunner.reports.view import DONE, NOT_FINISHED, RunView, verdict_word
 from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores, WorstRows
 from evalrunner.verdicts import PRECEDENCE, UNTRUSTED
 

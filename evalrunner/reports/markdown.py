@@ -17,7 +17,8 @@ from evalrunner.reports.epochs import next_calls_text, split_text
 from evalrunner.reports.metric_tables import label
 from evalrunner.reports.missing import ALWAYS, is_marked, missing_texts, other_reading, scored_count, side_by_side
 from evalrunner.reports.terminal import interval_notes, judge_warnings, next_step_lines, usage_line
-from evalrunner.reports.view import RunView, TargetView, sentence, verdict_word
+from evalrunner.reports.verdict_sentence import sentence
+from evalrunner.reports.view import RunView, TargetView, verdict_word
 from evalrunner.reports.worst_rows import BaselineScores, NotableRow, Regressions, WorstRows
 from evalrunner.storage import write_text
 

@@ -20,7 +20,8 @@ from evalrunner.reports.metric_tables import hidden_metrics, metric_table
 from evalrunner.reports.missing import ALWAYS, UNTRUSTED_LEGEND
 from evalrunner.reports.row_lines import Paragraph, RowLines, command_lines, regression_line, result_line, wrapped
 from evalrunner.reports.slice_tables import slice_tables
-from evalrunner.reports.view import DONE, JudgeView, RunView, TargetView, gate_sentence
+from evalrunner.reports.verdict_sentence import sentence
+from evalrunner.reports.view import DONE, JudgeView, RunView, TargetView
 from evalrunner.reports.worst_rows import Regressions, WorstRows, failed
 from evalrunner.runs.folder import REPORT_FILE
 from evalrunner.runs.row_log import read_rows
@@ -318,37 +319,14 @@ def _cost(run: RunView) -> str:
 
 
 def quiet_line(run: RunView) -> Any:
-    """`FAIL qa: contains >= 0.8 is 0.740: misses the threshold · runs/qa/…`: the verdict, its reason, and where it is."""
+    """`FAIL qa: contains is 0.740; the gate needs at least 0.8 · runs/qa/…`: the verdict, its reason, and where it is."""
     line = styled(run.word, word_style(run.word, run.verdict))
     line.append(f" {one_line(run.suite, 60)}: ", style="bold")
-    line.append(one_line(_reason(run), 400))
+    line.append(one_line(sentence(run), 400).removesuffix("."))
+    if run.verdict == "pass":
+        line.append(f" · {_size(run)} in {duration(run.duration_s)}")
     steps = list(next_step_lines(run))
     return line.append(f" · {'; '.join(steps) if steps else run.folder}")
-
-
-def _reason(run: RunView) -> str:
-    """Why a run has its verdict, in a sentence."""
-    if run.verdict is None:
-        return "the run did not finish"
-    first = run.gates_worst_first[0] if run.gates else None
-    if run.stopped:
-        return f"{_size(run)}; {run.stopped}"
-    if first is not None and first.verdict != "pass":
-        others = sum(gate.verdict == first.verdict for gate in run.gates) - 1
-        return gate_sentence(first, run) + (f" (and {counted(others, 'more gate')})" if others else "")
-    size = f"{_size(run)} in {duration(run.duration_s)}"
-    if first is not None:
-        return f"{counted(len(run.gates), 'gate')} passed; {size}"
-    return "; ".join([*_headline_values(run), size])
-
-
-def _headline_values(run: RunView) -> Iterator[str]:
-    """The headline metric of each target, of at most three."""
-    for name, target in list(run.targets.items())[:3]:
-        own = [metric for metric in target.metrics if metric.scorer == run.headline and metric.slice is None]
-        if own and own[0].value is not None:
-            of = f"{one_line(name, 40)} " if len(run.targets) > 1 else ""
-            yield f"{of}{own[0].scorer} {number(own[0].value, own[0].unit)}"
 
 
 def rows_that_differ(run: RunView, count: int) -> tuple[tuple[Row, ...], ...]:

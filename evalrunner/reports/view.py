@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evalrunner.domain import EMPTY, EpochVariance, GateResult, Metric
-from evalrunner.formatting import counted, number
+from evalrunner.formatting import number
 from evalrunner.reports.worst_rows import BaselineLookup, baseline_lookup_of_plan, baseline_lookup_of_stored
 from evalrunner.runs.folder import RunFolder
 from evalrunner.runs.record import MetricsRecord, RunRecord, SanityCheckRecord, UsageRecord
@@ -152,42 +152,12 @@ def verdict_word(verdict: str) -> str:
     return verdict.replace("_", " ").upper()
 
 
-def sentence(view: RunView) -> str:
-    """The result of the run and the reason for it, in one or two sentences."""
-    if view.word == NOT_FINISHED:
-        return "The run did not finish; the numbers cover the rows on disk."
-    if view.word == "INTERRUPTED":
-        return f"Interrupted after {view.rows:,} of {counted(view.rows_planned, 'row')}."
-    if view.word == DONE:
-        return "No gate was checked, so there is no verdict."
-    early = f" It also stopped early: {view.stopped}." if view.stopped else ""
-    first = view.gates_worst_first[0] if view.gates else None
-    if view.verdict == "fail" and first is not None:
-        failed = sum(gate.verdict == "fail" for gate in view.gates)
-        return f"{failed} of {counted(len(view.gates), 'gate')} failed: {gate_sentence(first, view)}.{early}"
-    if view.verdict == "untrusted":
-        reason = view.stopped or (gate_sentence(first, view) if first is not None else "")
-        return f"The result is untrusted and says nothing about the model: {reason}."
-    if view.verdict == "inconclusive" and first is not None:
-        return f"There are too few samples to decide: {gate_sentence(first, view)}."
-    return _passed(view)
-
-
-def _passed(view: RunView) -> str:
-    passed = [gate for gate in view.gates if gate.verdict == "pass"]
-    parts = [f"{len(passed)} of {counted(len(view.gates), 'gate')} passed"]
-    if close := sum(gate.is_close for gate in passed):
-        parts.append(f"{close} of them not conclusively")
-    others = [gate for gate in view.gates_worst_first if gate.verdict != "pass"]
-    parts += [f"{gate.verdict.replace('_', ' ')}: {gate_sentence(gate, view)}" for gate in others[:1]]
-    return "; ".join(parts) + "."
-
-
 def gate_sentence(gate: GateResult, view: RunView) -> str:
     """`exact_match >= 0.8 of gateway is 0.740: misses the threshold`; the target where there are several."""
     of = f" of {gate.target}" if len(view.targets) > 1 else ""
     beside = (gate.low, gate.high, gate.bound)
-    value = f" is {number(gate.value, beside=beside)}" if gate.value is not None else ""
+    # a gate on a baseline is about a change, which its reason has
+    value = f" is {number(gate.value, beside=beside)}" if gate.value is not None and gate.baseline is None else ""
     return f"{gate.gate}{of}{value}: {gate.reason}"
 
 

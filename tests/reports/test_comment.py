@@ -64,7 +64,9 @@ def test_a_regression_shows_both_outputs_and_the_start_of_the_input() -> None:
     done = evalrun("comment", "--link", "https://github.example/o/r/actions/runs/1/artifacts/2")
     lines = done.stdout.splitlines()
     assert lines[0] == "### ❌ evalrun: qa failed"
-    assert lines[2].startswith("2 of 2 gates failed: exact_match &#62;= 0.8 is 0.700")
+    assert lines[2].startswith(
+        "exact_match is 0.700 (95% CI 0.633–0.759); the gate needs at least 0.8. 1 more gate failed."
+    )
     assert lines[4:8] == [
         "| gate | value | verdict |",
         "| --- | --- | --- |",

@@ -26,7 +26,8 @@ from evalrunner.errors import RunError
 from evalrunner.formatting import plain_text
 from evalrunner.redact import redact, redact_start
 from evalrunner.reports.missing import answers_texts
-from evalrunner.reports.view import RunView, sentence
+from evalrunner.reports.verdict_sentence import sentence
+from evalrunner.reports.view import RunView
 from evalrunner.reports.worst_rows import BaselineLookup, BaselineScores
 from evalrunner.runs.folder import ROWS_FILE
 from evalrunner.runs.provenance import ScorerProvenance, TargetProvenance

@@ -47,10 +47,15 @@ function buildTop() {
 // How many answers of a target failed and why: `134 of 300 answers failed: server: 503 from api.example.com`.
 function causeLine(place, message) {
   const target = DATA.targets[place], metric = answersMetric(target);
-  if (!metric || !metric.errors) return null;
+  if (!metric || !metric.errors || sentenceCounts(metric.errors)) return null;
   const total = metric.scored + metric.skipped + metric.unscored + metric.errors;
   const kinds = Object.keys((metric.detail || {}).reasons || {}).map((reason) => reason.split(": ")[0]);
   return h("li", { dir: "auto" }, SEVERAL && `${oneLine(target.name, 60)}: `, `${count(metric.errors)} of ${counted(total, "answer")} failed: ${message || [...new Set(kinds)].join(", ")}`);
+}
+
+// Whether the banner's sentence counts these failures.
+function sentenceCounts(errors) {
+  return DATA.verdict === "untrusted" && new RegExp(`(^|\\s)${count(errors)} of [\\d,]+ answers? failed`).test(DATA.sentence);
 }
 
 // The most common message of each target's failures, known once the rows are read. A notice that says the same goes.
